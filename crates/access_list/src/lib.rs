@@ -1,0 +1,1 @@
+//! Allow and deny lists of info hashes, swapped atomically.

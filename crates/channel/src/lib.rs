@@ -1,0 +1,1 @@
+//! The mailbox between socket workers and swarm workers: bounded rings of batches.

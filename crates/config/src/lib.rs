@@ -1,0 +1,1 @@
+//! Documented TOML configuration: printed with comments, read strictly.

@@ -1,0 +1,1 @@
+//! How an aquatic daemon starts, lives and stops.

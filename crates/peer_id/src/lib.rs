@@ -1,0 +1,1 @@
+//! BitTorrent client name and version from a peer id (BEP 20).

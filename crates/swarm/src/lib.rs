@@ -1,0 +1,1 @@
+//! Who is in which swarm: torrent map, peers, fair peer selection, expiry, counts.

@@ -1,0 +1,189 @@
+//! Addresses of peers: canonical (for deciding) and compact (for the wire and for the swarm).
+
+use std::fmt::{self, Debug, Display, Formatter};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use crate::IpFamily;
+
+/// A socket address in which an IPv4-mapped IPv6 address has become the IPv4 address it stands for.
+///
+/// Every address that comes from outside passes through here once, so that an IPv4 client of an
+/// IPv6 socket is an IPv4 peer everywhere: in logs, counts and answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CanonicalAddr(SocketAddr);
+
+impl CanonicalAddr {
+    /// Undoes an IPv4-mapped address; leaves any other as it is.
+    #[must_use]
+    pub fn new(addr: SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(_) => Self(addr),
+            SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+                Some(v4) => Self(SocketAddr::V4(SocketAddrV4::new(v4, v6.port()))),
+                None => Self(addr),
+            },
+        }
+    }
+
+    /// The address, never IPv4-mapped.
+    #[must_use]
+    pub fn get(self) -> SocketAddr {
+        self.0
+    }
+
+    /// The host part, never IPv4-mapped.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        self.0.ip()
+    }
+
+    /// Which family the peer belongs to.
+    #[must_use]
+    pub fn family(self) -> IpFamily {
+        match self.0 {
+            SocketAddr::V4(_) => IpFamily::V4,
+            SocketAddr::V6(_) => IpFamily::V6,
+        }
+    }
+}
+
+impl From<SocketAddr> for CanonicalAddr {
+    fn from(addr: SocketAddr) -> Self {
+        Self::new(addr)
+    }
+}
+
+impl Debug for CanonicalAddr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}
+
+impl Display for CanonicalAddr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}
+
+/// A peer's address in the form that goes over the wire, so that an answer is made by copying.
+///
+/// Implemented by [`CompactV4`] and [`CompactV6`].
+pub trait CompactAddr: Copy + Eq + Ord + Hash + Debug + Send + 'static {
+    /// The host part.
+    type Ip: Copy + Into<IpAddr>;
+
+    /// Bytes on the wire: 6 for IPv4, 18 for IPv6.
+    const SIZE: usize;
+
+    /// Host and port, both in network byte order when written.
+    fn new(ip: Self::Ip, port: u16) -> Self;
+
+    /// The address as a standard library value.
+    fn socket_addr(&self) -> SocketAddr;
+
+    /// The [`Self::SIZE`] bytes of the wire form.
+    fn as_bytes(&self) -> &[u8];
+}
+
+/// An IPv4 peer: 4 bytes of address, 2 of port, big endian (BEP 23).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CompactV4(pub [u8; 6]);
+
+impl CompactAddr for CompactV4 {
+    type Ip = Ipv4Addr;
+
+    const SIZE: usize = 6;
+
+    fn new(ip: Ipv4Addr, port: u16) -> Self {
+        let [a, b, c, d] = ip.octets();
+        let [hi, lo] = port.to_be_bytes();
+        Self([a, b, c, d, hi, lo])
+    }
+
+    fn socket_addr(&self) -> SocketAddr {
+        let [a, b, c, d, hi, lo] = self.0;
+        SocketAddr::new(
+            Ipv4Addr::new(a, b, c, d).into(),
+            u16::from_be_bytes([hi, lo]),
+        )
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Debug for CompactV4 {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.socket_addr(), f)
+    }
+}
+
+/// An IPv6 peer: 16 bytes of address, 2 of port, big endian (BEP 7).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CompactV6(pub [u8; 18]);
+
+impl CompactAddr for CompactV6 {
+    type Ip = Ipv6Addr;
+
+    const SIZE: usize = 18;
+
+    fn new(ip: Ipv6Addr, port: u16) -> Self {
+        let mut bytes = [0; 18];
+        bytes[..16].copy_from_slice(&ip.octets());
+        bytes[16..].copy_from_slice(&port.to_be_bytes());
+        Self(bytes)
+    }
+
+    fn socket_addr(&self) -> SocketAddr {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&self.0[..16]);
+        let port = u16::from_be_bytes([self.0[16], self.0[17]]);
+        SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, 0))
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Debug for CompactV6 {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.socket_addr(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_address_becomes_ipv4() {
+        let mapped: SocketAddr = "[::ffff:192.0.2.7]:6881".parse().unwrap();
+        let canonical = CanonicalAddr::new(mapped);
+        assert_eq!(canonical.get(), "192.0.2.7:6881".parse().unwrap());
+        assert_eq!(canonical.family(), IpFamily::V4);
+    }
+
+    #[test]
+    fn other_addresses_stay() {
+        // "::192.0.2.7" is the deprecated IPv4-compatible form, which is an IPv6 address.
+        for text in ["192.0.2.7:1", "[2001:db8::1]:2", "[::192.0.2.7]:3"] {
+            let addr: SocketAddr = text.parse().unwrap();
+            assert_eq!(CanonicalAddr::new(addr).get(), addr);
+        }
+    }
+
+    #[test]
+    fn compact_forms_round_trip() {
+        let v4 = CompactV4::new(Ipv4Addr::new(192, 0, 2, 7), 0x1234);
+        assert_eq!(v4.as_bytes(), [192, 0, 2, 7, 0x12, 0x34]);
+        assert_eq!(v4.socket_addr(), "192.0.2.7:4660".parse().unwrap());
+
+        let v6 = CompactV6::new("2001:db8::1".parse().unwrap(), 0x1234);
+        assert_eq!(v6.as_bytes().len(), CompactV6::SIZE);
+        assert_eq!(v6.as_bytes()[16..], [0x12, 0x34]);
+        assert_eq!(v6.socket_addr(), "[2001:db8::1]:4660".parse().unwrap());
+    }
+}

@@ -1,0 +1,1 @@
+//! BitTorrent tracker over UDP.

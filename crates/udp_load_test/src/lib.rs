@@ -1,0 +1,1 @@
+//! Load tester for BitTorrent trackers over UDP.

@@ -1,0 +1,2 @@
+//! The load tester's entry point.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Datagram sockets with batched system calls, packet info and reuse-port steering.

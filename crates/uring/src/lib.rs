@@ -1,0 +1,1 @@
+//! A small safe layer over io_uring for datagram sockets.
