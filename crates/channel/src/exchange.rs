@@ -1,0 +1,270 @@
+//! Batches that travel to another worker and come back answered.
+
+use std::fmt::{self, Debug, Formatter};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::Bell;
+
+/// Makes both ends of an exchange of at most `batches_max` batches of type `T`.
+///
+/// `responder_bell` wakes the worker that will hold the [`Responder`], `requester_bell` the one
+/// that will hold the [`Requester`].
+pub fn exchange<T>(
+    batches_max: usize,
+    responder_bell: Bell,
+    requester_bell: Bell,
+) -> (Requester<T>, Responder<T>) {
+    let (requests, requests_in) = RingBuffer::new(batches_max);
+    let (answers, answers_in) = RingBuffer::new(batches_max);
+    (
+        Requester {
+            requests,
+            answers: answers_in,
+            vacant: Vec::with_capacity(batches_max),
+            unmade: batches_max,
+            in_flight: 0,
+            bell: responder_bell,
+            unrung: false,
+        },
+        Responder {
+            requests: requests_in,
+            answers,
+            bell: requester_bell,
+            unrung: false,
+        },
+    )
+}
+
+/// The end that asks.
+pub struct Requester<T> {
+    requests: Producer<T>,
+    answers: Consumer<T>,
+    /// Batches that have come back.
+    vacant: Vec<T>,
+    /// Batches that were never needed so far.
+    unmade: usize,
+    /// Batches on their way, there or back.
+    in_flight: usize,
+    bell: Bell,
+    unrung: bool,
+}
+
+impl<T> Requester<T> {
+    /// A batch to fill: one that has come back, else a new one made by `make`.
+    ///
+    /// `None` means that all batches are on their way, because the other side does not keep up.
+    /// Every batch that is taken must be given to [`Self::send`] or to [`Self::recycle`].
+    pub fn vacant(&mut self, make: impl FnOnce() -> T) -> Option<T> {
+        if let Some(batch) = self.vacant.pop() {
+            return Some(batch);
+        }
+        self.unmade = self.unmade.checked_sub(1)?;
+        Some(make())
+    }
+
+    /// Puts a batch on its way. The other side hears of it at the next [`Self::ring`].
+    ///
+    /// Gives the batch back if it was never [`Self::vacant`]'s, so that there is no room for it.
+    pub fn send(&mut self, batch: T) -> Result<(), T> {
+        match self.requests.push(batch) {
+            Ok(()) => {
+                self.in_flight += 1;
+                self.unrung = true;
+                Ok(())
+            }
+            Err(rtrb::PushError::Full(batch)) => Err(batch),
+        }
+    }
+
+    /// Wakes the other side if something was sent since the last call and it sleeps.
+    pub fn ring(&mut self) {
+        if std::mem::take(&mut self.unrung) {
+            self.bell.ring();
+        }
+    }
+
+    /// A batch that has been answered, if there is one.
+    pub fn receive(&mut self) -> Option<T> {
+        let batch = self.answers.pop().ok()?;
+        self.in_flight -= 1;
+        Some(batch)
+    }
+
+    /// Takes a batch back, emptied by the caller, to be filled again.
+    pub fn recycle(&mut self, batch: T) {
+        self.vacant.push(batch);
+    }
+
+    /// Whether [`Self::receive`] would give something.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Batches that are on their way: the depth of this queue.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
+
+impl<T> Debug for Requester<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requester")
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The end that answers.
+pub struct Responder<T> {
+    requests: Consumer<T>,
+    answers: Producer<T>,
+    bell: Bell,
+    unrung: bool,
+}
+
+impl<T> Responder<T> {
+    /// A batch to answer, if there is one.
+    pub fn receive(&mut self) -> Option<T> {
+        self.requests.pop().ok()
+    }
+
+    /// Sends an answered batch back. The other side hears of it at the next [`Self::ring`].
+    ///
+    /// Gives the batch back if it never came from [`Self::receive`], so that there is no room.
+    pub fn answer(&mut self, batch: T) -> Result<(), T> {
+        match self.answers.push(batch) {
+            Ok(()) => {
+                self.unrung = true;
+                Ok(())
+            }
+            Err(rtrb::PushError::Full(batch)) => Err(batch),
+        }
+    }
+
+    /// Wakes the other side if something was answered since the last call and it sleeps.
+    pub fn ring(&mut self) {
+        if std::mem::take(&mut self.unrung) {
+            self.bell.ring();
+        }
+    }
+
+    /// Whether [`Self::receive`] would give something.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+}
+
+impl<T> Debug for Responder<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Responder")
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bell;
+
+    fn silent() -> Bell {
+        bell(|| ()).1
+    }
+
+    #[test]
+    fn batches_come_back_in_order_and_are_reused() {
+        let (mut requester, mut responder) = exchange::<Vec<u32>>(2, silent(), silent());
+        for round in 0..5 {
+            for number in 0..2 {
+                let mut batch = requester.vacant(Vec::new).unwrap();
+                assert!(batch.is_empty());
+                batch.push(round * 10 + number);
+                requester.send(batch).unwrap();
+            }
+            assert_eq!(requester.in_flight(), 2);
+            assert!(
+                requester.vacant(Vec::new).is_none(),
+                "the exchange has two batches"
+            );
+            while let Some(mut batch) = responder.receive() {
+                batch[0] += 1;
+                responder.answer(batch).unwrap();
+            }
+            for number in 0..2 {
+                let mut batch = requester.receive().unwrap();
+                assert_eq!(batch, [round * 10 + number + 1]);
+                batch.clear();
+                requester.recycle(batch);
+            }
+            assert_eq!(requester.in_flight(), 0);
+        }
+    }
+
+    #[test]
+    fn a_foreign_batch_is_given_back() {
+        let (mut requester, mut responder) = exchange(1, silent(), silent());
+        requester.send("own").unwrap();
+        assert_eq!(requester.send("foreign"), Err("foreign"));
+        responder.answer("own").unwrap();
+        assert_eq!(responder.answer("foreign"), Err("foreign"));
+    }
+
+    /// Both sides really sleep, a million messages pass, and none gets stuck: a lost wake-up
+    /// would end in the sleep's long time-out, and the test would take minutes.
+    #[test]
+    fn two_sleepy_threads_lose_nothing() {
+        const MESSAGES: u64 = 200_000;
+        const LONG: Duration = Duration::from_secs(60);
+        let requester_thread = thread::current();
+        let (requester_sleeper, requester_bell) = bell(move || requester_thread.unpark());
+        let (ends, ends_in) = std::sync::mpsc::channel();
+        let responder_thread = thread::spawn(move || {
+            let (sleeper, mut responder): (crate::Sleeper, Responder<u64>) =
+                ends_in.recv().unwrap();
+            let mut answered = 0;
+            while answered < MESSAGES {
+                while let Some(message) = responder.receive() {
+                    responder.answer(message + 1).unwrap();
+                    answered += 1;
+                }
+                responder.ring();
+                if answered < MESSAGES {
+                    sleeper
+                        .sleep_unless(|| responder.has_requests(), || thread::park_timeout(LONG));
+                }
+            }
+        });
+        let thread_to_wake = responder_thread.thread().clone();
+        let (responder_sleeper, responder_bell) = bell(move || thread_to_wake.unpark());
+        let (mut requester, responder) = exchange::<u64>(3, responder_bell, requester_bell);
+        ends.send((responder_sleeper, responder)).unwrap();
+
+        let (mut sent, mut sum, mut received) = (0, 0, 0);
+        while received < MESSAGES {
+            while sent < MESSAGES {
+                let Some(message) = requester.vacant(|| 0) else {
+                    break;
+                };
+                requester.send(message).unwrap();
+                sent += 1;
+            }
+            requester.ring();
+            while let Some(message) = requester.receive() {
+                sum += message;
+                received += 1;
+                requester.recycle(0);
+            }
+            if requester.in_flight() > 0 {
+                requester_sleeper
+                    .sleep_unless(|| requester.has_answers(), || thread::park_timeout(LONG));
+            }
+        }
+        responder_thread.join().unwrap();
+        assert_eq!(sum, MESSAGES);
+    }
+}

@@ -1,0 +1,42 @@
+//! No wake-up is lost, in any interleaving of two ringers and a sleeper.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p aquatic_channel --release --test loom`
+
+#![cfg(loom)]
+
+use aquatic_channel::bell;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::Arc;
+use loom::thread;
+
+/// If a wake-up were lost, the sleeper would wait for ever, which loom reports as a deadlock.
+#[test]
+fn every_message_is_seen_by_a_worker_that_really_sleeps() {
+    const RINGERS: usize = 2;
+    loom::model(|| {
+        let queue = Arc::new(AtomicUsize::new(0));
+        let sleeping_thread = thread::current();
+        let (sleeper, bell) = bell(move || sleeping_thread.unpark());
+
+        let ringers: Vec<_> = (0..RINGERS)
+            .map(|_| {
+                let (queue, bell) = (Arc::clone(&queue), bell.clone());
+                thread::spawn(move || {
+                    queue.fetch_add(1, Ordering::Release);
+                    bell.ring();
+                })
+            })
+            .collect();
+
+        let mut seen = 0;
+        while seen < RINGERS {
+            seen += queue.swap(0, Ordering::Acquire);
+            if seen < RINGERS {
+                sleeper.sleep_unless(|| queue.load(Ordering::Acquire) > 0, thread::park);
+            }
+        }
+        for ringer in ringers {
+            ringer.join().unwrap();
+        }
+    });
+}
