@@ -1,1 +1,83 @@
 //! Documented TOML configuration: printed with comments, read strictly.
+//!
+//! A daemon describes its configuration once, with [`section!`]: each key with its comment, its
+//! type and its default. From that come the struct that the daemon works with, the documented
+//! file that `-p` prints ([`to_documented_toml`]) and a strict reader ([`load`]): a missing key
+//! has its default, an unknown key is refused by name, and all mistakes of a file are reported at
+//! once, each with its line.
+//!
+//! ```
+//! use aquatic_config::{Checks, Config, LogLevel, load, section, to_documented_toml};
+//!
+//! section! {
+//!     /// An example.
+//!     pub struct ExampleConfig {
+//!         /// How much is logged: off, error, warn, info, debug or trace.
+//!         pub log_level: LogLevel = LogLevel::default(),
+//!         pub network: NetworkConfig,
+//!     }
+//! }
+//!
+//! section! {
+//!     /// Sockets.
+//!     pub struct NetworkConfig {
+//!         /// Datagrams that one system call reads at most.
+//!         pub batch_size: u16 = 32,
+//!     }
+//! }
+//!
+//! impl Config for ExampleConfig {
+//!     fn check(&self, checks: &mut Checks) {
+//!         let batch_size = self.network.batch_size;
+//!         checks.require(batch_size > 0, "network.batch_size", "must be at least 1");
+//!     }
+//!
+//!     fn log_level(&self) -> LogLevel {
+//!         self.log_level
+//!     }
+//! }
+//!
+//! assert!(to_documented_toml(&ExampleConfig::default()).ends_with(
+//!     "# Sockets.\n[network]\n# Datagrams that one system call reads at most.\nbatch_size = 32\n"
+//! ));
+//!
+//! let config = load::<ExampleConfig>("network.batch_size = 8").unwrap().config;
+//! assert_eq!(config.network.batch_size, 8);
+//!
+//! let error = load::<ExampleConfig>("[network]\nbatchsize = 8").unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "line 2, column 1: unknown key `network.batchsize`; did you mean `network.batch_size`?"
+//! );
+//! ```
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `section` | the [`section!`] macro and the [`Section`] trait that it implements |
+//! | `load`, `read` | text → configuration: [`load`], [`Reader`] |
+//! | `write` | configuration → text: [`to_documented_toml`], [`Writer`] |
+//! | `old_spellings` | keys of former versions that still load: [`OldSpellings`] |
+//! | `error` | what can be wrong with a file: [`ConfigError`], [`Problem`] |
+//! | `shared`, `addresses` | sections and values that several daemons have in common |
+//!
+//! Reading the file from disk and printing to the terminal are left to the caller.
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod error;
+mod load;
+mod old_spellings;
+mod read;
+mod section;
+mod shared;
+mod write;
+
+pub use addresses::{Addresses, AddressesError};
+pub use error::{ConfigError, Mistake, Position, Problem};
+pub use load::{Checks, Config, Loaded, load};
+pub use old_spellings::OldSpellings;
+pub use read::Reader;
+pub use section::Section;
+pub use shared::{AccessListConfig, AccessListMode, LimitsConfig, LogLevel, PrivilegeConfig};
+pub use write::{Writer, to_documented_toml};

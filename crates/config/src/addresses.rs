@@ -1,0 +1,137 @@
+//! The addresses that a daemon listens on.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
+
+/// The default port is the one that the trackers of this family have always had.
+pub(crate) const DEFAULT_IPV4: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3000);
+pub(crate) const DEFAULT_IPV6: SocketAddr =
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 3000);
+
+/// One or more socket addresses to listen on, all different.
+///
+/// In the file: one string or a list of strings. Printed as a list. An IPv6 address accepts IPv6
+/// only, so that both families can listen on the same port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses(Vec<SocketAddr>);
+
+/// Why a list of addresses cannot be listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressesError {
+    /// It is empty.
+    None,
+    /// This address occurs twice.
+    Twice(SocketAddr),
+    /// An IPv4 address in the clothes of IPv6, which an IPv6 socket that accepts IPv6 only cannot
+    /// bind.
+    Mapped(SocketAddr, Ipv4Addr),
+}
+
+impl Addresses {
+    /// # Errors
+    /// If the list is empty, or an address occurs twice or is IPv4-mapped.
+    pub fn new(addresses: Vec<SocketAddr>) -> Result<Self, AddressesError> {
+        if addresses.is_empty() {
+            return Err(AddressesError::None);
+        }
+        for (index, address) in addresses.iter().enumerate() {
+            if addresses
+                .iter()
+                .take(index)
+                .any(|earlier| earlier == address)
+            {
+                return Err(AddressesError::Twice(*address));
+            }
+            if let SocketAddr::V6(v6) = address
+                && let Some(v4) = v6.ip().to_ipv4_mapped()
+            {
+                return Err(AddressesError::Mapped(*address, v4));
+            }
+        }
+        Ok(Self(addresses))
+    }
+
+    /// The addresses in the order of the file: at least one, all different.
+    #[must_use]
+    pub fn as_slice(&self) -> &[SocketAddr] {
+        &self.0
+    }
+
+    /// The addresses in the order of the file.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
+        self.0.iter().copied()
+    }
+}
+
+impl Default for Addresses {
+    /// Port 3000 on every address of the machine, IPv4 and IPv6.
+    fn default() -> Self {
+        Self(vec![DEFAULT_IPV4, DEFAULT_IPV6])
+    }
+}
+
+impl Display for AddressesError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("needs at least one address"),
+            Self::Twice(address) => write!(f, "{address} occurs twice"),
+            Self::Mapped(address, v4) => {
+                write!(
+                    f,
+                    "{address} is an IPv4 address: write {v4}:{}",
+                    address.port()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for AddressesError {}
+
+impl Serialize for Addresses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+struct OneOrMany;
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = Addresses;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an address and port such as \"0.0.0.0:3000\" or \"[::]:3000\", or a list of them",
+        )
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Addresses, E> {
+        Addresses::new(vec![parse(text)?]).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+        let mut addresses = Vec::new();
+        while let Some(text) = list.next_element::<String>()? {
+            addresses.push(parse(&text)?);
+        }
+        Addresses::new(addresses).map_err(A::Error::custom)
+    }
+}
+
+fn parse<E: Error>(text: &str) -> Result<SocketAddr, E> {
+    text.parse().map_err(|_| {
+        E::custom(format!(
+            "{text:?} is not an IP address with a port: write for example \"0.0.0.0:3000\" or \"[::]:3000\""
+        ))
+    })
+}

@@ -1,0 +1,92 @@
+//! From the text of a file to a configuration that has been checked.
+
+use toml::de::DeTable;
+
+use crate::read::Report;
+use crate::{ConfigError, LogLevel, Mistake, OldSpellings, Position, Reader, Section};
+
+/// The whole configuration of a program: its root section and what concerns the file as a whole.
+pub trait Config: Section {
+    /// Turns keys of former versions into those of today. None by default.
+    fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        let _ = old;
+    }
+
+    /// Checks values alone and against each other. Each failure is reported, not only the first.
+    fn check(&self, checks: &mut Checks);
+
+    /// How much the program logs.
+    fn log_level(&self) -> LogLevel;
+}
+
+/// A configuration that has been read and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded<C> {
+    /// The configuration.
+    pub config: C,
+    /// What the operator should change although it still works, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+/// Everything that is wrong with it; [`Config::check`] runs only if each key alone is right.
+pub fn load<C: Config>(text: &str) -> Result<Loaded<C>, ConfigError> {
+    let mut report = Report::new(text);
+    let root = match DeTable::parse(text) {
+        Ok(root) => root.into_inner(),
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            let line = Position::line_of(text, offset);
+            let message = format!("{}, in `{}`", error.message(), line.trim());
+            report.add(Some(offset), Mistake::Syntax(message));
+            return Err(ConfigError::new(report.problems));
+        }
+    };
+
+    let mut old = OldSpellings::new(root, &mut report);
+    C::rewrite_old_spellings(&mut old);
+    let (root, warnings) = old.finish();
+
+    let config = Reader::read_root(root, &mut report);
+    report.explain_unknown_names();
+    if report.problems.is_empty() {
+        report.run_checks(&config);
+    }
+    if report.problems.is_empty() {
+        Ok(Loaded { config, warnings })
+    } else {
+        Err(ConfigError::new(report.problems))
+    }
+}
+
+/// Collects what [`Config::check`] finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    pub(crate) failures: Vec<(&'static str, String)>,
+}
+
+impl Checks {
+    /// Runs the checks of a configuration that did not come from a file.
+    ///
+    /// # Errors
+    /// What is wrong, without positions.
+    pub fn run<C: Config>(config: &C) -> Result<(), ConfigError> {
+        let mut report = Report::new("");
+        report.run_checks(config);
+        if report.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::new(report.problems))
+        }
+    }
+
+    /// Refuses the configuration unless `holds`. `key` is written with its section
+    /// (`network.address`); `reason` says what the operator should change.
+    pub fn require(&mut self, holds: bool, key: &'static str, reason: impl Into<String>) {
+        if !holds {
+            self.failures.push((key, reason.into()));
+        }
+    }
+}

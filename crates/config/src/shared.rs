@@ -1,0 +1,88 @@
+//! Sections and values that several daemons have in common.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::section;
+
+/// How much is logged: each level includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What needs someone to act.
+    Error,
+    /// What someone should know.
+    #[default]
+    Warn,
+    /// What happens seldom and is as it should be: start, reload, stop.
+    Info,
+    /// What a developer wants to see.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Which torrents are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessListMode {
+    /// All.
+    #[default]
+    Off,
+    /// Only those in the list.
+    Allow,
+    /// All but those in the list.
+    Deny,
+}
+
+section! {
+    /// Giving up the rights of root once all sockets are bound.
+    pub struct PrivilegeConfig {
+        /// Change to the root directory, group and user below after binding the sockets. The
+        /// program must be started as root.
+        pub drop_privileges: bool = false,
+        /// Directory that becomes the root directory (chroot). Paths that are opened later are
+        /// looked up inside it.
+        pub chroot_path: PathBuf = PathBuf::from("."),
+        /// Group to run as.
+        pub group: String = "nogroup".to_owned(),
+        /// User to run as.
+        pub user: String = "nobody".to_owned(),
+    }
+}
+
+section! {
+    /// Serving some torrents only.
+    ///
+    /// The file is read at start and again whenever the program gets the signal SIGUSR1. A file
+    /// that cannot be used ends the program at start; later it is logged as an error and the list
+    /// stays as it was.
+    pub struct AccessListConfig {
+        /// off: serve all torrents. allow: only those in the list. deny: all but those in the
+        /// list.
+        pub mode: AccessListMode = AccessListMode::Off,
+        /// File with one info hash per line, in 40 hexadecimal digits. Empty lines and lines that
+        /// start with # are skipped.
+        ///
+        /// With `drop_privileges`, the file is opened after the change of root directory and user:
+        /// the path is looked up inside `chroot_path`, and the user must be allowed to read it.
+        pub path: PathBuf = PathBuf::from("./access-list.txt"),
+    }
+}
+
+section! {
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    pub struct LimitsConfig {
+        /// Torrents held at once. At the limit, announces of further torrents are refused.
+        pub max_torrents: usize = 0,
+        /// Peers held at once, over all torrents. At the limit, further peers are refused.
+        pub max_peers: usize = 0,
+        /// Peers held at once from one IP address, over all torrents.
+        pub max_peers_per_ip: usize = 0,
+        /// Requests answered per second from one IP address. More are dropped and counted.
+        pub requests_per_second_per_ip: u32 = 0,
+    }
+}
