@@ -1,1 +1,86 @@
 //! Who is in which swarm: torrent map, peers, fair peer selection, expiry, counts.
+//!
+//! The heart of all aquatic trackers, in memory only, and pure: time, randomness and the hash key
+//! come in as arguments. One [`TorrentMap`] is one shard, owned by one thread; there are no locks.
+//! It is generic over what names a peer (compact address, or peer id for WebTorrent) and over what
+//! is kept with a peer.
+//!
+//! ```
+//! use aquatic_swarm::{Announce, HashKey, Limits, TorrentMap};
+//! use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
+//!
+//! let mut map = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
+//! let mut rng = fastrand::Rng::with_seed(3);
+//! let torrent = map.key(InfoHash([7; 20]));
+//! let mut answer = Vec::new();
+//! for host in 1..=3 {
+//!     let announce = Announce {
+//!         peer: CompactV4([192, 0, 2, host, 0x1a, 0xe1]),
+//!         value: (),
+//!         status: PeerStatus::Leecher,
+//!         completed: false,
+//!         peers_wanted: 50,
+//!         deadline: Seconds(1_200),
+//!     };
+//!     answer.clear();
+//!     map.announce(&torrent, announce, &mut rng, |_| true, |peer, ()| answer.push(*peer))?;
+//! }
+//! assert_eq!(answer.len(), 2);
+//! assert_eq!(map.scrape(&torrent).leechers, 3);
+//! # Ok::<(), aquatic_swarm::Refusal>(())
+//! ```
+//!
+//! # How it is built
+//!
+//! ```text
+//! TorrentMap ── Index: hash → position      parts of cache-line buckets, 7 bytes per torrent
+//!            └─ Segments: position → Torrent (48 bytes: info hash, completed, Swarm)
+//!                                                    │
+//!                  Swarm = up to 2 peers inline │ list of up to 64 │ large: Index + Segments
+//! ```
+//!
+//! - [`TorrentMap::announce`], [`TorrentMap::scrape`]: in `torrent_map`
+//! - [`TorrentMap::clean`], [`TorrentMap::walk`]: in `cleaning`, a slice at a time
+//! - who is handed out: in `selection`
+//!
+//! # What it does not do
+//!
+//! It does not know intervals, access lists, connection ids, numbers of peers per address or metrics:
+//! whoever calls decides and counts, from outcomes ([`Announced`], [`Refusal`],
+//! [`CleaningVisitor`]).
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+mod bucket;
+mod cleaning;
+mod hash;
+mod index;
+mod large;
+#[cfg(test)]
+mod model_test;
+mod outcome;
+mod segments;
+mod selection;
+mod swarm;
+mod torrent_map;
+
+pub use cleaning::{CleaningCursor, CleaningVisitor, WalkCursor};
+pub use hash::{HashKey, PeerKey, TorrentKey};
+pub use outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
+pub use torrent_map::TorrentMap;
+
+/// How far ahead a deadline may lie, and how long an expired peer may wait for cleaning: so
+/// `max_peer_age` and the cleaning interval (with the time that a pass takes) must each stay below.
+///
+/// Deadlines are kept modulo 2^16 seconds and compared over distances below 2^15; this leaves a
+/// margin of twelve minutes.
+pub const PEER_AGE_MAX_SECONDS: u32 = 32_000;

@@ -1,0 +1,90 @@
+//! Hashing with a secret: strangers choose the keys of our tables.
+
+use std::fmt::{self, Debug, Formatter};
+
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, PeerId};
+use siphasher::sip::SipHasher13;
+
+/// What names a peer within a swarm: its compact address (UDP, HTTP) or its peer id (WebTorrent).
+pub trait PeerKey: Copy + Eq {
+    /// The bytes that tell this peer from any other.
+    fn as_bytes(&self) -> &[u8];
+}
+
+impl PeerKey for CompactV4 {
+    fn as_bytes(&self) -> &[u8] {
+        CompactAddr::as_bytes(self)
+    }
+}
+
+impl PeerKey for CompactV6 {
+    fn as_bytes(&self) -> &[u8] {
+        CompactAddr::as_bytes(self)
+    }
+}
+
+impl PeerKey for PeerId {
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The secret of the hash tables, drawn at random when the daemon starts.
+///
+/// Info hashes and peer ids are chosen by whoever announces. Whoever could foresee their hashes
+/// could make them collide and turn each look-up into a scan. SipHash-1-3 with a secret key denies
+/// them that.
+///
+/// Maps that share one `HashKey` can share [`TorrentKey`]s. Do not derive the shard of a torrent
+/// from this hash as well: each shard would then see hashes that agree in some bits.
+#[derive(Clone, Copy)]
+pub struct HashKey([u64; 2]);
+
+impl HashKey {
+    /// `secret` must be unpredictable to strangers.
+    #[must_use]
+    pub const fn new(secret: [u64; 2]) -> Self {
+        Self(secret)
+    }
+
+    /// Hashes an info hash once for all that a request will do with it.
+    #[must_use]
+    pub fn torrent(&self, info_hash: InfoHash) -> TorrentKey {
+        TorrentKey {
+            info_hash,
+            hash: self.hash(&info_hash.0),
+        }
+    }
+
+    pub(crate) fn peer<K: PeerKey>(&self, key: &K) -> u64 {
+        self.hash(key.as_bytes())
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        let [first, second] = self.0;
+        SipHasher13::new_with_keys(first, second).hash(bytes)
+    }
+}
+
+impl Debug for HashKey {
+    /// Keeps the secret.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey")
+    }
+}
+
+/// An info hash together with its keyed hash. Made by [`HashKey::torrent`] or
+/// [`TorrentMap::key`](crate::TorrentMap::key).
+#[derive(Clone, Copy, Debug)]
+pub struct TorrentKey {
+    pub(crate) info_hash: InfoHash,
+    pub(crate) hash: u64,
+}
+
+impl TorrentKey {
+    /// The torrent that is meant.
+    #[must_use]
+    pub fn info_hash(&self) -> InfoHash {
+        self.info_hash
+    }
+}

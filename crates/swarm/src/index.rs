@@ -1,0 +1,401 @@
+//! From hashes to positions: the index of a [`Segments`](crate::segments::Segments).
+//!
+//! A hash table that holds positions instead of keys, 5⅓ bytes per place, and that grows without a
+//! pause. Two levels:
+//!
+//! - **Parts** of 512 entries on average. When the mean is exceeded, one part is split in two, in
+//!   turn: linear hashing (W. Litwin, 1980). So growing rehashes one part of about 1,000 entries at
+//!   a time, however large the whole is.
+//! - Each part is a table of cache-line [`Bucket`]s. An entry lies in its home bucket or, if that
+//!   is full, in the next one that is not. Each bucket counts the entries that passed it by, so an
+//!   unsuccessful search ends at once in most cases and a removal leaves no tombstone.
+//!
+//! The bits of a hash: 0–23 choose the part, 24–31 are the tag, 32–63 choose the bucket.
+//!
+//! The index does not hold the hashes. Who calls gives `hash_of`, which recomputes the hash of what
+//! is at a position; it is asked only for positions that are in the index.
+
+use crate::bucket::{BUCKET_LEN, Bucket};
+
+/// Entries per part, on average, above which a part is split. The largest part has about twice as
+/// many: it is about to be split, while others have been.
+const SPLIT_MEAN: usize = 512;
+
+/// Entries per part below which two parts become one.
+const MERGE_MEAN: usize = 256;
+
+/// A part that is fuller than this grows. Higher saves memory and makes searches longer: at 87 %
+/// about one entry in twelve is not in its home bucket.
+const LOAD_PERCENT_MAX: usize = 87;
+
+/// A part is made for this load: a fifth of room to grow into.
+const LOAD_PERCENT_NEW: usize = 72;
+
+/// A part that is emptier than this shrinks.
+const LOAD_PERCENT_MIN: usize = 40;
+
+/// A set of positions, each findable by the hash of what is there.
+pub(crate) struct Index {
+    parts: Vec<Part>,
+    len: usize,
+}
+
+impl Index {
+    pub(crate) fn new() -> Self {
+        Self {
+            parts: vec![Part::new(0)],
+            len: 0,
+        }
+    }
+
+    /// The position under `hash` for which `is_it` holds.
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        self.part(hash)?.find(hash, is_it)
+    }
+
+    /// Where the entry probably is, from one cache line alone: for prefetching.
+    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+        let part = self.part(hash)?;
+        part.buckets
+            .get(part.home(hash))?
+            .candidates(tag(hash))
+            .next()
+    }
+
+    /// Reads the cache line where a search for `hash` begins.
+    pub(crate) fn touch(&self, hash: u64) -> u32 {
+        let part = self.part(hash);
+        let bucket = part.and_then(|part| part.buckets.get(part.home(hash)));
+        bucket.map_or(0, |bucket| bucket.overflow)
+    }
+
+    /// Adds `position`, which must not be here yet.
+    pub(crate) fn insert(&mut self, hash: u64, position: u32, hash_of: impl Fn(u32) -> u64) {
+        if self.len >= self.parts.len() * SPLIT_MEAN {
+            self.split(&hash_of);
+        }
+        let address = address(hash, self.parts.len());
+        if let Some(part) = self.parts.get_mut(address) {
+            if part.is_full() {
+                part.rebuild(part.len + 1, hash_of);
+            }
+            part.place(hash, position);
+            self.len += 1;
+        }
+    }
+
+    /// Removes `position`, which is here under `hash`.
+    pub(crate) fn remove(&mut self, hash: u64, position: u32, hash_of: impl Fn(u32) -> u64) {
+        let address = address(hash, self.parts.len());
+        if let Some(part) = self.parts.get_mut(address)
+            && part.remove(hash, position)
+        {
+            self.len -= 1;
+            if part.is_sparse() {
+                part.rebuild(part.len, &hash_of);
+            }
+        }
+        if self.len < (self.parts.len() - 1) * MERGE_MEAN {
+            self.merge(hash_of);
+        }
+    }
+
+    /// What is under `hash` has moved from position `old` to `new`.
+    pub(crate) fn reposition(&mut self, hash: u64, old: u32, new: u32) {
+        let address = address(hash, self.parts.len());
+        if let Some(part) = self.parts.get_mut(address)
+            && let Some((bucket, lane)) = part.locate(hash, old)
+            && let Some(bucket) = part.buckets.get_mut(bucket)
+        {
+            bucket.set(lane, tag(hash), new);
+        }
+    }
+
+    fn part(&self, hash: u64) -> Option<&Part> {
+        self.parts.get(address(hash, self.parts.len()))
+    }
+
+    /// Moves half of one part to a new part behind all others.
+    fn split(&mut self, hash_of: impl Fn(u32) -> u64) {
+        let new = self.parts.len();
+        let Some(old) = self.parts.get_mut(buddy(new)) else {
+            return;
+        };
+        let (moving, staying): (Vec<_>, Vec<_>) = old
+            .entries(hash_of)
+            .partition(|(hash, _)| address(*hash, new + 1) == new);
+        *old = Part::with_entries(&staying);
+        self.parts.push(Part::with_entries(&moving));
+    }
+
+    /// The reverse of [`Self::split`].
+    fn merge(&mut self, hash_of: impl Fn(u32) -> u64) {
+        let last = self.parts.pop();
+        let buddy = buddy(self.parts.len());
+        if let (Some(last), Some(old)) = (last, self.parts.get_mut(buddy)) {
+            let entries: Vec<_> = old
+                .entries(&hash_of)
+                .chain(last.entries(&hash_of))
+                .collect();
+            *old = Part::with_entries(&entries);
+        }
+    }
+}
+
+/// Which of `parts` parts holds a hash: the low bits, one bit fewer for parts not split yet.
+fn address(hash: u64, parts: usize) -> usize {
+    let bits = (hash & 0xff_ffff) as usize;
+    let mask = parts.next_power_of_two() - 1;
+    let address = bits & mask;
+    if address < parts {
+        address
+    } else {
+        bits & (mask >> 1)
+    }
+}
+
+/// The part that is split to make part number `new`, counted from 0.
+fn buddy(new: usize) -> usize {
+    new.checked_ilog2().map_or(0, |bits| new - (1 << bits))
+}
+
+fn tag(hash: u64) -> u8 {
+    Bucket::tag((hash >> 24 & 0xff) as u8)
+}
+
+struct Part {
+    buckets: Box<[Bucket]>,
+    len: usize,
+}
+
+impl Part {
+    /// An empty part, made for `entries`.
+    fn new(entries: usize) -> Self {
+        let buckets = (entries * 100)
+            .div_ceil(BUCKET_LEN * LOAD_PERCENT_NEW)
+            .max(1);
+        Self {
+            buckets: vec![Bucket::NEW; buckets].into_boxed_slice(),
+            len: 0,
+        }
+    }
+
+    fn with_entries(entries: &[(u64, u32)]) -> Self {
+        let mut part = Self::new(entries.len());
+        for (hash, position) in entries {
+            part.place(*hash, *position);
+        }
+        part
+    }
+
+    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let tag = tag(hash);
+        for at in self.probes(hash) {
+            let bucket = self.buckets.get(at)?;
+            if let Some(found) = bucket.candidates(tag).find(|position| is_it(*position)) {
+                return Some(found);
+            }
+            if bucket.overflow == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The bucket and the lane of an entry.
+    fn locate(&self, hash: u64, position: u32) -> Option<(usize, usize)> {
+        let tag = tag(hash);
+        self.probes(hash).find_map(|at| {
+            let lane = self.buckets.get(at)?.lane_of(tag, position)?;
+            Some((at, lane))
+        })
+    }
+
+    /// Stores an entry; there is room, as the load stays below [`LOAD_PERCENT_MAX`].
+    fn place(&mut self, hash: u64, position: u32) {
+        for at in self.probes(hash) {
+            let Some(bucket) = self.buckets.get_mut(at) else {
+                return;
+            };
+            if bucket.insert(tag(hash), position) {
+                self.len += 1;
+                return;
+            }
+            bucket.overflow += 1;
+        }
+    }
+
+    /// Removes an entry; `false` if it was not here.
+    fn remove(&mut self, hash: u64, position: u32) -> bool {
+        let Some((found, lane)) = self.locate(hash, position) else {
+            return false;
+        };
+        for at in self.probes(hash) {
+            let Some(bucket) = self.buckets.get_mut(at) else {
+                return false;
+            };
+            if at == found {
+                bucket.clear(lane);
+                break;
+            }
+            bucket.overflow -= 1;
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// Moves all entries to as many buckets as `entries` need.
+    fn rebuild(&mut self, entries: usize, hash_of: impl Fn(u32) -> u64) {
+        let mut part = Self::new(entries);
+        for (hash, position) in self.entries(hash_of) {
+            part.place(hash, position);
+        }
+        *self = part;
+    }
+
+    fn entries(&self, hash_of: impl Fn(u32) -> u64) -> impl Iterator<Item = (u64, u32)> {
+        let positions = self.buckets.iter().flat_map(Bucket::positions);
+        positions.map(move |position| (hash_of(position), position))
+    }
+
+    fn is_full(&self) -> bool {
+        (self.len + 1) * 100 > self.buckets.len() * BUCKET_LEN * LOAD_PERCENT_MAX
+    }
+
+    fn is_sparse(&self) -> bool {
+        self.buckets.len() > 1
+            && self.len * 100 < self.buckets.len() * BUCKET_LEN * LOAD_PERCENT_MIN
+    }
+
+    /// The bucket where a search for `hash` begins: its upper half as a fraction of all buckets.
+    fn home(&self, hash: u64) -> usize {
+        let buckets = self.buckets.len() as u64;
+        (((hash >> 32) * buckets) >> 32) as usize
+    }
+
+    /// All buckets, from home on and round.
+    fn probes(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let home = self.home(hash);
+        (home..self.buckets.len()).chain(0..home)
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// Checks everything that the operations rely on; `hashes` is what must be in here, by position.
+    pub(crate) fn assert_sound(&self, hashes: &[u64]) {
+        assert_eq!(self.len, hashes.len());
+        let mut found = vec![false; hashes.len()];
+        for (number, part) in self.parts.iter().enumerate() {
+            assert!(part.len * 100 <= part.buckets.len() * BUCKET_LEN * LOAD_PERCENT_MAX);
+            let mut overflow = vec![0; part.buckets.len()];
+            let mut len = 0;
+            for (at, bucket) in part.buckets.iter().enumerate() {
+                for position in bucket.positions() {
+                    let hash = hashes[position as usize];
+                    assert!(bucket.lane_of(tag(hash), position).is_some());
+                    assert_eq!(address(hash, self.parts.len()), number);
+                    assert!(!std::mem::replace(&mut found[position as usize], true));
+                    for passed in part.probes(hash).take_while(|probe| *probe != at) {
+                        overflow[passed] += 1;
+                    }
+                    len += 1;
+                }
+            }
+            assert_eq!(part.len, len);
+            let counted = part.buckets.iter().map(|bucket| bucket.overflow);
+            assert!(counted.eq(overflow), "part {number}");
+        }
+        assert!(found.iter().all(|found| *found));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Positions `0..hashes.len()` as an index sees them, with removal as `Segments` does it.
+    fn remove(index: &mut Index, hashes: &mut Vec<u64>, position: u32) {
+        let hash_of = |position: u32| hashes[position as usize];
+        let last = u32::try_from(hashes.len() - 1).unwrap();
+        index.remove(hash_of(position), position, hash_of);
+        if position != last {
+            index.reposition(hash_of(last), last, position);
+        }
+        hashes.swap_remove(position as usize);
+    }
+
+    fn insert(index: &mut Index, hashes: &mut Vec<u64>, hash: u64) {
+        let position = u32::try_from(hashes.len()).unwrap();
+        hashes.push(hash);
+        index.insert(hash, position, |position| hashes[position as usize]);
+    }
+
+    #[test]
+    fn grows_and_shrinks() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let (mut index, mut hashes) = (Index::new(), Vec::new());
+        for round in 0..120_000 {
+            let growing = (round / 30_000) % 2 == 0;
+            if hashes.is_empty() || rng.u8(..10) < if growing { 8 } else { 2 } {
+                insert(&mut index, &mut hashes, rng.u64(..));
+            } else {
+                let position = rng.u32(..u32::try_from(hashes.len()).unwrap());
+                remove(&mut index, &mut hashes, position);
+            }
+            if round % 500 == 0 {
+                index.assert_sound(&hashes);
+            }
+        }
+        index.assert_sound(&hashes);
+        for (position, hash) in hashes.iter().enumerate() {
+            let found = index.find(*hash, |found| found as usize == position);
+            assert_eq!(found, u32::try_from(position).ok());
+            let absent = hash ^ (1 << 63);
+            assert_eq!(
+                index.find(absent, |found| hashes[found as usize] == absent),
+                None
+            );
+        }
+        while !hashes.is_empty() {
+            remove(&mut index, &mut hashes, 0);
+        }
+        index.assert_sound(&hashes);
+        assert_eq!(
+            index.parts.len(),
+            1,
+            "all memory but one small part is given back"
+        );
+        assert_eq!(index.parts[0].buckets.len(), 1);
+    }
+
+    #[test]
+    fn survives_hashes_that_are_all_the_same() {
+        let (mut index, mut hashes) = (Index::new(), Vec::new());
+        for _ in 0..1_500 {
+            insert(&mut index, &mut hashes, 42);
+        }
+        index.assert_sound(&hashes);
+        assert_eq!(index.find(42, |position| position == 1_234), Some(1_234));
+        assert_eq!(index.find(42, |_| false), None);
+        while !hashes.is_empty() {
+            let middle = u32::try_from(hashes.len() / 2).unwrap();
+            remove(&mut index, &mut hashes, middle);
+        }
+        index.assert_sound(&hashes);
+    }
+
+    #[test]
+    fn parts_are_split_in_turn() {
+        assert!((1..8).map(buddy).eq([0, 0, 1, 0, 1, 2, 3]));
+        for parts in 1..100 {
+            for hash in 0..1_000 {
+                let address = address(hash, parts);
+                assert!(address < parts);
+                // One more part takes from its buddy only.
+                let next = super::address(hash, parts + 1);
+                assert!(next == address || (next == parts && address == buddy(parts)));
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A swarm that is too large to be scanned.
+
+use crate::hash::{HashKey, PeerKey};
+use crate::index::Index;
+use crate::segments::Segments;
+use crate::swarm::Peer;
+
+/// Peers in segments, and an index over their keys.
+pub(crate) struct LargeSwarm<K, V> {
+    pub(crate) peers: Segments<Peer<K, V>>,
+    pub(crate) seeders: u32,
+    pub(crate) index: Index,
+}
+
+impl<K: PeerKey, V> LargeSwarm<K, V> {
+    pub(crate) fn new(seeders: u32) -> Self {
+        Self {
+            peers: Segments::new(),
+            seeders,
+            index: Index::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.peers.len()
+    }
+
+    pub(crate) fn get(&self, position: u32) -> Option<&Peer<K, V>> {
+        self.peers.get(position)
+    }
+
+    pub(crate) fn get_mut(&mut self, position: u32) -> Option<&mut Peer<K, V>> {
+        self.peers.get_mut(position)
+    }
+
+    pub(crate) fn find(&self, key: &K, hash_key: &HashKey) -> Option<u32> {
+        let is_it = |position| self.get(position).is_some_and(|peer| peer.key == *key);
+        self.index.find(hash_key.peer(key), is_it)
+    }
+
+    pub(crate) fn push(&mut self, peer: Peer<K, V>, hash_key: &HashKey) -> Option<u32> {
+        let hash = hash_key.peer(&peer.key);
+        let position = self.peers.push(peer)?;
+        let hash_of = hash_of(&self.peers, hash_key);
+        self.index.insert(hash, position, hash_of);
+        Some(position)
+    }
+
+    pub(crate) fn pop(&mut self, hash_key: &HashKey) -> Option<Peer<K, V>> {
+        let last = self.len().checked_sub(1)?;
+        let hash_of = hash_of(&self.peers, hash_key);
+        self.index.remove(hash_of(last), last, hash_of);
+        self.peers.pop()
+    }
+
+    pub(crate) fn swap(&mut self, a: u32, b: u32, hash_key: &HashKey) {
+        let hash_of = hash_of(&self.peers, hash_key);
+        let (hash_a, hash_b) = (hash_of(a), hash_of(b));
+        // Through a position that no peer has: the two may have the same hash.
+        self.index.reposition(hash_a, a, u32::MAX);
+        self.index.reposition(hash_b, b, a);
+        self.index.reposition(hash_a, u32::MAX, b);
+        self.peers.swap(a, b);
+    }
+}
+
+/// The hash of the peer at a position.
+fn hash_of<K: PeerKey, V>(
+    peers: &Segments<Peer<K, V>>,
+    hash_key: &HashKey,
+) -> impl Fn(u32) -> u64 + Copy {
+    |position| {
+        peers
+            .get(position)
+            .map_or(0, |peer| hash_key.peer(&peer.key))
+    }
+}

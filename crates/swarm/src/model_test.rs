@@ -1,0 +1,480 @@
+//! The torrent map against a model that is too simple to be wrong.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
+use proptest::prelude::*;
+
+use crate::hash::{HashKey, PeerKey};
+use crate::swarm::{Peer, Swarm};
+use crate::{
+    Announce, Announced, CleaningCursor, CleaningVisitor, Counts, Limits, PeerChange, Refusal,
+    TorrentMap, WalkCursor,
+};
+
+impl<K: PeerKey + std::fmt::Debug, V> TorrentMap<K, V> {
+    /// Checks everything that the operations rely on.
+    pub(crate) fn assert_sound(&self) {
+        let torrents = || (0..self.torrents.len()).map(|at| self.torrents.get(at).unwrap());
+        let hashes: Vec<_> = torrents()
+            .map(|torrent| self.key(torrent.info_hash).hash)
+            .collect();
+        self.index.assert_sound(&hashes);
+        let peers: u32 = torrents().map(|torrent| torrent.swarm.len()).sum();
+        assert_eq!(self.peers, peers as usize);
+        for torrent in torrents() {
+            let swarm = &torrent.swarm;
+            assert!(swarm.seeders() <= swarm.len());
+            let all = || (0..swarm.len()).map(|at| swarm.get(at).unwrap());
+            let hash_of = |peer: &Peer<K, V>| self.hash_key.peer(&peer.key);
+            match swarm {
+                Swarm::Inline { .. } => assert!(swarm.len() <= 2),
+                Swarm::List { .. } => assert!((2..=64).contains(&swarm.len())),
+                Swarm::Large(large) => {
+                    assert!(swarm.len() > 32);
+                    large
+                        .index
+                        .assert_sound(&all().map(hash_of).collect::<Vec<_>>());
+                }
+            }
+            for (at, peer) in (0..).zip(all()) {
+                assert_eq!(
+                    swarm.find(&peer.key, &self.hash_key),
+                    Some(at),
+                    "twice the same peer"
+                );
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Announce {
+        torrent: u8,
+        peer: u16,
+        status: PeerStatus,
+        completed: bool,
+        wanted: usize,
+    },
+    /// Many at once: fills swarms quickly.
+    Crowd {
+        torrent: u8,
+        peers: std::ops::Range<u16>,
+        status: PeerStatus,
+    },
+    RemovePeer {
+        torrent: u8,
+        peer: u16,
+    },
+    Wait {
+        seconds: u32,
+    },
+    CleanSlice {
+        budget: usize,
+    },
+    Forbid {
+        torrent: u8,
+    },
+    Allow,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let torrent = || prop_oneof![3 => 0..2_u8, 1 => 0..40_u8];
+    let peer = || prop_oneof![2 => 0..6_u16, 1 => 0..300_u16];
+    let status = || {
+        prop_oneof![
+            3 => Just(PeerStatus::Leecher),
+            2 => Just(PeerStatus::Seeder),
+            1 => Just(PeerStatus::Stopped),
+        ]
+    };
+    prop_oneof![
+        20 => (torrent(), peer(), status(), any::<bool>(), 0..80_usize).prop_map(
+            |(torrent, peer, status, completed, wanted)| {
+                Operation::Announce { torrent, peer, status, completed, wanted }
+            }
+        ),
+        3 => (torrent(), peer(), 1..120_u16, status()).prop_map(|(torrent, first, many, status)| {
+            Operation::Crowd { torrent, peers: first..first + many, status }
+        }),
+        3 => (torrent(), peer()).prop_map(|(torrent, peer)| Operation::RemovePeer { torrent, peer }),
+        4 => (0..200_u32).prop_map(|seconds| Operation::Wait { seconds }),
+        8 => (0..150_usize).prop_map(|budget| Operation::CleanSlice { budget }),
+        1 => torrent().prop_map(|torrent| Operation::Forbid { torrent }),
+        1 => Just(Operation::Allow),
+    ]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct ModelPeer {
+    seeder: bool,
+    deadline: u32,
+    value: u64,
+}
+
+#[derive(Default)]
+struct ModelTorrent {
+    peers: HashMap<CompactV4, ModelPeer>,
+    completed: u32,
+}
+
+impl ModelTorrent {
+    fn counts(&self) -> Counts {
+        let seeders = self.peers.values().filter(|peer| peer.seeder).count();
+        Counts {
+            seeders: u32::try_from(seeders).unwrap(),
+            leechers: u32::try_from(self.peers.len() - seeders).unwrap(),
+            completed: self.completed,
+        }
+    }
+}
+
+/// The map under test beside the model. `now` starts near the point where 16-bit deadlines wrap.
+struct World {
+    map: TorrentMap<CompactV4, u64>,
+    model: HashMap<InfoHash, ModelTorrent>,
+    limits: (usize, usize),
+    forbidden: Option<InfoHash>,
+    cursor: CleaningCursor,
+    now: u32,
+    next_value: u64,
+    rng: fastrand::Rng,
+}
+
+const PEER_AGE_SECONDS: u32 = 300;
+
+fn info_hash(torrent: u8) -> InfoHash {
+    InfoHash([torrent; 20])
+}
+
+fn address(peer: u16) -> CompactV4 {
+    let [high, low] = peer.to_be_bytes();
+    CompactV4([10, 0, high, low, 0x1a, 0xe1])
+}
+
+/// What `admit` says: some peers are refused.
+fn is_welcome(peer: CompactV4) -> bool {
+    peer.0[3] % 16 != 15
+}
+
+impl World {
+    fn new(seed: u64, limits: (usize, usize)) -> Self {
+        let map_limits = Limits {
+            max_torrents: NonZeroUsize::new(limits.0),
+            max_peers: NonZeroUsize::new(limits.1),
+        };
+        Self {
+            map: TorrentMap::new(HashKey::new([seed, !seed]), map_limits),
+            model: HashMap::new(),
+            limits,
+            forbidden: None,
+            cursor: CleaningCursor::default(),
+            now: 0xffff - 500,
+            next_value: 0,
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    fn apply(&mut self, operation: Operation) {
+        match operation {
+            Operation::Announce {
+                torrent,
+                peer,
+                status,
+                completed,
+                wanted,
+            } => {
+                self.announce(torrent, address(peer), status, completed, wanted);
+            }
+            Operation::Crowd {
+                torrent,
+                peers,
+                status,
+            } => {
+                peers.for_each(|peer| self.announce(torrent, address(peer), status, false, 3));
+            }
+            Operation::RemovePeer { torrent, peer } => {
+                let (torrent, peer) = (info_hash(torrent), address(peer));
+                let removed = self.map.remove_peer(&self.map.key(torrent), &peer);
+                let torrent = self.model.get_mut(&torrent);
+                let expected = torrent.and_then(|torrent| torrent.peers.remove(&peer));
+                assert_eq!(removed, expected.map(|peer| peer.value));
+            }
+            Operation::Wait { seconds } => self.now += seconds,
+            Operation::CleanSlice { budget } => {
+                self.clean_slice(budget);
+            }
+            Operation::Forbid { torrent } => self.forbidden = Some(info_hash(torrent)),
+            Operation::Allow => self.forbidden = None,
+        }
+    }
+
+    fn announce(
+        &mut self,
+        torrent: u8,
+        peer: CompactV4,
+        status: PeerStatus,
+        completed: bool,
+        wanted: usize,
+    ) {
+        self.next_value += 1;
+        let announce = Announce {
+            peer,
+            value: self.next_value,
+            status,
+            completed,
+            peers_wanted: wanted,
+            deadline: Seconds(self.now + PEER_AGE_SECONDS),
+        };
+        let info_hash = info_hash(torrent);
+        let mut asked = 0;
+        let mut answer = Vec::new();
+        let outcome = self.map.announce(
+            &self.map.key(info_hash),
+            announce,
+            &mut self.rng,
+            |key| {
+                assert_eq!(*key, peer);
+                asked += 1;
+                is_welcome(*key)
+            },
+            |key, value| answer.push((*key, *value)),
+        );
+
+        if status == PeerStatus::Stopped {
+            assert_eq!((asked, answer.len()), (0, 0));
+            self.expect_departure(info_hash, peer, outcome.unwrap());
+        } else if let Some(refusal) = self.expected_refusal(info_hash, peer, asked) {
+            assert_eq!((outcome, answer.len()), (Err(refusal), 0));
+        } else {
+            self.expect_answer(info_hash, &announce, outcome.unwrap(), answer);
+        }
+    }
+
+    fn expect_departure(&mut self, info_hash: InfoHash, peer: CompactV4, outcome: Announced<u64>) {
+        let mut expected = Announced {
+            counts: Counts::default(),
+            change: PeerChange::Absent,
+        };
+        if let Some(torrent) = self.model.get_mut(&info_hash) {
+            if let Some(known) = torrent.peers.remove(&peer) {
+                expected.change = PeerChange::Removed(known.value);
+            }
+            expected.counts = torrent.counts();
+        }
+        assert_eq!(outcome, expected);
+    }
+
+    fn expected_refusal(
+        &self,
+        info_hash: InfoHash,
+        peer: CompactV4,
+        asked: u32,
+    ) -> Option<Refusal> {
+        let torrent = self.model.get(&info_hash);
+        if torrent.is_some_and(|torrent| torrent.peers.contains_key(&peer)) {
+            assert_eq!(asked, 0);
+            return None;
+        }
+        if torrent.is_none() && self.model.len() >= self.limits.0 {
+            Some(Refusal::TorrentLimit)
+        } else if self.peers() >= self.limits.1 {
+            Some(Refusal::PeerLimit)
+        } else {
+            assert_eq!(asked, 1);
+            (!is_welcome(peer)).then_some(Refusal::NotAdmitted)
+        }
+    }
+
+    fn expect_answer(
+        &mut self,
+        info_hash: InfoHash,
+        announce: &Announce<CompactV4, u64>,
+        outcome: Announced<u64>,
+        mut answer: Vec<(CompactV4, u64)>,
+    ) {
+        let peer = ModelPeer {
+            seeder: announce.status == PeerStatus::Seeder,
+            deadline: announce.deadline.0,
+            value: announce.value,
+        };
+        let torrent = self.model.entry(info_hash).or_default();
+        let known = torrent.peers.insert(announce.peer, peer);
+        let was_seeder = known.is_some_and(|known| known.seeder);
+        torrent.completed += u32::from(announce.completed && !was_seeder);
+        let expected = Announced {
+            counts: torrent.counts(),
+            change: known.map_or(PeerChange::Added, |known| PeerChange::Updated(known.value)),
+        };
+        assert_eq!(outcome, expected);
+
+        let pool = |key: &CompactV4, other: &ModelPeer| {
+            *key != announce.peer && !(peer.seeder && other.seeder)
+        };
+        let available = torrent
+            .peers
+            .iter()
+            .filter(|(key, other)| pool(key, other))
+            .count();
+        let expected_len = announce.peers_wanted.min(available);
+        assert_eq!(answer.len(), expected_len);
+        for (key, value) in &answer {
+            assert!(pool(key, &torrent.peers[key]));
+            assert_eq!(torrent.peers[key].value, *value);
+        }
+        answer.sort_unstable();
+        answer.dedup();
+        assert_eq!(answer.len(), expected_len, "twice the same peer");
+    }
+
+    /// Lets the model follow what the slice did, after checking that it had a right to.
+    fn clean_slice(&mut self, budget: usize) -> bool {
+        let now = Seconds(self.now);
+        let mut follower = Follower {
+            world: (&mut self.model, self.forbidden),
+            now,
+            current: None,
+        };
+        let finished = self.map.clean(&mut self.cursor, now, budget, &mut follower);
+        // The visitor does not hear of torrents that go without peers.
+        let map = &self.map;
+        self.model.retain(|info_hash, torrent| {
+            let stays = map.position(&map.key(*info_hash)).is_some();
+            assert!(stays || torrent.peers.is_empty());
+            stays
+        });
+        finished
+    }
+
+    /// A whole pass without disturbance leaves nothing behind that should go.
+    fn clean_all(&mut self) {
+        self.cursor = CleaningCursor::default();
+        while !self.clean_slice(40) {}
+        for (info_hash, torrent) in &self.model {
+            assert_ne!(Some(*info_hash), self.forbidden);
+            assert!(!torrent.peers.is_empty());
+            assert!(torrent.peers.values().all(|peer| peer.deadline >= self.now));
+        }
+    }
+
+    fn peers(&self) -> usize {
+        self.model.values().map(|torrent| torrent.peers.len()).sum()
+    }
+
+    fn compare(&mut self) {
+        self.map.assert_sound();
+        assert_eq!(self.map.torrents(), self.model.len());
+        assert_eq!(self.map.peers(), self.peers());
+        for (info_hash, torrent) in &self.model {
+            let key = self.map.key(*info_hash);
+            assert_eq!(self.map.scrape(&key), torrent.counts());
+            for (peer, known) in &torrent.peers {
+                assert_eq!(self.map.peer(&key, peer), Some(&known.value));
+                assert_eq!(
+                    self.map.peer_mut(&key, peer),
+                    Some(&mut known.value.clone())
+                );
+            }
+        }
+        let mut walked = HashMap::new();
+        let mut cursor = WalkCursor::default();
+        while !self.map.walk(&mut cursor, 7, |info_hash, counts| {
+            assert_eq!(walked.insert(*info_hash, counts), None);
+        }) {}
+        assert_eq!(walked.len(), self.model.len());
+        assert!(
+            walked
+                .iter()
+                .all(|(info_hash, counts)| self.model[info_hash].counts() == *counts)
+        );
+    }
+}
+
+/// Removes from the model what the map says it removed.
+struct Follower<'a> {
+    world: (&'a mut HashMap<InfoHash, ModelTorrent>, Option<InfoHash>),
+    now: Seconds,
+    current: Option<InfoHash>,
+}
+
+impl CleaningVisitor<CompactV4, u64> for Follower<'_> {
+    fn keep(&mut self, info_hash: &InfoHash) -> bool {
+        assert!(self.world.0.contains_key(info_hash));
+        self.current = Some(*info_hash);
+        self.world.1 != Some(*info_hash)
+    }
+
+    fn peer_removed(&mut self, peer: &CompactV4, value: u64) {
+        let torrent = self.current.unwrap();
+        let removed = self
+            .world
+            .0
+            .get_mut(&torrent)
+            .unwrap()
+            .peers
+            .remove(peer)
+            .unwrap();
+        assert_eq!(removed.value, value);
+        assert!(removed.deadline < self.now.0 || self.world.1 == Some(torrent));
+    }
+
+    fn torrent_remains(&mut self, info_hash: &InfoHash, counts: Counts) {
+        assert_eq!(self.current, Some(*info_hash));
+        assert_eq!(self.world.0[info_hash].counts(), counts);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn agrees_with_the_model(
+        seed in any::<u64>(),
+        limits in prop_oneof![Just((usize::MAX, usize::MAX)), (1..30_usize, 1..250_usize)],
+        operations in prop::collection::vec(operation(), 1..400),
+    ) {
+        let mut world = World::new(seed, limits);
+        for operation in operations {
+            world.apply(operation);
+            world.compare();
+        }
+        world.clean_all();
+        world.compare();
+    }
+}
+
+/// Larger than proptest can afford: thousands of torrents and peers, so that indexes split and merge
+/// and segments come and go.
+#[test]
+fn agrees_with_the_model_at_size() {
+    let mut world = World::new(6, (usize::MAX, usize::MAX));
+    let mut rng = fastrand::Rng::with_seed(7);
+    for round in 0..12 {
+        for _ in 0..6_000 {
+            let status = match rng.u8(..10) {
+                0..5 => PeerStatus::Leecher,
+                5..8 => PeerStatus::Seeder,
+                _ => PeerStatus::Stopped,
+            };
+            // One huge swarm, some middling ones.
+            let torrent = if rng.bool() { 0 } else { rng.u8(..) };
+            world.announce(torrent, address(rng.u16(..9_000)), status, rng.bool(), 50);
+            if rng.u8(..20) == 0 {
+                world.now += 1;
+                world.clean_slice(200);
+            }
+        }
+        world.compare();
+        if round % 4 == 3 {
+            world.now += PEER_AGE_SECONDS - 20;
+            world.clean_all();
+            world.compare();
+        }
+    }
+    world.now += PEER_AGE_SECONDS + 1;
+    world.clean_all();
+    world.compare();
+    assert_eq!(world.map.torrents(), 0);
+}

@@ -1,0 +1,252 @@
+//! The peers of one torrent, in three forms by size.
+//!
+//! | form | peers | memory | a peer is found by |
+//! |---|---|---|---|
+//! | inline | up to 2 | none but the torrent itself | comparing |
+//! | list | up to 64 | one allocation, grown four places at a time | scanning |
+//! | large | any number | segments and an index | its hash |
+//!
+//! In each form **seeders come first**: positions `0..seeders` hold seeders, the rest leechers. So a
+//! peer needs no flag, the counts are free, and "leechers only" is a range of positions. The moves
+//! that keep it so are written once, in terms of five primitives that each form provides.
+
+use aquatic_types::Seconds;
+use arrayvec::ArrayVec;
+use thin_vec::ThinVec;
+
+use crate::hash::{HashKey, PeerKey};
+use crate::large::LargeSwarm;
+use crate::segments::as_usize;
+
+/// Peers without an allocation. Most torrents have no more, and two IPv4 peers fit in what a list
+/// would need for its bookkeeping.
+const INLINE_PEERS_MAX: usize = 2;
+
+/// Peers in a list: eight cache lines for IPv4, which are faster to scan than an index is to read.
+const LIST_PEERS_MAX: usize = 64;
+
+/// A large swarm that shrinks to this size becomes a list: far enough from [`LIST_PEERS_MAX`] that
+/// no one can make it go to and fro with each announce.
+const LARGE_PEERS_MIN: u32 = 32;
+
+/// Free places in a list are made this many at a time: 32 bytes for IPv4. Four places are two on
+/// average that lie idle; copying 64 peers a few times more often costs nothing to speak of.
+const LIST_GROWTH: usize = 4;
+
+/// One peer: 8 bytes for IPv4 without a value.
+pub(crate) struct Peer<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
+    pub(crate) deadline: Deadline,
+}
+
+/// The last second in which a peer is alive, modulo 2^16.
+///
+/// Comparing needs no more as long as it is less than 2^15 seconds away, in the past or in the
+/// future: see [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS).
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(u16);
+
+impl Deadline {
+    pub(crate) fn new(at: Seconds) -> Self {
+        Self((at.0 & 0xffff) as u16)
+    }
+
+    pub(crate) fn has_passed(self, now: Seconds) -> bool {
+        Self::new(now).0.wrapping_sub(self.0).cast_signed() > 0
+    }
+}
+
+/// The peers of one torrent. Positions of peers change with each insertion, removal and change of
+/// status.
+pub(crate) enum Swarm<K, V> {
+    Inline {
+        seeders: u8,
+        peers: ArrayVec<Peer<K, V>, INLINE_PEERS_MAX>,
+    },
+    List {
+        seeders: u8,
+        peers: ThinVec<Peer<K, V>>,
+    },
+    Large(Box<LargeSwarm<K, V>>),
+}
+
+impl<K: PeerKey, V> Swarm<K, V> {
+    pub(crate) fn new() -> Self {
+        Self::Inline {
+            seeders: 0,
+            peers: ArrayVec::new(),
+        }
+    }
+
+    /// Adds a peer that is not here yet and returns its position.
+    pub(crate) fn insert(
+        &mut self,
+        peer: Peer<K, V>,
+        seeder: bool,
+        hash_key: &HashKey,
+    ) -> Option<u32> {
+        let position = self.push(peer, hash_key)?;
+        Some(self.set_seeder(position, seeder, hash_key))
+    }
+
+    /// Makes the peer at `position` a seeder or a leecher and returns its new position.
+    pub(crate) fn set_seeder(&mut self, position: u32, seeder: bool, hash_key: &HashKey) -> u32 {
+        let seeders = self.seeders();
+        let (new_position, new_seeders) = match (position < seeders, seeder) {
+            (false, true) => (seeders, seeders + 1),
+            (true, false) => (seeders - 1, seeders - 1),
+            _ => return position,
+        };
+        self.swap(position, new_position, hash_key);
+        self.set_seeders(new_seeders);
+        new_position
+    }
+
+    /// Takes the peer at `position` away. Peers move only to lower positions, and only from
+    /// `position` or above: a walk from the last peer to the first may remove as it goes.
+    pub(crate) fn remove(&mut self, position: u32, hash_key: &HashKey) -> Option<Peer<K, V>> {
+        let last = self.len().checked_sub(1)?;
+        if position > last {
+            return None;
+        }
+        let position = self.set_seeder(position, false, hash_key);
+        self.swap(position, last, hash_key);
+        self.pop(hash_key)
+    }
+
+    /// The position of the peer named `key`.
+    pub(crate) fn find(&self, key: &K, hash_key: &HashKey) -> Option<u32> {
+        let place = match self {
+            Self::Inline { peers, .. } => peers.iter().position(|peer| peer.key == *key),
+            Self::List { peers, .. } => peers.iter().position(|peer| peer.key == *key),
+            Self::Large(large) => return large.find(key, hash_key),
+        };
+        place.and_then(|place| u32::try_from(place).ok())
+    }
+
+    pub(crate) fn get(&self, position: u32) -> Option<&Peer<K, V>> {
+        match self {
+            Self::Inline { peers, .. } => peers.get(as_usize(position)),
+            Self::List { peers, .. } => peers.get(as_usize(position)),
+            Self::Large(large) => large.get(position),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, position: u32) -> Option<&mut Peer<K, V>> {
+        match self {
+            Self::Inline { peers, .. } => peers.get_mut(as_usize(position)),
+            Self::List { peers, .. } => peers.get_mut(as_usize(position)),
+            Self::Large(large) => large.get_mut(position),
+        }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        let len = match self {
+            Self::Inline { peers, .. } => peers.len(),
+            Self::List { peers, .. } => peers.len(),
+            Self::Large(large) => return large.len(),
+        };
+        u32::try_from(len).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn seeders(&self) -> u32 {
+        match self {
+            Self::Inline { seeders, .. } | Self::List { seeders, .. } => u32::from(*seeders),
+            Self::Large(large) => large.seeders,
+        }
+    }
+
+    /// Whether all peers can be visited in one go.
+    pub(crate) fn is_small(&self) -> bool {
+        !matches!(self, Self::Large(_))
+    }
+
+    fn set_seeders(&mut self, new: u32) {
+        match self {
+            Self::Inline { seeders, .. } | Self::List { seeders, .. } => {
+                *seeders = u8::try_from(new).unwrap_or(u8::MAX);
+            }
+            Self::Large(large) => large.seeders = new,
+        }
+    }
+
+    fn swap(&mut self, a: u32, b: u32, hash_key: &HashKey) {
+        if a == b {
+            return;
+        }
+        match self {
+            Self::Inline { peers, .. } => peers.swap(as_usize(a), as_usize(b)),
+            Self::List { peers, .. } => peers.swap(as_usize(a), as_usize(b)),
+            Self::Large(large) => large.swap(a, b, hash_key),
+        }
+    }
+
+    /// Appends a leecher, in a larger form if this one is full.
+    fn push(&mut self, peer: Peer<K, V>, hash_key: &HashKey) -> Option<u32> {
+        let position = self.len();
+        match self {
+            Self::Inline { seeders, peers } => {
+                let Err(full) = peers.try_push(peer) else {
+                    return Some(position);
+                };
+                let mut list = ThinVec::with_capacity(INLINE_PEERS_MAX + 2);
+                list.extend(peers.drain(..));
+                list.push(full.element());
+                *self = Self::List {
+                    seeders: *seeders,
+                    peers: list,
+                };
+            }
+            Self::List { peers, .. } if peers.len() < LIST_PEERS_MAX => {
+                if peers.len() == peers.capacity() {
+                    peers.reserve_exact(LIST_GROWTH);
+                }
+                peers.push(peer);
+            }
+            Self::List { seeders, peers } => {
+                let mut large = LargeSwarm::new(u32::from(*seeders));
+                for peer in peers.drain(..).chain([peer]) {
+                    large.push(peer, hash_key)?;
+                }
+                *self = Self::Large(Box::new(large));
+            }
+            Self::Large(large) => return large.push(peer, hash_key),
+        }
+        Some(position)
+    }
+
+    /// Takes the last peer, a leecher, away; in a smaller form if that is enough for the rest.
+    fn pop(&mut self, hash_key: &HashKey) -> Option<Peer<K, V>> {
+        match self {
+            Self::Inline { peers, .. } => peers.pop(),
+            Self::List { seeders, peers } => {
+                let popped = peers.pop();
+                if peers.len() < INLINE_PEERS_MAX {
+                    *self = Self::Inline {
+                        seeders: *seeders,
+                        peers: peers.drain(..).collect(),
+                    };
+                } else if peers.capacity() - peers.len() > 2 * LIST_GROWTH {
+                    peers.shrink_to_fit();
+                }
+                popped
+            }
+            Self::Large(large) => {
+                let popped = large.pop(hash_key);
+                if large.len() <= LARGE_PEERS_MIN {
+                    let mut peers = ThinVec::with_capacity(as_usize(large.len()));
+                    while let Some(peer) = large.peers.pop() {
+                        peers.push(peer);
+                    }
+                    peers.reverse();
+                    *self = Self::List {
+                        seeders: u8::try_from(large.seeders).unwrap_or(u8::MAX),
+                        peers,
+                    };
+                }
+                popped
+            }
+        }
+    }
+}

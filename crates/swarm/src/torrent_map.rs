@@ -1,0 +1,292 @@
+//! All torrents of one shard.
+
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+
+use aquatic_types::{CompactV4, InfoHash, PeerStatus};
+
+use crate::hash::{HashKey, PeerKey, TorrentKey};
+use crate::index::Index;
+use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
+use crate::segments::{Segments, as_usize};
+use crate::selection;
+use crate::swarm::{Deadline, Peer, Swarm};
+
+/// Torrents that [`TorrentMap::touch`] treats at a time: enough to keep the memory busy, few enough
+/// that what it fetched is still in the cache when it is used.
+const TOUCH_BATCH: usize = 32;
+
+/// The torrents of one shard and, for UDP and HTTP, of one IP family: who is in which swarm.
+///
+/// `K` names a peer, `V` is kept with it. Knows no time, no configuration and no randomness of its
+/// own. Nothing that it does stops for long: the longest single operations rehash some 1,000 entries.
+pub struct TorrentMap<K, V = ()> {
+    pub(crate) hash_key: HashKey,
+    limits: Limits,
+    pub(crate) torrents: Segments<Torrent<K, V>>,
+    pub(crate) index: Index,
+    pub(crate) peers: usize,
+}
+
+pub(crate) struct Torrent<K, V> {
+    pub(crate) info_hash: InfoHash,
+    completed: u32,
+    pub(crate) swarm: Swarm<K, V>,
+}
+
+const _: () = assert!(size_of::<Peer<CompactV4, ()>>() == 8);
+const _: () = assert!(size_of::<Torrent<CompactV4, ()>>() == 48);
+
+impl<K: PeerKey, V> TorrentMap<K, V> {
+    /// An empty map.
+    #[must_use]
+    pub fn new(hash_key: HashKey, limits: Limits) -> Self {
+        Self {
+            hash_key,
+            limits,
+            torrents: Segments::new(),
+            index: Index::new(),
+            peers: 0,
+        }
+    }
+
+    /// Hashes an info hash for the other operations.
+    #[must_use]
+    pub fn key(&self, info_hash: InfoHash) -> TorrentKey {
+        self.hash_key.torrent(info_hash)
+    }
+
+    /// Fetches what announces to (or scrapes of) these torrents are going to read into the cache.
+    ///
+    /// Optional, and pays when the torrents do not fit into the cache: an announce waits for two or
+    /// three memory accesses one after the other, whereas those of a whole batch can be under way
+    /// together. So this goes in stages, each a loop of reads that do not depend on one another.
+    pub fn touch(&self, batch: &[TorrentKey]) {
+        for batch in batch.chunks(TOUCH_BATCH) {
+            let buckets = batch.iter().map(|key| self.index.touch(key.hash));
+            black_box(buckets.fold(0, |all, word| all ^ word));
+
+            let mut guesses = [None; TOUCH_BATCH];
+            for (guess, key) in guesses.iter_mut().zip(batch) {
+                *guess = self
+                    .index
+                    .guess(key.hash)
+                    .and_then(|at| self.torrents.get(at));
+            }
+            let entries = guesses.iter().flatten().map(|torrent| torrent.completed);
+            black_box(entries.fold(0, |all, word| all ^ word));
+
+            let swarms = guesses.iter().flatten().map(|torrent| torrent.swarm.len());
+            black_box(swarms.fold(0, |all, word| all ^ word));
+        }
+    }
+
+    /// Notes what a peer says and hands other peers out to it.
+    ///
+    /// - A leecher gets seeders and leechers mixed, a seeder leechers only, one that leaves none.
+    ///   It gets exactly `peers_wanted` or, if there are fewer, all; each as likely as any other, no
+    ///   one twice, never itself.
+    /// - `admit` is asked, last of all, before an unknown peer is added. Its `false` refuses the
+    ///   announce; after its `true` the peer is added for certain, so it may keep count.
+    /// - A finished download counts as completed unless the peer was a seeder before.
+    ///
+    /// # Errors
+    /// When the announcer is new and there is no room for it. Nothing was changed then.
+    pub fn announce(
+        &mut self,
+        torrent: &TorrentKey,
+        announce: Announce<K, V>,
+        rng: &mut fastrand::Rng,
+        admit: impl FnOnce(&K) -> bool,
+        mut hand_out: impl FnMut(&K, &V),
+    ) -> Result<Announced<V>, Refusal> {
+        if announce.status == PeerStatus::Stopped {
+            return Ok(self.depart(torrent, &announce.peer));
+        }
+        let Announce {
+            peer,
+            status,
+            completed,
+            peers_wanted,
+            ..
+        } = announce;
+        let known = self.position(torrent);
+        let known_peer = known
+            .and_then(|position| self.torrents.get(position))
+            .and_then(|entry| entry.swarm.find(&peer, &self.hash_key));
+        if known_peer.is_none() {
+            self.check_room(known)?;
+            if !admit(&peer) {
+                return Err(Refusal::NotAdmitted);
+            }
+        }
+        let position = known
+            .or_else(|| self.add(torrent))
+            .ok_or(Refusal::TorrentLimit)?;
+        let entry = self
+            .torrents
+            .get_mut(position)
+            .ok_or(Refusal::TorrentLimit)?;
+
+        let seeder = status == PeerStatus::Seeder;
+        let was_seeder = known_peer.is_some_and(|at| at < entry.swarm.seeders());
+        let (at, change) = match known_peer {
+            None => {
+                let new = Peer {
+                    key: peer,
+                    value: announce.value,
+                    deadline: Deadline::new(announce.deadline),
+                };
+                let at = entry.swarm.insert(new, seeder, &self.hash_key);
+                self.peers += 1;
+                (at.ok_or(Refusal::PeerLimit)?, PeerChange::Added)
+            }
+            Some(at) => {
+                let known = entry.swarm.get_mut(at).ok_or(Refusal::PeerLimit)?;
+                known.deadline = Deadline::new(announce.deadline);
+                let old = std::mem::replace(&mut known.value, announce.value);
+                let at = entry.swarm.set_seeder(at, seeder, &self.hash_key);
+                (at, PeerChange::Updated(old))
+            }
+        };
+        if completed && !was_seeder {
+            entry.completed = entry.completed.saturating_add(1);
+        }
+        let first = if seeder { entry.swarm.seeders() } else { 0 };
+        let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
+        selection::select(first..entry.swarm.len(), at, wanted, rng, |at| {
+            if let Some(peer) = entry.swarm.get(at) {
+                hand_out(&peer.key, &peer.value);
+            }
+        });
+        Ok(Announced {
+            counts: entry.counts(),
+            change,
+        })
+    }
+
+    /// How large a swarm is; zeros when the torrent is unknown.
+    #[must_use]
+    pub fn scrape(&self, torrent: &TorrentKey) -> Counts {
+        self.entry(torrent)
+            .map_or(Counts::default(), Torrent::counts)
+    }
+
+    /// Takes a peer out of a swarm and returns what was kept with it; `None` when it was not there.
+    pub fn remove_peer(&mut self, torrent: &TorrentKey, peer: &K) -> Option<V> {
+        let position = self.position(torrent)?;
+        let entry = self.torrents.get_mut(position)?;
+        let at = entry.swarm.find(peer, &self.hash_key)?;
+        let removed = entry.swarm.remove(at, &self.hash_key)?;
+        self.peers -= 1;
+        Some(removed.value)
+    }
+
+    /// What is kept with a peer.
+    #[must_use]
+    pub fn peer(&self, torrent: &TorrentKey, peer: &K) -> Option<&V> {
+        let entry = self.entry(torrent)?;
+        let at = entry.swarm.find(peer, &self.hash_key)?;
+        Some(&entry.swarm.get(at)?.value)
+    }
+
+    /// What is kept with a peer, to change it.
+    pub fn peer_mut(&mut self, torrent: &TorrentKey, peer: &K) -> Option<&mut V> {
+        let position = self.position(torrent)?;
+        let entry = self.torrents.get_mut(position)?;
+        let at = entry.swarm.find(peer, &self.hash_key)?;
+        Some(&mut entry.swarm.get_mut(at)?.value)
+    }
+
+    /// Torrents, counting those whose peers have left but which have not been cleaned away yet.
+    #[must_use]
+    pub fn torrents(&self) -> usize {
+        as_usize(self.torrents.len())
+    }
+
+    /// Peers over all torrents.
+    #[must_use]
+    pub fn peers(&self) -> usize {
+        self.peers
+    }
+
+    fn depart(&mut self, torrent: &TorrentKey, peer: &K) -> Announced<V> {
+        let removed = self.remove_peer(torrent, peer);
+        Announced {
+            counts: self.scrape(torrent),
+            change: removed.map_or(PeerChange::Absent, PeerChange::Removed),
+        }
+    }
+
+    /// Whether one more peer may come, and one more torrent if this one is unknown.
+    fn check_room(&self, known: Option<u32>) -> Result<(), Refusal> {
+        let is_reached = |limit: Option<NonZeroUsize>, count: usize| {
+            limit.is_some_and(|limit| count >= limit.get())
+        };
+        if known.is_none() && is_reached(self.limits.max_torrents, self.torrents()) {
+            return Err(Refusal::TorrentLimit);
+        }
+        if is_reached(self.limits.max_peers, self.peers) {
+            return Err(Refusal::PeerLimit);
+        }
+        Ok(())
+    }
+
+    fn entry(&self, torrent: &TorrentKey) -> Option<&Torrent<K, V>> {
+        self.torrents.get(self.position(torrent)?)
+    }
+
+    pub(crate) fn position(&self, torrent: &TorrentKey) -> Option<u32> {
+        self.index.find(torrent.hash, |position| {
+            let entry = self.torrents.get(position);
+            entry.is_some_and(|entry| entry.info_hash == torrent.info_hash)
+        })
+    }
+
+    /// Adds a torrent without peers.
+    fn add(&mut self, torrent: &TorrentKey) -> Option<u32> {
+        let position = self.torrents.push(Torrent {
+            info_hash: torrent.info_hash,
+            completed: 0,
+            swarm: Swarm::new(),
+        })?;
+        let hash_of = hash_of(&self.torrents, &self.hash_key);
+        self.index.insert(torrent.hash, position, hash_of);
+        Some(position)
+    }
+
+    /// Forgets the torrent at `position` and puts the last one in its place.
+    pub(crate) fn remove_torrent(&mut self, position: u32) {
+        let Some(last) = self.torrents.len().checked_sub(1) else {
+            return;
+        };
+        let hash_of = hash_of(&self.torrents, &self.hash_key);
+        self.index.remove(hash_of(position), position, hash_of);
+        if position != last {
+            self.index.reposition(hash_of(last), last, position);
+        }
+        self.torrents.swap_remove(position);
+    }
+}
+
+impl<K: PeerKey, V> Torrent<K, V> {
+    pub(crate) fn counts(&self) -> Counts {
+        let seeders = self.swarm.seeders();
+        Counts {
+            seeders,
+            leechers: self.swarm.len() - seeders,
+            completed: self.completed,
+        }
+    }
+}
+
+/// The hash of the torrent at a position.
+fn hash_of<K, V>(
+    torrents: &Segments<Torrent<K, V>>,
+    hash_key: &HashKey,
+) -> impl Fn(u32) -> u64 + Copy {
+    |position| {
+        let torrent = torrents.get(position);
+        torrent.map_or(0, |torrent| hash_key.torrent(torrent.info_hash).hash)
+    }
+}
