@@ -1,0 +1,157 @@
+//! Many packets of one size to one destination in one go: UDP generic segmentation offload (Linux).
+//!
+//! One message carries up to 64 packets through the kernel's send path, which is most of the cost of
+//! sending, and is cut apart at the very end. A load tester whose requests all have 98 bytes and all
+//! go to one tracker gets several times as many out of a core. A tracker's answers go to as many
+//! destinations, so it has no use for it.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use crate::mmsg::{Sender, empty_header};
+use crate::{Outbox, SendReport, UdpSocket};
+
+/// What the kernel takes in one message (`UDP_MAX_SEGMENTS` of kernels before 6.9).
+const PACKETS_PER_MESSAGE_MAX: usize = 64;
+/// The largest IPv4 payload, which a message must not exceed as a whole either.
+const MESSAGE_BYTES_MAX: usize = 65_507;
+
+/// Sends runs of equally large packets through a connected socket.
+pub struct SegmentSender {
+    single: Sender,
+    /// Until the kernel says that it, or the network interface, cannot.
+    supported: bool,
+}
+
+impl Default for SegmentSender {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SegmentSender {
+    /// Ready to send.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            single: Sender::new(PACKETS_PER_MESSAGE_MAX),
+            supported: true,
+        }
+    }
+
+    /// Sends all packets of the outbox to the peer that `socket` is connected to, without waiting;
+    /// their return paths are not looked at. Neighbours of the same size travel together, so sort
+    /// them by size if there are several.
+    ///
+    /// Packets are given up or kept as [`Sender::send`] does it, but by the message.
+    pub fn send(&mut self, socket: &UdpSocket, outbox: &mut Outbox) -> SendReport {
+        let mut report = SendReport::default();
+        let mut done = 0;
+        while self.supported && done < outbox.len() {
+            let run = Run::at(outbox, done);
+            match run.send(socket) {
+                Ok(()) => {
+                    report.sent += run.packets;
+                    report.sent_bytes += run.bytes.len();
+                    done += run.packets;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if run.packets > 1 && is_unsupported(&error) => self.supported = false,
+                Err(error) => {
+                    if !report.record_error(error) {
+                        break;
+                    }
+                    report.failed += run.packets - 1;
+                    done += run.packets;
+                }
+            }
+        }
+        outbox.remove_front(done);
+        if !self.supported {
+            report.absorb(self.single.send(socket, outbox));
+        }
+        report
+    }
+}
+
+/// `EIO`: the interface leaves the checksums to the processor. `EINVAL`: no such option, or the
+/// packets are too large for the interface.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
+}
+
+/// Neighbouring packets of one size.
+struct Run<'a> {
+    bytes: &'a [u8],
+    packet_bytes: usize,
+    packets: usize,
+}
+
+impl<'a> Run<'a> {
+    fn at(outbox: &'a Outbox, first: usize) -> Self {
+        let packet_bytes = outbox.get(first).map_or(0, |(_, bytes)| bytes.len());
+        let packets_max = match packet_bytes {
+            // Nothing marks where one empty packet ends and the next begins.
+            0 => 1,
+            bytes => (MESSAGE_BYTES_MAX / bytes).clamp(1, PACKETS_PER_MESSAGE_MAX),
+        };
+        let same = |place: &usize| {
+            outbox
+                .get(*place)
+                .is_some_and(|(_, bytes)| bytes.len() == packet_bytes)
+        };
+        let packets = (first..).take(packets_max).take_while(same).count();
+        Self {
+            bytes: outbox.bytes_of(first, packets),
+            packet_bytes,
+            packets,
+        }
+    }
+
+    fn send(&self, socket: &UdpSocket) -> io::Result<()> {
+        let mut iovec = libc::iovec {
+            iov_base: self.bytes.as_ptr().cast_mut().cast(),
+            iov_len: self.bytes.len(),
+        };
+        let mut control = SegmentControl::new(self.packet_bytes);
+        let mut header = empty_header();
+        header.msg_iov = &raw mut iovec;
+        header.msg_iovlen = 1;
+        if self.packets > 1 {
+            header.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_controllen = control.0.len() as _;
+        }
+        // Why unsafe: neither std nor (without raw pointers) socket2 sends control messages.
+        // SAFETY: the header points to one iovec and perhaps one control message, which live in this
+        // function, and to the bytes that `self` borrows, with their lengths. The kernel reads them
+        // before the call returns.
+        let sent =
+            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+        if sent < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
+const LEN_BYTES: usize = size_of::<usize>();
+const HEADER_BYTES: usize = (LEN_BYTES + 8).next_multiple_of(LEN_BYTES);
+
+/// The control message that gives the size of a packet: `cmsghdr` and a 16-bit number (udp(7)).
+#[repr(C, align(8))]
+struct SegmentControl([u8; HEADER_BYTES + LEN_BYTES]);
+
+impl SegmentControl {
+    fn new(packet_bytes: usize) -> Self {
+        let mut control = [0; HEADER_BYTES + LEN_BYTES];
+        let (header, data) = control.split_at_mut(HEADER_BYTES);
+        let (len, rest) = header.split_at_mut(LEN_BYTES);
+        len.copy_from_slice(&(HEADER_BYTES + 2).to_ne_bytes());
+        rest[..4].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
+        rest[4..8].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
+        // No packet is larger than 65,507 bytes, so this always fits.
+        let packet_bytes = u16::try_from(packet_bytes).unwrap_or(u16::MAX);
+        data[..2].copy_from_slice(&packet_bytes.to_ne_bytes());
+        Self(control)
+    }
+}

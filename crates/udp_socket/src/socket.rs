@@ -1,0 +1,285 @@
+//! A UDP socket with the options that a tracker wants.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use aquatic_types::IpFamily;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::options;
+
+/// What may be chosen about a socket.
+#[derive(Clone, Debug, Default)]
+pub struct SocketOptions {
+    /// How many bytes of datagrams may wait to be read, by the kernel's own (generous) measure.
+    /// 0: the system's default.
+    pub recv_buffer_bytes: usize,
+    /// How many bytes of packets may wait to be sent. 0: the system's default.
+    pub send_buffer_bytes: usize,
+    /// Several sockets, of several workers, share one address; the kernel spreads the datagrams.
+    pub reuse_port: bool,
+}
+
+/// A nonblocking UDP socket, IPv4 or IPv6 but never both.
+///
+/// Bound to the unspecified address (`0.0.0.0`, `[::]`), it asks the kernel for each datagram's
+/// destination (packet info), so that the answer can leave from there. Bound to one address, it does
+/// not: every answer leaves from that address anyway, and packet info costs time.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: StdUdpSocket,
+    local_addr: SocketAddr,
+    connected: bool,
+}
+
+impl UdpSocket {
+    /// Opens a socket and binds it to `addr`.
+    ///
+    /// # Errors
+    /// Whatever the kernel says; most often that the address is in use, not the host's, or that the
+    /// port needs privileges.
+    pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if addr.is_ipv6() {
+            // IPv4 has sockets of its own: peers of both families never mix.
+            socket.set_only_v6(true)?;
+        }
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        set_buffers(&socket, options)?;
+        ignore_path_mtu(&socket, IpFamily::of(&addr));
+        if addr.ip().is_unspecified() {
+            set_packet_info(&socket, IpFamily::of(&addr), true)?;
+        }
+        socket.bind(&addr.into())?;
+        let socket = StdUdpSocket::from(socket);
+        Ok(Self {
+            local_addr: socket.local_addr()?,
+            socket,
+            connected: false,
+        })
+    }
+
+    /// Fixes the peer: only its datagrams are received, and packets go to it whatever their
+    /// [`ReturnPath`](crate::ReturnPath) says. For clients such as load testers.
+    ///
+    /// # Errors
+    /// If there is no route to `peer`, or it is of the other family.
+    pub fn connect(&mut self, peer: SocketAddr) -> io::Result<()> {
+        if self.local_addr.ip().is_unspecified() {
+            set_packet_info(&SockRef::from(&self.socket), self.family(), false)?;
+        }
+        self.socket.connect(peer)?;
+        self.local_addr = self.socket.local_addr()?;
+        self.connected = true;
+        Ok(())
+    }
+
+    /// The address that it is bound to, with the port that the kernel chose if 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Which IP version it speaks.
+    #[must_use]
+    pub fn family(&self) -> IpFamily {
+        IpFamily::of(&self.local_addr)
+    }
+
+    /// Whether its peer is fixed.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// The size of the receive buffer that the kernel granted, in the unit of
+    /// [`SocketOptions::recv_buffer_bytes`]. Without the privilege to force it, that is at most
+    /// `net.core.rmem_max` on Linux.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn recv_buffer_bytes(&self) -> io::Result<usize> {
+        SockRef::from(&self.socket).recv_buffer_size().map(granted)
+    }
+
+    /// The size of the send buffer that the kernel granted, see
+    /// [`recv_buffer_bytes`](Self::recv_buffer_bytes).
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn send_buffer_bytes(&self) -> io::Result<usize> {
+        SockRef::from(&self.socket).send_buffer_size().map(granted)
+    }
+
+    /// Waits until a datagram can be read; `None` waits for ever. `false`: the time was over or a
+    /// signal came. For programs with one socket; a tracker waits for several things at once.
+    ///
+    /// # Errors
+    /// If the kernel lacks memory.
+    pub fn wait_readable(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout_ms = timeout.map_or(-1, |timeout| {
+            i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
+        });
+        options::poll_readable(self, timeout_ms)
+    }
+
+    pub(crate) fn std(&self) -> &StdUdpSocket {
+        &self.socket
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Linux doubles what it is asked for, to pay for its bookkeeping, and reports the double.
+fn granted(reported: usize) -> usize {
+    if cfg!(target_os = "linux") {
+        reported / 2
+    } else {
+        reported
+    }
+}
+
+fn set_buffers(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+    if options.recv_buffer_bytes > 0 && !force_recv_buffer(socket, options.recv_buffer_bytes) {
+        socket.set_recv_buffer_size(options.recv_buffer_bytes)?;
+    }
+    if options.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(options.send_buffer_bytes)?;
+    }
+    Ok(())
+}
+
+/// Tries to exceed `net.core.rmem_max`, which only a privileged process may.
+#[cfg(target_os = "linux")]
+fn force_recv_buffer(socket: &Socket, bytes: usize) -> bool {
+    libc::c_int::try_from(bytes).is_ok_and(|bytes| {
+        options::set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).is_ok()
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn force_recv_buffer(_socket: &Socket, _bytes: usize) -> bool {
+    false
+}
+
+/// Makes answers independent of what ICMP says about the path.
+///
+/// Answers have at most 1,400 bytes and go out once. Path MTU discovery could only lose the first
+/// of them, and a forged "fragmentation needed" would shrink or block all that follow. So: never set
+/// the don't-fragment bit, never believe such messages. IPv6 routers do not fragment, so there the
+/// host does, at 1,280 bytes, which every IPv6 path carries (RFC 8200, section 5; name servers do
+/// the same, RFC 3542, section 11.1). Only answers over 1,232 bytes are concerned.
+///
+/// A system without these options (some container sandboxes) is left as it is: that costs this
+/// protection and nothing else.
+#[cfg(target_os = "linux")]
+fn ignore_path_mtu(socket: &Socket, family: IpFamily) {
+    use libc::{IP_MTU_DISCOVER, IP_PMTUDISC_OMIT, IPPROTO_IP};
+    use libc::{IPPROTO_IPV6, IPV6_MTU, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT};
+
+    let settings: &[_] = match family {
+        IpFamily::V4 => &[(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT)],
+        IpFamily::V6 => &[
+            (IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT),
+            (IPPROTO_IPV6, IPV6_MTU, 1280),
+        ],
+    };
+    for (level, name, value) in settings {
+        let _ = options::set_int(socket, *level, *name, *value);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ignore_path_mtu(_socket: &Socket, _family: IpFamily) {}
+
+#[cfg(target_os = "linux")]
+fn set_packet_info(socket: &Socket, family: IpFamily, on: bool) -> io::Result<()> {
+    let (level, name) = match family {
+        IpFamily::V4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        IpFamily::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    };
+    options::set_int(socket, level, name, on.into())
+}
+
+/// The portable backend has no way to read or use packet info.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "Linux can fail here")]
+fn set_packet_info(_socket: &Socket, _family: IpFamily, _on: bool) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_where_it_is_bound() {
+        for text in ["127.0.0.1:0", "[::1]:0"] {
+            let addr: SocketAddr = text.parse().unwrap();
+            let socket = UdpSocket::bind(addr, &SocketOptions::default()).unwrap();
+            assert_eq!(socket.local_addr().ip(), addr.ip());
+            assert_ne!(socket.local_addr().port(), 0);
+            assert_eq!(socket.family(), IpFamily::of(&addr));
+        }
+    }
+
+    #[test]
+    fn both_families_share_a_port() {
+        let v4 = UdpSocket::bind("0.0.0.0:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+        let v6: SocketAddr = ([0u16; 8], v4.local_addr().port()).into();
+        UdpSocket::bind(v6, &SocketOptions::default()).unwrap();
+    }
+
+    #[test]
+    fn an_address_is_shared_only_on_request() {
+        let options = SocketOptions::default();
+        let first = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let error = UdpSocket::bind(first.local_addr(), &options).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+
+        let options = SocketOptions {
+            reuse_port: true,
+            ..options
+        };
+        let first = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        UdpSocket::bind(first.local_addr(), &options).unwrap();
+    }
+
+    #[test]
+    fn buffers_are_as_large_as_asked_for() {
+        let options = SocketOptions {
+            recv_buffer_bytes: 100_000,
+            send_buffer_bytes: 50_000,
+            ..SocketOptions::default()
+        };
+        let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        assert_eq!(socket.recv_buffer_bytes().unwrap(), 100_000);
+        assert_eq!(socket.send_buffer_bytes().unwrap(), 50_000);
+    }
+
+    #[test]
+    fn waiting_ends_when_the_time_is_over() {
+        let socket =
+            UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+        assert!(
+            !socket
+                .wait_readable(Some(Duration::from_millis(1)))
+                .unwrap()
+        );
+    }
+}
