@@ -1,0 +1,203 @@
+//! The list and its file format.
+
+use std::fmt::{self, Debug, Display, Formatter};
+use std::io::{self, BufRead};
+
+use aquatic_types::{InfoHash, ParseInfoHashError};
+use hashbrown::HashSet;
+
+/// A set of info hashes.
+///
+/// About 24 to 48 bytes per hash, in one allocation. The hasher is seeded anew for each list:
+/// strangers choose what is looked up, and often what an operator has to deny.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AccessList {
+    info_hashes: HashSet<InfoHash>,
+}
+
+impl AccessList {
+    /// Reads one info hash per line: 40 hexadecimal digits of either case.
+    ///
+    /// Blank lines, lines that start with `#`, white space around a hash and either kind of line
+    /// end are fine, and so is naming a hash twice.
+    ///
+    /// # Errors
+    ///
+    /// At the first line that is anything else, or cannot be read.
+    pub fn parse(mut reader: impl BufRead) -> Result<Self, AccessListError> {
+        let mut list = Self::default();
+        let mut line = Vec::new();
+        for number in 1.. {
+            let error = |kind| AccessListError { line: number, kind };
+            line.clear();
+            match reader.read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => list.info_hashes.extend(parse_line(&line).map_err(error)?),
+                Err(cause) => return Err(error(AccessListErrorKind::Read(cause))),
+            }
+        }
+        Ok(list)
+    }
+
+    /// Whether the list names this torrent.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, info_hash: &InfoHash) -> bool {
+        self.info_hashes.contains(info_hash)
+    }
+
+    /// How many torrents the list names.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.info_hashes.len()
+    }
+
+    /// Whether the list names none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.info_hashes.is_empty()
+    }
+}
+
+/// The info hash of a line, if it is not blank or a comment.
+fn parse_line(line: &[u8]) -> Result<Option<InfoHash>, AccessListErrorKind> {
+    let text = str::from_utf8(line).map_err(|_| AccessListErrorKind::NotText)?;
+    // Some editors begin a file with a byte order mark, which no one can see.
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() || text.starts_with('#') {
+        return Ok(None);
+    }
+    let info_hash = text.parse().map_err(AccessListErrorKind::InfoHash)?;
+    Ok(Some(info_hash))
+}
+
+impl FromIterator<InfoHash> for AccessList {
+    fn from_iter<I: IntoIterator<Item = InfoHash>>(info_hashes: I) -> Self {
+        let info_hashes = info_hashes.into_iter().collect();
+        Self { info_hashes }
+    }
+}
+
+impl Debug for AccessList {
+    /// The length only: lists are long.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "AccessList({} info hashes)", self.len())
+    }
+}
+
+/// Why a file is no access list. The caller knows the file's name.
+#[derive(Debug)]
+pub struct AccessListError {
+    /// Where: the first line is 1.
+    pub line: u64,
+    /// What is wrong there.
+    pub kind: AccessListErrorKind,
+}
+
+/// What is wrong with a line of an access list.
+#[derive(Debug)]
+pub enum AccessListErrorKind {
+    /// It is no info hash.
+    InfoHash(ParseInfoHashError),
+    /// It is not even text: the file may be of another kind.
+    NotText,
+    /// It could not be read.
+    Read(io::Error),
+}
+
+impl Display for AccessListError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        match &self.kind {
+            AccessListErrorKind::InfoHash(cause) => Display::fmt(cause, f),
+            AccessListErrorKind::NotText => f.write_str("not UTF-8 text"),
+            AccessListErrorKind::Read(cause) => write!(f, "cannot be read: {cause}"),
+        }
+    }
+}
+
+/// No `source`: the cause is part of the message.
+impl std::error::Error for AccessListError {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Read};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: &str = "00112233445566778899aabbccddeeff00112233";
+    const B: &str = "FFEEDDCCBBAA99887766554433221100FFEEDDCC";
+
+    fn error(file: &[u8]) -> String {
+        AccessList::parse(file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn tolerated_forms() {
+        let file = format!("\u{feff}# ours\r\n\r\n  {A}\t\r\n\n   # indented\n{B}\n{A}\n{B}");
+        let list = AccessList::parse(file.as_bytes()).unwrap();
+        assert_eq!(list.len(), 2);
+        assert!(list.contains(&A.parse().unwrap()));
+        assert!(list.contains(&B.parse().unwrap()));
+        assert!(!list.contains(&InfoHash([0; 20])));
+    }
+
+    #[test]
+    fn empty_file_is_an_empty_list() {
+        for file in ["", "\n", "# nothing"] {
+            assert!(AccessList::parse(file.as_bytes()).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn error_names_line_and_fault() {
+        assert_eq!(
+            error(format!("{A}\n\n{}\n{B}", &A[..39]).as_bytes()),
+            "line 3: an info hash has 40 hexadecimal digits, this has 39 bytes",
+        );
+        assert_eq!(
+            error(format!("# x\n{}g", &A[..39]).as_bytes()),
+            "line 2: character 40 is not a hexadecimal digit",
+        );
+        assert_eq!(
+            error(format!("{A} {B}").as_bytes()),
+            "line 1: an info hash has 40 hexadecimal digits, this has 81 bytes",
+        );
+        assert_eq!(error(b"\n\xff\xfe\n"), "line 2: not UTF-8 text");
+    }
+
+    #[test]
+    fn error_of_the_reader_names_the_line() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("disk on fire"))
+            }
+        }
+        let file = BufReader::new(A.as_bytes().chain(&b"\n"[..]).chain(Broken));
+        let error = AccessList::parse(file).unwrap_err().to_string();
+        assert_eq!(error, "line 2: cannot be read: disk on fire");
+    }
+
+    proptest! {
+        #[test]
+        fn printed_list_is_parsed_back(hashes in vec(any::<[u8; 20]>().prop_map(InfoHash), 0..99)) {
+            let file: String = hashes.iter().map(|hash| format!("{hash}\n")).collect();
+            let list = AccessList::parse(file.as_bytes()).unwrap();
+            prop_assert!(hashes.iter().all(|hash| list.contains(hash)));
+            prop_assert_eq!(list, AccessList::from_iter(hashes));
+        }
+
+        #[test]
+        fn any_bytes_are_a_list_or_an_error(file in vec(any::<u8>(), 0..300)) {
+            let lines = 1 + file.iter().filter(|byte| **byte == b'\n').count();
+            match AccessList::parse(&file[..]) {
+                Ok(list) => prop_assert!(list.len() <= lines),
+                Err(error) => prop_assert!((1..=lines).contains(&usize::try_from(error.line)?)),
+            }
+        }
+    }
+}

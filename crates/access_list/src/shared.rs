@@ -1,0 +1,154 @@
+//! One list for all workers, replaced while they work.
+
+use std::sync::Arc;
+
+use aquatic_types::InfoHash;
+use arc_swap::{ArcSwap, Cache};
+use serde::{Deserialize, Serialize};
+
+use crate::AccessList;
+
+/// What the list means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessListMode {
+    /// Nothing: all torrents are served.
+    #[default]
+    Off,
+    /// Only torrents on the list are served.
+    Allow,
+    /// Torrents on the list are not served.
+    Deny,
+}
+
+/// A list in use. Clones share it, so that whoever replaces it does so for all.
+///
+/// The mode is for the life of the process; the list changes.
+#[derive(Clone, Debug)]
+pub struct SharedAccessList {
+    mode: AccessListMode,
+    list: Arc<ArcSwap<AccessList>>,
+}
+
+impl SharedAccessList {
+    /// In mode [`AccessListMode::Off`] the list is never looked at and may be empty.
+    #[must_use]
+    pub fn new(mode: AccessListMode, list: AccessList) -> Self {
+        let list = Arc::new(ArcSwap::from_pointee(list));
+        Self { mode, list }
+    }
+
+    /// What the list means.
+    #[must_use]
+    pub fn mode(&self) -> AccessListMode {
+        self.mode
+    }
+
+    /// Puts `list` in place of the present one. Every question asked after this returns is
+    /// answered from it; no reader waits.
+    pub fn replace(&self, list: AccessList) {
+        self.list.store(Arc::new(list));
+    }
+
+    /// For one worker. To be made once and kept: making one costs more than using it.
+    #[must_use]
+    pub fn reader(&self) -> AccessListReader {
+        AccessListReader {
+            mode: self.mode,
+            list: Cache::new(Arc::clone(&self.list)),
+        }
+    }
+}
+
+/// A worker's way to ask.
+///
+/// Keeps the list it used last, and with each question only looks whether that is still the
+/// present one: a read of a shared pointer that hardly ever changes, no write to shared memory. A
+/// list that was replaced is freed once each reader has been asked again.
+#[derive(Clone, Debug)]
+pub struct AccessListReader {
+    mode: AccessListMode,
+    list: Cache<Arc<ArcSwap<AccessList>>, Arc<AccessList>>,
+}
+
+impl AccessListReader {
+    /// Whether the torrent is to be served.
+    #[inline]
+    pub fn is_allowed(&mut self, info_hash: &InfoHash) -> bool {
+        match self.mode {
+            AccessListMode::Off => true,
+            AccessListMode::Allow => self.list.load().contains(info_hash),
+            AccessListMode::Deny => !self.list.load().contains(info_hash),
+        }
+    }
+
+    /// What the list means.
+    #[inline]
+    #[must_use]
+    pub fn mode(&self) -> AccessListMode {
+        self.mode
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const LISTED: InfoHash = InfoHash([1; 20]);
+    const UNLISTED: InfoHash = InfoHash([2; 20]);
+
+    #[test]
+    fn mode_decides() {
+        for (mode, listed, unlisted) in [
+            (AccessListMode::Off, true, true),
+            (AccessListMode::Allow, true, false),
+            (AccessListMode::Deny, false, true),
+        ] {
+            let shared = SharedAccessList::new(mode, AccessList::from_iter([LISTED]));
+            let mut reader = shared.reader();
+            assert_eq!(reader.is_allowed(&LISTED), listed, "{mode:?}");
+            assert_eq!(reader.is_allowed(&UNLISTED), unlisted, "{mode:?}");
+            assert_eq!((shared.mode(), reader.mode()), (mode, mode));
+        }
+    }
+
+    #[test]
+    fn replacing_reaches_all_readers() {
+        let shared = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+        let mut readers = [shared.reader(), shared.clone().reader()];
+        assert!(readers.iter_mut().all(|reader| reader.is_allowed(&LISTED)));
+
+        shared.clone().replace(AccessList::from_iter([LISTED]));
+        assert!(!readers.iter_mut().any(|reader| reader.is_allowed(&LISTED)));
+    }
+
+    #[test]
+    fn replacing_reaches_other_threads() {
+        let shared = SharedAccessList::new(AccessListMode::Allow, AccessList::default());
+        let mut reader = shared.reader();
+        assert!(!reader.is_allowed(&LISTED));
+        let worker = thread::spawn(move || {
+            // Ends only once the new list is seen.
+            while !reader.is_allowed(&LISTED) {
+                thread::yield_now();
+            }
+        });
+        shared.replace(AccessList::from_iter([LISTED]));
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn replaced_list_is_freed_once_it_is_not_used() {
+        let shared = SharedAccessList::new(AccessListMode::Allow, AccessList::default());
+        let mut reader = shared.reader();
+        let old = Arc::downgrade(&shared.list.load_full());
+        assert!(!reader.is_allowed(&LISTED));
+
+        shared.replace(AccessList::from_iter([LISTED]));
+        assert!(old.upgrade().is_some());
+        assert!(reader.is_allowed(&LISTED));
+        assert!(old.upgrade().is_none());
+    }
+}
