@@ -10,8 +10,9 @@ pub struct RequestError {
     /// What is wrong.
     pub kind: RequestErrorKind,
     /// Set if the packet is an announce or a scrape in all but one detail, so that an error
-    /// response makes sense. The connection id has not been checked: check it first, or strangers
-    /// can make the tracker send packets to an address they do not own.
+    /// response makes sense. The connection id has not been checked: check it first, and make the
+    /// answer no larger than the packet, or strangers can have the tracker flood an address that
+    /// they do not own.
     pub answerable: Option<(ConnectionId, TransactionId)>,
 }
 
