@@ -121,6 +121,11 @@ mod tests {
             InfoHashes::from(&HASHES[..]),
             InfoHashes::from_bytes(&bytes)
         );
+        let reordered = [HASHES[1], HASHES[0], HASHES[2]];
+        assert_ne!(
+            InfoHashes::from(&reordered[..]),
+            InfoHashes::from_bytes(&bytes)
+        );
         assert_ne!(
             InfoHashes::from(&HASHES[..2]),
             InfoHashes::from_bytes(&bytes)

@@ -44,7 +44,7 @@ pub fn write_url_data(path_and_query: &[u8], out: &mut Vec<u8>) {
 /// The pieces of a URL's path and query: see [`url_data`].
 #[derive(Clone, Debug)]
 pub struct UrlData<'a> {
-    /// Not read yet.
+    /// Not read yet. Stays where it is at the option that ends the list.
     options: &'a [u8],
 }
 
@@ -64,7 +64,6 @@ impl<'a> Iterator for UrlData<'a> {
                 return Some(data);
             }
         }
-        self.options = &[];
         None
     }
 }
