@@ -80,30 +80,18 @@ impl Display for Mistake {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(message) => write!(f, "this is not TOML: {message}"),
-            Self::UnknownKey {
-                key,
-                suggestion: None,
-            } => write!(f, "unknown key `{key}`"),
-            Self::UnknownKey {
-                key,
-                suggestion: Some(known),
-            } => {
-                write!(f, "unknown key `{key}`; did you mean `{known}`?")
+            Self::UnknownKey { key, suggestion } => {
+                write!(f, "unknown key `{key}`")?;
+                let mut known = suggestion.iter();
+                known.try_for_each(|known| write!(f, "; did you mean `{known}`?"))
             }
             Self::UnknownSection {
                 section,
-                suggestion: None,
+                suggestion,
             } => {
-                write!(f, "unknown section `[{section}]`")
-            }
-            Self::UnknownSection {
-                section,
-                suggestion: Some(known),
-            } => {
-                write!(
-                    f,
-                    "unknown section `[{section}]`; did you mean `[{known}]`?"
-                )
+                write!(f, "unknown section `[{section}]`")?;
+                let mut known = suggestion.iter();
+                known.try_for_each(|known| write!(f, "; did you mean `[{known}]`?"))
             }
             Self::NotASection { section } => {
                 write!(

@@ -73,11 +73,13 @@ mod section;
 mod shared;
 mod write;
 
+pub use aquatic_access_list::AccessListMode;
+
 pub use addresses::{Addresses, AddressesError};
 pub use error::{ConfigError, Mistake, Position, Problem};
 pub use load::{Checks, Config, Loaded, load};
 pub use old_spellings::OldSpellings;
 pub use read::Reader;
 pub use section::Section;
-pub use shared::{AccessListConfig, AccessListMode, LimitsConfig, LogLevel, PrivilegeConfig};
+pub use shared::{AccessListConfig, LimitsConfig, LogLevel, PrivilegeConfig};
 pub use write::{Writer, to_documented_toml};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aquatic_access_list::AccessListMode;
 use serde::{Deserialize, Serialize};
 
 use crate::section;
@@ -23,19 +24,6 @@ pub enum LogLevel {
     Debug,
     /// Everything.
     Trace,
-}
-
-/// Which torrents are served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AccessListMode {
-    /// All.
-    #[default]
-    Off,
-    /// Only those in the list.
-    Allow,
-    /// All but those in the list.
-    Deny,
 }
 
 section! {

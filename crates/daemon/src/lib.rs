@@ -1,1 +1,43 @@
 //! How an aquatic daemon starts, lives and stops.
+//!
+//! Whatever a daemon serves, an operator meets it in the same way: the same flags, the same log,
+//! the same signals, the same exit codes. That common part is here; it knows nothing of trackers,
+//! and the load testers use what they need of it.
+//!
+//! ```text
+//!  cli::run          flags → configuration, log, exit code
+//!   └─ start(config)                                              (the daemon's own function)
+//!       ├─ Supervisor::new        catches signals, finds systemd    } while still root and
+//!       ├─ bind every socket, metrics_endpoint::start               } outside a chroot
+//!       ├─ privileges::drop
+//!       ├─ access_list::load                                        } as the user who will
+//!       ├─ supervisor.spawn(worker) ...                             } reload it later
+//!       └─ supervisor.wait(on_reload)   READY=1 … SIGTERM → Ok, a worker ended → Err
+//! ```
+//!
+//! `examples/minimal.rs` is such a daemon in one screen; the tests of this crate start it.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`cli`] | flags, loading the configuration file, the exit code |
+//! | [`logging`] | log lines on standard error; panics in the log |
+//! | [`bind`] | why an address cannot be bound, in words |
+//! | [`privileges`] | chroot, group and user |
+//! | [`access_list`] | loading and reloading the file of info hashes |
+//! | [`supervisor`] | worker threads, signals and the end of the process |
+//! | [`signals`], [`systemd`] | what the supervisor waits for and whom it tells |
+//! | [`metrics_endpoint`] | Prometheus over HTTP |
+//! | [`clock`] | the only place where time is read |
+
+#![forbid(unsafe_code)]
+
+pub mod access_list;
+pub mod bind;
+pub mod cli;
+pub mod clock;
+pub mod logging;
+pub mod metrics_endpoint;
+pub mod privileges;
+pub mod signals;
+pub mod supervisor;
+pub mod systemd;

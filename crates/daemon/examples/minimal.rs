@@ -1,0 +1,99 @@
+//! A daemon in one screen: tells over UDP whether an info hash is served.
+//!
+//! A datagram of 20 bytes is answered. Anything else ends the worker, to show what happens then:
+//! by a panic if it says so, else by an error.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use aquatic_access_list::SharedAccessList;
+use aquatic_config::{
+    AccessListConfig, Checks, Config, LogLevel, OldSpellings, PrivilegeConfig, section,
+};
+use aquatic_daemon::supervisor::Supervisor;
+use aquatic_daemon::{access_list, bind, cli, metrics_endpoint, privileges};
+use aquatic_types::InfoHash;
+
+section! {
+    /// Configuration of a minimal daemon.
+    pub struct MinimalConfig {
+        /// How much is logged: off, error, warn, info, debug or trace.
+        pub log_level: LogLevel = LogLevel::default(),
+        /// Where to listen.
+        pub address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 3000)),
+        pub statistics: StatisticsConfig,
+        pub privileges: PrivilegeConfig,
+        pub access_list: AccessListConfig,
+    }
+}
+
+section! {
+    /// What is counted.
+    pub struct StatisticsConfig {
+        /// Serve Prometheus at the address below.
+        pub run_prometheus_endpoint: bool = false,
+        /// The address of the Prometheus endpoint.
+        pub prometheus_endpoint_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9000)),
+    }
+}
+
+impl Config for MinimalConfig {
+    fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.rename("metrics", "statistics");
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        checks.require(self.address.port() != 0, "address", "needs a port");
+    }
+
+    fn log_level(&self) -> LogLevel {
+        self.log_level
+    }
+}
+
+fn main() -> ExitCode {
+    let app = cli::App {
+        name: "minimal",
+        version: env!("CARGO_PKG_VERSION"),
+        about: "Tells over UDP whether an info hash is served",
+    };
+    cli::run(app, start)
+}
+
+fn start(config: MinimalConfig) -> anyhow::Result<()> {
+    let supervisor = Supervisor::new()?;
+    let socket =
+        UdpSocket::bind(config.address).map_err(|error| bind::error(config.address, &error))?;
+    if config.statistics.run_prometheus_endpoint {
+        metrics_endpoint::start(config.statistics.prometheus_endpoint_address)?;
+    }
+    privileges::drop(&config.privileges)?;
+    let list = access_list::load(&config.access_list)?;
+
+    let worker_list = list.clone();
+    supervisor.spawn("socket-1", move || answer(&socket, &worker_list))?;
+    supervisor.wait(|| access_list::reload(&config.access_list, &list))
+}
+
+fn answer(socket: &UdpSocket, list: &SharedAccessList) -> anyhow::Result<()> {
+    let mut list = list.reader();
+    let mut request = [0; 64];
+    loop {
+        let (size, from) = socket.recv_from(&mut request).context("cannot receive")?;
+        let request = &request[..size];
+        let Ok(info_hash) = request.try_into().map(InfoHash) else {
+            assert!(request != b"panic", "as requested");
+            bail!("asked for {}", request.escape_ascii());
+        };
+        metrics::counter!("minimal_requests_total").increment(1);
+        let answer = if list.is_allowed(&info_hash) {
+            "served"
+        } else {
+            "not served"
+        };
+        socket
+            .send_to(answer.as_bytes(), from)
+            .context("cannot send")?;
+    }
+}

@@ -1,0 +1,42 @@
+//! Loading and reloading the file of info hashes.
+//!
+//! The file is loaded for the first time *after* privileges have been dropped. So the start and
+//! every later reload open the same path in the same root directory as the same user, and a list
+//! that could not be reloaded is found out at the start.
+
+use std::fs::File;
+use std::io::BufReader;
+
+use anyhow::Context;
+use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_config::AccessListConfig;
+
+/// Loads the list at the start of a daemon.
+///
+/// # Errors
+/// If the file cannot be opened, or a line is not an info hash; names the file and the line.
+pub fn load(config: &AccessListConfig) -> anyhow::Result<SharedAccessList> {
+    Ok(SharedAccessList::new(config.mode, read(config)?))
+}
+
+/// Puts the present content of the file in the place of the list. A file that cannot be used is
+/// logged as an error, and the list stays as it was.
+pub fn reload(config: &AccessListConfig, shared: &SharedAccessList) {
+    match read(config) {
+        Ok(list) => shared.replace(list),
+        Err(error) => log::error!("the access list stays as it was: {error:#}"),
+    }
+}
+
+fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
+    if config.mode == AccessListMode::Off {
+        return Ok(AccessList::default());
+    }
+    let path = config.path.display();
+    let file =
+        File::open(&config.path).with_context(|| format!("cannot open the access list {path}"))?;
+    let list = AccessList::parse(BufReader::new(file))
+        .with_context(|| format!("cannot use the access list {path}"))?;
+    log::info!("access list {path} loaded: {} info hashes", list.len());
+    Ok(list)
+}

@@ -1,0 +1,172 @@
+//! The command line that all programs of the family share.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use aquatic_config::{Config, Loaded, load, to_documented_toml};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
+
+use crate::logging;
+
+/// What a program says about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct App {
+    /// The name of the binary.
+    pub name: &'static str,
+    /// Its version, normally `env!("CARGO_PKG_VERSION")`.
+    pub version: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+}
+
+/// The whole `main` of a program: parses the arguments, reads the configuration, starts the log
+/// and calls `start`, unless the arguments ask only for something to be printed.
+///
+/// The exit code is 0 if all went well, 2 for wrong arguments, 1 for anything else; the reason is
+/// logged or, before there is a log, written to standard error. Without `-c` the program runs with
+/// its defaults.
+pub fn run<C: Config>(app: App, start: impl FnOnce(C) -> anyhow::Result<()>) -> ExitCode {
+    let arguments = match command(app).try_get_matches() {
+        Ok(arguments) => arguments,
+        Err(request_or_error) => {
+            // Nobody is left to be told if this cannot be printed.
+            let _ = request_or_error.print();
+            return u8::try_from(request_or_error.exit_code())
+                .map_or(ExitCode::FAILURE, Into::into);
+        }
+    };
+    match act(app, &arguments, start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::report(&format!("{} ends: {error:#}", app.name));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const CONFIG: &str = "config";
+const PRINT_CONFIG: &str = "print-config";
+const PRINT_PARSED_CONFIG: &str = "print-parsed-config";
+const CHECK_CONFIG: &str = "check-config";
+
+fn command(app: App) -> Command {
+    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    Command::new(app.name)
+        .version(app.version)
+        .about(app.about)
+        .arg(
+            Arg::new(CONFIG)
+                .short('c')
+                .long(CONFIG)
+                .alias("config-file")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Use this configuration file instead of the defaults"),
+        )
+        .arg(
+            switch(PRINT_CONFIG)
+                .short('p')
+                .help("Print the default configuration, with comments"),
+        )
+        .arg(
+            switch(PRINT_PARSED_CONFIG)
+                .short('P')
+                .help("Print the configuration as it was understood"),
+        )
+        .arg(
+            switch(CHECK_CONFIG)
+                .requires(CONFIG)
+                .help("Check the configuration file and exit"),
+        )
+        .group(ArgGroup::new("instead-of-running").args([
+            PRINT_CONFIG,
+            PRINT_PARSED_CONFIG,
+            CHECK_CONFIG,
+        ]))
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("version")
+                .short('v')
+                .short_alias('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print the version"),
+        )
+}
+
+fn act<C: Config>(
+    app: App,
+    arguments: &ArgMatches,
+    start: impl FnOnce(C) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if arguments.get_flag(PRINT_CONFIG) {
+        return print(&to_documented_toml(&C::default()));
+    }
+
+    let path = arguments.get_one::<PathBuf>(CONFIG).map(PathBuf::as_path);
+    let Loaded { config, warnings } = match path {
+        Some(path) => read::<C>(path)?,
+        None => Loaded {
+            config: C::default(),
+            warnings: Vec::new(),
+        },
+    };
+    let file = path.map_or("the default configuration".into(), Path::to_string_lossy);
+
+    if arguments.get_flag(PRINT_PARSED_CONFIG) {
+        warnings
+            .iter()
+            .for_each(|warning| eprintln!("{file}: {warning}"));
+        return print(&to_documented_toml(&config));
+    }
+    if arguments.get_flag(CHECK_CONFIG) {
+        warnings
+            .iter()
+            .for_each(|warning| eprintln!("{file}: {warning}"));
+        return print(&format!("{file}: OK\n"));
+    }
+
+    logging::init(config.log_level());
+    log::info!("{} {} starts with {file}", app.name, app.version);
+    warnings
+        .iter()
+        .for_each(|warning| log::warn!("{file}: {warning}"));
+    start(config)
+}
+
+fn read<C: Config>(path: &Path) -> anyhow::Result<Loaded<C>> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+    load(&text).map_err(|error| {
+        let problems = error.to_string().replace('\n', "\n  ");
+        anyhow!(
+            "cannot use the configuration file {}:\n  {problems}",
+            path.display()
+        )
+    })
+}
+
+/// Unlike `print!`, does not panic if the reader has gone away.
+fn print(text: &str) -> anyhow::Result<()> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_do_not_collide() {
+        command(App {
+            name: "test",
+            version: "1",
+            about: "",
+        })
+        .debug_assert();
+    }
+}

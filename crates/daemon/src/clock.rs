@@ -1,0 +1,103 @@
+//! The only place where time is read.
+//!
+//! Code that decides gets the time as an argument, so that tests can choose it. The loops that
+//! call that code read it here, once per batch.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use aquatic_types::Seconds;
+use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
+
+/// The daemon's own time line: monotonic, beginning when the daemon starts.
+///
+/// A copy is the same clock. Reading costs one `clock_gettime`, which needs no system call.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A time line that begins now. A daemon has one.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            start: instant_now(),
+        }
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        instant_now().duration_since(self.start)
+    }
+
+    /// Whole seconds since the start.
+    #[must_use]
+    pub fn now(&self) -> Seconds {
+        Seconds(u32::try_from(self.elapsed().as_secs()).unwrap_or(u32::MAX))
+    }
+
+    /// Microseconds since the start.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A point in time of a clock that no one can set.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is what the lint points to"
+)]
+pub fn instant_now() -> Instant {
+    Instant::now()
+}
+
+/// What the calendar and the clock on the wall say: for people to read, not for deciding.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is what the lint points to"
+)]
+pub fn wall_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Microseconds of the system's monotonic clock, whose zero is common to all processes.
+pub(crate) fn system_micros() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        u64::try_from(time.num_microseconds()).unwrap_or(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_agree() {
+        let clock = Clock {
+            start: instant_now()
+                .checked_sub(Duration::from_millis(90_500))
+                .unwrap(),
+        };
+        assert_eq!(clock.now(), Seconds(90));
+        assert!(
+            (90_500_000..91_000_000).contains(&clock.micros()),
+            "{}",
+            clock.micros()
+        );
+        let copy = clock;
+        assert!(copy.elapsed() >= Duration::from_millis(90_500));
+    }
+
+    #[test]
+    fn a_new_clock_begins_at_zero_and_goes_forward() {
+        let clock = Clock::start();
+        let first = clock.micros();
+        assert_eq!(clock.now(), Seconds(0));
+        assert!(clock.micros() >= first);
+    }
+}

@@ -1,0 +1,108 @@
+//! Log lines on standard error.
+//!
+//! To a terminal or a file: time, level, thread, module, message. To the journal of systemd, which
+//! notes the time itself: the level as `<N>` in front, from which the journal takes the priority.
+
+use std::backtrace::Backtrace;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::panic;
+use std::thread;
+
+use aquatic_config::LogLevel;
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter};
+
+/// Starts the log and sends panics there. A second call changes nothing.
+pub fn init(level: LogLevel) {
+    let mut builder = Builder::new();
+    builder
+        .filter_level(level_filter(level))
+        .target(Target::Stderr);
+    if stderr_is_journal() {
+        builder.format(|line, record| {
+            let priority = journal_priority(record.level());
+            writeln!(
+                line,
+                "<{priority}>[{}] {}: {}",
+                thread_name(),
+                record.target(),
+                record.args()
+            )
+        });
+    } else {
+        builder.format(|line, record| {
+            let time = line.timestamp_millis();
+            let style = line.default_level_style(record.level());
+            let level = record.level();
+            let thread = thread_name();
+            writeln!(
+                line,
+                "{time} {style}{level:<5}{style:#} [{thread}] {}: {}",
+                record.target(),
+                record.args()
+            )
+        });
+    }
+    if builder.try_init().is_ok() {
+        panic::set_hook(Box::new(|panic| {
+            report(&format!(
+                "thread {} {panic}\n{}",
+                thread_name(),
+                Backtrace::capture()
+            ));
+        }));
+    }
+}
+
+/// Says why the program ends: in the log if that shows errors, else on standard error, so that it
+/// is never silent.
+pub fn report(reason: &str) {
+    if log::log_enabled!(Level::Error) {
+        log::error!("{reason}");
+    } else {
+        eprintln!("{reason}");
+    }
+}
+
+fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::Off,
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
+}
+
+/// Priorities of syslog(3).
+fn journal_priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+fn thread_name() -> String {
+    thread::current().name().unwrap_or("unnamed").to_owned()
+}
+
+/// Whether standard error goes to the journal.
+///
+/// A program started by a service inherits the variable even if its own output goes elsewhere;
+/// therefore systemd.exec(5) tells to compare device and inode.
+fn stderr_is_journal() -> bool {
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let metadata = io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|stderr| File::from(stderr).metadata());
+    metadata.is_ok_and(|file| journal == format!("{}:{}", file.dev(), file.ino()))
+}

@@ -1,0 +1,79 @@
+//! Telling systemd how the service is doing (sd_notify(3)).
+//!
+//! The protocol is one datagram per message to the socket named in `NOTIFY_SOCKET`. That socket
+//! cannot be reached from inside a chroot, so it is connected once, before privileges are dropped,
+//! and kept. Without the variable nothing is sent.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+
+use crate::clock;
+
+/// A connection to the service manager, if there is one.
+#[derive(Debug, Default)]
+pub struct Systemd {
+    socket: Option<UnixDatagram>,
+}
+
+impl Systemd {
+    /// Connects to the socket that the environment names. A daemon works without it, so a failure
+    /// is only logged.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
+            return Self::default();
+        };
+        let socket = connect(&address)
+            .inspect_err(|error| {
+                log::warn!("cannot reach systemd at {}: {error}", address.display())
+            })
+            .ok();
+        Self { socket }
+    }
+
+    /// The daemon is serving.
+    pub fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// The daemon has begun to reload; [`Self::ready`] says that it has finished. This is what
+    /// `Type=notify-reload` waits for.
+    pub fn reloading(&self) {
+        let now_micros = clock::system_micros();
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now_micros}"));
+    }
+
+    /// The daemon is about to exit.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// One line for people who ask `systemctl status`.
+    pub fn status(&self, line: &str) {
+        self.send(&format!("STATUS={}", line.replace('\n', " ")));
+    }
+
+    fn send(&self, message: &str) {
+        if let Some(socket) = &self.socket
+            && let Err(error) = socket.send(message.as_bytes())
+        {
+            log::warn!("cannot tell systemd {message:?}: {error}");
+        }
+    }
+}
+
+/// `address` is a path or, on Linux, an abstract name after an `@`.
+fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    #[cfg(target_os = "linux")]
+    if let Some(name) = address.as_encoded_bytes().strip_prefix(b"@") {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+
+        socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+        return Ok(socket);
+    }
+    socket.connect(address)?;
+    Ok(socket)
+}

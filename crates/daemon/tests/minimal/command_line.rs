@@ -1,0 +1,149 @@
+//! Flags, printed configurations and exit codes.
+
+use std::process::{Command, Stdio};
+
+use crate::process::{Setup, binary, run};
+
+#[test]
+fn help_names_every_flag() {
+    for flag in ["-h", "--help"] {
+        let (code, out, _) = run(&[flag]);
+        assert_eq!(code, Some(0));
+        for text in [
+            "Tells over UDP",
+            "-c, --config <FILE>",
+            "-p, --print-config",
+            "-P, --print-parsed-config",
+            "--check-config",
+            "-v, --version",
+        ] {
+            assert!(out.contains(text), "no {text} in\n{out}");
+        }
+    }
+}
+
+#[test]
+fn version_has_three_spellings() {
+    for flag in ["-v", "-V", "--version"] {
+        let expected = format!("minimal {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(run(&[flag]), (Some(0), expected, String::new()));
+    }
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    for (arguments, name) in [
+        (&["--frobnicate"][..], "--frobnicate"),
+        (&["file.toml"], "file.toml"),
+        (&["-c"], "--config"),
+        (&["--check-config"], "--config"),
+        (&["-p", "-P"], "--print-parsed-config"),
+    ] {
+        let (code, out, error) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}");
+        assert_eq!(out, "");
+        assert!(error.contains(name), "no {name} in\n{error}");
+    }
+}
+
+#[test]
+fn the_printed_default_is_a_valid_file() {
+    let (code, printed, _) = run(&["-p"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        printed.contains("# Where to listen.\naddress = \"127.0.0.1:3000\"\n"),
+        "{printed}"
+    );
+
+    let setup = Setup::new();
+    let file = setup.write("config.toml", &printed);
+    let file = file.to_str().unwrap();
+    assert_eq!(
+        run(&["-c", file, "--check-config"]),
+        (Some(0), format!("{file}: OK\n"), String::new())
+    );
+    assert_eq!(
+        run(&["-c", file, "-P"]),
+        (Some(0), printed.clone(), String::new())
+    );
+    assert_eq!(run(&["--config-file", file, "-P"]).1, printed);
+    assert_eq!(run(&["-P"]).1, printed);
+}
+
+#[test]
+fn a_parsed_file_is_printed_with_todays_keys() {
+    let setup = Setup::new();
+    let file = setup.write("old.toml", "[metrics]\nrun_prometheus_endpoint = true\n");
+    let file = file.to_str().unwrap();
+    let warning = format!("{file}: line 1: `metrics` is now called `statistics`\n");
+    let (code, out, error) = run(&["-c", file, "-P"]);
+    assert_eq!((code, &error), (Some(0), &warning));
+    assert!(out.contains("[statistics]"), "{out}");
+    assert!(out.contains("run_prometheus_endpoint = true"), "{out}");
+    assert_eq!(
+        run(&["-c", file, "--check-config"]),
+        (Some(0), format!("{file}: OK\n"), warning)
+    );
+}
+
+#[test]
+fn an_unusable_file_is_refused_with_all_its_mistakes() {
+    let setup = Setup::new();
+    let file = setup.write("wrong.toml", "adress = '127.0.0.1:1'\nlog_level = 3\n");
+    let file = file.to_str().unwrap();
+    for flags in [
+        &["-c", file][..],
+        &["-c", file, "--check-config"],
+        &["-c", file, "-P"],
+    ] {
+        let (code, out, error) = run(flags);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        for text in [
+            file,
+            "line 1, column 1: unknown key `adress`",
+            "line 2, column 13: ",
+        ] {
+            assert!(error.contains(text), "no {text} in\n{error}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let (code, _, error) = run(&["-c", "/nowhere/config.toml"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("/nowhere/config.toml: No such file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_failed_check_is_refused_at_its_line() {
+    let setup = Setup::new();
+    let file = setup.write("wrong.toml", "\naddress = '127.0.0.1:0'\n");
+    let (code, _, error) = run(&["-c", file.to_str().unwrap(), "--check-config"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("line 2, column 1: `address`: needs a port"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_reader_that_has_gone_away_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(binary())
+        .arg("-p")
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        error,
+        "minimal ends: cannot write to standard output: Broken pipe (os error 32)\n"
+    );
+}

@@ -1,0 +1,141 @@
+//! Giving up the rights of root. These tests need them; without, they pass without a test.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
+use nix::sys::signal::Signal;
+use nix::unistd::{Group, User, geteuid};
+
+use crate::process::{HASH_A, HASH_B, Setup, hex};
+
+fn is_root() -> bool {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: needs root");
+    }
+    is_root
+}
+
+#[test]
+fn root_directory_user_and_group_are_changed() {
+    if !is_root() {
+        return;
+    }
+    let setup = Setup::new();
+    let root = setup.path("root");
+    fs::create_dir(&root).unwrap();
+    let mut daemon = setup.start("[privileges]\ndrop_privileges = true\nchroot_path = './root'");
+
+    assert_eq!(
+        fs::read_link(daemon.proc("root")).unwrap(),
+        root.canonicalize().unwrap()
+    );
+    assert_eq!(
+        fs::read_link(daemon.proc("cwd")).unwrap(),
+        root.canonicalize().unwrap()
+    );
+    let user = User::from_name("nobody").unwrap().unwrap().uid;
+    let group = Group::from_name("nogroup").unwrap().unwrap().gid;
+    // Every thread has its own.
+    for thread in fs::read_dir(daemon.proc("task")).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        let line = |name: &str| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect(name);
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(line("Uid:"), vec![user.to_string(); 4]);
+        assert_eq!(line("Gid:"), vec![group.to_string(); 4]);
+        assert_eq!(line("Groups:"), [""; 0]);
+        assert_eq!(line("CapEff:"), ["0000000000000000"]);
+    }
+
+    assert!(daemon.serves(HASH_A));
+    // The service manager is told although its socket is outside.
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(setup.notification(), "STOPPING=1");
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn the_access_list_is_found_inside_at_start_and_at_reload() {
+    if !is_root() {
+        return;
+    }
+    for path in ["list", "./list", "/list"] {
+        let setup = Setup::new();
+        fs::create_dir(setup.path("root")).unwrap();
+        // Must not be taken: it is outside.
+        setup.write("list", &hex(HASH_B));
+        setup.write("root/list", &hex(HASH_A));
+        let daemon = setup.start(&format!(
+            "[privileges]\ndrop_privileges = true\nchroot_path = './root'\n\
+             [access_list]\nmode = 'allow'\npath = '{path}'"
+        ));
+        assert!(daemon.serves(HASH_A));
+        assert!(!daemon.serves(HASH_B));
+
+        setup.write("root/list", &format!("{}\n{}", hex(HASH_A), hex(HASH_B)));
+        daemon.reload();
+        assert!(daemon.serves(HASH_B));
+    }
+}
+
+#[test]
+fn a_list_that_the_user_may_not_read_is_found_out_at_the_start() {
+    if !is_root() {
+        return;
+    }
+    let setup = Setup::new();
+    let list = setup.write("list", &hex(HASH_A));
+    fs::set_permissions(list, fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, log) = setup
+        .fail("[privileges]\ndrop_privileges = true\n[access_list]\nmode = 'allow'\npath = 'list'");
+    assert_eq!(code, Some(1));
+    assert!(
+        log.contains("cannot open the access list list: Permission denied"),
+        "{log}"
+    );
+}
+
+#[test]
+fn unusable_settings_are_refused_by_name() {
+    if !is_root() {
+        return;
+    }
+    for (setting, reason) in [
+        ("user = 'no-such-user'", "there is no user no-such-user"),
+        ("group = 'no-such-group'", "there is no group no-such-group"),
+        ("user = 'root'", "root is root: set privileges.user"),
+        (
+            "chroot_path = '/nowhere'",
+            "cannot change the root directory to /nowhere: ENOENT",
+        ),
+    ] {
+        let setup = Setup::new();
+        let (code, log) = setup.fail(&format!("[privileges]\ndrop_privileges = true\n{setting}"));
+        assert_eq!(code, Some(1));
+        assert!(log.contains(reason), "no {reason} in\n{log}");
+    }
+}
+
+#[test]
+fn without_root_it_is_refused() {
+    let setup = Setup::new();
+    let mut command = setup.command("[privileges]\ndrop_privileges = true");
+    if geteuid().is_root() {
+        let nobody = User::from_name("nobody").unwrap().unwrap();
+        command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    }
+    assert_eq!(command.status().unwrap().code(), Some(1));
+    let log = setup.log();
+    assert!(
+        log.contains("cannot drop privileges: not started as root"),
+        "{log}"
+    );
+}

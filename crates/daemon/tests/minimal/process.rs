@@ -1,0 +1,218 @@
+//! The daemon as a child process, with its files in a folder of its own.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use aquatic_daemon::clock::Clock;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Info hashes that tests put into lists.
+pub(crate) const HASH_A: [u8; 20] = [0xaa; 20];
+pub(crate) const HASH_B: [u8; 20] = [0xbb; 20];
+
+/// A line of an access list.
+pub(crate) fn hex(info_hash: [u8; 20]) -> String {
+    info_hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The example, which cargo builds next to the tests.
+pub(crate) fn binary() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.push("examples/minimal");
+    assert!(
+        path.exists(),
+        "{} is missing: test the whole package",
+        path.display()
+    );
+    path
+}
+
+/// Runs the program to its end: exit code, standard output, standard error.
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(binary()).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// Files, a free address and a service manager for one daemon.
+pub(crate) struct Setup {
+    pub(crate) folder: TempDir,
+    pub(crate) address: SocketAddr,
+    systemd: UnixDatagram,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The daemon may run as a user to whom the folder does not belong.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        systemd.set_read_timeout(Some(DEADLINE)).unwrap();
+        let address = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        Self {
+            folder,
+            address,
+            systemd,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// The command that starts the daemon; `sections` is what follows the address in its file.
+    pub(crate) fn command(&self, sections: &str) -> Command {
+        let log_level = if sections.contains("log_level") {
+            ""
+        } else {
+            "log_level = 'info'\n"
+        };
+        let text = format!("address = '{}'\n{log_level}{sections}", self.address);
+        let mut command = Command::new(binary());
+        command
+            .arg("-c")
+            .arg(self.write("config.toml", &text))
+            .current_dir(self.folder.path())
+            .env("NOTIFY_SOCKET", self.path("notify"))
+            .env_remove("JOURNAL_STREAM")
+            .stdin(Stdio::null())
+            .stderr(fs::File::create(self.path("log")).unwrap());
+        command
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    pub(crate) fn start(&self, sections: &str) -> Daemon<'_> {
+        self.start_command(&mut self.command(sections))
+    }
+
+    pub(crate) fn start_command(&self, command: &mut Command) -> Daemon<'_> {
+        let daemon = Daemon {
+            child: command.spawn().unwrap(),
+            setup: self,
+        };
+        assert_eq!(self.notification(), "READY=1", "{}", self.log());
+        daemon
+    }
+
+    /// Starts a daemon that is to fail: its exit code and its log.
+    pub(crate) fn fail(&self, sections: &str) -> (Option<i32>, String) {
+        let mut child = self.command(sections).spawn().unwrap();
+        (wait(&mut child).code(), self.log())
+    }
+
+    /// What the daemon tells systemd next.
+    pub(crate) fn notification(&self) -> String {
+        let mut bytes = [0; 256];
+        match self.systemd.recv(&mut bytes) {
+            Ok(size) => String::from_utf8(bytes[..size].to_vec()).unwrap(),
+            Err(error) => panic!("nothing from the daemon: {error}\n{}", self.log()),
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+}
+
+/// A running daemon, killed when it goes out of scope.
+pub(crate) struct Daemon<'setup> {
+    pub(crate) child: Child,
+    setup: &'setup Setup,
+}
+
+impl Daemon<'_> {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Sends SIGUSR1 and waits until the daemon has reloaded.
+    pub(crate) fn reload(&self) {
+        self.signal(Signal::SIGUSR1);
+        let message = self.setup.notification();
+        assert!(
+            message.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+            "{message}"
+        );
+        assert_eq!(self.setup.notification(), "READY=1");
+    }
+
+    /// Whether the daemon says that this info hash is served.
+    pub(crate) fn serves(&self, info_hash: [u8; 20]) -> bool {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.send_to(&info_hash, self.setup.address).unwrap();
+        let mut answer = [0; 64];
+        let size = socket.recv(&mut answer).unwrap();
+        match &answer[..size] {
+            b"served" => true,
+            b"not served" => false,
+            other => panic!("{}", other.escape_ascii()),
+        }
+    }
+
+    pub(crate) fn send(&self, datagram: &[u8]) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(datagram, self.setup.address).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// A file of the daemon's folder in /proc.
+    pub(crate) fn proc(&self, name: &str) -> PathBuf {
+        Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join(name)
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        // Fails if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn free_tcp_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let clock = Clock::start();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(clock.elapsed() < DEADLINE, "the daemon does not end");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
