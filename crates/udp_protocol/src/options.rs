@@ -52,19 +52,18 @@ impl<'a> Iterator for UrlData<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        while let Some((kind, rest)) = self.options.split_first() {
-            let option = match *kind {
+        loop {
+            let (kind, rest) = self.options.split_first()?;
+            let (data, rest) = match *kind {
                 END_OF_OPTIONS => None,
                 NOP => Some((&[][..], rest)),
                 _ => split_data(rest),
-            };
-            let Some((data, rest)) = option else { break };
+            }?;
             self.options = rest;
             if *kind == URL_DATA {
                 return Some(data);
             }
         }
-        None
     }
 }
 
