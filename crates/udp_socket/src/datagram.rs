@@ -49,7 +49,7 @@ impl SendReport {
 
     /// Sorts an error of one packet: either it gave up that packet, or (`false`) no packet can be
     /// sent at the moment.
-    pub(crate) fn record_error(&mut self, error: io::Error) -> bool {
+    pub fn record_error(&mut self, error: io::Error) -> bool {
         if is_full(&error) {
             self.would_block = true;
             return false;

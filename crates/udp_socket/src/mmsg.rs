@@ -79,7 +79,7 @@ impl Receiver {
             headers: Headers::new(batch),
             iovecs: Iovecs::new(batch),
             envelopes: vec![envelope; batch].into(),
-            payloads: vec![0; batch * stride(datagram_bytes_max)].into(),
+            payloads: vec![0; batch * wire::buffer_stride(datagram_bytes_max)].into(),
             datagram_bytes_max,
             received: 0,
         }
@@ -110,7 +110,9 @@ impl Receiver {
 
     /// What the last call of [`receive`](Self::receive) read.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let payloads = self.payloads.chunks_exact(stride(self.datagram_bytes_max));
+        let payloads = self
+            .payloads
+            .chunks_exact(wire::buffer_stride(self.datagram_bytes_max));
         let slots = self.headers.0.iter().zip(&self.envelopes).zip(payloads);
         slots
             .take(self.received)
@@ -131,7 +133,7 @@ impl Receiver {
     }
 
     fn receive_once(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        let stride = stride(self.datagram_bytes_max);
+        let stride = wire::buffer_stride(self.datagram_bytes_max);
         let payloads = self.payloads.chunks_exact_mut(stride);
         let slots = self.headers.0.iter_mut().zip(&mut self.iovecs.0);
         for (((header, iovec), envelope), payload) in slots.zip(&mut self.envelopes).zip(payloads) {
@@ -276,13 +278,4 @@ impl Sender {
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
-}
-
-/// The distance between two payload buffers: an odd number of cache lines. At a power of two, the
-/// first lines of all buffers, which hold most requests whole, would fight for the same few sets of
-/// the processor's caches.
-#[must_use]
-pub fn stride(bytes: usize) -> usize {
-    const CACHE_LINE_BYTES: usize = 64;
-    (bytes.div_ceil(CACHE_LINE_BYTES) | 1) * CACHE_LINE_BYTES
 }

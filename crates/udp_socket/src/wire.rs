@@ -127,6 +127,15 @@ fn local_v6(data: &[u8]) -> Option<LocalAddr> {
     })
 }
 
+/// How far apart receive buffers of `bytes` bytes should lie: an odd number of cache lines. At a power of two, the
+/// first lines of all buffers, which hold most requests whole, would fight for the same few sets of
+/// the processor's caches.
+#[must_use]
+pub fn buffer_stride(bytes: usize) -> usize {
+    const CACHE_LINE_BYTES: usize = 64;
+    (bytes.div_ceil(CACHE_LINE_BYTES) | 1) * CACHE_LINE_BYTES
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,234 @@
+//! Receive buffers that the kernel and we pass back and forth.
+//!
+//! A *buffer ring* is a queue in shared memory: we append the addresses of free buffers, the kernel
+//! takes them from the other end, fills them, and names the buffer in a completion. From being
+//! appended until being named, a buffer is the kernel's; from being named until being appended again,
+//! it is ours. [`BufferPool`] keeps book of that, so that no reference to a buffer of the kernel's can
+//! be made.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use aquatic_udp_socket::wire::{self, CONTROL_BYTES, SOCKADDR_BYTES};
+use io_uring::Submitter;
+use io_uring::types::BufRingEntry;
+
+/// The only buffer group of a ring.
+pub(crate) const GROUP: u16 = 0;
+
+/// The most that the kernel takes.
+pub(crate) const BUFFERS_MAX: u16 = 1 << 15;
+
+/// `struct io_uring_recvmsg_out`, which precedes each datagram: the lengths of name, control
+/// messages and payload, and flags; 32 bits each.
+const RECVMSG_OUT_BYTES: usize = 16;
+
+const PAGE_BYTES: usize = 4096;
+
+/// What the kernel writes of a datagram besides its payload.
+#[derive(Debug)]
+pub(crate) struct Received<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) control: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) truncated: bool,
+}
+
+pub(crate) struct BufferPool {
+    /// Tells the kernel how much room to leave for name and control messages.
+    layout: Box<libc::msghdr>,
+    entries: Pages,
+    buffers: Pages,
+    stride: usize,
+    buffer_bytes: u32,
+    /// How many buffers there are: a power of two.
+    count: u16,
+    tail: u16,
+    /// Whether we, not the kernel, own the buffer.
+    ours: Box<[bool]>,
+    ours_count: usize,
+}
+
+impl BufferPool {
+    /// `count` buffers (rounded up to a power of two) for datagrams of up to `datagram_bytes_max`
+    /// bytes, all ours at first.
+    pub(crate) fn new(count: u16, datagram_bytes_max: usize) -> io::Result<Self> {
+        let count = count.clamp(1, BUFFERS_MAX).next_power_of_two();
+        let bytes = RECVMSG_OUT_BYTES + SOCKADDR_BYTES + CONTROL_BYTES + datagram_bytes_max;
+        let stride = wire::buffer_stride(bytes);
+        let mut layout = Box::new(empty_header());
+        layout.msg_namelen = u32::try_from(SOCKADDR_BYTES).map_err(io::Error::other)?;
+        layout.msg_controllen = CONTROL_BYTES as _;
+        Ok(Self {
+            layout,
+            entries: Pages::new(usize::from(count) * size_of::<BufRingEntry>())?,
+            buffers: Pages::new(usize::from(count) * stride)?,
+            stride,
+            buffer_bytes: u32::try_from(bytes).map_err(io::Error::other)?,
+            count,
+            tail: 0,
+            ours: vec![true; usize::from(count)].into(),
+            ours_count: usize::from(count),
+        })
+    }
+
+    /// Makes the pool known to the ring and gives all buffers to the kernel.
+    ///
+    /// # Safety
+    /// The pool must be dropped only after the last request of the ring that takes buffers has ended,
+    /// and must be registered once.
+    pub(crate) unsafe fn register(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
+        let addr = self.entries.start.as_ptr().addr();
+        // Why unsafe: the kernel will read the queue, and write to the buffers in it, at any time.
+        // SAFETY: the memory is page-aligned, has room for `count` entries, and stays until the pool
+        // is dropped, which the caller delays until the ring is gone.
+        unsafe { submitter.register_buf_ring_with_flags(addr as u64, self.count, GROUP, 0)? };
+        for buffer in 0..self.count {
+            self.give_back(buffer);
+        }
+        Ok(())
+    }
+
+    /// What a multishot receive takes as its `msghdr`: lengths only.
+    pub(crate) fn layout(&self) -> *const libc::msghdr {
+        &raw const *self.layout
+    }
+
+    /// How many buffers there are.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// Whether the kernel has any buffer to receive into.
+    pub(crate) fn has_free(&self) -> bool {
+        self.ours_count < usize::from(self.count)
+    }
+
+    /// Takes over a buffer that the kernel has filled.
+    ///
+    /// # Safety
+    /// A completion of this ring must have named the buffer, and each completion counts once.
+    pub(crate) unsafe fn take_over(&mut self, buffer: u16) {
+        if let Some(ours) = self.ours.get_mut(usize::from(buffer))
+            && !*ours
+        {
+            *ours = true;
+            self.ours_count += 1;
+        }
+    }
+
+    /// Reads the datagram whose receipt was reported with the result `len`. `None` if the buffer is
+    /// not ours or is too short to hold the lengths that precede a datagram.
+    pub(crate) fn read(&self, buffer: u16, len: u32) -> Option<Received<'_>> {
+        let place = usize::from(buffer);
+        if !self.ours.get(place).copied()? {
+            return None;
+        }
+        let len = usize::try_from(len.min(self.buffer_bytes)).ok()?;
+        // Why unsafe: the memory as a whole is shared with the kernel, so it is no Rust slice.
+        // SAFETY: `place` is below `count`, since `ours` has that length; the buffer lies within the
+        // allocation, which was zeroed and so is initialised; and it is ours, so the kernel leaves it
+        // alone until `give_back`, which needs `&mut self` and so waits for the result to be dropped.
+        let bytes = unsafe {
+            let start = self.buffers.start.as_ptr().add(place * self.stride);
+            std::slice::from_raw_parts(start, len)
+        };
+        let (header, rest) = bytes.split_first_chunk::<RECVMSG_OUT_BYTES>()?;
+        let (name, rest) = rest.split_at_checked(SOCKADDR_BYTES)?;
+        let (control, payload) = rest.split_at_checked(CONTROL_BYTES)?;
+        let [name_len, control_len, _payload_len, flags] = [0, 4, 8, 12].map(|at| {
+            header
+                .get(at..)?
+                .first_chunk()
+                .map(|b| u32::from_ne_bytes(*b))
+        });
+        Some(Received {
+            name: cut(name, name_len?),
+            control: cut(control, control_len?),
+            payload,
+            truncated: flags? & libc::MSG_TRUNC.cast_unsigned() != 0,
+        })
+    }
+
+    /// Gives a buffer (back) to the kernel. Does nothing if it is the kernel's already.
+    pub(crate) fn give_back(&mut self, buffer: u16) {
+        let place = usize::from(buffer);
+        match self.ours.get_mut(place) {
+            Some(ours) if *ours => *ours = false,
+            _ => return,
+        }
+        self.ours_count -= 1;
+        let slot = usize::from(self.tail & (self.count - 1));
+        // Why unsafe: this is the queue that the kernel reads.
+        // SAFETY: `place` and `slot` are below `count`, so the addresses lie within the allocations.
+        // The kernel does not read the slot before the tail says so, because at most `count` buffers
+        // are its at a time; it never writes here. The tail is the unused last field of the first
+        // entry (`BufRingEntry::tail`), aligned for 16 bits, and only accessed as an atomic.
+        unsafe {
+            let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
+            let start = self.buffers.start.as_ptr().add(place * self.stride);
+            let entry = &mut *entries.add(slot);
+            entry.set_addr(start.addr() as u64);
+            entry.set_len(self.buffer_bytes);
+            entry.set_bid(buffer);
+            self.tail = self.tail.wrapping_add(1);
+            let tail = BufRingEntry::tail(entries).cast_mut();
+            AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
+        }
+    }
+
+    /// Gives the memory up without freeing it: the kernel may still write to it.
+    pub(crate) fn leak(&mut self) {
+        self.entries.leaked = true;
+        self.buffers.leaked = true;
+    }
+}
+
+/// The kernel reports the length that it had, which may be more than there was room for.
+fn cut(bytes: &[u8], len: u32) -> &[u8] {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    bytes.get(..len).unwrap_or(bytes)
+}
+
+/// A `msghdr` that points nowhere.
+pub(crate) fn empty_header() -> libc::msghdr {
+    // Why unsafe: some C libraries have private padding in this structure, so it has no literal.
+    // SAFETY: all zero is a valid `msghdr`: null pointers with lengths of zero.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Zeroed, page-aligned memory that is shared with the kernel and so never borrowed as a whole.
+struct Pages {
+    start: NonNull<u8>,
+    layout: Layout,
+    leaked: bool,
+}
+
+impl Pages {
+    fn new(bytes: usize) -> io::Result<Self> {
+        let layout = Layout::from_size_align(bytes.max(1), PAGE_BYTES).map_err(io::Error::other)?;
+        // Why unsafe: no safe container aligns to pages and gives up its claim to be the only one
+        // that writes.
+        // SAFETY: the size is not zero.
+        let start = unsafe { alloc_zeroed(layout) };
+        match NonNull::new(start) {
+            Some(start) => Ok(Self {
+                start,
+                layout,
+                leaked: false,
+            }),
+            None => handle_alloc_error(layout),
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if !self.leaked {
+            // SAFETY: allocated in `new` with this layout, and freed once.
+            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The ring over real loopback sockets.
+//!
+//! Where the kernel or a sandbox forbids io_uring there is nothing to test: the tests say so and pass.
+#![cfg(target_os = "linux")]
+
+use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
+use std::time::Duration;
+
+use aquatic_udp_socket::{LocalAddr, Outbox, ReturnPath, SendReport, SocketOptions, UdpSocket};
+use aquatic_uring::{Event, Ring, RingOptions, Waker, probe};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const OPTIONS: RingOptions = RingOptions {
+    entries: 8,
+    buffers: 8,
+    datagram_bytes_max: 100,
+};
+
+fn works() -> bool {
+    match probe() {
+        Ok(()) => true,
+        Err(unsupported) => {
+            eprintln!("skipped: {unsupported}");
+            false
+        }
+    }
+}
+
+fn bind(addr: &str) -> UdpSocket {
+    UdpSocket::bind(addr.parse().unwrap(), &SocketOptions::default()).unwrap()
+}
+
+fn client(addr: &str) -> StdUdpSocket {
+    let client = StdUdpSocket::bind(addr).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+}
+
+struct Received {
+    socket: usize,
+    path: ReturnPath,
+    bytes: Vec<u8>,
+    truncated: bool,
+}
+
+/// Turns the ring until there are `wanted` datagrams.
+fn receive(ring: &mut Ring, wanted: usize) -> Vec<Received> {
+    let mut all = Vec::new();
+    while all.len() < wanted {
+        let mut events = ring.wait(Some(PATIENCE)).unwrap();
+        assert!(!events.is_empty(), "{} of {wanted}", all.len());
+        while let Some(event) = events.next_event() {
+            if let Event::Datagram { socket, datagram } = event {
+                all.push(Received {
+                    socket,
+                    path: datagram.path,
+                    bytes: datagram.bytes.to_vec(),
+                    truncated: datagram.truncated,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Turns the ring without waiting; gives back what became of the sends.
+fn flush(ring: &mut Ring) -> SendReport {
+    assert!(ring.wait(Some(Duration::ZERO)).unwrap().is_empty());
+    ring.take_report()
+}
+
+fn answers_come_back(server: &str, client_addr: &str) {
+    if !works() {
+        return;
+    }
+    let server = bind(server);
+    let client = client(client_addr);
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    // Several times round the buffers and the submission queue; one of them is empty.
+    for round in 0..3u8 {
+        for len in 0..40 {
+            let packet = vec![round; len];
+            client.send_to(&packet, server.local_addr()).unwrap();
+        }
+        let received = receive(&mut ring, 40);
+        let mut outbox = Outbox::new();
+        for (len, datagram) in received.iter().enumerate() {
+            assert_eq!(datagram.path.peer(), client.local_addr().unwrap());
+            assert_eq!(datagram.bytes, vec![round; len]);
+            assert!(!datagram.truncated);
+            outbox.push_with(datagram.path, |out| {
+                out.extend(datagram.bytes.iter().map(|byte| byte + 100));
+            });
+        }
+        ring.send(0, &mut outbox).unwrap();
+        assert!(outbox.is_empty());
+        // The caller may do what it likes with its outbox meanwhile.
+        outbox.push(received[0].path, b"never sent");
+        let report = flush(&mut ring);
+        assert_eq!((report.sent, report.sent_bytes), (40, 40 * 39 / 2));
+        assert_eq!((report.failed, report.would_block), (0, false));
+        let mut buffer = [0; 100];
+        for len in 0..40 {
+            let (bytes, from) = client.recv_from(&mut buffer).unwrap();
+            assert_eq!(from, server.local_addr());
+            assert_eq!(buffer[..bytes], vec![round + 100; len]);
+        }
+    }
+}
+
+#[test]
+fn answers_come_back_v4() {
+    answers_come_back("127.0.0.1:0", "127.0.0.1:0");
+}
+
+#[test]
+fn answers_come_back_v6() {
+    answers_come_back("[::1]:0", "[::1]:0");
+}
+
+#[test]
+fn sockets_are_told_apart() {
+    if !works() {
+        return;
+    }
+    let servers = [bind("127.0.0.1:0"), bind("[::1]:0"), bind("127.0.0.2:0")];
+    let clients = [
+        client("127.0.0.1:0"),
+        client("[::1]:0"),
+        client("127.0.0.1:0"),
+    ];
+    let mut ring = Ring::new(&OPTIONS, &servers.each_ref(), None).unwrap();
+    for (server, client) in servers.iter().zip(&clients) {
+        client.send_to(b"?", server.local_addr()).unwrap();
+    }
+    for Received { socket, path, .. } in receive(&mut ring, 3) {
+        assert_eq!(path.peer(), clients[socket].local_addr().unwrap());
+        let mut outbox = Outbox::new();
+        outbox.push(path, b"!");
+        ring.send(socket, &mut outbox).unwrap();
+    }
+    assert_eq!(flush(&mut ring).sent, 3);
+    for (server, client) in servers.iter().zip(&clients) {
+        let (_, from) = client.recv_from(&mut [0; 9]).unwrap();
+        assert_eq!(from, server.local_addr());
+    }
+    let mut outbox = Outbox::new();
+    outbox.push(ReturnPath::to(servers[0].local_addr()), b"?");
+    assert!(ring.send(3, &mut outbox).is_err());
+    assert_eq!(outbox.len(), 1);
+}
+
+#[test]
+fn the_answer_leaves_from_the_address_that_was_asked() {
+    if !works() {
+        return;
+    }
+    let server = bind("0.0.0.0:0");
+    let client = client("127.0.0.1:0");
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    for ip in ["127.0.0.2", "127.0.0.1", "127.9.9.9"] {
+        let at = SocketAddr::new(ip.parse().unwrap(), server.local_addr().port());
+        client.send_to(b"?", at).unwrap();
+        let path = receive(&mut ring, 1)[0].path;
+        let (ip, interface) = (at.ip(), 0);
+        assert_eq!(path.local(), Some(LocalAddr { ip, interface }));
+        let mut outbox = Outbox::new();
+        outbox.push(path, b"!");
+        ring.send(0, &mut outbox).unwrap();
+        assert_eq!(flush(&mut ring).sent, 1);
+        assert_eq!(client.recv_from(&mut [0; 9]).unwrap().1, at);
+    }
+}
+
+#[test]
+fn the_answer_leaves_from_the_address_that_was_asked_v6() {
+    if !works() {
+        return;
+    }
+    let server = bind("[::]:0");
+    let client = client("[::1]:0");
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    let at = SocketAddr::new("::1".parse().unwrap(), server.local_addr().port());
+    client.send_to(b"?", at).unwrap();
+    let path = receive(&mut ring, 1)[0].path;
+    assert_eq!(path.local().unwrap().ip, at.ip());
+    let mut outbox = Outbox::new();
+    outbox.push(path, b"!");
+    ring.send(0, &mut outbox).unwrap();
+    assert_eq!(flush(&mut ring).sent, 1);
+    assert_eq!(client.recv_from(&mut [0; 9]).unwrap().1, at);
+}
+
+#[test]
+fn large_datagrams_are_cut_and_marked() {
+    if !works() {
+        return;
+    }
+    let server = bind("0.0.0.0:0");
+    let client = client("127.0.0.1:0");
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    let at = SocketAddr::new("127.0.0.1".parse().unwrap(), server.local_addr().port());
+    for len in [100, 101, 5000, 99] {
+        client.send_to(&vec![7; len], at).unwrap();
+    }
+    let received = receive(&mut ring, 4);
+    let seen = received.iter().map(|it| (it.bytes.len(), it.truncated));
+    let expected = [(100, false), (100, true), (100, true), (99, false)];
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_bad_packet_does_not_hold_up_the_others() {
+    if !works() {
+        return;
+    }
+    let server = bind("127.0.0.1:0");
+    let client = client("127.0.0.1:0");
+    let good = ReturnPath::to(client.local_addr().unwrap());
+    // Broadcasting needs a permission that the socket does not have.
+    let bad = ReturnPath::to("255.255.255.255:9".parse().unwrap());
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    let mut outbox = Outbox::new();
+    for _ in 0..30 {
+        outbox.push(bad, b"1");
+        outbox.push(good, b"2");
+    }
+    outbox.push(good, &vec![3; 70_000]);
+    outbox.push(good, b"2");
+    ring.send(0, &mut outbox).unwrap();
+    let report = flush(&mut ring);
+    assert_eq!(
+        (report.sent, report.sent_bytes, report.failed),
+        (31, 31, 31)
+    );
+    assert_eq!(
+        report.last_error.unwrap().raw_os_error(),
+        Some(libc::EMSGSIZE)
+    );
+    for _ in 0..31 {
+        let mut buffer = [0; 9];
+        assert_eq!(client.recv(&mut buffer).unwrap(), 1);
+        assert_eq!(buffer[0], b'2');
+    }
+}
+
+#[test]
+fn icmp_errors_end_nothing() {
+    if !works() {
+        return;
+    }
+    // Connected, so that the kernel reports "port unreachable" here at all.
+    let mut socket = bind("127.0.0.1:0");
+    let peer = bind("127.0.0.1:0").local_addr();
+    socket.connect(peer).unwrap();
+    let mut ring = Ring::new(&OPTIONS, &[&socket], None).unwrap();
+    let mut outbox = Outbox::new();
+    for _ in 0..5 {
+        for _ in 0..5 {
+            outbox.push(ReturnPath::to(peer), b"anybody there?");
+        }
+        ring.send(0, &mut outbox).unwrap();
+        let report = flush(&mut ring);
+        assert_eq!(report.sent + report.failed, 5);
+        assert!(!report.would_block);
+    }
+    let late = StdUdpSocket::bind(peer).unwrap();
+    late.send_to(b"here I am", socket.local_addr()).unwrap();
+    assert_eq!(receive(&mut ring, 1)[0].bytes, b"here I am");
+}
+
+#[test]
+fn more_datagrams_than_buffers_lose_none() {
+    if !works() {
+        return;
+    }
+    let server = bind("127.0.0.1:0");
+    let client = client("127.0.0.1:0");
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    // Armed before the flood, so that the receive runs out of buffers.
+    assert!(ring.wait(Some(Duration::ZERO)).unwrap().is_empty());
+    for number in 0..100 {
+        client.send_to(&[number], server.local_addr()).unwrap();
+    }
+    let received = receive(&mut ring, 100);
+    let numbers = received.iter().map(|it| it.bytes[0]);
+    assert!(numbers.eq(0..100));
+}
+
+#[test]
+fn events_that_were_not_looked_at_come_again() {
+    if !works() {
+        return;
+    }
+    let server = bind("127.0.0.1:0");
+    let client = client("127.0.0.1:0");
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    for number in 0..20 {
+        client.send_to(&[number], server.local_addr()).unwrap();
+    }
+    for expected in 0..20 {
+        let mut events = ring.wait(Some(PATIENCE)).unwrap();
+        match events.next_event().unwrap() {
+            Event::Datagram { datagram, .. } => assert_eq!(datagram.bytes, [expected]),
+            Event::Woken => panic!("nobody woke it"),
+        }
+        if expected % 3 == 0 {
+            // Not even a forgotten guard may lose a buffer.
+            std::mem::forget(events);
+        }
+    }
+}
+
+#[test]
+fn a_waker_ends_the_wait() {
+    if !works() {
+        return;
+    }
+    let waker = Waker::new().unwrap();
+    let server = bind("127.0.0.1:0");
+    let mut ring = Ring::new(&OPTIONS, &[&server], Some(&waker)).unwrap();
+    // Without a time limit: a lost wake-up hangs the test. Before the first wait, too.
+    waker.wake().unwrap();
+    for _ in 0..100 {
+        let mut events = ring.wait(None).unwrap();
+        assert!(matches!(events.next_event(), Some(Event::Woken)));
+        let waker = waker.clone();
+        std::thread::spawn(move || waker.wake().unwrap());
+    }
+}
+
+#[test]
+fn waiting_ends_when_the_time_is_over() {
+    if !works() {
+        return;
+    }
+    let server = bind("127.0.0.1:0");
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    for micros in [0, 1, 1000] {
+        let events = ring.wait(Some(Duration::from_micros(micros))).unwrap();
+        assert!(events.is_empty());
+    }
+}
+
+#[test]
+fn a_ring_outlives_its_sockets_and_can_be_dropped_under_fire() {
+    if !works() {
+        return;
+    }
+    let client = client("127.0.0.1:0");
+    for _ in 0..50 {
+        let server = bind("127.0.0.1:0");
+        let addr = server.local_addr();
+        let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+        assert!(ring.wait(Some(Duration::ZERO)).unwrap().is_empty());
+        drop(server);
+        for _ in 0..20 {
+            client.send_to(b"fire", addr).unwrap();
+        }
+        assert_eq!(receive(&mut ring, 1)[0].bytes, b"fire");
+        let mut outbox = Outbox::new();
+        outbox.push(ReturnPath::to(addr), b"never submitted");
+        ring.send(0, &mut outbox).unwrap();
+        drop(ring);
+    }
+}
