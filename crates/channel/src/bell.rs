@@ -19,9 +19,9 @@ struct Shared {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Makes the two ends of a bell. `wake` must end the sleep that is given to
-/// [`Sleeper::sleep_unless`], also when it is called just before that sleep begins:
-/// [`std::thread::Thread::unpark`] and writing to an eventfd are both of this kind.
+/// Makes the two ends of a bell. `wake` must end the sleep of the worker that holds the [`Sleeper`],
+/// also when it is called just before that sleep begins: unparking a thread and writing to an
+/// eventfd are both of this kind.
 pub fn bell(wake: impl Fn() + Send + Sync + 'static) -> (Sleeper, Bell) {
     let shared = Arc::new(Shared {
         asleep: AtomicBool::new(false),
@@ -41,19 +41,29 @@ pub struct Sleeper {
 }
 
 impl Sleeper {
-    /// Calls `sleep`, unless `has_work` says that something has arrived.
+    /// Says that this worker is about to sleep; until what is returned is dropped, [`Bell::ring`]
+    /// wakes it.
     ///
-    /// `has_work` is asked after the intention to sleep has become visible to everyone who might
-    /// ring. So whoever puts something into a queue and rings afterwards is either seen here, or
-    /// sees that this worker sleeps and wakes it.
-    pub fn sleep_unless(&self, has_work: impl FnOnce() -> bool, sleep: impl FnOnce()) {
-        self.shared.asleep.store(true, Ordering::Relaxed);
+    /// **After** this call, and before it sleeps, the worker must look at its queues once more.
+    /// Whoever puts something into a queue and rings is then either seen by that look, or sees that
+    /// this worker sleeps.
+    #[must_use]
+    pub fn drowse(&self) -> Drowse<'_> {
+        // A swap, not a store: it orders this word after that of a late ringer of the last sleep.
+        self.shared.asleep.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `ring`: of the two sides at least one sees what the other wrote.
         fence(Ordering::SeqCst);
-        if !has_work() {
-            sleep();
-        }
-        self.shared.asleep.store(false, Ordering::Relaxed);
+        Drowse(self)
+    }
+}
+
+/// The time in which a worker is, or may be, asleep.
+#[derive(Debug)]
+pub struct Drowse<'a>(&'a Sleeper);
+
+impl Drop for Drowse<'_> {
+    fn drop(&mut self) {
+        self.0.shared.asleep.store(false, Ordering::Relaxed);
     }
 }
 
@@ -106,22 +116,13 @@ mod tests {
         bell.ring();
         assert_eq!(wakes.load(Ordering::Relaxed), 0);
 
-        sleeper.sleep_unless(
-            || false,
-            || {
-                bell.ring();
-                bell.ring();
-            },
-        );
+        let drowse = sleeper.drowse();
+        bell.ring();
+        bell.ring();
+        drop(drowse);
         assert_eq!(wakes.load(Ordering::Relaxed), 1, "one sleep, one wake-up");
 
         bell.ring();
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn work_that_is_there_prevents_sleep() {
-        let (sleeper, _bell) = bell(|| ());
-        sleeper.sleep_unless(|| true, || panic!("slept although there was work"));
     }
 }

@@ -234,8 +234,10 @@ mod tests {
                 }
                 responder.ring();
                 if answered < MESSAGES {
-                    sleeper
-                        .sleep_unless(|| responder.has_requests(), || thread::park_timeout(LONG));
+                    let _drowse = sleeper.drowse();
+                    if !responder.has_requests() {
+                        thread::park_timeout(LONG);
+                    }
                 }
             }
         });
@@ -260,8 +262,10 @@ mod tests {
                 requester.recycle(0);
             }
             if requester.in_flight() > 0 {
-                requester_sleeper
-                    .sleep_unless(|| requester.has_answers(), || thread::park_timeout(LONG));
+                let _drowse = requester_sleeper.drowse();
+                if !requester.has_answers() {
+                    thread::park_timeout(LONG);
+                }
             }
         }
         responder_thread.join().unwrap();

@@ -33,6 +33,6 @@ mod bell;
 mod exchange;
 mod pacer;
 
-pub use bell::{Bell, Sleeper, bell};
+pub use bell::{Bell, Drowse, Sleeper, bell};
 pub use exchange::{Requester, Responder, exchange};
 pub use pacer::{Pacer, Wait};

@@ -5,15 +5,19 @@
 #![cfg(loom)]
 
 use aquatic_channel::bell;
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 /// If a wake-up were lost, the sleeper would wait for ever, which loom reports as a deadlock.
 #[test]
 fn every_message_is_seen_by_a_worker_that_really_sleeps() {
     const RINGERS: usize = 2;
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    // All interleavings with up to this many preemptions. Without a bound the model passes too,
+    // but takes minutes (LOOM_MAX_PREEMPTIONS=100).
+    model.preemption_bound.get_or_insert(3);
+    model.check(|| {
         let queue = Arc::new(AtomicUsize::new(0));
         let sleeping_thread = thread::current();
         let (sleeper, bell) = bell(move || sleeping_thread.unpark());
@@ -32,7 +36,10 @@ fn every_message_is_seen_by_a_worker_that_really_sleeps() {
         while seen < RINGERS {
             seen += queue.swap(0, Ordering::Acquire);
             if seen < RINGERS {
-                sleeper.sleep_unless(|| queue.load(Ordering::Acquire) > 0, thread::park);
+                let _drowse = sleeper.drowse();
+                if queue.load(Ordering::Acquire) == 0 {
+                    thread::park();
+                }
             }
         }
         for ringer in ringers {
