@@ -1,2 +1,14 @@
 //! The load tester's entry point.
-fn main() {}
+
+use std::process::ExitCode;
+
+use aquatic_daemon::cli;
+
+fn main() -> ExitCode {
+    let app = cli::App {
+        name: "aquatic_udp_load_test",
+        version: env!("CARGO_PKG_VERSION"),
+        about: "Puts load on a BitTorrent tracker over UDP, and measures it",
+    };
+    cli::run(app, aquatic_udp_load_test::run)
+}
