@@ -1,1 +1,46 @@
-//! End-to-end tests: real BitTorrent clients against the real trackers.
+//! End-to-end tests: BitTorrent clients that other people wrote, against our real binaries.
+//!
+//! A tracker is right when clients find each other through it. So these tests take the clients
+//! of a Linux distribution, forbid them every other way to meet (DHT, local discovery, peer
+//! exchange), and let them transfer a file. What is asserted is what an operator would look at:
+//! the file has arrived byte by byte, and the tracker's counts say so.
+//!
+//! This crate is the stage; the plays are in `tests/`.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`host`] | where a program runs: this machine, or a network namespace with addresses of its own |
+//! | [`lab`] | a few such namespaces on one bridge |
+//! | [`process`] | a child process that is ended with the test, and its log |
+//! | [`tracker`] | one of our daemons, started and seen to answer |
+//! | [`ask`] | a minimal UDP tracker client, written from BEP 15 alone |
+//! | [`torrent`] | a file of random bytes and its `.torrent` |
+//! | [`folder`] | a temporary folder, whose logs are shown when the test fails |
+//! | [`wait`] | waiting for a condition |
+//! | [`clients`] | aria2, libtorrent, Transmission, and the npm package `bittorrent-tracker` |
+//! | [`workspace`] | the source tree that is being tested |
+//!
+//! It deliberately shares no code with the trackers: an error in our codec must not be able to
+//! cancel itself out.
+
+#![forbid(unsafe_code)]
+
+pub mod ask;
+pub mod clients;
+pub mod folder;
+pub mod host;
+pub mod lab;
+pub mod process;
+pub mod torrent;
+pub mod tracker;
+pub mod wait;
+pub mod workspace;
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}

@@ -1,0 +1,234 @@
+//! A minimal UDP tracker client, written from BEP 15 alone and byte by byte.
+//!
+//! It asks the questions that a test itself has: does the tracker answer, from which address,
+//! and what does it count?
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::host::Host;
+
+/// BEP 15's magic constant: the connection id of a connect request.
+const PROTOCOL_ID: u64 = 0x0417_2710_1980;
+
+const ACTION_CONNECT: u32 = 0;
+const ACTION_ANNOUNCE: u32 = 1;
+const ACTION_SCRAPE: u32 = 2;
+
+/// Longer than any answer that a tracker may send.
+const ANSWER_BYTES_MAX: usize = 2048;
+
+/// How long one request waits for its answer, and how often it is sent.
+const ANSWER_WAIT: Duration = Duration::from_millis(500);
+const ATTEMPTS_MAX: usize = 4;
+
+/// What an announce says.
+#[derive(Clone, Copy, Debug)]
+pub struct Announce {
+    /// Of the torrent.
+    pub info_hash: [u8; 20],
+    /// Of the client.
+    pub peer_id: [u8; 20],
+    /// Bytes still lacking; 0 makes a seeder.
+    pub left: u64,
+    /// 0 none, 1 completed, 2 started, 3 stopped.
+    pub event: u32,
+    /// Peers wanted; negative leaves it to the tracker.
+    pub numwant: i32,
+    /// Where the client listens.
+    pub port: u16,
+}
+
+/// What the tracker answers to an announce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Seconds until the next announce.
+    pub interval_seconds: u32,
+    /// Peers that lack something.
+    pub leechers: u32,
+    /// Peers that have everything.
+    pub seeders: u32,
+    /// Addresses of others in the swarm.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// What the tracker counts for one torrent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Peers that have everything.
+    pub seeders: u32,
+    /// Downloads that were completed.
+    pub completed: u32,
+    /// Peers that lack something.
+    pub leechers: u32,
+}
+
+/// A client of one tracker, at one local address.
+#[derive(Debug)]
+pub struct Asker {
+    socket: UdpSocket,
+    tracker: SocketAddr,
+}
+
+impl Asker {
+    /// A client on `host` that will ask `tracker`.
+    ///
+    /// # Errors
+    /// When no socket can be had there.
+    pub fn new(host: &Host, tracker: SocketAddr) -> Result<Self> {
+        let any = match tracker {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let socket = host.bind_udp(any)?;
+        socket
+            .set_read_timeout(Some(ANSWER_WAIT))
+            .context("set a socket's time limit")?;
+        Ok(Self { socket, tracker })
+    }
+
+    /// Fetches a connection id.
+    ///
+    /// # Errors
+    /// When no answer comes, a malformed one, or one from another address than was asked.
+    pub fn connect(&self) -> Result<u64> {
+        let answer = self.exchange(PROTOCOL_ID, ACTION_CONNECT, &[])?;
+        ensure!(
+            answer.len() == 8,
+            "a connect answer of {} bytes",
+            8 + answer.len()
+        );
+        Fields(&answer).u64()
+    }
+
+    /// Announces, with a connection id of its own.
+    ///
+    /// # Errors
+    /// As [`Asker::connect`]; or when the tracker refuses.
+    pub fn announce(&self, announce: &Announce) -> Result<Announced> {
+        let connection_id = self.connect()?;
+        let mut body = Vec::new();
+        body.extend(announce.info_hash);
+        body.extend(announce.peer_id);
+        body.extend(0u64.to_be_bytes()); // downloaded
+        body.extend(announce.left.to_be_bytes());
+        body.extend(0u64.to_be_bytes()); // uploaded
+        body.extend(announce.event.to_be_bytes());
+        body.extend(0u32.to_be_bytes()); // IP address: the packet's source counts
+        body.extend(0u32.to_be_bytes()); // key
+        body.extend(announce.numwant.to_be_bytes());
+        body.extend(announce.port.to_be_bytes());
+
+        let answer = self.exchange(connection_id, ACTION_ANNOUNCE, &body)?;
+        let mut fields = Fields(&answer);
+        Ok(Announced {
+            interval_seconds: fields.u32()?,
+            leechers: fields.u32()?,
+            seeders: fields.u32()?,
+            peers: fields.peers(self.tracker.is_ipv4())?,
+        })
+    }
+
+    /// Asks for the counts of some torrents, with a connection id of its own.
+    ///
+    /// # Errors
+    /// As [`Asker::connect`]; or when a row is missing.
+    pub fn scrape(&self, info_hashes: &[[u8; 20]]) -> Result<Vec<Counts>> {
+        let connection_id = self.connect()?;
+        let answer = self.exchange(connection_id, ACTION_SCRAPE, &info_hashes.concat())?;
+        ensure!(
+            answer.len() == 12 * info_hashes.len(),
+            "{} hashes asked, {} bytes of rows answered",
+            info_hashes.len(),
+            answer.len()
+        );
+        let mut fields = Fields(&answer);
+        info_hashes
+            .iter()
+            .map(|_| {
+                Ok(Counts {
+                    seeders: fields.u32()?,
+                    completed: fields.u32()?,
+                    leechers: fields.u32()?,
+                })
+            })
+            .collect()
+    }
+
+    /// One question, one answer: what follows action and transaction id in the latter.
+    fn exchange(&self, connection_id: u64, action: u32, body: &[u8]) -> Result<Vec<u8>> {
+        let transaction_id = fastrand::u32(..);
+        let mut request = Vec::new();
+        request.extend(connection_id.to_be_bytes());
+        request.extend(action.to_be_bytes());
+        request.extend(transaction_id.to_be_bytes());
+        request.extend(body);
+
+        let mut buffer = [0; ANSWER_BYTES_MAX];
+        for _ in 0..ATTEMPTS_MAX {
+            // A refused send is an ICMP error for an earlier one: the tracker is not there yet.
+            if self.socket.send_to(&request, self.tracker).is_err() {
+                continue;
+            }
+            let Ok((length, from)) = self.socket.recv_from(&mut buffer) else {
+                continue;
+            };
+            ensure!(
+                from == self.tracker,
+                "asked {}, answered by {from}",
+                self.tracker
+            );
+            let mut fields = Fields(buffer.get(..length).unwrap_or_default());
+            let answer_action = fields.u32()?;
+            if fields.u32()? != transaction_id {
+                continue; // A late answer to an earlier attempt.
+            }
+            if answer_action != action {
+                bail!("refused: {}", String::from_utf8_lossy(fields.0));
+            }
+            return Ok(fields.0.to_vec());
+        }
+        bail!("{} does not answer", self.tracker)
+    }
+}
+
+/// Reads big-endian fields off the front.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (head, rest) = self
+            .0
+            .split_first_chunk()
+            .context("an answer that is too short")?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes(self.take()?))
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_be_bytes(self.take()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_be_bytes(self.take()?))
+    }
+
+    fn peers(&mut self, is_ipv4: bool) -> Result<Vec<SocketAddr>> {
+        let mut peers = Vec::new();
+        while !self.0.is_empty() {
+            let ip = if is_ipv4 {
+                Ipv4Addr::from(self.take::<4>()?).into()
+            } else {
+                Ipv6Addr::from(self.take::<16>()?).into()
+            };
+            peers.push(SocketAddr::new(ip, self.u16()?));
+        }
+        Ok(peers)
+    }
+}

@@ -1,0 +1,154 @@
+//! BitTorrent clients that other people wrote, told to meet through a tracker only.
+//!
+//! Every one is started with DHT, local peer discovery, peer exchange and port mapping off. The
+//! torrent's private flag forbids them the first three a second time.
+
+mod aria2;
+mod libtorrent;
+mod transmission;
+
+pub mod npm;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use crate::Family;
+use crate::folder::Folder;
+use crate::host::Host;
+use crate::process::Process;
+use crate::torrent::Torrent;
+use crate::wait;
+
+/// A client says goodbye to its tracker before it ends, and some take their time.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// Clients try a peer again after a minute or so if the first attempt comes too early.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(120);
+
+/// The clients that transfer files here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `aria2c`, which has a BitTorrent implementation of its own.
+    Aria2,
+    /// libtorrent-rasterbar, by its Python binding: what qBittorrent and Deluge are built on.
+    Libtorrent,
+    /// `transmission-daemon`.
+    Transmission,
+}
+
+/// Which part a client plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Has the content already.
+    Seeder,
+    /// Has nothing yet.
+    Leecher,
+}
+
+/// What every client is told.
+#[derive(Debug)]
+struct Job<'a> {
+    folder: &'a Folder,
+    host: &'a Host,
+    family: Family,
+    /// Unique within the test; names the log.
+    name: &'a str,
+    /// Where the client listens for peers.
+    port: u16,
+    metainfo: PathBuf,
+    /// Where the content is, or is to arrive.
+    content: PathBuf,
+}
+
+/// A running client with one torrent.
+#[derive(Debug)]
+pub struct Client {
+    process: Process,
+    content: PathBuf,
+    stop_signal: Signal,
+}
+
+impl Client {
+    /// Starts a client on `host` that shall announce and meet peers over `family`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        kind: Kind,
+        role: Role,
+        folder: &Folder,
+        host: &Host,
+        family: Family,
+        torrent: &Torrent,
+    ) -> Result<Self> {
+        let name = match role {
+            Role::Seeder => "seeder",
+            Role::Leecher => "leecher",
+        };
+        let content = folder.make(name)?;
+        if role == Role::Seeder {
+            torrent.write_content(&content)?;
+        }
+        let metainfo = folder.path().join(format!("{name}.torrent"));
+        torrent.write_metainfo(&metainfo)?;
+        let job = Job {
+            folder,
+            host,
+            family,
+            name,
+            port: host.free_port()?,
+            metainfo,
+            content,
+        };
+        let command = match kind {
+            Kind::Aria2 => aria2::command(&job),
+            Kind::Libtorrent => libtorrent::command(&job),
+            Kind::Transmission => transmission::command(&job)?,
+        };
+        Ok(Self {
+            process: Process::start(name, folder, command)?,
+            content: job.content,
+            // aria2 takes SIGTERM as an order to leave without a word to its tracker.
+            stop_signal: match kind {
+                Kind::Aria2 => Signal::SIGINT,
+                Kind::Libtorrent | Kind::Transmission => Signal::SIGTERM,
+            },
+        })
+    }
+
+    /// Waits until the whole content is there, byte by byte.
+    ///
+    /// # Errors
+    /// When it does not arrive in time, or the client ends before.
+    pub fn wait_for_content(&mut self, torrent: &Torrent) -> Result<()> {
+        wait::until("the content at the leecher", ARRIVAL_LIMIT, || {
+            self.process.check_alive()?;
+            Ok(torrent.has_arrived(&self.content).then_some(()))
+        })
+    }
+
+    /// Fails if the client has ended.
+    ///
+    /// # Errors
+    /// When it has, with its log.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.process.check_alive()
+    }
+
+    /// Ends it the friendly way, in which a client tells its tracker.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(mut self) -> Result<()> {
+        // The exit status is the client's own affair: aria2 counts an interrupted seeding as 7.
+        self.process.stop(self.stop_signal, STOP_LIMIT).map(drop)
+    }
+}
+
+/// A file of this crate that a client needs.
+fn own_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}

@@ -1,0 +1,83 @@
+//! One of our daemons: started with a configuration of its own, and seen to answer.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::ask::Asker;
+use crate::folder::Folder;
+use crate::host::Host;
+use crate::process::Process;
+use crate::{wait, workspace};
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running `aquatic_udp`.
+#[derive(Debug)]
+pub struct Tracker {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Tracker {
+    /// Starts a tracker on `host` that listens at `address`, and waits until it answers there.
+    /// `config` is what its configuration says beyond the address: lines of `[network]` first.
+    ///
+    /// If `address` is unspecified (`0.0.0.0`, `::`), it is asked at `host`'s own address.
+    ///
+    /// # Errors
+    /// When the tracker cannot be built, ends early or does not answer in time.
+    pub fn start(folder: &Folder, host: &Host, address: SocketAddr, config: &str) -> Result<Self> {
+        // One worker is enough for two clients; tests of many workers are the daemon's own.
+        let config = format!(
+            "socket_workers = 1\nlog_level = \"debug\"\n\n\
+             [network]\naddress = \"{address}\"\n{config}"
+        );
+        let config_path = folder.path().join("aquatic_udp.toml");
+        fs::write(&config_path, config).context("write the tracker's configuration")?;
+
+        let mut command = host.command(workspace::binary("aquatic_udp")?);
+        command.arg("-c").arg(&config_path);
+        let mut process = Process::start("tracker", folder, command)?;
+
+        let asked = match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+                SocketAddr::new(host.ip(crate::Family::V4), address.port())
+            }
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+                SocketAddr::new(host.ip(crate::Family::V6), address.port())
+            }
+            specific => specific,
+        };
+        let asker = Asker::new(host, asked)?;
+        wait::until("an answer of the tracker", START_LIMIT, || {
+            process.check_alive()?;
+            Ok(asker.connect().ok())
+        })?;
+        Ok(Self {
+            process,
+            address: asked,
+        })
+    }
+
+    /// Where it answers.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it as systemd would.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not with exit code 0.
+    pub fn stop(mut self) -> Result<()> {
+        let status: ExitStatus = self.process.stop(Signal::SIGTERM, STOP_LIMIT)?;
+        ensure!(status.success(), "SIGTERM ended the tracker with {status}");
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! House rules that no lint knows, for every text file of the source tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use aquatic_e2e::workspace;
+
+/// The length at which one can still find one's way; with its tests, that is.
+const LINES_MAX: usize = 600;
+
+/// What two windows side by side can show.
+const LINE_CHARS_MAX: usize = 100;
+
+/// Programs and prose. The rest (licence, lock files, generated JSON) is not written by hand.
+const CHECKED_EXTENSIONS: [&str; 10] = [
+    "rs",
+    "md",
+    "toml",
+    "sh",
+    "py",
+    "js",
+    "yml",
+    "service",
+    "Dockerfile",
+    "",
+];
+
+/// Documents that are one list by nature.
+const MAY_BE_LONG: [&str; 1] = ["CHANGELOG.md"];
+
+/// Made by programs, at the top or below.
+const SKIPPED_FOLDERS: [&str; 4] = [".git", "target", "test-artefacts", "node_modules"];
+
+/// Other people's text, and text that a program writes.
+const NOT_OURS: [&str; 2] = ["LICENSE", "Cargo.lock"];
+
+#[test]
+fn files_are_short() {
+    let long = violations(|file, text| {
+        let lines = text.lines().count();
+        let may_be_long = MAY_BE_LONG.iter().any(|name| file.ends_with(name));
+        (lines > LINES_MAX && !may_be_long).then(|| vec![format!("{lines} lines")])
+    });
+    assert!(long.is_empty(), "more than {LINES_MAX} lines: {long:#?}");
+}
+
+#[test]
+fn lines_are_short() {
+    // Tables, paragraphs of documents, links and lines of a manifest cannot be broken; code can.
+    let is_breakable = |line: &str| !line.contains("://") && !line.starts_with("//! |");
+    let long = violations(|file, text| {
+        let extension = file.extension().unwrap_or_default();
+        let is_code = !["md", "toml"].iter().any(|other| extension == *other);
+        let is_long = |line: &&str| line.chars().count() > LINE_CHARS_MAX && is_breakable(line);
+        is_code.then(|| numbered(text, is_long))
+    });
+    assert!(
+        long.is_empty(),
+        "lines over {LINE_CHARS_MAX} characters: {long:#?}"
+    );
+}
+
+#[test]
+fn lines_end_where_they_end() {
+    let trailing =
+        violations(|_, text| Some(numbered(text, |line| line.ends_with([' ', '\t', '\r']))));
+    assert!(trailing.is_empty(), "trailing spaces: {trailing:#?}");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Assembled here, so that this file does not contain what it forbids.
+    let words = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["todo", "!("].concat(),
+    ];
+    let later = violations(|_, text| {
+        Some(numbered(text, |line| {
+            words.iter().any(|word| line.contains(word))
+        }))
+    });
+    assert!(later.is_empty(), "work left in the text: {later:#?}");
+}
+
+#[test]
+fn every_decision_is_in_the_index() {
+    let folder = workspace::root().unwrap().join("documents/decisions");
+    let index = fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name != "README.md" && name.ends_with(".md") && !index.contains(&format!("({name})")) {
+            missing.push(name);
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "not linked from decisions/README.md: {missing:#?}"
+    );
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let broken = violations(|file, text| {
+        let is_document = file.extension().is_some_and(|extension| extension == "md");
+        is_document.then(|| {
+            link_targets(text)
+                .filter(|target| !target.contains("://") && !target.starts_with('#'))
+                .filter(|target| {
+                    let path = target.split('#').next().unwrap_or_default();
+                    !file
+                        .parent()
+                        .is_some_and(|folder| folder.join(path).exists())
+                })
+                .map(str::to_owned)
+                .collect()
+        })
+    });
+    assert!(broken.is_empty(), "broken links: {broken:#?}");
+}
+
+/// The targets of Markdown links: what stands between `](` and `)`.
+fn link_targets(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+}
+
+fn numbered(text: &str, is_bad: impl Fn(&&str) -> bool) -> Vec<String> {
+    let bad = text.lines().enumerate().filter(|(_, line)| is_bad(line));
+    bad.map(|(index, line)| format!("{}: {line}", index + 1))
+        .collect()
+}
+
+/// What `check` finds in each file, with the file's name in front.
+fn violations(check: impl Fn(&Path, &str) -> Option<Vec<String>>) -> Vec<String> {
+    let root = workspace::root().unwrap();
+    let mut files = Vec::new();
+    add_files(&root, &mut files).unwrap();
+    assert!(!files.is_empty(), "no file in {}", root.display());
+
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for violation in check(&file, &text).unwrap_or_default() {
+            found.push(format!("{}: {violation}", file.display()));
+        }
+    }
+    found
+}
+
+/// Collects the files to check below `folder`.
+fn add_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() {
+            if !SKIPPED_FOLDERS.iter().any(|skipped| name == *skipped) {
+                add_files(&path, files)?;
+            }
+            continue;
+        }
+        let extension = path.extension().unwrap_or_default();
+        let is_checked = CHECKED_EXTENSIONS
+            .iter()
+            .any(|checked| extension == *checked);
+        if is_checked && !NOT_OURS.iter().any(|other| name == *other) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
