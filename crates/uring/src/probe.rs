@@ -105,7 +105,7 @@ fn round_trip() -> io::Result<bool> {
             }
         }
     }
-    match ring.take_report().last_error {
+    match ring.take_report(0).last_error {
         Some(error) => Err(error),
         None => Ok(false),
     }

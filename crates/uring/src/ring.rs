@@ -152,10 +152,10 @@ impl Ring {
         Ok(())
     }
 
-    /// What became of the packets that were sent up to the last [`wait`](Self::wait), since this was
-    /// last called.
-    pub fn take_report(&mut self) -> SendReport {
-        self.sends.take_report()
+    /// What became of the packets that were sent through a socket up to the last
+    /// [`wait`](Self::wait), since this was last called.
+    pub fn take_report(&mut self, socket: usize) -> SendReport {
+        self.sends.take_report(socket)
     }
 
     /// Moves the packets that found no room (`would_block` in the report) to the end of `outbox`, to

@@ -35,7 +35,8 @@ pub(crate) struct Sends {
     /// Per socket, what found no room.
     unsent: Box<[Outbox]>,
     connected: Box<[bool]>,
-    report: SendReport,
+    /// Per socket, what became of its packets since it was last asked.
+    reports: Box<[SendReport]>,
 }
 
 /// What one request refers to besides its packet.
@@ -76,7 +77,7 @@ impl Sends {
             spare: Vec::new(),
             unsent: sockets.iter().map(|_| Outbox::new()).collect(),
             connected: sockets.iter().map(|socket| socket.is_connected()).collect(),
-            report: SendReport::default(),
+            reports: sockets.iter().map(|_| SendReport::default()).collect(),
         }
     }
 
@@ -144,8 +145,10 @@ impl Sends {
         };
         in_flight.failed += 1;
         in_flight.bytes = in_flight.bytes.saturating_sub(bytes.len());
-        if !self.report.record_error(error)
-            && let Some(unsent) = self.unsent.get_mut(index(in_flight.socket))
+        let socket = index(in_flight.socket);
+        if let (Some(report), Some(unsent)) =
+            (self.reports.get_mut(socket), self.unsent.get_mut(socket))
+            && !report.record_error(error)
         {
             unsent.push(*path, bytes);
         }
@@ -160,15 +163,20 @@ impl Sends {
     /// Nothing of what was taken over remains to be sent.
     pub(crate) fn all_done(&mut self) {
         for mut done in self.in_flight.drain(..) {
-            self.report.sent += done.outbox.len().saturating_sub(done.failed);
-            self.report.sent_bytes += done.bytes;
+            if let Some(report) = self.reports.get_mut(index(done.socket)) {
+                report.sent += done.outbox.len().saturating_sub(done.failed);
+                report.sent_bytes += done.bytes;
+            }
             done.outbox.clear();
             self.spare.push(done.outbox);
         }
     }
 
-    pub(crate) fn take_report(&mut self) -> SendReport {
-        std::mem::take(&mut self.report)
+    pub(crate) fn take_report(&mut self, socket: usize) -> SendReport {
+        self.reports
+            .get_mut(socket)
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     pub(crate) fn unsent(&mut self, socket: usize) -> Option<&mut Outbox> {
@@ -177,8 +185,8 @@ impl Sends {
 
     /// Gives up what the caller did not want back.
     pub(crate) fn give_up_unsent(&mut self) {
-        for outbox in &mut self.unsent {
-            self.report.failed += outbox.len();
+        for (outbox, report) in self.unsent.iter_mut().zip(&mut self.reports) {
+            report.failed += outbox.len();
             outbox.clear();
         }
     }
