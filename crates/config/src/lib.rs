@@ -2,7 +2,7 @@
 //!
 //! A daemon describes its configuration once, with [`section!`]: each key with its comment, its
 //! type and its default. From that come the struct that the daemon works with, the documented
-//! file that `-p` prints ([`to_documented_toml`]) and a strict reader ([`load`]): a missing key
+//! file that `-p` prints ([`to_documented_toml`]) and a strict reader ([`load()`]): a missing key
 //! has its default, an unknown key is refused by name, and all mistakes of a file are reported at
 //! once, each with its line.
 //!
@@ -54,7 +54,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | `section` | the [`section!`] macro and the [`Section`] trait that it implements |
-//! | `load`, `read` | text → configuration: [`load`], [`Reader`] |
+//! | `load`, `read`, `report` | text → configuration: [`load()`], [`Reader`] |
 //! | `write` | configuration → text: [`to_documented_toml`], [`Writer`] |
 //! | `old_spellings` | keys of former versions that still load: [`OldSpellings`] |
 //! | `error` | what can be wrong with a file: [`ConfigError`], [`Problem`] |
@@ -69,6 +69,7 @@ mod error;
 mod load;
 mod old_spellings;
 mod read;
+mod report;
 mod section;
 mod shared;
 mod write;

@@ -1,8 +1,9 @@
 //! From the text of a file to a configuration that has been checked.
 
+use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::read::Report;
+use crate::report::Report;
 use crate::{ConfigError, LogLevel, Mistake, OldSpellings, Position, Reader, Section};
 
 /// The whole configuration of a program: its root section and what concerns the file as a whole.
@@ -34,16 +35,16 @@ pub struct Loaded<C> {
 /// Everything that is wrong with it; [`Config::check`] runs only if each key alone is right.
 pub fn load<C: Config>(text: &str) -> Result<Loaded<C>, ConfigError> {
     let mut report = Report::new(text);
-    let root = match DeTable::parse(text) {
-        Ok(root) => root.into_inner(),
-        Err(error) => {
+    let root = DeTable::parse(text).map_or_else(
+        |error| {
             let offset = error.span().map_or(0, |span| span.start);
-            let line = Position::line_of(text, offset);
-            let message = format!("{}, in `{}`", error.message(), line.trim());
-            report.add(Some(offset), Mistake::Syntax(message));
-            return Err(ConfigError::new(report.problems));
-        }
-    };
+            let line = Position::line_of(text, offset).trim();
+            let message = format!("{}, in `{line}`", error.message());
+            report.add(offset, Mistake::Syntax(message));
+            DeTable::new()
+        },
+        Spanned::into_inner,
+    );
 
     let mut old = OldSpellings::new(root, &mut report);
     C::rewrite_old_spellings(&mut old);
@@ -51,14 +52,8 @@ pub fn load<C: Config>(text: &str) -> Result<Loaded<C>, ConfigError> {
 
     let config = Reader::read_root(root, &mut report);
     report.explain_unknown_names();
-    if report.problems.is_empty() {
-        report.run_checks(&config);
-    }
-    if report.problems.is_empty() {
-        Ok(Loaded { config, warnings })
-    } else {
-        Err(ConfigError::new(report.problems))
-    }
+    report.check(&config);
+    report.finish().map(|()| Loaded { config, warnings })
 }
 
 /// Collects what [`Config::check`] finds.
@@ -73,13 +68,9 @@ impl Checks {
     /// # Errors
     /// What is wrong, without positions.
     pub fn run<C: Config>(config: &C) -> Result<(), ConfigError> {
-        let mut report = Report::new("");
-        report.run_checks(config);
-        if report.problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::new(report.problems))
-        }
+        let mut report = Report::default();
+        report.check(config);
+        report.finish()
     }
 
     /// Refuses the configuration unless `holds`. `key` is written with its section

@@ -11,7 +11,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::Mistake;
 use crate::addresses::{DEFAULT_IPV4, DEFAULT_IPV6};
-use crate::read::Report;
+use crate::report::Report;
 
 /// The parsed file, before it is read. Keys are named with their section: `network.address`.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
                 old: old.to_owned(),
                 new: new.to_owned(),
             };
-            self.report.add(Some(span.start), mistake);
+            self.report.add(span.start, mistake);
         } else {
             table.insert(Spanned::new(span, name.to_owned().into()), value);
         }

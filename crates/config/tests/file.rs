@@ -5,6 +5,8 @@ use aquatic_config::{
     OldSpellings, PrivilegeConfig, load, section, to_documented_toml,
 };
 
+use proptest::prelude::{any, prop, proptest};
+
 section! {
     /// A tracker for tests.
     ///
@@ -497,5 +499,28 @@ fn only_ipv6_is_ignored_with_a_warning() {
             warning.contains("IPv6 addresses accept IPv6 only"),
             "{warning}"
         );
+    }
+}
+
+proptest! {
+    /// Files near to a good one: with a few characters replaced, and with lines in another order.
+    #[test]
+    fn whatever_loads_is_printed_and_loads_again(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), "[\\PC\n]{0,3}"), 0..4),
+        line_order in prop::option::of(any::<usize>()),
+    ) {
+        let mut text = to_documented_toml(&TrackerConfig::default());
+        if let Some(multiplier) = line_order {
+            let mut lines: Vec<_> = text.lines().collect();
+            lines.sort_by_key(|line| line.len().wrapping_mul(multiplier));
+            text = lines.join("\n");
+        }
+        let mut characters: Vec<String> = text.chars().map(String::from).collect();
+        for (place, replacement) in edits {
+            *place.get_mut(&mut characters) = replacement;
+        }
+        if let Ok(loaded) = load::<TrackerConfig>(&characters.concat()) {
+            assert_eq!(config(&to_documented_toml(&loaded.config)), loaded.config);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! To a terminal or a file: time, level, thread, module, message. To the journal of systemd, which
 //! notes the time itself: the level as `<N>` in front, from which the journal takes the priority.
 
-use std::backtrace::Backtrace;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -22,37 +22,34 @@ pub fn init(level: LogLevel) {
         .filter_level(level_filter(level))
         .target(Target::Stderr);
     if stderr_is_journal() {
-        builder.format(|line, record| {
+        builder.format(|output, record| {
             let priority = journal_priority(record.level());
-            writeln!(
-                line,
-                "<{priority}>[{}] {}: {}",
-                thread_name(),
-                record.target(),
-                record.args()
-            )
+            let (thread, module) = (thread_name(), record.target());
+            // To the journal each line is an entry of its own.
+            let text = record.args().to_string();
+            text.lines()
+                .try_for_each(|line| writeln!(output, "<{priority}>[{thread}] {module}: {line}"))
         });
     } else {
-        builder.format(|line, record| {
-            let time = line.timestamp_millis();
-            let style = line.default_level_style(record.level());
+        builder.format(|output, record| {
+            let time = output.timestamp_millis();
             let level = record.level();
-            let thread = thread_name();
+            let style = output.default_level_style(level);
+            let (thread, module, text) = (thread_name(), record.target(), record.args());
             writeln!(
-                line,
-                "{time} {style}{level:<5}{style:#} [{thread}] {}: {}",
-                record.target(),
-                record.args()
+                output,
+                "{time} {style}{level:<5}{style:#} [{thread}] {module}: {text}"
             )
         });
     }
     if builder.try_init().is_ok() {
         panic::set_hook(Box::new(|panic| {
-            report(&format!(
-                "thread {} {panic}\n{}",
-                thread_name(),
-                Backtrace::capture()
-            ));
+            let mut reason = format!("thread {} {panic}", thread_name());
+            let backtrace = Backtrace::capture();
+            if backtrace.status() == BacktraceStatus::Captured {
+                reason += &format!("\n{backtrace}");
+            }
+            report(&reason);
         }));
     }
 }

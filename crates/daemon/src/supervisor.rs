@@ -117,3 +117,49 @@ impl Supervisor {
         end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use signal_hook::consts::{SIGTERM, SIGUSR1};
+    use signal_hook::low_level::raise;
+
+    use super::*;
+
+    #[test]
+    fn signals_that_come_before_the_wait_are_kept() {
+        let supervisor = Supervisor::new().unwrap();
+        raise(SIGUSR1).unwrap();
+        let (told, reloaded) = channel();
+        supervisor
+            .spawn("idle", move || {
+                // The two signals could otherwise be delivered in either order.
+                reloaded.recv()?;
+                raise(SIGTERM)?;
+                thread::park();
+                Ok(())
+            })
+            .unwrap();
+        let mut reloads = 0;
+        let end = supervisor.wait(|| {
+            reloads += 1;
+            told.send(()).unwrap();
+        });
+        assert!(end.is_ok(), "{end:?}");
+        assert_eq!(reloads, 1);
+    }
+
+    #[test]
+    fn the_first_worker_to_end_is_named() {
+        let supervisor = Supervisor::new().unwrap();
+        supervisor
+            .spawn("steady", || {
+                loop {
+                    thread::park();
+                }
+            })
+            .unwrap();
+        supervisor.spawn("early", || Ok(())).unwrap();
+        let end = supervisor.wait(|| ()).unwrap_err();
+        assert_eq!(format!("{end:#}"), "worker early has ended: it returned");
+    }
+}

@@ -49,11 +49,6 @@ impl Systemd {
         self.send("STOPPING=1");
     }
 
-    /// One line for people who ask `systemctl status`.
-    pub fn status(&self, line: &str) {
-        self.send(&format!("STATUS={}", line.replace('\n', " ")));
-    }
-
     fn send(&self, message: &str) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(message.as_bytes())
@@ -76,4 +71,57 @@ fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
     }
     socket.connect(address)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(address: &OsStr, listener: &UnixDatagram, tell: impl FnOnce(&Systemd)) -> String {
+        tell(&Systemd {
+            socket: Some(connect(address).unwrap()),
+        });
+        let mut message = [0; 256];
+        let size = listener.recv(&mut message).unwrap();
+        String::from_utf8(message[..size].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_socket_in_the_file_system_is_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let listener = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(told(path.as_os_str(), &listener, Systemd::ready), "READY=1");
+        assert_eq!(
+            told(path.as_os_str(), &listener, Systemd::stopping),
+            "STOPPING=1"
+        );
+        let reloading = told(path.as_os_str(), &listener, Systemd::reloading);
+        let micros = reloading
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .unwrap();
+        assert!(micros.parse::<u64>().unwrap() > 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_abstract_socket_is_reached() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+
+        let name = format!("aquatic-daemon-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let listener = UnixDatagram::bind_addr(&address).unwrap();
+        let address = format!("@{name}");
+        assert_eq!(
+            told(OsStr::new(&address), &listener, Systemd::ready),
+            "READY=1"
+        );
+    }
+
+    #[test]
+    fn without_systemd_nothing_happens() {
+        Systemd::default().ready();
+        assert!(connect(OsStr::new("/nowhere/notify")).is_err());
+    }
 }

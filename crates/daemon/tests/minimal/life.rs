@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use nix::sys::signal::Signal;
 
-use crate::process::{HASH_A, HASH_B, Setup, free_tcp_address, hex};
+use crate::process::{HASH_A, HASH_B, Setup, hex};
 
 #[test]
 fn a_signal_to_stop_ends_it_with_success() {
@@ -43,6 +43,7 @@ fn a_worker_that_panics_ends_it_with_the_reason() {
     assert!(log.contains("as requested"), "{log}");
     assert!(log.contains("socket-1"), "{log}");
     assert!(log.contains("minimal.rs:"), "{log}");
+    assert!(log.contains("ERROR [socket-1]"), "{log}");
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn without_a_list_none_is_read() {
 #[test]
 fn metrics_are_served() {
     let setup = Setup::new();
-    let address = free_tcp_address();
+    let address = SocketAddr::new(setup.address.ip(), 9000);
     let sections = format!(
         "[metrics]\nrun_prometheus_endpoint = true\nprometheus_endpoint_address = '{address}'"
     );

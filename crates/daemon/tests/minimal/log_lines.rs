@@ -45,8 +45,15 @@ fn the_journal_gets_priorities_instead_of_times() {
         .unwrap();
     let metadata = log.metadata().unwrap();
     let journal = format!("{}:{}", metadata.dev(), metadata.ino());
-    let _daemon = setup.start_command(command.env("JOURNAL_STREAM", journal).stderr(log));
+    let mut daemon = setup.start_command(command.env("JOURNAL_STREAM", journal).stderr(log));
+    daemon.send(b"panic");
+    assert!(!daemon.wait().success());
     let log = setup.log();
+    // The message of a panic has two lines.
+    assert!(
+        log.contains("<3>[socket-1] aquatic_daemon::logging: as requested\n"),
+        "{log}"
+    );
     assert!(
         log.contains("<6>[main] aquatic_daemon::supervisor: ready\n"),
         "{log}"

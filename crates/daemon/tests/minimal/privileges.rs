@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Group, User, geteuid};
 
-use crate::process::{HASH_A, HASH_B, Setup, hex};
+use crate::process::{HASH_A, HASH_B, Setup, binary, hex};
 
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
@@ -25,7 +26,11 @@ fn root_directory_user_and_group_are_changed() {
     let setup = Setup::new();
     let root = setup.path("root");
     fs::create_dir(&root).unwrap();
-    let mut daemon = setup.start("[privileges]\ndrop_privileges = true\nchroot_path = './root'");
+    // Started as a member of groups that it has to leave.
+    let mut program = Command::new("setpriv");
+    program.args(["--groups", "1,2", "--"]).arg(binary());
+    let sections = "[privileges]\ndrop_privileges = true\nchroot_path = './root'";
+    let mut daemon = setup.start_command(&mut setup.prepare(program, sections));
 
     assert_eq!(
         fs::read_link(daemon.proc("root")).unwrap(),

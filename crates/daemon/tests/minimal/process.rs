@@ -1,11 +1,13 @@
 //! The daemon as a child process, with its files in a folder of its own.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -64,10 +66,7 @@ impl Setup {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         systemd.set_read_timeout(Some(DEADLINE)).unwrap();
-        let address = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let address = SocketAddr::new(own_loopback_ip().into(), 3000);
         Self {
             folder,
             address,
@@ -86,14 +85,18 @@ impl Setup {
 
     /// The command that starts the daemon; `sections` is what follows the address in its file.
     pub(crate) fn command(&self, sections: &str) -> Command {
+        self.prepare(Command::new(binary()), sections)
+    }
+
+    /// Adds to the program its file, its log and its service manager.
+    pub(crate) fn prepare(&self, mut program: Command, sections: &str) -> Command {
         let log_level = if sections.contains("log_level") {
             ""
         } else {
             "log_level = 'info'\n"
         };
         let text = format!("address = '{}'\n{log_level}{sections}", self.address);
-        let mut command = Command::new(binary());
-        command
+        program
             .arg("-c")
             .arg(self.write("config.toml", &text))
             .current_dir(self.folder.path())
@@ -101,7 +104,7 @@ impl Setup {
             .env_remove("JOURNAL_STREAM")
             .stdin(Stdio::null())
             .stderr(fs::File::create(self.path("log")).unwrap());
-        command
+        program
     }
 
     /// Starts the daemon and waits until it says that it is ready.
@@ -127,7 +130,7 @@ impl Setup {
     /// What the daemon tells systemd next.
     pub(crate) fn notification(&self) -> String {
         let mut bytes = [0; 256];
-        match self.systemd.recv(&mut bytes) {
+        match uninterrupted(|| self.systemd.recv(&mut bytes)) {
             Ok(size) => String::from_utf8(bytes[..size].to_vec()).unwrap(),
             Err(error) => panic!("nothing from the daemon: {error}\n{}", self.log()),
         }
@@ -166,7 +169,7 @@ impl Daemon<'_> {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.send_to(&info_hash, self.setup.address).unwrap();
         let mut answer = [0; 64];
-        let size = socket.recv(&mut answer).unwrap();
+        let size = uninterrupted(|| socket.recv(&mut answer)).unwrap();
         match &answer[..size] {
             b"served" => true,
             b"not served" => false,
@@ -199,11 +202,26 @@ impl Drop for Daemon<'_> {
     }
 }
 
-pub(crate) fn free_tcp_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+/// An address in 127.0.0.0/8 that no other test uses, so that all can have the same ports.
+fn own_loopback_ip() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(
+        127,
+        1 + high % 128,
+        low,
+        COUNT.fetch_add(1, Ordering::Relaxed),
+    )
+}
+
+/// Unlike others, a call with a time limit is not resumed after a signal (signal(7)).
+fn uninterrupted(mut receive: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match receive() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 fn wait(child: &mut Child) -> ExitStatus {
