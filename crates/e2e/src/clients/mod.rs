@@ -35,7 +35,7 @@ pub enum Kind {
     Aria2,
     /// libtorrent-rasterbar, by its Python binding: what qBittorrent and Deluge are built on.
     Libtorrent,
-    /// `transmission-daemon`.
+    /// `transmission-cli`.
     Transmission,
 }
 
@@ -111,10 +111,10 @@ impl Client {
         Ok(Self {
             process: Process::start(name, folder, command)?,
             content: job.content,
-            // aria2 takes SIGTERM as an order to leave without a word to its tracker.
+            // Programs for a terminal: on SIGTERM they would leave without a word to their tracker.
             stop_signal: match kind {
-                Kind::Aria2 => Signal::SIGINT,
-                Kind::Libtorrent | Kind::Transmission => Signal::SIGTERM,
+                Kind::Aria2 | Kind::Transmission => Signal::SIGINT,
+                Kind::Libtorrent => Signal::SIGTERM,
             },
         })
     }

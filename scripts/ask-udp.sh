@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Asks a UDP tracker, as two BitTorrent clients would (BEP 15), and shows what it answers.
+#
+# Usage: scripts/ask-udp.sh [HOST [PORT]]
+#
+# A seeder and a leecher of a made-up torrent announce themselves; the leecher must be told of the
+# seeder. Then both leave. Needs bash and coreutils, nothing else.
+
+set -euo pipefail
+
+host=${1:-127.0.0.1}
+port=${2:-3000}
+info_hash=$(od -An -v -tx1 -N20 /dev/urandom | tr -d ' \n')
+action_connect=00000000
+action_announce=00000001
+
+# Usage: exchange REQUEST_HEX. Prints the answer in hex. UDP may lose either, so it asks again.
+exchange() {
+    local answer
+    for _ in 1 2 3; do
+        # One write, one datagram: that is why dd collects what printf says.
+        # shellcheck disable=SC2001 # Not every bash knows & in a substitution of its own.
+        printf '%b' "$(sed 's/../\\x&/g' <<< "$1")" | dd bs=2048 iflag=fullblock status=none >&3
+        answer=$(timeout 1 dd bs=2048 count=1 status=none <&3 | od -An -v -tx1 | tr -d ' \n') || true
+        if [ -n "$answer" ]; then
+            echo "$answer"
+            return
+        fi
+    done 2> /dev/null
+    return 1
+}
+
+started=2
+stopped=3
+
+# Usage: announce NAME LEFT EVENT PORT WORDS. Prints what the tracker answers.
+announce() {
+    local name=$1 left=$2 event=$3 client_port=$4 words=$5
+    local peer_id request answer
+    peer_id=$(printf '%-20s' "-ask000-$name" | tr ' ' '0' | od -An -v -tx1 | tr -d ' \n')
+    request=$connection_id$action_announce$transaction_id$info_hash$peer_id
+    request+=$(printf '%016x%016x%016x' 0 "$left" 0) # downloaded, left, uploaded
+    request+=$(printf '%08x%08x%08x' "$event" 0 0)   # event, IP address, key
+    request+=ffffffff$(printf '%04x' "$client_port") # peers wanted: the tracker's choice
+    answer=$(exchange "$request") || fail "no answer to the announce of the $name"
+    case $answer in
+        "$action_announce$transaction_id"*) ;;
+        *) fail "an answer that makes no sense: $answer" ;;
+    esac
+    peers=${answer:40}
+    printf '%-16s interval %d s, seeders %d, leechers %d, peers in the answer %d\n' "$words" \
+        "0x${answer:16:8}" "0x${answer:32:8}" "0x${answer:24:8}" $((${#peers} / peer_digits))
+}
+
+fail() {
+    echo "$host port $port: $1" >&2
+    exit 1
+}
+
+# The shell's own way to a UDP socket.
+exec 3<> "/dev/udp/$host/$port" || fail "cannot be reached"
+case $host in
+    *:*) peer_digits=36 ;; # IPv6: 18 bytes
+    *) peer_digits=12 ;;   # IPv4: 6 bytes
+esac
+
+transaction_id=$(od -An -v -tx1 -N4 /dev/urandom | tr -d ' \n')
+answer=$(exchange "0000041727101980$action_connect$transaction_id") || fail "no answer"
+case $answer in
+    "$action_connect$transaction_id"????????????????) connection_id=${answer:16} ;;
+    *) fail "an answer that makes no sense: $answer" ;;
+esac
+printf '%-16s connection id %s\n' connect "$connection_id"
+
+announce seeder 0 $started 6881 "a seeder comes"
+announce leecher 1000 $started 6882 "a leecher comes"
+peers_of_leecher=$peers
+announce leecher 1000 $stopped 6882 "the leecher goes"
+announce seeder 0 $stopped 6881 "the seeder goes"
+
+if [ "${#peers_of_leecher}" -ne "$peer_digits" ]; then
+    fail "the leecher was not told of the seeder"
+fi
+echo "The leecher was told of the seeder: the tracker works."

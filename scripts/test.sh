@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Installs what the tests need, and runs them all: formatting, lints, documents, tests, and file
+# transfers between real BitTorrent clients.
+#
+# Usage: scripts/test.sh
+#
+# Needs a Rust toolchain and, for what is missing, Debian's apt-get. Under CI=true nothing is
+# skipped: a test that cannot run there fails.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install-packages.sh
+
+target=${CARGO_TARGET_DIR:-target}
+log=$target/test.log
+
+step() {
+    printf '\n== %s\n' "$1"
+}
+
+step "What the tests need"
+require_program build-essential cc
+require_program iproute2 ip
+require_program aria2 aria2c
+require_program transmission-cli transmission-cli
+# The binding is for Debian's own Python, whatever other one comes first in PATH.
+require_package python3-libtorrent /usr/bin/python3 -c 'import libtorrent'
+require_program nodejs node
+require_program npm npm
+install_missing_packages
+require_rust
+
+if ! cargo fmt --version > /dev/null 2>&1 || ! cargo clippy --version > /dev/null 2>&1; then
+    rustup component add rustfmt clippy
+fi
+mkdir -p "$target/e2e-npm"
+cp crates/e2e/npm/package.json "$target/e2e-npm/"
+npm install --prefix "$target/e2e-npm" --ignore-scripts --omit=optional --no-package-lock \
+    --no-audit --no-fund --loglevel=error
+
+step "Formatting"
+cargo fmt --all --check
+
+step "Lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step "Documents"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+if command -v cargo-deny > /dev/null; then
+    step "Licences and advisories of dependencies"
+    cargo deny --all-features check
+fi
+
+step "Build"
+cargo build --workspace --bins --locked
+
+# The tests that make network namespaces need to be root. An ordinary user can be that in a user
+# namespace, where the kernel allows it; `ip` needs a /run of its own there.
+as_root=()
+if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --mount --net true 2> /dev/null; then
+    # shellcheck disable=SC2016 # The inner shell expands this.
+    as_root=(unshare --user --map-root-user --mount --net
+        sh -c 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"' sh)
+elif [ "$(id -u)" -ne 0 ]; then
+    echo "Neither root nor able to make a user namespace: tests that need one skip themselves."
+fi
+
+# cargo-nextest is quicker and its report is easier to read; plain cargo runs the same tests.
+run_tests=(cargo test --no-fail-fast)
+if command -v cargo-nextest > /dev/null; then
+    run_tests=(cargo nextest run --no-fail-fast)
+fi
+
+failed=false
+: > "$log"
+
+# Usage: tests COMMAND... Notes a failure, but lets the rest run, too.
+tests() {
+    "$@" 2>&1 | tee -a "$log" || failed=true
+}
+
+step "Tests"
+tests "${run_tests[@]}" --workspace --exclude aquatic_e2e --locked
+step "Tests in the documentation"
+tests cargo test --workspace --doc --locked
+step "End-to-end tests"
+tests "${as_root[@]}" "${run_tests[@]}" --package aquatic_e2e --tests --locked
+
+# Both runners end with a summary: "Summary [...] 12 tests run: 11 passed (1 slow), 1 failed, ..."
+# and "test result: FAILED. 11 passed; 1 failed; 0 ignored; ...".
+count() {
+    sed -n -E "s/^( *Summary \[|test result:).* ([0-9]+) $1.*/\\2/p" "$log" |
+        awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+printf '\n%s passed, %s failed, %s skipped\n' \
+    "$(count passed)" "$(count failed)" "$(($(count skipped) + $(count ignored)))"
+if [ "$failed" = true ]; then
+    exit 1
+fi
