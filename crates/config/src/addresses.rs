@@ -131,7 +131,8 @@ impl<'de> Visitor<'de> for OneOrMany {
 fn parse<E: Error>(text: &str) -> Result<SocketAddr, E> {
     text.parse().map_err(|_| {
         E::custom(format!(
-            "{text:?} is not an IP address with a port: write for example \"0.0.0.0:3000\" or \"[::]:3000\""
+            "{text:?} is not an IP address with a port: write for example \"0.0.0.0:3000\" or \
+             \"[::]:3000\""
         ))
     })
 }

@@ -29,7 +29,7 @@ impl Writer {
     pub fn key<T: Serialize>(&mut self, docs: &[&str], name: &str, value: &T) {
         let line = match toml::Value::try_from(value) {
             Ok(value) => format!("{name} = {value}\n"),
-            // Only a number that TOML does not have, above 2^63 - 1, gets here: none that was loaded.
+            // Only a number above 2^63 - 1, which TOML does not have and `load` refuses.
             Err(error) => format!("# {name} cannot be written: {error}\n"),
         };
         if !self.keys.is_empty() {
