@@ -1,1 +1,85 @@
-//! BitTorrent tracker over UDP.
+//! BitTorrent tracker over UDP (BEP 15, BEP 41).
+//!
+//! # The path of a request
+//!
+//! ```text
+//!              a datagram                                          requests, in batches
+//!   client ────────────────▶ socket worker ───────────────────────────────────────▶ owner of the
+//!          ◀────────────────   Core + backend ◀───────────────────────────────────── torrent's shard
+//!              an answer       (N threads)         the same batches, answered
+//! ```
+//!
+//! 1. A backend ([`socket_worker::mio`], [`socket_worker::uring`]) receives a batch of datagrams and
+//!    reads the time once.
+//! 2. [`service::Service::receive`] decides about each: drop, refuse, answer at once, or pass on.
+//! 3. [`socket_worker::Core`] routes what is left to the [`shard::Shard`] that owns the torrent: its
+//!    own one (the *fused* arrangement, in which the kernel delivers almost everything to the right
+//!    worker) or a swarm worker's (the *split* one), by way of [`aquatic_channel`].
+//! 4. The shard looks up the swarms, with the memory of a whole batch fetched at once, and writes the
+//!    answers straight into the outboxes.
+//! 5. The backend sends the outboxes, from the addresses that the requests were sent to.
+//!
+//! Steps 2 to 4 are pure: they know no socket, no clock and no randomness of their own. The tests
+//! drive exactly this code in a simulation (`tests/simulation.rs`).
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`config`] | what an operator can set |
+//! | [`service`] | what is decided about a datagram: **read this first** |
+//! | [`shard`] | swarms and how their requests are answered |
+//! | [`connection_id`], [`limits`] | who may ask, and how much |
+//! | [`messages`] | what workers say to each other |
+//! | [`arrangement`] | who does what: workers, shards, and the ways between them |
+//! | [`socket_worker`], [`swarm_worker`] | the loops |
+//! | [`counters`], [`report`], [`clients`], [`statistics`] | what is counted, and who gets to see it |
+//! | [`export`] | the file that lists all torrents |
+
+#![forbid(unsafe_code)]
+
+pub mod arrangement;
+pub mod clients;
+pub mod config;
+pub mod connection_id;
+pub mod counters;
+pub mod export;
+pub mod limits;
+pub mod messages;
+pub mod report;
+pub mod service;
+pub mod shard;
+pub mod socket_worker;
+mod start;
+pub mod statistics;
+pub mod swarm_worker;
+
+use aquatic_daemon::clock::Clock;
+use aquatic_types::Seconds;
+
+pub use start::run;
+
+/// The time at which a batch was received. Read once per batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// For everything that lasts.
+    pub seconds: Seconds,
+    /// For everything that is measured. On the same time line.
+    pub micros: u64,
+}
+
+impl Now {
+    /// Reads the clock.
+    #[must_use]
+    pub fn read(clock: Clock) -> Self {
+        Self::from_micros(clock.micros())
+    }
+
+    /// This many microseconds after the start.
+    #[must_use]
+    pub fn from_micros(micros: u64) -> Self {
+        let seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
+        Self {
+            seconds: Seconds(seconds),
+            micros,
+        }
+    }
+}

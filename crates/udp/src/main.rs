@@ -1,2 +1,14 @@
-//! placeholder
-fn main() {}
+//! The tracker's entry point.
+
+use std::process::ExitCode;
+
+use aquatic_daemon::cli::{self, App};
+
+fn main() -> ExitCode {
+    let app = App {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        about: "BitTorrent tracker over UDP",
+    };
+    cli::run(app, aquatic_udp::run)
+}

@@ -1,0 +1,85 @@
+//! What socket workers and swarm workers say to each other.
+
+use aquatic_types::{CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily};
+use aquatic_udp_protocol::{ScrapeRow, TransactionId};
+use aquatic_udp_socket::{Outbox, ReturnPath};
+
+/// Requests that a batch holds at most.
+pub const BATCH_REQUESTS_MAX: usize = 128;
+
+/// Batches that can be on their way between two workers. With [`BATCH_REQUESTS_MAX`], this many
+/// requests can wait in one direction: some 10 milliseconds' worth.
+pub const BATCHES_MAX: usize = 32;
+
+/// A peer announces, and the announce has passed all checks of the socket worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce<K> {
+    /// Which socket the answer leaves from.
+    pub socket: u8,
+    /// The way back to the client.
+    pub path: ReturnPath,
+    /// Comes back in the answer.
+    pub transaction_id: TransactionId,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// The client's address, with the port on which it listens for peers.
+    pub peer: K,
+    /// The first bytes of its peer id, which name the software (BEP 20).
+    pub client: [u8; 8],
+    /// Seeder, leecher or leaving.
+    pub status: PeerStatus,
+    /// The download has just finished.
+    pub completed: bool,
+    /// How many peers to hand out at most; already limited by the configuration.
+    pub peers_wanted: u16,
+}
+
+/// One torrent of a scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrape {
+    /// Which scrape it belongs to, in the socket worker that asks.
+    pub ticket: u32,
+    /// Its place in the answer.
+    pub place: u16,
+    /// Which swarms are meant.
+    pub family: IpFamily,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Zeros, until answered.
+    pub row: ScrapeRow,
+}
+
+/// Requests for one shard. It travels to the shard's owner, which writes the answers into it, and
+/// back (see [`aquatic_channel`]).
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Announces, by family. Answered into [`Self::outboxes`].
+    pub announces: PerFamily<Vec<Announce<CompactV4>>, Vec<Announce<CompactV6>>>,
+    /// Torrents of scrapes. Answered in place, because a scrape may need several shards.
+    pub scrapes: Vec<Scrape>,
+    /// Answers that are ready to be sent, by socket.
+    pub outboxes: Vec<Outbox>,
+}
+
+impl Batch {
+    /// An empty batch for a worker with this many sockets.
+    #[must_use]
+    pub fn new(sockets: usize) -> Self {
+        Self {
+            outboxes: (0..sockets).map(|_| Outbox::new()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Requests in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.announces.v4.len() + self.announces.v6.len() + self.scrapes.len()
+    }
+
+    /// Whether it holds no request.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,257 @@
+//! From the bytes of a datagram to what has to be done about it. Pure.
+//!
+//! [`Service::receive`] is the whole policy of a socket worker: what is dropped, what is refused,
+//! what is answered at once and what goes to the swarms. The time, the sender and the bytes come
+//! in; an answer goes into the caller's outbox. No socket, no clock.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aquatic_access_list::AccessListReader;
+use aquatic_types::{
+    AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus,
+};
+use aquatic_udp_protocol::{
+    AnnounceRequest, ConnectRequest, ConnectResponse, ConnectionId, ERROR_RESPONSE_HEADER_SIZE,
+    ErrorResponse, Request, RequestError, RequestErrorKind, SCRAPE_REQUEST_SIZE_MIN, ScrapeRequest,
+    TransactionId,
+};
+use aquatic_udp_socket::{Outbox, ReturnPath};
+
+use crate::Now;
+use crate::config::Config;
+use crate::connection_id::ConnectionIds;
+use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, WorkerCounters};
+use crate::limits::RequestRate;
+use crate::messages::Announce;
+
+/// What a client with an unknown or expired connection id is told, so that it connects again at once.
+/// It need not own the address it sends from, so the answer must not be larger than the smallest
+/// request that gets it: a scrape of one torrent, 36 bytes.
+const CONNECT_AGAIN: &str = "connection id expired";
+
+const _: () = assert!(ERROR_RESPONSE_HEADER_SIZE + CONNECT_AGAIN.len() <= SCRAPE_REQUEST_SIZE_MIN);
+
+/// What socket workers share with each other and with the rest of the daemon.
+pub struct ServiceParts {
+    /// The same for all workers, so that any of them can check an id.
+    pub connection_ids: ConnectionIds,
+    /// Which torrents are allowed.
+    pub access_list: AccessListReader,
+    /// Requests per client, if limited.
+    pub request_rate: Option<Arc<RequestRate>>,
+    /// Where this worker counts.
+    pub counters: Arc<WorkerCounters>,
+}
+
+/// Decides about datagrams.
+pub struct Service {
+    parts: ServiceParts,
+    response_peers_max: u16,
+    scrape_torrents_max: usize,
+}
+
+/// What is left to do about a datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// Nothing: it was answered, refused or dropped.
+    Done,
+    /// To be answered by the owner of the torrent.
+    AnnounceV4(Announce<CompactV4>),
+    /// To be answered by the owner of the torrent.
+    AnnounceV6(Announce<CompactV6>),
+    /// To be put together from what the owners of the torrents say.
+    Scrape(IpFamily, ScrapeRequest<'a>),
+}
+
+impl Service {
+    /// A service as configured.
+    #[must_use]
+    pub fn new(config: &Config, parts: ServiceParts) -> Self {
+        Self {
+            parts,
+            response_peers_max: u16::try_from(config.protocol.max_response_peers)
+                .unwrap_or(u16::MAX),
+            scrape_torrents_max: config.protocol.max_scrape_torrents,
+        }
+    }
+
+    /// Takes a datagram that came to `socket`. What can be answered at once goes into `outbox`.
+    pub fn receive<'a>(
+        &mut self,
+        now: Now,
+        socket: u8,
+        path: ReturnPath,
+        bytes: &'a [u8],
+        outbox: &mut Outbox,
+    ) -> Received<'a> {
+        let from = CanonicalAddr::new(path.peer());
+        let ServiceParts {
+            connection_ids,
+            access_list,
+            request_rate,
+            counters,
+        } = &mut self.parts;
+        let counters = counters.traffic(from.family());
+        counters.received_bytes.add(bytes.len());
+        if from.get().port() == 0 {
+            counters.reason(Reason::SourcePortZero).add(1);
+            return Received::Done;
+        }
+        if request_rate
+            .as_ref()
+            .is_some_and(|rate| !rate.allows(now.micros, from.ip()))
+        {
+            counters.reason(Reason::RequestRate).add(1);
+            return Received::Done;
+        }
+        let response_peers_max = self.response_peers_max;
+        let mut desk = Desk {
+            now,
+            path,
+            from,
+            connection_ids,
+            access_list,
+            counters,
+            outbox,
+            response_peers_max,
+        };
+        match Request::parse(bytes) {
+            Ok(Request::Connect(connect)) => desk.connect(connect),
+            Ok(Request::Announce(announce)) => desk.announce(socket, &announce),
+            Ok(Request::Scrape(scrape)) => desk.scrape(scrape),
+            Err(error) => desk.malformed(error),
+        }
+    }
+
+    /// Drops a datagram that is longer than any request, so that only its beginning was received.
+    pub fn receive_too_long(&self, path: ReturnPath, bytes: &[u8]) {
+        let family = CanonicalAddr::new(path.peer()).family();
+        let counters = self.parts.counters.traffic(family);
+        counters.received_bytes.add(bytes.len());
+        counters.reason(Reason::TooLong).add(1);
+    }
+
+    /// The torrents of a scrape that are answered, in order, and whether each is allowed.
+    pub fn scraped<'a>(
+        &mut self,
+        scrape: &ScrapeRequest<'a>,
+    ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, 'a> {
+        let access_list = &mut self.parts.access_list;
+        let info_hashes = scrape.info_hashes.iter().take(self.scrape_torrents_max);
+        info_hashes.map(|info_hash| (info_hash, access_list.is_allowed(&info_hash)))
+    }
+}
+
+/// All that is at hand while one datagram is dealt with.
+struct Desk<'s> {
+    now: Now,
+    path: ReturnPath,
+    from: CanonicalAddr,
+    connection_ids: &'s ConnectionIds,
+    access_list: &'s mut AccessListReader,
+    counters: &'s TrafficCounters,
+    outbox: &'s mut Outbox,
+    response_peers_max: u16,
+}
+
+impl Desk<'_> {
+    fn connect<'a>(&mut self, connect: ConnectRequest) -> Received<'a> {
+        self.counters.requests(RequestKind::Connect).add(1);
+        self.counters.responses(ResponseKind::Connect).add(1);
+        let answer = ConnectResponse {
+            transaction_id: connect.transaction_id,
+            connection_id: self.connection_ids.issue(self.now.seconds, self.from.ip()),
+        };
+        self.outbox
+            .push_with(self.path, |bytes| answer.write(bytes));
+        Received::Done
+    }
+
+    fn announce<'a>(&mut self, socket: u8, request: &AnnounceRequest<'_>) -> Received<'a> {
+        self.counters.requests(RequestKind::Announce).add(1);
+        let transaction_id = request.transaction_id;
+        if !self.is_connected(request.connection_id) {
+            self.refuse(transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
+            return Received::Done;
+        }
+        if !self.access_list.is_allowed(&request.info_hash) {
+            self.refuse(
+                transaction_id,
+                Reason::InfoHashDenied,
+                "torrent not allowed here",
+            );
+            return Received::Done;
+        }
+        match self.from.get() {
+            SocketAddr::V4(from) => {
+                let peer = CompactV4::new(*from.ip(), request.port);
+                Received::AnnounceV4(self.message(socket, peer, request))
+            }
+            SocketAddr::V6(from) => {
+                let peer = CompactV6::new(*from.ip(), request.port);
+                Received::AnnounceV6(self.message(socket, peer, request))
+            }
+        }
+    }
+
+    fn message<K>(&self, socket: u8, peer: K, request: &AnnounceRequest<'_>) -> Announce<K> {
+        // A negative number, usually -1, asks for as many as there are.
+        let wanted = u16::try_from(request.peers_wanted.min(i32::from(u16::MAX)));
+        let [client @ .., _, _, _, _, _, _, _, _, _, _, _, _] = request.peer_id.0;
+        Announce {
+            socket,
+            path: self.path,
+            transaction_id: request.transaction_id,
+            info_hash: request.info_hash,
+            peer,
+            client,
+            status: PeerStatus::new(request.event, request.bytes_left),
+            completed: request.event == AnnounceEvent::Completed,
+            peers_wanted: wanted.unwrap_or(u16::MAX).min(self.response_peers_max),
+        }
+    }
+
+    fn scrape<'a>(&mut self, request: ScrapeRequest<'a>) -> Received<'a> {
+        self.counters.requests(RequestKind::Scrape).add(1);
+        if !self.is_connected(request.connection_id) {
+            self.refuse(request.transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
+            return Received::Done;
+        }
+        Received::Scrape(self.from.family(), request)
+    }
+
+    /// Only a client that owns its address is told what is wrong with its request.
+    fn malformed<'a>(&mut self, error: RequestError) -> Received<'a> {
+        let reason = match error.kind {
+            RequestErrorKind::TooShort => Reason::TooShort,
+            RequestErrorKind::UnknownAction => Reason::UnknownAction,
+            RequestErrorKind::NotConnect => Reason::NotConnect,
+            RequestErrorKind::PortZero => Reason::PortZero,
+            RequestErrorKind::NoInfoHash => Reason::NoInfoHash,
+        };
+        match error.answerable {
+            Some((connection_id, transaction_id)) if self.is_connected(connection_id) => {
+                self.refuse(transaction_id, reason, &error.kind.to_string());
+            }
+            _ => self.counters.reason(reason).add(1),
+        }
+        Received::Done
+    }
+
+    /// Whether the client has shown that it owns its address.
+    fn is_connected(&self, connection_id: ConnectionId) -> bool {
+        self.connection_ids
+            .is_valid(self.now.seconds, self.from.ip(), connection_id)
+    }
+
+    fn refuse(&mut self, transaction_id: TransactionId, reason: Reason, message: &str) {
+        self.counters.reason(reason).add(1);
+        self.counters.responses(ResponseKind::Error).add(1);
+        let error = ErrorResponse {
+            transaction_id,
+            message: message.as_bytes(),
+        };
+        self.outbox.push_with(self.path, |bytes| error.write(bytes));
+    }
+}

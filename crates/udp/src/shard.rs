@@ -1,0 +1,455 @@
+//! A shard of the swarms, and the answers to what concerns it. Pure.
+//!
+//! Whoever owns a [`Shard`] gives it batches of requests to answer, and between batches lets it do
+//! a slice of its [background work](Shard::background): forgetting, counting, exporting. No slice
+//! takes longer than about a batch does.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use aquatic_access_list::AccessListReader;
+use aquatic_swarm::{
+    Announced, CleaningVisitor, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal, TorrentKey,
+    TorrentMap,
+};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PerFamily, Seconds};
+use aquatic_udp_protocol::{
+    ANNOUNCE_RESPONSE_HEADER_SIZE, AnnounceHeader, ErrorResponse, ScrapeRow,
+};
+use aquatic_udp_socket::Outbox;
+
+use crate::Now;
+use crate::clients::{ClientTable, ClientTag, PeerTag};
+use crate::config::Config;
+use crate::counters::{Reason, ResponseKind, WorkerCounters};
+use crate::export::ExportWriter;
+use crate::limits::PeersPerIp;
+use crate::messages::{Announce, Batch, Scrape};
+use crate::report::{PeerHistograms, ShardReport, empty_histograms};
+
+/// Torrents and peers that one slice of cleaning looks at: some 20 microseconds.
+const CLEANING_SLICE: usize = 512;
+
+/// Torrents that one slice of an export looks at.
+const EXPORT_SLICE: usize = 256;
+
+/// Requests whose memory is fetched together.
+const TOUCH_BATCH: usize = 32;
+
+/// What shards share with each other and with the rest of the daemon.
+pub struct ShardParts {
+    /// Drawn at random at start; the same for all shards.
+    pub hash_key: HashKey,
+    /// Seeds this shard's choice of peers.
+    pub rng_seed: u64,
+    /// Which torrents stay.
+    pub access_list: AccessListReader,
+    /// Peers per client, if limited.
+    pub peers_per_ip: Option<Arc<PeersPerIp>>,
+    /// Where the owner of this shard counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Where this shard reports what is too large for counters.
+    pub report: Arc<ShardReport>,
+    /// This shard's end of scrape exports, if enabled.
+    pub export: Option<ExportWriter>,
+}
+
+/// One of the parts into which the torrents are divided by info hash, with its owner's tools.
+pub struct Shard(Kind);
+
+/// Tags for client statistics make every peer larger, so there are two kinds of shard.
+enum Kind {
+    Plain(TaggedShard<()>),
+    CountingClients(TaggedShard<ClientTag>),
+}
+
+impl Shard {
+    /// An empty shard.
+    #[must_use]
+    pub fn new(config: &Config, parts: ShardParts) -> Self {
+        Self(if config.statistics.peer_clients {
+            Kind::CountingClients(TaggedShard::new(config, parts))
+        } else {
+            Kind::Plain(TaggedShard::new(config, parts))
+        })
+    }
+
+    /// Answers every request of a batch. Announces are taken out of it, and their answers put into
+    /// its outboxes; scrapes are answered in place.
+    pub fn answer(&mut self, now: Now, batch: &mut Batch) {
+        match &mut self.0 {
+            Kind::Plain(shard) => shard.answer(now, batch),
+            Kind::CountingClients(shard) => shard.answer(now, batch),
+        }
+    }
+
+    /// Does a slice of whatever is due. Returns whether there is more to do at once.
+    pub fn background(&mut self, now: Now) -> bool {
+        match &mut self.0 {
+            Kind::Plain(shard) => shard.background(now),
+            Kind::CountingClients(shard) => shard.background(now),
+        }
+    }
+}
+
+struct TaggedShard<V> {
+    swarms: PerFamily<TorrentMap<CompactV4, V>, TorrentMap<CompactV6, V>>,
+    /// The keys of the requests that are being answered.
+    keys: Vec<TorrentKey>,
+    office: Office,
+    cleaning: Cleaning,
+    next_report_seconds: Seconds,
+    report_interval_seconds: u32,
+    export: Option<ExportWriter>,
+}
+
+/// What is needed to answer, besides the swarms.
+struct Office {
+    rng: fastrand::Rng,
+    clients: ClientTable,
+    access_list: AccessListReader,
+    peers_per_ip: Option<Arc<PeersPerIp>>,
+    counters: Arc<WorkerCounters>,
+    report: Arc<ShardReport>,
+    announce_interval_seconds: u32,
+    peer_age_seconds_max: u32,
+}
+
+impl<V: PeerTag> TaggedShard<V> {
+    fn new(config: &Config, parts: ShardParts) -> Self {
+        let shards = config.shard_count();
+        let share = |limit: usize| NonZeroUsize::new(limit.div_ceil(shards));
+        let limits = Limits {
+            max_torrents: share(config.limits.max_torrents),
+            max_peers: share(config.limits.max_peers),
+        };
+        let interval = u32::try_from(config.statistics.interval).unwrap_or(u32::MAX);
+        Self {
+            swarms: PerFamily {
+                v4: TorrentMap::new(parts.hash_key, limits),
+                v6: TorrentMap::new(parts.hash_key, limits),
+            },
+            keys: Vec::with_capacity(TOUCH_BATCH),
+            office: Office {
+                rng: fastrand::Rng::with_seed(parts.rng_seed),
+                clients: ClientTable::new(),
+                access_list: parts.access_list,
+                peers_per_ip: parts.peers_per_ip,
+                counters: parts.counters,
+                report: parts.report,
+                announce_interval_seconds: config.protocol.peer_announce_interval,
+                peer_age_seconds_max: config.cleaning.max_peer_age,
+            },
+            cleaning: Cleaning::new(config),
+            next_report_seconds: Seconds(0) + interval,
+            report_interval_seconds: interval,
+            export: parts.export,
+        }
+    }
+
+    fn answer(&mut self, now: Now, batch: &mut Batch) {
+        let Batch {
+            announces,
+            scrapes,
+            outboxes,
+        } = batch;
+        let Self {
+            swarms,
+            keys,
+            office,
+            ..
+        } = self;
+        office.answer_announces(
+            IpFamily::V4,
+            &mut swarms.v4,
+            keys,
+            now,
+            &announces.v4,
+            outboxes,
+        );
+        office.answer_announces(
+            IpFamily::V6,
+            &mut swarms.v6,
+            keys,
+            now,
+            &announces.v6,
+            outboxes,
+        );
+        announces.v4.clear();
+        announces.v6.clear();
+        for scrape in scrapes {
+            scrape.row = match scrape.family {
+                IpFamily::V4 => row(&swarms.v4, scrape),
+                IpFamily::V6 => row(&swarms.v6, scrape),
+            };
+        }
+    }
+
+    fn background(&mut self, now: Now) -> bool {
+        self.publish_gauges();
+        if now.seconds >= self.next_report_seconds {
+            self.next_report_seconds = now.seconds + self.report_interval_seconds;
+            self.office.report.set_clients(self.office.clients.iter());
+        }
+        let cleaning = self.cleaning.slice(now, &mut self.swarms, &mut self.office);
+        let exporting = self
+            .export
+            .as_mut()
+            .is_some_and(|export| export.slice(EXPORT_SLICE, &self.swarms.v4, &self.swarms.v6));
+        cleaning || exporting
+    }
+
+    fn publish_gauges(&self) {
+        let PerFamily { v4, v6 } = &self.swarms;
+        let counts = [(v4.torrents(), v4.peers()), (v6.torrents(), v6.peers())];
+        for (family, (torrents, peers)) in IpFamily::ALL.into_iter().zip(counts) {
+            let gauges = self.office.counters.swarms(family);
+            gauges.torrents.set(torrents);
+            gauges.peers.set(peers);
+        }
+    }
+}
+
+fn row<K: PeerKey, V>(swarms: &TorrentMap<K, V>, scrape: &Scrape) -> ScrapeRow {
+    let Counts {
+        seeders,
+        leechers,
+        completed,
+    } = swarms.scrape(&swarms.key(scrape.info_hash));
+    ScrapeRow {
+        seeders,
+        completed,
+        leechers,
+    }
+}
+
+impl Office {
+    fn answer_announces<K: CompactAddr + PeerKey, V: PeerTag>(
+        &mut self,
+        family: IpFamily,
+        swarms: &mut TorrentMap<K, V>,
+        keys: &mut Vec<TorrentKey>,
+        now: Now,
+        announces: &[Announce<K>],
+        outboxes: &mut [Outbox],
+    ) {
+        let mut refused = 0;
+        for batch in announces.chunks(TOUCH_BATCH) {
+            keys.clear();
+            keys.extend(batch.iter().map(|announce| swarms.key(announce.info_hash)));
+            swarms.touch(keys);
+            for (announce, key) in batch.iter().zip(keys.iter()) {
+                let Some(outbox) = outboxes.get_mut(usize::from(announce.socket)) else {
+                    continue;
+                };
+                if let Err(refusal) = self.answer_announce(swarms, now, key, announce, outbox) {
+                    refused += 1;
+                    self.refuse(family, announce, refusal, outbox);
+                }
+            }
+        }
+        let responses = self.counters.traffic(family);
+        responses
+            .responses(ResponseKind::Announce)
+            .add(announces.len() - refused);
+        responses.responses(ResponseKind::Error).add(refused);
+    }
+
+    /// Writes the answer straight into the outbox: a gap for the header, the peers as they are
+    /// handed out, then the header, when the counts are known.
+    fn answer_announce<K: CompactAddr + PeerKey, V: PeerTag>(
+        &mut self,
+        swarms: &mut TorrentMap<K, V>,
+        now: Now,
+        key: &TorrentKey,
+        announce: &Announce<K>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let bytes = outbox.bytes_mut();
+        let start = bytes.len();
+        bytes.extend_from_slice(&[0; ANNOUNCE_RESPONSE_HEADER_SIZE]);
+
+        let tag = V::count(announce.client, &mut self.clients);
+        let peers_per_ip = self.peers_per_ip.as_deref();
+        let outcome = swarms.announce(
+            key,
+            aquatic_swarm::Announce {
+                peer: announce.peer,
+                value: tag,
+                status: announce.status,
+                completed: announce.completed,
+                peers_wanted: usize::from(announce.peers_wanted),
+                deadline: now.seconds + self.peer_age_seconds_max,
+            },
+            &mut self.rng,
+            |peer| peers_per_ip.is_none_or(|limit| limit.admit(ip_of(peer))),
+            |peer, _| bytes.extend_from_slice(CompactAddr::as_bytes(peer)),
+        );
+        self.settle(tag, &announce.peer, &outcome);
+
+        let counts = outcome?.counts;
+        let header = AnnounceHeader {
+            transaction_id: announce.transaction_id,
+            interval_seconds: self.announce_interval_seconds,
+            leechers: counts.leechers,
+            seeders: counts.seeders,
+        };
+        if let Some(gap) = bytes.get_mut(start..start + ANNOUNCE_RESPONSE_HEADER_SIZE) {
+            gap.copy_from_slice(&header.to_bytes());
+        }
+        outbox.finish(announce.path);
+        Ok(())
+    }
+
+    /// Makes up for the tag that was counted before it was known what becomes of the peer.
+    fn settle<K: CompactAddr, V: PeerTag>(
+        &mut self,
+        tag: V,
+        peer: &K,
+        outcome: &Result<Announced<V>, Refusal>,
+    ) {
+        match outcome.as_ref().map(|announced| announced.change) {
+            Ok(PeerChange::Added) => {}
+            Ok(PeerChange::Updated(old)) => old.discount(&mut self.clients),
+            Ok(PeerChange::Absent) | Err(_) => tag.discount(&mut self.clients),
+            Ok(PeerChange::Removed(old)) => {
+                old.discount(&mut self.clients);
+                tag.discount(&mut self.clients);
+                self.release(peer);
+            }
+        }
+    }
+
+    fn release<K: CompactAddr>(&self, peer: &K) {
+        if let Some(limit) = &self.peers_per_ip {
+            limit.release(ip_of(peer));
+        }
+    }
+
+    fn refuse<K>(
+        &self,
+        family: IpFamily,
+        announce: &Announce<K>,
+        refusal: Refusal,
+        outbox: &mut Outbox,
+    ) {
+        let reason = match refusal {
+            Refusal::TorrentLimit => Reason::TorrentLimit,
+            Refusal::PeerLimit => Reason::PeerLimit,
+            Refusal::NotAdmitted => Reason::PeersPerIp,
+        };
+        self.counters.traffic(family).reason(reason).add(1);
+        let message = refusal.to_string();
+        let error = ErrorResponse {
+            transaction_id: announce.transaction_id,
+            message: message.as_bytes(),
+        };
+        outbox.push_with(announce.path, |bytes| error.write(bytes));
+    }
+}
+
+fn ip_of<K: CompactAddr>(peer: &K) -> IpAddr {
+    peer.socket_addr().ip()
+}
+
+/// When swarms are cleaned, and how far the cleaning that is going on has come.
+struct Cleaning {
+    interval_seconds: u32,
+    next_seconds: Seconds,
+    makes_histograms: bool,
+    pass: Option<Pass>,
+}
+
+struct Pass {
+    family: IpFamily,
+    cursor: aquatic_swarm::CleaningCursor,
+    start_micros: u64,
+    histograms: Option<PeerHistograms>,
+}
+
+impl Cleaning {
+    fn new(config: &Config) -> Self {
+        let interval_seconds = config.cleaning.torrent_cleaning_interval;
+        Self {
+            interval_seconds,
+            next_seconds: Seconds(0) + interval_seconds,
+            makes_histograms: config.statistics.torrent_peer_histograms,
+            pass: None,
+        }
+    }
+
+    /// Cleans a little, if it is time. Returns whether there is more to clean.
+    fn slice<V: PeerTag>(
+        &mut self,
+        now: Now,
+        swarms: &mut PerFamily<TorrentMap<CompactV4, V>, TorrentMap<CompactV6, V>>,
+        office: &mut Office,
+    ) -> bool {
+        if self.pass.is_none() && now.seconds >= self.next_seconds {
+            self.next_seconds = now.seconds + self.interval_seconds;
+            self.pass = Some(Pass {
+                family: IpFamily::V4,
+                cursor: aquatic_swarm::CleaningCursor::default(),
+                start_micros: now.micros,
+                histograms: self.makes_histograms.then(empty_histograms),
+            });
+        }
+        let Some(pass) = &mut self.pass else {
+            return false;
+        };
+        let histograms = pass.histograms.as_mut();
+        let histogram = histograms.map(|histograms| histograms.get_mut(pass.family));
+        let mut visitor = Visitor { office, histogram };
+        let budget = CLEANING_SLICE;
+        let done = match pass.family {
+            IpFamily::V4 => swarms
+                .v4
+                .clean(&mut pass.cursor, now.seconds, budget, &mut visitor),
+            IpFamily::V6 => swarms
+                .v6
+                .clean(&mut pass.cursor, now.seconds, budget, &mut visitor),
+        };
+        match (done, pass.family) {
+            (false, _) => true,
+            (true, IpFamily::V4) => {
+                pass.family = IpFamily::V6;
+                pass.cursor = aquatic_swarm::CleaningCursor::default();
+                true
+            }
+            (true, IpFamily::V6) => {
+                let micros = now.micros.saturating_sub(pass.start_micros);
+                office
+                    .counters
+                    .cleaning_micros
+                    .set(usize::try_from(micros).unwrap_or(usize::MAX));
+                office.report.set_histograms(pass.histograms.take());
+                self.pass = None;
+                false
+            }
+        }
+    }
+}
+
+/// Decides during a cleaning, and counts what it sees.
+struct Visitor<'a> {
+    office: &'a mut Office,
+    histogram: Option<&'a mut hdrhistogram::Histogram<u32>>,
+}
+
+impl<K: CompactAddr, V: PeerTag> CleaningVisitor<K, V> for Visitor<'_> {
+    fn keep(&mut self, info_hash: &InfoHash) -> bool {
+        self.office.access_list.is_allowed(info_hash)
+    }
+
+    fn peer_removed(&mut self, peer: &K, tag: V) {
+        tag.discount(&mut self.office.clients);
+        self.office.release(peer);
+    }
+
+    fn torrent_remains(&mut self, _: &InfoHash, counts: Counts) {
+        if let Some(histogram) = &mut self.histogram {
+            histogram.saturating_record(u64::from(counts.peers()));
+        }
+    }
+}

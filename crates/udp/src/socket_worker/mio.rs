@@ -1,0 +1,139 @@
+//! The portable backend: waits with mio (epoll on Linux), moves datagrams with batched system calls
+//! where there are any.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use aquatic_channel::{Pacer, Sleeper, Wait};
+use aquatic_daemon::clock::Clock;
+use aquatic_udp_socket::{Receiver, Sender, UdpSocket};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::{Core, DATAGRAM_BYTES_MAX};
+use crate::Now;
+use crate::config::NetworkConfig;
+
+/// Datagrams that one system call receives or sends at most.
+const BATCH_DATAGRAMS: usize = 64;
+
+/// The token of the waker with which other workers end a [`Poll`]'s wait.
+pub const WAKER: Token = Token(usize::MAX);
+
+/// Runs a worker for ever.
+///
+/// # Errors
+/// If the sockets cannot be used at all. No datagram and no ICMP message has this effect.
+pub fn run(
+    mut core: Core,
+    sockets: &[UdpSocket],
+    mut poll: Poll,
+    sleeper: &Sleeper,
+    clock: Clock,
+    config: &NetworkConfig,
+) -> anyhow::Result<()> {
+    for (index, socket) in sockets.iter().enumerate() {
+        let fd = socket.as_raw_fd();
+        poll.registry()
+            .register(&mut SourceFd(&fd), Token(index), Interest::READABLE)
+            .context("cannot watch a socket")?;
+    }
+    let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
+    let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
+    let mut events = Events::with_capacity(sockets.len() + 1);
+    let mut traffic = Traffic {
+        sockets,
+        receiver: Receiver::new(BATCH_DATAGRAMS, DATAGRAM_BYTES_MAX),
+        sender: Sender::new(BATCH_DATAGRAMS),
+        resend_len_max: config.resend_buffer_max_len,
+    };
+    loop {
+        let now = Now::read(clock);
+        let received = traffic.receive(now, &mut core)?;
+        let exchanged = core.finish(now);
+        let unsent = traffic.send(&mut core);
+        let more = core.background(now);
+        // mio reports a socket once until it has been emptied, so it must be before sleeping.
+        if more || received.full {
+            continue;
+        }
+        match pacer.wait(now.micros, received.datagrams + exchanged) {
+            Wait::Doze(time) => thread::sleep(time),
+            Wait::Sleep => {
+                let _drowse = sleeper.drowse();
+                let waits = !core.has_mail() && !unsent;
+                let timeout = if waits { poll_timeout } else { Duration::ZERO };
+                match poll.poll(&mut events, Some(timeout)) {
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                        return Err(error).context("cannot wait for datagrams");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// What moves datagrams.
+struct Traffic<'a> {
+    sockets: &'a [UdpSocket],
+    receiver: Receiver,
+    sender: Sender,
+    resend_len_max: usize,
+}
+
+/// What one round of receiving brought.
+struct Round {
+    datagrams: usize,
+    /// At least one socket has probably more.
+    full: bool,
+}
+
+impl Traffic<'_> {
+    /// Takes one batch from each socket, so that none starves.
+    fn receive(&mut self, now: Now, core: &mut Core) -> anyhow::Result<Round> {
+        let mut round = Round {
+            datagrams: 0,
+            full: false,
+        };
+        for (index, socket) in (0..).zip(self.sockets) {
+            let count = self
+                .receiver
+                .receive(socket)
+                .with_context(|| format!("cannot receive at {}", socket.local_addr()))?;
+            for datagram in self.receiver.datagrams() {
+                if datagram.truncated {
+                    core.receive_too_long(datagram.path, datagram.bytes);
+                } else {
+                    core.receive(now, index, datagram.path, datagram.bytes);
+                }
+            }
+            round.datagrams += count;
+            round.full |= count >= BATCH_DATAGRAMS;
+        }
+        Ok(round)
+    }
+
+    /// Sends what the outboxes hold. Returns whether something is left to be sent again.
+    fn send(&mut self, core: &mut Core) -> bool {
+        let mut unsent = false;
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let Some(outbox) = core.outboxes().get_mut(index) else {
+                continue;
+            };
+            if outbox.is_empty() {
+                continue;
+            }
+            let report = self.sender.send(socket, outbox);
+            core.account(socket.family(), index, &report, self.resend_len_max);
+            unsent |= core
+                .outboxes()
+                .get(index)
+                .is_some_and(|outbox| !outbox.is_empty());
+        }
+        unsent
+    }
+}

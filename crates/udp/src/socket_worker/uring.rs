@@ -1,0 +1,118 @@
+//! The Linux backend: one io_uring per worker does all waiting, receiving and sending.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use aquatic_channel::{Pacer, Sleeper, Wait};
+use aquatic_daemon::clock::Clock;
+use aquatic_udp_socket::UdpSocket;
+use aquatic_uring::{Event, Ring, RingOptions, Waker};
+
+use super::{Core, DATAGRAM_BYTES_MAX};
+use crate::Now;
+use crate::config::NetworkConfig;
+
+/// Answers that one system call sends at most.
+const SENDS_PER_CALL: u16 = 128;
+
+/// Runs a worker for ever.
+///
+/// # Errors
+/// If the ring or a socket cannot be used at all. No datagram and no ICMP message has this effect.
+pub fn run(
+    mut core: Core,
+    sockets: &[UdpSocket],
+    waker: &Waker,
+    sleeper: &Sleeper,
+    clock: Clock,
+    config: &NetworkConfig,
+) -> anyhow::Result<()> {
+    let options = RingOptions {
+        entries: SENDS_PER_CALL,
+        buffers: config.ring_size,
+        datagram_bytes_max: DATAGRAM_BYTES_MAX,
+    };
+    let listed: Vec<_> = sockets.iter().collect();
+    let mut ring =
+        Ring::new(&options, &listed, Some(waker)).context("cannot set up an io_uring")?;
+    let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
+    let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
+    let mut timeout = Duration::ZERO;
+    loop {
+        let received = turn(&mut ring, &mut core, sleeper, clock, timeout)?;
+        let now = Now::read(clock);
+        let exchanged = core.finish(now);
+        settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
+        send(&mut ring, &mut core)?;
+        let more = core.background(now);
+        timeout = match pacer.wait(now.micros, received + exchanged) {
+            _ if more => Duration::ZERO,
+            Wait::Sleep => poll_timeout,
+            Wait::Doze(time) => {
+                // The answers leave at once; what arrives meanwhile is gathered.
+                drop(ring.wait(Some(Duration::ZERO)).context("cannot send")?);
+                settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
+                thread::sleep(time);
+                Duration::ZERO
+            }
+        };
+    }
+}
+
+/// Sends what the ring was given, waits, and receives. Returns the number of datagrams.
+fn turn(
+    ring: &mut Ring,
+    core: &mut Core,
+    sleeper: &Sleeper,
+    clock: Clock,
+    timeout: Duration,
+) -> anyhow::Result<usize> {
+    let waited = if timeout.is_zero() {
+        ring.wait(Some(timeout))
+    } else {
+        let _drowse = sleeper.drowse();
+        let timeout = if core.has_mail() {
+            Duration::ZERO
+        } else {
+            timeout
+        };
+        ring.wait(Some(timeout))
+    };
+    let mut events = waited.context("cannot wait for datagrams")?;
+    let now = Now::read(clock);
+    let mut datagrams = 0;
+    while let Some(event) = events.next_event() {
+        let Event::Datagram { socket, datagram } = event else {
+            continue;
+        };
+        datagrams += 1;
+        if datagram.truncated {
+            core.receive_too_long(datagram.path, datagram.bytes);
+        } else if let Ok(socket) = u8::try_from(socket) {
+            core.receive(now, socket, datagram.path, datagram.bytes);
+        }
+    }
+    Ok(datagrams)
+}
+
+/// Accounts for what the ring has sent, and takes back what found no room.
+fn settle(ring: &mut Ring, core: &mut Core, sockets: &[UdpSocket], resend_len_max: usize) {
+    for (index, socket) in sockets.iter().enumerate() {
+        let report = ring.take_report(index);
+        if report.would_block
+            && let Some(outbox) = core.outboxes().get_mut(index)
+        {
+            ring.take_unsent(index, outbox);
+        }
+        core.account(socket.family(), index, &report, resend_len_max);
+    }
+}
+
+/// Gives the ring what the outboxes hold: it leaves with the next turn.
+fn send(ring: &mut Ring, core: &mut Core) -> anyhow::Result<()> {
+    for (index, outbox) in core.outboxes().iter_mut().enumerate() {
+        ring.send(index, outbox).context("cannot send")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! How the daemon starts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use anyhow::Context;
+use aquatic_channel::{Bell, Sleeper, bell};
+use aquatic_daemon::clock::Clock;
+use aquatic_daemon::supervisor::Supervisor;
+use aquatic_daemon::{access_list, bind, metrics_endpoint, privileges};
+use aquatic_udp_socket::steering::{self, SteeringKey};
+use aquatic_udp_socket::{SocketOptions, UdpSocket};
+use crossbeam_utils::sync::Parker;
+
+use crate::arrangement::{Arrangement, Entropy, Surroundings, arrange};
+use crate::config::{Backend, Config};
+use crate::export::exports;
+use crate::socket_worker::{self, Core};
+use crate::statistics;
+
+/// How often, and how long in all (2 seconds), an address that is in use is tried again.
+const ADDRESS_TRIES: u32 = 40;
+const ADDRESS_TRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Runs the tracker until it is told to stop.
+///
+/// # Errors
+/// If it cannot start, or if a worker ends.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let clock = Clock::start();
+    let supervisor = Supervisor::new()?;
+    let backend = choose_backend(config.network.backend)?;
+    let sockets = bind_sockets(&config)?;
+    if config.statistics.run_prometheus_endpoint {
+        metrics_endpoint::start(config.statistics.prometheus_endpoint_address)?;
+    }
+    let mut posts = Vec::new();
+    for _ in 0..config.socket_worker_count() {
+        posts.push(SocketPost::new(backend)?);
+    }
+    privileges::drop(&config.privileges)?;
+    let access_list = access_list::load(&config.access_list)?;
+
+    let rests: Vec<_> = (0..config.swarm_workers).map(|_| Rest::new()).collect();
+    let (exporter, export_writers) = exports(config.shard_count());
+    let arrangement = arrange(
+        &config,
+        Surroundings {
+            access_list: access_list.clone(),
+            bells: posts
+                .iter()
+                .map(|post| post.bell.clone())
+                .chain(rests.iter().map(|rest| rest.bell.clone()))
+                .collect(),
+            export_writers: if config.scrape_exports.enable_scrape_exports {
+                export_writers
+            } else {
+                Vec::new()
+            },
+            sockets: config.network.address.iter().len(),
+        },
+        &mut OsEntropy,
+    )?;
+    steer(&config, &sockets, &arrangement.steering_key);
+    let config = Arc::new(config);
+    start_workers(
+        &supervisor,
+        &config,
+        clock,
+        arrangement,
+        Posts {
+            posts,
+            sockets,
+            rests,
+        },
+    )?;
+    if config.scrape_exports.enable_scrape_exports {
+        let exports = config.scrape_exports.clone();
+        supervisor.spawn("export", move || {
+            exporter.run(&exports.path, Duration::from_secs(exports.frequency));
+            Ok(())
+        })?;
+    }
+    for address in config.network.address.iter() {
+        log::info!("serving at {address}");
+    }
+    supervisor.wait(|| access_list::reload(&config.access_list, &access_list))
+}
+
+/// The operating system's randomness.
+struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    fn bytes<const N: usize>(&mut self) -> anyhow::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
+        Ok(bytes)
+    }
+}
+
+/// A backend that is known to work here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChosenBackend {
+    Mio,
+    #[cfg(target_os = "linux")]
+    IoUring,
+}
+
+#[cfg(target_os = "linux")]
+fn choose_backend(wanted: Backend) -> anyhow::Result<ChosenBackend> {
+    if wanted == Backend::Mio {
+        return Ok(ChosenBackend::Mio);
+    }
+    match (aquatic_uring::probe(), wanted) {
+        (Ok(()), _) => Ok(ChosenBackend::IoUring),
+        (Err(reason), Backend::IoUring) => {
+            Err(anyhow::Error::new(reason).context("`network.backend` is io_uring"))
+        }
+        (Err(reason), _) => {
+            log::warn!("using mio, because io_uring does not work here: {reason}");
+            Ok(ChosenBackend::Mio)
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn choose_backend(wanted: Backend) -> anyhow::Result<ChosenBackend> {
+    anyhow::ensure!(
+        wanted != Backend::IoUring,
+        "`network.backend`: only Linux has io_uring"
+    );
+    Ok(ChosenBackend::Mio)
+}
+
+/// The sockets of each socket worker, in the order of the addresses. All are bound by this one thread,
+/// worker by worker, because the kernel numbers the sockets of an address in that order.
+fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
+    let workers = config.socket_worker_count();
+    let options = SocketOptions {
+        recv_buffer_bytes: config.network.socket_recv_buffer_size,
+        reuse_port: workers > 1,
+        ..SocketOptions::default()
+    };
+    for address in config.network.address.iter() {
+        await_free_address(address)?;
+    }
+    let bind =
+        |address| UdpSocket::bind(address, &options).map_err(|error| bind::error(address, &error));
+    let sockets: Vec<Vec<_>> = (0..workers)
+        .map(|_| config.network.address.iter().map(bind).collect())
+        .collect::<anyhow::Result<_>>()?;
+    if let Some(socket) = sockets.first().and_then(|sockets| sockets.first()) {
+        let granted = socket
+            .recv_buffer_bytes()
+            .context("cannot read a socket option")?;
+        if granted < config.network.socket_recv_buffer_size {
+            log::warn!(
+                "`network.socket_recv_buffer_size` is {}, but the system grants only {granted} \
+                 bytes (on Linux, raise it with: sysctl -w net.core.rmem_max={})",
+                config.network.socket_recv_buffer_size,
+                config.network.socket_recv_buffer_size,
+            );
+        }
+    }
+    Ok(sockets)
+}
+
+/// Waits until no one else uses an address, if that takes only a moment: the kernel lets go of the
+/// sockets of an io_uring some time after their process has ended, so after a restart they may still
+/// be there. Also refuses a second instance, which several sockets per address would let in.
+fn await_free_address(address: SocketAddr) -> anyhow::Result<()> {
+    let alone = SocketOptions {
+        reuse_port: false,
+        ..SocketOptions::default()
+    };
+    let mut tries_left = ADDRESS_TRIES;
+    loop {
+        match UdpSocket::bind(address, &alone) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries_left > 0 => {
+                tries_left -= 1;
+                thread::sleep(ADDRESS_TRY_INTERVAL);
+            }
+            Err(error) => return Err(bind::error(address, &error)),
+        }
+    }
+}
+
+/// Lets the kernel deliver requests to the worker that owns the torrent, in the fused arrangement.
+fn steer(config: &Config, sockets: &[Vec<UdpSocket>], key: &SteeringKey) {
+    let workers = sockets.len();
+    if workers < 2 || config.swarm_workers > 0 {
+        return;
+    }
+    let steered = sockets
+        .first()
+        .into_iter()
+        .flatten()
+        .try_for_each(|socket| {
+            steering::attach(socket, key, u32::try_from(workers).unwrap_or(u32::MAX))
+        });
+    if let Err(error) = steered {
+        log::warn!(
+            "the kernel does not steer requests to the owners of their torrents, so they are \
+             passed between workers; consider setting `swarm_workers`: {error}"
+        );
+    }
+}
+
+/// Where a socket worker will wait, made before its thread so that others know how to wake it.
+struct SocketPost {
+    waiting: Waiting,
+    sleeper: Sleeper,
+    bell: Bell,
+}
+
+enum Waiting {
+    Mio(mio::Poll),
+    #[cfg(target_os = "linux")]
+    IoUring(aquatic_uring::Waker),
+}
+
+impl SocketPost {
+    fn new(backend: ChosenBackend) -> anyhow::Result<Self> {
+        match backend {
+            ChosenBackend::Mio => {
+                let poll = mio::Poll::new().context("cannot make a poll")?;
+                let waker = mio::Waker::new(poll.registry(), socket_worker::mio::WAKER)
+                    .context("cannot make a waker")?;
+                let (sleeper, bell) = bell(move || log_wake_error(waker.wake()));
+                Ok(Self {
+                    waiting: Waiting::Mio(poll),
+                    sleeper,
+                    bell,
+                })
+            }
+            #[cfg(target_os = "linux")]
+            ChosenBackend::IoUring => {
+                let waker = aquatic_uring::Waker::new().context("cannot make a waker")?;
+                let other_end = waker.clone();
+                let (sleeper, bell) = bell(move || log_wake_error(other_end.wake()));
+                Ok(Self {
+                    waiting: Waiting::IoUring(waker),
+                    sleeper,
+                    bell,
+                })
+            }
+        }
+    }
+}
+
+fn log_wake_error(result: io::Result<()>) {
+    if let Err(error) = result {
+        log::error!("cannot wake a worker: {error}");
+    }
+}
+
+/// Where a swarm worker will wait.
+struct Rest {
+    parker: Parker,
+    sleeper: Sleeper,
+    bell: Bell,
+}
+
+impl Rest {
+    fn new() -> Self {
+        let parker = Parker::new();
+        let unparker = parker.unparker().clone();
+        let (sleeper, bell) = bell(move || unparker.unpark());
+        Self {
+            parker,
+            sleeper,
+            bell,
+        }
+    }
+}
+
+/// What the workers need to leave the main thread.
+struct Posts {
+    posts: Vec<SocketPost>,
+    sockets: Vec<Vec<UdpSocket>>,
+    rests: Vec<Rest>,
+}
+
+fn start_workers(
+    supervisor: &Supervisor,
+    config: &Arc<Config>,
+    clock: Clock,
+    arrangement: Arrangement,
+    posts: Posts,
+) -> anyhow::Result<()> {
+    let Arrangement {
+        cores,
+        swarm_workers,
+        counters,
+        reports,
+        ..
+    } = arrangement;
+    let Posts {
+        posts,
+        sockets,
+        rests,
+    } = posts;
+    for (index, (worker, rest)) in swarm_workers.into_iter().zip(rests).enumerate() {
+        let config = Arc::clone(config);
+        supervisor.spawn(format!("swarm-{index}"), move || {
+            worker.run(&rest.parker, &rest.sleeper, clock, &config.network)
+        })?;
+    }
+    for (index, ((core, post), sockets)) in cores.into_iter().zip(posts).zip(sockets).enumerate() {
+        let config = Arc::clone(config);
+        supervisor.spawn(format!("socket-{index}"), move || {
+            run_socket_worker(core, post, &sockets, clock, &config)
+        })?;
+    }
+    let config = Arc::clone(config);
+    supervisor.spawn("statistics", move || {
+        statistics::run(&config.statistics, &counters, &reports)
+    })
+}
+
+fn run_socket_worker(
+    core: Core,
+    post: SocketPost,
+    sockets: &[UdpSocket],
+    clock: Clock,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let SocketPost {
+        waiting, sleeper, ..
+    } = post;
+    match waiting {
+        Waiting::Mio(poll) => {
+            socket_worker::mio::run(core, sockets, poll, &sleeper, clock, &config.network)
+        }
+        #[cfg(target_os = "linux")]
+        Waiting::IoUring(waker) => {
+            socket_worker::uring::run(core, sockets, &waker, &sleeper, clock, &config.network)
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Statistics for people (standard output, an HTML page) and for Prometheus.
+//!
+//! One thread reads, every few seconds, what the workers count and the shards report. It shares
+//! nothing else with them, so a slow disk or terminal does not delay an answer to a client.
+//!
+//! ```text
+//! counters, reports ──▶ Snapshot ─┬─▶ tables (what changed since the last one) ─┬─▶ text
+//!         │                       │                                             └─▶ HTML page
+//!         └───────────────────────┴─▶ Prometheus metrics
+//! ```
+//!
+//! A failure to write is logged and otherwise ignored: the tracker goes on without statistics.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`snapshot`] | totals at one moment, and what changed between two |
+//! | [`tables`] | what people get to see, in words and figures |
+//! | [`text`], [`html`] | the two ways in which they see it |
+//! | [`prometheus`] | names and labels of all metrics |
+
+mod html;
+mod prometheus;
+mod snapshot;
+mod tables;
+mod text;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use aquatic_daemon::clock::{Clock, wall_time};
+
+use crate::config::StatisticsConfig;
+use crate::counters::WorkerCounters;
+use crate::report::ShardReport;
+
+use prometheus::PrometheusMetrics;
+use snapshot::Snapshot;
+use tables::Period;
+
+/// Publishes statistics for ever, every `interval`. The order of `workers` is their
+/// `worker_index`. A Prometheus endpoint must be running already.
+///
+/// # Errors
+/// None at present: what cannot be written is logged.
+pub fn run(
+    config: &StatisticsConfig,
+    workers: &[Arc<WorkerCounters>],
+    reports: &[Arc<ShardReport>],
+) -> anyhow::Result<()> {
+    if !(config.print_to_stdout || config.write_html_to_file || config.run_prometheus_endpoint) {
+        loop {
+            thread::park();
+        }
+    }
+    let clock = Clock::start();
+    let mut outputs = Outputs::new(config, workers.len());
+    let mut previous = Snapshot::take(clock.elapsed(), workers, reports);
+    loop {
+        thread::sleep(Duration::from_secs(config.interval));
+        let current = Snapshot::take(clock.elapsed(), workers, reports);
+        outputs.publish(&previous, &current, wall_time(), workers);
+        previous = current;
+    }
+}
+
+/// Where statistics go.
+struct Outputs<'a> {
+    config: &'a StatisticsConfig,
+    prometheus: Option<PrometheusMetrics>,
+    stdout_failure: Failure,
+    html_failure: Failure,
+}
+
+impl<'a> Outputs<'a> {
+    fn new(config: &'a StatisticsConfig, workers: usize) -> Self {
+        let prometheus = || PrometheusMetrics::new(workers, config.prometheus_peer_id_prefixes);
+        Self {
+            config,
+            prometheus: config.run_prometheus_endpoint.then(prometheus),
+            stdout_failure: Failure::default(),
+            html_failure: Failure::default(),
+        }
+    }
+
+    fn publish(
+        &mut self,
+        previous: &Snapshot,
+        current: &Snapshot,
+        wall_time: SystemTime,
+        workers: &[Arc<WorkerCounters>],
+    ) {
+        if let Some(prometheus) = &mut self.prometheus {
+            prometheus.update(workers, current);
+        }
+        let config = self.config;
+        if !(config.print_to_stdout || config.write_html_to_file) {
+            return;
+        }
+        let period = Period::between(previous, current, wall_time);
+        let tables = tables::tables(previous, current);
+        if config.print_to_stdout {
+            let result = print(&text::render(&period, &tables));
+            self.stdout_failure.note("cannot print statistics", result);
+        }
+        if config.write_html_to_file {
+            let page = html::render(&period, &tables, config.interval);
+            let result = replace_file(&config.html_file_path, &page);
+            self.html_failure
+                .note("cannot write the statistics page", result);
+        }
+    }
+}
+
+/// Unlike `println!`, this does not panic when nobody reads any more.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Whoever opens the path gets the old contents or the new ones, never a part of them.
+fn replace_file(path: &Path, contents: &str) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    }
+    let mut partial_path = path.as_os_str().to_owned();
+    partial_path.push(".partial");
+    let partial_path = PathBuf::from(partial_path);
+    fs::write(&partial_path, contents)
+        .with_context(|| format!("cannot write {}", partial_path.display()))?;
+    fs::rename(&partial_path, path).with_context(|| {
+        format!(
+            "cannot rename {} to {}",
+            partial_path.display(),
+            path.display()
+        )
+    })
+}
+
+/// Why something that is tried every few seconds does not work, so that the log tells it once.
+#[derive(Debug, Default)]
+struct Failure(Option<String>);
+
+impl Failure {
+    /// Logs a failure when it begins and when it becomes another one, and when it is over.
+    fn note(&mut self, what: &str, result: anyhow::Result<()>) {
+        let failure = result.err().map(|error| format!("{error:#}"));
+        if self.is_news(failure.as_ref()) {
+            match &failure {
+                Some(failure) => log::error!("{what}: {failure}"),
+                None => log::info!("{what}: this is over"),
+            }
+        }
+        self.0 = failure;
+    }
+
+    fn is_news(&self, failure: Option<&String>) -> bool {
+        self.0.as_ref() != failure
+    }
+}
+
+/// A count as a floating point number, for rates and for metrics.
+#[expect(clippy::cast_precision_loss, reason = "nobody needs the 17th digit")]
+fn approximate(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_types::IpFamily;
+
+    use crate::counters::RequestKind;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_its_folder_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/deep/statistics.html");
+        replace_file(&path, "first").unwrap();
+        replace_file(&path, "2nd").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2nd");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failure_names_the_path_and_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = replace_file(&file.join("page.html"), "").unwrap_err();
+        assert!(
+            format!("{error:#}").contains(file.to_str().unwrap()),
+            "{error:#}"
+        );
+
+        let mut failure = Failure::default();
+        let (no_space, no_folder) = ("no space".to_owned(), "no folder".to_owned());
+        assert!(!failure.is_news(None));
+        assert!(failure.is_news(Some(&no_space)));
+        failure.note("test", Err(anyhow::anyhow!("no space")));
+        assert!(!failure.is_news(Some(&no_space)));
+        assert!(failure.is_news(Some(&no_folder)));
+        assert!(failure.is_news(None));
+        failure.note("test", Ok(()));
+        assert!(failure.is_news(Some(&no_space)));
+    }
+
+    #[test]
+    fn the_page_is_written_where_the_configuration_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StatisticsConfig {
+            write_html_to_file: true,
+            html_file_path: folder.path().join("tmp/statistics.html"),
+            ..StatisticsConfig::default()
+        };
+        let worker = Arc::new(WorkerCounters::default());
+        let workers = [Arc::clone(&worker)];
+        let previous = Snapshot::take(Duration::ZERO, &workers, &[]);
+        worker
+            .traffic(IpFamily::V4)
+            .requests(RequestKind::Announce)
+            .add(1_234);
+        let current = Snapshot::take(Duration::from_secs(1), &workers, &[]);
+        Outputs::new(&config, 1).publish(&previous, &current, SystemTime::UNIX_EPOCH, &workers);
+        let page = fs::read_to_string(&config.html_file_path).unwrap();
+        assert!(page.contains("1,234.0"), "{page}");
+    }
+}

@@ -1,0 +1,531 @@
+//! All metrics: their names, labels and meaning.
+//!
+//! Names and labels are an interface: dashboards are built on them. Whatever is counted by worker
+//! has `worker_index`. Swarm sizes and clients do not: percentiles of parts cannot be put together
+//! again, so they are of the whole tracker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquatic_peer_id::{PeerClient, PeerIdPrefix};
+use aquatic_types::{IpFamily, PerFamily};
+use hdrhistogram::Histogram;
+use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
+
+use crate::counters::{
+    Reason, RequestKind, ResponseKind, SwarmGauges, TrafficCounters, WorkerCounters,
+};
+
+use super::approximate;
+use super::snapshot::Snapshot;
+
+const REQUESTS: &str = "aquatic_requests_total";
+const REQUESTS_BY_TYPE: &str = "aquatic_requests_by_type_total";
+const RESPONSES: &str = "aquatic_responses_total";
+const DROPPED: &str = "aquatic_dropped_total";
+const REFUSED: &str = "aquatic_refused_total";
+const RX_BYTES: &str = "aquatic_rx_bytes";
+const TX_BYTES: &str = "aquatic_tx_bytes";
+const TORRENTS: &str = "aquatic_torrents";
+const PEERS: &str = "aquatic_peers";
+const PEERS_PER_TORRENT: &str = "aquatic_peers_per_torrent";
+const PEER_CLIENTS: &str = "aquatic_peer_clients";
+const PEER_ID_PREFIXES: &str = "aquatic_peer_id_prefixes";
+const QUEUE_BATCHES: &str = "aquatic_queue_batches";
+const CLEANING_SECONDS: &str = "aquatic_cleaning_seconds";
+
+/// Values of `aquatic_peers_per_torrent{type}` besides `min`, `max` and `mean`.
+const QUANTILES: [(&str, f64); 12] = [
+    ("p10", 0.1),
+    ("p20", 0.2),
+    ("p30", 0.3),
+    ("p40", 0.4),
+    ("p50", 0.5),
+    ("p60", 0.6),
+    ("p70", 0.7),
+    ("p80", 0.8),
+    ("p90", 0.9),
+    ("p95", 0.95),
+    ("p99", 0.99),
+    ("p999", 0.999),
+];
+
+/// Peer ids come from strangers, and a label value that was exported once stays in memory, so each
+/// number of label values has a bound for each moment and one for all time.
+const CLIENTS: LabelBounds = LabelBounds {
+    shown_max: 500,
+    known_max: 5_000,
+};
+const PREFIXES: LabelBounds = LabelBounds {
+    shown_max: 10_000,
+    known_max: 50_000,
+};
+
+/// Everything that is exported.
+pub(super) struct PrometheusMetrics {
+    workers: Vec<WorkerMetrics>,
+    clients: PeerCounts,
+    prefixes: Option<PeerCounts>,
+}
+
+impl PrometheusMetrics {
+    /// Registers all metrics whose labels are known, so that the first scrape finds them at 0.
+    pub(super) fn new(workers: usize, with_prefixes: bool) -> Self {
+        describe();
+        Self {
+            workers: (0..workers).map(WorkerMetrics::new).collect(),
+            clients: PeerCounts::new(PEER_CLIENTS, "client", PeerClient::OTHER.name, CLIENTS),
+            prefixes: with_prefixes
+                .then(|| PeerCounts::new(PEER_ID_PREFIXES, "prefix_hex", "other", PREFIXES)),
+        }
+    }
+
+    /// Publishes the present state.
+    pub(super) fn update(&mut self, workers: &[Arc<WorkerCounters>], snapshot: &Snapshot) {
+        for (metrics, counters) in self.workers.iter().zip(workers) {
+            metrics.update(counters);
+        }
+        for family in IpFamily::ALL {
+            if let Some(histogram) = &snapshot.families.get(family).peers_per_torrent {
+                publish_distribution(family, histogram);
+            }
+        }
+        let clients = snapshot.clients();
+        self.clients.update(
+            clients
+                .iter()
+                .map(|(client, peers)| (client.to_string(), *peers)),
+        );
+        if let Some(prefixes) = &mut self.prefixes {
+            let counts = snapshot.prefixes.iter();
+            prefixes
+                .update(counts.map(|(prefix, peers)| (PeerIdPrefix(*prefix).to_string(), *peers)));
+        }
+    }
+}
+
+/// Metrics of one worker.
+struct WorkerMetrics {
+    families: PerFamily<FamilyMetrics>,
+    queue_batches: Gauge,
+    cleaning_seconds: Gauge,
+}
+
+impl WorkerMetrics {
+    fn new(index: usize) -> Self {
+        let worker = Label::new("worker_index", index.to_string());
+        let labels = [worker.clone()];
+        Self {
+            families: PerFamily {
+                v4: FamilyMetrics::new(IpFamily::V4, &worker),
+                v6: FamilyMetrics::new(IpFamily::V6, &worker),
+            },
+            queue_batches: gauge!(QUEUE_BATCHES, labels.iter()),
+            cleaning_seconds: gauge!(CLEANING_SECONDS, labels.iter()),
+        }
+    }
+
+    fn update(&self, counters: &WorkerCounters) {
+        for family in IpFamily::ALL {
+            let metrics = self.families.get(family);
+            metrics.update(counters.traffic(family), counters.swarms(family));
+        }
+        self.queue_batches
+            .set(approximate(counters.batches_in_flight.get()));
+        let cleaning = Duration::from_micros(counters.cleaning_micros.get());
+        self.cleaning_seconds.set(cleaning);
+    }
+}
+
+/// Metrics of one worker and IP family. The lists are in the order of the enums.
+struct FamilyMetrics {
+    requests: Counter,
+    requests_by_type: Vec<Counter>,
+    responses: Vec<Counter>,
+    reasons: Vec<Counter>,
+    rx_bytes: Counter,
+    tx_bytes: Counter,
+    torrents: Gauge,
+    peers: Gauge,
+}
+
+impl FamilyMetrics {
+    fn new(family: IpFamily, worker: &Label) -> Self {
+        let labels = vec![
+            Label::from_static_parts("ip_version", family.digit()),
+            worker.clone(),
+        ];
+        let with = |name, value| {
+            let mut labels = labels.clone();
+            labels.push(Label::from_static_parts(name, value));
+            labels
+        };
+        let request = |kind: &RequestKind| counter!(REQUESTS_BY_TYPE, with("type", kind.label()));
+        let response = |kind: &ResponseKind| counter!(RESPONSES, with("type", kind.label()));
+        let reason = |reason: &Reason| {
+            let name = if reason.is_refusal() {
+                REFUSED
+            } else {
+                DROPPED
+            };
+            counter!(name, with("reason", reason.label()))
+        };
+        Self {
+            requests: counter!(REQUESTS, labels.clone()),
+            requests_by_type: RequestKind::ALL.iter().map(request).collect(),
+            responses: ResponseKind::ALL.iter().map(response).collect(),
+            reasons: Reason::ALL.iter().map(reason).collect(),
+            rx_bytes: counter!(RX_BYTES, labels.clone()),
+            tx_bytes: counter!(TX_BYTES, labels.clone()),
+            torrents: gauge!(TORRENTS, labels.clone()),
+            peers: gauge!(PEERS, labels.clone()),
+        }
+    }
+
+    fn update(&self, traffic: &TrafficCounters, swarms: &SwarmGauges) {
+        let mut requests = 0;
+        for (metric, kind) in self.requests_by_type.iter().zip(RequestKind::ALL) {
+            let count = traffic.requests(*kind).get();
+            metric.absolute(count);
+            requests += count;
+        }
+        self.requests.absolute(requests);
+        for (metric, kind) in self.responses.iter().zip(ResponseKind::ALL) {
+            metric.absolute(traffic.responses(*kind).get());
+        }
+        for (metric, reason) in self.reasons.iter().zip(Reason::ALL) {
+            metric.absolute(traffic.reason(*reason).get());
+        }
+        self.rx_bytes.absolute(traffic.received_bytes.get());
+        self.tx_bytes.absolute(traffic.sent_bytes.get());
+        self.torrents.set(approximate(swarms.torrents.get()));
+        self.peers.set(approximate(swarms.peers.get()));
+    }
+}
+
+/// Sets the figures of how many peers torrents have.
+fn publish_distribution(family: IpFamily, histogram: &Histogram<u32>) {
+    let set = |figure: &'static str, value: f64| {
+        gauge!(PEERS_PER_TORRENT, "ip_version" => family.digit(), "type" => figure).set(value);
+    };
+    set("min", approximate(histogram.min()));
+    set("max", approximate(histogram.max()));
+    set("mean", histogram.mean());
+    for (figure, quantile) in QUANTILES {
+        set(figure, approximate(histogram.value_at_quantile(quantile)));
+    }
+}
+
+/// How many values a label may have.
+#[derive(Clone, Copy)]
+struct LabelBounds {
+    /// At a time.
+    shown_max: usize,
+    /// Since the start.
+    known_max: usize,
+}
+
+/// Numbers of peers under a label whose values come from peers.
+struct PeerCounts {
+    metric: &'static str,
+    label: &'static str,
+    /// The value under which the rest is counted.
+    other: &'static str,
+    bounds: LabelBounds,
+    rows: HashMap<String, PeerCount>,
+}
+
+struct PeerCount {
+    gauge: Gauge,
+    peers: u64,
+}
+
+impl PeerCounts {
+    fn new(
+        metric: &'static str,
+        label: &'static str,
+        other: &'static str,
+        bounds: LabelBounds,
+    ) -> Self {
+        Self {
+            metric,
+            label,
+            other,
+            bounds,
+            rows: HashMap::new(),
+        }
+    }
+
+    /// Publishes counts that are given in descending order. A value that is no longer among them
+    /// goes to 0: it cannot be removed.
+    fn update(&mut self, counts: impl Iterator<Item = (String, u64)>) {
+        for row in self.rows.values_mut() {
+            row.peers = 0;
+        }
+        for (rank, (value, peers)) in counts.enumerate() {
+            let is_known = self.rows.contains_key(&value);
+            let has_room = is_known || self.rows.len() < self.bounds.known_max;
+            let is_shown = has_room && rank < self.bounds.shown_max;
+            let value = if is_shown {
+                value
+            } else {
+                self.other.to_owned()
+            };
+            self.row(value).peers += peers;
+        }
+        for row in self.rows.values() {
+            row.gauge.set(approximate(row.peers));
+        }
+    }
+
+    fn row(&mut self, value: String) -> &mut PeerCount {
+        let (metric, label) = (self.metric, self.label);
+        self.rows
+            .entry(value)
+            .or_insert_with_key(|value| PeerCount {
+                gauge: gauge!(metric, label => value.clone()),
+                peers: 0,
+            })
+    }
+}
+
+/// Tells the endpoint what each metric means.
+fn describe() {
+    describe_counter!(REQUESTS, Unit::Count, "Requests that could be read");
+    describe_counter!(
+        REQUESTS_BY_TYPE,
+        Unit::Count,
+        "Requests that could be read, by type"
+    );
+    describe_counter!(RESPONSES, Unit::Count, "Responses sent, by type");
+    describe_counter!(
+        DROPPED,
+        Unit::Count,
+        "Requests that got no response, or responses that could not be sent, by reason"
+    );
+    describe_counter!(
+        REFUSED,
+        Unit::Count,
+        "Requests that were answered with an error, by reason"
+    );
+    describe_counter!(RX_BYTES, Unit::Bytes, "Bytes of UDP payload received");
+    describe_counter!(TX_BYTES, Unit::Bytes, "Bytes of UDP payload sent");
+    describe_gauge!(TORRENTS, Unit::Count, "Torrents");
+    describe_gauge!(PEERS, Unit::Count, "Peers, over all torrents");
+    describe_gauge!(
+        PEERS_PER_TORRENT,
+        Unit::Count,
+        "Peers of a torrent, as of the last cleaning: minimum, maximum, mean and percentiles"
+    );
+    describe_gauge!(PEER_CLIENTS, Unit::Count, "Peers by client software");
+    describe_gauge!(
+        PEER_ID_PREFIXES,
+        Unit::Count,
+        "Peers by the first 8 bytes of the peer id, in hexadecimal"
+    );
+    describe_gauge!(
+        QUEUE_BATCHES,
+        Unit::Count,
+        "Batches on their way between workers"
+    );
+    describe_gauge!(
+        CLEANING_SECONDS,
+        Unit::Seconds,
+        "Duration of the last cleaning, from its first slice to its last"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+    use crate::clients::Prefix;
+    use crate::report::{ShardReport, empty_histograms};
+
+    use super::*;
+
+    /// Publishes what `fill` counts, and scrapes it.
+    fn scrape(fill: impl FnOnce(&WorkerCounters, &ShardReport)) -> String {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let (workers, reports) = ([Arc::default(), Arc::default()], [Arc::default()]);
+        let [_, worker]: &[Arc<WorkerCounters>; 2] = &workers;
+        fill(worker, &reports[0]);
+        metrics::with_local_recorder(&recorder, || {
+            let mut metrics = PrometheusMetrics::new(workers.len(), true);
+            let snapshot = Snapshot::take(Duration::ZERO, &workers, &reports);
+            metrics.update(&workers, &snapshot);
+        });
+        recorder.handle().render()
+    }
+
+    fn assert_has(scraped: &str, line: &str) {
+        assert!(
+            scraped.lines().any(|other| other == line),
+            "no line {line} in:\n{scraped}"
+        );
+    }
+
+    /// The names of all metrics that have a value.
+    fn names(scraped: &str) -> BTreeSet<&str> {
+        let lines = scraped.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .filter(|name| !name.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn names_and_labels_are_those_of_the_dashboards() {
+        let scraped = scrape(|worker, report| {
+            let traffic = worker.traffic(IpFamily::V6);
+            traffic.requests(RequestKind::Connect).add(1);
+            traffic.requests(RequestKind::Announce).add(2);
+            traffic.responses(ResponseKind::Error).add(3);
+            traffic.reason(Reason::TooShort).add(4);
+            traffic.reason(Reason::ConnectionId).add(5);
+            traffic.received_bytes.add(6);
+            traffic.sent_bytes.add(7);
+            worker.swarms(IpFamily::V6).torrents.set(8);
+            worker.swarms(IpFamily::V6).peers.set(9);
+            worker.batches_in_flight.set(10);
+            worker.cleaning_micros.set(11_500_000);
+            let mut histograms = empty_histograms();
+            for peers in 1..=100 {
+                histograms.v4.record(peers).unwrap();
+            }
+            report.set_histograms(Some(histograms));
+            report.set_clients([(*b"-TR4060-", 12)].into_iter());
+        });
+        let v6 = "ip_version=\"6\",worker_index=\"1\"";
+        let v4 = "ip_version=\"4\"";
+        for line in [
+            format!("aquatic_requests_total{{{v6}}} 3"),
+            format!("aquatic_requests_by_type_total{{{v6},type=\"announce\"}} 2"),
+            format!("aquatic_responses_total{{{v6},type=\"error\"}} 3"),
+            format!("aquatic_dropped_total{{{v6},reason=\"too_short\"}} 4"),
+            format!("aquatic_refused_total{{{v6},reason=\"connection_id\"}} 5"),
+            format!("aquatic_rx_bytes{{{v6}}} 6"),
+            format!("aquatic_tx_bytes{{{v6}}} 7"),
+            format!("aquatic_torrents{{{v6}}} 8"),
+            format!("aquatic_peers{{{v6}}} 9"),
+            "aquatic_queue_batches{worker_index=\"1\"} 10".to_owned(),
+            "aquatic_cleaning_seconds{worker_index=\"1\"} 11.5".to_owned(),
+            format!("aquatic_peers_per_torrent{{{v4},type=\"min\"}} 1"),
+            format!("aquatic_peers_per_torrent{{{v4},type=\"p50\"}} 50"),
+            format!("aquatic_peers_per_torrent{{{v4},type=\"p999\"}} 100"),
+            format!("aquatic_peers_per_torrent{{{v4},type=\"max\"}} 100"),
+            format!("aquatic_peers_per_torrent{{{v4},type=\"mean\"}} 50.5"),
+            "aquatic_peer_clients{client=\"Transmission 4.0.6\"} 12".to_owned(),
+            "aquatic_peer_id_prefixes{prefix_hex=\"2d5452343036302d\"} 12".to_owned(),
+        ] {
+            assert_has(&scraped, &line);
+        }
+        assert!(!scraped.contains(
+            "aquatic_dropped_total{ip_version=\"6\",worker_index=\"1\",reason=\"connection_id\""
+        ));
+    }
+
+    #[test]
+    fn every_metric_is_explained_and_starts_at_zero() {
+        let scraped = scrape(|_, report| {
+            report.set_histograms(Some(empty_histograms()));
+            report.set_clients([(*b"-TR4060-", 0)].into_iter());
+        });
+        let names = names(&scraped);
+        assert_eq!(names.len(), 14, "{names:?}");
+        for name in names {
+            assert!(scraped.contains(&format!("# HELP {name} ")), "{name}");
+        }
+        for line in scraped.lines().filter(|line| line.starts_with("aquatic")) {
+            assert!(line.ends_with(" 0"), "{line}");
+        }
+    }
+
+    #[test]
+    fn clients_that_are_not_counted_are_not_exported() {
+        let scraped = scrape(|_, _| {});
+        assert!(!scraped.contains("aquatic_peer_clients{"), "{scraped}");
+        assert!(!scraped.contains("aquatic_peers_per_torrent{"), "{scraped}");
+    }
+
+    fn counts(recorder: &PrometheusRecorder) -> Vec<String> {
+        let scraped = recorder.handle().render();
+        let mut lines: Vec<_> = scraped
+            .lines()
+            .filter(|line| line.starts_with("peers{"))
+            .map(str::to_owned)
+            .collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    #[test]
+    fn vanished_values_go_to_zero_and_their_number_is_bounded() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let bounds = LabelBounds {
+                shown_max: 2,
+                known_max: 3,
+            };
+            let mut clients = PeerCounts::new("peers", "client", "Other", bounds);
+            let mut update = |counts: &[(&str, u64)]| {
+                clients.update(
+                    counts
+                        .iter()
+                        .map(|(client, peers)| ((*client).to_owned(), *peers)),
+                );
+                self::counts(&recorder)
+            };
+            assert_eq!(
+                update(&[("a", 5), ("b", 4)]),
+                ["peers{client=\"a\"} 5", "peers{client=\"b\"} 4"]
+            );
+            assert_eq!(
+                update(&[("b", 4)]),
+                ["peers{client=\"a\"} 0", "peers{client=\"b\"} 4"]
+            );
+            assert_eq!(
+                update(&[("b", 4), ("a", 3), ("c", 2), ("d", 1)]),
+                [
+                    "peers{client=\"Other\"} 3",
+                    "peers{client=\"a\"} 3",
+                    "peers{client=\"b\"} 4"
+                ],
+                "beyond what is shown at a time"
+            );
+            assert_eq!(
+                update(&[("c", 9), ("a", 1)]),
+                [
+                    "peers{client=\"Other\"} 9",
+                    "peers{client=\"a\"} 1",
+                    "peers{client=\"b\"} 0"
+                ],
+                "beyond what is ever known"
+            );
+        });
+    }
+
+    #[test]
+    fn prefixes_are_exported_only_if_wanted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let report = Arc::new(ShardReport::default());
+        let prefixes: [(Prefix, usize); 1] = [([0xff; 8], 1)];
+        report.set_clients(prefixes.into_iter());
+        metrics::with_local_recorder(&recorder, || {
+            let snapshot = Snapshot::take(Duration::ZERO, &[], &[report]);
+            PrometheusMetrics::new(0, false).update(&[], &snapshot);
+            assert!(
+                !recorder
+                    .handle()
+                    .render()
+                    .contains("aquatic_peer_id_prefixes{")
+            );
+            PrometheusMetrics::new(0, true).update(&[], &snapshot);
+        });
+        let line = "aquatic_peer_id_prefixes{prefix_hex=\"ffffffffffffffff\"} 1";
+        assert_has(&recorder.handle().render(), line);
+    }
+}
