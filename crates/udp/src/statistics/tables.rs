@@ -118,28 +118,21 @@ impl Family<'_> {
     }
 
     fn per_second(&self, count: u64) -> String {
-        let seconds = self.elapsed.as_secs_f64();
-        let rate = if seconds > 0.0 {
-            approximate(count) / seconds
-        } else {
-            0.0
-        };
-        grouped(format!("{rate:.1}"))
+        grouped(format!("{:.1}", self.rate(approximate(count))))
     }
 
     fn megabits_per_second(&self, bytes: u64) -> String {
+        let megabits = approximate(bytes) * 8.0 / 1e6;
+        grouped(format!("{:.2}", self.rate(megabits)))
+    }
+
+    fn rate(&self, amount: f64) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
-        let bits = approximate(bytes) * 8.0;
-        let rate = if seconds > 0.0 {
-            bits / 1e6 / seconds
-        } else {
-            0.0
-        };
-        grouped(format!("{rate:.2}"))
+        if seconds > 0.0 { amount / seconds } else { 0.0 }
     }
 }
 
-/// The families that have been used; IPv4 in any case, so that there is something to see.
+/// The families that have been used; IPv4 if none has been, so that there is something to see.
 fn families<'a>(previous: &Snapshot, current: &'a Snapshot) -> Vec<Family<'a>> {
     let family = |family| {
         let totals = current.families.get(family);
