@@ -62,6 +62,9 @@ section! {
         /// Without root's rights, `net.core.rmem_max` is the limit.
         pub socket_recv_buffer_size: usize = 8_000_000,
         /// Requests of each socket that may wait for their answers while `rate_per_second` is 0.
+        ///
+        /// Enough of them keep the tracker busy while the tester does something else: it looks for
+        /// answers every 0.2 milliseconds.
         pub in_flight_per_socket: u32 = 128,
         /// Hand several requests to the kernel as one (UDP generic segmentation offload, Linux):
         /// the tester then needs less CPU time.

@@ -22,7 +22,7 @@ pub(crate) const PORTS: u32 = 65_536 - PORT_FIRST;
 const PORT_FIRST: u32 = 1024;
 
 /// How long the worker sleeps when no answer waits. See `load`.
-const REST: Duration = Duration::from_micros(50);
+const REST: Duration = Duration::from_micros(200);
 
 /// A tracker that has answered nothing new for so long is gone.
 const SILENCE_MICROS_MAX: u64 = 15_000_000;

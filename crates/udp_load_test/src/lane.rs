@@ -96,13 +96,14 @@ impl Lane {
         for _ in 0..CONNECT_ATTEMPTS {
             self.write(|client, out| client.connect(clock.micros(), out, &mut uncounted));
             last_error = self.flush(&mut uncounted).last_error.or(last_error);
-            let give_up_micros = clock.micros() + 500_000;
-            while !self.client.is_connected() && clock.micros() < give_up_micros {
-                self.socket.wait_readable(Some(CONNECT_TIMEOUT))?;
+            let end = clock.elapsed() + CONNECT_TIMEOUT;
+            while let Some(left) = end.checked_sub(clock.elapsed()) {
+                // A whole millisecond: the wait is rounded down.
+                self.socket.wait_readable(Some(left.max(Duration::from_millis(1))))?;
                 self.receive(clock, receiver, &mut uncounted, |_| {})?;
-            }
-            if self.client.is_connected() {
-                return Ok(());
+                if self.client.is_connected() {
+                    return Ok(());
+                }
             }
         }
         let refusal = uncounted

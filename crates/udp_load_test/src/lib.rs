@@ -121,23 +121,16 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
         workers.push(spawn(move || LoadWorker::new(load, clock, lanes).run())?);
     }
 
-    let usages = || (tracker_usage(config), Usage::of_self());
-    sleep_until(clock, window_micros.start);
-    let (tracker_before, tester_before) = usages();
-    sleep_until(clock, window_micros.end);
-    let (tracker_after, tester_after) = usages();
+    let before = look(config, clock, window_micros.start)?;
+    let after = look(config, clock, window_micros.end)?;
     let tally = join(workers, window_micros)?;
 
     let tracker = (config.server_address, config.rate_per_second);
-    let tracker_usage = match (tracker_before?, tracker_after?) {
-        (Some(before), Some(after)) => Some(after.since(&before)),
-        _ => None,
+    let used = |usage: fn(&Look) -> Option<Usage>| {
+        let (before, after) = (usage(before.as_ref()?)?, usage(after.as_ref()?)?);
+        Some(after.since(&before))
     };
-    // Not every system has /proc.
-    let tester_usage = match (tester_before, tester_after) {
-        (Ok(before), Ok(after)) => Some(after.since(&before)),
-        _ => None,
-    };
+    let (tracker_usage, tester_usage) = (used(|look| look.tracker), used(|look| look.tester));
     let seconds = f64::from(config.duration_seconds);
     Ok(LoadReport::new(
         tracker,
@@ -150,10 +143,11 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
 
 fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
     let torrents = config.fill.number_of_torrents;
-    let before = tracker_usage(config)?;
     let clock = Clock::start();
     let lanes = open_lanes(config, clock)?;
 
+    // It has answered, so it has started up.
+    let before = tracker_usage(config)?;
     let start_micros = clock.micros();
     let mut workers = Vec::new();
     for (worker, lanes) in lanes.into_iter().enumerate() {
@@ -217,6 +211,33 @@ fn share(total: u32, parts: usize, part: usize) -> Range<u32> {
         u32::try_from(border).unwrap_or(total)
     };
     border(part)..border(part + 1)
+}
+
+/// What tracker and tester have used up to a moment.
+struct Look {
+    tracker: Option<Usage>,
+    /// Not every system has `/proc`.
+    tester: Option<Usage>,
+}
+
+/// Waits for the moment. `None` if that is missed, because the machine has too much to do: CPU
+/// times of another period than the answers' would mislead.
+fn look(config: &LoadTestConfig, clock: Clock, moment_micros: u64) -> anyhow::Result<Option<Look>> {
+    let missed_micros = u64::from(config.duration_seconds) * 1_000_000 / 100;
+    sleep_until(clock, moment_micros);
+    let look = Look {
+        tracker: tracker_usage(config)?,
+        tester: Usage::of_self().ok(),
+    };
+    let late_micros = clock.micros().saturating_sub(moment_micros);
+    if late_micros > missed_micros {
+        log::warn!(
+            "CPU times were read {} ms late and are left out: give the tester a core of its own",
+            late_micros / 1000
+        );
+        return Ok(None);
+    }
+    Ok(Some(look))
 }
 
 fn tracker_usage(config: &LoadTestConfig) -> anyhow::Result<Option<Usage>> {

@@ -20,7 +20,7 @@ use crate::tally::Tally;
 /// tracker to find requests meanwhile, long enough to gather a batch of answers. It sleeps by the
 /// clock and not on its sockets, because then the tracker's sends have nobody to wake, which would
 /// cost the tracker more than an answer does.
-const REST: Duration = Duration::from_micros(50);
+const REST: Duration = Duration::from_micros(200);
 
 /// Answers per round, of all lanes together, from which on the worker does not sleep.
 const BUSY_ANSWERS: usize = 64;
@@ -98,7 +98,7 @@ impl LoadWorker {
 
     fn keep_in_flight(&mut self, requests: u32) -> anyhow::Result<()> {
         // A lane is topped up when it has room for a batch worth sending.
-        let burst_min = (requests / 4).clamp(1, BURST);
+        let burst_min = (requests / 2).clamp(1, BURST);
         while self.clock.micros() < self.load.window_micros.end {
             let received = self.receive()?;
             for place in 0..self.lanes.len() {
