@@ -12,7 +12,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
-use aquatic_access_list::SharedAccessList;
+use aquatic_access_list::{AccessListReader, SharedAccessList};
 use aquatic_channel::{Bell, Requester, Responder, exchange};
 use aquatic_swarm::HashKey;
 use aquatic_udp_socket::steering::SteeringKey;
@@ -103,55 +103,40 @@ pub fn arrange(
     } else {
         socket_workers
     };
+    let mut ways = Ways::new(socket_workers, owners_start, reports.len(), &bells);
     let mut shards = Vec::new();
     let mut export_writers = export_writers.into_iter();
     for (report, counters) in reports.iter().zip(counters.iter().skip(owners_start)) {
-        shards.push(Shard::new(
-            config,
-            ShardParts {
-                hash_key: secrets.hash_key,
-                rng_seed: entropy.number()?,
-                access_list: access_list.reader(),
-                peers_per_ip: secrets.peers_per_ip.clone(),
-                counters: Arc::clone(counters),
-                report: Arc::clone(report),
-                export: export_writers.next(),
-            },
-        ));
+        let access_list = access_list.reader();
+        let parts = secrets.shard_parts(
+            access_list,
+            counters,
+            report,
+            export_writers.next(),
+            entropy,
+        )?;
+        shards.push(Shard::new(config, parts));
     }
+    let mut shards = shards.into_iter();
 
-    let mut ways = Ways::new(socket_workers, owners_start, shards.len(), &bells);
-    let mut own_shards: Vec<_> = if owners_start == 0 {
-        shards
-            .drain(..)
-            .map(|shard| Some(Box::new(shard)))
-            .collect()
-    } else {
-        Vec::new()
-    };
-    let cores = (0..socket_workers)
-        .zip(&counters)
-        .map(|(index, counters)| {
-            let service = Service::new(
-                config,
-                ServiceParts {
-                    connection_ids: secrets.connection_ids.clone(),
-                    access_list: access_list.reader(),
-                    request_rate: secrets.request_rate.clone(),
-                    counters: Arc::clone(counters),
-                },
-            );
-            let own = own_shards.get_mut(index).and_then(Option::take);
-            let placement = Placement {
-                key: secrets.steering_key,
-                shards: u32::try_from(reports.len()).unwrap_or(u32::MAX),
-                askers: own.as_ref().map(|_| ways.askers(index)).unwrap_or_default(),
-                own: own.and_then(|shard| Some((u32::try_from(index).ok()?, shard))),
-                owners: ways.owners(index),
-            };
-            Core::new(service, placement, sockets, Arc::clone(counters))
-        })
-        .collect();
+    let mut cores = Vec::new();
+    for (index, counters) in counters.iter().take(socket_workers).enumerate() {
+        let parts = secrets.service_parts(access_list.reader(), counters);
+        let own = if owners_start == 0 {
+            shards.next()
+        } else {
+            None
+        };
+        let placement = Placement {
+            key: secrets.steering_key,
+            shards: u32::try_from(reports.len())?,
+            askers: own.as_ref().map_or_else(Vec::new, |_| ways.askers(index)),
+            own: own.map(|shard| (index, Box::new(shard))),
+            owners: ways.owners(index),
+        };
+        let service = Service::new(config, parts);
+        cores.push(Core::new(service, placement, sockets, Arc::clone(counters)));
+    }
     let swarm_workers = (0..)
         .zip(shards)
         .map(|(index, shard)| SwarmWorker::new(shard, ways.askers(index)))
@@ -176,6 +161,38 @@ struct Secrets {
 }
 
 impl Secrets {
+    fn service_parts(
+        &self,
+        access_list: AccessListReader,
+        counters: &Arc<WorkerCounters>,
+    ) -> ServiceParts {
+        ServiceParts {
+            connection_ids: self.connection_ids.clone(),
+            access_list,
+            request_rate: self.request_rate.clone(),
+            counters: Arc::clone(counters),
+        }
+    }
+
+    fn shard_parts(
+        &self,
+        access_list: AccessListReader,
+        counters: &Arc<WorkerCounters>,
+        report: &Arc<ShardReport>,
+        export: Option<ExportWriter>,
+        entropy: &mut impl Entropy,
+    ) -> anyhow::Result<ShardParts> {
+        Ok(ShardParts {
+            hash_key: self.hash_key,
+            rng_seed: entropy.number()?,
+            access_list,
+            peers_per_ip: self.peers_per_ip.clone(),
+            counters: Arc::clone(counters),
+            report: Arc::clone(report),
+            export,
+        })
+    }
+
     fn draw(config: &Config, entropy: &mut impl Entropy) -> anyhow::Result<Self> {
         let connection_key = [entropy.number()?, entropy.number()?];
         let rate_key = [entropy.number()?, entropy.number()?];

@@ -46,7 +46,7 @@ pub struct Placement {
     /// How many there are.
     pub shards: u32,
     /// This worker's own shard and its index (fused), or none (split).
-    pub own: Option<(u32, Box<Shard>)>,
+    pub own: Option<(usize, Box<Shard>)>,
     /// The way to the owner of each shard; `None` for the own one.
     pub owners: Vec<Option<Requester<Batch>>>,
     /// The ways from the other workers that have requests for the own shard (fused).
@@ -183,17 +183,15 @@ impl Core {
             owners,
             ..
         } = &mut self.placement;
-        let shard = if *shards == 1 {
-            0
-        } else {
-            owner(key, &info_hash.0, *shards)
+        let shard = match *shards {
+            1 => 0,
+            shards => usize::try_from(owner(key, &info_hash.0, shards)).ok()?,
         };
         if own.as_ref().is_some_and(|(own, _)| *own == shard) {
             return Some(&mut self.own);
         }
-        let index = usize::try_from(shard).ok()?;
-        let requester = owners.get_mut(index)?.as_mut()?;
-        let filling = self.filling.get_mut(index)?;
+        let requester = owners.get_mut(shard)?.as_mut()?;
+        let filling = self.filling.get_mut(shard)?;
         if filling
             .as_ref()
             .is_some_and(|batch| batch.len() >= BATCH_REQUESTS_MAX)
