@@ -5,8 +5,7 @@
 //!
 //! - every socket has one *multishot* receive: the kernel takes a buffer from a pool that it shares
 //!   with us, writes address, packet info and payload into it, and goes on without being asked again;
-//! - answers are one request each, issued by the same call that waits for the next datagrams, and
-//!   report nothing unless they fail;
+//! - answers are one request each, issued by the same call that waits for the next datagrams;
 //! - a [`Waker`] ends the wait from another thread.
 //!
 //! ```no_run

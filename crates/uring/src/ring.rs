@@ -81,7 +81,7 @@ impl Ring {
         // datagram holds a buffer, each send was one entry, each file ends at most once.
         let file_count = u32::try_from(files.len()).map_err(io::Error::other)?;
         let completions = u32::from(pool.count()) + entries + 2 * file_count;
-        let io = build(entries, completions)?;
+        let (io, deferred) = build(entries, completions)?;
         io.submitter().register_files(&files)?;
         // SAFETY: `pool` is dropped after `io` (field order, and here by the order of declaration in
         // reverse), and by then no request is left (`Drop`) or none was ever made (here).
@@ -89,7 +89,12 @@ impl Ring {
         Ok(Self {
             io,
             pool,
-            sends: Sends::new(entries.try_into().map_err(io::Error::other)?, sockets),
+            // Linux 6.1 brought both.
+            sends: Sends::new(
+                entries.try_into().map_err(io::Error::other)?,
+                sockets,
+                deferred,
+            ),
             queue: Queue::new(),
             receiving: vec![false; sockets.len()].into(),
             waker: waker.map(|_| (waker_place, false)),
@@ -100,7 +105,7 @@ impl Ring {
 
     /// One turn: sends what [`send`](Self::send) was given, then waits until there is an event, or
     /// `timeout` is over (`None`: never), and gives back the events. There may be none: the time is
-    /// over, a signal came, or only sends were finished.
+    /// over, or a signal came.
     ///
     /// What was to be taken with [`take_unsent`](Self::take_unsent) and was not is given up.
     ///
@@ -110,14 +115,14 @@ impl Ring {
         self.sends.give_up_unsent();
         self.queue.take_back(&mut self.pool);
         self.start_receiving()?;
-        if self.queue.pending.is_empty() {
-            self.enter(1, timeout)?;
+        if self.queue.pending.is_empty() && timeout != Some(Duration::ZERO) {
+            // The sends complete at once; what is waited for is one completion more. Never two: a
+            // second datagram may not come for a long time.
+            self.enter(self.sends.outstanding() + 1, timeout)?;
         } else {
-            self.enter(1, Some(Duration::ZERO))?;
+            self.enter(0, None)?;
         }
-        if self.io.submission().is_empty() {
-            self.sends.all_done();
-        }
+        self.sends.reuse();
         match self.broken.take() {
             Some(error) => Err(error),
             None => Ok(Events {
@@ -145,6 +150,9 @@ impl Ring {
         for place in 0..packets {
             let id = PacketId { place, ..first };
             self.make_room()?;
+            while !self.sends.has_room() {
+                self.enter(1, None)?;
+            }
             if let Some(request) = self.sends.request(id) {
                 self.push(&request.user_data(Tag::Send(id).encode()))?;
             }
@@ -198,7 +206,7 @@ impl Ring {
     fn push(&mut self, request: &squeue::Entry) -> io::Result<()> {
         // Why unsafe: the kernel will follow the pointers in the request.
         // SAFETY: requests are made in two places. A send points to what `Sends` keeps unchanged until
-        // the queue is empty. A receive points to the layout in `pool`, and its buffers are those of
+        // it has reported. A receive points to the layout in `pool`, and its buffers are those of
         // the pool; both live until `Drop` has ended all requests. A poll points nowhere.
         unsafe { self.io.submission().push(request) }.map_err(io::Error::other)
     }
@@ -216,7 +224,6 @@ impl Ring {
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         let submitter = self.io.submitter();
         let result = match timeout {
-            // Never more than one: completions of a multishot request do not all count.
             Some(timeout) => submitter
                 .submit_with_args(want, &SubmitArgs::new().timespec(&Timespec::from(timeout))),
             None => submitter.submit_and_wait(want),
@@ -230,9 +237,6 @@ impl Ring {
             }
         }
         self.read_completions();
-        if self.io.submission().is_empty() {
-            self.sends.queue_is_empty();
-        }
         Ok(())
     }
 
@@ -272,10 +276,8 @@ impl Ring {
                     }
                     self.queue.pending.push_back(Pending::Woken);
                 }
-                Some(Tag::Send(id)) if result < 0 => {
-                    self.sends.failed(id, io::Error::from_raw_os_error(-result));
-                }
-                Some(Tag::Send(_)) | None => {}
+                Some(Tag::Send(id)) => self.sends.completed(id, result),
+                None => {}
             }
         }
     }
@@ -306,14 +308,17 @@ fn is_fatal(result: i32) -> bool {
     )
 }
 
-/// Sets up a ring in the best way that the kernel knows.
-fn build(entries: u32, completions: u32) -> io::Result<IoUring> {
+/// Sets up a ring in the best way that the kernel knows; the second result tells whether that is
+/// deferred task work.
+fn build(entries: u32, completions: u32) -> io::Result<(IoUring, bool)> {
     let build = |deferred: bool| {
         let mut builder = IoUring::builder();
         builder
             .dontfork()
             .setup_cqsize(completions.next_power_of_two())
             .setup_submit_all()
+            // Lets a call that does not wait do the deferred work if there is any.
+            .setup_taskrun_flag()
             .setup_single_issuer();
         if deferred {
             builder.setup_defer_taskrun();
@@ -322,17 +327,14 @@ fn build(entries: u32, completions: u32) -> io::Result<IoUring> {
         }
         builder.build(entries)
     };
-    let ring = match build(true) {
+    let (ring, deferred) = match build(true) {
         // Linux 6.0 has all but deferred task work.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(false)?,
-        result => result?,
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (build(false)?, false),
+        result => (result?, true),
     };
     let known = ring.params();
-    if !(known.is_feature_submit_stable()
-        && known.is_feature_ext_arg()
-        && known.is_feature_skip_cqe_on_success())
-    {
+    if !(known.is_feature_nodrop() && known.is_feature_ext_arg()) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    Ok(ring)
+    Ok((ring, deferred))
 }

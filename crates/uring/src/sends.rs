@@ -2,39 +2,41 @@
 //!
 //! # Why this is sound
 //!
-//! A send request refers to memory in two steps. The kernel copies message header, name and scatter
-//! list when it takes the request from the queue (`IORING_FEAT_SUBMIT_STABLE`), and it reads control
-//! message and payload when it executes it. Both happen inside the `io_uring_enter` call that takes the
-//! request: there is no kernel-side polling thread (`IORING_SETUP_SQPOLL`), and a request with
-//! `MSG_DONTWAIT` may neither wait for room nor be handed to a worker thread (`REQ_F_NOWAIT`): it
-//! succeeds or fails at once. A UDP send has copied the payload into a packet when it succeeds
-//! (`MSG_ZEROCOPY` is not used). Therefore memory that only *taken* requests refer to is free again,
-//! although successful ones never report.
+//! From the moment when a send request is queued until its completion is read, the kernel may look at
+//! the message header, the control message, the address and the payload. So the ring takes the
+//! caller's outbox (leaving an empty one), keeps it where nobody can reach it, and reuses it and the
+//! headers only when every request has reported. The kernel could be told to report failures only
+//! (`IOSQE_CQE_SKIP_SUCCESS`), but then nothing would say when a success is over, and measured, the
+//! reports cost nothing.
 //!
-//! Until then it must not change, whatever the caller does. So the ring takes the caller's outbox
-//! (leaving an empty one), keeps it where nobody can reach it, and reuses it only after a call that
-//! has emptied the submission queue.
+//! Requests do not linger: with `MSG_DONTWAIT` they may neither wait for room nor be handed to a
+//! worker thread, so in practice the call that submits them also completes them.
 
 use std::io;
 
 use aquatic_udp_socket::wire::{self, Control};
-use aquatic_udp_socket::{Outbox, SendReport, UdpSocket};
-use io_uring::opcode::SendMsg;
-use io_uring::squeue::{Entry, Flags};
+use aquatic_udp_socket::{Outbox, ReturnPath, SendReport, UdpSocket};
+use io_uring::opcode::{Send, SendMsg};
+use io_uring::squeue::Entry;
 use io_uring::types::Fixed;
 
 use crate::pool::empty_header;
 
-/// Send requests that have been built since the queue was last empty, and what they refer to.
+/// Send requests that have not reported yet, and what they refer to.
 pub(crate) struct Sends {
     messages: Box<[Message]>,
+    /// Messages that requests refer to. They become free all at once.
     used: usize,
+    /// Requests that have not reported.
+    outstanding: usize,
     in_flight: Vec<InFlight>,
     /// Empty outboxes that keep their memory.
     spare: Vec<Outbox>,
     /// Per socket, what found no room.
     unsent: Box<[Outbox]>,
     connected: Box<[bool]>,
+    /// Whether the kernel sends to an address without a message header around it (Linux 6.1).
+    plain_to_address: bool,
     /// Per socket, what became of its packets since it was last asked.
     reports: Box<[SendReport]>,
 }
@@ -44,6 +46,23 @@ struct Message {
     header: libc::msghdr,
     iovec: libc::iovec,
     control: Control,
+}
+
+impl Message {
+    fn fill(&mut self, path: &ReturnPath, bytes: &[u8]) {
+        let name = wire::sockaddr(path);
+        self.iovec.iov_base = bytes.as_ptr().cast_mut().cast();
+        self.iovec.iov_len = bytes.len();
+        self.header = empty_header();
+        self.header.msg_iov = &raw mut self.iovec;
+        self.header.msg_iovlen = 1;
+        self.header.msg_name = name.as_ptr().cast_mut().cast();
+        self.header.msg_namelen = u32::try_from(name.len()).unwrap_or(0);
+        if let Some(local) = path.local() {
+            self.header.msg_controllen = self.control.write(local) as _;
+            self.header.msg_control = self.control.0.as_mut_ptr().cast();
+        }
+    }
 }
 
 struct InFlight {
@@ -61,7 +80,7 @@ pub(crate) struct PacketId {
 }
 
 impl Sends {
-    pub(crate) fn new(requests_max: usize, sockets: &[&UdpSocket]) -> Self {
+    pub(crate) fn new(requests_max: usize, sockets: &[&UdpSocket], plain_to_address: bool) -> Self {
         let message = || Message {
             header: empty_header(),
             iovec: libc::iovec {
@@ -73,6 +92,8 @@ impl Sends {
         Self {
             messages: std::iter::repeat_with(message).take(requests_max).collect(),
             used: 0,
+            outstanding: 0,
+            plain_to_address,
             in_flight: Vec::new(),
             spare: Vec::new(),
             unsent: sockets.iter().map(|_| Outbox::new()).collect(),
@@ -100,43 +121,61 @@ impl Sends {
         (packets, id)
     }
 
-    /// Builds the request that sends a packet. `None` if all messages are in use, until
-    /// [`queue_is_empty`](Self::queue_is_empty), or if there is no such packet.
+    /// How many requests have not reported.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Whether one more request can be built.
+    pub(crate) fn has_room(&self) -> bool {
+        self.used < self.messages.len()
+    }
+
+    /// Builds the request that sends a packet. `None` if there is no [room](Self::has_room), or no
+    /// such packet.
     ///
-    /// What it points to stays in place until [`queue_is_empty`](Self::queue_is_empty) is called.
+    /// What it points to stays in place until its completion is passed to
+    /// [`completed`](Self::completed).
     pub(crate) fn request(&mut self, id: PacketId) -> Option<Entry> {
         let message = self.messages.get_mut(self.used)?;
         let in_flight = self.in_flight.get(index(id.outbox))?;
         let (path, bytes) = in_flight.outbox.get(index(id.place))?;
-        let Message {
-            header,
-            iovec,
-            control,
-        } = message;
-        iovec.iov_base = bytes.as_ptr().cast_mut().cast();
-        iovec.iov_len = bytes.len();
-        *header = empty_header();
-        header.msg_iov = iovec;
-        header.msg_iovlen = 1;
-        if !self.connected.get(index(in_flight.socket)).copied()? {
-            let name = wire::sockaddr(path);
-            header.msg_name = name.as_ptr().cast_mut().cast();
-            header.msg_namelen = u32::try_from(name.len()).ok()?;
-            if let Some(local) = path.local() {
-                header.msg_controllen = control.write(local) as _;
-                header.msg_control = control.0.as_mut_ptr().cast();
+        let socket = Fixed(in_flight.socket);
+        let connected = self.connected.get(index(in_flight.socket)).copied()?;
+        let plain = connected || (self.plain_to_address && path.local().is_none());
+        let request = if plain {
+            let len = u32::try_from(bytes.len()).ok()?;
+            let mut send = Send::new(socket, bytes.as_ptr(), len).flags(libc::MSG_DONTWAIT);
+            if !connected {
+                let name = wire::sockaddr(path);
+                let name_len = u32::try_from(name.len()).ok()?;
+                send = send.dest_addr(name.as_ptr().cast()).dest_addr_len(name_len);
             }
-        }
-        let request = SendMsg::new(Fixed(in_flight.socket), &raw const *header)
-            .flags(libc::MSG_DONTWAIT.cast_unsigned())
-            .build()
-            .flags(Flags::SKIP_SUCCESS);
+            send.build()
+        } else {
+            message.fill(path, bytes);
+            SendMsg::new(socket, &raw const message.header)
+                .flags(libc::MSG_DONTWAIT.cast_unsigned())
+                .build()
+        };
         self.used += 1;
+        self.outstanding += 1;
         Some(request)
     }
 
+    /// A request has reported: the kernel is done with it.
+    pub(crate) fn completed(&mut self, id: PacketId, result: i32) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if result < 0 {
+            self.failed(id, io::Error::from_raw_os_error(-result));
+        }
+        if self.outstanding == 0 {
+            self.used = 0;
+        }
+    }
+
     /// A packet was not sent.
-    pub(crate) fn failed(&mut self, id: PacketId, error: io::Error) {
+    fn failed(&mut self, id: PacketId, error: io::Error) {
         let Some(in_flight) = self.in_flight.get_mut(index(id.outbox)) else {
             return;
         };
@@ -154,14 +193,11 @@ impl Sends {
         }
     }
 
-    /// All requests have been taken and executed, and their failures reported: what they referred
-    /// to is free again.
-    pub(crate) fn queue_is_empty(&mut self) {
-        self.used = 0;
-    }
-
-    /// Nothing of what was taken over remains to be sent.
-    pub(crate) fn all_done(&mut self) {
+    /// Frees the outboxes, if nothing of them remains to be sent.
+    pub(crate) fn reuse(&mut self) {
+        if self.outstanding > 0 {
+            return;
+        }
         for mut done in self.in_flight.drain(..) {
             if let Some(report) = self.reports.get_mut(index(done.socket)) {
                 report.sent += done.outbox.len().saturating_sub(done.failed);
