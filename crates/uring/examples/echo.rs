@@ -55,10 +55,10 @@ fn main() -> io::Result<()> {
         }
     }
     println!(
-        "median of {} rounds, bound to {}",
+        "{} rounds, bound to {}; ns of CPU per answer",
         settings.rounds, settings.bind
     );
-    println!("backend                ns CPU/answer   (user, system)    answers/s");
+    println!("backend               least  median  (user, system)  answers/s  answers/turn");
     for (backend, mut results) in settings.backends.iter().zip(results) {
         results.sort_by_key(|result| result.user_nanos + result.system_nanos);
         if let (Some(least), Some(median)) = (results.first(), results.get(results.len() / 2)) {

@@ -23,6 +23,7 @@
 //!             outbox.push(datagram.path, datagram.bytes);
 //!         }
 //!     }
+//!     drop(events);
 //!     ring.send(0, &mut outbox)?;
 //! }
 //! # }

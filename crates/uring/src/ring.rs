@@ -112,7 +112,6 @@ impl Ring {
     /// # Errors
     /// If the ring or a socket is unusable, which no datagram and no ICMP message can bring about.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Events<'_>> {
-        self.sends.give_up_unsent();
         self.queue.take_back(&mut self.pool);
         self.start_receiving()?;
         if self.queue.pending.is_empty() && timeout != Some(Duration::ZERO) {
@@ -123,6 +122,7 @@ impl Ring {
             self.enter(0, None)?;
         }
         self.sends.reuse();
+        self.sends.offer_unsent();
         match self.broken.take() {
             Some(error) => Err(error),
             None => Ok(Events {
@@ -169,9 +169,7 @@ impl Ring {
     /// Moves the packets that found no room (`would_block` in the report) to the end of `outbox`, to
     /// be sent again later. Others, sent after them, may have gone out in the meantime.
     pub fn take_unsent(&mut self, socket: usize, outbox: &mut Outbox) {
-        if let Some(unsent) = self.sends.unsent(socket) {
-            outbox.append(unsent);
-        }
+        self.sends.take_unsent(socket, outbox);
     }
 
     /// Makes requests for everything that is not being waited for, or no longer: a multishot request

@@ -32,13 +32,20 @@ pub(crate) struct Sends {
     in_flight: Vec<InFlight>,
     /// Empty outboxes that keep their memory.
     spare: Vec<Outbox>,
-    /// Per socket, what found no room.
-    unsent: Box<[Outbox]>,
-    connected: Box<[bool]>,
     /// Whether the kernel sends to an address without a message header around it (Linux 6.1).
     plain_to_address: bool,
-    /// Per socket, what became of its packets since it was last asked.
-    reports: Box<[SendReport]>,
+    sockets: Box<[Socket]>,
+}
+
+/// How sending through one socket goes.
+struct Socket {
+    connected: bool,
+    /// What became of its packets since it was last asked.
+    report: SendReport,
+    /// What found no room, oldest first.
+    unsent: Outbox,
+    /// How many of these the caller could have taken back.
+    offered: usize,
 }
 
 /// What one request refers to besides its packet.
@@ -96,9 +103,7 @@ impl Sends {
             plain_to_address,
             in_flight: Vec::new(),
             spare: Vec::new(),
-            unsent: sockets.iter().map(|_| Outbox::new()).collect(),
-            connected: sockets.iter().map(|socket| socket.is_connected()).collect(),
-            reports: sockets.iter().map(|_| SendReport::default()).collect(),
+            sockets: sockets.iter().map(|socket| Socket::new(socket)).collect(),
         }
     }
 
@@ -141,7 +146,7 @@ impl Sends {
         let in_flight = self.in_flight.get(index(id.outbox))?;
         let (path, bytes) = in_flight.outbox.get(index(id.place))?;
         let socket = Fixed(in_flight.socket);
-        let connected = self.connected.get(index(in_flight.socket)).copied()?;
+        let connected = self.sockets.get(index(in_flight.socket))?.connected;
         let plain = connected || (self.plain_to_address && path.local().is_none());
         let request = if plain {
             let len = u32::try_from(bytes.len()).ok()?;
@@ -184,12 +189,10 @@ impl Sends {
         };
         in_flight.failed += 1;
         in_flight.bytes = in_flight.bytes.saturating_sub(bytes.len());
-        let socket = index(in_flight.socket);
-        if let (Some(report), Some(unsent)) =
-            (self.reports.get_mut(socket), self.unsent.get_mut(socket))
-            && !report.record_error(error)
+        if let Some(socket) = self.sockets.get_mut(index(in_flight.socket))
+            && !socket.report.record_error(error)
         {
-            unsent.push(*path, bytes);
+            socket.unsent.push(*path, bytes);
         }
     }
 
@@ -199,9 +202,9 @@ impl Sends {
             return;
         }
         for mut done in self.in_flight.drain(..) {
-            if let Some(report) = self.reports.get_mut(index(done.socket)) {
-                report.sent += done.outbox.len().saturating_sub(done.failed);
-                report.sent_bytes += done.bytes;
+            if let Some(socket) = self.sockets.get_mut(index(done.socket)) {
+                socket.report.sent += done.outbox.len().saturating_sub(done.failed);
+                socket.report.sent_bytes += done.bytes;
             }
             done.outbox.clear();
             self.spare.push(done.outbox);
@@ -209,21 +212,37 @@ impl Sends {
     }
 
     pub(crate) fn take_report(&mut self, socket: usize) -> SendReport {
-        self.reports
-            .get_mut(socket)
-            .map(std::mem::take)
-            .unwrap_or_default()
+        let socket = self.sockets.get_mut(socket);
+        socket.map_or_else(SendReport::default, |socket| {
+            std::mem::take(&mut socket.report)
+        })
     }
 
-    pub(crate) fn unsent(&mut self, socket: usize) -> Option<&mut Outbox> {
-        self.unsent.get_mut(socket)
+    pub(crate) fn take_unsent(&mut self, socket: usize, outbox: &mut Outbox) {
+        if let Some(socket) = self.sockets.get_mut(socket) {
+            outbox.append(&mut socket.unsent);
+            socket.offered = 0;
+        }
     }
 
-    /// Gives up what the caller did not want back.
-    pub(crate) fn give_up_unsent(&mut self) {
-        for (outbox, report) in self.unsent.iter_mut().zip(&mut self.reports) {
-            report.failed += outbox.len();
-            outbox.clear();
+    /// From now on the caller can take back what was not sent. What it could have taken before and did
+    /// not is given up.
+    pub(crate) fn offer_unsent(&mut self) {
+        for socket in &mut self.sockets {
+            socket.unsent.remove_front(socket.offered);
+            socket.report.failed += socket.offered;
+            socket.offered = socket.unsent.len();
+        }
+    }
+}
+
+impl Socket {
+    fn new(socket: &UdpSocket) -> Self {
+        Self {
+            connected: socket.is_connected(),
+            report: SendReport::default(),
+            unsent: Outbox::new(),
+            offered: 0,
         }
     }
 }
