@@ -53,9 +53,9 @@ section! {
     pub struct NetworkConfig {
         /// Sockets that each worker opens.
         pub sockets_per_worker: usize = 4,
-        /// Addresses that the sockets are bound to in turn: `"127.0.0.1"`, or a range such as
-        /// `"127.0.0.1-127.0.0.20"`. Several addresses are several peers, and a tracker with several
-        /// workers spreads them. Empty: the system chooses.
+        /// Addresses that the sockets are bound to in turn: "127.0.0.1", or a range such as
+        /// "127.0.0.1-127.0.0.20". Several addresses are several peers, and a tracker with
+        /// several workers spreads them. Empty: the system chooses.
         pub client_ips: Vec<IpRange> = vec![IpRange::LOOPBACK],
         /// Bytes of answers that may wait to be read at each socket. 0: the system's default.
         ///

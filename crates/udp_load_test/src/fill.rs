@@ -64,7 +64,6 @@ impl Fill {
         let first = mix(self.seed ^ u64::from(torrent)) % places;
         let place = (first + u64::from(item % self.peers_per_torrent)) % places;
         let port = u64::from(PORT_FIRST) + place / lanes;
-        // The upper half of 53 random bits would do; all of them are there.
         let chance = fastrand::Rng::with_seed(mix(self.seed) ^ u64::from(item)).f64();
         FillPeer {
             torrent,

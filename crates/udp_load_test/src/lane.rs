@@ -99,7 +99,8 @@ impl Lane {
             let end = clock.elapsed() + CONNECT_TIMEOUT;
             while let Some(left) = end.checked_sub(clock.elapsed()) {
                 // A whole millisecond: the wait is rounded down.
-                self.socket.wait_readable(Some(left.max(Duration::from_millis(1))))?;
+                self.socket
+                    .wait_readable(Some(left.max(Duration::from_millis(1))))?;
                 self.receive(clock, receiver, &mut uncounted, |_| {})?;
                 if self.client.is_connected() {
                     return Ok(());

@@ -74,9 +74,9 @@ impl Mix {
 /// When requests are due that come independently of each other, as those of strangers do: a Poisson
 /// process.
 ///
-/// The times do not depend on when answers come. A request that is sent behind its time keeps it, so
-/// a tracker that stalls is charged with the wait of everybody who would have come meanwhile ("no
-/// coordinated omission").
+/// The times do not depend on when answers come. A request that is sent behind its time keeps it,
+/// so a tracker that stalls is charged with the wait of everybody who would have come meanwhile
+/// ("no coordinated omission").
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     next_micros: f64,

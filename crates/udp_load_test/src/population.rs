@@ -144,21 +144,11 @@ impl Popularity {
 
     /// `heights` have a mean of 1: what a column lacks, another one has too much.
     fn from_heights(mut heights: Vec<f64>) -> Self {
-        let places = || 0u32..;
-        let mut columns: Vec<Column> = places()
-            .zip(&heights)
-            .map(|(alias, _)| Column { own: 1.0, alias })
-            .collect();
-        let (mut low, mut high): (Vec<u32>, Vec<u32>) = places()
-            .zip(&heights)
-            .map(|(place, height)| (place, *height))
-            .fold(
-                (Vec::new(), Vec::new()),
-                |(mut low, mut high), (place, height)| {
-                    if height < 1.0 { &mut low } else { &mut high }.push(place);
-                    (low, high)
-                },
-            );
+        let places = (0..).zip(&heights).map(|(place, _)| place);
+        let own = |alias| Column { own: 1.0, alias };
+        let mut columns: Vec<Column> = places.clone().map(own).collect();
+        let (mut low, mut high): (Vec<u32>, Vec<u32>) =
+            places.partition(|place| heights[index(*place)] < 1.0);
         while let (Some(short), Some(tall)) = (low.pop(), high.pop()) {
             let height = heights[index(short)];
             columns[index(short)] = Column {

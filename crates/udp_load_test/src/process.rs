@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Context, bail};
 
-/// The unit of CPU times in `/proc/PID/stat`. The kernel computes them in nanoseconds and shows them
-/// in the ticks of its interface (`USER_HZ`), which are 100 per second whatever its own clock does.
+/// The unit of CPU times in `/proc/PID/stat`. The kernel computes them in nanoseconds and shows
+/// them in the ticks of its interface (`USER_HZ`): 100 per second, whatever its own clock does.
 const TICK_MICROS: u64 = 10_000;
 
 /// What a process has used so far, all threads together.
