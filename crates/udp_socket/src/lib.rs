@@ -44,6 +44,8 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 mod datagram;
+#[cfg(target_os = "linux")]
+mod merge;
 mod options;
 mod outbox;
 mod path;

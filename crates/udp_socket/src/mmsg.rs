@@ -10,7 +10,9 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use crate::datagram::{ICMP_ERRORS_PER_RECEIVE_MAX, is_icmp};
-use crate::wire::{self, CONTROL_BYTES, Control, SOCKADDR_BYTES};
+use crate::merge::{self, Grouping};
+use crate::segmentation::is_unsupported;
+use crate::wire::{self, CONTROL_BYTES, Control, SOCKADDR_BYTES, SendControl};
 use crate::{Datagram, Outbox, SendReport, UdpSocket};
 
 /// What the kernel takes in one call (`UIO_MAXIOV`).
@@ -183,11 +185,16 @@ impl Iovecs {
     }
 }
 
-/// Sends packets by the batch.
+/// Sends packets by the batch, and those to one client that are equally large as one message.
 pub struct Sender {
     headers: Headers,
+    /// How many packets each message carries.
+    packets: Box<[usize]>,
     iovecs: Iovecs,
-    controls: Box<[Control]>,
+    controls: Box<[SendControl]>,
+    grouping: Grouping,
+    /// Until the kernel says that it, or a network interface, cannot cut messages apart.
+    merges: bool,
 }
 
 impl Sender {
@@ -198,33 +205,56 @@ impl Sender {
         let batch = batch.clamp(1, BATCH_MAX);
         Self {
             headers: Headers::new(batch),
+            packets: vec![0; batch].into(),
             iovecs: Iovecs::new(batch),
-            controls: vec![Control::default(); batch].into(),
+            controls: vec![SendControl::default(); batch].into(),
+            grouping: Grouping::default(),
+            merges: true,
         }
     }
 
-    /// Sends all packets of the outbox, without waiting.
+    /// Sends each packet by itself.
+    #[must_use]
+    pub fn without_merging(self) -> Self {
+        Self {
+            merges: false,
+            ..self
+        }
+    }
+
+    /// Sends all packets of the outbox, without waiting. Packets of different size or destination
+    /// may overtake each other.
     ///
     /// A packet that cannot be sent for a reason of its own is given up and the rest goes on. If
     /// there is no room at the moment, the rest stays in the outbox.
     pub fn send(&mut self, socket: &UdpSocket, outbox: &mut Outbox) -> SendReport {
         let mut report = SendReport::default();
         let mut done = 0;
+        if self.merges && outbox.len() > 1 {
+            self.grouping.group(outbox);
+        }
         while done < outbox.len() {
             match self.send_batch(socket, outbox, done) {
-                Ok(sent) => {
+                Ok(messages) => {
+                    let sent: usize = self.packets.iter().take(messages).sum();
                     let packets = (done..done + sent).filter_map(|place| outbox.get(place));
                     packets.for_each(|(_, bytes)| report.record_sent(bytes.len()));
                     done += sent;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The error is that of the first packet: had an earlier one been sent, the call
+                // The error is that of the first message: had an earlier one been sent, the call
                 // would have given back how many.
                 Err(error) => {
+                    let packets = self.packets.first().copied().unwrap_or(1);
+                    if packets > 1 && is_unsupported(&error) {
+                        self.merges = false;
+                        continue;
+                    }
                     if !report.record_error(error) {
                         break;
                     }
-                    done += 1;
+                    report.failed += packets - 1;
+                    done += packets;
                 }
             }
         }
@@ -232,41 +262,57 @@ impl Sender {
         report
     }
 
-    /// Sends the packets from `first` on, as many as there are headers.
+    /// Sends the packets from `first` on, as many as there are headers. Gives back how many messages
+    /// were sent; `self.packets` says how many packets each of them carries.
     fn send_batch(
         &mut self,
         socket: &UdpSocket,
         outbox: &Outbox,
         first: usize,
     ) -> io::Result<usize> {
-        let packets = (first..outbox.len()).map_while(|place| outbox.get(place));
-        let slots = self.headers.0.iter_mut().zip(&mut self.iovecs.0);
+        let mut place = first;
+        let mut iovecs = &mut *self.iovecs.0;
         let mut batch = 0;
-        for (((header, iovec), control), (path, bytes)) in
-            slots.zip(&mut self.controls).zip(packets)
-        {
-            iovec.iov_base = bytes.as_ptr().cast_mut().cast();
-            iovec.iov_len = bytes.len();
+        let slots = self.headers.0.iter_mut().zip(&mut self.packets);
+        for ((header, packets), control) in slots.zip(&mut self.controls) {
+            let Some((path, bytes)) = outbox.get(place).filter(|_| !iovecs.is_empty()) else {
+                break;
+            };
+            *packets = match self.merges {
+                true => merge::run(outbox, place, iovecs.len()),
+                false => 1,
+            };
+            let (message, rest) = iovecs.split_at_mut(*packets);
+            let segments = (place..).map_while(|place| outbox.get(place));
+            for (iovec, (_, bytes)) in message.iter_mut().zip(segments) {
+                iovec.iov_base = bytes.as_ptr().cast_mut().cast();
+                iovec.iov_len = bytes.len();
+            }
             let header = &mut header.msg_hdr;
             *header = empty_header();
-            header.msg_iov = iovec;
-            header.msg_iovlen = 1;
+            header.msg_iov = message.as_mut_ptr();
+            header.msg_iovlen = message.len() as _;
+            let mut local = None;
             // A connected socket has its route at hand and would look it up again for a name.
             if !socket.is_connected() {
                 let name = wire::sockaddr(path);
                 header.msg_name = name.as_ptr().cast_mut().cast();
                 header.msg_namelen = short(name.len());
-                if let Some(local) = path.local() {
-                    header.msg_controllen = control.write(local) as _;
-                    header.msg_control = control.0.as_mut_ptr().cast();
-                }
+                local = path.local();
             }
+            let control_bytes = control.write(local, (*packets > 1).then_some(bytes.len()));
+            if control_bytes > 0 {
+                header.msg_control = control.0.as_mut_ptr().cast();
+                header.msg_controllen = control_bytes as _;
+            }
+            place += *packets;
+            iovecs = rest;
             batch += 1;
         }
         // Why unsafe: neither std nor socket2 has sendmmsg.
-        // SAFETY: the first `batch` headers have just been filled. Each points to an iovec and perhaps
-        // a control message of `self`, and to a payload and a name in the outbox, with their lengths;
-        // both are borrowed, so nothing moves before the call returns. The kernel reads all of it and
+        // SAFETY: the first `batch` headers have just been filled. Each points to iovecs and perhaps
+        // control messages of `self`, and those to payloads, and to a name, in the outbox, with their
+        // lengths; both are borrowed, so nothing moves before the call returns. The kernel reads all of it and
         // writes the headers' `msg_len` only.
         let sent = unsafe {
             libc::sendmmsg(

@@ -11,12 +11,15 @@ use crate::ReturnPath;
 pub struct Outbox {
     bytes: Vec<u8>,
     packets: Vec<Packet>,
+    /// Where the next packet starts in the arena.
+    finished_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Packet {
     path: ReturnPath,
-    /// Where it ends in the arena. It starts where the packet before it ends.
+    /// Where it lies in the arena.
+    start: usize,
     end: usize,
 }
 
@@ -37,13 +40,14 @@ impl Outbox {
 
     /// Makes a packet of all that was appended since the last packet.
     pub fn finish(&mut self, path: ReturnPath) {
-        let end = self.bytes.len();
-        self.packets.push(Packet { path, end });
+        let (start, end) = (self.finished_bytes, self.bytes.len());
+        self.packets.push(Packet { path, start, end });
+        self.finished_bytes = end;
     }
 
     /// Forgets what was appended since the last packet.
     pub fn discard(&mut self) {
-        self.bytes.truncate(self.finished_bytes());
+        self.bytes.truncate(self.finished_bytes);
     }
 
     /// Appends one packet.
@@ -88,15 +92,30 @@ impl Outbox {
     #[must_use]
     pub fn get(&self, place: usize) -> Option<(&ReturnPath, &[u8])> {
         let packet = self.packets.get(place)?;
-        Some((&packet.path, self.bytes_of(place, 1)))
+        let bytes = self.bytes.get(packet.start..packet.end);
+        Some((&packet.path, bytes.unwrap_or_default()))
     }
 
-    /// The bytes of `count` neighbouring packets, which lie one behind the other.
+    /// The bytes of `count` neighbouring packets, if they lie one behind the other: they do until
+    /// the packets are [put in another order](Self::reorder).
+    #[cfg(target_os = "linux")]
     pub(crate) fn bytes_of(&self, first: usize, count: usize) -> &[u8] {
-        let end_of = |place: usize| self.packets.get(place).map_or(0, |packet| packet.end);
-        let start = first.checked_sub(1).map_or(0, end_of);
-        let end = (first + count).checked_sub(1).map_or(0, end_of);
-        self.bytes.get(start..end).unwrap_or_default()
+        let start = self.packets.get(first).map_or(0, |packet| packet.start);
+        let last = (first + count).checked_sub(1);
+        let end = last.and_then(|last| Some(self.packets.get(last)?.end));
+        self.bytes
+            .get(start..end.unwrap_or(start))
+            .unwrap_or_default()
+    }
+
+    /// Puts the packets in the order of the places in `order`. What is not named is lost.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reorder(&mut self, order: impl Iterator<Item = usize>, spare: &mut PacketList) {
+        spare.0.clear();
+        spare
+            .0
+            .extend(order.filter_map(|place| self.packets.get(place)));
+        std::mem::swap(&mut self.packets, &mut spare.0);
     }
 
     /// All packets, oldest first.
@@ -106,26 +125,21 @@ impl Outbox {
 
     /// Forgets the oldest `count` packets: they were sent or given up.
     pub fn remove_front(&mut self, count: usize) {
-        let Some(last) = count.checked_sub(1) else {
-            return;
-        };
-        match self.packets.get(last).copied() {
-            Some(last) if count < self.packets.len() => {
-                self.bytes.drain(..last.end.min(self.bytes.len()));
-                self.packets.drain(..count);
-                for packet in &mut self.packets {
-                    packet.end = packet.end.saturating_sub(last.end);
-                }
-            }
-            _ => self.clear(),
+        if count >= self.packets.len() {
+            self.clear();
+        } else if count > 0 {
+            self.packets.drain(..count);
+            self.compact();
         }
     }
 
     /// Keeps the oldest `count` packets and gives back how many newer ones were thrown away.
     pub fn truncate(&mut self, count: usize) -> usize {
         let dropped = self.len().saturating_sub(count);
-        self.packets.truncate(count);
-        self.discard();
+        if dropped > 0 {
+            self.packets.truncate(count);
+            self.compact();
+        }
         dropped
     }
 
@@ -133,12 +147,28 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.packets.clear();
         self.bytes.clear();
+        self.finished_bytes = 0;
     }
 
-    fn finished_bytes(&self) -> usize {
-        self.packets.last().map_or(0, |packet| packet.end)
+    /// Frees the room in the arena of packets that have gone. Copies the others, so it is for the
+    /// rare case that not everything could be sent.
+    fn compact(&mut self) {
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        for packet in &mut self.packets {
+            let start = bytes.len();
+            let old = self.bytes.get(packet.start..packet.end);
+            bytes.extend_from_slice(old.unwrap_or_default());
+            (packet.start, packet.end) = (start, bytes.len());
+        }
+        self.finished_bytes = bytes.len();
+        self.bytes = bytes;
     }
 }
+
+/// Room for a list of packets while they are put in another order.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+pub(crate) struct PacketList(Vec<Packet>);
 
 #[cfg(test)]
 mod tests {

@@ -2,19 +2,16 @@
 //!
 //! One message carries up to 64 packets through the kernel's send path, which is most of the cost of
 //! sending, and is cut apart at the very end. A load tester whose requests all have 98 bytes and all
-//! go to one tracker gets several times as many out of a core. A tracker's answers go to as many
-//! destinations, so it has no use for it.
+//! go to one tracker gets several times as many out of a core. For the answers of a tracker, see
+//! [`Sender`].
 
 use std::io;
 use std::os::fd::AsRawFd;
 
+use crate::merge::{MESSAGE_BYTES_MAX, PACKETS_PER_MESSAGE_MAX};
 use crate::mmsg::{Sender, empty_header};
+use crate::wire::SendControl;
 use crate::{Outbox, SendReport, UdpSocket};
-
-/// What the kernel takes in one message (`UDP_MAX_SEGMENTS` of kernels before 6.9).
-const PACKETS_PER_MESSAGE_MAX: usize = 64;
-/// The largest IPv4 payload, which a message must not exceed as a whole either.
-const MESSAGE_BYTES_MAX: usize = 65_507;
 
 /// Sends runs of equally large packets through a connected socket.
 pub struct SegmentSender {
@@ -76,7 +73,7 @@ impl SegmentSender {
 
 /// `EIO`: the interface leaves the checksums to the processor. `EINVAL`: no such option, or the
 /// packets are too large for the interface.
-fn is_unsupported(error: &io::Error) -> bool {
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
 }
 
@@ -113,13 +110,13 @@ impl<'a> Run<'a> {
             iov_base: self.bytes.as_ptr().cast_mut().cast(),
             iov_len: self.bytes.len(),
         };
-        let mut control = SegmentControl::new(self.packet_bytes);
+        let mut control = SendControl::default();
         let mut header = empty_header();
         header.msg_iov = &raw mut iovec;
         header.msg_iovlen = 1;
         if self.packets > 1 {
+            header.msg_controllen = control.write(None, Some(self.packet_bytes)) as _;
             header.msg_control = control.0.as_mut_ptr().cast();
-            header.msg_controllen = control.0.len() as _;
         }
         // Why unsafe: neither std nor (without raw pointers) socket2 sends control messages.
         // SAFETY: the header points to one iovec and perhaps one control message, which live in this
@@ -131,27 +128,5 @@ impl<'a> Run<'a> {
             return Err(io::Error::last_os_error());
         }
         Ok(())
-    }
-}
-
-const LEN_BYTES: usize = size_of::<usize>();
-const HEADER_BYTES: usize = (LEN_BYTES + 8).next_multiple_of(LEN_BYTES);
-
-/// The control message that gives the size of a packet: `cmsghdr` and a 16-bit number (udp(7)).
-#[repr(C, align(8))]
-struct SegmentControl([u8; HEADER_BYTES + LEN_BYTES]);
-
-impl SegmentControl {
-    fn new(packet_bytes: usize) -> Self {
-        let mut control = [0; HEADER_BYTES + LEN_BYTES];
-        let (header, data) = control.split_at_mut(HEADER_BYTES);
-        let (len, rest) = header.split_at_mut(LEN_BYTES);
-        len.copy_from_slice(&(HEADER_BYTES + 2).to_ne_bytes());
-        rest[..4].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
-        rest[4..8].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
-        // No packet is larger than 65,507 bytes, so this always fits.
-        let packet_bytes = u16::try_from(packet_bytes).unwrap_or(u16::MAX);
-        data[..2].copy_from_slice(&packet_bytes.to_ne_bytes());
-        Self(control)
     }
 }

@@ -41,28 +41,69 @@ impl Control {
     /// Writes the control message that makes a packet leave from `local`, and gives back how many
     /// bytes of it are to be passed on.
     pub fn write(&mut self, local: LocalAddr) -> usize {
-        let (level, kind, data_bytes) = match local.ip {
-            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, IN_PKTINFO_BYTES),
-            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, IN6_PKTINFO_BYTES),
-        };
-        let (header, data) = self.0.split_at_mut(HEADER_BYTES);
-        let (len, rest) = header.split_at_mut(LEN_BYTES);
-        len.copy_from_slice(&(HEADER_BYTES + data_bytes).to_ne_bytes());
-        rest[..4].copy_from_slice(&level.to_ne_bytes());
-        rest[4..8].copy_from_slice(&kind.to_ne_bytes());
-        let interface = local.interface.to_ne_bytes();
-        match local.ip {
-            IpAddr::V4(ip) => {
-                data[..4].copy_from_slice(&interface);
-                data[4..8].copy_from_slice(&ip.octets());
-                data[8..12].fill(0);
-            }
-            IpAddr::V6(ip) => {
-                data[..16].copy_from_slice(&ip.octets());
-                data[16..20].copy_from_slice(&interface);
-            }
+        write_packet_info(&mut self.0, local)
+    }
+}
+
+fn write_packet_info(out: &mut [u8], local: LocalAddr) -> usize {
+    let (level, kind, data_bytes) = match local.ip {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, IN_PKTINFO_BYTES),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, IN6_PKTINFO_BYTES),
+    };
+    let data = write_header(out, level, kind, data_bytes);
+    let interface = local.interface.to_ne_bytes();
+    match local.ip {
+        IpAddr::V4(ip) => {
+            data[..4].copy_from_slice(&interface);
+            data[4..8].copy_from_slice(&ip.octets());
+            data[8..12].fill(0);
         }
-        aligned(HEADER_BYTES + data_bytes)
+        IpAddr::V6(ip) => {
+            data[..16].copy_from_slice(&ip.octets());
+            data[16..20].copy_from_slice(&interface);
+        }
+    }
+    aligned(HEADER_BYTES + data_bytes)
+}
+
+/// Writes a `cmsghdr`, and gives back the room for its data.
+fn write_header(out: &mut [u8], level: i32, kind: i32, data_bytes: usize) -> &mut [u8] {
+    let (header, data) = out.split_at_mut(HEADER_BYTES);
+    let (len, rest) = header.split_at_mut(LEN_BYTES);
+    len.copy_from_slice(&(HEADER_BYTES + data_bytes).to_ne_bytes());
+    rest[..4].copy_from_slice(&level.to_ne_bytes());
+    rest[4..8].copy_from_slice(&kind.to_ne_bytes());
+    data
+}
+
+/// Room for all control messages that a packet can be sent with: where it leaves from, and the size
+/// of the packets that a message is to be cut into.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+pub struct SendControl(pub [u8; CONTROL_BYTES + SEGMENT_BYTES]);
+
+// The size of a segment is a 16-bit number. See udp(7).
+const SEGMENT_BYTES: usize = aligned(HEADER_BYTES + size_of::<u16>());
+
+impl Default for SendControl {
+    fn default() -> Self {
+        Self([0; CONTROL_BYTES + SEGMENT_BYTES])
+    }
+}
+
+impl SendControl {
+    /// Writes what is wanted, and gives back how many bytes of it are to be passed on.
+    /// `segment_bytes` must be less than 65,536.
+    pub fn write(&mut self, local: Option<LocalAddr>, segment_bytes: Option<usize>) -> usize {
+        let local_bytes = local.map_or(0, |local| write_packet_info(&mut self.0, local));
+        let Some(segment_bytes) = segment_bytes else {
+            return local_bytes;
+        };
+        let segment_bytes = u16::try_from(segment_bytes).unwrap_or(u16::MAX);
+        let rest = &mut self.0[local_bytes..];
+        let data = write_header(rest, libc::SOL_UDP, libc::UDP_SEGMENT, size_of::<u16>());
+        data[..2].copy_from_slice(&segment_bytes.to_ne_bytes());
+        local_bytes + SEGMENT_BYTES
     }
 }
 
