@@ -4,7 +4,7 @@
 //!
 //! ```sh
 //! cargo run --release -p aquatic_uring --example echo -- \
-//!     --bind 0.0.0.0:0 --seconds 2 --rounds 5 portable mmsg:32 mmsg:64 uring:128:512 mixed:64:512
+//!     --bind 0.0.0.0:0 --seconds 2 --rounds 5 portable mmsg:32 mmsg:64 uring:128:128 mixed:64:128
 //! ```
 //!
 //! - `portable`, `mmsg:BATCH`: the backends of `aquatic_udp_socket`
@@ -98,7 +98,7 @@ fn settings() -> io::Result<Settings> {
         }
     }
     if settings.backends.is_empty() {
-        settings.backends = ["portable", "mmsg:64", "uring:128:512", "mixed:64:512"]
+        settings.backends = ["portable", "mmsg:64", "uring:128:128", "mixed:64:128"]
             .map(str::to_owned)
             .into();
     }
@@ -178,7 +178,7 @@ fn serve(
     let batch = usize::from(first.unwrap_or(64));
     let ring = RingOptions {
         entries: first.unwrap_or(128),
-        buffers: second.unwrap_or(512),
+        buffers: second.unwrap_or(128),
         datagram_bytes_max: DATAGRAM_BYTES_MAX,
     };
     match name {

@@ -21,8 +21,9 @@ pub struct RingOptions {
     /// How many packets one system call sends at most. More are sent by more calls.
     pub entries: u16,
     /// How many datagrams may have been received but not looked at; rounded up to a power of two.
-    /// More wait in the sockets' own buffers. With `datagram_bytes_max`, this is nearly all the
-    /// memory of a ring.
+    /// More wait in the sockets' own buffers, so this need not be large: 64 to 128 cost a few percent
+    /// less CPU time than 512 and more, which do not stay in the processor's cache. With
+    /// `datagram_bytes_max`, this is nearly all the memory of a ring.
     pub buffers: u16,
     /// How much of a datagram is received; what is beyond is cut off, and the datagram marked.
     pub datagram_bytes_max: usize,
@@ -32,7 +33,7 @@ impl Default for RingOptions {
     fn default() -> Self {
         Self {
             entries: 128,
-            buffers: 512,
+            buffers: 128,
             datagram_bytes_max: 2048,
         }
     }
