@@ -1,0 +1,150 @@
+//! What happens where the kernel says no: system calls that fail, by a seccomp filter such as
+//! container runtimes use.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::thread;
+
+use aquatic_types::IpFamily;
+use libc::{EAGAIN, EBADF, ENOSYS, EPERM, SYS_io_uring_setup, SYS_recvmmsg, SYS_sendmmsg};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use super::client::{Client, torrent};
+use super::daemon::{Place, until};
+use super::metrics;
+use super::setup::{Setup, backends};
+
+/// Starts a tracker for which a system call always fails.
+fn spawn_without(place: &Place, call: i64, errno: i32, setup: Setup, settings: &str) -> Child {
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(call, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.cast_unsigned()),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    // A filter is for the thread that sets it, and for the processes that this thread starts.
+    thread::scope(|scope| {
+        let starter = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            place.command(setup, settings).spawn().unwrap()
+        });
+        starter.join().unwrap()
+    })
+}
+
+fn with_backend(backend: &'static str) -> Setup {
+    Setup {
+        backend,
+        ..Setup::SIMPLE
+    }
+}
+
+#[test]
+fn without_io_uring_auto_takes_mio_and_says_why() {
+    for (errno, hint) in [(EPERM, "forbidden"), (ENOSYS, "does not have it")] {
+        let place = Place::new();
+        let child = spawn_without(&place, SYS_io_uring_setup, errno, with_backend("auto"), "");
+        let daemon = place.wait_for(child);
+        let log = daemon.place.log();
+        let reason = "using mio, because io_uring does not work here";
+        let line = log.lines().find(|line| line.contains(reason)).unwrap();
+        assert!(line.contains("WARN"), "{line}");
+        assert!(line.contains(hint), "{line}");
+        for family in IpFamily::ALL {
+            assert_eq!(
+                Client::new(&daemon, family).join(torrent(1), 1, 1).leechers,
+                1
+            );
+        }
+        assert!(!daemon.has_io_uring());
+    }
+}
+
+#[test]
+fn where_io_uring_works_auto_takes_it_in_silence() {
+    if !backends().any(|backend| backend == "io_uring") {
+        return;
+    }
+    let daemon = with_backend("auto").start("");
+    Client::new(&daemon, IpFamily::V4);
+    assert!(daemon.has_io_uring());
+    let log = daemon.place.log();
+    assert!(!log.contains("io_uring"), "{log}");
+}
+
+#[test]
+fn a_backend_that_is_asked_for_is_taken() {
+    for backend in backends() {
+        let daemon = with_backend(backend).start("");
+        // When it answers, it has what it works with.
+        Client::new(&daemon, IpFamily::V4);
+        assert_eq!(daemon.has_io_uring(), backend == "io_uring");
+    }
+}
+
+#[test]
+fn without_io_uring_who_insists_on_it_is_told() {
+    let place = Place::new();
+    let child = spawn_without(
+        &place,
+        SYS_io_uring_setup,
+        EPERM,
+        with_backend("io_uring"),
+        "",
+    );
+    let ended = place.end(child);
+    assert_eq!(ended.code, Some(1));
+    let reason = "aquatic_udp ends: `network.backend` is io_uring: io_uring cannot be used: ";
+    assert!(ended.log.contains(reason), "{}", ended.log);
+}
+
+#[test]
+fn a_worker_that_cannot_go_on_ends_the_process() {
+    let place = Place::new();
+    let child = spawn_without(&place, SYS_recvmmsg, EBADF, Setup::SIMPLE, "");
+    let ended = place.end(child);
+    assert_eq!(ended.code, Some(1));
+    let reason = "aquatic_udp ends: worker socket-0 has ended: cannot receive at 127.0.0.1";
+    assert!(ended.log.contains(reason), "{}", ended.log);
+}
+
+#[test]
+fn answers_that_cannot_be_sent_are_counted() {
+    let cases = [
+        (EPERM, 0, "aquatic_dropped_total{reason=send_failed}", 10.0),
+        (
+            EAGAIN,
+            0,
+            "aquatic_dropped_total{reason=send_buffer_full}",
+            10.0,
+        ),
+        (
+            EAGAIN,
+            3,
+            "aquatic_dropped_total{reason=send_buffer_full}",
+            7.0,
+        ),
+    ];
+    for (errno, resend_len_max, counter, count) in cases {
+        let place = Place::new();
+        let settings = format!(
+            "{}network.resend_buffer_max_len = {resend_len_max}",
+            place.metrics_settings()
+        );
+        let child = spawn_without(&place, SYS_sendmmsg, errno, Setup::SIMPLE, &settings);
+        let daemon = place.wait_for(child);
+        let client = Client::stranger(&daemon, IpFamily::V4);
+        for _ in 0..10 {
+            client.send(&client.connect_request());
+        }
+        metrics::wait_for(
+            &daemon,
+            &[("aquatic_requests_total", 10.0), (counter, count)],
+        );
+        assert!(client.received().is_empty());
+        until("it still works", || {
+            (metrics::scrape(&daemon).len() > 10).then_some(())
+        });
+    }
+}

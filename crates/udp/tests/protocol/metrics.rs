@@ -1,0 +1,88 @@
+//! What Prometheus would see.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+use super::daemon::{DEADLINE, Daemon, until_ok};
+
+/// A line of the exposition: `name{label="value"} 1`.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) value: f64,
+}
+
+impl Sample {
+    /// Label values in the tests hold no comma, quote or brace.
+    fn parse(line: &str) -> Self {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = match series.split_once('{') {
+            Some((name, labels)) => (name, labels.trim_end_matches('}')),
+            None => (series, ""),
+        };
+        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        Self {
+            name: name.to_owned(),
+            labels: labels
+                .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
+                .collect(),
+            value: value.parse().unwrap(),
+        }
+    }
+
+    fn has(&self, name: &str, value: &str) -> bool {
+        self.labels
+            .iter()
+            .any(|label| label.0 == name && label.1 == value)
+    }
+}
+
+/// Scrapes the tracker's endpoint.
+pub(crate) fn scrape(daemon: &Daemon) -> Vec<Sample> {
+    let text = get(daemon).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let lines = body.lines().filter(|line| line.starts_with("aquatic_"));
+    lines.map(Sample::parse).collect()
+}
+
+fn get(daemon: &Daemon) -> io::Result<String> {
+    let mut stream = TcpStream::connect(daemon.place.metrics_address())?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: tracker\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The sum of all samples with this name and these labels; `selector` is `name{label=value,...}`.
+pub(crate) fn sum(samples: &[Sample], selector: &str) -> f64 {
+    let (name, labels) = selector.split_once('{').unwrap_or((selector, ""));
+    let labels: Vec<_> = labels
+        .trim_end_matches('}')
+        .split(',')
+        .filter_map(|label| label.split_once('='))
+        .collect();
+    samples
+        .iter()
+        .filter(|sample| sample.name == name)
+        .filter(|sample| labels.iter().all(|(name, value)| sample.has(name, value)))
+        .map(|sample| sample.value)
+        .sum()
+}
+
+/// Waits until all these sums are right: statistics are a little late.
+#[track_caller]
+pub(crate) fn wait_for(daemon: &Daemon, expected: &[(&str, f64)]) {
+    until_ok(|| {
+        let samples = scrape(daemon);
+        for (selector, value) in expected {
+            let found = sum(&samples, selector);
+            if found != *value {
+                return Err(format!("{selector} is {found}, not {value}"));
+            }
+        }
+        Ok(())
+    });
+}

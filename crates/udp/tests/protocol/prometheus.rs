@@ -1,0 +1,318 @@
+//! Metrics for Prometheus: dashboards are built on their names and labels.
+
+use std::collections::BTreeSet;
+
+use aquatic_types::{AnnounceEvent, IpFamily};
+use aquatic_udp_protocol::AnnounceRequest;
+
+use super::client::{Client, torrent, torrents};
+use super::daemon::{Daemon, Place, until};
+use super::metrics::{self, Sample};
+use super::setup::{Setup, on_every_setup};
+
+/// Bytes of what [`ask`] sends and gets, in each family.
+const SENT_BYTES: f64 = 16.0 + 3.0 * 12.0 * 98.0 + (16.0 + 12.0 * 20.0);
+const RECEIVED_BYTES: [f64; 2] = [
+    16.0 + 3.0 * 12.0 * 20.0 + 12.0 * 6.0 + (8.0 + 12.0 * 12.0),
+    16.0 + 3.0 * 12.0 * 20.0 + 12.0 * 18.0 + (8.0 + 12.0 * 12.0),
+];
+
+fn start(setup: Setup, settings: &str) -> Daemon {
+    let place = Place::new();
+    let settings = format!("{}{settings}", place.metrics_settings());
+    place.start(setup, &settings)
+}
+
+/// 1 connect, 36 announces, 1 scrape: 12 torrents have two leechers for a while, then one; only one
+/// answer in three has a peer in it.
+fn ask(daemon: &Daemon, family: IpFamily) {
+    let mut client = Client::new(daemon, family);
+    for info_hash in torrents() {
+        client.join(info_hash, 1, 1);
+        let seeder = AnnounceRequest {
+            peers_wanted: 1,
+            ..client.peer(info_hash, 2, 1)
+        };
+        client.announce(&seeder);
+        let event = AnnounceEvent::Stopped;
+        let stopped = AnnounceRequest {
+            event,
+            ..client.peer(info_hash, 2, 1)
+        };
+        client.announce(&stopped);
+    }
+    client.scrape(&torrents().collect::<Vec<_>>());
+}
+
+#[test]
+fn counts_are_those_of_what_was_done() {
+    on_every_setup(|setup| {
+        let daemon = start(setup, "");
+        for family in IpFamily::ALL {
+            ask(&daemon, family);
+        }
+        for (ip_version, received_bytes) in ["4", "6"].into_iter().zip(RECEIVED_BYTES) {
+            let counts = [
+                ("aquatic_requests_total", "", 38.0),
+                ("aquatic_responses_total", "type=connect", 1.0),
+                ("aquatic_responses_total", "type=announce", 36.0),
+                ("aquatic_responses_total", "type=scrape", 1.0),
+                ("aquatic_responses_total", "type=error", 0.0),
+                ("aquatic_rx_bytes", "", SENT_BYTES),
+                ("aquatic_tx_bytes", "", received_bytes),
+                ("aquatic_torrents", "", 12.0),
+                ("aquatic_peers", "", 12.0),
+                ("aquatic_dropped_total", "", 0.0),
+                ("aquatic_refused_total", "", 0.0),
+            ];
+            let selectors = counts.map(|(name, labels, count)| {
+                (format!("{name}{{ip_version={ip_version},{labels}}}"), count)
+            });
+            let expected: Vec<_> = selectors
+                .iter()
+                .map(|(selector, count)| (selector.as_str(), *count))
+                .collect();
+            metrics::wait_for(&daemon, &expected);
+        }
+    });
+}
+
+/// The values of a label among all samples of a metric.
+fn values(samples: &[Sample], metric: &str, label: &str) -> BTreeSet<String> {
+    samples
+        .iter()
+        .filter(|sample| sample.name == metric)
+        .flat_map(|sample| &sample.labels)
+        .filter(|(name, _)| name == label)
+        .map(|(_, value)| value.clone())
+        .collect()
+}
+
+fn set<T: ToString>(values: impl IntoIterator<Item = T>) -> BTreeSet<String> {
+    values.into_iter().map(|value| value.to_string()).collect()
+}
+
+#[test]
+fn every_metric_has_its_labels_from_the_first_second() {
+    const PER_WORKER_AND_FAMILY: [&str; 7] = [
+        "aquatic_requests_total",
+        "aquatic_responses_total",
+        "aquatic_rx_bytes",
+        "aquatic_tx_bytes",
+        "aquatic_torrents",
+        "aquatic_peers",
+        "aquatic_dropped_total",
+    ];
+    on_every_setup(|setup| {
+        let daemon = start(setup, "");
+        metrics::wait_for(&daemon, &[("aquatic_requests_total", 0.0)]);
+        let samples = until("all metrics are there", || {
+            let samples = metrics::scrape(&daemon);
+            (!samples.is_empty()).then_some(samples)
+        });
+        let workers = setup.socket_workers + setup.swarm_workers;
+        for metric in PER_WORKER_AND_FAMILY {
+            assert_eq!(
+                values(&samples, metric, "ip_version"),
+                set([4, 6]),
+                "{metric}"
+            );
+            assert_eq!(
+                values(&samples, metric, "worker_index"),
+                set(0..workers),
+                "{metric}"
+            );
+        }
+        for metric in ["aquatic_queue_batches", "aquatic_cleaning_seconds"] {
+            assert_eq!(
+                values(&samples, metric, "worker_index"),
+                set(0..workers),
+                "{metric}"
+            );
+        }
+        let types = ["connect", "announce", "scrape", "error"];
+        assert_eq!(
+            values(&samples, "aquatic_responses_total", "type"),
+            set(types)
+        );
+        let dropped = [
+            "too_short",
+            "too_long",
+            "unknown_action",
+            "not_connect",
+            "source_port_zero",
+            "request_rate",
+            "queue_full",
+            "send_failed",
+            "send_buffer_full",
+        ];
+        assert_eq!(
+            values(&samples, "aquatic_dropped_total", "reason"),
+            set(dropped)
+        );
+        let refused = [
+            "connection_id",
+            "port_zero",
+            "no_info_hash",
+            "info_hash_denied",
+            "torrent_limit",
+            "peer_limit",
+            "peers_per_ip",
+        ];
+        assert_eq!(
+            values(&samples, "aquatic_refused_total", "reason"),
+            set(refused)
+        );
+    });
+}
+
+/// In the fused arrangement the kernel delivers an announce to the worker that owns the torrent,
+/// whichever port it comes from; in the split one, socket workers own none.
+#[test]
+fn announces_reach_the_owner_of_the_torrent() {
+    const TORRENTS: u32 = 100;
+    on_every_setup(|setup| {
+        let daemon = start(setup, "");
+        for family in IpFamily::ALL {
+            let mut client = Client::new(&daemon, family);
+            (0..TORRENTS).for_each(|number| drop(client.join(torrent(number), 1, 1)));
+        }
+        let all = f64::from(2 * TORRENTS);
+        metrics::wait_for(
+            &daemon,
+            &[
+                ("aquatic_requests_by_type_total{type=announce}", all),
+                ("aquatic_torrents", all),
+            ],
+        );
+        let samples = metrics::scrape(&daemon);
+        let of_worker = |name: &str, labels: &str, index: usize| {
+            metrics::sum(
+                &samples,
+                &format!("{name}{{worker_index={index},{labels}}}"),
+            )
+        };
+        let workers = setup.socket_workers + setup.swarm_workers;
+        for index in 0..workers {
+            let announces = of_worker("aquatic_requests_by_type_total", "type=announce", index);
+            let torrents = of_worker("aquatic_torrents", "", index);
+            let is_socket_worker = index < setup.socket_workers;
+            match (is_socket_worker, setup.swarm_workers) {
+                (true, 0) => assert_eq!(announces, torrents, "worker {index}"),
+                (true, _) => assert_eq!(torrents, 0.0, "worker {index}"),
+                (false, _) => assert_eq!(announces, 0.0, "worker {index}"),
+            }
+            let is_owner = setup.swarm_workers == 0 || !is_socket_worker;
+            assert!(!is_owner || torrents > 0.0, "worker {index} has its share");
+        }
+    });
+}
+
+#[test]
+fn sizes_of_swarms_are_counted_after_a_cleaning() {
+    let settings = "statistics.torrent_peer_histograms = true\n\
+                    cleaning.torrent_cleaning_interval = 1";
+    on_every_setup(|setup| {
+        let daemon = start(setup, settings);
+        for (family, peers_max) in IpFamily::ALL.into_iter().zip([3_u16, 5]) {
+            let mut client = Client::new(&daemon, family);
+            for (info_hash, peers) in torrents().zip((1..=peers_max).cycle()) {
+                (1..=peers).for_each(|port| drop(client.join(info_hash, port, 1)));
+            }
+        }
+        metrics::wait_for(
+            &daemon,
+            &[
+                ("aquatic_peers_per_torrent{ip_version=4,type=min}", 1.0),
+                ("aquatic_peers_per_torrent{ip_version=4,type=mean}", 2.0),
+                ("aquatic_peers_per_torrent{ip_version=4,type=p50}", 2.0),
+                ("aquatic_peers_per_torrent{ip_version=4,type=max}", 3.0),
+                ("aquatic_peers_per_torrent{ip_version=6,type=max}", 5.0),
+            ],
+        );
+        let samples = metrics::scrape(&daemon);
+        let cleaning = |sample: &&Sample| sample.name == "aquatic_cleaning_seconds";
+        assert!(
+            samples
+                .iter()
+                .filter(cleaning)
+                .any(|sample| sample.value > 0.0)
+        );
+    });
+}
+
+#[test]
+fn clients_are_counted_by_their_peer_ids() {
+    let settings = "statistics.peer_clients = true\n\
+                    statistics.prometheus_peer_id_prefixes = true";
+    on_every_setup(|setup| {
+        let daemon = start(setup, settings);
+        for family in IpFamily::ALL {
+            let mut client = Client::new(&daemon, family);
+            for info_hash in torrents() {
+                client.join(info_hash, 1, 1);
+                for port in [2, 3] {
+                    let mut peer = client.peer(info_hash, port, 1);
+                    peer.peer_id.0[..8].copy_from_slice(b"-qB4650-");
+                    client.announce(&peer);
+                }
+                let event = AnnounceEvent::Stopped;
+                let gone = AnnounceRequest {
+                    event,
+                    ..client.peer(info_hash, 3, 1)
+                };
+                client.announce(&gone);
+            }
+        }
+        metrics::wait_for(
+            &daemon,
+            &[
+                ("aquatic_peer_clients{client=Transmission 4.0.6}", 24.0),
+                ("aquatic_peer_clients{client=qBittorrent 4.6.5}", 24.0),
+                ("aquatic_peer_clients", 48.0),
+                (
+                    "aquatic_peer_id_prefixes{prefix_hex=2d5452343036302d}",
+                    24.0,
+                ),
+                (
+                    "aquatic_peer_id_prefixes{prefix_hex=2d7142343635302d}",
+                    24.0,
+                ),
+            ],
+        );
+    });
+}
+
+#[test]
+fn clients_are_not_counted_unless_wanted() {
+    let daemon = start(Setup::SIMPLE, "");
+    ask(&daemon, IpFamily::V4);
+    metrics::wait_for(&daemon, &[("aquatic_peers", 12.0)]);
+    let samples = metrics::scrape(&daemon);
+    for metric in [
+        "aquatic_peer_clients",
+        "aquatic_peer_id_prefixes",
+        "aquatic_peers_per_torrent",
+    ] {
+        assert!(
+            !samples.iter().any(|sample| sample.name == metric),
+            "{metric}"
+        );
+    }
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_had_is_named() {
+    let place = Place::new();
+    let address = "192.0.2.1:9000";
+    let ended = place.fail(
+        Setup::SIMPLE,
+        &format!(
+            "statistics.run_prometheus_endpoint = true\n\
+             statistics.prometheus_endpoint_address = '{address}'"
+        ),
+    );
+    assert_eq!(ended.code, Some(1));
+    let reason = format!("cannot run the Prometheus endpoint at {address}");
+    assert!(ended.log.contains(&reason), "{}", ended.log);
+}

@@ -1,0 +1,146 @@
+//! A seeded simulation of whole trackers on a virtual clock.
+//!
+//! All workers of an arrangement run here in one thread, in an order that a random number generator
+//! chooses, with requests of all kinds (also malformed, forged and late ones), and with everything
+//! that can go wrong around them: datagrams that are lost, doubled, reordered and steered to the
+//! wrong worker, send buffers that are full, an access list that is replaced, workers that do not
+//! keep up, hours that pass in between. A shadow model predicts each answer, or what it can be.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `tracker` | the system under test |
+//! | `clients` | random requests |
+//! | `schedule` | what happens when: read this first |
+//! | `world` | what must become of each datagram |
+//! | `checks` | what must be true of answers, counters and a tracker at rest |
+//! | `model`, `states`, `limits` | what the tracker should know |
+//!
+//! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the test),
+//! and `SIMULATION_RUNS=<number>` does more runs than usual.
+
+mod simulation {
+    pub(crate) mod checks;
+    pub(crate) mod clients;
+    pub(crate) mod limits;
+    pub(crate) mod model;
+    pub(crate) mod schedule;
+    pub(crate) mod states;
+    pub(crate) mod tracker;
+    pub(crate) mod world;
+}
+
+use aquatic_access_list::AccessListMode;
+use aquatic_udp::config::Config;
+use aquatic_udp::counters::Reason;
+use simulation::world::{Coverage, World};
+
+const RUNS: u64 = 40;
+
+#[test]
+fn one_worker() {
+    let coverage = simulate(1, 0);
+    check_coverage(&coverage, |reason| reason != Reason::QueueFull);
+}
+
+#[test]
+fn fused() {
+    let coverage = simulate(3, 0);
+    check_coverage(&coverage, |_| true);
+}
+
+#[test]
+fn split() {
+    let coverage = simulate(2, 2);
+    check_coverage(&coverage, |_| true);
+}
+
+/// Runs an arrangement with several seeds.
+fn simulate(socket_workers: usize, swarm_workers: usize) -> Coverage {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect(name))
+    };
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIMULATION_RUNS").unwrap_or(RUNS),
+    };
+    let mut coverage = Coverage::default();
+    for seed in seeds {
+        let _witness = Witness(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let config = config(socket_workers, swarm_workers, &mut rng);
+        let mut world = World::new(config, rng);
+        world.run();
+        coverage.add(world);
+    }
+    coverage
+}
+
+/// Any of the settings that matter here.
+fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) -> Config {
+    let mut config = Config {
+        socket_workers,
+        swarm_workers,
+        ..Config::default()
+    };
+    config.protocol.max_response_peers = [0, 5, 30, 76][rng.usize(..4)];
+    config.protocol.max_scrape_torrents = [1, 12, 70][rng.usize(..3)];
+    config.statistics.interval = 1;
+    config.statistics.peer_clients = rng.bool();
+    config.statistics.torrent_peer_histograms = rng.bool();
+    config.access_list.mode = [
+        AccessListMode::Off,
+        AccessListMode::Allow,
+        AccessListMode::Deny,
+    ][rng.usize(..3)];
+    match rng.u8(..8) {
+        0 => config.limits.max_torrents = 12,
+        1 => config.limits.max_peers = 60,
+        2 => config.limits.max_peers_per_ip = 7,
+        3 => config.limits.requests_per_second_per_ip = 10,
+        _ => {}
+    }
+    config
+}
+
+/// A simulation that finds nothing may have looked at nothing.
+fn check_coverage(coverage: &Coverage, is_expected: impl Fn(Reason) -> bool) {
+    if std::env::var_os("SIMULATION_SEED").is_some() {
+        return;
+    }
+    let Coverage {
+        calm,
+        wild,
+        peers_max,
+        counts,
+    } = coverage;
+    eprintln!("{calm:?} {wild:?} {peers_max}");
+    assert!(
+        calm.certain > calm.all / 10 * 9,
+        "too much guessing when nothing is going on: {calm:?}"
+    );
+    assert!(wild.certain > wild.all / 10, "too much guessing: {wild:?}");
+    assert!(*peers_max > 64, "the largest swarm had {peers_max} peers");
+    for reason in Reason::ALL
+        .iter()
+        .copied()
+        .filter(|reason| is_expected(*reason))
+    {
+        for version in ["4", "6"] {
+            let label = (version, "reason", reason.label());
+            assert!(counts.contains_key(&label), "never happened: {label:?}");
+        }
+    }
+}
+
+/// Tells the seed of a run that fails.
+struct Witness(u64);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("to replay this run, set SIMULATION_SEED={}", self.0);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The system under test: all workers of a tracker, without sockets, threads and clock.
+//!
+//! What comes out is recorded, packet by packet, as soon as it is in an outbox; from then on the
+//! outbox must keep it unchanged and in order until it is sent.
+
+use std::collections::BTreeMap;
+
+use aquatic_access_list::SharedAccessList;
+use aquatic_channel::bell;
+use aquatic_types::IpFamily;
+use aquatic_udp::Now;
+use aquatic_udp::arrangement::{Arrangement, Entropy, Surroundings, arrange};
+use aquatic_udp::config::Config;
+use aquatic_udp::counters::{Counter, Reason, RequestKind, ResponseKind};
+use aquatic_udp::messages::BATCHES_MAX;
+use aquatic_udp_socket::steering::owner;
+use aquatic_udp_socket::{ReturnPath, SendReport};
+
+/// The socket of each IP family, in each worker.
+pub(crate) const SOCKETS: [IpFamily; 2] = IpFamily::ALL;
+
+/// Bytes of the largest answer that is never fragmented on its way.
+const ANSWER_BYTES_MAX: usize = 1_400;
+
+/// A datagram that leaves, or is about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(crate) path: ReturnPath,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What the kernel does with an outbox.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sending {
+    /// Packets that it takes.
+    pub(crate) sent: usize,
+    /// Packets, after those, that it refuses one by one.
+    pub(crate) failed: usize,
+    /// Packets that are kept for the next time if there was no room for more.
+    pub(crate) resend_len_max: usize,
+}
+
+/// What became of an outbox.
+#[derive(Default)]
+pub(crate) struct Sent {
+    pub(crate) packets: Vec<Packet>,
+    pub(crate) bytes: u64,
+    pub(crate) failed: u64,
+    pub(crate) dropped: u64,
+}
+
+pub(crate) struct Tracker {
+    pub(crate) arrangement: Arrangement,
+    /// What is in the outboxes, by socket worker and socket.
+    outboxes: Vec<[Vec<Packet>; SOCKETS.len()]>,
+}
+
+/// Counts by IP version, metric and label; what is zero is left out.
+pub(crate) type Counts = BTreeMap<(&'static str, &'static str, &'static str), u64>;
+
+impl Tracker {
+    pub(crate) fn new(config: &Config, access_list: SharedAccessList, seed: u64) -> Self {
+        let workers = config.socket_worker_count() + config.swarm_workers;
+        let surroundings = Surroundings {
+            access_list,
+            bells: (0..workers).map(|_| bell(|| ()).1).collect(),
+            export_writers: Vec::new(),
+            sockets: SOCKETS.len(),
+        };
+        let arrangement = arrange(
+            config,
+            surroundings,
+            &mut Seeded(fastrand::Rng::with_seed(seed)),
+        )
+        .expect("this entropy never fails");
+        let outboxes = arrangement
+            .cores
+            .iter()
+            .map(|_| Default::default())
+            .collect();
+        Self {
+            arrangement,
+            outboxes,
+        }
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.arrangement.cores.len()
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.arrangement.reports.len()
+    }
+
+    pub(crate) fn swarm_workers(&self) -> usize {
+        self.arrangement.swarm_workers.len()
+    }
+
+    /// The socket worker to which the kernel steers a datagram. `None`: any.
+    pub(crate) fn steered_to(&self, bytes: &[u8]) -> Option<usize> {
+        let info_hash = bytes.get(16..36)?.try_into().ok()?;
+        let cores = u32::try_from(self.cores()).ok()?;
+        let core = owner(&self.arrangement.steering_key, &info_hash, cores);
+        (self.swarm_workers() == 0).then_some(usize::try_from(core).ok()?)
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        core: usize,
+        now: Now,
+        socket: usize,
+        path: ReturnPath,
+        bytes: &[u8],
+    ) -> Vec<(usize, Packet)> {
+        let socket = u8::try_from(socket).unwrap();
+        self.arrangement.cores[core].receive(now, socket, path, bytes);
+        self.appeared(core)
+    }
+
+    pub(crate) fn receive_too_long(&mut self, core: usize, path: ReturnPath, bytes: &[u8]) {
+        self.arrangement.cores[core].receive_too_long(path, bytes);
+    }
+
+    pub(crate) fn finish(&mut self, core: usize, now: Now) -> Vec<(usize, Packet)> {
+        self.arrangement.cores[core].finish(now);
+        let exchanges = self.shards() as u64;
+        let in_flight = self.arrangement.counters[core].batches_in_flight.get();
+        assert!(
+            in_flight <= BATCHES_MAX as u64 * exchanges,
+            "{in_flight} batches on their way"
+        );
+        self.appeared(core)
+    }
+
+    pub(crate) fn answer(&mut self, swarm_worker: usize, now: Now) {
+        self.arrangement.swarm_workers[swarm_worker].answer(now);
+    }
+
+    /// A slice of background work of the owner of a shard. Returns whether there is more to do.
+    pub(crate) fn background(&mut self, shard: usize, now: Now) -> bool {
+        match self.arrangement.swarm_workers.get_mut(shard) {
+            Some(worker) => worker.background(now),
+            None => self.arrangement.cores[shard].background(now),
+        }
+    }
+
+    /// Whether a worker has put something into a queue that no other has taken out yet.
+    pub(crate) fn has_mail(&self) -> bool {
+        let Arrangement {
+            cores,
+            swarm_workers,
+            ..
+        } = &self.arrangement;
+        cores.iter().any(|core| core.has_mail())
+            || swarm_workers.iter().any(|worker| worker.has_requests())
+    }
+
+    /// New packets in the outboxes of a socket worker, with the sockets that they leave through.
+    fn appeared(&mut self, core: usize) -> Vec<(usize, Packet)> {
+        let mut appeared = Vec::new();
+        let outboxes = self.arrangement.cores[core].outboxes().iter();
+        for (socket, (outbox, known)) in outboxes.zip(&mut self.outboxes[core]).enumerate() {
+            assert_eq!(outbox.len(), outbox.iter().count());
+            assert!(outbox.len() >= known.len(), "answers have vanished");
+            for (place, (path, bytes)) in outbox.iter().enumerate() {
+                if let Some(known) = known.get(place) {
+                    assert!(
+                        known.path == *path && known.bytes == bytes,
+                        "an answer has changed"
+                    );
+                    continue;
+                }
+                assert!(bytes.len() <= ANSWER_BYTES_MAX, "{} bytes", bytes.len());
+                let packet = Packet {
+                    path: *path,
+                    bytes: bytes.to_vec(),
+                };
+                known.push(packet.clone());
+                appeared.push((socket, packet));
+            }
+        }
+        appeared
+    }
+
+    pub(crate) fn unsent(&self, core: usize, socket: usize) -> usize {
+        self.outboxes[core][socket].len()
+    }
+
+    /// Does what a backend does with an outbox, as far as the kernel lets it.
+    pub(crate) fn send(&mut self, core: usize, socket: usize, sending: Sending) -> Sent {
+        let known = &mut self.outboxes[core][socket];
+        let all = known.len();
+        let packets: Vec<_> = known.drain(..sending.sent.min(all)).collect();
+        let failed = known.drain(..sending.failed.min(known.len())).len();
+        let sent_bytes = packets.iter().map(|packet| packet.bytes.len()).sum();
+        let would_block = !known.is_empty();
+        let dropped = known.len().saturating_sub(sending.resend_len_max);
+        known.truncate(sending.resend_len_max);
+
+        let report = SendReport {
+            sent: packets.len(),
+            sent_bytes,
+            failed,
+            last_error: (failed > 0).then(|| std::io::ErrorKind::PermissionDenied.into()),
+            would_block,
+        };
+        let core = &mut self.arrangement.cores[core];
+        core.outboxes()[socket].remove_front(packets.len() + failed);
+        core.account(SOCKETS[socket], socket, &report, sending.resend_len_max);
+        assert_eq!(core.outboxes()[socket].len(), known.len());
+        Sent {
+            packets,
+            bytes: sent_bytes as u64,
+            failed: failed as u64,
+            dropped: dropped as u64,
+        }
+    }
+
+    /// What one worker has counted for a reason.
+    pub(crate) fn count_of(&self, worker: usize, reason: Reason) -> u64 {
+        let of = |family| {
+            self.arrangement.counters[worker]
+                .traffic(family)
+                .reason(reason)
+                .get()
+        };
+        of(IpFamily::V4) + of(IpFamily::V6)
+    }
+
+    /// What all workers have counted together.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for counters in &self.arrangement.counters {
+            for family in IpFamily::ALL {
+                let traffic = counters.traffic(family);
+                let mut add = |metric, label, counter: &Counter| {
+                    add(&mut counts, (family.digit(), metric, label), counter.get());
+                };
+                for kind in RequestKind::ALL {
+                    add("requests", kind.label(), traffic.requests(*kind));
+                }
+                for kind in ResponseKind::ALL {
+                    add("responses", kind.label(), traffic.responses(*kind));
+                }
+                for reason in Reason::ALL {
+                    add("reason", reason.label(), traffic.reason(*reason));
+                }
+                add("received", "bytes", &traffic.received_bytes);
+                add("sent", "bytes", &traffic.sent_bytes);
+            }
+        }
+        counts
+    }
+
+    /// Torrents and peers that the tracker says it has.
+    pub(crate) fn gauges(&self, family: IpFamily) -> (u32, u32) {
+        let gauges = self
+            .arrangement
+            .counters
+            .iter()
+            .map(|counters| counters.swarms(family));
+        gauges.fold((0, 0), |(torrents, peers), gauges| {
+            let number = |gauge: &Counter| u32::try_from(gauge.get()).unwrap();
+            (
+                torrents + number(&gauges.torrents),
+                peers + number(&gauges.peers),
+            )
+        })
+    }
+
+    /// Torrents and peers, by the histograms of the last cleaning.
+    pub(crate) fn histogram_sums(&self, family: IpFamily) -> (u32, u32) {
+        let (mut torrents, mut peers) = (0, 0);
+        for report in &self.arrangement.reports {
+            let histograms = report.histograms().expect("they are wanted");
+            for bucket in histograms.get(family).iter_recorded() {
+                torrents += bucket.count_at_value();
+                let size = u32::try_from(bucket.value_iterated_to()).unwrap();
+                peers += size * bucket.count_at_value();
+            }
+        }
+        (torrents, peers)
+    }
+
+    /// Peers that the tracker says use this client software.
+    pub(crate) fn clients(&self) -> BTreeMap<[u8; 8], u32> {
+        let mut clients = BTreeMap::new();
+        for (prefix, peers) in self
+            .arrangement
+            .reports
+            .iter()
+            .flat_map(|report| report.clients())
+        {
+            *clients.entry(prefix).or_default() += u32::try_from(peers).unwrap();
+        }
+        clients
+    }
+}
+
+/// Adds to a count, without making one of zero.
+pub(crate) fn add(
+    counts: &mut Counts,
+    label: (&'static str, &'static str, &'static str),
+    amount: u64,
+) {
+    if amount > 0 {
+        *counts.entry(label).or_default() += amount;
+    }
+}
+
+/// Random numbers that are the same each time.
+struct Seeded(fastrand::Rng);
+
+impl Entropy for Seeded {
+    fn bytes<const N: usize>(&mut self) -> anyhow::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.0.fill(&mut bytes);
+        Ok(bytes)
+    }
+}

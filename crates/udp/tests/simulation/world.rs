@@ -1,0 +1,463 @@
+//! The tracker and everything around it: what is delivered, what must come of it, what did.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use aquatic_access_list::{AccessListMode, SharedAccessList};
+use aquatic_types::{InfoHash, IpFamily};
+use aquatic_udp::Now;
+use aquatic_udp::config::Config;
+use aquatic_udp::connection_id::GRACE_SECONDS;
+use aquatic_udp::counters::{Reason, RequestKind, ResponseKind};
+use aquatic_udp::messages::BATCHES_MAX;
+use aquatic_udp_protocol::{ConnectionId, ErrorResponse, Response, TransactionId};
+use aquatic_udp_socket::ReturnPath;
+use fastrand::Rng;
+
+use super::clients::{Clients, Datagram, Meaning, some_torrents};
+use super::limits::Rates;
+use super::model::{Announce, Model, OpenAnnounce, OpenScrape, Torrent};
+use super::tracker::{Counts, Packet, SOCKETS, Sending, Tracker, add};
+
+/// What a client is told whose connection id is no good.
+const CONNECT_AGAIN: &str = "connection id expired";
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    micros: u64,
+    pub(crate) config: Config,
+    pub(crate) tracker: Tracker,
+    pub(crate) model: Model,
+    access_list: SharedAccessList,
+    allowed: Allowed,
+    pub(crate) clients: Clients,
+    /// Who has been given which connection id, and when.
+    issued: HashMap<(IpAddr, ConnectionId), u32>,
+    rates: Rates,
+    /// Requests without an answer so far, by socket worker.
+    open: Vec<BTreeMap<TransactionId, Vec<Open>>>,
+    /// Scrapes that were dropped after they had been delivered, by socket worker.
+    given_up: Vec<u64>,
+    /// What must have been counted so far.
+    pub(crate) expected: Counts,
+    pub(crate) coverage: Coverage,
+    /// Nothing else is going on.
+    pub(crate) is_calm: bool,
+}
+
+/// What the access list says.
+#[derive(Clone)]
+struct Allowed {
+    mode: AccessListMode,
+    listed: HashSet<InfoHash>,
+}
+
+impl Allowed {
+    fn allows(&self, info_hash: &InfoHash) -> bool {
+        match self.mode {
+            AccessListMode::Off => true,
+            AccessListMode::Allow => self.listed.contains(info_hash),
+            AccessListMode::Deny => !self.listed.contains(info_hash),
+        }
+    }
+}
+
+/// How much a simulation has shown.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    /// What was said about the size of a swarm, if everything else rested.
+    pub(crate) calm: Certainty,
+    /// What was said in the midst of other things.
+    pub(crate) wild: Certainty,
+    /// What was counted, in all runs.
+    pub(crate) counts: Counts,
+    /// The largest swarm.
+    pub(crate) peers_max: usize,
+}
+
+/// How many numbers were known beforehand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Certainty {
+    pub(crate) certain: u32,
+    pub(crate) all: u32,
+}
+
+impl Coverage {
+    pub(crate) fn add(&mut self, world: World) {
+        let Self {
+            calm,
+            wild,
+            counts,
+            peers_max,
+        } = world.coverage;
+        self.calm.add(calm);
+        self.wild.add(wild);
+        self.peers_max = self.peers_max.max(peers_max);
+        for (label, count) in counts.into_iter().chain(world.expected) {
+            add(&mut self.counts, label, count);
+        }
+    }
+}
+
+impl Certainty {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.certain += more.certain;
+        self.all += more.all;
+    }
+}
+
+/// A request that must be answered, once, in this way.
+pub(crate) struct Open {
+    pub(crate) family: IpFamily,
+    socket: usize,
+    path: ReturnPath,
+    pub(crate) request: OpenRequest,
+}
+
+pub(crate) enum OpenRequest {
+    Announce(OpenAnnounce),
+    Scrape(OpenScrape),
+}
+
+impl Open {
+    /// Messages between workers that it can take.
+    fn parts(&self) -> usize {
+        match &self.request {
+            OpenRequest::Announce(_) => 1,
+            OpenRequest::Scrape(scrape) => scrape.rows(),
+        }
+    }
+}
+
+/// What must become of a datagram.
+enum Verdict {
+    Drop(Reason),
+    Refuse(Reason, &'static str),
+    Connect,
+    Announce(Announce),
+    /// `None` stands for a torrent that is not allowed.
+    Scrape(Vec<Option<Torrent>>),
+}
+
+impl World {
+    pub(crate) fn new(config: Config, mut rng: Rng) -> Self {
+        let mode = config.access_list.mode;
+        let allowed = Allowed {
+            mode,
+            listed: some_torrents(&mut rng),
+        };
+        let list = allowed.listed.iter().copied().collect();
+        let access_list = SharedAccessList::new(mode, list);
+        let tracker = Tracker::new(&config, access_list.clone(), rng.u64(..));
+        Self {
+            micros: 0,
+            model: Model::new(config.clone(), tracker.arrangement.steering_key),
+            access_list,
+            allowed,
+            clients: Clients::new(&config),
+            issued: HashMap::new(),
+            rates: Rates::default(),
+            open: (0..tracker.cores()).map(|_| BTreeMap::new()).collect(),
+            given_up: vec![0; tracker.cores()],
+            expected: Counts::new(),
+            coverage: Coverage::default(),
+            is_calm: true,
+            rng,
+            config,
+            tracker,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now::from_micros(self.micros)
+    }
+
+    pub(crate) fn advance(&mut self, micros: u64) {
+        self.micros += micros;
+    }
+
+    pub(crate) fn replace_access_list(&mut self) {
+        self.allowed.listed = some_torrents(&mut self.rng);
+        self.access_list
+            .replace(self.allowed.listed.iter().copied().collect());
+    }
+
+    /// What must become of a datagram that is delivered now.
+    fn verdict(&mut self, datagram: &Datagram) -> Verdict {
+        let from = datagram.from();
+        if matches!(datagram.meaning, Meaning::TooLong) {
+            return Verdict::Drop(Reason::TooLong);
+        }
+        if from.get().port() == 0 {
+            return Verdict::Drop(Reason::SourcePortZero);
+        }
+        let rate = self.config.limits.requests_per_second_per_ip;
+        if !self.rates.allow(rate, self.micros, from.ip()) {
+            return Verdict::Drop(Reason::RequestRate);
+        }
+        let family = from.family();
+        let refusal = Verdict::Refuse(Reason::ConnectionId, CONNECT_AGAIN);
+        match &datagram.meaning {
+            Meaning::Connect => {
+                self.expect(family, "requests", RequestKind::Connect.label(), 1);
+                Verdict::Connect
+            }
+            Meaning::Announce(id, announce) => {
+                self.expect(family, "requests", RequestKind::Announce.label(), 1);
+                if !self.is_valid(*id, from.ip()) {
+                    refusal
+                } else if !self.allowed.allows(&announce.torrent.1) {
+                    Verdict::Refuse(Reason::InfoHashDenied, "torrent not allowed here")
+                } else {
+                    Verdict::Announce(*announce)
+                }
+            }
+            Meaning::Scrape(id, info_hashes) => {
+                self.expect(family, "requests", RequestKind::Scrape.label(), 1);
+                if !self.is_valid(*id, from.ip()) {
+                    return refusal;
+                }
+                let answered = info_hashes
+                    .iter()
+                    .take(self.config.protocol.max_scrape_torrents);
+                let torrent =
+                    |name: &InfoHash| self.allowed.allows(name).then_some((family, *name));
+                Verdict::Scrape(answered.map(torrent).collect())
+            }
+            Meaning::Malformed(reason, Some((id, told))) if self.is_valid(*id, from.ip()) => {
+                Verdict::Refuse(*reason, told)
+            }
+            Meaning::Malformed(reason, _) => Verdict::Drop(*reason),
+            Meaning::TooLong => Verdict::Drop(Reason::TooLong),
+        }
+    }
+
+    fn is_valid(&self, id: ConnectionId, ip: IpAddr) -> bool {
+        let age_max = self.config.cleaning.max_connection_age + GRACE_SECONDS;
+        let issued = self.issued.get(&(ip, id));
+        issued.is_some_and(|issued| self.now().seconds.0 - issued <= age_max)
+    }
+
+    /// Delivers a datagram to a socket worker, and checks what comes of it at once.
+    pub(crate) fn deliver(&mut self, core: usize, datagram: &Datagram) {
+        let Datagram {
+            socket,
+            path,
+            bytes,
+            ..
+        } = datagram;
+        let (now, family) = (self.now(), datagram.from().family());
+        let verdict = self.verdict(datagram);
+        self.expect(family, "received", "bytes", bytes.len() as u64);
+        if matches!(datagram.meaning, Meaning::TooLong) {
+            self.tracker.receive_too_long(core, *path, bytes);
+            self.expect(family, "reason", Reason::TooLong.label(), 1);
+            return;
+        }
+        let full_before = self.tracker.count_of(core, Reason::QueueFull);
+        let appeared = self.tracker.receive(core, now, *socket, *path, bytes);
+        let full = self.tracker.count_of(core, Reason::QueueFull) - full_before;
+        if full > 0 {
+            self.assert_queue_can_be_full(core, full);
+        }
+        let request = match verdict {
+            Verdict::Drop(reason) => {
+                self.expect(family, "reason", reason.label(), 1);
+                assert_eq!(
+                    appeared,
+                    [],
+                    "an answer to {datagram:?}, dropped: {reason:?}"
+                );
+                return;
+            }
+            Verdict::Refuse(reason, told) => {
+                self.expect(family, "reason", reason.label(), 1);
+                self.expect(family, "responses", ResponseKind::Error.label(), 1);
+                let mut bytes = Vec::new();
+                let transaction_id = datagram.transaction_id;
+                ErrorResponse {
+                    transaction_id,
+                    message: told.as_bytes(),
+                }
+                .write(&mut bytes);
+                assert_eq!(
+                    appeared,
+                    [(*socket, Packet { path: *path, bytes })],
+                    "{datagram:?}"
+                );
+                return;
+            }
+            Verdict::Connect => return self.connected(datagram, &appeared),
+            Verdict::Announce(_) | Verdict::Scrape(_) if full > 0 => {
+                self.expect(family, "reason", Reason::QueueFull.label(), 1);
+                assert_eq!(appeared, []);
+                return;
+            }
+            Verdict::Announce(announce) => {
+                OpenRequest::Announce(self.model.begin_announce(announce, now.seconds.0))
+            }
+            Verdict::Scrape(torrents) => OpenRequest::Scrape(self.model.begin_scrape(&torrents)),
+        };
+        let open = Open {
+            family,
+            socket: *socket,
+            path: *path,
+            request,
+        };
+        self.open[core]
+            .entry(datagram.transaction_id)
+            .or_default()
+            .push(open);
+        // A scrape of nothing that is allowed.
+        self.answered(core, appeared);
+    }
+
+    fn connected(&mut self, datagram: &Datagram, appeared: &[(usize, Packet)]) {
+        let from = datagram.from();
+        self.expect(from.family(), "responses", ResponseKind::Connect.label(), 1);
+        let [(socket, packet)] = appeared else {
+            panic!("{} answers to a connect", appeared.len());
+        };
+        assert_eq!((*socket, packet.path), (datagram.socket, datagram.path));
+        assert_eq!(
+            packet.bytes.len(),
+            datagram.bytes.len(),
+            "the answer is no larger"
+        );
+        let Ok(Response::Connect(answer)) = Response::parse(&packet.bytes, from.family()) else {
+            panic!("no connect response: {packet:?}");
+        };
+        assert_eq!(answer.transaction_id, datagram.transaction_id);
+        self.issued
+            .insert((from.ip(), answer.connection_id), self.now().seconds.0);
+    }
+
+    /// Each batch on its way holds a message at least.
+    fn assert_queue_can_be_full(&self, core: usize, dropped: u64) {
+        assert_eq!(dropped, 1, "a request is dropped once");
+        let parts: usize = self.open[core].values().flatten().map(Open::parts).sum();
+        assert!(
+            parts >= BATCHES_MAX,
+            "dropped, but only {parts} messages are on their way"
+        );
+    }
+
+    /// Ends a batch of a socket worker and checks the answers that appear.
+    pub(crate) fn finish(&mut self, core: usize) {
+        let full_before = self.tracker.count_of(core, Reason::QueueFull);
+        let appeared = self.tracker.finish(core, self.now());
+        self.given_up[core] += self.tracker.count_of(core, Reason::QueueFull) - full_before;
+        self.answered(core, appeared);
+    }
+
+    fn answered(&mut self, core: usize, appeared: Vec<(usize, Packet)>) {
+        for (socket, packet) in appeared {
+            let transaction_id = packet.bytes[4..8].try_into().map(TransactionId).unwrap();
+            // More than one if copies of a request have arrived, which can be overtaken as well.
+            let mut candidates = self.open[core].remove(&transaction_id).unwrap_or_default();
+            let is_its = |open: &Open| open.socket == socket && open.path == packet.path;
+            let fits = |open: &Open| is_its(open) && self.fits(open, &packet.bytes);
+            let place = candidates.iter().position(fits);
+            let Some(place) = place.or_else(|| candidates.iter().position(is_its)) else {
+                panic!("an answer that nobody waits for: {packet:?}");
+            };
+            let open = candidates.remove(place);
+            if !candidates.is_empty() {
+                self.open[core].insert(transaction_id, candidates);
+            }
+            self.check_answer(open, &packet.bytes);
+        }
+    }
+
+    /// A slice of background work. Returns whether there is more to do.
+    pub(crate) fn background(&mut self, shard: usize) -> bool {
+        let now = self.now();
+        let allowed = self.allowed.clone();
+        self.model
+            .may_clean(now.seconds.0, shard, |name| allowed.allows(name));
+        self.tracker.background(shard, now)
+    }
+
+    /// The kernel takes from an outbox what `sending` says; clients get most of that.
+    pub(crate) fn send(&mut self, core: usize, socket: usize, sending: Sending) {
+        let sent = self.tracker.send(core, socket, sending);
+        let family = SOCKETS[socket];
+        self.expect(family, "sent", "bytes", sent.bytes);
+        self.expect(family, "reason", Reason::SendFailed.label(), sent.failed);
+        self.expect(
+            family,
+            "reason",
+            Reason::SendBufferFull.label(),
+            sent.dropped,
+        );
+        for packet in sent.packets {
+            if self.rng.u8(..20) == 0 {
+                continue; // lost on its way
+            }
+            let client = packet.path.peer();
+            match Response::parse(&packet.bytes, family) {
+                Ok(Response::Connect(answer)) => {
+                    self.clients.connected(client, answer.connection_id);
+                }
+                Ok(Response::Error(error)) if error.message == CONNECT_AGAIN.as_bytes() => {
+                    self.clients.disconnected(client);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn send_all(&mut self) {
+        for core in 0..self.tracker.cores() {
+            for socket in 0..SOCKETS.len() {
+                let all = Sending {
+                    sent: usize::MAX,
+                    ..Sending::default()
+                };
+                self.send(core, socket, all);
+            }
+        }
+    }
+
+    pub(crate) fn expect(
+        &mut self,
+        family: IpFamily,
+        metric: &'static str,
+        label: &'static str,
+        amount: u64,
+    ) {
+        add(&mut self.expected, (family.digit(), metric, label), amount);
+    }
+
+    /// The id that an address has got last, if any.
+    pub(crate) fn newest_id(&self, ip: IpAddr) -> Option<ConnectionId> {
+        let of_ip = self.issued.iter().filter(|((owner, _), _)| *owner == ip);
+        of_ip
+            .max_by_key(|(_, issued)| **issued)
+            .map(|((_, id), _)| *id)
+    }
+
+    pub(crate) fn open_requests(&self) -> usize {
+        self.open
+            .iter()
+            .flat_map(BTreeMap::values)
+            .map(Vec::len)
+            .sum()
+    }
+
+    /// Takes what is still open at a socket worker, and how many of these were dropped.
+    pub(crate) fn take_given_up(&mut self, core: usize) -> (Vec<Open>, u64) {
+        let open = std::mem::take(&mut self.open[core]);
+        (
+            open.into_values().flatten().collect(),
+            std::mem::take(&mut self.given_up[core]),
+        )
+    }
+
+    /// The swarms have been cleaned completely, just now.
+    pub(crate) fn must_have_cleaned(&mut self) {
+        let now_seconds = self.now().seconds.0;
+        self.model
+            .must_have_cleaned(now_seconds, |name| self.allowed.allows(name));
+    }
+}
