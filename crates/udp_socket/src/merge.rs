@@ -15,6 +15,11 @@ pub(crate) const PACKETS_PER_MESSAGE_MAX: usize = 64;
 /// The largest IPv4 payload, which a message must not exceed as a whole either.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 65_507;
 
+/// Larger packets travel alone. A packet that is cut out of a message cannot be fragmented as well,
+/// and the kernel refuses a message whose parts would have to be: on IPv6 that is above 1,280 bytes
+/// with headers (see [`UdpSocket`](crate::UdpSocket)).
+const MERGED_BYTES_MAX: usize = 1_280 - 48;
+
 /// Puts packets that can travel together next to each other. Keeps its memory between two calls.
 #[derive(Default)]
 pub(crate) struct Grouping {
@@ -59,7 +64,7 @@ pub(crate) fn run(outbox: &Outbox, first: usize, max: usize) -> usize {
         return 1;
     };
     // Nothing marks where one empty packet ends and the next begins.
-    if bytes.is_empty() {
+    if bytes.is_empty() || bytes.len() > MERGED_BYTES_MAX {
         return 1;
     }
     let fitting = MESSAGE_BYTES_MAX / bytes.len();
@@ -134,9 +139,11 @@ mod tests {
     fn runs_are_bounded() {
         let (_, runs) = grouped(&mut outbox(&[(1, 16); 150]));
         assert_eq!(runs, [64, 64, 22]);
-        let (_, runs) = grouped(&mut outbox(&[(1, 1_400); 60]));
-        assert_eq!(runs, [46, 14], "a message has at most 65,507 bytes");
+        let (_, runs) = grouped(&mut outbox(&[(1, 1_200); 60]));
+        assert_eq!(runs, [54, 6], "a message has at most 65,507 bytes");
         let (_, runs) = grouped(&mut outbox(&[(1, 0); 3]));
         assert_eq!(runs, [1, 1, 1], "empty packets travel alone");
+        let (_, runs) = grouped(&mut outbox(&[(1, 1_233); 2]));
+        assert_eq!(runs, [1, 1], "what may have to be fragmented travels alone");
     }
 }

@@ -157,10 +157,9 @@ macro_rules! suite {
                 outbox.push(good, b"6");
                 let report = Sender::new(4).send(&server, &mut outbox);
                 assert_eq!((report.sent, report.sent_bytes, report.failed), (2, 2, 4));
-                assert_eq!(
-                    report.last_error.unwrap().raw_os_error(),
-                    Some(libc::EMSGSIZE)
-                );
+                // Packets to different clients may overtake each other, so either can be the last.
+                let errno = report.last_error.unwrap().raw_os_error();
+                assert!(matches!(errno, Some(libc::EMSGSIZE | libc::EACCES)));
                 let mut buffer = [0; 9];
                 for expected in [b"2", b"6"] {
                     let len = client.recv(&mut buffer).unwrap();

@@ -138,3 +138,20 @@ fn a_refused_message_does_not_hold_up_the_others() {
             .all(|((bytes, _), n)| *bytes == [n; 16])
     );
 }
+
+/// IPv6 sockets fragment at 1,280 bytes, and what is cut apart cannot be fragmented as well.
+#[test]
+fn what_must_be_fragmented_arrives_too() {
+    for addr in ["[::1]:0", "127.0.0.1:0"] {
+        let (server, client) = (server(addr), client(addr));
+        let path = ReturnPath::to(client.local_addr().unwrap());
+        let (mut outbox, mut sender) = (Outbox::new(), Sender::new(64));
+        for n in 0..3 {
+            outbox.push(path, &[n; 1_400]);
+        }
+        let report = sender.send(&server, &mut outbox);
+        assert_eq!((report.sent, report.failed), (3, 0), "{addr}: {report:?}");
+        let received = receive(&client, 3);
+        assert!(received.iter().all(|(bytes, _)| bytes.len() == 1_400));
+    }
+}

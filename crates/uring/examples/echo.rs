@@ -11,7 +11,8 @@
 //! - `uring:ENTRIES:BUFFERS`: received and sent by a ring
 //! - `mixed:BATCH:BUFFERS`: received by a ring, sent by `sendmmsg`
 //!
-//! Other people's load on the machine matters, so the candidates take turns, and the median of each
+//! No answers are merged, although the client has so few sockets that most could be: what is asked
+//! here is the price of one packet. Other people's load on the machine matters, so the candidates take turns, and the median of each
 //! is printed. `--window` is how many requests may be without an answer; a small one makes the server
 //! sleep often. `--pause-micros` makes it doze when nothing waits.
 
@@ -194,7 +195,7 @@ fn serve(
         }
         "mmsg" => {
             let mut receiver = Receiver::new(batch, DATAGRAM_BYTES_MAX);
-            let mut sender = Sender::new(batch);
+            let mut sender = Sender::new(batch).without_merging();
             serve_polled(socket, pause, stop, |outbox| {
                 receiver.receive(socket)?;
                 let datagrams = receiver.datagrams();
@@ -203,7 +204,13 @@ fn serve(
             })
         }
         "uring" => serve_ring(socket, &ring, None, pause, stop),
-        "mixed" => serve_ring(socket, &ring, Some(Sender::new(batch)), pause, stop),
+        "mixed" => serve_ring(
+            socket,
+            &ring,
+            Some(Sender::new(batch).without_merging()),
+            pause,
+            stop,
+        ),
         _ => Err(io::Error::other(format!("no backend is called '{name}'"))),
     }
 }
