@@ -90,9 +90,11 @@ packages=(-p aquatic_udp_load_test)
 cargo build --quiet --release "${packages[@]}"
 
 work=$(mktemp -d)
-tracker_pid="" rmem_max=""
+tracker_pid="" tester_pid="" rmem_max=""
 stop() {
-    [ -z "$tracker_pid" ] || { kill "$tracker_pid" && wait "$tracker_pid"; } 2>/dev/null || true
+    for pid in $tester_pid $tracker_pid; do
+        { kill "$pid" && wait "$pid"; } 2>/dev/null || true
+    done
     [ -z "$rmem_max" ] || sysctl -q -w net.core.rmem_max="$rmem_max"
     rm -rf "$work"
 }
@@ -152,4 +154,6 @@ segmentation_offload = $segmentation_offload
 number_of_torrents = $torrents
 $fill_config
 END
-taskset -c "$tester_cpu" "$target/release/aquatic_udp_load_test" -c "$work/tester.toml"
+taskset -c "$tester_cpu" "$target/release/aquatic_udp_load_test" -c "$work/tester.toml" &
+tester_pid=$!
+wait "$tester_pid"
