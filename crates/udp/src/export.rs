@@ -250,3 +250,152 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aquatic_swarm::{Announce, HashKey, Limits};
+    use aquatic_types::{CompactAddr, CompactV4, CompactV6, PeerStatus, Seconds};
+
+    use super::*;
+
+    /// A map of torrents named by their first byte, with so many seeders and leechers.
+    fn map<K: CompactAddr + PeerKey>(ip: K::Ip, torrents: &[(u8, u16, u16)]) -> TorrentMap<K> {
+        let mut map = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
+        let mut rng = fastrand::Rng::with_seed(3);
+        for (torrent, seeders, leechers) in torrents {
+            let key = map.key(InfoHash([*torrent; 20]));
+            for port in 1..=seeders + leechers {
+                let status = if port <= *seeders {
+                    PeerStatus::Seeder
+                } else {
+                    PeerStatus::Leecher
+                };
+                let announce = Announce {
+                    peer: K::new(ip, port),
+                    value: (),
+                    status,
+                    completed: false,
+                    peers_wanted: 0,
+                    deadline: Seconds(100),
+                };
+                map.announce(&key, announce, &mut rng, |_| true, |_, ()| {})
+                    .unwrap();
+            }
+        }
+        map
+    }
+
+    /// Lets all writers work until the export has ended.
+    fn export(
+        exporter: &mut Exporter,
+        path: &Path,
+        writers: &mut [ExportWriter],
+        v4: &TorrentMap<CompactV4>,
+        v6: &TorrentMap<CompactV6>,
+    ) -> anyhow::Result<Option<usize>> {
+        thread::scope(|scope| {
+            let export = scope.spawn(move || exporter.export(path));
+            while !export.is_finished() {
+                for writer in &mut *writers {
+                    writer.slice(2, v4, v6);
+                }
+                thread::yield_now();
+            }
+            export.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn lists_every_torrent_that_has_peers_and_replaces_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("export.txt");
+        fs::write(&path, "old").unwrap();
+        let (mut exporter, mut writers) = exports(1);
+        let mut v4 = map([192, 0, 2, 1].into(), &[(1, 1, 2), (2, 3, 0), (3, 1, 0)]);
+        let left = v4.key(InfoHash([3; 20]));
+        let peer = CompactV4::new([192, 0, 2, 1].into(), 1);
+        assert_eq!(v4.remove_peer(&left, &peer), Some(()));
+        let v6 = map([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), &[(2, 0, 7)]);
+        for _ in 0..2 {
+            let torrents = export(&mut exporter, &path, &mut writers, &v4, &v6).unwrap();
+            assert_eq!(torrents, Some(3));
+            let text = fs::read_to_string(&path).unwrap();
+            let mut lines: Vec<_> = text.lines().collect();
+            lines.sort_unstable();
+            let hex = |byte: u8| format!("{byte:02x}").repeat(20);
+            let expected = [
+                format!("4 {} 1 2", hex(1)),
+                format!("4 {} 3 0", hex(2)),
+                format!("6 {} 0 7", hex(2)),
+            ];
+            assert_eq!(lines, expected);
+            assert!(text.ends_with('\n'));
+            assert_eq!(
+                fs::read_dir(folder.path()).unwrap().count(),
+                1,
+                "nothing else"
+            );
+        }
+    }
+
+    #[test]
+    fn many_lines_of_several_shards_come_in_chunks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("export.txt");
+        let (mut exporter, mut writers) = exports(3);
+        let mut v4 = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
+        let mut rng = fastrand::Rng::with_seed(3);
+        let torrents = 5 * CHUNK_BYTES / 47;
+        for number in 0..torrents {
+            let mut name = [0; 20];
+            name[..8].copy_from_slice(&number.to_be_bytes());
+            let announce = Announce {
+                peer: CompactV4([1; 6]),
+                value: (),
+                status: PeerStatus::Seeder,
+                completed: false,
+                peers_wanted: 0,
+                deadline: Seconds(100),
+            };
+            let key = v4.key(InfoHash(name));
+            v4.announce(&key, announce, &mut rng, |_| true, |_, ()| {})
+                .unwrap();
+        }
+        let v6 = map([0; 8].into(), &[]);
+        let written = export(&mut exporter, &path, &mut writers, &v4, &v6).unwrap();
+        assert_eq!(written, Some(3 * torrents));
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 3 * torrents);
+        assert!(
+            text.lines()
+                .all(|line| line.len() == 46 && line.ends_with(" 1 0"))
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_and_does_not_end_exports() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let path = missing.join("export.txt");
+        let (mut exporter, mut writers) = exports(2);
+        let (v4, v6) = (
+            map([192, 0, 2, 1].into(), &[(1, 1, 0)]),
+            map([0; 8].into(), &[]),
+        );
+        let error = export(&mut exporter, &path, &mut writers, &v4, &v6).unwrap_err();
+        assert!(
+            format!("{error:#}").contains(missing.to_str().unwrap()),
+            "{error:#}"
+        );
+        fs::create_dir(&missing).unwrap();
+        let written = export(&mut exporter, &path, &mut writers, &v4, &v6).unwrap();
+        assert_eq!(written, Some(2));
+        drop(writers);
+        assert_eq!(exporter.export(&path).unwrap(), None, "no shard is left");
+        assert_eq!(
+            fs::read_to_string(&path).unwrap().lines().count(),
+            2,
+            "kept as it was"
+        );
+    }
+}

@@ -255,3 +255,144 @@ impl Desk<'_> {
         self.outbox.push_with(self.path, |bytes| error.write(bytes));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_udp_protocol::{ANNOUNCE_REQUEST_SIZE, PROTOCOL_ID, Response};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::socket_worker::DATAGRAM_BYTES_MAX;
+
+    const NOW: Now = Now {
+        seconds: aquatic_types::Seconds(1_000),
+        micros: 1_000_000_000,
+    };
+
+    fn service() -> Service {
+        let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
+        Service::new(
+            &Config::default(),
+            ServiceParts {
+                connection_ids: ConnectionIds::new([1, 2], 120),
+                access_list: access_list.reader(),
+                request_rate: None,
+                counters: Arc::new(WorkerCounters::default()),
+            },
+        )
+    }
+
+    fn client() -> SocketAddr {
+        ([192, 0, 2, 1], 6_881).into()
+    }
+
+    /// Whether the request is passed on, and the answers to it.
+    fn receive(bytes: &[u8]) -> (bool, Vec<Vec<u8>>) {
+        let mut outbox = Outbox::new();
+        let path = ReturnPath::to(client());
+        let received = service().receive(NOW, 0, path, bytes, &mut outbox);
+        assert!(outbox.iter().all(|(to, _)| *to == path));
+        let answers = outbox.iter().map(|(_, bytes)| bytes.to_vec()).collect();
+        (received != Received::Done, answers)
+    }
+
+    fn packet(connection_id: [u8; 8], action: u32, len: usize) -> Vec<u8> {
+        let mut bytes = [&connection_id[..], &action.to_be_bytes(), b"abcd"].concat();
+        bytes.resize(len, 1);
+        bytes
+    }
+
+    fn valid_id() -> [u8; 8] {
+        ConnectionIds::new([1, 2], 120)
+            .issue(NOW.seconds, client().ip())
+            .0
+    }
+
+    /// Bytes that get into every corner: any bytes, and well-formed headers before any body.
+    fn datagrams() -> impl Strategy<Value = Vec<u8>> {
+        let id = prop_oneof![
+            Just(PROTOCOL_ID),
+            Just(valid_id()),
+            any::<[u8; 8]>(),
+            (0..64_u32).prop_map(|bit| (u64::from_be_bytes(valid_id()) ^ (1 << bit)).to_be_bytes()),
+        ];
+        let body = prop::collection::vec(any::<u8>(), 0..DATAGRAM_BYTES_MAX);
+        let header = (id, 0..5_u32, any::<[u8; 4]>());
+        let packets = (header, body).prop_map(|((id, action, transaction_id), body)| {
+            [&id[..], &action.to_be_bytes(), &transaction_id, &body].concat()
+        });
+        prop_oneof![packets, prop::collection::vec(any::<u8>(), 0..200)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        #[test]
+        fn strangers_get_no_more_than_they_send(bytes in datagrams()) {
+            let (passed_on, answers) = receive(&bytes);
+            prop_assert!(answers.len() <= usize::from(!passed_on), "answered more than once");
+            for answer in &answers {
+                prop_assert!(Response::parse(answer, IpFamily::V4).is_ok());
+                prop_assert_eq!(answer.get(4..8), bytes.get(12..16), "another transaction");
+            }
+            if bytes.get(..8) != Some(&valid_id()[..]) {
+                prop_assert!(!passed_on, "without a connection id");
+                prop_assert!(answers.iter().all(|answer| answer.len() <= bytes.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_id_is_refused_in_no_more_bytes_than_it_took() {
+        for (action, len) in [(1, ANNOUNCE_REQUEST_SIZE), (2, SCRAPE_REQUEST_SIZE_MIN)] {
+            let (passed_on, answers) = receive(&packet([7; 8], action, len));
+            assert!(!passed_on);
+            let [answer] = answers.try_into().unwrap();
+            assert!(answer.len() <= len);
+            let Ok(Response::Error(error)) = Response::parse(&answer, IpFamily::V4) else {
+                panic!("{answer:?}");
+            };
+            assert_eq!(error.transaction_id, TransactionId(*b"abcd"));
+            assert_eq!(error.message, CONNECT_AGAIN.as_bytes());
+            assert!(receive(&packet(valid_id(), action, len)).0);
+        }
+    }
+
+    #[test]
+    fn only_who_is_connected_is_told_what_is_wrong() {
+        let mut port_zero = packet(valid_id(), 1, ANNOUNCE_REQUEST_SIZE);
+        port_zero[96..].fill(0);
+        let no_info_hash = packet(valid_id(), 2, SCRAPE_REQUEST_SIZE_MIN - 1);
+        for mut bytes in [port_zero, no_info_hash] {
+            assert_eq!(receive(&bytes).1.len(), 1);
+            bytes[7] ^= 1;
+            assert_eq!(receive(&bytes), (false, vec![]));
+        }
+    }
+
+    #[test]
+    fn any_number_of_peers_may_be_wanted() {
+        let response_peers_max = u16::try_from(Config::default().protocol.max_response_peers);
+        let max = response_peers_max.unwrap();
+        for (wanted, expected) in [
+            (-1, max),
+            (i32::MIN, max),
+            (0, 0),
+            (1, 1),
+            (i32::from(max) + 1, max),
+            (65_536, max),
+            (i32::MAX, max),
+        ] {
+            let mut bytes = packet(valid_id(), 1, ANNOUNCE_REQUEST_SIZE);
+            bytes[92..96].copy_from_slice(&wanted.to_be_bytes());
+            let mut outbox = Outbox::new();
+            let path = ReturnPath::to(client());
+            let received = service().receive(NOW, 0, path, &bytes, &mut outbox);
+            let Received::AnnounceV4(announce) = received else {
+                panic!("{received:?}");
+            };
+            assert_eq!(announce.peers_wanted, expected, "{wanted}");
+        }
+    }
+}

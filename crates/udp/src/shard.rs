@@ -453,3 +453,203 @@ impl<K: CompactAddr, V: PeerTag> CleaningVisitor<K, V> for Visitor<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_types::PeerStatus;
+    use aquatic_udp_protocol::{Response, TransactionId};
+    use aquatic_udp_socket::ReturnPath;
+
+    use super::*;
+
+    /// A shard, and what it shares with others.
+    struct Desk {
+        shard: Shard,
+        access_list: SharedAccessList,
+        report: Arc<ShardReport>,
+        counters: Arc<WorkerCounters>,
+        config: Config,
+        now_seconds: u32,
+    }
+
+    impl Desk {
+        fn new(set: impl FnOnce(&mut Config)) -> Self {
+            let mut config = Config::default();
+            config.statistics.peer_clients = true;
+            config.statistics.torrent_peer_histograms = true;
+            set(&mut config);
+            let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+            let report = Arc::new(ShardReport::default());
+            let counters = Arc::new(WorkerCounters::default());
+            let max_peers_per_ip = NonZeroUsize::new(config.limits.max_peers_per_ip);
+            let parts = ShardParts {
+                hash_key: HashKey::new([1, 2]),
+                rng_seed: 3,
+                access_list: access_list.reader(),
+                peers_per_ip: max_peers_per_ip.map(|max| Arc::new(PeersPerIp::new(max))),
+                counters: Arc::clone(&counters),
+                report: Arc::clone(&report),
+                export: None,
+            };
+            let shard = Shard::new(&config, parts);
+            Self {
+                shard,
+                access_list,
+                report,
+                counters,
+                config,
+                now_seconds: 0,
+            }
+        }
+
+        fn now(&self) -> Now {
+            Now::from_micros(u64::from(self.now_seconds) * 1_000_000)
+        }
+
+        /// Announces a peer at 192.0.2.1, and says whether that was served.
+        fn announce(&mut self, torrent: u8, port: u16, client: u8, status: PeerStatus) -> bool {
+            let mut batch = Batch::new(1);
+            batch.announces.v4.push(Announce {
+                socket: 0,
+                path: ReturnPath::to(([192, 0, 2, 1], 1).into()),
+                transaction_id: TransactionId(*b"abcd"),
+                info_hash: InfoHash([torrent; 20]),
+                peer: CompactV4::new([192, 0, 2, 1].into(), port),
+                client: [client; 8],
+                status,
+                completed: false,
+                peers_wanted: 10,
+            });
+            self.shard.answer(self.now(), &mut batch);
+            assert!(batch.is_empty());
+            let [outbox] = &batch.outboxes[..] else {
+                panic!("one socket");
+            };
+            assert_eq!(outbox.len(), 1);
+            let (_, bytes) = outbox.get(0).unwrap();
+            matches!(
+                Response::parse(bytes, IpFamily::V4),
+                Ok(Response::Announce(_))
+            )
+        }
+
+        /// Lets time pass, cleans as often as is due, and lets the shard report.
+        fn pass(&mut self, seconds: u32) {
+            self.now_seconds += seconds;
+            while self.shard.background(self.now()) {}
+            self.now_seconds += u32::try_from(self.config.statistics.interval).unwrap();
+            self.shard.background(self.now());
+        }
+
+        fn clients(&mut self) -> Vec<(u8, usize)> {
+            self.pass(0);
+            let clients = self.report.clients().into_iter();
+            let mut clients: Vec<_> = clients.map(|(prefix, peers)| (prefix[0], peers)).collect();
+            clients.sort_unstable();
+            clients
+        }
+
+        /// All the ways in which peers of the torrent leave.
+        fn ways_out() -> [fn(&mut Self, u8); 3] {
+            [
+                |desk, torrent| {
+                    for port in 1..=3 {
+                        desk.announce(torrent, port, 9, PeerStatus::Stopped);
+                    }
+                },
+                |desk, _| desk.pass(desk.config.cleaning.max_peer_age + 1),
+                |desk, torrent| {
+                    desk.access_list
+                        .replace([InfoHash([torrent; 20])].into_iter().collect());
+                    desk.pass(desk.config.cleaning.torrent_cleaning_interval);
+                    desk.access_list.replace(AccessList::default());
+                },
+            ]
+        }
+    }
+
+    #[test]
+    fn clients_are_counted_exactly() {
+        let mut desk = Desk::new(|config| config.limits.max_peers = 3);
+        for way_out in Desk::ways_out() {
+            desk.announce(7, 1, 10, PeerStatus::Leecher);
+            desk.announce(7, 2, 10, PeerStatus::Seeder);
+            desk.announce(7, 3, 20, PeerStatus::Leecher);
+            assert_eq!(desk.clients(), [(10, 2), (20, 1)]);
+            desk.announce(7, 1, 20, PeerStatus::Seeder);
+            assert_eq!(
+                desk.clients(),
+                [(10, 1), (20, 2)],
+                "a peer has changed its client"
+            );
+            assert!(!desk.announce(7, 4, 30, PeerStatus::Leecher), "no room");
+            desk.announce(7, 5, 30, PeerStatus::Stopped);
+            assert_eq!(desk.clients(), [(10, 1), (20, 2)], "neither came in");
+            way_out(&mut desk, 7);
+            assert_eq!(desk.clients(), []);
+        }
+    }
+
+    #[test]
+    fn peers_per_ip_are_released_on_every_way_out() {
+        let mut desk = Desk::new(|config| config.limits.max_peers_per_ip = 3);
+        for way_out in Desk::ways_out() {
+            for port in 1..=3 {
+                assert!(desk.announce(7, port, 1, PeerStatus::Leecher));
+            }
+            assert!(!desk.announce(8, 1, 1, PeerStatus::Leecher), "too many");
+            assert!(
+                desk.announce(7, 1, 1, PeerStatus::Seeder),
+                "it is known already"
+            );
+            desk.announce(8, 1, 1, PeerStatus::Stopped);
+            assert!(
+                !desk.announce(8, 2, 1, PeerStatus::Leecher),
+                "no one has left"
+            );
+            way_out(&mut desk, 7);
+        }
+        let refused = desk
+            .counters
+            .traffic(IpFamily::V4)
+            .reason(Reason::PeersPerIp);
+        assert_eq!(refused.get(), 6);
+    }
+
+    #[test]
+    fn a_refusal_for_lack_of_room_releases_nothing_and_takes_nothing() {
+        let mut desk = Desk::new(|config| {
+            config.limits.max_torrents = 1;
+            config.limits.max_peers_per_ip = 2;
+        });
+        assert!(desk.announce(7, 1, 1, PeerStatus::Leecher));
+        for port in 1..10 {
+            assert!(!desk.announce(8, port, 1, PeerStatus::Leecher));
+        }
+        assert!(desk.announce(7, 2, 1, PeerStatus::Leecher));
+        assert!(!desk.announce(7, 3, 1, PeerStatus::Leecher));
+    }
+
+    #[test]
+    fn histograms_follow_each_cleaning() {
+        let mut desk = Desk::new(|_| {});
+        assert!(desk.report.histograms().is_none());
+        for (torrent, peers) in [(1, 1), (2, 5), (3, 5), (4, 70)] {
+            for port in 1..=peers {
+                desk.announce(torrent, port, 1, PeerStatus::Leecher);
+            }
+        }
+        desk.announce(5, 1, 1, PeerStatus::Stopped);
+        desk.pass(desk.config.cleaning.torrent_cleaning_interval);
+        let histograms = desk.report.histograms().unwrap();
+        assert_eq!(histograms.v4.len(), 4);
+        assert_eq!(
+            [1, 5, 70].map(|size| histograms.v4.count_at(size)),
+            [1, 2, 1]
+        );
+        assert_eq!(histograms.v6.len(), 0);
+        desk.pass(desk.config.cleaning.max_peer_age + 1);
+        assert_eq!(desk.report.histograms().unwrap().v4.len(), 0);
+    }
+}

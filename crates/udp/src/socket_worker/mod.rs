@@ -358,3 +358,155 @@ fn send(requester: &mut Requester<Batch>, filling: &mut Option<Batch>) {
         debug_assert!(sent.is_ok(), "the batch came from this exchange");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_channel::bell;
+    use aquatic_types::{AnnounceEvent, PeerId};
+    use aquatic_udp_protocol::{
+        AnnounceRequest, ConnectRequest, ConnectionId, Request, Response, TransactionId,
+    };
+
+    use super::*;
+    use crate::arrangement::{Arrangement, Entropy, Surroundings, arrange};
+    use crate::config::Config;
+    use crate::messages::BATCHES_MAX;
+
+    /// The same bytes each time.
+    struct NoEntropy;
+
+    impl Entropy for NoEntropy {
+        fn bytes<const N: usize>(&mut self) -> anyhow::Result<[u8; N]> {
+            Ok([7; N])
+        }
+    }
+
+    fn path() -> ReturnPath {
+        ReturnPath::to(([192, 0, 2, 1], 6_881).into())
+    }
+
+    /// One socket worker with one socket, and one swarm worker.
+    fn split() -> Arrangement {
+        let config = Config {
+            swarm_workers: 1,
+            ..Config::default()
+        };
+        let surroundings = Surroundings {
+            access_list: SharedAccessList::new(AccessListMode::Off, AccessList::default()),
+            bells: (0..2).map(|_| bell(|| ()).1).collect(),
+            export_writers: Vec::new(),
+            sockets: 1,
+        };
+        arrange(&config, surroundings, &mut NoEntropy).unwrap()
+    }
+
+    fn receive(core: &mut Core, request: &Request<'_>) {
+        let mut bytes = Vec::new();
+        request.write(&mut bytes);
+        core.receive(Now::default(), 0, path(), &bytes);
+    }
+
+    fn connect(core: &mut Core) -> ConnectionId {
+        let transaction_id = TransactionId([0; 4]);
+        receive(core, &Request::Connect(ConnectRequest { transaction_id }));
+        let outbox = &mut core.outboxes()[0];
+        let (_, bytes) = outbox.get(0).unwrap();
+        let Ok(Response::Connect(answer)) = Response::parse(bytes, IpFamily::V4) else {
+            panic!("no connection id");
+        };
+        outbox.clear();
+        answer.connection_id
+    }
+
+    fn announce(core: &mut Core, connection_id: ConnectionId) {
+        let announce = AnnounceRequest {
+            connection_id,
+            transaction_id: TransactionId([1; 4]),
+            info_hash: InfoHash([2; 20]),
+            peer_id: PeerId([3; 20]),
+            bytes_downloaded: 0,
+            bytes_left: 0,
+            bytes_uploaded: 0,
+            event: AnnounceEvent::None,
+            key: [0; 4],
+            peers_wanted: 0,
+            port: 6_881,
+            options: &[],
+        };
+        receive(core, &Request::Announce(announce));
+    }
+
+    #[test]
+    fn drops_and_counts_what_the_owner_does_not_keep_up_with() {
+        let mut arrangement = split();
+        let core = &mut arrangement.cores[0];
+        let id = connect(core);
+        let dropped = || {
+            let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+            traffic.reason(Reason::QueueFull).get()
+        };
+        let room = BATCHES_MAX * BATCH_REQUESTS_MAX;
+        for round in 1..=3 {
+            (0..room + 5).for_each(|_| announce(core, id));
+            assert_eq!(dropped(), 5 * round);
+            core.finish(Now::default());
+            let in_flight = &arrangement.counters[0].batches_in_flight;
+            assert_eq!(in_flight.get(), BATCHES_MAX as u64);
+            assert_eq!(core.outboxes()[0].len(), 0);
+            assert!(!core.has_mail());
+
+            let answered = arrangement.swarm_workers[0].answer(Now::default());
+            assert_eq!(answered, BATCHES_MAX);
+            assert!(core.has_mail());
+            assert_eq!(core.finish(Now::default()), BATCHES_MAX);
+            assert_eq!(core.outboxes()[0].len(), room);
+            core.outboxes()[0].clear();
+            core.finish(Now::default());
+            assert_eq!(in_flight.get(), 0);
+        }
+    }
+
+    #[test]
+    fn accounts_for_what_a_backend_sends_and_does_not() {
+        let mut arrangement = split();
+        let core = &mut arrangement.cores[0];
+        for packet in [b"1", b"2", b"3", b"4"] {
+            core.outboxes()[0].push(path(), packet);
+        }
+        let mut report = SendReport {
+            sent: 7,
+            sent_bytes: 700,
+            failed: 2,
+            last_error: Some(io::ErrorKind::PermissionDenied.into()),
+            would_block: false,
+        };
+        core.account(IpFamily::V4, 0, &report, 3);
+        assert_eq!(core.outboxes()[0].len(), 4, "they have not been tried yet");
+        report.would_block = true;
+        core.account(IpFamily::V4, 0, &report, 3);
+        let kept: Vec<_> = core.outboxes()[0]
+            .iter()
+            .map(|(_, bytes)| bytes.to_vec())
+            .collect();
+        assert_eq!(kept, [b"1", b"2", b"3"], "the oldest");
+        core.account(IpFamily::V4, 0, &report, 0);
+        assert!(core.outboxes()[0].is_empty());
+
+        let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+        assert_eq!(traffic.sent_bytes.get(), 2_100);
+        assert_eq!(traffic.reason(Reason::SendFailed).get(), 6);
+        assert_eq!(traffic.reason(Reason::SendBufferFull).get(), 4);
+    }
+
+    #[test]
+    fn a_socket_that_does_not_exist_is_harmless() {
+        let mut arrangement = split();
+        let core = &mut arrangement.cores[0];
+        core.receive(Now::default(), 1, path(), b"anything");
+        core.account(IpFamily::V4, 1, &SendReport::default(), 0);
+        assert!(core.outboxes()[0].is_empty());
+    }
+}

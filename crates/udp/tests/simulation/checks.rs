@@ -7,9 +7,10 @@ use aquatic_types::{IpFamily, PeerStatus};
 use aquatic_udp::counters::{Reason, ResponseKind};
 use aquatic_udp_protocol::{AnnounceResponse, Response, ScrapeRow};
 
-use super::model::{Announce, OpenAnnounce, OpenScrape, Window};
-use super::states::{Bounds, CLIENTS, States};
-use super::world::{Certainty, Open, OpenRequest, World};
+use super::coverage::Certainty;
+use super::model::{Announce, OpenAnnounce, OpenScrape};
+use super::states::{Bounds, CLIENTS, States, Window};
+use super::world::{Open, OpenRequest, World};
 
 impl World {
     /// Checks the answer to a request that has gone to the swarms.
@@ -31,25 +32,6 @@ impl World {
             }
             (_, response) => panic!("an answer of the wrong kind: {response:?}"),
         }
-    }
-
-    /// Whether an answer to a scrape can be the one to this scrape.
-    pub(crate) fn fits(&self, open: &Open, bytes: &[u8]) -> bool {
-        let OpenRequest::Scrape(scrape) = &open.request else {
-            return true;
-        };
-        let Ok(Response::Scrape(answer)) = Response::parse(bytes, open.family) else {
-            return false;
-        };
-        let mut windows = self.model.windows_of(scrape);
-        answer.rows.len() == scrape.rows()
-            && answer
-                .rows
-                .iter()
-                .all(|row| match windows.next().flatten() {
-                    Some(window) => window.fits(row),
-                    None => row == ScrapeRow::default(),
-                })
     }
 
     fn check_served(&mut self, open: &OpenAnnounce, answer: &AnnounceResponse<'_>) {
@@ -156,7 +138,7 @@ impl World {
             };
             let seeders = window.count(States::SEEDER, None);
             let leechers = window.count(States::LEECHER, None);
-            self.note_certainty(&[seeders, leechers, window.completed]);
+            self.note_certainty(&[seeders, leechers]);
             assert!(
                 seeders.contains(row.seeders),
                 "{seeders:?} seeders: {row:?}"

@@ -14,8 +14,8 @@ use aquatic_udp_protocol::{
 use aquatic_udp_socket::{LocalAddr, ReturnPath};
 use fastrand::Rng;
 
-use super::model::{Announce, Torrent};
-use super::states::CLIENTS;
+use super::model::Announce;
+use super::states::{CLIENTS, Torrent};
 
 const TORRENTS: u8 = 24;
 /// Ports on which peers listen: with six IPv4 addresses, swarms are larger than any small form.

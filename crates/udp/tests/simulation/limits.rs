@@ -1,12 +1,14 @@
-//! What limits allow, where they are configured.
+//! What is allowed, where limits or an access list are configured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
+use aquatic_access_list::AccessListMode;
 use aquatic_swarm::Refusal;
+use aquatic_types::InfoHash;
 
-use super::model::{Announce, Model, Torrent};
-use super::states::{Bounds, States};
+use super::model::{Announce, Model};
+use super::states::{Bounds, States, Torrent};
 
 /// What is there already, just before an announce.
 #[derive(Debug)]
@@ -119,6 +121,23 @@ fn may_reach(count: Bounds, max: Option<u32>) -> bool {
 
 fn must_reach(count: Bounds, max: Option<u32>) -> bool {
     max.is_some_and(|max| count.min >= max)
+}
+
+/// What the access list says.
+#[derive(Clone)]
+pub(crate) struct Allowed {
+    pub(crate) mode: AccessListMode,
+    pub(crate) listed: HashSet<InfoHash>,
+}
+
+impl Allowed {
+    pub(crate) fn allows(&self, info_hash: &InfoHash) -> bool {
+        match self.mode {
+            AccessListMode::Off => true,
+            AccessListMode::Allow => self.listed.contains(info_hash),
+            AccessListMode::Deny => !self.listed.contains(info_hash),
+        }
+    }
 }
 
 /// Requests of each client, to tell who sends too many.

@@ -11,17 +11,10 @@ use std::net::SocketAddr;
 
 use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 use aquatic_udp::config::Config;
-use aquatic_udp_protocol::ScrapeRow;
 use aquatic_udp_socket::steering::{SteeringKey, owner};
 
 use super::limits::Room;
-use super::states::{Bounds, States};
-
-/// A torrent, as seen by the peers of one IP family.
-pub(crate) type Torrent = (IpFamily, InfoHash);
-
-/// Peers of a torrent and the states that they can be in. Who is not in it is absent.
-type Peers = BTreeMap<SocketAddr, States>;
+use super::states::{Bounds, States, Torrent, Window};
 
 type WindowId = u64;
 
@@ -70,15 +63,6 @@ impl Period {
             cleaned: false,
         }
     }
-}
-
-/// Everything that a torrent can have been since a request was delivered.
-pub(crate) struct Window {
-    pub(crate) torrent: Torrent,
-    pub(crate) peers: Peers,
-    pub(crate) completed: Bounds,
-    /// The tracker may have forgotten the torrent, and with it the number of downloads.
-    forgotten: bool,
 }
 
 /// What a peer announces.
@@ -254,16 +238,6 @@ impl Model {
         OpenScrape(windows.collect())
     }
 
-    /// What each torrent of a scrape can have been so far.
-    pub(crate) fn windows_of<'a>(
-        &'a self,
-        open: &'a OpenScrape,
-    ) -> impl Iterator<Item = Option<&'a Window>> {
-        open.0
-            .iter()
-            .map(|id| id.and_then(|id| self.windows.get(&id)))
-    }
-
     /// A scrape has been answered or dropped. Gives back what each torrent can have been.
     pub(crate) fn end_scrape(&mut self, open: OpenScrape) -> Vec<Option<Window>> {
         open.0
@@ -417,20 +391,5 @@ impl Model {
             .iter()
             .filter(move |(torrent, _)| torrent.0 == family);
         swarms.map(|(_, swarm)| swarm.peers.values().map(|peer| peer.states).collect())
-    }
-}
-
-impl Window {
-    /// How many peers, other than `except`, were in a state of `wanted`.
-    pub(crate) fn count(&self, wanted: States, except: Option<SocketAddr>) -> Bounds {
-        let others = self.peers.iter().filter(|(addr, _)| Some(**addr) != except);
-        Bounds::count(others.map(|(_, states)| *states), wanted)
-    }
-
-    /// Whether a scrape can have given this row.
-    pub(crate) fn fits(&self, row: ScrapeRow) -> bool {
-        self.count(States::SEEDER, None).contains(row.seeders)
-            && self.count(States::LEECHER, None).contains(row.leechers)
-            && self.completed.contains(row.completed)
     }
 }

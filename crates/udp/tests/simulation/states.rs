@@ -1,9 +1,11 @@
-//! What an observer can know about one peer and about a number.
+//! What an observer can know: about a peer, a number, a torrent.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
+use std::net::SocketAddr;
 use std::ops::{BitOr, BitOrAssign};
 
-use aquatic_types::PeerStatus;
+use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 
 /// The client software that simulated peers use.
 pub(crate) const CLIENTS: [&[u8; 8]; 4] = [b"-qB5000-", b"-TR4050-", b"-LT20A0-", b"-UT3550-"];
@@ -106,5 +108,26 @@ impl Bounds {
     pub(crate) fn widen(&mut self, other: Self) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
+    }
+}
+
+/// A torrent, as seen by the peers of one IP family.
+pub(crate) type Torrent = (IpFamily, InfoHash);
+
+/// Everything that a torrent can have been since a request was delivered.
+pub(crate) struct Window {
+    pub(crate) torrent: Torrent,
+    /// Who is not here was absent.
+    pub(crate) peers: BTreeMap<SocketAddr, States>,
+    pub(crate) completed: Bounds,
+    /// The tracker may have forgotten the torrent, and with it the number of downloads.
+    pub(crate) forgotten: bool,
+}
+
+impl Window {
+    /// How many peers, other than `except`, were in a state of `wanted`.
+    pub(crate) fn count(&self, wanted: States, except: Option<SocketAddr>) -> Bounds {
+        let others = self.peers.iter().filter(|(addr, _)| Some(**addr) != except);
+        Bounds::count(others.map(|(_, states)| *states), wanted)
     }
 }

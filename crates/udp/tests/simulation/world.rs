@@ -1,9 +1,9 @@
 //! The tracker and everything around it: what is delivered, what must come of it, what did.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use aquatic_access_list::{AccessListMode, SharedAccessList};
+use aquatic_access_list::SharedAccessList;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::config::Config;
@@ -15,8 +15,10 @@ use aquatic_udp_socket::ReturnPath;
 use fastrand::Rng;
 
 use super::clients::{Clients, Datagram, Meaning, some_torrents};
-use super::limits::Rates;
-use super::model::{Announce, Model, OpenAnnounce, OpenScrape, Torrent};
+use super::coverage::Coverage;
+use super::limits::{Allowed, Rates};
+use super::model::{Announce, Model, OpenAnnounce, OpenScrape};
+use super::states::Torrent;
 use super::tracker::{Counts, Packet, SOCKETS, Sending, Tracker, add};
 
 /// What a client is told whose connection id is no good.
@@ -43,67 +45,6 @@ pub(crate) struct World {
     pub(crate) coverage: Coverage,
     /// Nothing else is going on.
     pub(crate) is_calm: bool,
-}
-
-/// What the access list says.
-#[derive(Clone)]
-struct Allowed {
-    mode: AccessListMode,
-    listed: HashSet<InfoHash>,
-}
-
-impl Allowed {
-    fn allows(&self, info_hash: &InfoHash) -> bool {
-        match self.mode {
-            AccessListMode::Off => true,
-            AccessListMode::Allow => self.listed.contains(info_hash),
-            AccessListMode::Deny => !self.listed.contains(info_hash),
-        }
-    }
-}
-
-/// How much a simulation has shown.
-#[derive(Debug, Default)]
-pub(crate) struct Coverage {
-    /// What was said about the size of a swarm, if everything else rested.
-    pub(crate) calm: Certainty,
-    /// What was said in the midst of other things.
-    pub(crate) wild: Certainty,
-    /// What was counted, in all runs.
-    pub(crate) counts: Counts,
-    /// The largest swarm.
-    pub(crate) peers_max: usize,
-}
-
-/// How many numbers were known beforehand.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Certainty {
-    pub(crate) certain: u32,
-    pub(crate) all: u32,
-}
-
-impl Coverage {
-    pub(crate) fn add(&mut self, world: World) {
-        let Self {
-            calm,
-            wild,
-            counts,
-            peers_max,
-        } = world.coverage;
-        self.calm.add(calm);
-        self.wild.add(wild);
-        self.peers_max = self.peers_max.max(peers_max);
-        for (label, count) in counts.into_iter().chain(world.expected) {
-            add(&mut self.counts, label, count);
-        }
-    }
-}
-
-impl Certainty {
-    pub(crate) fn add(&mut self, more: Self) {
-        self.certain += more.certain;
-        self.all += more.all;
-    }
 }
 
 /// A request that must be answered, once, in this way.
@@ -353,12 +294,10 @@ impl World {
     fn answered(&mut self, core: usize, appeared: Vec<(usize, Packet)>) {
         for (socket, packet) in appeared {
             let transaction_id = packet.bytes[4..8].try_into().map(TransactionId).unwrap();
-            // More than one if copies of a request have arrived, which can be overtaken as well.
+            // More than one if copies of an announce have arrived. They are answered in order.
             let mut candidates = self.open[core].remove(&transaction_id).unwrap_or_default();
             let is_its = |open: &Open| open.socket == socket && open.path == packet.path;
-            let fits = |open: &Open| is_its(open) && self.fits(open, &packet.bytes);
-            let place = candidates.iter().position(fits);
-            let Some(place) = place.or_else(|| candidates.iter().position(is_its)) else {
+            let Some(place) = candidates.iter().position(is_its) else {
                 panic!("an answer that nobody waits for: {packet:?}");
             };
             let open = candidates.remove(place);
@@ -435,6 +374,13 @@ impl World {
         of_ip
             .max_by_key(|(_, issued)| **issued)
             .map(|((_, id), _)| *id)
+    }
+
+    /// Whether a copy of a scrape has not been answered yet. The answers to two copies could not
+    /// be told from each other, and need not come in order.
+    pub(crate) fn is_copy(&self, core: usize, datagram: &Datagram) -> bool {
+        matches!(datagram.meaning, Meaning::Scrape(..))
+            && self.open[core].contains_key(&datagram.transaction_id)
     }
 
     pub(crate) fn open_requests(&self) -> usize {

@@ -1,0 +1,79 @@
+//! How much the runs of a simulation have shown.
+
+use aquatic_udp::counters::Reason;
+
+use super::tracker::{Counts, add};
+use super::world::World;
+
+/// How much a simulation has shown.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    /// What was said about the size of a swarm, if everything else rested.
+    pub(crate) calm: Certainty,
+    /// What was said in the midst of other things.
+    pub(crate) wild: Certainty,
+    /// What was counted, in all runs.
+    pub(crate) counts: Counts,
+    /// The largest swarm.
+    pub(crate) peers_max: usize,
+}
+
+/// How many numbers were known beforehand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Certainty {
+    pub(crate) certain: u32,
+    pub(crate) all: u32,
+}
+
+impl Coverage {
+    pub(crate) fn add(&mut self, world: World) {
+        let Self {
+            calm,
+            wild,
+            counts,
+            peers_max,
+        } = world.coverage;
+        self.calm.add(calm);
+        self.wild.add(wild);
+        self.peers_max = self.peers_max.max(peers_max);
+        for (label, count) in counts.into_iter().chain(world.expected) {
+            add(&mut self.counts, label, count);
+        }
+    }
+
+    /// A simulation that finds nothing may have looked at nothing.
+    pub(crate) fn check(&self, is_expected: impl Fn(Reason) -> bool) {
+        if std::env::var_os("SIMULATION_SEED").is_some() {
+            return;
+        }
+        let Coverage {
+            calm,
+            wild,
+            peers_max,
+            counts,
+        } = self;
+        assert!(
+            calm.certain > calm.all / 10 * 9,
+            "too much guessing when nothing is going on: {calm:?}"
+        );
+        assert!(wild.certain > wild.all / 10, "too much guessing: {wild:?}");
+        assert!(*peers_max > 64, "the largest swarm had {peers_max} peers");
+        for reason in Reason::ALL
+            .iter()
+            .copied()
+            .filter(|reason| is_expected(*reason))
+        {
+            for version in ["4", "6"] {
+                let label = (version, "reason", reason.label());
+                assert!(counts.contains_key(&label), "never happened: {label:?}");
+            }
+        }
+    }
+}
+
+impl Certainty {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.certain += more.certain;
+        self.all += more.all;
+    }
+}
