@@ -9,7 +9,7 @@
 //! | [`UdpSocket`] | a nonblocking socket with the options that a tracker wants, and why |
 //! | [`ReturnPath`] | where an answer goes, and which local address it leaves from |
 //! | [`Outbox`] | answers that wait to be sent: one arena of bytes and a list of ends |
-//! | [`Receiver`], [`Sender`] | a batch of datagrams per system call; [`mmsg`] on Linux, [`portable`] elsewhere |
+//! | [`Receiver`], [`Sender`] | batches: [`mmsg`] on Linux, [`portable`] elsewhere |
 //! | [`segmentation`] | many packets of one size to one destination (UDP GSO), for load testers |
 //! | [`steering`] | the kernel hands each announce to the socket whose worker owns the info hash |
 //! | [`wire`] | kernel layouts that another backend (io_uring) needs as well |

@@ -1,10 +1,10 @@
 //! Which packets of an outbox can travel together.
 //!
-//! A client with many torrents announces them in bursts, from one socket, so that a batch holds many
-//! answers to it; and many of them are equally large (connect answers always are). Such packets can
-//! pass through the kernel's send path as one message that is cut apart at its end (UDP generic
-//! segmentation offload, see [`segmentation`](crate::segmentation)). That costs one packet's worth
-//! of work instead of several; each datagram arrives as it would have alone.
+//! A client with many torrents announces them in bursts, from one socket, so that a batch holds
+//! many answers to it; and many of them are equally large (connect answers always are). Such
+//! packets can pass through the kernel's send path as one message that is cut apart at its end (UDP
+//! generic segmentation offload, see [`segmentation`](crate::segmentation)). That costs one
+//! packet's worth of work instead of several; each datagram arrives as it would have alone.
 
 use crate::outbox::PacketList;
 use crate::{Outbox, ReturnPath};

@@ -1,9 +1,10 @@
 //! Many datagrams per system call: `recvmmsg(2)` and `sendmmsg(2)` (Linux).
 //!
 //! Both calls take an array of message headers, and every header points to buffers. The arrays live
-//! in [`Receiver`] and [`Sender`] and are used again and again; the pointers are written before each
-//! call and mean nothing after it, so nothing here refers to itself and everything can be moved.
-//! Writing them costs a few nanoseconds per datagram, against 3 µs that the kernel spends on it.
+//! in [`Receiver`] and [`Sender`] and are used again and again; the pointers are written before
+//! each call and mean nothing after it, so nothing here refers to itself and everything can be
+//! moved. Writing them costs a few nanoseconds per datagram, against 3 µs that the kernel spends on
+//! it.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -44,8 +45,8 @@ pub(crate) fn empty_header() -> libc::msghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// A length in the kernel's shorter type. None of ours comes near its end; if one did, zero would be
-/// the safe answer.
+/// A length in the kernel's shorter type. None of ours comes near its end; if one did, zero would
+/// be the safe answer.
 fn short(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(0)
 }
@@ -68,8 +69,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Up to `batch` datagrams per call, of up to `datagram_bytes_max` bytes each: what is beyond is
-    /// cut off, and the datagram marked as truncated.
+    /// Up to `batch` datagrams per call, of up to `datagram_bytes_max` bytes each: what is beyond
+    /// is cut off, and the datagram marked as truncated.
     #[must_use]
     pub fn new(batch: usize, datagram_bytes_max: usize) -> Self {
         let batch = batch.clamp(1, BATCH_MAX);
@@ -87,8 +88,8 @@ impl Receiver {
         }
     }
 
-    /// Reads what waits at the socket, up to one batch, without waiting for more. Gives back how many
-    /// datagrams there are; 0: none. A full batch means that more may wait.
+    /// Reads what waits at the socket, up to one batch, without waiting for more. Gives back how
+    /// many datagrams there are; 0: none. A full batch means that more may wait.
     ///
     /// Errors that ICMP messages left behind are read past.
     ///
@@ -150,10 +151,11 @@ impl Receiver {
             header.msg_hdr.msg_flags = 0;
         }
         // Why unsafe: neither std nor socket2 has recvmmsg.
-        // SAFETY: the headers are as many as the call is told. Each points to an iovec, a name and a
-        // control buffer of the lengths it gives, which belong to `self`, are borrowed mutably and so
-        // by nobody else, and stay where they are until the call returns; so does each iovec's
-        // payload, a disjoint chunk of `datagram_bytes_max` or more bytes. No time limit: null.
+        // SAFETY: the headers are as many as the call is told. Each points to an iovec, a name and
+        // a control buffer of the lengths it gives, which belong to `self`, are borrowed mutably
+        // and so by nobody else, and stay where they are until the call returns; so does each
+        // iovec's payload, a disjoint chunk of `datagram_bytes_max` or more bytes. No time limit:
+        // null.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -262,8 +264,8 @@ impl Sender {
         report
     }
 
-    /// Sends the packets from `first` on, as many as there are headers. Gives back how many messages
-    /// were sent; `self.packets` says how many packets each of them carries.
+    /// Sends the packets from `first` on, as many as there are headers. Gives back how many
+    /// messages were sent; `self.packets` says how many packets each of them carries.
     fn send_batch(
         &mut self,
         socket: &UdpSocket,
@@ -310,10 +312,10 @@ impl Sender {
             batch += 1;
         }
         // Why unsafe: neither std nor socket2 has sendmmsg.
-        // SAFETY: the first `batch` headers have just been filled. Each points to iovecs and perhaps
-        // control messages of `self`, and those to payloads, and to a name, in the outbox, with their
-        // lengths; both are borrowed, so nothing moves before the call returns. The kernel reads all of it and
-        // writes the headers' `msg_len` only.
+        // SAFETY: the first `batch` headers have just been filled. Each points to iovecs and
+        // perhaps control messages of `self`, and those to payloads, and to a name, in the outbox,
+        // with their lengths; both are borrowed, so nothing moves before the call returns. The
+        // kernel reads all of it and writes the headers' `msg_len` only.
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),

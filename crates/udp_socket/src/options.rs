@@ -27,7 +27,8 @@ pub(crate) fn attach_filter(
         len,
         filter: filter.as_ptr().cast_mut(),
     };
-    // SAFETY: `program` holds the address and the length of a borrowed slice, which the kernel copies.
+    // SAFETY: `program` holds the address and the length of a borrowed slice, which the kernel
+    // copies.
     unsafe { set(socket, libc::SOL_SOCKET, name, &program) }
 }
 

@@ -57,7 +57,8 @@ impl ReturnPath {
         Self { local, ..self }
     }
 
-    /// Takes over an address that the kernel wrote. `None` if it is neither IPv4 nor IPv6, or short.
+    /// Takes over an address that the kernel wrote. `None` if it is neither IPv4 nor IPv6, or
+    /// short.
     pub(crate) fn from_sockaddr(bytes: &[u8]) -> Option<Self> {
         let len = sockaddr_len(bytes)?;
         let mut sockaddr = [0; SOCKADDR_BYTES];

@@ -2,8 +2,8 @@
 //! `recvmmsg`.
 //!
 //! It does the same as [`mmsg`](crate::mmsg) with two exceptions: it is slower, and it knows no
-//! packet info, so an answer leaves from the address that the kernel chooses. On a host with several
-//! addresses, bind a socket to each of them.
+//! packet info, so an answer leaves from the address that the kernel chooses. On a host with
+//! several addresses, bind a socket to each of them.
 //!
 //! Linux compiles and tests it too, so that it does not rot.
 
@@ -21,8 +21,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Up to `batch` datagrams per call, of up to `datagram_bytes_max` bytes each: what is beyond is
-    /// cut off, and the datagram marked as truncated.
+    /// Up to `batch` datagrams per call, of up to `datagram_bytes_max` bytes each: what is beyond
+    /// is cut off, and the datagram marked as truncated.
     #[must_use]
     pub fn new(batch: usize, datagram_bytes_max: usize) -> Self {
         let batch = batch.max(1);
@@ -33,8 +33,8 @@ impl Receiver {
         }
     }
 
-    /// Reads what waits at the socket, up to one batch, without waiting for more. Gives back how many
-    /// datagrams there are; 0: none. A full batch means that more may wait.
+    /// Reads what waits at the socket, up to one batch, without waiting for more. Gives back how
+    /// many datagrams there are; 0: none. A full batch means that more may wait.
     ///
     /// Errors that ICMP messages left behind are read past.
     ///

@@ -1,9 +1,9 @@
 //! Many packets of one size to one destination in one go: UDP generic segmentation offload (Linux).
 //!
-//! One message carries up to 64 packets through the kernel's send path, which is most of the cost of
-//! sending, and is cut apart at the very end. A load tester whose requests all have 98 bytes and all
-//! go to one tracker gets several times as many out of a core. For the answers of a tracker, see
-//! [`Sender`].
+//! One message carries up to 64 packets through the kernel's send path, which is most of the cost
+//! of sending, and is cut apart at the very end. A load tester whose requests all have 98 bytes and
+//! all go to one tracker gets several times as many out of a core. For the answers of a tracker,
+//! see [`Sender`].
 //!
 //! There is no counterpart for receiving (`UDP_GRO`): datagrams that were sent one by one are not
 //! merged on loopback (64 equal ones took 64 reads), and over a network answers differ in size.
@@ -125,9 +125,9 @@ impl<'a> Run<'a> {
             header.msg_control = control.0.as_mut_ptr().cast();
         }
         // Why unsafe: neither std nor (without raw pointers) socket2 sends control messages.
-        // SAFETY: the header points to one iovec and perhaps one control message, which live in this
-        // function, and to the bytes that `self` borrows, with their lengths. The kernel reads them
-        // before the call returns.
+        // SAFETY: the header points to one iovec and perhaps one control message, which live in
+        // this function, and to the bytes that `self` borrows, with their lengths. The kernel reads
+        // them before the call returns.
         let sent =
             unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
         if sent < 0 {

@@ -25,8 +25,8 @@ pub struct SocketOptions {
 /// A nonblocking UDP socket, IPv4 or IPv6 but never both.
 ///
 /// Bound to the unspecified address (`0.0.0.0`, `[::]`), it asks the kernel for each datagram's
-/// destination (packet info), so that the answer can leave from there. Bound to one address, it does
-/// not: every answer leaves from that address anyway, and packet info costs time.
+/// destination (packet info), so that the answer can leave from there. Bound to one address, it
+/// does not: every answer leaves from that address anyway, and packet info costs time.
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: StdUdpSocket,
@@ -180,10 +180,10 @@ fn force_recv_buffer(_socket: &Socket, _bytes: usize) -> bool {
 /// Makes answers independent of what ICMP says about the path.
 ///
 /// Answers have at most 1,400 bytes and go out once. Path MTU discovery could only lose the first
-/// of them, and a forged "fragmentation needed" would shrink or block all that follow. So: never set
-/// the don't-fragment bit, never believe such messages. IPv6 routers do not fragment, so there the
-/// host does, at 1,280 bytes, which every IPv6 path carries (RFC 8200, section 5; name servers do
-/// the same, RFC 3542, section 11.1). Only answers over 1,232 bytes are concerned.
+/// of them, and a forged "fragmentation needed" would shrink or block all that follow. So: never
+/// set the don't-fragment bit, never believe such messages. IPv6 routers do not fragment, so there
+/// the host does, at 1,280 bytes, which every IPv6 path carries (RFC 8200, section 5; name servers
+/// do the same, RFC 3542, section 11.1). Only answers over 1,232 bytes are concerned.
 ///
 /// A system without these options (some container sandboxes) is left as it is: that costs this
 /// protection and nothing else.

@@ -1,13 +1,13 @@
 //! Which worker's socket gets an announce: decided by the kernel, the way the program would.
 //!
 //! Sockets that share an address (`SO_REUSEPORT`) normally get datagrams by a hash of the sender's
-//! address. Here a small program, attached to the group, picks the socket by the *info hash*, so that
-//! an announce arrives where its swarm lives and no thread has to pass it on. [`owner`] is the same
-//! function in Rust: an announce or a one-torrent scrape for `info_hash` arrives at the socket with
-//! the index `owner(...)`, in the order in which the sockets were bound.
+//! address. Here a small program, attached to the group, picks the socket by the *info hash*, so
+//! that an announce arrives where its swarm lives and no thread has to pass it on. [`owner`] is the
+//! same function in Rust: an announce or a one-torrent scrape for `info_hash` arrives at the socket
+//! with the index `owner(...)`, in the order in which the sockets were bound.
 //!
-//! The function is keyed, so that a stranger who does not know the key cannot choose info hashes that
-//! all meet at one worker. It is no cryptographic hash: what it protects is an even load.
+//! The function is keyed, so that a stranger who does not know the key cannot choose info hashes
+//! that all meet at one worker. It is no cryptographic hash: what it protects is an even load.
 //!
 //! The program is classic BPF, which needs no privilege. What it cannot do is fail: a load beyond
 //! the end of a packet ends it with the result 0. So it looks at the length first, and spreads
@@ -69,8 +69,8 @@ pub fn owner(key: &SteeringKey, info_hash: &[u8; 20], workers: u32) -> u32 {
 }
 
 /// Attaches the program to the group that `socket` is in; once per address and family is enough,
-/// before or after the others have joined. The group must have `workers` sockets, bound in the order
-/// of the workers' indices.
+/// before or after the others have joined. The group must have `workers` sockets, bound in the
+/// order of the workers' indices.
 ///
 /// # Errors
 /// If `workers` is 0, if the socket was bound without `reuse_port`, or if the system has no such

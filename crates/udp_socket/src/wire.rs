@@ -13,8 +13,8 @@ pub const SOCKADDR_BYTES: usize = crate::path::SOCKADDR_BYTES;
 /// Room for one control message with packet info of either family.
 pub const CONTROL_BYTES: usize = aligned(HEADER_BYTES + IN6_PKTINFO_BYTES);
 
-// `struct cmsghdr`: total length (a C long), level, type (ints); then the data; each part aligned to
-// a C long. See cmsg(3).
+// `struct cmsghdr`: total length (a C long), level, type (ints); then the data; each part aligned
+// to a C long. See cmsg(3).
 const LEN_BYTES: usize = size_of::<usize>();
 const HEADER_BYTES: usize = aligned(LEN_BYTES + 8);
 // `struct in_pktinfo`: interface, local address, destination. See ip(7).
@@ -121,8 +121,8 @@ pub fn return_path(name: &[u8], control: &[u8]) -> Option<ReturnPath> {
     Some(path.from_local(local_addr(control)))
 }
 
-/// The local address that a datagram was sent to. `None` if the kernel did not tell, or if an answer
-/// cannot leave from there (multicast).
+/// The local address that a datagram was sent to. `None` if the kernel did not tell, or if an
+/// answer cannot leave from there (multicast).
 fn local_addr(mut control: &[u8]) -> Option<LocalAddr> {
     while let Some((header, rest)) = control.split_at_checked(HEADER_BYTES) {
         let len = usize::from_ne_bytes(*header.first_chunk()?);
@@ -168,9 +168,9 @@ fn local_v6(data: &[u8]) -> Option<LocalAddr> {
     })
 }
 
-/// How far apart receive buffers of `bytes` bytes should lie: an odd number of cache lines. At a power of two, the
-/// first lines of all buffers, which hold most requests whole, would fight for the same few sets of
-/// the processor's caches.
+/// How far apart receive buffers of `bytes` bytes should lie: an odd number of cache lines. At a
+/// power of two, the first lines of all buffers, which hold most requests whole, would fight for
+/// the same few sets of the processor's caches.
 #[must_use]
 pub fn buffer_stride(bytes: usize) -> usize {
     const CACHE_LINE_BYTES: usize = 64;

@@ -12,9 +12,10 @@
 //! - `mixed:BATCH:BUFFERS`: received by a ring, sent by `sendmmsg`
 //!
 //! No answers are merged, although the client has so few sockets that most could be: what is asked
-//! here is the price of one packet. Other people's load on the machine matters, so the candidates take turns, and the median of each
-//! is printed. `--window` is how many requests may be without an answer; a small one makes the server
-//! sleep often. `--pause-micros` makes it doze when nothing waits.
+//! here is the price of one packet. Other people's load on the machine matters, so the candidates
+//! take turns, and the median of each is printed. `--window` is how many requests may be without an
+//! answer; a small one makes the server sleep often. `--pause-micros` makes it doze when nothing
+//! waits.
 
 use std::io;
 use std::net::SocketAddr;

@@ -55,8 +55,8 @@ impl Queue {
 
 /// The events of one turn. What is not looked at comes again in the next turn.
 ///
-/// Not an iterator, because each datagram's buffer goes back to the kernel as soon as the next one is
-/// asked for: few buffers, all of them warm in the processor's cache, serve a large load.
+/// Not an iterator, because each datagram's buffer goes back to the kernel as soon as the next one
+/// is asked for: few buffers, all of them warm in the processor's cache, serve a large load.
 pub struct Events<'a> {
     pub(crate) queue: &'a mut Queue,
     pub(crate) pool: &'a mut BufferPool,

@@ -4,7 +4,7 @@
 //! `sendmmsg` would do, in one system call per turn ([`Ring::wait`]):
 //!
 //! - every socket has one *multishot* receive: the kernel takes a buffer from a pool that it shares
-//!   with us, writes address, packet info and payload into it, and goes on without being asked again;
+//!   with us, writes address, packet info and payload into it, and goes on without being asked;
 //! - answers are one request each, issued by the same call that waits for the next datagrams;
 //! - a [`Waker`] ends the wait from another thread.
 //!
@@ -41,8 +41,9 @@
 //! What it leaves out on purpose: files, streams, timers, and every other thing that io_uring can
 //! do. Needs Linux 6.0; 6.1 is better (deferred task work).
 //!
-//! Unsafe code talks to the kernel through memory that both share. Each such piece of memory is owned
-//! by a private type that knows when the kernel may touch it, and nothing unsafe is left to callers.
+//! Unsafe code talks to the kernel through memory that both share. Each such piece of memory is
+//! owned by a private type that knows when the kernel may touch it, and nothing unsafe is left to
+//! callers.
 
 #![cfg(target_os = "linux")]
 #![deny(clippy::undocumented_unsafe_blocks)]

@@ -2,9 +2,9 @@
 //!
 //! A *buffer ring* is a queue in shared memory: we append the addresses of free buffers, the kernel
 //! takes them from the other end, fills them, and names the buffer in a completion. From being
-//! appended until being named, a buffer is the kernel's; from being named until being appended again,
-//! it is ours. [`BufferPool`] keeps book of that, so that no reference to a buffer of the kernel's can
-//! be made.
+//! appended until being named, a buffer is the kernel's; from being named until being appended
+//! again, it is ours. [`BufferPool`] keeps book of that, so that no reference to a buffer of the
+//! kernel's can be made.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
@@ -77,13 +77,13 @@ impl BufferPool {
     /// Makes the pool known to the ring and gives all buffers to the kernel.
     ///
     /// # Safety
-    /// The pool must be dropped only after the last request of the ring that takes buffers has ended,
-    /// and must be registered once.
+    /// The pool must be dropped only after the last request of the ring that takes buffers has
+    /// ended, and must be registered once.
     pub(crate) unsafe fn register(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
         let addr = self.entries.start.as_ptr().addr();
         // Why unsafe: the kernel will read the queue, and write to the buffers in it, at any time.
-        // SAFETY: the memory is page-aligned, has room for `count` entries, and stays until the pool
-        // is dropped, which the caller delays until the ring is gone.
+        // SAFETY: the memory is page-aligned, has room for `count` entries, and stays until the
+        // pool is dropped, which the caller delays until the ring is gone.
         unsafe { submitter.register_buf_ring_with_flags(addr as u64, self.count, GROUP, 0)? };
         for buffer in 0..self.count {
             self.give_back(buffer);
@@ -128,9 +128,10 @@ impl BufferPool {
         }
         let len = usize::try_from(len.min(self.buffer_bytes)).ok()?;
         // Why unsafe: the memory as a whole is shared with the kernel, so it is no Rust slice.
-        // SAFETY: `place` is below `count`, since `ours` has that length; the buffer lies within the
-        // allocation, which was zeroed and so is initialised; and it is ours, so the kernel leaves it
-        // alone until `give_back`, which needs `&mut self` and so waits for the result to be dropped.
+        // SAFETY: `place` is below `count`, since `ours` has that length; the buffer lies within
+        // the allocation, which was zeroed and so is initialised; and it is ours, so the kernel
+        // leaves it alone until `give_back`, which needs `&mut self` and so waits for the result to
+        // be dropped.
         let bytes = unsafe {
             let start = self.buffers.start.as_ptr().add(place * self.stride);
             std::slice::from_raw_parts(start, len)
@@ -162,10 +163,11 @@ impl BufferPool {
         self.ours_count -= 1;
         let slot = usize::from(self.tail & (self.count - 1));
         // Why unsafe: this is the queue that the kernel reads.
-        // SAFETY: `place` and `slot` are below `count`, so the addresses lie within the allocations.
-        // The kernel does not read the slot before the tail says so, because at most `count` buffers
-        // are its at a time; it never writes here. The tail is the unused last field of the first
-        // entry (`BufRingEntry::tail`), aligned for 16 bits, and only accessed as an atomic.
+        // SAFETY: `place` and `slot` are below `count`, so the addresses lie within the
+        // allocations. The kernel does not read the slot before the tail says so, because at most
+        // `count` buffers are its at a time; it never writes here. The tail is the unused last
+        // field of the first entry (`BufRingEntry::tail`), aligned for 16 bits, and only accessed
+        // as an atomic.
         unsafe {
             let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
             let start = self.buffers.start.as_ptr().add(place * self.stride);

@@ -23,8 +23,8 @@ impl Display for Unsupported {
 
 impl std::error::Error for Unsupported {}
 
-/// Sends a datagram through a small ring and receives it through the same ring. That tries all
-/// that a [`Ring`] needs; asking the kernel for its version would not, since containers and sandboxes
+/// Sends a datagram through a small ring and receives it through the same ring. That tries all that
+/// a [`Ring`] needs; asking the kernel for its version would not, since containers and sandboxes
 /// forbid or imitate parts of it.
 ///
 /// # Errors

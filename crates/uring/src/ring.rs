@@ -21,8 +21,8 @@ pub struct RingOptions {
     /// How many packets one system call sends at most. More are sent by more calls.
     pub entries: u16,
     /// How many datagrams may have been received but not looked at; rounded up to a power of two.
-    /// More wait in the sockets' own buffers, so this need not be large: 64 to 128 cost a few percent
-    /// less CPU time than 512 and more, which do not stay in the processor's cache. With
+    /// More wait in the sockets' own buffers, so this need not be large: 64 to 128 cost a few
+    /// percent less CPU time than 512 and more, which do not stay in the processor's cache. With
     /// `datagram_bytes_max`, this is nearly all the memory of a ring.
     pub buffers: u16,
     /// How much of a datagram is received; what is beyond is cut off, and the datagram marked.
@@ -59,14 +59,14 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring with `sockets` on it, which are named by their index from now on, and which `waker` can
-    /// wake. To be called by the thread that will use it.
+    /// A ring with `sockets` on it, which are named by their index from now on, and which `waker`
+    /// can wake. To be called by the thread that will use it.
     ///
     /// The ring keeps the sockets open even if they are dropped.
     ///
     /// # Errors
-    /// If the kernel is too old, or forbids io_uring, or lacks memory: [`probe`](crate::probe()) says
-    /// which, in words.
+    /// If the kernel is too old, or forbids io_uring, or lacks memory: [`probe`](crate::probe())
+    /// says which, in words.
     pub fn new(
         options: &RingOptions,
         sockets: &[&UdpSocket],
@@ -84,8 +84,8 @@ impl Ring {
         let completions = u32::from(pool.count()) + entries + 2 * file_count;
         let (io, deferred) = build(entries, completions)?;
         io.submitter().register_files(&files)?;
-        // SAFETY: `pool` is dropped after `io` (field order, and here by the order of declaration in
-        // reverse), and by then no request is left (`Drop`) or none was ever made (here).
+        // SAFETY: `pool` is dropped after `io` (field order, and here by the order of declaration
+        // in reverse), and by then no request is left (`Drop`) or none was ever made (here).
         unsafe { pool.register(&io.submitter())? };
         Ok(Self {
             io,
@@ -167,14 +167,14 @@ impl Ring {
         self.sends.take_report(socket)
     }
 
-    /// Moves the packets that found no room (`would_block` in the report) to the end of `outbox`, to
-    /// be sent again later. Others, sent after them, may have gone out in the meantime.
+    /// Moves the packets that found no room (`would_block` in the report) to the end of `outbox`,
+    /// to be sent again later. Others, sent after them, may have gone out in the meantime.
     pub fn take_unsent(&mut self, socket: usize, outbox: &mut Outbox) {
         self.sends.take_unsent(socket, outbox);
     }
 
-    /// Makes requests for everything that is not being waited for, or no longer: a multishot request
-    /// ends when there is no buffer, and on errors.
+    /// Makes requests for everything that is not being waited for, or no longer: a multishot
+    /// request ends when there is no buffer, and on errors.
     fn start_receiving(&mut self) -> io::Result<()> {
         for socket in 0..self.receiving.len() {
             if self.receiving.get(socket) == Some(&false) && self.pool.has_free() {
@@ -204,9 +204,9 @@ impl Ring {
 
     fn push(&mut self, request: &squeue::Entry) -> io::Result<()> {
         // Why unsafe: the kernel will follow the pointers in the request.
-        // SAFETY: requests are made in two places. A send points to what `Sends` keeps unchanged until
-        // it has reported. A receive points to the layout in `pool`, and its buffers are those of
-        // the pool; both live until `Drop` has ended all requests. A poll points nowhere.
+        // SAFETY: requests are made in two places. A send points to what `Sends` keeps unchanged
+        // until it has reported. A receive points to the layout in `pool`, and its buffers are
+        // those of the pool; both live until `Drop` has ended all requests. A poll points nowhere.
         unsafe { self.io.submission().push(request) }.map_err(io::Error::other)
     }
 

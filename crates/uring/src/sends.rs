@@ -2,12 +2,12 @@
 //!
 //! # Why this is sound
 //!
-//! From the moment when a send request is queued until its completion is read, the kernel may look at
-//! the message header, the control message, the address and the payload. So the ring takes the
-//! caller's outbox (leaving an empty one), keeps it where nobody can reach it, and reuses it and the
-//! headers only when every request has reported. The kernel could be told to report failures only
-//! (`IOSQE_CQE_SKIP_SUCCESS`), but then nothing would say when a success is over, and measured, the
-//! reports cost nothing.
+//! From the moment when a send request is queued until its completion is read, the kernel may look
+//! at the message header, the control message, the address and the payload. So the ring takes the
+//! caller's outbox (leaving an empty one), keeps it where nobody can reach it, and reuses it and
+//! the headers only when every request has reported. The kernel could be told to report failures
+//! only (`IOSQE_CQE_SKIP_SUCCESS`), but then nothing would say when a success is over, and
+//! measured, the reports cost nothing.
 //!
 //! Requests do not linger: with `MSG_DONTWAIT` they may neither wait for room nor be handed to a
 //! worker thread, so in practice the call that submits them also completes them.
@@ -225,8 +225,8 @@ impl Sends {
         }
     }
 
-    /// From now on the caller can take back what was not sent. What it could have taken before and did
-    /// not is given up.
+    /// From now on the caller can take back what was not sent. What it could have taken before and
+    /// did not is given up.
     pub(crate) fn offer_unsent(&mut self) {
         for socket in &mut self.sockets {
             socket.unsent.remove_front(socket.offered);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// Wakes the thread that waits at a [`Ring`](crate::Ring), now or when it next waits.
 ///
-/// Made before the ring, so that it can be given to other threads before the worker starts. Cheap to
-/// clone. Each use is a system call: call it only if the other side really sleeps.
+/// Made before the ring, so that it can be given to other threads before the worker starts. Cheap
+/// to clone. Each use is a system call: call it only if the other side really sleeps.
 #[derive(Clone, Debug)]
 pub struct Waker {
     /// An eventfd. It is never read: the ring notices each write, and the number in it, which each
@@ -35,8 +35,8 @@ impl Waker {
         })
     }
 
-    /// Makes the ring report [`Event::Woken`](crate::Event::Woken). Several calls may be reported as
-    /// one.
+    /// Makes the ring report [`Event::Woken`](crate::Event::Woken). Several calls may be reported
+    /// as one.
     ///
     /// # Errors
     /// None that can be named.

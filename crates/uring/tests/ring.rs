@@ -1,6 +1,7 @@
 //! The ring over real loopback sockets.
 //!
-//! Where the kernel or a sandbox forbids io_uring there is nothing to test: the tests say so and pass.
+//! Where the kernel or a sandbox forbids io_uring there is nothing to test: the tests say so and
+//! pass.
 #![cfg(target_os = "linux")]
 
 use std::net::{SocketAddr, UdpSocket as StdUdpSocket};

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use aquatic_udp_socket::{SocketOptions, UdpSocket};
 
-/// Runs the ignored test `name` of this program in a new network namespace. Where that is not allowed
-/// it says so, and nothing is tested.
+/// Runs the ignored test `name` of this program in a new network namespace. Where that is not
+/// allowed it says so, and nothing is tested.
 pub(crate) fn run_in(name: &str) {
     let unshare = || {
         let mut command = Command::new("unshare");
@@ -32,8 +32,8 @@ pub(crate) fn run_in(name: &str) {
     assert!(status.success());
 }
 
-/// Makes an interface with a silent neighbour. Gives back a socket with the least possible send buffer,
-/// and the neighbour's address.
+/// Makes an interface with a silent neighbour. Gives back a socket with the least possible send
+/// buffer, and the neighbour's address.
 pub(crate) fn socket_and_silent_neighbour() -> (UdpSocket, SocketAddr) {
     ip("link set lo up");
     ip("link add near type veth peer name far");
