@@ -10,7 +10,16 @@ set -euo pipefail
 
 host=${1:-127.0.0.1}
 port=${2:-3000}
-info_hash=$(od -An -v -tx1 -N20 /dev/urandom | tr -d ' \n')
+
+to_hex() {
+    od -An -v -tx1 | tr -d ' \n'
+}
+
+random_hex() {
+    head -c "$1" /dev/urandom | to_hex
+}
+
+info_hash=$(random_hex 20)
 action_connect=00000000
 action_announce=00000001
 
@@ -21,7 +30,7 @@ exchange() {
         # One write, one datagram: that is why dd collects what printf says.
         # shellcheck disable=SC2001 # Not every bash knows & in a substitution of its own.
         printf '%b' "$(sed 's/../\\x&/g' <<< "$1")" | dd bs=2048 iflag=fullblock status=none >&3
-        answer=$(timeout 1 dd bs=2048 count=1 status=none <&3 | od -An -v -tx1 | tr -d ' \n') || true
+        answer=$(timeout 1 dd bs=2048 count=1 status=none <&3 | to_hex) || true
         if [ -n "$answer" ]; then
             echo "$answer"
             return
@@ -37,7 +46,7 @@ stopped=3
 announce() {
     local name=$1 left=$2 event=$3 client_port=$4 words=$5
     local peer_id request answer
-    peer_id=$(printf '%-20s' "-ask000-$name" | tr ' ' '0' | od -An -v -tx1 | tr -d ' \n')
+    peer_id=$(printf '%-20s' "-ask000-$name" | tr ' ' '0' | to_hex)
     request=$connection_id$action_announce$transaction_id$info_hash$peer_id
     request+=$(printf '%016x%016x%016x' 0 "$left" 0) # downloaded, left, uploaded
     request+=$(printf '%08x%08x%08x' "$event" 0 0)   # event, IP address, key
@@ -64,7 +73,7 @@ case $host in
     *) peer_digits=12 ;;   # IPv4: 6 bytes
 esac
 
-transaction_id=$(od -An -v -tx1 -N4 /dev/urandom | tr -d ' \n')
+transaction_id=$(random_hex 4)
 answer=$(exchange "0000041727101980$action_connect$transaction_id") || fail "no answer"
 case $answer in
     "$action_connect$transaction_id"????????????????) connection_id=${answer:16} ;;

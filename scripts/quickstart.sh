@@ -29,7 +29,8 @@ cargo build --release --locked --package aquatic_udp --bin aquatic_udp
 tracker=${CARGO_TARGET_DIR:-target}/release/aquatic_udp
 
 # Several workers may share a port, and so could an older tracker of the same user: look first.
-if grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf '%04X' "$port") " /proc/net/udp /proc/net/udp6 2> /dev/null; then
+bound=$(printf '^ *[0-9]+: [0-9A-F]+:%04X ' "$port")
+if grep -qE "$bound" /proc/net/udp /proc/net/udp6 2> /dev/null; then
     echo "UDP port $port is taken by another program. Stop that one first; or run" >&2
     echo "'$tracker -p > udp.toml', choose another port, and start '$tracker -c udp.toml'." >&2
     exit 1
@@ -64,6 +65,6 @@ fi
 
 echo "Announce URL for clients: udp://<address of this host>:$port/announce"
 echo "It runs until you press Ctrl-C. '$tracker -p' prints every setting with its default."
-trap 'kill -TERM "$pid"' INT TERM
+trap 'kill -TERM "$pid" 2> /dev/null || true' INT TERM
 wait "$pid" || wait "$pid"
 trap - EXIT
