@@ -39,7 +39,8 @@
 //! packet for later: what could not be sent stays in the caller's [`Outbox`].
 //!
 //! Unsafe code is confined to system calls whose arguments are arrays of pointers ([`mmsg`],
-//! [`segmentation`]) or options that no safe wrapper offers (`options`).
+//! [`segmentation`]), options that no safe wrapper offers (`options`), and one C structure that has
+//! no literal ([`wire`]).
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 

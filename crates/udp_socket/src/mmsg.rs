@@ -31,24 +31,11 @@ unsafe impl Send for Headers {}
 impl Headers {
     fn new(count: usize) -> Self {
         let empty = libc::mmsghdr {
-            msg_hdr: empty_header(),
+            msg_hdr: wire::empty_header(),
             msg_len: 0,
         };
         Self(vec![empty; count].into())
     }
-}
-
-/// A `msghdr` that points nowhere.
-pub(crate) fn empty_header() -> libc::msghdr {
-    // Why unsafe: some C libraries have private padding in this structure, so it has no literal.
-    // SAFETY: all zero is a valid `msghdr`: null pointers with lengths of zero.
-    unsafe { std::mem::zeroed() }
-}
-
-/// A length in the kernel's shorter type. None of ours comes near its end; if one did, zero would
-/// be the safe answer.
-fn short(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(0)
 }
 
 /// What the kernel writes for one datagram, except its payload.
@@ -145,9 +132,9 @@ impl Receiver {
             header.msg_hdr.msg_iov = iovec;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_name = envelope.name.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = short(SOCKADDR_BYTES);
+            header.msg_hdr.msg_namelen = wire::len_as(SOCKADDR_BYTES);
             header.msg_hdr.msg_control = envelope.control.0.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
+            header.msg_hdr.msg_controllen = wire::len_as(CONTROL_BYTES);
             header.msg_hdr.msg_flags = 0;
         }
         // Why unsafe: neither std nor socket2 has recvmmsg.
@@ -160,7 +147,7 @@ impl Receiver {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 self.headers.0.as_mut_ptr(),
-                short(self.headers.0.len()),
+                wire::len_as(self.headers.0.len()),
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
@@ -291,21 +278,21 @@ impl Sender {
                 iovec.iov_len = bytes.len();
             }
             let header = &mut header.msg_hdr;
-            *header = empty_header();
+            *header = wire::empty_header();
             header.msg_iov = message.as_mut_ptr();
-            header.msg_iovlen = message.len() as _;
+            header.msg_iovlen = wire::len_as(message.len());
             let mut local = None;
             // A connected socket has its route at hand and would look it up again for a name.
             if !socket.is_connected() {
                 let name = wire::sockaddr(path);
                 header.msg_name = name.as_ptr().cast_mut().cast();
-                header.msg_namelen = short(name.len());
+                header.msg_namelen = wire::len_as(name.len());
                 local = path.local();
             }
             let control_bytes = control.write(local, (*packets > 1).then_some(bytes.len()));
             if control_bytes > 0 {
                 header.msg_control = control.0.as_mut_ptr().cast();
-                header.msg_controllen = control_bytes as _;
+                header.msg_controllen = wire::len_as(control_bytes);
             }
             place += *packets;
             iovecs = rest;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 
 /// Bytes of the largest socket address we meet, `sockaddr_in6`. A `sockaddr_in` takes 16 of them.
 pub(crate) const SOCKADDR_BYTES: usize = 28;
+#[cfg(target_os = "linux")]
 const SOCKADDR_V4_BYTES: usize = 16;
 
 #[expect(
@@ -59,6 +60,7 @@ impl ReturnPath {
 
     /// Takes over an address that the kernel wrote. `None` if it is neither IPv4 nor IPv6, or
     /// short.
+    #[cfg(target_os = "linux")]
     pub(crate) fn from_sockaddr(bytes: &[u8]) -> Option<Self> {
         let len = sockaddr_len(bytes)?;
         let mut sockaddr = [0; SOCKADDR_BYTES];
@@ -91,6 +93,7 @@ impl ReturnPath {
     }
 
     /// The peer's address as `sockaddr_in` (16 bytes) or `sockaddr_in6` (28 bytes).
+    #[cfg(target_os = "linux")]
     pub(crate) fn sockaddr(&self) -> &[u8] {
         let len = if self.is_ipv4() {
             SOCKADDR_V4_BYTES
@@ -118,6 +121,7 @@ fn family(sockaddr: &[u8]) -> Option<u16> {
     sockaddr.first_chunk().copied().map(u16::from_ne_bytes)
 }
 
+#[cfg(target_os = "linux")]
 fn sockaddr_len(sockaddr: &[u8]) -> Option<usize> {
     match family(sockaddr)? {
         FAMILY_V4 => Some(SOCKADDR_V4_BYTES),
@@ -150,6 +154,7 @@ mod tests {
         assert!(size_of::<ReturnPath>() <= 56);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn peer_survives() {
         for text in ["192.0.2.7:6881", "[2001:db8::7]:6881", "[fe80::1%3]:1"] {
@@ -161,6 +166,7 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn matches_the_layout_of_the_c_library() {
         let v4 = ReturnPath::to("192.0.2.7:258".parse().unwrap());
@@ -172,6 +178,7 @@ mod tests {
         assert_eq!(v6.sockaddr()[8..12], [0x20, 0x01, 0x0d, 0xb8]);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn refuses_what_is_no_internet_address() {
         assert_eq!(ReturnPath::from_sockaddr(&[]), None);

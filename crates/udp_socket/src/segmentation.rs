@@ -12,8 +12,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use crate::merge::{MESSAGE_BYTES_MAX, PACKETS_PER_MESSAGE_MAX};
-use crate::mmsg::{Sender, empty_header};
-use crate::wire::SendControl;
+use crate::mmsg::Sender;
+use crate::wire::{self, SendControl};
 use crate::{Outbox, SendReport, UdpSocket};
 
 /// Sends runs of equally large packets through a connected socket.
@@ -117,11 +117,11 @@ impl<'a> Run<'a> {
             iov_len: self.bytes.len(),
         };
         let mut control = SendControl::default();
-        let mut header = empty_header();
+        let mut header = wire::empty_header();
         header.msg_iov = &raw mut iovec;
         header.msg_iovlen = 1;
         if self.packets > 1 {
-            header.msg_controllen = control.write(None, Some(self.packet_bytes)) as _;
+            header.msg_controllen = wire::len_as(control.write(None, Some(self.packet_bytes)));
             header.msg_control = control.0.as_mut_ptr().cast();
         }
         // Why unsafe: neither std nor (without raw pointers) socket2 sends control messages.

@@ -17,11 +17,7 @@ use std::io;
 
 use crate::UdpSocket;
 
-/// Where the info hash starts in an announce, and the first one in a scrape (BEP 15).
-const INFO_HASH_START_BYTES: u32 = 16;
 const INFO_HASH_WORDS: usize = 5;
-/// A shorter datagram holds no info hash.
-const STEERED_BYTES_MIN: u32 = 36;
 /// Folds the well-mixed high half of a product onto its low half.
 const FOLD_BITS: u32 = 16;
 
@@ -98,9 +94,13 @@ mod imp {
     use libc::{BPF_MOD, BPF_MUL, BPF_RET, BPF_RSH, BPF_TAX, BPF_W, BPF_X, BPF_XOR};
     use libc::{SKF_AD_OFF, SKF_AD_RANDOM, SO_ATTACH_REUSEPORT_CBPF, sock_filter};
 
-    use super::{FOLD_BITS, INFO_HASH_START_BYTES, STEERED_BYTES_MIN};
-    use super::{SteeringKey, UdpSocket, io};
+    use super::{FOLD_BITS, SteeringKey, UdpSocket, io};
     use crate::options;
+
+    /// Where the info hash starts in an announce, and the first one in a scrape (BEP 15).
+    const INFO_HASH_START_BYTES: u32 = 16;
+    /// A shorter datagram holds no info hash.
+    const STEERED_BYTES_MIN: u32 = 36;
 
     pub(super) fn attach(socket: &UdpSocket, key: &SteeringKey, workers: u32) -> io::Result<()> {
         options::attach_filter(socket, SO_ATTACH_REUSEPORT_CBPF, &program(key, workers))

@@ -168,6 +168,21 @@ fn local_v6(data: &[u8]) -> Option<LocalAddr> {
     })
 }
 
+/// A `msghdr` that points nowhere.
+#[must_use]
+pub fn empty_header() -> libc::msghdr {
+    // Why unsafe: some C libraries have private padding in this structure, so it has no literal.
+    // SAFETY: all zero is a valid `msghdr`: null pointers with lengths of zero.
+    unsafe { std::mem::zeroed() }
+}
+
+/// A length in the type that a field of these structures has, which differs between C libraries.
+/// None of ours comes near the end of the smallest; if one did, zero would be the safe answer.
+#[must_use]
+pub fn len_as<T: TryFrom<usize> + Default>(len: usize) -> T {
+    T::try_from(len).unwrap_or_default()
+}
+
 /// How far apart receive buffers of `bytes` bytes should lie: an odd number of cache lines. At a
 /// power of two, the first lines of all buffers, which hold most requests whole, would fight for
 /// the same few sets of the processor's caches.

@@ -58,9 +58,9 @@ impl BufferPool {
         let count = count.clamp(1, BUFFERS_MAX).next_power_of_two();
         let bytes = RECVMSG_OUT_BYTES + SOCKADDR_BYTES + CONTROL_BYTES + datagram_bytes_max;
         let stride = wire::buffer_stride(bytes);
-        let mut layout = Box::new(empty_header());
+        let mut layout = Box::new(wire::empty_header());
         layout.msg_namelen = u32::try_from(SOCKADDR_BYTES).map_err(io::Error::other)?;
-        layout.msg_controllen = CONTROL_BYTES as _;
+        layout.msg_controllen = wire::len_as(CONTROL_BYTES);
         Ok(Self {
             layout,
             entries: Pages::new(usize::from(count) * size_of::<BufRingEntry>())?,
@@ -192,13 +192,6 @@ impl BufferPool {
 fn cut(bytes: &[u8], len: u32) -> &[u8] {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     bytes.get(..len).unwrap_or(bytes)
-}
-
-/// A `msghdr` that points nowhere.
-pub(crate) fn empty_header() -> libc::msghdr {
-    // Why unsafe: some C libraries have private padding in this structure, so it has no literal.
-    // SAFETY: all zero is a valid `msghdr`: null pointers with lengths of zero.
-    unsafe { std::mem::zeroed() }
 }
 
 /// Zeroed, page-aligned memory that is shared with the kernel and so never borrowed as a whole.

@@ -20,8 +20,6 @@ use io_uring::opcode::{Send, SendMsg};
 use io_uring::squeue::Entry;
 use io_uring::types::Fixed;
 
-use crate::pool::empty_header;
-
 /// Send requests that have not reported yet, and what they refer to.
 pub(crate) struct Sends {
     messages: Box<[Message]>,
@@ -60,13 +58,13 @@ impl Message {
         let name = wire::sockaddr(path);
         self.iovec.iov_base = bytes.as_ptr().cast_mut().cast();
         self.iovec.iov_len = bytes.len();
-        self.header = empty_header();
+        self.header = wire::empty_header();
         self.header.msg_iov = &raw mut self.iovec;
         self.header.msg_iovlen = 1;
         self.header.msg_name = name.as_ptr().cast_mut().cast();
         self.header.msg_namelen = u32::try_from(name.len()).unwrap_or(0);
         if let Some(local) = path.local() {
-            self.header.msg_controllen = self.control.write(local) as _;
+            self.header.msg_controllen = wire::len_as(self.control.write(local));
             self.header.msg_control = self.control.0.as_mut_ptr().cast();
         }
     }
@@ -89,7 +87,7 @@ pub(crate) struct PacketId {
 impl Sends {
     pub(crate) fn new(requests_max: usize, sockets: &[&UdpSocket], plain_to_address: bool) -> Self {
         let message = || Message {
-            header: empty_header(),
+            header: wire::empty_header(),
             iovec: libc::iovec {
                 iov_base: std::ptr::null_mut(),
                 iov_len: 0,
