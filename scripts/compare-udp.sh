@@ -50,6 +50,7 @@ run() {
     kill "$tracker"
     wait "$tracker" 2>/dev/null || true
     tracker=''
+    sleep 1 # The kernel may hold the port a little longer (io_uring).
 }
 
 # CPU µs per answer of the tracker, its system part, the answers per second, and those lost.
