@@ -39,10 +39,13 @@ fn an_idle_tracker_takes_less_than_half_a_percent_of_a_core() {
 
 /// How often the worker has gone to sleep.
 fn naps(daemon: &Daemon) -> u64 {
-    let is_worker = |thread: &std::path::PathBuf| {
-        fs::read_to_string(thread.join("comm")).unwrap().trim() == "socket-0"
-    };
-    let worker = daemon.threads().into_iter().find(is_worker).unwrap();
+    // A thread takes its name when it has begun, which may be a moment after the start.
+    let worker = until("there is a socket worker", || {
+        daemon
+            .threads()
+            .into_iter()
+            .find(|thread| fs::read_to_string(thread.join("comm")).unwrap() == "socket-0\n")
+    });
     let status = fs::read_to_string(worker.join("status")).unwrap();
     let line = status
         .lines()
