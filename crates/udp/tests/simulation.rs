@@ -16,8 +16,8 @@
 //! | `model`, `states`, `limits` | what the tracker should know |
 //! | `coverage` | whether enough has happened |
 //!
-//! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the test),
-//! and `SIMULATION_RUNS=<number>` does more runs than usual.
+//! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
+//! test), and `SIMULATION_RUNS=<number>` does more runs than usual.
 
 mod simulation {
     pub(crate) mod checks;
@@ -34,10 +34,8 @@ mod simulation {
 use aquatic_access_list::AccessListMode;
 use aquatic_udp::config::Config;
 use aquatic_udp::counters::Reason;
-use simulation::coverage::Coverage;
+use simulation::coverage::{Coverage, RUNS};
 use simulation::world::World;
-
-const RUNS: u64 = 40;
 
 #[test]
 fn one_worker() {

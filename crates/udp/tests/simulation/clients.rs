@@ -64,9 +64,10 @@ impl Clients {
     pub(crate) fn new(config: &Config) -> Self {
         let v4 = (1..=6).map(|host| Ipv4Addr::new(10, 0, 0, host));
         let mapped = (1..=2).map(|host| Ipv4Addr::new(10, 0, 0, host).to_ipv6_mapped());
-        // The last two are in one network of 64 bits.
-        let v6 = [(1, 1), (2, 1), (3, 1), (3, 2)]
-            .map(|(network, host)| Ipv6Addr::new(0x2a00, 1, 2, network, 0, 0, 0, host));
+        // The last two are in one network of 64 bits, as far apart as can be.
+        let v6 = [(1, 1), (2, 1), (3, 1), (3, u64::MAX)].map(|(network, host)| {
+            Ipv6Addr::from((0x2a00_0001_0002_0000_u128 | network) << 64 | u128::from(host))
+        });
         let ips = v4.map(IpAddr::V4).chain(mapped.chain(v6).map(IpAddr::V6));
         let addrs = ips.flat_map(|ip| [4_001, 4_002].map(|port| SocketAddr::new(ip, port)));
         Self {

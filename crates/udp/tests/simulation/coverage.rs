@@ -5,9 +5,13 @@ use aquatic_udp::counters::Reason;
 use super::tracker::{Counts, add};
 use super::world::World;
 
+/// Runs that are done if nothing else is wanted, and that show enough.
+pub(crate) const RUNS: u64 = 40;
+
 /// How much a simulation has shown.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
+    runs: u64,
     /// What was said about the size of a swarm, if everything else rested.
     pub(crate) calm: Certainty,
     /// What was said in the midst of other things.
@@ -32,7 +36,9 @@ impl Coverage {
             wild,
             counts,
             peers_max,
+            ..
         } = world.coverage;
+        self.runs += 1;
         self.calm.add(calm);
         self.wild.add(wild);
         self.peers_max = self.peers_max.max(peers_max);
@@ -43,7 +49,7 @@ impl Coverage {
 
     /// A simulation that finds nothing may have looked at nothing.
     pub(crate) fn check(&self, is_expected: impl Fn(Reason) -> bool) {
-        if std::env::var_os("SIMULATION_SEED").is_some() {
+        if self.runs < RUNS {
             return;
         }
         let Coverage {
@@ -51,12 +57,13 @@ impl Coverage {
             wild,
             peers_max,
             counts,
+            ..
         } = self;
         assert!(
             calm.certain > calm.all / 10 * 9,
             "too much guessing when nothing is going on: {calm:?}"
         );
-        assert!(wild.certain > wild.all / 10, "too much guessing: {wild:?}");
+        assert!(wild.certain > wild.all / 20, "too much guessing: {wild:?}");
         assert!(*peers_max > 64, "the largest swarm had {peers_max} peers");
         for reason in Reason::ALL
             .iter()

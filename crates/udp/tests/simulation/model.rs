@@ -3,8 +3,8 @@
 //! A request takes effect at some moment between its delivery and its answer, and a cleaning
 //! may remove an expired peer at any time. So the model keeps, for each peer, the *set* of states
 //! that it can be in, and for each open request a [`Window`]: everything that the torrent can have
-//! been since the request was delivered. When nothing else is going on, all sets have one element, and the
-//! answer is known exactly.
+//! been since the request was delivered. When nothing else is going on, all sets have one element,
+//! and the answer is known exactly.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -180,7 +180,8 @@ impl Model {
         window
     }
 
-    /// An announce has been refused: so its peer was absent, and still is as far as it is concerned.
+    /// An announce has been refused: so its peer was absent, and still is as far as it is
+    /// concerned.
     pub(crate) fn end_refused(&mut self, open: &OpenAnnounce, now_seconds: u32) -> Window {
         let window = self.close(open.window);
         if let Some(swarm) = self.swarms.get_mut(&open.announce.torrent) {
