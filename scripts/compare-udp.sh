@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Compares two UDP trackers under the same load, in one run: A B A B ..., each pinned to CPU 0 with
-# the load tester on CPU 1, and prints the tracker's CPU time per answer and the ratio A / B, pair by
-# pair and as a median. Absolute figures of a shared machine mean little; such a ratio means much.
+# the load tester on CPU 1, and prints the tracker's CPU time per answer and the ratio A / B, pair
+# by pair and as a median. Absolute figures of a shared machine mean little; such a ratio means
+# much.
 #
 # usage: scripts/compare-udp.sh [-n PAIRS] [-l LOAD_CONFIG] [-c CPUS] A A_CONFIG B B_CONFIG
 #

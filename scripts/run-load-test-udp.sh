@@ -4,7 +4,7 @@
 #
 #   scripts/run-load-test-udp.sh                        as fast as the tracker answers
 #   scripts/run-load-test-udp.sh --rate 50000           50,000 requests per second
-#   scripts/run-load-test-udp.sh --fill 100000x40       memory of 100,000 torrents with 40 peers each
+#   scripts/run-load-test-udp.sh --fill 100000x40       memory: 100,000 torrents × 40 peers
 #
 # To compare with another tracker, which must listen on PORT:
 #

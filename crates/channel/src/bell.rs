@@ -19,9 +19,9 @@ struct Shared {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Makes the two ends of a bell. `wake` must end the sleep of the worker that holds the [`Sleeper`],
-/// also when it is called just before that sleep begins: unparking a thread and writing to an
-/// eventfd are both of this kind.
+/// Makes the two ends of a bell. `wake` must end the sleep of the worker that holds the
+/// [`Sleeper`], also when it is called just before that sleep begins: unparking a thread and
+/// writing to an eventfd are both of this kind.
 pub fn bell(wake: impl Fn() + Send + Sync + 'static) -> (Sleeper, Bell) {
     let shared = Arc::new(Shared {
         asleep: AtomicBool::new(false),

@@ -15,7 +15,7 @@ const BATCH: usize = 32;
 const DEADLINE: Seconds = Seconds(1_000);
 
 /// Torrents or peers looked at per slice of cleaning.
-const CLEANING_BUDGET: usize = 2_000;
+const CLEANING_BUDGET: usize = 500;
 
 fn main() -> Result<(), Refusal> {
     let mut bench = Bench::new();

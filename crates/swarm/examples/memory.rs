@@ -1,4 +1,5 @@
-//! Resident memory of three populations of IPv4 peers, and of a lively one after three hours of changes.
+//! Resident memory of three populations of IPv4 peers, and of a lively one after three hours of
+//! changes.
 //!
 //! `cargo run --release -p aquatic_swarm --example memory` (Linux: reads /proc/self/status).
 //! Each population is filled in a process of its own, so that none inherits another one's heap.
@@ -77,7 +78,8 @@ fn live(map: &mut Map) -> Result<(), Failure> {
     let mut cursor = CleaningCursor::default();
     for minute in 0..3 * 60 {
         for _ in 0..150_000 {
-            // The fourth power of a fraction: few torrents are very popular, most have 1 or 2 peers.
+            // The fourth power of a fraction: few torrents are very popular, most have 1 or 2
+            // peers.
             let torrent = popular_torrent(&mut rng);
             let status = match rng.u8(..10) {
                 0..3 => PeerStatus::Leecher,

@@ -1,13 +1,14 @@
 //! Walking through all torrents a slice at a time: to clean them, or to export them.
 //!
-//! Both walks go from the last torrent to the first, and from the last peer of a swarm to the first.
-//! Removing an entry fills its place with the last one, which has been visited by then: so a walk
-//! that removes as it goes misses nothing.
+//! Both walks go from the last torrent to the first, and from the last peer of a swarm to the
+//! first. Removing an entry fills its place with the last one, which has been visited by then: so a
+//! walk that removes as it goes misses nothing.
 //!
 //! **Between two slices** announces go on. New torrents and peers are added at the end, behind the
-//! walk, and are met in the next pass. A peer that changes its status or leaves may move another one
-//! of its swarm from before the walk to behind it: should that one have expired, it survives until
-//! the next pass. The opposite cannot happen: a peer is removed only after a look at its own deadline.
+//! walk, and are met in the next pass. A peer that changes its status or leaves may move another
+//! one of its swarm from before the walk to behind it: should that one have expired, it survives
+//! until the next pass. The opposite cannot happen: a peer is removed only after a look at its own
+//! deadline.
 
 use aquatic_types::{InfoHash, Seconds};
 

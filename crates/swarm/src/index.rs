@@ -12,8 +12,10 @@
 //!
 //! The bits of a hash: 0–23 choose the part, 24–31 are the tag, 32–63 choose the bucket.
 //!
-//! The index does not hold the hashes. Who calls gives `hash_of`, which recomputes the hash of what
-//! is at a position; it is asked only for positions that are in the index.
+//! The index does not hold the hashes. Who calls gives the [`Keys`], from which they are computed
+//! again when a part is rebuilt; they are asked only for positions that are in the index.
+
+use arrayvec::ArrayVec;
 
 use crate::bucket::{BUCKET_LEN, Bucket};
 
@@ -34,6 +36,27 @@ const LOAD_PERCENT_NEW: usize = 80;
 
 /// A part that is emptier than this shrinks.
 const LOAD_PERCENT_MIN: usize = 40;
+
+/// Keys that are read together when a part is rebuilt, so that the memory is asked for all of them
+/// before the first one is hashed. They lie anywhere: one by one, the waiting would add up.
+const KEYS_AT_ONCE: usize = 32;
+
+/// What the positions of an index stand for.
+pub(crate) trait Keys {
+    /// What is hashed.
+    type Key: Copy;
+
+    /// The key at a position.
+    fn key(&self, position: u32) -> Option<Self::Key>;
+
+    /// Its hash.
+    fn hash(&self, key: &Self::Key) -> u64;
+
+    /// The hash of the key at a position.
+    fn hash_at(&self, position: u32) -> u64 {
+        self.key(position).map_or(0, |key| self.hash(&key))
+    }
+}
 
 /// A set of positions, each findable by the hash of what is there.
 pub(crate) struct Index {
@@ -71,14 +94,14 @@ impl Index {
     }
 
     /// Adds `position`, which must not be here yet.
-    pub(crate) fn insert(&mut self, hash: u64, position: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(crate) fn insert(&mut self, hash: u64, position: u32, keys: &impl Keys) {
         if self.len >= self.parts.len() * SPLIT_MEAN {
-            self.split(&hash_of);
+            self.split(keys);
         }
         let address = address(hash, self.parts.len());
         if let Some(part) = self.parts.get_mut(address) {
             if part.is_full() {
-                part.rebuild(part.len + 1, hash_of);
+                part.rebuild(part.len + 1, keys);
             }
             part.place(hash, position);
             self.len += 1;
@@ -86,18 +109,18 @@ impl Index {
     }
 
     /// Removes `position`, which is here under `hash`.
-    pub(crate) fn remove(&mut self, hash: u64, position: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(crate) fn remove(&mut self, hash: u64, position: u32, keys: &impl Keys) {
         let address = address(hash, self.parts.len());
         if let Some(part) = self.parts.get_mut(address)
             && part.remove(hash, position)
         {
             self.len -= 1;
             if part.is_sparse() {
-                part.rebuild(part.len, &hash_of);
+                part.rebuild(part.len, keys);
             }
         }
         if self.len < (self.parts.len() - 1) * MERGE_MEAN {
-            self.merge(hash_of);
+            self.merge(keys);
         }
     }
 
@@ -117,14 +140,14 @@ impl Index {
     }
 
     /// Moves half of one part to a new part behind all others.
-    fn split(&mut self, hash_of: impl Fn(u32) -> u64) {
+    fn split(&mut self, keys: &impl Keys) {
         let new = self.parts.len();
         let Some(old) = self.parts.get_mut(buddy(new)) else {
             return;
         };
         let is_moving = |(hash, _): &(u64, u32)| address(*hash, new + 1) == new;
         // In place: vectors that grow would leave gaps in the heap.
-        let mut entries = old.take(hash_of);
+        let mut entries = old.take(keys);
         entries.sort_unstable_by_key(is_moving);
         let staying = entries.partition_point(|entry| !is_moving(entry));
         let (staying, moving) = entries.split_at(staying);
@@ -133,12 +156,12 @@ impl Index {
     }
 
     /// The reverse of [`Self::split`].
-    fn merge(&mut self, hash_of: impl Fn(u32) -> u64) {
+    fn merge(&mut self, keys: &impl Keys) {
         let last = self.parts.pop();
         let buddy = buddy(self.parts.len());
         if let (Some(mut last), Some(old)) = (last, self.parts.get_mut(buddy)) {
-            let mut entries = old.take(&hash_of);
-            entries.append(&mut last.take(&hash_of));
+            let mut entries = old.take(keys);
+            entries.append(&mut last.take(keys));
             *old = Part::with_entries(&entries);
         }
     }
@@ -247,8 +270,8 @@ impl Part {
     }
 
     /// Moves all entries to as many buckets as `entries` need.
-    fn rebuild(&mut self, entries: usize, hash_of: impl Fn(u32) -> u64) {
-        let all = self.take(hash_of);
+    fn rebuild(&mut self, entries: usize, keys: &impl Keys) {
+        let all = self.take(keys);
         *self = Self::new(entries);
         for (hash, position) in all {
             self.place(hash, position);
@@ -257,14 +280,21 @@ impl Part {
 
     /// Takes all entries out and frees the buckets, so that whatever takes their place can use the
     /// same memory. In these steps the heap of a large index stays free of most gaps.
-    fn take(&mut self, hash_of: impl Fn(u32) -> u64) -> Vec<(u64, u32)> {
-        let mut entries = Vec::with_capacity(self.len);
-        let positions = self.buckets.iter().flat_map(Bucket::positions);
-        entries.extend(positions.map(|position| (hash_of(position), position)));
-        *self = Self {
+    fn take(&mut self, keys: &impl Keys) -> Vec<(u64, u32)> {
+        let empty = Self {
             buckets: Box::default(),
             len: 0,
         };
+        let Self { buckets, len } = std::mem::replace(self, empty);
+        let mut entries = Vec::with_capacity(len);
+        let mut positions = buckets.iter().flat_map(Bucket::positions);
+        while entries.len() < len {
+            let some = positions.by_ref().take(KEYS_AT_ONCE);
+            let some = some.map(|position| (position, keys.key(position)));
+            let some: ArrayVec<_, KEYS_AT_ONCE> = some.collect();
+            let hash = |key: &Option<_>| key.as_ref().map_or(0, |key| keys.hash(key));
+            entries.extend(some.iter().map(|(position, key)| (hash(key), *position)));
+        }
         entries
     }
 
@@ -292,7 +322,8 @@ impl Part {
 
 #[cfg(test)]
 impl Index {
-    /// Checks everything that the operations rely on; `hashes` is what must be in here, by position.
+    /// Checks everything that the operations rely on; `hashes` is what must be in here, by
+    /// position.
     pub(crate) fn assert_sound(&self, hashes: &[u64]) {
         assert_eq!(self.len, hashes.len());
         let mut found = vec![false; hashes.len()];
@@ -324,13 +355,24 @@ impl Index {
 mod tests {
     use super::*;
 
+    impl Keys for Vec<u64> {
+        type Key = u64;
+
+        fn key(&self, position: u32) -> Option<u64> {
+            self.get(position as usize).copied()
+        }
+
+        fn hash(&self, key: &u64) -> u64 {
+            *key
+        }
+    }
+
     /// Positions `0..hashes.len()` as an index sees them, with removal as `Segments` does it.
     fn remove(index: &mut Index, hashes: &mut Vec<u64>, position: u32) {
-        let hash_of = |position: u32| hashes[position as usize];
         let last = u32::try_from(hashes.len() - 1).unwrap();
-        index.remove(hash_of(position), position, hash_of);
+        index.remove(hashes.hash_at(position), position, hashes);
         if position != last {
-            index.reposition(hash_of(last), last, position);
+            index.reposition(hashes.hash_at(last), last, position);
         }
         hashes.swap_remove(position as usize);
     }
@@ -338,7 +380,7 @@ mod tests {
     fn insert(index: &mut Index, hashes: &mut Vec<u64>, hash: u64) {
         let position = u32::try_from(hashes.len()).unwrap();
         hashes.push(hash);
-        index.insert(hash, position, |position| hashes[position as usize]);
+        index.insert(hash, position, hashes);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A swarm that is too large to be scanned.
 
 use crate::hash::{HashKey, PeerKey};
-use crate::index::Index;
+use crate::index::{Index, Keys};
 use crate::segments::Segments;
 use crate::swarm::Peer;
 
@@ -41,21 +41,21 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
     pub(crate) fn push(&mut self, peer: Peer<K, V>, hash_key: &HashKey) -> Option<u32> {
         let hash = hash_key.peer(&peer.key);
         let position = self.peers.push(peer)?;
-        let hash_of = hash_of(&self.peers, hash_key);
-        self.index.insert(hash, position, hash_of);
+        self.index
+            .insert(hash, position, &PeerKeys(&self.peers, hash_key));
         Some(position)
     }
 
     pub(crate) fn pop(&mut self, hash_key: &HashKey) -> Option<Peer<K, V>> {
         let last = self.len().checked_sub(1)?;
-        let hash_of = hash_of(&self.peers, hash_key);
-        self.index.remove(hash_of(last), last, hash_of);
+        let keys = PeerKeys(&self.peers, hash_key);
+        self.index.remove(keys.hash_at(last), last, &keys);
         self.peers.pop()
     }
 
     pub(crate) fn swap(&mut self, a: u32, b: u32, hash_key: &HashKey) {
-        let hash_of = hash_of(&self.peers, hash_key);
-        let (hash_a, hash_b) = (hash_of(a), hash_of(b));
+        let keys = PeerKeys(&self.peers, hash_key);
+        let (hash_a, hash_b) = (keys.hash_at(a), keys.hash_at(b));
         // Through a position that no peer has: the two may have the same hash.
         self.index.reposition(hash_a, a, u32::MAX);
         self.index.reposition(hash_b, b, a);
@@ -64,14 +64,17 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
     }
 }
 
-/// The hash of the peer at a position.
-fn hash_of<K: PeerKey, V>(
-    peers: &Segments<Peer<K, V>>,
-    hash_key: &HashKey,
-) -> impl Fn(u32) -> u64 + Copy {
-    |position| {
-        peers
-            .get(position)
-            .map_or(0, |peer| hash_key.peer(&peer.key))
+/// The keys that the index of a large swarm leads to.
+struct PeerKeys<'a, K, V>(&'a Segments<Peer<K, V>>, &'a HashKey);
+
+impl<K: PeerKey, V> Keys for PeerKeys<'_, K, V> {
+    type Key = K;
+
+    fn key(&self, position: u32) -> Option<K> {
+        self.0.get(position).map(|peer| peer.key)
+    }
+
+    fn hash(&self, key: &K) -> u64 {
+        self.1.peer(key)
     }
 }

@@ -45,8 +45,8 @@
 //!
 //! # What it does not do
 //!
-//! It does not know intervals, access lists, connection ids, numbers of peers per address or metrics:
-//! whoever calls decides and counts, from outcomes ([`Announced`], [`Refusal`],
+//! It does not know intervals, access lists, connection ids, numbers of peers per address or
+//! metrics: whoever calls decides and counts, from outcomes ([`Announced`], [`Refusal`],
 //! [`CleaningVisitor`]).
 
 #![forbid(unsafe_code)]

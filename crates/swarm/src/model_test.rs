@@ -99,7 +99,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (torrent(), peer(), 1..120_u16, status()).prop_map(|(torrent, first, many, status)| {
             Operation::Crowd { torrent, peers: first..first + many, status }
         }),
-        3 => (torrent(), peer()).prop_map(|(torrent, peer)| Operation::RemovePeer { torrent, peer }),
+        3 => (torrent(), peer())
+            .prop_map(|(torrent, peer)| Operation::RemovePeer { torrent, peer }),
         4 => (0..200_u32).prop_map(|seconds| Operation::Wait { seconds }),
         8 => (0..150_usize).prop_map(|budget| Operation::CleanSlice { budget }),
         1 => torrent().prop_map(|torrent| Operation::Forbid { torrent }),
@@ -445,8 +446,8 @@ proptest! {
     }
 }
 
-/// Larger than proptest can afford: thousands of torrents and peers, so that indexes split and merge
-/// and segments come and go.
+/// Larger than proptest can afford: thousands of torrents and peers, so that indexes split and
+/// merge and segments come and go.
 #[test]
 fn agrees_with_the_model_at_size() {
     let mut world = World::new(6, (usize::MAX, usize::MAX));

@@ -1,7 +1,7 @@
 //! A vector in segments, so that growing never copies more than one of them.
 //!
-//! A plain `Vec` of 10 million torrents stops its owner for a good part of a second when it doubles,
-//! and holds up to twice the memory that it needs. Here only the last segment ever grows.
+//! A plain `Vec` of 10 million torrents stops its owner for a good part of a second when it
+//! doubles, and holds up to twice the memory that it needs. Here only the last segment ever grows.
 
 /// Bytes of a full segment at most. Small enough that copying one takes a few microseconds and that
 /// it stays below the size from which malloc maps each block separately (128 KiB in glibc).

@@ -1,9 +1,9 @@
 //! Which peers an announcer gets: the one place where that is decided.
 //!
 //! The pool is a range of positions: all peers for a leecher, the leechers for a seeder. Without
-//! the announcer, who is skipped, that leaves `n` places, of which `wanted` are to be drawn at a cost
-//! that depends on `wanted` alone. Drawing them one by one would cost a cache miss each in a large
-//! swarm; drawing one long run would always bring the same neighbours together. So:
+//! the announcer, who is skipped, that leaves `n` places, of which `wanted` are to be drawn at a
+//! cost that depends on `wanted` alone. Drawing them one by one would cost a cache miss each in a
+//! large swarm; drawing one long run would always bring the same neighbours together. So:
 //!
 //! 1. Bend the `n` places to a circle and start at a random one.
 //! 2. Cut the circle into pieces, each with up to [`RUN_MAX`] places to be drawn and an equal share
@@ -11,8 +11,8 @@
 //! 3. In each piece draw one run of neighbours, at a random distance from its beginning.
 //!
 //! **Fair:** whatever step 3 draws relative to the start, a start that is uniform over the circle
-//! makes each place equally likely to be drawn. Exactly `wanted` are drawn, pieces do not overlap, so
-//! each place is drawn with probability `wanted / n`, and never twice.
+//! makes each place equally likely to be drawn. Exactly `wanted` are drawn, pieces do not overlap,
+//! so each place is drawn with probability `wanted / n`, and never twice.
 
 use std::ops::Range;
 

@@ -6,9 +6,9 @@
 //! | list | up to 64 | one allocation, grown four places at a time | scanning |
 //! | large | any number | segments and an index | its hash |
 //!
-//! In each form **seeders come first**: positions `0..seeders` hold seeders, the rest leechers. So a
-//! peer needs no flag, the counts are free, and "leechers only" is a range of positions. The moves
-//! that keep it so are written once, in terms of five primitives that each form provides.
+//! In each form **seeders come first**: positions `0..seeders` hold seeders, the rest leechers. So
+//! a peer needs no flag, the counts are free, and "leechers only" is a range of positions. The
+//! moves that keep it so are written once, in terms of five primitives that each form provides.
 
 use aquatic_types::Seconds;
 use arrayvec::ArrayVec;

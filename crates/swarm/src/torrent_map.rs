@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use aquatic_types::{CompactV4, InfoHash, PeerStatus};
 
 use crate::hash::{HashKey, PeerKey, TorrentKey};
-use crate::index::Index;
+use crate::index::{Index, Keys};
 use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
 use crate::segments::{Segments, as_usize};
 use crate::selection;
@@ -19,7 +19,8 @@ const TOUCH_BATCH: usize = 32;
 /// The torrents of one shard and, for UDP and HTTP, of one IP family: who is in which swarm.
 ///
 /// `K` names a peer, `V` is kept with it. Knows no time, no configuration and no randomness of its
-/// own. Nothing that it does stops for long: the longest single operations rehash some 1,000 entries.
+/// own. Nothing that it does stops for long: the longest single operations rehash some 1,000
+/// entries.
 pub struct TorrentMap<K, V = ()> {
     pub(crate) hash_key: HashKey,
     limits: Limits,
@@ -84,8 +85,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Notes what a peer says and hands other peers out to it.
     ///
     /// - A leecher gets seeders and leechers mixed, a seeder leechers only, one that leaves none.
-    ///   It gets exactly `peers_wanted` or, if there are fewer, all; each as likely as any other, no
-    ///   one twice, never itself.
+    ///   It gets exactly `peers_wanted` or, if there are fewer, all; each as likely as any other,
+    ///   no one twice, never itself.
     /// - `admit` is asked, last of all, before an unknown peer is added. Its `false` refuses the
     ///   announce; after its `true` the peer is added for certain, so it may keep count.
     /// - A finished download counts as completed unless the peer was a seeder before.
@@ -250,8 +251,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             completed: 0,
             swarm: Swarm::new(),
         })?;
-        let hash_of = hash_of(&self.torrents, &self.hash_key);
-        self.index.insert(torrent.hash, position, hash_of);
+        let keys = InfoHashes(&self.torrents, &self.hash_key);
+        self.index.insert(torrent.hash, position, &keys);
         Some(position)
     }
 
@@ -260,10 +261,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let Some(last) = self.torrents.len().checked_sub(1) else {
             return;
         };
-        let hash_of = hash_of(&self.torrents, &self.hash_key);
-        self.index.remove(hash_of(position), position, hash_of);
+        let keys = InfoHashes(&self.torrents, &self.hash_key);
+        self.index.remove(keys.hash_at(position), position, &keys);
         if position != last {
-            self.index.reposition(hash_of(last), last, position);
+            self.index.reposition(keys.hash_at(last), last, position);
         }
         self.torrents.swap_remove(position);
     }
@@ -280,13 +281,17 @@ impl<K: PeerKey, V> Torrent<K, V> {
     }
 }
 
-/// The hash of the torrent at a position.
-fn hash_of<K, V>(
-    torrents: &Segments<Torrent<K, V>>,
-    hash_key: &HashKey,
-) -> impl Fn(u32) -> u64 + Copy {
-    |position| {
-        let torrent = torrents.get(position);
-        torrent.map_or(0, |torrent| hash_key.torrent(torrent.info_hash).hash)
+/// The info hashes that the index of a map leads to.
+struct InfoHashes<'a, K, V>(&'a Segments<Torrent<K, V>>, &'a HashKey);
+
+impl<K, V> Keys for InfoHashes<'_, K, V> {
+    type Key = InfoHash;
+
+    fn key(&self, position: u32) -> Option<InfoHash> {
+        self.0.get(position).map(|torrent| torrent.info_hash)
+    }
+
+    fn hash(&self, info_hash: &InfoHash) -> u64 {
+        self.1.torrent(*info_hash).hash
     }
 }

@@ -82,8 +82,8 @@ labels! {
 }
 
 labels! {
-    /// Why a request was not served, or an answer not sent: `aquatic_dropped_total{reason}` for what
-    /// got no answer, `aquatic_refused_total{reason}` for what got an error.
+    /// Why a request was not served, or an answer not sent: `aquatic_dropped_total{reason}` for
+    /// what got no answer, `aquatic_refused_total{reason}` for what got an error.
     Reason {
         /// Dropped: shorter than what it claims to be.
         TooShort = "too_short",

@@ -88,7 +88,8 @@ impl Exporter {
                 Ok(Part::End) => shards_left -= 1,
                 Ok(Part::Lines(lines)) => {
                     torrents += lines.lines().count();
-                    // After a failure the rest is still received: the shards must not wait for ever.
+                    // After a failure the rest is still received: the shards must not wait for
+                    // ever.
                     file = file.and_then(|file| file.append(&lines));
                 }
                 Err(_) => return Ok(None),
@@ -165,8 +166,8 @@ struct Walk {
 }
 
 impl ExportWriter {
-    /// Writes the lines of some torrents, if an export is going on. Returns whether there is more to
-    /// do at once.
+    /// Writes the lines of some torrents, if an export is going on. Returns whether there is more
+    /// to do at once.
     pub fn slice<A: PeerKey, B: PeerKey, V>(
         &mut self,
         budget: usize,

@@ -3,20 +3,20 @@
 //! # The path of a request
 //!
 //! ```text
-//!              a datagram                                          requests, in batches
-//!   client ────────────────▶ socket worker ───────────────────────────────────────▶ owner of the
-//!          ◀────────────────   Core + backend ◀───────────────────────────────────── torrent's shard
-//!              an answer       (N threads)         the same batches, answered
+//!           a datagram                                  requests, in batches
+//!  client ────────────▶ socket worker ─────────────────────────────▶ owner of the
+//!         ◀────────────  Core + backend ◀─────────────────────────── torrent's shard
+//!           an answer     (N threads)       the same batches, answered
 //! ```
 //!
-//! 1. A backend ([`socket_worker::mio`], [`socket_worker::uring`]) receives a batch of datagrams and
-//!    reads the time once.
+//! 1. A backend ([`socket_worker::mio`], [`socket_worker::uring`]) receives a batch of datagrams
+//!    and reads the time once.
 //! 2. [`service::Service::receive`] decides about each: drop, refuse, answer at once, or pass on.
-//! 3. [`socket_worker::Core`] routes what is left to the [`shard::Shard`] that owns the torrent: its
-//!    own one (the *fused* arrangement, in which the kernel delivers almost everything to the right
-//!    worker) or a swarm worker's (the *split* one), by way of [`aquatic_channel`].
-//! 4. The shard looks up the swarms, with the memory of a whole batch fetched at once, and writes the
-//!    answers straight into the outboxes.
+//! 3. [`socket_worker::Core`] routes what is left to the [`shard::Shard`] that owns the torrent:
+//!    its own one (the *fused* arrangement, in which the kernel delivers almost everything to the
+//!    right worker) or a swarm worker's (the *split* one), by way of [`aquatic_channel`].
+//! 4. The shard looks up the swarms, with the memory of a whole batch fetched at once, and writes
+//!    the answers straight into the outboxes.
 //! 5. The backend sends the outboxes, from the addresses that the requests were sent to.
 //!
 //! Steps 2 to 4 are pure: they know no socket, no clock and no randomness of their own. The tests

@@ -1,5 +1,7 @@
 //! The tracker's entry point.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use aquatic_daemon::cli::{self, App};

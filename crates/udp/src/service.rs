@@ -25,9 +25,9 @@ use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, Worker
 use crate::limits::RequestRate;
 use crate::messages::Announce;
 
-/// What a client with an unknown or expired connection id is told, so that it connects again at once.
-/// It need not own the address it sends from, so the answer must not be larger than the smallest
-/// request that gets it: a scrape of one torrent, 36 bytes.
+/// What a client with an unknown or expired connection id is told, so that it connects again at
+/// once. It need not own the address it sends from, so the answer must not be larger than the
+/// smallest request that gets it: a scrape of one torrent, 36 bytes.
 const CONNECT_AGAIN: &str = "connection id expired";
 
 const _: () = assert!(ERROR_RESPONSE_HEADER_SIZE + CONNECT_AGAIN.len() <= SCRAPE_REQUEST_SIZE_MIN);

@@ -83,6 +83,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             Ok(())
         })?;
     }
+    log::info!("backend: {}", backend.name());
     for address in config.network.address.iter() {
         log::info!("serving at {address}");
     }
@@ -108,34 +109,34 @@ enum ChosenBackend {
     IoUring,
 }
 
-#[cfg(target_os = "linux")]
-fn choose_backend(wanted: Backend) -> anyhow::Result<ChosenBackend> {
-    if wanted == Backend::Mio {
-        return Ok(ChosenBackend::Mio);
-    }
-    match (aquatic_uring::probe(), wanted) {
-        (Ok(()), _) => Ok(ChosenBackend::IoUring),
-        (Err(reason), Backend::IoUring) => {
-            Err(anyhow::Error::new(reason).context("`network.backend` is io_uring"))
-        }
-        (Err(reason), _) => {
-            log::warn!("using mio, because io_uring does not work here: {reason}");
-            Ok(ChosenBackend::Mio)
+impl ChosenBackend {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mio => "mio",
+            #[cfg(target_os = "linux")]
+            Self::IoUring => "io_uring",
         }
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+/// `auto` takes mio: batched system calls measured faster than io_uring everywhere we looked
+/// (`documents/decisions/backends.md`), and they work everywhere.
 fn choose_backend(wanted: Backend) -> anyhow::Result<ChosenBackend> {
-    anyhow::ensure!(
-        wanted != Backend::IoUring,
-        "`network.backend`: only Linux has io_uring"
-    );
-    Ok(ChosenBackend::Mio)
+    match wanted {
+        Backend::Auto | Backend::Mio => Ok(ChosenBackend::Mio),
+        #[cfg(target_os = "linux")]
+        Backend::IoUring => aquatic_uring::probe()
+            .map(|()| ChosenBackend::IoUring)
+            .context("`network.backend` is io_uring"),
+        #[cfg(not(target_os = "linux"))]
+        Backend::IoUring => {
+            anyhow::bail!("`network.backend` is io_uring, which only Linux has")
+        }
+    }
 }
 
-/// The sockets of each socket worker, in the order of the addresses. All are bound by this one thread,
-/// worker by worker, because the kernel numbers the sockets of an address in that order.
+/// The sockets of each socket worker, in the order of the addresses. All are bound by this one
+/// thread, worker by worker, because the kernel numbers the sockets of an address in that order.
 fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
     let workers = config.socket_worker_count();
     let options = SocketOptions {
@@ -168,8 +169,8 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
 }
 
 /// Waits until no one else uses an address, if that takes only a moment: the kernel lets go of the
-/// sockets of an io_uring some time after their process has ended, so after a restart they may still
-/// be there. Also refuses a second instance, which several sockets per address would let in.
+/// sockets of an io_uring some time after their process has ended, so after a restart they may
+/// still be there. Also refuses a second instance, which several sockets per address would let in.
 fn await_free_address(address: SocketAddr) -> anyhow::Result<()> {
     let alone = SocketOptions {
         reuse_port: false,

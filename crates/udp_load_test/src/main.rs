@@ -1,5 +1,7 @@
 //! The load tester's entry point.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use aquatic_daemon::cli;

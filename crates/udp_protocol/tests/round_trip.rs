@@ -214,7 +214,7 @@ proptest! {
             }
             Err(error) => {
                 let may_answer =
-                    [RequestErrorKind::PortZero, RequestErrorKind::NoInfoHash].contains(&error.kind);
+                    matches!(error.kind, RequestErrorKind::PortZero | RequestErrorKind::NoInfoHash);
                 prop_assert_eq!(error.answerable.is_some(), may_answer);
                 if let Some((connection_id, transaction_id)) = error.answerable {
                     prop_assert_eq!(&connection_id.0[..], &packet[..8]);

@@ -213,7 +213,8 @@ impl Client {
         }
     }
 
-    /// Sends a request with a transaction id of its own, and returns the answer, which has the same.
+    /// Sends a request with a transaction id of its own, and returns the answer, which has the
+    /// same.
     #[track_caller]
     pub(crate) fn ask(&mut self, request: &[u8]) -> Vec<u8> {
         self.requests += 1;
