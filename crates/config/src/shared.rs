@@ -65,6 +65,9 @@ section! {
     /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
     pub struct LimitsConfig {
         /// Torrents held at once. At the limit, announces of further torrents are refused.
+        ///
+        /// This and `max_peers` hold for IPv4 and for IPv6 each, and are divided evenly among the
+        /// workers that own torrents.
         pub max_torrents: usize = 0,
         /// Peers held at once, over all torrents. At the limit, further peers are refused.
         pub max_peers: usize = 0,

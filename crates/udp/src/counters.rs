@@ -93,6 +93,8 @@ labels! {
         UnknownAction = "unknown_action",
         /// Dropped: action 0 without the protocol's magic number.
         NotConnect = "not_connect",
+        /// Dropped: something is wrong with it, and its connection id is not valid either.
+        Unconnected = "unconnected",
         /// Dropped: nothing could be sent to port 0.
         SourcePortZero = "source_port_zero",
         /// Dropped: more requests than `limits.requests_per_second_per_ip`.
@@ -129,6 +131,7 @@ impl Reason {
             | Self::TooLong
             | Self::UnknownAction
             | Self::NotConnect
+            | Self::Unconnected
             | Self::SourcePortZero
             | Self::RequestRate
             | Self::QueueFull

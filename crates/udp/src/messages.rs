@@ -4,12 +4,18 @@ use aquatic_types::{CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFam
 use aquatic_udp_protocol::{ScrapeRow, TransactionId};
 use aquatic_udp_socket::{Outbox, ReturnPath};
 
-/// Requests that a batch holds at most.
-pub const BATCH_REQUESTS_MAX: usize = 128;
+/// Announces that a batch holds at most.
+pub const BATCH_ANNOUNCES_MAX: usize = 128;
 
-/// Batches that can be on their way between two workers. With [`BATCH_REQUESTS_MAX`], this many
-/// requests can wait in one direction: some 10 milliseconds' worth.
+/// Torrents of scrapes that a batch holds at most: they are small, and one datagram can ask for 116.
+pub const BATCH_SCRAPES_MAX: usize = 1_024;
+
+/// Batches that can be on their way between two workers. So some 4,000 announces, 10 milliseconds'
+/// worth, can wait in one direction, and what several full batches of datagrams can ask for.
 pub const BATCHES_MAX: usize = 32;
+
+// 256 of the largest scrapes at once, all for one shard.
+const _: () = assert!(BATCHES_MAX * BATCH_SCRAPES_MAX >= 256 * 116);
 
 /// A peer announces, and the announce has passed all checks of the socket worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +77,19 @@ impl Batch {
         }
     }
 
-    /// Requests in it.
+    /// Whether nothing should be added.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.announces.v4.len() + self.announces.v6.len() + self.scrapes.len()
+    pub fn is_full(&self) -> bool {
+        let announces = self.announces.v4.len() + self.announces.v6.len();
+        announces >= BATCH_ANNOUNCES_MAX || self.scrapes.len() >= BATCH_SCRAPES_MAX
     }
 
     /// Whether it holds no request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        let Self {
+            announces, scrapes, ..
+        } = self;
+        announces.v4.is_empty() && announces.v6.is_empty() && scrapes.is_empty()
     }
 }

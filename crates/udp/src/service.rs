@@ -234,7 +234,8 @@ impl Desk<'_> {
             Some((connection_id, transaction_id)) if self.is_connected(connection_id) => {
                 self.refuse(transaction_id, reason, &error.kind.to_string());
             }
-            _ => self.counters.reason(reason).add(1),
+            Some(_) => self.counters.reason(Reason::Unconnected).add(1),
+            None => self.counters.reason(reason).add(1),
         }
         Received::Done
     }

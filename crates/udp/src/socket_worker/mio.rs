@@ -20,6 +20,9 @@ use crate::config::NetworkConfig;
 /// Datagrams that one system call receives or sends at most.
 const BATCH_DATAGRAMS: usize = 64;
 
+/// When answers that found no room are tried again, unless something else happens before.
+const RESEND_INTERVAL: Duration = Duration::from_millis(1);
+
 /// The token of the waker with which other workers end a [`Poll`]'s wait.
 pub const WAKER: Token = Token(usize::MAX);
 
@@ -64,8 +67,11 @@ pub fn run(
             Wait::Doze(time) => thread::sleep(time),
             Wait::Sleep => {
                 let _drowse = sleeper.drowse();
-                let waits = !core.has_mail() && !unsent;
-                let timeout = if waits { poll_timeout } else { Duration::ZERO };
+                let timeout = match (core.has_mail(), unsent) {
+                    (true, _) => Duration::ZERO,
+                    (false, true) => RESEND_INTERVAL,
+                    (false, false) => poll_timeout,
+                };
                 match poll.poll(&mut events, Some(timeout)) {
                     Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                         return Err(error).context("cannot wait for datagrams");

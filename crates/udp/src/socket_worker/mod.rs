@@ -30,7 +30,7 @@ use aquatic_udp_socket::{Outbox, ReturnPath, SendReport};
 
 use crate::Now;
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
-use crate::messages::{Announce, BATCH_REQUESTS_MAX, Batch, Scrape};
+use crate::messages::{Announce, Batch, Scrape};
 use crate::service::{Received, Service};
 use crate::shard::Shard;
 use pending_scrapes::PendingScrapes;
@@ -192,10 +192,7 @@ impl Core {
         }
         let requester = owners.get_mut(shard)?.as_mut()?;
         let filling = self.filling.get_mut(shard)?;
-        if filling
-            .as_ref()
-            .is_some_and(|batch| batch.len() >= BATCH_REQUESTS_MAX)
-        {
+        if filling.as_ref().is_some_and(Batch::is_full) {
             send(requester, filling);
         }
         if filling.is_none() {
@@ -373,7 +370,7 @@ mod tests {
     use super::*;
     use crate::arrangement::{Arrangement, Entropy, Surroundings, arrange};
     use crate::config::Config;
-    use crate::messages::BATCHES_MAX;
+    use crate::messages::{BATCH_ANNOUNCES_MAX, BATCHES_MAX};
 
     /// The same bytes each time.
     struct NoEntropy;
@@ -448,7 +445,7 @@ mod tests {
             let traffic = arrangement.counters[0].traffic(IpFamily::V4);
             traffic.reason(Reason::QueueFull).get()
         };
-        let room = BATCHES_MAX * BATCH_REQUESTS_MAX;
+        let room = BATCHES_MAX * BATCH_ANNOUNCES_MAX;
         for round in 1..=3 {
             (0..room + 5).for_each(|_| announce(core, id));
             assert_eq!(dropped(), 5 * round);

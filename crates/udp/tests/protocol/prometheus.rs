@@ -140,6 +140,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
             "too_long",
             "unknown_action",
             "not_connect",
+            "unconnected",
             "source_port_zero",
             "request_rate",
             "queue_full",

@@ -57,7 +57,7 @@ fn the_number_of_torrents_is_configured() {
 
 #[test]
 fn many_scrapes_at_once_are_all_answered() {
-    const SCRAPES: usize = 24;
+    const SCRAPES: usize = 64;
     on_every_setup_and_family("", |daemon, family| {
         let client = Client::new(daemon, family);
         let hashes: Vec<_> = (0..70).map(torrent).collect();

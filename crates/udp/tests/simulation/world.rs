@@ -168,7 +168,8 @@ impl World {
             Meaning::Malformed(reason, Some((id, told))) if self.is_valid(*id, from.ip()) => {
                 Verdict::Refuse(*reason, told)
             }
-            Meaning::Malformed(reason, _) => Verdict::Drop(*reason),
+            Meaning::Malformed(_, Some(_)) => Verdict::Drop(Reason::Unconnected),
+            Meaning::Malformed(reason, None) => Verdict::Drop(*reason),
             Meaning::TooLong => Verdict::Drop(Reason::TooLong),
         }
     }
