@@ -16,57 +16,105 @@
 
 use std::ops::Range;
 
+use arrayvec::ArrayVec;
+
 /// Neighbours that are drawn together at most: one cache line of IPv4 peers.
 const RUN_MAX: u32 = 8;
 
+/// Runs whose peers are fetched into the cache together.
+const RUNS_AT_ONCE: usize = 16;
+
 /// Calls `hand_out` with `wanted` positions of `pool`, or with all if there are no more, but never
 /// with `announcer`.
+///
+/// Calls `touch` for the first and the last position of each run some time before: in a large swarm
+/// each run is a cache miss, and those of one answer should be waited for together.
 pub(crate) fn select(
     pool: Range<u32>,
     announcer: u32,
     wanted: u32,
     rng: &mut fastrand::Rng,
+    touch: impl Fn(u32),
     mut hand_out: impl FnMut(u32),
 ) {
-    // Place 0 of the circle is the first position of the pool; the announcer has no place.
-    let places = (pool.end - pool.start) - u32::from(pool.contains(&announcer));
-    let mut hand_out = |place: u32| {
-        let position = pool.start + place;
-        let skip = pool.contains(&announcer) && position >= announcer;
-        hand_out(position + u32::from(skip));
-    };
-    if wanted >= places {
-        (0..places).for_each(hand_out);
+    let circle = Circle::new(pool, announcer);
+    if wanted >= circle.places {
+        (0..circle.places).for_each(|place| hand_out(circle.position(place)));
         return;
     }
-    let pieces = wanted.div_ceil(RUN_MAX);
-    let mut place = rng.u32(..places);
-    for piece in 0..pieces {
-        let run = share(wanted, piece, pieces);
-        let rest = share(places - wanted, piece, pieces);
-        let before = rng.u32(..=rest);
-        place = around(place, before, places);
-        for _ in 0..run {
-            hand_out(place);
-            place = around(place, 1, places);
+    let mut runs = circle.runs(wanted, rng);
+    loop {
+        let some: ArrayVec<_, RUNS_AT_ONCE> = runs.by_ref().take(RUNS_AT_ONCE).collect();
+        if some.is_empty() {
+            return;
         }
-        place = around(place, rest - before, places);
+        for (place, len) in &some {
+            touch(circle.position(*place));
+            touch(circle.position(circle.around(*place, len - 1)));
+        }
+        for (mut place, len) in some {
+            for _ in 0..len {
+                hand_out(circle.position(place));
+                place = circle.around(place, 1);
+            }
+        }
+    }
+}
+
+/// The pool without the announcer, bent to a circle. Place 0 is the first position of the pool.
+struct Circle {
+    places: u32,
+    first: u32,
+    /// The announcer has no place: from this one on, positions are one higher.
+    gap: u32,
+}
+
+impl Circle {
+    fn new(pool: Range<u32>, announcer: u32) -> Self {
+        let len = pool.end - pool.start;
+        let contains_announcer = pool.contains(&announcer);
+        Self {
+            places: len - u32::from(contains_announcer),
+            first: pool.start,
+            gap: if contains_announcer {
+                announcer - pool.start
+            } else {
+                len
+            },
+        }
+    }
+
+    fn position(&self, place: u32) -> u32 {
+        self.first + place + u32::from(place >= self.gap)
+    }
+
+    /// The place `steps` further on; `steps` goes round once at most.
+    fn around(&self, place: u32, steps: u32) -> u32 {
+        let left = self.places - place;
+        if steps < left {
+            place + steps
+        } else {
+            steps - left
+        }
+    }
+
+    /// Draws `wanted` places, fewer than there are: the first place and the length of each run.
+    fn runs(&self, wanted: u32, rng: &mut fastrand::Rng) -> impl Iterator<Item = (u32, u32)> {
+        let pieces = wanted.div_ceil(RUN_MAX);
+        let mut piece_start = rng.u32(..self.places);
+        (0..pieces).map(move |piece| {
+            let run = share(wanted, piece, pieces);
+            let rest = share(self.places - wanted, piece, pieces);
+            let run_start = self.around(piece_start, rng.u32(..=rest));
+            piece_start = self.around(piece_start, run + rest);
+            (run_start, run)
+        })
     }
 }
 
 /// What falls to one of `pieces` pieces when `total` is dealt out as evenly as can be.
 fn share(total: u32, piece: u32, pieces: u32) -> u32 {
     total / pieces + u32::from(piece < total % pieces)
-}
-
-/// The place `steps` further on a circle of `places`; `steps` goes round once at most.
-fn around(place: u32, steps: u32, places: u32) -> u32 {
-    let left = places - place;
-    if steps < left {
-        place + steps
-    } else {
-        steps - left
-    }
 }
 
 #[cfg(test)]
@@ -80,9 +128,14 @@ mod tests {
         let mut drawn = vec![0_u32; pool.end as usize];
         for _ in 0..rounds {
             let mut answer = Vec::new();
-            select(pool.clone(), announcer, wanted, &mut rng, |at| {
-                answer.push(at)
-            });
+            select(
+                pool.clone(),
+                announcer,
+                wanted,
+                &mut rng,
+                |_| (),
+                |at| answer.push(at),
+            );
             assert!(
                 answer
                     .iter()
@@ -146,10 +199,17 @@ mod tests {
         let (mut one, mut both) = (0, 0);
         for _ in 0..50_000 {
             let mut seen = (false, false);
-            select(0..1_000, 0, 50, &mut rng, |at| {
-                seen.0 |= at == 500;
-                seen.1 |= at == 501;
-            });
+            select(
+                0..1_000,
+                0,
+                50,
+                &mut rng,
+                |_| (),
+                |at| {
+                    seen.0 |= at == 500;
+                    seen.1 |= at == 501;
+                },
+            );
             one += u32::from(seen.0 || seen.1);
             both += u32::from(seen.0 && seen.1);
         }
@@ -161,9 +221,14 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(4);
         for (pool, announcer, wanted) in [(0..0, 0, 50), (0..1, 0, 50), (1..1, 0, 50), (0..9, 3, 0)]
         {
-            select(pool, announcer, wanted, &mut rng, |_| {
-                panic!("no peer is there")
-            });
+            select(
+                pool,
+                announcer,
+                wanted,
+                &mut rng,
+                |_| (),
+                |_| panic!("no peer is there"),
+            );
         }
     }
 }

@@ -155,8 +155,12 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
         let first = if seeder { entry.swarm.seeders() } else { 0 };
         let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
-        selection::select(first..entry.swarm.len(), at, wanted, rng, |at| {
-            if let Some(peer) = entry.swarm.get(at) {
+        let swarm = &entry.swarm;
+        let touch = |at| {
+            black_box(swarm.get(at).map(|peer| peer.deadline));
+        };
+        selection::select(first..swarm.len(), at, wanted, rng, touch, |at| {
+            if let Some(peer) = swarm.get(at) {
                 hand_out(&peer.key, &peer.value);
             }
         });
