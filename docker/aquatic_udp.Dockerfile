@@ -10,7 +10,7 @@
 #
 # Prefer --network host: behind Docker's port forwarding the tracker may see the forwarder's address
 # instead of the client's, and hand that out to other clients. Docker's default seccomp profile
-# forbids io_uring; the tracker says so in its log, and uses epoll.
+# forbids io_uring, so leave `network.backend` at auto.
 
 FROM rust:1-bookworm AS build
 WORKDIR /source

@@ -85,6 +85,8 @@ impl Bench {
             let start = cpu_time();
             if touch {
                 self.map.touch(&keys);
+                self.map
+                    .touch_peers(&keys, &requests.map(|(_, peer)| announce(peer, 0).peer));
             }
             for (key, (_, peer)) in keys.iter().zip(requests) {
                 let announce = announce(peer, 50);

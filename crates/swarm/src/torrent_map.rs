@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 
 use aquatic_types::{CompactV4, InfoHash, PeerStatus};
+use arrayvec::ArrayVec;
 
 use crate::hash::{HashKey, PeerKey, TorrentKey};
 use crate::index::{Index, Keys};
@@ -79,6 +80,29 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
 
             let swarms = guesses.iter().flatten().map(|torrent| torrent.swarm.len());
             black_box(swarms.fold(0, |all, word| all ^ word));
+        }
+    }
+
+    /// Fetches what [`Self::announce`] is going to read of these peers. To be called after
+    /// [`Self::touch`], and optional like it: it pays when there are swarms of many thousands.
+    pub fn touch_peers(&self, batch: &[TorrentKey], peers: &[K]) {
+        for (batch, peers) in batch.chunks(TOUCH_BATCH).zip(peers.chunks(TOUCH_BATCH)) {
+            let mut large = ArrayVec::<_, TOUCH_BATCH>::new();
+            for (key, peer) in batch.iter().zip(peers) {
+                let entry = self
+                    .index
+                    .guess(key.hash)
+                    .and_then(|at| self.torrents.get(at));
+                if let Some(Swarm::Large(swarm)) = entry.map(|entry| &entry.swarm) {
+                    large.push((swarm, self.hash_key.peer(peer)));
+                }
+            }
+            let buckets = large.iter().map(|(swarm, hash)| swarm.index.touch(*hash));
+            black_box(buckets.fold(0, |all, word| all ^ word));
+            for (swarm, hash) in &large {
+                let peer = swarm.index.guess(*hash).and_then(|at| swarm.get(at));
+                black_box(peer.map(|peer| peer.deadline));
+            }
         }
     }
 

@@ -35,12 +35,12 @@ section! {
     pub struct Config {
         /// Threads that receive requests and send answers. 0 = one per CPU.
         ///
-        /// One saturates a CPU at several hundred thousand requests per second.
+        /// One serves some 200,000 requests per second and more before its CPU is busy.
         pub socket_workers: usize = 1,
         /// Threads that own the swarms. 0 = the socket workers own them.
         ///
         /// With 0, the kernel hands each announce to the socket worker that owns the torrent, and
-        /// nothing is passed between threads. That is faster on everything we measured; set it to
+        /// almost nothing is passed between threads. That is faster; set it to
         /// 1 or more where the kernel cannot do so (outside Linux) or where network interrupts
         /// leave CPUs idle.
         pub swarm_workers: usize = 0,

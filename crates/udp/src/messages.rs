@@ -7,7 +7,8 @@ use aquatic_udp_socket::{Outbox, ReturnPath};
 /// Announces that a batch holds at most.
 pub const BATCH_ANNOUNCES_MAX: usize = 128;
 
-/// Torrents of scrapes that a batch holds at most: they are small, and one datagram can ask for 116.
+/// Torrents of scrapes that a batch holds at most: they are small, and one datagram can ask for
+/// 116.
 pub const BATCH_SCRAPES_MAX: usize = 1_024;
 
 /// Batches that can be on their way between two workers. So some 4,000 announces, 10 milliseconds'

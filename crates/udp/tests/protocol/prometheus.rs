@@ -92,6 +92,29 @@ fn set<T: ToString>(values: impl IntoIterator<Item = T>) -> BTreeSet<String> {
     values.into_iter().map(|value| value.to_string()).collect()
 }
 
+const DROPPED: [&str; 10] = [
+    "too_short",
+    "too_long",
+    "unknown_action",
+    "not_connect",
+    "unconnected",
+    "source_port_zero",
+    "request_rate",
+    "queue_full",
+    "send_failed",
+    "send_buffer_full",
+];
+
+const REFUSED: [&str; 7] = [
+    "connection_id",
+    "port_zero",
+    "no_info_hash",
+    "info_hash_denied",
+    "torrent_limit",
+    "peer_limit",
+    "peers_per_ip",
+];
+
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
     const PER_WORKER_AND_FAMILY: [&str; 7] = [
@@ -135,34 +158,13 @@ fn every_metric_has_its_labels_from_the_first_second() {
             values(&samples, "aquatic_responses_total", "type"),
             set(types)
         );
-        let dropped = [
-            "too_short",
-            "too_long",
-            "unknown_action",
-            "not_connect",
-            "unconnected",
-            "source_port_zero",
-            "request_rate",
-            "queue_full",
-            "send_failed",
-            "send_buffer_full",
-        ];
         assert_eq!(
             values(&samples, "aquatic_dropped_total", "reason"),
-            set(dropped)
+            set(DROPPED)
         );
-        let refused = [
-            "connection_id",
-            "port_zero",
-            "no_info_hash",
-            "info_hash_denied",
-            "torrent_limit",
-            "peer_limit",
-            "peers_per_ip",
-        ];
         assert_eq!(
             values(&samples, "aquatic_refused_total", "reason"),
-            set(refused)
+            set(REFUSED)
         );
     });
 }
