@@ -194,10 +194,14 @@ impl Slowest {
     }
 }
 
-fn announce(peer: u32, wanted: usize) -> Announce<CompactV4> {
+fn address(peer: u32) -> CompactV4 {
     let [a, b, c, d] = peer.to_be_bytes();
+    CompactV4([a, b, c, d, 0x1a, 0xe1])
+}
+
+fn announce(peer: u32, wanted: usize) -> Announce<CompactV4> {
     Announce {
-        peer: CompactV4([a, b, c, d, 0x1a, 0xe1]),
+        peer: address(peer),
         value: (),
         status: if peer.is_multiple_of(3) {
             PeerStatus::Leecher

@@ -33,7 +33,7 @@
 //! # How it is built
 //!
 //! ```text
-//! TorrentMap ── Index: hash → position      parts of cache-line buckets, 7 bytes per torrent
+//! TorrentMap ── Index: hash → position      parts of cache-line buckets, 6 bytes per torrent
 //!            └─ Segments: position → Torrent (48 bytes: info hash, completed, Swarm)
 //!                                                    │
 //!                  Swarm = up to 2 peers inline │ list of up to 64 │ large: Index + Segments
@@ -62,6 +62,8 @@
 
 mod bucket;
 mod cleaning;
+#[cfg(test)]
+mod fairness_test;
 mod hash;
 mod index;
 mod large;

@@ -232,8 +232,11 @@ impl World {
         let info_hash = info_hash(torrent);
         let mut asked = 0;
         let mut answer = Vec::new();
+        let key = self.map.key(info_hash);
+        self.map.touch(&[key]);
+        self.map.touch_peers(&[key], &[peer]);
         let outcome = self.map.announce(
-            &self.map.key(info_hash),
+            &key,
             announce,
             &mut self.rng,
             |key| {

@@ -250,3 +250,22 @@ impl<K: PeerKey, V> Swarm<K, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PEER_AGE_MAX_SECONDS;
+
+    #[test]
+    fn deadlines_hold_across_the_wrap() {
+        for at in [0, 1, 65_535, 65_536, 1_000_000] {
+            let deadline = Deadline::new(Seconds(at));
+            assert!(!deadline.has_passed(Seconds(at)));
+            assert!(deadline.has_passed(Seconds(at + 1)));
+            assert!(deadline.has_passed(Seconds(at + PEER_AGE_MAX_SECONDS)));
+            if let Some(early) = at.checked_sub(PEER_AGE_MAX_SECONDS) {
+                assert!(!deadline.has_passed(Seconds(early)));
+            }
+        }
+    }
+}

@@ -83,8 +83,9 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
     }
 
-    /// Fetches what [`Self::announce`] is going to read of these peers. To be called after
-    /// [`Self::touch`], and optional like it: it pays when there are swarms of many thousands.
+    /// Fetches where large swarms keep these peers: each announces to the torrent at the same place
+    /// in `batch`. To be called after [`Self::touch`], and optional like it; pays when there are
+    /// swarms of many thousands.
     pub fn touch_peers(&self, batch: &[TorrentKey], peers: &[K]) {
         for (batch, peers) in batch.chunks(TOUCH_BATCH).zip(peers.chunks(TOUCH_BATCH)) {
             let mut large = ArrayVec::<_, TOUCH_BATCH>::new();
