@@ -53,7 +53,8 @@ if command -v cargo-deny > /dev/null; then
 fi
 
 step "Build"
-cargo build --workspace --bins --locked
+# Some tests start an example.
+cargo build --workspace --bins --examples --locked
 
 # The tests that make network namespaces need to be root. An ordinary user can be that in a user
 # namespace, where the kernel allows it; `ip` needs a /run of its own there.
@@ -91,6 +92,9 @@ else
     tests "${run_tests[@]}" --workspace --exclude aquatic_e2e "${targets[@]}" --locked
     tests "${as_root[@]}" "${run_tests[@]}" --package aquatic_e2e "${targets[@]}" --locked
 fi
+step "Model test: no wake-up is lost, in any interleaving"
+tests env RUSTFLAGS="--cfg loom" cargo test --release --package aquatic_channel --test loom \
+    --target-dir target/loom --locked
 step "Tests in the documentation"
 tests cargo test --workspace --doc --locked
 
