@@ -22,9 +22,9 @@ const LAYERS: [(&str, u8); 13] = [
     ("aquatic_config", 2),
     ("aquatic_uring", 2),
     ("aquatic_daemon", 3),
-    ("aquatic_udp", 4),
-    ("aquatic_e2e", 5),
-    ("aquatic_udp_load_test", 5),
+    ("aquatic_udp", 5),
+    ("aquatic_e2e", 6),
+    ("aquatic_udp_load_test", 6),
 ];
 
 /// Crates that exist to wrap system calls. All others forbid unsafe code.
