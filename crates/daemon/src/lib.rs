@@ -27,6 +27,7 @@
 //! | [`supervisor`] | worker threads, signals and the end of the process |
 //! | [`signals`], [`systemd`] | what the supervisor waits for and whom it tells |
 //! | [`metrics_endpoint`] | Prometheus over HTTP |
+//! | [`per_client`] | how many of something each client may have |
 //! | [`clock`] | the only place where time is read |
 
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ pub mod cli;
 pub mod clock;
 pub mod logging;
 pub mod metrics_endpoint;
+pub mod per_client;
 pub mod privileges;
 pub mod signals;
 pub mod supervisor;

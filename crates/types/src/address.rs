@@ -66,6 +66,20 @@ impl Display for CanonicalAddr {
     }
 }
 
+/// Who counts as one client where something is limited per client: an IPv4 address, or the /64
+/// network of an IPv6 address.
+///
+/// A /64 is what one subscriber gets: each of its 2^64 addresses would be a client of its own
+/// otherwise. An IPv4-mapped address is the IPv4 address.
+#[must_use]
+pub fn client_network(ip: IpAddr) -> u64 {
+    match ip.to_canonical() {
+        // The documentation prefix of IPv6 cannot send packets, so it is free to hold IPv4.
+        IpAddr::V4(ip) => 0x2001_0db8_0000_0000 | u64::from(u32::from(ip)),
+        IpAddr::V6(ip) => u64::try_from(u128::from(ip) >> 64).unwrap_or(u64::MAX),
+    }
+}
+
 /// A peer's address in the form that goes over the wire, so that an answer is made by copying.
 ///
 /// Implemented by [`CompactV4`] and [`CompactV6`].
@@ -185,5 +199,15 @@ mod tests {
         assert_eq!(v6.as_bytes().len(), CompactV6::SIZE);
         assert_eq!(v6.as_bytes()[16..], [0x12, 0x34]);
         assert_eq!(v6.socket_addr(), "[2001:db8::1]:4660".parse().unwrap());
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_an_ipv6_network() {
+        let client = |ip: &str| client_network(ip.parse().unwrap());
+        assert_eq!(client("2001:4860:1:2::1"), client("2001:4860:1:2:ffff::"));
+        assert_ne!(client("2001:4860:1:2::1"), client("2001:4860:1:3::1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+        assert_eq!(client("192.0.2.1"), client("::ffff:192.0.2.1"));
+        assert_ne!(client("192.0.2.1"), client("::192.0.2.1"));
     }
 }

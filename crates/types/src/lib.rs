@@ -8,6 +8,7 @@
 //! | [`InfoHash`], [`PeerId`] | 20 bytes each, chosen by strangers | BEP 3 |
 //! | [`CompactV4`], [`CompactV6`] | a peer's address and port as they go over the wire | BEP 23, BEP 7 |
 //! | [`CanonicalAddr`] | a socket address whose IPv4-mapped form has been undone | RFC 4291, 2.5.5.2 |
+//! | [`client_network`] | who counts as one client where something is limited per client | |
 //! | [`AnnounceEvent`], [`PeerStatus`] | what a peer says about itself | BEP 3 |
 //! | [`IpFamily`], [`PerFamily`] | the two halves of most things in a tracker | |
 //! | [`Seconds`] | a point on the daemon's own time line | |
@@ -20,7 +21,7 @@ mod family;
 mod identity;
 mod time;
 
-pub use address::{CanonicalAddr, CompactAddr, CompactV4, CompactV6};
+pub use address::{CanonicalAddr, CompactAddr, CompactV4, CompactV6, client_network};
 pub use event::{AnnounceEvent, PeerStatus};
 pub use family::{IpFamily, PerFamily};
 pub use identity::{InfoHash, ParseInfoHashError, PeerId};
