@@ -45,6 +45,33 @@ impl Clock {
     }
 }
 
+/// The time at which a batch of work was received. Read once per batch and passed down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// For everything that lasts.
+    pub seconds: Seconds,
+    /// For everything that is measured. On the same time line.
+    pub micros: u64,
+}
+
+impl Now {
+    /// Reads the clock.
+    #[must_use]
+    pub fn read(clock: Clock) -> Self {
+        Self::from_micros(clock.micros())
+    }
+
+    /// This many microseconds after the start.
+    #[must_use]
+    pub fn from_micros(micros: u64) -> Self {
+        let seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
+        Self {
+            seconds: Seconds(seconds),
+            micros,
+        }
+    }
+}
+
 /// A point in time of a clock that no one can set.
 #[must_use]
 #[expect(

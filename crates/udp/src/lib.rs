@@ -52,34 +52,5 @@ mod start;
 pub mod statistics;
 pub mod swarm_worker;
 
-use aquatic_daemon::clock::Clock;
-use aquatic_types::Seconds;
-
+pub use aquatic_daemon::clock::Now;
 pub use start::run;
-
-/// The time at which a batch was received. Read once per batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// For everything that lasts.
-    pub seconds: Seconds,
-    /// For everything that is measured. On the same time line.
-    pub micros: u64,
-}
-
-impl Now {
-    /// Reads the clock.
-    #[must_use]
-    pub fn read(clock: Clock) -> Self {
-        Self::from_micros(clock.micros())
-    }
-
-    /// This many microseconds after the start.
-    #[must_use]
-    pub fn from_micros(micros: u64) -> Self {
-        let seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
-        Self {
-            seconds: Seconds(seconds),
-            micros,
-        }
-    }
-}
