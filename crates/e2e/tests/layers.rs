@@ -11,9 +11,10 @@ use aquatic_e2e::workspace;
 use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
+    ("aquatic_http_protocol", 1),
     ("aquatic_peer_id", 1),
     ("aquatic_swarm", 1),
     ("aquatic_udp_protocol", 1),

@@ -1,0 +1,331 @@
+//! What a client asks.
+
+use std::fmt::{self, Debug, Formatter};
+
+use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
+use memchr::memrchr;
+
+use crate::parameters::{Parameters, decode_20, encode, number};
+use crate::sink::put_decimal;
+use crate::{PeerForm, RequestError};
+
+/// What a client asks of a tracker.
+///
+/// Read tolerantly: parameters may come in any order, without value or more than once (the last
+/// one counts, being the one that the client added to the announce URL), `;` separates like `&`,
+/// and what is not known is read past. So are `ip`, `ipv4` and `ipv6`: a tracker that believed them
+/// would let anyone put a stranger's address into a swarm. Missing are only what an announce cannot
+/// do without: `info_hash`, `peer_id` and `port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Takes part in a swarm and asks for its peers.
+    Announce(AnnounceRequest),
+    /// Asks for the size of swarms.
+    Scrape(ScrapeRequest<'a>),
+}
+
+/// Takes part in a swarm and asks for its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnounceRequest {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// The client's name for itself.
+    pub peer_id: PeerId,
+    /// Where the client listens for peers; never 0 in a request that was parsed.
+    pub port: u16,
+    /// Bytes uploaded since the client said that it started; 0 if it did not say a number.
+    pub bytes_uploaded: u64,
+    /// Bytes downloaded since the client said that it started; 0 if it did not say a number.
+    pub bytes_downloaded: u64,
+    /// Bytes the client still lacks; `None` if it did not say a number, or a negative one. Larger
+    /// ones become `u64::MAX`.
+    pub bytes_left: Option<u64>,
+    /// What has just happened; an unknown event is read as none.
+    pub event: AnnounceEvent,
+    /// How many peers the client would like; `None` if it did not say, or said a negative number:
+    /// as many as the tracker gives. Larger ones become `u32::MAX`.
+    pub peers_wanted: Option<u32>,
+    /// How it wants the peers: compact unless it said `compact=0`.
+    pub peer_form: PeerForm,
+}
+
+/// Asks for the size of swarms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrapeRequest<'a> {
+    /// The torrents. None means: all that the tracker knows.
+    pub info_hashes: InfoHashes<'a>,
+}
+
+/// Where a request is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The value of the header `Host`: name or address, and the port unless it is the usual one.
+    pub host: &'a str,
+    /// The path of the announce URL, as it stands there: begins with `/`.
+    pub announce_path: &'a str,
+    /// Whether the connection is to stay open.
+    pub keep_alive: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the path and the query of a request's target.
+    ///
+    /// The last segment of the path decides: `announce` or `scrape`, alone or with an extension
+    /// (`/announce.php`), at any depth, with or without a slash at its end.
+    ///
+    /// # Errors
+    ///
+    /// Where the path is none of those, or a parameter is missing or cannot be used.
+    #[inline]
+    pub fn parse(path: &[u8], query: &'a [u8]) -> Result<Self, RequestError> {
+        match Kind::of_path(path) {
+            Some(Kind::Announce) => AnnounceRequest::parse(query).map(Self::Announce),
+            Some(Kind::Scrape) => {
+                let info_hashes = InfoHashes::parse(query)?;
+                Ok(Self::Scrape(ScrapeRequest { info_hashes }))
+            }
+            None => Err(RequestError::UnknownPath),
+        }
+    }
+
+    /// Appends a whole HTTP request, which has no body.
+    pub fn write(&self, target: Target<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"GET ");
+        let path = target.announce_path;
+        match (self, path.rsplit_once("announce")) {
+            // That is how a client finds out where to scrape (BEP 48).
+            (Self::Scrape(_), Some((before, after))) => {
+                for part in [before, "scrape", after] {
+                    out.extend_from_slice(part.as_bytes());
+                }
+            }
+            _ => out.extend_from_slice(path.as_bytes()),
+        }
+        out.push(if path.contains('?') { b'&' } else { b'?' });
+        match self {
+            Self::Announce(announce) => announce.write_query(out),
+            Self::Scrape(scrape) => scrape.info_hashes.write_query(out),
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(target.host.as_bytes());
+        if !target.keep_alive {
+            out.extend_from_slice(b"\r\nConnection: close");
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+/// What a path asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Announce,
+    Scrape,
+}
+
+impl Kind {
+    #[inline]
+    fn of_path(path: &[u8]) -> Option<Self> {
+        if path == b"/announce" {
+            return Some(Self::Announce);
+        }
+        let mut path = path;
+        while let Some(shorter) = path.strip_suffix(b"/") {
+            path = shorter;
+        }
+        let segment = path.get(memrchr(b'/', path)? + 1..)?;
+        [
+            (&b"announce"[..], Self::Announce),
+            (b"scrape", Self::Scrape),
+        ]
+        .into_iter()
+        .find_map(|(name, kind)| {
+            let extension = segment.strip_prefix(name)?;
+            (extension.is_empty() || extension.starts_with(b".")).then_some(kind)
+        })
+    }
+}
+
+impl AnnounceRequest {
+    #[inline]
+    fn parse(query: &[u8]) -> Result<Self, RequestError> {
+        let mut info_hash = Err(RequestError::InfoHashMissing);
+        let mut peer_id = Err(RequestError::PeerIdMissing);
+        let mut port = Err(RequestError::PortMissing);
+        let mut bytes_uploaded = 0;
+        let mut bytes_downloaded = 0;
+        let mut bytes_left = None;
+        let mut event = AnnounceEvent::None;
+        let mut peers_wanted = None;
+        let mut peer_form = PeerForm::Compact;
+        for (key, value) in Parameters(query) {
+            match key {
+                b"info_hash" => info_hash = decode_20(value).ok_or(RequestError::InfoHashSize),
+                b"peer_id" => peer_id = decode_20(value).ok_or(RequestError::PeerIdSize),
+                b"port" => port = parse_port(value),
+                b"uploaded" => bytes_uploaded = number(value).unwrap_or(0),
+                b"downloaded" => bytes_downloaded = number(value).unwrap_or(0),
+                b"left" => bytes_left = number(value),
+                b"event" => event = parse_event(value),
+                b"numwant" => peers_wanted = number(value).map(saturated),
+                b"compact" => peer_form = PeerForm::parse(value),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            info_hash: InfoHash(info_hash?),
+            peer_id: PeerId(peer_id?),
+            port: port?,
+            bytes_uploaded,
+            bytes_downloaded,
+            bytes_left,
+            event,
+            peers_wanted,
+            peer_form,
+        })
+    }
+
+    /// Appends the query, without the `?` before it. Port 0 is written as it is, though no tracker
+    /// serves it.
+    fn write_query(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"info_hash=");
+        encode(&self.info_hash.0, out);
+        out.extend_from_slice(b"&peer_id=");
+        encode(&self.peer_id.0, out);
+        let numbers = [
+            ("port", Some(u64::from(self.port))),
+            ("uploaded", Some(self.bytes_uploaded)),
+            ("downloaded", Some(self.bytes_downloaded)),
+            ("left", self.bytes_left),
+            ("numwant", self.peers_wanted.map(u64::from)),
+        ];
+        for (key, value) in numbers {
+            if let Some(value) = value {
+                out.push(b'&');
+                out.extend_from_slice(key.as_bytes());
+                out.push(b'=');
+                put_decimal(value, out);
+            }
+        }
+        out.extend_from_slice(match self.peer_form {
+            PeerForm::Compact => b"&compact=1",
+            PeerForm::List => b"&compact=0",
+        });
+        out.extend_from_slice(match self.event {
+            AnnounceEvent::None => b"",
+            AnnounceEvent::Completed => b"&event=completed",
+            AnnounceEvent::Started => b"&event=started",
+            AnnounceEvent::Stopped => b"&event=stopped",
+        });
+    }
+
+    /// Which part of the swarm the client belongs to. One that does not say how much it lacks is a
+    /// leecher, unless it has just completed the download.
+    #[inline]
+    #[must_use]
+    pub fn status(&self) -> PeerStatus {
+        let has_completed = self.event == AnnounceEvent::Completed;
+        let left_unsaid = if has_completed { 0 } else { u64::MAX };
+        PeerStatus::new(self.event, self.bytes_left.unwrap_or(left_unsaid))
+    }
+}
+
+#[inline]
+fn parse_port(value: &[u8]) -> Result<u16, RequestError> {
+    if value.is_empty() {
+        return Err(RequestError::PortMissing);
+    }
+    match number(value).map(u16::try_from) {
+        Some(Ok(port @ 1..)) => Ok(port),
+        _ => Err(RequestError::PortInvalid),
+    }
+}
+
+/// `paused` (a partial seed, BEP 21) means nothing to the swarm, and neither does any other word.
+#[inline]
+fn parse_event(value: &[u8]) -> AnnounceEvent {
+    match value {
+        b"completed" => AnnounceEvent::Completed,
+        b"started" => AnnounceEvent::Started,
+        b"stopped" => AnnounceEvent::Stopped,
+        _ => AnnounceEvent::None,
+    }
+}
+
+#[inline]
+fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Info hashes in the order in which they are asked for, decoded when they are looked at.
+#[derive(Clone, Copy)]
+pub struct InfoHashes<'a>(Place<'a>);
+
+/// Where the hashes lie.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// In a query whose hashes have been found to be whole.
+    Query(&'a [u8]),
+    Values(&'a [InfoHash]),
+}
+
+impl<'a> InfoHashes<'a> {
+    fn parse(query: &'a [u8]) -> Result<Self, RequestError> {
+        for value in info_hash_values(query) {
+            decode_20(value).ok_or(RequestError::InfoHashSize)?;
+        }
+        Ok(Self(Place::Query(query)))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// All of them, in order. Repeated ones are repeated.
+    pub fn iter(&self) -> impl Iterator<Item = InfoHash> + Clone + use<'a> {
+        let (query, values): (&[u8], &[_]) = match self.0 {
+            Place::Query(query) => (query, &[]),
+            Place::Values(values) => (&[], values),
+        };
+        let decoded = info_hash_values(query).filter_map(decode_20).map(InfoHash);
+        decoded.chain(values.iter().copied())
+    }
+
+    fn write_query(&self, out: &mut Vec<u8>) {
+        for (place, info_hash) in self.iter().enumerate() {
+            let key: &[u8] = if place == 0 {
+                b"info_hash="
+            } else {
+                b"&info_hash="
+            };
+            out.extend_from_slice(key);
+            encode(&info_hash.0, out);
+        }
+    }
+}
+
+fn info_hash_values(query: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    Parameters(query).filter_map(|(key, value)| (key == b"info_hash").then_some(value))
+}
+
+impl<'a> From<&'a [InfoHash]> for InfoHashes<'a> {
+    fn from(values: &'a [InfoHash]) -> Self {
+        Self(Place::Values(values))
+    }
+}
+
+/// Equal if the same hashes are asked for in the same order, wherever they lie.
+impl PartialEq for InfoHashes<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for InfoHashes<'_> {}
+
+impl Debug for InfoHashes<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
