@@ -33,7 +33,7 @@ pub fn probe() -> Result<(), Unsupported> {
     match round_trip() {
         Ok(true) => Ok(()),
         Ok(false) => Err(unsupported("a test datagram was not received".into())),
-        Err(error) => Err(unsupported(explain(&error))),
+        Err(error) => Err(Unsupported::because(&error, "6.0")),
     }
 }
 
@@ -43,20 +43,30 @@ fn unsupported(reason: String) -> Unsupported {
     }
 }
 
-fn explain(error: &io::Error) -> String {
+impl Unsupported {
+    /// Explains what a system call of io_uring has answered. `linux_min` is the first kernel with
+    /// all that the caller needs of it.
+    #[must_use]
+    pub fn because(error: &io::Error, linux_min: &str) -> Self {
+        unsupported(explain(error, linux_min))
+    }
+}
+
+fn explain(error: &io::Error, linux_min: &str) -> String {
     match error.raw_os_error() {
-        Some(libc::ENOSYS) => {
-            "the kernel does not have it, or a sandbox hides it (Linux 6.0 or later is needed; \
-             container runtimes need a seccomp profile that allows io_uring_setup, \
+        Some(libc::ENOSYS) => format!(
+            "the kernel does not have it, or a sandbox hides it (Linux {linux_min} or later is \
+             needed; container runtimes need a seccomp profile that allows io_uring_setup, \
              io_uring_enter and io_uring_register)"
-                .into()
-        }
+        ),
         Some(libc::EPERM | libc::EACCES) => format!(
             "it is forbidden to this process ({}; container runtimes need a seccomp profile \
              that allows io_uring_setup, io_uring_enter and io_uring_register)",
             sysctl()
         ),
-        Some(libc::EINVAL) => "the kernel is too old: Linux 6.0 or later is needed".into(),
+        Some(libc::EINVAL) => {
+            format!("the kernel is too old: Linux {linux_min} or later is needed")
+        }
         Some(libc::ENOMEM) => {
             "not enough memory may be locked: raise the limit (ulimit -l, LimitMEMLOCK= in a \
              systemd unit)"
@@ -123,7 +133,7 @@ mod tests {
             (libc::EINVAL, "too old"),
             (libc::ENOMEM, "LimitMEMLOCK"),
         ] {
-            let reason = explain(&io::Error::from_raw_os_error(errno));
+            let reason = explain(&io::Error::from_raw_os_error(errno), "6.0");
             assert!(reason.contains(hint), "{reason}");
         }
     }
