@@ -29,6 +29,7 @@
 //! | [`metrics_endpoint`] | Prometheus over HTTP |
 //! | [`per_client`] | how many of something each client may have |
 //! | [`clock`] | the only place where time is read |
+//! | [`counter`] | numbers for the statistics, one writer each |
 
 #![forbid(unsafe_code)]
 
@@ -36,6 +37,7 @@ pub mod access_list;
 pub mod bind;
 pub mod cli;
 pub mod clock;
+pub mod counter;
 pub mod logging;
 pub mod metrics_endpoint;
 pub mod per_client;
