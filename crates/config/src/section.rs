@@ -19,32 +19,47 @@ pub trait Section: Default {
 /// Describes a section: a struct whose fields are the keys, each with its comment and its default.
 ///
 /// A field without a default is a section within this one; the comment above its header is the
-/// doc comment of its own struct. The type of a key must be `Clone + Debug + PartialEq` and
+/// doc comment of its own struct. With `#[flatten]`, the keys of that section stand in this one, so
+/// that sections may have keys in common. The type of a key must be `Clone + Debug + PartialEq` and
 /// (de)serialisable by `serde`. See the [crate documentation](crate) for an example.
 #[macro_export]
 macro_rules! section {
     (@default $default:expr) => { $default };
     (@default) => { Default::default() };
 
-    (@read $reader:ident $key:ident $default:expr) => {
-        $reader.key(stringify!($key), $default)
-    };
-    (@read $reader:ident $section:ident) => {
-        $reader.section(stringify!($section))
+    (@doc [flatten] $section:ident) => { "Its keys stand in this section." };
+    (@doc [$($doc:ident)*] $key:ident $($default:expr)?) => {
+        concat!(
+            "\n\nIn the file: `", stringify!($key), "`",
+            $(", by default `", stringify!($default), "`",)? "."
+        )
     };
 
-    (@write $writer:ident [$($doc:literal)+] $key:ident $value:expr, $default:expr) => {
+    (@read $reader:ident [$(doc)+] $key:ident $default:expr) => {
+        $reader.key(stringify!($key), $default)
+    };
+    (@read $reader:ident [] $section:ident) => {
+        $reader.section(stringify!($section))
+    };
+    (@read $reader:ident [flatten] $section:ident) => {
+        $crate::Section::read($reader)
+    };
+
+    (@write $writer:ident [$(doc $doc:literal)+] $key:ident $value:expr) => {
         $writer.key(&[$($doc),+], stringify!($key), $value)
     };
     (@write $writer:ident [] $section:ident $value:expr) => {
         $writer.section(stringify!($section), $value)
+    };
+    (@write $writer:ident [flatten] $section:ident $value:expr) => {
+        $crate::Section::write($value, $writer)
     };
 
     (
         $(#[doc = $doc:literal])+
         $visibility:vis struct $name:ident {
             $(
-                $(#[doc = $key_doc:literal])*
+                $(#[$attribute:ident $(= $key_doc:literal)?])*
                 pub $key:ident: $type:ty $(= $default:expr)?
             ),+ $(,)?
         }
@@ -53,11 +68,8 @@ macro_rules! section {
         #[derive(Clone, Debug, PartialEq)]
         $visibility struct $name {
             $(
-                $(#[doc = $key_doc])*
-                #[doc = concat!(
-                    "\n\nIn the file: `", stringify!($key), "`", $(", by default `",
-                    stringify!($default), "`",)? "."
-                )]
+                $($(#[doc = $key_doc])?)*
+                #[doc = $crate::section!(@doc [$($attribute)*] $key $($default)?)]
                 pub $key: $type,
             )+
         }
@@ -72,11 +84,17 @@ macro_rules! section {
             const DOC: &'static [&'static str] = &[$($doc),+];
 
             fn read(reader: &mut $crate::Reader<'_, '_>) -> Self {
-                Self { $($key: $crate::section!(@read reader $key $($default)?)),+ }
+                Self {
+                    $($key: $crate::section!(
+                        @read reader [$($attribute)*] $key $($default)?
+                    )),+
+                }
             }
 
             fn write(&self, writer: &mut $crate::Writer) {
-                $($crate::section!(@write writer [$($key_doc)*] $key &self.$key $(, $default)?);)+
+                $($crate::section!(
+                    @write writer [$($attribute $($key_doc)?)*] $key &self.$key
+                );)+
             }
         }
     };

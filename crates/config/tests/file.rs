@@ -54,6 +54,14 @@ section! {
     pub struct StatisticsConfig {
         /// Seconds between reports.
         pub interval: u64 = 5,
+        #[flatten]
+        pub times: TimesConfig,
+    }
+}
+
+section! {
+    /// Times that several sections have.
+    pub struct TimesConfig {
         /// Seconds that a report may take.
         pub deadline: u64 = 1,
     }
@@ -71,10 +79,13 @@ impl Config for TrackerConfig {
     }
 
     fn check(&self, checks: &mut Checks) {
-        let StatisticsConfig { interval, deadline } = self.statistics;
+        let StatisticsConfig {
+            interval,
+            ref times,
+        } = self.statistics;
         checks.require(interval > 0, "statistics.interval", "must be at least 1");
         checks.require(
-            deadline < interval,
+            times.deadline < interval,
             "statistics.deadline",
             format!("must be less than `statistics.interval`, which is {interval}"),
         );
