@@ -11,7 +11,7 @@ use aquatic_e2e::workspace;
 use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 16] = [
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
     ("aquatic_http_protocol", 1),
@@ -23,6 +23,8 @@ const LAYERS: [(&str, u8); 14] = [
     ("aquatic_config", 2),
     ("aquatic_uring", 2),
     ("aquatic_daemon", 3),
+    ("aquatic_daemon_tests", 4),
+    ("aquatic_load", 4),
     ("aquatic_udp", 5),
     ("aquatic_e2e", 6),
     ("aquatic_udp_load_test", 6),

@@ -6,9 +6,8 @@ use aquatic_udp_protocol::{
     TransactionId,
 };
 
-use crate::in_flight::{Asked, InFlight, Settled};
-use crate::plan::RequestKind;
-use crate::tally::Tally;
+use crate::in_flight::{InFlight, Settled};
+use crate::kinds::{Asked, Fault, RequestKind, Tally};
 
 /// BEP 15: a client may use a connection id for one minute.
 const CONNECTION_ID_AGE_MICROS_MAX: u64 = 60_000_000;
@@ -156,17 +155,17 @@ impl Client {
     /// Judges a datagram. Gives back the request if this is the answer that was asked for.
     pub fn receive(&mut self, now_micros: u64, bytes: &[u8], tally: &mut Tally) -> Option<Asked> {
         let Ok(response) = Response::parse(bytes, self.options.family) else {
-            tally.strange(now_micros)?.malformed += 1;
+            tally.error(Fault::Malformed, now_micros);
             return None;
         };
         let asked = match self.in_flight.settle(response.transaction_id()) {
             Settled::First(asked) => asked,
             Settled::Duplicate => {
-                tally.strange(now_micros)?.duplicate += 1;
+                tally.error(Fault::Duplicate, now_micros);
                 return None;
             }
             Settled::Unknown => {
-                tally.strange(now_micros)?.unknown_transaction += 1;
+                tally.error(Fault::UnknownTransaction, now_micros);
                 return None;
             }
         };
@@ -190,7 +189,7 @@ impl Client {
             // An answer to something else is no answer.
             _ => {
                 tally.lost(&asked);
-                tally.strange(now_micros)?.wrong_kind += 1;
+                tally.error(Fault::WrongKind, now_micros);
                 return None;
             }
         };
@@ -199,8 +198,8 @@ impl Client {
             now_micros,
             self.in_flight.is_late(asked.due_micros, now_micros),
         );
-        if !right_count && let Some(strange) = tally.strange(now_micros) {
-            strange.wrong_count += 1;
+        if !right_count {
+            tally.error(Fault::WrongCount, now_micros);
         }
         Some(asked)
     }
@@ -324,12 +323,12 @@ mod tests {
             hear(&mut client, 151, announced(id, &[1; 12]), &mut tally),
             None
         );
-        assert_eq!(tally.strange.duplicate, 1);
+        assert_eq!(tally.errors(Fault::Duplicate), 1);
         assert_eq!(tally.peers, 2);
 
         let id = announce(&mut client, 6, 200, &mut tally);
         hear(&mut client, 250, announced(id, &[1; 18]), &mut tally);
-        assert_eq!(tally.strange.wrong_count, 1);
+        assert_eq!(tally.errors(Fault::WrongCount), 1);
         assert_eq!(tally.kind(RequestKind::Announce).answered, 2);
         assert_eq!(tally.kind(RequestKind::Connect).answered, 1);
     }
@@ -346,20 +345,20 @@ mod tests {
         assert_eq!(hear(&mut client, 120, wrong, &mut tally), None);
         assert_eq!(
             (
-                tally.strange.wrong_kind,
+                tally.errors(Fault::WrongKind),
                 tally.kind(RequestKind::Announce).lost
             ),
             (1, 1)
         );
         client.receive(130, b"nonsense", &mut tally);
-        assert_eq!(tally.strange.malformed, 1);
+        assert_eq!(tally.errors(Fault::Malformed), 1);
         hear(
             &mut client,
             140,
             announced(TransactionId(*b"none"), &[]),
             &mut tally,
         );
-        assert_eq!(tally.strange.unknown_transaction, 1);
+        assert_eq!(tally.errors(Fault::UnknownTransaction), 1);
 
         let id = announce(&mut client, 6, 200, &mut tally);
         let refusal = Response::Error(ErrorResponse {
@@ -394,7 +393,7 @@ mod tests {
             });
             assert!(hear(&mut client, 20, answer, &mut tally).is_some());
         }
-        assert_eq!(tally.strange.wrong_count, 1);
+        assert_eq!(tally.errors(Fault::WrongCount), 1);
         assert_eq!(tally.kind(RequestKind::Scrape).answered, 2);
     }
 

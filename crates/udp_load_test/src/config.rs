@@ -1,11 +1,9 @@
 //! What the operator may choose.
 
-use std::net::SocketAddr;
-
 use aquatic_config::{Checks, Config, LogLevel, OldSpellings, section};
-use aquatic_types::IpFamily;
+use aquatic_load::client_ips::{self, IpRange};
+use aquatic_load::config::{AnswersConfig, PopulationConfig, RunConfig};
 
-use crate::client_ips::{self, IpRange};
 use crate::fill::PORTS;
 
 section! {
@@ -14,33 +12,8 @@ section! {
     /// Without a change, this keeps a tracker on this machine as busy as it can be for half a
     /// minute. Give the tester a processor core of its own (taskset).
     pub struct LoadTestConfig {
-        /// How much is logged: off, error, warn, info, debug or trace.
-        pub log_level: LogLevel = LogLevel::Warn,
-        /// The tracker's address, IPv4 or IPv6. See also `network.client_ips`.
-        pub server_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 3000)),
-        /// Threads that send requests. One is enough to saturate a tracker on one core.
-        pub workers: usize = 1,
-        /// How long is measured, in seconds.
-        pub duration_seconds: u32 = 30,
-        /// How long the same load is applied before, in seconds. It does not show in the report.
-        pub warm_up_seconds: u32 = 5,
-        /// Requests per second, all workers together.
-        ///
-        /// 0: as many as the tracker answers; each socket keeps `network.in_flight_per_socket`
-        /// requests waiting. That shows what the tracker can do; latency is then mostly the time
-        /// that requests spend in its queue.
-        ///
-        /// Any other number: this rate, at random times as strangers would come, whether answers
-        /// come or not. Latency counts from when a request was meant to be sent. The tester then
-        /// never sleeps, so as to be on time: its own CPU time says nothing.
-        pub rate_per_second: u32 = 0,
-        /// Process id of the tracker, if it runs on this machine: its CPU time and memory are
-        /// measured. 0: they are not.
-        pub tracker_pid: u32 = 0,
-        /// Print the report as one line of JSON instead of a table.
-        pub print_json: bool = false,
-        /// Equal seeds: the same torrents and peers in each run.
-        pub seed: u64 = 1,
+        #[flatten]
+        pub run: RunConfig,
         pub network: NetworkConfig,
         pub requests: RequestsConfig,
         pub answers: AnswersConfig,
@@ -81,36 +54,14 @@ section! {
     ///
     /// Each peer belongs to one torrent. The requests name peers at random.
     pub struct RequestsConfig {
-        /// Torrents.
-        pub number_of_torrents: u32 = 1_000_000,
-        /// Peers, in all torrents together.
-        pub number_of_peers: u32 = 2_000_000,
-        /// How unequally peers are spread over torrents (Zipf's law): the torrent of rank k gets a
-        /// number of peers in proportion to 1 / k^exponent. 0: all torrents are equally popular.
-        pub torrent_popularity_exponent: f64 = 1.0,
-        /// Probability that a peer is a seeder.
-        pub seeder_probability: f64 = 0.75,
-        /// Peers that an announce asks for.
-        pub peers_wanted: u16 = 30,
-        /// Torrents that a scrape asks about.
-        pub scrape_torrents: u8 = 10,
+        #[flatten]
+        pub population: PopulationConfig,
         /// How often a request is a connect request, in proportion to the other weights.
         pub weight_connect: u32 = 50,
         /// How often a request is an announce.
         pub weight_announce: u32 = 50,
         /// How often a request is a scrape.
         pub weight_scrape: u32 = 1,
-    }
-}
-
-section! {
-    /// When an answer is late or lost.
-    pub struct AnswersConfig {
-        /// An answer that takes longer is late, in milliseconds.
-        pub late_after_ms: u32 = 1_000,
-        /// A request without an answer for so long is lost, in milliseconds. The tester waits so
-        /// long after the last request.
-        pub lost_after_ms: u32 = 3_000,
     }
 }
 
@@ -135,7 +86,7 @@ impl LoadTestConfig {
     /// Sockets of all workers.
     #[must_use]
     pub fn sockets(&self) -> usize {
-        self.workers * self.network.sockets_per_worker
+        self.run.workers * self.network.sockets_per_worker
     }
 }
 
@@ -162,7 +113,10 @@ impl Config for LoadTestConfig {
     }
 
     fn check(&self, checks: &mut Checks) {
-        self.check_amounts(checks);
+        self.run.check(checks);
+        self.requests.population.check(self.sockets(), checks);
+        self.answers.check(checks);
+        self.check_requests(checks);
         self.check_network(checks);
         if self.fill.enabled {
             self.check_fill(checks);
@@ -170,34 +124,13 @@ impl Config for LoadTestConfig {
     }
 
     fn log_level(&self) -> LogLevel {
-        self.log_level
+        self.run.log_level
     }
 }
 
 impl LoadTestConfig {
-    fn check_amounts(&self, checks: &mut Checks) {
-        let Self {
-            requests, answers, ..
-        } = self;
-        let at_least_1 = [
-            ("duration_seconds", self.duration_seconds),
-            ("requests.number_of_torrents", requests.number_of_torrents),
-            ("requests.scrape_torrents", requests.scrape_torrents.into()),
-            ("answers.late_after_ms", answers.late_after_ms),
-        ];
-        for (key, value) in at_least_1 {
-            checks.require(value > 0, key, "must be at least 1");
-        }
-        checks.require(
-            (0.0..=1.0).contains(&requests.seeder_probability),
-            "requests.seeder_probability",
-            "is a probability: from 0 to 1",
-        );
-        checks.require(
-            (0.0..=10.0).contains(&requests.torrent_popularity_exponent),
-            "requests.torrent_popularity_exponent",
-            "must be from 0 to 10",
-        );
+    fn check_requests(&self, checks: &mut Checks) {
+        let requests = &self.requests;
         checks.require(
             requests.weight_connect > 0
                 || requests.weight_announce > 0
@@ -207,61 +140,26 @@ impl LoadTestConfig {
         );
         // A scrape of 70 torrents, which trackers of this family answer at most, has 1,416 bytes.
         checks.require(
-            requests.scrape_torrents <= 70,
+            requests.population.scrape_torrents <= 70,
             "requests.scrape_torrents",
             "must be at most 70: trackers leave out more",
-        );
-        checks.require(
-            answers.lost_after_ms >= answers.late_after_ms,
-            "answers.lost_after_ms",
-            "must not be less than `answers.late_after_ms`",
         );
     }
 
     fn check_network(&self, checks: &mut Checks) {
         let network = &self.network;
-        for (key, value) in [
-            ("workers", self.workers),
-            ("network.sockets_per_worker", network.sockets_per_worker),
-        ] {
-            checks.require((1..=1024).contains(&value), key, "must be from 1 to 1024");
-        }
+        checks.require(
+            (1..=1024).contains(&network.sockets_per_worker),
+            "network.sockets_per_worker",
+            "must be from 1 to 1024",
+        );
         checks.require(
             (1..=16_384).contains(&network.in_flight_per_socket),
             "network.in_flight_per_socket",
             "must be from 1 to 16384",
         );
-        checks.require(
-            usize::try_from(self.requests.number_of_peers)
-                .is_ok_and(|peers| peers >= self.sockets()),
-            "requests.number_of_peers",
-            "must not be less than the number of sockets: each speaks for peers of its own",
-        );
-        checks.require(
-            self.server_address.port() != 0,
-            "server_address",
-            "needs a port",
-        );
-
-        let server = self.server_address.ip();
-        for range in &network.client_ips {
-            checks.require(
-                range.is_ipv4() == server.is_ipv4(),
-                "network.client_ips",
-                format!(
-                    "{range} cannot reach {server}: give addresses of IPv{}, or none",
-                    IpFamily::of(&self.server_address).digit()
-                ),
-            );
-            checks.require(
-                range.is_loopback() == server.is_loopback(),
-                "network.client_ips",
-                format!(
-                    "{range} cannot reach {server}: loopback addresses reach only each other; \
-                     give other addresses, or none"
-                ),
-            );
-        }
+        let server = self.run.server_address.ip();
+        client_ips::check(&network.client_ips, "network.client_ips", server, checks);
     }
 
     fn check_fill(&self, checks: &mut Checks) {
@@ -342,11 +240,11 @@ mod tests {
         let loaded = load::<LoadTestConfig>(text).unwrap();
         let config = loaded.config;
         assert_eq!(loaded.warnings.len(), 8, "{:?}", loaded.warnings);
-        assert_eq!(config.duration_seconds, 7);
+        assert_eq!(config.run.duration_seconds, 7);
         assert_eq!(config.network.socket_recv_buffer_size, 9);
-        assert_eq!(config.requests.scrape_torrents, 8);
-        assert_eq!(config.requests.peers_wanted, 6);
-        assert!((config.requests.seeder_probability - 0.5).abs() < 1e-9);
+        assert_eq!(config.requests.population.scrape_torrents, 8);
+        assert_eq!(config.requests.population.peers_wanted, 6);
+        assert!((config.requests.population.seeder_probability - 0.5).abs() < 1e-9);
     }
 
     #[test]

@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use anyhow::bail;
 use aquatic_daemon::clock::Clock;
+use aquatic_load::population::{info_hash, mix, peer_id};
 use aquatic_types::AnnounceEvent;
 use aquatic_udp_socket::Receiver;
 
 use crate::client::Announce;
-use crate::in_flight::Asked;
+use crate::kinds::{Asked, RequestKind, Tally};
 use crate::lane::{self, Lane};
-use crate::plan::RequestKind;
-use crate::population::{info_hash, mix, peer_id};
-use crate::tally::Tally;
 
 /// Ports that peers listen on: all but the privileged ones.
 pub(crate) const PORTS: u32 = 65_536 - PORT_FIRST;

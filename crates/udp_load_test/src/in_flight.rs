@@ -9,18 +9,7 @@
 
 use aquatic_udp_protocol::TransactionId;
 
-use crate::plan::RequestKind;
-
-/// A request, as far as its answer must be judged by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// What it asked for.
-    pub kind: RequestKind,
-    /// Which peer announced, or whatever else the sender wants to be told again.
-    pub item: u32,
-    /// When it was meant to be sent. Latency counts from here.
-    pub due_micros: u64,
-}
+use crate::kinds::{Asked, RequestKind};
 
 /// What an answer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aquatic_daemon::{bind, clock::Clock};
+use aquatic_load::client_ips;
 use aquatic_types::IpFamily;
 #[cfg(target_os = "linux")]
 use aquatic_udp_socket::segmentation::SegmentSender;
@@ -13,10 +14,8 @@ use aquatic_udp_socket::{
 };
 
 use crate::client::{Client, ClientOptions};
-use crate::client_ips;
 use crate::config::LoadTestConfig;
-use crate::in_flight::Asked;
-use crate::tally::Tally;
+use crate::kinds::{Asked, Fault, Tally};
 
 /// Datagrams per system call.
 const BATCH: usize = 64;
@@ -52,7 +51,7 @@ pub(crate) struct Lane {
 impl Lane {
     /// Binds the socket of a number, counted over all workers.
     pub(crate) fn open(config: &LoadTestConfig, number: usize) -> anyhow::Result<Self> {
-        let server = config.server_address;
+        let server = config.run.server_address;
         let unspecified = match server {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -137,7 +136,8 @@ impl Lane {
         }
         let report = self.sender.send(&self.socket, &mut self.outbox);
         let dropped = self.outbox.truncate(OUTBOX_PACKETS_MAX);
-        tally.send_failures += u64::try_from(report.failed + dropped).unwrap_or(u64::MAX);
+        let unsent = u64::try_from(report.failed + dropped).unwrap_or(u64::MAX);
+        tally.add_errors(Fault::SendFailure, unsent);
         report
     }
 
@@ -173,7 +173,7 @@ fn client_options(config: &LoadTestConfig) -> ClientOptions {
     } else {
         micros(config.answers.lost_after_ms)
     };
-    let in_flight_max = match config.rate_per_second {
+    let in_flight_max = match config.run.rate_per_second {
         0 => CLOSED_LOOP_IN_FLIGHT_MAX,
         rate => {
             // Twice the number that is due until one is lost: arrivals are irregular.
@@ -183,8 +183,8 @@ fn client_options(config: &LoadTestConfig) -> ClientOptions {
         }
     };
     ClientOptions {
-        family: IpFamily::of(&config.server_address),
-        peers_wanted: config.requests.peers_wanted,
+        family: IpFamily::of(&config.run.server_address),
+        peers_wanted: config.requests.population.peers_wanted,
         in_flight_max,
         late_after_micros,
         lost_after_micros,

@@ -6,15 +6,16 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
+use aquatic_load::arrivals::Arrivals;
+use aquatic_load::kind::{Kind, Mix};
+use aquatic_load::population::{Population, peer_id};
 use aquatic_types::{AnnounceEvent, InfoHash};
 use aquatic_udp_socket::Receiver;
 use fastrand::Rng;
 
 use crate::client::Announce;
+use crate::kinds::{RequestKind, Tally};
 use crate::lane::{self, Lane};
-use crate::plan::{Arrivals, Mix, RequestKind};
-use crate::population::{Population, peer_id};
-use crate::tally::Tally;
 
 /// How long a worker at the tracker's pace sleeps when few answers wait. Short enough for the
 /// tracker to find requests meanwhile, long enough to gather a batch of answers. It sleeps by the
@@ -41,7 +42,7 @@ pub(crate) enum Pace {
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     pub(crate) pace: Pace,
-    pub(crate) mix: Mix,
+    pub(crate) mix: Mix<RequestKind>,
     pub(crate) scrape_torrents: u8,
     pub(crate) population: Arc<Population>,
     /// Requests are counted if they are due within it; none is sent after it.
@@ -124,7 +125,7 @@ impl LoadWorker {
         if self.lanes[place].lane.client.must_reconnect(now_micros) {
             counts[RequestKind::Connect.index()] += 1;
         }
-        for kind in RequestKind::ALL {
+        for kind in RequestKind::ALL.iter().copied() {
             for _ in 0..counts[kind.index()] {
                 self.write(place, kind, now_micros);
             }

@@ -2,8 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{ErrorReport, FillReport, KindReport, Latency, LoadReport, ProcessReport};
-use crate::plan::{RequestKind, to_f64};
+use super::{ErrorReport, KindReport, Latency, LoadReport, ProcessReport, to_f64};
 
 impl Display for LoadReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -16,12 +15,8 @@ impl Display for LoadReport {
             "Load on {}: {:.1} s, {pace}\n",
             self.tracker, self.seconds
         )?;
-        let kinds = [
-            (RequestKind::Connect.name(), &self.connect),
-            (RequestKind::Announce.name(), &self.announce),
-            (RequestKind::Scrape.name(), &self.scrape),
-            ("all", &self.all),
-        ];
+        let kinds = self.kinds.iter().map(|(name, kind)| (*name, kind));
+        let kinds = kinds.chain([("all", &self.all)]);
 
         write!(f, "{:<10}{:>12}{:>12}", "", "requests/s", "answers/s")?;
         writeln!(
@@ -29,7 +24,7 @@ impl Display for LoadReport {
             "{:>12}{:>12}{:>10}{:>10}{:>10}",
             "requests", "in time", "late", "refused", "lost"
         )?;
-        for (name, kind) in kinds {
+        for (name, kind) in kinds.clone() {
             let (requests, answers) = (kind.requests_per_second, kind.answers_per_second);
             write!(
                 f,
@@ -83,20 +78,12 @@ impl Display for LoadReport {
 
 impl Display for ErrorReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let counts = [
-            ("duplicate answers", self.duplicate),
-            ("answers to unknown requests", self.unknown_transaction),
-            ("malformed datagrams", self.malformed),
-            ("answers of the wrong kind", self.wrong_kind),
-            ("answers with a wrong number of entries", self.wrong_count),
-            ("requests that could not be sent", self.send_failures),
-        ];
         writeln!(f, "errors: {}", self.total)?;
-        for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        for (_, name, count) in self.counts.iter().filter(|(.., count)| *count > 0) {
             writeln!(f, "  {count} {name}")?;
         }
         for (message, count) in &self.messages {
-            writeln!(f, "  {count} error packets: {message}")?;
+            writeln!(f, "  {count} refused: {message}")?;
         }
         Ok(())
     }
@@ -116,42 +103,8 @@ impl Display for ProcessReport {
     }
 }
 
-impl Display for FillReport {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            torrents,
-            peers,
-            seconds,
-            ..
-        } = self;
-        writeln!(
-            f,
-            "Filled {}: {torrents} torrents, {peers} peers in {seconds:.1} s",
-            self.tracker
-        )?;
-        writeln!(
-            f,
-            "announces repeated: {}, refused: {}",
-            self.repeated, self.refused
-        )?;
-        write!(f, "{}", self.errors)?;
-        if let Some(process) = &self.tracker_process {
-            writeln!(f, "tracker: {process}")?;
-        }
-        if let Some(memory) = &self.memory {
-            writeln!(
-                f,
-                "memory: {:.1} MiB before, {:.1} after: {:.1} bytes per torrent, {:.1} per peer",
-                mebibytes(memory.resident_bytes_before),
-                mebibytes(memory.resident_bytes_after),
-                memory.bytes_per_torrent,
-                memory.bytes_per_peer,
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn mebibytes(bytes: u64) -> f64 {
+/// For people.
+#[must_use]
+pub fn mebibytes(bytes: u64) -> f64 {
     to_f64(bytes) / f64::from(1 << 20)
 }

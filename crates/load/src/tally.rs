@@ -1,27 +1,39 @@
 //! What is counted about requests and answers.
 //!
 //! A request belongs to the measurement if it was *due* within the window, whenever its answer
-//! comes. So each measured request ends up in exactly one of four counts:
-//! answered in time, late, refused (an error packet), lost.
+//! comes. So each measured request ends up in exactly one of four counts: answered in time, late,
+//! refused (with the tracker's reason), lost.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
 
-use crate::in_flight::Asked;
-use crate::plan::RequestKind;
+use crate::kind::Kind;
 
-/// Different error messages that are told apart; more are counted as [`OTHER_MESSAGES`]. A tracker
+/// Different messages of refusals that are told apart; more are counted as [`OTHER_MESSAGES`]. A tracker
 /// that puts the time into its messages must not fill our memory.
 const MESSAGES_MAX: usize = 16;
 
-/// Stands for all error messages beyond the first few.
+/// Stands for all messages beyond the first few.
 pub const OTHER_MESSAGES: &str = "(other messages)";
 
 /// Latencies from one microsecond to one minute, within 1 %.
 const LATENCY_MICROS_MAX: u64 = 60_000_000;
 const LATENCY_DIGITS: u8 = 2;
+
+/// A request, as far as its answer must be judged by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<R> {
+    /// What it asked for.
+    pub kind: R,
+    /// Which peer announced, how many torrents a scrape asked about, or whatever else the sender
+    /// wants to be told again.
+    pub item: u32,
+    /// When it was meant to be sent. Latency counts from here.
+    pub due_micros: u64,
+}
 
 /// Counts of one kind of request, or of all.
 #[derive(Clone, Debug)]
@@ -32,44 +44,29 @@ pub struct KindTally {
     pub answered: u64,
     /// Those that were answered, but late.
     pub late: u64,
-    /// Those that were answered with an error packet.
+    /// Those that were refused.
     pub refused: u64,
     /// Those that were never answered.
     pub lost: u64,
-    /// Answers that came within the window, error packets too, to whichever requests.
+    /// Answers that came within the window, refusals too, to whichever requests.
     pub received_in_window: u64,
-    /// From due time to answer, late ones and error packets too, in microseconds.
+    /// From due time to answer, late ones and refusals too, in microseconds.
     pub latency_micros: Histogram<u64>,
 }
 
-/// Answers that should not have come like this.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StrangeAnswers {
-    /// To requests that had been answered already.
-    pub duplicate: u64,
-    /// To requests that were never sent, or that had been given up as lost.
-    pub unknown_transaction: u64,
-    /// No tracker's answers at all.
-    pub malformed: u64,
-    /// A connect answer to an announce and the like.
-    pub wrong_kind: u64,
-    /// More peers than wanted, or scrape rows of another number than asked for.
-    pub wrong_count: u64,
-}
-
-/// All counts of a worker.
+/// All counts of a worker: `R` are the kinds of requests, `E` those of errors.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct Tally<R, E> {
     window_micros: Range<u64>,
-    kinds: [KindTally; 3],
+    kinds: Vec<KindTally>,
+    errors: Vec<u64>,
     /// Peers in the answers to announces within the window.
     pub peers: u64,
-    /// Answers that should not have come like this, from the start of the window.
-    pub strange: StrangeAnswers,
-    /// Packets that the kernel refused to send. Their requests are lost too.
-    pub send_failures: u64,
-    /// Messages of error packets, from the start of the window.
+    /// Answers that were looked at for peers.
+    pub answers_with_peers: u64,
+    /// Messages of refusals, from the start of the window.
     pub messages: BTreeMap<String, u64>,
+    of: PhantomData<(R, E)>,
 }
 
 impl Default for KindTally {
@@ -101,24 +98,31 @@ impl KindTally {
     }
 }
 
-impl Tally {
+impl<R: Kind, E: Kind> Tally<R, E> {
     /// Counts requests that are due within the window.
     #[must_use]
     pub fn new(window_micros: Range<u64>) -> Self {
         Self {
             window_micros,
-            kinds: Default::default(),
+            kinds: R::ALL.iter().map(|_| KindTally::default()).collect(),
+            errors: vec![0; E::ALL.len()],
             peers: 0,
-            strange: StrangeAnswers::default(),
-            send_failures: 0,
+            answers_with_peers: 0,
             messages: BTreeMap::new(),
+            of: PhantomData,
         }
     }
 
     /// The counts of one kind.
     #[must_use]
-    pub fn kind(&self, kind: RequestKind) -> &KindTally {
+    pub fn kind(&self, kind: R) -> &KindTally {
         &self.kinds[kind.index()]
+    }
+
+    /// How often something went wrong.
+    #[must_use]
+    pub fn errors(&self, error: E) -> u64 {
+        self.errors[error.index()]
     }
 
     /// The counts of all kinds together.
@@ -133,14 +137,14 @@ impl Tally {
     }
 
     /// A request is on its way.
-    pub fn sent(&mut self, asked: &Asked) {
+    pub fn sent(&mut self, asked: &Asked<R>) {
         if self.is_measured(asked) {
             self.kinds[asked.kind.index()].sent += 1;
         }
     }
 
     /// The answer that was asked for has come.
-    pub fn answered(&mut self, asked: &Asked, now_micros: u64, is_late: bool) {
+    pub fn answered(&mut self, asked: &Asked<R>, now_micros: u64, is_late: bool) {
         self.received(asked, now_micros);
         if self.is_measured(asked) {
             let kind = &mut self.kinds[asked.kind.index()];
@@ -153,14 +157,15 @@ impl Tally {
     }
 
     /// An announce was answered with this many peers.
-    pub fn got_peers(&mut self, asked: &Asked, peers: usize) {
+    pub fn got_peers(&mut self, asked: &Asked<R>, peers: usize) {
         if self.is_measured(asked) {
             self.peers += u64::try_from(peers).unwrap_or(u64::MAX);
+            self.answers_with_peers += 1;
         }
     }
 
-    /// An error packet has come.
-    pub fn refused(&mut self, asked: &Asked, now_micros: u64, message: &[u8]) {
+    /// The tracker has answered that it will not.
+    pub fn refused(&mut self, asked: &Asked<R>, now_micros: u64, message: &[u8]) {
         self.received(asked, now_micros);
         if self.is_measured(asked) {
             self.kinds[asked.kind.index()].refused += 1;
@@ -171,15 +176,22 @@ impl Tally {
     }
 
     /// No answer has come, and none is waited for any longer.
-    pub fn lost(&mut self, asked: &Asked) {
+    pub fn lost(&mut self, asked: &Asked<R>) {
         if self.is_measured(asked) {
             self.kinds[asked.kind.index()].lost += 1;
         }
     }
 
-    /// The count of a sort of strange answers, to be raised; `None` before the window.
-    pub fn strange(&mut self, now_micros: u64) -> Option<&mut StrangeAnswers> {
-        (now_micros >= self.window_micros.start).then_some(&mut self.strange)
+    /// Something has gone wrong. What does so before the window is not counted.
+    pub fn error(&mut self, error: E, now_micros: u64) {
+        if now_micros >= self.window_micros.start {
+            self.add_errors(error, 1);
+        }
+    }
+
+    /// Something has gone wrong so many times.
+    pub fn add_errors(&mut self, error: E, times: u64) {
+        self.errors[error.index()] += times;
     }
 
     /// Adds the counts of another worker.
@@ -188,18 +200,16 @@ impl Tally {
             own.add(other);
         }
         self.peers += other.peers;
-        self.strange.duplicate += other.strange.duplicate;
-        self.strange.unknown_transaction += other.strange.unknown_transaction;
-        self.strange.malformed += other.strange.malformed;
-        self.strange.wrong_kind += other.strange.wrong_kind;
-        self.strange.wrong_count += other.strange.wrong_count;
-        self.send_failures += other.send_failures;
+        self.answers_with_peers += other.answers_with_peers;
+        for (own, other) in self.errors.iter_mut().zip(&other.errors) {
+            *own += other;
+        }
         for (message, count) in &other.messages {
             self.count_message(message, *count);
         }
     }
 
-    fn received(&mut self, asked: &Asked, now_micros: u64) {
+    fn received(&mut self, asked: &Asked<R>, now_micros: u64) {
         let in_window = self.window_micros.contains(&now_micros);
         let is_measured = self.is_measured(asked);
         let kind = &mut self.kinds[asked.kind.index()];
@@ -210,7 +220,7 @@ impl Tally {
         }
     }
 
-    fn is_measured(&self, asked: &Asked) -> bool {
+    fn is_measured(&self, asked: &Asked<R>) -> bool {
         self.window_micros.contains(&asked.due_micros)
     }
 
@@ -226,12 +236,34 @@ impl Tally {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::kind::tests::Request;
 
-    fn announce(due_micros: u64) -> Asked {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Mistake {
+        Duplicate,
+        Malformed,
+    }
+
+    impl Kind for Mistake {
+        const ALL: &'static [Self] = &[Self::Duplicate, Self::Malformed];
+
+        fn key(self) -> &'static str {
+            match self {
+                Self::Duplicate => "duplicate",
+                Self::Malformed => "malformed",
+            }
+        }
+    }
+
+    fn tally(window_micros: Range<u64>) -> Tally<Request, Mistake> {
+        Tally::new(window_micros)
+    }
+
+    fn announce(due_micros: u64) -> Asked<Request> {
         Asked {
-            kind: RequestKind::Announce,
+            kind: Request::Announce,
             item: 0,
             due_micros,
         }
@@ -239,14 +271,14 @@ mod tests {
 
     #[test]
     fn the_window_is_about_when_a_request_was_due() {
-        let mut tally = Tally::new(1_000..2_000);
+        let mut tally = tally(1_000..2_000);
         for due in [999, 1_000, 1_999, 2_000] {
             tally.sent(&announce(due));
             tally.answered(&announce(due), 2_500, false);
             tally.got_peers(&announce(due), 30);
             tally.lost(&announce(due));
         }
-        let kind = tally.kind(RequestKind::Announce);
+        let kind = tally.kind(Request::Announce);
         assert_eq!((kind.sent, kind.answered, kind.lost), (2, 2, 2));
         assert_eq!(kind.received_in_window, 0);
         assert_eq!(kind.latency_micros.len(), 2);
@@ -254,14 +286,14 @@ mod tests {
 
         // Due before the window, answered within it: work done in the window, yet not measured.
         tally.answered(&announce(0), 1_500, false);
-        assert_eq!(tally.kind(RequestKind::Announce).received_in_window, 1);
-        assert_eq!(tally.kind(RequestKind::Announce).answered, 2);
-        assert_eq!(tally.kind(RequestKind::Connect).sent, 0);
+        assert_eq!(tally.kind(Request::Announce).received_in_window, 1);
+        assert_eq!(tally.kind(Request::Announce).answered, 2);
+        assert_eq!(tally.kind(Request::Greet).sent, 0);
     }
 
     #[test]
     fn each_request_ends_in_one_count() {
-        let mut tally = Tally::new(0..1_000);
+        let mut tally = tally(0..1_000);
         for due in 0..10 {
             tally.sent(&announce(due));
         }
@@ -282,33 +314,36 @@ mod tests {
 
     #[test]
     fn workers_add_up() {
-        let mut one = Tally::new(0..1_000);
+        let mut one = tally(0..1_000);
         one.sent(&announce(1));
         one.answered(&announce(1), 101, false);
         one.refused(&announce(2), 102, b"no");
-        one.strange(1).unwrap().duplicate += 1;
+        one.error(Mistake::Duplicate, 1);
         let mut sum = one.clone();
         sum.add(&one);
         sum.add(&one);
-        let kind = sum.kind(RequestKind::Announce);
+        let kind = sum.kind(Request::Announce);
         assert_eq!((kind.sent, kind.answered, kind.refused), (3, 3, 3));
         assert_eq!(kind.latency_micros.len(), 6);
         assert_eq!(sum.messages["no"], 3);
-        assert_eq!(sum.strange.duplicate, 3);
+        assert_eq!(sum.errors(Mistake::Duplicate), 3);
+        assert_eq!(sum.errors(Mistake::Malformed), 0);
     }
 
     #[test]
     fn before_the_window_nothing_is_strange() {
-        let mut tally = Tally::new(1_000..2_000);
-        assert_eq!(tally.strange(999), None);
+        let mut tally = tally(1_000..2_000);
+        tally.error(Mistake::Malformed, 999);
         tally.refused(&announce(1), 999, b"no");
         assert!(tally.messages.is_empty());
-        assert!(tally.strange(1_000).is_some());
+        assert_eq!(tally.errors(Mistake::Malformed), 0);
+        tally.error(Mistake::Malformed, 1_000);
+        assert_eq!(tally.errors(Mistake::Malformed), 1);
     }
 
     #[test]
     fn different_messages_are_bounded() {
-        let mut tally = Tally::new(0..1_000);
+        let mut tally = tally(0..1_000);
         for number in 0..100 {
             tally.refused(&announce(1), 2, format!("message {number}").as_bytes());
         }

@@ -1,9 +1,10 @@
-//! The addresses that the tester's sockets are bound to.
+//! The addresses that a tester's sockets are bound to.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use aquatic_config::Checks;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Neighbouring addresses of one family, in the file `"127.0.0.1-127.0.0.4"` or just one address.
@@ -20,15 +21,12 @@ impl IpRange {
         last: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4)),
     };
 
-    /// Whether the addresses are IPv4.
-    #[must_use]
-    pub fn is_ipv4(&self) -> bool {
+    fn is_ipv4(&self) -> bool {
         self.first.is_ipv4()
     }
 
     /// Whether the addresses exist only within the machine.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    fn is_loopback(&self) -> bool {
         self.first.is_loopback() && self.last.is_loopback()
     }
 
@@ -81,6 +79,28 @@ pub fn of_socket(ranges: &[IpRange], socket: usize) -> Option<IpAddr> {
         place -= range.len();
     }
     None
+}
+
+/// Requires that sockets of all these addresses can reach the tracker.
+pub fn check(ranges: &[IpRange], key: &'static str, tracker: IpAddr, checks: &mut Checks) {
+    for range in ranges {
+        checks.require(
+            range.is_ipv4() == tracker.is_ipv4(),
+            key,
+            format!(
+                "{range} cannot reach {tracker}: give addresses of IPv{}, or none",
+                if tracker.is_ipv4() { 4 } else { 6 }
+            ),
+        );
+        checks.require(
+            range.is_loopback() == tracker.is_loopback(),
+            key,
+            format!(
+                "{range} cannot reach {tracker}: loopback addresses reach only each other; give \
+                 other addresses, or none"
+            ),
+        );
+    }
 }
 
 impl FromStr for IpRange {

@@ -3,8 +3,12 @@
 //! Everything follows from a seed, so two runs with one configuration meet the same torrents: one
 //! may fill a tracker and the next may load it.
 
+use std::ops::Range;
+
 use aquatic_types::{InfoHash, PeerId};
 use fastrand::Rng;
+
+use crate::config::PopulationConfig;
 
 /// A peer: one torrent, one port. Its address is that of the socket that speaks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,22 +21,6 @@ pub struct Peer {
     pub is_seeder: bool,
 }
 
-/// What a population is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct PopulationOptions {
-    /// How many torrents there are; not all of them need to have a peer.
-    pub torrents: u32,
-    /// How many peers there are, in all torrents together.
-    pub peers: u32,
-    /// Zipf's exponent: the torrent of rank k is chosen with a probability in proportion to
-    /// 1 / k^exponent.
-    pub exponent: f64,
-    /// The probability that a peer is a seeder.
-    pub seeder_probability: f64,
-    /// Two populations with equal options and seeds are equal.
-    pub seed: u64,
-}
-
 /// Peers in random order, eight bytes each.
 #[derive(Debug)]
 pub struct Population {
@@ -43,17 +31,18 @@ pub struct Population {
 impl Population {
     /// Draws each peer's torrent by popularity.
     #[must_use]
-    pub fn new(options: &PopulationOptions) -> Self {
-        let mut rng = Rng::with_seed(options.seed);
-        let popularity = Popularity::zipf(options.torrents, options.exponent);
+    pub fn new(config: &PopulationConfig, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let exponent = config.torrent_popularity_exponent;
+        let popularity = Popularity::zipf(config.number_of_torrents, exponent);
         let peer = |_| Peer {
             torrent: popularity.sample(&mut rng),
             port: rng.u16(1..),
-            is_seeder: rng.f64() < options.seeder_probability,
+            is_seeder: rng.f64() < config.seeder_probability,
         };
         Self {
-            peers: (0..options.peers).map(peer).collect(),
-            seed: options.seed,
+            peers: (0..config.number_of_peers).map(peer).collect(),
+            seed,
         }
     }
 
@@ -109,12 +98,24 @@ pub fn peer_id(number: u32) -> PeerId {
 }
 
 /// Scatters the bits of a number: equal in, equal out, and no two inputs share an output.
-pub(crate) fn mix(value: u64) -> u64 {
+#[must_use]
+pub fn mix(value: u64) -> u64 {
     // SplitMix64: the golden ratio's step, then its finaliser.
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// The part of `total` things that falls to one of several.
+#[must_use]
+pub fn share(total: u32, parts: usize, part: usize) -> Range<u32> {
+    let [parts, part] = [parts, part].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
+    let border = |part: u64| {
+        let border = u64::from(total).saturating_mul(part) / parts.max(1);
+        u32::try_from(border).unwrap_or(total)
+    };
+    border(part)..border(part + 1)
 }
 
 /// A distribution over ranks that is sampled in constant time, by Vose's alias method: each column
@@ -230,16 +231,14 @@ mod tests {
 
     #[test]
     fn a_seed_fixes_the_population() {
-        let options = PopulationOptions {
-            torrents: 1000,
-            peers: 20_000,
-            exponent: 1.0,
-            seeder_probability: 0.75,
-            seed: 1,
+        let config = PopulationConfig {
+            number_of_torrents: 1000,
+            number_of_peers: 20_000,
+            ..PopulationConfig::default()
         };
-        let (one, same) = (Population::new(&options), Population::new(&options));
+        let (one, same) = (Population::new(&config, 1), Population::new(&config, 1));
         assert_eq!(one.peers, same.peers);
-        let other = Population::new(&PopulationOptions { seed: 2, ..options });
+        let other = Population::new(&config, 2);
         assert_ne!(one.peers, other.peers);
         assert_ne!(one.info_hash(0), other.info_hash(0));
 
@@ -261,6 +260,13 @@ mod tests {
         let ids: HashSet<_> = (0..100_000).map(peer_id).collect();
         assert_eq!(ids.len(), 100_000);
         assert_eq!(peer_id(u32::MAX), PeerId(*b"-AQ0100-004294967295"));
+    }
+
+    #[test]
+    fn shares_are_whole_and_even() {
+        let shares: Vec<_> = (0..4).map(|part| share(10, 4, part)).collect();
+        assert_eq!(shares, [0..2, 2..5, 5..7, 7..10]);
+        assert_eq!(share(u32::MAX, 1, 0), 0..u32::MAX);
     }
 
     #[test]

@@ -1,75 +1,8 @@
-//! Which request comes next, and when.
+//! When requests are due at a fixed rate.
 
 use fastrand::Rng;
 
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RequestKind {
-    /// A connection id.
-    Connect,
-    /// The peers of a torrent.
-    Announce,
-    /// The sizes of swarms.
-    Scrape,
-}
-
-impl RequestKind {
-    /// All kinds, in the order in which they are reported.
-    pub const ALL: [Self; 3] = [Self::Connect, Self::Announce, Self::Scrape];
-
-    /// How reports call it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Announce => "announce",
-            Self::Scrape => "scrape",
-        }
-    }
-
-    /// Its place in [`Self::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        match self {
-            Self::Connect => 0,
-            Self::Announce => 1,
-            Self::Scrape => 2,
-        }
-    }
-}
-
-/// How often each kind of request is chosen, in proportion to the others.
-#[derive(Clone, Copy, Debug)]
-pub struct Mix {
-    /// Weight of connect requests.
-    pub connect: u32,
-    /// Weight of announce requests.
-    pub announce: u32,
-    /// Weight of scrape requests.
-    pub scrape: u32,
-}
-
-impl Mix {
-    /// The sum of the weights; at least one of them must not be 0.
-    #[must_use]
-    pub fn total(self) -> u64 {
-        u64::from(self.connect) + u64::from(self.announce) + u64::from(self.scrape)
-    }
-
-    /// Draws a kind.
-    #[must_use]
-    pub fn sample(self, rng: &mut Rng) -> RequestKind {
-        let ticket = rng.u64(..self.total());
-        let connect = u64::from(self.connect);
-        if ticket < connect {
-            RequestKind::Connect
-        } else if ticket < connect + u64::from(self.announce) {
-            RequestKind::Announce
-        } else {
-            RequestKind::Scrape
-        }
-    }
-}
+use crate::report::to_f64;
 
 /// When requests are due that come independently of each other, as those of strangers do: a Poisson
 /// process.
@@ -111,15 +44,6 @@ impl Arrivals {
     }
 }
 
-/// A time or a count, exact up to 2^53: 285 years of microseconds.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "our numbers are smaller than 2^53"
-)]
-pub(crate) fn to_f64(number: u64) -> f64 {
-    number as f64
-}
-
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -132,34 +56,6 @@ fn to_u64(micros: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kinds_are_drawn_by_weight() {
-        let mix = Mix {
-            connect: 50,
-            announce: 49,
-            scrape: 1,
-        };
-        let mut rng = Rng::with_seed(1);
-        let mut counts = [0; 3];
-        for _ in 0..100_000 {
-            counts[mix.sample(&mut rng).index()] += 1;
-        }
-        assert!((49_000..51_000).contains(&counts[0]), "{counts:?}");
-        assert!((48_000..50_000).contains(&counts[1]), "{counts:?}");
-        assert!((800..1200).contains(&counts[2]), "{counts:?}");
-    }
-
-    #[test]
-    fn weight_zero_is_never_drawn() {
-        let mix = Mix {
-            connect: 0,
-            announce: 1,
-            scrape: 0,
-        };
-        let mut rng = Rng::with_seed(1);
-        assert!((0..1000).all(|_| mix.sample(&mut rng) == RequestKind::Announce));
-    }
 
     #[test]
     fn arrivals_keep_their_rate_and_are_irregular() {

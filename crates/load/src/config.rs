@@ -1,0 +1,142 @@
+//! Keys that all load testers have.
+//!
+//! Each tester flattens these sections into its own: [`RunConfig`] into the root, the others into
+//! `[requests]` and `[answers]`.
+
+use std::net::SocketAddr;
+
+use aquatic_config::{Checks, LogLevel, section};
+
+section! {
+    /// How a run goes.
+    pub struct RunConfig {
+        /// How much is logged: off, error, warn, info, debug or trace.
+        pub log_level: LogLevel = LogLevel::Warn,
+        /// The tracker's address, IPv4 or IPv6. See also `network.client_ips`.
+        pub server_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 3000)),
+        /// Threads that send requests. One is enough to saturate a tracker on one core.
+        pub workers: usize = 1,
+        /// How long is measured, in seconds.
+        pub duration_seconds: u32 = 30,
+        /// How long the same load is applied before, in seconds. It does not show in the report.
+        pub warm_up_seconds: u32 = 5,
+        /// Requests per second, all workers together.
+        ///
+        /// 0: as many as the tracker answers; a number of requests (see `network`) is kept waiting.
+        /// That shows what the tracker can do; latency is then mostly the time that requests spend
+        /// in its queue.
+        ///
+        /// Any other number: this rate, at random times as strangers would come, whether answers
+        /// come or not. Latency counts from when a request was meant to be sent. The tester then
+        /// never sleeps, so as to be on time: its own CPU time says nothing.
+        pub rate_per_second: u32 = 0,
+        /// Process id of the tracker, if it runs on this machine: its CPU time and memory are
+        /// measured. 0: they are not.
+        pub tracker_pid: u32 = 0,
+        /// Print the report as one line of JSON instead of a table.
+        pub print_json: bool = false,
+        /// Equal seeds: the same torrents and peers in each run.
+        pub seed: u64 = 1,
+    }
+}
+
+section! {
+    /// Who asks for what.
+    pub struct PopulationConfig {
+        /// Torrents.
+        pub number_of_torrents: u32 = 1_000_000,
+        /// Peers, in all torrents together.
+        pub number_of_peers: u32 = 2_000_000,
+        /// How unequally peers are spread over torrents (Zipf's law): the torrent of rank k gets a
+        /// number of peers in proportion to 1 / k^exponent. 0: all torrents are equally popular.
+        pub torrent_popularity_exponent: f64 = 1.0,
+        /// Probability that a peer is a seeder.
+        pub seeder_probability: f64 = 0.75,
+        /// Peers that an announce asks for.
+        pub peers_wanted: u16 = 30,
+        /// Torrents that a scrape asks about.
+        pub scrape_torrents: u8 = 10,
+    }
+}
+
+section! {
+    /// When an answer is late or lost.
+    pub struct AnswersConfig {
+        /// An answer that takes longer is late, in milliseconds.
+        pub late_after_ms: u32 = 1_000,
+        /// A request without an answer for so long is lost, in milliseconds. The tester waits so
+        /// long after the last request.
+        pub lost_after_ms: u32 = 3_000,
+    }
+}
+
+impl RunConfig {
+    /// Requires that a run can be made of this.
+    pub fn check(&self, checks: &mut Checks) {
+        checks.require(
+            self.duration_seconds > 0,
+            "duration_seconds",
+            "must be at least 1",
+        );
+        checks.require(
+            (1..=1024).contains(&self.workers),
+            "workers",
+            "must be from 1 to 1024",
+        );
+        checks.require(
+            self.server_address.port() != 0,
+            "server_address",
+            "needs a port",
+        );
+    }
+
+    /// Each worker's part of `rate_per_second`.
+    #[must_use]
+    pub fn rate_per_worker(&self) -> f64 {
+        let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
+        f64::from(self.rate_per_second) / f64::from(workers)
+    }
+}
+
+impl PopulationConfig {
+    /// Requires that a population can be made of this whose peers are shared among `sockets`.
+    pub fn check(&self, sockets: usize, checks: &mut Checks) {
+        for (key, value) in [
+            ("requests.number_of_torrents", self.number_of_torrents),
+            ("requests.scrape_torrents", self.scrape_torrents.into()),
+        ] {
+            checks.require(value > 0, key, "must be at least 1");
+        }
+        checks.require(
+            (0.0..=1.0).contains(&self.seeder_probability),
+            "requests.seeder_probability",
+            "is a probability: from 0 to 1",
+        );
+        checks.require(
+            (0.0..=10.0).contains(&self.torrent_popularity_exponent),
+            "requests.torrent_popularity_exponent",
+            "must be from 0 to 10",
+        );
+        checks.require(
+            usize::try_from(self.number_of_peers).is_ok_and(|peers| peers >= sockets),
+            "requests.number_of_peers",
+            "must not be less than the number of sockets: each speaks for peers of its own",
+        );
+    }
+}
+
+impl AnswersConfig {
+    /// Requires that late comes before lost.
+    pub fn check(&self, checks: &mut Checks) {
+        checks.require(
+            self.late_after_ms > 0,
+            "answers.late_after_ms",
+            "must be at least 1",
+        );
+        checks.require(
+            self.lost_after_ms >= self.late_after_ms,
+            "answers.lost_after_ms",
+            "must not be less than `answers.late_after_ms`",
+        );
+    }
+}
