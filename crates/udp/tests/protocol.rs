@@ -1,30 +1,28 @@
 //! Black-box tests: the real binary, real sockets, nothing known but the protocol and the manual.
 //!
-//! A scenario is written once, as a function of a [`Setup`](protocol::setup::Setup): a backend and
-//! an arrangement of workers. [`on_every_setup`](protocol::setup::on_every_setup) runs it on all of
-//! them side by side, and most scenarios once for each IP family. What does not depend on them
-//! (command line, privileges) is tried once or on a few.
+//! A scenario is written once, as a function of a [`Setup`](aquatic_daemon_tests::Setup): a backend
+//! and an arrangement of workers. [`on_every_setup`](protocol::setup::on_every_setup) runs it on
+//! all of them side by side, and most scenarios once for each IP family. What does not depend on
+//! them (command line, privileges) is tried once or on a few.
 //!
 //! | module | what is tested |
 //! |---|---|
 //! | `requests` | what is read, what is refused in words, what is dropped |
 //! | `connection_ids` | who may ask |
 //! | `swarms`, `scrapes` | what is answered |
-//! | `limits`, `access_lists`, `forgetting` | what an operator can forbid, and what is forgotten |
+//! | `limits`, `forgetting` | who has to wait, and what is forgotten |
 //! | `sockets`, `faults` | addresses, buffers, bad weather; what a kernel can refuse |
 //! | `idling` | what a tracker costs that nobody asks |
-//! | `process`, `configuration`, `privileges` | start and stop, as an operator meets them |
+//! | `configuration`, `privileges` | old spellings; where files are written |
 //! | `prometheus`, `reports` | what a tracker tells about itself |
+//! | `operations` | what all daemons of the family do alike |
 //!
 //! A test waits for a condition, with a deadline, and never for a time.
 
 mod protocol {
     mod client;
-    mod daemon;
-    mod metrics;
     pub(crate) mod setup;
 
-    mod access_lists;
     mod configuration;
     mod connection_ids;
     #[cfg(target_os = "linux")]
@@ -33,8 +31,8 @@ mod protocol {
     #[cfg(target_os = "linux")]
     mod idling;
     mod limits;
+    mod operations;
     mod privileges;
-    mod process;
     mod prometheus;
     mod reports;
     mod requests;

@@ -1,33 +1,22 @@
 //! A BitTorrent client as the tracker sees it: a socket, a connection id, requests and answers.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon_tests::Daemon;
+use aquatic_daemon_tests::program::localhost;
+use aquatic_daemon_tests::wait::DEADLINE;
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
 use aquatic_udp_protocol::{
-    AnnounceRequest, ConnectRequest, ConnectionId, InfoHashes, Request, Response, ScrapeRequest,
-    ScrapeRow, TransactionId,
+    AnnounceRequest, ConnectRequest, ConnectionId, InfoHashes, PROTOCOL_ID, Request, Response,
+    ScrapeRequest, ScrapeRow, TransactionId,
 };
-
-use super::daemon::{DEADLINE, Daemon};
 
 /// Where the event is in an announce (BEP 15).
 pub(crate) const EVENT_PLACE: std::ops::Range<usize> = 80..84;
 /// Where the IP address is in an announce (BEP 15).
 pub(crate) const IP_PLACE: std::ops::Range<usize> = 84..88;
-
-/// One of many torrents.
-pub(crate) fn torrent(number: u32) -> InfoHash {
-    let mut bytes = [0x5a; 20];
-    bytes[7..11].copy_from_slice(&number.to_be_bytes());
-    InfoHash(bytes)
-}
-
-/// Enough torrents that each shard has one, very probably.
-pub(crate) fn torrents() -> impl Iterator<Item = InfoHash> {
-    (0..12).map(torrent)
-}
 
 /// What a client learns from an announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +55,7 @@ impl Client {
 
     /// A client that has not connected.
     pub(crate) fn stranger(daemon: &Daemon, family: IpFamily) -> Self {
-        let ip = match family {
-            IpFamily::V4 => Ipv4Addr::LOCALHOST.into(),
-            IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
-        };
-        Self::between(ip, daemon.address(family))
+        Self::between(localhost(family), daemon.address(family))
     }
 
     /// A client at `ip` that asks at `tracker`, has not connected, and hears nobody else.
@@ -85,6 +70,13 @@ impl Client {
             connection_id,
             requests: 0,
         }
+    }
+
+    /// A client at `ip` that has connected to `tracker`.
+    pub(crate) fn connected(ip: IpAddr, tracker: SocketAddr) -> Self {
+        let mut client = Self::between(ip, tracker);
+        client.connect();
+        client
     }
 
     /// As its peers see it.
@@ -263,7 +255,7 @@ impl Client {
     }
 
     #[track_caller]
-    fn parse<'a>(&self, answer: &'a [u8]) -> Response<'a> {
+    pub(crate) fn parse<'a>(&self, answer: &'a [u8]) -> Response<'a> {
         Response::parse(answer, self.family).unwrap()
     }
 }
@@ -277,4 +269,20 @@ fn bytes(request: &Request<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     request.write(&mut bytes);
     bytes
+}
+
+/// Whether a tracker answers at `address`. The alternative is that the kernel says that no one is
+/// there.
+pub(crate) fn serves(address: SocketAddr) -> bool {
+    let socket = UdpSocket::bind((localhost(IpFamily::of(&address)), 0)).unwrap();
+    socket.connect(address).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut request = PROTOCOL_ID.to_vec();
+    request.extend([0; 8]);
+    socket.send(&request).unwrap();
+    match socket.recv(&mut [0; 16]) {
+        Ok(size) => size == 16,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => false,
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use aquatic_daemon_tests::{Place, metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::{ConnectionId, PROTOCOL_ID};
 
-use super::client::{Client, announce_bytes, row, torrent, torrents};
-use super::daemon::Place;
-use super::metrics;
-use super::setup::{on_every_setup, on_every_setup_and_family};
+use super::client::{Client, announce_bytes, row};
+use super::setup::{UDP, on_every_setup, on_every_setup_and_family};
 
 const REFUSAL: &str = "connection id expired";
 
@@ -94,7 +93,7 @@ fn an_id_is_good_at_all_workers_and_from_all_ports() {
 fn who_is_not_connected_learns_nothing_of_other_mistakes() {
     on_every_setup(|setup| {
         let place = Place::new();
-        let settings = place.metrics_settings();
+        let settings = place.metrics_settings(&UDP);
         let daemon = place.start(setup, &settings);
         let mut client = Client::stranger(&daemon, IpFamily::V4);
         client.send(&announce_bytes(&client.peer(torrent(1), 0, 1)));

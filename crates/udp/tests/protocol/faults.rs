@@ -1,42 +1,19 @@
 //! What happens where the kernel says no: system calls that fail, by a seccomp filter such as
 //! container runtimes use.
 
-use std::collections::BTreeMap;
-use std::process::Child;
-use std::thread;
-
+use aquatic_daemon_tests::faults::spawn_without;
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use libc::{EAGAIN, EBADF, ENOSYS, EPERM, SYS_io_uring_setup, SYS_recvmmsg, SYS_sendmmsg};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use super::client::{Client, torrent};
-use super::daemon::{Place, until};
-use super::metrics;
-use super::setup::{Setup, backends};
-
-/// Starts a tracker for which a system call always fails.
-fn spawn_without(place: &Place, call: i64, errno: i32, setup: Setup, settings: &str) -> Child {
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(call, Vec::new())]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.cast_unsigned()),
-        std::env::consts::ARCH.try_into().unwrap(),
-    );
-    let program: BpfProgram = filter.unwrap().try_into().unwrap();
-    // A filter is for the thread that sets it, and for the processes that this thread starts.
-    thread::scope(|scope| {
-        let starter = scope.spawn(|| {
-            seccompiler::apply_filter(&program).unwrap();
-            place.command(setup, settings).spawn().unwrap()
-        });
-        starter.join().unwrap()
-    })
-}
+use super::client::Client;
+use super::setup::{SIMPLE, UDP, backends};
 
 fn with_backend(backend: &'static str) -> Setup {
     Setup {
-        backend,
-        ..Setup::SIMPLE
+        runtime: backend,
+        ..SIMPLE
     }
 }
 
@@ -94,7 +71,7 @@ fn without_io_uring_who_insists_on_it_is_told() {
 #[test]
 fn a_worker_that_cannot_go_on_ends_the_process() {
     let place = Place::new();
-    let child = spawn_without(&place, SYS_recvmmsg, EBADF, Setup::SIMPLE, "");
+    let child = spawn_without(&place, SYS_recvmmsg, EBADF, SIMPLE, "");
     let ended = place.end(child);
     assert_eq!(ended.code, Some(1));
     let reason = "aquatic_udp ends: worker socket-0 has ended: cannot receive at 127.0.0.1";
@@ -122,9 +99,9 @@ fn answers_that_cannot_be_sent_are_counted() {
         let place = Place::new();
         let settings = format!(
             "{}network.resend_buffer_max_len = {resend_len_max}",
-            place.metrics_settings()
+            place.metrics_settings(&UDP)
         );
-        let child = spawn_without(&place, SYS_sendmmsg, errno, Setup::SIMPLE, &settings);
+        let child = spawn_without(&place, SYS_sendmmsg, errno, SIMPLE, &settings);
         let daemon = place.wait_for(child);
         let client = Client::stranger(&daemon, IpFamily::V4);
         for _ in 0..10 {

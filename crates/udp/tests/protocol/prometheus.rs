@@ -1,14 +1,13 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
-use std::collections::BTreeSet;
-
+use aquatic_daemon_tests::metrics::{self, Sample};
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{Daemon, torrent, torrents};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::AnnounceRequest;
 
-use super::client::{Client, torrent, torrents};
-use super::daemon::{Daemon, Place, until};
-use super::metrics::{self, Sample};
-use super::setup::{Setup, on_every_setup};
+use super::client::Client;
+use super::setup::{SIMPLE, on_every_setup};
 
 /// Bytes of what [`ask`] sends and gets, in each family.
 const SENT_BYTES: f64 = 16.0 + 3.0 * 12.0 * 98.0 + (16.0 + 12.0 * 20.0);
@@ -16,12 +15,6 @@ const RECEIVED_BYTES: [f64; 2] = [
     16.0 + 3.0 * 12.0 * 20.0 + 12.0 * 6.0 + (8.0 + 12.0 * 12.0),
     16.0 + 3.0 * 12.0 * 20.0 + 12.0 * 18.0 + (8.0 + 12.0 * 12.0),
 ];
-
-fn start(setup: Setup, settings: &str) -> Daemon {
-    let place = Place::new();
-    let settings = format!("{}{settings}", place.metrics_settings());
-    place.start(setup, &settings)
-}
 
 /// 1 connect, 36 announces, 1 scrape: 12 torrents have two leechers for a while, then one; only one
 /// answer in three has a peer in it.
@@ -47,7 +40,7 @@ fn ask(daemon: &Daemon, family: IpFamily) {
 #[test]
 fn counts_are_those_of_what_was_done() {
     on_every_setup(|setup| {
-        let daemon = start(setup, "");
+        let daemon = setup.start_with_metrics("");
         for family in IpFamily::ALL {
             ask(&daemon, family);
         }
@@ -75,21 +68,6 @@ fn counts_are_those_of_what_was_done() {
             metrics::wait_for(&daemon, &expected);
         }
     });
-}
-
-/// The values of a label among all samples of a metric.
-fn values(samples: &[Sample], metric: &str, label: &str) -> BTreeSet<String> {
-    samples
-        .iter()
-        .filter(|sample| sample.name == metric)
-        .flat_map(|sample| &sample.labels)
-        .filter(|(name, _)| name == label)
-        .map(|(_, value)| value.clone())
-        .collect()
-}
-
-fn set<T: ToString>(values: impl IntoIterator<Item = T>) -> BTreeSet<String> {
-    values.into_iter().map(|value| value.to_string()).collect()
 }
 
 const DROPPED: [&str; 10] = [
@@ -127,7 +105,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
         "aquatic_dropped_total",
     ];
     on_every_setup(|setup| {
-        let daemon = start(setup, "");
+        let daemon = setup.start_with_metrics("");
         metrics::wait_for(&daemon, &[("aquatic_requests_total", 0.0)]);
         let samples = until("all metrics are there", || {
             let samples = metrics::scrape(&daemon);
@@ -136,35 +114,35 @@ fn every_metric_has_its_labels_from_the_first_second() {
         let workers = setup.socket_workers + setup.swarm_workers;
         for metric in PER_WORKER_AND_FAMILY {
             assert_eq!(
-                values(&samples, metric, "ip_version"),
-                set([4, 6]),
+                metrics::values(&samples, metric, "ip_version"),
+                metrics::set([4, 6]),
                 "{metric}"
             );
             assert_eq!(
-                values(&samples, metric, "worker_index"),
-                set(0..workers),
+                metrics::values(&samples, metric, "worker_index"),
+                metrics::set(0..workers),
                 "{metric}"
             );
         }
         for metric in ["aquatic_queue_batches", "aquatic_cleaning_seconds"] {
             assert_eq!(
-                values(&samples, metric, "worker_index"),
-                set(0..workers),
+                metrics::values(&samples, metric, "worker_index"),
+                metrics::set(0..workers),
                 "{metric}"
             );
         }
         let types = ["connect", "announce", "scrape", "error"];
         assert_eq!(
-            values(&samples, "aquatic_responses_total", "type"),
-            set(types)
+            metrics::values(&samples, "aquatic_responses_total", "type"),
+            metrics::set(types)
         );
         assert_eq!(
-            values(&samples, "aquatic_dropped_total", "reason"),
-            set(DROPPED)
+            metrics::values(&samples, "aquatic_dropped_total", "reason"),
+            metrics::set(DROPPED)
         );
         assert_eq!(
-            values(&samples, "aquatic_refused_total", "reason"),
-            set(REFUSED)
+            metrics::values(&samples, "aquatic_refused_total", "reason"),
+            metrics::set(REFUSED)
         );
     });
 }
@@ -175,7 +153,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
 fn announces_reach_the_owner_of_the_torrent() {
     const TORRENTS: u32 = 100;
     on_every_setup(|setup| {
-        let daemon = start(setup, "");
+        let daemon = setup.start_with_metrics("");
         for family in IpFamily::ALL {
             let mut client = Client::new(&daemon, family);
             (0..TORRENTS).for_each(|number| drop(client.join(torrent(number), 1, 1)));
@@ -216,7 +194,7 @@ fn sizes_of_swarms_are_counted_after_a_cleaning() {
     let settings = "statistics.torrent_peer_histograms = true\n\
                     cleaning.torrent_cleaning_interval = 1";
     on_every_setup(|setup| {
-        let daemon = start(setup, settings);
+        let daemon = setup.start_with_metrics(settings);
         for (family, peers_max) in IpFamily::ALL.into_iter().zip([3_u16, 5]) {
             let mut client = Client::new(&daemon, family);
             for (info_hash, peers) in torrents().zip((1..=peers_max).cycle()) {
@@ -249,7 +227,7 @@ fn clients_are_counted_by_their_peer_ids() {
     let settings = "statistics.peer_clients = true\n\
                     statistics.prometheus_peer_id_prefixes = true";
     on_every_setup(|setup| {
-        let daemon = start(setup, settings);
+        let daemon = setup.start_with_metrics(settings);
         for family in IpFamily::ALL {
             let mut client = Client::new(&daemon, family);
             for info_hash in torrents() {
@@ -288,7 +266,7 @@ fn clients_are_counted_by_their_peer_ids() {
 
 #[test]
 fn clients_are_not_counted_unless_wanted() {
-    let daemon = start(Setup::SIMPLE, "");
+    let daemon = SIMPLE.start_with_metrics("");
     ask(&daemon, IpFamily::V4);
     metrics::wait_for(&daemon, &[("aquatic_peers", 12.0)]);
     let samples = metrics::scrape(&daemon);
@@ -302,20 +280,4 @@ fn clients_are_not_counted_unless_wanted() {
             "{metric}"
         );
     }
-}
-
-#[test]
-fn an_endpoint_that_cannot_be_had_is_named() {
-    let place = Place::new();
-    let address = "192.0.2.1:9000";
-    let ended = place.fail(
-        Setup::SIMPLE,
-        &format!(
-            "statistics.run_prometheus_endpoint = true\n\
-             statistics.prometheus_endpoint_address = '{address}'"
-        ),
-    );
-    assert_eq!(ended.code, Some(1));
-    let reason = format!("cannot run the Prometheus endpoint at {address}");
-    assert!(ended.log.contains(&reason), "{}", ended.log);
 }

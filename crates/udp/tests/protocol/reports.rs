@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use aquatic_daemon_tests::wait::{until, until_ok};
+use aquatic_daemon_tests::{Daemon, Place, metrics, torrents};
 use aquatic_types::IpFamily;
 
-use super::client::{Client, torrents};
-use super::daemon::{Daemon, Place, until, until_ok};
-use super::setup::{Setup, on_every_setup};
+use super::client::Client;
+use super::setup::{SIMPLE, UDP, on_every_setup};
 
 /// 12 torrents in each family, with one seeder and as many leechers as their number.
 fn fill(daemon: &Daemon) {
@@ -63,10 +64,10 @@ fn statistics_are_printed() {
 #[test]
 fn nothing_is_printed_unless_wanted() {
     let place = Place::new();
-    let settings = place.metrics_settings();
-    let daemon = place.start(Setup::SIMPLE, &settings);
+    let settings = place.metrics_settings(&UDP);
+    let daemon = place.start(SIMPLE, &settings);
     fill(&daemon);
-    super::metrics::wait_for(&daemon, &[("aquatic_torrents", 24.0)]);
+    metrics::wait_for(&daemon, &[("aquatic_torrents", 24.0)]);
     assert_eq!(daemon.place.read("stdout"), "");
     assert!(!daemon.place.path("tmp").exists());
     assert!(!daemon.place.path("scrape-export.txt").exists());
@@ -122,7 +123,7 @@ fn all_torrents_are_listed_and_the_list_is_replaced_as_a_whole() {
 
 #[test]
 fn a_list_that_cannot_be_written_is_logged_and_the_tracker_goes_on() {
-    let daemon = Setup::SIMPLE.start(
+    let daemon = SIMPLE.start(
         "scrape_exports.enable_scrape_exports = true\nscrape_exports.frequency = 1\n\
          scrape_exports.path = 'nowhere/list.txt'",
     );

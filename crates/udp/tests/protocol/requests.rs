@@ -1,12 +1,12 @@
 //! What is read, what is refused in words, what is dropped.
 
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{Place, metrics, torrent, torrents};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::{AnnounceRequest, write_url_data};
 
-use super::client::{Client, EVENT_PLACE, IP_PLACE, announce_bytes, row, torrent, torrents};
-use super::daemon::{Place, until};
-use super::metrics;
-use super::setup::{on_every_setup, on_every_setup_and_family};
+use super::client::{Client, EVENT_PLACE, IP_PLACE, announce_bytes, row};
+use super::setup::{UDP, on_every_setup, on_every_setup_and_family};
 
 const LEECHER: u64 = 1;
 
@@ -132,7 +132,7 @@ fn unanswered(client: &Client) -> Vec<(&'static str, Vec<u8>)> {
 fn nonsense_is_dropped_in_silence_and_counted() {
     on_every_setup(|setup| {
         let place = Place::new();
-        let settings = place.metrics_settings();
+        let settings = place.metrics_settings(&UDP);
         let daemon = place.start(setup, &settings);
         for (family, ip_version) in IpFamily::ALL.into_iter().zip(["4", "6"]) {
             let mut client = Client::new(&daemon, family);

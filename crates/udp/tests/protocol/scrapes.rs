@@ -1,6 +1,8 @@
 //! What a scrape is answered, wherever its torrents are.
 
-use super::client::{Client, row, torrent};
+use aquatic_daemon_tests::torrent;
+
+use super::client::{Client, row};
 use super::setup::on_every_setup_and_family;
 
 #[test]

@@ -1,76 +1,115 @@
-//! The matrix: backends and arrangements on which the same has to happen.
+//! What is tested: the UDP tracker, as the tests that all daemons have in common want to know it.
 
-use std::fmt::{self, Display, Formatter};
-use std::thread;
+use aquatic_daemon_tests::{self as common, Daemon, Program, Setup};
+use aquatic_types::{AnnounceEvent, InfoHash, IpFamily};
+use aquatic_udp_protocol::{AnnounceRequest, Response};
 
-use aquatic_types::IpFamily;
+use super::client::{Client, announce_bytes, serves};
 
-use super::daemon::{Daemon, Place};
+pub(crate) static UDP: Program = Program {
+    name: "aquatic_udp",
+    about: "BitTorrent tracker over UDP",
+    version: env!("CARGO_PKG_VERSION"),
+    binary: env!("CARGO_BIN_EXE_aquatic_udp"),
+    runtime_key: "network.backend",
+    runtimes: backends,
+    metrics_section: "statistics",
+    metrics_settings: "statistics.interval = 1\n",
+    // A large buffer may not be granted.
+    modest_settings: "network.socket_recv_buffer_size = 100_000",
+    keys: &KEYS,
+    mistakes: &[
+        ("network.backend = 'glommio'", &["line 1", "backend"]),
+        (
+            "protocol.max_response_peers = 77",
+            &["max_response_peers", "76"],
+        ),
+        (
+            "protocol.max_scrape_torrents = 117",
+            &["max_scrape_torrents", "116"],
+        ),
+        (
+            "cleaning.max_peer_age = 900",
+            &["peer_announce_interval", "max_peer_age"],
+        ),
+    ],
+    client: |ip, tracker| Box::new(Client::connected(ip, tracker)),
+    serves,
+};
 
-/// How a tracker does its work. No client should notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Setup {
-    /// As in `network.backend`.
-    pub(crate) backend: &'static str,
-    pub(crate) socket_workers: usize,
-    /// 0: the socket workers own the swarms.
-    pub(crate) swarm_workers: usize,
-}
+pub(crate) const KEYS: [&str; 38] = [
+    "socket_workers",
+    "swarm_workers",
+    "log_level",
+    "network.address",
+    "network.backend",
+    "network.socket_recv_buffer_size",
+    "network.poll_timeout_ms",
+    "network.batch_wait_us",
+    "network.resend_buffer_max_len",
+    "network.ring_size",
+    "protocol.max_scrape_torrents",
+    "protocol.max_response_peers",
+    "protocol.peer_announce_interval",
+    "limits.max_torrents",
+    "limits.max_peers",
+    "limits.max_peers_per_ip",
+    "limits.requests_per_second_per_ip",
+    "statistics.interval",
+    "statistics.torrent_peer_histograms",
+    "statistics.peer_clients",
+    "statistics.print_to_stdout",
+    "statistics.write_html_to_file",
+    "statistics.html_file_path",
+    "statistics.run_prometheus_endpoint",
+    "statistics.prometheus_endpoint_address",
+    "statistics.prometheus_peer_id_prefixes",
+    "cleaning.torrent_cleaning_interval",
+    "cleaning.max_connection_age",
+    "cleaning.max_peer_age",
+    "scrape_exports.enable_scrape_exports",
+    "scrape_exports.frequency",
+    "scrape_exports.path",
+    "privileges.drop_privileges",
+    "privileges.chroot_path",
+    "privileges.group",
+    "privileges.user",
+    "access_list.mode",
+    "access_list.path",
+];
 
-impl Setup {
-    /// For what does not depend on it.
-    pub(crate) const SIMPLE: Self = Self {
-        backend: "mio",
-        socket_workers: 1,
-        swarm_workers: 0,
-    };
+/// For what does not depend on it.
+pub(crate) const SIMPLE: Setup = Setup::simple(&UDP);
 
-    /// Socket workers and swarm workers: fused and split, alone and in company.
-    const ARRANGEMENTS: [(usize, usize); 4] = [(1, 0), (3, 0), (1, 1), (2, 2)];
-
-    /// Each backend that works here, in each arrangement.
-    pub(crate) fn all() -> Vec<Self> {
-        let setup = |backend| {
-            move |(socket_workers, swarm_workers)| Self {
-                backend,
-                socket_workers,
-                swarm_workers,
-            }
-        };
-        backends()
-            .flat_map(|backend| Self::ARRANGEMENTS.map(setup(backend)))
-            .collect()
-    }
-
-    /// A tracker with default settings and these; see [`Place::start`].
-    pub(crate) fn start(self, settings: &str) -> Daemon {
-        Place::new().start(self, settings)
-    }
-
-    /// How many parts the torrents are divided into.
-    pub(crate) fn shards(self) -> usize {
-        match self.swarm_workers {
-            0 => self.socket_workers,
-            workers => workers,
+impl common::Client for Client {
+    fn join(&mut self, info_hash: InfoHash, port: u16) -> Result<u32, String> {
+        let answer = self.ask(&announce_bytes(&self.peer(info_hash, port, 1)));
+        match self.parse(&answer) {
+            Response::Announce(response) => Ok(response.header.leechers),
+            Response::Error(error) => Err(String::from_utf8(error.message.to_vec()).unwrap()),
+            other => panic!("{other:?}"),
         }
     }
-}
 
-impl Display for Setup {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}+{}",
-            self.backend, self.socket_workers, self.swarm_workers
-        )
+    fn leave(&mut self, info_hash: InfoHash, port: u16) {
+        let event = AnnounceEvent::Stopped;
+        let peer = self.peer(info_hash, port, 1);
+        self.announce(&AnnounceRequest { event, ..peer });
+    }
+
+    fn leechers(&mut self, info_hashes: &[InfoHash]) -> Vec<u32> {
+        let rows = self.scrape(info_hashes).into_iter();
+        rows.map(|row| row.leechers).collect()
     }
 }
 
 /// Values of `network.backend` that this machine can do.
-pub(crate) fn backends() -> impl Iterator<Item = &'static str> {
-    ["mio"]
-        .into_iter()
-        .chain(io_uring_works().then_some("io_uring"))
+pub(crate) fn backends() -> Vec<&'static str> {
+    let mut backends = vec!["mio"];
+    if io_uring_works() {
+        backends.push("io_uring");
+    }
+    backends
 }
 
 #[cfg(target_os = "linux")]
@@ -89,22 +128,9 @@ fn io_uring_works() -> bool {
     false
 }
 
-/// Runs a scenario on all setups at once: most of the time they wait.
+/// Runs a scenario on all setups at once.
 pub(crate) fn on_every_setup(scenario: impl Fn(Setup) + Sync) {
-    on_each(&Setup::all(), scenario);
-}
-
-/// Runs a scenario on these setups at once, each in a thread that is named after it.
-pub(crate) fn on_each(setups: &[Setup], scenario: impl Fn(Setup) + Sync) {
-    let scenario = &scenario;
-    thread::scope(|scope| {
-        for setup in setups {
-            thread::Builder::new()
-                .name(setup.to_string())
-                .spawn_scoped(scope, move || scenario(*setup))
-                .unwrap();
-        }
-    });
+    common::setup::on_every_setup(&UDP, scenario);
 }
 
 /// Runs a scenario for both families on a tracker of every setup.
@@ -112,10 +138,5 @@ pub(crate) fn on_every_setup_and_family(
     settings: &str,
     scenario: impl Fn(&Daemon, IpFamily) + Sync,
 ) {
-    on_every_setup(|setup| {
-        let daemon = setup.start(settings);
-        for family in IpFamily::ALL {
-            scenario(&daemon, family);
-        }
-    });
+    common::setup::on_every_setup_and_family(&UDP, settings, scenario);
 }

@@ -1,42 +1,14 @@
 //! Addresses, buffers and bad weather.
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
+use aquatic_daemon_tests::program::loopback;
+use aquatic_daemon_tests::{Place, Setup, metrics, setup, torrent, torrents};
 use aquatic_types::IpFamily;
-use aquatic_udp_protocol::PROTOCOL_ID;
-use nix::sys::signal::Signal;
 
-use super::client::{Client, announce_bytes, torrent, torrents};
-use super::daemon::{DEADLINE, Place};
-use super::metrics;
-use super::setup::{Setup, backends, on_each, on_every_setup, on_every_setup_and_family};
-
-fn loopback(last: u8) -> IpAddr {
-    Ipv4Addr::new(127, 0, 0, last).into()
-}
-
-/// Whether a tracker answers at `address`. The alternative is that the kernel says that no one is
-/// there.
-fn serves(address: SocketAddr) -> bool {
-    let ip = if address.is_ipv4() {
-        loopback(1)
-    } else {
-        "::1".parse().unwrap()
-    };
-    let socket = UdpSocket::bind((ip, 0)).unwrap();
-    socket.connect(address).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut request = PROTOCOL_ID.to_vec();
-    request.extend([0; 8]);
-    socket.send(&request).unwrap();
-    match socket.recv(&mut [0; 16]) {
-        Ok(size) => size == 16,
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => false,
-        Err(error) => panic!("{error}"),
-    }
-}
+use super::client::{Client, announce_bytes};
+use super::setup::{SIMPLE, UDP, backends, on_every_setup, on_every_setup_and_family};
 
 #[test]
 fn the_answer_leaves_from_the_address_that_was_asked() {
@@ -59,36 +31,6 @@ fn the_answer_leaves_from_the_address_that_was_asked() {
 }
 
 #[test]
-fn several_addresses_share_their_swarms() {
-    on_every_setup(|setup| {
-        let place = Place::new();
-        let port = place.port();
-        let settings = format!("network.address = ['127.0.0.1:{port}', '127.0.0.3:{port}']");
-        let _daemon = place.start(setup, &settings);
-        for (count, last) in [(1, 1), (2, 3)] {
-            let mut client = Client::between(loopback(1), SocketAddr::new(loopback(last), port));
-            client.connect();
-            for info_hash in torrents() {
-                let peer_port = u16::from(last);
-                assert_eq!(client.join(info_hash, peer_port, 1).leechers, count);
-            }
-        }
-        assert!(!serves(SocketAddr::new(loopback(2), port)));
-    });
-}
-
-#[test]
-fn one_address_needs_no_list_and_ipv6_is_ipv6_only() {
-    let place = Place::new();
-    let v6 = SocketAddr::new("::1".parse().unwrap(), place.port());
-    let v4 = SocketAddr::new(loopback(1), place.port());
-    let settings = format!("network.address = '[::]:{}'", place.port());
-    let _daemon = place.start(Setup::SIMPLE, &settings);
-    assert!(serves(v6));
-    assert!(!serves(v4));
-}
-
-#[test]
 fn a_client_that_is_gone_disturbs_nobody() {
     on_every_setup_and_family("", |daemon, family| {
         let mut client = Client::new(daemon, family);
@@ -102,48 +44,6 @@ fn a_client_that_is_gone_disturbs_nobody() {
         }
         Client::new(daemon, family);
     });
-}
-
-#[test]
-fn an_address_in_use_is_named() {
-    on_every_setup(|setup| {
-        let daemon = setup.start("");
-        let second = Place::new();
-        let address = daemon.address(IpFamily::V6);
-        let ended = second.fail(setup, &format!("network.address = '{address}'"));
-        assert_eq!(ended.code, Some(1), "{}", ended.log);
-        let reason = format!("aquatic_udp ends: cannot bind {address}: another program");
-        assert!(ended.log.contains(&reason), "{}", ended.log);
-        assert!(serves(address));
-    });
-}
-
-#[test]
-fn a_restart_takes_the_address_over() {
-    on_every_setup(|setup| {
-        let mut first = setup.start("");
-        let addresses = IpFamily::ALL.map(|family| first.address(family).to_string());
-        let second = Place::new();
-        let settings = format!("network.address = {addresses:?}");
-        let child = second.command(setup, &settings).spawn().unwrap();
-        first.signal(Signal::SIGTERM);
-        assert_eq!(first.wait_exit().code(), Some(0));
-        let _second = second.wait_for(child);
-        assert!(
-            IpFamily::ALL
-                .into_iter()
-                .all(|family| serves(first.address(family)))
-        );
-    });
-}
-
-#[test]
-fn a_foreign_address_is_named() {
-    // TEST-NET-1 (RFC 5737) belongs to no machine.
-    let ended = Place::new().fail(Setup::SIMPLE, "network.address = '192.0.2.1:3000'");
-    assert_eq!(ended.code, Some(1));
-    let reason = "cannot bind 192.0.2.1:3000: no network interface of this machine";
-    assert!(ended.log.contains(reason), "{}", ended.log);
 }
 
 /// Sends many requests at once, of which none may be lost. (More would not fit into the receive
@@ -183,7 +83,7 @@ fn answers_may_be_kept_for_a_full_send_buffer() {
 
 #[test]
 fn a_receive_buffer_that_is_not_granted_is_logged() {
-    let daemon = Setup::SIMPLE.start("network.socket_recv_buffer_size = 2_000_000_000");
+    let daemon = SIMPLE.start("network.socket_recv_buffer_size = 2_000_000_000");
     let log = daemon.place.log();
     let line = log.lines().find(|line| line.contains("WARN")).unwrap();
     assert!(
@@ -193,7 +93,7 @@ fn a_receive_buffer_that_is_not_granted_is_logged() {
     assert!(line.contains("net.core.rmem_max"), "{line}");
     drop(daemon);
 
-    let daemon = Setup::SIMPLE.start("network.socket_recv_buffer_size = 100_000");
+    let daemon = SIMPLE.start("network.socket_recv_buffer_size = 100_000");
     assert!(
         !daemon.place.log().contains("WARN"),
         "{}",
@@ -213,14 +113,15 @@ fn port_0_is_not_answered() {
         return;
     }
     let setups: Vec<_> = backends()
+        .into_iter()
         .map(|backend| Setup {
-            backend,
-            ..Setup::SIMPLE
+            runtime: backend,
+            ..SIMPLE
         })
         .collect();
-    on_each(&setups, |setup| {
+    setup::on_each(&setups, |setup| {
         let place = Place::new();
-        let settings = place.metrics_settings();
+        let settings = place.metrics_settings(&UDP);
         let daemon = place.start(setup, &settings);
         let mut client = Client::new(&daemon, IpFamily::V4);
         let payload = client.connect_request();

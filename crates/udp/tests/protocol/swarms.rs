@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{torrent, torrents};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::AnnounceRequest;
 
-use super::client::{Announced, Client, announce_bytes, row, torrent, torrents};
-use super::daemon::until;
+use super::client::{Announced, Client, announce_bytes, row};
 use super::setup::{on_every_setup, on_every_setup_and_family};
 
 const SEEDER: u64 = 0;

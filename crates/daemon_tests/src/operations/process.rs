@@ -3,16 +3,17 @@
 use aquatic_types::IpFamily;
 use nix::sys::signal::Signal;
 
-use super::client::{Client, torrent};
-use super::daemon::{Daemon, Place, until_ok};
-use super::setup::{Setup, on_every_setup};
+use crate::setup::on_every_setup;
+use crate::wait::until_ok;
+use crate::{Daemon, Place, Program, Setup, torrent};
 
-#[test]
-fn a_signal_to_stop_ends_it_with_success() {
+/// SIGTERM and SIGINT are wishes, not failures.
+pub fn a_signal_to_stop_ends_it_with_success(program: &'static Program) {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        on_every_setup(|setup| {
+        on_every_setup(program, |setup| {
             let mut daemon = setup.start("");
-            Client::new(&daemon, IpFamily::V4).join(torrent(1), 1, 1);
+            let mut client = program.client_of(&daemon, IpFamily::V4);
+            client.join(torrent(1), 1).unwrap();
             daemon.signal(signal);
             assert_eq!(daemon.wait_exit().code(), Some(0));
             let log = daemon.place.log();
@@ -23,8 +24,8 @@ fn a_signal_to_stop_ends_it_with_success() {
     }
 }
 
-#[test]
-fn wrong_arguments_are_named() {
+/// Exit code 2, and the argument in the message.
+pub fn wrong_arguments_are_named(program: &'static Program) {
     let place = Place::new();
     for (arguments, name) in [
         (&["--frobnicate"][..], "--frobnicate"),
@@ -32,26 +33,19 @@ fn wrong_arguments_are_named() {
         (&["-c"], "--config"),
         (&["--check-config"], "--config"),
     ] {
-        let ended = place.run(arguments);
+        let ended = place.run(program, arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}");
         assert!(ended.log.contains(name), "{}", ended.log);
     }
 }
 
-#[test]
-fn help_and_version_are_printed() {
+/// In short and long.
+pub fn help_and_version_are_printed(program: &'static Program) {
     let place = Place::new();
     for flag in ["-h", "--help"] {
-        let ended = place.run(&[flag]);
+        let ended = place.run(program, &[flag]);
         assert_eq!(ended.code, Some(0));
-        for text in [
-            "BitTorrent tracker over UDP",
-            "-c",
-            "-p",
-            "-P",
-            "--check-config",
-            "-v",
-        ] {
+        for text in [program.about, "-c", "-p", "-P", "--check-config", "-v"] {
             assert!(
                 ended.stdout.contains(text),
                 "no {text} in\n{}",
@@ -60,27 +54,25 @@ fn help_and_version_are_printed() {
         }
     }
     for flag in ["-v", "--version"] {
-        let ended = place.run(&[flag]);
+        let ended = place.run(program, &[flag]);
         assert_eq!(ended.code, Some(0));
         assert_eq!(
             ended.stdout,
-            format!("aquatic_udp {}\n", env!("CARGO_PKG_VERSION"))
+            format!("{} {}\n", program.name, program.version)
         );
     }
 }
 
-#[test]
-fn the_log_says_as_much_as_configured() {
+/// From nothing to where it serves; but the reason of a bad end is always told.
+pub fn the_log_says_as_much_as_configured(program: &'static Program) {
     for (level, says) in [
         ("off", false),
         ("error", false),
         ("warn", false),
         ("info", true),
     ] {
-        // A large buffer may not be granted, which is worth a warning.
-        let daemon = Setup::SIMPLE.start(&format!(
-            "log_level = '{level}'\nnetwork.socket_recv_buffer_size = 100_000"
-        ));
+        let settings = format!("log_level = '{level}'\n{}", program.modest_settings);
+        let daemon = Setup::simple(program).start(&settings);
         let log = daemon.place.log();
         assert_eq!(log.contains("ready"), says, "{level}:\n{log}");
         assert_eq!(!log.is_empty(), says, "{level}:\n{log}");
@@ -91,22 +83,31 @@ fn the_log_says_as_much_as_configured() {
             "{level}:\n{log}"
         );
     }
-    // The reason of the end is told even so.
     let ended = Place::new().fail(
-        Setup::SIMPLE,
+        Setup::simple(program),
         "log_level = 'off'\nnetwork.address = '192.0.2.1:1'",
     );
-    assert!(
-        ended
-            .log
-            .contains("aquatic_udp ends: cannot bind 192.0.2.1:1"),
-        "{}",
-        ended.log
+    let reason = format!("{} ends: cannot bind 192.0.2.1:1", program.name);
+    assert!(ended.log.contains(&reason), "{}", ended.log);
+}
+
+/// The address of the metrics, when this machine does not have it.
+pub fn an_endpoint_that_cannot_be_had_is_named(program: &'static Program) {
+    let address = "192.0.2.1:9000";
+    let section = program.metrics_section;
+    let ended = Place::new().fail(
+        Setup::simple(program),
+        &format!(
+            "{section}.run_prometheus_endpoint = true\n\
+             {section}.prometheus_endpoint_address = '{address}'"
+        ),
     );
+    assert_eq!(ended.code, Some(1));
+    let reason = format!("cannot run the Prometheus endpoint at {address}");
+    assert!(ended.log.contains(&reason), "{}", ended.log);
 }
 
 /// Threads take their names when they have begun, which may be a moment after the start.
-#[cfg(target_os = "linux")]
 #[track_caller]
 fn wait_for_threads(daemon: &Daemon, prefix: &str, count: usize) {
     until_ok(|| match daemon.count_threads(prefix) {
@@ -115,30 +116,29 @@ fn wait_for_threads(daemon: &Daemon, prefix: &str, count: usize) {
     });
 }
 
-#[test]
-#[cfg(target_os = "linux")]
-fn workers_are_as_many_as_configured() {
-    on_every_setup(|setup| {
+/// Seen by the names of threads.
+pub fn workers_are_as_many_as_configured(program: &'static Program) {
+    on_every_setup(program, |setup| {
         let daemon = setup.start("");
         wait_for_threads(&daemon, "socket-", setup.socket_workers);
         wait_for_threads(&daemon, "swarm-", setup.swarm_workers);
     });
 }
 
-#[test]
-#[cfg(target_os = "linux")]
-fn no_socket_workers_means_one_per_cpu() {
+/// 0 is not none.
+pub fn no_socket_workers_means_one_per_cpu(program: &'static Program) {
     let cpus = std::thread::available_parallelism().unwrap().get();
     for swarm_workers in [0, 1] {
         let setup = Setup {
             socket_workers: 0,
             swarm_workers,
-            ..Setup::SIMPLE
+            ..Setup::simple(program)
         };
         let daemon = setup.start("");
         wait_for_threads(&daemon, "socket-", cpus);
         for family in IpFamily::ALL {
-            Client::new(&daemon, family).join(torrent(1), 1, 1);
+            let mut client = program.client_of(&daemon, family);
+            client.join(torrent(1), 1).unwrap();
         }
     }
 }

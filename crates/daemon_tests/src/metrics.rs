@@ -1,16 +1,21 @@
 //! What Prometheus would see.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-use super::daemon::{DEADLINE, Daemon, until_ok};
+use crate::Daemon;
+use crate::wait::{DEADLINE, until_ok};
 
 /// A line of the exposition: `name{label="value"} 1`.
 #[derive(Debug)]
-pub(crate) struct Sample {
-    pub(crate) name: String,
-    pub(crate) labels: Vec<(String, String)>,
-    pub(crate) value: f64,
+pub struct Sample {
+    /// Of the metric.
+    pub name: String,
+    /// Names and values.
+    pub labels: Vec<(String, String)>,
+    /// What it says.
+    pub value: f64,
 }
 
 impl Sample {
@@ -39,7 +44,8 @@ impl Sample {
 }
 
 /// Scrapes the tracker's endpoint.
-pub(crate) fn scrape(daemon: &Daemon) -> Vec<Sample> {
+#[must_use]
+pub fn scrape(daemon: &Daemon) -> Vec<Sample> {
     let text = get(daemon).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
@@ -57,7 +63,8 @@ fn get(daemon: &Daemon) -> io::Result<String> {
 }
 
 /// The sum of all samples with this name and these labels; `selector` is `name{label=value,...}`.
-pub(crate) fn sum(samples: &[Sample], selector: &str) -> f64 {
+#[must_use]
+pub fn sum(samples: &[Sample], selector: &str) -> f64 {
     let (name, labels) = selector.split_once('{').unwrap_or((selector, ""));
     let labels: Vec<_> = labels
         .trim_end_matches('}')
@@ -72,9 +79,26 @@ pub(crate) fn sum(samples: &[Sample], selector: &str) -> f64 {
         .sum()
 }
 
+/// The values of a label among all samples of a metric.
+#[must_use]
+pub fn values(samples: &[Sample], metric: &str, label: &str) -> BTreeSet<String> {
+    samples
+        .iter()
+        .filter(|sample| sample.name == metric)
+        .flat_map(|sample| &sample.labels)
+        .filter(|(name, _)| name == label)
+        .map(|(_, value)| value.clone())
+        .collect()
+}
+
+/// A set to compare [`values`] with.
+pub fn set<T: ToString>(values: impl IntoIterator<Item = T>) -> BTreeSet<String> {
+    values.into_iter().map(|value| value.to_string()).collect()
+}
+
 /// Waits until all these sums are right: statistics are a little late.
 #[track_caller]
-pub(crate) fn wait_for(daemon: &Daemon, expected: &[(&str, f64)]) {
+pub fn wait_for(daemon: &Daemon, expected: &[(&str, f64)]) {
     until_ok(|| {
         let samples = scrape(daemon);
         for (selector, value) in expected {

@@ -1,0 +1,126 @@
+//! The tracker as a child process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::Duration;
+
+use aquatic_types::IpFamily;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::Place;
+use crate::wait::{until, until_end};
+
+/// A tracker that runs. It is killed at the end of its test.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    /// Where.
+    pub place: Place,
+}
+
+impl Daemon {
+    pub(crate) fn new(child: Child, place: Place) -> Self {
+        Self { child, place }
+    }
+
+    /// Fails the test if it has ended.
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("the tracker has ended: {status}");
+        }
+    }
+
+    /// Where it listens, unless its settings say otherwise.
+    #[must_use]
+    pub fn address(&self, family: IpFamily) -> SocketAddr {
+        self.place.address(family)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Sends SIGUSR1 and waits until the tracker has reloaded.
+    pub fn reload(&self) {
+        self.signal(Signal::SIGUSR1);
+        let mut told = Vec::new();
+        until("the tracker has reloaded", || {
+            told.extend(self.place.notifications());
+            (told.len() >= 2).then_some(())
+        });
+        assert!(told[0].starts_with("RELOADING=1\n"), "{told:?}");
+        assert_eq!(told[1..], ["READY=1"]);
+    }
+
+    /// Waits for its end.
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        until_end(&mut self.child)
+    }
+
+    /// A file of the tracker's folder in /proc.
+    #[must_use]
+    pub fn proc(&self, name: &str) -> PathBuf {
+        Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join(name)
+    }
+
+    /// What its file descriptors are.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.proc("fd")).unwrap();
+        files
+            .filter_map(|file| fs::read_link(file.unwrap().path()).ok())
+            .collect()
+    }
+
+    /// Whether it has a ring at this moment.
+    #[must_use]
+    pub fn has_io_uring(&self) -> bool {
+        let ring = Path::new("anon_inode:[io_uring]");
+        self.files().iter().any(|file| file == ring)
+    }
+
+    /// The folders in /proc of all threads.
+    #[must_use]
+    pub fn threads(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.proc("task"))
+            .unwrap()
+            .map(|thread| thread.unwrap().path())
+            .collect()
+    }
+
+    /// How many threads have a name that begins like this.
+    #[must_use]
+    pub fn count_threads(&self, prefix: &str) -> usize {
+        let names = self.threads().into_iter();
+        let names = names.map(|thread| fs::read_to_string(thread.join("comm")).unwrap());
+        names.filter(|name| name.starts_with(prefix)).count()
+    }
+
+    /// CPU time of all threads, user and system.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let nanoseconds = |thread: PathBuf| -> u64 {
+            let text = fs::read_to_string(thread.join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse().unwrap()
+        };
+        Duration::from_nanos(self.threads().into_iter().map(nanoseconds).sum())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("log of the tracker:\n{}", self.place.log());
+        }
+    }
+}

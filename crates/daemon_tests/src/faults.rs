@@ -1,0 +1,30 @@
+//! A kernel that says no: system calls that fail, by a seccomp filter such as container runtimes
+//! use.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::thread;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use crate::{Place, Setup};
+
+/// Starts a tracker for which a system call always fails.
+#[must_use]
+pub fn spawn_without(place: &Place, call: i64, errno: i32, setup: Setup, settings: &str) -> Child {
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(call, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.cast_unsigned()),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    // A filter is for the thread that sets it, and for the processes that this thread starts.
+    thread::scope(|scope| {
+        let starter = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            place.command(setup, settings).spawn().unwrap()
+        });
+        starter.join().unwrap()
+    })
+}

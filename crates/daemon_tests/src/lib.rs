@@ -1,0 +1,62 @@
+//! Black-box tests of a daemon: the real binary as a child process, and what all of the family
+//! have to do alike.
+//!
+//! A daemon's own tests describe it once, as a [`Program`]: where its binary is, how it is set up,
+//! and how a client asks it. With that they get
+//!
+//! - the stage: a folder, ports and a service manager for each test ([`place`], [`daemon`]), and a
+//!   matrix of runtimes and arrangements on which a scenario is run ([`setup`]);
+//! - the plays that are the same for all ([`operations`]): command line, signals, files that are
+//!   read again, privileges, limits, forgetting, metrics. [`operations!`] makes them tests of the
+//!   daemon's crate.
+//!
+//! ```text
+//!   tests/protocol.rs of a daemon              this crate
+//!   Program { binary, client, ... } ────────▶  operations!   one #[test] for each common line
+//!   its own tests ──────────────────────────▶  Setup ─▶ Place::start ─▶ Daemon, metrics::wait_for
+//! ```
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`program`] | what is tested, and the least that a client of it can do |
+//! | [`setup`] | runtimes and arrangements on which the same has to happen |
+//! | [`place`] | a folder, ports, a configuration file, a log |
+//! | [`daemon`] | the tracker that runs there |
+//! | [`metrics`] | what Prometheus would see |
+//! | [`faults`] | a kernel that says no |
+//! | [`wait`] | waiting for a condition, never for a time |
+//! | [`operations`] | the common tests |
+//!
+//! Only tests use it. It panics where they would.
+
+#![forbid(unsafe_code)]
+
+pub mod daemon;
+#[cfg(target_os = "linux")]
+pub mod faults;
+pub mod metrics;
+pub mod operations;
+pub mod place;
+pub mod program;
+pub mod setup;
+pub mod wait;
+
+pub use daemon::Daemon;
+pub use place::{Ended, Place};
+pub use program::{Client, Program};
+pub use setup::Setup;
+
+use aquatic_types::InfoHash;
+
+/// One of many torrents.
+#[must_use]
+pub fn torrent(number: u32) -> InfoHash {
+    let mut bytes = [0x5a; 20];
+    bytes[7..11].copy_from_slice(&number.to_be_bytes());
+    InfoHash(bytes)
+}
+
+/// Enough torrents that each shard has one, very probably.
+pub fn torrents() -> impl Iterator<Item = InfoHash> {
+    (0..12).map(torrent)
+}

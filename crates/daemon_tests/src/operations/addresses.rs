@@ -1,0 +1,80 @@
+//! Where a tracker listens.
+
+use std::net::SocketAddr;
+
+use aquatic_types::IpFamily;
+use nix::sys::signal::Signal;
+
+use crate::program::{localhost, loopback};
+use crate::setup::on_every_setup;
+use crate::{Place, Program, Setup, torrents};
+
+/// Whichever of them is asked.
+pub fn several_addresses_share_their_swarms(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let place = Place::new();
+        let port = place.port();
+        let settings = format!("network.address = ['127.0.0.1:{port}', '127.0.0.3:{port}']");
+        let _daemon = place.start(setup, &settings);
+        for (count, last) in [(1, 1), (2, 3)] {
+            let mut client = (program.client)(loopback(1), SocketAddr::new(loopback(last), port));
+            for info_hash in torrents() {
+                assert_eq!(client.join(info_hash, u16::from(last)), Ok(count));
+            }
+        }
+        assert!(!(program.serves)(SocketAddr::new(loopback(2), port)));
+    });
+}
+
+/// So that both families can have the same port.
+pub fn one_address_needs_no_list_and_ipv6_is_ipv6_only(program: &'static Program) {
+    let place = Place::new();
+    let [v4, v6] = IpFamily::ALL.map(|family| place.address(family));
+    let settings = format!("network.address = '[::]:{}'", place.port());
+    let _daemon = place.start(Setup::simple(program), &settings);
+    assert!((program.serves)(v6));
+    assert!(!(program.serves)(v4));
+}
+
+/// Also by a tracker of the same user, although several workers share one.
+pub fn an_address_in_use_is_named(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let daemon = setup.start("");
+        let address = daemon.address(IpFamily::V6);
+        let ended = Place::new().fail(setup, &format!("network.address = '{address}'"));
+        assert_eq!(ended.code, Some(1), "{}", ended.log);
+        let name = program.name;
+        let reason = format!("{name} ends: cannot bind {address}: another program");
+        assert!(ended.log.contains(&reason), "{}", ended.log);
+        assert!((program.serves)(address));
+    });
+}
+
+/// Without a pause between the two.
+pub fn a_restart_takes_the_address_over(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let mut first = setup.start("");
+        // What a client leaves behind must not be in the way.
+        let mut client = program.client_of(&first, IpFamily::V4);
+        torrents().for_each(|info_hash| drop(client.join(info_hash, 1)));
+        let addresses = IpFamily::ALL.map(|family| first.address(family).to_string());
+        let second = Place::new();
+        let settings = format!("network.address = {addresses:?}");
+        let child = second.command(setup, &settings).spawn().unwrap();
+        first.signal(Signal::SIGTERM);
+        assert_eq!(first.wait_exit().code(), Some(0));
+        let _second = second.wait_for(child);
+        for family in IpFamily::ALL {
+            let address = SocketAddr::new(localhost(family), first.place.port());
+            assert!((program.serves)(address));
+        }
+    });
+}
+
+/// TEST-NET-1 (RFC 5737) belongs to no machine.
+pub fn a_foreign_address_is_named(program: &'static Program) {
+    let ended = Place::new().fail(Setup::simple(program), "network.address = '192.0.2.1:3000'");
+    assert_eq!(ended.code, Some(1));
+    let reason = "cannot bind 192.0.2.1:3000: no network interface of this machine";
+    assert!(ended.log.contains(reason), "{}", ended.log);
+}

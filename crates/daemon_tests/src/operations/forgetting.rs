@@ -1,0 +1,48 @@
+//! Peers that no longer announce disappear, and torrents without peers with them.
+
+use aquatic_types::IpFamily;
+
+use super::torrent_of;
+use crate::setup::on_every_setup;
+use crate::wait::until;
+use crate::{Program, metrics, torrents};
+
+/// The shortest that the configuration allows.
+const SETTINGS: &str = "protocol.peer_announce_interval = 1\ncleaning.max_peer_age = 2\n\
+                        cleaning.torrent_cleaning_interval = 1\n";
+
+/// Two peers of the first torrent go on announcing, and all others do not.
+pub fn silent_peers_are_forgotten_and_the_others_stay(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let daemon = setup.start_with_metrics(SETTINGS);
+        let mut clients = IpFamily::ALL.map(|family| {
+            let hashes: Vec<_> = (0..)
+                .zip(torrents())
+                .map(|(number, _)| torrent_of(family, number))
+                .collect();
+            (hashes, program.client_of(&daemon, family))
+        });
+        for (hashes, client) in &mut clients {
+            for info_hash in &*hashes {
+                client.join(*info_hash, 1).unwrap();
+                client.join(*info_hash, 2).unwrap();
+            }
+            assert_eq!(client.leechers(hashes), vec![2; hashes.len()]);
+        }
+        until("all others are forgotten", || {
+            let mut forgotten = true;
+            for (hashes, client) in &mut clients {
+                client.join(hashes[0], 1).unwrap();
+                client.join(hashes[0], 3).unwrap();
+                let leechers = client.leechers(hashes);
+                assert!(leechers[0] >= 2, "who announces stays");
+                forgotten &= leechers[0] == 2;
+                forgotten &= leechers[1..].iter().all(|others| *others == 0);
+            }
+            let samples = metrics::scrape(&daemon);
+            let torrents_left = metrics::sum(&samples, "aquatic_torrents");
+            let peers_left = metrics::sum(&samples, "aquatic_peers");
+            (forgotten && torrents_left == 2.0 && peers_left == 4.0).then_some(())
+        });
+    });
+}

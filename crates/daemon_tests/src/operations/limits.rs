@@ -1,0 +1,128 @@
+//! Bounds on what strangers can make the tracker hold.
+
+use aquatic_types::IpFamily;
+
+use super::torrent_of;
+use crate::program::loopback;
+use crate::setup::on_every_setup;
+use crate::{Client, Program, metrics};
+
+/// Whether a peer may join; if not, it is told so in these words.
+#[track_caller]
+fn joins(
+    client: &mut dyn Client,
+    (family, number): (IpFamily, u32),
+    port: u16,
+    refusal: &str,
+) -> bool {
+    let answer = client.join(torrent_of(family, number), port);
+    if let Err(reason) = &answer {
+        assert_eq!(reason, refusal);
+    }
+    answer.is_ok()
+}
+
+fn refused(reason: &str, ip_version: u8) -> String {
+    format!("aquatic_refused_total{{reason={reason},ip_version={ip_version}}}")
+}
+
+/// `limits.max_torrents`, for each family.
+pub fn torrents_are_limited(program: &'static Program) {
+    const MAX: u32 = 12;
+    const ASKED: u32 = 100;
+    let refusal = "tracker is full: no new torrents for now";
+    on_every_setup(program, |setup| {
+        let daemon = setup.start_with_metrics(&format!("limits.max_torrents = {MAX}"));
+        for family in IpFamily::ALL {
+            let mut client = program.client_of(&daemon, family);
+            let client = &mut *client;
+            let admitted: Vec<_> = (0..ASKED)
+                .filter(|number| joins(client, (family, *number), 1, refusal))
+                .collect();
+            assert_eq!(admitted.len(), MAX as usize);
+            // Others may join these, and only these.
+            for number in 0..ASKED {
+                let expected = admitted.contains(&number);
+                assert_eq!(joins(client, (family, number), 2, refusal), expected);
+                let leechers = if expected { 2 } else { 0 };
+                assert_eq!(client.leechers(&[torrent_of(family, number)]), [leechers]);
+            }
+        }
+        let count = 2.0 * f64::from(ASKED - MAX);
+        metrics::wait_for(
+            &daemon,
+            &[
+                (&refused("torrent_limit", 4), count),
+                (&refused("torrent_limit", 6), count),
+                ("aquatic_torrents{ip_version=4}", f64::from(MAX)),
+                ("aquatic_torrents{ip_version=6}", f64::from(MAX)),
+            ],
+        );
+    });
+}
+
+/// `limits.max_peers`, for each family.
+pub fn peers_are_limited(program: &'static Program) {
+    const MAX: u16 = 12;
+    const ASKED: u16 = 40;
+    let refusal = "tracker is full: no new peers for now";
+    on_every_setup(program, |setup| {
+        let daemon = setup.start_with_metrics(&format!("limits.max_peers = {MAX}"));
+        let share = usize::from(MAX) / setup.shards();
+        for family in IpFamily::ALL {
+            let mut client = program.client_of(&daemon, family);
+            let client = &mut *client;
+            // One swarm fills the share of its shard.
+            let admitted = (1..=ASKED)
+                .filter(|port| joins(client, (family, 1), *port, refusal))
+                .count();
+            assert_eq!(admitted, share);
+            // Who is in may stay; who leaves makes room.
+            assert!(joins(client, (family, 1), 1, refusal));
+            client.leave(torrent_of(family, 1), 1);
+            assert!(joins(client, (family, 1), ASKED, refusal));
+            assert!(!joins(client, (family, 1), 1, refusal));
+        }
+        let count = f64::from(ASKED + 1) - f64::from(u32::try_from(share).unwrap());
+        metrics::wait_for(
+            &daemon,
+            &[
+                (&refused("peer_limit", 4), count),
+                (&refused("peer_limit", 6), count),
+            ],
+        );
+    });
+}
+
+/// `limits.max_peers_per_ip`, over all torrents, wherever they are.
+pub fn peers_of_an_address_are_limited(program: &'static Program) {
+    let refusal = "too many peers from your address";
+    on_every_setup(program, |setup| {
+        let daemon = setup.start_with_metrics("limits.max_peers_per_ip = 5");
+        for family in IpFamily::ALL {
+            let mut client = program.client_of(&daemon, family);
+            let client = &mut *client;
+            let joined = |client: &mut dyn Client| {
+                (0..20)
+                    .filter(|number| joins(client, (family, *number), 1, refusal))
+                    .count()
+            };
+            assert_eq!(joined(client), 5);
+            assert_eq!(joined(client), 5, "the same ones");
+            (0..20).for_each(|number| client.leave(torrent_of(family, number), 1));
+            assert!(joins(client, (family, 19), 1, refusal), "there is room");
+        }
+        let tracker = daemon.address(IpFamily::V4);
+        let mut other = (program.client)(loopback(2), tracker);
+        let has_its_own =
+            (0..5).all(|number| joins(&mut *other, (IpFamily::V4, number), 1, refusal));
+        assert!(has_its_own, "another address");
+        metrics::wait_for(
+            &daemon,
+            &[
+                (&refused("peers_per_ip", 4), 30.0),
+                (&refused("peers_per_ip", 6), 30.0),
+            ],
+        );
+    });
+}

@@ -1,0 +1,97 @@
+//! What an operator can expect of every daemon of the family.
+//!
+//! Each function is one test, for one [`Program`](crate::Program); [`operations!`](crate::operations)
+//! makes them tests of a daemon's crate.
+
+pub mod access_lists;
+pub mod addresses;
+pub mod configuration;
+pub mod forgetting;
+pub mod idling;
+pub mod limits;
+pub mod privileges;
+pub mod process;
+
+use aquatic_types::{InfoHash, IpFamily};
+
+use crate::torrent;
+
+/// A torrent that is announced over one IP family only, so that it does not matter whether the
+/// daemon has swarms of both.
+fn torrent_of(family: IpFamily, number: u32) -> InfoHash {
+    match family {
+        IpFamily::V4 => torrent(number),
+        IpFamily::V6 => torrent(1_000_000 + number),
+    }
+}
+
+/// Makes a `#[test]` of each common test, for the [`Program`](crate::Program) at this path.
+#[macro_export]
+macro_rules! operations {
+    ($program:path) => {
+        $crate::operations! {
+            $program =>
+            access_lists {
+                only_allowed_torrents_are_served
+                denied_torrents_are_not_served
+                a_list_that_is_not_used_is_not_read
+                a_reloaded_list_counts_at_once_and_forbidden_torrents_are_forgotten
+                a_list_that_cannot_be_reloaded_stays_as_it_was
+                at_start_a_bad_list_is_named_with_its_line
+            }
+            addresses {
+                several_addresses_share_their_swarms
+                one_address_needs_no_list_and_ipv6_is_ipv6_only
+                an_address_in_use_is_named
+                a_restart_takes_the_address_over
+                a_foreign_address_is_named
+            }
+            configuration {
+                the_printed_default_has_every_key_with_a_comment_and_loads
+                mistakes_are_named
+                a_missing_file_is_named
+            }
+            forgetting {
+                silent_peers_are_forgotten_and_the_others_stay
+            }
+            idling {
+                #[cfg(target_os = "linux")]
+                an_idle_tracker_takes_less_than_half_a_percent_of_a_core
+            }
+            limits {
+                torrents_are_limited
+                peers_are_limited
+                peers_of_an_address_are_limited
+            }
+            privileges {
+                #[cfg(target_os = "linux")]
+                it_serves_as_nobody_inside_another_root
+                without_root_it_is_refused
+            }
+            process {
+                a_signal_to_stop_ends_it_with_success
+                wrong_arguments_are_named
+                help_and_version_are_printed
+                the_log_says_as_much_as_configured
+                an_endpoint_that_cannot_be_had_is_named
+                #[cfg(target_os = "linux")]
+                workers_are_as_many_as_configured
+                #[cfg(target_os = "linux")]
+                no_socket_workers_means_one_per_cpu
+            }
+        }
+    };
+    ($program:path => $($module:ident { $($(#[$only:meta])? $test:ident)+ })+) => {
+        $(
+            mod $module {
+                $(
+                    $(#[$only])?
+                    #[test]
+                    fn $test() {
+                        $crate::operations::$module::$test(&$program);
+                    }
+                )+
+            }
+        )+
+    };
+}

@@ -1,0 +1,263 @@
+//! Where a tracker runs: a folder, ports that no other test has, and a service manager.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use aquatic_types::IpFamily;
+use tempfile::TempDir;
+
+use crate::program::localhost;
+use crate::wait::{DEADLINE, until, until_end};
+use crate::{Daemon, Program, Setup};
+
+/// A program, with standard output and standard error in files of a folder.
+fn command(program: &Program, folder: &Path) -> Command {
+    let mut command = Command::new(program.binary);
+    command
+        .current_dir(folder)
+        .env_remove("JOURNAL_STREAM")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(File::create(folder.join("stdout")).unwrap())
+        .stderr(File::create(folder.join("log")).unwrap());
+    command
+}
+
+/// How a run of the program has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; none after a signal.
+    pub code: Option<i32>,
+    /// What it has printed.
+    pub stdout: String,
+    /// What it has written to standard error.
+    pub log: String,
+}
+
+/// A folder, a block of ports, and where systemd would listen.
+#[derive(Debug)]
+pub struct Place {
+    folder: TempDir,
+    ports: Ports,
+    systemd: UnixDatagram,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Place {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The tracker may run as a user to whom the folder does not belong.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        systemd.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self {
+            folder,
+            ports: Ports::reserve(),
+            systemd,
+        }
+    }
+
+    /// Of a file in the folder, which is the tracker's working directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file in the folder.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// What a file in the folder says.
+    #[must_use]
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// What the tracker has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.read("log")
+    }
+
+    /// The tracker's port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.first
+    }
+
+    /// A port for another program that belongs to the test.
+    #[must_use]
+    pub fn second_port(&self) -> u16 {
+        self.ports.first + 1
+    }
+
+    /// Where the tracker listens unless its settings say otherwise.
+    #[must_use]
+    pub fn address(&self, family: IpFamily) -> SocketAddr {
+        SocketAddr::new(localhost(family), self.port())
+    }
+
+    /// Where the tracker serves metrics, if its settings say so.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::new(localhost(IpFamily::V4), self.ports.first + 2)
+    }
+
+    /// Settings that make the tracker serve metrics, each second anew.
+    #[must_use]
+    pub fn metrics_settings(&self, program: &Program) -> String {
+        let section = program.metrics_section;
+        format!(
+            "{}{section}.run_prometheus_endpoint = true\n\
+             {section}.prometheus_endpoint_address = '{}'\n",
+            program.metrics_settings,
+            self.metrics_address(),
+        )
+    }
+
+    /// Starts a tracker and waits until it says that it is ready. `settings` are lines of dotted
+    /// keys (`limits.max_peers = 3`).
+    #[must_use]
+    pub fn start(self, setup: Setup, settings: &str) -> Daemon {
+        let child = self.command(setup, settings).spawn().unwrap();
+        self.wait_for(child)
+    }
+
+    /// The tracker that `child` is about to be.
+    #[must_use]
+    pub fn wait_for(self, child: Child) -> Daemon {
+        let mut daemon = Daemon::new(child, self);
+        until("the tracker is ready", || {
+            daemon.assert_running();
+            daemon
+                .place
+                .notifications()
+                .contains(&"READY=1".to_owned())
+                .then_some(())
+        });
+        daemon
+    }
+
+    /// Runs a tracker that is to end by itself.
+    #[must_use]
+    pub fn fail(&self, setup: Setup, settings: &str) -> Ended {
+        self.end(self.command(setup, settings).spawn().unwrap())
+    }
+
+    /// Waits for the end of `child`.
+    #[must_use]
+    pub fn end(&self, mut child: Child) -> Ended {
+        let status = until_end(&mut child);
+        Ended {
+            code: status.code(),
+            stdout: self.read("stdout"),
+            log: self.log(),
+        }
+    }
+
+    /// Runs the program with these arguments to its end.
+    #[must_use]
+    pub fn run(&self, program: &Program, arguments: &[&str]) -> Ended {
+        let mut command = command(program, self.folder.path());
+        self.end(command.args(arguments).spawn().unwrap())
+    }
+
+    /// The command that starts a tracker.
+    #[must_use]
+    pub fn command(&self, setup: Setup, settings: &str) -> Command {
+        let mut lines = settings.to_owned();
+        let mut default = |key: &str, value: String| {
+            if !settings.contains(key) {
+                lines += &format!("\n{key} = {value}");
+            }
+        };
+        default("socket_workers", setup.socket_workers.to_string());
+        default("swarm_workers", setup.swarm_workers.to_string());
+        default("log_level", "'info'".to_owned());
+        default(setup.program.runtime_key, format!("'{}'", setup.runtime));
+        let addresses = IpFamily::ALL.map(|family| self.address(family).to_string());
+        default("network.address", format!("{addresses:?}"));
+        let mut command = command(setup.program, self.folder.path());
+        command
+            .arg("-c")
+            .arg(self.write("config.toml", &lines))
+            .env("NOTIFY_SOCKET", self.path("notify"));
+        command
+    }
+
+    /// What the tracker has told systemd since the last call.
+    pub(crate) fn notifications(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        self.systemd.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 256];
+        loop {
+            match self.systemd.recv(&mut bytes) {
+                Ok(size) => told.push(String::from_utf8(bytes[..size].to_vec()).unwrap()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return told,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// Port numbers that no other test uses, in this process or another: the tracker's, two more, and
+/// one that only stands for the others.
+#[derive(Debug)]
+struct Ports {
+    first: u16,
+    /// While this is open, at the last number, no other test can reserve the same block.
+    _reservation: TcpListener,
+}
+
+impl Ports {
+    const COUNT: u16 = 4;
+    /// Below the ports that Linux gives to clients, so that none of them takes one by chance.
+    const RANGE: std::ops::Range<u16> = 10_000..32_000;
+
+    fn reserve() -> Self {
+        static TRIED: AtomicU16 = AtomicU16::new(0);
+        let blocks = (Self::RANGE.end - Self::RANGE.start) / Self::COUNT;
+        // Processes start at different places, so that they seldom try the same numbers.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let start = u16::from_be_bytes([high, low]).wrapping_mul(97);
+        for _ in 0..blocks {
+            let block = start.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % blocks;
+            if let Ok(ports) = Self::try_reserve(Self::RANGE.start + Self::COUNT * block) {
+                return ports;
+            }
+        }
+        panic!("no ports are free");
+    }
+
+    fn try_reserve(first: u16) -> io::Result<Self> {
+        let last = first + Self::COUNT - 1;
+        let reservation = TcpListener::bind((Ipv4Addr::LOCALHOST, last))?;
+        for port in first..last {
+            drop(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?);
+            drop(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?);
+            drop(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?);
+            drop(UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?);
+        }
+        Ok(Self {
+            first,
+            _reservation: reservation,
+        })
+    }
+}
