@@ -11,7 +11,7 @@ use aquatic_e2e::workspace;
 use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 18] = [
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
     ("aquatic_http_protocol", 1),
@@ -25,8 +25,10 @@ const LAYERS: [(&str, u8); 16] = [
     ("aquatic_daemon", 3),
     ("aquatic_daemon_tests", 4),
     ("aquatic_load", 4),
+    ("aquatic_stream", 4),
     ("aquatic_udp", 5),
     ("aquatic_e2e", 6),
+    ("aquatic_http_load_test", 6),
     ("aquatic_udp_load_test", 6),
 ];
 

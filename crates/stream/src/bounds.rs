@@ -1,0 +1,32 @@
+//! How much and how long a connection may keep us busy.
+
+/// Bounds on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Seconds for the PROXY header and the TLS handshake.
+    pub handshake_seconds: u32,
+    /// Seconds from the first byte of a request to its last
+    /// ([`Deadline::Request`](crate::Deadline::Request)), and for opening the connection and
+    /// sending the first request.
+    pub request_seconds: u32,
+    /// Seconds between two requests ([`Deadline::Idle`](crate::Deadline::Idle)), and for reading
+    /// some of what is sent.
+    pub idle_seconds: u32,
+    /// Bytes that are kept, untaken by the session, before nothing more is read. What is read at
+    /// once ([`READ_BYTES_MAX`](crate::READ_BYTES_MAX)) may come on top.
+    pub input_bytes_max: usize,
+    /// Bytes that may wait to be sent. A connection to which more is to be sent is closed. A
+    /// quarter of them is enough to stop reading from it.
+    pub output_bytes_max: usize,
+}
+
+impl Bounds {
+    /// Seconds that a client has to end its side of a connection that we have closed.
+    pub const LINGER_SECONDS: u32 = 2;
+
+    /// Bytes that wait to be sent while reading goes on.
+    #[must_use]
+    pub fn output_bytes_reading_max(&self) -> usize {
+        self.output_bytes_max / 4
+    }
+}

@@ -1,0 +1,75 @@
+//! What is counted about connections.
+
+use aquatic_daemon::counter::{Counter, Counts};
+use aquatic_daemon::labels;
+use aquatic_types::PerFamily;
+
+labels! {
+    /// Why a connection was refused before anything was read from it.
+    pub enum Refused {
+        /// There are [`max_connections`](crate::StreamConfig::max_connections) already.
+        TooMany = "max_connections",
+        /// Its address is not one of `trusted_proxies`, and only they may open connections.
+        UntrustedProxy = "untrusted_proxy",
+    }
+}
+
+labels! {
+    /// Why a connection has ended.
+    pub enum Closed {
+        /// The client closed it, or vanished.
+        ByClient = "client",
+        /// The session closed it, and everything was sent.
+        BySession = "session",
+        /// The PROXY header or the TLS handshake took too long.
+        HandshakeDeadline = "handshake_deadline",
+        /// A request took too long to arrive.
+        RequestDeadline = "request_deadline",
+        /// Nothing came for too long.
+        IdleDeadline = "idle_deadline",
+        /// The client did not read what was sent to it for too long.
+        SendDeadline = "send_deadline",
+        /// More was to be sent than may wait.
+        OutputFull = "output_full",
+        /// The PROXY header is not one.
+        ProxyHeader = "proxy_header",
+        /// The client has too many connections already, by the address in the PROXY header.
+        TooManyOfClient = "max_connections_per_ip",
+        /// The TLS handshake failed, or a record was not genuine.
+        Tls = "tls",
+    }
+}
+
+labels! {
+    /// How a TLS handshake ended.
+    pub enum Handshake {
+        /// With a new secret, which costs a signature.
+        Full = "full",
+        /// With the secret of an earlier connection.
+        Resumed = "resumed",
+        /// It did not: the client is no TLS client, or does not accept what we have.
+        Failed = "failed",
+    }
+}
+
+/// What one worker counts about its connections. Totals since the start, but for `active`.
+#[derive(Debug, Default)]
+#[repr(align(128))] // No other worker's writes disturb this worker's cache lines.
+pub struct StreamCounters {
+    /// Connections that are open now, by the family of the client.
+    pub active: PerFamily<Counter>,
+    /// Connections that were accepted, by the family of the client.
+    pub accepted: PerFamily<Counter>,
+    /// Connections that were refused.
+    pub refused: Counts<Refused>,
+    /// Connections that were accepted and have ended.
+    pub closed: Counts<Closed>,
+    /// TLS handshakes.
+    pub handshakes: Counts<Handshake>,
+    /// Bytes received, as they came over the wire above TCP.
+    pub received_bytes: PerFamily<Counter>,
+    /// Bytes sent, likewise.
+    pub sent_bytes: PerFamily<Counter>,
+    /// Times that no connection could be accepted for want of files or memory.
+    pub accept_failures: Counter,
+}

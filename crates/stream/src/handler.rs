@@ -1,0 +1,141 @@
+//! The contract between the connections of a worker and the protocol that is spoken over them.
+
+use std::net::SocketAddr;
+
+use aquatic_daemon::clock::Now;
+use aquatic_types::CanonicalAddr;
+
+use crate::{Closed, Connections};
+
+/// A connection, within its worker.
+///
+/// A place in the worker's table and how often that place has been used before; so the name of a
+/// connection that has gone never reaches a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The client's address: the one in the PROXY header if there is one, otherwise that of the
+    /// socket.
+    pub peer: CanonicalAddr,
+    /// The address that the client connected to: the one in the PROXY header if there is one,
+    /// otherwise the one that the worker listens on, which may be unspecified (`0.0.0.0`).
+    pub local: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+}
+
+/// What a connection waits for, which decides how long it may wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deadline {
+    /// The rest of a request. Runs from the moment it is first asked for, so that a client that
+    /// sends a byte now and then gains nothing. A new connection begins with it.
+    #[default]
+    Request,
+    /// The next request. Runs anew each time it is asked for.
+    Idle,
+    /// Ourselves: the client has done its part.
+    None,
+}
+
+/// What a session may do to its connection while it is called.
+#[derive(Debug)]
+pub struct Io<'a> {
+    /// What is sent to the client, in plain. Sessions append; what stands in it already has not
+    /// been sent yet.
+    pub out: &'a mut Vec<u8>,
+    closes: bool,
+    expects: Option<Deadline>,
+}
+
+impl<'a> Io<'a> {
+    /// For a connection with this output. Also how the tests of a session make one.
+    #[must_use]
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        Self {
+            out,
+            closes: false,
+            expects: None,
+        }
+    }
+
+    /// Closes the connection when everything in [`out`](Self::out) has been sent. The session is
+    /// not called again, except for [`Handler::closed`].
+    pub fn close(&mut self) {
+        self.closes = true;
+    }
+
+    /// Says what is being waited for from now on; until it is said again, that stays.
+    pub fn expect(&mut self, deadline: Deadline) {
+        self.expects = Some(deadline);
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// What [`expect`](Self::expect) was last called with.
+    #[must_use]
+    pub fn expects(&self) -> Option<Deadline> {
+        self.expects
+    }
+}
+
+/// The protocol's side of a worker: one value for all its connections.
+pub trait Handler {
+    /// What is kept per connection. Small: there are tens of thousands.
+    type Session;
+
+    /// A connection is ready for the protocol: its PROXY header has been read, its TLS handshake is
+    /// done.
+    fn open(&mut self, now: Now, id: ConnectionId, client: Client) -> Self::Session;
+
+    /// Plain bytes have come. Returns how many of them were taken.
+    ///
+    /// The rest is kept and offered again, with what follows, when more has come or after
+    /// [`Connections::resume`]. A session takes what it can use at once, and leaves an incomplete
+    /// request. When [`Bounds::input_bytes_max`](crate::Bounds::input_bytes_max) are kept nothing
+    /// more is read from the connection; so a session that still waits for the end of a request
+    /// then must take or refuse it.
+    fn receive(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        session: &mut Self::Session,
+        bytes: &[u8],
+        io: &mut Io<'_>,
+    ) -> usize;
+
+    /// The client will send nothing more, but it may still read. Called once, after the last
+    /// [`receive`](Self::receive) with new bytes. The session [closes](Io::close) now, or later
+    /// when all that the client has asked for is answered.
+    fn input_ended(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        session: &mut Self::Session,
+        io: &mut Io<'_>,
+    );
+
+    /// A batch of events is over: the time to pass requests on, to answer, and to deliver answers
+    /// to any [connection](Connections::with) of this worker. Returns how many batches of other
+    /// workers were dealt with.
+    fn finish(&mut self, now: Now, connections: &mut Connections<Self::Session>) -> usize;
+
+    /// The connection has gone, or is about to and cannot be reached any more.
+    fn closed(&mut self, now: Now, id: ConnectionId, session: Self::Session, why: Closed);
+
+    /// Does a slice of whatever is due. Returns whether there is more to do at once.
+    fn background(&mut self, now: Now) -> bool;
+
+    /// Whether other workers have sent something since the last [`finish`](Self::finish). Asked
+    /// before the worker sleeps.
+    fn has_mail(&self) -> bool;
+}
