@@ -23,6 +23,7 @@
 //! | [`place`] | a folder, ports, a configuration file, a log |
 //! | [`daemon`] | the tracker that runs there |
 //! | [`metrics`] | what Prometheus would see |
+//! | [`bencode`] | what HTTP trackers answer |
 //! | [`faults`] | a kernel that says no |
 //! | [`wait`] | waiting for a condition, never for a time |
 //! | [`operations`] | the common tests |
@@ -31,6 +32,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bencode;
 pub mod daemon;
 #[cfg(target_os = "linux")]
 pub mod faults;
