@@ -11,7 +11,7 @@ use aquatic_e2e::workspace;
 use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
     ("aquatic_http_protocol", 1),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("aquatic_daemon_tests", 4),
     ("aquatic_load", 4),
     ("aquatic_stream", 4),
+    ("aquatic_tracker", 4),
     ("aquatic_udp", 5),
     ("aquatic_e2e", 6),
     ("aquatic_http_load_test", 6),

@@ -7,6 +7,7 @@ use aquatic_config::{
     section,
 };
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
+use aquatic_tracker::arrangement::Layout;
 use aquatic_types::{CompactAddr, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
@@ -182,22 +183,10 @@ section! {
 }
 
 impl Config {
-    /// Socket workers, with 0 replaced by the number of CPUs.
+    /// How many workers of each kind there are.
     #[must_use]
-    pub fn socket_worker_count(&self) -> usize {
-        match self.socket_workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            count => count,
-        }
-    }
-
-    /// How many workers own swarms: the shards of the torrent maps.
-    #[must_use]
-    pub fn shard_count(&self) -> usize {
-        match self.swarm_workers {
-            0 => self.socket_worker_count(),
-            count => count,
-        }
+    pub fn layout(&self) -> Layout {
+        Layout::new(self.socket_workers, self.swarm_workers)
     }
 }
 

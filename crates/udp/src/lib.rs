@@ -37,20 +37,16 @@
 #![forbid(unsafe_code)]
 
 pub mod arrangement;
-pub mod clients;
 pub mod config;
 pub mod connection_id;
 pub mod counters;
 pub mod export;
-pub mod limits;
 pub mod messages;
-pub mod report;
 pub mod service;
 pub mod shard;
 pub mod socket_worker;
 mod start;
 pub mod statistics;
-pub mod swarm_worker;
 
 pub use aquatic_daemon::clock::Now;
 pub use start::run;

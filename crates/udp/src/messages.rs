@@ -77,17 +77,15 @@ impl Batch {
             ..Self::default()
         }
     }
+}
 
-    /// Whether nothing should be added.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
+impl aquatic_tracker::router::Batch for Batch {
+    fn is_full(&self) -> bool {
         let announces = self.announces.v4.len() + self.announces.v6.len();
         announces >= BATCH_ANNOUNCES_MAX || self.scrapes.len() >= BATCH_SCRAPES_MAX
     }
 
-    /// Whether it holds no request.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let Self {
             announces, scrapes, ..
         } = self;

@@ -22,8 +22,8 @@ use crate::Now;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, WorkerCounters};
-use crate::limits::RequestRate;
 use crate::messages::Announce;
+use aquatic_tracker::limits::RequestRate;
 
 /// What a client with an unknown or expired connection id is told, so that it connects again at
 /// once. It need not own the address it sends from, so the answer must not be larger than the

@@ -7,12 +7,12 @@
 mod cleaning;
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
+use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::{
-    Announced, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal, TorrentKey, TorrentMap,
+    Announced, Counts, HashKey, PeerChange, PeerKey, Refusal, TorrentKey, TorrentMap,
 };
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PerFamily, Seconds};
 use aquatic_udp_protocol::{
@@ -22,13 +22,13 @@ use aquatic_udp_socket::Outbox;
 
 use self::cleaning::Cleaning;
 use crate::Now;
-use crate::clients::{ClientTable, ClientTag, PeerTag};
 use crate::config::Config;
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::export::ExportWriter;
-use crate::limits::PeersPerIp;
 use crate::messages::{Announce, Batch, Scrape};
-use crate::report::ShardReport;
+use aquatic_tracker::clients::{ClientTable, ClientTag, PeerTag};
+use aquatic_tracker::limits::per_shard;
+use aquatic_tracker::report::ShardReport;
 
 /// Torrents that one slice of an export looks at.
 const EXPORT_SLICE: usize = 256;
@@ -45,7 +45,7 @@ pub struct ShardParts {
     /// Which torrents stay.
     pub access_list: AccessListReader,
     /// Peers per client, if limited.
-    pub peers_per_ip: Option<Arc<PeersPerIp>>,
+    pub peers_per_ip: Option<Arc<PerClient>>,
     /// Where the owner of this shard counts.
     pub counters: Arc<WorkerCounters>,
     /// Where this shard reports what is too large for counters.
@@ -73,18 +73,21 @@ impl Shard {
             Kind::Plain(TaggedShard::new(config, parts))
         })
     }
+}
 
-    /// Answers every request of a batch. Announces are taken out of it, and their answers put into
-    /// its outboxes; scrapes are answered in place.
-    pub fn answer(&mut self, now: Now, batch: &mut Batch) {
+impl aquatic_tracker::router::Shard for Shard {
+    type Batch = Batch;
+
+    /// Announces are taken out of the batch, and their answers put into its outboxes; scrapes are
+    /// answered in place.
+    fn answer(&mut self, now: Now, batch: &mut Batch) {
         match &mut self.0 {
             Kind::Plain(shard) => shard.answer(now, batch),
             Kind::CountingClients(shard) => shard.answer(now, batch),
         }
     }
 
-    /// Does a slice of whatever is due. Returns whether there is more to do at once.
-    pub fn background(&mut self, now: Now) -> bool {
+    fn background(&mut self, now: Now) -> bool {
         match &mut self.0 {
             Kind::Plain(shard) => shard.background(now),
             Kind::CountingClients(shard) => shard.background(now),
@@ -108,7 +111,7 @@ struct Office {
     rng: fastrand::Rng,
     clients: ClientTable,
     access_list: AccessListReader,
-    peers_per_ip: Option<Arc<PeersPerIp>>,
+    peers_per_ip: Option<Arc<PerClient>>,
     counters: Arc<WorkerCounters>,
     report: Arc<ShardReport>,
     announce_interval_seconds: u32,
@@ -117,12 +120,7 @@ struct Office {
 
 impl<V: PeerTag> TaggedShard<V> {
     fn new(config: &Config, parts: ShardParts) -> Self {
-        let shards = config.shard_count();
-        let share = |limit: usize| NonZeroUsize::new(limit.div_ceil(shards));
-        let limits = Limits {
-            max_torrents: share(config.limits.max_torrents),
-            max_peers: share(config.limits.max_peers),
-        };
+        let limits = per_shard(&config.limits, config.layout().shards());
         let interval = u32::try_from(config.statistics.interval).unwrap_or(u32::MAX);
         Self {
             swarms: PerFamily {
@@ -355,6 +353,8 @@ fn ip_of<K: CompactAddr>(peer: &K) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_tracker::limits::peers_per_ip;
+    use aquatic_tracker::router::{Batch as _, Shard as _};
     use aquatic_types::{InfoHash, PeerStatus};
     use aquatic_udp_protocol::{Response, TransactionId};
     use aquatic_udp_socket::ReturnPath;
@@ -380,12 +380,11 @@ mod tests {
             let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
             let report = Arc::new(ShardReport::default());
             let counters = Arc::new(WorkerCounters::default());
-            let max_peers_per_ip = NonZeroUsize::new(config.limits.max_peers_per_ip);
             let parts = ShardParts {
                 hash_key: HashKey::new([1, 2]),
                 rng_seed: 3,
                 access_list: access_list.reader(),
-                peers_per_ip: max_peers_per_ip.map(|max| Arc::new(PeersPerIp::new(max))),
+                peers_per_ip: peers_per_ip(&config.limits),
                 counters: Arc::clone(&counters),
                 report: Arc::clone(&report),
                 export: None,

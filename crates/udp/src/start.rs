@@ -10,11 +10,12 @@ use aquatic_channel::{Bell, Sleeper, bell};
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, bind, metrics_endpoint, privileges};
+use aquatic_tracker::entropy::OsEntropy;
+use aquatic_tracker::swarm_worker::{Pauses, Rest};
 use aquatic_udp_socket::steering::{self, SteeringKey};
 use aquatic_udp_socket::{SocketOptions, UdpSocket};
-use crossbeam_utils::sync::Parker;
 
-use crate::arrangement::{Arrangement, Entropy, Surroundings, arrange};
+use crate::arrangement::{Arrangement, Surroundings, arrange};
 use crate::config::{Backend, Config};
 use crate::export::exports;
 use crate::socket_worker::{self, Core};
@@ -37,14 +38,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         metrics_endpoint::start(config.statistics.prometheus_endpoint_address)?;
     }
     let mut posts = Vec::new();
-    for _ in 0..config.socket_worker_count() {
+    for _ in 0..config.layout().socket_workers {
         posts.push(SocketPost::new(backend)?);
     }
     privileges::drop(&config.privileges)?;
     let access_list = access_list::load(&config.access_list)?;
 
     let rests: Vec<_> = (0..config.swarm_workers).map(|_| Rest::new()).collect();
-    let (exporter, export_writers) = exports(config.shard_count());
+    let (exporter, export_writers) = exports(config.layout().shards());
     let arrangement = arrange(
         &config,
         Surroundings {
@@ -52,7 +53,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             bells: posts
                 .iter()
                 .map(|post| post.bell.clone())
-                .chain(rests.iter().map(|rest| rest.bell.clone()))
+                .chain(rests.iter().map(Rest::bell))
                 .collect(),
             export_writers: if config.scrape_exports.enable_scrape_exports {
                 export_writers
@@ -88,17 +89,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         log::info!("serving at {address}");
     }
     supervisor.wait(|| access_list::reload(&config.access_list, &access_list))
-}
-
-/// The operating system's randomness.
-struct OsEntropy;
-
-impl Entropy for OsEntropy {
-    fn bytes<const N: usize>(&mut self) -> anyhow::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
-        Ok(bytes)
-    }
 }
 
 /// A backend that is known to work here.
@@ -138,7 +128,7 @@ fn choose_backend(wanted: Backend) -> anyhow::Result<ChosenBackend> {
 /// The sockets of each socket worker, in the order of the addresses. All are bound by this one
 /// thread, worker by worker, because the kernel numbers the sockets of an address in that order.
 fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
-    let workers = config.socket_worker_count();
+    let workers = config.layout().socket_workers;
     let options = SocketOptions {
         recv_buffer_bytes: config.network.socket_recv_buffer_size,
         reuse_port: workers > 1,
@@ -258,26 +248,6 @@ fn log_wake_error(result: io::Result<()>) {
     }
 }
 
-/// Where a swarm worker will wait.
-struct Rest {
-    parker: Parker,
-    sleeper: Sleeper,
-    bell: Bell,
-}
-
-impl Rest {
-    fn new() -> Self {
-        let parker = Parker::new();
-        let unparker = parker.unparker().clone();
-        let (sleeper, bell) = bell(move || unparker.unpark());
-        Self {
-            parker,
-            sleeper,
-            bell,
-        }
-    }
-}
-
 /// What the workers need to leave the main thread.
 struct Posts {
     posts: Vec<SocketPost>,
@@ -305,9 +275,12 @@ fn start_workers(
         rests,
     } = posts;
     for (index, (worker, rest)) in swarm_workers.into_iter().zip(rests).enumerate() {
-        let config = Arc::clone(config);
+        let pauses = Pauses {
+            timeout: Duration::from_millis(config.network.poll_timeout_ms),
+            batch_wait: Duration::from_micros(config.network.batch_wait_us),
+        };
         supervisor.spawn(format!("swarm-{index}"), move || {
-            worker.run(&rest.parker, &rest.sleeper, clock, &config.network)
+            worker.run(&rest, clock, pauses)
         })?;
     }
     for (index, ((core, post), sockets)) in cores.into_iter().zip(posts).zip(sockets).enumerate() {

@@ -6,9 +6,9 @@ use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PerFa
 
 use super::Office;
 use crate::Now;
-use crate::clients::PeerTag;
 use crate::config::Config;
-use crate::report::{PeerHistograms, empty_histograms};
+use aquatic_tracker::clients::PeerTag;
+use aquatic_tracker::report::{PeerHistograms, empty_histograms};
 
 /// Torrents and peers that one slice of cleaning looks at: some 20 microseconds.
 const CLEANING_SLICE: usize = 512;
@@ -81,6 +81,7 @@ impl Cleaning {
                 let micros = now.micros.saturating_sub(pass.start_micros);
                 office
                     .counters
+                    .shard
                     .cleaning_micros
                     .set(usize::try_from(micros).unwrap_or(usize::MAX));
                 office.report.set_histograms(pass.histograms.take());

@@ -22,14 +22,14 @@ pub mod uring;
 
 use std::sync::Arc;
 
-use aquatic_channel::{Requester, Responder};
+use aquatic_tracker::router::Router;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp_protocol::{ScrapeRequest, ScrapeRow};
 use aquatic_udp_socket::steering::{SteeringKey, owner};
 use aquatic_udp_socket::{Outbox, ReturnPath, SendReport};
 
 use crate::Now;
-use crate::counters::{Reason, ResponseKind, WorkerCounters};
+use crate::counters::{Reason, WorkerCounters};
 use crate::messages::{Announce, Batch, Scrape};
 use crate::service::{Received, Service};
 use crate::shard::Shard;
@@ -39,26 +39,13 @@ use pending_scrapes::PendingScrapes;
 /// torrents (2,336 bytes); an announce may carry a URL that is as long (BEP 41).
 pub const DATAGRAM_BYTES_MAX: usize = 2_560;
 
-/// Where the shards are.
-pub struct Placement {
-    /// Decides which shard a torrent belongs to; the same in all workers and in the kernel.
-    pub key: SteeringKey,
-    /// How many there are.
-    pub shards: u32,
-    /// This worker's own shard and its index (fused), or none (split).
-    pub own: Option<(usize, Box<Shard>)>,
-    /// The way to the owner of each shard; `None` for the own one.
-    pub owners: Vec<Option<Requester<Batch>>>,
-    /// The ways from the other workers that have requests for the own shard (fused).
-    pub askers: Vec<Responder<Batch>>,
-}
-
 /// A socket worker without its sockets.
 pub struct Core {
     service: Service,
-    placement: Placement,
-    /// The batch for each shard that is being filled.
-    filling: Vec<Option<Batch>>,
+    router: Router<Shard>,
+    /// Decides which shard a torrent belongs to; the same in all workers and in the kernel.
+    steering_key: SteeringKey,
+    shards: u32,
     /// Requests for the own shard, and all answers that wait to be sent.
     own: Batch,
     pending_scrapes: PendingScrapes,
@@ -70,14 +57,16 @@ impl Core {
     #[must_use]
     pub fn new(
         service: Service,
-        placement: Placement,
+        router: Router<Shard>,
+        steering_key: SteeringKey,
         sockets: usize,
         counters: Arc<WorkerCounters>,
     ) -> Self {
         Self {
             service,
-            filling: placement.owners.iter().map(|_| None).collect(),
-            placement,
+            steering_key,
+            shards: u32::try_from(router.shards()).unwrap_or(u32::MAX),
+            router,
             own: Batch::new(sockets),
             pending_scrapes: PendingScrapes::new(),
             counters,
@@ -171,136 +160,54 @@ impl Core {
             }
         }
         self.pending_scrapes.torrents = torrents;
-        self.close_scrape_if_complete(ticket);
+        self.pending_scrapes
+            .answer_if_complete(ticket, &mut self.own.outboxes, &self.counters);
     }
 
     /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
     fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let Placement {
-            key,
-            shards,
-            own,
-            owners,
-            ..
-        } = &mut self.placement;
-        let shard = match *shards {
+        let shard = match self.shards {
             1 => 0,
-            shards => usize::try_from(owner(key, &info_hash.0, shards)).ok()?,
+            shards => usize::try_from(owner(&self.steering_key, &info_hash.0, shards)).ok()?,
         };
-        if own.as_ref().is_some_and(|(own, _)| *own == shard) {
-            return Some(&mut self.own);
-        }
-        let requester = owners.get_mut(shard)?.as_mut()?;
-        let filling = self.filling.get_mut(shard)?;
-        if filling.as_ref().is_some_and(Batch::is_full) {
-            send(requester, filling);
-        }
-        if filling.is_none() {
-            let sockets = self.own.outboxes.len();
-            *filling = requester.vacant(|| Batch::new(sockets));
-        }
-        filling.as_mut()
+        let sockets = self.own.outboxes.len();
+        let make = || Batch::new(sockets);
+        self.router.batch_for(shard, &mut self.own, make)
     }
 
     /// Ends a batch of datagrams: everything that can be done about them now is done, and the
     /// outboxes hold what can be sent. Returns how many batches of other workers were dealt with.
     pub fn finish(&mut self, now: Now) -> usize {
-        self.forward();
-        let answered = self.answer(now);
-        let collected = self.collect();
-        let own_rows = std::mem::take(&mut self.own.scrapes);
-        self.take_rows(&own_rows);
-        self.own.scrapes = own_rows;
-        self.own.scrapes.clear();
-        answered + collected
-    }
-
-    fn forward(&mut self) {
-        let mut in_flight = 0;
-        for (owner, filling) in self.placement.owners.iter_mut().zip(&mut self.filling) {
-            let Some(requester) = owner else { continue };
-            send(requester, filling);
-            requester.ring();
-            in_flight += requester.in_flight();
-        }
+        let in_flight = self.router.forward();
         self.counters.batches_in_flight.set(in_flight);
-    }
-
-    /// Answers what concerns the own shard: this worker's requests, then those of others.
-    fn answer(&mut self, now: Now) -> usize {
-        let Some((_, shard)) = &mut self.placement.own else {
-            return 0;
-        };
-        if !self.own.is_empty() {
-            shard.answer(now, &mut self.own);
-        }
-        let mut answered = 0;
-        for asker in &mut self.placement.askers {
-            answered += answer_all(now, shard, asker);
-        }
-        answered
-    }
-
-    /// Takes over what has come back from other workers.
-    fn collect(&mut self) -> usize {
-        let mut collected = 0;
-        for index in 0..self.placement.owners.len() {
-            while let Some(mut batch) = self
-                .placement
-                .owners
-                .get_mut(index)
-                .and_then(|owner| owner.as_mut()?.receive())
-            {
-                collected += 1;
-                self.take_rows(&batch.scrapes);
-                batch.scrapes.clear();
-                for (outbox, answers) in self.own.outboxes.iter_mut().zip(&mut batch.outboxes) {
-                    outbox.append(answers);
-                }
-                if let Some(Some(owner)) = self.placement.owners.get_mut(index) {
-                    owner.recycle(batch);
-                }
+        let answered = self.router.answer(now, &mut self.own);
+        let Self {
+            router,
+            own,
+            pending_scrapes,
+            counters,
+            ..
+        } = self;
+        let outboxes = &mut own.outboxes;
+        let collected = router.collect(|batch| {
+            pending_scrapes.take_rows(&mut batch.scrapes, outboxes, counters);
+            for (outbox, answers) in outboxes.iter_mut().zip(&mut batch.outboxes) {
+                outbox.append(answers);
             }
-        }
-        collected
-    }
-
-    fn take_rows(&mut self, scrapes: &[Scrape]) {
-        for scrape in scrapes {
-            self.pending_scrapes
-                .fill_row(scrape.ticket, scrape.place, scrape.row);
-            self.close_scrape_if_complete(scrape.ticket);
-        }
-    }
-
-    fn close_scrape_if_complete(&mut self, ticket: u32) {
-        let Some(scrape) = self.pending_scrapes.close_if_complete(ticket) else {
-            return;
-        };
-        let counters = self.counters.traffic(scrape.family);
-        if scrape.given_up {
-            counters.reason(Reason::QueueFull).add(1);
-        } else if let Some(outbox) = self.own.outboxes.get_mut(usize::from(scrape.socket)) {
-            outbox.push_with(scrape.path, |bytes| scrape.write(bytes));
-            counters.responses(ResponseKind::Scrape).add(1);
-        }
-        self.pending_scrapes.recycle(scrape);
+        });
+        pending_scrapes.take_rows(&mut own.scrapes, outboxes, counters);
+        answered + collected
     }
 
     /// Does a slice of whatever else is due. Returns whether there is more to do at once.
     pub fn background(&mut self, now: Now) -> bool {
-        match &mut self.placement.own {
-            Some((_, shard)) => shard.background(now),
-            None => false,
-        }
+        self.router.background(now)
     }
 
     /// Whether another worker has sent something since the last [`Self::finish`].
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        let Placement { owners, askers, .. } = &self.placement;
-        owners.iter().flatten().any(Requester::has_answers)
-            || askers.iter().any(Responder::has_requests)
+        self.router.has_mail()
     }
 
     /// Answers that wait to be sent, by socket. The backend takes out what it sends.
@@ -332,43 +239,20 @@ impl Core {
     }
 }
 
-/// Answers all requests that one other worker has for a shard, and returns how many batches there
-/// were.
-pub fn answer_all(now: Now, shard: &mut Shard, asker: &mut Responder<Batch>) -> usize {
-    let mut answered = 0;
-    while let Some(mut batch) = asker.receive() {
-        shard.answer(now, &mut batch);
-        // There is room for every batch that was received.
-        let sent = asker.answer(batch);
-        debug_assert!(sent.is_ok(), "the batch came from this exchange");
-        answered += 1;
-    }
-    asker.ring();
-    answered
-}
-
-/// Puts a batch on its way, if there is one.
-fn send(requester: &mut Requester<Batch>, filling: &mut Option<Batch>) {
-    if let Some(batch) = filling.take_if(|batch| !batch.is_empty()) {
-        // There is room for every batch that was vacant.
-        let sent = requester.send(batch);
-        debug_assert!(sent.is_ok(), "the batch came from this exchange");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
 
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_channel::bell;
+    use aquatic_tracker::entropy::Entropy;
     use aquatic_types::{AnnounceEvent, PeerId};
     use aquatic_udp_protocol::{
         AnnounceRequest, ConnectRequest, ConnectionId, Request, Response, TransactionId,
     };
 
     use super::*;
-    use crate::arrangement::{Arrangement, Entropy, Surroundings, arrange};
+    use crate::arrangement::{Arrangement, Surroundings, arrange};
     use crate::config::Config;
     use crate::messages::{BATCH_ANNOUNCES_MAX, BATCHES_MAX};
 

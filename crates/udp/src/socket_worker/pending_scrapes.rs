@@ -2,26 +2,29 @@
 
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp_protocol::{ScrapeRow, TransactionId, write_scrape_header};
-use aquatic_udp_socket::ReturnPath;
+use aquatic_udp_socket::{Outbox, ReturnPath};
+
+use crate::counters::{Reason, ResponseKind, WorkerCounters};
+use crate::messages::Scrape;
 
 /// Scrapes of one worker that can be open at a time: as many as can be on their way.
 const OPEN_MAX: usize = 8_192;
 
 /// A scrape that has not been answered yet.
-pub(super) struct PendingScrape {
-    pub(super) family: IpFamily,
-    pub(super) socket: u8,
-    pub(super) path: ReturnPath,
+struct PendingScrape {
+    family: IpFamily,
+    socket: u8,
+    path: ReturnPath,
     transaction_id: TransactionId,
     rows: Vec<ScrapeRow>,
     rows_missing: usize,
     /// A part of it could not be passed on, so it cannot be answered.
-    pub(super) given_up: bool,
+    given_up: bool,
 }
 
 impl PendingScrape {
     /// Appends the answer.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Vec<u8>) {
         write_scrape_header(self.transaction_id, out);
         for row in &self.rows {
             row.write(out);
@@ -106,7 +109,43 @@ impl PendingScrapes {
         }
     }
 
-    pub(super) fn fill_row(&mut self, ticket: u32, place: u16, row: ScrapeRow) {
+    /// Takes rows that have come back, and answers the scrapes that are complete now.
+    pub(super) fn take_rows(
+        &mut self,
+        rows: &mut Vec<Scrape>,
+        outboxes: &mut [Outbox],
+        counters: &WorkerCounters,
+    ) {
+        for Scrape {
+            ticket, place, row, ..
+        } in rows.drain(..)
+        {
+            self.fill_row(ticket, place, row);
+            self.answer_if_complete(ticket, outboxes, counters);
+        }
+    }
+
+    /// Answers the scrape if no row is missing, unless it was given up.
+    pub(super) fn answer_if_complete(
+        &mut self,
+        ticket: u32,
+        outboxes: &mut [Outbox],
+        counters: &WorkerCounters,
+    ) {
+        let Some(scrape) = self.close_if_complete(ticket) else {
+            return;
+        };
+        let counters = counters.traffic(scrape.family);
+        if scrape.given_up {
+            counters.reason(Reason::QueueFull).add(1);
+        } else if let Some(outbox) = outboxes.get_mut(usize::from(scrape.socket)) {
+            outbox.push_with(scrape.path, |bytes| scrape.write(bytes));
+            counters.responses(ResponseKind::Scrape).add(1);
+        }
+        self.recycle(scrape);
+    }
+
+    fn fill_row(&mut self, ticket: u32, place: u16, row: ScrapeRow) {
         let Some(scrape) = self.get(ticket) else {
             return;
         };
@@ -117,7 +156,7 @@ impl PendingScrapes {
     }
 
     /// Takes the scrape out if no row is missing. To be [recycled](Self::recycle).
-    pub(super) fn close_if_complete(&mut self, ticket: u32) -> Option<PendingScrape> {
+    fn close_if_complete(&mut self, ticket: u32) -> Option<PendingScrape> {
         let scrape = self
             .slot(ticket)?
             .take_if(|scrape| scrape.rows_missing == 0)?;
@@ -125,7 +164,7 @@ impl PendingScrapes {
         Some(scrape)
     }
 
-    pub(super) fn recycle(&mut self, scrape: PendingScrape) {
+    fn recycle(&mut self, scrape: PendingScrape) {
         let mut rows = scrape.rows;
         rows.clear();
         self.free_rows.push(rows);

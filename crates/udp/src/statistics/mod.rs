@@ -36,7 +36,7 @@ use aquatic_daemon::clock::{Clock, wall_time};
 
 use crate::config::StatisticsConfig;
 use crate::counters::WorkerCounters;
-use crate::report::ShardReport;
+use aquatic_tracker::report::ShardReport;
 
 use prometheus::PrometheusMetrics;
 use snapshot::Snapshot;

@@ -14,8 +14,10 @@ use hdrhistogram::Histogram;
 use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::counters::{
-    Reason, RequestKind, ResponseKind, SwarmGauges, TrafficCounters, WorkerCounters,
+    Label as _, Reason, ReasonLabel as _, RequestKind, ResponseKind, TrafficCounters,
+    WorkerCounters,
 };
+use aquatic_tracker::counters::SwarmGauges;
 
 use super::approximate;
 use super::snapshot::Snapshot;
@@ -133,7 +135,7 @@ impl WorkerMetrics {
         }
         self.queue_batches
             .set(approximate(counters.batches_in_flight.get()));
-        let cleaning = Duration::from_micros(counters.cleaning_micros.get());
+        let cleaning = Duration::from_micros(counters.shard.cleaning_micros.get());
         self.cleaning_seconds.set(cleaning);
     }
 }
@@ -342,8 +344,8 @@ mod tests {
 
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-    use crate::clients::Prefix;
-    use crate::report::{ShardReport, empty_histograms};
+    use aquatic_tracker::clients::Prefix;
+    use aquatic_tracker::report::{ShardReport, empty_histograms};
 
     use super::*;
 
@@ -391,7 +393,7 @@ mod tests {
             worker.swarms(IpFamily::V6).torrents.set(8);
             worker.swarms(IpFamily::V6).peers.set(9);
             worker.batches_in_flight.set(10);
-            worker.cleaning_micros.set(11_500_000);
+            worker.shard.cleaning_micros.set(11_500_000);
             let mut histograms = empty_histograms();
             for peers in 1..=100 {
                 histograms.v4.record(peers).unwrap();

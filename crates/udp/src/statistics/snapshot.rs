@@ -9,9 +9,11 @@ use aquatic_peer_id::PeerClient;
 use aquatic_types::{IpFamily, PeerId, PerFamily};
 use hdrhistogram::Histogram;
 
-use crate::clients::Prefix;
-use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, WorkerCounters};
-use crate::report::{ShardReport, empty_histogram};
+use crate::counters::{
+    Label as _, Reason, RequestKind, ResponseKind, TrafficCounters, WorkerCounters,
+};
+use aquatic_tracker::clients::Prefix;
+use aquatic_tracker::report::{ShardReport, empty_histogram};
 
 /// Totals over all workers and shards.
 #[derive(Debug)]
@@ -60,7 +62,9 @@ impl Snapshot {
                 *merged.get_or_insert_with(empty_histogram) += histograms.get(family);
             }
         }
-        let cleanings = workers.iter().map(|worker| worker.cleaning_micros.get());
+        let cleanings = workers
+            .iter()
+            .map(|worker| worker.shard.cleaning_micros.get());
         Self {
             at,
             families,
@@ -166,7 +170,7 @@ fn differences<const N: usize>(mut later: [u64; N], earlier: &[u64; N]) -> [u64;
 
 #[cfg(test)]
 mod tests {
-    use crate::report::empty_histograms;
+    use aquatic_tracker::report::empty_histograms;
 
     use super::*;
 
@@ -194,7 +198,7 @@ mod tests {
             worker.swarms(IpFamily::V6).torrents.set(6 * amount);
             worker.swarms(IpFamily::V6).peers.set(7 * amount);
             worker.batches_in_flight.set(8 * amount);
-            worker.cleaning_micros.set(9 * amount);
+            worker.shard.cleaning_micros.set(9 * amount);
         }
         let snapshot = Snapshot::take(Duration::ZERO, &workers, &[]);
         let v6 = &snapshot.families.v6;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aquatic_types::IpFamily;
 use hdrhistogram::Histogram;
 
-use crate::counters::{Reason, RequestKind, ResponseKind};
+use crate::counters::{Label as _, Reason, ReasonLabel as _, RequestKind, ResponseKind};
 
 use super::approximate;
 use super::snapshot::{FamilySnapshot, Snapshot, Traffic};
@@ -334,7 +334,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::counters::WorkerCounters;
-    use crate::report::{ShardReport, empty_histograms};
+    use aquatic_tracker::report::{ShardReport, empty_histograms};
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use aquatic_swarm::Refusal;
 use aquatic_types::{IpFamily, PeerStatus};
-use aquatic_udp::counters::{Reason, ResponseKind};
+use aquatic_udp::counters::{Label as _, Reason, ResponseKind};
 use aquatic_udp_protocol::{AnnounceResponse, Response, ScrapeRow};
 
 use super::coverage::Certainty;

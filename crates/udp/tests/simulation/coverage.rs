@@ -1,6 +1,6 @@
 //! How much the runs of a simulation have shown.
 
-use aquatic_udp::counters::Reason;
+use aquatic_udp::counters::{Label as _, Reason};
 
 use super::tracker::{Counts, add};
 use super::world::World;

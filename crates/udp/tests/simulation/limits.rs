@@ -60,7 +60,7 @@ impl Room {
             }
         }
         let limits = &model.config.limits;
-        let shards = model.config.shard_count();
+        let shards = model.config.layout().shards();
         let max = [
             limits.max_torrents.div_ceil(shards),
             limits.max_peers.div_ceil(shards),

@@ -113,7 +113,7 @@ impl Model {
 
     /// The shard that a torrent belongs to.
     pub(crate) fn shard_of(&self, info_hash: &InfoHash) -> usize {
-        let shards = u32::try_from(self.config.shard_count()).unwrap();
+        let shards = u32::try_from(self.config.layout().shards()).unwrap();
         usize::try_from(owner(&self.steering_key, &info_hash.0, shards)).unwrap()
     }
 

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::bell;
+use aquatic_tracker::entropy::Entropy;
 use aquatic_types::IpFamily;
 use aquatic_udp::Now;
-use aquatic_udp::arrangement::{Arrangement, Entropy, Surroundings, arrange};
+use aquatic_udp::arrangement::{Arrangement, Surroundings, arrange};
 use aquatic_udp::config::Config;
-use aquatic_udp::counters::{Counter, Reason, RequestKind, ResponseKind};
+use aquatic_udp::counters::{Counter, Label as _, Reason, RequestKind, ResponseKind};
 use aquatic_udp::messages::BATCHES_MAX;
 use aquatic_udp_socket::steering::owner;
 use aquatic_udp_socket::{ReturnPath, SendReport};
@@ -60,7 +61,7 @@ pub(crate) type Counts = BTreeMap<(&'static str, &'static str, &'static str), u6
 
 impl Tracker {
     pub(crate) fn new(config: &Config, access_list: SharedAccessList, seed: u64) -> Self {
-        let workers = config.socket_worker_count() + config.swarm_workers;
+        let workers = config.layout().workers();
         let surroundings = Surroundings {
             access_list,
             bells: (0..workers).map(|_| bell(|| ()).1).collect(),

@@ -8,7 +8,7 @@ use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::config::Config;
 use aquatic_udp::connection_id::GRACE_SECONDS;
-use aquatic_udp::counters::{Reason, RequestKind, ResponseKind};
+use aquatic_udp::counters::{Label as _, Reason, RequestKind, ResponseKind};
 use aquatic_udp::messages::BATCHES_MAX;
 use aquatic_udp_protocol::{ConnectionId, ErrorResponse, Response, TransactionId};
 use aquatic_udp_socket::ReturnPath;

@@ -1,0 +1,122 @@
+//! What the workers of any tracker count.
+//!
+//! Each worker counts for itself, in atomics that only it writes. The statistics thread reads them
+//! all. What kinds of requests, responses and failures there are is up to the [`Protocol`].
+
+pub use aquatic_daemon::counter::{Counter, Counts, Label};
+use aquatic_types::{IpFamily, PerFamily};
+
+/// What a tracker's requests, responses and failures are called in its metrics.
+pub trait Protocol: Send + Sync + 'static {
+    /// `aquatic_requests_by_type_total{type}`.
+    type Request: Label;
+    /// `aquatic_responses_total{type}`.
+    type Response: Label;
+    /// Why a request was not served.
+    type Reason: ReasonLabel;
+    /// What traffic is measured in, for people: `UDP payload`.
+    const PAYLOAD: &'static str;
+}
+
+/// Why a request was not served, or an answer not sent: `aquatic_dropped_total{reason}` for what
+/// got no answer, `aquatic_refused_total{reason}` for what got an error.
+pub trait ReasonLabel: Label {
+    /// Whether the client was told.
+    fn is_refusal(self) -> bool;
+}
+
+/// What one worker counts about the clients of one IP family. Totals since the start.
+pub struct TrafficCounters<P: Protocol> {
+    requests: Counts<P::Request>,
+    responses: Counts<P::Response>,
+    reasons: Counts<P::Reason>,
+    /// Bytes of payload received.
+    pub received_bytes: Counter,
+    /// Bytes of payload sent.
+    pub sent_bytes: Counter,
+}
+
+impl<P: Protocol> TrafficCounters<P> {
+    /// Requests of a kind that could be read.
+    #[must_use]
+    pub fn requests(&self, kind: P::Request) -> &Counter {
+        self.requests.of(kind)
+    }
+
+    /// Answers of a kind that were sent, or are about to be.
+    #[must_use]
+    pub fn responses(&self, kind: P::Response) -> &Counter {
+        self.responses.of(kind)
+    }
+
+    /// What was dropped or refused for a reason.
+    #[must_use]
+    pub fn reason(&self, reason: P::Reason) -> &Counter {
+        self.reasons.of(reason)
+    }
+}
+
+impl<P: Protocol> Default for TrafficCounters<P> {
+    fn default() -> Self {
+        Self {
+            requests: Counts::default(),
+            responses: Counts::default(),
+            reasons: Counts::default(),
+            received_bytes: Counter::default(),
+            sent_bytes: Counter::default(),
+        }
+    }
+}
+
+/// Gauges of one shard and IP family.
+#[derive(Debug, Default)]
+pub struct SwarmGauges {
+    /// Torrents that have been announced.
+    pub torrents: Counter,
+    /// Peers, over all torrents.
+    pub peers: Counter,
+}
+
+/// What the owner of a shard counts about it.
+#[derive(Debug, Default)]
+pub struct ShardCounters {
+    /// What is in the swarms.
+    pub swarms: PerFamily<SwarmGauges>,
+    /// How long the last complete cleaning took, in microseconds, from its first slice to its last.
+    pub cleaning_micros: Counter,
+}
+
+/// What one worker counts. A worker that is only one half of the tracker leaves the other half at
+/// zero.
+#[repr(align(128))] // No other worker's writes disturb this worker's cache lines.
+pub struct WorkerCounters<P: Protocol> {
+    traffic: PerFamily<TrafficCounters<P>>,
+    /// What concerns the shard that this worker owns.
+    pub shard: ShardCounters,
+    /// Batches on their way to other workers and back.
+    pub batches_in_flight: Counter,
+}
+
+impl<P: Protocol> WorkerCounters<P> {
+    /// What concerns the clients of a family.
+    #[must_use]
+    pub fn traffic(&self, family: IpFamily) -> &TrafficCounters<P> {
+        self.traffic.get(family)
+    }
+
+    /// What concerns swarms of a family.
+    #[must_use]
+    pub fn swarms(&self, family: IpFamily) -> &SwarmGauges {
+        self.shard.swarms.get(family)
+    }
+}
+
+impl<P: Protocol> Default for WorkerCounters<P> {
+    fn default() -> Self {
+        Self {
+            traffic: PerFamily::default(),
+            shard: ShardCounters::default(),
+            batches_in_flight: Counter::default(),
+        }
+    }
+}

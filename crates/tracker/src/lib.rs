@@ -1,0 +1,35 @@
+//! What every aquatic tracker keeps in common behind its sockets, whatever the protocol.
+//!
+//! ```text
+//!  socket worker ── Router ──▶ batches ──▶ owner of the torrent's shard ── Registry: swarms of both
+//!        ▲                                  (a SwarmWorker, or another        IP families, limits,
+//!        └──────── the same batches, ◀───── socket worker)                    clients, cleaning
+//!                  answered
+//! ```
+//!
+//! A daemon brings the protocol: it turns bytes into requests, says what a batch of them looks like
+//! ([`router::Batch`]), and how a shard answers it ([`router::Shard`]), mostly by asking its
+//! [`registry::Registry`]. What it counts is named by its [`counters::Protocol`].
+//!
+//! Everything but [`swarm_worker::SwarmWorker::run`] and [`entropy::OsEntropy`] is pure: time and
+//! randomness come in as arguments.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`arrangement`] | how many workers there are, who owns which shard, and the ways between them |
+//! | [`router`] | a socket worker's view of all shards |
+//! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
+//! | [`limits`] | how much a client may ask, and a shard may hold |
+//! | [`counters`], [`report`], [`clients`] | what is counted |
+//! | [`entropy`] | where secrets come from |
+
+#![forbid(unsafe_code)]
+
+pub mod arrangement;
+pub mod clients;
+pub mod counters;
+pub mod entropy;
+pub mod limits;
+pub mod report;
+pub mod router;
+pub mod swarm_worker;

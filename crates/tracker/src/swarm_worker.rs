@@ -1,0 +1,108 @@
+//! A worker that owns a shard and nothing else (the split arrangement): it answers batches of
+//! requests and looks after its swarms.
+
+use std::time::Duration;
+
+use aquatic_channel::{Bell, Pacer, Responder, Sleeper, Wait, bell};
+use aquatic_daemon::clock::{Clock, Now};
+use crossbeam_utils::sync::Parker;
+
+use crate::router::{Shard, answer_all};
+
+/// A swarm worker without its thread. Pure, but for [`Self::run`].
+pub struct SwarmWorker<S: Shard> {
+    shard: S,
+    askers: Vec<Responder<S::Batch>>,
+}
+
+impl<S: Shard> SwarmWorker<S> {
+    /// The owner of `shard`, for everyone who may ask about it.
+    #[must_use]
+    pub fn new(shard: S, askers: Vec<Responder<S::Batch>>) -> Self {
+        Self { shard, askers }
+    }
+
+    /// Answers everything that has been asked, and returns how many batches that were.
+    pub fn answer(&mut self, now: Now) -> usize {
+        let Self { shard, askers } = self;
+        askers
+            .iter_mut()
+            .map(|asker| answer_all(now, shard, asker))
+            .sum()
+    }
+
+    /// Does a slice of whatever is due. Returns whether there is more to do at once.
+    pub fn background(&mut self, now: Now) -> bool {
+        self.shard.background(now)
+    }
+
+    /// Whether something has been asked since the last [`Self::answer`].
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.askers.iter().any(Responder::has_requests)
+    }
+
+    /// Works for ever.
+    pub fn run(mut self, rest: &Rest, clock: Clock, pauses: Pauses) -> ! {
+        let mut pacer = Pacer::new(pauses.batch_wait);
+        loop {
+            let now = Now::read(clock);
+            let answered = self.answer(now);
+            if self.background(now) {
+                continue;
+            }
+            match pacer.wait(now.micros, answered) {
+                Wait::Doze(time) => std::thread::sleep(time),
+                Wait::Sleep => {
+                    let _drowse = rest.sleeper.drowse();
+                    if !self.has_requests() {
+                        rest.parker.park_timeout(pauses.timeout);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How long a worker waits when it has nothing to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    /// When it looks after its timers, if nobody wakes it before.
+    pub timeout: Duration,
+    /// How long it may be deaf to gather a batch, while it is busy.
+    pub batch_wait: Duration,
+}
+
+/// Where a swarm worker waits, made before its thread so that others know how to wake it.
+pub struct Rest {
+    parker: Parker,
+    sleeper: Sleeper,
+    bell: Bell,
+}
+
+impl Rest {
+    /// A place to rest.
+    #[must_use]
+    pub fn new() -> Self {
+        let parker = Parker::new();
+        let unparker = parker.unparker().clone();
+        let (sleeper, bell) = bell(move || unparker.unpark());
+        Self {
+            parker,
+            sleeper,
+            bell,
+        }
+    }
+
+    /// Wakes the worker.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
