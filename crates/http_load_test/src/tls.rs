@@ -1,0 +1,110 @@
+//! TLS, as a client that trusts everybody: what is measured is the tracker, not its papers.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+
+use crate::config::NetworkConfig;
+
+/// Starts the TLS sessions of one connection after the other, as one client: what is kept of a
+/// session for the next one is not shared with other connections.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsClient {
+    config: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
+}
+
+impl TlsClient {
+    pub(crate) fn new(network: &NetworkConfig) -> anyhow::Result<Self> {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.kx_groups = if network.tls_post_quantum {
+            vec![aws_lc_rs::kx_group::X25519MLKEM768]
+        } else {
+            vec![
+                aws_lc_rs::kx_group::X25519,
+                aws_lc_rs::kx_group::SECP256R1,
+                aws_lc_rs::kx_group::SECP384R1,
+            ]
+        };
+        let provider = Arc::new(provider);
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .context("cannot set up TLS")?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Trusting { provider }))
+            .with_no_client_auth();
+        config.resumption = if network.tls_resumption {
+            Resumption::in_memory_sessions(1)
+        } else {
+            Resumption::disabled()
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            server_name: ServerName::try_from(network.tls_server_name.clone())
+                .context("network.tls_server_name")?,
+        })
+    }
+
+    /// The same for another connection.
+    pub(crate) fn another(&self, network: &NetworkConfig) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        if network.tls_resumption {
+            config.resumption = Resumption::in_memory_sessions(1);
+        }
+        Self {
+            config: Arc::new(config),
+            server_name: self.server_name.clone(),
+        }
+    }
+
+    pub(crate) fn start(&self) -> Result<ClientConnection, Error> {
+        ClientConnection::new(Arc::clone(&self.config), self.server_name.clone())
+    }
+}
+
+/// Looks at no certificate and no signature.
+#[derive(Debug)]
+struct Trusting {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,303 @@
+//! A tracker that misbehaves by plan and keeps book of it.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use aquatic_http_protocol::{
+    AnnounceResponse, FailureResponse, Head, PeerForm, Request, Response, ScrapeFile,
+    ScrapeResponse, Status,
+};
+use aquatic_types::PerFamily;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Every so many announces; 0: never.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Plan {
+    pub(crate) delay: u64,
+    pub(crate) refuse: u64,
+    /// Answer with status 404.
+    pub(crate) miss: u64,
+    /// Close the connection instead of answering.
+    pub(crate) close: u64,
+    /// Never answer.
+    pub(crate) hang: u64,
+    /// Answer with the wrong kind.
+    pub(crate) confuse: u64,
+    /// Answer with bytes that are not HTTP.
+    pub(crate) garble: u64,
+    /// Close each connection after so many answers without saying so.
+    pub(crate) answers_per_connection: u64,
+    pub(crate) leave_open: bool,
+}
+
+/// Longer than `answers.late_after_ms`, shorter than `answers.lost_after_ms`.
+pub(crate) const DELAY: Duration = Duration::from_millis(700);
+
+#[derive(Default)]
+pub(crate) struct Book {
+    pub(crate) connections: u64,
+    pub(crate) announces: u64,
+    pub(crate) scrapes: u64,
+    pub(crate) delayed: u64,
+    pub(crate) refused: u64,
+    pub(crate) missed: u64,
+    pub(crate) closed: u64,
+    pub(crate) hung: u64,
+    pub(crate) confused: u64,
+    pub(crate) garbled: u64,
+    pub(crate) closed_idle: u64,
+    pub(crate) clients: HashSet<IpAddr>,
+}
+
+pub(crate) struct FakeTracker {
+    pub(crate) address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    book: Arc<Mutex<Book>>,
+}
+
+impl FakeTracker {
+    pub(crate) fn start(address: &str, plan: Plan) -> Self {
+        Self::start_with(address, plan, None)
+    }
+
+    pub(crate) fn start_tls(address: &str, plan: Plan) -> Self {
+        let names = vec!["localhost".to_owned()];
+        let own = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        Self::start_with(address, plan, Some(Arc::new(config)))
+    }
+
+    fn start_with(address: &str, plan: Plan, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let book = Arc::new(Mutex::new(Book::default()));
+        let thread = thread::spawn({
+            let (stop, book) = (Arc::clone(&stop), Arc::clone(&book));
+            move || accept(&listener, plan, tls.as_ref(), &stop, &book)
+        });
+        Self {
+            address,
+            stop,
+            thread,
+            book,
+        }
+    }
+
+    /// Call it when the tester has ended, so that all connections have.
+    pub(crate) fn stop(self) -> Book {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        std::mem::take(&mut self.book.lock().unwrap())
+    }
+}
+
+fn accept(
+    listener: &TcpListener,
+    plan: Plan,
+    tls: Option<&Arc<ServerConfig>>,
+    stop: &AtomicBool,
+    book: &Arc<Mutex<Book>>,
+) {
+    let mut connections = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((stream, from)) = listener.accept() else {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        stream.set_nonblocking(false).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (book, tls) = (Arc::clone(book), tls.cloned());
+        connections.push(thread::spawn(move || {
+            // The tester may close at any time.
+            let _ = match tls {
+                None => serve(stream, from, plan, &book),
+                Some(config) => {
+                    let connection = ServerConnection::new(config).unwrap();
+                    serve(StreamOwned::new(connection, stream), from, plan, &book)
+                }
+            };
+        }));
+    }
+    for connection in connections {
+        connection.join().unwrap();
+    }
+}
+
+/// Where the connection ends.
+trait Hold: Read + Write {
+    /// Says goodbye.
+    fn end(&mut self);
+}
+
+impl Hold for TcpStream {
+    fn end(&mut self) {}
+}
+
+impl Hold for StreamOwned<ServerConnection, TcpStream> {
+    fn end(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
+    }
+}
+
+fn serve(
+    mut stream: impl Hold,
+    from: SocketAddr,
+    plan: Plan,
+    book: &Mutex<Book>,
+) -> io::Result<()> {
+    let mut input = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut answers = 0;
+    loop {
+        while let Some(head) = Head::parse(&input).unwrap() {
+            if answers == 0 {
+                // Not at the start: the tester looks once whether anybody is there.
+                book.lock().unwrap().connections += 1;
+            }
+            let mut out = Vec::new();
+            let flow = {
+                let mut book = book.lock().unwrap();
+                book.clients.insert(from.ip());
+                book.enter(plan, &head, &mut out)
+            };
+            let stays_open = head.framing.connection.stays_open();
+            let head_size = head.size;
+            input.drain(..head_size);
+            match flow {
+                ControlFlow::Break(End::Close) => return Ok(()),
+                ControlFlow::Break(End::Hang) => return hold(stream),
+                ControlFlow::Continue(delay) => thread::sleep(delay),
+            }
+            stream.write_all(&out)?;
+            stream.flush()?;
+            answers += 1;
+            if !stays_open {
+                if plan.leave_open {
+                    return hold(stream);
+                }
+                stream.end();
+                return Ok(());
+            }
+            if answers == plan.answers_per_connection {
+                // Idle for the tester is what comes while nothing is asked.
+                book.lock().unwrap().closed_idle += 1;
+                stream.end();
+                return Ok(());
+            }
+        }
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        input.extend_from_slice(&buffer[..read]);
+    }
+}
+
+/// Waits until the tester goes away.
+fn hold(mut stream: impl Hold) -> io::Result<()> {
+    while stream.read(&mut [0; 4096])? > 0 {}
+    Ok(())
+}
+
+enum End {
+    Close,
+    Hang,
+}
+
+impl Book {
+    /// Writes the answer; gives back how much later to send it.
+    fn enter(
+        &mut self,
+        plan: Plan,
+        head: &Head<'_>,
+        out: &mut Vec<u8>,
+    ) -> ControlFlow<End, Duration> {
+        let request = Request::parse(head.path, head.query).unwrap();
+        let framing = head.framing;
+        let announce = match request {
+            Request::Announce(announce) => announce,
+            Request::Scrape(scrape) => {
+                self.scrapes += 1;
+                let mut files = scrape.info_hashes.iter().map(file).collect();
+                ScrapeResponse::new(&mut files).write(framing, out);
+                return ControlFlow::Continue(Duration::ZERO);
+            }
+        };
+        self.announces += 1;
+        assert_ne!(announce.port, 0);
+        let is_turn = |every| self.announces.checked_rem(every) == Some(0);
+        if is_turn(plan.close) {
+            self.closed += 1;
+            return ControlFlow::Break(End::Close);
+        }
+        if is_turn(plan.hang) {
+            self.hung += 1;
+            return ControlFlow::Break(End::Hang);
+        }
+        let mut delay = Duration::ZERO;
+        if is_turn(plan.garble) {
+            self.garbled += 1;
+            out.extend_from_slice(b"SSH-2.0-OpenSSH_9.2\r\n\r\n");
+        } else if is_turn(plan.refuse) {
+            self.refused += 1;
+            let (reason, retry) = (&b"not today"[..], None);
+            FailureResponse { reason, retry }.write(framing, out);
+        } else if is_turn(plan.miss) {
+            self.missed += 1;
+            Status::NotFound.write(framing, out);
+        } else if is_turn(plan.confuse) {
+            self.confused += 1;
+            let mut files = vec![file(announce.info_hash)];
+            ScrapeResponse::new(&mut files).write(framing, out);
+        } else {
+            three_peers().write(framing, out);
+            if is_turn(plan.delay) {
+                self.delayed += 1;
+                delay = DELAY;
+            }
+        }
+        ControlFlow::Continue(delay)
+    }
+}
+
+fn file(info_hash: aquatic_types::InfoHash) -> ScrapeFile {
+    ScrapeFile {
+        info_hash,
+        seeders: 1,
+        completed: 2,
+        leechers: 3,
+        downloaders: 3,
+    }
+}
+
+/// Two of IPv4, one of IPv6.
+fn three_peers() -> Response<'static> {
+    Response::Announce(AnnounceResponse {
+        seeders: 1,
+        completed: 0,
+        leechers: 2,
+        interval_seconds: 120,
+        min_interval_seconds: None,
+        external_ip: None,
+        peers: PerFamily {
+            v4: vec![1; 12].into(),
+            v6: vec![1; 18].into(),
+        },
+        peer_form: PeerForm::Compact,
+    })
+}
