@@ -32,29 +32,50 @@ fn assert_fair(peers: u16, announcer: PeerStatus, wanted: u16) {
         map.announce(&torrent, announce, &mut rng, |_| true, |_, _| ())
             .unwrap();
     }
-    let mut drawn = HashMap::<u16, u32>::new();
+    let wanted = usize::from(wanted);
+    let mut outside = Drawn::default();
     for _ in 0..ROUNDS {
-        let announce = announce(u16::MAX, announcer, usize::from(wanted));
-        let hand_out = |_: &CompactV4, peer: &u16| *drawn.entry(*peer).or_default() += 1;
-        map.announce(&torrent, announce, &mut rng, |_| true, hand_out)
+        let count = |_: &CompactV4, peer: &u16| outside.count(*peer);
+        map.hand_out(&torrent, announcer, wanted, &mut rng, count);
+    }
+    let mut inside = Drawn::default();
+    for _ in 0..ROUNDS {
+        let announce = announce(u16::MAX, announcer, wanted);
+        let count = |_: &CompactV4, peer: &u16| inside.count(*peer);
+        map.announce(&torrent, announce, &mut rng, |_| true, count)
             .unwrap();
     }
     let pool: Vec<u16> = (0..peers)
         .filter(|peer| announcer == PeerStatus::Leecher || !is_seeder(*peer))
         .collect();
-    assert!(
-        drawn.keys().all(|peer| pool.contains(peer)),
-        "someone who is not eligible"
-    );
-    let probability = f64::from(wanted) / f64::from(u16::try_from(pool.len()).unwrap());
-    let expected = f64::from(ROUNDS) * probability;
-    let deviation = (expected * (1.0 - probability)).sqrt();
-    for peer in pool {
-        let times = f64::from(drawn.get(&peer).copied().unwrap_or(0));
-        assert!(
-            (times - expected).abs() < 5.0 * deviation,
-            "peer {peer} of {peers} came {times} times, {expected} expected"
-        );
+    inside.assert_fair(&pool, wanted);
+    outside.assert_fair(&pool, wanted);
+}
+
+/// How often each peer was handed out in [`ROUNDS`] answers.
+#[derive(Default)]
+struct Drawn(HashMap<u16, u32>);
+
+impl Drawn {
+    fn count(&mut self, peer: u16) {
+        *self.0.entry(peer).or_default() += 1;
+    }
+
+    fn assert_fair(&self, pool: &[u16], wanted: usize) {
+        let known = self.0.keys().all(|peer| pool.contains(peer));
+        assert!(known, "someone who is not eligible");
+        let count = |number: usize| f64::from(u32::try_from(number).unwrap());
+        let probability = count(wanted) / count(pool.len());
+        let expected = f64::from(ROUNDS) * probability;
+        let deviation = (expected * (1.0 - probability)).sqrt();
+        for peer in pool {
+            let times = f64::from(self.0.get(peer).copied().unwrap_or(0));
+            assert!(
+                (times - expected).abs() < 5.0 * deviation,
+                "peer {peer} of {} came {times} times, {expected} expected",
+                pool.len()
+            );
+        }
     }
 }
 

@@ -230,6 +230,9 @@ impl World {
             deadline: Seconds(self.now + PEER_AGE_SECONDS),
         };
         let info_hash = info_hash(torrent);
+        if self.next_value.is_multiple_of(16) {
+            self.check_availability(info_hash, peer, status);
+        }
         let mut asked = 0;
         let mut answer = Vec::new();
         let key = self.map.key(info_hash);
@@ -254,6 +257,39 @@ impl World {
             assert_eq!((outcome, answer.len()), (Err(refusal), 0));
         } else {
             self.expect_answer(info_hash, &announce, outcome.unwrap(), answer);
+        }
+    }
+
+    /// What somebody would get: this peer, and one that cannot be in the map.
+    fn check_availability(&mut self, info_hash: InfoHash, peer: CompactV4, to: PeerStatus) {
+        let key = self.map.key(info_hash);
+        let model = self.model.get(&info_hash);
+        let peers = || model.into_iter().flat_map(|torrent| &torrent.peers);
+        let eligible = |other: &ModelPeer| match to {
+            PeerStatus::Leecher => true,
+            PeerStatus::Seeder => !other.seeder,
+            PeerStatus::Stopped => false,
+        };
+        let others = peers().filter(|(key, other)| **key != peer && eligible(other));
+        let available = self.map.available(&key, to, Some(&peer));
+        assert_eq!(available as usize, others.count());
+
+        let all: Vec<_> = peers().filter(|(_, other)| eligible(other)).collect();
+        let available = self.map.available(&key, to, None);
+        assert_eq!(available as usize, all.len());
+        for wanted in [0, all.len() / 2, all.len(), usize::MAX] {
+            let mut answer = Vec::new();
+            let mut note = |key: &CompactV4, value: &u64| answer.push((*key, *value));
+            self.map
+                .hand_out(&key, to, wanted, &mut self.rng, &mut note);
+            assert!(answer.iter().all(|(key, value)| {
+                let known = model.and_then(|torrent| torrent.peers.get(key));
+                known.is_some_and(|known| eligible(known) && known.value == *value)
+            }));
+            assert_eq!(answer.len(), wanted.min(all.len()));
+            answer.sort_unstable();
+            answer.dedup();
+            assert_eq!(answer.len(), wanted.min(all.len()), "twice the same peer");
         }
     }
 

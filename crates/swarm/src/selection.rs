@@ -25,13 +25,13 @@ const RUN_MAX: u32 = 8;
 const RUNS_AT_ONCE: usize = 16;
 
 /// Calls `hand_out` with `wanted` positions of `pool`, or with all if there are no more, but never
-/// with `announcer`.
+/// with that of the announcer, if it has one.
 ///
 /// Calls `touch` for the first and the last position of each run some time before: in a large swarm
 /// each run is a cache miss, and those of one answer should be waited for together.
 pub(crate) fn select(
     pool: Range<u32>,
-    announcer: u32,
+    announcer: Option<u32>,
     wanted: u32,
     rng: &mut fastrand::Rng,
     touch: impl Fn(u32),
@@ -70,17 +70,13 @@ struct Circle {
 }
 
 impl Circle {
-    fn new(pool: Range<u32>, announcer: u32) -> Self {
+    fn new(pool: Range<u32>, announcer: Option<u32>) -> Self {
         let len = pool.end - pool.start;
-        let contains_announcer = pool.contains(&announcer);
+        let announcer = announcer.filter(|at| pool.contains(at));
         Self {
-            places: len - u32::from(contains_announcer),
+            places: len - u32::from(announcer.is_some()),
             first: pool.start,
-            gap: if contains_announcer {
-                announcer - pool.start
-            } else {
-                len
-            },
+            gap: announcer.map_or(len, |at| at - pool.start),
         }
     }
 
@@ -122,7 +118,7 @@ mod tests {
     use super::*;
 
     /// Each in `pool`, but for the announcer, as often as any other: a chi-square test, seeded.
-    fn assert_fair(pool: Range<u32>, announcer: u32, wanted: u32) {
+    fn assert_fair(pool: Range<u32>, announcer: Option<u32>, wanted: u32) {
         let mut rng = fastrand::Rng::with_seed(u64::from(wanted) << 32 | u64::from(pool.end));
         let rounds = 20_000;
         let mut drawn = vec![0_u32; pool.end as usize];
@@ -139,7 +135,7 @@ mod tests {
             assert!(
                 answer
                     .iter()
-                    .all(|at| pool.contains(at) && *at != announcer)
+                    .all(|at| pool.contains(at) && Some(*at) != announcer)
             );
             let size = answer.len();
             answer.sort_unstable();
@@ -147,7 +143,7 @@ mod tests {
             assert_eq!(answer.len(), size, "twice the same");
             answer.iter().for_each(|at| drawn[*at as usize] += 1);
         }
-        let others: Vec<u32> = pool.clone().filter(|at| *at != announcer).collect();
+        let others: Vec<u32> = pool.clone().filter(|at| Some(*at) != announcer).collect();
         let places = f64::from(u32::try_from(others.len()).unwrap());
         let probability = f64::from(wanted).min(places) / places;
         let expected = f64::from(rounds) * probability;
@@ -184,11 +180,12 @@ mod tests {
             (300, 50),
             (999, 74),
         ] {
-            assert_fair(0..end, 0, wanted);
-            assert_fair(0..end, end / 2, wanted);
-            assert_fair(0..end, end - 1, wanted);
+            assert_fair(0..end, Some(0), wanted);
+            assert_fair(0..end, Some(end / 2), wanted);
+            assert_fair(0..end, Some(end - 1), wanted);
             // A seeder's pool does not contain the seeder.
-            assert_fair(end / 2..end, end / 3, wanted);
+            assert_fair(end / 2..end, Some(end / 3), wanted);
+            assert_fair(end / 2..end, None, wanted);
         }
     }
 
@@ -201,7 +198,7 @@ mod tests {
             let mut seen = (false, false);
             select(
                 0..1_000,
-                0,
+                Some(0),
                 50,
                 &mut rng,
                 |_| (),
@@ -223,7 +220,7 @@ mod tests {
         {
             select(
                 pool,
-                announcer,
+                Some(announcer),
                 wanted,
                 &mut rng,
                 |_| (),

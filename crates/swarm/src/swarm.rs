@@ -10,13 +10,17 @@
 //! a peer needs no flag, the counts are free, and "leechers only" is a range of positions. The
 //! moves that keep it so are written once, in terms of five primitives that each form provides.
 
-use aquatic_types::Seconds;
+use std::hint::black_box;
+use std::ops::Range;
+
+use aquatic_types::{PeerStatus, Seconds};
 use arrayvec::ArrayVec;
 use thin_vec::ThinVec;
 
 use crate::hash::{HashKey, PeerKey};
 use crate::large::LargeSwarm;
 use crate::segments::as_usize;
+use crate::selection;
 
 /// Peers without an allocation. Most torrents have no more, and two IPv4 peers fit in what a list
 /// would need for its bookkeeping.
@@ -155,6 +159,35 @@ impl<K: PeerKey, V> Swarm<K, V> {
             Self::Inline { seeders, .. } | Self::List { seeders, .. } => u32::from(*seeders),
             Self::Large(large) => large.seeders,
         }
+    }
+
+    /// Where the peers are that are handed out to somebody of this status.
+    pub(crate) fn pool(&self, to: PeerStatus) -> Range<u32> {
+        match to {
+            PeerStatus::Leecher => 0..self.len(),
+            PeerStatus::Seeder => self.seeders()..self.len(),
+            PeerStatus::Stopped => 0..0,
+        }
+    }
+
+    /// Draws `wanted` peers of the [pool](Self::pool) for somebody who is at `position`, or not
+    /// here.
+    pub(crate) fn draw(
+        &self,
+        to: PeerStatus,
+        position: Option<u32>,
+        wanted: u32,
+        rng: &mut fastrand::Rng,
+        mut hand_out: impl FnMut(&K, &V),
+    ) {
+        let touch = |at| {
+            black_box(self.get(at).map(|peer| peer.deadline));
+        };
+        selection::select(self.pool(to), position, wanted, rng, touch, |at| {
+            if let Some(peer) = self.get(at) {
+                hand_out(&peer.key, &peer.value);
+            }
+        });
     }
 
     /// Whether all peers can be visited in one go.

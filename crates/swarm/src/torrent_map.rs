@@ -10,7 +10,6 @@ use crate::hash::{HashKey, PeerKey, TorrentKey};
 use crate::index::{Index, Keys};
 use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
 use crate::segments::{Segments, as_usize};
-use crate::selection;
 use crate::swarm::{Deadline, Peer, Swarm};
 
 /// Torrents that [`TorrentMap::touch`] treats at a time: enough to keep the memory busy, few enough
@@ -124,7 +123,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         announce: Announce<K, V>,
         rng: &mut fastrand::Rng,
         admit: impl FnOnce(&K) -> bool,
-        mut hand_out: impl FnMut(&K, &V),
+        hand_out: impl FnMut(&K, &V),
     ) -> Result<Announced<V>, Refusal> {
         if announce.status == PeerStatus::Stopped {
             return Ok(self.depart(torrent, &announce.peer));
@@ -178,21 +177,41 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         if completed && !was_seeder {
             entry.completed = entry.completed.saturating_add(1);
         }
-        let first = if seeder { entry.swarm.seeders() } else { 0 };
         let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
-        let swarm = &entry.swarm;
-        let touch = |at| {
-            black_box(swarm.get(at).map(|peer| peer.deadline));
-        };
-        selection::select(first..swarm.len(), at, wanted, rng, touch, |at| {
-            if let Some(peer) = swarm.get(at) {
-                hand_out(&peer.key, &peer.value);
-            }
-        });
+        entry.swarm.draw(status, Some(at), wanted, rng, hand_out);
         Ok(Announced {
             counts: entry.counts(),
             change,
         })
+    }
+
+    /// Hands peers out to somebody who is not in this map but, say, in that of the other IP family.
+    /// By the same rules as [`Self::announce`] does.
+    pub fn hand_out(
+        &self,
+        torrent: &TorrentKey,
+        to: PeerStatus,
+        peers_wanted: usize,
+        rng: &mut fastrand::Rng,
+        hand_out: impl FnMut(&K, &V),
+    ) {
+        if let Some(entry) = self.entry(torrent) {
+            let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
+            entry.swarm.draw(to, None, wanted, rng, hand_out);
+        }
+    }
+
+    /// How many peers could be handed out to `peer`, whether it is in this map or not, if it
+    /// announced this status; to somebody who cannot be in this map if it is `None`.
+    #[must_use]
+    pub fn available(&self, torrent: &TorrentKey, to: PeerStatus, peer: Option<&K>) -> u32 {
+        let Some(Torrent { swarm, .. }) = self.entry(torrent) else {
+            return 0;
+        };
+        let pool = swarm.pool(to);
+        let own = peer.and_then(|peer| swarm.find(peer, &self.hash_key));
+        let includes_peer = own.is_some_and(|at| pool.contains(&at));
+        pool.end - pool.start - u32::from(includes_peer)
     }
 
     /// How large a swarm is; zeros when the torrent is unknown.
