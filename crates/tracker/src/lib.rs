@@ -19,6 +19,7 @@
 //! | [`arrangement`] | how many workers there are, who owns which shard, and the ways between them |
 //! | [`router`] | a socket worker's view of all shards |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
+//! | [`registry`], [`cleaning`] | the swarms of a shard, and what looks after them |
 //! | [`limits`] | how much a client may ask, and a shard may hold |
 //! | [`counters`], [`report`], [`clients`] | what is counted |
 //! | [`entropy`] | where secrets come from |
@@ -26,10 +27,12 @@
 #![forbid(unsafe_code)]
 
 pub mod arrangement;
+pub mod cleaning;
 pub mod clients;
 pub mod counters;
 pub mod entropy;
 pub mod limits;
+pub mod registry;
 pub mod report;
 pub mod router;
 pub mod swarm_worker;

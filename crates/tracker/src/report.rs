@@ -37,11 +37,11 @@ pub struct ShardReport {
 
 impl ShardReport {
     /// After a cleaning.
-    pub fn set_histograms(&self, histograms: Option<PeerHistograms>) {
+    pub fn set_histograms(&self, histograms: PeerHistograms) {
         *self
             .histograms
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = histograms;
+            .unwrap_or_else(PoisonError::into_inner) = Some(histograms);
     }
 
     /// Of the last cleaning. `None` before the first, or if they are not wanted.

@@ -11,6 +11,7 @@ use aquatic_swarm::HashKey;
 use aquatic_tracker::arrangement::Workers;
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::{self, RequestRate};
+use aquatic_tracker::registry::RegistryParts;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::swarm_worker::SwarmWorker;
 use aquatic_udp_socket::steering::SteeringKey;
@@ -21,7 +22,7 @@ use crate::counters::WorkerCounters;
 use crate::export::ExportWriter;
 use crate::messages::BATCHES_MAX;
 use crate::service::{Service, ServiceParts};
-use crate::shard::{Shard, ShardParts};
+use crate::shard::Shard;
 use crate::socket_worker::Core;
 
 /// All workers of a tracker, ready to work.
@@ -80,8 +81,8 @@ pub fn arrange(
     for (report, counters) in reports.iter().zip(owners) {
         let export = export_writers.next();
         let access_list = access_list.reader();
-        let parts = secrets.shard_parts(access_list, counters, report, export, entropy)?;
-        shards.push(Shard::new(config, parts));
+        let parts = secrets.registry_parts(access_list, report, entropy)?;
+        shards.push(Shard::new(config, parts, Arc::clone(counters), export));
     }
     let workers = Workers::connect(layout, shards, BATCHES_MAX, &bells);
     let cores = workers.routers.into_iter().zip(&counters);
@@ -123,22 +124,18 @@ impl Secrets {
         }
     }
 
-    fn shard_parts(
+    fn registry_parts(
         &self,
         access_list: AccessListReader,
-        counters: &Arc<WorkerCounters>,
         report: &Arc<ShardReport>,
-        export: Option<ExportWriter>,
         entropy: &mut impl Entropy,
-    ) -> anyhow::Result<ShardParts> {
-        Ok(ShardParts {
+    ) -> anyhow::Result<RegistryParts> {
+        Ok(RegistryParts {
             hash_key: self.hash_key,
             rng_seed: entropy.number()?,
             access_list,
             peers_per_ip: self.peers_per_ip.clone(),
-            counters: Arc::clone(counters),
             report: Arc::clone(report),
-            export,
         })
     }
 

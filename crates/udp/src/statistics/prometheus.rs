@@ -398,7 +398,7 @@ mod tests {
             for peers in 1..=100 {
                 histograms.v4.record(peers).unwrap();
             }
-            report.set_histograms(Some(histograms));
+            report.set_histograms(histograms);
             report.set_clients([(*b"-TR4060-", 12)].into_iter());
         });
         let v6 = "ip_version=\"6\",worker_index=\"1\"";
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn every_metric_is_explained_and_starts_at_zero() {
         let scraped = scrape(|_, report| {
-            report.set_histograms(Some(empty_histograms()));
+            report.set_histograms(empty_histograms());
             report.set_clients([(*b"-TR4060-", 0)].into_iter());
         });
         let names = names(&scraped);

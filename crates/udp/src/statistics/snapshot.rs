@@ -180,7 +180,7 @@ mod tests {
             histograms.v4.record(*peers).unwrap();
         }
         let report = ShardReport::default();
-        report.set_histograms(Some(histograms));
+        report.set_histograms(histograms);
         report.set_clients(clients.iter().map(|(prefix, peers)| (**prefix, *peers)));
         Arc::new(report)
     }

@@ -402,7 +402,7 @@ mod tests {
         for peers in 1..=100 {
             histograms.v4.record(peers).unwrap();
         }
-        report.set_histograms(Some(histograms));
+        report.set_histograms(histograms);
         let clients = (10..40).map(|version: usize| {
             let prefix = format!("-qB4{version}0-").into_bytes();
             (prefix.try_into().unwrap(), version)

@@ -1,0 +1,118 @@
+//! When swarms are cleaned: a slice at a time, between batches.
+
+use aquatic_daemon::clock::Now;
+use aquatic_swarm::CleaningCursor;
+use aquatic_types::Seconds;
+
+/// Torrents and peers that one slice of cleaning looks at: some 20 microseconds.
+const SLICE_BUDGET: usize = 512;
+
+/// When the swarms of a shard are cleaned, and how far the cleaning that is going on has come.
+///
+/// A shard has one or more maps, which are cleaned one after the other; `M` names one.
+pub struct Cleaning<M: 'static> {
+    maps: &'static [M],
+    interval_seconds: u32,
+    next_seconds: Seconds,
+    pass: Option<Pass<M>>,
+}
+
+struct Pass<M: 'static> {
+    map: M,
+    /// To be cleaned after that one.
+    rest: &'static [M],
+    cursor: CleaningCursor,
+    start_micros: u64,
+}
+
+/// What a slice has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// It is not time to clean.
+    NotDue,
+    /// There is more to clean.
+    More,
+    /// All maps have been cleaned, which took this long from the first slice to the last.
+    Finished {
+        /// In microseconds.
+        micros: u64,
+    },
+}
+
+impl<M: Copy> Cleaning<M> {
+    /// Cleans `maps`, in this order, every so many seconds.
+    #[must_use]
+    pub fn new(maps: &'static [M], interval_seconds: u32) -> Self {
+        Self {
+            maps,
+            interval_seconds,
+            next_seconds: Seconds(0) + interval_seconds,
+            pass: None,
+        }
+    }
+
+    /// Cleans a little, if it is time. `clean` does a slice of one map with a budget, like
+    /// [`TorrentMap::clean`](aquatic_swarm::TorrentMap::clean), and returns whether the map is done.
+    pub fn slice(
+        &mut self,
+        now: Now,
+        clean: impl FnOnce(M, &mut CleaningCursor, usize) -> bool,
+    ) -> Slice {
+        if self.pass.is_none() && now.seconds >= self.next_seconds {
+            self.next_seconds = now.seconds + self.interval_seconds;
+            self.pass = self.maps.split_first().map(|(map, rest)| Pass {
+                map: *map,
+                rest,
+                cursor: CleaningCursor::default(),
+                start_micros: now.micros,
+            });
+        }
+        let Some(pass) = &mut self.pass else {
+            return Slice::NotDue;
+        };
+        if !clean(pass.map, &mut pass.cursor, SLICE_BUDGET) {
+            return Slice::More;
+        }
+        if let Some((map, rest)) = pass.rest.split_first() {
+            (pass.map, pass.rest) = (*map, rest);
+            pass.cursor = CleaningCursor::default();
+            return Slice::More;
+        }
+        let micros = now.micros.saturating_sub(pass.start_micros);
+        self.pass = None;
+        Slice::Finished { micros }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_map_is_cleaned_in_turn_when_it_is_time() {
+        let mut cleaning = Cleaning::new(&['a', 'b'], 10);
+        let mut cleaned = String::new();
+        let mut slices = Vec::new();
+        // A map takes two slices, each of them one second.
+        for second in 9..25 {
+            let slice = cleaning.slice(Now::from_micros(second * 1_000_000), |map, _, _| {
+                cleaned.push(map);
+                cleaned.len().is_multiple_of(2)
+            });
+            slices.push(slice);
+        }
+        assert_eq!(cleaned, "aabbaabb");
+        let pass = [Slice::More, Slice::More, Slice::More];
+        let finished = [Slice::Finished { micros: 3_000_000 }];
+        let expected = [
+            &[Slice::NotDue][..],
+            &pass,
+            &finished,
+            &[Slice::NotDue; 6],
+            &pass,
+            &finished,
+            &[Slice::NotDue],
+        ];
+        assert_eq!(slices, expected.concat());
+    }
+}
