@@ -68,7 +68,9 @@ pub trait Label: Copy + Debug + Eq + Send + Sync + 'static {
 macro_rules! labels {
     (
         $(#[$doc:meta])*
-        $visibility:vis enum $name:ident { $( $(#[$value_doc:meta])* $value:ident = $label:literal, )+ }
+        $visibility:vis enum $name:ident {
+            $( $(#[$value_doc:meta])* $value:ident = $label:literal, )+
+        }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,98 +1,181 @@
 //! The connections of one worker, and what becomes of what their sessions say.
 
+use std::mem;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_types::IpFamily;
 
+use crate::tls::TlsStream;
 use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, StreamCounters};
 
+/// Buffers larger than this are given back to the system when they are empty.
+const BUFFER_BYTES_KEPT: usize = 64 * 1024;
+
+/// Buffers that are kept for those who have something to send next.
+const BUFFERS_KEPT: usize = 256;
+
 /// The connections of one worker, seen by its [`Handler`](crate::Handler).
-#[derive(Debug)]
 pub struct Connections<S> {
     slots: Vec<Slot<S>>,
-    /// When each slot's time is over, in seconds: apart from the slots, because all of them are
-    /// looked through once per second.
+    /// When each slot's time is over, in seconds; [`NEVER`] for most that wait for us. Apart from
+    /// the slots, because all of them are looked through once per second.
     deadlines: Vec<u32>,
     free: Vec<u32>,
     /// Connections that the loop has to look after, each once.
     dirty: Vec<ConnectionId>,
     /// Connections whose kept bytes are to be offered again.
-    resumed: Vec<ConnectionId>,
+    pub(crate) resumed: Vec<ConnectionId>,
     /// Buffers without a connection: one that has nothing to send keeps none.
     buffers: Vec<Vec<u8>>,
-    now: Now,
-    bounds: Bounds,
-    counters: Arc<StreamCounters>,
+    /// What sessions say, before it is encrypted.
+    plain: Vec<u8>,
+    pub(crate) now: Now,
+    pub(crate) bounds: Bounds,
+    pub(crate) counters: Arc<StreamCounters>,
 }
 
-#[derive(Debug)]
 struct Slot<S> {
     generation: u32,
     connection: Option<Connection<S>>,
 }
 
-#[derive(Debug)]
+/// Not within 136 years.
+const NEVER: u32 = u32::MAX;
+
 pub(crate) struct Connection<S> {
     pub(crate) stage: Stage<S>,
-    /// Plain bytes that the session has not taken.
+    pub(crate) tls: Option<Box<TlsStream>>,
+    /// Bytes that nobody has taken: of the PROXY header, or plain ones of a request.
     pub(crate) input: Vec<u8>,
     /// What is to be sent, as it goes over the wire.
-    output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
     /// How much of the output has been sent.
-    sent: usize,
+    pub(crate) sent: usize,
     expects: Deadline,
-    family: IpFamily,
+    pub(crate) family: IpFamily,
+    /// The address for which it is counted, if connections per address are.
+    pub(crate) counted: Option<IpAddr>,
     /// The loop has been told to look after it.
     is_dirty: bool,
-    /// The session has closed it: it ends when the output has been sent.
-    closes: bool,
+    /// The client does not read as fast as we write.
+    is_blocked: bool,
+    /// The deadline of what it expects begins when the output has been sent.
+    is_deadline_due: bool,
+    /// It has input that is offered to the session when the output has been sent.
+    pub(crate) is_held: bool,
+    /// Its session has closed it: it ends when the output has been sent.
+    pub(crate) closes: bool,
+    /// The client has sent more than was taken before the session closed.
+    pub(crate) has_unread: bool,
     pub(crate) input_ended: bool,
-    ended: Option<Closed>,
+    pub(crate) ended: Option<Closed>,
 }
 
-#[derive(Debug)]
 pub(crate) enum Stage<S> {
-    /// PROXY header or TLS handshake are not complete.
-    Opening(Client),
+    /// The PROXY header is not complete.
+    Header(Client),
+    /// The TLS handshake is not complete.
+    Handshake(Client),
     Open(S),
     /// We have ended, and wait for the client to do the same, so that it can read everything.
     Lingering,
 }
 
+/// What a session asked for while it was called.
+struct Asked {
+    closes: bool,
+    expects: Option<Deadline>,
+}
+
+impl<S> Connection<S> {
+    /// Bytes that wait to be sent.
+    pub(crate) fn pending(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Whether its session may be called.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open(_)) && !self.closes && self.ended.is_none()
+    }
+}
+
 impl<S> Connections<S> {
-    /// Calls an open connection's session, with which it can send and close. `None` if the
-    /// connection has gone, or is closing.
+    pub(crate) fn new(bounds: Bounds, counters: Arc<StreamCounters>) -> Self {
+        Self {
+            slots: Vec::new(),
+            deadlines: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            resumed: Vec::new(),
+            buffers: Vec::new(),
+            plain: Vec::new(),
+            now: Now::default(),
+            bounds,
+            counters,
+        }
+    }
+
+    /// Calls an open connection's session, which can send and close. `None` if the connection has
+    /// gone or is closing.
     pub fn with<R>(
         &mut self,
         id: ConnectionId,
         call: impl FnOnce(&mut S, &mut Io<'_>) -> R,
     ) -> Option<R> {
-        let slot = usize::try_from(id.slot).ok()?;
-        let connection = open(&mut self.slots, id)?;
+        let connection = find(&mut self.slots, id).filter(|connection| connection.is_open())?;
         let Stage::Open(session) = &mut connection.stage else {
             return None;
         };
-        if connection.output.capacity() == 0 {
-            connection.output = self.buffers.pop().unwrap_or_default();
+        // Plain output is written where it is sent from; what is to be encrypted, is encrypted
+        // from one buffer for all.
+        let out = match connection.tls {
+            None => &mut connection.output,
+            Some(_) => &mut self.plain,
+        };
+        if out.capacity() == 0 {
+            *out = self.buffers.pop().unwrap_or_default();
         }
-        let mut io = Io::new(&mut connection.output);
+        let mut io = Io::new(out);
         let result = call(session, &mut io);
-        let (closes, expects) = (io.closes(), io.expects());
-        let _ = (slot, closes, expects);
+        let asked = Asked {
+            closes: io.closes(),
+            expects: io.expects(),
+        };
+        self.after_call(id, &asked);
         Some(result)
     }
 
-    /// Offers the session the bytes that it has not taken, once more, when the present batch has
-    /// been [finished](crate::Handler::finish). If there are none, the session is called (with
-    /// nothing) only if the client has ended its side, so that it can close.
+    /// Offers the session the bytes that it has not taken once more, when this batch has been
+    /// [finished](crate::Handler::finish). If there are none, the session is called (with nothing)
+    /// only if the client has ended its side, so that it can close.
     pub fn resume(&mut self, id: ConnectionId) {
-        if open(&mut self.slots, id).is_some_and(|it| !it.input.is_empty() || it.input_ended) {
+        let connection = self.get(id);
+        if connection.is_some_and(|it| !it.input.is_empty() || it.input_ended) {
             self.resumed.push(id);
         }
     }
 
-    /// How many there are.
+    /// Closes what was encrypted with a certificate of before `generation` (see
+    /// [`TlsConfig`](crate::TlsConfig)).
+    pub fn close_tls_before(&mut self, generation: u32) {
+        let mut old = Vec::new();
+        for (index, slot) in (0..).zip(&self.slots) {
+            let tls = slot.connection.as_ref().and_then(|it| it.tls.as_ref());
+            if tls.is_some_and(|tls| tls.generation < generation) {
+                old.push(ConnectionId {
+                    slot: index,
+                    generation: slot.generation,
+                });
+            }
+        }
+        for id in old {
+            self.with(id, |_, io| io.close());
+        }
+    }
+
+    /// How many there are, including those that are being opened or closed.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -103,15 +186,256 @@ impl<S> Connections<S> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
+        find(&mut self.slots, id)
+    }
+
+    /// Makes room for a connection. `None`: 2^32 are too many.
+    pub(crate) fn insert(&mut self, client: Client) -> Option<ConnectionId> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = u32::try_from(self.slots.len()).ok()?;
+                self.slots.push(Slot {
+                    generation: 0,
+                    connection: None,
+                });
+                self.deadlines.push(NEVER);
+                slot
+            }
+        };
+        let place = self.slots.get_mut(usize::try_from(slot).ok()?)?;
+        place.connection = Some(Connection {
+            stage: Stage::Header(client),
+            tls: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            expects: Deadline::Request,
+            family: client.peer.family(),
+            counted: None,
+            is_dirty: false,
+            is_blocked: false,
+            is_deadline_due: false,
+            is_held: false,
+            closes: false,
+            has_unread: false,
+            input_ended: false,
+            ended: None,
+        });
+        let generation = place.generation;
+        let id = ConnectionId { slot, generation };
+        self.restart_deadline(id);
+        Some(id)
+    }
+
+    /// Begins another stage, with the time for it.
+    pub(crate) fn set_stage(&mut self, id: ConnectionId, stage: Stage<S>) {
+        if let Some(connection) = find(&mut self.slots, id) {
+            connection.stage = stage;
+            self.restart_deadline(id);
+        }
+    }
+
+    /// Forgets a connection. Whoever still has its name reaches nobody.
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Connection<S>> {
+        find(&mut self.slots, id)?;
+        let index = usize::try_from(id.slot).ok()?;
+        let slot = self.slots.get_mut(index)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        let mut connection = slot.connection.take()?;
+        self.free.push(id.slot);
+        self.set_deadline(id, None);
+        self.keep_buffer(mem::take(&mut connection.output));
+        Some(connection)
+    }
+
+    /// Does what the session has asked for.
+    fn after_call(&mut self, id: ConnectionId, asked: &Asked) {
+        let Some(connection) = find(&mut self.slots, id) else {
+            return;
+        };
+        connection.closes = asked.closes;
+        if let Some(tls) = &mut connection.tls
+            && (asked.closes || !self.plain.is_empty())
+        {
+            let out = &mut connection.output;
+            if out.capacity() == 0 {
+                *out = self.buffers.pop().unwrap_or_default();
+            }
+            let sent = tls.send(&self.plain, asked.closes, out);
+            self.plain.clear();
+            if sent.is_err() {
+                self.end(id, Closed::Tls);
+                return;
+            }
+        }
+        self.after_output(id, asked.expects);
+    }
+
+    /// Sees to it that output is sent, and to the deadline.
+    pub(crate) fn after_output(&mut self, id: ConnectionId, expects: Option<Deadline>) {
+        let output_bytes_max = self.bounds.output_bytes_max;
+        let Some(connection) = find(&mut self.slots, id) else {
+            return;
+        };
+        let goes_on = expects == Some(Deadline::Request) && connection.expects == Deadline::Request;
+        connection.expects = expects.unwrap_or(connection.expects);
+        connection.is_deadline_due |= expects.is_some() && !goes_on;
+        let pending = connection.pending();
+        if pending > output_bytes_max {
+            self.end(id, Closed::OutputFull);
+        } else if pending > 0 {
+            self.mark_dirty(id);
+        } else {
+            self.after_sending(id);
+        }
+    }
+
+    /// There is nothing to send, or nothing any more.
+    fn after_sending(&mut self, id: ConnectionId) {
+        let Some(connection) = find(&mut self.slots, id) else {
+            return;
+        };
+        connection.sent = 0;
+        let output = mem::take(&mut connection.output);
+        let closes = connection.closes;
+        let was_blocked = mem::take(&mut connection.is_blocked);
+        let is_deadline_due = mem::take(&mut connection.is_deadline_due) || was_blocked;
+        let was_held = mem::take(&mut connection.is_held);
+        self.keep_buffer(output);
+        if closes {
+            self.end(id, Closed::BySession);
+            return;
+        }
+        if is_deadline_due {
+            self.restart_deadline(id);
+        }
+        if was_held {
+            self.resumed.push(id);
+        }
+    }
+
+    /// The loop has sent this much of the output; less than there is if the client does not read.
+    pub(crate) fn sent(&mut self, id: ConnectionId, bytes: usize) {
+        let Some(connection) = find(&mut self.slots, id) else {
+            return;
+        };
+        self.counters.sent_bytes.get(connection.family).add(bytes);
+        connection.sent = (connection.sent + bytes).min(connection.output.len());
+        if connection.pending() > 0 {
+            let has_begun = !mem::replace(&mut connection.is_blocked, true);
+            if has_begun || bytes > 0 {
+                let seconds = self.bounds.idle_seconds;
+                self.set_deadline(id, Some(seconds));
+            }
+            return;
+        }
+        self.after_sending(id);
+    }
+
+    /// Ends a connection at once: its session is not called again.
+    pub(crate) fn end(&mut self, id: ConnectionId, why: Closed) {
+        if let Some(connection) = find(&mut self.slots, id) {
+            connection.ended.get_or_insert(why);
+            self.mark_dirty(id);
+        }
+    }
+
+    pub(crate) fn mark_dirty(&mut self, id: ConnectionId) {
+        if let Some(connection) = find(&mut self.slots, id)
+            && !mem::replace(&mut connection.is_dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    pub(crate) fn next_dirty(&mut self) -> Option<ConnectionId> {
+        let id = self.dirty.pop()?;
+        if let Some(connection) = find(&mut self.slots, id) {
+            connection.is_dirty = false;
+        }
+        Some(id)
+    }
+
+    /// Whether the loop is to read from it.
+    pub(crate) fn wants_input(&mut self, id: ConnectionId) -> bool {
+        let bounds = self.bounds;
+        self.get(id).is_some_and(|it| match it.stage {
+            Stage::Lingering => true,
+            _ => {
+                !it.input_ended
+                    && !it.closes
+                    && it.input.len() < bounds.input_bytes_max
+                    && it.pending() <= bounds.output_bytes_reading_max()
+            }
+        })
+    }
+
+    /// Lets the time of the present stage begin.
+    pub(crate) fn restart_deadline(&mut self, id: ConnectionId) {
+        let bounds = self.bounds;
+        let Some(connection) = find(&mut self.slots, id) else {
+            return;
+        };
+        let seconds = match (&connection.stage, connection.expects) {
+            (Stage::Header(_) | Stage::Handshake(_), _) => Some(bounds.handshake_seconds),
+            (Stage::Lingering, _) => Some(Bounds::LINGER_SECONDS),
+            (Stage::Open(_), Deadline::Request) => Some(bounds.request_seconds),
+            (Stage::Open(_), Deadline::Idle) => Some(bounds.idle_seconds),
+            (Stage::Open(_), Deadline::None) => None,
+        };
+        self.set_deadline(id, seconds);
+    }
+
+    fn set_deadline(&mut self, id: ConnectionId, seconds: Option<u32>) {
+        let index = usize::try_from(id.slot).unwrap_or(usize::MAX);
+        if let Some(deadline) = self.deadlines.get_mut(index) {
+            // The present second has begun already.
+            *deadline = seconds.map_or(NEVER, |seconds| (self.now.seconds + seconds + 1).0);
+        }
+    }
+
+    /// Ends every connection whose time is over. To be called once per second.
+    pub(crate) fn expire(&mut self) {
+        for index in 0..self.deadlines.len() {
+            let is_over = |deadline: &u32| *deadline <= self.now.seconds.0;
+            if !self.deadlines.get(index).is_some_and(is_over) {
+                continue;
+            }
+            let (Ok(number), Some(slot)) = (u32::try_from(index), self.slots.get(index)) else {
+                continue;
+            };
+            let Some(connection) = &slot.connection else {
+                continue;
+            };
+            let why = match (&connection.stage, connection.expects) {
+                (Stage::Header(_) | Stage::Handshake(_), _) => Closed::HandshakeDeadline,
+                _ if connection.is_blocked => Closed::SendDeadline,
+                (_, Deadline::Request) => Closed::RequestDeadline,
+                _ => Closed::IdleDeadline,
+            };
+            let id = ConnectionId {
+                slot: number,
+                generation: slot.generation,
+            };
+            self.end(id, why);
+        }
+    }
+
+    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        let is_worth_it = (1..=BUFFER_BYTES_KEPT).contains(&buffer.capacity());
+        if is_worth_it && self.buffers.len() < BUFFERS_KEPT {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
 }
 
-/// A connection whose session may be called.
-fn open<S>(slots: &mut [Slot<S>], id: ConnectionId) -> Option<&mut Connection<S>> {
+fn find<S>(slots: &mut [Slot<S>], id: ConnectionId) -> Option<&mut Connection<S>> {
     let slot = slots.get_mut(usize::try_from(id.slot).ok()?)?;
-    let connection = slot.connection.as_mut()?;
-    let is_open = slot.generation == id.generation
-        && !connection.closes
-        && connection.ended.is_none()
-        && matches!(connection.stage, Stage::Open(_));
-    is_open.then_some(connection)
+    slot.connection
+        .as_mut()
+        .filter(|_| slot.generation == id.generation)
 }

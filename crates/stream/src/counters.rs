@@ -9,6 +9,9 @@ labels! {
     pub enum Refused {
         /// There are [`max_connections`](crate::StreamConfig::max_connections) already.
         TooMany = "max_connections",
+        /// Its client has [`max_connections_per_ip`](crate::StreamConfig::max_connections_per_ip)
+        /// already.
+        TooManyOfClient = "max_connections_per_ip",
         /// Its address is not one of `trusted_proxies`, and only they may open connections.
         UntrustedProxy = "untrusted_proxy",
     }
@@ -33,8 +36,8 @@ labels! {
         OutputFull = "output_full",
         /// The PROXY header is not one.
         ProxyHeader = "proxy_header",
-        /// The client has too many connections already, by the address in the PROXY header.
-        TooManyOfClient = "max_connections_per_ip",
+        /// The client that the PROXY header names was [refused](Refused).
+        Refused = "refused",
         /// The TLS handshake failed, or a record was not genuine.
         Tls = "tls",
     }

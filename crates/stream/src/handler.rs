@@ -46,8 +46,7 @@ pub enum Deadline {
 /// What a session may do to its connection while it is called.
 #[derive(Debug)]
 pub struct Io<'a> {
-    /// What is sent to the client, in plain. Sessions append; what stands in it already has not
-    /// been sent yet.
+    /// What is sent to the client, in plain. To be appended to: it may hold something already.
     pub out: &'a mut Vec<u8>,
     closes: bool,
     expects: Option<Deadline>,

@@ -1,0 +1,203 @@
+//! What an operator can set about connections, whatever is spoken over them.
+
+use std::path::PathBuf;
+
+use aquatic_config::{Addresses, Checks, section};
+use serde::{Deserialize, Serialize};
+
+use crate::TrustedProxies;
+
+/// The most time that a worker may wait for a batch: more would be felt.
+const BATCH_WAIT_US_MAX: u64 = 10_000;
+
+section! {
+    /// Connections.
+    pub struct StreamConfig {
+        /// Where to listen: one address and port or a list of them.
+        ///
+        /// Each gets a socket in each socket worker. IPv6 sockets accept IPv6 only, so that both
+        /// kinds can use the same port.
+        pub address: Addresses = Addresses::default(),
+        /// How the program waits for connections and bytes: auto, mio (epoll) or glommio (io_uring,
+        /// Linux 5.8 or later).
+        ///
+        /// auto takes mio, which measured faster and works everywhere. glommio ends the program at
+        /// start, with the reason, where the system does not allow it: many container runtimes
+        /// forbid io_uring, and it needs locked memory.
+        pub runtime: Runtime = Runtime::Auto,
+        /// Connections that may wait to be accepted, per socket. The system may allow fewer (Linux:
+        /// sysctl net.core.somaxconn).
+        pub tcp_backlog: u32 = 1_024,
+        /// Connections held at once, over all workers. More are closed at once. 0 = as many as the
+        /// limit on open files allows (ulimit -n; systemd: LimitNOFILE=).
+        pub max_connections: usize = 0,
+        /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
+        ///
+        /// Saves CPU time at moderate load, and adds at most this to the time of an answer. An idle
+        /// worker does not wait: it is woken by the first request.
+        pub batch_wait_us: u64 = 200,
+        /// Seconds that a client has for the TLS handshake (and a proxy for the PROXY header).
+        pub handshake_timeout: u32 = 10,
+        /// Seconds that a client has to send a request, from its first byte to its last.
+        pub request_timeout: u32 = 15,
+        /// Encrypt connections (TLS 1.2 and 1.3).
+        pub enable_tls: bool = false,
+        /// File with the certificate and the chain to its issuer, in this order (PEM), or with the
+        /// certificate alone (DER).
+        ///
+        /// This file and the next are read again when the program gets the signal SIGUSR1; new
+        /// connections then use them. Files that cannot be used end the program at start; later
+        /// that is logged as an error and everything stays as it was.
+        ///
+        /// With `drop_privileges`, they are opened after the change of root directory and user.
+        pub tls_certificate_path: PathBuf = PathBuf::new(),
+        /// File with the private key, PEM or DER, PKCS#8, PKCS#1 or SEC1, without a passphrase.
+        pub tls_private_key_path: PathBuf = PathBuf::new(),
+        /// Take clients' addresses from a header that a reverse proxy adds to each request.
+        pub runs_behind_reverse_proxy: bool = false,
+        /// Name of that header. Upper and lower case do not matter.
+        pub reverse_proxy_ip_header_name: String = "X-Forwarded-For".to_owned(),
+        /// How the header is written. last_address: one or more addresses, separated by commas; the
+        /// last one, in the last header of that name, is the one that our own proxy has seen.
+        pub reverse_proxy_ip_header_format: HeaderFormat = HeaderFormat::LastAddress,
+        /// Expect each connection to begin with a PROXY header, version 1 or 2 (haproxy:
+        /// send-proxy or send-proxy-v2), and take clients' addresses from there.
+        pub proxy_protocol: bool = false,
+        /// Proxies whose word about a client's address is believed: addresses and networks, such as
+        /// ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]. None = whoever connects.
+        ///
+        /// Holds for the header of a reverse proxy and for the PROXY protocol. Others are refused.
+        pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
+    }
+}
+
+/// How a worker waits for connections and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// The fastest that works here.
+    #[default]
+    Auto,
+    /// epoll, or what the system has instead.
+    Mio,
+    /// io_uring, or an error at start.
+    Glommio,
+}
+
+/// How a reverse proxy writes a client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderFormat {
+    /// The last address of the last header counts.
+    #[default]
+    LastAddress,
+}
+
+impl StreamConfig {
+    /// Checks the keys, which stand in the section `network`.
+    pub fn check(&self, checks: &mut Checks) {
+        let no_file = |path: &PathBuf| self.enable_tls && path.as_os_str().is_empty();
+        checks.require(
+            !no_file(&self.tls_certificate_path),
+            "network.tls_certificate_path",
+            "must name a file, because `network.enable_tls` is true",
+        );
+        checks.require(
+            !no_file(&self.tls_private_key_path),
+            "network.tls_private_key_path",
+            "must name a file, because `network.enable_tls` is true",
+        );
+        checks.require(
+            i32::try_from(self.tcp_backlog).is_ok_and(|backlog| backlog > 0),
+            "network.tcp_backlog",
+            format!("must be between 1 and {}", i32::MAX),
+        );
+        checks.require(
+            self.batch_wait_us <= BATCH_WAIT_US_MAX,
+            "network.batch_wait_us",
+            format!("must be at most {BATCH_WAIT_US_MAX}"),
+        );
+        for (seconds, key) in [
+            (self.handshake_timeout, "network.handshake_timeout"),
+            (self.request_timeout, "network.request_timeout"),
+        ] {
+            checks.require(seconds > 0, key, "must be at least 1");
+        }
+        checks.require(
+            !(self.proxy_protocol && self.runs_behind_reverse_proxy),
+            "network.proxy_protocol",
+            "cannot be combined with `network.runs_behind_reverse_proxy`: both say who the client \
+             is",
+        );
+        let name = &self.reverse_proxy_ip_header_name;
+        checks.require(
+            !name.is_empty() && name.bytes().all(is_header_name_byte),
+            "network.reverse_proxy_ip_header_name",
+            "must be the name of a header",
+        );
+    }
+}
+
+/// RFC 9110, section 5.6.2: a token.
+fn is_header_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_config::{Config, LogLevel, load};
+
+    use super::*;
+
+    section! {
+        /// As in a daemon.
+        struct Outer {
+            pub network: StreamConfig,
+        }
+    }
+
+    impl Config for Outer {
+        fn check(&self, checks: &mut Checks) {
+            self.network.check(checks);
+        }
+
+        fn log_level(&self) -> LogLevel {
+            LogLevel::Off
+        }
+    }
+
+    fn refusal(text: &str) -> String {
+        let loaded = load::<Outer>(&format!("[network]\n{text}"));
+        loaded.map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn defaults_are_right() {
+        assert_eq!(refusal(""), "");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for (text, reason) in [
+            ("enable_tls = true", "tls_private_key_path"),
+            ("tcp_backlog = 0", "between 1 and"),
+            ("handshake_timeout = 0", "at least 1"),
+            ("request_timeout = 0", "at least 1"),
+            ("batch_wait_us = 1000000", "at most"),
+            (
+                "proxy_protocol = true\nruns_behind_reverse_proxy = true",
+                "combined",
+            ),
+            (
+                "reverse_proxy_ip_header_name = \"X Real\"",
+                "name of a header",
+            ),
+            ("reverse_proxy_ip_header_format = \"first\"", "last_address"),
+            ("trusted_proxies = [\"nowhere\"]", "nowhere"),
+            ("runtime = \"tokio\"", "glommio"),
+        ] {
+            let refusal = refusal(text);
+            assert!(refusal.contains(reason), "{text}: {refusal}");
+        }
+    }
+}

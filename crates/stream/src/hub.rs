@@ -1,0 +1,515 @@
+//! Everything that happens to the connections of a worker, but for moving their bytes. Pure.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aquatic_daemon::clock::Now;
+use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds};
+use rustls::HandshakeKind;
+
+use crate::connections::Stage;
+use crate::proxy_header;
+use crate::tls::TlsAcceptor;
+use crate::{
+    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, Handshake,
+    READ_BYTES_MAX, Refused, StreamCounters, TlsConfig, TrustedProxies,
+};
+
+/// How often requests that have been waiting behind others are taken up in one batch, before new
+/// ones have their turn.
+const RESUME_ROUNDS_MAX: usize = 16;
+
+/// A shortage of files is logged once in this time.
+const SHORTAGE_LOG_SECONDS: u32 = 60;
+
+/// Decrypted bytes that the scratch buffer keeps room for.
+const PLAIN_BYTES_KEPT: usize = 64 * 1024;
+
+/// What the connections of a worker have in common.
+pub struct HubOptions {
+    /// How much and how long a connection may keep us busy.
+    pub bounds: Bounds,
+    /// How many there may be; shared by all workers.
+    pub admission: Arc<Admission>,
+    /// Each connection begins with a PROXY header, which these may send.
+    pub proxies: Option<TrustedProxies>,
+    /// Connections are encrypted.
+    pub tls: Option<TlsConfig>,
+    /// This worker's own.
+    pub counters: Arc<StreamCounters>,
+}
+
+/// The connections of a worker and the protocol that is spoken over them.
+///
+/// A loop [accepts](Self::accept), reads and writes; the hub does the rest. For each batch of
+/// events the loop
+///
+/// 1. reads from connections that have something and hands it over: [`Self::receive`],
+///    [`Self::read_ended`], [`Self::failed`],
+/// 2. calls [`Self::finish`] and [`Self::background`],
+/// 3. looks after each [`Self::next_dirty`] connection: writes the [`Self::output`], reports it as
+///    [`Self::sent`], and does what [`Self::settle`] says,
+/// 4. waits, asking [`Self::has_mail`] before it really sleeps.
+pub struct Hub<H: Handler> {
+    handler: H,
+    connections: Connections<H::Session>,
+    admission: Arc<Admission>,
+    proxies: Option<TrustedProxies>,
+    tls: Option<TlsAcceptor>,
+    counters: Arc<StreamCounters>,
+    /// Decrypted bytes of the connection that is being read from.
+    plain: Vec<u8>,
+    /// Connections by the family of the client.
+    active: PerFamily<usize>,
+    /// When deadlines were last looked through.
+    swept: Seconds,
+    /// When a shortage may be logged again.
+    shortage_quiet_until: Seconds,
+}
+
+/// What is to be done about a connection whose output has been written as far as possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Go on, and read from it.
+    Read,
+    /// Go on, but do not read until it is dirty again: it has more than enough to do.
+    DoNotRead,
+    /// Close the sending half, and go on reading until the client has closed the other half.
+    CloseSendingHalf,
+    /// Close it: its name means nothing any more.
+    Close,
+}
+
+impl<H: Handler> Hub<H> {
+    /// A worker without connections.
+    #[must_use]
+    pub fn new(handler: H, options: HubOptions) -> Self {
+        let HubOptions {
+            bounds,
+            admission,
+            proxies,
+            tls,
+            counters,
+        } = options;
+        Self {
+            handler,
+            connections: Connections::new(bounds, Arc::clone(&counters)),
+            admission,
+            proxies,
+            tls: tls.as_ref().map(TlsConfig::acceptor),
+            counters,
+            plain: Vec::new(),
+            active: PerFamily::default(),
+            swept: Seconds::default(),
+            shortage_quiet_until: Seconds::default(),
+        }
+    }
+
+    /// Takes a connection in. `local` is the address of the listener.
+    ///
+    /// # Errors
+    /// If it is to be closed at once, and why.
+    pub fn accept(
+        &mut self,
+        now: Now,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<ConnectionId, Refused> {
+        self.connections.now = now;
+        let client = Client {
+            peer: CanonicalAddr::new(peer),
+            local,
+            is_tls: self.tls.is_some(),
+        };
+        let admitted = self.admit(client);
+        if let Err(why) = admitted {
+            self.counters.refused.of(why).add(1);
+        }
+        admitted
+    }
+
+    fn admit(&mut self, client: Client) -> Result<ConnectionId, Refused> {
+        let ip = client.peer.ip();
+        if self
+            .proxies
+            .as_ref()
+            .is_some_and(|proxies| !proxies.trust(ip))
+        {
+            return Err(Refused::UntrustedProxy);
+        }
+        self.admission.enter()?;
+        let Some(id) = self.connections.insert(client) else {
+            self.admission.leave();
+            return Err(Refused::TooMany);
+        };
+        self.count_active(client.peer.family(), true);
+        self.counters.accepted.get(client.peer.family()).add(1);
+        if self.proxies.is_none()
+            && let Err(why) = self.enter_client(id, client)
+        {
+            self.forget(id);
+            return Err(why);
+        }
+        Ok(id)
+    }
+
+    /// The client is known: it is counted, and TLS or the protocol begins.
+    fn enter_client(&mut self, id: ConnectionId, client: Client) -> Result<(), Refused> {
+        let ip = client.peer.ip();
+        let is_counted = self.admission.enter_client(ip)?;
+        if let Some(connection) = self.connections.get(id) {
+            connection.counted = is_counted.then_some(ip);
+        }
+        if client.is_tls {
+            self.connections.set_stage(id, Stage::Handshake(client));
+        } else {
+            self.open(id, client);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, id: ConnectionId, client: Client) {
+        let session = self.handler.open(self.connections.now, id, client);
+        self.connections.set_stage(id, Stage::Open(session));
+    }
+
+    /// Takes bytes that have come, and changes them if they are encrypted.
+    pub fn receive(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        self.connections.now = now;
+        if let Some(connection) = self.connections.get(id) {
+            let received = self.counters.received_bytes.get(connection.family);
+            received.add(bytes.len());
+            self.take(id, bytes);
+        }
+    }
+
+    fn take(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.closes || connection.ended.is_some() {
+            connection.has_unread = true;
+            return;
+        }
+        match connection.stage {
+            Stage::Header(client) => {
+                connection.input.extend_from_slice(bytes);
+                self.take_header(id, client);
+            }
+            Stage::Handshake(_) => self.take_encrypted(id, bytes),
+            Stage::Open(_) if connection.tls.is_some() => self.take_encrypted(id, bytes),
+            Stage::Open(_) => self.offer(id, bytes),
+            Stage::Lingering => {}
+        }
+    }
+
+    fn take_header(&mut self, id: ConnectionId, proxy: Client) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let header = match proxy_header::parse(&connection.input) {
+            Ok(None) => return,
+            Ok(Some(header)) => header,
+            Err(error) => {
+                log::debug!("{}: {error}", proxy.peer);
+                self.connections.end(id, Closed::ProxyHeader);
+                return;
+            }
+        };
+        let mut input = mem::take(&mut connection.input);
+        let client = header.addresses.map_or(proxy, |addresses| Client {
+            peer: addresses.source,
+            local: addresses.destination.get(),
+            ..proxy
+        });
+        connection.family = client.peer.family();
+        self.count_active(proxy.peer.family(), false);
+        self.count_active(client.peer.family(), true);
+        if let Err(why) = self.enter_client(id, client) {
+            self.counters.refused.of(why).add(1);
+            self.connections.end(id, Closed::Refused);
+            return;
+        }
+        match input.get_mut(header.size..) {
+            Some(rest) if !rest.is_empty() => self.take(id, rest),
+            _ => {}
+        }
+    }
+
+    fn take_encrypted(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let (Some(connection), Some(acceptor)) = (self.connections.get(id), &mut self.tls) else {
+            return;
+        };
+        // Not before the first bytes: a connection that sends nothing costs little.
+        let tls = match &mut connection.tls {
+            Some(tls) => tls,
+            tls @ None => match acceptor.accept() {
+                Ok(new) => tls.insert(Box::new(new)),
+                Err(error) => return self.fail_encrypted(id, &error),
+            },
+        };
+        let mut plain = mem::take(&mut self.plain);
+        let received = match tls.receive(bytes, &mut plain, &mut connection.output) {
+            Ok(received) => received,
+            Err(error) => {
+                plain.clear();
+                self.plain = plain;
+                return self.fail_encrypted(id, &error);
+            }
+        };
+        self.connections.after_output(id, None);
+        if let Some(kind) = received.established {
+            self.establish(id, kind);
+        }
+        if !plain.is_empty() {
+            self.offer(id, &plain);
+        }
+        if plain.capacity() <= PLAIN_BYTES_KEPT {
+            plain.clear();
+            self.plain = plain;
+        }
+        if received.ended {
+            self.end_input(id);
+        }
+    }
+
+    fn establish(&mut self, id: ConnectionId, kind: HandshakeKind) {
+        self.counters.handshakes.of(kind.into()).add(1);
+        if let Some(connection) = self.connections.get(id)
+            && let Stage::Handshake(client) = connection.stage
+        {
+            self.open(id, client);
+        }
+    }
+
+    fn fail_encrypted(&mut self, id: ConnectionId, error: &rustls::Error) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if let Stage::Handshake(client) = connection.stage {
+            self.counters.handshakes.of(Handshake::Failed).add(1);
+            log::debug!("{}: TLS handshake failed: {error}", client.peer);
+        }
+        self.connections.end(id, Closed::Tls);
+    }
+
+    /// Offers the session what it has not taken so far and what has come now.
+    fn offer(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let reading_max = self.connections.bounds.output_bytes_reading_max();
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.pending() > reading_max {
+            connection.input.extend_from_slice(bytes);
+            connection.is_held = true;
+            return;
+        }
+        if connection.input.is_empty() {
+            let taken = self.call(id, bytes);
+            self.keep(id, bytes.get(taken..).unwrap_or_default().to_vec());
+        } else {
+            let mut input = mem::take(&mut connection.input);
+            input.extend_from_slice(bytes);
+            let taken = self.call(id, &input);
+            input.drain(..taken.min(input.len()));
+            if input.capacity() > 2 * input.len() + READ_BYTES_MAX {
+                input.shrink_to_fit();
+            }
+            self.keep(id, input);
+        }
+    }
+
+    fn call(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        let (handler, now) = (&mut self.handler, self.connections.now);
+        let taken = self.connections.with(id, |session, io| {
+            handler.receive(now, id, session, bytes, io)
+        });
+        taken.unwrap_or(0)
+    }
+
+    fn keep(&mut self, id: ConnectionId, input: Vec<u8>) {
+        if input.is_empty() {
+            return;
+        }
+        if let Some(connection) = self.connections.get(id) {
+            if connection.is_open() {
+                connection.input = input;
+            } else {
+                connection.has_unread = true;
+            }
+        }
+    }
+
+    /// The client has closed its sending half.
+    pub fn read_ended(&mut self, now: Now, id: ConnectionId) {
+        self.connections.now = now;
+        self.end_input(id);
+    }
+
+    fn end_input(&mut self, id: ConnectionId) {
+        let now = self.connections.now;
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if mem::replace(&mut connection.input_ended, true) {
+            return;
+        }
+        if let Stage::Open(_) = connection.stage {
+            let handler = &mut self.handler;
+            self.connections
+                .with(id, |session, io| handler.input_ended(now, id, session, io));
+        } else {
+            self.connections.end(id, Closed::ByClient);
+        }
+    }
+
+    /// Reading or writing has failed: there is nobody any more.
+    pub fn failed(&mut self, now: Now, id: ConnectionId) {
+        self.connections.now = now;
+        self.connections.end(id, Closed::ByClient);
+    }
+
+    /// No connection can be accepted for the moment: the system has no more files or memory for us.
+    pub fn accept_failed(&mut self, now: Now, error: &io::Error) {
+        self.counters.accept_failures.add(1);
+        if now.seconds >= self.shortage_quiet_until {
+            log::error!(
+                "cannot accept connections: {error}; with {} connections open, consider raising \
+                 the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
+                self.connections.len()
+            );
+            self.shortage_quiet_until = now.seconds + SHORTAGE_LOG_SECONDS;
+        }
+    }
+
+    /// Whether the connection is to be read from.
+    #[must_use]
+    pub fn wants_input(&mut self, id: ConnectionId) -> bool {
+        self.connections.wants_input(id)
+    }
+
+    /// A batch of events is over. Returns how many batches of other workers were dealt with.
+    pub fn finish(&mut self, now: Now) -> usize {
+        self.connections.now = now;
+        let mut batches = self.handler.finish(now, &mut self.connections);
+        for _ in 0..RESUME_ROUNDS_MAX {
+            let mut resumed = mem::take(&mut self.connections.resumed);
+            if resumed.is_empty() {
+                break;
+            }
+            for id in resumed.drain(..) {
+                self.offer(id, &[]);
+            }
+            batches += self.handler.finish(now, &mut self.connections);
+        }
+        batches
+    }
+
+    /// Does a slice of whatever is due. Returns whether there is more to do at once.
+    pub fn background(&mut self, now: Now) -> bool {
+        self.connections.now = now;
+        if mem::replace(&mut self.swept, now.seconds) != now.seconds {
+            self.connections.expire();
+        }
+        let has_more = self.handler.background(now);
+        has_more || !self.connections.resumed.is_empty()
+    }
+
+    /// Whether other workers have sent something since the last [`finish`](Self::finish).
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        self.handler.has_mail()
+    }
+
+    /// A connection that has something to send, or is to be read from or to be closed. `None`: that
+    /// were all.
+    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
+        self.connections.next_dirty()
+    }
+
+    /// What is to be sent.
+    pub fn output(&mut self, id: ConnectionId) -> &[u8] {
+        let connection = self.connections.get(id);
+        connection.map_or(&[], |it| it.output.get(it.sent..).unwrap_or_default())
+    }
+
+    /// This many bytes of the [`output`](Self::output) have been sent. To be called after each try,
+    /// also if none were.
+    pub fn sent(&mut self, now: Now, id: ConnectionId, bytes: usize) {
+        self.connections.now = now;
+        self.connections.sent(id, bytes);
+    }
+
+    /// What to do about a connection whose output has been written as far as possible. `has_unread`:
+    /// there may be more to read than was read.
+    pub fn settle(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> Settled {
+        self.connections.now = now;
+        let wants_input = self.connections.wants_input(id);
+        let Some(connection) = self.connections.get(id) else {
+            return Settled::Close;
+        };
+        let Some(why) = connection.ended else {
+            return if wants_input {
+                Settled::Read
+            } else {
+                Settled::DoNotRead
+            };
+        };
+        let stage = mem::replace(&mut connection.stage, Stage::Lingering);
+        if let Stage::Lingering = stage {
+            self.forget(id);
+            return Settled::Close;
+        }
+        // To close a socket with unread bytes in it is to reset it: the client might lose the
+        // answer.
+        let lingers = why == Closed::BySession
+            && !connection.input_ended
+            && (has_unread || connection.has_unread);
+        if lingers {
+            connection.ended = None;
+            connection.tls = None;
+            connection.input = Vec::new();
+        }
+        self.counters.closed.of(why).add(1);
+        if let Stage::Open(session) = stage {
+            self.handler.closed(now, id, session, why);
+        }
+        if lingers {
+            self.connections.restart_deadline(id);
+            Settled::CloseSendingHalf
+        } else {
+            self.forget(id);
+            Settled::Close
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.remove(id) {
+            self.admission.leave();
+            if let Some(ip) = connection.counted {
+                self.admission.leave_client(ip);
+            }
+            self.count_active(connection.family, false);
+        }
+    }
+
+    fn count_active(&mut self, family: IpFamily, comes: bool) {
+        let active = self.active.get_mut(family);
+        *active = match comes {
+            true => *active + 1,
+            false => active.saturating_sub(1),
+        };
+        self.counters.active.get(family).set(*active);
+    }
+}
+
+impl From<HandshakeKind> for Handshake {
+    fn from(kind: HandshakeKind) -> Self {
+        match kind {
+            HandshakeKind::Resumed => Self::Resumed,
+            HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest => Self::Full,
+        }
+    }
+}

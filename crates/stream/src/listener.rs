@@ -1,0 +1,111 @@
+//! Sockets that accept connections.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use aquatic_daemon::bind;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Binds every address once per worker: the result has one list per worker, in the order of the
+/// addresses. The kernel spreads connections over the workers.
+///
+/// To be called before workers are started and privileges are dropped. A port of 0 becomes the same
+/// free port for all workers.
+///
+/// # Errors
+/// If an address cannot be bound, or somebody else (a second instance, say) listens there.
+pub fn bind_listeners(
+    addresses: impl Iterator<Item = SocketAddr>,
+    workers: usize,
+    backlog: u32,
+) -> anyhow::Result<Vec<Vec<TcpListener>>> {
+    let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for mut address in addresses {
+        let fail = |error| bind::error(address, &error);
+        if workers > 1 && address.port() != 0 {
+            // Sockets that share an address let a second instance in, too.
+            bind_listener(address, false, backlog).map_err(fail)?;
+        }
+        for list in &mut listeners {
+            let listener = bind_listener(address, workers > 1, backlog)
+                .map_err(|error| bind::error(address, &error))?;
+            address = listener.local_addr()?;
+            list.push(listener);
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind_listener(address: SocketAddr, is_shared: bool, backlog: u32) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // IPv4 has sockets of its own.
+        socket.set_only_v6(true)?;
+    }
+    // After a restart, connections of the process before may linger.
+    socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    // Accepted sockets inherit this. Each answer is written at once, so nothing is to be gathered.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Whether accepting has failed for want of files or memory, which will not change at once.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]
+        .iter()
+        .any(|code| error.raw_os_error() == Some(*code))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    fn bind(address: &str, workers: usize) -> anyhow::Result<Vec<Vec<TcpListener>>> {
+        bind_listeners([address.parse().unwrap()].into_iter(), workers, 16)
+    }
+
+    #[test]
+    fn workers_share_a_port() {
+        let listeners = bind("127.0.0.1:0", 3).unwrap();
+        let address = listeners[0][0].local_addr().unwrap();
+        for worker in &listeners {
+            assert_eq!(worker.len(), 1);
+            assert_eq!(worker[0].local_addr().unwrap(), address);
+        }
+        let refusal = bind(&address.to_string(), 3).unwrap_err();
+        assert!(refusal.to_string().contains("another program"), "{refusal}");
+        let refusal = bind(&address.to_string(), 1).unwrap_err();
+        assert!(refusal.to_string().contains("another program"), "{refusal}");
+    }
+
+    #[test]
+    fn families_share_a_port() {
+        let v4 = bind("0.0.0.0:0", 1).unwrap();
+        let port = v4[0][0].local_addr().unwrap().port();
+        bind(&format!("[::]:{port}"), 1).unwrap();
+    }
+
+    #[test]
+    fn accepted_sockets_send_at_once() {
+        let listeners = bind("127.0.0.1:0", 1).unwrap();
+        let listener = &listeners[0][0];
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+        assert!(SockRef::from(&accepted).tcp_nodelay().unwrap());
+    }
+}

@@ -1,0 +1,384 @@
+//! The event loop on mio: epoll on Linux, kqueue elsewhere.
+//!
+//! Sockets are registered once, for both directions, and report changes only (edges). So an
+//! ordinary request costs one read, which is short and thereby says that there is no more, and one
+//! write; nothing else but its share of a wait.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use aquatic_channel::{Bell, Pacer, Sleeper, Wait, bell};
+use aquatic_daemon::clock::{Clock, Now};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::listener::is_shortage;
+use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
+
+/// Connections that have a turn in one round.
+const EVENTS_PER_ROUND: usize = 256;
+
+/// Connections that are accepted from one listener in one round.
+const ACCEPTS_PER_ROUND: usize = 64;
+
+/// Reads from one connection in one round.
+const READS_PER_ROUND: usize = 4;
+
+/// How long nothing is accepted after the system had no more files or memory for us.
+const ACCEPT_PAUSE_MICROS: u64 = 100_000;
+
+/// How long an idle worker sleeps before it looks after deadlines.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+
+const WAKER: Token = Token(usize::MAX);
+
+/// Where a worker waits; made before its thread, so that others know how to wake it.
+pub struct MioPost {
+    poll: Poll,
+    sleeper: Sleeper,
+    bell: Bell,
+}
+
+impl MioPost {
+    /// # Errors
+    /// If the system has no more files.
+    pub fn new() -> anyhow::Result<Self> {
+        let poll = Poll::new().context("cannot make a poll")?;
+        let waker = Waker::new(poll.registry(), WAKER).context("cannot make a waker")?;
+        let (sleeper, bell) = bell(move || {
+            if let Err(error) = waker.wake() {
+                log::error!("cannot wake a worker: {error}");
+            }
+        });
+        Ok(Self {
+            poll,
+            sleeper,
+            bell,
+        })
+    }
+
+    /// What wakes this worker.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+}
+
+/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy.
+///
+/// # Errors
+/// If it cannot wait at all. No client has this effect.
+pub fn run<H: Handler>(
+    hub: Hub<H>,
+    listeners: Vec<StdListener>,
+    post: MioPost,
+    clock: Clock,
+    batch_wait: Duration,
+) -> anyhow::Result<()> {
+    let MioPost { poll, sleeper, .. } = post;
+    let mut worker = Worker::new(hub, listeners, poll)?;
+    let mut pacer = Pacer::new(batch_wait);
+    let mut events = Events::with_capacity(EVENTS_PER_ROUND);
+    let mut arrivals = 0;
+    loop {
+        let now = Now::read(clock);
+        arrivals += worker.receive(now, &events);
+        arrivals += worker.accept(now);
+        arrivals += worker.hub.finish(now);
+        let has_more = worker.hub.background(now);
+        worker.send(now);
+
+        let mut wait = Duration::ZERO;
+        if !has_more && !worker.has_work(now) && events.iter().count() < EVENTS_PER_ROUND / 8 {
+            match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
+                Wait::Doze(time) => thread::sleep(time),
+                Wait::Sleep => wait = SLEEP_MAX,
+            }
+        }
+        let _drowse = (!wait.is_zero()).then(|| sleeper.drowse());
+        if worker.hub.has_mail() {
+            wait = Duration::ZERO;
+        }
+        match worker.poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                return Err(error).context("cannot wait for connections");
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Worker<H: Handler> {
+    hub: Hub<H>,
+    poll: Poll,
+    listeners: Vec<Listener>,
+    /// By the slot of the connection's name.
+    sockets: Vec<Option<Socket>>,
+    /// Connections that may have more to read, each once.
+    unread: Vec<ConnectionId>,
+    /// The other list, for taking turns.
+    turn: Vec<ConnectionId>,
+    buffer: Box<[u8]>,
+    /// Nothing is accepted before.
+    accept_after_micros: u64,
+}
+
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    is_ready: bool,
+}
+
+struct Socket {
+    stream: TcpStream,
+    id: ConnectionId,
+    /// There may be something to read.
+    is_readable: bool,
+    /// The end of the input has been announced: a short read is not the last.
+    is_ending: bool,
+    is_writable: bool,
+    /// It is on the list of those that may have more to read.
+    is_listed: bool,
+}
+
+impl<H: Handler> Worker<H> {
+    fn new(hub: Hub<H>, listeners: Vec<StdListener>, poll: Poll) -> anyhow::Result<Self> {
+        let listeners = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(index, socket)| {
+                let address = socket.local_addr().context("cannot watch a listener")?;
+                let mut socket = TcpListener::from_std(socket);
+                poll.registry()
+                    .register(&mut socket, listener_token(index), Interest::READABLE)
+                    .context("cannot watch a listener")?;
+                Ok(Listener {
+                    socket,
+                    address,
+                    is_ready: true,
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            hub,
+            poll,
+            listeners,
+            sockets: Vec::new(),
+            unread: Vec::new(),
+            turn: Vec::new(),
+            buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            accept_after_micros: 0,
+        })
+    }
+
+    /// Whether there is something to do that no event will tell of.
+    fn has_work(&self, now: Now) -> bool {
+        let may_accept = now.micros >= self.accept_after_micros;
+        !self.unread.is_empty() || may_accept && self.listeners.iter().any(|it| it.is_ready)
+    }
+
+    /// Reads from every connection that has something. Returns how many those were.
+    fn receive(&mut self, now: Now, events: &Events) -> usize {
+        let mut readers = 0;
+        std::mem::swap(&mut self.turn, &mut self.unread);
+        while let Some(id) = self.turn.pop() {
+            if let Some(socket) = socket(&mut self.sockets, id) {
+                socket.is_listed = false;
+                self.read(now, id);
+                readers += 1;
+            }
+        }
+        for event in events {
+            let Token(token) = event.token();
+            let Some(Some(socket)) = self.sockets.get_mut(token) else {
+                self.listener_event(token);
+                continue;
+            };
+            let id = socket.id;
+            socket.is_ending |= event.is_read_closed() || event.is_error();
+            socket.is_readable |= event.is_readable() || socket.is_ending;
+            if event.is_writable() && !socket.is_writable {
+                socket.is_writable = true;
+                self.look_after(now, id);
+            }
+            // One that is listed has had its turn.
+            if event.is_readable() || event.is_read_closed() {
+                self.read(now, id);
+                readers += 1;
+            }
+        }
+        readers
+    }
+
+    fn listener_event(&mut self, token: usize) {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            listener.is_ready |= listener_token(index) == Token(token);
+        }
+    }
+
+    fn read(&mut self, now: Now, id: ConnectionId) {
+        for _ in 0..READS_PER_ROUND {
+            let Some(socket) = socket(&mut self.sockets, id) else {
+                return;
+            };
+            if !socket.is_readable || !self.hub.wants_input(id) {
+                return;
+            }
+            match socket.stream.read(&mut self.buffer) {
+                Ok(0) => {
+                    socket.is_readable = false;
+                    self.hub.read_ended(now, id);
+                }
+                Ok(bytes) => {
+                    // A short read has emptied the socket; what comes later is another event.
+                    socket.is_readable = bytes == self.buffer.len() || socket.is_ending;
+                    if let Some(bytes) = self.buffer.get_mut(..bytes) {
+                        self.hub.receive(now, id, bytes);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => socket.is_readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    socket.is_readable = false;
+                    self.hub.failed(now, id);
+                }
+            }
+        }
+        self.list_if_readable(id);
+    }
+
+    /// Gives a connection that may have more to read another turn.
+    fn list_if_readable(&mut self, id: ConnectionId) {
+        if let Some(socket) = socket(&mut self.sockets, id)
+            && socket.is_readable
+            && !socket.is_listed
+        {
+            socket.is_listed = true;
+            self.unread.push(id);
+        }
+    }
+
+    /// Looks after all connections about which something has been decided.
+    fn send(&mut self, now: Now) {
+        while let Some(id) = self.hub.next_dirty() {
+            self.look_after(now, id);
+        }
+    }
+
+    fn look_after(&mut self, now: Now, id: ConnectionId) {
+        let Some(socket) = socket(&mut self.sockets, id) else {
+            return;
+        };
+        while socket.is_writable {
+            let output = self.hub.output(id);
+            if output.is_empty() {
+                break;
+            }
+            let sent = match socket.stream.write(output) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) => {
+                    self.hub.failed(now, id);
+                    break;
+                }
+            };
+            socket.is_writable = sent == output.len();
+            self.hub.sent(now, id, sent);
+        }
+        match self.hub.settle(now, id, socket.is_readable) {
+            Settled::Read => self.list_if_readable(id),
+            Settled::DoNotRead => {}
+            Settled::CloseSendingHalf => {
+                // If that fails, so does the next read.
+                let _ = socket.stream.shutdown(Shutdown::Write);
+                self.list_if_readable(id);
+            }
+            Settled::Close => {
+                if let Ok(slot) = usize::try_from(id.slot)
+                    && let Some(socket) = self.sockets.get_mut(slot)
+                {
+                    *socket = None;
+                }
+            }
+        }
+    }
+
+    /// Accepts connections. Returns how many.
+    fn accept(&mut self, now: Now) -> usize {
+        if now.micros < self.accept_after_micros {
+            return 0;
+        }
+        let mut accepted = 0;
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_ROUND {
+                let Some(listener) = self.listeners.get_mut(index).filter(|it| it.is_ready) else {
+                    break;
+                };
+                match listener.socket.accept() {
+                    Ok((stream, peer)) => {
+                        accepted += 1;
+                        let local = listener.address;
+                        self.admit(now, stream, peer, local);
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        listener.is_ready = false;
+                    }
+                    Err(error) if is_shortage(&error) => {
+                        self.hub.accept_failed(now, &error);
+                        self.accept_after_micros = now.micros + ACCEPT_PAUSE_MICROS;
+                        return accepted;
+                    }
+                    // What has happened to a connection before it was accepted.
+                    Err(_) => {}
+                }
+            }
+        }
+        accepted
+    }
+
+    fn admit(&mut self, now: Now, mut stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+        let Ok(id) = self.hub.accept(now, peer, local) else {
+            return;
+        };
+        let Ok(slot) = usize::try_from(id.slot) else {
+            return;
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self
+            .poll
+            .registry()
+            .register(&mut stream, Token(slot), interest);
+        if slot >= self.sockets.len() {
+            self.sockets.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.sockets.get_mut(slot) {
+            *place = Some(Socket {
+                stream,
+                id,
+                is_readable: false,
+                is_ending: false,
+                is_writable: true,
+                is_listed: false,
+            });
+        }
+        if let Err(error) = registered {
+            self.hub.accept_failed(now, &error);
+            self.hub.failed(now, id);
+        }
+    }
+}
+
+fn socket(sockets: &mut [Option<Socket>], id: ConnectionId) -> Option<&mut Socket> {
+    let slot = usize::try_from(id.slot).ok()?;
+    let socket = sockets.get_mut(slot)?.as_mut();
+    socket.filter(|socket| socket.id == id)
+}
+
+/// Below the waker's.
+fn listener_token(index: usize) -> Token {
+    Token(WAKER.0 - 1 - index)
+}

@@ -1,0 +1,236 @@
+//! Certificate and key, loaded from files, and loaded again while the daemon runs.
+
+use std::fmt::{self, Debug, Display, Formatter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+
+use arc_swap::{ArcSwap, Cache};
+use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerConnection};
+use rustls::{Error, ServerConfig};
+
+use super::TlsStream;
+
+/// What connections are encrypted with. Clones share it.
+///
+/// TLS 1.2 and 1.3. Sessions are resumed with tickets, so that the server keeps nothing; their keys
+/// change every six hours, are common to all workers, and outlive a [reload](Self::reload).
+#[derive(Clone)]
+pub struct TlsConfig(Arc<Shared>);
+
+struct Shared {
+    certificate_path: PathBuf,
+    key_path: PathBuf,
+    alpn_protocols: Vec<Vec<u8>>,
+    ticketer: Arc<dyn ProducesTickets>,
+    current: Arc<ArcSwap<Version>>,
+}
+
+/// What a new connection uses.
+struct Version {
+    config: Arc<ServerConfig>,
+    /// How often it has been loaded before.
+    generation: u32,
+}
+
+impl TlsConfig {
+    /// Loads certificate and key. The certificate's file is PEM with the whole chain, the server's
+    /// own first, or DER; the key's PEM or DER, of the kind PKCS#8, PKCS#1 or SEC1. The content of
+    /// the files decides. `alpn_protocols` are the application protocols to be offered, in order
+    /// of preference; with none, the client may ask for any.
+    ///
+    /// # Errors
+    /// If a file cannot be read or used, or the key belongs to another certificate.
+    pub fn load(
+        certificate_path: &Path,
+        key_path: &Path,
+        alpn_protocols: &[&[u8]],
+    ) -> Result<Self, TlsError> {
+        let ticketer = Ticketer::new().map_err(TlsError::Setup)?;
+        let alpn_protocols: Vec<_> = alpn_protocols.iter().map(|name| name.to_vec()).collect();
+        let config = server_config(certificate_path, key_path, &alpn_protocols, &ticketer)?;
+        Ok(Self(Arc::new(Shared {
+            certificate_path: certificate_path.to_owned(),
+            key_path: key_path.to_owned(),
+            alpn_protocols,
+            ticketer,
+            current: Arc::new(ArcSwap::from_pointee(Version {
+                config,
+                generation: 0,
+            })),
+        })))
+    }
+
+    /// Loads the same files again. Connections that are opened from now on use them; those that
+    /// are open go on with what they have. To be called by one thread.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); then everything stays as it was.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let shared = &self.0;
+        let config = server_config(
+            &shared.certificate_path,
+            &shared.key_path,
+            &shared.alpn_protocols,
+            &shared.ticketer,
+        )?;
+        let generation = self.generation().wrapping_add(1);
+        shared
+            .current
+            .store(Arc::new(Version { config, generation }));
+        Ok(())
+    }
+
+    /// How often it has been reloaded: what new connections use.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.0.current.load().generation
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor(Cache::new(Arc::clone(&self.0.current)))
+    }
+}
+
+impl Debug for TlsConfig {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConfig")
+            .field("certificate_path", &self.0.certificate_path)
+            .field("key_path", &self.0.key_path)
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One worker's way to the present configuration.
+pub(crate) struct TlsAcceptor(Cache<Arc<ArcSwap<Version>>, Arc<Version>>);
+
+impl TlsAcceptor {
+    /// The server's side of a new connection.
+    pub(crate) fn accept(&mut self) -> Result<TlsStream, Error> {
+        let version = self.0.load();
+        let session = UnbufferedServerConnection::new(Arc::clone(&version.config))?;
+        Ok(TlsStream::new(session, version.generation))
+    }
+}
+
+/// Why certificate and key cannot be used.
+#[derive(Debug)]
+pub enum TlsError {
+    /// A file cannot be read.
+    Read(PathBuf, io::Error),
+    /// The certificate's file holds no certificate, for this reason.
+    Certificate(PathBuf, String),
+    /// The key's file holds no private key, for this reason.
+    Key(PathBuf, String),
+    /// The key's file is encrypted.
+    EncryptedKey(PathBuf),
+    /// The key in the second file is not that of the certificate in the first.
+    Mismatch(PathBuf, PathBuf),
+    /// No random numbers, or no common algorithms.
+    Setup(Error),
+}
+
+impl Display for TlsError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Certificate(path, reason) => {
+                write!(f, "no usable certificate in {}: {reason}", path.display())
+            }
+            Self::Key(path, reason) => {
+                write!(f, "no usable private key in {}: {reason}", path.display())
+            }
+            Self::EncryptedKey(path) => write!(
+                f,
+                "the private key in {path} is encrypted; store it without a passphrase (openssl \
+                 pkey -in {path} -out FILE), readable for this program only",
+                path = path.display()
+            ),
+            Self::Mismatch(certificate, key) => write!(
+                f,
+                "the private key in {} does not belong to the certificate in {}",
+                key.display(),
+                certificate.display()
+            ),
+            Self::Setup(error) => write!(f, "cannot set up TLS: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+fn server_config(
+    certificate_path: &Path,
+    key_path: &Path,
+    alpn_protocols: &[Vec<u8>],
+    ticketer: &Arc<dyn ProducesTickets>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let certificates = read_certificates(certificate_path)?;
+    let key = read_key(key_path)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| match error {
+            Error::InconsistentKeys(_) => {
+                TlsError::Mismatch(certificate_path.to_owned(), key_path.to_owned())
+            }
+            Error::InvalidCertificate(_) => {
+                TlsError::Certificate(certificate_path.to_owned(), error.to_string())
+            }
+            other => TlsError::Key(key_path.to_owned(), other.to_string()),
+        })?;
+    config.alpn_protocols = alpn_protocols.to_vec();
+    config.ticketer = Arc::clone(ticketer);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path)?;
+    let failure = |reason: String| TlsError::Certificate(path.to_owned(), reason);
+    if !is_pem(&bytes) {
+        return Ok(vec![bytes.into()]);
+    }
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| failure(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(failure("it is PEM without a CERTIFICATE".to_owned()));
+    }
+    Ok(certificates)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = read(path)?;
+    let failure = |reason: String| TlsError::Key(path.to_owned(), reason);
+    if is_pem(&bytes) {
+        PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+            if contains(&bytes, b"ENCRYPTED") {
+                TlsError::EncryptedKey(path.to_owned())
+            } else {
+                failure(error.to_string())
+            }
+        })
+    } else {
+        PrivateKeyDer::try_from(bytes).map_err(|reason| failure(reason.to_owned()))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|error| TlsError::Read(path.to_owned(), error))
+}
+
+fn is_pem(bytes: &[u8]) -> bool {
+    contains(bytes, b"-----BEGIN ")
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,18 @@
+//! What connections experience, on each event loop alike: real sockets, real threads.
+
+#[path = "runtimes/clients.rs"]
+mod clients;
+#[path = "runtimes/server.rs"]
+mod server;
+#[path = "runtimes/shortages.rs"]
+mod shortages;
+#[path = "runtimes/traffic.rs"]
+mod traffic;
+
+use aquatic_stream::Runtime;
+
+/// Every test is about each of these.
+#[cfg(target_os = "linux")]
+const RUNTIMES: [Runtime; 2] = [Runtime::Mio, Runtime::Glommio];
+#[cfg(not(target_os = "linux"))]
+const RUNTIMES: [Runtime; 1] = [Runtime::Mio];
