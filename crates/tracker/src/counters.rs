@@ -27,9 +27,9 @@ pub trait ReasonLabel: Label {
 
 /// What one worker counts about the clients of one IP family. Totals since the start.
 pub struct TrafficCounters<P: Protocol> {
-    requests: Counts<P::Request>,
-    responses: Counts<P::Response>,
-    reasons: Counts<P::Reason>,
+    pub(crate) requests: Counts<P::Request>,
+    pub(crate) responses: Counts<P::Response>,
+    pub(crate) reasons: Counts<P::Reason>,
     /// Bytes of payload received.
     pub received_bytes: Counter,
     /// Bytes of payload sent.
@@ -117,6 +117,60 @@ impl<P: Protocol> Default for WorkerCounters<P> {
             traffic: PerFamily::default(),
             shard: ShardCounters::default(),
             batches_in_flight: Counter::default(),
+        }
+    }
+}
+
+/// A protocol for tests.
+#[cfg(test)]
+pub(crate) mod test_protocol {
+    use aquatic_daemon::labels;
+
+    use super::{Protocol, ReasonLabel};
+
+    /// BitTorrent over bees.
+    pub(crate) enum Bees {}
+
+    impl Protocol for Bees {
+        type Request = RequestKind;
+        type Response = ResponseKind;
+        type Reason = Reason;
+        const PAYLOAD: &'static str = "honey";
+    }
+
+    labels! {
+        /// What bees ask.
+        pub(crate) enum RequestKind {
+            /// Announce.
+            Announce = "announce",
+            /// Scrape.
+            Scrape = "scrape",
+        }
+    }
+
+    labels! {
+        /// What bees are told.
+        pub(crate) enum ResponseKind {
+            /// Announce.
+            Announce = "announce",
+            /// A refusal.
+            Error = "error",
+        }
+    }
+
+    labels! {
+        /// Why bees are not served.
+        pub(crate) enum Reason {
+            /// Dropped: shorter than what it claims to be.
+            TooShort = "too_short",
+            /// Refused: too many bees.
+            PeerLimit = "peer_limit",
+        }
+    }
+
+    impl ReasonLabel for Reason {
+        fn is_refusal(self) -> bool {
+            self == Self::PeerLimit
         }
     }
 }

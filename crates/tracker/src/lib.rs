@@ -22,6 +22,7 @@
 //! | [`registry`], [`cleaning`] | the swarms of a shard, and what looks after them |
 //! | [`limits`] | how much a client may ask, and a shard may hold |
 //! | [`counters`], [`report`], [`clients`] | what is counted |
+//! | [`statistics`] | all of that put together: Prometheus metrics |
 //! | [`entropy`] | where secrets come from |
 
 #![forbid(unsafe_code)]
@@ -35,4 +36,5 @@ pub mod limits;
 pub mod registry;
 pub mod report;
 pub mod router;
+pub mod statistics;
 pub mod swarm_worker;

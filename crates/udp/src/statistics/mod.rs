@@ -11,16 +11,14 @@
 //!
 //! A failure to write is logged and otherwise ignored: the tracker goes on without statistics.
 //!
+//! Snapshots and Prometheus metrics are [`aquatic_tracker::statistics`]'s; what people see is here.
+//!
 //! | module | what lives there |
 //! |---|---|
-//! | [`snapshot`] | totals at one moment, and what changed between two |
 //! | [`tables`] | what people get to see, in words and figures |
 //! | [`text`], [`html`] | the two ways in which they see it |
-//! | [`prometheus`] | names and labels of all metrics |
 
 mod html;
-mod prometheus;
-mod snapshot;
 mod tables;
 mod text;
 
@@ -35,12 +33,13 @@ use anyhow::Context;
 use aquatic_daemon::clock::{Clock, wall_time};
 
 use crate::config::StatisticsConfig;
-use crate::counters::WorkerCounters;
+use crate::counters::{Udp, WorkerCounters};
 use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::statistics::PrometheusMetrics;
 
-use prometheus::PrometheusMetrics;
-use snapshot::Snapshot;
 use tables::Period;
+
+type Snapshot = aquatic_tracker::statistics::Snapshot<Udp>;
 
 /// Publishes statistics for ever, every `interval`. The order of `workers` is their
 /// `worker_index`. A Prometheus endpoint must be running already.
@@ -71,7 +70,7 @@ pub fn run(
 /// Where statistics go.
 struct Outputs<'a> {
     config: &'a StatisticsConfig,
-    prometheus: Option<PrometheusMetrics>,
+    prometheus: Option<PrometheusMetrics<Udp>>,
     stdout_failure: Failure,
     html_failure: Failure,
 }
@@ -163,12 +162,6 @@ impl Failure {
     fn is_news(&self, failure: Option<&String>) -> bool {
         self.0.as_ref() != failure
     }
-}
-
-/// A count as a floating point number, for rates and for metrics.
-#[expect(clippy::cast_precision_loss, reason = "nobody needs the 17th digit")]
-fn approximate(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
+use aquatic_tracker::statistics::{FamilySnapshot, Traffic, approximate};
 use aquatic_types::IpFamily;
 use hdrhistogram::Histogram;
 
-use crate::counters::{Label as _, Reason, ReasonLabel as _, RequestKind, ResponseKind};
+use crate::counters::{Label as _, Reason, ReasonLabel as _, RequestKind, ResponseKind, Udp};
 
-use super::approximate;
-use super::snapshot::{FamilySnapshot, Snapshot, Traffic};
+use super::Snapshot;
 
 /// Rows in the table of clients.
 const CLIENTS_SHOWN: usize = 20;
@@ -107,14 +107,14 @@ pub(super) fn tables(previous: &Snapshot, current: &Snapshot) -> Vec<Table> {
 /// One IP family at the end of the period, and what happened in it.
 struct Family<'a> {
     name: &'static str,
-    totals: &'a FamilySnapshot,
-    added: Traffic,
+    totals: &'a FamilySnapshot<Udp>,
+    added: Traffic<Udp>,
     elapsed: Duration,
 }
 
 impl Family<'_> {
     fn is_used(&self) -> bool {
-        self.totals.traffic != Traffic::default() || self.totals.torrents > 0
+        self.totals.traffic.received_bytes > 0 || self.totals.torrents > 0
     }
 
     fn per_second(&self, count: u64) -> String {
@@ -162,14 +162,14 @@ fn traffic(families: &[Family<'_>]) -> Table {
     let mut table = Table::by_family("Traffic", families);
     for kind in RequestKind::ALL {
         table.push(format!("{} requests/s", kind.label()), families, |family| {
-            family.per_second(family.added.requests(*kind))
+            family.per_second(family.added.requests.of(*kind))
         });
     }
     for kind in ResponseKind::ALL {
         table.push(
             format!("{} responses/s", kind.label()),
             families,
-            |family| family.per_second(family.added.responses(*kind)),
+            |family| family.per_second(family.added.responses.of(*kind)),
         );
     }
     table.push("received Mbit/s", families, |family| {
@@ -238,7 +238,7 @@ fn losses(families: &[Family<'_>]) -> Table {
     for reason in Reason::ALL {
         if families
             .iter()
-            .all(|family| family.totals.traffic.reason(*reason) == 0)
+            .all(|family| family.totals.traffic.reasons.of(*reason) == 0)
         {
             continue;
         }
@@ -248,10 +248,10 @@ fn losses(families: &[Family<'_>]) -> Table {
             "dropped"
         };
         let figures = families.iter().flat_map(|family| {
-            let total = family.totals.traffic.reason(*reason);
+            let total = family.totals.traffic.reasons.of(*reason);
             [
                 grouped(total),
-                family.per_second(family.added.reason(*reason)),
+                family.per_second(family.added.reasons.of(*reason)),
             ]
         });
         table.rows.push(Row {
@@ -351,6 +351,7 @@ mod tests {
         let take =
             |seconds| Snapshot::take(Duration::from_secs(seconds), &[Arc::clone(&worker)], &[]);
         let v4 = worker.traffic(IpFamily::V4);
+        v4.received_bytes.add(1);
         v4.requests(RequestKind::Announce).add(1_000_000);
         v4.reason(Reason::QueueFull).add(4);
         let previous = take(10);

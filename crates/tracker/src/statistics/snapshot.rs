@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,44 +10,45 @@ use aquatic_peer_id::PeerClient;
 use aquatic_types::{IpFamily, PeerId, PerFamily};
 use hdrhistogram::Histogram;
 
-use crate::counters::{
-    Label as _, Reason, RequestKind, ResponseKind, TrafficCounters, WorkerCounters,
-};
-use aquatic_tracker::clients::Prefix;
-use aquatic_tracker::report::{ShardReport, empty_histogram};
+use crate::clients::Prefix;
+use crate::counters::{Counts, Label, Protocol, TrafficCounters, WorkerCounters};
+use crate::report::{ShardReport, empty_histogram};
 
 /// Totals over all workers and shards.
-#[derive(Debug)]
-pub(super) struct Snapshot {
+pub struct Snapshot<P: Protocol> {
     /// When it was taken, since statistics began.
-    pub(super) at: Duration,
-    pub(super) families: PerFamily<FamilySnapshot>,
+    pub at: Duration,
+    /// By IP family.
+    pub families: PerFamily<FamilySnapshot<P>>,
     /// Batches that are on their way between workers.
-    pub(super) queue_batches: u64,
+    pub queue_batches: u64,
     /// How long the last cleaning took where it took longest.
-    pub(super) cleaning_max: Duration,
+    pub cleaning_max: Duration,
     /// Peers by the beginning of their peer ids, most peers first.
-    pub(super) prefixes: Vec<(Prefix, u64)>,
+    pub prefixes: Vec<(Prefix, u64)>,
 }
 
 /// Totals of one IP family.
-#[derive(Debug, Default)]
-pub(super) struct FamilySnapshot {
-    pub(super) traffic: Traffic,
-    pub(super) torrents: u64,
-    pub(super) peers: u64,
+pub struct FamilySnapshot<P: Protocol> {
+    /// What has been received and sent.
+    pub traffic: Traffic<P>,
+    /// Torrents that have been announced.
+    pub torrents: u64,
+    /// Peers, over all torrents.
+    pub peers: u64,
     /// How many torrents have how many peers, in the shards that have counted.
-    pub(super) peers_per_torrent: Option<Histogram<u32>>,
+    pub peers_per_torrent: Option<Histogram<u32>>,
 }
 
-impl Snapshot {
+impl<P: Protocol> Snapshot<P> {
     /// Reads everything.
-    pub(super) fn take(
+    #[must_use]
+    pub fn take(
         at: Duration,
-        workers: &[Arc<WorkerCounters>],
+        workers: &[Arc<WorkerCounters<P>>],
         reports: &[Arc<ShardReport>],
     ) -> Self {
-        let mut families = PerFamily::<FamilySnapshot>::default();
+        let mut families = PerFamily::<FamilySnapshot<P>>::default();
         for worker in workers {
             for family in IpFamily::ALL {
                 let totals = families.get_mut(family);
@@ -78,7 +80,8 @@ impl Snapshot {
     }
 
     /// Peers by client, most peers first.
-    pub(super) fn clients(&self) -> Vec<(PeerClient, u64)> {
+    #[must_use]
+    pub fn clients(&self) -> Vec<(PeerClient, u64)> {
         most_first(
             self.prefixes
                 .iter()
@@ -112,67 +115,118 @@ fn client(prefix: Prefix) -> PeerClient {
     PeerClient::from_peer_id(PeerId(id))
 }
 
-/// Totals since the start, or between two moments. The order is that of the enums.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traffic {
-    requests: [u64; RequestKind::ALL.len()],
-    responses: [u64; ResponseKind::ALL.len()],
-    reasons: [u64; Reason::ALL.len()],
-    pub(super) received_bytes: u64,
-    pub(super) sent_bytes: u64,
+impl<P: Protocol> Default for FamilySnapshot<P> {
+    fn default() -> Self {
+        Self {
+            traffic: Traffic::default(),
+            torrents: 0,
+            peers: 0,
+            peers_per_torrent: None,
+        }
+    }
 }
 
-impl Traffic {
-    fn add(&mut self, counters: &TrafficCounters) {
-        for (total, kind) in self.requests.iter_mut().zip(RequestKind::ALL) {
-            *total += counters.requests(*kind).get();
-        }
-        for (total, kind) in self.responses.iter_mut().zip(ResponseKind::ALL) {
-            *total += counters.responses(*kind).get();
-        }
-        for (total, reason) in self.reasons.iter_mut().zip(Reason::ALL) {
-            *total += counters.reason(*reason).get();
-        }
+/// Totals since the start, or between two moments.
+pub struct Traffic<P: Protocol> {
+    /// Requests that could be read.
+    pub requests: Totals<P::Request>,
+    /// Answers.
+    pub responses: Totals<P::Response>,
+    /// What was dropped or refused.
+    pub reasons: Totals<P::Reason>,
+    /// Bytes of payload received.
+    pub received_bytes: u64,
+    /// Bytes of payload sent.
+    pub sent_bytes: u64,
+}
+
+impl<P: Protocol> Traffic<P> {
+    fn add(&mut self, counters: &TrafficCounters<P>) {
+        self.requests.add(&counters.requests);
+        self.responses.add(&counters.responses);
+        self.reasons.add(&counters.reasons);
         self.received_bytes += counters.received_bytes.get();
         self.sent_bytes += counters.sent_bytes.get();
     }
 
     /// What has been added since `earlier`.
-    pub(super) fn since(&self, earlier: &Self) -> Self {
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
         Self {
-            requests: differences(self.requests, &earlier.requests),
-            responses: differences(self.responses, &earlier.responses),
-            reasons: differences(self.reasons, &earlier.reasons),
+            requests: self.requests.since(&earlier.requests),
+            responses: self.responses.since(&earlier.responses),
+            reasons: self.reasons.since(&earlier.reasons),
             received_bytes: self.received_bytes.saturating_sub(earlier.received_bytes),
             sent_bytes: self.sent_bytes.saturating_sub(earlier.sent_bytes),
         }
     }
+}
 
-    pub(super) fn requests(&self, kind: RequestKind) -> u64 {
-        self.requests.get(kind as usize).copied().unwrap_or(0)
-    }
-
-    pub(super) fn responses(&self, kind: ResponseKind) -> u64 {
-        self.responses.get(kind as usize).copied().unwrap_or(0)
-    }
-
-    pub(super) fn reason(&self, reason: Reason) -> u64 {
-        self.reasons.get(reason as usize).copied().unwrap_or(0)
+impl<P: Protocol> Default for Traffic<P> {
+    fn default() -> Self {
+        Self {
+            requests: Totals::default(),
+            responses: Totals::default(),
+            reasons: Totals::default(),
+            received_bytes: 0,
+            sent_bytes: 0,
+        }
     }
 }
 
-fn differences<const N: usize>(mut later: [u64; N], earlier: &[u64; N]) -> [u64; N] {
-    for (later, earlier) in later.iter_mut().zip(earlier) {
-        *later = later.saturating_sub(*earlier);
+/// A number for each value of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals<L> {
+    /// In the order of the values.
+    numbers: Vec<u64>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> Totals<L> {
+    /// The number of a value.
+    #[must_use]
+    pub fn of(&self, label: L) -> u64 {
+        self.numbers.get(label.index()).copied().unwrap_or(0)
     }
-    later
+
+    fn add(&mut self, counts: &Counts<L>) {
+        for (total, (_, count)) in self.numbers.iter_mut().zip(counts.iter()) {
+            *total += count;
+        }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let pairs = self.numbers.iter().zip(&earlier.numbers);
+        Self {
+            numbers: pairs
+                .map(|(later, earlier)| later.saturating_sub(*earlier))
+                .collect(),
+            label: PhantomData,
+        }
+    }
+}
+
+impl<L: Label> Default for Totals<L> {
+    fn default() -> Self {
+        Self {
+            numbers: vec![0; L::ALL.len()],
+            label: PhantomData,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use aquatic_tracker::report::empty_histograms;
+    use crate::counters::test_protocol::{Bees, Reason, RequestKind, ResponseKind};
+    use crate::report::empty_histograms;
 
     use super::*;
+
+    type Worker = WorkerCounters<Bees>;
+
+    fn take(workers: &[Arc<Worker>], reports: &[Arc<ShardReport>]) -> Snapshot<Bees> {
+        Snapshot::take(Duration::ZERO, workers, reports)
+    }
 
     fn report(peers_v4: &[u64], clients: &[(&[u8; 8], usize)]) -> Arc<ShardReport> {
         let mut histograms = empty_histograms();
@@ -187,7 +241,7 @@ mod tests {
 
     #[test]
     fn workers_are_summed_by_family() {
-        let workers = [(); 2].map(|()| Arc::new(WorkerCounters::default()));
+        let workers = [(); 2].map(|()| Arc::new(Worker::default()));
         for (worker, amount) in workers.iter().zip([1, 10]) {
             let traffic = worker.traffic(IpFamily::V6);
             traffic.requests(RequestKind::Scrape).add(amount);
@@ -200,29 +254,32 @@ mod tests {
             worker.batches_in_flight.set(8 * amount);
             worker.shard.cleaning_micros.set(9 * amount);
         }
-        let snapshot = Snapshot::take(Duration::ZERO, &workers, &[]);
+        let snapshot = take(&workers, &[]);
         let v6 = &snapshot.families.v6;
-        assert_eq!(v6.traffic.requests, [0, 0, 11]);
-        assert_eq!(v6.traffic.responses(ResponseKind::Error), 22);
-        assert_eq!(v6.traffic.reason(Reason::PeerLimit), 33);
-        assert_eq!(v6.traffic.reason(Reason::PeersPerIp), 0);
+        assert_eq!(v6.traffic.requests.of(RequestKind::Announce), 0);
+        assert_eq!(v6.traffic.requests.of(RequestKind::Scrape), 11);
+        assert_eq!(v6.traffic.responses.of(ResponseKind::Error), 22);
+        assert_eq!(v6.traffic.reasons.of(Reason::PeerLimit), 33);
+        assert_eq!(v6.traffic.reasons.of(Reason::TooShort), 0);
         assert_eq!((v6.traffic.received_bytes, v6.traffic.sent_bytes), (44, 55));
         assert_eq!((v6.torrents, v6.peers), (66, 77));
-        assert_eq!(snapshot.families.v4.traffic, Traffic::default());
+        let v4 = &snapshot.families.v4.traffic;
+        assert_eq!(v4.requests, Totals::default());
+        assert_eq!(v4.received_bytes, 0);
         assert_eq!(snapshot.queue_batches, 88);
         assert_eq!(snapshot.cleaning_max, Duration::from_micros(90));
     }
 
     #[test]
     fn difference_is_what_was_added() {
-        let worker = Arc::new(WorkerCounters::default());
+        let worker = Arc::new(Worker::default());
         let traffic = worker.traffic(IpFamily::V4);
-        let take = || Snapshot::take(Duration::ZERO, &[Arc::clone(&worker)], &[]);
+        let take = || take(&[Arc::clone(&worker)], &[]);
         traffic.requests(RequestKind::Announce).add(5);
         traffic.sent_bytes.add(100);
         let earlier = take();
         traffic.requests(RequestKind::Announce).add(7);
-        traffic.reason(Reason::QueueFull).add(1);
+        traffic.reason(Reason::TooShort).add(1);
         traffic.sent_bytes.add(11);
         let later = take();
 
@@ -231,13 +288,11 @@ mod tests {
             .v4
             .traffic
             .since(&earlier.families.v4.traffic);
-        let mut expected = Traffic {
-            sent_bytes: 11,
-            ..Traffic::default()
-        };
-        expected.requests[RequestKind::Announce as usize] = 7;
-        expected.reasons[Reason::QueueFull as usize] = 1;
-        assert_eq!(added, expected);
+        assert_eq!(added.requests.of(RequestKind::Announce), 7);
+        assert_eq!(added.requests.of(RequestKind::Scrape), 0);
+        assert_eq!(added.responses, Totals::default());
+        assert_eq!(added.reasons.of(Reason::TooShort), 1);
+        assert_eq!((added.received_bytes, added.sent_bytes), (0, 11));
     }
 
     #[test]
@@ -247,13 +302,13 @@ mod tests {
             Arc::new(ShardReport::default()),
             report(&[2, 70], &[]),
         ];
-        let snapshot = Snapshot::take(Duration::ZERO, &[], &reports);
+        let snapshot = take(&[], &reports);
         let v4 = snapshot.families.v4.peers_per_torrent.unwrap();
         assert_eq!((v4.len(), v4.min(), v4.max()), (5, 1, 70));
         assert_eq!(v4.value_at_quantile(0.5), 1);
         assert!((v4.mean() - 15.0).abs() < 0.01);
         assert!(snapshot.families.v6.peers_per_torrent.unwrap().is_empty());
-        let none = Snapshot::take(Duration::ZERO, &[], &[Arc::new(ShardReport::default())]);
+        let none = take(&[], &[Arc::new(ShardReport::default())]);
         assert!(none.families.v4.peers_per_torrent.is_none());
     }
 
@@ -266,7 +321,7 @@ mod tests {
                 &[(b"-TR4060-", 4), (b"-qB465B-", 3), (b"\0\0\0\0\0\0\0\0", 1)],
             ),
         ];
-        let snapshot = Snapshot::take(Duration::ZERO, &[], &reports);
+        let snapshot = take(&[], &reports);
         assert_eq!(
             snapshot.prefixes,
             [

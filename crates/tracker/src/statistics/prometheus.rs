@@ -5,6 +5,7 @@
 //! again, so they are of the whole tracker.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,9 @@ use hdrhistogram::Histogram;
 use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::counters::{
-    Label as _, Reason, ReasonLabel as _, RequestKind, ResponseKind, TrafficCounters,
+    self, Counts, Label as _, Protocol, ReasonLabel as _, SwarmGauges, TrafficCounters,
     WorkerCounters,
 };
-use aquatic_tracker::counters::SwarmGauges;
 
 use super::approximate;
 use super::snapshot::Snapshot;
@@ -65,26 +65,30 @@ const PREFIXES: LabelBounds = LabelBounds {
 };
 
 /// Everything that is exported.
-pub(super) struct PrometheusMetrics {
+pub struct PrometheusMetrics<P> {
     workers: Vec<WorkerMetrics>,
     clients: PeerCounts,
     prefixes: Option<PeerCounts>,
+    protocol: PhantomData<P>,
 }
 
-impl PrometheusMetrics {
+impl<P: Protocol> PrometheusMetrics<P> {
     /// Registers all metrics whose labels are known, so that the first scrape finds them at 0.
-    pub(super) fn new(workers: usize, with_prefixes: bool) -> Self {
-        describe();
+    /// `with_prefixes` says whether to export the number of peers by prefix of the peer id, too.
+    #[must_use]
+    pub fn new(workers: usize, with_prefixes: bool) -> Self {
+        describe(P::PAYLOAD);
         Self {
-            workers: (0..workers).map(WorkerMetrics::new).collect(),
+            workers: (0..workers).map(WorkerMetrics::new::<P>).collect(),
             clients: PeerCounts::new(PEER_CLIENTS, "client", PeerClient::OTHER.name, CLIENTS),
             prefixes: with_prefixes
                 .then(|| PeerCounts::new(PEER_ID_PREFIXES, "prefix_hex", "other", PREFIXES)),
+            protocol: PhantomData,
         }
     }
 
     /// Publishes the present state.
-    pub(super) fn update(&mut self, workers: &[Arc<WorkerCounters>], snapshot: &Snapshot) {
+    pub fn update(&mut self, workers: &[Arc<WorkerCounters<P>>], snapshot: &Snapshot<P>) {
         for (metrics, counters) in self.workers.iter().zip(workers) {
             metrics.update(counters);
         }
@@ -115,20 +119,20 @@ struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    fn new(index: usize) -> Self {
+    fn new<P: Protocol>(index: usize) -> Self {
         let worker = Label::new("worker_index", index.to_string());
         let labels = [worker.clone()];
         Self {
             families: PerFamily {
-                v4: FamilyMetrics::new(IpFamily::V4, &worker),
-                v6: FamilyMetrics::new(IpFamily::V6, &worker),
+                v4: FamilyMetrics::new::<P>(IpFamily::V4, &worker),
+                v6: FamilyMetrics::new::<P>(IpFamily::V6, &worker),
             },
             queue_batches: gauge!(QUEUE_BATCHES, labels.iter()),
             cleaning_seconds: gauge!(CLEANING_SECONDS, labels.iter()),
         }
     }
 
-    fn update(&self, counters: &WorkerCounters) {
+    fn update<P: Protocol>(&self, counters: &WorkerCounters<P>) {
         for family in IpFamily::ALL {
             let metrics = self.families.get(family);
             metrics.update(counters.traffic(family), counters.swarms(family));
@@ -153,7 +157,7 @@ struct FamilyMetrics {
 }
 
 impl FamilyMetrics {
-    fn new(family: IpFamily, worker: &Label) -> Self {
+    fn new<P: Protocol>(family: IpFamily, worker: &Label) -> Self {
         let labels = vec![
             Label::from_static_parts("ip_version", family.digit()),
             worker.clone(),
@@ -163,9 +167,9 @@ impl FamilyMetrics {
             labels.push(Label::from_static_parts(name, value));
             labels
         };
-        let request = |kind: &RequestKind| counter!(REQUESTS_BY_TYPE, with("type", kind.label()));
-        let response = |kind: &ResponseKind| counter!(RESPONSES, with("type", kind.label()));
-        let reason = |reason: &Reason| {
+        let request = |kind: &P::Request| counter!(REQUESTS_BY_TYPE, with("type", kind.label()));
+        let response = |kind: &P::Response| counter!(RESPONSES, with("type", kind.label()));
+        let reason = |reason: &P::Reason| {
             let name = if reason.is_refusal() {
                 REFUSED
             } else {
@@ -175,9 +179,9 @@ impl FamilyMetrics {
         };
         Self {
             requests: counter!(REQUESTS, labels.clone()),
-            requests_by_type: RequestKind::ALL.iter().map(request).collect(),
-            responses: ResponseKind::ALL.iter().map(response).collect(),
-            reasons: Reason::ALL.iter().map(reason).collect(),
+            requests_by_type: P::Request::ALL.iter().map(request).collect(),
+            responses: P::Response::ALL.iter().map(response).collect(),
+            reasons: P::Reason::ALL.iter().map(reason).collect(),
             rx_bytes: counter!(RX_BYTES, labels.clone()),
             tx_bytes: counter!(TX_BYTES, labels.clone()),
             torrents: gauge!(TORRENTS, labels.clone()),
@@ -185,24 +189,22 @@ impl FamilyMetrics {
         }
     }
 
-    fn update(&self, traffic: &TrafficCounters, swarms: &SwarmGauges) {
-        let mut requests = 0;
-        for (metric, kind) in self.requests_by_type.iter().zip(RequestKind::ALL) {
-            let count = traffic.requests(*kind).get();
-            metric.absolute(count);
-            requests += count;
-        }
+    fn update<P: Protocol>(&self, traffic: &TrafficCounters<P>, swarms: &SwarmGauges) {
+        let requests = traffic.requests.iter().map(|(_, count)| count).sum();
         self.requests.absolute(requests);
-        for (metric, kind) in self.responses.iter().zip(ResponseKind::ALL) {
-            metric.absolute(traffic.responses(*kind).get());
-        }
-        for (metric, reason) in self.reasons.iter().zip(Reason::ALL) {
-            metric.absolute(traffic.reason(*reason).get());
-        }
+        publish(&self.requests_by_type, &traffic.requests);
+        publish(&self.responses, &traffic.responses);
+        publish(&self.reasons, &traffic.reasons);
         self.rx_bytes.absolute(traffic.received_bytes.get());
         self.tx_bytes.absolute(traffic.sent_bytes.get());
         self.torrents.set(approximate(swarms.torrents.get()));
         self.peers.set(approximate(swarms.peers.get()));
+    }
+}
+
+fn publish<L: counters::Label>(metrics: &[Counter], counts: &Counts<L>) {
+    for (metric, (_, count)) in metrics.iter().zip(counts.iter()) {
+        metric.absolute(count);
     }
 }
 
@@ -293,7 +295,7 @@ impl PeerCounts {
 }
 
 /// Tells the endpoint what each metric means.
-fn describe() {
+fn describe(payload: &str) {
     describe_counter!(REQUESTS, Unit::Count, "Requests that could be read");
     describe_counter!(
         REQUESTS_BY_TYPE,
@@ -311,8 +313,12 @@ fn describe() {
         Unit::Count,
         "Requests that were answered with an error, by reason"
     );
-    describe_counter!(RX_BYTES, Unit::Bytes, "Bytes of UDP payload received");
-    describe_counter!(TX_BYTES, Unit::Bytes, "Bytes of UDP payload sent");
+    describe_counter!(
+        RX_BYTES,
+        Unit::Bytes,
+        format!("Bytes of {payload} received")
+    );
+    describe_counter!(TX_BYTES, Unit::Bytes, format!("Bytes of {payload} sent"));
     describe_gauge!(TORRENTS, Unit::Count, "Torrents");
     describe_gauge!(PEERS, Unit::Count, "Peers, over all torrents");
     describe_gauge!(
@@ -344,16 +350,17 @@ mod tests {
 
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-    use aquatic_tracker::clients::Prefix;
-    use aquatic_tracker::report::{ShardReport, empty_histograms};
+    use crate::clients::Prefix;
+    use crate::counters::test_protocol::{Bees, Reason, RequestKind, ResponseKind};
+    use crate::report::{ShardReport, empty_histograms};
 
     use super::*;
 
     /// Publishes what `fill` counts, and scrapes it.
-    fn scrape(fill: impl FnOnce(&WorkerCounters, &ShardReport)) -> String {
+    fn scrape(fill: impl FnOnce(&WorkerCounters<Bees>, &ShardReport)) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         let (workers, reports) = ([Arc::default(), Arc::default()], [Arc::default()]);
-        let [_, worker]: &[Arc<WorkerCounters>; 2] = &workers;
+        let [_, worker]: &[Arc<WorkerCounters<Bees>>; 2] = &workers;
         fill(worker, &reports[0]);
         metrics::with_local_recorder(&recorder, || {
             let mut metrics = PrometheusMetrics::new(workers.len(), true);
@@ -383,11 +390,11 @@ mod tests {
     fn names_and_labels_are_those_of_the_dashboards() {
         let scraped = scrape(|worker, report| {
             let traffic = worker.traffic(IpFamily::V6);
-            traffic.requests(RequestKind::Connect).add(1);
+            traffic.requests(RequestKind::Scrape).add(1);
             traffic.requests(RequestKind::Announce).add(2);
             traffic.responses(ResponseKind::Error).add(3);
             traffic.reason(Reason::TooShort).add(4);
-            traffic.reason(Reason::ConnectionId).add(5);
+            traffic.reason(Reason::PeerLimit).add(5);
             traffic.received_bytes.add(6);
             traffic.sent_bytes.add(7);
             worker.swarms(IpFamily::V6).torrents.set(8);
@@ -408,7 +415,7 @@ mod tests {
             format!("aquatic_requests_by_type_total{{{v6},type=\"announce\"}} 2"),
             format!("aquatic_responses_total{{{v6},type=\"error\"}} 3"),
             format!("aquatic_dropped_total{{{v6},reason=\"too_short\"}} 4"),
-            format!("aquatic_refused_total{{{v6},reason=\"connection_id\"}} 5"),
+            format!("aquatic_refused_total{{{v6},reason=\"peer_limit\"}} 5"),
             format!("aquatic_rx_bytes{{{v6}}} 6"),
             format!("aquatic_tx_bytes{{{v6}}} 7"),
             format!("aquatic_torrents{{{v6}}} 8"),
@@ -426,7 +433,7 @@ mod tests {
             assert_has(&scraped, &line);
         }
         assert!(!scraped.contains(
-            "aquatic_dropped_total{ip_version=\"6\",worker_index=\"1\",reason=\"connection_id\""
+            "aquatic_dropped_total{ip_version=\"6\",worker_index=\"1\",reason=\"peer_limit\""
         ));
     }
 
@@ -518,14 +525,14 @@ mod tests {
         report.set_clients(prefixes.into_iter());
         metrics::with_local_recorder(&recorder, || {
             let snapshot = Snapshot::take(Duration::ZERO, &[], &[report]);
-            PrometheusMetrics::new(0, false).update(&[], &snapshot);
+            PrometheusMetrics::<Bees>::new(0, false).update(&[], &snapshot);
             assert!(
                 !recorder
                     .handle()
                     .render()
                     .contains("aquatic_peer_id_prefixes{")
             );
-            PrometheusMetrics::new(0, true).update(&[], &snapshot);
+            PrometheusMetrics::<Bees>::new(0, true).update(&[], &snapshot);
         });
         let line = "aquatic_peer_id_prefixes{prefix_hex=\"ffffffffffffffff\"} 1";
         assert_has(&recorder.handle().render(), line);

@@ -1,0 +1,18 @@
+//! What workers count and shards report, put together: for Prometheus, and for whatever else a
+//! daemon shows to people.
+//!
+//! One thread reads everything, every few seconds. It shares nothing else with the workers, so
+//! whatever it does does not delay an answer to a client.
+
+mod prometheus;
+mod snapshot;
+
+pub use prometheus::PrometheusMetrics;
+pub use snapshot::{FamilySnapshot, Snapshot, Totals, Traffic};
+
+/// A count as a floating point number, for rates and for metrics.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "nobody needs the 17th digit")]
+pub fn approximate(count: u64) -> f64 {
+    count as f64
+}
