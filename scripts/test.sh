@@ -27,6 +27,10 @@ require_program transmission-cli transmission-cli
 require_package python3-libtorrent /usr/bin/python3 -c 'import libtorrent'
 require_program nodejs node
 require_program npm npm
+require_program curl curl
+# Only root may have /usr/sbin in its PATH.
+require_package nginx test -x /usr/sbin/nginx
+require_package haproxy test -x /usr/sbin/haproxy
 install_missing_packages
 require_rust
 

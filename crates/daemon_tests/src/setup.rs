@@ -92,7 +92,7 @@ pub fn on_every_setup(program: &'static Program, scenario: impl Fn(Setup) + Sync
 }
 
 /// Runs a scenario on these setups at once, each in a thread that is named after it.
-pub fn on_each(setups: &[Setup], scenario: impl Fn(Setup) + Sync) {
+pub fn on_each<S: Copy + Display + Send + Sync>(setups: &[S], scenario: impl Fn(S) + Sync) {
     let scenario = &scenario;
     thread::scope(|scope| {
         for setup in setups {

@@ -33,8 +33,8 @@ static LABS_MADE: AtomicU32 = AtomicU32::new(0);
 
 /// Announce URLs have host names in the world; and Transmission 3 takes an IPv6 address in
 /// brackets for a host name, which it then cannot find.
-const HUB_NAME_V4: &str = "hub4.test";
-const HUB_NAME_V6: &str = "hub6.test";
+pub(crate) const HUB_NAME_V4: &str = "hub4.test";
+pub(crate) const HUB_NAME_V6: &str = "hub6.test";
 
 /// Second address of the hub, for tests of hosts that have several.
 const HUB_SECOND: u8 = 99;

@@ -13,26 +13,32 @@
 //! | [`lab`] | a few such namespaces on one bridge |
 //! | [`process`] | a child process that is ended with the test, and its log |
 //! | [`tracker`] | one of our daemons, started and seen to answer |
+//! | [`identity`] | a certificate for a tracker over HTTPS |
 //! | [`ask`] | a minimal UDP tracker client, written from BEP 15 alone |
+//! | [`curl`] | curl, which asks trackers over HTTP and HTTPS |
 //! | [`torrent`] | a file of random bytes and its `.torrent` |
 //! | [`folder`] | a temporary folder, whose logs are shown when the test fails |
 //! | [`wait`] | waiting for a condition |
 //! | [`clients`] | aria2, libtorrent, Transmission, and the npm package `bittorrent-tracker` |
+//! | [`transfer`] | a file that goes from one client to another |
 //! | [`workspace`] | the source tree that is being tested |
 //!
-//! It deliberately shares no code with the trackers: an error in our codec must not be able to
-//! cancel itself out.
+//! It deliberately shares no codec with the trackers: an error in ours must not be able to cancel
+//! itself out.
 
 #![forbid(unsafe_code)]
 
 pub mod ask;
 pub mod clients;
+pub mod curl;
 pub mod folder;
 pub mod host;
+pub mod identity;
 pub mod lab;
 pub mod process;
 pub mod torrent;
 pub mod tracker;
+pub mod transfer;
 pub mod wait;
 pub mod workspace;
 
@@ -43,4 +49,36 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+/// What clients and trackers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// BEP 15.
+    Udp,
+    /// BEP 3, plain.
+    Http,
+    /// BEP 3, over TLS with a certificate that the test has made.
+    Https,
+}
+
+impl Protocol {
+    /// What the URL begins with.
+    #[must_use]
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The daemon that serves it.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Udp => "aquatic_udp",
+            Self::Http | Self::Https => "aquatic_http",
+        }
+    }
 }

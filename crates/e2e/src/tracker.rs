@@ -8,20 +8,30 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use crate::ask::Asker;
+use crate::ask::{Asker, Counts};
+use crate::curl::Curl;
 use crate::folder::Folder;
 use crate::host::Host;
+use crate::identity;
 use crate::process::Process;
-use crate::{wait, workspace};
+use crate::{Protocol, wait, workspace};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running `aquatic_udp`.
+/// A running daemon.
 #[derive(Debug)]
 pub struct Tracker {
     process: Process,
     address: SocketAddr,
+    scraper: Scraper,
+}
+
+/// What asks for the tracker's counts.
+#[derive(Debug)]
+enum Scraper {
+    Udp(Asker),
+    Http(Curl),
 }
 
 impl Tracker {
@@ -32,16 +42,28 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be built, ends early or does not answer in time.
-    pub fn start(folder: &Folder, host: &Host, address: SocketAddr, config: &str) -> Result<Self> {
+    pub fn start(
+        protocol: Protocol,
+        folder: &Folder,
+        host: &Host,
+        address: SocketAddr,
+        config: &str,
+    ) -> Result<Self> {
+        let tls = if protocol == Protocol::Https {
+            identity::write(folder)?
+        } else {
+            String::new()
+        };
         // One worker is enough for two clients; tests of many workers are the daemon's own.
         let config = format!(
             "socket_workers = 1\nlog_level = \"debug\"\n\n\
-             [network]\naddress = \"{address}\"\n{config}"
+             [network]\naddress = \"{address}\"\n{tls}{config}"
         );
-        let config_path = folder.path().join("aquatic_udp.toml");
+        let name = protocol.program();
+        let config_path = folder.path().join(format!("{name}.toml"));
         fs::write(&config_path, config).context("write the tracker's configuration")?;
 
-        let mut command = host.command(workspace::binary("aquatic_udp")?);
+        let mut command = host.command(workspace::binary(name)?);
         command.arg("-c").arg(&config_path);
         let mut process = Process::start("tracker", folder, command)?;
 
@@ -54,14 +76,20 @@ impl Tracker {
             }
             specific => specific,
         };
-        let asker = Asker::new(host, asked)?;
+        let scraper = match protocol {
+            Protocol::Udp => Scraper::Udp(Asker::new(host, asked)?),
+            Protocol::Http | Protocol::Https => {
+                Scraper::Http(Curl::new(host, folder, protocol, asked))
+            }
+        };
         wait::until("an answer of the tracker", START_LIMIT, || {
             process.check_alive()?;
-            Ok(asker.connect().ok())
+            Ok(scraper.counts([0; 20]).ok())
         })?;
         Ok(Self {
             process,
             address: asked,
+            scraper,
         })
     }
 
@@ -69,6 +97,14 @@ impl Tracker {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it counts for one torrent.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn counts(&self, info_hash: [u8; 20]) -> Result<Counts> {
+        self.scraper.counts(info_hash)
     }
 
     /// Ends it as systemd would.
@@ -79,5 +115,17 @@ impl Tracker {
         let status: ExitStatus = self.process.stop(Signal::SIGTERM, STOP_LIMIT)?;
         ensure!(status.success(), "SIGTERM ended the tracker with {status}");
         Ok(())
+    }
+}
+
+impl Scraper {
+    fn counts(&self, info_hash: [u8; 20]) -> Result<Counts> {
+        match self {
+            Self::Udp(asker) => asker
+                .scrape(&[info_hash])?
+                .pop()
+                .context("an answer without a row"),
+            Self::Http(curl) => curl.counts(info_hash),
+        }
     }
 }

@@ -6,11 +6,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use aquatic_e2e::Family;
 use aquatic_e2e::ask::{Announce, Asker, Counts};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::tracker::Tracker;
+use aquatic_e2e::{Family, Protocol};
 
 const INFO_HASH: [u8; 20] = *b"a multi-homed torren";
 const PORT: u16 = 3000;
@@ -45,7 +45,8 @@ fn answers_from_the_address_that_was_asked(backend: &str, family: Family) {
         Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
     };
     let config = format!("backend = \"{backend}\"\n");
-    let tracker = Tracker::start(&folder, lab.hub(), SocketAddr::new(any, PORT), &config).unwrap();
+    let address = SocketAddr::new(any, PORT);
+    let tracker = Tracker::start(Protocol::Udp, &folder, lab.hub(), address, &config).unwrap();
 
     // Every exchange fails if the answer comes from another address than was asked. One of the
     // two would succeed by chance; which one is up to the kernel, so both are asked, twice.

@@ -27,6 +27,8 @@ pub(super) fn command(job: &Job<'_>) -> Command {
         // `prealloc` would reserve the file in the foreground; a few MiB need no such care.
         .args(["--file-allocation=none", "--console-log-level=info"])
         .args(["--show-console-readout=false", "--summary-interval=0"])
+        // What HTTPS trackers have to show.
+        .arg(format!("--ca-certificate={}", job.certificate.display()))
         .arg(format!("--disable-ipv6={}", job.family == Family::V4))
         .arg(format!("--listen-port={}", job.port))
         .arg(format!("--dir={}", job.content.display()))

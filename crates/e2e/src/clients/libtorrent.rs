@@ -13,6 +13,8 @@ pub(super) fn command(job: &Job<'_>) -> Command {
     let listen = SocketAddr::new(job.host.ip(job.family), job.port);
     let mut command = job.host.command(PYTHON);
     command
+        // What HTTPS trackers have to show: OpenSSL looks there instead of in the system's store.
+        .env("SSL_CERT_FILE", &job.certificate)
         .arg("-u") // Unbuffered: the log is read while the client runs.
         .arg(own_file("clients/libtorrent_client.py"))
         .arg(listen.to_string())

@@ -20,7 +20,7 @@ use crate::folder::Folder;
 use crate::host::Host;
 use crate::process::Process;
 use crate::torrent::Torrent;
-use crate::wait;
+use crate::{identity, wait};
 
 /// A client says goodbye to its tracker before it ends, and some take their time.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -61,6 +61,8 @@ struct Job<'a> {
     metainfo: PathBuf,
     /// Where the content is, or is to arrive.
     content: PathBuf,
+    /// The certificate to trust where the tracker has one.
+    certificate: PathBuf,
 }
 
 /// A running client with one torrent.
@@ -102,6 +104,7 @@ impl Client {
             port: host.free_port()?,
             metainfo,
             content,
+            certificate: identity::certificate(folder),
         };
         let command = match kind {
             Kind::Aria2 => aria2::command(&job),

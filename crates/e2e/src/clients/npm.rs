@@ -12,7 +12,7 @@ use super::own_file;
 use crate::folder::Folder;
 use crate::host::Host;
 use crate::process::Process;
-use crate::workspace;
+use crate::{identity, workspace};
 
 /// Where `scripts/test.sh` installs the package, below cargo's target folder.
 const INSTALLED_IN: &str = "e2e-npm/node_modules";
@@ -28,6 +28,8 @@ pub fn live_through_a_download(folder: &Folder, host: &Host, announce_url: &str)
     command
         .arg(own_file("clients/npm_client.js"))
         .arg(announce_url)
+        // What HTTPS trackers have to show.
+        .env("NODE_EXTRA_CA_CERTS", identity::certificate(folder))
         .env("NODE_PATH", modules()?);
     let mut script = Process::start("npm_client", folder, command)?;
     let status = script.wait(SCRIPT_LIMIT)?;

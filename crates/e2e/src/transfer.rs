@@ -1,0 +1,128 @@
+//! A file goes from one real client to another, and they know each other through us only.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::clients::{Client, Kind, Role};
+use crate::folder::Folder;
+use crate::host::Host;
+use crate::lab::Lab;
+use crate::torrent::Torrent;
+use crate::tracker::Tracker;
+use crate::{Family, Protocol, wait};
+
+/// Clients announce when they please, some seconds after the event at most.
+const COUNTS_LIMIT: Duration = Duration::from_secs(60);
+
+/// The clients in the order in which they come.
+pub type Cast = [(Role, Kind); 2];
+
+/// Everybody at one loopback address, told apart by ports. Needs no privileges.
+///
+/// # Panics
+/// When the file does not arrive, or the tracker counts wrongly.
+pub fn on_loopback(protocol: Protocol, family: Family, cast: Cast) {
+    let folder = Folder::new().unwrap();
+    let host = Host::loopback();
+    let name = match family {
+        Family::V4 => "127.0.0.1",
+        Family::V6 => "[::1]",
+    };
+    transfer(protocol, &folder, [&host; 3], name, family, cast).unwrap();
+}
+
+/// Everybody at an address of their own: Transmission takes no peers at loopback addresses.
+///
+/// # Panics
+/// As [`on_loopback`].
+pub fn in_a_lab(protocol: Protocol, family: Family, cast: Cast) {
+    let folder = Folder::new().unwrap();
+    let Some(lab) = Lab::new(2).unwrap() else {
+        return;
+    };
+    let hosts = [lab.hub(), lab.guest(0), lab.guest(1)];
+    transfer(
+        protocol,
+        &folder,
+        hosts,
+        Lab::hub_name(family),
+        family,
+        cast,
+    )
+    .unwrap();
+}
+
+/// The whole life of a small swarm, in the leecher's folder and by the tracker's own counts.
+fn transfer(
+    protocol: Protocol,
+    folder: &Folder,
+    [tracker_host, first_host, second_host]: [&Host; 3],
+    tracker_name: &str,
+    family: Family,
+    [(first_role, first_kind), (second_role, second_kind)]: Cast,
+) -> Result<()> {
+    let address = SocketAddr::new(tracker_host.ip(family), tracker_host.free_port()?);
+    let tracker = Tracker::start(protocol, folder, tracker_host, address, "")?;
+    let (scheme, port) = (protocol.scheme(), address.port());
+    let torrent = Torrent::random(&format!("{scheme}://{tracker_name}:{port}/announce"));
+    let watcher = Watcher {
+        tracker: &tracker,
+        info_hash: torrent.info_hash(),
+    };
+
+    // One comes and is counted before the other comes: the second to announce is the one that
+    // learns of a peer, so nobody has to wait for a second announce minutes later.
+    let mut first = Client::start(first_kind, first_role, folder, first_host, family, &torrent)?;
+    let alone = if first_role == Role::Seeder {
+        (1, 0)
+    } else {
+        (0, 1)
+    };
+    watcher.wait_for(&mut [&mut first], alone)?;
+    let mut second = Client::start(
+        second_kind,
+        second_role,
+        folder,
+        second_host,
+        family,
+        &torrent,
+    )?;
+
+    let leecher = if first_role == Role::Leecher {
+        &mut first
+    } else {
+        &mut second
+    };
+    leecher.wait_for_content(&torrent)?;
+    watcher.wait_for(&mut [&mut first, &mut second], (2, 0))?;
+    let completed = tracker.counts(torrent.info_hash())?.completed;
+    ensure!(completed == 1, "one client has completed, not {completed}");
+
+    second.stop()?;
+    watcher.wait_for(&mut [&mut first], (1, 0))?;
+    first.stop()?;
+    watcher.wait_for(&mut [], (0, 0))?;
+    tracker.stop()
+}
+
+/// Sees one swarm by the tracker's scrape answers.
+struct Watcher<'a> {
+    tracker: &'a Tracker,
+    info_hash: [u8; 20],
+}
+
+impl Watcher<'_> {
+    /// Waits until the tracker counts so many seeders and leechers.
+    fn wait_for(&self, clients: &mut [&mut Client], wanted: (u32, u32)) -> Result<()> {
+        let what = format!("the tracker counts (seeders, leechers) = {wanted:?}");
+        wait::until(&what, COUNTS_LIMIT, || {
+            for client in clients.iter_mut() {
+                client.check_alive()?;
+            }
+            let counts = self.tracker.counts(self.info_hash)?;
+            Ok(((counts.seeders, counts.leechers) == wanted).then_some(()))
+        })
+    }
+}
