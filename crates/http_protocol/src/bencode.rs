@@ -4,6 +4,8 @@
 //! demand, from bytes whose structure was checked when the value around it was read. Nothing
 //! recurses, so that nesting cannot exhaust the stack.
 
+use crate::parameters::append_digit;
+
 /// A value; strings, lists and dictionaries lie where they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
@@ -22,11 +24,22 @@ pub(crate) struct List<'a>(Reader<'a>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dictionary<'a>(Reader<'a>);
 
-impl<'a> Value<'a> {
-    /// Reads the value at the start of `bytes`; `None` if there is none. What follows is ignored:
-    /// some trackers end their answers with a line end.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        Reader(bytes).value()
+/// Reads the dictionary at the start of `bytes`; `None` if there is none, or not all of it. What
+/// follows it is ignored: some trackers end their answers with a line end.
+pub(crate) fn read_dictionary<'a>(
+    bytes: &'a [u8],
+    mut note: impl FnMut(&'a [u8], Value<'a>),
+) -> Option<()> {
+    let mut reader = Reader(bytes);
+    let Token::DictionaryStart = reader.token()? else {
+        return None;
+    };
+    loop {
+        match reader.token()? {
+            Token::Bytes(key) => note(key, reader.value()?),
+            Token::End => return Some(()),
+            _ => return None,
+        }
     }
 }
 
@@ -91,14 +104,18 @@ impl<'a> Reader<'a> {
         let (first, rest) = self.0.split_first()?;
         match first {
             b'i' => {
-                let (digits, rest) = split_once(rest, b'e')?;
+                let (is_negative, digits) = match rest.strip_prefix(b"-") {
+                    Some(digits) => (true, digits),
+                    None => (false, rest),
+                };
+                let (number, rest) = split_number(digits, b'e')?;
                 self.0 = rest;
-                integer(digits).map(Token::Integer)
+                let number = i64::try_from(number).unwrap_or(i64::MAX);
+                Some(Token::Integer(if is_negative { -number } else { number }))
             }
             b'0'..=b'9' => {
-                let (digits, rest) = split_once(self.0, b':')?;
-                let size = usize::try_from(integer(digits)?).ok()?;
-                let (bytes, rest) = rest.split_at_checked(size)?;
+                let (size, rest) = split_number(self.0, b':')?;
+                let (bytes, rest) = rest.split_at_checked(usize::try_from(size).ok()?)?;
                 self.0 = rest;
                 Some(Token::Bytes(bytes))
             }
@@ -115,20 +132,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
-    // Numbers are short: farther away, there is no end of one.
-    let size = bytes.iter().take(32).position(|byte| *byte == separator)?;
-    let (before, after) = bytes.split_at_checked(size)?;
-    Some((before, after.get(1..)?))
-}
-
-fn integer(text: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match text.strip_prefix(b"-") {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    let size = i64::try_from(crate::parameters::number(digits)?).unwrap_or(i64::MAX);
-    Some(if is_negative { -size } else { size })
+/// The number whose digits come first, `u64::MAX` if it is larger, and what follows its end.
+fn split_number(mut bytes: &[u8], end: u8) -> Option<(u64, &[u8])> {
+    let digits_and_rest = bytes;
+    let mut number = 0;
+    while let [digit @ b'0'..=b'9', rest @ ..] = bytes {
+        number = append_digit(number, *digit);
+        bytes = rest;
+    }
+    let (first, rest) = bytes.split_first()?;
+    let is_number = bytes.len() < digits_and_rest.len();
+    (is_number && *first == end).then_some((number, rest))
 }
 
 /// An integer that counts something: negative ones become 0, larger ones `u32::MAX`.

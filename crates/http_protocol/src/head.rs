@@ -68,7 +68,7 @@ impl<'a> Head<'a> {
         let Some(line_size) = memchr(b'\n', after_empty_lines) else {
             // Better to refuse what can never become a request at once than at a deadline.
             return match Method::split(after_empty_lines) {
-                Some(Err(error)) => Err(error),
+                Some(Err(error)) if after_empty_lines != b"\r" => Err(error),
                 _ => Ok(None),
             };
         };
@@ -205,15 +205,14 @@ struct Wishes {
 impl Wishes {
     #[inline]
     fn note(&mut self, header: &Header<'_>) -> Result<(), HeadError> {
-        // Lengths tell nearly all other headers apart.
+        // Lengths tell most other headers apart.
         match header.name.len() {
-            10 if header.name.eq_ignore_ascii_case("connection") => {
-                for option in header.value.split(|byte| *byte == b',') {
-                    let option = option.trim_ascii();
-                    self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
+            10 if header.name.eq_ignore_ascii_case("connection") => match header.value {
+                // What clients usually write, to be quick about it.
+                b"keep-alive" => self.keep_alive = true,
+                b"close" => self.close = true,
+                value => self.note_options(value),
+            },
             14 if header.name.eq_ignore_ascii_case("content-length") => {
                 if header.value.is_empty() || !header.value.iter().all(u8::is_ascii_digit) {
                     return Err(HeadError::Malformed);
@@ -224,6 +223,14 @@ impl Wishes {
             _ => {}
         }
         Ok(())
+    }
+
+    fn note_options(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',') {
+            let option = option.trim_ascii();
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
     }
 }
 

@@ -69,6 +69,7 @@
 mod bencode;
 mod error;
 mod head;
+mod info_hashes;
 mod parameters;
 mod peers;
 mod request;
@@ -79,8 +80,9 @@ mod sink;
 
 pub use error::{HeadError, RequestError, ResponseError};
 pub use head::{Connection, Framing, HEADERS_MAX, Head};
+pub use info_hashes::InfoHashes;
 pub use peers::PeerForm;
-pub use request::{AnnounceRequest, InfoHashes, Request, ScrapeRequest, Target};
+pub use request::{AnnounceRequest, Request, ScrapeRequest, Target};
 pub use response::{AnnounceResponse, FailureResponse, Response, Retry};
 pub use response_head::{BodySize, ResponseHead, Status};
 pub use scrape::{ScrapeFile, ScrapeResponse};

@@ -1,68 +1,149 @@
 //! The parameters of a query: `key=value`, joined by `&` or `;`, percent-encoded.
 
-use memchr::memchr2;
-
-/// The parameters of a query in order, still encoded. Empty ones are left out; one without `=` has
-/// an empty value.
+/// Reads a query from its start to its end: a key, then its value, then the next key.
+///
+/// Each way of reading a value takes all of it, whether it makes sense or not, and the separator
+/// after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parameters<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Iterator for Parameters<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
+impl<'a> Parameters<'a> {
+    /// Whether nothing is left.
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.0.is_empty() {
-            let size = memchr2(b'&', b';', self.0).unwrap_or(self.0.len());
-            let (parameter, rest) = self.0.split_at_checked(size)?;
-            self.0 = rest.get(1..).unwrap_or_default();
-            if parameter.is_empty() {
-                continue;
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes `key` if it comes next. It ends with `=`, so that it is not taken for the start of a
+    /// longer one. To try a few known keys is quicker than to look for the end of an unknown one.
+    #[inline]
+    pub(crate) fn take_key<const N: usize>(&mut self, key: &[u8; N]) -> bool {
+        match self.0.split_first_chunk() {
+            Some((start, value)) if start == key => {
+                self.0 = value;
+                true
             }
-            // Keys are short.
-            let key_size = parameter.iter().position(|byte| *byte == b'=');
-            let (key, value) = parameter.split_at_checked(key_size.unwrap_or(parameter.len()))?;
-            return Some((key, value.get(1..).unwrap_or_default()));
+            _ => false,
         }
-        None
+    }
+
+    /// The value as it stands; with its key, if that was not taken.
+    #[inline]
+    pub(crate) fn word(&mut self) -> &'a [u8] {
+        // Not worth a call to memchr: most are a few bytes long.
+        let is_separator = |byte: &u8| matches!(byte, b'&' | b';');
+        let size = self.0.iter().position(is_separator);
+        let (value, rest) = self.0.split_at(size.unwrap_or(self.0.len()));
+        self.0 = rest.get(1..).unwrap_or_default();
+        value
+    }
+
+    /// A number, `u64::MAX` if it is larger than that; `None` if the value is none, or is negative.
+    #[inline]
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        let mut rest = self.0;
+        while let [digit @ b'0'..=b'9', after @ ..] = rest {
+            number = append_digit(number, *digit);
+            rest = after;
+        }
+        let is_number = rest.len() < self.0.len();
+        self.0 = rest;
+        (self.end_value() && is_number).then_some(number)
+    }
+
+    /// The 20 bytes that the value stands for; `None` if it has more or fewer.
+    ///
+    /// As in HTML forms, `+` stands for a space: curl, Python and Go write it so unless told
+    /// otherwise. A `%` that two hexadecimal digits do not follow stands for itself.
+    #[inline]
+    pub(crate) fn bytes_20(&mut self) -> Option<[u8; 20]> {
+        // Most peer ids need no decoding; to look at all bytes at once is quicker.
+        let is_plain = |bytes: &[u8; 20]| {
+            let special = bytes
+                .iter()
+                .fold(false, |any, byte| any | is_special(*byte));
+            !special
+        };
+        let decoded = match self.0.split_first_chunk() {
+            Some((plain, rest)) if is_plain(plain) => {
+                self.0 = rest;
+                Some(*plain)
+            }
+            _ => {
+                let decoded = decode_20(self.0);
+                self.0 = decoded.map_or(self.0, |(_, rest)| rest);
+                decoded.map(|(bytes, _)| bytes)
+            }
+        };
+        let is_all = self.end_value();
+        decoded.filter(|_| is_all)
+    }
+
+    /// Takes what is left of a value and the separator after it; whether nothing was left.
+    #[inline]
+    fn end_value(&mut self) -> bool {
+        match self.0 {
+            [] => true,
+            [b'&' | b';', next @ ..] => {
+                self.0 = next;
+                true
+            }
+            _ => {
+                self.word();
+                false
+            }
+        }
     }
 }
 
-/// The 20 bytes that a value stands for; `None` if it has more or fewer.
-///
-/// As in HTML forms, `+` stands for a space: curl, Python and Go write it so unless told otherwise.
-/// A `%` that two hexadecimal digits do not follow stands for itself.
+/// What `number` becomes with another decimal digit after it; `u64::MAX` if that is too large.
 #[inline]
-pub(crate) fn decode_20(mut value: &[u8]) -> Option<[u8; 20]> {
+pub(crate) fn append_digit(number: u64, digit: u8) -> u64 {
+    let digit = digit.wrapping_sub(b'0').into();
+    number.saturating_mul(10).saturating_add(digit)
+}
+
+/// Whether a byte of a value does not stand for itself.
+#[inline]
+fn is_special(byte: u8) -> bool {
+    // Without branches: this runs over many bytes at once.
+    (byte == b'%') | (byte == b'+') | (byte == b'&') | (byte == b';')
+}
+
+/// The first 20 bytes that a value stands for, and what follows them; `None` if the value is
+/// shorter.
+fn decode_20(mut value: &[u8]) -> Option<([u8; 20], &[u8])> {
     let mut decoded = [0; 20];
     for byte in &mut decoded {
         (*byte, value) = match value {
-            [b'%', high, low, rest @ ..] => match hex_pair(*high, *low) {
-                Some(escaped) => (escaped, rest),
-                None => (b'%', value.get(1..)?),
-            },
+            [b'%', high, low, rest @ ..] if is_hex(*high, *low) => (hex(*high, *low), rest),
             [b'+', rest @ ..] => (b' ', rest),
+            [b'&' | b';', ..] | [] => return None,
             [plain, rest @ ..] => (*plain, rest),
-            [] => return None,
         };
     }
-    value.is_empty().then_some(decoded)
+    Some((decoded, value))
 }
 
 #[inline]
-fn hex_pair(high: u8, low: u8) -> Option<u8> {
-    let pair = hex_digit(high) << 4 | hex_digit(low);
-    u8::try_from(pair).ok()
+fn is_hex(high: u8, low: u8) -> bool {
+    (hex_digit(high) | hex_digit(low)) < 16
 }
 
-/// The value of a digit; more than a byte can hold, wherever it is shifted to, if it is none.
 #[inline]
-fn hex_digit(digit: u8) -> u16 {
-    HEX_DIGITS.get(usize::from(digit)).copied().unwrap_or(0xf00)
+fn hex(high: u8, low: u8) -> u8 {
+    (hex_digit(high) << 4) | hex_digit(low)
 }
 
-const HEX_DIGITS: [u16; 256] = {
-    let mut digits = [0xf00; 256];
+/// The value of a hexadecimal digit; 255 if it is none.
+#[inline]
+fn hex_digit(digit: u8) -> u8 {
+    HEX_DIGITS.get(usize::from(digit)).copied().unwrap_or(255)
+}
+
+const HEX_DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
     let mut value = 0;
     while value < 16 {
         #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
@@ -74,18 +155,6 @@ const HEX_DIGITS: [u16; 256] = {
     }
     digits
 };
-
-/// A number, `u64::MAX` if it is larger than that; `None` if the value is none, or is negative.
-#[inline]
-pub(crate) fn number(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
-        return None;
-    }
-    value.iter().try_fold(0_u64, |number, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        (digit < 10).then(|| number.saturating_mul(10).saturating_add(digit.into()))
-    })
-}
 
 /// Appends bytes, percent-encoded but for the characters that never need it (RFC 3986, 2.3).
 pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {

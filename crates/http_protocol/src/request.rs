@@ -1,21 +1,19 @@
 //! What a client asks.
 
-use std::fmt::{self, Debug, Formatter};
-
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use memchr::memrchr;
 
-use crate::parameters::{Parameters, decode_20, encode, number};
+use crate::parameters::{Parameters, encode};
 use crate::sink::put_decimal;
-use crate::{PeerForm, RequestError};
+use crate::{InfoHashes, PeerForm, RequestError};
 
 /// What a client asks of a tracker.
 ///
 /// Read tolerantly: parameters may come in any order, without value or more than once (the last
 /// one counts, being the one that the client added to the announce URL), `;` separates like `&`,
 /// and what is not known is read past. So are `ip`, `ipv4` and `ipv6`: a tracker that believed them
-/// would let anyone put a stranger's address into a swarm. Missing are only what an announce cannot
-/// do without: `info_hash`, `peer_id` and `port`.
+/// would let anyone put a stranger's address into a swarm. An announce only cannot do without
+/// `info_hash`, `peer_id` and `port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Takes part in a swarm and asks for its peers.
@@ -61,7 +59,7 @@ pub struct ScrapeRequest<'a> {
 pub struct Target<'a> {
     /// The value of the header `Host`: name or address, and the port unless it is the usual one.
     pub host: &'a str,
-    /// The path of the announce URL, as it stands there: begins with `/`.
+    /// The path of the announce URL, and its query if it has one, as they stand there.
     pub announce_path: &'a str,
     /// Whether the connection is to stay open.
     pub keep_alive: bool,
@@ -90,8 +88,11 @@ impl<'a> Request<'a> {
 
     /// Appends a whole HTTP request, which has no body.
     pub fn write(&self, target: Target<'_>, out: &mut Vec<u8>) {
+        let (path, fixed_query) = match target.announce_path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target.announce_path, None),
+        };
         out.extend_from_slice(b"GET ");
-        let path = target.announce_path;
         match (self, path.rsplit_once("announce")) {
             // That is how a client finds out where to scrape (BEP 48).
             (Self::Scrape(_), Some((before, after))) => {
@@ -101,7 +102,11 @@ impl<'a> Request<'a> {
             }
             _ => out.extend_from_slice(path.as_bytes()),
         }
-        out.push(if path.contains('?') { b'&' } else { b'?' });
+        out.push(b'?');
+        if let Some(query) = fixed_query {
+            out.extend_from_slice(query.as_bytes());
+            out.push(b'&');
+        }
         match self {
             Self::Announce(announce) => announce.write_query(out),
             Self::Scrape(scrape) => scrape.info_hashes.write_query(out),
@@ -157,18 +162,28 @@ impl AnnounceRequest {
         let mut event = AnnounceEvent::None;
         let mut peers_wanted = None;
         let mut peer_form = PeerForm::Compact;
-        for (key, value) in Parameters(query) {
-            match key {
-                b"info_hash" => info_hash = decode_20(value).ok_or(RequestError::InfoHashSize),
-                b"peer_id" => peer_id = decode_20(value).ok_or(RequestError::PeerIdSize),
-                b"port" => port = parse_port(value),
-                b"uploaded" => bytes_uploaded = number(value).unwrap_or(0),
-                b"downloaded" => bytes_downloaded = number(value).unwrap_or(0),
-                b"left" => bytes_left = number(value),
-                b"event" => event = parse_event(value),
-                b"numwant" => peers_wanted = number(value).map(saturated),
-                b"compact" => peer_form = PeerForm::parse(value),
-                _ => {}
+        let mut parameters = Parameters(query);
+        while !parameters.is_empty() {
+            if parameters.take_key(b"info_hash=") {
+                info_hash = parameters.bytes_20().ok_or(RequestError::InfoHashSize);
+            } else if parameters.take_key(b"peer_id=") {
+                peer_id = parameters.bytes_20().ok_or(RequestError::PeerIdSize);
+            } else if parameters.take_key(b"port=") {
+                port = parse_port(parameters.number());
+            } else if parameters.take_key(b"uploaded=") {
+                bytes_uploaded = parameters.number().unwrap_or(0);
+            } else if parameters.take_key(b"downloaded=") {
+                bytes_downloaded = parameters.number().unwrap_or(0);
+            } else if parameters.take_key(b"left=") {
+                bytes_left = parameters.number();
+            } else if parameters.take_key(b"numwant=") {
+                peers_wanted = parameters.number().map(saturated);
+            } else if parameters.take_key(b"compact=") {
+                peer_form = PeerForm::parse(parameters.word());
+            } else if parameters.take_key(b"event=") {
+                event = parse_event(parameters.word());
+            } else {
+                parameters.word();
             }
         }
         Ok(Self {
@@ -230,11 +245,8 @@ impl AnnounceRequest {
 }
 
 #[inline]
-fn parse_port(value: &[u8]) -> Result<u16, RequestError> {
-    if value.is_empty() {
-        return Err(RequestError::PortMissing);
-    }
-    match number(value).map(u16::try_from) {
+fn parse_port(number: Option<u64>) -> Result<u16, RequestError> {
+    match number.map(u16::try_from) {
         Some(Ok(port @ 1..)) => Ok(port),
         _ => Err(RequestError::PortInvalid),
     }
@@ -254,78 +266,4 @@ fn parse_event(value: &[u8]) -> AnnounceEvent {
 #[inline]
 fn saturated(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Info hashes in the order in which they are asked for, decoded when they are looked at.
-#[derive(Clone, Copy)]
-pub struct InfoHashes<'a>(Place<'a>);
-
-/// Where the hashes lie.
-#[derive(Clone, Copy)]
-enum Place<'a> {
-    /// In a query whose hashes have been found to be whole.
-    Query(&'a [u8]),
-    Values(&'a [InfoHash]),
-}
-
-impl<'a> InfoHashes<'a> {
-    fn parse(query: &'a [u8]) -> Result<Self, RequestError> {
-        for value in info_hash_values(query) {
-            decode_20(value).ok_or(RequestError::InfoHashSize)?;
-        }
-        Ok(Self(Place::Query(query)))
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
-    /// All of them, in order. Repeated ones are repeated.
-    pub fn iter(&self) -> impl Iterator<Item = InfoHash> + Clone + use<'a> {
-        let (query, values): (&[u8], &[_]) = match self.0 {
-            Place::Query(query) => (query, &[]),
-            Place::Values(values) => (&[], values),
-        };
-        let decoded = info_hash_values(query).filter_map(decode_20).map(InfoHash);
-        decoded.chain(values.iter().copied())
-    }
-
-    fn write_query(&self, out: &mut Vec<u8>) {
-        for (place, info_hash) in self.iter().enumerate() {
-            let key: &[u8] = if place == 0 {
-                b"info_hash="
-            } else {
-                b"&info_hash="
-            };
-            out.extend_from_slice(key);
-            encode(&info_hash.0, out);
-        }
-    }
-}
-
-fn info_hash_values(query: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    Parameters(query).filter_map(|(key, value)| (key == b"info_hash").then_some(value))
-}
-
-impl<'a> From<&'a [InfoHash]> for InfoHashes<'a> {
-    fn from(values: &'a [InfoHash]) -> Self {
-        Self(Place::Values(values))
-    }
-}
-
-/// Equal if the same hashes are asked for in the same order, wherever they lie.
-impl PartialEq for InfoHashes<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for InfoHashes<'_> {}
-
-impl Debug for InfoHashes<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
 }

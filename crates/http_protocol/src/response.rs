@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use aquatic_types::PerFamily;
 
-use crate::bencode::{Dictionary, Value, count};
+use crate::bencode::{Dictionary, Value, count, read_dictionary};
 use crate::peers::{addresses, read_list};
 use crate::response_head::write_answer;
 use crate::sink::{Body, Sink};
@@ -71,10 +71,10 @@ impl<'a> Response<'a> {
     ///
     /// Where the bytes are no answer of a tracker.
     pub fn parse(body: &'a [u8]) -> Result<Self, ResponseError> {
-        match Value::parse(body) {
-            Some(Value::Dictionary(answer)) => Answer::read(answer).into_response(),
-            _ => Err(ResponseError::Bencode),
-        }
+        let mut answer = Answer::default();
+        read_dictionary(body, |key, value| answer.note(key, value))
+            .ok_or(ResponseError::Bencode)?;
+        answer.into_response()
     }
 
     /// Appends a whole HTTP response.
@@ -105,14 +105,6 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn read(dictionary: Dictionary<'a>) -> Self {
-        let mut answer = Self::default();
-        for (key, value) in dictionary {
-            answer.note(key, value);
-        }
-        answer
-    }
-
     fn note(&mut self, key: &[u8], value: Value<'a>) {
         match (key, value) {
             (b"failure reason", Value::Bytes(text)) => self.failure_reason = Some(text),

@@ -73,14 +73,12 @@ pub(crate) fn write_answer(framing: Framing, body: &impl Body, out: &mut Vec<u8>
     body.put(&mut body_size);
     let Size(body_size) = body_size;
 
-    // The line about the connection, Content-Length's digits and the empty line are below 100 bytes.
-    out.reserve(OK_HEAD.len() + 100 + body_size);
-    out.put(OK_HEAD);
-    out.put(match framing.connection {
-        Connection::KeepAlive => b"Content-Length: ",
-        Connection::KeepAliveSaid => b"Connection: keep-alive\r\nContent-Length: ",
-        Connection::Close => b"Connection: close\r\nContent-Length: ",
-    });
+    out.reserve(OK_HEAD_SIZE_MAX + body_size);
+    match framing.connection {
+        Connection::KeepAlive => out.put(OK_KEEP_ALIVE),
+        Connection::KeepAliveSaid => out.put(OK_KEEP_ALIVE_SAID),
+        Connection::Close => out.put(OK_CLOSE),
+    }
     out.put_decimal(u64::try_from(body_size).unwrap_or(u64::MAX));
     out.put(b"\r\n\r\n");
     if !framing.omit_body {
@@ -88,7 +86,16 @@ pub(crate) fn write_answer(framing: Framing, body: &impl Body, out: &mut Vec<u8>
     }
 }
 
-const OK_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+const OK_KEEP_ALIVE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ";
+
+const OK_KEEP_ALIVE_SAID: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+    Connection: keep-alive\r\nContent-Length: ";
+
+const OK_CLOSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+    Connection: close\r\nContent-Length: ";
+
+/// With 20 digits of a size and the empty line.
+const OK_HEAD_SIZE_MAX: usize = OK_KEEP_ALIVE_SAID.len() + 20 + 4;
 
 /// The head of a tracker's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
