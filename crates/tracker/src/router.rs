@@ -240,3 +240,171 @@ pub(crate) fn answer_all<S: Shard>(
     asker.ring();
     answered
 }
+
+#[cfg(test)]
+mod tests {
+    use aquatic_channel::bell;
+
+    use super::*;
+    use crate::arrangement::{Layout, Workers};
+
+    const BATCH_LEN_MAX: usize = 4;
+    const BATCHES_MAX: usize = 3;
+
+    /// Numbers, and whether they have been answered by the shard they were meant for.
+    #[derive(Debug, Default)]
+    struct Numbers {
+        asked: Vec<usize>,
+        answered: Vec<(usize, usize)>,
+    }
+
+    impl Batch for Numbers {
+        fn is_full(&self) -> bool {
+            self.asked.len() >= BATCH_LEN_MAX
+        }
+
+        fn is_empty(&self) -> bool {
+            self.asked.is_empty()
+        }
+    }
+
+    /// Answers with its own index.
+    struct Echo(usize);
+
+    impl Shard for Echo {
+        type Batch = Numbers;
+
+        fn answer(&mut self, _: Now, batch: &mut Numbers) {
+            let answers = batch.asked.drain(..).map(|number| (number, self.0));
+            batch.answered.extend(answers);
+        }
+
+        fn background(&mut self, now: Now) -> bool {
+            now.seconds.0 == 7
+        }
+    }
+
+    fn connect(socket_workers: usize, swarm_workers: usize) -> Workers<Echo> {
+        let layout = Layout {
+            socket_workers,
+            swarm_workers,
+        };
+        let bells: Vec<_> = (0..layout.workers()).map(|_| bell(|| ()).1).collect();
+        let shards = (0..layout.shards()).map(Echo).collect();
+        Workers::connect(layout, shards, BATCHES_MAX, &bells)
+    }
+
+    /// Asks every shard, from every socket worker, and returns how many answers came back.
+    fn ask_all(workers: &mut Workers<Echo>) -> usize {
+        let Workers {
+            routers,
+            swarm_workers,
+        } = workers;
+        let mut own: Vec<_> = routers.iter().map(|_| Numbers::default()).collect();
+        for (router, own) in routers.iter_mut().zip(&mut own) {
+            for shard in 0..router.shards() {
+                for _ in 0..6 {
+                    let batch = router.batch_for(shard, own, Numbers::default).unwrap();
+                    batch.asked.push(shard);
+                }
+            }
+            router.forward();
+        }
+        for worker in swarm_workers {
+            assert!(worker.has_requests());
+            worker.answer(Now::default());
+            assert!(!worker.has_requests());
+        }
+        for (router, own) in routers.iter_mut().zip(&mut own) {
+            router.answer(Now::default(), own);
+        }
+        let mut answered = Vec::new();
+        for (router, own) in routers.iter_mut().zip(&mut own) {
+            answered.append(&mut own.answered);
+            router.collect(|batch| answered.append(&mut batch.answered));
+            assert!(own.is_empty() && !router.has_mail());
+            assert_eq!(router.forward(), 0, "all batches have come back");
+        }
+        let misled = answered.iter().filter(|(asked, by)| asked != by).count();
+        assert_eq!(misled, 0, "answered by another shard");
+        answered.len()
+    }
+
+    #[test]
+    fn every_request_reaches_its_shard_and_comes_back() {
+        for (socket_workers, swarm_workers) in [(1, 0), (3, 0), (1, 1), (2, 3), (3, 2)] {
+            let mut workers = connect(socket_workers, swarm_workers);
+            let shards = workers.routers.first().map_or(0, Router::shards);
+            for _ in 0..5 {
+                assert_eq!(ask_all(&mut workers), socket_workers * shards * 6);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_owner_does_not_keep_up_with_is_not_taken() {
+        let mut workers = connect(1, 1);
+        let router = workers.routers.first_mut().unwrap();
+        let mut own = Numbers::default();
+        let mut taken = 0;
+        while let Some(batch) = router.batch_for(0, &mut own, Numbers::default) {
+            batch.asked.push(0);
+            taken += 1;
+        }
+        assert_eq!(taken, BATCHES_MAX * BATCH_LEN_MAX);
+        assert_eq!(router.forward(), BATCHES_MAX);
+        workers
+            .swarm_workers
+            .first_mut()
+            .unwrap()
+            .answer(Now::default());
+        let router = workers.routers.first_mut().unwrap();
+        assert!(router.has_mail());
+        assert_eq!(router.collect(|batch| batch.answered.clear()), BATCHES_MAX);
+        let batch = router.batch_for(0, &mut own, Numbers::default);
+        assert!(batch.is_some_and(|batch| batch.is_empty()));
+    }
+
+    #[test]
+    fn there_is_no_way_to_a_shard_that_does_not_exist() {
+        let mut workers = connect(2, 0);
+        let router = workers.routers.first_mut().unwrap();
+        let mut own = Numbers::default();
+        assert!(router.batch_for(2, &mut own, Numbers::default).is_none());
+    }
+
+    #[test]
+    fn the_owner_of_a_shard_looks_after_it() {
+        let busy = Now::from_micros(7_000_000);
+        let mut fused = connect(2, 0);
+        assert!(fused.routers.first_mut().unwrap().background(busy));
+        assert!(
+            !fused
+                .routers
+                .first_mut()
+                .unwrap()
+                .background(Now::default())
+        );
+        let mut split = connect(2, 1);
+        assert!(!split.routers.first_mut().unwrap().background(busy));
+        assert!(split.swarm_workers.first_mut().unwrap().background(busy));
+    }
+
+    #[test]
+    fn torrents_are_spread_evenly_and_by_a_secret() {
+        let shards = 5;
+        let (one, other) = (ShardKey::new([1, 2]), ShardKey::new([1, 3]));
+        let (mut counts, mut same) = (vec![0_u32; shards], 0);
+        for number in 0..10_000_u32 {
+            let mut info_hash = InfoHash([0; 20]);
+            info_hash.0[7..11].copy_from_slice(&number.to_be_bytes());
+            let shard = one.shard_of(&info_hash, shards);
+            counts[shard] += 1;
+            same += u32::from(shard == other.shard_of(&info_hash, shards));
+            assert_eq!(one.shard_of(&info_hash, 1), 0);
+        }
+        let is_fair = |count: &u32| (1_800..2_200).contains(count);
+        assert!(counts.iter().all(is_fair), "{counts:?}");
+        assert!(is_fair(&same), "{same} of 10,000 under another key");
+    }
+}
