@@ -14,6 +14,8 @@
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/load-test.sh
+. scripts/load-test.sh
 
 usage() {
     cat <<'END'
@@ -38,11 +40,6 @@ environment:
   TRACKER_CPU   processor cores of the tracker, as taskset takes them (0)
   TESTER_CPU    processor cores of the tester (1)
 END
-}
-
-fail() {
-    echo "$(basename "$0"): $*" >&2
-    exit 1
 }
 
 seconds=20 warm_up=5 rate=0 torrents=1000000 backend=auto json=false
@@ -74,34 +71,14 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-port=${PORT:-3969}
-tracker_cpu=${TRACKER_CPU:-0}
-tester_cpu=${TESTER_CPU:-1}
-target=${CARGO_TARGET_DIR:-target}
-[ -z "${TRACKER:-}" ] || [ -n "${CONFIG:-}${TRACKER_ARGS:-}" ] ||
-    fail "TRACKER needs CONFIG or TRACKER_ARGS"
-command -v taskset >/dev/null || fail "needs taskset (package util-linux)"
-for cpu in "$tracker_cpu" "$tester_cpu"; do
-    taskset -c "$cpu" true || fail "no core $cpu: set TRACKER_CPU and TESTER_CPU"
-done
-
-packages=(-p aquatic_udp_load_test)
-[ -n "${TRACKER:-}" ] || packages+=(-p aquatic_udp)
-cargo build --quiet --release "${packages[@]}"
-
-work=$(mktemp -d)
-tracker_pid="" tester_pid="" rmem_max=""
-stop() {
-    for pid in $tester_pid $tracker_pid; do
-        { kill "$pid" && wait "$pid"; } 2>/dev/null || true
-    done
-    [ -z "$rmem_max" ] || sysctl -q -w net.core.rmem_max="$rmem_max"
-    rm -rf "$work"
-}
-trap stop EXIT
+prepare udp
 
 # Without large receive buffers, a moment's inattention of either side loses packets.
 recv_buffer=8000000
+rmem_max=""
+restore() {
+    [ -z "$rmem_max" ] || sysctl -q -w net.core.rmem_max="$rmem_max"
+}
 if [ "$(cat /proc/sys/net/core/rmem_max)" -lt $recv_buffer ]; then
     if [ "$(id -u)" = 0 ]; then
         rmem_max=$(cat /proc/sys/net/core/rmem_max)
@@ -111,7 +88,6 @@ if [ "$(cat /proc/sys/net/core/rmem_max)" -lt $recv_buffer ]; then
     fi
 fi
 
-config=${CONFIG:-$work/tracker.toml}
 if [ -z "${CONFIG:-}" ]; then
     cat >"$work/tracker.toml" <<END
 socket_workers = $socket_workers
@@ -122,9 +98,7 @@ backend = "$backend"
 socket_recv_buffer_size = $recv_buffer
 END
 fi
-IFS=' ' read -r -a arguments <<<"${TRACKER_ARGS:--c $config}"
-taskset -c "$tracker_cpu" "${TRACKER:-$target/release/aquatic_udp}" "${arguments[@]}" &
-tracker_pid=$!
+start_tracker udp
 
 # Kernel steering looks at one packet of those that travel together: see the tester's configuration.
 segmentation_offload=true
@@ -154,6 +128,4 @@ segmentation_offload = $segmentation_offload
 number_of_torrents = $torrents
 $fill_config
 END
-taskset -c "$tester_cpu" "$target/release/aquatic_udp_load_test" -c "$work/tester.toml" &
-tester_pid=$!
-wait "$tester_pid"
+run_tester udp

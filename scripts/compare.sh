@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Compares two UDP trackers under the same load, in one run: A B A B ..., each pinned to CPU 0 with
+# Compares two trackers under the same load, in one run: A B A B ..., each pinned to CPU 0 with
 # the load tester on CPU 1, and prints the tracker's CPU time per answer and the ratio A / B, pair
 # by pair and as a median. Absolute figures of a shared machine mean little; such a ratio means
 # much.
 #
-# usage: scripts/compare-udp.sh [-n PAIRS] [-l LOAD_CONFIG] [-c CPUS] A A_CONFIG B B_CONFIG
+# usage: scripts/compare.sh [-n PAIRS] [-l LOAD_CONFIG] [-c CPUS] PROTOCOL A A_CONFIG B B_CONFIG
 #
+#   PROTOCOL      udp or http: what the load tester speaks
 #   A, B          tracker binaries that take -c CONFIG
 #   A_CONFIG ...  their configuration files; both listen where the load is sent to
 #   -n PAIRS      pairs of runs (default 3)
-#   -l FILE       configuration of aquatic_udp_load_test (default: its own default)
+#   -l FILE       configuration of the load tester (default: its own default)
 #   -c CPUS       CPUs of the tracker, as for taskset (default 0)
 #
-# The load tester is target/release/aquatic_udp_load_test, or $LOAD_TESTER.
+# The load tester is target/release/aquatic_PROTOCOL_load_test, or $LOAD_TESTER.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,9 +27,11 @@ while getopts 'n:l:c:' option; do
     esac
 done
 shift $((OPTIND - 1))
-[ $# -eq 4 ] || { sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
-tester=${LOAD_TESTER:-target/release/aquatic_udp_load_test}
-[ -x "$tester" ] || cargo build --release -p aquatic_udp_load_test
+[ $# -eq 5 ] || { sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
+protocol=$1
+shift
+tester=${LOAD_TESTER:-target/release/aquatic_${protocol}_load_test}
+[ -x "$tester" ] || cargo build --release -p "aquatic_${protocol}_load_test"
 
 folder=$(mktemp -d)
 tracker=''
