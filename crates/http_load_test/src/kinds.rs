@@ -4,6 +4,7 @@ use std::iter::Sum;
 use std::ops::AddAssign;
 
 use aquatic_load::kind::Kind;
+use serde::Serialize;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub type Tally = aquatic_load::tally::Tally<RequestKind, Fault>;
 pub type Asked = aquatic_load::tally::Asked<RequestKind>;
 
 /// What is counted about connections, from the beginning of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConnectionCounts {
     /// Connections that were opened; over TLS, those whose handshake was completed.
     pub opened: u64,

@@ -5,12 +5,12 @@
 //! runs on the same machine, the CPU time that each answer takes and the memory.
 //!
 //! ```text
-//!  aquatic_load: population, arrivals ── who, what, when ──┐        ┌── tally ── report
-//!                                                          ▼        │
-//!                                            load (or idle) ── requests ── bytes ──┐
-//!                                                   │                              ▼
-//!                                                worker ◀─ events ─ client ◀──▶ transport ◀──▶ tracker
-//!                                                                    └ exchange    └ tls
+//!  population, arrivals ── who, what, when ──┐          tally ── report
+//!                                            ▼            ▲
+//!                  load (or idle) ── requests ── bytes ───│──────┐
+//!                       │                                 │      ▼
+//!                     worker ◀── events ── client ── exchange, transport ◀──▶ tracker
+//!                                                                 └ tls
 //! ```
 //!
 //! There are two ways of putting load on a tracker (`rate_per_second`): *at its own pace*, each
@@ -119,7 +119,7 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<HttpLoadReport> {
     let tally = run::sum(window.micros(), tallies);
     Ok(HttpLoadReport {
         load: LoadReport::new(&config.run, &tally, &used),
-        connections: counts.into_iter().sum::<kinds::ConnectionCounts>().into(),
+        connections: counts.into_iter().sum(),
     })
 }
 

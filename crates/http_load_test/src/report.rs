@@ -16,20 +16,7 @@ pub struct HttpLoadReport {
     #[serde(flatten)]
     pub load: LoadReport,
     /// Connections.
-    pub connections: ConnectionReport,
-}
-
-/// What became of connections, from the beginning of the run, warm-up too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ConnectionReport {
-    /// Connections that were opened; over TLS, those whose handshake was completed.
-    pub opened: u64,
-    /// Those with a TLS handshake in which the tracker proved who it is.
-    pub full_handshakes: u64,
-    /// Those whose TLS handshake took up an earlier session.
-    pub resumed_handshakes: u64,
-    /// Those that the tracker closed while nothing was asked, although they were to be kept.
-    pub closed_idle: u64,
+    pub connections: ConnectionCounts,
 }
 
 /// The result of keeping connections idle.
@@ -48,7 +35,7 @@ pub struct IdleReport {
     /// What went wrong.
     pub errors: ErrorReport,
     /// What became of them.
-    pub connections: ConnectionReport,
+    pub connections: ConnectionCounts,
     /// Memory, if the tracker's process id was given.
     pub memory: Option<MemoryReport>,
 }
@@ -63,23 +50,6 @@ pub struct MemoryReport {
     pub resident_bytes_after: u64,
     /// What was added, per connection that is open; their peers' places in swarms are in it.
     pub bytes_per_connection: f64,
-}
-
-impl From<ConnectionCounts> for ConnectionReport {
-    fn from(counts: ConnectionCounts) -> Self {
-        let ConnectionCounts {
-            opened,
-            full_handshakes,
-            resumed_handshakes,
-            closed_idle,
-        } = counts;
-        Self {
-            opened,
-            full_handshakes,
-            resumed_handshakes,
-            closed_idle,
-        }
-    }
 }
 
 impl IdleReport {
@@ -108,7 +78,7 @@ impl IdleReport {
             refused: announces.refused,
             lost: announces.lost,
             errors: ErrorReport::new(tally),
-            connections: counts.into(),
+            connections: counts,
             memory: usages.map(memory),
         }
     }
@@ -120,7 +90,7 @@ impl Display for HttpLoadReport {
     }
 }
 
-impl Display for ConnectionReport {
+impl Display for ConnectionCounts {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
             opened,
@@ -168,5 +138,50 @@ impl Display for IdleReport {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::Asked;
+
+    #[test]
+    fn idle_memory_is_what_was_added_per_open_connection() {
+        let mut tally = Tally::new(0..u64::MAX);
+        for item in 0..102 {
+            let announce = Asked {
+                kind: RequestKind::Announce,
+                item,
+                due_micros: 1,
+            };
+            tally.sent(&announce);
+            match item {
+                0..99 => tally.answered(&announce, 2, false),
+                99..101 => tally.refused(&announce, 2, b"no"),
+                _ => tally.lost(&announce),
+            }
+        }
+        let usage = |resident_bytes| Usage {
+            resident_bytes,
+            ..Usage::default()
+        };
+        let counts = ConnectionCounts {
+            opened: 102,
+            full_handshakes: 100,
+            resumed_handshakes: 2,
+            closed_idle: 2,
+        };
+        let usages = Some((usage(1 << 20), usage(2 << 20)));
+        let tracker = "127.0.0.1:3000".parse().unwrap();
+        let report = IdleReport::new(tracker, 128, 0.5, (&tally, counts), usages);
+        let text = report.to_string();
+        for line in [
+            "announces refused: 2, lost: 1\n",
+            "(TLS handshakes: 100 full, 2 resumed), 2 closed by the tracker while idle\n",
+            "memory: 1.0 MiB before, 2.0 after: 8192 bytes per connection\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

@@ -12,8 +12,8 @@ use hdrhistogram::Histogram;
 
 use crate::kind::Kind;
 
-/// Different messages of refusals that are told apart; more are counted as [`OTHER_MESSAGES`]. A tracker
-/// that puts the time into its messages must not fill our memory.
+/// Different messages of refusals that are told apart; more are counted as [`OTHER_MESSAGES`]. A
+/// tracker that puts the time into its messages must not fill our memory.
 const MESSAGES_MAX: usize = 16;
 
 /// Stands for all messages beyond the first few.
