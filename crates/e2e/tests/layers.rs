@@ -27,6 +27,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("aquatic_load", 4),
     ("aquatic_stream", 4),
     ("aquatic_tracker", 4),
+    ("aquatic_http", 5),
     ("aquatic_udp", 5),
     ("aquatic_e2e", 6),
     ("aquatic_http_load_test", 6),

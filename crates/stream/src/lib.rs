@@ -12,6 +12,7 @@ pub mod glommio;
 mod handler;
 mod hub;
 mod listener;
+mod metrics;
 pub mod mio;
 #[cfg(target_os = "linux")]
 pub mod preflight;
@@ -28,6 +29,7 @@ pub use counters::{Closed, Handshake, Refused, StreamCounters};
 pub use handler::{Client, ConnectionId, Deadline, Handler, Io};
 pub use hub::{Hub, HubOptions, Settled};
 pub use listener::bind_listeners;
+pub use metrics::StreamMetrics;
 pub use runtime::{ChosenRuntime, Post};
 pub use tls::{TlsConfig, TlsError};
 pub use trusted::{Network, NetworkError, TrustedProxies};

@@ -24,6 +24,18 @@ pub enum ChosenRuntime {
     Glommio,
 }
 
+impl ChosenRuntime {
+    /// As in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mio => "mio",
+            #[cfg(target_os = "linux")]
+            Self::Glommio => "glommio",
+        }
+    }
+}
+
 impl Runtime {
     /// Makes sure that what the operator has asked for works, with so many workers.
     ///

@@ -1,0 +1,329 @@
+//! What an operator can set: this daemon's sections, their defaults, and how they must fit.
+
+use std::net::SocketAddr;
+
+use aquatic_config::{
+    AccessListConfig, Checks, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
+};
+use aquatic_stream::{Bounds, StreamConfig};
+use aquatic_swarm::PEER_AGE_MAX_SECONDS;
+use aquatic_tracker::arrangement::Layout;
+
+use crate::session::HEAD_BYTES_MAX;
+
+/// Workers of one kind. A guard against typing errors, not a recommendation.
+const WORKERS_MAX: usize = 1_024;
+
+/// Peers in the largest answer.
+const RESPONSE_PEERS_MAX: usize = 1_000;
+
+/// Torrents of the largest scrape that fits into a request head, 17 KiB: each takes
+/// `info_hash=` and 20 bytes or more.
+const SCRAPE_TORRENTS_MAX: usize = HEAD_BYTES_MAX / 30;
+
+/// Answers that may wait to be sent over one connection. The largest are 64 KiB (a list of 1,000
+/// IPv6 peers as dictionaries). And one that is read from at once, 33 KiB, may be full of requests
+/// of 16 bytes, each of which is refused in some 120 bytes: 250 KiB, on top of the quarter at which
+/// reading stops.
+const OUTPUT_BYTES_MAX: usize = 512 * 1_024;
+
+section! {
+    /// aquatic_http configuration.
+    pub struct Config {
+        /// Threads that hold connections. 0 = one per CPU.
+        ///
+        /// One serves some 100,000 requests per second over connections that are kept open, and
+        /// a tenth of that over new TLS connections, before its CPU is busy.
+        pub socket_workers: usize = 1,
+        /// Threads that own the swarms. 0 = the socket workers own them.
+        ///
+        /// Swarms take a small part of the time, so threads of their own are seldom worth it.
+        pub swarm_workers: usize = 0,
+        /// How much is logged: off, error, warn, info, debug or trace.
+        pub log_level: LogLevel = LogLevel::Info,
+        pub network: NetworkConfig,
+        pub protocol: ProtocolConfig,
+        pub limits: ConnectionLimitsConfig,
+        pub metrics: MetricsConfig,
+        pub cleaning: CleaningConfig,
+        pub privileges: PrivilegeConfig,
+        pub access_list: AccessListConfig,
+    }
+}
+
+section! {
+    /// Connections.
+    pub struct NetworkConfig {
+        #[flatten]
+        pub stream: StreamConfig,
+        /// Keep connections open after an answer, if the client wants that.
+        ///
+        /// Behind a reverse proxy this saves most of the work. Where clients connect by themselves
+        /// each sends few requests, so that open connections are mostly idle.
+        pub keep_alive: bool = true,
+    }
+}
+
+section! {
+    /// What clients are told and allowed.
+    pub struct ProtocolConfig {
+        /// Torrents that one scrape may ask about; the rest of a longer one is not answered.
+        pub max_scrape_torrents: usize = 100,
+        /// Peers in an announce answer, of both IP versions together, whatever the client wants.
+        pub max_peers: usize = 50,
+        /// Seconds between two announces of a client.
+        pub peer_announce_interval: u32 = 120,
+        /// Seconds that a client should wait before it announces again, even if it has a reason
+        /// to. 0 = it is told nothing about that.
+        pub min_announce_interval: u32 = 60,
+    }
+}
+
+section! {
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    pub struct ConnectionLimitsConfig {
+        #[flatten]
+        pub tracker: LimitsConfig,
+        /// Connections held at once from one IP address (IPv6: from one /64 network). More are
+        /// closed at once.
+        ///
+        /// Leave it at 0 behind a reverse proxy that sends a header.
+        pub max_connections_per_ip: usize = 0,
+    }
+}
+
+section! {
+    /// What is known about the tracker from outside. Costs next to nothing unless noted.
+    pub struct MetricsConfig {
+        /// Seconds between two updates of all metrics.
+        pub interval: u64 = 5,
+        /// Count how many peers torrents have (minimum, mean, percentiles, maximum). Updated after
+        /// each cleaning, which takes longer by it.
+        pub torrent_peer_histograms: bool = false,
+        /// Count peers by client software. Takes 2 bytes more per peer.
+        pub peer_clients: bool = false,
+        /// Serve metrics to Prometheus.
+        pub run_prometheus_endpoint: bool = false,
+        /// Where to serve them: keep it away from the public.
+        pub prometheus_endpoint_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9_000)),
+        /// Serve the number of peers for each peer id prefix (needs `peer_clients`).
+        ///
+        /// There can be tens of thousands of different ones, since anyone can invent some.
+        pub prometheus_peer_id_prefixes: bool = false,
+    }
+}
+
+section! {
+    /// When things are forgotten.
+    pub struct CleaningConfig {
+        /// Seconds between two cleanings of the swarms.
+        pub torrent_cleaning_interval: u32 = 30,
+        /// Seconds after which a peer that no longer announces is forgotten.
+        pub max_peer_age: u32 = 1_800,
+        /// Seconds after which a connection over which nothing is asked is closed.
+        pub max_connection_idle: u32 = 180,
+    }
+}
+
+impl Config {
+    /// How many workers of each kind there are.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::new(self.socket_workers, self.swarm_workers)
+    }
+
+    /// How much and how long a connection may keep a worker busy.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            handshake_seconds: self.network.stream.handshake_timeout,
+            request_seconds: self.network.stream.request_timeout,
+            idle_seconds: self.cleaning.max_connection_idle,
+            input_bytes_max: HEAD_BYTES_MAX,
+            output_bytes_max: OUTPUT_BYTES_MAX,
+        }
+    }
+}
+
+impl aquatic_config::Config for Config {
+    fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.rename("statistics", "metrics");
+        old.rename("metrics.torrent_count_update_interval", "metrics.interval");
+        old.merge_network_addresses();
+        old.ignore(
+            "cleaning.connection_cleaning_interval",
+            "each connection is closed when its own time is over",
+        );
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        self.network.stream.check(checks);
+        self.check_workers(checks);
+        self.check_protocol(checks);
+        self.check_cleaning(checks);
+        self.check_metrics(checks);
+    }
+
+    fn log_level(&self) -> LogLevel {
+        self.log_level
+    }
+}
+
+impl Config {
+    fn check_workers(&self, checks: &mut Checks) {
+        let at_most = format!("must be at most {WORKERS_MAX}");
+        for (workers, key) in [
+            (self.socket_workers, "socket_workers"),
+            (self.swarm_workers, "swarm_workers"),
+        ] {
+            checks.require(workers <= WORKERS_MAX, key, &at_most);
+        }
+        let stream = &self.network.stream;
+        checks.require(
+            self.limits.max_connections_per_ip == 0 || !stream.runs_behind_reverse_proxy,
+            "limits.max_connections_per_ip",
+            "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
+        );
+    }
+
+    fn check_protocol(&self, checks: &mut Checks) {
+        let protocol = &self.protocol;
+        checks.require(
+            (1..=SCRAPE_TORRENTS_MAX).contains(&protocol.max_scrape_torrents),
+            "protocol.max_scrape_torrents",
+            format!("must be 1 to {SCRAPE_TORRENTS_MAX}: no request has room for more"),
+        );
+        checks.require(
+            protocol.max_peers <= RESPONSE_PEERS_MAX,
+            "protocol.max_peers",
+            format!("must be at most {RESPONSE_PEERS_MAX}"),
+        );
+        checks.require(
+            (1..=i32::MAX.unsigned_abs()).contains(&protocol.peer_announce_interval),
+            "protocol.peer_announce_interval",
+            "must be at least 1 and fit into 31 bits",
+        );
+        checks.require(
+            protocol.peer_announce_interval < self.cleaning.max_peer_age,
+            "protocol.peer_announce_interval",
+            "must be less than `cleaning.max_peer_age`, or peers are forgotten between announces",
+        );
+        checks.require(
+            protocol.min_announce_interval <= protocol.peer_announce_interval,
+            "protocol.min_announce_interval",
+            "must be at most `protocol.peer_announce_interval`",
+        );
+    }
+
+    fn check_cleaning(&self, checks: &mut Checks) {
+        let cleaning = &self.cleaning;
+        for (seconds, key) in [
+            (
+                cleaning.torrent_cleaning_interval,
+                "cleaning.torrent_cleaning_interval",
+            ),
+            (cleaning.max_connection_idle, "cleaning.max_connection_idle"),
+        ] {
+            checks.require(seconds >= 1, key, "must be at least 1");
+        }
+        let sum = cleaning
+            .max_peer_age
+            .saturating_add(cleaning.torrent_cleaning_interval);
+        checks.require(
+            sum <= PEER_AGE_MAX_SECONDS,
+            "cleaning.max_peer_age",
+            format!(
+                "must be at most {PEER_AGE_MAX_SECONDS} together with \
+                 `cleaning.torrent_cleaning_interval`"
+            ),
+        );
+    }
+
+    fn check_metrics(&self, checks: &mut Checks) {
+        let metrics = &self.metrics;
+        checks.require(
+            metrics.interval >= 1,
+            "metrics.interval",
+            "must be at least 1",
+        );
+        checks.require(
+            metrics.peer_clients || !metrics.prometheus_peer_id_prefixes,
+            "metrics.prometheus_peer_id_prefixes",
+            "needs `metrics.peer_clients`",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_config::{load, to_documented_toml};
+
+    use super::*;
+
+    #[test]
+    fn printed_default_loads_to_the_default() {
+        let printed = to_documented_toml(&Config::default());
+        let loaded = load::<Config>(&printed).unwrap();
+        assert_eq!(loaded.config, Config::default());
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn a_file_of_aquatic_0_9_loads_with_warnings() {
+        let loaded = load::<Config>(
+            "swarm_workers = 1\n[network]\nuse_ipv6 = false\naddress_ipv4 = \"127.0.0.1:3001\"\n\
+             enable_tls = true\ntls_certificate_path = \"cert.pem\"\n\
+             tls_private_key_path = \"key.pem\"\nkeep_alive = false\n\
+             runs_behind_reverse_proxy = true\nreverse_proxy_ip_header_name = \"X-Real-IP\"\n\
+             reverse_proxy_ip_header_format = \"last_address\"\n\
+             [cleaning]\nconnection_cleaning_interval = 60\nmax_connection_idle = 180\n\
+             [statistics]\nrun_prometheus_endpoint = true\n",
+        )
+        .unwrap();
+        let network = &loaded.config.network;
+        assert_eq!(
+            network.stream.address.as_slice(),
+            ["127.0.0.1:3001".parse().unwrap()]
+        );
+        assert!(network.stream.enable_tls && !network.keep_alive);
+        assert!(loaded.config.metrics.run_prometheus_endpoint);
+        for hint in [
+            "network.address",
+            "`metrics`",
+            "connection_cleaning_interval",
+        ] {
+            let mut warnings = loaded.warnings.iter();
+            assert!(warnings.any(|warning| warning.contains(hint)), "{hint}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for (text, key) in [
+            ("protocol.max_peers = 1001", "max_peers"),
+            ("protocol.max_scrape_torrents = 0", "max_scrape_torrents"),
+            ("protocol.max_scrape_torrents = 1000", "max_scrape_torrents"),
+            (
+                "protocol.peer_announce_interval = 1800",
+                "peer_announce_interval",
+            ),
+            (
+                "protocol.min_announce_interval = 121",
+                "min_announce_interval",
+            ),
+            ("cleaning.max_peer_age = 32000", "max_peer_age"),
+            ("cleaning.max_connection_idle = 0", "max_connection_idle"),
+            ("network.enable_tls = true", "tls_private_key_path"),
+            ("network.ring_size = 128", "ring_size"),
+            ("metrics.prometheus_peer_id_prefixes = true", "peer_clients"),
+            (
+                "network.runs_behind_reverse_proxy = true\nlimits.max_connections_per_ip = 1",
+                "max_connections_per_ip",
+            ),
+        ] {
+            let error = load::<Config>(text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        load::<Config>("protocol.max_peers = 1000\nprotocol.max_scrape_torrents = 500").unwrap();
+    }
+}

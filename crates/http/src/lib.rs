@@ -1,0 +1,52 @@
+//! BitTorrent tracker over HTTP and HTTPS (BEPs 3, 7, 21, 23, 24, 31, 48).
+//!
+//! # The path of a request
+//!
+//! ```text
+//!           bytes                       requests, in batches
+//!  client ────────▶ socket worker ─────────────────────────────▶ owner of the
+//!         ◀────────  Hub + Worker ◀───────────────────────────── torrent's shard
+//!           bytes    (N threads)     the same batches, answered
+//! ```
+//!
+//! 1. An event loop of [`aquatic_stream`] reads from connections; its hub decrypts, and hands plain
+//!    bytes to the [`worker::Worker`].
+//! 2. The connection's [`session::Session`] finds the request in them, one at a time.
+//! 3. [`service::Service::receive`] decides about it: refuse, or pass on.
+//! 4. The worker puts it into the batch for the [`shard::Shard`] that owns the torrent: its own one
+//!    (the *fused* arrangement), another socket worker's, or a swarm worker's (*split*).
+//! 5. The shard looks up the swarms, with the memory of a whole batch fetched at once, and writes
+//!    whole HTTP responses.
+//! 6. The worker hands them to their connections, if those are still there. The hub encrypts, and
+//!    the loop writes.
+//!
+//! Steps 2 to 6 are pure: they know no socket, no clock and no randomness of their own. The tests
+//! drive exactly this code in a simulation (`tests/simulation.rs`).
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`config`] | what an operator can set |
+//! | [`service`] | what is decided about a request: **read this first** |
+//! | [`refusal`] | what clients are told that are not served |
+//! | [`session`] | a connection, from bytes to requests |
+//! | [`shard`], [`union`] | swarms and how their requests are answered |
+//! | [`messages`] | what workers say to each other |
+//! | [`arrangement`], [`worker`] | who does what |
+//! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
+
+#![forbid(unsafe_code)]
+
+pub mod arrangement;
+pub mod config;
+pub mod counters;
+pub mod messages;
+pub mod refusal;
+pub mod service;
+pub mod session;
+pub mod shard;
+mod start;
+pub mod statistics;
+pub mod union;
+pub mod worker;
+
+pub use start::run;

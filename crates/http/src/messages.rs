@@ -1,0 +1,132 @@
+//! What socket workers and swarm workers say to each other.
+
+use aquatic_http_protocol::{Framing, PeerForm};
+use aquatic_stream::ConnectionId;
+use aquatic_swarm::Counts;
+use aquatic_tracker::router;
+use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily};
+
+/// Announces that a batch holds at most.
+pub const BATCH_ANNOUNCES_MAX: usize = 128;
+
+/// Torrents of scrapes that a batch holds at most: they are small, and one request can ask for
+/// hundreds.
+pub const BATCH_SCRAPES_MAX: usize = 1_024;
+
+/// Batches that can be on their way between two workers. So some 4,000 announces, a twentieth of a
+/// second's worth, can wait in one direction.
+pub const BATCHES_MAX: usize = 32;
+
+/// The way back to a client, within the socket worker that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReturnPath {
+    /// Where the answer goes.
+    pub connection: ConnectionId,
+    /// How it must look as HTTP.
+    pub framing: Framing,
+}
+
+/// A peer announces, and the announce has passed all checks of the socket worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce<K> {
+    /// The way back to the client.
+    pub path: ReturnPath,
+    /// How its peers must look.
+    pub peer_form: PeerForm,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// The client's address, with the port on which it listens for peers.
+    pub peer: K,
+    /// The first bytes of its peer id, which name the software (BEP 20).
+    pub client: [u8; 8],
+    /// Seeder, leecher or leaving.
+    pub status: PeerStatus,
+    /// The download has just finished.
+    pub completed: bool,
+    /// How many peers to hand out at most; already limited by the configuration.
+    pub peers_wanted: u16,
+}
+
+/// One torrent of a scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrape {
+    /// Where the answer goes, in the socket worker that asks.
+    pub connection: ConnectionId,
+    /// Its place in the answer.
+    pub place: u16,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Of both IP families together. Zeros, until answered.
+    pub counts: Counts,
+}
+
+impl Scrape {
+    /// A torrent that is to be looked up.
+    #[must_use]
+    pub fn new(connection: ConnectionId, place: u16, info_hash: InfoHash) -> Self {
+        Self {
+            connection,
+            place,
+            info_hash,
+            counts: Counts::default(),
+        }
+    }
+}
+
+/// Requests for one shard. It travels to the shard's owner, which writes the answers into it, and
+/// back (see [`aquatic_channel`]).
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Announces, by the announcer's family. Answered into [`Self::answers`].
+    pub announces: PerFamily<Vec<Announce<CompactV4>>, Vec<Announce<CompactV6>>>,
+    /// Torrents of scrapes. Answered in place, because a scrape may need several shards.
+    pub scrapes: Vec<Scrape>,
+    /// Whole HTTP responses.
+    pub answers: Answers,
+}
+
+/// Whole HTTP responses, one behind the other, and where they go.
+#[derive(Debug, Default)]
+pub struct Answers {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<(ConnectionId, usize)>,
+}
+
+impl Answers {
+    /// Adds an answer, which `write` appends.
+    pub fn push_with(&mut self, connection: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push((connection, self.bytes.len()));
+    }
+
+    /// All answers, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |(connection, end)| {
+            let answer = self.bytes.get(start..*end).unwrap_or_default();
+            start = *end;
+            (*connection, answer)
+        })
+    }
+
+    /// Takes them all out.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+impl router::Batch for Batch {
+    fn is_full(&self) -> bool {
+        let announces = self.announces.v4.len() + self.announces.v6.len();
+        announces >= BATCH_ANNOUNCES_MAX || self.scrapes.len() >= BATCH_SCRAPES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self {
+            announces, scrapes, ..
+        } = self;
+        announces.v4.is_empty() && announces.v6.is_empty() && scrapes.is_empty()
+    }
+}

@@ -1,0 +1,216 @@
+//! From the head of a request to what has to be done about it. Pure.
+//!
+//! [`Service::receive`] is the whole policy of a socket worker: what is refused, and what goes to
+//! the swarms. The time, the peer and the request come in; a [`Refusal`] or a message to the owner
+//! of a torrent comes out. No socket, no clock.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use aquatic_access_list::AccessListReader;
+use aquatic_daemon::clock::Now;
+use aquatic_http_protocol::{AnnounceRequest, Connection, Framing, Head, Request, ScrapeRequest};
+use aquatic_stream::TrustedProxies;
+use aquatic_tracker::limits::RequestRate;
+use aquatic_types::{
+    AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily,
+};
+
+use crate::config::Config;
+use crate::counters::{RequestKind, WorkerCounters};
+use crate::messages::{Announce, ReturnPath};
+use crate::refusal::Refusal;
+
+/// What socket workers share with each other and with the rest of the daemon.
+pub struct ServiceParts {
+    /// Which torrents are allowed.
+    pub access_list: AccessListReader,
+    /// Requests per client, if limited.
+    pub request_rate: Option<Arc<RequestRate>>,
+    /// Where this worker counts.
+    pub counters: Arc<WorkerCounters>,
+}
+
+/// Decides about requests.
+pub struct Service {
+    parts: ServiceParts,
+    proxy: Option<ReverseProxy>,
+    keep_alive: bool,
+    response_peers_max: u16,
+    scrape_torrents_max: usize,
+}
+
+/// What is to be done about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received<'a> {
+    /// The client's family, under which the request is counted.
+    pub family: IpFamily,
+    /// What is left to do, or why it is not served.
+    pub wish: Result<Wish<'a>, Refusal>,
+}
+
+/// What is left to do about a request that is not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish<'a> {
+    /// To be answered by the owner of the torrent.
+    AnnounceV4(Announce<CompactV4>),
+    /// To be answered by the owner of the torrent.
+    AnnounceV6(Announce<CompactV6>),
+    /// To be put together from what the owners of the torrents say.
+    Scrape(ScrapeRequest<'a>),
+}
+
+impl Service {
+    /// A service as configured.
+    #[must_use]
+    pub fn new(config: &Config, parts: ServiceParts) -> Self {
+        Self {
+            parts,
+            proxy: ReverseProxy::new(config),
+            keep_alive: config.network.keep_alive,
+            response_peers_max: u16::try_from(config.protocol.max_peers).unwrap_or(u16::MAX),
+            scrape_torrents_max: config.protocol.max_scrape_torrents,
+        }
+    }
+
+    /// How the answer must look as HTTP: as the client wishes, if it may.
+    #[must_use]
+    pub fn framing(&self, head: &Head<'_>) -> Framing {
+        let mut framing = head.framing;
+        if !self.keep_alive {
+            framing.connection = Connection::Close;
+        }
+        framing
+    }
+
+    /// Takes a request that came over a connection with `peer`.
+    pub fn receive<'a>(
+        &mut self,
+        now: Now,
+        peer: CanonicalAddr,
+        path: ReturnPath,
+        head: &Head<'a>,
+    ) -> Received<'a> {
+        let client = match &self.proxy {
+            Some(proxy) => proxy.client(peer, head),
+            None => Ok(peer),
+        };
+        Received {
+            family: client.map_or(peer.family(), CanonicalAddr::family),
+            wish: client.and_then(|client| self.decide(now, client, path, head)),
+        }
+    }
+
+    fn decide<'a>(
+        &mut self,
+        now: Now,
+        client: CanonicalAddr,
+        path: ReturnPath,
+        head: &Head<'a>,
+    ) -> Result<Wish<'a>, Refusal> {
+        let rate = self.parts.request_rate.as_ref();
+        if rate.is_some_and(|rate| !rate.allows(now.micros, client.ip())) {
+            return Err(Refusal::REQUEST_RATE);
+        }
+        let counters = self.parts.counters.traffic(client.family());
+        match Request::parse(head.path, head.query)? {
+            Request::Announce(announce) => {
+                counters.requests(RequestKind::Announce).add(1);
+                self.announce(client, path, &announce)
+            }
+            Request::Scrape(scrape) => {
+                counters.requests(RequestKind::Scrape).add(1);
+                if scrape.info_hashes.is_empty() {
+                    return Err(Refusal::FULL_SCRAPE);
+                }
+                Ok(Wish::Scrape(scrape))
+            }
+        }
+    }
+
+    fn announce<'a>(
+        &mut self,
+        client: CanonicalAddr,
+        path: ReturnPath,
+        request: &AnnounceRequest,
+    ) -> Result<Wish<'a>, Refusal> {
+        if !self.parts.access_list.is_allowed(&request.info_hash) {
+            return Err(Refusal::INFO_HASH_DENIED);
+        }
+        Ok(match client.ip() {
+            IpAddr::V4(ip) => {
+                let peer = CompactV4::new(ip, request.port);
+                Wish::AnnounceV4(self.message(path, peer, request))
+            }
+            IpAddr::V6(ip) => {
+                let peer = CompactV6::new(ip, request.port);
+                Wish::AnnounceV6(self.message(path, peer, request))
+            }
+        })
+    }
+
+    fn message<K>(&self, path: ReturnPath, peer: K, request: &AnnounceRequest) -> Announce<K> {
+        let wanted = request.peers_wanted.unwrap_or(u32::MAX);
+        let [client @ .., _, _, _, _, _, _, _, _, _, _, _, _] = request.peer_id.0;
+        Announce {
+            path,
+            peer_form: request.peer_form,
+            info_hash: request.info_hash,
+            peer,
+            client,
+            status: request.status(),
+            completed: request.event == AnnounceEvent::Completed,
+            peers_wanted: u16::try_from(wanted)
+                .unwrap_or(u16::MAX)
+                .min(self.response_peers_max),
+        }
+    }
+
+    /// The torrents of a scrape that are answered, in order, and whether each is allowed.
+    pub fn scraped<'a>(
+        &mut self,
+        scrape: &ScrapeRequest<'a>,
+    ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, 'a> {
+        let access_list = &mut self.parts.access_list;
+        let info_hashes = scrape.info_hashes.iter().take(self.scrape_torrents_max);
+        info_hashes.map(|info_hash| (info_hash, access_list.is_allowed(&info_hash)))
+    }
+}
+
+/// The proxy that stands between clients and tracker and tells, in a header, who the client is.
+struct ReverseProxy {
+    header_name: String,
+    trusted: TrustedProxies,
+}
+
+impl ReverseProxy {
+    fn new(config: &Config) -> Option<Self> {
+        let stream = &config.network.stream;
+        stream.runs_behind_reverse_proxy.then(|| Self {
+            header_name: stream.reverse_proxy_ip_header_name.clone(),
+            trusted: stream.trusted_proxies.clone(),
+        })
+    }
+
+    /// The last address of the last header is what the nearest proxy has written. Those before it
+    /// came with the request, and anyone can write them.
+    fn client(&self, peer: CanonicalAddr, head: &Head<'_>) -> Result<CanonicalAddr, Refusal> {
+        if !self.trusted.trust(peer.ip()) {
+            return Err(Refusal::UNTRUSTED_PROXY);
+        }
+        head.last_header(&self.header_name)
+            .and_then(last_address)
+            .map(CanonicalAddr::new)
+            .ok_or(Refusal::PROXY_HEADER)
+    }
+}
+
+/// An address with or without a port, which some proxies add. Without one it is 0.
+fn last_address(list: &[u8]) -> Option<SocketAddr> {
+    let last = str::from_utf8(list).ok()?.rsplit(',').next()?.trim();
+    let without_brackets = last.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+    match without_brackets.unwrap_or(last).parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, 0)),
+        Err(_) => last.parse().ok(),
+    }
+}

@@ -1,0 +1,501 @@
+//! One connection: from bytes to requests, one at a time. Pure.
+//!
+//! ```text
+//!            bytes            a head                   the swarms must be asked
+//!  ready ─────────▶ next() ─────────────▶ the service ──────────────────────────▶ asked
+//!    ▲                │ incomplete: wait      │ refused: the answer is there         │
+//!    │                ▼ for the rest          ▼                                      │
+//!    └───────────────────────────────────────────────────────────── answered() ◀─────┘
+//! ```
+//!
+//! While a request is on its way to the swarms, the bytes of those that the client has sent behind
+//! it stay where they are. So answers are in the order of the requests by construction, and a
+//! client cannot have more than one request in the queues between workers.
+
+use aquatic_daemon::clock::Now;
+use aquatic_http_protocol::{Framing, Head, ScrapeFile};
+use aquatic_stream::{Deadline, Io};
+use aquatic_swarm::Counts;
+use aquatic_types::{CanonicalAddr, InfoHash, IpFamily};
+
+use crate::refusal::Refusal;
+
+/// Bytes of the largest request head: what clients and proxies are known to send, 16 KiB, and a
+/// little more.
+pub const HEAD_BYTES_MAX: usize = 17 * 1_024;
+
+/// The state of a connection.
+#[derive(Debug)]
+pub struct Session {
+    peer: CanonicalAddr,
+    /// Bytes in which no head ends, so that one that trickles in is not read again and again.
+    seen_bytes: usize,
+    /// Set while a request is on its way.
+    asked: Option<Asked>,
+    /// The client will send nothing more.
+    input_ended: bool,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Asked {
+    at_micros: u64,
+    framing: Framing,
+    scrape: Option<Box<PendingScrape>>,
+}
+
+/// What the bytes of a connection amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// Nothing, for now.
+    Nothing,
+    /// A request, which the caller answers or [asks](Session::ask) the swarms about.
+    Request(Head<'a>),
+    /// Something that cannot be answered but with an HTTP error, and then a closed connection.
+    Refuse(Refusal),
+}
+
+impl Session {
+    /// A connection with a client, or with the proxy in front of it.
+    #[must_use]
+    pub fn new(peer: CanonicalAddr) -> Self {
+        Self {
+            peer,
+            seen_bytes: 0,
+            asked: None,
+            input_ended: false,
+        }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> CanonicalAddr {
+        self.peer
+    }
+
+    /// Looks at all the bytes that have not been taken so far.
+    pub fn next<'a>(&mut self, bytes: &'a [u8], io: &mut Io<'_>) -> Next<'a> {
+        if self.asked.is_some() || io.closes() {
+            return Next::Nothing;
+        }
+        let may_be_whole = self.seen_bytes == 0 || Head::may_end(bytes, self.seen_bytes);
+        let head = if may_be_whole {
+            Head::parse(bytes)
+        } else {
+            Ok(None)
+        };
+        match head {
+            Ok(Some(head)) if head.size <= HEAD_BYTES_MAX => {
+                self.seen_bytes = 0;
+                Next::Request(head)
+            }
+            Ok(None) if bytes.len() < HEAD_BYTES_MAX => self.incomplete(bytes.len(), io),
+            Ok(_) => Next::Refuse(Refusal::HEAD_TOO_LARGE),
+            Err(error) => Next::Refuse(error.into()),
+        }
+    }
+
+    fn incomplete<'a>(&mut self, seen_bytes: usize, io: &mut Io<'_>) -> Next<'a> {
+        self.seen_bytes = seen_bytes;
+        match (seen_bytes, self.input_ended) {
+            (0, true) => io.close(),
+            (0, false) => io.expect(Deadline::Idle),
+            (_, true) => return Next::Refuse(Refusal::CUT_OFF),
+            (_, false) => io.expect(Deadline::Request),
+        }
+        Next::Nothing
+    }
+
+    /// The client will send nothing more. What it has asked for is still answered.
+    pub fn end_input<'a>(&mut self, io: &mut Io<'_>) -> Next<'a> {
+        self.input_ended = true;
+        if self.asked.is_some() || io.closes() {
+            return Next::Nothing;
+        }
+        self.incomplete(self.seen_bytes, io)
+    }
+
+    /// Whether a request is on its way to the swarms.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// A request is on its way to the swarms. Nothing is taken until it is answered.
+    pub fn ask(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
+        io.expect(Deadline::None);
+        self.asked = Some(Asked {
+            at_micros: now.micros,
+            framing,
+            scrape: None,
+        });
+    }
+
+    /// As [`Self::ask`], for a scrape of which some rows are missing.
+    pub fn ask_scrape(
+        &mut self,
+        now: Now,
+        framing: Framing,
+        scrape: PendingScrape,
+        io: &mut Io<'_>,
+    ) {
+        self.ask(now, framing, io);
+        if let Some(asked) = &mut self.asked {
+            asked.scrape = Some(Box::new(scrape));
+        }
+    }
+
+    /// Fills in a missing row. Gives back the scrape if that was the last one.
+    pub fn fill_row(&mut self, place: u16, counts: Counts) -> Option<(PendingScrape, Framing)> {
+        let asked = self.asked.as_mut()?;
+        asked.scrape.as_mut()?.fill(place, counts);
+        let scrape = asked.scrape.take_if(|scrape| scrape.is_complete())?;
+        Some((*scrape, asked.framing))
+    }
+
+    /// The answer stands in `io.out`. Returns how long it took, in microseconds. The bytes that wait
+    /// behind the request must be offered again.
+    pub fn answered(&mut self, now: Now, io: &mut Io<'_>) -> u64 {
+        let Some(asked) = self.asked.take() else {
+            return 0;
+        };
+        if asked.framing.connection.stays_open() {
+            io.expect(Deadline::Idle);
+        } else {
+            io.close();
+        }
+        now.micros.saturating_sub(asked.at_micros)
+    }
+}
+
+/// A scrape whose rows come back from several shards, at different times.
+#[derive(Debug)]
+pub struct PendingScrape {
+    family: IpFamily,
+    files: Vec<ScrapeFile>,
+    rows_missing: usize,
+    /// A part of it could not be passed on, so it cannot be answered.
+    given_up: bool,
+}
+
+impl PendingScrape {
+    /// A scrape without rows, by a client of this family.
+    #[must_use]
+    pub fn new(family: IpFamily) -> Self {
+        Self {
+            family,
+            files: Vec::new(),
+            rows_missing: 0,
+            given_up: false,
+        }
+    }
+
+    /// The client's family.
+    #[must_use]
+    pub fn family(&self) -> IpFamily {
+        self.family
+    }
+
+    /// Adds a row of zeros, and returns its place.
+    pub fn add(&mut self, info_hash: InfoHash) -> u16 {
+        let place = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
+        self.files.push(ScrapeFile {
+            info_hash,
+            seeders: 0,
+            completed: 0,
+            leechers: 0,
+            downloaders: 0,
+        });
+        place
+    }
+
+    /// The row that was added last will be [filled](Session::fill_row).
+    pub fn expect_row(&mut self) {
+        self.rows_missing += 1;
+    }
+
+    /// The scrape will be refused, once its missing rows have come back.
+    pub fn give_up(&mut self) {
+        self.given_up = true;
+    }
+
+    /// Whether no row is missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.rows_missing == 0
+    }
+
+    /// All rows, in the order in which they were added; `None` if it was given up.
+    #[must_use]
+    pub fn into_files(self) -> Option<Vec<ScrapeFile>> {
+        (!self.given_up).then_some(self.files)
+    }
+
+    fn fill(&mut self, place: u16, counts: Counts) {
+        self.rows_missing = self.rows_missing.saturating_sub(1);
+        if let Some(file) = self.files.get_mut(usize::from(place)) {
+            file.seeders = counts.seeders;
+            file.completed = counts.completed;
+            file.leechers = counts.leechers;
+            // Partial seeds are not told apart from other leechers.
+            file.downloaders = counts.leechers;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_http_protocol::Connection;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Now = Now {
+        seconds: aquatic_types::Seconds(1),
+        micros: 1_000_000,
+    };
+
+    /// A session with its connection: bytes that wait, and what it has said.
+    struct Desk {
+        session: Session,
+        kept: Vec<u8>,
+        paths: Vec<String>,
+        refusals: Vec<Refusal>,
+        expects: Option<Deadline>,
+        closes: bool,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let peer: std::net::SocketAddr = ([192, 0, 2, 1], 6_881).into();
+            Self {
+                session: Session::new(peer.into()),
+                kept: Vec::new(),
+                paths: Vec::new(),
+                refusals: Vec::new(),
+                expects: None,
+                closes: false,
+            }
+        }
+
+        fn io(&mut self, call: impl FnOnce(&mut Self, &mut Io<'_>)) {
+            let mut out = Vec::new();
+            let mut io = Io::new(&mut out);
+            call(self, &mut io);
+            self.expects = io.expects().or(self.expects);
+            self.closes |= io.closes();
+        }
+
+        /// Bytes come. A request whose path begins with `/ask` stays unanswered.
+        fn receive(&mut self, bytes: &[u8]) {
+            if self.closes {
+                return;
+            }
+            self.kept.extend_from_slice(bytes);
+            self.io(|desk, io| {
+                let mut rest = &desk.kept.clone()[..];
+                loop {
+                    match desk.session.next(rest, io) {
+                        Next::Nothing => break,
+                        Next::Request(head) => {
+                            rest = &rest[head.size..];
+                            desk.paths.push(String::from_utf8_lossy(head.path).into());
+                            if head.path.starts_with(b"/ask") {
+                                desk.session.ask(NOW, head.framing, io);
+                            } else if !head.framing.connection.stays_open() {
+                                io.close();
+                            }
+                        }
+                        Next::Refuse(refusal) => {
+                            rest = &[];
+                            desk.refusals.push(refusal);
+                            io.close();
+                        }
+                    }
+                }
+                desk.kept = rest.to_vec();
+            });
+        }
+
+        fn answer(&mut self) {
+            self.io(|desk, io| {
+                desk.session.answered(NOW, io);
+            });
+            self.receive(b"");
+        }
+
+        fn end_input(&mut self) {
+            if self.closes {
+                return;
+            }
+            self.io(|desk, io| {
+                if let Next::Refuse(refusal) = desk.session.end_input(io) {
+                    desk.refusals.push(refusal);
+                    io.close();
+                }
+            });
+        }
+    }
+
+    fn get(path: &str) -> String {
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+    }
+
+    #[test]
+    fn one_request_is_asked_at_a_time() {
+        let mut desk = Desk::new();
+        desk.receive(get("/now").as_bytes());
+        assert_eq!(desk.expects, Some(Deadline::Idle));
+        desk.receive(
+            [get("/ask1"), get("/ask2"), get("/now2")]
+                .concat()
+                .as_bytes(),
+        );
+        assert_eq!(desk.paths, ["/now", "/ask1"]);
+        assert_eq!(desk.expects, Some(Deadline::None));
+        desk.receive(b"GET /incom");
+        assert_eq!(desk.expects, Some(Deadline::None), "we are to blame");
+        desk.answer();
+        assert_eq!(desk.paths.len(), 3);
+        desk.answer();
+        assert_eq!(desk.paths, ["/now", "/ask1", "/ask2", "/now2"]);
+        assert_eq!(desk.kept, b"GET /incom");
+        assert_eq!(desk.expects, Some(Deadline::Request));
+        desk.receive(b"plete HTTP/1.1\n\n");
+        assert_eq!(desk.expects, Some(Deadline::Idle));
+        assert!(desk.refusals.is_empty() && !desk.closes);
+    }
+
+    #[test]
+    fn a_client_that_has_ended_its_input_gets_all_its_answers() {
+        let mut desk = Desk::new();
+        desk.receive([get("/ask1"), get("/ask2")].concat().as_bytes());
+        desk.end_input();
+        desk.answer();
+        assert!(!desk.closes);
+        desk.answer();
+        assert!(desk.closes);
+        assert_eq!((desk.paths.len(), desk.refusals.len()), (2, 0));
+
+        let mut desk = Desk::new();
+        desk.end_input();
+        assert!(desk.closes && desk.refusals.is_empty(), "nothing was asked");
+
+        let mut desk = Desk::new();
+        desk.receive(b"GET / HTTP/1.1\r\n");
+        desk.end_input();
+        assert_eq!((desk.refusals, desk.closes), (vec![Refusal::CUT_OFF], true));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_last_request() {
+        for asked in ["/ask", "/now"] {
+            let mut desk = Desk::new();
+            let last = format!("GET {asked} HTTP/1.0\r\n\r\n");
+            desk.receive([last, get("/more")].concat().as_bytes());
+            desk.answer();
+            assert!(desk.closes);
+            assert_eq!(desk.paths, [asked]);
+        }
+    }
+
+    #[test]
+    fn heads_are_bounded() {
+        let head_of = |bytes: usize| {
+            let start = "GET /now HTTP/1.1\r\nX: ";
+            let mut head = start.to_owned() + &"x".repeat(bytes - start.len() - 4);
+            head += "\r\n\r\n";
+            head
+        };
+        let mut desk = Desk::new();
+        desk.receive(head_of(HEAD_BYTES_MAX).as_bytes());
+        assert_eq!((desk.paths.len(), desk.closes), (1, false));
+        for bytes in [HEAD_BYTES_MAX + 1, 3 * HEAD_BYTES_MAX] {
+            for chunk in [64, HEAD_BYTES_MAX, 4 * HEAD_BYTES_MAX] {
+                let mut desk = Desk::new();
+                for part in head_of(bytes).as_bytes().chunks(chunk) {
+                    desk.receive(part);
+                }
+                assert_eq!(
+                    desk.refusals,
+                    [Refusal::HEAD_TOO_LARGE],
+                    "{bytes} by {chunk}"
+                );
+                assert!(desk.closes);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_takes_the_time_since_it_was_asked_for() {
+        let mut desk = Desk::new();
+        desk.receive(get("/ask").as_bytes());
+        let mut out = Vec::new();
+        let later = Now::from_micros(NOW.micros + 7);
+        assert_eq!(desk.session.answered(later, &mut Io::new(&mut out)), 7);
+    }
+
+    #[test]
+    fn rows_keep_their_places_whatever_the_order() {
+        let mut scrape = PendingScrape::new(IpFamily::V4);
+        for (torrent, expected) in [(1, true), (2, false), (3, true)] {
+            scrape.add(InfoHash([torrent; 20]));
+            if expected {
+                scrape.expect_row();
+            }
+        }
+        let counts = |seeders| Counts {
+            seeders,
+            leechers: 1,
+            completed: 2,
+        };
+        let framing = Framing {
+            connection: Connection::KeepAlive,
+            omit_body: false,
+        };
+        let mut desk = Desk::new();
+        desk.io(|desk, io| desk.session.ask_scrape(NOW, framing, scrape, io));
+        assert!(desk.session.fill_row(2, counts(30)).is_none());
+        let (scrape, _) = desk.session.fill_row(0, counts(10)).unwrap();
+        let files = scrape.into_files().unwrap();
+        let seeders: Vec<_> = files.iter().map(|file| file.seeders).collect();
+        assert_eq!(seeders, [10, 0, 30]);
+        assert_eq!(files[0].downloaders, 1);
+        assert_eq!(files[1].info_hash, InfoHash([2; 20]));
+    }
+
+    fn inputs() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => "/[a-z]{1,9}".prop_map(|path| get(&path).into_bytes()),
+            1 => Just(b"GET /old HTTP/1.0\r\n\r\n".to_vec()),
+            1 => Just(b"POST /announce HTTP/1.1\r\n\r\n".to_vec()),
+            1 => Just(b"\r\n".to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..40),
+        ];
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_come_makes_no_difference(
+            bytes in inputs(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)
+        ) {
+            let mut whole = Desk::new();
+            whole.receive(&bytes);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut parts = Desk::new();
+            let mut start = 0;
+            for end in cuts.into_iter().chain([bytes.len()]) {
+                parts.receive(&bytes[start..end]);
+                start = end;
+            }
+            for desk in [&mut whole, &mut parts] {
+                desk.end_input();
+                prop_assert!(desk.closes);
+            }
+            prop_assert_eq!(whole.paths, parts.paths);
+            prop_assert_eq!(whole.refusals, parts.refusals);
+        }
+    }
+}

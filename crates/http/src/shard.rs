@@ -1,0 +1,236 @@
+//! A shard of the swarms, and the answers to what concerns it. Pure.
+//!
+//! Whoever owns a [`Shard`] gives it batches of requests to answer, and between batches lets it do
+//! a slice of its background work: forgetting and counting.
+
+use std::sync::Arc;
+
+use aquatic_daemon::clock::Now;
+use aquatic_http_protocol::AnnounceResponse;
+use aquatic_swarm::{Counts, TorrentKey};
+use aquatic_tracker::clients::{ClientTag, PeerTag};
+use aquatic_tracker::limits::per_shard;
+use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
+use aquatic_tracker::router;
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PerFamily};
+
+use crate::config::Config;
+use crate::counters::{ResponseKind, WorkerCounters};
+use crate::messages::{Announce, Answers, Batch};
+use crate::refusal::Refusal;
+use crate::union::share_of_first;
+
+/// Requests whose memory is fetched together.
+const TOUCH_BATCH: usize = 32;
+
+/// One of the parts into which the torrents are divided by info hash, with its owner's tools.
+pub struct Shard(Kind);
+
+/// Tags for client statistics make every peer larger, so there are two kinds of shard.
+enum Kind {
+    Plain(TaggedShard<()>),
+    CountingClients(TaggedShard<ClientTag>),
+}
+
+impl Shard {
+    /// An empty shard. `counters` are those of its owner.
+    #[must_use]
+    pub fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>) -> Self {
+        Self(if config.metrics.peer_clients {
+            Kind::CountingClients(TaggedShard::new(config, parts, counters))
+        } else {
+            Kind::Plain(TaggedShard::new(config, parts, counters))
+        })
+    }
+}
+
+impl router::Shard for Shard {
+    type Batch = Batch;
+
+    /// Announces are taken out of the batch, and their answers put into it; scrapes are answered in
+    /// place.
+    fn answer(&mut self, now: Now, batch: &mut Batch) {
+        match &mut self.0 {
+            Kind::Plain(shard) => shard.answer(now, batch),
+            Kind::CountingClients(shard) => shard.answer(now, batch),
+        }
+    }
+
+    fn background(&mut self, now: Now) -> bool {
+        match &mut self.0 {
+            Kind::Plain(shard) => shard.background(now),
+            Kind::CountingClients(shard) => shard.background(now),
+        }
+    }
+}
+
+struct TaggedShard<V> {
+    registry: Registry<V>,
+    /// The keys of the requests that are being answered.
+    keys: Vec<TorrentKey>,
+    /// The peers of the answer that is being made: those of the announcer's family, and the others.
+    rows: [Vec<u8>; 2],
+    counters: Arc<WorkerCounters>,
+    interval_seconds: u32,
+    min_interval_seconds: Option<u32>,
+}
+
+impl<V: PeerTag> TaggedShard<V> {
+    fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>) -> Self {
+        let settings = RegistrySettings {
+            limits: per_shard(&config.limits.tracker, config.layout().shards()),
+            peer_age_seconds_max: config.cleaning.max_peer_age,
+            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
+            report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
+            peer_histograms: config.metrics.torrent_peer_histograms,
+        };
+        let min_interval_seconds = config.protocol.min_announce_interval;
+        Self {
+            registry: Registry::new(settings, parts),
+            keys: Vec::with_capacity(TOUCH_BATCH),
+            rows: Default::default(),
+            counters,
+            interval_seconds: config.protocol.peer_announce_interval,
+            min_interval_seconds: (min_interval_seconds > 0).then_some(min_interval_seconds),
+        }
+    }
+
+    fn background(&mut self, now: Now) -> bool {
+        self.registry.background(now, &self.counters.shard)
+    }
+
+    fn answer(&mut self, now: Now, batch: &mut Batch) {
+        let Batch {
+            announces,
+            scrapes,
+            answers,
+        } = batch;
+        self.answer_announces::<_, CompactV6>(IpFamily::V4, now, &announces.v4, answers);
+        self.answer_announces::<_, CompactV4>(IpFamily::V6, now, &announces.v6, answers);
+        announces.v4.clear();
+        announces.v6.clear();
+        for scrape in scrapes {
+            let key = self.registry.key(scrape.info_hash);
+            let counts = IpFamily::ALL.map(|family| self.registry.scrape(family, &key));
+            scrape.counts = sum(counts);
+        }
+    }
+
+    /// `O` is the other family than the announcers'.
+    fn answer_announces<K: PeerAddr, O: PeerAddr>(
+        &mut self,
+        family: IpFamily,
+        now: Now,
+        announces: &[Announce<K>],
+        answers: &mut Answers,
+    ) {
+        let counters = Arc::clone(&self.counters);
+        let mut keys = std::mem::take(&mut self.keys);
+        for batch in announces.chunks(TOUCH_BATCH) {
+            keys.clear();
+            let info_hashes = batch.iter().map(|announce| announce.info_hash);
+            keys.extend(info_hashes.map(|info_hash| self.registry.key(info_hash)));
+            self.registry.touch::<K>(&keys);
+            self.registry.touch::<O>(&keys);
+            for (announce, key) in batch.iter().zip(&keys) {
+                let path = announce.path;
+                let served = self.serve::<K, O>(family, now, key, announce);
+                answers.push_with(path.connection, |out| match served {
+                    Ok(counts) => {
+                        self.response(family, announce, counts)
+                            .write(path.framing, out);
+                        let responses = counters.traffic(family).responses(ResponseKind::Announce);
+                        responses.add(1);
+                    }
+                    Err(refusal) => refusal.write(path.framing, counters.traffic(family), out),
+                });
+            }
+        }
+        self.keys = keys;
+    }
+
+    /// Notes what a peer says, and puts the peers that it gets into `rows`: a fair choice of both
+    /// families together.
+    fn serve<K: PeerAddr, O: PeerAddr>(
+        &mut self,
+        family: IpFamily,
+        now: Now,
+        key: &TorrentKey,
+        announce: &Announce<K>,
+    ) -> Result<Counts, Refusal> {
+        let Self { registry, rows, .. } = self;
+        let [own_rows, other_rows] = rows;
+        own_rows.clear();
+        other_rows.clear();
+
+        let wanted = u32::from(announce.peers_wanted);
+        let others = registry.available::<O>(key, announce.status, None);
+        let own_wanted = match others {
+            0 => wanted,
+            _ => {
+                let own = registry.available(key, announce.status, Some(&announce.peer));
+                share_of_first(own, others, wanted, registry.rng())
+            }
+        };
+        let request = registry::Announce {
+            peer: announce.peer,
+            client: announce.client,
+            status: announce.status,
+            completed: announce.completed,
+            peers_wanted: usize::try_from(own_wanted).unwrap_or(usize::MAX),
+        };
+        let counts = registry.announce(now, key, &request, |peer| {
+            own_rows.extend_from_slice(CompactAddr::as_bytes(peer));
+        })?;
+        if others > 0 {
+            let wanted = usize::try_from(wanted - own_wanted).unwrap_or(usize::MAX);
+            registry.hand_out::<O>(key, announce.status, wanted, |peer| {
+                other_rows.extend_from_slice(CompactAddr::as_bytes(peer));
+            });
+        }
+        let other_counts = registry.scrape(other(family), key);
+        Ok(sum([counts, other_counts]))
+    }
+
+    fn response<K: PeerAddr>(
+        &self,
+        family: IpFamily,
+        announce: &Announce<K>,
+        counts: Counts,
+    ) -> AnnounceResponse<'_> {
+        let [own, others] = &self.rows;
+        let (v4, v6) = match family {
+            IpFamily::V4 => (own, others),
+            IpFamily::V6 => (others, own),
+        };
+        AnnounceResponse {
+            seeders: counts.seeders,
+            completed: counts.completed,
+            leechers: counts.leechers,
+            interval_seconds: self.interval_seconds,
+            min_interval_seconds: self.min_interval_seconds,
+            external_ip: Some(announce.peer.socket_addr().ip()),
+            peers: PerFamily {
+                v4: v4.into(),
+                v6: v6.into(),
+            },
+            peer_form: announce.peer_form,
+        }
+    }
+}
+
+fn other(family: IpFamily) -> IpFamily {
+    match family {
+        IpFamily::V4 => IpFamily::V6,
+        IpFamily::V6 => IpFamily::V4,
+    }
+}
+
+/// A swarm is one for its peers, though it is kept by family.
+fn sum([first, second]: [Counts; 2]) -> Counts {
+    Counts {
+        seeders: first.seeders.saturating_add(second.seeders),
+        leechers: first.leechers.saturating_add(second.leechers),
+        completed: first.completed.saturating_add(second.completed),
+    }
+}

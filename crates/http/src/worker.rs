@@ -1,0 +1,274 @@
+//! What a socket worker does with the requests of its connections, whatever moves their bytes.
+//! Pure.
+//!
+//! A [`Worker`] is the [`Handler`] of the connections of one thread. While bytes come in, it
+//! decides about each request and puts those that concern swarms into batches. When a round of
+//! receiving is over ([`Handler::finish`]) the batches go to the owners of the shards, this
+//! worker's own one is answered, and every answer that has come back is handed to its connection.
+
+use std::sync::Arc;
+
+use aquatic_daemon::clock::Now;
+use aquatic_http_protocol::{Framing, Head, ScrapeRequest, ScrapeResponse};
+use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
+use aquatic_tracker::router::{Router, ShardKey};
+use aquatic_types::{InfoHash, IpFamily};
+
+use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
+use crate::messages::{Announce, Batch, ReturnPath, Scrape};
+use crate::refusal::Refusal;
+use crate::service::{Received, Service, Wish};
+use crate::session::{Next, PendingScrape, Session};
+use crate::shard::Shard;
+
+/// A socket worker without its sockets.
+pub struct Worker {
+    service: Service,
+    /// Decides which shard a torrent belongs to; the same in all workers.
+    shard_key: ShardKey,
+    router: Router<Shard>,
+    /// Requests for the own shard.
+    own: Batch,
+    /// Scratch space for the torrents of one scrape.
+    torrents: Vec<(InfoHash, bool)>,
+    writer: Writer,
+}
+
+impl Worker {
+    /// A worker. `router` knows the ways to the shards.
+    #[must_use]
+    pub fn new(
+        service: Service,
+        shard_key: ShardKey,
+        router: Router<Shard>,
+        counters: Arc<WorkerCounters>,
+        response_times: Arc<ResponseTimes>,
+    ) -> Self {
+        Self {
+            service,
+            shard_key,
+            router,
+            own: Batch::default(),
+            torrents: Vec::new(),
+            writer: Writer {
+                counters,
+                response_times,
+            },
+        }
+    }
+
+    /// Deals with one request: it is either answered when this returns, or the session waits.
+    fn serve(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        session: &mut Session,
+        head: &Head<'_>,
+        io: &mut Io<'_>,
+    ) {
+        let framing = self.service.framing(head);
+        let path = ReturnPath {
+            connection,
+            framing,
+        };
+        let peer = session.peer();
+        let Received { family, wish } = self.service.receive(now, peer, path, head);
+        let passed_on = match wish {
+            Ok(Wish::AnnounceV4(announce)) => {
+                self.pass_on(&announce, |batch| &mut batch.announces.v4)
+            }
+            Ok(Wish::AnnounceV6(announce)) => {
+                self.pass_on(&announce, |batch| &mut batch.announces.v6)
+            }
+            Ok(Wish::Scrape(scrape)) => {
+                self.take_apart(now, path, family, session, &scrape, io);
+                return;
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match passed_on {
+            Ok(()) => session.ask(now, framing, io),
+            Err(refusal) => self.writer.refuse(family, refusal, framing, io),
+        }
+    }
+
+    fn pass_on<K: Copy>(
+        &mut self,
+        announce: &Announce<K>,
+        list: impl FnOnce(&mut Batch) -> &mut Vec<Announce<K>>,
+    ) -> Result<(), Refusal> {
+        let batch = self.batch_for(&announce.info_hash);
+        list(batch.ok_or(Refusal::QUEUE_FULL)?).push(*announce);
+        Ok(())
+    }
+
+    /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
+    fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
+        let shard = self.shard_key.shard_of(info_hash, self.router.shards());
+        self.router.batch_for(shard, &mut self.own, Batch::default)
+    }
+
+    /// A scrape is taken apart by torrent, because each can belong to another shard, and is put
+    /// together again when the last row has come back.
+    fn take_apart(
+        &mut self,
+        now: Now,
+        path: ReturnPath,
+        family: IpFamily,
+        session: &mut Session,
+        request: &ScrapeRequest<'_>,
+        io: &mut Io<'_>,
+    ) {
+        let mut scrape = PendingScrape::new(family);
+        // Taken out for the loop: both the service and the batches are needed in it.
+        let mut torrents = std::mem::take(&mut self.torrents);
+        torrents.extend(self.service.scraped(request));
+        for (info_hash, allowed) in torrents.drain(..) {
+            let place = scrape.add(info_hash);
+            // A torrent that is not allowed gets zeros, like an unknown one.
+            if !allowed {
+                continue;
+            }
+            match self.batch_for(&info_hash) {
+                Some(batch) => {
+                    batch
+                        .scrapes
+                        .push(Scrape::new(path.connection, place, info_hash));
+                    scrape.expect_row();
+                }
+                None => scrape.give_up(),
+            }
+        }
+        self.torrents = torrents;
+        if scrape.is_complete() {
+            self.writer.scrape(scrape, path.framing, io);
+        } else {
+            session.ask_scrape(now, path.framing, scrape, io);
+        }
+    }
+}
+
+/// Writes answers into connections, and counts them.
+struct Writer {
+    counters: Arc<WorkerCounters>,
+    response_times: Arc<ResponseTimes>,
+}
+
+impl Writer {
+    /// Hands the answers of a batch to their connections, and empties it.
+    fn deliver(&self, now: Now, batch: &mut Batch, connections: &mut Connections<Session>) {
+        for (connection, answer) in batch.answers.iter() {
+            let answered = connections.with(connection, |session, io| {
+                io.out.extend_from_slice(answer);
+                self.response_times.add(session.answered(now, io));
+            });
+            if answered.is_some() {
+                connections.resume(connection);
+            }
+        }
+        batch.answers.clear();
+        for scrape in batch.scrapes.drain(..) {
+            let answered = connections.with(scrape.connection, |session, io| {
+                let (complete, framing) = session.fill_row(scrape.place, scrape.counts)?;
+                self.scrape(complete, framing, io);
+                self.response_times.add(session.answered(now, io));
+                Some(())
+            });
+            if answered.flatten().is_some() {
+                connections.resume(scrape.connection);
+            }
+        }
+    }
+
+    fn scrape(&self, scrape: PendingScrape, framing: Framing, io: &mut Io<'_>) {
+        let family = scrape.family();
+        let Some(mut files) = scrape.into_files() else {
+            self.refuse(family, Refusal::QUEUE_FULL, framing, io);
+            return;
+        };
+        ScrapeResponse::new(&mut files).write(framing, io.out);
+        let traffic = self.counters.traffic(family);
+        traffic.responses(ResponseKind::Scrape).add(1);
+        close_after(framing, io);
+    }
+
+    fn refuse(&self, family: IpFamily, refusal: Refusal, framing: Framing, io: &mut Io<'_>) {
+        refusal.write(framing, self.counters.traffic(family), io.out);
+        close_after(framing, io);
+    }
+}
+
+fn close_after(framing: Framing, io: &mut Io<'_>) {
+    if !framing.connection.stays_open() {
+        io.close();
+    }
+}
+
+impl Handler for Worker {
+    type Session = Session;
+
+    fn open(&mut self, _: Now, _: ConnectionId, client: Client) -> Session {
+        Session::new(client.peer)
+    }
+
+    fn receive(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        session: &mut Session,
+        bytes: &[u8],
+        io: &mut Io<'_>,
+    ) -> usize {
+        let mut rest = bytes;
+        loop {
+            match session.next(rest, io) {
+                Next::Nothing => return bytes.len() - rest.len(),
+                Next::Request(head) => {
+                    rest = rest.get(head.size..).unwrap_or_default();
+                    self.serve(now, id, session, &head, io);
+                }
+                Next::Refuse(refusal) => {
+                    self.writer
+                        .refuse(session.peer().family(), refusal, Framing::CLOSE, io);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+        if let Next::Refuse(refusal) = session.end_input(io) {
+            self.writer
+                .refuse(session.peer().family(), refusal, Framing::CLOSE, io);
+        }
+    }
+
+    fn finish(&mut self, now: Now, connections: &mut Connections<Session>) -> usize {
+        let Self {
+            router,
+            own,
+            writer,
+            ..
+        } = self;
+        writer.counters.batches_in_flight.set(router.forward());
+        let answered = router.answer(now, own);
+        writer.deliver(now, own, connections);
+        let collected = router.collect(|batch| writer.deliver(now, batch, connections));
+        answered + collected
+    }
+
+    fn closed(&mut self, _: Now, _: ConnectionId, session: Session, _: Closed) {
+        if session.is_asked() {
+            let traffic = self.writer.counters.traffic(session.peer().family());
+            traffic.reason(Reason::ConnectionGone).add(1);
+        }
+    }
+
+    fn background(&mut self, now: Now) -> bool {
+        self.router.background(now)
+    }
+
+    fn has_mail(&self) -> bool {
+        self.router.has_mail()
+    }
+}

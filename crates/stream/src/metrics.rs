@@ -1,0 +1,164 @@
+//! What is counted about connections, for Prometheus.
+
+use std::sync::Arc;
+
+use aquatic_daemon::counter::{Counts, Label};
+use aquatic_types::{IpFamily, PerFamily};
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+
+use crate::StreamCounters;
+
+const ACTIVE: &str = "aquatic_active_connections";
+const ACCEPTED: &str = "aquatic_connections_total";
+const REFUSED: &str = "aquatic_connections_refused_total";
+const CLOSED: &str = "aquatic_connections_closed_total";
+const HANDSHAKES: &str = "aquatic_tls_handshakes_total";
+const ACCEPT_FAILURES: &str = "aquatic_accept_failures_total";
+
+/// The metrics of all workers.
+pub struct StreamMetrics(Vec<(Arc<StreamCounters>, WorkerMetrics)>);
+
+/// Metrics of one worker. The lists are in the order of the enums.
+struct WorkerMetrics {
+    active: PerFamily<Gauge>,
+    accepted: PerFamily<Counter>,
+    refused: Vec<Counter>,
+    closed: Vec<Counter>,
+    handshakes: Vec<Counter>,
+    accept_failures: Counter,
+}
+
+impl StreamMetrics {
+    /// Registers all metrics, so that the first scrape finds them at 0. The order of `workers` is
+    /// their `worker_index`. A Prometheus endpoint must be running already.
+    #[must_use]
+    pub fn new(workers: Vec<Arc<StreamCounters>>) -> Self {
+        describe();
+        let workers = workers.into_iter().enumerate();
+        Self(
+            workers
+                .map(|(index, counters)| (counters, WorkerMetrics::new(index)))
+                .collect(),
+        )
+    }
+
+    /// Publishes the present state.
+    pub fn update(&self) {
+        for (counters, metrics) in &self.0 {
+            metrics.update(counters);
+        }
+    }
+}
+
+impl WorkerMetrics {
+    fn new(index: usize) -> Self {
+        let worker = index.to_string();
+        let active = |family: IpFamily| gauge!(ACTIVE, "ip_version" => family.digit(), "worker_index" => worker.clone());
+        let accepted = |family: IpFamily| counter!(ACCEPTED, "ip_version" => family.digit(), "worker_index" => worker.clone());
+        Self {
+            active: PerFamily {
+                v4: active(IpFamily::V4),
+                v6: active(IpFamily::V6),
+            },
+            accepted: PerFamily {
+                v4: accepted(IpFamily::V4),
+                v6: accepted(IpFamily::V6),
+            },
+            refused: by_label::<crate::Refused>(REFUSED, "reason", &worker),
+            closed: by_label::<crate::Closed>(CLOSED, "reason", &worker),
+            handshakes: by_label::<crate::Handshake>(HANDSHAKES, "type", &worker),
+            accept_failures: counter!(ACCEPT_FAILURES, "worker_index" => worker),
+        }
+    }
+
+    fn update(&self, counters: &StreamCounters) {
+        for family in IpFamily::ALL {
+            let active = u32::try_from(counters.active.get(family).get()).unwrap_or(u32::MAX);
+            self.active.get(family).set(active);
+            let accepted = counters.accepted.get(family).get();
+            self.accepted.get(family).absolute(accepted);
+        }
+        publish(&self.refused, &counters.refused);
+        publish(&self.closed, &counters.closed);
+        publish(&self.handshakes, &counters.handshakes);
+        self.accept_failures
+            .absolute(counters.accept_failures.get());
+    }
+}
+
+fn by_label<L: Label>(metric: &'static str, label: &'static str, worker: &str) -> Vec<Counter> {
+    let of =
+        |value: &L| counter!(metric, label => value.label(), "worker_index" => worker.to_owned());
+    L::ALL.iter().map(of).collect()
+}
+
+fn publish<L: Label>(metrics: &[Counter], counts: &Counts<L>) {
+    for (metric, (_, count)) in metrics.iter().zip(counts.iter()) {
+        metric.absolute(count);
+    }
+}
+
+/// Tells the endpoint what each metric means.
+fn describe() {
+    describe_gauge!(ACTIVE, Unit::Count, "Connections that are open");
+    describe_counter!(ACCEPTED, Unit::Count, "Connections that were accepted");
+    describe_counter!(
+        REFUSED,
+        Unit::Count,
+        "Connections that were closed at once, by reason"
+    );
+    describe_counter!(
+        CLOSED,
+        Unit::Count,
+        "Connections that were accepted and have ended, by reason"
+    );
+    describe_counter!(
+        HANDSHAKES,
+        Unit::Count,
+        "TLS handshakes, by how they ended: full, resumed (with a ticket) or failed"
+    );
+    describe_counter!(
+        ACCEPT_FAILURES,
+        Unit::Count,
+        "Times that no connection could be accepted for want of files or memory"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::{Closed, Handshake};
+
+    #[test]
+    fn every_count_is_exported_by_worker() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let counters = [(); 2].map(|()| Arc::new(StreamCounters::default()));
+        metrics::with_local_recorder(&recorder, || {
+            let metrics = StreamMetrics::new(counters.to_vec());
+            let [_, second] = &counters;
+            second.active.v6.set(3);
+            second.accepted.v6.add(4);
+            second.closed.of(Closed::IdleDeadline).add(5);
+            second.handshakes.of(Handshake::Resumed).add(6);
+            second.accept_failures.add(7);
+            metrics.update();
+        });
+        let scraped = recorder.handle().render();
+        for line in [
+            "aquatic_active_connections{ip_version=\"6\",worker_index=\"1\"} 3",
+            "aquatic_connections_total{ip_version=\"6\",worker_index=\"1\"} 4",
+            "aquatic_connections_closed_total{reason=\"idle_deadline\",worker_index=\"1\"} 5",
+            "aquatic_tls_handshakes_total{type=\"resumed\",worker_index=\"1\"} 6",
+            "aquatic_accept_failures_total{worker_index=\"1\"} 7",
+            "aquatic_active_connections{ip_version=\"4\",worker_index=\"0\"} 0",
+            "aquatic_connections_refused_total{reason=\"max_connections\",worker_index=\"0\"} 0",
+        ] {
+            assert!(
+                scraped.lines().any(|other| other == line),
+                "{line}: {scraped}"
+            );
+        }
+    }
+}
