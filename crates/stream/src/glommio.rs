@@ -39,7 +39,7 @@ use glommio::{LocalExecutorBuilder, Placement, spawn_local};
 use socket2_04::{SockRef, Socket};
 
 use crate::listener::is_shortage;
-use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
+use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Refused, Settled};
 
 /// What is handed to the kernel at once.
 const RING_DEPTH: usize = 256;
@@ -49,6 +49,10 @@ const ACCEPTS_PER_TURN: usize = 64;
 
 /// So many events are a batch: there is no need to wait for more.
 const BATCH_ARRIVALS: usize = 32;
+
+/// glommio runs tasks as long as any is awake, before it looks for events; but not for longer than
+/// this. A connection that always has more to read is always awake.
+const BUSY_MAX: Duration = Duration::from_micros(500);
 
 /// How long nothing is accepted after the system had no more files or memory for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -113,6 +117,7 @@ pub fn run<H: Handler + 'static>(
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(0) // Registered buffers are for files.
         .ring_depth(RING_DEPTH)
+        .preempt_timer(BUSY_MAX)
         .make()
         .map_err(|error| anyhow!("cannot start glommio: {error}"))?;
     let mut pairs = Vec::new();
@@ -217,11 +222,11 @@ fn accept_some<H: Handler + 'static>(
             // What has happened to a connection before it was accepted.
             Err(_) => continue,
         };
-        let mut shared = worker.borrow_mut();
-        let now = shared.note();
-        if let Ok(id) = shared.hub.accept(now, peer, address) {
-            shared.insert(id, TcpStream::from(Socket::from(socket)));
+        let socket = TcpStream::from(Socket::from(socket));
+        let admitted = worker.borrow_mut().admit(socket, peer, address);
+        if let Ok(id) = admitted {
             let worker = Rc::clone(worker);
+            // It begins at once: nothing may be borrowed here.
             spawn_local(async move {
                 poll_fn(|context| worker.borrow_mut().poll_connection(context, id)).await;
             })
@@ -311,7 +316,15 @@ impl<H: Handler> Worker<H> {
         self.hub.accept_failed(now, error);
     }
 
-    fn insert(&mut self, id: ConnectionId, socket: TcpStream) {
+    fn admit(
+        &mut self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<ConnectionId, Refused> {
+        let now = self.note();
+        self.arrivals += 1;
+        let id = self.hub.accept(now, peer, local)?;
         let slot = slot(id);
         if self.streams.len() <= slot {
             self.streams.resize_with(slot + 1, || None);
@@ -326,6 +339,7 @@ impl<H: Handler> Worker<H> {
                 is_blocked: false,
             });
         }
+        Ok(id)
     }
 
     /// What a connection's task does when it is woken. It ends when the connection has gone.

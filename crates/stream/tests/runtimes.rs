@@ -4,6 +4,7 @@
 mod clients;
 #[path = "runtimes/server.rs"]
 mod server;
+#[cfg(target_os = "linux")]
 #[path = "runtimes/shortages.rs"]
 mod shortages;
 #[path = "runtimes/traffic.rs"]

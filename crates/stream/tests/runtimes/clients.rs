@@ -50,6 +50,7 @@ pub(crate) fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
             Ok(0) => return answer,
             Ok(bytes) => answer.extend_from_slice(&buffer[..bytes]),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return answer,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("the connection is still open: {error}"),
         }
     }

@@ -84,7 +84,8 @@ impl Server {
             .spawn(move || {
                 let hub = Hub::new(handler, hub_options);
                 let batch_wait = Duration::from_micros(200);
-                post.run(hub, listeners, Clock::start(), batch_wait).unwrap();
+                post.run(hub, listeners, Clock::start(), batch_wait)
+                    .unwrap();
             })
             .unwrap();
         Self {
@@ -138,13 +139,15 @@ pub(crate) enum Session {
     Mail {
         /// Bytes that are there.
         on_the_way: usize,
+        /// The client sends nothing more.
+        is_last: bool,
     },
 }
 
 impl Session {
     /// Returns whether it was the last one that the client had to wait for.
     fn deliver(&mut self, byte: u8, io: &mut Io<'_>) -> bool {
-        let Self::Mail { on_the_way } = self else {
+        let Self::Mail { on_the_way, .. } = self else {
             return false;
         };
         *on_the_way -= 1;
@@ -179,18 +182,29 @@ impl Handler for Echo {
             rest = after;
             *session = match kind {
                 b'E' => Session::Echo,
-                b'M' => Session::Mail { on_the_way: 0 },
+                b'M' => Session::Mail {
+                    on_the_way: 0,
+                    is_last: false,
+                },
                 // `A`: the addresses of the client.
                 _ => {
                     let Client { peer, local, .. } = client;
-                    io.out.extend_from_slice(format!("{peer} {local}").as_bytes());
+                    io.out
+                        .extend_from_slice(format!("{peer} {local}").as_bytes());
                     io.close();
                     return bytes.len();
                 }
             };
             io.expect(Deadline::Idle);
         }
-        if let Session::Mail { on_the_way, .. } = session {
+        if let Session::Mail {
+            on_the_way,
+            is_last,
+        } = session
+        {
+            if rest.is_empty() && *on_the_way == 0 && *is_last {
+                io.close();
+            }
             let room = MAIL_BYTES_MAX - *on_the_way;
             let (taken, left) = rest.split_at(room.min(rest.len()));
             *on_the_way += taken.len();
@@ -202,12 +216,14 @@ impl Handler for Echo {
     }
 
     fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
-        match session {
-            Session::Mail {
-                on_the_way: 1..,
-                is_last,
-            } => *is_last = true,
-            _ => io.close(),
+        if let Session::Mail {
+            on_the_way: 1..,
+            is_last,
+        } = session
+        {
+            *is_last = true;
+        } else {
+            io.close();
         }
     }
 

@@ -1,0 +1,181 @@
+//! What happens at limits; and that nothing is done where nothing is to be done.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use aquatic_stream::{Refused, Runtime};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::RUNTIMES;
+use crate::clients::{connect, connect_with, exchange, read_until_closed, until};
+use crate::server::{Server, Settings};
+
+/// Allows this process so many open files, or as many as it may have if that is less. Returns how
+/// many.
+fn allow_files(wanted: u64) -> u64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let granted = wanted.min(hard);
+    setrlimit(Resource::RLIMIT_NOFILE, granted, hard).unwrap();
+    granted
+}
+
+fn assert_alive(server: &Server, runtime: Runtime) {
+    let mut stream = connect_with(server.address, b"E");
+    let answer = exchange(&mut stream, b"still here");
+    assert_eq!(answer, b"still here", "{runtime:?}");
+}
+
+#[test]
+fn thousands_of_connections_come_and_go() {
+    const CONNECTIONS: usize = 5_000;
+    // Both ends are in this process.
+    let at_once = usize::try_from(allow_files(12_000) / 2 - 200).unwrap();
+    for runtime in RUNTIMES {
+        let server = Server::start(runtime);
+        let mut begun = 0;
+        while begun < CONNECTIONS {
+            let count = at_once.min(CONNECTIONS - begun);
+            begun += count;
+            let mut streams: Vec<TcpStream> = (0..count).map(|_| connect(server.address)).collect();
+            for (number, stream) in streams.iter_mut().enumerate() {
+                match number % 3 {
+                    // Says nothing.
+                    0 => {}
+                    // Is answered.
+                    1 => {
+                        stream.write_all(b"E").unwrap();
+                        assert_eq!(exchange(stream, b"hello"), b"hello");
+                    }
+                    // Is dropped before it has read the answer.
+                    _ => stream.write_all(b"Ehello").unwrap(),
+                }
+            }
+        }
+        until("all have gone", || server.active() == 0);
+        let accepted = server.counters.accepted.v4.get();
+        assert_eq!(accepted, u64::try_from(CONNECTIONS).unwrap(), "{runtime:?}");
+        assert_alive(&server, runtime);
+    }
+}
+
+#[test]
+fn more_connections_than_allowed_are_closed_at_once() {
+    for runtime in RUNTIMES {
+        for (connections_max, connections_per_client_max, why) in
+            [(3, 0, Refused::TooMany), (0, 3, Refused::TooManyOfClient)]
+        {
+            let settings = Settings {
+                connections_max,
+                connections_per_client_max,
+                ..Settings::default()
+            };
+            let server = Server::start_with(runtime, settings);
+            let mut streams: Vec<_> = (0..3).map(|_| connect_with(server.address, b"E")).collect();
+            for stream in &mut streams {
+                assert_eq!(exchange(stream, b"hello"), b"hello");
+            }
+            assert_eq!(read_until_closed(&mut connect(server.address)), b"");
+            assert_eq!(server.counters.refused.of(why).get(), 1, "{runtime:?}");
+            drop(streams.pop());
+            until("one has gone", || server.active() == 2);
+            assert_alive(&server, runtime);
+        }
+    }
+}
+
+/// In a process of its own, whose limit on files does not disturb other tests.
+#[test]
+fn a_worker_survives_that_there_are_no_files_left() {
+    const CHILD: &str = "AQUATIC_TEST_WITHOUT_FILES";
+    if env::var_os(CHILD).is_some() {
+        RUNTIMES.into_iter().for_each(run_out_of_files);
+        return;
+    }
+    let name = "shortages::a_worker_survives_that_there_are_no_files_left";
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{output}");
+}
+
+fn run_out_of_files(runtime: Runtime) {
+    let server = Server::start(runtime);
+    assert_alive(&server, runtime);
+    // Connections wait in the listener's queue as soon as only our ends find files.
+    let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(server.address)).collect();
+    until("all are accepted", || server.active() == 200);
+    let open = fs::read_dir("/proc/self/fd").unwrap().count();
+    allow_files(u64::try_from(open + 10).unwrap());
+    while let Ok(stream) = TcpStream::connect(server.address) {
+        streams.push(stream);
+    }
+    until("the shortage is noticed", || {
+        server.counters.accept_failures.get() > 0
+    });
+    let failures = server.counters.accept_failures.get();
+    thread::sleep(Duration::from_millis(500));
+    let more = server.counters.accept_failures.get() - failures;
+    assert!(more < 20, "{runtime:?}: {more} failures in half a second");
+
+    streams.clear();
+    until("all have gone", || server.active() == 0);
+    assert_alive(&server, runtime);
+    allow_files(20_000);
+}
+
+/// A worker with nothing to do but for its own clock.
+#[test]
+fn idle_workers_cost_next_to_nothing() {
+    for runtime in RUNTIMES {
+        let before = worker_threads();
+        let server = Server::start(runtime);
+        let mut streams: Vec<_> = (0..100)
+            .map(|_| connect_with(server.address, b"E"))
+            .collect();
+        for stream in &mut streams {
+            assert_eq!(exchange(stream, b"hello"), b"hello");
+        }
+        let after = worker_threads();
+        let worker = after.iter().find(|thread| !before.contains(thread));
+        let worker = worker.unwrap();
+        // Others use the machine, too: its quietest second counts.
+        let busiest_allowed = Duration::from_millis(5);
+        let quietest = (0..10)
+            .map(|_| {
+                let start = cpu_time(worker);
+                thread::sleep(Duration::from_secs(1));
+                cpu_time(worker) - start
+            })
+            .find(|busy| *busy < busiest_allowed);
+        assert!(
+            quietest.is_some(),
+            "{runtime:?}: never below 0.5 % of a CPU"
+        );
+    }
+}
+
+/// The numbers of this process's threads that run workers.
+fn worker_threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .map(|task| task.unwrap().file_name().into_string().unwrap())
+        .filter(|task| {
+            fs::read_to_string(format!("/proc/self/task/{task}/comm"))
+                .is_ok_and(|name| name.trim() == "worker")
+        })
+        .collect()
+}
+
+fn cpu_time(thread: &str) -> Duration {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap();
+    let nanos = text.split(' ').next().unwrap().parse().unwrap();
+    Duration::from_nanos(nanos)
+}
