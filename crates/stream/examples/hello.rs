@@ -1,16 +1,16 @@
 //! Answers every request head with the same 300 bytes: what connections cost, without a tracker.
 //!
-//! `hello ADDRESS [CERTIFICATE KEY]`, e.g. `hello 127.0.0.1:3000`.
+//! `hello RUNTIME ADDRESS [CERTIFICATE KEY]`, e.g. `hello mio 127.0.0.1:3000`.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::bail;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
-    HubOptions, Io, StreamCounters, TlsConfig, bind_listeners, mio,
+    HubOptions, Io, Post, Runtime, StreamCounters, TlsConfig, bind_listeners,
 };
 
 /// Bytes of the body.
@@ -74,8 +74,15 @@ fn head_size(bytes: &[u8]) -> Option<usize> {
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let address = arguments.first().context("ADDRESS [CERTIFICATE KEY]")?;
-    let tls = match &arguments[1..] {
+    let (runtime, address, files) = match arguments.as_slice() {
+        [runtime, address, files @ ..] => (runtime, address, files),
+        _ => bail!("RUNTIME ADDRESS [CERTIFICATE KEY]"),
+    };
+    let runtime = match runtime.as_str() {
+        "glommio" => Runtime::Glommio,
+        _ => Runtime::Mio,
+    };
+    let tls = match files {
         [certificate, key] => Some(TlsConfig::load(
             Path::new(certificate),
             Path::new(key),
@@ -84,7 +91,7 @@ fn main() -> anyhow::Result<()> {
         _ => None,
     };
     let batch_wait = std::env::var("BATCH_WAIT_US").map_or(Ok(0), |it| it.parse())?;
-    let post = mio::MioPost::new()?;
+    let post = Post::new(runtime.choose(1)?)?;
     let listeners = bind_listeners([address.parse()?].into_iter(), 1, 1_024)?;
     let options = HubOptions {
         bounds: Bounds {
@@ -106,10 +113,9 @@ fn main() -> anyhow::Result<()> {
     let hello = Hello {
         answer: answer.into_bytes(),
     };
-    mio::run(
+    post.run(
         Hub::new(hello, options),
         listeners.into_iter().flatten().collect(),
-        post,
         Clock::start(),
         Duration::from_micros(batch_wait),
     )

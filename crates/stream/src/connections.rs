@@ -283,13 +283,16 @@ impl<S> Connections<S> {
         let goes_on = expects == Some(Deadline::Request) && connection.expects == Deadline::Request;
         connection.expects = expects.unwrap_or(connection.expects);
         connection.is_deadline_due |= expects.is_some() && !goes_on;
-        let pending = connection.pending();
+        let (pending, closes) = (connection.pending(), connection.closes);
         if pending > output_bytes_max {
             self.end(id, Closed::OutputFull);
         } else if pending > 0 {
             self.mark_dirty(id);
         } else {
             self.after_sending(id);
+            if closes {
+                self.mark_dirty(id);
+            }
         }
     }
 
@@ -298,17 +301,16 @@ impl<S> Connections<S> {
         let Some(connection) = find(&mut self.slots, id) else {
             return;
         };
+        if connection.closes {
+            connection.ended.get_or_insert(Closed::BySession);
+            return;
+        }
         connection.sent = 0;
         let output = mem::take(&mut connection.output);
-        let closes = connection.closes;
         let was_blocked = mem::take(&mut connection.is_blocked);
         let is_deadline_due = mem::take(&mut connection.is_deadline_due) || was_blocked;
         let was_held = mem::take(&mut connection.is_held);
         self.keep_buffer(output);
-        if closes {
-            self.end(id, Closed::BySession);
-            return;
-        }
         if is_deadline_due {
             self.restart_deadline(id);
         }
@@ -317,7 +319,8 @@ impl<S> Connections<S> {
         }
     }
 
-    /// The loop has sent this much of the output; less than there is if the client does not read.
+    /// The loop, which settles next, has sent this much of the output; less than there is if the
+    /// client does not read.
     pub(crate) fn sent(&mut self, id: ConnectionId, bytes: usize) {
         let Some(connection) = find(&mut self.slots, id) else {
             return;

@@ -107,6 +107,17 @@ impl<H: Handler> Hub<H> {
         }
     }
 
+    /// The protocol's side.
+    #[must_use]
+    pub fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// The protocol's side, to change it.
+    pub fn handler_mut(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
     /// Takes a connection in. `local` is the address of the listener.
     ///
     /// # Errors
@@ -466,7 +477,7 @@ impl<H: Handler> Hub<H> {
         // answer.
         let lingers = why == Closed::BySession
             && !connection.input_ended
-            && (has_unread || connection.has_unread);
+            && (has_unread || connection.has_unread || !connection.input.is_empty());
         if lingers {
             connection.ended = None;
             connection.tls = None;

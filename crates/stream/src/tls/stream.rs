@@ -129,10 +129,11 @@ impl TlsStream {
         Ok(())
     }
 
+    /// Appends what `encrypt` writes, for which this many bytes are enough as a rule.
     fn write(
         &mut self,
         out: &mut Vec<u8>,
-        bytes_max: usize,
+        mut bytes_max: usize,
         mut encrypt: impl FnMut(&mut WriteTraffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), Error> {
         loop {
@@ -144,11 +145,19 @@ impl TlsStream {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     let start = out.len();
                     out.resize(start + bytes_max, 0);
-                    let written = out
-                        .get_mut(start..)
-                        .map_or(Ok(0), |to| encrypt(&mut traffic, to));
+                    let to = out.get_mut(start..).unwrap_or_default();
+                    let written = encrypt(&mut traffic, to);
                     out.truncate(start + *written.as_ref().unwrap_or(&0));
-                    return written.map(drop).map_err(|_| Error::EncryptError);
+                    match written {
+                        Ok(_) => return Ok(()),
+                        // New keys have to be announced first.
+                        Err(EncryptError::InsufficientSize(more))
+                            if more.required_size > bytes_max =>
+                        {
+                            bytes_max = more.required_size;
+                        }
+                        Err(_) => return Err(Error::EncryptError),
+                    }
                 }
                 // Closed on both sides: there is no one to send to.
                 _ => return Ok(()),

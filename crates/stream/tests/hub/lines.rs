@@ -1,0 +1,118 @@
+//! A protocol for tests: each line is a request, and its answer the same line in capitals.
+
+use aquatic_daemon::clock::Now;
+use aquatic_stream::{Client, Closed, ConnectionId, Connections, Deadline, Handler, Io};
+
+/// Answers lines when the batch is over, one at a time per connection, as a tracker does.
+///
+/// The line `quit` closes the connection; `flood N` gets N bytes.
+#[derive(Default)]
+pub(crate) struct Lines {
+    requests: Vec<(ConnectionId, String)>,
+    /// Who has been opened, in order.
+    pub(crate) opened: Vec<(ConnectionId, Client)>,
+    /// Who has gone and why, in order.
+    pub(crate) closed: Vec<(ConnectionId, Closed)>,
+    /// To be sent to these when the batch is over.
+    pub(crate) pushes: Vec<(ConnectionId, Vec<u8>)>,
+    /// How many of these were delivered.
+    pub(crate) pushed: usize,
+    /// The certificates before this one are not good any more.
+    pub(crate) close_tls_before: Option<u32>,
+    /// Requests are left unanswered.
+    pub(crate) is_stuck: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Session {
+    is_busy: bool,
+    has_ended: bool,
+}
+
+impl Handler for Lines {
+    type Session = Session;
+
+    fn open(&mut self, _: Now, id: ConnectionId, client: Client) -> Session {
+        self.opened.push((id, client));
+        Session::default()
+    }
+
+    fn receive(
+        &mut self,
+        _: Now,
+        id: ConnectionId,
+        session: &mut Session,
+        bytes: &[u8],
+        io: &mut Io<'_>,
+    ) -> usize {
+        if session.is_busy {
+            return 0;
+        }
+        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+            match session.has_ended {
+                true => io.close(),
+                false if bytes.is_empty() => io.expect(Deadline::Idle),
+                false => io.expect(Deadline::Request),
+            }
+            return 0;
+        };
+        let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        session.is_busy = true;
+        io.expect(Deadline::None);
+        self.requests.push((id, line));
+        end + 1
+    }
+
+    fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+        session.has_ended = true;
+        if !session.is_busy {
+            io.close();
+        }
+    }
+
+    fn finish(&mut self, _: Now, connections: &mut Connections<Session>) -> usize {
+        if self.is_stuck {
+            return 0;
+        }
+        for (id, line) in std::mem::take(&mut self.requests) {
+            connections.with(id, |session, io| {
+                session.is_busy = false;
+                io.expect(Deadline::Idle);
+                answer(&line, io);
+            });
+            connections.resume(id);
+        }
+        for (id, bytes) in std::mem::take(&mut self.pushes) {
+            let delivered = connections.with(id, |_, io| io.out.extend_from_slice(&bytes));
+            self.pushed += usize::from(delivered.is_some());
+        }
+        if let Some(generation) = self.close_tls_before.take() {
+            connections.close_tls_before(generation);
+        }
+        0
+    }
+
+    fn closed(&mut self, _: Now, id: ConnectionId, _: Session, why: Closed) {
+        self.closed.push((id, why));
+    }
+
+    fn background(&mut self, _: Now) -> bool {
+        false
+    }
+
+    fn has_mail(&self) -> bool {
+        false
+    }
+}
+
+fn answer(line: &str, io: &mut Io<'_>) {
+    if let Some(size) = line.strip_prefix("flood ") {
+        io.out
+            .resize(io.out.len() + size.parse::<usize>().unwrap(), b'x');
+    }
+    io.out.extend_from_slice(line.to_uppercase().as_bytes());
+    io.out.push(b'\n');
+    if line == "quit" {
+        io.close();
+    }
+}

@@ -1,0 +1,9 @@
+//! The hub, driven by bytes and a virtual clock: no sockets, no threads.
+
+mod admission;
+mod deadlines;
+mod flow;
+mod lines;
+mod pki;
+mod tls;
+mod world;

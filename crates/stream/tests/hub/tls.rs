@@ -1,0 +1,343 @@
+//! Encrypted connections: a real client (rustls) at the other end.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use aquatic_stream::{Closed, Handshake, Settled, TlsConfig};
+use rcgen::{
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
+    SignatureAlgorithm,
+};
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+
+use crate::pki::{Form, KeyForm, Pki, pem, pkcs1, pkcs8, sec1};
+use crate::world::{BOUNDS, World, options};
+
+fn world(tls: &TlsConfig) -> World {
+    let mut options = options();
+    options.tls = Some(tls.clone());
+    World::new(options)
+}
+
+/// A client at the end of a wire.
+struct Client {
+    session: ClientConnection,
+    wire: usize,
+    /// How much of what was sent it has seen.
+    seen: usize,
+    /// Bytes that are delivered together.
+    piece: usize,
+    plain: Vec<u8>,
+    /// The server has said that nothing more will come.
+    has_ended: bool,
+}
+
+impl Client {
+    fn connect(world: &mut World, config: &Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from("tracker.example").unwrap();
+        Self {
+            session: ClientConnection::new(Arc::clone(config), name).unwrap(),
+            wire: world.connect(),
+            seen: 0,
+            piece: usize::MAX,
+            plain: Vec::new(),
+            has_ended: false,
+        }
+    }
+
+    /// Lets both sides speak until neither has anything to say.
+    fn talk(&mut self, world: &mut World) -> Result<(), rustls::Error> {
+        loop {
+            let mut out = Vec::new();
+            while self.session.wants_write() {
+                self.session.write_tls(&mut out).unwrap();
+            }
+            for piece in out.chunks(self.piece) {
+                world.receive(self.wire, piece);
+            }
+            let mut news = &world.wires[self.wire].sent[self.seen..];
+            if out.is_empty() && news.is_empty() {
+                return Ok(());
+            }
+            self.seen += news.len();
+            while !news.is_empty() {
+                self.session.read_tls(&mut news).unwrap();
+                self.session.process_new_packets()?;
+                self.read();
+            }
+        }
+    }
+
+    fn send(&mut self, world: &mut World, text: &str) {
+        self.session.writer().write_all(text.as_bytes()).unwrap();
+        self.talk(world).unwrap();
+    }
+
+    fn read(&mut self) {
+        match self.session.reader().read_to_end(&mut self.plain) {
+            Ok(_) => self.has_ended = true,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+
+    fn received(&self) -> String {
+        String::from_utf8_lossy(&self.plain).into_owned()
+    }
+}
+
+#[test]
+fn both_versions_and_any_split() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    for version in [&TLS12, &TLS13] {
+        let config = pki.client(&[version]);
+        for piece in [1, 7, 100, usize::MAX] {
+            let mut client = Client::connect(&mut world, &config);
+            client.piece = piece;
+            client.send(&mut world, "a\nb\nc");
+            // An answer of several records.
+            client.send(&mut world, "\nflood 35000\n");
+            let expected = format!("A\nB\nC\n{}FLOOD 35000\n", "x".repeat(35_000));
+            assert!(
+                client.received() == expected,
+                "{version:?} in pieces of {piece}"
+            );
+            let is_tls = world.hub.handler().opened[client.wire].1.is_tls;
+            assert!(is_tls);
+        }
+    }
+}
+
+#[test]
+fn all_forms_of_keys_are_read() {
+    let pki = Pki::new();
+    let forms: [(&'static SignatureAlgorithm, KeyForm); 6] = [
+        (&PKCS_RSA_SHA256, pkcs8),
+        (&PKCS_RSA_SHA256, pkcs1),
+        (&PKCS_ECDSA_P256_SHA256, pkcs8),
+        (&PKCS_ECDSA_P256_SHA256, sec1),
+        (&PKCS_ECDSA_P384_SHA384, sec1),
+        (&PKCS_ED25519, pkcs8),
+    ];
+    for (algorithm, key_form) in forms {
+        for form in [Form::Pem, Form::Der] {
+            pki.issue(algorithm, form, key_form);
+            let mut world = world(&pki.load().unwrap());
+            for version in [&TLS12, &TLS13] {
+                let config = pki.client(&[version]);
+                let mut client = Client::connect(&mut world, &config);
+                client.send(&mut world, "a\n");
+                assert_eq!(client.received(), "A\n", "{algorithm:?} {version:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_named() {
+    let pki = Pki::new();
+    let other = Pki::new();
+    let (certificate, key) = (pki.certificate_path(), pki.key_path());
+    let refusal = || pki.load().unwrap_err().to_string();
+
+    fs::copy(other.key_path(), &key).unwrap();
+    assert_eq!(
+        refusal(),
+        format!(
+            "the private key in {} does not belong to the certificate in {}",
+            key.display(),
+            certificate.display()
+        )
+    );
+    for (content, reason) in [
+        ("".to_owned(), "no usable private key in"),
+        ("no key".to_owned(), "no usable private key in"),
+        (pem("CERTIFICATE", b"no key"), "no usable private key in"),
+        (pem("PRIVATE KEY", b"no key"), "no usable private key in"),
+        (pem("ENCRYPTED PRIVATE KEY", b"x"), "is encrypted"),
+    ] {
+        fs::write(&key, &content).unwrap();
+        assert!(refusal().contains(reason), "{content}: {}", refusal());
+        assert!(refusal().contains(key.to_str().unwrap()), "{}", refusal());
+    }
+    fs::remove_file(&key).unwrap();
+    assert!(refusal().starts_with(&format!("cannot read {}", key.display())));
+
+    pki.issue(&PKCS_ECDSA_P256_SHA256, Form::Pem, pkcs8);
+    for content in [
+        "",
+        "no certificate",
+        &pem("PRIVATE KEY", b"x"),
+        &pem("CERTIFICATE", b"x"),
+    ] {
+        fs::write(&certificate, content).unwrap();
+        let expected = format!("no usable certificate in {}", certificate.display());
+        assert!(refusal().starts_with(&expected), "{content}: {}", refusal());
+    }
+}
+
+#[test]
+fn sessions_are_resumed_by_all_workers_and_after_a_reload() {
+    let pki = Pki::new();
+    let tls = pki.load().unwrap();
+    for version in [&TLS12, &TLS13] {
+        let config = pki.client(&[version]);
+        let kind = |world: &mut World| {
+            let mut client = Client::connect(world, &config);
+            client.send(world, "a\n");
+            assert_eq!(client.received(), "A\n");
+            client.session.handshake_kind()
+        };
+        let (mut one, mut other) = (world(&tls), world(&tls));
+        assert_eq!(kind(&mut one), Some(HandshakeKind::Full));
+        assert_eq!(kind(&mut one), Some(HandshakeKind::Resumed));
+        assert_eq!(kind(&mut other), Some(HandshakeKind::Resumed));
+        pki.issue(&PKCS_ECDSA_P256_SHA256, Form::Pem, pkcs8);
+        tls.reload().unwrap();
+        assert_eq!(kind(&mut other), Some(HandshakeKind::Resumed));
+        assert_eq!(one.counters.handshakes.of(Handshake::Full).get(), 1);
+        assert_eq!(one.counters.handshakes.of(Handshake::Resumed).get(), 1);
+        assert_eq!(other.counters.handshakes.of(Handshake::Resumed).get(), 2);
+    }
+}
+
+#[test]
+fn a_reload_concerns_new_connections_only() {
+    let pki = Pki::new();
+    let tls = pki.load().unwrap();
+    let mut world = world(&tls);
+    let certificate = |world: &mut World| {
+        // A client without memory, so that it is shown the certificate.
+        let mut client = Client::connect(world, &pki.client(&[&TLS13]));
+        client.send(world, "a\n");
+        let shown = client.session.peer_certificates().unwrap()[0].to_vec();
+        (client, shown)
+    };
+    let (mut early, first) = certificate(&mut world);
+    pki.issue(&PKCS_ECDSA_P256_SHA256, Form::Pem, pkcs8);
+    assert_eq!(certificate(&mut world).1, first, "nobody has reloaded");
+    tls.reload().unwrap();
+    let (mut late, second) = certificate(&mut world);
+    assert_ne!(second, first);
+
+    fs::write(pki.key_path(), "nonsense").unwrap();
+    tls.reload().unwrap_err();
+    assert_eq!(certificate(&mut world).1, second, "as it was");
+    early.send(&mut world, "b\n");
+    assert_eq!(early.received(), "A\nB\n");
+
+    world.hub.handler_mut().close_tls_before = Some(tls.generation());
+    world.finish();
+    assert_eq!(world.state(early.wire), Settled::Close);
+    early.talk(&mut world).unwrap();
+    assert!(early.has_ended, "it was told");
+    late.send(&mut world, "b\n");
+    assert_eq!(late.received(), "A\nB\n");
+}
+
+#[test]
+fn both_sides_can_end_a_connection() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    for version in [&TLS12, &TLS13] {
+        let config = pki.client(&[version]);
+        let mut client = Client::connect(&mut world, &config);
+        client.send(&mut world, "a\nquit\n");
+        assert_eq!(client.received(), "A\nQUIT\n");
+        assert!(client.has_ended);
+        assert_eq!(world.state(client.wire), Settled::Close);
+
+        let mut client = Client::connect(&mut world, &config);
+        client.talk(&mut world).unwrap();
+        client.session.writer().write_all(b"a\n").unwrap();
+        client.session.send_close_notify();
+        client.talk(&mut world).unwrap();
+        assert_eq!(client.received(), "A\n");
+        assert!(client.has_ended);
+        assert_eq!(world.state(client.wire), Settled::Close);
+    }
+    let reasons: Vec<_> = world.hub.handler().closed.iter().map(|it| it.1).collect();
+    assert_eq!(reasons, [Closed::BySession; 4]);
+}
+
+#[test]
+fn a_handshake_that_is_none_gets_an_alert() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let wire = world.connect();
+    world.receive(
+        wire,
+        b"GET /announce HTTP/1.1\r\nHost: tracker.example\r\n\r\n",
+    );
+    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.wires[wire].sent[0], 21, "an alert");
+    assert_eq!(world.counters.handshakes.of(Handshake::Failed).get(), 1);
+    assert_eq!(world.counters.closed.of(Closed::Tls).get(), 1);
+    assert!(world.hub.handler().opened.is_empty());
+}
+
+#[test]
+fn a_handshake_is_not_waited_for() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let config = pki.client(&[&TLS13]);
+    let mut client = Client::connect(&mut world, &config);
+    let mut hello = Vec::new();
+    client.session.write_tls(&mut hello).unwrap();
+    let silent = world.connect();
+    // A byte per second.
+    for byte in &hello[..=usize::try_from(BOUNDS.handshake_seconds).unwrap()] {
+        assert_eq!(world.state(client.wire), Settled::Read);
+        world.receive(client.wire, &[*byte]);
+        world.pass(1);
+    }
+    assert_eq!(world.state(client.wire), Settled::Close);
+    assert_eq!(world.state(silent), Settled::Close);
+    assert_eq!(world.counters.closed.of(Closed::HandshakeDeadline).get(), 2);
+}
+
+#[test]
+fn a_forged_record_ends_the_connection() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let config = pki.client(&[&TLS13]);
+    let mut client = Client::connect(&mut world, &config);
+    client.send(&mut world, "a\n");
+    client.session.writer().write_all(b"b\n").unwrap();
+    let mut record = Vec::new();
+    client.session.write_tls(&mut record).unwrap();
+    *record.last_mut().unwrap() ^= 1;
+    world.receive(client.wire, &record);
+    assert_eq!(world.state(client.wire), Settled::Close);
+    assert_eq!(world.hub.handler().closed[0].1, Closed::Tls);
+    assert!(client.talk(&mut world).is_err(), "the alert says so");
+    assert_eq!(world.counters.handshakes.of(Handshake::Failed).get(), 0);
+}
+
+#[test]
+fn keys_can_be_renewed_in_the_middle() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let config = pki.client(&[&TLS13]);
+    let mut client = Client::connect(&mut world, &config);
+    client.piece = 3;
+    client.talk(&mut world).unwrap();
+    for _ in 0..3 {
+        client.session.refresh_traffic_keys().unwrap();
+        client.send(&mut world, "a\n");
+    }
+    assert_eq!(client.received(), "A\nA\nA\n");
+    // They say nothing, so they do not extend the time for a request.
+    let (mut seconds, limit) = (0, BOUNDS.request_seconds + 1);
+    client.send(&mut world, "incompl");
+    while world.state(client.wire) != Settled::Close {
+        client.session.refresh_traffic_keys().unwrap();
+        client.talk(&mut world).unwrap();
+        world.pass(1);
+        seconds += 1;
+    }
+    assert_eq!(seconds, limit);
+}
