@@ -12,6 +12,9 @@ pub const HEADERS_MAX: usize = 128;
 /// to prepare than a usual request takes to read.
 const HEADERS_USUAL: usize = 16;
 
+/// Empty lines that may come before a request.
+const EMPTY_LINES_MAX: usize = 4;
+
 /// Longer than the name of any method that is in use.
 const METHOD_SIZE_MAX: usize = 32;
 
@@ -259,14 +262,15 @@ fn read_at_most<const N: usize>(bytes: &[u8]) -> Result<Option<(usize, Wishes)>,
     Ok(Some((size, wishes)))
 }
 
-/// Servers should skip empty lines before a request (RFC 9112, 2.2).
+/// Servers should skip an empty line before a request (RFC 9112, 2.2), but not any number of them.
 #[inline]
 fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
-    while let Some(rest) = bytes
-        .strip_prefix(b"\r\n")
-        .or_else(|| bytes.strip_prefix(b"\n"))
-    {
-        bytes = rest;
+    for _ in 0..EMPTY_LINES_MAX {
+        let line_end = bytes.strip_prefix(b"\r").unwrap_or(bytes);
+        match line_end.strip_prefix(b"\n") {
+            Some(rest) => bytes = rest,
+            None => break,
+        }
     }
     bytes
 }

@@ -1,14 +1,14 @@
 //! The BitTorrent tracker protocol over HTTP: bytes to values and back.
 //!
-//! Both directions of [BEP 3] and what was added to it: peers of both IP families ([BEP 7]), partial
-//! seeds in scrapes ([BEP 21]), compact peers ([BEP 23]), the client's own address ([BEP 24]), when
-//! to try again ([BEP 31]) and scrapes ([BEP 48]); and as much of HTTP/1.0 and 1.1 (RFC 9112) as
-//! lies around them. So a tracker and a load tester speak through the same code.
+//! Both directions of [BEP 3] and what was added to it: peers of both IP families ([BEP 7]),
+//! partial seeds in scrapes ([BEP 21]), compact peers ([BEP 23]), the client's own address
+//! ([BEP 24]), when to try again ([BEP 31]) and scrapes ([BEP 48]); and as much of HTTP/1.0 and 1.1
+//! (RFC 9112) as lies around them. So a tracker and a load tester speak through the same code.
 //!
 //! A request has two layers, and each can be wrong in its own way. The head of an HTTP message is
-//! read by [`Head::parse`]; what is wrong there is answered with an HTTP status. The query inside is
-//! read by [`Request::parse`]; what is wrong there is answered in words, with status 200, since
-//! clients throw away the body of any other answer.
+//! read by [`Head::parse`]; what is wrong there is answered with an HTTP status. The query inside
+//! is read by [`Request::parse`]; what is wrong there is answered in words, with status 200, since
+//! clients throw away the body of any other answer. Only a path that is not a tracker's gets a 404.
 //!
 //! | | parse | write |
 //! |---|---|---|

@@ -50,14 +50,15 @@ impl Status {
             Self::MethodNotAllowed => "Allow: GET, HEAD\r\n",
             _ => "",
         };
+        let connection = match framing.connection {
+            Connection::KeepAlive => "",
+            Connection::KeepAliveSaid => "Connection: keep-alive\r\n",
+            Connection::Close => "Connection: close\r\n",
+        };
         out.put_text(format_args!(
-            "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain\r\n{allow}{}Content-Length: {}\r\n\r\n",
+            "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain\r\n{allow}{connection}\
+            Content-Length: {}\r\n\r\n",
             self.code(),
-            match framing.connection {
-                Connection::KeepAlive => "",
-                Connection::KeepAliveSaid => "Connection: keep-alive\r\n",
-                Connection::Close => "Connection: close\r\n",
-            },
             reason.len(),
         ));
         if !framing.omit_body {

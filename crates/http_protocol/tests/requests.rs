@@ -183,6 +183,13 @@ fn ids_are_read_however_they_are_escaped() {
         };
         assert_eq!((announce.info_hash.0, announce.peer_id.0), (id, id));
     }
+
+    let announce = parse("info_hash=12345+789012345+7890&peer_id=+234567890123456789+&port=1");
+    let ids = announce.map(|announce| (announce.info_hash.0, announce.peer_id.0));
+    assert_eq!(
+        ids,
+        Ok((*b"12345 789012345 7890", *b" 234567890123456789 "))
+    );
 }
 
 #[test]
@@ -220,10 +227,16 @@ fn what_an_announce_cannot_do_without_is_named() {
             "1234567890123456789%3",     // 21 bytes
             "%3123456789012345678",      // 18 bytes
         ] {
-            let query = format!("{others}&{key}={value}");
-            assert_eq!(parse(&query), Err(invalid), "{query}");
-            let query = format!("{key}={value}&{others}");
-            assert_eq!(parse(&query), Err(invalid), "{query}");
+            let last = format!("{others}&{key}={value}");
+            let first = format!("{key}={value}&{others}");
+            for query in [
+                &last,
+                &last.replace('&', ";"),
+                &first,
+                &first.replace('&', ";"),
+            ] {
+                assert_eq!(parse(query), Err(invalid), "{query}");
+            }
         }
         for error in [missing, invalid] {
             assert!(error.reason().contains(key), "{error}");
