@@ -206,8 +206,12 @@ fn a_rate_is_kept_over_ipv6_and_the_tracker_is_observed() {
     let lost = number(&all["lost"]);
     assert_eq!(number(&report["errors"]["closed_early"]), lost);
     assert_eq!(requests - lost, book.announces + book.scrapes);
-    let closed = number(&report["connections"]["closed_idle"]);
-    assert_eq!(closed + lost, book.closed_idle);
+    // The tester may be gone before the close that comes after a worker's very last answer.
+    let closed = number(&report["connections"]["closed_idle"]) + lost;
+    assert!(
+        (book.closed_idle - 2..=book.closed_idle).contains(&closed),
+        "{report}"
+    );
     assert!(book.closed_idle > 3);
     // Absent if this machine was too busy to look at the right moment.
     if let Some(process) = report["tracker_process"].as_object() {
