@@ -134,9 +134,8 @@ impl<V: PeerTag> TaggedShard<V> {
             keys.clear();
             let info_hashes = batch.iter().map(|announce| announce.info_hash);
             keys.extend(info_hashes.map(|info_hash| self.registry.key(info_hash)));
-            self.registry
-                .touch(&keys, batch.iter().map(|announce| announce.peer));
-            self.registry.touch::<O>(&keys, []);
+            self.registry.touch::<K>(&keys);
+            self.registry.touch::<O>(&keys);
             for (announce, key) in batch.iter().zip(&keys) {
                 let path = announce.path;
                 let served = self.serve::<K, O>(family, now, key, announce);
