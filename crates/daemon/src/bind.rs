@@ -1,9 +1,38 @@
-//! Why an address cannot be bound, in words that an operator can act on.
+//! Binding an address: patience, and why it cannot be had, in words that an operator can act on.
 //!
 //! Binding itself is left to those who know what socket they need.
 
 use std::io;
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+/// How often, and how long in all (2 seconds), an address that is in use is tried again.
+const TRIES: u32 = 40;
+const TRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Binds an address when no one else uses it, if that takes only a moment: the kernel lets go of
+/// the sockets of an io_uring some time after their process has ended, so after a restart they may
+/// still be there.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub fn when_free<T>(
+    address: SocketAddr,
+    mut bind: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> anyhow::Result<T> {
+    let mut tries_left = TRIES;
+    loop {
+        match bind(address) {
+            Ok(socket) => return Ok(socket),
+            Err(in_use) if in_use.kind() == io::ErrorKind::AddrInUse && tries_left > 0 => {
+                tries_left -= 1;
+                thread::sleep(TRY_INTERVAL);
+            }
+            Err(cause) => return Err(error(address, &cause)),
+        }
+    }
+}
 
 /// The error of binding or listening on `address`, with what to do about it.
 #[must_use]
@@ -55,6 +84,23 @@ mod tests {
             failure("192.0.2.1:0"),
             "cannot bind 192.0.2.1:0: no network interface of this machine has this address"
         );
+    }
+
+    #[test]
+    fn an_address_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut others = vec![listener];
+        let bound = when_free(address, |address| {
+            let bound = TcpListener::bind(address);
+            others.clear();
+            bound
+        });
+        assert_eq!(bound.unwrap().local_addr().unwrap(), address);
+        let refusal = when_free(address, |_| -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        assert!(refusal.unwrap_err().to_string().contains("permission"));
     }
 
     #[test]

@@ -21,14 +21,14 @@ pub fn bind_listeners(
 ) -> anyhow::Result<Vec<Vec<TcpListener>>> {
     let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     for mut address in addresses {
-        let fail = |error| bind::error(address, &error);
         if workers > 1 && address.port() != 0 {
             // Sockets that share an address let a second instance in, too.
-            bind_listener(address, false, backlog).map_err(fail)?;
+            bind::when_free(address, |address| bind_listener(address, false, backlog))?;
         }
         for list in &mut listeners {
-            let listener = bind_listener(address, workers > 1, backlog)
-                .map_err(|error| bind::error(address, &error))?;
+            let is_shared = workers > 1;
+            let bind = |address| bind_listener(address, is_shared, backlog);
+            let listener = bind::when_free(address, bind)?;
             address = listener.local_addr()?;
             list.push(listener);
         }

@@ -1,9 +1,8 @@
 //! How the daemon starts.
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{io, thread};
 
 use anyhow::Context;
 use aquatic_channel::{Bell, Sleeper, bell};
@@ -20,10 +19,6 @@ use crate::config::{Backend, Config};
 use crate::export::exports;
 use crate::socket_worker::{self, Core};
 use crate::statistics;
-
-/// How often, and how long in all (2 seconds), an address that is in use is tried again.
-const ADDRESS_TRIES: u32 = 40;
-const ADDRESS_TRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs the tracker until it is told to stop.
 ///
@@ -134,8 +129,13 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
         reuse_port: workers > 1,
         ..SocketOptions::default()
     };
+    let alone = SocketOptions {
+        reuse_port: false,
+        ..SocketOptions::default()
+    };
     for address in config.network.address.iter() {
-        await_free_address(address)?;
+        // Several sockets per address would let a second instance in.
+        bind::when_free(address, |address| UdpSocket::bind(address, &alone))?;
     }
     let bind =
         |address| UdpSocket::bind(address, &options).map_err(|error| bind::error(address, &error));
@@ -156,27 +156,6 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
         }
     }
     Ok(sockets)
-}
-
-/// Waits until no one else uses an address, if that takes only a moment: the kernel lets go of the
-/// sockets of an io_uring some time after their process has ended, so after a restart they may
-/// still be there. Also refuses a second instance, which several sockets per address would let in.
-fn await_free_address(address: SocketAddr) -> anyhow::Result<()> {
-    let alone = SocketOptions {
-        reuse_port: false,
-        ..SocketOptions::default()
-    };
-    let mut tries_left = ADDRESS_TRIES;
-    loop {
-        match UdpSocket::bind(address, &alone) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries_left > 0 => {
-                tries_left -= 1;
-                thread::sleep(ADDRESS_TRY_INTERVAL);
-            }
-            Err(error) => return Err(bind::error(address, &error)),
-        }
-    }
 }
 
 /// Lets the kernel deliver requests to the worker that owns the torrent, in the fused arrangement.
