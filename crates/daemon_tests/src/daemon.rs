@@ -1,5 +1,6 @@
 //! The tracker as a child process.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -95,12 +96,14 @@ impl Daemon {
             .collect()
     }
 
-    /// How many threads have a name that begins like this.
+    /// How many different names of threads begin like this. (A thread may have threads of its own
+    /// that are called the same.)
     #[must_use]
     pub fn count_threads(&self, prefix: &str) -> usize {
         let names = self.threads().into_iter();
         let names = names.map(|thread| fs::read_to_string(thread.join("comm")).unwrap());
-        names.filter(|name| name.starts_with(prefix)).count()
+        let names: BTreeSet<_> = names.filter(|name| name.starts_with(prefix)).collect();
+        names.len()
     }
 
     /// CPU time of all threads, user and system.

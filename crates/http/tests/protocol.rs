@@ -1,0 +1,48 @@
+//! Black-box tests: the real binary, real sockets, nothing known but the protocol and the manual.
+//!
+//! A scenario is written once and run on a matrix of [cases](protocol::setup::Case) side by side:
+//! both runtimes, fused and split arrangements, without TLS and with it. What has to do with
+//! connections only is run on each runtime, with and without TLS; what does not depend on them,
+//! once.
+//!
+//! Requests are written, and answers read, without the tracker's own codec.
+//!
+//! | module | what is tested |
+//! |---|---|
+//! | `requests`, `statuses` | what is read, what is refused in words, what is no HTTP |
+//! | `swarms`, `scrapes` | what is answered |
+//! | `connections`, `deadlines` | how long a connection lasts |
+//! | `crowds`, `limits` | many, noisy and greedy clients |
+//! | `tls` | versions, tickets, certificates and their exchange |
+//! | `proxies`, `proxy_programs` | who the client is; nginx and haproxy |
+//! | `faults` | what a kernel can refuse |
+//! | `configuration` | keys, mistakes, old spellings |
+//! | `prometheus` | what a tracker tells about itself |
+//! | `operations` | what all daemons of the family do alike |
+//!
+//! A test waits for a condition, with a deadline, and never for a time.
+
+#![cfg(target_os = "linux")]
+
+mod protocol {
+    mod client;
+    mod connection;
+    mod identity;
+    pub(crate) mod setup;
+
+    mod configuration;
+    mod connections;
+    mod crowds;
+    mod deadlines;
+    mod faults;
+    mod limits;
+    mod operations;
+    mod prometheus;
+    mod proxies;
+    mod proxy_programs;
+    mod requests;
+    mod scrapes;
+    mod statuses;
+    mod swarms;
+    mod tls;
+}

@@ -1,0 +1,119 @@
+//! Clients that take their time are dropped, and nobody else.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use aquatic_daemon::clock::Clock;
+use aquatic_daemon_tests::program::localhost;
+use aquatic_daemon_tests::{metrics, torrent};
+use aquatic_types::IpFamily;
+
+use super::client::{Client, LEECHER, announce, get};
+use super::connection::{Connection, Transport, tcp};
+use super::setup::{Tracker, on_every_runtime};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn closed(reason: &str) -> String {
+    format!("aquatic_connections_closed_total{{reason={reason}}}")
+}
+
+/// Keeps another connection busy until `slow` is dropped by the tracker: that one lives.
+#[track_caller]
+fn assert_dropped_alone(tracker: &Tracker, mut slow: Connection) {
+    let mut busy = Client::new(tracker, IpFamily::V6);
+    let clock = Clock::start();
+    std::thread::scope(|scope| {
+        let dropped = scope.spawn(|| slow.assert_closed());
+        while !dropped.is_finished() {
+            busy.join(torrent(1), 1, LEECHER);
+        }
+        dropped.join().unwrap();
+    });
+    busy.join(torrent(1), 1, LEECHER);
+    assert!(clock.elapsed().as_millis() > 500, "not at once");
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    on_every_runtime(|case| {
+        let settings = "cleaning.max_connection_idle = 1";
+        let tracker = case.start_with_metrics(settings);
+        let mut client = Client::new(&tracker, IpFamily::V4);
+        client.join(torrent(1), 1, LEECHER);
+        assert_dropped_alone(&tracker, client.connection);
+        metrics::wait_for(&tracker, &[(&closed("idle_deadline"), 1.0)]);
+    });
+}
+
+#[test]
+fn a_request_that_does_not_end_is_dropped() {
+    on_every_runtime(|case| {
+        let tracker = case.start_with_metrics("network.request_timeout = 1");
+        for first_bytes in [
+            "",
+            "G",
+            "GET /announce?info_hash=",
+            "GET / HTTP/1.1\r\nHost: x",
+        ] {
+            let mut connection = Client::new(&tracker, IpFamily::V4).connection;
+            connection.send(first_bytes);
+            assert_dropped_alone(&tracker, connection);
+        }
+        metrics::wait_for(&tracker, &[(&closed("request_deadline"), 4.0)]);
+    });
+}
+
+#[test]
+fn a_trickle_of_bytes_does_not_help() {
+    on_every_runtime(|case| {
+        let tracker = case.start_with_metrics("network.request_timeout = 1");
+        let mut connection = Client::new(&tracker, IpFamily::V4).connection;
+        connection.send("GET /announce?");
+        while connection.is_silent_for(Duration::from_millis(50)) {
+            // It may have been closed just now.
+            let _ = connection.try_send(b"x");
+        }
+        connection.assert_closed();
+        metrics::wait_for(&tracker, &[(&closed("request_deadline"), 1.0)]);
+    });
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_dropped() {
+    on_every_runtime(|case| {
+        if !case.transport.is_tls() {
+            return;
+        }
+        let tracker = case.start_with_metrics("network.handshake_timeout = 1");
+        let address = tracker.address(IpFamily::V4);
+        for first_bytes in [&b""[..], b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00"] {
+            let mut raw = Connection::open(V4, address, Transport::Plain);
+            raw.send(first_bytes);
+            assert_dropped_alone(&tracker, raw);
+        }
+        metrics::wait_for(&tracker, &[(&closed("handshake_deadline"), 3.0)]);
+    });
+}
+
+#[test]
+fn a_proxy_header_that_does_not_end_is_dropped() {
+    on_every_runtime(|case| {
+        let settings = "network.proxy_protocol = true\nnetwork.handshake_timeout = 1";
+        let tracker = case.start_with_metrics(settings);
+        let header = "PROXY UNKNOWN\r\n";
+        let mut raw = Connection::over(
+            tcp(localhost(IpFamily::V4), tracker.address(IpFamily::V4)).unwrap(),
+            Transport::Plain,
+        );
+        raw.send(&header[..5]);
+        raw.assert_closed();
+        metrics::wait_for(&tracker, &[(&closed("handshake_deadline"), 1.0)]);
+        // In time, it is fine.
+        let tcp = tcp(V4, tracker.address(IpFamily::V4)).unwrap();
+        Connection::over(tcp.try_clone().unwrap(), Transport::Plain).send(header);
+        let mut connection = Connection::over(tcp, tracker.transport);
+        connection.send(get(&announce(torrent(1), 1, LEECHER)));
+        assert_eq!(connection.answer().status, 200);
+    });
+}

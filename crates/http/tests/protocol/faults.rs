@@ -1,0 +1,163 @@
+//! What happens where the kernel says no, and when it is time to go.
+
+use std::process::{Child, Command};
+
+use aquatic_daemon_tests::faults::spawn_without;
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{Place, Setup, torrent};
+use aquatic_types::IpFamily;
+use libc::{EBADF, ENOSYS, EPERM, SYS_epoll_wait, SYS_io_uring_setup};
+use nix::sys::signal::Signal;
+
+use super::client::{Client, LEECHER, announce, get};
+use super::connection::Transport;
+use super::setup::{Case, SIMPLE, Tracker, on_every_case, on_every_runtime, runtimes};
+
+fn with_runtime(runtime: &'static str) -> Setup {
+    Setup { runtime, ..SIMPLE }
+}
+
+/// Starts a tracker with a limit of `prlimit` (util-linux).
+fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str) -> Child {
+    let tracker = place.command(setup, settings);
+    let mut command = Command::new("prlimit");
+    command
+        .arg(limit)
+        .arg(tracker.get_program())
+        .args(tracker.get_args())
+        .current_dir(place.path(""))
+        .env("NOTIFY_SOCKET", place.path("notify"))
+        .stderr(std::fs::File::create(place.path("log")).unwrap());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn auto_needs_no_io_uring() {
+    for errno in [EPERM, ENOSYS] {
+        let place = Place::new();
+        let child = spawn_without(&place, SYS_io_uring_setup, errno, with_runtime("auto"), "");
+        let tracker = Tracker {
+            daemon: place.wait_for(child),
+            transport: Transport::Plain,
+        };
+        for family in IpFamily::ALL {
+            Client::new(&tracker, family).join(torrent(1), 1, LEECHER);
+        }
+    }
+}
+
+#[test]
+fn auto_takes_mio() {
+    let tracker = Case::plain(with_runtime("auto")).start("");
+    assert!(!tracker.has_io_uring());
+    let log = tracker.place.log();
+    assert!(log.contains("runtime: mio"), "{log}");
+}
+
+#[test]
+fn a_runtime_that_is_asked_for_is_taken() {
+    for runtime in runtimes() {
+        let tracker = Case::plain(with_runtime(runtime)).start("");
+        // When it answers, it has what it works with.
+        Client::new(&tracker, IpFamily::V4).join(torrent(1), 1, LEECHER);
+        assert_eq!(tracker.has_io_uring(), runtime == "glommio");
+    }
+}
+
+#[test]
+fn without_io_uring_who_insists_on_glommio_is_told() {
+    for errno in [EPERM, ENOSYS] {
+        let place = Place::new();
+        let setup = with_runtime("glommio");
+        let child = spawn_without(&place, SYS_io_uring_setup, errno, setup, "");
+        let ended = place.end(child);
+        assert_eq!(ended.code, Some(1));
+        let line = ended
+            .log
+            .lines()
+            .find(|line| line.contains("aquatic_http ends: "));
+        let line = line.unwrap();
+        assert!(
+            line.contains("network.runtime") && line.contains("io_uring"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn without_locked_memory_who_insists_on_glommio_is_told() {
+    if !runtimes().contains(&"glommio") {
+        return;
+    }
+    let place = Place::new();
+    let limit = "--memlock=65536:65536";
+    let child = spawn_with_limit(&place, limit, with_runtime("glommio"), "");
+    let ended = {
+        let mut child = child;
+        aquatic_daemon_tests::wait::until_end(&mut child)
+    };
+    assert_eq!(ended.code(), Some(1));
+    let log = place.log();
+    for hint in ["LimitMEMLOCK=", "/etc/security/limits.conf", "--ulimit"] {
+        assert!(log.contains(hint), "no {hint} in {log}");
+    }
+}
+
+#[test]
+fn a_worker_that_cannot_go_on_ends_the_process() {
+    let place = Place::new();
+    let child = spawn_without(&place, SYS_epoll_wait, EBADF, SIMPLE, "");
+    let ended = place.end(child);
+    assert_eq!(ended.code, Some(1));
+    let reason = "aquatic_http ends: worker socket-0 has ended: ";
+    assert!(ended.log.contains(reason), "{}", ended.log);
+}
+
+/// Connections wait until there is room, and the log is not flooded meanwhile.
+#[test]
+fn too_few_files_are_survived() {
+    const CLIENTS: usize = 60;
+    on_every_runtime(|case| {
+        let place = Place::new();
+        let settings = "network.max_connections = 1000";
+        let setup = case.setup;
+        let child = spawn_with_limit(&place, "--nofile=40:40", setup, settings);
+        let tracker = Tracker {
+            daemon: place.wait_for(child),
+            transport: Transport::Plain,
+        };
+        let connect = |_| Client::new(&tracker, IpFamily::V4);
+        let mut clients: Vec<_> = (0..CLIENTS).map(connect).collect();
+        for client in &mut clients {
+            client
+                .connection
+                .send(get(&announce(torrent(1), 1, LEECHER)));
+        }
+        until("the tracker says what is wrong", || {
+            tracker.place.log().contains("accept").then_some(())
+        });
+        // The first ones are served; when they go, the others are.
+        for mut client in clients.drain(..) {
+            assert_eq!(client.connection.answer().status, 200);
+        }
+        connect(0).join(torrent(1), 1, LEECHER);
+        let log = tracker.place.log();
+        let lines = log.lines().filter(|line| line.contains("accept")).count();
+        assert!(lines <= 5, "{log}");
+    });
+}
+
+#[test]
+fn open_connections_do_not_delay_the_end() {
+    on_every_case(|case| {
+        let mut tracker = case.start("");
+        let mut clients: Vec<_> = (0..20)
+            .map(|_| Client::new(&tracker, IpFamily::V4))
+            .collect();
+        clients[0].join(torrent(1), 1, LEECHER);
+        clients[1].connection.send("GET /announce");
+        tracker.daemon.signal(Signal::SIGTERM);
+        assert_eq!(tracker.daemon.wait_exit().code(), Some(0));
+        clients[0].connection.assert_closed();
+    });
+}

@@ -1,0 +1,176 @@
+//! Bounds on what strangers can make the tracker do.
+
+use aquatic_daemon::clock::Clock;
+use aquatic_daemon_tests::bencode::Value;
+use aquatic_daemon_tests::program::loopback;
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{Setup, metrics, torrent};
+use aquatic_types::IpFamily;
+
+use super::client::{Client, LEECHER, announce, get, scrape};
+use super::connection::{Transport, tcp};
+use super::setup::{Case, Tracker, on_every_case, on_every_runtime};
+
+/// Whether a new connection is served.
+fn is_served(tracker: &Tracker, last: u8) -> Option<Client> {
+    let address = tracker.address(IpFamily::V4);
+    let tcp = tcp(loopback(last), address).unwrap();
+    let config = match tracker.transport {
+        Transport::Plain => return ask(super::connection::Connection::over(tcp, Transport::Plain)),
+        _ => &super::identity::TRUSTING[1],
+    };
+    ask(super::connection::Connection::with_tls(tcp, config).ok()?)
+}
+
+fn ask(mut connection: super::connection::Connection) -> Option<Client> {
+    let request = get(&scrape(&[torrent(1)]));
+    connection.try_send(request.as_bytes()).ok()?;
+    if connection.has_ended() {
+        return None;
+    }
+    assert_eq!(connection.answer().status, 200);
+    Some(Client { connection })
+}
+
+/// As long as the tracker has not noticed that others are gone, there is no room.
+fn wait_for_room(tracker: &Tracker, last: u8) -> Client {
+    until("there is room", || is_served(tracker, last))
+}
+
+#[test]
+fn connections_are_limited() {
+    on_every_case(|case| {
+        let tracker = case.start_with_metrics("network.max_connections = 5");
+        let mut open: Vec<_> = (1..=5)
+            .map(|last| is_served(&tracker, last).unwrap())
+            .collect();
+        for last in 1..=3 {
+            assert!(is_served(&tracker, last).is_none());
+        }
+        let counter = "aquatic_connections_refused_total{reason=max_connections}";
+        metrics::wait_for(
+            &tracker,
+            &[(counter, 3.0), ("aquatic_active_connections", 5.0)],
+        );
+        open.pop();
+        open.push(wait_for_room(&tracker, 9));
+        assert!(is_served(&tracker, 9).is_none());
+        for client in &mut open {
+            client.join(torrent(1), 1, LEECHER);
+        }
+    });
+}
+
+#[test]
+fn connections_of_an_address_are_limited() {
+    on_every_case(|case| {
+        let tracker = case.start_with_metrics("limits.max_connections_per_ip = 2");
+        let mut open: Vec<_> = [1, 1, 2, 2, 3]
+            .map(|last| is_served(&tracker, last).unwrap())
+            .into();
+        assert!(is_served(&tracker, 1).is_none());
+        assert!(is_served(&tracker, 2).is_none());
+        let counter = "aquatic_connections_refused_total{reason=max_connections_per_ip}";
+        metrics::wait_for(
+            &tracker,
+            &[(counter, 2.0), ("aquatic_active_connections", 5.0)],
+        );
+        open.remove(0);
+        open.push(wait_for_room(&tracker, 1));
+        for client in &mut open {
+            client.join(torrent(1), 1, LEECHER);
+        }
+    });
+}
+
+#[test]
+fn connections_of_an_address_behind_a_proxy_are_limited() {
+    on_every_runtime(|case| {
+        let settings = "limits.max_connections_per_ip = 2\nnetwork.proxy_protocol = true";
+        let tracker = case.start_with_metrics(settings);
+        let connect = |ip: &str| {
+            let tcp = tcp(loopback(1), tracker.address(IpFamily::V4)).unwrap();
+            let header = format!("PROXY TCP4 {ip} 192.0.2.99 1 2\r\n");
+            super::connection::Connection::over(tcp.try_clone().unwrap(), Transport::Plain)
+                .send(header);
+            match tracker.transport {
+                Transport::Plain => ask(super::connection::Connection::over(tcp, Transport::Plain)),
+                _ => ask(super::connection::Connection::with_tls(
+                    tcp,
+                    &super::identity::TRUSTING[1],
+                )
+                .ok()?),
+            }
+        };
+        let open = ["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|ip| connect(ip).unwrap());
+        assert!(connect("192.0.2.1").is_none());
+        assert!(connect("192.0.2.2").is_some());
+        let counter = "aquatic_connections_refused_total{reason=max_connections_per_ip}";
+        metrics::wait_for(&tracker, &[(counter, 1.0)]);
+        drop(open);
+    });
+}
+
+#[test]
+fn requests_of_an_address_are_limited() {
+    const SENT: u16 = 300;
+    on_every_case(|case| {
+        let clock = Clock::start();
+        let tracker = case.start_with_metrics("limits.requests_per_second_per_ip = 20");
+        for (family, ip_version) in IpFamily::ALL.into_iter().zip([4, 6]) {
+            let mut client = Client::new(&tracker, family);
+            let mut refused = 0;
+            for _ in 0..SENT {
+                let answer = client.get(&announce(torrent(1), 1, LEECHER)).value();
+                if let Some(reason) = answer.bytes("failure reason") {
+                    assert_eq!(reason, b"too many requests from your address");
+                    assert!(matches!(answer.get("retry in"), Some(Value::Integer(1..))));
+                    refused += 1;
+                }
+            }
+            // A second's worth at once, then the rate.
+            let served_max = 21.0 + 20.0 * clock.elapsed().as_secs_f64();
+            let served = f64::from(SENT - refused);
+            assert!((20.0..=served_max).contains(&served), "{served} served");
+            let counter =
+                format!("aquatic_refused_total{{reason=request_rate,ip_version={ip_version}}}");
+            metrics::wait_for(&tracker, &[(&counter, f64::from(refused))]);
+        }
+        let neighbour = loopback(2);
+        let address = tracker.address(IpFamily::V4);
+        Client::between(neighbour, address, tracker.transport).join(torrent(2), 1, LEECHER);
+    });
+}
+
+#[test]
+fn a_full_tracker_says_when_to_come_back() {
+    on_every_case(|case: Case| {
+        let Case { setup, .. } = case;
+        let max = Setup::shards(setup);
+        let tracker = case.start(&format!("limits.max_peers = {max}"));
+        for family in IpFamily::ALL {
+            let mut client = Client::new(&tracker, family);
+            client.join(torrent(1), 1, LEECHER);
+            let answer = client.get(&announce(torrent(1), 2, LEECHER));
+            assert!(answer.failure().contains("full"));
+            assert!(matches!(
+                answer.value().get("retry in"),
+                Some(Value::Integer(1..))
+            ));
+        }
+    });
+}
+
+#[test]
+fn a_forbidden_torrent_is_not_to_be_asked_for_again() {
+    on_every_case(|case| {
+        let place = aquatic_daemon_tests::Place::new();
+        place.write("list", torrent(1).to_string());
+        let settings = "access_list.mode = 'deny'\naccess_list.path = 'list'";
+        let tracker = case.start_at(place, settings);
+        let mut client = Client::new(&tracker, IpFamily::V4);
+        let answer = client.get(&announce(torrent(1), 1, LEECHER)).value();
+        assert_eq!(answer.keys(), ["failure reason", "retry in"]);
+        assert_eq!(answer.bytes("retry in"), Some(&b"never"[..]));
+    });
+}
