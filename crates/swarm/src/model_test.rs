@@ -237,7 +237,7 @@ impl World {
         let mut answer = Vec::new();
         let key = self.map.key(info_hash);
         self.map.touch(&[key]);
-        self.map.touch_peers(&[key], &[peer]);
+        self.map.touch_peers(&[key], [peer]);
         let outcome = self.map.announce(
             &key,
             announce,

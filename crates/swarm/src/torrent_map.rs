@@ -85,16 +85,17 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Fetches where large swarms keep these peers: each announces to the torrent at the same place
     /// in `batch`. To be called after [`Self::touch`], and optional like it; pays when there are
     /// swarms of many thousands.
-    pub fn touch_peers(&self, batch: &[TorrentKey], peers: &[K]) {
-        for (batch, peers) in batch.chunks(TOUCH_BATCH).zip(peers.chunks(TOUCH_BATCH)) {
+    pub fn touch_peers(&self, batch: &[TorrentKey], peers: impl IntoIterator<Item = K>) {
+        let mut peers = peers.into_iter();
+        for batch in batch.chunks(TOUCH_BATCH) {
             let mut large = ArrayVec::<_, TOUCH_BATCH>::new();
-            for (key, peer) in batch.iter().zip(peers) {
+            for (key, peer) in batch.iter().zip(&mut peers) {
                 let entry = self
                     .index
                     .guess(key.hash)
                     .and_then(|at| self.torrents.get(at));
                 if let Some(Swarm::Large(swarm)) = entry.map(|entry| &entry.swarm) {
-                    large.push((swarm, self.hash_key.peer(peer)));
+                    large.push((swarm, self.hash_key.peer(&peer)));
                 }
             }
             let buckets = large.iter().map(|(swarm, hash)| swarm.index.touch(*hash));

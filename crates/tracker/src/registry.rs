@@ -151,6 +151,15 @@ impl<V: PeerTag> Registry<V> {
         K::swarms(&self.swarms).touch(keys);
     }
 
+    /// The same, for the places of announcers in large swarms: see [`TorrentMap::touch_peers`].
+    pub fn touch_peers<K: PeerAddr>(
+        &self,
+        keys: &[TorrentKey],
+        peers: impl IntoIterator<Item = K>,
+    ) {
+        K::swarms(&self.swarms).touch_peers(keys, peers);
+    }
+
     /// Notes what a peer says and hands other peers of its family out to it: see
     /// [`TorrentMap::announce`]. Counts are those of its family.
     ///

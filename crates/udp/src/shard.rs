@@ -145,7 +145,9 @@ impl<V: PeerTag> TaggedShard<V> {
             keys.clear();
             let info_hashes = batch.iter().map(|announce| announce.info_hash);
             keys.extend(info_hashes.map(|info_hash| self.registry.key(info_hash)));
+            let peers = batch.iter().map(|announce| announce.peer);
             self.registry.touch::<K>(&keys);
+            self.registry.touch_peers(&keys, peers);
             for (announce, key) in batch.iter().zip(&keys) {
                 let Some(outbox) = outboxes.get_mut(usize::from(announce.socket)) else {
                     continue;
