@@ -11,7 +11,7 @@ use aquatic_e2e::workspace;
 use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
     ("aquatic_http_protocol", 1),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("aquatic_swarm", 1),
     ("aquatic_udp_protocol", 1),
     ("aquatic_udp_socket", 1),
+    ("aquatic_ws_protocol", 1),
     ("aquatic_channel", 2),
     ("aquatic_config", 2),
     ("aquatic_uring", 2),
