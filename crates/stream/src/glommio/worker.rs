@@ -1,0 +1,262 @@
+//! What the tasks of a worker share, and what each does with it when it is awake.
+
+use std::io;
+use std::mem;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use aquatic_daemon::clock::{Clock, Now};
+use futures_io::{AsyncRead, AsyncWrite};
+use glommio::net::TcpStream;
+use socket2_04::SockRef;
+
+use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Refused, Settled};
+
+/// What the tasks of a worker share. None of them borrows it for longer than one call.
+pub(super) struct Worker<H: Handler> {
+    pub(super) hub: Hub<H>,
+    clock: Clock,
+    /// When the present batch of events began.
+    now: Now,
+    /// Whether there is such a batch, and thus work for the main task.
+    is_due: bool,
+    /// Events in it.
+    arrivals: usize,
+    main: Option<Waker>,
+    /// By the slot of the connection's name.
+    streams: Vec<Option<Stream>>,
+    /// Connections to which more can be written.
+    writable: Vec<ConnectionId>,
+    buffer: Box<[u8]>,
+}
+
+struct Stream {
+    socket: TcpStream,
+    id: ConnectionId,
+    /// What wakes its task, once that has begun.
+    task: Option<Waker>,
+    /// It is to be read from.
+    reads: bool,
+    /// There may be more to read.
+    has_unread: bool,
+    /// Its task is to tell when more can be written.
+    is_blocked: bool,
+}
+
+/// What came of a turn of the main task.
+pub(super) struct Turn {
+    pub(super) now: Now,
+    /// Events and batches that were dealt with.
+    pub(super) arrivals: usize,
+    /// There is more to do at once.
+    pub(super) has_more: bool,
+}
+
+impl<H: Handler> Worker<H> {
+    pub(super) fn new(hub: Hub<H>, clock: Clock) -> Self {
+        Self {
+            hub,
+            clock,
+            now: Now::read(clock),
+            is_due: false,
+            arrivals: 0,
+            main: None,
+            streams: Vec::new(),
+            writable: Vec::new(),
+            buffer: vec![0; READ_BYTES_MAX].into(),
+        }
+    }
+
+    /// Something has happened: the main task is to have a turn after the tasks that are awake now.
+    /// Returns the time.
+    pub(super) fn note(&mut self) -> Now {
+        if !mem::replace(&mut self.is_due, true) {
+            self.now = Now::read(self.clock);
+            if let Some(main) = &self.main {
+                main.wake_by_ref();
+            }
+        }
+        self.now
+    }
+
+    pub(super) fn poll_due(&mut self, context: &Context<'_>) -> Poll<()> {
+        remember(&mut self.main, context);
+        match mem::take(&mut self.is_due) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    pub(super) fn accept_failed(&mut self, error: &io::Error) {
+        let now = self.note();
+        self.hub.accept_failed(now, error);
+    }
+
+    pub(super) fn admit(
+        &mut self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<ConnectionId, Refused> {
+        let now = self.note();
+        self.arrivals += 1;
+        let id = self.hub.accept(now, peer, local)?;
+        let slot = slot(id);
+        if self.streams.len() <= slot {
+            self.streams.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.streams.get_mut(slot) {
+            *place = Some(Stream {
+                socket,
+                id,
+                task: None,
+                reads: true,
+                has_unread: false,
+                is_blocked: false,
+            });
+        }
+        Ok(id)
+    }
+
+    /// What a connection's task does when it is woken. It ends when the connection has gone.
+    pub(super) fn poll_connection(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConnectionId,
+    ) -> Poll<()> {
+        let Some(stream) = find(&mut self.streams, id) else {
+            return Poll::Ready(());
+        };
+        remember(&mut stream.task, context);
+        if mem::take(&mut stream.is_blocked) {
+            self.writable.push(id);
+            self.note();
+        }
+        self.read(context, id);
+        Poll::Pending
+    }
+
+    fn read(&mut self, context: &mut Context<'_>, id: ConnectionId) {
+        while let Some(stream) = find(&mut self.streams, id) {
+            stream.reads &= self.hub.wants_input(id);
+            if !stream.reads {
+                return;
+            }
+            stream.has_unread = false;
+            let socket = Pin::new(&mut stream.socket);
+            let Poll::Ready(result) = socket.poll_read(context, &mut self.buffer) else {
+                return;
+            };
+            let size = *result.as_ref().unwrap_or(&0);
+            stream.has_unread = size == self.buffer.len();
+            stream.reads = size > 0;
+            let has_unread = stream.has_unread;
+            let now = self.note();
+            self.arrivals += 1;
+            match result {
+                Ok(0) => self.hub.read_ended(now, id),
+                Ok(size) => {
+                    let bytes = self.buffer.get_mut(..size).unwrap_or_default();
+                    self.hub.receive(now, id, bytes);
+                }
+                Err(_) => self.hub.failed(now, id),
+            }
+            if has_unread {
+                // After the main task has seen whether to go on.
+                context.waker().wake_by_ref();
+                return;
+            }
+            // Once more: after a short read, that is only to wait for the next.
+        }
+    }
+
+    /// The main task's part of a batch.
+    pub(super) fn turn(&mut self) -> Turn {
+        let now = Now::read(self.clock);
+        let arrivals = mem::take(&mut self.arrivals) + self.hub.finish(now);
+        let has_more = self.hub.background(now);
+        while let Some(id) = self.writable.pop().or_else(|| self.hub.next_dirty()) {
+            self.look_after(now, id);
+        }
+        Turn {
+            now,
+            arrivals,
+            has_more,
+        }
+    }
+
+    /// Writes what there is to write, as far as possible, and does what is to be done then.
+    fn look_after(&mut self, now: Now, id: ConnectionId) {
+        let Some(stream) = find(&mut self.streams, id) else {
+            return;
+        };
+        // Without a task there is nobody to wake: it will look when it begins.
+        let waker = stream.task.as_ref().unwrap_or(Waker::noop());
+        let mut context = Context::from_waker(waker);
+        loop {
+            let output = self.hub.output(id);
+            if output.is_empty() {
+                break;
+            }
+            match Pin::new(&mut stream.socket).poll_write(&mut context, output) {
+                Poll::Ready(Ok(size)) => self.hub.sent(now, id, size),
+                Poll::Ready(Err(_)) => {
+                    self.hub.failed(now, id);
+                    break;
+                }
+                Poll::Pending => {
+                    self.hub.sent(now, id, 0);
+                    stream.is_blocked = true;
+                    break;
+                }
+            }
+        }
+        match self.hub.settle(now, id, stream.has_unread) {
+            Settled::Read => stream.go_on_reading(),
+            Settled::DoNotRead => stream.reads = false,
+            Settled::CloseSendingHalf => {
+                // An error means that there is nobody any more, which reading will tell.
+                let _ = SockRef::from(&stream.socket).shutdown(Shutdown::Write);
+                stream.go_on_reading();
+            }
+            Settled::Close => self.remove(id),
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        let stream = self.streams.get_mut(slot(id)).and_then(Option::take);
+        if let Some(task) = stream.and_then(|stream| stream.task) {
+            task.wake();
+        }
+    }
+}
+
+impl Stream {
+    fn go_on_reading(&mut self) {
+        if !mem::replace(&mut self.reads, true)
+            && let Some(task) = &self.task
+        {
+            task.wake_by_ref();
+        }
+    }
+}
+
+fn slot(id: ConnectionId) -> usize {
+    usize::try_from(id.slot).unwrap_or(usize::MAX)
+}
+
+fn find(streams: &mut [Option<Stream>], id: ConnectionId) -> Option<&mut Stream> {
+    let stream = streams.get_mut(slot(id))?.as_mut();
+    stream.filter(|stream| stream.id == id)
+}
+
+/// Keeps what wakes the task that asks.
+fn remember(task: &mut Option<Waker>, context: &Context<'_>) {
+    if !task
+        .as_ref()
+        .is_some_and(|task| task.will_wake(context.waker()))
+    {
+        *task = Some(context.waker().clone());
+    }
+}
