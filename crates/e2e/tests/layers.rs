@@ -11,7 +11,8 @@ use aquatic_e2e::workspace;
 use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
+    ("aquatic_instructions", 0),
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
     ("aquatic_http_protocol", 1),

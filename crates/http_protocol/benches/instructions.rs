@@ -1,35 +1,25 @@
-//! How many instructions the usual messages cost. Unlike time, that is the same on every run, so
-//! that a change of a few percent shows on any machine. Needs `valgrind`:
+//! How many instructions the usual messages cost (needs `valgrind`):
 //!
 //! ```text
 //! cargo bench -p aquatic_http_protocol
 //! ```
-//!
-//! The program starts itself under callgrind, twice per case, with different numbers of rounds. The
-//! difference is what the rounds cost, without anything that happens once.
 
 #![forbid(unsafe_code)]
 
-use std::env;
 use std::error::Error;
 use std::hint::black_box;
-use std::process::Command;
 
 use aquatic_http_protocol::{
     AnnounceResponse, Connection, FailureResponse, Framing, Head, PeerForm, Request, Response,
     ResponseHead, Retry, ScrapeFile, ScrapeResponse,
 };
+use aquatic_instructions::Case;
 use aquatic_types::{InfoHash, PerFamily};
-
-const ROUNDS: u64 = 1000;
 
 const FRAMING: Framing = Framing {
     connection: Connection::KeepAlive,
     omit_body: false,
 };
-
-/// What a case is called, and what it does in each round with a buffer that it may fill.
-type Case = (&'static str, fn(&mut Vec<u8>));
 
 const CASES: [Case; 8] = [
     ("read the head of an announce", read_head),
@@ -131,37 +121,5 @@ fn read_answer(out: &mut Vec<u8>) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [case, rounds] = arguments.as_slice()
-        && let Ok(case) = case.parse::<usize>()
-    {
-        let (_, run) = CASES.get(case).ok_or("no such case")?;
-        let mut out = Vec::with_capacity(16 * 1024);
-        (0..rounds.parse::<u64>()?).for_each(|_| run(&mut out));
-        return Ok(());
-    }
-    println!("instructions per round");
-    for (case, (name, _)) in CASES.iter().enumerate() {
-        let rounds = instructions(case, 2 * ROUNDS)? - instructions(case, ROUNDS)?;
-        println!("{:>8}  {name}", rounds / ROUNDS);
-    }
-    Ok(())
-}
-
-/// What callgrind counts in a whole run of this program with one case.
-fn instructions(case: usize, rounds: u64) -> Result<u64, Box<dyn Error>> {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(env::current_exe()?)
-        .args([case.to_string(), rounds.to_string()])
-        .output()
-        .map_err(|error| format!("cannot start valgrind: {error}"))?;
-    let report = String::from_utf8(output.stderr)?;
-    let collected = report
-        .lines()
-        .find_map(|line| line.split_once("Collected : "));
-    let Some((_, count)) = collected.filter(|_| output.status.success()) else {
-        return Err(report.into());
-    };
-    Ok(count.trim().parse()?)
+    aquatic_instructions::report(&CASES)
 }

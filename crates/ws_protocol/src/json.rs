@@ -7,6 +7,8 @@
 
 use std::iter;
 
+use memchr::memchr2;
+
 use crate::text::Text;
 
 /// How many arrays and objects may lie around a value of a message. An offer needs three; a stack
@@ -118,22 +120,36 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<Text<'a>, JsonError> {
         self.expect(b'"')?;
         let start = self.position();
-        loop {
-            let plain = plain_size(self.rest);
-            self.rest = match self.rest.split_at(plain).1 {
-                [b'"', rest @ ..] => {
-                    let text = self.text.get(start..self.position() + plain);
-                    self.rest = rest;
-                    return text.map(Text).ok_or(JsonError::Malformed);
-                }
-                [b'\\', b'u', rest @ ..] => match rest.split_first_chunk() {
-                    Some((digits, rest)) if is_hex(digits) => rest,
-                    _ => return Err(JsonError::Malformed),
-                },
-                [b'\\', escaped, rest @ ..] if b"nr\"\\/tbf".contains(escaped) => rest,
-                _ => return Err(JsonError::Malformed),
-            };
+        while let Some(plain) = memchr2(b'"', b'\\', self.rest) {
+            self.rest = self.rest.split_at(plain).1;
+            let end = self.position();
+            if self.skip(b"\"") {
+                let text = self.text.get(start..end).unwrap_or_default();
+                // A pass of its own is quicker than to look for control characters on the way.
+                let lowest = text.bytes().fold(b' ', u8::min);
+                return (lowest == b' ')
+                    .then_some(Text(text))
+                    .ok_or(JsonError::Malformed);
+            }
+            // Line ends are two.
+            while self.escape()? {}
         }
+        Err(JsonError::Malformed)
+    }
+
+    /// Reads an escaped character of a string, if one comes next.
+    fn escape(&mut self) -> Result<bool, JsonError> {
+        self.rest = match self.rest {
+            [
+                b'\\',
+                b'n' | b'r' | b'"' | b'\\' | b'/' | b't' | b'b' | b'f',
+                rest @ ..,
+            ] => rest,
+            [b'\\', b'u', a, b, c, d, rest @ ..] if is_hex([*a, *b, *c, *d]) => rest,
+            [b'\\', ..] => return Err(JsonError::Malformed),
+            _ => return Ok(false),
+        };
+        Ok(true)
     }
 
     fn number(&mut self) -> Result<(), JsonError> {
@@ -267,30 +283,6 @@ impl<'a> Value<'a> {
     }
 }
 
-/// How many bytes come before the first that does not stand for itself in a string: a quote, a
-/// backslash, or a control character, which must not be there.
-fn plain_size(bytes: &[u8]) -> usize {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
-    const TOP_BITS: u64 = EACH << 7;
-    // Eight bytes at once: a subtraction sets the top bit of the lowest byte that was smaller. It
-    // may set some of higher bytes, too, which come later.
-    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
-    let (words, last) = bytes.as_chunks();
-    let mut size = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let quotes = below(word ^ (EACH * 0x22), 1);
-        let backslashes = below(word ^ (EACH * 0x5c), 1);
-        let special = (below(word, 0x20) | quotes | backslashes) & TOP_BITS;
-        if special != 0 {
-            return size + special.trailing_zeros() as usize / 8;
-        }
-        size += 8;
-    }
-    let is_special = |byte: &u8| matches!(byte, ..0x20 | b'"' | b'\\');
-    size + last.iter().position(is_special).unwrap_or(last.len())
-}
-
-fn is_hex(digits: &[u8; 4]) -> bool {
+fn is_hex(digits: [u8; 4]) -> bool {
     digits.iter().all(u8::is_ascii_hexdigit)
 }

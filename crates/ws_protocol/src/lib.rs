@@ -58,7 +58,6 @@
 
 mod action;
 mod error;
-mod info_hashes;
 mod json;
 mod message;
 mod offer;
@@ -69,7 +68,6 @@ mod text;
 
 pub use action::Action;
 pub use error::{RequestError, RequestErrorKind, ResponseError};
-pub use info_hashes::InfoHashes;
 pub use json::DEPTH_MAX;
 pub use message::Message;
 pub use offer::{Offer, OfferId};

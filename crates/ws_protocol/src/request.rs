@@ -7,7 +7,7 @@ use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use crate::json::{JsonError, Reader, Value};
 use crate::message::{Parts, Sink};
 use crate::text::Text;
-use crate::{Action, InfoHashes, Offer, OfferId, RequestError, RequestErrorKind};
+use crate::{Action, Offer, OfferId, RequestError, RequestErrorKind};
 
 /// What a client asks of a tracker.
 ///
@@ -21,7 +21,7 @@ pub enum Request<'a> {
     /// Accepts an offer that the tracker has forwarded. On the wire it is an announce, too.
     Answer(AnswerRequest<'a>),
     /// Asks for the size of swarms.
-    Scrape(ScrapeRequest<'a>),
+    Scrape(ScrapeRequest),
 }
 
 /// Takes part in a swarm, and offers connections to other members.
@@ -59,10 +59,11 @@ pub struct AnswerRequest<'a> {
 }
 
 /// Asks for the size of swarms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScrapeRequest<'a> {
-    /// The torrents. There may be none: some applications ask so to see whether the tracker lives.
-    pub info_hashes: InfoHashes<'a>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrapeRequest {
+    /// The torrents, in the order in which they are asked for. There may be none: some applications
+    /// ask so to see whether the tracker lives.
+    pub info_hashes: Vec<InfoHash>,
 }
 
 impl<'a> Request<'a> {
@@ -143,7 +144,7 @@ impl<'a> Members<'a> {
             }
             Action::Announce => self.take_announce().map(Request::Announce),
             Action::Scrape => {
-                let info_hashes = InfoHashes::read(self.info_hash)?;
+                let info_hashes = read_info_hashes(self.info_hash)?;
                 Ok(Request::Scrape(ScrapeRequest { info_hashes }))
             }
         }
@@ -203,6 +204,20 @@ fn bytes_20(
     wrong_size: RequestErrorKind,
 ) -> Result<[u8; 20], RequestErrorKind> {
     value.ok_or(missing)?.bytes_20().ok_or(wrong_size)
+}
+
+/// The torrents of a scrape: one, a list of them, or nothing.
+fn read_info_hashes(value: Option<Value<'_>>) -> Result<Vec<InfoHash>, RequestErrorKind> {
+    let Some(value) = value else {
+        return Ok(Vec::new());
+    };
+    let bytes: Option<Vec<[u8; 20]>> = if value.is_array() {
+        value.elements().map(Value::bytes_20).collect()
+    } else {
+        value.bytes_20().map(|bytes| vec![bytes])
+    };
+    let bytes = bytes.ok_or(RequestErrorKind::InfoHashSize)?;
+    Ok(bytes.into_iter().map(InfoHash).collect())
 }
 
 /// `update`, `paused` and any other word mean nothing to the swarm.
@@ -275,10 +290,14 @@ impl Parts for AnswerRequest<'_> {
     }
 }
 
-impl Parts for ScrapeRequest<'_> {
+impl Parts for ScrapeRequest {
     fn put(&self, sink: &mut impl Sink) {
-        sink.put(r#"{"action":"scrape","info_hash":"#);
-        self.info_hashes.put(sink);
-        sink.put("}");
+        sink.put(r#"{"action":"scrape","info_hash":["#);
+        let mut before = "\"";
+        for info_hash in &self.info_hashes {
+            sink.put_bytes_20(before, &info_hash.0);
+            before = ",\"";
+        }
+        sink.put("]}");
     }
 }

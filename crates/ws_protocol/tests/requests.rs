@@ -2,8 +2,8 @@
 
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws_protocol::{
-    Action, AnnounceRequest, AnswerRequest, DEPTH_MAX, InfoHashes, Message, Offer, OfferId,
-    Request, RequestErrorKind, Response, ScrapeRequest,
+    Action, AnnounceRequest, AnswerRequest, DEPTH_MAX, Message, Offer, OfferId, Request,
+    RequestErrorKind, Response, ScrapeRequest,
 };
 
 const INFO_HASH: InfoHash = InfoHash(*b"an info hash, really");
@@ -426,13 +426,7 @@ fn scrapes_name_one_torrent_or_many_or_none() {
         let Ok(Request::Scrape(scrape)) = Request::parse(text.as_bytes()) else {
             panic!("{text}");
         };
-        assert_eq!(
-            scrape.info_hashes,
-            InfoHashes::from(&expected[..]),
-            "{text}"
-        );
-        assert_eq!(scrape.info_hashes.iter().collect::<Vec<_>>(), expected);
-        assert_eq!(scrape.info_hashes.is_empty(), expected.is_empty());
+        assert_eq!(scrape.info_hashes, expected, "{text}");
     }
 }
 
@@ -526,10 +520,10 @@ fn requests_are_written_as_clients_write_them() {
         }),
         Request::Announce(announce()),
         Request::Scrape(ScrapeRequest {
-            info_hashes: InfoHashes::from(&[INFO_HASH, INFO_HASH][..]),
+            info_hashes: vec![INFO_HASH, INFO_HASH],
         }),
         Request::Scrape(ScrapeRequest {
-            info_hashes: InfoHashes::from(&[][..]),
+            info_hashes: vec![],
         }),
     ];
     let expected = [

@@ -3,8 +3,8 @@
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
 use aquatic_ws_protocol::{
     Action, AnnounceRequest, AnnounceResponse, AnswerRequest, FailureResponse, ForwardedAnswer,
-    ForwardedOffer, InfoHashes, Message, Offer, OfferId, Request, RequestErrorKind, Response,
-    ScrapeFile, ScrapeRequest, ScrapeResponse,
+    ForwardedOffer, Message, Offer, OfferId, Request, RequestErrorKind, Response, ScrapeFile,
+    ScrapeRequest, ScrapeResponse,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -122,8 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn scrape(hashes in vec(info_hash(), 0..5)) {
-        let info_hashes = InfoHashes::from(&hashes[..]);
+    fn scrape(info_hashes in vec(info_hash(), 0..5)) {
         assert_same(&Request::Scrape(ScrapeRequest { info_hashes }));
     }
 
