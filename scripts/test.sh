@@ -20,6 +20,7 @@ step() {
 
 step "What the tests need"
 require_program build-essential cc
+require_program git git
 require_program iproute2 ip
 require_program aria2 aria2c
 require_program transmission-cli transmission-cli

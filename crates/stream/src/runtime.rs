@@ -47,7 +47,7 @@ impl Runtime {
             #[cfg(target_os = "linux")]
             Self::Glommio => preflight::check(workers)
                 .map(|()| ChosenRuntime::Glommio)
-                .context("`network.runtime` is glommio, which does not work here"),
+                .context("`network.runtime` is glommio, which does not work here; auto does"),
             #[cfg(not(target_os = "linux"))]
             Self::Glommio => {
                 let _ = workers;
