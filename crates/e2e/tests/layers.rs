@@ -11,7 +11,7 @@ use aquatic_e2e::workspace;
 use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("aquatic_instructions", 0),
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("aquatic_tracker", 4),
     ("aquatic_http", 5),
     ("aquatic_udp", 5),
+    ("aquatic_ws", 5),
     ("aquatic_e2e", 6),
     ("aquatic_http_load_test", 6),
     ("aquatic_udp_load_test", 6),

@@ -1,6 +1,7 @@
 //! What clients are told that are not served: every refusal in one list. Pure.
 
 use aquatic_http_protocol::{FailureResponse, Framing, HeadError, RequestError, Retry, Status};
+use aquatic_stream::ProxyRefusal;
 
 use crate::counters::{Reason, ResponseKind, TrafficCounters};
 
@@ -106,6 +107,15 @@ impl From<RequestError> for Refusal {
             RequestError::PortMissing | RequestError::PortInvalid => Reason::Port,
         };
         Self::failure(reason, error.reason(), None)
+    }
+}
+
+impl From<ProxyRefusal> for Refusal {
+    fn from(refusal: ProxyRefusal) -> Self {
+        match refusal {
+            ProxyRefusal::Untrusted => Self::UNTRUSTED_PROXY,
+            ProxyRefusal::Header => Self::PROXY_HEADER,
+        }
     }
 }
 

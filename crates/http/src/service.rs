@@ -4,13 +4,13 @@
 //! the swarms. The time, the peer and the request come in; a [`Refusal`] or a message to the owner
 //! of a torrent comes out. No socket, no clock.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{AnnounceRequest, Connection, Framing, Head, Request, ScrapeRequest};
-use aquatic_stream::TrustedProxies;
+use aquatic_stream::ReverseProxy;
 use aquatic_tracker::limits::RequestRate;
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily,
@@ -66,7 +66,7 @@ impl Service {
     pub fn new(config: &Config, parts: ServiceParts) -> Self {
         Self {
             parts,
-            proxy: ReverseProxy::new(config),
+            proxy: ReverseProxy::from_config(&config.network.stream),
             keep_alive: config.network.keep_alive,
             response_peers_max: u16::try_from(config.protocol.max_peers).unwrap_or(u16::MAX),
             scrape_torrents_max: config.protocol.max_scrape_torrents,
@@ -92,7 +92,9 @@ impl Service {
         head: &Head<'a>,
     ) -> Received<'a> {
         let client = match &self.proxy {
-            Some(proxy) => proxy.client(peer, head),
+            Some(proxy) => proxy
+                .client(peer, |name| head.last_header(name))
+                .map_err(Refusal::from),
             None => Ok(peer),
         };
         Received {
@@ -174,43 +176,5 @@ impl Service {
         let access_list = &mut self.parts.access_list;
         let info_hashes = scrape.info_hashes.iter().take(self.scrape_torrents_max);
         info_hashes.map(|info_hash| (info_hash, access_list.is_allowed(&info_hash)))
-    }
-}
-
-/// The proxy that stands between clients and tracker and tells, in a header, who the client is.
-struct ReverseProxy {
-    header_name: String,
-    trusted: TrustedProxies,
-}
-
-impl ReverseProxy {
-    fn new(config: &Config) -> Option<Self> {
-        let stream = &config.network.stream;
-        stream.runs_behind_reverse_proxy.then(|| Self {
-            header_name: stream.reverse_proxy_ip_header_name.clone(),
-            trusted: stream.trusted_proxies.clone(),
-        })
-    }
-
-    /// The last address of the last header is what the nearest proxy has written. Those before it
-    /// came with the request, and anyone can write them.
-    fn client(&self, peer: CanonicalAddr, head: &Head<'_>) -> Result<CanonicalAddr, Refusal> {
-        if !self.trusted.trust(peer.ip()) {
-            return Err(Refusal::UNTRUSTED_PROXY);
-        }
-        head.last_header(&self.header_name)
-            .and_then(last_address)
-            .map(CanonicalAddr::new)
-            .ok_or(Refusal::PROXY_HEADER)
-    }
-}
-
-/// An address with or without a port, which some proxies add. Without one it is 0.
-fn last_address(list: &[u8]) -> Option<SocketAddr> {
-    let last = str::from_utf8(list).ok()?.rsplit(',').next()?.trim();
-    let without_brackets = last.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
-    match without_brackets.unwrap_or(last).parse::<IpAddr>() {
-        Ok(ip) => Some(SocketAddr::new(ip, 0)),
-        Err(_) => last.parse().ok(),
     }
 }

@@ -17,7 +17,9 @@ pub mod mio;
 #[cfg(target_os = "linux")]
 pub mod preflight;
 pub mod proxy_header;
+mod reverse_proxy;
 mod runtime;
+mod socket_workers;
 mod tls;
 mod trusted;
 
@@ -30,7 +32,9 @@ pub use handler::{Client, ConnectionId, Deadline, Handler, Io};
 pub use hub::{Hub, HubOptions, Settled};
 pub use listener::bind_listeners;
 pub use metrics::StreamMetrics;
+pub use reverse_proxy::{ProxyRefusal, ReverseProxy};
 pub use runtime::{ChosenRuntime, Post};
+pub use socket_workers::{SocketWorkers, StreamSettings, load_tls, reload_tls};
 pub use tls::{TlsConfig, TlsError};
 pub use trusted::{Network, NetworkError, TrustedProxies};
 

@@ -18,6 +18,7 @@
 //! |---|---|
 //! | [`arrangement`] | how many workers there are, who owns which shard, and the ways between them |
 //! | [`router`] | a socket worker's view of all shards |
+//! | [`scrape`] | scrapes that concern several shards |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
 //! | [`registry`], [`cleaning`] | the swarms of a shard, and what looks after them |
 //! | [`limits`] | how much a client may ask, and a shard may hold |
@@ -36,5 +37,6 @@ pub mod limits;
 pub mod registry;
 pub mod report;
 pub mod router;
+pub mod scrape;
 pub mod statistics;
 pub mod swarm_worker;

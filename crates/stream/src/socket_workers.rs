@@ -1,0 +1,125 @@
+//! How the threads that hold connections are made: bound early, started late.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use aquatic_channel::Bell;
+use aquatic_daemon::clock::Clock;
+use aquatic_daemon::supervisor::Supervisor;
+
+use crate::{
+    Admission, Bounds, ChosenRuntime, Handler, Hub, HubOptions, Post, StreamConfig, StreamCounters,
+    TlsConfig, bind_listeners,
+};
+
+/// Sockets, and where the workers will wait that accept connections from them.
+///
+/// Made by the main thread, before it gives up the rights to do so.
+pub struct SocketWorkers {
+    runtime: ChosenRuntime,
+    posts: Vec<Post>,
+    listeners: Vec<Vec<TcpListener>>,
+}
+
+/// What the connections of all workers have in common.
+pub struct StreamSettings {
+    /// How much and how long a connection may keep a worker busy.
+    pub bounds: Bounds,
+    /// Connections per client; 0 = no limit.
+    pub max_connections_per_ip: usize,
+    /// Connections are encrypted.
+    pub tls: Option<TlsConfig>,
+}
+
+impl SocketWorkers {
+    /// Binds all sockets, for so many workers.
+    ///
+    /// # Errors
+    /// If an address or the runtime cannot be had.
+    pub fn bind(config: &StreamConfig, workers: usize) -> anyhow::Result<Self> {
+        let runtime = config.runtime.choose(workers)?;
+        let listeners = bind_listeners(config.address.iter(), workers, config.tcp_backlog)?;
+        let posts = (0..workers).map(|_| Post::new(runtime));
+        Ok(Self {
+            runtime,
+            posts: posts.collect::<anyhow::Result<_>>()?,
+            listeners,
+        })
+    }
+
+    /// What wakes the workers, in order.
+    pub fn bells(&self) -> impl Iterator<Item = Bell> {
+        self.posts.iter().map(Post::bell)
+    }
+
+    /// Starts a thread for each of `handlers`, of which there must be one per worker. Returns what
+    /// they count.
+    ///
+    /// # Errors
+    /// If the system has no room for a thread.
+    pub fn start<H: Handler + Send + 'static>(
+        self,
+        supervisor: &Supervisor,
+        clock: Clock,
+        config: &StreamConfig,
+        settings: StreamSettings,
+        handlers: Vec<H>,
+    ) -> anyhow::Result<Vec<Arc<StreamCounters>>> {
+        let batch_wait = Duration::from_micros(config.batch_wait_us);
+        let admission = Arc::new(Admission::new(
+            config.connections_max(self.posts.len()),
+            settings.max_connections_per_ip,
+        ));
+        let mut all_counters = Vec::new();
+        let workers = handlers.into_iter().zip(self.posts).zip(self.listeners);
+        for (index, ((handler, post), listeners)) in workers.enumerate() {
+            let counters = Arc::new(StreamCounters::default());
+            all_counters.push(Arc::clone(&counters));
+            let options = HubOptions {
+                bounds: settings.bounds,
+                admission: Arc::clone(&admission),
+                proxies: config
+                    .proxy_protocol
+                    .then(|| config.trusted_proxies.clone()),
+                tls: settings.tls.clone(),
+                counters,
+            };
+            supervisor.spawn(format!("socket-{index}"), move || {
+                post.run(Hub::new(handler, options), listeners, clock, batch_wait)
+            })?;
+        }
+        log::info!("runtime: {}", self.runtime.name());
+        Ok(all_counters)
+    }
+}
+
+/// Loads certificate and key, if connections are to be encrypted. `alpn_protocols` is what clients
+/// are told that can be spoken over them.
+///
+/// # Errors
+/// If the files cannot be used.
+pub fn load_tls(
+    config: &StreamConfig,
+    alpn_protocols: &[&[u8]],
+) -> anyhow::Result<Option<TlsConfig>> {
+    if !config.enable_tls {
+        return Ok(None);
+    }
+    let (certificate, key) = (&config.tls_certificate_path, &config.tls_private_key_path);
+    let tls = TlsConfig::load(certificate, key, alpn_protocols)
+        .context("cannot encrypt connections (see network.enable_tls)")?;
+    log::info!("TLS certificate {} loaded", certificate.display());
+    Ok(Some(tls))
+}
+
+/// Loads certificate and key again. Files that cannot be used are logged as an error, and everything
+/// stays as it was.
+pub fn reload_tls(tls: Option<&TlsConfig>) {
+    match tls.map(TlsConfig::reload) {
+        None => {}
+        Some(Ok(())) => log::info!("TLS certificate loaded, for new connections"),
+        Some(Err(error)) => log::error!("the TLS certificate stays as it was: {error}"),
+    }
+}

@@ -1,0 +1,321 @@
+//! What an operator can set: this daemon's sections, their defaults, and how they must fit.
+
+use aquatic_config::{
+    AccessListConfig, Checks, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
+};
+use aquatic_stream::{Bounds, StreamConfig};
+use aquatic_swarm::PEER_AGE_MAX_SECONDS;
+use aquatic_tracker::arrangement::Layout;
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_workers};
+
+use crate::frames::HEADER_BYTES_MAX;
+use crate::session::MessageBounds;
+use crate::upgrade::HEAD_BYTES_MAX;
+
+/// Torrents of the largest scrape.
+const SCRAPE_TORRENTS_MAX: usize = 10_000;
+
+/// Offers of an announce that are looked at.
+const OFFERS_MAX: usize = 100;
+
+/// Torrents per connection are searched one by one.
+const TORRENTS_PER_CONNECTION_MAX: usize = 10_000;
+
+/// Bounds on the size of messages, in bytes. Offers of data channels take 0.5 to 3 KiB each.
+const MESSAGE_BYTES_MIN: usize = 1_024;
+const MESSAGE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
+/// Messages of the largest size that can always wait to be sent.
+const WAITING_MESSAGES_MIN: usize = 4;
+
+section! {
+    /// aquatic_ws configuration.
+    pub struct Config {
+        /// Threads that hold connections. 0 = one per CPU.
+        ///
+        /// One sends some 100,000 messages per second before its CPU is busy.
+        pub socket_workers: usize = 1,
+        /// Threads that own the swarms. 0 = the socket workers own them.
+        ///
+        /// Swarms take a small part of the time, so threads of their own are seldom worth it.
+        pub swarm_workers: usize = 0,
+        /// How much is logged: off, error, warn, info, debug or trace.
+        pub log_level: LogLevel = LogLevel::Info,
+        pub network: NetworkConfig,
+        pub protocol: ProtocolConfig,
+        pub limits: ConnectionLimitsConfig,
+        pub metrics: MetricsConfig,
+        pub cleaning: CleaningConfig,
+        pub privileges: PrivilegeConfig,
+        pub access_list: AccessListConfig,
+    }
+}
+
+section! {
+    /// Connections.
+    pub struct NetworkConfig {
+        #[flatten]
+        pub stream: StreamConfig,
+        /// Bytes of the largest message of a client. One that sends a larger one is disconnected.
+        ///
+        /// An announce carries all of a client's offers, usually 5 to 10, of 0.5 to 3 KiB each.
+        pub websocket_max_message_size: usize = 131_072,
+        /// The same for a frame. Browsers send a message in one frame.
+        pub websocket_max_frame_size: usize = 131_072,
+        /// Bytes that may wait to be sent to a client that does not read. When there are more, it
+        /// is disconnected.
+        ///
+        /// Less than four times `websocket_max_message_size` counts as that.
+        pub websocket_write_buffer_size: usize = 1_048_576,
+        /// Answer GET /health with status 200.
+        pub enable_http_health_checks: bool = false,
+        /// Origins of web pages that may use this tracker, such as ["https://example.com"].
+        /// None = all. Clients that name none, since they are no browsers, are refused otherwise.
+        pub allowed_origins: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// What clients are told and allowed.
+    pub struct ProtocolConfig {
+        /// Torrents that one scrape may ask about; the rest of a longer one is not answered.
+        pub max_scrape_torrents: usize = 255,
+        /// Offers of an announce that are passed on; the rest is not.
+        pub max_offers: usize = 10,
+        /// Torrents in which one connection may have a peer at a time.
+        pub max_torrents_per_connection: usize = 1_000,
+        /// Seconds between two announces of a client.
+        pub peer_announce_interval: u32 = 120,
+    }
+}
+
+section! {
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    pub struct ConnectionLimitsConfig {
+        #[flatten]
+        pub tracker: LimitsConfig,
+        /// Connections held at once from one IP address (IPv6: from one /64 network). More are
+        /// closed at once.
+        ///
+        /// Leave it at 0 behind a reverse proxy that sends a header.
+        pub max_connections_per_ip: usize = 0,
+    }
+}
+
+section! {
+    /// When things are forgotten. What belongs to a connection is forgotten when it is closed.
+    pub struct CleaningConfig {
+        /// Seconds between two cleanings of the swarms.
+        pub torrent_cleaning_interval: u32 = 30,
+        /// Seconds after which a peer that no longer announces is forgotten, even if its connection
+        /// is open.
+        pub max_peer_age: u32 = 180,
+        /// Seconds during which an offer that was passed on can be answered.
+        pub max_offer_age: u32 = 120,
+        /// Seconds after which a connection is closed over which nothing came, not even an answer
+        /// to the ping that is sent at about half of that time.
+        pub max_connection_idle: u32 = 180,
+        /// Seconds after a change of the TLS certificate until connections that were opened with an
+        /// earlier one are closed.
+        pub close_after_tls_update_grace_period: u32 = 3_600,
+    }
+}
+
+impl Config {
+    /// How many workers of each kind there are.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::new(self.socket_workers, self.swarm_workers)
+    }
+
+    /// How much and how long a connection may keep a worker busy.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        let network = &self.network;
+        let waiting_min = WAITING_MESSAGES_MIN * network.websocket_max_message_size;
+        let frame_bytes_max = network.websocket_max_frame_size + HEADER_BYTES_MAX;
+        Bounds {
+            handshake_seconds: network.stream.handshake_timeout,
+            request_seconds: network.stream.request_timeout,
+            idle_seconds: self.cleaning.max_connection_idle,
+            input_bytes_max: frame_bytes_max.max(HEAD_BYTES_MAX),
+            output_bytes_max: network.websocket_write_buffer_size.max(waiting_min),
+        }
+    }
+
+    /// How large messages may be.
+    #[must_use]
+    pub fn message_bounds(&self) -> MessageBounds {
+        MessageBounds {
+            frame_bytes_max: self.network.websocket_max_frame_size,
+            message_bytes_max: self.network.websocket_max_message_size,
+        }
+    }
+}
+
+impl aquatic_config::Config for Config {
+    fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.rename("statistics", "metrics");
+        old.rename("metrics.torrent_count_update_interval", "metrics.interval");
+        old.merge_network_addresses();
+        old.ignore(
+            "cleaning.connection_cleaning_interval",
+            "each connection is closed when its own time is over",
+        );
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        self.network.stream.check(checks);
+        check_workers(self.socket_workers, self.swarm_workers, checks);
+        self.check_network(checks);
+        self.check_protocol(checks);
+        self.check_cleaning(checks);
+        self.metrics.check("metrics", checks);
+    }
+
+    fn log_level(&self) -> LogLevel {
+        self.log_level
+    }
+}
+
+impl Config {
+    fn check_network(&self, checks: &mut Checks) {
+        let network = &self.network;
+        for (bytes, key) in [
+            (
+                network.websocket_max_message_size,
+                "network.websocket_max_message_size",
+            ),
+            (
+                network.websocket_max_frame_size,
+                "network.websocket_max_frame_size",
+            ),
+        ] {
+            checks.require(
+                (MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&bytes),
+                key,
+                format!("must be {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}"),
+            );
+        }
+        checks.require(
+            self.limits.max_connections_per_ip == 0 || !network.stream.runs_behind_reverse_proxy,
+            "limits.max_connections_per_ip",
+            "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
+        );
+    }
+
+    fn check_protocol(&self, checks: &mut Checks) {
+        let protocol = &self.protocol;
+        for (number, max, key) in [
+            (
+                protocol.max_scrape_torrents,
+                SCRAPE_TORRENTS_MAX,
+                "protocol.max_scrape_torrents",
+            ),
+            (
+                protocol.max_torrents_per_connection,
+                TORRENTS_PER_CONNECTION_MAX,
+                "protocol.max_torrents_per_connection",
+            ),
+        ] {
+            checks.require(
+                (1..=max).contains(&number),
+                key,
+                format!("must be 1 to {max}"),
+            );
+        }
+        checks.require(
+            protocol.max_offers <= OFFERS_MAX,
+            "protocol.max_offers",
+            format!("must be at most {OFFERS_MAX}"),
+        );
+    }
+
+    fn check_cleaning(&self, checks: &mut Checks) {
+        let cleaning = &self.cleaning;
+        let times = PeerTimes {
+            peer_announce_interval: self.protocol.peer_announce_interval,
+            max_peer_age: cleaning.max_peer_age,
+            torrent_cleaning_interval: cleaning.torrent_cleaning_interval,
+        };
+        times.check(checks);
+        checks.require(
+            (1..=PEER_AGE_MAX_SECONDS).contains(&cleaning.max_offer_age),
+            "cleaning.max_offer_age",
+            format!("must be 1 to {PEER_AGE_MAX_SECONDS}"),
+        );
+        checks.require(
+            cleaning.max_connection_idle >= 3,
+            "cleaning.max_connection_idle",
+            "must be at least 3: a ping and its answer must fit into it",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_config::{load, to_documented_toml};
+
+    use super::*;
+
+    #[test]
+    fn printed_default_loads_to_the_default() {
+        let printed = to_documented_toml(&Config::default());
+        let loaded = load::<Config>(&printed).unwrap();
+        assert_eq!(loaded.config, Config::default());
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn a_file_of_aquatic_0_9_loads_with_warnings() {
+        let loaded = load::<Config>(
+            "socket_workers = 1\nswarm_workers = 1\n[network]\naddress = \"0.0.0.0:3000\"\n\
+             only_ipv6 = false\ntcp_backlog = 1024\nwebsocket_max_message_size = 65536\n\
+             websocket_max_frame_size = 16384\nwebsocket_write_buffer_size = 8192\n\
+             enable_http_health_checks = true\n\
+             [protocol]\nmax_scrape_torrents = 255\nmax_offers = 10\n\
+             peer_announce_interval = 120\n\
+             [cleaning]\ntorrent_cleaning_interval = 30\nconnection_cleaning_interval = 30\n\
+             max_peer_age = 180\nmax_offer_age = 120\nmax_connection_idle = 180\n\
+             close_after_tls_update_grace_period = 3600\n\
+             [metrics]\ntorrent_count_update_interval = 10\npeer_clients = true\n",
+        )
+        .unwrap();
+        let config = &loaded.config;
+        assert!(config.network.enable_http_health_checks && config.metrics.peer_clients);
+        assert_eq!(config.metrics.interval, 10);
+        assert_eq!(config.bounds().output_bytes_max, 4 * 65_536);
+        for hint in ["only_ipv6", "connection_cleaning_interval"] {
+            let mut warnings = loaded.warnings.iter();
+            assert!(warnings.any(|warning| warning.contains(hint)), "{hint}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for (text, key) in [
+            ("protocol.max_offers = 101", "max_offers"),
+            ("protocol.max_scrape_torrents = 0", "max_scrape_torrents"),
+            (
+                "protocol.max_torrents_per_connection = 0",
+                "max_torrents_per_connection",
+            ),
+            ("protocol.peer_announce_interval = 180", "max_peer_age"),
+            ("cleaning.max_offer_age = 0", "max_offer_age"),
+            ("cleaning.max_connection_idle = 2", "max_connection_idle"),
+            (
+                "network.websocket_max_frame_size = 100",
+                "websocket_max_frame_size",
+            ),
+            ("network.enable_tls = true", "tls_private_key_path"),
+            ("network.keep_alive = true", "keep_alive"),
+            (
+                "network.runs_behind_reverse_proxy = true\nlimits.max_connections_per_ip = 1",
+                "max_connections_per_ip",
+            ),
+        ] {
+            let error = load::<Config>(text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Everything that is counted about messages, in one list.
+//!
+//! What is counted about connections is [`aquatic_stream`]'s; what is counted about swarms, and the
+//! counters themselves, are [`aquatic_tracker`]'s.
+
+use aquatic_daemon::labels;
+use aquatic_tracker::counters::{self, Protocol};
+use aquatic_ws_protocol::RequestErrorKind;
+
+/// The WebTorrent tracker protocol.
+#[derive(Clone, Copy, Debug)]
+pub enum WebTorrent {}
+
+impl Protocol for WebTorrent {
+    type Request = RequestKind;
+    type Response = ResponseKind;
+    type Reason = Reason;
+    const PAYLOAD: &'static str = "TCP payload";
+}
+
+/// What a worker counts about messages and swarms.
+pub type WorkerCounters = counters::WorkerCounters<WebTorrent>;
+
+/// What a worker counts about the messages of one IP family.
+pub type TrafficCounters = counters::TrafficCounters<WebTorrent>;
+
+labels! {
+    /// `aquatic_requests_by_type_total{type}`.
+    pub enum RequestKind {
+        /// Announce, with or without offers.
+        Announce = "announce",
+        /// Answer to an offer.
+        Answer = "answer",
+        /// Scrape.
+        Scrape = "scrape",
+    }
+}
+
+labels! {
+    /// `aquatic_responses_total{type}`: everything that is sent to clients, also what other clients
+    /// have for them.
+    pub enum ResponseKind {
+        /// Reply to an announce.
+        Announce = "announce",
+        /// Another peer's offer.
+        Offer = "offer",
+        /// Another peer's answer to an offer.
+        Answer = "answer",
+        /// Reply to a scrape.
+        Scrape = "scrape",
+        /// A refusal, over the WebSocket or instead of it.
+        Error = "error",
+    }
+}
+
+labels! {
+    /// Why a message was not served, or not sent: `aquatic_refused_total{reason}` for what got a
+    /// refusal, `aquatic_dropped_total{reason}` for what got nothing.
+    pub enum Reason {
+        /// Dropped: the connection was gone before the message for it was ready.
+        ConnectionGone = "connection_gone",
+        /// Dropped: an offer or answer for a connection of a worker that does not keep up.
+        DeliveryFull = "delivery_full",
+        /// Refused with 4xx: no HTTP, or an HTTP request that does not ask for a WebSocket.
+        NotWebSocket = "not_websocket",
+        /// Refused with 403: not one of `network.allowed_origins`.
+        Origin = "origin",
+        /// Refused with 403: not sent by one of `network.trusted_proxies`.
+        UntrustedProxy = "untrusted_proxy",
+        /// Refused with 400: the reverse proxy has not told who the client is.
+        ProxyHeader = "proxy_header",
+        /// Refused, with a closed connection: bytes that are no WebSocket frame of a client.
+        Frame = "frame",
+        /// Refused, with a closed connection: a message or frame larger than allowed.
+        MessageSize = "message_size",
+        /// Refused: not a JSON object in UTF-8, or nested too deep.
+        Json = "json",
+        /// Refused: `action` is missing or unknown.
+        Action = "action",
+        /// Refused: `info_hash` is missing or does not stand for 20 bytes.
+        InfoHash = "info_hash",
+        /// Refused: `peer_id` is missing or does not stand for 20 bytes.
+        PeerId = "peer_id",
+        /// Refused: an answer without `to_peer_id`, `offer_id` or `answer`.
+        Answer = "answer",
+        /// Refused: an answer to an offer that the answerer has not got, or too late.
+        OfferUnknown = "offer_unknown",
+        /// Refused: an answer by a peer that is not in the swarm over this connection.
+        NotInSwarm = "not_in_swarm",
+        /// Refused: the torrent was announced with another peer id over the same connection.
+        PeerIdChanged = "peer_id_changed",
+        /// Refused: the peer id is that of another connection.
+        PeerIdTaken = "peer_id_taken",
+        /// Refused: more torrents than `protocol.max_torrents_per_connection`.
+        TorrentsPerConnection = "torrents_per_connection",
+        /// Refused: more messages than `limits.requests_per_second_per_ip`.
+        RequestRate = "request_rate",
+        /// Refused: the worker that owns the torrent does not keep up.
+        QueueFull = "queue_full",
+        /// Refused: the access list does not allow the torrent.
+        InfoHashDenied = "info_hash_denied",
+        /// Refused: `limits.max_torrents`.
+        TorrentLimit = "torrent_limit",
+        /// Refused: `limits.max_peers`.
+        PeerLimit = "peer_limit",
+        /// Refused: `limits.max_peers_per_ip`.
+        PeersPerIp = "peers_per_ip",
+    }
+}
+
+impl counters::ReasonLabel for Reason {
+    fn is_refusal(self) -> bool {
+        !matches!(self, Self::ConnectionGone | Self::DeliveryFull)
+    }
+}
+
+impl From<RequestErrorKind> for Reason {
+    fn from(kind: RequestErrorKind) -> Self {
+        match kind {
+            RequestErrorKind::Utf8 | RequestErrorKind::Json | RequestErrorKind::Depth => Self::Json,
+            RequestErrorKind::ActionMissing | RequestErrorKind::ActionUnknown => Self::Action,
+            RequestErrorKind::InfoHashMissing | RequestErrorKind::InfoHashSize => Self::InfoHash,
+            RequestErrorKind::PeerIdMissing | RequestErrorKind::PeerIdSize => Self::PeerId,
+            RequestErrorKind::ToPeerIdMissing
+            | RequestErrorKind::ToPeerIdSize
+            | RequestErrorKind::OfferIdMissing
+            | RequestErrorKind::OfferIdSize
+            | RequestErrorKind::AnswerMissing => Self::Answer,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! WebTorrent tracker: BitTorrent peers in browsers, over WebSocket, plain or TLS.
+//!
+//! Browsers cannot accept connections. They meet through the tracker: it forwards a peer's WebRTC
+//! offers to others of its swarm, and their answers back.
+//!
+//! # The path of a message
+//!
+//! ```text
+//!           bytes                      requests, in batches
+//!  client ────────▶ socket worker ─────────────────────────────▶ owner of the
+//!         ◀────────  Hub + Worker ◀───────────────────────────── torrent's relay
+//!                        │            the same batches, decided
+//!                        │  offers and answers
+//!                        ▼
+//!  other  ◀──────── socket worker
+//!  client
+//! ```
+//!
+//! 1. An event loop of [`aquatic_stream`] reads from connections; its hub decrypts, and hands plain
+//!    bytes to the [`worker::Worker`].
+//! 2. The connection's [`session::Session`] finds the message in them: first the HTTP request that
+//!    becomes a WebSocket ([`upgrade`]), then [`frames`].
+//! 3. [`service::Service::receive`] decides about it: refuse, or pass on.
+//! 4. The worker copies it into the batch for the [`relay::Relay`] that owns the torrent: its own
+//!    one (the *fused* arrangement), another socket worker's, or a swarm worker's (*split*).
+//! 5. The relay notes what a peer says, and who gets which offer, or whose offer is answered. It
+//!    writes no bytes: it only says where they go.
+//! 6. Back at the worker, replies, offers and answers are written into their connections. What is
+//!    for a connection of another socket worker travels there ([`deliveries`]).
+//!
+//! Steps 2 to 6 are pure: they know no socket, no clock and no randomness of their own. The tests
+//! drive exactly this code in a simulation (`tests/simulation.rs`).
+//!
+//! Nothing outlives its socket: a session knows in which swarms its peers are, and when it ends the
+//! relays are told.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`config`] | what an operator can set |
+//! | [`relay`] | who is in which swarm, and who gets which offer and answer: **read this first** |
+//! | [`service`] | what is decided about a message before |
+//! | [`refusal`] | what clients are told that are not served |
+//! | [`session`], [`membership`] | a connection, from bytes to messages, and its peers |
+//! | [`upgrade`], [`frames`] | HTTP and WebSocket |
+//! | [`messages`], [`deliveries`] | what workers say to each other |
+//! | [`liveness`], [`certificates`] | when clients are asked whether they are still there, and when they have to come anew |
+//! | [`arrangement`], [`worker`], [`writer`] | who does what |
+//! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
+
+#![forbid(unsafe_code)]
+
+pub mod arrangement;
+pub mod certificates;
+pub mod config;
+pub mod counters;
+pub mod deliveries;
+pub mod frames;
+pub mod liveness;
+pub mod membership;
+pub mod messages;
+pub mod refusal;
+pub mod relay;
+pub mod service;
+pub mod session;
+mod start;
+pub mod statistics;
+pub mod upgrade;
+pub mod worker;
+pub mod writer;
+
+pub use start::run;

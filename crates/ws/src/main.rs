@@ -1,0 +1,16 @@
+//! The tracker's entry point.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use aquatic_daemon::cli::{self, App};
+
+fn main() -> ExitCode {
+    let app = App {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        about: "WebTorrent tracker over WebSocket",
+    };
+    cli::run(app, aquatic_ws::run)
+}

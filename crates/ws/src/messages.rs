@@ -1,0 +1,163 @@
+//! What socket workers and the owners of shards say to each other.
+
+use std::ops::Range;
+
+use aquatic_stream::ConnectionId;
+use aquatic_swarm::Counts;
+use aquatic_tracker::router;
+use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
+use aquatic_ws_protocol::OfferId;
+
+use crate::refusal::Refusal;
+
+/// Requests that a batch holds at most.
+pub const BATCH_REQUESTS_MAX: usize = 256;
+
+/// Bytes of offers and answers after which a batch takes no more.
+pub const BATCH_TEXT_BYTES_MAX: usize = 256 * 1_024;
+
+/// Batches that can be on their way between two workers: some 2,000 announces with ten offers.
+pub const BATCHES_MAX: usize = 16;
+
+/// A connection, in all of the tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The socket worker.
+    pub worker: u16,
+    /// Its connection.
+    pub connection: ConnectionId,
+}
+
+/// What a client asks about one torrent. Decided in place.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who asks, in the socket worker that the batch comes from.
+    pub connection: ConnectionId,
+    /// The client's family.
+    pub family: IpFamily,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// What it is.
+    pub what: What,
+}
+
+/// Kinds of [`Request`].
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A peer announces.
+    Announce(Announce),
+    /// A peer answers an offer.
+    Answer(Answer),
+    /// One torrent of a scrape.
+    Scrape {
+        /// Its place in the answer.
+        place: u16,
+        /// Zeros, until answered.
+        counts: Counts,
+    },
+    /// The connection of a peer has ended.
+    Leave {
+        /// The peer.
+        peer_id: PeerId,
+    },
+}
+
+/// A peer announces, and the announce has passed all checks of the socket worker.
+#[derive(Clone, Debug)]
+pub struct Announce {
+    /// The peer.
+    pub peer_id: PeerId,
+    /// Seeder, leecher or leaving.
+    pub status: PeerStatus,
+    /// The download has just finished.
+    pub completed: bool,
+    /// Its [`Batch::offers`].
+    pub offers: Range<usize>,
+    /// What comes of it; zeros, until answered.
+    pub outcome: Result<Counts, Refusal>,
+    /// Whether the peer is in the swarm by this connection, once answered.
+    pub is_in_swarm: bool,
+}
+
+/// An offer, for whomever the relay chooses.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Its name.
+    pub offer_id: OfferId,
+    /// Its JSON, in [`Batch::text`].
+    pub json: Range<usize>,
+    /// Whom it goes to, once decided. `None` = nobody: the swarm is too small.
+    pub to: Option<Member>,
+}
+
+/// A peer answers an offer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The peer.
+    pub peer_id: PeerId,
+    /// Who has made the offer.
+    pub to_peer_id: PeerId,
+    /// Which offer it is.
+    pub offer_id: OfferId,
+    /// The JSON of the answer, in [`Batch::text`].
+    pub json: Range<usize>,
+    /// Whom it goes to, once decided.
+    pub to: Option<Result<Member, Refusal>>,
+}
+
+/// Requests for one shard, in the order in which they came. It travels to the shard's owner, which
+/// writes its decisions into it, and back (see [`aquatic_channel`]).
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The socket worker that asks.
+    pub worker: u16,
+    /// What is asked.
+    pub requests: Vec<Request>,
+    /// Offers of all announces.
+    pub offers: Vec<Offer>,
+    /// Offers and answers, as JSON that was valid where it came from.
+    text: String,
+}
+
+impl Batch {
+    /// An empty batch of a socket worker.
+    #[must_use]
+    pub fn new(worker: u16) -> Self {
+        Self {
+            worker,
+            ..Self::default()
+        }
+    }
+
+    /// Keeps an offer or answer. Returns where it is.
+    pub fn keep(&mut self, json: &str) -> Range<usize> {
+        let start = self.text.len();
+        self.text.push_str(json);
+        start..self.text.len()
+    }
+
+    /// An offer or answer that is [kept](Self::keep).
+    #[must_use]
+    pub fn json(&self, place: Range<usize>) -> &str {
+        self.text.get(place).unwrap_or("null")
+    }
+
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        self.requests.clear();
+        self.offers.clear();
+        self.text.clear();
+        // One large message may come on top of the bound.
+        self.text.shrink_to(2 * BATCH_TEXT_BYTES_MAX);
+    }
+}
+
+impl router::Batch for Batch {
+    fn is_full(&self) -> bool {
+        self.requests.len() >= BATCH_REQUESTS_MAX || self.text.len() >= BATCH_TEXT_BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+}

@@ -1,0 +1,403 @@
+//! A shard of the swarms: who is in which one, and who gets which offer and answer. Pure.
+//!
+//! Whoever owns a [`Relay`] gives it batches of requests to decide, and between batches lets it do a
+//! slice of its background work: forgetting and counting.
+//!
+//! - **A peer belongs to its connection.** Nobody else can announce, answer or leave in its name.
+//! - **An offer is open** from the moment it is handed to a peer until that peer has answered it, or
+//!   `max_offer_age` has passed. It is kept with the peer that made it: 64 bits of a keyed hash of
+//!   its name and the peer that may answer, and when it ends. An answer without an open offer goes
+//!   nowhere; so nobody can send anything to a peer that has not offered to be sent it.
+//! - IPv4 and IPv6 are in one swarm: browsers meet by other means. Peers are counted by family;
+//!   torrents, which have none, are counted with those of IPv4.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use aquatic_access_list::AccessListReader;
+use aquatic_daemon::clock::Now;
+use aquatic_swarm::{CleaningVisitor, Counts, HashKey, PeerChange, TorrentKey, TorrentMap};
+use aquatic_tracker::cleaning::{Cleaning, Slice};
+use aquatic_tracker::clients::{ClientTable, ClientTag, MaybeCounting, PeerTag};
+use aquatic_tracker::limits::per_shard;
+use aquatic_tracker::report::{PeerHistograms, ShardReport, empty_histograms};
+use aquatic_tracker::router;
+use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus, PerFamily, Seconds};
+use aquatic_ws_protocol::OfferId;
+use siphasher::sip::SipHasher13;
+use thin_vec::ThinVec;
+
+use crate::config::Config;
+use crate::counters::WorkerCounters;
+use crate::messages::{Announce, Answer, Batch, Member, Offer, Request, What};
+use crate::refusal::Refusal;
+
+/// Requests whose memory is fetched together.
+const TOUCH_BATCH: usize = 32;
+
+/// Open offers that are kept per peer; older ones are forgotten for newer ones. With ten offers per
+/// announce, those of twelve announces within `max_offer_age`.
+const OPEN_OFFERS_MAX: usize = 120;
+
+/// One of the parts into which the torrents are divided by info hash, with its owner's tools.
+pub type Relay = MaybeCounting<TaggedRelay<()>, TaggedRelay<ClientTag>>;
+
+/// What relays share with each other and with the rest of the daemon.
+pub struct RelayParts {
+    /// Drawn at random at start; the same for all relays.
+    pub hash_key: HashKey,
+    /// Drawn at random at start.
+    pub offer_key: [u64; 2],
+    /// Seeds this relay's choice of peers.
+    pub rng_seed: u64,
+    /// Which torrents stay.
+    pub access_list: AccessListReader,
+    /// Where this relay reports what is too large for counters.
+    pub report: Arc<ShardReport>,
+    /// Those of its owner.
+    pub counters: Arc<WorkerCounters>,
+}
+
+/// An empty relay.
+#[must_use]
+pub fn new(config: &Config, parts: RelayParts) -> Relay {
+    if config.metrics.peer_clients {
+        MaybeCounting::Counting(TaggedRelay::new(config, parts))
+    } else {
+        MaybeCounting::Plain(TaggedRelay::new(config, parts))
+    }
+}
+
+/// A [`Relay`] that keeps a `V` with each peer, to count clients.
+pub struct TaggedRelay<V> {
+    swarms: TorrentMap<PeerId, Peer<V>>,
+    rng: fastrand::Rng,
+    offer_hasher: SipHasher13,
+    census: Census,
+    cleaning: Cleaning<()>,
+    /// The keys of the requests that are being decided.
+    keys: Vec<TorrentKey>,
+    /// Whom the offers of the announce that is being decided go to.
+    chosen: Vec<(PeerId, Member)>,
+    /// Of the cleaning that is going on, if they are wanted.
+    histograms: Option<PeerHistograms>,
+    report: Arc<ShardReport>,
+    next_report_seconds: Seconds,
+    counters: Arc<WorkerCounters>,
+    settings: Settings,
+}
+
+#[derive(Clone, Copy)]
+struct Settings {
+    peer_age_seconds_max: u32,
+    offer_age_seconds_max: u32,
+    report_interval_seconds: u32,
+}
+
+/// What is kept with a peer.
+#[derive(Debug)]
+struct Peer<V> {
+    member: Member,
+    family: IpFamily,
+    tag: V,
+    /// What it has offered, the oldest first.
+    open_offers: ThinVec<OpenOffer>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenOffer {
+    /// Of its name, and of who may answer it.
+    hash: u64,
+    deadline: Seconds,
+}
+
+/// Who is there.
+struct Census {
+    clients: ClientTable,
+    peers: PerFamily<usize>,
+    access_list: AccessListReader,
+}
+
+impl<V: PeerTag> TaggedRelay<V> {
+    fn new(config: &Config, parts: RelayParts) -> Self {
+        let limits = per_shard(&config.limits.tracker, config.layout().shards());
+        let interval = u32::try_from(config.metrics.interval).unwrap_or(u32::MAX);
+        let [key0, key1] = parts.offer_key;
+        Self {
+            swarms: TorrentMap::new(parts.hash_key, limits),
+            rng: fastrand::Rng::with_seed(parts.rng_seed),
+            offer_hasher: SipHasher13::new_with_keys(key0, key1),
+            census: Census {
+                clients: ClientTable::new(),
+                peers: PerFamily::default(),
+                access_list: parts.access_list,
+            },
+            cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
+            keys: Vec::with_capacity(TOUCH_BATCH),
+            chosen: Vec::new(),
+            histograms: config
+                .metrics
+                .torrent_peer_histograms
+                .then(empty_histograms),
+            report: parts.report,
+            next_report_seconds: Seconds(0) + interval,
+            counters: parts.counters,
+            settings: Settings {
+                peer_age_seconds_max: config.cleaning.max_peer_age,
+                offer_age_seconds_max: config.cleaning.max_offer_age,
+                report_interval_seconds: interval,
+            },
+        }
+    }
+
+    fn decide(
+        &mut self,
+        now: Now,
+        worker: u16,
+        key: &TorrentKey,
+        request: &mut Request,
+        offers: &mut [Offer],
+    ) {
+        let member = Member {
+            worker,
+            connection: request.connection,
+        };
+        match &mut request.what {
+            What::Announce(announce) => {
+                announce.outcome =
+                    self.announce(now, key, member, request.family, announce, offers);
+            }
+            What::Answer(answer) => answer.to = Some(self.answer_offer(now, key, member, answer)),
+            What::Scrape { counts, .. } => *counts = self.swarms.scrape(key),
+            What::Leave { peer_id } => self.leave(key, member, peer_id),
+        }
+    }
+
+    fn announce(
+        &mut self,
+        now: Now,
+        key: &TorrentKey,
+        member: Member,
+        family: IpFamily,
+        announce: &mut Announce,
+        offers: &mut [Offer],
+    ) -> Result<Counts, Refusal> {
+        let Self {
+            swarms,
+            rng,
+            census,
+            chosen,
+            ..
+        } = self;
+        let mut open_offers = ThinVec::new();
+        if let Some(known) = swarms.peer_mut(key, &announce.peer_id) {
+            if known.member != member {
+                return Err(Refusal::PEER_ID_TAKEN);
+            }
+            open_offers = std::mem::take(&mut known.open_offers);
+        }
+        chosen.clear();
+        let offers = offers.get_mut(announce.offers.clone()).unwrap_or_default();
+        let told = aquatic_swarm::Announce {
+            peer: announce.peer_id,
+            value: Peer {
+                member,
+                family,
+                tag: V::count(prefix_of(announce.peer_id), &mut census.clients),
+                open_offers,
+            },
+            status: announce.status,
+            completed: announce.completed,
+            peers_wanted: offers.len(),
+            deadline: now.seconds + self.settings.peer_age_seconds_max,
+        };
+        let tag = told.value.tag;
+        let announced = swarms.announce(
+            key,
+            told,
+            rng,
+            |_| true,
+            |peer_id, peer| chosen.push((*peer_id, peer.member)),
+        );
+        let change = announced.as_ref().map(|announced| &announced.change);
+        census.settle(family, tag, change.ok());
+        announce.is_in_swarm = announced.is_ok() && announce.status != PeerStatus::Stopped;
+        if !chosen.is_empty() {
+            self.open_offers(now, key, &announce.peer_id, offers);
+        }
+        announced
+            .map(|announced| announced.counts)
+            .map_err(Refusal::from)
+    }
+
+    /// Each offer goes to one of the chosen peers, which can answer it from now on.
+    fn open_offers(&mut self, now: Now, key: &TorrentKey, peer_id: &PeerId, offers: &mut [Offer]) {
+        let Some(peer) = self.swarms.peer_mut(key, peer_id) else {
+            return;
+        };
+        let open = &mut peer.open_offers;
+        open.retain(|offer| offer.deadline >= now.seconds);
+        let surplus = (open.len() + self.chosen.len()).saturating_sub(OPEN_OFFERS_MAX);
+        open.drain(..surplus.min(open.len()));
+        open.reserve_exact(self.chosen.len());
+        let deadline = now.seconds + self.settings.offer_age_seconds_max;
+        for (offer, (answerer, member)) in offers.iter_mut().zip(&self.chosen) {
+            offer.to = Some(*member);
+            open.push(OpenOffer {
+                hash: offer_hash(self.offer_hasher, &offer.offer_id, answerer),
+                deadline,
+            });
+        }
+    }
+
+    /// Returns whose offer it is. It is closed then.
+    fn answer_offer(
+        &mut self,
+        now: Now,
+        key: &TorrentKey,
+        member: Member,
+        answer: &Answer,
+    ) -> Result<Member, Refusal> {
+        let answerer = self.swarms.peer(key, &answer.peer_id);
+        if answerer.is_none_or(|answerer| answerer.member != member) {
+            return Err(Refusal::NOT_IN_SWARM);
+        }
+        let hash = offer_hash(self.offer_hasher, &answer.offer_id, &answer.peer_id);
+        let offerer = self.swarms.peer_mut(key, &answer.to_peer_id);
+        let offerer = offerer.ok_or(Refusal::OFFER_UNKNOWN)?;
+        let is_it = |offer: &OpenOffer| offer.hash == hash && offer.deadline >= now.seconds;
+        let at = offerer.open_offers.iter().position(is_it);
+        offerer
+            .open_offers
+            .remove(at.ok_or(Refusal::OFFER_UNKNOWN)?);
+        Ok(offerer.member)
+    }
+
+    fn leave(&mut self, key: &TorrentKey, member: Member, peer_id: &PeerId) {
+        let peer = self.swarms.peer(key, peer_id);
+        if peer.is_some_and(|peer| peer.member == member)
+            && let Some(peer) = self.swarms.remove_peer(key, peer_id)
+        {
+            self.census.has_left(&peer);
+        }
+    }
+
+    fn publish_gauges(&self) {
+        let torrents = &self.counters.swarms(IpFamily::V4).torrents;
+        torrents.set(self.swarms.torrents());
+        for family in IpFamily::ALL {
+            let peers = self.census.peers.get(family);
+            self.counters.swarms(family).peers.set(*peers);
+        }
+    }
+
+    /// Forgets peers that no longer announce, torrents without peers, and torrents that are no
+    /// longer allowed.
+    fn clean(&mut self, now: Now) -> bool {
+        let Self {
+            swarms,
+            census,
+            histograms,
+            ..
+        } = self;
+        let slice = self.cleaning.slice(now, |(), cursor, budget| {
+            let histogram = histograms.as_mut().map(|histograms| &mut histograms.v4);
+            let visitor = &mut Visitor { census, histogram };
+            swarms.clean(cursor, now.seconds, budget, visitor)
+        });
+        if let Slice::Finished { micros } = slice {
+            let micros = usize::try_from(micros).unwrap_or(usize::MAX);
+            self.counters.shard.cleaning_micros.set(micros);
+            if let Some(histograms) = histograms {
+                let finished = std::mem::replace(histograms, empty_histograms());
+                self.report.set_histograms(finished);
+            }
+        }
+        slice == Slice::More
+    }
+}
+
+impl<V: PeerTag> router::Shard for TaggedRelay<V> {
+    type Batch = Batch;
+
+    fn answer(&mut self, now: Now, batch: &mut Batch) {
+        let mut keys = std::mem::take(&mut self.keys);
+        for requests in batch.requests.chunks_mut(TOUCH_BATCH) {
+            keys.clear();
+            keys.extend(requests.iter().map(|it| self.swarms.key(it.info_hash)));
+            self.swarms.touch(&keys);
+            for (request, key) in requests.iter_mut().zip(&keys) {
+                self.decide(now, batch.worker, key, request, &mut batch.offers);
+            }
+        }
+        self.keys = keys;
+    }
+
+    fn background(&mut self, now: Now) -> bool {
+        self.publish_gauges();
+        if now.seconds >= self.next_report_seconds {
+            self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
+            self.report.set_clients(self.census.clients.iter());
+        }
+        self.clean(now)
+    }
+}
+
+impl Census {
+    /// Makes up for the tag that was counted before it was known what becomes of the peer.
+    fn settle<V: PeerTag>(
+        &mut self,
+        family: IpFamily,
+        tag: V,
+        change: Option<&PeerChange<Peer<V>>>,
+    ) {
+        match change {
+            Some(PeerChange::Added) => *self.peers.get_mut(family) += 1,
+            Some(PeerChange::Updated(old)) => old.tag.discount(&mut self.clients),
+            Some(PeerChange::Absent) | None => tag.discount(&mut self.clients),
+            Some(PeerChange::Removed(old)) => {
+                tag.discount(&mut self.clients);
+                self.has_left(old);
+            }
+        }
+    }
+
+    fn has_left<V: PeerTag>(&mut self, peer: &Peer<V>) {
+        peer.tag.discount(&mut self.clients);
+        let peers = self.peers.get_mut(peer.family);
+        *peers = peers.saturating_sub(1);
+    }
+}
+
+/// Decides during a cleaning, and counts what it sees.
+struct Visitor<'a> {
+    census: &'a mut Census,
+    histogram: Option<&'a mut hdrhistogram::Histogram<u32>>,
+}
+
+impl<V: PeerTag> CleaningVisitor<PeerId, Peer<V>> for Visitor<'_> {
+    fn keep(&mut self, info_hash: &InfoHash) -> bool {
+        self.census.access_list.is_allowed(info_hash)
+    }
+
+    fn peer_removed(&mut self, _: &PeerId, peer: Peer<V>) {
+        self.census.has_left(&peer);
+    }
+
+    fn torrent_remains(&mut self, _: &InfoHash, counts: Counts) {
+        if let Some(histogram) = &mut self.histogram {
+            histogram.saturating_record(u64::from(counts.peers()));
+        }
+    }
+}
+
+fn offer_hash(mut hasher: SipHasher13, offer_id: &OfferId, answerer: &PeerId) -> u64 {
+    hasher.write(&offer_id.0);
+    hasher.write(&answerer.0);
+    hasher.finish()
+}
+
+fn prefix_of(peer_id: PeerId) -> [u8; 8] {
+    let [prefix @ .., _, _, _, _, _, _, _, _, _, _, _, _] = peer_id.0;
+    prefix
+}

@@ -1,0 +1,227 @@
+//! One connection: from bytes to messages. Pure.
+//!
+//! ```text
+//!               the request is accepted
+//!  Upgrading ──────────────────────────▶ Open: frames ──▶ messages ──▶ the service
+//!      │                                  ▲                                │ asked
+//!      │ anything else                    └────────── answered ◀───────────┘
+//!      ▼
+//!   an HTTP answer, and the end
+//! ```
+//!
+//! Up to [`ASKED_MAX`] requests of a connection are on their way to the swarms at once. Until one
+//! comes back its further bytes stay where they are, so that nobody fills the queues alone.
+
+use aquatic_daemon::clock::Now;
+use aquatic_stream::{Deadline, Io};
+use aquatic_tracker::scrape::PendingScrape;
+use aquatic_types::{CanonicalAddr, Seconds};
+use tungstenite::protocol::frame::coding::OpCode;
+
+use crate::frames::{self, Control, Data, Frame, Violation};
+use crate::membership::Membership;
+
+/// Requests of one connection that are on their way to the swarms at once.
+pub const ASKED_MAX: u16 = 64;
+
+/// How large messages of clients may be.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageBounds {
+    /// Payload of a frame.
+    pub frame_bytes_max: usize,
+    /// All of a message, which may consist of several frames.
+    pub message_bytes_max: usize,
+}
+
+/// The state of a connection.
+#[derive(Debug)]
+pub struct Session {
+    /// Who is at the other end; behind a reverse proxy known only when the request has come.
+    pub client: CanonicalAddr,
+    stage: Stage,
+    /// In which swarms its peers are.
+    pub membership: Membership,
+    /// The scrape that waits for its rows.
+    pub scrape: Option<Box<PendingScrape>>,
+    /// Requests that are on their way to the swarms.
+    asked: u16,
+    /// When something last came.
+    heard: Seconds,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// No WebSocket yet. Holds bytes in which no request ends, so that one that trickles in is not
+    /// read again and again.
+    Upgrading { seen_bytes: usize },
+    /// A WebSocket, with the frames of a message whose last one is missing.
+    Open { parts: Option<Vec<u8>> },
+}
+
+/// What the bytes of a connection amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, for now.
+    Nothing,
+    /// A frame of so many bytes that needs nothing more to be done.
+    Control(usize),
+    /// A frame of so many bytes, which completes the message.
+    Message(usize),
+    /// The client breaks the rules.
+    Violation(Violation),
+}
+
+impl Session {
+    /// A connection with a client, or with the proxy in front of it.
+    #[must_use]
+    pub fn new(now: Now, peer: CanonicalAddr) -> Self {
+        Self {
+            client: peer,
+            stage: Stage::Upgrading { seen_bytes: 0 },
+            membership: Membership::default(),
+            scrape: None,
+            asked: 0,
+            heard: now.seconds,
+        }
+    }
+
+    /// How many bytes of the HTTP request have been looked at in vain; `None` if it has been
+    /// accepted.
+    #[must_use]
+    pub fn upgrading(&self) -> Option<usize> {
+        match self.stage {
+            Stage::Upgrading { seen_bytes } => Some(seen_bytes),
+            Stage::Open { .. } => None,
+        }
+    }
+
+    /// The HTTP request is not whole.
+    pub fn wait_for_request(&mut self, seen_bytes: usize) {
+        self.stage = Stage::Upgrading { seen_bytes };
+    }
+
+    /// The connection is a WebSocket from now on.
+    pub fn open(&mut self, client: CanonicalAddr) {
+        self.client = client;
+        self.stage = Stage::Open { parts: None };
+    }
+
+    /// When something last came.
+    #[must_use]
+    pub fn heard(&self) -> Seconds {
+        self.heard
+    }
+
+    /// Looks at all the bytes that have not been taken so far. Whole messages are put into
+    /// `message`; control frames are answered.
+    pub fn next(
+        &mut self,
+        now: Now,
+        bytes: &[u8],
+        bounds: MessageBounds,
+        message: &mut Vec<u8>,
+        io: &mut Io<'_>,
+    ) -> Next {
+        let Stage::Open { parts } = &mut self.stage else {
+            return Next::Nothing;
+        };
+        if io.closes() {
+            return Next::Nothing;
+        }
+        if self.asked >= ASKED_MAX || self.scrape.is_some() {
+            // We are to blame.
+            io.expect(Deadline::Idle);
+            return Next::Nothing;
+        }
+        let frame = match Frame::read(bytes, bounds.frame_bytes_max) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                let is_between = bytes.is_empty() && parts.is_none();
+                io.expect(if is_between {
+                    Deadline::Idle
+                } else {
+                    Deadline::Request
+                });
+                return Next::Nothing;
+            }
+            Err(violation) => return Next::Violation(violation),
+        };
+        self.heard = now.seconds;
+        match frame.opcode {
+            OpCode::Control(kind) => {
+                answer_control(kind, &frame, message, io);
+                Next::Control(frame.size)
+            }
+            OpCode::Data(kind) => match assemble(parts, kind, &frame, bounds, message) {
+                Ok(true) => Next::Message(frame.size),
+                Ok(false) => Next::Control(frame.size),
+                Err(violation) => Next::Violation(violation),
+            },
+        }
+    }
+
+    /// A request is on its way to the swarms.
+    pub fn ask(&mut self) {
+        self.asked = self.asked.saturating_add(1);
+    }
+
+    /// One has come back. Returns whether bytes may wait for that.
+    pub fn answered(&mut self) -> bool {
+        let was_full = self.asked >= ASKED_MAX;
+        self.asked = self.asked.saturating_sub(1);
+        was_full
+    }
+}
+
+fn answer_control(kind: Control, frame: &Frame<'_>, scratch: &mut Vec<u8>, io: &mut Io<'_>) {
+    match kind {
+        Control::Ping => {
+            scratch.clear();
+            frame.unmask(scratch);
+            frames::write_control(Control::Pong, scratch, io.out);
+        }
+        Control::Close => {
+            scratch.clear();
+            frame.unmask(scratch);
+            // The client's code, if it has given one.
+            let code = scratch.get(..2).unwrap_or_default();
+            frames::write_control(Control::Close, code, io.out);
+            io.close();
+        }
+        Control::Pong | Control::Reserved(_) => {}
+    }
+}
+
+/// Puts a frame of a message behind those that came before it. Returns whether the message is
+/// whole, and puts it into `message` then.
+fn assemble(
+    parts: &mut Option<Vec<u8>>,
+    kind: Data,
+    frame: &Frame<'_>,
+    bounds: MessageBounds,
+    message: &mut Vec<u8>,
+) -> Result<bool, Violation> {
+    if (kind == Data::Continue) != parts.is_some() {
+        return Err(Violation::Protocol);
+    }
+    let before = parts.as_ref().map_or(0, Vec::len);
+    if before + frame.payload_bytes() > bounds.message_bytes_max {
+        return Err(Violation::Size);
+    }
+    match (parts.take(), frame.is_final) {
+        (None, true) => {
+            message.clear();
+            frame.unmask(message);
+        }
+        (Some(mut whole), true) => {
+            frame.unmask(&mut whole);
+            *message = whole;
+        }
+        (begun, false) => {
+            let mut begun = begun.unwrap_or_default();
+            frame.unmask(&mut begun);
+            *parts = Some(begun);
+        }
+    }
+    Ok(frame.is_final)
+}

@@ -1,0 +1,335 @@
+//! The HTTP request that becomes a WebSocket (RFC 6455, section 4), and the answers to those that
+//! do not. Pure.
+
+use aquatic_http_protocol::{Head, HeadError};
+use aquatic_stream::{ProxyRefusal, ReverseProxy};
+use aquatic_types::CanonicalAddr;
+use tungstenite::handshake::derive_accept_key;
+
+use crate::config::Config;
+use crate::counters::Reason;
+
+/// Bytes of the largest request head: cookies of the page's site may come with it.
+pub const HEAD_BYTES_MAX: usize = 16 * 1_024;
+
+/// Characters of a `Sec-WebSocket-Key`: 16 bytes in Base64.
+const KEY_SIZE: usize = 24;
+
+/// Who is let in.
+pub struct Doorkeeper {
+    proxy: Option<ReverseProxy>,
+    allowed_origins: Vec<String>,
+    answers_health_checks: bool,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Its connection is a WebSocket from now on, once [`write_acceptance`] is sent.
+    Accept {
+        /// Who the client is.
+        client: CanonicalAddr,
+        /// What proves that the request was understood.
+        accept_key: String,
+    },
+    /// The tracker is well; that was all.
+    Healthy,
+    /// It is turned away.
+    Refuse(Denial),
+}
+
+/// Why a request is turned away, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// What it is counted under.
+    pub reason: Reason,
+    status: &'static str,
+    text: &'static str,
+}
+
+impl Denial {
+    /// The request head is larger than [`HEAD_BYTES_MAX`].
+    pub const HEAD_TOO_LARGE: Self = Self {
+        reason: Reason::NotWebSocket,
+        status: "431 Request Header Fields Too Large",
+        text: "the request head is too large",
+    };
+    /// The client has ended its request in the middle.
+    pub const CUT_OFF: Self = Self::bad_request("the request is not whole");
+    const MALFORMED: Self = Self::bad_request("this is no HTTP request");
+    const KEY: Self = Self::bad_request("Sec-WebSocket-Key is missing or malformed");
+    const METHOD: Self = Self {
+        reason: Reason::NotWebSocket,
+        status: "405 Method Not Allowed",
+        text: "only GET is allowed here",
+    };
+    const NOT_FOUND: Self = Self {
+        reason: Reason::NotWebSocket,
+        status: "404 Not Found",
+        text: "this is a WebTorrent tracker: open a WebSocket",
+    };
+    const VERSION: Self = Self {
+        reason: Reason::NotWebSocket,
+        status: "426 Upgrade Required",
+        text: "WebSocket version 13 is required",
+    };
+    const ORIGIN: Self = Self {
+        reason: Reason::Origin,
+        status: "403 Forbidden",
+        text: "this tracker is not for pages of this origin",
+    };
+    const UNTRUSTED_PROXY: Self = Self {
+        reason: Reason::UntrustedProxy,
+        status: "403 Forbidden",
+        text: "this tracker can only be reached by way of its proxy",
+    };
+    const PROXY_HEADER: Self = Self {
+        reason: Reason::ProxyHeader,
+        status: "400 Bad Request",
+        text: "the tracker's proxy does not tell it your address",
+    };
+
+    const fn bad_request(text: &'static str) -> Self {
+        Self {
+            reason: Reason::NotWebSocket,
+            status: "400 Bad Request",
+            text,
+        }
+    }
+
+    /// Appends a whole HTTP response, after which the connection is to be closed.
+    pub fn write(self, out: &mut Vec<u8>) {
+        write_response(self.status, self.text, out);
+    }
+}
+
+impl Doorkeeper {
+    /// As configured.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let network = &config.network;
+        Self {
+            proxy: ReverseProxy::from_config(&network.stream),
+            allowed_origins: network.allowed_origins.clone(),
+            answers_health_checks: network.enable_http_health_checks,
+        }
+    }
+
+    /// Looks at all the bytes that have come, of which `seen` were looked at before. `None` if the
+    /// request is not whole yet; otherwise also how many bytes it has.
+    #[must_use]
+    pub fn decide(
+        &self,
+        peer: CanonicalAddr,
+        bytes: &[u8],
+        seen: usize,
+    ) -> Option<(Decision, usize)> {
+        let head = match seen == 0 || Head::may_end(bytes, seen) {
+            true => Head::parse(bytes),
+            false => Ok(None),
+        };
+        Some(match head {
+            Ok(Some(head)) if head.size <= HEAD_BYTES_MAX => {
+                let decision = self.judge(peer, &head);
+                (decision.unwrap_or_else(Decision::Refuse), head.size)
+            }
+            Ok(None) if bytes.len() < HEAD_BYTES_MAX => return None,
+            Ok(_) => (Decision::Refuse(Denial::HEAD_TOO_LARGE), bytes.len()),
+            Err(error) => (Decision::Refuse(error.into()), bytes.len()),
+        })
+    }
+
+    fn judge(&self, peer: CanonicalAddr, head: &Head<'_>) -> Result<Decision, Denial> {
+        if self.answers_health_checks && head.path == b"/health" {
+            return Ok(Decision::Healthy);
+        }
+        let has = |name, option: &[u8]| {
+            let options = head.last_header(name).unwrap_or_default();
+            let mut options = options.split(|byte| *byte == b',');
+            options.any(|it| it.trim_ascii().eq_ignore_ascii_case(option))
+        };
+        if head.framing.omit_body {
+            return Err(Denial::METHOD);
+        }
+        if !has("Upgrade", b"websocket") || !has("Connection", b"upgrade") {
+            return Err(Denial::NOT_FOUND);
+        }
+        if head.last_header("Sec-WebSocket-Version") != Some(b"13") {
+            return Err(Denial::VERSION);
+        }
+        let key = head.last_header("Sec-WebSocket-Key");
+        let key = key.filter(|key| key.len() == KEY_SIZE).ok_or(Denial::KEY)?;
+        if !self.allows_origin(head.last_header("Origin")) {
+            return Err(Denial::ORIGIN);
+        }
+        let client = match &self.proxy {
+            Some(proxy) => proxy.client(peer, |name| head.last_header(name))?,
+            None => peer,
+        };
+        Ok(Decision::Accept {
+            client,
+            accept_key: derive_accept_key(key),
+        })
+    }
+
+    fn allows_origin(&self, origin: Option<&[u8]>) -> bool {
+        let mut allowed = self.allowed_origins.iter();
+        let is = |origin: &[u8], allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin);
+        self.allowed_origins.is_empty()
+            || origin.is_some_and(|origin| allowed.any(|allowed| is(origin, allowed)))
+    }
+}
+
+impl From<HeadError> for Denial {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::Malformed | HeadError::Body => Self::MALFORMED,
+            HeadError::Method => Self::METHOD,
+            HeadError::TooManyHeaders => Self::HEAD_TOO_LARGE,
+        }
+    }
+}
+
+impl From<ProxyRefusal> for Denial {
+    fn from(refusal: ProxyRefusal) -> Self {
+        match refusal {
+            ProxyRefusal::Untrusted => Self::UNTRUSTED_PROXY,
+            ProxyRefusal::Header => Self::PROXY_HEADER,
+        }
+    }
+}
+
+/// Appends the HTTP response after which the connection is a WebSocket. Extensions, such as
+/// compression, and subprotocols are declined by not naming any.
+pub fn write_acceptance(accept_key: &str, out: &mut Vec<u8>) {
+    for part in [
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: ",
+        accept_key,
+        "\r\n\r\n",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Appends the answer to a health check.
+pub fn write_health(out: &mut Vec<u8>) {
+    write_response("200 OK", "ok", out);
+}
+
+fn write_response(status: &str, text: &str, out: &mut Vec<u8>) {
+    let hint = match status.starts_with("426") {
+        true => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        false => "",
+    };
+    let response = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{hint}Connection: close\r\n\
+         Content-Length: {}\r\n\r\n{text}\n",
+        text.len() + 1,
+    );
+    out.extend_from_slice(response.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "GET /announce HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\
+        Origin: https://good.example\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n";
+
+    fn peer() -> CanonicalAddr {
+        CanonicalAddr::new("192.0.2.1:5".parse().unwrap())
+    }
+
+    fn decide(config: &Config, request: &str) -> Decision {
+        let doorkeeper = Doorkeeper::new(config);
+        let bytes = request.as_bytes();
+        for cut in 0..bytes.len() {
+            let seen = cut.saturating_sub(1);
+            assert_eq!(doorkeeper.decide(peer(), &bytes[..cut], seen), None);
+        }
+        let (decision, size) = doorkeeper.decide(peer(), bytes, 0).unwrap();
+        assert_eq!(size, bytes.len());
+        decision
+    }
+
+    fn denial(config: &Config, request: &str) -> Denial {
+        match decide(config, request) {
+            Decision::Refuse(denial) => denial,
+            other => panic!("{request}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn request_of_rfc_6455_is_accepted() {
+        let Decision::Accept { client, accept_key } = decide(&Config::default(), REQUEST) else {
+            panic!("refused");
+        };
+        assert_eq!(
+            (client, &*accept_key),
+            (peer(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        );
+        let mut out = Vec::new();
+        write_acceptance(&accept_key, &mut out);
+        assert!(!String::from_utf8(out).unwrap().contains("Extensions"));
+    }
+
+    #[test]
+    fn others_are_turned_away() {
+        let config = Config::default();
+        for (from, to, expected) in [
+            ("Upgrade: websocket", "Upgrade: h2c", Denial::NOT_FOUND),
+            ("keep-alive, Upgrade", "keep-alive", Denial::NOT_FOUND),
+            ("Version: 13", "Version: 8", Denial::VERSION),
+            ("jZQ==", "", Denial::KEY),
+            ("GET ", "HEAD ", Denial::METHOD),
+            ("GET ", "POST ", Denial::METHOD),
+        ] {
+            assert_eq!(
+                denial(&config, &REQUEST.replace(from, to)),
+                expected,
+                "{to}"
+            );
+        }
+        let long = REQUEST.replace("Host: a", &format!("Host: {}", "a".repeat(HEAD_BYTES_MAX)));
+        let decision = Doorkeeper::new(&config).decide(peer(), long.as_bytes(), 0);
+        let refused = Decision::Refuse(Denial::HEAD_TOO_LARGE);
+        assert_eq!(decision.map(|(decision, _)| decision), Some(refused));
+    }
+
+    #[test]
+    fn origins_can_be_limited() {
+        let mut config = Config::default();
+        config.network.allowed_origins = vec!["https://GOOD.example".to_owned()];
+        assert!(matches!(decide(&config, REQUEST), Decision::Accept { .. }));
+        for to in ["Origin: https://bad.example", "Unsaid: x"] {
+            let request = REQUEST.replace("Origin: https://good.example", to);
+            assert_eq!(denial(&config, &request), Denial::ORIGIN);
+        }
+    }
+
+    #[test]
+    fn a_proxy_says_who_the_client_is() {
+        let mut config = Config::default();
+        config.network.stream.runs_behind_reverse_proxy = true;
+        let Decision::Accept { client, .. } = decide(&config, REQUEST) else {
+            panic!("refused");
+        };
+        assert_eq!(client.ip().to_string(), "192.0.2.9");
+        let without = REQUEST.replace("X-Forwarded-For", "X-Unknown");
+        assert_eq!(denial(&config, &without), Denial::PROXY_HEADER);
+    }
+
+    #[test]
+    fn health_is_told_where_wanted() {
+        let mut config = Config::default();
+        let request = "GET /health HTTP/1.1\r\n\r\n";
+        assert_eq!(denial(&config, request), Denial::NOT_FOUND);
+        config.network.enable_http_health_checks = true;
+        assert_eq!(decide(&config, request), Decision::Healthy);
+        let other = "GET /healthy HTTP/1.1\r\n\r\n";
+        assert_eq!(denial(&config, other), Denial::NOT_FOUND);
+    }
+}
