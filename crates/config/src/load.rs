@@ -59,7 +59,7 @@ pub fn load<C: Config>(text: &str) -> Result<Loaded<C>, ConfigError> {
 /// Collects what [`Config::check`] finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
-    pub(crate) failures: Vec<(&'static str, String)>,
+    pub(crate) failures: Vec<(String, String)>,
 }
 
 impl Checks {
@@ -75,9 +75,9 @@ impl Checks {
 
     /// Refuses the configuration unless `holds`. `key` is written with its section
     /// (`network.address`); `reason` says what the operator should change.
-    pub fn require(&mut self, holds: bool, key: &'static str, reason: impl Into<String>) {
+    pub fn require(&mut self, holds: bool, key: impl Into<String>, reason: impl Into<String>) {
         if !holds {
-            self.failures.push((key, reason.into()));
+            self.failures.push((key.into(), reason.into()));
         }
     }
 }

@@ -112,11 +112,11 @@ impl<'text> Report<'text> {
         let mut checks = Checks::default();
         config.check(&mut checks);
         for (key, reason) in checks.failures {
-            let position = self.offsets.get(key).map(|offset| self.position(*offset));
-            let mistake = Mistake::BadValue {
-                key: key.to_owned(),
-                reason,
-            };
+            let position = self
+                .offsets
+                .get(key.as_str())
+                .map(|offset| self.position(*offset));
+            let mistake = Mistake::BadValue { key, reason };
             self.problems.push(Problem { position, mistake });
         }
     }

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::counters::{ResponseTimes, WorkerCounters};
 use crate::messages::BATCHES_MAX;
 use crate::service::{Service, ServiceParts};
-use crate::shard::Shard;
+use crate::shard::{self, Shard};
 use crate::worker::Worker;
 
 /// All workers of a tracker, ready to work.
@@ -65,7 +65,7 @@ pub fn arrange(
             peers_per_ip: peers_per_ip.clone(),
             report: Arc::clone(report),
         };
-        shards.push(Shard::new(config, parts, Arc::clone(counters)));
+        shards.push(shard::new(config, parts, Arc::clone(counters)));
     }
     let workers = Workers::connect(layout, shards, BATCHES_MAX, bells);
     let routers = workers.routers.into_iter();

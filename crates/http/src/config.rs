@@ -1,18 +1,13 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
-use std::net::SocketAddr;
-
 use aquatic_config::{
     AccessListConfig, Checks, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
 use aquatic_stream::{Bounds, StreamConfig};
-use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::arrangement::Layout;
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_workers};
 
 use crate::session::HEAD_BYTES_MAX;
-
-/// Workers of one kind. A guard against typing errors, not a recommendation.
-const WORKERS_MAX: usize = 1_024;
 
 /// Peers in the largest answer.
 const RESPONSE_PEERS_MAX: usize = 1_000;
@@ -93,27 +88,6 @@ section! {
 }
 
 section! {
-    /// What is known about the tracker from outside. Costs next to nothing unless noted.
-    pub struct MetricsConfig {
-        /// Seconds between two updates of all metrics.
-        pub interval: u64 = 5,
-        /// Count how many peers torrents have (minimum, mean, percentiles, maximum). Updated after
-        /// each cleaning, which takes longer by it.
-        pub torrent_peer_histograms: bool = false,
-        /// Count peers by client software. Takes 2 bytes more per peer.
-        pub peer_clients: bool = false,
-        /// Serve metrics to Prometheus.
-        pub run_prometheus_endpoint: bool = false,
-        /// Where to serve them: keep it away from the public.
-        pub prometheus_endpoint_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9_000)),
-        /// Serve the number of peers for each peer id prefix (needs `peer_clients`).
-        ///
-        /// There can be tens of thousands of different ones, since anyone can invent some.
-        pub prometheus_peer_id_prefixes: bool = false,
-    }
-}
-
-section! {
     /// When things are forgotten.
     pub struct CleaningConfig {
         /// Seconds between two cleanings of the swarms.
@@ -161,7 +135,7 @@ impl aquatic_config::Config for Config {
         self.check_workers(checks);
         self.check_protocol(checks);
         self.check_cleaning(checks);
-        self.check_metrics(checks);
+        self.metrics.check("metrics", checks);
     }
 
     fn log_level(&self) -> LogLevel {
@@ -171,13 +145,7 @@ impl aquatic_config::Config for Config {
 
 impl Config {
     fn check_workers(&self, checks: &mut Checks) {
-        let at_most = format!("must be at most {WORKERS_MAX}");
-        for (workers, key) in [
-            (self.socket_workers, "socket_workers"),
-            (self.swarm_workers, "swarm_workers"),
-        ] {
-            checks.require(workers <= WORKERS_MAX, key, &at_most);
-        }
+        check_workers(self.socket_workers, self.swarm_workers, checks);
         let stream = &self.network.stream;
         checks.require(
             self.limits.max_connections_per_ip == 0 || !stream.runs_behind_reverse_proxy,
@@ -198,53 +166,20 @@ impl Config {
             "protocol.max_peers",
             format!("must be at most {RESPONSE_PEERS_MAX}"),
         );
-        checks.require(
-            (1..=i32::MAX.unsigned_abs()).contains(&protocol.peer_announce_interval),
-            "protocol.peer_announce_interval",
-            "must be at least 1 and fit into 31 bits",
-        );
-        checks.require(
-            protocol.peer_announce_interval < self.cleaning.max_peer_age,
-            "protocol.peer_announce_interval",
-            "must be less than `cleaning.max_peer_age`, or peers are forgotten between announces",
-        );
     }
 
     fn check_cleaning(&self, checks: &mut Checks) {
         let cleaning = &self.cleaning;
-        for (seconds, key) in [
-            (
-                cleaning.torrent_cleaning_interval,
-                "cleaning.torrent_cleaning_interval",
-            ),
-            (cleaning.max_connection_idle, "cleaning.max_connection_idle"),
-        ] {
-            checks.require(seconds >= 1, key, "must be at least 1");
-        }
-        let sum = cleaning
-            .max_peer_age
-            .saturating_add(cleaning.torrent_cleaning_interval);
+        let times = PeerTimes {
+            peer_announce_interval: self.protocol.peer_announce_interval,
+            max_peer_age: cleaning.max_peer_age,
+            torrent_cleaning_interval: cleaning.torrent_cleaning_interval,
+        };
+        times.check(checks);
         checks.require(
-            sum <= PEER_AGE_MAX_SECONDS,
-            "cleaning.max_peer_age",
-            format!(
-                "must be at most {PEER_AGE_MAX_SECONDS} together with \
-                 `cleaning.torrent_cleaning_interval`"
-            ),
-        );
-    }
-
-    fn check_metrics(&self, checks: &mut Checks) {
-        let metrics = &self.metrics;
-        checks.require(
-            metrics.interval >= 1,
-            "metrics.interval",
+            cleaning.max_connection_idle >= 1,
+            "cleaning.max_connection_idle",
             "must be at least 1",
-        );
-        checks.require(
-            metrics.peer_clients || !metrics.prometheus_peer_id_prefixes,
-            "metrics.prometheus_peer_id_prefixes",
-            "needs `metrics.peer_clients`",
         );
     }
 }

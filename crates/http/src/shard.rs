@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, TorrentKey};
-use aquatic_tracker::clients::{ClientTag, PeerTag};
+use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::per_shard;
 use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::router;
@@ -24,47 +24,20 @@ use crate::union::share_of_first;
 const TOUCH_BATCH: usize = 32;
 
 /// One of the parts into which the torrents are divided by info hash, with its owner's tools.
-pub struct Shard(Kind);
+pub type Shard = MaybeCounting<TaggedShard<()>, TaggedShard<ClientTag>>;
 
-/// Tags for client statistics make every peer larger, so there are two kinds of shard.
-enum Kind {
-    Plain(TaggedShard<()>),
-    CountingClients(TaggedShard<ClientTag>),
-}
-
-impl Shard {
-    /// An empty shard. `counters` are those of its owner.
-    #[must_use]
-    pub fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>) -> Self {
-        Self(if config.metrics.peer_clients {
-            Kind::CountingClients(TaggedShard::new(config, parts, counters))
-        } else {
-            Kind::Plain(TaggedShard::new(config, parts, counters))
-        })
+/// An empty shard. `counters` are those of its owner.
+#[must_use]
+pub fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>) -> Shard {
+    if config.metrics.peer_clients {
+        MaybeCounting::Counting(TaggedShard::new(config, parts, counters))
+    } else {
+        MaybeCounting::Plain(TaggedShard::new(config, parts, counters))
     }
 }
 
-impl router::Shard for Shard {
-    type Batch = Batch;
-
-    /// Announces are taken out of the batch, and their answers put into it; scrapes are answered in
-    /// place.
-    fn answer(&mut self, now: Now, batch: &mut Batch) {
-        match &mut self.0 {
-            Kind::Plain(shard) => shard.answer(now, batch),
-            Kind::CountingClients(shard) => shard.answer(now, batch),
-        }
-    }
-
-    fn background(&mut self, now: Now) -> bool {
-        match &mut self.0 {
-            Kind::Plain(shard) => shard.background(now),
-            Kind::CountingClients(shard) => shard.background(now),
-        }
-    }
-}
-
-struct TaggedShard<V> {
+/// A [`Shard`] that keeps a `V` with each peer, to count clients.
+pub struct TaggedShard<V> {
     registry: Registry<V>,
     /// The keys of the requests that are being answered.
     keys: Vec<TorrentKey>,
@@ -98,11 +71,13 @@ impl<V: PeerTag> TaggedShard<V> {
             min_interval_seconds: (min_interval_seconds > 0).then_some(min_interval_seconds),
         }
     }
+}
 
-    fn background(&mut self, now: Now) -> bool {
-        self.registry.background(now, &self.counters.shard)
-    }
+impl<V: PeerTag> router::Shard for TaggedShard<V> {
+    type Batch = Batch;
 
+    /// Announces are taken out of the batch, and their answers put into it; scrapes are
+    /// answered in place.
     fn answer(&mut self, now: Now, batch: &mut Batch) {
         let Batch {
             announces,
@@ -120,6 +95,12 @@ impl<V: PeerTag> TaggedShard<V> {
         }
     }
 
+    fn background(&mut self, now: Now) -> bool {
+        self.registry.background(now, &self.counters.shard)
+    }
+}
+
+impl<V: PeerTag> TaggedShard<V> {
     /// `O` is the other family than the announcers'.
     fn answer_announces<K: PeerAddr, O: PeerAddr>(
         &mut self,

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
 use aquatic_stream::{StreamCounters, StreamMetrics};
+use aquatic_tracker::config::MetricsConfig;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::statistics::{PrometheusMetrics, Snapshot, approximate};
 use aquatic_types::IpFamily;
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::config::MetricsConfig;
 use crate::counters::{Http, ResponseTimes, WorkerCounters};
 
 const RESPONSE_TIME_BUCKETS: &str = "aquatic_response_time_seconds_bucket";

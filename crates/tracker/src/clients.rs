@@ -4,7 +4,10 @@
 //! the software and its version (BEP 20). There are a few hundred of them in the wild. Anyone can
 //! invent more, so the number of tags is bounded, and peers beyond it are counted together.
 
+use aquatic_daemon::clock::Now;
 use hashbrown::HashMap;
+
+use crate::router::Shard;
 
 /// The bytes of a peer id that name the software.
 pub type Prefix = [u8; 8];
@@ -35,6 +38,33 @@ impl PeerTag for ClientTag {
 
     fn discount(self, clients: &mut ClientTable) {
         clients.discount(self);
+    }
+}
+
+/// A shard that counts clients, or one that does not. Tags make every peer larger, so these are two
+/// kinds, and the configuration decides between them.
+pub enum MaybeCounting<S, C> {
+    /// Keeps no tags.
+    Plain(S),
+    /// Keeps a [`ClientTag`] with each peer.
+    Counting(C),
+}
+
+impl<S: Shard, C: Shard<Batch = S::Batch>> Shard for MaybeCounting<S, C> {
+    type Batch = S::Batch;
+
+    fn answer(&mut self, now: Now, batch: &mut S::Batch) {
+        match self {
+            Self::Plain(shard) => shard.answer(now, batch),
+            Self::Counting(shard) => shard.answer(now, batch),
+        }
+    }
+
+    fn background(&mut self, now: Now) -> bool {
+        match self {
+            Self::Plain(shard) => shard.background(now),
+            Self::Counting(shard) => shard.background(now),
+        }
     }
 }
 

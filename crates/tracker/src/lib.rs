@@ -24,6 +24,7 @@
 //! | [`limits`] | how much a client may ask, and a shard may hold |
 //! | [`counters`], [`report`], [`clients`] | what is counted |
 //! | [`statistics`] | all of that put together: Prometheus metrics |
+//! | [`config`] | what an operator can set for any tracker |
 //! | [`entropy`] | where secrets come from |
 
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@
 pub mod arrangement;
 pub mod cleaning;
 pub mod clients;
+pub mod config;
 pub mod counters;
 pub mod entropy;
 pub mod limits;

@@ -22,7 +22,7 @@ use crate::counters::WorkerCounters;
 use crate::export::ExportWriter;
 use crate::messages::BATCHES_MAX;
 use crate::service::{Service, ServiceParts};
-use crate::shard::Shard;
+use crate::shard::{self, Shard};
 use crate::socket_worker::Core;
 
 /// All workers of a tracker, ready to work.
@@ -82,7 +82,7 @@ pub fn arrange(
         let export = export_writers.next();
         let access_list = access_list.reader();
         let parts = secrets.registry_parts(access_list, report, entropy)?;
-        shards.push(Shard::new(config, parts, Arc::clone(counters), export));
+        shards.push(shard::new(config, parts, Arc::clone(counters), export));
     }
     let workers = Workers::connect(layout, shards, BATCHES_MAX, &bells);
     let cores = workers.routers.into_iter().zip(&counters);

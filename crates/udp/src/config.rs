@@ -6,8 +6,8 @@ use aquatic_config::{
     AccessListConfig, Addresses, Checks, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig,
     section,
 };
-use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::arrangement::Layout;
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_workers};
 use aquatic_types::{CompactAddr, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
@@ -19,9 +19,6 @@ use crate::connection_id;
 /// Bytes of payload of the largest answer. With all headers it passes any path that carries
 /// Ethernet frames in a tunnel, so that it is not fragmented.
 pub const ANSWER_BYTES_MAX: usize = 1_400;
-
-/// Workers of one kind. A guard against typing errors, not a recommendation.
-const WORKERS_MAX: usize = 1_024;
 
 /// Peers in the largest answer to an IPv6 client: (1,400 - 20) / 18.
 const RESPONSE_PEERS_MAX: usize =
@@ -126,13 +123,8 @@ section! {
 section! {
     /// What is known about the tracker from outside. Costs next to nothing unless noted.
     pub struct StatisticsConfig {
-        /// Seconds between two updates of all statistics.
-        pub interval: u64 = 5,
-        /// Count how many peers torrents have (minimum, mean, percentiles, maximum). Updated after
-        /// each cleaning, which takes longer by it.
-        pub torrent_peer_histograms: bool = false,
-        /// Count peers by client software. Takes 2 bytes more per peer.
-        pub peer_clients: bool = false,
+        #[flatten]
+        pub metrics: MetricsConfig,
         /// Print to standard output.
         pub print_to_stdout: bool = false,
         /// Write an HTML page.
@@ -141,15 +133,6 @@ section! {
         ///
         /// With `privileges.drop_privileges`, this is relative to the new root.
         pub html_file_path: PathBuf = PathBuf::from("tmp/statistics.html"),
-        /// Serve metrics to Prometheus.
-        pub run_prometheus_endpoint: bool = false,
-        /// Where to serve them: keep it away from the public.
-        pub prometheus_endpoint_address: std::net::SocketAddr =
-            std::net::SocketAddr::from(([127, 0, 0, 1], 9_000)),
-        /// Serve the number of peers for each peer id prefix (needs `peer_clients`).
-        ///
-        /// There can be tens of thousands of different ones, since anyone can invent some.
-        pub prometheus_peer_id_prefixes: bool = false,
     }
 }
 
@@ -213,13 +196,7 @@ impl aquatic_config::Config for Config {
 
 impl Config {
     fn check_workers(&self, checks: &mut Checks) {
-        let at_most = format!("must be at most {WORKERS_MAX}");
-        checks.require(
-            self.socket_workers <= WORKERS_MAX,
-            "socket_workers",
-            &at_most,
-        );
-        checks.require(self.swarm_workers <= WORKERS_MAX, "swarm_workers", at_most);
+        check_workers(self.socket_workers, self.swarm_workers, checks);
         let network = &self.network;
         checks.require(
             (1..=1_000).contains(&network.poll_timeout_ms),
@@ -255,56 +232,26 @@ impl Config {
             "protocol.max_response_peers",
             format!("must be at most {RESPONSE_PEERS_MAX}: an answer has {ANSWER_BYTES_MAX} bytes"),
         );
-        checks.require(
-            (1..=i32::MAX.unsigned_abs()).contains(&protocol.peer_announce_interval),
-            "protocol.peer_announce_interval",
-            "must be at least 1 and fit into 31 bits",
-        );
-        checks.require(
-            protocol.peer_announce_interval < self.cleaning.max_peer_age,
-            "protocol.peer_announce_interval",
-            "must be less than `cleaning.max_peer_age`, or peers are forgotten between announces",
-        );
     }
 
     fn check_cleaning(&self, checks: &mut Checks) {
         let cleaning = &self.cleaning;
-        checks.require(
-            cleaning.torrent_cleaning_interval >= 1,
-            "cleaning.torrent_cleaning_interval",
-            "must be at least 1",
-        );
+        let times = PeerTimes {
+            peer_announce_interval: self.protocol.peer_announce_interval,
+            max_peer_age: cleaning.max_peer_age,
+            torrent_cleaning_interval: cleaning.torrent_cleaning_interval,
+        };
+        times.check(checks);
         let age_max = connection_id::AGE_MAX_SECONDS;
         checks.require(
             (1..=age_max).contains(&cleaning.max_connection_age),
             "cleaning.max_connection_age",
             format!("must be 1 to {age_max}"),
         );
-        let sum = cleaning
-            .max_peer_age
-            .saturating_add(cleaning.torrent_cleaning_interval);
-        checks.require(
-            sum <= PEER_AGE_MAX_SECONDS,
-            "cleaning.max_peer_age",
-            format!(
-                "must be at most {PEER_AGE_MAX_SECONDS} together with \
-                 `cleaning.torrent_cleaning_interval`"
-            ),
-        );
     }
 
     fn check_outputs(&self, checks: &mut Checks) {
-        let statistics = &self.statistics;
-        checks.require(
-            statistics.interval >= 1,
-            "statistics.interval",
-            "must be at least 1",
-        );
-        checks.require(
-            statistics.peer_clients || !statistics.prometheus_peer_id_prefixes,
-            "statistics.prometheus_peer_id_prefixes",
-            "needs `statistics.peer_clients`",
-        );
+        self.statistics.metrics.check("statistics", checks);
         let exports = &self.scrape_exports;
         checks.require(
             exports.frequency >= 1,

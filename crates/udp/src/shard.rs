@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use aquatic_swarm::{Counts, Refusal, TorrentKey};
-use aquatic_tracker::clients::{ClientTag, PeerTag};
+use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::per_shard;
 use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
+use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, IpFamily};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, AnnounceHeader, ErrorResponse, ScrapeRow,
@@ -29,53 +30,26 @@ const EXPORT_SLICE: usize = 256;
 const TOUCH_BATCH: usize = 32;
 
 /// One of the parts into which the torrents are divided by info hash, with its owner's tools.
-pub struct Shard(Kind);
+pub type Shard = MaybeCounting<TaggedShard<()>, TaggedShard<ClientTag>>;
 
-/// Tags for client statistics make every peer larger, so there are two kinds of shard.
-enum Kind {
-    Plain(TaggedShard<()>),
-    CountingClients(TaggedShard<ClientTag>),
-}
-
-impl Shard {
-    /// An empty shard. `counters` are those of its owner; `export` is its end of scrape exports, if
-    /// enabled.
-    #[must_use]
-    pub fn new(
-        config: &Config,
-        parts: RegistryParts,
-        counters: Arc<WorkerCounters>,
-        export: Option<ExportWriter>,
-    ) -> Self {
-        Self(if config.statistics.peer_clients {
-            Kind::CountingClients(TaggedShard::new(config, parts, counters, export))
-        } else {
-            Kind::Plain(TaggedShard::new(config, parts, counters, export))
-        })
+/// An empty shard. `counters` are those of its owner; `export` is its end of scrape exports, if
+/// enabled.
+#[must_use]
+pub fn new(
+    config: &Config,
+    parts: RegistryParts,
+    counters: Arc<WorkerCounters>,
+    export: Option<ExportWriter>,
+) -> Shard {
+    if config.statistics.metrics.peer_clients {
+        MaybeCounting::Counting(TaggedShard::new(config, parts, counters, export))
+    } else {
+        MaybeCounting::Plain(TaggedShard::new(config, parts, counters, export))
     }
 }
 
-impl aquatic_tracker::router::Shard for Shard {
-    type Batch = Batch;
-
-    /// Announces are taken out of the batch, and their answers put into its outboxes; scrapes are
-    /// answered in place.
-    fn answer(&mut self, now: Now, batch: &mut Batch) {
-        match &mut self.0 {
-            Kind::Plain(shard) => shard.answer(now, batch),
-            Kind::CountingClients(shard) => shard.answer(now, batch),
-        }
-    }
-
-    fn background(&mut self, now: Now) -> bool {
-        match &mut self.0 {
-            Kind::Plain(shard) => shard.background(now),
-            Kind::CountingClients(shard) => shard.background(now),
-        }
-    }
-}
-
-struct TaggedShard<V> {
+/// A [`Shard`] that keeps a `V` with each peer, to count clients.
+pub struct TaggedShard<V> {
     registry: Registry<V>,
     /// The keys of the requests that are being answered.
     keys: Vec<TorrentKey>,
@@ -95,8 +69,9 @@ impl<V: PeerTag> TaggedShard<V> {
             limits: per_shard(&config.limits, config.layout().shards()),
             peer_age_seconds_max: config.cleaning.max_peer_age,
             cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
-            report_interval_seconds: u32::try_from(config.statistics.interval).unwrap_or(u32::MAX),
-            peer_histograms: config.statistics.torrent_peer_histograms,
+            report_interval_seconds: u32::try_from(config.statistics.metrics.interval)
+                .unwrap_or(u32::MAX),
+            peer_histograms: config.statistics.metrics.torrent_peer_histograms,
         };
         Self {
             registry: Registry::new(settings, parts),
@@ -106,7 +81,13 @@ impl<V: PeerTag> TaggedShard<V> {
             export,
         }
     }
+}
 
+impl<V: PeerTag> router::Shard for TaggedShard<V> {
+    type Batch = Batch;
+
+    /// Announces are taken out of the batch, and their answers put into its outboxes; scrapes are
+    /// answered in place.
     fn answer(&mut self, now: Now, batch: &mut Batch) {
         let Batch {
             announces,
@@ -132,6 +113,18 @@ impl<V: PeerTag> TaggedShard<V> {
         }
     }
 
+    fn background(&mut self, now: Now) -> bool {
+        let cleaning = self.registry.background(now, &self.counters.shard);
+        let swarms = self.registry.swarms();
+        let exporting = self
+            .export
+            .as_mut()
+            .is_some_and(|export| export.slice(EXPORT_SLICE, &swarms.v4, &swarms.v6));
+        cleaning || exporting
+    }
+}
+
+impl<V: PeerTag> TaggedShard<V> {
     fn answer_announces<K: PeerAddr>(
         &mut self,
         family: IpFamily,
@@ -220,15 +213,5 @@ impl<V: PeerTag> TaggedShard<V> {
             message: message.as_bytes(),
         };
         outbox.push_with(announce.path, |bytes| error.write(bytes));
-    }
-
-    fn background(&mut self, now: Now) -> bool {
-        let cleaning = self.registry.background(now, &self.counters.shard);
-        let swarms = self.registry.swarms();
-        let exporting = self
-            .export
-            .as_mut()
-            .is_some_and(|export| export.slice(EXPORT_SLICE, &swarms.v4, &swarms.v6));
-        cleaning || exporting
     }
 }

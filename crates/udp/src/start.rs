@@ -29,8 +29,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let supervisor = Supervisor::new()?;
     let backend = choose_backend(config.network.backend)?;
     let sockets = bind_sockets(&config)?;
-    if config.statistics.run_prometheus_endpoint {
-        metrics_endpoint::start(config.statistics.prometheus_endpoint_address)?;
+    if config.statistics.metrics.run_prometheus_endpoint {
+        metrics_endpoint::start(config.statistics.metrics.prometheus_endpoint_address)?;
     }
     let mut posts = Vec::new();
     for _ in 0..config.layout().socket_workers {

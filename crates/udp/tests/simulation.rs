@@ -87,9 +87,9 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     };
     config.protocol.max_response_peers = [0, 5, 30, 76][rng.usize(..4)];
     config.protocol.max_scrape_torrents = [1, 12, 70][rng.usize(..3)];
-    config.statistics.interval = 1;
-    config.statistics.peer_clients = rng.bool();
-    config.statistics.torrent_peer_histograms = rng.bool();
+    config.statistics.metrics.interval = 1;
+    config.statistics.metrics.peer_clients = rng.bool();
+    config.statistics.metrics.torrent_peer_histograms = rng.bool();
     config.access_list.mode = [
         AccessListMode::Off,
         AccessListMode::Allow,

@@ -51,7 +51,10 @@ pub fn run(
     workers: &[Arc<WorkerCounters>],
     reports: &[Arc<ShardReport>],
 ) -> anyhow::Result<()> {
-    if !(config.print_to_stdout || config.write_html_to_file || config.run_prometheus_endpoint) {
+    if !(config.print_to_stdout
+        || config.write_html_to_file
+        || config.metrics.run_prometheus_endpoint)
+    {
         loop {
             thread::park();
         }
@@ -60,7 +63,7 @@ pub fn run(
     let mut outputs = Outputs::new(config, workers.len());
     let mut previous = Snapshot::take(clock.elapsed(), workers, reports);
     loop {
-        thread::sleep(Duration::from_secs(config.interval));
+        thread::sleep(Duration::from_secs(config.metrics.interval));
         let current = Snapshot::take(clock.elapsed(), workers, reports);
         outputs.publish(&previous, &current, wall_time(), workers);
         previous = current;
@@ -77,10 +80,11 @@ struct Outputs<'a> {
 
 impl<'a> Outputs<'a> {
     fn new(config: &'a StatisticsConfig, workers: usize) -> Self {
-        let prometheus = || PrometheusMetrics::new(workers, config.prometheus_peer_id_prefixes);
+        let prometheus =
+            || PrometheusMetrics::new(workers, config.metrics.prometheus_peer_id_prefixes);
         Self {
             config,
-            prometheus: config.run_prometheus_endpoint.then(prometheus),
+            prometheus: config.metrics.run_prometheus_endpoint.then(prometheus),
             stdout_failure: Failure::default(),
             html_failure: Failure::default(),
         }
@@ -107,7 +111,7 @@ impl<'a> Outputs<'a> {
             self.stdout_failure.note("cannot print statistics", result);
         }
         if config.write_html_to_file {
-            let page = html::render(&period, &tables, config.interval);
+            let page = html::render(&period, &tables, config.metrics.interval);
             let result = replace_file(&config.html_file_path, &page);
             self.html_failure
                 .note("cannot write the statistics page", result);

@@ -269,14 +269,14 @@ impl World {
                 peers.contains(gauges.1),
                 "{gauges:?} peers, expected {peers:?}"
             );
-            if self.config.statistics.torrent_peer_histograms {
+            if self.config.statistics.metrics.torrent_peer_histograms {
                 assert_eq!(self.tracker.histogram_sums(family), gauges, "histograms");
             }
         }
         let mut reported = self.tracker.clients();
         for (prefix, users) in CLIENTS.into_iter().zip(users) {
             let peers = reported.remove(prefix).unwrap_or(0);
-            let counts = self.config.statistics.peer_clients;
+            let counts = self.config.statistics.metrics.peer_clients;
             let expected = if counts { users } else { Bounds::default() };
             assert!(
                 expected.contains(peers),
