@@ -1,13 +1,11 @@
 //! The connections of one worker, and what becomes of what their sessions say.
 
 use std::mem;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_types::IpFamily;
 
-use crate::tls::TlsStream;
+use crate::connection::{Connection, Stage};
 use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, StreamCounters};
 
 /// Buffers larger than this are given back to the system when they are empty.
@@ -44,61 +42,10 @@ struct Slot<S> {
 /// Not within 136 years.
 const NEVER: u32 = u32::MAX;
 
-pub(crate) struct Connection<S> {
-    pub(crate) stage: Stage<S>,
-    pub(crate) tls: Option<Box<TlsStream>>,
-    /// Bytes that nobody has taken: of the PROXY header, or plain ones of a request.
-    pub(crate) input: Vec<u8>,
-    /// What is to be sent, as it goes over the wire.
-    pub(crate) output: Vec<u8>,
-    /// How much of the output has been sent.
-    pub(crate) sent: usize,
-    expects: Deadline,
-    pub(crate) family: IpFamily,
-    /// The address for which it is counted, if connections per address are.
-    pub(crate) counted: Option<IpAddr>,
-    /// The loop has been told to look after it.
-    is_dirty: bool,
-    /// The client does not read as fast as we write.
-    is_blocked: bool,
-    /// The deadline of what it expects begins when the output has been sent.
-    is_deadline_due: bool,
-    /// It has input that is offered to the session when the output has been sent.
-    pub(crate) is_held: bool,
-    /// Its session has closed it: it ends when the output has been sent.
-    pub(crate) closes: bool,
-    /// The client has sent more than was taken before the session closed.
-    pub(crate) has_unread: bool,
-    pub(crate) input_ended: bool,
-    pub(crate) ended: Option<Closed>,
-}
-
-pub(crate) enum Stage<S> {
-    /// The PROXY header is not complete.
-    Header(Client),
-    /// The TLS handshake is not complete.
-    Handshake(Client),
-    Open(S),
-    /// We have ended, and wait for the client to do the same, so that it can read everything.
-    Lingering,
-}
-
 /// What a session asked for while it was called.
 struct Asked {
     closes: bool,
     expects: Option<Deadline>,
-}
-
-impl<S> Connection<S> {
-    /// Bytes that wait to be sent.
-    pub(crate) fn pending(&self) -> usize {
-        self.output.len() - self.sent
-    }
-
-    /// Whether its session may be called.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Open(_)) && !self.closes && self.ended.is_none()
-    }
 }
 
 impl<S> Connections<S> {
@@ -206,24 +153,7 @@ impl<S> Connections<S> {
             }
         };
         let place = self.slots.get_mut(usize::try_from(slot).ok()?)?;
-        place.connection = Some(Connection {
-            stage: Stage::Header(client),
-            tls: None,
-            input: Vec::new(),
-            output: Vec::new(),
-            sent: 0,
-            expects: Deadline::Request,
-            family: client.peer.family(),
-            counted: None,
-            is_dirty: false,
-            is_blocked: false,
-            is_deadline_due: false,
-            is_held: false,
-            closes: false,
-            has_unread: false,
-            input_ended: false,
-            ended: None,
-        });
+        place.connection = Some(Connection::new(client));
         let generation = place.generation;
         let id = ConnectionId { slot, generation };
         self.restart_deadline(id);

@@ -1,10 +1,61 @@
 //! TCP and TLS connections for trackers.
+//!
+//! A daemon brings a protocol (a [`Handler`]), and gets connections: accepted, counted and capped,
+//! encrypted if need be, with deadlines and with bounds on what they may hold. Nothing here knows
+//! what the bytes mean; HTTP and WebTorrent are served over the same code.
+//!
+//! ```text
+//!              bytes, ends, failures                 open, receive, input_ended, closed
+//!   loop  ─────────────────────────────▶  Hub  ──────────────────────────────────────▶  Handler
+//!  (mio or ◀────────────────────────────  PROXY header, TLS,  ◀──────────────────────  (http, ws)
+//!  glommio)  output, what to do next      bounds, deadlines    Io, Connections::with
+//! ```
+//!
+//! Everything that decides is in the [`Hub`], which moves no bytes and reads no clock. So both event
+//! loops drive the same code, and so do tests and simulations, with bytes and a clock of their own.
+//!
+//! **Memory.** An idle connection holds some 200 bytes plain, and some 4 KiB encrypted (nearly all
+//! of it rustls' state); the session of the protocol comes on top. What is read goes into one
+//! buffer per worker, and only what a session cannot use yet is kept with the connection. Buffers
+//! for output are lent for as long as something waits to be sent.
+//!
+//! **Bounds.** What a connection may make us keep is bounded in both directions ([`Bounds`]). Who
+//! does not take what we send is not read from, and finally closed. Each state has a deadline, but
+//! for waiting for ourselves.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `handler` | the contract with the protocol: [`Handler`], [`Io`], [`Client`] |
+//! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |
+//! | `tls` | encryption, certificates and their reload: [`TlsConfig`] |
+//! | `admission`, `open_files` | how many connections there may be: [`Admission`] |
+//! | [`proxy_header`], `reverse_proxy`, `trusted` | who the client behind a proxy is |
+//! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
+//! | `listener` | sockets that accept: [`bind_listeners`] |
+//! | `config` | what an operator can set: [`StreamConfig`] |
+//! | `counters`, `metrics` | what is counted: [`StreamCounters`] |
+//!
+//! A worker is started like this (`examples/hello.rs` is a whole program):
+//!
+//! ```no_run
+//! # use aquatic_stream::{Handler, Hub, HubOptions, Post, Runtime, bind_listeners};
+//! # use aquatic_daemon::clock::Clock;
+//! # fn start<H: Handler + 'static>(handler: H, options: HubOptions) -> anyhow::Result<()> {
+//! let runtime = Runtime::Auto.choose(1)?;
+//! let listeners = bind_listeners(["0.0.0.0:3000".parse()?].into_iter(), 1, 1_024)?;
+//! let post = Post::new(runtime)?;
+//! let batch_wait = std::time::Duration::from_micros(200);
+//! let listeners = listeners.into_iter().flatten().collect();
+//! post.run(Hub::new(handler, options), listeners, Clock::start(), batch_wait)
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
 mod admission;
 mod bounds;
 mod config;
+mod connection;
 mod connections;
 mod counters;
 #[cfg(target_os = "linux")]
@@ -14,6 +65,7 @@ mod hub;
 mod listener;
 mod metrics;
 pub mod mio;
+mod open_files;
 #[cfg(target_os = "linux")]
 pub mod preflight;
 pub mod proxy_header;

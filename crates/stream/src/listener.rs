@@ -22,13 +22,18 @@ pub fn bind_listeners(
     let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     for mut address in addresses {
         if workers > 1 && address.port() != 0 {
-            // Sockets that share an address let a second instance in, too.
-            bind::when_free(address, |address| bind_listener(address, false, backlog))?;
+            // Sockets that share an address let a second instance in, too. (This one does not
+            // listen: it would lose the clients that come just now.)
+            bind::when_free(address, |address| bind_socket(address, false))?;
         }
         for list in &mut listeners {
             let is_shared = workers > 1;
-            let bind = |address| bind_listener(address, is_shared, backlog);
-            let listener = bind::when_free(address, bind)?;
+            let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+            let listener = bind::when_free(address, |address| {
+                let socket = bind_socket(address, is_shared)?;
+                socket.listen(backlog)?;
+                Ok(TcpListener::from(socket))
+            })?;
             address = listener.local_addr()?;
             list.push(listener);
         }
@@ -36,7 +41,7 @@ pub fn bind_listeners(
     Ok(listeners)
 }
 
-fn bind_listener(address: SocketAddr, is_shared: bool, backlog: u32) -> io::Result<TcpListener> {
+fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -52,8 +57,7 @@ fn bind_listener(address: SocketAddr, is_shared: bool, backlog: u32) -> io::Resu
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Whether accepting has failed for want of files or memory, which will not change at once.

@@ -97,17 +97,26 @@ impl TlsStream {
                 Err(error) => break Err(error),
             }
         };
-        if result.is_err()
-            && let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-                self.session.process_tls_records(&mut []).state
-        {
-            encode(out, |to| alert.encode(to));
+        if result.is_err() {
+            self.write_last_words(out);
         }
         if !self.is_established && !self.session.is_handshaking() {
             self.is_established = true;
             received.established = self.session.handshake_kind();
         }
         result
+    }
+
+    /// Appends the alert after an error, behind what was to be sent before it: without that, the
+    /// client could not decrypt the alert.
+    fn write_last_words(&mut self, out: &mut Vec<u8>) {
+        loop {
+            match self.session.process_tls_records(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |to| data.encode(to)),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => break,
+            }
+        }
     }
 
     /// Appends `plain` to `out`, encrypted, and if it is the last, the message that says so.
