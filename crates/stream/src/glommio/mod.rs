@@ -53,9 +53,11 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// So many events are a batch: there is no need to wait for more.
 const BATCH_ARRIVALS: usize = 32;
 
-/// glommio runs tasks as long as any is awake, before it looks for events; but not for longer than
-/// this. A connection that always has more to read is always awake.
-const BUSY_MAX: Duration = Duration::from_micros(500);
+/// glommio runs tasks as long as any is awake before it looks for events, but not for longer than
+/// this. Here there is always a moment soon when none is, so this may be long. And it has to be: if
+/// it has passed before the first task could begin, because others had the CPU meanwhile, glommio
+/// forgets that tasks are awake, and sleeps until something else wakes it.
+const BUSY_MAX: Duration = Duration::from_millis(200);
 
 /// How long nothing is accepted after the system had no more files or memory for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -174,7 +176,9 @@ async fn hear<H: Handler>(worker: Rc<RefCell<Worker<H>>>, gong: UnixStream) {
         .await
         .is_ok()
     {
-        worker.borrow_mut().note();
+        let mut worker = worker.borrow_mut();
+        worker.note();
+        worker.read_on();
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) struct Worker<H: Handler> {
     streams: Vec<Option<Stream>>,
     /// Connections to which more can be written.
     writable: Vec<ConnectionId>,
+    /// Connections from which there is more to read. They wait for the gong: a task that wakes
+    /// itself again and again keeps glommio from looking for events.
+    unread: Vec<ConnectionId>,
     buffer: Box<[u8]>,
 }
 
@@ -64,6 +67,7 @@ impl<H: Handler> Worker<H> {
             main: None,
             streams: Vec::new(),
             writable: Vec::new(),
+            unread: Vec::new(),
             buffer: vec![0; READ_BYTES_MAX].into(),
         }
     }
@@ -163,11 +167,21 @@ impl<H: Handler> Worker<H> {
                 Err(_) => self.hub.failed(now, id),
             }
             if has_unread {
-                // After the main task has seen whether to go on.
-                context.waker().wake_by_ref();
+                // After the main task has seen whether to go on, and others had their turn.
+                self.unread.push(id);
                 return;
             }
             // Once more: after a short read, that is only to wait for the next.
+        }
+    }
+
+    /// The gong has been heard: whoever had more to read goes on.
+    pub(super) fn read_on(&mut self) {
+        for id in self.unread.drain(..) {
+            let stream = find(&mut self.streams, id);
+            if let Some(task) = stream.and_then(|stream| stream.task.as_ref()) {
+                task.wake_by_ref();
+            }
         }
     }
 
@@ -182,7 +196,7 @@ impl<H: Handler> Worker<H> {
         Turn {
             now,
             arrivals,
-            has_more,
+            has_more: has_more || !self.unread.is_empty(),
         }
     }
 
