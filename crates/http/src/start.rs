@@ -19,8 +19,8 @@ use crate::arrangement::{Arrangement, arrange};
 use crate::config::Config;
 use crate::statistics::{self, Sources};
 
-/// What clients are told in TLS that is spoken here.
-const ALPN_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// What clients are told in TLS that is spoken here. Who offers only others is turned away.
+const ALPN_PROTOCOLS: &[&[u8]] = &[b"http/1.1", b"http/1.0"];
 
 /// How long a swarm worker sleeps before it looks after its timers.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
@@ -102,7 +102,7 @@ fn start_workers(
         })?;
     }
     let admission = Arc::new(Admission::new(
-        stream.max_connections,
+        stream.connections_max(config.layout().socket_workers),
         config.limits.max_connections_per_ip,
     ));
     let mut connections = Vec::new();

@@ -67,6 +67,37 @@ fn both_versions_are_spoken() {
 }
 
 #[test]
+fn a_client_that_wants_to_speak_something_else_is_told() {
+    let identity = Identity::new();
+    on_each_runtime(&identity, |daemon| {
+        for version in VERSIONS {
+            let connect = |protocols: &[&[u8]]| {
+                let mut config = identity.trusted(version);
+                config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+                let tcp = tcp(localhost(IpFamily::V4), daemon.address(IpFamily::V4)).unwrap();
+                Connection::with_tls(tcp, &Arc::new(config))
+            };
+            for (protocols, taken) in [
+                (&[&b"http/1.0"[..]][..], Some(&b"http/1.0"[..])),
+                (&[b"http/1.0", b"http/1.1"], Some(b"http/1.1")),
+                (&[], None),
+            ] {
+                let connection = connect(protocols).unwrap();
+                assert_eq!(connection.tls().alpn_protocol(), taken);
+                Client { connection }.join(torrent(1), 1, LEECHER);
+            }
+            let Err(error) = connect(&[b"h2"]) else {
+                panic!("nobody speaks HTTP/2 here");
+            };
+            assert!(
+                error.to_string().contains("NoApplicationProtocol"),
+                "{error}"
+            );
+        }
+    });
+}
+
+#[test]
 fn handshakes_are_resumed_at_any_worker_and_after_a_reload() {
     let identity = Identity::new();
     on_each_runtime(&identity, |daemon| {
