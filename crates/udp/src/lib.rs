@@ -19,6 +19,9 @@
 //!    the answers straight into the outboxes.
 //! 5. The backend sends the outboxes, from the addresses that the requests were sent to.
 //!
+//! What is not UDP's own is [`aquatic_tracker`]'s: the ways between workers, the swarms and what
+//! looks after them, limits, metrics.
+//!
 //! Steps 2 to 4 are pure: they know no socket, no clock and no randomness of their own. The tests
 //! drive exactly this code in a simulation (`tests/simulation.rs`).
 //!
@@ -27,11 +30,11 @@
 //! | [`config`] | what an operator can set |
 //! | [`service`] | what is decided about a datagram: **read this first** |
 //! | [`shard`] | swarms and how their requests are answered |
-//! | [`connection_id`], [`limits`] | who may ask, and how much |
+//! | [`connection_id`] | who may ask |
 //! | [`messages`] | what workers say to each other |
-//! | [`arrangement`] | who does what: workers, shards, and the ways between them |
-//! | [`socket_worker`], [`swarm_worker`] | the loops |
-//! | [`counters`], [`report`], [`clients`], [`statistics`] | what is counted, and who gets to see it |
+//! | [`arrangement`] | all workers, made from the configuration |
+//! | [`socket_worker`] | the loops |
+//! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
 //! | [`export`] | the file that lists all torrents |
 
 #![forbid(unsafe_code)]
