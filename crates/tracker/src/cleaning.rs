@@ -51,8 +51,8 @@ impl<M: Copy> Cleaning<M> {
         }
     }
 
-    /// Cleans a little, if it is time. `clean` does a slice of one map with a budget, like
-    /// [`TorrentMap::clean`](aquatic_swarm::TorrentMap::clean), and returns whether the map is done.
+    /// Cleans a little, if it is time. `clean` does a slice of one map with a budget, and returns
+    /// whether the map is done: [`TorrentMap::clean`](aquatic_swarm::TorrentMap::clean) does.
     pub fn slice(
         &mut self,
         now: Now,

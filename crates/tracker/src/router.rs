@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `swarm_workers` | 1 or more | 0 |
 //! | shards belong to | swarm workers | socket workers |
-//! | an [exchange](aquatic_channel) connects | each socket worker with each swarm worker | each socket worker with each other |
+//! | [exchanges](aquatic_channel) connect | socket workers and swarm workers | socket workers |
 //!
 //! A socket worker puts each request into the [batch for its shard](Router::batch_for). When a
 //! round of receiving is over it [forwards](Router::forward) the batches, [answers](Router::answer)
