@@ -1,0 +1,162 @@
+//! Who should be in which swarm: the same rules, in the simplest way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use aquatic_http::config::Config;
+use aquatic_types::{InfoHash, IpFamily, PeerStatus};
+
+/// What an announce says about its sender.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announce {
+    pub(crate) torrent: InfoHash,
+    pub(crate) peer: SocketAddr,
+    pub(crate) status: PeerStatus,
+    pub(crate) completed: bool,
+    /// What the client wants; `None` = as many as it can get.
+    pub(crate) wanted: Option<usize>,
+    pub(crate) client: [u8; 8],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    is_seeder: bool,
+    deadline: u32,
+    client: [u8; 8],
+}
+
+/// A torrent's half of one family; it is forgotten at a cleaning that finds no peers in it.
+#[derive(Debug, Default)]
+struct Half {
+    peers: BTreeMap<SocketAddr, Peer>,
+    completed: u32,
+}
+
+/// Seeders, leechers and completed downloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) seeders: u32,
+    pub(crate) leechers: u32,
+    pub(crate) completed: u32,
+}
+
+/// What the answer to an announce must be.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) size: Size,
+    /// Who may be handed out.
+    pub(crate) pool: BTreeSet<SocketAddr>,
+    /// How many of them.
+    pub(crate) count: usize,
+}
+
+pub(crate) struct Model {
+    halves: BTreeMap<(InfoHash, bool), Half>,
+    peer_age_max: u32,
+    peers_max: usize,
+    cleaning_interval: u32,
+    next_cleaning: u32,
+}
+
+impl Model {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            halves: BTreeMap::new(),
+            peer_age_max: config.cleaning.max_peer_age,
+            peers_max: config.protocol.max_peers,
+            cleaning_interval: config.cleaning.torrent_cleaning_interval,
+            next_cleaning: config.cleaning.torrent_cleaning_interval,
+        }
+    }
+
+    pub(crate) fn announce(&mut self, announce: &Announce, now: u32) -> Outcome {
+        let is_seeder = announce.status == PeerStatus::Seeder;
+        let key = (announce.torrent, announce.peer.is_ipv4());
+        if announce.status == PeerStatus::Stopped {
+            if let Some(half) = self.halves.get_mut(&key) {
+                half.peers.remove(&announce.peer);
+            }
+        } else {
+            let half = self.halves.entry(key).or_default();
+            let peer = Peer {
+                is_seeder,
+                deadline: now + self.peer_age_max,
+                client: announce.client,
+            };
+            let old = half.peers.insert(announce.peer, peer);
+            let was_seeder = old.is_some_and(|old| old.is_seeder);
+            half.completed += u32::from(announce.completed && !was_seeder);
+        }
+        let pool: BTreeSet<_> = match announce.status {
+            PeerStatus::Stopped => BTreeSet::new(),
+            _ => self
+                .peers(announce.torrent)
+                .filter(|(addr, peer)| *addr != announce.peer && !(is_seeder && peer.is_seeder))
+                .map(|(addr, _)| addr)
+                .collect(),
+        };
+        let wanted = announce.wanted.unwrap_or(usize::MAX);
+        Outcome {
+            size: self.size(announce.torrent),
+            count: wanted.min(self.peers_max).min(pool.len()),
+            pool,
+        }
+    }
+
+    fn halves(&self, torrent: InfoHash) -> impl Iterator<Item = &Half> {
+        [true, false]
+            .into_iter()
+            .filter_map(move |is_v4| self.halves.get(&(torrent, is_v4)))
+    }
+
+    fn peers(&self, torrent: InfoHash) -> impl Iterator<Item = (SocketAddr, Peer)> {
+        self.halves(torrent)
+            .flat_map(|half| half.peers.iter().map(|(addr, peer)| (*addr, *peer)))
+    }
+
+    pub(crate) fn size(&self, torrent: InfoHash) -> Size {
+        let count = |is_seeder| {
+            let peers = self.peers(torrent);
+            let count = peers
+                .filter(|(_, peer)| peer.is_seeder == is_seeder)
+                .count();
+            u32::try_from(count).unwrap()
+        };
+        Size {
+            seeders: count(true),
+            leechers: count(false),
+            completed: self.halves(torrent).map(|half| half.completed).sum(),
+        }
+    }
+
+    /// All workers have looked whether it is time to clean, and have finished if so.
+    pub(crate) fn clean(&mut self, now: u32, is_allowed: impl Fn(&InfoHash) -> bool) {
+        if now < self.next_cleaning {
+            return;
+        }
+        self.next_cleaning = now + self.cleaning_interval;
+        for half in self.halves.values_mut() {
+            half.peers.retain(|_, peer| peer.deadline >= now);
+        }
+        self.halves
+            .retain(|(torrent, _), half| !half.peers.is_empty() && is_allowed(torrent));
+    }
+
+    /// Torrents and peers of a family.
+    pub(crate) fn gauges(&self, family: IpFamily) -> (u64, u64) {
+        let halves = self.halves.iter();
+        let of_family = halves.filter(|((_, is_v4), _)| *is_v4 == (family == IpFamily::V4));
+        of_family.fold((0, 0), |(torrents, peers), (_, half)| {
+            (torrents + 1, peers + half.peers.len() as u64)
+        })
+    }
+
+    /// Peers by the beginning of their peer ids.
+    pub(crate) fn clients(&self) -> BTreeMap<[u8; 8], usize> {
+        let mut clients = BTreeMap::new();
+        for peer in self.halves.values().flat_map(|half| half.peers.values()) {
+            *clients.entry(peer.client).or_default() += 1;
+        }
+        clients
+    }
+}

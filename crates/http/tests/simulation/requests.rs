@@ -1,0 +1,289 @@
+//! Random requests, and what must come of each.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use aquatic_http::counters::Reason;
+use aquatic_http_protocol::PeerForm;
+use aquatic_types::{InfoHash, PeerStatus};
+use fastrand::Rng;
+
+use super::model::Announce;
+
+/// Enough for each client to ask about one.
+pub(crate) const TORRENTS: u8 = 90;
+
+/// Torrents that most ask for, so that their swarms grow.
+const HOT_TORRENTS: usize = 8;
+
+/// Torrents of one scrape.
+const SCRAPED_MAX: usize = 12;
+
+/// A request on its way, or one that waits for its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) meaning: Meaning,
+    /// Who the tracker takes for the client.
+    pub(crate) client: IpAddr,
+    /// Nothing can follow.
+    pub(crate) is_last: bool,
+    /// The method is HEAD.
+    pub(crate) omits_body: bool,
+}
+
+/// What must come of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Meaning {
+    Announce(Announce, PeerForm),
+    /// The torrents that are answered, and whether each is allowed.
+    Scrape(Vec<(InfoHash, bool)>),
+    /// Refused in words, some of which these are; was it a request that could be read?
+    Failure(Reason, &'static str, Readable),
+    /// Refused with an HTTP status.
+    Status(Reason, u16),
+}
+
+/// What kind of request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readable {
+    Announce,
+    Scrape,
+    No,
+}
+
+impl Request {
+    /// The torrents whose state the answer depends on.
+    pub(crate) fn torrents(&self) -> Vec<InfoHash> {
+        match &self.meaning {
+            Meaning::Announce(announce, _) => vec![announce.torrent],
+            Meaning::Scrape(torrents) => torrents.iter().map(|(torrent, _)| *torrent).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Where a request is made: what the tracker allows, and over which connection it is sent.
+pub(crate) struct Place<'a> {
+    pub(crate) peer: IpAddr,
+    pub(crate) keeps_alive: bool,
+    pub(crate) is_proxied: bool,
+    pub(crate) scrape_torrents_max: usize,
+    /// Requests for swarms may be refused, which a HEAD would not tell.
+    pub(crate) can_be_overloaded: bool,
+    pub(crate) is_allowed: &'a dyn Fn(&InfoHash) -> bool,
+    /// The torrents that may be asked about, in any order.
+    pub(crate) torrents: Vec<InfoHash>,
+}
+
+pub(crate) fn torrent(number: u8) -> InfoHash {
+    InfoHash([number + 100; 20])
+}
+
+/// Few addresses, so that peers come again. Some are IPv4 in the clothes of IPv6.
+pub(crate) fn address(rng: &mut Rng) -> IpAddr {
+    let host = rng.u8(1..5);
+    let v4 = Ipv4Addr::new(198, 51, 100, host);
+    match rng.u8(..5) {
+        0 | 1 => v4.into(),
+        2 => v4.to_ipv6_mapped().into(),
+        _ => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()).into(),
+    }
+}
+
+impl Place<'_> {
+    /// Any request that can be made here.
+    pub(crate) fn request(&self, rng: &mut Rng) -> Request {
+        let mut client = self.peer;
+        let mut headers = String::new();
+        if self.is_proxied || rng.u8(..8) == 0 {
+            let last = address(rng);
+            headers +=
+                &format!("x-forwarded-FOR: 203.0.113.1\r\nX-Forwarded-For: nobody, {last}\r\n");
+            if self.is_proxied {
+                client = last;
+            }
+        }
+        let client = client.to_canonical();
+        let (target, meaning) = self.target(client, rng);
+        let (version, closes) = [
+            ("HTTP/1.1\r\n", false),
+            ("HTTP/1.1\r\nConnection: Close\r\n", true),
+            ("HTTP/1.0\r\n", true),
+            ("HTTP/1.0\r\nconnection: keep-alive\r\n", false),
+        ][[0, 0, 0, 0, 0, 0, 1, 2, 3][rng.usize(..9)]];
+        let is_telling = matches!(meaning, Meaning::Announce(..) | Meaning::Scrape(_));
+        let omits_body = rng.u8(..12) == 0 && !(is_telling && self.can_be_overloaded);
+        let method = if omits_body { "HEAD" } else { "GET" };
+        let mut request = Request {
+            bytes: format!("{method} {target} {version}{headers}\r\n").into_bytes(),
+            meaning,
+            client,
+            is_last: closes || !self.keeps_alive,
+            omits_body,
+        };
+        if self.is_proxied && rng.u8(..10) == 0 {
+            request.bytes = format!("{method} {target} {version}X-Forwarded-For: ?\r\n\r\n").into();
+            request.client = self.peer.to_canonical();
+            let words = "does not tell";
+            request.meaning = Meaning::Failure(Reason::ProxyHeader, words, Readable::No);
+        }
+        if rng.u8(..40) == 0 {
+            self.garbage(&mut request, rng);
+        }
+        request
+    }
+
+    /// The beginning of a request, and nothing more.
+    pub(crate) fn cut_off(&self, rng: &mut Rng) -> Request {
+        let mut request = self.request(rng);
+        request.bytes = b"GET /announce?info_hash=".to_vec();
+        request.meaning = Meaning::Status(Reason::Malformed, 400);
+        request.client = self.peer.to_canonical();
+        request.is_last = true;
+        request.omits_body = false;
+        request
+    }
+
+    fn target(&self, client: IpAddr, rng: &mut Rng) -> (String, Meaning) {
+        match rng.u8(..20) {
+            0 => ("/favicon.ico".into(), Meaning::Status(Reason::Path, 404)),
+            1 => {
+                let words = "full scrapes are not";
+                let meaning = Meaning::Failure(Reason::FullScrape, words, Readable::Scrape);
+                ("/scrape".into(), meaning)
+            }
+            2..5 => self.scrape(rng),
+            _ => {
+                let some = if rng.u8(..4) > 0 {
+                    HOT_TORRENTS
+                } else {
+                    usize::MAX
+                };
+                match rng.choice(self.torrents.iter().take(some)) {
+                    Some(torrent) => self.announce(*torrent, client, rng),
+                    None => ("/".into(), Meaning::Status(Reason::Path, 404)),
+                }
+            }
+        }
+    }
+
+    fn announce(&self, torrent: InfoHash, client: IpAddr, rng: &mut Rng) -> (String, Meaning) {
+        let port = rng.u16(1..4);
+        let (left, event, status, completed) = [
+            ("&left=7", "", PeerStatus::Leecher, false),
+            ("", "&event=", PeerStatus::Leecher, false),
+            ("&left=0", "&event=started", PeerStatus::Seeder, false),
+            ("&left=0", "&event=completed", PeerStatus::Seeder, true),
+            ("&left=0", "&event=stopped", PeerStatus::Stopped, false),
+        ][rng.usize(..5)];
+        let (numwant, wanted) = [
+            ("", None),
+            ("&numwant=-1", None),
+            ("&numwant=0", Some(0)),
+            ("&numwant=2", Some(2)),
+            ("&numwant=99999", Some(99_999)),
+        ][rng.usize(..5)];
+        let (compact, form) = [
+            ("", PeerForm::Compact),
+            ("&compact=1", PeerForm::Compact),
+            ("&compact=0", PeerForm::List),
+        ][rng.usize(..3)];
+        let path = ["/announce", "//announce", "/announce.php", "/x/announce/"][rng.usize(..4)];
+        let client_name = ["-TR4060-", "-qB4650-"][rng.usize(..2)];
+        let hash = encoded(torrent);
+        let peer_id = format!("{client_name}abcdefghijkl");
+        let target = |hash: &str, peer_id: &str, port: &str| {
+            format!(
+                "{path}?info_hash={hash}&peer_id={peer_id}&port={port}{left}{event}{numwant}{compact}"
+            )
+        };
+        let failure = |reason, words| Meaning::Failure(reason, words, Readable::No);
+        match rng.u8(..30) {
+            0 => {
+                let meaning = failure(Reason::InfoHash, "info_hash");
+                return (target("abc", &peer_id, "1"), meaning);
+            }
+            1 => return (target(&hash, "", "1"), failure(Reason::PeerId, "peer_id")),
+            2 => return (target(&hash, &peer_id, "0"), failure(Reason::Port, "port")),
+            _ => {}
+        }
+        let announce = Announce {
+            torrent,
+            peer: SocketAddr::new(client, port),
+            status,
+            completed,
+            wanted,
+            client: client_name.as_bytes().try_into().unwrap(),
+        };
+        let meaning = if (self.is_allowed)(&torrent) {
+            Meaning::Announce(announce, form)
+        } else {
+            let words = "torrent not allowed";
+            Meaning::Failure(Reason::InfoHashDenied, words, Readable::Announce)
+        };
+        (target(&hash, &peer_id, &port.to_string()), meaning)
+    }
+
+    fn scrape(&self, rng: &mut Rng) -> (String, Meaning) {
+        let mut torrents = self.torrents.clone();
+        // One that nobody announces.
+        torrents.push(InfoHash([255; 20]));
+        rng.shuffle(&mut torrents);
+        torrents.truncate(rng.usize(1..=SCRAPED_MAX));
+        torrents.push(torrents[0]);
+        let query: Vec<_> = torrents
+            .iter()
+            .map(|torrent| format!("info_hash={}", encoded(*torrent)))
+            .collect();
+        torrents.truncate(self.scrape_torrents_max);
+        let answered = torrents
+            .into_iter()
+            .map(|torrent| (torrent, (self.is_allowed)(&torrent)));
+        let target = format!("/scrape?{}", query.join("&"));
+        (target, Meaning::Scrape(answered.collect()))
+    }
+
+    /// Something else instead, which ends the connection.
+    fn garbage(&self, request: &mut Request, rng: &mut Rng) {
+        let (bytes, reason, status) = match rng.u8(..5) {
+            0 => (
+                b"\0\x01\x02 \xff\xfe\r\n\r\n".to_vec(),
+                Reason::Malformed,
+                400,
+            ),
+            1 => (
+                b"PUT /announce HTTP/1.1\r\n\r\n".to_vec(),
+                Reason::Method,
+                405,
+            ),
+            2 => {
+                let bytes = b"GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc".to_vec();
+                (bytes, Reason::RequestBody, 400)
+            }
+            3 => {
+                let line = "X: y\r\n".repeat(200);
+                let bytes = format!("GET / HTTP/1.1\r\n{line}\r\n").into_bytes();
+                (bytes, Reason::HeadTooLarge, 431)
+            }
+            _ => {
+                let value = "y".repeat(40_000);
+                let bytes = format!("GET / HTTP/1.1\r\nX: {value}\r\n\r\n").into_bytes();
+                (bytes, Reason::HeadTooLarge, 431)
+            }
+        };
+        request.bytes = bytes;
+        request.meaning = Meaning::Status(reason, status);
+        request.client = self.peer.to_canonical();
+        request.is_last = true;
+        request.omits_body = false;
+    }
+}
+
+/// Percent-encoded as a client that encodes everything does it.
+fn encoded(torrent: InfoHash) -> String {
+    torrent
+        .0
+        .iter()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect()
+}

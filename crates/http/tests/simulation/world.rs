@@ -1,0 +1,396 @@
+//! What happens when: connections, requests, turns of workers, and the passing of time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aquatic_access_list::{AccessListMode, SharedAccessList};
+use aquatic_daemon::clock::Now;
+use aquatic_http::config::Config;
+use aquatic_stream::{ConnectionId, Settled};
+use aquatic_types::InfoHash;
+use fastrand::Rng;
+
+use super::link::Link;
+use super::model::Model;
+use super::requests::{Meaning, Place, Request, TORRENTS, address, torrent};
+use super::tracker::{Counts, Tracker};
+
+const PHASES: usize = 6;
+const STEPS: usize = 500;
+const LINKS_MAX: usize = 40;
+
+/// More than twice as many requests as batches.
+const OVERLOAD_LINKS: usize = 100;
+
+/// Requests that a client sends before it waits for answers.
+const PIPELINED_MAX: usize = 20;
+
+/// Rounds after which a tracker without new requests must be at rest.
+const ROUNDS_MAX: usize = 20_000;
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) micros: u64,
+    pub(crate) config: Config,
+    pub(crate) tracker: Tracker,
+    pub(crate) model: Model,
+    access_list: SharedAccessList,
+    allowed: Allowed,
+    pub(crate) links: BTreeMap<usize, Link>,
+    links_made: usize,
+    /// Who asks about a torrent, and how many of those requests are open.
+    leases: BTreeMap<InfoHash, (usize, usize)>,
+    /// Announces of clients that vanished: they count, but nobody sees the answers.
+    ghosts: Vec<Request>,
+    /// Connections whose client has not read everything.
+    unread: Vec<(usize, ConnectionId)>,
+    /// What must have been counted so far.
+    pub(crate) expected: Counts,
+}
+
+impl World {
+    pub(crate) fn new(config: Config, mut rng: Rng) -> Self {
+        let allowed = Allowed {
+            mode: config.access_list.mode,
+            listed: some_torrents(&mut rng),
+        };
+        let list = allowed.listed.iter().copied().collect();
+        let access_list = SharedAccessList::new(allowed.mode, list);
+        Self {
+            micros: 0,
+            model: Model::new(&config),
+            tracker: Tracker::new(&config, &access_list, rng.u64(..)),
+            access_list,
+            allowed,
+            links: BTreeMap::new(),
+            links_made: 0,
+            leases: BTreeMap::new(),
+            ghosts: Vec::new(),
+            unread: Vec::new(),
+            expected: Counts::new(),
+            rng,
+            config,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now::from_micros(self.micros)
+    }
+
+    /// A whole life of a tracker.
+    pub(crate) fn run(&mut self) {
+        for _ in 0..PHASES {
+            for _ in 0..STEPS {
+                self.step();
+            }
+            self.come_to_rest();
+            self.check_at_rest();
+            if self.rng.bool() {
+                self.allowed.listed = some_torrents(&mut self.rng);
+                self.access_list
+                    .replace(self.allowed.listed.iter().copied().collect());
+            }
+            let seconds = [1, 3, 31, 40, 200, 2_000][self.rng.usize(..6)];
+            self.pass_time(seconds);
+        }
+        self.pass_time(u64::from(self.config.cleaning.max_peer_age) + 31);
+        self.check_forgotten();
+    }
+
+    /// Anything, in any order.
+    fn step(&mut self) {
+        let worker = self.rng.usize(..self.tracker.socket_workers());
+        match self.rng.u8(..100) {
+            0..8 if self.links.len() < LINKS_MAX => self.open(worker),
+            0..40 => self.send_request(),
+            40..65 => self.with_link(Self::deliver),
+            65..82 => self.finish(worker, true),
+            82..90 => self.answer_split(),
+            90..93 => {
+                let worker = self.rng.usize(..self.config.layout().workers());
+                self.tracker.background(worker, self.now());
+            }
+            93..95 => self.with_link(Self::end_input),
+            95 => self.with_link(Self::vanish),
+            96..98 => self.micros += self.rng.u64(..500),
+            98 => {
+                self.with_link(|world, key| world.links.get_mut(&key).unwrap().is_finished = true)
+            }
+            _ if self.rng.u8(..16) == 0 => self.overload(worker),
+            _ => {}
+        }
+    }
+
+    fn with_link(&mut self, act: impl FnOnce(&mut Self, usize)) {
+        let keys: Vec<_> = self.links.keys().copied().collect();
+        if let Some(key) = self.rng.choice(keys) {
+            act(self, key);
+        }
+    }
+
+    fn open(&mut self, worker: usize) {
+        let peer = (address(&mut self.rng), self.rng.u16(1..)).into();
+        let now = self.now();
+        let id = self.tracker.accept(worker, now, peer);
+        let link = Link::new(worker, id, peer, now.seconds.0);
+        self.links.insert(self.links_made, link);
+        self.links_made += 1;
+    }
+
+    fn send_request(&mut self) {
+        self.with_link(|world, key| world.send(key));
+    }
+
+    fn send(&mut self, key: usize) {
+        let link = &self.links[&key];
+        if link.is_finished || link.is_closed || link.open() >= PIPELINED_MAX {
+            return;
+        }
+        let mut rng = self.rng.fork();
+        let is_free = |torrent: &InfoHash| {
+            let lease = self.leases.get(torrent);
+            lease.is_none_or(|(holder, _)| *holder == key)
+        };
+        let place = Place {
+            peer: link.peer.ip(),
+            keeps_alive: self.config.network.keep_alive,
+            is_proxied: self.config.network.stream.runs_behind_reverse_proxy,
+            scrape_torrents_max: self.config.protocol.max_scrape_torrents,
+            can_be_overloaded: self.config.layout().workers() > 1,
+            is_allowed: &|torrent| self.allowed.allows(torrent),
+            torrents: (0..TORRENTS).map(torrent).filter(is_free).collect(),
+        };
+        let request = if rng.u8(..60) == 0 {
+            place.cut_off(&mut rng)
+        } else {
+            place.request(&mut rng)
+        };
+        for torrent in request.torrents() {
+            self.leases.entry(torrent).or_insert((key, 0)).1 += 1;
+        }
+        self.links.get_mut(&key).unwrap().send(request);
+    }
+
+    fn deliver(&mut self, key: usize) {
+        let size = [1, 7, 100, 1_000, 16_384][self.rng.usize(..5)];
+        let now = self.now();
+        let link = self.links.get_mut(&key).unwrap();
+        let hub = self.tracker.hub(link.worker);
+        if !link.has_ended && link.has_unsent() && hub.wants_input(link.id) {
+            link.active_at = now.seconds.0;
+            let mut bytes = link.chunk(size);
+            hub.receive(now, link.id, &mut bytes);
+        }
+    }
+
+    /// The client closes its sending half, if it has sent everything.
+    fn end_input(&mut self, key: usize) {
+        let now = self.now();
+        let link = self.links.get_mut(&key).unwrap();
+        let is_done = link.is_closed || (link.is_finished && !link.has_unsent());
+        if is_done && !link.has_ended {
+            link.has_ended = true;
+            self.tracker.hub(link.worker).read_ended(now, link.id);
+        }
+    }
+
+    /// The client resets its connection, perhaps with requests on their way.
+    fn vanish(&mut self, key: usize) {
+        let now = self.now();
+        let worker = self.links[&key].worker;
+        for _ in 0..4 {
+            self.finish(worker, false);
+        }
+        let Some(link) = self.links.remove(&key) else {
+            return;
+        };
+        self.tracker.hub(worker).failed(now, link.id);
+        let asked = link.asked().filter(|_| !link.is_closed).cloned();
+        let family = aquatic_types::CanonicalAddr::new(link.peer).family();
+        for request in link.into_open() {
+            self.release(&request);
+        }
+        if let Some(request) = asked {
+            self.expect_gone(family, &request);
+            if let Meaning::Announce(announce, _) = &request.meaning {
+                // Nobody else asks about this torrent until the end of the phase.
+                self.leases.insert(announce.torrent, (usize::MAX, 1));
+                self.ghosts.push(request);
+            }
+        }
+        self.finish(worker, false);
+    }
+
+    /// A request is not open any more.
+    pub(crate) fn release(&mut self, request: &Request) {
+        for torrent in request.torrents() {
+            let lease = self.leases.get_mut(&torrent).expect("an open request");
+            lease.1 -= 1;
+            if lease.1 == 0 {
+                self.leases.remove(&torrent);
+            }
+        }
+    }
+
+    /// Ends a batch of a socket worker, and lets its clients read.
+    fn finish(&mut self, worker: usize, may_be_slow: bool) {
+        let now = self.now();
+        self.tracker.hub(worker).finish(now);
+        for (worker, id) in std::mem::take(&mut self.unread) {
+            self.look_after(worker, id, may_be_slow);
+        }
+        while let Some(id) = self.tracker.hub(worker).next_dirty() {
+            self.look_after(worker, id, may_be_slow);
+        }
+    }
+
+    fn look_after(&mut self, worker: usize, id: ConnectionId, may_be_slow: bool) {
+        let is_slow = may_be_slow && self.rng.u8(..6) == 0;
+        let bytes_max = if is_slow {
+            self.rng.usize(..300)
+        } else {
+            usize::MAX
+        };
+        let now = self.now();
+        let (bytes, settled) = self.tracker.look_after(worker, now, id, bytes_max);
+        let is_it = |link: &Link| link.worker == worker && link.id == id;
+        let Some((key, link)) = self.links.iter_mut().find(|(_, link)| is_it(link)) else {
+            assert!(bytes.is_empty(), "sent to nobody");
+            return;
+        };
+        let key = *key;
+        let answers = link.receive(&bytes);
+        if !answers.is_empty() {
+            link.active_at = now.seconds.0;
+            link.has_asked = true;
+        }
+        match settled {
+            Settled::Read | Settled::DoNotRead => {
+                if is_slow {
+                    self.unread.push((worker, id));
+                }
+            }
+            Settled::CloseSendingHalf => link.is_closed = true,
+            Settled::Close => link.is_closed = true,
+        }
+        for answer in answers {
+            self.release(&answer.request);
+            self.check_answer(&answer);
+        }
+        if settled == Settled::Close {
+            let link = self.links.remove(&key).unwrap();
+            self.check_closed(&link);
+        }
+    }
+
+    fn answer_split(&mut self) {
+        if self.tracker.swarm_workers() > 0 {
+            let worker = self.rng.usize(..self.tracker.swarm_workers());
+            self.tracker.answer(worker, self.now());
+        }
+    }
+
+    /// A worker passes on more batches than there are, while nobody answers.
+    fn overload(&mut self, worker: usize) {
+        for _ in 0..OVERLOAD_LINKS {
+            self.open(worker);
+        }
+        for key in self.links.keys().copied().collect::<Vec<_>>() {
+            if self
+                .links
+                .get(&key)
+                .is_some_and(|link| link.worker == worker)
+            {
+                self.send(key);
+                for _ in 0..4 {
+                    if self.links.get(&key).is_some_and(Link::has_unsent) {
+                        self.deliver(key);
+                    }
+                }
+                self.finish(worker, false);
+            }
+        }
+    }
+
+    /// Until everything has been sent, answered and read.
+    fn come_to_rest(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            for key in self.links.keys().copied().collect::<Vec<_>>() {
+                self.deliver(key);
+                self.end_input(key);
+            }
+            for worker in 0..self.tracker.socket_workers() {
+                self.finish(worker, false);
+            }
+            for worker in 0..self.tracker.swarm_workers() {
+                self.tracker.answer(worker, self.now());
+            }
+            let has_more = self.do_background();
+            let is_waiting = |link: &Link| {
+                link.has_unsent() || !link.is_at_rest() || link.is_closed || link.is_finished
+            };
+            if !has_more && !self.tracker.has_mail() && !self.links.values().any(is_waiting) {
+                for ghost in std::mem::take(&mut self.ghosts) {
+                    self.apply_ghost(&ghost);
+                }
+                self.leases.clear();
+                return;
+            }
+        }
+        panic!("requests without answers, or connections that stay open");
+    }
+
+    fn do_background(&mut self) -> bool {
+        let now = self.now();
+        let mut has_more = false;
+        for worker in 0..self.config.layout().workers() {
+            has_more |= self.tracker.background(worker, now);
+        }
+        has_more
+    }
+
+    /// Hours pass, and all workers look at their clocks; and once more, for what is reported later.
+    fn pass_time(&mut self, seconds: u64) {
+        for seconds in [seconds, 1] {
+            self.micros = (self.micros / 1_000_000 + seconds) * 1_000_000;
+            while self.do_background() {}
+            let now = self.now().seconds.0;
+            self.model
+                .clean(now, |torrent| self.allowed.allows(torrent));
+            for worker in 0..self.tracker.socket_workers() {
+                self.finish(worker, false);
+            }
+        }
+        self.come_to_rest();
+        self.check_after_time();
+    }
+
+    /// Why requests were refused, or answers not delivered, so far.
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = &'static str> {
+        let counts = self.tracker.counts();
+        counts
+            .into_keys()
+            .filter(|(_, metric, _)| *metric == "reason")
+            .map(|(_, _, label)| label)
+    }
+}
+
+/// The access list.
+struct Allowed {
+    mode: AccessListMode,
+    listed: BTreeSet<InfoHash>,
+}
+
+impl Allowed {
+    fn allows(&self, torrent: &InfoHash) -> bool {
+        match self.mode {
+            AccessListMode::Off => true,
+            AccessListMode::Allow => self.listed.contains(torrent),
+            AccessListMode::Deny => !self.listed.contains(torrent),
+        }
+    }
+}
+
+fn some_torrents(rng: &mut Rng) -> BTreeSet<InfoHash> {
+    let all = (0..TORRENTS).map(torrent);
+    all.filter(|_| rng.bool()).collect()
+}
