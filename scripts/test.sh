@@ -29,6 +29,7 @@ require_package python3-libtorrent /usr/bin/python3 -c 'import libtorrent'
 require_program nodejs node
 require_program npm npm
 require_program curl curl
+require_program chromium chromium
 # Only root may have /usr/sbin in its PATH.
 require_package nginx test -x /usr/sbin/nginx
 require_package haproxy test -x /usr/sbin/haproxy

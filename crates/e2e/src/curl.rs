@@ -1,4 +1,6 @@
 //! curl, the client of everybody who wants to know what is wrong with a tracker over HTTP.
+//!
+//! Trackers over WebSocket answer it too, when it asks for their health.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -11,6 +13,9 @@ use crate::ask::Counts;
 use crate::folder::Folder;
 use crate::host::Host;
 use crate::{Protocol, identity};
+
+/// Where a tracker tells whether it is well.
+const HEALTH: &str = "/health";
 
 /// Asks one tracker.
 #[derive(Debug)]
@@ -26,18 +31,30 @@ impl Curl {
     /// A client on `host` that will ask `tracker`.
     #[must_use]
     pub fn new(host: &Host, folder: &Folder, protocol: Protocol, tracker: SocketAddr) -> Self {
+        let scheme = if protocol.is_tls() { "https" } else { "http" };
         Self {
             host: host.clone(),
-            base: format!("{}://{tracker}", protocol.scheme()),
+            base: format!("{scheme}://{tracker}"),
             certificate: identity::certificate(folder),
         }
     }
 
-    /// The body of the answer to a GET, whose status must be 200. More arguments come first.
+    /// The bencoded answer to a GET, whose status must be 200. More arguments come first.
     ///
     /// # Errors
     /// When there is none.
     pub fn get(&self, arguments: &[&str], target: &str) -> Result<Value> {
+        let body = self.body(arguments, target)?;
+        Value::read(&body).map_err(|wrong| anyhow!("{target}: {wrong}"))
+    }
+
+    /// Whether the tracker says that it is well.
+    #[must_use]
+    pub fn sees_health(&self) -> bool {
+        self.body(&[], HEALTH).is_ok()
+    }
+
+    fn body(&self, arguments: &[&str], target: &str) -> Result<Vec<u8>> {
         let mut command = self.host.command("curl");
         command
             // No file of the user's, no words, and a status over 399 is an error.
@@ -53,7 +70,7 @@ impl Curl {
             .context("cannot start curl (scripts/test.sh installs it)")?;
         let reason = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{command:?}: {reason}");
-        Value::read(&output.stdout).map_err(|wrong| anyhow!("{command:?}: {wrong}"))
+        Ok(output.stdout)
     }
 
     /// What the tracker counts for one torrent.

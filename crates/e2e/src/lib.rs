@@ -13,13 +13,13 @@
 //! | [`lab`] | a few such namespaces on one bridge |
 //! | [`process`] | a child process that is ended with the test, and its log |
 //! | [`tracker`] | one of our daemons, started and seen to answer |
-//! | [`identity`] | a certificate for a tracker over HTTPS |
+//! | [`identity`] | a certificate for a tracker over TLS |
 //! | [`ask`] | a minimal UDP tracker client, written from BEP 15 alone |
 //! | [`curl`] | curl, which asks trackers over HTTP and HTTPS |
 //! | [`torrent`] | a file of random bytes and its `.torrent` |
 //! | [`folder`] | a temporary folder, whose logs are shown when the test fails |
 //! | [`wait`] | waiting for a condition |
-//! | [`clients`] | aria2, libtorrent, Transmission, and the npm package `bittorrent-tracker` |
+//! | [`clients`] | aria2, libtorrent, Transmission, WebTorrent in a browser, and the npm package `bittorrent-tracker` |
 //! | [`transfer`] | a file that goes from one client to another |
 //! | [`workspace`] | the source tree that is being tested |
 //!
@@ -60,6 +60,10 @@ pub enum Protocol {
     Http,
     /// BEP 3, over TLS with a certificate that the test has made.
     Https,
+    /// WebTorrent, plain.
+    Ws,
+    /// WebTorrent, over TLS like [`Self::Https`].
+    Wss,
 }
 
 impl Protocol {
@@ -70,6 +74,8 @@ impl Protocol {
             Self::Udp => "udp",
             Self::Http => "http",
             Self::Https => "https",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 
@@ -79,6 +85,13 @@ impl Protocol {
         match self {
             Self::Udp => "aquatic_udp",
             Self::Http | Self::Https => "aquatic_http",
+            Self::Ws | Self::Wss => "aquatic_ws",
         }
+    }
+
+    /// Whether it is spoken over TLS.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Wss)
     }
 }

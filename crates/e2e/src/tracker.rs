@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::ask::{Asker, Counts};
@@ -32,6 +32,8 @@ pub struct Tracker {
 enum Scraper {
     Udp(Asker),
     Http(Curl),
+    /// Only whether it is well: its counts are looked at by the scripts that play over WebSocket.
+    Ws(Curl),
 }
 
 impl Tracker {
@@ -49,15 +51,17 @@ impl Tracker {
         address: SocketAddr,
         config: &str,
     ) -> Result<Self> {
-        let tls = if protocol == Protocol::Https {
-            identity::write(folder)?
-        } else {
-            String::new()
-        };
+        let mut network = String::new();
+        if protocol.is_tls() {
+            network += &identity::write(folder)?;
+        }
+        if matches!(protocol, Protocol::Ws | Protocol::Wss) {
+            network += "enable_http_health_checks = true\n";
+        }
         // One worker is enough for two clients; tests of many workers are the daemon's own.
         let config = format!(
             "socket_workers = 1\nlog_level = \"debug\"\n\n\
-             [network]\naddress = \"{address}\"\n{tls}{config}"
+             [network]\naddress = \"{address}\"\n{network}{config}"
         );
         let name = protocol.program();
         let config_path = folder.path().join(format!("{name}.toml"));
@@ -81,10 +85,11 @@ impl Tracker {
             Protocol::Http | Protocol::Https => {
                 Scraper::Http(Curl::new(host, folder, protocol, asked))
             }
+            Protocol::Ws | Protocol::Wss => Scraper::Ws(Curl::new(host, folder, protocol, asked)),
         };
         wait::until("an answer of the tracker", START_LIMIT, || {
             process.check_alive()?;
-            Ok(scraper.counts([0; 20]).ok())
+            Ok(scraper.is_answered().then_some(()))
         })?;
         Ok(Self {
             process,
@@ -119,6 +124,13 @@ impl Tracker {
 }
 
 impl Scraper {
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Udp(_) | Self::Http(_) => self.counts([0; 20]).is_ok(),
+            Self::Ws(curl) => curl.sees_health(),
+        }
+    }
+
     fn counts(&self, info_hash: [u8; 20]) -> Result<Counts> {
         match self {
             Self::Udp(asker) => asker
@@ -126,6 +138,7 @@ impl Scraper {
                 .pop()
                 .context("an answer without a row"),
             Self::Http(curl) => curl.counts(info_hash),
+            Self::Ws(_) => bail!("nobody here can scrape over WebSocket"),
         }
     }
 }

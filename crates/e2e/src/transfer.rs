@@ -100,10 +100,13 @@ fn transfer(
     let completed = tracker.counts(torrent.info_hash())?.completed;
     ensure!(completed == 1, "one client has completed, not {completed}");
 
+    let mut seeders = 2;
     second.stop()?;
-    watcher.wait_for(&mut [&mut first], (1, 0))?;
+    seeders -= u32::from(second_kind.says_goodbye(protocol));
+    watcher.wait_for(&mut [&mut first], (seeders, 0))?;
     first.stop()?;
-    watcher.wait_for(&mut [], (0, 0))?;
+    seeders -= u32::from(first_kind.says_goodbye(protocol));
+    watcher.wait_for(&mut [], (seeders, 0))?;
     tracker.stop()
 }
 

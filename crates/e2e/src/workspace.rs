@@ -54,6 +54,17 @@ pub fn metadata() -> Result<Value> {
     serde_json::from_str(&text).context("cannot read the answer of cargo metadata")
 }
 
+/// Cargo's target folder.
+///
+/// # Errors
+/// When cargo fails.
+pub fn target() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let target = metadata["target_directory"].as_str();
+    let target = target.context("cargo metadata names no target folder")?;
+    Ok(PathBuf::from(target))
+}
+
 fn cargo(arguments: &[&str]) -> Result<String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

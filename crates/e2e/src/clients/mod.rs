@@ -7,6 +7,7 @@ mod aria2;
 mod libtorrent;
 mod transmission;
 
+pub mod browser;
 pub mod npm;
 
 use std::path::{Path, PathBuf};
@@ -15,11 +16,11 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use crate::Family;
 use crate::folder::Folder;
 use crate::host::Host;
 use crate::process::Process;
 use crate::torrent::Torrent;
+use crate::{Family, Protocol};
 use crate::{identity, wait};
 
 /// A client says goodbye to its tracker before it ends, and some take their time.
@@ -37,6 +38,15 @@ pub enum Kind {
     Libtorrent,
     /// `transmission-cli`.
     Transmission,
+}
+
+impl Kind {
+    /// Whether a client that is asked to end tells its tracker. Transmission 3.00 means to, but it
+    /// is gone before it has sent what it wants to say over HTTP.
+    #[must_use]
+    pub fn says_goodbye(self, protocol: Protocol) -> bool {
+        self != Self::Transmission || protocol == Protocol::Udp
+    }
 }
 
 /// Which part a client plays.

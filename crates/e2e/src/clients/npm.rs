@@ -1,12 +1,12 @@
 //! The npm package `bittorrent-tracker`, version 9: the tracker client of WebTorrent.
 //!
-//! It transfers nothing itself. A short script takes two of its clients through the life of a
+//! It transfers nothing itself. A short script takes some of its clients through the life of a
 //! swarm and compares every answer with what it must be.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::own_file;
 use crate::folder::Folder;
@@ -17,21 +17,37 @@ use crate::{identity, workspace};
 /// Where `scripts/test.sh` installs the package, below cargo's target folder.
 const INSTALLED_IN: &str = "e2e-npm/node_modules";
 
-const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
+const PACKAGES: [&str; 2] = ["bittorrent-tracker", "webtorrent"];
 
-/// Runs the script against one tracker.
+/// A script has limits of its own for each of its steps.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
+
+/// Has the clients live through a download at one tracker, over UDP or HTTP.
 ///
 /// # Errors
 /// When the package is not installed, or an answer is not what it must be.
 pub fn live_through_a_download(folder: &Folder, host: &Host, announce_url: &str) -> Result<()> {
+    run("npm_client", folder, host, &[announce_url])
+}
+
+/// The same over WebSocket, with offers and answers.
+///
+/// # Errors
+/// As [`live_through_a_download`].
+pub fn exchange_offers_and_answers(folder: &Folder, host: &Host, announce_url: &str) -> Result<()> {
+    run("npm_ws_client", folder, host, &[announce_url])
+}
+
+/// Runs one of our scripts, which finds the packages that are installed and trusts the tracker's
+/// certificate.
+pub(super) fn run(name: &str, folder: &Folder, host: &Host, arguments: &[&str]) -> Result<()> {
     let mut command = host.command("node");
     command
-        .arg(own_file("clients/npm_client.js"))
-        .arg(announce_url)
-        // What HTTPS trackers have to show.
+        .arg(own_file(&format!("clients/{name}.js")))
+        .args(arguments)
         .env("NODE_EXTRA_CA_CERTS", identity::certificate(folder))
         .env("NODE_PATH", modules()?);
-    let mut script = Process::start("npm_client", folder, command)?;
+    let mut script = Process::start(name, folder, command)?;
     let status = script.wait(SCRIPT_LIMIT)?;
     ensure!(
         status.success(),
@@ -42,15 +58,13 @@ pub fn live_through_a_download(folder: &Folder, host: &Host, announce_url: &str)
 }
 
 fn modules() -> Result<PathBuf> {
-    let metadata = workspace::metadata()?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target folder")?;
-    let modules = PathBuf::from(target).join(INSTALLED_IN);
-    ensure!(
-        modules.join("bittorrent-tracker").is_dir(),
-        "no package bittorrent-tracker in {} (scripts/test.sh installs it)",
-        modules.display()
-    );
+    let modules = workspace::target()?.join(INSTALLED_IN);
+    for package in PACKAGES {
+        ensure!(
+            modules.join(package).is_dir(),
+            "no package {package} in {} (scripts/test.sh installs it)",
+            modules.display()
+        );
+    }
     Ok(modules)
 }
