@@ -1,9 +1,9 @@
 //! What every aquatic tracker keeps in common behind its sockets, whatever the protocol.
 //!
 //! ```text
-//!  socket worker ── Router ──▶ batches ──▶ owner of the torrent's shard ── Registry: swarms of both
-//!        ▲                                  (a SwarmWorker, or another        IP families, limits,
-//!        └──────── the same batches, ◀───── socket worker)                    clients, cleaning
+//!  socket worker ── Router ──▶ batches ──▶ owner of the torrent's shard ── Registry: swarms of
+//!        ▲                                  (a SwarmWorker, or another        both IP families,
+//!        └──────── the same batches, ◀───── socket worker)                    limits, cleaning
 //!                  answered
 //! ```
 //!
@@ -16,7 +16,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`arrangement`] | how many workers there are, who owns which shard, and the ways between them |
+//! | [`arrangement`] | how many workers there are, who owns which shard, the ways between them |
 //! | [`router`] | a socket worker's view of all shards |
 //! | [`scrape`] | scrapes that concern several shards |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
