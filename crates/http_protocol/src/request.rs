@@ -233,14 +233,11 @@ impl AnnounceRequest {
         });
     }
 
-    /// Which part of the swarm the client belongs to. One that does not say how much it lacks is a
-    /// leecher, unless it has just completed the download.
+    /// Which part of the swarm the client belongs to.
     #[inline]
     #[must_use]
     pub fn status(&self) -> PeerStatus {
-        let has_completed = self.event == AnnounceEvent::Completed;
-        let left_unsaid = if has_completed { 0 } else { u64::MAX };
-        PeerStatus::new(self.event, self.bytes_left.unwrap_or(left_unsaid))
+        PeerStatus::of_client(self.event, self.bytes_left)
     }
 }
 

@@ -44,4 +44,23 @@ impl PeerStatus {
             _ => Self::Leecher,
         }
     }
+
+    /// The same where a client need not say what it lacks. One that does not is a leecher, unless it
+    /// has just completed the download.
+    ///
+    /// ```
+    /// use aquatic_types::{AnnounceEvent, PeerStatus};
+    ///
+    /// assert_eq!(PeerStatus::of_client(AnnounceEvent::None, None), PeerStatus::Leecher);
+    /// assert_eq!(PeerStatus::of_client(AnnounceEvent::Completed, None), PeerStatus::Seeder);
+    /// assert_eq!(PeerStatus::of_client(AnnounceEvent::None, Some(0)), PeerStatus::Seeder);
+    /// ```
+    #[must_use]
+    pub fn of_client(event: AnnounceEvent, left: Option<u64>) -> Self {
+        let has_completed = event == AnnounceEvent::Completed;
+        Self::new(
+            event,
+            left.unwrap_or(if has_completed { 0 } else { u64::MAX }),
+        )
+    }
 }

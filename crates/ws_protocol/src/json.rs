@@ -9,7 +9,7 @@ use std::iter;
 
 use memchr::memchr2;
 
-use crate::text::Text;
+use crate::text::{Text, escaped};
 
 /// How many arrays and objects may lie around a value of a message. An offer needs three; a stack
 /// of this depth needs a few kilobytes.
@@ -140,11 +140,7 @@ impl<'a> Reader<'a> {
     /// Reads an escaped character of a string, if one comes next.
     fn escape(&mut self) -> Result<bool, JsonError> {
         self.rest = match self.rest {
-            [
-                b'\\',
-                b'n' | b'r' | b'"' | b'\\' | b'/' | b't' | b'b' | b'f',
-                rest @ ..,
-            ] => rest,
+            [b'\\', letter, rest @ ..] if escaped(*letter).is_some() => rest,
             [b'\\', b'u', a, b, c, d, rest @ ..] if is_hex([*a, *b, *c, *d]) => rest,
             [b'\\', ..] => return Err(JsonError::Malformed),
             _ => return Ok(false),

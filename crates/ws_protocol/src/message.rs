@@ -79,15 +79,18 @@ pub trait Sink {
 
     /// Appends what stands between the quotes of a string.
     fn put_text(&mut self, text: &str) {
+        let is_special = |character| matches!(character, ..' ' | '"' | '\\');
         let mut rest = text;
-        while let Some(character) = rest.chars().next() {
-            let (first, others) = rest.split_at(character.len_utf8());
-            match first.as_bytes() {
-                [ascii] => self.put_character(*ascii),
-                _ => self.put(first),
-            }
-            rest = others;
+        while let Some(plain_size) = rest.find(is_special) {
+            let (plain, special) = rest.split_at(plain_size);
+            self.put(plain);
+            special
+                .bytes()
+                .take(1)
+                .for_each(|byte| self.put_character(byte));
+            rest = special.split_at(1).1;
         }
+        self.put(rest);
     }
 }
 

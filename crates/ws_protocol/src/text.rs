@@ -55,7 +55,7 @@ impl<'a> Text<'a> {
 }
 
 /// What a backslash and a letter stand for, other than `u`.
-fn escaped(letter: u8) -> Option<u8> {
+pub(crate) fn escaped(letter: u8) -> Option<u8> {
     match letter {
         b'"' | b'\\' | b'/' => Some(letter),
         b'b' => Some(0x08),

@@ -490,6 +490,21 @@ fn what_is_readable_of_a_bad_message_is_in_the_error() {
 }
 
 #[test]
+fn control_characters_in_strings_are_refused_wherever_they_are() {
+    for size in 0..70 {
+        let plain = "x".repeat(size);
+        for control in '\0'..' ' {
+            for text in [format!("{plain}{control}"), format!("{control}{plain}\\n")] {
+                let members = format!(r#""offers":[{{"offer":"{text}"}}]"#);
+                assert_eq!(refusal(&members), RequestErrorKind::Json, "{members:?}");
+            }
+        }
+        let members = format!("\"x\":\"{plain} {plain}\u{7f}{plain}\\n\"");
+        assert_eq!(with(&members), announce());
+    }
+}
+
+#[test]
 fn nesting_is_bounded() {
     let depth_max = usize::try_from(DEPTH_MAX).unwrap();
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
