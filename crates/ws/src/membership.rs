@@ -21,8 +21,19 @@ struct Torrent {
     asked: u16,
 }
 
+/// What an announce is to a [`Membership`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It has added the torrent. Its reply is to be [settled](Membership::settle).
+    Added,
+    /// The torrent was there already. Its reply is to be [settled](Membership::settle), too.
+    Known,
+    /// Nothing: who has not come says goodbye.
+    Nothing,
+}
+
 impl Membership {
-    /// An announce goes on its way. Returns whether the torrent was added.
+    /// An announce goes on its way.
     ///
     /// # Errors
     /// If it must not. Nothing was changed then.
@@ -32,16 +43,16 @@ impl Membership {
         peer_id: PeerId,
         status: PeerStatus,
         torrents_max: usize,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Asked, Refusal> {
         if let Some(torrent) = self.0.iter_mut().find(|it| it.info_hash == info_hash) {
             if torrent.peer_id != peer_id {
                 return Err(Refusal::PEER_ID_CHANGED);
             }
             torrent.asked = torrent.asked.saturating_add(1);
-            return Ok(false);
+            return Ok(Asked::Known);
         }
         if status == PeerStatus::Stopped {
-            return Ok(false);
+            return Ok(Asked::Nothing);
         }
         if self.0.len() >= torrents_max {
             return Err(Refusal::TORRENTS_PER_CONNECTION);
@@ -51,7 +62,7 @@ impl Membership {
             peer_id,
             asked: 1,
         });
-        Ok(true)
+        Ok(Asked::Added)
     }
 
     /// The reply to an announce has come, which says whether the peer is in the swarm now. Returns
@@ -93,9 +104,12 @@ mod tests {
     #[test]
     fn a_torrent_stays_until_the_last_reply() {
         let mut membership = Membership::default();
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(true));
-        assert_eq!(membership.ask(A, ME, PeerStatus::Stopped, 2), Ok(false));
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(false));
+        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, ME, PeerStatus::Stopped, 2),
+            Ok(Asked::Known)
+        );
+        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
         assert!(!membership.settle(A, true));
         assert!(
             !membership.settle(A, false),
@@ -103,7 +117,10 @@ mod tests {
         );
         assert!(!membership.settle(A, true));
         assert_eq!(membership.iter().collect::<Vec<_>>(), [(A, ME)]);
-        assert_eq!(membership.ask(A, ME, PeerStatus::Stopped, 2), Ok(false));
+        assert_eq!(
+            membership.ask(A, ME, PeerStatus::Stopped, 2),
+            Ok(Asked::Known)
+        );
         assert!(membership.settle(A, false));
         assert_eq!(membership.iter().len(), 0);
     }
@@ -111,13 +128,14 @@ mod tests {
     #[test]
     fn peer_ids_are_kept_and_torrents_are_bounded() {
         let mut membership = Membership::default();
-        assert_eq!(membership.ask(A, ME, PeerStatus::Stopped, 1), Ok(false));
+        let goodbye = membership.ask(A, ME, PeerStatus::Stopped, 1);
+        assert_eq!(goodbye, Ok(Asked::Nothing));
         assert_eq!(membership.iter().len(), 0, "who leaves does not come");
-        assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(true));
+        assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(Asked::Added));
         let changed = membership.ask(A, OTHER, LEECHER, 1);
         assert_eq!(changed, Err(Refusal::PEER_ID_CHANGED));
         let more = membership.ask(B, OTHER, LEECHER, 1);
         assert_eq!(more, Err(Refusal::TORRENTS_PER_CONNECTION));
-        assert_eq!(membership.ask(B, OTHER, LEECHER, 2), Ok(true));
+        assert_eq!(membership.ask(B, OTHER, LEECHER, 2), Ok(Asked::Added));
     }
 }

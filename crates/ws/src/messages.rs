@@ -8,6 +8,7 @@ use aquatic_tracker::router;
 use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::OfferId;
 
+use crate::membership::Asked;
 use crate::refusal::Refusal;
 
 /// Requests that a batch holds at most.
@@ -75,6 +76,8 @@ pub struct Announce {
     pub offers: Range<usize>,
     /// What comes of it; zeros, until answered.
     pub outcome: Result<Counts, Refusal>,
+    /// What it is to the connection's [`Membership`](crate::membership::Membership).
+    pub asked: Asked,
     /// Whether the peer is in the swarm by this connection, once answered.
     pub is_in_swarm: bool,
 }

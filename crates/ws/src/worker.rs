@@ -24,6 +24,7 @@ use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::deliveries::Deliveries;
 use crate::frames::{self, Violation};
 use crate::liveness::Liveness;
+use crate::membership::Asked;
 use crate::messages::{self, Announce, Answer, Batch, Offer, What};
 use crate::refusal::{Failure, Refusal};
 use crate::relay::Relay;
@@ -214,9 +215,9 @@ impl Worker {
         // First, because there is no way back from what follows.
         self.batch_for(&info_hash).ok_or(Refusal::QUEUE_FULL)?;
         let membership = &mut session.membership;
-        let is_new = membership.ask(info_hash, peer_id, status, self.torrents_max)?;
+        let asked = membership.ask(info_hash, peer_id, status, self.torrents_max)?;
         let ip = session.client.ip();
-        if is_new && self.peers_per_ip.as_ref().is_some_and(|it| !it.admit(ip)) {
+        if asked == Asked::Added && self.peers_per_ip.as_ref().is_some_and(|it| !it.admit(ip)) {
             membership.settle(info_hash, false);
             return Err(Refusal::PEERS_PER_IP);
         }
@@ -237,6 +238,7 @@ impl Worker {
                 completed: announce.event == AnnounceEvent::Completed,
                 offers: first_offer..batch.offers.len(),
                 outcome: Ok(Counts::default()),
+                asked,
                 is_in_swarm: false,
             });
             batch.requests.push(request(id, session, info_hash, what));

@@ -13,6 +13,7 @@ use aquatic_ws_protocol::{
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::deliveries::Deliveries;
 use crate::frames;
+use crate::membership::Asked;
 use crate::messages::{Announce, Answer, Batch, Member, Request, What};
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -107,7 +108,8 @@ impl Writer {
     ) {
         let info_hash = request.info_hash;
         self.reply(request, connections, |writer, session, out| {
-            let is_over = session.membership.settle(info_hash, announce.is_in_swarm);
+            let is_over = announce.asked != Asked::Nothing
+                && session.membership.settle(info_hash, announce.is_in_swarm);
             if is_over && let Some(peers_per_ip) = &writer.peers_per_ip {
                 peers_per_ip.release(session.client.ip());
             }

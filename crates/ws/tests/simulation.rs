@@ -1,0 +1,127 @@
+//! A seeded simulation of whole WebTorrent trackers on a virtual clock.
+//!
+//! All workers of an arrangement run here in one thread, in an order that a random number generator
+//! chooses. Clients open WebSockets, announce with offers, answer (rightly, twice, too late, in the
+//! name of others), scrape, talk nonsense, read slowly, leave, vanish; hours pass.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `tracker` | the system under test: hubs, workers, relays |
+//! | `client` | one connection, seen by its client |
+//! | `ledger` | where every offer and answer is, and whether it may be there |
+//! | `model` | who should be in which swarm, and what must come of a message |
+//! | `world` | what happens when: read this first |
+//!
+//! There are two kinds of runs. In a *patient* one, every message is dealt with before the next
+//! thing happens, and all that comes of it is compared with the model. In a *hasty* one, messages of
+//! all clients are on their way at once, and the ledger says what must never happen: an answer
+//! without its offer, an offer or answer that comes back to its sender or comes twice, an answer
+//! after the offer has expired, an announce without a reply. When all connections are closed,
+//! nothing may be left.
+//!
+//! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
+//! test), and `SIMULATION_RUNS=<number>` does more runs than usual.
+
+mod simulation {
+    pub(crate) mod client;
+    pub(crate) mod ledger;
+    pub(crate) mod model;
+    pub(crate) mod tracker;
+    pub(crate) mod world;
+}
+
+use std::collections::BTreeSet;
+
+use aquatic_daemon::counter::Label;
+use aquatic_ws::config::Config;
+use aquatic_ws::counters::Reason;
+use simulation::world::{Pace, World};
+
+/// Enough for everything that should happen to happen.
+const RUNS: u64 = 24;
+
+/// What must have happened after all runs of an arrangement.
+const EXPECTED: [Reason; 6] = [
+    Reason::Json,
+    Reason::NotInSwarm,
+    Reason::OfferUnknown,
+    Reason::PeerIdChanged,
+    Reason::PeerIdTaken,
+    Reason::TorrentsPerConnection,
+];
+
+#[test]
+fn one_worker() {
+    simulate(1, 0);
+}
+
+#[test]
+fn fused() {
+    simulate(3, 0);
+}
+
+#[test]
+fn split() {
+    simulate(2, 2);
+}
+
+fn simulate(socket_workers: usize, swarm_workers: usize) {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect(name))
+    };
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIMULATION_RUNS").unwrap_or(RUNS),
+    };
+    let is_whole = seeds.end - seeds.start >= RUNS;
+    let mut seen = BTreeSet::new();
+    let mut answers = 0;
+    for seed in seeds {
+        let _witness = Witness(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let pace = [Pace::Patient, Pace::Hasty][usize::from(seed % 2 == 1)];
+        let config = config(socket_workers, swarm_workers, &mut rng);
+        let mut world = World::new(config, pace, rng);
+        world.run();
+        seen.extend(world.reasons());
+        answers += world.answers_received();
+    }
+    if is_whole {
+        for reason in EXPECTED {
+            assert!(seen.contains(reason.label()), "{reason:?} never occurred");
+        }
+        assert!(
+            answers > 1_000,
+            "only {answers} answers reached their offers"
+        );
+    }
+}
+
+/// Any of the settings that matter here.
+fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) -> Config {
+    let mut config = Config {
+        socket_workers,
+        swarm_workers,
+        ..Config::default()
+    };
+    config.protocol.max_offers = [2, 10][rng.usize(..2)];
+    config.protocol.max_torrents_per_connection = [2, 100][rng.usize(..2)];
+    config.cleaning.max_offer_age = [20, 120][rng.usize(..2)];
+    config.metrics.interval = 1;
+    config.metrics.peer_clients = rng.bool();
+    config.metrics.torrent_peer_histograms = rng.bool();
+    config
+}
+
+/// Tells the seed of a run that fails.
+struct Witness(u64);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("to replay this run, set SIMULATION_SEED={}", self.0);
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! What happens when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use aquatic_daemon::clock::Now;
+use aquatic_stream::Settled;
+use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
+use aquatic_ws::config::Config;
+use aquatic_ws_protocol::{
+    AnnounceRequest, AnswerRequest, Offer, OfferId, Response, ScrapeRequest,
+};
+
+use super::client::Client;
+use super::ledger::Ledger;
+use super::model::{Model, Reply};
+use super::tracker::Tracker;
+
+/// How long a message has before the next thing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Until all that comes of it has come.
+    Patient,
+    /// None.
+    Hasty,
+}
+
+const STEPS: usize = 1_500;
+const CLIENTS_MAX: usize = 24;
+const TORRENTS: u8 = 4;
+
+pub(crate) struct World {
+    config: Config,
+    pace: Pace,
+    rng: fastrand::Rng,
+    now_micros: u64,
+    tracker: Tracker,
+    clients: Vec<Client>,
+    ledger: Ledger,
+    /// Knows only what is so in a patient run.
+    model: Model,
+    /// What has come since the last look, in a patient run.
+    arrived: Arrived,
+}
+
+/// What a scrape says about a torrent, with the completed downloads.
+type Row = (InfoHash, Reply, u32);
+
+/// Messages by receiver.
+#[derive(Default)]
+struct Arrived {
+    replies: Vec<(usize, InfoHash, Reply)>,
+    offers: Vec<(usize, OfferId)>,
+    answers: Vec<usize>,
+    scrapes: Vec<(usize, Vec<Row>)>,
+}
+
+impl World {
+    pub(crate) fn new(config: Config, pace: Pace, rng: fastrand::Rng) -> Self {
+        let mut rng = rng;
+        Self {
+            tracker: Tracker::new(&config, rng.u64(..)),
+            model: Model::new(&config),
+            config,
+            pace,
+            rng,
+            now_micros: 1_000_000,
+            clients: Vec::new(),
+            ledger: Ledger::default(),
+            arrived: Arrived::default(),
+        }
+    }
+
+    pub(crate) fn run(&mut self) {
+        for _ in 0..STEPS {
+            self.act();
+            match self.pace {
+                Pace::Patient => self.rest(),
+                Pace::Hasty => self.stir(),
+            }
+        }
+        self.rest();
+        for (index, client) in self.clients.iter().enumerate() {
+            let unanswered: usize = client.unanswered.values().sum();
+            assert!(!client.is_open || unanswered == 0, "client {index} waits");
+        }
+        self.end();
+    }
+
+    pub(crate) fn reasons(&self) -> BTreeSet<&'static str> {
+        self.tracker.reasons()
+    }
+
+    pub(crate) fn answers_received(&self) -> usize {
+        self.ledger.answers_received
+    }
+
+    /// All connections are closed: nothing may be left.
+    fn end(&mut self) {
+        for client in 0..self.clients.len() {
+            self.close(client);
+        }
+        self.rest();
+        let now = self.now();
+        self.tracker.background(now);
+        let (_, peers) = self.tracker.gauges();
+        assert_eq!(peers, [0, 0], "peers outlive their sockets");
+        let seconds = self.config.cleaning.torrent_cleaning_interval + 1;
+        self.pass_time(u64::from(seconds) * 1_000_000);
+        assert_eq!(self.tracker.gauges(), (0, [0, 0]));
+    }
+
+    fn now(&self) -> Now {
+        Now::from_micros(self.now_micros)
+    }
+
+    /// Somebody does something.
+    fn act(&mut self) {
+        let open: Vec<_> = self.open().collect();
+        let is_full = open.len() >= CLIENTS_MAX;
+        let client = self.rng.choice(open);
+        match (self.rng.u8(..32), client) {
+            (0..2, _) if !is_full => self.come(),
+            (_, None) => self.come(),
+            (2, Some(client)) => self.close(client),
+            (3, Some(_)) => {
+                let micros = match self.pace {
+                    Pace::Patient => self.rng.u64(..30_000_000),
+                    Pace::Hasty => self.rng.u64(..2_000_000),
+                };
+                self.pass_time(micros);
+            }
+            (4, Some(client)) => {
+                let junk = [&b"{}"[..], b"\xff", b"[1]", b"{\"action\":\"scrape\"}x"];
+                let junk = self.rng.choice(junk).unwrap_or_default();
+                self.clients[client].send_text(junk, &mut self.rng);
+            }
+            (5, Some(client)) => self.scrape(client),
+            (6..18, Some(client)) => self.announce(client),
+            (_, Some(client)) => self.answer(client),
+        }
+    }
+
+    fn open(&self) -> impl Iterator<Item = usize> {
+        let clients = self.clients.iter().enumerate();
+        let open = clients.filter(|(_, client)| client.is_open);
+        open.map(|(index, _)| index)
+    }
+
+    fn come(&mut self) {
+        let worker = self.rng.usize(..self.tracker.workers());
+        let number = u16::try_from(self.clients.len() + 1).unwrap();
+        let address: SocketAddr = match self.rng.bool() {
+            true => ([192, 0, 2, 1], number).into(),
+            false => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], number).into(),
+        };
+        let id = self.tracker.accept(worker, self.now(), address);
+        self.clients.push(Client::new(worker, id, address));
+    }
+
+    /// A client vanishes.
+    fn close(&mut self, client: usize) {
+        if self.clients[client].is_open {
+            let (worker, id) = (self.clients[client].worker, self.clients[client].id);
+            let now = self.now();
+            self.tracker.hub(worker).failed(now, id);
+            self.clients[client].is_open = false;
+            self.model.leave(client);
+        }
+    }
+
+    fn torrent(&mut self) -> InfoHash {
+        InfoHash([0x80 + self.rng.u8(..TORRENTS); 20])
+    }
+
+    /// Mostly its own name.
+    fn peer_id(&mut self, client: usize) -> PeerId {
+        let owner = match self.rng.u8(..12) {
+            0 => self.rng.usize(..self.clients.len()),
+            _ => client,
+        };
+        let mut peer_id = PeerId(*b"-WW0100-____________");
+        peer_id.0[12..].copy_from_slice(&u64::try_from(owner).unwrap().to_be_bytes());
+        peer_id
+    }
+
+    fn announce(&mut self, client: usize) {
+        let info_hash = self.torrent();
+        let peer_id = self.peer_id(client);
+        self.ledger.announced(client, info_hash, peer_id);
+        let count = self.rng.usize(..14);
+        let made: Vec<_> = (0..count)
+            .map(|_| {
+                let by = (client, peer_id);
+                self.ledger.new_offer(info_hash, by, &mut self.rng)
+            })
+            .collect();
+        let offers = made.iter().map(|(offer_id, offer)| Offer {
+            offer_id: *offer_id,
+            offer,
+        });
+        let event = [
+            AnnounceEvent::None,
+            AnnounceEvent::Started,
+            AnnounceEvent::Completed,
+            AnnounceEvent::Stopped,
+        ];
+        let request = AnnounceRequest {
+            info_hash,
+            peer_id,
+            bytes_left: [None, Some(0), Some(5)][self.rng.usize(..3)],
+            event: event[self.rng.usize(..4)],
+            peers_wanted: None,
+            offers: offers.collect(),
+        };
+        let (status, event) = (request.status(), request.event);
+        self.clients[client].send(&request, &mut self.rng);
+        *self.clients[client]
+            .unanswered
+            .entry(info_hash)
+            .or_default() += 1;
+        if self.pace == Pace::Patient {
+            self.expect_announce((client, peer_id), info_hash, status, event, made.len());
+        }
+    }
+
+    fn expect_announce(
+        &mut self,
+        by: (usize, PeerId),
+        info_hash: InfoHash,
+        status: PeerStatus,
+        event: AnnounceEvent,
+        offers: usize,
+    ) {
+        self.rest();
+        let now = self.now().seconds.0;
+        let completed = event == AnnounceEvent::Completed;
+        let (reply, pool) = self.model.announce(by, info_hash, status, completed, now);
+        assert_eq!(self.arrived.replies, [(by.0, info_hash, reply)]);
+        let wanted = offers.min(self.config.protocol.max_offers).min(pool.len());
+        assert_eq!(self.arrived.offers.len(), wanted);
+        let mut receivers = BTreeSet::new();
+        for (receiver, offer_id) in &self.arrived.offers {
+            assert!(receivers.insert(*receiver), "two offers of one announce");
+            let to = pool.get(receiver).expect("one that may be handed out");
+            self.model.offer(info_hash, by.1, *offer_id, *to, now);
+            let open = &mut self.clients[*receiver].offers;
+            let own = open.iter_mut().find(|(_, it, _)| it == offer_id);
+            own.expect("it has arrived").2 = *to;
+        }
+    }
+
+    /// Answers an offer: rightly, or in one of many wrong ways.
+    fn answer(&mut self, client: usize) {
+        let own = self.rng.usize(..self.clients[client].offers.len().max(1));
+        let own = self.clients[client].offers.get(own).copied();
+        let (info_hash, offer_id, peer_id) = match (self.rng.u8(..10), own) {
+            (0..8, Some(own)) => own,
+            _ => {
+                let Some((info_hash, offer_id)) = self.ledger.any(&mut self.rng) else {
+                    return;
+                };
+                (info_hash, offer_id, self.peer_id(client))
+            }
+        };
+        // Some answers are sent twice.
+        if self.rng.u8(..8) > 0 {
+            self.clients[client]
+                .offers
+                .retain(|(_, it, _)| *it != offer_id);
+        }
+        let (_, to_peer_id) = self.ledger.maker(&offer_id);
+        let now = self.now().seconds.0;
+        let by = (client, peer_id);
+        let json = self.ledger.new_answer(offer_id, by, now, &mut self.rng);
+        let request = AnswerRequest {
+            info_hash,
+            peer_id,
+            to_peer_id,
+            offer_id,
+            answer: &json,
+        };
+        self.clients[client].send(&request, &mut self.rng);
+        if self.pace == Pace::Patient {
+            self.rest();
+            match self.model.answer(by, info_hash, to_peer_id, offer_id, now) {
+                Ok(offerer) => assert_eq!(self.arrived.answers, [offerer]),
+                Err(reason) => {
+                    let failure = (client, info_hash, Reply::Failure(reason));
+                    assert_eq!(self.arrived.replies, [failure]);
+                }
+            }
+        }
+    }
+
+    fn scrape(&mut self, client: usize) {
+        let info_hashes: BTreeSet<_> = (0..self.rng.u8(..3)).map(|_| self.torrent()).collect();
+        let request = ScrapeRequest {
+            info_hashes: info_hashes.iter().copied().collect(),
+        };
+        self.clients[client].send(&request, &mut self.rng);
+        if self.pace == Pace::Patient {
+            self.rest();
+            let rows = info_hashes.into_iter().map(|info_hash| {
+                let completed = self.model.completed(info_hash);
+                (info_hash, self.model.counts(info_hash), completed)
+            });
+            assert_eq!(self.arrived.scrapes, [(client, rows.collect::<Vec<_>>())]);
+        }
+    }
+
+    fn pass_time(&mut self, micros: u64) {
+        self.rest();
+        self.now_micros += micros;
+        let now = self.now();
+        self.tracker.background(now);
+        self.rest();
+        self.tracker.background(now);
+        if self.pace == Pace::Patient {
+            self.model.clean(now.seconds.0);
+            let mut peers = [0, 0];
+            for client in self.model.peers() {
+                peers[usize::from(self.clients[client].address.is_ipv6())] += 1;
+            }
+            let (torrents, gauges) = self.tracker.gauges();
+            assert_eq!(gauges, peers);
+            let torrents_with_peers = u64::try_from(self.model.torrents().len()).unwrap();
+            assert!(torrents >= torrents_with_peers);
+        }
+    }
+
+    /// Lets everything come to rest. Forgets what had arrived before.
+    fn rest(&mut self) {
+        self.arrived = Arrived::default();
+        loop {
+            let clients: Vec<_> = self.open().collect();
+            for client in clients {
+                self.deliver(client, usize::MAX);
+            }
+            for worker in 0..self.tracker.workers() {
+                self.work(worker, false);
+            }
+            let now = self.now();
+            self.tracker.answer(now);
+            let is_sent = self.open().all(|it| self.clients[it].unsent.is_empty());
+            if is_sent && !self.tracker.has_mail() {
+                return;
+            }
+        }
+    }
+
+    /// Lets a little happen.
+    fn stir(&mut self) {
+        self.now_micros += self.rng.u64(..50_000);
+        for _ in 0..self.rng.u8(..4) {
+            match self.rng.u8(..4) {
+                0 => {
+                    let now = self.now();
+                    self.tracker.answer(now);
+                }
+                1 => {
+                    let worker = self.rng.usize(..self.tracker.workers());
+                    self.work(worker, true);
+                }
+                _ => {
+                    let open: Vec<_> = self.open().collect();
+                    if let Some(client) = self.rng.choice(open) {
+                        let bytes_max = self.rng.usize(1..4_000);
+                        self.deliver(client, bytes_max);
+                    }
+                }
+            }
+        }
+        self.arrived = Arrived::default();
+    }
+
+    /// Bytes of a client reach the tracker.
+    fn deliver(&mut self, client: usize, bytes_max: usize) {
+        let now = self.now();
+        let it = &mut self.clients[client];
+        let hub = self.tracker.hub(it.worker);
+        if hub.wants_input(it.id) && !it.unsent.is_empty() {
+            let mut bytes = it.chunk(bytes_max.min(16_384));
+            hub.receive(now, it.id, &mut bytes);
+        }
+    }
+
+    /// A worker finishes a round, and its connections are written to.
+    fn work(&mut self, worker: usize, reads_slowly: bool) {
+        let now = self.now();
+        self.tracker.hub(worker).finish(now);
+        let mut output = BTreeMap::<usize, Vec<u8>>::new();
+        while let Some(id) = self.tracker.hub(worker).next_dirty() {
+            let is_it = |it: &Client| it.worker == worker && it.id == id;
+            let client = self.clients.iter().rposition(is_it).expect("a client");
+            let bytes_max = match reads_slowly && self.rng.u8(..4) == 0 {
+                true => self.rng.usize(..2_000),
+                false => usize::MAX,
+            };
+            let (bytes, settled) = self.tracker.look_after(worker, now, id, bytes_max);
+            output.entry(client).or_default().extend(bytes);
+            let is_closed = matches!(settled, Settled::Close | Settled::CloseSendingHalf);
+            assert_eq!(is_closed, !self.clients[client].is_open, "closed by whom?");
+        }
+        // Those who read slowly read on later.
+        for client in self.open().collect::<Vec<_>>() {
+            let it = &self.clients[client];
+            if it.worker == worker && !self.tracker.hub(worker).output(it.id).is_empty() {
+                let id = it.id;
+                let (bytes, _) = self.tracker.look_after(worker, now, id, usize::MAX);
+                output.entry(client).or_default().extend(bytes);
+            }
+        }
+        for (client, bytes) in output {
+            if self.clients[client].is_open {
+                self.read(client, &bytes);
+            }
+        }
+    }
+
+    fn read(&mut self, client: usize, bytes: &[u8]) {
+        for message in self.clients[client].receive(bytes, &mut self.rng) {
+            let response = Response::parse(&message).expect("a message of a tracker");
+            self.take(client, &response);
+        }
+    }
+
+    fn take(&mut self, client: usize, response: &Response<'_>) {
+        let now = self.now().seconds.0;
+        match response {
+            Response::Announce(announce) => {
+                let (seeders, leechers) = (announce.seeders, announce.leechers);
+                self.take_reply(client, announce.info_hash);
+                let reply = Reply::Counts { seeders, leechers };
+                self.arrived
+                    .replies
+                    .push((client, announce.info_hash, reply));
+            }
+            Response::Failure(failure) => self.take_failure(client, failure),
+            Response::Offer(offer) => {
+                self.ledger.offer_arrives(client, offer, now);
+                self.arrived.offers.push((client, offer.offer_id));
+                let own = self.peer_id_of(client);
+                let offers = &mut self.clients[client].offers;
+                offers.push((offer.info_hash, offer.offer_id, own));
+            }
+            Response::Answer(answer) => {
+                let age_max = self.config.cleaning.max_offer_age;
+                self.ledger.answer_arrives(client, answer, age_max);
+                self.arrived.answers.push(client);
+            }
+            Response::Scrape(scrape) => {
+                let rows = scrape.files().iter().map(|file| {
+                    let counts = Reply::Counts {
+                        seeders: file.seeders,
+                        leechers: file.leechers,
+                    };
+                    (file.info_hash, counts, file.completed)
+                });
+                self.arrived.scrapes.push((client, rows.collect()));
+            }
+        }
+    }
+
+    fn peer_id_of(&self, client: usize) -> PeerId {
+        let mut peer_id = PeerId(*b"-WW0100-____________");
+        peer_id.0[12..].copy_from_slice(&u64::try_from(client).unwrap().to_be_bytes());
+        peer_id
+    }
+
+    fn take_reply(&mut self, client: usize, info_hash: InfoHash) {
+        let unanswered = &mut self.clients[client].unanswered;
+        let count = unanswered.get_mut(&info_hash).expect("it has announced");
+        *count = count.checked_sub(1).expect("one reply per announce");
+    }
+
+    fn take_failure(&mut self, client: usize, failure: &aquatic_ws_protocol::FailureResponse<'_>) {
+        let of_announces = [
+            "peer_id differs",
+            "too many torrents",
+            "peer_id is used by another",
+        ];
+        let of_answers = [
+            "peer_id is not in this swarm",
+            "offer_id names no open offer",
+        ];
+        let is_it = |reason: &&&'static str| failure.reason.starts_with(**reason);
+        let Some(info_hash) = failure.info_hash else {
+            return;
+        };
+        if let Some(reason) = of_announces.iter().find(is_it) {
+            self.take_reply(client, info_hash);
+            let reply = Reply::Failure(reason);
+            self.arrived.replies.push((client, info_hash, reply));
+        } else if let Some(reason) = of_answers.iter().find(is_it) {
+            let reply = Reply::Failure(reason);
+            self.arrived.replies.push((client, info_hash, reply));
+        } else {
+            panic!("{failure:?}");
+        }
+    }
+}
