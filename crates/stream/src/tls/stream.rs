@@ -110,10 +110,12 @@ impl TlsStream {
     /// Appends the alert after an error, behind what was to be sent before it: without that, the
     /// client could not decrypt the alert.
     fn write_last_words(&mut self, out: &mut Vec<u8>) {
-        loop {
+        // What waits to be sent comes out before any input is looked at. Without input, rustls must
+        // not get further than that: it would look for the part of a handshake message that it has
+        // seen before, and panic.
+        while self.session.wants_write() {
             match self.session.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |to| data.encode(to)),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => break,
             }
         }

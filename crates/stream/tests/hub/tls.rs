@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aquatic_stream::{Closed, Handshake, Settled, TlsConfig};
+use proptest::prelude::*;
 use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
     SignatureAlgorithm,
@@ -31,6 +32,9 @@ struct Client {
     /// Bytes that are delivered together.
     piece: usize,
     plain: Vec<u8>,
+    /// Bytes that it has sent, and those of them that the network changes.
+    said: usize,
+    changes: Vec<(usize, u8)>,
     /// The server has said that nothing more will come.
     has_ended: bool,
 }
@@ -44,6 +48,8 @@ impl Client {
             seen: 0,
             piece: usize::MAX,
             plain: Vec::new(),
+            said: 0,
+            changes: Vec::new(),
             has_ended: false,
         }
     }
@@ -55,6 +61,12 @@ impl Client {
             while self.session.wants_write() {
                 self.session.write_tls(&mut out).unwrap();
             }
+            for (place, byte) in &self.changes {
+                if let Some(changed) = place.checked_sub(self.said).and_then(|at| out.get_mut(at)) {
+                    *changed = *byte;
+                }
+            }
+            self.said += out.len();
             for piece in out.chunks(self.piece) {
                 world.receive(self.wire, piece);
             }
@@ -278,6 +290,37 @@ fn a_handshake_that_is_none_gets_an_alert() {
     assert_eq!(world.counters.closed.of(Closed::Tls).get(), 1);
     assert!(world.hub.handler().opened.is_empty());
 }
+
+proptest! {
+    /// A handshake in which bytes have been changed leads to an answer, an alert
+    /// or patience.
+    #[test]
+    fn no_handshake_is_a_surprise(
+        changes in prop::collection::vec((0..900_usize, any::<u8>()), 0..4),
+        piece in 1..400_usize,
+        fragment in prop::option::of(32..300_usize),
+        is_new: bool,
+    ) {
+        let mut world = world(&PKI.load().unwrap());
+        let config = PKI.client(&[if is_new { &TLS13 } else { &TLS12 }]);
+        let mut config = Arc::unwrap_or_clone(config);
+        config.max_fragment_size = fragment;
+        let mut client = Client::connect(&mut world, &Arc::new(config));
+        client.piece = piece;
+        client.changes = changes;
+        client.session.writer().write_all(b"a\n").unwrap();
+        if client.talk(&mut world).is_ok() && client.changes.is_empty() {
+            prop_assert_eq!(client.received(), "A\n");
+        }
+        prop_assert!(matches!(world.state(client.wire), Settled::Read | Settled::Close));
+        world.pass(u64::from(BOUNDS.idle_seconds) + 1);
+        prop_assert_eq!(world.state(client.wire), Settled::Close);
+        prop_assert_eq!(world.counters.active.v4.get(), 0);
+    }
+}
+
+/// Making keys takes time.
+static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
 
 #[test]
 fn a_handshake_is_not_waited_for() {
