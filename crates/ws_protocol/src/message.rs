@@ -103,7 +103,7 @@ impl Sink for Vec<u8> {
     #[inline]
     fn put_character(&mut self, byte: u8) {
         let (bytes, size) = written(byte);
-        // A piece of fixed size and then a cut: quicker than a piece of which the size is not known.
+        // A piece of fixed size and then a cut: quicker than a piece whose size is not known.
         let end = self.len() + size;
         self.extend_from_slice(&bytes);
         self.truncate(end);

@@ -11,9 +11,9 @@ use crate::{Action, Offer, OfferId, RequestError, RequestErrorKind};
 
 /// What a client asks of a tracker.
 ///
-/// Read tolerantly: members may come in any order, or more than once (the last one counts), null is
-/// as good as nothing, and what is not known or not of the right kind is read past. An announce only
-/// cannot do without `action`, `info_hash` and `peer_id`.
+/// Read tolerantly: members may come in any order, or more than once (the last one counts), null
+/// is as good as nothing, and what is not known or not of the right kind is read past. An announce
+/// only cannot do without `action`, `info_hash` and `peer_id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Takes part in a swarm, and offers connections to other members.

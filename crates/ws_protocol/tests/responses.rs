@@ -144,7 +144,8 @@ fn other_trackers_are_understood() {
     assert_eq!(parsed, Ok(Response::Failure(expected)));
 
     let text = concat!(
-        r#"{"action":"scrape","flags":{"min_request_interval":120},"files":{"short":{"complete":1},"#,
+        r#"{"action":"scrape","flags":{"min_request_interval":120},"#,
+        r#""files":{"short":{"complete":1},"#,
         r#""bbbbbbbbbbbbbbbbbbbb":{"x":{}},"cccccccccccccccccccc":7,"#,
         r#""aaaaaaaaaaaaaaaaaaaa":{"complete":1,"incomplete":2,"downloaded":3,"name":"x"}}}"#
     );
