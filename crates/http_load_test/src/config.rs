@@ -1,9 +1,8 @@
 //! What the operator may choose.
 
 use aquatic_config::{Checks, Config, LogLevel, section};
-use aquatic_load::client_ips::{self, IpRange};
 use aquatic_load::config::{AnswersConfig, PopulationConfig, RunConfig};
-use rustls::pki_types::ServerName;
+use aquatic_load_stream::config::{ConnectConfig, IdleConfig, check_head};
 
 section! {
     /// aquatic_http_load_test configuration
@@ -31,21 +30,8 @@ section! {
         pub keep_alive: bool = true,
         /// Requests of each connection that may wait for their answers.
         pub pipelining_depth: usize = 1,
-        /// Addresses that the connections come from in turn: "127.0.0.1", or a range such as
-        /// "127.0.0.1-127.0.0.20". Each address has room for about 28,000 connections. Empty: the
-        /// system chooses.
-        pub client_ips: Vec<IpRange> = vec![IpRange::LOOPBACK],
-        /// Speak TLS (1.3, or 1.2 where the tracker cannot do more). Any certificate is accepted,
-        /// and none is looked at: that saves the tester time.
-        pub enable_tls: bool = false,
-        /// Take up the TLS session that the same connection had before, instead of starting anew.
-        /// Matters if connections are not kept.
-        pub tls_resumption: bool = true,
-        /// Agree on TLS keys that withstand quantum computers (X25519MLKEM768), which takes more of
-        /// both sides' time. Otherwise X25519, as most BitTorrent clients do.
-        pub tls_post_quantum: bool = false,
-        /// The host name that is asked for in TLS.
-        pub tls_server_name: String = "localhost".to_owned(),
+        #[flatten]
+        pub connect: ConnectConfig,
     }
 }
 
@@ -67,17 +53,6 @@ section! {
             "User-Agent: aquatic_http_load_test".to_owned(),
             "Accept-Encoding: gzip".to_owned(),
         ],
-    }
-}
-
-section! {
-    /// Idling instead of loading: each connection announces once and is kept, and the tracker's
-    /// memory is measured before and after.
-    pub struct IdleConfig {
-        /// Idle.
-        pub enabled: bool = false,
-        /// How long after the last answer memory is measured, in seconds.
-        pub hold_seconds: u32 = 5,
     }
 }
 
@@ -110,11 +85,6 @@ impl Config for LoadTestConfig {
 impl NetworkConfig {
     fn check(&self, run: &RunConfig, checks: &mut Checks) {
         checks.require(
-            (run.workers..=1_000_000).contains(&self.connections),
-            "network.connections",
-            "must be from the number of `workers` to 1000000",
-        );
-        checks.require(
             (1..=1024).contains(&self.pipelining_depth),
             "network.pipelining_depth",
             "must be from 1 to 1024",
@@ -124,13 +94,7 @@ impl NetworkConfig {
             "network.pipelining_depth",
             "must be 1 unless `network.keep_alive` is set",
         );
-        checks.require(
-            ServerName::try_from(self.tls_server_name.as_str()).is_ok(),
-            "network.tls_server_name",
-            "must be a host name or an IP address",
-        );
-        let server = run.server_address.ip();
-        client_ips::check(&self.client_ips, "network.client_ips", server, checks);
+        self.connect.check(self.connections, run, checks);
     }
 }
 
@@ -147,22 +111,11 @@ impl RequestsConfig {
             "must be at most 100: trackers leave out more",
         );
         checks.require(
-            self.path.starts_with('/') && self.path.bytes().all(|byte| byte.is_ascii_graphic()),
-            "requests.path",
-            "must begin with / and have no spaces",
-        );
-        checks.require(
             self.path.contains("announce") || self.weight_scrape == 0,
             "requests.path",
             "must contain \"announce\", or scrapes have no path: set `requests.weight_scrape` to 0",
         );
-        for line in &self.headers {
-            checks.require(
-                line.contains(':') && !line.contains(['\r', '\n']),
-                "requests.headers",
-                format!("{line:?} is not a header line"),
-            );
-        }
+        check_head(&self.path, &self.headers, checks);
     }
 }
 

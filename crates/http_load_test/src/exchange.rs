@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::mem;
 
 use aquatic_http_protocol::{BodySize, Response, ResponseError, ResponseHead};
+use aquatic_load_stream::{Fault, Garbled};
 
-use crate::kinds::{Asked, Fault, RequestKind, Tally};
+use crate::kinds::{Asked, RequestKind, Tally};
 
 /// Requests that wait for their answers, and the bytes of an answer that is not whole yet.
 #[derive(Debug)]
@@ -17,10 +18,6 @@ pub struct Exchange {
     late_after_micros: u64,
     stays_open: bool,
 }
-
-/// Bytes came that are no answer: nothing that follows can be understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Garbled;
 
 impl Exchange {
     /// An answer that takes longer than `late_after_micros` is late.

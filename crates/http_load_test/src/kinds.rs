@@ -1,10 +1,6 @@
-//! What is counted apart: kinds of requests, what can go wrong, and connections.
-
-use std::iter::Sum;
-use std::ops::AddAssign;
+//! What is counted apart: kinds of requests.
 
 use aquatic_load::kind::Kind;
-use serde::Serialize;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,42 +11,12 @@ pub enum RequestKind {
     Scrape,
 }
 
-/// What can go wrong, but for answers that are late or do not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A connection that could not be opened, or whose TLS handshake failed.
-    ConnectFailed,
-    /// A connection that ended before its last request was answered. That request is lost too.
-    ClosedEarly,
-    /// A connection that was still open when the tracker should have closed it.
-    NotClosed,
-    /// Bytes that are no answer to anything. What was asked on that connection is lost.
-    Malformed,
-    /// Peers for a scrape or the like. The request is lost too.
-    WrongKind,
-    /// More peers than wanted, or another number of torrents than asked for.
-    WrongCount,
-}
-
 /// What is counted about requests.
-pub type Tally = aquatic_load::tally::Tally<RequestKind, Fault>;
+pub type Tally = aquatic_load_stream::kinds::Tally<RequestKind>;
 
 /// A request, as far as its answer must be judged by it: `item` is the number of entries that its
 /// answer should have, or for announces may have.
 pub type Asked = aquatic_load::tally::Asked<RequestKind>;
-
-/// What is counted about connections, from the beginning of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ConnectionCounts {
-    /// Connections that were opened; over TLS, those whose handshake was completed.
-    pub opened: u64,
-    /// Those with a TLS handshake in which the tracker proved who it is.
-    pub full_handshakes: u64,
-    /// Those whose TLS handshake took up an earlier session.
-    pub resumed_handshakes: u64,
-    /// Those that the tracker closed while nothing was asked, although they were to be kept.
-    pub closed_idle: u64,
-}
 
 impl Kind for RequestKind {
     const ALL: &'static [Self] = &[Self::Announce, Self::Scrape];
@@ -60,56 +26,5 @@ impl Kind for RequestKind {
             Self::Announce => "announce",
             Self::Scrape => "scrape",
         }
-    }
-}
-
-impl Kind for Fault {
-    const ALL: &'static [Self] = &[
-        Self::ConnectFailed,
-        Self::ClosedEarly,
-        Self::NotClosed,
-        Self::Malformed,
-        Self::WrongKind,
-        Self::WrongCount,
-    ];
-
-    fn key(self) -> &'static str {
-        match self {
-            Self::ConnectFailed => "connect_failed",
-            Self::ClosedEarly => "closed_early",
-            Self::NotClosed => "not_closed",
-            Self::Malformed => "malformed",
-            Self::WrongKind => "wrong_kind",
-            Self::WrongCount => "wrong_count",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::ConnectFailed => "connections that could not be opened",
-            Self::ClosedEarly => "connections closed before the answer",
-            Self::NotClosed => "connections not closed after the answer",
-            Self::Malformed => "malformed answers",
-            Self::WrongKind => "answers of the wrong kind",
-            Self::WrongCount => "answers with a wrong number of entries",
-        }
-    }
-}
-
-impl AddAssign for ConnectionCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.opened += other.opened;
-        self.full_handshakes += other.full_handshakes;
-        self.resumed_handshakes += other.resumed_handshakes;
-        self.closed_idle += other.closed_idle;
-    }
-}
-
-impl Sum for ConnectionCounts {
-    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
-        counts.fold(Self::default(), |mut sum, counts| {
-            sum += counts;
-            sum
-        })
     }
 }

@@ -182,6 +182,14 @@ impl<R: Kind, E: Kind> Tally<R, E> {
         }
     }
 
+    /// What was sent and has not come is lost. For requests whose answers come to somebody else than
+    /// their senders: nobody could tell before all counts are in one.
+    pub fn lose_unanswered(&mut self, kind: R) {
+        let kind = &mut self.kinds[kind.index()];
+        let settled = kind.answered + kind.late + kind.refused;
+        kind.lost = kind.sent.saturating_sub(settled);
+    }
+
     /// Something has gone wrong. What does so before the window is not counted.
     pub fn error(&mut self, error: E, now_micros: u64) {
         if now_micros >= self.window_micros.start {
@@ -328,6 +336,20 @@ pub(crate) mod tests {
         assert_eq!(sum.messages["no"], 3);
         assert_eq!(sum.errors(Mistake::Duplicate), 3);
         assert_eq!(sum.errors(Mistake::Malformed), 0);
+    }
+
+    #[test]
+    fn what_nobody_has_got_is_lost() {
+        let (mut one, mut other) = (tally(0..1_000), tally(0..1_000));
+        for due in 0..10 {
+            one.sent(&announce(due));
+        }
+        (0..5).for_each(|due| other.answered(&announce(due), 400, false));
+        other.answered(&announce(5), 5_000, true);
+        other.refused(&announce(6), 500, b"no");
+        one.add(&other);
+        one.lose_unanswered(Request::Announce);
+        assert_eq!(one.kind(Request::Announce).lost, 3);
     }
 
     #[test]

@@ -2,22 +2,19 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::ops::Range;
 
 use mio::{Interest, Registry, Token};
 use rustls::HandshakeKind;
 
-use crate::exchange::Exchange;
-use crate::kinds::{Asked, ConnectionCounts, Fault, Tally};
+use crate::dialogue::{Dialogue, Shared};
+use crate::kinds::{ConnectionCounts, Fault};
 use crate::tls::TlsClient;
 use crate::transport::{Reading, Scratch, Transport};
 use crate::worker::Rules;
 
 /// What stays from connection to connection, and the present one.
-pub(crate) struct Client {
-    pub(crate) exchange: Exchange,
-    /// Numbers of the peers that it speaks for: a peer's address must not change.
-    pub(crate) peers: Range<u32>,
+pub(crate) struct Client<D> {
+    pub(crate) dialogue: D,
     ip: Option<IpAddr>,
     tls: Option<TlsClient>,
     connection: Option<Connection>,
@@ -25,7 +22,9 @@ pub(crate) struct Client {
 
 struct Connection {
     transport: Transport,
-    /// TCP and TLS are established.
+    /// TCP and TLS are established, and the greeting is sent.
+    is_established: bool,
+    /// The greeting was answered.
     is_open: bool,
     answers: usize,
     /// When something last came of it, at first: when it was begun.
@@ -43,16 +42,10 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-impl Client {
-    pub(crate) fn new(
-        ip: Option<IpAddr>,
-        peers: Range<u32>,
-        tls: Option<TlsClient>,
-        rules: &Rules,
-    ) -> Self {
+impl<D: Dialogue> Client<D> {
+    pub(crate) fn new(dialogue: D, ip: Option<IpAddr>, tls: Option<TlsClient>) -> Self {
         Self {
-            exchange: Exchange::new(rules.late_after_micros),
-            peers,
+            dialogue,
             ip,
             tls,
             connection: None,
@@ -63,7 +56,7 @@ impl Client {
         self.connection.is_some()
     }
 
-    /// Whether the connection is established.
+    /// Whether requests may be sent.
     pub(crate) fn is_open(&self) -> bool {
         let connection = self.connection.as_ref();
         connection.is_some_and(|connection| connection.is_open)
@@ -82,6 +75,7 @@ impl Client {
         registry.register(transport.stream_mut(), token, interest)?;
         self.connection = Some(Connection {
             transport,
+            is_established: false,
             is_open: false,
             answers: 0,
             heard_micros: now_micros,
@@ -103,21 +97,29 @@ impl Client {
         now_micros: u64,
         has_ended: bool,
         scratch: &mut Scratch,
-        tally: &mut Tally,
+        shared: &mut Shared<D>,
         counts: &mut ConnectionCounts,
     ) -> io::Result<Reading> {
-        let (exchange, Some(connection)) = (&mut self.exchange, &mut self.connection) else {
+        let (dialogue, Some(connection)) = (&mut self.dialogue, &mut self.connection) else {
             return Ok(Reading::Paused);
         };
         let transport = &mut connection.transport;
         transport.flush()?;
         let reading = transport.read(has_ended, scratch, |bytes| {
-            let answers = exchange.receive(now_micros, bytes, tally);
+            let answers = dialogue.receive(shared, now_micros, bytes);
             connection.answers += answers.map_err(|_| io::ErrorKind::InvalidData)?;
             connection.heard_micros = now_micros;
             Ok(())
         });
-        if !connection.is_open && transport.is_ready() {
+        if !connection.is_established && transport.is_ready() {
+            connection.is_established = true;
+            dialogue.greet(shared);
+        }
+        if !shared.out.is_empty() {
+            transport.write(&shared.out)?;
+            shared.out.clear();
+        }
+        if !connection.is_open && connection.is_established && dialogue.is_greeted() {
             connection.is_open = true;
             counts.opened += 1;
             match transport.handshake() {
@@ -134,42 +136,48 @@ impl Client {
         &mut self,
         now_micros: u64,
         error: Option<&io::Error>,
-        tally: &mut Tally,
+        shared: &mut Shared<D>,
     ) -> Outcome {
         let is_garbled = error.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-        let lost = if is_garbled {
-            self.exchange.give_up(tally)
+        let may_end = if is_garbled {
+            self.dialogue.give_up(shared);
+            true
         } else {
-            self.exchange.ended(now_micros, tally)
+            self.dialogue.ended(shared, now_micros)
         };
         if let Some(error) = error {
             log::debug!("a connection has ended: {error}");
         }
         match self.connection.take() {
             Some(connection) if connection.is_open => {
-                if lost > 0 && !is_garbled {
-                    tally.error(Fault::ClosedEarly, now_micros);
+                if !may_end {
+                    shared.tally.error(Fault::ClosedEarly, now_micros);
                 }
                 if connection.answers > 0 && !is_garbled {
                     return Outcome::Ended;
                 }
             }
-            _ => tally.error(Fault::ConnectFailed, now_micros),
+            _ => shared.tally.error(Fault::ConnectFailed, now_micros),
         }
         Outcome::Failed
     }
 
     /// Gives up what takes too long.
-    pub(crate) fn expire(&mut self, rules: &Rules, now_micros: u64, tally: &mut Tally) -> Outcome {
+    pub(crate) fn expire(
+        &mut self,
+        rules: &Rules,
+        now_micros: u64,
+        shared: &mut Shared<D>,
+    ) -> Outcome {
         let Some(connection) = &self.connection else {
             return Outcome::Goes;
         };
         let is_over = |since_micros: u64, limit_micros| {
             now_micros.saturating_sub(since_micros) > limit_micros
         };
-        let is_kept = rules.keep_alive && self.exchange.stays_open();
+        let is_kept = rules.usage.keep_alive && self.dialogue.stays_open();
         let heard_micros = connection.heard_micros;
-        let fault = match self.exchange.oldest_micros() {
+        let fault = match self.dialogue.oldest_micros() {
             Some(due_micros) if is_over(due_micros, rules.lost_after_micros) => {
                 (!connection.is_open).then_some(Fault::ConnectFailed)
             }
@@ -185,15 +193,10 @@ impl Client {
             _ => return Outcome::Goes,
         };
         if let Some(fault) = fault {
-            tally.error(fault, now_micros);
+            shared.tally.error(fault, now_micros);
         }
-        self.exchange.give_up(tally);
+        self.dialogue.give_up(shared);
         self.connection = None;
         Outcome::Failed
-    }
-
-    /// Notes a request that is about to be written.
-    pub(crate) fn sent(&mut self, asked: Asked, tally: &mut Tally) {
-        self.exchange.sent(asked, tally);
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::kinds::{ConnectionCounts, RequestKind, Tally};
+use crate::dialogue::Dialogue;
+use crate::kinds::{ConnectionCounts, Tally};
 use crate::worker::Worker;
 
 /// How long a round may wait for events, so that the other threads are heard.
@@ -17,19 +18,19 @@ const WAIT: Duration = Duration::from_millis(20);
 const SILENCE_MICROS_MAX: u64 = 15_000_000;
 
 /// What idling has come to.
-pub(crate) struct Idled {
-    pub(crate) tally: Tally,
+pub(crate) struct Idled<D: Dialogue> {
+    pub(crate) tally: Tally<D::Request>,
     pub(crate) counts: ConnectionCounts,
     /// Connections that were open at the end.
     pub(crate) open: usize,
 }
 
 /// Lets each connection announce once, tells `filled`, and holds them until `stop`.
-pub(crate) fn run(
-    mut worker: Worker,
+pub(crate) fn run<D: Dialogue>(
+    mut worker: Worker<D>,
     filled: &Sender<()>,
     stop: &AtomicBool,
-) -> anyhow::Result<Idled> {
+) -> anyhow::Result<Idled<D>> {
     announce_once(&mut worker)?;
     // Whoever waits for it may have failed: then `stop` is on its way.
     let _ = filled.send(());
@@ -41,11 +42,11 @@ pub(crate) fn run(
     Ok(Idled {
         open: open.count(),
         counts: worker.counts,
-        tally: worker.tally,
+        tally: worker.shared.tally,
     })
 }
 
-fn announce_once(worker: &mut Worker) -> anyhow::Result<()> {
+fn announce_once<D: Dialogue>(worker: &mut Worker<D>) -> anyhow::Result<()> {
     let total = worker.clients.len();
     let mut has_asked = vec![false; total];
     let mut settled = 0;
@@ -57,13 +58,13 @@ fn announce_once(worker: &mut Worker) -> anyhow::Result<()> {
         for number in touched.drain(..) {
             if !has_asked[number] && worker.room(number) > 0 {
                 has_asked[number] = true;
-                worker.ask(number, RequestKind::Announce, now_micros);
+                worker.ask(number, D::ANNOUNCE, now_micros);
                 worker.send(number);
             }
         }
         worker.touched = touched;
         let settled_before = settled;
-        settled = answered(&worker.tally);
+        settled = answered::<D>(&worker.shared.tally);
         if settled > settled_before {
             settled_micros = now_micros;
         } else if now_micros.saturating_sub(settled_micros) > SILENCE_MICROS_MAX {
@@ -74,8 +75,8 @@ fn announce_once(worker: &mut Worker) -> anyhow::Result<()> {
 }
 
 /// Requests that will not be waited for any longer.
-fn answered(tally: &Tally) -> usize {
-    let announces = tally.kind(RequestKind::Announce);
+fn answered<D: Dialogue>(tally: &Tally<D::Request>) -> usize {
+    let announces = tally.kind(D::ANNOUNCE);
     let settled = announces.answered + announces.late + announces.refused + announces.lost;
     usize::try_from(settled).unwrap_or(usize::MAX)
 }

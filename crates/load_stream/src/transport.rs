@@ -1,6 +1,6 @@
 //! A TCP connection to the tracker, with or without TLS, that never blocks.
 //!
-//! Bytes in, bytes out: nothing of HTTP is known here.
+//! Bytes in, bytes out: nothing is known here of what they say.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};

@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 
-use crate::config::NetworkConfig;
+use crate::config::ConnectConfig;
 
 /// Starts the TLS sessions of one connection after the other, as one client: what is kept of a
 /// session for the next one is not shared with other connections.
@@ -20,9 +20,9 @@ pub(crate) struct TlsClient {
 }
 
 impl TlsClient {
-    pub(crate) fn new(network: &NetworkConfig) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &ConnectConfig) -> anyhow::Result<Self> {
         let mut provider = aws_lc_rs::default_provider();
-        provider.kx_groups = if network.tls_post_quantum {
+        provider.kx_groups = if config.tls_post_quantum {
             vec![aws_lc_rs::kx_group::X25519MLKEM768]
         } else {
             vec![
@@ -32,32 +32,32 @@ impl TlsClient {
             ]
         };
         let provider = Arc::new(provider);
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .context("cannot set up TLS")?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Trusting { provider }))
             .with_no_client_auth();
-        config.resumption = if network.tls_resumption {
+        client.resumption = if config.tls_resumption {
             Resumption::in_memory_sessions(1)
         } else {
             Resumption::disabled()
         };
         Ok(Self {
-            config: Arc::new(config),
-            server_name: ServerName::try_from(network.tls_server_name.clone())
+            config: Arc::new(client),
+            server_name: ServerName::try_from(config.tls_server_name.clone())
                 .context("network.tls_server_name")?,
         })
     }
 
     /// The same for another connection.
-    pub(crate) fn another(&self, network: &NetworkConfig) -> Self {
-        let mut config = ClientConfig::clone(&self.config);
-        if network.tls_resumption {
-            config.resumption = Resumption::in_memory_sessions(1);
+    pub(crate) fn another(&self, config: &ConnectConfig) -> Self {
+        let mut client = ClientConfig::clone(&self.config);
+        if config.tls_resumption {
+            client.resumption = Resumption::in_memory_sessions(1);
         }
         Self {
-            config: Arc::new(config),
+            config: Arc::new(client),
             server_name: self.server_name.clone(),
         }
     }

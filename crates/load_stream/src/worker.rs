@@ -1,5 +1,5 @@
 //! One thread's clients, and the events of their connections. What to send, and when, is decided by
-//! [`load`](crate::load) and [`idle`](crate::idle).
+//! `load` and `idle`.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_daemon::clock::Clock;
-use fastrand::Rng;
 use mio::{Events, Poll, Token};
 
 use crate::client::{Client, Outcome};
-use crate::kinds::{Asked, ConnectionCounts, RequestKind, Tally};
-use crate::requests::RequestWriter;
+use crate::dialogue::{Dialogue, Shared};
+use crate::kinds::ConnectionCounts;
 use crate::transport::{Reading, Scratch};
 
 /// Events per system call.
@@ -31,29 +30,36 @@ const SWEEP_MICROS: u64 = 100_000;
 
 /// How connections are used.
 #[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// How many there are, all workers together; at a time, if they are not kept.
+    pub connections: usize,
+    /// Keep connections open. Otherwise, each request gets a connection of its own.
+    pub keep_alive: bool,
+    /// Requests of each connection that may wait for their answers.
+    pub pipelining_depth: usize,
+}
+
+/// What all clients go by.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) server: SocketAddr,
-    pub(crate) keep_alive: bool,
-    pub(crate) pipelining_depth: usize,
+    pub(crate) usage: Usage,
     pub(crate) late_after_micros: u64,
     pub(crate) lost_after_micros: u64,
 }
 
 /// One thread's clients.
-pub(crate) struct Worker {
-    pub(crate) clients: Vec<Client>,
-    pub(crate) tally: Tally,
+pub(crate) struct Worker<D: Dialogue> {
+    pub(crate) clients: Vec<Client<D>>,
+    pub(crate) shared: Shared<D>,
     pub(crate) counts: ConnectionCounts,
     pub(crate) clock: Clock,
-    pub(crate) requests: RequestWriter,
-    pub(crate) rng: Rng,
     /// Clients to which something has happened, so that they may have room for requests.
     pub(crate) touched: Vec<usize>,
     rules: Rules,
     poll: Poll,
     events: Events,
     scratch: Scratch,
-    out: Vec<u8>,
     /// Clients whose connections are to be kept and have to be opened.
     to_open: VecDeque<usize>,
     opening: usize,
@@ -62,32 +68,29 @@ pub(crate) struct Worker {
     next_sweep_micros: u64,
 }
 
-impl Worker {
+impl<D: Dialogue> Worker<D> {
     pub(crate) fn new(
         rules: Rules,
-        clients: Vec<Client>,
-        requests: RequestWriter,
-        (clock, tally, seed): (Clock, Tally, u64),
+        clients: Vec<Client<D>>,
+        shared: Shared<D>,
+        clock: Clock,
     ) -> anyhow::Result<Self> {
         let numbers = 0..clients.len();
-        let (to_open, touched) = if rules.keep_alive {
+        let (to_open, touched) = if rules.usage.keep_alive {
             (numbers.collect(), Vec::new())
         } else {
             (VecDeque::new(), numbers.collect())
         };
         Ok(Self {
             clients,
-            tally,
+            shared,
             counts: ConnectionCounts::default(),
             clock,
-            requests,
-            rng: Rng::with_seed(seed),
             touched,
             rules,
             poll: Poll::new().context("cannot wait for events")?,
             events: Events::with_capacity(EVENTS_MAX),
             scratch: Scratch::new(),
-            out: Vec::new(),
             to_open,
             opening: 0,
             resting: VecDeque::new(),
@@ -123,28 +126,24 @@ impl Worker {
     /// Requests that a client may send now.
     pub(crate) fn room(&self, number: usize) -> usize {
         let client = &self.clients[number];
-        if self.rules.keep_alive {
-            let is_usable = client.is_open() && client.exchange.stays_open();
-            let waiting = client.exchange.waiting();
-            usize::from(is_usable) * self.rules.pipelining_depth.saturating_sub(waiting)
+        if self.rules.usage.keep_alive {
+            let is_usable = client.is_open() && client.dialogue.stays_open();
+            let waiting = client.dialogue.waiting();
+            usize::from(is_usable) * self.rules.usage.pipelining_depth.saturating_sub(waiting)
         } else {
             usize::from(!client.has_connection())
         }
     }
 
+    /// Draws what is to be asked.
+    pub(crate) fn sample(&mut self) -> D::Request {
+        D::sample(&self.shared.writer, &mut self.shared.rng)
+    }
+
     /// Adds a request to those that a client sends next.
-    pub(crate) fn ask(&mut self, number: usize, kind: RequestKind, due_micros: u64) {
-        let client = &mut self.clients[number];
-        let peers = client.peers.clone();
-        let item = self
-            .requests
-            .write(kind, peers, &mut self.rng, &mut self.out);
-        let asked = Asked {
-            kind,
-            item,
-            due_micros,
-        };
-        client.sent(asked, &mut self.tally);
+    pub(crate) fn ask(&mut self, number: usize, kind: D::Request, due_micros: u64) {
+        let dialogue = &mut self.clients[number].dialogue;
+        dialogue.ask(&mut self.shared, kind, due_micros);
     }
 
     /// Sends the requests that a client was asked for, over a new connection if it has none.
@@ -157,23 +156,23 @@ impl Worker {
         } else {
             client.open(&self.rules, now_micros, Token(number), registry)
         };
-        let written = opened.and_then(|()| client.write(&self.out));
-        self.out.clear();
+        let written = opened.and_then(|()| client.write(&self.shared.out));
+        self.shared.out.clear();
         if let Err(error) = written {
             self.end(number, now_micros, Some(&error));
         }
     }
 
-    /// Whether no request waits.
+    /// Whether nothing more will come unless something is asked.
     pub(crate) fn is_settled(&self) -> bool {
         let mut clients = self.clients.iter();
-        clients.all(|client| client.exchange.waiting() == 0)
+        clients.all(|client| client.dialogue.is_settled())
     }
 
     /// What is not answered by now is lost.
     pub(crate) fn give_up(&mut self) {
         for client in &mut self.clients {
-            client.exchange.give_up(&mut self.tally);
+            client.dialogue.give_up(&mut self.shared);
         }
     }
 
@@ -201,8 +200,10 @@ impl Worker {
         let now_micros = self.clock.micros();
         let client = &mut self.clients[number];
         let was_open = client.is_open();
-        let (scratch, tally, counts) = (&mut self.scratch, &mut self.tally, &mut self.counts);
-        let result = client.exchange(now_micros, has_ended, scratch, tally, counts);
+        let (scratch, shared, counts) = (&mut self.scratch, &mut self.shared, &mut self.counts);
+        let result = client.exchange(now_micros, has_ended, scratch, shared, counts);
+        // Left over if the connection has failed.
+        shared.out.clear();
         if !was_open && client.is_open() {
             self.opening = self.opening.saturating_sub(1);
         }
@@ -215,14 +216,14 @@ impl Worker {
 
     fn end(&mut self, number: usize, now_micros: u64, error: Option<&std::io::Error>) {
         let client = &mut self.clients[number];
-        let is_kept = self.rules.keep_alive && client.exchange.stays_open();
-        if is_kept && client.is_open() && client.exchange.waiting() == 0 {
+        let is_kept = self.rules.usage.keep_alive && client.dialogue.stays_open();
+        if is_kept && client.is_open() && client.dialogue.may_end() {
             self.counts.closed_idle += 1;
         }
         if !client.is_open() {
             self.opening = self.opening.saturating_sub(1);
         }
-        let outcome = client.end(now_micros, error, &mut self.tally);
+        let outcome = client.end(now_micros, error, &mut self.shared);
         self.after(number, outcome, now_micros);
     }
 
@@ -230,7 +231,7 @@ impl Worker {
         for number in 0..self.clients.len() {
             let client = &mut self.clients[number];
             let was_opening = client.has_connection() && !client.is_open();
-            let outcome = client.expire(&self.rules, now_micros, &mut self.tally);
+            let outcome = client.expire(&self.rules, now_micros, &mut self.shared);
             if outcome != Outcome::Goes && was_opening {
                 self.opening = self.opening.saturating_sub(1);
             }
@@ -248,7 +249,7 @@ impl Worker {
 
     /// A client is free to have its next connection.
     fn release(&mut self, number: usize) {
-        if self.rules.keep_alive {
+        if self.rules.usage.keep_alive {
             self.to_open.push_back(number);
         } else {
             self.touched.push(number);

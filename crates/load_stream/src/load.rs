@@ -7,8 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_load::arrivals::Arrivals;
+use aquatic_load::tally::Asked;
 
-use crate::kinds::{Asked, ConnectionCounts, RequestKind, Tally};
+use crate::dialogue::Dialogue;
+use crate::kinds::{ConnectionCounts, Tally};
 use crate::worker::Worker;
 
 /// How long a worker at the tracker's pace sleeps when little has happened. Short enough for the
@@ -40,8 +42,8 @@ pub(crate) enum Pace {
 }
 
 /// A worker and when it measures.
-pub(crate) struct LoadWorker {
-    pub(crate) worker: Worker,
+pub(crate) struct LoadWorker<D: Dialogue> {
+    pub(crate) worker: Worker<D>,
     pub(crate) pace: Pace,
     /// Requests are counted if they are due within it; none becomes due after it.
     pub(crate) window_micros: Range<u64>,
@@ -53,9 +55,9 @@ pub(crate) struct LoadWorker {
     pub(crate) in_flight_max: usize,
 }
 
-impl LoadWorker {
+impl<D: Dialogue> LoadWorker<D> {
     /// Runs until the window and the grace after it are over.
-    pub(crate) fn run(mut self) -> anyhow::Result<(Tally, ConnectionCounts)> {
+    pub(crate) fn run(mut self) -> anyhow::Result<(Tally<D::Request>, ConnectionCounts)> {
         match self.pace {
             Pace::AsAnswered => {
                 self.keep_in_flight()?;
@@ -64,7 +66,7 @@ impl LoadWorker {
             Pace::Rate(rate_per_second) => self.keep_rate(rate_per_second)?,
         }
         self.worker.give_up();
-        Ok((self.worker.tally, self.worker.counts))
+        Ok((self.worker.shared.tally, self.worker.counts))
     }
 
     fn keep_in_flight(&mut self) -> anyhow::Result<()> {
@@ -87,7 +89,8 @@ impl LoadWorker {
     /// Never sleeps: whoever sleeps wakes too late, and would count the delay as the tracker's.
     fn keep_rate(&mut self, rate_per_second: f64) -> anyhow::Result<()> {
         let worker = &mut self.worker;
-        let mut arrivals = Arrivals::new(rate_per_second, worker.clock.micros(), &mut worker.rng);
+        let start_micros = worker.clock.micros();
+        let mut arrivals = Arrivals::new(rate_per_second, start_micros, &mut worker.shared.rng);
         let mut queue = Queue::new(worker.clients.len());
         loop {
             let now_micros = worker.clock.micros();
@@ -95,10 +98,10 @@ impl LoadWorker {
                 break;
             }
             for _ in 0..BURST {
-                let Some(due_micros) = arrivals.due(now_micros, &mut worker.rng) else {
+                let Some(due_micros) = arrivals.due(now_micros, &mut worker.shared.rng) else {
                     break;
                 };
-                let kind = worker.requests.sample(&mut worker.rng);
+                let kind = worker.sample();
                 queue.due.push_back((kind, due_micros));
             }
             queue.send(worker);
@@ -116,7 +119,7 @@ impl LoadWorker {
     /// Waits for the answers that are still to come.
     fn drain(
         &mut self,
-        mut is_over: impl FnMut(&mut Worker) -> anyhow::Result<bool>,
+        mut is_over: impl FnMut(&mut Worker<D>) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
         let end_micros = self.worker.clock.micros() + self.grace_micros;
         while self.worker.clock.micros() <= end_micros && !is_over(&mut self.worker)? {
@@ -127,28 +130,28 @@ impl LoadWorker {
 }
 
 /// Lets a client ask for as much as it may, which is due before `end_micros` even if that is now.
-fn fill_up(worker: &mut Worker, number: usize, end_micros: u64) {
+fn fill_up<D: Dialogue>(worker: &mut Worker<D>, number: usize, end_micros: u64) {
     let room = worker.room(number);
     if room == 0 {
         return;
     }
     let due_micros = worker.clock.micros().min(end_micros.saturating_sub(1));
     for _ in 0..room {
-        let kind = worker.requests.sample(&mut worker.rng);
+        let kind = worker.sample();
         worker.ask(number, kind, due_micros);
     }
     worker.send(number);
 }
 
 /// Requests that are due, and clients that have room for them.
-struct Queue {
-    due: VecDeque<(RequestKind, u64)>,
+struct Queue<D: Dialogue> {
+    due: VecDeque<(D::Request, u64)>,
     free: VecDeque<usize>,
     /// Which clients are in `free`.
     is_free: Vec<bool>,
 }
 
-impl Queue {
+impl<D: Dialogue> Queue<D> {
     fn new(clients: usize) -> Self {
         Self {
             due: VecDeque::new(),
@@ -158,7 +161,7 @@ impl Queue {
     }
 
     /// Sends what is due, as far as there is room. Clients take turns.
-    fn send(&mut self, worker: &mut Worker) {
+    fn send(&mut self, worker: &mut Worker<D>) {
         let mut touched = mem::take(&mut worker.touched);
         for number in touched.drain(..) {
             self.note(worker, number);
@@ -178,7 +181,7 @@ impl Queue {
         }
     }
 
-    fn note(&mut self, worker: &Worker, number: usize) {
+    fn note(&mut self, worker: &Worker<D>, number: usize) {
         if !self.is_free[number] && worker.room(number) > 0 {
             self.is_free[number] = true;
             self.free.push_back(number);
@@ -186,7 +189,7 @@ impl Queue {
     }
 
     /// Gives up what has waited for a connection for too long.
-    fn expire(&mut self, worker: &mut Worker, now_micros: u64, lost_after_micros: u64) {
+    fn expire(&mut self, worker: &mut Worker<D>, now_micros: u64, lost_after_micros: u64) {
         while let Some((kind, due_micros)) = self.due.front().copied()
             && now_micros.saturating_sub(due_micros) > lost_after_micros
         {
@@ -196,8 +199,8 @@ impl Queue {
                 item: 0,
                 due_micros,
             };
-            worker.tally.sent(&asked);
-            worker.tally.lost(&asked);
+            worker.shared.tally.sent(&asked);
+            worker.shared.tally.lost(&asked);
         }
     }
 }

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 
 use aquatic_load::process::Usage;
 use aquatic_load::report::{ErrorReport, LoadReport, mebibytes, ratio, to_f64};
+use aquatic_load::tally::KindTally;
 use serde::Serialize;
 
-use crate::kinds::{ConnectionCounts, RequestKind, Tally};
+use crate::kinds::ConnectionCounts;
 
 /// The result of putting load on a tracker.
 #[derive(Clone, Debug, Serialize)]
-pub struct HttpLoadReport {
+pub struct StreamLoadReport {
     /// What all load testers report.
     #[serde(flatten)]
     pub load: LoadReport,
@@ -53,38 +54,42 @@ pub struct MemoryReport {
 }
 
 impl IdleReport {
-    /// Sums up a run. `usages`: the tracker's before and after, if they are known.
+    /// Sums up a run of `open` connections that took so many seconds to be answered.
     #[must_use]
     pub fn new(
         tracker: SocketAddr,
-        open: usize,
-        seconds: f64,
-        (tally, counts): (&Tally, ConnectionCounts),
-        usages: Option<(Usage, Usage)>,
+        (open, seconds): (usize, f64),
+        announces: &KindTally,
+        errors: ErrorReport,
+        connections: ConnectionCounts,
     ) -> Self {
-        let announces = tally.kind(RequestKind::Announce);
-        let memory = |(before, after): (Usage, Usage)| {
-            let added = to_f64(after.resident_bytes) - to_f64(before.resident_bytes);
-            MemoryReport {
-                resident_bytes_before: before.resident_bytes,
-                resident_bytes_after: after.resident_bytes,
-                bytes_per_connection: ratio(added, to_f64(u64::try_from(open).unwrap_or(0))),
-            }
-        };
         Self {
             tracker,
             open,
             seconds,
             refused: announces.refused,
             lost: announces.lost,
-            errors: ErrorReport::new(tally),
-            connections: counts,
-            memory: usages.map(memory),
+            errors,
+            connections,
+            memory: None,
         }
+    }
+
+    /// The same, with what the tracker has used before and after.
+    #[must_use]
+    pub fn with_memory(mut self, before: &Usage, after: &Usage) -> Self {
+        let added = to_f64(after.resident_bytes) - to_f64(before.resident_bytes);
+        let open = to_f64(u64::try_from(self.open).unwrap_or(0));
+        self.memory = Some(MemoryReport {
+            resident_bytes_before: before.resident_bytes,
+            resident_bytes_after: after.resident_bytes,
+            bytes_per_connection: ratio(added, open),
+        });
+        self
     }
 }
 
-impl Display for HttpLoadReport {
+impl Display for StreamLoadReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.load, self.connections)
     }
@@ -143,25 +148,24 @@ impl Display for IdleReport {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::kinds::Asked;
 
     #[test]
     fn idle_memory_is_what_was_added_per_open_connection() {
-        let mut tally = Tally::new(0..u64::MAX);
-        for item in 0..102 {
-            let announce = Asked {
-                kind: RequestKind::Announce,
-                item,
-                due_micros: 1,
-            };
-            tally.sent(&announce);
-            match item {
-                0..99 => tally.answered(&announce, 2, false),
-                99..101 => tally.refused(&announce, 2, b"no"),
-                _ => tally.lost(&announce),
-            }
-        }
+        let announces = KindTally {
+            sent: 102,
+            answered: 99,
+            refused: 2,
+            lost: 1,
+            ..KindTally::default()
+        };
+        let errors = ErrorReport {
+            total: 2,
+            counts: Vec::new(),
+            messages: BTreeMap::from([("no".to_owned(), 2)]),
+        };
         let usage = |resident_bytes| Usage {
             resident_bytes,
             ..Usage::default()
@@ -172,12 +176,13 @@ mod tests {
             resumed_handshakes: 2,
             closed_idle: 2,
         };
-        let usages = Some((usage(1 << 20), usage(2 << 20)));
         let tracker = "127.0.0.1:3000".parse().unwrap();
-        let report = IdleReport::new(tracker, 128, 0.5, (&tally, counts), usages);
+        let report = IdleReport::new(tracker, (128, 0.5), &announces, errors, counts)
+            .with_memory(&usage(1 << 20), &usage(2 << 20));
         let text = report.to_string();
         for line in [
             "announces refused: 2, lost: 1\n",
+            "  2 refused: no\n",
             "(TLS handshakes: 100 full, 2 resumed), 2 closed by the tracker while idle\n",
             "memory: 1.0 MiB before, 2.0 after: 8192 bytes per connection\n",
         ] {

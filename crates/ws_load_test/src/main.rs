@@ -1,0 +1,16 @@
+//! The load tester's entry point.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use aquatic_daemon::cli;
+
+fn main() -> ExitCode {
+    let app = cli::App {
+        name: "aquatic_ws_load_test",
+        version: env!("CARGO_PKG_VERSION"),
+        about: "Puts load on a WebTorrent tracker, plain or over TLS, and measures it",
+    };
+    cli::run(app, aquatic_ws_load_test::run)
+}
