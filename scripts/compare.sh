@@ -6,7 +6,7 @@
 #
 # usage: scripts/compare.sh [-n PAIRS] [-l LOAD_CONFIG] [-c CPUS] PROTOCOL A A_CONFIG B B_CONFIG
 #
-#   PROTOCOL      udp or http: what the load tester speaks
+#   PROTOCOL      udp, http or ws: what the load tester speaks
 #   A, B          tracker binaries that take -c CONFIG
 #   A_CONFIG ...  their configuration files; both listen where the load is sent to
 #   -n PAIRS      pairs of runs (default 3)
