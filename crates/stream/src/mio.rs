@@ -87,6 +87,8 @@ pub fn run<H: Handler>(
         let now = Now::read(clock);
         arrivals += worker.receive(now, &events);
         arrivals += worker.accept(now);
+        // Again, so that the time that requests take is seen.
+        let now = Now::read(clock);
         arrivals += worker.hub.finish(now);
         let has_more = worker.hub.background(now);
         worker.send(now);
