@@ -17,8 +17,8 @@ use crate::wait::{DEADLINE, until, until_end};
 use crate::{Daemon, Program, Setup};
 
 /// A program, with standard output and standard error in files of a folder.
-fn command(program: &Program, folder: &Path) -> Command {
-    let mut command = Command::new(program.binary);
+fn command(binary: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
     command
         .current_dir(folder)
         .env_remove("JOURNAL_STREAM")
@@ -174,13 +174,25 @@ impl Place {
     /// Runs the program with these arguments to its end.
     #[must_use]
     pub fn run(&self, program: &Program, arguments: &[&str]) -> Ended {
-        let mut command = command(program, self.folder.path());
+        let mut command = command(program.binary.as_ref(), self.folder.path());
         self.end(command.args(arguments).spawn().unwrap())
     }
 
     /// The command that starts a tracker.
     #[must_use]
     pub fn command(&self, setup: Setup, settings: &str) -> Command {
+        self.command_of(setup.program.binary.as_ref(), setup, settings)
+    }
+
+    /// The same for any user: the program may have been built where only its owner can look.
+    #[must_use]
+    pub fn command_for_anyone(&self, setup: Setup, settings: &str) -> Command {
+        let copy = self.path("program");
+        fs::copy(setup.program.binary, &copy).unwrap();
+        self.command_of(&copy, setup, settings)
+    }
+
+    fn command_of(&self, binary: &Path, setup: Setup, settings: &str) -> Command {
         let mut lines = settings.to_owned();
         let mut default = |key: &str, value: String| {
             if !settings.contains(key) {
@@ -193,7 +205,7 @@ impl Place {
         default(setup.program.runtime_key, format!("'{}'", setup.runtime));
         let addresses = IpFamily::ALL.map(|family| self.address(family).to_string());
         default("network.address", format!("{addresses:?}"));
-        let mut command = command(setup.program, self.folder.path());
+        let mut command = command(binary, self.folder.path());
         command
             .arg("-c")
             .arg(self.write("config.toml", &lines))

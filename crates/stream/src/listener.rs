@@ -96,9 +96,13 @@ mod tests {
 
     #[test]
     fn families_share_a_port() {
-        let v4 = bind("0.0.0.0:0", 1).unwrap();
-        let port = v4[0][0].local_addr().unwrap().port();
-        bind(&format!("[::]:{port}"), 1).unwrap();
+        // A port that is free for IPv4 may be taken for IPv6, by whatever else runs here.
+        let share = || {
+            let v4 = bind("0.0.0.0:0", 1).unwrap();
+            let port = v4[0][0].local_addr().unwrap().port();
+            bind(&format!("[::]:{port}"), 1).is_ok()
+        };
+        assert!((0..5).any(|_| share()));
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub fn it_serves_as_nobody_inside_another_root(program: &'static Program) {
 pub fn without_root_it_is_refused(program: &'static Program) {
     let place = Place::new();
     let settings = "privileges.drop_privileges = true";
-    let mut command = place.command(Setup::simple(program), settings);
+    let mut command = place.command_for_anyone(Setup::simple(program), settings);
     if geteuid().is_root() {
         let nobody = User::from_name("nobody").unwrap().unwrap();
         command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
