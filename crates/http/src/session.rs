@@ -153,8 +153,8 @@ impl Session {
         Some((*scrape, asked.framing))
     }
 
-    /// The answer stands in `io.out`. Returns how long it took, in microseconds. The bytes that wait
-    /// behind the request must be offered again.
+    /// The answer stands in `io.out`. Returns how long it took, in microseconds. The bytes that
+    /// wait behind the request must be offered again.
     pub fn answered(&mut self, now: Now, io: &mut Io<'_>) -> u64 {
         let Some(asked) = self.asked.take() else {
             return 0;

@@ -109,7 +109,10 @@ struct ResponseTimeMetrics {
 impl ResponseTimeMetrics {
     fn new(index: usize) -> Self {
         let worker = index.to_string();
-        let bucket = |bound: String| counter!(RESPONSE_TIME_BUCKETS, "le" => bound, "worker_index" => worker.clone());
+        let bucket = |bound: String| {
+            let index = worker.clone();
+            counter!(RESPONSE_TIME_BUCKETS, "le" => bound, "worker_index" => index)
+        };
         let bounds = ResponseTimes::BOUNDS_MICROS.iter();
         let bounds = bounds.map(|micros| Duration::from_micros(*micros).as_secs_f64().to_string());
         Self {

@@ -2,8 +2,8 @@
 //!
 //! All workers of an arrangement run here in one thread, in an order that a random number generator
 //! chooses. Clients open connections and send requests of all kinds over them, many at once, in
-//! pieces of any size, also malformed ones; they read slowly, end their input early, vanish; workers
-//! do not keep up; hours pass. A shadow model predicts each answer.
+//! pieces of any size, also malformed ones; they read slowly, end their input early,
+//! vanish. Workers do not keep up, and hours pass. A shadow model predicts each answer.
 //!
 //! | module | what it is |
 //! |---|---|

@@ -193,9 +193,8 @@ impl Place<'_> {
         let hash = encoded(torrent);
         let peer_id = format!("{client_name}abcdefghijkl");
         let target = |hash: &str, peer_id: &str, port: &str| {
-            format!(
-                "{path}?info_hash={hash}&peer_id={peer_id}&port={port}{left}{event}{numwant}{compact}"
-            )
+            let needed = format!("info_hash={hash}&peer_id={peer_id}&port={port}");
+            format!("{path}?{needed}{left}{event}{numwant}{compact}")
         };
         let failure = |reason, words| Meaning::Failure(reason, words, Readable::No);
         match rng.u8(..30) {

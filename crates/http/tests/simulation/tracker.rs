@@ -83,7 +83,8 @@ impl Tracker {
         &mut self.hubs[worker]
     }
 
-    /// Sends as much of a connection's output as the client reads, and says what is to be done then.
+    /// Sends as much of a connection's output as the client reads, and says what is to be done
+    /// then.
     pub(crate) fn look_after(
         &mut self,
         worker: usize,
