@@ -10,8 +10,8 @@ use crate::{Closed, Connections};
 /// A connection, within its worker.
 ///
 /// A place in the worker's table and how often that place has been used before; so the name of a
-/// connection that has gone never reaches a later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// connection that has gone never reaches a later one. The default is the first of all names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,

@@ -43,7 +43,8 @@
 //! | [`session`], [`membership`] | a connection, from bytes to messages, and its peers |
 //! | [`upgrade`], [`frames`] | HTTP and WebSocket |
 //! | [`messages`], [`deliveries`] | what workers say to each other |
-//! | [`liveness`], [`certificates`] | when clients are asked whether they are still there, and when they have to come anew |
+//! | [`liveness`] | when clients are asked whether they are still there |
+//! | [`certificates`] | when clients have to come anew |
 //! | [`arrangement`], [`worker`], [`writer`] | who does what |
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
 

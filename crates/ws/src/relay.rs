@@ -1,11 +1,11 @@
 //! A shard of the swarms: who is in which one, and who gets which offer and answer. Pure.
 //!
-//! Whoever owns a [`Relay`] gives it batches of requests to decide, and between batches lets it do a
-//! slice of its background work: forgetting and counting.
+//! Whoever owns a [`Relay`] gives it batches of requests to decide, and between batches lets it do
+//! a slice of its background work: forgetting and counting.
 //!
 //! - **A peer belongs to its connection.** Nobody else can announce, answer or leave in its name.
-//! - **An offer is open** from the moment it is handed to a peer until that peer has answered it, or
-//!   `max_offer_age` has passed. It is kept with the peer that made it: 64 bits of a keyed hash of
+//! - **An offer is open** from the moment it is handed to a peer until that peer has answered it,
+//!   or `max_offer_age` has passed. It is kept with the peer that made it: 64 bits of a keyed hash of
 //!   its name and the peer that may answer, and when it ends. An answer without an open offer goes
 //!   nowhere; so nobody can send anything to a peer that has not offered to be sent it.
 //! - IPv4 and IPv6 are in one swarm: browsers meet by other means. Peers are counted by family;
@@ -400,4 +400,192 @@ fn offer_hash(mut hasher: SipHasher13, offer_id: &OfferId, answerer: &PeerId) ->
 fn prefix_of(peer_id: PeerId) -> [u8; 8] {
     let [prefix @ .., _, _, _, _, _, _, _, _, _, _, _, _] = peer_id.0;
     prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_stream::ConnectionId;
+    use aquatic_tracker::router::Shard;
+
+    use super::*;
+    use crate::membership::Asked;
+
+    const TORRENT: InfoHash = InfoHash([1; 20]);
+
+    /// A relay, and the connection that everyone has: peers differ by their worker.
+    struct Desk {
+        relay: Relay,
+        counters: Arc<WorkerCounters>,
+        access_list: SharedAccessList,
+        now_seconds: u32,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+            let counters = Arc::<WorkerCounters>::default();
+            let parts = RelayParts {
+                hash_key: HashKey::new([1, 2]),
+                offer_key: [3, 4],
+                rng_seed: 5,
+                access_list: access_list.reader(),
+                report: Arc::default(),
+                counters: Arc::clone(&counters),
+            };
+            let mut config = Config::default();
+            config.metrics.peer_clients = true;
+            Self {
+                relay: new(&config, parts),
+                counters,
+                access_list,
+                now_seconds: 1,
+            }
+        }
+
+        fn now(&self) -> Now {
+            Now::from_micros(u64::from(self.now_seconds) * 1_000_000)
+        }
+
+        fn ask(&mut self, worker: u16, what: What, offers: Vec<Offer>) -> Batch {
+            let mut batch = Batch::new(worker);
+            batch.offers = offers;
+            batch.requests.push(Request {
+                connection: ConnectionId::default(),
+                family: IpFamily::V6,
+                info_hash: TORRENT,
+                what,
+            });
+            let now = self.now();
+            self.relay.answer(now, &mut batch);
+            batch
+        }
+
+        /// Announces with so many offers, numbered from `first`. Returns which workers get them.
+        fn announce(
+            &mut self,
+            worker: u16,
+            peer_id: u8,
+            first: u8,
+            offers: u8,
+        ) -> Result<Vec<u16>, Refusal> {
+            let offer = |number| Offer {
+                offer_id: OfferId([number; 20]),
+                json: 0..0,
+                to: None,
+            };
+            let offers: Vec<_> = (first..first + offers).map(offer).collect();
+            let announce = Announce {
+                peer_id: PeerId([peer_id; 20]),
+                status: PeerStatus::Leecher,
+                completed: false,
+                offers: 0..offers.len(),
+                outcome: Ok(Counts::default()),
+                asked: Asked::Added,
+                is_in_swarm: false,
+            };
+            let batch = self.ask(worker, What::Announce(announce), offers);
+            let Some(What::Announce(announce)) = batch.requests.first().map(|it| &it.what) else {
+                unreachable!("it was put there");
+            };
+            assert_eq!(announce.is_in_swarm, announce.outcome.is_ok());
+            let to = batch.offers.iter().filter_map(|offer| offer.to);
+            announce.outcome.map(|_| to.map(|to| to.worker).collect())
+        }
+
+        fn answer(&mut self, worker: u16, by: u8, to: u8, offer: u8) -> Result<u16, Refusal> {
+            let answer = Answer {
+                peer_id: PeerId([by; 20]),
+                to_peer_id: PeerId([to; 20]),
+                offer_id: OfferId([offer; 20]),
+                json: 0..0,
+                to: None,
+            };
+            let batch = self.ask(worker, What::Answer(answer), Vec::new());
+            let Some(What::Answer(answer)) = batch.requests.first().map(|it| &it.what) else {
+                unreachable!("it was put there");
+            };
+            answer.to.unwrap().map(|to| to.worker)
+        }
+
+        fn leave(&mut self, worker: u16, peer_id: u8) {
+            let peer_id = PeerId([peer_id; 20]);
+            self.ask(worker, What::Leave { peer_id }, Vec::new());
+        }
+
+        fn peers(&mut self) -> u64 {
+            let now = self.now();
+            while self.relay.background(now) {}
+            // Counts what is left after that.
+            self.relay.background(now);
+            self.counters.swarms(IpFamily::V6).peers.get()
+        }
+    }
+
+    #[test]
+    fn an_offer_is_answered_once_by_who_got_it() {
+        let mut desk = Desk::new();
+        assert_eq!(desk.announce(1, b'a', 0, 3), Ok(vec![]));
+        assert_eq!(desk.announce(2, b'b', 10, 3), Ok(vec![1]));
+        let mut receivers = desk.announce(3, b'c', 20, 3).unwrap();
+        receivers.sort_unstable();
+        assert_eq!(receivers, [1, 2]);
+
+        assert_eq!(desk.answer(3, b'c', b'b', 10), Err(Refusal::OFFER_UNKNOWN));
+        assert_eq!(desk.answer(1, b'a', b'b', 11), Err(Refusal::OFFER_UNKNOWN));
+        assert_eq!(desk.answer(3, b'a', b'b', 10), Err(Refusal::NOT_IN_SWARM));
+        assert_eq!(desk.answer(1, b'a', b'b', 10), Ok(2));
+        assert_eq!(desk.answer(1, b'a', b'b', 10), Err(Refusal::OFFER_UNKNOWN));
+    }
+
+    #[test]
+    fn an_offer_is_open_for_a_time() {
+        let mut desk = Desk::new();
+        desk.announce(1, b'a', 0, 0).unwrap();
+        for (seconds, expected) in [(120, Ok(2)), (121, Err(Refusal::OFFER_UNKNOWN))] {
+            assert_eq!(desk.announce(2, b'b', 10, 1), Ok(vec![1]));
+            desk.now_seconds += seconds;
+            assert_eq!(desk.answer(1, b'a', b'b', 10), expected);
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_offers_are_closed() {
+        let mut desk = Desk::new();
+        desk.announce(1, b'a', 0, 0).unwrap();
+        for number in 0..=u8::try_from(OPEN_OFFERS_MAX).unwrap() {
+            assert_eq!(desk.announce(2, b'b', number, 1), Ok(vec![1]));
+        }
+        assert_eq!(desk.answer(1, b'a', b'b', 0), Err(Refusal::OFFER_UNKNOWN));
+        assert_eq!(desk.answer(1, b'a', b'b', 1), Ok(2));
+    }
+
+    #[test]
+    fn a_peer_belongs_to_its_connection() {
+        let mut desk = Desk::new();
+        desk.announce(1, b'a', 0, 0).unwrap();
+        let taken = desk.announce(2, b'a', 0, 0);
+        assert_eq!(taken, Err(Refusal::PEER_ID_TAKEN));
+        desk.leave(2, b'a');
+        assert_eq!(desk.peers(), 1, "nobody else can say goodbye for it");
+        desk.leave(1, b'a');
+        assert_eq!(desk.peers(), 0);
+        assert_eq!(desk.announce(2, b'a', 0, 0), Ok(vec![]));
+    }
+
+    #[test]
+    fn cleaning_forgets_the_silent_and_the_forbidden() {
+        let mut desk = Desk::new();
+        desk.announce(1, b'a', 0, 0).unwrap();
+        desk.now_seconds += 170;
+        desk.announce(2, b'b', 0, 0).unwrap();
+        assert_eq!(desk.peers(), 2);
+        desk.now_seconds += 31;
+        assert_eq!(desk.peers(), 1);
+        let denied = AccessList::parse("01".repeat(20).as_bytes()).unwrap();
+        desk.access_list.replace(denied);
+        desk.now_seconds += 31;
+        assert_eq!(desk.peers(), 0);
+        assert_eq!(desk.counters.swarms(IpFamily::V4).torrents.get(), 0);
+    }
 }

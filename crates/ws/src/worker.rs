@@ -74,7 +74,7 @@ pub struct Worker {
     /// Scratch space for the torrents of one scrape.
     torrents: Vec<(InfoHash, bool)>,
     peers_per_ip: Option<Arc<PerClient>>,
-    liveness: Liveness,
+    liveness: Liveness<ConnectionId>,
     certificates: Option<CertificateWatch>,
     writer: Writer,
     bounds: MessageBounds,

@@ -69,7 +69,7 @@ impl Tracker {
         &mut self.hubs[worker]
     }
 
-    /// Sends as much of a connection's output as the client reads, and says what is to be done then.
+    /// Sends as much of a connection's output as the client reads, and says what is to be done.
     pub(crate) fn look_after(
         &mut self,
         worker: usize,
