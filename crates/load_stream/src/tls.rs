@@ -63,7 +63,11 @@ impl TlsClient {
     }
 
     pub(crate) fn start(&self) -> Result<ClientConnection, Error> {
-        ClientConnection::new(Arc::clone(&self.config), self.server_name.clone())
+        let config = Arc::clone(&self.config);
+        let mut connection = ClientConnection::new(config, self.server_name.clone())?;
+        // What is written is encrypted at once. A limit would be one on the size of a write.
+        connection.set_buffer_limit(None);
+        Ok(connection)
     }
 }
 

@@ -37,6 +37,8 @@ struct Me {
     members: Vec<Peer>,
     /// How many offers it has made.
     offers: u32,
+    /// When it has last answered one.
+    answered_micros: Option<u64>,
     late_after_micros: u64,
 }
 
@@ -73,6 +75,7 @@ impl Browser {
                 peer_id: peer_id(number),
                 members,
                 offers: 0,
+                answered_micros: None,
                 late_after_micros,
             },
             state: State::Closed,
@@ -91,7 +94,7 @@ impl Browser {
             return Ok(0);
         };
         let was_waiting = self.waiting.is_some();
-        let (me, waiting) = (&self.me, &mut self.waiting);
+        let (me, waiting) = (&mut self.me, &mut self.waiting);
         let Shared {
             writer,
             rng,
@@ -104,6 +107,7 @@ impl Browser {
                     let response = Response::parse(message).map_err(|_| Garbled)?;
                     if let Some(offer) = me.receive(waiting, &response, now_micros, tally) {
                         writer.answer(me.peer_id, offer, rng, out);
+                        me.answered_micros = Some(now_micros);
                     }
                 }
                 Event::Ping(payload) => write_pong(payload, rng, out),
@@ -196,9 +200,20 @@ impl Me {
         now_micros: u64,
         tally: &mut Tally,
     ) {
-        match waiting.take_if(|waiting| waiting.info_hash == Some(reply.info_hash)) {
-            Some(Waiting { asked, .. }) => self.count(&asked, now_micros, tally),
-            None => tally.error(Fault::WrongKind, now_micros),
+        if let Some(Waiting { asked, .. }) =
+            waiting.take_if(|waiting| waiting.info_hash == Some(reply.info_hash))
+        {
+            self.count(&asked, now_micros, tally);
+        } else if let Some(due_micros) = self.answered_micros {
+            let asked = Asked {
+                kind: RequestKind::AnswerReply,
+                item: 0,
+                due_micros,
+            };
+            tally.sent(&asked);
+            self.count(&asked, now_micros, tally);
+        } else {
+            tally.error(Fault::WrongKind, now_micros);
         }
     }
 

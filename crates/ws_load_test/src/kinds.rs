@@ -16,6 +16,9 @@ pub enum RequestKind {
     /// it. Its time counts from the announce that carried the offer: it is the round trip that a
     /// browser waits for.
     Answer,
+    /// A reply to an answer, which some trackers send as if it were an announce. It is noted when
+    /// it comes, and its time counts from the last answer that was sent on its connection.
+    AnswerReply,
 }
 
 /// What is counted about requests.
@@ -26,7 +29,13 @@ pub type Tally = aquatic_load_stream::kinds::Tally<RequestKind>;
 pub type Asked = aquatic_load::tally::Asked<RequestKind>;
 
 impl Kind for RequestKind {
-    const ALL: &'static [Self] = &[Self::Announce, Self::Scrape, Self::Offer, Self::Answer];
+    const ALL: &'static [Self] = &[
+        Self::Announce,
+        Self::Scrape,
+        Self::Offer,
+        Self::Answer,
+        Self::AnswerReply,
+    ];
 
     fn key(self) -> &'static str {
         match self {
@@ -34,6 +43,7 @@ impl Kind for RequestKind {
             Self::Scrape => "scrape",
             Self::Offer => "offer",
             Self::Answer => "answer",
+            Self::AnswerReply => "re_answer",
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct MessageRates {
     pub offer: f64,
     /// Answers, or forwarded answers.
     pub answer: f64,
+    /// Replies to answers, which not every tracker sends.
+    pub re_answer: f64,
     /// All together.
     pub all: f64,
 }
@@ -56,7 +58,7 @@ impl WsLoadReport {
         load.peers_per_announce = ratio(offers, to_f64(announces.answered + announces.late));
         Self {
             messages_in_per_second: MessageRates::new(|kind| match kind {
-                RequestKind::Offer => 0.0,
+                RequestKind::Offer | RequestKind::AnswerReply => 0.0,
                 kind => sent(kind),
             }),
             messages_out_per_second: MessageRates::new(received),
@@ -70,11 +72,12 @@ impl WsLoadReport {
 
 impl MessageRates {
     fn new(rate: impl Fn(RequestKind) -> f64) -> Self {
-        let [announce, scrape, offer, answer] = [
+        let [announce, scrape, offer, answer, re_answer] = [
             RequestKind::Announce,
             RequestKind::Scrape,
             RequestKind::Offer,
             RequestKind::Answer,
+            RequestKind::AnswerReply,
         ]
         .map(rate);
         Self {
@@ -82,7 +85,8 @@ impl MessageRates {
             scrape,
             offer,
             answer,
-            all: announce + scrape + offer + answer,
+            re_answer,
+            all: announce + scrape + offer + answer + re_answer,
         }
     }
 }
@@ -94,12 +98,13 @@ impl Display for MessageRates {
             scrape,
             offer,
             answer,
+            re_answer,
             all,
         } = self;
         write!(
             f,
             "{all:.0} (announce {announce:.0}, scrape {scrape:.0}, offer {offer:.0}, \
-             answer {answer:.0})"
+             answer {answer:.0}, re_answer {re_answer:.0})"
         )
     }
 }

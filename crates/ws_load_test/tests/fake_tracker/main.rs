@@ -53,6 +53,10 @@ fn offers_and_answers_are_followed() {
         ..Plan::default()
     };
     for (workers, is_tls) in [(1, false), (3, true)] {
+        let plan = Plan {
+            reply_to_answers: is_tls,
+            ..plan
+        };
         let tracker = if is_tls {
             FakeTracker::start_tls("127.0.0.1:0", plan)
         } else {
@@ -74,6 +78,13 @@ fn offers_and_answers_are_followed() {
         ] {
             assert_eq!(report[kind]["requests"], requests, "{kind}");
             assert_eq!(come(&report[kind]), requests, "{kind}");
+        }
+        // Those to answers that are sent after the window are not measured.
+        let replies = come(&report["re_answer"]);
+        if is_tls {
+            assert!(replies <= book.answers && replies > book.answers / 2);
+        } else {
+            assert_eq!(replies, 0);
         }
         let answer = &report["answer"];
         assert_eq!(answer["requests"], book.answers);

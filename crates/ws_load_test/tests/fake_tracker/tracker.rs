@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) lose_answer: u64,
     /// Refuse an answer: every so many answers.
     pub(crate) refuse_answer: u64,
+    /// Reply to each answer.
+    pub(crate) reply_to_answers: bool,
     /// Refuse every so many connections.
     pub(crate) forbid: u64,
 }
@@ -313,14 +315,7 @@ impl Tracker {
         if !members.iter().any(|(_, member)| *member == from) {
             members.push((announce.peer_id, from));
         }
-        let mut reply = Vec::new();
-        AnnounceResponse {
-            info_hash,
-            seeders: 0,
-            leechers: u32::try_from(members.len()).unwrap(),
-            interval_seconds: 120,
-        }
-        .write(&mut reply);
+        let reply = reply(info_hash, members.len());
         let others = members.iter().filter(|(_, member)| *member != from);
         let others: Vec<u64> = others.map(|(_, member)| *member).collect();
         if is_turn(plan.delay) {
@@ -368,8 +363,11 @@ impl Tracker {
     }
 
     fn answer(&mut self, from: u64, answer: &AnswerRequest<'_>) {
+        self.book.answers += 1;
+        if self.plan.reply_to_answers {
+            self.send(from, &reply(answer.info_hash, 1));
+        }
         let book = &mut self.book;
-        book.answers += 1;
         if book.answers.checked_rem(self.plan.lose_answer) == Some(0) {
             book.lost_answers += 1;
             return;
@@ -407,6 +405,18 @@ impl Tracker {
         ScrapeResponse::new(&mut files).write(&mut bytes);
         self.send(from, &bytes);
     }
+}
+
+fn reply(info_hash: InfoHash, members: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    AnnounceResponse {
+        info_hash,
+        seeders: 0,
+        leechers: u32::try_from(members).unwrap(),
+        interval_seconds: 120,
+    }
+    .write(&mut bytes);
+    bytes
 }
 
 fn failure(info_hash: InfoHash) -> Vec<u8> {
