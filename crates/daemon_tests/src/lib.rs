@@ -20,6 +20,7 @@
 //! |---|---|
 //! | [`program`] | what is tested, and the least that a client of it can do |
 //! | [`setup`] | runtimes and arrangements on which the same has to happen |
+//! | [`cases`], [`connection`], [`identity`] | the same with TLS and without, for daemons over TCP |
 //! | [`place`] | a folder, ports, a configuration file, a log |
 //! | [`daemon`] | the tracker that runs there |
 //! | [`metrics`] | what Prometheus would see |
@@ -33,9 +34,12 @@
 #![forbid(unsafe_code)]
 
 pub mod bencode;
+pub mod cases;
+pub mod connection;
 pub mod daemon;
 #[cfg(target_os = "linux")]
 pub mod faults;
+pub mod identity;
 pub mod metrics;
 pub mod operations;
 pub mod place;

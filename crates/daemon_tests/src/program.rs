@@ -21,6 +21,9 @@ pub struct Program {
     pub runtime_key: &'static str,
     /// Values of that key that this machine can do.
     pub runtimes: fn() -> Vec<&'static str>,
+    /// Whether peers of both IP families are in the same swarms, which are counted as those of IPv4
+    /// then. Otherwise limits hold for each family.
+    pub shares_swarms: bool,
     /// The section of the keys about metrics.
     pub metrics_section: &'static str,
     /// Lines that make it update its metrics each second.
@@ -53,6 +56,16 @@ pub trait Client {
 }
 
 impl Program {
+    /// The families that have swarms of their own.
+    #[must_use]
+    pub fn swarm_families(&self) -> &'static [IpFamily] {
+        if self.shares_swarms {
+            &[IpFamily::V4]
+        } else {
+            &IpFamily::ALL
+        }
+    }
+
     /// A client of a tracker that runs, at a loopback address.
     #[must_use]
     pub fn client_of(&self, daemon: &Daemon, family: IpFamily) -> Box<dyn Client> {

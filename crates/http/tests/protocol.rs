@@ -25,9 +25,9 @@
 #![cfg(target_os = "linux")]
 
 mod protocol {
+    use aquatic_daemon_tests::{connection, identity};
+
     mod client;
-    mod connection;
-    mod identity;
     pub(crate) mod setup;
 
     mod configuration;

@@ -33,7 +33,8 @@ pub fn torrents_are_limited(program: &'static Program) {
     let refusal = "tracker is full: no new torrents for now";
     on_every_setup(program, |setup| {
         let daemon = setup.start_with_metrics(&format!("limits.max_torrents = {MAX}"));
-        for family in IpFamily::ALL {
+        for family in program.swarm_families() {
+            let family = *family;
             let mut client = program.client_of(&daemon, family);
             let client = &mut *client;
             let admitted: Vec<_> = (0..ASKED)
@@ -49,15 +50,12 @@ pub fn torrents_are_limited(program: &'static Program) {
             }
         }
         let count = 2.0 * f64::from(ASKED - MAX);
-        metrics::wait_for(
-            &daemon,
-            &[
-                (&refused("torrent_limit", 4), count),
-                (&refused("torrent_limit", 6), count),
-                ("aquatic_torrents{ip_version=4}", f64::from(MAX)),
-                ("aquatic_torrents{ip_version=6}", f64::from(MAX)),
-            ],
-        );
+        for ip_version in program.swarm_families().iter().map(|family| family.digit()) {
+            let torrents = format!("aquatic_torrents{{ip_version={ip_version}}}");
+            let refused =
+                format!("aquatic_refused_total{{reason=torrent_limit,ip_version={ip_version}}}");
+            metrics::wait_for(&daemon, &[(&refused, count), (&torrents, f64::from(MAX))]);
+        }
     });
 }
 

@@ -13,6 +13,7 @@ pub(crate) static UDP: Program = Program {
     binary: env!("CARGO_BIN_EXE_aquatic_udp"),
     runtime_key: "network.backend",
     runtimes: backends,
+    shares_swarms: false,
     metrics_section: "statistics",
     metrics_settings: "statistics.interval = 1\n",
     // A large buffer may not be granted.

@@ -1,34 +1,39 @@
 //! A client's end of a connection: bytes out and bytes in, plain or over TLS, and an HTTP answer
-//! read as strictly as can be.
+//! read as strictly as can be. Other protocols take what they understand off the bytes themselves.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquatic_daemon_tests::bencode::Value;
-use aquatic_daemon_tests::wait::DEADLINE;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
-use super::identity::{NAME, TRUSTING};
+use crate::bencode::Value;
+use crate::identity::{NAME, TRUSTING};
+use crate::wait::DEADLINE;
 
 /// What lies between HTTP and TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub enum Transport {
+    /// Nothing.
     Plain,
+    /// TLS 1.2.
     Tls12,
+    /// TLS 1.3.
     Tls13,
 }
 
 impl Transport {
-    pub(crate) fn is_tls(self) -> bool {
+    /// Whether there is something.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
         self != Self::Plain
     }
 }
 
 /// A connection to a tracker.
-pub(crate) struct Connection {
+pub struct Connection {
     stream: Stream,
     /// What has come and was not looked at yet.
     received: Vec<u8>,
@@ -41,11 +46,13 @@ enum Stream {
 
 /// A whole HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// 200 and its like.
+    pub status: u16,
     /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+    /// What comes behind the head.
+    pub body: Vec<u8>,
 }
 
 /// A reset, or an end of which TLS was told nothing.
@@ -54,7 +61,7 @@ fn is_abrupt_end(error: &io::Error) -> bool {
 }
 
 /// A TCP connection from an address of this machine.
-pub(crate) fn tcp(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+pub fn tcp(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     if !from.is_unspecified() {
         socket.bind(&SocketAddr::new(from, 0).into())?;
@@ -68,12 +75,14 @@ pub(crate) fn tcp(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 impl Connection {
-    pub(crate) fn open(from: IpAddr, to: SocketAddr, transport: Transport) -> Self {
+    /// From an address of this machine; with a TLS handshake that is over when this returns.
+    #[must_use]
+    pub fn open(from: IpAddr, to: SocketAddr, transport: Transport) -> Self {
         Self::over(tcp(from, to).unwrap(), transport)
     }
 
     /// Over a TCP connection on which something may have been said already.
-    pub(crate) fn over(tcp: TcpStream, transport: Transport) -> Self {
+    pub fn over(tcp: TcpStream, transport: Transport) -> Self {
         let config = match transport {
             Transport::Plain => {
                 let (stream, received) = (Stream::Plain(tcp), Vec::new());
@@ -86,7 +95,7 @@ impl Connection {
     }
 
     /// With a TLS handshake, which is over when this returns.
-    pub(crate) fn with_tls(mut tcp: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
+    pub fn with_tls(mut tcp: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let name = NAME.try_into().unwrap();
         let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
         while tls.is_handshaking() {
@@ -99,7 +108,7 @@ impl Connection {
     }
 
     /// The TLS side of it.
-    pub(crate) fn tls(&self) -> &ClientConnection {
+    pub fn tls(&self) -> &ClientConnection {
         match &self.stream {
             Stream::Plain(_) => panic!("this connection is plain"),
             Stream::Tls(tls) => &tls.conn,
@@ -114,16 +123,17 @@ impl Connection {
     }
 
     /// Where it comes from.
-    pub(crate) fn local(&self) -> SocketAddr {
+    pub fn local(&self) -> SocketAddr {
         self.tcp().local_addr().unwrap()
     }
 
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    /// Sends all of this.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes.as_ref()).unwrap();
     }
 
     /// As [`Self::send`], for a tracker that may have had enough.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(tcp) => tcp.write_all(bytes),
             Stream::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
@@ -131,7 +141,7 @@ impl Connection {
     }
 
     /// Ends its own half of the connection.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         if let Stream::Tls(tls) = &mut self.stream {
             tls.conn.send_close_notify();
             tls.flush().unwrap();
@@ -160,19 +170,19 @@ impl Connection {
 
     /// The next answer, which must be whole.
     #[track_caller]
-    pub(crate) fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Answer {
         self.read_answer(false)
     }
 
     /// The next answer, which is to a HEAD request: it has no body.
     #[track_caller]
-    pub(crate) fn answer_to_head(&mut self) -> Answer {
+    pub fn answer_to_head(&mut self) -> Answer {
         self.read_answer(true)
     }
 
     /// How large the next answer is, head and body.
     #[track_caller]
-    pub(crate) fn answer_bytes(&mut self) -> usize {
+    pub fn answer_bytes(&mut self) -> usize {
         self.read_sized(false).1
     }
 
@@ -183,10 +193,19 @@ impl Connection {
 
     #[track_caller]
     fn read_sized(&mut self, is_to_head: bool) -> (Answer, usize) {
+        self.take(|bytes| {
+            Answer::read(bytes, is_to_head).map(|(answer, size)| ((answer, size), size))
+        })
+    }
+
+    /// What `read` finds at the start of what has come, and how many bytes that is. Waits until
+    /// there is something, which must be before the end.
+    #[track_caller]
+    pub fn take<T>(&mut self, read: impl Fn(&[u8]) -> Option<(T, usize)>) -> T {
         loop {
-            if let Some((answer, size)) = Answer::read(&self.received, is_to_head) {
+            if let Some((found, size)) = read(&self.received) {
                 self.received.drain(..size);
-                return (answer, size);
+                return found;
             }
             match self.read() {
                 Ok(0) => panic!("no answer, but the end after {self:?}"),
@@ -198,12 +217,12 @@ impl Connection {
 
     /// Whether the tracker has ended the connection, of which nothing was looked at yet. Waits until
     /// something comes from it, unless it is slow to do so.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         self.received.is_empty() && !matches!(self.read(), Ok(1..))
     }
 
     /// Whether nothing comes for so long, not even the end.
-    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
         self.tcp().set_read_timeout(Some(time)).unwrap();
         let silent = match self.read() {
             Ok(_) => false,
@@ -215,7 +234,7 @@ impl Connection {
 
     /// The tracker has nothing more to say, and ends the connection in an orderly way.
     #[track_caller]
-    pub(crate) fn assert_ends(&mut self) {
+    pub fn assert_ends(&mut self) {
         let size = self.read().unwrap();
         assert_eq!(size, 0, "{self:?}");
         assert!(self.received.is_empty(), "{self:?}");
@@ -223,7 +242,7 @@ impl Connection {
 
     /// The tracker ends the connection, whatever it says before.
     #[track_caller]
-    pub(crate) fn assert_closed(&mut self) {
+    pub fn assert_closed(&mut self) {
         loop {
             match self.read() {
                 Ok(0) => return,
@@ -236,7 +255,7 @@ impl Connection {
 
     /// The tracker ends the connection without a further word, in whatever way.
     #[track_caller]
-    pub(crate) fn assert_dropped(&mut self) {
+    pub fn assert_dropped(&mut self) {
         match self.read() {
             Ok(0) => {}
             Ok(_) => panic!("{self:?}"),
@@ -273,11 +292,11 @@ impl Answer {
             headers,
             body: Vec::new(),
         };
-        let content_length = answer.header("content-length").unwrap();
-        let body_bytes = if is_to_head {
+        // What comes behind 101 is no longer HTTP.
+        let body_bytes = if is_to_head || answer.status == 101 {
             0
         } else {
-            content_length.parse().unwrap()
+            answer.header("content-length").unwrap().parse().unwrap()
         };
         let start = head_bytes + end.len();
         answer.body = bytes.get(start..start + body_bytes)?.to_vec();
@@ -285,7 +304,7 @@ impl Answer {
     }
 
     /// The value of a header that must not be there twice.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|header| header.0 == name);
         let value = values.next().map(|header| header.1.as_str());
         assert!(values.next().is_none(), "{name} twice: {self:?}");
@@ -295,14 +314,14 @@ impl Answer {
     /// The body of an answer that a BitTorrent client would read: of any other status than 200 it
     /// would not.
     #[track_caller]
-    pub(crate) fn value(&self) -> Value {
+    pub fn value(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         Value::read(&self.body).unwrap()
     }
 
     /// The tracker's reason not to serve.
     #[track_caller]
-    pub(crate) fn failure(&self) -> String {
+    pub fn failure(&self) -> String {
         let value = self.value();
         match value.bytes("failure reason") {
             Some(reason) => String::from_utf8(reason.to_vec()).unwrap(),

@@ -2,55 +2,66 @@
 
 use std::sync::{Arc, LazyLock};
 
-use aquatic_daemon_tests::Place;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+use crate::Place;
+
 /// The name in every certificate of these tests.
-pub(crate) const NAME: &str = "localhost";
+pub const NAME: &str = "localhost";
 
 /// Settings for a tracker that serves TLS with the files that [`Identity::write`] writes.
-pub(crate) const TLS: &str = "network.enable_tls = true\n\
+pub const TLS: &str = "network.enable_tls = true\n\
                               network.tls_certificate_path = 'certificate'\n\
                               network.tls_private_key_path = 'key'\n";
 
 /// What the trackers of most tests have.
-pub(crate) static USUAL: LazyLock<Identity> = LazyLock::new(Identity::new);
+pub static USUAL: LazyLock<Identity> = LazyLock::new(Identity::new);
 
 /// A self-signed certificate and its key.
-pub(crate) struct Identity {
+pub struct Identity {
     certified: CertifiedKey<KeyPair>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Identity {
     /// A new one.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         let names = [NAME, "127.0.0.1", "::1"].map(str::to_owned);
         let certified = generate_simple_self_signed(names).unwrap();
         Self { certified }
     }
 
     /// Writes the files that the settings [`TLS`] name.
-    pub(crate) fn write(&self, place: &Place) {
+    pub fn write(&self, place: &Place) {
         place.write("certificate", self.certified.cert.pem());
         place.write("key", self.certified.signing_key.serialize_pem());
     }
 
     /// As [`Self::write`], not as text.
-    pub(crate) fn write_der(&self, place: &Place) {
+    pub fn write_der(&self, place: &Place) {
         place.write("certificate", self.certified.cert.der());
         place.write("key", self.certified.signing_key.serialized_der());
     }
 
-    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+    /// The certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
         self.certified.cert.der()
     }
 
     /// For a client that trusts this certificate only, and speaks this version only. Every
     /// connection makes a full handshake.
-    pub(crate) fn trusted(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
+    #[must_use]
+    pub fn trusted(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate().clone()).unwrap();
         let mut config = ClientConfig::builder_with_protocol_versions(&[version])
@@ -62,7 +73,7 @@ impl Identity {
 }
 
 /// Clients that trust [`USUAL`], for TLS 1.2 and TLS 1.3.
-pub(crate) static TRUSTING: LazyLock<[Arc<ClientConfig>; 2]> = LazyLock::new(|| {
+pub static TRUSTING: LazyLock<[Arc<ClientConfig>; 2]> = LazyLock::new(|| {
     [&rustls::version::TLS12, &rustls::version::TLS13]
         .map(|version| Arc::new(USUAL.trusted(version)))
 });

@@ -1,0 +1,36 @@
+//! Black-box tests: the real binary, real sockets, nothing known but the protocol and the manual.
+//!
+//! A scenario is written once and run on a matrix of cases side by side: both runtimes, fused and
+//! split arrangements, without TLS and with it. What has to do with connections only is run on each
+//! runtime, with and without TLS; what does not depend on them, once.
+//!
+//! Frames and messages are written and read without the tracker's own codec.
+//!
+//! | module | what is tested |
+//! |---|---|
+//! | `upgrades` | who gets a WebSocket, and what others are told |
+//! | `frames` | WebSocket: fragments, pings, the end |
+//! | `messages` | what is read, what is answered, what is refused in words |
+//! | `relaying` | who gets which offer and answer |
+//! | `connections` | silence, slow readers, caps, new certificates |
+//! | `prometheus` | what a tracker tells about itself |
+//! | `configuration` | keys, mistakes |
+//! | `operations` | what all daemons of the family do alike |
+//!
+//! A test waits for a condition, with a deadline, and never for a time.
+
+#![cfg(target_os = "linux")]
+
+mod protocol {
+    mod client;
+    pub(crate) mod setup;
+
+    mod configuration;
+    mod connections;
+    mod frames;
+    mod messages;
+    mod operations;
+    mod prometheus;
+    mod relaying;
+    mod upgrades;
+}

@@ -1,0 +1,144 @@
+//! How long a connection lasts, and how many there are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquatic_daemon_tests::cases::runtimes;
+use aquatic_daemon_tests::connection::{Connection, Transport, tcp};
+use aquatic_daemon_tests::identity::{Identity, TLS};
+use aquatic_daemon_tests::program::{localhost, loopback};
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
+use aquatic_types::IpFamily;
+use serde_json::json;
+
+use super::client::{PING, PONG, Peer, Socket, request};
+use super::setup::{WS, on_every_runtime};
+
+const FAMILY: IpFamily = IpFamily::V4;
+
+#[test]
+fn silent_clients_are_asked_and_disconnected_and_who_answers_stays() {
+    on_every_runtime(|case| {
+        let tracker = case.start("cleaning.max_connection_idle = 3");
+        let mut alive = Peer::at(&tracker, FAMILY);
+        let mut silent = Peer::at(&tracker, FAMILY);
+        alive.join(torrent(1), 1);
+        assert_eq!(silent.join(torrent(1), 1), (0, 2));
+        // Longer than a silent client lasts, by the tracker's own clock.
+        for _ in 0..4 {
+            let (opcode, payload) = alive.socket.receive_frame();
+            assert_eq!(opcode, PING);
+            alive.socket.send_frame(true, PONG, &payload);
+        }
+        assert_eq!(silent.socket.receive_frame().0, PING);
+        silent.socket.connection.assert_closed();
+        until("the silent one's peer is gone", || {
+            (alive.join(torrent(1), 1) == (0, 1)).then_some(())
+        });
+    });
+}
+
+#[test]
+fn a_slow_reader_is_disconnected_and_counted() {
+    on_every_runtime(|case| {
+        let tracker = case.start_with_metrics(
+            "network.websocket_max_message_size = 20_000\n\
+             network.websocket_max_frame_size = 20_000\n\
+             network.websocket_write_buffer_size = 80_000\n\
+             limits.max_peers = 100",
+        );
+        let mut slow = Peer::at(&tracker, FAMILY);
+        let mut busy = Peer::at(&tracker, FAMILY);
+        slow.join(torrent(1), 1);
+        let offer = json!({"sdp": "x".repeat(15_000)});
+        let announce = busy.announce_with(torrent(1), &[offer]);
+        until("the slow one is disconnected", || {
+            let answer = busy.ask(&announce);
+            (answer["incomplete"] == 1).then_some(())
+        });
+        metrics::wait_for(
+            &tracker,
+            &[("aquatic_connections_closed_total{reason=output_full}", 1.0)],
+        );
+        assert_eq!(busy.join(torrent(1), 1), (0, 1));
+    });
+}
+
+#[test]
+fn connections_of_an_address_are_limited() {
+    on_every_runtime(|case| {
+        let tracker = case.start("limits.max_connections_per_ip = 2");
+        let address = tracker.address(FAMILY);
+        let open = |last| Socket::open(loopback(last), address, tracker.transport);
+        let (first, _second, _other) = (open(1), open(1), open(2));
+        let mut refused = Connection::over(tcp(loopback(1), address).unwrap(), Transport::Plain);
+        refused.assert_dropped();
+        drop(first);
+        until("there is room again", || {
+            let tcp = tcp(loopback(1), address).ok()?;
+            let mut connection = Connection::over(tcp, Transport::Plain);
+            connection
+                .is_silent_for(Duration::from_millis(100))
+                .then_some(())
+        });
+    });
+}
+
+#[test]
+fn who_does_not_finish_a_request_is_disconnected() {
+    on_every_runtime(|case| {
+        let tracker = case.start("network.request_timeout = 1");
+        let address = tracker.address(FAMILY);
+        let mut slow = Connection::open(localhost(FAMILY), address, tracker.transport);
+        slow.send(&request("")[..40]);
+        slow.assert_closed();
+    });
+}
+
+#[test]
+fn messages_per_address_are_limited() {
+    on_every_runtime(|case| {
+        let tracker = case.start("limits.requests_per_second_per_ip = 5");
+        let mut peer = Peer::at(&tracker, FAMILY);
+        let announce = peer.announce(torrent(1), 1);
+        let refusal = until("a message too many", || {
+            let answer = peer.ask(&announce);
+            answer["failure reason"].as_str().map(str::to_owned)
+        });
+        assert!(refusal.contains("too many messages"), "{refusal}");
+    });
+}
+
+#[test]
+fn connections_with_an_old_certificate_are_closed_after_a_while() {
+    for runtime in runtimes() {
+        let setup = Setup {
+            runtime,
+            ..Setup::simple(&WS)
+        };
+        let (old, new) = (Identity::new(), Identity::new());
+        let place = Place::new();
+        old.write(&place);
+        let settings = format!("{TLS}cleaning.close_after_tls_update_grace_period = 1");
+        let daemon = place.start(setup, &settings);
+        let connect = |identity: &Identity| {
+            let config = Arc::new(identity.trusted(&rustls::version::TLS13));
+            let tcp = tcp(localhost(FAMILY), daemon.address(FAMILY)).unwrap();
+            Connection::with_tls(tcp, &config)
+        };
+        let mut early = Peer::new(Socket::over(connect(&old).unwrap(), ""));
+        early.join(torrent(1), 1);
+        new.write(&daemon.place);
+        daemon.reload();
+        assert!(
+            connect(&old).is_err(),
+            "nobody is shown the old one any more"
+        );
+        let mut late = Peer::new(Socket::over(connect(&new).unwrap(), ""));
+        early.socket.connection.assert_closed();
+        until("the early one's peer is gone", || {
+            (late.join(torrent(1), 1) == (0, 1)).then_some(())
+        });
+    }
+}

@@ -1,0 +1,3 @@
+//! What all daemons of the family do alike.
+
+aquatic_daemon_tests::operations!(crate::protocol::setup::WS);

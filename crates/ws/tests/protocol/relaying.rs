@@ -1,0 +1,262 @@
+//! Offers and answers: who gets which, unchanged.
+
+use std::collections::BTreeSet;
+
+use aquatic_daemon_tests::cases::Tracker;
+use aquatic_daemon_tests::wait::until;
+use aquatic_daemon_tests::{torrent, torrents};
+use aquatic_types::{InfoHash, IpFamily};
+use serde_json::{Value, json};
+
+use super::client::{Peer, binary, counts, keys, offer_id};
+use super::setup::{on_every_case, on_every_runtime};
+
+/// Peers of both families in one swarm.
+fn swarm(tracker: &Tracker, info_hash: InfoHash, size: u64) -> Vec<Peer> {
+    (1..=size)
+        .zip(IpFamily::ALL.into_iter().cycle())
+        .map(|(number, family)| {
+            let mut peer = Peer::at(tracker, family);
+            assert_eq!(peer.join(info_hash, 1), (0, number));
+            peer
+        })
+        .collect()
+}
+
+fn offers(count: usize) -> Vec<Value> {
+    let offer = |number| json!({"type": "offer", "sdp": format!("v=0\r\n\u{1}é😀 {number}")});
+    (0..count).map(offer).collect()
+}
+
+/// Two peers, and an offer of the first that the second has got.
+fn offered(tracker: &Tracker, info_hash: InfoHash) -> (Peer, Peer, Value) {
+    let mut first = Peer::at(tracker, IpFamily::V4);
+    let mut second = Peer::at(tracker, IpFamily::V6);
+    second.join(info_hash, 1);
+    let announce = first.announce_with(info_hash, &offers(1));
+    assert_eq!(counts(&first.ask(&announce)), (0, 2));
+    let offer = second.socket.receive();
+    (first, second, offer)
+}
+
+#[test]
+fn each_offer_goes_to_another_peer_and_none_to_the_sender() {
+    on_every_case(|case| {
+        let tracker = case.start("");
+        for info_hash in torrents() {
+            let mut peers = swarm(&tracker, info_hash, 5);
+            let offers = offers(4);
+            let mut sender = peers.remove(2);
+            let announce = sender.announce_with(info_hash, &offers);
+            assert_eq!(counts(&sender.ask(&announce)), (0, 5));
+            let mut came = BTreeSet::new();
+            for peer in &mut peers {
+                let offer = peer.socket.receive();
+                let expected = ["action", "info_hash", "offer", "offer_id", "peer_id"];
+                assert_eq!(keys(&offer), expected);
+                assert_eq!(offer["action"], "announce");
+                assert_eq!(offer["info_hash"], binary(&info_hash.0));
+                assert_eq!(offer["peer_id"], sender.id);
+                let place = offers.iter().position(|it| *it == offer["offer"]).unwrap();
+                assert_eq!(offer["offer_id"], offer_id(place));
+                came.insert(place);
+            }
+            assert_eq!(came.len(), 4);
+            for peer in peers.iter_mut().chain([&mut sender]) {
+                peer.socket.assert_nothing_came();
+            }
+        }
+    });
+}
+
+#[test]
+fn an_answer_goes_back_once() {
+    on_every_case(|case| {
+        let tracker = case.start("");
+        for info_hash in torrents() {
+            let (mut first, mut second, offer) = offered(&tracker, info_hash);
+            let answer = json!({"type": "answer", "sdp": "a=\u{7f}\u{2028}日"});
+            let message = second.answer_to(&offer, &answer);
+            second.socket.send(&message.to_string());
+            let came = first.socket.receive();
+            let expected = ["action", "answer", "info_hash", "offer_id", "peer_id"];
+            assert_eq!(keys(&came), expected);
+            assert_eq!(came["action"], "announce");
+            assert_eq!(came["info_hash"], binary(&info_hash.0));
+            assert_eq!(came["answer"], answer);
+            assert_eq!(came["offer_id"], offer["offer_id"]);
+            assert_eq!(came["peer_id"], second.id);
+
+            assert!(second.refusal(&message).contains("offer_id"));
+            first.socket.assert_nothing_came();
+        }
+    });
+}
+
+#[test]
+fn offers_and_answers_are_passed_on_as_they_were_written() {
+    on_every_runtime(|case| {
+        let tracker = case.start("");
+        let info_hash = torrent(1);
+        let (mut first, mut second) = {
+            let mut peers = swarm(&tracker, info_hash, 2);
+            let second = peers.pop().unwrap();
+            (peers.pop().unwrap(), second)
+        };
+        let odd = r#"{ "sdp" :"\u00e9\/", "n":1.50e+3,"n": 12345678901234567890123 ,"x":[ ]}"#;
+        let with_odd = |message: &Value| message.to_string().replace("\"ODD\"", odd);
+        let announce = first.announce_with(info_hash, &[json!("ODD")]);
+        first.socket.send(&with_odd(&announce));
+        first.socket.receive();
+        let offer = second.socket.receive_text();
+        assert!(offer.contains(odd), "{offer}");
+        let answer = second.answer_to(&serde_json::from_str(&offer).unwrap(), &json!("ODD"));
+        second.socket.send(&with_odd(&answer));
+        let answer = first.socket.receive_text();
+        assert!(answer.contains(odd), "{answer}");
+    });
+}
+
+#[test]
+fn an_answer_needs_its_offer() {
+    on_every_case(|case| {
+        let tracker = case.start("");
+        let info_hash = torrent(1);
+        let (mut first, mut second, offer) = offered(&tracker, info_hash);
+        let mut third = Peer::at(&tracker, IpFamily::V4);
+        let answer = second.answer_to(&offer, &json!({}));
+
+        let by_a_stranger = third.answer_to(&offer, &json!({}));
+        assert!(third.refusal(&by_a_stranger).contains("announce first"));
+        third.join(info_hash, 1);
+        assert!(third.refusal(&by_a_stranger).contains("offer_id"));
+        for (key, value) in [
+            ("offer_id", json!(offer_id(77))),
+            ("to_peer_id", json!(third.id)),
+            ("to_peer_id", json!(second.id)),
+            ("info_hash", json!(binary(&torrent(2).0))),
+        ] {
+            let mut wrong = answer.clone();
+            wrong[key] = value;
+            let refusal = second.refusal(&wrong);
+            let words = ["offer_id", "announce first"];
+            assert!(words.iter().any(|word| refusal.contains(word)), "{refusal}");
+        }
+        first.socket.assert_nothing_came();
+        third.socket.assert_nothing_came();
+        // All of that has not used it up.
+        second.socket.send(&answer.to_string());
+        assert_eq!(first.socket.receive()["peer_id"], second.id);
+    });
+}
+
+#[test]
+fn an_answer_may_come_too_late() {
+    on_every_case(|case| {
+        let tracker = case.start("cleaning.max_offer_age = 1");
+        let (mut first, mut second, offer) = offered(&tracker, torrent(1));
+        // Each round is an offer that waits longer, until one has waited too long.
+        let mut wait_ms = 0;
+        let refusal = until("an offer is too old", || {
+            wait_ms += 700;
+            std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+            let message = second.answer_to(&offer, &json!({}));
+            second.socket.send(&message.to_string());
+            // Behind the answer comes something that is replied to, by the same owner of the torrent.
+            let scrape = json!({"action": "scrape", "info_hash": binary(&torrent(1).0)});
+            second.socket.send(&scrape.to_string());
+            let answer = second.socket.receive();
+            if let Some(reason) = answer["failure reason"].as_str() {
+                second.socket.receive();
+                return Some(reason.to_owned());
+            }
+            first.socket.receive();
+            let announce = first.announce_with(torrent(1), &offers(1));
+            first.ask(&announce);
+            assert_eq!(second.socket.receive()["offer_id"], offer["offer_id"]);
+            None
+        });
+        assert!(refusal.contains("offer_id"), "{refusal}");
+        first.socket.assert_nothing_came();
+    });
+}
+
+#[test]
+fn malformed_offers_are_skipped_and_too_many_are_cut() {
+    on_every_case(|case| {
+        let tracker = case.start("protocol.max_offers = 3");
+        let info_hash = torrent(1);
+        let mut peers = swarm(&tracker, info_hash, 8);
+        let mut sender = peers.remove(0);
+        let mut announce = sender.announce(info_hash, 1);
+        announce["numwant"] = json!(50);
+        announce["offers"] = json!([
+            null, 7, {}, [],
+            {"offer": {"a": 1}},
+            {"offer_id": offer_id(1)},
+            {"offer": {"a": 2}, "offer_id": "short"},
+            {"offer": {"good": 1}, "offer_id": offer_id(2)},
+        ]);
+        sender.ask(&announce);
+        let came = |peers: &mut [Peer]| {
+            let mut offers = Vec::new();
+            for peer in peers {
+                peer.socket.send(r#"{"action": "scrape", "info_hash": []}"#);
+                loop {
+                    let message = peer.socket.receive();
+                    if message["action"] == "scrape" {
+                        break;
+                    }
+                    offers.push(message["offer"].clone());
+                }
+            }
+            offers
+        };
+        // Offers travel between workers: they may come a little later than the reply.
+        let good = until("the good one comes", || {
+            Some(came(&mut peers)).filter(|offers| !offers.is_empty())
+        });
+        assert_eq!(good, [json!({"good": 1})]);
+
+        let announce = sender.announce_with(info_hash, &offers(7));
+        sender.ask(&announce);
+        let mut all = Vec::new();
+        until("three come", || {
+            all.extend(came(&mut peers));
+            (all.len() >= 3).then_some(())
+        });
+        assert!(came(&mut peers).is_empty(), "no more than three");
+    });
+}
+
+#[test]
+fn a_closed_socket_leaves_all_its_swarms_at_once() {
+    on_every_case(|case| {
+        let tracker = case.start("");
+        let mut stays = Peer::at(&tracker, IpFamily::V4);
+        let hashes: Vec<_> = torrents().collect();
+        for abrupt in [false, true] {
+            let mut leaves = Peer::at(&tracker, IpFamily::V6);
+            for info_hash in &hashes {
+                stays.join(*info_hash, 1);
+                assert_eq!(leaves.join(*info_hash, 1), (0, 2));
+            }
+            if !abrupt {
+                leaves.socket.connection.end();
+            }
+            drop(leaves);
+            until("its peers are gone", || {
+                let answer = stays.socket.scrape(&hashes);
+                let is_one = |hash: &InfoHash| {
+                    let file = &answer["files"][binary(&hash.0)];
+                    file["incomplete"] == 1
+                };
+                hashes.iter().all(is_one).then_some(())
+            });
+            // And gets no offers, nor does anybody else.
+            let announce = stays.announce_with(hashes[0], &offers(2));
+            assert_eq!(counts(&stays.ask(&announce)), (0, 1));
+            stays.socket.assert_nothing_came();
+        }
+    });
+}

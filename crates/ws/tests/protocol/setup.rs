@@ -1,0 +1,103 @@
+//! What is tested: the WebTorrent tracker, on the matrix of runtimes, arrangements and transports.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use aquatic_daemon_tests::cases::{self, Case, Tracker, runtimes};
+use aquatic_daemon_tests::connection::Transport;
+use aquatic_daemon_tests::{Client, Program};
+use aquatic_types::{InfoHash, IpFamily};
+use serde_json::json;
+
+use super::client::{Peer, Socket, binary};
+use super::configuration::{KEYS, MISTAKES};
+
+pub(crate) static WS: Program = Program {
+    name: "aquatic_ws",
+    about: "WebTorrent tracker over WebSocket",
+    version: env!("CARGO_PKG_VERSION"),
+    binary: env!("CARGO_BIN_EXE_aquatic_ws"),
+    runtime_key: "network.runtime",
+    runtimes,
+    shares_swarms: true,
+    metrics_section: "metrics",
+    metrics_settings: "metrics.interval = 1\n",
+    modest_settings: "",
+    keys: &KEYS,
+    mistakes: &MISTAKES,
+    client: |ip, tracker| Box::new(Peers::new(ip, tracker)),
+    serves: |address: SocketAddr| TcpStream::connect(address).is_ok(),
+};
+
+/// A client with one socket for each port: whoever has no port of their own has a socket.
+struct Peers {
+    ip: IpAddr,
+    tracker: SocketAddr,
+    by_port: BTreeMap<u16, Peer>,
+}
+
+impl Peers {
+    fn new(ip: IpAddr, tracker: SocketAddr) -> Self {
+        let mut peers = Self {
+            ip,
+            tracker,
+            by_port: BTreeMap::new(),
+        };
+        // Scrapes come by this one, and connections are kept.
+        peers.peer(0);
+        peers
+    }
+
+    fn peer(&mut self, port: u16) -> &mut Peer {
+        let (ip, tracker) = (self.ip, self.tracker);
+        self.by_port.entry(port).or_insert_with(|| {
+            let socket = Socket::open(ip, tracker, Transport::Plain);
+            Peer::new(socket)
+        })
+    }
+}
+
+impl Client for Peers {
+    fn join(&mut self, info_hash: InfoHash, port: u16) -> Result<u32, String> {
+        let peer = self.peer(port);
+        let answer = peer.ask(&peer.announce(info_hash, 1));
+        match answer["failure reason"].as_str() {
+            Some(reason) => Err(reason.to_owned()),
+            None => Ok(u32::try_from(answer["incomplete"].as_u64().unwrap()).unwrap()),
+        }
+    }
+
+    fn leave(&mut self, info_hash: InfoHash, port: u16) {
+        let peer = self.peer(port);
+        let mut announce = peer.announce(info_hash, 1);
+        announce["event"] = json!("stopped");
+        peer.ask(&announce);
+    }
+
+    fn leechers(&mut self, info_hashes: &[InfoHash]) -> Vec<u32> {
+        let answer = self.peer(0).socket.scrape(info_hashes);
+        let leechers = |hash: &InfoHash| {
+            let file = &answer["files"][binary(&hash.0)];
+            u32::try_from(file["incomplete"].as_u64().unwrap()).unwrap()
+        };
+        info_hashes.iter().map(leechers).collect()
+    }
+}
+
+/// [`cases::on_every_case`], for this program.
+pub(crate) fn on_every_case(scenario: impl Fn(Case) + Sync) {
+    cases::on_every_case(&WS, scenario);
+}
+
+/// [`cases::on_every_runtime`], for this program.
+pub(crate) fn on_every_runtime(scenario: impl Fn(Case) + Sync) {
+    cases::on_every_runtime(&WS, scenario);
+}
+
+/// [`cases::on_every_case_and_family`], for this program.
+pub(crate) fn on_every_case_and_family(
+    settings: &str,
+    scenario: impl Fn(&Tracker, IpFamily) + Sync,
+) {
+    cases::on_every_case_and_family(&WS, settings, scenario);
+}

@@ -1,0 +1,141 @@
+//! The HTTP request: who gets a WebSocket, and what others are told.
+
+use aquatic_daemon_tests::cases::Tracker;
+use aquatic_daemon_tests::connection::{Answer, Connection};
+use aquatic_daemon_tests::program::localhost;
+use aquatic_daemon_tests::torrent;
+use aquatic_types::IpFamily;
+
+use super::client::{Peer, Socket, assert_accepted, request};
+use super::setup::on_every_runtime;
+
+const FAMILY: IpFamily = IpFamily::V4;
+
+fn connect(tracker: &Tracker) -> Connection {
+    let address = tracker.address(FAMILY);
+    Connection::open(localhost(FAMILY), address, tracker.transport)
+}
+
+/// What is answered to a request of a connection's own, and how it ends if it is no WebSocket.
+#[track_caller]
+fn ask(tracker: &Tracker, request: &str) -> Answer {
+    let mut connection = connect(tracker);
+    connection.send(request);
+    let answer = connection.answer();
+    if answer.status != 101 {
+        assert_eq!(answer.header("connection"), Some("close"), "{answer:?}");
+        connection.assert_closed();
+    }
+    answer
+}
+
+#[test]
+fn compression_is_declined() {
+    on_every_runtime(|case| {
+        let tracker = case.start("");
+        let extension = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+        // Also checks that the answer names no extension.
+        let socket = Socket::over(connect(&tracker), extension);
+        assert_eq!(Peer::new(socket).join(torrent(1), 1), (0, 1));
+    });
+}
+
+#[test]
+fn a_request_that_trickles_is_read() {
+    on_every_runtime(|case| {
+        let tracker = case.start("");
+        let mut connection = connect(&tracker);
+        for byte in request("").bytes() {
+            connection.send([byte]);
+        }
+        assert_accepted(&connection.answer());
+    });
+}
+
+#[test]
+fn health_is_told_when_enabled() {
+    const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: tracker\r\n\r\n";
+    on_every_runtime(|case| {
+        let tracker = case.start("network.enable_http_health_checks = true");
+        assert_eq!(ask(&tracker, HEALTH).status, 200);
+        let tracker = case.start("");
+        assert_eq!(ask(&tracker, HEALTH).status, 404);
+    });
+}
+
+#[test]
+fn what_is_no_websocket_gets_a_short_clear_refusal() {
+    on_every_runtime(|case| {
+        let tracker = case.start("network.enable_http_health_checks = true");
+        let whole = request("");
+        let without = |line: &str| whole.replace(line, "X-Nothing: here\r\n");
+        for (request, status) in [
+            ("GET / HTTP/1.1\r\nHost: tracker\r\n\r\n".to_owned(), 404),
+            (without("Upgrade: websocket\r\n"), 404),
+            (without("Connection: keep-alive, Upgrade\r\n"), 404),
+            (without("Sec-WebSocket-Version: 13\r\n"), 426),
+            (whole.replace("Version: 13", "Version: 8"), 426),
+            (whole.replace("Key: dGhl", "Key: "), 400),
+            (whole.replace("GET", "POST"), 405),
+            ("how do you do\r\n\r\n".to_owned(), 400),
+        ] {
+            let answer = ask(&tracker, &request);
+            assert_eq!(answer.status, status, "{request}");
+            assert!((1..200).contains(&answer.body.len()), "{answer:?}");
+        }
+        let endless = format!("GET /{} HTTP/1.1\r\n", "x".repeat(20_000));
+        let mut connection = connect(&tracker);
+        // The tracker may have closed before all of it was sent.
+        drop(connection.try_send(endless.as_bytes()));
+        assert_eq!(connection.answer().status, 431);
+    });
+}
+
+#[test]
+fn only_pages_of_allowed_origins_are_let_in() {
+    on_every_runtime(|case| {
+        let tracker =
+            case.start("network.allowed_origins = ['https://a.example', 'https://b.example:8443']");
+        for (lines, status) in [
+            ("Origin: https://a.example\r\n", 101),
+            ("Origin: https://b.example:8443\r\n", 101),
+            ("Origin: https://b.example\r\n", 403),
+            ("Origin: http://a.example\r\n", 403),
+            ("Origin: https://a.example.c.example\r\n", 403),
+            ("Origin: null\r\n", 403),
+            ("", 403),
+        ] {
+            assert_eq!(ask(&tracker, &request(lines)).status, status, "{lines}");
+        }
+        let tracker = case.start("");
+        let anyone = request("Origin: https://anywhere.example\r\n");
+        assert_eq!(ask(&tracker, &anyone).status, 101);
+    });
+}
+
+#[test]
+fn behind_a_proxy_the_header_tells_whose_peers_are_counted() {
+    on_every_runtime(|case| {
+        let tracker = case.start(
+            "network.runs_behind_reverse_proxy = true\n\
+             network.trusted_proxies = ['127.0.0.1']\n\
+             limits.max_peers_per_ip = 1",
+        );
+        let peer = |ip: &str| {
+            let lines = format!("X-Forwarded-For: 192.0.2.99, {ip}\r\n");
+            Peer::new(Socket::over(connect(&tracker), &lines))
+        };
+        let (mut first, mut second, mut third) =
+            (peer("192.0.2.1"), peer("192.0.2.2"), peer("192.0.2.1"));
+        assert_eq!(first.join(torrent(1), 1), (0, 1));
+        assert_eq!(second.join(torrent(1), 1), (0, 2));
+        let refused = third.announce(torrent(1), 1);
+        assert_eq!(third.refusal(&refused), "too many peers from your address");
+
+        assert_eq!(ask(&tracker, &request("")).status, 400);
+        let v6 = (localhost(IpFamily::V6), tracker.address(IpFamily::V6));
+        let mut stranger = Connection::open(v6.0, v6.1, tracker.transport);
+        stranger.send(request("X-Forwarded-For: 192.0.2.1\r\n"));
+        assert_eq!(stranger.answer().status, 403);
+    });
+}
