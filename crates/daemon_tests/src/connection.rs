@@ -215,8 +215,8 @@ impl Connection {
         }
     }
 
-    /// Whether the tracker has ended the connection, of which nothing was looked at yet. Waits until
-    /// something comes from it, unless it is slow to do so.
+    /// Whether the tracker has ended the connection, of which nothing was looked at yet. Waits
+    /// until something comes from it, unless it is slow to do so.
     pub fn has_ended(&mut self) -> bool {
         self.received.is_empty() && !matches!(self.read(), Ok(1..))
     }

@@ -19,7 +19,8 @@
 //! | [`torrent`] | a file of random bytes and its `.torrent` |
 //! | [`folder`] | a temporary folder, whose logs are shown when the test fails |
 //! | [`wait`] | waiting for a condition |
-//! | [`clients`] | aria2, libtorrent, Transmission, WebTorrent in a browser, and the npm package `bittorrent-tracker` |
+//! | [`clients`] | aria2, libtorrent, Transmission, a browser, and npm's `bittorrent-tracker` |
+//! | [`nginx`] | a reverse proxy in front of a tracker |
 //! | [`transfer`] | a file that goes from one client to another |
 //! | [`workspace`] | the source tree that is being tested |
 //!
@@ -35,6 +36,7 @@ pub mod folder;
 pub mod host;
 pub mod identity;
 pub mod lab;
+pub mod nginx;
 pub mod process;
 pub mod torrent;
 pub mod tracker;

@@ -162,7 +162,7 @@ fn an_answer_may_come_too_late() {
             std::thread::sleep(std::time::Duration::from_millis(wait_ms));
             let message = second.answer_to(&offer, &json!({}));
             second.socket.send(&message.to_string());
-            // Behind the answer comes something that is replied to, by the same owner of the torrent.
+            // Behind it goes something that is replied to, by the same owner of the torrent.
             let scrape = json!({"action": "scrape", "info_hash": binary(&torrent(1).0)});
             second.socket.send(&scrape.to_string());
             let answer = second.socket.receive();
