@@ -13,10 +13,11 @@
 //! client cannot have more than one request in the queues between workers.
 
 use aquatic_daemon::clock::Now;
-use aquatic_http_protocol::{Framing, Head, ScrapeFile};
+use aquatic_http_protocol::{Framing, Head};
 use aquatic_stream::{Deadline, Io};
 use aquatic_swarm::Counts;
-use aquatic_types::{CanonicalAddr, InfoHash, IpFamily};
+use aquatic_tracker::scrape::PendingScrape;
+use aquatic_types::CanonicalAddr;
 
 use crate::refusal::Refusal;
 
@@ -168,84 +169,8 @@ impl Session {
     }
 }
 
-/// A scrape whose rows come back from several shards, at different times.
-#[derive(Debug)]
-pub struct PendingScrape {
-    family: IpFamily,
-    files: Vec<ScrapeFile>,
-    rows_missing: usize,
-    /// A part of it could not be passed on, so it cannot be answered.
-    given_up: bool,
-}
-
-impl PendingScrape {
-    /// A scrape without rows, by a client of this family.
-    #[must_use]
-    pub fn new(family: IpFamily) -> Self {
-        Self {
-            family,
-            files: Vec::new(),
-            rows_missing: 0,
-            given_up: false,
-        }
-    }
-
-    /// The client's family.
-    #[must_use]
-    pub fn family(&self) -> IpFamily {
-        self.family
-    }
-
-    /// Adds a row of zeros, and returns its place.
-    pub fn add(&mut self, info_hash: InfoHash) -> u16 {
-        let place = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
-        self.files.push(ScrapeFile {
-            info_hash,
-            seeders: 0,
-            completed: 0,
-            leechers: 0,
-            downloaders: 0,
-        });
-        place
-    }
-
-    /// The row that was added last will be [filled](Session::fill_row).
-    pub fn expect_row(&mut self) {
-        self.rows_missing += 1;
-    }
-
-    /// The scrape will be refused, once its missing rows have come back.
-    pub fn give_up(&mut self) {
-        self.given_up = true;
-    }
-
-    /// Whether no row is missing.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.rows_missing == 0
-    }
-
-    /// All rows, in the order in which they were added; `None` if it was given up.
-    #[must_use]
-    pub fn into_files(self) -> Option<Vec<ScrapeFile>> {
-        (!self.given_up).then_some(self.files)
-    }
-
-    fn fill(&mut self, place: u16, counts: Counts) {
-        self.rows_missing = self.rows_missing.saturating_sub(1);
-        if let Some(file) = self.files.get_mut(usize::from(place)) {
-            file.seeders = counts.seeders;
-            file.completed = counts.completed;
-            file.leechers = counts.leechers;
-            // Partial seeds are not told apart from other leechers.
-            file.downloaders = counts.leechers;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use aquatic_http_protocol::Connection;
     use proptest::prelude::*;
 
     use super::*;
@@ -433,35 +358,6 @@ mod tests {
         let mut out = Vec::new();
         let later = Now::from_micros(NOW.micros + 7);
         assert_eq!(desk.session.answered(later, &mut Io::new(&mut out)), 7);
-    }
-
-    #[test]
-    fn rows_keep_their_places_whatever_the_order() {
-        let mut scrape = PendingScrape::new(IpFamily::V4);
-        for (torrent, expected) in [(1, true), (2, false), (3, true)] {
-            scrape.add(InfoHash([torrent; 20]));
-            if expected {
-                scrape.expect_row();
-            }
-        }
-        let counts = |seeders| Counts {
-            seeders,
-            leechers: 1,
-            completed: 2,
-        };
-        let framing = Framing {
-            connection: Connection::KeepAlive,
-            omit_body: false,
-        };
-        let mut desk = Desk::new();
-        desk.io(|desk, io| desk.session.ask_scrape(NOW, framing, scrape, io));
-        assert!(desk.session.fill_row(2, counts(30)).is_none());
-        let (scrape, _) = desk.session.fill_row(0, counts(10)).unwrap();
-        let files = scrape.into_files().unwrap();
-        let seeders: Vec<_> = files.iter().map(|file| file.seeders).collect();
-        assert_eq!(seeders, [10, 0, 30]);
-        assert_eq!(files[0].downloaders, 1);
-        assert_eq!(files[1].info_hash, InfoHash([2; 20]));
     }
 
     fn inputs() -> impl Strategy<Value = Vec<u8>> {

@@ -9,16 +9,17 @@
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_http_protocol::{Framing, Head, ScrapeRequest, ScrapeResponse};
+use aquatic_http_protocol::{Framing, Head, ScrapeFile, ScrapeRequest, ScrapeResponse};
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_tracker::router::{Router, ShardKey};
+use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{InfoHash, IpFamily};
 
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
 use crate::messages::{Announce, Batch, ReturnPath, Scrape};
 use crate::refusal::Refusal;
 use crate::service::{Received, Service, Wish};
-use crate::session::{Next, PendingScrape, Session};
+use crate::session::{Next, Session};
 use crate::shard::Shard;
 
 /// A socket worker without its sockets.
@@ -182,11 +183,19 @@ impl Writer {
 
     fn scrape(&self, scrape: PendingScrape, framing: Framing, io: &mut Io<'_>) {
         let family = scrape.family();
-        let Some(mut files) = scrape.into_files() else {
+        let Some(rows) = scrape.into_rows() else {
             self.refuse(family, Refusal::QUEUE_FULL, framing, io);
             return;
         };
-        ScrapeResponse::new(&mut files).write(framing, io.out);
+        let files = rows.into_iter().map(|(info_hash, counts)| ScrapeFile {
+            info_hash,
+            seeders: counts.seeders,
+            completed: counts.completed,
+            leechers: counts.leechers,
+            // Partial seeds are not told apart from other leechers.
+            downloaders: counts.leechers,
+        });
+        ScrapeResponse::new(&mut files.collect()).write(framing, io.out);
         let traffic = self.counters.traffic(family);
         traffic.responses(ResponseKind::Scrape).add(1);
         close_after(framing, io);

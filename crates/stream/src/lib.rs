@@ -31,7 +31,7 @@
 //! | `admission`, `open_files` | how many connections there may be: [`Admission`] |
 //! | [`proxy_header`], `reverse_proxy`, `trusted` | who the client behind a proxy is |
 //! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
-//! | `listener`, `socket_workers` | sockets that accept, and the threads behind them: [`SocketWorkers`] |
+//! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
 //! | `config` | what an operator can set: [`StreamConfig`] |
 //! | `counters`, `metrics` | what is counted: [`StreamCounters`] |
 //!

@@ -1,11 +1,12 @@
 //! Scrapes that are put together from what several shards say. Pure.
 
 use aquatic_swarm::Counts;
-use aquatic_types::InfoHash;
+use aquatic_types::{InfoHash, IpFamily};
 
 /// A scrape whose rows come back from several shards, at different times.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PendingScrape {
+    family: IpFamily,
     rows: Vec<(InfoHash, Counts)>,
     rows_missing: usize,
     /// A part of it could not be passed on, so it cannot be answered.
@@ -13,6 +14,23 @@ pub struct PendingScrape {
 }
 
 impl PendingScrape {
+    /// A scrape without rows, by a client of this family.
+    #[must_use]
+    pub fn new(family: IpFamily) -> Self {
+        Self {
+            family,
+            rows: Vec::new(),
+            rows_missing: 0,
+            given_up: false,
+        }
+    }
+
+    /// The client's family.
+    #[must_use]
+    pub fn family(&self) -> IpFamily {
+        self.family
+    }
+
     /// Adds a row of zeros, and returns its place.
     pub fn add(&mut self, info_hash: InfoHash) -> u16 {
         let place = u16::try_from(self.rows.len()).unwrap_or(u16::MAX);
@@ -65,7 +83,7 @@ mod tests {
 
     #[test]
     fn rows_keep_their_places_whatever_the_order() {
-        let mut scrape = PendingScrape::default();
+        let mut scrape = PendingScrape::new(IpFamily::V4);
         for (torrent, expected) in [(1, true), (2, false), (3, true)] {
             assert_eq!(scrape.add(InfoHash([torrent; 20])), u16::from(torrent) - 1);
             if expected {
@@ -86,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_scrape_without_all_its_rows_is_not_answered() {
-        let mut scrape = PendingScrape::default();
+        let mut scrape = PendingScrape::new(IpFamily::V4);
         scrape.add(InfoHash([1; 20]));
         scrape.expect_row();
         scrape.add(InfoHash([2; 20]));

@@ -277,7 +277,7 @@ impl Worker {
         request: &ScrapeRequest,
         io: &mut Io<'_>,
     ) {
-        let mut scrape = PendingScrape::default();
+        let mut scrape = PendingScrape::new(session.client.family());
         // Taken out for the loop: both the service and the batches are needed in it.
         let mut torrents = std::mem::take(&mut self.torrents);
         torrents.extend(self.service.scraped(request));
@@ -301,7 +301,7 @@ impl Worker {
         }
         self.torrents = torrents;
         if scrape.is_complete() {
-            self.writer.scrape(scrape, session.client.family(), io.out);
+            self.writer.scrape(scrape, io.out);
         } else {
             session.scrape = Some(Box::new(scrape));
         }

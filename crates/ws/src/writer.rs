@@ -46,7 +46,7 @@ impl Writer {
                         let pending = session.scrape.as_mut()?;
                         pending.fill(*place, *counts);
                         let complete = session.scrape.take_if(|it| it.is_complete())?;
-                        self.scrape(*complete, request.family, io.out);
+                        self.scrape(*complete, io.out);
                         Some(())
                     });
                     if complete.flatten().is_some() {
@@ -60,8 +60,8 @@ impl Writer {
     }
 
     /// Answers a scrape whose rows are all there.
-    pub fn scrape(&self, scrape: PendingScrape, family: IpFamily, out: &mut Vec<u8>) {
-        let traffic = self.counters.traffic(family);
+    pub fn scrape(&self, scrape: PendingScrape, out: &mut Vec<u8>) {
+        let traffic = self.counters.traffic(scrape.family());
         let Some(rows) = scrape.into_rows() else {
             let failure = Refusal::QUEUE_FULL.about(Action::Scrape, None);
             failure.write(traffic, out);
