@@ -8,8 +8,8 @@
 //! | `bittorrent-tracker` (npm) | yes | |
 //! | curl | yes | yes |
 //!
-//! HTTPS is served with a certificate that the test has made. Each client is told to trust that one,
-//! and would refuse it otherwise.
+//! HTTPS is served with a certificate that the test has made. Each client is told to trust that
+//! one, and would refuse it otherwise.
 
 use std::net::SocketAddr;
 
