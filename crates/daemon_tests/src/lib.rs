@@ -6,7 +6,7 @@
 //!
 //! - the stage: a folder, ports and a service manager for each test ([`place`], [`daemon`]), and a
 //!   matrix of runtimes and arrangements on which a scenario is run ([`setup`]);
-//! - the plays that are the same for all ([`operations`]): command line, signals, files that are
+//! - the plays that are the same for all ([`operations`](mod@operations)): command line, signals, files that are
 //!   read again, privileges, limits, forgetting, metrics. [`operations!`] makes them tests of the
 //!   daemon's crate.
 //!
@@ -27,7 +27,7 @@
 //! | [`bencode`] | what HTTP trackers answer |
 //! | [`faults`] | a kernel that says no |
 //! | [`wait`] | waiting for a condition, never for a time |
-//! | [`operations`] | the common tests |
+//! | [`operations`](mod@operations) | the common tests |
 //!
 //! Only tests use it. It panics where they would.
 

@@ -1,7 +1,7 @@
 //! What an operator can expect of every daemon of the family.
 //!
 //! Each function is one test, for one [`Program`](crate::Program);
-//! [`operations!`](crate::operations) makes them tests of a daemon's crate.
+//! [`operations!`](macro@crate::operations) makes them tests of a daemon's crate.
 
 pub mod access_lists;
 pub mod addresses;
