@@ -7,8 +7,8 @@
 //! - the stage: a folder, ports and a service manager for each test ([`place`], [`daemon`]), and a
 //!   matrix of runtimes and arrangements on which a scenario is run ([`setup`]);
 //! - the plays that are the same for all ([`operations`](mod@operations)): command line, signals,
-//!   files that are read again, privileges, limits, forgetting, metrics. [`operations!`] makes them tests of the
-//!   daemon's crate.
+//!   files that are read again, privileges, limits, forgetting, metrics. [`operations!`] makes them
+//!   tests of the daemon's crate.
 //!
 //! ```text
 //!   tests/protocol.rs of a daemon              this crate

@@ -182,8 +182,8 @@ impl<R: Kind, E: Kind> Tally<R, E> {
         }
     }
 
-    /// What was sent and has not come is lost. For requests whose answers come to somebody else than
-    /// their senders: nobody could tell before all counts are in one.
+    /// What was sent and has not come is lost. For requests whose answers come to somebody else
+    /// than their senders: nobody could tell before all counts are in one.
     pub fn lose_unanswered(&mut self, kind: R) {
         let kind = &mut self.kinds[kind.index()];
         let settled = kind.answered + kind.late + kind.refused;

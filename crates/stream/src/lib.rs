@@ -11,8 +11,9 @@
 //!  glommio)  output, what to do next      bounds, deadlines    Io, Connections::with
 //! ```
 //!
-//! Everything that decides is in the [`Hub`], which moves no bytes and reads no clock. So both event
-//! loops drive the same code, and so do tests and simulations, with bytes and a clock of their own.
+//! Everything that decides is in the [`Hub`], which moves no bytes and reads no clock. So both
+//! event loops drive the same code, and so do tests and simulations, with bytes and a clock of
+//! their own.
 //!
 //! **Memory.** An idle connection holds some 200 bytes plain, and some 4 KiB encrypted (nearly all
 //! of it rustls' state); the session of the protocol comes on top. What is read goes into one

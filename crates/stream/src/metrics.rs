@@ -53,8 +53,12 @@ impl StreamMetrics {
 impl WorkerMetrics {
     fn new(index: usize) -> Self {
         let worker = index.to_string();
-        let active = |family: IpFamily| gauge!(ACTIVE, "ip_version" => family.digit(), "worker_index" => worker.clone());
-        let accepted = |family: IpFamily| counter!(ACCEPTED, "ip_version" => family.digit(), "worker_index" => worker.clone());
+        let labels = |family: IpFamily| {
+            let family = ("ip_version", family.digit().to_owned());
+            [family, ("worker_index", worker.clone())]
+        };
+        let active = |family| gauge!(ACTIVE, &labels(family));
+        let accepted = |family| counter!(ACCEPTED, &labels(family));
         Self {
             active: PerFamily {
                 v4: active(IpFamily::V4),

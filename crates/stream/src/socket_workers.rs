@@ -114,8 +114,8 @@ pub fn load_tls(
     Ok(Some(tls))
 }
 
-/// Loads certificate and key again. Files that cannot be used are logged as an error, and everything
-/// stays as it was.
+/// Loads certificate and key again. Files that cannot be used are logged as an error, and
+/// everything stays as it was.
 pub fn reload_tls(tls: Option<&TlsConfig>) {
     match tls.map(TlsConfig::reload) {
         None => {}

@@ -45,8 +45,8 @@ impl PeerStatus {
         }
     }
 
-    /// The same where a client need not say what it lacks. One that does not is a leecher, unless it
-    /// has just completed the download.
+    /// The same where a client need not say what it lacks. One that does not is a leecher, unless
+    /// it has just completed the download.
     ///
     /// ```
     /// use aquatic_types::{AnnounceEvent, PeerStatus};

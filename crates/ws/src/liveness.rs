@@ -2,8 +2,8 @@
 //!
 //! A browser that has gone without a word (a laptop that was closed) leaves an open connection
 //! behind. Its page cannot send pings, but answers ours. So a connection that has been silent for
-//! a third to two thirds of `max_connection_idle` gets a ping, and if nothing comes in the rest of the
-//! time either, its deadline closes it.
+//! a third to two thirds of `max_connection_idle` gets a ping, and if nothing comes in the rest of
+//! the time either, its deadline closes it.
 
 use std::collections::VecDeque;
 

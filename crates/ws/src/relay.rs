@@ -5,9 +5,9 @@
 //!
 //! - **A peer belongs to its connection.** Nobody else can announce, answer or leave in its name.
 //! - **An offer is open** from the moment it is handed to a peer until that peer has answered it,
-//!   or `max_offer_age` has passed. It is kept with the peer that made it: 64 bits of a keyed hash of
-//!   its name and the peer that may answer, and when it ends. An answer without an open offer goes
-//!   nowhere; so nobody can send anything to a peer that has not offered to be sent it.
+//!   or `max_offer_age` has passed. It is kept with the peer that made it: 64 bits of a keyed hash
+//!   of its name and the peer that may answer, and when it ends. An answer without an open offer
+//!   goes nowhere; so nobody can send anything to a peer that has not offered to be sent it.
 //! - IPv4 and IPv6 are in one swarm: browsers meet by other means. Peers are counted by family;
 //!   torrents, which have none, are counted with those of IPv4.
 

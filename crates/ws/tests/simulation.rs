@@ -13,8 +13,8 @@
 //! | `world` | what happens when: read this first |
 //!
 //! There are two kinds of runs. In a *patient* one, every message is dealt with before the next
-//! thing happens, and all that comes of it is compared with the model. In a *hasty* one, messages of
-//! all clients are on their way at once, and the ledger says what must never happen: an answer
+//! thing happens, and all that comes of it is compared with the model. In a *hasty* one, messages
+//! of all clients are on their way at once, and the ledger says what must never happen: an answer
 //! without its offer, an offer or answer that comes back to its sender or comes twice, an answer
 //! after the offer has expired, an announce without a reply. When all connections are closed,
 //! nothing may be left.

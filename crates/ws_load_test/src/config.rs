@@ -37,8 +37,8 @@ section! {
         /// How unequally browsers are spread over torrents (Zipf's law): the torrent of rank k gets
         /// a number of them in proportion to 1 / k^exponent. 0: all torrents are equally popular.
         pub torrent_popularity_exponent: f64 = 1.0,
-        /// Torrents that each browser takes part in, less those that were drawn twice. Each announce
-        /// is for one of them.
+        /// Torrents that each browser takes part in, less those that were drawn twice. Each
+        /// announce is for one of them.
         pub torrents_per_connection: u32 = 10,
         /// Probability that a browser is a seeder of a torrent.
         pub seeder_probability: f64 = 0.25,

@@ -18,9 +18,9 @@
 //! for its reply; offers and answers come and go besides.
 //!
 //! An offer's name tells who made it and when, so nothing is kept about offers: whoever gets one
-//! knows how long it took, and so does whoever gets its answer. **An answer is lost** if one browser
-//! has sent it and the other has not got it. An offer that a tracker has not forwarded is not
-//! counted as lost: there may have been nobody to forward it to.
+//! knows how long it took, and so does whoever gets its answer. **An answer is lost** if one
+//! browser has sent it and the other has not got it. An offer that a tracker has not forwarded is
+//! not counted as lost: there may have been nobody to forward it to.
 //!
 //! What it is not: a test of whether the tracker is right, nor a WebRTC implementation. Session
 //! descriptions are filler of a realistic size.

@@ -1,7 +1,7 @@
 //! The way of bytes from the socket to the session.
 //!
-//! Socket → PROXY header → TLS → session; the first two only if they are configured. Each takes what
-//! it can use, and the rest goes on or is kept.
+//! Socket → PROXY header → TLS → session; the first two only if they are configured. Each takes
+//! what it can use, and the rest goes on or is kept.
 
 use std::mem;
 

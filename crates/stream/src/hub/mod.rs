@@ -260,8 +260,8 @@ impl<H: Handler> Hub<H> {
         self.connections.sent(id, bytes);
     }
 
-    /// What to do about a connection whose output has been written as far as possible. `has_unread`:
-    /// there may be more to read than was read.
+    /// What to do about a connection whose output has been written as far as possible.
+    /// `has_unread`: there may be more to read than was read.
     pub fn settle(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> Settled {
         self.connections.now = now;
         let wants_input = self.connections.wants_input(id);
