@@ -1,9 +1,7 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
-use aquatic_config::{
-    AccessListConfig, Checks, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
-};
-use aquatic_stream::{Bounds, StreamConfig};
+use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
+use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_workers};
 
@@ -71,19 +69,6 @@ section! {
         /// Seconds that a client should wait before it announces again, even if it has a reason
         /// to; never more than `peer_announce_interval`. 0 = it is told nothing about that.
         pub min_announce_interval: u32 = 60,
-    }
-}
-
-section! {
-    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
-    pub struct ConnectionLimitsConfig {
-        #[flatten]
-        pub tracker: LimitsConfig,
-        /// Connections held at once from one IP address (IPv6: from one /64 network). More are
-        /// closed at once.
-        ///
-        /// Leave it at 0 behind a reverse proxy that sends a header.
-        pub max_connections_per_ip: usize = 0,
     }
 }
 

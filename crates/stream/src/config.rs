@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aquatic_config::{Addresses, Checks, section};
+use aquatic_config::{Addresses, Checks, LimitsConfig, section};
 use serde::{Deserialize, Serialize};
 
 use crate::TrustedProxies;
@@ -68,6 +68,19 @@ section! {
         ///
         /// Holds for the header of a reverse proxy and for the PROXY protocol. Others are refused.
         pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
+    }
+}
+
+section! {
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    pub struct ConnectionLimitsConfig {
+        #[flatten]
+        pub tracker: LimitsConfig,
+        /// Connections held at once from one IP address (IPv6: from one /64 network). More are
+        /// closed at once.
+        ///
+        /// Leave it at 0 behind a reverse proxy that sends a header.
+        pub max_connections_per_ip: usize = 0,
     }
 }
 

@@ -78,7 +78,7 @@ mod trusted;
 
 pub use admission::Admission;
 pub use bounds::Bounds;
-pub use config::{HeaderFormat, Runtime, StreamConfig};
+pub use config::{ConnectionLimitsConfig, HeaderFormat, Runtime, StreamConfig};
 pub use connections::Connections;
 pub use counters::{Closed, Handshake, Refused, StreamCounters};
 pub use handler::{Client, ConnectionId, Deadline, Handler, Io};
