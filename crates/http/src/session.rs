@@ -100,9 +100,9 @@ impl Session {
         self.seen_bytes = seen_bytes;
         match (seen_bytes, self.input_ended) {
             (0, true) => io.close(),
-            (0, false) => io.expect(Deadline::Idle),
+            (0, false) => io.wait_for(Deadline::Idle),
             (_, true) => return Next::Refuse(Refusal::CUT_OFF),
-            (_, false) => io.expect(Deadline::Request),
+            (_, false) => io.wait_for(Deadline::Request),
         }
         Next::Nothing
     }
@@ -124,7 +124,7 @@ impl Session {
 
     /// A request is on its way to the swarms. Nothing is taken until it is answered.
     pub fn ask(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
-        io.expect(Deadline::None);
+        io.wait_for(Deadline::None);
         self.asked = Some(Asked {
             at_micros: now.micros,
             framing,
@@ -161,7 +161,7 @@ impl Session {
             return 0;
         };
         if asked.framing.connection.stays_open() {
-            io.expect(Deadline::Idle);
+            io.wait_for(Deadline::Idle);
         } else {
             io.close();
         }
@@ -186,7 +186,7 @@ mod tests {
         kept: Vec<u8>,
         paths: Vec<String>,
         refusals: Vec<Refusal>,
-        expects: Option<Deadline>,
+        waits_for: Option<Deadline>,
         closes: bool,
     }
 
@@ -198,7 +198,7 @@ mod tests {
                 kept: Vec::new(),
                 paths: Vec::new(),
                 refusals: Vec::new(),
-                expects: None,
+                waits_for: None,
                 closes: false,
             }
         }
@@ -207,7 +207,7 @@ mod tests {
             let mut out = Vec::new();
             let mut io = Io::new(&mut out);
             call(self, &mut io);
-            self.expects = io.expects().or(self.expects);
+            self.waits_for = io.waits_for().or(self.waits_for);
             self.closes |= io.closes();
         }
 
@@ -270,24 +270,24 @@ mod tests {
     fn one_request_is_asked_at_a_time() {
         let mut desk = Desk::new();
         desk.receive(get("/now").as_bytes());
-        assert_eq!(desk.expects, Some(Deadline::Idle));
+        assert_eq!(desk.waits_for, Some(Deadline::Idle));
         desk.receive(
             [get("/ask1"), get("/ask2"), get("/now2")]
                 .concat()
                 .as_bytes(),
         );
         assert_eq!(desk.paths, ["/now", "/ask1"]);
-        assert_eq!(desk.expects, Some(Deadline::None));
+        assert_eq!(desk.waits_for, Some(Deadline::None));
         desk.receive(b"GET /incom");
-        assert_eq!(desk.expects, Some(Deadline::None), "we are to blame");
+        assert_eq!(desk.waits_for, Some(Deadline::None), "we are to blame");
         desk.answer();
         assert_eq!(desk.paths.len(), 3);
         desk.answer();
         assert_eq!(desk.paths, ["/now", "/ask1", "/ask2", "/now2"]);
         assert_eq!(desk.kept, b"GET /incom");
-        assert_eq!(desk.expects, Some(Deadline::Request));
+        assert_eq!(desk.waits_for, Some(Deadline::Request));
         desk.receive(b"plete HTTP/1.1\n\n");
-        assert_eq!(desk.expects, Some(Deadline::Idle));
+        assert_eq!(desk.waits_for, Some(Deadline::Idle));
         assert!(desk.refusals.is_empty() && !desk.closes);
     }
 

@@ -38,7 +38,7 @@ impl Handler for Hello {
             taken += size;
             io.out.extend_from_slice(&self.answer);
         }
-        io.expect(if taken == bytes.len() {
+        io.wait_for(if taken == bytes.len() {
             Deadline::Idle
         } else {
             Deadline::Request

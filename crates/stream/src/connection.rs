@@ -16,7 +16,7 @@ pub(crate) struct Connection<S> {
     pub(crate) output: Vec<u8>,
     /// How much of the output has been sent.
     pub(crate) sent: usize,
-    pub(crate) expects: Deadline,
+    pub(crate) waits_for: Deadline,
     pub(crate) family: IpFamily,
     /// The address for which it is counted, if connections per address are.
     pub(crate) counted: Option<IpAddr>,
@@ -24,7 +24,7 @@ pub(crate) struct Connection<S> {
     pub(crate) is_dirty: bool,
     /// The client does not read as fast as we write.
     pub(crate) is_blocked: bool,
-    /// The deadline of what it expects begins when the output has been sent.
+    /// The deadline of what it waits for begins when the output has been sent.
     pub(crate) is_deadline_due: bool,
     /// It has input that is offered to the session when the output has been sent.
     pub(crate) is_held: bool,
@@ -55,7 +55,7 @@ impl<S> Connection<S> {
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
-            expects: Deadline::Request,
+            waits_for: Deadline::Request,
             family: client.peer.family(),
             counted: None,
             is_dirty: false,

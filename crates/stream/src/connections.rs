@@ -45,7 +45,7 @@ const NEVER: u32 = u32::MAX;
 /// What a session asked for while it was called.
 struct Asked {
     closes: bool,
-    expects: Option<Deadline>,
+    waits_for: Option<Deadline>,
 }
 
 impl<S> Connections<S> {
@@ -88,7 +88,7 @@ impl<S> Connections<S> {
         let result = call(session, &mut io);
         let asked = Asked {
             closes: io.closes(),
-            expects: io.expects(),
+            waits_for: io.waits_for(),
         };
         self.after_call(id, &asked);
         Some(result)
@@ -201,18 +201,19 @@ impl<S> Connections<S> {
                 return;
             }
         }
-        self.after_output(id, asked.expects);
+        self.after_output(id, asked.waits_for);
     }
 
     /// Sees to it that output is sent, and to the deadline.
-    pub(crate) fn after_output(&mut self, id: ConnectionId, expects: Option<Deadline>) {
+    pub(crate) fn after_output(&mut self, id: ConnectionId, waits_for: Option<Deadline>) {
         let output_bytes_max = self.bounds.output_bytes_max;
         let Some(connection) = find(&mut self.slots, id) else {
             return;
         };
-        let goes_on = expects == Some(Deadline::Request) && connection.expects == Deadline::Request;
-        connection.expects = expects.unwrap_or(connection.expects);
-        connection.is_deadline_due |= expects.is_some() && !goes_on;
+        let goes_on =
+            waits_for == Some(Deadline::Request) && connection.waits_for == Deadline::Request;
+        connection.waits_for = waits_for.unwrap_or(connection.waits_for);
+        connection.is_deadline_due |= waits_for.is_some() && !goes_on;
         let (pending, closes) = (connection.pending(), connection.closes);
         if pending > output_bytes_max {
             self.end(id, Closed::OutputFull);
@@ -312,7 +313,7 @@ impl<S> Connections<S> {
         let Some(connection) = find(&mut self.slots, id) else {
             return;
         };
-        let seconds = match (&connection.stage, connection.expects) {
+        let seconds = match (&connection.stage, connection.waits_for) {
             (Stage::Header(_) | Stage::Handshake(_), _) => Some(bounds.handshake_seconds),
             (Stage::Lingering, _) => Some(Bounds::LINGER_SECONDS),
             (Stage::Open(_), Deadline::Request) => Some(bounds.request_seconds),
@@ -343,7 +344,7 @@ impl<S> Connections<S> {
             let Some(connection) = &slot.connection else {
                 continue;
             };
-            let why = match (&connection.stage, connection.expects) {
+            let why = match (&connection.stage, connection.waits_for) {
                 (Stage::Header(_) | Stage::Handshake(_), _) => Closed::HandshakeDeadline,
                 _ if connection.is_blocked => Closed::SendDeadline,
                 (_, Deadline::Request) => Closed::RequestDeadline,

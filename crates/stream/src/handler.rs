@@ -49,7 +49,7 @@ pub struct Io<'a> {
     /// What is sent to the client, in plain. To be appended to: it may hold something already.
     pub out: &'a mut Vec<u8>,
     closes: bool,
-    expects: Option<Deadline>,
+    waits_for: Option<Deadline>,
 }
 
 impl<'a> Io<'a> {
@@ -59,7 +59,7 @@ impl<'a> Io<'a> {
         Self {
             out,
             closes: false,
-            expects: None,
+            waits_for: None,
         }
     }
 
@@ -70,8 +70,8 @@ impl<'a> Io<'a> {
     }
 
     /// Says what is being waited for from now on; until it is said again, that stays.
-    pub fn expect(&mut self, deadline: Deadline) {
-        self.expects = Some(deadline);
+    pub fn wait_for(&mut self, deadline: Deadline) {
+        self.waits_for = Some(deadline);
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -80,10 +80,10 @@ impl<'a> Io<'a> {
         self.closes
     }
 
-    /// What [`expect`](Self::expect) was last called with.
+    /// What [`wait_for`](Self::wait_for) was last called with.
     #[must_use]
-    pub fn expects(&self) -> Option<Deadline> {
-        self.expects
+    pub fn waits_for(&self) -> Option<Deadline> {
+        self.waits_for
     }
 }
 

@@ -130,14 +130,14 @@ impl Session {
         }
         if self.asked >= ASKED_MAX || self.scrape.is_some() {
             // We are to blame.
-            io.expect(Deadline::Idle);
+            io.wait_for(Deadline::Idle);
             return Next::Nothing;
         }
         let frame = match Frame::read(bytes, bounds.frame_bytes_max) {
             Ok(Some(frame)) => frame,
             Ok(None) => {
                 let is_between = bytes.is_empty() && parts.is_none();
-                io.expect(if is_between {
+                io.wait_for(if is_between {
                     Deadline::Idle
                 } else {
                     Deadline::Request

@@ -51,14 +51,14 @@ impl Handler for Lines {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
             match session.has_ended {
                 true => io.close(),
-                false if bytes.is_empty() => io.expect(Deadline::Idle),
-                false => io.expect(Deadline::Request),
+                false if bytes.is_empty() => io.wait_for(Deadline::Idle),
+                false => io.wait_for(Deadline::Request),
             }
             return 0;
         };
         let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
         session.is_busy = true;
-        io.expect(Deadline::None);
+        io.wait_for(Deadline::None);
         self.requests.push((id, line));
         end + 1
     }
@@ -77,7 +77,7 @@ impl Handler for Lines {
         for (id, line) in std::mem::take(&mut self.requests) {
             connections.with(id, |session, io| {
                 session.is_busy = false;
-                io.expect(Deadline::Idle);
+                io.wait_for(Deadline::Idle);
                 answer(&line, io);
             });
             connections.resume(id);

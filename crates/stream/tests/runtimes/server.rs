@@ -195,7 +195,7 @@ impl Handler for Echo {
                     return bytes.len();
                 }
             };
-            io.expect(Deadline::Idle);
+            io.wait_for(Deadline::Idle);
         }
         if let Session::Mail {
             on_the_way,
