@@ -30,7 +30,7 @@
 //!
 //! // A client asks, but forgets to say who it is ...
 //! let bytes = b"GET /announce?info_hash=%aa%bb123456789012345678&port=6881 HTTP/1.1\r\n\r\n";
-//! let head = Head::parse(bytes)?.expect("the head is whole");
+//! let head = Head::parse(bytes)?.ok_or("the head is not whole")?;
 //! let error = Request::parse(head.path, head.query).unwrap_err();
 //!
 //! // ... the tracker tells it ...
@@ -39,9 +39,9 @@
 //! failure.write(head.framing, &mut answer);
 //!
 //! // ... and the client reads the answer.
-//! let head = ResponseHead::parse(&answer)?.expect("the head is whole");
+//! let head = ResponseHead::parse(&answer)?.ok_or("the head is not whole")?;
 //! let Response::Failure(failure) = Response::parse(&answer[head.size..])? else {
-//!     panic!("a failure was written");
+//!     return Err("a failure was written".into());
 //! };
 //! assert_eq!(failure.reason, b"peer_id is missing");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
