@@ -11,8 +11,8 @@
 //! ([`router::Batch`]), and how a shard answers it ([`router::Shard`]), mostly by asking its
 //! [`registry::Registry`]. What it counts is named by its [`counters::Protocol`].
 //!
-//! Everything but [`swarm_worker::SwarmWorker::run`] and [`entropy::OsEntropy`] is pure: time and
-//! randomness come in as arguments.
+//! Everything but [`swarm_worker::SwarmWorkers`], which starts threads, and
+//! [`entropy::OsEntropy`] is pure: time and randomness come in as arguments.
 //!
 //! | module | what lives there |
 //! |---|---|

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use aquatic_channel::{Bell, Pacer, Responder, Sleeper, Wait, bell};
 use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::supervisor::Supervisor;
 use crossbeam_utils::sync::Parker;
 
 use crate::router::{Shard, answer_all};
 
-/// A swarm worker without its thread. Pure, but for [`Self::run`].
+/// A swarm worker without its thread. Pure.
 pub struct SwarmWorker<S: Shard> {
     shard: S,
     askers: Vec<Responder<S::Batch>>,
@@ -43,7 +44,7 @@ impl<S: Shard> SwarmWorker<S> {
     }
 
     /// Works for ever.
-    pub fn run(mut self, rest: &Rest, clock: Clock, pauses: Pauses) -> ! {
+    fn run(mut self, rest: &Rest, clock: Clock, pauses: Pauses) -> ! {
         let mut pacer = Pacer::new(pauses.batch_wait);
         loop {
             let now = Now::read(clock);
@@ -73,17 +74,53 @@ pub struct Pauses {
     pub batch_wait: Duration,
 }
 
-/// Where a swarm worker waits, made before its thread so that others know how to wake it.
-pub struct Rest {
+/// Where the swarm workers of a tracker will wait, made before their threads so that others know
+/// how to wake them.
+pub struct SwarmWorkers(Vec<Rest>);
+
+struct Rest {
     parker: Parker,
     sleeper: Sleeper,
     bell: Bell,
 }
 
-impl Rest {
-    /// A place to rest.
+impl SwarmWorkers {
+    /// Places for so many workers.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn prepare(workers: usize) -> Self {
+        Self((0..workers).map(|_| Rest::new()).collect())
+    }
+
+    /// What wakes the workers, in order.
+    pub fn bells(&self) -> impl Iterator<Item = Bell> {
+        self.0.iter().map(|rest| rest.bell.clone())
+    }
+
+    /// Starts a thread for each of `workers`, of which there must be as many as places.
+    ///
+    /// # Errors
+    /// If the system has no room for a thread.
+    pub fn start<S>(
+        self,
+        supervisor: &Supervisor,
+        clock: Clock,
+        pauses: Pauses,
+        workers: Vec<SwarmWorker<S>>,
+    ) -> anyhow::Result<()>
+    where
+        S: Shard<Batch: Send> + Send + 'static,
+    {
+        for (index, (worker, rest)) in workers.into_iter().zip(self.0).enumerate() {
+            supervisor.spawn(format!("swarm-{index}"), move || {
+                worker.run(&rest, clock, pauses)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Rest {
+    fn new() -> Self {
         let parker = Parker::new();
         let unparker = parker.unparker().clone();
         let (sleeper, bell) = bell(move || unparker.unpark());
@@ -92,17 +129,5 @@ impl Rest {
             sleeper,
             bell,
         }
-    }
-
-    /// Wakes the worker.
-    #[must_use]
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
-    }
-}
-
-impl Default for Rest {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -10,7 +10,7 @@ use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, bind, metrics_endpoint, privileges};
 use aquatic_tracker::entropy::OsEntropy;
-use aquatic_tracker::swarm_worker::{Pauses, Rest};
+use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 use aquatic_udp_socket::steering::{self, SteeringKey};
 use aquatic_udp_socket::{SocketOptions, UdpSocket};
 
@@ -39,7 +39,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     privileges::drop(&config.privileges)?;
     let access_list = access_list::load(&config.access_list)?;
 
-    let rests: Vec<_> = (0..config.swarm_workers).map(|_| Rest::new()).collect();
+    let swarm_workers = SwarmWorkers::prepare(config.swarm_workers);
     let (exporter, export_writers) = exports(config.layout().shards());
     let arrangement = arrange(
         &config,
@@ -48,7 +48,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             bells: posts
                 .iter()
                 .map(|post| post.bell.clone())
-                .chain(rests.iter().map(Rest::bell))
+                .chain(swarm_workers.bells())
                 .collect(),
             export_writers: if config.scrape_exports.enable_scrape_exports {
                 export_writers
@@ -69,7 +69,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         Posts {
             posts,
             sockets,
-            rests,
+            swarm_workers,
         },
     )?;
     if config.scrape_exports.enable_scrape_exports {
@@ -231,7 +231,7 @@ fn log_wake_error(result: io::Result<()>) {
 struct Posts {
     posts: Vec<SocketPost>,
     sockets: Vec<Vec<UdpSocket>>,
-    rests: Vec<Rest>,
+    swarm_workers: SwarmWorkers,
 }
 
 fn start_workers(
@@ -243,26 +243,19 @@ fn start_workers(
 ) -> anyhow::Result<()> {
     let Arrangement {
         cores,
-        swarm_workers,
         counters,
         reports,
         ..
     } = arrangement;
-    let Posts {
-        posts,
-        sockets,
-        rests,
-    } = posts;
-    for (index, (worker, rest)) in swarm_workers.into_iter().zip(rests).enumerate() {
-        let pauses = Pauses {
-            timeout: Duration::from_millis(config.network.poll_timeout_ms),
-            batch_wait: Duration::from_micros(config.network.batch_wait_us),
-        };
-        supervisor.spawn(format!("swarm-{index}"), move || {
-            worker.run(&rest, clock, pauses)
-        })?;
-    }
-    for (index, ((core, post), sockets)) in cores.into_iter().zip(posts).zip(sockets).enumerate() {
+    let pauses = Pauses {
+        timeout: Duration::from_millis(config.network.poll_timeout_ms),
+        batch_wait: Duration::from_micros(config.network.batch_wait_us),
+    };
+    posts
+        .swarm_workers
+        .start(supervisor, clock, pauses, arrangement.swarm_workers)?;
+    let workers = cores.into_iter().zip(posts.posts).zip(posts.sockets);
+    for (index, ((core, post), sockets)) in workers.enumerate() {
         let config = Arc::clone(config);
         supervisor.spawn(format!("socket-{index}"), move || {
             run_socket_worker(core, post, &sockets, clock, &config)

@@ -8,7 +8,7 @@ use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, metrics_endpoint, privileges};
 use aquatic_stream::{SocketWorkers, StreamSettings, load_tls, reload_tls};
 use aquatic_tracker::entropy::OsEntropy;
-use aquatic_tracker::swarm_worker::{Pauses, Rest};
+use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 
 use crate::arrangement::arrange;
 use crate::config::Config;
@@ -36,19 +36,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let access_list = access_list::load(&config.access_list)?;
     let tls = load_tls(stream, ALPN_PROTOCOLS)?;
 
-    let rests: Vec<_> = (0..config.swarm_workers).map(|_| Rest::new()).collect();
-    let rest_bells = rests.iter().map(Rest::bell);
-    let bells: Vec<Bell> = sockets.bells().chain(rest_bells).collect();
+    let swarm_workers = SwarmWorkers::prepare(config.swarm_workers);
+    let bells: Vec<Bell> = sockets.bells().chain(swarm_workers.bells()).collect();
     let workers = arrange(&config, &access_list, tls.as_ref(), &bells, &mut OsEntropy)?;
     let pauses = Pauses {
         timeout: SLEEP_MAX,
         batch_wait: Duration::from_micros(stream.batch_wait_us),
     };
-    for (index, (worker, rest)) in workers.swarm_workers.into_iter().zip(rests).enumerate() {
-        supervisor.spawn(format!("swarm-{index}"), move || {
-            worker.run(&rest, clock, pauses)
-        })?;
-    }
+    swarm_workers.start(&supervisor, clock, pauses, workers.swarm_workers)?;
     let settings = StreamSettings {
         bounds: config.bounds(),
         max_connections_per_ip: config.limits.max_connections_per_ip,
