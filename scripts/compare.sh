@@ -13,76 +13,78 @@
 #   -l FILE       configuration of the load tester (default: its own default)
 #   -c CPUS       CPUs of the tracker, as for taskset (default 0)
 #
-# The load tester is target/release/aquatic_PROTOCOL_load_test, or $LOAD_TESTER.
+# The load tester is built, unless $LOAD_TESTER is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/load-test.sh
+. scripts/load-test.sh
 
-pairs=3 load_config='' tracker_cpus=0
+usage() {
+    sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0" >&2
+    exit 2
+}
+
+pairs=3 load_config=/dev/null
 while getopts 'n:l:c:' option; do
     case $option in
-        n) pairs=$OPTARG ;;
-        l) load_config=$OPTARG ;;
-        c) tracker_cpus=$OPTARG ;;
-        *) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+    n) pairs=$OPTARG ;;
+    l) load_config=$OPTARG ;;
+    c) tracker_cpu=$OPTARG ;;
+    *) usage ;;
     esac
 done
 shift $((OPTIND - 1))
-[ $# -eq 5 ] || { sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
+[ $# -eq 5 ] || usage
 protocol=$1
 shift
-tester=${LOAD_TESTER:-target/release/aquatic_${protocol}_load_test}
-[ -x "$tester" ] || cargo build --release -p "aquatic_${protocol}_load_test"
+[ -r "$load_config" ] || fail "cannot read $load_config"
+TRACKER=$1 CONFIG=$2 prepare "$protocol"
 
-folder=$(mktemp -d)
-tracker=''
-finish() {
-    [ -z "$tracker" ] || kill "$tracker" 2>/dev/null || true
-    rm -rf "$folder"
-}
-trap finish EXIT
-
-# Prints the JSON report of one run of the tracker $1 with the configuration $2.
+# Usage: run TRACKER CONFIG
+# Leaves the JSON report of one run in $work/report.
 run() {
-    taskset -c "$tracker_cpus" "$1" -c "$2" >"$folder/tracker.log" 2>&1 &
-    tracker=$!
+    TRACKER=$1 CONFIG=$2 TRACKER_ARGS='' start_tracker "$protocol" >"$work/tracker.log" 2>&1
     sleep 1
-    kill -0 "$tracker" 2>/dev/null || { cat "$folder/tracker.log" >&2; exit 1; }
+    kill -0 "$tracker_pid" 2>/dev/null || { cat "$work/tracker.log" >&2 && exit 1; }
     # Top-level keys come first in TOML, whatever the given file holds.
-    { echo "tracker_pid = $tracker"; echo 'print_json = true'; cat "${load_config:-/dev/null}"; } \
-        >"$folder/load.toml"
-    taskset -c 1 "$tester" -c "$folder/load.toml"
-    kill "$tracker"
-    wait "$tracker" 2>/dev/null || true
-    tracker=''
+    { echo "tracker_pid = $tracker_pid" && echo 'print_json = true' && cat "$load_config"; } \
+        >"$work/tester.toml"
+    start_tester "$protocol" >"$work/report"
+    stop_processes
     sleep 1 # The kernel may hold the port a little longer (io_uring).
 }
 
+# Usage: figures TRACKER CONFIG
 # CPU µs per answer of the tracker, its system part, the answers per second, and those lost.
 figures() {
-    run "$1" "$2" >"$folder/report"
-    local process
-    process=$(sed -n 's/.*"tracker_process": *{\([^}]*\)}.*/\1/p' "$folder/report")
-    local cpu system
+    run "$@"
+    local process all
+    process=$(sed -n 's/.*"tracker_process": *{\([^}]*\)}.*/\1/p' "$work/report")
+    all=$(sed -n 's/.*"all": *{\([^{]*\){.*/\1/p' "$work/report")
     cpu=$(sed -n 's/.*"cpu_micros_per_answer": *\([0-9.]*\).*/\1/p' <<<"$process")
     system=$(sed -n 's/.*"system_micros_per_answer": *\([0-9.]*\).*/\1/p' <<<"$process")
-    local all
-    all=$(sed -n 's/.*"all": *{\([^{]*\){.*/\1/p' "$folder/report")
-    local rate lost
     rate=$(sed -n 's/.*"answers_per_second": *\([0-9.]*\).*/\1/p' <<<"$all")
     lost=$(sed -n 's/.*"lost": *\([0-9]*\).*/\1/p' <<<"$all")
-    printf '%.3f %.3f %.0f %d\n' "$cpu" "$system" "$rate" "$lost"
+    # The tester leaves CPU times out if it could not read them in time.
+    [ -n "$cpu" ] || fail "no CPU time of $1 in the report: $(cat "$work/report")"
+}
+
+# Usage: print_figures PAIR A-OR-B
+print_figures() {
+    printf '%-5s %-2s %12.3f %12.3f %12.0f %6d\n' "$1" "$2" "$cpu" "$system" "$rate" "$lost"
 }
 
 printf '%-5s %-2s %12s %12s %12s %6s\n' pair of 'CPU µs/answer' 'in kernel' 'answers/s' lost
 for pair in $(seq "$pairs"); do
-    read -r a a_system a_rate a_lost < <(figures "$1" "$2")
-    printf '%-5s %-2s %12s %12s %12s %6s\n' "$pair" A "$a" "$a_system" "$a_rate" "$a_lost"
-    read -r b b_system b_rate b_lost < <(figures "$3" "$4")
-    printf '%-5s %-2s %12s %12s %12s %6s\n' "$pair" B "$b" "$b_system" "$b_rate" "$b_lost"
-    ratio=$(awk -v a="$a" -v b="$b" 'BEGIN { printf "%.3f", a / b }')
-    echo "$ratio" >>"$folder/ratios"
+    figures "$1" "$2"
+    print_figures "$pair" A
+    a=$cpu
+    figures "$3" "$4"
+    print_figures "$pair" B
+    ratio=$(awk -v a="$a" -v b="$cpu" 'BEGIN { printf "%.3f", a / b }')
+    echo "$ratio" >>"$work/ratios"
     echo "pair $pair: A / B = $ratio"
 done
-sort -n "$folder/ratios" | awk '{ r[NR] = $1 } END {
+sort -n "$work/ratios" | awk '{ r[NR] = $1 } END {
     m = NR % 2 ? r[(NR + 1) / 2] : (r[NR / 2] + r[NR / 2 + 1]) / 2
     printf "median A / B = %.3f (of %d pairs, %s to %s)\n", m, NR, r[1], r[NR] }'
