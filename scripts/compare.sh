@@ -45,7 +45,7 @@ TRACKER=$1 CONFIG=$2 prepare "$protocol"
 run() {
     TRACKER=$1 CONFIG=$2 TRACKER_ARGS='' start_tracker "$protocol" >"$work/tracker.log" 2>&1
     sleep 1
-    kill -0 "$tracker_pid" 2>/dev/null || { cat "$work/tracker.log" >&2 && exit 1; }
+    kill -0 "$tracker_pid" 2>/dev/null || fail "$1 has ended: $(cat "$work/tracker.log")"
     # Top-level keys come first in TOML, whatever the given file holds.
     { echo "tracker_pid = $tracker_pid" && echo 'print_json = true' && cat "$load_config"; } \
         >"$work/tester.toml"

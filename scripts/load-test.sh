@@ -113,14 +113,14 @@ stop_processes() {
 # Usage: start_tracker PROTOCOL [NETWORK_SETTING...]
 # With $CONFIG, if there is one; otherwise with these settings of `[network]` and what was chosen.
 start_tracker() {
-    local program=${TRACKER:-$target/release/aquatic_$1} config=${CONFIG:-$work/tracker.toml}
+    local program=${TRACKER:-$target/release/aquatic_$1}
     shift
-    {
+    [ -n "${CONFIG:-}" ] || {
         echo "socket_workers = $socket_workers"
         [ -z "$swarm_workers" ] || echo "swarm_workers = $swarm_workers"
         printf '%s\n' '[network]' "address = [\"$address:$port\"]" "$@"
     } >"$work/tracker.toml"
-    local arguments=(-c "$config")
+    local arguments=(-c "${CONFIG:-$work/tracker.toml}")
     [ -z "${TRACKER_ARGS:-}" ] || IFS=' ' read -r -a arguments <<<"$TRACKER_ARGS"
     taskset -c "$tracker_cpu" "$program" "${arguments[@]}" &
     tracker_pid=$!
