@@ -28,6 +28,9 @@ const RESPONSE_PEERS_MAX: usize =
 const SCRAPE_TORRENTS_MAX: usize =
     (ANSWER_BYTES_MAX - SCRAPE_RESPONSE_HEADER_SIZE) / SCRAPE_ROW_SIZE;
 
+/// Half of what fits into a C int: Linux doubles what it is asked for.
+const RECV_BUFFER_BYTES_MAX: usize = (1 << 30) - 1;
+
 section! {
     /// aquatic_udp configuration.
     pub struct Config {
@@ -209,6 +212,11 @@ impl Config {
             "must be less than 1000: it is added to the time of an answer",
         );
         checks.require(
+            network.socket_recv_buffer_size <= RECV_BUFFER_BYTES_MAX,
+            "network.socket_recv_buffer_size",
+            format!("must be at most {RECV_BUFFER_BYTES_MAX}"),
+        );
+        checks.require(
             (16..=16_384).contains(&network.ring_size),
             "network.ring_size",
             "must be 16 to 16384",
@@ -307,6 +315,10 @@ mod tests {
             ("cleaning.max_peer_age = 32000", "max_peer_age"),
             ("cleaning.max_connection_age = 0", "max_connection_age"),
             ("network.batch_wait_us = 1000", "batch_wait_us"),
+            (
+                "network.socket_recv_buffer_size = 1073741824",
+                "socket_recv_buffer_size",
+            ),
             (
                 "statistics.prometheus_peer_id_prefixes = true",
                 "prometheus_peer_id_prefixes",

@@ -63,6 +63,9 @@ labels! {
         SourcePortZero = "source_port_zero",
         /// Dropped: more requests than `limits.requests_per_second_per_ip`.
         RequestRate = "request_rate",
+        /// Dropped by the kernel: the socket's receive buffer was full. The only reason that is
+        /// about datagrams which nobody has looked at: not all of them need be requests.
+        ReceiveBufferFull = "receive_buffer_full",
         /// Dropped: the worker that owns the torrent does not keep up.
         QueueFull = "queue_full",
         /// Dropped: the kernel refused to send the answer (no route, firewall).
@@ -96,6 +99,7 @@ impl ReasonLabel for Reason {
             | Self::Unconnected
             | Self::SourcePortZero
             | Self::RequestRate
+            | Self::ReceiveBufferFull
             | Self::QueueFull
             | Self::SendFailed
             | Self::SendBufferFull => false,

@@ -60,6 +60,35 @@ unsafe fn set<T: Copy>(
     check(result)
 }
 
+/// How many datagrams for this socket the kernel has thrown away since it was opened, modulo 2^32.
+#[cfg(target_os = "linux")]
+pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
+    // An array of 32-bit numbers, which newer kernels make longer; see sock_diag(7).
+    const DROPS: usize = libc::SK_MEMINFO_DROPS.unsigned_abs() as usize;
+    let mut info = [0_u32; DROPS + 1];
+    let mut bytes =
+        libc::socklen_t::try_from(size_of_val(&info)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // Why unsafe: neither std nor socket2 knows this option.
+    // SAFETY: `info` is valid for writes of `bytes` bytes, which is all that the kernel writes; any
+    // bytes are valid numbers; and the descriptor is open because it is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    check(result)?;
+    Ok(info[DROPS])
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn drops(_socket: &impl AsFd) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Waits until the socket can be read. `false`: the time was over or a signal came.
 pub(crate) fn poll_readable(socket: &impl AsFd, timeout_ms: libc::c_int) -> io::Result<bool> {
     let mut poll = libc::pollfd {

@@ -116,6 +116,15 @@ impl UdpSocket {
         SockRef::from(&self.socket).send_buffer_size().map(granted)
     }
 
+    /// How many datagrams for this socket the kernel has thrown away since it was opened, modulo
+    /// 2^32: nearly always because the receive buffer was full (a wrong checksum counts, too).
+    ///
+    /// # Errors
+    /// If the kernel does not tell; only Linux (4.12 or later) does.
+    pub fn unreceived(&self) -> io::Result<u32> {
+        options::drops(self)
+    }
+
     /// Waits until a datagram can be read; `None` waits for ever. `false`: the time was over or a
     /// signal came. For programs with one socket; a tracker waits for several things at once.
     ///
@@ -270,6 +279,26 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         assert_eq!(socket.recv_buffer_bytes().unwrap(), 100_000);
         assert_eq!(socket.send_buffer_bytes().unwrap(), 50_000);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_found_no_room_is_counted() {
+        const SENT: u32 = 500;
+        let options = SocketOptions {
+            recv_buffer_bytes: 10_000,
+            ..SocketOptions::default()
+        };
+        let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        assert_eq!(socket.unreceived().unwrap(), 0);
+        let client = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..SENT {
+            client.send_to(b"hello", socket.local_addr()).unwrap();
+        }
+        let received = std::iter::from_fn(|| socket.std().recv(&mut [0; 8]).ok());
+        let received = u32::try_from(received.count()).unwrap();
+        assert!(received > 0 && received < SENT, "{received}");
+        assert_eq!(socket.unreceived().unwrap(), SENT - received);
     }
 
     #[test]

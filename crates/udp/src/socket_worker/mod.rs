@@ -17,6 +17,7 @@
 
 pub mod mio;
 mod pending_scrapes;
+mod unreceived;
 #[cfg(target_os = "linux")]
 pub mod uring;
 
@@ -213,6 +214,12 @@ impl Core {
     /// Answers that wait to be sent, by socket. The backend takes out what it sends.
     pub fn outboxes(&mut self) -> &mut [Outbox] {
         &mut self.own.outboxes
+    }
+
+    /// Counts datagrams that a socket of `family` had no room for.
+    fn account_unreceived(&self, family: IpFamily, datagrams: usize) {
+        let reason = Reason::ReceiveBufferFull;
+        self.counters.traffic(family).reason(reason).add(datagrams);
     }
 
     /// Counts what a backend has sent, or could not send, through a socket of `family`. What is

@@ -7,8 +7,9 @@ use anyhow::Context;
 use aquatic_channel::{Pacer, Sleeper, Wait};
 use aquatic_daemon::clock::Clock;
 use aquatic_udp_socket::UdpSocket;
-use aquatic_uring::{Event, Ring, RingOptions, Waker};
+use aquatic_uring::{Event, Ring, RingOptions, Unsupported, Waker};
 
+use super::unreceived::Unreceived;
 use super::{Core, DATAGRAM_BYTES_MAX};
 use crate::Now;
 use crate::config::NetworkConfig;
@@ -34,14 +35,17 @@ pub fn run(
         datagram_bytes_max: DATAGRAM_BYTES_MAX,
     };
     let listed: Vec<_> = sockets.iter().collect();
-    let mut ring =
-        Ring::new(&options, &listed, Some(waker)).context("cannot set up an io_uring")?;
+    // The start has tried whether it works at all, but with a small ring and perhaps as root.
+    let mut ring = Ring::new(&options, &listed, Some(waker))
+        .map_err(|error| Unsupported::because(&error, "6.0"))?;
     let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
     let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
     let mut timeout = Duration::ZERO;
+    let mut unreceived = Unreceived::new(sockets);
     loop {
         let received = turn(&mut ring, &mut core, sleeper, clock, timeout)?;
         let now = Now::read(clock);
+        unreceived.account(now, &core);
         let exchanged = core.finish(now);
         settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
         send(&mut ring, &mut core)?;

@@ -70,7 +70,7 @@ fn counts_are_those_of_what_was_done() {
     });
 }
 
-const DROPPED: [&str; 10] = [
+const DROPPED: [&str; 11] = [
     "too_short",
     "too_long",
     "unknown_action",
@@ -78,6 +78,7 @@ const DROPPED: [&str; 10] = [
     "unconnected",
     "source_port_zero",
     "request_rate",
+    "receive_buffer_full",
     "queue_full",
     "send_failed",
     "send_buffer_full",

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use aquatic_daemon_tests::program::loopback;
+use aquatic_daemon_tests::wait::until;
 use aquatic_daemon_tests::{Place, Setup, metrics, setup, torrent, torrents};
 use aquatic_types::IpFamily;
 
@@ -83,11 +84,11 @@ fn answers_may_be_kept_for_a_full_send_buffer() {
 
 #[test]
 fn a_receive_buffer_that_is_not_granted_is_logged() {
-    let daemon = SIMPLE.start("network.socket_recv_buffer_size = 2_000_000_000");
+    let daemon = SIMPLE.start("network.socket_recv_buffer_size = 1_000_000_000");
     let log = daemon.place.log();
     let line = log.lines().find(|line| line.contains("WARN")).unwrap();
     assert!(
-        line.contains("`network.socket_recv_buffer_size` is 2000000000, but"),
+        line.contains("`network.socket_recv_buffer_size` is 1000000000, but"),
         "{line}"
     );
     assert!(line.contains("net.core.rmem_max"), "{line}");
@@ -99,6 +100,36 @@ fn a_receive_buffer_that_is_not_granted_is_logged() {
         "{}",
         daemon.place.log()
     );
+}
+
+/// What the kernel has no room for never reaches the tracker, but must not be lost silently.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_finds_no_room_in_the_receive_buffer_is_counted() {
+    use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+
+    const REQUESTS: u32 = 3_000;
+    on_every_setup(|setup| {
+        let daemon = setup.start_with_metrics("network.socket_recv_buffer_size = 20_000");
+        for family in IpFamily::ALL {
+            Client::new(&daemon, family);
+            let before = metrics::scrape(&daemon);
+            let client = Client::stranger(&daemon, family);
+            daemon.signal(SIGSTOP);
+            (0..REQUESTS).for_each(|_| client.send(&client.connect_request()));
+            daemon.signal(SIGCONT);
+            let ip_version = family.digit();
+            let selector = |name| format!("{name}ip_version={ip_version}}}");
+            let received = selector("aquatic_requests_total{");
+            let lost = selector("aquatic_dropped_total{reason=receive_buffer_full,");
+            until("each request has been received or counted as lost", || {
+                let samples = metrics::scrape(&daemon);
+                let since = |name| metrics::sum(&samples, name) - metrics::sum(&before, name);
+                let all = since(&received) + since(&lost) >= f64::from(REQUESTS);
+                all.then(|| assert!(since(&lost) > 0.0))
+            });
+        }
+    });
 }
 
 /// What is sent from port 0 cannot be answered. Only raw sockets can send so, and only root may
