@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_daemon", 3),
     ("aquatic_daemon_tests", 4),
     ("aquatic_load", 4),
+    ("aquatic_load_tests", 4),
     ("aquatic_stream", 4),
     ("aquatic_tracker", 4),
     ("aquatic_http", 5),

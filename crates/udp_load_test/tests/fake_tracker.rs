@@ -3,13 +3,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
+use aquatic_load_tests::{FakeTracker, Tester};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily};
 use aquatic_udp_protocol::{
     AnnounceHeader, AnnounceRequest, AnnounceResponse, ConnectResponse, ConnectionId,
@@ -43,43 +41,23 @@ struct Book {
     torrents: HashMap<InfoHash, u64>,
 }
 
-struct FakeTracker {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Book>,
+fn start(address: &str, plan: Plan) -> FakeTracker<Book> {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(5)))
+        .unwrap();
+    let address = socket.local_addr().unwrap();
+    FakeTracker::start(address, move |should_stop| {
+        serve(&socket, plan, should_stop)
+    })
 }
 
-impl FakeTracker {
-    fn start(address: &str, plan: Plan) -> Self {
-        let socket = UdpSocket::bind(address).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(5)))
-            .unwrap();
-        let address = socket.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || serve(&socket, plan, &stop)
-        });
-        Self {
-            address,
-            stop,
-            thread,
-        }
-    }
-
-    fn stop(self) -> Book {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
-}
-
-fn serve(socket: &UdpSocket, plan: Plan, stop: &AtomicBool) -> Book {
+fn serve(socket: &UdpSocket, plan: Plan, should_stop: &AtomicBool) -> Book {
     let clock = Clock::start();
     let mut book = Book::default();
     let mut delayed: VecDeque<(u64, SocketAddr, Vec<u8>)> = VecDeque::new();
     let mut buffer = [0; 2048];
-    while !stop.load(Ordering::Relaxed) {
+    while !should_stop.load(Ordering::Relaxed) {
         while delayed
             .front()
             .is_some_and(|(due, ..)| clock.micros() >= *due)
@@ -209,22 +187,7 @@ impl ThreePeers {
     }
 }
 
-fn run(config: &str) -> Output {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), config).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_aquatic_udp_load_test"))
-        .arg("-c")
-        .arg(file.path())
-        .output()
-        .unwrap()
-}
-
-fn report(config: &str) -> serde_json::Value {
-    let output = run(&format!("print_json = true\nwarm_up_seconds = 0\n{config}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
+const TESTER: Tester = Tester::new(env!("CARGO_BIN_EXE_aquatic_udp_load_test"));
 
 const POPULATION: &str = "
     number_of_torrents = 100
@@ -239,8 +202,8 @@ fn what_the_tracker_does_is_what_the_report_says() {
         refuse: 7,
         answer_twice: 11,
     };
-    let tracker = FakeTracker::start("127.0.0.1:0", plan);
-    let report = report(&format!(
+    let tracker = start("127.0.0.1:0", plan);
+    let report = TESTER.report(&format!(
         "server_address = \"{}\"
         duration_seconds = 3
         # Few enough for the receive buffer of a plain socket.
@@ -280,8 +243,8 @@ fn what_the_tracker_does_is_what_the_report_says() {
 
 #[test]
 fn a_rate_is_kept_over_ipv6_and_the_tracker_is_observed() {
-    let tracker = FakeTracker::start("[::1]:0", Plan::default());
-    let report = report(&format!(
+    let tracker = start("[::1]:0", Plan::default());
+    let report = TESTER.report(&format!(
         "server_address = \"{}\"
         duration_seconds = 2
         rate_per_second = 2000
@@ -315,8 +278,8 @@ fn each_peer_of_a_fill_is_answered_once() {
         drop: 10,
         ..Plan::default()
     };
-    let tracker = FakeTracker::start("127.0.0.1:0", plan);
-    let report = report(&format!(
+    let tracker = start("127.0.0.1:0", plan);
+    let report = TESTER.report(&format!(
         "server_address = \"{}\"
         tracker_pid = {}
         [network]
@@ -361,7 +324,7 @@ fn an_absent_tracker_is_named() {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
     nobody.connect("127.0.0.1:9").unwrap();
     let address = nobody.local_addr().unwrap();
-    let output = run(&format!("server_address = \"{address}\""));
+    let output = TESTER.run(&format!("server_address = \"{address}\""));
     assert!(!output.status.success());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -372,19 +335,5 @@ fn an_absent_tracker_is_named() {
 
 #[test]
 fn the_printed_configuration_is_accepted() {
-    let program = env!("CARGO_BIN_EXE_aquatic_udp_load_test");
-    let printed = Command::new(program).arg("-p").output().unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &printed.stdout).unwrap();
-    let checked = Command::new(program)
-        .arg("--check-config")
-        .arg("-c")
-        .arg(file.path())
-        .output()
-        .unwrap();
-    assert!(
-        checked.status.success(),
-        "{}",
-        String::from_utf8_lossy(&checked.stderr)
-    );
+    TESTER.accepts_what_it_prints();
 }

@@ -4,32 +4,13 @@
 mod tracker;
 
 use std::net::TcpListener;
-use std::process::{Command, Output};
 
-use serde_json::Value;
+use aquatic_load_tests::Tester;
+use aquatic_load_tests::tester::number;
 
-use crate::tracker::{DELAY, FakeTracker, Plan};
+use crate::tracker::{DELAY, Plan};
 
-fn run(config: &str) -> Output {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), config).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_aquatic_http_load_test"))
-        .arg("-c")
-        .arg(file.path())
-        .output()
-        .unwrap()
-}
-
-fn report(config: &str) -> Value {
-    let output = run(&format!("print_json = true\nwarm_up_seconds = 0\n{config}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap()
-}
+const TESTER: Tester = Tester::new(env!("CARGO_BIN_EXE_aquatic_http_load_test"));
 
 const POPULATION: &str = "
     number_of_torrents = 100
@@ -50,8 +31,8 @@ fn what_the_tracker_does_is_what_the_report_says() {
         garble: 190,
         ..Plan::default()
     };
-    let tracker = FakeTracker::start("127.0.0.1:0", plan);
-    let report = report(&format!(
+    let tracker = tracker::start("127.0.0.1:0", plan);
+    let report = TESTER.report(&format!(
         "server_address = \"{}\"
         duration_seconds = 3
         network = {{ connections = 64 }}
@@ -91,8 +72,8 @@ fn what_the_tracker_does_is_what_the_report_says() {
 
 #[test]
 fn requests_are_pipelined() {
-    let tracker = FakeTracker::start("127.0.0.1:0", Plan::default());
-    let report = report(&format!(
+    let tracker = tracker::start("127.0.0.1:0", Plan::default());
+    let report = TESTER.report(&format!(
         "server_address = \"{}\"
         duration_seconds = 2
         network = {{ connections = 4, pipelining_depth = 16 }}
@@ -116,8 +97,8 @@ fn each_request_may_have_a_connection_of_its_own() {
             close: 50,
             ..Plan::default()
         };
-        let tracker = FakeTracker::start("127.0.0.1:0", plan);
-        let report = report(&format!(
+        let tracker = tracker::start("127.0.0.1:0", plan);
+        let report = TESTER.report(&format!(
             "server_address = \"{}\"
             duration_seconds = 2
             network = {{ connections = 8, keep_alive = false }}
@@ -149,9 +130,13 @@ fn each_request_may_have_a_connection_of_its_own() {
 
 #[test]
 fn tls_sessions_are_resumed_or_not() {
+    let plan = Plan {
+        tls: true,
+        ..Plan::default()
+    };
     for resumption in [true, false] {
-        let tracker = FakeTracker::start_tls("127.0.0.1:0", Plan::default());
-        let report = report(&format!(
+        let tracker = tracker::start("127.0.0.1:0", plan);
+        let report = TESTER.report(&format!(
             "server_address = \"{}\"
             duration_seconds = 2
             [network]
@@ -184,8 +169,8 @@ fn a_rate_is_kept_over_ipv6_and_the_tracker_is_observed() {
         answers_per_connection: 100,
         ..Plan::default()
     };
-    let tracker = FakeTracker::start("[::1]:0", plan);
-    let report = report(&format!(
+    let tracker = tracker::start("[::1]:0", plan);
+    let report = TESTER.report(&format!(
         "server_address = \"{}\"
         duration_seconds = 2
         rate_per_second = 1000
@@ -222,12 +207,13 @@ fn a_rate_is_kept_over_ipv6_and_the_tracker_is_observed() {
 #[test]
 fn idle_connections_announce_once() {
     let plan = Plan {
+        tls: true,
         refuse: 10,
         close: 60,
         ..Plan::default()
     };
-    let tracker = FakeTracker::start_tls("127.0.0.1:0", plan);
-    let report = report(&format!(
+    let tracker = tracker::start("127.0.0.1:0", plan);
+    let report = TESTER.report(&format!(
         "server_address = \"{}\"
         workers = 2
         tracker_pid = {}
@@ -255,7 +241,7 @@ fn an_absent_tracker_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let output = run(&format!("server_address = \"{address}\""));
+    let output = TESTER.run(&format!("server_address = \"{address}\""));
     assert!(!output.status.success());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -266,16 +252,5 @@ fn an_absent_tracker_is_named() {
 
 #[test]
 fn the_printed_configuration_is_accepted() {
-    let program = env!("CARGO_BIN_EXE_aquatic_http_load_test");
-    let printed = Command::new(program).arg("-p").output().unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &printed.stdout).unwrap();
-    let checked = Command::new(program)
-        .arg("--check-config")
-        .arg("-c")
-        .arg(file.path())
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{errors}");
+    TESTER.accepts_what_it_prints();
 }

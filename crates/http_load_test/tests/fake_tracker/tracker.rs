@@ -6,15 +6,16 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use aquatic_http_protocol::{
     AnnounceResponse, FailureResponse, Head, PeerForm, Request, Response, ScrapeFile,
     ScrapeResponse, Status,
 };
+use aquatic_load_tests::FakeTracker;
+use aquatic_load_tests::fake_tracker::{listen, self_signed_tls};
 use aquatic_types::PerFamily;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Every so many announces; 0: never.
@@ -35,6 +36,7 @@ pub(crate) struct Plan {
     /// Close each connection after so many answers without saying so.
     pub(crate) answers_per_connection: u64,
     pub(crate) leave_open: bool,
+    pub(crate) tls: bool,
 }
 
 /// Longer than `answers.late_after_ms`, shorter than `answers.lost_after_ms`.
@@ -56,64 +58,27 @@ pub(crate) struct Book {
     pub(crate) clients: HashSet<IpAddr>,
 }
 
-pub(crate) struct FakeTracker {
-    pub(crate) address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-    book: Arc<Mutex<Book>>,
-}
-
-impl FakeTracker {
-    pub(crate) fn start(address: &str, plan: Plan) -> Self {
-        Self::start_with(address, plan, None)
-    }
-
-    pub(crate) fn start_tls(address: &str, plan: Plan) -> Self {
-        let names = vec!["localhost".to_owned()];
-        let own = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .unwrap();
-        Self::start_with(address, plan, Some(Arc::new(config)))
-    }
-
-    fn start_with(address: &str, plan: Plan, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
+/// A tracker with or without TLS.
+pub(crate) fn start(address: &str, plan: Plan) -> FakeTracker<Book> {
+    let listener = listen(address);
+    let tls = plan.tls.then(self_signed_tls);
+    let address = listener.local_addr().unwrap();
+    FakeTracker::start(address, move |should_stop| {
         let book = Arc::new(Mutex::new(Book::default()));
-        let thread = thread::spawn({
-            let (stop, book) = (Arc::clone(&stop), Arc::clone(&book));
-            move || accept(&listener, plan, tls.as_ref(), &stop, &book)
-        });
-        Self {
-            address,
-            stop,
-            thread,
-            book,
-        }
-    }
-
-    /// Call it when the tester has ended, so that all connections have.
-    pub(crate) fn stop(self) -> Book {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap();
-        std::mem::take(&mut self.book.lock().unwrap())
-    }
+        accept(&listener, plan, tls.as_ref(), should_stop, &book);
+        std::mem::take(&mut *book.lock().unwrap())
+    })
 }
 
 fn accept(
     listener: &TcpListener,
     plan: Plan,
     tls: Option<&Arc<ServerConfig>>,
-    stop: &AtomicBool,
+    should_stop: &AtomicBool,
     book: &Arc<Mutex<Book>>,
 ) {
     let mut connections = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    while !should_stop.load(Ordering::Relaxed) {
         let Ok((stream, from)) = listener.accept() else {
             thread::sleep(Duration::from_millis(1));
             continue;

@@ -3,40 +3,23 @@
 
 mod tracker;
 
-use std::process::{Command, Output};
-
+use aquatic_load_tests::Tester;
+use aquatic_load_tests::tester::number;
 use serde_json::Value;
 
-use crate::tracker::{DELAY, FakeTracker, Plan};
+use crate::tracker::{DELAY, Plan};
 
-fn run(config: &str) -> Output {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), config).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_aquatic_ws_load_test"))
-        .arg("-c")
-        .arg(file.path())
-        .output()
-        .unwrap()
-}
+const TESTER: Tester = Tester::new(env!("CARGO_BIN_EXE_aquatic_ws_load_test"));
 
 fn report(config: &str) -> Value {
-    let output = run(&format!(
-        "print_json = true
-        warm_up_seconds = 0
-        requests = {{
+    TESTER.report(&format!(
+        "requests = {{
             number_of_torrents = 10, torrents_per_connection = 2, offers_per_announce = 3,
             weight_announce = 10, path = \"/announce\"
         }}
         answers = {{ late_after_ms = 1000, lost_after_ms = 3000 }}
         {config}"
-    ));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap()
+    ))
 }
 
 /// In time or, if this machine has more to do, late.
@@ -54,14 +37,11 @@ fn offers_and_answers_are_followed() {
     };
     for (workers, is_tls) in [(1, false), (3, true)] {
         let plan = Plan {
+            tls: is_tls,
             reply_to_answers: is_tls,
             ..plan
         };
-        let tracker = if is_tls {
-            FakeTracker::start_tls("127.0.0.1:0", plan)
-        } else {
-            FakeTracker::start("127.0.0.1:0", plan)
-        };
+        let tracker = tracker::start("127.0.0.1:0", plan);
         let report = report(&format!(
             "server_address = \"{}\"
             duration_seconds = 2
@@ -136,7 +116,7 @@ fn what_the_tracker_does_is_what_the_report_says() {
         forbid: 17,
         ..Plan::default()
     };
-    let tracker = FakeTracker::start("127.0.0.1:0", plan);
+    let tracker = tracker::start("127.0.0.1:0", plan);
     let report = report(&format!(
         "server_address = \"{}\"
         duration_seconds = 3
@@ -170,7 +150,7 @@ fn what_the_tracker_does_is_what_the_report_says() {
 
 #[test]
 fn a_rate_is_kept_over_ipv6_and_the_tracker_is_observed() {
-    let tracker = FakeTracker::start("[::1]:0", Plan::default());
+    let tracker = tracker::start("[::1]:0", Plan::default());
     let report = report(&format!(
         "server_address = \"{}\"
         duration_seconds = 2
@@ -195,11 +175,12 @@ fn a_rate_is_kept_over_ipv6_and_the_tracker_is_observed() {
 #[test]
 fn idle_connections_announce_once() {
     let plan = Plan {
+        tls: true,
         refuse: 10,
         close: 60,
         ..Plan::default()
     };
-    let tracker = FakeTracker::start_tls("127.0.0.1:0", plan);
+    let tracker = tracker::start("127.0.0.1:0", plan);
     let report = report(&format!(
         "server_address = \"{}\"
         workers = 2
@@ -221,16 +202,5 @@ fn idle_connections_announce_once() {
 
 #[test]
 fn the_printed_configuration_is_accepted() {
-    let program = env!("CARGO_BIN_EXE_aquatic_ws_load_test");
-    let printed = Command::new(program).arg("-p").output().unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &printed.stdout).unwrap();
-    let checked = Command::new(program)
-        .arg("--check-config")
-        .arg("-c")
-        .arg(file.path())
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{errors}");
+    TESTER.accepts_what_it_prints();
 }

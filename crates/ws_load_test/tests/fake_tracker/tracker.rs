@@ -3,19 +3,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
+use aquatic_load_tests::FakeTracker;
+use aquatic_load_tests::fake_tracker::{listen, self_signed_tls};
 use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{
     Action, AnnounceRequest, AnnounceResponse, AnswerRequest, FailureResponse, ForwardedAnswer,
     ForwardedOffer, Message, Request, ScrapeFile, ScrapeRequest, ScrapeResponse,
 };
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tungstenite::handshake::server::{ErrorResponse, Request as Upgrade, Response as Upgraded};
 use tungstenite::protocol::frame::Frame;
@@ -45,6 +46,7 @@ pub(crate) struct Plan {
     pub(crate) reply_to_answers: bool,
     /// Refuse every so many connections.
     pub(crate) forbid: u64,
+    pub(crate) tls: bool,
 }
 
 /// Longer than `answers.late_after_ms`, shorter than `answers.lost_after_ms`.
@@ -71,67 +73,30 @@ pub(crate) struct Book {
     pub(crate) clients: HashSet<IpAddr>,
 }
 
-pub(crate) struct FakeTracker {
-    pub(crate) address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Book>,
-}
-
-impl FakeTracker {
-    pub(crate) fn start(address: &str, plan: Plan) -> Self {
-        Self::start_with(address, plan, None)
-    }
-
-    pub(crate) fn start_tls(address: &str, plan: Plan) -> Self {
-        let names = vec!["localhost".to_owned()];
-        let own = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .unwrap();
-        Self::start_with(address, plan, Some(Arc::new(config)))
-    }
-
-    fn start_with(address: &str, plan: Plan, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || {
-                let mut tracker = Tracker::new(plan);
-                let (opened, newcomers) = mpsc::channel();
-                while !stop.load(Ordering::Relaxed) {
-                    while let Ok((stream, from)) = listener.accept() {
-                        let (opened, tls) = (opened.clone(), tls.clone());
-                        let number = tracker.next_number();
-                        // Handshakes take a while.
-                        thread::spawn(move || opened.send(open(stream, from, tls, number, plan)));
-                    }
-                    while let Ok(newcomer) = newcomers.try_recv() {
-                        tracker.enter(newcomer);
-                    }
-                    if !tracker.turn() {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                }
-                tracker.book
+/// A tracker with or without TLS.
+pub(crate) fn start(address: &str, plan: Plan) -> FakeTracker<Book> {
+    let listener = listen(address);
+    let tls = plan.tls.then(self_signed_tls);
+    let address = listener.local_addr().unwrap();
+    FakeTracker::start(address, move |should_stop| {
+        let mut tracker = Tracker::new(plan);
+        let (opened, newcomers) = mpsc::channel();
+        while !should_stop.load(Ordering::Relaxed) {
+            while let Ok((stream, from)) = listener.accept() {
+                let (opened, tls) = (opened.clone(), tls.clone());
+                let number = tracker.next_number();
+                // Handshakes take a while.
+                thread::spawn(move || opened.send(open(stream, from, tls, number, plan)));
             }
-        });
-        Self {
-            address,
-            stop,
-            thread,
+            while let Ok(newcomer) = newcomers.try_recv() {
+                tracker.enter(newcomer);
+            }
+            if !tracker.turn() {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
-    }
-
-    /// Call it when the tester has ended.
-    pub(crate) fn stop(self) -> Book {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
+        tracker.book
+    })
 }
 
 trait Stream: Read + Write + Send {}
