@@ -1,7 +1,7 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
-use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
+use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_workers};
 
@@ -14,19 +14,35 @@ const RESPONSE_PEERS_MAX: usize = 1_000;
 /// `info_hash=` and 20 bytes or more.
 const SCRAPE_TORRENTS_MAX: usize = HEAD_BYTES_MAX / 30;
 
-/// Answers that may wait to be sent over one connection. The largest are 64 KiB (a list of 1,000
-/// IPv6 peers as dictionaries). And one that is read from at once, 33 KiB, may be full of requests
-/// of 16 bytes, each of which is refused in some 120 bytes: 250 KiB, on top of the quarter at which
-/// reading stops.
-const OUTPUT_BYTES_MAX: usize = 512 * 1_024;
+/// Torrents of the largest full scrape.
+const FULL_SCRAPE_TORRENTS_MAX: usize = 1_000;
+
+/// Bytes of a torrent in the answer to a scrape: an info hash, four keys and four numbers of ten
+/// digits.
+const SCRAPE_ROW_BYTES_MAX: usize = 123;
+
+/// Bytes of the largest answer, which is that to a full scrape. A list of 1,000 IPv6 peers as
+/// dictionaries has half as many.
+const ANSWER_BYTES_MAX: usize = 200 + FULL_SCRAPE_TORRENTS_MAX * SCRAPE_ROW_BYTES_MAX;
+
+/// Bytes that may be refused in one go: those kept from before, and what is read then.
+const INPUT_BYTES_MAX: usize = HEAD_BYTES_MAX + READ_BYTES_MAX;
+
+/// A request of 16 bytes, the shortest, may be refused in 139 bytes.
+const REFUSAL_BYTES_PER_BYTE: usize = 9;
+
+/// Answers that may wait to be sent over one connection, some 550 KiB: of one input full of
+/// requests that are refused, and the largest answer, on top of the quarter at which reading stops.
+const OUTPUT_BYTES_MAX: usize =
+    (INPUT_BYTES_MAX * REFUSAL_BYTES_PER_BYTE + ANSWER_BYTES_MAX) * 4 / 3;
 
 section! {
     /// aquatic_http configuration.
     pub struct Config {
         /// Threads that hold connections. 0 = one per CPU.
         ///
-        /// One serves some 100,000 requests per second over connections that are kept open, and
-        /// a tenth of that over new TLS connections, before its CPU is busy.
+        /// One serves some 100,000 requests per second over connections that are kept open, with
+        /// TLS or without, or 9,000 that each open a TLS connection, before its CPU is busy.
         pub socket_workers: usize = 1,
         /// Threads that own the swarms. 0 = the socket workers own them.
         ///
@@ -62,6 +78,11 @@ section! {
     pub struct ProtocolConfig {
         /// Torrents that one scrape may ask about; the rest of a longer one is not answered.
         pub max_scrape_torrents: usize = 100,
+        /// Torrents in the answer to a scrape that names none (a full scrape): any of those that
+        /// have peers and are allowed, at most 1000. 0 = such scrapes are refused.
+        ///
+        /// Anyone can ask; an answer has some 100 bytes per torrent.
+        pub max_full_scrape_torrents: usize = 0,
         /// Peers in an announce answer, of both IP versions together, whatever the client wants.
         pub max_peers: usize = 50,
         /// Seconds between two announces of a client.
@@ -147,6 +168,11 @@ impl Config {
             format!("must be 1 to {SCRAPE_TORRENTS_MAX}: no request has room for more"),
         );
         checks.require(
+            protocol.max_full_scrape_torrents <= FULL_SCRAPE_TORRENTS_MAX,
+            "protocol.max_full_scrape_torrents",
+            format!("must be at most {FULL_SCRAPE_TORRENTS_MAX}: no answer has room for more"),
+        );
+        checks.require(
             protocol.max_peers <= RESPONSE_PEERS_MAX,
             "protocol.max_peers",
             format!("must be at most {RESPONSE_PEERS_MAX}"),
@@ -172,8 +198,12 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use aquatic_config::{load, to_documented_toml};
+    use aquatic_http_protocol::{Framing, Head, RequestError, ScrapeFile, ScrapeResponse};
+    use aquatic_types::InfoHash;
 
     use super::*;
+    use crate::counters::TrafficCounters;
+    use crate::refusal::Refusal;
 
     #[test]
     fn printed_default_loads_to_the_default() {
@@ -219,6 +249,10 @@ mod tests {
             ("protocol.max_scrape_torrents = 0", "max_scrape_torrents"),
             ("protocol.max_scrape_torrents = 1000", "max_scrape_torrents"),
             (
+                "protocol.max_full_scrape_torrents = 1001",
+                "max_full_scrape_torrents",
+            ),
+            (
                 "protocol.peer_announce_interval = 1800",
                 "peer_announce_interval",
             ),
@@ -235,6 +269,49 @@ mod tests {
             let error = load::<Config>(text).unwrap_err().to_string();
             assert!(error.contains(key), "{text}: {error}");
         }
-        load::<Config>("protocol.max_peers = 1000\nprotocol.max_scrape_torrents = 500").unwrap();
+        load::<Config>(
+            "protocol.max_peers = 1000\nprotocol.max_scrape_torrents = 500\n\
+             protocol.max_full_scrape_torrents = 1000",
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn no_answer_is_larger_than_reckoned() {
+        let file = |number: usize| ScrapeFile {
+            info_hash: InfoHash(std::array::from_fn(|at| number.to_le_bytes()[at % 8])),
+            seeders: u32::MAX,
+            completed: u32::MAX,
+            leechers: u32::MAX,
+            downloaders: u32::MAX,
+        };
+        let mut answer = Vec::new();
+        let mut files: Vec<_> = (0..FULL_SCRAPE_TORRENTS_MAX).map(file).collect();
+        ScrapeResponse::new(&mut files).write(Framing::CLOSE, &mut answer);
+        let size = answer.len();
+        assert!((ANSWER_BYTES_MAX - 200..=ANSWER_BYTES_MAX).contains(&size));
+
+        let traffic = TrafficCounters::default();
+        for (request, refusal) in [
+            ("GET / HTTP/1.1\n\n", Refusal::UNTRUSTED_PROXY),
+            ("GET / HTTP/1.1\n\n", Refusal::PROXY_HEADER),
+            ("GET / HTTP/1.1\n\n", Refusal::REQUEST_RATE),
+            ("GET /scrape HTTP/1.1\n\n", Refusal::FULL_SCRAPE),
+            (
+                "GET /announce HTTP/1.1\n\n",
+                RequestError::InfoHashMissing.into(),
+            ),
+        ] {
+            answer.clear();
+            let head = Head::parse(request.as_bytes()).unwrap().unwrap();
+            refusal.write(head.framing, &traffic, &mut answer);
+            let bytes_max = REFUSAL_BYTES_PER_BYTE * request.len();
+            assert!(answer.len() <= bytes_max, "{request:?} {refusal:?}");
+        }
+
+        let bounds = Config::default().bounds();
+        let refused = REFUSAL_BYTES_PER_BYTE * INPUT_BYTES_MAX;
+        let most = bounds.output_bytes_reading_max() + refused + size;
+        assert!(most <= bounds.output_bytes_max, "{most}");
     }
 }

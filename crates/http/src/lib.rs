@@ -29,7 +29,7 @@
 //! | [`service`] | what is decided about a request: **read this first** |
 //! | [`refusal`] | what clients are told that are not served |
 //! | [`session`] | a connection, from bytes to requests |
-//! | [`shard`], [`union`] | swarms and how their requests are answered |
+//! | [`shard`], [`union`], [`full_scrape`] | swarms and how their requests are answered |
 //! | [`messages`] | what workers say to each other |
 //! | [`arrangement`], [`worker`] | who does what |
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
@@ -39,6 +39,7 @@
 pub mod arrangement;
 pub mod config;
 pub mod counters;
+pub mod full_scrape;
 pub mod messages;
 pub mod refusal;
 pub mod service;

@@ -6,6 +6,8 @@ use aquatic_swarm::Counts;
 use aquatic_tracker::router;
 use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily};
 
+use crate::full_scrape::FullScrape;
+
 /// Announces that a batch holds at most.
 pub const BATCH_ANNOUNCES_MAX: usize = 128;
 
@@ -81,6 +83,8 @@ pub struct Batch {
     pub announces: PerFamily<Vec<Announce<CompactV4>>, Vec<Announce<CompactV6>>>,
     /// Torrents of scrapes. Answered in place, because a scrape may need several shards.
     pub scrapes: Vec<Scrape>,
+    /// One that gathers rows in this shard.
+    pub full_scrape: Option<FullScrape>,
     /// Whole HTTP responses.
     pub answers: Answers,
 }
@@ -125,8 +129,14 @@ impl router::Batch for Batch {
 
     fn is_empty(&self) -> bool {
         let Self {
-            announces, scrapes, ..
+            announces,
+            scrapes,
+            full_scrape,
+            ..
         } = self;
-        announces.v4.is_empty() && announces.v6.is_empty() && scrapes.is_empty()
+        announces.v4.is_empty()
+            && announces.v6.is_empty()
+            && scrapes.is_empty()
+            && full_scrape.is_none()
     }
 }

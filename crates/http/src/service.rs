@@ -38,6 +38,8 @@ pub struct Service {
     keep_alive: bool,
     response_peers_max: u16,
     scrape_torrents_max: usize,
+    /// 0: full scrapes are refused.
+    full_scrape_torrents_max: usize,
 }
 
 /// What is to be done about a request.
@@ -58,6 +60,8 @@ pub enum Wish<'a> {
     AnnounceV6(Announce<CompactV6>),
     /// To be put together from what the owners of the torrents say.
     Scrape(ScrapeRequest<'a>),
+    /// To be gathered from all shards, up to so many torrents.
+    FullScrape(usize),
 }
 
 impl Service {
@@ -70,6 +74,7 @@ impl Service {
             keep_alive: config.network.keep_alive,
             response_peers_max: u16::try_from(config.protocol.max_peers).unwrap_or(u16::MAX),
             scrape_torrents_max: config.protocol.max_scrape_torrents,
+            full_scrape_torrents_max: config.protocol.max_full_scrape_torrents,
         }
     }
 
@@ -122,10 +127,11 @@ impl Service {
             }
             Request::Scrape(scrape) => {
                 counters.requests(RequestKind::Scrape).add(1);
-                if scrape.info_hashes.is_empty() {
-                    return Err(Refusal::FULL_SCRAPE);
+                match (scrape.info_hashes.is_empty(), self.full_scrape_torrents_max) {
+                    (false, _) => Ok(Wish::Scrape(scrape)),
+                    (true, 0) => Err(Refusal::FULL_SCRAPE),
+                    (true, torrents_max) => Ok(Wish::FullScrape(torrents_max)),
                 }
-                Ok(Wish::Scrape(scrape))
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, TorrentKey};
@@ -39,6 +40,8 @@ pub fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>)
 /// A [`Shard`] that keeps a `V` with each peer, to count clients.
 pub struct TaggedShard<V> {
     registry: Registry<V>,
+    /// Which torrents a full scrape shows.
+    access_list: AccessListReader,
     /// The keys of the requests that are being answered.
     keys: Vec<TorrentKey>,
     /// The peers of the answer that is being made: those of the announcer's family, and the others.
@@ -63,6 +66,7 @@ impl<V: PeerTag> TaggedShard<V> {
             .min_announce_interval
             .min(config.protocol.peer_announce_interval);
         Self {
+            access_list: parts.access_list.clone(),
             registry: Registry::new(settings, parts),
             keys: Vec::with_capacity(TOUCH_BATCH),
             rows: Default::default(),
@@ -82,6 +86,7 @@ impl<V: PeerTag> router::Shard for TaggedShard<V> {
         let Batch {
             announces,
             scrapes,
+            full_scrape,
             answers,
         } = batch;
         self.answer_announces::<_, CompactV6>(IpFamily::V4, now, &announces.v4, answers);
@@ -92,6 +97,11 @@ impl<V: PeerTag> router::Shard for TaggedShard<V> {
             let key = self.registry.key(scrape.info_hash);
             let counts = IpFamily::ALL.map(|family| self.registry.scrape(family, &key));
             scrape.counts = sum(counts);
+        }
+        if let Some(scrape) = full_scrape {
+            let access_list = &mut self.access_list;
+            let is_allowed = |info_hash: &_| access_list.is_allowed(info_hash);
+            scrape.visit(self.registry.swarms(), is_allowed);
         }
     }
 
@@ -212,7 +222,7 @@ fn other(family: IpFamily) -> IpFamily {
 }
 
 /// A swarm is one for its peers, though it is kept by family.
-fn sum([first, second]: [Counts; 2]) -> Counts {
+pub(crate) fn sum([first, second]: [Counts; 2]) -> Counts {
     Counts {
         seeders: first.seeders.saturating_add(second.seeders),
         leechers: first.leechers.saturating_add(second.leechers),

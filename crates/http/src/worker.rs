@@ -11,11 +11,13 @@ use std::sync::Arc;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{Framing, Head, ScrapeFile, ScrapeRequest, ScrapeResponse};
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
+use aquatic_swarm::Counts;
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{InfoHash, IpFamily};
 
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
+use crate::full_scrape::{FullScrape, Line};
 use crate::messages::{Announce, Batch, ReturnPath, Scrape};
 use crate::refusal::Refusal;
 use crate::service::{Received, Service, Wish};
@@ -32,6 +34,7 @@ pub struct Worker {
     own: Batch,
     /// Scratch space for the torrents of one scrape.
     torrents: Vec<(InfoHash, bool)>,
+    full_scrapes: Line,
     writer: Writer,
 }
 
@@ -51,6 +54,7 @@ impl Worker {
             router,
             own: Batch::default(),
             torrents: Vec::new(),
+            full_scrapes: Line::default(),
             writer: Writer {
                 counters,
                 response_times,
@@ -84,6 +88,10 @@ impl Worker {
             Ok(Wish::Scrape(scrape)) => {
                 self.take_apart(now, path, family, session, &scrape, io);
                 return;
+            }
+            Ok(Wish::FullScrape(torrents_max)) => {
+                let scrape = FullScrape::new(path, family, torrents_max);
+                self.full_scrapes.join(scrape)
             }
             Err(refusal) => Err(refusal),
         };
@@ -142,9 +150,42 @@ impl Worker {
         }
         self.torrents = torrents;
         if scrape.is_complete() {
-            self.writer.scrape(scrape, path.framing, io);
+            self.writer
+                .scrape(family, scrape.into_rows(), path.framing, io);
         } else {
             session.ask_scrape(now, path.framing, scrape, io);
+        }
+    }
+
+    /// Sends the first full scrape in line to the shard where it goes next.
+    fn send_full_scrape(&mut self, now: Now, connections: &mut Connections<Session>) {
+        let Some(mut scrape) = self.full_scrapes.leave() else {
+            return;
+        };
+        let shard = scrape.next_shard(self.router.shards());
+        let batch = shard.and_then(|shard| {
+            let Self { router, own, .. } = self;
+            router.batch_for(shard, own, Batch::default)
+        });
+        match batch {
+            Some(batch) => batch.full_scrape = Some(scrape),
+            None => {
+                scrape.give_up();
+                self.end_or_go_on(now, scrape, connections);
+            }
+        }
+    }
+
+    /// A full scrape is back.
+    fn end_or_go_on(
+        &mut self,
+        now: Now,
+        scrape: FullScrape,
+        connections: &mut Connections<Session>,
+    ) {
+        let shards = self.router.shards();
+        if let Some(scrape) = self.full_scrapes.come_back(scrape, shards) {
+            self.writer.end_full_scrape(now, scrape, connections);
         }
     }
 }
@@ -171,7 +212,8 @@ impl Writer {
         for scrape in batch.scrapes.drain(..) {
             let answered = connections.with(scrape.connection, |session, io| {
                 let (complete, framing) = session.fill_row(scrape.place, scrape.counts)?;
-                self.scrape(complete, framing, io);
+                let family = complete.family();
+                self.scrape(family, complete.into_rows(), framing, io);
                 self.response_times.add(session.answered(now, io));
                 Some(())
             });
@@ -181,9 +223,31 @@ impl Writer {
         }
     }
 
-    fn scrape(&self, scrape: PendingScrape, framing: Framing, io: &mut Io<'_>) {
-        let family = scrape.family();
-        let Some(rows) = scrape.into_rows() else {
+    fn end_full_scrape(
+        &self,
+        now: Now,
+        scrape: FullScrape,
+        connections: &mut Connections<Session>,
+    ) {
+        let (path, family) = (scrape.path(), scrape.family());
+        let answered = connections.with(path.connection, |session, io| {
+            self.scrape(family, scrape.into_rows(), path.framing, io);
+            self.response_times.add(session.answered(now, io));
+        });
+        if answered.is_some() {
+            connections.resume(path.connection);
+        }
+    }
+
+    /// `rows` are missing if somebody has not kept up.
+    fn scrape(
+        &self,
+        family: IpFamily,
+        rows: Option<Vec<(InfoHash, Counts)>>,
+        framing: Framing,
+        io: &mut Io<'_>,
+    ) {
+        let Some(rows) = rows else {
             self.refuse(family, Refusal::QUEUE_FULL, framing, io);
             return;
         };
@@ -253,6 +317,7 @@ impl Handler for Worker {
     }
 
     fn finish(&mut self, now: Now, connections: &mut Connections<Session>) -> usize {
+        self.send_full_scrape(now, connections);
         let Self {
             router,
             own,
@@ -262,7 +327,14 @@ impl Handler for Worker {
         writer.counters.batches_in_flight.set(router.forward());
         let answered = router.answer(now, own);
         writer.deliver(now, own, connections);
-        let collected = router.collect(|batch| writer.deliver(now, batch, connections));
+        let mut full_scrape = own.full_scrape.take();
+        let collected = router.collect(|batch| {
+            writer.deliver(now, batch, connections);
+            full_scrape = full_scrape.take().or(batch.full_scrape.take());
+        });
+        if let Some(scrape) = full_scrape {
+            self.end_or_go_on(now, scrape, connections);
+        }
         answered + collected
     }
 
@@ -274,7 +346,7 @@ impl Handler for Worker {
     }
 
     fn background(&mut self, now: Now) -> bool {
-        self.router.background(now)
+        self.router.background(now) || self.full_scrapes.is_due()
     }
 
     fn has_mail(&self) -> bool {

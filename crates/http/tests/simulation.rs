@@ -112,6 +112,7 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     config.network.stream.runs_behind_reverse_proxy = rng.u8(..3) == 0;
     config.protocol.max_peers = [0, 5, 30, 1_000][rng.usize(..4)];
     config.protocol.max_scrape_torrents = [1, 12, 100][rng.usize(..3)];
+    config.protocol.max_full_scrape_torrents = [0, 3, 1_000][rng.usize(..3)];
     config.protocol.min_announce_interval = [0, 60][rng.usize(..2)];
     config.metrics.interval = 1;
     config.metrics.peer_clients = rng.bool();

@@ -8,7 +8,7 @@ use super::client::{Client, LEECHER, row};
 use super::connection::Transport;
 use super::setup::{HTTP, SIMPLE, Tracker};
 
-pub(crate) const KEYS: [&str; 43] = [
+pub(crate) const KEYS: [&str; 44] = [
     "socket_workers",
     "swarm_workers",
     "log_level",
@@ -29,6 +29,7 @@ pub(crate) const KEYS: [&str; 43] = [
     "network.trusted_proxies",
     "network.keep_alive",
     "protocol.max_scrape_torrents",
+    "protocol.max_full_scrape_torrents",
     "protocol.max_peers",
     "protocol.peer_announce_interval",
     "protocol.min_announce_interval",
@@ -54,7 +55,7 @@ pub(crate) const KEYS: [&str; 43] = [
     "access_list.path",
 ];
 
-pub(crate) const MISTAKES: [(&str, &[&str]); 8] = [
+pub(crate) const MISTAKES: [(&str, &[&str]); 9] = [
     ("network.runtime = 'tokio'", &["line 1", "runtime"]),
     (
         "network.enable_tls = true",
@@ -79,6 +80,10 @@ pub(crate) const MISTAKES: [(&str, &[&str]); 8] = [
     (
         "network.reverse_proxy_ip_header_format = 'first_address'",
         &["reverse_proxy_ip_header_format", "last_address"],
+    ),
+    (
+        "protocol.max_full_scrape_torrents = 1001",
+        &["max_full_scrape_torrents", "at most 1000"],
     ),
     (
         "cleaning.max_peer_age = 120",

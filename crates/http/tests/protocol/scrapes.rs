@@ -1,9 +1,9 @@
 //! What a scrape is answered, wherever its torrents are.
 
 use aquatic_daemon_tests::torrent;
-use aquatic_types::IpFamily;
+use aquatic_types::{InfoHash, IpFamily};
 
-use super::client::{Client, LEECHER, SEEDER, get, row, rows, scrape};
+use super::client::{Client, LEECHER, Row, SEEDER, get, row, rows, scrape};
 use super::setup::{on_every_case, on_every_case_and_family};
 
 #[test]
@@ -82,4 +82,84 @@ fn many_scrapes_at_once_are_all_answered() {
             }
         }
     });
+}
+
+#[test]
+fn a_full_scrape_shows_every_torrent() {
+    on_every_case(|case| {
+        let tracker = case.start("protocol.max_full_scrape_torrents = 1000");
+        let [mut v4, mut v6] = IpFamily::ALL.map(|family| Client::new(&tracker, family));
+        assert_eq!(full_scrape(&mut v4, &[]), []);
+        // Enough for several slices of several shards.
+        for number in 0..400 {
+            v4.join(torrent(number), 1, SEEDER);
+            v6.join(torrent(number + 300), 1, LEECHER);
+        }
+        v4.announce((torrent(0), 2, SEEDER), "&event=completed");
+        // Nobody is left in these, but one has been downloaded.
+        v4.announce((torrent(700), 2, SEEDER), "&event=completed");
+        for number in [700, 701] {
+            v4.join(torrent(number), 2, SEEDER);
+            v4.announce((torrent(number), 2, SEEDER), "&event=stopped");
+        }
+        let hashes: Vec<_> = (0..=700).map(torrent).collect();
+        let expected: Vec<_> = (0..=700)
+            .map(|number| match number {
+                0 => row(2, 1, 0),
+                1..300 => row(1, 0, 0),
+                300..400 => row(1, 0, 1),
+                400..700 => row(0, 0, 1),
+                _ => row(0, 1, 0),
+            })
+            .collect();
+        for client in [&mut v4, &mut v6] {
+            assert_eq!(full_scrape(client, &hashes), expected);
+        }
+    });
+}
+
+#[test]
+fn a_full_scrape_is_bounded() {
+    let settings = "protocol.max_full_scrape_torrents = 5";
+    on_every_case_and_family(settings, |tracker, family| {
+        let mut client = Client::new(tracker, family);
+        for number in 0..20 {
+            client.join(torrent(number), 1, LEECHER);
+        }
+        let answer = client.get("/scrape").value();
+        assert_eq!(answer.get("files").unwrap().keys().len(), 5);
+        // Those that name torrents have a bound of their own.
+        let hashes: Vec<_> = (0..20).map(torrent).collect();
+        assert_eq!(client.scrape(&hashes).len(), 20);
+    });
+}
+
+#[test]
+fn many_full_scrapes_at_once_are_all_answered() {
+    const CLIENTS: usize = 32;
+    let settings = "protocol.max_full_scrape_torrents = 1000";
+    on_every_case_and_family(settings, |tracker, family| {
+        let hashes: Vec<_> = (0..300).map(torrent).collect();
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::new(tracker, family)).collect();
+        for hash in &hashes {
+            clients[0].join(*hash, 1, SEEDER);
+        }
+        let seeders = clients[0].scrape(&hashes[..1])[0].seeders;
+        for client in &mut clients {
+            client.connection.send(get("/scrape").repeat(3));
+        }
+        for client in &mut clients {
+            for _ in 0..3 {
+                let answer = client.connection.answer().value();
+                let rows = rows(&answer, &hashes);
+                assert!(rows.iter().all(|row| row.seeders >= seeders));
+            }
+        }
+    });
+}
+
+/// What a full scrape says, which must be about these torrents.
+#[track_caller]
+fn full_scrape(client: &mut Client, info_hashes: &[InfoHash]) -> Vec<Row> {
+    rows(&client.get("/scrape").value(), info_hashes)
 }

@@ -11,7 +11,7 @@ use aquatic_types::{CanonicalAddr, InfoHash, IpFamily};
 
 use super::link::{Answer, Link};
 use super::model::{Announce, Outcome, Size};
-use super::requests::{Meaning, Readable, Request};
+use super::requests::{Meaning, Readable, Request, TORRENTS, torrent};
 use super::world::World;
 
 impl World {
@@ -40,7 +40,7 @@ impl World {
                 self.expect_request(family, RequestKind::Announce);
                 self.expect_refusal(family, Reason::QueueFull);
             }
-            Meaning::Scrape(_) if is_overloaded => {
+            Meaning::Scrape(_) | Meaning::FullScrape if is_overloaded => {
                 self.expect_request(family, RequestKind::Scrape);
                 self.expect_refusal(family, Reason::QueueFull);
             }
@@ -56,12 +56,12 @@ impl World {
                     None => {}
                 }
             }
-            Meaning::Scrape(torrents) => {
+            Meaning::Scrape(_) | Meaning::FullScrape => {
                 self.expect_request(family, RequestKind::Scrape);
                 self.expect_response(family, ResponseKind::Scrape);
                 match response {
                     Some(Response::Scrape(response)) => {
-                        self.check_scrape(torrents, response.files());
+                        self.check_files(&request.meaning, response.files());
                     }
                     Some(response) => panic!("{response:?} to {request:?}"),
                     None => {}
@@ -112,6 +112,35 @@ impl World {
         assert!(distinct.is_subset(&outcome.pool), "{announce:?}: {peers:?}");
     }
 
+    fn check_files(&self, meaning: &Meaning, files: &[ScrapeFile]) {
+        match meaning {
+            Meaning::Scrape(torrents) => self.check_scrape(torrents, files),
+            _ => self.check_full_scrape(files),
+        }
+    }
+
+    /// Nothing is known about torrents that somebody asks about meanwhile.
+    fn check_full_scrape(&self, files: &[ScrapeFile]) {
+        let max = self.config.protocol.max_full_scrape_torrents;
+        let torrents = (0..TORRENTS).map(torrent);
+        let is_shown = |torrent: &InfoHash| {
+            self.allows(torrent) && self.model.size(*torrent) != Size::default()
+        };
+        let shown: BTreeSet<_> = torrents.filter(is_shown).collect();
+        let answered: BTreeMap<_, _> = sizes(files);
+        assert_eq!(answered.len(), files.len(), "a torrent twice");
+        assert!(files.len() <= max);
+        for (torrent, size) in &answered {
+            assert!(self.allows(torrent) && *size != Size::default());
+            if self.is_at_rest {
+                assert_eq!(*size, self.model.size(*torrent));
+            }
+        }
+        if self.is_at_rest {
+            assert_eq!(answered.len(), shown.len().min(max), "{shown:?}");
+        }
+    }
+
     fn check_scrape(&self, torrents: &[(InfoHash, bool)], files: &[ScrapeFile]) {
         let expected: BTreeMap<_, _> = torrents
             .iter()
@@ -120,18 +149,7 @@ impl World {
                 (*torrent, if *is_allowed { size } else { Size::default() })
             })
             .collect();
-        let answered: BTreeMap<_, _> = files
-            .iter()
-            .map(|file| {
-                assert_eq!(file.downloaders, file.leechers);
-                let size = Size {
-                    seeders: file.seeders,
-                    leechers: file.leechers,
-                    completed: file.completed,
-                };
-                (file.info_hash, size)
-            })
-            .collect();
+        let answered = sizes(files);
         assert_eq!(answered.len(), files.len(), "a torrent twice");
         assert_eq!(answered, expected);
     }
@@ -141,7 +159,9 @@ impl World {
         let family = CanonicalAddr::new((request.client, 0).into()).family();
         match &request.meaning {
             Meaning::Announce(..) => self.expect_request(family, RequestKind::Announce),
-            Meaning::Scrape(_) => self.expect_request(family, RequestKind::Scrape),
+            Meaning::Scrape(_) | Meaning::FullScrape => {
+                self.expect_request(family, RequestKind::Scrape);
+            }
             // A head that is not whole.
             Meaning::Status(Reason::Malformed, _) => return,
             refused => panic!("{refused:?} is answered at once"),
@@ -245,6 +265,19 @@ impl World {
             assert_eq!(self.tracker.active(family), 0);
         }
     }
+}
+
+fn sizes(files: &[ScrapeFile]) -> BTreeMap<InfoHash, Size> {
+    let size = |file: &ScrapeFile| {
+        assert_eq!(file.downloaders, file.leechers);
+        let size = Size {
+            seeders: file.seeders,
+            leechers: file.leechers,
+            completed: file.completed,
+        };
+        (file.info_hash, size)
+    };
+    files.iter().map(size).collect()
 }
 
 fn check_failure(reason: Reason, words: &str, failure: &FailureResponse<'_>) {

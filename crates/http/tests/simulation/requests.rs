@@ -37,6 +37,8 @@ pub(crate) enum Meaning {
     Announce(Announce, PeerForm),
     /// The torrents that are answered, and whether each is allowed.
     Scrape(Vec<(InfoHash, bool)>),
+    /// Any torrents.
+    FullScrape,
     /// Refused in words, some of which these are; was it a request that could be read?
     Failure(Reason, &'static str, Readable),
     /// Refused with an HTTP status.
@@ -52,6 +54,18 @@ pub(crate) enum Readable {
 }
 
 impl Request {
+    /// A full scrape of a client at `peer`, whether there is a proxy or not.
+    pub(crate) fn full_scrape(peer: IpAddr, keeps_alive: bool) -> Self {
+        let bytes = format!("GET /scrape HTTP/1.1\r\nX-Forwarded-For: {peer}\r\n\r\n");
+        Self {
+            bytes: bytes.into_bytes(),
+            meaning: Meaning::FullScrape,
+            client: peer.to_canonical(),
+            is_last: !keeps_alive,
+            omits_body: false,
+        }
+    }
+
     /// The torrents whose state the answer depends on.
     pub(crate) fn torrents(&self) -> Vec<InfoHash> {
         match &self.meaning {
@@ -68,6 +82,7 @@ pub(crate) struct Place<'a> {
     pub(crate) keeps_alive: bool,
     pub(crate) is_proxied: bool,
     pub(crate) scrape_torrents_max: usize,
+    pub(crate) serves_full_scrapes: bool,
     /// Requests for swarms may be refused, which a HEAD would not tell.
     pub(crate) can_be_overloaded: bool,
     pub(crate) is_allowed: &'a dyn Fn(&InfoHash) -> bool,
@@ -111,7 +126,7 @@ impl Place<'_> {
             ("HTTP/1.0\r\n", true),
             ("HTTP/1.0\r\nconnection: keep-alive\r\n", false),
         ][[0, 0, 0, 0, 0, 0, 1, 2, 3][rng.usize(..9)]];
-        let is_telling = matches!(meaning, Meaning::Announce(..) | Meaning::Scrape(_));
+        let is_telling = !matches!(meaning, Meaning::Failure(..) | Meaning::Status(..));
         let omits_body = rng.u8(..12) == 0 && !(is_telling && self.can_be_overloaded);
         let method = if omits_body { "HEAD" } else { "GET" };
         let mut request = Request {
@@ -147,6 +162,7 @@ impl Place<'_> {
     fn target(&self, client: IpAddr, rng: &mut Rng) -> (String, Meaning) {
         match rng.u8(..20) {
             0 => ("/favicon.ico".into(), Meaning::Status(Reason::Path, 404)),
+            1 if self.serves_full_scrapes => ("/scrape?".into(), Meaning::FullScrape),
             1 => {
                 let words = "full scrapes are not";
                 let meaning = Meaning::Failure(Reason::FullScrape, words, Readable::Scrape);

@@ -41,6 +41,8 @@ pub(crate) struct World {
     leases: BTreeMap<InfoHash, (usize, usize)>,
     /// Announces of clients that vanished: they count, but nobody sees the answers.
     ghosts: Vec<Request>,
+    /// Nothing else is asked: even what is said about all torrents at once is known.
+    pub(crate) is_at_rest: bool,
     /// Connections whose client has not read everything.
     unread: Vec<(usize, ConnectionId)>,
     /// What must have been counted so far.
@@ -65,11 +67,17 @@ impl World {
             links_made: 0,
             leases: BTreeMap::new(),
             ghosts: Vec::new(),
+            is_at_rest: false,
             unread: Vec::new(),
             expected: Counts::new(),
             rng,
             config,
         }
+    }
+
+    /// Whether the access list allows a torrent.
+    pub(crate) fn allows(&self, torrent: &InfoHash) -> bool {
+        self.allowed.allows(torrent)
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -84,6 +92,7 @@ impl World {
             }
             self.come_to_rest();
             self.check_at_rest();
+            self.scrape_at_rest();
             if self.rng.bool() {
                 self.allowed.listed = some_torrents(&mut self.rng);
                 self.access_list
@@ -155,6 +164,7 @@ impl World {
             keeps_alive: self.config.network.keep_alive,
             is_proxied: self.config.network.stream.runs_behind_reverse_proxy,
             scrape_torrents_max: self.config.protocol.max_scrape_torrents,
+            serves_full_scrapes: self.config.protocol.max_full_scrape_torrents > 0,
             can_be_overloaded: self.config.layout().workers() > 1,
             is_allowed: &|torrent| self.allowed.allows(torrent),
             torrents: (0..TORRENTS).map(torrent).filter(is_free).collect(),
@@ -337,6 +347,21 @@ impl World {
             }
         }
         panic!("requests without answers, or connections that stay open");
+    }
+
+    /// A full scrape, while nothing else is asked.
+    fn scrape_at_rest(&mut self) {
+        if self.config.protocol.max_full_scrape_torrents == 0 {
+            return;
+        }
+        let worker = self.rng.usize(..self.tracker.socket_workers());
+        self.open(worker);
+        let link = self.links.get_mut(&(self.links_made - 1)).unwrap();
+        let request = Request::full_scrape(link.peer.ip(), self.config.network.keep_alive);
+        link.send(request);
+        self.is_at_rest = true;
+        self.come_to_rest();
+        self.is_at_rest = false;
     }
 
     fn do_background(&mut self) -> bool {
