@@ -30,14 +30,15 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_load_tests", 4),
     ("aquatic_stream", 4),
     ("aquatic_tracker", 4),
-    ("aquatic_http", 5),
     ("aquatic_load_stream", 5),
-    ("aquatic_udp", 5),
-    ("aquatic_ws", 5),
-    ("aquatic_e2e", 6),
+    ("aquatic_tracker_stream", 5),
+    ("aquatic_http", 6),
     ("aquatic_http_load_test", 6),
+    ("aquatic_udp", 6),
     ("aquatic_udp_load_test", 6),
+    ("aquatic_ws", 6),
     ("aquatic_ws_load_test", 6),
+    ("aquatic_e2e", 7),
 ];
 
 /// Crates that exist to wrap system calls. All others forbid unsafe code.

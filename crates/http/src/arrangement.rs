@@ -13,30 +13,19 @@ use aquatic_tracker::limits::{RequestRate, peers_per_ip};
 use aquatic_tracker::registry::RegistryParts;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::router::ShardKey;
-use aquatic_tracker::swarm_worker::SwarmWorker;
 
 use crate::config::Config;
-use crate::counters::{ResponseTimes, WorkerCounters};
+use crate::counters::{Http, ResponseTimes, WorkerCounters};
 use crate::messages::BATCHES_MAX;
 use crate::service::{Service, ServiceParts};
-use crate::shard::{self, Shard};
+use crate::shard;
 use crate::worker::Worker;
 
 /// All workers of a tracker, ready to work.
-pub struct Arrangement {
-    /// One for each socket worker.
-    pub socket_workers: Vec<Worker>,
-    /// One for each swarm worker; none if the socket workers own the swarms.
-    pub swarm_workers: Vec<SwarmWorker<Shard>>,
-    /// What the workers count: first the socket workers, then the swarm workers.
-    pub counters: Vec<Arc<WorkerCounters>>,
-    /// How long answers take, by socket worker.
-    pub response_times: Vec<Arc<ResponseTimes>>,
-    /// What the shards report.
-    pub reports: Vec<Arc<ShardReport>>,
-}
+pub type Arrangement = aquatic_tracker_stream::Arrangement<Http>;
 
-/// Makes all workers. `bells` wake them: first the socket workers, then the swarm workers.
+/// Makes all workers, and what tells how long their answers take, by socket worker. `bells` wake
+/// them: first the socket workers, then the swarm workers.
 ///
 /// # Errors
 /// If there is no randomness to be had.
@@ -45,7 +34,7 @@ pub fn arrange(
     access_list: &SharedAccessList,
     bells: &[Bell],
     entropy: &mut impl Entropy,
-) -> anyhow::Result<Arrangement> {
+) -> anyhow::Result<(Arrangement, Vec<Arc<ResponseTimes>>)> {
     let layout = config.layout();
     let counters: Vec<Arc<WorkerCounters>> = shared(layout.workers());
     let response_times: Vec<Arc<ResponseTimes>> = shared(layout.socket_workers);
@@ -87,13 +76,13 @@ pub fn arrange(
                     Arc::clone(response_times),
                 )
             });
-    Ok(Arrangement {
+    let arrangement = Arrangement {
         socket_workers: socket_workers.collect(),
         swarm_workers: workers.swarm_workers,
         counters,
-        response_times,
         reports,
-    })
+    };
+    Ok((arrangement, response_times))
 }
 
 fn shared<T: Default>(count: usize) -> Vec<Arc<T>> {

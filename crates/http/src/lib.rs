@@ -32,7 +32,7 @@
 //! | [`shard`], [`union`], [`full_scrape`] | swarms and how their requests are answered |
 //! | [`messages`] | what workers say to each other |
 //! | [`arrangement`], [`worker`] | who does what |
-//! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
+//! | [`counters`], [`statistics`] | what is counted |
 
 #![forbid(unsafe_code)]
 

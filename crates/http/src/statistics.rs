@@ -1,112 +1,52 @@
-//! Metrics for Prometheus.
-//!
-//! One thread reads, every few seconds, what the workers count and the shards report. It shares
-//! nothing else with them, so that it does not delay an answer to a client.
+//! How long answers take, for Prometheus. All other metrics are common to several trackers:
+//! [`aquatic_tracker::statistics`], [`aquatic_stream::StreamMetrics`].
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use aquatic_daemon::clock::Clock;
-use aquatic_stream::{StreamCounters, StreamMetrics};
-use aquatic_tracker::config::MetricsConfig;
-use aquatic_tracker::report::ShardReport;
-use aquatic_tracker::statistics::{PrometheusMetrics, Snapshot, approximate};
-use aquatic_types::IpFamily;
+use aquatic_tracker::statistics::approximate;
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::counters::{Http, ResponseTimes, WorkerCounters};
+use crate::counters::ResponseTimes;
 
 const RESPONSE_TIME_BUCKETS: &str = "aquatic_response_time_seconds_bucket";
 const RESPONSE_TIME_COUNT: &str = "aquatic_response_time_seconds_count";
 const RESPONSE_TIME_SUM: &str = "aquatic_response_time_seconds_sum";
 
-/// Everything that is read. The order of workers is their `worker_index`; socket workers come
-/// first.
-pub struct Sources {
-    /// Of all workers.
-    pub workers: Vec<Arc<WorkerCounters>>,
-    /// Of the socket workers.
-    pub connections: Vec<Arc<StreamCounters>>,
-    /// Of the socket workers.
-    pub response_times: Vec<Arc<ResponseTimes>>,
-    /// Of the shards.
-    pub reports: Vec<Arc<ShardReport>>,
-}
-
-/// Publishes metrics for ever, every `interval`, if they are wanted. A Prometheus endpoint must be
-/// running already then.
-///
-/// # Errors
-/// None at present.
-pub fn run(config: &MetricsConfig, sources: &Sources) -> anyhow::Result<()> {
-    if !config.run_prometheus_endpoint {
-        loop {
-            thread::park();
-        }
-    }
-    let clock = Clock::start();
-    let mut outputs = Outputs::new(config, sources);
-    loop {
-        outputs.publish(clock.elapsed(), sources);
-        thread::sleep(Duration::from_secs(config.interval));
-    }
-}
-
-struct Outputs {
-    tracker: PrometheusMetrics<Http>,
-    connections: StreamMetrics,
-    response_times: Vec<ResponseTimeMetrics>,
-}
-
-impl Outputs {
-    fn new(config: &MetricsConfig, sources: &Sources) -> Self {
-        describe();
-        let workers = 0..sources.response_times.len();
-        Self {
-            tracker: PrometheusMetrics::new(
-                sources.workers.len(),
-                config.prometheus_peer_id_prefixes,
-            ),
-            connections: StreamMetrics::new(sources.connections.clone()),
-            response_times: workers.map(ResponseTimeMetrics::new).collect(),
-        }
-    }
-
-    fn publish(&mut self, at: Duration, sources: &Sources) {
-        for (worker, connections) in sources.workers.iter().zip(&sources.connections) {
-            copy_bytes(worker, connections);
-        }
-        let snapshot = Snapshot::take(at, &sources.workers, &sources.reports);
-        self.tracker.update(&sources.workers, &snapshot);
-        self.connections.update();
-        for (metrics, times) in self.response_times.iter().zip(&sources.response_times) {
-            metrics.update(times);
-        }
-    }
-}
-
-/// Bytes are counted where they are read and written, and by nobody else.
-fn copy_bytes(worker: &WorkerCounters, connections: &StreamCounters) {
-    for family in IpFamily::ALL {
-        let traffic = worker.traffic(family);
-        let number = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let received = connections.received_bytes.get(family).get();
-        traffic.received_bytes.set(number(received));
-        let sent = connections.sent_bytes.get(family).get();
-        traffic.sent_bytes.set(number(sent));
-    }
-}
+/// The metrics of all workers.
+pub struct ResponseTimeMetrics(Vec<(Arc<ResponseTimes>, WorkerMetrics)>);
 
 /// A histogram of one worker, in the form that Prometheus gives to histograms. The exporter's own
 /// kind would have to be told of each request.
-struct ResponseTimeMetrics {
+struct WorkerMetrics {
     buckets: Vec<Counter>,
     count: Counter,
     sum_seconds: Gauge,
 }
 
 impl ResponseTimeMetrics {
+    /// Registers all metrics, so that the first scrape finds them at 0. The order of `workers` is
+    /// their `worker_index`. A Prometheus endpoint must be running already.
+    #[must_use]
+    pub fn new(workers: Vec<Arc<ResponseTimes>>) -> Self {
+        describe();
+        let workers = workers.into_iter().enumerate();
+        Self(
+            workers
+                .map(|(index, times)| (times, WorkerMetrics::new(index)))
+                .collect(),
+        )
+    }
+
+    /// Publishes the present state.
+    pub fn update(&self) {
+        for (times, metrics) in &self.0 {
+            metrics.update(times);
+        }
+    }
+}
+
+impl WorkerMetrics {
     fn new(index: usize) -> Self {
         let worker = index.to_string();
         let bucket = |bound: String| {
@@ -153,35 +93,20 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::counters::{Reason, ResponseKind};
 
     #[test]
-    fn requests_and_connections_and_times_are_exported() {
+    fn times_are_exported_as_a_histogram() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let sources = Sources {
-            workers: vec![Arc::default(), Arc::default()],
-            connections: vec![Arc::default()],
-            response_times: vec![Arc::default()],
-            reports: vec![Arc::default()],
-        };
+        let times = Arc::new(ResponseTimes::default());
         metrics::with_local_recorder(&recorder, || {
-            let mut outputs = Outputs::new(&MetricsConfig::default(), &sources);
-            let traffic = sources.workers[0].traffic(IpFamily::V6);
-            traffic.responses(ResponseKind::Scrape).add(3);
-            traffic.reason(Reason::Path).add(4);
-            sources.connections[0].sent_bytes.v6.add(5);
-            sources.connections[0].active.v6.set(6);
+            let metrics = ResponseTimeMetrics::new(vec![Arc::clone(&times)]);
             for micros in [70, 900, 2_000_000] {
-                sources.response_times[0].add(micros);
+                times.add(micros);
             }
-            outputs.publish(Duration::ZERO, &sources);
+            metrics.update();
         });
         let scraped = recorder.handle().render();
         for line in [
-            "aquatic_responses_total{ip_version=\"6\",worker_index=\"0\",type=\"scrape\"} 3",
-            "aquatic_refused_total{ip_version=\"6\",worker_index=\"0\",reason=\"path\"} 4",
-            "aquatic_tx_bytes{ip_version=\"6\",worker_index=\"0\"} 5",
-            "aquatic_active_connections{ip_version=\"6\",worker_index=\"0\"} 6",
             "aquatic_response_time_seconds_bucket{le=\"0.00005\",worker_index=\"0\"} 0",
             "aquatic_response_time_seconds_bucket{le=\"0.0001\",worker_index=\"0\"} 1",
             "aquatic_response_time_seconds_bucket{le=\"1\",worker_index=\"0\"} 2",

@@ -14,27 +14,17 @@ use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::{RequestRate, peers_per_ip};
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::router::ShardKey;
-use aquatic_tracker::swarm_worker::SwarmWorker;
 
 use crate::config::Config;
-use crate::counters::WorkerCounters;
+use crate::counters::{WebTorrent, WorkerCounters};
 use crate::deliveries::Deliveries;
 use crate::messages::BATCHES_MAX;
-use crate::relay::{self, Relay, RelayParts};
+use crate::relay::{self, RelayParts};
 use crate::service::{Service, ServiceParts};
 use crate::worker::{Worker, WorkerParts};
 
 /// All workers of a tracker, ready to work.
-pub struct Arrangement {
-    /// One for each socket worker.
-    pub socket_workers: Vec<Worker>,
-    /// One for each swarm worker; none if the socket workers own the swarms.
-    pub swarm_workers: Vec<SwarmWorker<Relay>>,
-    /// What the workers count: first the socket workers, then the swarm workers.
-    pub counters: Vec<Arc<WorkerCounters>>,
-    /// What the shards report.
-    pub reports: Vec<Arc<ShardReport>>,
-}
+pub type Arrangement = aquatic_tracker_stream::Arrangement<WebTorrent>;
 
 /// Makes all workers. `bells` wake them: first the socket workers, then the swarm workers.
 ///

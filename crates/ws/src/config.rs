@@ -4,7 +4,8 @@ use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, Privilege
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_workers};
+use aquatic_tracker::config::{MetricsConfig, PeerTimes};
+use aquatic_tracker_stream::CommonConfig;
 
 use crate::frames::HEADER_BYTES_MAX;
 use crate::session::MessageBounds;
@@ -110,7 +111,21 @@ impl Config {
     /// How many workers of each kind there are.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        Layout::new(self.socket_workers, self.swarm_workers)
+        self.common().layout()
+    }
+
+    /// What all trackers over TCP have.
+    #[must_use]
+    pub fn common(&self) -> CommonConfig<'_> {
+        CommonConfig {
+            socket_workers: self.socket_workers,
+            swarm_workers: self.swarm_workers,
+            stream: &self.network.stream,
+            limits: &self.limits,
+            metrics: &self.metrics,
+            privileges: &self.privileges,
+            access_list: &self.access_list,
+        }
     }
 
     /// How much and how long a connection may keep a worker busy.
@@ -140,22 +155,14 @@ impl Config {
 
 impl aquatic_config::Config for Config {
     fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
-        old.rename("statistics", "metrics");
-        old.rename("metrics.torrent_count_update_interval", "metrics.interval");
-        old.merge_network_addresses();
-        old.ignore(
-            "cleaning.connection_cleaning_interval",
-            "each connection is closed when its own time is over",
-        );
+        CommonConfig::rewrite_old_spellings(old);
     }
 
     fn check(&self, checks: &mut Checks) {
-        self.network.stream.check(checks);
-        check_workers(self.socket_workers, self.swarm_workers, checks);
+        self.common().check(checks);
         self.check_network(checks);
         self.check_protocol(checks);
         self.check_cleaning(checks);
-        self.metrics.check("metrics", checks);
     }
 
     fn log_level(&self) -> LogLevel {
@@ -182,11 +189,6 @@ impl Config {
                 format!("must be {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}"),
             );
         }
-        checks.require(
-            self.limits.max_connections_per_ip == 0 || !network.stream.runs_behind_reverse_proxy,
-            "limits.max_connections_per_ip",
-            "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
-        );
     }
 
     fn check_protocol(&self, checks: &mut Checks) {

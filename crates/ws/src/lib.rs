@@ -46,7 +46,7 @@
 //! | [`liveness`] | when clients are asked whether they are still there |
 //! | [`certificates`] | when clients have to come anew |
 //! | [`arrangement`], [`worker`], [`writer`] | who does what |
-//! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
+//! | [`counters`] | what is counted |
 
 #![forbid(unsafe_code)]
 
@@ -64,7 +64,6 @@ pub mod relay;
 pub mod service;
 pub mod session;
 mod start;
-pub mod statistics;
 pub mod upgrade;
 pub mod worker;
 pub mod writer;

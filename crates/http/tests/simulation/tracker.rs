@@ -35,13 +35,14 @@ impl Tracker {
         let workers = config.layout().workers();
         let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
         let entropy = &mut Seeded(fastrand::Rng::with_seed(seed));
+        let arranged = arrange(config, access_list, &bells, entropy);
+        let (arrangement, _) = arranged.expect("this entropy never fails");
         let Arrangement {
             socket_workers,
             swarm_workers,
             counters,
             reports,
-            ..
-        } = arrange(config, access_list, &bells, entropy).expect("this entropy never fails");
+        } = arrangement;
         let admission = Arc::new(Admission::new(0, 0));
         let connections: Vec<Arc<StreamCounters>> =
             socket_workers.iter().map(|_| Arc::default()).collect();

@@ -1,7 +1,7 @@
 //! Metrics for Prometheus.
 //!
 //! One thread reads, every few seconds, what the workers count and the shards report. It shares
-//! nothing else with them, so that it does not delay a message to a client.
+//! nothing else with them, so that it does not delay an answer to a client.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,29 +10,29 @@ use std::time::Duration;
 use aquatic_daemon::clock::Clock;
 use aquatic_stream::{StreamCounters, StreamMetrics};
 use aquatic_tracker::config::MetricsConfig;
+use aquatic_tracker::counters::{Protocol, WorkerCounters};
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::statistics::{PrometheusMetrics, Snapshot};
 use aquatic_types::IpFamily;
 
-use crate::counters::{WebTorrent, WorkerCounters};
-
 /// Everything that is read. The order of workers is their `worker_index`; socket workers come
 /// first.
-pub struct Sources {
+pub(crate) struct Sources<P: Protocol> {
     /// Of all workers.
-    pub workers: Vec<Arc<WorkerCounters>>,
+    pub(crate) workers: Vec<Arc<WorkerCounters<P>>>,
     /// Of the socket workers.
-    pub connections: Vec<Arc<StreamCounters>>,
+    pub(crate) connections: Vec<Arc<StreamCounters>>,
     /// Of the shards.
-    pub reports: Vec<Arc<ShardReport>>,
+    pub(crate) reports: Vec<Arc<ShardReport>>,
 }
 
 /// Publishes metrics for ever, every `interval`, if they are wanted. A Prometheus endpoint must be
-/// running already then.
-///
-/// # Errors
-/// None at present.
-pub fn run(config: &MetricsConfig, sources: &Sources) -> anyhow::Result<()> {
+/// running already then. `also` publishes what only one kind of tracker has.
+pub(crate) fn run<P: Protocol>(
+    config: &MetricsConfig,
+    sources: &Sources<P>,
+    mut also: impl FnMut(),
+) -> ! {
     if !config.run_prometheus_endpoint {
         loop {
             thread::park();
@@ -42,17 +42,18 @@ pub fn run(config: &MetricsConfig, sources: &Sources) -> anyhow::Result<()> {
     let mut outputs = Outputs::new(config, sources);
     loop {
         outputs.publish(clock.elapsed(), sources);
+        also();
         thread::sleep(Duration::from_secs(config.interval));
     }
 }
 
-struct Outputs {
-    tracker: PrometheusMetrics<WebTorrent>,
+struct Outputs<P> {
+    tracker: PrometheusMetrics<P>,
     connections: StreamMetrics,
 }
 
-impl Outputs {
-    fn new(config: &MetricsConfig, sources: &Sources) -> Self {
+impl<P: Protocol> Outputs<P> {
+    fn new(config: &MetricsConfig, sources: &Sources<P>) -> Self {
         let workers = sources.workers.len();
         Self {
             tracker: PrometheusMetrics::new(workers, config.prometheus_peer_id_prefixes),
@@ -60,7 +61,7 @@ impl Outputs {
         }
     }
 
-    fn publish(&mut self, at: Duration, sources: &Sources) {
+    fn publish(&mut self, at: Duration, sources: &Sources<P>) {
         for (worker, connections) in sources.workers.iter().zip(&sources.connections) {
             copy_bytes(worker, connections);
         }
@@ -71,7 +72,7 @@ impl Outputs {
 }
 
 /// Bytes are counted where they are read and written, and by nobody else.
-fn copy_bytes(worker: &WorkerCounters, connections: &StreamCounters) {
+fn copy_bytes<P: Protocol>(worker: &WorkerCounters<P>, connections: &StreamCounters) {
     for family in IpFamily::ALL {
         let traffic = worker.traffic(family);
         let number = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -84,15 +85,41 @@ fn copy_bytes(worker: &WorkerCounters, connections: &StreamCounters) {
 
 #[cfg(test)]
 mod tests {
+    use aquatic_daemon::labels;
+    use aquatic_tracker::counters::ReasonLabel;
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::counters::{Reason, RequestKind, ResponseKind};
+
+    /// BitTorrent over pigeons.
+    enum Pigeons {}
+
+    impl Protocol for Pigeons {
+        type Request = Message;
+        type Response = Message;
+        type Reason = Message;
+        const PAYLOAD: &'static str = "paper";
+    }
+
+    labels! {
+        /// What pigeons carry.
+        enum Message {
+            /// All of it.
+            Letter = "letter",
+        }
+    }
+
+    impl ReasonLabel for Message {
+        fn is_refusal(self) -> bool {
+            true
+        }
+    }
 
     #[test]
-    fn messages_and_connections_are_exported() {
+    fn requests_and_connections_are_exported() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let sources = Sources {
+        let sources = Sources::<Pigeons> {
+            // One of them has no connections: a swarm worker.
             workers: vec![Arc::default(), Arc::default()],
             connections: vec![Arc::default()],
             reports: vec![Arc::default()],
@@ -100,20 +127,18 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             let mut outputs = Outputs::new(&MetricsConfig::default(), &sources);
             let traffic = sources.workers[0].traffic(IpFamily::V6);
-            traffic.requests(RequestKind::Answer).add(2);
-            traffic.responses(ResponseKind::Offer).add(3);
-            traffic.reason(Reason::OfferUnknown).add(4);
-            traffic.reason(Reason::DeliveryFull).add(7);
+            traffic.reason(Message::Letter).add(4);
+            sources.workers[1].swarms(IpFamily::V6).peers.set(7);
+            sources.connections[0].received_bytes.v4.add(8);
             sources.connections[0].sent_bytes.v6.add(5);
             sources.connections[0].active.v6.set(6);
             outputs.publish(Duration::ZERO, &sources);
         });
         let scraped = recorder.handle().render();
         for line in [
-            "aquatic_requests_by_type_total{ip_version=\"6\",worker_index=\"0\",type=\"answer\"} 2",
-            "aquatic_responses_total{ip_version=\"6\",worker_index=\"0\",type=\"offer\"} 3",
-            "aquatic_refused_total{ip_version=\"6\",worker_index=\"0\",reason=\"offer_unknown\"} 4",
-            "aquatic_dropped_total{ip_version=\"6\",worker_index=\"0\",reason=\"delivery_full\"} 7",
+            "aquatic_refused_total{ip_version=\"6\",worker_index=\"0\",reason=\"letter\"} 4",
+            "aquatic_peers{ip_version=\"6\",worker_index=\"1\"} 7",
+            "aquatic_rx_bytes{ip_version=\"4\",worker_index=\"0\"} 8",
             "aquatic_tx_bytes{ip_version=\"6\",worker_index=\"0\"} 5",
             "aquatic_active_connections{ip_version=\"6\",worker_index=\"0\"} 6",
         ] {

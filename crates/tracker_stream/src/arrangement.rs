@@ -1,0 +1,36 @@
+//! A tracker, as a list of parts.
+
+use std::sync::Arc;
+
+use aquatic_stream::Handler;
+use aquatic_tracker::counters::{Protocol, WorkerCounters};
+use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::router::Shard;
+use aquatic_tracker::swarm_worker::SwarmWorker;
+
+/// A tracker over TCP: what differs by protocol.
+pub trait StreamTracker: Protocol {
+    /// What a socket worker does with its connections.
+    type Worker: Handler + Send + 'static;
+    /// Swarms, and what is answered about them.
+    type Shard: Shard<Batch: Send> + Send + 'static;
+
+    /// What clients are told in TLS that is spoken here. Who offers only others is turned away.
+    const ALPN_PROTOCOLS: &'static [&'static [u8]];
+    /// How the tracker's URLs begin, without TLS and with it.
+    const SCHEMES: [&'static str; 2];
+    /// How they end, after the address.
+    const PATH: &'static str;
+}
+
+/// All workers of a tracker, ready to work.
+pub struct Arrangement<T: StreamTracker> {
+    /// One for each socket worker.
+    pub socket_workers: Vec<T::Worker>,
+    /// One for each swarm worker; none if the socket workers own the swarms.
+    pub swarm_workers: Vec<SwarmWorker<T::Shard>>,
+    /// What the workers count: first the socket workers, then the swarm workers.
+    pub counters: Vec<Arc<WorkerCounters<T>>>,
+    /// What the shards report.
+    pub reports: Vec<Arc<ShardReport>>,
+}

@@ -1,0 +1,56 @@
+//! What an operator can set for any tracker over TCP.
+
+use aquatic_config::{AccessListConfig, Checks, OldSpellings, PrivilegeConfig};
+use aquatic_stream::{ConnectionLimitsConfig, StreamConfig};
+use aquatic_tracker::arrangement::Layout;
+use aquatic_tracker::config::{MetricsConfig, check_workers};
+
+/// The keys that the configurations of all these trackers have.
+#[derive(Clone, Copy, Debug)]
+pub struct CommonConfig<'a> {
+    /// `socket_workers`.
+    pub socket_workers: usize,
+    /// `swarm_workers`.
+    pub swarm_workers: usize,
+    /// Most of the section `network`.
+    pub stream: &'a StreamConfig,
+    /// The section `limits`.
+    pub limits: &'a ConnectionLimitsConfig,
+    /// The section `metrics`.
+    pub metrics: &'a MetricsConfig,
+    /// The section `privileges`.
+    pub privileges: &'a PrivilegeConfig,
+    /// The section `access_list`.
+    pub access_list: &'a AccessListConfig,
+}
+
+impl CommonConfig<'_> {
+    /// Accepts keys as they were called before.
+    pub fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.rename("statistics", "metrics");
+        old.rename("metrics.torrent_count_update_interval", "metrics.interval");
+        old.merge_network_addresses();
+        old.ignore(
+            "cleaning.connection_cleaning_interval",
+            "each connection is closed when its own time is over",
+        );
+    }
+
+    /// Checks that the keys fit each other.
+    pub fn check(&self, checks: &mut Checks) {
+        self.stream.check(checks);
+        check_workers(self.socket_workers, self.swarm_workers, checks);
+        checks.require(
+            self.limits.max_connections_per_ip == 0 || !self.stream.runs_behind_reverse_proxy,
+            "limits.max_connections_per_ip",
+            "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
+        );
+        self.metrics.check("metrics", checks);
+    }
+
+    /// How many workers of each kind there are.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::new(self.socket_workers, self.swarm_workers)
+    }
+}

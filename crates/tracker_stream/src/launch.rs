@@ -1,0 +1,128 @@
+//! How a tracker over TCP starts.
+
+use std::time::Duration;
+
+use aquatic_access_list::SharedAccessList;
+use aquatic_channel::Bell;
+use aquatic_daemon::clock::Clock;
+use aquatic_daemon::supervisor::Supervisor;
+use aquatic_daemon::{access_list, metrics_endpoint, privileges};
+use aquatic_stream::{Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls};
+use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
+
+use crate::statistics::{self, Sources};
+use crate::{Arrangement, CommonConfig, StreamTracker};
+
+/// How long a swarm worker sleeps before it looks after its timers.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+
+/// A tracker that is about to start: it has all it needs of the system, but no workers.
+pub struct Launch<'a> {
+    config: CommonConfig<'a>,
+    clock: Clock,
+    supervisor: Supervisor,
+    sockets: SocketWorkers,
+    swarm_workers: SwarmWorkers,
+    access_list: SharedAccessList,
+    tls: Option<TlsConfig>,
+}
+
+impl<'a> Launch<'a> {
+    /// Binds all sockets, gives up the rights of root, and reads the files that will be read again
+    /// later, as the user who will do that.
+    ///
+    /// # Errors
+    /// If the system, or a file, does not give what the configuration asks for.
+    pub fn prepare<T: StreamTracker>(config: CommonConfig<'a>) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let supervisor = Supervisor::new()?;
+        let sockets = SocketWorkers::bind(config.stream, config.layout().socket_workers)?;
+        if config.metrics.run_prometheus_endpoint {
+            metrics_endpoint::start(config.metrics.prometheus_endpoint_address)?;
+        }
+        privileges::drop(config.privileges)?;
+        Ok(Self {
+            config,
+            clock,
+            supervisor,
+            sockets,
+            swarm_workers: SwarmWorkers::prepare(config.swarm_workers),
+            access_list: access_list::load(config.access_list)?,
+            tls: load_tls(config.stream, T::ALPN_PROTOCOLS)?,
+        })
+    }
+
+    /// What wakes the workers: first the socket workers, then the swarm workers.
+    #[must_use]
+    pub fn bells(&self) -> Vec<Bell> {
+        let bells = self.sockets.bells().chain(self.swarm_workers.bells());
+        bells.collect()
+    }
+
+    /// Which torrents are allowed.
+    #[must_use]
+    pub fn access_list(&self) -> &SharedAccessList {
+        &self.access_list
+    }
+
+    /// The certificate, if connections are encrypted.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsConfig> {
+        self.tls.as_ref()
+    }
+
+    /// Starts the workers, and serves until a signal comes. `bounds` hold for each connection.
+    /// `update_metrics` publishes what only this daemon counts; it is called whenever the common
+    /// metrics are published.
+    ///
+    /// # Errors
+    /// If a worker cannot be started, or ends.
+    pub fn serve<T: StreamTracker>(
+        self,
+        arrangement: Arrangement<T>,
+        bounds: Bounds,
+        update_metrics: impl FnMut() + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let Self {
+            config,
+            clock,
+            supervisor,
+            access_list,
+            tls,
+            ..
+        } = self;
+        let pauses = Pauses {
+            timeout: SLEEP_MAX,
+            batch_wait: Duration::from_micros(config.stream.batch_wait_us),
+        };
+        self.swarm_workers
+            .start(&supervisor, clock, pauses, arrangement.swarm_workers)?;
+        let settings = StreamSettings {
+            bounds,
+            max_connections_per_ip: config.limits.max_connections_per_ip,
+            tls: tls.clone(),
+        };
+        let handlers = arrangement.socket_workers;
+        let connections =
+            self.sockets
+                .start(&supervisor, clock, config.stream, settings, handlers)?;
+        let sources = Sources {
+            workers: arrangement.counters,
+            connections,
+            reports: arrangement.reports,
+        };
+        let metrics = config.metrics.clone();
+        supervisor.spawn("statistics", move || {
+            statistics::run(&metrics, &sources, update_metrics)
+        })?;
+
+        let scheme = T::SCHEMES[usize::from(tls.is_some())];
+        for address in config.stream.address.iter() {
+            log::info!("serving at {scheme}://{address}{}", T::PATH);
+        }
+        supervisor.wait(|| {
+            access_list::reload(config.access_list, &access_list);
+            reload_tls(tls.as_ref());
+        })
+    }
+}
