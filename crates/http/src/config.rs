@@ -233,6 +233,7 @@ mod tests {
             "network.address",
             "`metrics`",
             "connection_cleaning_interval",
+            "every second; `cleaning.max_connection_idle`",
         ] {
             let mut warnings = loaded.warnings.iter();
             assert!(warnings.any(|warning| warning.contains(hint)), "{hint}");

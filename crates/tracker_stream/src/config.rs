@@ -32,7 +32,8 @@ impl CommonConfig<'_> {
         old.merge_network_addresses();
         old.ignore(
             "cleaning.connection_cleaning_interval",
-            "each connection is closed when its own time is over",
+            "connections are looked after every second; `cleaning.max_connection_idle` says how \
+             long one may be idle",
         );
     }
 
