@@ -28,8 +28,8 @@ const RESPONSE_PEERS_MAX: usize =
 const SCRAPE_TORRENTS_MAX: usize =
     (ANSWER_BYTES_MAX - SCRAPE_RESPONSE_HEADER_SIZE) / SCRAPE_ROW_SIZE;
 
-/// Half of what fits into a C int: Linux doubles what it is asked for.
-const RECV_BUFFER_BYTES_MAX: usize = (1 << 30) - 1;
+/// What fits into the C int that systems are asked with.
+const BUFFER_BYTES_MAX: usize = (1 << 31) - 1;
 
 section! {
     /// aquatic_udp configuration.
@@ -78,6 +78,13 @@ section! {
         /// What arrives while it is full is lost, so make it large on a busy tracker. The system's
         /// limit may have to be raised (Linux: sysctl net.core.rmem_max).
         pub socket_recv_buffer_size: usize = 8_000_000,
+        /// Bytes of send buffer per socket. 0 = the system's default.
+        ///
+        /// Answers are dropped while it is full. Those to hosts of the tracker's own network that
+        /// do not exist stay in it for some seconds, so with a small one, strangers who forge such
+        /// addresses can silence the tracker. The system's limit may have to be raised (Linux:
+        /// sysctl net.core.wmem_max).
+        pub socket_send_buffer_size: usize = 8_000_000,
         /// Milliseconds after which an idle worker looks after its timers (cleaning, statistics).
         pub poll_timeout_ms: u64 = 50,
         /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
@@ -211,11 +218,19 @@ impl Config {
             "network.batch_wait_us",
             "must be less than 1000: it is added to the time of an answer",
         );
-        checks.require(
-            network.socket_recv_buffer_size <= RECV_BUFFER_BYTES_MAX,
-            "network.socket_recv_buffer_size",
-            format!("must be at most {RECV_BUFFER_BYTES_MAX}"),
-        );
+        for (bytes, key) in [
+            (
+                network.socket_recv_buffer_size,
+                "network.socket_recv_buffer_size",
+            ),
+            (
+                network.socket_send_buffer_size,
+                "network.socket_send_buffer_size",
+            ),
+        ] {
+            let at_most = format!("must be at most {BUFFER_BYTES_MAX}");
+            checks.require(bytes <= BUFFER_BYTES_MAX, key, at_most);
+        }
         checks.require(
             (16..=16_384).contains(&network.ring_size),
             "network.ring_size",
@@ -316,8 +331,12 @@ mod tests {
             ("cleaning.max_connection_age = 0", "max_connection_age"),
             ("network.batch_wait_us = 1000", "batch_wait_us"),
             (
-                "network.socket_recv_buffer_size = 1073741824",
+                "network.socket_recv_buffer_size = 2147483648",
                 "socket_recv_buffer_size",
+            ),
+            (
+                "network.socket_send_buffer_size = 2147483648",
+                "socket_send_buffer_size",
             ),
             (
                 "statistics.prometheus_peer_id_prefixes = true",

@@ -126,8 +126,8 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
     let workers = config.layout().socket_workers;
     let options = SocketOptions {
         recv_buffer_bytes: config.network.socket_recv_buffer_size,
+        send_buffer_bytes: config.network.socket_send_buffer_size,
         reuse_port: workers > 1,
-        ..SocketOptions::default()
     };
     let alone = SocketOptions {
         reuse_port: false,
@@ -143,19 +143,27 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
         .map(|_| config.network.address.iter().map(bind).collect())
         .collect::<anyhow::Result<_>>()?;
     if let Some(socket) = sockets.first().and_then(|sockets| sockets.first()) {
-        let granted = socket
-            .recv_buffer_bytes()
-            .context("cannot read a socket option")?;
-        if granted < config.network.socket_recv_buffer_size {
+        warn_of_small_buffers(socket, &options).context("cannot read a socket option")?;
+    }
+    Ok(sockets)
+}
+
+/// Tells which buffers of a socket are smaller than wanted.
+fn warn_of_small_buffers(socket: &UdpSocket, wanted: &SocketOptions) -> io::Result<()> {
+    let recv = (socket.recv_buffer_bytes()?, wanted.recv_buffer_bytes);
+    let send = (socket.send_buffer_bytes()?, wanted.send_buffer_bytes);
+    for (key, sysctl, (granted, wanted)) in [
+        ("socket_recv_buffer_size", "rmem_max", recv),
+        ("socket_send_buffer_size", "wmem_max", send),
+    ] {
+        if granted < wanted {
             log::warn!(
-                "`network.socket_recv_buffer_size` is {}, but the system grants only {granted} \
-                 bytes (on Linux, raise it with: sysctl -w net.core.rmem_max={})",
-                config.network.socket_recv_buffer_size,
-                config.network.socket_recv_buffer_size,
+                "`network.{key}` is {wanted}, but the system grants only {granted} bytes (on \
+                 Linux, raise it with: sysctl -w net.core.{sysctl}={wanted})"
             );
         }
     }
-    Ok(sockets)
+    Ok(())
 }
 
 /// Lets the kernel deliver requests to the worker that owns the torrent, in the fused arrangement.

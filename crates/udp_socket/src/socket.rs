@@ -16,7 +16,11 @@ pub struct SocketOptions {
     /// How many bytes of datagrams may wait to be read, by the kernel's own (generous) measure.
     /// 0: the system's default.
     pub recv_buffer_bytes: usize,
-    /// How many bytes of packets may wait to be sent. 0: the system's default.
+    /// How many bytes of packets may wait to be sent, by the same measure. 0: the system's default.
+    ///
+    /// A packet leaves this buffer when the network interface has taken it, which for a host of the
+    /// same network can take seconds: it waits until its hardware address is known, or is known not
+    /// to exist.
     pub send_buffer_bytes: usize,
     /// Several sockets, of several workers, share one address; the kernel spreads the datagrams.
     pub reuse_port: bool,
@@ -164,25 +168,35 @@ fn granted(reported: usize) -> usize {
 }
 
 fn set_buffers(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-    if options.recv_buffer_bytes > 0 && !force_recv_buffer(socket, options.recv_buffer_bytes) {
-        socket.set_recv_buffer_size(options.recv_buffer_bytes)?;
+    let (recv_bytes, send_bytes) = (options.recv_buffer_bytes, options.send_buffer_bytes);
+    if recv_bytes > 0 && !force_buffer(socket, Buffer::Recv, recv_bytes) {
+        socket.set_recv_buffer_size(recv_bytes)?;
     }
-    if options.send_buffer_bytes > 0 {
-        socket.set_send_buffer_size(options.send_buffer_bytes)?;
+    if send_bytes > 0 && !force_buffer(socket, Buffer::Send, send_bytes) {
+        socket.set_send_buffer_size(send_bytes)?;
     }
     Ok(())
 }
 
-/// Tries to exceed `net.core.rmem_max`, which only a privileged process may.
+/// What waits in the kernel: on its way in, on its way out.
+enum Buffer {
+    Recv,
+    Send,
+}
+
+/// Tries to exceed `net.core.rmem_max` or `wmem_max`, which only a privileged process may.
 #[cfg(target_os = "linux")]
-fn force_recv_buffer(socket: &Socket, bytes: usize) -> bool {
-    libc::c_int::try_from(bytes).is_ok_and(|bytes| {
-        options::set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).is_ok()
-    })
+fn force_buffer(socket: &Socket, buffer: Buffer, bytes: usize) -> bool {
+    let name = match buffer {
+        Buffer::Recv => libc::SO_RCVBUFFORCE,
+        Buffer::Send => libc::SO_SNDBUFFORCE,
+    };
+    libc::c_int::try_from(bytes)
+        .is_ok_and(|bytes| options::set_int(socket, libc::SOL_SOCKET, name, bytes).is_ok())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn force_recv_buffer(_socket: &Socket, _bytes: usize) -> bool {
+fn force_buffer(_socket: &Socket, _buffer: Buffer, _bytes: usize) -> bool {
     false
 }
 

@@ -4,7 +4,9 @@
 mod namespace;
 
 use aquatic_udp_socket::segmentation::SegmentSender;
-use aquatic_udp_socket::{Outbox, ReturnPath, SendReport, UdpSocket, mmsg, portable};
+use aquatic_udp_socket::{
+    Outbox, ReturnPath, SendReport, SocketOptions, UdpSocket, mmsg, portable,
+};
 
 const PACKETS: usize = 200;
 
@@ -81,4 +83,33 @@ fn segmentation_keeps_the_rest() {
 fn inner_segmentation() {
     let mut sender = SegmentSender::new();
     keeps_the_rest(|socket, outbox| sender.send(socket, outbox), true);
+}
+
+/// Who forges addresses of the tracker's own network, where nobody has them, makes it send answers
+/// that nobody takes. There must be room for others beside them.
+#[test]
+fn a_large_buffer_has_room_beside_what_is_stuck() {
+    namespace::run_in("inner_large");
+}
+
+#[test]
+#[ignore = "needs a network namespace; a_large_buffer_has_room_beside_what_is_stuck makes one"]
+fn inner_large() {
+    let socket = namespace::socket_with_silent_neighbours(8_000_000);
+    if socket.send_buffer_bytes().unwrap() < 8_000_000 {
+        eprintln!("skipped: the system does not grant a large buffer");
+        return;
+    }
+    let reader = UdpSocket::bind("192.0.2.1:0".parse().unwrap(), &SocketOptions::default());
+    let reader = reader.unwrap();
+    let mut outbox = Outbox::new();
+    for number in 0..5_000 {
+        let neighbour = [192, 0, 2, u8::try_from(2 + number % 200).unwrap()];
+        outbox.push(ReturnPath::to((neighbour, 9).into()), &[0; 16]);
+    }
+    outbox.push(ReturnPath::to(reader.local_addr()), b"to one who is there");
+    let report = mmsg::Sender::new(64).send(&socket, &mut outbox);
+    assert!(!report.would_block, "{report:?}");
+    let mut receiver = mmsg::Receiver::new(1, 100);
+    assert_eq!(receiver.receive(&reader).unwrap(), 1);
 }

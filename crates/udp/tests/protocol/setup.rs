@@ -17,7 +17,8 @@ pub(crate) static UDP: Program = Program {
     metrics_section: "statistics",
     metrics_settings: "statistics.interval = 1\n",
     // A large buffer may not be granted.
-    modest_settings: "network.socket_recv_buffer_size = 100_000",
+    modest_settings: "network.socket_recv_buffer_size = 100_000\n\
+                      network.socket_send_buffer_size = 100_000",
     keys: &KEYS,
     mistakes: &[
         ("network.backend = 'glommio'", &["line 1", "backend"]),
@@ -38,13 +39,14 @@ pub(crate) static UDP: Program = Program {
     serves,
 };
 
-pub(crate) const KEYS: [&str; 38] = [
+pub(crate) const KEYS: [&str; 39] = [
     "socket_workers",
     "swarm_workers",
     "log_level",
     "network.address",
     "network.backend",
     "network.socket_recv_buffer_size",
+    "network.socket_send_buffer_size",
     "network.poll_timeout_ms",
     "network.batch_wait_us",
     "network.resend_buffer_max_len",

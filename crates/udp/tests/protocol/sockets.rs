@@ -83,23 +83,20 @@ fn answers_may_be_kept_for_a_full_send_buffer() {
 }
 
 #[test]
-fn a_receive_buffer_that_is_not_granted_is_logged() {
-    let daemon = SIMPLE.start("network.socket_recv_buffer_size = 1_000_000_000");
+fn a_buffer_that_is_not_granted_is_logged() {
+    for (key, limit) in [
+        ("socket_recv_buffer_size", "net.core.rmem_max"),
+        ("socket_send_buffer_size", "net.core.wmem_max"),
+    ] {
+        let daemon = SIMPLE.start(&format!("network.{key} = 2_000_000_000"));
+        let log = daemon.place.log();
+        let expected = format!("`network.{key}` is 2000000000, but");
+        let line = log.lines().find(|line| line.contains(&expected)).unwrap();
+        assert!(line.contains("WARN") && line.contains(limit), "{line}");
+    }
+    let daemon = SIMPLE.start(UDP.modest_settings);
     let log = daemon.place.log();
-    let line = log.lines().find(|line| line.contains("WARN")).unwrap();
-    assert!(
-        line.contains("`network.socket_recv_buffer_size` is 1000000000, but"),
-        "{line}"
-    );
-    assert!(line.contains("net.core.rmem_max"), "{line}");
-    drop(daemon);
-
-    let daemon = SIMPLE.start("network.socket_recv_buffer_size = 100_000");
-    assert!(
-        !daemon.place.log().contains("WARN"),
-        "{}",
-        daemon.place.log()
-    );
+    assert!(!log.contains("WARN"), "{log}");
 }
 
 /// What the kernel has no room for never reaches the tracker, but must not be lost silently.

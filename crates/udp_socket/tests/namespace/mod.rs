@@ -35,17 +35,25 @@ pub(crate) fn run_in(name: &str) {
 /// Makes an interface with a silent neighbour. Gives back a socket with the least possible send
 /// buffer, and the neighbour's address.
 pub(crate) fn socket_and_silent_neighbour() -> (UdpSocket, SocketAddr) {
+    (
+        socket_with_silent_neighbours(1),
+        "192.0.2.2:9".parse().unwrap(),
+    )
+}
+
+/// Makes an interface in whose network, 192.0.2.0/24, nobody answers. Gives back a socket with such
+/// a send buffer.
+pub(crate) fn socket_with_silent_neighbours(send_buffer_bytes: usize) -> UdpSocket {
     ip("link set lo up");
     ip("link add near type veth peer name far");
     ip("addr add 192.0.2.1/24 dev near");
     ip("link set near up");
     ip("link set far up");
     let options = SocketOptions {
-        send_buffer_bytes: 1,
+        send_buffer_bytes,
         ..SocketOptions::default()
     };
-    let socket = UdpSocket::bind("192.0.2.1:0".parse().unwrap(), &options).unwrap();
-    (socket, "192.0.2.2:9".parse().unwrap())
+    UdpSocket::bind("192.0.2.1:0".parse().unwrap(), &options).unwrap()
 }
 
 /// From now on packets to the neighbour leave.
