@@ -73,6 +73,6 @@ pub struct StreamCounters {
     pub received_bytes: PerFamily<Counter>,
     /// Bytes sent, likewise.
     pub sent_bytes: PerFamily<Counter>,
-    /// Times that no connection could be accepted for want of files or memory.
+    /// Times that no connection could be accepted, for want of files, say.
     pub accept_failures: Counter,
 }

@@ -60,11 +60,29 @@ fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether accepting has failed for want of files or memory, which will not change at once.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]
-        .iter()
-        .any(|code| error.raw_os_error() == Some(*code))
+/// Whether accepting has failed for what has happened to one connection before, so that the next
+/// one can be accepted at once (accept(2)). Anything else, a shortage of files or a listener that
+/// has gone, will be the same a moment later.
+pub(crate) fn concerns_one_connection(error: &io::Error) -> bool {
+    [
+        libc::ECONNABORTED,
+        libc::EINTR,
+        libc::EPERM, // A firewall's rule.
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::EOPNOTSUPP,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+    ]
+    .iter()
+    .any(|code| error.raw_os_error() == Some(*code))
+}
+
+/// Whether the limit on open files, of this process or of the system, has been reached.
+pub(crate) fn is_shortage_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use aquatic_daemon::clock::{Clock, Now};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::listener::is_shortage;
+use crate::listener::concerns_one_connection;
 use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
 
 /// Connections that have a turn in one round.
@@ -27,7 +27,7 @@ const ACCEPTS_PER_ROUND: usize = 64;
 /// Reads from one connection in one round.
 const READS_PER_ROUND: usize = 4;
 
-/// How long nothing is accepted after the system had no more files or memory for us.
+/// How long nothing is accepted after that has failed, for want of files, say.
 const ACCEPT_PAUSE_MICROS: u64 = 100_000;
 
 /// How long an idle worker sleeps before it looks after deadlines.
@@ -329,13 +329,12 @@ impl<H: Handler> Worker<H> {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         listener.is_ready = false;
                     }
-                    Err(error) if is_shortage(&error) => {
+                    Err(error) if concerns_one_connection(&error) => {}
+                    Err(error) => {
                         self.hub.accept_failed(now, &error);
                         self.accept_after_micros = now.micros + ACCEPT_PAUSE_MICROS;
                         return accepted;
                     }
-                    // What has happened to a connection before it was accepted.
-                    Err(_) => {}
                 }
             }
         }

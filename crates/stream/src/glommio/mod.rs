@@ -37,7 +37,7 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement, spawn_local};
 use socket2_04::Socket;
 
-use crate::listener::is_shortage;
+use crate::listener::concerns_one_connection;
 use crate::{Handler, Hub};
 
 mod worker;
@@ -59,7 +59,7 @@ const BATCH_ARRIVALS: usize = 32;
 /// forgets that tasks are awake, and sleeps until something else wakes it.
 const BUSY_MAX: Duration = Duration::from_millis(200);
 
-/// How long nothing is accepted after the system had no more files or memory for us.
+/// How long nothing is accepted after that has failed, for want of files, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long an idle worker sleeps before it looks after deadlines.
@@ -225,9 +225,8 @@ fn accept_some<H: Handler + 'static>(
         let (socket, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) if is_shortage(&error) => return Err(error),
-            // What has happened to a connection before it was accepted.
-            Err(_) => continue,
+            Err(error) if concerns_one_connection(&error) => continue,
+            Err(error) => return Err(error),
         };
         let socket = TcpStream::from(Socket::from(socket));
         let admitted = worker.borrow_mut().admit(socket, peer, address);

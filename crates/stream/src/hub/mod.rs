@@ -11,6 +11,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds};
 
 use crate::connection::Stage;
+use crate::listener::is_shortage_of_files;
 use crate::tls::TlsAcceptor;
 use crate::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, Refused, StreamCounters,
@@ -21,8 +22,8 @@ use crate::{
 /// ones have their turn.
 const RESUME_ROUNDS_MAX: usize = 16;
 
-/// A shortage of files is logged once in this time.
-const SHORTAGE_LOG_SECONDS: u32 = 60;
+/// That nothing can be accepted is logged once in this time.
+const ACCEPT_LOG_SECONDS: u32 = 60;
 
 /// What the connections of a worker have in common.
 pub struct HubOptions {
@@ -62,8 +63,8 @@ pub struct Hub<H: Handler> {
     active: PerFamily<usize>,
     /// When deadlines were last looked through.
     swept: Seconds,
-    /// When a shortage may be logged again.
-    shortage_quiet_until: Seconds,
+    /// When it may be logged again that nothing can be accepted.
+    accept_quiet_until: Seconds,
 }
 
 /// What is to be done about a connection whose output has been written as far as possible.
@@ -100,7 +101,7 @@ impl<H: Handler> Hub<H> {
             plain: Vec::new(),
             active: PerFamily::default(),
             swept: Seconds::default(),
-            shortage_quiet_until: Seconds::default(),
+            accept_quiet_until: Seconds::default(),
         }
     }
 
@@ -153,13 +154,13 @@ impl<H: Handler> Hub<H> {
             return Err(Refused::TooMany);
         };
         self.count_active(client.peer.family(), true);
-        self.counters.accepted.get(client.peer.family()).add(1);
         if self.proxies.is_none()
             && let Err(why) = self.enter_client(id, client)
         {
             self.forget(id);
             return Err(why);
         }
+        self.counters.accepted.get(client.peer.family()).add(1);
         Ok(id)
     }
 
@@ -189,17 +190,22 @@ impl<H: Handler> Hub<H> {
         self.connections.end(id, Closed::ByClient);
     }
 
-    /// No connection can be accepted for the moment: the system has no more files or memory for us.
+    /// No connection can be accepted for the moment: the system has no more files or memory for
+    /// us, or the listener has gone.
     pub fn accept_failed(&mut self, now: Now, error: &io::Error) {
         self.counters.accept_failures.add(1);
-        if now.seconds >= self.shortage_quiet_until {
-            log::error!(
-                "cannot accept connections: {error}; with {} connections open, consider raising \
-                 the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
-                self.connections.len()
-            );
-            self.shortage_quiet_until = now.seconds + SHORTAGE_LOG_SECONDS;
+        if now.seconds < self.accept_quiet_until {
+            return;
         }
+        self.accept_quiet_until = now.seconds + ACCEPT_LOG_SECONDS;
+        let advice = match is_shortage_of_files(error) {
+            true => "; consider raising the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
+            false => "",
+        };
+        log::error!(
+            "cannot accept connections: {error}, with {} connections open{advice}",
+            self.connections.len()
+        );
     }
 
     /// Whether the connection is to be read from.
@@ -219,6 +225,8 @@ impl<H: Handler> Hub<H> {
             }
             for id in resumed.drain(..) {
                 self.offer(id, &[]);
+                // There may be room for more now: the loop goes on reading when it settles.
+                self.connections.mark_dirty(id);
             }
             batches += self.handler.finish(now, &mut self.connections);
         }

@@ -4,7 +4,7 @@ use std::mem;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, HandshakeKind};
+use rustls::{Error, HandshakeKind, InvalidMessage};
 
 /// Plain bytes in one record at most.
 const RECORD_PLAIN_BYTES_MAX: usize = 16 * 1024;
@@ -14,6 +14,11 @@ const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// Plain bytes of an alert.
 const ALERT_BYTES: usize = 2;
+
+/// Bytes that wait for the rest of a record or of a message of the handshake, at most. Clients have
+/// no reason to send handshake messages of more than a few KiB, and records have less than 17;
+/// rustls would wait for 64 KiB, with six times as many bytes around them if that is what comes.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
 
 /// The encrypted side of a connection.
 pub(crate) struct TlsStream {
@@ -53,6 +58,11 @@ impl TlsStream {
         out: &mut Vec<u8>,
     ) -> Result<Received, Error> {
         let mut received = Received::default();
+        if self.kept.len() > KEPT_BYTES_MAX {
+            return Err(Error::InvalidMessage(
+                InvalidMessage::HandshakePayloadTooLarge,
+            ));
+        }
         if self.kept.is_empty() {
             let used = self.process(bytes, plain, out, &mut received)?;
             self.kept = bytes.get(used..).unwrap_or_default().to_vec();

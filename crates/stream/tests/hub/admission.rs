@@ -43,6 +43,10 @@ fn the_number_of_connections_of_a_client_is_bounded() {
     world.connect_from("192.0.2.1:9").unwrap();
     assert_eq!(world.connect_from("192.0.2.1:9"), too_many);
     assert_eq!(world.counters.active.v4.get(), 3);
+    // Who was refused was not accepted, and so cannot have been closed.
+    assert_eq!(world.counters.accepted.v4.get(), 4);
+    let refused = world.counters.refused.of(Refused::TooManyOfClient).get();
+    assert_eq!(refused, 3);
 }
 
 #[test]

@@ -81,6 +81,24 @@ fn what_a_busy_session_does_not_take_stops_the_reading() {
     assert_eq!(world.state(wire), Settled::Read);
 }
 
+/// The loop is told when there is room again, also if there is nothing to be sent: it may have
+/// stopped reading, and the client may wait for that with all the rest.
+#[test]
+fn what_is_taken_in_silence_lets_reading_go_on() {
+    let mut world = World::plain();
+    let wire = world.connect();
+    world.hub.handler_mut().is_stuck = true;
+    let id = world.wires[wire].id;
+    while world.hub.wants_input(id) {
+        world.receive(wire, b"hush\n");
+    }
+    world.wires[wire].state = Settled::DoNotRead;
+    world.hub.handler_mut().is_stuck = false;
+    world.finish();
+    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.sent(wire), "");
+}
+
 #[test]
 fn a_client_that_does_not_read_is_not_read_from() {
     let mut world = World::plain();

@@ -5,7 +5,7 @@ use aquatic_stream::{Client, Closed, ConnectionId, Connections, Deadline, Handle
 
 /// Answers lines when the batch is over, one at a time per connection, as a tracker does.
 ///
-/// The line `quit` closes the connection; `flood N` gets N bytes.
+/// The line `quit` closes the connection; `flood N` gets N bytes, `hush` nothing.
 #[derive(Default)]
 pub(crate) struct Lines {
     requests: Vec<(ConnectionId, String)>,
@@ -106,6 +106,9 @@ impl Handler for Lines {
 }
 
 fn answer(line: &str, io: &mut Io<'_>) {
+    if line == "hush" {
+        return;
+    }
     if let Some(size) = line.strip_prefix("flood ") {
         io.out
             .resize(io.out.len() + size.parse::<usize>().unwrap(), b'x');

@@ -10,9 +10,13 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
     SignatureAlgorithm,
 };
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, HandshakeKind,
+    ProtocolVersion, SupportedCipherSuite,
+};
 
 use crate::pki::{Form, KeyForm, Pki, pem, pkcs1, pkcs8, sec1};
 use crate::world::{BOUNDS, World, options};
@@ -97,6 +101,47 @@ impl Client {
 
     fn received(&self) -> String {
         String::from_utf8_lossy(&self.plain).into_owned()
+    }
+}
+
+/// Goes on where a client has stopped, and writes records that no client would.
+struct RecordWriter {
+    encrypter: Box<dyn MessageEncrypter>,
+    number: u64,
+}
+
+impl RecordWriter {
+    fn take_over(session: ClientConnection) -> Self {
+        let Some(SupportedCipherSuite::Tls13(suite)) = session.negotiated_cipher_suite() else {
+            panic!("this is for TLS 1.3");
+        };
+        let (number, secrets) = session.dangerous_extract_secrets().unwrap().tx;
+        let (key, iv) = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+            | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+            | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv),
+            _ => panic!("an unknown algorithm"),
+        };
+        let mut writer = Self {
+            encrypter: suite.aead_alg.encrypter(key, iv),
+            number: 0,
+        };
+        // It insists on having written all records.
+        while writer.number < number {
+            writer.record(ContentType::ApplicationData, b"");
+        }
+        writer
+    }
+
+    fn record(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
+        let message = OutboundPlainMessage {
+            typ,
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(payload),
+        };
+        let record = self.encrypter.encrypt(message, self.number).unwrap();
+        self.number += 1;
+        record.encode()
     }
 }
 
@@ -358,6 +403,87 @@ fn a_forged_record_ends_the_connection() {
     assert_eq!(world.hub.handler().closed[0].1, Closed::Tls);
     assert!(client.talk(&mut world).is_err(), "the alert says so");
     assert_eq!(world.counters.handshakes.of(Handshake::Failed).get(), 0);
+}
+
+/// Each of them costs an answer and new keys.
+#[test]
+fn keys_cannot_be_renewed_for_ever() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let config = pki.client(&[&TLS13]);
+    let mut client = Client::connect(&mut world, &config);
+    client.talk(&mut world).unwrap();
+    for renewals in 0.. {
+        assert!(renewals < 100, "a client keeps us busy with nothing");
+        client.session.refresh_traffic_keys().unwrap();
+        let _ = client.talk(&mut world);
+        if world.state(client.wire) == Settled::Close {
+            break;
+        }
+    }
+    assert_eq!(world.counters.closed.of(Closed::Tls).get(), 1);
+}
+
+/// A client may send empty records to hide how much it says (RFC 8446, 5.4).
+#[test]
+fn empty_records_are_fine_but_say_nothing() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let mut config = Arc::unwrap_or_clone(pki.client(&[&TLS13]));
+    config.enable_secret_extraction = true;
+    let config = Arc::new(config);
+    let connect = |world: &mut World| {
+        let mut client = Client::connect(world, &config);
+        client.send(world, "a\n");
+        (client.wire, RecordWriter::take_over(client.session))
+    };
+    let (wire, mut writer) = connect(&mut world);
+    let mut empty = || writer.record(ContentType::ApplicationData, b"");
+    let sent = world.wires[wire].sent.len();
+    for _ in 0..20 {
+        world.receive(wire, &empty());
+    }
+    assert_eq!(world.wires[wire].sent.len(), sent, "nobody has asked");
+    let mut seconds = 0;
+    while world.state(wire) != Settled::Close {
+        world.receive(wire, &empty());
+        world.pass(6);
+        seconds += 6;
+    }
+    assert!(seconds <= BOUNDS.idle_seconds + 6, "{seconds}");
+    assert_eq!(world.hub.handler().closed[0].1, Closed::IdleDeadline);
+
+    let (wire, mut writer) = connect(&mut world);
+    world.receive(wire, &writer.record(ContentType::ApplicationData, b""));
+    let answered = world.wires[wire].sent.len();
+    world.receive(wire, &writer.record(ContentType::ApplicationData, b"b\n"));
+    assert!(world.wires[wire].sent.len() > answered);
+    // As many as one likes, that is a flood.
+    for _ in 0..100 {
+        world.receive(wire, &writer.record(ContentType::ApplicationData, b""));
+    }
+    assert_eq!(world.hub.handler().closed[1].1, Closed::Tls);
+}
+
+/// The parts of a message of the handshake are kept until it is whole, each with its header.
+#[test]
+fn a_handshake_does_not_fill_the_memory() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let wire = world.connect();
+    // The beginning of the longest possible message, a byte per record.
+    let message = [&[1, 0, 0xff, 0xf0][..], &[0; 0xffef]].concat();
+    let mut received = 0;
+    for byte in message {
+        if world.state(wire) == Settled::Close {
+            break;
+        }
+        let record = [22, 3, 1, 0, 1, byte];
+        world.receive(wire, &record);
+        received += record.len();
+    }
+    assert_eq!(world.state(wire), Settled::Close);
+    assert!(received < 40_000, "{received} bytes were kept");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The first byte of a connection says what it is about: see [`Session`].
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -44,6 +44,8 @@ impl Default for Settings {
 /// A worker in a thread of its own, which ends with the process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// What it accepts from.
+    pub(crate) listener: TcpListener,
     pub(crate) counters: Arc<StreamCounters>,
     /// How connections ended, in order.
     pub(crate) endings: Arc<Mutex<Vec<Closed>>>,
@@ -60,6 +62,7 @@ impl Server {
             .unwrap()
             .remove(0);
         let address = listeners[0].local_addr().unwrap();
+        let listener = listeners[0].try_clone().unwrap();
         let counters = Arc::new(StreamCounters::default());
         let endings = Arc::new(Mutex::new(Vec::new()));
         let post = Post::new(runtime.choose(1).unwrap()).unwrap();
@@ -90,6 +93,7 @@ impl Server {
             .unwrap();
         Self {
             address,
+            listener,
             counters,
             endings,
         }

@@ -3,13 +3,14 @@
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use aquatic_stream::{Refused, Runtime};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::SockRef;
 
 use crate::RUNTIMES;
 use crate::clients::{connect, connect_with, exchange, read_until_closed, until};
@@ -129,6 +130,27 @@ fn run_out_of_files(runtime: Runtime) {
     until("all have gone", || server.active() == 0);
     assert_alive(&server, runtime);
     allow_files(20_000);
+}
+
+/// Somebody may take it away (`ss --kill`). That must neither keep a worker busy for ever nor pass
+/// unnoticed, and those who are connected need not suffer.
+#[test]
+fn a_listener_that_has_gone_is_noticed() {
+    for runtime in RUNTIMES {
+        let server = Server::start(runtime);
+        let mut stream = connect_with(server.address, b"E");
+        assert_eq!(exchange(&mut stream, b"before"), b"before");
+        SockRef::from(&server.listener)
+            .shutdown(Shutdown::Both)
+            .unwrap();
+        let failures = || server.counters.accept_failures.get();
+        until("it is noticed", || failures() > 0);
+        let before = failures();
+        thread::sleep(Duration::from_millis(500));
+        let more = failures() - before;
+        assert!(more < 20, "{runtime:?}: {more} failures in half a second");
+        assert_eq!(exchange(&mut stream, b"after"), b"after", "{runtime:?}");
+    }
 }
 
 /// A worker with nothing to do but for its own clock.
