@@ -23,6 +23,7 @@
 //! | [`arrivals`] | when requests are due at a fixed rate |
 //! | [`tally`], [`report`] | counting, and what is printed |
 //! | [`run`] | warm-up, window, workers |
+//! | [`stalls`] | whether the tester itself was late |
 //! | [`process`] | CPU time and memory of a process |
 
 #![forbid(unsafe_code)]
@@ -35,4 +36,5 @@ pub mod population;
 pub mod process;
 pub mod report;
 pub mod run;
+pub mod stalls;
 pub mod tally;

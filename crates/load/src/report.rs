@@ -12,6 +12,7 @@ use crate::config::RunConfig;
 use crate::kind::Kind;
 use crate::process::Usage;
 use crate::run::Used;
+use crate::stalls::Stalls;
 use crate::tally::{KindTally, Tally};
 
 mod table;
@@ -40,6 +41,9 @@ pub struct LoadReport {
     pub tracker_process: Option<ProcessReport>,
     /// The tester's own, where the system tells.
     pub tester_process: Option<ProcessReport>,
+    /// For how long the tester was kept from running; what was due or came then has a longer
+    /// latency by no fault of the tracker's. Only at a fixed rate: otherwise the tester sleeps.
+    pub tester_stalls: Option<Stalls>,
 }
 
 /// Requests of one kind.
@@ -124,6 +128,7 @@ impl LoadReport {
             errors: ErrorReport::new(tally),
             tracker_process: used.tracker.map(process),
             tester_process: used.tester.map(process),
+            tester_stalls: (config.rate_per_second > 0).then(|| tally.stalls.stalls()),
             all: KindReport::new(&all, seconds),
         }
     }
@@ -364,6 +369,18 @@ mod tests {
     }
 
     #[test]
+    fn at_a_fixed_rate_the_testers_own_lateness_is_told() {
+        let mut tally = tally();
+        for now_micros in [100, 200, 5_300, 5_400, 7_900] {
+            tally.stalls.look(now_micros);
+        }
+        let report = LoadReport::new(&config(500, 2), &tally, &unobserved());
+        let text = report.to_string();
+        let line = "\ntester kept from running: 7.6 ms in all, at most 5.1 ms at a time\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
     fn both_forms_tell_the_same() {
         let report = LoadReport::new(&config(0, 2), &tally(), &unobserved());
         let json: serde_json::Value =
@@ -372,6 +389,7 @@ mod tests {
         assert_eq!(json["errors"]["duplicate"], 0);
         assert_eq!(json["tracker"], "127.0.0.1:3000");
         let text = report.to_string();
+        assert!(!text.contains("kept from running"), "it may sleep: {text}");
         let announce = text
             .lines()
             .find(|line| line.starts_with("announce"))

@@ -11,6 +11,7 @@ use std::ops::Range;
 use hdrhistogram::Histogram;
 
 use crate::kind::Kind;
+use crate::stalls::StallMeter;
 
 /// Different messages of refusals that are told apart; more are counted as [`OTHER_MESSAGES`]. A
 /// tracker that puts the time into its messages must not fill our memory.
@@ -64,6 +65,8 @@ pub struct Tally<R, E> {
     pub peers: u64,
     /// Answers that were looked at for peers.
     pub answers_with_peers: u64,
+    /// Whether the worker ran all the time. Says something only of workers that never sleep.
+    pub stalls: StallMeter,
     /// Messages of refusals, from the start of the window.
     pub messages: BTreeMap<String, u64>,
     of: PhantomData<(R, E)>,
@@ -103,6 +106,7 @@ impl<R: Kind, E: Kind> Tally<R, E> {
     #[must_use]
     pub fn new(window_micros: Range<u64>) -> Self {
         Self {
+            stalls: StallMeter::new(window_micros.clone()),
             window_micros,
             kinds: R::ALL.iter().map(|_| KindTally::default()).collect(),
             errors: vec![0; E::ALL.len()],
@@ -207,6 +211,7 @@ impl<R: Kind, E: Kind> Tally<R, E> {
         for (own, other) in self.kinds.iter_mut().zip(&other.kinds) {
             own.add(other);
         }
+        self.stalls.add(&other.stalls);
         self.peers += other.peers;
         self.answers_with_peers += other.answers_with_peers;
         for (own, other) in self.errors.iter_mut().zip(&other.errors) {

@@ -101,7 +101,7 @@ impl<D: Dialogue> Worker<D> {
     /// Deals with what has happened, or happens within `timeout`. Gives back how many events there
     /// were.
     pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<usize> {
-        let now_micros = self.clock.micros();
+        let now_micros = self.look_at_clock();
         self.open_some(now_micros);
         if let Err(error) = self.poll.poll(&mut self.events, Some(timeout))
             && error.kind() != std::io::ErrorKind::Interrupted
@@ -115,12 +115,19 @@ impl<D: Dialogue> Worker<D> {
             handled += 1;
         }
         self.events = events;
-        let now_micros = self.clock.micros();
+        let now_micros = self.look_at_clock();
         if now_micros >= self.next_sweep_micros {
             self.next_sweep_micros = now_micros + SWEEP_MICROS;
             self.sweep(now_micros);
         }
         Ok(handled)
+    }
+
+    /// The time. So often that a worker that never sleeps sees when it was kept from running.
+    fn look_at_clock(&mut self) -> u64 {
+        let now_micros = self.clock.micros();
+        self.shared.tally.stalls.look(now_micros);
+        now_micros
     }
 
     /// Requests that a client may send now.
@@ -148,8 +155,8 @@ impl<D: Dialogue> Worker<D> {
 
     /// Sends the requests that a client was asked for, over a new connection if it has none.
     pub(crate) fn send(&mut self, number: usize) {
+        let now_micros = self.look_at_clock();
         let client = &mut self.clients[number];
-        let now_micros = self.clock.micros();
         let registry = self.poll.registry();
         let opened = if client.has_connection() {
             Ok(())
@@ -197,7 +204,7 @@ impl<D: Dialogue> Worker<D> {
     }
 
     fn handle(&mut self, number: usize, has_ended: bool) {
-        let now_micros = self.clock.micros();
+        let now_micros = self.look_at_clock();
         let client = &mut self.clients[number];
         let was_open = client.is_open();
         let (scratch, shared, counts) = (&mut self.scratch, &mut self.shared, &mut self.counts);

@@ -138,6 +138,7 @@ impl LoadWorker {
         let mut arrivals = Arrivals::new(rate_per_second, self.clock.micros(), &mut self.rng);
         loop {
             let now_micros = self.clock.micros();
+            self.tally.stalls.look(now_micros);
             if now_micros >= self.load.window_micros.end {
                 return Ok(());
             }
@@ -178,8 +179,9 @@ impl LoadWorker {
         let mut received = 0;
         for LoadLane { lane, .. } in &mut self.lanes {
             received += lane.receive(self.clock, &mut self.receiver, &mut self.tally, |_| {})?;
-            lane.client
-                .expire(self.clock.micros(), &mut self.tally, |_| {});
+            let now_micros = self.clock.micros();
+            self.tally.stalls.look(now_micros);
+            lane.client.expire(now_micros, &mut self.tally, |_| {});
         }
         Ok(received)
     }

@@ -87,6 +87,7 @@ fn requests_are_pipelined() {
     assert_eq!(report["errors"]["total"], 0);
     assert_eq!(report["connections"]["opened"], 4);
     assert!(book.scrapes > 0 && book.announces > 1000);
+    assert!(report["tester_stalls"].is_null(), "it may sleep");
 }
 
 #[test]
@@ -198,6 +199,8 @@ fn a_rate_is_kept_over_ipv6_and_the_tracker_is_observed() {
         "{report}"
     );
     assert!(book.closed_idle > 3);
+    let stalls = &report["tester_stalls"];
+    assert!(number(&stalls["total_micros"]) >= number(&stalls["longest_micros"]));
     // Absent if this machine was too busy to look at the right moment.
     if let Some(process) = report["tracker_process"].as_object() {
         assert!(number(&process["resident_bytes"]) > 1 << 20);

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::stalls::Stalls;
+
 use super::{ErrorReport, KindReport, Latency, LoadReport, ProcessReport, to_f64};
 
 impl Display for LoadReport {
@@ -72,6 +74,9 @@ impl Display for LoadReport {
                 writeln!(f, "{name}: {process}")?;
             }
         }
+        if let Some(stalls) = &self.tester_stalls {
+            writeln!(f, "tester kept from running: {stalls}")?;
+        }
         Ok(())
     }
 }
@@ -99,6 +104,17 @@ impl Display for ProcessReport {
             self.system_micros_per_answer,
             self.cores,
             mebibytes(self.resident_bytes),
+        )
+    }
+}
+
+impl Display for Stalls {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.1} ms in all, at most {:.1} ms at a time",
+            to_f64(self.total_micros) / 1e3,
+            to_f64(self.longest_micros) / 1e3,
         )
     }
 }
