@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use aquatic_types::{InfoHash, IpFamily};
 
 use crate::Daemon;
+use crate::operations::configuration::{Mistake, OldFile};
 
 /// A daemon of the family.
 #[derive(Debug)]
@@ -30,10 +31,13 @@ pub struct Program {
     pub metrics_settings: &'static str,
     /// Settings that no machine has a warning for.
     pub modest_settings: &'static str,
-    /// Every key that an operator can set, with its section, in the order of the printed file.
-    pub keys: &'static [&'static str],
-    /// Files that are wrong, and words that the complaint must contain.
-    pub mistakes: &'static [(&'static str, &'static [&'static str])],
+    /// Every key that an operator can set, with its section, in the order of the printed file; in
+    /// groups, some of which daemons have in common.
+    pub keys: &'static [&'static [&'static str]],
+    /// Mistakes that can be made in its file only, in groups likewise.
+    pub mistakes: &'static [&'static [Mistake]],
+    /// Keys that were called otherwise.
+    pub old_file: OldFile,
     /// A client at an IP address that will ask at another address.
     pub client: fn(IpAddr, SocketAddr) -> Box<dyn Client>,
     /// Whether a tracker answers there. (The alternative is that the kernel says that no one is.)

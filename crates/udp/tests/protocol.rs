@@ -13,7 +13,7 @@
 //! | `limits`, `forgetting` | who has to wait, and what is forgotten |
 //! | `sockets`, `faults` | addresses, buffers, bad weather; what a kernel can refuse |
 //! | `idling` | what a tracker costs that nobody asks |
-//! | `configuration`, `privileges` | old spellings; where files are written |
+//! | `privileges` | where files are written |
 //! | `prometheus`, `reports` | what a tracker tells about itself |
 //! | `operations` | what all daemons of the family do alike |
 //!
@@ -23,7 +23,6 @@ mod protocol {
     mod client;
     pub(crate) mod setup;
 
-    mod configuration;
     mod connection_ids;
     #[cfg(target_os = "linux")]
     mod faults;

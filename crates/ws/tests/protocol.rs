@@ -14,7 +14,7 @@
 //! | `relaying` | who gets which offer and answer |
 //! | `connections` | silence, slow readers, caps, new certificates |
 //! | `prometheus` | what a tracker tells about itself |
-//! | `configuration` | keys, mistakes |
+//! | `configuration` | keys, mistakes, old spellings |
 //! | `operations` | what all daemons of the family do alike |
 //!
 //! A test waits for a condition, with a deadline, and never for a time.

@@ -1,9 +1,25 @@
 //! The configuration file: printed, checked, and refused with a reason.
 
-use crate::{Place, Program};
+use aquatic_types::IpFamily;
 
-/// Mistakes that can be made in every daemon's file, and what the complaint must contain.
-const MISTAKES: [(&str, &[&str]); 5] = [
+use crate::{Place, Program, Setup, torrent};
+
+/// A file that is wrong, and words that the complaint must contain.
+pub type Mistake = (&'static str, &'static [&'static str]);
+
+/// A file in older spellings.
+#[derive(Debug)]
+pub struct OldFile {
+    /// Its end. It begins with the section `network`.
+    pub lines: &'static str,
+    /// What the warnings must contain.
+    pub warnings: &'static [&'static str],
+    /// Lines of the file as it is written today.
+    pub lines_today: &'static [&'static str],
+}
+
+/// Mistakes that can be made in every daemon's file.
+const MISTAKES: [Mistake; 5] = [
     ("socket_wrokers = 1", &["line 1", "socket_wrokers"]),
     ("\n[network]\nadress = '127.0.0.1:1'", &["line 3", "adress"]),
     ("[netwrok]\naddress = '127.0.0.1:1'", &["line 1", "netwrok"]),
@@ -11,9 +27,92 @@ const MISTAKES: [(&str, &[&str]); 5] = [
     ("this is not TOML", &["line 1"]),
 ];
 
+/// What every daemon's file begins with.
+pub const WORKER_KEYS: [&str; 3] = ["socket_workers", "swarm_workers", "log_level"];
+
+/// What the section `network` of daemons over TCP begins with.
+pub const STREAM_KEYS: [&str; 15] = [
+    "network.address",
+    "network.runtime",
+    "network.tcp_backlog",
+    "network.max_connections",
+    "network.batch_wait_us",
+    "network.handshake_timeout",
+    "network.request_timeout",
+    "network.enable_tls",
+    "network.tls_certificate_path",
+    "network.tls_private_key_path",
+    "network.runs_behind_reverse_proxy",
+    "network.reverse_proxy_ip_header_name",
+    "network.reverse_proxy_ip_header_format",
+    "network.proxy_protocol",
+    "network.trusted_proxies",
+];
+
+/// What the section `limits` of every daemon begins with.
+pub const LIMIT_KEYS: [&str; 4] = [
+    "limits.max_torrents",
+    "limits.max_peers",
+    "limits.max_peers_per_ip",
+    "limits.requests_per_second_per_ip",
+];
+
+/// The section `metrics` of daemons over TCP.
+pub const METRICS_KEYS: [&str; 6] = [
+    "metrics.interval",
+    "metrics.torrent_peer_histograms",
+    "metrics.peer_clients",
+    "metrics.run_prometheus_endpoint",
+    "metrics.prometheus_endpoint_address",
+    "metrics.prometheus_peer_id_prefixes",
+];
+
+/// What every daemon's file ends with.
+pub const SYSTEM_KEYS: [&str; 6] = [
+    "privileges.drop_privileges",
+    "privileges.chroot_path",
+    "privileges.group",
+    "privileges.user",
+    "access_list.mode",
+    "access_list.path",
+];
+
+/// Mistakes that can be made in the file of a daemon over TCP.
+pub const STREAM_MISTAKES: [Mistake; 8] = [
+    ("network.runtime = 'tokio'", &["line 1", "runtime"]),
+    (
+        "network.enable_tls = true",
+        &["tls_certificate_path", "tls_private_key_path"],
+    ),
+    (
+        "network.trusted_proxies = ['10.0.0.0/33']",
+        &["line 1", "trusted_proxies", "10.0.0.0/33"],
+    ),
+    (
+        "network.trusted_proxies = ['nowhere']",
+        &["line 1", "trusted_proxies", "nowhere"],
+    ),
+    (
+        "network.proxy_protocol = true\nnetwork.runs_behind_reverse_proxy = true",
+        &["proxy_protocol", "runs_behind_reverse_proxy"],
+    ),
+    (
+        "network.reverse_proxy_ip_header_name = 'two words'",
+        &["reverse_proxy_ip_header_name"],
+    ),
+    (
+        "network.reverse_proxy_ip_header_format = 'first_address'",
+        &["reverse_proxy_ip_header_format", "last_address"],
+    ),
+    (
+        "limits.max_connections_per_ip = 1\nnetwork.runs_behind_reverse_proxy = true",
+        &["max_connections_per_ip", "runs_behind_reverse_proxy"],
+    ),
+];
+
 /// The keys of a printed file, in order, each with its section.
 #[must_use]
-pub fn keys(file: &str) -> Vec<String> {
+fn keys(file: &str) -> Vec<String> {
     let mut section = String::new();
     let mut keys = Vec::new();
     for line in file.lines() {
@@ -31,7 +130,7 @@ pub fn the_printed_default_has_every_key_with_a_comment_and_loads(program: &'sta
     let place = Place::new();
     let printed = place.run(program, &["-p"]);
     assert_eq!((printed.code, printed.log.as_str()), (Some(0), ""));
-    assert_eq!(keys(&printed.stdout), program.keys);
+    assert_eq!(keys(&printed.stdout), program.keys.concat());
     let lines: Vec<_> = printed.stdout.lines().collect();
     for pair in lines.windows(2) {
         let is_key = !pair[1].starts_with('#') && pair[1].contains(" = ");
@@ -54,7 +153,10 @@ pub fn the_printed_default_has_every_key_with_a_comment_and_loads(program: &'sta
 /// Common ones, and [`Program::mistakes`]: by file, line and key, whatever was asked for.
 pub fn mistakes_are_named(program: &'static Program) {
     let place = Place::new();
-    for (text, complaints) in MISTAKES.iter().chain(program.mistakes) {
+    for (text, complaints) in MISTAKES
+        .iter()
+        .chain(program.mistakes.iter().copied().flatten())
+    {
         let file = place.write("wrong.toml", text);
         let file = file.to_str().unwrap();
         for arguments in [
@@ -80,4 +182,58 @@ pub fn a_missing_file_is_named(program: &'static Program) {
         "{}",
         ended.log
     );
+}
+
+/// Every old spelling is told with its line and with what to write instead; and the file works.
+pub fn old_spellings_load_with_a_warning_that_names_the_new_ones(program: &'static Program) {
+    let place = Place::new();
+    let port = place.port();
+    let old = format!(
+        "socket_workers = 1\nlog_level = 'warn'\n\
+         [network]\naddress_ipv4 = '127.0.0.1:{port}'\nuse_ipv6 = false\nonly_ipv6 = true\n{}",
+        program.old_file.lines
+    );
+    let address = format!("address = [\"127.0.0.1:{port}\"]");
+    let warnings = program.old_file.warnings.iter().map(ToString::to_string);
+    let warnings: Vec<_> = warnings
+        .chain([
+            format!("write `network.{address}`"),
+            "`network.only_ipv6` is ignored".to_owned(),
+        ])
+        .collect();
+    let file = place.write("old.toml", &old);
+    let file = file.to_str().unwrap();
+    for flag in ["-P", "--check-config"] {
+        let ended = place.run(program, &["-c", file, flag]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for warning in &warnings {
+            assert!(
+                ended.log.contains(warning),
+                "no {warning} in\n{}",
+                ended.log
+            );
+        }
+    }
+    let parsed = place.run(program, &["-c", file, "-P"]).stdout;
+    assert_eq!(keys(&parsed), program.keys.concat());
+    for line in program.old_file.lines_today.iter().chain([&&*address]) {
+        let mut lines = parsed.lines();
+        assert!(lines.any(|found| found == *line), "no {line} in\n{parsed}");
+    }
+
+    // And it runs.
+    let mut command = place.command(Setup::simple(program), "");
+    place.write("config.toml", &old);
+    let daemon = place.wait_for(command.spawn().unwrap());
+    let log = daemon.place.log();
+    for warning in &warnings {
+        let line = log.lines().find(|line| line.contains(warning)).unwrap();
+        assert!(
+            line.contains("WARN") && line.contains("config.toml: line "),
+            "{line}"
+        );
+    }
+    let mut client = program.client_of(&daemon, IpFamily::V4);
+    assert_eq!(client.join(torrent(1), 1), Ok(1));
+    assert_eq!(client.leechers(&[torrent(1)]), [1]);
 }

@@ -50,6 +50,7 @@ macro_rules! operations {
                 the_printed_default_has_every_key_with_a_comment_and_loads
                 mistakes_are_named
                 a_missing_file_is_named
+                old_spellings_load_with_a_warning_that_names_the_new_ones
             }
             forgetting {
                 silent_peers_are_forgotten_and_the_others_stay

@@ -7,7 +7,7 @@ use aquatic_daemon_tests::{self as common, Program, Setup, cases};
 use aquatic_types::{InfoHash, IpFamily};
 
 use super::client::{Announced, Client, LEECHER, announce};
-use super::configuration::{KEYS, MISTAKES};
+use super::configuration::{KEYS, MISTAKES, OLD_FILE};
 use super::connection::Transport;
 
 pub(crate) static HTTP: Program = Program {
@@ -23,6 +23,7 @@ pub(crate) static HTTP: Program = Program {
     modest_settings: "",
     keys: &KEYS,
     mistakes: &MISTAKES,
+    old_file: OLD_FILE,
     client: |ip, tracker| Box::new(Client::between(ip, tracker, Transport::Plain)),
     serves: |address: SocketAddr| TcpStream::connect(address).is_ok(),
 };

@@ -1,5 +1,8 @@
 //! What is tested: the UDP tracker, as the tests that all daemons have in common want to know it.
 
+use aquatic_daemon_tests::operations::configuration::{
+    LIMIT_KEYS, OldFile, SYSTEM_KEYS, WORKER_KEYS,
+};
 use aquatic_daemon_tests::{self as common, Daemon, Program, Setup};
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily};
 use aquatic_udp_protocol::{AnnounceRequest, Response};
@@ -20,7 +23,7 @@ pub(crate) static UDP: Program = Program {
     modest_settings: "network.socket_recv_buffer_size = 100_000\n\
                       network.socket_send_buffer_size = 100_000",
     keys: &KEYS,
-    mistakes: &[
+    mistakes: &[&[
         ("network.backend = 'glommio'", &["line 1", "backend"]),
         (
             "protocol.max_response_peers = 77",
@@ -34,51 +37,53 @@ pub(crate) static UDP: Program = Program {
             "cleaning.max_peer_age = 900",
             &["peer_announce_interval", "max_peer_age"],
         ),
-    ],
+    ]],
+    old_file: OldFile {
+        lines: "use_io_uring = false\n[metrics]\ninterval = 7\n",
+        warnings: &[
+            "write `network.backend = \"mio\"`",
+            "`metrics` is now called `statistics`",
+        ],
+        lines_today: &["backend = \"mio\"", "interval = 7"],
+    },
     client: |ip, tracker| Box::new(Client::connected(ip, tracker)),
     serves,
 };
 
-pub(crate) const KEYS: [&str; 39] = [
-    "socket_workers",
-    "swarm_workers",
-    "log_level",
-    "network.address",
-    "network.backend",
-    "network.socket_recv_buffer_size",
-    "network.socket_send_buffer_size",
-    "network.poll_timeout_ms",
-    "network.batch_wait_us",
-    "network.resend_buffer_max_len",
-    "network.ring_size",
-    "protocol.max_scrape_torrents",
-    "protocol.max_response_peers",
-    "protocol.peer_announce_interval",
-    "limits.max_torrents",
-    "limits.max_peers",
-    "limits.max_peers_per_ip",
-    "limits.requests_per_second_per_ip",
-    "statistics.interval",
-    "statistics.torrent_peer_histograms",
-    "statistics.peer_clients",
-    "statistics.run_prometheus_endpoint",
-    "statistics.prometheus_endpoint_address",
-    "statistics.prometheus_peer_id_prefixes",
-    "statistics.print_to_stdout",
-    "statistics.write_html_to_file",
-    "statistics.html_file_path",
-    "cleaning.torrent_cleaning_interval",
-    "cleaning.max_connection_age",
-    "cleaning.max_peer_age",
-    "scrape_exports.enable_scrape_exports",
-    "scrape_exports.frequency",
-    "scrape_exports.path",
-    "privileges.drop_privileges",
-    "privileges.chroot_path",
-    "privileges.group",
-    "privileges.user",
-    "access_list.mode",
-    "access_list.path",
+pub(crate) const KEYS: [&[&str]; 5] = [
+    &WORKER_KEYS,
+    &[
+        "network.address",
+        "network.backend",
+        "network.socket_recv_buffer_size",
+        "network.socket_send_buffer_size",
+        "network.poll_timeout_ms",
+        "network.batch_wait_us",
+        "network.resend_buffer_max_len",
+        "network.ring_size",
+        "protocol.max_scrape_torrents",
+        "protocol.max_response_peers",
+        "protocol.peer_announce_interval",
+    ],
+    &LIMIT_KEYS,
+    &[
+        "statistics.interval",
+        "statistics.torrent_peer_histograms",
+        "statistics.peer_clients",
+        "statistics.run_prometheus_endpoint",
+        "statistics.prometheus_endpoint_address",
+        "statistics.prometheus_peer_id_prefixes",
+        "statistics.print_to_stdout",
+        "statistics.write_html_to_file",
+        "statistics.html_file_path",
+        "cleaning.torrent_cleaning_interval",
+        "cleaning.max_connection_age",
+        "cleaning.max_peer_age",
+        "scrape_exports.enable_scrape_exports",
+        "scrape_exports.frequency",
+        "scrape_exports.path",
+    ],
+    &SYSTEM_KEYS,
 ];
 
 /// For what does not depend on it.

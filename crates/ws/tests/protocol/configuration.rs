@@ -1,67 +1,51 @@
-//! The configuration file: its keys, and what is wrong in it.
+//! The configuration file: its keys, what is wrong in it, and older spellings.
 
-pub(crate) const KEYS: [&str; 49] = [
-    "socket_workers",
-    "swarm_workers",
-    "log_level",
-    "network.address",
-    "network.runtime",
-    "network.tcp_backlog",
-    "network.max_connections",
-    "network.batch_wait_us",
-    "network.handshake_timeout",
-    "network.request_timeout",
-    "network.enable_tls",
-    "network.tls_certificate_path",
-    "network.tls_private_key_path",
-    "network.runs_behind_reverse_proxy",
-    "network.reverse_proxy_ip_header_name",
-    "network.reverse_proxy_ip_header_format",
-    "network.proxy_protocol",
-    "network.trusted_proxies",
-    "network.websocket_max_message_size",
-    "network.websocket_max_frame_size",
-    "network.websocket_write_buffer_size",
-    "network.enable_http_health_checks",
-    "network.allowed_origins",
-    "protocol.max_scrape_torrents",
-    "protocol.max_offers",
-    "protocol.max_torrents_per_connection",
-    "protocol.peer_announce_interval",
-    "limits.max_torrents",
-    "limits.max_peers",
-    "limits.max_peers_per_ip",
-    "limits.requests_per_second_per_ip",
-    "limits.max_connections_per_ip",
-    "metrics.interval",
-    "metrics.torrent_peer_histograms",
-    "metrics.peer_clients",
-    "metrics.run_prometheus_endpoint",
-    "metrics.prometheus_endpoint_address",
-    "metrics.prometheus_peer_id_prefixes",
-    "cleaning.torrent_cleaning_interval",
-    "cleaning.max_peer_age",
-    "cleaning.max_offer_age",
-    "cleaning.max_connection_idle",
-    "cleaning.close_after_tls_update_grace_period",
-    "privileges.drop_privileges",
-    "privileges.chroot_path",
-    "privileges.group",
-    "privileges.user",
-    "access_list.mode",
-    "access_list.path",
+use aquatic_daemon_tests::operations::configuration::{
+    LIMIT_KEYS, METRICS_KEYS, Mistake, OldFile, STREAM_KEYS, STREAM_MISTAKES, SYSTEM_KEYS,
+    WORKER_KEYS,
+};
+
+pub(crate) const KEYS: [&[&str]; 8] = [
+    &WORKER_KEYS,
+    &STREAM_KEYS,
+    &[
+        "network.websocket_max_message_size",
+        "network.websocket_max_frame_size",
+        "network.websocket_write_buffer_size",
+        "network.enable_http_health_checks",
+        "network.allowed_origins",
+        "protocol.max_scrape_torrents",
+        "protocol.max_offers",
+        "protocol.max_torrents_per_connection",
+        "protocol.peer_announce_interval",
+    ],
+    &LIMIT_KEYS,
+    &["limits.max_connections_per_ip"],
+    &METRICS_KEYS,
+    &[
+        "cleaning.torrent_cleaning_interval",
+        "cleaning.max_peer_age",
+        "cleaning.max_offer_age",
+        "cleaning.max_connection_idle",
+        "cleaning.close_after_tls_update_grace_period",
+    ],
+    &SYSTEM_KEYS,
 ];
 
-pub(crate) const MISTAKES: [(&str, &[&str]); 5] = [
-    ("network.runtime = 'tokio'", &["line 1", "runtime"]),
-    (
-        "network.enable_tls = true",
-        &["tls_certificate_path", "tls_private_key_path"],
-    ),
-    ("protocol.max_offers = 101", &["max_offers", "100"]),
-    ("cleaning.max_connection_idle = 2", &["max_connection_idle"]),
-    (
-        "limits.max_connections_per_ip = 1\nnetwork.runs_behind_reverse_proxy = true",
-        &["max_connections_per_ip", "runs_behind_reverse_proxy"],
-    ),
+pub(crate) const MISTAKES: [&[Mistake]; 2] = [
+    &STREAM_MISTAKES,
+    &[
+        ("protocol.max_offers = 101", &["max_offers", "100"]),
+        ("cleaning.max_connection_idle = 2", &["max_connection_idle"]),
+    ],
 ];
+
+pub(crate) const OLD_FILE: OldFile = OldFile {
+    lines: "[cleaning]\nconnection_cleaning_interval = 30\n\
+            [metrics]\ntorrent_count_update_interval = 7\n",
+    warnings: &[
+        "`metrics.torrent_count_update_interval` is now called `metrics.interval`",
+        "`cleaning.connection_cleaning_interval` is ignored",
+    ],
+    lines_today: &["interval = 7"],
+};

@@ -10,7 +10,7 @@ use aquatic_types::{InfoHash, IpFamily};
 use serde_json::json;
 
 use super::client::{Peer, Socket, binary};
-use super::configuration::{KEYS, MISTAKES};
+use super::configuration::{KEYS, MISTAKES, OLD_FILE};
 
 pub(crate) static WS: Program = Program {
     name: "aquatic_ws",
@@ -25,6 +25,7 @@ pub(crate) static WS: Program = Program {
     modest_settings: "",
     keys: &KEYS,
     mistakes: &MISTAKES,
+    old_file: OLD_FILE,
     client: |ip, tracker| Box::new(Peers::new(ip, tracker)),
     serves: |address: SocketAddr| TcpStream::connect(address).is_ok(),
 };
