@@ -26,6 +26,8 @@ pub enum AddressesError {
     None,
     /// This address occurs twice.
     Twice(SocketAddr),
+    /// The first one stands for all addresses of its family, so it includes the second one.
+    Includes(SocketAddr, SocketAddr),
     /// An IPv4 address in the clothes of IPv6, which an IPv6 socket that accepts IPv6 only cannot
     /// bind.
     Mapped(SocketAddr, Ipv4Addr),
@@ -33,18 +35,21 @@ pub enum AddressesError {
 
 impl Addresses {
     /// # Errors
-    /// If the list is empty, or an address occurs twice or is IPv4-mapped.
+    /// If the list is empty, or an address occurs twice, is included in another or is IPv4-mapped.
     pub fn new(addresses: Vec<SocketAddr>) -> Result<Self, AddressesError> {
         if addresses.is_empty() {
             return Err(AddressesError::None);
         }
         for (index, address) in addresses.iter().enumerate() {
-            if addresses
-                .iter()
-                .take(index)
-                .any(|earlier| earlier == address)
-            {
-                return Err(AddressesError::Twice(*address));
+            for earlier in addresses.iter().take(index) {
+                if earlier == address {
+                    return Err(AddressesError::Twice(*address));
+                }
+                for (all, one) in [(earlier, address), (address, earlier)] {
+                    if includes(all, one) {
+                        return Err(AddressesError::Includes(*all, *one));
+                    }
+                }
             }
             if let SocketAddr::V6(v6) = address
                 && let Some(v4) = v6.ip().to_ipv4_mapped()
@@ -67,6 +72,12 @@ impl Addresses {
     }
 }
 
+/// Whether `all` is the unspecified address, which stands for all of its family, `one` among them.
+fn includes(all: &SocketAddr, one: &SocketAddr) -> bool {
+    let same_family = all.is_ipv4() == one.is_ipv4();
+    all.ip().is_unspecified() && same_family && all.port() == one.port()
+}
+
 impl Default for Addresses {
     /// Port 3000 on every address of the machine, IPv4 and IPv6.
     fn default() -> Self {
@@ -79,6 +90,7 @@ impl Display for AddressesError {
         match self {
             Self::None => f.write_str("needs at least one address"),
             Self::Twice(address) => write!(f, "{address} occurs twice"),
+            Self::Includes(all, one) => write!(f, "{all} includes {one}: leave one of them out"),
             Self::Mapped(address, v4) => {
                 write!(
                     f,

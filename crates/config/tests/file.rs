@@ -333,10 +333,10 @@ fn addresses_are_one_or_a_list() {
     let (one, warnings) = deprecated("network.address = '0.0.0.0:3000'");
     assert_eq!(addresses(&one), ["0.0.0.0:3000"]);
     assert!(warnings.is_empty());
-    let many = "network.address = ['[::1]:1', '127.0.0.1:1', '127.0.0.1:2']";
+    let many = "network.address = ['[::]:1', '127.0.0.1:1', '127.0.0.1:2', '0.0.0.0:3']";
     assert_eq!(
         addresses(&config(many)),
-        ["[::1]:1", "127.0.0.1:1", "127.0.0.1:2"]
+        ["[::]:1", "127.0.0.1:1", "127.0.0.1:2", "0.0.0.0:3"]
     );
 }
 
@@ -345,6 +345,14 @@ fn unusable_addresses_are_refused() {
     for (value, reason) in [
         ("[]", "needs at least one address"),
         ("['1.2.3.4:1', '1.2.3.4:1']", "1.2.3.4:1 occurs twice"),
+        (
+            "['127.0.0.1:1', '[::]:1', '0.0.0.0:1']",
+            "0.0.0.0:1 includes 127.0.0.1:1: leave one of them out",
+        ),
+        (
+            "['[::]:1', '[::1]:1']",
+            "[::]:1 includes [::1]:1: leave one of them out",
+        ),
         ("'[::ffff:1.2.3.4]:5'", "write 1.2.3.4:5"),
         ("'0.0.0.0'", "\"0.0.0.0\" is not an IP address with a port"),
         (
