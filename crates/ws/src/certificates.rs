@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::TlsConfig;
 use aquatic_types::Seconds;
 
-/// Notices when the certificate is changed.
+/// Notices when the certificate is changed. Certificates are known by their generation: how often
+/// there was a new one before.
+#[derive(Debug)]
 pub struct CertificateWatch {
-    tls: TlsConfig,
     newest: u32,
     /// When connections with certificates of before which generation are to be closed.
     due: VecDeque<(Seconds, u32)>,
@@ -19,20 +19,19 @@ pub struct CertificateWatch {
 }
 
 impl CertificateWatch {
-    /// Watches the configuration of new connections.
+    /// Starts with the certificate that new connections have now.
     #[must_use]
-    pub fn new(tls: TlsConfig, grace_seconds: u32) -> Self {
+    pub fn new(newest: u32, grace_seconds: u32) -> Self {
         Self {
-            newest: tls.generation(),
-            tls,
+            newest,
             due: VecDeque::new(),
             grace_seconds,
         }
     }
 
-    /// The generation of which all earlier ones are outdated, when a grace period has ended.
-    pub fn outdated(&mut self, now: Now) -> Option<u32> {
-        let newest = self.tls.generation();
+    /// `newest` is the certificate that new connections have now. Returns the one before which all
+    /// are outdated, when a grace period has ended: once for each.
+    pub fn outdated(&mut self, now: Now, newest: u32) -> Option<u32> {
         if newest != self.newest {
             self.newest = newest;
             self.due
@@ -44,5 +43,35 @@ impl CertificateWatch {
         }
         self.due.pop_front();
         Some(generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn each_change_has_its_own_grace_period() {
+        let mut watch = CertificateWatch::new(7, 100);
+        assert_eq!(watch.outdated(at(0), 7), None);
+        assert_eq!(watch.outdated(at(1_000), 7), None, "nothing has changed");
+        assert_eq!(watch.outdated(at(1_010), 8), None);
+        assert_eq!(watch.outdated(at(1_050), 9), None);
+        assert_eq!(watch.outdated(at(1_109), 9), None);
+        assert_eq!(watch.outdated(at(1_110), 9), Some(8));
+        assert_eq!(watch.outdated(at(1_110), 9), None, "told once");
+        assert_eq!(watch.outdated(at(1_150), 9), Some(9));
+        assert_eq!(watch.outdated(at(9_999), 9), None);
+    }
+
+    #[test]
+    fn there_need_be_no_grace() {
+        let mut watch = CertificateWatch::new(0, 0);
+        assert_eq!(watch.outdated(at(5), 1), Some(1));
+        assert_eq!(watch.outdated(at(5), 1), None);
     }
 }

@@ -6,6 +6,7 @@ use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{MetricsConfig, PeerTimes};
 use aquatic_tracker_stream::CommonConfig;
+use aquatic_ws_protocol::ScrapeResponse;
 
 use crate::frames::HEADER_BYTES_MAX;
 use crate::session::MessageBounds;
@@ -24,7 +25,11 @@ const TORRENTS_PER_CONNECTION_MAX: usize = 10_000;
 const MESSAGE_BYTES_MIN: usize = 1_024;
 const MESSAGE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
-/// Messages of the largest size that can always wait to be sent.
+/// Seconds that it takes to notice that a connection's time is over, and to tell a swarm so.
+const RETRY_MARGIN_SECONDS: u32 = 5;
+
+/// Messages of the largest size that can always wait to be sent. One that is passed on to another
+/// client has less than 500 bytes (three ids of up to 120, and keys) besides what came in.
 const WAITING_MESSAGES_MIN: usize = 4;
 
 section! {
@@ -64,7 +69,8 @@ section! {
         /// Bytes that may wait to be sent to a client that does not read. When there are more, it
         /// is disconnected.
         ///
-        /// Less than four times `websocket_max_message_size` counts as that.
+        /// Less than four times `websocket_max_message_size`, or than the answer to a scrape of
+        /// `max_scrape_torrents` takes (200 bytes each), counts as that.
         pub websocket_write_buffer_size: usize = 1_048_576,
         /// Answer GET /health with status 200.
         pub enable_http_health_checks: bool = false,
@@ -132,7 +138,10 @@ impl Config {
     #[must_use]
     pub fn bounds(&self) -> Bounds {
         let network = &self.network;
-        let waiting_min = WAITING_MESSAGES_MIN * network.websocket_max_message_size;
+        // Whoever reads what it is sent must never be taken for one that does not.
+        let messages = WAITING_MESSAGES_MIN * network.websocket_max_message_size;
+        let scrape = ScrapeResponse::size_max(self.protocol.max_scrape_torrents);
+        let waiting_min = messages.max(scrape + HEADER_BYTES_MAX);
         let frame_bytes_max = network.websocket_max_frame_size + HEADER_BYTES_MAX;
         Bounds {
             handshake_seconds: network.stream.handshake_timeout,
@@ -141,6 +150,16 @@ impl Config {
             input_bytes_max: frame_bytes_max.max(HEAD_BYTES_MAX),
             output_bytes_max: network.websocket_write_buffer_size.max(waiting_min),
         }
+    }
+
+    /// Seconds after which a client is to try again whose peer id is taken: until then a
+    /// connection that has [not answered](crate::session::Session::challenge) is closed.
+    #[must_use]
+    pub fn retry_seconds(&self) -> u32 {
+        self.network
+            .stream
+            .request_timeout
+            .saturating_add(RETRY_MARGIN_SECONDS)
     }
 
     /// How large messages may be.
@@ -275,6 +294,20 @@ mod tests {
         for hint in ["only_ipv6", "connection_cleaning_interval"] {
             let mut warnings = loaded.warnings.iter();
             assert!(warnings.any(|warning| warning.contains(hint)), "{hint}");
+        }
+    }
+
+    #[test]
+    fn every_answer_fits_into_what_may_wait() {
+        let mut config = Config::default();
+        config.network.websocket_write_buffer_size = 0;
+        config.network.websocket_max_message_size = MESSAGE_BYTES_MIN;
+        for torrents in [1, SCRAPE_TORRENTS_MAX] {
+            config.protocol.max_scrape_torrents = torrents;
+            let waiting_max = config.bounds().output_bytes_max;
+            assert!(waiting_max >= HEADER_BYTES_MAX + ScrapeResponse::size_max(torrents));
+            let forwarded_max = HEADER_BYTES_MAX + MESSAGE_BYTES_MIN + 500;
+            assert!(waiting_max >= 2 * forwarded_max);
         }
     }
 

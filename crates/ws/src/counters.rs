@@ -89,7 +89,7 @@ labels! {
         NotInSwarm = "not_in_swarm",
         /// Refused: the torrent was announced with another peer id over the same connection.
         PeerIdChanged = "peer_id_changed",
-        /// Refused: the peer id is that of another connection.
+        /// Refused for the moment: the peer id is in the swarm over another connection.
         PeerIdTaken = "peer_id_taken",
         /// Refused: more torrents than `protocol.max_torrents_per_connection`.
         TorrentsPerConnection = "torrents_per_connection",

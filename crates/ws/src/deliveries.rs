@@ -1,7 +1,8 @@
-//! Offers and answers on their way to connections of other socket workers.
+//! What is on its way to connections of other socket workers: offers, answers and challenges.
 //!
 //! What a relay has decided comes back to the socket worker that asked. What is for a connection of
-//! its own it writes there; the rest goes, as whole WebSocket frames, to the workers that can.
+//! its own it does there; the rest goes, messages as whole WebSocket frames, to the workers that
+//! can.
 
 use aquatic_channel::{Bell, Requester, Responder, exchange};
 use aquatic_stream::ConnectionId;
@@ -15,28 +16,40 @@ const PARCEL_BYTES_MAX: usize = 256 * 1_024;
 /// Parcels that can be on their way from one worker to another.
 const PARCELS_MAX: usize = 16;
 
-/// Frames for connections of one worker, one behind the other.
+/// Errands to connections of one worker, and their frames, one behind the other.
 #[derive(Debug, Default)]
 pub struct Parcel {
     bytes: Vec<u8>,
     items: Vec<Item>,
 }
 
-/// What a frame is.
+/// What is to be done at a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Item {
-    /// Where it goes.
+    /// Where.
     pub connection: ConnectionId,
-    /// What it is counted as.
-    pub kind: ResponseKind,
-    /// The family of the client that has sent it.
-    pub from: IpFamily,
-    /// Where it ends.
+    /// What.
+    pub errand: Errand,
+    /// Where its frame ends.
     end: usize,
 }
 
+/// Kinds of [`Item`].
+#[derive(Clone, Copy, Debug)]
+pub enum Errand {
+    /// Another client's message is to be written.
+    Message {
+        /// What it is counted as.
+        kind: ResponseKind,
+        /// The family of the client that has sent it.
+        from: IpFamily,
+    },
+    /// The client has to show that it is still there. Has no frame.
+    Challenge,
+}
+
 impl Parcel {
-    /// All frames, in the order in which they were added.
+    /// All items with their frames, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (Item, &[u8])> {
         let mut start = 0;
         self.items.iter().map(move |item| {
@@ -92,13 +105,13 @@ impl Deliveries {
         all
     }
 
-    /// Puts a frame, which `write` appends, into the parcel for a worker. Returns whether there was
-    /// room; there is none if that worker does not keep up.
+    /// Puts an errand, and the frame that `write` appends, into the parcel for a worker. Returns
+    /// whether there was room; there is none if that worker does not keep up.
     pub fn add(
         &mut self,
         worker: u16,
         connection: ConnectionId,
-        (kind, from): (ResponseKind, IpFamily),
+        errand: Errand,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let Some(Some(outgoing)) = self.outgoing.get_mut(usize::from(worker)) else {
@@ -110,8 +123,7 @@ impl Deliveries {
         write(&mut parcel.bytes);
         parcel.items.push(Item {
             connection,
-            kind,
-            from,
+            errand,
             end: parcel.bytes.len(),
         });
         true

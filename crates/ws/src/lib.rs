@@ -45,12 +45,16 @@
 //! | [`messages`], [`deliveries`] | what workers say to each other |
 //! | [`liveness`] | when clients are asked whether they are still there |
 //! | [`certificates`] | when clients have to come anew |
-//! | [`arrangement`], [`worker`], [`writer`] | who does what |
+//! | [`arrangement`], [`worker`] | who does what |
+//! | [`asker`], [`writer`] | a worker's halves: messages to requests, and decisions to messages |
+//! | `census` | who is there, counted |
 //! | [`counters`] | what is counted |
 
 #![forbid(unsafe_code)]
 
 pub mod arrangement;
+pub mod asker;
+mod census;
 pub mod certificates;
 pub mod config;
 pub mod counters;

@@ -75,11 +75,28 @@ pub struct Announce {
     /// Its [`Batch::offers`].
     pub offers: Range<usize>,
     /// What comes of it; zeros, until answered.
-    pub outcome: Result<Counts, Refusal>,
+    pub outcome: Outcome,
     /// What it is to the connection's [`Membership`](crate::membership::Membership).
     pub asked: Asked,
     /// Whether the peer is in the swarm by this connection, once answered.
     pub is_in_swarm: bool,
+}
+
+/// What comes of an [`Announce`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was noted.
+    Noted(Counts),
+    /// Nothing has changed: the peer id is in the swarm by another connection, which has to show
+    /// that it is still there.
+    Contested {
+        /// Of the swarm.
+        counts: Counts,
+        /// The other connection.
+        holder: Member,
+    },
+    /// Nothing has changed.
+    Refused(Refusal),
 }
 
 /// An offer, for whomever the relay chooses.

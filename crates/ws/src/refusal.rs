@@ -32,11 +32,6 @@ impl Refusal {
         Reason::PeerIdChanged,
         "peer_id differs from the one that this connection has announced to this torrent",
     );
-    /// The peer id is that of another connection.
-    pub const PEER_ID_TAKEN: Self = Self::new(
-        Reason::PeerIdTaken,
-        "peer_id is used by another connection in this swarm",
-    );
     /// More torrents than `protocol.max_torrents_per_connection`.
     pub const TORRENTS_PER_CONNECTION: Self = Self::new(
         Reason::TorrentsPerConnection,

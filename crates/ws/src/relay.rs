@@ -3,7 +3,9 @@
 //! Whoever owns a [`Relay`] gives it batches of requests to decide, and between batches lets it do
 //! a slice of its background work: forgetting and counting.
 //!
-//! - **A peer belongs to its connection.** Nobody else can announce, answer or leave in its name.
+//! - **A peer belongs to its connection.** Nobody else can announce, answer or leave in its name,
+//!   until that connection has ended. Who tries to announce makes it show that it still lives (see
+//!   [`Session::challenge`](crate::session::Session::challenge)).
 //! - **An offer is open** from the moment it is handed to a peer until that peer has answered it,
 //!   or `max_offer_age` has passed. It is kept with the peer that made it: 64 bits of a keyed hash
 //!   of its name and the peer that may answer, and when it ends. An answer without an open offer
@@ -16,20 +18,21 @@ use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{CleaningVisitor, Counts, HashKey, PeerChange, TorrentKey, TorrentMap};
+use aquatic_swarm::{HashKey, TorrentKey, TorrentMap};
 use aquatic_tracker::cleaning::{Cleaning, Slice};
-use aquatic_tracker::clients::{ClientTable, ClientTag, MaybeCounting, PeerTag};
+use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::per_shard;
 use aquatic_tracker::report::{PeerHistograms, ShardReport, empty_histograms};
 use aquatic_tracker::router;
-use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus, PerFamily, Seconds};
+use aquatic_types::{IpFamily, PeerId, PeerStatus, Seconds};
 use aquatic_ws_protocol::OfferId;
 use siphasher::sip::SipHasher13;
 use thin_vec::ThinVec;
 
+use crate::census::{Census, Visitor};
 use crate::config::Config;
 use crate::counters::WorkerCounters;
-use crate::messages::{Announce, Answer, Batch, Member, Offer, Request, What};
+use crate::messages::{Announce, Answer, Batch, Member, Offer, Outcome, Request, What};
 use crate::refusal::Refusal;
 
 /// Requests whose memory is fetched together.
@@ -96,10 +99,10 @@ struct Settings {
 
 /// What is kept with a peer.
 #[derive(Debug)]
-struct Peer<V> {
+pub(crate) struct Peer<V> {
     member: Member,
-    family: IpFamily,
-    tag: V,
+    pub(crate) family: IpFamily,
+    pub(crate) tag: V,
     /// What it has offered, the oldest first.
     open_offers: ThinVec<OpenOffer>,
 }
@@ -111,13 +114,6 @@ struct OpenOffer {
     deadline: Seconds,
 }
 
-/// Who is there.
-struct Census {
-    clients: ClientTable,
-    peers: PerFamily<usize>,
-    access_list: AccessListReader,
-}
-
 impl<V: PeerTag> TaggedRelay<V> {
     fn new(config: &Config, parts: RelayParts) -> Self {
         let limits = per_shard(&config.limits.tracker, config.layout().shards());
@@ -127,11 +123,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             swarms: TorrentMap::new(parts.hash_key, limits),
             rng: fastrand::Rng::with_seed(parts.rng_seed),
             offer_hasher: SipHasher13::new_with_keys(key0, key1),
-            census: Census {
-                clients: ClientTable::new(),
-                peers: PerFamily::default(),
-                access_list: parts.access_list,
-            },
+            census: Census::new(parts.access_list),
             cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
             keys: Vec::with_capacity(TOUCH_BATCH),
             chosen: Vec::new(),
@@ -181,7 +173,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         family: IpFamily,
         announce: &mut Announce,
         offers: &mut [Offer],
-    ) -> Result<Counts, Refusal> {
+    ) -> Outcome {
         let Self {
             swarms,
             rng,
@@ -192,7 +184,9 @@ impl<V: PeerTag> TaggedRelay<V> {
         let mut open_offers = ThinVec::new();
         if let Some(known) = swarms.peer_mut(key, &announce.peer_id) {
             if known.member != member {
-                return Err(Refusal::PEER_ID_TAKEN);
+                let holder = known.member;
+                let counts = swarms.scrape(key);
+                return Outcome::Contested { counts, holder };
             }
             open_offers = std::mem::take(&mut known.open_offers);
         }
@@ -203,7 +197,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             value: Peer {
                 member,
                 family,
-                tag: V::count(prefix_of(announce.peer_id), &mut census.clients),
+                tag: census.tag(&announce.peer_id),
                 open_offers,
             },
             status: announce.status,
@@ -225,9 +219,10 @@ impl<V: PeerTag> TaggedRelay<V> {
         if !chosen.is_empty() {
             self.open_offers(now, key, &announce.peer_id, offers);
         }
-        announced
-            .map(|announced| announced.counts)
-            .map_err(Refusal::from)
+        match announced {
+            Ok(announced) => Outcome::Noted(announced.counts),
+            Err(refusal) => Outcome::Refused(refusal.into()),
+        }
     }
 
     /// Each offer goes to one of the chosen peers, which can answer it from now on.
@@ -286,8 +281,8 @@ impl<V: PeerTag> TaggedRelay<V> {
         let torrents = &self.counters.swarms(IpFamily::V4).torrents;
         torrents.set(self.swarms.torrents());
         for family in IpFamily::ALL {
-            let peers = self.census.peers.get(family);
-            self.counters.swarms(family).peers.set(*peers);
+            let peers = self.census.peers(family);
+            self.counters.swarms(family).peers.set(peers);
         }
     }
 
@@ -337,57 +332,9 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
         self.publish_gauges();
         if now.seconds >= self.next_report_seconds {
             self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
-            self.report.set_clients(self.census.clients.iter());
+            self.report.set_clients(self.census.clients());
         }
         self.clean(now)
-    }
-}
-
-impl Census {
-    /// Makes up for the tag that was counted before it was known what becomes of the peer.
-    fn settle<V: PeerTag>(
-        &mut self,
-        family: IpFamily,
-        tag: V,
-        change: Option<&PeerChange<Peer<V>>>,
-    ) {
-        match change {
-            Some(PeerChange::Added) => *self.peers.get_mut(family) += 1,
-            Some(PeerChange::Updated(old)) => old.tag.discount(&mut self.clients),
-            Some(PeerChange::Absent) | None => tag.discount(&mut self.clients),
-            Some(PeerChange::Removed(old)) => {
-                tag.discount(&mut self.clients);
-                self.has_left(old);
-            }
-        }
-    }
-
-    fn has_left<V: PeerTag>(&mut self, peer: &Peer<V>) {
-        peer.tag.discount(&mut self.clients);
-        let peers = self.peers.get_mut(peer.family);
-        *peers = peers.saturating_sub(1);
-    }
-}
-
-/// Decides during a cleaning, and counts what it sees.
-struct Visitor<'a> {
-    census: &'a mut Census,
-    histogram: Option<&'a mut hdrhistogram::Histogram<u32>>,
-}
-
-impl<V: PeerTag> CleaningVisitor<PeerId, Peer<V>> for Visitor<'_> {
-    fn keep(&mut self, info_hash: &InfoHash) -> bool {
-        self.census.access_list.is_allowed(info_hash)
-    }
-
-    fn peer_removed(&mut self, _: &PeerId, peer: Peer<V>) {
-        self.census.has_left(&peer);
-    }
-
-    fn torrent_remains(&mut self, _: &InfoHash, counts: Counts) {
-        if let Some(histogram) = &mut self.histogram {
-            histogram.saturating_record(u64::from(counts.peers()));
-        }
     }
 }
 
@@ -397,16 +344,13 @@ fn offer_hash(mut hasher: SipHasher13, offer_id: &OfferId, answerer: &PeerId) ->
     hasher.finish()
 }
 
-fn prefix_of(peer_id: PeerId) -> [u8; 8] {
-    let [prefix @ .., _, _, _, _, _, _, _, _, _, _, _, _] = peer_id.0;
-    prefix
-}
-
 #[cfg(test)]
 mod tests {
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_stream::ConnectionId;
+    use aquatic_swarm::Counts;
     use aquatic_tracker::router::Shard;
+    use aquatic_types::InfoHash;
 
     use super::*;
     use crate::membership::Asked;
@@ -468,7 +412,7 @@ mod tests {
             peer_id: u8,
             first: u8,
             offers: u8,
-        ) -> Result<Vec<u16>, Refusal> {
+        ) -> Result<Vec<u16>, Outcome> {
             let offer = |number| Offer {
                 offer_id: OfferId([number; 20]),
                 json: 0..0,
@@ -480,7 +424,7 @@ mod tests {
                 status: PeerStatus::Leecher,
                 completed: false,
                 offers: 0..offers.len(),
-                outcome: Ok(Counts::default()),
+                outcome: Outcome::Noted(Counts::default()),
                 asked: Asked::Added,
                 is_in_swarm: false,
             };
@@ -488,9 +432,11 @@ mod tests {
             let Some(What::Announce(announce)) = batch.requests.first().map(|it| &it.what) else {
                 unreachable!("it was put there");
             };
-            assert_eq!(announce.is_in_swarm, announce.outcome.is_ok());
+            let is_noted = matches!(announce.outcome, Outcome::Noted(_));
+            assert_eq!(announce.is_in_swarm, is_noted);
             let to = batch.offers.iter().filter_map(|offer| offer.to);
-            announce.outcome.map(|_| to.map(|to| to.worker).collect())
+            let to = to.map(|to| to.worker).collect();
+            is_noted.then_some(to).ok_or(announce.outcome)
         }
 
         fn answer(&mut self, worker: u16, by: u8, to: u8, offer: u8) -> Result<u16, Refusal> {
@@ -564,8 +510,17 @@ mod tests {
     fn a_peer_belongs_to_its_connection() {
         let mut desk = Desk::new();
         desk.announce(1, b'a', 0, 0).unwrap();
-        let taken = desk.announce(2, b'a', 0, 0);
-        assert_eq!(taken, Err(Refusal::PEER_ID_TAKEN));
+        let contested = Outcome::Contested {
+            counts: Counts {
+                leechers: 1,
+                ..Counts::default()
+            },
+            holder: Member {
+                worker: 1,
+                connection: ConnectionId::default(),
+            },
+        };
+        assert_eq!(desk.announce(2, b'a', 0, 2), Err(contested));
         desk.leave(2, b'a');
         assert_eq!(desk.peers(), 1, "nobody else can say goodbye for it");
         desk.leave(1, b'a');

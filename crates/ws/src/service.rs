@@ -77,11 +77,18 @@ impl Service {
         Ok(request)
     }
 
-    /// The torrents of a scrape that are answered, in order, and whether each is allowed.
-    pub fn scraped(&mut self, scrape: &ScrapeRequest) -> impl Iterator<Item = (InfoHash, bool)> {
-        let access_list = &mut self.parts.access_list;
-        let info_hashes = scrape.info_hashes.iter().take(self.scrape_torrents_max);
-        info_hashes.map(|info_hash| (*info_hash, access_list.is_allowed(info_hash)))
+    /// The torrents of a scrape that are answered, in order.
+    pub fn scraped<'a>(
+        &self,
+        scrape: &'a ScrapeRequest,
+    ) -> impl Iterator<Item = &'a InfoHash> + use<'a> {
+        scrape.info_hashes.iter().take(self.scrape_torrents_max)
+    }
+
+    /// Whether the access list allows a torrent.
+    #[must_use]
+    pub fn is_allowed(&mut self, info_hash: &InfoHash) -> bool {
+        self.parts.access_list.is_allowed(info_hash)
     }
 }
 

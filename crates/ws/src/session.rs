@@ -24,6 +24,9 @@ use crate::membership::Membership;
 /// Requests of one connection that are on their way to the swarms at once.
 pub const ASKED_MAX: u16 = 64;
 
+/// Whoever was heard less than so many seconds ago is there.
+pub const LIVES_SECONDS: u32 = 5;
+
 /// How large messages of clients may be.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageBounds {
@@ -157,6 +160,18 @@ impl Session {
                 Ok(false) => Next::Control(frame.size),
                 Err(violation) => Next::Violation(violation),
             },
+        }
+    }
+
+    /// Somebody else claims to be a peer of this connection, and may be right: a browser whose
+    /// network has changed comes back by another connection, with the same peer id, and leaves the
+    /// first one open behind it. So this one, if it was silent just now, has as long as for a
+    /// request to answer a ping; otherwise it is closed, and its peers are free. That cannot be
+    /// put off by further challenges, nor can those who live be driven out by them.
+    pub fn challenge(&mut self, now: Now, io: &mut Io<'_>) {
+        if now.seconds >= self.heard + LIVES_SECONDS {
+            frames::write_control(Control::Ping, &[], io.out);
+            io.wait_for(Deadline::Request);
         }
     }
 

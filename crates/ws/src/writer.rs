@@ -1,9 +1,12 @@
 //! Writes what relays have decided into connections, and counts it. Pure.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{ConnectionId, Connections};
+use aquatic_swarm::Counts;
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_ws_protocol::{
@@ -11,10 +14,10 @@ use aquatic_ws_protocol::{
 };
 
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
-use crate::deliveries::Deliveries;
+use crate::deliveries::{Deliveries, Errand};
 use crate::frames;
 use crate::membership::Asked;
-use crate::messages::{Announce, Answer, Batch, Member, Request, What};
+use crate::messages::{Announce, Answer, Batch, Member, Outcome, Request, What};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -28,17 +31,27 @@ pub struct Writer {
     pub peers_per_ip: Option<Arc<PerClient>>,
     /// Where it counts.
     pub counters: Arc<WorkerCounters>,
-    /// What clients are told.
+    /// When clients are to announce again.
     pub interval_seconds: u32,
+    /// When clients are to try again whose peer id may become free until then.
+    pub retry_seconds: u32,
 }
+
+/// What clients are told whose peer id is in the swarm by another connection. Not as a failure:
+/// after one, a client that has just come back would not announce again.
+const PEER_ID_TAKEN: &str = "peer_id is in this swarm over another connection; if that has ended \
+                             without a word it will be noticed, so try again";
 
 impl Writer {
     /// Writes everything that has been decided about a batch, and empties it.
-    pub fn settle(&mut self, batch: &mut Batch, connections: &mut Connections<Session>) {
+    pub fn settle(&mut self, now: Now, batch: &mut Batch, connections: &mut Connections<Session>) {
         for request in &batch.requests {
             match &request.what {
                 What::Announce(announce) => {
                     self.settle_announce(request, announce, batch, connections);
+                    if let Outcome::Contested { holder, .. } = announce.outcome {
+                        self.challenge(now, holder, connections);
+                    }
                 }
                 What::Answer(answer) => self.settle_answer(request, answer, batch, connections),
                 What::Scrape { place, counts } => {
@@ -77,8 +90,8 @@ impl Writer {
         traffic.responses(ResponseKind::Scrape).add(1);
     }
 
-    /// Writes what other workers have sent. Returns how many parcels that were.
-    pub fn deliver(&mut self, connections: &mut Connections<Session>) -> usize {
+    /// Does what other workers have sent. Returns how many parcels that were.
+    pub fn deliver(&mut self, now: Now, connections: &mut Connections<Session>) -> usize {
         let Self {
             deliveries,
             counters,
@@ -86,13 +99,16 @@ impl Writer {
         } = self;
         let unpacked = deliveries.unpack(|parcel| {
             for (item, frame) in parcel.iter() {
-                write_to(
-                    item.connection,
-                    (item.kind, item.from),
-                    counters,
-                    connections,
-                    |out| out.extend_from_slice(frame),
-                );
+                let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
+                match item.errand {
+                    Errand::Message { kind, from } => {
+                        let what = (kind, from);
+                        write_to(item.connection, what, counters, connections, write);
+                    }
+                    Errand::Challenge => {
+                        connections.with(item.connection, |session, io| session.challenge(now, io));
+                    }
+                }
             }
         });
         deliveries.forward();
@@ -113,19 +129,19 @@ impl Writer {
             if is_over && let Some(peers_per_ip) = &writer.peers_per_ip {
                 peers_per_ip.release(session.client.ip());
             }
-            let traffic = writer.counters.traffic(request.family);
             match announce.outcome {
-                Ok(counts) => {
-                    let response = AnnounceResponse {
-                        info_hash,
-                        seeders: counts.seeders,
-                        leechers: counts.leechers,
-                        interval_seconds: writer.interval_seconds,
-                    };
-                    frames::write_text(&response, out);
-                    traffic.responses(ResponseKind::Announce).add(1);
+                Outcome::Noted(counts) => {
+                    writer.write_counts(request, counts, writer.interval_seconds, None, out);
                 }
-                Err(refusal) => write_refusal(refusal, info_hash, writer, request.family, out),
+                Outcome::Contested { counts, .. } => {
+                    let traffic = writer.counters.traffic(request.family);
+                    traffic.reason(Reason::PeerIdTaken).add(1);
+                    let warning = Some(PEER_ID_TAKEN);
+                    writer.write_counts(request, counts, writer.retry_seconds, warning, out);
+                }
+                Outcome::Refused(refusal) => {
+                    write_refusal(refusal, info_hash, writer, request.family, out);
+                }
             }
         });
         let offers = batch.offers.get(announce.offers.clone());
@@ -141,6 +157,38 @@ impl Writer {
             };
             let what = (ResponseKind::Offer, request.family);
             self.forward(to, what, &message, connections);
+        }
+    }
+
+    fn write_counts(
+        &self,
+        request: &Request,
+        counts: Counts,
+        interval_seconds: u32,
+        warning: Option<&str>,
+        out: &mut Vec<u8>,
+    ) {
+        let response = AnnounceResponse {
+            info_hash: request.info_hash,
+            seeders: counts.seeders,
+            leechers: counts.leechers,
+            interval_seconds,
+            warning: warning.map(Cow::Borrowed),
+        };
+        frames::write_text(&response, out);
+        let traffic = self.counters.traffic(request.family);
+        traffic.responses(ResponseKind::Announce).add(1);
+    }
+
+    /// Has a connection show that it is still there. If its worker does not keep up it need not,
+    /// for now: whoever has asked for it comes again.
+    fn challenge(&mut self, now: Now, whom: Member, connections: &mut Connections<Session>) {
+        if whom.worker == self.worker {
+            connections.with(whom.connection, |session, io| session.challenge(now, io));
+        } else {
+            let errand = Errand::Challenge;
+            self.deliveries
+                .add(whom.worker, whom.connection, errand, |_| ());
         }
     }
 
@@ -194,15 +242,17 @@ impl Writer {
     fn forward(
         &mut self,
         to: Member,
-        what: (ResponseKind, IpFamily),
+        (kind, from): (ResponseKind, IpFamily),
         message: &impl Message,
         connections: &mut Connections<Session>,
     ) {
         let write = |out: &mut Vec<u8>| frames::write_text(message, out);
+        let errand = Errand::Message { kind, from };
         if to.worker == self.worker {
+            let what = (kind, from);
             write_to(to.connection, what, &self.counters, connections, write);
-        } else if !self.deliveries.add(to.worker, to.connection, what, write) {
-            let traffic = self.counters.traffic(what.1);
+        } else if !self.deliveries.add(to.worker, to.connection, errand, write) {
+            let traffic = self.counters.traffic(from);
             traffic.reason(Reason::DeliveryFull).add(1);
         }
     }

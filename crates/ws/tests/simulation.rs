@@ -2,7 +2,8 @@
 //!
 //! All workers of an arrangement run here in one thread, in an order that a random number generator
 //! chooses. Clients open WebSockets, announce with offers, answer (rightly, twice, too late, in the
-//! name of others), scrape, talk nonsense, read slowly, leave, vanish; hours pass.
+//! name of others), scrape, talk nonsense, read slowly, leave, vanish, fall silent and come back;
+//! hours pass.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -16,8 +17,8 @@
 //! thing happens, and all that comes of it is compared with the model. In a *hasty* one, messages
 //! of all clients are on their way at once, and the ledger says what must never happen: an answer
 //! without its offer, an offer or answer that comes back to its sender or comes twice, an answer
-//! after the offer has expired, an announce without a reply. When all connections are closed,
-//! nothing may be left.
+//! after the offer has expired, an announce without a reply, a connection that answers pings and is
+//! closed. When all connections are closed, nothing may be left.
 //!
 //! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
 //! test), and `SIMULATION_RUNS=<number>` does more runs than usual.
@@ -77,7 +78,7 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
     };
     let is_whole = seeds.end - seeds.start >= RUNS;
     let mut seen = BTreeSet::new();
-    let mut answers = 0;
+    let (mut answers, mut challenges) = (0, 0);
     for seed in seeds {
         let _witness = Witness(seed);
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -87,6 +88,7 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
         world.run();
         seen.extend(world.reasons());
         answers += world.answers_received();
+        challenges += world.challenged.len();
     }
     if is_whole {
         for reason in EXPECTED {
@@ -95,6 +97,10 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
         assert!(
             answers > 1_000,
             "only {answers} answers reached their offers"
+        );
+        assert!(
+            challenges > 10,
+            "only {challenges} of the mute were challenged"
         );
     }
 }

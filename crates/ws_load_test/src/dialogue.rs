@@ -196,7 +196,7 @@ impl Me {
     fn announced(
         &self,
         waiting: &mut Option<Waiting>,
-        reply: &AnnounceResponse,
+        reply: &AnnounceResponse<'_>,
         now_micros: u64,
         tally: &mut Tally,
     ) {

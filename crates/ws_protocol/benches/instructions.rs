@@ -66,6 +66,7 @@ fn write_reply(out: &mut Vec<u8>) {
         seeders: 1234,
         leechers: 321,
         interval_seconds: 120,
+        warning: None,
     };
     black_box(reply).write(out);
 }

@@ -37,7 +37,8 @@ pub struct AnnounceRequest<'a> {
     /// What has just happened; an unknown event is read as none.
     pub event: AnnounceEvent,
     /// How many peers the client would like to meet; `None` if it did not say, or said a negative
-    /// number. Larger ones become `u32::MAX`. Need not be the number of offers.
+    /// number. Larger ones become `u32::MAX`. Need not be the number of offers, which is what
+    /// counts: each is a connection that the client has ready.
     pub peers_wanted: Option<u32>,
     /// Each to be forwarded to another peer. Entries without a name or an offer are left out.
     pub offers: Vec<Offer<'a>>,

@@ -13,7 +13,7 @@ use crate::{Action, OfferId, ResponseError, ScrapeResponse};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response<'a> {
     /// Answers an announce.
-    Announce(AnnounceResponse),
+    Announce(AnnounceResponse<'a>),
     /// Brings another peer's offer.
     Offer(ForwardedOffer<'a>),
     /// Brings another peer's answer to an offer.
@@ -25,8 +25,8 @@ pub enum Response<'a> {
 }
 
 /// Answers an announce. The peers themselves come by and by: as answers to the offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnnounceResponse {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnounceResponse<'a> {
     /// The torrent.
     pub info_hash: InfoHash,
     /// Peers in the swarm that have everything.
@@ -35,6 +35,8 @@ pub struct AnnounceResponse {
     pub leechers: u32,
     /// When the client should announce again.
     pub interval_seconds: u32,
+    /// Meant for people. Unlike after a [failure](FailureResponse), clients go on announcing.
+    pub warning: Option<Cow<'a, str>>,
 }
 
 /// Brings another peer's offer.
@@ -91,6 +93,7 @@ impl<'a> Response<'a> {
             let member = match &*key.decoded() {
                 "action" => &mut members.action,
                 "failure reason" => &mut members.failure_reason,
+                "warning message" => &mut members.warning,
                 "info_hash" => &mut members.info_hash,
                 "peer_id" => &mut members.peer_id,
                 "offer_id" => &mut members.offer_id,
@@ -118,6 +121,7 @@ impl<'a> Response<'a> {
 struct Members<'a> {
     action: Option<Value<'a>>,
     failure_reason: Option<Value<'a>>,
+    warning: Option<Value<'a>>,
     info_hash: Option<Value<'a>>,
     peer_id: Option<Value<'a>>,
     offer_id: Option<Value<'a>>,
@@ -167,6 +171,7 @@ impl<'a> Members<'a> {
             seeders: count(self.complete),
             leechers: count(self.incomplete),
             interval_seconds: count(self.interval),
+            warning: self.warning.and_then(Value::text).map(Text::decoded),
         }))
     }
 }
@@ -189,12 +194,17 @@ impl Parts for Response<'_> {
     }
 }
 
-impl Parts for AnnounceResponse {
+impl Parts for AnnounceResponse<'_> {
     fn put(&self, sink: &mut impl Sink) {
         sink.put_bytes_20(r#"{"action":"announce","info_hash":""#, &self.info_hash.0);
         sink.put_number(r#","complete":"#, self.seeders);
         sink.put_number(r#","incomplete":"#, self.leechers);
         sink.put_number(r#","interval":"#, self.interval_seconds);
+        if let Some(warning) = &self.warning {
+            sink.put(r#","warning message":""#);
+            sink.put_text(warning);
+            sink.put("\"");
+        }
         sink.put("}");
     }
 }

@@ -29,6 +29,15 @@ pub struct ScrapeFile {
 }
 
 impl<'a> ScrapeResponse<'a> {
+    /// Bytes of the largest answer about so many torrents.
+    #[must_use]
+    pub fn size_max(files: usize) -> usize {
+        // A control character is written as \u00xx, and a u32 has up to ten digits.
+        const FILE: usize =
+            r#","":{"complete":,"downloaded":,"incomplete":}"#.len() + 20 * 6 + 3 * 10;
+        r#"{"action":"scrape","files":{}}"#.len() + files * FILE
+    }
+
     /// An answer with these swarms, which may come in any order. They get sorted, and each torrent
     /// is kept once: a JSON object has each key once.
     #[must_use]

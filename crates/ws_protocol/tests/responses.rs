@@ -25,20 +25,41 @@ fn seen(message: &impl Message) -> Value {
 }
 
 #[test]
+fn the_largest_scrape_is_as_large_as_is_said() {
+    let file = |number| ScrapeFile {
+        info_hash: InfoHash([number; 20]),
+        seeders: u32::MAX,
+        completed: u32::MAX,
+        leechers: u32::MAX,
+    };
+    let mut files: Vec<_> = (0..3).map(file).collect();
+    let largest = ScrapeResponse::new(&mut files).size();
+    // The comma that the last one does not have.
+    assert_eq!(largest + 1, ScrapeResponse::size_max(3));
+}
+
+#[test]
 fn announce_reply_has_the_counts() {
     let reply = AnnounceResponse {
         info_hash: INFO_HASH,
         seeders: 0,
         leechers: u32::MAX,
         interval_seconds: 120,
+        warning: None,
     };
-    let expected = json!({
+    let mut expected = json!({
         "action": "announce",
         "info_hash": INFO_HASH_TEXT,
         "complete": 0,
         "incomplete": 4_294_967_295_u32,
         "interval": 120,
     });
+    assert_eq!(seen(&reply), expected);
+    let reply = AnnounceResponse {
+        warning: Some("say \"who\"".into()),
+        ..reply
+    };
+    expected["warning message"] = json!("say \"who\"");
     assert_eq!(seen(&reply), expected);
 }
 
@@ -130,6 +151,7 @@ fn other_trackers_are_understood() {
         seeders: 1,
         leechers: 2,
         interval_seconds: 120,
+        warning: None,
     };
     let parsed = Response::parse(text.as_bytes());
     assert_eq!(parsed, Ok(Response::Announce(expected)));

@@ -127,10 +127,15 @@ proptest! {
     }
 
     #[test]
-    fn announce_response(info_hash in info_hash(), numbers in any::<[u32; 3]>()) {
+    fn announce_response(
+        info_hash in info_hash(),
+        numbers in any::<[u32; 3]>(),
+        warning in option::of(any::<String>()),
+    ) {
         let [seeders, leechers, interval_seconds] = numbers;
+        let warning = warning.map(Into::into);
         assert_same_response(&Response::Announce(AnnounceResponse {
-            info_hash, seeders, leechers, interval_seconds,
+            info_hash, seeders, leechers, interval_seconds, warning,
         }));
     }
 
@@ -155,7 +160,9 @@ proptest! {
         let file = |(info_hash, [seeders, completed, leechers]): (_, [u32; 3])| ScrapeFile {
             info_hash, seeders, completed, leechers,
         };
-        let mut files = files.into_iter().map(file).collect();
+        let mut files: Vec<_> = files.into_iter().map(file).collect();
+        let response = ScrapeResponse::new(&mut files);
+        prop_assert!(response.size() <= ScrapeResponse::size_max(response.files().len()));
         assert_same_response(&Response::Scrape(ScrapeResponse::new(&mut files)));
     }
 

@@ -122,6 +122,23 @@ fn scrapes_ask_for_one_for_many_or_for_none() {
 }
 
 #[test]
+fn the_largest_scrape_is_answered_whatever_may_wait_otherwise() {
+    on_every_runtime(|case| {
+        let tracker = case.start(
+            "protocol.max_scrape_torrents = 10_000\n\
+             network.websocket_max_message_size = 300_000\n\
+             network.websocket_max_frame_size = 300_000\n\
+             network.websocket_write_buffer_size = 8_192",
+        );
+        let mut peer = Peer::at(&tracker, IpFamily::V4);
+        let hash = |number| InfoHash(format!("{number:020}").into_bytes().try_into().unwrap());
+        let hashes: Vec<_> = (0..10_000).map(hash).collect();
+        let answer = peer.socket.scrape(&hashes);
+        assert_eq!(answer["files"].as_object().unwrap().len(), 10_000);
+    });
+}
+
+#[test]
 fn what_cannot_be_served_is_refused_in_words_and_the_socket_stays_usable() {
     on_every_runtime(|case| {
         let tracker = case.start("");
@@ -185,8 +202,10 @@ fn a_socket_has_one_peer_id_per_torrent_and_a_peer_id_one_socket() {
         let mut thief = Peer::at(&tracker, IpFamily::V6);
         thief.id.clone_from(name);
         let stolen = thief.announce(*info_hash, 1);
-        let reason = thief.refusal(&stolen);
-        assert!(reason.contains("used by another connection"), "{reason}");
+        let answer = thief.ask(&stolen);
+        let reason = answer["warning message"].as_str().unwrap();
+        assert!(reason.contains("another connection"), "{reason}");
+        assert_eq!(counts(&answer), (0, 1), "it is not in the swarm");
         assert_eq!(thief.join(torrent(500), 1), (0, 1), "another swarm");
     });
 }

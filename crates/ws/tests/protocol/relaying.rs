@@ -230,6 +230,37 @@ fn malformed_offers_are_skipped_and_too_many_are_cut() {
 }
 
 #[test]
+fn offers_decide_how_many_peers_are_met_whatever_numwant_says() {
+    on_every_runtime(|case| {
+        let tracker = case.start("");
+        let mut peers = swarm(&tracker, torrent(1), 4);
+        let mut sender = peers.remove(0);
+        for numwant in [
+            json!(0),
+            json!(1),
+            json!(3),
+            json!(50),
+            json!(-1),
+            json!("x"),
+            json!(null),
+        ] {
+            let mut announce = sender.announce_with(torrent(1), &offers(3));
+            announce["numwant"] = numwant;
+            sender.ask(&announce);
+            for peer in &mut peers {
+                assert_eq!(peer.socket.receive()["peer_id"], sender.id, "{announce}");
+            }
+            // Without offers nobody is met, however many are wanted.
+            announce["offers"] = json!([]);
+            sender.ask(&announce);
+            for peer in &mut peers {
+                peer.socket.assert_nothing_came();
+            }
+        }
+    });
+}
+
+#[test]
 fn a_closed_socket_leaves_all_its_swarms_at_once() {
     on_every_case(|case| {
         let tracker = case.start("");

@@ -20,6 +20,10 @@ pub(crate) struct Client {
     received: Vec<u8>,
     is_websocket: bool,
     pub(crate) is_open: bool,
+    /// It has gone without a word: nothing comes from it, and nothing is read.
+    pub(crate) is_mute: bool,
+    /// When the tracker last got something from it, in seconds.
+    pub(crate) heard: u32,
     /// Announces by torrent that wait for a reply.
     pub(crate) unanswered: BTreeMap<InfoHash, usize>,
     /// Offers that have come, not answered so far, with whom they are for.
@@ -38,6 +42,8 @@ impl Client {
             received: Vec::new(),
             is_websocket: false,
             is_open: true,
+            is_mute: false,
+            heard: 0,
             unanswered: BTreeMap::new(),
             offers: Vec::new(),
         }

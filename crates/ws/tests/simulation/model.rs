@@ -32,8 +32,25 @@ pub(crate) struct Model {
 /// What a reply must say.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Counts { seeders: u32, leechers: u32 },
+    Counts {
+        seeders: u32,
+        leechers: u32,
+    },
     Failure(&'static str),
+    /// The peer id is in the swarm by another client.
+    Contested {
+        seeders: u32,
+        leechers: u32,
+    },
+}
+
+impl Reply {
+    pub(crate) fn contested(self) -> Self {
+        match self {
+            Self::Counts { seeders, leechers } => Self::Contested { seeders, leechers },
+            other => other,
+        }
+    }
 }
 
 impl Model {
@@ -74,7 +91,7 @@ impl Model {
             .is_some_and(|peer| peer.client != client)
         {
             self.names.remove(&(client, info_hash));
-            return (Reply::Failure("peer_id is used by another"), nobody);
+            return (self.counts(info_hash).contested(), nobody);
         }
         let is_seeder = status == PeerStatus::Seeder;
         let old = swarm.remove(&peer_id);
@@ -132,6 +149,12 @@ impl Model {
         let at = offerer.open.iter().position(is_it).ok_or(unknown)?;
         offerer.open.remove(at);
         Ok(offerer.client)
+    }
+
+    /// Who has a peer id in a swarm.
+    pub(crate) fn holder(&self, info_hash: InfoHash, peer_id: PeerId) -> Option<usize> {
+        let peer = self.swarms.get(&info_hash)?.get(&peer_id)?;
+        Some(peer.client)
     }
 
     pub(crate) fn counts(&self, info_hash: InfoHash) -> Reply {

@@ -7,6 +7,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_stream::Settled;
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
+use aquatic_ws::session::LIVES_SECONDS;
 use aquatic_ws_protocol::{
     AnnounceRequest, AnswerRequest, Offer, OfferId, Response, ScrapeRequest,
 };
@@ -41,6 +42,8 @@ pub(crate) struct World {
     model: Model,
     /// What has come since the last look, in a patient run.
     arrived: Arrived,
+    /// Mute clients that were asked whether they are there, and when they must be closed.
+    pub(crate) challenged: BTreeMap<usize, u32>,
 }
 
 /// What a scrape says about a torrent, with the completed downloads.
@@ -68,6 +71,7 @@ impl World {
             clients: Vec::new(),
             ledger: Ledger::default(),
             arrived: Arrived::default(),
+            challenged: BTreeMap::new(),
         }
     }
 
@@ -82,7 +86,8 @@ impl World {
         self.rest();
         for (index, client) in self.clients.iter().enumerate() {
             let unanswered: usize = client.unanswered.values().sum();
-            assert!(!client.is_open || unanswered == 0, "client {index} waits");
+            let waits = client.is_open && !client.is_mute && unanswered > 0;
+            assert!(!waits, "client {index} waits");
         }
         self.end();
     }
@@ -122,7 +127,8 @@ impl World {
         match (self.rng.u8(..32), client) {
             (0..2, _) if !is_full => self.come(),
             (_, None) => self.come(),
-            (2, Some(client)) => self.close(client),
+            (2, Some(client)) if self.rng.bool() => self.close(client),
+            (2, Some(client)) => self.fall_silent(client),
             (3, Some(_)) => {
                 let micros = match self.pace {
                     Pace::Patient => self.rng.u64(..30_000_000),
@@ -141,10 +147,17 @@ impl World {
         }
     }
 
+    /// Those who take part.
     fn open(&self) -> impl Iterator<Item = usize> {
         let clients = self.clients.iter().enumerate();
-        let open = clients.filter(|(_, client)| client.is_open);
+        let open = clients.filter(|(_, client)| client.is_open && !client.is_mute);
         open.map(|(index, _)| index)
+    }
+
+    /// A client is gone, but its connection is not.
+    fn fall_silent(&mut self, client: usize) {
+        self.clients[client].is_mute = true;
+        self.clients[client].unsent.clear();
     }
 
     fn come(&mut self) {
@@ -173,10 +186,14 @@ impl World {
         InfoHash([0x80 + self.rng.u8(..TORRENTS); 20])
     }
 
-    /// Mostly its own name.
+    /// Mostly its own name, but some names are those of others, such as who come back have.
     fn peer_id(&mut self, client: usize) -> PeerId {
         let owner = match self.rng.u8(..12) {
             0 => self.rng.usize(..self.clients.len()),
+            1 => {
+                let mutes = (0..self.clients.len()).filter(|it| self.clients[*it].is_mute);
+                self.rng.choice(mutes.collect::<Vec<_>>()).unwrap_or(client)
+            }
             _ => client,
         };
         let mut peer_id = PeerId(*b"-WW0100-____________");
@@ -232,13 +249,20 @@ impl World {
         event: AnnounceEvent,
         offers: usize,
     ) {
+        let holder = self.model.holder(info_hash, by.1);
         self.rest();
         let now = self.now().seconds.0;
         let completed = event == AnnounceEvent::Completed;
         let (reply, pool) = self.model.announce(by, info_hash, status, completed, now);
+        if matches!(reply, Reply::Contested { .. }) {
+            self.note_challenge(holder.expect("somebody else"), now);
+        }
         assert_eq!(self.arrived.replies, [(by.0, info_hash, reply)]);
         let wanted = offers.min(self.config.protocol.max_offers).min(pool.len());
-        assert_eq!(self.arrived.offers.len(), wanted);
+        // Nobody sees those that go to the mute.
+        let unseen_max = pool.keys().filter(|it| self.clients[**it].is_mute).count();
+        let seen = wanted.saturating_sub(unseen_max)..=wanted;
+        assert!(seen.contains(&self.arrived.offers.len()), "{seen:?}");
         let mut receivers = BTreeSet::new();
         for (receiver, offer_id) in &self.arrived.offers {
             assert!(receivers.insert(*receiver), "two offers of one announce");
@@ -247,6 +271,15 @@ impl World {
             let open = &mut self.clients[*receiver].offers;
             let own = open.iter_mut().find(|(_, it, _)| it == offer_id);
             own.expect("it has arrived").2 = *to;
+        }
+    }
+
+    /// Somebody has claimed a peer of this client's, which must not last if it is mute.
+    fn note_challenge(&mut self, holder: usize, now: u32) {
+        let client = &self.clients[holder];
+        if client.is_mute && now >= client.heard + LIVES_SECONDS {
+            let end = now + self.config.retry_seconds();
+            self.challenged.entry(holder).or_insert(end);
         }
     }
 
@@ -284,6 +317,9 @@ impl World {
         if self.pace == Pace::Patient {
             self.rest();
             match self.model.answer(by, info_hash, to_peer_id, offer_id, now) {
+                Ok(offerer) if self.clients[offerer].is_mute => {
+                    assert!(self.arrived.answers.is_empty());
+                }
                 Ok(offerer) => assert_eq!(self.arrived.answers, [offerer]),
                 Err(reason) => {
                     let failure = (client, info_hash, Reply::Failure(reason));
@@ -317,6 +353,10 @@ impl World {
         self.rest();
         self.tracker.background(now);
         if self.pace == Pace::Patient {
+            for (client, end) in &self.challenged {
+                let lives_on = self.clients[*client].is_open && now.seconds.0 > *end;
+                assert!(!lives_on, "client {client} has not answered since");
+            }
             self.model.clean(now.seconds.0);
             let mut peers = [0, 0];
             for client in self.model.peers() {
@@ -381,6 +421,7 @@ impl World {
         let hub = self.tracker.hub(it.worker);
         if hub.wants_input(it.id) && !it.unsent.is_empty() {
             let mut bytes = it.chunk(bytes_max.min(16_384));
+            it.heard = now.seconds.0;
             hub.receive(now, it.id, &mut bytes);
         }
     }
@@ -400,6 +441,10 @@ impl World {
             let (bytes, settled) = self.tracker.look_after(worker, now, id, bytes_max);
             output.entry(client).or_default().extend(bytes);
             let is_closed = matches!(settled, Settled::Close | Settled::CloseSendingHalf);
+            if is_closed && self.clients[client].is_mute {
+                self.clients[client].is_open = false;
+                self.model.leave(client);
+            }
             assert_eq!(is_closed, !self.clients[client].is_open, "closed by whom?");
         }
         // Those who read slowly read on later.
@@ -412,7 +457,7 @@ impl World {
             }
         }
         for (client, bytes) in output {
-            if self.clients[client].is_open {
+            if self.clients[client].is_open && !self.clients[client].is_mute {
                 self.read(client, &bytes);
             }
         }
@@ -432,9 +477,12 @@ impl World {
                 let (seeders, leechers) = (announce.seeders, announce.leechers);
                 self.take_reply(client, announce.info_hash);
                 let reply = Reply::Counts { seeders, leechers };
-                self.arrived
-                    .replies
-                    .push((client, announce.info_hash, reply));
+                let reply = match announce.warning {
+                    Some(_) => reply.contested(),
+                    None => reply,
+                };
+                let replies = &mut self.arrived.replies;
+                replies.push((client, announce.info_hash, reply));
             }
             Response::Failure(failure) => self.take_failure(client, failure),
             Response::Offer(offer) => {
@@ -475,11 +523,7 @@ impl World {
     }
 
     fn take_failure(&mut self, client: usize, failure: &aquatic_ws_protocol::FailureResponse<'_>) {
-        let of_announces = [
-            "peer_id differs",
-            "too many torrents",
-            "peer_id is used by another",
-        ];
+        let of_announces = ["peer_id differs", "too many torrents"];
         let of_answers = [
             "peer_id is not in this swarm",
             "offer_id names no open offer",

@@ -379,6 +379,7 @@ fn reply(info_hash: InfoHash, members: usize) -> Vec<u8> {
         seeders: 0,
         leechers: u32::try_from(members).unwrap(),
         interval_seconds: 120,
+        warning: None,
     }
     .write(&mut bytes);
     bytes

@@ -1,0 +1,89 @@
+//! Who is in the swarms of a shard, counted. Pure.
+
+use aquatic_access_list::AccessListReader;
+use aquatic_swarm::{CleaningVisitor, Counts, PeerChange};
+use aquatic_tracker::clients::{ClientTable, PeerTag, Prefix};
+use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily};
+use hdrhistogram::Histogram;
+
+use crate::relay::Peer;
+
+/// Counts peers and their clients, and knows which torrents stay.
+pub(crate) struct Census {
+    clients: ClientTable,
+    peers: PerFamily<usize>,
+    access_list: AccessListReader,
+}
+
+impl Census {
+    pub(crate) fn new(access_list: AccessListReader) -> Self {
+        Self {
+            clients: ClientTable::new(),
+            peers: PerFamily::default(),
+            access_list,
+        }
+    }
+
+    /// Peers of a family.
+    pub(crate) fn peers(&self, family: IpFamily) -> usize {
+        *self.peers.get(family)
+    }
+
+    /// How many peers each client has.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = (Prefix, usize)> {
+        self.clients.iter()
+    }
+
+    /// The client of a peer that announces, counted already.
+    pub(crate) fn tag<V: PeerTag>(&mut self, peer_id: &PeerId) -> V {
+        let [prefix @ .., _, _, _, _, _, _, _, _, _, _, _, _] = peer_id.0;
+        V::count(prefix, &mut self.clients)
+    }
+
+    /// Makes up for the tag that was counted before it was known what becomes of the peer.
+    pub(crate) fn settle<V: PeerTag>(
+        &mut self,
+        family: IpFamily,
+        tag: V,
+        change: Option<&PeerChange<Peer<V>>>,
+    ) {
+        match change {
+            Some(PeerChange::Added) => *self.peers.get_mut(family) += 1,
+            Some(PeerChange::Updated(old)) => old.tag.discount(&mut self.clients),
+            Some(PeerChange::Absent) | None => tag.discount(&mut self.clients),
+            Some(PeerChange::Removed(old)) => {
+                tag.discount(&mut self.clients);
+                self.has_left(old);
+            }
+        }
+    }
+
+    pub(crate) fn has_left<V: PeerTag>(&mut self, peer: &Peer<V>) {
+        peer.tag.discount(&mut self.clients);
+        let peers = self.peers.get_mut(peer.family);
+        *peers = peers.saturating_sub(1);
+    }
+}
+
+/// Decides during a cleaning, and counts what it sees.
+pub(crate) struct Visitor<'a> {
+    pub(crate) census: &'a mut Census,
+    /// Of the peers per torrent, if it is wanted.
+    pub(crate) histogram: Option<&'a mut Histogram<u32>>,
+}
+
+impl<V: PeerTag> CleaningVisitor<PeerId, Peer<V>> for Visitor<'_> {
+    fn keep(&mut self, info_hash: &InfoHash) -> bool {
+        self.census.access_list.is_allowed(info_hash)
+    }
+
+    fn peer_removed(&mut self, _: &PeerId, peer: Peer<V>) {
+        self.census.has_left(&peer);
+    }
+
+    fn torrent_remains(&mut self, _: &InfoHash, counts: Counts) {
+        if let Some(histogram) = &mut self.histogram {
+            histogram.saturating_record(u64::from(counts.peers()));
+        }
+    }
+}
