@@ -32,6 +32,7 @@ mod simulation {
 }
 
 use aquatic_access_list::AccessListMode;
+use aquatic_daemon_tests::seeds::for_each_seed;
 use aquatic_udp::config::Config;
 use aquatic_udp::counters::Reason;
 use simulation::coverage::{Coverage, RUNS};
@@ -57,24 +58,14 @@ fn split() {
 
 /// Runs an arrangement with several seeds.
 fn simulate(socket_workers: usize, swarm_workers: usize) -> Coverage {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().expect(name))
-    };
-    let seeds = match number("SIMULATION_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_RUNS").unwrap_or(RUNS),
-    };
     let mut coverage = Coverage::default();
-    for seed in seeds {
-        let _witness = Witness(seed);
+    for_each_seed(RUNS, |seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let config = config(socket_workers, swarm_workers, &mut rng);
         let mut world = World::new(config, rng);
         world.run();
         coverage.add(world);
-    }
+    });
     coverage
 }
 
@@ -103,15 +94,4 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
         _ => {}
     }
     config
-}
-
-/// Tells the seed of a run that fails.
-struct Witness(u64);
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to replay this run, set SIMULATION_SEED={}", self.0);
-        }
-    }
 }

@@ -14,15 +14,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::unreceived::Unreceived;
-use super::{Core, DATAGRAM_BYTES_MAX};
+use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
 use crate::Now;
 use crate::config::NetworkConfig;
 
 /// Datagrams that one system call receives or sends at most.
 const BATCH_DATAGRAMS: usize = 64;
-
-/// When answers that found no room are tried again, unless something else happens before.
-const RESEND_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The token of the waker with which other workers end a [`Poll`]'s wait.
 pub const WAKER: Token = Token(usize::MAX);

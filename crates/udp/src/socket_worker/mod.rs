@@ -22,6 +22,7 @@ mod unreceived;
 pub mod uring;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquatic_tracker::router::Router;
 use aquatic_types::{InfoHash, IpFamily};
@@ -39,6 +40,9 @@ use pending_scrapes::PendingScrapes;
 /// Bytes of the largest datagram that is read. The largest sensible request is a scrape of 116
 /// torrents (2,336 bytes); an announce may carry a URL that is as long (BEP 41).
 pub const DATAGRAM_BYTES_MAX: usize = 2_560;
+
+/// When answers that found no room are tried again, unless something else happens before.
+const RESEND_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A socket worker without its sockets.
 pub struct Core {
@@ -244,6 +248,25 @@ impl Core {
             counters.reason(Reason::SendBufferFull).add(dropped);
         }
     }
+
+    /// The same for a backend that learns later what became of answers: `unsent` are those that
+    /// found no room. They are put before those that have been written since.
+    pub fn account_late(
+        &mut self,
+        family: IpFamily,
+        socket: usize,
+        report: &SendReport,
+        mut unsent: Outbox,
+        resend_len_max: usize,
+    ) {
+        if let Some(outbox) = self.own.outboxes.get_mut(socket) {
+            std::mem::swap(outbox, &mut unsent);
+        }
+        self.account(family, socket, report, resend_len_max);
+        if let Some(outbox) = self.own.outboxes.get_mut(socket) {
+            outbox.append(&mut unsent);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -387,6 +410,32 @@ mod tests {
         assert_eq!(traffic.sent_bytes.get(), 2_100);
         assert_eq!(traffic.reason(Reason::SendFailed).get(), 6);
         assert_eq!(traffic.reason(Reason::SendBufferFull).get(), 4);
+    }
+
+    #[test]
+    fn what_found_no_room_does_not_cost_what_was_not_tried() {
+        let mut arrangement = split();
+        let core = &mut arrangement.cores[0];
+        let report = SendReport {
+            would_block: true,
+            ..SendReport::default()
+        };
+        for (resend_len_max, kept) in [(2, &["1", "2", "4", "5"][..]), (0, &["4", "5"])] {
+            let mut unsent = Outbox::new();
+            for packet in [b"1", b"2", b"3"] {
+                unsent.push(path(), packet);
+            }
+            core.outboxes()[0].clear();
+            for packet in [b"4", b"5"] {
+                core.outboxes()[0].push(path(), packet);
+            }
+            core.account_late(IpFamily::V4, 0, &report, unsent, resend_len_max);
+            let outbox = &core.outboxes()[0];
+            let packets = outbox.iter().map(|(_, bytes)| bytes);
+            assert!(packets.eq(kept.iter().map(|packet| packet.as_bytes())));
+        }
+        let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+        assert_eq!(traffic.reason(Reason::SendBufferFull).get(), 1 + 3);
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Context;
 use aquatic_channel::{Pacer, Sleeper, Wait};
 use aquatic_daemon::clock::Clock;
-use aquatic_udp_socket::UdpSocket;
+use aquatic_udp_socket::{Outbox, UdpSocket};
 use aquatic_uring::{Event, Ring, RingOptions, Unsupported, Waker};
 
 use super::unreceived::Unreceived;
-use super::{Core, DATAGRAM_BYTES_MAX};
+use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
 use crate::Now;
 use crate::config::NetworkConfig;
 
@@ -47,11 +47,12 @@ pub fn run(
         let now = Now::read(clock);
         unreceived.account(now, &core);
         let exchanged = core.finish(now);
-        settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
+        let unsent = settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
         send(&mut ring, &mut core)?;
         let more = core.background(now);
         timeout = match pacer.wait(now.micros, received + exchanged) {
             _ if more => Duration::ZERO,
+            Wait::Sleep if unsent => RESEND_INTERVAL,
             Wait::Sleep => poll_timeout,
             Wait::Doze(time) => {
                 // The answers leave at once; what arrives meanwhile is gathered.
@@ -100,17 +101,22 @@ fn turn(
     Ok(datagrams)
 }
 
-/// Accounts for what the ring has sent, and takes back what found no room.
-fn settle(ring: &mut Ring, core: &mut Core, sockets: &[UdpSocket], resend_len_max: usize) {
+/// Accounts for what the ring has sent, and takes back what found no room. Returns whether some of
+/// that is to be sent again.
+fn settle(ring: &mut Ring, core: &mut Core, sockets: &[UdpSocket], resend_len_max: usize) -> bool {
+    let mut unsent = false;
     for (index, socket) in sockets.iter().enumerate() {
-        let report = ring.take_report(index);
-        if report.would_block
-            && let Some(outbox) = core.outboxes().get_mut(index)
-        {
-            ring.take_unsent(index, outbox);
+        let (family, report) = (socket.family(), ring.take_report(index));
+        if report.would_block {
+            let mut outbox = Outbox::new();
+            ring.take_unsent(index, &mut outbox);
+            core.account_late(family, index, &report, outbox, resend_len_max);
+            unsent |= resend_len_max > 0;
+        } else {
+            core.account(family, index, &report, resend_len_max);
         }
-        core.account(socket.family(), index, &report, resend_len_max);
     }
+    unsent
 }
 
 /// Gives the ring what the outboxes hold: it leaves with the next turn.

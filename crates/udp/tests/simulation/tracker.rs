@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::bell;
-use aquatic_tracker::entropy::Entropy;
 use aquatic_types::IpFamily;
 use aquatic_udp::Now;
 use aquatic_udp::arrangement::{Arrangement, Surroundings, arrange};
@@ -71,7 +70,7 @@ impl Tracker {
         let arrangement = arrange(
             config,
             surroundings,
-            &mut Seeded(fastrand::Rng::with_seed(seed)),
+            &mut fastrand::Rng::with_seed(seed),
         )
         .expect("this entropy never fails");
         let outboxes = arrangement
@@ -306,16 +305,5 @@ pub(crate) fn add(
 ) {
     if amount > 0 {
         *counts.entry(label).or_default() += amount;
-    }
-}
-
-/// Random numbers that are the same each time.
-struct Seeded(fastrand::Rng);
-
-impl Entropy for Seeded {
-    fn bytes<const N: usize>(&mut self) -> anyhow::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.0.fill(&mut bytes);
-        Ok(bytes)
     }
 }
