@@ -7,8 +7,8 @@ use std::thread;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// Lines of each log that a failed test prints.
-const LOG_LINES_SHOWN: usize = 60;
+/// Lines of each log that a failed test prints: enough for the first announce to be among them.
+const LOG_LINES_SHOWN: usize = 400;
 
 /// A folder that is removed with the test. If the test is failing then, the last lines of every
 /// `*.log` in it are printed first: a failure on somebody else's machine must explain itself.

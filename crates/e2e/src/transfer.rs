@@ -81,6 +81,7 @@ fn transfer(
         (0, 1)
     };
     watcher.wait_for(&mut [&mut first], alone)?;
+    watcher.check_completed(0)?;
     let mut second = Client::start(
         second_kind,
         second_role,
@@ -97,8 +98,7 @@ fn transfer(
     };
     leecher.wait_for_content(&torrent)?;
     watcher.wait_for(&mut [&mut first, &mut second], (2, 0))?;
-    let completed = tracker.counts(torrent.info_hash())?.completed;
-    ensure!(completed == 1, "one client has completed, not {completed}");
+    watcher.check_completed(1)?;
 
     let mut seeders = 2;
     second.stop()?;
@@ -127,5 +127,16 @@ impl Watcher<'_> {
             let counts = self.tracker.counts(self.info_hash)?;
             Ok(((counts.seeders, counts.leechers) == wanted).then_some(()))
         })
+    }
+
+    /// The tracker counts a `completed` of whoever was no seeder before: a leecher, or somebody
+    /// unknown. So a seeder that begins as a leecher, until it has looked at its files, would count.
+    fn check_completed(&self, wanted: u32) -> Result<()> {
+        let completed = self.tracker.counts(self.info_hash)?.completed;
+        ensure!(
+            completed == wanted,
+            "{completed} downloads have been completed, not {wanted}: which client said so?"
+        );
+        Ok(())
     }
 }
