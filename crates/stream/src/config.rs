@@ -29,7 +29,8 @@ section! {
         /// sysctl net.core.somaxconn).
         pub tcp_backlog: u32 = 1_024,
         /// Connections held at once, over all workers. More are closed at once. 0 = as many as the
-        /// limit on open files has room for (ulimit -Hn; systemd: LimitNOFILE=).
+        /// limit on open files has room for (ulimit -Hn; systemd: LimitNOFILE=), which are never
+        /// exceeded.
         pub max_connections: usize = 0,
         /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
         ///

@@ -11,7 +11,8 @@ const FILES_OF_PROGRAM: u64 = 32;
 
 impl StreamConfig {
     /// Raises the soft limit on open files as far as it goes, and returns how many connections
-    /// there may be: `network.max_connections`, or as many as the limit leaves room for.
+    /// there may be: `network.max_connections`, but no more than the limit leaves room for. Beyond
+    /// that, clients would wait in vain, and files could not be loaded again.
     ///
     /// Logs a warning if the limit is too low for what is configured.
     #[must_use]
@@ -24,13 +25,13 @@ impl StreamConfig {
         if self.max_connections > room {
             log::warn!(
                 "`network.max_connections` is {}, but the limit on open files leaves room for \
-                 {room}: raise it (ulimit -n; systemd: LimitNOFILE=)",
+                 {room}, and no more are held: raise it (ulimit -n; systemd: LimitNOFILE=)",
                 self.max_connections
             );
         }
         match self.max_connections {
             0 => room,
-            configured => configured,
+            configured => configured.min(room),
         }
     }
 }
@@ -73,5 +74,10 @@ mod tests {
             ..config
         };
         assert_eq!(config.connections_max(1), 7);
+        let config = StreamConfig {
+            max_connections: usize::MAX,
+            ..config
+        };
+        assert_eq!(config.connections_max(1), connections_of(hard, 1));
     }
 }
