@@ -156,10 +156,9 @@ impl Config {
     /// connection that has [not answered](crate::session::Session::challenge) is closed.
     #[must_use]
     pub fn retry_seconds(&self) -> u32 {
-        self.network
-            .stream
-            .request_timeout
-            .saturating_add(RETRY_MARGIN_SECONDS)
+        let timeout = self.network.stream.request_timeout;
+        let retry = timeout.saturating_add(RETRY_MARGIN_SECONDS);
+        retry.min(self.protocol.peer_announce_interval)
     }
 
     /// How large messages may be.
@@ -206,6 +205,15 @@ impl Config {
                 (MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&bytes),
                 key,
                 format!("must be {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}"),
+            );
+        }
+        for origin in &network.allowed_origins {
+            checks.require(
+                is_origin(origin),
+                "network.allowed_origins",
+                format!(
+                    "{origin:?} is no origin: a scheme and a host, such as https://example.com"
+                ),
             );
         }
     }
@@ -258,6 +266,12 @@ impl Config {
     }
 }
 
+/// Whether browsers could send it (RFC 6454): one with a path, or but a slash, is never sent.
+fn is_origin(text: &str) -> bool {
+    let has_host = |(_, host): (&str, &str)| !host.is_empty() && !host.contains(['/', '?', '#']);
+    text == "null" || text.split_once("://").is_some_and(has_host)
+}
+
 #[cfg(test)]
 mod tests {
     use aquatic_config::{load, to_documented_toml};
@@ -298,6 +312,21 @@ mod tests {
     }
 
     #[test]
+    fn who_may_get_its_place_back_soon_is_told_so() {
+        let mut config = Config::default();
+        assert_eq!(config.retry_seconds(), 20);
+        config.network.stream.request_timeout = u32::MAX;
+        // Browsers take more than 24 days for none at all.
+        assert_eq!(config.retry_seconds(), 120);
+    }
+
+    #[test]
+    fn origins_are_schemes_and_hosts() {
+        let text = "network.allowed_origins = ['https://a.example:8443', 'http://[::1]', 'null']";
+        assert!(load::<Config>(text).is_ok());
+    }
+
+    #[test]
     fn every_answer_fits_into_what_may_wait() {
         let mut config = Config::default();
         config.network.websocket_write_buffer_size = 0;
@@ -329,6 +358,8 @@ mod tests {
             ),
             ("network.enable_tls = true", "tls_private_key_path"),
             ("network.keep_alive = true", "keep_alive"),
+            ("network.allowed_origins = ['example.com']", "example.com"),
+            ("network.allowed_origins = ['https://a.b/']", "https://a.b/"),
             (
                 "network.runs_behind_reverse_proxy = true\nlimits.max_connections_per_ip = 1",
                 "max_connections_per_ip",

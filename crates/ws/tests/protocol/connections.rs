@@ -12,7 +12,7 @@ use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use serde_json::json;
 
-use super::client::{PING, PONG, Peer, Socket, counts, request};
+use super::client::{PING, PONG, Peer, Socket, TEXT, counts, request};
 use super::setup::{WS, on_every_case, on_every_runtime};
 
 const FAMILY: IpFamily = IpFamily::V4;
@@ -23,10 +23,14 @@ fn silent_clients_are_asked_and_disconnected_and_who_answers_stays() {
         let tracker = case.start("cleaning.max_connection_idle = 3");
         let mut alive = Peer::at(&tracker, FAMILY);
         let mut silent = Peer::at(&tracker, FAMILY);
+        let mut busy = Peer::at(&tracker, FAMILY);
         alive.join(torrent(1), 1);
         assert_eq!(silent.join(torrent(1), 1), (0, 2));
         // Longer than a silent client lasts, by the tracker's own clock.
         for _ in 0..4 {
+            // Any message is a sign of life, too.
+            let announce = busy.announce(torrent(2), 1).to_string();
+            busy.socket.send(&announce);
             let (opcode, payload) = alive.socket.receive_frame();
             assert_eq!(opcode, PING);
             alive.socket.send_frame(true, PONG, &payload);
@@ -36,6 +40,12 @@ fn silent_clients_are_asked_and_disconnected_and_who_answers_stays() {
         until("the silent one's peer is gone", || {
             (alive.join(torrent(1), 1) == (0, 1)).then_some(())
         });
+        let mut replies = 0;
+        while replies < 4 {
+            replies += u8::from(busy.socket.receive_frame().0 == TEXT);
+        }
+        busy.socket.send_frame(true, PING, b"still there?");
+        while busy.socket.receive_frame().0 != PONG {}
     });
 }
 
