@@ -67,12 +67,8 @@ impl Tracker {
             export_writers: Vec::new(),
             sockets: SOCKETS.len(),
         };
-        let arrangement = arrange(
-            config,
-            surroundings,
-            &mut fastrand::Rng::with_seed(seed),
-        )
-        .expect("this entropy never fails");
+        let arrangement = arrange(config, surroundings, &mut fastrand::Rng::with_seed(seed))
+            .expect("this entropy never fails");
         let outboxes = arrangement
             .cores
             .iter()
