@@ -26,6 +26,7 @@
 //! | [`metrics`] | what Prometheus would see |
 //! | [`bencode`] | what HTTP trackers answer |
 //! | [`faults`] | a kernel that says no |
+//! | [`seeds`] | which simulations are run, and how one is run again |
 //! | [`wait`] | waiting for a condition, never for a time |
 //! | [`operations`](mod@operations) | the common tests |
 //!
@@ -44,6 +45,7 @@ pub mod metrics;
 pub mod operations;
 pub mod place;
 pub mod program;
+pub mod seeds;
 pub mod setup;
 pub mod wait;
 

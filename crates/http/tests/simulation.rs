@@ -33,6 +33,7 @@ use std::collections::BTreeSet;
 
 use aquatic_access_list::AccessListMode;
 use aquatic_daemon::counter::Label;
+use aquatic_daemon_tests::seeds::for_each_seed;
 use aquatic_http::config::Config;
 use aquatic_http::counters::Reason;
 use simulation::world::World;
@@ -71,25 +72,14 @@ fn split() {
 /// Runs an arrangement with several seeds, after which every reason that is to be expected must
 /// have occurred.
 fn simulate(socket_workers: usize, swarm_workers: usize, expected: impl Fn(Reason) -> bool) {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().expect(name))
-    };
-    let seeds = match number("SIMULATION_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_RUNS").unwrap_or(RUNS),
-    };
-    let is_whole = seeds.end - seeds.start >= RUNS;
     let mut seen = BTreeSet::new();
-    for seed in seeds {
-        let _witness = Witness(seed);
+    let is_whole = for_each_seed(RUNS, |seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let config = config(socket_workers, swarm_workers, &mut rng);
         let mut world = World::new(config, rng);
         world.run();
         seen.extend(world.reasons());
-    }
+    });
     for reason in Reason::ALL {
         let is_seen = seen.contains(reason.label());
         let is_expected = expected(*reason);
@@ -123,15 +113,4 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
         AccessListMode::Deny,
     ][rng.usize(..3)];
     config
-}
-
-/// Tells the seed of a run that fails.
-struct Witness(u64);
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to replay this run, set SIMULATION_SEED={}", self.0);
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 
-/// A source of random bytes. The daemon's is the operating system, a simulation's is seeded.
+/// A source of random bytes. The daemon's is the operating system ([`OsEntropy`]); a simulation's is
+/// a [`fastrand::Rng`] with a seed.
 pub trait Entropy {
     /// Random bytes.
     ///
@@ -35,6 +36,15 @@ impl Entropy for OsEntropy {
     fn bytes<const N: usize>(&mut self) -> anyhow::Result<[u8; N]> {
         let mut bytes = [0; N];
         getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
+        Ok(bytes)
+    }
+}
+
+/// The same each time, and no secret: for simulations.
+impl Entropy for fastrand::Rng {
+    fn bytes<const N: usize>(&mut self) -> anyhow::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes);
         Ok(bytes)
     }
 }

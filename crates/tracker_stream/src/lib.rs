@@ -18,12 +18,14 @@
 //! | `arrangement` | a tracker, as a list of parts: [`StreamTracker`], [`Arrangement`] |
 //! | `launch` | the start: [`Launch`] |
 //! | `statistics` | what is counted, for Prometheus |
+//! | [`simulation`] | all of a tracker in one thread, for tests |
 
 #![forbid(unsafe_code)]
 
 mod arrangement;
 mod config;
 mod launch;
+pub mod simulation;
 mod statistics;
 
 pub use arrangement::{Arrangement, StreamTracker};

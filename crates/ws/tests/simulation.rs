@@ -34,6 +34,7 @@ mod simulation {
 use std::collections::BTreeSet;
 
 use aquatic_daemon::counter::Label;
+use aquatic_daemon_tests::seeds::for_each_seed;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::Reason;
 use simulation::world::{Pace, World};
@@ -67,20 +68,9 @@ fn split() {
 }
 
 fn simulate(socket_workers: usize, swarm_workers: usize) {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().expect(name))
-    };
-    let seeds = match number("SIMULATION_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_RUNS").unwrap_or(RUNS),
-    };
-    let is_whole = seeds.end - seeds.start >= RUNS;
     let mut seen = BTreeSet::new();
     let (mut answers, mut challenges) = (0, 0);
-    for seed in seeds {
-        let _witness = Witness(seed);
+    let is_whole = for_each_seed(RUNS, |seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let pace = [Pace::Patient, Pace::Hasty][usize::from(seed % 2 == 1)];
         let config = config(socket_workers, swarm_workers, &mut rng);
@@ -89,7 +79,7 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
         seen.extend(world.reasons());
         answers += world.answers_received();
         challenges += world.challenged.len();
-    }
+    });
     if is_whole {
         for reason in EXPECTED {
             assert!(seen.contains(reason.label()), "{reason:?} never occurred");
@@ -119,15 +109,4 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     config.metrics.peer_clients = rng.bool();
     config.metrics.torrent_peer_histograms = rng.bool();
     config
-}
-
-/// Tells the seed of a run that fails.
-struct Witness(u64);
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to replay this run, set SIMULATION_SEED={}", self.0);
-        }
-    }
 }

@@ -12,6 +12,7 @@ use aquatic_types::{CanonicalAddr, InfoHash, IpFamily};
 use super::link::{Answer, Link};
 use super::model::{Announce, Outcome, Size};
 use super::requests::{Meaning, Readable, Request, TORRENTS, torrent};
+use super::tracker::counts;
 use super::world::World;
 
 impl World {
@@ -226,7 +227,7 @@ impl World {
 
     /// Everything that was asked has been answered, once, and counted.
     pub(crate) fn check_at_rest(&self) {
-        assert_eq!(self.tracker.counts(), self.expected);
+        assert_eq!(counts(&self.tracker), self.expected);
         for family in IpFamily::ALL {
             let links = self.links.values();
             let open = links.filter(|link| CanonicalAddr::new(link.peer).family() == family);

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use super::link::Link;
 use super::model::Model;
 use super::requests::{Meaning, Place, Request, TORRENTS, address, torrent};
-use super::tracker::{Counts, Tracker};
+use super::tracker::{Counts, Tracker, arranged, counts};
 
 const PHASES: usize = 6;
 const STEPS: usize = 500;
@@ -60,7 +60,7 @@ impl World {
         Self {
             micros: 0,
             model: Model::new(&config),
-            tracker: Tracker::new(&config, &access_list, rng.u64(..)),
+            tracker: arranged(&config, &access_list, rng.u64(..)),
             access_list,
             allowed,
             links: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl World {
 
     /// Anything, in any order.
     fn step(&mut self) {
-        let worker = self.rng.usize(..self.tracker.socket_workers());
+        let worker = self.rng.usize(..self.tracker.hubs.len());
         match self.rng.u8(..100) {
             0..8 if self.links.len() < LINKS_MAX => self.open(worker),
             0..40 => self.send_request(),
@@ -139,7 +139,10 @@ impl World {
     fn open(&mut self, worker: usize) {
         let peer = (address(&mut self.rng), self.rng.u16(1..)).into();
         let now = self.now();
-        let id = self.tracker.accept(worker, now, peer);
+        let id = self
+            .tracker
+            .accept(worker, now, peer)
+            .expect("there is no limit");
         let link = Link::new(worker, id, peer, now.seconds.0);
         self.links.insert(self.links_made, link);
         self.links_made += 1;
@@ -184,7 +187,7 @@ impl World {
         let size = [1, 7, 100, 1_000, 16_384][self.rng.usize(..5)];
         let now = self.now();
         let link = self.links.get_mut(&key).unwrap();
-        let hub = self.tracker.hub(link.worker);
+        let hub = &mut self.tracker.hubs[link.worker];
         if !link.has_ended && link.has_unsent() && hub.wants_input(link.id) {
             link.active_at = now.seconds.0;
             let mut bytes = link.chunk(size);
@@ -199,7 +202,7 @@ impl World {
         let is_done = link.is_closed || (link.is_finished && !link.has_unsent());
         if is_done && !link.has_ended {
             link.has_ended = true;
-            self.tracker.hub(link.worker).read_ended(now, link.id);
+            self.tracker.hubs[link.worker].read_ended(now, link.id);
         }
     }
 
@@ -213,7 +216,7 @@ impl World {
         let Some(link) = self.links.remove(&key) else {
             return;
         };
-        self.tracker.hub(worker).failed(now, link.id);
+        self.tracker.hubs[worker].failed(now, link.id);
         let asked = link.asked().filter(|_| !link.is_closed).cloned();
         let family = aquatic_types::CanonicalAddr::new(link.peer).family();
         for request in link.into_open() {
@@ -244,11 +247,11 @@ impl World {
     /// Ends a batch of a socket worker, and lets its clients read.
     fn finish(&mut self, worker: usize, may_be_slow: bool) {
         let now = self.now();
-        self.tracker.hub(worker).finish(now);
+        self.tracker.hubs[worker].finish(now);
         for (worker, id) in std::mem::take(&mut self.unread) {
             self.look_after(worker, id, may_be_slow);
         }
-        while let Some(id) = self.tracker.hub(worker).next_dirty() {
+        while let Some(id) = self.tracker.hubs[worker].next_dirty() {
             self.look_after(worker, id, may_be_slow);
         }
     }
@@ -293,8 +296,8 @@ impl World {
     }
 
     fn answer_split(&mut self) {
-        if self.tracker.swarm_workers() > 0 {
-            let worker = self.rng.usize(..self.tracker.swarm_workers());
+        if !self.tracker.swarm_workers.is_empty() {
+            let worker = self.rng.usize(..self.tracker.swarm_workers.len());
             self.tracker.answer(worker, self.now());
         }
     }
@@ -328,10 +331,10 @@ impl World {
                 self.deliver(key);
                 self.end_input(key);
             }
-            for worker in 0..self.tracker.socket_workers() {
+            for worker in 0..self.tracker.hubs.len() {
                 self.finish(worker, false);
             }
-            for worker in 0..self.tracker.swarm_workers() {
+            for worker in 0..self.tracker.swarm_workers.len() {
                 self.tracker.answer(worker, self.now());
             }
             let has_more = self.do_background();
@@ -354,7 +357,7 @@ impl World {
         if self.config.protocol.max_full_scrape_torrents == 0 {
             return;
         }
-        let worker = self.rng.usize(..self.tracker.socket_workers());
+        let worker = self.rng.usize(..self.tracker.hubs.len());
         self.open(worker);
         let link = self.links.get_mut(&(self.links_made - 1)).unwrap();
         let request = Request::full_scrape(link.peer.ip(), self.config.network.keep_alive);
@@ -381,7 +384,7 @@ impl World {
             let now = self.now().seconds.0;
             self.model
                 .clean(now, |torrent| self.allowed.allows(torrent));
-            for worker in 0..self.tracker.socket_workers() {
+            for worker in 0..self.tracker.hubs.len() {
                 self.finish(worker, false);
             }
         }
@@ -391,7 +394,7 @@ impl World {
 
     /// Why requests were refused, or answers not delivered, so far.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = &'static str> {
-        let counts = self.tracker.counts();
+        let counts = counts(&self.tracker);
         counts
             .into_keys()
             .filter(|(_, metric, _)| *metric == "reason")

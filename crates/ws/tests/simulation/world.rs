@@ -15,7 +15,7 @@ use aquatic_ws_protocol::{
 use super::client::Client;
 use super::ledger::Ledger;
 use super::model::{Model, Reply};
-use super::tracker::Tracker;
+use super::tracker::{Tracker, answer_all, arranged, background, gauges, reasons};
 
 /// How long a message has before the next thing happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl World {
     pub(crate) fn new(config: Config, pace: Pace, rng: fastrand::Rng) -> Self {
         let mut rng = rng;
         Self {
-            tracker: Tracker::new(&config, rng.u64(..)),
+            tracker: arranged(&config, rng.u64(..)),
             model: Model::new(&config),
             config,
             pace,
@@ -93,7 +93,7 @@ impl World {
     }
 
     pub(crate) fn reasons(&self) -> BTreeSet<&'static str> {
-        self.tracker.reasons()
+        reasons(&self.tracker)
     }
 
     pub(crate) fn answers_received(&self) -> usize {
@@ -107,12 +107,12 @@ impl World {
         }
         self.rest();
         let now = self.now();
-        self.tracker.background(now);
-        let (_, peers) = self.tracker.gauges();
+        background(&mut self.tracker, now);
+        let (_, peers) = gauges(&self.tracker);
         assert_eq!(peers, [0, 0], "peers outlive their sockets");
         let seconds = self.config.cleaning.torrent_cleaning_interval + 1;
         self.pass_time(u64::from(seconds) * 1_000_000);
-        assert_eq!(self.tracker.gauges(), (0, [0, 0]));
+        assert_eq!(gauges(&self.tracker), (0, [0, 0]));
     }
 
     fn now(&self) -> Now {
@@ -161,13 +161,16 @@ impl World {
     }
 
     fn come(&mut self) {
-        let worker = self.rng.usize(..self.tracker.workers());
+        let worker = self.rng.usize(..self.tracker.hubs.len());
         let number = u16::try_from(self.clients.len() + 1).unwrap();
         let address: SocketAddr = match self.rng.bool() {
             true => ([192, 0, 2, 1], number).into(),
             false => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], number).into(),
         };
-        let id = self.tracker.accept(worker, self.now(), address);
+        let id = self
+            .tracker
+            .accept(worker, self.now(), address)
+            .expect("there is no limit");
         self.clients.push(Client::new(worker, id, address));
     }
 
@@ -176,7 +179,7 @@ impl World {
         if self.clients[client].is_open {
             let (worker, id) = (self.clients[client].worker, self.clients[client].id);
             let now = self.now();
-            self.tracker.hub(worker).failed(now, id);
+            self.tracker.hubs[worker].failed(now, id);
             self.clients[client].is_open = false;
             self.model.leave(client);
         }
@@ -349,9 +352,9 @@ impl World {
         self.rest();
         self.now_micros += micros;
         let now = self.now();
-        self.tracker.background(now);
+        background(&mut self.tracker, now);
         self.rest();
-        self.tracker.background(now);
+        background(&mut self.tracker, now);
         if self.pace == Pace::Patient {
             for (client, end) in &self.challenged {
                 let lives_on = self.clients[*client].is_open && now.seconds.0 > *end;
@@ -362,8 +365,8 @@ impl World {
             for client in self.model.peers() {
                 peers[usize::from(self.clients[client].address.is_ipv6())] += 1;
             }
-            let (torrents, gauges) = self.tracker.gauges();
-            assert_eq!(gauges, peers);
+            let (torrents, peers_told) = gauges(&self.tracker);
+            assert_eq!(peers_told, peers);
             let torrents_with_peers = u64::try_from(self.model.torrents().len()).unwrap();
             assert!(torrents >= torrents_with_peers);
         }
@@ -377,11 +380,11 @@ impl World {
             for client in clients {
                 self.deliver(client, usize::MAX);
             }
-            for worker in 0..self.tracker.workers() {
+            for worker in 0..self.tracker.hubs.len() {
                 self.work(worker, false);
             }
             let now = self.now();
-            self.tracker.answer(now);
+            answer_all(&mut self.tracker, now);
             let is_sent = self.open().all(|it| self.clients[it].unsent.is_empty());
             if is_sent && !self.tracker.has_mail() {
                 return;
@@ -396,10 +399,10 @@ impl World {
             match self.rng.u8(..4) {
                 0 => {
                     let now = self.now();
-                    self.tracker.answer(now);
+                    answer_all(&mut self.tracker, now);
                 }
                 1 => {
-                    let worker = self.rng.usize(..self.tracker.workers());
+                    let worker = self.rng.usize(..self.tracker.hubs.len());
                     self.work(worker, true);
                 }
                 _ => {
@@ -418,7 +421,7 @@ impl World {
     fn deliver(&mut self, client: usize, bytes_max: usize) {
         let now = self.now();
         let it = &mut self.clients[client];
-        let hub = self.tracker.hub(it.worker);
+        let hub = &mut self.tracker.hubs[it.worker];
         if hub.wants_input(it.id) && !it.unsent.is_empty() {
             let mut bytes = it.chunk(bytes_max.min(16_384));
             it.heard = now.seconds.0;
@@ -429,9 +432,9 @@ impl World {
     /// A worker finishes a round, and its connections are written to.
     fn work(&mut self, worker: usize, reads_slowly: bool) {
         let now = self.now();
-        self.tracker.hub(worker).finish(now);
+        self.tracker.hubs[worker].finish(now);
         let mut output = BTreeMap::<usize, Vec<u8>>::new();
-        while let Some(id) = self.tracker.hub(worker).next_dirty() {
+        while let Some(id) = self.tracker.hubs[worker].next_dirty() {
             let is_it = |it: &Client| it.worker == worker && it.id == id;
             let client = self.clients.iter().rposition(is_it).expect("a client");
             let bytes_max = match reads_slowly && self.rng.u8(..4) == 0 {
@@ -450,7 +453,7 @@ impl World {
         // Those who read slowly read on later.
         for client in self.open().collect::<Vec<_>>() {
             let it = &self.clients[client];
-            if it.worker == worker && !self.tracker.hub(worker).output(it.id).is_empty() {
+            if it.worker == worker && !self.tracker.hubs[worker].output(it.id).is_empty() {
                 let id = it.id;
                 let (bytes, _) = self.tracker.look_after(worker, now, id, usize::MAX);
                 output.entry(client).or_default().extend(bytes);

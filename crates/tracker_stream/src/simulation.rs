@@ -1,0 +1,126 @@
+//! A tracker without sockets, threads and clock. Nothing but tests needs it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aquatic_daemon::clock::Now;
+use aquatic_stream::{
+    Admission, Bounds, ConnectionId, Hub, HubOptions, Refused, Settled, StreamCounters,
+};
+use aquatic_tracker::counters::WorkerCounters;
+use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::swarm_worker::SwarmWorker;
+use aquatic_types::IpFamily;
+
+use crate::{Arrangement, StreamTracker};
+
+/// All workers of a tracker in one thread. Whoever drives it decides whose turn it is, what time it
+/// is then, which bytes come in, and how many are taken out.
+pub struct Simulation<T: StreamTracker> {
+    /// The socket workers.
+    pub hubs: Vec<Hub<T::Worker>>,
+    /// The swarm workers.
+    pub swarm_workers: Vec<SwarmWorker<T::Shard>>,
+    /// What the workers count: first the socket workers, then the swarm workers.
+    pub counters: Vec<Arc<WorkerCounters<T>>>,
+    /// What the hubs count.
+    pub connections: Vec<Arc<StreamCounters>>,
+    /// What the shards report.
+    pub reports: Vec<Arc<ShardReport>>,
+}
+
+impl<T: StreamTracker> Simulation<T> {
+    /// A tracker without connections, and without a limit to them.
+    #[must_use]
+    pub fn new(arrangement: Arrangement<T>, bounds: Bounds) -> Self {
+        let admission = Arc::new(Admission::new(0, 0));
+        let mut connections = Vec::new();
+        let hub = |worker| {
+            let counters = Arc::<StreamCounters>::default();
+            connections.push(Arc::clone(&counters));
+            let options = HubOptions {
+                bounds,
+                admission: Arc::clone(&admission),
+                proxies: None,
+                tls: None,
+                counters,
+            };
+            Hub::new(worker, options)
+        };
+        Self {
+            hubs: arrangement.socket_workers.into_iter().map(hub).collect(),
+            swarm_workers: arrangement.swarm_workers,
+            counters: arrangement.counters,
+            connections,
+            reports: arrangement.reports,
+        }
+    }
+
+    /// A client connects to a socket worker.
+    ///
+    /// # Errors
+    /// If it is turned away at once.
+    pub fn accept(
+        &mut self,
+        worker: usize,
+        now: Now,
+        peer: SocketAddr,
+    ) -> Result<ConnectionId, Refused> {
+        let local = ([192, 0, 2, 255], 3_000).into();
+        self.hubs[worker].accept(now, peer, local)
+    }
+
+    /// Takes as much of a connection's output as its client reads, and says what is to be done with
+    /// the connection then.
+    pub fn look_after(
+        &mut self,
+        worker: usize,
+        now: Now,
+        id: ConnectionId,
+        bytes_max: usize,
+    ) -> (Vec<u8>, Settled) {
+        let hub = &mut self.hubs[worker];
+        let output = hub.output(id);
+        let sent = output[..output.len().min(bytes_max)].to_vec();
+        if !output.is_empty() {
+            hub.sent(now, id, sent.len());
+        }
+        (sent, hub.settle(now, id, false))
+    }
+
+    /// A swarm worker answers what it has been asked.
+    pub fn answer(&mut self, swarm_worker: usize, now: Now) {
+        self.swarm_workers[swarm_worker].answer(now);
+    }
+
+    /// A slice of background work of a worker: first the socket workers, then the swarm workers.
+    /// Returns whether there is more to do.
+    pub fn background(&mut self, worker: usize, now: Now) -> bool {
+        match worker.checked_sub(self.hubs.len()) {
+            None => self.hubs[worker].background(now),
+            Some(worker) => self.swarm_workers[worker].background(now),
+        }
+    }
+
+    /// Whether a worker has put something into a queue that no other has taken out yet.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        self.hubs.iter().any(Hub::has_mail)
+            || self.swarm_workers.iter().any(SwarmWorker::has_requests)
+    }
+
+    /// Torrents and peers that the tracker says it has.
+    #[must_use]
+    pub fn gauges(&self, family: IpFamily) -> (u64, u64) {
+        let gauges = self.counters.iter().map(|counters| counters.swarms(family));
+        gauges.fold((0, 0), |(torrents, peers), gauges| {
+            (torrents + gauges.torrents.get(), peers + gauges.peers.get())
+        })
+    }
+    /// Connections that the tracker says are open, by the addresses that they come from.
+    #[must_use]
+    pub fn active(&self, family: IpFamily) -> u64 {
+        let active = |counters: &Arc<StreamCounters>| counters.active.get(family).get();
+        self.connections.iter().map(active).sum()
+    }
+}
