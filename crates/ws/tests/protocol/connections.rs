@@ -146,6 +146,42 @@ fn who_does_not_finish_a_request_is_disconnected() {
 }
 
 #[test]
+fn who_does_not_finish_a_handshake_is_disconnected() {
+    on_every_runtime(|case| {
+        if !case.transport.is_tls() {
+            return;
+        }
+        let tracker = case.start("network.handshake_timeout = 1");
+        let address = tracker.address(FAMILY);
+        for first_bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
+            let mut raw = Connection::open(localhost(FAMILY), address, Transport::Plain);
+            raw.send(first_bytes);
+            raw.assert_closed();
+        }
+        assert_eq!(Peer::at(&tracker, FAMILY).join(torrent(1), 1), (0, 1));
+    });
+}
+
+#[test]
+fn connections_are_limited_in_all() {
+    on_every_runtime(|case| {
+        let tracker = case.start("network.max_connections = 2");
+        let (first, _second) = (Peer::at(&tracker, FAMILY), Peer::at(&tracker, IpFamily::V6));
+        let address = tracker.address(FAMILY);
+        let mut refused = Connection::open(localhost(FAMILY), address, Transport::Plain);
+        refused.assert_dropped();
+        drop(first);
+        until("there is room again", || {
+            let tcp = tcp(localhost(FAMILY), address).ok()?;
+            let mut connection = Connection::over(tcp, Transport::Plain);
+            connection
+                .is_silent_for(Duration::from_millis(100))
+                .then_some(())
+        });
+    });
+}
+
+#[test]
 fn messages_per_address_are_limited() {
     on_every_runtime(|case| {
         let tracker = case.start("limits.requests_per_second_per_ip = 5");

@@ -125,7 +125,7 @@ fn scrapes_ask_for_one_for_many_or_for_none() {
 fn the_largest_scrape_is_answered_whatever_may_wait_otherwise() {
     on_every_runtime(|case| {
         let tracker = case.start(
-            "protocol.max_scrape_torrents = 10_000\n\
+            "protocol.max_scrape_torrents = 9_990\n\
              network.websocket_max_message_size = 300_000\n\
              network.websocket_max_frame_size = 300_000\n\
              network.websocket_write_buffer_size = 8_192",
@@ -134,7 +134,9 @@ fn the_largest_scrape_is_answered_whatever_may_wait_otherwise() {
         let hash = |number| InfoHash(format!("{number:020}").into_bytes().try_into().unwrap());
         let hashes: Vec<_> = (0..10_000).map(hash).collect();
         let answer = peer.socket.scrape(&hashes);
-        assert_eq!(answer["files"].as_object().unwrap().len(), 10_000);
+        // The first ones, as many as are allowed.
+        assert_eq!(answer["files"].as_object().unwrap().len(), 9_990);
+        assert_eq!(row(&answer, hash(9_989)), [0, 0, 0]);
     });
 }
 
@@ -207,6 +209,24 @@ fn a_socket_has_one_peer_id_per_torrent_and_a_peer_id_one_socket() {
         assert!(reason.contains("another connection"), "{reason}");
         assert_eq!(counts(&answer), (0, 1), "it is not in the swarm");
         assert_eq!(thief.join(torrent(500), 1), (0, 1), "another swarm");
+    });
+}
+
+#[test]
+fn torrents_of_a_socket_are_limited() {
+    on_every_runtime(|case| {
+        let tracker = case.start("protocol.max_torrents_per_connection = 2");
+        let mut peer = Peer::at(&tracker, IpFamily::V4);
+        peer.join(torrent(1), 1);
+        peer.join(torrent(2), 1);
+        let third = peer.announce(torrent(3), 1);
+        let reason = peer.refusal(&third);
+        assert!(reason.contains("too many torrents"), "{reason}");
+        assert_eq!(peer.join(torrent(2), 0), (1, 0), "it has that one");
+        let mut stopped = peer.announce(torrent(1), 1);
+        stopped["event"] = json!("stopped");
+        peer.ask(&stopped);
+        assert_eq!(peer.join(torrent(3), 1), (0, 1), "there is room again");
     });
 }
 

@@ -2,12 +2,12 @@
 
 use aquatic_daemon_tests::metrics::{set, values};
 use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{metrics, torrents};
+use aquatic_daemon_tests::{metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use serde_json::json;
 
 use super::client::Peer;
-use super::setup::on_every_case;
+use super::setup::{on_every_case, on_every_runtime};
 
 #[test]
 fn counts_are_those_of_what_was_done() {
@@ -69,6 +69,42 @@ fn counts_are_those_of_what_was_done() {
             &tracker,
             &[("aquatic_peers", 0.0), ("aquatic_active_connections", 0.0)],
         );
+    });
+}
+
+#[test]
+fn what_is_counted_on_request_is_there() {
+    on_every_runtime(|case| {
+        let tracker = case.start_with_metrics(
+            "metrics.peer_clients = true\n\
+             metrics.torrent_peer_histograms = true\n\
+             metrics.prometheus_peer_id_prefixes = true\n\
+             cleaning.torrent_cleaning_interval = 1\n",
+        );
+        let mut peers = [IpFamily::V4, IpFamily::V6].map(|family| Peer::at(&tracker, family));
+        for peer in &mut peers {
+            peer.join(torrent(1), 1);
+        }
+        metrics::wait_for(
+            &tracker,
+            &[
+                ("aquatic_peer_id_prefixes{prefix_hex=2d5757303230322d}", 2.0),
+                // A torrent has no family: it is counted once, with all its peers.
+                ("aquatic_torrents{ip_version=4}", 1.0),
+                ("aquatic_torrents{ip_version=6}", 0.0),
+                ("aquatic_peers_per_torrent{ip_version=4,type=max}", 2.0),
+                ("aquatic_peers{ip_version=4}", 1.0),
+                ("aquatic_peers{ip_version=6}", 1.0),
+            ],
+        );
+        let samples = metrics::scrape(&tracker);
+        for name in [
+            "aquatic_peer_clients",
+            "aquatic_cleaning_seconds",
+            "aquatic_queue_batches",
+        ] {
+            assert!(samples.iter().any(|sample| sample.name == name), "{name}");
+        }
     });
 }
 

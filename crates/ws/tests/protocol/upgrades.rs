@@ -1,7 +1,7 @@
 //! The HTTP request: who gets a WebSocket, and what others are told.
 
 use aquatic_daemon_tests::cases::Tracker;
-use aquatic_daemon_tests::connection::{Answer, Connection};
+use aquatic_daemon_tests::connection::{Answer, Connection, Transport, tcp};
 use aquatic_daemon_tests::program::localhost;
 use aquatic_daemon_tests::torrent;
 use aquatic_types::IpFamily;
@@ -137,5 +137,25 @@ fn behind_a_proxy_the_header_tells_whose_peers_are_counted() {
         let mut stranger = Connection::open(v6.0, v6.1, tracker.transport);
         stranger.send(request("X-Forwarded-For: 192.0.2.1\r\n"));
         assert_eq!(stranger.answer().status, 403);
+    });
+}
+
+#[test]
+fn a_proxy_header_tells_whose_peers_are_counted() {
+    on_every_runtime(|case| {
+        let settings = "network.proxy_protocol = true\nlimits.max_peers_per_ip = 1";
+        let tracker = case.start(settings);
+        let peer = |ip: &str| {
+            let tcp = tcp(localhost(FAMILY), tracker.address(FAMILY)).unwrap();
+            let header = format!("PROXY TCP4 {ip} 192.0.2.99 1 2\r\n");
+            Connection::over(tcp.try_clone().unwrap(), Transport::Plain).send(header);
+            Peer::new(Socket::over(Connection::over(tcp, tracker.transport), ""))
+        };
+        let (mut first, mut second, mut third) =
+            (peer("192.0.2.1"), peer("192.0.2.2"), peer("192.0.2.1"));
+        assert_eq!(first.join(torrent(1), 1), (0, 1));
+        assert_eq!(second.join(torrent(1), 1), (0, 2));
+        let refused = third.announce(torrent(1), 1);
+        assert_eq!(third.refusal(&refused), "too many peers from your address");
     });
 }
