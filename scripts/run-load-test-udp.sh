@@ -38,14 +38,15 @@ prepare udp
 
 # Without large receive buffers, a moment's inattention of either side loses packets.
 recv_buffer=8000000
-rmem_max=""
+recv_buffer_max=/proc/sys/net/core/rmem_max
+former_max=""
 restore() {
-    [ -z "$rmem_max" ] || sysctl -q -w net.core.rmem_max="$rmem_max"
+    [ -z "$former_max" ] || echo "$former_max" >$recv_buffer_max
 }
-if [ "$(cat /proc/sys/net/core/rmem_max)" -lt $recv_buffer ]; then
+if [ "$(cat $recv_buffer_max)" -lt $recv_buffer ]; then
     if [ "$(id -u)" = 0 ]; then
-        rmem_max=$(cat /proc/sys/net/core/rmem_max)
-        sysctl -q -w net.core.rmem_max=$recv_buffer
+        former_max=$(cat $recv_buffer_max)
+        echo $recv_buffer >$recv_buffer_max
     else
         echo "net.core.rmem_max is small: answers may be lost (as root, it would be raised)" >&2
     fi

@@ -28,6 +28,8 @@ require_program transmission-cli transmission-cli
 require_package python3-libtorrent /usr/bin/python3 -c 'import libtorrent'
 require_program nodejs node
 require_program npm npm
+# npm fetches over TLS.
+require_package ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 require_program curl curl
 require_program chromium chromium
 # Only root may have /usr/sbin in its PATH.
@@ -53,9 +55,11 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 step "Documents"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+step "Licences and advisories of dependencies"
 if command -v cargo-deny > /dev/null; then
-    step "Licences and advisories of dependencies"
     cargo deny --all-features check
+else
+    echo "Not looked at: there is no cargo-deny here."
 fi
 
 step "Build"
