@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Bell;
 use aquatic_swarm::HashKey;
-use aquatic_tracker::arrangement::Workers;
+use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::{RequestRate, peers_per_ip};
 use aquatic_tracker::registry::RegistryParts;
@@ -83,8 +83,4 @@ pub fn arrange(
         reports,
     };
     Ok((arrangement, response_times))
-}
-
-fn shared<T: Default>(count: usize) -> Vec<Arc<T>> {
-    (0..count).map(|_| Arc::default()).collect()
 }

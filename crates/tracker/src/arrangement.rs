@@ -3,6 +3,8 @@
 //! Nothing here touches a socket or a thread: simulations arrange workers in the same way as the
 //! daemons.
 
+use std::sync::Arc;
+
 use aquatic_channel::{Bell, Requester, Responder, exchange};
 
 use crate::router::{Router, Shard};
@@ -54,6 +56,12 @@ impl Layout {
             _ => self.socket_workers + shard,
         }
     }
+}
+
+/// Something of each of so many workers or shards, to be read by the statistics, too.
+#[must_use]
+pub fn shared<T: Default>(count: usize) -> Vec<Arc<T>> {
+    (0..count).map(|_| Arc::default()).collect()
 }
 
 /// Workers that are connected with each other.

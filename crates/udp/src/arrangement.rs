@@ -8,7 +8,7 @@ use aquatic_access_list::{AccessListReader, SharedAccessList};
 use aquatic_channel::Bell;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::HashKey;
-use aquatic_tracker::arrangement::Workers;
+use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::{self, RequestRate};
 use aquatic_tracker::registry::RegistryParts;
@@ -67,12 +67,8 @@ pub fn arrange(
         sockets,
     } = surroundings;
     let layout = config.layout();
-    let counters: Vec<_> = (0..layout.workers())
-        .map(|_| Arc::new(WorkerCounters::default()))
-        .collect();
-    let reports: Vec<_> = (0..layout.shards())
-        .map(|_| Arc::new(ShardReport::default()))
-        .collect();
+    let counters: Vec<Arc<WorkerCounters>> = shared(layout.workers());
+    let reports: Vec<Arc<ShardReport>> = shared(layout.shards());
     let secrets = Secrets::draw(config, entropy)?;
 
     let mut export_writers = export_writers.into_iter();

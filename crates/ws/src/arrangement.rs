@@ -9,7 +9,7 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Bell;
 use aquatic_stream::TlsConfig;
 use aquatic_swarm::HashKey;
-use aquatic_tracker::arrangement::Workers;
+use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::{RequestRate, peers_per_ip};
 use aquatic_tracker::report::ShardReport;
@@ -87,8 +87,4 @@ pub fn arrange(
         counters,
         reports,
     })
-}
-
-fn shared<T: Default>(count: usize) -> Vec<Arc<T>> {
-    (0..count).map(|_| Arc::default()).collect()
 }

@@ -22,7 +22,8 @@ fn joins(
     answer.is_ok()
 }
 
-fn refused(reason: &str, ip_version: u8) -> String {
+fn refused(reason: &str, family: IpFamily) -> String {
+    let ip_version = family.digit();
     format!("aquatic_refused_total{{reason={reason},ip_version={ip_version}}}")
 }
 
@@ -50,10 +51,9 @@ pub fn torrents_are_limited(program: &'static Program) {
             }
         }
         let count = 2.0 * f64::from(ASKED - MAX);
-        for ip_version in program.swarm_families().iter().map(|family| family.digit()) {
-            let torrents = format!("aquatic_torrents{{ip_version={ip_version}}}");
-            let refused =
-                format!("aquatic_refused_total{{reason=torrent_limit,ip_version={ip_version}}}");
+        for family in program.swarm_families() {
+            let torrents = format!("aquatic_torrents{{ip_version={}}}", family.digit());
+            let refused = refused("torrent_limit", *family);
             metrics::wait_for(&daemon, &[(&refused, count), (&torrents, f64::from(MAX))]);
         }
     });
@@ -85,8 +85,8 @@ pub fn peers_are_limited(program: &'static Program) {
         metrics::wait_for(
             &daemon,
             &[
-                (&refused("peer_limit", 4), count),
-                (&refused("peer_limit", 6), count),
+                (&refused("peer_limit", IpFamily::V4), count),
+                (&refused("peer_limit", IpFamily::V6), count),
             ],
         );
     });
@@ -118,8 +118,8 @@ pub fn peers_of_an_address_are_limited(program: &'static Program) {
         metrics::wait_for(
             &daemon,
             &[
-                (&refused("peers_per_ip", 4), 30.0),
-                (&refused("peers_per_ip", 6), 30.0),
+                (&refused("peers_per_ip", IpFamily::V4), 30.0),
+                (&refused("peers_per_ip", IpFamily::V6), 30.0),
             ],
         );
     });
