@@ -1,0 +1,18 @@
+//! Any bytes as a message of a WebTorrent client.
+#![no_main]
+
+use aquatic_ws_protocol::{Message, Request};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(request) = Request::parse(bytes) else {
+        return;
+    };
+    let mut written = Vec::new();
+    match &request {
+        Request::Announce(announce) => announce.write(&mut written),
+        Request::Answer(answer) => answer.write(&mut written),
+        Request::Scrape(scrape) => scrape.write(&mut written),
+    }
+    assert_eq!(Request::parse(&written), Ok(request));
+});
