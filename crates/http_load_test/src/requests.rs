@@ -91,11 +91,8 @@ impl RequestWriter {
 
     fn scrape(&mut self, rng: &mut Rng, out: &mut Vec<u8>) -> u32 {
         let mut torrents = std::mem::take(&mut self.torrents);
-        torrents.clear();
-        torrents.extend((0..self.scrape_torrents).map(|_| {
-            let peer = self.population.peer(rng.u32(..self.population.len()));
-            self.population.info_hash(peer.torrent)
-        }));
+        self.population
+            .draw_torrents(self.scrape_torrents, rng, &mut torrents);
         // The answer has one entry per torrent, however often it was asked about.
         torrents.sort_unstable();
         torrents.dedup();

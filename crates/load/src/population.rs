@@ -70,6 +70,16 @@ impl Population {
     pub fn info_hash(&self, torrent: u32) -> InfoHash {
         info_hash(self.seed, torrent)
     }
+
+    /// Draws torrents that a scrape asks about, in place of those in `torrents`: popular ones more
+    /// often, some perhaps twice.
+    pub fn draw_torrents(&self, number: u8, rng: &mut Rng, torrents: &mut Vec<InfoHash>) {
+        torrents.clear();
+        torrents.extend((0..number).map(|_| {
+            let peer = self.peer(rng.u32(..self.len()));
+            self.info_hash(peer.torrent)
+        }));
+    }
 }
 
 /// Names a torrent. Computed rather than looked up: that costs less than a miss in a table of 20
@@ -251,6 +261,27 @@ mod tests {
         let seeders = one.peers.iter().filter(|peer| peer.is_seeder).count();
         assert!((14_500..15_500).contains(&seeders), "{seeders} of 15,000");
         assert_eq!(one.peer(20_003), one.peer(3));
+    }
+
+    #[test]
+    fn torrents_are_drawn_by_their_peers() {
+        let config = PopulationConfig {
+            number_of_torrents: 100,
+            number_of_peers: 10_000,
+            ..PopulationConfig::default()
+        };
+        let population = Population::new(&config, 1);
+        let mut rng = Rng::with_seed(1);
+        let mut torrents = vec![InfoHash([0; 20])];
+        let mut first = 0;
+        for _ in 0..1_000 {
+            population.draw_torrents(10, &mut rng, &mut torrents);
+            assert_eq!(torrents.len(), 10);
+            let name = population.info_hash(0);
+            first += torrents.iter().filter(|torrent| **torrent == name).count();
+        }
+        // 1 / (1 + 1/2 + ... + 1/100) of all, 19 %.
+        assert!((1_750..2_110).contains(&first), "{first}");
     }
 
     #[test]

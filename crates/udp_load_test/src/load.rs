@@ -206,14 +206,8 @@ impl LoadWorker {
                 lane.write(|client, out| client.announce(&announce, 0, due_micros, out, tally));
             }
             RequestKind::Scrape => {
-                let rng = &mut self.rng;
-                self.torrents.clear();
-                self.torrents
-                    .extend((0..self.load.scrape_torrents).map(|_| {
-                        let peer = population.peer(rng.u32(..population.len()));
-                        population.info_hash(peer.torrent)
-                    }));
-                let torrents = &self.torrents;
+                let torrents = &mut self.torrents;
+                population.draw_torrents(self.load.scrape_torrents, &mut self.rng, torrents);
                 lane.write(|client, out| client.scrape(torrents, due_micros, out, tally));
             }
         }
