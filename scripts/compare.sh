@@ -65,8 +65,8 @@ figures() {
     system=$(sed -n 's/.*"system_micros_per_answer": *\([0-9.]*\).*/\1/p' <<<"$process")
     rate=$(sed -n 's/.*"answers_per_second": *\([0-9.]*\).*/\1/p' <<<"$all")
     lost=$(sed -n 's/.*"lost": *\([0-9]*\).*/\1/p' <<<"$all")
-    # The tester leaves CPU times out if it could not read them in time.
-    [ -n "$cpu" ] || fail "no CPU time of $1 in the report: $(cat "$work/report")"
+    # The tester warns, and leaves them out, if it could not read them in time.
+    [ -n "$cpu" ] || fail "no CPU times: longer runs (duration_seconds) or an idler machine help"
 }
 
 # Usage: print_figures PAIR A-OR-B
