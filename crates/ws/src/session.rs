@@ -50,6 +50,8 @@ pub struct Session {
     asked: u16,
     /// When something last came.
     heard: Seconds,
+    /// When it last had to show that it is there.
+    challenged: Seconds,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,7 @@ impl Session {
             scrape: None,
             asked: 0,
             heard: now.seconds,
+            challenged: now.seconds,
         }
     }
 
@@ -167,9 +170,12 @@ impl Session {
     /// network has changed comes back by another connection, with the same peer id, and leaves the
     /// first one open behind it. So this one, if it was silent just now, has as long as for a
     /// request to answer a ping; otherwise it is closed, and its peers are free. That cannot be
-    /// put off by further challenges, nor can those who live be driven out by them.
+    /// put off by further challenges, nor can those who live be driven out by them, or be sent
+    /// pings one after the other.
     pub fn challenge(&mut self, now: Now, io: &mut Io<'_>) {
-        if now.seconds >= self.heard + LIVES_SECONDS {
+        let is_due = |since: Seconds| now.seconds >= since + LIVES_SECONDS;
+        if is_due(self.heard) && is_due(self.challenged) {
+            self.challenged = now.seconds;
             frames::write_control(Control::Ping, &[], io.out);
             io.wait_for(Deadline::Request);
         }
@@ -239,4 +245,44 @@ fn assemble(
         }
     }
     Ok(frame.is_final)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges_are_few_and_make_a_deadline_run() {
+        let at = |seconds: u64| Now::from_micros(seconds * 1_000_000);
+        let mut session = Session::new(at(0), CanonicalAddr::new("192.0.2.1:1".parse().unwrap()));
+        session.open(session.client);
+        let bounds = MessageBounds {
+            frame_bytes_max: 1_000,
+            message_bytes_max: 1_000,
+        };
+        let (mut pings, mut message) = (Vec::new(), Vec::new());
+        for tenth in 0..300_u64 {
+            let now = at(tenth / 10);
+            if tenth == 123 {
+                let pong = [0x8a, 0x80, 0, 0, 0, 0];
+                let mut out = Vec::new();
+                let mut io = Io::new(&mut out);
+                let next = session.next(now, &pong, bounds, &mut message, &mut io);
+                assert_eq!(next, Next::Control(pong.len()));
+            }
+            let mut out = Vec::new();
+            let mut io = Io::new(&mut out);
+            session.challenge(now, &mut io);
+            let waits_for = io.waits_for();
+            if !out.is_empty() {
+                assert_eq!(
+                    (&*out, waits_for),
+                    (&b"\x89\0"[..], Some(Deadline::Request))
+                );
+                pings.push(tenth / 10);
+            }
+        }
+        // Whoever does not answer is asked again, though its time runs from the first ping on.
+        assert_eq!(pings, [5, 10, 17, 22, 27]);
+    }
 }
