@@ -130,7 +130,7 @@ impl Watcher<'_> {
     }
 
     /// The tracker counts a `completed` of whoever was no seeder before: a leecher, or somebody
-    /// unknown. So a seeder that begins as a leecher, until it has looked at its files, would count.
+    /// unknown. So a seeder that begins as a leecher, until it has checked its files, would count.
     fn check_completed(&self, wanted: u32) -> Result<()> {
         let completed = self.tracker.counts(self.info_hash)?.completed;
         ensure!(
