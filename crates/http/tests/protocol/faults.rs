@@ -3,13 +3,12 @@
 use std::process::{Child, Command};
 
 use aquatic_daemon_tests::faults::spawn_without;
-use aquatic_daemon_tests::wait::until;
 use aquatic_daemon_tests::{Place, Setup, torrent};
 use aquatic_types::IpFamily;
 use libc::{EBADF, ENOSYS, EPERM, SYS_epoll_wait, SYS_io_uring_setup};
 use nix::sys::signal::Signal;
 
-use super::client::{Client, LEECHER, announce, get};
+use super::client::{Client, LEECHER};
 use super::connection::Transport;
 use super::limits::{is_served, wait_for_room};
 use super::setup::{Case, SIMPLE, Tracker, on_every_case, on_every_runtime, runtimes};
@@ -112,14 +111,6 @@ fn a_worker_that_cannot_go_on_ends_the_process() {
     assert_eq!(ended.code, Some(1));
     let reason = "aquatic_http ends: worker socket-0 has ended: ";
     assert!(ended.log.contains(reason), "{}", ended.log);
-}
-
-/// Whether this client gets an answer. If not, its connection has ended without one.
-fn is_served(client: &mut Client) -> bool {
-    let request = get(&announce(torrent(1), 1, LEECHER));
-    // Who is turned away may learn so by this already.
-    let _ = client.connection.try_send(request.as_bytes());
-    !client.connection.has_ended()
 }
 
 /// No more connections are held than there is room for, and the operator is told.

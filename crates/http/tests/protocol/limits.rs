@@ -12,7 +12,7 @@ use super::connection::{Transport, tcp};
 use super::setup::{Case, Tracker, on_every_case, on_every_runtime};
 
 /// Whether a new connection is served.
-fn is_served(tracker: &Tracker, last: u8) -> Option<Client> {
+pub(crate) fn is_served(tracker: &Tracker, last: u8) -> Option<Client> {
     let address = tracker.address(IpFamily::V4);
     let tcp = tcp(loopback(last), address).unwrap();
     let config = match tracker.transport {
@@ -33,7 +33,7 @@ fn ask(mut connection: super::connection::Connection) -> Option<Client> {
 }
 
 /// As long as the tracker has not noticed that others are gone, there is no room.
-fn wait_for_room(tracker: &Tracker, last: u8) -> Client {
+pub(crate) fn wait_for_room(tracker: &Tracker, last: u8) -> Client {
     until("there is room", || is_served(tracker, last))
 }
 
