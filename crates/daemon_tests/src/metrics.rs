@@ -110,3 +110,21 @@ pub fn wait_for(daemon: &Daemon, expected: &[(&str, f64)]) {
         Ok(())
     });
 }
+
+/// What a label of a metric is expected to say, in all its samples together.
+pub type Expected<'a> = (&'a str, &'a str, BTreeSet<String>);
+
+/// Waits until all these labels have just these values: metrics appear one after the other.
+#[track_caller]
+pub fn wait_for_labels(daemon: &Daemon, expected: &[Expected<'_>]) {
+    until_ok(|| {
+        let samples = scrape(daemon);
+        for (metric, label, wanted) in expected {
+            let found = values(&samples, metric, label);
+            if found != *wanted {
+                return Err(format!("{label} of {metric} is {found:?}, not {wanted:?}"));
+            }
+        }
+        Ok(())
+    });
+}

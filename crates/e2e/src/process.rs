@@ -1,6 +1,9 @@
 //! A child process that is ended with the test, and its log.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -19,6 +22,31 @@ pub struct Process {
     child: Child,
     log: PathBuf,
 }
+
+/// A program is gone that should be there.
+#[derive(Debug)]
+pub struct EndedEarly {
+    name: String,
+    status: ExitStatus,
+    log: String,
+}
+
+impl EndedEarly {
+    /// Whether it is one of the programs with these names, and has crashed.
+    #[must_use]
+    pub fn is_crash_of(&self, names: &[&str]) -> bool {
+        names.contains(&self.name.as_str()) && self.status.signal().is_some()
+    }
+}
+
+impl fmt::Display for EndedEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, status, log } = self;
+        write!(f, "{name} has ended early: {status}\n{log}")
+    }
+}
+
+impl Error for EndedEarly {}
 
 impl Process {
     /// Starts `command`; what it prints goes to `<name>.log` in the test's folder.
@@ -60,7 +88,11 @@ impl Process {
             .context("look after a child process")?
         {
             None => Ok(()),
-            Some(status) => bail!("{} has ended early: {status}\n{}", self.name, self.log()?),
+            Some(status) => bail!(EndedEarly {
+                name: self.name.clone(),
+                status,
+                log: self.log()?,
+            }),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 
-/// A source of random bytes. The daemon's is the operating system ([`OsEntropy`]); a simulation's is
-/// a [`fastrand::Rng`] with a seed.
+/// A source of random bytes. The daemon's is the operating system ([`OsEntropy`]); a simulation's
+/// is a [`fastrand::Rng`] with a seed.
 pub trait Entropy {
     /// Random bytes.
     ///

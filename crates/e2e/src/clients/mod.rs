@@ -29,6 +29,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Clients try a peer again after a minute or so if the first attempt comes too early.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(120);
 
+/// Names of clients by their part, in logs and errors.
+pub const SEEDER: &str = "seeder";
+/// As [`SEEDER`].
+pub const LEECHER: &str = "leecher";
+
 /// The clients that transfer files here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -97,8 +102,8 @@ impl Client {
         torrent: &Torrent,
     ) -> Result<Self> {
         let name = match role {
-            Role::Seeder => "seeder",
-            Role::Leecher => "leecher",
+            Role::Seeder => SEEDER,
+            Role::Leecher => LEECHER,
         };
         let content = folder.make(name)?;
         if role == Role::Seeder {

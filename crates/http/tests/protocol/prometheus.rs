@@ -1,7 +1,7 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
-use aquatic_daemon_tests::metrics::{set, values};
-use aquatic_daemon_tests::wait::{until, until_ok};
+use aquatic_daemon_tests::metrics::set;
+use aquatic_daemon_tests::wait::until_ok;
 use aquatic_daemon_tests::{metrics, torrents};
 use aquatic_types::IpFamily;
 
@@ -121,54 +121,62 @@ const REFUSED: [&str; 17] = [
     "peers_per_ip",
 ];
 
+/// Why connections end.
+const CLOSED: [&str; 10] = [
+    "client",
+    "session",
+    "handshake_deadline",
+    "request_deadline",
+    "idle_deadline",
+    "send_deadline",
+    "output_full",
+    "proxy_header",
+    "refused",
+    "tls",
+];
+
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
-    const PER_WORKER_AND_FAMILY: [&str; 9] = [
+    const PER_WORKER: [&str; 7] = [
         "aquatic_requests_total",
         "aquatic_responses_total",
         "aquatic_rx_bytes",
         "aquatic_tx_bytes",
         "aquatic_torrents",
         "aquatic_peers",
-        "aquatic_active_connections",
-        "aquatic_connections_total",
         "aquatic_refused_total",
     ];
-    const OTHERS: [&str; 5] = [
-        "aquatic_tls_handshakes_total",
-        "aquatic_connections_refused_total",
-        "aquatic_connections_closed_total",
-        "aquatic_queue_batches",
-        "aquatic_cleaning_seconds",
-    ];
+    const PER_SOCKET_WORKER: [&str; 2] =
+        ["aquatic_active_connections", "aquatic_connections_total"];
     on_every_case(|case| {
         let tracker = case.start_with_metrics("");
-        let samples = until("all metrics are there", || {
-            let samples = metrics::scrape(&tracker);
-            let has = |name| samples.iter().any(|sample| sample.name == name);
-            let has_all = PER_WORKER_AND_FAMILY.into_iter().chain(OTHERS).all(has);
-            has_all.then_some(samples)
-        });
-        for metric in PER_WORKER_AND_FAMILY {
-            let families = values(&samples, metric, "ip_version");
-            assert_eq!(families, set([4, 6]), "{metric}");
-            let workers = values(&samples, metric, "worker_index");
-            assert!(workers.len() >= case.setup.socket_workers, "{metric}");
+        let socket_workers = set(0..case.setup.socket_workers);
+        let workers = set(0..case.setup.socket_workers + case.setup.swarm_workers);
+        let mut expected = Vec::new();
+        for metric in PER_WORKER {
+            expected.push((metric, "worker_index", workers.clone()));
         }
-        let of = |metric, label| values(&samples, metric, label);
-        assert_eq!(of("aquatic_refused_total", "reason"), set(REFUSED));
-        let types = ["announce", "scrape", "error"];
-        assert_eq!(of("aquatic_responses_total", "type"), set(types));
-        let types = ["full", "resumed", "failed"];
-        assert_eq!(of("aquatic_tls_handshakes_total", "type"), set(types));
-        for metric in [
-            "aquatic_connections_refused_total",
-            "aquatic_connections_closed_total",
-        ] {
-            assert!(!of(metric, "reason").is_empty(), "{metric}");
+        for metric in PER_SOCKET_WORKER {
+            expected.push((metric, "worker_index", socket_workers.clone()));
+        }
+        for metric in PER_WORKER.into_iter().chain(PER_SOCKET_WORKER) {
+            expected.push((metric, "ip_version", set([4, 6])));
         }
         for metric in ["aquatic_queue_batches", "aquatic_cleaning_seconds"] {
-            assert!(!of(metric, "worker_index").is_empty(), "{metric}");
+            expected.push((metric, "worker_index", workers.clone()));
         }
+        expected.push(("aquatic_refused_total", "reason", set(REFUSED)));
+        let types = set(["announce", "scrape", "error"]);
+        expected.push(("aquatic_responses_total", "type", types));
+        let types = set(["full", "resumed", "failed"]);
+        expected.push(("aquatic_tls_handshakes_total", "type", types));
+        let reasons = set([
+            "max_connections",
+            "max_connections_per_ip",
+            "untrusted_proxy",
+        ]);
+        expected.push(("aquatic_connections_refused_total", "reason", reasons));
+        expected.push(("aquatic_connections_closed_total", "reason", set(CLOSED)));
+        metrics::wait_for_labels(&tracker, &expected);
     });
 }

@@ -330,8 +330,8 @@ fn describe(payload: &str) {
     describe_gauge!(
         PEER_ID_PREFIXES,
         Unit::Count,
-        "Peers by the first 8 bytes of the peer id, in hexadecimal; other, and all zeros, stand for \
-         what there are too many different ones of"
+        "Peers by the first 8 bytes of the peer id, in hexadecimal; other, and all zeros, stand \
+         for what there are too many different ones of"
     );
     describe_gauge!(
         QUEUE_BATCHES,

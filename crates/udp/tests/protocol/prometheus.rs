@@ -1,7 +1,6 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
 use aquatic_daemon_tests::metrics::{self, Sample};
-use aquatic_daemon_tests::wait::until;
 use aquatic_daemon_tests::{Daemon, torrent, torrents};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::AnnounceRequest;
@@ -107,44 +106,21 @@ fn every_metric_has_its_labels_from_the_first_second() {
     ];
     on_every_setup(|setup| {
         let daemon = setup.start_with_metrics("");
-        metrics::wait_for(&daemon, &[("aquatic_requests_total", 0.0)]);
-        let samples = until("all metrics are there", || {
-            let samples = metrics::scrape(&daemon);
-            (!samples.is_empty()).then_some(samples)
-        });
-        let workers = setup.socket_workers + setup.swarm_workers;
+        let families = || metrics::set([4, 6]);
+        let workers = || metrics::set(0..setup.socket_workers + setup.swarm_workers);
+        let mut expected = Vec::new();
         for metric in PER_WORKER_AND_FAMILY {
-            assert_eq!(
-                metrics::values(&samples, metric, "ip_version"),
-                metrics::set([4, 6]),
-                "{metric}"
-            );
-            assert_eq!(
-                metrics::values(&samples, metric, "worker_index"),
-                metrics::set(0..workers),
-                "{metric}"
-            );
+            expected.push((metric, "ip_version", families()));
+            expected.push((metric, "worker_index", workers()));
         }
         for metric in ["aquatic_queue_batches", "aquatic_cleaning_seconds"] {
-            assert_eq!(
-                metrics::values(&samples, metric, "worker_index"),
-                metrics::set(0..workers),
-                "{metric}"
-            );
+            expected.push((metric, "worker_index", workers()));
         }
-        let types = ["connect", "announce", "scrape", "error"];
-        assert_eq!(
-            metrics::values(&samples, "aquatic_responses_total", "type"),
-            metrics::set(types)
-        );
-        assert_eq!(
-            metrics::values(&samples, "aquatic_dropped_total", "reason"),
-            metrics::set(DROPPED)
-        );
-        assert_eq!(
-            metrics::values(&samples, "aquatic_refused_total", "reason"),
-            metrics::set(REFUSED)
-        );
+        let types = metrics::set(["connect", "announce", "scrape", "error"]);
+        expected.push(("aquatic_responses_total", "type", types));
+        expected.push(("aquatic_dropped_total", "reason", metrics::set(DROPPED)));
+        expected.push(("aquatic_refused_total", "reason", metrics::set(REFUSED)));
+        metrics::wait_for_labels(&daemon, &expected);
     });
 }
 

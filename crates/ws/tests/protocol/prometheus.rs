@@ -1,6 +1,6 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
-use aquatic_daemon_tests::metrics::{set, values};
+use aquatic_daemon_tests::metrics::set;
 use aquatic_daemon_tests::wait::until;
 use aquatic_daemon_tests::{metrics, torrent, torrents};
 use aquatic_types::IpFamily;
@@ -108,28 +108,47 @@ fn what_is_counted_on_request_is_there() {
     });
 }
 
+/// Why messages and connections are refused.
+const REFUSED: [&str; 22] = [
+    "not_websocket",
+    "origin",
+    "untrusted_proxy",
+    "proxy_header",
+    "frame",
+    "message_size",
+    "json",
+    "action",
+    "info_hash",
+    "peer_id",
+    "answer",
+    "offer_unknown",
+    "not_in_swarm",
+    "peer_id_changed",
+    "peer_id_taken",
+    "torrents_per_connection",
+    "request_rate",
+    "queue_full",
+    "info_hash_denied",
+    "torrent_limit",
+    "peer_limit",
+    "peers_per_ip",
+];
+
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
     on_every_case(|case| {
         let tracker = case.start_with_metrics("");
-        let samples = until("metrics are there", || {
-            let samples = metrics::scrape(&tracker);
-            let mut names = samples.iter().map(|sample| sample.name.as_str());
-            let has_last = names.any(|name| name == "aquatic_active_connections");
-            has_last.then_some(samples)
-        });
-        for metric in ["aquatic_requests_total", "aquatic_responses_total"] {
-            assert_eq!(
-                values(&samples, metric, "ip_version"),
-                set([4, 6]),
-                "{metric}"
-            );
-        }
+        let families = || set([4, 6]);
         let types = ["announce", "offer", "answer", "scrape", "error"];
-        let found = values(&samples, "aquatic_responses_total", "type");
-        assert_eq!(found, set(types));
-        let reasons = values(&samples, "aquatic_refused_total", "reason");
-        assert!(reasons.contains("offer_unknown"), "{reasons:?}");
-        assert!(reasons.contains("origin"), "{reasons:?}");
+        metrics::wait_for_labels(
+            &tracker,
+            &[
+                ("aquatic_requests_total", "ip_version", families()),
+                ("aquatic_responses_total", "ip_version", families()),
+                ("aquatic_responses_total", "type", set(types)),
+                ("aquatic_active_connections", "ip_version", families()),
+                ("aquatic_refused_total", "reason", set(REFUSED)),
+            ],
+        );
     });
 }
