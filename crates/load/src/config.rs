@@ -28,7 +28,7 @@ section! {
         ///
         /// Any other number: this rate, at random times as strangers would come, whether answers
         /// come or not. Latency counts from when a request was meant to be sent. The tester then
-        /// never sleeps, so as to be on time: its own CPU time says nothing. If the system lets
+        /// hardly sleeps, so as to be on time: its own CPU time says little. If the system lets
         /// something else run on its core, it is late nevertheless: the report tells for how long.
         pub rate_per_second: u32 = 0,
         /// Process id of the tracker, if it runs on this machine: its CPU time and memory are

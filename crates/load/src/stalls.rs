@@ -1,8 +1,9 @@
-//! Whether a tester that never sleeps was kept from running.
+//! Whether a tester that hardly sleeps was kept from running.
 //!
-//! At a fixed rate, a worker looks at the clock all the time. Where two looks are far apart, the
-//! system has let something else run in its place, and what was due or came meanwhile was late by
-//! no fault of the tracker's. That cannot be taken out of the latencies, but it can be told.
+//! At a fixed rate, a worker looks at the clock all the time, or sleeps for some microseconds.
+//! Where two looks are far apart, the system has let something else run in its place, and what was
+//! due or came meanwhile was late by no fault of the tracker's. That cannot be taken out of the
+//! latencies, but it can be told.
 
 use std::ops::Range;
 

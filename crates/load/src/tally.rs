@@ -65,7 +65,8 @@ pub struct Tally<R, E> {
     pub peers: u64,
     /// Answers that were looked at for peers.
     pub answers_with_peers: u64,
-    /// Whether the worker ran all the time. Says something only of workers that never sleep.
+    /// Whether the worker ran all the time. Says something only of workers that hardly
+    /// sleep.
     pub stalls: StallMeter,
     /// Messages of refusals, from the start of the window.
     pub messages: BTreeMap<String, u64>,

@@ -123,7 +123,7 @@ impl<D: Dialogue> Worker<D> {
         Ok(handled)
     }
 
-    /// The time. So often that a worker that never sleeps sees when it was kept from running.
+    /// The time. So often that a worker that hardly sleeps sees when it was kept from running.
     fn look_at_clock(&mut self) -> u64 {
         let now_micros = self.clock.micros();
         self.shared.tally.stalls.look(now_micros);
