@@ -29,8 +29,8 @@ const RESTING_REQUESTS_MIN: usize = 64;
 /// How long a round may wait for events, so that the clock is looked at.
 const WAIT: Duration = Duration::from_millis(10);
 
-/// How long a worker at a fixed rate sleeps at a time. The system makes some 70 µs of it, or 30 with
-/// real-time priority.
+/// How long a worker at a fixed rate sleeps at a time. The system makes some 70 µs of it, or 30
+/// with real-time priority.
 const NAP: Duration = Duration::from_micros(20);
 
 /// Requests that are due and sent before answers are looked at.
