@@ -144,10 +144,23 @@ fn same_name(path: &str, known: &[String]) -> Option<String> {
 fn similar(path: &str, known: &[String]) -> Option<String> {
     known
         .iter()
-        .map(|known| (strsim::jaro_winkler(path, known), known))
+        .map(|known| (similarity(path, known), known))
         .filter(|(similarity, _)| *similarity >= SUGGESTION_SIMILARITY_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, known)| known.clone())
+}
+
+/// 1 for equal paths, 0 for those that have nothing in common. That two keys are of one section
+/// makes them no more similar.
+fn similarity(path: &str, known: &str) -> f64 {
+    let section_and_name = |path| str::rsplit_once(path, '.').unwrap_or(("", path));
+    let (section, name) = section_and_name(path);
+    let (known_section, known_name) = section_and_name(known);
+    let names = strsim::jaro_winkler(name, known_name);
+    match section == known_section {
+        true => names,
+        false => names.min(strsim::jaro_winkler(section, known_section)),
+    }
 }
 
 /// TOML promises 64 bits with a sign. The parser takes more, but could not print it again.

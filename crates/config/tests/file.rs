@@ -228,6 +228,10 @@ fn unknown_names_are_refused_with_a_suggestion() {
     );
     assert_eq!(problems("zzz = 1"), ["line 1, column 1: unknown key `zzz`"]);
     assert_eq!(
+        problems("[network]\nfoo = 1"),
+        ["line 2, column 1: unknown key `network.foo`"]
+    );
+    assert_eq!(
         problems("[zzz]"),
         ["line 1, column 2: unknown section `[zzz]`"]
     );
