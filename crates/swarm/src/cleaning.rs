@@ -103,8 +103,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             if keep && !peer.deadline.has_passed(now) {
                 continue;
             }
+            let was_seeder = at < torrent.swarm.seeders();
             if let Some(peer) = torrent.swarm.remove(at, &self.hash_key) {
                 self.peers -= 1;
+                self.seeders -= usize::from(was_seeder);
                 *budget = budget.saturating_sub(REMOVAL_WORK);
                 visitor.peer_removed(&peer.key, peer.value);
             }

@@ -141,6 +141,8 @@ struct World {
     cursor: CleaningCursor,
     now: u32,
     next_value: u64,
+    /// Downloads finished, over all torrents there have been.
+    completed: usize,
     rng: fastrand::Rng,
 }
 
@@ -174,6 +176,7 @@ impl World {
             cursor: CleaningCursor::default(),
             now: 0xffff - 500,
             next_value: 0,
+            completed: 0,
             rng: fastrand::Rng::with_seed(seed),
         }
     }
@@ -344,6 +347,7 @@ impl World {
         let known = torrent.peers.insert(announce.peer, peer);
         let was_seeder = known.is_some_and(|known| known.seeder);
         torrent.completed += u32::from(announce.completed && !was_seeder);
+        self.completed += usize::from(announce.completed && !was_seeder);
         let expected = Announced {
             counts: torrent.counts(),
             change: known.map_or(PeerChange::Added, |known| PeerChange::Updated(known.value)),
@@ -403,10 +407,20 @@ impl World {
         self.model.values().map(|torrent| torrent.peers.len()).sum()
     }
 
+    fn seeders(&self) -> usize {
+        let peers = self
+            .model
+            .values()
+            .flat_map(|torrent| torrent.peers.values());
+        peers.filter(|peer| peer.seeder).count()
+    }
+
     fn compare(&mut self) {
         self.map.assert_sound();
         assert_eq!(self.map.torrents(), self.model.len());
         assert_eq!(self.map.peers(), self.peers());
+        assert_eq!(self.map.seeders(), self.seeders());
+        assert_eq!(self.map.completed(), self.completed);
         for (info_hash, torrent) in &self.model {
             let key = self.map.key(*info_hash);
             assert_eq!(self.map.scrape(&key), torrent.counts());

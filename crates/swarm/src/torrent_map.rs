@@ -27,6 +27,8 @@ pub struct TorrentMap<K, V = ()> {
     pub(crate) torrents: Segments<Torrent<K, V>>,
     pub(crate) index: Index,
     pub(crate) peers: usize,
+    pub(crate) seeders: usize,
+    completed: usize,
 }
 
 pub(crate) struct Torrent<K, V> {
@@ -48,6 +50,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             torrents: Segments::new(),
             index: Index::new(),
             peers: 0,
+            seeders: 0,
+            completed: 0,
         }
     }
 
@@ -175,8 +179,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                 (at, PeerChange::Updated(old))
             }
         };
+        self.seeders = self.seeders + usize::from(seeder) - usize::from(was_seeder);
         if completed && !was_seeder {
             entry.completed = entry.completed.saturating_add(1);
+            self.completed += 1;
         }
         let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
         entry.swarm.draw(status, Some(at), wanted, rng, hand_out);
@@ -227,8 +233,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let position = self.position(torrent)?;
         let entry = self.torrents.get_mut(position)?;
         let at = entry.swarm.find(peer, &self.hash_key)?;
+        let was_seeder = at < entry.swarm.seeders();
         let removed = entry.swarm.remove(at, &self.hash_key)?;
         self.peers -= 1;
+        self.seeders -= usize::from(was_seeder);
         Some(removed.value)
     }
 
@@ -258,6 +266,18 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     #[must_use]
     pub fn peers(&self) -> usize {
         self.peers
+    }
+
+    /// Those of them that have everything.
+    #[must_use]
+    pub fn seeders(&self) -> usize {
+        self.seeders
+    }
+
+    /// Downloads finished since the start, over all torrents there have been.
+    #[must_use]
+    pub fn completed(&self) -> usize {
+        self.completed
     }
 
     fn depart(&mut self, torrent: &TorrentKey, peer: &K) -> Announced<V> {
