@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerConnection};
 use rustls::{Error, ServerConfig};
 
-use super::TlsStream;
+use super::{TlsStream, expiry};
 
 /// What connections are encrypted with. Clones share it.
 ///
@@ -32,6 +32,8 @@ struct Shared {
 /// What a new connection uses.
 struct Version {
     config: Arc<ServerConfig>,
+    /// The last second in which the server's certificate is valid, in Unix time.
+    not_after: Option<i64>,
     /// How often it has been loaded before.
     generation: u32,
 }
@@ -51,7 +53,8 @@ impl TlsConfig {
     ) -> Result<Self, TlsError> {
         let ticketer = Ticketer::new().map_err(TlsError::Setup)?;
         let alpn_protocols: Vec<_> = alpn_protocols.iter().map(|name| name.to_vec()).collect();
-        let config = server_config(certificate_path, key_path, &alpn_protocols, &ticketer)?;
+        let (config, not_after) =
+            server_config(certificate_path, key_path, &alpn_protocols, &ticketer)?;
         Ok(Self(Arc::new(Shared {
             certificate_path: certificate_path.to_owned(),
             key_path: key_path.to_owned(),
@@ -59,6 +62,7 @@ impl TlsConfig {
             ticketer,
             current: Arc::new(ArcSwap::from_pointee(Version {
                 config,
+                not_after,
                 generation: 0,
             })),
         })))
@@ -71,17 +75,25 @@ impl TlsConfig {
     /// As [`load`](Self::load); then everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
         let shared = &self.0;
-        let config = server_config(
+        let (config, not_after) = server_config(
             &shared.certificate_path,
             &shared.key_path,
             &shared.alpn_protocols,
             &shared.ticketer,
         )?;
         let generation = self.generation().wrapping_add(1);
-        shared
-            .current
-            .store(Arc::new(Version { config, generation }));
+        shared.current.store(Arc::new(Version {
+            config,
+            not_after,
+            generation,
+        }));
         Ok(())
+    }
+
+    /// The last second in which the server's certificate is valid, in Unix time.
+    #[must_use]
+    pub fn not_after(&self) -> Option<i64> {
+        self.0.current.load().not_after
     }
 
     /// How often it has been reloaded: what new connections use.
@@ -163,13 +175,15 @@ impl Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
+/// The configuration, and when its certificate ends.
 fn server_config(
     certificate_path: &Path,
     key_path: &Path,
     alpn_protocols: &[Vec<u8>],
     ticketer: &Arc<dyn ProducesTickets>,
-) -> Result<Arc<ServerConfig>, TlsError> {
+) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
     let certificates = read_certificates(certificate_path)?;
+    let not_after = certificates.first().and_then(|own| expiry::not_after(own));
     let key = read_key(key_path)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -189,7 +203,7 @@ fn server_config(
     config.alpn_protocols = alpn_protocols.to_vec();
     config.ticketer = Arc::clone(ticketer);
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), not_after))
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

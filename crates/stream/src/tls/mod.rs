@@ -2,6 +2,7 @@
 //! side of a connection.
 
 mod config;
+mod expiry;
 mod stream;
 
 pub(crate) use config::TlsAcceptor;
