@@ -31,6 +31,8 @@ require_program npm npm
 # npm fetches over TLS.
 require_package ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 require_program curl curl
+# For promtool. Its service is not started.
+require_program prometheus promtool
 require_program chromium chromium
 # Only root may have /usr/sbin in its PATH.
 require_package nginx test -x /usr/sbin/nginx

@@ -11,8 +11,9 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_config::{
     AccessListConfig, Checks, Config, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
+use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, bind, cli, metrics_endpoint, privileges};
+use aquatic_daemon::{access_list, bind, cli, privileges};
 use aquatic_types::InfoHash;
 
 section! {
@@ -65,14 +66,19 @@ fn start(config: MinimalConfig) -> anyhow::Result<()> {
     let supervisor = Supervisor::new()?;
     let socket =
         UdpSocket::bind(config.address).map_err(|error| bind::error(config.address, &error))?;
-    if config.statistics.run_prometheus_endpoint {
-        metrics_endpoint::start(config.statistics.prometheus_endpoint_address)?;
-    }
+    let statistics = &config.statistics;
+    let endpoint = statistics
+        .run_prometheus_endpoint
+        .then(|| MetricsEndpoint::bind(statistics.prometheus_endpoint_address))
+        .transpose()?;
     privileges::drop(&config.privileges)?;
     let list = access_list::load(&config.access_list)?;
 
     let worker_list = list.clone();
     supervisor.spawn("socket-1", move || answer(&socket, &worker_list))?;
+    if let Some(endpoint) = endpoint {
+        endpoint.start(&supervisor)?;
+    }
     supervisor.wait(|| access_list::reload(&config.access_list, &list))
 }
 

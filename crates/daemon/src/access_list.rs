@@ -10,6 +10,17 @@ use std::io::BufReader;
 use anyhow::Context;
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_config::AccessListConfig;
+use metrics::{Unit, describe_gauge, gauge};
+
+use crate::load_metrics::LoadMetrics;
+
+const ENTRIES: &str = "aquatic_access_list_entries";
+
+const METRICS: LoadMetrics = LoadMetrics {
+    what: "the access list",
+    successful: "aquatic_access_list_last_reload_successful",
+    timestamp_seconds: "aquatic_access_list_last_reload_timestamp_seconds",
+};
 
 /// Loads the list at the start of a daemon.
 ///
@@ -24,7 +35,10 @@ pub fn load(config: &AccessListConfig) -> anyhow::Result<SharedAccessList> {
 pub fn reload(config: &AccessListConfig, shared: &SharedAccessList) {
     match read(config) {
         Ok(list) => shared.replace(list),
-        Err(error) => log::error!("the access list stays as it was: {error:#}"),
+        Err(error) => {
+            METRICS.failed();
+            log::error!("the access list stays as it was: {error:#}");
+        }
     }
 }
 
@@ -38,5 +52,8 @@ fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
     let list = AccessList::parse(BufReader::new(file))
         .with_context(|| format!("cannot use the access list {path}"))?;
     log::info!("access list {path} loaded: {} info hashes", list.len());
+    METRICS.succeeded();
+    describe_gauge!(ENTRIES, Unit::Count, "Info hashes in the access list");
+    gauge!(ENTRIES).set(u32::try_from(list.len()).unwrap_or(u32::MAX));
     Ok(list)
 }

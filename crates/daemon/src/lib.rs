@@ -8,7 +8,7 @@
 //!  cli::run          flags → configuration, log, exit code
 //!   └─ start(config)                                              (the daemon's own function)
 //!       ├─ Supervisor::new        catches signals, finds systemd    } while still root and
-//!       ├─ bind every socket, metrics_endpoint::start               } outside a chroot
+//!       ├─ bind every socket, MetricsEndpoint::bind                } outside a chroot
 //!       ├─ privileges::drop
 //!       ├─ access_list::load                                        } as the user who will
 //!       ├─ supervisor.spawn(worker) ...                             } reload it later
@@ -27,6 +27,8 @@
 //! | [`supervisor`] | worker threads, signals and the end of the process |
 //! | [`signals`], [`systemd`] | what the supervisor waits for and whom it tells |
 //! | [`metrics_endpoint`] | Prometheus over HTTP |
+//! | [`exposition`], [`process`], [`load_metrics`] | metrics as text; of the process, of files |
+//! | [`endpoint`] | a small HTTP server for the operator |
 //! | [`per_client`] | how many of something each client may have |
 //! | [`clock`] | the only place where time is read |
 //! | [`counter`] | numbers for the statistics, one writer each |
@@ -38,10 +40,14 @@ pub mod bind;
 pub mod cli;
 pub mod clock;
 pub mod counter;
+pub mod endpoint;
+pub mod exposition;
+pub mod load_metrics;
 pub mod logging;
 pub mod metrics_endpoint;
 pub mod per_client;
 pub mod privileges;
+pub mod process;
 pub mod signals;
 pub mod supervisor;
 pub mod systemd;

@@ -1,8 +1,9 @@
 //! A kernel that says no: system calls that fail, by a seccomp filter such as container runtimes
-//! use.
+//! use, and limits on what a process may have.
 
 use std::collections::BTreeMap;
-use std::process::Child;
+use std::fs::File;
+use std::process::{Child, Command};
 use std::thread;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -27,4 +28,19 @@ pub fn spawn_without(place: &Place, call: i64, errno: i32, setup: Setup, setting
         });
         starter.join().unwrap()
     })
+}
+
+/// Starts a tracker with a limit of `prlimit` (util-linux), such as `--nofile=100`.
+#[must_use]
+pub fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str) -> Child {
+    let tracker = place.command(setup, settings);
+    let mut command = Command::new("prlimit");
+    command
+        .arg(limit)
+        .arg(tracker.get_program())
+        .args(tracker.get_args())
+        .current_dir(place.path(""))
+        .env("NOTIFY_SOCKET", place.path("notify"))
+        .stderr(File::create(place.path("log")).unwrap());
+    command.spawn().unwrap()
 }

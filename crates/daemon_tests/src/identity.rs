@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -38,6 +38,18 @@ impl Identity {
         let names = [NAME, "127.0.0.1", "::1"].map(str::to_owned);
         let certified = generate_simple_self_signed(names).unwrap();
         Self { certified }
+    }
+
+    /// One that is valid up to the beginning of a year.
+    #[must_use]
+    pub fn until(year: i32) -> Self {
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
+        let signing_key = KeyPair::generate().unwrap();
+        let cert = params.self_signed(&signing_key).unwrap();
+        Self {
+            certified: CertifiedKey { cert, signing_key },
+        }
     }
 
     /// Writes the files that the settings [`TLS`] name.

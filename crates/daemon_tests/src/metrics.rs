@@ -1,8 +1,10 @@
 //! What Prometheus would see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+
+use aquatic_types::IpFamily;
 
 use crate::Daemon;
 use crate::wait::{DEADLINE, until_ok};
@@ -46,11 +48,31 @@ impl Sample {
 /// Scrapes the tracker's endpoint.
 #[must_use]
 pub fn scrape(daemon: &Daemon) -> Vec<Sample> {
-    let text = get(daemon).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    let lines = body.lines().filter(|line| line.starts_with("aquatic_"));
+    let text = text(daemon);
+    let lines = text.lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(Sample::parse).collect()
+}
+
+/// What the tracker's endpoint says, as it stands there.
+#[must_use]
+pub fn text(daemon: &Daemon) -> String {
+    let answer = get(daemon).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    body.to_owned()
+}
+
+/// The names and types of all metrics in such a text. Each must be there once.
+#[must_use]
+pub fn types(text: &str) -> BTreeMap<String, String> {
+    let mut types = BTreeMap::new();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    for (name, kind) in lines.filter_map(|line| line.split_once(' ')) {
+        let twice = types.insert(name.to_owned(), kind.to_owned());
+        assert_eq!(twice, None, "{name}");
+    }
+    types
 }
 
 fn get(daemon: &Daemon) -> io::Result<String> {
@@ -109,6 +131,17 @@ pub fn wait_for(daemon: &Daemon, expected: &[(&str, f64)]) {
         }
         Ok(())
     });
+}
+
+/// Waits until there are so many seeders and leechers of a family, and so many downloads have been
+/// finished.
+#[track_caller]
+pub fn wait_for_swarms(daemon: &Daemon, family: IpFamily, numbers: [f64; 3]) {
+    let selectors = ["seeders", "leechers", "completed_downloads_total"]
+        .map(|name| format!("aquatic_{name}{{ip_version={}}}", family.digit()));
+    let selectors = selectors.iter().map(String::as_str);
+    let expected: Vec<_> = selectors.zip(numbers).collect();
+    wait_for(daemon, &expected);
 }
 
 /// What a label of a metric is expected to say, in all its samples together.

@@ -25,6 +25,8 @@ pub struct Program {
     /// Whether peers of both IP families are in the same swarms, which are counted as those of IPv4
     /// then. Otherwise limits hold for each family.
     pub shares_swarms: bool,
+    /// Whether connections can be encrypted.
+    pub has_tls: bool,
     /// The section of the keys about metrics.
     pub metrics_section: &'static str,
     /// Lines that make it update its metrics each second.

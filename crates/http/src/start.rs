@@ -7,7 +7,7 @@ use crate::arrangement::arrange;
 use crate::config::Config;
 use crate::counters::Http;
 use crate::shard::Shard;
-use crate::statistics::ResponseTimeMetrics;
+use crate::statistics::write_response_times;
 use crate::worker::Worker;
 
 impl StreamTracker for Http {
@@ -27,6 +27,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let launch = Launch::prepare::<Http>(config.common())?;
     let bells = launch.bells();
     let (workers, response_times) = arrange(&config, launch.access_list(), &bells, &mut OsEntropy)?;
-    let response_times = ResponseTimeMetrics::new(response_times);
-    launch.serve(workers, config.bounds(), move || response_times.update())
+    launch.serve(workers, config.bounds(), move |text| {
+        write_response_times(&response_times, text);
+    })
 }

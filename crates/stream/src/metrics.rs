@@ -1,12 +1,14 @@
-//! What is counted about connections, for Prometheus.
+//! What is counted about connections, and what is known of the certificate, for Prometheus.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquatic_daemon::counter::{Counts, Label};
+use aquatic_daemon::load_metrics::LoadMetrics;
 use aquatic_types::{IpFamily, PerFamily};
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::StreamCounters;
+use crate::{StreamCounters, TlsConfig};
 
 const ACTIVE: &str = "aquatic_active_connections";
 const ACCEPTED: &str = "aquatic_connections_total";
@@ -14,6 +16,27 @@ const REFUSED: &str = "aquatic_connections_refused_total";
 const CLOSED: &str = "aquatic_connections_closed_total";
 const HANDSHAKES: &str = "aquatic_tls_handshakes_total";
 const ACCEPT_FAILURES: &str = "aquatic_accept_failures_total";
+const CERTIFICATE_EXPIRY: &str = "aquatic_tls_certificate_expiry_timestamp_seconds";
+
+/// Whether certificate and key could be loaded.
+pub(crate) const TLS: LoadMetrics = LoadMetrics {
+    what: "the TLS certificate with its key",
+    successful: "aquatic_tls_last_reload_successful",
+    timestamp_seconds: "aquatic_tls_last_reload_timestamp_seconds",
+};
+
+/// Certificate and key have been loaded.
+pub(crate) fn tls_loaded(tls: &TlsConfig) {
+    TLS.succeeded();
+    describe_gauge!(
+        CERTIFICATE_EXPIRY,
+        Unit::Seconds,
+        "When the TLS certificate ends, in Unix time"
+    );
+    if let Some(seconds) = tls.not_after() {
+        gauge!(CERTIFICATE_EXPIRY).set(Duration::from_secs(seconds.try_into().unwrap_or(0)));
+    }
+}
 
 /// The metrics of all workers.
 pub struct StreamMetrics(Vec<(Arc<StreamCounters>, WorkerMetrics)>);

@@ -9,6 +9,7 @@ use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Supervisor;
 
+use crate::metrics;
 use crate::{
     Admission, Bounds, ChosenRuntime, Handler, Hub, HubOptions, Post, StreamConfig, StreamCounters,
     TlsConfig, bind_listeners,
@@ -25,6 +26,8 @@ pub struct SocketWorkers {
 
 /// What the connections of all workers have in common.
 pub struct StreamSettings {
+    /// Files that the daemon needs besides its workers and what every program has open.
+    pub other_files: usize,
     /// How much and how long a connection may keep a worker busy.
     pub bounds: Bounds,
     /// Connections per client; 0 = no limit.
@@ -69,7 +72,7 @@ impl SocketWorkers {
     ) -> anyhow::Result<Vec<Arc<StreamCounters>>> {
         let batch_wait = Duration::from_micros(config.batch_wait_us);
         let admission = Arc::new(Admission::new(
-            config.connections_max(self.posts.len()),
+            config.connections_max(self.posts.len(), settings.other_files),
             settings.max_connections_per_ip,
         ));
         let mut all_counters = Vec::new();
@@ -111,15 +114,24 @@ pub fn load_tls(
     let tls = TlsConfig::load(certificate, key, alpn_protocols)
         .context("cannot encrypt connections (see network.enable_tls)")?;
     log::info!("TLS certificate {} loaded", certificate.display());
+    metrics::tls_loaded(&tls);
     Ok(Some(tls))
 }
 
 /// Loads certificate and key again. Files that cannot be used are logged as an error, and
 /// everything stays as it was.
 pub fn reload_tls(tls: Option<&TlsConfig>) {
-    match tls.map(TlsConfig::reload) {
-        None => {}
-        Some(Ok(())) => log::info!("TLS certificate loaded, for new connections"),
-        Some(Err(error)) => log::error!("the TLS certificate stays as it was: {error}"),
+    let Some(tls) = tls else {
+        return;
+    };
+    match tls.reload() {
+        Ok(()) => {
+            log::info!("TLS certificate loaded, for new connections");
+            metrics::tls_loaded(tls);
+        }
+        Err(error) => {
+            metrics::TLS.failed();
+            log::error!("the TLS certificate stays as it was: {error}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use aquatic_config::{Checks, section};
+use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 
 /// Workers of one kind. A guard against typing errors, not a recommendation.
@@ -30,6 +31,16 @@ section! {
 }
 
 impl MetricsConfig {
+    /// Binds the address where Prometheus is to be served, if it is.
+    ///
+    /// # Errors
+    /// See [`MetricsEndpoint::bind`].
+    pub fn bind_endpoint(&self) -> anyhow::Result<Option<MetricsEndpoint>> {
+        self.run_prometheus_endpoint
+            .then(|| MetricsEndpoint::bind(self.prometheus_endpoint_address))
+            .transpose()
+    }
+
     /// Checks that the keys fit each other. `section` is what their table is called.
     pub fn check(&self, section: &str, checks: &mut Checks) {
         checks.require(

@@ -68,13 +68,17 @@ impl<P: Protocol> Default for TrafficCounters<P> {
     }
 }
 
-/// Gauges of one shard and IP family.
+/// What is in the swarms of one shard and IP family.
 #[derive(Debug, Default)]
 pub struct SwarmGauges {
     /// Torrents that have been announced.
     pub torrents: Counter,
     /// Peers, over all torrents.
     pub peers: Counter,
+    /// Those of them that have everything.
+    pub seeders: Counter,
+    /// Downloads that peers have announced to be finished, since the start.
+    pub completed: Counter,
 }
 
 /// What the owner of a shard counts about it.

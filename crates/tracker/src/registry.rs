@@ -22,7 +22,7 @@ use aquatic_types::{
 
 use crate::cleaning::{Cleaning, Slice};
 use crate::clients::{ClientTable, PeerTag, Prefix};
-use crate::counters::ShardCounters;
+use crate::counters::{ShardCounters, SwarmGauges};
 use crate::report::{PeerHistograms, ShardReport, empty_histograms};
 
 /// The swarms of both IP families.
@@ -249,13 +249,8 @@ impl<V: PeerTag> Registry<V> {
     }
 
     fn publish_gauges(&self, counters: &ShardCounters) {
-        let PerFamily { v4, v6 } = &self.swarms;
-        let counts = [(v4.torrents(), v4.peers()), (v6.torrents(), v6.peers())];
-        for (family, (torrents, peers)) in IpFamily::ALL.into_iter().zip(counts) {
-            let gauges = counters.swarms.get(family);
-            gauges.torrents.set(torrents);
-            gauges.peers.set(peers);
-        }
+        publish(&self.swarms.v4, &counters.swarms.v4);
+        publish(&self.swarms.v6, &counters.swarms.v6);
     }
 
     /// Forgets peers that no longer announce, torrents without peers, and torrents that are no
@@ -290,6 +285,13 @@ impl<V: PeerTag> Registry<V> {
         }
         slice == Slice::More
     }
+}
+
+fn publish<K: PeerAddr, V>(swarms: &TorrentMap<K, V>, gauges: &SwarmGauges) {
+    gauges.torrents.set(swarms.torrents());
+    gauges.peers.set(swarms.peers());
+    gauges.seeders.set(swarms.seeders());
+    gauges.completed.set(swarms.completed());
 }
 
 /// Who may come in, and who is there.

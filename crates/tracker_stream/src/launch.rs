@@ -5,9 +5,12 @@ use std::time::Duration;
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon::exposition::Exposition;
+use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, metrics_endpoint, privileges};
+use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls};
+use aquatic_tracker::statistics::write_old_names;
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 
 use crate::statistics::{self, Sources};
@@ -22,6 +25,7 @@ pub struct Launch<'a> {
     clock: Clock,
     supervisor: Supervisor,
     sockets: SocketWorkers,
+    endpoint: Option<MetricsEndpoint>,
     swarm_workers: SwarmWorkers,
     access_list: SharedAccessList,
     tls: Option<TlsConfig>,
@@ -37,15 +41,14 @@ impl<'a> Launch<'a> {
         let clock = Clock::start();
         let supervisor = Supervisor::new()?;
         let sockets = SocketWorkers::bind(config.stream, config.layout().socket_workers)?;
-        if config.metrics.run_prometheus_endpoint {
-            metrics_endpoint::start(config.metrics.prometheus_endpoint_address)?;
-        }
+        let endpoint = config.metrics.bind_endpoint()?;
         privileges::drop(config.privileges)?;
         Ok(Self {
             config,
             clock,
             supervisor,
             sockets,
+            endpoint,
             swarm_workers: SwarmWorkers::prepare(config.swarm_workers),
             access_list: access_list::load(config.access_list)?,
             tls: load_tls(config.stream, T::ALPN_PROTOCOLS)?,
@@ -72,8 +75,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Starts the workers, and serves until a signal comes. `bounds` hold for each connection.
-    /// `update_metrics` publishes what only this daemon counts; it is called whenever the common
-    /// metrics are published.
+    /// `write_metrics` adds what only this daemon counts, whenever Prometheus asks.
     ///
     /// # Errors
     /// If a worker cannot be started, or ends.
@@ -81,12 +83,13 @@ impl<'a> Launch<'a> {
         self,
         arrangement: Arrangement<T>,
         bounds: Bounds,
-        update_metrics: impl FnMut() + Send + 'static,
+        write_metrics: impl FnMut(&mut Exposition) + Send + 'static,
     ) -> anyhow::Result<()> {
         let Self {
             config,
             clock,
             supervisor,
+            endpoint,
             access_list,
             tls,
             ..
@@ -98,6 +101,7 @@ impl<'a> Launch<'a> {
         self.swarm_workers
             .start(&supervisor, clock, pauses, arrangement.swarm_workers)?;
         let settings = StreamSettings {
+            other_files: endpoint.as_ref().map_or(0, |_| MetricsEndpoint::FILES_MAX),
             bounds,
             max_connections_per_ip: config.limits.max_connections_per_ip,
             tls: tls.clone(),
@@ -111,10 +115,14 @@ impl<'a> Launch<'a> {
             connections,
             reports: arrangement.reports,
         };
+        if let Some(mut endpoint) = endpoint {
+            let workers = sources.workers.clone();
+            endpoint.also(move |text| write_old_names(&workers, text));
+            endpoint.also(write_metrics);
+            endpoint.start(&supervisor)?;
+        }
         let metrics = config.metrics.clone();
-        supervisor.spawn("statistics", move || {
-            statistics::run(&metrics, &sources, update_metrics)
-        })?;
+        supervisor.spawn("statistics", move || statistics::run(&metrics, &sources))?;
 
         let scheme = T::SCHEMES[usize::from(tls.is_some())];
         for address in config.stream.address.iter() {

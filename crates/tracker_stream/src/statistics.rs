@@ -26,13 +26,9 @@ pub(crate) struct Sources<P: Protocol> {
     pub(crate) reports: Vec<Arc<ShardReport>>,
 }
 
-/// Publishes metrics for ever, every `interval`, if they are wanted. A Prometheus endpoint must be
-/// running already then. `also` publishes what only one kind of tracker has.
-pub(crate) fn run<P: Protocol>(
-    config: &MetricsConfig,
-    sources: &Sources<P>,
-    mut also: impl FnMut(),
-) -> ! {
+/// Publishes metrics for ever, every `interval`, if they are wanted. A Prometheus endpoint must
+/// have been bound already then.
+pub(crate) fn run<P: Protocol>(config: &MetricsConfig, sources: &Sources<P>) -> ! {
     if !config.run_prometheus_endpoint {
         loop {
             thread::park();
@@ -42,7 +38,6 @@ pub(crate) fn run<P: Protocol>(
     let mut outputs = Outputs::new(config, sources);
     loop {
         outputs.publish(clock.elapsed(), sources);
-        also();
         thread::sleep(Duration::from_secs(config.interval));
     }
 }
@@ -138,8 +133,8 @@ mod tests {
         for line in [
             "aquatic_refused_total{ip_version=\"6\",worker_index=\"0\",reason=\"letter\"} 4",
             "aquatic_peers{ip_version=\"6\",worker_index=\"1\"} 7",
-            "aquatic_rx_bytes{ip_version=\"4\",worker_index=\"0\"} 8",
-            "aquatic_tx_bytes{ip_version=\"6\",worker_index=\"0\"} 5",
+            "aquatic_rx_bytes_total{ip_version=\"4\",worker_index=\"0\"} 8",
+            "aquatic_tx_bytes_total{ip_version=\"6\",worker_index=\"0\"} 5",
             "aquatic_active_connections{ip_version=\"6\",worker_index=\"0\"} 6",
         ] {
             assert!(

@@ -8,8 +8,9 @@ use anyhow::Context;
 use aquatic_channel::{Bell, Sleeper, bell};
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, bind, metrics_endpoint, privileges};
+use aquatic_daemon::{access_list, bind, privileges};
 use aquatic_tracker::entropy::OsEntropy;
+use aquatic_tracker::statistics::write_old_names;
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 use aquatic_udp_socket::steering::{self, SteeringKey};
 use aquatic_udp_socket::{SocketOptions, UdpSocket};
@@ -29,9 +30,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let supervisor = Supervisor::new()?;
     let backend = choose_backend(config.network.backend)?;
     let sockets = bind_sockets(&config)?;
-    if config.statistics.metrics.run_prometheus_endpoint {
-        metrics_endpoint::start(config.statistics.metrics.prometheus_endpoint_address)?;
-    }
+    let endpoint = config.statistics.metrics.bind_endpoint()?;
     let mut posts = Vec::new();
     for _ in 0..config.layout().socket_workers {
         posts.push(SocketPost::new(backend)?);
@@ -60,6 +59,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         &mut OsEntropy,
     )?;
     steer(&config, &sockets, &arrangement.steering_key);
+    let counters = arrangement.counters.clone();
     let config = Arc::new(config);
     start_workers(
         &supervisor,
@@ -72,6 +72,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             swarm_workers,
         },
     )?;
+    if let Some(mut endpoint) = endpoint {
+        endpoint.also(move |text| write_old_names(&counters, text));
+        endpoint.start(&supervisor)?;
+    }
     if config.scrape_exports.enable_scrape_exports {
         let exports = config.scrape_exports.clone();
         supervisor.spawn("export", move || {

@@ -27,5 +27,5 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let launch = Launch::prepare::<WebTorrent>(config.common())?;
     let (access_list, tls, bells) = (launch.access_list(), launch.tls(), launch.bells());
     let workers = arrange(&config, access_list, tls, &bells, &mut OsEntropy)?;
-    launch.serve(workers, config.bounds(), || ())
+    launch.serve(workers, config.bounds(), |_| ())
 }

@@ -184,5 +184,5 @@ fn metrics_that_cannot_be_served_end_the_start() {
         log.contains(&format!("cannot run the Prometheus endpoint at {address}")),
         "{log}"
     );
-    assert!(log.contains("in use"), "{log}");
+    assert!(log.contains("another program"), "{log}");
 }

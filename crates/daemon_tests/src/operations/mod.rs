@@ -9,6 +9,8 @@ pub mod configuration;
 pub mod forgetting;
 pub mod idling;
 pub mod limits;
+#[cfg(target_os = "linux")]
+pub mod monitoring;
 pub mod privileges;
 pub mod process;
 
@@ -63,6 +65,22 @@ macro_rules! operations {
                 torrents_are_limited
                 peers_are_limited
                 peers_of_an_address_are_limited
+            }
+            monitoring {
+                #[cfg(target_os = "linux")]
+                idle_connections_to_the_metrics_take_no_files_from_clients
+                #[cfg(target_os = "linux")]
+                the_log_says_where_metrics_are
+                #[cfg(target_os = "linux")]
+                the_endpoint_speaks_http
+                #[cfg(target_os = "linux")]
+                promtool_has_nothing_to_say
+                #[cfg(target_os = "linux")]
+                every_metric_is_documented_and_the_other_way_round
+                #[cfg(target_os = "linux")]
+                the_process_is_described
+                #[cfg(target_os = "linux")]
+                reloads_of_the_access_list_are_told
             }
             privileges {
                 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use aquatic_types::IpFamily;
 use nix::unistd::{Group, User, geteuid};
 
 use crate::setup::on_every_setup;
-use crate::{Daemon, Place, Program, Setup, torrent, torrents};
+use crate::{Daemon, Place, Program, Setup, metrics, torrent, torrents};
 
 /// Settings for a tracker that moves to the folder `root` of its place and becomes nobody.
 pub const CONFINED: &str = "privileges.drop_privileges = true\nprivileges.chroot_path = './root'\n";
@@ -66,9 +66,10 @@ pub fn it_serves_as_nobody_inside_another_root(program: &'static Program) {
         // Must not be taken: it is outside.
         place.write("list", torrent(0).to_string());
         place.write("root/list", torrent(1).to_string());
+        let served = place.metrics_settings(program);
         let daemon = place.start(
             setup,
-            &format!("{CONFINED}access_list.mode = 'deny'\naccess_list.path = '/list'"),
+            &format!("{served}{CONFINED}access_list.mode = 'deny'\naccess_list.path = '/list'"),
         );
         assert_confined(&daemon);
         for family in IpFamily::ALL {
@@ -83,6 +84,10 @@ pub fn it_serves_as_nobody_inside_another_root(program: &'static Program) {
         daemon.reload();
         let mut client = program.client_of(&daemon, IpFamily::V4);
         assert_eq!(client.join(torrent(1), 1), Ok(1));
+        let samples = metrics::scrape(&daemon);
+        assert!(metrics::sum(&samples, "process_resident_memory_bytes") > 0.0);
+        let folders = daemon.files().into_iter().filter(|file| file.is_dir());
+        assert_eq!(folders.count(), 0, "a folder outside would be a way out");
     });
 }
 

@@ -1,8 +1,6 @@
 //! What happens where the kernel says no, and when it is time to go.
 
-use std::process::{Child, Command};
-
-use aquatic_daemon_tests::faults::spawn_without;
+use aquatic_daemon_tests::faults::{spawn_with_limit, spawn_without};
 use aquatic_daemon_tests::{Place, Setup, torrent};
 use aquatic_types::IpFamily;
 use libc::{EBADF, ENOSYS, EPERM, SYS_epoll_wait, SYS_io_uring_setup};
@@ -15,20 +13,6 @@ use super::setup::{Case, SIMPLE, Tracker, on_every_case, on_every_runtime, runti
 
 fn with_runtime(runtime: &'static str) -> Setup {
     Setup { runtime, ..SIMPLE }
-}
-
-/// Starts a tracker with a limit of `prlimit` (util-linux).
-fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str) -> Child {
-    let tracker = place.command(setup, settings);
-    let mut command = Command::new("prlimit");
-    command
-        .arg(limit)
-        .arg(tracker.get_program())
-        .args(tracker.get_args())
-        .current_dir(place.path(""))
-        .env("NOTIFY_SOCKET", place.path("notify"))
-        .stderr(std::fs::File::create(place.path("log")).unwrap());
-    command.spawn().unwrap()
 }
 
 #[test]

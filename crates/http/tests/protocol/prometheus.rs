@@ -1,12 +1,14 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
 use aquatic_daemon_tests::metrics::set;
+#[cfg(target_os = "linux")]
+use aquatic_daemon_tests::operations::monitoring;
 use aquatic_daemon_tests::wait::until_ok;
 use aquatic_daemon_tests::{metrics, torrents};
 use aquatic_types::IpFamily;
 
-use super::client::{Client, LEECHER, announce, get, scrape};
-use super::setup::{Tracker, on_every_case};
+use super::client::{Client, LEECHER, SEEDER, announce, get, scrape};
+use super::setup::{HTTP, Tracker, on_every_case};
 
 /// 36 announces, 1 scrape, 1 refusal, 1 unknown path: 12 torrents have two leechers for a while,
 /// then one. What was sent and received, in bytes above TCP and TLS.
@@ -50,10 +52,14 @@ fn counts_are_those_of_what_was_done() {
                 ("aquatic_dropped_total", "", 0.0),
                 ("aquatic_torrents", "", 12.0),
                 ("aquatic_peers", "", 12.0),
+                ("aquatic_seeders", "", 0.0),
+                ("aquatic_leechers", "", 12.0),
                 ("aquatic_connections_total", "", 1.0),
                 ("aquatic_active_connections", "", 0.0),
             ];
             if !tracker.transport.is_tls() {
+                counts.push(("aquatic_rx_bytes_total", "", count(sent)));
+                counts.push(("aquatic_tx_bytes_total", "", count(received)));
                 counts.push(("aquatic_rx_bytes", "", count(sent)));
                 counts.push(("aquatic_tx_bytes", "", count(received)));
             }
@@ -65,8 +71,34 @@ fn counts_are_those_of_what_was_done() {
             let total =
                 |name: &str| metrics::sum(&samples, &format!("{name}{{ip_version={ip_version}}}"));
             assert!(total("aquatic_requests_total") >= 37.0);
-            assert!(total("aquatic_rx_bytes") >= count(sent));
-            assert!(total("aquatic_tx_bytes") >= count(received));
+            for old in ["", "_total"] {
+                assert!(total(&format!("aquatic_rx_bytes{old}")) >= count(sent));
+                assert!(total(&format!("aquatic_tx_bytes{old}")) >= count(received));
+            }
+        }
+    });
+}
+
+/// Each torrent has a leecher that finishes, a seeder that leaves, and one that stays.
+#[test]
+fn seeders_and_finished_downloads_are_counted() {
+    on_every_case(|case| {
+        let tracker = case.start_with_metrics("");
+        for family in IpFamily::ALL {
+            let mut client = Client::new(&tracker, family);
+            for info_hash in torrents() {
+                client.join(info_hash, 1, LEECHER);
+                client.join(info_hash, 2, SEEDER);
+                client.join(info_hash, 3, SEEDER);
+            }
+            metrics::wait_for_swarms(&tracker, family, [24.0, 12.0, 0.0]);
+            for info_hash in torrents() {
+                client.announce((info_hash, 1, SEEDER), "&event=completed");
+                client.announce((info_hash, 1, SEEDER), "&event=completed");
+                client.announce((info_hash, 2, SEEDER), "&event=stopped");
+                client.join(info_hash, 3, LEECHER);
+            }
+            metrics::wait_for_swarms(&tracker, family, [12.0, 12.0, 12.0]);
         }
     });
 }
@@ -137,13 +169,18 @@ const CLOSED: [&str; 10] = [
 
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
-    const PER_WORKER: [&str; 7] = [
+    const PER_WORKER: [&str; 12] = [
         "aquatic_requests_total",
         "aquatic_responses_total",
+        "aquatic_rx_bytes_total",
+        "aquatic_tx_bytes_total",
         "aquatic_rx_bytes",
         "aquatic_tx_bytes",
         "aquatic_torrents",
         "aquatic_peers",
+        "aquatic_seeders",
+        "aquatic_leechers",
+        "aquatic_completed_downloads_total",
         "aquatic_refused_total",
     ];
     const PER_SOCKET_WORKER: [&str; 2] =
@@ -179,4 +216,10 @@ fn every_metric_has_its_labels_from_the_first_second() {
         expected.push(("aquatic_connections_closed_total", "reason", set(CLOSED)));
         metrics::wait_for_labels(&tracker, &expected);
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn reloads_of_the_certificate_are_told() {
+    monitoring::reloads_of_the_certificate_are_told(&HTTP);
 }

@@ -18,6 +18,7 @@ pub(crate) static HTTP: Program = Program {
     runtime_key: "network.runtime",
     runtimes,
     shares_swarms: false,
+    has_tls: true,
     metrics_section: "metrics",
     metrics_settings: "metrics.interval = 1\n",
     modest_settings: "",

@@ -4,9 +4,11 @@
 //! One thread reads everything, every few seconds. It shares nothing else with the workers, so
 //! whatever it does does not delay an answer to a client.
 
+mod old_names;
 mod prometheus;
 mod snapshot;
 
+pub use old_names::write_old_names;
 pub use prometheus::PrometheusMetrics;
 pub use snapshot::{FamilySnapshot, Snapshot, Totals, Traffic};
 

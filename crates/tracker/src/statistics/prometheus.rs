@@ -27,10 +27,13 @@ const REQUESTS_BY_TYPE: &str = "aquatic_requests_by_type_total";
 const RESPONSES: &str = "aquatic_responses_total";
 const DROPPED: &str = "aquatic_dropped_total";
 const REFUSED: &str = "aquatic_refused_total";
-const RX_BYTES: &str = "aquatic_rx_bytes";
-const TX_BYTES: &str = "aquatic_tx_bytes";
+const RX_BYTES: &str = "aquatic_rx_bytes_total";
+const TX_BYTES: &str = "aquatic_tx_bytes_total";
 const TORRENTS: &str = "aquatic_torrents";
 const PEERS: &str = "aquatic_peers";
+const SEEDERS: &str = "aquatic_seeders";
+const LEECHERS: &str = "aquatic_leechers";
+const COMPLETED: &str = "aquatic_completed_downloads_total";
 const PEERS_PER_TORRENT: &str = "aquatic_peers_per_torrent";
 const PEER_CLIENTS: &str = "aquatic_peer_clients";
 const PEER_ID_PREFIXES: &str = "aquatic_peer_id_prefixes";
@@ -154,6 +157,9 @@ struct FamilyMetrics {
     tx_bytes: Counter,
     torrents: Gauge,
     peers: Gauge,
+    seeders: Gauge,
+    leechers: Gauge,
+    completed: Counter,
 }
 
 impl FamilyMetrics {
@@ -186,6 +192,9 @@ impl FamilyMetrics {
             tx_bytes: counter!(TX_BYTES, labels.clone()),
             torrents: gauge!(TORRENTS, labels.clone()),
             peers: gauge!(PEERS, labels.clone()),
+            seeders: gauge!(SEEDERS, labels.clone()),
+            leechers: gauge!(LEECHERS, labels.clone()),
+            completed: counter!(COMPLETED, labels.clone()),
         }
     }
 
@@ -198,7 +207,12 @@ impl FamilyMetrics {
         self.rx_bytes.absolute(traffic.received_bytes.get());
         self.tx_bytes.absolute(traffic.sent_bytes.get());
         self.torrents.set(approximate(swarms.torrents.get()));
-        self.peers.set(approximate(swarms.peers.get()));
+        let (peers, seeders) = (swarms.peers.get(), swarms.seeders.get());
+        self.peers.set(approximate(peers));
+        self.seeders.set(approximate(seeders));
+        self.leechers
+            .set(approximate(peers.saturating_sub(seeders)));
+        self.completed.absolute(swarms.completed.get());
     }
 }
 
@@ -321,6 +335,13 @@ fn describe(payload: &str) {
     describe_counter!(TX_BYTES, Unit::Bytes, format!("Bytes of {payload} sent"));
     describe_gauge!(TORRENTS, Unit::Count, "Torrents");
     describe_gauge!(PEERS, Unit::Count, "Peers, over all torrents");
+    describe_gauge!(SEEDERS, Unit::Count, "Peers that have everything");
+    describe_gauge!(LEECHERS, Unit::Count, "Peers that still lack something");
+    describe_counter!(
+        COMPLETED,
+        Unit::Count,
+        "Downloads that peers have announced to be finished"
+    );
     describe_gauge!(
         PEERS_PER_TORRENT,
         Unit::Count,
@@ -400,6 +421,8 @@ mod tests {
             traffic.sent_bytes.add(7);
             worker.swarms(IpFamily::V6).torrents.set(8);
             worker.swarms(IpFamily::V6).peers.set(9);
+            worker.swarms(IpFamily::V6).seeders.set(3);
+            worker.swarms(IpFamily::V6).completed.set(13);
             worker.batches_in_flight.set(10);
             worker.shard.cleaning_micros.set(11_500_000);
             let mut histograms = empty_histograms();
@@ -417,10 +440,13 @@ mod tests {
             format!("aquatic_responses_total{{{v6},type=\"error\"}} 3"),
             format!("aquatic_dropped_total{{{v6},reason=\"too_short\"}} 4"),
             format!("aquatic_refused_total{{{v6},reason=\"peer_limit\"}} 5"),
-            format!("aquatic_rx_bytes{{{v6}}} 6"),
-            format!("aquatic_tx_bytes{{{v6}}} 7"),
+            format!("aquatic_rx_bytes_total{{{v6}}} 6"),
+            format!("aquatic_tx_bytes_total{{{v6}}} 7"),
             format!("aquatic_torrents{{{v6}}} 8"),
             format!("aquatic_peers{{{v6}}} 9"),
+            format!("aquatic_seeders{{{v6}}} 3"),
+            format!("aquatic_leechers{{{v6}}} 6"),
+            format!("aquatic_completed_downloads_total{{{v6}}} 13"),
             "aquatic_queue_batches{worker_index=\"1\"} 10".to_owned(),
             "aquatic_cleaning_seconds{worker_index=\"1\"} 11.5".to_owned(),
             format!("aquatic_peers_per_torrent{{{v4},type=\"min\"}} 1"),
@@ -445,7 +471,7 @@ mod tests {
             report.set_clients([(*b"-TR4060-", 0)].into_iter());
         });
         let names = names(&scraped);
-        assert_eq!(names.len(), 14, "{names:?}");
+        assert_eq!(names.len(), 17, "{names:?}");
         for name in names {
             assert!(scraped.contains(&format!("# HELP {name} ")), "{name}");
         }

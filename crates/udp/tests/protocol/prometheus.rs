@@ -50,10 +50,14 @@ fn counts_are_those_of_what_was_done() {
                 ("aquatic_responses_total", "type=announce", 36.0),
                 ("aquatic_responses_total", "type=scrape", 1.0),
                 ("aquatic_responses_total", "type=error", 0.0),
+                ("aquatic_rx_bytes_total", "", SENT_BYTES),
+                ("aquatic_tx_bytes_total", "", received_bytes),
                 ("aquatic_rx_bytes", "", SENT_BYTES),
                 ("aquatic_tx_bytes", "", received_bytes),
                 ("aquatic_torrents", "", 12.0),
                 ("aquatic_peers", "", 12.0),
+                ("aquatic_seeders", "", 0.0),
+                ("aquatic_leechers", "", 12.0),
                 ("aquatic_dropped_total", "", 0.0),
                 ("aquatic_refused_total", "", 0.0),
             ];
@@ -65,6 +69,35 @@ fn counts_are_those_of_what_was_done() {
                 .map(|(selector, count)| (selector.as_str(), *count))
                 .collect();
             metrics::wait_for(&daemon, &expected);
+        }
+    });
+}
+
+/// Each torrent has a leecher that finishes, a seeder that leaves, and one that stays.
+#[test]
+fn seeders_and_finished_downloads_are_counted() {
+    on_every_setup(|setup| {
+        let daemon = setup.start_with_metrics("");
+        for family in IpFamily::ALL {
+            let mut client = Client::new(&daemon, family);
+            for info_hash in torrents() {
+                client.join(info_hash, 1, 1);
+                client.join(info_hash, 2, 0);
+                client.join(info_hash, 3, 0);
+            }
+            metrics::wait_for_swarms(&daemon, family, [24.0, 12.0, 0.0]);
+            for info_hash in torrents() {
+                for (port, event) in [
+                    (1, AnnounceEvent::Completed),
+                    (1, AnnounceEvent::Completed),
+                    (2, AnnounceEvent::Stopped),
+                ] {
+                    let peer = client.peer(info_hash, port, 0);
+                    client.announce(&AnnounceRequest { event, ..peer });
+                }
+                client.join(info_hash, 3, 1);
+            }
+            metrics::wait_for_swarms(&daemon, family, [12.0, 12.0, 12.0]);
         }
     });
 }
@@ -95,13 +128,18 @@ const REFUSED: [&str; 7] = [
 
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
-    const PER_WORKER_AND_FAMILY: [&str; 7] = [
+    const PER_WORKER_AND_FAMILY: [&str; 12] = [
         "aquatic_requests_total",
         "aquatic_responses_total",
+        "aquatic_rx_bytes_total",
+        "aquatic_tx_bytes_total",
         "aquatic_rx_bytes",
         "aquatic_tx_bytes",
         "aquatic_torrents",
         "aquatic_peers",
+        "aquatic_seeders",
+        "aquatic_leechers",
+        "aquatic_completed_downloads_total",
         "aquatic_dropped_total",
     ];
     on_every_setup(|setup| {

@@ -17,6 +17,7 @@ pub(crate) static UDP: Program = Program {
     runtime_key: "network.backend",
     runtimes: backends,
     shares_swarms: false,
+    has_tls: false,
     metrics_section: "statistics",
     metrics_settings: "statistics.interval = 1\n",
     // A large buffer may not be granted.

@@ -20,6 +20,7 @@ pub(crate) static WS: Program = Program {
     runtime_key: "network.runtime",
     runtimes,
     shares_swarms: true,
+    has_tls: true,
     metrics_section: "metrics",
     metrics_settings: "metrics.interval = 1\n",
     modest_settings: "",
