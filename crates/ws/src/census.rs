@@ -12,6 +12,9 @@ use crate::relay::Peer;
 pub(crate) struct Census {
     clients: ClientTable,
     peers: PerFamily<usize>,
+    seeders: PerFamily<usize>,
+    /// Downloads finished since the start.
+    completed: PerFamily<usize>,
     access_list: AccessListReader,
 }
 
@@ -20,6 +23,8 @@ impl Census {
         Self {
             clients: ClientTable::new(),
             peers: PerFamily::default(),
+            seeders: PerFamily::default(),
+            completed: PerFamily::default(),
             access_list,
         }
     }
@@ -27,6 +32,20 @@ impl Census {
     /// Peers of a family.
     pub(crate) fn peers(&self, family: IpFamily) -> usize {
         *self.peers.get(family)
+    }
+
+    /// Those of them that have everything.
+    pub(crate) fn seeders(&self, family: IpFamily) -> usize {
+        *self.seeders.get(family)
+    }
+
+    /// Downloads that peers of a family have finished.
+    pub(crate) fn completed(&self, family: IpFamily) -> usize {
+        *self.completed.get(family)
+    }
+
+    pub(crate) fn downloads_finished(&mut self, family: IpFamily, count: usize) {
+        *self.completed.get_mut(family) += count;
     }
 
     /// How many peers each client has.
@@ -45,11 +64,19 @@ impl Census {
         &mut self,
         family: IpFamily,
         tag: V,
+        is_seeder: bool,
         change: Option<&PeerChange<Peer<V>>>,
     ) {
         match change {
-            Some(PeerChange::Added) => *self.peers.get_mut(family) += 1,
-            Some(PeerChange::Updated(old)) => old.tag.discount(&mut self.clients),
+            Some(PeerChange::Added) => {
+                *self.peers.get_mut(family) += 1;
+                *self.seeders.get_mut(family) += usize::from(is_seeder);
+            }
+            Some(PeerChange::Updated(old)) => {
+                old.tag.discount(&mut self.clients);
+                self.discount_seeder(old);
+                *self.seeders.get_mut(family) += usize::from(is_seeder);
+            }
             Some(PeerChange::Absent) | None => tag.discount(&mut self.clients),
             Some(PeerChange::Removed(old)) => {
                 tag.discount(&mut self.clients);
@@ -62,6 +89,12 @@ impl Census {
         peer.tag.discount(&mut self.clients);
         let peers = self.peers.get_mut(peer.family);
         *peers = peers.saturating_sub(1);
+        self.discount_seeder(peer);
+    }
+
+    fn discount_seeder<V>(&mut self, peer: &Peer<V>) {
+        let seeders = self.seeders.get_mut(peer.family);
+        *seeders = seeders.saturating_sub(usize::from(peer.is_seeder));
     }
 }
 

@@ -102,6 +102,7 @@ struct Settings {
 pub(crate) struct Peer<V> {
     member: Member,
     pub(crate) family: IpFamily,
+    pub(crate) is_seeder: bool,
     pub(crate) tag: V,
     /// What it has offered, the oldest first.
     open_offers: ThinVec<OpenOffer>,
@@ -197,6 +198,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             value: Peer {
                 member,
                 family,
+                is_seeder: announce.status == PeerStatus::Seeder,
                 tag: census.tag(&announce.peer_id),
                 open_offers,
             },
@@ -205,7 +207,8 @@ impl<V: PeerTag> TaggedRelay<V> {
             peers_wanted: offers.len(),
             deadline: now.seconds + self.settings.peer_age_seconds_max,
         };
-        let tag = told.value.tag;
+        let (tag, is_seeder) = (told.value.tag, told.value.is_seeder);
+        let completed = swarms.completed();
         let announced = swarms.announce(
             key,
             told,
@@ -214,7 +217,8 @@ impl<V: PeerTag> TaggedRelay<V> {
             |peer_id, peer| chosen.push((*peer_id, peer.member)),
         );
         let change = announced.as_ref().map(|announced| &announced.change);
-        census.settle(family, tag, change.ok());
+        census.settle(family, tag, is_seeder, change.ok());
+        census.downloads_finished(family, swarms.completed() - completed);
         announce.is_in_swarm = announced.is_ok() && announce.status != PeerStatus::Stopped;
         if !chosen.is_empty() {
             self.open_offers(now, key, &announce.peer_id, offers);
@@ -281,8 +285,10 @@ impl<V: PeerTag> TaggedRelay<V> {
         let torrents = &self.counters.swarms(IpFamily::V4).torrents;
         torrents.set(self.swarms.torrents());
         for family in IpFamily::ALL {
-            let peers = self.census.peers(family);
-            self.counters.swarms(family).peers.set(peers);
+            let (gauges, census) = (self.counters.swarms(family), &self.census);
+            gauges.peers.set(census.peers(family));
+            gauges.seeders.set(census.seeders(family));
+            gauges.completed.set(census.completed(family));
         }
     }
 

@@ -1,13 +1,15 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
 use aquatic_daemon_tests::metrics::set;
+#[cfg(target_os = "linux")]
+use aquatic_daemon_tests::operations::monitoring;
 use aquatic_daemon_tests::wait::until;
 use aquatic_daemon_tests::{metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use serde_json::json;
 
 use super::client::Peer;
-use super::setup::{on_every_case, on_every_runtime};
+use super::setup::{WS, on_every_case, on_every_runtime};
 
 #[test]
 fn counts_are_those_of_what_was_done() {
@@ -56,7 +58,12 @@ fn counts_are_those_of_what_was_done() {
             ],
         );
         let samples = metrics::scrape(&tracker);
-        for name in ["aquatic_rx_bytes", "aquatic_tx_bytes"] {
+        for name in [
+            "aquatic_rx_bytes_total",
+            "aquatic_tx_bytes_total",
+            "aquatic_rx_bytes",
+            "aquatic_tx_bytes",
+        ] {
             assert!(metrics::sum(&samples, name) > 1_000.0, "{name}");
         }
         until("clients are counted", || {
@@ -69,6 +76,33 @@ fn counts_are_those_of_what_was_done() {
             &tracker,
             &[("aquatic_peers", 0.0), ("aquatic_active_connections", 0.0)],
         );
+    });
+}
+
+/// Each torrent has a leecher, which finishes, and a seeder, which goes with its connection.
+#[test]
+fn seeders_and_finished_downloads_are_counted() {
+    on_every_case(|case| {
+        let tracker = case.start_with_metrics("");
+        for family in IpFamily::ALL {
+            let mut leecher = Peer::at(&tracker, family);
+            let mut seeder = Peer::at(&tracker, family);
+            for info_hash in torrents() {
+                leecher.join(info_hash, 1);
+                seeder.join(info_hash, 0);
+            }
+            metrics::wait_for_swarms(&tracker, family, [12.0, 12.0, 0.0]);
+            for info_hash in torrents() {
+                for _ in 0..2 {
+                    let mut finished = leecher.announce(info_hash, 0);
+                    finished["event"] = json!("completed");
+                    leecher.ask(&finished);
+                }
+            }
+            metrics::wait_for_swarms(&tracker, family, [24.0, 0.0, 12.0]);
+            drop(seeder);
+            metrics::wait_for_swarms(&tracker, family, [12.0, 0.0, 12.0]);
+        }
     });
 }
 
@@ -151,4 +185,10 @@ fn every_metric_has_its_labels_from_the_first_second() {
             ],
         );
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn reloads_of_the_certificate_are_told() {
+    monitoring::reloads_of_the_certificate_are_told(&WS);
 }
