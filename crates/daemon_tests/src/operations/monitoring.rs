@@ -14,7 +14,7 @@ use crate::faults::spawn_with_limit;
 use crate::identity::{Identity, TLS, USUAL};
 use crate::program::localhost;
 use crate::wait::{until, until_ok};
-use crate::{Daemon, Place, Program, Setup, metrics, torrent};
+use crate::{Client, Daemon, Place, Program, Setup, metrics, torrent};
 
 /// Connections to the metrics that are held at once.
 const CONNECTIONS_MAX: usize = 16;
@@ -104,8 +104,9 @@ pub fn the_endpoint_speaks_http(program: &'static Program) {
     assert_eq!(ask("GET", "/metrics").status, 200);
 }
 
-/// Trackers that have, together, all metrics, after some traffic: with TLS where there is TLS.
-fn with_all_metrics(program: &'static Program) -> Vec<Daemon> {
+/// Trackers that have, together, all metrics, and the clients of the first: one without TLS, and
+/// one with TLS where there is TLS.
+fn with_all_metrics(program: &'static Program) -> (Vec<Daemon>, Vec<Box<dyn Client>>) {
     let section = program.metrics_section;
     let all = format!(
         "{section}.peer_clients = true\n{section}.prometheus_peer_id_prefixes = true\n\
@@ -120,6 +121,7 @@ fn with_all_metrics(program: &'static Program) -> Vec<Daemon> {
         place.start(Setup::simple(program), &settings)
     };
     let plain = start("");
+    let mut clients = Vec::new();
     for family in IpFamily::ALL {
         let mut client = program.client_of(&plain, family);
         client.join(torrent(1), 1).unwrap_err();
@@ -127,24 +129,25 @@ fn with_all_metrics(program: &'static Program) -> Vec<Daemon> {
         client.leechers(&[torrent(2)]);
         client.leave(torrent(2), 1);
         client.join(torrent(3), 1).unwrap();
+        clients.push(client);
     }
+    // These come last.
+    until("clients and sizes of swarms are counted", || {
+        let text = metrics::text(&plain);
+        let counted = ["aquatic_peer_clients{", "aquatic_peers_per_torrent{"];
+        counted.iter().all(|name| text.contains(name)).then_some(())
+    });
     let mut daemons = vec![plain];
     daemons.extend(program.has_tls.then(|| start(TLS)));
-    daemons
+    (daemons, clients)
 }
 
 /// The judgement of Prometheus' own tool: no metric without help, of a wrong name or type. (Debian
 /// package: prometheus.)
 pub fn promtool_has_nothing_to_say(program: &'static Program) {
-    for daemon in with_all_metrics(program) {
-        until_ok(|| {
-            let text = metrics::text(&daemon);
-            match text.contains("aquatic_cleaning_seconds{") {
-                true => Ok(()),
-                false => Err(text),
-            }
-        });
-        let text = metrics::text(&daemon);
+    let (daemons, _clients) = with_all_metrics(program);
+    for daemon in &daemons {
+        let text = metrics::text(daemon);
         let command = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
@@ -187,7 +190,7 @@ fn documented(program: &Program) -> BTreeSet<String> {
 
 /// `documents/metrics.md` has every metric, and no other.
 pub fn every_metric_is_documented_and_the_other_way_round(program: &'static Program) {
-    let daemons = with_all_metrics(program);
+    let (daemons, _clients) = with_all_metrics(program);
     until_ok(|| {
         let types = |daemon| metrics::types(&metrics::text(daemon)).into_keys();
         let exported: BTreeSet<_> = daemons.iter().flat_map(types).collect();
