@@ -21,7 +21,8 @@ section! {
         pub peer_clients: bool = false,
         /// Serve metrics to Prometheus.
         pub run_prometheus_endpoint: bool = false,
-        /// Where to serve them: keep it away from the public.
+        /// Where to serve them, at `/metrics`: keep it away from the public. At most 16 connections
+        /// are held, and those that ask for nothing make room for others.
         pub prometheus_endpoint_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9_000)),
         /// Serve the number of peers for each peer id prefix (needs `peer_clients`).
         ///
