@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `requests`, `statuses` | what is read, what is refused in words, what is no HTTP |
 //! | `swarms`, `scrapes` | what is answered |
-//! | `connections`, `deadlines` | how long a connection lasts |
+//! | `connections`, `deadlines`, `half_close` | how long a connection lasts |
 //! | `crowds`, `limits` | many, noisy and greedy clients |
 //! | `tls` | versions, tickets, certificates and their exchange |
 //! | `proxies`, `proxy_programs` | who the client is; nginx and haproxy |
@@ -35,6 +35,7 @@ mod protocol {
     mod crowds;
     mod deadlines;
     mod faults;
+    mod half_close;
     mod limits;
     mod operations;
     mod prometheus;

@@ -26,13 +26,13 @@ pub(crate) struct Connection<S> {
     pub(crate) is_blocked: bool,
     /// The deadline of what it waits for begins when the output has been sent.
     pub(crate) is_deadline_due: bool,
-    /// It has input that is offered to the session when the output has been sent.
-    pub(crate) is_held: bool,
+    /// Whether its input waits for us, rather than for more to come.
+    pub(crate) turn: Turn,
     /// Its session has closed it: it ends when the output has been sent.
     pub(crate) closes: bool,
     /// The client has sent more than was taken before the session closed.
     pub(crate) has_unread: bool,
-    pub(crate) input_ended: bool,
+    pub(crate) input_end: InputEnd,
     pub(crate) ended: Option<Closed>,
 }
 
@@ -44,6 +44,28 @@ pub(crate) enum Stage<S> {
     Open(S),
     /// We have ended, and wait for the client to do the same, so that it can read everything.
     Lingering,
+}
+
+/// When the session is offered again what is kept of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// When more has come.
+    None,
+    /// When the output has been sent.
+    AfterOutput,
+    /// In this batch or the next: it is on the list of those.
+    Listed,
+}
+
+/// How far the end of the client's sending has come. It must not overtake what was sent before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputEnd {
+    /// The client may send more.
+    Open,
+    /// It has ended; the session has not yet been offered everything that came before.
+    Reached,
+    /// The session knows.
+    Told,
 }
 
 impl<S> Connection<S> {
@@ -61,10 +83,10 @@ impl<S> Connection<S> {
             is_dirty: false,
             is_blocked: false,
             is_deadline_due: false,
-            is_held: false,
+            turn: Turn::None,
             closes: false,
             has_unread: false,
-            input_ended: false,
+            input_end: InputEnd::Open,
             ended: None,
         }
     }
@@ -72,6 +94,11 @@ impl<S> Connection<S> {
     /// Bytes that wait to be sent.
     pub(crate) fn pending(&self) -> usize {
         self.output.len() - self.sent
+    }
+
+    /// Whether the client will send nothing more.
+    pub(crate) fn input_ended(&self) -> bool {
+        self.input_end != InputEnd::Open
     }
 
     /// Whether its session may be called.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 
-use crate::connection::{Connection, Stage};
+use crate::connection::{Connection, Stage, Turn};
 use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, StreamCounters};
 
 /// Buffers larger than this are given back to the system when they are empty.
@@ -99,7 +99,15 @@ impl<S> Connections<S> {
     /// only if the client has ended its side, so that it can close.
     pub fn resume(&mut self, id: ConnectionId) {
         let connection = self.get(id);
-        if connection.is_some_and(|it| !it.input.is_empty() || it.input_ended) {
+        if connection.is_some_and(|it| !it.input.is_empty() || it.input_ended()) {
+            self.list(id);
+        }
+    }
+
+    /// Puts a connection on the list of those whose kept bytes are offered again.
+    fn list(&mut self, id: ConnectionId) {
+        if let Some(connection) = find(&mut self.slots, id) {
+            connection.turn = Turn::Listed;
             self.resumed.push(id);
         }
     }
@@ -240,13 +248,13 @@ impl<S> Connections<S> {
         let output = mem::take(&mut connection.output);
         let was_blocked = mem::take(&mut connection.is_blocked);
         let is_deadline_due = mem::take(&mut connection.is_deadline_due) || was_blocked;
-        let was_held = mem::take(&mut connection.is_held);
+        let was_held = connection.turn == Turn::AfterOutput;
         self.keep_buffer(output);
         if is_deadline_due {
             self.restart_deadline(id);
         }
         if was_held {
-            self.resumed.push(id);
+            self.list(id);
         }
     }
 
@@ -299,7 +307,7 @@ impl<S> Connections<S> {
         self.get(id).is_some_and(|it| match it.stage {
             Stage::Lingering => true,
             _ => {
-                !it.input_ended
+                !it.input_ended()
                     && !it.closes
                     && it.input.len() < bounds.input_bytes_max
                     && it.pending() <= bounds.output_bytes_reading_max()

@@ -112,9 +112,10 @@ pub trait Handler {
         io: &mut Io<'_>,
     ) -> usize;
 
-    /// The client will send nothing more, but it may still read. Called once, after the last
-    /// [`receive`](Self::receive) with new bytes. The session [closes](Io::close) now, or later
-    /// when all that the client has asked for is answered.
+    /// The client will send nothing more, but it may still read. Called once, when the session has
+    /// been offered all that the client has sent before. The session [closes](Io::close) now; or
+    /// later, if it is still busy with what the client has asked for, or has left bytes because of
+    /// that, which are offered again after [`Connections::resume`].
     fn input_ended(
         &mut self,
         now: Now,

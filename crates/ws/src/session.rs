@@ -48,6 +48,8 @@ pub struct Session {
     pub scrape: Option<Box<PendingScrape>>,
     /// Requests that are on their way to the swarms.
     asked: u16,
+    /// The client will send nothing more.
+    input_ended: bool,
     /// When something last came.
     heard: Seconds,
     /// When it last had to show that it is there.
@@ -86,6 +88,7 @@ impl Session {
             membership: Membership::default(),
             scrape: None,
             asked: 0,
+            input_ended: false,
             heard: now.seconds,
             challenged: now.seconds,
         }
@@ -141,6 +144,10 @@ impl Session {
         }
         let frame = match Frame::read(bytes, bounds.frame_bytes_max) {
             Ok(Some(frame)) => frame,
+            Ok(None) if self.input_ended => {
+                self.close_when_idle(io);
+                return Next::Nothing;
+            }
             Ok(None) => {
                 let is_between = bytes.is_empty() && parts.is_none();
                 io.wait_for(if is_between {
@@ -186,11 +193,30 @@ impl Session {
         self.asked = self.asked.saturating_add(1);
     }
 
-    /// One has come back. Returns whether bytes may wait for that.
+    /// One has come back. Returns whether bytes, or the end of the connection, may wait for that.
     pub fn answered(&mut self) -> bool {
         let was_full = self.asked >= ASKED_MAX;
         self.asked = self.asked.saturating_sub(1);
-        was_full
+        was_full || self.input_ended && self.is_idle()
+    }
+
+    /// The client will send nothing more, without having said so by a close frame. What it has
+    /// asked for is still carried out and answered; then the connection is closed, and its peers
+    /// leave with it: nobody could reach them.
+    pub fn end_input(&mut self, io: &mut Io<'_>) {
+        self.input_ended = true;
+        self.close_when_idle(io);
+    }
+
+    fn close_when_idle(&self, io: &mut Io<'_>) {
+        if self.is_idle() {
+            io.close();
+        }
+    }
+
+    /// Whether everything that was asked is answered.
+    fn is_idle(&self) -> bool {
+        self.asked == 0 && self.scrape.is_none()
     }
 }
 

@@ -234,7 +234,8 @@ impl Handler for Worker {
     fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
         match session.upgrading() {
             Some(seen) if seen > 0 && !io.closes() => self.deny(Denial::CUT_OFF, session, io),
-            _ => io.close(),
+            Some(_) => io.close(),
+            None => session.end_input(io),
         }
     }
 

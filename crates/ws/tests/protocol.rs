@@ -13,6 +13,7 @@
 //! | `messages` | what is read, what is answered, what is refused in words |
 //! | `relaying` | who gets which offer and answer |
 //! | `connections` | silence, slow readers, caps, new certificates |
+//! | `half_close` | messages right before the end |
 //! | `prometheus` | what a tracker tells about itself |
 //! | `configuration` | keys, mistakes, old spellings |
 //! | `operations` | what all daemons of the family do alike |
@@ -28,6 +29,7 @@ mod protocol {
     mod configuration;
     mod connections;
     mod frames;
+    mod half_close;
     mod messages;
     mod operations;
     mod prometheus;

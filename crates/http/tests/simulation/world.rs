@@ -21,7 +21,7 @@ const LINKS_MAX: usize = 40;
 /// More than twice as many requests as batches.
 const OVERLOAD_LINKS: usize = 100;
 
-/// Requests that a client sends before it waits for answers.
+/// Requests that a client sends before it waits for answers: more than a batch takes up.
 const PIPELINED_MAX: usize = 20;
 
 /// Rounds after which a tracker without new requests must be at rest.
@@ -124,7 +124,8 @@ impl World {
             98 => {
                 self.with_link(|world, key| world.links.get_mut(&key).unwrap().is_finished = true)
             }
-            _ if self.rng.u8(..16) == 0 => self.overload(worker),
+            99 if self.rng.u8(..16) == 0 => self.overload(worker),
+            99 if self.rng.u8(..4) == 0 => self.with_link(Self::hurry),
             _ => {}
         }
     }
@@ -203,6 +204,29 @@ impl World {
         if is_done && !link.has_ended {
             link.has_ended = true;
             self.tracker.hubs[link.worker].read_ended(now, link.id);
+        }
+    }
+
+    /// The client sends all its requests at once, and closes its sending half right behind them or
+    /// while the tracker is about them.
+    fn hurry(&mut self, key: usize) {
+        for _ in 0..PIPELINED_MAX {
+            self.send(key);
+        }
+        let now = self.now();
+        let link = self.links.get_mut(&key).unwrap();
+        link.is_finished = true;
+        let hub = &mut self.tracker.hubs[link.worker];
+        while !link.has_ended && link.has_unsent() && hub.wants_input(link.id) {
+            link.active_at = now.seconds.0;
+            hub.receive(now, link.id, &mut link.chunk(16_384));
+        }
+        let worker = link.worker;
+        if self.rng.bool() {
+            self.finish(worker, true);
+        }
+        if self.links.contains_key(&key) {
+            self.end_input(key);
         }
     }
 

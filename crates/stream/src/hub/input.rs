@@ -9,7 +9,7 @@ use aquatic_daemon::clock::Now;
 use rustls::HandshakeKind;
 
 use super::Hub;
-use crate::connection::Stage;
+use crate::connection::{InputEnd, Stage, Turn};
 use crate::{Client, Closed, ConnectionId, Handler, Handshake, READ_BYTES_MAX, proxy_header};
 
 /// Decrypted bytes that the scratch buffer keeps room for.
@@ -144,9 +144,10 @@ impl<H: Handler> Hub<H> {
         };
         if connection.pending() > reading_max {
             connection.input.extend_from_slice(bytes);
-            connection.is_held = true;
+            connection.turn = Turn::AfterOutput;
             return;
         }
+        connection.turn = Turn::None;
         if connection.input.is_empty() {
             let taken = self.call(id, bytes);
             self.keep(id, bytes.get(taken..).unwrap_or_default().to_vec());
@@ -190,19 +191,31 @@ impl<H: Handler> Hub<H> {
     }
 
     fn end_input(&mut self, id: ConnectionId) {
-        let now = self.connections.now;
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        if mem::replace(&mut connection.input_ended, true) {
+        if connection.input_ended() {
             return;
         }
+        connection.input_end = InputEnd::Reached;
         if let Stage::Open(_) = connection.stage {
-            let handler = &mut self.handler;
-            self.connections
-                .with(id, |session, io| handler.input_ended(now, id, session, io));
+            self.tell_end(id);
         } else {
             self.connections.end(id, Closed::ByClient);
+        }
+    }
+
+    /// Tells the session of the end of the input, if it has been reached and nothing that came
+    /// before still waits for us.
+    pub(super) fn tell_end(&mut self, id: ConnectionId) {
+        let (handler, now) = (&mut self.handler, self.connections.now);
+        if let Some(connection) = self.connections.get(id)
+            && connection.input_end == InputEnd::Reached
+            && connection.turn == Turn::None
+        {
+            connection.input_end = InputEnd::Told;
+            self.connections
+                .with(id, |session, io| handler.input_ended(now, id, session, io));
         }
     }
 }

@@ -225,6 +225,7 @@ impl<H: Handler> Hub<H> {
             }
             for id in resumed.drain(..) {
                 self.offer(id, &[]);
+                self.tell_end(id);
                 // There may be room for more now: the loop goes on reading when it settles.
                 self.connections.mark_dirty(id);
             }
@@ -291,7 +292,7 @@ impl<H: Handler> Hub<H> {
         // To close a socket with unread bytes in it is to reset it: the client might lose the
         // answer.
         let lingers = why == Closed::BySession
-            && !connection.input_ended
+            && !connection.input_ended()
             && (has_unread || connection.has_unread || !connection.input.is_empty());
         if lingers {
             connection.ended = None;

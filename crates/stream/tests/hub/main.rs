@@ -3,6 +3,7 @@
 mod admission;
 mod deadlines;
 mod flow;
+mod half_close;
 mod lines;
 mod pki;
 mod tls;

@@ -21,16 +21,16 @@ use rustls::{
 use crate::pki::{Form, KeyForm, Pki, pem, pkcs1, pkcs8, sec1};
 use crate::world::{BOUNDS, World, options};
 
-fn world(tls: &TlsConfig) -> World {
+pub(crate) fn world(tls: &TlsConfig) -> World {
     let mut options = options();
     options.tls = Some(tls.clone());
     World::new(options)
 }
 
 /// A client at the end of a wire.
-struct Client {
-    session: ClientConnection,
-    wire: usize,
+pub(crate) struct Client {
+    pub(crate) session: ClientConnection,
+    pub(crate) wire: usize,
     /// How much of what was sent it has seen.
     seen: usize,
     /// Bytes that are delivered together.
@@ -40,11 +40,11 @@ struct Client {
     said: usize,
     changes: Vec<(usize, u8)>,
     /// The server has said that nothing more will come.
-    has_ended: bool,
+    pub(crate) has_ended: bool,
 }
 
 impl Client {
-    fn connect(world: &mut World, config: &Arc<ClientConfig>) -> Self {
+    pub(crate) fn connect(world: &mut World, config: &Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("tracker.example").unwrap();
         Self {
             session: ClientConnection::new(Arc::clone(config), name).unwrap(),
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// Lets both sides speak until neither has anything to say.
-    fn talk(&mut self, world: &mut World) -> Result<(), rustls::Error> {
+    pub(crate) fn talk(&mut self, world: &mut World) -> Result<(), rustls::Error> {
         loop {
             let mut out = Vec::new();
             while self.session.wants_write() {
@@ -99,7 +99,7 @@ impl Client {
         }
     }
 
-    fn received(&self) -> String {
+    pub(crate) fn received(&self) -> String {
         String::from_utf8_lossy(&self.plain).into_owned()
     }
 }

@@ -68,6 +68,7 @@ impl Server {
         let post = Post::new(runtime.choose(1).unwrap()).unwrap();
         let handler = Echo {
             unsent: Vec::new(),
+            steps: Vec::new(),
             post_office: post_office(post.bell()),
             endings: Arc::clone(&endings),
         };
@@ -146,6 +147,13 @@ pub(crate) enum Session {
         /// The client sends nothing more.
         is_last: bool,
     },
+    /// `S`: every byte comes back, one per batch, as answers of a tracker do.
+    Steps {
+        /// One is on its way.
+        is_busy: bool,
+        /// The client sends nothing more.
+        is_last: bool,
+    },
 }
 
 impl Session {
@@ -162,6 +170,8 @@ impl Session {
 
 struct Echo {
     unsent: Letters,
+    /// Bytes that come back when the batch is over.
+    steps: Letters,
     post_office: Requester<Letters>,
     endings: Arc<Mutex<Vec<Closed>>>,
 }
@@ -190,6 +200,10 @@ impl Handler for Echo {
                     on_the_way: 0,
                     is_last: false,
                 },
+                b'S' => Session::Steps {
+                    is_busy: false,
+                    is_last: false,
+                },
                 // `A`: the addresses of the client.
                 _ => {
                     let Client { peer, local, .. } = client;
@@ -215,23 +229,50 @@ impl Handler for Echo {
             self.unsent.extend(taken.iter().map(|byte| (id, *byte)));
             return bytes.len() - left.len();
         }
+        if let Session::Steps { is_busy, is_last } = session {
+            return match rest {
+                _ if *is_busy => bytes.len() - rest.len(),
+                [byte, left @ ..] => {
+                    *is_busy = true;
+                    self.steps.push((id, *byte));
+                    bytes.len() - left.len()
+                }
+                [] => {
+                    if *is_last {
+                        io.close();
+                    }
+                    bytes.len()
+                }
+            };
+        }
         io.out.extend_from_slice(rest);
         bytes.len()
     }
 
     fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
-        if let Session::Mail {
-            on_the_way: 1..,
-            is_last,
-        } = session
-        {
-            *is_last = true;
-        } else {
-            io.close();
+        match session {
+            Session::Mail {
+                on_the_way: 1..,
+                is_last,
+            }
+            | Session::Steps {
+                is_busy: true,
+                is_last,
+            } => *is_last = true,
+            _ => io.close(),
         }
     }
 
     fn finish(&mut self, _: Now, connections: &mut Connections<Session>) -> usize {
+        for (id, byte) in self.steps.drain(..) {
+            connections.with(id, |session, io| {
+                if let Session::Steps { is_busy, .. } = session {
+                    *is_busy = false;
+                }
+                io.out.push(byte);
+            });
+            connections.resume(id);
+        }
         let mut batches = 0;
         while let Some(mut letters) = self.post_office.receive() {
             batches += 1;

@@ -43,6 +43,25 @@ fn bytes_come_back() {
     }
 }
 
+/// A client that sends everything and ends its sending half gets everything back, however much of
+/// it waits when the end comes.
+#[test]
+fn the_end_does_not_overtake_what_was_sent_before() {
+    for runtime in RUNTIMES {
+        let server = Server::start(runtime);
+        for bytes in [1, 16, 17, 25, 100, 400, 3_000] {
+            // The end comes at once, or when the worker is about the bytes.
+            for pause in [0, 20, 200] {
+                let mut stream = connect_with(server.address, b"S");
+                let sent = noise(bytes);
+                stream.write_all(&sent).unwrap();
+                thread::sleep(Duration::from_micros(pause));
+                assert_eq!(read_to_end(&mut stream), sent, "{runtime:?}");
+            }
+        }
+    }
+}
+
 /// More than all buffers can hold: the server has to stop reading, then to go on.
 #[test]
 fn a_client_that_reads_late_gets_everything() {
