@@ -98,7 +98,7 @@ impl Service {
     ) -> Received<'a> {
         let client = match &self.proxy {
             Some(proxy) => proxy
-                .client(peer, |name| head.last_header(name))
+                .client(peer, head.headers())
                 .map_err(Refusal::from),
             None => Ok(peer),
         };

@@ -123,6 +123,14 @@ impl<'a> Head<'a> {
         })
     }
 
+    /// Names and values of the header lines, in their order. A header with several lines is one
+    /// list (RFC 9110, 5.3); upper and lower case of a name are the same.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let lines = self.header_lines.split(|byte| *byte == b'\n');
+        let pairs = lines.filter_map(|line| split_once(line, b':'));
+        pairs.map(|(name, value)| (name, value.trim_ascii()))
+    }
+
     /// The value of the last header line with this name, upper and lower case being the same.
     ///
     /// The last one is the one that the nearest proxy wrote.

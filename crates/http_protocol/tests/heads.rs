@@ -249,6 +249,17 @@ fn last_header_with_a_name_counts() {
     }
     assert_eq!(head.last_header("colons"), Some(&b": a:b"[..]));
     assert_eq!(head.last_header("empty"), Some(&b""[..]));
+    let all = head
+        .headers()
+        .map(|(name, value)| (str::from_utf8(name), str::from_utf8(value)));
+    assert!(all.eq([
+        (Ok("x-forwarded-for"), Ok("192.0.2.1")),
+        (Ok("X-Forwarded-For"), Ok("192.0.2.2, 192.0.2.3")),
+        (Ok("Other"), Ok("X-Forwarded-For: 192.0.2.4")),
+        (Ok("X-Forwarded-For-Too"), Ok("192.0.2.5")),
+        (Ok("Colons"), Ok(": a:b")),
+        (Ok("Empty"), Ok("")),
+    ]));
     assert_eq!(head.last_header("Forwarded"), None);
     assert_eq!(head.last_header("GET / HTTP/1.1"), None);
     assert_eq!(

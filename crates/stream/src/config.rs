@@ -57,17 +57,22 @@ section! {
         /// Take clients' addresses from a header that a reverse proxy adds to each request.
         pub runs_behind_reverse_proxy: bool = false,
         /// Name of that header. Upper and lower case do not matter.
+        ///
+        /// X-Forwarded-For, X-Real-IP, CF-Connecting-IP (Cloudflare) and the like hold addresses;
+        /// Forwarded is understood as RFC 7239 says (for=...).
         pub reverse_proxy_ip_header_name: String = "X-Forwarded-For".to_owned(),
-        /// How the header is written. last_address: one or more addresses, separated by commas; the
-        /// last one, in the last header of that name, is the one that our own proxy has seen.
+        /// How the header is read. last_address: all headers of that name are one list; its last
+        /// address, behind which there are none but those of `trusted_proxies`, is the client's.
         pub reverse_proxy_ip_header_format: HeaderFormat = HeaderFormat::LastAddress,
         /// Expect each connection to begin with a PROXY header, version 1 or 2 (haproxy:
         /// send-proxy or send-proxy-v2), and take clients' addresses from there.
         pub proxy_protocol: bool = false,
         /// Proxies whose word about a client's address is believed: addresses and networks, such as
-        /// ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]. None = whoever connects.
+        /// ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]. None = whoever connects, and nobody else.
         ///
         /// Holds for the header of a reverse proxy and for the PROXY protocol. Others are refused.
+        /// Behind several proxies in a row, list all of them: their addresses in the header are
+        /// passed over.
         pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
     }
 }

@@ -30,7 +30,7 @@
 //! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |
 //! | `tls` | encryption, certificates and their reload: [`TlsConfig`] |
 //! | `admission`, `open_files` | how many connections there may be: [`Admission`] |
-//! | [`proxy_header`], `reverse_proxy`, `trusted` | who the client behind a proxy is |
+//! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
 //! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
 //! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
 //! | `config` | what an operator can set: [`StreamConfig`] |
@@ -59,6 +59,7 @@ mod config;
 mod connection;
 mod connections;
 mod counters;
+mod forwarded;
 #[cfg(target_os = "linux")]
 pub mod glommio;
 mod handler;

@@ -24,7 +24,13 @@ impl TrustedProxies {
     /// Whether a header from this address is to be believed.
     #[must_use]
     pub fn trust(&self, proxy: IpAddr) -> bool {
-        self.0.is_empty() || self.0.iter().any(|network| network.contains(proxy))
+        self.0.is_empty() || self.lists(proxy)
+    }
+
+    /// Whether the address is of one of the networks.
+    #[must_use]
+    pub fn lists(&self, proxy: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(proxy))
     }
 }
 

@@ -163,7 +163,7 @@ impl Doorkeeper {
             return Err(Denial::ORIGIN);
         }
         let client = match &self.proxy {
-            Some(proxy) => proxy.client(peer, |name| head.last_header(name))?,
+            Some(proxy) => proxy.client(peer, head.headers())?,
             None => peer,
         };
         Ok(Decision::Accept {

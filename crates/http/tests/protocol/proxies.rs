@@ -135,6 +135,69 @@ fn only_trusted_proxies_are_believed() {
 }
 
 #[test]
+fn trusted_proxies_in_the_header_are_passed_over() {
+    on_every_case(|case| {
+        let networks = "network.trusted_proxies = ['127.0.0.1', '::1', '198.51.100.0/24']";
+        let tracker = case.start(&format!("{BEHIND}{networks}"));
+        for family in IpFamily::ALL {
+            let mut client = Client::new(&tracker, family);
+            for (lines, ip) in [
+                ("X-Forwarded-For: 203.0.113.9, 198.51.100.1", "203.0.113.9"),
+                (
+                    "X-Forwarded-For: 192.0.2.1, 203.0.113.9, 198.51.100.1",
+                    "203.0.113.9",
+                ),
+                (
+                    "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 198.51.100.1, 198.51.100.2",
+                    "203.0.113.9",
+                ),
+                (
+                    "X-Forwarded-For: 198.51.100.1, 198.51.100.2",
+                    "198.51.100.1",
+                ),
+                ("X-Forwarded-For: 203.0.113.9", "203.0.113.9"),
+            ] {
+                assert_eq!(external_ip(&ask_with(&mut client, lines)), ip, "{lines}");
+            }
+            let lines = "X-Forwarded-For: unknown, 198.51.100.1";
+            assert!(ask_with(&mut client, lines).failure().contains("address"));
+        }
+    });
+}
+
+#[test]
+fn forwarded_is_understood() {
+    on_every_case(|case| {
+        let settings = "network.reverse_proxy_ip_header_name = 'Forwarded'\n\
+                        network.trusted_proxies = ['127.0.0.1', '198.51.100.0/24']";
+        let tracker = case.start(&format!("{BEHIND}{settings}"));
+        let mut client = Client::new(&tracker, IpFamily::V4);
+        for (lines, ip) in [
+            ("Forwarded: for=203.0.113.9", "203.0.113.9"),
+            (
+                "forwarded: For=\"[2001:db8:cafe::17]:4711\";proto=https;host=\"a,b;c\"",
+                "2001:db8:cafe::17",
+            ),
+            (
+                "Forwarded: for=192.0.2.1, for=203.0.113.9\r\nForwarded: for=198.51.100.1",
+                "203.0.113.9",
+            ),
+        ] {
+            assert_eq!(external_ip(&ask_with(&mut client, lines)), ip, "{lines}");
+        }
+        for lines in [
+            "Forwarded: for=unknown",
+            "Forwarded: for=_gazonk",
+            "Forwarded: 203.0.113.9",
+            "X-Forwarded-For: 203.0.113.9",
+        ] {
+            let reason = ask_with(&mut client, lines).failure();
+            assert!(reason.contains("address"), "{lines}: {reason}");
+        }
+    });
+}
+
+#[test]
 fn without_a_proxy_headers_are_not_believed() {
     on_every_case(|case| {
         let tracker = case.start("");
