@@ -6,7 +6,7 @@ use std::iter;
 use aquatic_types::InfoHash;
 
 use crate::RequestError;
-use crate::parameters::{Parameters, encode};
+use crate::parameters::{Key, Parameters, encode};
 
 /// Info hashes in the order in which they are asked for, decoded when they are looked at.
 #[derive(Clone, Copy)]
@@ -65,7 +65,7 @@ fn info_hash_values(query: &[u8]) -> impl Iterator<Item = Option<InfoHash>> + Cl
     let mut parameters = Parameters(query);
     iter::from_fn(move || {
         while !parameters.is_empty() {
-            if parameters.take_key(b"info_hash=") {
+            if parameters.key() == Key::InfoHash {
                 return Some(parameters.bytes_20().map(InfoHash));
             }
             parameters.word();

@@ -1,4 +1,49 @@
-//! The parameters of a query: `key=value`, joined by `&` or `;`, percent-encoded.
+//! The parameters of a query: `key=value`, joined by `&`, percent-encoded.
+//!
+//! Announce URLs are copied by people and put together by programs, so what joins the parameters is
+//! not always a single `&`:
+//!
+//! * `?` does it as well, but for one among the 20 bytes of an id: a client that appends
+//!   `?info_hash=…` to `/announce?passkey=a` makes `passkey=a?info_hash=…`;
+//! * so does `&amp;`, from an announce URL that was copied out of a page's source.
+//!
+//! `;` does not: as in forms (WHATWG URL, 5.1), it is a byte of the value.
+
+/// What a parameter says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    InfoHash,
+    PeerId,
+    Port,
+    Uploaded,
+    Downloaded,
+    Left,
+    NumWant,
+    Compact,
+    Event,
+    /// Something that means nothing to a tracker.
+    Unknown,
+}
+
+impl Key {
+    /// The key with this name, of which any character may be percent-encoded (`info%5fhash`).
+    fn decoded(name: &[u8]) -> Self {
+        let names: [(&[u8], Self); 9] = [
+            (b"info_hash", Self::InfoHash),
+            (b"peer_id", Self::PeerId),
+            (b"port", Self::Port),
+            (b"uploaded", Self::Uploaded),
+            (b"downloaded", Self::Downloaded),
+            (b"left", Self::Left),
+            (b"numwant", Self::NumWant),
+            (b"compact", Self::Compact),
+            (b"event", Self::Event),
+        ];
+        let is_it = |known: &[u8]| strip_decoded(name, known).is_some_and(<[u8]>::is_empty);
+        let found = names.into_iter().find(|(known, _)| is_it(known));
+        found.map_or(Self::Unknown, |(_, key)| key)
+    }
+}
 
 /// Reads a query from its start to its end: a key, then its value, then the next key.
 ///
@@ -14,10 +59,78 @@ impl<'a> Parameters<'a> {
         self.0.is_empty()
     }
 
-    /// Takes `key` if it comes next. It ends with `=`, so that it is not taken for the start of a
-    /// longer one. To try a few known keys is quicker than to look for the end of an unknown one.
+    /// Takes the key that comes next, with the `=` after it. To try a few known ones is quicker
+    /// than to look for the end of an unknown one.
     #[inline]
-    pub(crate) fn take_key<const N: usize>(&mut self, key: &[u8; N]) -> bool {
+    pub(crate) fn key(&mut self) -> Key {
+        if self.take(b"info_hash=") {
+            Key::InfoHash
+        } else if self.take(b"peer_id=") {
+            Key::PeerId
+        } else if self.take(b"port=") {
+            Key::Port
+        } else if self.take(b"uploaded=") {
+            Key::Uploaded
+        } else if self.take(b"downloaded=") {
+            Key::Downloaded
+        } else if self.take(b"left=") {
+            Key::Left
+        } else if self.take(b"numwant=") {
+            Key::NumWant
+        } else if self.take(b"compact=") {
+            Key::Compact
+        } else if self.take(b"event=") {
+            Key::Event
+        } else {
+            self.unusual_key()
+        }
+    }
+
+    #[inline]
+    fn unusual_key(&mut self) -> Key {
+        if self.0.starts_with(b"amp;") {
+            return self.key_after_entity();
+        }
+        let is_end = |byte: &u8| matches!(byte, b'=' | b'&' | b'?' | b'%');
+        let size = self.0.iter().position(is_end);
+        let (_, rest) = self.0.split_at(size.unwrap_or(self.0.len()));
+        match rest {
+            [b'%', ..] => return self.encoded_key(),
+            [b'=', value @ ..] => self.0 = value,
+            _ => self.0 = rest,
+        }
+        Key::Unknown
+    }
+
+    /// What `&amp;` leaves before a key when `&` has been taken.
+    #[cold]
+    fn key_after_entity(&mut self) -> Key {
+        while let Some(rest) = self.0.strip_prefix(b"amp;") {
+            self.0 = rest;
+        }
+        self.key()
+    }
+
+    #[cold]
+    fn encoded_key(&mut self) -> Key {
+        let is_end = |byte: &u8| matches!(byte, b'=' | b'&' | b'?');
+        let size = self.0.iter().position(is_end);
+        let (name, rest) = self.0.split_at(size.unwrap_or(self.0.len()));
+        match rest {
+            [b'=', value @ ..] => {
+                self.0 = value;
+                Key::decoded(name)
+            }
+            _ => {
+                self.0 = rest;
+                Key::Unknown
+            }
+        }
+    }
+
+    /// Takes this key, which ends with `=`, so that it is not taken for the start of a longer one.
+    #[inline]
+    fn take<const N: usize>(&mut self, key: &[u8; N]) -> bool {
         match self.0.split_first_chunk() {
             Some((start, value)) if start == key => {
                 self.0 = value;
@@ -27,11 +140,11 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// The value as it stands; with its key, if that was not taken.
+    /// The value as it stands.
     #[inline]
     pub(crate) fn word(&mut self) -> &'a [u8] {
         // Not worth a call to memchr: most are a few bytes long.
-        let is_separator = |byte: &u8| matches!(byte, b'&' | b';');
+        let is_separator = |byte: &u8| matches!(byte, b'&' | b'?');
         let size = self.0.iter().position(is_separator);
         let (value, rest) = self.0.split_at(size.unwrap_or(self.0.len()));
         self.0 = rest.get(1..).unwrap_or_default();
@@ -85,7 +198,7 @@ impl<'a> Parameters<'a> {
     fn end_value(&mut self) -> bool {
         match self.0 {
             [] => true,
-            [b'&' | b';', next @ ..] => {
+            [b'&' | b'?', next @ ..] => {
                 self.0 = next;
                 true
             }
@@ -108,7 +221,7 @@ pub(crate) fn append_digit(number: u64, digit: u8) -> u64 {
 #[inline]
 fn is_special(byte: u8) -> bool {
     // Without branches: this runs over many bytes at once.
-    (byte == b'%') | (byte == b'+') | (byte == b'&') | (byte == b';')
+    (byte == b'%') | (byte == b'+') | (byte == b'&')
 }
 
 /// The first 20 bytes that a value stands for, and what follows them; `None` if the value is
@@ -119,11 +232,28 @@ fn decode_20(mut value: &[u8]) -> Option<([u8; 20], &[u8])> {
         (*byte, value) = match value {
             [b'%', high, low, rest @ ..] if is_hex(*high, *low) => (hex(*high, *low), rest),
             [b'+', rest @ ..] => (b' ', rest),
-            [b'&' | b';', ..] | [] => return None,
+            [b'&', ..] | [] => return None,
             [plain, rest @ ..] => (*plain, rest),
         };
     }
     Some((decoded, value))
+}
+
+/// What follows `name` at the start of `text`, in which any character of the name may be
+/// percent-encoded.
+pub(crate) fn strip_decoded<'a>(mut text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    for expected in name {
+        let (byte, rest) = match text {
+            [b'%', high, low, rest @ ..] if is_hex(*high, *low) => (hex(*high, *low), rest),
+            [plain, rest @ ..] => (*plain, rest),
+            [] => return None,
+        };
+        if byte != *expected {
+            return None;
+        }
+        text = rest;
+    }
+    Some(text)
 }
 
 #[inline]

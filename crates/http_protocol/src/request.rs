@@ -1,19 +1,19 @@
 //! What a client asks.
 
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
-use memchr::memrchr;
+use memchr::memchr;
 
-use crate::parameters::{Parameters, encode};
+use crate::parameters::{Key, Parameters, encode, strip_decoded};
 use crate::sink::put_decimal;
 use crate::{InfoHashes, PeerForm, RequestError};
 
 /// What a client asks of a tracker.
 ///
 /// Read tolerantly: parameters may come in any order, without value or more than once (the last
-/// one counts, being the one that the client added to the announce URL), `;` separates like `&`,
-/// and what is not known is read past. So are `ip`, `ipv4` and `ipv6`: a tracker that believed them
-/// would let anyone put a stranger's address into a swarm. An announce only cannot do without
-/// `info_hash`, `peer_id` and `port`.
+/// one counts, being the one that the client added to the announce URL), `?` and `&amp;` separate
+/// like `&`, keys may be percent-encoded, and what is not known is read past. So are `ip`, `ipv4`
+/// and `ipv6`: a tracker that believed them would let anyone put a stranger's address into a swarm.
+/// An announce only cannot do without `info_hash`, `peer_id` and `port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Takes part in a swarm and asks for its peers.
@@ -68,8 +68,10 @@ pub struct Target<'a> {
 impl<'a> Request<'a> {
     /// Reads the path and the query of a request's target.
     ///
-    /// The last segment of the path decides: `announce` or `scrape`, alone or with an extension
-    /// (`/announce.php`), at any depth, with or without a slash at its end.
+    /// The last segment of the path that is `announce` or `scrape`, alone or with an extension
+    /// (`/announce.php`), decides; what comes before it and after it (`/announce/PASSKEY`) is for
+    /// others. Spaces behind it are read past, as they come from announce URLs with a space at
+    /// their end.
     ///
     /// # Errors
     ///
@@ -133,21 +135,35 @@ impl Kind {
         if path == b"/announce" {
             return Some(Self::Announce);
         }
-        let mut path = path;
-        while let Some(shorter) = path.strip_suffix(b"/") {
-            path = shorter;
-        }
-        let segment = path.get(memrchr(b'/', path)? + 1..)?;
+        Self::of_unusual_path(path)
+    }
+
+    fn of_unusual_path(path: &[u8]) -> Option<Self> {
+        let first_slash = memchr(b'/', path)?;
+        let mut segments = path.get(first_slash + 1..)?.rsplit(|byte| *byte == b'/');
+        segments.find_map(Self::of_segment)
+    }
+
+    fn of_segment(segment: &[u8]) -> Option<Self> {
         [
             (&b"announce"[..], Self::Announce),
             (b"scrape", Self::Scrape),
         ]
         .into_iter()
         .find_map(|(name, kind)| {
-            let extension = segment.strip_prefix(name)?;
-            (extension.is_empty() || extension.starts_with(b".")).then_some(kind)
+            let rest = strip_decoded(segment, name)?;
+            let has_extension = strip_decoded(rest, b".").is_some();
+            (has_extension || is_blank(rest)).then_some(kind)
         })
     }
+}
+
+/// Whether this is nothing but spaces, or nothing at all.
+fn is_blank(mut text: &[u8]) -> bool {
+    while let Some(rest) = strip_decoded(text, b" ") {
+        text = rest;
+    }
+    text.is_empty()
 }
 
 impl AnnounceRequest {
@@ -164,26 +180,21 @@ impl AnnounceRequest {
         let mut peer_form = PeerForm::Compact;
         let mut parameters = Parameters(query);
         while !parameters.is_empty() {
-            if parameters.take_key(b"info_hash=") {
-                info_hash = parameters.bytes_20().ok_or(RequestError::InfoHashSize);
-            } else if parameters.take_key(b"peer_id=") {
-                peer_id = parameters.bytes_20().ok_or(RequestError::PeerIdSize);
-            } else if parameters.take_key(b"port=") {
-                port = parse_port(parameters.number());
-            } else if parameters.take_key(b"uploaded=") {
-                bytes_uploaded = parameters.number().unwrap_or(0);
-            } else if parameters.take_key(b"downloaded=") {
-                bytes_downloaded = parameters.number().unwrap_or(0);
-            } else if parameters.take_key(b"left=") {
-                bytes_left = parameters.number();
-            } else if parameters.take_key(b"numwant=") {
-                peers_wanted = parameters.number().map(saturated);
-            } else if parameters.take_key(b"compact=") {
-                peer_form = PeerForm::parse(parameters.word());
-            } else if parameters.take_key(b"event=") {
-                event = parse_event(parameters.word());
-            } else {
-                parameters.word();
+            match parameters.key() {
+                Key::InfoHash => {
+                    info_hash = parameters.bytes_20().ok_or(RequestError::InfoHashSize);
+                }
+                Key::PeerId => peer_id = parameters.bytes_20().ok_or(RequestError::PeerIdSize),
+                Key::Port => port = parse_port(parameters.number()),
+                Key::Uploaded => bytes_uploaded = parameters.number().unwrap_or(0),
+                Key::Downloaded => bytes_downloaded = parameters.number().unwrap_or(0),
+                Key::Left => bytes_left = parameters.number(),
+                Key::NumWant => peers_wanted = parameters.number().map(saturated),
+                Key::Compact => peer_form = PeerForm::parse(parameters.word()),
+                Key::Event => event = parse_event(parameters.word()),
+                Key::Unknown => {
+                    parameters.word();
+                }
             }
         }
         Ok(Self {

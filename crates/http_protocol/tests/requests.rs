@@ -145,8 +145,94 @@ fn strange_queries_are_read_past() {
     ] {
         assert_eq!(with(parameters), announce(), "{parameters}");
     }
-    assert_eq!(parse(&NEEDED.replace('&', ";")), Ok(announce()));
-    assert_eq!(parse(&NEEDED.replace('&', "&;&")), Ok(announce()));
+}
+
+/// Announce URLs with a query of their own, as clients put theirs behind it.
+#[test]
+fn whatever_the_announce_url_ends_with_is_read_past() {
+    for start in [
+        "passkey=a?",
+        "passkey=a&?",
+        "passkey=a%3fb?",
+        "passkey?",
+        "?",
+        "??&",
+        "&amp;",
+        "amp;",
+        "passkey=a&amp;",
+        "passkey=a&amp;amp;amp;",
+        "a=b?c=d&amp;e?f=&",
+        "a;b=c;d&",
+        "redirect=http://x/?a=b?",
+    ] {
+        assert_eq!(
+            parse(&format!("{start}{NEEDED}")),
+            Ok(announce()),
+            "{start}"
+        );
+        let query = format!("{start}{}", NEEDED.replace('&', "&amp;"));
+        assert_eq!(parse(&query), Ok(announce()), "{query}");
+        let with_more = format!("left=1?{start}{NEEDED}?compact=0?event=started?");
+        let read = parse(&with_more).unwrap();
+        assert_eq!(
+            (read.info_hash, read.peer_id),
+            (announce().info_hash, announce().peer_id)
+        );
+        assert_eq!((read.bytes_left, read.peer_form), (Some(1), PeerForm::List));
+        assert_eq!(read.event, AnnounceEvent::Started, "{with_more}");
+    }
+}
+
+#[test]
+fn a_semicolon_is_a_byte_of_the_value() {
+    let ids = ";2345678901234567;9;";
+    let query = format!("x=;port=1;&info_hash={ids}&peer_id={ids}&port=2&event=stopped;");
+    let read = parse(&query).unwrap();
+    assert_eq!(
+        (&read.info_hash.0[..], &read.peer_id.0[..]),
+        (ids.as_bytes(), ids.as_bytes())
+    );
+    assert_eq!((read.port, read.event), (2, AnnounceEvent::None));
+    let joined = NEEDED.replace('&', ";");
+    assert_eq!(parse(&joined), Err(RequestError::InfoHashSize));
+    assert_eq!(parse(&format!("{NEEDED};")), Err(RequestError::PortInvalid));
+    assert_eq!(with("left=1;2"), announce(), "not a number");
+}
+
+#[test]
+fn keys_may_be_encoded() {
+    let every = |key: &str| {
+        key.bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect::<String>()
+    };
+    let rest = "uploaded=1&downloaded=2&left=3&numwant=4&compact=0&event=stopped";
+    let plain = format!("{NEEDED}&{rest}");
+    let whole: Vec<_> = plain
+        .split('&')
+        .map(|parameter| {
+            let (key, value) = parameter.split_once('=').unwrap();
+            format!("{}={value}", every(key))
+        })
+        .collect();
+    assert_eq!(parse(&whole.join("&")), parse(&plain));
+    assert_eq!(parse(&plain.replace('_', "%5f")), parse(&plain));
+    assert_eq!(
+        parse(&plain.replace('_', "%5F").replace('&', "&amp;")),
+        parse(&plain)
+    );
+    for strange in [
+        "%5f=1",
+        "%=1",
+        "%6=1",
+        "port%=0",
+        "%70ort",
+        "port%3d=0",
+        "por%74s=0",
+        "%00=1",
+    ] {
+        assert_eq!(with(strange), announce(), "{strange}");
+    }
 }
 
 #[test]
@@ -173,7 +259,7 @@ fn ids_are_read_however_they_are_escaped() {
         b"%00%7f%80%ff%20%25%26%3b%3d%2b%3f%2f%23AZaz098",
         b"%00%7F%80%FF+%25%26%3B%3D%2B%3F%2F%23%41%5A%61%7A%30%39%38",
         // As few escapes as possible; the percent sign can be nothing but itself.
-        b"\x00\x7f\x80\xff %%26%3b=%2b?/#AZaz098",
+        b"\x00\x7f\x80\xff %%26;=%2b?/#AZaz098",
         b"%00\x7f%80\xff+%%26%3B=%2B?/%23AZ%61z098",
     ];
     for way in ways {
@@ -231,9 +317,9 @@ fn what_an_announce_cannot_do_without_is_named() {
             let first = format!("{key}={value}&{others}");
             for query in [
                 &last,
-                &last.replace('&', ";"),
+                &last.replace('&', "&amp;"),
                 &first,
-                &first.replace('&', ";"),
+                &first.replace('&', "&amp;"),
             ] {
                 assert_eq!(parse(query), Err(invalid), "{query}");
             }
@@ -262,7 +348,7 @@ fn status_follows_from_event_and_left() {
 }
 
 #[test]
-fn last_segment_of_the_path_decides() {
+fn last_segment_of_the_path_that_is_known_decides() {
     let scrape = Request::Scrape(ScrapeRequest {
         info_hashes: InfoHashes::from(&[][..]),
     });
@@ -273,11 +359,29 @@ fn last_segment_of_the_path_decides() {
         "/announce.php",
         "/x/announce",
         "//x//announce.php//",
+        "/announce/PASSKEY",
+        "/announce.php/PASSKEY/",
+        "/x/announce/y/z",
+        "/announce%20",
+        "/announce ",
+        "/announce%20 %20/",
+        "/announce.php%20",
+        "/x/announce%20/PASSKEY",
+        "/%61nnounc%65",
+        "/announce%2Ephp",
+        "/announcer/announce/announcer",
     ] {
         let parsed = Request::parse(path.as_bytes(), NEEDED.as_bytes());
         assert_eq!(parsed, Ok(Request::Announce(announce())), "{path}");
-        let path = path.replace("announce", "scrape");
+        let path = path
+            .replace("announce", "scrape")
+            .replace("%61nnounc%65", "%73crap%65");
         assert_eq!(Request::parse(path.as_bytes(), b""), Ok(scrape), "{path}");
+    }
+    for (path, is_announce) in [("/scrape/announce", true), ("/announce/scrape", false)] {
+        let parsed = Request::parse(path.as_bytes(), NEEDED.as_bytes());
+        let is = matches!(parsed, Ok(Request::Announce(_)));
+        assert_eq!(is, is_announce, "{path}");
     }
     for path in [
         "",
@@ -285,7 +389,13 @@ fn last_segment_of_the_path_decides() {
         "//",
         "*",
         "announce",
-        "/announce/x",
+        "announce/x",
+        "/announce%",
+        "/announce%2",
+        "/announce%00",
+        "/announce%2f",
+        "/ announce",
+        "/announce x",
         "/announces",
         "/xannounce",
         "/Announce",
@@ -319,9 +429,11 @@ fn scrape_names_torrents_in_order() {
         .map(|hash| format!("info_hash={}", format!("%{:02x}", hash.0[0]).repeat(20)))
         .collect();
     assert_eq!(scraped(&parameters.join("&")), Ok(hashes.clone()));
-    assert_eq!(scraped(&parameters.join(";x=y&&")), Ok(hashes));
+    assert_eq!(scraped(&parameters.join("?x=y&amp;&")), Ok(hashes.clone()));
     assert_eq!(scraped(""), Ok(vec![]));
     assert_eq!(scraped("&x=y"), Ok(vec![]));
+    let encoded = parameters.join("&").replace('_', "%5f");
+    assert_eq!(scraped(&format!("passkey=a?{encoded}")), Ok(hashes));
     let whole = "info_hash=12345678901234567890";
     assert_eq!(
         scraped(&format!("{whole}&{whole}")).map(|hashes| hashes.len()),

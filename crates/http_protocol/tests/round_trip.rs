@@ -63,6 +63,9 @@ const QUERY_PIECES: &[&str] = &[
     "&",
     "&",
     ";",
+    "?",
+    "amp;",
+    "info%5fhash=",
     "=",
     "%",
     "%41",
@@ -236,6 +239,31 @@ proptest! {
     #[test]
     fn announce_request_round_trips(announce in announce_request(), keep_alive in any::<bool>()) {
         check_request(&Request::Announce(announce), keep_alive)?;
+    }
+
+    /// However people and programs have put an announce URL together, it says the same.
+    #[test]
+    fn separators_and_encoded_keys_make_no_difference(
+        announce in announce_request(),
+        separators in vec(select(&["&", "?", "&amp;", "&&", "&x=y&", "?x;y=?", "&amp;?"][..]), 10),
+        escapes in vec(any::<bool>(), 10),
+    ) {
+        let mut bytes = Vec::new();
+        let target = Target { host: "x", announce_path: "/announce", keep_alive: true };
+        Request::Announce(announce).write(target, &mut bytes);
+        let head = Head::parse(&bytes).unwrap().unwrap();
+        let mut query = "passkey=a".to_owned();
+        let parameters = str::from_utf8(head.query).unwrap().split('&');
+        for ((parameter, separator), escape) in parameters.zip(separators).zip(escapes) {
+            query += separator;
+            if escape {
+                query += &format!("%{:02x}{}", parameter.as_bytes()[0], &parameter[1..]);
+            } else {
+                query += parameter;
+            }
+        }
+        let parsed = Request::parse(head.path, query.as_bytes());
+        prop_assert_eq!(parsed, Ok(Request::Announce(announce)), "{}", query);
     }
 
     #[test]

@@ -146,6 +146,79 @@ fn trackers_have_many_paths() {
     });
 }
 
+/// Announce URLs as they occur, with what clients put behind them.
+#[test]
+fn announce_urls_are_tolerated() {
+    const URLS: [(&str, &str); 16] = [
+        ("/announce?passkey=a?", ""),
+        ("/announce?passkey=a&?", ""),
+        ("/announce??", ""),
+        ("/announce?&amp;", ""),
+        ("/announce?passkey=a&amp;", ""),
+        ("/announce?a;b=c;d&", "&e=;f"),
+        ("/announce%20?", ""),
+        ("/announce ?", ""),
+        ("/announce.php%20?", ""),
+        ("/announce/PASSKEY?", ""),
+        ("/announce/PASSKEY/?", ""),
+        ("/x/announce.php/PASSKEY?a=b?", ""),
+        ("/announce/PASSKEY%20?", ""),
+        ("/%61nnounce?", ""),
+        ("http://tracker.example/announce ?", ""),
+        ("/announce?", "?x=y"),
+    ];
+    on_every_case(|case| {
+        let tracker = case.start("");
+        let mut client = Client::new(&tracker, IpFamily::V4);
+        let mut leechers = 0;
+        for (start, end) in URLS {
+            for (from, to) in [
+                ("", ""),
+                ("_", "%5f"),
+                ("_", "%5F"),
+                ("&", "&amp;"),
+                ("&", "?"),
+            ] {
+                for version in ["1.0\r\nConnection: keep-alive", "1.1"] {
+                    leechers += 1;
+                    let announce = announce(torrent(1), leechers, LEECHER);
+                    let (_, query) = announce.split_once('?').unwrap();
+                    let query = if from.is_empty() {
+                        query.to_owned()
+                    } else {
+                        query.replace(from, to)
+                    };
+                    let target = format!("{start}{query}{end}");
+                    client
+                        .connection
+                        .send(format!("GET {target} HTTP/{version}\r\n\r\n"));
+                    let announced = Announced::read(&client.connection.answer().value());
+                    assert_eq!(announced.leechers, i64::from(leechers), "{target}");
+                }
+            }
+            let scrape = scrape(&[torrent(1)]);
+            let (_, query) = scrape.split_once('?').unwrap();
+            let target = start.replace("announce", "scrape") + query + end;
+            let target = target.replace("/%61nnounce", "/%73crape");
+            let found = rows(&client.get(&target).value(), &[torrent(1)]);
+            assert_eq!(found, [row(0, 0, leechers.into())], "{target}");
+        }
+    });
+}
+
+#[test]
+fn a_semicolon_is_part_of_a_value() {
+    on_every_case_and_family("", |tracker, family| {
+        let mut client = Client::new(tracker, family);
+        let hash = InfoHash(*b";a;port=2;left=0;;;b");
+        let target = "/announce?info_hash=;a;port=2;left=0;;;b&peer_id=-TR4060-;bcdefghijk;&port=";
+        Announced::read(&client.get(&format!("{target}1")).value());
+        assert!(client.refusal(&format!("{target};1")).starts_with("port"));
+        let leechers = if family == IpFamily::V4 { 1 } else { 2 };
+        assert_eq!(client.scrape(&[hash]), [row(0, 0, leechers)]);
+    });
+}
+
 #[test]
 fn what_is_missing_or_wrong_is_named() {
     let hash = format!("info_hash={}", percent(&torrent(1).0));
