@@ -29,10 +29,10 @@ const ANSWER_BYTES_MAX: usize = 200 + FULL_SCRAPE_TORRENTS_MAX * SCRAPE_ROW_BYTE
 /// Bytes that may be refused in one go: those kept from before, and what is read then.
 const INPUT_BYTES_MAX: usize = HEAD_BYTES_MAX + READ_BYTES_MAX;
 
-/// A request of 16 bytes, the shortest, may be refused in 139 bytes.
-const REFUSAL_BYTES_PER_BYTE: usize = 9;
+/// A request of 16 bytes, the shortest, may be refused in 191 bytes.
+const REFUSAL_BYTES_PER_BYTE: usize = 12;
 
-/// Answers that may wait to be sent over one connection, some 550 KiB: of one input full of
+/// Answers that may wait to be sent over one connection, some 680 KiB: of one input full of
 /// requests that are refused, and the largest answer, on top of the quarter at which reading stops.
 const OUTPUT_BYTES_MAX: usize =
     (INPUT_BYTES_MAX * REFUSAL_BYTES_PER_BYTE + ANSWER_BYTES_MAX) * 4 / 3;
@@ -71,6 +71,9 @@ section! {
         /// Behind a reverse proxy this saves most of the work. Where clients connect by themselves
         /// each sends few requests, so that open connections are mostly idle.
         pub keep_alive: bool = true,
+        /// Answer GET /health with status 200, for load balancers, and GET / with a line that says
+        /// what this is. Whoever asks, no proxy needs to say who that is.
+        pub enable_http_health_checks: bool = true,
     }
 }
 
@@ -87,10 +90,13 @@ section! {
         /// Peers in an announce answer, of both IP versions together, whatever the client wants.
         pub max_peers: usize = 50,
         /// Seconds between two announces of a client.
-        pub peer_announce_interval: u32 = 120,
+        ///
+        /// The traffic is in inverse proportion to it. Lists of trackers take those that say 300 to
+        /// 10800.
+        pub peer_announce_interval: u32 = 900,
         /// Seconds that a client should wait before it announces again, even if it has a reason
         /// to; never more than `peer_announce_interval`. 0 = it is told nothing about that.
-        pub min_announce_interval: u32 = 60,
+        pub min_announce_interval: u32 = 300,
     }
 }
 
@@ -99,11 +105,21 @@ section! {
     pub struct CleaningConfig {
         /// Seconds between two cleanings of the swarms.
         pub torrent_cleaning_interval: u32 = 30,
-        /// Seconds after which a peer that no longer announces is forgotten.
+        /// Seconds after which a peer that no longer announces is forgotten. Twice
+        /// `protocol.peer_announce_interval` lets it miss one announce.
         pub max_peer_age: u32 = 1_800,
         /// Seconds after which a connection over which nothing is asked is closed.
         pub max_connection_idle: u32 = 180,
     }
+}
+
+/// When clients are told to come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intervals {
+    /// Seconds until the next announce.
+    pub announce_seconds: u32,
+    /// Seconds until the next announce, even if there is a reason for it.
+    pub min_seconds: Option<u32>,
 }
 
 impl Config {
@@ -124,6 +140,22 @@ impl Config {
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
+        }
+    }
+
+    /// When clients are told to come again.
+    #[must_use]
+    pub fn intervals(&self) -> Intervals {
+        let ProtocolConfig {
+            peer_announce_interval,
+            min_announce_interval,
+            ..
+        } = self.protocol;
+        // Who asks for short intervals alone shall not have to set both.
+        let min_seconds = min_announce_interval.min(peer_announce_interval);
+        Intervals {
+            announce_seconds: peer_announce_interval,
+            min_seconds: (min_seconds > 0).then_some(min_seconds),
         }
     }
 
@@ -218,6 +250,7 @@ mod tests {
              tls_private_key_path = \"key.pem\"\nkeep_alive = false\n\
              runs_behind_reverse_proxy = true\nreverse_proxy_ip_header_name = \"X-Real-IP\"\n\
              reverse_proxy_ip_header_format = \"last_address\"\n\
+             [protocol]\npeer_announce_interval = 120\n\
              [cleaning]\nconnection_cleaning_interval = 60\nmax_connection_idle = 180\n\
              [statistics]\nrun_prometheus_endpoint = true\n",
         )
@@ -229,6 +262,14 @@ mod tests {
         );
         assert!(network.stream.enable_tls && !network.keep_alive);
         assert!(loaded.config.metrics.run_prometheus_endpoint);
+        let intervals = loaded.config.intervals();
+        assert_eq!(
+            (intervals.announce_seconds, intervals.min_seconds),
+            (120, Some(120))
+        );
+        let about =
+            |warning: &&String| warning.contains("interval`") && warning.contains("announce");
+        assert_eq!(loaded.warnings.iter().find(about), None);
         for hint in [
             "network.address",
             "`metrics`",
@@ -302,7 +343,11 @@ mod tests {
         ] {
             answer.clear();
             let head = Head::parse(request.as_bytes()).unwrap().unwrap();
-            refusal.write(head.framing, &traffic, &mut answer);
+            let intervals = Intervals {
+                announce_seconds: i32::MAX.unsigned_abs(),
+                min_seconds: Some(i32::MAX.unsigned_abs()),
+            };
+            refusal.write(intervals, head.framing, &traffic, &mut answer);
             let bytes_max = REFUSAL_BYTES_PER_BYTE * request.len();
             assert!(answer.len() <= bytes_max, "{request:?} {refusal:?}");
         }

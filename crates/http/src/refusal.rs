@@ -3,6 +3,7 @@
 use aquatic_http_protocol::{FailureResponse, Framing, HeadError, RequestError, Retry, Status};
 use aquatic_stream::ProxyRefusal;
 
+use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, TrafficCounters};
 
 /// Why a request is not served.
@@ -72,17 +73,49 @@ impl Refusal {
         Self { reason, answer }
     }
 
-    /// Appends a whole HTTP response, and counts it.
-    pub fn write(self, framing: Framing, traffic: &TrafficCounters, out: &mut Vec<u8>) {
+    /// Appends a whole HTTP response, and counts it. `intervals` are those of clients that are
+    /// served.
+    pub fn write(
+        self,
+        intervals: Intervals,
+        framing: Framing,
+        traffic: &TrafficCounters,
+        out: &mut Vec<u8>,
+    ) {
         traffic.reason(self.reason).add(1);
         traffic.responses(ResponseKind::Error).add(1);
         match self.answer {
             Answer::Status(status) => status.write(framing, out),
             Answer::Failure(text, retry) => {
-                let reason = text.as_bytes();
-                FailureResponse { reason, retry }.write(framing, out);
+                let Intervals {
+                    announce_seconds,
+                    min_seconds,
+                } = intervals_of_failure(intervals, retry);
+                let failure = FailureResponse {
+                    reason: text.as_bytes(),
+                    interval_seconds: Some(announce_seconds),
+                    min_interval_seconds: min_seconds,
+                    retry,
+                };
+                failure.write(framing, out);
             }
         }
+    }
+}
+
+/// What is said beside `retry in`: not all clients know that one, but rTorrent and libtorrent read
+/// `interval` and `min interval` in failures as in other answers. Whoever can only be refused again
+/// comes no more often than others.
+fn intervals_of_failure(served: Intervals, retry: Option<Retry>) -> Intervals {
+    match retry {
+        Some(Retry::AfterMinutes(minutes)) => {
+            let seconds = minutes.saturating_mul(60);
+            Intervals {
+                announce_seconds: seconds,
+                min_seconds: served.min_seconds.map(|min| min.min(seconds)),
+            }
+        }
+        Some(Retry::Never) | None => served,
     }
 }
 

@@ -16,10 +16,13 @@ use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Intervals};
 use crate::counters::{RequestKind, WorkerCounters};
 use crate::messages::{Announce, ReturnPath};
 use crate::refusal::Refusal;
+
+/// What is said to people who open the tracker's address in a browser.
+const ABOUT: &str = "BitTorrent tracker (aquatic_http): clients announce at /announce\n";
 
 /// What socket workers share with each other and with the rest of the daemon.
 pub struct ServiceParts {
@@ -36,6 +39,8 @@ pub struct Service {
     parts: ServiceParts,
     proxy: Option<ReverseProxy>,
     keep_alive: bool,
+    answers_health_checks: bool,
+    intervals: Intervals,
     response_peers_max: u16,
     scrape_torrents_max: usize,
     /// 0: full scrapes are refused.
@@ -58,6 +63,9 @@ pub enum Wish<'a> {
     AnnounceV4(Announce<CompactV4>),
     /// To be answered by the owner of the torrent.
     AnnounceV6(Announce<CompactV6>),
+    /// An announce that would be served, but was made with HEAD, which changes nothing (RFC 9110,
+    /// 9.2.1): to be answered with a head.
+    AnnounceHead,
     /// To be put together from what the owners of the torrents say.
     Scrape(ScrapeRequest<'a>),
     /// To be gathered from all shards, up to so many torrents.
@@ -72,6 +80,8 @@ impl Service {
             parts,
             proxy: ReverseProxy::from_config(&config.network.stream),
             keep_alive: config.network.keep_alive,
+            answers_health_checks: config.network.enable_http_health_checks,
+            intervals: config.intervals(),
             response_peers_max: u16::try_from(config.protocol.max_peers).unwrap_or(u16::MAX),
             scrape_torrents_max: config.protocol.max_scrape_torrents,
             full_scrape_torrents_max: config.protocol.max_full_scrape_torrents,
@@ -88,6 +98,24 @@ impl Service {
         framing
     }
 
+    /// When clients are told to come again.
+    #[must_use]
+    pub fn intervals(&self) -> Intervals {
+        self.intervals
+    }
+
+    /// The text for those who look whether a tracker is there, if that is what is asked for. They
+    /// need not be told apart: a load balancer asks for itself, and names no client. `/` with a
+    /// query is rather an announce that has lost its way.
+    #[must_use]
+    pub fn text(&self, head: &Head<'_>) -> Option<&'static str> {
+        match head.path {
+            b"/health" if self.answers_health_checks => Some("ok\n"),
+            b"/" if self.answers_health_checks && head.query.is_empty() => Some(ABOUT),
+            _ => None,
+        }
+    }
+
     /// Takes a request that came over a connection with `peer`.
     pub fn receive<'a>(
         &mut self,
@@ -97,9 +125,7 @@ impl Service {
         head: &Head<'a>,
     ) -> Received<'a> {
         let client = match &self.proxy {
-            Some(proxy) => proxy
-                .client(peer, head.headers())
-                .map_err(Refusal::from),
+            Some(proxy) => proxy.client(peer, head.headers()).map_err(Refusal::from),
             None => Ok(peer),
         };
         Received {
@@ -144,6 +170,9 @@ impl Service {
     ) -> Result<Wish<'a>, Refusal> {
         if !self.parts.access_list.is_allowed(&request.info_hash) {
             return Err(Refusal::INFO_HASH_DENIED);
+        }
+        if path.framing.omit_body {
+            return Ok(Wish::AnnounceHead);
         }
         Ok(match client.ip() {
             IpAddr::V4(ip) => {

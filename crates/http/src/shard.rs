@@ -15,7 +15,7 @@ use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, Registr
 use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PerFamily};
 
-use crate::config::Config;
+use crate::config::{Config, Intervals};
 use crate::counters::{ResponseKind, WorkerCounters};
 use crate::messages::{Announce, Answers, Batch};
 use crate::refusal::Refusal;
@@ -47,8 +47,7 @@ pub struct TaggedShard<V> {
     /// The peers of the answer that is being made: those of the announcer's family, and the others.
     rows: [Vec<u8>; 2],
     counters: Arc<WorkerCounters>,
-    interval_seconds: u32,
-    min_interval_seconds: Option<u32>,
+    intervals: Intervals,
 }
 
 impl<V: PeerTag> TaggedShard<V> {
@@ -60,19 +59,13 @@ impl<V: PeerTag> TaggedShard<V> {
             report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
             peer_histograms: config.metrics.torrent_peer_histograms,
         };
-        // Who asks for short intervals alone shall not have to set both.
-        let min_interval_seconds = config
-            .protocol
-            .min_announce_interval
-            .min(config.protocol.peer_announce_interval);
         Self {
             access_list: parts.access_list.clone(),
             registry: Registry::new(settings, parts),
             keys: Vec::with_capacity(TOUCH_BATCH),
             rows: Default::default(),
             counters,
-            interval_seconds: config.protocol.peer_announce_interval,
-            min_interval_seconds: (min_interval_seconds > 0).then_some(min_interval_seconds),
+            intervals: config.intervals(),
         }
     }
 }
@@ -137,7 +130,10 @@ impl<V: PeerTag> TaggedShard<V> {
                         let responses = counters.traffic(family).responses(ResponseKind::Announce);
                         responses.add(1);
                     }
-                    Err(refusal) => refusal.write(path.framing, counters.traffic(family), out),
+                    Err(refusal) => {
+                        let traffic = counters.traffic(family);
+                        refusal.write(self.intervals, path.framing, traffic, out);
+                    }
                 });
             }
         }
@@ -202,8 +198,8 @@ impl<V: PeerTag> TaggedShard<V> {
             seeders: counts.seeders,
             completed: counts.completed,
             leechers: counts.leechers,
-            interval_seconds: self.interval_seconds,
-            min_interval_seconds: self.min_interval_seconds,
+            interval_seconds: self.intervals.announce_seconds,
+            min_interval_seconds: self.intervals.min_seconds,
             external_ip: Some(announce.peer.socket_addr().ip()),
             peers: PerFamily {
                 v4: v4.into(),

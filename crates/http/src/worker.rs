@@ -9,13 +9,16 @@
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_http_protocol::{Framing, Head, ScrapeFile, ScrapeRequest, ScrapeResponse};
+use aquatic_http_protocol::{
+    BodilessResponse, Framing, Head, ScrapeFile, ScrapeRequest, ScrapeResponse, TextResponse,
+};
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_swarm::Counts;
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{InfoHash, IpFamily};
 
+use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
 use crate::full_scrape::{FullScrape, Line};
 use crate::messages::{Announce, Batch, ReturnPath, Scrape};
@@ -48,6 +51,7 @@ impl Worker {
         counters: Arc<WorkerCounters>,
         response_times: Arc<ResponseTimes>,
     ) -> Self {
+        let intervals = service.intervals();
         Self {
             service,
             shard_key,
@@ -58,6 +62,7 @@ impl Worker {
             writer: Writer {
                 counters,
                 response_times,
+                intervals,
             },
         }
     }
@@ -72,6 +77,11 @@ impl Worker {
         io: &mut Io<'_>,
     ) {
         let framing = self.service.framing(head);
+        if let Some(text) = self.service.text(head) {
+            TextResponse { text }.write(framing, io.out);
+            close_after(framing, io);
+            return;
+        }
         let path = ReturnPath {
             connection,
             framing,
@@ -84,6 +94,10 @@ impl Worker {
             }
             Ok(Wish::AnnounceV6(announce)) => {
                 self.pass_on(&announce, |batch| &mut batch.announces.v6)
+            }
+            Ok(Wish::AnnounceHead) => {
+                self.writer.announce_head(family, framing, io);
+                return;
             }
             Ok(Wish::Scrape(scrape)) => {
                 self.take_apart(now, path, family, session, &scrape, io);
@@ -194,6 +208,7 @@ impl Worker {
 struct Writer {
     counters: Arc<WorkerCounters>,
     response_times: Arc<ResponseTimes>,
+    intervals: Intervals,
 }
 
 impl Writer {
@@ -265,8 +280,17 @@ impl Writer {
         close_after(framing, io);
     }
 
+    /// Answers an announce that was made with HEAD.
+    fn announce_head(&self, family: IpFamily, framing: Framing, io: &mut Io<'_>) {
+        BodilessResponse.write(framing, io.out);
+        let traffic = self.counters.traffic(family);
+        traffic.responses(ResponseKind::Announce).add(1);
+        close_after(framing, io);
+    }
+
     fn refuse(&self, family: IpFamily, refusal: Refusal, framing: Framing, io: &mut Io<'_>) {
-        refusal.write(framing, self.counters.traffic(family), io.out);
+        let traffic = self.counters.traffic(family);
+        refusal.write(self.intervals, framing, traffic, io.out);
         close_after(framing, io);
     }
 }

@@ -107,6 +107,8 @@ fn write_failure(out: &mut Vec<u8>) {
     out.clear();
     let failure = FailureResponse {
         reason: b"info hash is not allowed",
+        interval_seconds: None,
+        min_interval_seconds: None,
         retry: Some(Retry::Never),
     };
     black_box(failure).write(black_box(FRAMING), out);

@@ -84,5 +84,5 @@ pub use info_hashes::InfoHashes;
 pub use peers::PeerForm;
 pub use request::{AnnounceRequest, Request, ScrapeRequest, Target};
 pub use response::{AnnounceResponse, FailureResponse, Response, Retry};
-pub use response_head::{BodySize, ResponseHead, Status};
+pub use response_head::{BodilessResponse, BodySize, ResponseHead, Status, TextResponse};
 pub use scrape::{ScrapeFile, ScrapeResponse};

@@ -48,6 +48,11 @@ pub struct AnnounceResponse<'a> {
 pub struct FailureResponse<'a> {
     /// Meant for people; usually ASCII, but nothing makes a tracker send text.
     pub reason: &'a [u8],
+    /// When the client should announce again, for those that read it here, too (rTorrent,
+    /// libtorrent).
+    pub interval_seconds: Option<u32>,
+    /// How long the client should wait at least, likewise.
+    pub min_interval_seconds: Option<u32>,
     /// Whether and when the client should try again (BEP 31).
     pub retry: Option<Retry>,
 }
@@ -127,8 +132,12 @@ impl<'a> Answer<'a> {
 
     fn into_response(self) -> Result<Response<'a>, ResponseError> {
         if let Some(reason) = self.failure_reason {
-            let retry = self.retry;
-            return Ok(Response::Failure(FailureResponse { reason, retry }));
+            return Ok(Response::Failure(FailureResponse {
+                reason,
+                interval_seconds: self.interval_seconds,
+                min_interval_seconds: self.min_interval_seconds,
+                retry: self.retry,
+            }));
         }
         if let Some(files) = self.files {
             return Ok(Response::Scrape(ScrapeResponse::read(files, self.flags)));
@@ -229,6 +238,12 @@ impl Body for FailureResponse<'_> {
     fn put(&self, sink: &mut impl Sink) {
         sink.put(b"d14:failure reason");
         sink.put_string(self.reason);
+        if let Some(seconds) = self.interval_seconds {
+            sink.put_integer(b"8:intervali", seconds);
+        }
+        if let Some(seconds) = self.min_interval_seconds {
+            sink.put_integer(b"12:min intervali", seconds);
+        }
         match self.retry {
             Some(Retry::AfterMinutes(minutes)) => sink.put_integer(b"8:retry ini", minutes),
             Some(Retry::Never) => sink.put(b"8:retry in5:never"),

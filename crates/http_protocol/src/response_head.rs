@@ -67,6 +67,46 @@ impl Status {
     }
 }
 
+/// An answer of status 200 that is meant for people and machines who look whether the tracker is
+/// there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextResponse<'a> {
+    /// The body: plain text.
+    pub text: &'a str,
+}
+
+impl TextResponse<'_> {
+    /// Appends a whole HTTP response.
+    pub fn write(self, framing: Framing, out: &mut Vec<u8>) {
+        write_answer(framing, &self, out);
+    }
+}
+
+impl Body for TextResponse<'_> {
+    fn put(&self, sink: &mut impl Sink) {
+        sink.put(self.text.as_bytes());
+    }
+}
+
+/// The answer to a HEAD request that would be served if it were a GET, whose body nobody has made.
+///
+/// It does not say how long that would have been, which it need not (RFC 9110, 9.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodilessResponse;
+
+impl BodilessResponse {
+    /// Appends a whole HTTP response.
+    pub fn write(self, framing: Framing, out: &mut Vec<u8>) {
+        let head = match framing.connection {
+            Connection::KeepAlive => OK_KEEP_ALIVE,
+            Connection::KeepAliveSaid => OK_KEEP_ALIVE_SAID,
+            Connection::Close => OK_CLOSE,
+        };
+        out.put(head.strip_suffix(b"Content-Length: ").unwrap_or(head));
+        out.put(b"\r\n");
+    }
+}
+
 /// Appends a response of status 200, with the body that its request has deserved.
 #[inline]
 pub(crate) fn write_answer(framing: Framing, body: &impl Body, out: &mut Vec<u8>) {

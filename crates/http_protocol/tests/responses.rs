@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use aquatic_http_protocol::{
-    AnnounceResponse, BodySize, Connection, FailureResponse, Framing, PeerForm, Response,
-    ResponseError, ResponseHead, Retry, ScrapeFile, ScrapeResponse, Status,
+    AnnounceResponse, BodilessResponse, BodySize, Connection, FailureResponse, Framing, PeerForm,
+    Response, ResponseError, ResponseHead, Retry, ScrapeFile, ScrapeResponse, Status, TextResponse,
 };
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, PerFamily};
 
@@ -152,6 +152,8 @@ fn failure_says_why_and_when() {
     let failure = |retry| {
         Response::Failure(FailureResponse {
             reason: b"not allowed \xff",
+            interval_seconds: None,
+            min_interval_seconds: None,
             retry,
         })
     };
@@ -169,9 +171,54 @@ fn failure_says_why_and_when() {
 }
 
 #[test]
+fn failure_says_the_interval_with_sorted_keys() {
+    let failure = |interval_seconds, min_interval_seconds| {
+        Response::Failure(FailureResponse {
+            reason: b"no",
+            interval_seconds,
+            min_interval_seconds,
+            retry: Some(Retry::AfterMinutes(1)),
+        })
+    };
+    let both = b"d14:failure reason2:no8:intervali60e12:min intervali30e8:retry ini1ee";
+    check(&failure(Some(60), Some(30)), both);
+    let one = b"d14:failure reason2:no8:intervali60e8:retry ini1ee";
+    check(&failure(Some(60), None), one);
+    let other = b"d14:failure reason2:no12:min intervali30e8:retry ini1ee";
+    check(&failure(None, Some(30)), other);
+}
+
+#[test]
+fn answers_that_are_no_trackers_answers_have_a_head_like_others() {
+    for (connection, line) in [
+        (Connection::KeepAlive, ""),
+        (Connection::KeepAliveSaid, "Connection: keep-alive\r\n"),
+        (Connection::Close, "Connection: close\r\n"),
+    ] {
+        let start = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{line}");
+        for (omit_body, body) in [(false, "ok\n"), (true, "")] {
+            let mut out = Vec::new();
+            let framing = Framing {
+                connection,
+                omit_body,
+            };
+            TextResponse { text: "ok\n" }.write(framing, &mut out);
+            let expected = format!("{start}Content-Length: 3\r\n\r\n{body}");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+
+            let mut out = Vec::new();
+            BodilessResponse.write(framing, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{start}\r\n"));
+        }
+    }
+}
+
+#[test]
 fn http_around_an_answer_is_as_the_request_demands() {
     let response = Response::Failure(FailureResponse {
         reason: b"x",
+        interval_seconds: None,
+        min_interval_seconds: None,
         retry: None,
     });
     let body = "d14:failure reason1:xe";

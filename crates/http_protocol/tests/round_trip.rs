@@ -300,13 +300,20 @@ proptest! {
     #[test]
     fn failure_round_trips(
         reason in bytes(200),
+        [interval_seconds, min_interval_seconds] in any::<[Option<u32>; 2]>(),
         retry in option::of(prop_oneof![
             Just(Retry::Never),
             any::<u32>().prop_map(Retry::AfterMinutes),
         ]),
         framing in framing(),
     ) {
-        check_response(&Response::Failure(FailureResponse { reason: &reason, retry }), framing)?;
+        let failure = FailureResponse {
+            reason: &reason,
+            interval_seconds,
+            min_interval_seconds,
+            retry,
+        };
+        check_response(&Response::Failure(failure), framing)?;
     }
 
     /// Where bytes are cut decides when a head is read, never what is read.

@@ -73,8 +73,8 @@ section! {
         /// Less than four times `websocket_max_message_size`, or than the answer to a scrape of
         /// `max_scrape_torrents` takes (200 bytes each), counts as that.
         pub websocket_write_buffer_size: usize = 1_048_576,
-        /// Answer GET /health with status 200.
-        pub enable_http_health_checks: bool = false,
+        /// Answer GET /health with status 200, for load balancers.
+        pub enable_http_health_checks: bool = true,
         /// Origins of web pages that may use this tracker, such as ["https://example.com"].
         /// None = all. Clients that name none, since they are no browsers, are refused otherwise.
         pub allowed_origins: Vec<String> = Vec::new(),
@@ -293,7 +293,7 @@ mod tests {
             "socket_workers = 1\nswarm_workers = 1\n[network]\naddress = \"0.0.0.0:3000\"\n\
              only_ipv6 = false\ntcp_backlog = 1024\nwebsocket_max_message_size = 65536\n\
              websocket_max_frame_size = 16384\nwebsocket_write_buffer_size = 8192\n\
-             enable_http_health_checks = true\n\
+             enable_http_health_checks = false\n\
              [protocol]\nmax_scrape_torrents = 255\nmax_offers = 10\n\
              peer_announce_interval = 120\n\
              [cleaning]\ntorrent_cleaning_interval = 30\nconnection_cleaning_interval = 30\n\
@@ -303,7 +303,7 @@ mod tests {
         )
         .unwrap();
         let config = &loaded.config;
-        assert!(config.network.enable_http_health_checks && config.metrics.peer_clients);
+        assert!(!config.network.enable_http_health_checks && config.metrics.peer_clients);
         assert_eq!(config.metrics.interval, 10);
         assert_eq!(config.bounds().output_bytes_max, 4 * 65_536);
         for hint in ["only_ipv6", "connection_cleaning_interval"] {

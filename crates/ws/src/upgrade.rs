@@ -326,9 +326,9 @@ mod tests {
     fn health_is_told_where_wanted() {
         let mut config = Config::default();
         let request = "GET /health HTTP/1.1\r\n\r\n";
-        assert_eq!(denial(&config, request), Denial::NOT_FOUND);
-        config.network.enable_http_health_checks = true;
         assert_eq!(decide(&config, request), Decision::Healthy);
+        config.network.enable_http_health_checks = false;
+        assert_eq!(denial(&config, request), Denial::NOT_FOUND);
         let other = "GET /healthy HTTP/1.1\r\n\r\n";
         assert_eq!(denial(&config, other), Denial::NOT_FOUND);
     }

@@ -10,6 +10,7 @@ pub(crate) const KEYS: [&[&str]; 8] = [
     &STREAM_KEYS,
     &[
         "network.keep_alive",
+        "network.enable_http_health_checks",
         "protocol.max_scrape_torrents",
         "protocol.max_full_scrape_torrents",
         "protocol.max_peers",

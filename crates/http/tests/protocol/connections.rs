@@ -77,7 +77,7 @@ fn pipelined_requests_are_answered_in_order() {
             for info_hash in &all {
                 requests += &get(&announce(*info_hash, port, LEECHER));
             }
-            requests += &get("/");
+            requests += &get("/nowhere");
             requests += &get(&scrape(&all));
         }
         connection.send(&requests);

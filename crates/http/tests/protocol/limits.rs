@@ -124,7 +124,7 @@ fn requests_of_an_address_are_limited() {
                 let answer = client.get(&announce(torrent(1), 1, LEECHER)).value();
                 if let Some(reason) = answer.bytes("failure reason") {
                     assert_eq!(reason, b"too many requests from your address");
-                    assert!(matches!(answer.get("retry in"), Some(Value::Integer(1..))));
+                    assert_eq!(intervals_of_refusal(&answer), (60, 60, Some(1)));
                     refused += 1;
                 }
             }
@@ -153,10 +153,51 @@ fn a_full_tracker_says_when_to_come_back() {
             client.join(torrent(1), 1, LEECHER);
             let answer = client.get(&announce(torrent(1), 2, LEECHER));
             assert!(answer.failure().contains("full"));
-            assert!(matches!(
-                answer.value().get("retry in"),
-                Some(Value::Integer(1..))
-            ));
+            assert_eq!(intervals_of_refusal(&answer.value()), (60, 60, Some(1)));
+        }
+    });
+}
+
+/// When a refused client is told to come back, in seconds and minutes, for clients of all kinds.
+/// `None`: never.
+#[track_caller]
+fn intervals_of_refusal(answer: &Value) -> (i64, i64, Option<i64>) {
+    assert_eq!(
+        answer.keys(),
+        ["failure reason", "interval", "min interval", "retry in"]
+    );
+    let retry = match answer.get("retry in") {
+        Some(Value::Integer(minutes)) => Some(*minutes),
+        retry => {
+            assert_eq!(retry, Some(&Value::Bytes(b"never".to_vec())));
+            None
+        }
+    };
+    let (interval, min) = (answer.integer("interval"), answer.integer("min interval"));
+    (interval, min, retry)
+}
+
+#[test]
+fn refusals_say_the_interval_that_is_set() {
+    on_every_case(|case| {
+        for (settings, interval, min) in [
+            ("", 900, Some(300)),
+            ("protocol.peer_announce_interval = 120", 120, Some(120)),
+            ("protocol.min_announce_interval = 0", 900, None),
+        ] {
+            let tracker = case.start(settings);
+            let mut client = Client::new(&tracker, IpFamily::V4);
+            for target in ["/announce", "/scrape"] {
+                let answer = client.get(target).value();
+                assert_eq!(answer.integer("interval"), interval, "{settings}");
+                let told_min = answer
+                    .get("min interval")
+                    .map(|_| answer.integer("min interval"));
+                assert_eq!(told_min, min, "{settings}");
+            }
+            let announced = client.join(torrent(1), 1, LEECHER);
+            assert_eq!(announced.interval_seconds, interval);
+            assert_eq!(announced.min_interval_seconds, min);
         }
     });
 }
@@ -170,7 +211,6 @@ fn a_forbidden_torrent_is_not_to_be_asked_for_again() {
         let tracker = case.start_at(place, settings);
         let mut client = Client::new(&tracker, IpFamily::V4);
         let answer = client.get(&announce(torrent(1), 1, LEECHER)).value();
-        assert_eq!(answer.keys(), ["failure reason", "retry in"]);
-        assert_eq!(answer.bytes("retry in"), Some(&b"never"[..]));
+        assert_eq!(intervals_of_refusal(&answer), (900, 300, None));
     });
 }

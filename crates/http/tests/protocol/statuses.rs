@@ -3,8 +3,8 @@
 use aquatic_daemon_tests::{metrics, torrent};
 use aquatic_types::IpFamily;
 
-use super::client::{Client, LEECHER, SEEDER, announce, get, scrape};
-use super::setup::{Tracker, on_every_case, on_every_runtime};
+use super::client::{Client, LEECHER, SEEDER, announce, get, row, scrape};
+use super::setup::{Tracker, on_every_case, on_every_case_and_family, on_every_runtime};
 
 /// Sends this on a new connection, and expects a status with words, and the end.
 #[track_caller]
@@ -25,14 +25,14 @@ fn assert_refused(tracker: &Tracker, request: impl AsRef<[u8]>, status: u16) {
 #[test]
 fn other_paths_are_not_found() {
     const PATHS: [&str; 10] = [
-        "/",
+        "//",
         "/?info_hash=x",
         "/favicon.ico",
         "/robots.txt",
         "/metrics",
         "/announcer",
         "/unannounced",
-        "/announce/x",
+        "/announces/x",
         "/scraper?info_hash=x",
         "*",
     ];
@@ -85,12 +85,74 @@ fn a_body_is_refused() {
 }
 
 #[test]
+fn load_balancers_and_people_see_that_it_is_there() {
+    on_every_case(|case| {
+        for behind_proxy in ["", "network.runs_behind_reverse_proxy = true"] {
+            let tracker = case.start(behind_proxy);
+            for family in IpFamily::ALL {
+                let mut client = Client::new(&tracker, family);
+                for (target, text) in [("/health", "ok"), ("/health?x", "ok"), ("/", "tracker")] {
+                    let answer = client.get(target);
+                    assert_eq!(answer.status, 200, "{target}");
+                    assert_eq!(answer.header("content-type"), Some("text/plain"));
+                    let body = String::from_utf8(answer.body).unwrap();
+                    assert!(body.contains(text), "{target}: {body}");
+                }
+                assert!(!client.get("/healthy").body.starts_with(b"ok"));
+            }
+        }
+        let tracker = case.start("network.enable_http_health_checks = false");
+        let mut client = Client::new(&tracker, IpFamily::V4);
+        for target in ["/health", "/"] {
+            assert_eq!(client.get(target).status, 404, "{target}");
+        }
+    });
+}
+
+#[test]
+fn head_does_not_change_the_swarm() {
+    on_every_case_and_family("", |tracker, family| {
+        let hash = torrent(if family == IpFamily::V4 { 1 } else { 2 });
+        let mut client = Client::new(tracker, family);
+        let whole = client.get(&announce(hash, 1, LEECHER));
+        for event in ["", "&event=started", "&event=completed", "&event=stopped"] {
+            for port in [1, 2] {
+                let target = announce(hash, port, SEEDER) + event;
+                client
+                    .connection
+                    .send(get(&target).replacen("GET", "HEAD", 1));
+                let answer = client.connection.answer_to_head();
+                assert_eq!(answer.status, 200);
+                let is_size = |(name, _): &&(String, String)| name != "content-length";
+                let headers: Vec<_> = whole.headers.iter().filter(is_size).collect();
+                assert_eq!(answer.headers.iter().collect::<Vec<_>>(), headers);
+            }
+        }
+        assert_eq!(client.scrape(&[hash]), [row(0, 0, 1)]);
+        // Connections of HTTP/1.0 end as after GET.
+        let request = get(&announce(hash, 3, SEEDER)).replacen("GET", "HEAD", 1);
+        client
+            .connection
+            .send(request.replacen("HTTP/1.1", "HTTP/1.0", 1));
+        let answer = client.connection.answer_to_head();
+        assert_eq!(answer.header("connection"), Some("close"));
+        client.connection.assert_ends();
+    });
+}
+
+#[test]
 fn head_is_get_without_a_body() {
     on_every_case(|case| {
         let tracker = case.start("");
         let mut client = Client::new(&tracker, IpFamily::V4);
         client.join(torrent(1), 1, SEEDER);
-        for target in [scrape(&[torrent(1)]), "/announce?".into(), "/".into()] {
+        for target in [
+            scrape(&[torrent(1)]),
+            "/announce?".into(),
+            "/".into(),
+            "/health".into(),
+            "/nowhere".into(),
+        ] {
             let whole = client.get(&target);
             for _ in 0..3 {
                 let request = get(&target).replacen("GET", "HEAD", 1);

@@ -12,9 +12,9 @@ use super::client::{Announced, Client, LEECHER, SEEDER, announce, get, row};
 use super::setup::{Tracker, on_every_case, on_every_case_and_family};
 
 /// The default of `protocol.peer_announce_interval`.
-const INTERVAL_SECONDS: i64 = 120;
+const INTERVAL_SECONDS: i64 = 900;
 /// The default of `protocol.min_announce_interval`.
-const MIN_INTERVAL_SECONDS: i64 = 60;
+const MIN_INTERVAL_SECONDS: i64 = 300;
 
 /// A torrent that only this family announces.
 fn own(family: IpFamily, info_hash: InfoHash) -> InfoHash {

@@ -24,13 +24,25 @@ impl World {
             body,
         } = answer;
         let family = CanonicalAddr::new((request.client, 0).into()).family();
-        assert_eq!(head.stays_open, !request.is_last, "{request:?}");
+        // What has no length may end with the connection, for all that the head tells.
+        if !request.is_head_of_announce() {
+            assert_eq!(head.stays_open, !request.is_last, "{request:?}");
+        }
         if let Meaning::Status(reason, status) = request.meaning {
             assert_eq!(head.status, status, "{request:?}");
             self.expect_refusal(family, reason);
             return;
         }
         assert_eq!(head.status, 200, "{request:?}");
+        if let Meaning::Text = request.meaning {
+            assert_eq!(body.is_empty(), request.omits_body);
+            return;
+        }
+        if request.is_head_of_announce() {
+            self.expect_request(family, RequestKind::Announce);
+            self.expect_response(family, ResponseKind::Announce);
+            return;
+        }
         let response = (!request.omits_body).then(|| Response::parse(body).expect("an answer"));
         let is_overloaded = matches!(
             &response,
@@ -76,13 +88,33 @@ impl World {
                 }
                 self.expect_refusal(family, *reason);
                 match response {
-                    Some(Response::Failure(failure)) => check_failure(*reason, words, &failure),
+                    Some(Response::Failure(failure)) => {
+                        self.check_failure(*reason, words, &failure);
+                    }
                     Some(response) => panic!("{response:?} to {request:?}"),
                     None => {}
                 }
             }
-            Meaning::Status(..) => unreachable!("dealt with above"),
+            Meaning::Status(..) | Meaning::Text => unreachable!("dealt with above"),
         }
+    }
+
+    fn check_failure(&self, reason: Reason, words: &str, failure: &FailureResponse<'_>) {
+        let text = String::from_utf8_lossy(failure.reason);
+        assert!(text.contains(words), "{reason:?}: {text}");
+        let is_final = matches!(reason, Reason::InfoHashDenied | Reason::FullScrape);
+        assert_eq!(failure.retry, is_final.then_some(Retry::Never));
+        let protocol = &self.config.protocol;
+        assert_eq!(
+            (
+                failure.interval_seconds,
+                failure.min_interval_seconds.unwrap_or(0)
+            ),
+            (
+                Some(protocol.peer_announce_interval),
+                protocol.min_announce_interval
+            )
+        );
     }
 
     fn check_announce(
@@ -279,11 +311,4 @@ fn sizes(files: &[ScrapeFile]) -> BTreeMap<InfoHash, Size> {
         (file.info_hash, size)
     };
     files.iter().map(size).collect()
-}
-
-fn check_failure(reason: Reason, words: &str, failure: &FailureResponse<'_>) {
-    let text = String::from_utf8_lossy(failure.reason);
-    assert!(text.contains(words), "{reason:?}: {text}");
-    let is_final = matches!(reason, Reason::InfoHashDenied | Reason::FullScrape);
-    assert_eq!(failure.retry, is_final.then_some(Retry::Never));
 }

@@ -105,12 +105,12 @@ impl Link {
         let mut answers = Vec::new();
         while let Some(head) = ResponseHead::parse(&self.received).expect("an HTTP response") {
             let (request, _) = self.open.front().expect("a request for each answer");
-            let BodySize::Known(mut body_size) = head.body else {
-                panic!("no Content-Length");
+            let body_size = match head.body {
+                BodySize::Known(_) if request.omits_body => 0,
+                BodySize::Known(size) => size,
+                _ if request.is_head_of_announce() => 0,
+                _ => panic!("no Content-Length"),
             };
-            if request.omits_body {
-                body_size = 0;
-            }
             if self.received.len() < head.size + body_size {
                 break;
             }

@@ -41,6 +41,8 @@ pub(crate) enum Meaning {
     FullScrape,
     /// Refused in words, some of which these are; was it a request that could be read?
     Failure(Reason, &'static str, Readable),
+    /// Whoever asks.
+    Text,
     /// Refused with an HTTP status.
     Status(Reason, u16),
 }
@@ -73,6 +75,11 @@ impl Request {
             Meaning::Scrape(torrents) => torrents.iter().map(|(torrent, _)| *torrent).collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// An announce with HEAD, which changes nothing, and whose answer has no length.
+    pub(crate) fn is_head_of_announce(&self) -> bool {
+        self.omits_body && matches!(self.meaning, Meaning::Announce(..))
     }
 }
 
@@ -126,8 +133,8 @@ impl Place<'_> {
             ("HTTP/1.0\r\n", true),
             ("HTTP/1.0\r\nconnection: keep-alive\r\n", false),
         ][[0, 0, 0, 0, 0, 0, 1, 2, 3][rng.usize(..9)]];
-        let is_telling = !matches!(meaning, Meaning::Failure(..) | Meaning::Status(..));
-        let omits_body = rng.u8(..12) == 0 && !(is_telling && self.can_be_overloaded);
+        let is_scrape = matches!(meaning, Meaning::Scrape(_) | Meaning::FullScrape);
+        let omits_body = rng.u8(..12) == 0 && !(is_scrape && self.can_be_overloaded);
         let method = if omits_body { "HEAD" } else { "GET" };
         let mut request = Request {
             bytes: format!("{method} {target} {version}{headers}\r\n").into_bytes(),
@@ -136,7 +143,7 @@ impl Place<'_> {
             is_last: closes || !self.keeps_alive,
             omits_body,
         };
-        if self.is_proxied && rng.u8(..10) == 0 {
+        if self.is_proxied && !matches!(request.meaning, Meaning::Text) && rng.u8(..10) == 0 {
             request.bytes = format!("{method} {target} {version}X-Forwarded-For: ?\r\n\r\n").into();
             request.client = self.peer.to_canonical();
             let words = "does not tell";
@@ -161,7 +168,8 @@ impl Place<'_> {
 
     fn target(&self, client: IpAddr, rng: &mut Rng) -> (String, Meaning) {
         match rng.u8(..20) {
-            0 => ("/favicon.ico".into(), Meaning::Status(Reason::Path, 404)),
+            0 if rng.bool() => ("/favicon.ico".into(), Meaning::Status(Reason::Path, 404)),
+            0 => (["/", "/health"][rng.usize(..2)].into(), Meaning::Text),
             1 if self.serves_full_scrapes => ("/scrape?".into(), Meaning::FullScrape),
             1 => {
                 let words = "full scrapes are not";
@@ -177,7 +185,7 @@ impl Place<'_> {
                 };
                 match rng.choice(self.torrents.iter().take(some)) {
                     Some(torrent) => self.announce(*torrent, client, rng),
-                    None => ("/".into(), Meaning::Status(Reason::Path, 404)),
+                    None => ("/".into(), Meaning::Text),
                 }
             }
         }

@@ -18,8 +18,8 @@ const PHASES: usize = 6;
 const STEPS: usize = 500;
 const LINKS_MAX: usize = 40;
 
-/// More than twice as many requests as batches.
-const OVERLOAD_LINKS: usize = 100;
+/// More than four times as many requests as batches.
+const OVERLOAD_LINKS: usize = 150;
 
 /// Requests that a client sends before it waits for answers: more than a batch takes up.
 const PIPELINED_MAX: usize = 20;

@@ -220,8 +220,13 @@ impl Book {
             out.extend_from_slice(b"SSH-2.0-OpenSSH_9.2\r\n\r\n");
         } else if is_turn(plan.refuse) {
             self.refused += 1;
-            let (reason, retry) = (&b"not today"[..], None);
-            FailureResponse { reason, retry }.write(framing, out);
+            let failure = FailureResponse {
+                reason: b"not today",
+                interval_seconds: None,
+                min_interval_seconds: None,
+                retry: None,
+            };
+            failure.write(framing, out);
         } else if is_turn(plan.miss) {
             self.missed += 1;
             Status::NotFound.write(framing, out);

@@ -53,12 +53,12 @@ fn a_request_that_trickles_is_read() {
 }
 
 #[test]
-fn health_is_told_when_enabled() {
+fn health_is_told_unless_disabled() {
     const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: tracker\r\n\r\n";
     on_every_runtime(|case| {
-        let tracker = case.start("network.enable_http_health_checks = true");
-        assert_eq!(ask(&tracker, HEALTH).status, 200);
         let tracker = case.start("");
+        assert_eq!(ask(&tracker, HEALTH).status, 200);
+        let tracker = case.start("network.enable_http_health_checks = false");
         assert_eq!(ask(&tracker, HEALTH).status, 404);
     });
 }
