@@ -9,8 +9,8 @@ const EXPLICIT_0: u8 = 0xa0;
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
-/// The last second in which a certificate is valid (`notAfter`; RFC 5280, 4.1), in Unix time. `None`
-/// if this is not the DER of a certificate.
+/// The last second in which a certificate is valid (`notAfter`; RFC 5280, 4.1), in Unix time.
+/// `None` if this is not the DER of a certificate.
 pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     let mut certificate = Der(Der(certificate).next(SEQUENCE)?);
     let mut fields = Der(certificate.next(SEQUENCE)?);
