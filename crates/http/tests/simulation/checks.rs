@@ -24,25 +24,28 @@ impl World {
             body,
         } = answer;
         let family = CanonicalAddr::new((request.client, 0).into()).family();
-        // What has no length may end with the connection, for all that the head tells.
-        if !request.is_head_of_announce() {
-            assert_eq!(head.stays_open, !request.is_last, "{request:?}");
-        }
         if let Meaning::Status(reason, status) = request.meaning {
             assert_eq!(head.status, status, "{request:?}");
+            assert_eq!(head.stays_open, !request.is_last, "{request:?}");
             self.expect_refusal(family, reason);
             return;
         }
         assert_eq!(head.status, 200, "{request:?}");
-        if let Meaning::Text = request.meaning {
-            assert_eq!(body.is_empty(), request.omits_body);
-            return;
-        }
+        // What has no length may end with the connection, for all that the head tells.
         if request.is_head_of_announce() {
             self.expect_request(family, RequestKind::Announce);
             self.expect_response(family, ResponseKind::Announce);
             return;
         }
+        assert_eq!(head.stays_open, !request.is_last, "{request:?}");
+        match request.meaning {
+            Meaning::Text => assert_eq!(body.is_empty(), request.omits_body),
+            _ => self.check_response(request, family, body),
+        }
+    }
+
+    /// An answer of a tracker, unless it is a head alone.
+    fn check_response(&mut self, request: &Request, family: IpFamily, body: &[u8]) {
         let response = (!request.omits_body).then(|| Response::parse(body).expect("an answer"));
         let is_overloaded = matches!(
             &response,
