@@ -17,6 +17,24 @@ pub struct ConnectionId {
     pub(crate) generation: u32,
 }
 
+impl ConnectionId {
+    /// As a number, for those who keep many in little space.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// From [such a number](Self::to_bits).
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = bits.to_be_bytes();
+        Self {
+            slot: u32::from_be_bytes([e, f, g, h]),
+            generation: u32::from_be_bytes([a, b, c, d]),
+        }
+    }
+}
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {

@@ -71,7 +71,7 @@ impl Drawn {
         for peer in pool {
             let times = f64::from(self.0.get(peer).copied().unwrap_or(0));
             assert!(
-                (times - expected).abs() < 5.0 * deviation,
+                (times - expected).abs() <= 5.0 * deviation,
                 "peer {peer} of {} came {times} times, {expected} expected",
                 pool.len()
             );
@@ -98,4 +98,60 @@ fn large_swarms_are_fair() {
     assert_fair(300, PeerStatus::Leecher, 50);
     assert_fair(300, PeerStatus::Seeder, 50);
     assert_fair(1_000, PeerStatus::Leecher, 74);
+}
+
+/// A swarm of `peers`, every third a seeder, of whom every fifth does not suit the announcer, a
+/// seeder: it is introduced to others of them, again and again.
+fn assert_introductions_are_fair(peers: u16, wanted: usize) {
+    let mut map = TorrentMap::new(HashKey::new([8, 9]), Limits::default());
+    let mut rng = fastrand::Rng::with_seed(u64::from(peers) << 16);
+    let torrent = map.key(InfoHash([1; 20]));
+    let key = |peer: u16| CompactV4([10, 0, peer.to_be_bytes()[0], peer.to_be_bytes()[1], 0, 1]);
+    for peer in 0..peers {
+        let announce = Announce {
+            peer: key(peer),
+            value: peer,
+            status: match peer.is_multiple_of(3) {
+                true => PeerStatus::Seeder,
+                false => PeerStatus::Leecher,
+            },
+            completed: false,
+            peers_wanted: 0,
+            deadline: Seconds(0),
+        };
+        map.announce(&torrent, announce, &mut rng, |_| true, |_, _| ())
+            .unwrap();
+    }
+    let suits = |peer: u16| !peer.is_multiple_of(5);
+    let announcer = 3;
+    let mut drawn = Drawn::default();
+    for _ in 0..ROUNDS {
+        let mut met = Vec::new();
+        map.introduce(&torrent, &key(announcer), wanted, &mut rng, |_, peer| {
+            if suits(*peer) {
+                met.push(*peer);
+            }
+            suits(*peer)
+        });
+        let size = met.len();
+        met.iter().for_each(|peer| drawn.count(*peer));
+        met.sort_unstable();
+        met.dedup();
+        assert_eq!(met.len(), size, "twice the same");
+    }
+    let pool: Vec<u16> = (0..peers)
+        .filter(|peer| suits(*peer) && *peer != announcer)
+        .collect();
+    let total: u32 = drawn.0.values().sum();
+    let each = u32::try_from(wanted.min(pool.len())).unwrap();
+    assert_eq!(total, ROUNDS * each, "exactly as many as wanted");
+    drawn.assert_fair(&pool, wanted.min(pool.len()));
+}
+
+#[test]
+fn introductions_are_fair_and_as_many_as_wanted_whoever_is_turned_down() {
+    for (peers, wanted) in [(4, 1), (10, 3), (10, 10), (40, 10), (100, 10), (200, 100)] {
+        assert_introductions_are_fair(peers, wanted);
+    }
+    assert_introductions_are_fair(1_000, 10);
 }

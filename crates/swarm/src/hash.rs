@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Debug, Formatter};
 
-use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, PeerId};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash};
 use siphasher::sip::SipHasher13;
 
-/// What names a peer within a swarm: its compact address (UDP, HTTP) or its peer id (WebTorrent).
+/// What names a peer within a swarm: its compact address (UDP, HTTP) or its connection and peer id
+/// (WebTorrent).
 pub trait PeerKey: Copy + Eq {
     /// The bytes that tell this peer from any other.
     fn as_bytes(&self) -> &[u8];
@@ -20,12 +21,6 @@ impl PeerKey for CompactV4 {
 impl PeerKey for CompactV6 {
     fn as_bytes(&self) -> &[u8] {
         CompactAddr::as_bytes(self)
-    }
-}
-
-impl PeerKey for PeerId {
-    fn as_bytes(&self) -> &[u8] {
-        &self.0
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The heart of all aquatic trackers, in memory only, and pure: time, randomness and the hash key
 //! come in as arguments. One [`TorrentMap`] is one shard, owned by one thread; there are no locks.
-//! It is generic over what names a peer (compact address, or peer id for WebTorrent) and over what
-//! is kept with a peer.
+//! It is generic over what names a peer (compact address; connection and peer id for WebTorrent)
+//! and over what is kept with a peer.
 //!
 //! ```
 //! use aquatic_swarm::{Announce, HashKey, Limits, TorrentMap};
@@ -39,7 +39,7 @@
 //!                  Swarm = up to 2 peers inline │ list of up to 64 │ large: Index + Segments
 //! ```
 //!
-//! - [`TorrentMap::announce`], [`TorrentMap::scrape`]: in `torrent_map`
+//! - [`TorrentMap::announce`], [`TorrentMap::introduce`], [`TorrentMap::scrape`]: in `torrent_map`
 //! - [`TorrentMap::clean`], [`TorrentMap::walk`]: in `cleaning`, a slice at a time
 //! - who is handed out: in `selection`
 //!

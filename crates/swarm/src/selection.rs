@@ -1,6 +1,8 @@
 //! Which peers an announcer gets: the one place where that is decided.
 //!
-//! The pool is a range of positions: all peers for a leecher, the leechers for a seeder. Without
+//! # Many at once
+//!
+//! [`select`]: the pool is a range of positions: all peers for a leecher, the leechers for a seeder. Without
 //! the announcer, who is skipped, that leaves `n` places, of which `wanted` are to be drawn at a
 //! cost that depends on `wanted` alone. Drawing them one by one would cost a cache miss each in a
 //! large swarm; drawing one long run would always bring the same neighbours together. So:
@@ -13,6 +15,11 @@
 //! **Fair:** whatever step 3 draws relative to the start, a start that is uniform over the circle
 //! makes each place equally likely to be drawn. Exactly `wanted` are drawn, pieces do not overlap,
 //! so each place is drawn with probability `wanted / n`, and never twice.
+//!
+//! # One by one
+//!
+//! [`RandomOrder`]: where the caller turns some peers down after a look at them, runs would not be
+//! fair, since the neighbours of those would be drawn less often. So each peer is drawn for itself.
 
 use std::ops::Range;
 
@@ -23,6 +30,9 @@ const RUN_MAX: u32 = 8;
 
 /// Runs whose peers are fetched into the cache together.
 const RUNS_AT_ONCE: usize = 16;
+
+/// Positions that a [`RandomOrder`] gives at most.
+pub(crate) const DRAWN_MAX: usize = 256;
 
 /// Calls `hand_out` with `wanted` positions of `pool`, or with all if there are no more, but never
 /// with that of the announcer, if it has one.
@@ -113,9 +123,85 @@ fn share(total: u32, piece: u32, pieces: u32) -> u32 {
     total / pieces + u32::from(piece < total % pieces)
 }
 
+/// The positions of a swarm in random order, each once, all orders being equally likely: the
+/// shuffle of Fisher and Yates, done only as far as it is asked for, and keeping only what it has
+/// moved.
+pub(crate) struct RandomOrder {
+    places: u32,
+    drawn: u32,
+    /// What lies where something else has been before, by place.
+    moved: ArrayVec<(u32, u32), DRAWN_MAX>,
+}
+
+impl RandomOrder {
+    /// Of the positions `0..places`.
+    pub(crate) fn new(places: u32) -> Self {
+        Self {
+            places,
+            drawn: 0,
+            moved: ArrayVec::new(),
+        }
+    }
+
+    /// The next position; `None` after the last one, or after [`DRAWN_MAX`].
+    pub(crate) fn draw(&mut self, rng: &mut fastrand::Rng) -> Option<u32> {
+        if self.drawn >= self.places || self.moved.is_full() {
+            return None;
+        }
+        let place = rng.u32(self.drawn..self.places);
+        let position = self.at(place);
+        let first = self.at(self.drawn);
+        match self.moved.iter_mut().find(|(at, _)| *at == place) {
+            Some((_, now)) => *now = first,
+            None => self.moved.push((place, first)),
+        }
+        self.drawn += 1;
+        Some(position)
+    }
+
+    fn at(&self, place: u32) -> u32 {
+        let moved = self.moved.iter().find(|(at, _)| *at == place);
+        moved.map_or(place, |(_, position)| *position)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_random_order_has_each_position_once_and_all_orders() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut orders = std::collections::BTreeMap::new();
+        for _ in 0..24_000 {
+            let mut order = RandomOrder::new(4);
+            let mut drawn = Vec::new();
+            while let Some(position) = order.draw(&mut rng) {
+                drawn.push(position);
+            }
+            *orders.entry(drawn).or_insert(0_u32) += 1;
+        }
+        assert_eq!(orders.len(), 24);
+        for (order, times) in orders {
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3]);
+            // Five standard deviations of a binomial distribution.
+            assert!((845..=1_155).contains(&times), "{order:?}: {times}");
+        }
+    }
+
+    #[test]
+    fn a_random_order_ends_with_the_swarm_or_at_its_bound() {
+        let mut rng = fastrand::Rng::with_seed(6);
+        let bound = u32::try_from(DRAWN_MAX).unwrap();
+        for (places, expected) in [(0, 0), (bound, bound), (u32::MAX, bound)] {
+            let mut order = RandomOrder::new(places);
+            let drawn = std::iter::from_fn(|| order.draw(&mut rng));
+            let drawn: std::collections::BTreeSet<_> = drawn.collect();
+            assert_eq!(u32::try_from(drawn.len()), Ok(expected), "of {places}");
+        }
+    }
 
     /// Each in `pool`, but for the announcer, as often as any other: a chi-square test, seeded.
     fn assert_fair(pool: Range<u32>, announcer: Option<u32>, wanted: u32) {

@@ -20,7 +20,7 @@ use thin_vec::ThinVec;
 use crate::hash::{HashKey, PeerKey};
 use crate::large::LargeSwarm;
 use crate::segments::as_usize;
-use crate::selection;
+use crate::selection::{self, RandomOrder};
 
 /// Peers without an allocation. Most torrents have no more, and two IPv4 peers fit in what a list
 /// would need for its bookkeeping.
@@ -188,6 +188,28 @@ impl<K: PeerKey, V> Swarm<K, V> {
                 hand_out(&peer.key, &peer.value);
             }
         });
+    }
+
+    /// Shows peers other than the one at `position` to `accept`, in random order, until it has
+    /// accepted `wanted`, or [`DRAWN_MAX`](selection::DRAWN_MAX) have been drawn.
+    pub(crate) fn draw_each(
+        &mut self,
+        position: Option<u32>,
+        wanted: usize,
+        rng: &mut fastrand::Rng,
+        mut accept: impl FnMut(&K, &mut V) -> bool,
+    ) {
+        let mut order = RandomOrder::new(self.len());
+        let mut accepted = 0;
+        while accepted < wanted
+            && let Some(at) = order.draw(rng)
+        {
+            if Some(at) != position
+                && let Some(peer) = self.get_mut(at)
+            {
+                accepted += usize::from(accept(&peer.key, &mut peer.value));
+            }
+        }
     }
 
     /// Whether all peers can be visited in one go.

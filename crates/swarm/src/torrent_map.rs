@@ -208,6 +208,27 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
     }
 
+    /// Introduces a peer to others of its torrent, seeders and leechers alike, each as likely as any
+    /// other, no one twice, never itself. They are shown to `accept` one by one, until it has
+    /// accepted `wanted`; so it is the caller who says which of them will do, and who may change
+    /// what is kept with them.
+    ///
+    /// At most 256 are shown: that bounds the work for an announcer whom nearly nobody suits.
+    pub fn introduce(
+        &mut self,
+        torrent: &TorrentKey,
+        peer: &K,
+        wanted: usize,
+        rng: &mut fastrand::Rng,
+        accept: impl FnMut(&K, &mut V) -> bool,
+    ) {
+        let position = self.position(torrent);
+        if let Some(Torrent { swarm, .. }) = position.and_then(|at| self.torrents.get_mut(at)) {
+            let own = swarm.find(peer, &self.hash_key);
+            swarm.draw_each(own, wanted, rng, accept);
+        }
+    }
+
     /// How many peers could be handed out to `peer`, whether it is in this map or not, if it
     /// announced this status; to somebody who cannot be in this map if it is `None`.
     #[must_use]

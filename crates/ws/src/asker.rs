@@ -39,8 +39,8 @@ pub struct Asker {
     pub peers_per_ip: Option<Arc<PerClient>>,
     /// Offers of an announce that are passed on.
     pub offers_max: usize,
-    /// Torrents in which a connection may have a peer.
-    pub torrents_max: usize,
+    /// Peers that a connection may have.
+    pub peers_max: usize,
     /// Peers whose connections have ended, and whose relays have not been told.
     pub leaving: Leaving,
 }
@@ -135,10 +135,10 @@ impl Asker {
         // First, because there is no way back from what follows.
         self.batch_for(&info_hash).ok_or(Refusal::QUEUE_FULL)?;
         let membership = &mut session.membership;
-        let asked = membership.ask(info_hash, peer_id, status, self.torrents_max)?;
+        let asked = membership.ask(info_hash, peer_id, status, self.peers_max)?;
         let ip = session.client.ip();
         if asked == Asked::Added && self.peers_per_ip.as_ref().is_some_and(|it| !it.admit(ip)) {
-            membership.settle(info_hash, false);
+            membership.settle(info_hash, peer_id, false);
             return Err(Refusal::PEERS_PER_IP);
         }
         let offers_max = self.offers_max;
@@ -173,10 +173,13 @@ impl Asker {
         session: &mut Session,
         answer: &AnswerRequest<'_>,
     ) -> Result<(), Refusal> {
+        let membership = &session.membership;
+        let siblings = membership.siblings(answer.info_hash, answer.peer_id);
         let batch = self.batch_for(&answer.info_hash);
         let batch = batch.ok_or(Refusal::QUEUE_FULL)?;
         let what = What::Answer(Answer {
             peer_id: answer.peer_id,
+            siblings: siblings.collect(),
             to_peer_id: answer.to_peer_id,
             offer_id: answer.offer_id,
             json: batch.keep(answer.answer),

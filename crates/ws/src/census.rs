@@ -6,6 +6,7 @@ use aquatic_tracker::clients::{ClientTable, PeerTag, Prefix};
 use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily};
 use hdrhistogram::Histogram;
 
+use crate::messages::MemberKey;
 use crate::relay::Peer;
 
 /// Counts peers and their clients, and knows which torrents stay.
@@ -105,12 +106,12 @@ pub(crate) struct Visitor<'a> {
     pub(crate) histogram: Option<&'a mut Histogram<u32>>,
 }
 
-impl<V: PeerTag> CleaningVisitor<PeerId, Peer<V>> for Visitor<'_> {
+impl<V: PeerTag> CleaningVisitor<MemberKey, Peer<V>> for Visitor<'_> {
     fn keep(&mut self, info_hash: &InfoHash) -> bool {
         self.census.access_list.is_allowed(info_hash)
     }
 
-    fn peer_removed(&mut self, _: &PeerId, peer: Peer<V>) {
+    fn peer_removed(&mut self, _: &MemberKey, peer: Peer<V>) {
         self.census.has_left(&peer);
     }
 

@@ -25,9 +25,6 @@ const TORRENTS_PER_CONNECTION_MAX: usize = 10_000;
 const MESSAGE_BYTES_MIN: usize = 1_024;
 const MESSAGE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
-/// Seconds that it takes to notice that a connection's time is over, and to tell a swarm so.
-const RETRY_MARGIN_SECONDS: u32 = 5;
-
 /// Messages of the largest size that can always wait to be sent. One that is passed on to another
 /// client has less than 500 bytes (three ids of up to 120, and keys) besides what came in.
 const WAITING_MESSAGES_MIN: usize = 4;
@@ -88,7 +85,8 @@ section! {
         pub max_scrape_torrents: usize = 255,
         /// Offers of an announce that are passed on; the rest is not.
         pub max_offers: usize = 10,
-        /// Torrents in which one connection may have a peer at a time.
+        /// Torrents in which one connection may have a peer at a time. With several peer ids in one
+        /// torrent it counts as often as that.
         pub max_torrents_per_connection: usize = 1_000,
         /// Seconds between two announces of a client.
         pub peer_announce_interval: u32 = 120,
@@ -151,15 +149,6 @@ impl Config {
             input_bytes_max: frame_bytes_max.max(HEAD_BYTES_MAX),
             output_bytes_max: network.websocket_write_buffer_size.max(waiting_min),
         }
-    }
-
-    /// Seconds after which a client is to try again whose peer id is taken: until then a
-    /// connection that has [not answered](crate::session::Session::challenge) is closed.
-    #[must_use]
-    pub fn retry_seconds(&self) -> u32 {
-        let timeout = self.network.stream.request_timeout;
-        let retry = timeout.saturating_add(RETRY_MARGIN_SECONDS);
-        retry.min(self.protocol.peer_announce_interval)
     }
 
     /// How large messages may be.
@@ -310,15 +299,6 @@ mod tests {
             let mut warnings = loaded.warnings.iter();
             assert!(warnings.any(|warning| warning.contains(hint)), "{hint}");
         }
-    }
-
-    #[test]
-    fn who_may_get_its_place_back_soon_is_told_so() {
-        let mut config = Config::default();
-        assert_eq!(config.retry_seconds(), 20);
-        config.network.stream.request_timeout = u32::MAX;
-        // Browsers take more than 24 days for none at all.
-        assert_eq!(config.retry_seconds(), 120);
     }
 
     #[test]

@@ -87,10 +87,6 @@ labels! {
         OfferUnknown = "offer_unknown",
         /// Refused: an answer by a peer that is not in the swarm over this connection.
         NotInSwarm = "not_in_swarm",
-        /// Refused: the torrent was announced with another peer id over the same connection.
-        PeerIdChanged = "peer_id_changed",
-        /// Refused for the moment: the peer id is in the swarm over another connection.
-        PeerIdTaken = "peer_id_taken",
         /// Refused: more torrents than `protocol.max_torrents_per_connection`.
         TorrentsPerConnection = "torrents_per_connection",
         /// Refused: more messages than `limits.requests_per_second_per_ip`.

@@ -1,8 +1,7 @@
-//! What is on its way to connections of other socket workers: offers, answers and challenges.
+//! What is on its way to connections of other socket workers: offers and answers.
 //!
 //! What a relay has decided comes back to the socket worker that asked. What is for a connection of
-//! its own it does there; the rest goes, messages as whole WebSocket frames, to the workers that
-//! can.
+//! its own it writes there; the rest goes, as whole WebSocket frames, to the workers that can.
 
 use aquatic_channel::{Bell, Requester, Responder, exchange};
 use aquatic_stream::ConnectionId;
@@ -16,36 +15,31 @@ const PARCEL_BYTES_MAX: usize = 256 * 1_024;
 /// Parcels that can be on their way from one worker to another.
 const PARCELS_MAX: usize = 16;
 
-/// Errands to connections of one worker, and their frames, one behind the other.
+/// Frames for connections of one worker, one behind the other.
 #[derive(Debug, Default)]
 pub struct Parcel {
     bytes: Vec<u8>,
     items: Vec<Item>,
 }
 
-/// What is to be done at a connection.
+/// A frame, and where it goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Item {
-    /// Where.
+    /// Where it goes.
     pub connection: ConnectionId,
-    /// What.
-    pub errand: Errand,
-    /// Where its frame ends.
+    /// What it is.
+    pub message: Forwarded,
+    /// Where it ends.
     end: usize,
 }
 
-/// Kinds of [`Item`].
+/// What is counted about a message that one client has for another.
 #[derive(Clone, Copy, Debug)]
-pub enum Errand {
-    /// Another client's message is to be written.
-    Message {
-        /// What it is counted as.
-        kind: ResponseKind,
-        /// The family of the client that has sent it.
-        from: IpFamily,
-    },
-    /// The client has to show that it is still there. Has no frame.
-    Challenge,
+pub struct Forwarded {
+    /// What it is counted as.
+    pub kind: ResponseKind,
+    /// The family of the client that has sent it.
+    pub from: IpFamily,
 }
 
 impl Parcel {
@@ -105,13 +99,13 @@ impl Deliveries {
         all
     }
 
-    /// Puts an errand, and the frame that `write` appends, into the parcel for a worker. Returns
+    /// Puts the frame that `write` appends into the parcel for a worker. Returns
     /// whether there was room; there is none if that worker does not keep up.
     pub fn add(
         &mut self,
         worker: u16,
         connection: ConnectionId,
-        errand: Errand,
+        message: Forwarded,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let Some(Some(outgoing)) = self.outgoing.get_mut(usize::from(worker)) else {
@@ -123,7 +117,7 @@ impl Deliveries {
         write(&mut parcel.bytes);
         parcel.items.push(Item {
             connection,
-            errand,
+            message,
             end: parcel.bytes.len(),
         });
         true

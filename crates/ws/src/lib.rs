@@ -47,6 +47,7 @@
 //! | [`certificates`] | when clients have to come anew |
 //! | [`arrangement`], [`worker`] | who does what |
 //! | [`asker`], [`writer`] | a worker's halves: messages to requests, and decisions to messages |
+//! | `open_offers` | which offers a peer may answer |
 //! | `census` | who is there, counted |
 //! | [`counters`] | what is counted |
 
@@ -63,6 +64,7 @@ pub mod frames;
 pub mod liveness;
 pub mod membership;
 pub mod messages;
+mod open_offers;
 pub mod refusal;
 pub mod relay;
 pub mod service;

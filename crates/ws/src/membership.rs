@@ -5,16 +5,21 @@ use thin_vec::ThinVec;
 
 use crate::refusal::Refusal;
 
-/// The torrents to which a connection has announced, with the peer id it used for each.
+/// Peers of one connection in one torrent that are looked through for an open offer. Clients in one
+/// page that share a connection are few.
+const SIBLINGS_MAX: usize = 8;
+
+/// The peers of a connection: the torrents to which it has announced, with the peer ids that it
+/// used for each.
 ///
-/// What it says is what relays may know: a torrent is in it as soon as an announce is on its way,
-/// and until the last reply that is on its way has said that the peer is not in the swarm. So when
-/// the connection ends, nobody is left behind.
+/// What it says is what relays may know: a peer is in it as soon as an announce is on its way, and
+/// until the last reply that is on its way has said that it is not in the swarm. So when the
+/// connection ends, nobody is left behind.
 #[derive(Debug, Default)]
-pub struct Membership(ThinVec<Torrent>);
+pub struct Membership(ThinVec<Peer>);
 
 #[derive(Debug)]
-struct Torrent {
+struct Peer {
     info_hash: InfoHash,
     peer_id: PeerId,
     /// Announces that are on their way.
@@ -24,9 +29,9 @@ struct Torrent {
 /// What an announce is to a [`Membership`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// It has added the torrent. Its reply is to be [settled](Membership::settle).
+    /// It has added the peer. Its reply is to be [settled](Membership::settle).
     Added,
-    /// The torrent was there already. Its reply is to be [settled](Membership::settle), too.
+    /// The peer was there already. Its reply is to be [settled](Membership::settle), too.
     Known,
     /// Nothing: who has not come says goodbye.
     Nothing,
@@ -42,22 +47,21 @@ impl Membership {
         info_hash: InfoHash,
         peer_id: PeerId,
         status: PeerStatus,
-        torrents_max: usize,
+        peers_max: usize,
     ) -> Result<Asked, Refusal> {
-        if let Some(torrent) = self.0.iter_mut().find(|it| it.info_hash == info_hash) {
-            if torrent.peer_id != peer_id {
-                return Err(Refusal::PEER_ID_CHANGED);
-            }
-            torrent.asked = torrent.asked.saturating_add(1);
+        if let Some(at) = self.place_of(info_hash, peer_id)
+            && let Some(peer) = self.0.get_mut(at)
+        {
+            peer.asked = peer.asked.saturating_add(1);
             return Ok(Asked::Known);
         }
         if status == PeerStatus::Stopped {
             return Ok(Asked::Nothing);
         }
-        if self.0.len() >= torrents_max {
+        if self.0.len() >= peers_max {
             return Err(Refusal::TORRENTS_PER_CONNECTION);
         }
-        self.0.push(Torrent {
+        self.0.push(Peer {
             info_hash,
             peer_id,
             asked: 1,
@@ -66,16 +70,16 @@ impl Membership {
     }
 
     /// The reply to an announce has come, which says whether the peer is in the swarm now. Returns
-    /// whether the torrent was removed.
-    pub fn settle(&mut self, info_hash: InfoHash, is_in_swarm: bool) -> bool {
-        let Some(at) = self.0.iter().position(|it| it.info_hash == info_hash) else {
+    /// whether the peer was removed.
+    pub fn settle(&mut self, info_hash: InfoHash, peer_id: PeerId, is_in_swarm: bool) -> bool {
+        let Some(at) = self.place_of(info_hash, peer_id) else {
             return false;
         };
-        let Some(torrent) = self.0.get_mut(at) else {
+        let Some(peer) = self.0.get_mut(at) else {
             return false;
         };
-        torrent.asked = torrent.asked.saturating_sub(1);
-        let is_over = torrent.asked == 0 && !is_in_swarm;
+        peer.asked = peer.asked.saturating_sub(1);
+        let is_over = peer.asked == 0 && !is_in_swarm;
         if is_over {
             self.0.swap_remove(at);
             if self.0.len() * 4 < self.0.capacity() {
@@ -85,9 +89,21 @@ impl Membership {
         is_over
     }
 
-    /// All torrents, with the peer id used for each.
+    /// Peers in the same torrent as this one; no more than [`SIBLINGS_MAX`].
+    pub fn siblings(&self, info_hash: InfoHash, peer_id: PeerId) -> impl Iterator<Item = PeerId> {
+        let is_sibling = move |it: &&Peer| it.info_hash == info_hash && it.peer_id != peer_id;
+        let siblings = self.0.iter().filter(is_sibling).map(|it| it.peer_id);
+        siblings.take(SIBLINGS_MAX)
+    }
+
+    /// All peers: torrent and peer id of each.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (InfoHash, PeerId)> {
         self.0.iter().map(|it| (it.info_hash, it.peer_id))
+    }
+
+    fn place_of(&self, info_hash: InfoHash, peer_id: PeerId) -> Option<usize> {
+        let is_it = |it: &Peer| it.info_hash == info_hash && it.peer_id == peer_id;
+        self.0.iter().position(is_it)
     }
 }
 
@@ -102,7 +118,7 @@ mod tests {
     const LEECHER: PeerStatus = PeerStatus::Leecher;
 
     #[test]
-    fn a_torrent_stays_until_the_last_reply() {
+    fn a_peer_stays_until_the_last_reply() {
         let mut membership = Membership::default();
         assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
         assert_eq!(
@@ -110,32 +126,36 @@ mod tests {
             Ok(Asked::Known)
         );
         assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
-        assert!(!membership.settle(A, true));
+        assert!(!membership.settle(A, ME, true));
         assert!(
-            !membership.settle(A, false),
+            !membership.settle(A, ME, false),
             "another announce is on its way"
         );
-        assert!(!membership.settle(A, true));
+        assert!(!membership.settle(A, ME, true));
         assert_eq!(membership.iter().collect::<Vec<_>>(), [(A, ME)]);
         assert_eq!(
             membership.ask(A, ME, PeerStatus::Stopped, 2),
             Ok(Asked::Known)
         );
-        assert!(membership.settle(A, false));
+        assert!(membership.settle(A, ME, false));
         assert_eq!(membership.iter().len(), 0);
     }
 
     #[test]
-    fn peer_ids_are_kept_and_torrents_are_bounded() {
+    fn peers_are_told_apart_by_both_names_and_bounded() {
         let mut membership = Membership::default();
         let goodbye = membership.ask(A, ME, PeerStatus::Stopped, 1);
         assert_eq!(goodbye, Ok(Asked::Nothing));
         assert_eq!(membership.iter().len(), 0, "who leaves does not come");
         assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(Asked::Added));
-        let changed = membership.ask(A, OTHER, LEECHER, 1);
-        assert_eq!(changed, Err(Refusal::PEER_ID_CHANGED));
-        let more = membership.ask(B, OTHER, LEECHER, 1);
-        assert_eq!(more, Err(Refusal::TORRENTS_PER_CONNECTION));
-        assert_eq!(membership.ask(B, OTHER, LEECHER, 2), Ok(Asked::Added));
+        for (info_hash, peer_id) in [(A, OTHER), (B, ME)] {
+            let more = membership.ask(info_hash, peer_id, LEECHER, 1);
+            assert_eq!(more, Err(Refusal::TORRENTS_PER_CONNECTION));
+        }
+        assert_eq!(membership.ask(A, OTHER, LEECHER, 3), Ok(Asked::Added));
+        assert_eq!(membership.ask(B, ME, LEECHER, 3), Ok(Asked::Added));
+        assert!(membership.settle(A, OTHER, false));
+        assert!(!membership.settle(B, OTHER, false), "it never came");
+        assert_eq!(membership.iter().collect::<Vec<_>>(), [(A, ME), (B, ME)]);
     }
 }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use aquatic_stream::ConnectionId;
-use aquatic_swarm::Counts;
+use aquatic_swarm::{Counts, PeerKey};
 use aquatic_tracker::router;
 use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::OfferId;
+use thin_vec::ThinVec;
 
 use crate::membership::Asked;
 use crate::refusal::Refusal;
@@ -27,6 +28,43 @@ pub struct Member {
     pub worker: u16,
     /// Its connection.
     pub connection: ConnectionId,
+}
+
+/// What names a peer within a swarm: its connection and its peer id. Peer ids alone are names that
+/// anybody can give themselves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemberKey([u8; 30]);
+
+impl MemberKey {
+    pub(crate) fn new(member: Member, peer_id: &PeerId) -> Self {
+        let mut bytes = [0; 30];
+        let (name, place) = bytes.split_at_mut(20);
+        name.copy_from_slice(&peer_id.0);
+        let (worker, connection) = place.split_at_mut(2);
+        worker.copy_from_slice(&member.worker.to_be_bytes());
+        connection.copy_from_slice(&member.connection.to_bits().to_be_bytes());
+        Self(bytes)
+    }
+
+    pub(crate) fn peer_id(&self) -> PeerId {
+        let [peer_id @ .., _, _, _, _, _, _, _, _, _, _] = self.0;
+        PeerId(peer_id)
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        let [.., w0, w1, c0, c1, c2, c3, c4, c5, c6, c7] = self.0;
+        let connection = u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
+        Member {
+            worker: u16::from_be_bytes([w0, w1]),
+            connection: ConnectionId::from_bits(connection),
+        }
+    }
+}
+
+impl PeerKey for MemberKey {
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// What a client asks about one torrent. Decided in place.
@@ -87,14 +125,6 @@ pub struct Announce {
 pub enum Outcome {
     /// It was noted.
     Noted(Counts),
-    /// Nothing has changed: the peer id is in the swarm by another connection, which has to show
-    /// that it is still there.
-    Contested {
-        /// Of the swarm.
-        counts: Counts,
-        /// The other connection.
-        holder: Member,
-    },
     /// Nothing has changed.
     Refused(Refusal),
 }
@@ -115,13 +145,16 @@ pub struct Offer {
 pub struct Answer {
     /// The peer.
     pub peer_id: PeerId,
+    /// Other peers of its connection in the same torrent. An offer does not name the one that it
+    /// is for, so whichever answers, the offer may have been opened for one of these.
+    pub siblings: ThinVec<PeerId>,
     /// Who has made the offer.
     pub to_peer_id: PeerId,
     /// Which offer it is.
     pub offer_id: OfferId,
     /// The JSON of the answer, in [`Batch::text`].
     pub json: Range<usize>,
-    /// Whom it goes to, once decided.
+    /// Where the offer came from, once decided.
     pub to: Option<Result<Member, Refusal>>,
 }
 
@@ -179,5 +212,21 @@ impl router::Batch for Batch {
 
     fn is_empty(&self) -> bool {
         self.requests.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_who_it_is() {
+        let member = Member {
+            worker: 0x0102,
+            connection: ConnectionId::from_bits(0x0304_0506_0708_090a),
+        };
+        let key = MemberKey::new(member, &PeerId([7; 20]));
+        assert_eq!((key.member(), key.peer_id()), (member, PeerId([7; 20])));
+        assert_eq!(key.as_bytes()[20..], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }

@@ -27,11 +27,6 @@ impl Refusal {
         Reason::NotInSwarm,
         "peer_id is not in this swarm: announce first",
     );
-    /// The torrent was announced with another peer id over the same connection.
-    pub const PEER_ID_CHANGED: Self = Self::new(
-        Reason::PeerIdChanged,
-        "peer_id differs from the one that this connection has announced to this torrent",
-    );
     /// More torrents than `protocol.max_torrents_per_connection`.
     pub const TORRENTS_PER_CONNECTION: Self = Self::new(
         Reason::TorrentsPerConnection,

@@ -3,17 +3,21 @@
 //! Whoever owns a [`Relay`] gives it batches of requests to decide, and between batches lets it do
 //! a slice of its background work: forgetting and counting.
 //!
-//! - **A peer belongs to its connection.** Nobody else can announce, answer or leave in its name,
-//!   until that connection has ended. Who tries to announce makes it show that it still lives (see
-//!   [`Session::challenge`](crate::session::Session::challenge)).
+//! - **A peer is a peer id at a connection.** Peer ids are names that anybody can give themselves:
+//!   two connections with one peer id are two peers, and so are two peer ids at one connection.
+//!   Nobody can announce, answer or leave for a peer of another connection.
+//! - **Offers go to any other peers** of the torrent, seeders to seeders as well: many applications
+//!   have every page seed the same file, and want nothing but the connections. Only those with the
+//!   offerer's own peer id get none: that is the offerer, over another connection.
 //! - **An offer is open** from the moment it is handed to a peer until that peer has answered it,
-//!   or `max_offer_age` has passed. It is kept with the peer that made it: 64 bits of a keyed hash
-//!   of its name and the peer that may answer, and when it ends. An answer without an open offer
-//!   goes nowhere; so nobody can send anything to a peer that has not offered to be sent it.
+//!   or `max_offer_age` has passed. It is kept with the peer that may answer, with the connection
+//!   that it came from, where the answer goes. An answer without an open offer goes nowhere; so
+//!   nobody can send anything to a peer that has not offered to be sent it.
 //! - IPv4 and IPv6 are in one swarm: browsers meet by other means. Peers are counted by family;
 //!   torrents, which have none, are counted with those of IPv4.
 
 use std::hash::Hasher;
+use std::mem;
 use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
@@ -27,20 +31,16 @@ use aquatic_tracker::router;
 use aquatic_types::{IpFamily, PeerId, PeerStatus, Seconds};
 use aquatic_ws_protocol::OfferId;
 use siphasher::sip::SipHasher13;
-use thin_vec::ThinVec;
 
 use crate::census::{Census, Visitor};
 use crate::config::Config;
 use crate::counters::WorkerCounters;
-use crate::messages::{Announce, Answer, Batch, Member, Offer, Outcome, Request, What};
+use crate::messages::{Announce, Answer, Batch, Member, MemberKey, Offer, Outcome, Request, What};
+use crate::open_offers::{OpenOffer, OpenOffers};
 use crate::refusal::Refusal;
 
 /// Requests whose memory is fetched together.
 const TOUCH_BATCH: usize = 32;
-
-/// Open offers that are kept per peer; older ones are forgotten for newer ones. With ten offers per
-/// announce, those of twelve announces within `max_offer_age`.
-const OPEN_OFFERS_MAX: usize = 120;
 
 /// One of the parts into which the torrents are divided by info hash, with its owner's tools.
 pub type Relay = MaybeCounting<TaggedRelay<()>, TaggedRelay<ClientTag>>;
@@ -73,15 +73,13 @@ pub fn new(config: &Config, parts: RelayParts) -> Relay {
 
 /// A [`Relay`] that keeps a `V` with each peer, to count clients.
 pub struct TaggedRelay<V> {
-    swarms: TorrentMap<PeerId, Peer<V>>,
+    swarms: TorrentMap<MemberKey, Peer<V>>,
     rng: fastrand::Rng,
     offer_hasher: SipHasher13,
     census: Census,
     cleaning: Cleaning<()>,
     /// The keys of the requests that are being decided.
     keys: Vec<TorrentKey>,
-    /// Whom the offers of the announce that is being decided go to.
-    chosen: Vec<(PeerId, Member)>,
     /// Of the cleaning that is going on, if they are wanted.
     histograms: Option<PeerHistograms>,
     report: Arc<ShardReport>,
@@ -100,19 +98,11 @@ struct Settings {
 /// What is kept with a peer.
 #[derive(Debug)]
 pub(crate) struct Peer<V> {
-    member: Member,
     pub(crate) family: IpFamily,
     pub(crate) is_seeder: bool,
     pub(crate) tag: V,
-    /// What it has offered, the oldest first.
-    open_offers: ThinVec<OpenOffer>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct OpenOffer {
-    /// Of its name, and of who may answer it.
-    hash: u64,
-    deadline: Seconds,
+    /// What it may answer.
+    open_offers: OpenOffers,
 }
 
 impl<V: PeerTag> TaggedRelay<V> {
@@ -127,7 +117,6 @@ impl<V: PeerTag> TaggedRelay<V> {
             census: Census::new(parts.access_list),
             cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
             keys: Vec::with_capacity(TOUCH_BATCH),
-            chosen: Vec::new(),
             histograms: config
                 .metrics
                 .torrent_peer_histograms
@@ -179,49 +168,36 @@ impl<V: PeerTag> TaggedRelay<V> {
             swarms,
             rng,
             census,
-            chosen,
             ..
         } = self;
-        let mut open_offers = ThinVec::new();
-        if let Some(known) = swarms.peer_mut(key, &announce.peer_id) {
-            if known.member != member {
-                let holder = known.member;
-                let counts = swarms.scrape(key);
-                return Outcome::Contested { counts, holder };
-            }
-            open_offers = std::mem::take(&mut known.open_offers);
-        }
-        chosen.clear();
-        let offers = offers.get_mut(announce.offers.clone()).unwrap_or_default();
+        let me = MemberKey::new(member, &announce.peer_id);
+        let known = swarms.peer_mut(key, &me);
+        let open_offers = known.map(|it| mem::take(&mut it.open_offers));
+        let tag = census.tag(&announce.peer_id);
+        let is_seeder = announce.status == PeerStatus::Seeder;
         let told = aquatic_swarm::Announce {
-            peer: announce.peer_id,
+            peer: me,
             value: Peer {
-                member,
                 family,
-                is_seeder: announce.status == PeerStatus::Seeder,
-                tag: census.tag(&announce.peer_id),
-                open_offers,
+                is_seeder,
+                tag,
+                open_offers: open_offers.unwrap_or_default(),
             },
             status: announce.status,
             completed: announce.completed,
-            peers_wanted: offers.len(),
+            // Whom it meets is decided below.
+            peers_wanted: 0,
             deadline: now.seconds + self.settings.peer_age_seconds_max,
         };
-        let (tag, is_seeder) = (told.value.tag, told.value.is_seeder);
         let completed = swarms.completed();
-        let announced = swarms.announce(
-            key,
-            told,
-            rng,
-            |_| true,
-            |peer_id, peer| chosen.push((*peer_id, peer.member)),
-        );
+        let announced = swarms.announce(key, told, rng, |_| true, |_, _| ());
         let change = announced.as_ref().map(|announced| &announced.change);
         census.settle(family, tag, is_seeder, change.ok());
         census.downloads_finished(family, swarms.completed() - completed);
         announce.is_in_swarm = announced.is_ok() && announce.status != PeerStatus::Stopped;
-        if !chosen.is_empty() {
-            self.open_offers(now, key, &announce.peer_id, offers);
+        let offers = offers.get_mut(announce.offers.clone()).unwrap_or_default();
+        if announce.is_in_swarm && !offers.is_empty() {
+            self.hand_out(now, key, &me, offers);
         }
         match announced {
             Ok(announced) => Outcome::Noted(announced.counts),
@@ -229,27 +205,35 @@ impl<V: PeerTag> TaggedRelay<V> {
         }
     }
 
-    /// Each offer goes to one of the chosen peers, which can answer it from now on.
-    fn open_offers(&mut self, now: Now, key: &TorrentKey, peer_id: &PeerId, offers: &mut [Offer]) {
-        let Some(peer) = self.swarms.peer_mut(key, peer_id) else {
-            return;
-        };
-        let open = &mut peer.open_offers;
-        open.retain(|offer| offer.deadline >= now.seconds);
-        let surplus = (open.len() + self.chosen.len()).saturating_sub(OPEN_OFFERS_MAX);
-        open.drain(..surplus.min(open.len()));
-        open.reserve_exact(self.chosen.len());
+    /// Each offer goes to another peer, which can answer it from now on. Not to one of the same
+    /// peer id: that is the same client, over another connection.
+    fn hand_out(&mut self, now: Now, key: &TorrentKey, me: &MemberKey, offers: &mut [Offer]) {
+        let (offerer, peer_id) = (me.member(), me.peer_id());
+        let hasher = self.offer_hasher;
         let deadline = now.seconds + self.settings.offer_age_seconds_max;
-        for (offer, (answerer, member)) in offers.iter_mut().zip(&self.chosen) {
-            offer.to = Some(*member);
-            open.push(OpenOffer {
-                hash: offer_hash(self.offer_hasher, &offer.offer_id, answerer),
+        let wanted = offers.len();
+        let mut offers = offers.iter_mut();
+        let accept = |other: &MemberKey, peer: &mut Peer<V>| {
+            if other.peer_id() == peer_id {
+                return false;
+            }
+            let Some(offer) = offers.next() else {
+                return false;
+            };
+            offer.to = Some(other.member());
+            let opened = OpenOffer {
+                hash: offer_hash(hasher, &offer.offer_id, &peer_id),
+                offerer,
                 deadline,
-            });
-        }
+            };
+            peer.open_offers.open(now.seconds, opened);
+            true
+        };
+        self.swarms
+            .introduce(key, me, wanted, &mut self.rng, accept);
     }
 
-    /// Returns whose offer it is. It is closed then.
+    /// Returns where the offer came from. It is closed then.
     fn answer_offer(
         &mut self,
         now: Now,
@@ -257,26 +241,20 @@ impl<V: PeerTag> TaggedRelay<V> {
         member: Member,
         answer: &Answer,
     ) -> Result<Member, Refusal> {
-        let answerer = self.swarms.peer(key, &answer.peer_id);
-        if answerer.is_none_or(|answerer| answerer.member != member) {
-            return Err(Refusal::NOT_IN_SWARM);
-        }
-        let hash = offer_hash(self.offer_hasher, &answer.offer_id, &answer.peer_id);
-        let offerer = self.swarms.peer_mut(key, &answer.to_peer_id);
-        let offerer = offerer.ok_or(Refusal::OFFER_UNKNOWN)?;
-        let is_it = |offer: &OpenOffer| offer.hash == hash && offer.deadline >= now.seconds;
-        let at = offerer.open_offers.iter().position(is_it);
-        offerer
-            .open_offers
-            .remove(at.ok_or(Refusal::OFFER_UNKNOWN)?);
-        Ok(offerer.member)
+        let hash = offer_hash(self.offer_hasher, &answer.offer_id, &answer.to_peer_id);
+        let mut close = |peer_id: &PeerId| {
+            let answerer = MemberKey::new(member, peer_id);
+            let answerer = self.swarms.peer_mut(key, &answerer)?;
+            Some(answerer.open_offers.close(now.seconds, hash))
+        };
+        let own = close(&answer.peer_id).ok_or(Refusal::NOT_IN_SWARM)?;
+        let offerer = own.or_else(|| answer.siblings.iter().filter_map(close).flatten().next());
+        offerer.ok_or(Refusal::OFFER_UNKNOWN)
     }
 
     fn leave(&mut self, key: &TorrentKey, member: Member, peer_id: &PeerId) {
-        let peer = self.swarms.peer(key, peer_id);
-        if peer.is_some_and(|peer| peer.member == member)
-            && let Some(peer) = self.swarms.remove_peer(key, peer_id)
-        {
+        let me = MemberKey::new(member, peer_id);
+        if let Some(peer) = self.swarms.remove_peer(key, &me) {
             self.census.has_left(&peer);
         }
     }
@@ -310,7 +288,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             let micros = usize::try_from(micros).unwrap_or(usize::MAX);
             self.counters.shard.cleaning_micros.set(micros);
             if let Some(histograms) = histograms {
-                let finished = std::mem::replace(histograms, empty_histograms());
+                let finished = mem::replace(histograms, empty_histograms());
                 self.report.set_histograms(finished);
             }
         }
@@ -322,7 +300,7 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
     type Batch = Batch;
 
     fn answer(&mut self, now: Now, batch: &mut Batch) {
-        let mut keys = std::mem::take(&mut self.keys);
+        let mut keys = mem::take(&mut self.keys);
         for requests in batch.requests.chunks_mut(TOUCH_BATCH) {
             keys.clear();
             keys.extend(requests.iter().map(|it| self.swarms.key(it.info_hash)));
@@ -344,9 +322,9 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
     }
 }
 
-fn offer_hash(mut hasher: SipHasher13, offer_id: &OfferId, answerer: &PeerId) -> u64 {
+fn offer_hash(mut hasher: SipHasher13, offer_id: &OfferId, offerer: &PeerId) -> u64 {
     hasher.write(&offer_id.0);
-    hasher.write(&answerer.0);
+    hasher.write(&offerer.0);
     hasher.finish()
 }
 
@@ -419,15 +397,25 @@ mod tests {
             first: u8,
             offers: u8,
         ) -> Result<Vec<u16>, Outcome> {
+            self.announce_as(PeerStatus::Leecher, worker, peer_id, first..first + offers)
+        }
+
+        fn announce_as(
+            &mut self,
+            status: PeerStatus,
+            worker: u16,
+            peer_id: u8,
+            offers: std::ops::Range<u8>,
+        ) -> Result<Vec<u16>, Outcome> {
             let offer = |number| Offer {
                 offer_id: OfferId([number; 20]),
                 json: 0..0,
                 to: None,
             };
-            let offers: Vec<_> = (first..first + offers).map(offer).collect();
+            let offers: Vec<_> = offers.map(offer).collect();
             let announce = Announce {
                 peer_id: PeerId([peer_id; 20]),
-                status: PeerStatus::Leecher,
+                status,
                 completed: false,
                 offers: 0..offers.len(),
                 outcome: Outcome::Noted(Counts::default()),
@@ -446,8 +434,20 @@ mod tests {
         }
 
         fn answer(&mut self, worker: u16, by: u8, to: u8, offer: u8) -> Result<u16, Refusal> {
+            self.answer_with(&[], worker, by, to, offer)
+        }
+
+        fn answer_with(
+            &mut self,
+            siblings: &[u8],
+            worker: u16,
+            by: u8,
+            to: u8,
+            offer: u8,
+        ) -> Result<u16, Refusal> {
             let answer = Answer {
                 peer_id: PeerId([by; 20]),
+                siblings: siblings.iter().map(|it| PeerId([*it; 20])).collect(),
                 to_peer_id: PeerId([to; 20]),
                 offer_id: OfferId([offer; 20]),
                 json: 0..0,
@@ -502,36 +502,70 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_too_many_offers_are_closed() {
+    fn seeders_meet_seeders() {
         let mut desk = Desk::new();
-        desk.announce(1, b'a', 0, 0).unwrap();
-        for number in 0..=u8::try_from(OPEN_OFFERS_MAX).unwrap() {
-            assert_eq!(desk.announce(2, b'b', number, 1), Ok(vec![1]));
-        }
-        assert_eq!(desk.answer(1, b'a', b'b', 0), Err(Refusal::OFFER_UNKNOWN));
-        assert_eq!(desk.answer(1, b'a', b'b', 1), Ok(2));
+        let seeder = PeerStatus::Seeder;
+        assert_eq!(desk.announce_as(seeder, 1, b'a', 0..0), Ok(vec![]));
+        assert_eq!(desk.announce_as(seeder, 2, b'b', 0..3), Ok(vec![1]));
+        assert_eq!(desk.answer(1, b'a', b'b', 0), Ok(2));
     }
 
     #[test]
     fn a_peer_belongs_to_its_connection() {
         let mut desk = Desk::new();
         desk.announce(1, b'a', 0, 0).unwrap();
-        let contested = Outcome::Contested {
-            counts: Counts {
-                leechers: 1,
-                ..Counts::default()
-            },
-            holder: Member {
-                worker: 1,
-                connection: ConnectionId::default(),
-            },
-        };
-        assert_eq!(desk.announce(2, b'a', 0, 2), Err(contested));
-        desk.leave(2, b'a');
-        assert_eq!(desk.peers(), 1, "nobody else can say goodbye for it");
+        assert_eq!(desk.announce(2, b'b', 10, 1), Ok(vec![1]));
+        assert_eq!(desk.answer(3, b'a', b'b', 10), Err(Refusal::NOT_IN_SWARM));
+        desk.leave(3, b'a');
+        assert_eq!(desk.peers(), 2, "nobody else can say goodbye for it");
         desk.leave(1, b'a');
-        assert_eq!(desk.peers(), 0);
-        assert_eq!(desk.announce(2, b'a', 0, 0), Ok(vec![]));
+        assert_eq!(desk.peers(), 1);
+    }
+
+    #[test]
+    fn one_peer_id_at_two_connections_is_two_peers_that_do_not_meet() {
+        let mut desk = Desk::new();
+        desk.announce(1, b'a', 0, 0).unwrap();
+        assert_eq!(desk.announce(2, b'a', 0, 2), Ok(vec![]), "its own twin");
+        assert_eq!(desk.peers(), 2);
+        let mut receivers = desk.announce(3, b'c', 10, 3).unwrap();
+        receivers.sort_unstable();
+        assert_eq!(receivers, [1, 2], "both are met");
+        for (first, twin) in [(20, 1), (30, 2)] {
+            assert_eq!(desk.announce(twin, b'a', first, 2), Ok(vec![3]));
+        }
+        // Answers go where each offer came from, and each twin answers for itself.
+        assert_eq!(desk.answer(3, b'c', b'a', 30), Ok(2));
+        assert_eq!(desk.answer(3, b'c', b'a', 20), Ok(1));
+        let by_twins = [10, 11].map(|offer| {
+            [1, 2]
+                .map(|twin| desk.answer(twin, b'a', b'c', offer))
+                .iter()
+                .flatten()
+                .count()
+        });
+        assert_eq!(by_twins, [1, 1], "each offer is for one of them");
+        desk.leave(1, b'a');
+        assert_eq!(
+            desk.announce(3, b'c', 40, 3),
+            Ok(vec![2]),
+            "the other one stays"
+        );
+    }
+
+    #[test]
+    fn two_peer_ids_at_one_connection_are_two_peers() {
+        let mut desk = Desk::new();
+        desk.announce(1, b'a', 0, 0).unwrap();
+        assert_eq!(desk.announce(1, b'b', 10, 2), Ok(vec![1]));
+        assert_eq!(desk.answer(1, b'a', b'b', 10), Ok(1));
+        assert_eq!(desk.announce(2, b'c', 20, 3), Ok(vec![1, 1]));
+        // Nobody has told that connection which offer is for which of them.
+        for (siblings, offer) in [(&b"b"[..], 20), (b"yb", 21)] {
+            assert_eq!(desk.answer_with(siblings, 1, b'a', b'c', offer), Ok(2));
+        }
+        desk.leave(1, b'a');
+        assert_eq!(desk.announce(2, b'c', 30, 3), Ok(vec![1]));
     }
 
     #[test]

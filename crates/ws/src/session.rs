@@ -24,9 +24,6 @@ use crate::membership::Membership;
 /// Requests of one connection that are on their way to the swarms at once.
 pub const ASKED_MAX: u16 = 64;
 
-/// Whoever was heard less than so many seconds ago is there.
-pub const LIVES_SECONDS: u32 = 5;
-
 /// How large messages of clients may be.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageBounds {
@@ -52,8 +49,6 @@ pub struct Session {
     input_ended: bool,
     /// When something last came.
     heard: Seconds,
-    /// When it last had to show that it is there.
-    challenged: Seconds,
 }
 
 #[derive(Debug)]
@@ -90,7 +85,6 @@ impl Session {
             asked: 0,
             input_ended: false,
             heard: now.seconds,
-            challenged: now.seconds,
         }
     }
 
@@ -170,21 +164,6 @@ impl Session {
                 Ok(false) => Next::Control(frame.size),
                 Err(violation) => Next::Violation(violation),
             },
-        }
-    }
-
-    /// Somebody else claims to be a peer of this connection, and may be right: a browser whose
-    /// network has changed comes back by another connection, with the same peer id, and leaves the
-    /// first one open behind it. So this one, if it was silent just now, has as long as for a
-    /// request to answer a ping; otherwise it is closed, and its peers are free. That cannot be
-    /// put off by further challenges, nor can those who live be driven out by them, or be sent
-    /// pings one after the other.
-    pub fn challenge(&mut self, now: Now, io: &mut Io<'_>) {
-        let is_due = |since: Seconds| now.seconds >= since + LIVES_SECONDS;
-        if is_due(self.heard) && is_due(self.challenged) {
-            self.challenged = now.seconds;
-            frames::write_control(Control::Ping, &[], io.out);
-            io.wait_for(Deadline::Request);
         }
     }
 
@@ -271,44 +250,4 @@ fn assemble(
         }
     }
     Ok(frame.is_final)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn challenges_are_few_and_make_a_deadline_run() {
-        let at = |seconds: u64| Now::from_micros(seconds * 1_000_000);
-        let mut session = Session::new(at(0), CanonicalAddr::new("192.0.2.1:1".parse().unwrap()));
-        session.open(session.client);
-        let bounds = MessageBounds {
-            frame_bytes_max: 1_000,
-            message_bytes_max: 1_000,
-        };
-        let (mut pings, mut message) = (Vec::new(), Vec::new());
-        for tenth in 0..300_u64 {
-            let now = at(tenth / 10);
-            if tenth == 123 {
-                let pong = [0x8a, 0x80, 0, 0, 0, 0];
-                let mut out = Vec::new();
-                let mut io = Io::new(&mut out);
-                let next = session.next(now, &pong, bounds, &mut message, &mut io);
-                assert_eq!(next, Next::Control(pong.len()));
-            }
-            let mut out = Vec::new();
-            let mut io = Io::new(&mut out);
-            session.challenge(now, &mut io);
-            let waits_for = io.waits_for();
-            if !out.is_empty() {
-                assert_eq!(
-                    (&*out, waits_for),
-                    (&b"\x89\0"[..], Some(Deadline::Request))
-                );
-                pings.push(tenth / 10);
-            }
-        }
-        // Whoever does not answer is asked again, though its time runs from the first ping on.
-        assert_eq!(pings, [5, 10, 17, 22, 27]);
-    }
 }

@@ -77,7 +77,7 @@ impl Worker {
             own: Batch::new(parts.index),
             peers_per_ip: parts.peers_per_ip.clone(),
             offers_max: config.protocol.max_offers,
-            torrents_max: config.protocol.max_torrents_per_connection,
+            peers_max: config.protocol.max_torrents_per_connection,
             leaving: Leaving::default(),
         };
         let writer = Writer {
@@ -86,7 +86,6 @@ impl Worker {
             peers_per_ip: parts.peers_per_ip,
             counters: parts.counters,
             interval_seconds: config.protocol.peer_announce_interval,
-            retry_seconds: config.retry_seconds(),
         };
         Self {
             doorkeeper: Doorkeeper::new(config),
@@ -246,9 +245,9 @@ impl Handler for Worker {
         let Asker { router, own, .. } = asker;
         writer.counters.batches_in_flight.set(router.forward());
         let answered = router.answer(now, own);
-        writer.settle(now, own, connections);
-        let collected = router.collect(|batch| writer.settle(now, batch, connections));
-        answered + collected + writer.deliver(now, connections)
+        writer.settle(own, connections);
+        let collected = router.collect(|batch| writer.settle(batch, connections));
+        answered + collected + writer.deliver(connections)
     }
 
     fn closed(&mut self, _: Now, id: ConnectionId, session: Session, _: Closed) {

@@ -1,9 +1,7 @@
 //! Writes what relays have decided into connections, and counts it. Pure.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{ConnectionId, Connections};
 use aquatic_swarm::Counts;
@@ -14,7 +12,7 @@ use aquatic_ws_protocol::{
 };
 
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
-use crate::deliveries::{Deliveries, Errand};
+use crate::deliveries::{Deliveries, Forwarded};
 use crate::frames;
 use crate::membership::Asked;
 use crate::messages::{Announce, Answer, Batch, Member, Outcome, Request, What};
@@ -33,25 +31,15 @@ pub struct Writer {
     pub counters: Arc<WorkerCounters>,
     /// When clients are to announce again.
     pub interval_seconds: u32,
-    /// When clients are to try again whose peer id may become free until then.
-    pub retry_seconds: u32,
 }
-
-/// What clients are told whose peer id is in the swarm by another connection. Not as a failure:
-/// after one, a client that has just come back would not announce again.
-const PEER_ID_TAKEN: &str = "peer_id is in this swarm over another connection; if that has ended \
-                             without a word it will be noticed, so try again";
 
 impl Writer {
     /// Writes everything that has been decided about a batch, and empties it.
-    pub fn settle(&mut self, now: Now, batch: &mut Batch, connections: &mut Connections<Session>) {
+    pub fn settle(&mut self, batch: &mut Batch, connections: &mut Connections<Session>) {
         for request in &batch.requests {
             match &request.what {
                 What::Announce(announce) => {
                     self.settle_announce(request, announce, batch, connections);
-                    if let Outcome::Contested { holder, .. } = announce.outcome {
-                        self.challenge(now, holder, connections);
-                    }
                 }
                 What::Answer(answer) => self.settle_answer(request, answer, batch, connections),
                 What::Scrape { place, counts } => {
@@ -90,8 +78,8 @@ impl Writer {
         traffic.responses(ResponseKind::Scrape).add(1);
     }
 
-    /// Does what other workers have sent. Returns how many parcels that were.
-    pub fn deliver(&mut self, now: Now, connections: &mut Connections<Session>) -> usize {
+    /// Writes what other workers have sent. Returns how many parcels that were.
+    pub fn deliver(&mut self, connections: &mut Connections<Session>) -> usize {
         let Self {
             deliveries,
             counters,
@@ -100,15 +88,7 @@ impl Writer {
         let unpacked = deliveries.unpack(|parcel| {
             for (item, frame) in parcel.iter() {
                 let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
-                match item.errand {
-                    Errand::Message { kind, from } => {
-                        let what = (kind, from);
-                        write_to(item.connection, what, counters, connections, write);
-                    }
-                    Errand::Challenge => {
-                        connections.with(item.connection, |session, io| session.challenge(now, io));
-                    }
-                }
+                write_to(item.connection, item.message, counters, connections, write);
             }
         });
         deliveries.forward();
@@ -125,20 +105,14 @@ impl Writer {
         let info_hash = request.info_hash;
         self.reply(request, connections, |writer, session, out| {
             let is_over = announce.asked != Asked::Nothing
-                && session.membership.settle(info_hash, announce.is_in_swarm);
+                && session
+                    .membership
+                    .settle(info_hash, announce.peer_id, announce.is_in_swarm);
             if is_over && let Some(peers_per_ip) = &writer.peers_per_ip {
                 peers_per_ip.release(session.client.ip());
             }
             match announce.outcome {
-                Outcome::Noted(counts) => {
-                    writer.write_counts(request, counts, writer.interval_seconds, None, out);
-                }
-                Outcome::Contested { counts, .. } => {
-                    let traffic = writer.counters.traffic(request.family);
-                    traffic.reason(Reason::PeerIdTaken).add(1);
-                    let warning = Some(PEER_ID_TAKEN);
-                    writer.write_counts(request, counts, writer.retry_seconds, warning, out);
-                }
+                Outcome::Noted(counts) => writer.write_counts(request, counts, out),
                 Outcome::Refused(refusal) => {
                     write_refusal(refusal, info_hash, writer, request.family, out);
                 }
@@ -155,41 +129,27 @@ impl Writer {
                 offer_id: offer.offer_id,
                 offer: batch.json(offer.json.clone()),
             };
-            let what = (ResponseKind::Offer, request.family);
-            self.forward(to, what, &message, connections);
+            self.forward(
+                to,
+                ResponseKind::Offer,
+                request.family,
+                &message,
+                connections,
+            );
         }
     }
 
-    fn write_counts(
-        &self,
-        request: &Request,
-        counts: Counts,
-        interval_seconds: u32,
-        warning: Option<&str>,
-        out: &mut Vec<u8>,
-    ) {
+    fn write_counts(&self, request: &Request, counts: Counts, out: &mut Vec<u8>) {
         let response = AnnounceResponse {
             info_hash: request.info_hash,
             seeders: counts.seeders,
             leechers: counts.leechers,
-            interval_seconds,
-            warning: warning.map(Cow::Borrowed),
+            interval_seconds: self.interval_seconds,
+            warning: None,
         };
         frames::write_text(&response, out);
         let traffic = self.counters.traffic(request.family);
         traffic.responses(ResponseKind::Announce).add(1);
-    }
-
-    /// Has a connection show that it is still there. If its worker does not keep up it need not,
-    /// for now: whoever has asked for it comes again.
-    fn challenge(&mut self, now: Now, whom: Member, connections: &mut Connections<Session>) {
-        if whom.worker == self.worker {
-            connections.with(whom.connection, |session, io| session.challenge(now, io));
-        } else {
-            let errand = Errand::Challenge;
-            self.deliveries
-                .add(whom.worker, whom.connection, errand, |_| ());
-        }
     }
 
     fn settle_answer(
@@ -212,8 +172,13 @@ impl Writer {
                 offer_id: answer.offer_id,
                 answer: batch.json(answer.json.clone()),
             };
-            let what = (ResponseKind::Answer, request.family);
-            self.forward(to, what, &message, connections);
+            self.forward(
+                to,
+                ResponseKind::Answer,
+                request.family,
+                &message,
+                connections,
+            );
         }
     }
 
@@ -242,26 +207,27 @@ impl Writer {
     fn forward(
         &mut self,
         to: Member,
-        (kind, from): (ResponseKind, IpFamily),
+        kind: ResponseKind,
+        from: IpFamily,
         message: &impl Message,
         connections: &mut Connections<Session>,
     ) {
         let write = |out: &mut Vec<u8>| frames::write_text(message, out);
-        let errand = Errand::Message { kind, from };
+        let what = Forwarded { kind, from };
         if to.worker == self.worker {
-            let what = (kind, from);
             write_to(to.connection, what, &self.counters, connections, write);
-        } else if !self.deliveries.add(to.worker, to.connection, errand, write) {
+        } else if !self.deliveries.add(to.worker, to.connection, what, write) {
             let traffic = self.counters.traffic(from);
             traffic.reason(Reason::DeliveryFull).add(1);
         }
     }
 }
 
-/// Writes what one client has for another into the other's connection.
+/// Writes what one client has for another into the other's connection. It may have gone a moment
+/// ago: then that was all, and nobody did anything wrong.
 fn write_to(
     connection: ConnectionId,
-    (kind, from): (ResponseKind, IpFamily),
+    what: Forwarded,
     counters: &WorkerCounters,
     connections: &mut Connections<Session>,
     write: impl FnOnce(&mut Vec<u8>),
@@ -271,8 +237,14 @@ fn write_to(
         session.client.family()
     });
     match written {
-        Some(family) => counters.traffic(family).responses(kind).add(1),
-        None => counters.traffic(from).reason(Reason::ConnectionGone).add(1),
+        Some(family) => {
+            let traffic = counters.traffic(family);
+            traffic.responses(what.kind).add(1);
+        }
+        None => {
+            let traffic = counters.traffic(what.from);
+            traffic.reason(Reason::ConnectionGone).add(1);
+        }
     }
 }
 

@@ -43,12 +43,11 @@ use simulation::world::{Pace, World};
 const RUNS: u64 = 24;
 
 /// What must have happened after all runs of an arrangement.
-const EXPECTED: [Reason; 6] = [
+const EXPECTED: [Reason; 5] = [
+    Reason::ConnectionGone,
     Reason::Json,
     Reason::NotInSwarm,
     Reason::OfferUnknown,
-    Reason::PeerIdChanged,
-    Reason::PeerIdTaken,
     Reason::TorrentsPerConnection,
 ];
 
@@ -69,7 +68,7 @@ fn split() {
 
 fn simulate(socket_workers: usize, swarm_workers: usize) {
     let mut seen = BTreeSet::new();
-    let (mut answers, mut challenges) = (0, 0);
+    let mut answers = 0;
     let is_whole = for_each_seed(RUNS, |seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let pace = [Pace::Patient, Pace::Hasty][usize::from(seed % 2 == 1)];
@@ -78,7 +77,6 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
         world.run();
         seen.extend(world.reasons());
         answers += world.answers_received();
-        challenges += world.challenged.len();
     });
     if is_whole {
         for reason in EXPECTED {
@@ -87,10 +85,6 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
         assert!(
             answers > 1_000,
             "only {answers} answers reached their offers"
-        );
-        assert!(
-            challenges > 10,
-            "only {challenges} of the mute were challenged"
         );
     }
 }

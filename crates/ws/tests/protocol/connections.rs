@@ -12,7 +12,7 @@ use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use serde_json::json;
 
-use super::client::{PING, PONG, Peer, Socket, TEXT, counts, request};
+use super::client::{PING, PONG, Peer, Socket, TEXT, counts, keys, request};
 use super::setup::{WS, on_every_case, on_every_runtime};
 
 const FAMILY: IpFamily = IpFamily::V4;
@@ -49,42 +49,40 @@ fn silent_clients_are_asked_and_disconnected_and_who_answers_stays() {
     });
 }
 
-/// What a browser does whose network has changed, and what a stranger must not do.
+/// What a browser does whose network has changed: its first connection is left open.
 #[test]
-fn a_peer_id_is_free_when_its_connection_no_longer_answers() {
+fn a_peer_that_comes_back_by_another_connection_is_served_at_once() {
     on_every_case(|case| {
-        let tracker = case.start("network.request_timeout = 1");
+        let tracker = case.start("");
         let mut left_open = Peer::at(&tracker, IpFamily::V4);
+        let mut other = Peer::at(&tracker, IpFamily::V4);
+        left_open.join(torrent(1), 1);
+        other.join(torrent(1), 1);
         let mut back = Peer::at(&tracker, IpFamily::V6);
         back.id.clone_from(&left_open.id);
-        left_open.join(torrent(1), 1);
-        let again = back.announce_with(torrent(1), &[json!({})]);
+        let again = back.announce_with(torrent(1), &[json!({"number": 1}), json!({"number": 2})]);
         let reply = back.ask(&again);
-        assert_eq!(reply["interval"], 6, "when its place may be free");
-        assert!(reply["warning message"].is_string(), "{reply}");
-        until("its place is free", || {
-            let reply = back.ask(&again);
-            (reply["interval"] == 120).then_some(())
+        assert_eq!(
+            keys(&reply),
+            ["action", "complete", "incomplete", "info_hash", "interval"]
+        );
+        assert_eq!((counts(&reply), &reply["interval"]), ((0, 3), &json!(120)));
+        // It meets the other one, and not itself.
+        let offer = other.socket.receive();
+        other
+            .socket
+            .send(&other.answer_to(&offer, &json!({})).to_string());
+        assert_eq!(back.socket.receive()["answer"], json!({}));
+        other.socket.assert_nothing_came();
+        // The first connection is left alone, and its peer goes with it.
+        left_open.socket.assert_nothing_came();
+        drop(left_open);
+        until("its twin has gone", || {
+            (other.join(torrent(1), 1) == (0, 2)).then_some(())
         });
-        assert_eq!(left_open.socket.receive_frame().0, PING);
-        left_open.socket.connection.assert_closed();
-
-        // Whoever answers is not driven out. The next ping is later than the end would be.
-        let mut thief = Peer::at(&tracker, IpFamily::V4);
-        thief.id.clone_from(&back.id);
-        for _ in 0..2 {
-            until("the one who is there is asked", || {
-                let reply = thief.ask(&again);
-                assert_eq!((&reply["interval"], counts(&reply)), (&json!(6), (0, 1)));
-                let connection = &mut back.socket.connection;
-                let is_asked = !connection.is_silent_for(Duration::from_millis(100));
-                is_asked.then_some(())
-            });
-            let (opcode, payload) = back.socket.receive_frame();
-            assert_eq!(opcode, PING);
-            back.socket.send_frame(true, PONG, &payload);
-        }
-        assert_eq!(back.join(torrent(1), 0), (1, 0));
+        let announce = other.announce_with(torrent(1), &[json!({}), json!({})]);
+        other.ask(&announce);
+        assert_eq!(back.socket.receive()["peer_id"], other.id);
     });
 }
 

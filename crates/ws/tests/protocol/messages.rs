@@ -179,11 +179,11 @@ fn what_cannot_be_served_is_refused_in_words_and_the_socket_stays_usable() {
 }
 
 #[test]
-fn a_socket_has_one_peer_id_per_torrent_and_a_peer_id_one_socket() {
+fn a_socket_may_have_many_peer_ids_and_a_peer_id_many_sockets() {
     on_every_case(|case| {
         let tracker = case.start("");
         let mut peer = Peer::at(&tracker, IpFamily::V4);
-        // Many torrents over one socket, each by another name.
+        // Many torrents over one socket, each by another name, and one by two names.
         let names: Vec<_> = torrents()
             .zip((0..).map(|n| format!("peer {n:015}")))
             .collect();
@@ -193,22 +193,23 @@ fn a_socket_has_one_peer_id_per_torrent_and_a_peer_id_one_socket() {
         }
         let (info_hash, name) = &names[0];
         peer.id = "another name of mine".to_owned();
-        let changed = peer.announce(*info_hash, 1);
-        let answer = peer.ask(&changed);
-        assert_eq!(answer["info_hash"], binary(&info_hash.0));
-        let reason = answer["failure reason"].as_str().unwrap();
-        assert!(reason.contains("peer_id differs"), "{reason}");
-        peer.id.clone_from(name);
-        assert_eq!(peer.join(*info_hash, 1), (0, 1), "still usable");
+        assert_eq!(peer.join(*info_hash, 1), (0, 2));
+        assert_eq!(
+            peer.join(*info_hash, 0),
+            (1, 1),
+            "it is the second one that has all"
+        );
 
-        let mut thief = Peer::at(&tracker, IpFamily::V6);
-        thief.id.clone_from(name);
-        let stolen = thief.announce(*info_hash, 1);
-        let answer = thief.ask(&stolen);
-        let reason = answer["warning message"].as_str().unwrap();
-        assert!(reason.contains("another connection"), "{reason}");
-        assert_eq!(counts(&answer), (0, 1), "it is not in the swarm");
-        assert_eq!(thief.join(torrent(500), 1), (0, 1), "another swarm");
+        let mut twin = Peer::at(&tracker, IpFamily::V6);
+        twin.id.clone_from(name);
+        assert_eq!(twin.join(*info_hash, 1), (1, 2));
+        // Each leaves for itself.
+        let mut stopped = twin.announce(*info_hash, 1);
+        stopped["event"] = json!("stopped");
+        assert_eq!(counts(&twin.ask(&stopped)), (1, 1));
+        assert_eq!(counts(&twin.ask(&stopped)), (1, 1), "not for the other one");
+        stopped["peer_id"] = json!(peer.id);
+        assert_eq!(counts(&peer.ask(&stopped)), (0, 1));
     });
 }
 

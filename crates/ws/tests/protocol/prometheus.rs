@@ -143,7 +143,7 @@ fn what_is_counted_on_request_is_there() {
 }
 
 /// Why messages and connections are refused.
-const REFUSED: [&str; 22] = [
+const REFUSED: [&str; 20] = [
     "not_websocket",
     "origin",
     "untrusted_proxy",
@@ -157,8 +157,6 @@ const REFUSED: [&str; 22] = [
     "answer",
     "offer_unknown",
     "not_in_swarm",
-    "peer_id_changed",
-    "peer_id_taken",
     "torrents_per_connection",
     "request_rate",
     "queue_full",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aquatic_daemon_tests::cases::Tracker;
 use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{torrent, torrents};
+use aquatic_daemon_tests::{metrics, torrent, torrents};
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::{Value, json};
 
@@ -66,6 +66,92 @@ fn each_offer_goes_to_another_peer_and_none_to_the_sender() {
                 peer.socket.assert_nothing_came();
             }
         }
+    });
+}
+
+#[test]
+fn seeders_meet_seeders() {
+    on_every_case(|case| {
+        let tracker = case.start("");
+        let (mut first, mut second) = (
+            Peer::at(&tracker, IpFamily::V4),
+            Peer::at(&tracker, IpFamily::V6),
+        );
+        for info_hash in torrents() {
+            first.join(info_hash, 0);
+            let mut announce = second.announce_with(info_hash, &offers(3));
+            announce["left"] = json!(0);
+            assert_eq!(counts(&second.ask(&announce)), (2, 0));
+            let offer = first.socket.receive();
+            assert_eq!(offer["peer_id"], second.id);
+            first.socket.assert_nothing_came();
+            let answer = first.answer_to(&offer, &json!({"sdp": 1}));
+            first.socket.send(&answer.to_string());
+            assert_eq!(second.socket.receive()["peer_id"], first.id);
+        }
+    });
+}
+
+/// Clients in one page share a connection, and no offer says which of them it is for.
+#[test]
+fn peers_that_share_a_socket_meet_others_and_each_other() {
+    on_every_case(|case| {
+        let tracker = case.start("");
+        let info_hash = torrent(1);
+        let (mut pair, mut other) = (
+            Peer::at(&tracker, IpFamily::V4),
+            Peer::at(&tracker, IpFamily::V6),
+        );
+        let ids = [pair.id.clone(), "the second of a pair".to_owned()];
+        for id in &ids {
+            pair.id.clone_from(id);
+            pair.join(info_hash, 1);
+        }
+        let announce = other.announce_with(info_hash, &offers(5));
+        assert_eq!(counts(&other.ask(&announce)), (0, 3));
+        let came = [pair.socket.receive(), pair.socket.receive()];
+        pair.socket.assert_nothing_came();
+        // The same one answers both.
+        for offer in &came {
+            assert_eq!(offer["peer_id"], other.id);
+            let answer = pair.answer_to(offer, &json!({}));
+            pair.socket.send(&answer.to_string());
+            let answer = other.socket.receive();
+            assert_eq!(
+                (&answer["peer_id"], &answer["offer_id"]),
+                (&json!(pair.id), &offer["offer_id"])
+            );
+        }
+        let announce = pair.announce_with(info_hash, &offers(5));
+        pair.socket.send(&announce.to_string());
+        let mut own = 0;
+        for _ in 0..2 {
+            let message = pair.socket.receive();
+            own += u32::from(message["peer_id"] == pair.id);
+        }
+        assert_eq!(own, 1, "a reply, and the offer to the first of the pair");
+        other.socket.receive();
+    });
+}
+
+/// Whoever answers could not know that.
+#[test]
+fn an_answer_to_one_who_has_just_left_is_no_mistake() {
+    on_every_case(|case| {
+        let tracker = case.start_with_metrics("");
+        let (first, mut second, offer) = offered(&tracker, torrent(1));
+        drop(first);
+        until("it has gone", || {
+            (second.join(torrent(1), 1) == (0, 1)).then_some(())
+        });
+        let answer = second.answer_to(&offer, &json!({}));
+        second.socket.send(&answer.to_string());
+        metrics::wait_for(
+            &tracker,
+            &[("aquatic_dropped_total{reason=connection_gone}", 1.0)],
+        );
+        second.socket.assert_nothing_came();
+        assert!(second.refusal(&answer).contains("offer_id"), "only once");
     });
 }
 

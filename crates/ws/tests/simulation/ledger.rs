@@ -86,7 +86,11 @@ impl Ledger {
         assert_eq!(entry.info_hash, offer.info_hash);
         assert_eq!(entry.by.1, offer.peer_id);
         assert_eq!(entry.json, offer.offer, "it was changed on the way");
-        assert_ne!(entry.by.0, client, "it came back to its sender");
+        let mut names = self.names.iter();
+        let is_other = |(who, torrent, name): &&(usize, InfoHash, PeerId)| {
+            *who == client && *torrent == offer.info_hash && *name != offer.peer_id
+        };
+        assert!(names.any(|it| is_other(&it)), "it came back to its sender");
         let before = entry.delivered.replace((client, now));
         assert_eq!(before, None, "it came twice");
     }
@@ -102,14 +106,15 @@ impl Ledger {
         assert_eq!(entry.info_hash, answer.info_hash);
         assert_eq!(entry.by.0, client, "it is for somebody else");
         let (answerer, delivered_at) = entry.delivered.expect("an answer without its offer");
-        // Who comes back over another connection may answer what came over the first one.
         let name = (answerer, answer.info_hash, answer.peer_id);
         assert!(
             self.names.contains(&name),
             "the offer was for somebody else"
         );
         let mut sent = entry.answers.iter();
-        let sent = sent.find(|(_, it, _, json)| *it == answer.peer_id && json == answer.answer);
+        let sent = sent.find(|(who, name, _, json)| {
+            (*who, *name) == (answerer, answer.peer_id) && json == answer.answer
+        });
         let (_, _, sent_at, _) = sent.expect("nobody has sent that answer");
         assert!(
             *sent_at <= delivered_at + offer_age_max,

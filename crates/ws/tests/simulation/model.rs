@@ -7,22 +7,44 @@ use aquatic_types::{InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
 use aquatic_ws_protocol::OfferId;
 
+/// A peer: a client's connection, and a peer id.
+pub(crate) type Member = (usize, PeerId);
+
 #[derive(Debug)]
 struct Peer {
-    client: usize,
     is_seeder: bool,
     deadline: u32,
-    /// Offers, who may answer each, and until when.
-    open: Vec<(OfferId, PeerId, u32)>,
+}
+
+/// An offer that can be answered.
+#[derive(Debug)]
+struct Open {
+    offer_id: OfferId,
+    by: Member,
+    /// Peers of the client that has got it. It is for one of them; which one, nobody is told.
+    to: BTreeSet<Member>,
+    /// One of them has left: it may have been the one.
+    is_doubtful: bool,
+    until: u32,
+}
+
+/// What must come of an answer.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// This client gets it, if it is there.
+    Goes(usize),
+    /// This client may get it.
+    MayGo(usize),
+    /// It must be refused.
+    Refused(&'static str),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    swarms: BTreeMap<InfoHash, BTreeMap<PeerId, Peer>>,
+    swarms: BTreeMap<InfoHash, BTreeMap<Member, Peer>>,
+    open: BTreeMap<InfoHash, Vec<Open>>,
     completed: BTreeMap<InfoHash, u32>,
-    /// The peer id that a client uses for a torrent.
-    names: BTreeMap<(usize, InfoHash), PeerId>,
-    torrents_per_client_max: usize,
+    peers_per_client_max: usize,
     peer_age_max: u32,
     offer_age_max: u32,
     cleaning_interval: u32,
@@ -32,31 +54,14 @@ pub(crate) struct Model {
 /// What a reply must say.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Counts {
-        seeders: u32,
-        leechers: u32,
-    },
+    Counts { seeders: u32, leechers: u32 },
     Failure(&'static str),
-    /// The peer id is in the swarm by another client.
-    Contested {
-        seeders: u32,
-        leechers: u32,
-    },
-}
-
-impl Reply {
-    pub(crate) fn contested(self) -> Self {
-        match self {
-            Self::Counts { seeders, leechers } => Self::Contested { seeders, leechers },
-            other => other,
-        }
-    }
 }
 
 impl Model {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            torrents_per_client_max: config.protocol.max_torrents_per_connection,
+            peers_per_client_max: config.protocol.max_torrents_per_connection,
             peer_age_max: config.cleaning.max_peer_age,
             offer_age_max: config.cleaning.max_offer_age,
             cleaning_interval: config.cleaning.torrent_cleaning_interval,
@@ -65,96 +70,99 @@ impl Model {
         }
     }
 
-    /// What must be replied to an announce, and which clients may be handed offers, with the peer
-    /// id of each.
+    /// What must be replied to an announce, and which peers may be handed offers.
     pub(crate) fn announce(
         &mut self,
-        (client, peer_id): (usize, PeerId),
+        by: Member,
         info_hash: InfoHash,
         status: PeerStatus,
         completed: bool,
         now: u32,
-    ) -> (Reply, BTreeMap<usize, PeerId>) {
-        let nobody = BTreeMap::new();
-        let name = self.names.get(&(client, info_hash));
-        if name.is_some_and(|name| *name != peer_id) {
-            return (Reply::Failure("peer_id differs"), nobody);
-        }
-        let count = self.names.keys().filter(|(it, _)| *it == client).count();
-        let comes = name.is_none() && status != PeerStatus::Stopped;
-        if comes && count >= self.torrents_per_client_max {
-            return (Reply::Failure("too many torrents"), nobody);
-        }
+    ) -> (Reply, BTreeSet<Member>) {
+        let count = self.peers().filter(|(client, _)| *client == by.0).count();
         let swarm = self.swarms.entry(info_hash).or_default();
-        if swarm
-            .get(&peer_id)
-            .is_some_and(|peer| peer.client != client)
-        {
-            self.names.remove(&(client, info_hash));
-            return (self.counts(info_hash).contested(), nobody);
+        let comes = !swarm.contains_key(&by) && status != PeerStatus::Stopped;
+        if comes && count >= self.peers_per_client_max {
+            return (Reply::Failure("too many torrents"), BTreeSet::new());
         }
-        let is_seeder = status == PeerStatus::Seeder;
-        let old = swarm.remove(&peer_id);
+        let old = swarm.remove(&by);
         if status == PeerStatus::Stopped {
-            self.names.remove(&(client, info_hash));
-            return (self.counts(info_hash), nobody);
+            self.forget_offers();
+            return (self.counts(info_hash), BTreeSet::new());
         }
         let was_seeder = old.as_ref().is_some_and(|old| old.is_seeder);
         *self.completed.entry(info_hash).or_default() += u32::from(completed && !was_seeder);
-        let pool = swarm.iter().filter(|(_, it)| !(is_seeder && it.is_seeder));
-        let pool = pool.map(|(peer_id, it)| (it.client, *peer_id)).collect();
+        let others = swarm.keys().filter(|(_, peer_id)| *peer_id != by.1);
+        let pool = others.copied().collect();
         let peer = Peer {
-            client,
-            is_seeder,
+            is_seeder: status == PeerStatus::Seeder,
             deadline: now + self.peer_age_max,
-            open: old.map(|old| old.open).unwrap_or_default(),
         };
-        swarm.insert(peer_id, peer);
-        self.names.insert((client, info_hash), peer_id);
+        swarm.insert(by, peer);
         (self.counts(info_hash), pool)
     }
 
-    /// An offer was handed out.
+    /// An offer was handed out, to one of these.
     pub(crate) fn offer(
         &mut self,
         info_hash: InfoHash,
-        by: PeerId,
+        by: Member,
         offer_id: OfferId,
-        to: PeerId,
+        to: BTreeSet<Member>,
         now: u32,
     ) {
-        let swarm = self.swarms.get_mut(&info_hash).expect("a swarm");
-        let open = &mut swarm.get_mut(&by).expect("a peer").open;
-        open.push((offer_id, to, now + self.offer_age_max));
+        self.open.entry(info_hash).or_default().push(Open {
+            offer_id,
+            by,
+            to,
+            is_doubtful: false,
+            until: now + self.offer_age_max,
+        });
     }
 
-    /// Which client must get an answer, or why it must be refused.
+    /// Any peer of the client that has got an offer may answer it.
     pub(crate) fn answer(
         &mut self,
-        (client, peer_id): (usize, PeerId),
+        by: Member,
         info_hash: InfoHash,
         to: PeerId,
         offer_id: OfferId,
         now: u32,
-    ) -> Result<usize, &'static str> {
+    ) -> Verdict {
         let swarm = self.swarms.entry(info_hash).or_default();
-        if swarm.get(&peer_id).is_none_or(|peer| peer.client != client) {
-            return Err("peer_id is not in this swarm");
+        if !swarm.contains_key(&by) {
+            return Verdict::Refused("peer_id is not in this swarm");
         }
-        let unknown = "offer_id names no open offer";
-        let offerer = swarm.get_mut(&to).ok_or(unknown)?;
-        let is_it = |(id, by, until): &(OfferId, PeerId, u32)| {
-            *id == offer_id && *by == peer_id && *until >= now
+        let open = self.open.entry(info_hash).or_default();
+        let at = open.iter().position(|it| {
+            let is_it = it.offer_id == offer_id && it.by.1 == to && it.until >= now;
+            is_it && it.to.iter().any(|(client, _)| *client == by.0)
+        });
+        let Some(at) = at else {
+            return Verdict::Refused("offer_id names no open offer");
         };
-        let at = offerer.open.iter().position(is_it).ok_or(unknown)?;
-        offerer.open.remove(at);
-        Ok(offerer.client)
+        let closed = open.remove(at);
+        match closed.is_doubtful {
+            true => Verdict::MayGo(closed.by.0),
+            false => Verdict::Goes(closed.by.0),
+        }
     }
 
-    /// Who has a peer id in a swarm.
-    pub(crate) fn holder(&self, info_hash: InfoHash, peer_id: PeerId) -> Option<usize> {
-        let peer = self.swarms.get(&info_hash)?.get(&peer_id)?;
-        Some(peer.client)
+    /// With a peer go the offers that it might have answered.
+    fn forget_offers(&mut self) {
+        let swarms = &self.swarms;
+        for (info_hash, open) in &mut self.open {
+            let is_there = |it: &Member| {
+                let swarm = swarms.get(info_hash);
+                swarm.is_some_and(|swarm| swarm.contains_key(it))
+            };
+            for offer in &mut *open {
+                let before = offer.to.len();
+                offer.to.retain(is_there);
+                offer.is_doubtful |= offer.to.len() < before;
+            }
+            open.retain(|offer| !offer.to.is_empty());
+        }
     }
 
     pub(crate) fn counts(&self, info_hash: InfoHash) -> Reply {
@@ -174,10 +182,10 @@ impl Model {
 
     /// A client has gone.
     pub(crate) fn leave(&mut self, client: usize) {
-        self.names.retain(|(it, _), _| *it != client);
         for swarm in self.swarms.values_mut() {
-            swarm.retain(|_, peer| peer.client != client);
+            swarm.retain(|(it, _), _| *it != client);
         }
+        self.forget_offers();
     }
 
     /// Time has passed.
@@ -189,16 +197,16 @@ impl Model {
         for swarm in self.swarms.values_mut() {
             swarm.retain(|_, peer| peer.deadline >= now);
         }
+        self.forget_offers();
         self.swarms.retain(|_, swarm| !swarm.is_empty());
         let swarms = &self.swarms;
         self.completed
             .retain(|info_hash, _| swarms.contains_key(info_hash));
     }
 
-    /// Clients with a peer anywhere, each as often as it has peers.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = usize> {
-        let peers = self.swarms.values().flat_map(BTreeMap::values);
-        peers.map(|peer| peer.client)
+    /// All peers, each as often as it is in a swarm.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = Member> {
+        self.swarms.values().flat_map(BTreeMap::keys).copied()
     }
 
     /// Torrents that have peers.

@@ -7,14 +7,13 @@ use aquatic_daemon::clock::Now;
 use aquatic_stream::Settled;
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
-use aquatic_ws::session::LIVES_SECONDS;
 use aquatic_ws_protocol::{
     AnnounceRequest, AnswerRequest, Offer, OfferId, Response, ScrapeRequest,
 };
 
 use super::client::Client;
 use super::ledger::Ledger;
-use super::model::{Model, Reply};
+use super::model::{Member, Model, Reply, Verdict};
 use super::tracker::{Tracker, answer_all, arranged, background, gauges, reasons};
 
 /// How long a message has before the next thing happens.
@@ -30,6 +29,9 @@ const STEPS: usize = 1_500;
 const CLIENTS_MAX: usize = 24;
 const TORRENTS: u8 = 4;
 
+/// From here on, names are second ones.
+const SECOND_NAMES: usize = 1_000_000;
+
 pub(crate) struct World {
     config: Config,
     pace: Pace,
@@ -42,15 +44,13 @@ pub(crate) struct World {
     model: Model,
     /// What has come since the last look, in a patient run.
     arrived: Arrived,
-    /// Mute clients that were asked whether they are there, and when they must be closed.
-    pub(crate) challenged: BTreeMap<usize, u32>,
 }
 
 /// What a scrape says about a torrent, with the completed downloads.
 type Row = (InfoHash, Reply, u32);
 
 /// Messages by receiver.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Arrived {
     replies: Vec<(usize, InfoHash, Reply)>,
     offers: Vec<(usize, OfferId)>,
@@ -71,7 +71,6 @@ impl World {
             clients: Vec::new(),
             ledger: Ledger::default(),
             arrived: Arrived::default(),
-            challenged: BTreeMap::new(),
         }
     }
 
@@ -189,7 +188,8 @@ impl World {
         InfoHash([0x80 + self.rng.u8(..TORRENTS); 20])
     }
 
-    /// Mostly its own name, but some names are those of others, such as who come back have.
+    /// Mostly its own name, but some names are those of others, as who come back have, or second
+    /// names of its own.
     fn peer_id(&mut self, client: usize) -> PeerId {
         let owner = match self.rng.u8(..12) {
             0 => self.rng.usize(..self.clients.len()),
@@ -197,6 +197,7 @@ impl World {
                 let mutes = (0..self.clients.len()).filter(|it| self.clients[*it].is_mute);
                 self.rng.choice(mutes.collect::<Vec<_>>()).unwrap_or(client)
             }
+            2 => SECOND_NAMES + client,
             _ => client,
         };
         let mut peer_id = PeerId(*b"-WW0100-____________");
@@ -252,37 +253,30 @@ impl World {
         event: AnnounceEvent,
         offers: usize,
     ) {
-        let holder = self.model.holder(info_hash, by.1);
         self.rest();
         let now = self.now().seconds.0;
         let completed = event == AnnounceEvent::Completed;
         let (reply, pool) = self.model.announce(by, info_hash, status, completed, now);
-        if matches!(reply, Reply::Contested { .. }) {
-            self.note_challenge(holder.expect("somebody else"), now);
-        }
         assert_eq!(self.arrived.replies, [(by.0, info_hash, reply)]);
         let wanted = offers.min(self.config.protocol.max_offers).min(pool.len());
         // Nobody sees those that go to the mute.
-        let unseen_max = pool.keys().filter(|it| self.clients[**it].is_mute).count();
+        let is_mute = |(client, _): &Member| self.clients[*client].is_mute;
+        let unseen_max = pool.iter().filter(|it| is_mute(it)).count();
         let seen = wanted.saturating_sub(unseen_max)..=wanted;
         assert!(seen.contains(&self.arrived.offers.len()), "{seen:?}");
-        let mut receivers = BTreeSet::new();
+        let mut came = BTreeMap::<usize, usize>::new();
         for (receiver, offer_id) in &self.arrived.offers {
-            assert!(receivers.insert(*receiver), "two offers of one announce");
-            let to = pool.get(receiver).expect("one that may be handed out");
-            self.model.offer(info_hash, by.1, *offer_id, *to, now);
+            let to = pool.iter().filter(|(client, _)| client == receiver);
+            let to: BTreeSet<_> = to.copied().collect();
+            let count = came.entry(*receiver).or_default();
+            *count += 1;
+            assert!(*count <= to.len(), "an offer too many for one of its peers");
             let open = &mut self.clients[*receiver].offers;
             let own = open.iter_mut().find(|(_, it, _)| it == offer_id);
-            own.expect("it has arrived").2 = *to;
-        }
-    }
-
-    /// Somebody has claimed a peer of this client's, which must not last if it is mute.
-    fn note_challenge(&mut self, holder: usize, now: u32) {
-        let client = &self.clients[holder];
-        if client.is_mute && now >= client.heard + LIVES_SECONDS {
-            let end = now + self.config.retry_seconds();
-            self.challenged.entry(holder).or_insert(end);
+            // Any of them may answer.
+            let answerer = self.rng.choice(&to).expect("one that may be handed out");
+            own.expect("it has arrived").2 = answerer.1;
+            self.model.offer(info_hash, by, *offer_id, to, now);
         }
     }
 
@@ -319,16 +313,22 @@ impl World {
         self.clients[client].send(&request, &mut self.rng);
         if self.pace == Pace::Patient {
             self.rest();
-            match self.model.answer(by, info_hash, to_peer_id, offer_id, now) {
-                Ok(offerer) if self.clients[offerer].is_mute => {
-                    assert!(self.arrived.answers.is_empty());
-                }
-                Ok(offerer) => assert_eq!(self.arrived.answers, [offerer]),
-                Err(reason) => {
-                    let failure = (client, info_hash, Reply::Failure(reason));
-                    assert_eq!(self.arrived.replies, [failure]);
-                }
-            }
+            let refused = |reason| {
+                let refusal = (client, info_hash, Reply::Failure(reason));
+                self.arrived.replies == [refusal] && self.arrived.answers.is_empty()
+            };
+            let goes = |to: usize| {
+                let is_seen = self.clients[to].is_open && !self.clients[to].is_mute;
+                let expected: &[usize] = if is_seen { &[to] } else { &[] };
+                self.arrived.answers == expected && self.arrived.replies.is_empty()
+            };
+            let verdict = self.model.answer(by, info_hash, to_peer_id, offer_id, now);
+            let is_right = match verdict {
+                Verdict::Goes(to) => goes(to),
+                Verdict::MayGo(to) => goes(to) || refused("offer_id names no open offer"),
+                Verdict::Refused(reason) => refused(reason),
+            };
+            assert!(is_right, "{verdict:?}: {:?}", self.arrived);
         }
     }
 
@@ -356,13 +356,9 @@ impl World {
         self.rest();
         background(&mut self.tracker, now);
         if self.pace == Pace::Patient {
-            for (client, end) in &self.challenged {
-                let lives_on = self.clients[*client].is_open && now.seconds.0 > *end;
-                assert!(!lives_on, "client {client} has not answered since");
-            }
             self.model.clean(now.seconds.0);
             let mut peers = [0, 0];
-            for client in self.model.peers() {
+            for (client, _) in self.model.peers() {
                 peers[usize::from(self.clients[client].address.is_ipv6())] += 1;
             }
             let (torrents, peers_told) = gauges(&self.tracker);
@@ -480,10 +476,6 @@ impl World {
                 let (seeders, leechers) = (announce.seeders, announce.leechers);
                 self.take_reply(client, announce.info_hash);
                 let reply = Reply::Counts { seeders, leechers };
-                let reply = match announce.warning {
-                    Some(_) => reply.contested(),
-                    None => reply,
-                };
                 let replies = &mut self.arrived.replies;
                 replies.push((client, announce.info_hash, reply));
             }
@@ -526,7 +518,7 @@ impl World {
     }
 
     fn take_failure(&mut self, client: usize, failure: &aquatic_ws_protocol::FailureResponse<'_>) {
-        let of_announces = ["peer_id differs", "too many torrents"];
+        let of_announces = ["too many torrents"];
         let of_answers = [
             "peer_id is not in this swarm",
             "offer_id names no open offer",
