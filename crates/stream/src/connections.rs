@@ -1,6 +1,7 @@
 //! The connections of one worker, and what becomes of what their sessions say.
 
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
@@ -128,6 +129,26 @@ impl<S> Connections<S> {
         for id in old {
             self.with(id, |_, io| io.close());
         }
+    }
+
+    /// Places in the table of connections: there are no more of these at once, and have not been.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The names of connections at these places, for those who look at all of them a slice at a
+    /// time.
+    #[must_use]
+    pub fn ids(&self, places: Range<usize>) -> Vec<ConnectionId> {
+        let slots = (0..).zip(&self.slots);
+        let slots = slots.skip(places.start).take(places.len());
+        let taken = slots.filter(|(_, it)| it.connection.is_some());
+        let id = |(slot, it): (u32, &Slot<S>)| ConnectionId {
+            slot,
+            generation: it.generation,
+        };
+        taken.map(id).collect()
     }
 
     /// How many there are, including those that are being opened or closed.

@@ -53,7 +53,6 @@ pub fn arrange(
             hash_key,
             offer_key,
             rng_seed: entropy.number()?,
-            access_list: access_list.reader(),
             report: Arc::clone(report),
             counters: Arc::clone(counters),
         };

@@ -17,10 +17,10 @@ use crate::messages::{self, Announce, Answer, Batch, Offer, Outcome, What};
 use crate::refusal::{Failure, Refusal};
 use crate::relay::Relay;
 use crate::service::Service;
-use crate::session::Session;
+use crate::session::{Held, Session};
 
-/// Peers of ended connections that relays are told about in one round, so that connections that go
-/// on do not wait when many end at once.
+/// Peers that have left whose relays are told about it in one round, so that requests do not wait
+/// when many leave at once.
 const LEAVING_ROUND_MAX: usize = 4_096;
 
 /// A socket worker's asking half; the other one is the [`Writer`](crate::writer::Writer).
@@ -41,11 +41,12 @@ pub struct Asker {
     pub offers_max: usize,
     /// Peers that a connection may have.
     pub peers_max: usize,
-    /// Peers whose connections have ended, and whose relays have not been told.
+    /// Peers that leave without having said so, and whose relays have not been told.
     pub leaving: Leaving,
 }
 
-/// Peers whose connections have ended.
+/// Peers that leave without having said so: their connections have ended, or are silent, or the
+/// torrent is no longer allowed.
 #[derive(Debug, Default)]
 pub struct Leaving {
     peers: VecDeque<(ConnectionId, IpFamily, InfoHash, PeerId)>,
@@ -55,7 +56,7 @@ pub struct Leaving {
 
 impl Asker {
     /// Deals with one message of a client. It is on its way when this returns; but for a scrape
-    /// that is complete without that.
+    /// that is complete without that, which is returned.
     ///
     /// # Errors
     /// If it is not served.
@@ -91,6 +92,25 @@ impl Asker {
                 peers_per_ip.release(client.ip());
             }
         }
+    }
+
+    /// All peers of a connection are to leave.
+    pub fn dismiss_all(&mut self, id: ConnectionId, session: &mut Session) {
+        let (family, leaving) = (session.client.family(), &mut self.leaving);
+        session.membership.dismiss(
+            |_| true,
+            |info_hash, peer_id| leaving.add((id, family, info_hash, peer_id)),
+        );
+    }
+
+    /// The peers of a connection in torrents that are not allowed (any more) are to leave.
+    pub fn dismiss_forbidden(&mut self, id: ConnectionId, session: &mut Session) {
+        let (family, leaving) = (session.client.family(), &mut self.leaving);
+        let service = &mut self.service;
+        session.membership.dismiss(
+            |info_hash| !service.is_allowed(info_hash),
+            |info_hash, peer_id| leaving.add((id, family, info_hash, peer_id)),
+        );
     }
 
     /// Tells relays which peers have gone. Those that do not keep up are told later.
@@ -157,6 +177,7 @@ impl Asker {
                 status,
                 completed: announce.event == AnnounceEvent::Completed,
                 offers: first_offer..batch.offers.len(),
+                skipped: announce.skipped,
                 outcome: Outcome::Noted(Counts::default()),
                 asked,
                 is_in_swarm: false,
@@ -221,7 +242,7 @@ impl Asker {
         if scrape.is_complete() {
             return Some(scrape);
         }
-        session.scrape = Some(Box::new(scrape));
+        session.held = Some(Box::new(Held::Scrape(scrape)));
         None
     }
 

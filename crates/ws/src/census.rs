@@ -1,6 +1,5 @@
 //! Who is in the swarms of a shard, counted. Pure.
 
-use aquatic_access_list::AccessListReader;
 use aquatic_swarm::{CleaningVisitor, Counts, PeerChange};
 use aquatic_tracker::clients::{ClientTable, PeerTag, Prefix};
 use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily};
@@ -9,24 +8,22 @@ use hdrhistogram::Histogram;
 use crate::messages::MemberKey;
 use crate::relay::Peer;
 
-/// Counts peers and their clients, and knows which torrents stay.
+/// Counts peers and their clients.
 pub(crate) struct Census {
     clients: ClientTable,
     peers: PerFamily<usize>,
     seeders: PerFamily<usize>,
     /// Downloads finished since the start.
     completed: PerFamily<usize>,
-    access_list: AccessListReader,
 }
 
 impl Census {
-    pub(crate) fn new(access_list: AccessListReader) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             clients: ClientTable::new(),
             peers: PerFamily::default(),
             seeders: PerFamily::default(),
             completed: PerFamily::default(),
-            access_list,
         }
     }
 
@@ -99,7 +96,7 @@ impl Census {
     }
 }
 
-/// Decides during a cleaning, and counts what it sees.
+/// Counts what it sees in a cleaning. Peers leave when their workers say so, and not here.
 pub(crate) struct Visitor<'a> {
     pub(crate) census: &'a mut Census,
     /// Of the peers per torrent, if it is wanted.
@@ -107,8 +104,8 @@ pub(crate) struct Visitor<'a> {
 }
 
 impl<V: PeerTag> CleaningVisitor<MemberKey, Peer<V>> for Visitor<'_> {
-    fn keep(&mut self, info_hash: &InfoHash) -> bool {
-        self.census.access_list.is_allowed(info_hash)
+    fn keep(&mut self, _: &InfoHash) -> bool {
+        true
     }
 
     fn peer_removed(&mut self, _: &MemberKey, peer: Peer<V>) {

@@ -9,6 +9,7 @@ use aquatic_tracker_stream::CommonConfig;
 use aquatic_ws_protocol::ScrapeResponse;
 
 use crate::frames::HEADER_BYTES_MAX;
+use crate::liveness::Patience;
 use crate::session::MessageBounds;
 use crate::upgrade::HEAD_BYTES_MAX;
 
@@ -70,6 +71,11 @@ section! {
         /// Less than four times `websocket_max_message_size`, or than the answer to a scrape of
         /// `max_scrape_torrents` takes (200 bytes each), counts as that.
         pub websocket_write_buffer_size: usize = 1_048_576,
+        /// Seconds after which a ping goes over a connection over which nothing came.
+        ///
+        /// Proxies close silent connections: nginx after 60 seconds by default, Cloudflare after
+        /// 100. A third of `max_connection_idle` or `max_peer_age` counts as this if it is less.
+        pub ping_interval: u32 = 45,
         /// Answer GET /health with status 200, for load balancers.
         pub enable_http_health_checks: bool = true,
         /// Origins of web pages that may use this tracker, such as ["https://example.com"].
@@ -95,16 +101,18 @@ section! {
 
 section! {
     /// When things are forgotten. What belongs to a connection is forgotten when it is closed.
+    /// While it lives, that is, while messages, pings or answers to pings come, its peers stay.
     pub struct CleaningConfig {
-        /// Seconds between two cleanings of the swarms.
+        /// Seconds between two cleanings: of torrents without peers, and of peers in torrents that
+        /// the access list no longer allows.
         pub torrent_cleaning_interval: u32 = 30,
-        /// Seconds after which a peer that no longer announces is forgotten, even if its connection
-        /// is open.
+        /// Seconds after which a peer is forgotten over whose connection nothing came, not even an
+        /// answer to a ping. A peer whose connection lives need not announce again to stay.
         pub max_peer_age: u32 = 180,
         /// Seconds during which an offer that was passed on can be answered.
         pub max_offer_age: u32 = 120,
         /// Seconds after which a connection is closed over which nothing came, not even an answer
-        /// to the ping that is sent at about half of that time.
+        /// to a ping (see `ping_interval`).
         pub max_connection_idle: u32 = 180,
         /// Seconds after a change of the TLS certificate until connections that were opened with an
         /// earlier one are closed.
@@ -148,6 +156,19 @@ impl Config {
             idle_seconds: self.cleaning.max_connection_idle,
             input_bytes_max: frame_bytes_max.max(HEAD_BYTES_MAX),
             output_bytes_max: network.websocket_write_buffer_size.max(waiting_min),
+        }
+    }
+
+    /// What happens to connections over which nothing comes.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        let cleaning = &self.cleaning;
+        let shortest = cleaning.max_connection_idle.min(cleaning.max_peer_age);
+        // Two pings may go unanswered.
+        let ping_seconds = self.network.ping_interval.min(shortest / 3);
+        Patience {
+            ping_seconds: ping_seconds.max(1),
+            peer_age_seconds_max: cleaning.max_peer_age,
         }
     }
 
@@ -299,6 +320,23 @@ mod tests {
             let mut warnings = loaded.warnings.iter();
             assert!(warnings.any(|warning| warning.contains(hint)), "{hint}");
         }
+    }
+
+    #[test]
+    fn pings_fit_between_whatever_ends_a_silent_connection() {
+        let ping_seconds = |interval, idle, age| {
+            let mut config = Config::default();
+            config.network.ping_interval = interval;
+            config.cleaning.max_connection_idle = idle;
+            config.cleaning.max_peer_age = age;
+            config.patience().ping_seconds
+        };
+        assert_eq!(Config::default().patience().ping_seconds, 45);
+        assert_eq!(ping_seconds(45, 100_000, 180), 45, "whatever may be idle");
+        assert_eq!(ping_seconds(45, 30, 180), 10);
+        assert_eq!(ping_seconds(45, 180, 60), 20);
+        assert_eq!(ping_seconds(0, 180, 180), 1);
+        assert_eq!(ping_seconds(45, 3, 1), 1);
     }
 
     #[test]

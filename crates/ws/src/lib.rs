@@ -31,8 +31,11 @@
 //! Steps 2 to 6 are pure: they know no socket, no clock and no randomness of their own. The tests
 //! drive exactly this code in a simulation (`tests/simulation.rs`).
 //!
-//! Nothing outlives its socket: a session knows in which swarms its peers are, and when it ends the
-//! relays are told.
+//! There is one memory of who is in the swarms: the book of each connection
+//! ([`membership::Membership`]), kept where the connection is. Peers leave when they say so, when
+//! their connection ends or has been silent for too long, or when their torrent is forbidden; the
+//! relays do as they are told, and a peer stays in the book until they have. So nothing outlives its
+//! socket, and no limit counts what has gone.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -43,7 +46,7 @@
 //! | [`session`], [`membership`] | a connection, from bytes to messages, and its peers |
 //! | [`upgrade`], [`frames`] | HTTP and WebSocket |
 //! | [`messages`], [`deliveries`] | what workers say to each other |
-//! | [`liveness`] | when clients are asked whether they are still there |
+//! | [`liveness`], `sweep` | when connections are looked at: for silence, and for forbidden torrents |
 //! | [`certificates`] | when clients have to come anew |
 //! | [`arrangement`], [`worker`] | who does what |
 //! | [`asker`], [`writer`] | a worker's halves: messages to requests, and decisions to messages |
@@ -70,6 +73,7 @@ pub mod relay;
 pub mod service;
 pub mod session;
 mod start;
+mod sweep;
 pub mod upgrade;
 pub mod worker;
 pub mod writer;

@@ -1,9 +1,13 @@
-//! When clients are asked whether they are still there. Pure.
+//! When connections are looked at: those that have been silent are asked whether somebody is there,
+//! and the peers of those that stay silent leave. Pure.
 //!
 //! A browser that has gone without a word (a laptop that was closed) leaves an open connection
-//! behind. Its page cannot send pings, but answers ours. So a connection that has been silent for
-//! a third to two thirds of `max_connection_idle` gets a ping, and if nothing comes in the rest of
-//! the time either, its deadline closes it.
+//! behind. Its page cannot send pings, but answers ours. Proxies close connections over which
+//! nothing goes for a while (nginx after 60 s, Cloudflare after 100 s), so a ping goes over each
+//! that has been silent for `ping_interval`.
+//!
+//! When a connection is due depends on when something last came over it, which it says itself
+//! ([`Session::look`](crate::session::Session::look)) each time that it is looked at.
 
 use std::collections::VecDeque;
 
@@ -11,98 +15,106 @@ use aquatic_daemon::clock::Now;
 use aquatic_types::Seconds;
 
 /// Connections that are looked at in one round.
-const ROUND_MAX: usize = 1_024;
+pub const LOOKS_PER_ROUND_MAX: usize = 1_024;
 
-/// All connections of a worker, named by an `Id`, by when each is to be looked at: since all wait
-/// equally long, a queue is in that order by itself.
+/// Seconds until a connection is looked at again at the latest. One that is looked at too early
+/// says so.
+const PAUSE_SECONDS_MAX: u32 = 3_600;
+
+/// What happens to a connection over which nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Seconds of silence after which it gets a ping.
+    pub ping_seconds: u32,
+    /// Seconds of silence after which its peers leave.
+    pub peer_age_seconds_max: u32,
+}
+
+/// All connections of a worker, named by an `Id`, by the second in which each is due.
 #[derive(Debug)]
 pub struct Liveness<Id> {
-    queue: VecDeque<(Seconds, Id)>,
-    interval_seconds: u32,
+    /// One list per second, from `first` on.
+    due: VecDeque<Vec<Id>>,
+    first: Seconds,
+}
+
+impl<Id> Default for Liveness<Id> {
+    fn default() -> Self {
+        Self {
+            due: VecDeque::new(),
+            first: Seconds(0),
+        }
+    }
 }
 
 impl<Id: Copy> Liveness<Id> {
-    /// For connections that are closed after so much silence.
-    #[must_use]
-    pub fn new(idle_seconds_max: u32) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            interval_seconds: idle_seconds_max / 3,
+    /// A connection is to be looked at in this second, or an hour from now if that is earlier.
+    pub fn look_at(&mut self, at: Seconds, connection: Id) {
+        let pause = at.0.saturating_sub(self.first.0).min(PAUSE_SECONDS_MAX);
+        let place = usize::try_from(pause).unwrap_or_default();
+        if self.due.len() <= place {
+            self.due.resize_with(place + 1, Vec::new);
+        }
+        if let Some(list) = self.due.get_mut(place) {
+            list.push(connection);
         }
     }
 
-    /// A connection begins.
-    pub fn begin(&mut self, now: Now, connection: Id) {
-        let at = now.seconds + self.interval_seconds;
-        self.queue.push_back((at, connection));
-    }
-
-    /// Looks at connections that may have been silent for too long. `heard` says when something
-    /// last came over one, `None` if it has ended; `ping` sends a ping over it.
-    pub fn look<C>(
-        &mut self,
-        now: Now,
-        connections: &mut C,
-        heard: impl Fn(&mut C, Id) -> Option<Seconds>,
-        ping: impl Fn(&mut C, Id),
-    ) {
-        for _ in 0..ROUND_MAX {
-            let Some((_, connection)) = self.take_due(now) else {
-                return;
-            };
-            let Some(heard) = heard(connections, connection) else {
-                continue;
-            };
-            if now.seconds >= heard + self.interval_seconds {
-                ping(connections, connection);
+    /// The next connection that is due, if there is one. It is forgotten here.
+    pub fn take_due(&mut self, now: Now) -> Option<Id> {
+        while self.first <= now.seconds {
+            if let Some(connection) = self.due.front_mut().and_then(Vec::pop) {
+                return Some(connection);
             }
-            self.begin(now, connection);
+            self.first = match self.due.pop_front() {
+                Some(_) => self.first + 1,
+                None => now.seconds + 1,
+            };
         }
-    }
-
-    fn take_due(&mut self, now: Now) -> Option<(Seconds, Id)> {
-        let (at, _) = self.queue.front()?;
-        if *at > now.seconds {
-            return None;
-        }
-        self.queue.pop_front()
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
 
+    fn at(seconds: u32) -> Now {
+        Now::from_micros(u64::from(seconds) * 1_000_000)
+    }
+
+    fn due(liveness: &mut Liveness<&'static str>, seconds: u32) -> Vec<&'static str> {
+        let mut due: Vec<_> = std::iter::from_fn(|| liveness.take_due(at(seconds))).collect();
+        due.sort_unstable();
+        due
+    }
+
     #[test]
-    fn silent_connections_are_pinged_in_time_and_others_left_alone() {
-        let idle_seconds_max = 180;
-        let mut liveness = Liveness::new(idle_seconds_max);
-        let mut heard = HashMap::from([("silent", Seconds(1)), ("busy", Seconds(1))]);
-        for name in ["silent", "busy", "gone"] {
-            liveness.begin(Now::from_micros(1_000_000), name);
+    fn each_is_due_in_its_second() {
+        let mut liveness = Liveness::default();
+        assert_eq!(due(&mut liveness, 100), [""; 0]);
+        for (seconds, name) in [(145, "a"), (101, "b"), (145, "c"), (146, "d")] {
+            liveness.look_at(Seconds(seconds), name);
         }
-        let mut pings = 0;
-        for second in 1..1_000_u32 {
-            if second % 50 == 0 {
-                heard.insert("busy", Seconds(second));
-            }
-            let now = Now::from_micros(u64::from(second) * 1_000_000);
-            let mut pinged = Vec::new();
-            let heard_of = |_: &mut Vec<_>, name| heard.get(name).copied();
-            liveness.look(now, &mut pinged, heard_of, |pinged, name| pinged.push(name));
-            if !pinged.is_empty() {
-                assert_eq!(pinged, ["silent"]);
-                let silence = second - heard["silent"].0;
-                let thirds = idle_seconds_max / 3..=2 * idle_seconds_max / 3;
-                assert!(thirds.contains(&silence), "{silence}");
-                // It answers.
-                heard.insert("silent", Seconds(second));
-                pings += 1;
-            }
-        }
-        assert!((8..=16).contains(&pings), "{pings}");
-        assert_eq!(liveness.queue.len(), 2, "who has gone is forgotten");
+        assert_eq!(due(&mut liveness, 100), [""; 0]);
+        assert_eq!(due(&mut liveness, 101), ["b"]);
+        // What is due already is due at once.
+        liveness.look_at(Seconds(7), "e");
+        assert_eq!(due(&mut liveness, 102), ["e"]);
+        assert_eq!(due(&mut liveness, 144), [""; 0]);
+        assert_eq!(due(&mut liveness, 145), ["a", "c"]);
+        assert_eq!(due(&mut liveness, 10_000), ["d"]);
+        assert_eq!(due(&mut liveness, 20_000), [""; 0]);
+        assert!(liveness.due.is_empty());
+    }
+
+    #[test]
+    fn a_far_day_takes_no_memory() {
+        let mut liveness = Liveness::default();
+        assert_eq!(due(&mut liveness, 10), [""; 0]);
+        liveness.look_at(Seconds(u32::MAX), "far");
+        assert!(liveness.due.len() <= 3_601);
+        assert_eq!(due(&mut liveness, 3_610), [""; 0]);
+        assert_eq!(due(&mut liveness, 3_611), ["far"], "an hour from then");
     }
 }

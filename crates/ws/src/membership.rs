@@ -22,8 +22,10 @@ pub struct Membership(ThinVec<Peer>);
 struct Peer {
     info_hash: InfoHash,
     peer_id: PeerId,
-    /// Announces that are on their way.
+    /// Announces that are on their way, and the farewell.
     asked: u16,
+    /// The tracker has told the peer to leave, and the relay has not confirmed that.
+    is_dismissed: bool,
 }
 
 /// What an announce is to a [`Membership`].
@@ -65,6 +67,7 @@ impl Membership {
             info_hash,
             peer_id,
             asked: 1,
+            is_dismissed: false,
         });
         Ok(Asked::Added)
     }
@@ -87,6 +90,33 @@ impl Membership {
             }
         }
         is_over
+    }
+
+    /// Has peers leave that have not said so themselves. Each is given to `leave`, so that its relay
+    /// is told; it stays in the book until the relay has [confirmed](Self::confirm) that.
+    pub fn dismiss(
+        &mut self,
+        mut is_meant: impl FnMut(&InfoHash) -> bool,
+        mut leave: impl FnMut(InfoHash, PeerId),
+    ) {
+        for peer in &mut self.0 {
+            if !peer.is_dismissed && is_meant(&peer.info_hash) {
+                peer.is_dismissed = true;
+                peer.asked = peer.asked.saturating_add(1);
+                leave(peer.info_hash, peer.peer_id);
+            }
+        }
+    }
+
+    /// The relay has let a [dismissed](Self::dismiss) peer go. Returns whether the peer was removed;
+    /// otherwise another announce is on its way.
+    pub fn confirm(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
+        if let Some(at) = self.place_of(info_hash, peer_id)
+            && let Some(peer) = self.0.get_mut(at)
+        {
+            peer.is_dismissed = false;
+        }
+        self.settle(info_hash, peer_id, false)
     }
 
     /// Peers in the same torrent as this one; no more than [`SIBLINGS_MAX`].
@@ -139,6 +169,35 @@ mod tests {
         );
         assert!(membership.settle(A, ME, false));
         assert_eq!(membership.iter().len(), 0);
+    }
+
+    #[test]
+    fn the_dismissed_stay_in_the_book_until_that_is_confirmed() {
+        let mut membership = Membership::default();
+        for info_hash in [A, B] {
+            assert_eq!(membership.ask(info_hash, ME, LEECHER, 2), Ok(Asked::Added));
+            assert!(!membership.settle(info_hash, ME, true));
+        }
+        let dismiss = |membership: &mut Membership| {
+            let mut told = Vec::new();
+            membership.dismiss(|it| *it == A, |info_hash, _| told.push(info_hash));
+            told
+        };
+        assert_eq!(dismiss(&mut membership), [A]);
+        assert_eq!(dismiss(&mut membership), [], "it was told already");
+        assert_eq!(membership.iter().len(), 2);
+        assert!(membership.confirm(A, ME));
+        assert_eq!(membership.iter().collect::<Vec<_>>(), [(B, ME)]);
+
+        // An announce behind the farewell brings it back.
+        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
+        assert!(!membership.settle(A, ME, true));
+        assert_eq!(dismiss(&mut membership), [A]);
+        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
+        assert!(!membership.confirm(A, ME));
+        assert!(!membership.settle(A, ME, true));
+        assert_eq!(membership.iter().len(), 2);
+        assert_eq!(dismiss(&mut membership), [A], "and it can be told again");
     }
 
     #[test]

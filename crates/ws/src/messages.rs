@@ -6,7 +6,7 @@ use aquatic_stream::ConnectionId;
 use aquatic_swarm::{Counts, PeerKey};
 use aquatic_tracker::router;
 use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
-use aquatic_ws_protocol::OfferId;
+use aquatic_ws_protocol::{OfferId, SkippedOffers};
 use thin_vec::ThinVec;
 
 use crate::membership::Asked;
@@ -94,7 +94,7 @@ pub enum What {
         /// Zeros, until answered.
         counts: Counts,
     },
-    /// The connection of a peer has ended.
+    /// A peer leaves without having said so.
     Leave {
         /// The peer.
         peer_id: PeerId,
@@ -112,6 +112,8 @@ pub struct Announce {
     pub completed: bool,
     /// Its [`Batch::offers`].
     pub offers: Range<usize>,
+    /// What it has offered besides, and could not be passed on.
+    pub skipped: Option<SkippedOffers>,
     /// What comes of it; zeros, until answered.
     pub outcome: Outcome,
     /// What it is to the connection's [`Membership`](crate::membership::Membership).

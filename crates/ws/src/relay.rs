@@ -1,11 +1,14 @@
 //! A shard of the swarms: who is in which one, and who gets which offer and answer. Pure.
 //!
 //! Whoever owns a [`Relay`] gives it batches of requests to decide, and between batches lets it do
-//! a slice of its background work: forgetting and counting.
+//! a slice of its background work: forgetting empty torrents and counting.
 //!
 //! - **A peer is a peer id at a connection.** Peer ids are names that anybody can give themselves:
 //!   two connections with one peer id are two peers, and so are two peer ids at one connection.
 //!   Nobody can announce, answer or leave for a peer of another connection.
+//!   It stays until the worker that holds the connection says that it leaves: that worker alone
+//!   knows whether there is life in the connection, and keeps the book of its peers
+//!   ([`Membership`](crate::membership::Membership)). So peers have no time of their own here.
 //! - **Offers go to any other peers** of the torrent, seeders to seeders as well: many applications
 //!   have every page seed the same file, and want nothing but the connections. Only those with the
 //!   offerer's own peer id get none: that is the offerer, over another connection.
@@ -20,7 +23,6 @@ use std::hash::Hasher;
 use std::mem;
 use std::sync::Arc;
 
-use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{HashKey, TorrentKey, TorrentMap};
 use aquatic_tracker::cleaning::{Cleaning, Slice};
@@ -39,6 +41,10 @@ use crate::messages::{Announce, Answer, Batch, Member, MemberKey, Offer, Outcome
 use crate::open_offers::{OpenOffer, OpenOffers};
 use crate::refusal::Refusal;
 
+/// What swarms are told instead of a time: with it as both the deadline and the present, no peer
+/// is ever too old.
+const NO_DEADLINE: Seconds = Seconds(0);
+
 /// Requests whose memory is fetched together.
 const TOUCH_BATCH: usize = 32;
 
@@ -53,8 +59,6 @@ pub struct RelayParts {
     pub offer_key: [u64; 2],
     /// Seeds this relay's choice of peers.
     pub rng_seed: u64,
-    /// Which torrents stay.
-    pub access_list: AccessListReader,
     /// Where this relay reports what is too large for counters.
     pub report: Arc<ShardReport>,
     /// Those of its owner.
@@ -90,7 +94,6 @@ pub struct TaggedRelay<V> {
 
 #[derive(Clone, Copy)]
 struct Settings {
-    peer_age_seconds_max: u32,
     offer_age_seconds_max: u32,
     report_interval_seconds: u32,
 }
@@ -114,7 +117,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             swarms: TorrentMap::new(parts.hash_key, limits),
             rng: fastrand::Rng::with_seed(parts.rng_seed),
             offer_hasher: SipHasher13::new_with_keys(key0, key1),
-            census: Census::new(parts.access_list),
+            census: Census::new(),
             cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
             keys: Vec::with_capacity(TOUCH_BATCH),
             histograms: config
@@ -125,7 +128,6 @@ impl<V: PeerTag> TaggedRelay<V> {
             next_report_seconds: Seconds(0) + interval,
             counters: parts.counters,
             settings: Settings {
-                peer_age_seconds_max: config.cleaning.max_peer_age,
                 offer_age_seconds_max: config.cleaning.max_offer_age,
                 report_interval_seconds: interval,
             },
@@ -187,7 +189,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             completed: announce.completed,
             // Whom it meets is decided below.
             peers_wanted: 0,
-            deadline: now.seconds + self.settings.peer_age_seconds_max,
+            deadline: NO_DEADLINE,
         };
         let completed = swarms.completed();
         let announced = swarms.announce(key, told, rng, |_| true, |_, _| ());
@@ -270,8 +272,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         }
     }
 
-    /// Forgets peers that no longer announce, torrents without peers, and torrents that are no
-    /// longer allowed.
+    /// Forgets torrents without peers.
     fn clean(&mut self, now: Now) -> bool {
         let Self {
             swarms,
@@ -282,7 +283,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         let slice = self.cleaning.slice(now, |(), cursor, budget| {
             let histogram = histograms.as_mut().map(|histograms| &mut histograms.v4);
             let visitor = &mut Visitor { census, histogram };
-            swarms.clean(cursor, now.seconds, budget, visitor)
+            swarms.clean(cursor, NO_DEADLINE, budget, visitor)
         });
         if let Slice::Finished { micros } = slice {
             let micros = usize::try_from(micros).unwrap_or(usize::MAX);
@@ -330,7 +331,6 @@ fn offer_hash(mut hasher: SipHasher13, offer_id: &OfferId, offerer: &PeerId) -> 
 
 #[cfg(test)]
 mod tests {
-    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_stream::ConnectionId;
     use aquatic_swarm::Counts;
     use aquatic_tracker::router::Shard;
@@ -345,19 +345,16 @@ mod tests {
     struct Desk {
         relay: Relay,
         counters: Arc<WorkerCounters>,
-        access_list: SharedAccessList,
         now_seconds: u32,
     }
 
     impl Desk {
         fn new() -> Self {
-            let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
             let counters = Arc::<WorkerCounters>::default();
             let parts = RelayParts {
                 hash_key: HashKey::new([1, 2]),
                 offer_key: [3, 4],
                 rng_seed: 5,
-                access_list: access_list.reader(),
                 report: Arc::default(),
                 counters: Arc::clone(&counters),
             };
@@ -366,7 +363,6 @@ mod tests {
             Self {
                 relay: new(&config, parts),
                 counters,
-                access_list,
                 now_seconds: 1,
             }
         }
@@ -418,6 +414,7 @@ mod tests {
                 status,
                 completed: false,
                 offers: 0..offers.len(),
+                skipped: None,
                 outcome: Outcome::Noted(Counts::default()),
                 asked: Asked::Added,
                 is_in_swarm: false,
@@ -569,18 +566,21 @@ mod tests {
     }
 
     #[test]
-    fn cleaning_forgets_the_silent_and_the_forbidden() {
+    fn peers_stay_until_they_leave_and_torrents_go_with_the_last_one() {
         let mut desk = Desk::new();
         desk.announce(1, b'a', 0, 0).unwrap();
-        desk.now_seconds += 170;
         desk.announce(2, b'b', 0, 0).unwrap();
-        assert_eq!(desk.peers(), 2);
+        let torrents = |desk: &Desk| desk.counters.swarms(IpFamily::V4).torrents.get();
+        // More than swarms remember, and each at another place of the circle of their times.
+        for _ in 0..10 {
+            desk.now_seconds += 20_011;
+            assert_eq!((desk.peers(), torrents(&desk)), (2, 1));
+        }
+        desk.leave(1, b'a');
         desk.now_seconds += 31;
-        assert_eq!(desk.peers(), 1);
-        let denied = AccessList::parse("01".repeat(20).as_bytes()).unwrap();
-        desk.access_list.replace(denied);
+        assert_eq!((desk.peers(), torrents(&desk)), (1, 1));
+        desk.leave(2, b'b');
         desk.now_seconds += 31;
-        assert_eq!(desk.peers(), 0);
-        assert_eq!(desk.counters.swarms(IpFamily::V4).torrents.get(), 0);
+        assert_eq!((desk.peers(), torrents(&desk)), (0, 0));
     }
 }

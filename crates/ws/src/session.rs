@@ -19,7 +19,9 @@ use aquatic_types::{CanonicalAddr, Seconds};
 use tungstenite::protocol::frame::coding::OpCode;
 
 use crate::frames::{self, Control, Data, Frame, Violation};
+use crate::liveness::Patience;
 use crate::membership::Membership;
+use crate::refusal::Failure;
 
 /// Requests of one connection that are on their way to the swarms at once.
 pub const ASKED_MAX: u16 = 64;
@@ -41,14 +43,26 @@ pub struct Session {
     stage: Stage,
     /// In which swarms its peers are.
     pub membership: Membership,
-    /// The scrape that waits for its rows.
-    pub scrape: Option<Box<PendingScrape>>,
+    /// A reply whose turn has not come.
+    pub held: Option<Box<Held>>,
     /// Requests that are on their way to the swarms.
     asked: u16,
     /// The client will send nothing more.
     input_ended: bool,
     /// When something last came.
     heard: Seconds,
+    /// When the last ping went.
+    pinged: Seconds,
+}
+
+/// A reply that waits until everything that was asked before it has been answered, so that replies
+/// do not overtake each other. Nothing more is read from the connection until then.
+#[derive(Debug)]
+pub enum Held {
+    /// To a scrape. Waits for its rows, too.
+    Scrape(PendingScrape),
+    /// To something that is not served.
+    Failure(Failure),
 }
 
 #[derive(Debug)]
@@ -81,10 +95,11 @@ impl Session {
             client: peer,
             stage: Stage::Upgrading { seen_bytes: 0 },
             membership: Membership::default(),
-            scrape: None,
+            held: None,
             asked: 0,
             input_ended: false,
             heard: now.seconds,
+            pinged: now.seconds,
         }
     }
 
@@ -109,10 +124,27 @@ impl Session {
         self.stage = Stage::Open { parts: None };
     }
 
-    /// When something last came.
+    /// Seconds since something last came.
     #[must_use]
-    pub fn heard(&self) -> Seconds {
-        self.heard
+    pub fn silent_seconds(&self, now: Now) -> u32 {
+        now.seconds.0.saturating_sub(self.heard.0)
+    }
+
+    /// Sends a ping if it is time. Returns when to look again: when the next ping would be due, or
+    /// when peers are to leave if nothing comes.
+    pub fn look(&mut self, now: Now, patience: Patience, io: &mut Io<'_>) -> Seconds {
+        let ping_at = |it: &Self| it.heard.max(it.pinged) + patience.ping_seconds;
+        if now.seconds >= ping_at(self) {
+            self.pinged = now.seconds;
+            frames::write_control(Control::Ping, &[], io.out);
+        }
+        let next_ping = ping_at(self);
+        let peers_leave = self.heard + patience.peer_age_seconds_max;
+        if peers_leave > now.seconds {
+            next_ping.min(peers_leave)
+        } else {
+            next_ping
+        }
     }
 
     /// Looks at all the bytes that have not been taken so far. Whole messages are put into
@@ -131,7 +163,7 @@ impl Session {
         if io.closes() {
             return Next::Nothing;
         }
-        if self.asked >= ASKED_MAX || self.scrape.is_some() {
+        if self.asked >= ASKED_MAX || self.held.is_some() {
             // We are to blame.
             io.wait_for(Deadline::Idle);
             return Next::Nothing;
@@ -172,6 +204,24 @@ impl Session {
         self.asked = self.asked.saturating_add(1);
     }
 
+    /// The reply that is held, if its turn has come.
+    pub fn take_held(&mut self) -> Option<Held> {
+        let is_due = |held: &mut Box<Held>| match &**held {
+            Held::Scrape(scrape) => scrape.is_complete(),
+            Held::Failure(_) => true,
+        };
+        if !self.is_answered() {
+            return None;
+        }
+        self.held.take_if(is_due).map(|held| *held)
+    }
+
+    /// Whether nothing is on its way to the swarms for which the client waits; but for a scrape.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.asked == 0
+    }
+
     /// One has come back. Returns whether bytes, or the end of the connection, may wait for that.
     pub fn answered(&mut self) -> bool {
         let was_full = self.asked >= ASKED_MAX;
@@ -195,7 +245,7 @@ impl Session {
 
     /// Whether everything that was asked is answered.
     fn is_idle(&self) -> bool {
-        self.asked == 0 && self.scrape.is_none()
+        self.is_answered() && self.held.is_none()
     }
 }
 
@@ -250,4 +300,50 @@ fn assemble(
         }
     }
     Ok(frame.is_final)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u32) -> Now {
+        Now::from_micros(u64::from(seconds) * 1_000_000)
+    }
+
+    /// Looks at a session when it is due, for a while; something comes in some seconds. Returns the
+    /// seconds in which it gets pings, and those in which it is looked at.
+    fn pings(patience: Patience, heard: &[u32], until: u32) -> (Vec<u32>, Vec<u32>) {
+        let address = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
+        let mut session = Session::new(at(0), address);
+        let (mut pings, mut looks, mut due) = (Vec::new(), Vec::new(), Seconds(0));
+        for second in 0..until {
+            if heard.contains(&second) {
+                session.heard = Seconds(second);
+            }
+            if Seconds(second) < due {
+                continue;
+            }
+            looks.push(second);
+            let mut out = Vec::new();
+            due = session.look(at(second), patience, &mut Io::new(&mut out));
+            if !out.is_empty() {
+                assert_eq!(out, b"\x89\0");
+                pings.push(second);
+            }
+        }
+        (pings, looks)
+    }
+
+    #[test]
+    fn pings_follow_the_last_sign_of_life() {
+        let patience = Patience {
+            ping_seconds: 45,
+            peer_age_seconds_max: 100,
+        };
+        // After the last sign of life each time, however often it was looked at before.
+        let (pings, looks) = pings(patience, &[10, 30, 31, 80, 300], 400);
+        assert_eq!(pings, [76, 125, 170, 215, 260, 345, 390]);
+        assert!(looks.contains(&180), "when its peers are too old");
+        assert!(looks.len() < 20, "{looks:?}");
+    }
 }

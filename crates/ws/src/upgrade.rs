@@ -31,9 +31,14 @@ pub enum Decision {
         client: CanonicalAddr,
         /// What proves that the request was understood.
         accept_key: String,
+        /// The subprotocol: the first one that the client offers, if it offers any.
+        subprotocol: Option<String>,
     },
     /// The tracker is well; that was all.
-    Healthy,
+    Healthy {
+        /// The method was HEAD.
+        omit_body: bool,
+    },
     /// It is turned away.
     Refuse(Denial),
 }
@@ -45,6 +50,8 @@ pub struct Denial {
     pub reason: Reason,
     status: &'static str,
     text: &'static str,
+    /// The method was HEAD: everything is sent but the text.
+    omit_body: bool,
 }
 
 impl Denial {
@@ -53,6 +60,7 @@ impl Denial {
         reason: Reason::NotWebSocket,
         status: "431 Request Header Fields Too Large",
         text: "the request head is too large",
+        omit_body: false,
     };
     /// The client has ended its request in the middle.
     pub const CUT_OFF: Self = Self::bad_request("the request is not whole");
@@ -62,31 +70,37 @@ impl Denial {
         reason: Reason::NotWebSocket,
         status: "405 Method Not Allowed",
         text: "only GET is allowed here",
+        omit_body: false,
     };
     const NOT_FOUND: Self = Self {
         reason: Reason::NotWebSocket,
         status: "404 Not Found",
         text: "this is a WebTorrent tracker: open a WebSocket",
+        omit_body: false,
     };
     const VERSION: Self = Self {
         reason: Reason::NotWebSocket,
         status: "426 Upgrade Required",
         text: "WebSocket version 13 is required",
+        omit_body: false,
     };
     const ORIGIN: Self = Self {
         reason: Reason::Origin,
         status: "403 Forbidden",
         text: "this tracker is not for pages of this origin",
+        omit_body: false,
     };
     const UNTRUSTED_PROXY: Self = Self {
         reason: Reason::UntrustedProxy,
         status: "403 Forbidden",
         text: "this tracker can only be reached by way of its proxy",
+        omit_body: false,
     };
     const PROXY_HEADER: Self = Self {
         reason: Reason::ProxyHeader,
         status: "400 Bad Request",
         text: "the tracker's proxy does not tell it your address",
+        omit_body: false,
     };
 
     const fn bad_request(text: &'static str) -> Self {
@@ -94,12 +108,13 @@ impl Denial {
             reason: Reason::NotWebSocket,
             status: "400 Bad Request",
             text,
+            omit_body: false,
         }
     }
 
     /// Appends a whole HTTP response, after which the connection is to be closed.
     pub fn write(self, out: &mut Vec<u8>) {
-        write_response(self.status, self.text, out);
+        write_response(self.status, self.text, self.omit_body, out);
     }
 }
 
@@ -140,17 +155,20 @@ impl Doorkeeper {
     }
 
     fn judge(&self, peer: CanonicalAddr, head: &Head<'_>) -> Result<Decision, Denial> {
+        let omit_body = head.framing.omit_body;
         if self.answers_health_checks && head.path == b"/health" {
-            return Ok(Decision::Healthy);
+            return Ok(Decision::Healthy { omit_body });
+        }
+        if omit_body {
+            let denial = Denial::METHOD;
+            return Err(Denial {
+                omit_body,
+                ..denial
+            });
         }
         let has = |name, option: &[u8]| {
-            let options = head.last_header(name).unwrap_or_default();
-            let mut options = options.split(|byte| *byte == b',');
-            options.any(|it| it.trim_ascii().eq_ignore_ascii_case(option))
+            list(head, name).any(|offered| offered.eq_ignore_ascii_case(option))
         };
-        if head.framing.omit_body {
-            return Err(Denial::METHOD);
-        }
         if !has("Upgrade", b"websocket") || !has("Connection", b"upgrade") {
             return Err(Denial::NOT_FOUND);
         }
@@ -166,9 +184,11 @@ impl Doorkeeper {
             Some(proxy) => proxy.client(peer, head.headers())?,
             None => peer,
         };
+        let subprotocol = list(head, "Sec-WebSocket-Protocol").find(|name| is_token(name));
         Ok(Decision::Accept {
             client,
             accept_key: derive_accept_key(key),
+            subprotocol: subprotocol.map(|name| String::from_utf8_lossy(name).into_owned()),
         })
     }
 
@@ -199,35 +219,59 @@ impl From<ProxyRefusal> for Denial {
     }
 }
 
+/// The elements of a list, which may be spread over several header lines (RFC 9110, 5.3).
+fn list<'a>(head: &Head<'a>, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = head.headers();
+    let lines = lines.filter(move |(line, _)| line.eq_ignore_ascii_case(name.as_bytes()));
+    let elements = lines.flat_map(|(_, value)| value.split(|byte| *byte == b','));
+    elements.map(<[u8]>::trim_ascii).filter(|it| !it.is_empty())
+}
+
+/// Whether it can be the name of a subprotocol (RFC 9110, 5.6.2).
+fn is_token(name: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(is_tchar)
+}
+
 /// Appends the HTTP response after which the connection is a WebSocket. Extensions, such as
-/// compression, and subprotocols are declined by not naming any.
-pub fn write_acceptance(accept_key: &str, out: &mut Vec<u8>) {
-    for part in [
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: ",
-        accept_key,
-        "\r\n\r\n",
-    ] {
-        out.extend_from_slice(part.as_bytes());
+/// compression, are declined by not naming any. Browsers that offer subprotocols, however, close a
+/// connection for which none is chosen.
+pub fn write_acceptance(accept_key: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+    );
+    let subprotocol = subprotocol.map(|name| ("Sec-WebSocket-Protocol", name));
+    for (name, value) in [("Sec-WebSocket-Accept", accept_key)]
+        .into_iter()
+        .chain(subprotocol)
+    {
+        for part in [name, ": ", value, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the answer to a health check.
-pub fn write_health(out: &mut Vec<u8>) {
-    write_response("200 OK", "ok", out);
+pub fn write_health(omit_body: bool, out: &mut Vec<u8>) {
+    write_response("200 OK", "ok", omit_body, out);
 }
 
-fn write_response(status: &str, text: &str, out: &mut Vec<u8>) {
+fn write_response(status: &str, text: &str, omit_body: bool, out: &mut Vec<u8>) {
     let hint = match status.starts_with("426") {
         true => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
         false => "",
     };
-    let response = format!(
+    let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{hint}Connection: close\r\n\
-         Content-Length: {}\r\n\r\n{text}\n",
+         Content-Length: {}\r\n\r\n",
         text.len() + 1,
     );
-    out.extend_from_slice(response.as_bytes());
+    out.extend_from_slice(head.as_bytes());
+    if !omit_body {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'\n');
+    }
 }
 
 #[cfg(test)]
@@ -264,16 +308,99 @@ mod tests {
 
     #[test]
     fn request_of_rfc_6455_is_accepted() {
-        let Decision::Accept { client, accept_key } = decide(&Config::default(), REQUEST) else {
-            panic!("refused");
+        let expected = Decision::Accept {
+            client: peer(),
+            accept_key: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned(),
+            subprotocol: None,
         };
-        assert_eq!(
-            (client, &*accept_key),
-            (peer(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-        );
+        assert_eq!(decide(&Config::default(), REQUEST), expected);
         let mut out = Vec::new();
-        write_acceptance(&accept_key, &mut out);
-        assert!(!String::from_utf8(out).unwrap().contains("Extensions"));
+        write_acceptance("key", None, &mut out);
+        let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Accept: key\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn lines_of_a_list_are_one_list() {
+        let connection = "Connection: keep-alive, Upgrade\r\n";
+        let upgrade = "Upgrade: websocket\r\n";
+        for (from, to) in [
+            (
+                connection,
+                "Connection: Upgrade\r\nConnection: keep-alive\r\n",
+            ),
+            (
+                connection,
+                "connection: keep-alive\r\nCONNECTION: x, upgrade ,\r\n",
+            ),
+            (
+                connection,
+                "Connection:\r\nConnection: Upgrade\r\nConnection: ,\r\n",
+            ),
+            (upgrade, "Upgrade: websocket\r\nUpgrade: h2c\r\n"),
+            (upgrade, "Upgrade: h2c\r\nUpgrade: WebSocket\r\n"),
+        ] {
+            let decision = decide(&Config::default(), &REQUEST.replace(from, to));
+            assert!(
+                matches!(decision, Decision::Accept { .. }),
+                "{to}: {decision:?}"
+            );
+        }
+        let without = REQUEST.replace(connection, "Connection: a\r\nConnection: upgrades\r\n");
+        assert_eq!(denial(&Config::default(), &without), Denial::NOT_FOUND);
+    }
+
+    #[test]
+    fn the_first_subprotocol_is_chosen() {
+        for (lines, expected) in [
+            ("", None),
+            ("Sec-WebSocket-Protocol: tracker\r\n", Some("tracker")),
+            ("Sec-WebSocket-Protocol: b.c, a\r\n", Some("b.c")),
+            (
+                "Sec-WebSocket-Protocol: ,\r\nsec-websocket-protocol: x\r\n\
+                 Sec-WebSocket-Protocol: y\r\n",
+                Some("x"),
+            ),
+            ("Sec-WebSocket-Protocol: no token, a\r\n", Some("a")),
+            ("Sec-WebSocket-Protocol: \u{e9}\r\n", None),
+        ] {
+            let request = REQUEST.replace("Host: a\r\n", &format!("Host: a\r\n{lines}"));
+            let Decision::Accept { subprotocol, .. } = decide(&Config::default(), &request) else {
+                panic!("refused: {lines}");
+            };
+            assert_eq!(subprotocol.as_deref(), expected, "{lines}");
+        }
+        let mut out = Vec::new();
+        write_acceptance("key", Some("x"), &mut out);
+        assert!(out.ends_with(b"\r\nSec-WebSocket-Protocol: x\r\n\r\n"));
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body() {
+        let mut config = Config::default();
+        config.network.enable_http_health_checks = true;
+        let get = "GET /health HTTP/1.1\r\n\r\n";
+        let mut answers = [get, &get.replace("GET", "HEAD")].map(|request| {
+            let Decision::Healthy { omit_body } = decide(&config, request) else {
+                panic!("{request}");
+            };
+            let mut out = Vec::new();
+            write_health(omit_body, &mut out);
+            String::from_utf8(out).unwrap()
+        });
+        let (head, body) = answers[0].split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "ok\n");
+        assert_eq!(answers[1], format!("{head}\r\n\r\n"));
+
+        answers = ["HEAD / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\n\r\n"].map(|request| {
+            let mut out = Vec::new();
+            denial(&config, request).write(&mut out);
+            String::from_utf8(out).unwrap()
+        });
+        let (head, body) = answers[1].split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 405 ") && !body.is_empty(), "{head}");
+        assert_eq!(answers[0], format!("{head}\r\n\r\n"));
     }
 
     #[test]
@@ -284,7 +411,6 @@ mod tests {
             ("keep-alive, Upgrade", "keep-alive", Denial::NOT_FOUND),
             ("Version: 13", "Version: 8", Denial::VERSION),
             ("jZQ==", "", Denial::KEY),
-            ("GET ", "HEAD ", Denial::METHOD),
             ("GET ", "POST ", Denial::METHOD),
         ] {
             assert_eq!(
@@ -326,7 +452,10 @@ mod tests {
     fn health_is_told_where_wanted() {
         let mut config = Config::default();
         let request = "GET /health HTTP/1.1\r\n\r\n";
-        assert_eq!(decide(&config, request), Decision::Healthy);
+        assert_eq!(
+            decide(&config, request),
+            Decision::Healthy { omit_body: false }
+        );
         config.network.enable_http_health_checks = false;
         assert_eq!(denial(&config, request), Denial::NOT_FOUND);
         let other = "GET /healthy HTTP/1.1\r\n\r\n";

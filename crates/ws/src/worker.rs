@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io, TlsConfig};
@@ -20,11 +21,12 @@ use crate::config::Config;
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::deliveries::Deliveries;
 use crate::frames::{self, Violation};
-use crate::liveness::Liveness;
+use crate::liveness::{LOOKS_PER_ROUND_MAX, Liveness, Patience};
 use crate::messages::Batch;
 use crate::relay::Relay;
 use crate::service::Service;
-use crate::session::{MessageBounds, Next, Session};
+use crate::session::{Held, MessageBounds, Next, Session};
+use crate::sweep::Sweep;
 use crate::upgrade::{self, Decision, Denial, Doorkeeper};
 use crate::writer::Writer;
 
@@ -59,6 +61,9 @@ pub struct Worker {
     /// Scratch space for a message.
     message: Vec<u8>,
     liveness: Liveness<ConnectionId>,
+    patience: Patience,
+    /// Looks for peers in torrents that are no longer allowed, if any can be forbidden.
+    sweep: Option<Sweep>,
     certificates: Option<(TlsConfig, CertificateWatch)>,
     bounds: MessageBounds,
 }
@@ -92,7 +97,10 @@ impl Worker {
             asker,
             writer,
             message: Vec::new(),
-            liveness: Liveness::new(cleaning.max_connection_idle),
+            liveness: Liveness::default(),
+            patience: config.patience(),
+            sweep: (config.access_list.mode != AccessListMode::Off)
+                .then(|| Sweep::new(cleaning.torrent_cleaning_interval)),
             certificates: parts.tls.map(|tls| {
                 let watch = CertificateWatch::new(tls.generation(), grace_seconds);
                 (tls, watch)
@@ -117,13 +125,18 @@ impl Worker {
             return 0;
         };
         match decision {
-            Decision::Accept { client, accept_key } => {
+            Decision::Accept {
+                client,
+                accept_key,
+                subprotocol,
+            } => {
                 session.open(client);
-                upgrade::write_acceptance(&accept_key, io.out);
-                self.liveness.begin(now, id);
+                upgrade::write_acceptance(&accept_key, subprotocol.as_deref(), io.out);
+                self.liveness
+                    .look_at(now.seconds + self.patience.ping_seconds, id);
             }
-            Decision::Healthy => {
-                upgrade::write_health(io.out);
+            Decision::Healthy { omit_body } => {
+                upgrade::write_health(omit_body, io.out);
                 io.close();
             }
             Decision::Refuse(denial) => self.deny(denial, session, io),
@@ -159,27 +172,35 @@ impl Worker {
         message: &[u8],
         io: &mut Io<'_>,
     ) {
-        match self.asker.ask(now, id, session, message) {
-            Ok(None) => {}
-            Ok(Some(scrape)) => self.writer.scrape(scrape, io.out),
-            Err(failure) => {
-                let traffic = self.writer.counters.traffic(session.client.family());
-                failure.write(traffic, io.out);
-            }
-        }
+        let reply = match self.asker.ask(now, id, session, message) {
+            Ok(None) => return,
+            Ok(Some(scrape)) => Held::Scrape(scrape),
+            Err(failure) => Held::Failure(failure),
+        };
+        self.writer.reply_in_turn(reply, session, io.out);
     }
 
     fn look_after(&mut self, now: Now, connections: &mut Connections<Session>) {
-        self.liveness.look(
-            now,
-            connections,
-            |connections, id| connections.with(id, |session, _| session.heard()),
-            |connections, id| {
-                connections.with(id, |_, io| {
-                    frames::write_control(frames::Control::Ping, &[], io.out);
-                });
-            },
-        );
+        let (asker, patience) = (&mut self.asker, self.patience);
+        for _ in 0..LOOKS_PER_ROUND_MAX {
+            let Some(id) = self.liveness.take_due(now) else {
+                break;
+            };
+            let next = connections.with(id, |session, io| {
+                if session.silent_seconds(now) >= patience.peer_age_seconds_max {
+                    asker.dismiss_all(id, session);
+                }
+                session.look(now, patience, io)
+            });
+            if let Some(next) = next {
+                self.liveness.look_at(next, id);
+            }
+        }
+        if let Some(sweep) = &mut self.sweep {
+            sweep.go_on(now, connections, |id, session| {
+                asker.dismiss_forbidden(id, session);
+            });
+        }
         if let Some((tls, watch)) = &mut self.certificates
             && let Some(generation) = watch.outdated(now, tls.generation())
         {
@@ -259,6 +280,7 @@ impl Handler for Worker {
     }
 
     fn has_mail(&self) -> bool {
-        self.asker.has_mail() || self.writer.deliveries.has_mail()
+        let is_sweeping = self.sweep.as_ref().is_some_and(Sweep::is_under_way);
+        is_sweeping || self.asker.has_mail() || self.writer.deliveries.has_mail()
     }
 }

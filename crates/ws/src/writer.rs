@@ -9,6 +9,7 @@ use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_ws_protocol::{
     Action, AnnounceResponse, ForwardedAnswer, ForwardedOffer, Message, ScrapeFile, ScrapeResponse,
+    SkippedOffers,
 };
 
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
@@ -17,7 +18,7 @@ use crate::frames;
 use crate::membership::Asked;
 use crate::messages::{Announce, Answer, Batch, Member, Outcome, Request, What};
 use crate::refusal::Refusal;
-use crate::session::Session;
+use crate::session::{Held, Session};
 
 /// A socket worker's writing half.
 pub struct Writer {
@@ -43,25 +44,62 @@ impl Writer {
                 }
                 What::Answer(answer) => self.settle_answer(request, answer, batch, connections),
                 What::Scrape { place, counts } => {
-                    let complete = connections.with(request.connection, |session, io| {
-                        let pending = session.scrape.as_mut()?;
-                        pending.fill(*place, *counts);
-                        let complete = session.scrape.take_if(|it| it.is_complete())?;
-                        self.scrape(*complete, io.out);
-                        Some(())
+                    let is_complete = connections.with(request.connection, |session, io| {
+                        if let Some(Held::Scrape(scrape)) = session.held.as_deref_mut() {
+                            scrape.fill(*place, *counts);
+                        }
+                        self.release(session, io.out)
                     });
-                    if complete.flatten().is_some() {
+                    if is_complete == Some(true) {
                         connections.resume(request.connection);
                     }
                 }
-                What::Leave { .. } => {}
+                What::Leave { peer_id } => {
+                    connections.with(request.connection, |session, _| {
+                        if session.membership.confirm(request.info_hash, *peer_id) {
+                            self.has_left(session);
+                        }
+                    });
+                }
             }
         }
         batch.clear();
     }
 
+    /// Replies to a message at once, or when its turn has come.
+    pub fn reply_in_turn(&self, reply: Held, session: &mut Session, out: &mut Vec<u8>) {
+        if session.is_answered() {
+            self.write_held(reply, session.client.family(), out);
+        } else {
+            session.held = Some(Box::new(reply));
+        }
+    }
+
+    /// Writes the reply that is held if its turn has come. Returns whether it was.
+    fn release(&self, session: &mut Session, out: &mut Vec<u8>) -> bool {
+        let Some(held) = session.take_held() else {
+            return false;
+        };
+        self.write_held(held, session.client.family(), out);
+        true
+    }
+
+    fn write_held(&self, held: Held, family: IpFamily, out: &mut Vec<u8>) {
+        match held {
+            Held::Scrape(scrape) => self.scrape(scrape, out),
+            Held::Failure(failure) => failure.write(self.counters.traffic(family), out),
+        }
+    }
+
+    /// A peer is no longer in the book of its connection.
+    fn has_left(&self, session: &Session) {
+        if let Some(peers_per_ip) = &self.peers_per_ip {
+            peers_per_ip.release(session.client.ip());
+        }
+    }
+
     /// Answers a scrape whose rows are all there.
-    pub fn scrape(&self, scrape: PendingScrape, out: &mut Vec<u8>) {
+    fn scrape(&self, scrape: PendingScrape, out: &mut Vec<u8>) {
         let traffic = self.counters.traffic(scrape.family());
         let Some(rows) = scrape.into_rows() else {
             let failure = Refusal::QUEUE_FULL.about(Action::Scrape, None);
@@ -108,11 +146,13 @@ impl Writer {
                 && session
                     .membership
                     .settle(info_hash, announce.peer_id, announce.is_in_swarm);
-            if is_over && let Some(peers_per_ip) = &writer.peers_per_ip {
-                peers_per_ip.release(session.client.ip());
+            if is_over {
+                writer.has_left(session);
             }
             match announce.outcome {
-                Outcome::Noted(counts) => writer.write_counts(request, counts, out),
+                Outcome::Noted(counts) => {
+                    writer.write_counts(request, counts, announce.skipped, out);
+                }
                 Outcome::Refused(refusal) => {
                     write_refusal(refusal, info_hash, writer, request.family, out);
                 }
@@ -139,13 +179,19 @@ impl Writer {
         }
     }
 
-    fn write_counts(&self, request: &Request, counts: Counts, out: &mut Vec<u8>) {
+    fn write_counts(
+        &self,
+        request: &Request,
+        counts: Counts,
+        skipped: Option<SkippedOffers>,
+        out: &mut Vec<u8>,
+    ) {
         let response = AnnounceResponse {
             info_hash: request.info_hash,
             seeders: counts.seeders,
             leechers: counts.leechers,
             interval_seconds: self.interval_seconds,
-            warning: None,
+            warning: skipped.map(|skipped| skipped.to_string().into()),
         };
         frames::write_text(&response, out);
         let traffic = self.counters.traffic(request.family);
@@ -191,7 +237,8 @@ impl Writer {
     ) {
         let answered = connections.with(request.connection, |session, io| {
             reply(self, session, io.out);
-            session.answered()
+            let was_full = session.answered();
+            self.release(session, io.out) || was_full
         });
         match answered {
             Some(false) => {}

@@ -12,6 +12,7 @@
 //! | `frames` | WebSocket: fragments, pings, the end |
 //! | `messages` | what is read, what is answered, what is refused in words |
 //! | `relaying` | who gets which offer and answer |
+//! | `presence` | how long peers stay, and what they take up |
 //! | `connections` | silence, slow readers, caps, new certificates |
 //! | `half_close` | messages right before the end |
 //! | `prometheus` | what a tracker tells about itself |
@@ -32,6 +33,7 @@ mod protocol {
     mod half_close;
     mod messages;
     mod operations;
+    mod presence;
     mod prometheus;
     mod relaying;
     mod upgrades;

@@ -3,7 +3,7 @@
 //! All workers of an arrangement run here in one thread, in an order that a random number generator
 //! chooses. Clients open WebSockets, announce with offers, answer (rightly, twice, too late, in the
 //! name of others), scrape, talk nonsense, read slowly, leave, vanish, fall silent and come back;
-//! hours pass.
+//! torrents are forbidden and allowed again; hours pass.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -18,7 +18,7 @@
 //! of all clients are on their way at once, and the ledger says what must never happen: an answer
 //! without its offer, an offer or answer that comes back to its sender or comes twice, an answer
 //! after the offer has expired, an announce without a reply, a connection that answers pings and is
-//! closed. When all connections are closed, nothing may be left.
+//! closed. When all connections are closed, nothing may be left, and nobody may be counted any more.
 //!
 //! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
 //! test), and `SIMULATION_RUNS=<number>` does more runs than usual.
@@ -33,6 +33,7 @@ mod simulation {
 
 use std::collections::BTreeSet;
 
+use aquatic_access_list::AccessListMode;
 use aquatic_daemon::counter::Label;
 use aquatic_daemon_tests::seeds::for_each_seed;
 use aquatic_ws::config::Config;
@@ -43,11 +44,13 @@ use simulation::world::{Pace, World};
 const RUNS: u64 = 24;
 
 /// What must have happened after all runs of an arrangement.
-const EXPECTED: [Reason; 5] = [
+const EXPECTED: [Reason; 7] = [
     Reason::ConnectionGone,
+    Reason::InfoHashDenied,
     Reason::Json,
     Reason::NotInSwarm,
     Reason::OfferUnknown,
+    Reason::PeersPerIp,
     Reason::TorrentsPerConnection,
 ];
 
@@ -98,6 +101,9 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     };
     config.protocol.max_offers = [2, 10][rng.usize(..2)];
     config.protocol.max_torrents_per_connection = [2, 100][rng.usize(..2)];
+    config.limits.tracker.max_peers_per_ip = [12, 1_000][rng.usize(..2)];
+    config.access_list.mode = AccessListMode::Deny;
+    config.cleaning.max_peer_age = [100, 180][rng.usize(..2)];
     config.cleaning.max_offer_age = [20, 120][rng.usize(..2)];
     config.metrics.interval = 1;
     config.metrics.peer_clients = rng.bool();

@@ -148,6 +148,7 @@ impl MessageWriter {
             event: AnnounceEvent::None,
             peers_wanted: Some(self.offers_per_announce.into()),
             offers: (0..self.offers_per_announce).map(offer).collect(),
+            skipped: None,
         };
         write_text(&announce, rng, out);
         (info_hash, self.offers_per_announce)

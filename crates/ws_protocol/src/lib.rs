@@ -70,7 +70,7 @@ pub use action::Action;
 pub use error::{RequestError, RequestErrorKind, ResponseError};
 pub use json::DEPTH_MAX;
 pub use message::Message;
-pub use offer::{Offer, OfferId};
+pub use offer::{Offer, OfferFault, OfferId, SkippedOffers};
 pub use request::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 pub use response::{AnnounceResponse, FailureResponse, ForwardedAnswer, ForwardedOffer, Response};
 pub use scrape::{ScrapeFile, ScrapeResponse};

@@ -7,7 +7,7 @@ use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use crate::json::{JsonError, Reader, Value};
 use crate::message::{Parts, Sink};
 use crate::text::Text;
-use crate::{Action, Offer, OfferId, RequestError, RequestErrorKind};
+use crate::{Action, Offer, OfferId, RequestError, RequestErrorKind, SkippedOffers};
 
 /// What a client asks of a tracker.
 ///
@@ -42,6 +42,8 @@ pub struct AnnounceRequest<'a> {
     pub peers_wanted: Option<u32>,
     /// Each to be forwarded to another peer. Entries without a name or an offer are left out.
     pub offers: Vec<Offer<'a>>,
+    /// Those that are left out. Not written.
+    pub skipped: Option<SkippedOffers>,
 }
 
 /// Accepts an offer that the tracker has forwarded.
@@ -95,6 +97,7 @@ struct Members<'a> {
     event: Option<Value<'a>>,
     numwant: Option<Value<'a>>,
     offers: Vec<Offer<'a>>,
+    skipped: Option<SkippedOffers>,
 }
 
 /// For how many offers there is room in the first place: twice what clients send.
@@ -127,12 +130,18 @@ impl<'a> Members<'a> {
 
     fn read_offers(&mut self, reader: &mut Reader<'a>) -> Result<(), JsonError> {
         self.offers.clear();
+        self.skipped = None;
         if !reader.is_next(b'[') {
             return reader.value().map(drop);
         }
         self.offers.reserve(OFFERS_USUAL);
+        let mut place = 0;
         reader.elements(|reader| {
-            self.offers.extend(Offer::read(reader)?);
+            match Offer::read(reader)? {
+                Ok(offer) => self.offers.push(offer),
+                Err(fault) => SkippedOffers::note(&mut self.skipped, place, fault),
+            }
+            place += 1;
             Ok(())
         })
     }
@@ -161,6 +170,7 @@ impl<'a> Members<'a> {
             event: self.event.map_or(AnnounceEvent::None, read_event),
             peers_wanted: peers_wanted.map(|wanted| wanted.try_into().unwrap_or(u32::MAX)),
             offers: mem::take(&mut self.offers),
+            skipped: self.skipped,
         })
     }
 

@@ -2,8 +2,8 @@
 
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws_protocol::{
-    Action, AnnounceRequest, AnswerRequest, DEPTH_MAX, Message, Offer, OfferId, Request,
-    RequestErrorKind, Response, ScrapeRequest,
+    Action, AnnounceRequest, AnswerRequest, DEPTH_MAX, Message, Offer, OfferFault, OfferId,
+    Request, RequestErrorKind, Response, ScrapeRequest,
 };
 
 const INFO_HASH: InfoHash = InfoHash(*b"an info hash, really");
@@ -21,6 +21,7 @@ fn announce<'a>() -> AnnounceRequest<'a> {
         event: AnnounceEvent::None,
         peers_wanted: None,
         offers: vec![],
+        skipped: None,
     }
 }
 
@@ -155,7 +156,11 @@ fn ids_of_other_sizes_are_no_ids() {
             "{bad}"
         );
         let entry = format!(r#""offers":[{{"offer_id":{bad},"offer":{{}}}}]"#);
-        assert_eq!(with(&entry), announce(), "{bad}");
+        let fault = Some(OfferFault::OfferIdSize);
+        let read = with(&entry);
+        assert_eq!(read.skipped.map(|it| it.fault), fault, "{bad}");
+        let skipped = None;
+        assert_eq!(AnnounceRequest { skipped, ..read }, announce(), "{bad}");
     }
 }
 
@@ -265,6 +270,51 @@ fn malformed_entries_of_offers_are_skipped() {
     ];
     let announce = with(&format!("\"offers\":{entries}"));
     assert_eq!(announce.offers, expected);
+    let skipped = announce.skipped.unwrap();
+    assert_eq!((skipped.count, skipped.first), (11, 0));
+}
+
+#[test]
+fn the_first_skipped_offer_is_named_with_its_fault() {
+    let good = r#"{"offer":1,"offer_id":"12345678901234567890"}"#;
+    for (entry, words) in [
+        ("null", "it is no JSON object"),
+        ("[]", "it is no JSON object"),
+        ("{}", "offer_id is missing"),
+        (r#"{"offer":1,"offer_id":null}"#, "offer_id is missing"),
+        (
+            r#"{"offer":1,"offer_id":"short"}"#,
+            "offer_id must be 20 characters",
+        ),
+        (
+            r#"{"offer":1,"offer_id":7}"#,
+            "offer_id must be 20 characters",
+        ),
+        (r#"{"offer_id":"12345678901234567890"}"#, "offer is missing"),
+        (
+            r#"{"offer":null,"offer_id":"12345678901234567890"}"#,
+            "offer is missing",
+        ),
+    ] {
+        let announce = with(&format!("\"offers\":[{good},{good},{entry},{good}]"));
+        assert_eq!(announce.offers.len(), 3);
+        let text = announce.skipped.unwrap().to_string();
+        assert!(
+            text.starts_with(&format!("offers[2] was not passed on: {words}")),
+            "{text}"
+        );
+        assert!(!text.contains("more"), "{text}");
+        let announce = with(&format!("\"offers\":[{good},{entry},{good},7,{{}}]"));
+        let text = announce.skipped.unwrap().to_string();
+        assert!(
+            text.starts_with(&format!("offers[1] was not passed on: {words}")),
+            "{text}"
+        );
+        assert!(text.ends_with("; nor were 2 more"), "{text}");
+        // The last list counts.
+        let announce = with(&format!("\"offers\":[{entry}],\"offers\":[{good}]"));
+        assert_eq!((announce.skipped, announce.offers.len()), (None, 1));
+    }
 }
 
 #[test]

@@ -104,6 +104,7 @@ proptest! {
         let offers = offers.collect();
         assert_same(&Request::Announce(AnnounceRequest {
             info_hash, peer_id, bytes_left, event, peers_wanted, offers,
+            skipped: None,
         }));
     }
 
@@ -200,6 +201,7 @@ proptest! {
             event: AnnounceEvent::Started,
             peers_wanted: Some(1),
             offers: offers.to_vec(),
+            skipped: None,
         }).write(&mut written);
         let at = at.index(written.len());
         let end = if keeps_end { at + 1 } else { written.len() };

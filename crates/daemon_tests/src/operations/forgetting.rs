@@ -1,4 +1,4 @@
-//! Peers that no longer announce disappear, and torrents without peers with them.
+//! Peers of which nothing is heard disappear, and torrents without peers with them.
 
 use aquatic_types::IpFamily;
 
@@ -11,7 +11,8 @@ use crate::{Program, metrics, torrents};
 const SETTINGS: &str = "protocol.peer_announce_interval = 1\ncleaning.max_peer_age = 2\n\
                         cleaning.torrent_cleaning_interval = 1\n";
 
-/// Two peers of the first torrent go on announcing, and all others do not.
+/// Two peers of the first torrent go on announcing, and of all others nothing is heard: each has a
+/// port, and with it perhaps a connection, of its own.
 pub fn silent_peers_are_forgotten_and_the_others_stay(program: &'static Program) {
     on_every_setup(program, |setup| {
         let daemon = setup.start_with_metrics(SETTINGS);
@@ -23,9 +24,9 @@ pub fn silent_peers_are_forgotten_and_the_others_stay(program: &'static Program)
             (hashes, program.client_of(&daemon, family))
         });
         for (hashes, client) in &mut clients {
-            for info_hash in &*hashes {
-                client.join(*info_hash, 1).unwrap();
-                client.join(*info_hash, 2).unwrap();
+            for (info_hash, number) in hashes.iter().zip(0_u16..) {
+                client.join(*info_hash, 2 * number + 1).unwrap();
+                client.join(*info_hash, 2 * number + 2).unwrap();
             }
             assert_eq!(client.leechers(hashes), vec![2; hashes.len()]);
         }
@@ -33,7 +34,7 @@ pub fn silent_peers_are_forgotten_and_the_others_stay(program: &'static Program)
             let mut forgotten = true;
             for (hashes, client) in &mut clients {
                 client.join(hashes[0], 1).unwrap();
-                client.join(hashes[0], 3).unwrap();
+                client.join(hashes[0], 1_000).unwrap();
                 let leechers = client.leechers(hashes);
                 assert!(leechers[0] >= 2, "who announces stays");
                 forgotten &= leechers[0] == 2;

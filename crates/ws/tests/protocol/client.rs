@@ -114,12 +114,18 @@ impl Socket {
         self.connection.take(read_frame)
     }
 
-    /// The next message, as it came.
+    /// The next message, as it came. Pings before it are answered, as browsers do by themselves.
     #[track_caller]
     pub(crate) fn receive_text(&mut self) -> String {
-        let (opcode, payload) = self.receive_frame();
-        assert_eq!(opcode, TEXT, "{}", payload.escape_ascii());
-        String::from_utf8(payload).unwrap()
+        loop {
+            let (opcode, payload) = self.receive_frame();
+            if opcode == PING {
+                self.send_frame(true, PONG, &payload);
+                continue;
+            }
+            assert_eq!(opcode, TEXT, "{}", payload.escape_ascii());
+            return String::from_utf8(payload).unwrap();
+        }
     }
 
     #[track_caller]

@@ -12,6 +12,7 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "network.websocket_max_message_size",
         "network.websocket_max_frame_size",
         "network.websocket_write_buffer_size",
+        "network.ping_interval",
         "network.enable_http_health_checks",
         "network.allowed_origins",
         "protocol.max_scrape_torrents",

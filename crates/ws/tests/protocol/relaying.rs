@@ -283,7 +283,11 @@ fn malformed_offers_are_skipped_and_too_many_are_cut() {
             {"offer": {"a": 2}, "offer_id": "short"},
             {"offer": {"good": 1}, "offer_id": offer_id(2)},
         ]);
-        sender.ask(&announce);
+        let reply = sender.ask(&announce);
+        assert_eq!(counts(&reply), (0, 8));
+        let warning = reply["warning message"].as_str().unwrap();
+        assert!(warning.contains("offers[0]"), "{warning}");
+        assert!(warning.contains("6 more"), "{warning}");
         let came = |peers: &mut [Peer]| {
             let mut offers = Vec::new();
             for peer in peers {
@@ -305,7 +309,8 @@ fn malformed_offers_are_skipped_and_too_many_are_cut() {
         assert_eq!(good, [json!({"good": 1})]);
 
         let announce = sender.announce_with(info_hash, &offers(7));
-        sender.ask(&announce);
+        let reply = sender.ask(&announce);
+        assert_eq!(reply["warning message"], Value::Null, "{reply}");
         let mut all = Vec::new();
         until("three come", || {
             all.extend(came(&mut peers));

@@ -41,6 +41,43 @@ fn compression_is_declined() {
 }
 
 #[test]
+fn lists_may_be_spread_over_several_lines() {
+    on_every_runtime(|case| {
+        let tracker = case.start("");
+        let whole = request("");
+        let connection = "Connection: keep-alive, Upgrade\r\n";
+        let upgrade = "Upgrade: websocket\r\n";
+        for (line, lines) in [
+            (
+                connection,
+                "Connection: Upgrade\r\nConnection: keep-alive\r\n",
+            ),
+            (
+                connection,
+                "Connection: keep-alive\r\nConnection: Upgrade\r\n",
+            ),
+            (upgrade, "Upgrade: websocket\r\nUpgrade: h2c\r\n"),
+        ] {
+            assert_accepted(&ask(&tracker, &whole.replace(line, lines)));
+        }
+    });
+}
+
+#[test]
+fn the_first_subprotocol_that_is_offered_is_chosen() {
+    on_every_runtime(|case| {
+        let tracker = case.start("");
+        let offered = "Sec-WebSocket-Protocol: webtorrent, other\r\nSec-WebSocket-Protocol: x\r\n";
+        let answer = ask(&tracker, &request(offered));
+        assert_accepted(&answer);
+        let chosen = answer.header("sec-websocket-protocol");
+        assert_eq!(chosen, Some("webtorrent"));
+        let answer = ask(&tracker, &request(""));
+        assert_eq!(answer.header("sec-websocket-protocol"), None);
+    });
+}
+
+#[test]
 fn a_request_that_trickles_is_read() {
     on_every_runtime(|case| {
         let tracker = case.start("");
@@ -58,6 +95,17 @@ fn health_is_told_unless_disabled() {
     on_every_runtime(|case| {
         let tracker = case.start("");
         assert_eq!(ask(&tracker, HEALTH).status, 200);
+        // To HEAD, all but the body is sent.
+        let mut connection = connect(&tracker);
+        connection.send(HEALTH.replace("GET", "HEAD"));
+        let head = connection.take(|bytes| {
+            let end = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+            Some((bytes[..end].to_vec(), end))
+        });
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(head.contains("Content-Length: 3\r\n"), "{head}");
+        connection.assert_closed();
         let tracker = case.start("network.enable_http_health_checks = false");
         assert_eq!(ask(&tracker, HEALTH).status, 404);
     });

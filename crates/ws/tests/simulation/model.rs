@@ -13,7 +13,6 @@ pub(crate) type Member = (usize, PeerId);
 #[derive(Debug)]
 struct Peer {
     is_seeder: bool,
-    deadline: u32,
 }
 
 /// An offer that can be answered.
@@ -44,8 +43,10 @@ pub(crate) struct Model {
     swarms: BTreeMap<InfoHash, BTreeMap<Member, Peer>>,
     open: BTreeMap<InfoHash, Vec<Open>>,
     completed: BTreeMap<InfoHash, u32>,
+    /// Torrents that the access list forbids.
+    pub(crate) forbidden: BTreeSet<InfoHash>,
     peers_per_client_max: usize,
-    peer_age_max: u32,
+    peers_per_ip_max: usize,
     offer_age_max: u32,
     cleaning_interval: u32,
     next_cleaning: u32,
@@ -62,7 +63,7 @@ impl Model {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             peers_per_client_max: config.protocol.max_torrents_per_connection,
-            peer_age_max: config.cleaning.max_peer_age,
+            peers_per_ip_max: config.limits.tracker.max_peers_per_ip,
             offer_age_max: config.cleaning.max_offer_age,
             cleaning_interval: config.cleaning.torrent_cleaning_interval,
             next_cleaning: config.cleaning.torrent_cleaning_interval,
@@ -70,20 +71,31 @@ impl Model {
         }
     }
 
-    /// What must be replied to an announce, and which peers may be handed offers.
+    /// What must be replied to an announce, and which peers may be handed offers. `neighbours` are
+    /// the clients with the same address.
     pub(crate) fn announce(
         &mut self,
         by: Member,
         info_hash: InfoHash,
         status: PeerStatus,
         completed: bool,
-        now: u32,
+        neighbours: &BTreeSet<usize>,
     ) -> (Reply, BTreeSet<Member>) {
+        if self.forbidden.contains(&info_hash) {
+            return (Reply::Failure("torrent not allowed"), BTreeSet::new());
+        }
+        let of_address = self
+            .peers()
+            .filter(|(it, _)| neighbours.contains(it))
+            .count();
         let count = self.peers().filter(|(client, _)| *client == by.0).count();
         let swarm = self.swarms.entry(info_hash).or_default();
         let comes = !swarm.contains_key(&by) && status != PeerStatus::Stopped;
         if comes && count >= self.peers_per_client_max {
             return (Reply::Failure("too many torrents"), BTreeSet::new());
+        }
+        if comes && of_address >= self.peers_per_ip_max {
+            return (Reply::Failure("too many peers"), BTreeSet::new());
         }
         let old = swarm.remove(&by);
         if status == PeerStatus::Stopped {
@@ -96,7 +108,6 @@ impl Model {
         let pool = others.copied().collect();
         let peer = Peer {
             is_seeder: status == PeerStatus::Seeder,
-            deadline: now + self.peer_age_max,
         };
         swarm.insert(by, peer);
         (self.counts(info_hash), pool)
@@ -129,6 +140,9 @@ impl Model {
         offer_id: OfferId,
         now: u32,
     ) -> Verdict {
+        if self.forbidden.contains(&info_hash) {
+            return Verdict::Refused("torrent not allowed");
+        }
         let swarm = self.swarms.entry(info_hash).or_default();
         if !swarm.contains_key(&by) {
             return Verdict::Refused("peer_id is not in this swarm");
@@ -165,7 +179,20 @@ impl Model {
         }
     }
 
-    pub(crate) fn counts(&self, info_hash: InfoHash) -> Reply {
+    /// What a scrape must say.
+    pub(crate) fn scrape(&self, info_hash: InfoHash) -> (Reply, u32) {
+        if self.forbidden.contains(&info_hash) {
+            let nothing = Reply::Counts {
+                seeders: 0,
+                leechers: 0,
+            };
+            return (nothing, 0);
+        }
+        let completed = self.completed.get(&info_hash).copied();
+        (self.counts(info_hash), completed.unwrap_or(0))
+    }
+
+    fn counts(&self, info_hash: InfoHash) -> Reply {
         let swarm = self.swarms.get(&info_hash);
         let peers = swarm.into_iter().flat_map(BTreeMap::values);
         let (seeders, leechers): (Vec<_>, Vec<_>) = peers.partition(|peer| peer.is_seeder);
@@ -174,10 +201,6 @@ impl Model {
             seeders: count(seeders),
             leechers: count(leechers),
         }
-    }
-
-    pub(crate) fn completed(&self, info_hash: InfoHash) -> u32 {
-        self.completed.get(&info_hash).copied().unwrap_or(0)
     }
 
     /// A client has gone.
@@ -194,11 +217,11 @@ impl Model {
             return;
         }
         self.next_cleaning = now + self.cleaning_interval;
-        for swarm in self.swarms.values_mut() {
-            swarm.retain(|_, peer| peer.deadline >= now);
-        }
-        self.forget_offers();
+        let forbidden = &self.forbidden;
+        self.swarms
+            .retain(|info_hash, _| !forbidden.contains(info_hash));
         self.swarms.retain(|_, swarm| !swarm.is_empty());
+        self.forget_offers();
         let swarms = &self.swarms;
         self.completed
             .retain(|info_hash, _| swarms.contains_key(info_hash));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_access_list::SharedAccessList;
 use aquatic_channel::bell;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::counter::Label;
@@ -15,12 +15,11 @@ use aquatic_ws::counters::{Reason, WebTorrent};
 pub(crate) type Tracker = Simulation<WebTorrent>;
 
 /// All workers of a tracker, with secrets of this seed.
-pub(crate) fn arranged(config: &Config, seed: u64) -> Tracker {
+pub(crate) fn arranged(config: &Config, access_list: &SharedAccessList, seed: u64) -> Tracker {
     let workers = config.layout().workers();
     let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
-    let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = arrange(config, &access_list, None, &bells, entropy);
+    let arranged = arrange(config, access_list, None, &bells, entropy);
     let arrangement = arranged.expect("this entropy never fails");
     Simulation::new(arrangement, config.bounds())
 }

@@ -1,20 +1,23 @@
 //! What happens when.
 
+mod arrivals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_daemon::clock::Now;
 use aquatic_stream::Settled;
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
-use aquatic_ws_protocol::{
-    AnnounceRequest, AnswerRequest, Offer, OfferId, Response, ScrapeRequest,
-};
+use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, OfferId, ScrapeRequest};
 
 use super::client::Client;
 use super::ledger::Ledger;
 use super::model::{Member, Model, Reply, Verdict};
 use super::tracker::{Tracker, answer_all, arranged, background, gauges, reasons};
+
+use arrivals::Arrived;
 
 /// How long a message has before the next thing happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     now_micros: u64,
     tracker: Tracker,
+    access_list: SharedAccessList,
     clients: Vec<Client>,
     ledger: Ledger,
     /// Knows only what is so in a patient run.
@@ -46,23 +50,13 @@ pub(crate) struct World {
     arrived: Arrived,
 }
 
-/// What a scrape says about a torrent, with the completed downloads.
-type Row = (InfoHash, Reply, u32);
-
-/// Messages by receiver.
-#[derive(Debug, Default)]
-struct Arrived {
-    replies: Vec<(usize, InfoHash, Reply)>,
-    offers: Vec<(usize, OfferId)>,
-    answers: Vec<usize>,
-    scrapes: Vec<(usize, Vec<Row>)>,
-}
-
 impl World {
     pub(crate) fn new(config: Config, pace: Pace, rng: fastrand::Rng) -> Self {
         let mut rng = rng;
+        let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
         Self {
-            tracker: arranged(&config, rng.u64(..)),
+            tracker: arranged(&config, &access_list, rng.u64(..)),
+            access_list,
             model: Model::new(&config),
             config,
             pace,
@@ -109,9 +103,52 @@ impl World {
         background(&mut self.tracker, now);
         let (_, peers) = gauges(&self.tracker);
         assert_eq!(peers, [0, 0], "peers outlive their sockets");
+        self.fill_up();
+        let now = self.now();
+        background(&mut self.tracker, now);
         let seconds = self.config.cleaning.torrent_cleaning_interval + 1;
         self.pass_time(u64::from(seconds) * 1_000_000);
         assert_eq!(gauges(&self.tracker), (0, [0, 0]));
+    }
+
+    /// There is room for as many peers as there may be: nobody is counted who has gone.
+    fn fill_up(&mut self) {
+        self.access_list.replace(AccessList::default());
+        let per_client = self.config.protocol.max_torrents_per_connection;
+        let mut rest = self.config.limits.tracker.max_peers_per_ip;
+        let first = self.clients.len();
+        while rest > 0 {
+            let address = (
+                [192, 0, 2, 1],
+                u16::try_from(self.clients.len() + 1).unwrap(),
+            );
+            self.come_to(0, address.into());
+            let client = self.clients.len() - 1;
+            for number in 0..per_client.min(rest).min(usize::from(TORRENTS)) {
+                let number = 0x80 + u8::try_from(number).unwrap();
+                let request = AnnounceRequest {
+                    info_hash: InfoHash([number; 20]),
+                    peer_id: self.peer_id_of(client),
+                    bytes_left: None,
+                    event: AnnounceEvent::None,
+                    peers_wanted: None,
+                    offers: Vec::new(),
+                    skipped: None,
+                };
+                self.clients[client].send(&request, &mut self.rng);
+                let unanswered = &mut self.clients[client].unanswered;
+                unanswered.insert(request.info_hash, 1);
+                rest -= 1;
+            }
+        }
+        self.rest();
+        let mut replies = self.arrived.replies.iter();
+        let is_noted = |(_, _, reply): &(_, _, Reply)| matches!(reply, Reply::Counts { .. });
+        assert!(replies.all(is_noted), "who has gone is still counted");
+        for client in first..self.clients.len() {
+            self.close(client);
+        }
+        self.rest();
     }
 
     fn now(&self) -> Now {
@@ -140,10 +177,25 @@ impl World {
                 let junk = self.rng.choice(junk).unwrap_or_default();
                 self.clients[client].send_text(junk, &mut self.rng);
             }
+            // Whether it is an announce or an answer that is refused for it, nobody could tell.
+            (5, Some(_)) if self.pace == Pace::Patient && self.rng.bool() => {
+                self.change_access_list();
+            }
             (5, Some(client)) => self.scrape(client),
             (6..18, Some(client)) => self.announce(client),
             (_, Some(client)) => self.answer(client),
         }
+    }
+
+    /// One torrent, or none, is forbidden from now on.
+    fn change_access_list(&mut self) {
+        let forbidden: BTreeSet<_> = match self.rng.bool() {
+            true => BTreeSet::from([self.torrent()]),
+            false => BTreeSet::new(),
+        };
+        let list = AccessList::from_iter(forbidden.iter().copied());
+        self.access_list.replace(list);
+        self.model.forbidden = forbidden;
     }
 
     /// Those who take part.
@@ -166,6 +218,10 @@ impl World {
             true => ([192, 0, 2, 1], number).into(),
             false => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], number).into(),
         };
+        self.come_to(worker, address);
+    }
+
+    fn come_to(&mut self, worker: usize, address: SocketAddr) {
         let id = self
             .tracker
             .accept(worker, self.now(), address)
@@ -233,6 +289,7 @@ impl World {
             event: event[self.rng.usize(..4)],
             peers_wanted: None,
             offers: offers.collect(),
+            skipped: None,
         };
         let (status, event) = (request.status(), request.event);
         self.clients[client].send(&request, &mut self.rng);
@@ -256,7 +313,13 @@ impl World {
         self.rest();
         let now = self.now().seconds.0;
         let completed = event == AnnounceEvent::Completed;
-        let (reply, pool) = self.model.announce(by, info_hash, status, completed, now);
+        let is_v6 = |client: &Client| client.address.is_ipv6();
+        let own = is_v6(&self.clients[by.0]);
+        let neighbours = (0..self.clients.len()).filter(|it| is_v6(&self.clients[*it]) == own);
+        let neighbours = neighbours.collect();
+        let (reply, pool) = self
+            .model
+            .announce(by, info_hash, status, completed, &neighbours);
         assert_eq!(self.arrived.replies, [(by.0, info_hash, reply)]);
         let wanted = offers.min(self.config.protocol.max_offers).min(pool.len());
         // Nobody sees those that go to the mute.
@@ -341,8 +404,8 @@ impl World {
         if self.pace == Pace::Patient {
             self.rest();
             let rows = info_hashes.into_iter().map(|info_hash| {
-                let completed = self.model.completed(info_hash);
-                (info_hash, self.model.counts(info_hash), completed)
+                let (counts, completed) = self.model.scrape(info_hash);
+                (info_hash, counts, completed)
             });
             assert_eq!(self.arrived.scrapes, [(client, rows.collect::<Vec<_>>())]);
         }
@@ -356,6 +419,13 @@ impl World {
         self.rest();
         background(&mut self.tracker, now);
         if self.pace == Pace::Patient {
+            let age_max = self.config.cleaning.max_peer_age;
+            for (index, client) in self.clients.iter().enumerate() {
+                if client.is_open && now.seconds.0 >= client.heard + age_max {
+                    assert!(client.is_mute, "client {index} answers pings");
+                    self.model.leave(index);
+                }
+            }
             self.model.clean(now.seconds.0);
             let mut peers = [0, 0];
             for (client, _) in self.model.peers() {
@@ -459,83 +529,6 @@ impl World {
             if self.clients[client].is_open && !self.clients[client].is_mute {
                 self.read(client, &bytes);
             }
-        }
-    }
-
-    fn read(&mut self, client: usize, bytes: &[u8]) {
-        for message in self.clients[client].receive(bytes, &mut self.rng) {
-            let response = Response::parse(&message).expect("a message of a tracker");
-            self.take(client, &response);
-        }
-    }
-
-    fn take(&mut self, client: usize, response: &Response<'_>) {
-        let now = self.now().seconds.0;
-        match response {
-            Response::Announce(announce) => {
-                let (seeders, leechers) = (announce.seeders, announce.leechers);
-                self.take_reply(client, announce.info_hash);
-                let reply = Reply::Counts { seeders, leechers };
-                let replies = &mut self.arrived.replies;
-                replies.push((client, announce.info_hash, reply));
-            }
-            Response::Failure(failure) => self.take_failure(client, failure),
-            Response::Offer(offer) => {
-                self.ledger.offer_arrives(client, offer, now);
-                self.arrived.offers.push((client, offer.offer_id));
-                let own = self.peer_id_of(client);
-                let offers = &mut self.clients[client].offers;
-                offers.push((offer.info_hash, offer.offer_id, own));
-            }
-            Response::Answer(answer) => {
-                let age_max = self.config.cleaning.max_offer_age;
-                self.ledger.answer_arrives(client, answer, age_max);
-                self.arrived.answers.push(client);
-            }
-            Response::Scrape(scrape) => {
-                let rows = scrape.files().iter().map(|file| {
-                    let counts = Reply::Counts {
-                        seeders: file.seeders,
-                        leechers: file.leechers,
-                    };
-                    (file.info_hash, counts, file.completed)
-                });
-                self.arrived.scrapes.push((client, rows.collect()));
-            }
-        }
-    }
-
-    fn peer_id_of(&self, client: usize) -> PeerId {
-        let mut peer_id = PeerId(*b"-WW0100-____________");
-        peer_id.0[12..].copy_from_slice(&u64::try_from(client).unwrap().to_be_bytes());
-        peer_id
-    }
-
-    fn take_reply(&mut self, client: usize, info_hash: InfoHash) {
-        let unanswered = &mut self.clients[client].unanswered;
-        let count = unanswered.get_mut(&info_hash).expect("it has announced");
-        *count = count.checked_sub(1).expect("one reply per announce");
-    }
-
-    fn take_failure(&mut self, client: usize, failure: &aquatic_ws_protocol::FailureResponse<'_>) {
-        let of_announces = ["too many torrents"];
-        let of_answers = [
-            "peer_id is not in this swarm",
-            "offer_id names no open offer",
-        ];
-        let is_it = |reason: &&&'static str| failure.reason.starts_with(**reason);
-        let Some(info_hash) = failure.info_hash else {
-            return;
-        };
-        if let Some(reason) = of_announces.iter().find(is_it) {
-            self.take_reply(client, info_hash);
-            let reply = Reply::Failure(reason);
-            self.arrived.replies.push((client, info_hash, reply));
-        } else if let Some(reason) = of_answers.iter().find(is_it) {
-            let reply = Reply::Failure(reason);
-            self.arrived.replies.push((client, info_hash, reply));
-        } else {
-            panic!("{failure:?}");
         }
     }
 }

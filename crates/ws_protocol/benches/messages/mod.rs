@@ -66,6 +66,7 @@ pub(crate) fn announce() -> &'static [u8] {
             event: AnnounceEvent::Started,
             peers_wanted: Some(10),
             offers: offers.collect(),
+            skipped: None,
         }))
     })
 }

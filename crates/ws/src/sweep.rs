@@ -1,0 +1,56 @@
+//! Looks at all connections of a worker now and then, a slice at a time. Pure.
+
+use aquatic_daemon::clock::Now;
+use aquatic_stream::{ConnectionId, Connections};
+use aquatic_types::Seconds;
+
+use crate::session::Session;
+
+/// Places in the table of connections that are looked at in one round.
+const PLACES_PER_ROUND: usize = 256;
+
+/// When all connections are looked at, and how far that has come.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    interval_seconds: u32,
+    next_seconds: Seconds,
+    /// Where to go on, while one is under way.
+    place: Option<usize>,
+}
+
+impl Sweep {
+    /// Every so many seconds.
+    pub(crate) fn new(interval_seconds: u32) -> Self {
+        Self {
+            interval_seconds,
+            next_seconds: Seconds(0) + interval_seconds,
+            place: None,
+        }
+    }
+
+    /// Whether there is more to do at once.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Looks at some connections, if it is time.
+    pub(crate) fn go_on(
+        &mut self,
+        now: Now,
+        connections: &mut Connections<Session>,
+        mut look: impl FnMut(ConnectionId, &mut Session),
+    ) {
+        if self.place.is_none() && now.seconds >= self.next_seconds {
+            self.next_seconds = now.seconds + self.interval_seconds;
+            self.place = Some(0);
+        }
+        let Some(start) = self.place else {
+            return;
+        };
+        let end = start + PLACES_PER_ROUND;
+        for id in connections.ids(start..end) {
+            connections.with(id, |session, _| look(id, session));
+        }
+        self.place = (end < connections.places()).then_some(end);
+    }
+}
