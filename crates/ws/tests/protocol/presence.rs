@@ -1,6 +1,6 @@
 //! How long a peer stays in its swarms, and what it takes up meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aquatic_daemon_tests::cases::Case;
 use aquatic_daemon_tests::wait::until;
@@ -127,7 +127,6 @@ fn start_with_list(case: Case, place: Place) -> aquatic_daemon_tests::cases::Tra
 fn pings_come_when_configured_whatever_may_be_idle() {
     on_every_runtime(|case| {
         let tracker = case.start("network.ping_interval = 1\ncleaning.max_connection_idle = 600");
-        let start = Instant::now();
         let mut silent = Peer::at(&tracker, FAMILY);
         let mut busy = Peer::at(&tracker, FAMILY);
         // Whoever says something is not asked.
@@ -141,10 +140,10 @@ fn pings_come_when_configured_whatever_may_be_idle() {
             busy.socket.send(&scrape);
             assert_eq!(busy.socket.receive_frame().0, TEXT);
             replies += 1;
+            assert!(replies < 300, "no ping for half a minute");
         }
         assert_eq!(silent.socket.receive_frame().0, PING);
         assert!(replies > 3, "only {replies}");
-        assert!(start.elapsed() < Duration::from_secs(30));
     });
 }
 

@@ -211,20 +211,28 @@ impl Model {
         self.forget_offers();
     }
 
-    /// Time has passed.
-    pub(crate) fn clean(&mut self, now: u32) {
+    /// Time has passed: torrents without peers are forgotten, if it is time, and with them what was
+    /// completed. Returns whether it is.
+    pub(crate) fn clean(&mut self, now: u32) -> bool {
         if now < self.next_cleaning {
-            return;
+            return false;
         }
         self.next_cleaning = now + self.cleaning_interval;
-        let forbidden = &self.forbidden;
-        self.swarms
-            .retain(|info_hash, _| !forbidden.contains(info_hash));
         self.swarms.retain(|_, swarm| !swarm.is_empty());
-        self.forget_offers();
         let swarms = &self.swarms;
         self.completed
             .retain(|info_hash, _| swarms.contains_key(info_hash));
+        true
+    }
+
+    /// Peers in forbidden torrents leave.
+    pub(crate) fn leave_forbidden(&mut self) {
+        for info_hash in &self.forbidden {
+            if let Some(swarm) = self.swarms.get_mut(info_hash) {
+                swarm.clear();
+            }
+        }
+        self.forget_offers();
     }
 
     /// All peers, each as often as it is in a swarm.

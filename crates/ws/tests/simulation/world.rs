@@ -10,7 +10,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_stream::Settled;
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
-use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, OfferId, ScrapeRequest};
+use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, ScrapeRequest};
 
 use super::client::Client;
 use super::ledger::Ledger;
@@ -416,6 +416,8 @@ impl World {
         self.now_micros += micros;
         let now = self.now();
         background(&mut self.tracker, now);
+        // Who leaves now does so after that: the torrent is forgotten next time.
+        let is_cleaned = self.model.clean(now.seconds.0);
         self.rest();
         background(&mut self.tracker, now);
         if self.pace == Pace::Patient {
@@ -426,7 +428,9 @@ impl World {
                     self.model.leave(index);
                 }
             }
-            self.model.clean(now.seconds.0);
+            if is_cleaned {
+                self.model.leave_forbidden();
+            }
             let mut peers = [0, 0];
             for (client, _) in self.model.peers() {
                 peers[usize::from(self.clients[client].address.is_ipv6())] += 1;
