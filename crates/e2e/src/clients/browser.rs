@@ -1,7 +1,10 @@
-//! WebTorrent in a real browser: headless Chromium, driven from outside.
+//! A real browser: headless Chromium, driven from outside.
 //!
-//! One page seeds a file and another downloads it over WebRTC. Browsers cannot accept connections,
-//! so the tracker that both announce at is the only way in which they can learn of each other.
+//! With WebTorrent, one page seeds a file and another downloads it over WebRTC. With other
+//! applications, pages exchange messages. Browsers cannot accept connections, so the tracker that
+//! all announce at is the only way in which they can learn of each other.
+//!
+//! Nothing of it leaves this machine, which the browser's own log of the network must show.
 
 use std::fs;
 use std::process::Command;
@@ -9,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::network_log::NetworkLog;
 use super::npm;
 use crate::folder::Folder;
 use crate::host::Host;
@@ -21,20 +25,104 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Where screenshots stay, below cargo's target folder.
 const ARTEFACTS: &str = "e2e-artefacts";
 
+/// How long it takes to close.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is published for browsers and finds its peers by WebTorrent's trackers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Application {
+    /// Messages over the wires of a torrent that every page seeds: three pages meet.
+    Bugout,
+    /// The tracker client of WebTorrent, and messages between two pages.
+    P2pt,
+    /// A room of two pages, by its torrent strategy.
+    Trystero,
+}
+
+impl Application {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bugout => "bugout",
+            Self::P2pt => "p2pt",
+            Self::Trystero => "trystero",
+        }
+    }
+}
+
+/// What the pages of applications do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Play {
+    /// They meet, and again when one of them is loaded anew.
+    Meet,
+    /// One loses its line to the tracker, unnoticed by the tracker, and comes back with the same
+    /// peer id: it is served at once.
+    ComeBack,
+    /// They list the tracker under two URLs: once they have met, they make no new connections.
+    ListTwice,
+}
+
+impl Play {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Meet => "meet",
+            Self::ComeBack => "come-back",
+            Self::ListTwice => "list-twice",
+        }
+    }
+}
+
 /// Moves a file from page to page. The screenshots of both are kept as
 /// `target/e2e-artefacts/<name>-*.png`.
 ///
 /// # Errors
 /// When Chromium or an npm package is not installed, the file does not arrive whole over WebRTC,
-/// or the tracker's counts are not what they must be.
+/// the tracker's counts are not what they must be, or something outside of this machine is asked.
 pub fn transfer(folder: &Folder, host: &Host, announce_url: &str, name: &str) -> Result<()> {
+    drive("browser_transfer", folder, host, announce_url, name, &[])
+}
+
+/// Lets pages of each application meet and exchange messages. Screenshots as in [`transfer`].
+///
+/// # Errors
+/// When Chromium or an npm package is not installed, pages do not meet in time or do not do what
+/// the play says, the tracker complains, or something outside of this machine is asked.
+pub fn play(
+    play: Play,
+    applications: &[Application],
+    folder: &Folder,
+    host: &Host,
+    announce_url: &str,
+    name: &str,
+) -> Result<()> {
+    let applications = applications.iter().map(|application| application.name());
+    let arguments: Vec<&str> = [play.name()].into_iter().chain(applications).collect();
+    drive(
+        "browser_applications",
+        folder,
+        host,
+        announce_url,
+        name,
+        &arguments,
+    )
+}
+
+/// Starts a browser, and a script that drives it and closes it in the end.
+fn drive(
+    script: &str,
+    folder: &Folder,
+    host: &Host,
+    announce_url: &str,
+    name: &str,
+    arguments: &[&str],
+) -> Result<()> {
     let artefacts = workspace::target()?.join(ARTEFACTS);
     fs::create_dir_all(&artefacts)
         .with_context(|| format!("cannot make {}", artefacts.display()))?;
     let screenshots = artefacts.join(name);
     let screenshots = screenshots.to_str().context("a path that is no text")?;
 
-    let mut browser = Process::start("browser", folder, command(folder, host)?)?;
+    let network_log = NetworkLog::in_folder(folder);
+    let mut browser = Process::start("browser", folder, command(folder, host, &network_log)?)?;
     // Chromium takes a free port and writes it and a path here.
     let port_file = folder.path().join("profile/DevToolsActivePort");
     let devtools_url = wait::until("the browser is ready", START_LIMIT, || {
@@ -43,23 +131,29 @@ pub fn transfer(folder: &Folder, host: &Host, announce_url: &str, name: &str) ->
         let address = text.split_once('\n').filter(|(_, path)| !path.is_empty());
         Ok(address.map(|(port, path)| format!("ws://127.0.0.1:{port}{path}")))
     })?;
-    let arguments = [devtools_url.as_str(), announce_url, screenshots];
-    npm::run("browser_transfer", folder, host, &arguments)
+    let mut all = vec![devtools_url.as_str(), announce_url, screenshots];
+    all.extend(arguments);
+    npm::run(script, folder, host, &all)?;
+    browser.wait(STOP_LIMIT)?;
+    network_log.check_that_nothing_left()
 }
 
-fn command(folder: &Folder, host: &Host) -> Result<Command> {
+fn command(folder: &Folder, host: &Host, network_log: &NetworkLog) -> Result<Command> {
     let profile = folder.make("profile")?;
     let mut command = host.command("chromium");
     command
         // Its own sandbox needs more rights than containers give.
         .args(["--headless", "--no-sandbox", "--disable-gpu"])
-        // Nothing that leaves the machine.
+        // Nothing that leaves the machine: Chromium has many reasons to ask its makers. Most can be
+        // turned off, and without names it does not find them.
         .args(["--disable-quic", "--disable-background-networking"])
         .args(["--disable-component-update", "--disable-sync"])
         .arg("--no-first-run")
+        .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+        .arg(format!("--log-net-log={}", network_log.path().display()))
         // Containers have little shared memory.
         .arg("--disable-dev-shm-usage")
-        // Both pages are on this machine. By default WebRTC leaves loopback out, and hides local
+        // All pages are on this machine. By default WebRTC leaves loopback out, and hides local
         // addresses behind names that only multicast DNS knows.
         .arg("--allow-loopback-in-peer-connection")
         .arg("--disable-features=WebRtcHideLocalIpsWithMdns")

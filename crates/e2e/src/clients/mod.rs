@@ -5,6 +5,7 @@
 
 mod aria2;
 mod libtorrent;
+mod network_log;
 mod transmission;
 
 pub mod browser;

@@ -17,7 +17,13 @@ use crate::{identity, workspace};
 /// Where `scripts/test.sh` installs the package, below cargo's target folder.
 const INSTALLED_IN: &str = "e2e-npm/node_modules";
 
-const PACKAGES: [&str; 2] = ["bittorrent-tracker", "webtorrent"];
+const PACKAGES: [&str; 5] = [
+    "@trystero-p2p/torrent",
+    "bittorrent-tracker",
+    "bugout",
+    "p2pt",
+    "webtorrent",
+];
 
 /// A script has limits of its own for each of its steps.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
