@@ -23,6 +23,7 @@ require_program build-essential cc
 require_program git git
 require_program iproute2 ip
 require_program aria2 aria2c
+require_program rtorrent rtorrent
 require_program transmission-cli transmission-cli
 # The binding is for Debian's own Python, whatever other one comes first in PATH.
 require_package python3-libtorrent /usr/bin/python3 -c 'import libtorrent'

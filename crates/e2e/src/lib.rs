@@ -19,7 +19,7 @@
 //! | [`torrent`] | a file of random bytes and its `.torrent` |
 //! | [`folder`] | a temporary folder, whose logs are shown when the test fails |
 //! | [`wait`] | waiting for a condition |
-//! | [`clients`] | aria2, libtorrent, Transmission, pages in a browser, and `bittorrent-tracker` |
+//! | [`clients`] | aria2, libtorrent, rTorrent, Transmission, pages in a browser, npm's client |
 //! | [`nginx`] | a reverse proxy in front of a tracker |
 //! | [`transfer`] | a file that goes from one client to another |
 //! | [`workspace`] | the source tree that is being tested |

@@ -5,6 +5,7 @@
 //! | libtorrent | yes | yes |
 //! | Transmission | yes | yes |
 //! | aria2 | yes | yes |
+//! | rTorrent | yes | |
 //! | `bittorrent-tracker` (npm) | yes | |
 //! | curl | yes | yes |
 //!
@@ -59,6 +60,24 @@ fn aria2_to_libtorrent_over_https_and_ipv4() {
     let cast = [
         (Role::Seeder, Kind::Aria2),
         (Role::Leecher, Kind::Libtorrent),
+    ];
+    on_loopback(Protocol::Https, Family::V4, cast);
+}
+
+#[test]
+fn rtorrent_to_rtorrent_over_http_and_ipv4() {
+    let cast = [
+        (Role::Seeder, Kind::Rtorrent),
+        (Role::Leecher, Kind::Rtorrent),
+    ];
+    on_loopback(Protocol::Http, Family::V4, cast);
+}
+
+#[test]
+fn libtorrent_to_rtorrent_over_https_and_ipv4() {
+    let cast = [
+        (Role::Seeder, Kind::Libtorrent),
+        (Role::Leecher, Kind::Rtorrent),
     ];
     on_loopback(Protocol::Https, Family::V4, cast);
 }

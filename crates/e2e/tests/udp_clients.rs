@@ -5,6 +5,7 @@
 //! | libtorrent | yes | yes |
 //! | Transmission | yes | yes, but it reads no peers from the answer |
 //! | aria2 | yes | no: it sends nothing to an IPv6 tracker |
+//! | rTorrent | yes | no: it knows no IPv6 |
 //!
 //! Two limits are the clients' own, as of aria2 1.36 and Transmission 3.00. aria2 sends all its
 //! UDP tracker requests from an IPv4 socket. Transmission announces over IPv6, but takes the
@@ -38,6 +39,15 @@ fn libtorrent_to_libtorrent_over_ipv4() {
             (Role::Seeder, Kind::Libtorrent),
             (Role::Leecher, Kind::Libtorrent),
         ],
+    );
+}
+
+#[test]
+fn aria2_to_rtorrent_over_ipv4() {
+    on_loopback(
+        Protocol::Udp,
+        Family::V4,
+        [(Role::Seeder, Kind::Aria2), (Role::Leecher, Kind::Rtorrent)],
     );
 }
 

@@ -6,6 +6,7 @@
 mod aria2;
 mod libtorrent;
 mod network_log;
+mod rtorrent;
 mod transmission;
 
 pub mod browser;
@@ -42,6 +43,8 @@ pub enum Kind {
     Aria2,
     /// libtorrent-rasterbar, by its Python binding: what qBittorrent and Deluge are built on.
     Libtorrent,
+    /// rTorrent, over IPv4: it knows no IPv6.
+    Rtorrent,
     /// `transmission-cli`.
     Transmission,
 }
@@ -125,6 +128,7 @@ impl Client {
         let command = match kind {
             Kind::Aria2 => aria2::command(&job),
             Kind::Libtorrent => libtorrent::command(&job),
+            Kind::Rtorrent => rtorrent::command(&job)?,
             Kind::Transmission => transmission::command(&job)?,
         };
         Ok(Self {
@@ -132,7 +136,7 @@ impl Client {
             content: job.content,
             // Programs for a terminal: on SIGTERM they would leave without a word to their tracker.
             stop_signal: match kind {
-                Kind::Aria2 | Kind::Transmission => Signal::SIGINT,
+                Kind::Aria2 | Kind::Rtorrent | Kind::Transmission => Signal::SIGINT,
                 Kind::Libtorrent => Signal::SIGTERM,
             },
         })
