@@ -13,7 +13,7 @@ use aquatic_config::{
 };
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, bind, cli, privileges};
+use aquatic_daemon::{access_list, bind, cli, privileges, signals};
 use aquatic_types::InfoHash;
 
 section! {
@@ -58,12 +58,15 @@ fn main() -> ExitCode {
         name: "minimal",
         version: env!("CARGO_PKG_VERSION"),
         about: "Tells over UDP whether an info hash is served",
+        after_help: signals::HELP,
     };
-    cli::run(app, start)
+    cli::run(app, |config| {
+        Supervisor::run(move |supervisor| start(supervisor, config))
+    })
 }
 
-fn start(config: MinimalConfig) -> anyhow::Result<()> {
-    let supervisor = Supervisor::new()?;
+/// Returns what is done at a reload.
+fn start(supervisor: &Supervisor, config: MinimalConfig) -> anyhow::Result<impl FnMut() + use<>> {
     let socket =
         UdpSocket::bind(config.address).map_err(|error| bind::error(config.address, &error))?;
     let statistics = &config.statistics;
@@ -77,9 +80,9 @@ fn start(config: MinimalConfig) -> anyhow::Result<()> {
     let worker_list = list.clone();
     supervisor.spawn("socket-1", move || answer(&socket, &worker_list))?;
     if let Some(endpoint) = endpoint {
-        endpoint.start(&supervisor)?;
+        endpoint.start(supervisor)?;
     }
-    supervisor.wait(|| access_list::reload(&config.access_list, &list))
+    Ok(move || access_list::reload(&config.access_list, &list))
 }
 
 fn answer(socket: &UdpSocket, list: &SharedAccessList) -> anyhow::Result<()> {

@@ -47,6 +47,8 @@ fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
         return Ok(AccessList::default());
     }
     let path = config.path.display();
+    // Before it is opened: should that take long, the log says what is waited for.
+    log::info!("reading the access list {path}");
     let file =
         File::open(&config.path).with_context(|| format!("cannot open the access list {path}"))?;
     let list = AccessList::parse(BufReader::new(file))

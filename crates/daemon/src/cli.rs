@@ -20,6 +20,8 @@ pub struct App {
     pub version: &'static str,
     /// One line for `--help`.
     pub about: &'static str,
+    /// What `--help` says after the flags: [`crate::signals::HELP`] for a daemon.
+    pub after_help: &'static str,
 }
 
 /// The whole `main` of a program: parses the arguments, reads the configuration, starts the log
@@ -39,7 +41,10 @@ pub fn run<C: Config>(app: App, start: impl FnOnce(C) -> anyhow::Result<()>) -> 
         }
     };
     match act(app, &arguments, start) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             logging::report(&format!("{} ends: {error:#}", app.name));
             ExitCode::FAILURE
@@ -57,6 +62,7 @@ fn command(app: App) -> Command {
     Command::new(app.name)
         .version(app.version)
         .about(app.about)
+        .after_help(app.after_help)
         .arg(
             Arg::new(CONFIG)
                 .short('c')
@@ -166,6 +172,7 @@ mod tests {
             name: "test",
             version: "1",
             about: "",
+            after_help: "",
         })
         .debug_assert();
     }

@@ -6,13 +6,13 @@
 //!
 //! ```text
 //!  cli::run          flags → configuration, log, exit code
-//!   └─ start(config)                                              (the daemon's own function)
-//!       ├─ Supervisor::new        catches signals, finds systemd    } while still root and
-//!       ├─ bind every socket, MetricsEndpoint::bind                } outside a chroot
-//!       ├─ privileges::drop
-//!       ├─ access_list::load                                        } as the user who will
-//!       ├─ supervisor.spawn(worker) ...                             } reload it later
-//!       └─ supervisor.wait(on_reload)   READY=1 … SIGTERM → Ok, a worker ended → Err
+//!   └─ Supervisor::run        catches signals, finds systemd; SIGTERM → Ok, a worker ended → Err
+//!       └─ start(config)                                            (the daemon's own function)
+//!           ├─ bind every socket, MetricsEndpoint::bind             } while still root and
+//!           ├─ privileges::drop                                     } outside a chroot
+//!           ├─ access_list::load                                    } as the user who will
+//!           ├─ supervisor.spawn(worker) ...                         } reload it later
+//!           └─ returns what a reload does: READY=1
 //! ```
 //!
 //! `examples/minimal.rs` is such a daemon in one screen; the tests of this crate start it.
@@ -20,7 +20,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`cli`] | flags, loading the configuration file, the exit code |
-//! | [`logging`] | log lines on standard error; panics in the log |
+//! | [`logging`], `log_queue` | log lines on standard error; panics in the log |
 //! | [`bind`] | why an address cannot be bound, in words |
 //! | [`privileges`] | chroot, group and user |
 //! | [`access_list`] | loading and reloading the file of info hashes |
@@ -43,6 +43,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod exposition;
 pub mod load_metrics;
+mod log_queue;
 pub mod logging;
 pub mod metrics_endpoint;
 pub mod per_client;

@@ -2,6 +2,10 @@
 //!
 //! To a terminal or a file: time, level, thread, module, message. To the journal of systemd, which
 //! notes the time itself: the level as `<N>` in front, from which the journal takes the priority.
+//!
+//! Logging never waits: a thread of its own writes the lines. Those that it cannot get rid of are
+//! lost when there are too many, and their number is logged. Whoever ends the program
+//! [flushes](flush), which takes no longer than [`FLUSH_MAX`].
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
@@ -9,18 +13,34 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic;
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
+use anstream::AutoStream;
 use aquatic_config::LogLevel;
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 
+use crate::log_queue::LogQueue;
+
+/// How long the end of the program waits for a log that is not read.
+pub const FLUSH_MAX: Duration = Duration::from_millis(300);
+
+/// On the way to standard error, once the log has been started.
+static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
+
 /// Starts the log and sends panics there. A second call changes nothing.
 pub fn init(level: LogLevel) {
     let mut builder = Builder::new();
-    builder
-        .filter_level(level_filter(level))
-        .target(Target::Stderr);
+    builder.filter_level(level_filter(level));
+    match start_writer() {
+        Ok(queue) => builder
+            .target(Target::Pipe(Box::new(Pusher(queue))))
+            .write_style(AutoStream::choice(&io::stderr()).into()),
+        // A program that can have no thread will not live long.
+        Err(_) => builder.target(Target::Stderr),
+    };
     if stderr_is_journal() {
         builder.format(|output, record| {
             let priority = journal_priority(record.level());
@@ -55,12 +75,55 @@ pub fn init(level: LogLevel) {
 }
 
 /// Says why the program ends: in the log if that shows errors, else on standard error, so that it
-/// is never silent.
+/// is never silent. Waits until that has been written, at most [`FLUSH_MAX`].
 pub fn report(reason: &str) {
     if log::log_enabled!(Level::Error) {
         log::error!("{reason}");
+    } else if let Some(queue) = QUEUE.get() {
+        queue.push(format!("{reason}\n").as_bytes());
     } else {
         eprintln!("{reason}");
+    }
+    flush();
+}
+
+/// Waits until everything that has been logged is written, at most [`FLUSH_MAX`].
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(FLUSH_MAX);
+    }
+}
+
+/// Starts the thread that writes, if there is none.
+fn start_writer() -> io::Result<Arc<LogQueue>> {
+    if let Some(queue) = QUEUE.get() {
+        return Ok(Arc::clone(queue));
+    }
+    // A file of our own: who writes to `io::stderr()` while it is blocked, blocks all who do.
+    let output = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let queue = Arc::new(LogQueue::default());
+    let writing = Arc::clone(&queue);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || {
+            writing.write_to(output, |lost| {
+                log::error!("standard error is not read: {lost} lines of the log were lost so far");
+            })
+        })?;
+    Ok(Arc::clone(QUEUE.get_or_init(|| queue)))
+}
+
+/// Takes each line from the logger at once.
+struct Pusher(Arc<LogQueue>);
+
+impl Write for Pusher {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -44,8 +44,14 @@ impl Systemd {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now_micros}"));
     }
 
-    /// The daemon is about to exit.
+    /// The daemon is about to exit. This does not wait for a service manager that does not read.
     pub fn stopping(&self) {
+        if let Some(socket) = &self.socket
+            && let Err(error) = socket.set_nonblocking(true)
+        {
+            log::warn!("cannot tell systemd of the end: {error}");
+            return;
+        }
         self.send("STOPPING=1");
     }
 

@@ -13,7 +13,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use crate::Place;
-use crate::wait::{until, until_end};
+use crate::wait::{until, until_end, until_ok};
 
 /// A tracker that runs. It is killed at the end of its test.
 #[derive(Debug)]
@@ -46,9 +46,25 @@ impl Daemon {
         signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
+    /// Waits until the log has a line with this.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        until_ok(|| {
+            let log = self.place.log();
+            let line = log.lines().find(|line| line.contains(text));
+            line.map(str::to_owned)
+                .ok_or_else(|| format!("no {text:?} in\n{log}"))
+        })
+    }
+
     /// Sends SIGUSR1 and waits until the tracker has reloaded.
     pub fn reload(&self) {
-        self.signal(Signal::SIGUSR1);
+        self.reload_by(Signal::SIGUSR1);
+    }
+
+    /// Sends a signal and waits until the tracker has reloaded.
+    pub fn reload_by(&self, signal: Signal) {
+        self.signal(signal);
         let mut told = Vec::new();
         until("the tracker has reloaded", || {
             told.extend(self.place.notifications());

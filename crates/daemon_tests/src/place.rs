@@ -18,7 +18,10 @@ use crate::{Daemon, Program, Setup};
 
 /// A program, with standard output and standard error in files of a folder.
 fn command(binary: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(binary);
+    equip(Command::new(binary), folder)
+}
+
+fn equip(mut command: Command, folder: &Path) -> Command {
     command
         .current_dir(folder)
         .env_remove("JOURNAL_STREAM")
@@ -139,10 +142,16 @@ impl Place {
         self.wait_for(child)
     }
 
+    /// The tracker that `child` is, ready or not.
+    #[must_use]
+    pub fn attend(self, child: Child) -> Daemon {
+        Daemon::new(child, self)
+    }
+
     /// The tracker that `child` is about to be.
     #[must_use]
     pub fn wait_for(self, child: Child) -> Daemon {
-        let mut daemon = Daemon::new(child, self);
+        let mut daemon = self.attend(child);
         until("the tracker is ready", || {
             daemon.assert_running();
             daemon
@@ -181,7 +190,7 @@ impl Place {
     /// The command that starts a tracker.
     #[must_use]
     pub fn command(&self, setup: Setup, settings: &str) -> Command {
-        self.command_of(setup.program.binary.as_ref(), setup, settings)
+        self.command_of(Command::new(setup.program.binary), setup, settings)
     }
 
     /// The same for any user: the program may have been built where only its owner can look.
@@ -189,10 +198,10 @@ impl Place {
     pub fn command_for_anyone(&self, setup: Setup, settings: &str) -> Command {
         let copy = self.path("program");
         fs::copy(setup.program.binary, &copy).unwrap();
-        self.command_of(&copy, setup, settings)
+        self.command_of(Command::new(copy), setup, settings)
     }
 
-    fn command_of(&self, binary: &Path, setup: Setup, settings: &str) -> Command {
+    fn command_of(&self, program: Command, setup: Setup, settings: &str) -> Command {
         let mut lines = settings.to_owned();
         let mut default = |key: &str, value: String| {
             if !settings.contains(key) {
@@ -205,7 +214,7 @@ impl Place {
         default(setup.program.runtime_key, format!("'{}'", setup.runtime));
         let addresses = IpFamily::ALL.map(|family| self.address(family).to_string());
         default("network.address", format!("{addresses:?}"));
-        let mut command = command(binary, self.folder.path());
+        let mut command = equip(program, self.folder.path());
         command
             .arg("-c")
             .arg(self.write("config.toml", &lines))

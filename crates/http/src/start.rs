@@ -1,7 +1,8 @@
 //! How the daemon starts.
 
+use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
-use aquatic_tracker_stream::{Launch, StreamTracker};
+use aquatic_tracker_stream::{Launch, Reload, StreamTracker};
 
 use crate::arrangement::arrange;
 use crate::config::Config;
@@ -24,9 +25,14 @@ impl StreamTracker for Http {
 /// # Errors
 /// If it cannot start, or if a worker ends.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let launch = Launch::prepare::<Http>(config.common())?;
+    Supervisor::run(move |supervisor| start(supervisor, &config))
+}
+
+/// Returns what is done at a reload.
+fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
+    let launch = Launch::prepare::<Http>(supervisor, config.common())?;
     let bells = launch.bells();
-    let (workers, response_times) = arrange(&config, launch.access_list(), &bells, &mut OsEntropy)?;
+    let (workers, response_times) = arrange(config, launch.access_list(), &bells, &mut OsEntropy)?;
     launch.serve(workers, config.bounds(), move |text| {
         write_response_times(&response_times, text);
     })

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         name: "aquatic_http_load_test",
         version: env!("CARGO_PKG_VERSION"),
         about: "Puts load on a BitTorrent tracker over HTTP or HTTPS, and measures it",
+        after_help: "",
     };
     cli::run(app, aquatic_http_load_test::run)
 }

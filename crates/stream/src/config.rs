@@ -46,9 +46,9 @@ section! {
         /// File with the certificate and the chain to its issuer, in this order (PEM), or with the
         /// certificate alone (DER).
         ///
-        /// This file and the next are read again when the program gets the signal SIGUSR1; new
-        /// connections then use them. Files that cannot be used end the program at start; later
-        /// that is logged as an error and everything stays as it was.
+        /// This file and the next are read again when the program gets the signal SIGHUP or
+        /// SIGUSR1; new connections then use them. Files that cannot be used end the program at
+        /// start; later that is logged as an error and everything stays as it was.
         ///
         /// With `drop_privileges`, they are opened after the change of root directory and user.
         pub tls_certificate_path: PathBuf = PathBuf::new(),

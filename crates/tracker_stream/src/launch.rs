@@ -19,11 +19,14 @@ use crate::{Arrangement, CommonConfig, StreamTracker};
 /// How long a swarm worker sleeps before it looks after its timers.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
+/// What is done at a reload.
+pub type Reload = Box<dyn FnMut()>;
+
 /// A tracker that is about to start: it has all it needs of the system, but no workers.
 pub struct Launch<'a> {
     config: CommonConfig<'a>,
     clock: Clock,
-    supervisor: Supervisor,
+    supervisor: &'a Supervisor,
     sockets: SocketWorkers,
     endpoint: Option<MetricsEndpoint>,
     swarm_workers: SwarmWorkers,
@@ -37,9 +40,11 @@ impl<'a> Launch<'a> {
     ///
     /// # Errors
     /// If the system, or a file, does not give what the configuration asks for.
-    pub fn prepare<T: StreamTracker>(config: CommonConfig<'a>) -> anyhow::Result<Self> {
+    pub fn prepare<T: StreamTracker>(
+        supervisor: &'a Supervisor,
+        config: CommonConfig<'a>,
+    ) -> anyhow::Result<Self> {
         let clock = Clock::start();
-        let supervisor = Supervisor::new()?;
         let sockets = SocketWorkers::bind(config.stream, config.layout().socket_workers)?;
         let endpoint = config.metrics.bind_endpoint()?;
         privileges::drop(config.privileges)?;
@@ -74,17 +79,17 @@ impl<'a> Launch<'a> {
         self.tls.as_ref()
     }
 
-    /// Starts the workers, and serves until a signal comes. `bounds` hold for each connection.
-    /// `write_metrics` adds what only this daemon counts, whenever Prometheus asks.
+    /// Starts the workers. `bounds` hold for each connection. `write_metrics` adds what only this
+    /// daemon counts, whenever Prometheus asks.
     ///
     /// # Errors
-    /// If a worker cannot be started, or ends.
+    /// If a worker cannot be started.
     pub fn serve<T: StreamTracker>(
         self,
         arrangement: Arrangement<T>,
         bounds: Bounds,
         write_metrics: impl FnMut(&mut Exposition) + Send + 'static,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Reload> {
         let Self {
             config,
             clock,
@@ -99,7 +104,7 @@ impl<'a> Launch<'a> {
             batch_wait: Duration::from_micros(config.stream.batch_wait_us),
         };
         self.swarm_workers
-            .start(&supervisor, clock, pauses, arrangement.swarm_workers)?;
+            .start(supervisor, clock, pauses, arrangement.swarm_workers)?;
         let settings = StreamSettings {
             other_files: endpoint.as_ref().map_or(0, |_| MetricsEndpoint::FILES_MAX),
             bounds,
@@ -109,7 +114,7 @@ impl<'a> Launch<'a> {
         let handlers = arrangement.socket_workers;
         let connections =
             self.sockets
-                .start(&supervisor, clock, config.stream, settings, handlers)?;
+                .start(supervisor, clock, config.stream, settings, handlers)?;
         let sources = Sources {
             workers: arrangement.counters,
             connections,
@@ -119,7 +124,7 @@ impl<'a> Launch<'a> {
             let workers = sources.workers.clone();
             endpoint.also(move |text| write_old_names(&workers, text));
             endpoint.also(write_metrics);
-            endpoint.start(&supervisor)?;
+            endpoint.start(supervisor)?;
         }
         let metrics = config.metrics.clone();
         supervisor.spawn("statistics", move || statistics::run(&metrics, &sources))?;
@@ -128,9 +133,10 @@ impl<'a> Launch<'a> {
         for address in config.stream.address.iter() {
             log::info!("serving at {scheme}://{address}{}", T::PATH);
         }
-        supervisor.wait(|| {
-            access_list::reload(config.access_list, &access_list);
+        let access_list_config = config.access_list.clone();
+        Ok(Box::new(move || {
+            access_list::reload(&access_list_config, &access_list);
             reload_tls(tls.as_ref());
-        })
+        }))
     }
 }

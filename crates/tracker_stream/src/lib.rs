@@ -9,7 +9,7 @@
 //!   daemon                         this crate
 //!   config.common() ────────────▶  Launch::prepare   sockets are bound, rights are given up
 //!   arrange(...)    ◀────────────  bells, access list, certificate
-//!        └── Arrangement ───────▶  Launch::serve     workers run until a signal comes
+//!        └── Arrangement ───────▶  Launch::serve     workers run
 //! ```
 //!
 //! | module | what lives there |
@@ -30,4 +30,4 @@ mod statistics;
 
 pub use arrangement::{Arrangement, StreamTracker};
 pub use config::CommonConfig;
-pub use launch::Launch;
+pub use launch::{Launch, Reload};

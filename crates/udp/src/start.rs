@@ -26,8 +26,12 @@ use crate::statistics;
 /// # Errors
 /// If it cannot start, or if a worker ends.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    Supervisor::run(move |supervisor| start(supervisor, config))
+}
+
+/// Returns what is done at a reload.
+fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut() + use<>> {
     let clock = Clock::start();
-    let supervisor = Supervisor::new()?;
     let backend = choose_backend(config.network.backend)?;
     let sockets = bind_sockets(&config)?;
     let endpoint = config.statistics.metrics.bind_endpoint()?;
@@ -62,7 +66,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let counters = arrangement.counters.clone();
     let config = Arc::new(config);
     start_workers(
-        &supervisor,
+        supervisor,
         &config,
         clock,
         arrangement,
@@ -74,7 +78,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     )?;
     if let Some(mut endpoint) = endpoint {
         endpoint.also(move |text| write_old_names(&counters, text));
-        endpoint.start(&supervisor)?;
+        endpoint.start(supervisor)?;
     }
     if config.scrape_exports.enable_scrape_exports {
         let exports = config.scrape_exports.clone();
@@ -87,7 +91,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     for address in config.network.address.iter() {
         log::info!("serving at {address}");
     }
-    supervisor.wait(|| access_list::reload(&config.access_list, &access_list))
+    Ok(move || access_list::reload(&config.access_list, &access_list))
 }
 
 /// A backend that is known to work here.

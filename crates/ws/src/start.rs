@@ -1,7 +1,8 @@
 //! How the daemon starts.
 
+use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
-use aquatic_tracker_stream::{Launch, StreamTracker};
+use aquatic_tracker_stream::{Launch, Reload, StreamTracker};
 
 use crate::arrangement::arrange;
 use crate::config::Config;
@@ -24,8 +25,13 @@ impl StreamTracker for WebTorrent {
 /// # Errors
 /// If it cannot start, or if a worker ends.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let launch = Launch::prepare::<WebTorrent>(config.common())?;
+    Supervisor::run(move |supervisor| start(supervisor, &config))
+}
+
+/// Returns what is done at a reload.
+fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
+    let launch = Launch::prepare::<WebTorrent>(supervisor, config.common())?;
     let (access_list, tls, bells) = (launch.access_list(), launch.tls(), launch.bells());
-    let workers = arrange(&config, access_list, tls, &bells, &mut OsEntropy)?;
+    let workers = arrange(config, access_list, tls, &bells, &mut OsEntropy)?;
     launch.serve(workers, config.bounds(), |_| ())
 }

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         name: "aquatic_ws_load_test",
         version: env!("CARGO_PKG_VERSION"),
         about: "Puts load on a WebTorrent tracker, plain or over TLS, and measures it",
+        after_help: "",
     };
     cli::run(app, aquatic_ws_load_test::run)
 }

@@ -16,6 +16,7 @@ fn help_names_every_flag() {
             "-P, --print-parsed-config",
             "--check-config",
             "-v, --version",
+            "HUP, USR1",
         ] {
             assert!(out.contains(text), "no {text} in\n{out}");
         }

@@ -18,7 +18,7 @@ fn lines_tell_time_level_thread_and_module() {
     let [
         time,
         "INFO",
-        "[main]",
+        "[loader]",
         "aquatic_daemon::supervisor:",
         "ready",
     ] = words[..]
@@ -55,7 +55,7 @@ fn the_journal_gets_priorities_instead_of_times() {
         "{log}"
     );
     assert!(
-        log.contains("<6>[main] aquatic_daemon::supervisor: ready\n"),
+        log.contains("<6>[loader] aquatic_daemon::supervisor: ready\n"),
         "{log}"
     );
 }

@@ -5,3 +5,4 @@ mod life;
 mod log_lines;
 mod privileges;
 mod process;
+mod signals;

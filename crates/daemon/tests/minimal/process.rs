@@ -113,12 +113,14 @@ impl Setup {
     }
 
     pub(crate) fn start_command(&self, command: &mut Command) -> Daemon<'_> {
-        let daemon = Daemon {
-            child: command.spawn().unwrap(),
-            setup: self,
-        };
+        let daemon = self.attend(command.spawn().unwrap());
         assert_eq!(self.notification(), "READY=1", "{}", self.log());
         daemon
+    }
+
+    /// A daemon that has just been started.
+    pub(crate) fn attend(&self, child: Child) -> Daemon<'_> {
+        Daemon { child, setup: self }
     }
 
     /// Starts a daemon that is to fail: its exit code and its log.
@@ -161,6 +163,16 @@ impl Daemon<'_> {
             "{message}"
         );
         assert_eq!(self.setup.notification(), "READY=1");
+    }
+
+    /// Waits until the daemon has logged this.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let clock = Clock::start();
+        while !self.setup.log().contains(text) {
+            let log = self.setup.log();
+            assert!(clock.elapsed() < DEADLINE, "no {text:?} in\n{log}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Whether the daemon says that this info hash is served.

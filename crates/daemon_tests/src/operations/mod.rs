@@ -13,6 +13,7 @@ pub mod limits;
 pub mod monitoring;
 pub mod privileges;
 pub mod process;
+pub mod signals;
 
 use aquatic_types::{InfoHash, IpFamily};
 
@@ -97,6 +98,12 @@ macro_rules! operations {
                 workers_are_as_many_as_configured
                 #[cfg(target_os = "linux")]
                 no_socket_workers_means_one_per_cpu
+            }
+            signals {
+                sighup_reloads_like_sigusr1
+                signals_without_a_meaning_do_not_end_it
+                a_stop_waits_neither_for_a_reload_nor_for_the_start
+                a_log_that_nobody_reads_delays_nothing
             }
         }
     };

@@ -1,0 +1,118 @@
+//! What signals do, and that nobody waits for a stop.
+
+use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::time::Duration;
+
+use aquatic_daemon::clock::Clock;
+use aquatic_types::IpFamily;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::setup::on_every_setup;
+use crate::{Daemon, Place, Program, Setup, torrent};
+
+/// How long a stop may take, whatever else is going on.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+const LIST: &str = "access_list.mode = 'deny'\naccess_list.path = 'list'";
+
+#[track_caller]
+fn assert_stops(daemon: &mut Daemon) {
+    let clock = Clock::start();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    let took = clock.elapsed();
+    assert!(took < STOP_MAX, "{took:?}");
+}
+
+/// As Prometheus and opentracker do.
+pub fn sighup_reloads_like_sigusr1(program: &'static Program) {
+    let place = Place::new();
+    place.write("list", "");
+    let daemon = place.start(Setup::simple(program), LIST);
+    for (number, signal) in (1..).zip([Signal::SIGHUP, Signal::SIGUSR1]) {
+        let mut client = program.client_of(&daemon, IpFamily::V4);
+        assert_eq!(client.join(torrent(number), 1), Ok(1));
+        daemon.place.write("list", torrent(number).to_string());
+        daemon.reload_by(signal);
+        let refusal = Err("torrent not allowed here".to_owned());
+        assert_eq!(client.join(torrent(number), 1), refusal);
+    }
+}
+
+/// Those that would end a program that does not know them, and those of a terminal.
+pub fn signals_without_a_meaning_do_not_end_it(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let mut daemon = setup.start("");
+        for signal in [
+            Signal::SIGUSR2,
+            Signal::SIGALRM,
+            Signal::SIGPIPE,
+            Signal::SIGXFSZ,
+            Signal::SIGWINCH,
+            Signal::SIGTSTP,
+            Signal::SIGCONT,
+        ] {
+            daemon.signal(signal);
+        }
+        for name in ["SIGUSR2", "SIGALRM"] {
+            daemon.wait_for_log(&format!("{name} means nothing here"));
+        }
+        daemon.assert_running();
+        let mut client = program.client_of(&daemon, IpFamily::V4);
+        assert_eq!(client.join(torrent(1), 1), Ok(1));
+    });
+}
+
+/// Here reload and start hang for ever: the list is a pipe to which nobody writes.
+pub fn a_stop_waits_neither_for_a_reload_nor_for_the_start(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let place = Place::new();
+        place.write("list", "");
+        let mut daemon = place.start(setup, LIST);
+        std::fs::remove_file(daemon.place.path("list")).unwrap();
+        mkfifo(&daemon.place.path("list"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_for_log("reloading");
+        let mut client = program.client_of(&daemon, IpFamily::V4);
+        assert_eq!(client.join(torrent(1), 1), Ok(1), "is served meanwhile");
+        assert_stops(&mut daemon);
+
+        let place = Place::new();
+        mkfifo(&place.path("list"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let child = place.command(setup, LIST).spawn().unwrap();
+        let mut daemon = place.attend(child);
+        daemon.wait_for_log("reading the access list");
+        assert_stops(&mut daemon);
+    });
+}
+
+/// A pipe in which there is no room left.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    for size in [4_096, 1] {
+        while writer.write(&vec![b' '; size]).is_ok() {}
+    }
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+/// Neither start nor service nor reload nor stop.
+pub fn a_log_that_nobody_reads_delays_nothing(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let place = Place::new();
+        place.write("list", "");
+        let (_reader, writer) = full_pipe();
+        let child = place.command(setup, LIST).stderr(writer).spawn().unwrap();
+        let mut daemon = place.wait_for(child);
+        daemon.place.write("list", torrent(1).to_string());
+        daemon.reload();
+        let mut client = program.client_of(&daemon, IpFamily::V4);
+        assert!(client.join(torrent(1), 1).is_err(), "reloaded");
+        assert_eq!(client.join(torrent(2), 1), Ok(1));
+        assert_stops(&mut daemon);
+    });
+}
