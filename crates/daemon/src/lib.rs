@@ -31,6 +31,7 @@
 //! | [`endpoint`] | a small HTTP server for the operator |
 //! | [`per_client`] | how many of something each client may have |
 //! | [`clock`] | the only place where time is read |
+//! | [`limit_watch`] | warnings about clients that are turned away |
 //! | [`counter`] | numbers for the statistics, one writer each |
 
 #![forbid(unsafe_code)]
@@ -42,6 +43,7 @@ pub mod clock;
 pub mod counter;
 pub mod endpoint;
 pub mod exposition;
+pub mod limit_watch;
 pub mod load_metrics;
 mod log_queue;
 pub mod logging;

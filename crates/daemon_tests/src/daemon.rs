@@ -46,6 +46,12 @@ impl Daemon {
         signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the log has a line with this.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
@@ -55,6 +61,13 @@ impl Daemon {
             line.map(str::to_owned)
                 .ok_or_else(|| format!("no {text:?} in\n{log}"))
         })
+    }
+
+    /// Waits for a warning that says this, and what to do.
+    #[track_caller]
+    pub fn wait_for_warning(&self, text: &str, advice: &str) {
+        let line = self.wait_for_log(text);
+        assert!(line.contains("WARN") && line.contains(advice), "{line}");
     }
 
     /// Sends SIGUSR1 and waits until the tracker has reloaded.

@@ -32,6 +32,14 @@ fn equip(mut command: Command, folder: &Path) -> Command {
     command
 }
 
+/// A program that may have this many files open.
+fn with_files(binary: &Path, files: u32) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+    command.arg("-c").arg(script).arg(binary);
+    command
+}
+
 /// How a run of the program has ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -191,6 +199,13 @@ impl Place {
     #[must_use]
     pub fn command(&self, setup: Setup, settings: &str) -> Command {
         self.command_of(Command::new(setup.program.binary), setup, settings)
+    }
+
+    /// The command that starts a tracker which may have this many files open.
+    #[must_use]
+    pub fn command_with_files(&self, setup: Setup, settings: &str, files: u32) -> Command {
+        let program = with_files(setup.program.binary.as_ref(), files);
+        self.command_of(program, setup, settings)
     }
 
     /// The same for any user: the program may have been built where only its owner can look.

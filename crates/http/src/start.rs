@@ -18,6 +18,7 @@ impl StreamTracker for Http {
     const ALPN_PROTOCOLS: &'static [&'static [u8]] = &[b"http/1.1", b"http/1.0"];
     const SCHEMES: [&'static str; 2] = ["http", "https"];
     const PATH: &'static str = "/announce";
+    const OUTPUT_ADVICE: Option<&'static str> = None;
 }
 
 /// Runs the tracker until it is told to stop.

@@ -75,4 +75,6 @@ pub struct StreamCounters {
     pub sent_bytes: PerFamily<Counter>,
     /// Times that no connection could be accepted, for want of files, say.
     pub accept_failures: Counter,
+    /// Those of them that were for want of files.
+    pub accepts_without_files: Counter,
 }

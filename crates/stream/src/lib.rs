@@ -29,7 +29,7 @@
 //! | `handler` | the contract with the protocol: [`Handler`], [`Io`], [`Client`] |
 //! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |
 //! | `tls` | encryption, certificates and their reload: [`TlsConfig`] |
-//! | `admission`, `open_files` | how many connections there may be: [`Admission`] |
+//! | `admission`, `open_files`, `limit_notes` | how many connections there may be: [`Admission`] |
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
 //! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
 //! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
@@ -64,6 +64,7 @@ mod forwarded;
 pub mod glommio;
 mod handler;
 mod hub;
+mod limit_notes;
 mod listener;
 mod metrics;
 pub mod mio;

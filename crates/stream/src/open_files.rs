@@ -9,31 +9,76 @@ use crate::StreamConfig;
 const FILES_PER_WORKER: u64 = 16;
 const FILES_OF_PROGRAM: u64 = 32;
 
+/// What to do about too few of them.
+pub(crate) const ADVICE: &str = "raise the limit on open files (ulimit -n; systemd: LimitNOFILE=)";
+
+/// How many connections there may be, and why not more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionRoom {
+    /// So many. 0 = no bound is known.
+    pub connections: usize,
+    /// `network.max_connections`.
+    configured: usize,
+    /// The limit on open files, unless the system does not tell.
+    files: Option<u64>,
+}
+
 impl StreamConfig {
     /// Raises the soft limit on open files as far as it goes, and returns how many connections
     /// there may be: `network.max_connections`, but no more than the limit leaves room for. Beyond
     /// that, clients would wait in vain, and files could not be loaded again. `other_files` are
     /// those of the daemon besides its workers: of an endpoint for metrics, say.
     ///
-    /// Logs a warning if the limit is too low for what is configured.
+    /// Logs how many, with a warning if the limit is too low for what is configured.
     #[must_use]
-    pub fn connections_max(&self, workers: usize, other_files: usize) -> usize {
-        let Some(files) = raise_limit() else {
-            return self.max_connections;
-        };
-        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let room = connections_of(files, number(workers), number(other_files));
-        if self.max_connections > room {
+    pub fn connection_room(&self, workers: usize, other_files: usize) -> ConnectionRoom {
+        let room = connection_room(self.max_connections, raise_limit(), workers, other_files);
+        if self.max_connections > room.connections {
             log::warn!(
-                "`network.max_connections` is {}, but the limit on open files leaves room for \
-                 {room}, and no more are held: raise it (ulimit -n; systemd: LimitNOFILE=)",
-                self.max_connections
+                "`network.max_connections` is {}, but the limit on open files leaves room for {}, \
+                 and no more are held: {ADVICE}",
+                self.max_connections,
+                room.connections
             );
         }
-        match self.max_connections {
-            0 => room,
-            configured => configured.min(room),
+        if let (1.., Some(files)) = (room.connections, room.files) {
+            log::info!(
+                "room for {} connections (`network.max_connections` = {}; {files} open files)",
+                room.connections,
+                room.configured
+            );
         }
+        room
+    }
+}
+
+impl ConnectionRoom {
+    /// What to do if more are wanted.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self.configured == self.connections {
+            true => "raise `network.max_connections`",
+            false => ADVICE,
+        }
+    }
+}
+
+/// The room for connections with so many open files.
+pub(crate) fn connection_room(
+    configured: usize,
+    files: Option<u64>,
+    workers: usize,
+    other_files: usize,
+) -> ConnectionRoom {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let (workers, other_files) = (number(workers), number(other_files));
+    let room = files.map(|files| connections_of(files, workers, other_files));
+    ConnectionRoom {
+        connections: match (configured, room) {
+            (0, room) => room.unwrap_or(0),
+            (configured, room) => configured.min(room.unwrap_or(configured)),
+        },
+        configured,
+        files,
     }
 }
 
@@ -67,21 +112,30 @@ mod tests {
     }
 
     #[test]
+    fn advice_is_about_what_sets_the_bound() {
+        let advice = |configured| connection_room(configured, Some(64), 1, 0).advice();
+        assert_eq!(advice(0), ADVICE);
+        assert_eq!(advice(17), ADVICE);
+        assert_eq!(advice(16), "raise `network.max_connections`");
+    }
+
+    #[test]
     fn the_limit_is_raised_and_bounds_connections() {
         let config = StreamConfig::default();
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        assert_eq!(config.connections_max(1, 5), connections_of(hard, 1, 5));
+        let room = |config: &StreamConfig| config.connection_room(1, 5).connections;
+        assert_eq!(room(&config), connections_of(hard, 1, 5));
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         assert_eq!(soft, hard);
         let config = StreamConfig {
             max_connections: 7,
             ..config
         };
-        assert_eq!(config.connections_max(1, 5), 7);
+        assert_eq!(room(&config), 7);
         let config = StreamConfig {
             max_connections: usize::MAX,
             ..config
         };
-        assert_eq!(config.connections_max(1, 5), connections_of(hard, 1, 5));
+        assert_eq!(room(&config), connections_of(hard, 1, 5));
     }
 }

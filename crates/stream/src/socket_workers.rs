@@ -1,18 +1,20 @@
 //! How the threads that hold connections are made: bound early, started late.
 
-use std::net::TcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::supervisor::Supervisor;
 
 use crate::metrics;
 use crate::{
     Admission, Bounds, ChosenRuntime, Handler, Hub, HubOptions, Post, StreamConfig, StreamCounters,
-    TlsConfig, bind_listeners,
+    TlsConfig, bind_listeners, limit_notes,
 };
 
 /// Sockets, and where the workers will wait that accept connections from them.
@@ -34,6 +36,8 @@ pub struct StreamSettings {
     pub max_connections_per_ip: usize,
     /// Connections are encrypted.
     pub tls: Option<TlsConfig>,
+    /// What an operator can do if clients do not read what is sent to them, if anything.
+    pub output_advice: Option<&'static str>,
 }
 
 impl SocketWorkers {
@@ -57,8 +61,17 @@ impl SocketWorkers {
         self.posts.iter().map(Post::bell)
     }
 
+    /// Where they listen, with the ports that the system chose if 0 was asked for.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let of_one_worker = self.listeners.iter().take(1).flatten();
+        of_one_worker.map(TcpListener::local_addr).collect()
+    }
+
     /// Starts a thread for each of `handlers`, of which there must be one per worker. Returns what
-    /// they count.
+    /// they count. Limits on connections are looked after by `watch`.
     ///
     /// # Errors
     /// If the system has no room for a thread.
@@ -69,10 +82,12 @@ impl SocketWorkers {
         config: &StreamConfig,
         settings: StreamSettings,
         handlers: Vec<H>,
+        watch: &mut LimitWatch,
     ) -> anyhow::Result<Vec<Arc<StreamCounters>>> {
         let batch_wait = Duration::from_micros(config.batch_wait_us);
+        let room = config.connection_room(self.posts.len(), settings.other_files);
         let admission = Arc::new(Admission::new(
-            config.connections_max(self.posts.len(), settings.other_files),
+            room.connections,
             settings.max_connections_per_ip,
         ));
         let mut all_counters = Vec::new();
@@ -93,6 +108,7 @@ impl SocketWorkers {
                 post.run(Hub::new(handler, options), listeners, clock, batch_wait)
             })?;
         }
+        limit_notes::watch(watch, &room, settings.output_advice, &all_counters);
         log::info!("runtime: {}", self.runtime.name());
         Ok(all_counters)
     }

@@ -4,6 +4,7 @@
 //! all. What kinds of requests, responses and failures there are is up to the [`Protocol`].
 
 pub use aquatic_daemon::counter::{Counter, Counts, Label};
+pub use aquatic_daemon::limit_watch::LimitNote;
 use aquatic_types::{IpFamily, PerFamily};
 
 /// What a tracker's requests, responses and failures are called in its metrics.
@@ -23,6 +24,10 @@ pub trait Protocol: Send + Sync + 'static {
 pub trait ReasonLabel: Label {
     /// Whether the client was told.
     fn is_refusal(self) -> bool;
+
+    /// If it is a limit that an operator can change: what to tell when it was met. Not for what
+    /// clients do wrong by themselves, and not for torrents that an operator has forbidden.
+    fn limit(self) -> Option<LimitNote>;
 }
 
 /// What one worker counts about the clients of one IP family. Totals since the start.
@@ -130,7 +135,8 @@ impl<P: Protocol> Default for WorkerCounters<P> {
 pub(crate) mod test_protocol {
     use aquatic_daemon::labels;
 
-    use super::{Protocol, ReasonLabel};
+    use super::{LimitNote, Protocol, ReasonLabel};
+    use crate::limit_notes;
 
     /// BitTorrent over bees.
     pub(crate) enum Bees {}
@@ -175,6 +181,10 @@ pub(crate) mod test_protocol {
     impl ReasonLabel for Reason {
         fn is_refusal(self) -> bool {
             self == Self::PeerLimit
+        }
+
+        fn limit(self) -> Option<LimitNote> {
+            self.is_refusal().then(limit_notes::peers)
         }
     }
 }

@@ -21,7 +21,7 @@
 //! | [`scrape`] | scrapes that concern several shards |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
 //! | [`registry`], [`cleaning`] | the swarms of a shard, and what looks after them |
-//! | [`limits`] | how much a client may ask, and a shard may hold |
+//! | [`limits`], [`limit_notes`] | how much a client may ask, and a shard may hold |
 //! | [`counters`], [`report`], [`clients`] | what is counted |
 //! | [`statistics`] | all of that put together: Prometheus metrics |
 //! | [`config`] | what an operator can set for any tracker |
@@ -35,6 +35,7 @@ pub mod clients;
 pub mod config;
 pub mod counters;
 pub mod entropy;
+pub mod limit_notes;
 pub mod limits;
 pub mod registry;
 pub mod report;

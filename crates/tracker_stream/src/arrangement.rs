@@ -21,6 +21,9 @@ pub trait StreamTracker: Protocol {
     const SCHEMES: [&'static str; 2];
     /// How they end, after the address.
     const PATH: &'static str;
+    /// What an operator can do if connections are closed because clients do not read what is sent
+    /// to them, if anything.
+    const OUTPUT_ADVICE: Option<&'static str>;
 }
 
 /// All workers of a tracker, ready to work.

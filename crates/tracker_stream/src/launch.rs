@@ -6,10 +6,12 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::exposition::Exposition;
+use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls};
+use aquatic_tracker::limit_notes;
 use aquatic_tracker::statistics::write_old_names;
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 
@@ -105,16 +107,26 @@ impl<'a> Launch<'a> {
         };
         self.swarm_workers
             .start(supervisor, clock, pauses, arrangement.swarm_workers)?;
+        let mut watch = LimitWatch::new();
+        limit_notes::watch(&mut watch, &arrangement.counters);
         let settings = StreamSettings {
             other_files: endpoint.as_ref().map_or(0, |_| MetricsEndpoint::FILES_MAX),
             bounds,
             max_connections_per_ip: config.limits.max_connections_per_ip,
             tls: tls.clone(),
+            output_advice: T::OUTPUT_ADVICE,
         };
+        let addresses = self.sockets.addresses()?;
         let handlers = arrangement.socket_workers;
-        let connections =
-            self.sockets
-                .start(supervisor, clock, config.stream, settings, handlers)?;
+        let connections = self.sockets.start(
+            supervisor,
+            clock,
+            config.stream,
+            settings,
+            handlers,
+            &mut watch,
+        )?;
+        supervisor.spawn("limits", move || watch.run())?;
         let sources = Sources {
             workers: arrangement.counters,
             connections,
@@ -130,7 +142,7 @@ impl<'a> Launch<'a> {
         supervisor.spawn("statistics", move || statistics::run(&metrics, &sources))?;
 
         let scheme = T::SCHEMES[usize::from(tls.is_some())];
-        for address in config.stream.address.iter() {
+        for address in addresses {
             log::info!("serving at {scheme}://{address}{}", T::PATH);
         }
         let access_list_config = config.access_list.clone();

@@ -81,7 +81,7 @@ fn copy_bytes<P: Protocol>(worker: &WorkerCounters<P>, connections: &StreamCount
 #[cfg(test)]
 mod tests {
     use aquatic_daemon::labels;
-    use aquatic_tracker::counters::ReasonLabel;
+    use aquatic_tracker::counters::{LimitNote, ReasonLabel};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
@@ -107,6 +107,10 @@ mod tests {
     impl ReasonLabel for Message {
         fn is_refusal(self) -> bool {
             true
+        }
+
+        fn limit(self) -> Option<LimitNote> {
+            None
         }
     }
 

@@ -1,7 +1,8 @@
 //! Everything that is counted, in one list.
 
 use aquatic_daemon::labels;
-pub use aquatic_tracker::counters::{Counter, Label, Protocol, ReasonLabel};
+pub use aquatic_tracker::counters::{Counter, Label, LimitNote, Protocol, ReasonLabel};
+use aquatic_tracker::limit_notes;
 
 /// The protocol, as far as counting goes.
 pub enum Udp {}
@@ -110,6 +111,35 @@ impl ReasonLabel for Reason {
             | Self::TorrentLimit
             | Self::PeerLimit
             | Self::PeersPerIp => true,
+        }
+    }
+
+    fn limit(self) -> Option<LimitNote> {
+        match self {
+            Self::RequestRate => Some(limit_notes::request_rate()),
+            Self::QueueFull => Some(limit_notes::queue()),
+            Self::TorrentLimit => Some(limit_notes::torrents()),
+            Self::PeerLimit => Some(limit_notes::peers()),
+            Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
+            Self::ReceiveBufferFull => Some(LimitNote::new(
+                "datagrams lost, since a receive buffer was full",
+                "see `network.socket_recv_buffer_size` and `socket_workers`",
+            )),
+            Self::SendBufferFull => Some(LimitNote::new(
+                "answers lost, since a send buffer was full",
+                "see `network.socket_send_buffer_size`",
+            )),
+            Self::TooShort
+            | Self::TooLong
+            | Self::UnknownAction
+            | Self::NotConnect
+            | Self::Unconnected
+            | Self::SourcePortZero
+            | Self::SendFailed
+            | Self::ConnectionId
+            | Self::PortZero
+            | Self::NoInfoHash
+            | Self::InfoHashDenied => None,
         }
     }
 }

@@ -1,15 +1,18 @@
 //! How the daemon starts.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_channel::{Bell, Sleeper, bell};
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, bind, privileges};
 use aquatic_tracker::entropy::OsEntropy;
+use aquatic_tracker::limit_notes;
 use aquatic_tracker::statistics::write_old_names;
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 use aquatic_udp_socket::steering::{self, SteeringKey};
@@ -63,6 +66,8 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
         &mut OsEntropy,
     )?;
     steer(&config, &sockets, &arrangement.steering_key);
+    let of_one_worker = sockets.first().into_iter().flatten();
+    let addresses: Vec<_> = of_one_worker.map(UdpSocket::local_addr).collect();
     let counters = arrangement.counters.clone();
     let config = Arc::new(config);
     start_workers(
@@ -88,7 +93,7 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
         })?;
     }
     log::info!("backend: {}", backend.name());
-    for address in config.network.address.iter() {
+    for address in addresses {
         log::info!("serving at {address}");
     }
     Ok(move || access_list::reload(&config.access_list, &access_list))
@@ -141,14 +146,18 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
         reuse_port: false,
         ..SocketOptions::default()
     };
+    let mut addresses = Vec::new();
     for address in config.network.address.iter() {
-        // Several sockets per address would let a second instance in.
-        bind::when_free(address, |address| UdpSocket::bind(address, &alone))?;
+        // Several sockets per address would let a second instance in. And all workers shall have
+        // the same port, also if any will do (0).
+        let socket = bind::when_free(address, |address| UdpSocket::bind(address, &alone))?;
+        addresses.push(socket.local_addr());
     }
-    let bind =
-        |address| UdpSocket::bind(address, &options).map_err(|error| bind::error(address, &error));
+    let bind = |address: &SocketAddr| {
+        UdpSocket::bind(*address, &options).map_err(|error| bind::error(*address, &error))
+    };
     let sockets: Vec<Vec<_>> = (0..workers)
-        .map(|_| config.network.address.iter().map(bind).collect())
+        .map(|_| addresses.iter().map(bind).collect())
         .collect::<anyhow::Result<_>>()?;
     if let Some(socket) = sockets.first().and_then(|sockets| sockets.first()) {
         warn_of_small_buffers(socket, &options).context("cannot read a socket option")?;
@@ -277,6 +286,9 @@ fn start_workers(
             run_socket_worker(core, post, &sockets, clock, &config)
         })?;
     }
+    let mut watch = LimitWatch::new();
+    limit_notes::watch(&mut watch, &counters);
+    supervisor.spawn("limits", move || watch.run())?;
     let config = Arc::clone(config);
     supervisor.spawn("statistics", move || {
         statistics::run(&config.statistics, &counters, &reports)

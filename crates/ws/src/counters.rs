@@ -4,7 +4,8 @@
 //! counters themselves, are [`aquatic_tracker`]'s.
 
 use aquatic_daemon::labels;
-use aquatic_tracker::counters::{self, Protocol};
+use aquatic_tracker::counters::{self, LimitNote, Protocol};
+use aquatic_tracker::limit_notes;
 use aquatic_ws_protocol::RequestErrorKind;
 
 /// The WebTorrent tracker protocol.
@@ -107,6 +108,35 @@ labels! {
 impl counters::ReasonLabel for Reason {
     fn is_refusal(self) -> bool {
         !matches!(self, Self::ConnectionGone | Self::DeliveryFull)
+    }
+
+    fn limit(self) -> Option<LimitNote> {
+        match self {
+            Self::ProxyHeader => Some(limit_notes::proxy_header()),
+            Self::UntrustedProxy => Some(limit_notes::untrusted_proxy()),
+            Self::RequestRate => Some(limit_notes::request_rate()),
+            Self::QueueFull => Some(limit_notes::queue()),
+            Self::TorrentLimit => Some(limit_notes::torrents()),
+            Self::PeerLimit => Some(limit_notes::peers()),
+            Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
+            Self::DeliveryFull => Some(LimitNote::new(
+                "offers and answers lost, since the worker of their receiver does not keep up",
+                "see `socket_workers`",
+            )),
+            Self::Origin => Some(LimitNote::new(
+                "pages of other sites turned away",
+                "see `network.allowed_origins`",
+            )),
+            Self::MessageSize => Some(LimitNote::new(
+                "connections closed, whose client sent too large a message",
+                "see `network.websocket_max_message_size`",
+            )),
+            Self::TorrentsPerConnection => Some(LimitNote::new(
+                "announces refused, whose connection has too many torrents",
+                "see `protocol.max_torrents_per_connection`",
+            )),
+            _ => None,
+        }
     }
 }
 

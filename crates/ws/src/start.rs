@@ -18,6 +18,7 @@ impl StreamTracker for WebTorrent {
     const ALPN_PROTOCOLS: &'static [&'static [u8]] = &[b"http/1.1"];
     const SCHEMES: [&'static str; 2] = ["ws", "wss"];
     const PATH: &'static str = "";
+    const OUTPUT_ADVICE: Option<&'static str> = Some("see `network.websocket_write_buffer_size`");
 }
 
 /// Runs the tracker until it is told to stop.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use aquatic_types::IpFamily;
 use nix::sys::signal::Signal;
 
+use super::torrent_of;
 use crate::program::{localhost, loopback};
 use crate::setup::on_every_setup;
 use crate::{Place, Program, Setup, torrents};
@@ -80,4 +81,40 @@ pub fn a_foreign_address_is_named(program: &'static Program) {
     assert_eq!(ended.code, Some(1));
     let reason = "cannot bind 192.0.2.1:3000: no network interface of this machine";
     assert!(ended.log.contains(reason), "{}", ended.log);
+}
+
+/// Port 0.
+pub fn any_free_port_is_the_same_for_all_workers_and_told(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        let daemon = setup.start("network.address = ['127.0.0.1:0', '[::1]:0']");
+        let log = daemon.place.log();
+        let addresses: Vec<SocketAddr> = log
+            .lines()
+            .filter_map(|line| line.split_once("serving at "))
+            .map(|(_, url)| url.split("//").last().unwrap_or(url))
+            .map(|url| url.split("/announce").next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(addresses.len(), 2, "{log}");
+        for (address, family) in addresses.into_iter().zip(IpFamily::ALL) {
+            assert_eq!(address.ip(), localhost(family));
+            assert_eq!(sockets_at(address.port()), setup.socket_workers, "{log}");
+            let mut client = (program.client)(localhost(family), address);
+            assert_eq!(client.join(torrent_of(family, 1), 1), Ok(1));
+        }
+    });
+}
+
+/// Sockets that listen at a port: of UDP, or of TCP.
+fn sockets_at(port: u16) -> usize {
+    let is_at_port = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        let local = words.next().unwrap_or_default();
+        // 07: bound, for UDP; 0A: listens.
+        local.ends_with(&format!(":{port:04X}")) && matches!(words.nth(1), Some("07" | "0A"))
+    };
+    ["tcp", "tcp6", "udp", "udp6"]
+        .map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap())
+        .iter()
+        .map(|table| table.lines().filter(is_at_port).count())
+        .sum()
 }

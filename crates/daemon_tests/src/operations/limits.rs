@@ -124,3 +124,28 @@ pub fn peers_of_an_address_are_limited(program: &'static Program) {
         );
     });
 }
+
+/// Once for each limit, with the key that sets it.
+pub fn who_is_turned_away_is_told_in_the_log(program: &'static Program) {
+    for (key, what) in [
+        ("limits.max_torrents", "announces of new torrents refused: "),
+        ("limits.max_peers", "announces of new peers refused: "),
+        (
+            "limits.max_peers_per_ip",
+            "announces refused, whose client has too many peers: ",
+        ),
+    ] {
+        on_every_setup(program, |setup| {
+            let daemon = setup.start(&format!("{key} = 1"));
+            let mut client = program.client_of(&daemon, IpFamily::V4);
+            let turned_away = (0..20).filter(|number| {
+                let torrent = torrent_of(IpFamily::V4, number % 10);
+                client
+                    .join(torrent, u16::try_from(number / 10 + 1).unwrap())
+                    .is_err()
+            });
+            assert!(turned_away.count() > 0);
+            daemon.wait_for_warning(what, &format!("see `{key}`"));
+        });
+    }
+}

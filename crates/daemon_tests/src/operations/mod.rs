@@ -14,6 +14,7 @@ pub mod monitoring;
 pub mod privileges;
 pub mod process;
 pub mod signals;
+pub mod turned_away;
 
 use aquatic_types::{InfoHash, IpFamily};
 
@@ -26,6 +27,24 @@ fn torrent_of(family: IpFamily, number: u32) -> InfoHash {
         IpFamily::V4 => torrent(number),
         IpFamily::V6 => torrent(1_000_000 + number),
     }
+}
+
+/// Makes a `#[test]` of each test that daemons over TCP have in common, for the
+/// [`Program`](crate::Program) at this path.
+#[macro_export]
+macro_rules! stream_operations {
+    ($program:path) => {
+        $crate::operations! {
+            $program =>
+            turned_away {
+                a_limit_on_files_is_told
+                a_lack_of_files_is_told
+                limits_on_connections_are_told
+                clients_whom_no_proxy_names_are_told
+                a_limit_on_requests_is_told
+            }
+        }
+    };
 }
 
 /// Makes a `#[test]` of each common test, for the [`Program`](crate::Program) at this path.
@@ -48,6 +67,8 @@ macro_rules! operations {
                 an_address_in_use_is_named
                 a_restart_takes_the_address_over
                 a_foreign_address_is_named
+                #[cfg(target_os = "linux")]
+                any_free_port_is_the_same_for_all_workers_and_told
             }
             configuration {
                 the_printed_default_has_every_key_with_a_comment_and_loads
@@ -66,6 +87,7 @@ macro_rules! operations {
                 torrents_are_limited
                 peers_are_limited
                 peers_of_an_address_are_limited
+                who_is_turned_away_is_told_in_the_log
             }
             monitoring {
                 #[cfg(target_os = "linux")]

@@ -194,16 +194,17 @@ impl<H: Handler> Hub<H> {
     /// us, or the listener has gone.
     pub fn accept_failed(&mut self, now: Now, error: &io::Error) {
         self.counters.accept_failures.add(1);
+        if is_shortage_of_files(error) {
+            // Told by the watch over limits.
+            self.counters.accepts_without_files.add(1);
+            return;
+        }
         if now.seconds < self.accept_quiet_until {
             return;
         }
         self.accept_quiet_until = now.seconds + ACCEPT_LOG_SECONDS;
-        let advice = match is_shortage_of_files(error) {
-            true => "; consider raising the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
-            false => "",
-        };
         log::error!(
-            "cannot accept connections: {error}, with {} connections open{advice}",
+            "cannot accept connections: {error}, with {} connections open",
             self.connections.len()
         );
     }

@@ -1,0 +1,140 @@
+//! Connections that are turned away leave a trace in the log. For daemons over TCP.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
+
+use aquatic_types::IpFamily;
+
+use crate::connection::tcp;
+use crate::program::loopback;
+use crate::setup::on_each;
+use crate::{Daemon, Place, Program, Setup, torrent};
+
+/// One tracker of each runtime.
+fn on_every_runtime(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
+    let setup = |runtime| Setup {
+        runtime,
+        ..Setup::simple(program)
+    };
+    let setups: Vec<_> = (program.runtimes)().into_iter().map(setup).collect();
+    on_each(&setups, scenario);
+}
+
+fn connect(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
+    let address = daemon.address(IpFamily::V4);
+    let connections = (0..count).map(|_| tcp(loopback(1), address));
+    connections.collect::<Result<_, _>>().unwrap()
+}
+
+/// A request that each of the daemons would serve.
+const REQUEST: &str = "GET /announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb\
+    &port=1&left=0 HTTP/1.1\r\nHost: tracker\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// As many connections as files leave room for; told at the start, and when there are more.
+pub fn a_limit_on_files_is_told(program: &'static Program) {
+    on_every_runtime(program, |setup| {
+        let place = Place::new();
+        let mut command = place.command_with_files(setup, "", 64);
+        let child = command.spawn().unwrap();
+        let daemon = place.wait_for(child);
+        let log = daemon.place.log();
+        let room = "room for 16 connections (`network.max_connections` = 0; 64 open files)";
+        assert!(log.contains(room), "{log}");
+        let _clients = connect(&daemon, 40);
+        daemon.wait_for_warning(
+            "connections closed at once, beyond 16: ",
+            "raise the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
+        );
+    });
+}
+
+/// Files can also run out unforeseen.
+pub fn a_lack_of_files_is_told(program: &'static Program) {
+    on_every_runtime(program, |setup| {
+        let daemon = setup.start("");
+        let open = daemon.files().len();
+        let lowered = Command::new("prlimit")
+            .args(["--pid", &daemon.pid().to_string()])
+            .arg(format!("--nofile={0}:{0}", open + 3))
+            .status();
+        assert!(lowered.unwrap().success());
+        let _clients = connect(&daemon, 40);
+        daemon.wait_for_warning(
+            "no connection could be accepted for want of files: ",
+            "raise the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
+        );
+    });
+}
+
+/// `network.max_connections`, `limits.max_connections_per_ip`.
+pub fn limits_on_connections_are_told(program: &'static Program) {
+    on_every_runtime(program, |setup| {
+        for (settings, what, key) in [
+            (
+                "network.max_connections = 5",
+                "connections closed at once, beyond 5: ",
+                "`network.max_connections`",
+            ),
+            (
+                "limits.max_connections_per_ip = 5",
+                "connections closed, whose client has too many: ",
+                "`limits.max_connections_per_ip`",
+            ),
+        ] {
+            let daemon = setup.start(settings);
+            let _clients = connect(&daemon, 8);
+            daemon.wait_for_warning(what, key);
+        }
+    });
+}
+
+/// Behind a proxy: nobody is served without its word.
+pub fn clients_whom_no_proxy_names_are_told(program: &'static Program) {
+    on_every_runtime(program, |setup| {
+        for (settings, what, key) in [
+            (
+                "network.proxy_protocol = true",
+                "connections closed that do not begin with a PROXY header: ",
+                "`network.proxy_protocol`",
+            ),
+            (
+                "network.proxy_protocol = true\nnetwork.trusted_proxies = ['192.0.2.1']",
+                "connections closed at once, from others than proxies: ",
+                "`network.trusted_proxies`",
+            ),
+            (
+                "network.runs_behind_reverse_proxy = true",
+                "requests refused, since the proxy does not tell who the client is: ",
+                "`network.reverse_proxy_ip_header_name`",
+            ),
+            (
+                "network.runs_behind_reverse_proxy = true\n\
+                 network.trusted_proxies = ['192.0.2.1']",
+                "requests refused, from others than proxies: ",
+                "`network.trusted_proxies`",
+            ),
+        ] {
+            let daemon = setup.start(settings);
+            for mut client in connect(&daemon, 3) {
+                // May have been closed already.
+                let _ = client.write_all(REQUEST.as_bytes());
+            }
+            daemon.wait_for_warning(what, key);
+        }
+    });
+}
+
+/// `limits.requests_per_second_per_ip`.
+pub fn a_limit_on_requests_is_told(program: &'static Program) {
+    on_every_runtime(program, |setup| {
+        let daemon = setup.start("limits.requests_per_second_per_ip = 5");
+        let mut client = program.client_of(&daemon, IpFamily::V4);
+        while client.join(torrent(1), 1).is_ok() {}
+        daemon.wait_for_warning(
+            "requests not served, whose client sends too many: ",
+            "`limits.requests_per_second_per_ip`",
+        );
+    });
+}

@@ -1,0 +1,68 @@
+//! What an operator is told when connections are turned away.
+
+use std::sync::Arc;
+
+use aquatic_daemon::limit_watch::{LimitNote, LimitWatch};
+
+use crate::open_files::{ADVICE, ConnectionRoom};
+use crate::{Closed, Refused, StreamCounters};
+
+/// Lets the limits on connections be looked after. `output_advice` says what can be done if clients
+/// do not read what is sent to them.
+pub(crate) fn watch(
+    watch: &mut LimitWatch,
+    room: &ConnectionRoom,
+    output_advice: Option<&str>,
+    workers: &[Arc<StreamCounters>],
+) {
+    let workers: Arc<[_]> = workers.into();
+    let mut add = |note, count: fn(&StreamCounters) -> u64| {
+        let workers = Arc::clone(&workers);
+        watch.add(note, move || workers.iter().map(|it| count(it)).sum());
+    };
+    add(
+        LimitNote::new(
+            "times that no connection could be accepted for want of files",
+            ADVICE,
+        ),
+        |it| it.accepts_without_files.get(),
+    );
+    add(
+        LimitNote::new(
+            format!("connections closed at once, beyond {}", room.connections),
+            room.advice(),
+        ),
+        |it| it.refused.of(Refused::TooMany).get(),
+    );
+    add(
+        LimitNote::new(
+            "connections closed, whose client has too many",
+            "see `limits.max_connections_per_ip`",
+        ),
+        |it| it.refused.of(Refused::TooManyOfClient).get(),
+    );
+    add(
+        LimitNote::new(
+            "connections closed at once, from others than proxies",
+            "see `network.trusted_proxies`",
+        ),
+        |it| it.refused.of(Refused::UntrustedProxy).get(),
+    );
+    add(
+        LimitNote::new(
+            "connections closed that do not begin with a PROXY header",
+            "with `network.proxy_protocol`, a proxy has to send one (haproxy: send-proxy-v2), and \
+             nobody else is served",
+        ),
+        |it| it.closed.of(Closed::ProxyHeader).get(),
+    );
+    if let Some(advice) = output_advice {
+        add(
+            LimitNote::new(
+                "connections closed whose client did not read what was sent",
+                advice,
+            ),
+            |it| it.closed.of(Closed::OutputFull).get(),
+        );
+    }
+}
