@@ -38,4 +38,4 @@ mod list;
 mod shared;
 
 pub use list::{AccessList, AccessListError, AccessListErrorKind};
-pub use shared::{AccessListMode, AccessListReader, SharedAccessList};
+pub use shared::{AccessListMode, AccessListReader, Replaced, SharedAccessList};

@@ -25,8 +25,21 @@ impl AccessList {
     /// # Errors
     ///
     /// At the first line that is anything else, or cannot be read.
-    pub fn parse(mut reader: impl BufRead) -> Result<Self, AccessListError> {
-        let mut list = Self::default();
+    pub fn parse(reader: impl BufRead) -> Result<Self, AccessListError> {
+        Self::parse_lines(reader, 0)
+    }
+
+    /// As [`Self::parse`], for a file of which it is known that it has about so many lines. The list
+    /// is made at its final size then. One that grows leaves its earlier, smaller copies with the
+    /// allocator, which together are as large as the list.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    pub fn parse_lines(mut reader: impl BufRead, lines: usize) -> Result<Self, AccessListError> {
+        let mut list = Self {
+            info_hashes: HashSet::with_capacity(lines),
+        };
         let mut line = Vec::new();
         for number in 1.. {
             let error = |kind| AccessListError { line: number, kind };

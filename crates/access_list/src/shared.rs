@@ -46,8 +46,8 @@ impl SharedAccessList {
 
     /// Puts `list` in place of the present one. Every question asked after this returns is
     /// answered from it; no reader waits.
-    pub fn replace(&self, list: AccessList) {
-        self.list.store(Arc::new(list));
+    pub fn replace(&self, list: AccessList) -> Replaced {
+        Replaced(self.list.swap(Arc::new(list)))
     }
 
     /// For one worker. To be made once and kept: making one costs more than using it.
@@ -60,11 +60,26 @@ impl SharedAccessList {
     }
 }
 
+/// A list that was replaced.
+///
+/// Readers may still hold it, until they are asked again or [refreshed](AccessListReader::refresh).
+/// To free a long list takes milliseconds. Who keeps this until it is no longer in use spends them
+/// in the place of a worker.
+#[derive(Debug)]
+pub struct Replaced(Arc<AccessList>);
+
+impl Replaced {
+    /// Whether readers hold the list.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 /// A worker's way to ask.
 ///
 /// Keeps the list it used last, and with each question only looks whether that is still the
-/// present one: a read of a shared pointer that hardly ever changes, no write to shared memory. A
-/// list that was replaced is freed once each reader has been asked again.
+/// present one: a read of a shared pointer that hardly ever changes, no write to shared memory.
 #[derive(Clone, Debug)]
 pub struct AccessListReader {
     mode: AccessListMode,
@@ -80,6 +95,13 @@ impl AccessListReader {
             AccessListMode::Allow => self.list.load().contains(info_hash),
             AccessListMode::Deny => !self.list.load().contains(info_hash),
         }
+    }
+
+    /// Lets go of a list that was replaced. To be called now and then by a reader that may not be
+    /// asked for long; it costs no more than a question.
+    #[inline]
+    pub fn refresh(&mut self) {
+        self.list.load();
     }
 
     /// What the list means.
@@ -140,15 +162,18 @@ mod tests {
     }
 
     #[test]
-    fn replaced_list_is_freed_once_it_is_not_used() {
+    fn replaced_list_is_in_use_until_each_reader_was_asked_or_refreshed() {
         let shared = SharedAccessList::new(AccessListMode::Allow, AccessList::default());
-        let mut reader = shared.reader();
-        let old = Arc::downgrade(&shared.list.load_full());
-        assert!(!reader.is_allowed(&LISTED));
+        let mut asked = shared.reader();
+        let mut refreshed = shared.reader();
+        assert!(!asked.is_allowed(&LISTED));
 
-        shared.replace(AccessList::from_iter([LISTED]));
-        assert!(old.upgrade().is_some());
-        assert!(reader.is_allowed(&LISTED));
-        assert!(old.upgrade().is_none());
+        let replaced = shared.replace(AccessList::from_iter([LISTED]));
+        assert!(replaced.is_in_use());
+        assert!(asked.is_allowed(&LISTED));
+        assert!(replaced.is_in_use());
+        refreshed.refresh();
+        assert!(!replaced.is_in_use());
+        assert!(refreshed.is_allowed(&LISTED));
     }
 }

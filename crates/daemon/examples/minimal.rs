@@ -3,8 +3,10 @@
 //! A datagram of 20 bytes is answered. Anything else ends the worker, to show what happens then:
 //! by a panic if it says so, else by an error.
 
+use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aquatic_access_list::SharedAccessList;
@@ -15,6 +17,9 @@ use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, bind, cli, privileges, signals};
 use aquatic_types::InfoHash;
+
+/// How long an idle worker waits before it looks after its access list.
+const ROUND_MAX: Duration = Duration::from_millis(100);
 
 section! {
     /// Configuration of a minimal daemon.
@@ -88,8 +93,15 @@ fn start(supervisor: &Supervisor, config: MinimalConfig) -> anyhow::Result<impl 
 fn answer(socket: &UdpSocket, list: &SharedAccessList) -> anyhow::Result<()> {
     let mut list = list.reader();
     let mut request = [0; 64];
+    socket
+        .set_read_timeout(Some(ROUND_MAX))
+        .context("cannot set a time limit")?;
     loop {
-        let (size, from) = socket.recv_from(&mut request).context("cannot receive")?;
+        list.refresh();
+        let (size, from) = match socket.recv_from(&mut request) {
+            Err(error) if [WouldBlock, Interrupted].contains(&error.kind()) => continue,
+            received => received.context("cannot receive")?,
+        };
         let request = &request[..size];
         let Ok(info_hash) = request.try_into().map(InfoHash) else {
             assert!(request != b"panic", "as requested");

@@ -5,10 +5,12 @@
 //! that could not be reloaded is found out at the start.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read, Seek};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
-use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_access_list::{AccessList, AccessListMode, Replaced, SharedAccessList};
 use aquatic_config::AccessListConfig;
 use metrics::{Unit, describe_gauge, gauge};
 
@@ -22,6 +24,13 @@ const METRICS: LoadMetrics = LoadMetrics {
     timestamp_seconds: "aquatic_access_list_last_reload_timestamp_seconds",
 };
 
+/// What is read from a file at once.
+const BLOCK_BYTES: usize = 64 * 1_024;
+
+/// How often, and how long in all (5 seconds), workers are waited for that use a replaced list.
+const TRIES: u32 = 250;
+const TRY_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Loads the list at the start of a daemon.
 ///
 /// # Errors
@@ -34,11 +43,23 @@ pub fn load(config: &AccessListConfig) -> anyhow::Result<SharedAccessList> {
 /// logged as an error, and the list stays as it was.
 pub fn reload(config: &AccessListConfig, shared: &SharedAccessList) {
     match read(config) {
-        Ok(list) => shared.replace(list),
+        Ok(list) => free(shared.replace(list)),
         Err(error) => {
             METRICS.failed();
             log::error!("the access list stays as it was: {error:#}");
         }
+    }
+}
+
+/// Frees a list when no worker uses it any more, in the place of the last of them. Workers let go
+/// of it in their next round, so that is in some 100 ms; one that does not come to it frees the
+/// list by itself, later.
+fn free(replaced: Replaced) {
+    for _ in 0..TRIES {
+        if !replaced.is_in_use() {
+            return;
+        }
+        thread::sleep(TRY_INTERVAL);
     }
 }
 
@@ -51,11 +72,33 @@ fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
     log::info!("reading the access list {path}");
     let file =
         File::open(&config.path).with_context(|| format!("cannot open the access list {path}"))?;
-    let list = AccessList::parse(BufReader::new(file))
+    let lines =
+        count_lines(&file).with_context(|| format!("cannot read the access list {path}"))?;
+    let list = AccessList::parse_lines(BufReader::new(file), lines)
         .with_context(|| format!("cannot use the access list {path}"))?;
     log::info!("access list {path} loaded: {} info hashes", list.len());
     METRICS.succeeded();
     describe_gauge!(ENTRIES, Unit::Count, "Info hashes in the access list");
     gauge!(ENTRIES).set(u32::try_from(list.len()).unwrap_or(u32::MAX));
     Ok(list)
+}
+
+/// How many lines a file has; 0 if it can be read only once. It is read from its beginning then.
+fn count_lines(mut file: &File) -> io::Result<usize> {
+    if !file.metadata()?.is_file() {
+        return Ok(0);
+    }
+    let mut lines = 0;
+    let mut buffer = [0; BLOCK_BYTES];
+    loop {
+        let size = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let block = buffer.get(..size).unwrap_or_default();
+        lines += block.iter().filter(|byte| **byte == b'\n').count();
+    }
+    file.rewind()?;
+    Ok(lines)
 }

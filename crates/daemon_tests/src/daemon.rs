@@ -135,6 +135,17 @@ impl Daemon {
         names.len()
     }
 
+    /// Memory that it has at this moment, without what it shares with others, in KiB.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let number = line.unwrap().trim().trim_end_matches(" kB");
+        number.parse().unwrap()
+    }
+
     /// CPU time of all threads, user and system.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {

@@ -203,6 +203,11 @@ impl Service {
         }
     }
 
+    /// To be called in each round, also if nothing was received.
+    pub fn background(&mut self) {
+        self.parts.access_list.refresh();
+    }
+
     /// The torrents of a scrape that are answered, in order, and whether each is allowed.
     pub fn scraped<'a>(
         &mut self,

@@ -99,6 +99,7 @@ impl<V: PeerTag> router::Shard for TaggedShard<V> {
     }
 
     fn background(&mut self, now: Now) -> bool {
+        self.access_list.refresh();
         self.registry.background(now, &self.counters.shard)
     }
 }

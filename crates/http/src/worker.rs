@@ -370,6 +370,7 @@ impl Handler for Worker {
     }
 
     fn background(&mut self, now: Now) -> bool {
+        self.service.background();
         self.router.background(now) || self.full_scrapes.is_due()
     }
 

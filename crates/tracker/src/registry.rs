@@ -241,6 +241,7 @@ impl<V: PeerTag> Registry<V> {
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
     pub fn background(&mut self, now: Now, counters: &ShardCounters) -> bool {
         self.publish_gauges(counters);
+        self.doorkeeper.access_list.refresh();
         if now.seconds >= self.next_report_seconds {
             self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
             self.report.set_clients(self.doorkeeper.clients.iter());

@@ -132,6 +132,11 @@ impl Service {
         counters.reason(Reason::TooLong).add(1);
     }
 
+    /// To be called in each round, also if nothing was received.
+    pub fn background(&mut self) {
+        self.parts.access_list.refresh();
+    }
+
     /// The torrents of a scrape that are answered, in order, and whether each is allowed.
     pub fn scraped<'a>(
         &mut self,

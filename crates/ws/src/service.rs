@@ -85,6 +85,11 @@ impl Service {
         scrape.info_hashes.iter().take(self.scrape_torrents_max)
     }
 
+    /// To be called in each round, also if nothing was received.
+    pub fn background(&mut self) {
+        self.parts.access_list.refresh();
+    }
+
     /// Whether the access list allows a torrent.
     #[must_use]
     pub fn is_allowed(&mut self, info_hash: &InfoHash) -> bool {

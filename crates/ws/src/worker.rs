@@ -276,6 +276,7 @@ impl Handler for Worker {
     }
 
     fn background(&mut self, now: Now) -> bool {
+        self.asker.service.background();
         self.asker.router.background(now)
     }
 

@@ -3,7 +3,7 @@
 use aquatic_types::{InfoHash, IpFamily};
 
 use super::torrent_of;
-use crate::setup::on_every_setup;
+use crate::setup::{on_each, on_every_setup};
 use crate::{Client, Daemon, Place, Program, Setup, metrics, torrent};
 
 /// A list with these torrents of both families.
@@ -152,6 +152,33 @@ pub fn a_list_that_cannot_be_reloaded_stays_as_it_was(program: &'static Program)
         let reason = "cannot open the access list list: No such file";
         assert!(log.contains(reason), "{log}");
         assert_served(&mut *client, torrent(1), true);
+    });
+}
+
+/// By all workers, although nobody asks them for anything, and long before the next cleaning.
+pub fn a_replaced_list_is_freed_at_once(program: &'static Program) {
+    // 44 MiB. (Of less than 32 MiB, the C library may keep some to use it again.)
+    const ENTRIES: u32 = 930_000;
+    let split = Setup {
+        socket_workers: 2,
+        swarm_workers: 2,
+        ..Setup::simple(program)
+    };
+    on_each(&[Setup::simple(program), split], |setup| {
+        let place = Place::new();
+        let mut list = String::new();
+        (0..ENTRIES).for_each(|number| list += &format!("{}\n", torrent(number)));
+        place.write("list", list);
+        let settings = "cleaning.torrent_cleaning_interval = 20000\n\
+                        access_list.mode = 'deny'\naccess_list.path = 'list'";
+        let daemon = place.start(setup, settings);
+        let before = daemon.resident_kib();
+        daemon.reload();
+        let after = daemon.resident_kib();
+        assert!(
+            after < before + before / 4,
+            "{before} KiB became {after} KiB"
+        );
     });
 }
 

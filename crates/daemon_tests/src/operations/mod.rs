@@ -59,6 +59,8 @@ macro_rules! operations {
                 a_list_that_is_not_used_is_not_read
                 a_reloaded_list_counts_at_once_and_forbidden_torrents_are_forgotten
                 a_list_that_cannot_be_reloaded_stays_as_it_was
+                #[cfg(target_os = "linux")]
+                a_replaced_list_is_freed_at_once
                 at_start_a_bad_list_is_named_with_its_line
             }
             addresses {

@@ -206,6 +206,7 @@ impl Core {
 
     /// Does a slice of whatever else is due. Returns whether there is more to do at once.
     pub fn background(&mut self, now: Now) -> bool {
+        self.service.background();
         self.router.background(now)
     }
 
