@@ -112,6 +112,12 @@ fn answers_that_cannot_be_sent_are_counted() {
             &[("aquatic_requests_total", 10.0), (counter, count)],
         );
         assert!(client.received().is_empty());
+        if errno == EAGAIN {
+            daemon.wait_for_warning(
+                "answers lost, since a send buffer was full: ",
+                "`network.socket_send_buffer_size`",
+            );
+        }
         until("it still works", || {
             (metrics::scrape(&daemon).len() > 10).then_some(())
         });

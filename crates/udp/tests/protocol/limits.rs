@@ -40,6 +40,10 @@ fn requests_of_an_address_are_limited() {
                 answers
             );
         }
+        daemon.wait_for_warning(
+            "requests not served, whose client sends too many: ",
+            "`limits.requests_per_second_per_ip`",
+        );
         let neighbour = Ipv4Addr::new(127, 0, 0, 2).into();
         Client::between(neighbour, daemon.address(IpFamily::V4)).connect();
     });

@@ -126,6 +126,10 @@ fn what_finds_no_room_in_the_receive_buffer_is_counted() {
                 all.then(|| assert!(since(&lost) > 0.0))
             });
         }
+        daemon.wait_for_warning(
+            "datagrams lost, since a receive buffer was full: ",
+            "`network.socket_recv_buffer_size`",
+        );
     });
 }
 

@@ -223,6 +223,10 @@ fn torrents_of_a_socket_are_limited() {
         let third = peer.announce(torrent(3), 1);
         let reason = peer.refusal(&third);
         assert!(reason.contains("too many torrents"), "{reason}");
+        tracker.wait_for_warning(
+            "announces refused, whose connection has too many torrents: ",
+            "`protocol.max_torrents_per_connection`",
+        );
         assert_eq!(peer.join(torrent(2), 0), (1, 0), "it has that one");
         let mut stopped = peer.announce(torrent(1), 1);
         stopped["event"] = json!("stopped");

@@ -155,6 +155,10 @@ fn only_pages_of_allowed_origins_are_let_in() {
         ] {
             assert_eq!(ask(&tracker, &request(lines)).status, status, "{lines}");
         }
+        tracker.wait_for_warning(
+            "pages of other sites turned away: ",
+            "`network.allowed_origins`",
+        );
         let tracker = case.start("");
         let anyone = request("Origin: https://anywhere.example\r\n");
         assert_eq!(ask(&tracker, &anyone).status, 101);
