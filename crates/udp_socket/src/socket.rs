@@ -54,7 +54,7 @@ impl UdpSocket {
         if options.reuse_port {
             socket.set_reuse_port(true)?;
         }
-        set_buffers(&socket, options)?;
+        set_buffers(&socket, options);
         ignore_path_mtu(&socket, IpFamily::of(&addr));
         if addr.ip().is_unspecified() {
             set_packet_info(&socket, IpFamily::of(&addr), true)?;
@@ -167,15 +167,16 @@ fn granted(reported: usize) -> usize {
     }
 }
 
-fn set_buffers(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+/// A system that does not grant a size leaves the buffer as it was: a tracker with small buffers is
+/// better than none. [`UdpSocket::recv_buffer_bytes`] and its sibling tell.
+fn set_buffers(socket: &Socket, options: &SocketOptions) {
     let (recv_bytes, send_bytes) = (options.recv_buffer_bytes, options.send_buffer_bytes);
     if recv_bytes > 0 && !force_buffer(socket, Buffer::Recv, recv_bytes) {
-        socket.set_recv_buffer_size(recv_bytes)?;
+        let _ = socket.set_recv_buffer_size(recv_bytes);
     }
     if send_bytes > 0 && !force_buffer(socket, Buffer::Send, send_bytes) {
-        socket.set_send_buffer_size(send_bytes)?;
+        let _ = socket.set_send_buffer_size(send_bytes);
     }
-    Ok(())
 }
 
 /// What waits in the kernel: on its way in, on its way out.
