@@ -137,9 +137,10 @@ fn act<C: Config>(
 
     logging::init(config.log_level());
     log::info!("{} {} starts with {file}", app.name, app.version);
+    // Keys whose meaning has changed concern those most who log least: 0.9 logged errors only.
     warnings
         .iter()
-        .for_each(|warning| log::warn!("{file}: {warning}"));
+        .for_each(|warning| logging::advise(&format!("{file}: {warning}")));
     start(config)
 }
 

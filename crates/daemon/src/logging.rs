@@ -127,6 +127,16 @@ impl Write for Pusher {
     }
 }
 
+/// Tells the operator what should be changed: in the log if that shows warnings, else on standard
+/// error. For what must be seen once, whatever the log level.
+pub fn advise(advice: &str) {
+    if log::log_enabled!(Level::Warn) {
+        log::warn!("{advice}");
+    } else {
+        eprintln!("warning: {advice}");
+    }
+}
+
 fn level_filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Off => LevelFilter::Off,
