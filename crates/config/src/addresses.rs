@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
+use crate::Checks;
+
 /// The default port is the one that the trackers of this family have always had.
 pub(crate) const DEFAULT_IPV4: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3000);
@@ -16,8 +18,13 @@ pub(crate) const DEFAULT_IPV6: SocketAddr =
 ///
 /// In the file: one string or a list of strings. Printed as a list. An IPv6 address accepts IPv6
 /// only, so that both families can listen on the same port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses(Vec<SocketAddr>);
+///
+/// Two are equal if they mean the same sockets, whether a file has named them or not.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    list: Vec<SocketAddr>,
+    are_default: bool,
+}
 
 /// Why a list of addresses cannot be listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +64,45 @@ impl Addresses {
                 return Err(AddressesError::Mapped(*address, v4));
             }
         }
-        Ok(Self(addresses))
+        Ok(Self {
+            list: addresses,
+            are_default: false,
+        })
+    }
+
+    /// Whether nobody has named them: such addresses may be left out where the host lacks their IP
+    /// version, while those that an operator has written down are all meant.
+    #[must_use]
+    pub fn are_default(&self) -> bool {
+        self.are_default
     }
 
     /// The addresses in the order of the file: at least one, all different.
     #[must_use]
     pub fn as_slice(&self) -> &[SocketAddr] {
-        &self.0
+        &self.list
     }
 
     /// The addresses in the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
-        self.0.iter().copied()
+        self.list.iter().copied()
+    }
+}
+
+impl Addresses {
+    /// Warns of a `network.only_ipv6` that does not keep IPv4 out, because IPv4 has addresses of
+    /// its own.
+    pub fn check_only_ipv6(&self, only_ipv6: bool, checks: &mut Checks) {
+        if let Some(v4) = self.iter().find(|address| only_ipv6 && address.is_ipv4()) {
+            checks.warn(
+                "network.only_ipv6",
+                format!(
+                    "`network.only_ipv6` is about `[::]` as the only address: {v4} is served, too; \
+                     to serve IPv6 alone, write `network.address = \"[::]:{}\"`",
+                    v4.port()
+                ),
+            );
+        }
     }
 }
 
@@ -81,9 +115,20 @@ fn includes(all: &SocketAddr, one: &SocketAddr) -> bool {
 impl Default for Addresses {
     /// Port 3000 on every address of the machine, IPv4 and IPv6.
     fn default() -> Self {
-        Self(vec![DEFAULT_IPV4, DEFAULT_IPV6])
+        Self {
+            list: vec![DEFAULT_IPV4, DEFAULT_IPV6],
+            are_default: true,
+        }
     }
 }
+
+impl PartialEq for Addresses {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Addresses {}
 
 impl Display for AddressesError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -106,7 +151,7 @@ impl std::error::Error for AddressesError {}
 
 impl Serialize for Addresses {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.list.serialize(serializer)
     }
 }
 

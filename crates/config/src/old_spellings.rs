@@ -3,6 +3,7 @@
 //! The parsed file is rewritten before it is read, so that the rest of the program knows only
 //! today's keys. Each rewrite leaves a warning that names what to write instead.
 
+use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
@@ -60,6 +61,23 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
         }
     }
 
+    /// A key once took numbers below 0, and now takes none: `number` means what they meant.
+    pub fn replace_negative(&mut self, key: &str, number: &'static str) {
+        let Some(DeValue::Integer(old)) = self.get(key).map(Spanned::get_ref) else {
+            return;
+        };
+        let old = old.to_string();
+        if !old.starts_with('-') {
+            return;
+        }
+        if let (Some(value), Ok(new)) = (self.take(key), DeValue::parse(number)) {
+            let span = value.span();
+            let sentence = format!("`{key}` = {old} is too small, {number} is used");
+            self.warn(span.clone(), sentence);
+            self.put(key, key, Spanned::new(span, new.into_inner()));
+        }
+    }
+
     /// A key or a section means nothing any more; `reason` completes "is ignored: ...".
     pub fn ignore(&mut self, old: &str, reason: &str) {
         if let Some(value) = self.take(old) {
@@ -67,19 +85,34 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
         }
     }
 
-    /// `network.address` used to be one key per IP version, each with a switch that was on by
-    /// default, and a switch for how IPv6 sockets treat IPv4.
-    pub fn merge_network_addresses(&mut self) {
-        for key in ["network.only_ipv6", "network.set_only_ipv6"] {
-            self.ignore(
-                key,
-                "IPv6 addresses accept IPv6 only; to serve IPv4, add an IPv4 address to \
-                 `network.address`",
-            );
+    /// Keys that version 0.8 had for all trackers, and that have nothing left to say.
+    pub fn ignore_keys_of_0_8(&mut self) {
+        for (key, reason) in [
+            (
+                "cpu_pinning",
+                "pin the process with taskset, or with CPUAffinity= of systemd",
+            ),
+            ("worker_channel_size", "workers pass requests on in batches"),
+            (
+                "request_channel_recv_timeout_ms",
+                "a worker is woken by requests",
+            ),
+        ] {
+            self.ignore(key, reason);
         }
+    }
 
+    /// `network.address` used to be one key per IP version, each with a switch that was on by
+    /// default; and `[::]` may stand for both IP versions.
+    pub fn merge_network_addresses(&mut self) {
+        self.merge_addresses_of_families();
+        self.split_address_of_both_families();
+    }
+
+    fn merge_addresses_of_families(&mut self) {
         let mut first_old = None;
         let mut addresses = DeArray::new();
+        let mut serves_ipv4 = true;
         for (switch, key, default) in [
             ("network.use_ipv4", "network.address_ipv4", DEFAULT_IPV4),
             ("network.use_ipv6", "network.address_ipv6", DEFAULT_IPV6),
@@ -96,23 +129,93 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
                 addresses.push(address.unwrap_or_else(|| {
                     Spanned::new(0..0, DeValue::String(default.to_string().into()))
                 }));
+            } else if default == DEFAULT_IPV4 {
+                serves_ipv4 = false;
             }
         }
 
-        if let Some((old, span)) = first_old {
-            let words: Vec<_> = addresses
-                .iter()
-                .filter_map(|a| a.get_ref().as_str())
-                .collect();
-            self.warn(
-                span.clone(),
-                format!("instead of `{old}`, write `network.address = {words:?}`"),
-            );
-            self.put(
-                old,
-                "network.address",
-                Spanned::new(span, DeValue::Array(addresses)),
-            );
+        let v6_is_only_v6 = self.take_set_only_ipv6();
+        let Some((old, span)) = first_old else { return };
+        let words: Vec<_> = addresses
+            .iter()
+            .filter_map(|a| a.get_ref().as_str())
+            .collect();
+        let mut today = format!("network.address = {words:?}");
+        if !serves_ipv4 && v6_is_only_v6 {
+            today += "` and `network.only_ipv6 = true";
+            self.take("network.only_ipv6");
+            let only = Spanned::new(span.clone(), DeValue::Boolean(true));
+            self.put(old, "network.only_ipv6", only);
+        }
+        self.warn(span.clone(), format!("instead of `{old}`, write `{today}`"));
+        let addresses = Spanned::new(span, DeValue::Array(addresses));
+        self.put(old, "network.address", addresses);
+    }
+
+    /// Whether the IPv6 socket was to accept IPv6 only, which was so by default.
+    fn take_set_only_ipv6(&mut self) -> bool {
+        const KEY: &str = "network.set_only_ipv6";
+        let Some(value) = self.take(KEY) else {
+            return true;
+        };
+        self.warn(
+            value.span(),
+            format!(
+                "`{KEY}` is ignored, unless it is false beside `network.use_ipv4 = false`: sockets \
+                 of IPv6 accept IPv6 only"
+            ),
+        );
+        self.report.value(KEY, value).unwrap_or(true)
+    }
+
+    /// `[::]` as the only address stands for IPv4, too, unless `network.only_ipv6` says no. It
+    /// becomes two addresses, because an IPv6 socket accepts IPv6 only.
+    fn split_address_of_both_families(&mut self) {
+        let only_ipv6 = self.get("network.only_ipv6");
+        // What is no boolean is reported when the section is read.
+        if only_ipv6.is_some_and(|value| value.get_ref().as_bool() != Some(false)) {
+            return;
+        }
+        let Some(value) = self.get("network.address") else {
+            return;
+        };
+        let text = match value.get_ref() {
+            DeValue::Array(list) if list.len() == 1 => {
+                list.get(0).and_then(|a| a.get_ref().as_str())
+            }
+            value => value.as_str(),
+        };
+        let Some(Ok(v6)) = text.map(str::parse::<SocketAddrV6>) else {
+            return;
+        };
+        if !v6.ip().is_unspecified() {
+            return;
+        }
+        let span = value.span();
+        let v4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, v6.port());
+        let addresses = [v4.to_string(), v6.to_string()];
+        self.warn(
+            span.clone(),
+            format!(
+                "`{v6}` as the only address serves IPv4, too, as in aquatic 0.9: write \
+                 `network.address = {addresses:?}`, or for IPv6 alone `network.only_ipv6 = true`"
+            ),
+        );
+        self.take("network.address");
+        let mut list = DeArray::new();
+        for address in addresses {
+            list.push(Spanned::new(span.clone(), DeValue::String(address.into())));
+        }
+        let list = Spanned::new(span, DeValue::Array(list));
+        self.put("network.address", "network.address", list);
+    }
+
+    /// The value of a key.
+    fn get(&self, path: &str) -> Option<&Spanned<DeValue<'text>>> {
+        let (section, name) = split(path);
+        match section {
+            None => self.root.get(name),
+            Some(section) => self.root.get(section)?.get_ref().as_table()?.get(name),
         }
     }
 

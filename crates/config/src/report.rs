@@ -104,21 +104,49 @@ impl<'text> Report<'text> {
         }
     }
 
-    /// Runs the checks of a configuration, unless it is known to be wrong already.
-    pub(crate) fn check<C: Config>(&mut self, config: &C) {
+    /// Makes values of the file usable and checks them, unless it is known to be wrong already.
+    /// Returns warnings.
+    pub(crate) fn clamp_and_check<C: Config>(&mut self, config: &mut C) -> Vec<String> {
         if !self.problems.is_empty() {
-            return;
+            return Vec::new();
         }
         let mut checks = Checks::default();
+        config.clamp(&mut checks);
         config.check(&mut checks);
+        self.take(checks)
+    }
+
+    /// Runs the checks of a configuration as it is.
+    pub(crate) fn check<C: Config>(&mut self, config: &C) {
+        let mut checks = Checks::default();
+        config.check(&mut checks);
+        self.take(checks);
+    }
+
+    /// Keeps failures. Returns warnings, in the order of the file, each with its line.
+    fn take(&mut self, checks: Checks) -> Vec<String> {
         for (key, reason) in checks.failures {
-            let position = self
-                .offsets
-                .get(key.as_str())
-                .map(|offset| self.position(*offset));
+            let position = self.position_of(&key);
             let mistake = Mistake::BadValue { key, reason };
             self.problems.push(Problem { position, mistake });
         }
+        let mut warnings: Vec<_> = checks
+            .warnings
+            .into_iter()
+            .map(|(key, sentence)| (self.position_of(&key), sentence))
+            .collect();
+        warnings.sort_by_key(|(position, _)| *position);
+        let with_line = |(position, sentence): (Option<Position>, String)| match position {
+            Some(Position { line, .. }) => format!("line {line}: {sentence}"),
+            None => sentence,
+        };
+        warnings.into_iter().map(with_line).collect()
+    }
+
+    /// Where a key stands, if the file sets it.
+    fn position_of(&self, key: &str) -> Option<Position> {
+        let offset = self.offsets.get(key)?;
+        Some(self.position(*offset))
     }
 
     pub(crate) fn finish(mut self) -> Result<(), ConfigError> {

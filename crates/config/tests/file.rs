@@ -33,6 +33,8 @@ section! {
     pub struct NetworkConfig {
         /// Where to listen.
         pub address: Addresses = Addresses::default(),
+        /// Whether `[::]` is for IPv6 alone.
+        pub only_ipv6: bool = false,
         /// Bytes.
         pub socket_recv_buffer_size: u64 = 8_000_000,
         /// The system interface.
@@ -75,10 +77,31 @@ impl Config for TrackerConfig {
             if wanted { "io_uring" } else { "mio" }
         });
         old.ignore("cpu_pinning", "pin the process with taskset");
+        old.replace_negative("statistics.interval", "7");
         old.merge_network_addresses();
     }
 
+    fn clamp(&mut self, checks: &mut Checks) {
+        let size = &mut self.network.socket_recv_buffer_size;
+        let reason = "a packet must fit";
+        checks.clamp(
+            size,
+            10..=1_000_000_000,
+            "network.socket_recv_buffer_size",
+            reason,
+        );
+        checks.clamp(
+            &mut self.seeder_probability,
+            0.0..=1.0,
+            "seeder_probability",
+            "it is a share",
+        );
+    }
+
     fn check(&self, checks: &mut Checks) {
+        self.network
+            .address
+            .check_only_ipv6(self.network.only_ipv6, checks);
         let StatisticsConfig {
             interval,
             ref times,
@@ -145,6 +168,9 @@ seeder_probability = 0.75
 [network]
 # Where to listen.
 address = [\"0.0.0.0:3000\", \"[::]:3000\"]
+
+# Whether `[::]` is for IPv6 alone.
+only_ipv6 = false
 
 # Bytes.
 socket_recv_buffer_size = 8000000
@@ -506,23 +532,103 @@ fn old_forms_of_the_address_are_read_strictly() {
     }
 }
 
+/// What 0.9 served with such files, and by default.
 #[test]
-fn only_ipv6_is_ignored_with_a_warning() {
+fn an_only_address_of_all_ipv6_serves_ipv4_too_unless_told_otherwise() {
     for text in [
-        "only_ipv6 = true",
-        "only_ipv6 = false",
-        "set_only_ipv6 = true",
+        "address = '[::]:1'",
+        "address = '[0:0::0]:1'",
+        "address = ['[::]:1']",
+        "address = '[::]:1'\nonly_ipv6 = false",
+        "use_ipv4 = false\naddress_ipv6 = '[::]:1'\nset_only_ipv6 = false",
     ] {
-        let (config, warnings) = deprecated(&format!("[network]\naddress = '[::]:1'\n{text}"));
-        assert_eq!(addresses(&config), ["[::]:1"]);
-        let [warning] = &warnings[..] else {
-            panic!("one warning, not {warnings:?}")
-        };
-        assert!(
-            warning.contains("IPv6 addresses accept IPv6 only"),
-            "{warning}"
-        );
+        let (config, warnings) = deprecated(&format!("[network]\n{text}"));
+        assert_eq!(addresses(&config), ["0.0.0.0:1", "[::]:1"], "{text}");
+        let last = warnings.last().unwrap();
+        assert!(last.contains("serves IPv4, too"), "{last}");
+        assert!(last.starts_with("line "), "{last}");
+        let today = "`network.address = [\"0.0.0.0:1\", \"[::]:1\"]`";
+        assert!(last.contains(today), "{last}");
     }
+    for text in [
+        "address = '[::]:1'\nonly_ipv6 = true",
+        "only_ipv6 = true\naddress = ['[::]:1']",
+        "use_ipv4 = false\naddress_ipv6 = '[::]:1'",
+        "use_ipv4 = false\naddress_ipv6 = '[::]:1'\nset_only_ipv6 = true",
+    ] {
+        let (config, warnings) = deprecated(&format!("[network]\n{text}"));
+        assert_eq!(addresses(&config), ["[::]:1"], "{text}");
+        assert!(config.network.only_ipv6, "{text}");
+        let says_both = |warning: &String| warning.contains("serves IPv4");
+        assert!(!warnings.iter().any(says_both), "{warnings:?}");
+    }
+    for text in [
+        "address = '[::1]:1'",
+        "address = '0.0.0.0:1'",
+        "address = ['[::]:1', '0.0.0.0:2']",
+    ] {
+        let (config, warnings) = deprecated(&format!("[network]\n{text}\nonly_ipv6 = false"));
+        assert!(!addresses(&config).contains(&"0.0.0.0:1".to_owned()) || text.contains("'0.0.0.0"));
+        assert_eq!(warnings, Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn only_ipv6_with_an_ipv4_address_is_pointed_out() {
+    let (config, warnings) = deprecated("[network]\nonly_ipv6 = true");
+    assert_eq!(addresses(&config), ["0.0.0.0:3000", "[::]:3000"]);
+    assert_eq!(
+        warnings,
+        [
+            "line 2: `network.only_ipv6` is about `[::]` as the only address: 0.0.0.0:3000 is served, \
+             too; to serve IPv6 alone, write `network.address = \"[::]:3000\"`"
+        ]
+    );
+    assert_eq!(
+        problems("network.only_ipv6 = 1\nnetwork.address = '[::]:1'").len(),
+        1
+    );
+}
+
+#[test]
+fn addresses_are_known_to_be_named_even_if_they_are_the_default_ones() {
+    assert!(config("").network.address.are_default());
+    for text in [
+        "network.address = ['0.0.0.0:3000', '[::]:3000']",
+        "network.address = '[::]:3000'",
+        "network.use_ipv4 = true",
+    ] {
+        let named = config(text).network.address;
+        assert!(!named.are_default(), "{text}");
+        assert_eq!(named, Addresses::default());
+    }
+}
+
+#[test]
+fn numbers_out_of_bounds_are_clamped_with_a_warning_that_names_both() {
+    let (config, warnings) = deprecated(
+        "seeder_probability = 1.5\n[network]\nsocket_recv_buffer_size = 0\n\
+         [statistics]\ninterval = -3",
+    );
+    assert_eq!(config.seeder_probability, 1.0);
+    assert_eq!(config.network.socket_recv_buffer_size, 10);
+    assert_eq!(config.statistics.interval, 7);
+    assert_eq!(
+        warnings,
+        [
+            "line 5: `statistics.interval` = -3 is too small, 7 is used",
+            "line 1: `seeder_probability` = 1.5 is too large, 1 is used: it is a share",
+            "line 3: `network.socket_recv_buffer_size` = 0 is too small, 10 is used: a packet must \
+             fit",
+        ]
+    );
+    assert_eq!(
+        deprecated("network.socket_recv_buffer_size = 1_000_000_001")
+            .0
+            .network
+            .socket_recv_buffer_size,
+        1_000_000_000
+    );
 }
 
 proptest! {

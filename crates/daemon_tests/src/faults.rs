@@ -6,15 +6,35 @@ use std::fs::File;
 use std::process::{Child, Command};
 use std::thread;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 
 use crate::{Place, Setup};
+
+/// A system call that is refused: always, or only with these arguments (position, from 0, and
+/// value).
+pub type Denied = (i64, &'static [(u8, i32)]);
 
 /// Starts a tracker for which a system call always fails.
 #[must_use]
 pub fn spawn_without(place: &Place, call: i64, errno: i32, setup: Setup, settings: &str) -> Child {
+    spawn_denied(&[(call, &[])], errno, place.command(setup, settings))
+}
+
+/// Starts a program for which these system calls fail.
+#[must_use]
+pub fn spawn_denied(denied: &[Denied], errno: i32, mut command: Command) -> Child {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for (call, arguments) in denied {
+        let of_call = rules.entry(*call).or_default();
+        if !arguments.is_empty() {
+            of_call.push(SeccompRule::new(arguments.iter().map(equals).collect()).unwrap());
+        }
+    }
     let filter = SeccompFilter::new(
-        BTreeMap::from([(call, Vec::new())]),
+        rules,
         SeccompAction::Allow,
         SeccompAction::Errno(errno.cast_unsigned()),
         std::env::consts::ARCH.try_into().unwrap(),
@@ -24,7 +44,7 @@ pub fn spawn_without(place: &Place, call: i64, errno: i32, setup: Setup, setting
     thread::scope(|scope| {
         let starter = scope.spawn(|| {
             seccompiler::apply_filter(&program).unwrap();
-            place.command(setup, settings).spawn().unwrap()
+            command.spawn().unwrap()
         });
         starter.join().unwrap()
     })
@@ -43,4 +63,9 @@ pub fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str
         .env("NOTIFY_SOCKET", place.path("notify"))
         .stderr(File::create(place.path("log")).unwrap());
     command.spawn().unwrap()
+}
+
+fn equals((position, value): &(u8, i32)) -> SeccompCondition {
+    let (length, value) = (SeccompCmpArgLen::Dword, value.cast_unsigned().into());
+    SeccompCondition::new(*position, length, SeccompCmpOp::Eq, value).unwrap()
 }

@@ -26,6 +26,7 @@
 //! | [`metrics`] | what Prometheus would see |
 //! | [`bencode`] | what HTTP trackers answer |
 //! | [`faults`] | a kernel that says no |
+//! | [`network`] | a network that no one else is in |
 //! | [`seeds`] | which simulations are run, and how one is run again |
 //! | [`wait`] | waiting for a condition, never for a time |
 //! | [`operations`](mod@operations) | the common tests |
@@ -42,6 +43,8 @@ pub mod daemon;
 pub mod faults;
 pub mod identity;
 pub mod metrics;
+#[cfg(target_os = "linux")]
+pub mod network;
 pub mod operations;
 pub mod place;
 pub mod program;

@@ -16,12 +16,18 @@ use crate::program::localhost;
 use crate::wait::{DEADLINE, until, until_end};
 use crate::{Daemon, Program, Setup};
 
+/// Makes a tracker listen at its default addresses: a line that names none. To be used in
+/// [a network of its own](crate::network) only, since others want these addresses, too.
+pub const DEFAULT_ADDRESSES: &str = "# network.address is the default\n";
+
 /// A program, with standard output and standard error in files of a folder.
 fn command(binary: &Path, folder: &Path) -> Command {
-    equip(Command::new(binary), folder)
+    let mut command = Command::new(binary);
+    set_up(&mut command, folder);
+    command
 }
 
-fn equip(mut command: Command, folder: &Path) -> Command {
+fn set_up(command: &mut Command, folder: &Path) {
     command
         .current_dir(folder)
         .env_remove("JOURNAL_STREAM")
@@ -29,15 +35,6 @@ fn equip(mut command: Command, folder: &Path) -> Command {
         .stdin(Stdio::null())
         .stdout(File::create(folder.join("stdout")).unwrap())
         .stderr(File::create(folder.join("log")).unwrap());
-    command
-}
-
-/// A program that may have this many files open.
-fn with_files(binary: &Path, files: u32) -> Command {
-    let mut command = Command::new("sh");
-    let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
-    command.arg("-c").arg(script).arg(binary);
-    command
 }
 
 /// How a run of the program has ended.
@@ -204,8 +201,22 @@ impl Place {
     /// The command that starts a tracker which may have this many files open.
     #[must_use]
     pub fn command_with_files(&self, setup: Setup, settings: &str, files: u32) -> Command {
-        let program = with_files(setup.program.binary.as_ref(), files);
-        self.command_of(program, setup, settings)
+        self.command_after(&format!("ulimit -n {files}"), setup, settings)
+    }
+
+    /// The same, started by a shell after it has run these lines. `$0` and what follows are the
+    /// command: `exec "$0" "$@"` is appended.
+    #[must_use]
+    pub fn command_after(&self, lines: &str, setup: Setup, settings: &str) -> Command {
+        let tracker = self.command(setup, settings);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("{lines}\nexec \"$0\" \"$@\"")])
+            .arg(tracker.get_program())
+            .args(tracker.get_args());
+        set_up(&mut shell, self.folder.path());
+        shell.env("NOTIFY_SOCKET", self.path("notify"));
+        shell
     }
 
     /// The same for any user: the program may have been built where only its owner can look.
@@ -216,7 +227,7 @@ impl Place {
         self.command_of(Command::new(copy), setup, settings)
     }
 
-    fn command_of(&self, program: Command, setup: Setup, settings: &str) -> Command {
+    fn command_of(&self, mut command: Command, setup: Setup, settings: &str) -> Command {
         let mut lines = settings.to_owned();
         let mut default = |key: &str, value: String| {
             if !settings.contains(key) {
@@ -229,7 +240,7 @@ impl Place {
         default(setup.program.runtime_key, format!("'{}'", setup.runtime));
         let addresses = IpFamily::ALL.map(|family| self.address(family).to_string());
         default("network.address", format!("{addresses:?}"));
-        let mut command = equip(program, self.folder.path());
+        set_up(&mut command, self.folder.path());
         command
             .arg("-c")
             .arg(self.write("config.toml", &lines))

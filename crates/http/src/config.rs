@@ -4,7 +4,7 @@ use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, Privilege
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{MetricsConfig, PeerTimes};
-use aquatic_tracker_stream::CommonConfig;
+use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 
 use crate::session::HEAD_BYTES_MAX;
 
@@ -177,50 +177,51 @@ impl aquatic_config::Config for Config {
         CommonConfig::rewrite_old_spellings(old);
     }
 
+    fn clamp(&mut self, checks: &mut Checks) {
+        let common = CommonClamps {
+            socket_workers: &mut self.socket_workers,
+            swarm_workers: &mut self.swarm_workers,
+            stream: &mut self.network.stream,
+            metrics: &mut self.metrics,
+            times: PeerTimes {
+                peer_announce_interval: &mut self.protocol.peer_announce_interval,
+                max_peer_age: &mut self.cleaning.max_peer_age,
+                torrent_cleaning_interval: &mut self.cleaning.torrent_cleaning_interval,
+            },
+        };
+        common.clamp(checks);
+        let protocol = &mut self.protocol;
+        checks.clamp(
+            &mut protocol.max_scrape_torrents,
+            1..=SCRAPE_TORRENTS_MAX,
+            "protocol.max_scrape_torrents",
+            "a request asks about one at least, and has room for no more",
+        );
+        checks.clamp(
+            &mut protocol.max_peers,
+            0..=RESPONSE_PEERS_MAX,
+            "protocol.max_peers",
+            "no answer has room for more",
+        );
+        checks.clamp(
+            &mut self.cleaning.max_connection_idle,
+            1..=u32::MAX,
+            "cleaning.max_connection_idle",
+            "a client needs time to ask",
+        );
+    }
+
     fn check(&self, checks: &mut Checks) {
         self.common().check(checks);
-        self.check_protocol(checks);
-        self.check_cleaning(checks);
+        checks.require(
+            self.protocol.max_full_scrape_torrents <= FULL_SCRAPE_TORRENTS_MAX,
+            "protocol.max_full_scrape_torrents",
+            format!("must be at most {FULL_SCRAPE_TORRENTS_MAX}: no answer has room for more"),
+        );
     }
 
     fn log_level(&self) -> LogLevel {
         self.log_level
-    }
-}
-
-impl Config {
-    fn check_protocol(&self, checks: &mut Checks) {
-        let protocol = &self.protocol;
-        checks.require(
-            (1..=SCRAPE_TORRENTS_MAX).contains(&protocol.max_scrape_torrents),
-            "protocol.max_scrape_torrents",
-            format!("must be 1 to {SCRAPE_TORRENTS_MAX}: no request has room for more"),
-        );
-        checks.require(
-            protocol.max_full_scrape_torrents <= FULL_SCRAPE_TORRENTS_MAX,
-            "protocol.max_full_scrape_torrents",
-            format!("must be at most {FULL_SCRAPE_TORRENTS_MAX}: no answer has room for more"),
-        );
-        checks.require(
-            protocol.max_peers <= RESPONSE_PEERS_MAX,
-            "protocol.max_peers",
-            format!("must be at most {RESPONSE_PEERS_MAX}"),
-        );
-    }
-
-    fn check_cleaning(&self, checks: &mut Checks) {
-        let cleaning = &self.cleaning;
-        let times = PeerTimes {
-            peer_announce_interval: self.protocol.peer_announce_interval,
-            max_peer_age: cleaning.max_peer_age,
-            torrent_cleaning_interval: cleaning.torrent_cleaning_interval,
-        };
-        times.check(checks);
-        checks.require(
-            cleaning.max_connection_idle >= 1,
-            "cleaning.max_connection_idle",
-            "must be at least 1",
-        );
     }
 }
 
@@ -284,22 +285,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         for (text, key) in [
-            ("protocol.max_peers = 1001", "max_peers"),
-            ("protocol.max_scrape_torrents = 0", "max_scrape_torrents"),
-            ("protocol.max_scrape_torrents = 1000", "max_scrape_torrents"),
             (
                 "protocol.max_full_scrape_torrents = 1001",
                 "max_full_scrape_torrents",
             ),
-            (
-                "protocol.peer_announce_interval = 1800",
-                "peer_announce_interval",
-            ),
-            ("cleaning.max_peer_age = 32000", "max_peer_age"),
-            ("cleaning.max_connection_idle = 0", "max_connection_idle"),
             ("network.enable_tls = true", "tls_private_key_path"),
             ("network.ring_size = 128", "ring_size"),
-            ("metrics.prometheus_peer_id_prefixes = true", "peer_clients"),
             (
                 "network.runs_behind_reverse_proxy = true\nlimits.max_connections_per_ip = 1",
                 "max_connections_per_ip",
@@ -313,6 +304,33 @@ mod tests {
              protocol.max_full_scrape_torrents = 1000",
         )
         .unwrap();
+    }
+
+    #[test]
+    fn what_0_9_ran_with_is_made_to_fit_with_a_warning() {
+        for (text, used) in [
+            ("protocol.max_peers = 1001", "1000 is used"),
+            ("protocol.max_scrape_torrents = 0", "1 is used"),
+            ("protocol.max_scrape_torrents = 1000", "is used"),
+            ("protocol.peer_announce_interval = 0", "1 is used"),
+            (
+                "protocol.peer_announce_interval = 7200",
+                "forgotten between",
+            ),
+            ("cleaning.max_peer_age = 100_000", "31970 is used: the sum"),
+            ("cleaning.max_connection_idle = 0", "1 is used"),
+            ("metrics.interval = 0", "1 is used"),
+            (
+                "metrics.prometheus_peer_id_prefixes = true",
+                "false is used",
+            ),
+            ("network.tcp_backlog = -1", "2147483647 is used"),
+        ] {
+            let warnings = load::<Config>(text).unwrap().warnings;
+            let key = text.split(" = ").next().unwrap();
+            let says = |warning: &String| warning.contains(key) && warning.contains(used);
+            assert!(warnings.iter().any(says), "{text}: {warnings:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
@@ -92,7 +93,7 @@ fn main() -> anyhow::Result<()> {
     };
     let batch_wait = std::env::var("BATCH_WAIT_US").map_or(Ok(0), |it| it.parse())?;
     let post = Post::new(runtime.choose(1)?)?;
-    let listeners = bind_listeners([address.parse()?].into_iter(), 1, 1_024)?;
+    let listeners = bind_listeners(&Addresses::new(vec![address.parse()?])?, 1, 1_024)?;
     let options = HubOptions {
         bounds: Bounds {
             handshake_seconds: 10,

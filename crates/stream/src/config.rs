@@ -16,8 +16,12 @@ section! {
         /// Where to listen: one address and port or a list of them.
         ///
         /// Each gets a socket in each socket worker. IPv6 sockets accept IPv6 only, so that both
-        /// kinds can use the same port.
+        /// kinds can use the same port. An IP version that the machine does not have is left out of
+        /// the default addresses, and is an error among others.
         pub address: Addresses = Addresses::default(),
+        /// Serve IPv6 alone at `[::]`, if that is the only address. Otherwise it gets another socket,
+        /// for IPv4.
+        pub only_ipv6: bool = false,
         /// How the program waits for connections and bytes: auto, mio (epoll) or glommio (io_uring,
         /// Linux 5.8 or later).
         ///
@@ -113,6 +117,16 @@ pub enum HeaderFormat {
 }
 
 impl StreamConfig {
+    /// Makes keys fit.
+    pub fn clamp(&mut self, checks: &mut Checks) {
+        checks.clamp(
+            &mut self.tcp_backlog,
+            1..=i32::MAX.unsigned_abs(),
+            "network.tcp_backlog",
+            "that is the least and the most that the system can be asked for",
+        );
+    }
+
     /// Checks the keys, which stand in the section `network`.
     pub fn check(&self, checks: &mut Checks) {
         let no_file = |path: &PathBuf| self.enable_tls && path.as_os_str().is_empty();
@@ -126,11 +140,7 @@ impl StreamConfig {
             "network.tls_private_key_path",
             "must name a file, because `network.enable_tls` is true",
         );
-        checks.require(
-            i32::try_from(self.tcp_backlog).is_ok_and(|backlog| backlog > 0),
-            "network.tcp_backlog",
-            format!("must be between 1 and {}", i32::MAX),
-        );
+        self.address.check_only_ipv6(self.only_ipv6, checks);
         checks.require(
             self.batch_wait_us <= BATCH_WAIT_US_MAX,
             "network.batch_wait_us",
@@ -176,6 +186,10 @@ mod tests {
     }
 
     impl Config for Outer {
+        fn clamp(&mut self, checks: &mut Checks) {
+            self.network.clamp(checks);
+        }
+
         fn check(&self, checks: &mut Checks) {
             self.network.check(checks);
         }
@@ -196,10 +210,19 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_of_none_is_one() {
+        let loaded = load::<Outer>("[network]\ntcp_backlog = 0").unwrap();
+        assert_eq!(loaded.config.network.tcp_backlog, 1);
+        let [warning] = &loaded.warnings[..] else {
+            panic!("one warning, not {:?}", loaded.warnings)
+        };
+        assert!(warning.starts_with("line 2: `network.tcp_backlog` = 0 is too small, 1 is used"));
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         for (text, reason) in [
             ("enable_tls = true", "tls_private_key_path"),
-            ("tcp_backlog = 0", "between 1 and"),
             ("handshake_timeout = 0", "at least 1"),
             ("request_timeout = 0", "at least 1"),
             ("batch_wait_us = 1000000", "at most"),

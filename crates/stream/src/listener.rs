@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use aquatic_config::Addresses;
 use aquatic_daemon::bind;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -10,22 +11,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// addresses. The kernel spreads connections over the workers.
 ///
 /// To be called before workers are started and privileges are dropped. A port of 0 becomes the same
-/// free port for all workers.
+/// free port for all workers. Default addresses of an IP version that the host lacks are left out.
 ///
 /// # Errors
 /// If an address cannot be bound, or somebody else (a second instance, say) listens there.
 pub fn bind_listeners(
-    addresses: impl Iterator<Item = SocketAddr>,
+    addresses: &Addresses,
     workers: usize,
     backlog: u32,
 ) -> anyhow::Result<Vec<Vec<TcpListener>>> {
     let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    for mut address in addresses {
-        if workers > 1 && address.port() != 0 {
-            // Sockets that share an address let a second instance in, too. (This one does not
-            // listen: it would lose the clients that come just now.)
-            bind::when_free(address, |address| bind_socket(address, false))?;
-        }
+    // Sockets that share an address let a second instance in, too. (These do not listen: they would
+    // lose the clients that come just now.)
+    for mut address in bind::claim(addresses, |address| bind_socket(address, false))? {
         for list in &mut listeners {
             let is_shared = workers > 1;
             let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
@@ -95,7 +93,8 @@ mod tests {
     use super::*;
 
     fn bind(address: &str, workers: usize) -> anyhow::Result<Vec<Vec<TcpListener>>> {
-        bind_listeners([address.parse().unwrap()].into_iter(), workers, 16)
+        let addresses = Addresses::new(vec![address.parse().unwrap()]).unwrap();
+        bind_listeners(&addresses, workers, 16)
     }
 
     #[test]

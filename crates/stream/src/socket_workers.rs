@@ -47,7 +47,7 @@ impl SocketWorkers {
     /// If an address or the runtime cannot be had.
     pub fn bind(config: &StreamConfig, workers: usize) -> anyhow::Result<Self> {
         let runtime = config.runtime.choose(workers)?;
-        let listeners = bind_listeners(config.address.iter(), workers, config.tcp_backlog)?;
+        let listeners = bind_listeners(&config.address, workers, config.tcp_backlog)?;
         let posts = (0..workers).map(|_| Post::new(runtime));
         Ok(Self {
             runtime,

@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 
-use aquatic_config::{Checks, section};
+use aquatic_config::{Checks, OldSpellings, section};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 
 /// Workers of one kind. A guard against typing errors, not a recommendation.
 const WORKERS_MAX: usize = 1_024;
+
+/// The longest pause between two cleanings: half of what a swarm can remember, so that the other
+/// half is left for the age of peers.
+const CLEANING_INTERVAL_MAX_SECONDS: u32 = PEER_AGE_MAX_SECONDS / 2;
 
 section! {
     /// What is known about the tracker from outside. Costs next to nothing unless noted.
@@ -42,71 +46,87 @@ impl MetricsConfig {
             .transpose()
     }
 
-    /// Checks that the keys fit each other. `section` is what their table is called.
-    pub fn check(&self, section: &str, checks: &mut Checks) {
-        checks.require(
-            self.interval >= 1,
-            format!("{section}.interval"),
-            "must be at least 1",
-        );
-        checks.require(
-            self.peer_clients || !self.prometheus_peer_id_prefixes,
-            format!("{section}.prometheus_peer_id_prefixes"),
-            format!("needs `{section}.peer_clients`"),
-        );
+    /// Makes the keys fit. `section` is what their table is called.
+    pub fn clamp(&mut self, section: &str, checks: &mut Checks) {
+        let key = format!("{section}.interval");
+        checks.clamp(&mut self.interval, 1..=u64::MAX, &key, "it is in seconds");
+        if self.prometheus_peer_id_prefixes && !self.peer_clients {
+            self.prometheus_peer_id_prefixes = false;
+            let key = format!("{section}.prometheus_peer_id_prefixes");
+            let needs =
+                format!("`{key}` = true needs `{section}.peer_clients` = true, false is used");
+            checks.warn(key, needs);
+        }
     }
 }
 
-/// Checks the keys `socket_workers` and `swarm_workers`.
-pub fn check_workers(socket_workers: usize, swarm_workers: usize, checks: &mut Checks) {
+/// Makes the keys `socket_workers` and `swarm_workers` fit.
+pub fn clamp_workers(socket_workers: &mut usize, swarm_workers: &mut usize, checks: &mut Checks) {
     for (workers, key) in [
         (socket_workers, "socket_workers"),
         (swarm_workers, "swarm_workers"),
     ] {
-        let at_most = format!("must be at most {WORKERS_MAX}");
-        checks.require(workers <= WORKERS_MAX, key, at_most);
+        let reason = "no machine has use for more threads";
+        checks.clamp(workers, 0..=WORKERS_MAX, key, reason);
     }
 }
 
 /// When peers announce and when they are forgotten, as configured by keys of these names.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerTimes {
+#[derive(Debug)]
+pub struct PeerTimes<'a> {
     /// `protocol.peer_announce_interval`, in seconds.
-    pub peer_announce_interval: u32,
+    pub peer_announce_interval: &'a mut u32,
     /// `cleaning.max_peer_age`, in seconds.
-    pub max_peer_age: u32,
+    pub max_peer_age: &'a mut u32,
     /// `cleaning.torrent_cleaning_interval`, in seconds.
-    pub torrent_cleaning_interval: u32,
+    pub torrent_cleaning_interval: &'a mut u32,
 }
 
-impl PeerTimes {
-    /// Checks that they fit each other, and what a swarm can keep.
-    pub fn check(self, checks: &mut Checks) {
-        checks.require(
-            (1..=i32::MAX.unsigned_abs()).contains(&self.peer_announce_interval),
+impl PeerTimes<'_> {
+    /// Accepts an announce interval below 0, which UDP trackers once could be given.
+    pub fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.replace_negative("protocol.peer_announce_interval", "1");
+    }
+
+    /// Makes them fit each other, and what a swarm can keep.
+    pub fn clamp(self, checks: &mut Checks) {
+        let Self {
+            peer_announce_interval,
+            max_peer_age,
+            torrent_cleaning_interval,
+        } = self;
+        checks.clamp(
+            peer_announce_interval,
+            1..=i32::MAX.unsigned_abs(),
             "protocol.peer_announce_interval",
-            "must be at least 1 and fit into 31 bits",
+            "clients wait at least a second, and read 31 bits",
         );
-        checks.require(
-            self.peer_announce_interval < self.max_peer_age,
-            "protocol.peer_announce_interval",
-            "must be less than `cleaning.max_peer_age`, or peers are forgotten between announces",
-        );
-        checks.require(
-            self.torrent_cleaning_interval >= 1,
+        checks.clamp(
+            torrent_cleaning_interval,
+            1..=CLEANING_INTERVAL_MAX_SECONDS,
             "cleaning.torrent_cleaning_interval",
-            "must be at least 1",
+            "peers that are gone would stay for hours",
         );
-        let sum = self
-            .max_peer_age
-            .saturating_add(self.torrent_cleaning_interval);
-        checks.require(
-            sum <= PEER_AGE_MAX_SECONDS,
+        let age_max = PEER_AGE_MAX_SECONDS - *torrent_cleaning_interval;
+        checks.clamp(
+            max_peer_age,
+            1..=age_max,
             "cleaning.max_peer_age",
-            format!(
-                "must be at most {PEER_AGE_MAX_SECONDS} together with \
-                 `cleaning.torrent_cleaning_interval`"
+            &format!(
+                "the sum of `cleaning.max_peer_age` and `cleaning.torrent_cleaning_interval` \
+                 (which is {torrent_cleaning_interval}) can be {PEER_AGE_MAX_SECONDS} at most, \
+                 since the tracker remembers times for so many seconds"
             ),
         );
+        if *peer_announce_interval >= *max_peer_age {
+            checks.warn(
+                "protocol.peer_announce_interval",
+                format!(
+                    "`protocol.peer_announce_interval` = {peer_announce_interval} is not less than \
+                     `cleaning.max_peer_age` = {max_peer_age}: peers are forgotten between two \
+                     announces"
+                ),
+            );
+        }
     }
 }

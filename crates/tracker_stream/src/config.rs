@@ -3,7 +3,32 @@
 use aquatic_config::{AccessListConfig, Checks, OldSpellings, PrivilegeConfig};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig};
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, check_workers};
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, clamp_workers};
+
+/// Keys of all these trackers, while they are made to fit.
+#[derive(Debug)]
+pub struct CommonClamps<'a> {
+    /// `socket_workers`.
+    pub socket_workers: &'a mut usize,
+    /// `swarm_workers`.
+    pub swarm_workers: &'a mut usize,
+    /// Most of the section `network`.
+    pub stream: &'a mut StreamConfig,
+    /// The section `metrics`.
+    pub metrics: &'a mut MetricsConfig,
+    /// Keys of the sections `protocol` and `cleaning`.
+    pub times: PeerTimes<'a>,
+}
+
+impl CommonClamps<'_> {
+    /// Makes the keys fit.
+    pub fn clamp(self, checks: &mut Checks) {
+        clamp_workers(self.socket_workers, self.swarm_workers, checks);
+        self.stream.clamp(checks);
+        self.metrics.clamp("metrics", checks);
+        self.times.clamp(checks);
+    }
+}
 
 /// The keys that the configurations of all these trackers have.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +52,17 @@ pub struct CommonConfig<'a> {
 impl CommonConfig<'_> {
     /// Accepts keys as they were called before.
     pub fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.ignore_keys_of_0_8();
         old.rename("statistics", "metrics");
         old.rename("metrics.torrent_count_update_interval", "metrics.interval");
+        old.rename(
+            "metrics.peer_id_prefixes",
+            "metrics.prometheus_peer_id_prefixes",
+        );
         old.merge_network_addresses();
+        // To listen(2), that is more than the system allows.
+        old.replace_negative("network.tcp_backlog", "2147483647");
+        PeerTimes::rewrite_old_spellings(old);
         old.ignore(
             "cleaning.connection_cleaning_interval",
             "connections are looked after every second; `cleaning.max_connection_idle` says how \
@@ -40,13 +73,11 @@ impl CommonConfig<'_> {
     /// Checks that the keys fit each other.
     pub fn check(&self, checks: &mut Checks) {
         self.stream.check(checks);
-        check_workers(self.socket_workers, self.swarm_workers, checks);
         checks.require(
             self.limits.max_connections_per_ip == 0 || !self.stream.runs_behind_reverse_proxy,
             "limits.max_connections_per_ip",
             "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
         );
-        self.metrics.check("metrics", checks);
     }
 
     /// How many workers of each kind there are.

@@ -29,5 +29,5 @@ pub mod simulation;
 mod statistics;
 
 pub use arrangement::{Arrangement, StreamTracker};
-pub use config::CommonConfig;
+pub use config::{CommonClamps, CommonConfig};
 pub use launch::{Launch, Reload};

@@ -7,7 +7,7 @@ use aquatic_config::{
     section,
 };
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_workers};
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, clamp_workers};
 use aquatic_types::{CompactAddr, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
@@ -64,8 +64,12 @@ section! {
         /// Where to listen: one address and port or a list of them.
         ///
         /// Each gets a socket in each socket worker. IPv6 sockets accept IPv6 only, so that both
-        /// kinds can use the same port.
+        /// kinds can use the same port. An IP version that the machine does not have is left out of
+        /// the default addresses, and is an error among others.
         pub address: Addresses = Addresses::default(),
+        /// Serve IPv6 alone at `[::]`, if that is the only address. Otherwise it gets another socket,
+        /// for IPv4.
+        pub only_ipv6: bool = false,
         /// How datagrams are received and sent: auto, mio (batched system calls) or io_uring (Linux
         /// 6.0 or later).
         ///
@@ -185,18 +189,41 @@ impl Config {
 
 impl aquatic_config::Config for Config {
     fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.ignore_keys_of_0_8();
         old.rename("metrics", "statistics");
         old.merge_network_addresses();
         old.replace("network.use_io_uring", "network.backend", |use_io_uring| {
             if use_io_uring { "auto" } else { "mio" }
         });
+        PeerTimes::rewrite_old_spellings(old);
+    }
+
+    fn clamp(&mut self, checks: &mut Checks) {
+        clamp_workers(&mut self.socket_workers, &mut self.swarm_workers, checks);
+        self.network.clamp(checks);
+        self.protocol.clamp(checks);
+        self.statistics.clamp(checks);
+        let times = PeerTimes {
+            peer_announce_interval: &mut self.protocol.peer_announce_interval,
+            max_peer_age: &mut self.cleaning.max_peer_age,
+            torrent_cleaning_interval: &mut self.cleaning.torrent_cleaning_interval,
+        };
+        times.clamp(checks);
+        checks.clamp(
+            &mut self.cleaning.max_connection_age,
+            1..=connection_id::AGE_MAX_SECONDS,
+            "cleaning.max_connection_age",
+            "a connection id holds the time for no longer, and must live to be used",
+        );
     }
 
     fn check(&self, checks: &mut Checks) {
-        self.check_workers(checks);
-        self.check_protocol(checks);
-        self.check_cleaning(checks);
-        self.check_outputs(checks);
+        self.check_network(checks);
+        checks.require(
+            self.scrape_exports.frequency >= 1,
+            "scrape_exports.frequency",
+            "must be at least 1",
+        );
     }
 
     fn log_level(&self) -> LogLevel {
@@ -205,36 +232,13 @@ impl aquatic_config::Config for Config {
 }
 
 impl Config {
-    fn check_workers(&self, checks: &mut Checks) {
-        check_workers(self.socket_workers, self.swarm_workers, checks);
+    fn check_network(&self, checks: &mut Checks) {
         let network = &self.network;
-        checks.require(
-            (1..=1_000).contains(&network.poll_timeout_ms),
-            "network.poll_timeout_ms",
-            "must be 1 to 1000",
-        );
+        network.address.check_only_ipv6(network.only_ipv6, checks);
         checks.require(
             network.batch_wait_us < 1_000,
             "network.batch_wait_us",
             "must be less than 1000: it is added to the time of an answer",
-        );
-        for (bytes, key) in [
-            (
-                network.socket_recv_buffer_size,
-                "network.socket_recv_buffer_size",
-            ),
-            (
-                network.socket_send_buffer_size,
-                "network.socket_send_buffer_size",
-            ),
-        ] {
-            let at_most = format!("must be at most {BUFFER_BYTES_MAX}");
-            checks.require(bytes <= BUFFER_BYTES_MAX, key, at_most);
-        }
-        checks.require(
-            (16..=16_384).contains(&network.ring_size),
-            "network.ring_size",
-            "must be 16 to 16384",
         );
         checks.require(
             network.address.iter().len() <= usize::from(u8::MAX),
@@ -242,51 +246,86 @@ impl Config {
             "must be at most 255 addresses",
         );
     }
+}
 
-    fn check_protocol(&self, checks: &mut Checks) {
-        let protocol = &self.protocol;
-        checks.require(
-            (1..=SCRAPE_TORRENTS_MAX).contains(&protocol.max_scrape_torrents),
+impl NetworkConfig {
+    fn clamp(&mut self, checks: &mut Checks) {
+        checks.clamp(
+            &mut self.poll_timeout_ms,
+            1..=1_000,
+            "network.poll_timeout_ms",
+            "an idle worker must rest, and look after its timers each second",
+        );
+        for (bytes, key) in [
+            (
+                &mut self.socket_recv_buffer_size,
+                "network.socket_recv_buffer_size",
+            ),
+            (
+                &mut self.socket_send_buffer_size,
+                "network.socket_send_buffer_size",
+            ),
+        ] {
+            let reason = "systems can be asked for no more";
+            checks.clamp(bytes, 0..=BUFFER_BYTES_MAX, key, reason);
+        }
+        checks.clamp(
+            &mut self.ring_size,
+            16..=16_384,
+            "network.ring_size",
+            "a ring of io_uring is neither smaller nor larger",
+        );
+    }
+}
+
+impl ProtocolConfig {
+    fn clamp(&mut self, checks: &mut Checks) {
+        let reason =
+            format!("an answer has at most {ANSWER_BYTES_MAX} bytes, to fit into a packet");
+        checks.clamp(
+            &mut self.max_scrape_torrents,
+            1..=SCRAPE_TORRENTS_MAX,
             "protocol.max_scrape_torrents",
-            format!("must be 1 to {SCRAPE_TORRENTS_MAX}: an answer has {ANSWER_BYTES_MAX} bytes"),
+            &reason,
         );
-        checks.require(
-            protocol.max_response_peers <= RESPONSE_PEERS_MAX,
+        checks.clamp(
+            &mut self.max_response_peers,
+            0..=RESPONSE_PEERS_MAX,
             "protocol.max_response_peers",
-            format!("must be at most {RESPONSE_PEERS_MAX}: an answer has {ANSWER_BYTES_MAX} bytes"),
+            &reason,
         );
     }
+}
 
-    fn check_cleaning(&self, checks: &mut Checks) {
-        let cleaning = &self.cleaning;
-        let times = PeerTimes {
-            peer_announce_interval: self.protocol.peer_announce_interval,
-            max_peer_age: cleaning.max_peer_age,
-            torrent_cleaning_interval: cleaning.torrent_cleaning_interval,
-        };
-        times.check(checks);
-        let age_max = connection_id::AGE_MAX_SECONDS;
-        checks.require(
-            (1..=age_max).contains(&cleaning.max_connection_age),
-            "cleaning.max_connection_age",
-            format!("must be 1 to {age_max}"),
-        );
-    }
-
-    fn check_outputs(&self, checks: &mut Checks) {
-        self.statistics.metrics.check("statistics", checks);
-        let exports = &self.scrape_exports;
-        checks.require(
-            exports.frequency >= 1,
-            "scrape_exports.frequency",
-            "must be at least 1",
-        );
+impl StatisticsConfig {
+    /// An interval of 0 has always meant that there are no statistics at all.
+    fn clamp(&mut self, checks: &mut Checks) {
+        if self.metrics.interval == 0 {
+            for output in [
+                &mut self.metrics.run_prometheus_endpoint,
+                &mut self.print_to_stdout,
+                &mut self.write_html_to_file,
+            ] {
+                *output = false;
+            }
+            self.metrics.interval = MetricsConfig::default().interval;
+            checks.warn(
+                "statistics.interval",
+                format!(
+                    "`statistics.interval` = 0 means no statistics: `run_prometheus_endpoint`, \
+                     `print_to_stdout` and `write_html_to_file` are taken as false; {} is used for \
+                     what is counted anyway",
+                    self.metrics.interval
+                ),
+            );
+        }
+        self.metrics.clamp("statistics", checks);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use aquatic_config::{load, to_documented_toml};
+    use aquatic_config::{Loaded, load, to_documented_toml};
 
     use super::*;
 
@@ -319,34 +358,69 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_do_not_fit_are_refused() {
+    fn what_does_not_fit_is_refused() {
         for (text, key) in [
-            ("protocol.max_response_peers = 77", "max_response_peers"),
-            ("protocol.max_scrape_torrents = 117", "max_scrape_torrents"),
-            (
-                "protocol.peer_announce_interval = 1200",
-                "peer_announce_interval",
-            ),
-            ("cleaning.max_peer_age = 32000", "max_peer_age"),
-            ("cleaning.max_connection_age = 0", "max_connection_age"),
             ("network.batch_wait_us = 1000", "batch_wait_us"),
-            (
-                "network.socket_recv_buffer_size = 2147483648",
-                "socket_recv_buffer_size",
-            ),
-            (
-                "network.socket_send_buffer_size = 2147483648",
-                "socket_send_buffer_size",
-            ),
-            (
-                "statistics.prometheus_peer_id_prefixes = true",
-                "prometheus_peer_id_prefixes",
-            ),
+            ("scrape_exports.frequency = 0", "frequency"),
+            ("protocol.max_response_peers = -1", "max_response_peers"),
         ] {
             let error = load::<Config>(text).unwrap_err().to_string();
             assert!(error.contains(key), "{text}: {error}");
         }
-        load::<Config>("protocol.max_response_peers = 76\nprotocol.max_scrape_torrents = 116")
-            .unwrap();
+    }
+
+    #[test]
+    fn what_0_9_ran_with_is_made_to_fit_with_a_warning() {
+        for (text, used) in [
+            ("protocol.max_response_peers = 200", "76 is used"),
+            ("protocol.max_scrape_torrents = 255", "116 is used"),
+            ("protocol.max_scrape_torrents = 0", "1 is used"),
+            ("protocol.peer_announce_interval = 0", "1 is used"),
+            ("protocol.peer_announce_interval = -1", "1 is used"),
+            ("cleaning.max_peer_age = 100_000", "31880 is used: the sum"),
+            ("cleaning.torrent_cleaning_interval = 0", "1 is used"),
+            (
+                "cleaning.torrent_cleaning_interval = 86400",
+                "16000 is used",
+            ),
+            ("cleaning.max_connection_age = 0", "1 is used"),
+            ("cleaning.max_connection_age = 86400", "32000 is used"),
+            ("network.poll_timeout_ms = 0", "1 is used"),
+            ("network.ring_size = 0", "16 is used"),
+            (
+                "network.socket_recv_buffer_size = 2147483648",
+                "2147483647 is used",
+            ),
+            ("socket_workers = 100_000", "1024 is used"),
+            (
+                "statistics.prometheus_peer_id_prefixes = true",
+                "false is used",
+            ),
+        ] {
+            let Loaded { warnings, .. } = load::<Config>(text).unwrap();
+            let key = text.split(" = ").next().unwrap();
+            let says = |warning: &&String| warning.contains(key) && warning.contains(used);
+            assert!(warnings.iter().any(|w| says(&w)), "{text}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_longer_than_a_peer_lives_is_pointed_out() {
+        let text = "protocol.peer_announce_interval = 1200";
+        let Loaded { config, warnings } = load::<Config>(text).unwrap();
+        assert_eq!(config.protocol.peer_announce_interval, 1_200);
+        assert!(
+            warnings[0].contains("forgotten between two"),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn no_interval_means_no_statistics() {
+        let text = "[statistics]\ninterval = 0\nrun_prometheus_endpoint = true\n\
+                    print_to_stdout = true\nwrite_html_to_file = true";
+        let Loaded { config, warnings } = load::<Config>(text).unwrap();
+        assert_eq!(config.statistics, StatisticsConfig::default());
+        assert!(warnings[0].starts_with("line 2: `statistics.interval` = 0"));
     }
 }

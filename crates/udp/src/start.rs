@@ -37,6 +37,12 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
     let clock = Clock::start();
     let backend = choose_backend(config.network.backend)?;
     let sockets = bind_sockets(&config)?;
+    let addresses: Vec<_> = sockets
+        .first()
+        .into_iter()
+        .flatten()
+        .map(UdpSocket::local_addr)
+        .collect();
     let endpoint = config.statistics.metrics.bind_endpoint()?;
     let mut posts = Vec::new();
     for _ in 0..config.layout().socket_workers {
@@ -61,13 +67,11 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
             } else {
                 Vec::new()
             },
-            sockets: config.network.address.iter().len(),
+            sockets: addresses.len(),
         },
         &mut OsEntropy,
     )?;
     steer(&config, &sockets, &arrangement.steering_key);
-    let of_one_worker = sockets.first().into_iter().flatten();
-    let addresses: Vec<_> = of_one_worker.map(UdpSocket::local_addr).collect();
     let counters = arrangement.counters.clone();
     let config = Arc::new(config);
     start_workers(
@@ -146,21 +150,24 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
         reuse_port: false,
         ..SocketOptions::default()
     };
-    let mut addresses = Vec::new();
-    for address in config.network.address.iter() {
-        // Several sockets per address would let a second instance in. And all workers shall have
-        // the same port, also if any will do (0).
-        let socket = bind::when_free(address, |address| UdpSocket::bind(address, &alone))?;
-        addresses.push(socket.local_addr());
-    }
-    let bind = |address: &SocketAddr| {
-        UdpSocket::bind(*address, &options).map_err(|error| bind::error(*address, &error))
+    // Several sockets per address would let a second instance in.
+    let mut addresses = bind::claim(&config.network.address, |address| {
+        UdpSocket::bind(address, &alone)
+    })?;
+    // All workers have the same port, also if any will do (0).
+    let mut bind = |address: &mut SocketAddr| {
+        let socket = UdpSocket::bind(*address, &options)
+            .map_err(|error| bind::error(*address, &error))?;
+        *address = socket.local_addr();
+        Ok(socket)
     };
     let sockets: Vec<Vec<_>> = (0..workers)
-        .map(|_| addresses.iter().map(bind).collect())
+        .map(|_| addresses.iter_mut().map(&mut bind).collect())
         .collect::<anyhow::Result<_>>()?;
-    if let Some(socket) = sockets.first().and_then(|sockets| sockets.first()) {
-        warn_of_small_buffers(socket, &options).context("cannot read a socket option")?;
+    if let Some(socket) = sockets.first().and_then(|sockets| sockets.first())
+        && let Err(error) = warn_of_small_buffers(socket, &options)
+    {
+        log::warn!("the system does not tell how large socket buffers are: {error}");
     }
     Ok(sockets)
 }

@@ -5,7 +5,7 @@ use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{MetricsConfig, PeerTimes};
-use aquatic_tracker_stream::CommonConfig;
+use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 use aquatic_ws_protocol::ScrapeResponse;
 
 use crate::frames::HEADER_BYTES_MAX;
@@ -187,11 +187,33 @@ impl aquatic_config::Config for Config {
         CommonConfig::rewrite_old_spellings(old);
     }
 
+    fn clamp(&mut self, checks: &mut Checks) {
+        let common = CommonClamps {
+            socket_workers: &mut self.socket_workers,
+            swarm_workers: &mut self.swarm_workers,
+            stream: &mut self.network.stream,
+            metrics: &mut self.metrics,
+            times: PeerTimes {
+                peer_announce_interval: &mut self.protocol.peer_announce_interval,
+                max_peer_age: &mut self.cleaning.max_peer_age,
+                torrent_cleaning_interval: &mut self.cleaning.torrent_cleaning_interval,
+            },
+        };
+        common.clamp(checks);
+        self.network.clamp(checks);
+        self.protocol.clamp(checks);
+        self.cleaning.clamp(checks);
+    }
+
     fn check(&self, checks: &mut Checks) {
         self.common().check(checks);
-        self.check_network(checks);
-        self.check_protocol(checks);
-        self.check_cleaning(checks);
+        self.check_origins(checks);
+        let torrents = self.protocol.max_torrents_per_connection;
+        checks.require(
+            (1..=TORRENTS_PER_CONNECTION_MAX).contains(&torrents),
+            "protocol.max_torrents_per_connection",
+            format!("must be 1 to {TORRENTS_PER_CONNECTION_MAX}"),
+        );
     }
 
     fn log_level(&self) -> LogLevel {
@@ -200,25 +222,8 @@ impl aquatic_config::Config for Config {
 }
 
 impl Config {
-    fn check_network(&self, checks: &mut Checks) {
-        let network = &self.network;
-        for (bytes, key) in [
-            (
-                network.websocket_max_message_size,
-                "network.websocket_max_message_size",
-            ),
-            (
-                network.websocket_max_frame_size,
-                "network.websocket_max_frame_size",
-            ),
-        ] {
-            checks.require(
-                (MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&bytes),
-                key,
-                format!("must be {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}"),
-            );
-        }
-        for origin in &network.allowed_origins {
+    fn check_origins(&self, checks: &mut Checks) {
+        for origin in &self.network.allowed_origins {
             checks.require(
                 is_origin(origin),
                 "network.allowed_origins",
@@ -228,51 +233,56 @@ impl Config {
             );
         }
     }
+}
 
-    fn check_protocol(&self, checks: &mut Checks) {
-        let protocol = &self.protocol;
-        for (number, max, key) in [
+impl NetworkConfig {
+    fn clamp(&mut self, checks: &mut Checks) {
+        for (bytes, key) in [
             (
-                protocol.max_scrape_torrents,
-                SCRAPE_TORRENTS_MAX,
-                "protocol.max_scrape_torrents",
+                &mut self.websocket_max_message_size,
+                "network.websocket_max_message_size",
             ),
             (
-                protocol.max_torrents_per_connection,
-                TORRENTS_PER_CONNECTION_MAX,
-                "protocol.max_torrents_per_connection",
+                &mut self.websocket_max_frame_size,
+                "network.websocket_max_frame_size",
             ),
         ] {
-            checks.require(
-                (1..=max).contains(&number),
-                key,
-                format!("must be 1 to {max}"),
-            );
+            let reason = "an offer must fit in, and a message into memory";
+            checks.clamp(bytes, MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX, key, reason);
         }
-        checks.require(
-            protocol.max_offers <= OFFERS_MAX,
+    }
+}
+
+impl ProtocolConfig {
+    fn clamp(&mut self, checks: &mut Checks) {
+        checks.clamp(
+            &mut self.max_scrape_torrents,
+            1..=SCRAPE_TORRENTS_MAX,
+            "protocol.max_scrape_torrents",
+            "the whole answer must fit into what may wait to be sent",
+        );
+        checks.clamp(
+            &mut self.max_offers,
+            0..=OFFERS_MAX,
             "protocol.max_offers",
-            format!("must be at most {OFFERS_MAX}"),
+            "no more offers of an announce are looked at",
         );
     }
+}
 
-    fn check_cleaning(&self, checks: &mut Checks) {
-        let cleaning = &self.cleaning;
-        let times = PeerTimes {
-            peer_announce_interval: self.protocol.peer_announce_interval,
-            max_peer_age: cleaning.max_peer_age,
-            torrent_cleaning_interval: cleaning.torrent_cleaning_interval,
-        };
-        times.check(checks);
-        checks.require(
-            (1..=PEER_AGE_MAX_SECONDS).contains(&cleaning.max_offer_age),
+impl CleaningConfig {
+    fn clamp(&mut self, checks: &mut Checks) {
+        checks.clamp(
+            &mut self.max_offer_age,
+            1..=PEER_AGE_MAX_SECONDS,
             "cleaning.max_offer_age",
-            format!("must be 1 to {PEER_AGE_MAX_SECONDS}"),
+            "an answer takes time, and the tracker remembers offers for no longer",
         );
-        checks.require(
-            cleaning.max_connection_idle >= 3,
+        checks.clamp(
+            &mut self.max_connection_idle,
+            3..=u32::MAX,
             "cleaning.max_connection_idle",
-            "must be at least 3: a ping and its answer must fit into it",
+            "a ping and its answer must fit into it",
         );
     }
 }
@@ -316,10 +326,8 @@ mod tests {
         assert!(!config.network.enable_http_health_checks && config.metrics.peer_clients);
         assert_eq!(config.metrics.interval, 10);
         assert_eq!(config.bounds().output_bytes_max, 4 * 65_536);
-        for hint in ["only_ipv6", "connection_cleaning_interval"] {
-            let mut warnings = loaded.warnings.iter();
-            assert!(warnings.any(|warning| warning.contains(hint)), "{hint}");
-        }
+        let mut warnings = loaded.warnings.iter();
+        assert!(warnings.any(|warning| warning.contains("connection_cleaning_interval")));
     }
 
     #[test]
@@ -360,20 +368,36 @@ mod tests {
     }
 
     #[test]
+    fn what_0_9_ran_with_is_made_to_fit_with_a_warning() {
+        for (text, used) in [
+            ("protocol.max_offers = 101", "100 is used"),
+            ("protocol.max_scrape_torrents = 0", "1 is used"),
+            ("protocol.max_scrape_torrents = 65535", "10000 is used"),
+            ("protocol.peer_announce_interval = 180", "forgotten between"),
+            ("cleaning.max_offer_age = 0", "1 is used"),
+            ("cleaning.max_offer_age = 100_000", "32000 is used"),
+            ("cleaning.max_connection_idle = 0", "3 is used"),
+            ("network.websocket_max_frame_size = 0", "1024 is used"),
+            (
+                "network.websocket_max_message_size = 100_000_000",
+                "16777216 is used",
+            ),
+            ("metrics.peer_id_prefixes = true", "false is used"),
+        ] {
+            let warnings = load::<Config>(text).unwrap().warnings;
+            let (key, _) = text.split_once(" = ").unwrap();
+            let name = key.rsplit('.').next().unwrap();
+            let says = |warning: &String| warning.contains(name) && warning.contains(used);
+            assert!(warnings.iter().any(says), "{text}: {warnings:?}");
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         for (text, key) in [
-            ("protocol.max_offers = 101", "max_offers"),
-            ("protocol.max_scrape_torrents = 0", "max_scrape_torrents"),
             (
                 "protocol.max_torrents_per_connection = 0",
                 "max_torrents_per_connection",
-            ),
-            ("protocol.peer_announce_interval = 180", "max_peer_age"),
-            ("cleaning.max_offer_age = 0", "max_offer_age"),
-            ("cleaning.max_connection_idle = 2", "max_connection_idle"),
-            (
-                "network.websocket_max_frame_size = 100",
-                "websocket_max_frame_size",
             ),
             ("network.enable_tls = true", "tls_private_key_path"),
             ("network.keep_alive = true", "keep_alive"),

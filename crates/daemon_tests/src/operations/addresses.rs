@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::torrent_of;
 use crate::program::{localhost, loopback};
 use crate::setup::on_every_setup;
-use crate::{Place, Program, Setup, torrents};
+use crate::{Place, Program, Setup, torrent, torrents};
 
 /// Whichever of them is asked.
 pub fn several_addresses_share_their_swarms(program: &'static Program) {
@@ -30,14 +30,42 @@ pub fn several_addresses_share_their_swarms(program: &'static Program) {
     });
 }
 
-/// So that both families can have the same port.
-pub fn one_address_needs_no_list_and_ipv6_is_ipv6_only(program: &'static Program) {
-    let place = Place::new();
-    let [v4, v6] = IpFamily::ALL.map(|family| place.address(family));
-    let settings = format!("network.address = '[::]:{}'", place.port());
-    let _daemon = place.start(Setup::simple(program), &settings);
-    assert!((program.serves)(v6));
-    assert!(!(program.serves)(v4));
+/// One address needs no list; that of all IPv6 serves IPv4, too, unless told otherwise, as in 0.9.
+/// `-P` says what is used, and the log says so at any level.
+pub fn all_of_ipv6_is_both_families_unless_told_otherwise(program: &'static Program) {
+    on_every_setup(program, |setup| {
+        for (only_ipv6, serves_ipv4) in [
+            ("", true),
+            ("network.only_ipv6 = false\n", true),
+            ("network.only_ipv6 = true\n", false),
+        ] {
+            let place = Place::new();
+            let [v4, v6] = IpFamily::ALL.map(|family| place.address(family));
+            let port = place.port();
+            let settings =
+                format!("log_level = 'error'\n{only_ipv6}network.address = '[::]:{port}'");
+            let daemon = place.start(setup, &settings);
+            let mut client = (program.client)(localhost(IpFamily::V6), v6);
+            assert_eq!(client.join(torrent(1), 1), Ok(1));
+            assert_eq!((program.serves)(v4), serves_ipv4);
+            if serves_ipv4 {
+                let mut client = (program.client)(localhost(IpFamily::V4), v4);
+                assert_eq!(client.join(torrent(2), 2), Ok(1));
+            }
+            let notice = format!("`[::]:{port}` as the only address serves IPv4, too");
+            let log = daemon.place.log();
+            assert_eq!(log.contains(&notice), serves_ipv4, "{log}");
+
+            let file = daemon.place.path("config.toml");
+            let printed = Place::new().run(program, &["-c", file.to_str().unwrap(), "-P"]);
+            let used = match serves_ipv4 {
+                true => format!("address = [\"0.0.0.0:{port}\", \"[::]:{port}\"]"),
+                false => format!("address = [\"[::]:{port}\"]"),
+            };
+            let mut lines = printed.stdout.lines();
+            assert!(lines.any(|line| line == used), "{}", printed.stdout);
+        }
+    });
 }
 
 /// Also by a tracker of the same user, although several workers share one.

@@ -31,8 +31,9 @@ const MISTAKES: [Mistake; 5] = [
 pub const WORKER_KEYS: [&str; 3] = ["socket_workers", "swarm_workers", "log_level"];
 
 /// What the section `network` of daemons over TCP begins with.
-pub const STREAM_KEYS: [&str; 15] = [
+pub const STREAM_KEYS: [&str; 16] = [
     "network.address",
+    "network.only_ipv6",
     "network.runtime",
     "network.tcp_backlog",
     "network.max_connections",
@@ -190,16 +191,13 @@ pub fn old_spellings_load_with_a_warning_that_names_the_new_ones(program: &'stat
     let port = place.port();
     let old = format!(
         "socket_workers = 1\nlog_level = 'warn'\n\
-         [network]\naddress_ipv4 = '127.0.0.1:{port}'\nuse_ipv6 = false\nonly_ipv6 = true\n{}",
+         [network]\naddress_ipv4 = '127.0.0.1:{port}'\nuse_ipv6 = false\n{}",
         program.old_file.lines
     );
     let address = format!("address = [\"127.0.0.1:{port}\"]");
     let warnings = program.old_file.warnings.iter().map(ToString::to_string);
     let warnings: Vec<_> = warnings
-        .chain([
-            format!("write `network.{address}`"),
-            "`network.only_ipv6` is ignored".to_owned(),
-        ])
+        .chain([format!("write `network.{address}`")])
         .collect();
     let file = place.write("old.toml", &old);
     let file = file.to_str().unwrap();

@@ -7,6 +7,8 @@ pub mod access_lists;
 pub mod addresses;
 pub mod configuration;
 pub mod forgetting;
+#[cfg(target_os = "linux")]
+pub mod hosts;
 pub mod idling;
 pub mod limits;
 #[cfg(target_os = "linux")]
@@ -15,6 +17,7 @@ pub mod privileges;
 pub mod process;
 pub mod signals;
 pub mod turned_away;
+pub mod upgrades;
 
 use aquatic_types::{InfoHash, IpFamily};
 
@@ -65,7 +68,7 @@ macro_rules! operations {
             }
             addresses {
                 several_addresses_share_their_swarms
-                one_address_needs_no_list_and_ipv6_is_ipv6_only
+                all_of_ipv6_is_both_families_unless_told_otherwise
                 an_address_in_use_is_named
                 a_restart_takes_the_address_over
                 a_foreign_address_is_named
@@ -80,6 +83,14 @@ macro_rules! operations {
             }
             forgetting {
                 silent_peers_are_forgotten_and_the_others_stay
+            }
+            hosts {
+                #[cfg(target_os = "linux")]
+                default_addresses_need_no_ipv6
+                #[cfg(target_os = "linux")]
+                named_addresses_without_ipv6_are_refused_with_what_to_write
+                #[cfg(target_os = "linux")]
+                a_hardened_host_is_enough
             }
             idling {
                 #[cfg(target_os = "linux")]
@@ -117,6 +128,7 @@ macro_rules! operations {
                 wrong_arguments_are_named
                 help_and_version_are_printed
                 the_log_says_as_much_as_configured
+                advice_about_the_file_is_shown_at_every_log_level
                 an_endpoint_that_cannot_be_had_is_named
                 #[cfg(target_os = "linux")]
                 workers_are_as_many_as_configured
@@ -128,6 +140,11 @@ macro_rules! operations {
                 signals_without_a_meaning_do_not_end_it
                 a_stop_waits_neither_for_a_reload_nor_for_the_start
                 a_log_that_nobody_reads_delays_nothing
+            }
+            upgrades {
+                the_file_that_0_9_prints_loads_and_serves
+                no_value_that_0_9_ran_with_is_refused
+                the_document_names_every_key_of_0_9
             }
         }
     };

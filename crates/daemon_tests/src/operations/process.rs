@@ -88,6 +88,23 @@ pub fn the_log_says_as_much_as_configured(program: &'static Program) {
     assert!(ended.log.contains(&reason), "{}", ended.log);
 }
 
+/// What a file means otherwise than it did must be seen by those who log nothing.
+pub fn advice_about_the_file_is_shown_at_every_log_level(program: &'static Program) {
+    for level in ["off", "error", "warn", "info"] {
+        let place = Place::new();
+        let settings = format!(
+            "log_level = '{level}'\nnetwork.address_ipv4 = '127.0.0.1:{}'\n\
+             network.use_ipv6 = false\n# instead of network.address\n{}",
+            place.port(),
+            program.modest_settings
+        );
+        let daemon = place.start(Setup::simple(program), &settings);
+        let log = daemon.place.log();
+        let advice = "config.toml: line 2: instead of `network.address_ipv4`, write";
+        assert!(log.contains(advice), "{level}:\n{log}");
+    }
+}
+
 /// The address of the metrics, when this machine does not have it.
 pub fn an_endpoint_that_cannot_be_had_is_named(program: &'static Program) {
     let address = "192.0.2.1:9000";

@@ -30,16 +30,10 @@ pub(crate) const KEYS: [&[&str]; 8] = [
 
 pub(crate) const MISTAKES: [&[Mistake]; 2] = [
     &STREAM_MISTAKES,
-    &[
-        (
-            "protocol.max_full_scrape_torrents = 1001",
-            &["max_full_scrape_torrents", "at most 1000"],
-        ),
-        (
-            "cleaning.max_peer_age = 120",
-            &["peer_announce_interval", "max_peer_age"],
-        ),
-    ],
+    &[(
+        "protocol.max_full_scrape_torrents = 1001",
+        &["max_full_scrape_torrents", "at most 1000"],
+    )],
 ];
 
 pub(crate) const OLD_FILE: OldFile = OldFile {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_channel::{Bell, Requester, Responder, Sleeper, bell, exchange};
+use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
@@ -57,10 +58,8 @@ impl Server {
     }
 
     pub(crate) fn start_with(runtime: Runtime, settings: Settings) -> Self {
-        let addresses = ["127.0.0.1:0".parse().unwrap()];
-        let listeners = bind_listeners(addresses.into_iter(), 1, 1_024)
-            .unwrap()
-            .remove(0);
+        let addresses = Addresses::new(vec!["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let listeners = bind_listeners(&addresses, 1, 1_024).unwrap().remove(0);
         let address = listeners[0].local_addr().unwrap();
         let listener = listeners[0].try_clone().unwrap();
         let counters = Arc::new(StreamCounters::default());

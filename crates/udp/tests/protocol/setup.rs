@@ -27,16 +27,12 @@ pub(crate) static UDP: Program = Program {
     mistakes: &[&[
         ("network.backend = 'glommio'", &["line 1", "backend"]),
         (
-            "protocol.max_response_peers = 77",
-            &["max_response_peers", "76"],
+            "network.batch_wait_us = 1000",
+            &["batch_wait_us", "less than 1000"],
         ),
         (
-            "protocol.max_scrape_torrents = 117",
-            &["max_scrape_torrents", "116"],
-        ),
-        (
-            "cleaning.max_peer_age = 900",
-            &["peer_announce_interval", "max_peer_age"],
+            "scrape_exports.frequency = 0",
+            &["line 1", "frequency", "at least 1"],
         ),
     ]],
     old_file: OldFile {
@@ -55,6 +51,7 @@ pub(crate) const KEYS: [&[&str]; 5] = [
     &WORKER_KEYS,
     &[
         "network.address",
+        "network.only_ipv6",
         "network.backend",
         "network.socket_recv_buffer_size",
         "network.socket_send_buffer_size",

@@ -36,8 +36,14 @@ pub(crate) const KEYS: [&[&str]; 8] = [
 pub(crate) const MISTAKES: [&[Mistake]; 2] = [
     &STREAM_MISTAKES,
     &[
-        ("protocol.max_offers = 101", &["max_offers", "100"]),
-        ("cleaning.max_connection_idle = 2", &["max_connection_idle"]),
+        (
+            "protocol.max_torrents_per_connection = 0",
+            &["max_torrents_per_connection", "1 to 10000"],
+        ),
+        (
+            "network.allowed_origins = ['example.com']",
+            &["allowed_origins", "example.com"],
+        ),
     ],
 ];
 

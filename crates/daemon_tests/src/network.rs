@@ -1,0 +1,28 @@
+//! A network of its own for a test: with nothing but loopback, where every port is free.
+
+use std::process::Command;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::geteuid;
+
+/// Runs `test` in a thread that has such a network, and so have the programs that it starts. Where
+/// that is not allowed, nothing is tested, and said so; under CI (`CI=true`) that is a failure,
+/// since a test that nobody sees skipped is no test.
+pub fn alone(test: impl FnOnce() + Send) {
+    if !geteuid().is_root() {
+        let reason = "network namespaces need root: run this test by `sudo`";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+        eprintln!("SKIPPED: {reason}");
+        return;
+    }
+    let in_namespace = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let status = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        assert!(status.expect("iproute2 is installed").success());
+        test();
+    };
+    thread::scope(|scope| scope.spawn(in_namespace).join()).unwrap();
+}

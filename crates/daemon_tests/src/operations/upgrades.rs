@@ -1,0 +1,213 @@
+//! Coming from aquatic 0.9: its files load and start, whatever they say that 0.9 ran with.
+
+use std::sync::Mutex;
+use std::thread;
+
+use aquatic_types::IpFamily;
+
+use crate::{Place, Program, Setup, torrent};
+
+/// Variants that are tried at once: each mostly waits for a process.
+const THREADS: usize = 4;
+
+/// A number that an operator may have written for "as much as you like".
+const LARGE: &str = "2147483647";
+
+/// Large values of keys for which 0.9 had a smaller type, or whose value is a number of threads.
+const LARGE_VALUES: [(&str, &str, &str); 4] = [
+    ("", "socket_workers", "16"),
+    ("", "swarm_workers", "16"),
+    ("network", "ring_size", "65535"),
+    ("aquatic_udp", "max_scrape_torrents", "255"),
+];
+
+/// Keys for which 0.9 took numbers below 0.
+const NEGATIVE: [&str; 2] = ["network.tcp_backlog", "udp protocol.peer_announce_interval"];
+
+/// Switches that need more than themselves, in 0.9 as well: files, and a user who is root.
+const NOT_ALONE: [&str; 2] = ["network.enable_tls", "privileges.drop_privileges"];
+
+/// Keys that are called otherwise now, or whose value is a word now.
+const TODAY: [(&str, &str); 4] = [
+    ("network.use_io_uring", "network.backend"),
+    ("metrics.torrent_count_update_interval", "metrics.interval"),
+    (
+        "metrics.peer_id_prefixes",
+        "metrics.prometheus_peer_id_prefixes",
+    ),
+    (
+        "cleaning.connection_cleaning_interval",
+        "cleaning.max_connection_idle",
+    ),
+];
+
+/// What 0.9.0 prints with `-p`.
+fn file_of_0_9(program: &Program) -> &'static str {
+    match program.name {
+        "aquatic_udp" => include_str!("../../fixtures/aquatic-0.9.0/aquatic_udp.toml"),
+        "aquatic_http" => include_str!("../../fixtures/aquatic-0.9.0/aquatic_http.toml"),
+        "aquatic_ws" => include_str!("../../fixtures/aquatic-0.9.0/aquatic_ws.toml"),
+        other => panic!("0.9 had no {other}"),
+    }
+}
+
+/// The same at ports of a test.
+fn file_at(place: &Place, program: &Program) -> String {
+    let file = file_of_0_9(program);
+    let ours = file.replace(":3000\"", &format!(":{}\"", place.port()));
+    assert_ne!(ours, file);
+    let file = ours.replace(":9000\"", &format!(":{}\"", place.second_port()));
+    assert_ne!(ours, file);
+    file
+}
+
+/// A line of a file that sets a key: the key with its section, and its value.
+struct Setting<'a> {
+    line: usize,
+    key: String,
+    value: &'a str,
+}
+
+fn settings(file: &str) -> Vec<Setting<'_>> {
+    let mut section = "";
+    let mut settings = Vec::new();
+    for (line, text) in file.lines().enumerate() {
+        if let Some(name) = text.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, value)) = text.split_once(" = ").filter(|_| !text.starts_with('#'))
+        {
+            let key = match section {
+                "" => key.to_owned(),
+                _ => format!("{section}.{key}"),
+            };
+            settings.push(Setting { line, key, value });
+        }
+    }
+    settings
+}
+
+/// Other values of a key that 0.9 ran with.
+fn variants(program: &Program, setting: &Setting) -> Vec<String> {
+    let Setting { key, value, .. } = setting;
+    let name = key.rsplit('.').next().unwrap();
+    if NOT_ALONE.contains(&&**key) {
+        return Vec::new();
+    }
+    match *value {
+        "true" => vec!["false".to_owned()],
+        "false" => vec!["true".to_owned()],
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let doubled = 2 * number.parse::<u64>().unwrap();
+            let of_key = |(place, of, _): &&(&str, &str, &str)| {
+                *of == name && (key.starts_with(place) || *place == program.name)
+            };
+            let large = LARGE_VALUES.iter().find(of_key).map(|(.., large)| *large);
+            let mut values = vec!["0".to_owned(), doubled.to_string()];
+            match large {
+                Some(large) => values.push(large.to_owned()),
+                None => values.extend(["100000".to_owned(), LARGE.to_owned()]),
+            }
+            let of_program = format!("{} {key}", program.name.trim_start_matches("aquatic_"));
+            if NEGATIVE.contains(&&**key) || NEGATIVE.contains(&&*of_program) {
+                values.push("-1".to_owned());
+            }
+            values
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// As it is, but for the ports.
+pub fn the_file_that_0_9_prints_loads_and_serves(program: &'static Program) {
+    let place = Place::new();
+    let file = file_at(&place, program);
+    let mut command = place.command(Setup::simple(program), "");
+    place.write("config.toml", &file);
+    let daemon = place.wait_for(command.spawn().unwrap());
+    let mut client = program.client_of(&daemon, IpFamily::V4);
+    assert_eq!(client.join(torrent(1), 1), Ok(1));
+    assert_eq!(client.leechers(&[torrent(1)]), [1]);
+    assert!(!(program.serves)(daemon.address(IpFamily::V6)));
+}
+
+/// Each key in turn at 0, doubled, large, and switched over: what does not fit is made to fit, and
+/// the operator is told the key, what it was and what is used.
+pub fn no_value_that_0_9_ran_with_is_refused(program: &'static Program) {
+    let file = file_of_0_9(program);
+    let mut changes = Vec::new();
+    for setting in settings(file) {
+        for value in variants(program, &setting) {
+            changes.push((setting.line, setting.key.clone(), value));
+        }
+    }
+    assert!(
+        changes.len() > 40,
+        "only {} values are tried",
+        changes.len()
+    );
+    let changes = Mutex::new(changes);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let next = || changes.lock().unwrap().pop();
+                while let Some((line, key, value)) = next() {
+                    try_value(program, line, &key, &value);
+                }
+            });
+        }
+    });
+}
+
+fn try_value(program: &'static Program, line: usize, key: &str, value: &str) {
+    let place = Place::new();
+    let mut lines: Vec<_> = file_at(&place, program)
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let name = key.rsplit('.').next().unwrap();
+    lines[line] = format!("{name} = {value}");
+    let file = place.write("old.toml", lines.join("\n"));
+    let printed = place.run(program, &["-c", file.to_str().unwrap(), "-P"]);
+    assert_eq!(printed.code, Some(0), "{key} = {value}: {}", printed.log);
+    let renamed = TODAY.iter().find(|(old, _)| *old == key);
+    let today = renamed.map_or(key, |(_, today)| today);
+    let all = settings(&printed.stdout);
+    let used = all.iter().find(|setting| setting.key == today);
+    let used = used
+        .unwrap_or_else(|| panic!("{today} is not printed"))
+        .value;
+    if used != value {
+        let names_it = |line: &str| {
+            let says_both = line.contains(value) && line.contains(used);
+            let is_replaced = renamed.is_some() && line.contains(key);
+            (line.contains(&format!("`{today}`")) && says_both) || is_replaced
+        };
+        let is_told = printed.log.lines().any(names_it);
+        assert!(is_told, "{key} = {value}, {used} is used: {}", printed.log);
+    }
+
+    let mut command = place.command(Setup::simple(program), "");
+    place.write("config.toml", lines.join("\n"));
+    let daemon = place.wait_for(command.spawn().unwrap());
+    assert!(
+        (program.serves)(daemon.address(IpFamily::V4)),
+        "{key} = {value}"
+    );
+}
+
+/// `documents/migrating-from-0.9.md` has a row for each, for each daemon.
+pub fn the_document_names_every_key_of_0_9(program: &'static Program) {
+    let document = include_str!("../../../../documents/migrating-from-0.9.md");
+    let heading = format!("## {}", program.name);
+    let (_, rest) = document.split_once(&heading).expect(&heading);
+    let chapter = rest.split("\n## ").next().unwrap();
+    let rows: Vec<_> = chapter
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .filter_map(|line| line.split('|').nth(1))
+        .collect();
+    for Setting { key, .. } in settings(file_of_0_9(program)) {
+        let is_named = |keys: &&str| keys.contains(&format!("`{key}`"));
+        assert!(rows.iter().any(is_named), "{heading}: no row about `{key}`");
+    }
+}
