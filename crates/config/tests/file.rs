@@ -86,7 +86,7 @@ impl Config for TrackerConfig {
         let reason = "a packet must fit";
         checks.clamp(
             size,
-            10..=1_000_000_000,
+            1..=1_000_000_000,
             "network.socket_recv_buffer_size",
             reason,
         );
@@ -611,14 +611,14 @@ fn numbers_out_of_bounds_are_clamped_with_a_warning_that_names_both() {
          [statistics]\ninterval = -3",
     );
     assert_eq!(config.seeder_probability, 1.0);
-    assert_eq!(config.network.socket_recv_buffer_size, 10);
+    assert_eq!(config.network.socket_recv_buffer_size, 1);
     assert_eq!(config.statistics.interval, 7);
     assert_eq!(
         warnings,
         [
             "line 5: `statistics.interval` = -3 is too small, 7 is used",
             "line 1: `seeder_probability` = 1.5 is too large, 1 is used: it is a share",
-            "line 3: `network.socket_recv_buffer_size` = 0 is too small, 10 is used: a packet must \
+            "line 3: `network.socket_recv_buffer_size` = 0 is too small, 1 is used: a packet must \
              fit",
         ]
     );

@@ -14,9 +14,9 @@ use nix::errno::Errno;
 const TRIES: u32 = 40;
 const TRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Makes sure that the addresses can be bound, by binding each for a moment. Returns those that the
-/// host can serve: default addresses of an IP version that it does not have are left out, with a
-/// warning, as long as one is left.
+/// Makes sure that the addresses can be bound, by doing so. Returns what `bind` has made of those
+/// that the host can serve: default addresses of an IP version that it does not have are left out,
+/// with a warning, as long as one is left.
 ///
 /// `bind` must let no one share the address, so that a second instance is noticed.
 ///
@@ -25,12 +25,16 @@ const TRY_INTERVAL: Duration = Duration::from_millis(50);
 pub fn claim<T>(
     addresses: &Addresses,
     mut bind: impl FnMut(SocketAddr) -> io::Result<T>,
-) -> anyhow::Result<Vec<SocketAddr>> {
+) -> anyhow::Result<Vec<T>> {
+    let mut bound = Vec::new();
     let mut served = Vec::new();
     let mut missing = Vec::new();
     for address in addresses.iter() {
         match retry_while_in_use(address, &mut bind) {
-            Ok(_) => served.push(address),
+            Ok(socket) => {
+                bound.push(socket);
+                served.push(address);
+            }
             Err(cause) if is_missing_family(address, &cause) => missing.push((address, cause)),
             Err(cause) => return Err(error(address, &cause)),
         }
@@ -55,7 +59,7 @@ pub fn claim<T>(
             words(&served)
         );
     }
-    Ok(served)
+    Ok(bound)
 }
 
 /// Binds an address when no one else uses it, if that takes only a moment: the kernel lets go of
@@ -193,9 +197,8 @@ mod tests {
     ) -> Result<Vec<String>, String> {
         let claimed = claim(addresses, |address| match version(&address) {
             true => Err(io::Error::from(errno)),
-            false => Ok(()),
+            false => Ok(address.to_string()),
         });
-        let claimed = claimed.map(|served| words(&served));
         claimed.map_err(|error| error.to_string())
     }
 

@@ -23,7 +23,8 @@ pub fn bind_listeners(
     let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     // Sockets that share an address let a second instance in, too. (These do not listen: they would
     // lose the clients that come just now.)
-    for mut address in bind::claim(addresses, |address| bind_socket(address, false))? {
+    let alone = |address| bind_socket(address, false).map(|_| address);
+    for mut address in bind::claim(addresses, alone)? {
         for list in &mut listeners {
             let is_shared = workers > 1;
             let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);

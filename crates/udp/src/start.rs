@@ -1,7 +1,6 @@
 //! How the daemon starts.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,19 +149,15 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
         reuse_port: false,
         ..SocketOptions::default()
     };
-    // Several sockets per address would let a second instance in.
-    let mut addresses = bind::claim(&config.network.address, |address| {
-        UdpSocket::bind(address, &alone)
+    // Several sockets per address would let a second instance in. And all workers shall have the
+    // same port, also if any will do (0).
+    let addresses = bind::claim(&config.network.address, |address| {
+        UdpSocket::bind(address, &alone).map(|socket| socket.local_addr())
     })?;
-    // All workers have the same port, also if any will do (0).
-    let mut bind = |address: &mut SocketAddr| {
-        let socket = UdpSocket::bind(*address, &options)
-            .map_err(|error| bind::error(*address, &error))?;
-        *address = socket.local_addr();
-        Ok(socket)
-    };
+    let bind =
+        |address| UdpSocket::bind(address, &options).map_err(|error| bind::error(address, &error));
     let sockets: Vec<Vec<_>> = (0..workers)
-        .map(|_| addresses.iter_mut().map(&mut bind).collect())
+        .map(|_| addresses.iter().copied().map(bind).collect())
         .collect::<anyhow::Result<_>>()?;
     if let Some(socket) = sockets.first().and_then(|sockets| sockets.first())
         && let Err(error) = warn_of_small_buffers(socket, &options)
