@@ -4,7 +4,8 @@
 //! type and its default. From that come the struct that the daemon works with, the documented
 //! file that `-p` prints ([`to_documented_toml`]) and a strict reader ([`load()`]): a missing key
 //! has its default, an unknown key is refused by name, and all mistakes of a file are reported at
-//! once, each with its line.
+//! once, each with its line. Numbers that former versions have run with, and that are too large or
+//! too small, are made to fit with a warning ([`Checks::clamp`]).
 //!
 //! ```
 //! use aquatic_config::{Checks, Config, LogLevel, load, section, to_documented_toml};

@@ -181,7 +181,7 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
         };
         let text = match value.get_ref() {
             DeValue::Array(list) if list.len() == 1 => {
-                list.get(0).and_then(|a| a.get_ref().as_str())
+                list.first().and_then(|a| a.get_ref().as_str())
             }
             value => value.as_str(),
         };

@@ -99,9 +99,6 @@ impl Config for TrackerConfig {
     }
 
     fn check(&self, checks: &mut Checks) {
-        self.network
-            .address
-            .check_only_ipv6(self.network.only_ipv6, checks);
         let StatisticsConfig {
             interval,
             ref times,
@@ -529,78 +526,6 @@ fn old_forms_of_the_address_are_read_strictly() {
         };
         assert!(problem.starts_with("line 2, "), "{problem}");
         assert!(problem.contains(expected), "{problem}");
-    }
-}
-
-/// What 0.9 served with such files, and by default.
-#[test]
-fn an_only_address_of_all_ipv6_serves_ipv4_too_unless_told_otherwise() {
-    for text in [
-        "address = '[::]:1'",
-        "address = '[0:0::0]:1'",
-        "address = ['[::]:1']",
-        "address = '[::]:1'\nonly_ipv6 = false",
-        "use_ipv4 = false\naddress_ipv6 = '[::]:1'\nset_only_ipv6 = false",
-    ] {
-        let (config, warnings) = deprecated(&format!("[network]\n{text}"));
-        assert_eq!(addresses(&config), ["0.0.0.0:1", "[::]:1"], "{text}");
-        let last = warnings.last().unwrap();
-        assert!(last.contains("serves IPv4, too"), "{last}");
-        assert!(last.starts_with("line "), "{last}");
-        let today = "`network.address = [\"0.0.0.0:1\", \"[::]:1\"]`";
-        assert!(last.contains(today), "{last}");
-    }
-    for text in [
-        "address = '[::]:1'\nonly_ipv6 = true",
-        "only_ipv6 = true\naddress = ['[::]:1']",
-        "use_ipv4 = false\naddress_ipv6 = '[::]:1'",
-        "use_ipv4 = false\naddress_ipv6 = '[::]:1'\nset_only_ipv6 = true",
-    ] {
-        let (config, warnings) = deprecated(&format!("[network]\n{text}"));
-        assert_eq!(addresses(&config), ["[::]:1"], "{text}");
-        assert!(config.network.only_ipv6, "{text}");
-        let says_both = |warning: &String| warning.contains("serves IPv4");
-        assert!(!warnings.iter().any(says_both), "{warnings:?}");
-    }
-    for text in [
-        "address = '[::1]:1'",
-        "address = '0.0.0.0:1'",
-        "address = ['[::]:1', '0.0.0.0:2']",
-    ] {
-        let (config, warnings) = deprecated(&format!("[network]\n{text}\nonly_ipv6 = false"));
-        assert!(!addresses(&config).contains(&"0.0.0.0:1".to_owned()) || text.contains("'0.0.0.0"));
-        assert_eq!(warnings, Vec::<String>::new(), "{text}");
-    }
-}
-
-#[test]
-fn only_ipv6_with_an_ipv4_address_is_pointed_out() {
-    let (config, warnings) = deprecated("[network]\nonly_ipv6 = true");
-    assert_eq!(addresses(&config), ["0.0.0.0:3000", "[::]:3000"]);
-    assert_eq!(
-        warnings,
-        [
-            "line 2: `network.only_ipv6` is about `[::]` as the only address: 0.0.0.0:3000 is served, \
-             too; to serve IPv6 alone, write `network.address = \"[::]:3000\"`"
-        ]
-    );
-    assert_eq!(
-        problems("network.only_ipv6 = 1\nnetwork.address = '[::]:1'").len(),
-        1
-    );
-}
-
-#[test]
-fn addresses_are_known_to_be_named_even_if_they_are_the_default_ones() {
-    assert!(config("").network.address.are_default());
-    for text in [
-        "network.address = ['0.0.0.0:3000', '[::]:3000']",
-        "network.address = '[::]:3000'",
-        "network.use_ipv4 = true",
-    ] {
-        let named = config(text).network.address;
-        assert!(!named.are_default(), "{text}");
-        assert_eq!(named, Addresses::default());
     }
 }
 

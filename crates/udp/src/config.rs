@@ -67,8 +67,8 @@ section! {
         /// kinds can use the same port. An IP version that the machine does not have is left out of
         /// the default addresses, and is an error among others.
         pub address: Addresses = Addresses::default(),
-        /// Serve IPv6 alone at `[::]`, if that is the only address. Otherwise it gets another socket,
-        /// for IPv4.
+        /// Serve IPv6 alone at `[::]`, if that is the only address. Otherwise it gets another
+        /// socket, for IPv4.
         pub only_ipv6: bool = false,
         /// How datagrams are received and sent: auto, mio (batched system calls) or io_uring (Linux
         /// 6.0 or later).
