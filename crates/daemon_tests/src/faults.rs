@@ -50,6 +50,11 @@ pub fn spawn_denied(denied: &[Denied], errno: i32, mut command: Command) -> Chil
     })
 }
 
+fn equals((position, value): &(u8, i32)) -> SeccompCondition {
+    let (length, value) = (SeccompCmpArgLen::Dword, value.cast_unsigned().into());
+    SeccompCondition::new(*position, length, SeccompCmpOp::Eq, value).unwrap()
+}
+
 /// Starts a tracker with a limit of `prlimit` (util-linux), such as `--nofile=100`.
 #[must_use]
 pub fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str) -> Child {
@@ -63,9 +68,4 @@ pub fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str
         .env("NOTIFY_SOCKET", place.path("notify"))
         .stderr(File::create(place.path("log")).unwrap());
     command.spawn().unwrap()
-}
-
-fn equals((position, value): &(u8, i32)) -> SeccompCondition {
-    let (length, value) = (SeccompCmpArgLen::Dword, value.cast_unsigned().into());
-    SeccompCondition::new(*position, length, SeccompCmpOp::Eq, value).unwrap()
 }
