@@ -141,14 +141,17 @@ impl<S> Connections<S> {
     /// time.
     #[must_use]
     pub fn ids(&self, places: Range<usize>) -> Vec<ConnectionId> {
-        let slots = (0..).zip(&self.slots);
-        let slots = slots.skip(places.start).take(places.len());
-        let taken = slots.filter(|(_, it)| it.connection.is_some());
-        let id = |(slot, it): (u32, &Slot<S>)| ConnectionId {
-            slot,
-            generation: it.generation,
+        let end = places.end.min(self.slots.len());
+        let slots = self.slots.get(places.start..end).unwrap_or_default();
+        let taken = (places.start..).zip(slots);
+        let id = |(place, it): (usize, &Slot<S>)| {
+            it.connection.as_ref()?;
+            Some(ConnectionId {
+                slot: u32::try_from(place).ok()?,
+                generation: it.generation,
+            })
         };
-        taken.map(id).collect()
+        taken.filter_map(id).collect()
     }
 
     /// How many there are, including those that are being opened or closed.

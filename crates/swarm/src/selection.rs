@@ -2,10 +2,11 @@
 //!
 //! # Many at once
 //!
-//! [`select`]: the pool is a range of positions: all peers for a leecher, the leechers for a seeder. Without
-//! the announcer, who is skipped, that leaves `n` places, of which `wanted` are to be drawn at a
-//! cost that depends on `wanted` alone. Drawing them one by one would cost a cache miss each in a
-//! large swarm; drawing one long run would always bring the same neighbours together. So:
+//! [`select`]: the pool is a range of positions: all peers for a leecher, the leechers for a
+//! seeder. Without the announcer, who is skipped, that leaves `n` places, of which `wanted` are to
+//! be drawn at a cost that depends on `wanted` alone. Drawing them one by one would cost a cache
+//! miss each in a large swarm; drawing one long run would always bring the same neighbours
+//! together. So:
 //!
 //! 1. Bend the `n` places to a circle and start at a random one.
 //! 2. Cut the circle into pieces, each with up to [`RUN_MAX`] places to be drawn and an equal share

@@ -208,8 +208,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
     }
 
-    /// Introduces a peer to others of its torrent, seeders and leechers alike, each as likely as any
-    /// other, no one twice, never itself. They are shown to `accept` one by one, until it has
+    /// Introduces a peer to others of its torrent, seeders and leechers alike, each as likely as
+    /// any other, no one twice, never itself. They are shown to `accept` one by one, until it has
     /// accepted `wanted`; so it is the caller who says which of them will do, and who may change
     /// what is kept with them.
     ///

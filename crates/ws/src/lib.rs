@@ -34,8 +34,8 @@
 //! There is one memory of who is in the swarms: the book of each connection
 //! ([`membership::Membership`]), kept where the connection is. Peers leave when they say so, when
 //! their connection ends or has been silent for too long, or when their torrent is forbidden; the
-//! relays do as they are told, and a peer stays in the book until they have. So nothing outlives its
-//! socket, and no limit counts what has gone.
+//! relays do as they are told, and a peer stays in the book until they have. So nothing outlives
+//! its socket, and no limit counts what has gone.
 //!
 //! | module | what lives there |
 //! |---|---|

@@ -92,8 +92,8 @@ impl Membership {
         is_over
     }
 
-    /// Has peers leave that have not said so themselves. Each is given to `leave`, so that its relay
-    /// is told; it stays in the book until the relay has [confirmed](Self::confirm) that.
+    /// Has peers leave that have not said so themselves. Each is given to `leave`, so that its
+    /// relay is told; it stays in the book until the relay has [confirmed](Self::confirm) that.
     pub fn dismiss(
         &mut self,
         mut is_meant: impl FnMut(&InfoHash) -> bool,
@@ -108,8 +108,8 @@ impl Membership {
         }
     }
 
-    /// The relay has let a [dismissed](Self::dismiss) peer go. Returns whether the peer was removed;
-    /// otherwise another announce is on its way.
+    /// The relay has let a [dismissed](Self::dismiss) peer go. Returns whether the peer was
+    /// removed; otherwise another announce is on its way.
     pub fn confirm(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
         if let Some(at) = self.place_of(info_hash, peer_id)
             && let Some(peer) = self.0.get_mut(at)

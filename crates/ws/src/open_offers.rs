@@ -3,9 +3,10 @@
 //! Kept with the peer that may answer, each with the connection that it came from: so an answer
 //! finds its way whoever else has the offerer's peer id.
 //!
-//! There is room for [`OPEN_MAX`], and a connection has no more than [`OPEN_OF_ONE_MAX`] of them, or
-//! one if there is no room left; a further one takes the place of its own oldest. So whoever makes
-//! offers to a peer at a high rate closes those of others only by way of ever more connections.
+//! There is room for [`OPEN_MAX`], and a connection has no more than [`OPEN_OF_ONE_MAX`] of them,
+//! or one if there is no room left; a further one takes the place of its own oldest. So whoever
+//! makes offers to a peer at a high rate closes those of others only by way of ever more
+//! connections.
 
 use aquatic_types::Seconds;
 use thin_vec::ThinVec;

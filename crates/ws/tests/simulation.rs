@@ -18,7 +18,8 @@
 //! of all clients are on their way at once, and the ledger says what must never happen: an answer
 //! without its offer, an offer or answer that comes back to its sender or comes twice, an answer
 //! after the offer has expired, an announce without a reply, a connection that answers pings and is
-//! closed. When all connections are closed, nothing may be left, and nobody may be counted any more.
+//! closed. When all connections are closed, nothing may be left, and nobody may be counted any
+//! more.
 //!
 //! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
 //! test), and `SIMULATION_RUNS=<number>` does more runs than usual.

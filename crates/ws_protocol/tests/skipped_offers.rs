@@ -1,0 +1,56 @@
+//! Offers that cannot be passed on, and what people are told about them.
+
+use aquatic_ws_protocol::{AnnounceRequest, Request};
+
+/// What is made of an announce with these members, besides those that it cannot do without.
+fn with(members: &str) -> AnnounceRequest<'static> {
+    let id = "12345678901234567890";
+    let text = format!(r#"{{"action":"announce","info_hash":"{id}","peer_id":"{id}",{members}}}"#);
+    match Request::parse(text.leak().as_bytes()) {
+        Ok(Request::Announce(announce)) => announce,
+        other => panic!("{members}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_first_skipped_offer_is_named_with_its_fault() {
+    let good = r#"{"offer":1,"offer_id":"12345678901234567890"}"#;
+    for (entry, words) in [
+        ("null", "it is no JSON object"),
+        ("[]", "it is no JSON object"),
+        ("{}", "offer_id is missing"),
+        (r#"{"offer":1,"offer_id":null}"#, "offer_id is missing"),
+        (
+            r#"{"offer":1,"offer_id":"short"}"#,
+            "offer_id must be 20 characters",
+        ),
+        (
+            r#"{"offer":1,"offer_id":7}"#,
+            "offer_id must be 20 characters",
+        ),
+        (r#"{"offer_id":"12345678901234567890"}"#, "offer is missing"),
+        (
+            r#"{"offer":null,"offer_id":"12345678901234567890"}"#,
+            "offer is missing",
+        ),
+    ] {
+        let announce = with(&format!("\"offers\":[{good},{good},{entry},{good}]"));
+        assert_eq!(announce.offers.len(), 3);
+        let text = announce.skipped.unwrap().to_string();
+        assert!(
+            text.starts_with(&format!("offers[2] was not passed on: {words}")),
+            "{text}"
+        );
+        assert!(!text.contains("more"), "{text}");
+        let announce = with(&format!("\"offers\":[{good},{entry},{good},7,{{}}]"));
+        let text = announce.skipped.unwrap().to_string();
+        assert!(
+            text.starts_with(&format!("offers[1] was not passed on: {words}")),
+            "{text}"
+        );
+        assert!(text.ends_with("; nor were 2 more"), "{text}");
+        // The last list counts.
+        let announce = with(&format!("\"offers\":[{entry}],\"offers\":[{good}]"));
+        assert_eq!((announce.skipped, announce.offers.len()), (None, 1));
+    }
+}
