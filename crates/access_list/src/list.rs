@@ -20,7 +20,8 @@ impl AccessList {
     /// Reads one info hash per line: 40 hexadecimal digits of either case.
     ///
     /// Blank lines, lines that start with `#`, white space around a hash and either kind of line
-    /// end are fine, and so is naming a hash twice.
+    /// end are fine, and so is naming a hash twice. What follows a hash is a comment, as in the
+    /// lists of opentracker (`<40 digits> - name`), but not another hash.
     ///
     /// # Errors
     ///
@@ -73,16 +74,46 @@ impl AccessList {
     }
 }
 
+/// Digits of an info hash.
+const DIGITS: usize = 40;
+
+/// Some editors begin a file with a byte order mark, which no one can see.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The info hash of a line, if it is not blank or a comment.
 fn parse_line(line: &[u8]) -> Result<Option<InfoHash>, AccessListErrorKind> {
-    let text = str::from_utf8(line).map_err(|_| AccessListErrorKind::NotText)?;
-    // Some editors begin a file with a byte order mark, which no one can see.
-    let text = text.trim_start_matches('\u{feff}').trim();
-    if text.is_empty() || text.starts_with('#') {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+    let line = line.trim_ascii();
+    if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
     }
+    let line = without_comment(line)?;
+    let text = str::from_utf8(line).map_err(|_| AccessListErrorKind::NotText)?;
     let info_hash = text.parse().map_err(AccessListErrorKind::InfoHash)?;
     Ok(Some(info_hash))
+}
+
+/// The line up to the end of its hash, if a comment follows. A comment need not be UTF-8: names of
+/// torrents often are not.
+fn without_comment(line: &[u8]) -> Result<&[u8], AccessListErrorKind> {
+    let is_hash = |word: &[u8]| word.len() == DIGITS && word.iter().all(u8::is_ascii_hexdigit);
+    match line.split_at_checked(DIGITS) {
+        Some((hash, comment))
+            if is_hash(hash) && comment.first().is_some_and(|next| !is_word(next)) =>
+        {
+            let mut words = comment.split(|byte| !is_word(byte));
+            match words.any(is_hash) {
+                true => Err(AccessListErrorKind::SecondInfoHash),
+                false => Ok(hash),
+            }
+        }
+        _ => Ok(line),
+    }
+}
+
+/// Whether a byte cannot end a hash: one more letter or digit would make it another word.
+fn is_word(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
 
 impl FromIterator<InfoHash> for AccessList {
@@ -113,6 +144,8 @@ pub struct AccessListError {
 pub enum AccessListErrorKind {
     /// It is no info hash.
     InfoHash(ParseInfoHashError),
+    /// There is more than one in it.
+    SecondInfoHash,
     /// It is not even text: the file may be of another kind.
     NotText,
     /// It could not be read.
@@ -124,6 +157,9 @@ impl Display for AccessListError {
         write!(f, "line {}: ", self.line)?;
         match &self.kind {
             AccessListErrorKind::InfoHash(cause) => Display::fmt(cause, f),
+            AccessListErrorKind::SecondInfoHash => {
+                f.write_str("more than one info hash: write each on a line of its own")
+            }
             AccessListErrorKind::NotText => f.write_str("not UTF-8 text"),
             AccessListErrorKind::Read(cause) => write!(f, "cannot be read: {cause}"),
         }
@@ -160,6 +196,32 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_opentracker_load() {
+        for comment in [
+            " - Big Buck Bunny",
+            "  -  a name   ",
+            " # a comment",
+            "# a comment",
+            "\t;",
+            " - name\r",
+            " a4c0ffee: not a hash",
+            "   ",
+        ] {
+            for start in ["", "\u{feff}", " "] {
+                let file = format!("{start}{A}{comment}\n{B}\n");
+                let list = AccessList::parse(file.as_bytes()).unwrap();
+                assert_eq!(list.len(), 2, "{file}");
+                assert!(list.contains(&A.parse().unwrap()), "{file}");
+            }
+        }
+        // "Кино", in the encoding of a Windows of its country.
+        let mut file = A.as_bytes().to_vec();
+        file.extend(b" - \xca\xe8\xed\xee\n");
+        file.extend(b"# \xca\xe8\xed\xee\n");
+        assert_eq!(AccessList::parse(&file[..]).unwrap().len(), 1);
+    }
+
+    #[test]
     fn empty_file_is_an_empty_list() {
         for file in ["", "\n", "# nothing"] {
             assert!(AccessList::parse(file.as_bytes()).unwrap().is_empty());
@@ -176,9 +238,19 @@ mod tests {
             error(format!("# x\n{}g", &A[..39]).as_bytes()),
             "line 2: character 40 is not a hexadecimal digit",
         );
+        for line in [
+            format!("{A} {B}"),
+            format!("{A},{B}"),
+            format!("{A} - x # {B}"),
+        ] {
+            assert_eq!(
+                error(line.as_bytes()),
+                "line 1: more than one info hash: write each on a line of its own",
+            );
+        }
         assert_eq!(
-            error(format!("{A} {B}").as_bytes()),
-            "line 1: an info hash has 40 hexadecimal digits, this has 81 bytes",
+            error(format!("{A}f - name").as_bytes()),
+            "line 1: an info hash has 40 hexadecimal digits, this has 48 bytes",
         );
         assert_eq!(error(b"\n\xff\xfe\n"), "line 2: not UTF-8 text");
     }

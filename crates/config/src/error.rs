@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::family::{Programs, owners};
+
 /// A place in the file, counted from 1 as editors do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -55,6 +57,13 @@ pub enum Mistake {
         /// A section that exists and that may be meant.
         suggestion: Option<String>,
     },
+    /// There is no such key or section in this program, but in others of the family.
+    OfAnotherProgram {
+        /// The key, or the section in brackets.
+        name: String,
+        /// Those that have it.
+        programs: Programs,
+    },
     /// A section has been given a value as if it were a key.
     NotASection {
         /// The section.
@@ -64,6 +73,8 @@ pub enum Mistake {
     BadValue {
         /// The key.
         key: String,
+        /// Its default, if the file leaves it out.
+        default: Option<String>,
         /// What is expected.
         reason: String,
     },
@@ -93,13 +104,35 @@ impl Display for Mistake {
                 let mut known = suggestion.iter();
                 known.try_for_each(|known| write!(f, "; did you mean `[{known}]`?"))
             }
+            Self::OfAnotherProgram { name, programs } => {
+                write!(f, "unknown `{name}`: {}", owners(programs))
+            }
             Self::NotASection { section } => {
                 write!(
                     f,
                     "`{section}` is a section, not a key: write `[{section}]` above its keys"
                 )
             }
-            Self::BadValue { key, reason } => write!(f, "`{key}`: {reason}"),
+            Self::BadValue {
+                key,
+                default: None,
+                reason,
+            } => write!(f, "`{key}`: {reason}"),
+            Self::BadValue {
+                key,
+                default: Some(default),
+                reason,
+            } => {
+                let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+                let place = match section {
+                    "" => String::new(),
+                    section => format!(" in [{section}]"),
+                };
+                write!(
+                    f,
+                    "`{name}`{place} (not in the file, so {default}): {reason}"
+                )
+            }
             Self::BothSpellings { old, new } => {
                 write!(
                     f,

@@ -55,31 +55,37 @@
 //! | module | what lives there |
 //! |---|---|
 //! | `section` | the [`section!`] macro and the [`Section`] trait that it implements |
-//! | `load`, `read`, `report` | text → configuration: [`load()`], [`Reader`] |
+//! | `load`, `read`, `report` | text → configuration: [`load()`], [`inspect()`], [`Reader`] |
+//! | `explain`, `syntax` | what to write instead of a mistake |
+//! | [`family`] | keys that only some programs have |
 //! | `write` | configuration → text: [`to_documented_toml`], [`Writer`] |
 //! | `old_spellings` | keys of former versions that still load: [`OldSpellings`] |
 //! | `error` | what can be wrong with a file: [`ConfigError`], [`Problem`] |
 //! | `shared`, `addresses` | sections and values that several daemons have in common |
 //!
-//! Reading the file from disk and printing to the terminal are left to the caller.
+//! Reading the file from disk and printing to the terminal are left to the caller, and looking at
+//! what the file names on this machine to the configuration ([`Config::inspect`]).
 
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod error;
+mod explain;
+pub mod family;
 mod load;
 mod old_spellings;
 mod read;
 mod report;
 mod section;
 mod shared;
+mod syntax;
 mod write;
 
 pub use aquatic_access_list::AccessListMode;
 
 pub use addresses::{Addresses, AddressesError};
 pub use error::{ConfigError, Mistake, Position, Problem};
-pub use load::{Checks, Config, Loaded, load};
+pub use load::{Checks, Config, Inspection, Loaded, inspect, load};
 pub use old_spellings::OldSpellings;
 pub use read::Reader;
 pub use section::Section;

@@ -7,7 +7,9 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::report::Report;
-use crate::{ConfigError, LogLevel, Mistake, OldSpellings, Position, Reader, Section};
+use crate::{
+    ConfigError, LogLevel, Mistake, OldSpellings, Position, Problem, Reader, Section, syntax,
+};
 
 /// The whole configuration of a program: its root section and what concerns the file as a whole.
 pub trait Config: Section {
@@ -26,6 +28,15 @@ pub trait Config: Section {
     /// Checks values alone and against each other. Each failure is reported, not only the first.
     fn check(&self, checks: &mut Checks);
 
+    /// Looks at what only this machine can tell: the files, users and folders that the
+    /// configuration names, and what the system grants. Runs the very code that the start does, so
+    /// it may read large files, and give up the rights of root; the process has to end afterwards.
+    ///
+    /// Nothing by default.
+    fn inspect(&self, checks: &mut Checks) {
+        let _ = checks;
+    }
+
     /// How much the program logs.
     fn log_level(&self) -> LogLevel;
 }
@@ -37,6 +48,21 @@ pub struct Loaded<C> {
     pub config: C,
     /// What the operator should know or change although it works, one sentence each.
     pub warnings: Vec<String>,
+    /// What is allowed, but hardly meant, one sentence each.
+    pub advice: Vec<String>,
+}
+
+/// What there is to say about a file, and about what it names on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// As in [`Loaded`].
+    pub warnings: Vec<String>,
+    /// As in [`Loaded`], and what this machine makes of it.
+    pub advice: Vec<String>,
+    /// What has not been looked at, and why, one sentence each.
+    pub not_looked_at: Vec<String>,
+    /// Everything that is wrong, in the order of the file.
+    pub problems: Vec<Problem>,
 }
 
 /// Reads the text of a configuration file.
@@ -45,33 +71,83 @@ pub struct Loaded<C> {
 /// Everything that is wrong with it; [`Config::check`] runs only if each key alone is right.
 pub fn load<C: Config>(text: &str) -> Result<Loaded<C>, ConfigError> {
     let mut report = Report::new(text);
+    let (mut config, mut warnings) = read::<C>(text, &mut report);
+    let mut checks = Checks::default();
+    if report.is_clean() {
+        config.clamp(&mut checks);
+        config.check(&mut checks);
+        report.add_failures(&mut checks);
+    }
+    warnings.extend(report.warnings(&checks));
+    let advice = report.advice(&checks);
+    report.finish().map(|()| Loaded {
+        config,
+        warnings,
+        advice,
+    })
+}
+
+/// Reads the text of a configuration file, and looks at what it names on this machine, if each key
+/// alone is right ([`Config::inspect`]).
+pub fn inspect<C: Config>(text: &str) -> Inspection {
+    let mut report = Report::new(text);
+    let (mut config, mut warnings) = read::<C>(text, &mut report);
+    let mut checks = Checks::default();
+    if report.is_clean() {
+        config.clamp(&mut checks);
+        config.check(&mut checks);
+        config.inspect(&mut checks);
+        report.add_failures(&mut checks);
+    } else {
+        checks.not_looked_at(
+            "how the values fit each other, and the files that they name: each value alone must \
+             be right before",
+        );
+    }
+    warnings.extend(report.warnings(&checks));
+    Inspection {
+        warnings,
+        advice: report.advice(&checks),
+        not_looked_at: checks.not_looked_at,
+        problems: report.finish().err().map_or(Vec::new(), |it| it.problems),
+    }
+}
+
+/// The configuration, with defaults in the place of mistakes, and warnings about old spellings.
+fn read<'text, C: Config>(text: &'text str, report: &mut Report<'text>) -> (C, Vec<String>) {
     let root = DeTable::parse(text).map_or_else(
         |error| {
             let offset = error.span().map_or(0, |span| span.start);
             let line = Position::line_of(text, offset).trim();
-            let message = format!("{}, in `{line}`", error.message());
+            let mut message = format!("{}, in `{line}`", error.message());
+            if let Some(hint) = syntax::hint(line) {
+                message = format!("{message}; {hint}");
+            }
             report.add(offset, Mistake::Syntax(message));
             DeTable::new()
         },
         Spanned::into_inner,
     );
 
-    let mut old = OldSpellings::new(root, &mut report);
+    let mut old = OldSpellings::new(root, report);
     C::rewrite_old_spellings(&mut old);
-    let (root, mut warnings) = old.finish();
+    let (root, warnings) = old.finish();
 
-    let mut config: C = Reader::read_root(root, &mut report);
+    let config = Reader::read_root(root, report);
     report.explain_unknown_names();
-    warnings.extend(report.clamp_and_check(&mut config));
-    report.finish().map(|()| Loaded { config, warnings })
+    (config, warnings)
 }
 
-/// Collects what [`Config::clamp`] and [`Config::check`] find: keys, and what is to be said of
-/// them.
+/// Collects what [`Config::clamp`], [`Config::check`] and [`Config::inspect`] find.
+///
+/// Keys are written with their section (`network.address`); a reason completes "`key`: ..." and
+/// says what the operator should change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
     pub(crate) failures: Vec<(String, String)>,
     pub(crate) warnings: Vec<(String, String)>,
+    pub(crate) advice: Vec<(String, String)>,
+    not_looked_at: Vec<String>,
 }
 
 impl Checks {
@@ -81,16 +157,29 @@ impl Checks {
     /// What is wrong, without positions.
     pub fn run<C: Config>(config: &C) -> Result<(), ConfigError> {
         let mut report = Report::default();
-        report.check(config);
+        let mut checks = Self::default();
+        config.check(&mut checks);
+        report.add_failures(&mut checks);
         report.finish()
     }
 
-    /// Refuses the configuration unless `holds`. `key` is written with its section
-    /// (`network.address`); `reason` says what the operator should change.
+    /// Refuses the configuration unless `holds`.
     pub fn require(&mut self, holds: bool, key: impl Into<String>, reason: impl Into<String>) {
         if !holds {
             self.failures.push((key.into(), reason.into()));
         }
+    }
+
+    /// Refuses the configuration if something that it asks for has failed. The error, with its
+    /// causes, is the reason.
+    pub fn require_ok<T, E: Display>(
+        &mut self,
+        result: Result<T, E>,
+        key: impl Into<String>,
+    ) -> Option<T> {
+        result
+            .map_err(|error| self.require(false, key, format!("{error:#}")))
+            .ok()
     }
 
     /// Takes the configuration as it is, but tells the operator `sentence` about this key.
@@ -118,5 +207,23 @@ impl Checks {
         let sentence = format!("`{key}` = {value} is {comparison}, {used} is used: {reason}");
         self.warn(key, sentence);
         *value = used;
+    }
+
+    /// Warns of a setting that is allowed, but hardly meant, unless `is_meant`.
+    pub fn advise(&mut self, is_meant: bool, key: impl Into<String>, reason: impl Into<String>) {
+        if !is_meant {
+            self.advice.push((key.into(), reason.into()));
+        }
+    }
+
+    /// Says what has not been looked at, and why.
+    pub fn not_looked_at(&mut self, what: impl Into<String>) {
+        self.not_looked_at.push(what.into());
+    }
+
+    /// Whether nothing wrong has been found yet.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.failures.is_empty()
     }
 }

@@ -12,6 +12,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::Mistake;
 use crate::addresses::{DEFAULT_IPV4, DEFAULT_IPV6};
+use crate::explain::Key;
 use crate::report::Report;
 
 /// The parsed file, before it is read. Keys are named with their section: `network.address`.
@@ -52,7 +53,7 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
     ) {
         let Some(value) = self.take(old) else { return };
         let span = value.span();
-        if let Some(value) = self.report.value(old, value).map(word) {
+        if let Some(value) = self.report.value(&Key::former(old), value).map(word) {
             self.warn(
                 span.clone(),
                 format!("instead of `{old}`, write `{new} = {value:?}`"),
@@ -124,7 +125,7 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
                     first_old.get_or_insert((name, value.span()));
                 }
             }
-            let wanted = switched.and_then(|value| self.report.value(switch, value));
+            let wanted = switched.and_then(|value| self.report.value(&Key::former(switch), value));
             if wanted.unwrap_or(true) {
                 addresses.push(address.unwrap_or_else(|| {
                     Spanned::new(0..0, DeValue::String(default.to_string().into()))
@@ -256,6 +257,7 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
             self.report.add(span.start, mistake);
         } else {
             table.insert(Spanned::new(span, name.to_owned().into()), value);
+            self.report.note_former_name(old, new);
         }
     }
 

@@ -1,8 +1,10 @@
 //! Taking known keys out of a parsed table; what is left over is unknown.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
+use crate::explain::Key;
 use crate::report::{Report, Unknown};
 use crate::{Mistake, Section};
 
@@ -28,15 +30,23 @@ impl<'text, 'report> Reader<'text, 'report> {
         root.read()
     }
 
-    /// Takes a key out of the table; a bad value is reported and replaced by the default.
-    pub fn key<T: DeserializeOwned>(&mut self, name: &str, default: T) -> T {
+    /// Takes a key out of the table; a bad value is reported and replaced by the default. `docs`
+    /// are the lines of its comment, which say what a value is measured in.
+    pub fn key<T: DeserializeOwned + Serialize>(
+        &mut self,
+        docs: &[&str],
+        name: &str,
+        default: T,
+    ) -> T {
         let path = self.path(name);
         self.report.known_keys.push(path.clone());
         let Some((key, value)) = self.table.remove_entry(name) else {
+            self.report.note_default(path, &default);
             return default;
         };
         self.report.offsets.insert(path.clone(), key.span().start);
-        self.report.value(&path, value).unwrap_or(default)
+        let key = Key::new(&path, docs, &default);
+        self.report.value(&key, value).unwrap_or(default)
     }
 
     /// Takes a section out of the table. A section that is missing has all its defaults.

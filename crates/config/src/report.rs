@@ -1,12 +1,16 @@
 //! What has been found out about a file so far.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
-use crate::{Checks, Config, ConfigError, Mistake, Position, Problem};
+use crate::explain::Key;
+use crate::family::{programs_with_key, programs_with_section};
+use crate::{Checks, ConfigError, Mistake, Position, Problem};
 
 /// Similarity (Jaro-Winkler, 0 to 1) from which a known name is offered for an unknown one.
 const SUGGESTION_SIMILARITY_MIN: f64 = 0.8;
@@ -18,6 +22,10 @@ pub(crate) struct Report<'text> {
     problems: Vec<Problem>,
     /// Where each key that the file sets stands, in bytes from the start.
     pub(crate) offsets: BTreeMap<String, usize>,
+    /// The values of keys that it leaves out, as they would stand in it.
+    defaults: BTreeMap<String, String>,
+    /// Names of today, and the former ones that the file uses instead.
+    former_names: Vec<(String, String)>,
     pub(crate) known_keys: Vec<String>,
     pub(crate) known_sections: Vec<String>,
     pub(crate) unknown: Vec<Unknown>,
@@ -49,32 +57,73 @@ impl<'text> Report<'text> {
         self.problems.push(Problem { position, mistake });
     }
 
-    /// The value of the key `path`, unless it is a mistake.
+    /// Records that the file leaves a key out.
+    pub(crate) fn note_default(&mut self, path: String, default: &impl Serialize) {
+        // Where there is no file, nothing is left out of it.
+        if self.text.trim().is_empty() {
+            return;
+        }
+        if let Ok(default) = toml::Value::try_from(default) {
+            self.defaults.insert(path, default.to_string());
+        }
+    }
+
+    /// Records that the file calls a key or section by a former name.
+    pub(crate) fn note_former_name(&mut self, old: &str, new: &str) {
+        self.former_names.push((new.to_owned(), old.to_owned()));
+    }
+
+    /// The value of a key, unless it is a mistake.
     pub(crate) fn value<T: DeserializeOwned>(
         &mut self,
-        path: &str,
+        key: &Key<'_>,
         value: Spanned<DeValue<'text>>,
     ) -> Option<T> {
         let offset = value.span().start;
+        let text = value.get_ref().as_str().map(str::to_owned);
         let (offset, reason) = if is_beyond_toml(value.get_ref()) {
             (offset, format!("too large: at most {}", i64::MAX))
         } else {
-            match T::deserialize(ValueDeserializer::from(value)) {
+            match deserialize(value) {
                 Ok(value) => return Some(value),
                 Err(error) => {
                     let offset = error.span().map_or(offset, |span| span.start);
-                    (offset, in_plain_words(error.message()))
+                    (offset, key.explain(error.message(), text.as_deref()))
                 }
             }
         };
-        self.add(
-            offset,
-            Mistake::BadValue {
-                key: path.to_owned(),
-                reason,
-            },
-        );
+        let mistake = self.bad_value(key.path, &reason);
+        self.add(offset, mistake);
         None
+    }
+
+    fn bad_value(&self, path: &str, reason: &str) -> Mistake {
+        Mistake::BadValue {
+            key: self.as_in_the_file(path),
+            default: self.defaults.get(path).cloned(),
+            reason: self.with_names_of_the_file(reason),
+        }
+    }
+
+    /// The name that the file uses for a key.
+    fn as_in_the_file(&self, path: &str) -> String {
+        for (new, old) in &self.former_names {
+            match path.strip_prefix(new.as_str()) {
+                Some("") => return old.clone(),
+                Some(key) if key.starts_with('.') => return format!("{old}{key}"),
+                _ => {}
+            }
+        }
+        path.to_owned()
+    }
+
+    /// A sentence in which keys stand between backticks.
+    fn with_names_of_the_file(&self, sentence: &str) -> String {
+        let part = |(index, part): (usize, &str)| match index % 2 {
+            0 => part.to_owned(),
+            _ => format!("`{}`", self.as_in_the_file(part)),
+        };
+        sentence.split('`').enumerate().map(part).collect()
     }
 
     /// To be called when every section has been read, so that a key in the wrong section is
@@ -86,61 +135,81 @@ impl<'text> Report<'text> {
             offset,
         } in std::mem::take(&mut self.unknown)
         {
-            let mistake = if is_section {
-                let suggestion = similar(&path, &self.known_sections);
-                Mistake::UnknownSection {
-                    section: path,
-                    suggestion,
-                }
-            } else {
-                let suggestion = same_name(&path, &self.known_keys);
-                let suggestion = suggestion.or_else(|| similar(&path, &self.known_keys));
-                Mistake::UnknownKey {
-                    key: path,
-                    suggestion,
-                }
+            let mistake = match is_section {
+                true => self.unknown_section(path),
+                false => self.unknown_key(path),
             };
             self.add(offset, mistake);
         }
     }
 
-    /// Makes values of the file usable and checks them, unless it is known to be wrong already.
-    /// Returns warnings.
-    pub(crate) fn clamp_and_check<C: Config>(&mut self, config: &mut C) -> Vec<String> {
-        if !self.problems.is_empty() {
-            return Vec::new();
+    fn unknown_key(&self, path: String) -> Mistake {
+        let key = self.as_in_the_file(&path);
+        if let Some(programs) = programs_with_key(&path) {
+            let name = key;
+            return Mistake::OfAnotherProgram { name, programs };
         }
-        let mut checks = Checks::default();
-        config.clamp(&mut checks);
-        config.check(&mut checks);
-        self.take(checks)
+        let suggestion = same_name(&path, &self.known_keys);
+        let suggestion = suggestion.or_else(|| similar(&path, &self.known_keys));
+        let suggestion = suggestion.map(|known| self.as_in_the_file(&known));
+        Mistake::UnknownKey { key, suggestion }
     }
 
-    /// Runs the checks of a configuration as it is.
-    pub(crate) fn check<C: Config>(&mut self, config: &C) {
-        let mut checks = Checks::default();
-        config.check(&mut checks);
-        self.take(checks);
+    fn unknown_section(&self, section: String) -> Mistake {
+        if let Some(programs) = programs_with_section(&section) {
+            let name = format!("[{section}]");
+            return Mistake::OfAnotherProgram { name, programs };
+        }
+        let suggestion = similar(&section, &self.known_sections);
+        let suggestion = suggestion.map(|known| self.as_in_the_file(&known));
+        Mistake::UnknownSection {
+            section,
+            suggestion,
+        }
     }
 
-    /// Keeps failures. Returns warnings, in the order of the file, each with its line.
-    fn take(&mut self, checks: Checks) -> Vec<String> {
-        for (key, reason) in checks.failures {
+    /// Whether nothing is known to be wrong with the file yet.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Records what checks have found wrong.
+    pub(crate) fn add_failures(&mut self, checks: &mut Checks) {
+        for (key, reason) in checks.failures.drain(..) {
             let position = self.position_of(&key);
-            let mistake = Mistake::BadValue { key, reason };
+            let mistake = self.bad_value(&key, &reason);
             self.problems.push(Problem { position, mistake });
         }
-        let mut warnings: Vec<_> = checks
-            .warnings
-            .into_iter()
-            .map(|(key, sentence)| (self.position_of(&key), sentence))
+    }
+
+    /// What is to be said of values that are used all the same, in the order of the file.
+    pub(crate) fn warnings(&self, checks: &Checks) -> Vec<String> {
+        let warnings = checks.warnings.iter();
+        self.in_file_order(
+            warnings.map(|(key, sentence)| (key, self.with_names_of_the_file(sentence))),
+        )
+    }
+
+    /// What checks have found hardly meant, in the order of the file.
+    pub(crate) fn advice(&self, checks: &Checks) -> Vec<String> {
+        let advice = checks.advice.iter();
+        self.in_file_order(advice.map(|(key, reason)| (key, self.bad_value(key, reason))))
+    }
+
+    /// Sentences about keys, each with its line.
+    fn in_file_order<'k, S: Display>(
+        &self,
+        sentences: impl Iterator<Item = (&'k String, S)>,
+    ) -> Vec<String> {
+        let mut placed: Vec<_> = sentences
+            .map(|(key, sentence)| (self.position_of(key), sentence))
             .collect();
-        warnings.sort_by_key(|(position, _)| *position);
-        let with_line = |(position, sentence): (Option<Position>, String)| match position {
+        placed.sort_by_key(|(position, _)| *position);
+        let with_line = |(position, sentence): (Option<Position>, S)| match position {
             Some(Position { line, .. }) => format!("line {line}: {sentence}"),
-            None => sentence,
+            None => sentence.to_string(),
         };
-        warnings.into_iter().map(with_line).collect()
+        placed.into_iter().map(with_line).collect()
     }
 
     /// Where a key stands, if the file sets it.
@@ -191,32 +260,25 @@ fn similarity(path: &str, known: &str) -> f64 {
     }
 }
 
+/// The value as this type. Words that stand for themselves (`"info"`) may be written in capitals.
+fn deserialize<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, toml::de::Error> {
+    let span = value.span();
+    let lower_case = value.get_ref().as_str().map(str::to_lowercase);
+    let refusal = match T::deserialize(ValueDeserializer::from(value)) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let lower_case = lower_case.filter(|_| refusal.message().starts_with("unknown variant"));
+    let value = lower_case.map(|text| Spanned::new(span, DeValue::String(text.into())));
+    value
+        .and_then(|value| T::deserialize(ValueDeserializer::from(value)).ok())
+        .ok_or(refusal)
+}
+
 /// TOML promises 64 bits with a sign. The parser takes more, but could not print it again.
 fn is_beyond_toml(value: &DeValue<'_>) -> bool {
     let DeValue::Integer(number) = value else {
         return false;
     };
     i64::from_str_radix(number.as_str(), number.radix()).is_err()
-}
-
-/// An error message of `serde`, which speaks of Rust's types, for people who do not.
-fn in_plain_words(message: &str) -> String {
-    const TYPES: [(&str, &str); 9] = [
-        ("u8", "a whole number from 0 to 255"),
-        ("u16", "a whole number from 0 to 65535"),
-        ("u32", "a whole number from 0 to 4294967295"),
-        ("u64", "a whole number, 0 or more"),
-        ("usize", "a whole number, 0 or more"),
-        ("i32", "a whole number"),
-        ("i64", "a whole number"),
-        ("f64", "a number"),
-        ("a boolean", "true or false"),
-    ];
-    TYPES
-        .iter()
-        .find_map(|(name, words)| {
-            let start = message.strip_suffix(name)?.strip_suffix("expected ")?;
-            Some(format!("{start}expected {words}"))
-        })
-        .unwrap_or_else(|| message.to_owned())
 }

@@ -35,8 +35,8 @@ macro_rules! section {
         )
     };
 
-    (@read $reader:ident [$(doc)+] $key:ident $default:expr) => {
-        $reader.key(stringify!($key), $default)
+    (@read $reader:ident [$(doc $doc:literal)+] $key:ident $default:expr) => {
+        $reader.key(&[$($doc),+], stringify!($key), $default)
     };
     (@read $reader:ident [] $section:ident) => {
         $reader.section(stringify!($section))
@@ -86,7 +86,7 @@ macro_rules! section {
             fn read(reader: &mut $crate::Reader<'_, '_>) -> Self {
                 Self {
                     $($key: $crate::section!(
-                        @read reader [$($attribute)*] $key $($default)?
+                        @read reader [$($attribute $($key_doc)?)*] $key $($default)?
                     )),+
                 }
             }

@@ -296,7 +296,7 @@ tls.enable = 'yes'
              expected a whole number, 0 or more",
             "line 8, column 11: `network.backend`: invalid type: boolean `true`, expected a string",
             "line 9, column 14: `network.tls.enable`: invalid type: string \"yes\", expected true \
-             or false",
+             or false; write true, without quotes",
         ]
     );
 }
@@ -307,7 +307,7 @@ fn text_that_is_not_toml_is_refused_with_its_place() {
         problems("[network]\n  address = 0.0.0.0:3000\n"),
         [
             "line 2, column 16: this is not TOML: invalid float, expected nothing, in \
-             `address = 0.0.0.0:3000`"
+             `address = 0.0.0.0:3000`; put it in quotes: `address = \"0.0.0.0:3000\"`"
         ]
     );
 }
@@ -328,7 +328,8 @@ fn checks_are_reported_together_and_at_the_place_of_the_key() {
     assert_eq!(
         problems("[statistics]\ninterval = 0"),
         [
-            "`statistics.deadline`: must be less than `statistics.interval`, which is 0",
+            "`deadline` in [statistics] (not in the file, so 1): must be less than \
+             `statistics.interval`, which is 0",
             "line 2, column 1: `statistics.interval`: must be at least 1",
         ]
     );
@@ -419,9 +420,8 @@ fn mistakes_in_renamed_keys_keep_their_place() {
     assert_eq!(
         problems("[metrics]\nintervall = 1\ninterval = 'x'"),
         [
-            "line 2, column 1: unknown key `statistics.intervall`; did you mean \
-             `statistics.interval`?",
-            "line 3, column 12: `statistics.interval`: invalid type: string \"x\", expected a \
+            "line 2, column 1: unknown key `metrics.intervall`; did you mean `metrics.interval`?",
+            "line 3, column 12: `metrics.interval`: invalid type: string \"x\", expected a \
              whole number, 0 or more",
         ]
     );
@@ -515,7 +515,7 @@ fn old_forms_of_the_address_are_read_strictly() {
             "needs at least one address",
         ),
         ("use_ipv4 = 1", "`network.use_ipv4`: invalid type"),
-        ("address_ipv4 = 5", "`network.address`: invalid type"),
+        ("address_ipv4 = 5", "`network.address_ipv4`: invalid type"),
         (
             "address_ipv4 = 'x'",
             "\"x\" is not an IP address with a port",

@@ -1,0 +1,271 @@
+//! Why a key cannot have a value, and what to write instead.
+//!
+//! `serde` speaks of Rust's types; an operator wants to know what to change. The comment of a key
+//! says what it is measured in, and its default is an example.
+
+use serde::Serialize;
+
+/// What is known about a key, besides the value that it has been given.
+pub(crate) struct Key<'a> {
+    pub(crate) path: &'a str,
+    unit: Option<Unit>,
+    /// The default, as it would stand in a file.
+    example: Option<toml::Value>,
+}
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Seconds,
+    Milliseconds,
+    Microseconds,
+    Bytes,
+}
+
+impl<'a> Key<'a> {
+    pub(crate) fn new(path: &'a str, docs: &[&str], default: &impl Serialize) -> Self {
+        Self {
+            path,
+            unit: docs.first().and_then(|line| Unit::of(line)),
+            example: toml::Value::try_from(default).ok(),
+        }
+    }
+
+    /// A key of a former version.
+    pub(crate) fn former(path: &'a str) -> Self {
+        Self {
+            path,
+            unit: None,
+            example: None,
+        }
+    }
+
+    /// The reason for which `text` (if the value is one) was refused with this `message`.
+    pub(crate) fn explain(&self, message: &str, text: Option<&str>) -> String {
+        if message == "invalid socket address syntax" {
+            return self.not_an_address(text.unwrap_or_default());
+        }
+        let mut reason = in_plain_words(message);
+        if let Some(hint) = text.and_then(|text| self.hint(&reason, text)) {
+            reason = format!("{reason}; {hint}");
+        }
+        reason
+    }
+
+    fn not_an_address(&self, text: &str) -> String {
+        let example = match &self.example {
+            Some(toml::Value::String(example)) => example,
+            _ => "127.0.0.1:9000",
+        };
+        format!("{text:?} is not an IP address with a port: write for example {example:?}")
+    }
+
+    /// What to write instead of a text where something else is expected.
+    fn hint(&self, reason: &str, text: &str) -> Option<String> {
+        if reason.ends_with(A_LIST) {
+            return Some(format!("write [{text:?}]"));
+        }
+        if reason.ends_with(TRUE_OR_FALSE) {
+            let value = boolean(text)?;
+            return Some(format!("write {value}, without quotes"));
+        }
+        if !reason.contains("expected a whole number") && !reason.ends_with(A_NUMBER) {
+            return None;
+        }
+        let number = split_number(text);
+        if let Some((number, "")) = number {
+            return Some(format!("write {number}, without quotes"));
+        }
+        let unit = self.unit?;
+        let words = unit.words();
+        let count = number.and_then(|(number, suffix)| unit.count(number, suffix));
+        Some(match count {
+            Some(count) => format!("write {count}: it is a number of {words}"),
+            None => format!("write a number of {words}"),
+        })
+    }
+}
+
+impl Unit {
+    /// By the first word of a key's comment.
+    fn of(comment: &str) -> Option<Self> {
+        match comment.split_whitespace().next()? {
+            "Seconds" => Some(Self::Seconds),
+            "Milliseconds" => Some(Self::Milliseconds),
+            "Microseconds" => Some(Self::Microseconds),
+            "Bytes" => Some(Self::Bytes),
+            _ => None,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Milliseconds => "milliseconds",
+            Self::Microseconds => "microseconds",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    /// How many of this unit `number` of the unit called `suffix` are, if that is a whole number.
+    fn count(self, number: u64, suffix: &str) -> Option<u64> {
+        let suffix = suffix.to_ascii_lowercase();
+        if self == Self::Bytes {
+            let bytes = match suffix.as_str() {
+                "b" | "byte" | "bytes" => 1,
+                "k" | "kb" => 1_000,
+                "m" | "mb" => 1_000_000,
+                "g" | "gb" => 1_000_000_000,
+                "kib" => 1 << 10,
+                "mib" => 1 << 20,
+                "gib" => 1 << 30,
+                _ => return None,
+            };
+            return number.checked_mul(bytes);
+        }
+        const SECOND: u64 = 1_000_000;
+        let micros = match suffix.as_str() {
+            "us" | "µs" => 1,
+            "ms" => 1_000,
+            "s" | "sec" | "secs" | "second" | "seconds" => SECOND,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60 * SECOND,
+            "h" | "hour" | "hours" => 3_600 * SECOND,
+            "d" | "day" | "days" => 86_400 * SECOND,
+            _ => return None,
+        };
+        let micros = number.checked_mul(micros)?;
+        let own = match self {
+            Self::Seconds => SECOND,
+            Self::Milliseconds => 1_000,
+            Self::Microseconds | Self::Bytes => 1,
+        };
+        micros.is_multiple_of(own).then_some(micros / own)
+    }
+}
+
+/// `20m` or `20 min` → 20 and the rest.
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at_checked(end)?;
+    Some((number.parse().ok()?, suffix.trim()))
+}
+
+/// What people write for true and false in files of other kinds.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+const TRUE_OR_FALSE: &str = "expected true or false";
+const A_NUMBER: &str = "expected a number";
+const A_LIST: &str = "expected a list";
+
+/// An error message of `serde`, which speaks of Rust's types, for people who do not.
+fn in_plain_words(message: &str) -> String {
+    const TYPES: [(&str, &str); 11] = [
+        ("u8", "a whole number from 0 to 255"),
+        ("u16", "a whole number from 0 to 65535"),
+        ("u32", "a whole number from 0 to 4294967295"),
+        ("u64", "a whole number, 0 or more"),
+        ("usize", "a whole number, 0 or more"),
+        ("i32", "a whole number"),
+        ("i64", "a whole number"),
+        ("f64", "a number"),
+        ("a boolean", "true or false"),
+        ("a sequence", "a list"),
+        ("path string", "a path in quotes"),
+    ];
+    TYPES
+        .iter()
+        .find_map(|(name, words)| {
+            let start = message.strip_suffix(name)?.strip_suffix("expected ")?;
+            Some(format!("{start}expected {words}"))
+        })
+        .unwrap_or_else(|| message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explain(docs: &str, message: &str, text: &str) -> String {
+        Key::new("key", &[docs], &5).explain(message, Some(text))
+    }
+
+    #[test]
+    fn numbers_with_a_unit_are_reckoned() {
+        for (docs, text, hint) in [
+            (
+                " Seconds that.",
+                "20m",
+                "write 1200: it is a number of seconds",
+            ),
+            (
+                " Seconds that.",
+                "1 day",
+                "write 86400: it is a number of seconds",
+            ),
+            (" Seconds that.", "1500ms", "write a number of seconds"),
+            (
+                " Seconds that.",
+                "5 fortnights",
+                "write a number of seconds",
+            ),
+            (
+                " Milliseconds after.",
+                "1s",
+                "write 1000: it is a number of milliseconds",
+            ),
+            (
+                " Microseconds after.",
+                "2ms",
+                "write 2000: it is a number of microseconds",
+            ),
+            (
+                " Bytes of.",
+                "8MB",
+                "write 8000000: it is a number of bytes",
+            ),
+            (
+                " Bytes of.",
+                "128KiB",
+                "write 131072: it is a number of bytes",
+            ),
+            (" Threads that.", "4", "write 4, without quotes"),
+        ] {
+            let reason = explain(docs, "invalid type: string, expected u32", text);
+            let start = "invalid type: string, expected a whole number from 0 to 4294967295; ";
+            assert_eq!(reason.strip_prefix(start), Some(hint), "{text}");
+        }
+        let reason = explain(" Threads.", "invalid type: string, expected usize", "many");
+        assert_eq!(
+            reason,
+            "invalid type: string, expected a whole number, 0 or more"
+        );
+        for odd in ["99999999999999999999m", "18446744073709551615d", "long", ""] {
+            let reason = explain(" Seconds that.", "expected u64", odd);
+            assert!(reason.ends_with("; write a number of seconds"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn other_types_are_shown_as_they_are_written() {
+        let reason = explain(
+            " Whether.",
+            "invalid type: string, expected a boolean",
+            "Yes",
+        );
+        assert!(reason.ends_with("; write true, without quotes"), "{reason}");
+        let reason = explain(" Whom.", "invalid type: string, expected a sequence", "a");
+        assert!(
+            reason.ends_with("expected a list; write [\"a\"]"),
+            "{reason}"
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! Keys that some programs of the family have and others have not.
+//!
+//! Operators copy from one program's file into another's. So a key that is unknown here is looked
+//! up here, and the complaint says whose it is.
+
+/// Those that have a key, by name.
+pub type Programs = &'static [&'static str];
+
+const UDP: Programs = &["aquatic_udp"];
+const HTTP: Programs = &["aquatic_http"];
+const WS: Programs = &["aquatic_ws"];
+const STREAM: Programs = &["aquatic_http", "aquatic_ws"];
+
+/// Keys with their sections, and the programs that have them. Keys that all have are left out.
+///
+/// The section for metrics is called `statistics` in one program and `metrics` in the others, and
+/// either name is understood everywhere; here it is `metrics`.
+pub const KEYS: &[(&str, Programs)] = &[
+    ("network.backend", UDP),
+    ("network.socket_recv_buffer_size", UDP),
+    ("network.socket_send_buffer_size", UDP),
+    ("network.poll_timeout_ms", UDP),
+    ("network.resend_buffer_max_len", UDP),
+    ("network.ring_size", UDP),
+    ("network.runtime", STREAM),
+    ("network.tcp_backlog", STREAM),
+    ("network.max_connections", STREAM),
+    ("network.handshake_timeout", STREAM),
+    ("network.request_timeout", STREAM),
+    ("network.enable_tls", STREAM),
+    ("network.tls_certificate_path", STREAM),
+    ("network.tls_private_key_path", STREAM),
+    ("network.runs_behind_reverse_proxy", STREAM),
+    ("network.reverse_proxy_ip_header_name", STREAM),
+    ("network.reverse_proxy_ip_header_format", STREAM),
+    ("network.proxy_protocol", STREAM),
+    ("network.trusted_proxies", STREAM),
+    ("network.keep_alive", HTTP),
+    ("network.websocket_max_message_size", WS),
+    ("network.websocket_max_frame_size", WS),
+    ("network.websocket_write_buffer_size", WS),
+    ("network.enable_http_health_checks", WS),
+    ("network.allowed_origins", WS),
+    ("protocol.max_response_peers", UDP),
+    ("protocol.max_full_scrape_torrents", HTTP),
+    ("protocol.max_peers", HTTP),
+    ("protocol.min_announce_interval", HTTP),
+    ("protocol.max_offers", WS),
+    ("protocol.max_torrents_per_connection", WS),
+    ("limits.max_connections_per_ip", STREAM),
+    ("metrics.print_to_stdout", UDP),
+    ("metrics.write_html_to_file", UDP),
+    ("metrics.html_file_path", UDP),
+    ("cleaning.max_connection_age", UDP),
+    ("cleaning.max_connection_idle", STREAM),
+    ("cleaning.max_offer_age", WS),
+    ("cleaning.close_after_tls_update_grace_period", WS),
+    ("scrape_exports.enable_scrape_exports", UDP),
+    ("scrape_exports.frequency", UDP),
+    ("scrape_exports.path", UDP),
+];
+
+/// Who has this key. `path` is written with its section.
+pub(crate) fn programs_with_key(path: &str) -> Option<Programs> {
+    let path = path
+        .strip_prefix("statistics.")
+        .map_or_else(|| path.to_owned(), |key| format!("metrics.{key}"));
+    let known = KEYS.iter().find(|(known, _)| *known == path);
+    known.map(|(_, programs)| *programs)
+}
+
+/// Who has this section.
+pub(crate) fn programs_with_section(section: &str) -> Option<Programs> {
+    (section == "scrape_exports").then_some(UDP)
+}
+
+/// `aquatic_http and aquatic_ws have it`
+pub(crate) fn owners(programs: Programs) -> String {
+    let verb = if programs.len() == 1 { "has" } else { "have" };
+    format!("{} {verb} it, this program has not", programs.join(" and "))
+}

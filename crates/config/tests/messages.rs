@@ -1,0 +1,273 @@
+//! What an operator is told who has made a usual mistake, word for word.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use aquatic_config::{
+    AccessListConfig, Checks, Config, LogLevel, OldSpellings, inspect, load, section,
+};
+
+section! {
+    /// A tracker for tests.
+    pub struct TrackerConfig {
+        /// How much is logged.
+        pub log_level: LogLevel = LogLevel::default(),
+        pub network: NetworkConfig,
+        pub metrics: MetricsConfig,
+        pub cleaning: CleaningConfig,
+        pub access_list: AccessListConfig,
+    }
+}
+
+section! {
+    /// Sockets.
+    pub struct NetworkConfig {
+        /// Where to listen.
+        pub address: String = "0.0.0.0:3000".to_owned(),
+        /// Whether to trust.
+        pub trusts: bool = false,
+        /// Whom to trust.
+        pub friends: Vec<String> = Vec::new(),
+        /// Bytes of buffer.
+        pub buffer: usize = 100,
+        /// A file.
+        pub file: PathBuf = PathBuf::from("file"),
+    }
+}
+
+section! {
+    /// What is counted.
+    pub struct MetricsConfig {
+        /// Where to serve them.
+        pub prometheus_endpoint_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9_000)),
+    }
+}
+
+section! {
+    /// When things are forgotten.
+    pub struct CleaningConfig {
+        /// Seconds after which a peer is forgotten.
+        pub max_peer_age: u32 = 1_200,
+        /// Seconds between announces.
+        pub interval: u32 = 900,
+    }
+}
+
+impl Config for TrackerConfig {
+    fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.rename("statistics", "metrics");
+        old.rename("cleaning.age", "cleaning.max_peer_age");
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        let CleaningConfig {
+            max_peer_age,
+            interval,
+        } = self.cleaning;
+        checks.require(
+            interval < max_peer_age,
+            "cleaning.interval",
+            "must be less than `cleaning.max_peer_age`",
+        );
+        checks.advise(self.network.buffer > 10, "network.buffer", "is small");
+        let port = self.metrics.prometheus_endpoint_address.port();
+        checks.advise(port > 1, "metrics.prometheus_endpoint_address", "is odd");
+    }
+
+    fn inspect(&self, checks: &mut Checks) {
+        let friend: Result<(), _> = self
+            .network
+            .friends
+            .iter()
+            .try_for_each(|friend| friend.parse::<u8>().map(drop));
+        checks.require_ok(friend, "network.friends");
+        checks.advise(
+            self.network.file.is_absolute(),
+            "network.file",
+            "is relative",
+        );
+        checks.not_looked_at("the weather");
+    }
+
+    fn log_level(&self) -> LogLevel {
+        self.log_level
+    }
+}
+
+/// The one thing that is wrong.
+#[track_caller]
+fn problem(text: &str) -> String {
+    let error = load::<TrackerConfig>(text).expect_err(text);
+    assert_eq!(error.problems.len(), 1, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn an_address_without_quotes() {
+    assert_eq!(
+        problem("[network]\naddress = [::]:3000"),
+        "line 2, column 15: this is not TOML: unexpected key or value, expected newline, `#`, in \
+         `address = [::]:3000`; put it in quotes: `address = \"[::]:3000\"`"
+    );
+    assert_eq!(
+        problem("[access_list]\npath = /etc/list.txt # ours"),
+        "line 2, column 8: this is not TOML: string values must be quoted, expected literal string, in \
+         `path = /etc/list.txt # ours`; put it in quotes: `path = \"/etc/list.txt\"`"
+    );
+}
+
+#[test]
+fn a_port_instead_of_an_address() {
+    for (value, shown) in [
+        ("\"9000\"", "\"9000\""),
+        ("\"localhost:9\"", "\"localhost:9\""),
+    ] {
+        assert_eq!(
+            problem(&format!("metrics.prometheus_endpoint_address = {value}")),
+            format!(
+                "line 1, column 39: `metrics.prometheus_endpoint_address`: {shown} is not an IP \
+                 address with a port: write for example \"127.0.0.1:9000\""
+            )
+        );
+    }
+}
+
+#[test]
+fn a_time_with_a_unit() {
+    assert_eq!(
+        problem("cleaning.max_peer_age = \"20m\""),
+        "line 1, column 25: `cleaning.max_peer_age`: invalid type: string \"20m\", expected a \
+         whole number from 0 to 4294967295; write 1200: it is a number of seconds"
+    );
+    assert_eq!(
+        problem("cleaning.max_peer_age = \"long\""),
+        "line 1, column 25: `cleaning.max_peer_age`: invalid type: string \"long\", expected a \
+         whole number from 0 to 4294967295; write a number of seconds"
+    );
+}
+
+#[test]
+fn words_in_capitals_are_taken() {
+    for word in ["INFO", "Info", "info"] {
+        let loaded = load::<TrackerConfig>(&format!("log_level = '{word}'")).unwrap();
+        assert_eq!(loaded.config.log_level, LogLevel::Info);
+    }
+    assert!(load::<TrackerConfig>("access_list.mode = 'Deny'").is_ok());
+    assert_eq!(
+        problem("log_level = 'LOUD'"),
+        "line 1, column 13: `log_level`: unknown variant `LOUD`, expected one of `off`, `error`, \
+         `warn`, `info`, `debug`, `trace`"
+    );
+}
+
+#[test]
+fn keys_and_sections_of_other_programs() {
+    assert_eq!(
+        problem("[network]\nenable_tls = true"),
+        "line 2, column 1: unknown `network.enable_tls`: aquatic_http and aquatic_ws have it, \
+         this program has not"
+    );
+    assert_eq!(
+        problem("[statistics]\nprint_to_stdout = true"),
+        "line 2, column 1: unknown `statistics.print_to_stdout`: aquatic_udp has it, this program \
+         has not"
+    );
+    assert_eq!(
+        problem("[scrape_exports]"),
+        "line 1, column 2: unknown `[scrape_exports]`: aquatic_udp has it, this program has not"
+    );
+}
+
+#[test]
+fn what_the_file_leaves_out_is_shown_with_its_section() {
+    assert_eq!(
+        problem("[cleaning]\nmax_peer_age = 60"),
+        "`interval` in [cleaning] (not in the file, so 900): must be less than \
+         `cleaning.max_peer_age`"
+    );
+}
+
+#[test]
+fn errors_use_the_names_of_the_file() {
+    assert_eq!(
+        problem("[cleaning]\nage = 60\ninterval = 60"),
+        "line 3, column 1: `cleaning.interval`: must be less than `cleaning.age`"
+    );
+    assert_eq!(
+        problem("[statistics]\nprometheus_endpoint_adress = '1.2.3.4:5'"),
+        "line 2, column 1: unknown key `statistics.prometheus_endpoint_adress`; did you mean \
+         `statistics.prometheus_endpoint_address`?"
+    );
+}
+
+#[test]
+fn values_of_another_kind() {
+    assert_eq!(
+        problem("network.trusts = 'Yes'"),
+        "line 1, column 18: `network.trusts`: invalid type: string \"Yes\", expected true or \
+         false; write true, without quotes"
+    );
+    assert_eq!(
+        problem("network.friends = 'me'"),
+        "line 1, column 19: `network.friends`: invalid type: string \"me\", expected a list; \
+         write [\"me\"]"
+    );
+    assert_eq!(
+        problem("access_list.path = 5"),
+        "line 1, column 20: `access_list.path`: invalid type: integer `5`, expected a path in \
+         quotes"
+    );
+}
+
+#[test]
+fn advice_is_given_in_the_order_of_the_file_and_harms_nothing() {
+    let text = "[statistics]\nprometheus_endpoint_address = '1.1.1.1:1'\n[network]\nbuffer = 1";
+    let loaded = load::<TrackerConfig>(text).unwrap();
+    assert_eq!(
+        loaded.advice,
+        [
+            "line 2: `statistics.prometheus_endpoint_address`: is odd",
+            "line 4: `network.buffer`: is small",
+        ]
+    );
+}
+
+#[test]
+fn an_inspection_finds_everything() {
+    let text = "network.friends = ['x']\ncleaning.interval = 5000\nnetwork.buffer = 5";
+    let inspection = inspect::<TrackerConfig>(text);
+    let problems: Vec<_> = inspection
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "line 1, column 9: `network.friends`: invalid digit found in string",
+            "line 2, column 10: `cleaning.interval`: must be less than `cleaning.max_peer_age`",
+        ]
+    );
+    assert_eq!(
+        inspection.advice,
+        [
+            "`file` in [network] (not in the file, so \"file\"): is relative",
+            "line 3: `network.buffer`: is small",
+        ]
+    );
+    assert_eq!(inspection.not_looked_at, ["the weather"]);
+
+    // Defaults that stand in for mistakes are not judged.
+    let inspection = inspect::<TrackerConfig>("network.freinds = ['x']\nnetwork.buffer = 5");
+    assert_eq!(inspection.problems.len(), 1);
+    assert!(inspection.advice.is_empty());
+    let [not_looked_at] = &inspection.not_looked_at[..] else {
+        panic!("one")
+    };
+    assert!(not_looked_at.contains("each value alone must be right before"));
+
+    assert_eq!(
+        inspect::<TrackerConfig>("").advice,
+        ["`network.file`: is relative"]
+    );
+}
