@@ -52,8 +52,8 @@ section! {
         /// off: serve all torrents. allow: only those in the list. deny: all but those in the
         /// list.
         pub mode: AccessListMode = AccessListMode::Off,
-        /// File with one info hash per line, in 40 hexadecimal digits. Empty lines and lines that
-        /// start with # are skipped.
+        /// File with one info hash per line, in 40 hexadecimal digits; what follows a hash is a
+        /// comment. Empty lines and lines that start with # are skipped.
         ///
         /// With `drop_privileges`, the file is opened after the change of root directory and user:
         /// the path is looked up inside `chroot_path`, and the user must be allowed to read it.
@@ -63,11 +63,12 @@ section! {
 
 section! {
     /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    ///
+    /// `max_torrents` and `max_peers` hold for IPv4 and for IPv6 each.
     pub struct LimitsConfig {
         /// Torrents held at once. At the limit, announces of further torrents are refused.
         ///
-        /// This and `max_peers` hold for IPv4 and for IPv6 each, and are divided evenly among the
-        /// workers that own torrents.
+        /// This and `max_peers` are divided evenly among the workers that own torrents.
         pub max_torrents: usize = 0,
         /// Peers held at once, over all torrents. At the limit, further peers are refused.
         pub max_peers: usize = 0,

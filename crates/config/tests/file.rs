@@ -422,7 +422,7 @@ fn mistakes_in_renamed_keys_keep_their_place() {
         [
             "line 2, column 1: unknown key `metrics.intervall`; did you mean `metrics.interval`?",
             "line 3, column 12: `metrics.interval`: invalid type: string \"x\", expected a \
-             whole number, 0 or more",
+             whole number, 0 or more; write a number of seconds",
         ]
     );
 }

@@ -51,6 +51,14 @@ impl Config for MinimalConfig {
 
     fn check(&self, checks: &mut Checks) {
         checks.require(self.address.port() != 0, "address", "needs a port");
+        access_list::advise(&self.access_list, checks);
+        privileges::advise(&self.privileges, checks);
+    }
+
+    fn inspect(&self, checks: &mut Checks) {
+        if privileges::check(&self.privileges, &["access list"], checks) {
+            access_list::check(&self.access_list, checks);
+        }
     }
 
     fn log_level(&self) -> LogLevel {

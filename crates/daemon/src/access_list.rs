@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_access_list::{AccessList, AccessListMode, Replaced, SharedAccessList};
-use aquatic_config::AccessListConfig;
+use aquatic_config::{AccessListConfig, Checks};
 use metrics::{Unit, describe_gauge, gauge};
 
 use crate::load_metrics::LoadMetrics;
@@ -37,6 +37,20 @@ const TRY_INTERVAL: Duration = Duration::from_millis(20);
 /// If the file cannot be opened, or a line is not an info hash; names the file and the line.
 pub fn load(config: &AccessListConfig) -> anyhow::Result<SharedAccessList> {
     Ok(SharedAccessList::new(config.mode, read(config)?))
+}
+
+/// Reads the list as [`load`] does, and reports why it cannot be used.
+pub fn check(config: &AccessListConfig, checks: &mut Checks) {
+    checks.require_ok(read(config), "access_list.path");
+}
+
+/// Advises against settings that are hardly meant.
+pub fn advise(config: &AccessListConfig, checks: &mut Checks) {
+    checks.advise(
+        config.mode != AccessListMode::Off || config.path == AccessListConfig::default().path,
+        "access_list.path",
+        "is not used, because `access_list.mode` is off: all torrents are served",
+    );
 }
 
 /// Puts the present content of the file in the place of the list. A file that cannot be used is

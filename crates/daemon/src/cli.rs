@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use aquatic_config::{Config, Loaded, load, to_documented_toml};
+use aquatic_config::{Config, ConfigError, Inspection, inspect, load, to_documented_toml};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 
 use crate::logging;
@@ -34,6 +36,7 @@ pub fn run<C: Config>(app: App, start: impl FnOnce(C) -> anyhow::Result<()>) -> 
     let arguments = match command(app).try_get_matches() {
         Ok(arguments) => arguments,
         Err(request_or_error) => {
+            let request_or_error = with_hint(app, request_or_error);
             // Nobody is left to be told if this cannot be printed.
             let _ = request_or_error.print();
             return u8::try_from(request_or_error.exit_code())
@@ -84,8 +87,7 @@ fn command(app: App) -> Command {
         )
         .arg(
             switch(CHECK_CONFIG)
-                .requires(CONFIG)
-                .help("Check the configuration file and exit"),
+                .help("Check the configuration and the files that it names, and exit"),
         )
         .group(ArgGroup::new("instead-of-running").args([
             PRINT_CONFIG,
@@ -113,47 +115,88 @@ fn act<C: Config>(
     }
 
     let path = arguments.get_one::<PathBuf>(CONFIG).map(PathBuf::as_path);
-    let Loaded { config, warnings } = match path {
-        Some(path) => read::<C>(path)?,
-        None => Loaded {
-            config: C::default(),
-            warnings: Vec::new(),
-        },
-    };
     let file = path.map_or("the default configuration".into(), Path::to_string_lossy);
-
-    if arguments.get_flag(PRINT_PARSED_CONFIG) {
-        warnings
-            .iter()
-            .for_each(|warning| eprintln!("{file}: {warning}"));
-        return print(&to_documented_toml(&config));
-    }
+    let text = path.map_or_else(|| Ok(String::new()), read)?;
     if arguments.get_flag(CHECK_CONFIG) {
-        warnings
-            .iter()
-            .for_each(|warning| eprintln!("{file}: {warning}"));
-        return print(&format!("{file}: OK\n"));
+        return check::<C>(&file, &text);
     }
 
-    logging::init(config.log_level());
+    let loaded = load::<C>(&text).map_err(|error| unusable(&file, &error))?;
+    if arguments.get_flag(PRINT_PARSED_CONFIG) {
+        tell(&file, &loaded.warnings);
+        return print(&to_documented_toml(&loaded.config));
+    }
+
+    logging::init(loaded.config.log_level());
     log::info!("{} {} starts with {file}", app.name, app.version);
     // Keys whose meaning has changed concern those most who log least: 0.9 logged errors only.
-    warnings
-        .iter()
-        .for_each(|warning| logging::advise(&format!("{file}: {warning}")));
-    start(config)
+    for warning in &loaded.warnings {
+        logging::advise(&format!("{file}: {warning}"));
+    }
+    for advice in &loaded.advice {
+        log::warn!("{file}: {advice}");
+    }
+    start(loaded.config)
 }
 
-fn read<C: Config>(path: &Path) -> anyhow::Result<Loaded<C>> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    load(&text).map_err(|error| {
-        let problems = error.to_string().replace('\n', "\n  ");
-        anyhow!(
-            "cannot use the configuration file {}:\n  {problems}",
-            path.display()
-        )
-    })
+/// Says everything that there is to say about a file, which is an error if it cannot be used.
+fn check<C: Config>(file: &str, text: &str) -> anyhow::Result<()> {
+    let Inspection {
+        warnings,
+        advice,
+        not_looked_at,
+        problems,
+    } = inspect::<C>(text);
+    tell(file, &warnings);
+    tell(file, &advice);
+    for what in not_looked_at {
+        eprintln!("{file}: not looked at: {what}");
+    }
+    if problems.is_empty() {
+        print(&format!("{file}: OK\n"))
+    } else {
+        Err(unusable(file, &ConfigError { problems }))
+    }
+}
+
+/// On standard error, since there is no log.
+fn tell(file: &str, warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("{file}: {warning}");
+    }
+}
+
+fn unusable(file: &str, error: &ConfigError) -> anyhow::Error {
+    let problems = error.to_string().replace('\n', "\n  ");
+    anyhow!("cannot use the configuration file {file}:\n  {problems}")
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => anyhow!("it is not UTF-8 text: save it as UTF-8"),
+            _ => error.into(),
+        })
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))
+}
+
+/// A file without a flag is the configuration, as other programs take it.
+fn with_hint(app: App, mut error: clap::Error) -> clap::Error {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) if error.kind() == ErrorKind::UnknownArgument => {
+            argument
+        }
+        _ => return error,
+    };
+    if !argument.starts_with('-') {
+        let hint = format!(
+            "to run with this configuration file, write '{} -c {argument}'",
+            app.name
+        );
+        let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
+        error.insert(ContextKind::Suggested, hint);
+    }
+    error
 }
 
 /// Unlike `print!`, does not panic if the reader has gone away.

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!  cli::run          flags → configuration, log, exit code
+//!   ├─ config.inspect(checks)   --check-config: the files, with the code below, and no sockets
 //!   └─ Supervisor::run        catches signals, finds systemd; SIGTERM → Ok, a worker ended → Err
 //!       └─ start(config)                                            (the daemon's own function)
 //!           ├─ bind every socket, MetricsEndpoint::bind             } while still root and
@@ -24,6 +25,7 @@
 //! | [`bind`] | why an address cannot be bound, in words |
 //! | [`privileges`] | chroot, group and user |
 //! | [`access_list`] | loading and reloading the file of info hashes |
+//! | [`replace_file`] | files that are replaced as a whole |
 //! | [`supervisor`] | worker threads, signals and the end of the process |
 //! | [`signals`], [`systemd`] | what the supervisor waits for and whom it tells |
 //! | [`metrics_endpoint`] | Prometheus over HTTP |
@@ -51,6 +53,7 @@ pub mod metrics_endpoint;
 pub mod per_client;
 pub mod privileges;
 pub mod process;
+pub mod replace_file;
 pub mod signals;
 pub mod supervisor;
 pub mod systemd;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use aquatic_config::PrivilegeConfig;
+use aquatic_config::{Checks, PrivilegeConfig};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, chdir, chroot, geteuid, setgid, setuid};
 
@@ -42,6 +42,66 @@ pub fn drop(config: &PrivilegeConfig) -> anyhow::Result<()> {
         config.group,
         config.chroot_path.display()
     );
+    Ok(())
+}
+
+/// Advises against settings that are hardly meant.
+pub fn advise(config: &PrivilegeConfig, checks: &mut Checks) {
+    let default = PrivilegeConfig::default();
+    for (is_default, key) in [
+        (config.user == default.user, "privileges.user"),
+        (config.group == default.group, "privileges.group"),
+        (
+            config.chroot_path == default.chroot_path,
+            "privileges.chroot_path",
+        ),
+    ] {
+        checks.advise(
+            is_default || config.drop_privileges,
+            key,
+            "is not used, because `privileges.drop_privileges` is false",
+        );
+    }
+}
+
+/// Does what [`drop`](fn@drop) would do, as far as this user may, and reports each reason for which
+/// that would fail. `files` are what the daemon opens afterwards.
+///
+/// Returns whether this process now sees these files as the daemon will. It may have lost the
+/// rights of root then, and has to end. Otherwise `checks` have been told what was not looked at.
+pub fn check(config: &PrivilegeConfig, files: &[&str], checks: &mut Checks) -> bool {
+    if !config.drop_privileges {
+        return true;
+    }
+    let user = checks.require_ok(find_user(&config.user), "privileges.user");
+    let group = checks.require_ok(find_group(&config.group), "privileges.group");
+    let root = checks.require_ok(check_root_directory(config), "privileges.chroot_path");
+    let would_work = user.is_some() && group.is_some() && root.is_some();
+    if would_work && geteuid().is_root() {
+        let dropped = checks.require_ok(drop(config), "privileges.drop_privileges");
+        return dropped.is_some();
+    }
+    let mut what = files.join(", ");
+    if !what.is_empty() {
+        what += ": ";
+    }
+    checks.not_looked_at(format!(
+        "{what}what is opened as the user {} inside {}; to see it, {}",
+        config.user,
+        config.chroot_path.display(),
+        match would_work {
+            true => "run this check as root",
+            false => "mend the section [privileges] first",
+        }
+    ));
+    false
+}
+
+fn check_root_directory(config: &PrivilegeConfig) -> anyhow::Result<()> {
+    let path = &config.chroot_path;
+    let metadata = std::fs::metadata(path)
+        .with_context(|| format!("cannot look at the folder {}", path.display()))?;
+    ensure!(metadata.is_dir(), "{} is not a folder", path.display());
     Ok(())
 }
 

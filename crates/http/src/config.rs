@@ -218,6 +218,20 @@ impl aquatic_config::Config for Config {
             "protocol.max_full_scrape_torrents",
             format!("must be at most {FULL_SCRAPE_TORRENTS_MAX}: no answer has room for more"),
         );
+        checks.advise(
+            self.protocol.max_peers > 0,
+            "protocol.max_peers",
+            "is 0: no client is told of any peer",
+        );
+        checks.advise(
+            self.protocol.min_announce_interval <= self.protocol.peer_announce_interval,
+            "protocol.min_announce_interval",
+            "is more than `protocol.peer_announce_interval`, and counts as that",
+        );
+    }
+
+    fn inspect(&self, checks: &mut Checks) {
+        self.common().inspect(checks);
     }
 
     fn log_level(&self) -> LogLevel {

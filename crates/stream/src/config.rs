@@ -46,6 +46,9 @@ section! {
         /// Seconds that a client has to send a request, from its first byte to its last.
         pub request_timeout: u32 = 15,
         /// Encrypt connections (TLS 1.2 and 1.3).
+        ///
+        /// Clients that can do neither TLS 1.3 nor, in TLS 1.2, a cipher suite with ECDHE and AEAD
+        /// (AES-GCM or ChaCha20-Poly1305) are refused: such as have only RSA key exchange or CBC.
         pub enable_tls: bool = false,
         /// File with the certificate and the chain to its issuer, in this order (PEM), or with the
         /// certificate alone (DER).
@@ -83,6 +86,8 @@ section! {
 
 section! {
     /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    ///
+    /// `max_torrents` and `max_peers` hold for IPv4 and for IPv6 each.
     pub struct ConnectionLimitsConfig {
         #[flatten]
         pub tracker: LimitsConfig,
@@ -164,6 +169,7 @@ impl StreamConfig {
             "network.reverse_proxy_ip_header_name",
             "must be the name of a header",
         );
+        self.advise(checks);
     }
 }
 

@@ -33,7 +33,7 @@
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
 //! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
 //! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
-//! | `config` | what an operator can set: [`StreamConfig`] |
+//! | `config`, `advice` | what an operator can set, and hardly means: [`StreamConfig`] |
 //! | `counters`, `metrics` | what is counted: [`StreamCounters`] |
 //!
 //! A worker is started like this (`examples/hello.rs` is a whole program):
@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod advice;
 mod bounds;
 mod config;
 mod connection;
@@ -89,7 +90,7 @@ pub use listener::bind_listeners;
 pub use metrics::StreamMetrics;
 pub use reverse_proxy::{ProxyRefusal, ReverseProxy};
 pub use runtime::{ChosenRuntime, Post};
-pub use socket_workers::{SocketWorkers, StreamSettings, load_tls, reload_tls};
+pub use socket_workers::{SocketWorkers, StreamSettings, check_tls, load_tls, reload_tls};
 pub use tls::{TlsConfig, TlsError};
 pub use trusted::{Network, NetworkError, TrustedProxies};
 

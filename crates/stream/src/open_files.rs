@@ -33,13 +33,8 @@ impl StreamConfig {
     #[must_use]
     pub fn connection_room(&self, workers: usize, other_files: usize) -> ConnectionRoom {
         let room = connection_room(self.max_connections, raise_limit(), workers, other_files);
-        if self.max_connections > room.connections {
-            log::warn!(
-                "`network.max_connections` is {}, but the limit on open files leaves room for {}, \
-                 and no more are held: {ADVICE}",
-                self.max_connections,
-                room.connections
-            );
+        if let Some(shortage) = room.shortage() {
+            log::warn!("`network.max_connections` {shortage}");
         }
         if let (1.., Some(files)) = (room.connections, room.files) {
             log::info!(
@@ -50,9 +45,27 @@ impl StreamConfig {
         }
         room
     }
+
+    /// Why there will be fewer connections than are configured, if so: what is wrong with
+    /// `network.max_connections`. Raises the soft limit on open files, too.
+    pub(crate) fn shortage_of_files(&self, workers: usize, other_files: usize) -> Option<String> {
+        connection_room(self.max_connections, raise_limit(), workers, other_files).shortage()
+    }
 }
 
 impl ConnectionRoom {
+    /// Why there will be fewer connections than are configured, if so: what is wrong with
+    /// `network.max_connections`.
+    fn shortage(&self) -> Option<String> {
+        (self.configured > self.connections).then(|| {
+            format!(
+                "is {}, but the limit on open files leaves room for {}, and no more are held: \
+                 {ADVICE}",
+                self.configured, self.connections
+            )
+        })
+    }
+
     /// What to do if more are wanted.
     pub(crate) fn advice(&self) -> &'static str {
         match self.configured == self.connections {
@@ -137,5 +150,11 @@ mod tests {
             ..config
         };
         assert_eq!(room(&config), connections_of(hard, 1, 5));
+        let shortage = config.shortage_of_files(1, 5).unwrap();
+        assert!(
+            shortage.contains("the limit on open files leaves room for"),
+            "{shortage}"
+        );
+        assert_eq!(StreamConfig::default().shortage_of_files(1, 5), None);
     }
 }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use aquatic_channel::Bell;
-use aquatic_daemon::clock::Clock;
+use aquatic_config::Checks;
+use aquatic_daemon::clock::{Clock, wall_time};
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::supervisor::Supervisor;
 
@@ -130,8 +132,44 @@ pub fn load_tls(
     let tls = TlsConfig::load(certificate, key, alpn_protocols)
         .context("cannot encrypt connections (see network.enable_tls)")?;
     log::info!("TLS certificate {} loaded", certificate.display());
+    warn_of_expiry(&tls);
     metrics::tls_loaded(&tls);
     Ok(Some(tls))
+}
+
+/// Reads certificate and key as [`load_tls`] does, if connections are to be encrypted, and reports
+/// everything for which they cannot be used.
+pub fn check_tls(config: &StreamConfig, checks: &mut Checks) {
+    const CERTIFICATE: &str = "network.tls_certificate_path";
+    const KEY: &str = "network.tls_private_key_path";
+    let (certificate, key) = (&config.tls_certificate_path, &config.tls_private_key_path);
+    let is_named = |path: &Path| !path.as_os_str().is_empty();
+    if !config.enable_tls || !is_named(certificate) || !is_named(key) {
+        return;
+    }
+    for error in TlsConfig::check(certificate, key) {
+        let is_about_key = error.path() == Some(key);
+        let name = if is_about_key { KEY } else { CERTIFICATE };
+        checks.require(false, name, error.to_string());
+    }
+    // Nothing new if it fails: the reason has just been told.
+    if let Ok(tls) = TlsConfig::load(certificate, key, &[]) {
+        checks.advise(!has_expired(&tls), CERTIFICATE, EXPIRED);
+    }
+}
+
+const EXPIRED: &str = "has expired: clients refuse it";
+
+fn warn_of_expiry(tls: &TlsConfig) {
+    if has_expired(tls) {
+        log::warn!("the TLS certificate {EXPIRED}");
+    }
+}
+
+fn has_expired(tls: &TlsConfig) -> bool {
+    let now = wall_time().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    tls.not_after().is_some_and(|not_after| not_after < now)
 }
 
 /// Loads certificate and key again. Files that cannot be used are logged as an error, and
@@ -143,6 +181,7 @@ pub fn reload_tls(tls: Option<&TlsConfig>) {
     match tls.reload() {
         Ok(()) => {
             log::info!("TLS certificate loaded, for new connections");
+            warn_of_expiry(tls);
             metrics::tls_loaded(tls);
         }
         Err(error) => {

@@ -1,6 +1,8 @@
 //! What an operator can set for any tracker, besides [`aquatic_config`]'s own sections.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::thread;
 
 use aquatic_config::{Checks, OldSpellings, section};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
@@ -57,6 +59,12 @@ impl MetricsConfig {
                 format!("`{key}` = true needs `{section}.peer_clients` = true, false is used");
             checks.warn(key, needs);
         }
+        let address = self.prometheus_endpoint_address;
+        checks.advise(
+            !self.run_prometheus_endpoint || !is_public(address.ip()),
+            format!("{section}.prometheus_endpoint_address"),
+            "can be reached by strangers, unless a firewall keeps them away",
+        );
     }
 }
 
@@ -71,6 +79,31 @@ pub fn clamp_workers(socket_workers: &mut usize, swarm_workers: &mut usize, chec
     }
 }
 
+/// Whether strangers may reach an address of this machine: its network does not say otherwise.
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    }
+}
+
+/// Threads for each CPU from which on they only take time from each other.
+const WORKERS_PER_CPU_MAX: usize = 4;
+
+/// What is wrong with the numbers of workers on this machine, if anything: how `socket_workers`
+/// goes on.
+#[must_use]
+pub fn too_many_workers(socket_workers: usize, swarm_workers: usize) -> Option<String> {
+    let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = socket_workers.saturating_add(swarm_workers);
+    (workers > cpus.saturating_mul(WORKERS_PER_CPU_MAX)).then(|| {
+        format!(
+            "and `swarm_workers` make {workers} threads for {cpus} CPUs, which only take time from \
+             each other: `socket_workers = 0` makes one per CPU"
+        )
+    })
+}
+
 /// When peers announce and when they are forgotten, as configured by keys of these names.
 #[derive(Debug)]
 pub struct PeerTimes<'a> {
@@ -81,6 +114,9 @@ pub struct PeerTimes<'a> {
     /// `cleaning.torrent_cleaning_interval`, in seconds.
     pub torrent_cleaning_interval: &'a mut u32,
 }
+
+/// By how much clients are late with an announce, usually: they announce all their torrents in turn.
+const ANNOUNCE_DELAY_SECONDS: u32 = 30;
 
 impl PeerTimes<'_> {
     /// Accepts an announce interval below 0, which UDP trackers once could be given.
@@ -128,5 +164,19 @@ impl PeerTimes<'_> {
                 ),
             );
         }
+        let slack = max_peer_age.saturating_sub(*peer_announce_interval);
+        checks.advise(
+            slack == 0 || slack >= ANNOUNCE_DELAY_SECONDS,
+            "cleaning.max_peer_age",
+            format!(
+                "is only {slack} s more than `protocol.peer_announce_interval`: clients that are a \
+                 little late are forgotten meanwhile"
+            ),
+        );
+        checks.advise(
+            *torrent_cleaning_interval <= *max_peer_age,
+            "cleaning.torrent_cleaning_interval",
+            "is more than `cleaning.max_peer_age`: peers that are gone stay in memory for long",
+        );
     }
 }

@@ -1,9 +1,11 @@
 //! What an operator can set for any tracker over TCP.
 
-use aquatic_config::{AccessListConfig, Checks, OldSpellings, PrivilegeConfig};
-use aquatic_stream::{ConnectionLimitsConfig, StreamConfig};
+use aquatic_config::{AccessListConfig, AccessListMode, Checks, OldSpellings, PrivilegeConfig};
+use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
+use aquatic_daemon::{access_list, privileges};
+use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes, clamp_workers};
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, clamp_workers, too_many_workers};
 
 /// Keys of all these trackers, while they are made to fit.
 #[derive(Debug)]
@@ -78,6 +80,31 @@ impl CommonConfig<'_> {
             "limits.max_connections_per_ip",
             "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
         );
+        access_list::advise(self.access_list, checks);
+        privileges::advise(self.privileges, checks);
+    }
+
+    /// Looks at what the keys name on this machine, as the start does, but for sockets.
+    pub fn inspect(&self, checks: &mut Checks) {
+        let endpoint = self.metrics.run_prometheus_endpoint;
+        let other_files = if endpoint { MetricsEndpoint::FILES_MAX } else { 0 };
+        let workers = self.layout().socket_workers;
+        self.stream.inspect(workers, other_files, checks);
+        let too_many = too_many_workers(self.socket_workers, self.swarm_workers);
+        if let Some(reason) = too_many {
+            checks.advise(false, "socket_workers", reason);
+        }
+        let mut files = Vec::new();
+        if self.access_list.mode != AccessListMode::Off {
+            files.push("access list");
+        }
+        if self.stream.enable_tls {
+            files.extend(["certificate", "private key"]);
+        }
+        if privileges::check(self.privileges, &files, checks) {
+            access_list::check(self.access_list, checks);
+            check_tls(self.stream, checks);
+        }
     }
 
     /// How many workers of each kind there are.

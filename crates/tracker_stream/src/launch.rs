@@ -11,6 +11,7 @@ use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls};
+use aquatic_tracker::config::too_many_workers;
 use aquatic_tracker::limit_notes;
 use aquatic_tracker::statistics::write_old_names;
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
@@ -49,6 +50,9 @@ impl<'a> Launch<'a> {
         let clock = Clock::start();
         let sockets = SocketWorkers::bind(config.stream, config.layout().socket_workers)?;
         let endpoint = config.metrics.bind_endpoint()?;
+        if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
+            log::warn!("`socket_workers` {reason}");
+        }
         privileges::drop(config.privileges)?;
         Ok(Self {
             config,

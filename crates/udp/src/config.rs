@@ -1,11 +1,12 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aquatic_config::{
     AccessListConfig, Addresses, Checks, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig,
     section,
 };
+use aquatic_daemon::{access_list, privileges};
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{MetricsConfig, PeerTimes, clamp_workers};
 use aquatic_types::{CompactAddr, CompactV6};
@@ -14,7 +15,7 @@ use aquatic_udp_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::connection_id;
+use crate::{connection_id, start};
 
 /// Bytes of payload of the largest answer. With all headers it passes any path that carries
 /// Ethernet frames in a tunnel, so that it is not fragmented.
@@ -145,7 +146,8 @@ section! {
         pub write_html_to_file: bool = false,
         /// Where to write the HTML page.
         ///
-        /// With `privileges.drop_privileges`, this is relative to the new root.
+        /// Its folder is created if it is missing. With `privileges.drop_privileges`, this is
+        /// relative to the new root.
         pub html_file_path: PathBuf = PathBuf::from("tmp/statistics.html"),
     }
 }
@@ -174,7 +176,8 @@ section! {
         pub frequency: u64 = 600,
         /// Where to write the list.
         ///
-        /// With `privileges.drop_privileges`, this is relative to the new root.
+        /// Its folder is created if it is missing. With `privileges.drop_privileges`, this is
+        /// relative to the new root.
         pub path: PathBuf = PathBuf::from("./scrape-export.txt"),
     }
 }
@@ -184,6 +187,24 @@ impl Config {
     #[must_use]
     pub fn layout(&self) -> Layout {
         Layout::new(self.socket_workers, self.swarm_workers)
+    }
+
+    /// The files that are written from time to time, and the keys that name them.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let (statistics, exports) = (&self.statistics, &self.scrape_exports);
+        let page = (
+            statistics.write_html_to_file,
+            "statistics.html_file_path",
+            &statistics.html_file_path,
+        );
+        let export = (
+            exports.enable_scrape_exports,
+            "scrape_exports.path",
+            &exports.path,
+        );
+        let is_wanted =
+            |(is_wanted, key, path)| Some((key, PathBuf::as_path(path))).filter(|_| is_wanted);
+        [page, export].into_iter().filter_map(is_wanted)
     }
 }
 
@@ -224,6 +245,11 @@ impl aquatic_config::Config for Config {
             "scrape_exports.frequency",
             "must be at least 1",
         );
+        self.advise(checks);
+    }
+
+    fn inspect(&self, checks: &mut Checks) {
+        start::inspect(self, checks);
     }
 
     fn log_level(&self) -> LogLevel {
@@ -275,6 +301,36 @@ impl NetworkConfig {
             "network.ring_size",
             "a ring of io_uring is neither smaller nor larger",
         );
+    }
+}
+
+impl Config {
+    /// Warns of what is allowed, but hardly meant.
+    fn advise(&self, checks: &mut Checks) {
+        checks.advise(
+            self.protocol.max_response_peers > 0,
+            "protocol.max_response_peers",
+            "is 0: no client is told of any peer",
+        );
+        checks.advise(
+            self.limits.requests_per_second_per_ip != 1,
+            "limits.requests_per_second_per_ip",
+            "is 1, but a client needs two requests to announce: a connect comes first",
+        );
+        let (exports, default) = (&self.scrape_exports, ScrapeExportsConfig::default());
+        checks.advise(
+            exports.enable_scrape_exports || exports.path == default.path,
+            "scrape_exports.path",
+            "is not used, because `scrape_exports.enable_scrape_exports` is false",
+        );
+        let (statistics, default) = (&self.statistics, StatisticsConfig::default());
+        checks.advise(
+            statistics.write_html_to_file || statistics.html_file_path == default.html_file_path,
+            "statistics.html_file_path",
+            "is not used, because `statistics.write_html_to_file` is false",
+        );
+        access_list::advise(&self.access_list, checks);
+        privileges::advise(&self.privileges, checks);
     }
 }
 

@@ -4,16 +4,14 @@
 //! exporter's thread touches the file. So a slow disk delays the export and nothing else.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
+use aquatic_daemon::replace_file::Replacement;
 use aquatic_swarm::{Counts, PeerKey, TorrentMap, WalkCursor};
 use aquatic_types::{InfoHash, IpFamily};
 
@@ -80,7 +78,7 @@ impl Exporter {
 
     /// One export: the number of torrents in it, or `None` when there are no shards any more.
     fn export(&self, path: &Path) -> anyhow::Result<Option<usize>> {
-        let mut file = PartialFile::create(path);
+        let mut file = Replacement::create(path);
         self.round.fetch_add(1, Ordering::Relaxed);
         let (mut shards_left, mut torrents) = (self.shards, 0);
         while shards_left > 0 {
@@ -90,63 +88,16 @@ impl Exporter {
                     torrents += lines.lines().count();
                     // After a failure the rest is still received: the shards must not wait for
                     // ever.
-                    file = file.and_then(|file| file.append(&lines));
+                    file = file.and_then(|mut file| {
+                        file.append(lines.as_bytes())?;
+                        Ok(file)
+                    });
                 }
                 Err(_) => return Ok(None),
             }
         }
         file?.finish()?;
         Ok(Some(torrents))
-    }
-}
-
-/// A file under another name until it is complete.
-struct PartialFile {
-    path: PathBuf,
-    partial_path: PathBuf,
-    file: BufWriter<File>,
-}
-
-impl PartialFile {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let mut partial_path = path.as_os_str().to_owned();
-        partial_path.push(".partial");
-        let partial_path = PathBuf::from(partial_path);
-        let file = File::create(&partial_path)
-            .with_context(|| format!("cannot create {}", partial_path.display()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            partial_path,
-            file: BufWriter::new(file),
-        })
-    }
-
-    fn append(mut self, lines: &str) -> anyhow::Result<Self> {
-        self.file
-            .write_all(lines.as_bytes())
-            .with_context(|| format!("cannot write to {}", self.partial_path.display()))?;
-        Ok(self)
-    }
-
-    /// Whoever opens the path from now on sees the new contents, whole, even after a power failure.
-    fn finish(self) -> anyhow::Result<()> {
-        let Self {
-            path,
-            partial_path,
-            file,
-        } = self;
-        let file = file
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error);
-        file.and_then(|file| file.sync_all())
-            .with_context(|| format!("cannot write to {}", partial_path.display()))?;
-        fs::rename(&partial_path, &path).with_context(|| {
-            format!(
-                "cannot rename {} to {}",
-                partial_path.display(),
-                path.display()
-            )
-        })
     }
 }
 
@@ -254,6 +205,8 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use aquatic_swarm::{Announce, HashKey, Limits};
     use aquatic_types::{CompactAddr, CompactV4, CompactV6, PeerStatus, Seconds};
 
@@ -376,8 +329,9 @@ mod tests {
     #[test]
     fn a_failure_is_told_and_does_not_end_exports() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = folder.path().join("missing");
-        let path = missing.join("export.txt");
+        let in_the_way = folder.path().join("new");
+        fs::write(&in_the_way, "").unwrap();
+        let path = in_the_way.join("export.txt");
         let (mut exporter, mut writers) = exports(2);
         let (v4, v6) = (
             map([192, 0, 2, 1].into(), &[(1, 1, 0)]),
@@ -385,10 +339,10 @@ mod tests {
         );
         let error = export(&mut exporter, &path, &mut writers, &v4, &v6).unwrap_err();
         assert!(
-            format!("{error:#}").contains(missing.to_str().unwrap()),
+            format!("{error:#}").contains(in_the_way.to_str().unwrap()),
             "{error:#}"
         );
-        fs::create_dir(&missing).unwrap();
+        fs::remove_file(&in_the_way).unwrap();
         let written = export(&mut exporter, &path, &mut writers, &v4, &v6).unwrap();
         assert_eq!(written, Some(2));
         drop(writers);

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_channel::{Bell, Sleeper, bell};
+use aquatic_config::{AccessListMode, Checks};
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, bind, privileges};
+use aquatic_daemon::{access_list, bind, privileges, replace_file};
+use aquatic_tracker::config::too_many_workers;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::limit_notes;
 use aquatic_tracker::statistics::write_old_names;
@@ -47,7 +49,15 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
     for _ in 0..config.layout().socket_workers {
         posts.push(SocketPost::new(backend)?);
     }
+    if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
+        log::warn!("`socket_workers` {reason}");
+    }
     privileges::drop(&config.privileges)?;
+    for (key, path) in config.outputs() {
+        if let Err(error) = replace_file::check(path) {
+            log::warn!("`{key}`: {error:#}");
+        }
+    }
     let access_list = access_list::load(&config.access_list)?;
 
     let swarm_workers = SwarmWorkers::prepare(config.swarm_workers);
@@ -100,6 +110,30 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
         log::info!("serving at {address}");
     }
     Ok(move || access_list::reload(&config.access_list, &access_list))
+}
+
+/// Looks at what the configuration names on this machine, as [`run`] does, but for sockets.
+pub(crate) fn inspect(config: &Config, checks: &mut Checks) {
+    checks.require_ok(choose_backend(config.network.backend), "network.backend");
+    if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
+        checks.advise(false, "socket_workers", reason);
+    }
+    let mut files = Vec::new();
+    if config.access_list.mode != AccessListMode::Off {
+        files.push("access list");
+    }
+    if config.statistics.write_html_to_file {
+        files.push("folder of the HTML page");
+    }
+    if config.scrape_exports.enable_scrape_exports {
+        files.push("folder of the scrape export");
+    }
+    if privileges::check(&config.privileges, &files, checks) {
+        access_list::check(&config.access_list, checks);
+        for (key, path) in config.outputs() {
+            checks.require_ok(replace_file::check(path), key);
+        }
+    }
 }
 
 /// A backend that is known to work here.

@@ -46,7 +46,7 @@ section! {
         pub log_level: LogLevel = LogLevel::Info,
         pub network: NetworkConfig,
         pub protocol: ProtocolConfig,
-        pub limits: ConnectionLimitsConfig,
+        pub limits: LimitsConfig,
         pub metrics: MetricsConfig,
         pub cleaning: CleaningConfig,
         pub privileges: PrivilegeConfig,
@@ -100,6 +100,16 @@ section! {
 }
 
 section! {
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    ///
+    /// Browsers on IPv4 and IPv6 are in the same swarms, and limits hold for both together.
+    pub struct LimitsConfig {
+        #[flatten]
+        pub connections: ConnectionLimitsConfig,
+    }
+}
+
+section! {
     /// When things are forgotten. What belongs to a connection is forgotten when it is closed.
     /// While it lives, that is, while messages, pings or answers to pings come, its peers stay.
     pub struct CleaningConfig {
@@ -134,7 +144,7 @@ impl Config {
             socket_workers: self.socket_workers,
             swarm_workers: self.swarm_workers,
             stream: &self.network.stream,
-            limits: &self.limits,
+            limits: &self.limits.connections,
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
@@ -216,6 +226,10 @@ impl aquatic_config::Config for Config {
         );
     }
 
+    fn inspect(&self, checks: &mut Checks) {
+        self.common().inspect(checks);
+    }
+
     fn log_level(&self) -> LogLevel {
         self.log_level
     }
@@ -266,6 +280,11 @@ impl ProtocolConfig {
             0..=OFFERS_MAX,
             "protocol.max_offers",
             "no more offers of an announce are looked at",
+        );
+        checks.advise(
+            protocol.max_offers > 0,
+            "protocol.max_offers",
+            "is 0: no offer is passed on, so that peers never meet",
         );
     }
 }

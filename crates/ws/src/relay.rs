@@ -110,7 +110,7 @@ pub(crate) struct Peer<V> {
 
 impl<V: PeerTag> TaggedRelay<V> {
     fn new(config: &Config, parts: RelayParts) -> Self {
-        let limits = per_shard(&config.limits.tracker, config.layout().shards());
+        let limits = per_shard(&config.limits.connections.tracker, config.layout().shards());
         let interval = u32::try_from(config.metrics.interval).unwrap_or(u32::MAX);
         let [key0, key1] = parts.offer_key;
         Self {

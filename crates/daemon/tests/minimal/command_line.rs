@@ -35,9 +35,11 @@ fn version_has_three_spellings() {
 fn wrong_arguments_are_named() {
     for (arguments, name) in [
         (&["--frobnicate"][..], "--frobnicate"),
-        (&["file.toml"], "file.toml"),
+        (
+            &["file.toml"],
+            "tip: to run with this configuration file, write 'minimal -c file.toml'",
+        ),
         (&["-c"], "--config"),
-        (&["--check-config"], "--config"),
         (&["-p", "-P"], "--print-parsed-config"),
     ] {
         let (code, out, error) = run(arguments);
@@ -107,6 +109,58 @@ fn an_unusable_file_is_refused_with_all_its_mistakes() {
             assert!(error.contains(text), "no {text} in\n{error}");
         }
     }
+}
+
+#[test]
+fn without_a_file_the_defaults_are_checked() {
+    let ok = "the default configuration: OK\n".to_owned();
+    assert_eq!(run(&["--check-config"]), (Some(0), ok, String::new()));
+}
+
+#[test]
+fn a_check_opens_what_the_file_names_and_reports_everything() {
+    let setup = Setup::new();
+    let list = setup.path("list");
+    let text = format!(
+        "address = '127.0.0.1:0'\n[access_list]\nmode = 'deny'\npath = '{}'\n\
+         [privileges]\nuser = 'somebody'\n",
+        list.display()
+    );
+    let file = setup.write("config.toml", &text);
+    let file = file.to_str().unwrap();
+    let (code, out, error) = run(&["-c", file, "--check-config"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let list = list.display();
+    let expected = format!(
+        "{file}: line 6: `privileges.user`: is not used, because `privileges.drop_privileges` is \
+         false\n\
+         minimal ends: cannot use the configuration file {file}:\n  \
+         line 1, column 1: `address`: needs a port\n  \
+         line 4, column 1: `access_list.path`: cannot open the access list {list}: No such file or \
+         directory (os error 2)\n"
+    );
+    assert_eq!(error, expected);
+
+    setup.write("list", &format!("{}\nrubbish\n", "ab".repeat(20)));
+    let (code, _, error) = run(&["-c", file, "--check-config"]);
+    assert_eq!(code, Some(1));
+    let reason = format!("cannot use the access list {list}: line 2: an info hash has 40");
+    assert!(error.contains(&reason), "{error}");
+}
+
+#[test]
+fn a_file_in_another_encoding_is_named() {
+    let setup = Setup::new();
+    let file = setup.path("config.toml");
+    std::fs::write(&file, b"\xff\xfea\0").unwrap();
+    let (code, _, error) = run(&["-c", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    let expected = format!(
+        "minimal ends: cannot read the configuration file {}: it is not UTF-8 text: save it as \
+         UTF-8\n",
+        file.display()
+    );
+    assert_eq!(error, expected);
 }
 
 #[test]

@@ -129,6 +129,71 @@ fn unusable_settings_are_refused_by_name() {
     }
 }
 
+/// Checks a file whose list is in the folder of the new root, with this mode.
+fn check(list: &str, mode: u32, privileges: &str) -> (Option<i32>, String) {
+    let setup = Setup::new();
+    fs::create_dir(setup.path("root")).unwrap();
+    let path = setup.write("root/list", list);
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mut command = setup.command(&format!(
+        "[privileges]\ndrop_privileges = true\nchroot_path = './root'\n{privileges}\n\
+         [access_list]\nmode = 'allow'\npath = '/list'"
+    ));
+    let status = command.arg("--check-config").status().unwrap();
+    (status.code(), setup.log())
+}
+
+#[test]
+fn a_check_sees_files_as_the_daemon_will() {
+    if !is_root() {
+        return;
+    }
+    assert_eq!(check(&hex(HASH_A), 0o644, ""), (Some(0), String::new()));
+    for (list, mode, reason) in [
+        ("rubbish", 0o644, "cannot use the access list /list: line 1: "),
+        ("", 0o600, "cannot open the access list /list: Permission denied"),
+    ] {
+        let (code, log) = check(list, mode, "");
+        assert_eq!(code, Some(1));
+        assert!(log.contains(reason), "{log}");
+    }
+}
+
+#[test]
+fn a_check_names_every_unusable_setting_and_what_it_did_not_see() {
+    let (code, log) = check("rubbish", 0o644, "user = 'no-such-user'\ngroup = 'no-such-group'");
+    assert_eq!(code, Some(1));
+    for text in [
+        "line 6, column 1: `privileges.user`: there is no user no-such-user",
+        "line 7, column 1: `privileges.group`: there is no group no-such-group",
+        "config.toml: not looked at: access list: what is opened as the user no-such-user inside \
+         ./root; to see it, mend the section [privileges] first\n",
+    ] {
+        assert!(log.contains(text), "no {text} in\n{log}");
+    }
+}
+
+#[test]
+fn a_check_without_root_says_what_it_did_not_see() {
+    let setup = Setup::new();
+    let copy = setup.path("program");
+    fs::copy(binary(), &copy).unwrap();
+    let text = "[privileges]\ndrop_privileges = true\n[access_list]\nmode = 'deny'\npath = 'x'";
+    let mut command = setup.prepare(Command::new(copy), text);
+    if geteuid().is_root() {
+        let nobody = User::from_name("nobody").unwrap().unwrap();
+        command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    }
+    let status = command.arg("--check-config").status().unwrap();
+    assert_eq!(status.code(), Some(0), "{}", setup.log());
+    let expected = format!(
+        "{}: not looked at: access list: what is opened as the user nobody inside .; to see it, \
+         run this check as root\n",
+        setup.path("config.toml").display()
+    );
+    assert_eq!(setup.log(), expected);
+}
+
 #[test]
 fn without_root_it_is_refused() {
     let setup = Setup::new();

@@ -5,6 +5,7 @@
 
 pub mod access_lists;
 pub mod addresses;
+pub mod checking;
 pub mod configuration;
 pub mod forgetting;
 #[cfg(target_os = "linux")]
@@ -75,6 +76,14 @@ macro_rules! operations {
                 #[cfg(target_os = "linux")]
                 any_free_port_is_the_same_for_all_workers_and_told
             }
+            checking {
+                without_a_file_the_defaults_are_checked
+                what_the_file_names_is_opened
+                all_problems_are_reported
+                what_is_hardly_meant_is_told_at_a_check_and_at_the_start
+                mistakes_are_answered_with_what_to_write
+                keys_of_other_programs_are_listed
+            }
             configuration {
                 the_printed_default_has_every_key_with_a_comment_and_loads
                 mistakes_are_named
@@ -126,6 +135,7 @@ macro_rules! operations {
             process {
                 a_signal_to_stop_ends_it_with_success
                 wrong_arguments_are_named
+                a_file_without_a_flag_is_answered_with_the_flag
                 help_and_version_are_printed
                 the_log_says_as_much_as_configured
                 advice_about_the_file_is_shown_at_every_log_level

@@ -29,14 +29,23 @@ pub fn wrong_arguments_are_named(program: &'static Program) {
     let place = Place::new();
     for (arguments, name) in [
         (&["--frobnicate"][..], "--frobnicate"),
-        (&["config.toml"], "config.toml"),
         (&["-c"], "--config"),
-        (&["--check-config"], "--config"),
     ] {
         let ended = place.run(program, arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}");
         assert!(ended.log.contains(name), "{}", ended.log);
     }
+}
+
+/// As other programs take it.
+pub fn a_file_without_a_flag_is_answered_with_the_flag(program: &'static Program) {
+    let ended = Place::new().run(program, &["foo.toml"]);
+    assert_eq!(ended.code, Some(2));
+    let tip = format!(
+        "tip: to run with this configuration file, write '{} -c foo.toml'\n",
+        program.name
+    );
+    assert!(ended.log.contains(&tip), "{}", ended.log);
 }
 
 /// In short and long.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use arc_swap::{ArcSwap, Cache};
-use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::crypto::aws_lc_rs::{self, Ticketer, sign};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerConnection};
@@ -66,6 +66,20 @@ impl TlsConfig {
                 generation: 0,
             })),
         })))
+    }
+
+    /// Everything for which these files cannot be [loaded](Self::load).
+    #[must_use]
+    pub fn check(certificate_path: &Path, key_path: &Path) -> Vec<TlsError> {
+        let certificates = read_certificates(certificate_path);
+        match (certificates, read_key(key_path)) {
+            (Ok(certificates), Ok(key)) => {
+                let paths = (certificate_path, key_path);
+                let config = build(paths, certificates, key);
+                config.err().into_iter().collect()
+            }
+            (certificates, key) => certificates.err().into_iter().chain(key.err()).collect(),
+        }
     }
 
     /// Loads the same files again. Connections that are opened from now on use them; those that
@@ -140,8 +154,11 @@ pub enum TlsError {
     Key(PathBuf, String),
     /// The key's file is encrypted.
     EncryptedKey(PathBuf),
-    /// The key in the second file is not that of the certificate in the first.
-    Mismatch(PathBuf, PathBuf),
+    /// The key has fewer bits than are safe.
+    ShortKey(PathBuf),
+    /// The key in the second file is not that of the first certificate in the first file, which has
+    /// others too if this is true.
+    Mismatch(PathBuf, PathBuf, bool),
     /// No random numbers, or no common algorithms.
     Setup(Error),
 }
@@ -162,18 +179,47 @@ impl Display for TlsError {
                  pkey -in {path} -out FILE), readable for this program only",
                 path = path.display()
             ),
-            Self::Mismatch(certificate, key) => write!(
+            Self::ShortKey(path) => write!(
                 f,
-                "the private key in {} does not belong to the certificate in {}",
-                key.display(),
-                certificate.display()
+                "the private key in {} is too short: an RSA key must have 2048 bits or more; make \
+                 a new key and have a certificate issued for it",
+                path.display()
             ),
+            Self::Mismatch(certificate, key, is_chain) => {
+                let first = if *is_chain { "first " } else { "" };
+                let (certificate, key) = (certificate.display(), key.display());
+                write!(
+                    f,
+                    "the private key in {key} does not belong to the {first}certificate in \
+                     {certificate}"
+                )?;
+                match is_chain {
+                    true => f.write_str(": the server's own must come before those of its issuers"),
+                    false => Ok(()),
+                }
+            }
             Self::Setup(error) => write!(f, "cannot set up TLS: {error}"),
         }
     }
 }
 
 impl std::error::Error for TlsError {}
+
+impl TlsError {
+    /// The file that is to be changed.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Read(path, _)
+            | Self::Certificate(path, _)
+            | Self::Key(path, _)
+            | Self::EncryptedKey(path)
+            | Self::ShortKey(path)
+            | Self::Mismatch(_, path, _) => Some(path),
+            Self::Setup(_) => None,
+        }
+    }
+}
 
 /// The configuration, and when its certificate ends.
 fn server_config(
@@ -185,60 +231,120 @@ fn server_config(
     let certificates = read_certificates(certificate_path)?;
     let not_after = certificates.first().and_then(|own| expiry::not_after(own));
     let key = read_key(key_path)?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(|error| match error {
-            Error::InconsistentKeys(_) => {
-                TlsError::Mismatch(certificate_path.to_owned(), key_path.to_owned())
-            }
-            Error::InvalidCertificate(_) => {
-                TlsError::Certificate(certificate_path.to_owned(), error.to_string())
-            }
-            other => TlsError::Key(key_path.to_owned(), other.to_string()),
-        })?;
+    let mut config = build((certificate_path, key_path), certificates, key)?;
     config.alpn_protocols = alpn_protocols.to_vec();
     config.ticketer = Arc::clone(ticketer);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok((Arc::new(config), not_after))
 }
 
+/// `paths` are those of the certificate and of the key.
+fn build(
+    paths: (&Path, &Path),
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, TlsError> {
+    let (certificate_path, key_path) = (paths.0.to_owned(), paths.1.to_owned());
+    let is_chain = certificates.len() > 1;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| match error {
+            Error::InconsistentKeys(_) => TlsError::Mismatch(certificate_path, key_path, is_chain),
+            Error::InvalidCertificate(_) => {
+                TlsError::Certificate(certificate_path, error.to_string())
+            }
+            other => TlsError::Key(key_path, other.to_string()),
+        })
+}
+
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = read(path)?;
-    let failure = |reason: String| TlsError::Certificate(path.to_owned(), reason);
+    let failure = |reason: &str| TlsError::Certificate(path.to_owned(), reason.to_owned());
+    let bytes = read(path, failure)?;
     if !is_pem(&bytes) {
-        return Ok(vec![bytes.into()]);
+        return match is_pkcs12(&bytes) {
+            true => Err(failure(PKCS12)),
+            false => Ok(vec![bytes.into()]),
+        };
     }
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| failure(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(failure("it is PEM without a CERTIFICATE".to_owned()));
+        .map_err(|error| failure(&error.to_string()))?;
+    if !certificates.is_empty() {
+        return Ok(certificates);
     }
-    Ok(certificates)
+    Err(failure(if contains(&bytes, b"CERTIFICATE REQUEST") {
+        "it is a request for a certificate, which an authority has to answer with one"
+    } else if contains(&bytes, b"PRIVATE KEY") {
+        "it has a private key instead: are the two files exchanged?"
+    } else {
+        "it is PEM without a CERTIFICATE"
+    }))
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let bytes = read(path)?;
-    let failure = |reason: String| TlsError::Key(path.to_owned(), reason);
-    if is_pem(&bytes) {
+    let failure = |reason: &str| TlsError::Key(path.to_owned(), reason.to_owned());
+    let bytes = read(path, failure)?;
+    let key = if is_pem(&bytes) {
         PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
             if contains(&bytes, b"ENCRYPTED") {
                 TlsError::EncryptedKey(path.to_owned())
+            } else if contains(&bytes, b"OPENSSH PRIVATE KEY") {
+                failure("it is a key of OpenSSH, which is of no use for TLS")
+            } else if contains(&bytes, b"CERTIFICATE") {
+                failure("it has a certificate instead: are the two files exchanged?")
             } else {
-                failure(error.to_string())
+                failure(&error.to_string())
             }
         })
+    } else if is_pkcs12(&bytes) {
+        Err(failure(PKCS12))
     } else {
-        PrivateKeyDer::try_from(bytes).map_err(|reason| failure(reason.to_owned()))
+        PrivateKeyDer::try_from(bytes).map_err(failure)
+    }?;
+    match sign::any_supported_type(&key) {
+        Ok(_) => Ok(key),
+        Err(_) if is_short(&key) => Err(TlsError::ShortKey(path.to_owned())),
+        Err(error) => Err(failure(&error.to_string())),
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError::Read(path.to_owned(), error))
+/// Whether this is an RSA key that is refused for its length, which the error of the library for
+/// keys of any kind does not tell.
+fn is_short(key: &PrivateKeyDer<'_>) -> bool {
+    sign::RsaSigningKey::new(key).is_err_and(|error| error.to_string().contains("TooSmall"))
+}
+
+/// What a file contains, without the mark that some editors begin a text with. A file without
+/// contents, or in an encoding that no one can mean, is a failure.
+fn read(path: &Path, failure: impl Fn(&str) -> TlsError) -> Result<Vec<u8>, TlsError> {
+    let mut bytes = fs::read(path).map_err(|error| TlsError::Read(path.to_owned(), error))?;
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(.."\u{feff}".len());
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(failure("it is UTF-16 text: save it as UTF-8"));
+    }
+    match bytes.trim_ascii().is_empty() {
+        true => Err(failure("the file is empty")),
+        false => Ok(bytes),
+    }
+}
+
+const PKCS12: &str =
+    "it is a PKCS#12 archive: unpack it (openssl pkcs12 -in FILE -nodes -out FILE.pem)";
+
+/// A sequence (RFC 7292, section 4) that begins with the number 3, its version.
+fn is_pkcs12(bytes: &[u8]) -> bool {
+    let content = match bytes {
+        [0x30, 0x82, _, _, content @ ..] => content,
+        [0x30, 0x83, _, _, _, content @ ..] => content,
+        _ => return false,
+    };
+    content.starts_with(&[2, 1, 3])
 }
 
 fn is_pem(bytes: &[u8]) -> bool {

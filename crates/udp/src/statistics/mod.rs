@@ -22,15 +22,13 @@ mod html;
 mod tables;
 mod text;
 
-use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
 use aquatic_daemon::clock::{Clock, wall_time};
+use aquatic_daemon::replace_file::replace;
 
 use crate::config::StatisticsConfig;
 use crate::counters::{Udp, WorkerCounters};
@@ -112,7 +110,7 @@ impl<'a> Outputs<'a> {
         }
         if config.write_html_to_file {
             let page = html::render(&period, &tables, config.metrics.interval);
-            let result = replace_file(&config.html_file_path, &page);
+            let result = replace(&config.html_file_path, page.as_bytes());
             self.html_failure
                 .note("cannot write the statistics page", result);
         }
@@ -124,26 +122,6 @@ fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)
-}
-
-/// Whoever opens the path gets the old contents or the new ones, never a part of them.
-fn replace_file(path: &Path, contents: &str) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
-    }
-    let mut partial_path = path.as_os_str().to_owned();
-    partial_path.push(".partial");
-    let partial_path = PathBuf::from(partial_path);
-    fs::write(&partial_path, contents)
-        .with_context(|| format!("cannot write {}", partial_path.display()))?;
-    fs::rename(&partial_path, path).with_context(|| {
-        format!(
-            "cannot rename {} to {}",
-            partial_path.display(),
-            path.display()
-        )
-    })
 }
 
 /// Why something that is tried every few seconds does not work, so that the log tells it once.
@@ -170,6 +148,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use aquatic_types::IpFamily;
 
     use crate::counters::RequestKind;
@@ -177,26 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_as_a_whole_and_its_folder_created() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/deep/statistics.html");
-        replace_file(&path, "first").unwrap();
-        replace_file(&path, "2nd").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "2nd");
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_failure_names_the_path_and_is_told_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        let error = replace_file(&file.join("page.html"), "").unwrap_err();
-        assert!(
-            format!("{error:#}").contains(file.to_str().unwrap()),
-            "{error:#}"
-        );
-
+    fn a_failure_is_told_once() {
         let mut failure = Failure::default();
         let (no_space, no_folder) = ("no space".to_owned(), "no folder".to_owned());
         assert!(!failure.is_news(None));

@@ -1,0 +1,212 @@
+//! `--check-config`: what is wrong with a file and with what it names, and what is hardly meant.
+
+use aquatic_config::family;
+use aquatic_types::IpFamily;
+
+use super::configuration::{LIMIT_KEYS, METRICS_KEYS, SYSTEM_KEYS, WORKER_KEYS};
+use crate::{Ended, Place, Program, Setup, torrent};
+
+/// Checks a file of these lines: how that ends, and the path of the file.
+pub fn check(place: &Place, program: &Program, text: &str) -> (Ended, String) {
+    let file = place.write("config.toml", text);
+    let file = file.to_str().unwrap();
+    let ended = place.run(program, &["-c", file, "--check-config"]);
+    (ended, file.to_owned())
+}
+
+/// The file cannot be used for these reasons, and no others. There may be advice, too.
+#[track_caller]
+pub fn assert_problems(place: &Place, program: &Program, text: &str, problems: &[&str]) {
+    let (ended, file) = check(place, program, text);
+    let name = program.name;
+    let mut expected = format!("{name} ends: cannot use the configuration file {file}:\n");
+    for problem in problems {
+        expected += &format!("  {problem}\n");
+    }
+    let start = format!("{name} ends: ");
+    let found = ended.log.find(&start).map(|start| &ended.log[start..]);
+    assert_eq!((ended.code, found), (Some(1), Some(&*expected)), "{text}");
+}
+
+/// The file can be used, and these things are said about it, and no others.
+#[track_caller]
+pub fn assert_advice(place: &Place, program: &Program, text: &str, advice: &[&str]) {
+    let (ended, file) = check(place, program, text);
+    let line = |advice: &&str| format!("{file}: {advice}\n");
+    let expected: String = advice.iter().map(line).collect();
+    assert_eq!((ended.code, ended.log), (Some(0), expected), "{text}");
+    assert_eq!(ended.stdout, format!("{file}: OK\n"));
+}
+
+/// There is nothing to say about them.
+pub fn without_a_file_the_defaults_are_checked(program: &'static Program) {
+    let ended = Place::new().run(program, &["--check-config"]);
+    assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
+    assert_eq!(ended.stdout, "the default configuration: OK\n");
+}
+
+/// An access list, and user and group.
+pub fn what_the_file_names_is_opened(program: &'static Program) {
+    let place = Place::new();
+    let text = "access_list.mode = 'deny'\naccess_list.path = 'list'";
+    assert_problems(
+        &place,
+        program,
+        text,
+        &[
+            "line 2, column 13: `access_list.path`: cannot open the access list list: No such \
+           file or directory (os error 2)",
+        ],
+    );
+    place.write("list", format!("{}\n12345\n", torrent(1)));
+    assert_problems(
+        &place,
+        program,
+        text,
+        &[
+            "line 2, column 13: `access_list.path`: cannot use the access list list: line 2: an \
+           info hash has 40 hexadecimal digits, this has 5 bytes",
+        ],
+    );
+    place.write("list", format!("\u{feff}{}  - a name \r\n", torrent(1)));
+    assert_advice(&place, program, text, &[]);
+
+    assert_problems(
+        &place,
+        program,
+        "[privileges]\ndrop_privileges = true\nuser = 'nobody-at-all'\ngroup = 'none-at-all'\n\
+         chroot_path = '/nowhere'",
+        &[
+            "line 3, column 1: `privileges.user`: there is no user nobody-at-all (see \
+             privileges.user)",
+            "line 4, column 1: `privileges.group`: there is no group none-at-all (see \
+             privileges.group)",
+            "line 5, column 1: `privileges.chroot_path`: cannot look at the folder /nowhere: No \
+             such file or directory (os error 2)",
+        ],
+    );
+}
+
+/// Values that do not fit, and files that do not exist.
+pub fn all_problems_are_reported(program: &'static Program) {
+    assert_problems(
+        &Place::new(),
+        program,
+        "access_list.mode = 'allow'\naccess_list.path = 'list'\nsocket_workers = 5000",
+        &[
+            "line 2, column 13: `access_list.path`: cannot open the access list list: No such \
+             file or directory (os error 2)",
+            "line 3, column 1: `socket_workers`: must be at most 1024",
+        ],
+    );
+}
+
+/// Exit code 0, and a warning in the log.
+pub fn what_is_hardly_meant_is_told_at_a_check_and_at_the_start(program: &'static Program) {
+    let place = Place::new();
+    let section = program.metrics_section;
+    let settings = format!(
+        "access_list.path = 'list'\nprivileges.user = 'me'\n\
+         {section}.run_prometheus_endpoint = true\n\
+         {section}.prometheus_endpoint_address = '0.0.0.0:{}'\n\
+         protocol.peer_announce_interval = 100\ncleaning.max_peer_age = 110\n\
+         cleaning.torrent_cleaning_interval = 111\n",
+        place.metrics_address().port()
+    );
+    let endpoint = format!(
+        "line 4: `{section}.prometheus_endpoint_address`: can be reached by strangers, unless a \
+         firewall keeps them away"
+    );
+    let advice = [
+        "line 1: `access_list.path`: is not used, because `access_list.mode` is off: all torrents \
+         are served",
+        "line 2: `privileges.user`: is not used, because `privileges.drop_privileges` is false",
+        &endpoint,
+        "line 6: `cleaning.max_peer_age`: is only 10 s more than \
+         `protocol.peer_announce_interval`: clients that are a little late are forgotten meanwhile",
+        "line 7: `cleaning.torrent_cleaning_interval`: is more than `cleaning.max_peer_age`: peers \
+         that are gone stay in memory for long",
+    ];
+    assert_advice(&place, program, &settings, &advice);
+
+    let daemon = place.start(Setup::simple(program), &settings);
+    let log = daemon.place.log();
+    for told in advice {
+        let is_warning = |line: &str| line.contains("WARN") && line.ends_with(told);
+        assert!(log.lines().any(is_warning), "no {told} in\n{log}");
+    }
+    let mut client = program.client_of(&daemon, IpFamily::V4);
+    assert_eq!(client.join(torrent(1), 1), Ok(1));
+}
+
+/// Word for word.
+pub fn mistakes_are_answered_with_what_to_write(program: &'static Program) {
+    let place = Place::new();
+    let section = program.metrics_section;
+    let address = format!(
+        "line 2, column 31: `{section}.prometheus_endpoint_address`: \"9000\" is not an IP address \
+         with a port: write for example \"127.0.0.1:9000\""
+    );
+    let address_file = format!("[{section}]\nprometheus_endpoint_address = \"9000\"");
+    for (text, problem) in [
+        (
+            "[network]\naddress = 0.0.0.0:3000",
+            "line 2, column 14: this is not TOML: invalid float, expected nothing, in `address = \
+             0.0.0.0:3000`; put it in quotes: `address = \"0.0.0.0:3000\"`",
+        ),
+        (&address_file, &address),
+        (
+            "[cleaning]\nmax_peer_age = \"20m\"",
+            "line 2, column 16: `cleaning.max_peer_age`: invalid type: string \"20m\", expected a \
+             whole number from 0 to 4294967295; write 1200: it is a number of seconds",
+        ),
+        (
+            "log_level: info",
+            "line 1, column 10: this is not TOML: key with no value, expected `=`, in `log_level: \
+             info`; write = between a key and its value: `log_level = \"info\"`",
+        ),
+    ] {
+        assert_problems(&place, program, text, &[problem]);
+    }
+    for level in ["INFO", "Warn"] {
+        assert_advice(&place, program, &format!("log_level = \"{level}\""), &[]);
+    }
+}
+
+/// So that a complaint about a key of one program in the file of another says whose it is.
+pub fn keys_of_other_programs_are_listed(program: &'static Program) {
+    const COMMON: [&str; 6] = [
+        "network.address",
+        "network.batch_wait_us",
+        "protocol.max_scrape_torrents",
+        "protocol.peer_announce_interval",
+        "cleaning.torrent_cleaning_interval",
+        "cleaning.max_peer_age",
+    ];
+    let in_metrics = |key: &str| match key.strip_prefix("statistics.") {
+        Some(key) => format!("metrics.{key}"),
+        None => key.to_owned(),
+    };
+    let keys: Vec<_> = program.keys.concat().into_iter().map(in_metrics).collect();
+    let groups = [
+        &WORKER_KEYS[..],
+        &LIMIT_KEYS,
+        &METRICS_KEYS,
+        &SYSTEM_KEYS,
+        &COMMON,
+    ];
+    for key in &keys {
+        let is_common = groups.iter().any(|group| group.contains(&key.as_str()));
+        let entry = family::KEYS.iter().find(|(listed, _)| listed == key);
+        let is_listed = entry.is_some_and(|(_, programs)| programs.contains(&program.name));
+        assert!(
+            is_common != is_listed,
+            "`{key}` must be in aquatic_config::family::KEYS, with {}, unless all have it",
+            program.name
+        );
+    }
+    for (key, programs) in family::KEYS {
+        let is_key = keys.iter().any(|own| own == key);
+        assert_eq!(is_key, programs.contains(&program.name), "{key}");
+    }
+}
