@@ -156,7 +156,18 @@ impl Display for AccessListError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
         match &self.kind {
-            AccessListErrorKind::InfoHash(cause) => Display::fmt(cause, f),
+            AccessListErrorKind::InfoHash(cause) => {
+                Display::fmt(cause, f)?;
+                match cause {
+                    ParseInfoHashError::Length(64) => {
+                        f.write_str("; of a hash of BitTorrent v2, write the first 40")
+                    }
+                    ParseInfoHashError::Length(32) => {
+                        f.write_str("; one in base 32 has to be written in hexadecimal digits")
+                    }
+                    _ => Ok(()),
+                }
+            }
             AccessListErrorKind::SecondInfoHash => {
                 f.write_str("more than one info hash: write each on a line of its own")
             }
@@ -251,6 +262,16 @@ mod tests {
         assert_eq!(
             error(format!("{A}f - name").as_bytes()),
             "line 1: an info hash has 40 hexadecimal digits, this has 48 bytes",
+        );
+        assert_eq!(
+            error(A.repeat(2)[..64].as_bytes()),
+            "line 1: an info hash has 40 hexadecimal digits, this has 64 bytes; of a hash of \
+             BitTorrent v2, write the first 40",
+        );
+        assert_eq!(
+            error(b"IFBEGRCFIZDUQSKKJNGE2TSPKBIVEU2U"),
+            "line 1: an info hash has 40 hexadecimal digits, this has 32 bytes; one in base 32 has \
+             to be written in hexadecimal digits",
         );
         assert_eq!(error(b"\n\xff\xfe\n"), "line 2: not UTF-8 text");
     }

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
 use crate::Checks;
+use crate::explain::address_hint;
 
 /// The default port is the one that the trackers of this family have always had.
 pub(crate) const DEFAULT_IPV4: SocketAddr =
@@ -188,8 +189,9 @@ impl<'de> Visitor<'de> for OneOrMany {
 fn parse<E: Error>(text: &str) -> Result<SocketAddr, E> {
     text.parse().map_err(|_| {
         E::custom(format!(
-            "{text:?} is not an IP address with a port: write for example \"0.0.0.0:3000\" or \
-             \"[::]:3000\""
+            "{text:?} is not an IP address with a port{}: write for example \"0.0.0.0:3000\" or \
+             \"[::]:3000\"",
+            address_hint(text)
         ))
     })
 }

@@ -46,7 +46,11 @@ impl<'a> Key<'a> {
             return self.not_an_address(text.unwrap_or_default());
         }
         let mut reason = in_plain_words(message);
-        if let Some(hint) = text.and_then(|text| self.hint(&reason, text)) {
+        let hint = match text {
+            Some(text) => self.hint(&reason, text),
+            None => whole_number(&reason),
+        };
+        if let Some(hint) = hint {
             reason = format!("{reason}; {hint}");
         }
         reason
@@ -57,11 +61,18 @@ impl<'a> Key<'a> {
             Some(toml::Value::String(example)) => example,
             _ => "127.0.0.1:9000",
         };
-        format!("{text:?} is not an IP address with a port: write for example {example:?}")
+        let hint = address_hint(text);
+        format!("{text:?} is not an IP address with a port{hint}: write for example {example:?}")
     }
 
     /// What to write instead of a text where something else is expected.
     fn hint(&self, reason: &str, text: &str) -> Option<String> {
+        if reason.starts_with("unknown variant") {
+            let word = synonym(text).map(|word| format!("`{word}`"));
+            return word
+                .filter(|word| reason.contains(word))
+                .map(|word| format!("write {word}"));
+        }
         if reason.ends_with(A_LIST) {
             return Some(format!("write [{text:?}]"));
         }
@@ -153,6 +164,44 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, suffix.trim()))
 }
 
+/// What is wrong with a text that should be an address, as far as it can be told.
+pub(crate) fn address_hint(text: &str) -> &'static str {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if text.contains("://") {
+        " but a URL"
+    } else if text.contains([',', ' ']) {
+        " but several: make a list of them"
+    } else if is_port && port.parse::<u16>().is_err() {
+        ": ports go up to 65535"
+    } else if text.bytes().filter(|byte| *byte == b':').count() > 1 && !text.contains('[') {
+        ": IPv6 addresses need brackets"
+    } else {
+        ""
+    }
+}
+
+/// The word that is taken for one that other programs take.
+fn synonym(text: &str) -> Option<&'static str> {
+    Some(match text.to_ascii_lowercase().as_str() {
+        "blacklist" | "denylist" | "block" => "deny",
+        "whitelist" | "allowlist" => "allow",
+        "warning" => "warn",
+        "err" => "error",
+        "verbose" => "debug",
+        "none" | "false" | "disabled" => "off",
+        _ => return None,
+    })
+}
+
+/// What to write instead of `1e6`, which TOML takes for a fraction.
+fn whole_number(reason: &str) -> Option<String> {
+    let (_, number) = reason.split_once("floating point `")?;
+    let (number, expected) = number.split_once(".0`")?;
+    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole && expected.contains("whole number")).then(|| format!("write {number}"))
+}
+
 /// What people write for true and false in files of other kinds.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
@@ -168,7 +217,7 @@ const A_LIST: &str = "expected a list";
 
 /// An error message of `serde`, which speaks of Rust's types, for people who do not.
 fn in_plain_words(message: &str) -> String {
-    const TYPES: [(&str, &str); 11] = [
+    const TYPES: [(&str, &str); 12] = [
         ("u8", "a whole number from 0 to 255"),
         ("u16", "a whole number from 0 to 65535"),
         ("u32", "a whole number from 0 to 4294967295"),
@@ -180,6 +229,7 @@ fn in_plain_words(message: &str) -> String {
         ("a boolean", "true or false"),
         ("a sequence", "a list"),
         ("path string", "a path in quotes"),
+        ("a string", "a text in quotes"),
     ];
     TYPES
         .iter()

@@ -39,7 +39,7 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("network.websocket_max_message_size", WS),
     ("network.websocket_max_frame_size", WS),
     ("network.websocket_write_buffer_size", WS),
-    ("network.enable_http_health_checks", WS),
+    ("network.enable_http_health_checks", STREAM),
     ("network.allowed_origins", WS),
     ("protocol.max_response_peers", UDP),
     ("protocol.max_full_scrape_torrents", HTTP),
@@ -60,12 +60,45 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("scrape_exports.path", UDP),
 ];
 
+/// What other programs call a key, and the key of ours.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("port", "network.address"),
+    ("listen", "network.address"),
+    ("listen_address", "network.address"),
+    ("bind", "network.address"),
+    ("bind_address", "network.address"),
+    ("host", "network.address"),
+    ("workers", "socket_workers"),
+    ("threads", "socket_workers"),
+    ("announce_interval", "protocol.peer_announce_interval"),
+    ("loglevel", "log_level"),
+    ("cert", "network.tls_certificate_path"),
+    ("certificate", "network.tls_certificate_path"),
+    ("key", "network.tls_private_key_path"),
+    ("private_key", "network.tls_private_key_path"),
+    ("tls", "network.enable_tls"),
+    ("ssl", "network.enable_tls"),
+    ("whitelist", "access_list.path"),
+    ("blacklist", "access_list.path"),
+];
+
+/// What a key may be that another program calls so.
+pub(crate) fn ours(path: &str) -> Option<&'static str> {
+    let name = path.rsplit('.').next()?.to_ascii_lowercase();
+    let known = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    known.map(|(_, ours)| *ours)
+}
+
 /// Who has this key. `path` is written with its section.
 pub(crate) fn programs_with_key(path: &str) -> Option<Programs> {
     let path = path
         .strip_prefix("statistics.")
         .map_or_else(|| path.to_owned(), |key| format!("metrics.{key}"));
-    let known = KEYS.iter().find(|(known, _)| *known == path);
+    // A key that stands above all sections has lost its own.
+    let is_meant = |known: &str| {
+        known == path || !path.contains('.') && known.rsplit('.').next() == Some(&*path)
+    };
+    let known = KEYS.iter().find(|(known, _)| is_meant(known));
     known.map(|(_, programs)| *programs)
 }
 

@@ -100,8 +100,8 @@ pub fn inspect<C: Config>(text: &str) -> Inspection {
         report.add_failures(&mut checks);
     } else {
         checks.not_looked_at(
-            "how the values fit each other, and the files that they name: each value alone must \
-             be right before",
+            "whether values fit each other, and what they name: each value alone must be right \
+             before",
         );
     }
     warnings.extend(report.warnings(&checks));
@@ -120,7 +120,7 @@ fn read<'text, C: Config>(text: &'text str, report: &mut Report<'text>) -> (C, V
             let offset = error.span().map_or(0, |span| span.start);
             let line = Position::line_of(text, offset).trim();
             let mut message = format!("{}, in `{line}`", error.message());
-            if let Some(hint) = syntax::hint(line) {
+            if let Some(hint) = syntax::hint(error.message(), line) {
                 message = format!("{message}; {hint}");
             }
             report.add(offset, Mistake::Syntax(message));

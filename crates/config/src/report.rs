@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
 use crate::explain::Key;
-use crate::family::{programs_with_key, programs_with_section};
+use crate::family::{ours, programs_with_key, programs_with_section};
 use crate::{Checks, ConfigError, Mistake, Position, Problem};
 
 /// Similarity (Jaro-Winkler, 0 to 1) from which a known name is offered for an unknown one.
@@ -145,13 +145,16 @@ impl<'text> Report<'text> {
 
     fn unknown_key(&self, path: String) -> Mistake {
         let key = self.as_in_the_file(&path);
-        if let Some(programs) = programs_with_key(&path) {
+        let is_key = |name: &&str| self.known_keys.iter().any(|known| known == name);
+        let suggestion = same_name(&path, &self.known_keys);
+        if let (None, Some(programs)) = (&suggestion, programs_with_key(&path)) {
             let name = key;
             return Mistake::OfAnotherProgram { name, programs };
         }
-        let suggestion = same_name(&path, &self.known_keys);
-        let suggestion = suggestion.or_else(|| similar(&path, &self.known_keys));
-        let suggestion = suggestion.map(|known| self.as_in_the_file(&known));
+        let suggestion = suggestion
+            .or_else(|| ours(&path).filter(is_key).map(str::to_owned))
+            .or_else(|| similar(&path, &self.known_keys))
+            .map(|known| self.as_in_the_file(&known));
         Mistake::UnknownKey { key, suggestion }
     }
 

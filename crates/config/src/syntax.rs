@@ -4,9 +4,15 @@ use std::net::SocketAddr;
 
 use crate::explain::boolean;
 
-/// What to write instead of `line`, if it is one of the usual mistakes.
-pub(crate) fn hint(line: &str) -> Option<String> {
+/// What to write instead of `line`, if it is one of the usual mistakes. `message` is the parser's.
+pub(crate) fn hint(message: &str, line: &str) -> Option<String> {
     let line = line.trim();
+    if message.starts_with("duplicate key") {
+        return Some("each section and each key may occur once: join them".to_owned());
+    }
+    if line.starts_with('{') {
+        return Some("write the file as -p prints it, not as JSON".to_owned());
+    }
     if line.starts_with("//") || line.starts_with(';') || line.starts_with("--") {
         return Some("comments begin with #".to_owned());
     }
@@ -32,6 +38,11 @@ pub(crate) fn hint(line: &str) -> Option<String> {
 fn missing_equals_sign(line: &str) -> Option<String> {
     let (key, value) = line.split_once([':', ' ', '\t'])?;
     let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if value.is_empty() && key.chars().all(is_key) {
+        return Some(format!(
+            "write a section as `[{key}]`, and = between a key and its value"
+        ));
+    }
     let value = value.trim();
     let plausible = !key.is_empty() && key.chars().all(is_key) && key.contains('_');
     (plausible && !value.is_empty() || line.contains(": ")).then(|| {
@@ -55,6 +66,15 @@ fn unquoted(key: &str, value: &str) -> Option<String> {
     if value.contains(['"', '\'', '{']) {
         return None;
     }
+    match number(value) {
+        Some((number, "")) => return Some(format!("write `{key} = {number}`")),
+        Some(_) => {
+            let hint = "write a number without a unit; the comment that -p prints above the key \
+                        says what it is measured in";
+            return Some(hint.to_owned());
+        }
+        None => {}
+    }
     // An address of IPv6 looks like the beginning of a list.
     let is_address = value.parse::<SocketAddr>().is_ok();
     if let Some(list) = value.strip_prefix('[').filter(|_| !is_address) {
@@ -63,6 +83,15 @@ fn unquoted(key: &str, value: &str) -> Option<String> {
         return Some(format!("put each in quotes: `{key} = {items:?}`"));
     }
     Some(format!("put it in quotes: `{key} = {value:?}`"))
+}
+
+/// The digits of `1,000,000` or `20m`, and what follows them.
+fn number(value: &str) -> Option<(String, &str)> {
+    let unit = value.trim_start_matches(|c: char| c.is_ascii_digit() || ",'_".contains(c));
+    let digits: String = value.chars().filter(char::is_ascii_digit).collect();
+    let is_unit = unit.trim().chars().all(char::is_alphabetic) && unit.len() <= 8;
+    let begins = value.starts_with(|c: char| c.is_ascii_digit());
+    (begins && is_unit).then_some((digits, unit.trim()))
 }
 
 /// The value as it should be written: numbers, lists and texts in quotes are left as they are.
@@ -111,6 +140,20 @@ mod tests {
             ),
             ("enable_tls = True", "write `enable_tls = true`"),
             ("enable_tls = no", "write `enable_tls = false`"),
+            ("max_peers = 1,000,000", "write `max_peers = 1000000`"),
+            (
+                "max_peer_age = 20m # long",
+                "write a number without a unit; the comment that -p prints above the key says what \
+                 it is measured in",
+            ),
+            (
+                "{\"network\": {}}",
+                "write the file as -p prints it, not as JSON",
+            ),
+            (
+                "network:",
+                "write a section as `[network]`, and = between a key and its value",
+            ),
             ("mode = deny", "put it in quotes: `mode = \"deny\"`"),
             (
                 "a = [1.2.3.4:5, [::1]:5]",
@@ -138,7 +181,7 @@ mod tests {
                 "write = between a key and its value: `enable_tls = true`",
             ),
         ] {
-            assert_eq!(hint(line).as_deref(), Some(expected), "{line}");
+            assert_eq!(hint("", line).as_deref(), Some(expected), "{line}");
         }
         for line in [
             "",
@@ -149,7 +192,7 @@ mod tests {
             "a = {b = }",
             "ü = x",
         ] {
-            assert_eq!(hint(line), None, "{line}");
+            assert_eq!(hint("", line), None, "{line}");
         }
     }
 }

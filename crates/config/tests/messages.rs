@@ -201,6 +201,76 @@ fn errors_use_the_names_of_the_file() {
 }
 
 #[test]
+fn words_and_forms_of_other_programs() {
+    for (text, expected) in [
+        (
+            "access_list.mode = 'blacklist'",
+            "line 1, column 20: `access_list.mode`: unknown variant `blacklist`, expected one of \
+             `off`, `allow`, `deny`; write `deny`",
+        ),
+        (
+            "log_level = 'Warning'",
+            "line 1, column 13: `log_level`: unknown variant `Warning`, expected one of `off`, \
+             `error`, `warn`, `info`, `debug`, `trace`; write `warn`",
+        ),
+        (
+            "network.buffer = 1e6",
+            "line 1, column 18: `network.buffer`: invalid type: floating point `1000000.0`, \
+             expected a whole number, 0 or more; write 1000000",
+        ),
+        (
+            "enable_tls = true",
+            "line 1, column 1: unknown `enable_tls`: aquatic_http and aquatic_ws have it, this \
+             program has not",
+        ),
+        (
+            "metrics.prometheus_endpoint_address = 'http://127.0.0.1:9000'",
+            "line 1, column 39: `metrics.prometheus_endpoint_address`: \"http://127.0.0.1:9000\" is \
+             not an IP address with a port but a URL: write for example \"127.0.0.1:9000\"",
+        ),
+        (
+            "metrics.prometheus_endpoint_address = '::1:9000'",
+            "line 1, column 39: `metrics.prometheus_endpoint_address`: \"::1:9000\" is not an IP \
+             address with a port: IPv6 addresses need brackets: write for example \
+             \"127.0.0.1:9000\"",
+        ),
+        (
+            "metrics.prometheus_endpoint_address = '127.0.0.1:90000'",
+            "line 1, column 39: `metrics.prometheus_endpoint_address`: \"127.0.0.1:90000\" is not \
+             an IP address with a port: ports go up to 65535: write for example \"127.0.0.1:9000\"",
+        ),
+        (
+            "[network]\n[access_list]\n[network]",
+            "line 3, column 2: this is not TOML: duplicate key, in `[network]`; each section and \
+             each key may occur once: join them",
+        ),
+        (
+            "{\"network\": {}}",
+            "line 1, column 1: this is not TOML: invalid key-value pair, expected key, in \
+             `{\"network\": {}}`; write the file as -p prints it, not as JSON",
+        ),
+    ] {
+        assert_eq!(problem(text), expected);
+    }
+}
+
+#[test]
+fn names_of_other_trackers() {
+    for (text, key) in [
+        ("[network]\nport = 3000", "network.address"),
+        ("listen = '0.0.0.0:3000'", "network.address"),
+        ("[access_list]\nBlacklist = 'x'", "access_list.path"),
+    ] {
+        let problem = problem(text);
+        let end = format!("; did you mean `{key}`?");
+        assert!(
+            problem.contains(": unknown key `") && problem.ends_with(&end),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn values_of_another_kind() {
     assert_eq!(
         problem("network.trusts = 'Yes'"),

@@ -111,14 +111,29 @@ fn find_user(name: &str) -> anyhow::Result<Uid> {
             bail!("{name} is root: set privileges.user to a user without its rights")
         }
         Some(user) => Ok(user.uid),
-        None => bail!("there is no user {name} (see privileges.user)"),
+        None => bail!(
+            "there is no user {name} (see privileges.user){}",
+            number_hint(name)
+        ),
     }
 }
 
 fn find_group(name: &str) -> anyhow::Result<Gid> {
     match Group::from_name(name).with_context(|| format!("cannot look up the group {name}"))? {
         Some(group) => Ok(group.gid),
-        None => bail!("there is no group {name} (see privileges.group)"),
+        None => bail!(
+            "there is no group {name} (see privileges.group){}",
+            number_hint(name)
+        ),
+    }
+}
+
+fn number_hint(name: &str) -> &'static str {
+    let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        ": write its name, not its number"
+    } else {
+        ""
     }
 }
 

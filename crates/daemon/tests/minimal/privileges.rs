@@ -115,6 +115,10 @@ fn unusable_settings_are_refused_by_name() {
     }
     for (setting, reason) in [
         ("user = 'no-such-user'", "there is no user no-such-user"),
+        (
+            "user = '65534'",
+            "there is no user 65534 (see privileges.user): write its name, not its number",
+        ),
         ("group = 'no-such-group'", "there is no group no-such-group"),
         ("user = 'root'", "root is root: set privileges.user"),
         (
@@ -150,8 +154,16 @@ fn a_check_sees_files_as_the_daemon_will() {
     }
     assert_eq!(check(&hex(HASH_A), 0o644, ""), (Some(0), String::new()));
     for (list, mode, reason) in [
-        ("rubbish", 0o644, "cannot use the access list /list: line 1: "),
-        ("", 0o600, "cannot open the access list /list: Permission denied"),
+        (
+            "rubbish",
+            0o644,
+            "cannot use the access list /list: line 1: ",
+        ),
+        (
+            "",
+            0o600,
+            "cannot open the access list /list: Permission denied",
+        ),
     ] {
         let (code, log) = check(list, mode, "");
         assert_eq!(code, Some(1));
@@ -161,7 +173,11 @@ fn a_check_sees_files_as_the_daemon_will() {
 
 #[test]
 fn a_check_names_every_unusable_setting_and_what_it_did_not_see() {
-    let (code, log) = check("rubbish", 0o644, "user = 'no-such-user'\ngroup = 'no-such-group'");
+    let (code, log) = check(
+        "rubbish",
+        0o644,
+        "user = 'no-such-user'\ngroup = 'no-such-group'",
+    );
     assert_eq!(code, Some(1));
     for text in [
         "line 6, column 1: `privileges.user`: there is no user no-such-user",
