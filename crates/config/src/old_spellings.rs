@@ -166,7 +166,7 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
                  of IPv6 accept IPv6 only"
             ),
         );
-        self.report.value(KEY, value).unwrap_or(true)
+        self.report.value(&Key::former(KEY), value).unwrap_or(true)
     }
 
     /// `[::]` as the only address stands for IPv4, too, unless `network.only_ipv6` says no. It

@@ -297,6 +297,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hardly_meant_is_warned_of() {
+        for (text, expected) in [
+            (
+                "protocol.max_peers = 0",
+                "line 1: `protocol.max_peers`: is 0: no client is told of any peer",
+            ),
+            (
+                "protocol.min_announce_interval = 1000",
+                "line 1: `protocol.min_announce_interval`: is more than \
+                 `protocol.peer_announce_interval`, and counts as that",
+            ),
+        ] {
+            assert_eq!(load::<Config>(text).unwrap().advice, [expected]);
+        }
+        assert!(load::<Config>("").unwrap().advice.is_empty());
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         for (text, key) in [
             (

@@ -180,7 +180,7 @@ fn is_header_name_byte(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use aquatic_config::{Config, LogLevel, load};
+    use aquatic_config::{Config, LogLevel, load, to_documented_toml};
 
     use super::*;
 
@@ -213,6 +213,70 @@ mod tests {
     #[test]
     fn defaults_are_right() {
         assert_eq!(refusal(""), "");
+    }
+
+    /// What `-p` says of `enable_tls`.
+    #[test]
+    fn tls_1_2_means_ecdhe_and_aead() {
+        let printed = to_documented_toml(&Outer::default());
+        let said = "in TLS 1.2, a cipher suite with ECDHE and AEAD\n\
+                    # (AES-GCM or ChaCha20-Poly1305) are refused";
+        assert!(printed.contains(said), "{printed}");
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        for suite in provider.cipher_suites {
+            let name = format!("{:?}", suite.suite());
+            let is_aead = name.contains("_GCM_") || name.contains("_CHACHA20_POLY1305_");
+            let has_ecdhe = name.starts_with("TLS_ECDHE_") || name.starts_with("TLS13_");
+            assert!(is_aead && has_ecdhe, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_warned_of() {
+        let advice = |text: &str| {
+            let loaded = load::<Outer>(&format!("[network]\naddress = '127.0.0.1:1'\n{text}"));
+            loaded.unwrap().advice
+        };
+        for (text, expected) in [
+            ("", None),
+            (
+                "tls_certificate_path = 'x'",
+                Some(
+                    "line 3: `network.tls_certificate_path`: is not used, because \
+                     `network.enable_tls` is false: connections are not encrypted",
+                ),
+            ),
+            (
+                "trusted_proxies = '127.0.0.1'",
+                Some(
+                    "line 3: `network.trusted_proxies`: is not used, because neither \
+                     `network.runs_behind_reverse_proxy` nor `network.proxy_protocol` is true",
+                ),
+            ),
+            (
+                "reverse_proxy_ip_header_name = 'X-Real-IP'",
+                Some(
+                    "line 3: `network.reverse_proxy_ip_header_name`: is not used, because \
+                     `network.runs_behind_reverse_proxy` is false",
+                ),
+            ),
+            // Only who is on this machine can be the proxy.
+            ("runs_behind_reverse_proxy = true", None),
+            ("proxy_protocol = true\ntrusted_proxies = '10.0.0.1'", None),
+        ] {
+            assert_eq!(advice(text), expected.as_slice(), "{text}");
+        }
+        for key in ["runs_behind_reverse_proxy", "proxy_protocol"] {
+            for address in ["0.0.0.0:3", "[::]:3", "192.0.2.1:3", "10.0.0.1:3"] {
+                let text = format!("network.address = '{address}'\nnetwork.{key} = true");
+                let expected = format!(
+                    "`trusted_proxies` in [network] (not in the file, so []): is empty, so whoever \
+                     reaches {address} can pretend to be any client: name your proxy, such as \
+                     [\"127.0.0.1\"]"
+                );
+                assert_eq!(load::<Outer>(&text).unwrap().advice, [expected]);
+            }
+        }
     }
 
     #[test]

@@ -168,7 +168,9 @@ fn warn_of_expiry(tls: &TlsConfig) {
 
 fn has_expired(tls: &TlsConfig) -> bool {
     let now = wall_time().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let now = now.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    });
     tls.not_after().is_some_and(|not_after| not_after < now)
 }
 

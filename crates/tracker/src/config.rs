@@ -165,8 +165,11 @@ impl PeerTimes<'_> {
             );
         }
         let slack = max_peer_age.saturating_sub(*peer_announce_interval);
+        if slack == 0 {
+            return;
+        }
         checks.advise(
-            slack == 0 || slack >= ANNOUNCE_DELAY_SECONDS,
+            slack >= ANNOUNCE_DELAY_SECONDS,
             "cleaning.max_peer_age",
             format!(
                 "is only {slack} s more than `protocol.peer_announce_interval`: clients that are a \

@@ -1,5 +1,7 @@
 //! What an operator can set for any tracker over TCP.
 
+use std::net::SocketAddr;
+
 use aquatic_config::{AccessListConfig, AccessListMode, Checks, OldSpellings, PrivilegeConfig};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::{access_list, privileges};
@@ -51,6 +53,13 @@ pub struct CommonConfig<'a> {
     pub access_list: &'a AccessListConfig,
 }
 
+/// Whether only one of two sockets can listen at these addresses.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    one.port() == other.port() && (one.ip() == other.ip() || is_wide && same_family)
+}
+
 impl CommonConfig<'_> {
     /// Accepts keys as they were called before.
     pub fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
@@ -80,6 +89,21 @@ impl CommonConfig<'_> {
             "limits.max_connections_per_ip",
             "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
         );
+        if self.metrics.run_prometheus_endpoint {
+            let endpoint = self.metrics.prometheus_endpoint_address;
+            let taken = self
+                .stream
+                .address
+                .iter()
+                .find(|own| overlap(*own, endpoint));
+            if let Some(own) = taken {
+                checks.require(
+                    false,
+                    "metrics.prometheus_endpoint_address",
+                    format!("is taken by `network.address`, {own}: choose another port"),
+                );
+            }
+        }
         access_list::advise(self.access_list, checks);
         privileges::advise(self.privileges, checks);
     }
@@ -87,7 +111,11 @@ impl CommonConfig<'_> {
     /// Looks at what the keys name on this machine, as the start does, but for sockets.
     pub fn inspect(&self, checks: &mut Checks) {
         let endpoint = self.metrics.run_prometheus_endpoint;
-        let other_files = if endpoint { MetricsEndpoint::FILES_MAX } else { 0 };
+        let other_files = if endpoint {
+            MetricsEndpoint::FILES_MAX
+        } else {
+            0
+        };
         let workers = self.layout().socket_workers;
         self.stream.inspect(workers, other_files, checks);
         let too_many = too_many_workers(self.socket_workers, self.swarm_workers);

@@ -414,6 +414,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hardly_meant_is_warned_of() {
+        for (text, expected) in [
+            (
+                "protocol.max_response_peers = 0",
+                "line 1: `protocol.max_response_peers`: is 0: no client is told of any peer",
+            ),
+            (
+                "limits.requests_per_second_per_ip = 1",
+                "line 1: `limits.requests_per_second_per_ip`: is 1, but a client needs two \
+                 requests to announce: a connect comes first",
+            ),
+            (
+                "scrape_exports.path = '/x'",
+                "line 1: `scrape_exports.path`: is not used, because \
+                 `scrape_exports.enable_scrape_exports` is false",
+            ),
+            (
+                "statistics.html_file_path = '/x'",
+                "line 1: `statistics.html_file_path`: is not used, because \
+                 `statistics.write_html_to_file` is false",
+            ),
+        ] {
+            assert_eq!(load::<Config>(text).unwrap().advice, [expected]);
+        }
+        assert!(load::<Config>("").unwrap().advice.is_empty());
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         for (text, key) in [
             ("network.batch_wait_us = 1000", "batch_wait_us"),
@@ -463,7 +491,9 @@ mod tests {
     #[test]
     fn a_pause_longer_than_a_peer_lives_is_pointed_out() {
         let text = "protocol.peer_announce_interval = 1200";
-        let Loaded { config, warnings } = load::<Config>(text).unwrap();
+        let Loaded {
+            config, warnings, ..
+        } = load::<Config>(text).unwrap();
         assert_eq!(config.protocol.peer_announce_interval, 1_200);
         assert!(
             warnings[0].contains("forgotten between two"),
@@ -475,7 +505,9 @@ mod tests {
     fn no_interval_means_no_statistics() {
         let text = "[statistics]\ninterval = 0\nrun_prometheus_endpoint = true\n\
                     print_to_stdout = true\nwrite_html_to_file = true";
-        let Loaded { config, warnings } = load::<Config>(text).unwrap();
+        let Loaded {
+            config, warnings, ..
+        } = load::<Config>(text).unwrap();
         assert_eq!(config.statistics, StatisticsConfig::default());
         assert!(warnings[0].starts_with("line 2: `statistics.interval` = 0"));
     }

@@ -412,6 +412,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hardly_meant_is_warned_of() {
+        assert_eq!(
+            load::<Config>("protocol.max_offers = 0").unwrap().advice,
+            [
+                "line 1: `protocol.max_offers`: is 0: no offer is passed on, so that peers never \
+                 meet"
+            ]
+        );
+        assert!(load::<Config>("").unwrap().advice.is_empty());
+    }
+
+    /// Swarms are shared by both IP versions, unlike those of the other trackers.
+    #[test]
+    fn limits_hold_once() {
+        let printed = to_documented_toml(&Config::default());
+        let said = "# Bounds on what strangers can make the tracker hold or do. 0 means no limit.\n\
+                    #\n\
+                    # Browsers on IPv4 and IPv6 are in the same swarms, and limits hold for both \
+                    together.\n\
+                    [limits]\n";
+        assert!(printed.contains(said), "{printed}");
+        assert!(!printed.contains("IPv6 each"), "{printed}");
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         for (text, key) in [
             (

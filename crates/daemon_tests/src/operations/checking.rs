@@ -4,6 +4,7 @@ use aquatic_config::family;
 use aquatic_types::IpFamily;
 
 use super::configuration::{LIMIT_KEYS, METRICS_KEYS, SYSTEM_KEYS, WORKER_KEYS};
+use crate::identity::{Identity, TLS};
 use crate::{Ended, Place, Program, Setup, torrent};
 
 /// Checks a file of these lines: how that ends, and the path of the file.
@@ -87,6 +88,72 @@ pub fn what_the_file_names_is_opened(program: &'static Program) {
     );
 }
 
+/// Certificate and key, of a daemon over TCP.
+pub fn certificate_and_key_are_opened(program: &'static Program) {
+    let place = Place::new();
+    let missing = "No such file or directory (os error 2)";
+    let (certificate_missing, key_missing) = (
+        format!(
+            "line 2, column 9: `network.tls_certificate_path`: cannot read certificate: {missing}"
+        ),
+        format!("line 3, column 9: `network.tls_private_key_path`: cannot read key: {missing}"),
+    );
+    assert_problems(&place, program, TLS, &[&certificate_missing, &key_missing]);
+
+    Identity::new().write(&place);
+    assert_advice(&place, program, TLS, &[]);
+    let key = place.read("key");
+    Identity::new().write(&place);
+    place.write("key", &key);
+    assert_problems(
+        &place,
+        program,
+        TLS,
+        &[
+            "line 3, column 9: `network.tls_private_key_path`: the private key in key does not \
+             belong to the certificate in certificate",
+        ],
+    );
+    place.write("certificate", "");
+    assert_problems(
+        &place,
+        program,
+        TLS,
+        &[
+            "line 2, column 9: `network.tls_certificate_path`: no usable certificate in \
+             certificate: the file is empty",
+        ],
+    );
+
+    Identity::until(2002).write(&place);
+    assert_advice(
+        &place,
+        program,
+        TLS,
+        &["line 2: `network.tls_certificate_path`: has expired: clients refuse it"],
+    );
+    let daemon = place.start(Setup::simple(program), TLS);
+    let log = daemon.place.log();
+    let warning = "the TLS certificate has expired: clients refuse it";
+    let is_warning = |line: &str| line.contains("WARN") && line.ends_with(warning);
+    assert!(log.lines().any(is_warning), "{log}");
+}
+
+/// More connections than files, at a daemon over TCP.
+pub fn a_machine_that_grants_less_is_told_of(program: &'static Program) {
+    let (ended, file) = check(
+        &Place::new(),
+        program,
+        "network.max_connections = 4294967295",
+    );
+    assert_eq!(ended.code, Some(0));
+    let told = format!(
+        "{file}: line 1: `network.max_connections`: is 4294967295, but the limit on open files \
+         leaves room for "
+    );
+    assert!(ended.log.starts_with(&told), "{}", ended.log);
+}
+
 /// Values that do not fit, and files that do not exist.
 pub fn all_problems_are_reported(program: &'static Program) {
     assert_problems(
@@ -162,7 +229,7 @@ pub fn mistakes_are_answered_with_what_to_write(program: &'static Program) {
         ),
         (
             "log_level: info",
-            "line 1, column 10: this is not TOML: key with no value, expected `=`, in `log_level: \
+            "line 1, column 12: this is not TOML: key with no value, expected `=`, in `log_level: \
              info`; write = between a key and its value: `log_level = \"info\"`",
         ),
     ] {

@@ -79,8 +79,15 @@ pub const SYSTEM_KEYS: [&str; 6] = [
 ];
 
 /// Mistakes that can be made in the file of a daemon over TCP.
-pub const STREAM_MISTAKES: [Mistake; 8] = [
+pub const STREAM_MISTAKES: [Mistake; 9] = [
     ("network.runtime = 'tokio'", &["line 1", "runtime"]),
+    (
+        "network.address = '0.0.0.0:9000'\nmetrics.run_prometheus_endpoint = true",
+        &[
+            "`prometheus_endpoint_address` in [metrics] (not in the file, so \"127.0.0.1:9000\"): \
+             is taken by `network.address`, 0.0.0.0:9000: choose another port",
+        ],
+    ),
     (
         "network.enable_tls = true",
         &["tls_certificate_path", "tls_private_key_path"],

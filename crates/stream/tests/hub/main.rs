@@ -7,4 +7,5 @@ mod half_close;
 mod lines;
 mod pki;
 mod tls;
+mod tls_files;
 mod world;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use aquatic_daemon_tests::operations::checking::{assert_advice, assert_problems};
 use aquatic_daemon_tests::wait::{until, until_ok};
 use aquatic_daemon_tests::{Daemon, Place, metrics, torrents};
 use aquatic_types::IpFamily;
@@ -96,10 +97,10 @@ fn all_torrents_are_listed_and_the_list_is_replaced_as_a_whole() {
     on_every_setup(|setup| {
         let daemon = setup.start(
             "scrape_exports.enable_scrape_exports = true\nscrape_exports.frequency = 1\n\
-             scrape_exports.path = 'list.txt'",
+             scrape_exports.path = 'new/folder/list.txt'",
         );
         fill(&daemon);
-        let path = daemon.place.path("list.txt");
+        let path = daemon.place.path("new/folder/list.txt");
         let mut complete = BTreeSet::new();
         until("two complete lists have been written", || {
             let text = fs::read_to_string(&path).ok()?;
@@ -115,7 +116,7 @@ fn all_torrents_are_listed_and_the_list_is_replaced_as_a_whole() {
         });
         let log = daemon.place.log();
         assert!(
-            log.contains("wrote a scrape export of 24 torrents to list.txt"),
+            log.contains("wrote a scrape export of 24 torrents to new/folder/list.txt"),
             "{log}"
         );
     });
@@ -123,15 +124,44 @@ fn all_torrents_are_listed_and_the_list_is_replaced_as_a_whole() {
 
 #[test]
 fn a_list_that_cannot_be_written_is_logged_and_the_tracker_goes_on() {
-    let daemon = SIMPLE.start(
-        "scrape_exports.enable_scrape_exports = true\nscrape_exports.frequency = 1\n\
-         scrape_exports.path = 'nowhere/list.txt'",
+    let place = Place::new();
+    place.write("file", "");
+    let settings = "scrape_exports.enable_scrape_exports = true\nscrape_exports.frequency = 1\n\
+                    scrape_exports.path = 'file/list.txt'\n\
+                    statistics.write_html_to_file = true\n\
+                    statistics.html_file_path = 'file/page.html'";
+    assert_problems(
+        &place,
+        &UDP,
+        settings,
+        &[
+            "line 3, column 16: `scrape_exports.path`: file is not a folder",
+            "line 5, column 12: `statistics.html_file_path`: file is not a folder",
+        ],
     );
+    let daemon = place.start(SIMPLE, settings);
+    let log = daemon.place.log();
+    for key in ["scrape_exports.path", "statistics.html_file_path"] {
+        let told = format!("`{key}`: file is not a folder");
+        let is_warning = |line: &str| line.contains("WARN") && line.ends_with(&told);
+        assert!(log.lines().any(is_warning), "{log}");
+    }
     until("the failure is logged", || {
         let log = daemon.place.log();
-        let line = log.lines().find(|line| line.contains("ERROR"))?.to_owned();
-        assert!(line.contains("cannot create nowhere/list.txt"), "{line}");
+        let line = log.lines().find(|line| line.contains("scrape export: "))?;
+        let reason = "cannot create the folder file: File exists";
+        assert!(line.contains("ERROR") && line.contains(reason), "{line}");
         Some(())
     });
     fill(&daemon);
+}
+
+#[test]
+fn a_check_writes_nothing() {
+    let place = Place::new();
+    let settings = "scrape_exports.enable_scrape_exports = true\n\
+                    scrape_exports.path = 'new/list.txt'\n\
+                    statistics.write_html_to_file = true";
+    assert_advice(&place, &UDP, settings, &[]);
+    assert!(!place.path("new").exists() && !place.path("tmp").exists());
 }

@@ -27,6 +27,13 @@ pub(crate) static UDP: Program = Program {
     mistakes: &[&[
         ("network.backend = 'glommio'", &["line 1", "backend"]),
         (
+            "network.enable_tls = true",
+            &[
+                "line 1, column 9: unknown `network.enable_tls`: aquatic_http and aquatic_ws have \
+                 it, this program has not",
+            ],
+        ),
+        (
             "network.batch_wait_us = 1000",
             &["batch_wait_us", "less than 1000"],
         ),

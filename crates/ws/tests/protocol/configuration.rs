@@ -1,9 +1,12 @@
 //! The configuration file: its keys, what is wrong in it, and older spellings.
 
+use aquatic_daemon_tests::operations::checking;
 use aquatic_daemon_tests::operations::configuration::{
     LIMIT_KEYS, METRICS_KEYS, Mistake, OldFile, STREAM_KEYS, STREAM_MISTAKES, SYSTEM_KEYS,
     WORKER_KEYS,
 };
+
+use super::setup::WS;
 
 pub(crate) const KEYS: [&[&str]; 8] = [
     &WORKER_KEYS,
@@ -56,3 +59,13 @@ pub(crate) const OLD_FILE: OldFile = OldFile {
     ],
     lines_today: &["interval = 7"],
 };
+
+#[test]
+fn certificate_and_key_are_opened() {
+    checking::certificate_and_key_are_opened(&WS);
+}
+
+#[test]
+fn a_machine_that_grants_less_is_told_of() {
+    checking::a_machine_that_grants_less_is_told_of(&WS);
+}
