@@ -3,7 +3,7 @@
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes};
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_peer_lives};
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 
 use crate::session::HEAD_BYTES_MAX;
@@ -172,12 +172,33 @@ impl Config {
     }
 }
 
+impl Config {
+    /// A file that shortens the lives of peers may come from a time when the default interval was
+    /// 120 s, with which they announced often enough.
+    fn shorten_default_interval(&mut self, checks: &mut Checks) {
+        let interval = &mut self.protocol.peer_announce_interval;
+        let age = self.cleaning.max_peer_age;
+        if *interval == ProtocolConfig::default().peer_announce_interval && age <= *interval {
+            let (default, used) = (*interval, (age / 2).max(1));
+            *interval = used;
+            checks.warn(
+                "cleaning.max_peer_age",
+                format!(
+                    "`cleaning.max_peer_age` = {age} is not more than the default of \
+                     `protocol.peer_announce_interval` = {default}, {used} is used for that"
+                ),
+            );
+        }
+    }
+}
+
 impl aquatic_config::Config for Config {
     fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
         CommonConfig::rewrite_old_spellings(old);
     }
 
     fn clamp(&mut self, checks: &mut Checks) {
+        self.shorten_default_interval(checks);
         let common = CommonClamps {
             socket_workers: &mut self.socket_workers,
             swarm_workers: &mut self.swarm_workers,
@@ -213,6 +234,11 @@ impl aquatic_config::Config for Config {
 
     fn check(&self, checks: &mut Checks) {
         self.common().check(checks);
+        check_peer_lives(
+            self.protocol.peer_announce_interval,
+            self.cleaning.max_peer_age,
+            checks,
+        );
         checks.require(
             self.protocol.max_full_scrape_torrents <= FULL_SCRAPE_TORRENTS_MAX,
             "protocol.max_full_scrape_torrents",
@@ -345,6 +371,7 @@ mod tests {
             ("protocol.max_scrape_torrents = 0", "1 is used"),
             ("protocol.max_scrape_torrents = 1000", "is used"),
             ("protocol.peer_announce_interval = 0", "1 is used"),
+            ("cleaning.max_peer_age = 600", "300 is used for that"),
             (
                 "protocol.peer_announce_interval = 7200",
                 "forgotten between",

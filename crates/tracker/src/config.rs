@@ -154,32 +154,35 @@ impl PeerTimes<'_> {
                  since the tracker remembers times for so many seconds"
             ),
         );
-        if *peer_announce_interval >= *max_peer_age {
-            checks.warn(
-                "protocol.peer_announce_interval",
-                format!(
-                    "`protocol.peer_announce_interval` = {peer_announce_interval} is not less than \
-                     `cleaning.max_peer_age` = {max_peer_age}: peers are forgotten between two \
-                     announces"
-                ),
-            );
-        }
-        let slack = max_peer_age.saturating_sub(*peer_announce_interval);
-        if slack == 0 {
-            return;
-        }
-        checks.advise(
-            slack >= ANNOUNCE_DELAY_SECONDS,
-            "cleaning.max_peer_age",
-            format!(
-                "is only {slack} s more than `protocol.peer_announce_interval`: clients that are a \
-                 little late are forgotten meanwhile"
-            ),
-        );
         checks.advise(
             *torrent_cleaning_interval <= *max_peer_age,
             "cleaning.torrent_cleaning_interval",
             "is more than `cleaning.max_peer_age`: peers that are gone stay in memory for long",
         );
     }
+}
+
+/// Warns if peers that announce when they are told to are forgotten meanwhile. For trackers that
+/// know nothing of a peer but its announces.
+pub fn check_peer_lives(peer_announce_interval: u32, max_peer_age: u32, checks: &mut Checks) {
+    let slack = max_peer_age.saturating_sub(peer_announce_interval);
+    if slack == 0 {
+        checks.warn(
+            "protocol.peer_announce_interval",
+            format!(
+                "`protocol.peer_announce_interval` = {peer_announce_interval} is not less than \
+                 `cleaning.max_peer_age` = {max_peer_age}: peers are forgotten between two \
+                 announces"
+            ),
+        );
+        return;
+    }
+    checks.advise(
+        slack >= ANNOUNCE_DELAY_SECONDS,
+        "cleaning.max_peer_age",
+        format!(
+            "is only {slack} s more than `protocol.peer_announce_interval`: clients that are a \
+             little late are forgotten meanwhile"
+        ),
+    );
 }

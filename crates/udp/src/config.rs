@@ -8,7 +8,7 @@ use aquatic_config::{
 };
 use aquatic_daemon::{access_list, privileges};
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes, clamp_workers};
+use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_peer_lives, clamp_workers};
 use aquatic_types::{CompactAddr, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
@@ -240,6 +240,11 @@ impl aquatic_config::Config for Config {
 
     fn check(&self, checks: &mut Checks) {
         self.check_network(checks);
+        check_peer_lives(
+            self.protocol.peer_announce_interval,
+            self.cleaning.max_peer_age,
+            checks,
+        );
         checks.require(
             self.scrape_exports.frequency >= 1,
             "scrape_exports.frequency",

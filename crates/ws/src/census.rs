@@ -27,11 +27,6 @@ impl Census {
         }
     }
 
-    /// To be called in each round: lets go of a list that was replaced.
-    pub(crate) fn refresh_access_list(&mut self) {
-        self.access_list.refresh();
-    }
-
     /// Peers of a family.
     pub(crate) fn peers(&self, family: IpFamily) -> usize {
         *self.peers.get(family)

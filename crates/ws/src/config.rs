@@ -282,7 +282,7 @@ impl ProtocolConfig {
             "no more offers of an announce are looked at",
         );
         checks.advise(
-            protocol.max_offers > 0,
+            self.max_offers > 0,
             "protocol.max_offers",
             "is 0: no offer is passed on, so that peers never meet",
         );
@@ -392,7 +392,6 @@ mod tests {
             ("protocol.max_offers = 101", "100 is used"),
             ("protocol.max_scrape_torrents = 0", "1 is used"),
             ("protocol.max_scrape_torrents = 65535", "10000 is used"),
-            ("protocol.peer_announce_interval = 180", "forgotten between"),
             ("cleaning.max_offer_age = 0", "1 is used"),
             ("cleaning.max_offer_age = 100_000", "32000 is used"),
             ("cleaning.max_connection_idle = 0", "3 is used"),

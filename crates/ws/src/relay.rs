@@ -315,7 +315,6 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
 
     fn background(&mut self, now: Now) -> bool {
         self.publish_gauges();
-        self.census.refresh_access_list();
         if now.seconds >= self.next_report_seconds {
             self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
             self.report.set_clients(self.census.clients());
