@@ -92,6 +92,14 @@ pub fn wall_time() -> SystemTime {
     SystemTime::now()
 }
 
+/// Microseconds since 1970, as far as the system knows. Somebody may set this clock at any moment:
+/// it is for what other hosts have to understand.
+#[must_use]
+pub fn unix_micros() -> u64 {
+    let since_1970 = wall_time().duration_since(SystemTime::UNIX_EPOCH);
+    since_1970.map_or(0, |it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// Microseconds of the system's monotonic clock, whose zero is common to all processes.
 pub(crate) fn system_micros() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {

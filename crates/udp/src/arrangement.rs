@@ -49,6 +49,10 @@ pub struct Surroundings {
     pub export_writers: Vec<ExportWriter>,
     /// Sockets of each socket worker.
     pub sockets: usize,
+    /// What connection ids are made with; `None`: a secret of this process.
+    pub connection_secret: Option<[u64; 2]>,
+    /// What the system's clock says at the zero of the daemon's, in microseconds since 1970.
+    pub unix_micros: u64,
 }
 
 /// Makes all workers.
@@ -65,11 +69,19 @@ pub fn arrange(
         bells,
         export_writers,
         sockets,
+        connection_secret,
+        unix_micros,
     } = surroundings;
     let layout = config.layout();
     let counters: Vec<Arc<WorkerCounters>> = shared(layout.workers());
     let reports: Vec<Arc<ShardReport>> = shared(layout.shards());
-    let secrets = Secrets::draw(config, entropy)?;
+    let connection_secret = match connection_secret {
+        Some(secret) => secret,
+        None => entropy.key()?,
+    };
+    let age_seconds = config.cleaning.max_connection_age;
+    let connection_ids = ConnectionIds::new(connection_secret, age_seconds, unix_micros);
+    let secrets = Secrets::draw(config, connection_ids, entropy)?;
 
     let mut export_writers = export_writers.into_iter();
     let owners = counters.iter().skip(layout.owner(0));
@@ -135,12 +147,15 @@ impl Secrets {
         })
     }
 
-    fn draw(config: &Config, entropy: &mut impl Entropy) -> anyhow::Result<Self> {
-        let age_seconds = config.cleaning.max_connection_age;
+    fn draw(
+        config: &Config,
+        connection_ids: ConnectionIds,
+        entropy: &mut impl Entropy,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             hash_key: HashKey::new(entropy.key()?),
             steering_key: SteeringKey::new(entropy.bytes()?),
-            connection_ids: ConnectionIds::new(entropy.key()?, age_seconds),
+            connection_ids,
             request_rate: RequestRate::from_config(&config.limits, entropy.key()?),
             peers_per_ip: limits::peers_per_ip(&config.limits),
         })

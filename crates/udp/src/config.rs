@@ -105,6 +105,13 @@ section! {
         /// Requests that the kernel can hold for one worker (io_uring only). Rounded up to a power
         /// of two.
         pub ring_size: u16 = 128,
+        /// File with the secret of connection ids. Empty = a new secret at each start.
+        ///
+        /// With a file, clients that have an id can go on using it after a restart, and trackers
+        /// behind one address (anycast, several hosts) accept each other's ids if they have the
+        /// same file and clocks that differ by less than 5 seconds. It is made if it does not
+        /// exist, is read before privileges are dropped, and must be closed to other users.
+        pub connection_secret_file: PathBuf = PathBuf::new(),
     }
 }
 
@@ -124,9 +131,9 @@ pub enum Backend {
 section! {
     /// What clients are told and allowed.
     pub struct ProtocolConfig {
-        /// Torrents that one scrape may ask about; the rest of a longer one is not answered. At
-        /// most 116, so that the answer fits into a packet.
-        pub max_scrape_torrents: usize = 70,
+        /// Torrents that one scrape may ask about; the rest of a longer one is not answered. BEP
+        /// 15 lets clients ask about 74. At most 116, so that the answer fits into a packet.
+        pub max_scrape_torrents: usize = 74,
         /// Peers in an announce answer, whatever the client wants. At most 76, so that the answer
         /// fits into a packet.
         pub max_response_peers: usize = 50,

@@ -30,7 +30,8 @@
 //! | [`config`] | what an operator can set |
 //! | [`service`] | what is decided about a datagram: **read this first** |
 //! | [`shard`] | swarms and how their requests are answered |
-//! | [`connection_id`] | who may ask |
+//! | [`connection_id`], [`unix_clock`] | who may ask |
+//! | [`connection_secret`] | the file that lets trackers understand each other's ids |
 //! | [`messages`] | what workers say to each other |
 //! | [`arrangement`] | all workers, made from the configuration |
 //! | [`socket_worker`] | the loops |
@@ -42,6 +43,7 @@
 pub mod arrangement;
 pub mod config;
 pub mod connection_id;
+pub mod connection_secret;
 pub mod counters;
 pub mod export;
 pub mod messages;
@@ -50,6 +52,7 @@ pub mod shard;
 pub mod socket_worker;
 mod start;
 pub mod statistics;
+pub mod unix_clock;
 
 pub use aquatic_daemon::clock::Now;
 pub use start::run;

@@ -25,8 +25,8 @@ use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, Worker
 use crate::messages::Announce;
 use aquatic_tracker::limits::RequestRate;
 
-/// What a client with an unknown or expired connection id is told, so that it connects again at
-/// once. It need not own the address it sends from, so the answer must not be larger than the
+/// What a client with an unknown or expired connection id is told, so that it connects again. It
+/// need not own the address it sends from, so the answer must not be larger than the
 /// smallest request that gets it: a scrape of one torrent, 36 bytes.
 const CONNECT_AGAIN: &str = "connection id expired";
 
@@ -34,7 +34,7 @@ const _: () = assert!(ERROR_RESPONSE_HEADER_SIZE + CONNECT_AGAIN.len() <= SCRAPE
 
 /// What socket workers share with each other and with the rest of the daemon.
 pub struct ServiceParts {
-    /// The same for all workers, so that any of them can check an id.
+    /// With the same secret in all workers, so that any of them can check an id.
     pub connection_ids: ConnectionIds,
     /// Which torrents are allowed.
     pub access_list: AccessListReader,
@@ -124,6 +124,11 @@ impl Service {
         }
     }
 
+    /// Takes note of what the system's clock says at `now`. To be called about once a second.
+    pub fn synchronise(&mut self, now: Now, unix_micros: u64) {
+        self.parts.connection_ids.synchronise(now, unix_micros);
+    }
+
     /// Drops a datagram that is longer than any request, so that only its beginning was received.
     pub fn receive_too_long(&self, path: ReturnPath, bytes: &[u8]) {
         let family = CanonicalAddr::new(path.peer()).family();
@@ -166,7 +171,7 @@ impl Desk<'_> {
         self.counters.responses(ResponseKind::Connect).add(1);
         let answer = ConnectResponse {
             transaction_id: connect.transaction_id,
-            connection_id: self.connection_ids.issue(self.now.seconds, self.from.ip()),
+            connection_id: self.connection_ids.issue(self.now, self.from.ip()),
         };
         self.outbox
             .push_with(self.path, |bytes| answer.write(bytes));
@@ -248,7 +253,7 @@ impl Desk<'_> {
     /// Whether the client has shown that it owns its address.
     fn is_connected(&self, connection_id: ConnectionId) -> bool {
         self.connection_ids
-            .is_valid(self.now.seconds, self.from.ip(), connection_id)
+            .is_valid(self.now, self.from.ip(), connection_id)
     }
 
     fn refuse(&mut self, transaction_id: TransactionId, reason: Reason, message: &str) {
@@ -276,12 +281,16 @@ mod tests {
         micros: 1_000_000_000,
     };
 
+    fn connection_ids() -> ConnectionIds {
+        ConnectionIds::new([1, 2], 120, 0)
+    }
+
     fn service() -> Service {
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         Service::new(
             &Config::default(),
             ServiceParts {
-                connection_ids: ConnectionIds::new([1, 2], 120),
+                connection_ids: connection_ids(),
                 access_list: access_list.reader(),
                 request_rate: None,
                 counters: Arc::new(WorkerCounters::default()),
@@ -310,9 +319,7 @@ mod tests {
     }
 
     fn valid_id() -> [u8; 8] {
-        ConnectionIds::new([1, 2], 120)
-            .issue(NOW.seconds, client().ip())
-            .0
+        connection_ids().issue(NOW, client().ip()).0
     }
 
     /// Bytes that get into every corner: any bytes, and well-formed headers before any body.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use aquatic_channel::{Bell, Sleeper, bell};
 use aquatic_config::{AccessListMode, Checks};
-use aquatic_daemon::clock::Clock;
+use aquatic_daemon::clock::{Clock, unix_micros};
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, bind, privileges, replace_file};
@@ -21,6 +21,7 @@ use aquatic_udp_socket::{SocketOptions, UdpSocket};
 
 use crate::arrangement::{Arrangement, Surroundings, arrange};
 use crate::config::{Backend, Config};
+use crate::connection_secret;
 use crate::export::exports;
 use crate::socket_worker::{self, Core};
 use crate::statistics;
@@ -52,6 +53,7 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
     if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
         log::warn!("`socket_workers` {reason}");
     }
+    let connection_secret = connection_secret(&config)?;
     privileges::drop(&config.privileges)?;
     for (key, path) in config.outputs() {
         if let Err(error) = replace_file::check(path) {
@@ -77,6 +79,8 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
                 Vec::new()
             },
             sockets: addresses.len(),
+            connection_secret,
+            unix_micros: unix_micros().wrapping_sub(clock.micros()),
         },
         &mut OsEntropy,
     )?;
@@ -134,6 +138,14 @@ pub(crate) fn inspect(config: &Config, checks: &mut Checks) {
             checks.require_ok(replace_file::check(path), key);
         }
     }
+}
+
+fn connection_secret(config: &Config) -> anyhow::Result<Option<[u64; 2]>> {
+    let path = &config.network.connection_secret_file;
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    connection_secret::load_or_make(path, &mut OsEntropy).map(Some)
 }
 
 /// A backend that is known to work here.

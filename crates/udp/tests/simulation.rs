@@ -77,7 +77,7 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
         ..Config::default()
     };
     config.protocol.max_response_peers = [0, 5, 30, 76][rng.usize(..4)];
-    config.protocol.max_scrape_torrents = [1, 12, 70][rng.usize(..3)];
+    config.protocol.max_scrape_torrents = [1, 12, 74][rng.usize(..3)];
     config.statistics.metrics.interval = 1;
     config.statistics.metrics.peer_clients = rng.bool();
     config.statistics.metrics.torrent_peer_histograms = rng.bool();

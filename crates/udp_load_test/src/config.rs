@@ -138,7 +138,7 @@ impl LoadTestConfig {
             "requests.weight_announce",
             "one of the three weights must be more than 0",
         );
-        // A scrape of 70 torrents, which trackers of this family answer at most, has 1,416 bytes.
+        // A scrape of 70 torrents, which aquatic 0.9 answers at most, has 1,416 bytes.
         checks.require(
             requests.population.scrape_torrents <= 70,
             "requests.scrape_torrents",

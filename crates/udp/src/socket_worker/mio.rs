@@ -13,7 +13,7 @@ use aquatic_udp_socket::{Receiver, Sender, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::unreceived::Unreceived;
+use super::each_second::EachSecond;
 use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
 use crate::Now;
 use crate::config::NetworkConfig;
@@ -51,11 +51,11 @@ pub fn run(
         sender: Sender::new(BATCH_DATAGRAMS),
         resend_len_max: config.resend_buffer_max_len,
     };
-    let mut unreceived = Unreceived::new(sockets);
+    let mut each_second = EachSecond::new(sockets);
     loop {
         let now = Now::read(clock);
         let received = traffic.receive(now, &mut core)?;
-        unreceived.account(now, &core);
+        each_second.look(now, &mut core);
         let exchanged = core.finish(now);
         let unsent = traffic.send(&mut core);
         let more = core.background(now);

@@ -15,9 +15,9 @@
 //! request to its owner already; what has not been (a scrape of several shards, a request that
 //! arrived while the process started) is passed on all the same. The code is the same for both.
 
+mod each_second;
 pub mod mio;
 mod pending_scrapes;
-mod unreceived;
 #[cfg(target_os = "linux")]
 pub mod uring;
 
@@ -93,6 +93,11 @@ impl Core {
             }
             Received::Scrape(family, request) => self.route_scrape(family, socket, path, &request),
         }
+    }
+
+    /// Takes note of what the system's clock says at `now`. To be called about once a second.
+    pub fn synchronise(&mut self, now: Now, unix_micros: u64) {
+        self.service.synchronise(now, unix_micros);
     }
 
     /// Drops a datagram of which only the beginning was received.
@@ -311,6 +316,8 @@ mod tests {
             bells: (0..2).map(|_| bell(|| ()).1).collect(),
             export_writers: Vec::new(),
             sockets: 1,
+            connection_secret: None,
+            unix_micros: 0,
         };
         arrange(&config, surroundings, &mut NoEntropy).unwrap()
     }

@@ -9,7 +9,7 @@ use aquatic_daemon::clock::Clock;
 use aquatic_udp_socket::{Outbox, UdpSocket};
 use aquatic_uring::{Event, Ring, RingOptions, Unsupported, Waker};
 
-use super::unreceived::Unreceived;
+use super::each_second::EachSecond;
 use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
 use crate::Now;
 use crate::config::NetworkConfig;
@@ -41,11 +41,11 @@ pub fn run(
     let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
     let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
     let mut timeout = Duration::ZERO;
-    let mut unreceived = Unreceived::new(sockets);
+    let mut each_second = EachSecond::new(sockets);
     loop {
         let received = turn(&mut ring, &mut core, sleeper, clock, timeout)?;
         let now = Now::read(clock);
-        unreceived.account(now, &core);
+        each_second.look(now, &mut core);
         let exchanged = core.finish(now);
         let unsent = settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
         send(&mut ring, &mut core)?;

@@ -1,13 +1,16 @@
 //! Who may ask: only clients that have shown that they own their address.
 
+use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
 
-use aquatic_daemon_tests::{Place, metrics, torrent, torrents};
+use aquatic_daemon_tests::{Place, Setup, metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::{ConnectionId, PROTOCOL_ID};
+use nix::sys::signal::Signal;
 
 use super::client::{Client, announce_bytes, row};
-use super::setup::{UDP, on_every_setup, on_every_setup_and_family};
+use super::setup::{SIMPLE, UDP, on_every_setup, on_every_setup_and_family};
 
 const REFUSAL: &str = "connection id expired";
 
@@ -108,4 +111,71 @@ fn who_is_not_connected_learns_nothing_of_other_mistakes() {
         );
         assert!(client.received().is_empty());
     });
+}
+
+/// Settings with a file for the secret in `folder`.
+fn secret_in(folder: &Place) -> String {
+    let path = folder.path("secret");
+    format!("network.connection_secret_file = '{}'", path.display())
+}
+
+/// An id that a tracker has issued which has ended since.
+fn id_of_another_run(setup: Setup, settings: &str) -> ConnectionId {
+    let mut daemon = setup.start(settings);
+    let id = Client::new(&daemon, IpFamily::V4).connection_id();
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait_exit().success());
+    id
+}
+
+#[test]
+fn an_id_survives_a_restart_with_the_secret_in_a_file() {
+    on_every_setup(|setup| {
+        let folder = Place::new();
+        let id = id_of_another_run(setup, &secret_in(&folder));
+        let daemon = setup.start(&secret_in(&folder));
+        let mut client = Client::stranger(&daemon, IpFamily::V4);
+        client.set_connection_id(id);
+        assert_eq!(client.join(torrent(1), 1, 1).leechers, 1);
+        let secret = folder.path("secret").metadata().unwrap();
+        assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+    });
+}
+
+#[test]
+fn an_id_does_not_survive_a_restart_without_it() {
+    let id = id_of_another_run(SIMPLE, "");
+    let daemon = SIMPLE.start("");
+    assert_refused(&mut Client::stranger(&daemon, IpFamily::V4), id);
+}
+
+#[test]
+fn a_second_tracker_with_the_same_secret_accepts_the_id() {
+    let (folder, other_folder) = (Place::new(), Place::new());
+    let [first, second] = [(); 2].map(|()| SIMPLE.start(&secret_in(&folder)));
+    let stranger = SIMPLE.start(&secret_in(&other_folder));
+    for (here, there) in [(&first, &second), (&second, &first)] {
+        let id = Client::new(here, IpFamily::V4).connection_id();
+        let mut client = Client::stranger(there, IpFamily::V4);
+        client.set_connection_id(id);
+        client.join(torrent(1), 1, 1);
+        assert_refused(&mut Client::stranger(&stranger, IpFamily::V4), id);
+    }
+}
+
+#[test]
+fn a_secret_that_is_of_no_use_ends_the_start_with_the_remedy() {
+    for (text, mode, told) in [
+        ("hunter2\n", 0o600, "32 hexadecimal digits"),
+        ("000102030405060708090a0b0c0d0e0f\n", 0o644, "chmod 600"),
+    ] {
+        let place = Place::new();
+        let secret = place.write("secret", text);
+        fs::set_permissions(&secret, Permissions::from_mode(mode)).unwrap();
+        let ended = place.fail(SIMPLE, &secret_in(&place));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let file = format!("the connection secret {}", secret.display());
+        assert!(ended.log.contains(&file), "{ended:?}");
+        assert!(ended.log.contains(told), "{ended:?}");
+    }
 }

@@ -32,15 +32,15 @@ fn rows_come_in_the_order_of_the_request() {
 }
 
 #[test]
-fn seventy_torrents_are_answered_and_the_rest_is_not() {
+fn as_many_torrents_as_bep_15_says_are_answered_and_the_rest_is_not() {
     on_every_setup_and_family("", |daemon, family| {
         let mut client = Client::new(daemon, family);
         for number in 0..100 {
             client.join(torrent(number), 1, u64::from(number % 2));
         }
-        for asked in [1, 69, 70, 71, 100] {
+        for asked in [1, 73, 74, 75, 100] {
             let hashes: Vec<_> = (0..asked).map(torrent).collect();
-            let rows: Vec<_> = (0..asked.min(70))
+            let rows: Vec<_> = (0..asked.min(74))
                 .map(|number| row(1 - number % 2, 0, number % 2))
                 .collect();
             assert_eq!(client.scrape(&hashes), rows, "{asked} asked for");
@@ -62,13 +62,13 @@ fn many_scrapes_at_once_are_all_answered() {
     const SCRAPES: usize = 64;
     on_every_setup_and_family("", |daemon, family| {
         let client = Client::new(daemon, family);
-        let hashes: Vec<_> = (0..70).map(torrent).collect();
+        let hashes: Vec<_> = (0..74).map(torrent).collect();
         let request = client.scrape_request(&hashes);
         for _ in 0..SCRAPES {
             client.send(&request);
         }
         for _ in 0..SCRAPES {
-            assert_eq!(client.receive().len(), 8 + 70 * 12);
+            assert_eq!(client.receive().len(), 8 + 74 * 12);
         }
     });
 }

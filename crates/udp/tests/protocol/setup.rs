@@ -66,6 +66,7 @@ pub(crate) const KEYS: [&[&str]; 5] = [
         "network.batch_wait_us",
         "network.resend_buffer_max_len",
         "network.ring_size",
+        "network.connection_secret_file",
         "protocol.max_scrape_torrents",
         "protocol.max_response_peers",
         "protocol.peer_announce_interval",

@@ -19,6 +19,9 @@ use aquatic_udp_socket::{ReturnPath, SendReport};
 /// The socket of each IP family, in each worker.
 pub(crate) const SOCKETS: [IpFamily; 2] = IpFamily::ALL;
 
+/// Unix time at the start: in the middle of a period of 16 bits.
+const UNIX_SECONDS: u64 = 1_795_000_000;
+
 /// Bytes of the largest answer that is never fragmented on its way.
 const ANSWER_BYTES_MAX: usize = 1_400;
 
@@ -66,6 +69,8 @@ impl Tracker {
             bells: (0..workers).map(|_| bell(|| ()).1).collect(),
             export_writers: Vec::new(),
             sockets: SOCKETS.len(),
+            connection_secret: None,
+            unix_micros: UNIX_SECONDS * 1_000_000,
         };
         let arrangement = arrange(config, surroundings, &mut fastrand::Rng::with_seed(seed))
             .expect("this entropy never fails");
