@@ -22,7 +22,7 @@
 //! **Wake-ups.** Waking a sleeping thread costs more than a whole request, so it is avoided
 //! twice. [`Bell::ring`] makes no system call unless the other side has said that it sleeps
 //! ([`Sleeper`]). And a worker that was busy a moment ago does not really sleep: [`Pacer`] tells
-//! it to doze for a fraction of a millisecond and to gather a batch.
+//! it to doze for a fraction of a millisecond and to gather a batch, unless others wait for it.
 //!
 //! The rings are [`rtrb`]'s. That no wake-up is lost is shown by a model test over all
 //! interleavings (`tests/loom.rs`).
@@ -32,6 +32,7 @@
 mod bell;
 mod exchange;
 mod pacer;
+mod trial;
 
 pub use bell::{Bell, Drowse, Sleeper, bell};
 pub use exchange::{Requester, Responder, exchange};

@@ -9,13 +9,14 @@ use aquatic_config::{
 use aquatic_daemon::{access_list, privileges};
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_peer_lives, clamp_workers};
-use aquatic_types::{CompactAddr, CompactV6};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{connection_id, start};
+use crate::connection_id;
+use crate::inspect::inspect;
 
 /// Bytes of payload of the largest answer. With all headers it passes any path that carries
 /// Ethernet frames in a tunnel, so that it is not fragmented.
@@ -74,9 +75,9 @@ section! {
         /// How datagrams are received and sent: auto, mio (batched system calls) or io_uring (Linux
         /// 6.0 or later).
         ///
-        /// auto takes mio, which measured faster and works everywhere. io_uring ends the program at
-        /// start, with the reason, where the system does not allow it: many container runtimes
-        /// forbid it, and its buffers need locked memory.
+        /// auto takes io_uring, which measured faster, or mio where the system does not allow
+        /// io_uring (many container runtimes forbid it), and logs which and why. io_uring ends the
+        /// program at start, with the reason, where it does not work.
         pub backend: Backend = Backend::Auto,
         /// Bytes of receive buffer per socket. 0 = the system's default.
         ///
@@ -95,7 +96,8 @@ section! {
         /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
         ///
         /// Saves CPU time at moderate load, and adds at most this to the time of an answer. An idle
-        /// worker does not wait: it is woken by the first request.
+        /// worker does not wait: it is woken by the first request. Nor does one whose clients wait
+        /// for its answers before they ask again; it finds out by trying.
         pub batch_wait_us: u64 = 200,
         /// Answers per socket that are kept when the send buffer is full, to be sent again. 0 =
         /// none: they are dropped (and counted).
@@ -190,6 +192,16 @@ section! {
 }
 
 impl Config {
+    /// Bytes of payload of the largest answer to an IPv4 client.
+    #[must_use]
+    pub fn answer_bytes_max_v4(&self) -> usize {
+        let Self { protocol, .. } = self;
+        let announce =
+            ANNOUNCE_RESPONSE_HEADER_SIZE + protocol.max_response_peers * CompactV4::SIZE;
+        let scrape = SCRAPE_RESPONSE_HEADER_SIZE + protocol.max_scrape_torrents * SCRAPE_ROW_SIZE;
+        announce.max(scrape)
+    }
+
     /// How many workers of each kind there are.
     #[must_use]
     pub fn layout(&self) -> Layout {
@@ -261,7 +273,7 @@ impl aquatic_config::Config for Config {
     }
 
     fn inspect(&self, checks: &mut Checks) {
-        start::inspect(self, checks);
+        inspect(self, checks);
     }
 
     fn log_level(&self) -> LogLevel {
@@ -394,6 +406,7 @@ impl StatisticsConfig {
 #[cfg(test)]
 mod tests {
     use aquatic_config::{Loaded, load, to_documented_toml};
+    use aquatic_udp_socket::UNFRAGMENTED_BYTES_MAX;
 
     use super::*;
 
@@ -423,6 +436,18 @@ mod tests {
                 .iter()
                 .any(|warning| warning.contains("network.backend"))
         );
+    }
+
+    #[test]
+    fn by_default_no_answer_needs_fragments() {
+        let mut config = Config::default();
+        assert_eq!(config.answer_bytes_max_v4(), 8 + 74 * 12);
+        assert!(config.answer_bytes_max_v4() <= UNFRAGMENTED_BYTES_MAX);
+        config.protocol.max_response_peers = 76;
+        config.protocol.max_scrape_torrents = 1;
+        assert_eq!(config.answer_bytes_max_v4(), 20 + 76 * 6);
+        config.protocol.max_scrape_torrents = 116;
+        assert!(config.answer_bytes_max_v4() > UNFRAGMENTED_BYTES_MAX);
     }
 
     #[test]

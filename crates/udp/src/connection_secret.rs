@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use aquatic_daemon::replace_file;
 use aquatic_tracker::entropy::Entropy;
 
 const SECRET_BYTES: usize = 16;
@@ -93,6 +94,23 @@ pub fn load(path: &Path) -> anyhow::Result<Option<[u64; 2]>> {
         )
     })?;
     Ok(Some(secret))
+}
+
+/// Whether the file could be made. Its folder must be there: unlike a report, a secret is not put
+/// wherever a misspelt path leads.
+///
+/// # Errors
+/// The reason, if it could not.
+pub fn check_folder(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    ensure!(
+        folder.is_dir(),
+        "cannot make {}: there is no folder {}",
+        describe(path),
+        folder.display()
+    );
+    replace_file::check(path)
 }
 
 /// Makes the file, unless there is one.

@@ -37,15 +37,18 @@
 //! | [`socket_worker`] | the loops |
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
 //! | [`export`] | the file that lists all torrents |
+//! | `inspect` | what `--check-config` finds on this machine |
 
 #![forbid(unsafe_code)]
 
 pub mod arrangement;
+mod backend;
 pub mod config;
 pub mod connection_id;
 pub mod connection_secret;
 pub mod counters;
 pub mod export;
+mod inspect;
 pub mod messages;
 pub mod service;
 pub mod shard;

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use aquatic_channel::{Bell, Sleeper, bell};
-use aquatic_config::{AccessListMode, Checks};
 use aquatic_daemon::clock::{Clock, unix_micros};
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::supervisor::Supervisor;
@@ -17,13 +15,13 @@ use aquatic_tracker::limit_notes;
 use aquatic_tracker::statistics::write_old_names;
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 use aquatic_udp_socket::steering::{self, SteeringKey};
-use aquatic_udp_socket::{SocketOptions, UdpSocket};
+use aquatic_udp_socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket};
 
 use crate::arrangement::{Arrangement, Surroundings, arrange};
-use crate::config::{Backend, Config};
+use crate::backend::{Chosen, SocketPost};
+use crate::config::Config;
 use crate::connection_secret;
 use crate::export::exports;
-use crate::socket_worker::{self, Core};
 use crate::statistics;
 
 /// Runs the tracker until it is told to stop.
@@ -37,29 +35,18 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// Returns what is done at a reload.
 fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut() + use<>> {
     let clock = Clock::start();
-    let backend = choose_backend(config.network.backend)?;
+    let backend = Chosen::new(&config)?;
     let sockets = bind_sockets(&config)?;
-    let addresses: Vec<_> = sockets
-        .first()
-        .into_iter()
-        .flatten()
-        .map(UdpSocket::local_addr)
-        .collect();
+    let of_one_worker = sockets.first().into_iter().flatten();
+    let addresses: Vec<_> = of_one_worker.map(UdpSocket::local_addr).collect();
     let endpoint = config.statistics.metrics.bind_endpoint()?;
     let mut posts = Vec::new();
     for _ in 0..config.layout().socket_workers {
-        posts.push(SocketPost::new(backend)?);
-    }
-    if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
-        log::warn!("`socket_workers` {reason}");
+        posts.push(SocketPost::new(&backend)?);
     }
     let connection_secret = connection_secret(&config)?;
     privileges::drop(&config.privileges)?;
-    for (key, path) in config.outputs() {
-        if let Err(error) = replace_file::check(path) {
-            log::warn!("`{key}`: {error:#}");
-        }
-    }
+    warn_of_surroundings(&config);
     let access_list = access_list::load(&config.access_list)?;
 
     let swarm_workers = SwarmWorkers::prepare(config.swarm_workers);
@@ -109,33 +96,21 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
             Ok(())
         })?;
     }
-    log::info!("backend: {}", backend.name());
+    log::info!("backend: {}", backend.settle());
     for address in addresses {
         log::info!("serving at {address}");
     }
     Ok(move || access_list::reload(&config.access_list, &access_list))
 }
 
-/// Looks at what the configuration names on this machine, as [`run`] does, but for sockets.
-pub(crate) fn inspect(config: &Config, checks: &mut Checks) {
-    checks.require_ok(choose_backend(config.network.backend), "network.backend");
+/// Tells what this machine makes of the configuration that is no reason not to start.
+fn warn_of_surroundings(config: &Config) {
     if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
-        checks.advise(false, "socket_workers", reason);
+        log::warn!("`socket_workers` {reason}");
     }
-    let mut files = Vec::new();
-    if config.access_list.mode != AccessListMode::Off {
-        files.push("access list");
-    }
-    if config.statistics.write_html_to_file {
-        files.push("folder of the HTML page");
-    }
-    if config.scrape_exports.enable_scrape_exports {
-        files.push("folder of the scrape export");
-    }
-    if privileges::check(&config.privileges, &files, checks) {
-        access_list::check(&config.access_list, checks);
-        for (key, path) in config.outputs() {
-            checks.require_ok(replace_file::check(path), key);
+    for (key, path) in config.outputs() {
+        if let Err(error) = replace_file::check(path) {
+            log::warn!("`{key}`: {error:#}");
         }
     }
 }
@@ -148,40 +123,6 @@ fn connection_secret(config: &Config) -> anyhow::Result<Option<[u64; 2]>> {
     connection_secret::load_or_make(path, &mut OsEntropy).map(Some)
 }
 
-/// A backend that is known to work here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ChosenBackend {
-    Mio,
-    #[cfg(target_os = "linux")]
-    IoUring,
-}
-
-impl ChosenBackend {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Mio => "mio",
-            #[cfg(target_os = "linux")]
-            Self::IoUring => "io_uring",
-        }
-    }
-}
-
-/// `auto` takes mio: batched system calls measured faster than io_uring everywhere we looked
-/// (`documents/decisions/backends.md`), and they work everywhere.
-fn choose_backend(wanted: Backend) -> anyhow::Result<ChosenBackend> {
-    match wanted {
-        Backend::Auto | Backend::Mio => Ok(ChosenBackend::Mio),
-        #[cfg(target_os = "linux")]
-        Backend::IoUring => aquatic_uring::probe()
-            .map(|()| ChosenBackend::IoUring)
-            .context("`network.backend` is io_uring"),
-        #[cfg(not(target_os = "linux"))]
-        Backend::IoUring => {
-            anyhow::bail!("`network.backend` is io_uring, which only Linux has")
-        }
-    }
-}
-
 /// The sockets of each socket worker, in the order of the addresses. All are bound by this one
 /// thread, worker by worker, because the kernel numbers the sockets of an address in that order.
 fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
@@ -190,6 +131,7 @@ fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
         recv_buffer_bytes: config.network.socket_recv_buffer_size,
         send_buffer_bytes: config.network.socket_send_buffer_size,
         reuse_port: workers > 1,
+        never_fragmented: config.answer_bytes_max_v4() <= UNFRAGMENTED_BYTES_MAX,
     };
     let alone = SocketOptions {
         reuse_port: false,
@@ -252,54 +194,6 @@ fn steer(config: &Config, sockets: &[Vec<UdpSocket>], key: &SteeringKey) {
     }
 }
 
-/// Where a socket worker will wait, made before its thread so that others know how to wake it.
-struct SocketPost {
-    waiting: Waiting,
-    sleeper: Sleeper,
-    bell: Bell,
-}
-
-enum Waiting {
-    Mio(mio::Poll),
-    #[cfg(target_os = "linux")]
-    IoUring(aquatic_uring::Waker),
-}
-
-impl SocketPost {
-    fn new(backend: ChosenBackend) -> anyhow::Result<Self> {
-        match backend {
-            ChosenBackend::Mio => {
-                let poll = mio::Poll::new().context("cannot make a poll")?;
-                let waker = mio::Waker::new(poll.registry(), socket_worker::mio::WAKER)
-                    .context("cannot make a waker")?;
-                let (sleeper, bell) = bell(move || log_wake_error(waker.wake()));
-                Ok(Self {
-                    waiting: Waiting::Mio(poll),
-                    sleeper,
-                    bell,
-                })
-            }
-            #[cfg(target_os = "linux")]
-            ChosenBackend::IoUring => {
-                let waker = aquatic_uring::Waker::new().context("cannot make a waker")?;
-                let other_end = waker.clone();
-                let (sleeper, bell) = bell(move || log_wake_error(other_end.wake()));
-                Ok(Self {
-                    waiting: Waiting::IoUring(waker),
-                    sleeper,
-                    bell,
-                })
-            }
-        }
-    }
-}
-
-fn log_wake_error(result: io::Result<()>) {
-    if let Err(error) = result {
-        log::error!("cannot wake a worker: {error}");
-    }
-}
-
 /// What the workers need to leave the main thread.
 struct Posts {
     posts: Vec<SocketPost>,
@@ -331,7 +225,7 @@ fn start_workers(
     for (index, ((core, post), sockets)) in workers.enumerate() {
         let config = Arc::clone(config);
         supervisor.spawn(format!("socket-{index}"), move || {
-            run_socket_worker(core, post, &sockets, clock, &config)
+            post.run(core, &sockets, clock, &config.network)
         })?;
     }
     let mut watch = LimitWatch::new();
@@ -341,25 +235,4 @@ fn start_workers(
     supervisor.spawn("statistics", move || {
         statistics::run(&config.statistics, &counters, &reports)
     })
-}
-
-fn run_socket_worker(
-    core: Core,
-    post: SocketPost,
-    sockets: &[UdpSocket],
-    clock: Clock,
-    config: &Config,
-) -> anyhow::Result<()> {
-    let SocketPost {
-        waiting, sleeper, ..
-    } = post;
-    match waiting {
-        Waiting::Mio(poll) => {
-            socket_worker::mio::run(core, sockets, poll, &sleeper, clock, &config.network)
-        }
-        #[cfg(target_os = "linux")]
-        Waiting::IoUring(waker) => {
-            socket_worker::uring::run(core, sockets, &waker, &sleeper, clock, &config.network)
-        }
-    }
 }

@@ -10,6 +10,7 @@
 //! | [`ReturnPath`] | where an answer goes, and which local address it leaves from |
 //! | [`Outbox`] | answers that wait to be sent: one arena of bytes and a list of ends |
 //! | [`Receiver`], [`Sender`] | batches: [`mmsg`] on Linux, [`portable`] elsewhere |
+//! | [`merge`] | which answers can travel together |
 //! | [`segmentation`] | many packets of one size to one destination (UDP GSO), for load testers |
 //! | [`steering`] | the kernel hands each announce to the socket whose worker owns the info hash |
 //! | [`wire`] | kernel layouts that another backend (io_uring) needs as well |
@@ -45,13 +46,13 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 mod datagram;
-#[cfg(target_os = "linux")]
-mod merge;
 mod options;
 mod outbox;
 mod path;
 mod socket;
 
+#[cfg(target_os = "linux")]
+pub mod merge;
 #[cfg(target_os = "linux")]
 pub mod mmsg;
 pub mod portable;
@@ -68,4 +69,4 @@ pub use outbox::Outbox;
 pub use path::{LocalAddr, ReturnPath};
 #[cfg(not(target_os = "linux"))]
 pub use portable::{Receiver, Sender};
-pub use socket::{SocketOptions, UdpSocket};
+pub use socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket};

@@ -7,10 +7,11 @@
 //! packet's worth of work instead of several; each datagram arrives as it would have alone.
 
 use crate::outbox::PacketList;
-use crate::{Outbox, ReturnPath};
+pub use crate::segmentation::is_unsupported;
+use crate::{Outbox, ReturnPath, UNFRAGMENTED_BYTES_MAX};
 
 /// What the kernel takes in one message (`UDP_MAX_SEGMENTS` of kernels before 6.9).
-pub(crate) const PACKETS_PER_MESSAGE_MAX: usize = 64;
+pub const PACKETS_PER_MESSAGE_MAX: usize = 64;
 
 /// The largest IPv4 payload, which a message must not exceed as a whole either.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 65_507;
@@ -18,11 +19,11 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 65_507;
 /// Larger packets travel alone. A packet that is cut out of a message cannot be fragmented as well,
 /// and the kernel refuses a message whose parts would have to be: on IPv6 that is above 1,280 bytes
 /// with headers (see [`UdpSocket`](crate::UdpSocket)).
-const MERGED_BYTES_MAX: usize = 1_280 - 48;
+const MERGED_BYTES_MAX: usize = UNFRAGMENTED_BYTES_MAX;
 
 /// Puts packets that can travel together next to each other. Keeps its memory between two calls.
-#[derive(Default)]
-pub(crate) struct Grouping {
+#[derive(Debug, Default)]
+pub struct Grouping {
     /// What packets that can travel together have in common, hashed; and their places.
     keys: Vec<(u64, usize)>,
     spare: PacketList,
@@ -30,7 +31,7 @@ pub(crate) struct Grouping {
 
 impl Grouping {
     /// Reorders an outbox. Packets of the same path and size keep their order.
-    pub(crate) fn group(&mut self, outbox: &mut Outbox) {
+    pub fn group(&mut self, outbox: &mut Outbox) {
         self.keys.clear();
         let packets = outbox.iter().enumerate();
         self.keys
@@ -59,7 +60,8 @@ fn key(path: &ReturnPath, bytes: usize) -> u64 {
 }
 
 /// How many packets, from `first` on, can travel together: at least 1, at most `max`.
-pub(crate) fn run(outbox: &Outbox, first: usize, max: usize) -> usize {
+#[must_use]
+pub fn run(outbox: &Outbox, first: usize, max: usize) -> usize {
     let Some((path, bytes)) = outbox.get(first) else {
         return 1;
     };

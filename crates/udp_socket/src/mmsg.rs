@@ -11,8 +11,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use crate::datagram::{ICMP_ERRORS_PER_RECEIVE_MAX, is_icmp};
-use crate::merge::{self, Grouping};
-use crate::segmentation::is_unsupported;
+use crate::merge::{self, Grouping, is_unsupported};
 use crate::wire::{self, CONTROL_BYTES, Control, SOCKADDR_BYTES, SendControl};
 use crate::{Datagram, Outbox, SendReport, UdpSocket};
 

@@ -60,6 +60,30 @@ unsafe fn set<T: Copy>(
     check(result)
 }
 
+/// Reads an integer option.
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) fn get_int(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut bytes =
+        libc::socklen_t::try_from(size_of_val(&value)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: `value` is valid for writes of `bytes` bytes during the call, and any bytes are an
+    // integer; the descriptor is open because it is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut bytes,
+        )
+    };
+    check(result).map(|()| value)
+}
+
 /// How many datagrams for this socket the kernel has thrown away since it was opened, modulo 2^32.
 #[cfg(target_os = "linux")]
 pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {

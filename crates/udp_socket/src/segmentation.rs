@@ -74,9 +74,13 @@ impl SegmentSender {
     }
 }
 
+/// Whether an error of a message with several packets says that the kernel, or an interface, cannot
+/// cut messages apart, so that the packets have to be sent one by one.
+///
 /// `EIO`: the interface leaves the checksums to the processor. `EINVAL`: no such option, or (on
 /// newer kernels `EMSGSIZE`) the packets would have to be fragmented for the interface.
-pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+#[must_use]
+pub fn is_unsupported(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)

@@ -11,7 +11,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::event::{Events, Pending, Queue};
 use crate::pool::{self, BufferPool};
-use crate::sends::{PacketId, Sends};
+use crate::sends::Sends;
 use crate::tag::Tag;
 use crate::waker::Waker;
 
@@ -55,6 +55,8 @@ pub struct Ring {
     waker: Option<(u32, bool)>,
     /// An error that no datagram can bring about.
     broken: Option<io::Error>,
+    /// What the completion queue has room for.
+    completions_max: usize,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -100,6 +102,7 @@ impl Ring {
             receiving: vec![false; sockets.len()].into(),
             waker: waker.map(|_| (waker_place, false)),
             broken: None,
+            completions_max: usize::try_from(completions).map_err(io::Error::other)?,
             _not_send: PhantomData,
         })
     }
@@ -122,6 +125,7 @@ impl Ring {
         } else {
             self.enter(0, None)?;
         }
+        self.send_refused()?;
         self.sends.reuse();
         self.sends.offer_unsent();
         match self.broken.take() {
@@ -131,6 +135,25 @@ impl Ring {
                 pool: &mut self.pool,
             }),
         }
+    }
+
+    /// Lets datagrams gather for this long: nobody wakes the caller meanwhile. They are reported by
+    /// the next [`wait`](Self::wait). What waits already should have been looked at before.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub fn gather(&mut self, time: Duration) -> io::Result<()> {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        if !self.io.params().is_feature_min_timeout() || micros == 0 {
+            std::thread::sleep(time);
+            return Ok(());
+        }
+        // More than can come, so that only the time ends it.
+        let want = self.completions_max;
+        let timespec = Timespec::from(time);
+        let arguments = SubmitArgs::new().timespec(&timespec).min_wait_usec(micros);
+        let result = self.io.submitter().submit_with_args(want, &arguments);
+        self.after_entering(result)
     }
 
     /// Takes all packets from `outbox` and sends them through a socket, in order: the first many at
@@ -147,16 +170,17 @@ impl Ring {
             return Ok(());
         }
         let socket = u32::try_from(socket).map_err(io::Error::other)?;
-        let (packets, first) = self.sends.take_over(socket, outbox);
-        for place in 0..packets {
-            let id = PacketId { place, ..first };
+        let (packets, mut id) = self.sends.take_over(socket, outbox);
+        while id.place < packets {
             self.make_room()?;
             while !self.sends.has_room() {
                 self.enter(1, None)?;
             }
-            if let Some(request) = self.sends.request(id) {
-                self.push(&request.user_data(Tag::Send(id).encode()))?;
-            }
+            let Some((request, together)) = self.sends.request(id) else {
+                break;
+            };
+            self.push(&request.user_data(Tag::Send(id).encode()))?;
+            id.place += together.max(1);
         }
         Ok(())
     }
@@ -171,6 +195,17 @@ impl Ring {
     /// to be sent again later. Others, sent after them, may have gone out in the meantime.
     pub fn take_unsent(&mut self, socket: usize, outbox: &mut Outbox) {
         self.sends.take_unsent(socket, outbox);
+    }
+
+    /// Sends packets one by one that could not travel together.
+    fn send_refused(&mut self) -> io::Result<()> {
+        for socket in 0..self.receiving.len() {
+            if let Some(mut refused) = self.sends.take_refused(socket) {
+                self.send(socket, &mut refused)?;
+                self.enter(0, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes requests for everything that is not being waited for, or no longer: a multishot
@@ -227,6 +262,10 @@ impl Ring {
                 .submit_with_args(want, &SubmitArgs::new().timespec(&Timespec::from(timeout))),
             None => submitter.submit_and_wait(want),
         };
+        self.after_entering(result)
+    }
+
+    fn after_entering(&mut self, result: io::Result<usize>) -> io::Result<()> {
         if let Err(error) = result {
             match error.raw_os_error() {
                 // The time is over; a signal came; completions must be read before more can be

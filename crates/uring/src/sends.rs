@@ -9,13 +9,18 @@
 //! only (`IOSQE_CQE_SKIP_SUCCESS`), but then nothing would say when a success is over, and
 //! measured, the reports cost nothing.
 //!
+//! Packets to one client that are equally large travel as one message
+//! ([`merge`](aquatic_udp_socket::merge)). A packet is named by its outbox and its place there, a
+//! message by its first packet.
+//!
 //! Requests do not linger: with `MSG_DONTWAIT` they may neither wait for room nor be handed to a
 //! worker thread, so in practice the call that submits them also completes them.
 
 use std::io;
 
-use aquatic_udp_socket::wire::{self, Control};
-use aquatic_udp_socket::{Outbox, ReturnPath, SendReport, UdpSocket};
+use aquatic_udp_socket::merge::{self, Grouping, PACKETS_PER_MESSAGE_MAX, is_unsupported};
+use aquatic_udp_socket::wire::{self, SendControl};
+use aquatic_udp_socket::{Outbox, SendReport, UdpSocket};
 use io_uring::opcode::{Send, SendMsg};
 use io_uring::squeue::Entry;
 use io_uring::types::Fixed;
@@ -23,8 +28,11 @@ use io_uring::types::Fixed;
 /// Send requests that have not reported yet, and what they refer to.
 pub(crate) struct Sends {
     messages: Box<[Message]>,
-    /// Messages that requests refer to. They become free all at once.
+    /// Messages that requests refer to. They become free all at once, and so do the parts.
     used: usize,
+    /// What messages consist of.
+    parts: Parts,
+    grouping: Grouping,
     /// Requests that have not reported.
     outstanding: usize,
     in_flight: Vec<InFlight>,
@@ -44,29 +52,54 @@ struct Socket {
     unsent: Outbox,
     /// How many of these the caller could have taken back.
     offered: usize,
+    /// Until the kernel says that it, or a network interface, cannot cut messages apart.
+    merges: bool,
+    /// What was refused for that reason, and is to be sent again packet by packet.
+    refused: Outbox,
 }
 
-/// What one request refers to besides its packet.
+/// What one request refers to besides its packets.
 struct Message {
     header: libc::msghdr,
-    iovec: libc::iovec,
-    control: Control,
+    control: SendControl,
 }
 
-impl Message {
-    fn fill(&mut self, path: &ReturnPath, bytes: &[u8]) {
-        let name = wire::sockaddr(path);
-        self.iovec.iov_base = bytes.as_ptr().cast_mut().cast();
-        self.iovec.iov_len = bytes.len();
-        self.header = wire::empty_header();
-        self.header.msg_iov = &raw mut self.iovec;
-        self.header.msg_iovlen = 1;
-        self.header.msg_name = name.as_ptr().cast_mut().cast();
-        self.header.msg_namelen = u32::try_from(name.len()).unwrap_or(0);
-        if let Some(local) = path.local() {
-            self.header.msg_controllen = wire::len_as(self.control.write(local));
-            self.header.msg_control = self.control.0.as_mut_ptr().cast();
+/// Scatter lists of all messages, one after another.
+struct Parts {
+    iovecs: Box<[libc::iovec]>,
+    used: usize,
+}
+
+impl Parts {
+    fn new(messages_max: usize) -> Self {
+        let empty = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        // So that there is always room for one large message among small ones.
+        let count = messages_max.saturating_add(4 * PACKETS_PER_MESSAGE_MAX);
+        Self {
+            iovecs: vec![empty; count].into(),
+            used: 0,
         }
+    }
+
+    /// Whether there is room for any message.
+    fn has_room(&self) -> bool {
+        self.used + PACKETS_PER_MESSAGE_MAX <= self.iovecs.len()
+    }
+
+    /// A list of `packets`.
+    fn list<'a>(&mut self, packets: impl Iterator<Item = &'a [u8]>) -> &mut [libc::iovec] {
+        let free = self.iovecs.get_mut(self.used..).unwrap_or_default();
+        let mut count = 0;
+        for (iovec, bytes) in free.iter_mut().zip(packets) {
+            iovec.iov_base = bytes.as_ptr().cast_mut().cast();
+            iovec.iov_len = bytes.len();
+            count += 1;
+        }
+        self.used += count;
+        free.get_mut(..count).unwrap_or_default()
     }
 }
 
@@ -75,9 +108,21 @@ struct InFlight {
     outbox: Outbox,
     bytes: usize,
     failed: usize,
+    /// Whether its packets may travel together.
+    merged: bool,
 }
 
-/// Names a packet that is in flight.
+impl InFlight {
+    /// How many packets, from `first` on, travel together.
+    fn run(&self, first: usize) -> usize {
+        match self.merged {
+            true => merge::run(&self.outbox, first, PACKETS_PER_MESSAGE_MAX),
+            false => 1,
+        }
+    }
+}
+
+/// Names a packet that is in flight, and perhaps those that travel with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PacketId {
     pub(crate) outbox: u32,
@@ -88,15 +133,13 @@ impl Sends {
     pub(crate) fn new(requests_max: usize, sockets: &[&UdpSocket], plain_to_address: bool) -> Self {
         let message = || Message {
             header: wire::empty_header(),
-            iovec: libc::iovec {
-                iov_base: std::ptr::null_mut(),
-                iov_len: 0,
-            },
-            control: Control::default(),
+            control: SendControl::default(),
         };
         Self {
             messages: std::iter::repeat_with(message).take(requests_max).collect(),
             used: 0,
+            parts: Parts::new(requests_max),
+            grouping: Grouping::default(),
             outstanding: 0,
             plain_to_address,
             in_flight: Vec::new(),
@@ -110,6 +153,10 @@ impl Sends {
     pub(crate) fn take_over(&mut self, socket: u32, outbox: &mut Outbox) -> (u32, PacketId) {
         let mut taken = self.spare.pop().unwrap_or_default();
         std::mem::swap(&mut taken, outbox);
+        let merged = taken.len() > 1 && self.sockets.get(index(socket)).is_some_and(|it| it.merges);
+        if merged {
+            self.grouping.group(&mut taken);
+        }
         let id = PacketId {
             outbox: u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
             place: 0,
@@ -120,6 +167,7 @@ impl Sends {
             bytes: taken.iter().map(|(_, bytes)| bytes.len()).sum(),
             outbox: taken,
             failed: 0,
+            merged,
         });
         (packets, id)
     }
@@ -131,22 +179,24 @@ impl Sends {
 
     /// Whether one more request can be built.
     pub(crate) fn has_room(&self) -> bool {
-        self.used < self.messages.len()
+        self.used < self.messages.len() && self.parts.has_room()
     }
 
-    /// Builds the request that sends a packet. `None` if there is no [room](Self::has_room), or no
-    /// such packet.
+    /// Builds the request that sends a packet, and those that travel with it; and how many these
+    /// are. `None` if there is no [room](Self::has_room), or no such packet.
     ///
     /// What it points to stays in place until its completion is passed to
     /// [`completed`](Self::completed).
-    pub(crate) fn request(&mut self, id: PacketId) -> Option<Entry> {
+    pub(crate) fn request(&mut self, id: PacketId) -> Option<(Entry, u32)> {
         let message = self.messages.get_mut(self.used)?;
         let in_flight = self.in_flight.get(index(id.outbox))?;
-        let (path, bytes) = in_flight.outbox.get(index(id.place))?;
+        let first = index(id.place);
+        let (path, bytes) = in_flight.outbox.get(first)?;
         let socket = Fixed(in_flight.socket);
         let connected = self.sockets.get(index(in_flight.socket))?.connected;
-        let plain = connected || (self.plain_to_address && path.local().is_none());
-        let request = if plain {
+        let packets = in_flight.run(first);
+        let is_plain = connected || (self.plain_to_address && path.local().is_none());
+        let request = if packets == 1 && is_plain {
             let len = u32::try_from(bytes.len()).ok()?;
             let mut send = Send::new(socket, bytes.as_ptr(), len).flags(libc::MSG_DONTWAIT);
             if !connected {
@@ -156,14 +206,33 @@ impl Sends {
             }
             send.build()
         } else {
-            message.fill(path, bytes);
-            SendMsg::new(socket, &raw const message.header)
+            let together = (first..first + packets).map_while(|it| in_flight.outbox.get(it));
+            let list = self.parts.list(together.map(|(_, bytes)| bytes));
+            let header = &mut message.header;
+            *header = wire::empty_header();
+            header.msg_iov = list.as_mut_ptr();
+            header.msg_iovlen = wire::len_as(list.len());
+            let mut local = None;
+            // A connected socket has its route at hand and would look it up again for a name.
+            if !connected {
+                let name = wire::sockaddr(path);
+                header.msg_name = name.as_ptr().cast_mut().cast();
+                header.msg_namelen = wire::len_as(name.len());
+                local = path.local();
+            }
+            let segment_bytes = (packets > 1).then_some(bytes.len());
+            let control_bytes = message.control.write(local, segment_bytes);
+            if control_bytes > 0 {
+                header.msg_control = message.control.0.as_mut_ptr().cast();
+                header.msg_controllen = wire::len_as(control_bytes);
+            }
+            SendMsg::new(socket, &raw const *header)
                 .flags(libc::MSG_DONTWAIT.cast_unsigned())
                 .build()
         };
         self.used += 1;
         self.outstanding += 1;
-        Some(request)
+        Some((request, u32::try_from(packets).ok()?))
     }
 
     /// A request has reported: the kernel is done with it.
@@ -174,24 +243,42 @@ impl Sends {
         }
         if self.outstanding == 0 {
             self.used = 0;
+            self.parts.used = 0;
         }
     }
 
-    /// A packet was not sent.
+    /// A message was not sent.
     fn failed(&mut self, id: PacketId, error: io::Error) {
         let Some(in_flight) = self.in_flight.get_mut(index(id.outbox)) else {
             return;
         };
-        let Some((path, bytes)) = in_flight.outbox.get(index(id.place)) else {
+        let Some(socket) = self.sockets.get_mut(index(in_flight.socket)) else {
             return;
         };
-        in_flight.failed += 1;
-        in_flight.bytes = in_flight.bytes.saturating_sub(bytes.len());
-        if let Some(socket) = self.sockets.get_mut(index(in_flight.socket))
-            && !socket.report.record_error(error)
-        {
-            socket.unsent.push(*path, bytes);
+        let first = index(id.place);
+        let packets = in_flight.run(first);
+        let again = if packets > 1 && is_unsupported(&error) {
+            socket.merges = false;
+            Some(&mut socket.refused)
+        } else if socket.report.record_error(error) {
+            socket.report.failed += packets - 1;
+            None
+        } else {
+            Some(&mut socket.unsent)
+        };
+        let lost = (first..first + packets).map_while(|place| in_flight.outbox.get(place));
+        in_flight.failed += packets;
+        let lost_bytes: usize = lost.clone().map(|(_, bytes)| bytes.len()).sum();
+        in_flight.bytes = in_flight.bytes.saturating_sub(lost_bytes);
+        if let Some(again) = again {
+            lost.for_each(|(path, bytes)| again.push(*path, bytes));
         }
+    }
+
+    /// Packets that were refused because they travelled together; there are none but once.
+    pub(crate) fn take_refused(&mut self, socket: usize) -> Option<Outbox> {
+        let refused = &mut self.sockets.get_mut(socket)?.refused;
+        (!refused.is_empty()).then(|| std::mem::take(refused))
     }
 
     /// Frees the outboxes, if nothing of them remains to be sent.
@@ -241,6 +328,8 @@ impl Socket {
             report: SendReport::default(),
             unsent: Outbox::new(),
             offered: 0,
+            merges: true,
+            refused: Outbox::new(),
         }
     }
 }

@@ -43,8 +43,12 @@ impl Waker {
     pub fn wake(&self) -> io::Result<()> {
         (&*self.eventfd).write_all(&1u64.to_ne_bytes())
     }
+}
 
-    pub(crate) fn as_raw_fd(&self) -> RawFd {
+/// For an event loop of another kind: readable from the first use on, for ever. So it has to be
+/// watched for edges.
+impl AsRawFd for Waker {
+    fn as_raw_fd(&self) -> RawFd {
         self.eventfd.as_raw_fd()
     }
 }

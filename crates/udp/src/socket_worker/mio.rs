@@ -24,6 +24,19 @@ const BATCH_DATAGRAMS: usize = 64;
 /// The token of the waker with which other workers end a [`Poll`]'s wait.
 pub const WAKER: Token = Token(usize::MAX);
 
+/// A poll that ends its wait when `waker` is used.
+///
+/// # Errors
+/// If the process has too many open files.
+#[cfg(target_os = "linux")]
+pub fn poll_with(waker: &aquatic_uring::Waker) -> anyhow::Result<Poll> {
+    let poll = Poll::new().context("cannot make a poll")?;
+    poll.registry()
+        .register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)
+        .context("cannot watch a waker")?;
+    Ok(poll)
+}
+
 /// Runs a worker for ever.
 ///
 /// # Errors
@@ -52,6 +65,7 @@ pub fn run(
         resend_len_max: config.resend_buffer_max_len,
     };
     let mut each_second = EachSecond::new(sockets);
+    let mut arrivals = 0;
     loop {
         let now = Now::read(clock);
         let received = traffic.receive(now, &mut core)?;
@@ -59,11 +73,14 @@ pub fn run(
         let exchanged = core.finish(now);
         let unsent = traffic.send(&mut core);
         let more = core.background(now);
-        // mio reports a socket once until it has been emptied, so it must be before sleeping.
-        if more || received.full {
+        arrivals += received.datagrams + exchanged;
+        // mio reports a socket once until it has been emptied, so it must be before sleeping. And
+        // nothing may have come since the last look when a doze begins, since nothing ends a doze.
+        if more || received.full || (pacer.dozes() && received.datagrams > 0) {
             continue;
         }
-        match pacer.wait(now.micros, received.datagrams + exchanged) {
+        match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
+            Wait::Doze(_) if received.datagrams > 0 => {}
             Wait::Doze(time) => thread::sleep(time),
             Wait::Sleep => {
                 let _drowse = sleeper.drowse();

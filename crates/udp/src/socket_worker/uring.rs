@@ -1,6 +1,5 @@
 //! The Linux backend: one io_uring per worker does all waiting, receiving and sending.
 
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,48 +16,66 @@ use crate::config::NetworkConfig;
 /// Answers that one system call sends at most.
 const SENDS_PER_CALL: u16 = 128;
 
-/// Runs a worker for ever.
+/// Makes a worker's ring. To be called by the thread that will [run](run) the worker.
 ///
 /// # Errors
-/// If the ring or a socket cannot be used at all. No datagram and no ICMP message has this effect.
-pub fn run(
-    mut core: Core,
+/// If the system does not allow it; with the reason. The start has tried whether it works at all, but
+/// with a small ring and perhaps as root.
+pub fn ring(
     sockets: &[UdpSocket],
     waker: &Waker,
-    sleeper: &Sleeper,
-    clock: Clock,
     config: &NetworkConfig,
-) -> anyhow::Result<()> {
+) -> Result<Ring, Unsupported> {
     let options = RingOptions {
         entries: SENDS_PER_CALL,
         buffers: config.ring_size,
         datagram_bytes_max: DATAGRAM_BYTES_MAX,
     };
     let listed: Vec<_> = sockets.iter().collect();
-    // The start has tried whether it works at all, but with a small ring and perhaps as root.
-    let mut ring = Ring::new(&options, &listed, Some(waker))
-        .map_err(|error| Unsupported::because(&error, "6.0"))?;
+    Ring::new(&options, &listed, Some(waker)).map_err(|error| Unsupported::because(&error, "6.0"))
+}
+
+/// Runs a worker for ever.
+///
+/// # Errors
+/// If the ring or a socket cannot be used at all. No datagram and no ICMP message has this effect.
+pub fn run(
+    mut core: Core,
+    mut ring: Ring,
+    sockets: &[UdpSocket],
+    sleeper: &Sleeper,
+    clock: Clock,
+    config: &NetworkConfig,
+) -> anyhow::Result<()> {
     let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
     let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
     let mut timeout = Duration::ZERO;
     let mut each_second = EachSecond::new(sockets);
+    let mut arrivals = 0;
     loop {
-        let received = turn(&mut ring, &mut core, sleeper, clock, timeout)?;
+        arrivals += turn(&mut ring, &mut core, sleeper, clock, timeout)?;
         let now = Now::read(clock);
         each_second.look(now, &mut core);
-        let exchanged = core.finish(now);
+        arrivals += core.finish(now);
         let unsent = settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
         send(&mut ring, &mut core)?;
-        let more = core.background(now);
-        timeout = match pacer.wait(now.micros, received + exchanged) {
-            _ if more => Duration::ZERO,
+        if core.background(now) {
+            timeout = Duration::ZERO;
+            continue;
+        }
+        timeout = match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
             Wait::Sleep if unsent => RESEND_INTERVAL,
             Wait::Sleep => poll_timeout,
             Wait::Doze(time) => {
-                // The answers leave at once; what arrives meanwhile is gathered.
-                drop(ring.wait(Some(Duration::ZERO)).context("cannot send")?);
+                // The answers leave at once. What has come meanwhile is dealt with first.
+                let nothing_waits = ring
+                    .wait(Some(Duration::ZERO))
+                    .context("cannot send")?
+                    .is_empty();
                 settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
-                thread::sleep(time);
+                if nothing_waits {
+                    ring.gather(time).context("cannot wait for datagrams")?;
+                }
                 Duration::ZERO
             }
         };

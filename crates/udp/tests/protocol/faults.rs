@@ -3,9 +3,12 @@
 
 use aquatic_daemon_tests::faults::spawn_without;
 use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
+use aquatic_daemon_tests::{Place, Setup, metrics, torrent, torrents};
 use aquatic_types::IpFamily;
-use libc::{EAGAIN, EBADF, ENOSYS, EPERM, SYS_io_uring_setup, SYS_recvmmsg, SYS_sendmmsg};
+use libc::{
+    EAGAIN, EBADF, EINVAL, ENOMEM, ENOSYS, EPERM, SYS_io_uring_enter, SYS_io_uring_register,
+    SYS_io_uring_setup, SYS_recvmmsg, SYS_sendmmsg,
+};
 
 use super::client::Client;
 use super::setup::{SIMPLE, UDP, backends};
@@ -23,6 +26,11 @@ fn auto_needs_no_io_uring() {
         let place = Place::new();
         let child = spawn_without(&place, SYS_io_uring_setup, errno, with_backend("auto"), "");
         let daemon = place.wait_for(child);
+        let log = daemon.place.log();
+        assert!(
+            log.contains("backend: mio (io_uring cannot be used: "),
+            "{log}"
+        );
         for family in IpFamily::ALL {
             assert_eq!(
                 Client::new(&daemon, family).join(torrent(1), 1, 1).leechers,
@@ -33,11 +41,37 @@ fn auto_needs_no_io_uring() {
 }
 
 #[test]
-fn auto_takes_mio() {
-    let daemon = with_backend("auto").start("");
-    Client::new(&daemon, IpFamily::V4);
-    assert!(!daemon.has_io_uring());
-    assert!(daemon.place.log().contains("backend: mio"));
+fn auto_takes_io_uring_where_it_works() {
+    let works = backends().contains(&"io_uring");
+    for workers in [1, 3] {
+        let setting = format!("socket_workers = {workers}");
+        let daemon = with_backend("auto").start(&setting);
+        Client::new(&daemon, IpFamily::V4);
+        assert_eq!(daemon.has_io_uring(), works);
+        let log = daemon.place.log();
+        assert_eq!(log.contains("backend: io_uring\n"), works, "{log}");
+    }
+}
+
+/// Sandboxes imitate a part of io_uring: whatever is missing, `auto` does without.
+#[test]
+fn auto_needs_no_part_of_io_uring() {
+    for (call, errno) in [
+        (SYS_io_uring_setup, ENOMEM),
+        (SYS_io_uring_register, EINVAL),
+        (SYS_io_uring_register, ENOMEM),
+        (SYS_io_uring_enter, EPERM),
+    ] {
+        let place = Place::new();
+        let settings = "socket_workers = 2";
+        let child = spawn_without(&place, call, errno, with_backend("auto"), settings);
+        let daemon = place.wait_for(child);
+        assert!(daemon.place.log().contains("backend: mio ("));
+        for info_hash in torrents() {
+            let mut client = Client::new(&daemon, IpFamily::V4);
+            assert_eq!(client.join(info_hash, 1, 1).leechers, 1);
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! `--check-config`: what this machine makes of a configuration.
+
+use aquatic_config::{AccessListMode, Checks};
+use aquatic_daemon::{access_list, privileges, replace_file};
+use aquatic_tracker::config::too_many_workers;
+
+use crate::backend::Chosen;
+use crate::config::Config;
+use crate::connection_secret;
+
+/// Looks at what the configuration names, as the start does, but for sockets; writes nothing.
+pub(crate) fn inspect(config: &Config, checks: &mut Checks) {
+    checks.require_ok(Chosen::new(config), "network.backend");
+    if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
+        checks.advise(false, "socket_workers", reason);
+    }
+    inspect_connection_secret(config, checks);
+    let mut files = Vec::new();
+    if config.access_list.mode != AccessListMode::Off {
+        files.push("access list");
+    }
+    if config.statistics.write_html_to_file {
+        files.push("folder of the HTML page");
+    }
+    if config.scrape_exports.enable_scrape_exports {
+        files.push("folder of the scrape export");
+    }
+    if privileges::check(&config.privileges, &files, checks) {
+        access_list::check(&config.access_list, checks);
+        for (key, path) in config.outputs() {
+            checks.require_ok(replace_file::check(path), key);
+        }
+    }
+}
+
+/// Before privileges are dropped, as at the start. A file that is missing would be made.
+fn inspect_connection_secret(config: &Config, checks: &mut Checks) {
+    let path = &config.network.connection_secret_file;
+    if path.as_os_str().is_empty() {
+        return;
+    }
+    let usable = match path.exists() {
+        true => connection_secret::load(path).map(|_| ()),
+        false => connection_secret::check_folder(path),
+    };
+    checks.require_ok(usable, "network.connection_secret_file");
+}
