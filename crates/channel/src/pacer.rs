@@ -201,15 +201,15 @@ mod tests {
     /// What a worker did.
     #[derive(Default)]
     struct Done {
-        dozes: u32,
-        sleeps: u32,
         answers: u64,
+        /// Of these, to requests that a doze has gathered.
+        after_dozes: u64,
     }
 
     impl Done {
-        /// The share of waits that were dozes.
-        fn doze_share(&self) -> f64 {
-            f64::from(self.dozes) / f64::from((self.dozes + self.sleeps).max(1))
+        /// The share of requests that dozes have gathered, in per cent.
+        fn doze_share(&self) -> u64 {
+            self.after_dozes * 100 / self.answers.max(1)
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
 
         fn run(&mut self, clients: &mut impl Clients, micros: u64) -> Done {
             let (until, mut done) = (self.now + micros, Done::default());
-            let (mut arrivals, mut waiting) = (0, 0);
+            let (mut arrivals, mut waiting, mut has_dozed) = (0, 0, false);
             while self.now < until {
                 waiting += clients.arrived(self.now);
                 let batch = waiting.min(Self::BATCH);
@@ -235,17 +235,18 @@ mod tests {
                 clients.answered(self.now, batch);
                 arrivals += usize::try_from(batch).unwrap();
                 done.answers += batch;
+                done.after_dozes += if has_dozed { batch } else { 0 };
                 if batch == Self::BATCH || (self.pacer.dozes() && batch > 0) {
                     continue;
                 }
                 match self.pacer.wait(self.now, std::mem::take(&mut arrivals)) {
                     Wait::Doze(time) => {
                         assert_eq!(waiting, 0, "dozes while requests wait");
-                        done.dozes += 1;
+                        has_dozed = true;
                         self.now += u64::try_from(time.as_micros()).unwrap();
                     }
                     Wait::Sleep => {
-                        done.sleeps += 1;
+                        has_dozed = false;
                         self.now = clients.next().max(self.now + 1).min(until);
                     }
                 }
@@ -259,12 +260,12 @@ mod tests {
     #[test]
     fn dozes_under_a_load_that_does_not_depend_on_it_and_sleeps_when_idle() {
         for (gap_micros, doze_share) in [
-            (5.0, 0.9..1.1),
-            (16.7, 0.9..1.1),
-            (50.0, 0.9..1.1),
-            (100.0, 0.6..1.1),
-            (1_000.0, 0.0..0.05),
-            (100_000.0, 0.0..0.01),
+            (5.0, 90..=100),
+            (16.7, 90..=100),
+            (50.0, 90..=100),
+            (90.0, 60..=100),
+            (1_000.0, 0..=5),
+            (100_000.0, 0..=1),
         ] {
             let done = Worker::new().run(&mut Open::every(gap_micros), 5 * SECOND);
             let share = done.doze_share();
@@ -299,8 +300,7 @@ mod tests {
             open.arrived(start);
             worker.run(&mut open, 60_000);
             let done = worker.run(&mut open, 200_000);
-            // A doze gathers a dozen requests, and a sleep in a trial ends with the first.
-            assert!(done.doze_share() > 0.6, "open: {}", done.doze_share());
+            assert!(done.doze_share() > 80, "open: {}", done.doze_share());
 
             worker.run(&mut Closed::new(256, 20), 25_000);
             let done = worker.run(&mut Closed::new(256, 20), 200_000);
@@ -311,7 +311,7 @@ mod tests {
             idle.arrived(worker.now);
             worker.run(&mut idle, 60_000);
             let done = worker.run(&mut idle, SECOND);
-            assert!(done.doze_share() < 0.01, "idle: {}", done.doze_share());
+            assert!(done.doze_share() < 5, "idle: {}", done.doze_share());
         }
     }
 

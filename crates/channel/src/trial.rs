@@ -87,11 +87,12 @@ impl Trial {
         self.arrivals = self.arrivals.saturating_add(arrivals);
         let elapsed = now_micros.saturating_sub(self.started_micros);
         let is_over = elapsed >= Self::MICROS_MAX
-            || (elapsed >= Self::MICROS_MIN && self.arrivals >= Self::ARRIVALS_MIN);
+            || (elapsed >= Self::MICROS_MIN
+                && (self.arrivals >= Self::ARRIVALS_MIN || self.is_hopeless(elapsed)));
         if !is_over {
             return;
         }
-        if self.arrivals < Self::ARRIVALS_TELLING {
+        if self.arrivals < Self::ARRIVALS_TELLING && !self.on_trial {
             *self = Self::new();
         } else {
             let rate = self.arrivals.saturating_mul(1_000_000) / elapsed.max(1);
@@ -99,6 +100,12 @@ impl Trial {
         }
         self.started_micros = now_micros;
         self.arrivals = 0;
+    }
+
+    /// Whether a trial of dozing brings less than half of what came before: it need not go on.
+    fn is_hopeless(&self, elapsed_micros: u64) -> bool {
+        let expected = self.rate.unwrap_or(0).saturating_mul(elapsed_micros) / 1_000_000;
+        self.on_trial && self.chosen == Mode::Awake && self.arrivals < expected / 2
     }
 
     fn end_period(&mut self, rate: u64) {
