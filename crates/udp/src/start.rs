@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use aquatic_daemon::clock::{Clock, unix_micros};
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::supervisor::Supervisor;

@@ -102,7 +102,7 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     };
     config.protocol.max_offers = [2, 10][rng.usize(..2)];
     config.protocol.max_torrents_per_connection = [2, 100][rng.usize(..2)];
-    config.limits.max_peers_per_ip = [12, 1_000][rng.usize(..2)];
+    config.limits.connections.tracker.max_peers_per_ip = [12, 1_000][rng.usize(..2)];
     config.access_list.mode = AccessListMode::Deny;
     config.cleaning.max_peer_age = [100, 180][rng.usize(..2)];
     config.cleaning.max_offer_age = [20, 120][rng.usize(..2)];

@@ -63,7 +63,7 @@ impl Model {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             peers_per_client_max: config.protocol.max_torrents_per_connection,
-            peers_per_ip_max: config.limits.max_peers_per_ip,
+            peers_per_ip_max: config.limits.connections.tracker.max_peers_per_ip,
             offer_age_max: config.cleaning.max_offer_age,
             cleaning_interval: config.cleaning.torrent_cleaning_interval,
             next_cleaning: config.cleaning.torrent_cleaning_interval,

@@ -115,7 +115,7 @@ impl World {
     fn fill_up(&mut self) {
         self.access_list.replace(AccessList::default());
         let per_client = self.config.protocol.max_torrents_per_connection;
-        let mut rest = self.config.limits.max_peers_per_ip;
+        let mut rest = self.config.limits.connections.tracker.max_peers_per_ip;
         let first = self.clients.len();
         while rest > 0 {
             let address = (
