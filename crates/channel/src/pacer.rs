@@ -177,7 +177,10 @@ mod tests {
     impl Clients for Closed {
         fn arrived(&mut self, now: u64) -> u64 {
             let mut count = 0;
-            while let Some((_, some)) = self.coming.pop_front_if(|(at, _)| *at <= now) {
+            while let Some((at, some)) = self.coming.front().copied()
+                && at <= now
+            {
+                self.coming.pop_front();
                 count += some;
             }
             count
