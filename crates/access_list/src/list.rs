@@ -264,7 +264,7 @@ mod tests {
             "line 1: an info hash has 40 hexadecimal digits, this has 48 bytes",
         );
         assert_eq!(
-            error(A.repeat(2)[..64].as_bytes()),
+            error(&A.repeat(2).as_bytes()[..64]),
             "line 1: an info hash has 40 hexadecimal digits, this has 64 bytes; of a hash of \
              BitTorrent v2, write the first 40",
         );

@@ -183,6 +183,10 @@ mod tests {
         ] {
             assert_eq!(hint("", line).as_deref(), Some(expected), "{line}");
         }
+    }
+
+    #[test]
+    fn of_other_lines_nothing_is_said() {
         for line in [
             "",
             "=",
