@@ -17,8 +17,8 @@ pub enum Wait {
 /// Decides how a worker waits, from how fast work has been coming.
 ///
 /// A wake-up costs the sleeper more than a request does, so at a moderate load a tracker that
-/// wakes for each packet spends most of its time on waking. Dozing for a fixed short time costs
-/// one timer, however many packets arrive meanwhile. It pays as soon as at least
+/// wakes for each packet spends most of its time on waking. Dozing for a short time costs one
+/// timer, however many packets arrive meanwhile. It pays as soon as at least
 /// [two](Self::WORTHWHILE) are to be expected; below that, and in an idle process, the worker
 /// sleeps for real.
 ///
@@ -31,8 +31,7 @@ pub enum Wait {
 /// Pure: the time comes in as microseconds of any monotonic clock.
 #[derive(Clone, Debug)]
 pub struct Pacer {
-    doze: Duration,
-    doze_micros: u64,
+    doze_micros_max: u64,
     /// Smoothed time between two arrivals, in 1/16 µs.
     gap_sixteenths: u64,
     last_micros: u64,
@@ -46,12 +45,17 @@ impl Pacer {
     /// No gap is taken to be longer than this, so that a busy spell is noticed soon after a lull.
     const GAP_MICROS_MAX: u64 = 10_000;
 
-    /// `doze` is the time that a worker may be deaf: it is added to the latency of a request.
+    /// A doze need not gather more than this many: it would save nothing worth mentioning.
+    const ENOUGH: u64 = 16;
+
+    /// But no doze is shorter than this, unless the caller allows no more.
+    const DOZE_MICROS_MIN: u64 = 200;
+
+    /// `doze_max` is the time that a worker may be deaf: it is added to the latency of a request.
     #[must_use]
-    pub fn new(doze: Duration) -> Self {
+    pub fn new(doze_max: Duration) -> Self {
         Self {
-            doze,
-            doze_micros: u64::try_from(doze.as_micros()).unwrap_or(u64::MAX),
+            doze_micros_max: u64::try_from(doze_max.as_micros()).unwrap_or(u64::MAX),
             gap_sixteenths: Self::GAP_MICROS_MAX * 16,
             last_micros: 0,
             trial: Trial::new(),
@@ -74,22 +78,31 @@ impl Pacer {
         let arrivals = u64::try_from(arrivals).unwrap_or(u64::MAX);
         let sample = (elapsed.saturating_mul(16) / arrivals.max(1)).min(Self::GAP_MICROS_MAX * 16);
         // An empty doze is believed at once; otherwise the newest sample weighs a quarter.
-        self.gap_sixteenths = if arrivals == 0 {
+        self.gap_sixteenths = if arrivals == 0 && elapsed >= self.doze_micros(0) {
+            let empty_doze = self.doze_micros_max.saturating_mul(16);
+            self.gap_sixteenths.max(sample).max(empty_doze)
+        } else if arrivals == 0 {
             self.gap_sixteenths.max(sample)
         } else {
             (self.gap_sixteenths * 3 + sample) / 4
         };
         self.trial.count(now_micros, arrivals);
         if self.dozes() {
-            Wait::Doze(self.doze)
+            let enough_micros = self.gap_sixteenths.saturating_mul(Self::ENOUGH) / 16;
+            Wait::Doze(Duration::from_micros(self.doze_micros(enough_micros)))
         } else {
             Wait::Sleep
         }
     }
 
+    /// A doze of about this length.
+    fn doze_micros(&self, micros: u64) -> u64 {
+        micros.max(Self::DOZE_MICROS_MIN).min(self.doze_micros_max)
+    }
+
     fn is_worthwhile(&self) -> bool {
-        !self.doze.is_zero()
-            && self.gap_sixteenths * Self::WORTHWHILE <= self.doze_micros.saturating_mul(16)
+        self.doze_micros_max > 0
+            && self.gap_sixteenths * Self::WORTHWHILE <= self.doze_micros_max.saturating_mul(16)
     }
 }
 
@@ -97,7 +110,7 @@ impl Pacer {
 mod tests {
     use super::*;
 
-    const DOZE: Duration = Duration::from_micros(200);
+    const DOZE: Duration = Duration::from_micros(500);
 
     /// Where requests come from.
     trait Clients {
@@ -266,7 +279,7 @@ mod tests {
             (5.0, 90..=100),
             (16.7, 90..=100),
             (50.0, 90..=100),
-            (90.0, 60..=100),
+            (100.0, 90..=100),
             (1_000.0, 0..=5),
             (100_000.0, 0..=1),
         ] {
@@ -345,6 +358,23 @@ mod tests {
             now += 200; // A trial.
         }
         assert_eq!(pacer.wait(now + 200, 0), Wait::Sleep);
+    }
+
+    #[test]
+    fn dozes_for_longer_when_less_comes() {
+        for (gap_micros, doze_micros) in [(1, 200), (12, 200), (20, 320), (100, 500), (240, 500)] {
+            let mut pacer = Pacer::new(DOZE);
+            let (mut now, mut doze) = (0, None);
+            for _ in 0..500 {
+                now += 10 * gap_micros;
+                if let Wait::Doze(time) = pacer.wait(now, 10) {
+                    doze = Some(time);
+                }
+            }
+            let micros = doze.expect("a doze").as_micros();
+            // Within what is lost in rounding.
+            assert!(micros.abs_diff(doze_micros) <= 5, "{gap_micros}: {micros}");
+        }
     }
 
     #[test]

@@ -94,11 +94,12 @@ section! {
         /// Milliseconds after which an idle worker looks after its timers (cleaning, statistics).
         pub poll_timeout_ms: u64 = 50,
         /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
+        /// The less comes, the longer it waits; from some 100,000 requests per second on, 200.
         ///
         /// Saves CPU time at moderate load, and adds at most this to the time of an answer. An idle
         /// worker does not wait: it is woken by the first request. Nor does one whose clients wait
         /// for its answers before they ask again; it finds out by trying.
-        pub batch_wait_us: u64 = 200,
+        pub batch_wait_us: u64 = 500,
         /// Answers per socket that are kept when the send buffer is full, to be sent again. 0 =
         /// none: they are dropped (and counted).
         ///
