@@ -36,6 +36,7 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("network.proxy_protocol", STREAM),
     ("network.trusted_proxies", STREAM),
     ("network.keep_alive", HTTP),
+    ("network.ping_interval", WS),
     ("network.websocket_max_message_size", WS),
     ("network.websocket_max_frame_size", WS),
     ("network.websocket_write_buffer_size", WS),

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn of_other_lines_nothing_is_said() {
+    fn other_lines_get_no_hint() {
         for line in [
             "",
             "=",

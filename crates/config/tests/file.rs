@@ -294,8 +294,8 @@ tls.enable = 'yes'
             "line 4, column 1: unknown key `typo`",
             "line 7, column 27: `network.socket_recv_buffer_size`: invalid value: integer `-1`, \
              expected a whole number, 0 or more",
-            "line 8, column 11: `network.backend`: invalid type: boolean `true`, expected a text in \
-             quotes",
+            "line 8, column 11: `network.backend`: invalid type: boolean `true`, expected a text \
+             in quotes",
             "line 9, column 14: `network.tls.enable`: invalid type: string \"yes\", expected true \
              or false; write true, without quotes",
         ]

@@ -115,7 +115,7 @@ pub struct PeerTimes<'a> {
     pub torrent_cleaning_interval: &'a mut u32,
 }
 
-/// By how much clients are late with an announce, usually: they announce all their torrents in turn.
+/// By how much clients are late with an announce, usually: they announce their torrents in turn.
 const ANNOUNCE_DELAY_SECONDS: u32 = 30;
 
 impl PeerTimes<'_> {

@@ -176,8 +176,8 @@ pub fn what_is_hardly_meant_is_told_at_a_check_and_at_the_start(program: &'stati
         "access_list.path = 'list'\nprivileges.user = 'me'\n\
          {section}.run_prometheus_endpoint = true\n\
          {section}.prometheus_endpoint_address = '0.0.0.0:{}'\n\
-         protocol.peer_announce_interval = 100\ncleaning.max_peer_age = 110\n\
-         cleaning.torrent_cleaning_interval = 111\n",
+         protocol.peer_announce_interval = 1000\ncleaning.max_peer_age = 1010\n\
+         cleaning.torrent_cleaning_interval = 1011\n",
         place.metrics_address().port()
     );
     let endpoint = format!(
