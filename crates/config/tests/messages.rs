@@ -111,8 +111,8 @@ fn an_address_without_quotes() {
     );
     assert_eq!(
         problem("[access_list]\npath = /etc/list.txt # ours"),
-        "line 2, column 8: this is not TOML: string values must be quoted, expected literal string, \
-         in `path = /etc/list.txt # ours`; put it in quotes: `path = \"/etc/list.txt\"`"
+        "line 2, column 8: this is not TOML: string values must be quoted, expected literal \
+         string, in `path = /etc/list.txt # ours`; put it in quotes: `path = \"/etc/list.txt\"`"
     );
 }
 
