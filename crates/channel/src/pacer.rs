@@ -22,11 +22,11 @@ pub enum Wait {
 /// [two](Self::WORTHWHILE) are to be expected; below that, and in an idle process, the worker
 /// sleeps for real.
 ///
-/// But a doze helps only if what arrives does not depend on it. Clients that send their next request
-/// when they have been answered (a load tester, a proxy with few connections) wait for the worker
-/// while it dozes, and all lose. The pacer tells by trying: now and then it lets the worker go
-/// without dozing for some milliseconds, and if clearly more arrives then, it stays with that, and
-/// tries dozing from time to time.
+/// But a doze helps only if what arrives does not depend on it. Clients that send their next
+/// request when they have been answered (a load tester, a proxy with few connections) wait for the
+/// worker while it dozes, and all lose. The pacer tells by trying: now and then it lets the worker
+/// go without dozing for some milliseconds, and if clearly more arrives then, it stays with that,
+/// and tries dozing from time to time.
 ///
 /// Pure: the time comes in as microseconds of any monotonic clock.
 #[derive(Clone, Debug)]
@@ -70,8 +70,8 @@ impl Pacer {
     }
 
     /// To be called when there is nothing left to do: how to wait, given that `arrivals` requests
-    /// have come since the last call. All have to be counted, also those of full batches after which
-    /// there was no reason to wait.
+    /// have come since the last call. All have to be counted, also those of full batches after
+    /// which there was no reason to wait.
     pub fn wait(&mut self, now_micros: u64, arrivals: usize) -> Wait {
         let elapsed = now_micros.saturating_sub(self.last_micros);
         self.last_micros = now_micros;
@@ -190,11 +190,11 @@ mod tests {
     impl Clients for Closed {
         fn arrived(&mut self, now: u64) -> u64 {
             let mut count = 0;
-            while let Some((at, some)) = self.coming.front().copied()
-                && at <= now
+            while let Some((at, some)) = self.coming.front()
+                && *at <= now
             {
-                self.coming.pop_front();
                 count += some;
+                self.coming.pop_front();
             }
             count
         }

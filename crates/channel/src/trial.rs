@@ -20,12 +20,12 @@ impl Mode {
 
 /// Compares how much work comes while the worker dozes with how much comes while it does not.
 ///
-/// Clients that ask when they want to (an *open loop*) ask as often in either case, and dozing saves
-/// the worker a wake-up for each of them. Clients that ask again when they have been answered (a
-/// *closed loop*) ask less often while the worker dozes: it is what they wait for, and it loses. The
-/// two cannot be told apart by looking at a doze alone. So time is cut into periods, and from time to
-/// time one is spent in the other mode. The more often that has confirmed the choice, the longer it
-/// is relied upon; when the rate changes, the choice is looked at again at once.
+/// Clients that ask when they want to (an *open loop*) ask as often in either case, and dozing
+/// saves the worker a wake-up for each of them. Clients that ask again when they have been answered
+/// (a *closed loop*) ask less often while the worker dozes: it is what they wait for, and it loses.
+/// The two cannot be told apart by looking at a doze alone. So time is cut into periods, and from
+/// time to time one is spent in the other mode. The more often that has confirmed the choice, the
+/// longer it is relied upon; when the rate changes, the choice is looked at again at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
     /// What has been found to be better.

@@ -225,8 +225,8 @@ fn words_and_forms_of_other_programs() {
         ),
         (
             "metrics.prometheus_endpoint_address = 'http://127.0.0.1:9000'",
-            "line 1, column 39: `metrics.prometheus_endpoint_address`: \"http://127.0.0.1:9000\" is \
-             not an IP address with a port but a URL: write for example \"127.0.0.1:9000\"",
+            "line 1, column 39: `metrics.prometheus_endpoint_address`: \"http://127.0.0.1:9000\" \
+             is not an IP address with a port but a URL: write for example \"127.0.0.1:9000\"",
         ),
         (
             "metrics.prometheus_endpoint_address = '::1:9000'",

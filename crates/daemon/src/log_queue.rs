@@ -50,8 +50,8 @@ impl LogQueue {
     /// Writes lines for ever. Errors are ignored: nobody is left to be told.
     ///
     /// When lines have been lost and there is room again, `report_lost` is called with their number
-    /// since the start; it may push a line. (Should that be lost, too, it is part of the number that
-    /// is reported next.)
+    /// since the start; it may push a line. (Should that be lost, too, it is part of the number
+    /// that is reported next.)
     pub(crate) fn write_to(&self, mut output: impl Write, mut report_lost: impl FnMut(u64)) -> ! {
         let mut batch = Vec::new();
         let mut reported = 0;

@@ -1,10 +1,10 @@
 //! Which backend moves the datagrams of this process.
 //!
 //! `auto` takes io_uring where it works and mio where it does not
-//! (`documents/decisions/backends.md`). Whether it works shows only when it is used: a container may
-//! forbid it, or the memory that may be locked may suffice for one ring and not for four, and that
-//! only as the user that the process has become. So each socket worker makes its ring, and then all
-//! agree: either everybody has one, or nobody uses one.
+//! (`documents/decisions/backends.md`). Whether it works shows only when it is used: a container
+//! may forbid it, or the memory that may be locked may suffice for one ring and not for four, and
+//! that only as the user that the process has become. So each socket worker makes its ring, and
+//! then all agree: either everybody has one, or nobody uses one.
 
 use std::io;
 #[cfg(target_os = "linux")]

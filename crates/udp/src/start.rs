@@ -95,7 +95,10 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
             Ok(())
         })?;
     }
-    log::info!("backend: {}", backend.settle());
+    // Before it is logged: what a log level hides is not even computed, and the workers wait for
+    // it.
+    let backend = backend.settle();
+    log::info!("backend: {backend}");
     for address in addresses {
         log::info!("serving at {address}");
     }

@@ -7,8 +7,8 @@
 //!
 //! - a small difference is drift, and is followed at once: ids tolerate more than that anyway;
 //! - a large one means that somebody has set the clock. It is followed, too, because other trackers
-//!   go by the new time. But the old time goes on beside it until the last id with a stamp of it has
-//!   expired, so that a step, in whichever direction, invalidates no id.
+//!   go by the new time. But the old time goes on beside it until the last id with a stamp of it
+//!   has expired, so that a step, in whichever direction, invalidates no id.
 
 use crate::Now;
 

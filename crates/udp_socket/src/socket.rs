@@ -30,7 +30,7 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// No packet has more than [`UNFRAGMENTED_BYTES_MAX`] bytes of payload, so IPv4 packets can be
     /// marked as not to be fragmented. Then they need no identification (RFC 6864, section 4.1),
-    /// and finding one for each costs the kernel 5 to 8 % of a busy tracker's CPU time.
+    /// and finding one for each took some 5 % of a busy tracker's profile.
     pub never_fragmented: bool,
 }
 
@@ -214,9 +214,10 @@ fn force_buffer(_socket: &Socket, _buffer: Buffer, _bytes: usize) -> bool {
 /// Answers have at most 1,400 bytes and go out once. Path MTU discovery could only lose the first
 /// of them, and a forged "fragmentation needed" would shrink or block all that follow. So: never
 /// believe such messages, and set the don't-fragment bit only where packets are so small that it
-/// makes no difference on the way ([`SocketOptions::never_fragmented`]). IPv6 routers do not fragment, so there
-/// the host does, at 1,280 bytes, which every IPv6 path carries (RFC 8200, section 5; name servers
-/// do the same, RFC 3542, section 11.1). Only answers over 1,232 bytes are concerned.
+/// makes no difference on the way ([`SocketOptions::never_fragmented`]). IPv6 routers do not
+/// fragment, so there the host does, at 1,280 bytes, which every IPv6 path carries (RFC 8200,
+/// section 5; name servers do the same, RFC 3542, section 11.1). Only answers over 1,232 bytes are
+/// concerned.
 ///
 /// A system without these options (some container sandboxes) is left as it is: that costs this
 /// protection and nothing else.

@@ -31,8 +31,9 @@ fn packet(client: u8, n: u8) -> Vec<u8> {
     [client, n].iter().copied().cycle().take(len).collect()
 }
 
-/// Sends many packets to few clients, more than a ring of this size takes at once, and looks whether
-/// each arrives once, those of one size in order. `local`: the address that they are to leave from.
+/// Sends many packets to few clients, more than a ring of this size takes at once, and looks
+/// whether each arrives once, those of one size in order. `local`: the address that they are to
+/// leave from.
 fn each_packet_arrives_once(server: &UdpSocket, ring: &mut Ring, local: Option<LocalAddr>) {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {

@@ -411,6 +411,12 @@ mod tests {
     }
 
     #[test]
+    fn peers_need_not_announce_to_stay() {
+        let loaded = load::<Config>("protocol.peer_announce_interval = 1800").unwrap();
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+
+    #[test]
     fn what_is_hardly_meant_is_warned_of() {
         assert_eq!(
             load::<Config>("protocol.max_offers = 0").unwrap().advice,

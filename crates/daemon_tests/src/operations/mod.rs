@@ -152,6 +152,7 @@ macro_rules! operations {
                 a_log_that_nobody_reads_delays_nothing
             }
             upgrades {
+                its_version_is_later_than_0_9
                 the_file_that_0_9_prints_loads_and_serves
                 no_value_that_0_9_ran_with_is_refused
                 the_document_names_every_key_of_0_9

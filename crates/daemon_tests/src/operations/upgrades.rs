@@ -117,6 +117,14 @@ fn variants(program: &Program, setting: &Setting) -> Vec<String> {
     }
 }
 
+/// To a package manager, and to whoever reads `--version`.
+pub fn its_version_is_later_than_0_9(program: &'static Program) {
+    let printed = Place::new().run(program, &["--version"]).stdout;
+    let version = printed.trim().rsplit(' ').next().unwrap();
+    let numbers: Vec<u32> = version.split('.').map(|n| n.parse().unwrap()).collect();
+    assert!(numbers > vec![0, 9, u32::MAX], "{printed}");
+}
+
 /// As it is, but for the ports.
 pub fn the_file_that_0_9_prints_loads_and_serves(program: &'static Program) {
     let place = Place::new();

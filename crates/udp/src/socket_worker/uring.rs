@@ -16,11 +16,11 @@ use crate::config::NetworkConfig;
 /// Answers that one system call sends at most.
 const SENDS_PER_CALL: u16 = 128;
 
-/// Makes a worker's ring. To be called by the thread that will [run](run) the worker.
+/// Makes a worker's ring. To be called by the thread that will [`run`] the worker.
 ///
 /// # Errors
-/// If the system does not allow it; with the reason. The start has tried whether it works at all, but
-/// with a small ring and perhaps as root.
+/// If the system does not allow it; with the reason. The start has tried whether it works at all,
+/// but with a small ring and perhaps as root.
 pub fn ring(
     sockets: &[UdpSocket],
     waker: &Waker,

@@ -53,6 +53,15 @@ fn auto_takes_io_uring_where_it_works() {
     }
 }
 
+#[test]
+fn auto_serves_whatever_is_logged() {
+    for level in ["off", "error", "warn", "debug"] {
+        let daemon = with_backend("auto").start(&format!("log_level = '{level}'"));
+        let mut client = Client::new(&daemon, IpFamily::V4);
+        assert_eq!(client.join(torrent(1), 1, 1).leechers, 1, "{level}");
+    }
+}
+
 /// Sandboxes imitate a part of io_uring: whatever is missing, `auto` does without.
 #[test]
 fn auto_needs_no_part_of_io_uring() {
