@@ -31,8 +31,8 @@ impl AccessList {
     }
 
     /// As [`Self::parse`], for a file of which it is known that it has about so many lines. The
-    /// list is made at its final size then. One that grows leaves its earlier, smaller copies with the
-    /// allocator, which together are as large as the list.
+    /// list is made at its final size then. One that grows leaves its earlier, smaller copies
+    /// with the allocator, which together are as large as the list.
     ///
     /// # Errors
     ///
