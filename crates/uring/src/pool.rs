@@ -196,6 +196,9 @@ fn cut(bytes: &[u8], len: u32) -> &[u8] {
 
 /// Zeroed, page-aligned memory that is shared with the kernel and so never borrowed as a whole.
 struct Pages {
+    /// What the allocator gave, somewhat more than is needed.
+    allocation: NonNull<u8>,
+    /// The first page in it.
     start: NonNull<u8>,
     layout: Layout,
     leaked: bool,
@@ -203,19 +206,25 @@ struct Pages {
 
 impl Pages {
     fn new(bytes: usize) -> io::Result<Self> {
-        let layout = Layout::from_size_align(bytes.max(1), PAGE_BYTES).map_err(io::Error::other)?;
-        // Why unsafe: no safe container aligns to pages and gives up its claim to be the only one
-        // that writes.
+        // Allocators clear memory of a large alignment by writing to all of it, and then it is
+        // resident before it is used. Without that wish they get it cleared from the system.
+        let bytes = bytes.saturating_add(PAGE_BYTES);
+        let layout = Layout::from_size_align(bytes, 1).map_err(io::Error::other)?;
+        // Why unsafe: no safe container gives up its claim to be the only one that writes.
         // SAFETY: the size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(start) {
-            Some(start) => Ok(Self {
-                start,
-                layout,
-                leaked: false,
-            }),
-            None => handle_alloc_error(layout),
-        }
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else {
+            handle_alloc_error(layout);
+        };
+        let unused_bytes =
+            allocation.addr().get().next_multiple_of(PAGE_BYTES) - allocation.addr().get();
+        Ok(Self {
+            allocation,
+            // SAFETY: less than a page, by which the allocation is larger than what is needed.
+            start: unsafe { allocation.add(unused_bytes) },
+            layout,
+            leaked: false,
+        })
     }
 }
 
@@ -223,7 +232,7 @@ impl Drop for Pages {
     fn drop(&mut self) {
         if !self.leaked {
             // SAFETY: allocated in `new` with this layout, and freed once.
-            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+            unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
         }
     }
 }
