@@ -167,7 +167,7 @@ mod tests {
                 "idle.enabled = true\nnetwork.keep_alive = false",
                 "idle.enabled",
             ),
-            ("answers.late_after_ms = 4000", "answers.lost_after_ms"),
+            ("answers.late_after_ms = 4000", "lost_after_ms"),
         ] {
             let error = load::<LoadTestConfig>(text).unwrap_err().to_string();
             assert!(error.contains(&format!("`{key}`")), "{text}: {error}");

@@ -280,7 +280,7 @@ mod tests {
                 "requests = { weight_connect = 0, weight_announce = 0, weight_scrape = 0 }",
                 "requests.weight_announce",
             ),
-            ("answers.late_after_ms = 4000", "answers.lost_after_ms"),
+            ("answers.late_after_ms = 4000", "lost_after_ms"),
             (
                 "fill = { enabled = true, number_of_torrents = 0 }",
                 "fill.number_of_torrents",

@@ -164,7 +164,7 @@ mod tests {
             ),
             ("requests.path = \"announce\"", "requests.path"),
             ("requests.headers = [\"nonsense\"]", "requests.headers"),
-            ("answers.late_after_ms = 4000", "answers.lost_after_ms"),
+            ("answers.late_after_ms = 4000", "lost_after_ms"),
         ] {
             let error = load::<LoadTestConfig>(text).unwrap_err().to_string();
             assert!(error.contains(&format!("`{key}`")), "{text}: {error}");
