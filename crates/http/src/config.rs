@@ -237,6 +237,7 @@ impl aquatic_config::Config for Config {
         check_peer_lives(
             self.protocol.peer_announce_interval,
             self.cleaning.max_peer_age,
+            self.cleaning.torrent_cleaning_interval,
             checks,
         );
         checks.require(

@@ -154,17 +154,23 @@ impl PeerTimes<'_> {
                  since the tracker remembers times for so many seconds"
             ),
         );
-        checks.advise(
-            *torrent_cleaning_interval <= *max_peer_age,
-            "cleaning.torrent_cleaning_interval",
-            "is more than `cleaning.max_peer_age`: peers that are gone stay in memory for long",
-        );
     }
 }
 
-/// Warns if peers that announce when they are told to are forgotten meanwhile. For trackers that
-/// know nothing of a peer but its announces.
-pub fn check_peer_lives(peer_announce_interval: u32, max_peer_age: u32, checks: &mut Checks) {
+/// Warns if peers that announce when they are told to are forgotten meanwhile, or stay for long
+/// when they are gone. For trackers that know nothing of a peer but its announces. The arguments
+/// are the keys of these names, in seconds.
+pub fn check_peer_lives(
+    peer_announce_interval: u32,
+    max_peer_age: u32,
+    torrent_cleaning_interval: u32,
+    checks: &mut Checks,
+) {
+    checks.advise(
+        torrent_cleaning_interval <= max_peer_age,
+        "cleaning.torrent_cleaning_interval",
+        "is more than `cleaning.max_peer_age`: peers that are gone stay in memory for long",
+    );
     let slack = max_peer_age.saturating_sub(peer_announce_interval);
     if slack == 0 {
         checks.warn(
