@@ -78,6 +78,8 @@ impl Default for Tracker {
             bells: (0..2).map(|_| bell(|| ()).1).collect(),
             export_writers: Vec::new(),
             sockets: IpFamily::ALL.len(),
+            connection_secret: None,
+            unix_micros: 1_800_000_000_000_000,
         };
         let arrangement = arrange(&config, surroundings, &mut entropy());
         Self {
