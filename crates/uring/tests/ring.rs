@@ -238,10 +238,10 @@ fn a_bad_packet_does_not_hold_up_the_others() {
         (report.sent, report.sent_bytes, report.failed),
         (31, 31, 31)
     );
-    assert_eq!(
-        report.last_error.unwrap().raw_os_error(),
-        Some(libc::EMSGSIZE)
-    );
+    // Equal packets to one client are sent as one; when that fails, they are sent again one by one,
+    // behind those that came after them. So either failure may be the last.
+    let last = report.last_error.unwrap().raw_os_error().unwrap();
+    assert!([libc::EACCES, libc::EMSGSIZE].contains(&last), "{last}");
     for _ in 0..31 {
         let mut buffer = [0; 9];
         assert_eq!(client.recv(&mut buffer).unwrap(), 1);
