@@ -35,7 +35,12 @@
 //!
 //! // ... the tracker tells it ...
 //! let mut answer = Vec::new();
-//! let failure = FailureResponse { reason: error.reason().as_bytes(), retry: None };
+//! let failure = FailureResponse {
+//!     reason: error.reason().as_bytes(),
+//!     interval_seconds: None,
+//!     min_interval_seconds: None,
+//!     retry: None,
+//! };
 //! failure.write(head.framing, &mut answer);
 //!
 //! // ... and the client reads the answer.

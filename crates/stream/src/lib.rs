@@ -40,10 +40,12 @@
 //!
 //! ```no_run
 //! # use aquatic_stream::{Handler, Hub, HubOptions, Post, Runtime, bind_listeners};
+//! # use aquatic_config::Addresses;
 //! # use aquatic_daemon::clock::Clock;
 //! # fn start<H: Handler + 'static>(handler: H, options: HubOptions) -> anyhow::Result<()> {
 //! let runtime = Runtime::Auto.choose(1)?;
-//! let listeners = bind_listeners(["0.0.0.0:3000".parse()?].into_iter(), 1, 1_024)?;
+//! let addresses = Addresses::new(vec!["0.0.0.0:3000".parse()?])?;
+//! let listeners = bind_listeners(&addresses, 1, 1_024)?;
 //! let post = Post::new(runtime)?;
 //! let batch_wait = std::time::Duration::from_micros(200);
 //! let listeners = listeners.into_iter().flatten().collect();
