@@ -60,7 +60,9 @@ fn unclosed_quote(value: &str) -> Option<String> {
 
 /// Texts need quotes; what is meant to be true or false must be one of these two words.
 fn unquoted(key: &str, value: &str) -> Option<String> {
-    if let Some(value) = boolean(value) {
+    if !has_off(key)
+        && let Some(value) = boolean(value)
+    {
         return Some(format!("write `{key} = {value}`"));
     }
     if value.contains(['"', '\'', '{']) {
@@ -83,6 +85,12 @@ fn unquoted(key: &str, value: &str) -> Option<String> {
         return Some(format!("put each in quotes: `{key} = {items:?}`"));
     }
     Some(format!("put it in quotes: `{key} = {value:?}`"))
+}
+
+/// Whether "off" is one of the words that this key takes.
+fn has_off(key: &str) -> bool {
+    let name = key.rsplit('.').next();
+    name.is_some_and(|name| ["log_level", "mode"].contains(&name))
 }
 
 /// The digits of `1,000,000` or `20m`, and what follows them.
@@ -155,6 +163,13 @@ mod tests {
                 "write a section as `[network]`, and = between a key and its value",
             ),
             ("mode = deny", "put it in quotes: `mode = \"deny\"`"),
+            ("mode = off", "put it in quotes: `mode = \"off\"`"),
+            (
+                "access_list.mode = off",
+                "put it in quotes: `access_list.mode = \"off\"`",
+            ),
+            ("log_level = off", "put it in quotes: `log_level = \"off\"`"),
+            ("use_x = off", "write `use_x = false`"),
             (
                 "a = [1.2.3.4:5, [::1]:5]",
                 "put each in quotes: `a = [\"1.2.3.4:5\", \"[::1]:5\"]`",
