@@ -70,46 +70,62 @@ pub struct Inspection {
 /// # Errors
 /// Everything that is wrong with it; [`Config::check`] runs only if each key alone is right.
 pub fn load<C: Config>(text: &str) -> Result<Loaded<C>, ConfigError> {
-    let mut report = Report::new(text);
-    let (mut config, mut warnings) = read::<C>(text, &mut report);
-    let mut checks = Checks::default();
-    if report.is_clean() {
-        config.clamp(&mut checks);
-        config.check(&mut checks);
-        report.add_failures(&mut checks);
-    }
-    warnings.extend(report.warnings(&checks));
-    let advice = report.advice(&checks);
-    report.finish().map(|()| Loaded {
-        config,
-        warnings,
-        advice,
+    let examined = Examined::new(text, |_: &C, _| ());
+    examined.report.finish().map(|()| Loaded {
+        config: examined.config,
+        warnings: examined.warnings,
+        advice: examined.advice,
     })
 }
 
 /// Reads the text of a configuration file, and looks at what it names on this machine, if each key
 /// alone is right ([`Config::inspect`]).
 pub fn inspect<C: Config>(text: &str) -> Inspection {
-    let mut report = Report::new(text);
-    let (mut config, mut warnings) = read::<C>(text, &mut report);
-    let mut checks = Checks::default();
-    if report.is_clean() {
-        config.clamp(&mut checks);
-        config.check(&mut checks);
-        config.inspect(&mut checks);
-        report.add_failures(&mut checks);
-    } else {
-        checks.not_looked_at(
-            "whether values fit each other, and what they name: each value alone must be right \
-             before",
-        );
-    }
-    warnings.extend(report.warnings(&checks));
+    let examined = Examined::new(text, C::inspect);
+    let problems = examined.report.finish().err();
     Inspection {
-        warnings,
-        advice: report.advice(&checks),
-        not_looked_at: checks.not_looked_at,
-        problems: report.finish().err().map_or(Vec::new(), |it| it.problems),
+        warnings: examined.warnings,
+        advice: examined.advice,
+        not_looked_at: examined.not_looked_at,
+        problems: problems.map_or(Vec::new(), |it| it.problems),
+    }
+}
+
+/// A file, and all that there is to say about it.
+struct Examined<'text, C> {
+    config: C,
+    warnings: Vec<String>,
+    advice: Vec<String>,
+    not_looked_at: Vec<String>,
+    report: Report<'text>,
+}
+
+impl<'text, C: Config> Examined<'text, C> {
+    /// Reads the file, and checks the configuration if each key alone is right; then `inspect` may
+    /// find more.
+    fn new(text: &'text str, inspect: impl FnOnce(&C, &mut Checks)) -> Self {
+        let mut report = Report::new(text);
+        let (mut config, mut warnings) = read::<C>(text, &mut report);
+        let mut checks = Checks::default();
+        if report.is_clean() {
+            config.clamp(&mut checks);
+            config.check(&mut checks);
+            inspect(&config, &mut checks);
+            report.add_failures(&mut checks);
+        } else {
+            checks.not_looked_at(
+                "whether values fit each other, and what they name: each value alone must be \
+                 right before",
+            );
+        }
+        warnings.extend(report.warnings(&checks));
+        Self {
+            config,
+            warnings,
+            advice: report.advice(&checks),
+            not_looked_at: checks.not_looked_at,
+            report,
+        }
     }
 }
 
