@@ -250,8 +250,11 @@ impl aquatic_config::Config for Config {
             "protocol.max_peers",
             "is 0: no client is told of any peer",
         );
+        let min_interval = self.protocol.min_announce_interval;
         checks.advise(
-            self.protocol.min_announce_interval <= self.protocol.peer_announce_interval,
+            // Whoever asks for a short interval alone has not asked for this one.
+            min_interval <= self.protocol.peer_announce_interval
+                || min_interval == ProtocolConfig::default().min_announce_interval,
             "protocol.min_announce_interval",
             "is more than `protocol.peer_announce_interval`, and counts as that",
         );
@@ -338,7 +341,9 @@ mod tests {
         ] {
             assert_eq!(load::<Config>(text).unwrap().advice, [expected]);
         }
-        assert!(load::<Config>("").unwrap().advice.is_empty());
+        for nothing in ["", "protocol.peer_announce_interval = 120"] {
+            assert_eq!(load::<Config>(nothing).unwrap().advice, [""; 0]);
+        }
     }
 
     #[test]
