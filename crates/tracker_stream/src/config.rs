@@ -57,7 +57,9 @@ pub struct CommonConfig<'a> {
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
     let same_family = one.is_ipv4() == other.is_ipv4();
-    one.port() == other.port() && (one.ip() == other.ip() || is_wide && same_family)
+    // With port 0 each gets one of its own.
+    let same_port = one.port() == other.port() && one.port() != 0;
+    same_port && (one.ip() == other.ip() || is_wide && same_family)
 }
 
 impl CommonConfig<'_> {
@@ -139,5 +141,29 @@ impl CommonConfig<'_> {
     #[must_use]
     pub fn layout(&self) -> Layout {
         Layout::new(self.socket_workers, self.swarm_workers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_two_sockets_is_too_many() {
+        for (one, other, expected) in [
+            ("127.0.0.1:9000", "127.0.0.1:9000", true),
+            ("0.0.0.0:9000", "127.0.0.1:9000", true),
+            ("[::1]:9000", "[::]:9000", true),
+            ("127.0.0.1:9000", "127.0.0.1:9001", false),
+            ("127.0.0.1:9000", "127.0.0.2:9000", false),
+            // Sockets of IPv6 accept IPv6 only.
+            ("0.0.0.0:9000", "[::]:9000", false),
+            // Each gets a free port of its own.
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(overlap(one, other), expected, "{one} {other}");
+            assert_eq!(overlap(other, one), expected, "{other} {one}");
+        }
     }
 }
