@@ -24,6 +24,9 @@ const METRICS: LoadMetrics = LoadMetrics {
     timestamp_seconds: "aquatic_access_list_last_reload_timestamp_seconds",
 };
 
+/// Bytes of the shortest line with an info hash.
+const HASH_LINE_BYTES: usize = 41;
+
 /// What is read from a file at once.
 const BLOCK_BYTES: usize = 64 * 1_024;
 
@@ -86,9 +89,9 @@ fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
     log::info!("reading the access list {path}");
     let file =
         File::open(&config.path).with_context(|| format!("cannot open the access list {path}"))?;
-    let lines =
-        count_lines(&file).with_context(|| format!("cannot read the access list {path}"))?;
-    let list = AccessList::parse_lines(BufReader::new(file), lines)
+    let hashes_max =
+        count_hashes_max(&file).with_context(|| format!("cannot read the access list {path}"))?;
+    let list = AccessList::parse_lines(BufReader::new(file), hashes_max)
         .with_context(|| format!("cannot use the access list {path}"))?;
     log::info!("access list {path} loaded: {} info hashes", list.len());
     METRICS.succeeded();
@@ -97,12 +100,14 @@ fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
     Ok(list)
 }
 
-/// How many lines a file has; 0 if it can be read only once. It is read from its beginning then.
-fn count_lines(mut file: &File) -> io::Result<usize> {
+/// How many info hashes a file can have: one per line, as far as there is room for them, so that a
+/// file of another kind asks for no more memory than a list of its size. 0 if it can be read only
+/// once. It is read from its beginning then.
+fn count_hashes_max(mut file: &File) -> io::Result<usize> {
     if !file.metadata()?.is_file() {
         return Ok(0);
     }
-    let mut lines = 0;
+    let (mut lines, mut bytes) = (0, 0);
     let mut buffer = [0; BLOCK_BYTES];
     loop {
         let size = match file.read(&mut buffer) {
@@ -112,7 +117,43 @@ fn count_lines(mut file: &File) -> io::Result<usize> {
         };
         let block = buffer.get(..size).unwrap_or_default();
         lines += block.iter().filter(|byte| **byte == b'\n').count();
+        bytes += size;
     }
     file.rewind()?;
-    Ok(lines)
+    // The last line may have no end.
+    Ok((lines + 1).min((bytes + 1) / HASH_LINE_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[track_caller]
+    fn assert_hashes_max(content: &str, expected: usize) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        assert_eq!(count_hashes_max(&file).unwrap(), expected);
+        let mut read = String::new();
+        file.read_to_string(&mut read).unwrap();
+        assert_eq!(read, content, "from the beginning");
+    }
+
+    #[test]
+    fn a_list_is_made_for_the_hashes_that_its_file_can_have() {
+        let hash = "a".repeat(40);
+        let lines = format!("{hash}\n").repeat(3_000);
+        assert_hashes_max("", 0);
+        assert_hashes_max(&hash, 1);
+        assert_hashes_max(&lines, 3_000);
+        assert_hashes_max(&(lines + &hash), 3_001);
+        assert_hashes_max(
+            &format!("{hash} - a long name of a torrent, or so\n").repeat(100),
+            101,
+        );
+        // No list: memory for a hash per line would be many times its size.
+        assert_hashes_max(&"\n".repeat(100_000), 2_439);
+    }
 }
