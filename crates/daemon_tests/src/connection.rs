@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::bencode::Value;
 use crate::identity::{NAME, TRUSTING};
@@ -150,6 +150,12 @@ impl Connection {
             tls.flush().unwrap();
         }
         self.tcp().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Goes away without a word, and without reading what has been answered.
+    pub fn reset(self) {
+        let linger = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
+        linger.unwrap();
     }
 
     /// Reads more. Nothing is the end.

@@ -116,6 +116,13 @@ impl Session {
         self.incomplete(self.seen_bytes, io)
     }
 
+    /// Whether what follows the request that is on its way, if one is, can be a request, too.
+    #[must_use]
+    pub fn reads_on(&self) -> bool {
+        let stays_open = |asked: &Asked| asked.framing.connection.stays_open();
+        self.asked.as_ref().is_none_or(stays_open)
+    }
+
     /// Whether a request is on its way to the swarms.
     #[must_use]
     pub fn is_asked(&self) -> bool {

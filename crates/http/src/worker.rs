@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{
-    BodilessResponse, Framing, Head, ScrapeFile, ScrapeRequest, ScrapeResponse, TextResponse,
+    BodilessResponse, Framing, Head, Request, ScrapeFile, ScrapeRequest, ScrapeResponse,
+    TextResponse,
 };
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_swarm::Counts;
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
-use aquatic_types::{InfoHash, IpFamily};
+use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 
 use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
@@ -112,6 +113,33 @@ impl Worker {
         match passed_on {
             Ok(()) => session.ask(now, framing, io),
             Err(refusal) => self.writer.refuse(family, refusal, framing, io),
+        }
+    }
+
+    /// Deals with a request of a client that has gone. To leave a swarm is still of use, to others:
+    /// without it, a peer that is gone would be handed out until it is too old. Any other request
+    /// was for an answer that nobody reads, and is as if it had not come.
+    fn serve_absent(&mut self, now: Now, id: ConnectionId, session: &Session, head: &Head<'_>) {
+        let path = ReturnPath {
+            connection: id,
+            framing: self.service.framing(head),
+        };
+        let leaves = matches!(
+            Request::parse(head.path, head.query),
+            Ok(Request::Announce(announce)) if announce.status() == PeerStatus::Stopped
+        );
+        if !leaves || path.framing.omit_body {
+            return;
+        }
+        let Received { family, wish } = self.service.receive(now, session.peer(), path, head);
+        let passed_on = wish.and_then(|wish| match wish {
+            Wish::AnnounceV4(it) => self.pass_on(&it, |batch| &mut batch.announces.v4),
+            Wish::AnnounceV6(it) => self.pass_on(&it, |batch| &mut batch.announces.v6),
+            _ => Ok(()),
+        });
+        if let Err(refusal) = passed_on {
+            let traffic = self.writer.counters.traffic(family);
+            traffic.reason(refusal.reason).add(1);
         }
     }
 
@@ -360,6 +388,15 @@ impl Handler for Worker {
             self.end_or_go_on(now, scrape, connections);
         }
         answered + collected
+    }
+
+    fn abandoned(&mut self, now: Now, id: ConnectionId, session: &mut Session, mut bytes: &[u8]) {
+        let mut reads_on = session.reads_on();
+        while reads_on && let Ok(Some(head)) = Head::parse(bytes) {
+            bytes = bytes.get(head.size..).unwrap_or_default();
+            self.serve_absent(now, id, session, &head);
+            reads_on = self.service.framing(&head).connection.stays_open();
+        }
     }
 
     fn closed(&mut self, _: Now, _: ConnectionId, session: Session, _: Closed) {

@@ -147,6 +147,15 @@ pub trait Handler {
     /// workers were dealt with.
     fn finish(&mut self, now: Now, connections: &mut Connections<Self::Session>) -> usize;
 
+    /// The connection ends although its session has not [closed](Io::close) it: the client has
+    /// gone, or does not read. `bytes` are those of the client that the session has not taken. What
+    /// they ask for may be done, but can no longer be answered; [`closed`](Self::closed) follows.
+    ///
+    /// They are ignored by default.
+    fn abandoned(&mut self, now: Now, id: ConnectionId, session: &mut Self::Session, bytes: &[u8]) {
+        let _ = (now, id, session, bytes);
+    }
+
     /// The connection has gone, or is about to and cannot be reached any more.
     fn closed(&mut self, now: Now, id: ConnectionId, session: Self::Session, why: Closed);
 

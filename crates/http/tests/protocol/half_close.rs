@@ -1,6 +1,6 @@
 //! Clients that send all their requests together, and then close their sending half.
 
-use aquatic_daemon_tests::torrent;
+use aquatic_daemon_tests::{torrent, wait};
 use aquatic_types::IpFamily;
 
 use super::client::{Announced, Client, LEECHER, announce, get, row};
@@ -46,6 +46,27 @@ fn a_hundred_peers_that_stop_together_are_gone() {
             let leechers = if event == "started" { 100 } else { 0 };
             assert_eq!(witness.scrape(&[torrent]), [row(0, 0, leechers)], "{event}");
         }
+    });
+}
+
+/// A client that is shut down, say, and does not wait for answers.
+#[test]
+fn peers_that_stop_are_gone_although_their_client_resets_the_connection() {
+    on_every_case_and_family("", |tracker, family| {
+        let hash = torrent(if family == IpFamily::V4 { 1 } else { 2 });
+        let mut witness = Client::new(tracker, family);
+        for port in 1..=60 {
+            witness.join(hash, port, LEECHER);
+        }
+        let mut connection = Client::new(tracker, family).connection;
+        let stop = |port| get(&format!("{}&event=stopped", announce(hash, port, LEECHER)));
+        connection.send((1..=60).map(stop).collect::<String>());
+        // The tracker has all of them then.
+        assert_eq!(connection.answer().status, 200);
+        connection.reset();
+        wait::until("all have left", || {
+            (witness.scrape(&[hash]) == [row(0, 0, 0)]).then_some(())
+        });
     });
 }
 

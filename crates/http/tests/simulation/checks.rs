@@ -206,6 +206,22 @@ impl World {
         self.expect(peer_family, "reason", label);
     }
 
+    /// A client has vanished, and this is to leave a swarm.
+    pub(crate) fn expect_absent(&mut self, request: &Request) {
+        let family = CanonicalAddr::new((request.client, 0).into()).family();
+        match &request.meaning {
+            Meaning::Announce(..) => self.expect_request(family, RequestKind::Announce),
+            Meaning::Failure(reason @ Reason::InfoHashDenied, ..) => {
+                self.expect_request(family, RequestKind::Announce);
+                self.expect(family, "reason", reason.label());
+            }
+            Meaning::Failure(reason @ Reason::ProxyHeader, ..) => {
+                self.expect(family, "reason", reason.label());
+            }
+            _ => {}
+        }
+    }
+
     /// Its announce has been answered all the same.
     pub(crate) fn apply_ghost(&mut self, request: &Request) {
         if let Meaning::Announce(announce, _) = &request.meaning {

@@ -84,10 +84,14 @@ impl Link {
         self.open.len()
     }
 
-    /// The request that the tracker is about, if it has it.
-    pub(crate) fn asked(&self) -> Option<&Request> {
-        let (request, end) = self.open.front()?;
-        (*end <= self.delivered).then_some(request)
+    /// The requests that the tracker has, and has not answered: first the one that it is about.
+    pub(crate) fn delivered_open(&self) -> Vec<Request> {
+        if self.is_closed {
+            return Vec::new();
+        }
+        let open = self.open.iter();
+        let delivered = open.take_while(|(_, end)| *end <= self.delivered);
+        delivered.map(|(request, _)| request.clone()).collect()
     }
 
     /// Requests that have no answer, whether delivered or not.

@@ -77,6 +77,12 @@ impl Request {
         }
     }
 
+    /// An announce of somebody who leaves, whether it can be served or not.
+    pub(crate) fn is_stop(&self) -> bool {
+        const STOP: &[u8] = b"&event=stopped";
+        !self.omits_body && self.bytes.windows(STOP.len()).any(|it| it == STOP)
+    }
+
     /// An announce with HEAD, which changes nothing, and whose answer has no length.
     pub(crate) fn is_head_of_announce(&self) -> bool {
         self.omits_body && matches!(self.meaning, Meaning::Announce(..))

@@ -1,6 +1,7 @@
 //! What happens when: connections, requests, turns of workers, and the passing of time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use aquatic_access_list::{AccessListMode, SharedAccessList};
 use aquatic_daemon::clock::Now;
@@ -237,24 +238,44 @@ impl World {
         for _ in 0..4 {
             self.finish(worker, false);
         }
+        // No queue is full then.
+        for swarm_worker in 0..self.tracker.swarm_workers.len() {
+            self.tracker.answer(swarm_worker, now);
+        }
+        self.finish(worker, false);
         let Some(link) = self.links.remove(&key) else {
             return;
         };
         self.tracker.hubs[worker].failed(now, link.id);
-        let asked = link.asked().filter(|_| !link.is_closed).cloned();
         let family = aquatic_types::CanonicalAddr::new(link.peer).family();
+        let delivered = link.delivered_open();
         for request in link.into_open() {
             self.release(&request);
         }
-        if let Some(request) = asked {
-            self.expect_gone(family, &request);
-            if let Meaning::Announce(announce, _) = &request.meaning {
-                // Nobody else asks about this torrent until the end of the phase.
-                self.leases.insert(announce.torrent, (usize::MAX, 1));
-                self.ghosts.push(request);
+        let mut delivered = delivered.into_iter();
+        let mut reads_on = false;
+        if let Some(asked) = delivered.next() {
+            reads_on = !asked.is_last;
+            self.expect_gone(family, &asked);
+            self.haunt(asked);
+        }
+        // Of what waits behind it, only those that leave swarms are still listened to.
+        for request in delivered.take_while(|it| mem::replace(&mut reads_on, !it.is_last)) {
+            if request.is_stop() {
+                self.expect_absent(&request);
+                self.haunt(request);
             }
         }
         self.finish(worker, false);
+    }
+
+    /// A request of somebody who has gone is carried out, if it is an announce. Nobody else asks
+    /// about its torrent until the end of the phase.
+    fn haunt(&mut self, request: Request) {
+        if let Meaning::Announce(announce, _) = &request.meaning {
+            self.leases.insert(announce.torrent, (usize::MAX, 1));
+            self.ghosts.push(request);
+        }
     }
 
     /// A request is not open any more.
@@ -272,7 +293,7 @@ impl World {
     fn finish(&mut self, worker: usize, may_be_slow: bool) {
         let now = self.now();
         self.tracker.hubs[worker].finish(now);
-        for (worker, id) in std::mem::take(&mut self.unread) {
+        for (worker, id) in mem::take(&mut self.unread) {
             self.look_after(worker, id, may_be_slow);
         }
         while let Some(id) = self.tracker.hubs[worker].next_dirty() {
@@ -366,7 +387,7 @@ impl World {
                 link.has_unsent() || !link.is_at_rest() || link.is_closed || link.is_finished
             };
             if !has_more && !self.tracker.has_mail() && !self.links.values().any(is_waiting) {
-                for ghost in std::mem::take(&mut self.ghosts) {
+                for ghost in mem::take(&mut self.ghosts) {
                     self.apply_ghost(&ghost);
                 }
                 self.leases.clear();

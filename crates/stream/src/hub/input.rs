@@ -142,6 +142,10 @@ impl<H: Handler> Hub<H> {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
+        if connection.ended.is_some_and(|why| why != Closed::BySession) {
+            // The client has gone: what is kept of it is shown to the handler at the end.
+            return;
+        }
         if connection.pending() > reading_max {
             connection.input.extend_from_slice(bytes);
             connection.turn = Turn::AfterOutput;

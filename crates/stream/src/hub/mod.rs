@@ -295,13 +295,17 @@ impl<H: Handler> Hub<H> {
         let lingers = why == Closed::BySession
             && !connection.input_ended()
             && (has_unread || connection.has_unread || !connection.input.is_empty());
+        let is_abandoned = why != Closed::BySession && !connection.closes;
+        let input = mem::take(&mut connection.input);
         if lingers {
             connection.ended = None;
             connection.tls = None;
-            connection.input = Vec::new();
         }
         self.counters.closed.of(why).add(1);
-        if let Stage::Open(session) = stage {
+        if let Stage::Open(mut session) = stage {
+            if is_abandoned && !input.is_empty() {
+                self.handler.abandoned(now, id, &mut session, &input);
+            }
             self.handler.closed(now, id, session, why);
         }
         if lingers {

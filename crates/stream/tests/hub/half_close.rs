@@ -64,6 +64,41 @@ fn half_a_request_behind_a_burst_is_not_waited_for() {
     assert_eq!(world.state(wire), Settled::Close);
 }
 
+/// It may still matter to others.
+#[test]
+fn what_a_client_that_has_gone_has_asked_for_is_shown() {
+    let mut world = World::plain();
+    let wire = world.connect();
+    let id = world.wires[wire].id;
+    world
+        .hub
+        .receive(world.now, id, &mut b"a\nb\nc\nhalf".to_vec());
+    world.hub.failed(world.now, id);
+    world.finish();
+    assert_eq!(world.state(wire), Settled::Close);
+    let handler = world.hub.handler();
+    assert_eq!(handler.abandoned, [(id, "b\nc\nhalf".to_owned())]);
+    assert_eq!(handler.closed, [(id, Closed::ByClient)]);
+}
+
+/// What follows the last request of a connection is none.
+#[test]
+fn what_comes_behind_a_last_request_is_not_shown() {
+    // Whether the client takes the last answer, or goes before.
+    for (room, why) in [(usize::MAX, Closed::BySession), (0, Closed::ByClient)] {
+        let mut world = World::plain();
+        let wire = world.connect();
+        world.wires[wire].room = room;
+        world.receive(wire, b"quit\nb\n");
+        let id = world.wires[wire].id;
+        world.hub.failed(world.now, id);
+        world.finish();
+        let handler = world.hub.handler();
+        assert_eq!(handler.closed, [(id, why)]);
+        assert!(handler.abandoned.is_empty());
+    }
+}
+
 #[test]
 fn a_burst_is_answered_whole_before_the_end_of_tls() {
     let pki = Pki::new();

@@ -13,6 +13,8 @@ pub(crate) struct Lines {
     pub(crate) opened: Vec<(ConnectionId, Client)>,
     /// Who has gone and why, in order.
     pub(crate) closed: Vec<(ConnectionId, Closed)>,
+    /// What those who have gone had sent in vain.
+    pub(crate) abandoned: Vec<(ConnectionId, String)>,
     /// To be sent to these when the batch is over.
     pub(crate) pushes: Vec<(ConnectionId, Vec<u8>)>,
     /// How many of these were delivered.
@@ -90,6 +92,11 @@ impl Handler for Lines {
             connections.close_tls_before(generation);
         }
         0
+    }
+
+    fn abandoned(&mut self, _: Now, id: ConnectionId, _: &mut Session, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        self.abandoned.push((id, text.into_owned()));
     }
 
     fn closed(&mut self, _: Now, id: ConnectionId, _: Session, why: Closed) {
