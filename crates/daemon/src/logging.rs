@@ -79,10 +79,8 @@ pub fn init(level: LogLevel) {
 pub fn report(reason: &str) {
     if log::log_enabled!(Level::Error) {
         log::error!("{reason}");
-    } else if let Some(queue) = QUEUE.get() {
-        queue.push(format!("{reason}\n").as_bytes());
     } else {
-        eprintln!("{reason}");
+        write_line(reason);
     }
     flush();
 }
@@ -133,7 +131,16 @@ pub fn advise(advice: &str) {
     if log::log_enabled!(Level::Warn) {
         log::warn!("{advice}");
     } else {
-        eprintln!("warning: {advice}");
+        write_line(&format!("warning: {advice}"));
+    }
+}
+
+/// Writes to standard error what the log does not show, in the order of the log, and as it does:
+/// without waiting.
+fn write_line(text: &str) {
+    match QUEUE.get() {
+        Some(queue) => queue.push(format!("{text}\n").as_bytes()),
+        None => eprintln!("{text}"),
     }
 }
 

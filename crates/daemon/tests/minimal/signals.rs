@@ -168,6 +168,18 @@ fn a_log_that_nobody_reads_delays_neither_reload_nor_stop() {
     assert_stops(&mut daemon);
 }
 
+/// What is shown whatever the log level is takes the same way.
+#[test]
+fn a_warning_that_nobody_reads_does_not_delay_the_start() {
+    let setup = Setup::new();
+    let (_reader, writer) = full_pipe();
+    let mut command =
+        setup.command("log_level = 'error'\n[metrics]\nrun_prometheus_endpoint = false");
+    let mut daemon = setup.start_command(command.stderr(writer));
+    assert!(daemon.serves(HASH_A));
+    assert_stops(&mut daemon);
+}
+
 #[test]
 fn what_is_logged_last_reaches_a_reader_that_is_late() {
     let setup = Setup::new();
