@@ -1,6 +1,8 @@
 //! A worker that owns a shard and nothing else (the split arrangement): it answers batches of
 //! requests and looks after its swarms.
 
+use std::mem;
+use std::thread;
 use std::time::Duration;
 
 use aquatic_channel::{Bell, Pacer, Responder, Sleeper, Wait, bell};
@@ -46,19 +48,28 @@ impl<S: Shard> SwarmWorker<S> {
     /// Works for ever.
     fn run(mut self, rest: &Rest, clock: Clock, pauses: Pauses) -> ! {
         let mut pacer = Pacer::new(pauses.batch_wait);
+        let mut arrivals = 0;
         loop {
             let now = Now::read(clock);
-            let answered = self.answer(now);
+            arrivals += self.answer(now);
             if self.background(now) {
                 continue;
             }
-            match pacer.wait(now.micros, answered) {
-                Wait::Doze(time) => std::thread::sleep(time),
-                Wait::Sleep => {
-                    let _drowse = rest.sleeper.drowse();
-                    if !self.has_requests() {
-                        rest.parker.park_timeout(pauses.timeout);
-                    }
+            let wait = pacer.wait(now.micros, mem::take(&mut arrivals));
+            self.rest(wait, rest, pauses.timeout);
+        }
+    }
+
+    /// Waits, unless something has been asked since the last [`Self::answer`].
+    fn rest(&self, wait: Wait, rest: &Rest, timeout: Duration) {
+        match wait {
+            // Nothing ends a doze, and socket workers would wait for this worker meanwhile.
+            Wait::Doze(_) if self.has_requests() => {}
+            Wait::Doze(time) => thread::sleep(time),
+            Wait::Sleep => {
+                let _drowse = rest.sleeper.drowse();
+                if !self.has_requests() {
+                    rest.parker.park_timeout(timeout);
                 }
             }
         }
@@ -128,6 +139,56 @@ impl Rest {
             parker,
             sleeper,
             bell,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_channel::{Requester, exchange};
+
+    use super::*;
+    use crate::router::Batch;
+
+    struct Nothing;
+
+    impl Batch for Nothing {
+        fn is_full(&self) -> bool {
+            false
+        }
+
+        fn is_empty(&self) -> bool {
+            false
+        }
+    }
+
+    impl Shard for Nothing {
+        type Batch = Self;
+
+        fn answer(&mut self, _: Now, _: &mut Self) {}
+
+        fn background(&mut self, _: Now) -> bool {
+            false
+        }
+    }
+
+    fn worker() -> (SwarmWorker<Nothing>, Requester<Nothing>) {
+        let [to, from] = [(); 2].map(|()| bell(|| ()).1);
+        let (requester, responder) = exchange(4, to, from);
+        (SwarmWorker::new(Nothing, vec![responder]), requester)
+    }
+
+    #[test]
+    fn never_waits_while_requests_do() {
+        const LONG: Duration = Duration::from_secs(30);
+        let (mut worker, mut requester) = worker();
+        let rest = Rest::new();
+        for wait in [Wait::Doze(LONG), Wait::Sleep] {
+            assert!(requester.send(Nothing).is_ok());
+            let clock = Clock::start();
+            worker.rest(wait, &rest, LONG);
+            assert!(clock.micros() < 30_000_000, "{wait:?}");
+            assert_eq!(worker.answer(Now::default()), 1);
         }
     }
 }

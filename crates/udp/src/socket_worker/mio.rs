@@ -80,7 +80,7 @@ pub fn run(
             continue;
         }
         match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
-            Wait::Doze(_) if received.datagrams > 0 => {}
+            Wait::Doze(_) if received.datagrams > 0 || core.has_mail() => {}
             Wait::Doze(time) => thread::sleep(time),
             Wait::Sleep => {
                 let _drowse = sleeper.drowse();

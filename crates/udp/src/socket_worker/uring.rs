@@ -73,7 +73,7 @@ pub fn run(
                     .context("cannot send")?
                     .is_empty();
                 settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
-                if nothing_waits {
+                if nothing_waits && !core.has_mail() {
                     ring.gather(time).context("cannot wait for datagrams")?;
                 }
                 Duration::ZERO
