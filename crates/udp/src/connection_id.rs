@@ -182,13 +182,13 @@ mod tests {
     fn an_id_of_the_next_seconds_is_accepted_and_a_later_one_is_not() {
         let (ids, ip) = (ids(), ip("192.0.2.1"));
         for now in [0, 100, 65_534, 65_535, 65_536, u32::MAX - 100] {
-            for ahead in 0..=FUTURE_SECONDS_MAX {
+            for ahead in 0..=5 {
                 let id = ids.issue(at(now + ahead), ip);
                 assert!(ids.is_valid(at(now), ip, id), "{now} + {ahead}");
                 let forged = ConnectionId((u64::from_be_bytes(id.0) ^ 1).to_be_bytes());
                 assert!(!ids.is_valid(at(now), ip, forged), "the hash must match");
             }
-            let id = ids.issue(at(now + FUTURE_SECONDS_MAX + 1), ip);
+            let id = ids.issue(at(now + 6), ip);
             assert!(!ids.is_valid(at(now), ip, id), "{now}");
         }
     }

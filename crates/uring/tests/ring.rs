@@ -71,6 +71,41 @@ fn flush(ring: &mut Ring) -> SendReport {
     ring.take_report(0)
 }
 
+#[test]
+fn what_gathers_is_reported_by_the_next_wait() {
+    if !works() {
+        return;
+    }
+    let server = bind("127.0.0.1:0");
+    let waker = Waker::new().unwrap();
+    let mut ring = Ring::new(&OPTIONS, &[&server], Some(&waker)).unwrap();
+    assert!(flush(&mut ring).last_error.is_none());
+    let client = client("127.0.0.1:0");
+    // Few, and more than there are buffers for.
+    for count in [1, 3, 20] {
+        for number in 0..count {
+            client.send_to(&[number], server.local_addr()).unwrap();
+        }
+        waker.wake().unwrap();
+        ring.gather(Duration::from_micros(500)).unwrap();
+        let mut events = ring.wait(Some(Duration::ZERO)).unwrap();
+        let (mut woken, mut bytes) = (false, Vec::new());
+        while let Some(event) = events.next_event() {
+            match event {
+                Event::Datagram { datagram, .. } => bytes.extend_from_slice(datagram.bytes),
+                Event::Woken => woken = true,
+            }
+        }
+        drop(events);
+        assert!(woken, "of {count}");
+        let at_once = usize::from(count.min(8));
+        assert_eq!(bytes.len(), at_once, "of {count}");
+        let rest = receive(&mut ring, usize::from(count) - at_once);
+        bytes.extend(rest.into_iter().flat_map(|it| it.bytes));
+        assert!(bytes.into_iter().eq(0..count));
+    }
+}
+
 fn answers_come_back(server: &str, client_addr: &str) {
     if !works() {
         return;
