@@ -150,7 +150,7 @@ fn check<C: Config>(file: &str, text: &str) -> anyhow::Result<()> {
     tell(file, &warnings);
     tell(file, &advice);
     for what in not_looked_at {
-        eprintln!("{file}: not looked at: {what}");
+        logging::tell(&format!("{file}: not looked at: {what}"));
     }
     if problems.is_empty() {
         print(&format!("{file}: OK\n"))
@@ -162,7 +162,7 @@ fn check<C: Config>(file: &str, text: &str) -> anyhow::Result<()> {
 /// On standard error, since there is no log.
 fn tell(file: &str, warnings: &[String]) {
     for warning in warnings {
-        eprintln!("{file}: {warning}");
+        logging::tell(&format!("{file}: {warning}"));
     }
 }
 

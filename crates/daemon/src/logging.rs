@@ -80,9 +80,20 @@ pub fn report(reason: &str) {
     if log::log_enabled!(Level::Error) {
         log::error!("{reason}");
     } else {
-        write_line(reason);
+        tell(reason);
     }
     flush();
+}
+
+/// Writes a line to standard error whatever the log level: by way of the log once that has been
+/// started, so that nobody waits for a reader. Without a reader, the line is lost. (`eprintln!`
+/// would wait for the one, and panic without the other.)
+pub fn tell(line: &str) {
+    let line = format!("{line}\n");
+    match QUEUE.get() {
+        Some(queue) => queue.push(line.as_bytes()),
+        None => drop(io::stderr().write_all(line.as_bytes())),
+    }
 }
 
 /// Waits until everything that has been logged is written, at most [`FLUSH_MAX`].
@@ -131,16 +142,7 @@ pub fn advise(advice: &str) {
     if log::log_enabled!(Level::Warn) {
         log::warn!("{advice}");
     } else {
-        write_line(&format!("warning: {advice}"));
-    }
-}
-
-/// Writes to standard error what the log does not show, in the order of the log, and as it does:
-/// without waiting.
-fn write_line(text: &str) {
-    match QUEUE.get() {
-        Some(queue) => queue.push(format!("{text}\n").as_bytes()),
-        None => eprintln!("{text}"),
+        tell(&format!("warning: {advice}"));
     }
 }
 

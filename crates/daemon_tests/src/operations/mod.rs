@@ -150,6 +150,7 @@ macro_rules! operations {
                 signals_without_a_meaning_do_not_end_it
                 a_stop_waits_neither_for_a_reload_nor_for_the_start
                 a_log_that_nobody_reads_delays_nothing
+                advice_that_nobody_reads_does_not_prevent_the_start
             }
             upgrades {
                 its_version_is_later_than_0_9

@@ -116,3 +116,24 @@ pub fn a_log_that_nobody_reads_delays_nothing(program: &'static Program) {
         assert_stops(&mut daemon);
     });
 }
+
+/// What is said whatever the log level goes the same way: if nobody reads it, or nobody can.
+pub fn advice_that_nobody_reads_does_not_prevent_the_start(program: &'static Program) {
+    for is_read_later in [true, false] {
+        let place = Place::new();
+        let settings = format!(
+            "log_level = 'error'\nnetwork.address_ipv4 = '127.0.0.1:{}'\n\
+             network.use_ipv6 = false\n# instead of network.address\n{}",
+            place.port(),
+            program.modest_settings
+        );
+        let (reader, writer) = full_pipe();
+        let _reader = is_read_later.then_some(reader);
+        let mut command = place.command(Setup::simple(program), &settings);
+        let child = command.stderr(writer).spawn().unwrap();
+        let mut daemon = place.wait_for(child);
+        let mut client = program.client_of(&daemon, IpFamily::V4);
+        assert_eq!(client.join(torrent(1), 1), Ok(1));
+        assert_stops(&mut daemon);
+    }
+}
