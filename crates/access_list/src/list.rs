@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::{self, Debug, Display, Formatter};
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 use aquatic_types::{InfoHash, ParseInfoHashError};
 
@@ -45,8 +45,12 @@ impl AccessList {
         for number in 1.. {
             let error = |kind| AccessListError { line: number, kind };
             line.clear();
-            match reader.read_until(b'\n', &mut line) {
+            let limit = LINE_BYTES_MAX as u64 + 1;
+            match reader.by_ref().take(limit).read_until(b'\n', &mut line) {
                 Ok(0) => break,
+                Ok(size) if size > LINE_BYTES_MAX => {
+                    return Err(error(AccessListErrorKind::TooLong));
+                }
                 Ok(_) => list.info_hashes.extend(parse_line(&line).map_err(error)?),
                 Err(cause) => return Err(error(AccessListErrorKind::Read(cause))),
             }
@@ -73,6 +77,10 @@ impl AccessList {
         self.info_hashes.is_empty()
     }
 }
+
+/// Longer lines are of no list: without a bound, a file without line ends (an image of a disk, say)
+/// would be read into memory as a whole.
+const LINE_BYTES_MAX: usize = 64 * 1_024;
 
 /// Digits of an info hash.
 const DIGITS: usize = 40;
@@ -146,6 +154,8 @@ pub enum AccessListErrorKind {
     InfoHash(ParseInfoHashError),
     /// There is more than one in it.
     SecondInfoHash,
+    /// It has more than 64 KiB.
+    TooLong,
     /// It is not even text: the file may be of another kind.
     NotText,
     /// It could not be read.
@@ -171,6 +181,7 @@ impl Display for AccessListError {
             AccessListErrorKind::SecondInfoHash => {
                 f.write_str("more than one info hash: write each on a line of its own")
             }
+            AccessListErrorKind::TooLong => write!(f, "longer than {LINE_BYTES_MAX} bytes"),
             AccessListErrorKind::NotText => f.write_str("not UTF-8 text"),
             AccessListErrorKind::Read(cause) => write!(f, "cannot be read: {cause}"),
         }
@@ -194,6 +205,18 @@ mod tests {
 
     fn error(file: &[u8]) -> String {
         AccessList::parse(file).unwrap_err().to_string()
+    }
+
+    /// A device that never ends a line, say.
+    #[test]
+    fn a_line_that_does_not_end_is_refused() {
+        let error = AccessList::parse(BufReader::new(io::repeat(b'a'))).unwrap_err();
+        assert_eq!(error.to_string(), "line 1: longer than 65536 bytes");
+        let longest = format!("{A}{}", " ".repeat(LINE_BYTES_MAX - 1 - A.len()));
+        let list = AccessList::parse(format!("{longest}\n{B}").as_bytes()).unwrap();
+        assert_eq!(list.len(), 2);
+        let error = AccessList::parse(format!("{longest}  \n{B}").as_bytes()).unwrap_err();
+        assert!(matches!(error.kind, AccessListErrorKind::TooLong));
     }
 
     #[test]
