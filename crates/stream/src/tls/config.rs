@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use arc_swap::{ArcSwap, Cache};
 use rustls::crypto::aws_lc_rs::{self, Ticketer, sign};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerConnection};
 use rustls::{Error, ServerConfig};
@@ -272,7 +272,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     }
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| failure(&error.to_string()))?;
+        .map_err(|error| failure(&pem_fault(&error)))?;
     if !certificates.is_empty() {
         return Ok(certificates);
     }
@@ -297,7 +297,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
             } else if contains(&bytes, b"CERTIFICATE") {
                 failure("it has a certificate instead: are the two files exchanged?")
             } else {
-                failure(&error.to_string())
+                failure(&pem_fault(&error))
             }
         })
     } else if is_pkcs12(&bytes) {
@@ -309,6 +309,21 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         Ok(_) => Ok(key),
         Err(_) if is_short(&key) => Err(TlsError::ShortKey(path.to_owned())),
         Err(error) => Err(failure(&error.to_string())),
+    }
+}
+
+/// What is wrong with a PEM file. The library writes the label of a section as numbers.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => format!(
+            "it is cut off: there is no line -----END {}-----",
+            String::from_utf8_lossy(end_marker)
+        ),
+        pem::Error::IllegalSectionStart { line } => format!(
+            "the line {:?} does not begin a section of PEM",
+            String::from_utf8_lossy(line).trim_end()
+        ),
+        other => other.to_string(),
     }
 }
 

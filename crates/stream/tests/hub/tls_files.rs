@@ -61,6 +61,21 @@ fn files_without_contents_are_named() {
 }
 
 #[test]
+fn files_that_are_cut_off_are_named() {
+    for (label, refused) in [
+        ("CERTIFICATE", assert_certificate_refused as fn(_, &str)),
+        ("PRIVATE KEY", assert_key_refused),
+    ] {
+        let whole = pem(label, &[b'x'; 100]);
+        let end = whole.find("-----END").unwrap();
+        refused(
+            whole[..end].to_owned(),
+            &format!("it is cut off: there is no line -----END {label}-----"),
+        );
+    }
+}
+
+#[test]
 fn files_of_another_kind_are_named() {
     let utf16 = "it is UTF-16 text: save it as UTF-8";
     assert_certificate_refused(b"\xff\xfe-\0-\0", utf16);
