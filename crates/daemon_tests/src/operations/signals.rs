@@ -90,7 +90,8 @@ pub fn a_stop_waits_neither_for_a_reload_nor_for_the_start(program: &'static Pro
 }
 
 /// A pipe in which there is no room left.
-fn full_pipe() -> (PipeReader, PipeWriter) {
+#[must_use]
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().unwrap();
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     for size in [4_096, 1] {

@@ -24,9 +24,11 @@ mod text;
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use anyhow::{Context, anyhow};
 use aquatic_daemon::clock::{Clock, wall_time};
 use aquatic_daemon::replace_file::replace;
 
@@ -43,7 +45,7 @@ type Snapshot = aquatic_tracker::statistics::Snapshot<Udp>;
 /// `worker_index`. A Prometheus endpoint must be running already.
 ///
 /// # Errors
-/// None at present: what cannot be written is logged.
+/// If there is no thread for standard output. What cannot be written is logged.
 pub fn run(
     config: &StatisticsConfig,
     workers: &[Arc<WorkerCounters>],
@@ -58,7 +60,7 @@ pub fn run(
         }
     }
     let clock = Clock::start();
-    let mut outputs = Outputs::new(config, workers.len());
+    let mut outputs = Outputs::new(config, workers.len())?;
     let mut previous = Snapshot::take(clock.elapsed(), workers, reports);
     loop {
         thread::sleep(Duration::from_secs(config.metrics.interval));
@@ -72,20 +74,20 @@ pub fn run(
 struct Outputs<'a> {
     config: &'a StatisticsConfig,
     prometheus: Option<PrometheusMetrics<Udp>>,
-    stdout_failure: Failure,
+    stdout: Option<Stdout>,
     html_failure: Failure,
 }
 
 impl<'a> Outputs<'a> {
-    fn new(config: &'a StatisticsConfig, workers: usize) -> Self {
+    fn new(config: &'a StatisticsConfig, workers: usize) -> anyhow::Result<Self> {
         let prometheus =
             || PrometheusMetrics::new(workers, config.metrics.prometheus_peer_id_prefixes);
-        Self {
+        Ok(Self {
             config,
             prometheus: config.metrics.run_prometheus_endpoint.then(prometheus),
-            stdout_failure: Failure::default(),
+            stdout: config.print_to_stdout.then(Stdout::start).transpose()?,
             html_failure: Failure::default(),
-        }
+        })
     }
 
     fn publish(
@@ -104,9 +106,8 @@ impl<'a> Outputs<'a> {
         }
         let period = Period::between(previous, current, wall_time);
         let tables = tables::tables(previous, current);
-        if config.print_to_stdout {
-            let result = print(&text::render(&period, &tables));
-            self.stdout_failure.note("cannot print statistics", result);
+        if let Some(stdout) = &mut self.stdout {
+            stdout.print(text::render(&period, &tables));
         }
         if config.write_html_to_file {
             let page = html::render(&period, &tables, config.metrics.interval);
@@ -116,6 +117,46 @@ impl<'a> Outputs<'a> {
         }
     }
 }
+
+/// The way to standard output, which may be a pipe that nobody reads. So a thread of its own waits
+/// for it, and metrics and page go on meanwhile.
+struct Stdout {
+    texts: SyncSender<String>,
+    queue_failure: Failure,
+}
+
+impl Stdout {
+    fn start() -> anyhow::Result<Self> {
+        let (texts, waiting) = sync_channel(TEXTS_WAITING_MAX);
+        let print_all = move || {
+            let mut failure = Failure::default();
+            for text in waiting {
+                let text: String = text;
+                failure.note(NOT_PRINTED, print(&text));
+            }
+        };
+        thread::Builder::new()
+            .name("stdout".to_owned())
+            .spawn(print_all)
+            .context("cannot start the thread stdout")?;
+        Ok(Self {
+            texts,
+            queue_failure: Failure::default(),
+        })
+    }
+
+    /// Prints soon, or not at all if earlier texts still wait.
+    fn print(&mut self, text: String) {
+        let sent = self.texts.try_send(text);
+        let result = sent.map_err(|_| anyhow!("standard output is not read"));
+        self.queue_failure.note(NOT_PRINTED, result);
+    }
+}
+
+/// Older statistics are of no use to a reader that is late.
+const TEXTS_WAITING_MAX: usize = 1;
+
+const NOT_PRINTED: &str = "cannot print statistics";
 
 /// Unlike `println!`, this does not panic when nobody reads any more.
 fn print(text: &str) -> anyhow::Result<()> {
@@ -186,7 +227,12 @@ mod tests {
             .requests(RequestKind::Announce)
             .add(1_234);
         let current = Snapshot::take(Duration::from_secs(1), &workers, &[]);
-        Outputs::new(&config, 1).publish(&previous, &current, SystemTime::UNIX_EPOCH, &workers);
+        Outputs::new(&config, 1).unwrap().publish(
+            &previous,
+            &current,
+            SystemTime::UNIX_EPOCH,
+            &workers,
+        );
         let page = fs::read_to_string(&config.html_file_path).unwrap();
         assert!(page.contains("1,234.0"), "{page}");
     }

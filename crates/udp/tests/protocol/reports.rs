@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use aquatic_daemon_tests::operations::checking::{assert_advice, assert_problems};
+use aquatic_daemon_tests::operations::signals::full_pipe;
 use aquatic_daemon_tests::wait::{until, until_ok};
 use aquatic_daemon_tests::{Daemon, Place, metrics, torrents};
 use aquatic_types::IpFamily;
@@ -60,6 +61,22 @@ fn statistics_are_printed() {
             assert!(printed.contains(text), "no {text} in\n{printed}");
         }
     });
+}
+
+#[test]
+fn statistics_that_nobody_reads_do_not_hold_up_the_metrics() {
+    let place = Place::new();
+    let settings = format!(
+        "statistics.print_to_stdout = true\n{}",
+        place.metrics_settings(&UDP)
+    );
+    let (_reader, writer) = full_pipe();
+    let mut command = place.command(SIMPLE, &settings);
+    let child = command.stdout(writer).spawn().unwrap();
+    let daemon = place.wait_for(child);
+    daemon.wait_for_log("cannot print statistics: standard output is not read");
+    fill(&daemon);
+    metrics::wait_for(&daemon, &[("aquatic_torrents", 24.0)]);
 }
 
 #[test]
