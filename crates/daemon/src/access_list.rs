@@ -15,6 +15,7 @@ use aquatic_config::{AccessListConfig, Checks};
 use metrics::{Unit, describe_gauge, gauge};
 
 use crate::load_metrics::LoadMetrics;
+use crate::special_file;
 
 const ENTRIES: &str = "aquatic_access_list_entries";
 
@@ -44,7 +45,11 @@ pub fn load(config: &AccessListConfig) -> anyhow::Result<SharedAccessList> {
 
 /// Reads the list as [`load`] does, and reports why it cannot be used.
 pub fn check(config: &AccessListConfig, checks: &mut Checks) {
-    checks.require_ok(read(config), "access_list.path");
+    const KEY: &str = "access_list.path";
+    let is_used = config.mode != AccessListMode::Off;
+    if is_used && !special_file::is_passed_over(&config.path, KEY, checks) {
+        checks.require_ok(read(config), KEY);
+    }
 }
 
 /// Advises against settings that are hardly meant.

@@ -55,5 +55,6 @@ pub mod privileges;
 pub mod process;
 pub mod replace_file;
 pub mod signals;
+pub mod special_file;
 pub mod supervisor;
 pub mod systemd;

@@ -11,6 +11,7 @@ use aquatic_channel::Bell;
 use aquatic_config::Checks;
 use aquatic_daemon::clock::{Clock, wall_time};
 use aquatic_daemon::limit_watch::LimitWatch;
+use aquatic_daemon::special_file;
 use aquatic_daemon::supervisor::Supervisor;
 
 use crate::metrics;
@@ -145,6 +146,12 @@ pub fn check_tls(config: &StreamConfig, checks: &mut Checks) {
     let (certificate, key) = (&config.tls_certificate_path, &config.tls_private_key_path);
     let is_named = |path: &Path| !path.as_os_str().is_empty();
     if !config.enable_tls || !is_named(certificate) || !is_named(key) {
+        return;
+    }
+    let files = [(certificate, CERTIFICATE), (key, KEY)];
+    // All of them, so that both are told; one alone cannot be judged.
+    let passed_over = files.map(|(path, key)| special_file::is_passed_over(path, key, checks));
+    if passed_over.contains(&true) {
         return;
     }
     for error in TlsConfig::check(certificate, key) {

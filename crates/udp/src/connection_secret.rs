@@ -55,24 +55,43 @@ pub fn load_or_make(path: &Path, entropy: &mut impl Entropy) -> anyhow::Result<[
         }
         thread::sleep(PATIENCE);
     }
-    bail!(
+    bail!(is_empty(path));
+}
+
+/// Reads the secret as [`load_or_make`] does, but makes nothing, and waits for nobody.
+///
+/// # Errors
+/// As for [`load_or_make`].
+pub fn check(path: &Path) -> anyhow::Result<()> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_folder(path),
+        _ => load(path)?.map(drop).with_context(|| is_empty(path)),
+    }
+}
+
+fn is_empty(path: &Path) -> String {
+    format!(
         "{} is empty: remove it, and it will be made anew",
         describe(path)
-    );
+    )
 }
 
 /// Reads the secret of a file that exists. `None`: it is empty so far.
 ///
 /// # Errors
 /// As for [`load_or_make`].
-pub fn load(path: &Path) -> anyhow::Result<Option<[u64; 2]>> {
+fn load(path: &Path) -> anyhow::Result<Option<[u64; 2]>> {
     let what = describe(path);
     let mut text = String::new();
+    // Before it is opened: to open a pipe is to wait for somebody who writes to it.
+    let metadata = path
+        .metadata()
+        .with_context(|| format!("cannot open {what}"))?;
+    ensure!(metadata.is_file(), "{what} is not a file");
     let file = File::open(path).with_context(|| format!("cannot open {what}"))?;
     let metadata = file
         .metadata()
         .with_context(|| format!("cannot read {what}"))?;
-    ensure!(metadata.is_file(), "{what} is not a file");
     let mode = metadata.permissions().mode();
     ensure!(
         mode & OTHERS == 0,
@@ -101,7 +120,7 @@ pub fn load(path: &Path) -> anyhow::Result<Option<[u64; 2]>> {
 ///
 /// # Errors
 /// The reason, if it could not.
-pub fn check_folder(path: &Path) -> anyhow::Result<()> {
+fn check_folder(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     ensure!(
@@ -161,8 +180,11 @@ fn keys(secret: [u8; SECRET_BYTES]) -> [u64; 2] {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
+    use std::os::unix::fs::symlink;
 
     use aquatic_tracker::entropy::OsEntropy;
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
     use tempfile::TempDir;
 
     use super::*;
@@ -268,5 +290,28 @@ mod tests {
         let path = folder.path().join("empty");
         write(&path, "", 0o600);
         assert!(error(&path).contains("is empty: remove it"));
+    }
+
+    /// Else the tracker would wait for ever at its start, before it has said why.
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("pipe");
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        assert!(error(&path).contains("is not a file"));
+    }
+
+    #[test]
+    fn a_check_refuses_what_the_start_would_refuse() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("secret");
+        check(&path).unwrap();
+        assert!(!path.exists(), "a check makes nothing");
+        symlink("nowhere", &path).unwrap();
+        fs::write(folder.path().join("empty"), "").unwrap();
+        for path in [&path, &folder.path().join("empty"), folder.path()] {
+            let problem = format!("{:#}", check(path).unwrap_err());
+            assert_eq!(problem, error(path));
+        }
     }
 }

@@ -39,9 +39,8 @@ fn inspect_connection_secret(config: &Config, checks: &mut Checks) {
     if path.as_os_str().is_empty() {
         return;
     }
-    let usable = match path.exists() {
-        true => connection_secret::load(path).map(|_| ()),
-        false => connection_secret::check_folder(path),
-    };
-    checks.require_ok(usable, "network.connection_secret_file");
+    checks.require_ok(
+        connection_secret::check(path),
+        "network.connection_secret_file",
+    );
 }

@@ -2,6 +2,8 @@
 
 use aquatic_config::family;
 use aquatic_types::IpFamily;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::configuration::{LIMIT_KEYS, METRICS_KEYS, SYSTEM_KEYS, WORKER_KEYS};
 use crate::identity::{Identity, TLS};
@@ -86,6 +88,32 @@ pub fn what_the_file_names_is_opened(program: &'static Program) {
              such file or directory (os error 2)",
         ],
     );
+}
+
+/// A pipe would be waited for, perhaps for ever.
+pub fn a_pipe_is_not_opened(program: &'static Program) {
+    let place = Place::new();
+    let mut text = "access_list.mode = 'deny'\naccess_list.path = 'pipe'\n".to_owned();
+    let mut keys = vec!["access_list.path"];
+    if program.has_tls {
+        text += "network.enable_tls = true\nnetwork.tls_certificate_path = 'pipe'\n\
+                 network.tls_private_key_path = 'pipe'\n";
+        keys.extend([
+            "network.tls_certificate_path",
+            "network.tls_private_key_path",
+        ]);
+    }
+    mkfifo(&place.path("pipe"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let (ended, file) = check(&place, program, &text);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let mut told: Vec<_> = ended.log.lines().collect();
+    let mut expected: Vec<_> = keys
+        .iter()
+        .map(|key| format!("{file}: not looked at: `{key}`: pipe is a pipe or a device"))
+        .collect();
+    told.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
 }
 
 /// Certificate and key, of a daemon over TCP.

@@ -79,6 +79,7 @@ macro_rules! operations {
             checking {
                 without_a_file_the_defaults_are_checked
                 what_the_file_names_is_opened
+                a_pipe_is_not_opened
                 all_problems_are_reported
                 what_is_hardly_meant_is_told_at_a_check_and_at_the_start
                 mistakes_are_answered_with_what_to_write
