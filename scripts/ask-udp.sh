@@ -15,6 +15,12 @@ to_hex() {
     od -An -v -tx1 | tr -d ' \n'
 }
 
+# Usage: text_of HEX
+text_of() {
+    # shellcheck disable=SC2001 # Not every bash knows & in a substitution of its own.
+    printf '%b' "$(sed 's/../\\x&/g' <<< "$1")" | tr -cd '[:print:]'
+}
+
 random_hex() {
     head -c "$1" /dev/urandom | to_hex
 }
@@ -22,6 +28,7 @@ random_hex() {
 info_hash=$(random_hex 20)
 action_connect=00000000
 action_announce=00000001
+action_error=00000003
 
 # Usage: exchange REQUEST_HEX. Prints the answer in hex. UDP may lose either, so it asks again.
 exchange() {
@@ -54,6 +61,9 @@ announce() {
     answer=$(exchange "$request") || fail "no answer to the announce of the $name"
     case $answer in
         "$action_announce$transaction_id"*) ;;
+        "$action_error$transaction_id"*)
+            fail "the tracker refuses the $name: $(text_of "${answer:16}")"
+            ;;
         *) fail "an answer that makes no sense: $answer" ;;
     esac
     peers=${answer:40}
