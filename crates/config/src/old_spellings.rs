@@ -64,18 +64,34 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
 
     /// A key once took numbers below 0, and now takes none: `number` means what they meant.
     pub fn replace_negative(&mut self, key: &str, number: &'static str) {
-        let Some(DeValue::Integer(old)) = self.get(key).map(Spanned::get_ref) else {
-            return;
-        };
-        let old = old.to_string();
-        if !old.starts_with('-') {
-            return;
+        if self.integer(key).is_some_and(|old| old < 0) {
+            self.replace_number(key, number, "too small");
         }
-        if let (Some(value), Ok(new)) = (self.take(key), DeValue::parse(number)) {
+    }
+
+    /// A key once took numbers of 64 bits, and now takes those of 32: `number`, the largest that it
+    /// takes, stands for all beyond.
+    pub fn replace_beyond_32_bits(&mut self, key: &str, number: &'static str) {
+        if self.integer(key).is_some_and(|old| old > u32::MAX.into()) {
+            self.replace_number(key, number, "too large");
+        }
+    }
+
+    fn replace_number(&mut self, key: &str, number: &'static str, comparison: &str) {
+        let old = self.integer(key);
+        if let (Some(old), Some(value), Ok(new)) = (old, self.take(key), DeValue::parse(number)) {
             let span = value.span();
-            let sentence = format!("`{key}` = {old} is too small, {number} is used");
+            let sentence = format!("`{key}` = {old} is {comparison}, {number} is used");
             self.warn(span.clone(), sentence);
             self.put(key, key, Spanned::new(span, new.into_inner()));
+        }
+    }
+
+    /// The value of a key, if it is a number that TOML can hold.
+    fn integer(&self, key: &str) -> Option<i64> {
+        match self.get(key)?.get_ref() {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
         }
     }
 
@@ -104,9 +120,10 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
     }
 
     /// `network.address` used to be one key per IP version, each with a switch that was on by
-    /// default; and `[::]` may stand for both IP versions.
+    /// default; `[::]` may stand for both IP versions, and `[::ffff:192.0.2.1]` is IPv4.
     pub fn merge_network_addresses(&mut self) {
         self.merge_addresses_of_families();
+        self.unmap_ipv4_address();
         self.split_address_of_both_families();
     }
 
@@ -209,6 +226,25 @@ impl<'text, 'report> OldSpellings<'text, 'report> {
         }
         let list = Spanned::new(span, DeValue::Array(list));
         self.put("network.address", "network.address", list);
+    }
+
+    /// An IPv4-mapped address was served as what it is, IPv4, because the one socket of version 0.9
+    /// accepted that, too. A list is of today, and is to say what it means.
+    fn unmap_ipv4_address(&mut self) {
+        const KEY: &str = "network.address";
+        let text = self.get(KEY).and_then(|value| value.get_ref().as_str());
+        let Some(Ok(mapped)) = text.map(str::parse::<SocketAddrV6>) else {
+            return;
+        };
+        let Some(ip) = mapped.ip().to_ipv4_mapped() else {
+            return;
+        };
+        let Some(value) = self.take(KEY) else { return };
+        let span = value.span();
+        let v4 = SocketAddrV4::new(ip, mapped.port()).to_string();
+        let sentence = format!("`{mapped}` is an IPv4 address: write `{KEY} = {v4:?}`");
+        self.warn(span.clone(), sentence);
+        self.put(KEY, KEY, Spanned::new(span, DeValue::String(v4.into())));
     }
 
     /// The value of a key.

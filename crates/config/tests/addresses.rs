@@ -115,3 +115,15 @@ fn addresses_are_known_to_be_named_even_if_they_are_the_default_ones() {
         assert_eq!(named, Addresses::default());
     }
 }
+
+/// 0.9 listened on such an address by a socket of both IP versions.
+#[test]
+fn an_ipv4_mapped_address_is_ipv4() {
+    let (config, warnings) = deprecated("[network]\naddress = '[::ffff:192.0.2.1]:5'");
+    assert_eq!(addresses(&config), ["192.0.2.1:5"]);
+    assert_eq!(
+        warnings,
+        ["line 2: `[::ffff:192.0.2.1]:5` is an IPv4 address: write \
+             `network.address = \"192.0.2.1:5\"`"]
+    );
+}

@@ -78,6 +78,7 @@ impl Config for TrackerConfig {
         });
         old.ignore("cpu_pinning", "pin the process with taskset");
         old.replace_negative("statistics.interval", "7");
+        old.replace_beyond_32_bits("network.socket_recv_buffer_size", "999999999");
         old.merge_network_addresses();
     }
 
@@ -382,7 +383,7 @@ fn unusable_addresses_are_refused() {
             "['[::]:1', '[::1]:1']",
             "[::]:1 includes [::1]:1: leave one of them out",
         ),
-        ("'[::ffff:1.2.3.4]:5'", "write 1.2.3.4:5"),
+        ("['[::ffff:1.2.3.4]:5']", "write 1.2.3.4:5"),
         ("'0.0.0.0'", "\"0.0.0.0\" is not an IP address with a port"),
         (
             "['[::1]:1', 'example.com:80']",
@@ -548,12 +549,19 @@ fn numbers_out_of_bounds_are_clamped_with_a_warning_that_names_both() {
              fit",
         ]
     );
+    for (number, used) in [
+        ("1_000_000_001", 1_000_000_000),
+        ("0xffff_ffff", 1_000_000_000),
+        ("0x1_0000_0000", 999_999_999),
+        ("9223372036854775807", 999_999_999),
+    ] {
+        let (config, warnings) = deprecated(&format!("network.socket_recv_buffer_size = {number}"));
+        assert_eq!(config.network.socket_recv_buffer_size, used);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
     assert_eq!(
-        deprecated("network.socket_recv_buffer_size = 1_000_000_001")
-            .0
-            .network
-            .socket_recv_buffer_size,
-        1_000_000_000
+        deprecated("network.socket_recv_buffer_size = 4_294_967_296").1,
+        ["line 1: `network.socket_recv_buffer_size` = 4294967296 is too large, 999999999 is used"]
     );
 }
 

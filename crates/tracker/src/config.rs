@@ -119,9 +119,12 @@ pub struct PeerTimes<'a> {
 const ANNOUNCE_DELAY_SECONDS: u32 = 30;
 
 impl PeerTimes<'_> {
-    /// Accepts an announce interval below 0, which UDP trackers once could be given.
+    /// Accepts an announce interval below 0, which UDP trackers once could be given, and intervals
+    /// that say "never": they once had 64 bits.
     pub fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
         old.replace_negative("protocol.peer_announce_interval", "1");
+        old.replace_beyond_32_bits("protocol.peer_announce_interval", "2147483647");
+        old.replace_beyond_32_bits("cleaning.torrent_cleaning_interval", "16000");
     }
 
     /// Makes them fit each other, and what a swarm can keep.

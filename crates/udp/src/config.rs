@@ -69,8 +69,8 @@ section! {
         /// kinds can use the same port. An IP version that the machine does not have is left out of
         /// the default addresses, and is an error among others.
         pub address: Addresses = Addresses::default(),
-        /// Serve IPv6 alone at `[::]`, if that is the only address. Otherwise it gets another
-        /// socket, for IPv4.
+        /// Concerns `[::]` as the only address: whether it serves IPv6 alone. If false, a second
+        /// socket serves IPv4.
         pub only_ipv6: bool = false,
         /// How datagrams are received and sent: auto, mio (batched system calls) or io_uring (Linux
         /// 6.0 or later).
@@ -232,6 +232,15 @@ impl aquatic_config::Config for Config {
     fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
         old.ignore_keys_of_0_8();
         old.rename("metrics", "statistics");
+        old.rename("statistics.extended", "statistics.torrent_peer_histograms");
+        let batches = "a batch has a size of its own";
+        old.ignore("network.poll_event_capacity", batches);
+        for key in [
+            "cleaning.pending_scrape_cleaning_interval",
+            "cleaning.max_pending_scrape_age",
+        ] {
+            old.ignore(key, "no scrape waits for long");
+        }
         old.merge_network_addresses();
         old.replace("network.use_io_uring", "network.backend", |use_io_uring| {
             if use_io_uring { "auto" } else { "mio" }

@@ -155,9 +155,10 @@ macro_rules! operations {
             }
             upgrades {
                 its_version_is_later_than_0_9
-                the_file_that_0_9_prints_loads_and_serves
+                the_files_that_0_8_and_0_9_print_load_and_serve
                 no_value_that_0_9_ran_with_is_refused
-                the_document_names_every_key_of_0_9
+                an_ipv4_mapped_address_is_served_as_ipv4
+                the_document_names_every_key_of_0_8_and_0_9
             }
         }
     };

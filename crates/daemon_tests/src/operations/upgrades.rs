@@ -1,4 +1,4 @@
-//! Coming from aquatic 0.9: its files load and start, whatever they say that 0.9 ran with.
+//! Coming from aquatic 0.8 or 0.9: their files load and start, whatever they say that 0.9 ran with.
 
 use std::sync::Mutex;
 use std::thread;
@@ -23,6 +23,12 @@ const LARGE_VALUES: [(&str, &str, &str); 4] = [
 
 /// Keys for which 0.9 took numbers below 0.
 const NEGATIVE: [&str; 2] = ["network.tcp_backlog", "udp protocol.peer_announce_interval"];
+
+/// In `aquatic_udp` of 0.9 it had 32 bits, elsewhere 64.
+const INTERVAL: &str = "peer_announce_interval";
+
+/// Keys for which 0.9 took numbers of 64 bits, some of which have 32 now.
+const WIDE: [&str; 2] = ["cleaning.torrent_cleaning_interval", "statistics.interval"];
 
 /// Switches that need more than themselves, in 0.9 as well: files, and a user who is root.
 const NOT_ALONE: [&str; 2] = ["network.enable_tls", "privileges.drop_privileges"];
@@ -51,9 +57,18 @@ fn file_of_0_9(program: &Program) -> &'static str {
     }
 }
 
-/// The same at ports of a test.
-fn file_at(place: &Place, program: &Program) -> String {
-    let file = file_of_0_9(program);
+/// What 0.8.0 prints with `-p`.
+fn file_of_0_8(program: &Program) -> &'static str {
+    match program.name {
+        "aquatic_udp" => include_str!("../../fixtures/aquatic-0.8.0/aquatic_udp.toml"),
+        "aquatic_http" => include_str!("../../fixtures/aquatic-0.8.0/aquatic_http.toml"),
+        "aquatic_ws" => include_str!("../../fixtures/aquatic-0.8.0/aquatic_ws.toml"),
+        other => panic!("0.8 had no {other}"),
+    }
+}
+
+/// The same file at ports of a test.
+fn at_ports_of(place: &Place, file: &str) -> String {
     let ours = file.replace(":3000\"", &format!(":{}\"", place.port()));
     assert_ne!(ours, file);
     let file = ours.replace(":9000\"", &format!(":{}\"", place.second_port()));
@@ -108,6 +123,10 @@ fn variants(program: &Program, setting: &Setting) -> Vec<String> {
                 None => values.extend(["100000".to_owned(), LARGE.to_owned()]),
             }
             let of_program = format!("{} {key}", program.name.trim_start_matches("aquatic_"));
+            if WIDE.contains(&&**key) || (program.name != "aquatic_udp" && name == INTERVAL) {
+                values.push("4294967296".to_owned());
+                values.push(i64::MAX.to_string());
+            }
             if NEGATIVE.contains(&&**key) || NEGATIVE.contains(&&*of_program) {
                 values.push("-1".to_owned());
             }
@@ -125,10 +144,16 @@ pub fn its_version_is_later_than_0_9(program: &'static Program) {
     assert!(numbers > vec![0, 9, u32::MAX], "{printed}");
 }
 
-/// As it is, but for the ports.
-pub fn the_file_that_0_9_prints_loads_and_serves(program: &'static Program) {
+/// As they are, but for the ports.
+pub fn the_files_that_0_8_and_0_9_print_load_and_serve(program: &'static Program) {
+    for file in [file_of_0_8(program), file_of_0_9(program)] {
+        loads_and_serves(program, file);
+    }
+}
+
+fn loads_and_serves(program: &'static Program, file: &str) {
     let place = Place::new();
-    let file = file_at(&place, program);
+    let file = at_ports_of(&place, file);
     let mut command = place.command(Setup::simple(program), "");
     place.write("config.toml", &file);
     let daemon = place.wait_for(command.spawn().unwrap());
@@ -168,7 +193,7 @@ pub fn no_value_that_0_9_ran_with_is_refused(program: &'static Program) {
 
 fn try_value(program: &'static Program, line: usize, key: &str, value: &str) {
     let place = Place::new();
-    let mut lines: Vec<_> = file_at(&place, program)
+    let mut lines: Vec<_> = at_ports_of(&place, file_of_0_9(program))
         .lines()
         .map(str::to_owned)
         .collect();
@@ -204,7 +229,7 @@ fn try_value(program: &'static Program, line: usize, key: &str, value: &str) {
 }
 
 /// `documents/migrating-from-0.9.md` has a row for each, for each daemon.
-pub fn the_document_names_every_key_of_0_9(program: &'static Program) {
+pub fn the_document_names_every_key_of_0_8_and_0_9(program: &'static Program) {
     let document = include_str!("../../../../documents/migrating-from-0.9.md");
     let heading = format!("## {}", program.name);
     let (_, rest) = document.split_once(&heading).expect(&heading);
@@ -218,4 +243,27 @@ pub fn the_document_names_every_key_of_0_9(program: &'static Program) {
         let is_named = |keys: &&str| keys.contains(&format!("`{key}`"));
         assert!(rows.iter().any(is_named), "{heading}: no row about `{key}`");
     }
+    let (_, rest) = document.split_once("### Keys of 0.8").unwrap();
+    let of_0_8 = rest.split("\n## ").next().unwrap();
+    for Setting { key, .. } in settings(file_of_0_8(program)) {
+        let section = key.split('.').next().unwrap();
+        let names = [format!("`{key}`"), format!("`[{section}]`")];
+        let is_named = |text: &&str| names.iter().any(|name| text.contains(name));
+        assert!(
+            [chapter, of_0_8].iter().any(is_named),
+            "{heading}: nothing about `{key}` of 0.8"
+        );
+    }
+}
+
+/// One socket of 0.9 served it, as what it is.
+pub fn an_ipv4_mapped_address_is_served_as_ipv4(program: &'static Program) {
+    let place = Place::new();
+    let v4 = place.address(IpFamily::V4);
+    let settings = format!("network.address = '[::ffff:127.0.0.1]:{}'", v4.port());
+    let daemon = place.start(Setup::simple(program), &settings);
+    assert!((program.serves)(v4));
+    let log = daemon.place.log();
+    let hint = format!("is an IPv4 address: write `network.address = \"{v4}\"`");
+    assert!(log.contains(&hint), "{log}");
 }
