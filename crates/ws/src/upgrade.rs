@@ -69,7 +69,7 @@ impl Denial {
     const METHOD: Self = Self {
         reason: Reason::NotWebSocket,
         status: "405 Method Not Allowed",
-        text: "only GET is allowed here",
+        text: "only GET and HEAD are allowed here",
         omit_body: false,
     };
     const NOT_FOUND: Self = Self {
@@ -159,8 +159,9 @@ impl Doorkeeper {
         if self.answers_health_checks && head.path == b"/health" {
             return Ok(Decision::Healthy { omit_body });
         }
+        // A WebSocket begins with GET (RFC 6455, 4.1); HEAD gets what GET gets without asking for one.
         if omit_body {
-            let denial = Denial::METHOD;
+            let denial = Denial::NOT_FOUND;
             return Err(Denial {
                 omit_body,
                 ..denial
@@ -258,9 +259,10 @@ pub fn write_health(omit_body: bool, out: &mut Vec<u8>) {
 }
 
 fn write_response(status: &str, text: &str, omit_body: bool, out: &mut Vec<u8>) {
-    let hint = match status.starts_with("426") {
-        true => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        false => "",
+    let hint = match status.split(' ').next() {
+        Some("405") => "Allow: GET, HEAD\r\n",
+        Some("426") => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        _ => "",
     };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{hint}Connection: close\r\n\
@@ -393,14 +395,28 @@ mod tests {
         assert_eq!(body, "ok\n");
         assert_eq!(answers[1], format!("{head}\r\n\r\n"));
 
-        answers = ["HEAD / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\n\r\n"].map(|request| {
+        answers = ["HEAD / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"].map(|request| {
             let mut out = Vec::new();
             denial(&config, request).write(&mut out);
             String::from_utf8(out).unwrap()
         });
         let (head, body) = answers[1].split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(" 405 ") && !body.is_empty(), "{head}");
+        assert!(head.contains(" 404 ") && !body.is_empty(), "{head}");
         assert_eq!(answers[0], format!("{head}\r\n\r\n"));
+        let denial = denial(&config, &REQUEST.replace("GET ", "HEAD "));
+        assert_eq!(
+            (denial.status, denial.omit_body),
+            (Denial::NOT_FOUND.status, true)
+        );
+    }
+
+    /// RFC 9110, 15.5.6.
+    #[test]
+    fn a_refused_method_is_told_the_allowed_ones() {
+        let mut out = Vec::new();
+        Denial::METHOD.write(&mut out);
+        let answer = String::from_utf8(out).unwrap();
+        assert!(answer.contains("\r\nAllow: GET, HEAD\r\n"), "{answer}");
     }
 
     #[test]
