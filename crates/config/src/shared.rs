@@ -74,7 +74,8 @@ section! {
         pub max_peers: usize = 0,
         /// Peers held at once from one IP address, over all torrents.
         pub max_peers_per_ip: usize = 0,
-        /// Requests answered per second from one IP address. More are dropped and counted.
+        /// Requests served per second from one IP address. More are counted, and refused (over UDP:
+        /// dropped).
         pub requests_per_second_per_ip: u32 = 0,
     }
 }

@@ -19,8 +19,8 @@ section! {
         /// kinds can use the same port. An IP version that the machine does not have is left out of
         /// the default addresses, and is an error among others.
         pub address: Addresses = Addresses::default(),
-        /// Serve IPv6 alone at `[::]`, if that is the only address. Otherwise it gets another
-        /// socket, for IPv4.
+        /// Concerns `[::]` as the only address: whether it serves IPv6 alone. If false, a second
+        /// socket serves IPv4.
         pub only_ipv6: bool = false,
         /// How the program waits for connections and bytes: auto, mio (epoll) or glommio (io_uring,
         /// Linux 5.8 or later).
