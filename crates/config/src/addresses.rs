@@ -98,8 +98,8 @@ impl Addresses {
             checks.warn(
                 "network.only_ipv6",
                 format!(
-                    "`network.only_ipv6` is about `[::]` as the only address: {v4} is served; to \
-                     serve IPv6 alone, write `network.address = \"[::]:{}\"`",
+                    "`network.only_ipv6` is about `[::]` as the only address: {v4} is served, too; \
+                     to serve IPv6 alone, write `network.address = \"[::]:{}\"`",
                     v4.port()
                 ),
             );
