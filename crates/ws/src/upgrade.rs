@@ -159,7 +159,7 @@ impl Doorkeeper {
         if self.answers_health_checks && head.path == b"/health" {
             return Ok(Decision::Healthy { omit_body });
         }
-        // A WebSocket begins with GET (RFC 6455, 4.1); HEAD gets what GET gets without asking for one.
+        // A WebSocket begins with GET (RFC 6455, 4.1). HEAD gets what GET gets that asks for none.
         if omit_body {
             let denial = Denial::NOT_FOUND;
             return Err(Denial {
