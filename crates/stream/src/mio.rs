@@ -96,6 +96,8 @@ pub fn run<H: Handler>(
         let mut wait = Duration::ZERO;
         if !has_more && !worker.has_work(now) && events.iter().count() < EVENTS_PER_ROUND / 8 {
             match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
+                // Nothing ends a doze, and clients of other workers would wait meanwhile.
+                Wait::Doze(_) if worker.hub.has_mail() => {}
                 Wait::Doze(time) => thread::sleep(time),
                 Wait::Sleep => wait = SLEEP_MAX,
             }

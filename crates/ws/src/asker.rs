@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
-use aquatic_stream::ConnectionId;
+use aquatic_stream::{ConnectionId, Connections};
 use aquatic_swarm::Counts;
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
@@ -113,16 +113,28 @@ impl Asker {
         );
     }
 
-    /// Tells relays which peers have gone. Those that do not keep up are told later.
-    pub fn pass_on_leaving(&mut self) {
+    /// Tells relays which peers have gone. Those that do not keep up are told later: a peer may have
+    /// announced meanwhile, which the book of its connection knows.
+    pub fn pass_on_leaving(&mut self, connections: &mut Connections<Session>) {
         let mut passed_on = 0;
         for _ in 0..self.leaving.peers.len().min(LEAVING_ROUND_MAX) {
             let Some(peer) = self.leaving.peers.pop_front() else {
                 break;
             };
             let (connection, family, info_hash, peer_id) = peer;
-            let Some(batch) = self.batch_for(&info_hash) else {
+            if self.batch_for(&info_hash).is_none() {
                 self.leaving.peers.push_back(peer);
+                continue;
+            }
+            let still_leaves = connections.with(connection, |session, _| {
+                session.membership.says_farewell(info_hash, peer_id)
+            });
+            // A connection that has gone has taken all its peers along.
+            if still_leaves == Some(false) {
+                passed_on += 1;
+                continue;
+            }
+            let Some(batch) = self.batch_for(&info_hash) else {
                 continue;
             };
             batch.requests.push(messages::Request {

@@ -24,8 +24,18 @@ struct Peer {
     peer_id: PeerId,
     /// Announces that are on their way, and the farewell.
     asked: u16,
-    /// The tracker has told the peer to leave, and the relay has not confirmed that.
-    is_dismissed: bool,
+    farewell: Farewell,
+}
+
+/// What has become of the tracker's wish that a peer leave, which the peer has not said itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// There is no such wish.
+    None,
+    /// The relay has not been told yet.
+    Due,
+    /// The relay has been told, and has not confirmed it.
+    OnItsWay,
 }
 
 /// What an announce is to a [`Membership`].
@@ -54,7 +64,13 @@ impl Membership {
         if let Some(at) = self.place_of(info_hash, peer_id)
             && let Some(peer) = self.0.get_mut(at)
         {
-            peer.asked = peer.asked.saturating_add(1);
+            // An announce may be on its way before a farewell that is due, which would then remove
+            // a peer that has just shown that it lives.
+            if peer.farewell == Farewell::Due {
+                peer.farewell = Farewell::None;
+            } else {
+                peer.asked = peer.asked.saturating_add(1);
+            }
             return Ok(Asked::Known);
         }
         if status == PeerStatus::Stopped {
@@ -67,7 +83,7 @@ impl Membership {
             info_hash,
             peer_id,
             asked: 1,
-            is_dismissed: false,
+            farewell: Farewell::None,
         });
         Ok(Asked::Added)
     }
@@ -93,19 +109,32 @@ impl Membership {
     }
 
     /// Has peers leave that have not said so themselves. Each is given to `leave`, so that its
-    /// relay is told; it stays in the book until the relay has [confirmed](Self::confirm) that.
+    /// relay is told, unless there is an announce before [that](Self::says_farewell); it stays in
+    /// the book until the relay has [confirmed](Self::confirm) that.
     pub fn dismiss(
         &mut self,
         mut is_meant: impl FnMut(&InfoHash) -> bool,
         mut leave: impl FnMut(InfoHash, PeerId),
     ) {
         for peer in &mut self.0 {
-            if !peer.is_dismissed && is_meant(&peer.info_hash) {
-                peer.is_dismissed = true;
+            if peer.farewell == Farewell::None && is_meant(&peer.info_hash) {
+                peer.farewell = Farewell::Due;
                 peer.asked = peer.asked.saturating_add(1);
                 leave(peer.info_hash, peer.peer_id);
             }
         }
+    }
+
+    /// The relay can be told that a [dismissed](Self::dismiss) peer leaves. Returns whether it is to
+    /// be told: not if the peer has announced since.
+    pub fn says_farewell(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
+        let Some(at) = self.place_of(info_hash, peer_id) else {
+            return false;
+        };
+        let due = |peer: &&mut Peer| peer.farewell == Farewell::Due;
+        let peer = self.0.get_mut(at).filter(due);
+        peer.map(|peer| peer.farewell = Farewell::OnItsWay)
+            .is_some()
     }
 
     /// The relay has let a [dismissed](Self::dismiss) peer go. Returns whether the peer was
@@ -114,7 +143,7 @@ impl Membership {
         if let Some(at) = self.place_of(info_hash, peer_id)
             && let Some(peer) = self.0.get_mut(at)
         {
-            peer.is_dismissed = false;
+            peer.farewell = Farewell::None;
         }
         self.settle(info_hash, peer_id, false)
     }
@@ -185,6 +214,8 @@ mod tests {
         };
         assert_eq!(dismiss(&mut membership), [A]);
         assert_eq!(dismiss(&mut membership), [], "it was told already");
+        assert!(membership.says_farewell(A, ME));
+        assert!(!membership.says_farewell(A, ME), "once");
         assert_eq!(membership.iter().len(), 2);
         assert!(membership.confirm(A, ME));
         assert_eq!(membership.iter().collect::<Vec<_>>(), [(B, ME)]);
@@ -193,11 +224,33 @@ mod tests {
         assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
         assert!(!membership.settle(A, ME, true));
         assert_eq!(dismiss(&mut membership), [A]);
+        assert!(membership.says_farewell(A, ME));
         assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
         assert!(!membership.confirm(A, ME));
         assert!(!membership.settle(A, ME, true));
         assert_eq!(membership.iter().len(), 2);
         assert_eq!(dismiss(&mut membership), [A], "and it can be told again");
+    }
+
+    #[test]
+    fn an_announce_takes_a_farewell_back_that_is_due() {
+        let mut membership = Membership::default();
+        assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(Asked::Added));
+        assert!(!membership.settle(A, ME, true));
+        for rounds in 1..=2 {
+            let mut told = 0;
+            for _ in 0..rounds {
+                membership.dismiss(|_| true, |_, _| told += 1);
+                assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(Asked::Known));
+                assert!(!membership.settle(A, ME, true));
+            }
+            assert_eq!(told, rounds);
+            assert!(!membership.says_farewell(A, ME));
+        }
+        membership.dismiss(|_| true, |_, _| ());
+        assert!(membership.says_farewell(A, ME));
+        assert!(membership.confirm(A, ME));
+        assert!(!membership.says_farewell(A, ME), "nobody is there");
     }
 
     #[test]

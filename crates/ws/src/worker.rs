@@ -262,7 +262,7 @@ impl Handler for Worker {
     fn finish(&mut self, now: Now, connections: &mut Connections<Session>) -> usize {
         self.look_after(now, connections);
         let Self { asker, writer, .. } = self;
-        asker.pass_on_leaving();
+        asker.pass_on_leaving(connections);
         let Asker { router, own, .. } = asker;
         writer.counters.batches_in_flight.set(router.forward());
         let answered = router.answer(now, own);

@@ -67,7 +67,7 @@ impl Display for SkippedOffers {
             fault,
         } = self;
         write!(f, "offers[{first}] was not passed on: {}", fault.reason())?;
-        match count - 1 {
+        match count.saturating_sub(1) {
             0 => Ok(()),
             more => write!(f, "; nor were {more} more"),
         }

@@ -156,6 +156,8 @@ async fn work<H: Handler>(
         if !turn.has_more
             && turn.arrivals < BATCH_ARRIVALS
             && let Wait::Doze(time) = pacer.wait(turn.now.micros, mem::take(&mut arrivals))
+            // Nothing ends a doze, and clients of other workers would wait meanwhile.
+            && !worker.borrow().hub.has_mail()
         {
             thread::sleep(time);
         }
