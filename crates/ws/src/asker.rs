@@ -113,8 +113,8 @@ impl Asker {
         );
     }
 
-    /// Tells relays which peers have gone. Those that do not keep up are told later: a peer may have
-    /// announced meanwhile, which the book of its connection knows.
+    /// Tells relays which peers have gone. Those that do not keep up are told later: a peer may
+    /// have announced meanwhile, which the book of its connection knows.
     pub fn pass_on_leaving(&mut self, connections: &mut Connections<Session>) {
         let mut passed_on = 0;
         for _ in 0..self.leaving.peers.len().min(LEAVING_ROUND_MAX) {

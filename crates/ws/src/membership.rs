@@ -125,8 +125,8 @@ impl Membership {
         }
     }
 
-    /// The relay can be told that a [dismissed](Self::dismiss) peer leaves. Returns whether it is to
-    /// be told: not if the peer has announced since.
+    /// The relay can be told that a [dismissed](Self::dismiss) peer leaves. Returns whether it is
+    /// to be told: not if the peer has announced since.
     pub fn says_farewell(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
         let Some(at) = self.place_of(info_hash, peer_id) else {
             return false;
