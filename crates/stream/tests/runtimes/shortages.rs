@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aquatic_stream::{Refused, Runtime};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::RUNTIMES;
 use crate::clients::{connect, connect_with, exchange, read_until_closed, until};
@@ -110,13 +110,16 @@ fn a_worker_survives_that_there_are_no_files_left() {
 fn run_out_of_files(runtime: Runtime) {
     let server = Server::start(runtime);
     assert_alive(&server, runtime);
-    // Connections wait in the listener's queue as soon as only our ends find files.
     let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(server.address)).collect();
     until("all are accepted", || server.active() == 200);
+    // These have files already, so that only the worker's ends find none, however quick it is.
+    let client = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let clients: Vec<_> = (0..20).map(|_| client()).collect();
     let open = fs::read_dir("/proc/self/fd").unwrap().count();
     allow_files(u64::try_from(open + 10).unwrap());
-    while let Ok(stream) = TcpStream::connect(server.address) {
-        streams.push(stream);
+    for client in clients {
+        client.connect(&server.address.into()).unwrap();
+        streams.push(client.into());
     }
     until("the shortage is noticed", || {
         server.counters.accept_failures.get() > 0
