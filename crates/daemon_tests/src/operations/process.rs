@@ -97,16 +97,21 @@ pub fn the_log_says_as_much_as_configured(program: &'static Program) {
     assert!(ended.log.contains(&reason), "{}", ended.log);
 }
 
+/// Settings with an old spelling, about which there is a warning at every log level.
+pub(super) fn settings_that_warn(place: &Place, level: &str, program: &Program) -> String {
+    format!(
+        "log_level = '{level}'\nnetwork.address_ipv4 = '127.0.0.1:{}'\n\
+         network.use_ipv6 = false\n# instead of network.address\n{}",
+        place.port(),
+        program.modest_settings
+    )
+}
+
 /// What a file means otherwise than it did must be seen by those who log nothing.
 pub fn advice_about_the_file_is_shown_at_every_log_level(program: &'static Program) {
     for level in ["off", "error", "warn", "info"] {
         let place = Place::new();
-        let settings = format!(
-            "log_level = '{level}'\nnetwork.address_ipv4 = '127.0.0.1:{}'\n\
-             network.use_ipv6 = false\n# instead of network.address\n{}",
-            place.port(),
-            program.modest_settings
-        );
+        let settings = settings_that_warn(&place, level, program);
         let daemon = place.start(Setup::simple(program), &settings);
         let log = daemon.place.log();
         let advice = "config.toml: line 2: instead of `network.address_ipv4`, write";

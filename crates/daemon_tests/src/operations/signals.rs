@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::process::settings_that_warn;
 use crate::setup::on_every_setup;
 use crate::{Daemon, Place, Program, Setup, torrent};
 
@@ -122,12 +123,7 @@ pub fn a_log_that_nobody_reads_delays_nothing(program: &'static Program) {
 pub fn advice_that_nobody_reads_does_not_prevent_the_start(program: &'static Program) {
     for is_read_later in [true, false] {
         let place = Place::new();
-        let settings = format!(
-            "log_level = 'error'\nnetwork.address_ipv4 = '127.0.0.1:{}'\n\
-             network.use_ipv6 = false\n# instead of network.address\n{}",
-            place.port(),
-            program.modest_settings
-        );
+        let settings = settings_that_warn(&place, "error", program);
         let (reader, writer) = full_pipe();
         let _reader = is_read_later.then_some(reader);
         let mut command = place.command(Setup::simple(program), &settings);
