@@ -102,6 +102,12 @@ impl<T> Requester<T> {
         !self.answers.is_empty()
     }
 
+    /// Batches that there can be.
+    #[must_use]
+    pub fn batches_max(&self) -> usize {
+        self.requests.buffer().capacity()
+    }
+
     /// Batches that are on their way: the depth of this queue.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -142,15 +142,16 @@ impl<S: Shard> Router<S> {
         owner.filling.as_mut()
     }
 
-    /// Puts all batches on their way. Returns how many are on their way now, there or back.
+    /// Puts batches on their way. Returns how many are on their way now, there or back.
+    ///
+    /// The last eighth of an owner's batches is sent full only: otherwise requests that come one by
+    /// one while it does not run would use all batches up, and be dropped long before there are as
+    /// many as the batches have room for. What is held back goes when batches come back.
     pub fn forward(&mut self) -> usize {
         let mut in_flight = 0;
         for owner in &mut self.owners {
-            owner.send();
-            if let Some(requester) = &mut owner.requester {
-                requester.ring();
-                in_flight += requester.in_flight();
-            }
+            owner.send_unless_held_back();
+            in_flight += owner.requester.as_ref().map_or(0, Requester::in_flight);
         }
         in_flight
     }
@@ -174,16 +175,20 @@ impl<S: Shard> Router<S> {
     /// Gives every batch that has come back to `take`, which must empty it. Returns their number.
     pub fn collect(&mut self, mut take: impl FnMut(&mut S::Batch)) -> usize {
         let mut collected = 0;
-        let requesters = self
-            .owners
-            .iter_mut()
-            .filter_map(|owner| owner.requester.as_mut());
-        for requester in requesters {
+        for owner in &mut self.owners {
+            let Some(requester) = &mut owner.requester else {
+                continue;
+            };
+            let mut came_back = 0;
             while let Some(mut batch) = requester.receive() {
                 take(&mut batch);
                 requester.recycle(batch);
-                collected += 1;
+                came_back += 1;
             }
+            if came_back > 0 {
+                owner.send_unless_held_back();
+            }
+            collected += came_back;
         }
         collected
     }
@@ -210,6 +215,22 @@ impl<S: Shard> Router<S> {
 }
 
 impl<B: Batch> Owner<B> {
+    /// Sends the batch that is being filled, and lets the owner know; unless there is room in that
+    /// batch and few are left, so that one will come back.
+    fn send_unless_held_back(&mut self) {
+        let is_full = self.filling.as_ref().is_some_and(Batch::is_full);
+        let is_busy = |it: &Requester<B>| {
+            let max = it.batches_max();
+            it.in_flight() >= max - max.div_ceil(8)
+        };
+        if is_full || !self.requester.as_ref().is_some_and(is_busy) {
+            self.send();
+        }
+        if let Some(requester) = &mut self.requester {
+            requester.ring();
+        }
+    }
+
     /// Puts the batch on its way, if there is one.
     fn send(&mut self) {
         if let Some(requester) = &mut self.requester
@@ -363,6 +384,43 @@ mod tests {
         assert_eq!(router.collect(|batch| batch.answered.clear()), BATCHES_MAX);
         let batch = router.batch_for(0, &mut own, Numbers::default);
         assert!(batch.is_some_and(|batch| batch.is_empty()));
+    }
+
+    #[test]
+    fn requests_that_come_one_by_one_fill_batches_while_the_owner_does_not_run() {
+        let mut workers = connect(1, 1);
+        let mut own = Numbers::default();
+        let router = workers.routers.first_mut().unwrap();
+        let mut taken = 0;
+        while let Some(batch) = router.batch_for(0, &mut own, Numbers::default) {
+            batch.asked.push(0);
+            taken += 1;
+            router.forward();
+        }
+        let sent_at_once = BATCHES_MAX - BATCHES_MAX.div_ceil(8);
+        let filled = BATCHES_MAX - sent_at_once;
+        assert_eq!(taken, sent_at_once + filled * BATCH_LEN_MAX);
+    }
+
+    #[test]
+    fn what_is_held_back_goes_when_batches_come_back() {
+        let mut workers = connect(1, 1);
+        let mut own = Numbers::default();
+        let mut answered = 0;
+        let router = workers.routers.first_mut().unwrap();
+        for _ in 0..BATCHES_MAX + 1 {
+            let batch = router.batch_for(0, &mut own, Numbers::default).unwrap();
+            batch.asked.push(0);
+            router.forward();
+        }
+        for expected in [BATCHES_MAX - 1, BATCHES_MAX + 1] {
+            let worker = workers.swarm_workers.first_mut().unwrap();
+            assert!(worker.has_requests());
+            worker.answer(Now::default());
+            let router = workers.routers.first_mut().unwrap();
+            router.collect(|batch| answered += batch.answered.drain(..).count());
+            assert_eq!(answered, expected);
+        }
     }
 
     #[test]

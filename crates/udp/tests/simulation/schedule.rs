@@ -26,6 +26,10 @@ impl World {
             self.quiesce();
             self.send_all();
             self.is_calm = true;
+            // Else all calm would be about when the crowd of before expires.
+            if self.rng.u8(..4) > 0 {
+                self.conclude();
+            }
             self.remove_doubts();
         }
         self.conclude();
@@ -140,9 +144,9 @@ impl World {
 
     /// A worker gets more than the others deal with, one small batch after the other.
     fn overload(&mut self, core: usize, network: &mut Vec<Datagram>) {
-        for _ in 0..120 {
+        for _ in 0..200 {
             self.clients_send(network);
-            for _ in 0..3 {
+            for _ in 0..6 {
                 if let Some(datagram) = network.pop()
                     && !self.is_copy(core, &datagram)
                 {
