@@ -17,7 +17,7 @@ const path = require('node:path')
 const { setTimeout: sleep } = require('node:timers/promises')
 const util = require('node:util')
 
-const { Browser, serveFiles, until } = require('./browser.js')
+const { Browser, inTime, serveFiles, until } = require('./browser.js')
 
 // From the last page's start to the last greeting. A few seconds, on a machine that is busy.
 const MEETING_LIMIT_MS = 20_000
@@ -208,9 +208,12 @@ class Line {
     return line
   }
 
+  // The page may be back before this returns, on a connection that is left alone.
   async cut () {
-    for (const client of this.clients) client.destroy()
-    await until('the line is cut', () => this.clients.size === 0)
+    const clients = [...this.clients]
+    const closed = clients.map(client => once(client, 'close'))
+    for (const client of clients) client.destroy()
+    await inTime(Promise.all(closed), 'the line is cut')
   }
 }
 

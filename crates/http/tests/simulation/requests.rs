@@ -79,8 +79,9 @@ impl Request {
 
     /// An announce of somebody who leaves, whether it can be served or not.
     pub(crate) fn is_stop(&self) -> bool {
-        const STOP: &[u8] = b"&event=stopped";
-        !self.omits_body && self.bytes.windows(STOP.len()).any(|it| it == STOP)
+        let has = |part: &[u8]| self.bytes.windows(part.len()).any(|it| it == part);
+        let is_announce = !has(b"info_hash=abc&") && !has(b"peer_id=&") && !has(b"port=0&");
+        !self.omits_body && is_announce && has(b"&event=stopped")
     }
 
     /// An announce with HEAD, which changes nothing, and whose answer has no length.
@@ -170,6 +171,28 @@ impl Place<'_> {
         request.is_last = true;
         request.omits_body = false;
         request
+    }
+
+    /// A scrape of 100 torrents that nobody announces.
+    pub(crate) fn scrape_of_unknown(&self, rng: &mut Rng) -> Request {
+        let torrents: Vec<_> = (0..100).map(|number| InfoHash([number; 20])).collect();
+        let query = torrents
+            .iter()
+            .map(|torrent| format!("info_hash={}", encoded(*torrent)));
+        let query = query.collect::<Vec<_>>().join("&");
+        let client = address(rng);
+        let answered = torrents
+            .into_iter()
+            .take(self.scrape_torrents_max)
+            .map(|torrent| (torrent, (self.is_allowed)(&torrent)));
+        Request {
+            bytes: format!("GET /scrape?{query} HTTP/1.1\r\nX-Forwarded-For: {client}\r\n\r\n")
+                .into_bytes(),
+            meaning: Meaning::Scrape(answered.collect()),
+            client: if self.is_proxied { client } else { self.peer }.to_canonical(),
+            is_last: !self.keeps_alive,
+            omits_body: false,
+        }
     }
 
     fn target(&self, client: IpAddr, rng: &mut Rng) -> (String, Meaning) {

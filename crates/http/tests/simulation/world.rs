@@ -19,7 +19,7 @@ const PHASES: usize = 6;
 const STEPS: usize = 500;
 const LINKS_MAX: usize = 40;
 
-/// More than four times as many requests as batches.
+/// Their scrapes, if they are of 100 torrents, have more rows than all batches have room for.
 const OVERLOAD_LINKS: usize = 150;
 
 /// Requests that a client sends before it waits for answers: more than a batch takes up.
@@ -154,7 +154,18 @@ impl World {
         self.with_link(|world, key| world.send(key));
     }
 
+    /// Anything.
     fn send(&mut self, key: usize) {
+        self.send_some(key, |place, rng| {
+            if rng.u8(..60) == 0 {
+                place.cut_off(rng)
+            } else {
+                place.request(rng)
+            }
+        });
+    }
+
+    fn send_some(&mut self, key: usize, make: impl FnOnce(&Place<'_>, &mut Rng) -> Request) {
         let link = &self.links[&key];
         if link.is_finished || link.is_closed || link.open() >= PIPELINED_MAX {
             return;
@@ -174,11 +185,7 @@ impl World {
             is_allowed: &|torrent| self.allowed.allows(torrent),
             torrents: (0..TORRENTS).map(torrent).filter(is_free).collect(),
         };
-        let request = if rng.u8(..60) == 0 {
-            place.cut_off(&mut rng)
-        } else {
-            place.request(&mut rng)
-        };
+        let request = make(&place, &mut rng);
         for torrent in request.torrents() {
             self.leases.entry(torrent).or_insert((key, 0)).1 += 1;
         }
@@ -235,12 +242,12 @@ impl World {
     fn vanish(&mut self, key: usize) {
         let now = self.now();
         let worker = self.links[&key].worker;
+        // No queue is full then, and the first request that is open has been looked at.
         for _ in 0..4 {
             self.finish(worker, false);
-        }
-        // No queue is full then.
-        for swarm_worker in 0..self.tracker.swarm_workers.len() {
-            self.tracker.answer(swarm_worker, now);
+            for swarm_worker in 0..self.tracker.swarm_workers.len() {
+                self.tracker.answer(swarm_worker, now);
+            }
         }
         self.finish(worker, false);
         let Some(link) = self.links.remove(&key) else {
@@ -347,7 +354,7 @@ impl World {
         }
     }
 
-    /// A worker passes on more batches than there are, while nobody answers.
+    /// A worker is asked for more than its batches have room for, while nobody answers.
     fn overload(&mut self, worker: usize) {
         for _ in 0..OVERLOAD_LINKS {
             self.open(worker);
@@ -358,6 +365,7 @@ impl World {
                 .get(&key)
                 .is_some_and(|link| link.worker == worker)
             {
+                self.send_some(key, |place, rng| place.scrape_of_unknown(rng));
                 self.send(key);
                 for _ in 0..4 {
                     if self.links.get(&key).is_some_and(Link::has_unsent) {
