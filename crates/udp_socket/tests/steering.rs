@@ -111,7 +111,9 @@ fn short_packets_are_spread() {
 fn what_cannot_be_steered_is_refused() {
     let alone = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
     assert!(steering::attach(&alone, &key(), 1).is_err());
-    assert!(steering::attach(&group("127.0.0.1:0")[0], &key(), 0).is_err());
+    for workers in [0, 65_537] {
+        assert!(steering::attach(&group("127.0.0.1:0")[0], &key(), workers).is_err());
+    }
 }
 
 #[test]
