@@ -46,6 +46,7 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 mod datagram;
+mod kernel;
 mod options;
 mod outbox;
 mod path;

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use crate::datagram::{ICMP_ERRORS_PER_RECEIVE_MAX, is_icmp};
+use crate::kernel;
 use crate::merge::{self, Grouping, is_unsupported};
 use crate::wire::{self, CONTROL_BYTES, Control, SOCKADDR_BYTES, SendControl};
 use crate::{Datagram, Outbox, SendReport, UdpSocket};
@@ -143,7 +144,7 @@ impl Receiver {
         // iovec's payload, a disjoint chunk of `datagram_bytes_max` or more bytes. No time limit:
         // null.
         let received = unsafe {
-            libc::recvmmsg(
+            kernel::recvmmsg(
                 socket.as_raw_fd(),
                 self.headers.0.as_mut_ptr(),
                 wire::len_as(self.headers.0.len()),
@@ -303,7 +304,7 @@ impl Sender {
         // with their lengths; both are borrowed, so nothing moves before the call returns. The
         // kernel reads all of it and writes the headers' `msg_len` only.
         let sent = unsafe {
-            libc::sendmmsg(
+            kernel::sendmmsg(
                 socket.as_raw_fd(),
                 self.headers.0.as_mut_ptr(),
                 batch,

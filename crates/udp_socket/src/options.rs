@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use crate::kernel;
+
 /// Sets an integer option.
 #[cfg(target_os = "linux")]
 pub(crate) fn set_int(
@@ -49,7 +51,7 @@ unsafe fn set<T: Copy>(
     // SAFETY: `value` is valid for reads of `bytes` bytes during the call, the kernel only reads
     // it, and the descriptor is open because it is borrowed.
     let result = unsafe {
-        libc::setsockopt(
+        kernel::setsockopt(
             socket.as_fd().as_raw_fd(),
             level,
             name,
@@ -73,7 +75,7 @@ pub(crate) fn get_int(
     // SAFETY: `value` is valid for writes of `bytes` bytes during the call, and any bytes are an
     // integer; the descriptor is open because it is borrowed.
     let result = unsafe {
-        libc::getsockopt(
+        kernel::getsockopt(
             socket.as_fd().as_raw_fd(),
             level,
             name,
@@ -96,7 +98,7 @@ pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
     // SAFETY: `info` is valid for writes of `bytes` bytes, which is all that the kernel writes; any
     // bytes are valid numbers; and the descriptor is open because it is borrowed.
     let result = unsafe {
-        libc::getsockopt(
+        kernel::getsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_MEMINFO,
@@ -122,7 +124,7 @@ pub(crate) fn poll_readable(socket: &impl AsFd, timeout_ms: libc::c_int) -> io::
     };
     // Why unsafe: std has no poll.
     // SAFETY: `poll` is one valid structure, and the count says so.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
+    let ready = unsafe { kernel::poll(&raw mut poll, 1, timeout_ms) };
     match check(ready.min(0)) {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
         _ => Ok(ready > 0),

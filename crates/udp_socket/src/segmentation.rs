@@ -11,6 +11,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
+use crate::kernel;
 use crate::merge::{MESSAGE_BYTES_MAX, PACKETS_PER_MESSAGE_MAX};
 use crate::mmsg::Sender;
 use crate::wire::{self, SendControl};
@@ -133,7 +134,7 @@ impl<'a> Run<'a> {
         // this function, and to the bytes that `self` borrows, with their lengths. The kernel reads
         // them before the call returns.
         let sent =
-            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+            unsafe { kernel::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
         if sent < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -76,6 +76,17 @@ impl UdpSocket {
         })
     }
 
+    /// Not a socket, for tests that play the kernel.
+    #[cfg(all(test, miri))]
+    pub(crate) fn unplugged() -> Self {
+        let (end, _) = io::pipe().unwrap();
+        Self {
+            socket: std::os::fd::OwnedFd::from(end).into(),
+            local_addr: ([127, 0, 0, 1], 3_000).into(),
+            connected: false,
+        }
+    }
+
     /// Fixes the peer: only its datagrams are received, and packets go to it whatever their
     /// [`ReturnPath`](crate::ReturnPath) says. For clients such as load testers.
     ///

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use aquatic_udp_socket::wire::{self, CONTROL_BYTES, SOCKADDR_BYTES};
 use io_uring::Submitter;
-use io_uring::types::BufRingEntry;
 
 /// The only buffer group of a ring.
 pub(crate) const GROUP: u16 = 0;
@@ -26,6 +25,19 @@ pub(crate) const BUFFERS_MAX: u16 = 1 << 15;
 const RECVMSG_OUT_BYTES: usize = 16;
 
 const PAGE_BYTES: usize = 4096;
+
+/// `struct io_uring_buf`, of which the queue consists. Only accessed field by field: a reference to
+/// a whole first entry would claim the tail as well, which the kernel reads at any time.
+#[repr(C)]
+struct BufferEntry {
+    addr: u64,
+    len: u32,
+    buffer: u16,
+    /// In the first entry, how many buffers were appended to the queue, modulo 2^16.
+    tail: u16,
+}
+
+const _: () = assert!(size_of::<BufferEntry>() == size_of::<io_uring::types::BufRingEntry>());
 
 /// What the kernel writes of a datagram besides its payload.
 #[derive(Debug)]
@@ -63,7 +75,7 @@ impl BufferPool {
         layout.msg_controllen = wire::len_as(CONTROL_BYTES);
         Ok(Self {
             layout,
-            entries: Pages::new(usize::from(count) * size_of::<BufRingEntry>())?,
+            entries: Pages::new(usize::from(count) * size_of::<BufferEntry>())?,
             buffers: Pages::new(usize::from(count) * stride)?,
             stride,
             buffer_bytes: u32::try_from(bytes).map_err(io::Error::other)?,
@@ -80,15 +92,20 @@ impl BufferPool {
     /// The pool must be dropped only after the last request of the ring that takes buffers has
     /// ended, and must be registered once.
     pub(crate) unsafe fn register(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
-        let addr = self.entries.start.as_ptr().addr();
         // Why unsafe: the kernel will read the queue, and write to the buffers in it, at any time.
         // SAFETY: the memory is page-aligned, has room for `count` entries, and stays until the
         // pool is dropped, which the caller delays until the ring is gone.
-        unsafe { submitter.register_buf_ring_with_flags(addr as u64, self.count, GROUP, 0)? };
+        unsafe {
+            submitter.register_buf_ring_with_flags(self.entries.expose(), self.count, GROUP, 0)?;
+        };
+        self.give_all();
+        Ok(())
+    }
+
+    fn give_all(&mut self) {
         for buffer in 0..self.count {
             self.give_back(buffer);
         }
-        Ok(())
     }
 
     /// What a multishot receive takes as its `msghdr`: lengths only.
@@ -163,20 +180,19 @@ impl BufferPool {
         self.ours_count -= 1;
         let slot = usize::from(self.tail & (self.count - 1));
         // Why unsafe: this is the queue that the kernel reads.
-        // SAFETY: `place` and `slot` are below `count`, so the addresses lie within the
-        // allocations. The kernel does not read the slot before the tail says so, because at most
-        // `count` buffers are its at a time; it never writes here. The tail is the unused last
-        // field of the first entry (`BufRingEntry::tail`), aligned for 16 bits, and only accessed
-        // as an atomic.
+        // SAFETY: `slot` is below `count`, so the entry lies within the allocation; and so does the
+        // buffer, since `place` is, too. The kernel does not read the slot before the tail says so, because at most
+        // `count` buffers are its at a time; it never writes here. The tail is aligned for
+        // 16 bits, and only accessed as an atomic.
         unsafe {
-            let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
-            let start = self.buffers.start.as_ptr().add(place * self.stride);
-            let entry = &mut *entries.add(slot);
-            entry.set_addr(start.addr() as u64);
-            entry.set_len(self.buffer_bytes);
-            entry.set_bid(buffer);
+            let entries = self.entries.start.as_ptr().cast::<BufferEntry>();
+            let entry = entries.add(slot);
+            let addr = self.buffers.expose() + (place * self.stride) as u64;
+            (&raw mut (*entry).addr).write(addr);
+            (&raw mut (*entry).len).write(self.buffer_bytes);
+            (&raw mut (*entry).buffer).write(buffer);
             self.tail = self.tail.wrapping_add(1);
-            let tail = BufRingEntry::tail(entries).cast_mut();
+            let tail = &raw mut (*entries).tail;
             AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
         }
     }
@@ -226,6 +242,12 @@ impl Pages {
             leaked: false,
         })
     }
+
+    /// The address of the first page, for the kernel. From now on it may make a pointer of it,
+    /// which is why `addr()`, of which nobody may, would not do.
+    fn expose(&self) -> u64 {
+        self.start.as_ptr().expose_provenance() as u64
+    }
 }
 
 impl Drop for Pages {
@@ -236,3 +258,7 @@ impl Drop for Pages {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pool/tests.rs"]
+mod tests;

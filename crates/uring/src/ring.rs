@@ -95,7 +95,7 @@ impl Ring {
             // Linux 6.1 brought both.
             sends: Sends::new(
                 entries.try_into().map_err(io::Error::other)?,
-                sockets,
+                sockets.iter().map(|socket| socket.is_connected()),
                 deferred,
             ),
             queue: Queue::new(),

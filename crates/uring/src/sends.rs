@@ -20,7 +20,7 @@ use std::io;
 
 use aquatic_udp_socket::merge::{self, Grouping, PACKETS_PER_MESSAGE_MAX, is_unsupported};
 use aquatic_udp_socket::wire::{self, SendControl};
-use aquatic_udp_socket::{Outbox, SendReport, UdpSocket};
+use aquatic_udp_socket::{Outbox, SendReport};
 use io_uring::opcode::{Send, SendMsg};
 use io_uring::squeue::Entry;
 use io_uring::types::Fixed;
@@ -130,7 +130,12 @@ pub(crate) struct PacketId {
 }
 
 impl Sends {
-    pub(crate) fn new(requests_max: usize, sockets: &[&UdpSocket], plain_to_address: bool) -> Self {
+    /// `connected` tells of each socket whether its peer is fixed.
+    pub(crate) fn new(
+        requests_max: usize,
+        connected: impl Iterator<Item = bool>,
+        plain_to_address: bool,
+    ) -> Self {
         let message = || Message {
             header: wire::empty_header(),
             control: SendControl::default(),
@@ -144,7 +149,7 @@ impl Sends {
             plain_to_address,
             in_flight: Vec::new(),
             spare: Vec::new(),
-            sockets: sockets.iter().map(|socket| Socket::new(socket)).collect(),
+            sockets: connected.map(Socket::new).collect(),
         }
     }
 
@@ -322,9 +327,9 @@ impl Sends {
 }
 
 impl Socket {
-    fn new(socket: &UdpSocket) -> Self {
+    fn new(connected: bool) -> Self {
         Self {
-            connected: socket.is_connected(),
+            connected,
             report: SendReport::default(),
             unsent: Outbox::new(),
             offered: 0,
@@ -338,57 +343,9 @@ fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
+#[cfg(all(test, not(miri)))]
+#[path = "sends/grouping_tests.rs"]
+mod grouping_tests;
 #[cfg(test)]
-mod tests {
-    use aquatic_udp_socket::{ReturnPath, SocketOptions};
-
-    use super::*;
-
-    /// How many packets travel with each request for an outbox.
-    fn requests(sends: &mut Sends, outbox: &mut Outbox) -> Vec<u32> {
-        let (packets, mut id) = sends.take_over(0, outbox);
-        let mut requests = Vec::new();
-        while id.place < packets {
-            let (_, together) = sends.request(id).expect("room");
-            requests.push(together);
-            sends.completed(id, 0);
-            id.place += together;
-        }
-        sends.reuse();
-        requests
-    }
-
-    #[test]
-    fn packets_of_one_size_to_one_client_travel_together() {
-        let any = "127.0.0.1:0".parse().unwrap();
-        let socket = UdpSocket::bind(any, &SocketOptions::default()).unwrap();
-        let mut sends = Sends::new(8, &[&socket], true);
-        let [first, second] = [1, 2].map(|port| ReturnPath::to(([127, 0, 0, 1], port).into()));
-        let mut outbox = Outbox::new();
-        let fill = |outbox: &mut Outbox| {
-            for (path, bytes) in [(first, 16), (second, 16), (first, 20), (first, 16)] {
-                outbox.push(path, &vec![0; bytes]);
-            }
-        };
-        fill(&mut outbox);
-        let mut together = requests(&mut sends, &mut outbox);
-        together.sort_unstable();
-        assert_eq!(together, [1, 1, 2]);
-        assert_eq!(sends.take_report(0).sent, 4);
-
-        // The kernel cannot cut messages apart: those two are sent again, and then nothing merges.
-        let (_, id) = {
-            outbox.push(first, b"1");
-            outbox.push(first, b"2");
-            sends.take_over(0, &mut outbox)
-        };
-        assert_eq!(sends.request(id).map(|(_, together)| together), Some(2));
-        sends.completed(id, -libc::EIO);
-        sends.reuse();
-        assert_eq!(sends.take_report(0).failed, 0);
-        let mut refused = sends.take_refused(0).expect("both");
-        assert_eq!(requests(&mut sends, &mut refused), [1, 1]);
-        fill(&mut outbox);
-        assert_eq!(requests(&mut sends, &mut outbox), [1; 4]);
-    }
-}
+#[path = "sends/tests.rs"]
+mod tests;

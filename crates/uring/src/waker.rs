@@ -52,3 +52,23 @@ impl AsRawFd for Waker {
         self.eventfd.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn each_use_is_seen_once() {
+        let waker = Waker::new().unwrap();
+        let other = waker.clone();
+        std::thread::spawn(move || other.wake().unwrap())
+            .join()
+            .unwrap();
+        waker.wake().unwrap();
+        let mut number = [0; 8];
+        (&*waker.eventfd).read_exact(&mut number).unwrap();
+        assert_eq!(u64::from_ne_bytes(number), 2);
+    }
+}
