@@ -43,7 +43,7 @@ MIRIFLAGS="-Zmiri-disable-isolation" cargo "+$toolchain" miri test "${crates[@]}
     --target-dir "$target_dir" -- kernel:: pool:: wire:: waker::
 echo "Miri: Tree Borrows"
 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows" cargo "+$toolchain" miri test \
-    "${crates[@]}" --lib --locked --target-dir "$target_dir" -- kernel:: pool:: sends::
+    "${crates[@]}" --lib --locked --target-dir "$target_dir" -- sends::
 echo "AddressSanitizer"
 RUSTFLAGS="-Zsanitizer=address" cargo "+$toolchain" test "${crates[@]}" --lib --tests --locked \
     --target "$host" --target-dir "$target_dir"

@@ -55,6 +55,11 @@ cargo fmt --all --check
 step "Lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# What packagers may leave out is left out; the rest must not miss it.
+without_default_features=(--package aquatic_stream --package aquatic_http --package aquatic_ws
+    --no-default-features)
+cargo clippy "${without_default_features[@]}" --all-targets --locked -- -D warnings
+
 step "Documents"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
@@ -108,6 +113,13 @@ fi
 step "Model test: no wake-up is lost, in any interleaving"
 tests env RUSTFLAGS="--cfg loom" cargo test --release --package aquatic_channel --test loom \
     --target-dir target/loom --locked
+step "Without glommio"
+tests cargo test "${without_default_features[@]}" --locked --test protocol --test runtimes -- \
+    without_io_uring a_runtime_that_is_asked_for traffic
+step "Unsafe code"
+tests scripts/check-unsafe.sh
+step "Fuzzing"
+tests scripts/fuzz.sh --smoke
 step "Tests in the documentation"
 tests cargo test --workspace --doc --locked
 

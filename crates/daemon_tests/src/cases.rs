@@ -10,11 +10,15 @@ use crate::identity::{TLS, USUAL};
 use crate::setup::on_each;
 use crate::{Daemon, Place, Program, Setup};
 
-/// Values of `network.runtime` that this machine can do.
+/// Values of `network.runtime` that this machine can do. `has_glommio`: the daemon was not built
+/// without it.
 #[cfg(target_os = "linux")]
 #[must_use]
-pub fn runtimes() -> Vec<&'static str> {
+pub fn runtimes(has_glommio: bool) -> Vec<&'static str> {
     let mut runtimes = vec!["mio"];
+    if !has_glommio {
+        return runtimes;
+    }
     match aquatic_uring::probe() {
         Ok(()) => runtimes.push("glommio"),
         Err(reason) => eprintln!("tested with mio only: {reason}"),

@@ -27,7 +27,8 @@ section! {
         ///
         /// auto takes mio, which measured faster and works everywhere. glommio ends the program at
         /// start, with the reason, where the system does not allow it: many container runtimes
-        /// forbid io_uring, and it needs locked memory.
+        /// forbid io_uring, it needs locked memory, and whoever built the program may have left it
+        /// out (cargo feature glommio).
         pub runtime: Runtime = Runtime::Auto,
         /// Connections that may wait to be accepted, per socket. The system may allow fewer (Linux:
         /// sysctl net.core.somaxconn).

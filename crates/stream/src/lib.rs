@@ -63,7 +63,10 @@ mod connection;
 mod connections;
 mod counters;
 mod forwarded;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "glommio"))]
+pub mod glommio;
+#[cfg(not(all(target_os = "linux", feature = "glommio")))]
+#[path = "glommio/absent.rs"]
 pub mod glommio;
 mod handler;
 mod hub;
@@ -72,7 +75,7 @@ mod listener;
 mod metrics;
 pub mod mio;
 mod open_files;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "glommio"))]
 pub mod preflight;
 pub mod proxy_header;
 mod reverse_proxy;

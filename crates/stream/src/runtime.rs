@@ -7,11 +7,8 @@ use anyhow::Context;
 use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
 
-#[cfg(target_os = "linux")]
 use crate::glommio::{self, GlommioPost};
 use crate::mio::{self, MioPost};
-#[cfg(target_os = "linux")]
-use crate::preflight;
 use crate::{Handler, Hub, Runtime};
 
 /// An event loop that works here.
@@ -20,7 +17,6 @@ pub enum ChosenRuntime {
     /// See [`crate::mio`].
     Mio,
     /// See [`crate::glommio`].
-    #[cfg(target_os = "linux")]
     Glommio,
 }
 
@@ -30,7 +26,6 @@ impl ChosenRuntime {
     pub fn name(self) -> &'static str {
         match self {
             Self::Mio => "mio",
-            #[cfg(target_os = "linux")]
             Self::Glommio => "glommio",
         }
     }
@@ -44,15 +39,9 @@ impl Runtime {
     pub fn choose(self, workers: usize) -> anyhow::Result<ChosenRuntime> {
         match self {
             Self::Auto | Self::Mio => Ok(ChosenRuntime::Mio),
-            #[cfg(target_os = "linux")]
-            Self::Glommio => preflight::check(workers)
+            Self::Glommio => glommio::check(workers)
                 .map(|()| ChosenRuntime::Glommio)
                 .context("`network.runtime` is glommio, which does not work here; auto does"),
-            #[cfg(not(target_os = "linux"))]
-            Self::Glommio => {
-                let _ = workers;
-                anyhow::bail!("`network.runtime` is glommio, which needs Linux")
-            }
         }
     }
 }
@@ -62,7 +51,6 @@ pub enum Post {
     /// For [`crate::mio`].
     Mio(MioPost),
     /// For [`crate::glommio`].
-    #[cfg(target_os = "linux")]
     Glommio(GlommioPost),
 }
 
@@ -72,7 +60,6 @@ impl Post {
     pub fn new(runtime: ChosenRuntime) -> anyhow::Result<Self> {
         match runtime {
             ChosenRuntime::Mio => MioPost::new().map(Self::Mio),
-            #[cfg(target_os = "linux")]
             ChosenRuntime::Glommio => GlommioPost::new().map(Self::Glommio),
         }
     }
@@ -82,7 +69,6 @@ impl Post {
     pub fn bell(&self) -> Bell {
         match self {
             Self::Mio(post) => post.bell(),
-            #[cfg(target_os = "linux")]
             Self::Glommio(post) => post.bell(),
         }
     }
@@ -100,7 +86,6 @@ impl Post {
     ) -> anyhow::Result<()> {
         match self {
             Self::Mio(post) => mio::run(hub, listeners, post, clock, batch_wait),
-            #[cfg(target_os = "linux")]
             Self::Glommio(post) => glommio::run(hub, listeners, post, clock, batch_wait),
         }
     }

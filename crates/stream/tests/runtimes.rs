@@ -13,7 +13,7 @@ mod traffic;
 use aquatic_stream::Runtime;
 
 /// Every test is about each of these.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "glommio"))]
 const RUNTIMES: [Runtime; 2] = [Runtime::Mio, Runtime::Glommio];
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", feature = "glommio")))]
 const RUNTIMES: [Runtime; 1] = [Runtime::Mio];

@@ -2,7 +2,8 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-pub(crate) use aquatic_daemon_tests::cases::{Case, Tracker, runtimes};
+use aquatic_daemon_tests::cases;
+pub(crate) use aquatic_daemon_tests::cases::{Case, Tracker};
 use aquatic_daemon_tests::{self as common, Program, Setup, cases};
 use aquatic_types::{InfoHash, IpFamily};
 
@@ -68,4 +69,9 @@ pub(crate) fn on_every_case_and_family(
     scenario: impl Fn(&Tracker, IpFamily) + Sync,
 ) {
     cases::on_every_case_and_family(&HTTP, settings, scenario);
+}
+
+/// Values of `network.runtime` that this machine, and this build, can do.
+pub(crate) fn runtimes() -> Vec<&'static str> {
+    cases::runtimes(cfg!(feature = "glommio"))
 }

@@ -38,6 +38,7 @@ use glommio::{LocalExecutorBuilder, Placement, spawn_local};
 use socket2_04::Socket;
 
 use crate::listener::concerns_one_connection;
+pub use crate::preflight::check;
 use crate::{Handler, Hub};
 
 mod worker;
@@ -108,7 +109,7 @@ fn pull(mut rope: &UnixStream) {
 
 /// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy.
 ///
-/// [`preflight::check`](crate::preflight::check) must have found nothing.
+/// [`check`] must have found nothing.
 ///
 /// # Errors
 /// If it cannot begin. No client has this effect.

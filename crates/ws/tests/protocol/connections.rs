@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquatic_daemon_tests::cases::runtimes;
 use aquatic_daemon_tests::connection::{Connection, Transport, tcp};
 use aquatic_daemon_tests::identity::{Identity, TLS};
 use aquatic_daemon_tests::program::{localhost, loopback};
@@ -13,7 +12,7 @@ use aquatic_types::IpFamily;
 use serde_json::json;
 
 use super::client::{PING, PONG, Peer, Socket, TEXT, counts, keys, request};
-use super::setup::{WS, on_every_case, on_every_runtime};
+use super::setup::{WS, on_every_case, on_every_runtime, runtimes};
 
 const FAMILY: IpFamily = IpFamily::V4;
 

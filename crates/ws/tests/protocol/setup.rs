@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
-use aquatic_daemon_tests::cases::{self, Case, Tracker, runtimes};
+use aquatic_daemon_tests::cases::{self, Case, Tracker};
 use aquatic_daemon_tests::connection::Transport;
 use aquatic_daemon_tests::{Client, Program};
 use aquatic_types::{InfoHash, IpFamily};
@@ -102,4 +102,9 @@ pub(crate) fn on_every_case_and_family(
     scenario: impl Fn(&Tracker, IpFamily) + Sync,
 ) {
     cases::on_every_case_and_family(&WS, settings, scenario);
+}
+
+/// Values of `network.runtime` that this machine, and this build, can do.
+pub(crate) fn runtimes() -> Vec<&'static str> {
+    cases::runtimes(cfg!(feature = "glommio"))
 }
