@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the unsafe code: `crates/udp_socket` and `crates/uring`, which share memory with the kernel.
+# Checks the unsafe code: crates/udp_socket and crates/uring, which share memory with the kernel.
 #
 # Usage: scripts/check-unsafe.sh
 #

@@ -89,8 +89,8 @@ pub fn owner(key: &SteeringKey, info_hash: &[u8; 20], workers: u32) -> u32 {
 /// order of the workers' indices.
 ///
 /// # Errors
-/// If `workers` is 0 or above 65,536, if the socket was bound without `reuse_port`, or if the system has no such
-/// thing (it is Linux's).
+/// If `workers` is 0 or above 65,536, if the socket was bound without `reuse_port`, or if
+/// the system has no such thing (it is Linux's).
 pub fn attach(socket: &UdpSocket, key: &SteeringKey, workers: u32) -> io::Result<()> {
     if !(1..=WORKERS_MAX).contains(&workers) {
         let message = format!("packets cannot be steered to {workers} workers");

@@ -181,9 +181,9 @@ impl BufferPool {
         let slot = usize::from(self.tail & (self.count - 1));
         // Why unsafe: this is the queue that the kernel reads.
         // SAFETY: `slot` is below `count`, so the entry lies within the allocation; and so does the
-        // buffer, since `place` is, too. The kernel does not read the slot before the tail says so, because at most
-        // `count` buffers are its at a time; it never writes here. The tail is aligned for
-        // 16 bits, and only accessed as an atomic.
+        // buffer, since `place` is, too. The kernel does not read the slot before the tail
+        // says so, because at most `count` buffers are its at a time; it never writes here. The
+        // tail is aligned for 16 bits, and only accessed as an atomic.
         unsafe {
             let entries = self.entries.start.as_ptr().cast::<BufferEntry>();
             let entry = entries.add(slot);

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use aquatic_daemon_tests::cases;
 pub(crate) use aquatic_daemon_tests::cases::{Case, Tracker};
 use aquatic_daemon_tests::{self as common, Program, Setup, cases};
 use aquatic_types::{InfoHash, IpFamily};
