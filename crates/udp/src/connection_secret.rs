@@ -162,7 +162,9 @@ fn describe(path: &Path) -> String {
     format!("the connection secret {}", path.display())
 }
 
-fn parse(text: &str) -> Option<[u64; 2]> {
+/// The secret that a file with this text holds. `None`: it holds none.
+#[must_use]
+pub fn parse(text: &str) -> Option<[u64; 2]> {
     let lines = text.lines().map(str::trim);
     let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     let digits = lines.next()?;

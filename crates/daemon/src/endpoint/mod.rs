@@ -19,3 +19,29 @@ mod server;
 
 pub use routes::{Method, Request, Response, Routes};
 pub use server::Listener;
+
+/// What a connection is answered that sends these pieces, and takes all that comes. For the fuzz
+/// target, which has no sockets.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn answers<'a>(routes: &mut Routes, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let now = std::time::Duration::ZERO;
+    let mut connection = connection::Connection::new(now);
+    let mut answers = Vec::new();
+    for piece in pieces {
+        for piece in piece.chunks(connection::HEAD_BYTES_MAX) {
+            connection.receive(now, piece);
+            // Requests that came together are answered one after the other.
+            loop {
+                connection.answer(now, routes);
+                let bytes = connection.output().len();
+                if bytes == 0 {
+                    break;
+                }
+                answers.extend_from_slice(connection.output());
+                connection.sent(now, bytes);
+            }
+        }
+    }
+    answers
+}
