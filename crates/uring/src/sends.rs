@@ -343,7 +343,7 @@ fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-#[cfg(all(test, not(miri)))]
+#[cfg(test)]
 #[path = "sends/grouping_tests.rs"]
 mod grouping_tests;
 #[cfg(test)]
