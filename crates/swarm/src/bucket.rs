@@ -3,6 +3,9 @@
 /// Entries that a bucket has room for: as many as one cache line of 64 bytes holds.
 pub(crate) const BUCKET_LEN: usize = 12;
 
+/// Counters that a bucket has room for.
+pub(crate) const COUNTS_LEN: usize = 2;
+
 /// The tag of a lane that holds nothing.
 const EMPTY: u8 = 0;
 
@@ -13,8 +16,13 @@ const EMPTY: u8 = 0;
 pub(crate) struct Bucket {
     tags: [u8; BUCKET_LEN],
     /// Entries whose home is this bucket or an earlier one, and which had to go to a later one.
-    /// While it is 0, nothing that is not here can be further on.
-    pub(crate) overflow: u32,
+    /// While it is 0, nothing that is not here can be further on. Once it is [`u16::MAX`], it
+    /// stays so.
+    pub(crate) overflow: u16,
+    /// Entries of this table under some tags, which need not be those in here: see
+    /// [`Index::has_as_many`](crate::index::Index::has_as_many). Once it is [`u8::MAX`], it stays
+    /// so.
+    pub(crate) counts: [u8; COUNTS_LEN],
     positions: [u32; BUCKET_LEN],
 }
 
@@ -24,6 +32,7 @@ impl Bucket {
     pub(crate) const NEW: Self = Self {
         tags: [EMPTY; BUCKET_LEN],
         overflow: 0,
+        counts: [0; COUNTS_LEN],
         positions: [0; BUCKET_LEN],
     };
 

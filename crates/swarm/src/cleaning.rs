@@ -100,11 +100,11 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             left = at;
             *budget = budget.saturating_sub(1);
             let peer = torrent.swarm.get(at)?;
-            if keep && !peer.deadline.has_passed(now) {
+            if keep && !peer.state.has_passed(now) {
                 continue;
             }
             let was_seeder = at < torrent.swarm.seeders();
-            if let Some(peer) = torrent.swarm.remove(at, &self.hash_key) {
+            if let Some(peer) = torrent.swarm.remove(at, &self.rules) {
                 self.peers -= 1;
                 self.seeders -= usize::from(was_seeder);
                 *budget = budget.saturating_sub(REMOVAL_WORK);

@@ -36,7 +36,7 @@ fn assert_fair(peers: u16, announcer: PeerStatus, wanted: u16) {
     let mut outside = Drawn::default();
     for _ in 0..ROUNDS {
         let count = |_: &CompactV4, peer: &u16| outside.count(*peer);
-        map.hand_out(&torrent, announcer, wanted, &mut rng, count);
+        map.hand_out(&torrent, (announcer, None), wanted, &mut rng, count);
     }
     let mut inside = Drawn::default();
     for _ in 0..ROUNDS {

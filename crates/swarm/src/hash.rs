@@ -10,17 +10,35 @@ use siphasher::sip::SipHasher13;
 pub trait PeerKey: Copy + Eq {
     /// The bytes that tell this peer from any other.
     fn as_bytes(&self) -> &[u8];
+
+    /// The network from which it announces: whoever owns that can announce any number of peers.
+    /// Peers without one are never too many of one network.
+    fn network(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl PeerKey for CompactV4 {
     fn as_bytes(&self) -> &[u8] {
         CompactAddr::as_bytes(self)
     }
+
+    /// The IPv4 address.
+    fn network(&self) -> Option<u64> {
+        let [ip @ .., _, _] = self.0;
+        Some(u64::from(u32::from_be_bytes(ip)))
+    }
 }
 
 impl PeerKey for CompactV6 {
     fn as_bytes(&self) -> &[u8] {
         CompactAddr::as_bytes(self)
+    }
+
+    /// The first 64 bits of the IPv6 address: a customer of a provider has all the rest.
+    fn network(&self) -> Option<u64> {
+        let [network @ .., _, _, _, _, _, _, _, _, _, _] = self.0;
+        Some(u64::from_be_bytes(network))
     }
 }
 
@@ -53,6 +71,20 @@ impl HashKey {
 
     pub(crate) fn peer<K: PeerKey>(&self, key: &K) -> u64 {
         self.hash(key.as_bytes())
+    }
+
+    /// Hashes a peer so that the lower half of the hash is that of its network.
+    pub(crate) fn peer_of_network<K: PeerKey>(&self, key: &K, network: u64) -> u64 {
+        const LOWER_HALF: u64 = 0xffff_ffff;
+        self.hash(key.as_bytes()) & !LOWER_HALF | self.hash(&network.to_ne_bytes()) & LOWER_HALF
+    }
+
+    /// A secret odd number, to scatter numbers by a multiplication where a collision costs only
+    /// time.
+    pub(crate) fn multiplier(&self) -> u64 {
+        const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+        let [first, _] = self.0;
+        first ^ GOLDEN_RATIO | 1
     }
 
     fn hash(&self, bytes: &[u8]) -> u64 {

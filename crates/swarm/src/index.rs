@@ -10,14 +10,16 @@
 //!   is full, in the next one that is not. Each bucket counts the entries that passed it by, so an
 //!   unsuccessful search ends at once in most cases and a removal leaves no tombstone.
 //!
-//! The bits of a hash: 0–23 choose the part, 24–31 are the tag, 32–63 choose the bucket.
+//! The bits of a hash: 0–23 choose the part, 24–31 are the tag, 32–63 choose the bucket. So entries
+//! whose hashes have the same lower half are all in one part, under one tag, and can be counted
+//! there ([`Index::has_as_many`]).
 //!
 //! The index does not hold the hashes. Who calls gives the [`Keys`], from which they are computed
 //! again when a part is rebuilt; they are asked only for positions that are in the index.
 
 use arrayvec::ArrayVec;
 
-use crate::bucket::{BUCKET_LEN, Bucket};
+use crate::bucket::{BUCKET_LEN, Bucket, COUNTS_LEN};
 
 /// Entries per part, on average, above which a part is split. The largest part has about twice as
 /// many: it is about to be split, while others have been.
@@ -77,6 +79,29 @@ impl Index {
         self.part(hash)?.find(hash, is_it)
     }
 
+    /// Whether there are `many` entries or more whose hashes have the same lower half as this one,
+    /// and for which `is_one` holds.
+    ///
+    /// Each part counts its entries by tag, as far as there are [counters](Bucket::counts) for
+    /// that: several tags may share one. So a counter says for certain that there are few. That is
+    /// the answer nearly always, from one cache line; otherwise all entries of the part under the
+    /// tag are looked at. A collision costs time, and never makes the answer wrong.
+    pub(crate) fn has_as_many(&self, hash: u64, many: usize, is_one: impl Fn(u32) -> bool) -> bool {
+        let Some(part) = self.part(hash) else {
+            return false;
+        };
+        let tag = tag(hash);
+        if usize::from(part.count(tag)) < many.min(usize::from(u8::MAX)) {
+            return false;
+        }
+        let candidates = part
+            .buckets
+            .iter()
+            .flat_map(|bucket| bucket.candidates(tag));
+        let found = candidates.filter(|position| is_one(*position));
+        found.take(many).count() >= many
+    }
+
     /// Where the entry probably is, from one cache line alone: for prefetching.
     pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
         let part = self.part(hash)?;
@@ -90,7 +115,7 @@ impl Index {
     pub(crate) fn touch(&self, hash: u64) -> u32 {
         let part = self.part(hash);
         let bucket = part.and_then(|part| part.buckets.get(part.home(hash)));
-        bucket.map_or(0, |bucket| bucket.overflow)
+        bucket.map_or(0, |bucket| u32::from(bucket.overflow))
     }
 
     /// Adds `position`, which must not be here yet.
@@ -238,6 +263,9 @@ impl Part {
 
     /// Stores an entry; there is room, as the load stays below [`LOAD_PERCENT_MAX`].
     fn place(&mut self, hash: u64, position: u32) {
+        if let Some(count) = self.count_mut(tag(hash)) {
+            *count = count.saturating_add(1);
+        }
         for at in self.probes(hash) {
             let Some(bucket) = self.buckets.get_mut(at) else {
                 return;
@@ -246,7 +274,7 @@ impl Part {
                 self.len += 1;
                 return;
             }
-            bucket.overflow += 1;
+            bucket.overflow = bucket.overflow.saturating_add(1);
         }
     }
 
@@ -263,7 +291,14 @@ impl Part {
                 bucket.clear(lane);
                 break;
             }
-            bucket.overflow -= 1;
+            if bucket.overflow < u16::MAX {
+                bucket.overflow -= 1;
+            }
+        }
+        if let Some(count) = self.count_mut(tag(hash))
+            && *count < u8::MAX
+        {
+            *count -= 1;
         }
         self.len -= 1;
         true
@@ -298,6 +333,25 @@ impl Part {
         entries
     }
 
+    /// At least as many entries are here under `tag`, if it is not [`u8::MAX`].
+    fn count(&self, tag: u8) -> u8 {
+        let (bucket, counter) = self.counter(tag);
+        let bucket = self.buckets.get(bucket);
+        let count = bucket.and_then(|bucket| bucket.counts.get(counter));
+        count.copied().unwrap_or(u8::MAX)
+    }
+
+    fn count_mut(&mut self, tag: u8) -> Option<&mut u8> {
+        let (bucket, counter) = self.counter(tag);
+        self.buckets.get_mut(bucket)?.counts.get_mut(counter)
+    }
+
+    /// Which bucket, and which of its counters, counts a tag: the tag as a fraction of them all.
+    fn counter(&self, tag: u8) -> (usize, usize) {
+        let counter = usize::from(tag) * self.buckets.len() * COUNTS_LEN >> u8::BITS;
+        (counter / COUNTS_LEN, counter % COUNTS_LEN)
+    }
+
     fn is_full(&self) -> bool {
         (self.len + 1) * 100 > self.buckets.len() * BUCKET_LEN * LOAD_PERCENT_MAX
     }
@@ -330,6 +384,7 @@ impl Index {
         for (number, part) in self.parts.iter().enumerate() {
             assert!(part.len * 100 <= part.buckets.len() * BUCKET_LEN * LOAD_PERCENT_MAX);
             let mut overflow = vec![0; part.buckets.len()];
+            let mut counts = vec![[0; COUNTS_LEN]; part.buckets.len()];
             let mut len = 0;
             for (at, bucket) in part.buckets.iter().enumerate() {
                 for position in bucket.positions() {
@@ -337,6 +392,8 @@ impl Index {
                     assert!(bucket.lane_of(tag(hash), position).is_some());
                     assert_eq!(address(hash, self.parts.len()), number);
                     assert!(!std::mem::replace(&mut found[position as usize], true));
+                    let (bucket, counter) = part.counter(tag(hash));
+                    counts[bucket][counter] += 1;
                     for passed in part.probes(hash).take_while(|probe| *probe != at) {
                         overflow[passed] += 1;
                     }
@@ -346,6 +403,11 @@ impl Index {
             assert_eq!(part.len, len);
             let counted = part.buckets.iter().map(|bucket| bucket.overflow);
             assert!(counted.eq(overflow), "part {number}");
+            for (bucket, counts) in part.buckets.iter().zip(counts) {
+                for (counted, count) in bucket.counts.iter().zip(counts) {
+                    assert!(*counted == u8::MAX || u32::from(*counted) == count);
+                }
+            }
         }
         assert!(found.iter().all(|found| *found));
     }

@@ -1,7 +1,8 @@
 //! A swarm that is too large to be scanned.
 
-use crate::hash::{HashKey, PeerKey};
+use crate::hash::PeerKey;
 use crate::index::{Index, Keys};
+use crate::rules::Rules;
 use crate::segments::Segments;
 use crate::swarm::Peer;
 
@@ -33,28 +34,37 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
         self.peers.get_mut(position)
     }
 
-    pub(crate) fn find(&self, key: &K, hash_key: &HashKey) -> Option<u32> {
+    pub(crate) fn find(&self, key: &K, rules: &Rules) -> Option<u32> {
         let is_it = |position| self.get(position).is_some_and(|peer| peer.key == *key);
-        self.index.find(hash_key.peer(key), is_it)
+        self.index.find(rules.peer_hash(key), is_it)
     }
 
-    pub(crate) fn push(&mut self, peer: Peer<K, V>, hash_key: &HashKey) -> Option<u32> {
-        let hash = hash_key.peer(&peer.key);
+    /// Whether there are `many` peers or more of the announcer's network.
+    pub(crate) fn has_as_many(&self, key: &K, network: u64, many: usize, rules: &Rules) -> bool {
+        let is_one = |position| {
+            let peer = self.get(position);
+            peer.is_some_and(|peer| peer.key.network() == Some(network))
+        };
+        self.index.has_as_many(rules.peer_hash(key), many, is_one)
+    }
+
+    pub(crate) fn push(&mut self, peer: Peer<K, V>, rules: &Rules) -> Option<u32> {
+        let hash = rules.peer_hash(&peer.key);
         let position = self.peers.push(peer)?;
         self.index
-            .insert(hash, position, &PeerKeys(&self.peers, hash_key));
+            .insert(hash, position, &PeerKeys(&self.peers, rules));
         Some(position)
     }
 
-    pub(crate) fn pop(&mut self, hash_key: &HashKey) -> Option<Peer<K, V>> {
+    pub(crate) fn pop(&mut self, rules: &Rules) -> Option<Peer<K, V>> {
         let last = self.len().checked_sub(1)?;
-        let keys = PeerKeys(&self.peers, hash_key);
+        let keys = PeerKeys(&self.peers, rules);
         self.index.remove(keys.hash_at(last), last, &keys);
         self.peers.pop()
     }
 
-    pub(crate) fn swap(&mut self, a: u32, b: u32, hash_key: &HashKey) {
-        let keys = PeerKeys(&self.peers, hash_key);
+    pub(crate) fn swap(&mut self, a: u32, b: u32, rules: &Rules) {
+        let keys = PeerKeys(&self.peers, rules);
         let (hash_a, hash_b) = (keys.hash_at(a), keys.hash_at(b));
         // Through a position that no peer has: the two may have the same hash.
         self.index.reposition(hash_a, a, u32::MAX);
@@ -65,7 +75,7 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
 }
 
 /// The keys that the index of a large swarm leads to.
-struct PeerKeys<'a, K, V>(&'a Segments<Peer<K, V>>, &'a HashKey);
+struct PeerKeys<'a, K, V>(&'a Segments<Peer<K, V>>, &'a Rules);
 
 impl<K: PeerKey, V> Keys for PeerKeys<'_, K, V> {
     type Key = K;
@@ -75,6 +85,6 @@ impl<K: PeerKey, V> Keys for PeerKeys<'_, K, V> {
     }
 
     fn hash(&self, key: &K) -> u64 {
-        self.1.peer(key)
+        self.1.peer_hash(key)
     }
 }

@@ -41,13 +41,13 @@
 //!
 //! - [`TorrentMap::announce`], [`TorrentMap::introduce`], [`TorrentMap::scrape`]: in `torrent_map`
 //! - [`TorrentMap::clean`], [`TorrentMap::walk`]: in `cleaning`, a slice at a time
-//! - who is handed out: in `selection`
+//! - who is handed out: in `selection`, and how many of one network: in `restraint`
 //!
 //! # What it does not do
 //!
-//! It does not know intervals, access lists, connection ids, numbers of peers per address or
-//! metrics: whoever calls decides and counts, from outcomes ([`Announced`], [`Refusal`],
-//! [`CleaningVisitor`]).
+//! It does not know intervals, access lists, connection ids, numbers of peers per address over all
+//! torrents, or metrics: whoever calls decides and counts, from outcomes ([`Announced`],
+//! [`Refusal`], [`CleaningVisitor`]).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -69,7 +69,11 @@ mod index;
 mod large;
 #[cfg(test)]
 mod model_test;
+#[cfg(test)]
+mod network_test;
 mod outcome;
+mod restraint;
+mod rules;
 mod segments;
 mod selection;
 mod swarm;
@@ -86,3 +90,7 @@ pub use torrent_map::TorrentMap;
 /// Deadlines are kept modulo 2^16 seconds and compared over distances below 2^15; this leaves a
 /// margin of twelve minutes.
 pub const PEER_AGE_MAX_SECONDS: u32 = 32_000;
+
+/// The highest [`Limits::max_peers_per_network`]. The peers of a network are kept together in a
+/// large swarm, in a part of its index that must not become too large to be rebuilt in one go.
+pub const PEERS_PER_NETWORK_MAX: u16 = 1_000;

@@ -1,7 +1,7 @@
 //! The torrent map against a model that is too simple to be wrong.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU8, NonZeroU16, NonZeroUsize};
 
 use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ impl<K: PeerKey + std::fmt::Debug, V> TorrentMap<K, V> {
             let swarm = &torrent.swarm;
             assert!(swarm.seeders() <= swarm.len());
             let all = || (0..swarm.len()).map(|at| swarm.get(at).unwrap());
-            let hash_of = |peer: &Peer<K, V>| self.hash_key.peer(&peer.key);
+            let hash_of = |peer: &Peer<K, V>| self.rules.peer_hash(&peer.key);
             match swarm {
                 Swarm::Inline { .. } => assert!(swarm.len() <= 2),
                 Swarm::List { .. } => assert!((2..=64).contains(&swarm.len())),
@@ -40,7 +40,7 @@ impl<K: PeerKey + std::fmt::Debug, V> TorrentMap<K, V> {
             }
             for (at, peer) in (0..).zip(all()) {
                 assert_eq!(
-                    swarm.find(&peer.key, &self.hash_key),
+                    swarm.find(&peer.key, &self.rules),
                     Some(at),
                     "twice the same peer"
                 );
@@ -111,6 +111,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct ModelPeer {
     seeder: bool,
+    is_finished: bool,
     deadline: u32,
     value: u64,
 }
@@ -137,6 +138,8 @@ struct World {
     map: TorrentMap<CompactV4, u64>,
     model: HashMap<InfoHash, ModelTorrent>,
     limits: (usize, usize),
+    /// Peers of one network in a swarm, and in an answer; 0 = any number.
+    network_limits: (u16, u8),
     forbidden: Option<InfoHash>,
     cursor: CleaningCursor,
     now: u32,
@@ -154,24 +157,33 @@ fn info_hash(torrent: u8) -> InfoHash {
 
 fn address(peer: u16) -> CompactV4 {
     let [high, low] = peer.to_be_bytes();
-    CompactV4([10, 0, high, low, 0x1a, 0xe1])
+    // Networks of up to eight peers.
+    CompactV4([10, 0, high, low & 0xf8, 0x1a, low & 0x07])
+}
+
+fn network(peer: &CompactV4) -> [u8; 4] {
+    let [network @ .., _, _] = peer.0;
+    network
 }
 
 /// What `admit` says: some peers are refused.
 fn is_welcome(peer: CompactV4) -> bool {
-    peer.0[3] % 16 != 15
+    (peer.0[3] | peer.0[5]) % 16 != 15
 }
 
 impl World {
-    fn new(seed: u64, limits: (usize, usize)) -> Self {
+    fn new(seed: u64, limits: (usize, usize), network_limits: (u16, u8)) -> Self {
         let map_limits = Limits {
             max_torrents: NonZeroUsize::new(limits.0),
             max_peers: NonZeroUsize::new(limits.1),
+            max_peers_per_network: NonZeroU16::new(network_limits.0),
+            max_response_peers_per_network: NonZeroU8::new(network_limits.1),
         };
         Self {
             map: TorrentMap::new(HashKey::new([seed, !seed]), map_limits),
             model: HashMap::new(),
             limits,
+            network_limits,
             forbidden: None,
             cursor: CleaningCursor::default(),
             now: 0xffff - 500,
@@ -256,6 +268,12 @@ impl World {
         if status == PeerStatus::Stopped {
             assert_eq!((asked, answer.len()), (0, 0));
             self.expect_departure(info_hash, peer, outcome.unwrap());
+        } else if self.is_closed_to(info_hash, peer) {
+            assert_eq!(asked, 0);
+            let outcome = outcome.unwrap();
+            assert_eq!(outcome.change, PeerChange::NotAdded);
+            assert_eq!(outcome.counts, self.model[&info_hash].counts());
+            self.expect_peers(info_hash, &announce, outcome.surplus, answer);
         } else if let Some(refusal) = self.expected_refusal(info_hash, peer, asked) {
             assert_eq!((outcome, answer.len()), (Err(refusal), 0));
         } else {
@@ -284,7 +302,7 @@ impl World {
             let mut answer = Vec::new();
             let mut note = |key: &CompactV4, value: &u64| answer.push((*key, *value));
             self.map
-                .hand_out(&key, to, wanted, &mut self.rng, &mut note);
+                .hand_out(&key, (to, None), wanted, &mut self.rng, &mut note);
             assert!(answer.iter().all(|(key, value)| {
                 let known = model.and_then(|torrent| torrent.peers.get(key));
                 known.is_some_and(|known| eligible(known) && known.value == *value)
@@ -296,10 +314,21 @@ impl World {
         }
     }
 
+    fn is_closed_to(&self, info_hash: InfoHash, peer: CompactV4) -> bool {
+        let Some(torrent) = self.model.get(&info_hash) else {
+            return false;
+        };
+        let peers = torrent.peers.keys();
+        let of_network = peers.filter(|other| network(other) == network(&peer));
+        let max = usize::from(self.network_limits.0);
+        max > 0 && !torrent.peers.contains_key(&peer) && of_network.count() >= max
+    }
+
     fn expect_departure(&mut self, info_hash: InfoHash, peer: CompactV4, outcome: Announced<u64>) {
         let mut expected = Announced {
             counts: Counts::default(),
             change: PeerChange::Absent,
+            surplus: 0,
         };
         if let Some(torrent) = self.model.get_mut(&info_hash) {
             if let Some(known) = torrent.peers.remove(&peer) {
@@ -336,26 +365,41 @@ impl World {
         info_hash: InfoHash,
         announce: &Announce<CompactV4, u64>,
         outcome: Announced<u64>,
-        mut answer: Vec<(CompactV4, u64)>,
+        answer: Vec<(CompactV4, u64)>,
     ) {
+        let seeder = announce.status == PeerStatus::Seeder;
+        let torrent = self.model.entry(info_hash).or_default();
+        let known = torrent.peers.get(&announce.peer);
+        let was_finished = known.is_some_and(|known| known.is_finished);
         let peer = ModelPeer {
-            seeder: announce.status == PeerStatus::Seeder,
-            deadline: announce.deadline.0,
+            seeder,
+            is_finished: was_finished || seeder || announce.completed,
+            deadline: announce.deadline.0 | 1,
             value: announce.value,
         };
-        let torrent = self.model.entry(info_hash).or_default();
         let known = torrent.peers.insert(announce.peer, peer);
-        let was_seeder = known.is_some_and(|known| known.seeder);
-        torrent.completed += u32::from(announce.completed && !was_seeder);
-        self.completed += usize::from(announce.completed && !was_seeder);
+        torrent.completed += u32::from(announce.completed && !was_finished);
+        self.completed += usize::from(announce.completed && !was_finished);
         let expected = Announced {
             counts: torrent.counts(),
             change: known.map_or(PeerChange::Added, |known| PeerChange::Updated(known.value)),
+            surplus: outcome.surplus,
         };
         assert_eq!(outcome, expected);
+        self.expect_peers(info_hash, announce, outcome.surplus, answer);
+    }
 
+    fn expect_peers(
+        &self,
+        info_hash: InfoHash,
+        announce: &Announce<CompactV4, u64>,
+        surplus: u32,
+        mut answer: Vec<(CompactV4, u64)>,
+    ) {
+        let torrent = &self.model[&info_hash];
+        let seeder = announce.status == PeerStatus::Seeder;
         let pool = |key: &CompactV4, other: &ModelPeer| {
-            *key != announce.peer && !(peer.seeder && other.seeder)
+            *key != announce.peer && !(seeder && other.seeder)
         };
         let available = torrent
             .peers
@@ -368,9 +412,33 @@ impl World {
             assert!(pool(key, &torrent.peers[key]));
             assert_eq!(torrent.peers[key].value, *value);
         }
+        let peers = torrent.peers.iter();
+        let pool = peers.filter(|(key, other)| pool(key, other));
+        let shares_left = self.shares(pool.map(|(key, _)| key));
+        let shares = self.shares(answer.iter().map(|(key, _)| key));
+        match usize::try_from(surplus).unwrap() {
+            0 => assert!(shares == answer.len() || expected_len == available),
+            surplus => {
+                assert_eq!(answer.len() - surplus, shares);
+                assert_eq!(shares, shares_left, "others were to be had");
+                let restrained = answer.iter().take(shares);
+                assert_eq!(self.shares(restrained.map(|(key, _)| key)), shares);
+            }
+        }
         answer.sort_unstable();
         answer.dedup();
         assert_eq!(answer.len(), expected_len, "twice the same peer");
+    }
+
+    /// How many of some peers can be in an answer if no network has more than its share.
+    fn shares<'a>(&self, peers: impl Iterator<Item = &'a CompactV4>) -> usize {
+        let mut networks = HashMap::<_, usize>::new();
+        peers.for_each(|peer| *networks.entry(network(peer)).or_default() += 1);
+        let max = match self.network_limits.1 {
+            0 => usize::MAX,
+            max => max.into(),
+        };
+        networks.into_values().map(|count| count.min(max)).sum()
     }
 
     /// Lets the model follow what the slice did, after checking that it had a right to.
@@ -487,9 +555,10 @@ proptest! {
     fn agrees_with_the_model(
         seed in any::<u64>(),
         limits in prop_oneof![Just((usize::MAX, usize::MAX)), (1..30_usize, 1..250_usize)],
+        network_limits in (prop_oneof![Just(0), 1..9_u16], prop_oneof![Just(0), 1..9_u8]),
         operations in prop::collection::vec(operation(), 1..400),
     ) {
-        let mut world = World::new(seed, limits);
+        let mut world = World::new(seed, limits, network_limits);
         for operation in operations {
             world.apply(operation);
             world.compare();
@@ -503,7 +572,7 @@ proptest! {
 /// merge and segments come and go.
 #[test]
 fn agrees_with_the_model_at_size() {
-    let mut world = World::new(6, (usize::MAX, usize::MAX));
+    let mut world = World::new(6, (usize::MAX, usize::MAX), (6, 1));
     let mut rng = fastrand::Rng::with_seed(7);
     for round in 0..12 {
         for _ in 0..6_000 {
@@ -527,7 +596,7 @@ fn agrees_with_the_model_at_size() {
             world.compare();
         }
     }
-    world.now += PEER_AGE_SECONDS + 1;
+    world.now += PEER_AGE_SECONDS + 2;
     world.clean_all();
     world.compare();
     assert_eq!(world.map.torrents(), 0);

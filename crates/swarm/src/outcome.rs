@@ -1,7 +1,7 @@
 //! What goes into an announce and what comes out.
 
 use std::fmt::{self, Display, Formatter};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU8, NonZeroU16, NonZeroUsize};
 
 use aquatic_types::{PeerStatus, Seconds};
 
@@ -18,8 +18,8 @@ pub struct Announce<K, V = ()> {
     pub completed: bool,
     /// How many other peers to hand out at most.
     pub peers_wanted: usize,
-    /// The peer is forgotten at the first cleaning after this second. At most
-    /// [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS) from now.
+    /// The peer is forgotten at the first cleaning after this second, or the next one if this is
+    /// even. At most [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS) from now.
     pub deadline: Seconds,
 }
 
@@ -49,6 +49,10 @@ pub struct Announced<V = ()> {
     pub counts: Counts,
     /// What became of the announcer.
     pub change: PeerChange<V>,
+    /// So many of the peers handed out, the last ones, are of networks that had their
+    /// [share](Limits::max_response_peers_per_network) of the answer already. They are there
+    /// because no others were to be had.
+    pub surplus: u32,
 }
 
 /// What an announce did to the announcer's entry.
@@ -62,6 +66,10 @@ pub enum PeerChange<V = ()> {
     Removed(V),
     /// It said that it leaves, but it was not in the swarm.
     Absent,
+    /// It was unknown and still is, since its network has [as many
+    /// peers](Limits::max_peers_per_network) in the swarm as are allowed. It got its answer
+    /// nevertheless.
+    NotAdded,
 }
 
 /// Why an announce was refused. Nothing was changed and no peer was handed out.
@@ -106,4 +114,9 @@ pub struct Limits {
     pub max_torrents: Option<NonZeroUsize>,
     /// Peers over all torrents.
     pub max_peers: Option<NonZeroUsize>,
+    /// Peers of one [network](crate::PeerKey::network) in one swarm, at most
+    /// [`PEERS_PER_NETWORK_MAX`](crate::PEERS_PER_NETWORK_MAX).
+    pub max_peers_per_network: Option<NonZeroU16>,
+    /// Peers of one network that an answer has before it has others, if there are any.
+    pub max_response_peers_per_network: Option<NonZeroU8>,
 }

@@ -2,7 +2,7 @@
 //!
 //! # Many at once
 //!
-//! [`select`]: the pool is a range of positions: all peers for a leecher, the leechers for a
+//! [`Choice::select`]: the pool is a range of positions: all peers for a leecher, the leechers for a
 //! seeder. Without the announcer, who is skipped, that leaves `n` places, of which `wanted` are to
 //! be drawn at a cost that depends on `wanted` alone. Drawing them one by one would cost a cache
 //! miss each in a large swarm; drawing one long run would always bring the same neighbours
@@ -35,40 +35,91 @@ const RUNS_AT_ONCE: usize = 16;
 /// Positions that a [`RandomOrder`] gives at most.
 pub(crate) const DRAWN_MAX: usize = 256;
 
-/// Calls `hand_out` with `wanted` positions of `pool`, or with all if there are no more, but never
-/// with that of the announcer, if it has one.
-///
-/// Calls `touch` for the first and the last position of each run some time before: in a large swarm
-/// each run is a cache miss, and those of one answer should be waited for together.
-pub(crate) fn select(
-    pool: Range<u32>,
-    announcer: Option<u32>,
-    wanted: u32,
-    rng: &mut fastrand::Rng,
-    touch: impl Fn(u32),
-    mut hand_out: impl FnMut(u32),
-) {
-    let circle = Circle::new(pool, announcer);
-    if wanted >= circle.places {
-        (0..circle.places).for_each(|place| hand_out(circle.position(place)));
-        return;
-    }
-    let mut runs = circle.runs(wanted, rng);
-    loop {
-        let some: ArrayVec<_, RUNS_AT_ONCE> = runs.by_ref().take(RUNS_AT_ONCE).collect();
-        if some.is_empty() {
+/// Whom to choose from, and how many.
+pub(crate) struct Choice {
+    pub(crate) pool: Range<u32>,
+    /// The announcer's position, if it has one: it is never chosen.
+    pub(crate) announcer: Option<u32>,
+    pub(crate) wanted: u32,
+}
+
+impl Choice {
+    /// Calls `hand_out` with `wanted` positions of the pool, or with all if there are no more.
+    ///
+    /// Calls `touch` for the first and the last position of each run some time before: in a large
+    /// swarm each run is a cache miss, and those of one answer should be waited for together.
+    pub(crate) fn select(
+        &self,
+        rng: &mut fastrand::Rng,
+        touch: impl Fn(u32),
+        mut hand_out: impl FnMut(u32),
+    ) {
+        let circle = self.circle();
+        if self.wanted >= circle.places {
+            (0..circle.places).for_each(|place| hand_out(circle.position(place)));
             return;
         }
-        for (place, len) in &some {
-            touch(circle.position(*place));
-            touch(circle.position(circle.around(*place, len - 1)));
-        }
-        for (mut place, len) in some {
-            for _ in 0..len {
-                hand_out(circle.position(place));
-                place = circle.around(place, 1);
+        let mut runs = circle.runs(self.wanted, rng);
+        loop {
+            let some: ArrayVec<_, RUNS_AT_ONCE> = runs.by_ref().take(RUNS_AT_ONCE).collect();
+            if some.is_empty() {
+                return;
+            }
+            for (place, len) in &some {
+                touch(circle.position(*place));
+                touch(circle.position(circle.around(*place, len - 1)));
+            }
+            for (mut place, len) in some {
+                for _ in 0..len {
+                    hand_out(circle.position(place));
+                    place = circle.around(place, 1);
+                }
             }
         }
+    }
+
+    /// Whether there is anything left when all that are wanted have been chosen.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.circle().places > self.wanted
+    }
+
+    /// What is left of the pool without the positions `chosen`.
+    pub(crate) fn rest(&self, mut chosen: Vec<u32>) -> Rest {
+        let Range { start, end } = self.pool;
+        chosen.extend(self.announcer.filter(|at| self.pool.contains(at)));
+        chosen.sort_unstable();
+        let len = end - start - u32::try_from(chosen.len()).unwrap_or(end - start);
+        let before = (0..).zip(chosen).map(|(place, at)| at - start - place);
+        Rest {
+            start,
+            len,
+            before: before.collect(),
+        }
+    }
+
+    fn circle(&self) -> Circle {
+        Circle::new(self.pool.clone(), self.announcer)
+    }
+}
+
+/// Positions of a pool that have not been chosen.
+pub(crate) struct Rest {
+    start: u32,
+    len: u32,
+    /// For each of the others, in order: how many of these come before it.
+    before: Vec<u32>,
+}
+
+impl Rest {
+    /// How many there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The position of number `place`, counted from 0.
+    pub(crate) fn position(&self, place: u32) -> u32 {
+        let passed = self.before.partition_point(|before| *before <= place);
+        self.start + place + u32::try_from(passed).unwrap_or(0)
     }
 }
 
@@ -204,6 +255,35 @@ mod tests {
         }
     }
 
+    fn choice(pool: Range<u32>, announcer: Option<u32>, wanted: u32) -> Choice {
+        Choice {
+            pool,
+            announcer,
+            wanted,
+        }
+    }
+
+    #[test]
+    fn the_rest_is_all_that_was_not_chosen() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for (pool, announcer, wanted) in [
+            (0..5, None, 0),
+            (0..5, Some(2), 4),
+            (3..40, Some(3), 10),
+            (3..40, Some(1), 36),
+            (10..300, Some(299), 50),
+        ] {
+            let choice = choice(pool.clone(), announcer, wanted);
+            let mut all = Vec::new();
+            choice.select(&mut rng, |_| (), |at| all.push(at));
+            let rest = choice.rest(all.clone());
+            assert_eq!(rest.len() > 0, choice.has_rest());
+            all.extend((0..rest.len()).map(|place| rest.position(place)));
+            all.sort_unstable();
+            assert!(pool.filter(|at| Some(*at) != announcer).eq(all));
+        }
+    }
+
     /// Each in `pool`, but for the announcer, as often as any other: a chi-square test, seeded.
     fn assert_fair(pool: Range<u32>, announcer: Option<u32>, wanted: u32) {
         let mut rng = fastrand::Rng::with_seed(u64::from(wanted) << 32 | u64::from(pool.end));
@@ -211,14 +291,8 @@ mod tests {
         let mut drawn = vec![0_u32; pool.end as usize];
         for _ in 0..rounds {
             let mut answer = Vec::new();
-            select(
-                pool.clone(),
-                announcer,
-                wanted,
-                &mut rng,
-                |_| (),
-                |at| answer.push(at),
-            );
+            let choice = choice(pool.clone(), announcer, wanted);
+            choice.select(&mut rng, |_| (), |at| answer.push(at));
             assert!(
                 answer
                     .iter()
@@ -283,17 +357,11 @@ mod tests {
         let (mut one, mut both) = (0, 0);
         for _ in 0..50_000 {
             let mut seen = (false, false);
-            select(
-                0..1_000,
-                Some(0),
-                50,
-                &mut rng,
-                |_| (),
-                |at| {
-                    seen.0 |= at == 500;
-                    seen.1 |= at == 501;
-                },
-            );
+            let mut see = |at| {
+                seen.0 |= at == 500;
+                seen.1 |= at == 501;
+            };
+            choice(0..1_000, Some(0), 50).select(&mut rng, |_| (), &mut see);
             one += u32::from(seen.0 || seen.1);
             both += u32::from(seen.0 && seen.1);
         }
@@ -305,14 +373,8 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(4);
         for (pool, announcer, wanted) in [(0..0, 0, 50), (0..1, 0, 50), (1..1, 0, 50), (0..9, 3, 0)]
         {
-            select(
-                pool,
-                Some(announcer),
-                wanted,
-                &mut rng,
-                |_| (),
-                |_| panic!("no peer is there"),
-            );
+            let choice = choice(pool, Some(announcer), wanted);
+            choice.select(&mut rng, |_| (), |_| panic!("no peer is there"));
         }
     }
 }

@@ -17,10 +17,12 @@ use aquatic_types::{PeerStatus, Seconds};
 use arrayvec::ArrayVec;
 use thin_vec::ThinVec;
 
-use crate::hash::{HashKey, PeerKey};
+use crate::hash::PeerKey;
 use crate::large::LargeSwarm;
+use crate::restraint::{Restraint, View};
+use crate::rules::Rules;
 use crate::segments::as_usize;
-use crate::selection::{self, RandomOrder};
+use crate::selection::{Choice, RandomOrder};
 
 /// Peers without an allocation. Most torrents have no more, and two IPv4 peers fit in what a list
 /// would need for its bookkeeping.
@@ -41,23 +43,38 @@ const LIST_GROWTH: usize = 4;
 pub(crate) struct Peer<K, V> {
     pub(crate) key: K,
     pub(crate) value: V,
-    pub(crate) deadline: Deadline,
+    pub(crate) state: PeerState,
 }
 
-/// The last second in which a peer is alive, modulo 2^16.
+/// The last second in which a peer is alive, and whether its download is over and has been counted:
+/// in 16 bits together, as a peer of its own would need 8 bytes more for that.
 ///
-/// Comparing needs no more as long as it is less than 2^15 seconds away, in the past or in the
-/// future: see [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS).
+/// Time is kept in steps of two seconds, modulo 2^16 seconds. Comparing needs no more as long as it
+/// is less than 2^15 seconds away, in the past or in the future: see
+/// [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS).
 #[derive(Clone, Copy)]
-pub(crate) struct Deadline(u16);
+pub(crate) struct PeerState(u16);
 
-impl Deadline {
-    pub(crate) fn new(at: Seconds) -> Self {
-        Self((at.0 & 0xffff) as u16)
+impl PeerState {
+    const FINISHED: u16 = 1;
+
+    /// Alive until the end of the second `deadline`, or of the next one if this is even.
+    pub(crate) fn new(deadline: Seconds, is_finished: bool) -> Self {
+        Self(Self::steps(deadline) | u16::from(is_finished))
+    }
+
+    /// Whether it has been a seeder, or has said that its download is complete.
+    pub(crate) fn is_finished(self) -> bool {
+        self.0 & Self::FINISHED != 0
     }
 
     pub(crate) fn has_passed(self, now: Seconds) -> bool {
-        Self::new(now).0.wrapping_sub(self.0).cast_signed() > 0
+        let deadline = self.0 & !Self::FINISHED;
+        Self::steps(now).wrapping_sub(deadline).cast_signed() > 0
+    }
+
+    fn steps(time: Seconds) -> u16 {
+        (time.0 & 0xffff) as u16 & !Self::FINISHED
     }
 }
 
@@ -88,43 +105,43 @@ impl<K: PeerKey, V> Swarm<K, V> {
         &mut self,
         peer: Peer<K, V>,
         seeder: bool,
-        hash_key: &HashKey,
+        rules: &Rules,
     ) -> Option<u32> {
-        let position = self.push(peer, hash_key)?;
-        Some(self.set_seeder(position, seeder, hash_key))
+        let position = self.push(peer, rules)?;
+        Some(self.set_seeder(position, seeder, rules))
     }
 
     /// Makes the peer at `position` a seeder or a leecher and returns its new position.
-    pub(crate) fn set_seeder(&mut self, position: u32, seeder: bool, hash_key: &HashKey) -> u32 {
+    pub(crate) fn set_seeder(&mut self, position: u32, seeder: bool, rules: &Rules) -> u32 {
         let seeders = self.seeders();
         let (new_position, new_seeders) = match (position < seeders, seeder) {
             (false, true) => (seeders, seeders + 1),
             (true, false) => (seeders - 1, seeders - 1),
             _ => return position,
         };
-        self.swap(position, new_position, hash_key);
+        self.swap(position, new_position, rules);
         self.set_seeders(new_seeders);
         new_position
     }
 
     /// Takes the peer at `position` away. Peers move only to lower positions, and only from
     /// `position` or above: a walk from the last peer to the first may remove as it goes.
-    pub(crate) fn remove(&mut self, position: u32, hash_key: &HashKey) -> Option<Peer<K, V>> {
+    pub(crate) fn remove(&mut self, position: u32, rules: &Rules) -> Option<Peer<K, V>> {
         let last = self.len().checked_sub(1)?;
         if position > last {
             return None;
         }
-        let position = self.set_seeder(position, false, hash_key);
-        self.swap(position, last, hash_key);
-        self.pop(hash_key)
+        let position = self.set_seeder(position, false, rules);
+        self.swap(position, last, rules);
+        self.pop(rules)
     }
 
     /// The position of the peer named `key`.
-    pub(crate) fn find(&self, key: &K, hash_key: &HashKey) -> Option<u32> {
+    pub(crate) fn find(&self, key: &K, rules: &Rules) -> Option<u32> {
         let place = match self {
             Self::Inline { peers, .. } => peers.iter().position(|peer| peer.key == *key),
             Self::List { peers, .. } => peers.iter().position(|peer| peer.key == *key),
-            Self::Large(large) => return large.find(key, hash_key),
+            Self::Large(large) => return large.find(key, rules),
         };
         place.and_then(|place| u32::try_from(place).ok())
     }
@@ -170,24 +187,67 @@ impl<K: PeerKey, V> Swarm<K, V> {
         }
     }
 
+    /// Whether the network of a peer that is not here has as many peers here as are allowed.
+    pub(crate) fn is_closed_to(&self, key: &K, rules: &Rules) -> bool {
+        let (Some(max), Some(network)) = (rules.limits.max_peers_per_network, key.network()) else {
+            return false;
+        };
+        let max = usize::from(max.get());
+        if as_usize(self.len()) < max {
+            return false;
+        }
+        let has_as_many = |peers: &[Peer<K, V>]| {
+            let of_network = peers.iter().filter(|it| it.key.network() == Some(network));
+            of_network.count() >= max
+        };
+        match self {
+            Self::Inline { peers, .. } => has_as_many(peers),
+            Self::List { peers, .. } => has_as_many(peers),
+            Self::Large(large) => large.has_as_many(key, network, max, rules),
+        }
+    }
+
     /// Draws `wanted` peers of the [pool](Self::pool) for somebody who is at `position`, or not
-    /// here.
+    /// here. Returns how many of them are [surplus](crate::Announced::surplus).
     pub(crate) fn draw(
         &self,
         to: PeerStatus,
         position: Option<u32>,
         wanted: u32,
+        rules: &Rules,
         rng: &mut fastrand::Rng,
         mut hand_out: impl FnMut(&K, &V),
-    ) {
-        let touch = |at| {
-            black_box(self.get(at).map(|peer| peer.deadline));
+    ) -> u32 {
+        let choice = Choice {
+            pool: self.pool(to),
+            announcer: position,
+            wanted,
         };
-        selection::select(self.pool(to), position, wanted, rng, touch, |at| {
-            if let Some(peer) = self.get(at) {
-                hand_out(&peer.key, &peer.value);
+        let view = View {
+            touch: |at| {
+                black_box(self.get(at).map(|peer| peer.state));
+            },
+            peer: |at| self.get(at),
+            network: |peer: &&Peer<K, V>| peer.key.network(),
+        };
+        match rules.limits.max_response_peers_per_network {
+            Some(max) if wanted > u32::from(max.get()) && choice.has_rest() => {
+                let restraint = Restraint {
+                    max,
+                    multiplier: rules.hash_key.multiplier(),
+                };
+                let hand_out = |peer: &Peer<K, V>| hand_out(&peer.key, &peer.value);
+                restraint.select(&choice, rng, &view, hand_out)
             }
-        });
+            _ => {
+                choice.select(rng, view.touch, |at| {
+                    if let Some(peer) = self.get(at) {
+                        hand_out(&peer.key, &peer.value);
+                    }
+                });
+                0
+            }
+        }
     }
 
     /// Shows peers other than the one at `position` to `accept`, in random order, until it has
@@ -226,19 +286,19 @@ impl<K: PeerKey, V> Swarm<K, V> {
         }
     }
 
-    fn swap(&mut self, a: u32, b: u32, hash_key: &HashKey) {
+    fn swap(&mut self, a: u32, b: u32, rules: &Rules) {
         if a == b {
             return;
         }
         match self {
             Self::Inline { peers, .. } => peers.swap(as_usize(a), as_usize(b)),
             Self::List { peers, .. } => peers.swap(as_usize(a), as_usize(b)),
-            Self::Large(large) => large.swap(a, b, hash_key),
+            Self::Large(large) => large.swap(a, b, rules),
         }
     }
 
     /// Appends a leecher, in a larger form if this one is full.
-    fn push(&mut self, peer: Peer<K, V>, hash_key: &HashKey) -> Option<u32> {
+    fn push(&mut self, peer: Peer<K, V>, rules: &Rules) -> Option<u32> {
         let position = self.len();
         match self {
             Self::Inline { seeders, peers } => {
@@ -262,17 +322,17 @@ impl<K: PeerKey, V> Swarm<K, V> {
             Self::List { seeders, peers } => {
                 let mut large = LargeSwarm::new(u32::from(*seeders));
                 for peer in peers.drain(..).chain([peer]) {
-                    large.push(peer, hash_key)?;
+                    large.push(peer, rules)?;
                 }
                 *self = Self::Large(Box::new(large));
             }
-            Self::Large(large) => return large.push(peer, hash_key),
+            Self::Large(large) => return large.push(peer, rules),
         }
         Some(position)
     }
 
     /// Takes the last peer, a leecher, away; in a smaller form if that is enough for the rest.
-    fn pop(&mut self, hash_key: &HashKey) -> Option<Peer<K, V>> {
+    fn pop(&mut self, rules: &Rules) -> Option<Peer<K, V>> {
         match self {
             Self::Inline { peers, .. } => peers.pop(),
             Self::List { seeders, peers } => {
@@ -288,7 +348,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
                 popped
             }
             Self::Large(large) => {
-                let popped = large.pop(hash_key);
+                let popped = large.pop(rules);
                 if large.len() <= LARGE_PEERS_MIN {
                     let mut peers = ThinVec::with_capacity(as_usize(large.len()));
                     while let Some(peer) = large.peers.pop() {
@@ -313,13 +373,17 @@ mod tests {
 
     #[test]
     fn deadlines_hold_across_the_wrap() {
-        for at in [0, 1, 65_535, 65_536, 1_000_000] {
-            let deadline = Deadline::new(Seconds(at));
-            assert!(!deadline.has_passed(Seconds(at)));
-            assert!(deadline.has_passed(Seconds(at + 1)));
-            assert!(deadline.has_passed(Seconds(at + PEER_AGE_MAX_SECONDS)));
-            if let Some(early) = at.checked_sub(PEER_AGE_MAX_SECONDS) {
-                assert!(!deadline.has_passed(Seconds(early)));
+        for at in [0, 1, 65_534, 65_535, 65_536, 1_000_000] {
+            for is_finished in [false, true] {
+                let state = PeerState::new(Seconds(at), is_finished);
+                assert_eq!(state.is_finished(), is_finished);
+                assert!(!state.has_passed(Seconds(at)));
+                assert_eq!(state.has_passed(Seconds(at + 1)), at % 2 == 1);
+                assert!(state.has_passed(Seconds(at + 2)));
+                assert!(state.has_passed(Seconds(at + PEER_AGE_MAX_SECONDS)));
+                if let Some(early) = at.checked_sub(PEER_AGE_MAX_SECONDS) {
+                    assert!(!state.has_passed(Seconds(early)));
+                }
             }
         }
     }

@@ -9,8 +9,9 @@ use arrayvec::ArrayVec;
 use crate::hash::{HashKey, PeerKey, TorrentKey};
 use crate::index::{Index, Keys};
 use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
+use crate::rules::Rules;
 use crate::segments::{Segments, as_usize};
-use crate::swarm::{Deadline, Peer, Swarm};
+use crate::swarm::{Peer, PeerState, Swarm};
 
 /// Torrents that [`TorrentMap::touch`] treats at a time: enough to keep the memory busy, few enough
 /// that what it fetched is still in the cache when it is used.
@@ -22,8 +23,7 @@ const TOUCH_BATCH: usize = 32;
 /// own. Nothing that it does stops for long: the longest single operations rehash some 1,000
 /// entries.
 pub struct TorrentMap<K, V = ()> {
-    pub(crate) hash_key: HashKey,
-    limits: Limits,
+    pub(crate) rules: Rules,
     pub(crate) torrents: Segments<Torrent<K, V>>,
     pub(crate) index: Index,
     pub(crate) peers: usize,
@@ -45,8 +45,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     #[must_use]
     pub fn new(hash_key: HashKey, limits: Limits) -> Self {
         Self {
-            hash_key,
-            limits,
+            rules: Rules { hash_key, limits },
             torrents: Segments::new(),
             index: Index::new(),
             peers: 0,
@@ -58,7 +57,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Hashes an info hash for the other operations.
     #[must_use]
     pub fn key(&self, info_hash: InfoHash) -> TorrentKey {
-        self.hash_key.torrent(info_hash)
+        self.rules.hash_key.torrent(info_hash)
     }
 
     /// Fetches what announces to (or scrapes of) these torrents are going to read into the cache.
@@ -99,14 +98,14 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                     .guess(key.hash)
                     .and_then(|at| self.torrents.get(at));
                 if let Some(Swarm::Large(swarm)) = entry.map(|entry| &entry.swarm) {
-                    large.push((swarm, self.hash_key.peer(&peer)));
+                    large.push((swarm, self.rules.peer_hash(&peer)));
                 }
             }
             let buckets = large.iter().map(|(swarm, hash)| swarm.index.touch(*hash));
             black_box(buckets.fold(0, |all, word| all ^ word));
             for (swarm, hash) in &large {
                 let peer = swarm.index.guess(*hash).and_then(|at| swarm.get(at));
-                black_box(peer.map(|peer| peer.deadline));
+                black_box(peer.map(|peer| peer.state));
             }
         }
     }
@@ -118,7 +117,14 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     ///   no one twice, never itself.
     /// - `admit` is asked, last of all, before an unknown peer is added. Its `false` refuses the
     ///   announce; after its `true` the peer is added for certain, so it may keep count.
-    /// - A finished download counts as completed unless the peer was a seeder before.
+    /// - Of each network it gets no more peers than its
+    ///   [share](Limits::max_response_peers_per_network), as long as there are others.
+    /// - An unknown peer is not added if its network has [as many
+    ///   peers](Limits::max_peers_per_network) in the swarm as are allowed, but gets its answer: it
+    ///   may be one of many behind one address, who want to find peers even if they cannot be
+    ///   found. Those that are there stay: else each could be ousted by its neighbours.
+    /// - A finished download counts as completed unless the peer was a seeder before, or has had a
+    ///   download counted. So going to and fro counts once, as long as the peer does not leave.
     ///
     /// # Errors
     /// When the announcer is new and there is no room for it. Nothing was changed then.
@@ -128,7 +134,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         announce: Announce<K, V>,
         rng: &mut fastrand::Rng,
         admit: impl FnOnce(&K) -> bool,
-        hand_out: impl FnMut(&K, &V),
+        mut hand_out: impl FnMut(&K, &V),
     ) -> Result<Announced<V>, Refusal> {
         if announce.status == PeerStatus::Stopped {
             return Ok(self.depart(torrent, &announce.peer));
@@ -143,8 +149,11 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let known = self.position(torrent);
         let known_peer = known
             .and_then(|position| self.torrents.get(position))
-            .and_then(|entry| entry.swarm.find(&peer, &self.hash_key));
+            .and_then(|entry| entry.swarm.find(&peer, &self.rules));
         if known_peer.is_none() {
+            if let Some(answer) = self.answer_closed(known, &announce, rng, &mut hand_out) {
+                return Ok(answer);
+            }
             self.check_room(known)?;
             if !admit(&peer) {
                 return Err(Refusal::NotAdmitted);
@@ -160,52 +169,84 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
 
         let seeder = status == PeerStatus::Seeder;
         let was_seeder = known_peer.is_some_and(|at| at < entry.swarm.seeders());
+        let known = known_peer.and_then(|at| entry.swarm.get(at));
+        let was_finished = known.is_some_and(|known| known.state.is_finished());
+        let state = PeerState::new(announce.deadline, was_finished || seeder || completed);
         let (at, change) = match known_peer {
             None => {
                 let new = Peer {
                     key: peer,
                     value: announce.value,
-                    deadline: Deadline::new(announce.deadline),
+                    state,
                 };
-                let at = entry.swarm.insert(new, seeder, &self.hash_key);
+                let at = entry.swarm.insert(new, seeder, &self.rules);
                 self.peers += 1;
                 (at.ok_or(Refusal::PeerLimit)?, PeerChange::Added)
             }
             Some(at) => {
                 let known = entry.swarm.get_mut(at).ok_or(Refusal::PeerLimit)?;
-                known.deadline = Deadline::new(announce.deadline);
+                known.state = state;
                 let old = std::mem::replace(&mut known.value, announce.value);
-                let at = entry.swarm.set_seeder(at, seeder, &self.hash_key);
+                let at = entry.swarm.set_seeder(at, seeder, &self.rules);
                 (at, PeerChange::Updated(old))
             }
         };
         self.seeders = self.seeders + usize::from(seeder) - usize::from(was_seeder);
-        if completed && !was_seeder {
+        if completed && !was_finished {
             entry.completed = entry.completed.saturating_add(1);
             self.completed += 1;
         }
         let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
-        entry.swarm.draw(status, Some(at), wanted, rng, hand_out);
+        let rules = &self.rules;
+        let surplus = entry
+            .swarm
+            .draw(status, Some(at), wanted, rules, rng, hand_out);
         Ok(Announced {
             counts: entry.counts(),
             change,
+            surplus,
         })
     }
 
-    /// Hands peers out to somebody who is not in this map but, say, in that of the other IP family.
-    /// By the same rules as [`Self::announce`] does.
+    /// The answer to an announcer that is not in the swarm and must stay out, as its network has
+    /// enough peers there; `None` if it may come in.
+    fn answer_closed(
+        &self,
+        position: Option<u32>,
+        announce: &Announce<K, V>,
+        rng: &mut fastrand::Rng,
+        hand_out: impl FnMut(&K, &V),
+    ) -> Option<Announced<V>> {
+        let entry = self.torrents.get(position?)?;
+        if !entry.swarm.is_closed_to(&announce.peer, &self.rules) {
+            return None;
+        }
+        let wanted = u32::try_from(announce.peers_wanted).unwrap_or(u32::MAX);
+        let (to, rules) = (announce.status, &self.rules);
+        Some(Announced {
+            counts: entry.counts(),
+            change: PeerChange::NotAdded,
+            surplus: entry.swarm.draw(to, None, wanted, rules, rng, hand_out),
+        })
+    }
+
+    /// Hands peers out to `peer`, or to somebody who is not in this map but, say, in that of the
+    /// other IP family. By the same rules as [`Self::announce`] does. Returns how many of them are
+    /// [surplus](Announced::surplus).
     pub fn hand_out(
         &self,
         torrent: &TorrentKey,
-        to: PeerStatus,
+        (to, peer): (PeerStatus, Option<&K>),
         peers_wanted: usize,
         rng: &mut fastrand::Rng,
         hand_out: impl FnMut(&K, &V),
-    ) {
-        if let Some(entry) = self.entry(torrent) {
-            let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
-            entry.swarm.draw(to, None, wanted, rng, hand_out);
-        }
+    ) -> u32 {
+        let Some(Torrent { swarm, .. }) = self.entry(torrent) else {
+            return 0;
+        };
+        let own = peer.and_then(|peer| swarm.find(peer, &self.rules));
+        let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
+        swarm.draw(to, own, wanted, &self.rules, rng, hand_out)
     }
 
     /// Introduces a peer to others of its torrent, seeders and leechers alike, each as likely as
@@ -224,7 +265,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     ) {
         let position = self.position(torrent);
         if let Some(Torrent { swarm, .. }) = position.and_then(|at| self.torrents.get_mut(at)) {
-            let own = swarm.find(peer, &self.hash_key);
+            let own = swarm.find(peer, &self.rules);
             swarm.draw_each(own, wanted, rng, accept);
         }
     }
@@ -237,7 +278,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             return 0;
         };
         let pool = swarm.pool(to);
-        let own = peer.and_then(|peer| swarm.find(peer, &self.hash_key));
+        let own = peer.and_then(|peer| swarm.find(peer, &self.rules));
         let includes_peer = own.is_some_and(|at| pool.contains(&at));
         pool.end - pool.start - u32::from(includes_peer)
     }
@@ -253,9 +294,9 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     pub fn remove_peer(&mut self, torrent: &TorrentKey, peer: &K) -> Option<V> {
         let position = self.position(torrent)?;
         let entry = self.torrents.get_mut(position)?;
-        let at = entry.swarm.find(peer, &self.hash_key)?;
+        let at = entry.swarm.find(peer, &self.rules)?;
         let was_seeder = at < entry.swarm.seeders();
-        let removed = entry.swarm.remove(at, &self.hash_key)?;
+        let removed = entry.swarm.remove(at, &self.rules)?;
         self.peers -= 1;
         self.seeders -= usize::from(was_seeder);
         Some(removed.value)
@@ -265,7 +306,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     #[must_use]
     pub fn peer(&self, torrent: &TorrentKey, peer: &K) -> Option<&V> {
         let entry = self.entry(torrent)?;
-        let at = entry.swarm.find(peer, &self.hash_key)?;
+        let at = entry.swarm.find(peer, &self.rules)?;
         Some(&entry.swarm.get(at)?.value)
     }
 
@@ -273,7 +314,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     pub fn peer_mut(&mut self, torrent: &TorrentKey, peer: &K) -> Option<&mut V> {
         let position = self.position(torrent)?;
         let entry = self.torrents.get_mut(position)?;
-        let at = entry.swarm.find(peer, &self.hash_key)?;
+        let at = entry.swarm.find(peer, &self.rules)?;
         Some(&mut entry.swarm.get_mut(at)?.value)
     }
 
@@ -306,6 +347,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         Announced {
             counts: self.scrape(torrent),
             change: removed.map_or(PeerChange::Absent, PeerChange::Removed),
+            surplus: 0,
         }
     }
 
@@ -314,10 +356,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let is_reached = |limit: Option<NonZeroUsize>, count: usize| {
             limit.is_some_and(|limit| count >= limit.get())
         };
-        if known.is_none() && is_reached(self.limits.max_torrents, self.torrents()) {
+        if known.is_none() && is_reached(self.rules.limits.max_torrents, self.torrents()) {
             return Err(Refusal::TorrentLimit);
         }
-        if is_reached(self.limits.max_peers, self.peers) {
+        if is_reached(self.rules.limits.max_peers, self.peers) {
             return Err(Refusal::PeerLimit);
         }
         Ok(())
@@ -341,7 +383,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             completed: 0,
             swarm: Swarm::new(),
         })?;
-        let keys = InfoHashes(&self.torrents, &self.hash_key);
+        let keys = InfoHashes(&self.torrents, &self.rules.hash_key);
         self.index.insert(torrent.hash, position, &keys);
         Some(position)
     }
@@ -351,7 +393,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let Some(last) = self.torrents.len().checked_sub(1) else {
             return;
         };
-        let keys = InfoHashes(&self.torrents, &self.hash_key);
+        let keys = InfoHashes(&self.torrents, &self.rules.hash_key);
         self.index.remove(keys.hash_at(position), position, &keys);
         if position != last {
             self.index.reposition(keys.hash_at(last), last, position);
