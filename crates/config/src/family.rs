@@ -9,6 +9,7 @@ pub type Programs = &'static [&'static str];
 const UDP: Programs = &["aquatic_udp"];
 const HTTP: Programs = &["aquatic_http"];
 const WS: Programs = &["aquatic_ws"];
+const ADDRESSES: Programs = &["aquatic_udp", "aquatic_http"];
 const STREAM: Programs = &["aquatic_http", "aquatic_ws"];
 
 /// Keys with their sections, and the programs that have them. Keys that all have are left out.
@@ -44,12 +45,14 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("network.enable_http_health_checks", STREAM),
     ("network.allowed_origins", WS),
     ("protocol.max_response_peers", UDP),
+    ("protocol.max_response_peers_per_ip", ADDRESSES),
     ("protocol.max_full_scrape_torrents", HTTP),
     ("protocol.max_peers", HTTP),
     ("protocol.min_announce_interval", HTTP),
     ("protocol.max_offers", WS),
     ("protocol.max_torrents_per_connection", WS),
     ("limits.max_connections_per_ip", STREAM),
+    ("limits.max_peers_per_ip_and_torrent", ADDRESSES),
     ("metrics.print_to_stdout", UDP),
     ("metrics.write_html_to_file", UDP),
     ("metrics.html_file_path", UDP),

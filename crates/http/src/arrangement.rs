@@ -42,8 +42,8 @@ pub fn arrange(
 
     let shard_key = ShardKey::new(entropy.key()?);
     let hash_key = HashKey::new(entropy.key()?);
-    let request_rate = RequestRate::from_config(&config.limits.tracker, entropy.key()?);
-    let peers_per_ip = peers_per_ip(&config.limits.tracker);
+    let request_rate = RequestRate::from_config(&config.limits.connections.tracker, entropy.key()?);
+    let peers_per_ip = peers_per_ip(&config.limits.connections.tracker);
 
     let mut shards = Vec::new();
     for (report, counters) in reports.iter().zip(counters.iter().skip(layout.owner(0))) {

@@ -3,7 +3,7 @@
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_peer_lives};
+use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 
 use crate::session::HEAD_BYTES_MAX;
@@ -53,7 +53,7 @@ section! {
         pub log_level: LogLevel = LogLevel::Info,
         pub network: NetworkConfig,
         pub protocol: ProtocolConfig,
-        pub limits: ConnectionLimitsConfig,
+        pub limits: HttpLimitsConfig,
         pub metrics: MetricsConfig,
         pub cleaning: CleaningConfig,
         pub privileges: PrivilegeConfig,
@@ -89,6 +89,9 @@ section! {
         pub max_full_scrape_torrents: usize = 0,
         /// Peers in an announce answer, of both IP versions together, whatever the client wants.
         pub max_peers: usize = 50,
+        /// Peers of one IP address (IPv6: of one /64 network) in an announce answer, as long as
+        /// there are others to fill it with. 0 = any number.
+        pub max_response_peers_per_ip: u8 = 3,
         /// Seconds between two announces of a client.
         ///
         /// The traffic is in inverse proportion to it. Lists of trackers take those that say 300 to
@@ -97,6 +100,18 @@ section! {
         /// Seconds that a client should wait before it announces again, even if it has a reason
         /// to; never more than `peer_announce_interval`. 0 = it is told nothing about that.
         pub min_announce_interval: u32 = 300,
+    }
+}
+
+section! {
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    ///
+    /// `max_torrents` and `max_peers` hold for IPv4 and for IPv6 each.
+    pub struct HttpLimitsConfig {
+        #[flatten]
+        pub connections: ConnectionLimitsConfig,
+        #[flatten]
+        pub addresses: AddressLimitsConfig,
     }
 }
 
@@ -136,7 +151,7 @@ impl Config {
             socket_workers: self.socket_workers,
             swarm_workers: self.swarm_workers,
             stream: &self.network.stream,
-            limits: &self.limits,
+            limits: &self.limits.connections,
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
@@ -234,6 +249,7 @@ impl aquatic_config::Config for Config {
 
     fn check(&self, checks: &mut Checks) {
         self.common().check(checks);
+        self.limits.addresses.check(checks);
         check_peer_lives(
             self.protocol.peer_announce_interval,
             self.cleaning.max_peer_age,

@@ -87,6 +87,8 @@ labels! {
         PeerLimit = "peer_limit",
         /// Refused: `limits.max_peers_per_ip`.
         PeersPerIp = "peers_per_ip",
+        /// Answered, but the peer was not kept: `limits.max_peers_per_ip_and_torrent`.
+        PeersPerIpAndTorrent = "peers_per_ip_and_torrent",
     }
 }
 
@@ -104,6 +106,7 @@ impl counters::ReasonLabel for Reason {
             Self::TorrentLimit => Some(limit_notes::torrents()),
             Self::PeerLimit => Some(limit_notes::peers()),
             Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
+            Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
             _ => None,
         }
     }

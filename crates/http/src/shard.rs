@@ -10,16 +10,16 @@ use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
-use aquatic_tracker::limits::per_shard;
+use aquatic_tracker::limits::per_shard_and_address;
 use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::router;
-use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PerFamily};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
 
 use crate::config::{Config, Intervals};
-use crate::counters::{ResponseKind, WorkerCounters};
+use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::messages::{Announce, Answers, Batch};
 use crate::refusal::Refusal;
-use crate::union::share_of_first;
+use crate::union::{Offered, merge, share_of_first};
 
 /// Requests whose memory is fetched together.
 const TOUCH_BATCH: usize = 32;
@@ -53,7 +53,12 @@ pub struct TaggedShard<V> {
 impl<V: PeerTag> TaggedShard<V> {
     fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>) -> Self {
         let settings = RegistrySettings {
-            limits: per_shard(&config.limits.tracker, config.layout().shards()),
+            limits: per_shard_and_address(
+                &config.limits.connections.tracker,
+                config.layout().shards(),
+                &config.limits.addresses,
+                config.protocol.max_response_peers_per_ip,
+            ),
             peer_age_seconds_max: config.cleaning.max_peer_age,
             cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
             report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
@@ -151,37 +156,40 @@ impl<V: PeerTag> TaggedShard<V> {
         announce: &Announce<K>,
     ) -> Result<Counts, Refusal> {
         let Self { registry, rows, .. } = self;
-        let [own_rows, other_rows] = rows;
-        own_rows.clear();
-        other_rows.clear();
-
+        rows.iter_mut().for_each(Vec::clear);
+        let to = (announce.status, &announce.peer);
         let wanted = u32::from(announce.peers_wanted);
         let others = registry.available::<O>(key, announce.status, None);
-        let own_wanted = match others {
-            0 => wanted,
-            _ => {
-                let own = registry.available(key, announce.status, Some(&announce.peer));
-                share_of_first(own, others, wanted, registry.rng())
-            }
+        let own = match others {
+            0 => 0,
+            _ => registry.available(key, announce.status, Some(&announce.peer)),
         };
+        let is_choice_of_both = others > 0 && wanted < own.saturating_add(others);
         let request = registry::Announce {
             peer: announce.peer,
             client: announce.client,
             status: announce.status,
             completed: announce.completed,
-            peers_wanted: usize::try_from(own_wanted).unwrap_or(usize::MAX),
+            peers_wanted: match is_choice_of_both {
+                true => 0,
+                false => usize::from(announce.peers_wanted),
+            },
         };
-        let counts = registry.announce(now, key, &request, |peer| {
+        let [own_rows, other_rows] = &mut *rows;
+        let answered = registry.announce(now, key, &request, |peer| {
             own_rows.extend_from_slice(CompactAddr::as_bytes(peer));
         })?;
-        if others > 0 {
-            let wanted = usize::try_from(wanted - own_wanted).unwrap_or(usize::MAX);
-            registry.hand_out::<O>(key, announce.status, wanted, |peer| {
-                other_rows.extend_from_slice(CompactAddr::as_bytes(peer));
-            });
+        if answered.is_kept_out {
+            let counters = self.counters.traffic(family);
+            counters.reason(Reason::PeersPerIpAndTorrent).add(1);
+        }
+        if is_choice_of_both {
+            choose::<K, O>(registry, key, to, [own, others], wanted, rows);
+        } else if others > 0 {
+            offer::<O>(registry, key, (announce.status, None), wanted, other_rows);
         }
         let other_counts = registry.scrape(other(family), key);
-        Ok(sum([counts, other_counts]))
+        Ok(sum([answered.counts, other_counts]))
     }
 
     fn response<K: PeerAddr>(
@@ -208,6 +216,52 @@ impl<V: PeerTag> TaggedShard<V> {
             },
             peer_form: announce.peer_form,
         }
+    }
+}
+
+/// Puts `wanted` peers into `rows`, where there are more: `available` of the announcer's family and
+/// of the other one.
+fn choose<K: PeerAddr, O: PeerAddr>(
+    registry: &mut Registry<impl PeerTag>,
+    key: &TorrentKey,
+    (status, announcer): (PeerStatus, &K),
+    [own, others]: [u32; 2],
+    wanted: u32,
+    [own_rows, other_rows]: &mut [Vec<u8>; 2],
+) {
+    let share = share_of_first(own, others, wanted, registry.rng());
+    let mut offer_each = |registry: &mut _, [own, others]: [u32; 2]| {
+        let own = offer::<K>(registry, key, (status, Some(announcer)), own, own_rows);
+        let others = offer::<O>(registry, key, (status, None), others, other_rows);
+        [own, others]
+    };
+    let offered = offer_each(registry, [share, wanted - share]);
+    if offered.iter().any(|offered| offered.surplus > 0) {
+        // Perhaps the other family has peers whose addresses have not had their share.
+        let offered = offer_each(registry, [wanted; 2]);
+        let [own_taken, others_taken] = merge(offered, wanted, registry.rng());
+        own_taken.keep(own_rows, K::SIZE);
+        others_taken.keep(other_rows, O::SIZE);
+    }
+}
+
+/// Puts peers of one family into `rows`.
+fn offer<K: PeerAddr>(
+    registry: &mut Registry<impl PeerTag>,
+    key: &TorrentKey,
+    to: (PeerStatus, Option<&K>),
+    wanted: u32,
+    rows: &mut Vec<u8>,
+) -> Offered {
+    rows.clear();
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let surplus = registry.hand_out(key, to, wanted, |peer| {
+        rows.extend_from_slice(CompactAddr::as_bytes(peer));
+    });
+    let peers = u32::try_from(rows.len() / K::SIZE).unwrap_or(u32::MAX);
+    Offered {
+        shares: peers - surplus,
+        surplus,
     }
 }
 

@@ -19,6 +19,58 @@ pub fn share_of_first(first: u32, second: u32, wanted: u32, rng: &mut fastrand::
     first - first_left
 }
 
+/// What a swarm has to hand out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// Peers whose addresses have no more than their share of the answer.
+    pub shares: u32,
+    /// Others: see [`Announced::surplus`](aquatic_swarm::Announced::surplus).
+    pub surplus: u32,
+}
+
+/// What is taken of what a swarm has [`Offered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    offered: Offered,
+    taken: Offered,
+}
+
+/// Chooses `wanted` peers of what two swarms have offered; of the surplus only when there is
+/// nothing else.
+pub fn merge([first, second]: [Offered; 2], wanted: u32, rng: &mut fastrand::Rng) -> [Taken; 2] {
+    let mut split = |first: u32, second: u32, wanted: u32| {
+        let wanted = wanted.min(first.saturating_add(second));
+        let share = share_of_first(first, second, wanted, rng);
+        [share, wanted - share]
+    };
+    let shares = split(first.shares, second.shares, wanted);
+    let missing = wanted - shares.iter().sum::<u32>();
+    let surplus = split(first.surplus, second.surplus, missing);
+    let [first_shares, second_shares] = shares;
+    let [first_surplus, second_surplus] = surplus;
+    let taken = |offered, shares, surplus| Taken {
+        offered,
+        taken: Offered { shares, surplus },
+    };
+    [
+        taken(first, first_shares, first_surplus),
+        taken(second, second_shares, second_surplus),
+    ]
+}
+
+impl Taken {
+    /// Leaves those in `rows` that are taken. There all that were offered are, of `size` bytes
+    /// each, the surplus last.
+    pub fn keep(self, rows: &mut Vec<u8>, size: usize) {
+        let bytes = |peers: u32| (peers as usize * size).min(rows.len());
+        let offered = bytes(self.offered.shares);
+        let shares = bytes(self.taken.shares).min(offered);
+        let taken = bytes(self.taken.shares + self.taken.surplus);
+        rows.drain(shares..offered);
+        rows.truncate(taken);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +105,33 @@ mod tests {
                     (f64::from(count) - expected).abs() <= tolerance,
                     "{share} of {first}+{second}: {count} times instead of {expected}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn surplus_is_taken_last() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let offered = |shares, surplus| Offered { shares, surplus };
+        for (first, second, wanted) in [
+            (offered(20, 0), offered(3, 47), 50),
+            (offered(3, 47), offered(3, 10), 50),
+            (offered(50, 0), offered(3, 47), 50),
+            (offered(2, 1), offered(0, 0), 3),
+        ] {
+            let [one, other] = merge([first, second], wanted, &mut rng);
+            let shares = one.taken.shares + other.taken.shares;
+            let surplus = one.taken.surplus + other.taken.surplus;
+            assert_eq!(shares, wanted.min(first.shares + second.shares));
+            assert_eq!(shares + surplus, wanted);
+            for taken in [one, other] {
+                let Offered { shares, surplus } = taken.offered;
+                let rows = |first: u8, count: u32| (0..count).flat_map(move |_| [first; 6]);
+                let mut kept: Vec<u8> = rows(1, shares).chain(rows(2, surplus)).collect();
+                taken.keep(&mut kept, 6);
+                let taken = taken.taken;
+                let expected = rows(1, taken.shares).chain(rows(2, taken.surplus));
+                assert!(expected.eq(kept));
             }
         }
     }

@@ -12,7 +12,7 @@
 //! | `requests`, `statuses` | what is read, what is refused in words, what is no HTTP |
 //! | `swarms`, `scrapes` | what is answered |
 //! | `connections`, `deadlines`, `half_close` | how long a connection lasts |
-//! | `crowds`, `limits` | many, noisy and greedy clients |
+//! | `crowds`, `limits`, `one_address` | many, noisy and greedy clients |
 //! | `tls` | versions, tickets, certificates and their exchange |
 //! | `proxies`, `proxy_programs` | who the client is; nginx and haproxy |
 //! | `faults` | what a kernel can refuse |
@@ -37,6 +37,7 @@ mod protocol {
     mod faults;
     mod half_close;
     mod limits;
+    mod one_address;
     mod operations;
     mod prometheus;
     mod proxies;

@@ -398,9 +398,8 @@ impl World {
     ) {
         let torrent = &self.model[&info_hash];
         let seeder = announce.status == PeerStatus::Seeder;
-        let pool = |key: &CompactV4, other: &ModelPeer| {
-            *key != announce.peer && !(seeder && other.seeder)
-        };
+        let pool =
+            |key: &CompactV4, other: &ModelPeer| *key != announce.peer && !(seeder && other.seeder);
         let available = torrent
             .peers
             .iter()

@@ -72,7 +72,15 @@ fn is_honest(peer: &CompactV4) -> bool {
 
 #[test]
 fn a_network_fills_its_places_and_no_more_in_swarms_of_any_form() {
-    for (max, others) in [(1, 0), (2, 0), (2, 1), (5, 20), (64, 0), (64, 5_000), (1_000, 9)] {
+    for (max, others) in [
+        (1, 0),
+        (2, 0),
+        (2, 1),
+        (5, 20),
+        (64, 0),
+        (64, 5_000),
+        (1_000, 9),
+    ] {
         let mut world = World::new(max, 3);
         for number in 0..others {
             world.announce(honest(number), SEEDER, 0);
@@ -83,20 +91,32 @@ fn a_network_fills_its_places_and_no_more_in_swarms_of_any_form() {
                 true => PeerChange::Added,
                 false => PeerChange::NotAdded,
             };
-            assert_eq!(announced.change, expected, "{port} of {max}, {others} others");
+            assert_eq!(
+                announced.change, expected,
+                "{port} of {max}, {others} others"
+            );
             let others = world.peers().peers() - u32::from(port <= max);
             assert_eq!(answer.len(), usize::try_from(others).unwrap().min(5));
         }
         world.map.assert_sound();
         assert_eq!(world.peers().leechers, u32::from(max));
-        assert_eq!(world.announce(attacker(2, 1), LEECHER, 0).0.change, PeerChange::Added);
+        assert_eq!(
+            world.announce(attacker(2, 1), LEECHER, 0).0.change,
+            PeerChange::Added
+        );
 
         // Who is there may renew and change its status, and makes room by leaving.
         let renewed = world.announce(attacker(1, max), SEEDER, 0).0.change;
         assert_eq!(renewed, PeerChange::Updated(()));
         world.announce(attacker(1, 1), PeerStatus::Stopped, 0);
-        assert_eq!(world.announce(attacker(1, 5_000), LEECHER, 0).0.change, PeerChange::Added);
-        assert_eq!(world.announce(attacker(1, 1), LEECHER, 0).0.change, PeerChange::NotAdded);
+        assert_eq!(
+            world.announce(attacker(1, 5_000), LEECHER, 0).0.change,
+            PeerChange::Added
+        );
+        assert_eq!(
+            world.announce(attacker(1, 1), LEECHER, 0).0.change,
+            PeerChange::NotAdded
+        );
     }
 }
 
@@ -196,8 +216,15 @@ fn honest_share(peers_max: u16, response_peers_max: u8, attackers: u8, ports: u1
 #[test]
 fn one_address_with_all_ports_beside_20_seeders() {
     assert_eq!(honest_share(64, 3, 1, 65_534), 200, "always all 20");
-    assert!(honest_share(0, 0, 1, 65_534) <= 1, "nearly nobody without limits");
-    assert_eq!(honest_share(64, 0, 1, 65_534), 119, "20 of 84 in each of 50 places");
+    assert!(
+        honest_share(0, 0, 1, 65_534) <= 1,
+        "nearly nobody without limits"
+    );
+    assert_eq!(
+        honest_share(64, 0, 1, 65_534),
+        119,
+        "20 of 84 in each of 50 places"
+    );
     assert_eq!(honest_share(0, 3, 1, 200), 200, "while all are looked at");
 }
 
@@ -274,7 +301,9 @@ fn honest_peers_are_equally_likely_beside_an_attacker() {
         let mut times = HashMap::<_, u32>::new();
         for _ in 0..rounds {
             let (_, answer) = world.announce(attacker(2, 1), LEECHER, wanted);
-            let attackers = answer.iter().filter(|peer| peer.0[3] == 1 && !is_honest(peer));
+            let attackers = answer
+                .iter()
+                .filter(|peer| peer.0[3] == 1 && !is_honest(peer));
             assert!(attackers.count() <= 3);
             for peer in answer.into_iter().filter(is_honest) {
                 *times.entry(peer).or_default() += 1;
@@ -309,7 +338,9 @@ fn going_to_and_fro_is_one_download() {
         };
         let key = world.map.key(InfoHash([1; 20]));
         let rng = &mut world.rng;
-        let announced = world.map.announce(&key, announce, rng, |_| true, |_, ()| ());
+        let announced = world
+            .map
+            .announce(&key, announce, rng, |_| true, |_, ()| ());
         announced.unwrap().counts.completed
     };
     // As an inline peer, in a list and in a large swarm.

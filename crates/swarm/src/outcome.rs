@@ -51,7 +51,7 @@ pub struct Announced<V = ()> {
     pub change: PeerChange<V>,
     /// So many of the peers handed out, the last ones, are of networks that had their
     /// [share](Limits::max_response_peers_per_network) of the answer already. They are there
-    /// because no others were to be had.
+    /// because no others were to be had. 0 where the answer has all peers there are.
     pub surplus: u32,
 }
 

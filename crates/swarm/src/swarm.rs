@@ -101,12 +101,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
     }
 
     /// Adds a peer that is not here yet and returns its position.
-    pub(crate) fn insert(
-        &mut self,
-        peer: Peer<K, V>,
-        seeder: bool,
-        rules: &Rules,
-    ) -> Option<u32> {
+    pub(crate) fn insert(&mut self, peer: Peer<K, V>, seeder: bool, rules: &Rules) -> Option<u32> {
         let position = self.push(peer, rules)?;
         Some(self.set_seeder(position, seeder, rules))
     }
@@ -207,22 +202,49 @@ impl<K: PeerKey, V> Swarm<K, V> {
         }
     }
 
-    /// Draws `wanted` peers of the [pool](Self::pool) for somebody who is at `position`, or not
-    /// here. Returns how many of them are [surplus](crate::Announced::surplus).
+    /// Whom to choose from, for somebody who is at `position`, or not here.
+    pub(crate) fn choice(&self, to: PeerStatus, position: Option<u32>, wanted: u32) -> Choice {
+        Choice {
+            pool: self.pool(to),
+            announcer: position,
+            wanted,
+        }
+    }
+
+    /// Draws peers. Returns how many of them are [surplus](crate::Announced::surplus). None is
+    /// while there are networks that have not had their share; once the last peer has been drawn,
+    /// it does not matter how many are.
     pub(crate) fn draw(
         &self,
-        to: PeerStatus,
-        position: Option<u32>,
-        wanted: u32,
+        choice: &Choice,
         rules: &Rules,
         rng: &mut fastrand::Rng,
         mut hand_out: impl FnMut(&K, &V),
     ) -> u32 {
-        let choice = Choice {
-            pool: self.pool(to),
-            announcer: position,
-            wanted,
-        };
+        if choice.has_rest() {
+            return self.draw_in_order(choice, rules, rng, hand_out);
+        }
+        choice.select(
+            rng,
+            |_| (),
+            |at| {
+                if let Some(peer) = self.get(at) {
+                    hand_out(&peer.key, &peer.value);
+                }
+            },
+        );
+        0
+    }
+
+    /// The same; those that are surplus come last, and are counted even if the last peer is among
+    /// them.
+    pub(crate) fn draw_in_order(
+        &self,
+        choice: &Choice,
+        rules: &Rules,
+        rng: &mut fastrand::Rng,
+        mut hand_out: impl FnMut(&K, &V),
+    ) -> u32 {
         let view = View {
             touch: |at| {
                 black_box(self.get(at).map(|peer| peer.state));
@@ -231,13 +253,13 @@ impl<K: PeerKey, V> Swarm<K, V> {
             network: |peer: &&Peer<K, V>| peer.key.network(),
         };
         match rules.limits.max_response_peers_per_network {
-            Some(max) if wanted > u32::from(max.get()) && choice.has_rest() => {
+            Some(max) if choice.wanted > u32::from(max.get()) => {
                 let restraint = Restraint {
                     max,
                     multiplier: rules.hash_key.multiplier(),
                 };
                 let hand_out = |peer: &Peer<K, V>| hand_out(&peer.key, &peer.value);
-                restraint.select(&choice, rng, &view, hand_out)
+                restraint.select(choice, rng, &view, hand_out)
             }
             _ => {
                 choice.select(rng, view.touch, |at| {

@@ -197,10 +197,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             self.completed += 1;
         }
         let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
-        let rules = &self.rules;
-        let surplus = entry
-            .swarm
-            .draw(status, Some(at), wanted, rules, rng, hand_out);
+        let choice = entry.swarm.choice(status, Some(at), wanted);
+        let surplus = entry.swarm.draw(&choice, &self.rules, rng, hand_out);
         Ok(Announced {
             counts: entry.counts(),
             change,
@@ -222,17 +220,17 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             return None;
         }
         let wanted = u32::try_from(announce.peers_wanted).unwrap_or(u32::MAX);
-        let (to, rules) = (announce.status, &self.rules);
+        let choice = entry.swarm.choice(announce.status, None, wanted);
         Some(Announced {
             counts: entry.counts(),
             change: PeerChange::NotAdded,
-            surplus: entry.swarm.draw(to, None, wanted, rules, rng, hand_out),
+            surplus: entry.swarm.draw(&choice, &self.rules, rng, hand_out),
         })
     }
 
     /// Hands peers out to `peer`, or to somebody who is not in this map but, say, in that of the
-    /// other IP family. By the same rules as [`Self::announce`] does. Returns how many of them are
-    /// [surplus](Announced::surplus).
+    /// other IP family. By the same rules as [`Self::announce`] does. Returns how many of them, the
+    /// last ones, are [surplus](Announced::surplus), even if these are all peers there are.
     pub fn hand_out(
         &self,
         torrent: &TorrentKey,
@@ -246,7 +244,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         };
         let own = peer.and_then(|peer| swarm.find(peer, &self.rules));
         let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
-        swarm.draw(to, own, wanted, &self.rules, rng, hand_out)
+        let choice = swarm.choice(to, own, wanted);
+        swarm.draw_in_order(&choice, &self.rules, rng, hand_out)
     }
 
     /// Introduces a peer to others of its torrent, seeders and leechers alike, each as likely as

@@ -6,7 +6,7 @@ use std::thread;
 
 use aquatic_config::{Checks, OldSpellings, section};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
-use aquatic_swarm::PEER_AGE_MAX_SECONDS;
+use aquatic_swarm::{PEER_AGE_MAX_SECONDS, PEERS_PER_NETWORK_MAX};
 
 /// Workers of one kind. A guard against typing errors, not a recommendation.
 const WORKERS_MAX: usize = 1_024;
@@ -34,6 +34,31 @@ section! {
         ///
         /// There can be tens of thousands of different ones, since anyone can invent some.
         pub prometheus_peer_id_prefixes: bool = false,
+    }
+}
+
+section! {
+    /// What strangers may have of one swarm, where peers are addresses. 0 means no limit.
+    pub struct AddressLimitsConfig {
+        /// Peers held at once in one torrent from one IP address (IPv6: from one /64 network), at
+        /// most 1000.
+        ///
+        /// At the limit a further client of that address (one with another port) gets its answer,
+        /// but is not told to others. Those that are there stay. So the limit should suit a
+        /// provider that has many customers behind one address; without it, one client can be
+        /// a hundred times in each answer that others get.
+        pub max_peers_per_ip_and_torrent: u16 = 64,
+    }
+}
+
+impl AddressLimitsConfig {
+    /// Checks the keys.
+    pub fn check(&self, checks: &mut Checks) {
+        checks.require(
+            self.max_peers_per_ip_and_torrent <= PEERS_PER_NETWORK_MAX,
+            "limits.max_peers_per_ip_and_torrent",
+            format!("must be at most {PEERS_PER_NETWORK_MAX}, or 0 for no limit"),
+        );
     }
 }
 

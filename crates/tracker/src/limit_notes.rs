@@ -31,6 +31,15 @@ pub fn peers_per_ip() -> LimitNote {
     )
 }
 
+/// `limits.max_peers_per_ip_and_torrent`.
+#[must_use]
+pub fn peers_per_ip_and_torrent() -> LimitNote {
+    LimitNote::new(
+        "announces answered without keeping the peer, whose address has too many in the torrent",
+        "see `limits.max_peers_per_ip_and_torrent`",
+    )
+}
+
 /// `limits.requests_per_second_per_ip`.
 #[must_use]
 pub fn request_rate() -> LimitNote {

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 use std::net::IpAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +12,8 @@ use aquatic_swarm::Limits;
 use aquatic_types::client_network;
 use siphasher::sip::SipHasher13;
 
+use crate::config::AddressLimitsConfig;
+
 /// What one of `shards` shards may hold.
 #[must_use]
 pub fn per_shard(config: &LimitsConfig, shards: usize) -> Limits {
@@ -19,6 +21,23 @@ pub fn per_shard(config: &LimitsConfig, shards: usize) -> Limits {
     Limits {
         max_torrents: share(config.max_torrents),
         max_peers: share(config.max_peers),
+        ..Limits::default()
+    }
+}
+
+/// The same, for a tracker whose peers are addresses. `response_peers_per_ip_max` is how many peers
+/// of one address an answer has if there are others; 0 = any number.
+#[must_use]
+pub fn per_shard_and_address(
+    config: &LimitsConfig,
+    shards: usize,
+    addresses: &AddressLimitsConfig,
+    response_peers_per_ip_max: u8,
+) -> Limits {
+    Limits {
+        max_peers_per_network: NonZeroU16::new(addresses.max_peers_per_ip_and_torrent),
+        max_response_peers_per_network: NonZeroU8::new(response_peers_per_ip_max),
+        ..per_shard(config, shards)
     }
 }
 

@@ -103,6 +103,18 @@ pub struct Announce<K> {
     pub peers_wanted: usize,
 }
 
+/// What an announcer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// How large the swarm of its family is.
+    pub counts: Counts,
+    /// Whether it was kept out of the swarm, since its address has as many peers there as are
+    /// allowed: see [`PeerChange::NotAdded`].
+    pub is_kept_out: bool,
+    /// See [`Announced::surplus`].
+    pub surplus: u32,
+}
+
 /// See the [module](self).
 pub struct Registry<V> {
     swarms: Swarms<V>,
@@ -161,7 +173,7 @@ impl<V: PeerTag> Registry<V> {
     }
 
     /// Notes what a peer says and hands other peers of its family out to it: see
-    /// [`TorrentMap::announce`]. Counts are those of its family.
+    /// [`TorrentMap::announce`].
     ///
     /// # Errors
     /// When the announcer is new and there is no room for it. Nothing was changed then.
@@ -171,7 +183,7 @@ impl<V: PeerTag> Registry<V> {
         key: &TorrentKey,
         announce: &Announce<K>,
         mut hand_out: impl FnMut(&K),
-    ) -> Result<Counts, Refusal> {
+    ) -> Result<Answered, Refusal> {
         let doorkeeper = &mut self.doorkeeper;
         let tag = V::count(announce.client, &mut doorkeeper.clients);
         let peers_per_ip = doorkeeper.peers_per_ip.as_deref();
@@ -190,7 +202,11 @@ impl<V: PeerTag> Registry<V> {
             |peer, _| hand_out(peer),
         );
         doorkeeper.settle(tag, &announce.peer, &outcome);
-        outcome.map(|announced| announced.counts)
+        outcome.map(|announced| Answered {
+            counts: announced.counts,
+            is_kept_out: matches!(announced.change, PeerChange::NotAdded),
+            surplus: announced.surplus,
+        })
     }
 
     /// How many peers of a family could be handed out: see [`TorrentMap::available`].
@@ -204,18 +220,19 @@ impl<V: PeerTag> Registry<V> {
         K::swarms(&self.swarms).available(key, to, peer)
     }
 
-    /// Hands peers of one family out to somebody of the other one: see [`TorrentMap::hand_out`].
+    /// Hands peers of one family out, to `peer` or to somebody of the other family: see
+    /// [`TorrentMap::hand_out`].
     pub fn hand_out<K: PeerAddr>(
         &mut self,
         key: &TorrentKey,
-        to: PeerStatus,
+        to: (PeerStatus, Option<&K>),
         peers_wanted: usize,
         mut hand_out: impl FnMut(&K),
-    ) {
+    ) -> u32 {
         let swarms = K::swarms(&self.swarms);
         swarms.hand_out(key, to, peers_wanted, &mut self.rng, |peer, _| {
             hand_out(peer);
-        });
+        })
     }
 
     /// How large the swarm of one family is; zeros when the torrent is unknown.
@@ -313,7 +330,9 @@ impl Doorkeeper {
         match outcome.as_ref().map(|announced| announced.change) {
             Ok(PeerChange::Added) => {}
             Ok(PeerChange::Updated(old)) => old.discount(&mut self.clients),
-            Ok(PeerChange::Absent) | Err(_) => tag.discount(&mut self.clients),
+            Ok(PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {
+                tag.discount(&mut self.clients)
+            }
             Ok(PeerChange::Removed(old)) => {
                 tag.discount(&mut self.clients);
                 self.has_left(peer, old);
@@ -377,6 +396,8 @@ mod tests {
         limits: Limits {
             max_torrents: None,
             max_peers: None,
+            max_peers_per_network: None,
+            max_response_peers_per_network: None,
         },
         peer_age_seconds_max: 1_200,
         cleaning_interval_seconds: 120,
@@ -467,6 +488,7 @@ mod tests {
         Limits {
             max_torrents: NonZeroUsize::new(max_torrents),
             max_peers: NonZeroUsize::new(max_peers),
+            ..Limits::default()
         }
     }
 
@@ -564,7 +586,7 @@ mod tests {
             assert_eq!(registry.available(&key, status, Some(&announcer)), inside);
             assert_eq!(registry.available::<CompactV6>(&key, status, None), 0);
             let mut peers = 0;
-            registry.hand_out(&key, status, 10, |_: &CompactV4| peers += 1);
+            registry.hand_out(&key, (status, None), 10, |_: &CompactV4| peers += 1);
             assert_eq!(peers, outside);
         }
     }

@@ -156,8 +156,8 @@ impl Secrets {
             hash_key: HashKey::new(entropy.key()?),
             steering_key: SteeringKey::new(entropy.bytes()?),
             connection_ids,
-            request_rate: RequestRate::from_config(&config.limits, entropy.key()?),
-            peers_per_ip: limits::peers_per_ip(&config.limits),
+            request_rate: RequestRate::from_config(&config.limits.tracker, entropy.key()?),
+            peers_per_ip: limits::peers_per_ip(&config.limits.tracker),
         })
     }
 }

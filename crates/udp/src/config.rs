@@ -8,7 +8,9 @@ use aquatic_config::{
 };
 use aquatic_daemon::{access_list, privileges};
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes, check_peer_lives, clamp_workers};
+use aquatic_tracker::config::{
+    AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives, clamp_workers,
+};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
@@ -51,7 +53,7 @@ section! {
         pub log_level: LogLevel = LogLevel::Info,
         pub network: NetworkConfig,
         pub protocol: ProtocolConfig,
-        pub limits: LimitsConfig,
+        pub limits: UdpLimitsConfig,
         pub statistics: StatisticsConfig,
         pub cleaning: CleaningConfig,
         pub scrape_exports: ScrapeExportsConfig,
@@ -140,8 +142,23 @@ section! {
         /// Peers in an announce answer, whatever the client wants. At most 76, so that the answer
         /// fits into a packet.
         pub max_response_peers: usize = 50,
+        /// Peers of one IP address (IPv6: of one /64 network) in an announce answer, as long as
+        /// there are others to fill it with. 0 = any number.
+        pub max_response_peers_per_ip: u8 = 3,
         /// Seconds between two announces of a client.
         pub peer_announce_interval: u32 = 900,
+    }
+}
+
+section! {
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    ///
+    /// `max_torrents` and `max_peers` hold for IPv4 and for IPv6 each.
+    pub struct UdpLimitsConfig {
+        #[flatten]
+        pub tracker: LimitsConfig,
+        #[flatten]
+        pub addresses: AddressLimitsConfig,
     }
 }
 
@@ -269,6 +286,7 @@ impl aquatic_config::Config for Config {
 
     fn check(&self, checks: &mut Checks) {
         self.check_network(checks);
+        self.limits.addresses.check(checks);
         check_peer_lives(
             self.protocol.peer_announce_interval,
             self.cleaning.max_peer_age,
@@ -348,7 +366,7 @@ impl Config {
             "is 0: no client is told of any peer",
         );
         checks.advise(
-            self.limits.requests_per_second_per_ip != 1,
+            self.limits.tracker.requests_per_second_per_ip != 1,
             "limits.requests_per_second_per_ip",
             "is 1, but a client needs two requests to announce: a connect comes first",
         );

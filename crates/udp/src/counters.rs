@@ -87,6 +87,8 @@ labels! {
         PeerLimit = "peer_limit",
         /// Refused: `limits.max_peers_per_ip`.
         PeersPerIp = "peers_per_ip",
+        /// Answered, but the peer was not kept: `limits.max_peers_per_ip_and_torrent`.
+        PeersPerIpAndTorrent = "peers_per_ip_and_torrent",
     }
 }
 
@@ -110,7 +112,8 @@ impl ReasonLabel for Reason {
             | Self::InfoHashDenied
             | Self::TorrentLimit
             | Self::PeerLimit
-            | Self::PeersPerIp => true,
+            | Self::PeersPerIp
+            | Self::PeersPerIpAndTorrent => true,
         }
     }
 
@@ -121,6 +124,7 @@ impl ReasonLabel for Reason {
             Self::TorrentLimit => Some(limit_notes::torrents()),
             Self::PeerLimit => Some(limit_notes::peers()),
             Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
+            Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
             Self::ReceiveBufferFull => Some(LimitNote::new(
                 "datagrams lost, since a receive buffer was full",
                 "see `network.socket_recv_buffer_size` and `socket_workers`",

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use aquatic_swarm::{Counts, Refusal, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
-use aquatic_tracker::limits::per_shard;
-use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
+use aquatic_tracker::limits::per_shard_and_address;
+use aquatic_tracker::registry::{
+    self, Answered, PeerAddr, Registry, RegistryParts, RegistrySettings,
+};
 use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, IpFamily};
 use aquatic_udp_protocol::{
@@ -66,7 +68,12 @@ impl<V: PeerTag> TaggedShard<V> {
         export: Option<ExportWriter>,
     ) -> Self {
         let settings = RegistrySettings {
-            limits: per_shard(&config.limits, config.layout().shards()),
+            limits: per_shard_and_address(
+                &config.limits.tracker,
+                config.layout().shards(),
+                &config.limits.addresses,
+                config.protocol.max_response_peers_per_ip,
+            ),
             peer_age_seconds_max: config.cleaning.max_peer_age,
             cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
             report_interval_seconds: u32::try_from(config.statistics.metrics.interval)
@@ -132,7 +139,7 @@ impl<V: PeerTag> TaggedShard<V> {
         announces: &[Announce<K>],
         outboxes: &mut [Outbox],
     ) {
-        let mut refused = 0;
+        let (mut refused, mut kept_out) = (0, 0);
         let mut keys = std::mem::take(&mut self.keys);
         for batch in announces.chunks(TOUCH_BATCH) {
             keys.clear();
@@ -145,9 +152,12 @@ impl<V: PeerTag> TaggedShard<V> {
                 let Some(outbox) = outboxes.get_mut(usize::from(announce.socket)) else {
                     continue;
                 };
-                if let Err(refusal) = self.answer_announce(now, key, announce, outbox) {
-                    refused += 1;
-                    self.refuse(family, announce, refusal, outbox);
+                match self.answer_announce(now, key, announce, outbox) {
+                    Ok(Answered { is_kept_out, .. }) => kept_out += usize::from(is_kept_out),
+                    Err(refusal) => {
+                        refused += 1;
+                        self.refuse(family, announce, refusal, outbox);
+                    }
                 }
             }
         }
@@ -156,6 +166,10 @@ impl<V: PeerTag> TaggedShard<V> {
         let answered = announces.len() - refused;
         counters.responses(ResponseKind::Announce).add(answered);
         counters.responses(ResponseKind::Error).add(refused);
+        if kept_out > 0 {
+            let reason = counters.reason(Reason::PeersPerIpAndTorrent);
+            reason.add(kept_out);
+        }
     }
 
     /// Writes the answer straight into the outbox: a gap for the header, the peers as they are
@@ -166,7 +180,7 @@ impl<V: PeerTag> TaggedShard<V> {
         key: &TorrentKey,
         announce: &Announce<K>,
         outbox: &mut Outbox,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Answered, Refusal> {
         let bytes = outbox.bytes_mut();
         let start = bytes.len();
         bytes.extend_from_slice(&[0; ANNOUNCE_RESPONSE_HEADER_SIZE]);
@@ -178,20 +192,20 @@ impl<V: PeerTag> TaggedShard<V> {
             completed: announce.completed,
             peers_wanted: usize::from(announce.peers_wanted),
         };
-        let counts = self.registry.announce(now, key, &request, |peer| {
+        let answered = self.registry.announce(now, key, &request, |peer| {
             bytes.extend_from_slice(CompactAddr::as_bytes(peer));
         })?;
         let header = AnnounceHeader {
             transaction_id: announce.transaction_id,
             interval_seconds: self.announce_interval_seconds,
-            leechers: counts.leechers,
-            seeders: counts.seeders,
+            leechers: answered.counts.leechers,
+            seeders: answered.counts.seeders,
         };
         if let Some(gap) = bytes.get_mut(start..start + ANNOUNCE_RESPONSE_HEADER_SIZE) {
             gap.copy_from_slice(&header.to_bytes());
         }
         outbox.finish(announce.path);
-        Ok(())
+        Ok(answered)
     }
 
     fn refuse<K>(

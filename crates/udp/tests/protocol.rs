@@ -11,6 +11,7 @@
 //! | `connection_ids` | who may ask |
 //! | `swarms`, `scrapes` | what is answered |
 //! | `limits`, `forgetting` | who has to wait, and what is forgotten |
+//! | `one_address` | one client that announces very many peers |
 //! | `sockets`, `faults` | addresses, buffers, bad weather; what a kernel can refuse |
 //! | `idling` | what a tracker costs that nobody asks |
 //! | `privileges` | where files are written |
@@ -30,6 +31,8 @@ mod protocol {
     #[cfg(target_os = "linux")]
     mod idling;
     mod limits;
+    #[cfg(target_os = "linux")]
+    mod one_address;
     mod operations;
     mod privileges;
     mod prometheus;

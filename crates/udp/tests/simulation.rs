@@ -87,10 +87,10 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
         AccessListMode::Deny,
     ][rng.usize(..3)];
     match rng.u8(..8) {
-        0 => config.limits.max_torrents = 12,
-        1 => config.limits.max_peers = 60,
-        2 => config.limits.max_peers_per_ip = 7,
-        3 => config.limits.requests_per_second_per_ip = 10,
+        0 => config.limits.tracker.max_torrents = 12,
+        1 => config.limits.tracker.max_peers = 60,
+        2 => config.limits.tracker.max_peers_per_ip = 7,
+        3 => config.limits.tracker.requests_per_second_per_ip = 10,
         _ => {}
     }
     config

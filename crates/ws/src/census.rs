@@ -75,7 +75,9 @@ impl Census {
                 self.discount_seeder(old);
                 *self.seeders.get_mut(family) += usize::from(is_seeder);
             }
-            Some(PeerChange::Absent) | None => tag.discount(&mut self.clients),
+            Some(PeerChange::Absent | PeerChange::NotAdded) | None => {
+                tag.discount(&mut self.clients)
+            }
             Some(PeerChange::Removed(old)) => {
                 tag.discount(&mut self.clients);
                 self.has_left(old);

@@ -17,11 +17,15 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "protocol.max_scrape_torrents",
         "protocol.max_full_scrape_torrents",
         "protocol.max_peers",
+        "protocol.max_response_peers_per_ip",
         "protocol.peer_announce_interval",
         "protocol.min_announce_interval",
     ],
     &LIMIT_KEYS,
-    &["limits.max_connections_per_ip"],
+    &[
+        "limits.max_connections_per_ip",
+        "limits.max_peers_per_ip_and_torrent",
+    ],
     &METRICS_KEYS,
     &[
         "cleaning.torrent_cleaning_interval",

@@ -13,7 +13,8 @@ fn connect(tracker: &Tracker, family: IpFamily) -> Connection {
 
 #[test]
 fn http_1_1_keeps_the_connection() {
-    on_every_case_and_family("", |tracker, family| {
+    let settings = "limits.max_peers_per_ip_and_torrent = 0";
+    on_every_case_and_family(settings, |tracker, family| {
         let mut client = Client::new(tracker, family);
         let before = client.scrape(&[torrent(1)])[0].leechers;
         for port in 1..=100 {

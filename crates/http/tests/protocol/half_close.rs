@@ -28,7 +28,8 @@ fn all_requests_before_the_end_are_answered() {
 
 #[test]
 fn a_hundred_peers_that_stop_together_are_gone() {
-    on_every_case_and_family("", |tracker, family| {
+    let settings = "limits.max_peers_per_ip_and_torrent = 0";
+    on_every_case_and_family(settings, |tracker, family| {
         let torrent = torrent(if family == IpFamily::V4 { 1 } else { 2 });
         let mut witness = Client::new(tracker, family);
         for event in ["started", "stopped"] {

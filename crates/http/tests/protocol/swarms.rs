@@ -184,7 +184,7 @@ fn clients_decide_how_many_peers_they_want() {
 #[test]
 fn everybody_is_handed_out_sooner_or_later() {
     on_every_case(|case| {
-        let tracker = case.start("");
+        let tracker = case.start("limits.max_peers_per_ip_and_torrent = 0");
         let mut clients = IpFamily::ALL.map(|family| Client::new(&tracker, family));
         for client in &mut clients {
             for port in 1..=100 {
@@ -284,7 +284,11 @@ fn both_families_share_their_swarms() {
 fn no_family_is_preferred() {
     const ROUNDS: u32 = 200;
     on_every_case(|case| {
-        let tracker = case.start("protocol.max_peers = 10");
+        // All peers of a family are of one address here.
+        let tracker = case.start(
+            "protocol.max_peers = 10\nprotocol.max_response_peers_per_ip = 0\n\
+             limits.max_peers_per_ip_and_torrent = 0",
+        );
         let mut clients = IpFamily::ALL.map(|family| Client::new(&tracker, family));
         for (client, peers) in clients.iter_mut().zip([31, 90]) {
             (1..=peers).for_each(|port| drop(client.join(torrent(1), port, LEECHER)));

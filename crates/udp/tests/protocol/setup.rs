@@ -54,7 +54,7 @@ pub(crate) static UDP: Program = Program {
     serves,
 };
 
-pub(crate) const KEYS: [&[&str]; 5] = [
+pub(crate) const KEYS: [&[&str]; 6] = [
     &WORKER_KEYS,
     &[
         "network.address",
@@ -69,9 +69,11 @@ pub(crate) const KEYS: [&[&str]; 5] = [
         "network.connection_secret_file",
         "protocol.max_scrape_torrents",
         "protocol.max_response_peers",
+        "protocol.max_response_peers_per_ip",
         "protocol.peer_announce_interval",
     ],
     &LIMIT_KEYS,
+    &["limits.max_peers_per_ip_and_torrent"],
     &[
         "statistics.interval",
         "statistics.torrent_peer_histograms",

@@ -100,7 +100,8 @@ fn clients_decide_how_many_peers_they_want() {
 
 #[test]
 fn everybody_is_handed_out_sooner_or_later() {
-    on_every_setup_and_family("", |daemon, family| {
+    let settings = "limits.max_peers_per_ip_and_torrent = 0";
+    on_every_setup_and_family(settings, |daemon, family| {
         let mut client = Client::new(daemon, family);
         for port in 1..=200 {
             client.join(torrent(1), port, LEECHER);
@@ -199,7 +200,8 @@ fn an_address_is_one_peer_whatever_its_peer_id() {
 
 #[test]
 fn answers_stay_within_1400_bytes() {
-    let settings = "protocol.max_response_peers = 76\nprotocol.max_scrape_torrents = 116";
+    let settings = "protocol.max_response_peers = 76\nprotocol.max_scrape_torrents = 116\n\
+                    limits.max_peers_per_ip_and_torrent = 0";
     on_every_setup_and_family(settings, |daemon, family| {
         let mut client = Client::new(daemon, family);
         for port in 1..=90 {

@@ -79,7 +79,7 @@ impl World {
     }
 
     fn check_refused(&mut self, open: &OpenAnnounce, message: &[u8]) {
-        let limits = &self.config.limits;
+        let limits = &self.config.limits.tracker;
         let refusals = [
             (
                 Refusal::TorrentLimit,

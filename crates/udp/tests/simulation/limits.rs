@@ -59,7 +59,7 @@ impl Room {
                 announcer = Bounds::count(known, States::PRESENT);
             }
         }
-        let limits = &model.config.limits;
+        let limits = &model.config.limits.tracker;
         let shards = model.config.layout().shards();
         let max = [
             limits.max_torrents.div_ceil(shards),

@@ -132,7 +132,7 @@ impl World {
         if from.get().port() == 0 {
             return Verdict::Drop(Reason::SourcePortZero);
         }
-        let rate = self.config.limits.requests_per_second_per_ip;
+        let rate = self.config.limits.tracker.requests_per_second_per_ip;
         if !self.rates.allow(rate, self.micros, from.ip()) {
             return Verdict::Drop(Reason::RequestRate);
         }
