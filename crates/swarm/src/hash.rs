@@ -16,6 +16,11 @@ pub trait PeerKey: Copy + Eq {
     fn network(&self) -> Option<u64> {
         None
     }
+
+    /// What tells it from most others of its network: they may choose it so that it does not.
+    fn within_network(&self) -> u64 {
+        0
+    }
 }
 
 impl PeerKey for CompactV4 {
@@ -26,7 +31,13 @@ impl PeerKey for CompactV4 {
     /// The IPv4 address.
     fn network(&self) -> Option<u64> {
         let [ip @ .., _, _] = self.0;
-        Some(u64::from(u32::from_be_bytes(ip)))
+        Some(u64::from(u32::from_ne_bytes(ip)))
+    }
+
+    /// The port.
+    fn within_network(&self) -> u64 {
+        let [.., high, low] = self.0;
+        u64::from(u16::from_ne_bytes([high, low]))
     }
 }
 
@@ -39,6 +50,13 @@ impl PeerKey for CompactV6 {
     fn network(&self) -> Option<u64> {
         let [network @ .., _, _, _, _, _, _, _, _, _, _] = self.0;
         Some(u64::from_be_bytes(network))
+    }
+
+    /// The rest of the address, and the port.
+    fn within_network(&self) -> u64 {
+        let [_, _, _, _, _, _, _, _, host @ .., high, low] = self.0;
+        let port = u16::from_ne_bytes([high, low]);
+        u64::from_ne_bytes(host) ^ u64::from(port).rotate_left(32)
     }
 }
 
@@ -74,9 +92,18 @@ impl HashKey {
     }
 
     /// Hashes a peer so that the lower half of the hash is that of its network.
+    ///
+    /// Whoever owns the network can make its peers collide in the upper half, too. That is no use
+    /// where there cannot be many, so a multiplication is enough to scatter them.
     pub(crate) fn peer_of_network<K: PeerKey>(&self, key: &K, network: u64) -> u64 {
         const LOWER_HALF: u64 = 0xffff_ffff;
-        self.hash(key.as_bytes()) & !LOWER_HALF | self.hash(&network.to_ne_bytes()) & LOWER_HALF
+        // Four bytes are hashed faster than eight.
+        let hash = match u32::try_from(network) {
+            Ok(network) => self.hash(&network.to_ne_bytes()),
+            Err(_) => self.hash(&network.to_ne_bytes()),
+        };
+        let scattered = key.within_network().wrapping_mul(self.multiplier());
+        (hash ^ scattered) & !LOWER_HALF | hash & LOWER_HALF
     }
 
     /// A secret odd number, to scatter numbers by a multiplication where a collision costs only

@@ -130,9 +130,11 @@ impl Restraint {
         let Some(count) = counters.get_mut(place) else {
             return true;
         };
-        let has_share_left = *count < self.max.get();
-        *count += u8::from(has_share_left);
-        has_share_left
+        if *count >= self.max.get() {
+            return false;
+        }
+        *count += 1;
+        true
     }
 }
 
@@ -174,8 +176,8 @@ impl Tally {
 
 /// Where a network belongs in a table of `len` cells, a power of two.
 fn scatter(network: u64, multiplier: u64, len: usize) -> usize {
-    let bits = len.trailing_zeros();
-    let product = network.wrapping_mul(multiplier);
-    // Shifted twice, since a shift by 64 is none.
-    (product >> 1 >> (63 - bits)) as usize
+    // The upper half of a product depends on all bits of a factor's lower half; here it is the
+    // network of IPv4. That of IPv6 depends on its lower bits most, which differ most.
+    let upper_half = network.wrapping_mul(multiplier) >> 32;
+    upper_half as usize & (len - 1)
 }
