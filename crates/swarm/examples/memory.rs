@@ -5,6 +5,7 @@
 //! Each population is filled in a process of its own, so that none inherits another one's heap.
 
 use std::error::Error;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::process::Command;
 
 use aquatic_swarm::{
@@ -44,7 +45,13 @@ fn main() -> Result<(), Failure> {
 
 fn measure(name: &str, fill: Fill) -> Result<(), Failure> {
     let before = resident_bytes()?;
-    let mut map = Map::new(HashKey::new([1, 2]), Limits::default());
+    // As the trackers have it by default.
+    let limits = Limits {
+        max_peers_per_network: NonZeroU16::new(64),
+        max_response_peers_per_network: NonZeroU8::new(3),
+        ..Limits::default()
+    };
+    let mut map = Map::new(HashKey::new([1, 2]), limits);
     fill(&mut map)?;
     let bytes = resident_bytes()? - before;
     let (torrents, peers) = (map.torrents(), map.peers());

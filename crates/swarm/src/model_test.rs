@@ -315,13 +315,15 @@ impl World {
     }
 
     fn is_closed_to(&self, info_hash: InfoHash, peer: CompactV4) -> bool {
-        let Some(torrent) = self.model.get(&info_hash) else {
-            return false;
+        let of_network = |torrent: &ModelTorrent| {
+            let peers = torrent.peers.keys();
+            let others = peers.filter(|other| network(other) == network(&peer));
+            others.count()
         };
-        let peers = torrent.peers.keys();
-        let of_network = peers.filter(|other| network(other) == network(&peer));
+        let torrent = self.model.get(&info_hash);
+        let torrent = torrent.filter(|torrent| !torrent.peers.contains_key(&peer));
         let max = usize::from(self.network_limits.0);
-        max > 0 && !torrent.peers.contains_key(&peer) && of_network.count() >= max
+        max > 0 && torrent.is_some_and(|torrent| of_network(torrent) >= max)
     }
 
     fn expect_departure(&mut self, info_hash: InfoHash, peer: CompactV4, outcome: Announced<u64>) {
@@ -475,10 +477,8 @@ impl World {
     }
 
     fn seeders(&self) -> usize {
-        let peers = self
-            .model
-            .values()
-            .flat_map(|torrent| torrent.peers.values());
+        let torrents = self.model.values();
+        let peers = torrents.flat_map(|torrent| torrent.peers.values());
         peers.filter(|peer| peer.seeder).count()
     }
 
@@ -529,14 +529,9 @@ impl CleaningVisitor<CompactV4, u64> for Follower<'_> {
 
     fn peer_removed(&mut self, peer: &CompactV4, value: u64) {
         let torrent = self.current.unwrap();
-        let removed = self
-            .world
-            .0
-            .get_mut(&torrent)
-            .unwrap()
-            .peers
-            .remove(peer)
-            .unwrap();
+        let torrents = &mut self.world.0;
+        let known = torrents.get_mut(&torrent).unwrap();
+        let removed = known.peers.remove(peer).unwrap();
         assert_eq!(removed.value, value);
         assert!(removed.deadline < self.now.0 || self.world.1 == Some(torrent));
     }

@@ -600,7 +600,7 @@ mod tests {
         let PerFamily { v4, v6 } = &desk.counters.swarms;
         assert_eq!((v4.torrents.get(), v4.peers.get()), (1, 2));
         assert_eq!((v6.torrents.get(), v6.peers.get()), (0, 0));
-        desk.pass(SETTINGS.peer_age_seconds_max + 1);
+        desk.pass(SETTINGS.peer_age_seconds_max + 2);
         assert_eq!(desk.counters.swarms.v4.peers.get(), 0);
     }
 }

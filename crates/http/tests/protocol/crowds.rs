@@ -85,7 +85,7 @@ fn thousands_of_connections_come_and_go() {
 fn many_clients_are_served_at_once() {
     const CLIENTS: u16 = 200;
     on_every_case(|case| {
-        let tracker = case.start("");
+        let tracker = case.start("limits.max_peers_per_ip_and_torrent = 0");
         let mut clients: Vec<_> = (1..=CLIENTS)
             .map(|port| (port, Client::new(&tracker, IpFamily::V4)))
             .collect();

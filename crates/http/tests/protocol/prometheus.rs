@@ -133,7 +133,7 @@ fn times_of_answers_are_a_histogram() {
     });
 }
 
-const REFUSED: [&str; 17] = [
+const REFUSED: [&str; 18] = [
     "malformed",
     "request_body",
     "path",
@@ -151,6 +151,7 @@ const REFUSED: [&str; 17] = [
     "torrent_limit",
     "peer_limit",
     "peers_per_ip",
+    "peers_per_ip_and_torrent",
 ];
 
 /// Why connections end.

@@ -168,7 +168,7 @@ fn announce_urls_are_tolerated() {
         ("/announce?", "?x=y"),
     ];
     on_every_case(|case| {
-        let tracker = case.start("");
+        let tracker = case.start("limits.max_peers_per_ip_and_torrent = 0");
         let mut client = Client::new(&tracker, IpFamily::V4);
         let mut leechers = 0;
         for (start, end) in URLS {

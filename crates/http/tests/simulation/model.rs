@@ -21,6 +21,8 @@ pub(crate) struct Announce {
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     is_seeder: bool,
+    /// It has been a seeder, or has had a download counted.
+    is_finished: bool,
     deadline: u32,
     client: [u8; 8],
 }
@@ -78,14 +80,17 @@ impl Model {
             }
         } else {
             let half = self.halves.entry(key).or_default();
+            let old = half.peers.get(&announce.peer);
+            let was_finished = old.is_some_and(|old| old.is_finished);
             let peer = Peer {
                 is_seeder,
-                deadline: now + self.peer_age_max,
+                is_finished: was_finished || is_seeder || announce.completed,
+                // The tracker knows odd ones only.
+                deadline: (now + self.peer_age_max) | 1,
                 client: announce.client,
             };
-            let old = half.peers.insert(announce.peer, peer);
-            let was_seeder = old.is_some_and(|old| old.is_seeder);
-            half.completed += u32::from(announce.completed && !was_seeder);
+            half.peers.insert(announce.peer, peer);
+            half.completed += u32::from(announce.completed && !was_finished);
         }
         let pool: BTreeSet<_> = match announce.status {
             PeerStatus::Stopped => BTreeSet::new(),

@@ -116,7 +116,7 @@ const DROPPED: [&str; 11] = [
     "send_buffer_full",
 ];
 
-const REFUSED: [&str; 7] = [
+const REFUSED: [&str; 8] = [
     "connection_id",
     "port_zero",
     "no_info_hash",
@@ -124,6 +124,7 @@ const REFUSED: [&str; 7] = [
     "torrent_limit",
     "peer_limit",
     "peers_per_ip",
+    "peers_per_ip_and_torrent",
 ];
 
 #[test]

@@ -43,6 +43,10 @@ pub(crate) struct Peer {
     deadline: Bounds,
     /// Its announces that have not been answered yet.
     open: usize,
+    /// How many of its announces have begun.
+    begun: u32,
+    /// Whether it may have been a seeder, or have had a download counted.
+    may_be_finished: bool,
     /// All its announces since it last had none open.
     period: Period,
 }
@@ -88,6 +92,8 @@ pub(crate) struct OpenAnnounce {
     window: WindowId,
     /// How much room there was, and how many cleanings there had been.
     room: Option<(Room, u64)>,
+    /// If its peer cannot have finished its download before: how many announces of it had begun.
+    first_to_finish: Option<u32>,
 }
 
 /// A scrape that has not been answered yet: a window for each row, or none if it must be zeros.
@@ -129,7 +135,7 @@ impl Model {
             status,
             ..
         } = announce;
-        let deadline = now_seconds + self.config.cleaning.max_peer_age;
+        let deadline = self.deadline(now_seconds);
         let swarm = self.swarms.entry(torrent).or_default();
         swarm.may_exist |= status != PeerStatus::Stopped;
         let peer = swarm.peers.entry(addr).or_insert_with(|| Peer {
@@ -139,9 +145,14 @@ impl Model {
                 max: deadline,
             },
             open: 0,
+            begun: 0,
+            may_be_finished: false,
             period: Period::begin(now_seconds),
         });
         let before = peer.states;
+        peer.begun += 1;
+        let first_to_finish = (!peer.may_be_finished).then_some(peer.begun);
+        peer.may_be_finished |= announce.completed || status == PeerStatus::Seeder;
         if peer.open == 0 {
             peer.period = Period::begin(now_seconds);
         }
@@ -156,7 +167,13 @@ impl Model {
             announce,
             window,
             room,
+            first_to_finish,
         }
+    }
+
+    /// The last second of a peer that announces now: tracker and model know odd ones only.
+    fn deadline(&self, now_seconds: u32) -> u32 {
+        (now_seconds + self.config.cleaning.max_peer_age) | 1
     }
 
     /// An announce has been answered. Gives back what the torrent can have been just before.
@@ -170,9 +187,11 @@ impl Model {
         } = open.announce;
         let before = window.peers.get(&peer).copied().unwrap_or(States::ABSENT);
         if let Some(swarm) = self.swarms.get_mut(&torrent).filter(|_| completed) {
+            let begun = swarm.peers.get(&peer).map(|peer| peer.begun);
+            let is_first = begun.is_some() && begun == open.first_to_finish;
             if before.must_be(States::SEEDER) {
                 swarm.completed.max -= 1;
-            } else if !before.may_be(States::SEEDER) && !window.forgotten {
+            } else if is_first && !window.forgotten {
                 swarm.completed.min += 1;
             }
         }
@@ -198,6 +217,7 @@ impl Model {
     }
 
     fn settle_peer(&mut self, open: &OpenAnnounce, after: States, now_seconds: u32) {
+        let last = self.deadline(now_seconds);
         let age = self.config.cleaning.max_peer_age;
         let Announce {
             torrent,
@@ -223,8 +243,8 @@ impl Model {
             after
         };
         peer.deadline = Bounds {
-            min: period.begun_seconds + age,
-            max: now_seconds + age,
+            min: (period.begun_seconds + age) | 1,
+            max: last,
         };
         if peer.states == States::ABSENT {
             swarm.peers.remove(&addr);
@@ -321,7 +341,7 @@ impl Model {
         let mut removed = Vec::new();
         let mut stays = false;
         for (addr, peer) in &mut swarm.peers {
-            peer.period.cleaned |= has_gone(peer.period.begun_seconds + age);
+            peer.period.cleaned |= has_gone((peer.period.begun_seconds + age) | 1);
             if !has_gone(peer.deadline.min) {
                 stays |= peer.states.must_be(States::PRESENT);
             } else if !peer.states.may_be(States::ABSENT) {
