@@ -348,7 +348,7 @@ impl Part {
 
     /// Which bucket, and which of its counters, counts a tag: the tag as a fraction of them all.
     fn counter(&self, tag: u8) -> (usize, usize) {
-        let counter = usize::from(tag) * self.buckets.len() * COUNTS_LEN >> u8::BITS;
+        let counter = (usize::from(tag) * self.buckets.len() * COUNTS_LEN) >> u8::BITS;
         (counter / COUNTS_LEN, counter % COUNTS_LEN)
     }
 

@@ -78,7 +78,8 @@ impl Restraint {
         let mut counters = [0; COUNTERS];
         let mut drawn = Vec::new();
         let mut held_back = Vec::new();
-        let mut tally = Tally::new(choice.wanted, self.multiplier);
+        let chosen_max = choice.wanted.min(choice.pool.end - choice.pool.start);
+        let mut tally = Tally::new(chosen_max, self.multiplier);
         let mut may_come = |network| tally.count_up_to(self.max, network);
         choice.select(
             &mut first_time,
