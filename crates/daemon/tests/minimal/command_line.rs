@@ -1,5 +1,6 @@
 //! Flags, printed configurations and exit codes.
 
+use std::io::pipe;
 use std::process::{Command, Stdio};
 
 use crate::process::{Setup, binary, run};
@@ -201,4 +202,19 @@ fn a_reader_that_has_gone_away_is_no_panic() {
         error,
         "minimal ends: cannot write to standard output: Broken pipe (os error 32)\n"
     );
+}
+
+/// They have an exit code each, which says as much.
+#[test]
+fn complaints_that_nobody_can_read_change_nothing() {
+    let setup = Setup::new();
+    for (text, code) in [("[privileges]\nuser = 'somebody'", 0), ("adress = 1", 1)] {
+        let file = setup.write("config.toml", text);
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let mut check = Command::new(binary());
+        check.arg("--check-config").arg("-c").arg(file);
+        let status = check.stderr(writer).stdout(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(code), "{text}");
+    }
 }
