@@ -96,6 +96,15 @@ impl<S> Connection<S> {
         self.output.len() - self.sent
     }
 
+    /// Gives room back that sent bytes take, if there are so many and no less than of those that
+    /// wait. The output of a client that reads slowly is never empty.
+    pub(crate) fn forget_sent(&mut self, bytes_min: usize) {
+        if self.sent >= self.pending().max(bytes_min) {
+            self.output.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
     /// Whether the client will send nothing more.
     pub(crate) fn input_ended(&self) -> bool {
         self.input_end != InputEnd::Open
@@ -104,5 +113,40 @@ impl<S> Connection<S> {
     /// Whether its session may be called.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open(_)) && !self.closes && self.ended.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a client that always reads a little less than is written.
+    #[test]
+    fn what_has_been_sent_takes_no_room_for_long() {
+        let address: std::net::SocketAddr = ([192, 0, 2, 1], 1).into();
+        let mut connection = Connection::<()>::new(Client {
+            peer: address.into(),
+            local: address,
+            is_tls: false,
+        });
+        let mut next = (0..=u8::MAX).cycle();
+        let mut expected = (0..=u8::MAX).cycle();
+        for _ in 0..10_000 {
+            connection.output.extend(next.by_ref().take(1_000));
+            let read = if connection.pending() > 3_000 {
+                1_000
+            } else {
+                500
+            };
+            let sent = &connection.output[connection.sent..connection.sent + read];
+            assert!(expected.by_ref().take(read).eq(sent.iter().copied()));
+            connection.sent += read;
+            connection.forget_sent(10_000);
+            assert!(
+                connection.output.len() <= 14_500,
+                "{}",
+                connection.output.len()
+            );
+        }
     }
 }

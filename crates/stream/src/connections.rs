@@ -76,6 +76,7 @@ impl<S> Connections<S> {
         let Stage::Open(session) = &mut connection.stage else {
             return None;
         };
+        let waiting_bytes = connection.output.len() - connection.sent;
         // Plain output is written where it is sent from; what is to be encrypted, is encrypted
         // from one buffer for all.
         let out = match connection.tls {
@@ -85,7 +86,7 @@ impl<S> Connections<S> {
         if out.capacity() == 0 {
             *out = self.buffers.pop().unwrap_or_default();
         }
-        let mut io = Io::new(out);
+        let mut io = Io::behind(waiting_bytes, out);
         let result = call(session, &mut io);
         let asked = Asked {
             closes: io.closes(),
@@ -93,6 +94,17 @@ impl<S> Connections<S> {
         };
         self.after_call(id, &asked);
         Some(result)
+    }
+
+    /// Whether a connection is there whose session can be [called](Self::with).
+    #[must_use]
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        let slot = usize::try_from(id.slot)
+            .ok()
+            .and_then(|it| self.slots.get(it));
+        let slot = slot.filter(|slot| slot.generation == id.generation);
+        slot.and_then(|slot| slot.connection.as_ref())
+            .is_some_and(Connection::is_open)
     }
 
     /// Offers the session the bytes that it has not taken once more, when this batch has been
@@ -292,9 +304,16 @@ impl<S> Connections<S> {
         connection.sent = (connection.sent + bytes).min(connection.output.len());
         if connection.pending() > 0 {
             let has_begun = !mem::replace(&mut connection.is_blocked, true);
+            connection.forget_sent(BUFFER_BYTES_KEPT);
+            // Whoever sends to a slow reader must not keep it from being heard.
+            let is_heard = connection.turn == Turn::AfterOutput
+                && connection.pending() <= self.bounds.output_bytes_reading_max();
             if has_begun || bytes > 0 {
                 let seconds = self.bounds.idle_seconds;
                 self.set_deadline(id, Some(seconds));
+            }
+            if is_heard {
+                self.list(id);
             }
             return;
         }

@@ -66,6 +66,7 @@ pub enum Deadline {
 pub struct Io<'a> {
     /// What is sent to the client, in plain. To be appended to: it may hold something already.
     pub out: &'a mut Vec<u8>,
+    waiting_bytes: usize,
     closes: bool,
     waits_for: Option<Deadline>,
 }
@@ -74,11 +75,24 @@ impl<'a> Io<'a> {
     /// For a connection with this output. Also how the tests of a session make one.
     #[must_use]
     pub fn new(out: &'a mut Vec<u8>) -> Self {
+        Self::behind(0, out)
+    }
+
+    /// For a connection with so many bytes before this output.
+    #[must_use]
+    pub fn behind(waiting_bytes: usize, out: &'a mut Vec<u8>) -> Self {
         Self {
             out,
+            waiting_bytes,
             closes: false,
             waits_for: None,
         }
+    }
+
+    /// Bytes that waited to be sent when the session was called, as they go over the wire.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// Closes the connection when everything in [`out`](Self::out) has been sent. The session is
