@@ -142,6 +142,21 @@ impl<S: Shard> Router<S> {
         owner.filling.as_mut()
     }
 
+    /// As [`Self::batch_for`], for what takes much room and is of little use: there is no batch if
+    /// half of them are on their way. So it never takes the place of anything else.
+    pub fn batch_for_bulk<'a>(
+        &'a mut self,
+        shard: usize,
+        own: &'a mut S::Batch,
+        make: impl FnOnce() -> S::Batch,
+    ) -> Option<&'a mut S::Batch> {
+        let requester = self.owners.get(shard).and_then(|it| it.requester.as_ref());
+        if requester.is_some_and(|it| it.in_flight() >= it.batches_max() / 2) {
+            return None;
+        }
+        self.batch_for(shard, own, make)
+    }
+
     /// Puts batches on their way. Returns how many are on their way now, there or back.
     ///
     /// The last eighth of an owner's batches is sent full only: otherwise requests that come one by

@@ -161,7 +161,7 @@ impl Core {
                 info_hash,
                 row,
             };
-            match self.batch_for(&info_hash) {
+            match self.batch_for_scrape(&info_hash) {
                 Some(batch) => {
                     batch.scrapes.push(scrape);
                     self.pending_scrapes.expect_row(ticket);
@@ -176,13 +176,27 @@ impl Core {
 
     /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
     fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let shard = match self.shards {
-            1 => 0,
-            shards => usize::try_from(owner(&self.steering_key, &info_hash.0, shards)).ok()?,
-        };
+        let shard = self.shard_of(info_hash)?;
         let sockets = self.own.outboxes.len();
         let make = || Batch::new(sockets);
         self.router.batch_for(shard, &mut self.own, make)
+    }
+
+    /// The same for a row of a scrape. One datagram asks for as many as 116, and whoever scrapes
+    /// loses less than whoever announces if it has to ask again: so half of the room is left for
+    /// announces.
+    fn batch_for_scrape(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
+        let shard = self.shard_of(info_hash)?;
+        let sockets = self.own.outboxes.len();
+        let make = || Batch::new(sockets);
+        self.router.batch_for_bulk(shard, &mut self.own, make)
+    }
+
+    fn shard_of(&self, info_hash: &InfoHash) -> Option<usize> {
+        match self.shards {
+            1 => Some(0),
+            shards => usize::try_from(owner(&self.steering_key, &info_hash.0, shards)).ok(),
+        }
     }
 
     /// Ends a batch of datagrams: everything that can be done about them now is done, and the
@@ -386,6 +400,38 @@ mod tests {
             core.finish(Now::default());
             assert_eq!(in_flight.get(), 0);
         }
+    }
+
+    /// However many torrents are scraped, there is room for announces.
+    #[test]
+    fn scrapes_leave_room_for_announces() {
+        let mut arrangement = split();
+        let core = &mut arrangement.cores[0];
+        let id = connect(core);
+        let dropped = || {
+            let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+            traffic.reason(Reason::QueueFull).get()
+        };
+        let mut scrape = [&id.0[..], &[0, 0, 0, 2], b"abcd"].concat();
+        scrape.extend([2; 70 * 20]);
+        // Each round brings more than can be answered in it.
+        for _ in 0..50 {
+            for _ in 0..64 {
+                core.receive(Now::default(), 0, path(), &scrape);
+            }
+            core.finish(Now::default());
+        }
+        let dropped_scrapes = dropped();
+        assert!(dropped_scrapes > 1_000, "only {dropped_scrapes}");
+        let room = BATCHES_MAX / 2 * BATCH_ANNOUNCES_MAX;
+        (0..room).for_each(|_| announce(core, id));
+        assert_eq!(dropped(), dropped_scrapes, "announces are dropped");
+        core.finish(Now::default());
+        arrangement.swarm_workers[0].answer(Now::default());
+        core.finish(Now::default());
+        let answers = core.outboxes()[0].iter();
+        let announces = answers.filter(|(_, bytes)| bytes[..4] == [0, 0, 0, 1]);
+        assert_eq!(announces.count(), room);
     }
 
     #[test]
