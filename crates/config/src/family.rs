@@ -50,6 +50,8 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("protocol.max_peers", HTTP),
     ("protocol.min_announce_interval", HTTP),
     ("protocol.max_offers", WS),
+    ("protocol.max_offer_size", WS),
+    ("protocol.max_offers_per_second_per_receiver", WS),
     ("protocol.max_torrents_per_connection", WS),
     ("limits.max_connections_per_ip", STREAM),
     ("limits.max_peers_per_ip_and_torrent", ADDRESSES),

@@ -89,5 +89,7 @@ pub use load::{Checks, Config, Inspection, Loaded, inspect, load};
 pub use old_spellings::OldSpellings;
 pub use read::Reader;
 pub use section::Section;
-pub use shared::{AccessListConfig, LimitsConfig, LogLevel, PrivilegeConfig};
+pub use shared::{
+    AccessListConfig, LimitsConfig, LogLevel, PrivilegeConfig, REQUESTS_PER_SECOND_MAX,
+};
 pub use write::{Writer, to_documented_toml};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aquatic_access_list::AccessListMode;
 use serde::{Deserialize, Serialize};
 
-use crate::section;
+use crate::{Checks, section};
 
 /// How much is logged: each level includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,8 +74,24 @@ section! {
         pub max_peers: usize = 0,
         /// Peers held at once from one IP address, over all torrents.
         pub max_peers_per_ip: usize = 0,
-        /// Requests served per second from one IP address. More are counted, and refused (over UDP:
-        /// dropped).
+        /// Requests served per second from one IP address, 10,000,000 at most. More are counted, and
+        /// refused (over UDP: dropped).
         pub requests_per_second_per_ip: u32 = 0,
+    }
+}
+
+/// The highest rate of requests that is kept. Higher ones would soon not be told apart from each
+/// other, and no client sends so many.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 10_000_000;
+
+impl LimitsConfig {
+    /// Makes the keys fit. `section` is what their table is called.
+    pub fn clamp(&mut self, section: &str, checks: &mut Checks) {
+        checks.clamp(
+            &mut self.requests_per_second_per_ip,
+            0..=REQUESTS_PER_SECOND_MAX,
+            &format!("{section}.requests_per_second_per_ip"),
+            "no client sends so many, and 0 means no limit",
+        );
     }
 }

@@ -122,6 +122,15 @@ fn npm_clients_exchange_offers_and_answers_over_wss() {
     });
 }
 
+/// It would not, if it was told so by a `failure reason`.
+#[test]
+fn an_npm_client_that_a_full_tracker_refuses_comes_again() {
+    let config = "[protocol]\npeer_announce_interval = 1\n[limits]\nmax_peers = 1\n";
+    with_configured_tracker(Protocol::Ws, config, |folder, host, url| {
+        npm::come_again(folder, host, url).unwrap();
+    });
+}
+
 /// Behind a reverse proxy, whose word about clients' addresses the tracker needs.
 #[test]
 fn npm_clients_exchange_offers_and_answers_by_way_of_nginx() {

@@ -218,6 +218,7 @@ impl aquatic_config::Config for Config {
             socket_workers: &mut self.socket_workers,
             swarm_workers: &mut self.swarm_workers,
             stream: &mut self.network.stream,
+            limits: &mut self.limits.tracker,
             metrics: &mut self.metrics,
             times: PeerTimes {
                 peer_announce_interval: &mut self.protocol.peer_announce_interval,

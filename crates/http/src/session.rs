@@ -153,10 +153,21 @@ impl Session {
         }
     }
 
-    /// Fills in a missing row. Gives back the scrape if that was the last one.
-    pub fn fill_row(&mut self, place: u16, counts: Counts) -> Option<(PendingScrape, Framing)> {
+    /// The scrape that waits for rows, if one does.
+    pub fn scrape_mut(&mut self) -> Option<&mut PendingScrape> {
+        self.asked.as_mut()?.scrape.as_deref_mut()
+    }
+
+    /// Fills in a missing row.
+    pub fn fill_row(&mut self, place: u16, counts: Counts) {
+        if let Some(scrape) = self.scrape_mut() {
+            scrape.fill(place, counts);
+        }
+    }
+
+    /// Takes the scrape out, if no row is missing.
+    pub fn take_scrape(&mut self) -> Option<(PendingScrape, Framing)> {
         let asked = self.asked.as_mut()?;
-        asked.scrape.as_mut()?.fill(place, counts);
         let scrape = asked.scrape.take_if(|scrape| scrape.is_complete())?;
         Some((*scrape, asked.framing))
     }

@@ -17,7 +17,8 @@ use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_swarm::Counts;
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
-use aquatic_types::{InfoHash, IpFamily, PeerStatus};
+use aquatic_tracker::waiting_lines::{SCRAPE_TURN, WaitingLines};
+use aquatic_types::{CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus};
 
 use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
@@ -36,8 +37,8 @@ pub struct Worker {
     router: Router<Shard>,
     /// Requests for the own shard.
     own: Batch,
-    /// Scratch space for the torrents of one scrape.
-    torrents: Vec<(InfoHash, bool)>,
+    /// Who waits for room.
+    lines: WaitingLines<Waiting>,
     full_scrapes: Line,
     writer: Writer,
 }
@@ -53,12 +54,13 @@ impl Worker {
         response_times: Arc<ResponseTimes>,
     ) -> Self {
         let intervals = service.intervals();
+        let lines = WaitingLines::new(router.shards());
         Self {
             service,
             shard_key,
             router,
             own: Batch::default(),
-            torrents: Vec::new(),
+            lines,
             full_scrapes: Line::default(),
             writer: Writer {
                 counters,
@@ -143,19 +145,34 @@ impl Worker {
         }
     }
 
+    /// Puts an announce on its way, or into a line.
     fn pass_on<K: Copy>(
         &mut self,
         announce: &Announce<K>,
         list: impl FnOnce(&mut Batch) -> &mut Vec<Announce<K>>,
-    ) -> Result<(), Refusal> {
-        let batch = self.batch_for(&announce.info_hash);
-        list(batch.ok_or(Refusal::QUEUE_FULL)?).push(*announce);
-        Ok(())
+    ) -> Result<(), Refusal>
+    where
+        Waiting: From<Announce<K>>,
+    {
+        let shard = self.shard_of(&announce.info_hash);
+        if !self.lines.has(shard)
+            && let Some(batch) = self.batch_of(shard)
+        {
+            list(batch).push(*announce);
+            return Ok(());
+        }
+        match self.lines.join(shard, (*announce).into()) {
+            true => Ok(()),
+            false => Err(Refusal::QUEUE_FULL),
+        }
     }
 
-    /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
-    fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let shard = self.shard_key.shard_of(info_hash, self.router.shards());
+    fn shard_of(&self, info_hash: &InfoHash) -> usize {
+        self.shard_key.shard_of(info_hash, self.router.shards())
+    }
+
+    /// The batch that goes to the owner of a shard. `None` if the owner does not keep up.
+    fn batch_of(&mut self, shard: usize) -> Option<&mut Batch> {
         self.router.batch_for(shard, &mut self.own, Batch::default)
     }
 
@@ -171,31 +188,111 @@ impl Worker {
         io: &mut Io<'_>,
     ) {
         let mut scrape = PendingScrape::new(family);
-        // Taken out for the loop: both the service and the batches are needed in it.
-        let mut torrents = std::mem::take(&mut self.torrents);
-        torrents.extend(self.service.scraped(request));
-        for (info_hash, allowed) in torrents.drain(..) {
-            let place = scrape.add(info_hash);
+        for (info_hash, allowed) in self.service.scraped(request) {
             // A torrent that is not allowed gets zeros, like an unknown one.
-            if !allowed {
-                continue;
-            }
-            match self.batch_for(&info_hash) {
-                Some(batch) => {
-                    batch
-                        .scrapes
-                        .push(Scrape::new(path.connection, place, info_hash));
-                    scrape.expect_row();
-                }
-                None => scrape.give_up(),
-            }
+            scrape.add(info_hash, allowed);
         }
-        self.torrents = torrents;
+        let next = self.ask_rows(path.connection, &mut scrape, None, usize::MAX);
+        if let Some(shard) = next
+            && !self.lines.join(shard, Waiting::Scrape(path.connection))
+        {
+            scrape.give_up();
+        }
         if scrape.is_complete() {
             self.writer
                 .scrape(family, scrape.into_rows(), path.framing, io);
         } else {
             session.ask_scrape(now, path.framing, scrape, io);
+        }
+    }
+
+    /// Asks for no more than so many rows of a scrape, which may be the first one in the line for a
+    /// shard. Returns the shard that is to be asked for the next one, if there is one.
+    fn ask_rows(
+        &mut self,
+        connection: ConnectionId,
+        scrape: &mut PendingScrape,
+        first_for: Option<usize>,
+        rows_max: usize,
+    ) -> Option<usize> {
+        for _ in 0..rows_max {
+            let (place, info_hash) = scrape.next_row()?;
+            let shard = self.shard_of(&info_hash);
+            if first_for != Some(shard) && self.lines.has(shard) {
+                return Some(shard);
+            }
+            let Some(batch) = self.batch_of(shard) else {
+                return Some(shard);
+            };
+            let row = Scrape::new(connection, place, info_hash);
+            batch.scrapes.push(row);
+            scrape.row_asked();
+        }
+        let (_, info_hash) = scrape.next_row()?;
+        Some(self.shard_of(&info_hash))
+    }
+
+    /// Serves those who wait as far as there is room: each in turn. Returns whether anything has
+    /// been put into a batch.
+    fn serve_waiting(&mut self, now: Now, connections: &mut Connections<Session>) -> bool {
+        if self.lines.is_empty() {
+            return false;
+        }
+        let mut has_asked = false;
+        for shard in 0..self.router.shards() {
+            while self.batch_of(shard).is_some()
+                && let Some(first) = self.lines.leave(shard)
+            {
+                has_asked = true;
+                self.take_turn(now, shard, first, connections);
+            }
+        }
+        has_asked
+    }
+
+    /// There is room for the first one in a line, at least for a part.
+    fn take_turn(
+        &mut self,
+        now: Now,
+        shard: usize,
+        first: Waiting,
+        connections: &mut Connections<Session>,
+    ) {
+        match first {
+            // To leave a swarm is still of use when the client has gone; nothing else is.
+            Waiting::V4(announce) => {
+                let leaves = announce.status == PeerStatus::Stopped;
+                if leaves || connections.is_open(announce.path.connection) {
+                    let batch = self.batch_of(shard);
+                    batch
+                        .into_iter()
+                        .for_each(|it| it.announces.v4.push(announce));
+                }
+            }
+            Waiting::V6(announce) => {
+                let leaves = announce.status == PeerStatus::Stopped;
+                if leaves || connections.is_open(announce.path.connection) {
+                    let batch = self.batch_of(shard);
+                    batch
+                        .into_iter()
+                        .for_each(|it| it.announces.v6.push(announce));
+                }
+            }
+            Waiting::Scrape(id) => {
+                connections.with(id, |session, io| {
+                    let Some(scrape) = session.scrape_mut() else {
+                        return;
+                    };
+                    let next = self.ask_rows(id, scrape, Some(shard), SCRAPE_TURN);
+                    let Some(next) = next else {
+                        return;
+                    };
+                    if !self.lines.join(next, Waiting::Scrape(id)) {
+                        scrape.give_up();
+                        self.writer.end_scrape(now, session, io);
+                    }
+                });
+            }
         }
     }
 
@@ -232,6 +329,27 @@ impl Worker {
     }
 }
 
+/// A request that waits until the owner of its torrent has room. Its session is asked already, and
+/// takes nothing from its connection.
+enum Waiting {
+    V4(Announce<CompactV4>),
+    V6(Announce<CompactV6>),
+    /// The rest of the scrape of this connection.
+    Scrape(ConnectionId),
+}
+
+impl From<Announce<CompactV4>> for Waiting {
+    fn from(announce: Announce<CompactV4>) -> Self {
+        Self::V4(announce)
+    }
+}
+
+impl From<Announce<CompactV6>> for Waiting {
+    fn from(announce: Announce<CompactV6>) -> Self {
+        Self::V6(announce)
+    }
+}
+
 /// Writes answers into connections, and counts them.
 struct Writer {
     counters: Arc<WorkerCounters>,
@@ -254,16 +372,24 @@ impl Writer {
         batch.answers.clear();
         for scrape in batch.scrapes.drain(..) {
             let answered = connections.with(scrape.connection, |session, io| {
-                let (complete, framing) = session.fill_row(scrape.place, scrape.counts)?;
-                let family = complete.family();
-                self.scrape(family, complete.into_rows(), framing, io);
-                self.response_times.add(session.answered(now, io));
-                Some(())
+                session.fill_row(scrape.place, scrape.counts);
+                self.end_scrape(now, session, io)
             });
-            if answered.flatten().is_some() {
+            if answered == Some(true) {
                 connections.resume(scrape.connection);
             }
         }
+    }
+
+    /// Answers a scrape if no row is missing. Returns whether that is so.
+    fn end_scrape(&self, now: Now, session: &mut Session, io: &mut Io<'_>) -> bool {
+        let Some((complete, framing)) = session.take_scrape() else {
+            return false;
+        };
+        let family = complete.family();
+        self.scrape(family, complete.into_rows(), framing, io);
+        self.response_times.add(session.answered(now, io));
+        true
     }
 
     fn end_full_scrape(
@@ -386,6 +512,9 @@ impl Handler for Worker {
         });
         if let Some(scrape) = full_scrape {
             self.end_or_go_on(now, scrape, connections);
+        }
+        if self.serve_waiting(now, connections) {
+            self.router.forward();
         }
         answered + collected
     }

@@ -19,6 +19,7 @@
 //! | [`arrangement`] | how many workers there are, who owns which shard, the ways between them |
 //! | [`router`] | a socket worker's view of all shards |
 //! | [`scrape`] | scrapes that concern several shards |
+//! | [`waiting_lines`] | who waits until the owner of a shard has room |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
 //! | [`registry`], [`cleaning`] | the swarms of a shard, and what looks after them |
 //! | [`limits`], [`limit_notes`] | how much a client may ask, and a shard may hold |
@@ -43,3 +44,4 @@ pub mod router;
 pub mod scrape;
 pub mod statistics;
 pub mod swarm_worker;
+pub mod waiting_lines;

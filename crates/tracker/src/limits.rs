@@ -57,13 +57,13 @@ pub fn peers_per_ip(config: &LimitsConfig) -> Option<Arc<PerClient>> {
 pub struct RequestRate {
     cells: Box<[AtomicU64]>,
     hasher: SipHasher13,
-    micros_per_request: u64,
+    nanos_per_request: u64,
 }
 
 impl RequestRate {
     const CELLS: usize = 1 << 20;
     /// A client that was silent may send this long's worth of requests at once.
-    const BURST_MICROS: u64 = 1_000_000;
+    const BURST_NANOS: u64 = 1_000_000_000;
 
     /// As configured, if there is a limit. `secret` must be unpredictable to strangers.
     #[must_use]
@@ -79,7 +79,8 @@ impl RequestRate {
         Self {
             cells: (0..Self::CELLS).map(|_| AtomicU64::new(0)).collect(),
             hasher: SipHasher13::new_with_keys(key0, key1),
-            micros_per_request: 1_000_000 / u64::from(requests_per_second.get()),
+            // In nanoseconds, because in microseconds those of a high rate would be 0: no limit.
+            nanos_per_request: (1_000_000_000 / u64::from(requests_per_second.get())).max(1),
         }
     }
 
@@ -93,10 +94,11 @@ impl RequestRate {
         };
         // A cell holds the time at which its client will have paid for all it has sent. Losing a
         // race to another worker lets one request through uncounted, which does not matter.
-        let paid = cell.load(Ordering::Relaxed).max(now_micros);
-        let allowed = paid - now_micros < Self::BURST_MICROS;
+        let now_nanos = now_micros.saturating_mul(1_000);
+        let paid = cell.load(Ordering::Relaxed).max(now_nanos);
+        let allowed = paid - now_nanos < Self::BURST_NANOS;
         if allowed {
-            cell.store(paid + self.micros_per_request, Ordering::Relaxed);
+            cell.store(paid + self.nanos_per_request, Ordering::Relaxed);
         }
         allowed
     }
@@ -104,6 +106,8 @@ impl RequestRate {
 
 #[cfg(test)]
 mod tests {
+    use aquatic_config::REQUESTS_PER_SECOND_MAX;
+
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
@@ -126,6 +130,20 @@ mod tests {
             rate.allows(5_000_000, ip("192.0.2.2")),
             "another client is not affected"
         );
+    }
+
+    /// Rates that no client keeps up with hold, too.
+    #[test]
+    fn high_rates_are_kept() {
+        for per_second in [999_999, 1_000_001, 3_000_000, REQUESTS_PER_SECOND_MAX] {
+            let rate = RequestRate::new(NonZeroU32::new(per_second).unwrap(), [1, 2]);
+            let served = (0..2 * per_second).filter(|_| rate.allows(5_000_000, ip("192.0.2.1")));
+            let served = u32::try_from(served.count()).unwrap();
+            assert!(
+                served.abs_diff(per_second) <= per_second / 100,
+                "{served} of {per_second}"
+            );
+        }
     }
 
     #[test]

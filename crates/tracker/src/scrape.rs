@@ -3,11 +3,15 @@
 use aquatic_swarm::Counts;
 use aquatic_types::{InfoHash, IpFamily};
 
-/// A scrape whose rows come back from several shards, at different times.
+/// A scrape whose rows come back from several shards, at different times. Nor are all asked for at
+/// once if there is no room for so many requests.
 #[derive(Debug)]
 pub struct PendingScrape {
     family: IpFamily,
     rows: Vec<(InfoHash, Counts)>,
+    /// Places of rows that are to be asked for. The first ones have been.
+    wanted: Vec<u16>,
+    asked: usize,
     rows_missing: usize,
     /// A part of it could not be passed on, so it cannot be answered.
     given_up: bool,
@@ -20,6 +24,8 @@ impl PendingScrape {
         Self {
             family,
             rows: Vec::new(),
+            wanted: Vec::new(),
+            asked: 0,
             rows_missing: 0,
             given_up: false,
         }
@@ -31,20 +37,34 @@ impl PendingScrape {
         self.family
     }
 
-    /// Adds a row of zeros, and returns its place.
-    pub fn add(&mut self, info_hash: InfoHash) -> u16 {
-        let place = u16::try_from(self.rows.len()).unwrap_or(u16::MAX);
+    /// Adds a row of zeros, which is to be [asked](Self::next_row) for, or stays so.
+    pub fn add(&mut self, info_hash: InfoHash, is_wanted: bool) {
+        if is_wanted {
+            let place = u16::try_from(self.rows.len()).unwrap_or(u16::MAX);
+            self.wanted.push(place);
+            self.rows_missing += 1;
+        }
         self.rows.push((info_hash, Counts::default()));
-        place
     }
 
-    /// The row that was added last will be [filled](Self::fill).
-    pub fn expect_row(&mut self) {
-        self.rows_missing += 1;
+    /// The next row to be asked for: its place, and its torrent.
+    #[must_use]
+    pub fn next_row(&self) -> Option<(u16, InfoHash)> {
+        let place = *self.wanted.get(self.asked)?;
+        let (info_hash, _) = self.rows.get(usize::from(place))?;
+        Some((place, *info_hash))
     }
 
-    /// The scrape will be refused, once its missing rows have come back.
+    /// [That](Self::next_row) one has been asked for, and will be [filled](Self::fill).
+    pub fn row_asked(&mut self) {
+        self.asked += 1;
+    }
+
+    /// The scrape will be refused, once the rows that have been asked for have come back.
     pub fn give_up(&mut self) {
+        let unasked = self.wanted.len() - self.asked.min(self.wanted.len());
+        self.wanted.truncate(self.asked);
+        self.rows_missing -= unasked.min(self.rows_missing);
         self.given_up = true;
     }
 
@@ -84,12 +104,14 @@ mod tests {
     #[test]
     fn rows_keep_their_places_whatever_the_order() {
         let mut scrape = PendingScrape::new(IpFamily::V4);
-        for (torrent, expected) in [(1, true), (2, false), (3, true)] {
-            assert_eq!(scrape.add(InfoHash([torrent; 20])), u16::from(torrent) - 1);
-            if expected {
-                scrape.expect_row();
-            }
+        for (torrent, is_wanted) in [(1, true), (2, false), (3, true)] {
+            scrape.add(InfoHash([torrent; 20]), is_wanted);
         }
+        for (place, torrent) in [(0, 1), (2, 3)] {
+            assert_eq!(scrape.next_row(), Some((place, InfoHash([torrent; 20]))));
+            scrape.row_asked();
+        }
+        assert_eq!(scrape.next_row(), None);
         scrape.fill(2, counts(30));
         assert!(!scrape.is_complete());
         scrape.fill(0, counts(10));
@@ -105,10 +127,11 @@ mod tests {
     #[test]
     fn a_scrape_without_all_its_rows_is_not_answered() {
         let mut scrape = PendingScrape::new(IpFamily::V4);
-        scrape.add(InfoHash([1; 20]));
-        scrape.expect_row();
-        scrape.add(InfoHash([2; 20]));
+        scrape.add(InfoHash([1; 20]), true);
+        scrape.add(InfoHash([2; 20]), true);
+        scrape.row_asked();
         scrape.give_up();
+        assert!(!scrape.is_complete() && scrape.next_row().is_none());
         scrape.fill(0, counts(1));
         assert!(scrape.is_complete());
         assert_eq!(scrape.into_rows(), None);

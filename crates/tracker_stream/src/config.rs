@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use aquatic_config::{AccessListConfig, AccessListMode, Checks, OldSpellings, PrivilegeConfig};
+use aquatic_config::{
+    AccessListConfig, AccessListMode, Checks, LimitsConfig, OldSpellings, PrivilegeConfig,
+};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
@@ -18,6 +20,8 @@ pub struct CommonClamps<'a> {
     pub swarm_workers: &'a mut usize,
     /// Most of the section `network`.
     pub stream: &'a mut StreamConfig,
+    /// Most of the section `limits`.
+    pub limits: &'a mut LimitsConfig,
     /// The section `metrics`.
     pub metrics: &'a mut MetricsConfig,
     /// Keys of the sections `protocol` and `cleaning`.
@@ -29,6 +33,7 @@ impl CommonClamps<'_> {
     pub fn clamp(self, checks: &mut Checks) {
         clamp_workers(self.socket_workers, self.swarm_workers, checks);
         self.stream.clamp(checks);
+        self.limits.clamp("limits", checks);
         self.metrics.clamp("metrics", checks);
         self.times.clamp(checks);
     }

@@ -268,6 +268,7 @@ impl aquatic_config::Config for Config {
     fn clamp(&mut self, checks: &mut Checks) {
         clamp_workers(&mut self.socket_workers, &mut self.swarm_workers, checks);
         self.network.clamp(checks);
+        self.limits.clamp("limits", checks);
         self.protocol.clamp(checks);
         self.statistics.clamp(checks);
         let times = PeerTimes {

@@ -9,19 +9,27 @@ use aquatic_stream::{ConnectionId, Connections};
 use aquatic_swarm::Counts;
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
+use aquatic_tracker::waiting_lines::WaitingLines;
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
-use aquatic_ws_protocol::{Action, AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
+use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 
 use crate::membership::Asked;
-use crate::messages::{self, Announce, Answer, Batch, Offer, Outcome, What};
+use crate::messages::{self, Announce, Answer, Batch, HandedOffer, Offer, Outcome, What};
 use crate::refusal::{Failure, Refusal};
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::session::{Held, Session};
+use crate::writer::DroppedOffers;
 
 /// Peers that have left whose relays are told about it in one round, so that requests do not wait
 /// when many leave at once.
 const LEAVING_ROUND_MAX: usize = 4_096;
+
+/// Dropped offers that wait until their relays can be told.
+const DROPPED_MAX: usize = 16_384;
+
+/// Dropped offers that room is kept for.
+const DROPPED_KEPT: usize = 64;
 
 /// A socket worker's asking half; the other one is the [`Writer`](crate::writer::Writer).
 pub struct Asker {
@@ -43,6 +51,10 @@ pub struct Asker {
     pub peers_max: usize,
     /// Peers that leave without having said so, and whose relays have not been told.
     pub leaving: Leaving,
+    /// Who waits for room.
+    pub lines: WaitingLines<ConnectionId>,
+    /// Bytes of the messages that wait.
+    pub waiting_bytes: usize,
 }
 
 /// Peers that leave without having said so: their connections have ended, or are silent, or the
@@ -54,9 +66,33 @@ pub struct Leaving {
     may_go_on: bool,
 }
 
+/// Why a request is not on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// It is not served.
+    Refused(Refusal),
+    /// The owner of this shard has no room for it, or others wait for that.
+    NoRoom(usize),
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Who asks: whoever finds a line goes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Somebody who has just come.
+    New,
+    /// The first one in the line for this shard.
+    FirstFor(usize),
+}
+
 impl Asker {
-    /// Deals with one message of a client. It is on its way when this returns; but for a scrape
-    /// that is complete without that, which is returned.
+    /// Deals with one message of a client. It is on its way, or waits in a line, when this returns;
+    /// but for a scrape that is complete without that, which is returned.
     ///
     /// # Errors
     /// If it is not served.
@@ -67,24 +103,23 @@ impl Asker {
         session: &mut Session,
         message: &[u8],
     ) -> Result<Option<PendingScrape>, Failure> {
-        match self.service.receive(now, session.client, message)? {
-            Request::Announce(announce) => {
-                let about = Some(announce.info_hash);
-                let asked = self.announce(id, session, &announce);
-                asked.map_err(|refusal| refusal.about(Action::Announce, about))?;
-            }
-            Request::Answer(answer) => {
-                let about = Some(answer.info_hash);
-                let asked = self.answer(id, session, &answer);
-                asked.map_err(|refusal| refusal.about(Action::Announce, about))?;
-            }
-            Request::Scrape(scrape) => return Ok(self.scrape(id, session, &scrape)),
-        }
+        let request = self.service.receive(now, session.client, message)?;
+        let asked = match &request {
+            Request::Scrape(scrape) => return Ok(self.scrape(id, session, scrape)),
+            Request::Announce(announce) => self.announce(id, session, announce, Turn::New),
+            Request::Answer(answer) => self.answer(id, session, answer, Turn::New),
+        };
+        let asked = asked.or_else(|stopped| match stopped {
+            Stopped::NoRoom(shard) => self.wait(shard, id, session, message),
+            Stopped::Refused(refusal) => Err(refusal),
+        });
+        asked.map_err(|refusal| refusal.about_request(&request))?;
         Ok(None)
     }
 
     /// A connection has ended.
     pub fn forget(&mut self, id: ConnectionId, session: &Session) {
+        self.forget_message(session);
         let client = session.client;
         for (info_hash, peer_id) in session.membership.iter() {
             self.leaving.add((id, client.family(), info_hash, peer_id));
@@ -148,30 +183,58 @@ impl Asker {
         self.leaving.settle(passed_on);
     }
 
+    /// Tells relays which offers have been dropped. Those that do not keep up are told later, with
+    /// what is left in `dropped`; if that is too much, offers stay open until their time is over.
+    pub fn withdraw(&mut self, dropped: &mut DroppedOffers) {
+        dropped.has_new = false;
+        dropped.offers.retain(|offer| {
+            let HandedOffer {
+                info_hash,
+                receiver,
+            } = *offer;
+            let Some(batch) = self.batch_for(&info_hash) else {
+                return true;
+            };
+            batch.requests.push(messages::Request {
+                connection: receiver.member.connection,
+                // Not looked at: nobody is answered.
+                family: IpFamily::V4,
+                info_hash,
+                what: What::Withdraw(receiver),
+            });
+            false
+        });
+        dropped.offers.truncate(DROPPED_MAX);
+        if dropped.offers.is_empty() {
+            dropped.offers.shrink_to(DROPPED_KEPT);
+        }
+    }
+
     /// Whether there is something to do without anything having come.
     #[must_use]
     pub fn has_mail(&self) -> bool {
         self.leaving.may_go_on || self.router.has_mail()
     }
 
-    fn announce(
+    pub(crate) fn announce(
         &mut self,
         id: ConnectionId,
         session: &mut Session,
         announce: &AnnounceRequest<'_>,
-    ) -> Result<(), Refusal> {
+        turn: Turn,
+    ) -> Result<(), Stopped> {
         let AnnounceRequest {
             info_hash, peer_id, ..
         } = *announce;
         let status = announce.status();
         // First, because there is no way back from what follows.
-        self.batch_for(&info_hash).ok_or(Refusal::QUEUE_FULL)?;
+        self.room(&info_hash, turn)?;
         let membership = &mut session.membership;
         let asked = membership.ask(info_hash, peer_id, status, self.peers_max)?;
         let ip = session.client.ip();
         if asked == Asked::Added && self.peers_per_ip.as_ref().is_some_and(|it| !it.admit(ip)) {
             membership.settle(info_hash, peer_id, false);
-            return Err(Refusal::PEERS_PER_IP);
+            return Err(Refusal::PEERS_PER_IP.into());
         }
         let offers_max = self.offers_max;
         if let Some(batch) = self.batch_for(&info_hash) {
@@ -200,16 +263,16 @@ impl Asker {
         Ok(())
     }
 
-    fn answer(
+    pub(crate) fn answer(
         &mut self,
         id: ConnectionId,
         session: &mut Session,
         answer: &AnswerRequest<'_>,
-    ) -> Result<(), Refusal> {
+        turn: Turn,
+    ) -> Result<(), Stopped> {
         let membership = &session.membership;
         let siblings = membership.siblings(answer.info_hash, answer.peer_id);
-        let batch = self.batch_for(&answer.info_hash);
-        let batch = batch.ok_or(Refusal::QUEUE_FULL)?;
+        let batch = self.room(&answer.info_hash, turn)?;
         let what = What::Answer(Answer {
             peer_id: answer.peer_id,
             siblings: siblings.collect(),
@@ -232,24 +295,16 @@ impl Asker {
         session: &mut Session,
         request: &ScrapeRequest,
     ) -> Option<PendingScrape> {
-        let mut scrape = PendingScrape::new(session.client.family());
+        let family = session.client.family();
+        let mut scrape = PendingScrape::new(family);
         for info_hash in self.service.scraped(request) {
-            let place = scrape.add(*info_hash);
             // A torrent that is not allowed gets zeros, like an unknown one.
-            if !self.service.is_allowed(info_hash) {
-                continue;
-            }
-            match self.batch_for(info_hash) {
-                Some(batch) => {
-                    let counts = Counts::default();
-                    let what = What::Scrape { place, counts };
-                    batch
-                        .requests
-                        .push(self::request(id, session, *info_hash, what));
-                    scrape.expect_row();
-                }
-                None => scrape.give_up(),
-            }
+            scrape.add(*info_hash, self.service.is_allowed(info_hash));
+        }
+        if let Some(shard) = self.ask_rows(id, family, &mut scrape, Turn::New, usize::MAX)
+            && !self.lines.join(shard, id)
+        {
+            scrape.give_up();
         }
         if scrape.is_complete() {
             return Some(scrape);
@@ -258,12 +313,59 @@ impl Asker {
         None
     }
 
+    /// Asks for no more than so many rows of a scrape. Returns the shard that is to be asked for
+    /// the next one, if there is one.
+    pub(crate) fn ask_rows(
+        &mut self,
+        connection: ConnectionId,
+        family: IpFamily,
+        scrape: &mut PendingScrape,
+        turn: Turn,
+        rows_max: usize,
+    ) -> Option<usize> {
+        for _ in 0..rows_max {
+            let (place, info_hash) = scrape.next_row()?;
+            match self.room(&info_hash, turn) {
+                Ok(batch) => batch.requests.push(messages::Request {
+                    connection,
+                    family,
+                    info_hash,
+                    what: What::Scrape {
+                        place,
+                        counts: Counts::default(),
+                    },
+                }),
+                Err(Stopped::NoRoom(shard)) => return Some(shard),
+                Err(Stopped::Refused(_)) => return None,
+            }
+            scrape.row_asked();
+        }
+        let (_, info_hash) = scrape.next_row()?;
+        Some(self.shard_of(&info_hash))
+    }
+
+    /// The batch that goes to the owner of a torrent, unless there is a line before it.
+    fn room(&mut self, info_hash: &InfoHash, turn: Turn) -> Result<&mut Batch, Stopped> {
+        let shard = self.shard_of(info_hash);
+        if turn != Turn::FirstFor(shard) && self.lines.has(shard) {
+            return Err(Stopped::NoRoom(shard));
+        }
+        self.batch_of(shard).ok_or(Stopped::NoRoom(shard))
+    }
+
     /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
     fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let shard = self.shard_key.shard_of(info_hash, self.router.shards());
+        self.batch_of(self.shard_of(info_hash))
+    }
+
+    fn batch_of(&mut self, shard: usize) -> Option<&mut Batch> {
         let worker = self.worker;
         self.router
             .batch_for(shard, &mut self.own, || Batch::new(worker))
+    }
+
+    fn shard_of(&self, info_hash: &InfoHash) -> usize {
+        self.shard_key.shard_of(info_hash, self.router.shards())
     }
 }
 

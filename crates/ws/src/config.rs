@@ -1,5 +1,7 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
+use std::num::NonZeroU32;
+
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
@@ -12,6 +14,7 @@ use crate::frames::HEADER_BYTES_MAX;
 use crate::liveness::Patience;
 use crate::session::MessageBounds;
 use crate::upgrade::HEAD_BYTES_MAX;
+use crate::writer::ForwardingBounds;
 
 /// Torrents of the largest scrape.
 const SCRAPE_TORRENTS_MAX: usize = 10_000;
@@ -25,6 +28,12 @@ const TORRENTS_PER_CONNECTION_MAX: usize = 10_000;
 /// Bounds on the size of messages, in bytes. Offers of data channels take 0.5 to 3 KiB each.
 const MESSAGE_BYTES_MIN: usize = 1_024;
 const MESSAGE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
+/// The smallest bound on an offer or answer, in bytes.
+const OFFER_BYTES_MIN: usize = 512;
+
+/// The highest rate of offers: more than one in a millisecond is as good as no limit.
+const OFFERS_PER_SECOND_MAX: u32 = 1_000;
 
 /// Messages of the largest size that can always wait to be sent. One that is passed on to another
 /// client has less than 500 bytes (three ids of up to 120, and keys) besides what came in.
@@ -68,8 +77,11 @@ section! {
         /// Bytes that may wait to be sent to a client that does not read. When there are more, it
         /// is disconnected.
         ///
-        /// Less than four times `websocket_max_message_size`, or than the answer to a scrape of
-        /// `max_scrape_torrents` takes (200 bytes each), counts as that.
+        /// Only answers to what a client has asked for itself can be that many: offers and answers
+        /// of others are dropped that would make more than a quarter of it wait.
+        ///
+        /// Less than four times `websocket_max_message_size`, or than four thirds of what the
+        /// answer to a scrape of `max_scrape_torrents` takes (200 bytes each), counts as that.
         pub websocket_write_buffer_size: usize = 1_048_576,
         /// Seconds after which a ping goes over a connection over which nothing came.
         ///
@@ -91,6 +103,15 @@ section! {
         pub max_scrape_torrents: usize = 255,
         /// Offers of an announce that are passed on; the rest is not.
         pub max_offers: usize = 10,
+        /// Bytes of the largest offer or answer, as JSON. A larger offer is not passed on, a larger
+        /// answer is refused. Usual ones take 0.5 to 3 KiB.
+        pub max_offer_size: usize = 16_384,
+        /// Offers per second that are passed on to one client, on average over about four seconds;
+        /// more are dropped. 0 = no limit.
+        ///
+        /// A browser opens a connection of WebRTC for each, gives it about 30 seconds, and cannot
+        /// have more than 500 at a time.
+        pub max_offers_per_second_per_receiver: u32 = 16,
         /// Torrents in which one connection may have a peer at a time. With several peer ids in one
         /// torrent it counts as often as that.
         pub max_torrents_per_connection: usize = 1_000,
@@ -158,7 +179,9 @@ impl Config {
         // Whoever reads what it is sent must never be taken for one that does not.
         let messages = WAITING_MESSAGES_MIN * network.websocket_max_message_size;
         let scrape = ScrapeResponse::size_max(self.protocol.max_scrape_torrents);
-        let waiting_min = messages.max(scrape + HEADER_BYTES_MAX);
+        // A quarter may be what others have sent.
+        let scrape_and_others = (scrape + HEADER_BYTES_MAX).div_ceil(3) * 4;
+        let waiting_min = messages.max(scrape_and_others);
         let frame_bytes_max = network.websocket_max_frame_size + HEADER_BYTES_MAX;
         Bounds {
             handshake_seconds: network.stream.handshake_timeout,
@@ -166,6 +189,17 @@ impl Config {
             idle_seconds: self.cleaning.max_connection_idle,
             input_bytes_max: frame_bytes_max.max(HEAD_BYTES_MAX),
             output_bytes_max: network.websocket_write_buffer_size.max(waiting_min),
+        }
+    }
+
+    /// How much of what clients have for each other is passed on.
+    #[must_use]
+    pub fn forwarding_bounds(&self) -> ForwardingBounds {
+        ForwardingBounds {
+            waiting_bytes_max: self.bounds().output_bytes_reading_max(),
+            offers_per_second_max: NonZeroU32::new(
+                self.protocol.max_offers_per_second_per_receiver,
+            ),
         }
     }
 
@@ -202,6 +236,7 @@ impl aquatic_config::Config for Config {
             socket_workers: &mut self.socket_workers,
             swarm_workers: &mut self.swarm_workers,
             stream: &mut self.network.stream,
+            limits: &mut self.limits.connections.tracker,
             metrics: &mut self.metrics,
             times: PeerTimes {
                 peer_announce_interval: &mut self.protocol.peer_announce_interval,
@@ -280,6 +315,18 @@ impl ProtocolConfig {
             0..=OFFERS_MAX,
             "protocol.max_offers",
             "no more offers of an announce are looked at",
+        );
+        checks.clamp(
+            &mut self.max_offer_size,
+            OFFER_BYTES_MIN..=MESSAGE_BYTES_MAX,
+            "protocol.max_offer_size",
+            "an offer takes some hundreds of bytes, and must fit into a message",
+        );
+        checks.clamp(
+            &mut self.max_offers_per_second_per_receiver,
+            0..=OFFERS_PER_SECOND_MAX,
+            "protocol.max_offers_per_second_per_receiver",
+            "no browser opens so many connections",
         );
         checks.advise(
             self.max_offers > 0,

@@ -62,6 +62,16 @@ labels! {
         ConnectionGone = "connection_gone",
         /// Dropped: an offer or answer for a connection of a worker that does not keep up.
         DeliveryFull = "delivery_full",
+        /// Dropped: an offer or answer for a client that does not read: a quarter of
+        /// `network.websocket_write_buffer_size` waits for it already.
+        ReceiverFull = "receiver_full",
+        /// Dropped: an offer for a client that gets
+        /// `protocol.max_offers_per_second_per_receiver` already.
+        OfferRate = "offer_rate",
+        /// Dropped: an offer larger than `protocol.max_offer_size`.
+        OfferSize = "offer_size",
+        /// Refused: an answer larger than `protocol.max_offer_size`.
+        AnswerSize = "answer_size",
         /// Refused with 4xx: no HTTP, or an HTTP request that does not ask for a WebSocket.
         NotWebSocket = "not_websocket",
         /// Refused with 403: not one of `network.allowed_origins`.
@@ -107,7 +117,14 @@ labels! {
 
 impl counters::ReasonLabel for Reason {
     fn is_refusal(self) -> bool {
-        !matches!(self, Self::ConnectionGone | Self::DeliveryFull)
+        !matches!(
+            self,
+            Self::ConnectionGone
+                | Self::DeliveryFull
+                | Self::ReceiverFull
+                | Self::OfferRate
+                | Self::OfferSize
+        )
     }
 
     fn limit(self) -> Option<LimitNote> {
@@ -122,6 +139,22 @@ impl counters::ReasonLabel for Reason {
             Self::DeliveryFull => Some(LimitNote::new(
                 "offers and answers lost, since the worker of their receiver does not keep up",
                 "see `socket_workers`",
+            )),
+            Self::ReceiverFull => Some(LimitNote::new(
+                "offers and answers lost, since their receiver does not read",
+                "see `network.websocket_write_buffer_size`",
+            )),
+            Self::OfferRate => Some(LimitNote::new(
+                "offers lost, whose receiver gets too many",
+                "see `protocol.max_offers_per_second_per_receiver`",
+            )),
+            Self::OfferSize => Some(LimitNote::new(
+                "offers not passed on, since they are too large",
+                "see `protocol.max_offer_size`",
+            )),
+            Self::AnswerSize => Some(LimitNote::new(
+                "answers to offers refused, since they are too large",
+                "see `protocol.max_offer_size`",
             )),
             Self::Origin => Some(LimitNote::new(
                 "pages of other sites turned away",
@@ -152,6 +185,7 @@ impl From<RequestErrorKind> for Reason {
             | RequestErrorKind::OfferIdMissing
             | RequestErrorKind::OfferIdSize
             | RequestErrorKind::AnswerMissing => Self::Answer,
+            RequestErrorKind::AnswerSize => Self::AnswerSize,
         }
     }
 }

@@ -8,6 +8,7 @@ use aquatic_stream::ConnectionId;
 use aquatic_types::IpFamily;
 
 use crate::counters::ResponseKind;
+use crate::messages::HandedOffer;
 
 /// Bytes after which a parcel takes no more.
 const PARCEL_BYTES_MAX: usize = 256 * 1_024;
@@ -33,13 +34,15 @@ pub struct Item {
     end: usize,
 }
 
-/// What is counted about a message that one client has for another.
+/// What else is known about a message that one client has for another.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarded {
     /// What it is counted as.
     pub kind: ResponseKind,
     /// The family of the client that has sent it.
     pub from: IpFamily,
+    /// What becomes of it if it is an offer, and dropped.
+    pub offer: Option<HandedOffer>,
 }
 
 impl Parcel {

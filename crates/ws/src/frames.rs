@@ -35,6 +35,8 @@ pub enum Violation {
     Protocol,
     /// A frame or a message is larger than allowed.
     Size,
+    /// Text that is not UTF-8.
+    Text,
 }
 
 impl<'a> Frame<'a> {
@@ -103,7 +105,29 @@ impl Violation {
         match self {
             Self::Protocol => CloseCode::Protocol.into(),
             Self::Size => CloseCode::Size.into(),
+            Self::Text => CloseCode::Invalid.into(),
         }
+    }
+}
+
+/// Reads the payload of a client's close frame: a code and a reason, or nothing. Returns the bytes
+/// of the code, which are to be sent back.
+///
+/// # Errors
+/// If there is half a code, or one that must not be sent (RFC 6455, 7.4); or if the reason is not
+/// UTF-8.
+pub fn read_close(payload: &[u8]) -> Result<&[u8], Violation> {
+    match payload {
+        [] => Ok(payload),
+        [a, b, reason @ ..] => {
+            let code = CloseCode::from(u16::from_be_bytes([*a, *b]));
+            if !code.is_allowed() {
+                return Err(Violation::Protocol);
+            }
+            str::from_utf8(reason).map_err(|_| Violation::Text)?;
+            Ok(payload.get(..2).unwrap_or_default())
+        }
+        [_] => Err(Violation::Protocol),
     }
 }
 

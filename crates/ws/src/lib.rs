@@ -50,7 +50,9 @@
 //! | [`certificates`] | when clients have to come anew |
 //! | [`arrangement`], [`worker`] | who does what |
 //! | [`asker`], [`writer`] | a worker's halves: messages to requests, and decisions to messages |
+//! | `waiting` | messages whose torrent's owner does not keep up |
 //! | `open_offers` | which offers a peer may answer |
+//! | `offer_pace` | how many offers a client is handed in a time |
 //! | `census` | who is there, counted |
 //! | [`counters`] | what is counted |
 
@@ -67,6 +69,7 @@ pub mod frames;
 pub mod liveness;
 pub mod membership;
 pub mod messages;
+mod offer_pace;
 mod open_offers;
 pub mod refusal;
 pub mod relay;
@@ -75,6 +78,7 @@ pub mod session;
 mod start;
 mod sweep;
 pub mod upgrade;
+mod waiting;
 pub mod worker;
 pub mod writer;
 

@@ -51,6 +51,15 @@ impl MemberKey {
         PeerId(peer_id)
     }
 
+    /// As the one that is handed an offer of this name.
+    pub(crate) fn receiver(&self, hash: u64) -> Receiver {
+        Receiver {
+            member: self.member(),
+            peer_id: self.peer_id(),
+            hash,
+        }
+    }
+
     pub(crate) fn member(&self) -> Member {
         let [.., w0, w1, c0, c1, c2, c3, c4, c5, c6, c7] = self.0;
         let connection = u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
@@ -99,6 +108,8 @@ pub enum What {
         /// The peer.
         peer_id: PeerId,
     },
+    /// An offer has not come to its receiver, which cannot answer it. Comes from any worker.
+    Withdraw(Receiver),
 }
 
 /// A peer announces, and the announce has passed all checks of the socket worker.
@@ -139,7 +150,27 @@ pub struct Offer {
     /// Its JSON, in [`Batch::text`].
     pub json: Range<usize>,
     /// Whom it goes to, once decided. `None` = nobody: the swarm is too small.
-    pub to: Option<Member>,
+    pub to: Option<Receiver>,
+}
+
+/// The peer that an offer is handed to, and what is to be known to withdraw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// Its connection.
+    pub member: Member,
+    /// Its peer id.
+    pub peer_id: PeerId,
+    /// What the offer is called among those that the peer may answer.
+    pub(crate) hash: u64,
+}
+
+/// An offer that a peer may answer.
+#[derive(Clone, Copy, Debug)]
+pub struct HandedOffer {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// The peer.
+    pub receiver: Receiver,
 }
 
 /// A peer answers an offer.

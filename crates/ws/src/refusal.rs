@@ -3,10 +3,14 @@
 use std::borrow::Cow;
 
 use aquatic_types::InfoHash;
-use aquatic_ws_protocol::{Action, FailureResponse, RequestError};
+use aquatic_ws_protocol::{Action, FailureResponse, Request, RequestError};
 
 use crate::counters::{Reason, ResponseKind, TrafficCounters};
 use crate::frames;
+
+/// When a client is to try again whose announce may be served then: no later than this, in seconds,
+/// and no later than clients that are served.
+const RETRY_SECONDS_MAX: u32 = 60;
 
 /// Why a message is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub struct Refusal {
     /// What it is counted under.
     pub reason: Reason,
     text: &'static str,
+    /// The same may be served a little later.
+    may_pass: bool,
 }
 
 impl Refusal {
@@ -28,24 +34,37 @@ impl Refusal {
         "peer_id is not in this swarm: announce first",
     );
     /// More torrents than `protocol.max_torrents_per_connection`.
-    pub const TORRENTS_PER_CONNECTION: Self = Self::new(
+    pub const TORRENTS_PER_CONNECTION: Self = Self::for_now(
         Reason::TorrentsPerConnection,
         "too many torrents over one connection",
     );
     /// More messages than `limits.requests_per_second_per_ip`.
     pub const REQUEST_RATE: Self =
-        Self::new(Reason::RequestRate, "too many messages from your address");
+        Self::for_now(Reason::RequestRate, "too many messages from your address");
     /// The worker that owns the torrent does not keep up.
-    pub const QUEUE_FULL: Self = Self::new(Reason::QueueFull, "tracker is overloaded");
+    pub const QUEUE_FULL: Self = Self::for_now(Reason::QueueFull, "tracker is overloaded");
     /// The access list does not allow the torrent.
     pub const INFO_HASH_DENIED: Self =
         Self::new(Reason::InfoHashDenied, "torrent not allowed here");
     /// More peers than `limits.max_peers_per_ip`.
     pub const PEERS_PER_IP: Self =
-        Self::new(Reason::PeersPerIp, "too many peers from your address");
+        Self::for_now(Reason::PeersPerIp, "too many peers from your address");
 
     const fn new(reason: Reason, text: &'static str) -> Self {
-        Self { reason, text }
+        Self {
+            reason,
+            text,
+            may_pass: false,
+        }
+    }
+
+    /// One whose cause may be gone a little later.
+    const fn for_now(reason: Reason, text: &'static str) -> Self {
+        Self {
+            reason,
+            text,
+            may_pass: true,
+        }
     }
 
     /// About a message of this kind, and this torrent if there is one.
@@ -59,15 +78,28 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// About this request.
+    #[must_use]
+    pub fn about_request(self, request: &Request<'_>) -> Failure {
+        let (action, info_hash) = match request {
+            Request::Announce(announce) => (Action::Announce, Some(announce.info_hash)),
+            Request::Answer(answer) => (Action::Announce, Some(answer.info_hash)),
+            Request::Scrape(_) => (Action::Scrape, None),
+        };
+        self.about(action, info_hash)
+    }
+}
+
 impl From<aquatic_swarm::Refusal> for Refusal {
     fn from(refusal: aquatic_swarm::Refusal) -> Self {
         match refusal {
-            aquatic_swarm::Refusal::TorrentLimit => Self::new(
+            aquatic_swarm::Refusal::TorrentLimit => Self::for_now(
                 Reason::TorrentLimit,
                 "tracker is full: no new torrents for now",
             ),
             aquatic_swarm::Refusal::PeerLimit => {
-                Self::new(Reason::PeerLimit, "tracker is full: no new peers for now")
+                Self::for_now(Reason::PeerLimit, "tracker is full: no new peers for now")
             }
             aquatic_swarm::Refusal::NotAdmitted => Self::PEERS_PER_IP,
         }
@@ -86,14 +118,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Appends a WebSocket message, and counts it.
-    pub fn write(&self, traffic: &TrafficCounters, out: &mut Vec<u8>) {
+    /// Appends a WebSocket message, and counts it. `interval_seconds` is that of clients that are
+    /// served.
+    pub fn write(&self, interval_seconds: u32, traffic: &TrafficCounters, out: &mut Vec<u8>) {
         traffic.reason(self.refusal.reason).add(1);
         traffic.responses(ResponseKind::Error).add(1);
         let response = FailureResponse {
             action: self.action,
             reason: Cow::Borrowed(self.refusal.text),
             info_hash: self.info_hash,
+            retry_seconds: (self.refusal.may_pass)
+                .then_some(interval_seconds.min(RETRY_SECONDS_MAX)),
         };
         frames::write_text(&response, out);
     }

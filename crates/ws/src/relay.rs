@@ -37,7 +37,9 @@ use siphasher::sip::SipHasher13;
 use crate::census::{Census, Visitor};
 use crate::config::Config;
 use crate::counters::WorkerCounters;
-use crate::messages::{Announce, Answer, Batch, Member, MemberKey, Offer, Outcome, Request, What};
+use crate::messages::{
+    Announce, Answer, Batch, Member, MemberKey, Offer, Outcome, Receiver, Request, What,
+};
 use crate::open_offers::{OpenOffer, OpenOffers};
 use crate::refusal::Refusal;
 
@@ -154,6 +156,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             What::Answer(answer) => answer.to = Some(self.answer_offer(now, key, member, answer)),
             What::Scrape { counts, .. } => *counts = self.swarms.scrape(key),
             What::Leave { peer_id } => self.leave(key, member, peer_id),
+            What::Withdraw(receiver) => self.withdraw(now, key, receiver),
         }
     }
 
@@ -222,9 +225,10 @@ impl<V: PeerTag> TaggedRelay<V> {
             let Some(offer) = offers.next() else {
                 return false;
             };
-            offer.to = Some(other.member());
+            let hash = offer_hash(hasher, &offer.offer_id, &peer_id);
+            offer.to = Some(other.receiver(hash));
             let opened = OpenOffer {
-                hash: offer_hash(hasher, &offer.offer_id, &peer_id),
+                hash,
                 offerer,
                 deadline,
             };
@@ -252,6 +256,14 @@ impl<V: PeerTag> TaggedRelay<V> {
         let own = close(&answer.peer_id).ok_or(Refusal::NOT_IN_SWARM)?;
         let offerer = own.or_else(|| answer.siblings.iter().filter_map(close).flatten().next());
         offerer.ok_or(Refusal::OFFER_UNKNOWN)
+    }
+
+    /// An offer was dropped on its way. Left open it would take the place of one that was not.
+    fn withdraw(&mut self, now: Now, key: &TorrentKey, receiver: &Receiver) {
+        let it = MemberKey::new(receiver.member, &receiver.peer_id);
+        if let Some(peer) = self.swarms.peer_mut(key, &it) {
+            peer.open_offers.close(now.seconds, receiver.hash);
+        }
     }
 
     fn leave(&mut self, key: &TorrentKey, member: Member, peer_id: &PeerId) {
@@ -426,7 +438,7 @@ mod tests {
             let is_noted = matches!(announce.outcome, Outcome::Noted(_));
             assert_eq!(announce.is_in_swarm, is_noted);
             let to = batch.offers.iter().filter_map(|offer| offer.to);
-            let to = to.map(|to| to.worker).collect();
+            let to = to.map(|to| to.member.worker).collect();
             is_noted.then_some(to).ok_or(announce.outcome)
         }
 

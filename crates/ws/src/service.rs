@@ -10,10 +10,10 @@ use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_tracker::limits::RequestRate;
 use aquatic_types::{CanonicalAddr, InfoHash};
-use aquatic_ws_protocol::{Action, Request, ScrapeRequest};
+use aquatic_ws_protocol::{Request, ScrapeRequest};
 
 use crate::config::Config;
-use crate::counters::{RequestKind, WorkerCounters};
+use crate::counters::{Reason, RequestKind, WorkerCounters};
 use crate::refusal::{Failure, Refusal};
 
 /// What socket workers share with each other and with the rest of the daemon.
@@ -30,6 +30,7 @@ pub struct ServiceParts {
 pub struct Service {
     parts: ServiceParts,
     scrape_torrents_max: usize,
+    offer_bytes_max: usize,
 }
 
 impl Service {
@@ -39,6 +40,7 @@ impl Service {
         Self {
             parts,
             scrape_torrents_max: config.protocol.max_scrape_torrents,
+            offer_bytes_max: config.protocol.max_offer_size,
         }
     }
 
@@ -52,14 +54,13 @@ impl Service {
         client: CanonicalAddr,
         message: &'a [u8],
     ) -> Result<Request<'a>, Failure> {
-        let request = Request::parse(message);
+        let request = Request::parse_within(message, self.offer_bytes_max);
         let rate = self.parts.request_rate.as_ref();
         if rate.is_some_and(|rate| !rate.allows(now.micros, client.ip())) {
-            let (action, info_hash) = match &request {
-                Ok(request) => subject(request),
-                Err(error) => (error.action, error.info_hash),
-            };
-            return Err(Refusal::REQUEST_RATE.about(action, info_hash));
+            return Err(match &request {
+                Ok(request) => Refusal::REQUEST_RATE.about_request(request),
+                Err(error) => Refusal::REQUEST_RATE.about(error.action, error.info_hash),
+            });
         }
         let request = request?;
         let kind = match request {
@@ -69,10 +70,32 @@ impl Service {
         };
         let traffic = self.parts.counters.traffic(client.family());
         traffic.requests(kind).add(1);
-        if let (Action::Announce, Some(info_hash)) = subject(&request)
-            && !self.parts.access_list.is_allowed(&info_hash)
+        if let Request::Announce(announce) = &request
+            && let Some(skipped) = &announce.skipped
         {
-            return Err(Refusal::INFO_HASH_DENIED.about(Action::Announce, Some(info_hash)));
+            let too_large = usize::try_from(skipped.too_large).unwrap_or(usize::MAX);
+            traffic.reason(Reason::OfferSize).add(too_large);
+        }
+        self.if_allowed(request)
+    }
+
+    /// Takes a message that has been [received](Self::receive) and counted before, and had to wait.
+    ///
+    /// # Errors
+    /// If it is not served any more.
+    pub fn receive_again<'a>(&mut self, message: &'a [u8]) -> Result<Request<'a>, Failure> {
+        let request = Request::parse_within(message, self.offer_bytes_max)?;
+        self.if_allowed(request)
+    }
+
+    fn if_allowed<'a>(&mut self, request: Request<'a>) -> Result<Request<'a>, Failure> {
+        let info_hash = match &request {
+            Request::Announce(announce) => announce.info_hash,
+            Request::Answer(answer) => answer.info_hash,
+            Request::Scrape(_) => return Ok(request),
+        };
+        if !self.parts.access_list.is_allowed(&info_hash) {
+            return Err(Refusal::INFO_HASH_DENIED.about_request(&request));
         }
         Ok(request)
     }
@@ -94,14 +117,5 @@ impl Service {
     #[must_use]
     pub fn is_allowed(&mut self, info_hash: &InfoHash) -> bool {
         self.parts.access_list.is_allowed(info_hash)
-    }
-}
-
-/// What a request is about.
-fn subject(request: &Request<'_>) -> (Action, Option<InfoHash>) {
-    match request {
-        Request::Announce(announce) => (Action::Announce, Some(announce.info_hash)),
-        Request::Answer(answer) => (Action::Announce, Some(answer.info_hash)),
-        Request::Scrape(_) => (Action::Scrape, None),
     }
 }

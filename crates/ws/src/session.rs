@@ -21,6 +21,7 @@ use tungstenite::protocol::frame::coding::OpCode;
 use crate::frames::{self, Control, Data, Frame, Violation};
 use crate::liveness::Patience;
 use crate::membership::Membership;
+use crate::offer_pace::OfferPace;
 use crate::refusal::Failure;
 
 /// Requests of one connection that are on their way to the swarms at once.
@@ -45,20 +46,28 @@ pub struct Session {
     pub membership: Membership,
     /// A reply whose turn has not come.
     pub held: Option<Box<Held>>,
+    /// The offers that the client has been handed.
+    pub offer_pace: OfferPace,
     /// Requests that are on their way to the swarms.
     asked: u16,
     /// The client will send nothing more.
     input_ended: bool,
+    /// The message that comes, or came last, is text: in UTF-8.
+    is_text: bool,
     /// When something last came.
     heard: Seconds,
     /// When the last ping went.
     pinged: Seconds,
 }
 
-/// A reply that waits until everything that was asked before it has been answered, so that replies
-/// do not overtake each other. Nothing more is read from the connection until then.
+/// What waits for its turn. Nothing more is read from the connection until then.
+///
+/// Replies wait until everything that was asked before them has been answered, so that they do not
+/// overtake each other.
 #[derive(Debug)]
 pub enum Held {
+    /// A message, until the owner of its torrent has room for it.
+    Message(Vec<u8>),
     /// To a scrape. Waits for its rows, too.
     Scrape(PendingScrape),
     /// To something that is not served.
@@ -96,8 +105,10 @@ impl Session {
             stage: Stage::Upgrading { seen_bytes: 0 },
             membership: Membership::default(),
             held: None,
+            offer_pace: OfferPace::default(),
             asked: 0,
             input_ended: false,
+            is_text: false,
             heard: now.seconds,
             pinged: now.seconds,
         }
@@ -186,12 +197,18 @@ impl Session {
             Err(violation) => return Next::Violation(violation),
         };
         self.heard = now.seconds;
+        if let OpCode::Data(kind @ (Data::Text | Data::Binary)) = frame.opcode {
+            self.is_text = kind == Data::Text;
+        }
         match frame.opcode {
-            OpCode::Control(kind) => {
-                answer_control(kind, &frame, message, io);
-                Next::Control(frame.size)
-            }
+            OpCode::Control(kind) => match answer_control(kind, &frame, message, io) {
+                Ok(()) => Next::Control(frame.size),
+                Err(violation) => Next::Violation(violation),
+            },
             OpCode::Data(kind) => match assemble(parts, kind, &frame, bounds, message) {
+                Ok(true) if self.is_text && str::from_utf8(message).is_err() => {
+                    Next::Violation(Violation::Text)
+                }
                 Ok(true) => Next::Message(frame.size),
                 Ok(false) => Next::Control(frame.size),
                 Err(violation) => Next::Violation(violation),
@@ -209,6 +226,7 @@ impl Session {
         let is_due = |held: &mut Box<Held>| match &**held {
             Held::Scrape(scrape) => scrape.is_complete(),
             Held::Failure(_) => true,
+            Held::Message(_) => false,
         };
         if !self.is_answered() {
             return None;
@@ -249,7 +267,12 @@ impl Session {
     }
 }
 
-fn answer_control(kind: Control, frame: &Frame<'_>, scratch: &mut Vec<u8>, io: &mut Io<'_>) {
+fn answer_control(
+    kind: Control,
+    frame: &Frame<'_>,
+    scratch: &mut Vec<u8>,
+    io: &mut Io<'_>,
+) -> Result<(), Violation> {
     match kind {
         Control::Ping => {
             scratch.clear();
@@ -260,12 +283,13 @@ fn answer_control(kind: Control, frame: &Frame<'_>, scratch: &mut Vec<u8>, io: &
             scratch.clear();
             frame.unmask(scratch);
             // The client's code, if it has given one.
-            let code = scratch.get(..2).unwrap_or_default();
+            let code = frames::read_close(scratch)?;
             frames::write_control(Control::Close, code, io.out);
             io.close();
         }
         Control::Pong | Control::Reserved(_) => {}
     }
+    Ok(())
 }
 
 /// Puts a frame of a message behind those that came before it. Returns whether the message is

@@ -14,6 +14,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io, TlsConfig};
 use aquatic_tracker::router::{Router, ShardKey};
+use aquatic_tracker::waiting_lines::WaitingLines;
 
 use crate::asker::{Asker, Leaving};
 use crate::certificates::CertificateWatch;
@@ -28,7 +29,7 @@ use crate::service::Service;
 use crate::session::{Held, MessageBounds, Next, Session};
 use crate::sweep::Sweep;
 use crate::upgrade::{self, Decision, Denial, Doorkeeper};
-use crate::writer::Writer;
+use crate::writer::{DroppedOffers, Writer};
 
 /// Bytes that the scratch buffer for a message keeps room for.
 const MESSAGE_BYTES_KEPT: usize = 64 * 1_024;
@@ -74,6 +75,7 @@ impl Worker {
     pub fn new(config: &Config, parts: WorkerParts) -> Self {
         let cleaning = &config.cleaning;
         let grace_seconds = cleaning.close_after_tls_update_grace_period;
+        let shards = parts.router.shards();
         let asker = Asker {
             worker: parts.index,
             service: parts.service,
@@ -84,6 +86,8 @@ impl Worker {
             offers_max: config.protocol.max_offers,
             peers_max: config.protocol.max_torrents_per_connection,
             leaving: Leaving::default(),
+            lines: WaitingLines::new(shards),
+            waiting_bytes: 0,
         };
         let writer = Writer {
             worker: parts.index,
@@ -91,6 +95,9 @@ impl Worker {
             peers_per_ip: parts.peers_per_ip,
             counters: parts.counters,
             interval_seconds: config.protocol.peer_announce_interval,
+            bounds: config.forwarding_bounds(),
+            now: Now::default(),
+            dropped: DroppedOffers::default(),
         };
         Self {
             doorkeeper: Doorkeeper::new(config),
@@ -156,6 +163,7 @@ impl Worker {
         let reason = match violation {
             Violation::Protocol => Reason::Frame,
             Violation::Size => Reason::MessageSize,
+            Violation::Text => Reason::Json,
         };
         let traffic = self.writer.counters.traffic(session.client.family());
         traffic.reason(reason).add(1);
@@ -262,12 +270,20 @@ impl Handler for Worker {
     fn finish(&mut self, now: Now, connections: &mut Connections<Session>) -> usize {
         self.look_after(now, connections);
         let Self { asker, writer, .. } = self;
+        writer.now = now;
         asker.pass_on_leaving(connections);
+        asker.withdraw(&mut writer.dropped);
         let Asker { router, own, .. } = asker;
         writer.counters.batches_in_flight.set(router.forward());
         let answered = router.answer(now, own);
         writer.settle(own, connections);
         let collected = router.collect(|batch| writer.settle(batch, connections));
+        let has_asked = asker.serve_waiting(connections, |failure, session, out| {
+            writer.reply_in_turn(Held::Failure(failure), session, out);
+        });
+        if has_asked {
+            asker.router.forward();
+        }
         answered + collected + writer.deliver(connections)
     }
 
@@ -282,6 +298,6 @@ impl Handler for Worker {
 
     fn has_mail(&self) -> bool {
         let is_sweeping = self.sweep.as_ref().is_some_and(Sweep::is_under_way);
-        is_sweeping || self.asker.has_mail() || self.writer.deliveries.has_mail()
+        is_sweeping || self.asker.has_mail() || self.writer.has_mail()
     }
 }

@@ -1,7 +1,10 @@
 //! Writes what relays have decided into connections, and counts it. Pure.
 
+use std::mem;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{ConnectionId, Connections};
 use aquatic_swarm::Counts;
@@ -14,9 +17,9 @@ use aquatic_ws_protocol::{
 
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::deliveries::{Deliveries, Forwarded};
-use crate::frames;
+use crate::frames::{self, HEADER_BYTES_MAX};
 use crate::membership::Asked;
-use crate::messages::{Announce, Answer, Batch, Member, Outcome, Request, What};
+use crate::messages::{Announce, Answer, Batch, HandedOffer, Member, Outcome, Request, What};
 use crate::refusal::Refusal;
 use crate::session::{Held, Session};
 
@@ -32,6 +35,31 @@ pub struct Writer {
     pub counters: Arc<WorkerCounters>,
     /// When clients are to announce again.
     pub interval_seconds: u32,
+    /// What may be passed on.
+    pub bounds: ForwardingBounds,
+    /// When the present round has begun.
+    pub now: Now,
+    /// Offers that were dropped, and whose relays have not been told.
+    pub dropped: DroppedOffers,
+}
+
+/// Offers that have not come to their receivers.
+#[derive(Debug, Default)]
+pub struct DroppedOffers {
+    /// Those whose relays have not been told.
+    pub offers: Vec<HandedOffer>,
+    /// There are some whose relays may take it in.
+    pub has_new: bool,
+}
+
+/// How much of what clients have for each other is passed on.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardingBounds {
+    /// Bytes that may wait for a receiver because of others. What it has asked for itself may come
+    /// on top: so nobody but a client itself has its connection closed.
+    pub waiting_bytes_max: usize,
+    /// Offers that one client is handed per second; `None` = any number.
+    pub offers_per_second_max: Option<NonZeroU32>,
 }
 
 impl Writer {
@@ -54,6 +82,7 @@ impl Writer {
                         connections.resume(request.connection);
                     }
                 }
+                What::Withdraw(_) => {}
                 What::Leave { peer_id } => {
                     connections.with(request.connection, |session, _| {
                         if session.membership.confirm(request.info_hash, *peer_id) {
@@ -86,8 +115,12 @@ impl Writer {
 
     fn write_held(&self, held: Held, family: IpFamily, out: &mut Vec<u8>) {
         match held {
+            // It is no reply, and never due.
+            Held::Message(_) => {}
             Held::Scrape(scrape) => self.scrape(scrape, out),
-            Held::Failure(failure) => failure.write(self.counters.traffic(family), out),
+            Held::Failure(failure) => {
+                failure.write(self.interval_seconds, self.counters.traffic(family), out);
+            }
         }
     }
 
@@ -103,7 +136,7 @@ impl Writer {
         let traffic = self.counters.traffic(scrape.family());
         let Some(rows) = scrape.into_rows() else {
             let failure = Refusal::QUEUE_FULL.about(Action::Scrape, None);
-            failure.write(traffic, out);
+            failure.write(self.interval_seconds, traffic, out);
             return;
         };
         let rows = rows.into_iter().map(|(info_hash, counts)| ScrapeFile {
@@ -118,19 +151,31 @@ impl Writer {
 
     /// Writes what other workers have sent. Returns how many parcels that were.
     pub fn deliver(&mut self, connections: &mut Connections<Session>) -> usize {
-        let Self {
-            deliveries,
-            counters,
-            ..
-        } = self;
+        // Taken out, since the whole writer is needed while they are unpacked.
+        let mut deliveries = mem::take(&mut self.deliveries);
         let unpacked = deliveries.unpack(|parcel| {
             for (item, frame) in parcel.iter() {
                 let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
-                write_to(item.connection, item.message, counters, connections, write);
+                let frame_bytes = frame.len();
+                self.write_to(
+                    item.connection,
+                    item.message,
+                    frame_bytes,
+                    connections,
+                    write,
+                );
             }
         });
         deliveries.forward();
+        self.deliveries = deliveries;
         unpacked
+    }
+
+    /// Whether there is something to [deliver](Self::deliver), or to be told to relays that may
+    /// take it in.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        self.deliveries.has_mail() || self.dropped.has_new
     }
 
     fn settle_announce(
@@ -160,7 +205,7 @@ impl Writer {
         });
         let offers = batch.offers.get(announce.offers.clone());
         for offer in offers.unwrap_or_default() {
-            let Some(to) = offer.to else {
+            let Some(receiver) = offer.to else {
                 break;
             };
             let message = ForwardedOffer {
@@ -169,13 +214,15 @@ impl Writer {
                 offer_id: offer.offer_id,
                 offer: batch.json(offer.json.clone()),
             };
-            self.forward(
-                to,
-                ResponseKind::Offer,
-                request.family,
-                &message,
-                connections,
-            );
+            let what = Forwarded {
+                kind: ResponseKind::Offer,
+                from: request.family,
+                offer: Some(HandedOffer {
+                    info_hash,
+                    receiver,
+                }),
+            };
+            self.forward(receiver.member, what, &message, connections);
         }
     }
 
@@ -218,13 +265,12 @@ impl Writer {
                 offer_id: answer.offer_id,
                 answer: batch.json(answer.json.clone()),
             };
-            self.forward(
-                to,
-                ResponseKind::Answer,
-                request.family,
-                &message,
-                connections,
-            );
+            let what = Forwarded {
+                kind: ResponseKind::Answer,
+                from: request.family,
+                offer: None,
+            };
+            self.forward(to, what, &message, connections);
         }
     }
 
@@ -254,44 +300,61 @@ impl Writer {
     fn forward(
         &mut self,
         to: Member,
-        kind: ResponseKind,
-        from: IpFamily,
+        what: Forwarded,
         message: &impl Message,
         connections: &mut Connections<Session>,
     ) {
         let write = |out: &mut Vec<u8>| frames::write_text(message, out);
-        let what = Forwarded { kind, from };
         if to.worker == self.worker {
-            write_to(to.connection, what, &self.counters, connections, write);
+            let frame_bytes = HEADER_BYTES_MAX + message.size();
+            self.write_to(to.connection, what, frame_bytes, connections, write);
         } else if !self.deliveries.add(to.worker, to.connection, what, write) {
-            let traffic = self.counters.traffic(from);
-            traffic.reason(Reason::DeliveryFull).add(1);
+            self.drop_forwarded(Reason::DeliveryFull, what);
         }
     }
-}
 
-/// Writes what one client has for another into the other's connection. It may have gone a moment
-/// ago: then that was all, and nobody did anything wrong.
-fn write_to(
-    connection: ConnectionId,
-    what: Forwarded,
-    counters: &WorkerCounters,
-    connections: &mut Connections<Session>,
-    write: impl FnOnce(&mut Vec<u8>),
-) {
-    let written = connections.with(connection, |session, io| {
-        write(io.out);
-        session.client.family()
-    });
-    match written {
-        Some(family) => {
-            let traffic = counters.traffic(family);
-            traffic.responses(what.kind).add(1);
+    /// Writes what one client has for another into the other's connection, unless that has more
+    /// than enough of it. It may have gone a moment ago: then that was all, and nobody did anything
+    /// wrong.
+    fn write_to(
+        &mut self,
+        connection: ConnectionId,
+        what: Forwarded,
+        frame_bytes: usize,
+        connections: &mut Connections<Session>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let (now, bounds) = (self.now, self.bounds);
+        let written = connections.with(connection, |session, io| {
+            let waiting = io.waiting_bytes();
+            if waiting > 0 && waiting + frame_bytes > bounds.waiting_bytes_max {
+                return Err(Reason::ReceiverFull);
+            }
+            let per_second_max = bounds.offers_per_second_max;
+            if what.offer.is_some() && !session.offer_pace.admits(now, per_second_max) {
+                return Err(Reason::OfferRate);
+            }
+            write(io.out);
+            Ok(session.client.family())
+        });
+        match written {
+            Some(Ok(family)) => {
+                let traffic = self.counters.traffic(family);
+                traffic.responses(what.kind).add(1);
+            }
+            Some(Err(reason)) => self.drop_forwarded(reason, what),
+            None => {
+                // Its peers leave, and what they might have answered with them.
+                let traffic = self.counters.traffic(what.from);
+                traffic.reason(Reason::ConnectionGone).add(1);
+            }
         }
-        None => {
-            let traffic = counters.traffic(what.from);
-            traffic.reason(Reason::ConnectionGone).add(1);
-        }
+    }
+
+    fn drop_forwarded(&mut self, reason: Reason, what: Forwarded) {
+        self.counters.traffic(what.from).reason(reason).add(1);
+        self.dropped.has_new |= what.offer.is_some();
+        self.dropped.offers.extend(what.offer);
     }
 }
 
@@ -303,5 +366,9 @@ fn write_refusal(
     out: &mut Vec<u8>,
 ) {
     let failure = refusal.about(Action::Announce, Some(info_hash));
-    failure.write(writer.counters.traffic(family), out);
+    failure.write(
+        writer.interval_seconds,
+        writer.counters.traffic(family),
+        out,
+    );
 }

@@ -45,11 +45,12 @@ use simulation::world::{Pace, World};
 const RUNS: u64 = 24;
 
 /// What must have happened after all runs of an arrangement.
-const EXPECTED: [Reason; 7] = [
+const EXPECTED: [Reason; 8] = [
     Reason::ConnectionGone,
     Reason::InfoHashDenied,
     Reason::Json,
     Reason::NotInSwarm,
+    Reason::OfferRate,
     Reason::OfferUnknown,
     Reason::PeersPerIp,
     Reason::TorrentsPerConnection,
@@ -76,7 +77,12 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
     let is_whole = for_each_seed(RUNS, |seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let pace = [Pace::Patient, Pace::Hasty][usize::from(seed % 2 == 1)];
-        let config = config(socket_workers, swarm_workers, &mut rng);
+        let mut config = config(socket_workers, swarm_workers, &mut rng);
+        // In a patient run every offer arrives, and no time passes meanwhile.
+        config.protocol.max_offers_per_second_per_receiver = match pace {
+            Pace::Patient => 0,
+            Pace::Hasty => [0, 1, 16][rng.usize(..3)],
+        };
         let mut world = World::new(config, pace, rng);
         world.run();
         seen.extend(world.reasons());

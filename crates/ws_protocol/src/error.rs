@@ -28,6 +28,7 @@ impl RequestError {
             action: self.action,
             reason: Cow::Borrowed(self.kind.reason()),
             info_hash: self.info_hash,
+            retry_seconds: None,
         }
     }
 }
@@ -71,11 +72,13 @@ pub enum RequestErrorKind {
     OfferIdSize,
     /// There is a `to_peer_id`, but no `answer`.
     AnswerMissing,
+    /// An answer that is [larger](crate::Request::parse_within) than what is passed on.
+    AnswerSize,
 }
 
 impl RequestErrorKind {
     /// All of them, for whoever counts by kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Utf8,
         Self::Json,
         Self::Depth,
@@ -90,6 +93,7 @@ impl RequestErrorKind {
         Self::OfferIdMissing,
         Self::OfferIdSize,
         Self::AnswerMissing,
+        Self::AnswerSize,
     ];
 
     /// A short name, fit for the metric label `reason`.
@@ -110,6 +114,7 @@ impl RequestErrorKind {
             Self::OfferIdMissing => "offer_id_missing",
             Self::OfferIdSize => "offer_id_size",
             Self::AnswerMissing => "answer_missing",
+            Self::AnswerSize => "answer_size",
         }
     }
 
@@ -131,6 +136,7 @@ impl RequestErrorKind {
             Self::OfferIdMissing => "offer_id is missing",
             Self::OfferIdSize => "offer_id is not 20 characters up to U+00FF",
             Self::AnswerMissing => "answer is missing",
+            Self::AnswerSize => "answer is too large",
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Offer<'a> {
 pub struct SkippedOffers {
     /// How many there are.
     pub count: u32,
+    /// How many of them are only too large.
+    pub too_large: u32,
     /// The place of the first one in the list, counted from 0.
     pub first: u32,
     /// What is wrong with the first one.
@@ -45,6 +47,8 @@ pub enum OfferFault {
     OfferIdSize,
     /// It has no `offer`.
     OfferMissing,
+    /// Its `offer` is [larger](crate::Request::parse_within) than what is passed on.
+    TooLarge,
 }
 
 impl SkippedOffers {
@@ -52,10 +56,14 @@ impl SkippedOffers {
     pub(crate) fn note(skipped: &mut Option<Self>, place: u32, fault: OfferFault) {
         let skipped = skipped.get_or_insert(Self {
             count: 0,
+            too_large: 0,
             first: place,
             fault,
         });
         skipped.count = skipped.count.saturating_add(1);
+        if fault == OfferFault::TooLarge {
+            skipped.too_large = skipped.too_large.saturating_add(1);
+        }
     }
 }
 
@@ -65,6 +73,7 @@ impl Display for SkippedOffers {
             count,
             first,
             fault,
+            ..
         } = self;
         write!(f, "offers[{first}] was not passed on: {}", fault.reason())?;
         match count.saturating_sub(1) {
@@ -83,6 +92,7 @@ impl OfferFault {
             Self::OfferIdMissing => "offer_id is missing",
             Self::OfferIdSize => "offer_id must be 20 characters from U+0000 to U+00FF",
             Self::OfferMissing => "offer is missing",
+            Self::TooLarge => "it is too large",
         }
     }
 }

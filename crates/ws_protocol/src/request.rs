@@ -7,7 +7,7 @@ use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use crate::json::{JsonError, Reader, Value};
 use crate::message::{Parts, Sink};
 use crate::text::Text;
-use crate::{Action, Offer, OfferId, RequestError, RequestErrorKind, SkippedOffers};
+use crate::{Action, Offer, OfferFault, OfferId, RequestError, RequestErrorKind, SkippedOffers};
 
 /// What a client asks of a tracker.
 ///
@@ -77,7 +77,20 @@ impl<'a> Request<'a> {
     /// Where the message is not a JSON object, its action is not known, or something is missing or
     /// cannot be used.
     pub fn parse(message: &'a [u8]) -> Result<Self, RequestError> {
-        let mut members = Members::default();
+        Self::parse_within(message, usize::MAX)
+    }
+
+    /// Reads a message, for one who passes on no offers and answers of more than
+    /// `offer_bytes_max` bytes of JSON. Larger offers are left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`]; and where the answer to an offer is larger.
+    pub fn parse_within(message: &'a [u8], offer_bytes_max: usize) -> Result<Self, RequestError> {
+        let mut members = Members {
+            offer_bytes_max,
+            ..Members::default()
+        };
         let read = members.read(message);
         read.and_then(|()| members.take_request())
             .map_err(|kind| members.error(kind))
@@ -98,6 +111,8 @@ struct Members<'a> {
     numwant: Option<Value<'a>>,
     offers: Vec<Offer<'a>>,
     skipped: Option<SkippedOffers>,
+    /// Bytes of the largest offer or answer.
+    offer_bytes_max: usize,
 }
 
 /// For how many offers there is room in the first place: twice what clients send.
@@ -137,7 +152,11 @@ impl<'a> Members<'a> {
         self.offers.reserve(OFFERS_USUAL);
         let mut place = 0;
         reader.elements(|reader| {
+            let is_too_large = |it: &Offer<'_>| it.offer.len() > self.offer_bytes_max;
             match Offer::read(reader)? {
+                Ok(offer) if is_too_large(&offer) => {
+                    SkippedOffers::note(&mut self.skipped, place, OfferFault::TooLarge);
+                }
                 Ok(offer) => self.offers.push(offer),
                 Err(fault) => SkippedOffers::note(&mut self.skipped, place, fault),
             }
@@ -176,17 +195,21 @@ impl<'a> Members<'a> {
 
     fn answer(&self) -> Result<AnswerRequest<'a>, RequestErrorKind> {
         use RequestErrorKind::{
-            AnswerMissing, OfferIdMissing, OfferIdSize, ToPeerIdMissing, ToPeerIdSize,
+            AnswerMissing, AnswerSize, OfferIdMissing, OfferIdSize, ToPeerIdMissing, ToPeerIdSize,
         };
         let (info_hash, peer_id) = self.identity()?;
         let to_peer_id = bytes_20(self.to_peer_id, ToPeerIdMissing, ToPeerIdSize)?;
         let offer_id = bytes_20(self.offer_id, OfferIdMissing, OfferIdSize)?;
+        let answer = self.answer.ok_or(AnswerMissing)?.json();
+        if answer.len() > self.offer_bytes_max {
+            return Err(AnswerSize);
+        }
         Ok(AnswerRequest {
             info_hash,
             peer_id,
             to_peer_id: PeerId(to_peer_id),
             offer_id: OfferId(offer_id),
-            answer: self.answer.ok_or(AnswerMissing)?.json(),
+            answer,
         })
     }
 

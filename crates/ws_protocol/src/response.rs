@@ -66,6 +66,11 @@ pub struct ForwardedAnswer<'a> {
 }
 
 /// Says why a request was refused.
+///
+/// An announce that may be served later is refused with a `warning message` and an `interval`, and
+/// without the numbers of an [`AnnounceResponse`]. For bittorrent-tracker, which most clients are
+/// made with, reads nothing else of a message with a `failure reason`: if that is all it hears, it
+/// does not announce again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureResponse<'a> {
     /// What was asked for.
@@ -74,6 +79,8 @@ pub struct FailureResponse<'a> {
     pub reason: Cow<'a, str>,
     /// The torrent, if there is one.
     pub info_hash: Option<InfoHash>,
+    /// When it is worth trying again, if it is.
+    pub retry_seconds: Option<u32>,
 }
 
 impl<'a> Response<'a> {
@@ -144,6 +151,7 @@ impl<'a> Members<'a> {
                 action,
                 reason: Text::decoded(reason),
                 info_hash,
+                retry_seconds: self.interval.map(|interval| count(Some(interval))),
             }));
         }
         if action == Action::Scrape {
@@ -165,13 +173,25 @@ impl<'a> Members<'a> {
                 answer: answer.json(),
             }));
         }
-        self.complete.or(self.incomplete).or(self.interval)?;
+        let warning = self.warning.and_then(Value::text);
+        match (self.complete.or(self.incomplete), self.interval, warning) {
+            (None, None, _) => return None,
+            (None, Some(interval), Some(warning)) => {
+                return Some(Response::Failure(FailureResponse {
+                    action,
+                    reason: Text::decoded(warning),
+                    info_hash,
+                    retry_seconds: Some(count(Some(interval))),
+                }));
+            }
+            _ => {}
+        }
         Some(Response::Announce(AnnounceResponse {
             info_hash: info_hash?,
             seeders: count(self.complete),
             leechers: count(self.incomplete),
             interval_seconds: count(self.interval),
-            warning: self.warning.and_then(Value::text).map(Text::decoded),
+            warning: warning.map(Text::decoded),
         }))
     }
 }
@@ -241,7 +261,14 @@ impl Parts for FailureResponse<'_> {
         if let Some(info_hash) = self.info_hash {
             sink.put_bytes_20(r#","info_hash":""#, &info_hash.0);
         }
-        sink.put(r#","failure reason":""#);
+        if let Some(seconds) = self.retry_seconds {
+            sink.put_number(r#","interval":"#, seconds);
+        }
+        let goes_on = self.action == Action::Announce && self.retry_seconds.is_some();
+        sink.put(match goes_on {
+            true => r#","warning message":""#,
+            false => r#","failure reason":""#,
+        });
         sink.put_text(&self.reason);
         sink.put("\"}");
     }

@@ -127,6 +127,7 @@ fn failure_says_what_about() {
         action: Action::Announce,
         reason: "not \"allowed\" \u{0}\\ – 😀\n".into(),
         info_hash: Some(INFO_HASH),
+        retry_seconds: None,
     };
     let expected = json!({
         "action": "announce",
@@ -137,6 +138,28 @@ fn failure_says_what_about() {
     failure.action = Action::Scrape;
     failure.info_hash = None;
     let expected = json!({ "action": "scrape", "failure reason": failure.reason });
+    assert_eq!(seen(&failure), expected);
+}
+
+/// As bittorrent-tracker reads it: no interval beside a failure reason.
+#[test]
+fn a_failure_that_may_pass_says_when_to_announce_again() {
+    let mut failure = FailureResponse {
+        action: Action::Announce,
+        reason: "overloaded".into(),
+        info_hash: Some(INFO_HASH),
+        retry_seconds: Some(60),
+    };
+    let expected = json!({
+        "action": "announce",
+        "info_hash": INFO_HASH_TEXT,
+        "interval": 60,
+        "warning message": "overloaded",
+    });
+    assert_eq!(seen(&failure), expected);
+    failure.action = Action::Scrape;
+    failure.info_hash = None;
+    let expected = json!({ "action": "scrape", "interval": 60, "failure reason": "overloaded" });
     assert_eq!(seen(&failure), expected);
 }
 
@@ -161,6 +184,7 @@ fn other_trackers_are_understood() {
         action: Action::Announce,
         reason: "no 😀 \u{fffd}".into(),
         info_hash: None,
+        retry_seconds: None,
     };
     let parsed = Response::parse(text.as_bytes());
     assert_eq!(parsed, Ok(Response::Failure(expected)));

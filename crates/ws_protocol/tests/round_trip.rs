@@ -172,10 +172,16 @@ proptest! {
         is_scrape in any::<bool>(),
         reason in any::<String>(),
         info_hash in option::of(info_hash()),
+        retry_seconds in option::of(any::<u32>()),
     ) {
         let action = if is_scrape { Action::Scrape } else { Action::Announce };
         let reason = reason.into();
-        assert_same_response(&Response::Failure(FailureResponse { action, reason, info_hash }));
+        assert_same_response(&Response::Failure(FailureResponse {
+            action,
+            reason,
+            info_hash,
+            retry_seconds,
+        }));
     }
 
     #[test]

@@ -44,6 +44,15 @@ pub fn exchange_offers_and_answers(folder: &Folder, host: &Host, announce_url: &
     run("npm_ws_client", folder, host, &[announce_url])
 }
 
+/// Has a client be refused over WebSocket by a tracker that has room for one peer, and announce
+/// again.
+///
+/// # Errors
+/// As [`live_through_a_download`].
+pub fn come_again(folder: &Folder, host: &Host, announce_url: &str) -> Result<()> {
+    run("npm_refused_client", folder, host, &[announce_url])
+}
+
 /// Runs one of our scripts, which finds the packages that are installed and trusts the tracker's
 /// certificate.
 pub(super) fn run(name: &str, folder: &Folder, host: &Host, arguments: &[&str]) -> Result<()> {

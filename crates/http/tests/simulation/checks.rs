@@ -47,19 +47,7 @@ impl World {
     /// An answer of a tracker, unless it is a head alone.
     fn check_response(&mut self, request: &Request, family: IpFamily, body: &[u8]) {
         let response = (!request.omits_body).then(|| Response::parse(body).expect("an answer"));
-        let is_overloaded = matches!(
-            &response,
-            Some(Response::Failure(failure)) if failure.reason == b"tracker is overloaded"
-        );
         match &request.meaning {
-            Meaning::Announce(..) if is_overloaded => {
-                self.expect_request(family, RequestKind::Announce);
-                self.expect_refusal(family, Reason::QueueFull);
-            }
-            Meaning::Scrape(_) | Meaning::FullScrape if is_overloaded => {
-                self.expect_request(family, RequestKind::Scrape);
-                self.expect_refusal(family, Reason::QueueFull);
-            }
             Meaning::Announce(announce, form) => {
                 self.expect_request(family, RequestKind::Announce);
                 self.expect_response(family, ResponseKind::Announce);

@@ -238,9 +238,19 @@ impl Peer {
     #[track_caller]
     pub(crate) fn refusal(&mut self, message: &Value) -> String {
         let answer = self.ask(message);
-        let reason = answer["failure reason"].as_str();
+        let reason = failure(&answer);
         reason.unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
+}
+
+/// Why a message was refused, if it was. An announce that may be served later has a warning and
+/// no numbers.
+pub(crate) fn failure(answer: &Value) -> Option<&str> {
+    let key = match answer["complete"].is_null() && !answer["interval"].is_null() {
+        true => "warning message",
+        false => "failure reason",
+    };
+    answer[key].as_str().or(answer["failure reason"].as_str())
 }
 
 #[track_caller]

@@ -20,6 +20,8 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "network.allowed_origins",
         "protocol.max_scrape_torrents",
         "protocol.max_offers",
+        "protocol.max_offer_size",
+        "protocol.max_offers_per_second_per_receiver",
         "protocol.max_torrents_per_connection",
         "protocol.peer_announce_interval",
     ],

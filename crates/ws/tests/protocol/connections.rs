@@ -11,7 +11,7 @@ use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use serde_json::json;
 
-use super::client::{PING, PONG, Peer, Socket, TEXT, counts, keys, request};
+use super::client::{PING, PONG, Peer, Socket, TEXT, counts, failure, frame, keys, request};
 use super::setup::{WS, on_every_case, on_every_runtime, runtimes};
 
 const FAMILY: IpFamily = IpFamily::V4;
@@ -85,29 +85,54 @@ fn a_peer_that_comes_back_by_another_connection_is_served_at_once() {
     });
 }
 
+const SMALL_BUFFER: &str = "network.websocket_max_message_size = 20_000\n\
+    network.websocket_max_frame_size = 20_000\n\
+    network.websocket_write_buffer_size = 80_000\n\
+    protocol.max_offers_per_second_per_receiver = 0\n";
+
 #[test]
-fn a_slow_reader_is_disconnected_and_counted() {
+fn what_others_send_to_a_slow_reader_is_dropped_and_counted() {
     on_every_runtime(|case| {
-        let tracker = case.start_with_metrics(
-            "network.websocket_max_message_size = 20_000\n\
-             network.websocket_max_frame_size = 20_000\n\
-             network.websocket_write_buffer_size = 80_000\n\
-             limits.max_peers = 100",
-        );
+        let tracker = case.start_with_metrics(SMALL_BUFFER);
         let mut slow = Peer::at(&tracker, FAMILY);
         let mut busy = Peer::at(&tracker, FAMILY);
         slow.join(torrent(1), 1);
-        let offer = json!({"sdp": "x".repeat(15_000)});
-        let announce = busy.announce_with(torrent(1), &[offer]);
-        until("the slow one is disconnected", || {
-            let answer = busy.ask(&announce);
-            (answer["incomplete"] == 1).then_some(())
+        let announce = busy.announce_with(torrent(1), &[json!({"sdp": "x".repeat(15_000)})]);
+        // The system's buffers take some, too.
+        until("what is sent to the slow one is dropped", || {
+            for _ in 0..50 {
+                assert_eq!(counts(&busy.ask(&announce)), (0, 2), "it is disconnected");
+            }
+            let dropped = "aquatic_dropped_total{reason=receiver_full}";
+            (metrics::sum(&metrics::scrape(&tracker), dropped) > 100.0).then_some(())
         });
+        // It reads what came, and takes part as before.
+        let mut message = slow.announce(torrent(1), 1);
+        message["event"] = json!("stopped");
+        slow.socket.send(&message.to_string());
+        until("it has read its reply", || {
+            (counts_if_any(&slow.socket.receive()) == Some((0, 1))).then_some(())
+        });
+        assert_eq!(slow.join(torrent(1), 1), (0, 2));
+    });
+}
+
+fn counts_if_any(message: &serde_json::Value) -> Option<(u64, u64)> {
+    (!message["complete"].is_null()).then(|| counts(message))
+}
+
+#[test]
+fn who_asks_for_much_and_does_not_read_is_disconnected_and_counted() {
+    on_every_runtime(|case| {
+        let tracker = case.start_with_metrics(SMALL_BUFFER);
+        let mut greedy = Socket::new(&tracker, FAMILY);
+        let nonsense = frame(true, TEXT, b"{}").repeat(5_000);
+        greedy.connection.send(nonsense);
         metrics::wait_for(
             &tracker,
             &[("aquatic_connections_closed_total{reason=output_full}", 1.0)],
         );
-        assert_eq!(busy.join(torrent(1), 1), (0, 1));
+        assert_eq!(Peer::at(&tracker, FAMILY).join(torrent(1), 1), (0, 1));
     });
 }
 
@@ -186,7 +211,7 @@ fn messages_per_address_are_limited() {
         let announce = peer.announce(torrent(1), 1);
         let refusal = until("a message too many", || {
             let answer = peer.ask(&announce);
-            answer["failure reason"].as_str().map(str::to_owned)
+            failure(&answer).map(str::to_owned)
         });
         assert!(refusal.contains("too many messages"), "{refusal}");
     });

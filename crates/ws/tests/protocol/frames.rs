@@ -75,6 +75,26 @@ fn a_close_is_answered_with_its_code() {
     });
 }
 
+/// RFC 6455, 7.4: codes that no endpoint may send, and that stand for nothing.
+#[test]
+fn a_reserved_close_code_is_not_sent_back() {
+    on_every_runtime(|case| {
+        let tracker = case.start("");
+        for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
+            let mut socket = Socket::new(&tracker, FAMILY);
+            socket.send_frame(true, CLOSE, &code.to_be_bytes());
+            let close = (CLOSE, 1002_u16.to_be_bytes().to_vec());
+            assert_eq!(socket.receive_frame(), close, "{code}");
+            socket.connection.assert_closed();
+        }
+        for code in [1000_u16, 1003, 1007, 1011, 1013, 3000, 4999] {
+            let mut socket = Socket::new(&tracker, FAMILY);
+            socket.send_frame(true, CLOSE, &code.to_be_bytes());
+            assert_eq!(socket.receive_frame(), (CLOSE, code.to_be_bytes().to_vec()));
+        }
+    });
+}
+
 #[test]
 fn who_breaks_the_rules_is_told_by_a_code_and_disconnected() {
     on_every_runtime(|case| {
@@ -82,13 +102,21 @@ fn who_breaks_the_rules_is_told_by_a_code_and_disconnected() {
             "network.websocket_max_frame_size = 2_000\n\
              network.websocket_max_message_size = 3_000",
         );
-        let (protocol, size) = (1002_u16, 1009_u16);
+        let (protocol, text, size) = (1002_u16, 1007_u16, 1009_u16);
         let unmasked = vec![0x81, 0x02, b'{', b'}'];
         let parts = [
             frame(false, TEXT, &[b' '; 2_000]),
             frame(true, CONTINUATION, &[b' '; 1_001]),
         ];
+        let half_a_character = [
+            frame(false, TEXT, b"{\"action\": \"\xc3"),
+            frame(true, CONTINUATION, b"\"}"),
+        ];
         for (bytes, code) in [
+            (frame(true, TEXT, b"{\"action\": \"\xff\"}"), text),
+            (half_a_character.concat(), text),
+            (frame(true, CLOSE, b"\x03\xe8\xff"), text),
+            (frame(true, CLOSE, b"\x03"), protocol),
             (unmasked, protocol),
             (frame(true, CONTINUATION, b"{}"), protocol),
             (frame(true, 3, b"{}"), protocol),

@@ -172,7 +172,7 @@ fn what_cannot_be_served_is_refused_in_words_and_the_socket_stays_usable() {
             assert_eq!(names_it, names_torrent, "{message}: {answer}");
         }
         peer.socket
-            .send_frame(true, super::client::TEXT, b"{\"action\": \"\xff\"}");
+            .send_frame(true, super::client::BINARY, b"{\"action\": \"\xff\"}");
         assert!(peer.socket.receive()["failure reason"].is_string());
         assert_eq!(peer.join(torrent(1), 1), (0, 1));
     });

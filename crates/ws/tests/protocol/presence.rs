@@ -160,7 +160,7 @@ fn refusals_do_not_overtake_earlier_replies() {
         }
         peer.socket.connection.send(messages);
         let is_refused: Vec<_> = (0..60)
-            .map(|_| peer.socket.receive()["failure reason"].is_string())
+            .map(|_| super::client::failure(&peer.socket.receive()).is_some())
             .collect();
         let first = is_refused.iter().position(|it| *it);
         // As many as may come at once are served, and none of them is answered late.

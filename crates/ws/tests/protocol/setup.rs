@@ -9,7 +9,7 @@ use aquatic_daemon_tests::{Client, Program};
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::json;
 
-use super::client::{Peer, Socket, binary};
+use super::client::{Peer, Socket, binary, failure};
 use super::configuration::{KEYS, MISTAKES, OLD_FILE};
 
 pub(crate) static WS: Program = Program {
@@ -63,7 +63,7 @@ impl Client for Peers {
     fn join(&mut self, info_hash: InfoHash, port: u16) -> Result<u32, String> {
         let peer = self.peer(port);
         let answer = peer.ask(&peer.announce(info_hash, 1));
-        match answer["failure reason"].as_str() {
+        match failure(&answer) {
             Some(reason) => Err(reason.to_owned()),
             None => Ok(u32::try_from(answer["incomplete"].as_u64().unwrap()).unwrap()),
         }

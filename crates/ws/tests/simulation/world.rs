@@ -173,7 +173,7 @@ impl World {
                 self.pass_time(micros);
             }
             (4, Some(client)) => {
-                let junk = [&b"{}"[..], b"\xff", b"[1]", b"{\"action\":\"scrape\"}x"];
+                let junk = [&b"{}"[..], b"[[", b"[1]", b"{\"action\":\"scrape\"}x"];
                 let junk = self.rng.choice(junk).unwrap_or_default();
                 self.clients[client].send_text(junk, &mut self.rng);
             }

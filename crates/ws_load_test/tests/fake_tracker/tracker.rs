@@ -391,6 +391,7 @@ fn failure(info_hash: InfoHash) -> Vec<u8> {
         action: Action::Announce,
         reason: "not today".into(),
         info_hash: Some(info_hash),
+        retry_seconds: None,
     }
     .write(&mut bytes);
     bytes

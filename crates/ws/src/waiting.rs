@@ -1,0 +1,159 @@
+//! Messages whose torrent's owner has no room for them: who waits, and who has the next turn. Pure.
+//!
+//! See [`aquatic_tracker::waiting_lines`]. A connection that waits keeps its message, and is not
+//! read from: so whoever sends much waits for long, and nobody else does.
+
+use aquatic_stream::{ConnectionId, Connections};
+use aquatic_tracker::waiting_lines::SCRAPE_TURN;
+use aquatic_ws_protocol::Request;
+
+use crate::asker::{Asker, Stopped, Turn};
+use crate::refusal::{Failure, Refusal};
+use crate::session::{Held, Session};
+
+/// Bytes of messages that wait at one worker. Messages without place in them are refused.
+const WAITING_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+
+/// What has become of the first one in a line.
+enum Outcome {
+    /// Its message is on its way.
+    Served,
+    /// Its message is not served.
+    Refused(Failure),
+    /// It goes to the end of the line for this shard, with the rest of a scrape.
+    GoesOn(usize),
+    /// There is no room yet.
+    Stays,
+}
+
+impl Asker {
+    /// A message waits until there is room.
+    pub(crate) fn wait(
+        &mut self,
+        shard: usize,
+        id: ConnectionId,
+        session: &mut Session,
+        message: &[u8],
+    ) -> Result<(), Refusal> {
+        let bytes = self.waiting_bytes + message.len();
+        if bytes > WAITING_BYTES_MAX || !self.lines.join(shard, id) {
+            return Err(Refusal::QUEUE_FULL);
+        }
+        self.waiting_bytes = bytes;
+        session.held = Some(Box::new(Held::Message(message.to_vec())));
+        Ok(())
+    }
+
+    /// A connection has ended whose message may be waiting. Its place in the line stays.
+    pub(crate) fn forget_message(&mut self, session: &Session) {
+        if let Some(Held::Message(message)) = session.held.as_deref() {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(message.len());
+        }
+    }
+
+    /// Serves those who wait as far as there is room: each in turn. `refuse` answers messages that
+    /// are not served. Returns whether anything has been put into a batch.
+    pub fn serve_waiting(
+        &mut self,
+        connections: &mut Connections<Session>,
+        mut refuse: impl FnMut(Failure, &mut Session, &mut Vec<u8>),
+    ) -> bool {
+        let mut has_asked = false;
+        if self.lines.is_empty() {
+            return false;
+        }
+        for shard in 0..self.router.shards() {
+            while let Some(id) = self.lines.leave(shard) {
+                let outcome =
+                    connections.with(id, |session, io| match self.take_turn(shard, id, session) {
+                        Outcome::Refused(failure) => {
+                            refuse(failure, session, io.out);
+                            Outcome::Served
+                        }
+                        outcome => outcome,
+                    });
+                match outcome {
+                    // It has gone.
+                    None => {}
+                    Some(Outcome::Stays) => {
+                        self.lines.stay(shard, id);
+                        break;
+                    }
+                    Some(Outcome::GoesOn(next)) => {
+                        has_asked = true;
+                        if !self.lines.join(next, id) {
+                            connections.with(id, |session, _| give_up(session));
+                        }
+                    }
+                    Some(Outcome::Served | Outcome::Refused(_)) => {
+                        has_asked = true;
+                        connections.resume(id);
+                    }
+                }
+            }
+        }
+        has_asked
+    }
+
+    fn take_turn(&mut self, shard: usize, id: ConnectionId, session: &mut Session) -> Outcome {
+        match session.held.take().map(|held| *held) {
+            Some(Held::Message(message)) => self.ask_again(shard, id, session, message),
+            Some(Held::Scrape(mut scrape)) => {
+                let family = session.client.family();
+                let before = scrape.next_row();
+                let turn = Turn::FirstFor(shard);
+                let next = self.ask_rows(id, family, &mut scrape, turn, SCRAPE_TURN);
+                let has_asked = scrape.next_row() != before;
+                session.held = Some(Box::new(Held::Scrape(scrape)));
+                match next {
+                    None => Outcome::Served,
+                    Some(next) if has_asked || next != shard => Outcome::GoesOn(next),
+                    Some(_) => Outcome::Stays,
+                }
+            }
+            other => {
+                session.held = other.map(Box::new);
+                Outcome::Served
+            }
+        }
+    }
+
+    fn ask_again(
+        &mut self,
+        shard: usize,
+        id: ConnectionId,
+        session: &mut Session,
+        message: Vec<u8>,
+    ) -> Outcome {
+        let turn = Turn::FirstFor(shard);
+        let request = match self.service.receive_again(&message) {
+            Ok(request) => request,
+            Err(failure) => {
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(message.len());
+                return Outcome::Refused(failure);
+            }
+        };
+        let asked = match &request {
+            Request::Announce(announce) => self.announce(id, session, announce, turn),
+            Request::Answer(answer) => self.answer(id, session, answer, turn),
+            // They never wait as messages.
+            Request::Scrape(_) => Ok(()),
+        };
+        let outcome = match asked {
+            Err(Stopped::NoRoom(_)) => {
+                session.held = Some(Box::new(Held::Message(message)));
+                return Outcome::Stays;
+            }
+            Err(Stopped::Refused(refusal)) => Outcome::Refused(refusal.about_request(&request)),
+            Ok(()) => Outcome::Served,
+        };
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(message.len());
+        outcome
+    }
+}
+
+fn give_up(session: &mut Session) {
+    if let Some(Held::Scrape(scrape)) = session.held.as_deref_mut() {
+        scrape.give_up();
+    }
+}

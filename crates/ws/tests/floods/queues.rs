@@ -1,0 +1,127 @@
+//! A swarm worker that does not keep up: who has asked for little is served first, and nobody is
+//! refused.
+
+use aquatic_ws::config::Config;
+use aquatic_ws::counters::{Reason, RequestKind};
+use serde_json::{Value, json};
+
+use super::town::{Name, Town, announce, announce_with_offer, name_of};
+
+/// Of requests that can be on their way to a swarm worker.
+const ROOM: usize = 16 * 256;
+
+fn town() -> Town {
+    let mut config = Config {
+        swarm_workers: 1,
+        ..Config::default()
+    };
+    config.protocol.max_scrape_torrents = 250;
+    Town::new(&config)
+}
+
+fn scrape(from: usize) -> Value {
+    let hashes: Vec<_> = (from..from + 250).map(name_of).collect();
+    json!({"action": "scrape", "info_hash": hashes})
+}
+
+/// The attack: 60 sockets that send nothing but scrapes of 250 torrents, one behind the other.
+fn besieged() -> (Town, Vec<Name>) {
+    let mut town = town();
+    let attackers: Vec<_> = (0..60).map(|_| town.come(0)).collect();
+    let scrape = scrape(0).to_string();
+    for attacker in &attackers {
+        town.send_together(*attacker, &[&scrape[..]; 10]);
+    }
+    town.finish();
+    (town, attackers)
+}
+
+/// How often the swarm worker has to empty its queue until somebody is served.
+fn rounds_until_served(town: &mut Town, name: Name) -> usize {
+    for round in 1..1_000 {
+        town.tracker.answer(0, town.now);
+        town.finish();
+        if !town.received(name).is_empty() {
+            return round;
+        }
+    }
+    panic!("it starves");
+}
+
+#[test]
+fn scrapes_of_others_do_not_starve_announces() {
+    let (mut town, attackers) = besieged();
+    let scraped = 60 * 10 * 250;
+    assert!(scraped > 30 * ROOM);
+    for torrent in 0..20 {
+        let honest = town.come(0);
+        town.send(honest, &announce(honest, torrent));
+        town.finish();
+        // Not behind all scrapes: each socket has one turn before it, of 16 rows.
+        let rounds = rounds_until_served(&mut town, honest);
+        assert!(rounds <= 2, "served after {rounds} queues full");
+    }
+    town.rest();
+    for attacker in attackers {
+        let answers = town.received(attacker);
+        assert_eq!(answers.len(), 10);
+        for answer in answers {
+            assert_eq!(
+                answer["files"].as_object().map(serde_json::Map::len),
+                Some(250)
+            );
+        }
+    }
+    assert_eq!(town.count(Reason::QueueFull), 0);
+}
+
+#[test]
+fn announces_of_others_do_not_starve_announces() {
+    let mut town = town();
+    let attackers: Vec<_> = (0..100).map(|_| town.come(0)).collect();
+    for attacker in &attackers {
+        let messages: Vec<_> = (0..500)
+            .map(|torrent| announce_with_offer(*attacker, torrent % 100, 300).to_string())
+            .collect();
+        let messages: Vec<_> = messages.iter().map(String::as_str).collect();
+        town.send_together(*attacker, &messages);
+    }
+    town.finish();
+    let honest = town.come(0);
+    town.send(honest, &announce(honest, 1));
+    town.finish();
+    let rounds = rounds_until_served(&mut town, honest);
+    assert!(rounds <= 3, "served after {rounds} queues full");
+    town.rest();
+    assert_eq!(town.count(Reason::QueueFull), 0);
+    for attacker in attackers {
+        let replies = town.received(attacker);
+        let replies = replies.iter().filter(|it| !it["interval"].is_null());
+        assert_eq!(replies.count(), 500);
+    }
+    let traffic = town.tracker.counters[0].traffic(aquatic_types::IpFamily::V4);
+    let announces = traffic.requests(RequestKind::Announce).get();
+    assert_eq!(
+        announces,
+        100 * 500 + 1,
+        "each is counted once, however long it waits"
+    );
+}
+
+/// Whoever leaves while it waits takes nothing with it.
+#[test]
+fn who_waits_may_go() {
+    let (mut town, attackers) = besieged();
+    let honest = town.come(0);
+    town.send(honest, &announce(honest, 1));
+    town.finish();
+    for attacker in attackers {
+        town.vanish(attacker);
+    }
+    town.vanish(honest);
+    let late = town.come(0);
+    town.send(late, &announce(late, 1));
+    town.rest();
+    assert_eq!(town.received(late)[0]["incomplete"], 1);
+    assert_eq!(town.count(Reason::QueueFull), 0);
+}
