@@ -27,7 +27,7 @@ pub enum LogLevel {
 }
 
 section! {
-    /// Giving up the rights of root once all sockets are bound.
+    /// Giving up rights once all sockets are bound.
     pub struct PrivilegeConfig {
         /// Change to the root directory, group and user below after binding the sockets. The
         /// program must be started as root.
@@ -39,6 +39,13 @@ section! {
         pub group: String = "nogroup".to_owned(),
         /// User to run as.
         pub user: String = "nobody".to_owned(),
+        /// Confine the program, once it has started: it can open only the files that this
+        /// configuration names, and make only the system calls of a tracker (Linux: Landlock and
+        /// seccomp; what the kernel cannot do is left out, with a warning).
+        ///
+        /// Files that are read again may be replaced, also by way of symbolic links, in the folders
+        /// where they were at the start.
+        pub sandbox: bool = true,
     }
 }
 

@@ -14,8 +14,9 @@ use aquatic_config::{
     AccessListConfig, Checks, Config, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
+use aquatic_daemon::sandbox::{self, Needs};
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, bind, cli, privileges, signals};
+use aquatic_daemon::{access_list, bind, cli, heartbeat, privileges, signals};
 use aquatic_types::InfoHash;
 
 /// How long an idle worker waits before it looks after its access list.
@@ -26,6 +27,8 @@ section! {
     pub struct MinimalConfig {
         /// How much is logged: off, error, warn, info, debug or trace.
         pub log_level: LogLevel = LogLevel::default(),
+        /// Seconds without any sign of life after which a thread hangs.
+        pub hang_timeout: u64 = 60,
         /// Where to listen.
         pub address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 3000)),
         pub statistics: StatisticsConfig,
@@ -74,7 +77,9 @@ fn main() -> ExitCode {
         after_help: signals::HELP,
     };
     cli::run(app, |config| {
-        Supervisor::run(move |supervisor| start(supervisor, config))
+        let config: MinimalConfig = config;
+        let hang_timeout = Duration::from_secs(config.hang_timeout);
+        Supervisor::run(hang_timeout, move |supervisor| start(supervisor, config))
     })
 }
 
@@ -89,6 +94,11 @@ fn start(supervisor: &Supervisor, config: MinimalConfig) -> anyhow::Result<impl 
         .transpose()?;
     privileges::drop(&config.privileges)?;
     let list = access_list::load(&config.access_list)?;
+    let needs = Needs {
+        reads: access_list::files(&config.access_list),
+        ..Needs::default()
+    };
+    sandbox::enter(&config.privileges, &needs, supervisor);
 
     let worker_list = list.clone();
     supervisor.spawn("socket-1", move || answer(&socket, &worker_list))?;
@@ -105,6 +115,7 @@ fn answer(socket: &UdpSocket, list: &SharedAccessList) -> anyhow::Result<()> {
         .set_read_timeout(Some(ROUND_MAX))
         .context("cannot set a time limit")?;
     loop {
+        heartbeat::beat();
         list.refresh();
         let (size, from) = match socket.recv_from(&mut request) {
             Err(error) if [WouldBlock, Interrupted].contains(&error.kind()) => continue,

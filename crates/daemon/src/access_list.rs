@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use aquatic_config::{AccessListConfig, Checks};
 use metrics::{Unit, describe_gauge, gauge};
 
 use crate::load_metrics::LoadMetrics;
+use crate::patient_file::PatientFile;
 use crate::special_file;
 
 const ENTRIES: &str = "aquatic_access_list_entries";
@@ -41,6 +43,15 @@ const TRY_INTERVAL: Duration = Duration::from_millis(20);
 /// If the file cannot be opened, or a line is not an info hash; names the file and the line.
 pub fn load(config: &AccessListConfig) -> anyhow::Result<SharedAccessList> {
     Ok(SharedAccessList::new(config.mode, read(config)?))
+}
+
+/// The file that [`reload`] reads, if there is one.
+#[must_use]
+pub fn files(config: &AccessListConfig) -> Vec<PathBuf> {
+    match config.mode {
+        AccessListMode::Off => Vec::new(),
+        AccessListMode::Allow | AccessListMode::Deny => vec![config.path.clone()],
+    }
 }
 
 /// Reads the list as [`load`] does, and reports why it cannot be used.
@@ -92,10 +103,10 @@ fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
     let path = config.path.display();
     // Before it is opened: should that take long, the log says what is waited for.
     log::info!("reading the access list {path}");
-    let file =
-        File::open(&config.path).with_context(|| format!("cannot open the access list {path}"))?;
-    let hashes_max =
-        count_hashes_max(&file).with_context(|| format!("cannot read the access list {path}"))?;
+    let file = PatientFile::open(&config.path)
+        .with_context(|| format!("cannot open the access list {path}"))?;
+    let hashes_max = count_hashes_max(file.file())
+        .with_context(|| format!("cannot read the access list {path}"))?;
     let list = AccessList::parse_lines(BufReader::new(file), hashes_max)
         .with_context(|| format!("cannot use the access list {path}"))?;
     log::info!("access list {path} loaded: {} info hashes", list.len());

@@ -11,7 +11,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 
-use crate::logging;
+use crate::{logging, sandbox};
 
 /// What a program says about itself.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,8 @@ fn act<C: Config>(
         return print(&to_documented_toml(&loaded.config));
     }
 
+    // The log has a thread of its own.
+    sandbox::renounce();
     logging::init(loaded.config.log_level());
     log::info!("{} {} starts with {file}", app.name, app.version);
     // Keys whose meaning has changed concern those most who log least: 0.9 logged errors only.

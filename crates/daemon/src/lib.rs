@@ -25,8 +25,12 @@
 //! | [`bind`] | why an address cannot be bound, in words |
 //! | [`privileges`] | chroot, group and user |
 //! | [`access_list`] | loading and reloading the file of info hashes |
+//! | [`sandbox`] | what a daemon can no longer do when it has started |
+//! | [`patient_file`] | files that may be pipes to which nobody writes |
 //! | [`replace_file`] | files that are replaced as a whole |
 //! | [`supervisor`] | worker threads, signals and the end of the process |
+//! | [`heartbeat`], `watchdog` | threads that hang are noticed |
+//! | `finishing` | what workers still do when told to stop |
 //! | [`signals`], [`systemd`] | what the supervisor waits for and whom it tells |
 //! | [`metrics_endpoint`] | Prometheus over HTTP |
 //! | [`exposition`], [`process`], [`load_metrics`] | metrics as text; of the process, of files |
@@ -45,16 +49,21 @@ pub mod clock;
 pub mod counter;
 pub mod endpoint;
 pub mod exposition;
+mod finishing;
+pub mod heartbeat;
 pub mod limit_watch;
 pub mod load_metrics;
 mod log_queue;
 pub mod logging;
 pub mod metrics_endpoint;
+pub mod patient_file;
 pub mod per_client;
 pub mod privileges;
 pub mod process;
 pub mod replace_file;
+pub mod sandbox;
 pub mod signals;
 pub mod special_file;
 pub mod supervisor;
 pub mod systemd;
+mod watchdog;

@@ -4,10 +4,10 @@
 //! at most once a minute: so neither a busy worker nor the log is at the mercy of strangers.
 
 use std::mem;
-use std::thread;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::heartbeat;
 
 /// How often counters are looked at: so late is the first warning.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ impl LimitWatch {
     pub fn run(mut self) -> ! {
         let clock = Clock::start();
         loop {
-            thread::sleep(LOOK_INTERVAL);
+            heartbeat::sleep(LOOK_INTERVAL);
             self.look(clock.elapsed(), |warning| log::warn!("{warning}"));
         }
     }

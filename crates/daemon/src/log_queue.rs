@@ -10,6 +10,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::heartbeat;
+
+/// Something that the writer is to do in between.
+pub(crate) type Errand = Box<dyn FnOnce() + Send>;
+
 /// What may wait to be written: some 8,000 lines. The writer holds as much once more at most.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
@@ -20,16 +25,17 @@ const BATCH_BYTES_KEPT: usize = 16 * 1_024;
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Lines between those who log and the one who writes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct LogQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// Whole lines.
     waiting: Vec<u8>,
+    errands: Vec<Errand>,
     is_writing: bool,
     /// Lines for which there was no room, since the start.
     lost: u64,
@@ -47,6 +53,12 @@ impl LogQueue {
         }
     }
 
+    /// Has the writer do something, soon.
+    pub(crate) fn send_on(&self, errand: Errand) {
+        self.lock().errands.push(errand);
+        self.changed.notify_all();
+    }
+
     /// Writes lines for ever. Errors are ignored: nobody is left to be told.
     ///
     /// When lines have been lost and there is room again, `report_lost` is called with their number
@@ -61,7 +73,7 @@ impl LogQueue {
                 // Here, since what was lost came after this batch, and before all that follows.
                 report_lost(lost);
             }
-            write_all(&mut output, &batch);
+            heartbeat::outside(|| write_all(&mut output, &batch));
             batch.clear();
             batch.shrink_to(BATCH_BYTES_KEPT);
             self.lock().is_writing = false;
@@ -71,12 +83,27 @@ impl LogQueue {
 
     /// Waits for lines, and takes all of them. Returns how many were lost up to now.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
-        let waits = |state: &mut State| state.waiting.is_empty();
-        let state = self.changed.wait_while(self.lock(), waits);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        mem::swap(&mut state.waiting, batch);
-        state.is_writing = true;
-        state.lost
+        loop {
+            heartbeat::beat();
+            let waits = |state: &mut State| state.waiting.is_empty() && state.errands.is_empty();
+            let (mut state, _) = self
+                .changed
+                .wait_timeout_while(self.lock(), heartbeat::INTERVAL, waits)
+                .unwrap_or_else(PoisonError::into_inner);
+            let errands = mem::take(&mut state.errands);
+            if !state.waiting.is_empty() {
+                mem::swap(&mut state.waiting, batch);
+                state.is_writing = true;
+            }
+            let (has_lines, lost) = (state.is_writing, state.lost);
+            drop(state);
+            for errand in errands {
+                errand();
+            }
+            if has_lines {
+                return lost;
+            }
+        }
     }
 
     /// Waits until everything has been written, but no longer than `limit`.

@@ -22,10 +22,14 @@ use aquatic_config::LogLevel;
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 
-use crate::log_queue::LogQueue;
+use crate::heartbeat;
+use crate::log_queue::{Errand, LogQueue};
 
 /// How long the end of the program waits for a log that is not read.
 pub const FLUSH_MAX: Duration = Duration::from_millis(300);
+
+/// The thread that writes.
+pub(crate) const THREAD: &str = "log";
 
 /// On the way to standard error, once the log has been started.
 static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
@@ -103,6 +107,13 @@ pub fn flush() {
     }
 }
 
+/// Has the thread that writes do something, soon. Without such a thread nothing is done.
+pub(crate) fn send_writer_on(errand: Errand) {
+    if let Some(queue) = QUEUE.get() {
+        queue.send_on(errand);
+    }
+}
+
 /// Starts the thread that writes, if there is none.
 fn start_writer() -> io::Result<Arc<LogQueue>> {
     if let Some(queue) = QUEUE.get() {
@@ -113,8 +124,9 @@ fn start_writer() -> io::Result<Arc<LogQueue>> {
     let queue = Arc::new(LogQueue::default());
     let writing = Arc::clone(&queue);
     thread::Builder::new()
-        .name("log".to_owned())
+        .name(THREAD.to_owned())
         .spawn(move || {
+            heartbeat::begin(THREAD);
             writing.write_to(output, |lost| {
                 log::error!("standard error is not read: {lost} lines of the log were lost so far");
             })

@@ -131,7 +131,7 @@ fn check_writable(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Of a file without one, it is the working directory.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,

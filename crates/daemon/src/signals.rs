@@ -1,10 +1,15 @@
 //! The signals that a daemon acts on, and those that must not end it.
 
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
 /// What a daemon says about signals on `--help`.
 pub const HELP: &str = "\
@@ -29,30 +34,74 @@ pub enum Signal {
 
 /// Signals that have arrived since this was made, and those to come.
 #[derive(Debug)]
-pub struct Signals(signal_hook::iterator::Signals);
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    /// The end that the signal handler writes to.
+    entry: Arc<UnixStream>,
+}
+
+/// Ends the wait for signals.
+#[derive(Clone, Debug)]
+pub struct SignalWaker(Arc<UnixStream>);
+
+impl SignalWaker {
+    /// Ends the present wait, or the next one.
+    pub fn wake(&self) {
+        // If there is no room for it, there is enough to wake anybody.
+        let _ = (&*self.0).write(&[0]);
+    }
+}
 
 impl Signals {
-    /// From now on the signals are kept here instead of ending the process.
+    /// From now on the signals are kept here instead of ending the process. `wait_max` is how long
+    /// one [`wait`](Self::wait) takes.
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn catch() -> anyhow::Result<Self> {
+    pub fn catch(wait_max: Duration) -> anyhow::Result<Self> {
         // Whoever writes more to a file than RLIMIT_FSIZE allows gets this signal, and, if that has
         // not ended the program, an error that is dealt with where it occurs. Nothing is logged
         // about the signal: the log may be that file.
         signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
             .context("cannot catch SIGXFSZ")?;
-        signal_hook::iterator::Signals::new([
-            SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM,
-        ])
-        .map(Self)
-        .context("cannot catch signals")
+        Self::open_pipe(wait_max).context("cannot catch signals")
     }
 
-    /// Calls `act` for each signal, for ever; sleeps in between.
-    pub fn for_each(mut self, mut act: impl FnMut(Signal)) {
-        for number in self.0.forever() {
-            act(meaning(number));
+    fn open_pipe(wait_max: Duration) -> std::io::Result<Self> {
+        let (exit, entry) = UnixStream::pair()?;
+        exit.set_read_timeout(Some(wait_max))?;
+        let own_entry = entry.try_clone()?;
+        own_entry.set_nonblocking(true)?;
+        let caught = [
+            SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM,
+        ];
+        Ok(Self {
+            delivery: SignalDelivery::with_pipe(exit, entry, SignalOnly::default(), caught)?,
+            entry: Arc::new(own_entry),
+        })
+    }
+
+    /// What ends a [`wait`](Self::wait) from another thread.
+    #[must_use]
+    pub fn waker(&self) -> SignalWaker {
+        SignalWaker(Arc::clone(&self.entry))
+    }
+
+    /// Waits for signals. Returns without any when the time is over, or when woken.
+    pub fn wait(&mut self) -> Vec<Signal> {
+        let mut has_signals = |exit: &mut UnixStream| match exit.read(&mut [0]) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
+        };
+        match self.delivery.poll_pending(&mut has_signals) {
+            Ok(pending) => pending.into_iter().flatten().map(meaning).collect(),
+            // This does not happen to a socket of our own.
+            Err(error) => {
+                log::error!("cannot wait for signals: {error}");
+                vec![Signal::Stop]
+            }
         }
     }
 }

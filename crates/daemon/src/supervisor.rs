@@ -2,33 +2,54 @@
 //!
 //! A worker runs for as long as the process does. If one ends, for whatever reason, the tracker
 //! would go on with a part missing; so the process ends instead, with the reason, and whoever
-//! supervises it starts it anew.
+//! supervises it starts it anew. A worker that hangs is as good as one that has ended.
 //!
 //! ```text
-//!   main thread     waits for the first reason to stop; does nothing else, so nothing delays it
+//!   main thread     waits for signals, and for the first reason to stop; nothing delays it
 //!   loader          starts the daemon: READY=1; then reloads when asked to: RELOADING=1 … READY=1
-//!   signals         stop ──▶ main thread      reload ──▶ loader, at most one ahead
+//!   watchdog        a thread is silent ──▶ main thread      all live: WATCHDOG=1
 //!   workers         their end ──▶ main thread
 //! ```
 //!
 //! So a signal to stop is obeyed at once, also during a start or a reload that takes long, or hangs
-//! in a file that does not come.
+//! in a file that does not come. Workers get [a moment](FINISH_MAX) to finish what they have begun.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::process;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
-use crate::logging;
-use crate::signals::{Signal, Signals};
+use crate::clock::Clock;
+use crate::finishing::Finishing;
+use crate::signals::{Signal, SignalWaker, Signals};
 use crate::systemd::Systemd;
+use crate::{heartbeat, logging, watchdog};
+
+pub use crate::finishing::{FINISH_MAX, Finisher};
+
+/// How often the main thread looks whether all workers have finished.
+const FINISH_LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How long the watchdog leaves the end to the main thread, which may be the one that hangs.
+const END_MAX: Duration = Duration::from_secs(2);
 
 /// Starts workers, and learns of their end.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    ends: Sender<End>,
+    events: Sender<Event>,
+    waker: SignalWaker,
+    finishing: Arc<Finishing>,
+}
+
+/// What the main thread is told by others.
+enum Event {
+    End(End),
+    /// Something that has to be done in this very thread.
+    Errand(Box<dyn FnOnce() + Send>),
 }
 
 /// Why the process ends.
@@ -37,6 +58,22 @@ enum End {
     Signal,
     StartFailed(anyhow::Error),
     WorkerEnded { name: String, reason: anyhow::Error },
+    WorkersHang { names: String, limit: Duration },
+}
+
+impl End {
+    fn into_result(self) -> anyhow::Result<()> {
+        match self {
+            Self::Signal => Ok(()),
+            Self::StartFailed(reason) => Err(reason),
+            Self::WorkerEnded { name, reason } => {
+                Err(reason.context(format!("worker {name} has ended")))
+            }
+            Self::WorkersHang { names, limit } => Err(anyhow!(
+                "worker {names} hangs: no sign of life for {limit:?} (see hang_timeout)"
+            )),
+        }
+    }
 }
 
 impl Supervisor {
@@ -47,37 +84,43 @@ impl Supervisor {
     /// Signals are caught from now on, and systemd is told when the daemon is ready, reloads and
     /// stops. (Its socket is found before `start` could change the root directory.)
     ///
-    /// Returns `Ok` on SIGTERM or SIGINT, at once: neither `start` nor a reload nor workers are
-    /// stopped or waited for. What they know is in memory only, and ends with the process.
+    /// A thread that shows [no sign of life](heartbeat) for `hang_timeout`, when the start is over,
+    /// ends the process; zero: never.
+    ///
+    /// Returns `Ok` on SIGTERM or SIGINT: neither `start` nor a reload are stopped or waited for,
+    /// and workers only for a [moment](FINISH_MAX). What they know is in memory only, and ends with
+    /// the process.
     ///
     /// # Errors
     /// If signals cannot be caught, if the start fails, or if a worker has ended: which, and why.
     pub fn run<R: FnMut()>(
+        hang_timeout: Duration,
         start: impl FnOnce(&Self) -> anyhow::Result<R> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let signals = Signals::catch()?;
+        heartbeat::begin("main");
+        let signals = Signals::catch(heartbeat::INTERVAL)?;
         let systemd = Arc::new(Systemd::from_environment());
-        let (ends, first_end) = channel();
+        let (events, told) = channel();
         let (ask_for_reload, reloads) = sync_channel(1);
-        let supervisor = Self { ends };
-        supervisor.listen(signals, ask_for_reload)?;
-        supervisor.load(start, reloads, Arc::clone(&systemd))?;
-
-        let end = first_end.recv().context("no one is left to supervise")?;
+        let supervisor = Self {
+            events,
+            waker: signals.waker(),
+            finishing: Arc::default(),
+        };
+        supervisor.load(start, reloads, Arc::clone(&systemd), hang_timeout)?;
+        let end = wait_for_end(signals, &told, &ask_for_reload);
         if let End::Signal = end {
             log::info!("stopping, as asked by a signal");
         }
         systemd.stopping();
-        match end {
-            End::Signal => Ok(()),
-            End::StartFailed(reason) => Err(reason),
-            End::WorkerEnded { name, reason } => {
-                Err(reason.context(format!("worker {name} has ended")))
-            }
+        if let End::Signal = end {
+            supervisor.let_finish();
         }
+        end.into_result()
     }
 
-    /// Starts a worker in a thread of its own. Linux shows the first 15 bytes of the name.
+    /// Starts a worker in a thread of its own. Linux shows the first 15 bytes of the name. It has
+    /// to show [signs of life](heartbeat).
     ///
     /// # Errors
     /// If the operating system gives no thread.
@@ -87,10 +130,11 @@ impl Supervisor {
         work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let name = name.into();
-        let ends = self.ends.clone();
+        let supervisor = self.clone();
         let worker = {
             let name = name.clone();
             move || {
+                heartbeat::begin(&name);
                 // With `panic = "abort"` a panic ends the process on the spot, after the hook of
                 // `logging` has told the reason.
                 let reason = match panic::catch_unwind(AssertUnwindSafe(work)) {
@@ -98,8 +142,7 @@ impl Supervisor {
                     Ok(Err(error)) => error,
                     Err(_) => anyhow!("it panicked, as logged above"),
                 };
-                // Nobody listens any more when the process is ending already.
-                let _ = ends.send(End::WorkerEnded { name, reason });
+                supervisor.end(End::WorkerEnded { name, reason });
             }
         };
         let thread = thread::Builder::new().name(name.clone()).spawn(worker);
@@ -107,17 +150,50 @@ impl Supervisor {
         Ok(())
     }
 
-    fn listen(&self, signals: Signals, ask_for_reload: SyncSender<()>) -> anyhow::Result<()> {
-        let ends = self.ends.clone();
-        self.spawn("signals", move || {
-            signals.for_each(|signal| match signal {
-                // A reload that has been asked for, but has not begun, will do.
-                Signal::Reload => drop(ask_for_reload.try_send(())),
-                Signal::Stop => drop(ends.send(End::Signal)),
-                Signal::Meaningless(name) => log::info!("{name} means nothing here: ignored"),
-            });
-            Ok(())
-        })
+    /// For a worker that has something to finish when the daemon stops. `wake` ends its sleep.
+    pub fn finisher(&self, wake: impl Fn() + Send + 'static) -> Finisher {
+        self.finishing.join(Box::new(wake))
+    }
+
+    /// Does something in each thread that was there before the start: the main thread, and the one
+    /// that writes the log; then in this one. Threads that are started afterwards inherit from this
+    /// one what the system keeps for each thread.
+    ///
+    /// Waits until it has been done; but the log may be in a pipe that nobody reads, and the thread
+    /// that writes it does this only when it goes on.
+    pub(crate) fn in_all_threads(&self, work: impl Fn() + Send + Sync + 'static) {
+        let work = Arc::new(work);
+        let (sender, done) = channel::<()>();
+        let errand = || -> Box<dyn FnOnce() + Send> {
+            let (work, sender) = (Arc::clone(&work), sender.clone());
+            Box::new(move || {
+                work();
+                drop(sender);
+            })
+        };
+        let _ = self.events.send(Event::Errand(errand()));
+        self.waker.wake();
+        logging::send_writer_on(errand());
+        work();
+        drop(sender);
+        // Nothing is sent: this ends when all senders have gone, be it because the work was done,
+        // or because there is no such thread.
+        let _ = done.recv_timeout(logging::FLUSH_MAX);
+    }
+
+    /// Lets workers finish what they have begun.
+    fn let_finish(&self) {
+        self.finishing.begin();
+        let clock = Clock::start();
+        while !self.finishing.is_over() && clock.elapsed() < FINISH_MAX {
+            thread::sleep(FINISH_LOOK_INTERVAL);
+        }
+    }
+
+    fn end(&self, end: End) {
+        // Nobody listens any more when the process is ending already.
+        let _ = self.events.send(Event::End(end));
+        self.waker.wake();
     }
 
     fn load<R: FnMut()>(
@@ -125,29 +201,82 @@ impl Supervisor {
         start: impl FnOnce(&Self) -> anyhow::Result<R> + Send + 'static,
         reloads: Receiver<()>,
         systemd: Arc<Systemd>,
+        hang_timeout: Duration,
     ) -> anyhow::Result<()> {
         let supervisor = self.clone();
         self.spawn("loader", move || {
-            let mut reload = match start(&supervisor) {
+            let mut reload = match heartbeat::outside(|| start(&supervisor)) {
                 Ok(reload) => reload,
                 Err(reason) => {
-                    let _ = supervisor.ends.send(End::StartFailed(reason));
+                    supervisor.end(End::StartFailed(reason));
                     return Ok(());
                 }
             };
+            supervisor.watch(hang_timeout, Arc::clone(&systemd))?;
             log::info!("ready");
             // Whoever is told finds in the log how it went.
             logging::flush();
             systemd.ready();
-            for () in reloads {
+            loop {
+                heartbeat::beat();
+                match reloads.recv_timeout(heartbeat::INTERVAL) {
+                    Ok(()) => {}
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
                 log::info!("reloading");
                 systemd.reloading();
-                reload();
+                heartbeat::outside(&mut reload);
                 logging::flush();
                 systemd.ready();
             }
-            Ok(())
         })
+    }
+
+    fn watch(&self, hang_timeout: Duration, systemd: Arc<Systemd>) -> anyhow::Result<()> {
+        let supervisor = self.clone();
+        self.spawn("watchdog", move || {
+            watchdog::run(hang_timeout, &systemd, |names| {
+                let limit = hang_timeout;
+                let tell = || eprintln!("worker {names} hangs: no sign of life for {limit:?}");
+                if names.split(", ").any(|name| name == logging::THREAD) {
+                    tell();
+                }
+                supervisor.end(End::WorkersHang {
+                    names: names.clone(),
+                    limit,
+                });
+                thread::sleep(END_MAX);
+                // The main thread should have ended the process by now.
+                tell();
+                process::exit(1);
+            })
+        })
+    }
+}
+
+/// Passes signals on, and runs errands, until there is a reason to end.
+fn wait_for_end(
+    mut signals: Signals,
+    told: &Receiver<Event>,
+    ask_for_reload: &SyncSender<()>,
+) -> End {
+    loop {
+        heartbeat::beat();
+        for signal in signals.wait() {
+            match signal {
+                // A reload that has been asked for, but has not begun, will do.
+                Signal::Reload => drop(ask_for_reload.try_send(())),
+                Signal::Stop => return End::Signal,
+                Signal::Meaningless(name) => log::info!("{name} means nothing here: ignored"),
+            }
+        }
+        for event in told.try_iter() {
+            match event {
+                Event::End(end) => return end,
+                Event::Errand(work) => work(),
+            }
+        }
     }
 }
 
@@ -157,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_first_worker_to_end_is_named() {
-        let end = Supervisor::run(|supervisor| {
+        let end = Supervisor::run(Duration::ZERO, |supervisor| {
             supervisor.spawn("steady", || {
                 loop {
                     thread::park();
@@ -172,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_start_that_fails_ends_with_its_own_reason() {
-        let end = Supervisor::run(|_| Err::<fn(), _>(anyhow!("no disk")));
+        let end = Supervisor::run(Duration::ZERO, |_| Err::<fn(), _>(anyhow!("no disk")));
         assert_eq!(format!("{:#}", end.unwrap_err()), "no disk");
     }
 }

@@ -7,6 +7,8 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::net::UnixDatagram;
+use std::process;
+use std::time::Duration;
 
 use crate::clock;
 
@@ -14,6 +16,7 @@ use crate::clock;
 #[derive(Debug, Default)]
 pub struct Systemd {
     socket: Option<UnixDatagram>,
+    watchdog: Option<Duration>,
 }
 
 impl Systemd {
@@ -29,7 +32,23 @@ impl Systemd {
                 log::warn!("cannot reach systemd at {}: {error}", address.display())
             })
             .ok();
-        Self { socket }
+        Self {
+            socket,
+            watchdog: watchdog_of_environment(),
+        }
+    }
+
+    /// How long systemd waits for a [sign of life](Self::alive), if it does (`WatchdogSec=`).
+    #[must_use]
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// The daemon lives, if systemd wants to know. Nothing is sent otherwise.
+    pub fn alive(&self) {
+        if self.watchdog.is_some() {
+            self.send("WATCHDOG=1");
+        }
     }
 
     /// The daemon is serving.
@@ -64,6 +83,17 @@ impl Systemd {
     }
 }
 
+/// See sd_watchdog_enabled(3).
+fn watchdog_of_environment() -> Option<Duration> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let is_for_us = match std::env::var_os("WATCHDOG_PID") {
+        None => true,
+        Some(_) => number("WATCHDOG_PID") == Some(process::id().into()),
+    };
+    let micros = number("WATCHDOG_USEC").filter(|micros| *micros > 0 && is_for_us)?;
+    Some(Duration::from_micros(micros))
+}
+
 /// `address` is a path or, on Linux, an abstract name after an `@`.
 fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
@@ -86,6 +116,7 @@ mod tests {
     fn told(address: &OsStr, listener: &UnixDatagram, tell: impl FnOnce(&Systemd)) -> String {
         tell(&Systemd {
             socket: Some(connect(address).unwrap()),
+            watchdog: None,
         });
         let mut message = [0; 256];
         let size = listener.recv(&mut message).unwrap();
@@ -115,7 +146,7 @@ mod tests {
         use std::os::linux::net::SocketAddrExt;
         use std::os::unix::net::SocketAddr;
 
-        let name = format!("aquatic-daemon-test-{}", std::process::id());
+        let name = format!("aquatic-daemon-test-{}", process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let listener = UnixDatagram::bind_addr(&address).unwrap();
         let address = format!("@{name}");

@@ -28,6 +28,7 @@
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
 //! | [`seeds`] | which simulations are run, and how one is run again |
+//! | [`threads`] | single threads of a tracker, as a debugger sees them |
 //! | [`wait`] | waiting for a condition, never for a time |
 //! | [`operations`](mod@operations) | the common tests |
 //!
@@ -50,6 +51,8 @@ pub mod place;
 pub mod program;
 pub mod seeds;
 pub mod setup;
+#[cfg(target_os = "linux")]
+pub mod threads;
 pub mod wait;
 
 pub use daemon::Daemon;

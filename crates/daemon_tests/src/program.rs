@@ -31,6 +31,10 @@ pub struct Program {
     pub metrics_section: &'static str,
     /// Lines that make it update its metrics each second.
     pub metrics_settings: &'static str,
+    /// Threads that only this daemon has, with these settings.
+    pub more_threads: &'static [&'static str],
+    /// Lines that make it have them.
+    pub more_threads_settings: &'static str,
     /// Settings that no machine has a warning for.
     pub modest_settings: &'static str,
     /// Every key that an operator can set, with its section, in the order of the printed file; in

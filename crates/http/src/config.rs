@@ -51,6 +51,11 @@ section! {
         pub swarm_workers: usize = 0,
         /// How much is logged: off, error, warn, info, debug or trace.
         pub log_level: LogLevel = LogLevel::Info,
+        /// Seconds without any sign of life after which a thread hangs: the program ends, with the
+        /// name of the thread in the log, so that a service manager starts it anew. 0 = never.
+        ///
+        /// Neither waiting for a disk nor a machine that was suspended counts.
+        pub hang_timeout: u64 = 60,
         pub network: NetworkConfig,
         pub protocol: ProtocolConfig,
         pub limits: HttpLimitsConfig,
@@ -217,6 +222,7 @@ impl aquatic_config::Config for Config {
         let common = CommonClamps {
             socket_workers: &mut self.socket_workers,
             swarm_workers: &mut self.swarm_workers,
+            hang_timeout: &mut self.hang_timeout,
             stream: &mut self.network.stream,
             limits: &mut self.limits.tracker,
             metrics: &mut self.metrics,

@@ -129,6 +129,12 @@ impl Session {
         self.asked.is_some()
     }
 
+    /// Whether nothing has been asked for, not even in part.
+    #[must_use]
+    pub fn is_between_requests(&self) -> bool {
+        self.asked.is_none() && self.seen_bytes == 0
+    }
+
     /// A request is on its way to the swarms. Nothing is taken until it is answered.
     pub fn ask(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
         io.wait_for(Deadline::None);

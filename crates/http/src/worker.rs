@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{
-    BodilessResponse, Framing, Head, Request, ScrapeFile, ScrapeRequest, ScrapeResponse,
-    TextResponse,
+    BodilessResponse, Connection, Framing, Head, Request, ScrapeFile, ScrapeRequest,
+    ScrapeResponse, TextResponse, write_as_last,
 };
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_swarm::Counts;
@@ -66,6 +66,7 @@ impl Worker {
                 counters,
                 response_times,
                 intervals,
+                is_stopping: false,
             },
         }
     }
@@ -79,7 +80,7 @@ impl Worker {
         head: &Head<'_>,
         io: &mut Io<'_>,
     ) {
-        let framing = self.service.framing(head);
+        let framing = self.writer.framing(self.service.framing(head));
         if let Some(text) = self.service.text(head) {
             TextResponse { text }.write(framing, io.out);
             close_after(framing, io);
@@ -355,15 +356,36 @@ struct Writer {
     counters: Arc<WorkerCounters>,
     response_times: Arc<ResponseTimes>,
     intervals: Intervals,
+    /// The process is about to stop: each answer is the last on its connection.
+    is_stopping: bool,
 }
 
 impl Writer {
+    /// How an answer is to be written that was to be written so.
+    fn framing(&self, mut framing: Framing) -> Framing {
+        if self.is_stopping {
+            framing.connection = Connection::Close;
+        }
+        framing
+    }
+
+    /// What follows an answer to a request for which a session has waited.
+    fn end_wait(&self, now: Now, session: &mut Session, io: &mut Io<'_>) {
+        self.response_times.add(session.answered(now, io));
+        if self.is_stopping {
+            io.close();
+        }
+    }
+
     /// Hands the answers of a batch to their connections, and empties it.
     fn deliver(&self, now: Now, batch: &mut Batch, connections: &mut Connections<Session>) {
         for (connection, answer) in batch.answers.iter() {
             let answered = connections.with(connection, |session, io| {
-                io.out.extend_from_slice(answer);
-                self.response_times.add(session.answered(now, io));
+                match self.is_stopping {
+                    true => write_as_last(answer, io.out),
+                    false => io.out.extend_from_slice(answer),
+                }
+                self.end_wait(now, session, io);
             });
             if answered.is_some() {
                 connections.resume(connection);
@@ -387,8 +409,8 @@ impl Writer {
             return false;
         };
         let family = complete.family();
-        self.scrape(family, complete.into_rows(), framing, io);
-        self.response_times.add(session.answered(now, io));
+        self.scrape(family, complete.into_rows(), self.framing(framing), io);
+        self.end_wait(now, session, io);
         true
     }
 
@@ -400,8 +422,8 @@ impl Writer {
     ) {
         let (path, family) = (scrape.path(), scrape.family());
         let answered = connections.with(path.connection, |session, io| {
-            self.scrape(family, scrape.into_rows(), path.framing, io);
-            self.response_times.add(session.answered(now, io));
+            self.scrape(family, scrape.into_rows(), self.framing(path.framing), io);
+            self.end_wait(now, session, io);
         });
         if answered.is_some() {
             connections.resume(path.connection);
@@ -542,5 +564,16 @@ impl Handler for Worker {
 
     fn has_mail(&self) -> bool {
         self.router.has_mail()
+    }
+
+    fn begin_stop(&mut self) {
+        self.writer.is_stopping = true;
+    }
+
+    /// A client that has asked, or has begun to, is answered first.
+    fn stop(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+        if session.is_between_requests() {
+            io.close();
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! | `swarms`, `scrapes` | what is answered |
 //! | `connections`, `deadlines`, `half_close` | how long a connection lasts |
 //! | `crowds`, `limits`, `one_address` | many, noisy and greedy clients |
+//! | `stops` | what clients see of a stop |
 //! | `tls` | versions, tickets, certificates and their exchange |
 //! | `proxies`, `proxy_programs` | who the client is; nginx and haproxy |
 //! | `faults` | what a kernel can refuse |
@@ -45,6 +46,7 @@ mod protocol {
     mod requests;
     mod scrapes;
     mod statuses;
+    mod stops;
     mod swarms;
     mod tls;
 }

@@ -89,5 +89,7 @@ pub use info_hashes::InfoHashes;
 pub use peers::PeerForm;
 pub use request::{AnnounceRequest, Request, ScrapeRequest, Target};
 pub use response::{AnnounceResponse, FailureResponse, Response, Retry};
-pub use response_head::{BodilessResponse, BodySize, ResponseHead, Status, TextResponse};
+pub use response_head::{
+    BodilessResponse, BodySize, ResponseHead, Status, TextResponse, write_as_last,
+};
 pub use scrape::{ScrapeFile, ScrapeResponse};

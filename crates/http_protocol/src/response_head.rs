@@ -127,6 +127,21 @@ pub(crate) fn write_answer(framing: Framing, body: &impl Body, out: &mut Vec<u8>
     }
 }
 
+/// Appends a whole HTTP response of status 200 that was written for a connection that stays open,
+/// changed so that it is the last one on its connection. Anything else is left as it is.
+pub fn write_as_last(answer: &[u8], out: &mut Vec<u8>) {
+    let rest = answer
+        .strip_prefix(OK_KEEP_ALIVE)
+        .or_else(|| answer.strip_prefix(OK_KEEP_ALIVE_SAID));
+    match rest {
+        Some(rest) => {
+            out.put(OK_CLOSE);
+            out.put(rest);
+        }
+        None => out.put(answer),
+    }
+}
+
 const OK_KEEP_ALIVE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ";
 
 const OK_KEEP_ALIVE_SAID: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\

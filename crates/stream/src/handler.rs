@@ -179,4 +179,15 @@ pub trait Handler {
     /// Whether other workers have sent something since the last [`finish`](Self::finish). Asked
     /// before the worker sleeps.
     fn has_mail(&self) -> bool;
+
+    /// The process is about to stop: whatever is answered from now on is the last answer on its
+    /// connection.
+    fn begin_stop(&mut self) {}
+
+    /// The session is to [close](Io::close) its connection: now, after its last words; or, if its
+    /// client still waits for an answer, when it is called again a moment later.
+    fn stop(&mut self, now: Now, id: ConnectionId, session: &mut Self::Session, io: &mut Io<'_>) {
+        let _ = (now, id, session);
+        io.close();
+    }
 }

@@ -95,7 +95,9 @@ pub use listener::bind_listeners;
 pub use metrics::StreamMetrics;
 pub use reverse_proxy::{ProxyRefusal, ReverseProxy};
 pub use runtime::{ChosenRuntime, Post};
-pub use socket_workers::{SocketWorkers, StreamSettings, check_tls, load_tls, reload_tls};
+pub use socket_workers::{
+    SocketWorkers, StreamSettings, check_tls, load_tls, reload_tls, tls_files,
+};
 pub use tls::{TlsConfig, TlsError};
 pub use trusted::{Network, NetworkError, TrustedProxies};
 

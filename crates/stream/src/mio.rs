@@ -12,6 +12,8 @@ use std::time::Duration;
 use anyhow::Context;
 use aquatic_channel::{Bell, Pacer, Sleeper, Wait, bell};
 use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::heartbeat;
+use aquatic_daemon::supervisor::Finisher;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -33,6 +35,9 @@ const ACCEPT_PAUSE_MICROS: u64 = 100_000;
 /// How long an idle worker sleeps before it looks after deadlines.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
+/// How long it sleeps while its connections end.
+const STOP_ROUND: Duration = Duration::from_millis(2);
+
 const WAKER: Token = Token(usize::MAX);
 
 /// Where a worker waits; made before its thread, so that others know how to wake it.
@@ -40,6 +45,7 @@ pub struct MioPost {
     poll: Poll,
     sleeper: Sleeper,
     bell: Bell,
+    finisher: Option<Finisher>,
 }
 
 impl MioPost {
@@ -57,7 +63,13 @@ impl MioPost {
             poll,
             sleeper,
             bell,
+            finisher: None,
         })
+    }
+
+    /// Says when the worker is to end its connections, and waits for that.
+    pub fn finish_for(&mut self, finisher: Finisher) {
+        self.finisher = Some(finisher);
     }
 
     /// What wakes this worker.
@@ -78,15 +90,27 @@ pub fn run<H: Handler>(
     clock: Clock,
     batch_wait: Duration,
 ) -> anyhow::Result<()> {
-    let MioPost { poll, sleeper, .. } = post;
+    let MioPost {
+        poll,
+        sleeper,
+        mut finisher,
+        ..
+    } = post;
     let mut worker = Worker::new(hub, listeners, poll)?;
     let mut pacer = Pacer::new(batch_wait);
     let mut events = Events::with_capacity(EVENTS_PER_ROUND);
     let mut arrivals = 0;
     loop {
+        heartbeat::beat();
         let now = Now::read(clock);
         arrivals += worker.receive(now, &events);
-        arrivals += worker.accept(now);
+        let stops = finisher.as_mut().filter(|it| it.is_stopping());
+        let is_stopping = stops.is_some();
+        match stops {
+            None => arrivals += worker.accept(now),
+            Some(finisher) if worker.hub.stop(now) => finisher.finish(),
+            Some(_) => {}
+        }
         // Again, so that the time that requests take is seen.
         let now = Now::read(clock);
         arrivals += worker.hub.finish(now);
@@ -94,13 +118,17 @@ pub fn run<H: Handler>(
         worker.send(now);
 
         let mut wait = Duration::ZERO;
-        if !has_more && !worker.has_work(now) && events.iter().count() < EVENTS_PER_ROUND / 8 {
+        let has_work = worker.has_work(now, !is_stopping);
+        if !has_more && !has_work && events.iter().count() < EVENTS_PER_ROUND / 8 {
             match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
                 // Nothing ends a doze, and clients of other workers would wait meanwhile.
                 Wait::Doze(_) if worker.hub.has_mail() => {}
                 Wait::Doze(time) => thread::sleep(time),
                 Wait::Sleep => wait = SLEEP_MAX,
             }
+        }
+        if is_stopping {
+            wait = wait.min(STOP_ROUND);
         }
         let _drowse = (!wait.is_zero()).then(|| sleeper.drowse());
         if worker.hub.has_mail() {
@@ -179,8 +207,8 @@ impl<H: Handler> Worker<H> {
     }
 
     /// Whether there is something to do that no event will tell of.
-    fn has_work(&self, now: Now) -> bool {
-        let may_accept = now.micros >= self.accept_after_micros;
+    fn has_work(&self, now: Now, accepts: bool) -> bool {
+        let may_accept = accepts && now.micros >= self.accept_after_micros;
         !self.unread.is_empty() || may_accept && self.listeners.iter().any(|it| it.is_ready)
     }
 

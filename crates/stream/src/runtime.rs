@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon::supervisor::Finisher;
 
 use crate::glommio::{self, GlommioPost};
 use crate::mio::{self, MioPost};
@@ -70,6 +71,15 @@ impl Post {
         match self {
             Self::Mio(post) => post.bell(),
             Self::Glommio(post) => post.bell(),
+        }
+    }
+
+    /// Says when the worker is to end its connections, and waits for that.
+    pub fn finish_for(&mut self, finisher: Finisher) {
+        match self {
+            Self::Mio(post) => post.finish_for(finisher),
+            #[cfg(target_os = "linux")]
+            Self::Glommio(post) => post.finish_for(finisher),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -64,6 +64,12 @@ impl SocketWorkers {
         self.posts.iter().map(Post::bell)
     }
 
+    /// Whether they wait with io_uring.
+    #[must_use]
+    pub fn use_io_uring(&self) -> bool {
+        self.runtime != ChosenRuntime::Mio
+    }
+
     /// Where they listen, with the ports that the system chose if 0 was asked for.
     ///
     /// # Errors
@@ -95,7 +101,7 @@ impl SocketWorkers {
         ));
         let mut all_counters = Vec::new();
         let workers = handlers.into_iter().zip(self.posts).zip(self.listeners);
-        for (index, ((handler, post), listeners)) in workers.enumerate() {
+        for (index, ((handler, mut post), listeners)) in workers.enumerate() {
             let counters = Arc::new(StreamCounters::default());
             all_counters.push(Arc::clone(&counters));
             let options = HubOptions {
@@ -107,6 +113,8 @@ impl SocketWorkers {
                 tls: settings.tls.clone(),
                 counters,
             };
+            let bell = post.bell();
+            post.finish_for(supervisor.finisher(move || bell.ring()));
             supervisor.spawn(format!("socket-{index}"), move || {
                 post.run(Hub::new(handler, options), listeners, clock, batch_wait)
             })?;
@@ -136,6 +144,18 @@ pub fn load_tls(
     warn_of_expiry(&tls);
     metrics::tls_loaded(&tls);
     Ok(Some(tls))
+}
+
+/// The files that [`reload_tls`] reads.
+#[must_use]
+pub fn tls_files(config: &StreamConfig) -> Vec<PathBuf> {
+    match config.enable_tls {
+        true => vec![
+            config.tls_certificate_path.clone(),
+            config.tls_private_key_path.clone(),
+        ],
+        false => Vec::new(),
+    }
 }
 
 /// Reads certificate and key as [`load_tls`] does, if connections are to be encrypted, and reports

@@ -104,6 +104,18 @@ pub fn clamp_workers(socket_workers: &mut usize, swarm_workers: &mut usize, chec
     }
 }
 
+/// Threads show a sign of life each second, if nobody takes the CPU from them.
+const HANG_TIMEOUT_MIN_SECONDS: u64 = 3;
+
+/// Makes the key `hang_timeout` fit.
+pub fn clamp_hang_timeout(seconds: &mut u64, checks: &mut Checks) {
+    if *seconds != 0 {
+        let reason = "threads show a sign of life each second only";
+        let range = HANG_TIMEOUT_MIN_SECONDS..=u64::MAX;
+        checks.clamp(seconds, range, "hang_timeout", reason);
+    }
+}
+
 /// Whether strangers may reach an address of this machine: its network does not say otherwise.
 fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {

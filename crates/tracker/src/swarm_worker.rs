@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aquatic_channel::{Bell, Pacer, Responder, Sleeper, Wait, bell};
 use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Supervisor;
 use crossbeam_utils::sync::Parker;
 
@@ -50,6 +51,7 @@ impl<S: Shard> SwarmWorker<S> {
         let mut pacer = Pacer::new(pauses.batch_wait);
         let mut arrivals = 0;
         loop {
+            heartbeat::beat();
             let now = Now::read(clock);
             arrivals += self.answer(now);
             if self.background(now) {

@@ -9,7 +9,9 @@ use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes, clamp_workers, too_many_workers};
+use aquatic_tracker::config::{
+    MetricsConfig, PeerTimes, clamp_hang_timeout, clamp_workers, too_many_workers,
+};
 
 /// Keys of all these trackers, while they are made to fit.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct CommonClamps<'a> {
     pub socket_workers: &'a mut usize,
     /// `swarm_workers`.
     pub swarm_workers: &'a mut usize,
+    /// `hang_timeout`, in seconds.
+    pub hang_timeout: &'a mut u64,
     /// Most of the section `network`.
     pub stream: &'a mut StreamConfig,
     /// Most of the section `limits`.
@@ -32,6 +36,7 @@ impl CommonClamps<'_> {
     /// Makes the keys fit.
     pub fn clamp(self, checks: &mut Checks) {
         clamp_workers(self.socket_workers, self.swarm_workers, checks);
+        clamp_hang_timeout(self.hang_timeout, checks);
         self.stream.clamp(checks);
         self.limits.clamp("limits", checks);
         self.metrics.clamp("metrics", checks);

@@ -8,12 +8,15 @@ use aquatic_daemon::clock::Clock;
 use aquatic_daemon::exposition::Exposition;
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
+use aquatic_daemon::sandbox::{self, Needs};
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, privileges};
-use aquatic_stream::{Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls};
+use aquatic_stream::{
+    Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls, tls_files,
+};
 use aquatic_tracker::config::too_many_workers;
 use aquatic_tracker::limit_notes;
-use aquatic_tracker::statistics::write_old_names;
+use aquatic_tracker::statistics::{write_old_names, write_peer_counts};
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 
 use crate::statistics::{self, Sources};
@@ -38,8 +41,8 @@ pub struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    /// Binds all sockets, gives up the rights of root, and reads the files that will be read again
-    /// later, as the user who will do that.
+    /// Binds all sockets, gives up the rights of root, reads the files that will be read again
+    /// later, as the user who will do that, and enters the sandbox.
     ///
     /// # Errors
     /// If the system, or a file, does not give what the configuration asks for.
@@ -54,6 +57,16 @@ impl<'a> Launch<'a> {
             log::warn!("`socket_workers` {reason}");
         }
         privileges::drop(config.privileges)?;
+        let access_list = access_list::load(config.access_list)?;
+        let tls = load_tls(config.stream, T::ALPN_PROTOCOLS)?;
+        let mut reads = access_list::files(config.access_list);
+        reads.extend(tls_files(config.stream));
+        let needs = Needs {
+            reads,
+            replaces: Vec::new(),
+            io_uring: sockets.use_io_uring(),
+        };
+        sandbox::enter(config.privileges, &needs, supervisor);
         Ok(Self {
             config,
             clock,
@@ -61,8 +74,8 @@ impl<'a> Launch<'a> {
             sockets,
             endpoint,
             swarm_workers: SwarmWorkers::prepare(config.swarm_workers),
-            access_list: access_list::load(config.access_list)?,
-            tls: load_tls(config.stream, T::ALPN_PROTOCOLS)?,
+            access_list,
+            tls,
         })
     }
 
@@ -137,7 +150,9 @@ impl<'a> Launch<'a> {
             reports: arrangement.reports,
         };
         if let Some(mut endpoint) = endpoint {
-            let workers = sources.workers.clone();
+            let (workers, reports) = (sources.workers.clone(), sources.reports.clone());
+            let with_prefixes = config.metrics.prometheus_peer_id_prefixes;
+            endpoint.also(move |text| write_peer_counts(&reports, with_prefixes, text));
             endpoint.also(move |text| write_old_names(&workers, text));
             endpoint.also(write_metrics);
             endpoint.start(supervisor)?;

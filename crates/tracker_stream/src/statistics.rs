@@ -4,10 +4,10 @@
 //! nothing else with them, so that it does not delay an answer to a client.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon::heartbeat;
 use aquatic_stream::{StreamCounters, StreamMetrics};
 use aquatic_tracker::config::MetricsConfig;
 use aquatic_tracker::counters::{Protocol, WorkerCounters};
@@ -31,14 +31,14 @@ pub(crate) struct Sources<P: Protocol> {
 pub(crate) fn run<P: Protocol>(config: &MetricsConfig, sources: &Sources<P>) -> ! {
     if !config.run_prometheus_endpoint {
         loop {
-            thread::park();
+            heartbeat::sleep(Duration::MAX);
         }
     }
     let clock = Clock::start();
-    let mut outputs = Outputs::new(config, sources);
+    let mut outputs = Outputs::new(sources);
     loop {
         outputs.publish(clock.elapsed(), sources);
-        thread::sleep(Duration::from_secs(config.interval));
+        heartbeat::sleep(Duration::from_secs(config.interval));
     }
 }
 
@@ -48,10 +48,10 @@ struct Outputs<P> {
 }
 
 impl<P: Protocol> Outputs<P> {
-    fn new(config: &MetricsConfig, sources: &Sources<P>) -> Self {
+    fn new(sources: &Sources<P>) -> Self {
         let workers = sources.workers.len();
         Self {
-            tracker: PrometheusMetrics::new(workers, config.prometheus_peer_id_prefixes),
+            tracker: PrometheusMetrics::new(workers),
             connections: StreamMetrics::new(sources.connections.clone()),
         }
     }
@@ -124,7 +124,7 @@ mod tests {
             reports: vec![Arc::default()],
         };
         metrics::with_local_recorder(&recorder, || {
-            let mut outputs = Outputs::new(&MetricsConfig::default(), &sources);
+            let mut outputs = Outputs::new(&sources);
             let traffic = sources.workers[0].traffic(IpFamily::V6);
             traffic.reason(Message::Letter).add(4);
             sources.workers[1].swarms(IpFamily::V6).peers.set(7);

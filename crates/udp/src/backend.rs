@@ -18,6 +18,7 @@ use aquatic_udp_socket::UdpSocket;
 use aquatic_uring::{Ring, Unsupported, Waker};
 
 use crate::config::{Backend, Config, NetworkConfig};
+use crate::socket_worker::last_rounds::LastRounds;
 use crate::socket_worker::{self, Core};
 
 /// What was chosen at the start.
@@ -56,6 +57,11 @@ impl Chosen {
                 anyhow::bail!("`network.backend` is io_uring, which only Linux has")
             }
         }
+    }
+
+    /// Whether socket workers make rings of io_uring.
+    pub(crate) fn may_use_io_uring(&self) -> bool {
+        !matches!(self, Self::Mio(_))
     }
 
     /// Waits until the socket workers have agreed, and says in words what is used. To be called
@@ -166,6 +172,7 @@ impl SocketPost {
         sockets: &[UdpSocket],
         clock: Clock,
         config: &NetworkConfig,
+        last_rounds: LastRounds,
     ) -> anyhow::Result<()> {
         let sleeper = &self.sleeper;
         let poll = match self.waiting {
@@ -173,7 +180,15 @@ impl SocketPost {
             #[cfg(target_os = "linux")]
             Waiting::IoUring(waker) => {
                 let ring = socket_worker::uring::ring(sockets, &waker, config)?;
-                return socket_worker::uring::run(core, ring, sockets, sleeper, clock, config);
+                return socket_worker::uring::run(
+                    core,
+                    ring,
+                    sockets,
+                    sleeper,
+                    clock,
+                    config,
+                    last_rounds,
+                );
             }
             #[cfg(target_os = "linux")]
             Waiting::Auto(waker, agreement) => {
@@ -181,14 +196,20 @@ impl SocketPost {
                 match agreed(ring, &agreement) {
                     Some(ring) => {
                         return socket_worker::uring::run(
-                            core, ring, sockets, sleeper, clock, config,
+                            core,
+                            ring,
+                            sockets,
+                            sleeper,
+                            clock,
+                            config,
+                            last_rounds,
                         );
                     }
                     None => socket_worker::mio::poll_with(&waker)?,
                 }
             }
         };
-        socket_worker::mio::run(core, sockets, poll, sleeper, clock, config)
+        socket_worker::mio::run(core, sockets, poll, sleeper, clock, config, last_rounds)
     }
 }
 

@@ -9,7 +9,8 @@ use aquatic_config::{
 use aquatic_daemon::{access_list, privileges};
 use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{
-    AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives, clamp_workers,
+    AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives, clamp_hang_timeout,
+    clamp_workers,
 };
 use aquatic_types::{CompactAddr, CompactV4, CompactV6};
 use aquatic_udp_protocol::{
@@ -51,6 +52,11 @@ section! {
         pub swarm_workers: usize = 0,
         /// How much is logged: off, error, warn, info, debug or trace.
         pub log_level: LogLevel = LogLevel::Info,
+        /// Seconds without any sign of life after which a thread hangs: the program ends, with the
+        /// name of the thread in the log, so that a service manager starts it anew. 0 = never.
+        ///
+        /// Neither waiting for a disk nor a machine that was suspended counts.
+        pub hang_timeout: u64 = 60,
         pub network: NetworkConfig,
         pub protocol: ProtocolConfig,
         pub limits: UdpLimitsConfig,
@@ -267,6 +273,7 @@ impl aquatic_config::Config for Config {
 
     fn clamp(&mut self, checks: &mut Checks) {
         clamp_workers(&mut self.socket_workers, &mut self.swarm_workers, checks);
+        clamp_hang_timeout(&mut self.hang_timeout, checks);
         self.network.clamp(checks);
         self.limits.clamp("limits", checks);
         self.protocol.clamp(checks);

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use aquatic_daemon::heartbeat;
 use aquatic_daemon::replace_file::Replacement;
 use aquatic_swarm::{Counts, PeerKey, TorrentMap, WalkCursor};
 use aquatic_types::{InfoHash, IpFamily};
@@ -64,7 +64,7 @@ impl Exporter {
     /// A failure is logged, and tried again the next time.
     pub fn run(&self, path: &Path, frequency: Duration) {
         loop {
-            thread::sleep(frequency);
+            heartbeat::sleep(frequency);
             match self.export(path) {
                 Ok(Some(torrents)) => log::info!(
                     "wrote a scrape export of {torrents} torrents to {}",
@@ -78,25 +78,28 @@ impl Exporter {
 
     /// One export: the number of torrents in it, or `None` when there are no shards any more.
     fn export(&self, path: &Path) -> anyhow::Result<Option<usize>> {
-        let mut file = Replacement::create(path);
+        let mut file = heartbeat::outside(|| Replacement::create(path));
         self.round.fetch_add(1, Ordering::Relaxed);
         let (mut shards_left, mut torrents) = (self.shards, 0);
         while shards_left > 0 {
-            match self.parts.recv() {
+            heartbeat::beat();
+            match self.parts.recv_timeout(heartbeat::INTERVAL) {
                 Ok(Part::End) => shards_left -= 1,
                 Ok(Part::Lines(lines)) => {
                     torrents += lines.lines().count();
                     // After a failure the rest is still received: the shards must not wait for
                     // ever.
                     file = file.and_then(|mut file| {
-                        file.append(lines.as_bytes())?;
+                        heartbeat::outside(|| file.append(lines.as_bytes()))?;
                         Ok(file)
                     });
                 }
-                Err(_) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
-        file?.finish()?;
+        let file = file?;
+        heartbeat::outside(|| file.finish())?;
         Ok(Some(torrents))
     }
 }
@@ -206,6 +209,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::thread;
 
     use aquatic_swarm::{Announce, HashKey, Limits};
     use aquatic_types::{CompactAddr, CompactV4, CompactV6, PeerStatus, Seconds};

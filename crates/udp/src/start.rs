@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use aquatic_daemon::clock::{Clock, unix_micros};
 use aquatic_daemon::limit_watch::LimitWatch;
+use aquatic_daemon::sandbox::{self, Needs};
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, bind, privileges, replace_file};
 use aquatic_tracker::config::too_many_workers;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::limit_notes;
-use aquatic_tracker::statistics::write_old_names;
+use aquatic_tracker::statistics::{write_old_names, write_peer_counts};
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 use aquatic_udp_socket::steering::{self, SteeringKey};
 use aquatic_udp_socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket};
@@ -21,6 +22,7 @@ use crate::backend::{Chosen, SocketPost};
 use crate::config::Config;
 use crate::connection_secret;
 use crate::export::exports;
+use crate::socket_worker::last_rounds::LastRounds;
 use crate::statistics;
 
 /// Runs the tracker until it is told to stop.
@@ -28,7 +30,8 @@ use crate::statistics;
 /// # Errors
 /// If it cannot start, or if a worker ends.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    Supervisor::run(move |supervisor| start(supervisor, config))
+    let hang_timeout = Duration::from_secs(config.hang_timeout);
+    Supervisor::run(hang_timeout, move |supervisor| start(supervisor, config))
 }
 
 /// Returns what is done at a reload.
@@ -71,7 +74,10 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
         &mut OsEntropy,
     )?;
     steer(&config, &sockets, &arrangement.steering_key);
+    sandbox::enter(&config.privileges, &needs(&config, &backend), supervisor);
     let counters = arrangement.counters.clone();
+    let reports = arrangement.reports.clone();
+    let with_prefixes = config.statistics.metrics.prometheus_peer_id_prefixes;
     let config = Arc::new(config);
     start_workers(
         supervisor,
@@ -86,6 +92,7 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
     )?;
     if let Some(mut endpoint) = endpoint {
         endpoint.also(move |text| write_old_names(&counters, text));
+        endpoint.also(move |text| write_peer_counts(&reports, with_prefixes, text));
         endpoint.start(supervisor)?;
     }
     if config.scrape_exports.enable_scrape_exports {
@@ -114,6 +121,19 @@ fn warn_of_surroundings(config: &Config) {
         if let Err(error) = replace_file::check(path) {
             log::warn!("`{key}`: {error:#}");
         }
+    }
+}
+
+/// What is needed of the system from now on.
+fn needs(config: &Config, backend: &Chosen) -> Needs {
+    Needs {
+        reads: access_list::files(&config.access_list),
+        replaces: config
+            .outputs()
+            .into_iter()
+            .map(|(_, path)| path.to_owned())
+            .collect(),
+        io_uring: backend.may_use_io_uring(),
     }
 }
 
@@ -226,8 +246,10 @@ fn start_workers(
     let workers = cores.into_iter().zip(posts.posts).zip(posts.sockets);
     for (index, ((core, post), sockets)) in workers.enumerate() {
         let config = Arc::clone(config);
+        let bell = post.bell.clone();
+        let last_rounds = LastRounds::new(supervisor.finisher(move || bell.ring()));
         supervisor.spawn(format!("socket-{index}"), move || {
-            post.run(core, &sockets, clock, &config.network)
+            post.run(core, &sockets, clock, &config.network, last_rounds)
         })?;
     }
     let mut watch = LimitWatch::new();

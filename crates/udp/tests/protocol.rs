@@ -13,6 +13,7 @@
 //! | `limits`, `forgetting` | who has to wait, and what is forgotten |
 //! | `one_address` | one client that announces very many peers |
 //! | `sockets`, `faults` | addresses, buffers, bad weather; what a kernel can refuse |
+//! | `full_disks` | files for which there is no room |
 //! | `idling` | what a tracker costs that nobody asks |
 //! | `privileges` | where files are written |
 //! | `prometheus`, `reports` | what a tracker tells about itself |
@@ -28,6 +29,8 @@ mod protocol {
     #[cfg(target_os = "linux")]
     mod faults;
     mod forgetting;
+    #[cfg(target_os = "linux")]
+    mod full_disks;
     #[cfg(target_os = "linux")]
     mod idling;
     mod limits;

@@ -16,7 +16,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_stream::{Deadline, Io};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{CanonicalAddr, Seconds};
-use tungstenite::protocol::frame::coding::OpCode;
+use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
 
 use crate::frames::{self, Control, Data, Frame, Violation};
 use crate::liveness::Patience;
@@ -245,6 +245,21 @@ impl Session {
         let was_full = self.asked >= ASKED_MAX;
         self.asked = self.asked.saturating_sub(1);
         was_full || self.input_ended && self.is_idle()
+    }
+
+    /// The process is about to stop. What the client has asked for is answered first. Returns
+    /// whether the connection ends.
+    pub fn stop(&self, io: &mut Io<'_>) -> bool {
+        match self.stage {
+            // It would be told nothing but to try again.
+            Stage::Upgrading { .. } => io.close(),
+            Stage::Open { .. } if self.is_idle() => {
+                frames::write_close(CloseCode::Away.into(), io.out);
+                io.close();
+            }
+            Stage::Open { .. } => {}
+        }
+        io.closes()
     }
 
     /// The client will send nothing more, without having said so by a close frame. What it has

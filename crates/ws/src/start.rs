@@ -1,5 +1,7 @@
 //! How the daemon starts.
 
+use std::time::Duration;
+
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker_stream::{Launch, Reload, StreamTracker};
@@ -26,7 +28,8 @@ impl StreamTracker for WebTorrent {
 /// # Errors
 /// If it cannot start, or if a worker ends.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    Supervisor::run(move |supervisor| start(supervisor, &config))
+    let hang_timeout = Duration::from_secs(config.hang_timeout);
+    Supervisor::run(hang_timeout, move |supervisor| start(supervisor, &config))
 }
 
 /// Returns what is done at a reload.

@@ -296,6 +296,10 @@ impl Handler for Worker {
         self.asker.router.background(now)
     }
 
+    fn stop(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+        session.stop(io);
+    }
+
     fn has_mail(&self) -> bool {
         let is_sweeping = self.sweep.as_ref().is_some_and(Sweep::is_under_way);
         is_sweeping || self.asker.has_mail() || self.writer.has_mail()

@@ -15,6 +15,7 @@
 //! | `presence` | how long peers stay, and what they take up |
 //! | `connections` | silence, slow readers, caps, new certificates |
 //! | `half_close` | messages right before the end |
+//! | `stops` | what clients see of a stop |
 //! | `prometheus` | what a tracker tells about itself |
 //! | `configuration` | keys, mistakes, old spellings |
 //! | `operations` | what all daemons of the family do alike |
@@ -36,5 +37,6 @@ mod protocol {
     mod presence;
     mod prometheus;
     mod relaying;
+    mod stops;
     mod upgrades;
 }

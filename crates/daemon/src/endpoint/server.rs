@@ -12,6 +12,7 @@ use super::connection::{Connection, HEAD_BYTES_MAX, Phase};
 use super::routes::{Response, Routes};
 use crate::bind;
 use crate::clock::Clock;
+use crate::heartbeat;
 
 /// Connections that are held at once. A monitoring system has one or two.
 const CONNECTIONS_MAX: usize = 16;
@@ -83,8 +84,9 @@ impl Listener {
             server.take_turns(now);
             server.accept(now);
             server.give_up_late_ones(now);
-            let wait = server.wait(clock.elapsed());
-            match server.poll.poll(&mut events, wait) {
+            heartbeat::beat();
+            let wait = server.wait(clock.elapsed()).min(heartbeat::INTERVAL);
+            match server.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     return Err(error).context("cannot wait for connections");
                 }
@@ -218,16 +220,16 @@ impl Server {
         }
     }
 
-    /// How long nothing needs to be done unless something happens. `None`: for ever.
-    fn wait(&self, now: Duration) -> Option<Duration> {
+    /// How long nothing needs to be done unless something happens.
+    fn wait(&self, now: Duration) -> Duration {
         let sockets = self.sockets.iter().flatten();
         let next = sockets.map(|socket| match socket.is_ready {
             true => now,
             false => socket.connection.deadline(),
         });
         let accept = self.may_accept.then_some(self.accept_after);
-        let at = next.chain(accept).min()?;
-        Some(at.saturating_sub(now))
+        let at = next.chain(accept).min();
+        at.map_or(Duration::MAX, |at| at.saturating_sub(now))
     }
 }
 

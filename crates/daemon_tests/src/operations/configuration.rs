@@ -28,7 +28,12 @@ const MISTAKES: [Mistake; 5] = [
 ];
 
 /// What every daemon's file begins with.
-pub const WORKER_KEYS: [&str; 3] = ["socket_workers", "swarm_workers", "log_level"];
+pub const WORKER_KEYS: [&str; 4] = [
+    "socket_workers",
+    "swarm_workers",
+    "log_level",
+    "hang_timeout",
+];
 
 /// What the section `network` of daemons over TCP begins with.
 pub const STREAM_KEYS: [&str; 16] = [
@@ -69,11 +74,12 @@ pub const METRICS_KEYS: [&str; 6] = [
 ];
 
 /// What every daemon's file ends with.
-pub const SYSTEM_KEYS: [&str; 6] = [
+pub const SYSTEM_KEYS: [&str; 7] = [
     "privileges.drop_privileges",
     "privileges.chroot_path",
     "privileges.group",
     "privileges.user",
+    "privileges.sandbox",
     "access_list.mode",
     "access_list.path",
 ];

@@ -9,6 +9,8 @@ pub mod checking;
 pub mod configuration;
 pub mod forgetting;
 #[cfg(target_os = "linux")]
+pub mod hanging;
+#[cfg(target_os = "linux")]
 pub mod hosts;
 pub mod idling;
 pub mod limits;
@@ -16,6 +18,8 @@ pub mod limits;
 pub mod monitoring;
 pub mod privileges;
 pub mod process;
+#[cfg(target_os = "linux")]
+pub mod sandbox;
 pub mod signals;
 pub mod turned_away;
 pub mod upgrades;
@@ -94,6 +98,12 @@ macro_rules! operations {
             forgetting {
                 silent_peers_are_forgotten_and_the_others_stay
             }
+            hanging {
+                #[cfg(target_os = "linux")]
+                a_thread_that_hangs_ends_it_with_its_name
+                #[cfg(target_os = "linux")]
+                a_process_that_stood_still_goes_on
+            }
             hosts {
                 #[cfg(target_os = "linux")]
                 default_addresses_need_no_ipv6
@@ -146,10 +156,22 @@ macro_rules! operations {
                 #[cfg(target_os = "linux")]
                 no_socket_workers_means_one_per_cpu
             }
+            sandbox {
+                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                strangers_in_it_can_open_and_do_nothing
+                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                to_run_a_program_ends_it
+                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                the_sandbox_can_be_left_out
+                #[cfg(target_os = "linux")]
+                a_kernel_without_a_part_of_it_is_told_about
+            }
             signals {
                 sighup_reloads_like_sigusr1
                 signals_without_a_meaning_do_not_end_it
                 a_stop_waits_neither_for_a_reload_nor_for_the_start
+                a_stop_overtakes_many_reloads_of_a_large_list
+                a_reload_that_hangs_does_not_keep_later_ones_from_their_list
                 a_log_that_nobody_reads_delays_nothing
                 advice_that_nobody_reads_does_not_prevent_the_start
             }

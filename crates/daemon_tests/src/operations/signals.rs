@@ -12,6 +12,7 @@ use nix::unistd::mkfifo;
 
 use super::process::settings_that_warn;
 use crate::setup::on_every_setup;
+use crate::wait::until;
 use crate::{Daemon, Place, Program, Setup, torrent};
 
 /// How long a stop may take, whatever else is going on.
@@ -88,6 +89,43 @@ pub fn a_stop_waits_neither_for_a_reload_nor_for_the_start(program: &'static Pro
         daemon.wait_for_log("reading the access list");
         assert_stops(&mut daemon);
     });
+}
+
+/// As after a night in which a script has sent too many.
+pub fn a_stop_overtakes_many_reloads_of_a_large_list(program: &'static Program) {
+    const HASHES: u32 = 300_000;
+    const RELOADS: usize = 80;
+    let place = Place::new();
+    let hashes: Vec<_> = (0..HASHES)
+        .map(|number| torrent(number).to_string())
+        .collect();
+    place.write("list", hashes.join("\n"));
+    let mut daemon = place.start(Setup::simple(program), LIST);
+    for _ in 0..RELOADS {
+        daemon.signal(Signal::SIGUSR1);
+    }
+    daemon.wait_for_log("reloading");
+    assert_stops(&mut daemon);
+}
+
+/// A list that does not come: the pipe is given up, and the next reload reads what is there then.
+pub fn a_reload_that_hangs_does_not_keep_later_ones_from_their_list(program: &'static Program) {
+    let place = Place::new();
+    place.write("list", "");
+    let daemon = place.start(Setup::simple(program), LIST);
+    let list = daemon.place.path("list");
+    std::fs::remove_file(&list).unwrap();
+    mkfifo(&list, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("reloading");
+    std::fs::remove_file(&list).unwrap();
+    daemon.place.write("list", torrent(1).to_string());
+    daemon.signal(Signal::SIGHUP);
+    let reason = "the access list stays as it was: cannot use the access list list: line 1: cannot \
+                  be read: nothing has come";
+    daemon.wait_for_log(reason);
+    let mut client = program.client_of(&daemon, IpFamily::V4);
+    until("the next reload", || client.join(torrent(1), 1).err());
 }
 
 /// A pipe in which there is no room left.

@@ -21,6 +21,8 @@ pub(crate) static HTTP: Program = Program {
     has_tls: true,
     metrics_section: "metrics",
     metrics_settings: "metrics.interval = 1\n",
+    more_threads: &[],
+    more_threads_settings: "",
     modest_settings: "",
     keys: &KEYS,
     mistakes: &MISTAKES,

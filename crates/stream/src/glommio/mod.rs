@@ -31,6 +31,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use aquatic_channel::{Bell, Pacer, Sleeper, Wait, bell};
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon::heartbeat;
+use aquatic_daemon::supervisor::Finisher;
 use futures_io::AsyncRead;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
@@ -63,6 +65,9 @@ const BUSY_MAX: Duration = Duration::from_millis(200);
 /// How long nothing is accepted after that has failed, for want of files, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it sleeps while its connections end.
+const STOP_ROUND: Duration = Duration::from_millis(2);
+
 /// How long an idle worker sleeps before it looks after deadlines.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
@@ -73,6 +78,7 @@ pub struct GlommioPost {
     /// Whoever pulls the rope sounds the gong.
     rope: UnixStream,
     gong: UnixStream,
+    finisher: Option<Finisher>,
 }
 
 impl GlommioPost {
@@ -88,7 +94,13 @@ impl GlommioPost {
             bell,
             rope,
             gong,
+            finisher: None,
         })
+    }
+
+    /// Says when the worker is to end its connections, and waits for that.
+    pub fn finish_for(&mut self, finisher: Finisher) {
+        self.finisher = Some(finisher);
     }
 
     /// What wakes this worker.
@@ -138,7 +150,14 @@ pub fn run<H: Handler + 'static>(
         }
         spawn_local(hear(Rc::clone(&worker), post.gong)).detach();
         spawn_local(tick(Rc::clone(&worker))).detach();
-        work(&worker, &post.sleeper, &post.rope, batch_wait).await
+        work(
+            &worker,
+            &post.sleeper,
+            &post.rope,
+            post.finisher,
+            batch_wait,
+        )
+        .await
     })
 }
 
@@ -147,11 +166,20 @@ async fn work<H: Handler>(
     worker: &RefCell<Worker<H>>,
     sleeper: &Sleeper,
     rope: &UnixStream,
+    mut finisher: Option<Finisher>,
     batch_wait: Duration,
 ) -> ! {
     let mut pacer = Pacer::new(batch_wait);
     let mut arrivals = 0;
     loop {
+        heartbeat::beat();
+        let stops = finisher.as_mut().filter(|it| it.is_stopping());
+        let is_stopping = stops.is_some();
+        if let Some(finisher) = stops
+            && worker.borrow_mut().stop()
+        {
+            finisher.finish();
+        }
         let turn = worker.borrow_mut().turn();
         arrivals += turn.arrivals;
         if !turn.has_more
@@ -162,8 +190,11 @@ async fn work<H: Handler>(
         {
             thread::sleep(time);
         }
+        if is_stopping {
+            thread::sleep(STOP_ROUND);
+        }
         let _drowse = sleeper.drowse();
-        if turn.has_more || worker.borrow().hub.has_mail() {
+        if is_stopping || turn.has_more || worker.borrow().hub.has_mail() {
             // The way through the kernel: meanwhile connections have their turn.
             pull(rope);
         }
@@ -201,6 +232,7 @@ async fn accept<H: Handler + 'static>(
 ) {
     loop {
         let accepted = match until_readable(&listener).await {
+            Ok(()) if worker.borrow().is_stopping() => return,
             Ok(()) => accept_some(&worker, &listener, address),
             Err(error) => Err(error),
         };

@@ -23,6 +23,7 @@ pub(super) struct Worker<H: Handler> {
     is_due: bool,
     /// Events in it.
     arrivals: usize,
+    is_stopping: bool,
     main: Option<Waker>,
     /// By the slot of the connection's name.
     streams: Vec<Option<Stream>>,
@@ -64,6 +65,7 @@ impl<H: Handler> Worker<H> {
             now: Now::read(clock),
             is_due: false,
             arrivals: 0,
+            is_stopping: false,
             main: None,
             streams: Vec::new(),
             writable: Vec::new(),
@@ -183,6 +185,17 @@ impl<H: Handler> Worker<H> {
                 task.wake_by_ref();
             }
         }
+    }
+
+    /// Goes on with the end of all connections. Returns whether there are none left.
+    pub(super) fn stop(&mut self) -> bool {
+        self.is_stopping = true;
+        self.hub.stop(Now::read(self.clock))
+    }
+
+    /// Whether connections end, and no more are to be accepted.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 
     /// The main task's part of a batch.

@@ -1,6 +1,7 @@
 //! Everything that happens to the connections of a worker, but for moving their bytes. Pure.
 
 mod input;
+mod stop;
 
 use std::io;
 use std::mem;
@@ -65,6 +66,8 @@ pub struct Hub<H: Handler> {
     swept: Seconds,
     /// When it may be logged again that nothing can be accepted.
     accept_quiet_until: Seconds,
+    /// When the process was told to stop, in microseconds.
+    stopping_since: Option<u64>,
 }
 
 /// What is to be done about a connection whose output has been written as far as possible.
@@ -102,6 +105,7 @@ impl<H: Handler> Hub<H> {
             active: PerFamily::default(),
             swept: Seconds::default(),
             accept_quiet_until: Seconds::default(),
+            stopping_since: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! Certificate and key, loaded from files, and loaded again while the daemon runs.
 
 use std::fmt::{self, Debug, Display, Formatter};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
+use aquatic_daemon::patient_file::PatientFile;
 use arc_swap::{ArcSwap, Cache};
 use rustls::crypto::aws_lc_rs::{self, Ticketer, sign};
 use rustls::pki_types::pem::{self, PemObject};
@@ -336,7 +337,10 @@ fn is_short(key: &PrivateKeyDer<'_>) -> bool {
 /// What a file contains, without the mark that some editors begin a text with. A file without
 /// contents, or in an encoding that no one can mean, is a failure.
 fn read(path: &Path, failure: impl Fn(&str) -> TlsError) -> Result<Vec<u8>, TlsError> {
-    let mut bytes = fs::read(path).map_err(|error| TlsError::Read(path.to_owned(), error))?;
+    let mut bytes = Vec::new();
+    PatientFile::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|error| TlsError::Read(path.to_owned(), error))?;
     if bytes.starts_with("\u{feff}".as_bytes()) {
         bytes.drain(.."\u{feff}".len());
     }

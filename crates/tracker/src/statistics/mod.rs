@@ -5,10 +5,12 @@
 //! whatever it does does not delay an answer to a client.
 
 mod old_names;
+mod peer_counts;
 mod prometheus;
 mod snapshot;
 
 pub use old_names::write_old_names;
+pub use peer_counts::write_peer_counts;
 pub use prometheus::PrometheusMetrics;
 pub use snapshot::{FamilySnapshot, Snapshot, Totals, Traffic};
 

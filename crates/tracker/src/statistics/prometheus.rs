@@ -4,12 +4,10 @@
 //! has `worker_index`. Swarm sizes and clients do not: percentiles of parts cannot be put together
 //! again, so they are of the whole tracker.
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquatic_peer_id::{PeerClient, PeerIdPrefix};
 use aquatic_types::{IpFamily, PerFamily};
 use hdrhistogram::Histogram;
 use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
@@ -35,8 +33,6 @@ const SEEDERS: &str = "aquatic_seeders";
 const LEECHERS: &str = "aquatic_leechers";
 const COMPLETED: &str = "aquatic_completed_downloads_total";
 const PEERS_PER_TORRENT: &str = "aquatic_peers_per_torrent";
-const PEER_CLIENTS: &str = "aquatic_peer_clients";
-const PEER_ID_PREFIXES: &str = "aquatic_peer_id_prefixes";
 const QUEUE_BATCHES: &str = "aquatic_queue_batches";
 const CLEANING_SECONDS: &str = "aquatic_cleaning_seconds";
 
@@ -56,36 +52,19 @@ const QUANTILES: [(&str, f64); 12] = [
     ("p999", 0.999),
 ];
 
-/// Peer ids come from strangers, and a label value that was exported once stays in memory, so each
-/// number of label values has a bound for each moment and one for all time.
-const CLIENTS: LabelBounds = LabelBounds {
-    shown_max: 500,
-    known_max: 5_000,
-};
-const PREFIXES: LabelBounds = LabelBounds {
-    shown_max: 10_000,
-    known_max: 50_000,
-};
-
 /// Everything that is exported.
 pub struct PrometheusMetrics<P> {
     workers: Vec<WorkerMetrics>,
-    clients: PeerCounts,
-    prefixes: Option<PeerCounts>,
     protocol: PhantomData<P>,
 }
 
 impl<P: Protocol> PrometheusMetrics<P> {
     /// Registers all metrics whose labels are known, so that the first scrape finds them at 0.
-    /// `with_prefixes` says whether to export the number of peers by prefix of the peer id, too.
     #[must_use]
-    pub fn new(workers: usize, with_prefixes: bool) -> Self {
+    pub fn new(workers: usize) -> Self {
         describe(P::PAYLOAD);
         Self {
             workers: (0..workers).map(WorkerMetrics::new::<P>).collect(),
-            clients: PeerCounts::new(PEER_CLIENTS, "client", PeerClient::OTHER.name, CLIENTS),
-            prefixes: with_prefixes
-                .then(|| PeerCounts::new(PEER_ID_PREFIXES, "prefix_hex", "other", PREFIXES)),
             protocol: PhantomData,
         }
     }
@@ -99,17 +78,6 @@ impl<P: Protocol> PrometheusMetrics<P> {
             if let Some(histogram) = &snapshot.families.get(family).peers_per_torrent {
                 publish_distribution(family, histogram);
             }
-        }
-        let clients = snapshot.clients();
-        self.clients.update(
-            clients
-                .iter()
-                .map(|(client, peers)| (client.to_string(), *peers)),
-        );
-        if let Some(prefixes) = &mut self.prefixes {
-            let counts = snapshot.prefixes.iter();
-            prefixes
-                .update(counts.map(|(prefix, peers)| (PeerIdPrefix(*prefix).to_string(), *peers)));
         }
     }
 }
@@ -235,79 +203,6 @@ fn publish_distribution(family: IpFamily, histogram: &Histogram<u32>) {
     }
 }
 
-/// How many values a label may have.
-#[derive(Clone, Copy)]
-struct LabelBounds {
-    /// At a time.
-    shown_max: usize,
-    /// Since the start.
-    known_max: usize,
-}
-
-/// Numbers of peers under a label whose values come from peers.
-struct PeerCounts {
-    metric: &'static str,
-    label: &'static str,
-    /// The value under which the rest is counted.
-    other: &'static str,
-    bounds: LabelBounds,
-    rows: HashMap<String, PeerCount>,
-}
-
-struct PeerCount {
-    gauge: Gauge,
-    peers: u64,
-}
-
-impl PeerCounts {
-    fn new(
-        metric: &'static str,
-        label: &'static str,
-        other: &'static str,
-        bounds: LabelBounds,
-    ) -> Self {
-        Self {
-            metric,
-            label,
-            other,
-            bounds,
-            rows: HashMap::new(),
-        }
-    }
-
-    /// Publishes counts that are given in descending order. A value that is no longer among them
-    /// goes to 0: it cannot be removed.
-    fn update(&mut self, counts: impl Iterator<Item = (String, u64)>) {
-        for row in self.rows.values_mut() {
-            row.peers = 0;
-        }
-        for (rank, (value, peers)) in counts.enumerate() {
-            let is_known = self.rows.contains_key(&value);
-            let has_room = is_known || self.rows.len() < self.bounds.known_max;
-            let is_shown = has_room && rank < self.bounds.shown_max;
-            let value = if is_shown {
-                value
-            } else {
-                self.other.to_owned()
-            };
-            self.row(value).peers += peers;
-        }
-        for row in self.rows.values() {
-            row.gauge.set(approximate(row.peers));
-        }
-    }
-
-    fn row(&mut self, value: String) -> &mut PeerCount {
-        let (metric, label) = (self.metric, self.label);
-        self.rows
-            .entry(value)
-            .or_insert_with_key(|value| PeerCount {
-                gauge: gauge!(metric, label => value.clone()),
-                peers: 0,
-            })
-    }
-}
-
 /// Tells the endpoint what each metric means.
 fn describe(payload: &str) {
     describe_counter!(REQUESTS, Unit::Count, "Requests that could be read");
@@ -347,13 +242,6 @@ fn describe(payload: &str) {
         Unit::Count,
         "Peers of a torrent, as of the last cleaning: minimum, maximum, mean and percentiles"
     );
-    describe_gauge!(PEER_CLIENTS, Unit::Count, "Peers by client software");
-    describe_gauge!(
-        PEER_ID_PREFIXES,
-        Unit::Count,
-        "Peers by the first 8 bytes of the peer id, in hexadecimal; other, and all zeros, stand \
-         for what there are too many different ones of"
-    );
     describe_gauge!(
         QUEUE_BATCHES,
         Unit::Count,
@@ -370,9 +258,8 @@ fn describe(payload: &str) {
 mod tests {
     use std::collections::BTreeSet;
 
-    use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
-    use crate::clients::Prefix;
     use crate::counters::test_protocol::{Bees, Reason, RequestKind, ResponseKind};
     use crate::report::{ShardReport, empty_histograms};
 
@@ -385,7 +272,7 @@ mod tests {
         let [_, worker]: &[Arc<WorkerCounters<Bees>>; 2] = &workers;
         fill(worker, &reports[0]);
         metrics::with_local_recorder(&recorder, || {
-            let mut metrics = PrometheusMetrics::new(workers.len(), true);
+            let mut metrics = PrometheusMetrics::new(workers.len());
             let snapshot = Snapshot::take(Duration::ZERO, &workers, &reports);
             metrics.update(&workers, &snapshot);
         });
@@ -430,7 +317,6 @@ mod tests {
                 histograms.v4.record(peers).unwrap();
             }
             report.set_histograms(histograms);
-            report.set_clients([(*b"-TR4060-", 12)].into_iter());
         });
         let v6 = "ip_version=\"6\",worker_index=\"1\"";
         let v4 = "ip_version=\"4\"";
@@ -454,8 +340,6 @@ mod tests {
             format!("aquatic_peers_per_torrent{{{v4},type=\"p999\"}} 100"),
             format!("aquatic_peers_per_torrent{{{v4},type=\"max\"}} 100"),
             format!("aquatic_peers_per_torrent{{{v4},type=\"mean\"}} 50.5"),
-            "aquatic_peer_clients{client=\"Transmission 4.0.6\"} 12".to_owned(),
-            "aquatic_peer_id_prefixes{prefix_hex=\"2d5452343036302d\"} 12".to_owned(),
         ] {
             assert_has(&scraped, &line);
         }
@@ -468,10 +352,9 @@ mod tests {
     fn every_metric_is_explained_and_starts_at_zero() {
         let scraped = scrape(|_, report| {
             report.set_histograms(empty_histograms());
-            report.set_clients([(*b"-TR4060-", 0)].into_iter());
         });
         let names = names(&scraped);
-        assert_eq!(names.len(), 17, "{names:?}");
+        assert_eq!(names.len(), 15, "{names:?}");
         for name in names {
             assert!(scraped.contains(&format!("# HELP {name} ")), "{name}");
         }
@@ -481,87 +364,8 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_are_not_counted_are_not_exported() {
+    fn torrents_that_are_not_counted_are_not_exported() {
         let scraped = scrape(|_, _| {});
-        assert!(!scraped.contains("aquatic_peer_clients{"), "{scraped}");
         assert!(!scraped.contains("aquatic_peers_per_torrent{"), "{scraped}");
-    }
-
-    fn counts(recorder: &PrometheusRecorder) -> Vec<String> {
-        let scraped = recorder.handle().render();
-        let mut lines: Vec<_> = scraped
-            .lines()
-            .filter(|line| line.starts_with("peers{"))
-            .map(str::to_owned)
-            .collect();
-        lines.sort_unstable();
-        lines
-    }
-
-    #[test]
-    fn vanished_values_go_to_zero_and_their_number_is_bounded() {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || {
-            let bounds = LabelBounds {
-                shown_max: 2,
-                known_max: 3,
-            };
-            let mut clients = PeerCounts::new("peers", "client", "Other", bounds);
-            let mut update = |counts: &[(&str, u64)]| {
-                clients.update(
-                    counts
-                        .iter()
-                        .map(|(client, peers)| ((*client).to_owned(), *peers)),
-                );
-                self::counts(&recorder)
-            };
-            assert_eq!(
-                update(&[("a", 5), ("b", 4)]),
-                ["peers{client=\"a\"} 5", "peers{client=\"b\"} 4"]
-            );
-            assert_eq!(
-                update(&[("b", 4)]),
-                ["peers{client=\"a\"} 0", "peers{client=\"b\"} 4"]
-            );
-            assert_eq!(
-                update(&[("b", 4), ("a", 3), ("c", 2), ("d", 1)]),
-                [
-                    "peers{client=\"Other\"} 3",
-                    "peers{client=\"a\"} 3",
-                    "peers{client=\"b\"} 4"
-                ],
-                "beyond what is shown at a time"
-            );
-            assert_eq!(
-                update(&[("c", 9), ("a", 1)]),
-                [
-                    "peers{client=\"Other\"} 9",
-                    "peers{client=\"a\"} 1",
-                    "peers{client=\"b\"} 0"
-                ],
-                "beyond what is ever known"
-            );
-        });
-    }
-
-    #[test]
-    fn prefixes_are_exported_only_if_wanted() {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let report = Arc::new(ShardReport::default());
-        let prefixes: [(Prefix, usize); 1] = [([0xff; 8], 1)];
-        report.set_clients(prefixes.into_iter());
-        metrics::with_local_recorder(&recorder, || {
-            let snapshot = Snapshot::take(Duration::ZERO, &[], &[report]);
-            PrometheusMetrics::<Bees>::new(0, false).update(&[], &snapshot);
-            assert!(
-                !recorder
-                    .handle()
-                    .render()
-                    .contains("aquatic_peer_id_prefixes{")
-            );
-            PrometheusMetrics::<Bees>::new(0, true).update(&[], &snapshot);
-        });
-        let line = "aquatic_peer_id_prefixes{prefix_hex=\"ffffffffffffffff\"} 1";
-        assert_has(&recorder.handle().render(), line);
     }
 }

@@ -75,19 +75,26 @@ impl<P: Protocol> Snapshot<P> {
                 .map(|worker| worker.batches_in_flight.get())
                 .sum(),
             cleaning_max: Duration::from_micros(cleanings.max().unwrap_or(0)),
-            prefixes: most_first(reports.iter().flat_map(|report| report.clients())),
+            prefixes: prefixes_of(reports),
         }
     }
 
     /// Peers by client, most peers first.
     #[must_use]
     pub fn clients(&self) -> Vec<(PeerClient, u64)> {
-        most_first(
-            self.prefixes
-                .iter()
-                .map(|(prefix, peers)| (client(*prefix), *peers)),
-        )
+        clients_of(&self.prefixes)
     }
+}
+
+/// Peers by prefix of the peer id, most peers first.
+pub(super) fn prefixes_of(reports: &[Arc<ShardReport>]) -> Vec<(Prefix, u64)> {
+    most_first(reports.iter().flat_map(|report| report.clients()))
+}
+
+/// Peers by client, most peers first.
+pub(super) fn clients_of(prefixes: &[(Prefix, u64)]) -> Vec<(PeerClient, u64)> {
+    let prefixes = prefixes.iter();
+    most_first(prefixes.map(|(prefix, peers)| (client(*prefix), *peers)))
 }
 
 /// Adds up what is counted under the same key, and sorts by count, then by key.

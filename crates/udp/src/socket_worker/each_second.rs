@@ -1,7 +1,8 @@
 //! What a worker asks the system once a second: how many datagrams were lost before a backend could
-//! receive them, because a socket's buffer was full, and what time it is.
+//! receive them, because a socket's buffer was full, and what time it is; and shows that it lives.
 
 use aquatic_daemon::clock::unix_micros;
+use aquatic_daemon::heartbeat;
 use aquatic_types::Seconds;
 use aquatic_udp_socket::UdpSocket;
 
@@ -31,6 +32,7 @@ impl<'a> EachSecond<'a> {
             return;
         }
         self.asked_at = now.seconds;
+        heartbeat::beat();
         core.synchronise(now, unix_micros());
         self.count_lost(core);
     }

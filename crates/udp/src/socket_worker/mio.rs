@@ -14,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::each_second::EachSecond;
+use super::last_rounds::LastRounds;
 use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
 use crate::Now;
 use crate::config::NetworkConfig;
@@ -48,6 +49,7 @@ pub fn run(
     sleeper: &Sleeper,
     clock: Clock,
     config: &NetworkConfig,
+    mut last_rounds: LastRounds,
 ) -> anyhow::Result<()> {
     for (index, socket) in sockets.iter().enumerate() {
         let fd = socket.as_raw_fd();
@@ -83,6 +85,7 @@ pub fn run(
             Wait::Doze(_) if received.datagrams > 0 || core.has_mail() => {}
             Wait::Doze(time) => thread::sleep(time),
             Wait::Sleep => {
+                let poll_timeout = last_rounds.wait(&mut core, unsent, poll_timeout);
                 let _drowse = sleeper.drowse();
                 let timeout = match (core.has_mail(), unsent) {
                     (true, _) => Duration::ZERO,

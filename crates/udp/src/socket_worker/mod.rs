@@ -16,6 +16,7 @@
 //! arrived while the process started) is passed on all the same. The code is the same for both.
 
 mod each_second;
+pub mod last_rounds;
 pub mod mio;
 mod pending_scrapes;
 #[cfg(target_os = "linux")]
@@ -227,6 +228,12 @@ impl Core {
     pub fn background(&mut self, now: Now) -> bool {
         self.service.background();
         self.router.background(now)
+    }
+
+    /// Whether something is on its way to other workers, or to clients.
+    pub(crate) fn has_work_on_its_way(&mut self) -> bool {
+        let is_waiting = |outbox: &Outbox| !outbox.is_empty();
+        self.counters.batches_in_flight.get() > 0 || self.own.outboxes.iter().any(is_waiting)
     }
 
     /// Whether another worker has sent something since the last [`Self::finish`].

@@ -9,6 +9,7 @@ use aquatic_udp_socket::{Outbox, UdpSocket};
 use aquatic_uring::{Event, Ring, RingOptions, Unsupported, Waker};
 
 use super::each_second::EachSecond;
+use super::last_rounds::LastRounds;
 use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
 use crate::Now;
 use crate::config::NetworkConfig;
@@ -46,6 +47,7 @@ pub fn run(
     sleeper: &Sleeper,
     clock: Clock,
     config: &NetworkConfig,
+    mut last_rounds: LastRounds,
 ) -> anyhow::Result<()> {
     let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
     let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
@@ -65,7 +67,7 @@ pub fn run(
         }
         timeout = match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
             Wait::Sleep if unsent => RESEND_INTERVAL,
-            Wait::Sleep => poll_timeout,
+            Wait::Sleep => last_rounds.wait(&mut core, unsent, poll_timeout),
             Wait::Doze(time) => {
                 // The answers leave at once. What has come meanwhile is dealt with first.
                 let nothing_waits = ring

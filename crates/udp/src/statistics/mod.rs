@@ -30,6 +30,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use aquatic_daemon::clock::{Clock, wall_time};
+use aquatic_daemon::heartbeat;
 use aquatic_daemon::replace_file::replace;
 
 use crate::config::StatisticsConfig;
@@ -56,14 +57,14 @@ pub fn run(
         || config.metrics.run_prometheus_endpoint)
     {
         loop {
-            thread::park();
+            heartbeat::sleep(Duration::MAX);
         }
     }
     let clock = Clock::start();
     let mut outputs = Outputs::new(config, workers.len())?;
     let mut previous = Snapshot::take(clock.elapsed(), workers, reports);
     loop {
-        thread::sleep(Duration::from_secs(config.metrics.interval));
+        heartbeat::sleep(Duration::from_secs(config.metrics.interval));
         let current = Snapshot::take(clock.elapsed(), workers, reports);
         outputs.publish(&previous, &current, wall_time(), workers);
         previous = current;
@@ -80,8 +81,7 @@ struct Outputs<'a> {
 
 impl<'a> Outputs<'a> {
     fn new(config: &'a StatisticsConfig, workers: usize) -> anyhow::Result<Self> {
-        let prometheus =
-            || PrometheusMetrics::new(workers, config.metrics.prometheus_peer_id_prefixes);
+        let prometheus = || PrometheusMetrics::new(workers);
         Ok(Self {
             config,
             prometheus: config.metrics.run_prometheus_endpoint.then(prometheus),
@@ -111,7 +111,7 @@ impl<'a> Outputs<'a> {
         }
         if config.write_html_to_file {
             let page = html::render(&period, &tables, config.metrics.interval);
-            let result = replace(&config.html_file_path, page.as_bytes());
+            let result = heartbeat::outside(|| replace(&config.html_file_path, page.as_bytes()));
             self.html_failure
                 .note("cannot write the statistics page", result);
         }

@@ -21,6 +21,9 @@ pub(crate) static UDP: Program = Program {
     metrics_section: "statistics",
     metrics_settings: "statistics.interval = 1\n",
     // A large buffer may not be granted.
+    more_threads: &["export"],
+    more_threads_settings: "scrape_exports.enable_scrape_exports = true\n\
+                            scrape_exports.path = 'export'\n",
     modest_settings: "network.socket_recv_buffer_size = 100_000\n\
                       network.socket_send_buffer_size = 100_000",
     keys: &KEYS,

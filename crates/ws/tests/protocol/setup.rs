@@ -23,6 +23,8 @@ pub(crate) static WS: Program = Program {
     has_tls: true,
     metrics_section: "metrics",
     metrics_settings: "metrics.interval = 1\n",
+    more_threads: &[],
+    more_threads_settings: "",
     modest_settings: "",
     keys: &KEYS,
     mistakes: &MISTAKES,

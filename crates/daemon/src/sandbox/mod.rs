@@ -1,0 +1,91 @@
+//! What a daemon can no longer do when it has started, whoever makes it try.
+//!
+//! A tracker reads what strangers send. Should one of them ever make it run his own code, that code
+//! finds little to work with:
+//!
+//! - **always**: no program that it starts would have more rights than it has itself
+//!   ([`renounce`]: `no_new_privs`, an empty capability bounding set);
+//! - **with `privileges.sandbox`** ([`enter`]), where the kernel can do it:
+//!   - [`files`]: it opens only what the configuration names (Landlock), and no TCP connection;
+//!   - [`calls`]: it has only the system calls of a tracker (seccomp). To run a program, look into
+//!     other processes or change the kernel ends the process; any other call that is not on the
+//!     list fails with EPERM, since a library may try such a call and do without.
+//!
+//! This is entered when all sockets are bound and privileges have been dropped, and before there are
+//! workers. It holds for all threads. What is open stays open.
+
+#[cfg(target_os = "linux")]
+mod calls;
+#[cfg(target_os = "linux")]
+mod files;
+
+use std::path::PathBuf;
+
+use aquatic_config::PrivilegeConfig;
+
+use crate::supervisor::Supervisor;
+
+/// What a daemon needs of the system while it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Files that are read again at a reload. They may be replaced by others of that name.
+    pub reads: Vec<PathBuf>,
+    /// Files that are [replaced](crate::replace_file). Their folders are created if missing.
+    pub replaces: Vec<PathBuf>,
+    /// Workers make rings of io_uring.
+    pub io_uring: bool,
+}
+
+/// Gives up, for this thread and those that it will start, what no daemon needs: that a program
+/// which it starts has more rights than itself. To be called before there are other threads.
+pub fn renounce() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::thread::{
+            CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs,
+        };
+
+        // Kernels of this century can do the first. The second is refused to a process without
+        // CAP_SETPCAP, which could not get what is in the set anyway, after the first.
+        let _ = set_no_new_privs(true);
+        for number in 0..u64::BITS {
+            let capability = CapabilitySet::from_bits_retain(1 << number);
+            if remove_capability_from_bounding_set(capability).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Enters the sandbox, if the configuration says so; a part that the kernel does not have is left
+/// out, with a warning. To be called after [`privileges::drop`](fn@crate::privileges::drop), before
+/// workers are spawned.
+pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
+    if !config.sandbox {
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        // First, since most of the calls that confine files are not among those of a tracker.
+        let files = files::confine(needs, supervisor);
+        let calls = calls::confine(needs.io_uring);
+        for (what, result) in [
+            ("files are not confined by Landlock", &files),
+            ("system calls are not filtered by seccomp", &calls),
+        ] {
+            if let Err(reason) = result {
+                log::warn!(
+                    "`privileges.sandbox`: {what}: {reason:#} (the tracker serves nevertheless)"
+                );
+            }
+        }
+        if files.is_ok() && calls.is_ok() {
+            log::info!("in the sandbox");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (needs, supervisor);
+        log::info!("`privileges.sandbox` needs Linux: there is none");
+    }
+}

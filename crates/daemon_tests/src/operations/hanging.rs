@@ -1,0 +1,82 @@
+//! Threads that hang are noticed, with systemd and without; a process that stands still is not.
+
+use aquatic_types::IpFamily;
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+
+use crate::setup::on_each;
+use crate::threads::Frozen;
+use crate::wait::until;
+use crate::{Place, Program, Setup, torrent};
+
+/// The least that there is.
+const SETTINGS: &str = "hang_timeout = 3\n";
+
+/// Every thread that there is, but for the watchdog: that is what systemd looks after.
+pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
+    let setup = Setup {
+        swarm_workers: 1,
+        ..Setup::simple(program)
+    };
+    let known = [
+        "main",
+        "loader",
+        "log",
+        "socket-0",
+        "swarm-0",
+        "limits",
+        "statistics",
+        "metrics",
+    ];
+    let more = program.more_threads;
+    let threads: Vec<_> = known.iter().chain(more).copied().collect();
+    on_each(&threads, |name| {
+        let place = Place::new();
+        let metrics = place.metrics_settings(program);
+        let settings = format!("{SETTINGS}{metrics}{}", program.more_threads_settings);
+        let mut daemon = place.start(setup, &settings);
+        // Are there others?
+        assert_eq!(
+            daemon.threads().len(),
+            threads.len() + 1,
+            "and the watchdog"
+        );
+        let thread = Frozen::named(&daemon, name);
+        let end = thread.bury();
+        if name == "main" {
+            assert!(matches!(end, WaitStatus::Exited(_, 1)), "{end:?}");
+        } else {
+            assert_eq!(daemon.wait_exit().code(), Some(1));
+        }
+        let reason = format!("worker {name} hangs: no sign of life for 3s");
+        daemon.wait_for_log(&reason);
+    });
+}
+
+/// A stopped job, a suspended machine: no thread is to blame. systemd is told of life all the time.
+pub fn a_process_that_stood_still_goes_on(program: &'static Program) {
+    let place = Place::new();
+    let setup = Setup::simple(program);
+    let mut command = place.command(setup, SETTINGS);
+    command.env("WATCHDOG_USEC", "10000000");
+    let child = command.spawn().unwrap();
+    let mut daemon = place.wait_for(child);
+    let wait_for_signs = |count| {
+        let mut signs = 0;
+        until("signs of life", || {
+            let told = daemon.place.notifications().into_iter();
+            signs += told.filter(|message| message == "WATCHDOG=1").count();
+            (signs >= count).then_some(())
+        });
+    };
+    wait_for_signs(1);
+    daemon.signal(Signal::SIGSTOP);
+    // What is shown is that time which has passed does not count.
+    std::thread::sleep(std::time::Duration::from_millis(3_500));
+    daemon.place.notifications();
+    daemon.signal(Signal::SIGCONT);
+    wait_for_signs(10);
+    daemon.assert_running();
+    let mut client = program.client_of(&daemon, IpFamily::V4);
+    assert_eq!(client.join(torrent(1), 1), Ok(1));
+}
