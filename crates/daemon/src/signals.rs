@@ -76,7 +76,7 @@ impl Signals {
             SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM,
         ];
         Ok(Self {
-            delivery: SignalDelivery::with_pipe(exit, entry, SignalOnly::default(), caught)?,
+            delivery: SignalDelivery::with_pipe(exit, entry, SignalOnly, caught)?,
             entry: Arc::new(own_entry),
         })
     }
