@@ -224,7 +224,7 @@ impl aquatic_config::Config for Config {
             swarm_workers: &mut self.swarm_workers,
             hang_timeout: &mut self.hang_timeout,
             stream: &mut self.network.stream,
-            limits: &mut self.limits.tracker,
+            limits: &mut self.limits.connections.tracker,
             metrics: &mut self.metrics,
             times: PeerTimes {
                 peer_announce_interval: &mut self.protocol.peer_announce_interval,

@@ -275,7 +275,7 @@ impl aquatic_config::Config for Config {
         clamp_workers(&mut self.socket_workers, &mut self.swarm_workers, checks);
         clamp_hang_timeout(&mut self.hang_timeout, checks);
         self.network.clamp(checks);
-        self.limits.clamp("limits", checks);
+        self.limits.tracker.clamp("limits", checks);
         self.protocol.clamp(checks);
         self.statistics.clamp(checks);
         let times = PeerTimes {

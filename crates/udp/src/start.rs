@@ -19,9 +19,9 @@ use aquatic_udp_socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket};
 
 use crate::arrangement::{Arrangement, Surroundings, arrange};
 use crate::backend::{Chosen, SocketPost};
-use crate::config::Config;
+use crate::config::{Config, ScrapeExportsConfig};
 use crate::connection_secret;
-use crate::export::exports;
+use crate::export::{Exporter, exports};
 use crate::socket_worker::last_rounds::LastRounds;
 use crate::statistics;
 
@@ -95,13 +95,7 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
         endpoint.also(move |text| write_peer_counts(&reports, with_prefixes, text));
         endpoint.start(supervisor)?;
     }
-    if config.scrape_exports.enable_scrape_exports {
-        let exports = config.scrape_exports.clone();
-        supervisor.spawn("export", move || {
-            exporter.run(&exports.path, Duration::from_secs(exports.frequency));
-            Ok(())
-        })?;
-    }
+    start_exports(supervisor, &config.scrape_exports, exporter)?;
     // Before it is logged: what a log level hides is not even computed, and the workers wait for
     // it.
     let backend = backend.settle();
@@ -110,6 +104,21 @@ fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut()
         log::info!("serving at {address}");
     }
     Ok(move || access_list::reload(&config.access_list, &access_list))
+}
+
+fn start_exports(
+    supervisor: &Supervisor,
+    config: &ScrapeExportsConfig,
+    exporter: Exporter,
+) -> anyhow::Result<()> {
+    if !config.enable_scrape_exports {
+        return Ok(());
+    }
+    let exports = config.clone();
+    supervisor.spawn("export", move || {
+        exporter.run(&exports.path, Duration::from_secs(exports.frequency));
+        Ok(())
+    })
 }
 
 /// Tells what this machine makes of the configuration that is no reason not to start.
@@ -128,11 +137,7 @@ fn warn_of_surroundings(config: &Config) {
 fn needs(config: &Config, backend: &Chosen) -> Needs {
     Needs {
         reads: access_list::files(&config.access_list),
-        replaces: config
-            .outputs()
-            .into_iter()
-            .map(|(_, path)| path.to_owned())
-            .collect(),
+        replaces: config.outputs().map(|(_, path)| path.to_owned()).collect(),
         io_uring: backend.may_use_io_uring(),
     }
 }

@@ -188,7 +188,7 @@ fn a_failed_check_is_refused_at_its_line() {
 
 #[test]
 fn a_reader_that_has_gone_away_is_no_panic() {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = pipe().unwrap();
     drop(reader);
     let output = Command::new(binary())
         .arg("-p")
