@@ -51,18 +51,24 @@ mod tests {
         offers.filter(admits).count()
     }
 
+    /// The same of many in one moment.
+    fn admitted_at_once(pace: &mut OfferPace, micros: u64) -> usize {
+        let admits = |_: &u32| pace.admits(Now::from_micros(micros), NonZeroU32::new(16));
+        (0..200).filter(admits).count()
+    }
+
     #[test]
     fn many_at_once_and_then_as_many_as_are_allowed() {
         // Also where the time that is kept starts again from 0.
         for start in [0, u64::from(u32::MAX) - 1_000_000, 1 << 40] {
             let mut pace = OfferPace::default();
-            assert_eq!(admitted(&mut pace, start, start + 200, 1), 64);
+            assert_eq!(admitted_at_once(&mut pace, start), 64);
             let next = start + 1_000_000;
             let in_ten_seconds = admitted(&mut pace, next, next + 10_000_000, 1_000);
             assert!((174..=178).contains(&in_ten_seconds), "{in_ten_seconds}");
             let silence = 3_600_000_000;
             let later = next + silence;
-            assert_eq!(admitted(&mut pace, later, later + 200, 1), 64);
+            assert_eq!(admitted_at_once(&mut pace, later), 64);
         }
     }
 
@@ -75,7 +81,7 @@ mod tests {
     #[test]
     fn what_is_kept_for_too_long_does_no_harm() {
         let mut pace = OfferPace::default();
-        assert_eq!(admitted(&mut pace, 0, 200, 1), 64);
+        assert_eq!(admitted_at_once(&mut pace, 0), 64);
         let again = 1 << 32;
         let in_ten_seconds = admitted(&mut pace, again, again + 10_000_000, 1_000);
         assert!(in_ten_seconds >= 158, "{in_ten_seconds}");
