@@ -35,7 +35,7 @@
 //! | [`metrics_endpoint`] | Prometheus over HTTP |
 //! | [`exposition`], [`process`], [`load_metrics`] | metrics as text; of the process, of files |
 //! | [`endpoint`] | a small HTTP server for the operator |
-//! | [`per_client`] | how many of something each client may have |
+//! | [`per_client`], [`request_rate`] | how many of something each client may have, or send |
 //! | [`clock`] | the only place where time is read |
 //! | [`limit_watch`] | warnings about clients that are turned away |
 //! | [`counter`] | numbers for the statistics, one writer each |
@@ -61,6 +61,7 @@ pub mod per_client;
 pub mod privileges;
 pub mod process;
 pub mod replace_file;
+pub mod request_rate;
 pub mod sandbox;
 pub mod signals;
 pub mod special_file;

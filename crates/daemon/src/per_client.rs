@@ -5,18 +5,20 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-use aquatic_types::client_network;
+use aquatic_types::{CLIENTS_PER_SITE, client_network, client_site};
 
 /// Counts something per client, for the daemon as a whole: all workers share it.
 ///
-/// A client is an IPv4 address or an IPv6 /64 network ([`client_network`]).
+/// A client is an IPv4 address or an IPv6 /64 network ([`client_network`]). An IPv6 /48 network may
+/// have [`CLIENTS_PER_SITE`] times as much.
 ///
 /// Only to be touched when something comes or goes (a peer, a connection), which is much rarer
 /// than requests; so plain locks do, as long as not all workers want the same one.
 #[derive(Debug)]
 pub struct PerClient {
     max: usize,
-    /// By client; who has nothing has no entry, so memory is bounded by what is counted.
+    max_of_site: usize,
+    /// By client or site; who has nothing has no entry, so memory is bounded by what is counted.
     stripes: Box<[Mutex<HashMap<u64, usize>>]>,
 }
 
@@ -28,36 +30,57 @@ impl PerClient {
     pub fn new(max: NonZeroUsize) -> Self {
         Self {
             max: max.get(),
+            max_of_site: max.get().saturating_mul(CLIENTS_PER_SITE as usize),
             stripes: (0..Self::STRIPES).map(|_| Mutex::default()).collect(),
         }
     }
 
-    /// Counts one more, unless the client has too many already.
+    /// Counts one more, unless the client or its site has too many already.
     #[must_use]
     pub fn admit(&self, ip: IpAddr) -> bool {
-        self.with_count(ip, |count| {
-            let admitted = *count < self.max;
-            *count += usize::from(admitted);
-            admitted
-        })
+        let client = client_network(ip);
+        if !self.add(client, self.max) {
+            return false;
+        }
+        let is_room = client_site(client).is_none_or(|site| self.add(site, self.max_of_site));
+        if !is_room {
+            self.subtract(client);
+        }
+        is_room
     }
 
     /// Counts one less: to be called once for each that was [admitted](Self::admit) and has gone.
     pub fn release(&self, ip: IpAddr) {
-        self.with_count(ip, |count| *count = count.saturating_sub(1));
+        let client = client_network(ip);
+        self.subtract(client);
+        if let Some(site) = client_site(client) {
+            self.subtract(site);
+        }
     }
 
-    fn with_count<T>(&self, ip: IpAddr, change: impl FnOnce(&mut usize) -> T) -> T {
-        let client = client_network(ip);
+    /// Counts one more of this client or site, unless it has `max`.
+    fn add(&self, whose: u64, max: usize) -> bool {
+        self.with_count(whose, |count| {
+            let is_room = *count < max;
+            *count += usize::from(is_room);
+            is_room
+        })
+    }
+
+    fn subtract(&self, whose: u64) {
+        self.with_count(whose, |count| *count = count.saturating_sub(1));
+    }
+
+    fn with_count<T>(&self, whose: u64, change: impl FnOnce(&mut usize) -> T) -> T {
         // The low bits of an IPv4 address and the low bits of an IPv6 network both vary.
-        let place = usize::try_from(client % Self::STRIPES as u64).unwrap_or_default();
+        let place = usize::try_from(whose % Self::STRIPES as u64).unwrap_or_default();
         let mut counts = self.stripes[place]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(client).or_default();
+        let count = counts.entry(whose).or_default();
         let answer = change(count);
         if *count == 0 {
-            counts.remove(&client);
+            counts.remove(&whose);
         }
         answer
     }
@@ -82,6 +105,26 @@ mod tests {
         assert!(counts.admit(ip("2001:db8:1:2::ffff")));
         assert!(!counts.admit(ip("2001:db8:1:2:3::")));
         assert!(counts.admit(ip("2001:db8:1:3::1")));
+    }
+
+    #[test]
+    fn an_ipv6_site_has_a_limit_of_its_own() {
+        let counts = at_most(2);
+        let address = |site: u16, network: u16| ip(&format!("2001:4860:{site:x}:{network:x}::1"));
+        let admitted = |site, networks: u16| {
+            let addresses = (0..networks).map(|network| address(site, network));
+            addresses.filter(|ip| counts.admit(*ip)).count()
+        };
+        // One from each of 1,000 networks.
+        assert_eq!(admitted(1, 1_000), 32);
+        assert_eq!(admitted(2, 1_000), 32, "another site is not affected");
+        // Who was refused at the limit of the site is not counted anywhere.
+        counts.release(address(1, 0));
+        assert!(counts.admit(address(1, 999)) && !counts.admit(address(1, 999)));
+        for network in 0..1_000 {
+            counts.release(address(1, network));
+        }
+        assert!((0..2).all(|_| counts.admit(address(1, 500))));
     }
 
     #[test]

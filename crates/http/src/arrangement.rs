@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Bell;
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
 use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
-use aquatic_tracker::limits::{RequestRate, peers_per_ip};
+use aquatic_tracker::limits::peers_per_ip;
 use aquatic_tracker::registry::RegistryParts;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::router::ShardKey;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_http_protocol::{AnnounceRequest, Connection, Framing, Head, Request, ScrapeRequest};
 use aquatic_stream::ReverseProxy;
-use aquatic_tracker::limits::RequestRate;
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily,
 };

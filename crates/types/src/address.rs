@@ -74,11 +74,31 @@ impl Display for CanonicalAddr {
 #[must_use]
 pub fn client_network(ip: IpAddr) -> u64 {
     match ip.to_canonical() {
-        // The documentation prefix of IPv6 cannot send packets, so it is free to hold IPv4.
-        IpAddr::V4(ip) => 0x2001_0db8_0000_0000 | u64::from(u32::from(ip)),
+        IpAddr::V4(ip) => IPV4_PREFIX | u64::from(u32::from(ip)),
         IpAddr::V6(ip) => u64::try_from(u128::from(ip) >> 64).unwrap_or(u64::MAX),
     }
 }
+
+/// How many times as much as one client the /48 network of an IPv6 client may have, where something
+/// is limited per client ([`client_site`]).
+///
+/// Providers delegate a /56 or a /48 to a customer, of 256 or 65,536 /64 networks (RFC 6177, RIPE
+/// 690), and hosters give away a /48 with a server. Without a limit on those, whoever has one is
+/// 65,536 clients. But an office, or the telephones of a cell, can share a /48, too: so it has room
+/// for several clients that use all they may, and for many that do not.
+pub const CLIENTS_PER_SITE: u32 = 16;
+
+/// The /48 network that a client belongs to, if its address is IPv6. `client` is what
+/// [`client_network`] says, and both numbers may be kept in one table: they never meet.
+#[must_use]
+pub fn client_site(client: u64) -> Option<u64> {
+    let is_ipv4 = client >> 32 == IPV4_PREFIX >> 32;
+    // As the number of a client, that would be in ::/16, from which no packets come that are routed.
+    (!is_ipv4).then_some(client >> 16)
+}
+
+/// The documentation prefix of IPv6 cannot send packets, so it is free to hold IPv4.
+const IPV4_PREFIX: u64 = 0x2001_0db8_0000_0000;
 
 /// A peer's address in the form that goes over the wire, so that an answer is made by copying.
 ///
@@ -209,5 +229,16 @@ mod tests {
         assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
         assert_eq!(client("192.0.2.1"), client("::ffff:192.0.2.1"));
         assert_ne!(client("192.0.2.1"), client("::192.0.2.1"));
+    }
+
+    #[test]
+    fn a_site_is_an_ipv6_network_of_many_clients() {
+        let site = |ip: &str| client_site(client_network(ip.parse().unwrap()));
+        assert_eq!(site("2001:4860:1:2::1"), site("2001:4860:1:ffff::1"));
+        assert_ne!(site("2001:4860:1:2::1"), site("2001:4860:2:2::1"));
+        assert_eq!(site("192.0.2.1"), None);
+        assert_eq!(site("::ffff:192.0.2.1"), None);
+        let first_of_site = client_network("2001:4860:1::1".parse().unwrap());
+        assert_ne!(site("2001:4860:1::1"), Some(first_of_site));
     }
 }

@@ -9,6 +9,7 @@
 //! | [`CompactV4`], [`CompactV6`] | a peer's address and port as they go over the wire | BEP 23, BEP 7 |
 //! | [`CanonicalAddr`] | a socket address whose IPv4-mapped form has been undone | RFC 4291, 2.5.5.2 |
 //! | [`client_network`] | who counts as one client where something is limited per client | |
+//! | [`client_site`] | the IPv6 /48 network that has a larger limit of its own then | |
 //! | [`AnnounceEvent`], [`PeerStatus`] | what a peer says about itself | BEP 3 |
 //! | [`IpFamily`], [`PerFamily`] | the two halves of most things in a tracker | |
 //! | [`Seconds`] | a point on the daemon's own time line | |
@@ -21,7 +22,9 @@ mod family;
 mod identity;
 mod time;
 
-pub use address::{CanonicalAddr, CompactAddr, CompactV4, CompactV6, client_network};
+pub use address::{
+    CLIENTS_PER_SITE, CanonicalAddr, CompactAddr, CompactV4, CompactV6, client_network, client_site,
+};
 pub use event::{AnnounceEvent, PeerStatus};
 pub use family::{IpFamily, PerFamily};
 pub use identity::{InfoHash, ParseInfoHashError, PeerId};

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus,
 };
@@ -23,7 +24,6 @@ use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, WorkerCounters};
 use crate::messages::Announce;
-use aquatic_tracker::limits::RequestRate;
 
 /// What a client with an unknown or expired connection id is told, so that it connects again. It
 /// need not own the address it sends from, so the answer must not be larger than the

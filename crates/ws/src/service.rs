@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
-use aquatic_tracker::limits::RequestRate;
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_types::{CanonicalAddr, InfoHash};
 use aquatic_ws_protocol::{Request, ScrapeRequest};
 
