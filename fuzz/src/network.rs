@@ -263,7 +263,11 @@ impl<H: Handler> Network<H> {
         if !output.is_empty() {
             hub.sent(now, wire.id, bytes);
         }
-        let settled = hub.settle(now, wire.id, false);
+        let mut settled = hub.settle(now, wire.id, false);
+        if settled == Settled::ReadRest {
+            // All that the client has sent has been received.
+            settled = hub.settle(now, wire.id, false);
+        }
         let waiting = hub.output(wire.id).len();
         check(wire);
         if settled == Settled::Close {

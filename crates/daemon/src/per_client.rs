@@ -128,6 +128,13 @@ mod tests {
     }
 
     #[test]
+    fn the_loopback_address_is_counted_once() {
+        let counts = at_most(2);
+        let admitted = (0..5).filter(|_| counts.admit(ip("::1"))).count();
+        assert_eq!(admitted, 2);
+    }
+
+    #[test]
     fn leaving_makes_room() {
         let counts = at_most(1);
         let client = ip("192.0.2.1");

@@ -80,6 +80,7 @@ pub fn arrange(
     let arrangement = Arrangement {
         socket_workers: socket_workers.collect(),
         swarm_workers: workers.swarm_workers,
+        request_rate,
         counters,
         reports,
     };

@@ -30,6 +30,8 @@ impl Refusal {
     pub const HEAD_TOO_LARGE: Self = Self::status(Reason::HeadTooLarge, Status::HeadTooLarge);
     /// The client has ended its request in the middle.
     pub const CUT_OFF: Self = Self::status(Reason::Malformed, Status::BadRequest);
+    /// The client has begun a request and not finished it in time.
+    pub const TIMED_OUT: Self = Self::status(Reason::Malformed, Status::RequestTimeout);
     /// A scrape that names no torrent.
     pub const FULL_SCRAPE: Self = Self::failure(
         Reason::FullScrape,

@@ -116,6 +116,12 @@ impl Session {
         self.incomplete(self.seen_bytes, io)
     }
 
+    /// Whether the client has begun a request that is not whole.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.seen_bytes > 0 && self.asked.is_none()
+    }
+
     /// Whether what follows the request that is on its way, if one is, can be a request, too.
     #[must_use]
     pub fn reads_on(&self) -> bool {

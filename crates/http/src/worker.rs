@@ -541,6 +541,14 @@ impl Handler for Worker {
         answered + collected
     }
 
+    fn timed_out(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+        if session.has_begun() {
+            let family = session.peer().family();
+            self.writer
+                .refuse(family, Refusal::TIMED_OUT, Framing::CLOSE, io);
+        }
+    }
+
     fn abandoned(&mut self, now: Now, id: ConnectionId, session: &mut Session, mut bytes: &[u8]) {
         let mut reads_on = session.reads_on();
         while reads_on && let Ok(Some(head)) = Head::parse(bytes) {

@@ -16,6 +16,8 @@ pub enum Status {
     NotFound,
     /// 405: the method is not GET or HEAD.
     MethodNotAllowed,
+    /// 408: the head was begun and not finished in time.
+    RequestTimeout,
     /// 431: the head is larger, or has more lines, than the tracker reads.
     HeadTooLarge,
 }
@@ -28,6 +30,7 @@ impl Status {
             Self::BadRequest => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
             Self::HeadTooLarge => 431,
         }
     }
@@ -38,6 +41,7 @@ impl Status {
             Self::BadRequest => "Bad Request",
             Self::NotFound => "Not Found",
             Self::MethodNotAllowed => "Method Not Allowed",
+            Self::RequestTimeout => "Request Timeout",
             Self::HeadTooLarge => "Request Header Fields Too Large",
         }
     }

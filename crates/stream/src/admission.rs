@@ -1,10 +1,13 @@
-//! How many connections there may be, over all workers.
+//! How many connections there may be, over all workers, and how many new ones per second.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
+use aquatic_daemon::request_rate::RequestRate;
 
 use crate::Refused;
 
@@ -14,6 +17,7 @@ pub struct Admission {
     connections_max: usize,
     connections: AtomicUsize,
     per_client: Option<PerClient>,
+    rate: Option<Arc<RequestRate>>,
 }
 
 impl Admission {
@@ -27,15 +31,29 @@ impl Admission {
             },
             connections: AtomicUsize::new(0),
             per_client: NonZeroUsize::new(per_client_max).map(PerClient::new),
+            rate: None,
         }
     }
 
-    pub(crate) fn enter(&self) -> Result<(), Refused> {
-        if self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max {
-            return Ok(());
+    /// Connections and TLS handshakes count as requests of their clients.
+    #[must_use]
+    pub fn with_rate(mut self, rate: Option<Arc<RequestRate>>) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// Counts a connection. Returns whether there is room for it: otherwise another has to give
+    /// way, or this one has to [leave](Self::leave).
+    pub(crate) fn enter(&self) -> bool {
+        self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max
+    }
+
+    /// Charges a client for a new connection, or for a TLS handshake.
+    pub(crate) fn charge(&self, now: Now, ip: IpAddr) -> Result<(), Refused> {
+        match &self.rate {
+            Some(rate) if !rate.allows(now.micros, ip) => Err(Refused::RequestRate),
+            _ => Ok(()),
         }
-        self.leave();
-        Err(Refused::TooMany)
     }
 
     /// Takes back one [`enter`](Self::enter).

@@ -24,6 +24,13 @@ impl Bounds {
     /// Seconds that a client has to end its side of a connection that we have closed.
     pub const LINGER_SECONDS: u32 = 2;
 
+    /// Bytes that are read from a client, and thrown away, after we have closed the connection: so
+    /// that it gets to read why, but not for as long as it likes to send.
+    pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+    /// Bytes that are read from a client that has gone, because they may matter to others.
+    pub const REST_BYTES_MAX: usize = 64 * 1024;
+
     /// Bytes that wait to be sent while reading goes on.
     #[must_use]
     pub fn output_bytes_reading_max(&self) -> usize {

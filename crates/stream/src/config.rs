@@ -33,9 +33,11 @@ section! {
         /// Connections that may wait to be accepted, per socket. The system may allow fewer (Linux:
         /// sysctl net.core.somaxconn).
         pub tcp_backlog: u32 = 1_024,
-        /// Connections held at once, over all workers. More are closed at once. 0 = as many as the
-        /// limit on open files has room for (ulimit -Hn; systemd: LimitNOFILE=), which are never
-        /// exceeded.
+        /// Connections held at once, over all workers. 0 = as many as the limit on open files has
+        /// room for (ulimit -Hn; systemd: LimitNOFILE=), which are never exceeded.
+        ///
+        /// For another one, the connection is closed that has been idle for longest between two
+        /// requests, of the IP address that has most (IPv6: of the /64 network).
         pub max_connections: usize = 0,
         /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
         ///
@@ -92,11 +94,15 @@ section! {
     pub struct ConnectionLimitsConfig {
         #[flatten]
         pub tracker: LimitsConfig,
-        /// Connections held at once from one IP address (IPv6: from one /64 network). More are
-        /// closed at once.
+        /// Connections held at once from one IP address (IPv6: from one /64 network, and 16 times
+        /// as many from one /48). More are closed at once.
         ///
-        /// Leave it at 0 behind a reverse proxy that sends a header.
-        pub max_connections_per_ip: usize = 0,
+        /// A provider may put some hundred customers behind one IPv4 address, each with a few
+        /// connections; an ordinary client has one to ten. With `network.proxy_protocol`, the
+        /// address that the proxy names counts; with `network.runs_behind_reverse_proxy`, this is
+        /// not used: all connections are the proxy's. Set it to 0 behind a proxy that does not tell
+        /// clients' addresses.
+        pub max_connections_per_ip: usize = 2_048,
     }
 }
 

@@ -18,8 +18,10 @@ pub(crate) struct Connection<S> {
     pub(crate) sent: usize,
     pub(crate) waits_for: Deadline,
     pub(crate) family: IpFamily,
-    /// The address for which it is counted, if connections per address are.
-    pub(crate) counted: Option<IpAddr>,
+    /// The client's address; the proxy's, until its header has come.
+    pub(crate) ip: IpAddr,
+    /// Connections per address are counted, and this one has been.
+    pub(crate) is_counted: bool,
     /// The loop has been told to look after it.
     pub(crate) is_dirty: bool,
     /// The client does not read as fast as we write.
@@ -30,6 +32,10 @@ pub(crate) struct Connection<S> {
     pub(crate) turn: Turn,
     /// Its session has closed it: it ends when the output has been sent.
     pub(crate) closes: bool,
+    /// Why it does so.
+    pub(crate) closes_for: Closed,
+    /// It has ended without its session, which is shown what the client has sent before.
+    pub(crate) takes_rest: bool,
     /// The client has sent more than was taken before the session closed.
     pub(crate) has_unread: bool,
     pub(crate) input_end: InputEnd,
@@ -43,7 +49,10 @@ pub(crate) enum Stage<S> {
     Handshake(Client),
     Open(S),
     /// We have ended, and wait for the client to do the same, so that it can read everything.
-    Lingering,
+    Lingering {
+        /// What it has sent since.
+        read_bytes: usize,
+    },
 }
 
 /// When the session is offered again what is kept of its input.
@@ -79,12 +88,15 @@ impl<S> Connection<S> {
             sent: 0,
             waits_for: Deadline::Request,
             family: client.peer.family(),
-            counted: None,
+            ip: client.peer.ip(),
+            is_counted: false,
             is_dirty: false,
             is_blocked: false,
             is_deadline_due: false,
             turn: Turn::None,
             closes: false,
+            closes_for: Closed::BySession,
+            takes_rest: false,
             has_unread: false,
             input_end: InputEnd::Open,
             ended: None,

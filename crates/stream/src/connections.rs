@@ -5,8 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
+use aquatic_types::client_network;
 
 use crate::connection::{Connection, Stage, Turn};
+use crate::eviction::{Candidate, Eviction, LOOKED_MAX, Rank};
 use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, StreamCounters};
 
 /// Buffers larger than this are given back to the system when they are empty.
@@ -28,6 +30,7 @@ pub struct Connections<S> {
     pub(crate) resumed: Vec<ConnectionId>,
     /// Buffers without a connection: one that has nothing to send keeps none.
     buffers: Vec<Vec<u8>>,
+    eviction: Eviction,
     /// What sessions say, before it is encrypted.
     plain: Vec<u8>,
     pub(crate) now: Now,
@@ -58,6 +61,7 @@ impl<S> Connections<S> {
             dirty: Vec::new(),
             resumed: Vec::new(),
             buffers: Vec::new(),
+            eviction: Eviction::default(),
             plain: Vec::new(),
             now: Now::default(),
             bounds,
@@ -277,7 +281,7 @@ impl<S> Connections<S> {
             return;
         };
         if connection.closes {
-            connection.ended.get_or_insert(Closed::BySession);
+            connection.ended.get_or_insert(connection.closes_for);
             return;
         }
         connection.sent = 0;
@@ -348,7 +352,7 @@ impl<S> Connections<S> {
     pub(crate) fn wants_input(&mut self, id: ConnectionId) -> bool {
         let bounds = self.bounds;
         self.get(id).is_some_and(|it| match it.stage {
-            Stage::Lingering => true,
+            Stage::Lingering { .. } => it.ended.is_none(),
             _ => {
                 !it.input_ended()
                     && !it.closes
@@ -366,7 +370,7 @@ impl<S> Connections<S> {
         };
         let seconds = match (&connection.stage, connection.waits_for) {
             (Stage::Header(_) | Stage::Handshake(_), _) => Some(bounds.handshake_seconds),
-            (Stage::Lingering, _) => Some(Bounds::LINGER_SECONDS),
+            (Stage::Lingering { .. }, _) => Some(Bounds::LINGER_SECONDS),
             (Stage::Open(_), Deadline::Request) => Some(bounds.request_seconds),
             (Stage::Open(_), Deadline::Idle) => Some(bounds.idle_seconds),
             (Stage::Open(_), Deadline::None) => None,
@@ -382,8 +386,10 @@ impl<S> Connections<S> {
         }
     }
 
-    /// Ends every connection whose time is over. To be called once per second.
-    pub(crate) fn expire(&mut self) {
+    /// Ends every connection whose time is over, but for those whose clients have not finished a
+    /// request and can still be told: they are returned. To be called once per second.
+    pub(crate) fn expire(&mut self) -> Vec<ConnectionId> {
+        let mut unfinished = Vec::new();
         for index in 0..self.deadlines.len() {
             let is_over = |deadline: &u32| *deadline <= self.now.seconds.0;
             if !self.deadlines.get(index).is_some_and(is_over) {
@@ -405,8 +411,77 @@ impl<S> Connections<S> {
                 slot: number,
                 generation: slot.generation,
             };
-            self.end(id, why);
+            if why == Closed::RequestDeadline && connection.is_open() {
+                unfinished.push(id);
+            } else {
+                self.end(id, why);
+            }
         }
+        unfinished
+    }
+
+    /// Ends a connection to make room for another. `None` if there is none that may give way.
+    pub(crate) fn evict(&mut self) -> Option<ConnectionId> {
+        let mut may_choose = self.eviction.may_choose(self.now);
+        loop {
+            let Some(candidate) = self.eviction.next(self.now) else {
+                if !mem::take(&mut may_choose) {
+                    return None;
+                }
+                let mut looked = self.candidates();
+                self.eviction.choose(self.now, &mut looked);
+                continue;
+            };
+            let id = ConnectionId::from_bits(candidate.id);
+            let is_as_it_was =
+                usize::try_from(id.slot).is_ok_and(|slot| self.candidate(slot) == Some(candidate));
+            if is_as_it_was {
+                self.end(id, Closed::Evicted);
+                return Some(id);
+            }
+        }
+    }
+
+    /// All connections, or a sample.
+    fn candidates(&self) -> Vec<Candidate> {
+        let step = self.slots.len().div_ceil(LOOKED_MAX).max(1);
+        let places = (self.eviction.offset % step..self.slots.len()).step_by(step);
+        places.filter_map(|slot| self.candidate(slot)).collect()
+    }
+
+    fn candidate(&self, slot: usize) -> Option<Candidate> {
+        let (place, deadline) = (self.slots.get(slot)?, *self.deadlines.get(slot)?);
+        let connection = place.connection.as_ref()?;
+        let Bounds {
+            handshake_seconds,
+            request_seconds,
+            idle_seconds,
+            ..
+        } = self.bounds;
+        // The time begins in the second after.
+        let since = |seconds: u32| deadline.saturating_sub(seconds.saturating_add(1));
+        let is_waiting = connection.input.is_empty() && connection.pending() == 0;
+        let rank = match (&connection.stage, connection.waits_for) {
+            _ if connection.ended.is_some() => return None,
+            (Stage::Header(_) | Stage::Handshake(_), _) => {
+                Rank::Unfinished(since(handshake_seconds))
+            }
+            (Stage::Lingering { .. }, _) => Rank::Unfinished(since(Bounds::LINGER_SECONDS)),
+            _ if connection.is_blocked => Rank::Unfinished(since(idle_seconds)),
+            (Stage::Open(_), Deadline::Request) => Rank::Unfinished(since(request_seconds)),
+            (Stage::Open(_), Deadline::Idle) if is_waiting => Rank::Idle(since(idle_seconds)),
+            (Stage::Open(_), Deadline::Idle | Deadline::None) => Rank::Busy,
+        };
+        let id = ConnectionId {
+            slot: u32::try_from(slot).ok()?,
+            generation: place.generation,
+        };
+        Some(Candidate {
+            client: client_network(connection.ip),
+            rank,
+            id: id.to_bits(),
+            deadline,
+        })
     }
 
     fn keep_buffer(&mut self, mut buffer: Vec<u8>) {

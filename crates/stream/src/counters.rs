@@ -5,13 +5,17 @@ use aquatic_daemon::labels;
 use aquatic_types::PerFamily;
 
 labels! {
-    /// Why a connection was refused before anything was read from it.
+    /// Why a connection was refused before its first request.
     pub enum Refused {
         /// There are [`max_connections`](crate::StreamConfig::max_connections) already.
         TooMany = "max_connections",
         /// Its client has [`max_connections_per_ip`](crate::StreamConfig::max_connections_per_ip)
         /// already.
         TooManyOfClient = "max_connections_per_ip",
+        /// Its client sends more than
+        /// [`requests_per_second_per_ip`](aquatic_config::LimitsConfig::requests_per_second_per_ip)
+        /// allows, new connections and TLS handshakes included.
+        RequestRate = "requests_per_second_per_ip",
         /// Its address is not one of `trusted_proxies`, and only they may open connections.
         UntrustedProxy = "untrusted_proxy",
     }
@@ -36,8 +40,10 @@ labels! {
         OutputFull = "output_full",
         /// The PROXY header is not one.
         ProxyHeader = "proxy_header",
-        /// The client that the PROXY header names was [refused](Refused).
+        /// The client that the PROXY header names, or its TLS handshake, was [refused](Refused).
         Refused = "refused",
+        /// There was no room for another connection, and this one gave way.
+        Evicted = "evicted",
         /// The TLS handshake failed, or a record was not genuine.
         Tls = "tls",
     }

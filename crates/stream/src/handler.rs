@@ -170,6 +170,21 @@ pub trait Handler {
         let _ = (now, id, session, bytes);
     }
 
+    /// The client has not finished a request in time
+    /// ([`request_seconds`](crate::Bounds::request_seconds)). What the session writes is still
+    /// sent; then the connection is closed.
+    ///
+    /// Nothing is written by default.
+    fn timed_out(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        session: &mut Self::Session,
+        io: &mut Io<'_>,
+    ) {
+        let _ = (now, id, session, io);
+    }
+
     /// The connection has gone, or is about to and cannot be reached any more.
     fn closed(&mut self, now: Now, id: ConnectionId, session: Self::Session, why: Closed);
 

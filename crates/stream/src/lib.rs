@@ -30,6 +30,7 @@
 //! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |
 //! | `tls` | encryption, certificates and their reload: [`TlsConfig`] |
 //! | `admission`, `open_files`, `limit_notes` | how many connections there may be: [`Admission`] |
+//! | `eviction` | which of them give way when there is no room for another |
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
 //! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
 //! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
@@ -62,6 +63,7 @@ mod config;
 mod connection;
 mod connections;
 mod counters;
+mod eviction;
 mod forwarded;
 #[cfg(all(target_os = "linux", feature = "glommio"))]
 pub mod glommio;

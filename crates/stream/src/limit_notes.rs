@@ -29,10 +29,20 @@ pub(crate) fn watch(
     );
     add(
         LimitNote::new(
-            format!("connections closed at once, beyond {}", room.connections),
+            format!(
+                "connections refused, or closed to make room for others, beyond {}",
+                room.connections
+            ),
             room.advice(),
         ),
-        |it| it.refused.of(Refused::TooMany).get(),
+        |it| it.refused.of(Refused::TooMany).get() + it.closed.of(Closed::Evicted).get(),
+    );
+    add(
+        LimitNote::new(
+            "connections closed, whose client sends too many requests",
+            "see `limits.requests_per_second_per_ip`",
+        ),
+        |it| it.refused.of(Refused::RequestRate).get(),
     );
     add(
         LimitNote::new(

@@ -18,7 +18,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::listener::concerns_one_connection;
-use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
+use crate::{Bounds, ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
 
 /// Connections that have a turn in one round.
 const EVENTS_PER_ROUND: usize = 256;
@@ -321,7 +321,18 @@ impl<H: Handler> Worker<H> {
             socket.is_writable = sent == output.len();
             self.hub.sent(now, id, sent);
         }
-        match self.hub.settle(now, id, socket.is_readable) {
+        let mut settled = self.hub.settle(now, id, socket.is_readable);
+        if settled == Settled::ReadRest {
+            for _ in 0..Bounds::REST_BYTES_MAX / READ_BYTES_MAX {
+                let Ok(bytes @ 1..) = socket.stream.read(&mut self.buffer) else {
+                    break;
+                };
+                let bytes = self.buffer.get_mut(..bytes).unwrap_or_default();
+                self.hub.receive(now, id, bytes);
+            }
+            settled = self.hub.settle(now, id, false);
+        }
+        match settled {
             Settled::Read => self.list_if_readable(id),
             Settled::DoNotRead => {}
             Settled::CloseSendingHalf => {
@@ -329,7 +340,7 @@ impl<H: Handler> Worker<H> {
                 let _ = socket.stream.shutdown(Shutdown::Write);
                 self.list_if_readable(id);
             }
-            Settled::Close => {
+            Settled::Close | Settled::ReadRest => {
                 if let Ok(slot) = usize::try_from(id.slot)
                     && let Some(socket) = self.sockets.get_mut(slot)
                 {
@@ -399,6 +410,9 @@ impl<H: Handler> Worker<H> {
         if let Err(error) = registered {
             self.hub.accept_failed(now, &error);
             self.hub.failed(now, id);
+        }
+        if let Some(evicted) = self.hub.evicted() {
+            self.look_after(now, evicted);
         }
     }
 }

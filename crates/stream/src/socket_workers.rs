@@ -11,6 +11,7 @@ use aquatic_channel::Bell;
 use aquatic_config::Checks;
 use aquatic_daemon::clock::{Clock, wall_time};
 use aquatic_daemon::limit_watch::LimitWatch;
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_daemon::special_file;
 use aquatic_daemon::supervisor::Supervisor;
 
@@ -37,6 +38,8 @@ pub struct StreamSettings {
     pub bounds: Bounds,
     /// Connections per client; 0 = no limit.
     pub max_connections_per_ip: usize,
+    /// Requests per client, if limited: connections and TLS handshakes are charged for, too.
+    pub request_rate: Option<Arc<RequestRate>>,
     /// Connections are encrypted.
     pub tls: Option<TlsConfig>,
     /// What an operator can do if clients do not read what is sent to them, if anything.
@@ -95,10 +98,8 @@ impl SocketWorkers {
     ) -> anyhow::Result<Vec<Arc<StreamCounters>>> {
         let batch_wait = Duration::from_micros(config.batch_wait_us);
         let room = config.connection_room(self.posts.len(), settings.other_files);
-        let admission = Arc::new(Admission::new(
-            room.connections,
-            settings.max_connections_per_ip,
-        ));
+        let admission = Admission::new(room.connections, settings.max_connections_per_ip);
+        let admission = Arc::new(admission.with_rate(settings.request_rate));
         let mut all_counters = Vec::new();
         let workers = handlers.into_iter().zip(self.posts).zip(self.listeners);
         for (index, ((handler, mut post), listeners)) in workers.enumerate() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::Handler;
 use aquatic_tracker::counters::{Protocol, WorkerCounters};
 use aquatic_tracker::report::ShardReport;
@@ -32,6 +33,8 @@ pub struct Arrangement<T: StreamTracker> {
     pub socket_workers: Vec<T::Worker>,
     /// One for each swarm worker; none if the socket workers own the swarms.
     pub swarm_workers: Vec<SwarmWorker<T::Shard>>,
+    /// `limits.requests_per_second_per_ip`, if requests are limited.
+    pub request_rate: Option<Arc<RequestRate>>,
     /// What the workers count: first the socket workers, then the swarm workers.
     pub counters: Vec<Arc<WorkerCounters<T>>>,
     /// What the shards report.

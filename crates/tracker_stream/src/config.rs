@@ -96,8 +96,10 @@ impl CommonConfig<'_> {
     /// Checks that the keys fit each other.
     pub fn check(&self, checks: &mut Checks) {
         self.stream.check(checks);
+        let default = ConnectionLimitsConfig::default();
         checks.require(
-            self.limits.max_connections_per_ip == 0 || !self.stream.runs_behind_reverse_proxy,
+            self.max_connections_per_ip() == self.limits.max_connections_per_ip
+                || self.limits.max_connections_per_ip == default.max_connections_per_ip,
             "limits.max_connections_per_ip",
             "must be 0 with `network.runs_behind_reverse_proxy`: all connections are the proxy's",
         );
@@ -144,6 +146,15 @@ impl CommonConfig<'_> {
         if privileges::check(self.privileges, &files, checks) {
             access_list::check(self.access_list, checks);
             check_tls(self.stream, checks);
+        }
+    }
+
+    /// Connections per client; 0 = no limit. There is none where all of them are a proxy's.
+    #[must_use]
+    pub fn max_connections_per_ip(&self) -> usize {
+        match self.stream.runs_behind_reverse_proxy {
+            true => 0,
+            false => self.limits.max_connections_per_ip,
         }
     }
 

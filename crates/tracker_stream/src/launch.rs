@@ -129,7 +129,11 @@ impl<'a> Launch<'a> {
         let settings = StreamSettings {
             other_files: endpoint.as_ref().map_or(0, |_| MetricsEndpoint::FILES_MAX),
             bounds,
-            max_connections_per_ip: config.limits.max_connections_per_ip,
+            max_connections_per_ip: config.max_connections_per_ip(),
+            // Connections of a reverse proxy are for any client, and their clients pay by request.
+            request_rate: arrangement
+                .request_rate
+                .filter(|_| !config.stream.runs_behind_reverse_proxy),
             tls: tls.clone(),
             output_advice: T::OUTPUT_ADVICE,
         };

@@ -85,7 +85,12 @@ impl<T: StreamTracker> Simulation<T> {
         if !output.is_empty() {
             hub.sent(now, id, sent.len());
         }
-        (sent, hub.settle(now, id, false))
+        let settled = match hub.settle(now, id, false) {
+            // All that the client has sent has been received.
+            Settled::ReadRest => hub.settle(now, id, false),
+            settled => settled,
+        };
+        (sent, settled)
     }
 
     /// A swarm worker answers what it has been asked.

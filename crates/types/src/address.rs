@@ -93,8 +93,10 @@ pub const CLIENTS_PER_SITE: u32 = 16;
 #[must_use]
 pub fn client_site(client: u64) -> Option<u64> {
     let is_ipv4 = client >> 32 == IPV4_PREFIX >> 32;
-    // As the number of a client, that would be in ::/16, from which no packets come that are routed.
-    (!is_ipv4).then_some(client >> 16)
+    // As the number of a client, the result would be in ::/16, which is not routed: ::1 is there,
+    // which has no site.
+    let is_routed = client >> 48 != 0;
+    (is_routed && !is_ipv4).then_some(client >> 16)
 }
 
 /// The documentation prefix of IPv6 cannot send packets, so it is free to hold IPv4.
@@ -238,6 +240,7 @@ mod tests {
         assert_ne!(site("2001:4860:1:2::1"), site("2001:4860:2:2::1"));
         assert_eq!(site("192.0.2.1"), None);
         assert_eq!(site("::ffff:192.0.2.1"), None);
+        assert_eq!(site("::1"), None);
         let first_of_site = client_network("2001:4860:1::1".parse().unwrap());
         assert_ne!(site("2001:4860:1::1"), Some(first_of_site));
     }

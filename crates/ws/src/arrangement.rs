@@ -84,6 +84,7 @@ pub fn arrange(
     Ok(Arrangement {
         socket_workers,
         swarm_workers: workers.swarm_workers,
+        request_rate,
         counters,
         reports,
     })

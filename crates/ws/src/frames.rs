@@ -37,6 +37,8 @@ pub enum Violation {
     Size,
     /// Text that is not UTF-8.
     Text,
+    /// The client has begun a message and not finished it in time.
+    Time,
 }
 
 impl<'a> Frame<'a> {
@@ -106,6 +108,7 @@ impl Violation {
             Self::Protocol => CloseCode::Protocol.into(),
             Self::Size => CloseCode::Size.into(),
             Self::Text => CloseCode::Invalid.into(),
+            Self::Time => CloseCode::Policy.into(),
         }
     }
 }

@@ -64,6 +64,13 @@ impl Denial {
     };
     /// The client has ended its request in the middle.
     pub const CUT_OFF: Self = Self::bad_request("the request is not whole");
+    /// The client has begun its request and not finished it in time.
+    pub const TIMED_OUT: Self = Self {
+        reason: Reason::NotWebSocket,
+        status: "408 Request Timeout",
+        text: "the request did not come in time",
+        omit_body: false,
+    };
     const MALFORMED: Self = Self::bad_request("this is no HTTP request");
     const KEY: Self = Self::bad_request("Sec-WebSocket-Key is missing or malformed");
     const METHOD: Self = Self {

@@ -164,6 +164,7 @@ impl Worker {
             Violation::Protocol => Reason::Frame,
             Violation::Size => Reason::MessageSize,
             Violation::Text => Reason::Json,
+            Violation::Time => Reason::Frame,
         };
         let traffic = self.writer.counters.traffic(session.client.family());
         traffic.reason(reason).add(1);
@@ -264,6 +265,15 @@ impl Handler for Worker {
             Some(seen) if seen > 0 && !io.closes() => self.deny(Denial::CUT_OFF, session, io),
             Some(_) => io.close(),
             None => session.end_input(io),
+        }
+    }
+
+    fn timed_out(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+        match session.upgrading() {
+            // It has sent nothing at all, and may not know HTTP.
+            Some(0) => {}
+            Some(_) => self.deny(Denial::TIMED_OUT, session, io),
+            None => self.violate(Violation::Time, session, io),
         }
     }
 

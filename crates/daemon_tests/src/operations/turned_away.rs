@@ -44,7 +44,7 @@ pub fn a_limit_on_files_is_told(program: &'static Program) {
         assert!(log.contains(room), "{log}");
         let _clients = connect(&daemon, 40);
         daemon.wait_for_warning(
-            "connections closed at once, beyond 16: ",
+            "connections refused, or closed to make room for others, beyond 16: ",
             "raise the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
         );
     });
@@ -74,7 +74,7 @@ pub fn limits_on_connections_are_told(program: &'static Program) {
         for (settings, what, key) in [
             (
                 "network.max_connections = 5",
-                "connections closed at once, beyond 5: ",
+                "connections refused, or closed to make room for others, beyond 5: ",
                 "`network.max_connections`",
             ),
             (

@@ -58,6 +58,13 @@ fn a_request_that_does_not_end_is_dropped() {
         ] {
             let mut connection = Client::new(&tracker, IpFamily::V4).connection;
             connection.send(first_bytes);
+            if !first_bytes.is_empty() {
+                let answer = connection.answer();
+                assert_eq!(answer.status, 408, "{first_bytes}");
+                assert_eq!(answer.header("Connection"), Some("close"));
+                connection.assert_closed();
+                continue;
+            }
             assert_dropped_alone(&tracker, connection);
         }
         metrics::wait_for(&tracker, &[(&closed("request_deadline"), 4.0)]);

@@ -4,7 +4,7 @@ use aquatic_daemon_tests::{torrent, wait};
 use aquatic_types::IpFamily;
 
 use super::client::{Announced, Client, LEECHER, announce, get, row};
-use super::setup::on_every_case_and_family;
+use super::setup::{Tracker, on_every_case_and_family};
 
 /// Requests of one client: fewer than a batch takes up, and many more.
 const BURSTS: [u16; 5] = [1, 17, 25, 100, 400];
@@ -51,24 +51,33 @@ fn a_hundred_peers_that_stop_together_are_gone() {
 }
 
 /// A client that is shut down, say, and does not wait for answers.
+#[track_caller]
+fn stop_and_reset(tracker: &Tracker, family: IpFamily, peers: u16) {
+    let hash = torrent(if family == IpFamily::V4 { 1 } else { 2 });
+    let mut witness = Client::new(tracker, family);
+    for port in 1..=peers {
+        witness.join(hash, port, LEECHER);
+    }
+    let mut connection = Client::new(tracker, family).connection;
+    let stop = |port| get(&format!("{}&event=stopped", announce(hash, port, LEECHER)));
+    connection.send((1..=peers).map(stop).collect::<String>());
+    // The tracker, or its kernel, has all of them then.
+    assert_eq!(connection.answer().status, 200);
+    connection.reset();
+    wait::until("all have left", || {
+        (witness.scrape(&[hash]) == [row(0, 0, 0)]).then_some(())
+    });
+}
+
 #[test]
 fn peers_that_stop_are_gone_although_their_client_resets_the_connection() {
-    on_every_case_and_family("", |tracker, family| {
-        let hash = torrent(if family == IpFamily::V4 { 1 } else { 2 });
-        let mut witness = Client::new(tracker, family);
-        for port in 1..=60 {
-            witness.join(hash, port, LEECHER);
-        }
-        let mut connection = Client::new(tracker, family).connection;
-        let stop = |port| get(&format!("{}&event=stopped", announce(hash, port, LEECHER)));
-        connection.send((1..=60).map(stop).collect::<String>());
-        // The tracker has all of them then.
-        assert_eq!(connection.answer().status, 200);
-        connection.reset();
-        wait::until("all have left", || {
-            (witness.scrape(&[hash]) == [row(0, 0, 0)]).then_some(())
-        });
-    });
+    on_every_case_and_family("", |tracker, family| stop_and_reset(tracker, family, 60));
+}
+
+/// These are more than the tracker reads before it has answered the first of them.
+#[test]
+fn peers_that_stop_are_gone_although_the_tracker_had_not_read_it() {
+    on_every_case_and_family("", |tracker, family| stop_and_reset(tracker, family, 250));
 }
 
 #[test]

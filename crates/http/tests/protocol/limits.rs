@@ -1,5 +1,7 @@
 //! Bounds on what strangers can make the tracker do.
 
+use std::io::Write;
+
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon_tests::bencode::Value;
 use aquatic_daemon_tests::program::loopback;
@@ -37,27 +39,50 @@ pub(crate) fn wait_for_room(tracker: &Tracker, last: u8) -> Client {
     until("there is room", || is_served(tracker, last))
 }
 
+/// Whoever has all connections loses some of them to those who have none.
 #[test]
-fn connections_are_limited() {
+fn one_address_does_not_take_all_connections() {
+    const GREEDY: usize = 120;
+    const HONEST: u8 = 40;
     on_every_case(|case| {
-        let tracker = case.start_with_metrics("network.max_connections = 5");
-        let mut open: Vec<_> = (1..=5)
+        let tracker = case.start_with_metrics(&format!("network.max_connections = {GREEDY}"));
+        let address = tracker.address(IpFamily::V4);
+        let silent: Vec<_> = (0..GREEDY).map(|_| tcp(loopback(1), address)).collect();
+        let mut honest: Vec<_> = (2..2 + HONEST)
             .map(|last| is_served(&tracker, last).unwrap())
             .collect();
-        for last in 1..=3 {
-            assert!(is_served(&tracker, last).is_none());
-        }
-        let counter = "aquatic_connections_refused_total{reason=max_connections}";
-        metrics::wait_for(
-            &tracker,
-            &[(counter, 3.0), ("aquatic_active_connections", 5.0)],
-        );
-        open.pop();
-        open.push(wait_for_room(&tracker, 9));
-        assert!(is_served(&tracker, 9).is_none());
-        for client in &mut open {
+        for client in &mut honest {
             client.join(torrent(1), 1, LEECHER);
         }
+        let closed = "aquatic_connections_closed_total{reason=evicted}";
+        let refused = "aquatic_connections_refused_total{reason=max_connections}";
+        let active = "aquatic_active_connections";
+        let expected = [(closed, 40.0), (refused, 0.0), (active, 120.0)];
+        metrics::wait_for(&tracker, &expected);
+        drop(silent);
+    });
+}
+
+/// Connections and handshakes that are begun again and again are counted as requests are.
+#[test]
+fn connections_per_second_of_an_address_are_limited() {
+    on_every_case(|case| {
+        let tracker = case.start_with_metrics("limits.requests_per_second_per_ip = 50");
+        let address = tracker.address(IpFamily::V4);
+        let clock = Clock::start();
+        for _ in 0..300 {
+            let mut tcp = tcp(loopback(1), address).unwrap();
+            // Of a TLS handshake. The connection may have been closed already.
+            let _ = tcp.write_all(b"\x16\x03\x01\x02\x00\x01\x00");
+        }
+        let refused = "aquatic_connections_refused_total{reason=requests_per_second_per_ip}";
+        let per_connection = 1.0 + f64::from(u8::from(case.transport.is_tls()));
+        until("most are refused", || {
+            let served_max = 51.0 + 50.0 * clock.elapsed().as_secs_f64();
+            let refused = metrics::sum(&metrics::scrape(&tracker), refused);
+            (refused >= 300.0 - served_max / per_connection - 1.0).then_some(())
+        });
+        assert!(is_served(&tracker, 2).is_some(), "another address");
     });
 }
 
@@ -128,10 +153,15 @@ fn requests_of_an_address_are_limited() {
                     refused += 1;
                 }
             }
-            // A second's worth at once, then the rate.
-            let served_max = 21.0 + 20.0 * clock.elapsed().as_secs_f64();
+            // A second's worth at once, then the rate; less what the client has been charged for its
+            // connection and its handshake.
+            let charged = 1.0 + f64::from(u8::from(case.transport.is_tls()));
+            let served_max = 21.0 - charged + 20.0 * clock.elapsed().as_secs_f64();
             let served = f64::from(SENT - refused);
-            assert!((20.0..=served_max).contains(&served), "{served} served");
+            assert!(
+                (20.0 - charged..=served_max).contains(&served),
+                "{served} served"
+            );
             let counter =
                 format!("aquatic_refused_total{{reason=request_rate,ip_version={ip_version}}}");
             metrics::wait_for(&tracker, &[(&counter, f64::from(refused))]);

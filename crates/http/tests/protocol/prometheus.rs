@@ -155,7 +155,7 @@ const REFUSED: [&str; 18] = [
 ];
 
 /// Why connections end.
-const CLOSED: [&str; 10] = [
+const CLOSED: [&str; 11] = [
     "client",
     "session",
     "handshake_deadline",
@@ -163,6 +163,7 @@ const CLOSED: [&str; 10] = [
     "idle_deadline",
     "send_deadline",
     "output_full",
+    "evicted",
     "proxy_header",
     "refused",
     "tls",
@@ -211,6 +212,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
         let reasons = set([
             "max_connections",
             "max_connections_per_ip",
+            "requests_per_second_per_ip",
             "untrusted_proxy",
         ]);
         expected.push(("aquatic_connections_refused_total", "reason", reasons));

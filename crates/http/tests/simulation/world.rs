@@ -335,7 +335,7 @@ impl World {
                 }
             }
             Settled::CloseSendingHalf => link.is_closed = true,
-            Settled::Close => link.is_closed = true,
+            Settled::Close | Settled::ReadRest => link.is_closed = true,
         }
         for answer in answers {
             self.release(&answer.request);

@@ -1,6 +1,6 @@
 //! What the tasks of a worker share, and what each does with it when it is awake.
 
-use std::io;
+use std::io::{self, Read};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use socket2_04::SockRef;
 
-use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Refused, Settled};
+use crate::{Bounds, ConnectionId, Handler, Hub, READ_BYTES_MAX, Refused, Settled};
 
 /// What the tasks of a worker share. None of them borrows it for longer than one call.
 pub(super) struct Worker<H: Handler> {
@@ -121,6 +121,9 @@ impl<H: Handler> Worker<H> {
                 has_unread: false,
                 is_blocked: false,
             });
+        }
+        if let Some(evicted) = self.hub.evicted() {
+            self.look_after(now, evicted);
         }
         Ok(id)
     }
@@ -239,7 +242,18 @@ impl<H: Handler> Worker<H> {
                 }
             }
         }
-        match self.hub.settle(now, id, stream.has_unread) {
+        let mut settled = self.hub.settle(now, id, stream.has_unread);
+        if settled == Settled::ReadRest {
+            for _ in 0..Bounds::REST_BYTES_MAX / READ_BYTES_MAX {
+                let Ok(bytes @ 1..) = receive_now(&stream.socket, &mut self.buffer) else {
+                    break;
+                };
+                let bytes = self.buffer.get_mut(..bytes).unwrap_or_default();
+                self.hub.receive(now, id, bytes);
+            }
+            settled = self.hub.settle(now, id, false);
+        }
+        match settled {
             Settled::Read => stream.go_on_reading(),
             Settled::DoNotRead => stream.reads = false,
             Settled::CloseSendingHalf => {
@@ -247,7 +261,7 @@ impl<H: Handler> Worker<H> {
                 let _ = SockRef::from(&stream.socket).shutdown(Shutdown::Write);
                 stream.go_on_reading();
             }
-            Settled::Close => self.remove(id),
+            Settled::Close | Settled::ReadRest => self.remove(id),
         }
     }
 
@@ -267,6 +281,14 @@ impl Stream {
             task.wake_by_ref();
         }
     }
+}
+
+/// Reads what has come from a socket that is about to be closed. glommio would wait for an event
+/// instead, if it has begun to wait for one.
+fn receive_now(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let socket = SockRef::from(socket);
+    socket.set_nonblocking(true)?;
+    (&*socket).read(buffer)
 }
 
 fn slot(id: ConnectionId) -> usize {

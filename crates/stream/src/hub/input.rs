@@ -10,7 +10,9 @@ use rustls::HandshakeKind;
 
 use super::Hub;
 use crate::connection::{InputEnd, Stage, Turn};
-use crate::{Client, Closed, ConnectionId, Handler, Handshake, READ_BYTES_MAX, proxy_header};
+use crate::{
+    Bounds, Client, Closed, ConnectionId, Handler, Handshake, READ_BYTES_MAX, proxy_header,
+};
 
 /// Decrypted bytes that the scratch buffer keeps room for.
 const PLAIN_BYTES_KEPT: usize = 64 * 1024;
@@ -30,7 +32,15 @@ impl<H: Handler> Hub<H> {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        if connection.closes || connection.ended.is_some() {
+        if let Stage::Lingering { read_bytes } = &mut connection.stage {
+            *read_bytes += bytes.len();
+            // The next ones might be too many.
+            if *read_bytes + READ_BYTES_MAX > Bounds::LINGER_BYTES_MAX {
+                self.connections.end(id, Closed::BySession);
+            }
+            return;
+        }
+        if connection.closes || connection.ended.is_some() && !connection.takes_rest {
             connection.has_unread = true;
             return;
         }
@@ -42,7 +52,7 @@ impl<H: Handler> Hub<H> {
             Stage::Handshake(_) => self.take_encrypted(id, bytes),
             Stage::Open(_) if connection.tls.is_some() => self.take_encrypted(id, bytes),
             Stage::Open(_) => self.offer(id, bytes),
-            Stage::Lingering => {}
+            Stage::Lingering { .. } => {}
         }
     }
 
@@ -68,7 +78,10 @@ impl<H: Handler> Hub<H> {
         connection.family = client.peer.family();
         self.count_active(proxy.peer.family(), false);
         self.count_active(client.peer.family(), true);
-        if let Err(why) = self.enter_client(id, client) {
+        let charged = self
+            .admission
+            .charge(self.connections.now, client.peer.ip());
+        if let Err(why) = charged.and_then(|()| self.enter_client(id, client)) {
             self.counters.refused.of(why).add(1);
             self.connections.end(id, Closed::Refused);
             return;
@@ -80,9 +93,17 @@ impl<H: Handler> Hub<H> {
     }
 
     fn take_encrypted(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let now = self.connections.now;
         let (Some(connection), Some(acceptor)) = (self.connections.get(id), &mut self.tls) else {
             return;
         };
+        if connection.tls.is_none()
+            && let Err(why) = self.admission.charge(now, connection.ip)
+        {
+            self.counters.refused.of(why).add(1);
+            self.connections.end(id, Closed::Refused);
+            return;
+        }
         // Not before the first bytes: a connection that sends nothing costs little.
         let tls = match &mut connection.tls {
             Some(tls) => tls,
@@ -144,6 +165,9 @@ impl<H: Handler> Hub<H> {
         };
         if connection.ended.is_some_and(|why| why != Closed::BySession) {
             // The client has gone: what is kept of it is shown to the handler at the end.
+            if connection.takes_rest {
+                connection.input.extend_from_slice(bytes);
+            }
             return;
         }
         if connection.pending() > reading_max {

@@ -68,6 +68,8 @@ pub struct Hub<H: Handler> {
     accept_quiet_until: Seconds,
     /// When the process was told to stop, in microseconds.
     stopping_since: Option<u64>,
+    /// What had to give way to the connection that was accepted last.
+    evicted: Option<ConnectionId>,
 }
 
 /// What is to be done about a connection whose output has been written as far as possible.
@@ -79,6 +81,10 @@ pub enum Settled {
     DoNotRead,
     /// Close the sending half, and go on reading until the client has closed the other half.
     CloseSendingHalf,
+    /// Read what has come, up to [`Bounds::REST_BYTES_MAX`] bytes, and
+    /// [hand it over](Hub::receive); then settle again. The client has gone, or is about to lose
+    /// its connection, but what it has sent may matter to others.
+    ReadRest,
     /// Close it: its name means nothing any more.
     Close,
 }
@@ -106,6 +112,7 @@ impl<H: Handler> Hub<H> {
             swept: Seconds::default(),
             accept_quiet_until: Seconds::default(),
             stopping_since: None,
+            evicted: None,
         }
     }
 
@@ -120,7 +127,8 @@ impl<H: Handler> Hub<H> {
         &mut self.handler
     }
 
-    /// Takes a connection in. `local` is the address of the listener.
+    /// Takes a connection in. `local` is the address of the listener. One of another client may
+    /// have to give way: see [`Self::evicted`].
     ///
     /// # Errors
     /// If it is to be closed at once, and why.
@@ -152,7 +160,16 @@ impl<H: Handler> Hub<H> {
         {
             return Err(Refused::UntrustedProxy);
         }
-        self.admission.enter()?;
+        if self.proxies.is_none() {
+            self.admission.charge(self.connections.now, ip)?;
+        }
+        if !self.admission.enter() {
+            self.evicted = self.connections.evict();
+            if self.evicted.is_none() {
+                self.admission.leave();
+                return Err(Refused::TooMany);
+            }
+        }
         let Some(id) = self.connections.insert(client) else {
             self.admission.leave();
             return Err(Refused::TooMany);
@@ -173,7 +190,7 @@ impl<H: Handler> Hub<H> {
         let ip = client.peer.ip();
         let is_counted = self.admission.enter_client(ip)?;
         if let Some(connection) = self.connections.get(id) {
-            connection.counted = is_counted.then_some(ip);
+            (connection.ip, connection.is_counted) = (ip, is_counted);
         }
         if client.is_tls {
             self.connections.set_stage(id, Stage::Handshake(client));
@@ -181,6 +198,12 @@ impl<H: Handler> Hub<H> {
             self.open(id, client);
         }
         Ok(())
+    }
+
+    /// The connection that had to give way to the one that was accepted last, if any. The loop
+    /// looks after it at once, because there is no room for both.
+    pub fn evicted(&mut self) -> Option<ConnectionId> {
+        self.evicted.take()
     }
 
     fn open(&mut self, id: ConnectionId, client: Client) {
@@ -243,10 +266,32 @@ impl<H: Handler> Hub<H> {
     pub fn background(&mut self, now: Now) -> bool {
         self.connections.now = now;
         if mem::replace(&mut self.swept, now.seconds) != now.seconds {
-            self.connections.expire();
+            for id in self.connections.expire() {
+                self.time_out(id);
+            }
         }
         let has_more = self.handler.background(now);
         has_more || !self.connections.resumed.is_empty()
+    }
+
+    /// A client has not finished its request in time, and is told so if its session knows how.
+    fn time_out(&mut self, id: ConnectionId) {
+        let (handler, now) = (&mut self.handler, self.connections.now);
+        if let Some(connection) = self.connections.get(id) {
+            connection.closes_for = Closed::RequestDeadline;
+        }
+        let is_told = self.connections.with(id, |session, io| {
+            let bytes_before = io.out.len();
+            handler.timed_out(now, id, session, io);
+            let is_told = io.out.len() > bytes_before;
+            if is_told {
+                io.close();
+            }
+            is_told
+        });
+        if is_told != Some(true) {
+            self.connections.end(id, Closed::RequestDeadline);
+        }
     }
 
     /// Whether other workers have sent something since the last [`finish`](Self::finish).
@@ -289,17 +334,26 @@ impl<H: Handler> Hub<H> {
                 Settled::DoNotRead
             };
         };
-        let stage = mem::replace(&mut connection.stage, Stage::Lingering);
-        if let Stage::Lingering = stage {
+        // What was sent was the end of it.
+        let is_orderly =
+            why == Closed::BySession || connection.closes && why == connection.closes_for;
+        if matches!(connection.stage, Stage::Open(_))
+            && !(is_orderly || why == Closed::Tls || connection.closes || connection.input_ended())
+            && !mem::replace(&mut connection.takes_rest, true)
+        {
+            return Settled::ReadRest;
+        }
+        let stage = mem::replace(&mut connection.stage, Stage::Lingering { read_bytes: 0 });
+        if let Stage::Lingering { .. } = stage {
             self.forget(id);
             return Settled::Close;
         }
         // To close a socket with unread bytes in it is to reset it: the client might lose the
         // answer.
-        let lingers = why == Closed::BySession
+        let lingers = is_orderly
             && !connection.input_ended()
             && (has_unread || connection.has_unread || !connection.input.is_empty());
-        let is_abandoned = why != Closed::BySession && !connection.closes;
+        let is_abandoned = !is_orderly && !connection.closes;
         let input = mem::take(&mut connection.input);
         if lingers {
             connection.ended = None;
@@ -324,8 +378,8 @@ impl<H: Handler> Hub<H> {
     fn forget(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.remove(id) {
             self.admission.leave();
-            if let Some(ip) = connection.counted {
-                self.admission.leave_client(ip);
+            if connection.is_counted {
+                self.admission.leave_client(connection.ip);
             }
             self.count_active(connection.family, false);
         }

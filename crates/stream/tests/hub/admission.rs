@@ -1,7 +1,9 @@
 //! Who may connect.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::{Admission, Closed, Refused, Settled, TrustedProxies};
 
 use crate::world::{World, options};
@@ -16,16 +18,112 @@ fn world(connections: usize, per_client: usize, proxies: Option<&str>) -> World 
 #[test]
 fn the_number_of_connections_is_bounded() {
     let mut world = world(3, 0, None);
+    world.hub.handler_mut().is_stuck = true;
     for _ in 0..3 {
-        world.connect();
+        let wire = world.connect();
+        world.receive(wire, b"a\n");
     }
+    // All of them wait for us.
     assert_eq!(world.connect_from("192.0.2.9:1"), Err(Refused::TooMany));
     assert_eq!(world.counters.refused.of(Refused::TooMany).get(), 1);
+    world.hub.handler_mut().is_stuck = false;
     world.receive(1, b"quit\n");
     world.connect();
-    assert_eq!(world.connect_from("192.0.2.9:1"), Err(Refused::TooMany));
     assert_eq!(world.counters.active.v4.get(), 3);
     assert_eq!(world.counters.accepted.v4.get(), 4);
+    assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 0);
+}
+
+/// A connection that has sent a request and has got the answer.
+fn idle_from(world: &mut World, peer: &str) -> usize {
+    let wire = world.connect_from(peer).unwrap();
+    world.receive(wire, b"a\n");
+    assert_eq!(world.sent(wire), "A\n", "{peer}");
+    wire
+}
+
+#[test]
+fn one_client_with_all_connections_gives_way_to_others() {
+    let mut world = world(100, 0, None);
+    let mut honest = vec![idle_from(&mut world, "192.0.2.1:1")];
+    let greedy: Vec<usize> = (1..=99)
+        .map(|port| {
+            world.pass(u64::from(port % 10 == 0));
+            idle_from(&mut world, &format!("192.0.2.99:{port}"))
+        })
+        .collect();
+    for last in 2..=40 {
+        honest.push(idle_from(&mut world, &format!("192.0.2.{last}:1")));
+        assert_eq!(world.counters.active.v4.get(), 100);
+    }
+    for wire in honest {
+        assert_eq!(world.state(wire), Settled::Read);
+        world.receive(wire, b"b\n");
+        assert_eq!(world.sent(wire), "A\nB\n");
+    }
+    // Those that have been idle for longest.
+    let states = greedy.iter().map(|wire| world.state(*wire));
+    let closed = states.take_while(|state| *state == Settled::Close).count();
+    assert_eq!(closed, 39);
+    assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 39);
+    assert_eq!(world.counters.refused.of(Refused::TooMany).get(), 0);
+}
+
+#[test]
+fn connections_that_never_ask_anything_give_way_too() {
+    let mut world = world(50, 0, None);
+    for port in 1..=50 {
+        let wire = world.connect_from(&format!("192.0.2.99:{port}")).unwrap();
+        world.receive(wire, b"half a li");
+    }
+    for last in 1..=40 {
+        idle_from(&mut world, &format!("192.0.2.{last}:1"));
+    }
+    let handler = world.hub.handler();
+    assert_eq!(handler.closed.len(), 40);
+    assert!(handler.closed.iter().all(|it| it.1 == Closed::Evicted));
+}
+
+#[test]
+fn connections_and_handshakes_are_charged_for() {
+    let rate = RequestRate::new(NonZeroU32::new(10).unwrap(), [1, 2]);
+    let admission = Admission::new(0, 0).with_rate(Some(Arc::new(rate)));
+    let mut options = options();
+    options.admission = Arc::new(admission);
+    let mut world = World::new(options);
+    let accepted = |world: &mut World, peer: &str| {
+        let connect = |port| world.connect_from(&format!("{peer}:{port}"));
+        (1..=100).map(connect).filter(Result::is_ok).count()
+    };
+    assert_eq!(accepted(&mut world, "192.0.2.1"), 10);
+    assert_eq!(accepted(&mut world, "192.0.2.2"), 10);
+    // From a thousand networks of a site that has sixteen times as much.
+    let site = (0..1_000).map(|network| format!("[2001:4860:1:{network:x}::1]:1"));
+    let of_site = site.filter(|peer| world.connect_from(peer).is_ok()).count();
+    assert_eq!(of_site, 160);
+    let refused = world.counters.refused.of(Refused::RequestRate).get();
+    assert_eq!(refused, 90 + 90 + 840);
+    world.pass(1);
+    assert_eq!(accepted(&mut world, "192.0.2.1"), 10);
+}
+
+#[test]
+fn clients_of_a_proxy_are_charged_by_their_own_addresses() {
+    let rate = RequestRate::new(NonZeroU32::new(2).unwrap(), [1, 2]);
+    let mut options = options();
+    options.admission = Arc::new(Admission::new(0, 0).with_rate(Some(Arc::new(rate))));
+    options.proxies = Some(TrustedProxies::default());
+    let mut world = World::new(options);
+    for client in ["192.0.2.1", "192.0.2.2"] {
+        let states = [(); 4].map(|()| {
+            let wire = world.connect_from("10.0.0.1:9").unwrap();
+            let header = format!("PROXY TCP4 {client} 192.0.2.9 1 2\r\n");
+            world.receive(wire, header.as_bytes());
+            world.state(wire)
+        });
+        let [served, closed] = [Settled::Read, Settled::Close];
+        assert_eq!(states, [served, served, closed, closed], "{client}");
+    }
 }
 
 #[test]

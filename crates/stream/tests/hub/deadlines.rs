@@ -1,6 +1,6 @@
 //! Time that is over, by a virtual clock.
 
-use aquatic_stream::{Closed, Settled, TrustedProxies};
+use aquatic_stream::{Bounds, Closed, Settled, TrustedProxies};
 
 use crate::world::{BOUNDS, World, options};
 
@@ -38,6 +38,36 @@ fn bytes_that_trickle_do_not_extend_the_deadline() {
     assert_eq!(seconds, BOUNDS.request_seconds + 1);
     let why = world.hub.handler().closed[0].1;
     assert_eq!(why, Closed::RequestDeadline);
+}
+
+#[test]
+fn whoever_does_not_finish_a_request_is_told() {
+    let mut world = World::plain();
+    world.hub.handler_mut().words = "too late\n";
+    let wire = world.connect();
+    world.receive(wire, b"half a li");
+    world.pass(u64::from(BOUNDS.request_seconds) + 1);
+    assert_eq!(world.sent(wire), "too late\n");
+    // So that it can read that, although it has sent what nobody takes.
+    assert_eq!(world.state(wire), Settled::CloseSendingHalf);
+    assert_eq!(world.hub.handler().closed[0].1, Closed::RequestDeadline);
+    assert!(world.hub.handler().abandoned.is_empty());
+    let seconds = seconds_until_closed(&mut world, wire);
+    assert_eq!(seconds, Bounds::LINGER_SECONDS + 1);
+    let count = world.counters.closed.of(Closed::RequestDeadline).get();
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn whoever_cannot_be_told_is_closed_all_the_same() {
+    let mut world = World::plain();
+    world.hub.handler_mut().words = "too late\n";
+    let wire = world.connect();
+    world.wires[wire].room = 10;
+    world.receive(wire, b"flood 1000\nhalf a li");
+    let seconds = seconds_until_closed(&mut world, wire);
+    assert_eq!(seconds, BOUNDS.idle_seconds + 1);
+    assert_eq!(world.hub.handler().closed[0].1, Closed::SendDeadline);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Bytes in, bytes out, and what happens when one side does not keep up.
 
 use aquatic_daemon::counter::Label;
-use aquatic_stream::{Closed, READ_BYTES_MAX, Settled, TrustedProxies};
+use aquatic_stream::{Bounds, Closed, READ_BYTES_MAX, Settled, TrustedProxies};
 use proptest::prelude::*;
 
 use crate::world::{BOUNDS, World, options};
@@ -204,6 +204,25 @@ fn answers_outlive_bytes_that_nobody_wants() {
     assert_eq!(world.state(wire), Settled::CloseSendingHalf);
     world.pass(4);
     assert_eq!(world.state(wire), Settled::Close, "its patience is short");
+}
+
+#[test]
+fn a_client_that_does_not_stop_sending_is_cut_off() {
+    let mut world = World::plain();
+    let wire = world.connect();
+    world.receive(wire, b"quit\nand more");
+    let mut read = 0;
+    while world.hub.wants_input(world.wires[wire].id) {
+        // As fast as a loop reads, before it settles.
+        let piece = vec![b'x'; READ_BYTES_MAX];
+        read += piece.len();
+        let id = world.wires[wire].id;
+        world.hub.receive(world.now, id, &mut piece.clone());
+    }
+    world.finish();
+    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(read, Bounds::LINGER_BYTES_MAX);
+    assert_eq!(world.counters.active.v4.get(), 0);
 }
 
 #[test]

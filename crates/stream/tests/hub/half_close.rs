@@ -64,6 +64,23 @@ fn half_a_request_behind_a_burst_is_not_waited_for() {
     assert_eq!(world.state(wire), Settled::Close);
 }
 
+/// A failed write tells before what has come is read.
+#[test]
+fn what_a_client_that_has_gone_has_sent_is_read() {
+    let mut world = World::plain();
+    let wire = world.connect();
+    let id = world.wires[wire].id;
+    world.hub.receive(world.now, id, &mut b"a\nb\nc".to_vec());
+    world.wires[wire].rest = b"\nd\n".to_vec();
+    world.hub.failed(world.now, id);
+    world.finish();
+    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(
+        world.hub.handler().abandoned,
+        [(id, "b\nc\nd\n".to_owned())]
+    );
+}
+
 /// It may still matter to others.
 #[test]
 fn what_a_client_that_has_gone_has_asked_for_is_shown() {

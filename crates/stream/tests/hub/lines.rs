@@ -21,6 +21,8 @@ pub(crate) struct Lines {
     pub(crate) pushed: usize,
     /// The certificates before this one are not good any more.
     pub(crate) close_tls_before: Option<u32>,
+    /// What clients are told that do not finish a line in time.
+    pub(crate) words: &'static str,
     /// Requests are left unanswered.
     pub(crate) is_stuck: bool,
 }
@@ -92,6 +94,10 @@ impl Handler for Lines {
             connections.close_tls_before(generation);
         }
         0
+    }
+
+    fn timed_out(&mut self, _: Now, _: ConnectionId, _: &mut Session, io: &mut Io<'_>) {
+        io.out.extend_from_slice(self.words.as_bytes());
     }
 
     fn abandoned(&mut self, _: Now, id: ConnectionId, _: &mut Session, bytes: &[u8]) {

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
-use aquatic_stream::{Closed, Handshake, Settled, TlsConfig};
+use aquatic_daemon::request_rate::RequestRate;
+use aquatic_stream::{Admission, Closed, Handshake, Refused, Settled, TlsConfig};
 use proptest::prelude::*;
 use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
@@ -463,6 +465,50 @@ fn empty_records_are_fine_but_say_nothing() {
         world.receive(wire, &writer.record(ContentType::ApplicationData, b""));
     }
     assert_eq!(world.hub.handler().closed[1].1, Closed::Tls);
+}
+
+/// A connection is one request, and its handshake another.
+#[test]
+fn handshakes_are_charged_for() {
+    let pki = Pki::new();
+    let tls = pki.load().unwrap();
+    let mut options = options();
+    options.tls = Some(tls);
+    let rate = RequestRate::new(NonZeroU32::new(10).unwrap(), [1, 2]);
+    options.admission = Arc::new(Admission::new(0, 0).with_rate(Some(Arc::new(rate))));
+    let mut world = World::new(options);
+    let wires = [(); 6].map(|()| world.connect());
+    let states = wires.map(|wire| {
+        world.receive(wire, b"\x16\x03\x01\x02\x00\x01\x00");
+        world.state(wire)
+    });
+    let [goes_on, closed] = [Settled::Read, Settled::Close];
+    assert_eq!(states, [goes_on, goes_on, goes_on, goes_on, closed, closed]);
+    assert_eq!(world.counters.refused.of(Refused::RequestRate).get(), 2);
+    assert_eq!(world.counters.closed.of(Closed::Refused).get(), 2);
+}
+
+/// What came behind the last that was read is decrypted, too.
+#[test]
+fn what_a_client_that_has_gone_has_sent_is_decrypted() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let mut client = Client::connect(&mut world, &pki.client(&[&TLS13]));
+    client.send(&mut world, "a\n");
+    world.hub.handler_mut().is_stuck = true;
+    client.send(&mut world, "b\nc");
+    client.session.writer().write_all(b"\nd\n").unwrap();
+    let mut rest = Vec::new();
+    client.session.write_tls(&mut rest).unwrap();
+    let wire = &mut world.wires[client.wire];
+    wire.rest = rest;
+    world.hub.failed(world.now, wire.id);
+    world.finish();
+    let abandoned = &world.hub.handler().abandoned;
+    assert_eq!(
+        abandoned[..],
+        [(world.wires[client.wire].id, "c\nd\n".to_owned())]
+    );
 }
 
 /// The parts of a message of the handshake are kept until it is whole, each with its header.

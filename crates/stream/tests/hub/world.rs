@@ -36,6 +36,8 @@ pub(crate) struct Wire {
     /// Bytes that the client's side takes before it is full.
     pub(crate) room: usize,
     pub(crate) state: Settled,
+    /// Bytes that have come and have not been read.
+    pub(crate) rest: Vec<u8>,
     /// The socket holds more than has been read.
     pub(crate) has_unread: bool,
 }
@@ -73,6 +75,7 @@ impl World {
             sent: Vec::new(),
             room: usize::MAX,
             state: Settled::Read,
+            rest: Vec::new(),
             has_unread: false,
         });
         Ok(self.wires.len() - 1)
@@ -136,7 +139,13 @@ impl World {
             wire.room -= bytes;
             self.hub.sent(now, id, bytes);
         }
-        wire.state = self.hub.settle(now, id, wire.has_unread);
+        let mut settled = self.hub.settle(now, id, wire.has_unread);
+        if settled == Settled::ReadRest {
+            let mut rest = std::mem::take(&mut wire.rest);
+            self.hub.receive(now, id, &mut rest);
+            settled = self.hub.settle(now, id, wire.has_unread);
+        }
+        wire.state = settled;
     }
 
     pub(crate) fn sent(&self, wire: usize) -> String {

@@ -11,7 +11,7 @@ use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use serde_json::json;
 
-use super::client::{PING, PONG, Peer, Socket, TEXT, counts, failure, frame, keys, request};
+use super::client::{CLOSE, PING, PONG, Peer, Socket, TEXT, counts, failure, frame, keys, request};
 use super::setup::{WS, on_every_case, on_every_runtime, runtimes};
 
 const FAMILY: IpFamily = IpFamily::V4;
@@ -157,13 +157,23 @@ fn connections_of_an_address_are_limited() {
 }
 
 #[test]
-fn who_does_not_finish_a_request_is_disconnected() {
+fn who_does_not_finish_a_request_is_told_and_disconnected() {
     on_every_runtime(|case| {
         let tracker = case.start("network.request_timeout = 1");
         let address = tracker.address(FAMILY);
+        let mut silent = Connection::open(localhost(FAMILY), address, tracker.transport);
         let mut slow = Connection::open(localhost(FAMILY), address, tracker.transport);
         slow.send(&request("")[..40]);
+        let mut peer = Peer::at(&tracker, FAMILY);
+        peer.join(torrent(1), 1);
+        peer.socket.connection.send([0x81, 0xfe, 0x10]);
+        assert_eq!(slow.answer().status, 408);
         slow.assert_closed();
+        // Against the operator's policy (RFC 6455, 7.4.1).
+        let policy = 1_008_u16.to_be_bytes().to_vec();
+        assert_eq!(peer.socket.receive_frame(), (CLOSE, policy));
+        peer.socket.connection.assert_closed();
+        silent.assert_closed();
     });
 }
 
@@ -184,22 +194,25 @@ fn who_does_not_finish_a_handshake_is_disconnected() {
     });
 }
 
+/// Whoever has all connections loses some of them to those who have none.
 #[test]
-fn connections_are_limited_in_all() {
+fn one_address_does_not_take_all_connections() {
+    const GREEDY: usize = 120;
+    const HONEST: u8 = 40;
     on_every_runtime(|case| {
-        let tracker = case.start("network.max_connections = 2");
-        let (first, _second) = (Peer::at(&tracker, FAMILY), Peer::at(&tracker, IpFamily::V6));
+        let tracker = case.start_with_metrics(&format!("network.max_connections = {GREEDY}"));
         let address = tracker.address(FAMILY);
-        let mut refused = Connection::open(localhost(FAMILY), address, Transport::Plain);
-        refused.assert_dropped();
-        drop(first);
-        until("there is room again", || {
-            let tcp = tcp(localhost(FAMILY), address).ok()?;
-            let mut connection = Connection::over(tcp, Transport::Plain);
-            connection
-                .is_silent_for(Duration::from_millis(100))
-                .then_some(())
-        });
+        let silent: Vec<_> = (0..GREEDY).map(|_| tcp(loopback(1), address)).collect();
+        let mut honest: Vec<_> = (2..2 + HONEST)
+            .map(|last| Peer::new(Socket::open(loopback(last), address, tracker.transport)))
+            .collect();
+        for peer in &mut honest {
+            peer.join(torrent(1), 1);
+        }
+        let closed = "aquatic_connections_closed_total{reason=evicted}";
+        let refused = "aquatic_connections_refused_total{reason=max_connections}";
+        metrics::wait_for(&tracker, &[(closed, 40.0), (refused, 0.0)]);
+        drop(silent);
     });
 }
 
