@@ -102,6 +102,9 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     config.network.keep_alive = rng.u8(..8) > 0;
     config.network.stream.runs_behind_reverse_proxy = rng.u8(..3) == 0;
     config.protocol.max_peers = [0, 5, 30, 1_000][rng.usize(..4)];
+    // A client has up to three ports.
+    config.limits.addresses.max_peers_per_ip_and_torrent = [0, 2, 64][rng.usize(..3)];
+    config.protocol.max_response_peers_per_ip = [0, 1, 3][rng.usize(..3)];
     config.protocol.max_scrape_torrents = [1, 12, 100][rng.usize(..3)];
     config.protocol.max_full_scrape_torrents = [0, 3, 1_000][rng.usize(..3)];
     config.protocol.min_announce_interval = [0, 60][rng.usize(..2)];

@@ -51,7 +51,7 @@ impl World {
             Meaning::Announce(announce, form) => {
                 self.expect_request(family, RequestKind::Announce);
                 self.expect_response(family, ResponseKind::Announce);
-                let outcome = self.model.announce(announce, self.now().seconds.0);
+                let outcome = self.announce(announce);
                 match response {
                     Some(Response::Announce(response)) => {
                         self.check_announce(announce, *form, &outcome, &response);
@@ -213,10 +213,20 @@ impl World {
     /// Its announce has been answered all the same.
     pub(crate) fn apply_ghost(&mut self, request: &Request) {
         if let Meaning::Announce(announce, _) = &request.meaning {
-            self.model.announce(announce, self.now().seconds.0);
+            self.announce(announce);
             let family = IpFamily::of(&announce.peer);
             self.expect_response(family, ResponseKind::Announce);
         }
+    }
+
+    /// Lets the model follow an announce that has taken effect.
+    fn announce(&mut self, announce: &Announce) -> Outcome {
+        let outcome = self.model.announce(announce, self.now().seconds.0);
+        if outcome.is_kept_out {
+            let family = IpFamily::of(&announce.peer);
+            self.expect(family, "reason", Reason::PeersPerIpAndTorrent.label());
+        }
+        outcome
     }
 
     fn expect_request(&mut self, family: IpFamily, kind: RequestKind) {

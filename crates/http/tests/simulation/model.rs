@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use aquatic_http::config::Config;
-use aquatic_types::{InfoHash, IpFamily, PeerStatus};
+use aquatic_types::{InfoHash, IpFamily, PeerStatus, client_network};
 
 /// What an announce says about its sender.
 #[derive(Clone, Copy, Debug)]
@@ -50,12 +50,15 @@ pub(crate) struct Outcome {
     pub(crate) pool: BTreeSet<SocketAddr>,
     /// How many of them.
     pub(crate) count: usize,
+    /// Its address has enough peers in the torrent.
+    pub(crate) is_kept_out: bool,
 }
 
 pub(crate) struct Model {
     halves: BTreeMap<(InfoHash, bool), Half>,
     peer_age_max: u32,
     peers_max: usize,
+    peers_per_address_max: usize,
     cleaning_interval: u32,
     next_cleaning: u32,
 }
@@ -66,6 +69,10 @@ impl Model {
             halves: BTreeMap::new(),
             peer_age_max: config.cleaning.max_peer_age,
             peers_max: config.protocol.max_peers,
+            peers_per_address_max: match config.limits.addresses.max_peers_per_ip_and_torrent {
+                0 => usize::MAX,
+                max => max.into(),
+            },
             cleaning_interval: config.cleaning.torrent_cleaning_interval,
             next_cleaning: config.cleaning.torrent_cleaning_interval,
         }
@@ -74,11 +81,12 @@ impl Model {
     pub(crate) fn announce(&mut self, announce: &Announce, now: u32) -> Outcome {
         let is_seeder = announce.status == PeerStatus::Seeder;
         let key = (announce.torrent, announce.peer.is_ipv4());
+        let is_kept_out = announce.status != PeerStatus::Stopped && self.is_closed_to(announce);
         if announce.status == PeerStatus::Stopped {
             if let Some(half) = self.halves.get_mut(&key) {
                 half.peers.remove(&announce.peer);
             }
-        } else {
+        } else if !is_kept_out {
             let half = self.halves.entry(key).or_default();
             let old = half.peers.get(&announce.peer);
             let was_finished = old.is_some_and(|old| old.is_finished);
@@ -105,7 +113,19 @@ impl Model {
             size: self.size(announce.torrent),
             count: wanted.min(self.peers_max).min(pool.len()),
             pool,
+            is_kept_out,
         }
+    }
+
+    fn is_closed_to(&self, announce: &Announce) -> bool {
+        let key = (announce.torrent, announce.peer.is_ipv4());
+        self.halves.get(&key).is_some_and(|half| {
+            let client = client_network(announce.peer.ip());
+            let peers = half.peers.keys();
+            let of_client = peers.filter(|addr| client_network(addr.ip()) == client);
+            !half.peers.contains_key(&announce.peer)
+                && of_client.count() >= self.peers_per_address_max
+        })
     }
 
     fn halves(&self, torrent: InfoHash) -> impl Iterator<Item = &Half> {

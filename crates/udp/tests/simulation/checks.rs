@@ -8,8 +8,10 @@ use aquatic_udp::counters::{Label as _, Reason, ResponseKind};
 use aquatic_udp_protocol::{AnnounceResponse, Response, ScrapeRow};
 
 use super::coverage::Certainty;
+use super::limits::KeptOut;
 use super::model::{Announce, OpenAnnounce, OpenScrape};
 use super::states::{Bounds, CLIENTS, States, Window};
+use super::tracker::add;
 use super::world::{Open, OpenRequest, World};
 
 impl World {
@@ -35,13 +37,26 @@ impl World {
     }
 
     fn check_served(&mut self, open: &OpenAnnounce, answer: &AnnounceResponse<'_>) {
-        if open.announce.status != PeerStatus::Stopped
-            && let Some(room) = self.model.room(open)
-        {
-            room.assert_served();
-        }
-        let window = self.model.end_announce(open, self.now().seconds.0);
         let announce = open.announce;
+        let room = self.model.room(open).cloned();
+        let (window, kept_out) = self.model.end_announce(open, self.now().seconds.0);
+        let family = announce.torrent.0;
+        let reason = Reason::PeersPerIpAndTorrent.label();
+        let own = |status| u32::from(announce.status == status);
+        let (is_in, may_be_in) = match kept_out {
+            KeptOut::No => (1, 1),
+            KeptOut::Maybe => (0, 1),
+            KeptOut::Yes => (0, 0),
+        };
+        match kept_out {
+            KeptOut::No => {
+                if let Some(room) = room.filter(|_| announce.status != PeerStatus::Stopped) {
+                    room.assert_served();
+                }
+            }
+            KeptOut::Maybe => add(&mut self.possible, (family.digit(), "reason", reason), 1),
+            KeptOut::Yes => self.expect(family, "reason", reason, 1),
+        }
         let header = answer.header;
         assert_eq!(
             header.interval_seconds,
@@ -49,9 +64,13 @@ impl World {
         );
 
         let others = |states| window.count(states, Some(announce.peer));
-        let seeders = others(States::SEEDER).plus((announce.status == PeerStatus::Seeder).into());
-        let leechers =
-            others(States::LEECHER).plus((announce.status == PeerStatus::Leecher).into());
+        let including_own = |mut others: Bounds, status| {
+            others.min += is_in * own(status);
+            others.max += may_be_in * own(status);
+            others
+        };
+        let seeders = including_own(others(States::SEEDER), PeerStatus::Seeder);
+        let leechers = including_own(others(States::LEECHER), PeerStatus::Leecher);
         self.note_certainty(&[seeders, leechers]);
         assert!(
             seeders.contains(header.seeders),
@@ -66,16 +85,20 @@ impl World {
         let available = match announce.status {
             PeerStatus::Stopped => 0,
             PeerStatus::Seeder => header.leechers,
-            PeerStatus::Leecher => header.seeders + header.leechers - 1,
+            PeerStatus::Leecher => header.seeders + header.leechers,
         };
-        let available = usize::try_from(available).unwrap();
-        assert_eq!(
-            answer.peers.len(),
-            available.min(announce.peers_wanted),
-            "{announce:?}"
+        let is_leecher = own(PeerStatus::Leecher);
+        let is_as_long = |own| {
+            let others = usize::try_from(available.checked_sub(own * is_leecher)?).ok()?;
+            Some(answer.peers.len() == others.min(announce.peers_wanted))
+        };
+        assert!(
+            (is_in..=may_be_in).any(|own| is_as_long(own) == Some(true)),
+            "{available} {kept_out:?}: {header:?} {announce:?}"
         );
+        let available = usize::try_from(available).unwrap();
         check_peers(&announce, answer, &window);
-        self.coverage.peers_max = self.coverage.peers_max.max(available + 1);
+        self.coverage.peers_max = self.coverage.peers_max.max(available);
     }
 
     fn check_refused(&mut self, open: &OpenAnnounce, message: &[u8]) {
@@ -176,21 +199,31 @@ impl World {
     pub(crate) fn check_counts(&self) {
         let counts = self.tracker.counts();
         let open = u64::try_from(self.open_requests()).unwrap();
-        if open == 0 {
-            assert_eq!(counts, self.expected);
+        let mut sure = self.expected.clone();
+        for (label, possible) in &self.possible {
+            let least = sure.get(label).copied().unwrap_or(0);
+            let counted = counts.get(label).copied().unwrap_or(0);
+            add(
+                &mut sure,
+                *label,
+                counted.saturating_sub(least).min(*possible),
+            );
         }
-        for (label, expected) in &self.expected {
+        sure.retain(|_, count| *count > 0);
+        if open == 0 {
+            assert_eq!(counts, sure);
+        }
+        for (label, expected) in &sure {
             let count = counts.get(label).copied().unwrap_or(0);
             assert!(
                 count >= *expected,
                 "{label:?}: {count} instead of {expected}"
             );
         }
-        let surplus = counts.values().sum::<u64>() - self.expected.values().sum::<u64>();
+        let surplus = counts.values().sum::<u64>() - sure.values().sum::<u64>();
         assert!(
             surplus <= 2 * open,
-            "{surplus} too many: {counts:?}, {:?}",
-            self.expected
+            "{surplus} too many: {counts:?}, {sure:?}"
         );
     }
 

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use aquatic_access_list::AccessListMode;
 use aquatic_swarm::Refusal;
-use aquatic_types::InfoHash;
+use aquatic_types::{InfoHash, PeerStatus};
+use aquatic_udp::config::Config;
 
 use super::model::{Announce, Model};
-use super::states::{Bounds, States, Torrent};
+use super::states::{Bounds, States, Torrent, Window};
 
 /// What is there already, just before an announce.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Room {
     /// 1 if the torrent is known, 0 if not.
     torrent: Bounds,
@@ -112,6 +113,40 @@ impl Room {
             !must_reach(self.peers_of_client, peers_of_client_max),
             "more peers of one client than allowed: {self:?}"
         );
+    }
+}
+
+/// Whether a peer was answered, but kept out of the swarm, as its address has enough peers there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeptOut {
+    No,
+    Maybe,
+    Yes,
+}
+
+impl KeptOut {
+    /// `window` is what the torrent can have been.
+    pub(crate) fn of(config: &Config, announce: &Announce, window: &Window) -> Self {
+        let max = u32::from(config.limits.addresses.max_peers_per_ip_and_torrent);
+        let before = window.peers.get(&announce.peer).copied();
+        let before = before.unwrap_or(States::ABSENT);
+        if announce.status == PeerStatus::Stopped || !before.may_be(States::ABSENT) {
+            return Self::No;
+        }
+        let client = client_of(announce.peer.ip());
+        let others = window
+            .peers
+            .iter()
+            .filter(|(addr, _)| **addr != announce.peer && client_of(addr.ip()) == client);
+        let others = Bounds::count(others.map(|(_, states)| *states), States::PRESENT);
+        let max = Some(max).filter(|max| *max > 0);
+        if before == States::ABSENT && must_reach(others, max) {
+            Self::Yes
+        } else if may_reach(others, max) {
+            Self::Maybe
+        } else {
+            Self::No
+        }
     }
 }
 

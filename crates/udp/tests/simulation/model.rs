@@ -13,7 +13,7 @@ use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 use aquatic_udp::config::Config;
 use aquatic_udp_socket::steering::{SteeringKey, owner};
 
-use super::limits::Room;
+use super::limits::{KeptOut, Room};
 use super::states::{Bounds, States, Torrent, Window};
 
 type WindowId = u64;
@@ -176,8 +176,13 @@ impl Model {
         (now_seconds + self.config.cleaning.max_peer_age) | 1
     }
 
-    /// An announce has been answered. Gives back what the torrent can have been just before.
-    pub(crate) fn end_announce(&mut self, open: &OpenAnnounce, now_seconds: u32) -> Window {
+    /// An announce has been answered. Gives back what the torrent can have been just before, and
+    /// whether the peer was kept out of it.
+    pub(crate) fn end_announce(
+        &mut self,
+        open: &OpenAnnounce,
+        now_seconds: u32,
+    ) -> (Window, KeptOut) {
         let window = self.close(open.window);
         let Announce {
             torrent,
@@ -186,17 +191,23 @@ impl Model {
             ..
         } = open.announce;
         let before = window.peers.get(&peer).copied().unwrap_or(States::ABSENT);
+        let kept_out = KeptOut::of(&self.config, &open.announce, &window);
         if let Some(swarm) = self.swarms.get_mut(&torrent).filter(|_| completed) {
             let begun = swarm.peers.get(&peer).map(|peer| peer.begun);
             let is_first = begun.is_some() && begun == open.first_to_finish;
-            if before.must_be(States::SEEDER) {
+            if before.must_be(States::SEEDER) || kept_out == KeptOut::Yes {
                 swarm.completed.max -= 1;
-            } else if is_first && !window.forgotten {
+            } else if is_first && kept_out == KeptOut::No && !window.forgotten {
                 swarm.completed.min += 1;
             }
         }
-        self.settle_peer(open, open.announce.after(), now_seconds);
-        window
+        let after = match kept_out {
+            KeptOut::No => open.announce.after(),
+            KeptOut::Maybe => open.announce.after() | States::ABSENT,
+            KeptOut::Yes => States::ABSENT,
+        };
+        self.settle_peer(open, after, now_seconds);
+        (window, kept_out)
     }
 
     /// An announce has been refused: so its peer was absent, and still is as far as it is

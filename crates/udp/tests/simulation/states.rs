@@ -90,13 +90,6 @@ impl Bounds {
         self.max += more.max;
     }
 
-    pub(crate) fn plus(self, number: u32) -> Self {
-        Self {
-            min: self.min + number,
-            max: self.max + number,
-        }
-    }
-
     pub(crate) fn contains(self, number: u32) -> bool {
         (self.min..=self.max).contains(&number)
     }

@@ -42,6 +42,8 @@ pub(crate) struct World {
     given_up: Vec<u64>,
     /// What must have been counted so far.
     pub(crate) expected: Counts,
+    /// What may have been counted besides.
+    pub(crate) possible: Counts,
     pub(crate) coverage: Coverage,
     /// Nothing else is going on.
     pub(crate) is_calm: bool,
@@ -101,6 +103,7 @@ impl World {
             open: (0..tracker.cores()).map(|_| BTreeMap::new()).collect(),
             given_up: vec![0; tracker.cores()],
             expected: Counts::new(),
+            possible: Counts::new(),
             coverage: Coverage::default(),
             is_calm: true,
             rng,
