@@ -143,7 +143,8 @@ fn what_is_counted_on_request_is_there() {
 }
 
 /// Why messages and connections are refused.
-const REFUSED: [&str; 20] = [
+const REFUSED: [&str; 21] = [
+    "answer_size",
     "not_websocket",
     "origin",
     "untrusted_proxy",
