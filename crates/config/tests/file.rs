@@ -189,7 +189,7 @@ interval = 5
 # Seconds that a report may take.
 deadline = 1
 
-# Giving up the rights of root";
+# Giving up rights once all sockets are bound";
     assert!(text.starts_with(expected), "{text}");
     for line in [
         "chroot_path = \".\"",

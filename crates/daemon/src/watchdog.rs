@@ -115,7 +115,11 @@ impl Watch {
                 silent: Duration::ZERO,
                 is_told: false,
             };
-            let patient = self.patients.entry(heart.name.clone()).or_insert_with(new);
+            // Since when a thread has been silent that is met for the first time, nobody knows.
+            let Some(patient) = self.patients.get_mut(&heart.name) else {
+                self.patients.insert(heart.name.clone(), new());
+                continue;
+            };
             if patient.last != sign {
                 *patient = new();
                 continue;
