@@ -38,8 +38,8 @@ target_dir=${CARGO_TARGET_DIR:-target}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 programs=$target_dir/$host/release
 
-# What cargo-fuzz passes, too. All of it is stable, as long as no sanitizer is asked for; unsafe code
-# has scripts/check-unsafe.sh.
+# What cargo-fuzz passes, too. All of it is stable, as long as no sanitizer is asked for; unsafe
+# code has scripts/check-unsafe.sh.
 coverage=(
     -Cpasses=sancov-module
     -Cllvm-args=-sanitizer-coverage-level=4

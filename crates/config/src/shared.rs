@@ -81,8 +81,8 @@ section! {
         pub max_peers: usize = 0,
         /// Peers held at once from one IP address, over all torrents.
         pub max_peers_per_ip: usize = 0,
-        /// Requests served per second from one IP address, 10,000,000 at most. More are counted, and
-        /// refused (over UDP: dropped).
+        /// Requests served per second from one IP address, 10,000,000 at most. More are counted,
+        /// and refused (over UDP: dropped).
         pub requests_per_second_per_ip: u32 = 0,
     }
 }

@@ -1,8 +1,8 @@
 //! Notices threads that hang.
 //!
-//! A thread of its own looks at all [hearts](crate::heartbeat) about once a second. It tells systemd
-//! that the daemon lives, as long as all beat (`WatchdogSec=`); and ends the process when one has
-//! been silent for too long, so that the log has the name of that thread.
+//! A thread of its own looks at all [hearts](crate::heartbeat) about once a second. It tells
+//! systemd that the daemon lives, as long as all beat (`WatchdogSec=`); and ends the process when
+//! one has been silent for too long, so that the log has the name of that thread.
 //!
 //! What counts is the time in which the watchdog itself could run. A process that was stopped
 //! (SIGSTOP), or a machine that was suspended or whose CPUs were taken away, has no thread that

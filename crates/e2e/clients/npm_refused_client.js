@@ -1,10 +1,10 @@
-// A client of the npm package `bittorrent-tracker` is refused by a tracker that is full, and announces
-// again by itself when it has been told to.
+// A client of the npm package `bittorrent-tracker` is refused by a tracker that is full, and
+// announces again by itself when it has been told to.
 //
 // Usage: node npm_refused_client.js ANNOUNCE_URL
 //
-// The tracker has room for one peer. The process ends with code 0 if the client that found it full is
-// in the swarm later, without having been asked to announce again.
+// The tracker has room for one peer. The process ends with code 0 if the client that found it full
+// is in the swarm later, without having been asked to announce again.
 
 'use strict'
 

@@ -41,8 +41,8 @@ use simulation::world::World;
 /// Enough for everything that should happen to happen.
 const RUNS: u64 = 24;
 
-/// What these clients do not run into: limits have tests of their own, and whoever finds a queue full
-/// waits.
+/// What these clients do not run into: limits have tests of their own, and whoever finds a queue
+/// full waits.
 const NOT_HERE: [Reason; 6] = [
     Reason::QueueFull,
     Reason::UntrustedProxy,

@@ -3,8 +3,8 @@
 //! # Many at once
 //!
 //! [`Choice::select`]: the pool is a range of positions: all peers for a leecher, the leechers for
-//! a seeder. Without the announcer, who is skipped, that leaves `n` places, of which `wanted` are to
-//! be drawn at a cost that depends on `wanted` alone. Drawing them one by one would cost a cache
+//! a seeder. Without the announcer, who is skipped, that leaves `n` places, of which `wanted` are
+//! to be drawn at a cost that depends on `wanted` alone. Drawing them one by one would cost a cache
 //! miss each in a large swarm; drawing one long run would always bring the same neighbours
 //! together. So:
 //!

@@ -97,8 +97,8 @@ fn restrict(ruleset: &RulesetCreated) -> anyhow::Result<()> {
             log::debug!("the kernel knows some of the Landlock rules only");
             Ok(())
         }
-        RulesetStatus::NotEnforced => bail!(
-            "this kernel cannot (it is Linux 5.13 or newer that can, with `landlock` among its LSMs)"
-        ),
+        RulesetStatus::NotEnforced => {
+            bail!("this kernel cannot: Linux 5.13 or newer can, with `landlock` among its LSMs")
+        }
     }
 }

@@ -11,8 +11,8 @@
 //!     other processes or change the kernel ends the process; any other call that is not on the
 //!     list fails with EPERM, since a library may try such a call and do without.
 //!
-//! This is entered when all sockets are bound and privileges have been dropped, and before there are
-//! workers. It holds for all threads. What is open stays open.
+//! This is entered when all sockets are bound and privileges have been dropped, and before there
+//! are workers. It holds for all threads. What is open stays open.
 
 #[cfg(target_os = "linux")]
 mod calls;

@@ -153,8 +153,8 @@ fn requests_of_an_address_are_limited() {
                     refused += 1;
                 }
             }
-            // A second's worth at once, then the rate; less what the client has been charged for its
-            // connection and its handshake.
+            // A second's worth at once, then the rate; less what the client has been charged for
+            // its connection and its handshake.
             let charged = 1.0 + f64::from(u8::from(case.transport.is_tls()));
             let served_max = 21.0 - charged + 20.0 * clock.elapsed().as_secs_f64();
             let served = f64::from(SENT - refused);

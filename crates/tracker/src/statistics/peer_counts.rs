@@ -1,8 +1,8 @@
 //! Peers by their software, for Prometheus: labels whose values come from peers.
 //!
 //! Anybody can invent values, so there is a bound on how many are shown. They are put together
-//! whenever Prometheus asks, from what shards have reported: what has no peers any more is gone, and
-//! takes no room from others.
+//! whenever Prometheus asks, from what shards have reported: what has no peers any more is gone,
+//! and takes no room from others.
 
 use std::sync::Arc;
 
