@@ -61,7 +61,7 @@ fn a_request_that_does_not_end_is_dropped() {
             if !first_bytes.is_empty() {
                 let answer = connection.answer();
                 assert_eq!(answer.status, 408, "{first_bytes}");
-                assert_eq!(answer.header("Connection"), Some("close"));
+                assert_eq!(answer.header("connection"), Some("close"));
                 connection.assert_closed();
                 continue;
             }
