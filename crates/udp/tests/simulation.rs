@@ -90,7 +90,7 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
         0 => config.limits.tracker.max_torrents = 12,
         1 => config.limits.tracker.max_peers = 60,
         2 => config.limits.tracker.max_peers_per_ip = 7,
-        4 => config.limits.addresses.max_peers_per_ip_and_torrent = 2,
+        4 => config.limits.addresses.max_peers_per_ip_and_torrent = 5,
         3 => config.limits.tracker.requests_per_second_per_ip = 10,
         _ => {}
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use aquatic_stream::{Refused, Runtime};
+use aquatic_stream::{Closed, Refused, Runtime};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -65,28 +65,48 @@ fn thousands_of_connections_come_and_go() {
 }
 
 #[test]
-fn more_connections_than_allowed_are_closed_at_once() {
+fn more_connections_than_a_client_may_have_are_closed_at_once() {
     for runtime in RUNTIMES {
-        for (connections_max, connections_per_client_max, why) in
-            [(3, 0, Refused::TooMany), (0, 3, Refused::TooManyOfClient)]
-        {
-            let settings = Settings {
-                connections_max,
-                connections_per_client_max,
-                ..Settings::default()
-            };
-            let server = Server::start_with(runtime, settings);
-            let mut streams: Vec<_> = (0..3).map(|_| connect_with(server.address, b"E")).collect();
-            for stream in &mut streams {
-                assert_eq!(exchange(stream, b"hello"), b"hello");
-            }
-            assert_eq!(read_until_closed(&mut connect(server.address)), b"");
-            assert_eq!(server.counters.refused.of(why).get(), 1, "{runtime:?}");
-            drop(streams.pop());
-            until("one has gone", || server.active() == 2);
-            assert_alive(&server, runtime);
-        }
+        let settings = Settings {
+            connections_per_client_max: 3,
+            ..Settings::default()
+        };
+        let server = Server::start_with(runtime, settings);
+        let mut streams = three_that_were_served(&server);
+        assert_eq!(read_until_closed(&mut connect(server.address)), b"");
+        let refused = server.counters.refused.of(Refused::TooManyOfClient);
+        assert_eq!(refused.get(), 1, "{runtime:?}");
+        drop(streams.pop());
+        until("one has gone", || server.active() == 2);
+        assert_alive(&server, runtime);
     }
+}
+
+#[test]
+fn an_idle_connection_gives_way_to_one_more_than_allowed() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            connections_max: 3,
+            ..Settings::default()
+        };
+        let server = Server::start_with(runtime, settings);
+        let streams = three_that_were_served(&server);
+        let mut newcomer = connect_with(server.address, b"E");
+        assert_eq!(exchange(&mut newcomer, b"hello"), b"hello");
+        let evicted = server.counters.closed.of(Closed::Evicted);
+        assert_eq!(evicted.get(), 1, "{runtime:?}");
+        assert_eq!(server.counters.refused.of(Refused::TooMany).get(), 0);
+        assert_eq!(server.active(), 3);
+        drop(streams);
+    }
+}
+
+fn three_that_were_served(server: &Server) -> Vec<TcpStream> {
+    let mut streams: Vec<_> = (0..3).map(|_| connect_with(server.address, b"E")).collect();
+    for stream in &mut streams {
+        assert_eq!(exchange(stream, b"hello"), b"hello");
+    }
+    streams
 }
 
 /// In a process of its own, whose limit on files does not disturb other tests.
