@@ -148,7 +148,10 @@ mod tests {
             ));
         }
         // These have waited for longer.
-        looked.extend([2, 3].map(|client| candidate(client, Rank::Idle(1), client * 10)));
+        looked.extend(
+            [(2, 1), (3, 2)]
+                .map(|(client, since)| candidate(client, Rank::Idle(since), client * 10)),
+        );
         assert_eq!(chosen(&looked, 4), [4, 3, 2, 1]);
         // Then all have one, and the longest wait decides.
         assert_eq!(chosen(&looked, 10)[4..], [20, 30, 0]);

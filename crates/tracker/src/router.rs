@@ -150,8 +150,11 @@ impl<S: Shard> Router<S> {
         own: &'a mut S::Batch,
         make: impl FnOnce() -> S::Batch,
     ) -> Option<&'a mut S::Batch> {
-        let requester = self.owners.get(shard).and_then(|it| it.requester.as_ref());
-        if requester.is_some_and(|it| it.in_flight() >= it.batches_max() / 2) {
+        let owner = self.owners.get(shard)?;
+        // A full one is as good as on its way.
+        let full = usize::from(owner.filling.as_ref().is_some_and(Batch::is_full));
+        let has_half = |it: &Requester<S::Batch>| it.in_flight() + full >= it.batches_max() / 2;
+        if owner.requester.as_ref().is_some_and(has_half) {
             return None;
         }
         self.batch_for(shard, own, make)

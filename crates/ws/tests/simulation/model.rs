@@ -13,6 +13,8 @@ pub(crate) type Member = (usize, PeerId);
 #[derive(Debug)]
 struct Peer {
     is_seeder: bool,
+    /// It is or was a seeder, or has said that its download is done: that counts once.
+    is_finished: bool,
 }
 
 /// An offer that can be answered.
@@ -102,12 +104,14 @@ impl Model {
             self.forget_offers();
             return (self.counts(info_hash), BTreeSet::new());
         }
-        let was_seeder = old.as_ref().is_some_and(|old| old.is_seeder);
-        *self.completed.entry(info_hash).or_default() += u32::from(completed && !was_seeder);
+        let was_finished = old.as_ref().is_some_and(|old| old.is_finished);
+        *self.completed.entry(info_hash).or_default() += u32::from(completed && !was_finished);
         let others = swarm.keys().filter(|(_, peer_id)| *peer_id != by.1);
         let pool = others.copied().collect();
+        let is_seeder = status == PeerStatus::Seeder;
         let peer = Peer {
-            is_seeder: status == PeerStatus::Seeder,
+            is_seeder,
+            is_finished: was_finished || is_seeder || completed,
         };
         swarm.insert(by, peer);
         (self.counts(info_hash), pool)
