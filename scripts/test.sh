@@ -63,9 +63,19 @@ cargo clippy "${without_default_features[@]}" --all-targets --locked -- -D warni
 step "Documents"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-step "Licences and advisories of dependencies"
+step "Licences, sources and advisories of dependencies"
+if ! command -v cargo-deny > /dev/null && [ "${CI:-}" = true ]; then
+    cargo install cargo-deny --version 0.20.2 --locked --root "$target/tools"
+    PATH=$(realpath "$target")/tools/bin:$PATH
+fi
 if command -v cargo-deny > /dev/null; then
-    cargo deny --all-features check
+    cargo deny --all-features check bans licenses sources
+    # The database of advisories is a repository of its own, which not every machine can reach.
+    if cargo deny fetch db; then
+        cargo deny --all-features check advisories
+    else
+        echo "Advisories were not looked at: their database could not be fetched."
+    fi
 else
     echo "Not looked at: there is no cargo-deny here."
 fi

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
+use aquatic_daemon::supervisor::Finisher;
 
 use crate::{Handler, Hub};
 
@@ -17,6 +18,11 @@ impl GlommioPost {
     /// Always.
     pub fn new() -> anyhow::Result<Self> {
         Err(absence())
+    }
+
+    /// Says when the worker is to end its connections, and waits for that.
+    pub fn finish_for(&mut self, _finisher: Finisher) {
+        match *self {}
     }
 
     /// What wakes this worker.

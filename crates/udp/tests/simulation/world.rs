@@ -222,20 +222,7 @@ impl World {
             }
             Verdict::Refuse(reason, told) => {
                 self.expect(family, "reason", reason.label(), 1);
-                self.expect(family, "responses", ResponseKind::Error.label(), 1);
-                let mut bytes = Vec::new();
-                let transaction_id = datagram.transaction_id;
-                ErrorResponse {
-                    transaction_id,
-                    message: told.as_bytes(),
-                }
-                .write(&mut bytes);
-                assert_eq!(
-                    appeared,
-                    [(*socket, Packet { path: *path, bytes })],
-                    "{datagram:?}"
-                );
-                return;
+                return self.refused(datagram, told, &appeared);
             }
             Verdict::Connect => return self.connected(datagram, &appeared),
             Verdict::Announce(_) | Verdict::Scrape(_) if full > 0 => {
@@ -260,6 +247,20 @@ impl World {
             .push(open);
         // A scrape of nothing that is allowed.
         self.answered(core, appeared);
+    }
+
+    fn refused(&mut self, datagram: &Datagram, told: &str, appeared: &[(usize, Packet)]) {
+        let family = datagram.from().family();
+        self.expect(family, "responses", ResponseKind::Error.label(), 1);
+        let mut bytes = Vec::new();
+        ErrorResponse {
+            transaction_id: datagram.transaction_id,
+            message: told.as_bytes(),
+        }
+        .write(&mut bytes);
+        let path = datagram.path;
+        let expected = [(datagram.socket, Packet { path, bytes })];
+        assert_eq!(appeared, expected, "{datagram:?}");
     }
 
     fn connected(&mut self, datagram: &Datagram, appeared: &[(usize, Packet)]) {
