@@ -61,7 +61,7 @@
 //! | `write` | configuration → text: [`to_documented_toml`], [`Writer`] |
 //! | `old_spellings` | keys of former versions that still load: [`OldSpellings`] |
 //! | `error` | what can be wrong with a file: [`ConfigError`], [`Problem`] |
-//! | `shared`, `addresses` | sections and values that several daemons have in common |
+//! | `shared`, `addresses`, `memory_limit` | sections and values that several daemons have in common |
 //!
 //! Reading the file from disk and printing to the terminal are left to the caller, and looking at
 //! what the file names on this machine to the configuration ([`Config::inspect`]).
@@ -73,6 +73,7 @@ mod error;
 mod explain;
 pub mod family;
 mod load;
+mod memory_limit;
 mod old_spellings;
 mod read;
 mod report;
@@ -86,6 +87,7 @@ pub use aquatic_access_list::AccessListMode;
 pub use addresses::{Addresses, AddressesError};
 pub use error::{ConfigError, Mistake, Position, Problem};
 pub use load::{Checks, Config, Inspection, Loaded, inspect, load};
+pub use memory_limit::{MemoryLimit, MemoryLimitError};
 pub use old_spellings::OldSpellings;
 pub use read::Reader;
 pub use section::Section;

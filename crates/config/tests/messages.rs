@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use aquatic_config::{
-    AccessListConfig, Checks, Config, LogLevel, OldSpellings, inspect, load, section,
+    AccessListConfig, Checks, Config, LogLevel, MemoryLimit, OldSpellings, inspect, load, section,
 };
 
 section! {
@@ -32,6 +32,8 @@ section! {
         pub buffer: usize = 100,
         /// A file.
         pub file: PathBuf = PathBuf::from("file"),
+        /// Memory.
+        pub memory: MemoryLimit = MemoryLimit::Share(50),
     }
 }
 
@@ -143,6 +145,32 @@ fn a_time_with_a_unit() {
         problem("cleaning.max_peer_age = \"long\""),
         "line 1, column 25: `cleaning.max_peer_age`: invalid type: string \"long\", expected a \
          whole number from 0 to 4294967295; write a number of seconds"
+    );
+}
+
+#[test]
+fn amounts_of_memory() {
+    for (value, limit) in [
+        ("\"25%\"", MemoryLimit::Share(25)),
+        ("'64MiB'", MemoryLimit::Bytes(64 << 20)),
+        ("'off'", MemoryLimit::Off),
+    ] {
+        let loaded = load::<TrackerConfig>(&format!("network.memory = {value}")).unwrap();
+        assert_eq!(loaded.config.network.memory, limit);
+    }
+    assert_eq!(
+        problem("[network]\nmemory = \"12 parrots\""),
+        "line 2, column 10: `network.memory`: \"12 parrots\" is not an amount of memory: write \
+         for example \"50%\", \"512 MiB\", \"4 GiB\" or \"off\""
+    );
+    assert_eq!(
+        problem("[network]\nmemory = 512"),
+        "line 2, column 10: `network.memory`: invalid type: integer `512`, expected an amount of \
+         memory in quotes; write for example \"50%\", \"512 MiB\", \"4 GiB\" or \"off\""
+    );
+    assert_eq!(
+        problem("[network]\nmemroy = \"off\""),
+        "line 2, column 1: unknown key `network.memroy`; did you mean `network.memory`?"
     );
 }
 

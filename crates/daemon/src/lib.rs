@@ -36,6 +36,7 @@
 //! | [`exposition`], [`process`], [`load_metrics`] | metrics as text; of the process, of files |
 //! | [`endpoint`] | a small HTTP server for the operator |
 //! | [`per_client`], [`request_rate`] | how many of something each client may have, or send |
+//! | [`memory_at_hand`] | how much the process may take |
 //! | [`clock`] | the only place where time is read |
 //! | [`limit_watch`] | warnings about clients that are turned away |
 //! | [`counter`] | numbers for the statistics, one writer each |
@@ -55,6 +56,7 @@ pub mod limit_watch;
 pub mod load_metrics;
 mod log_queue;
 pub mod logging;
+pub mod memory_at_hand;
 pub mod metrics_endpoint;
 pub mod patient_file;
 pub mod per_client;
