@@ -27,6 +27,7 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("network.runtime", STREAM),
     ("network.tcp_backlog", STREAM),
     ("network.max_connections", STREAM),
+    ("network.max_connection_memory", STREAM),
     ("network.handshake_timeout", STREAM),
     ("network.request_timeout", STREAM),
     ("network.enable_tls", STREAM),

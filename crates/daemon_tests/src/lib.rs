@@ -23,6 +23,7 @@
 //! | [`cases`], [`connection`], [`identity`] | the same with TLS and without, for daemons over TCP |
 //! | [`place`] | a folder, ports, a configuration file, a log |
 //! | [`daemon`] | the tracker that runs there |
+//! | [`memory`] | clients that make connections hold much |
 //! | [`metrics`] | what Prometheus would see |
 //! | [`bencode`] | what HTTP trackers answer |
 //! | [`faults`] | a kernel that says no |
@@ -43,6 +44,7 @@ pub mod daemon;
 #[cfg(target_os = "linux")]
 pub mod faults;
 pub mod identity;
+pub mod memory;
 pub mod metrics;
 #[cfg(target_os = "linux")]
 pub mod network;

@@ -12,7 +12,7 @@
 //! | `requests`, `statuses` | what is read, what is refused in words, what is no HTTP |
 //! | `swarms`, `scrapes` | what is answered |
 //! | `connections`, `deadlines`, `half_close` | how long a connection lasts |
-//! | `crowds`, `limits`, `one_address` | many, noisy and greedy clients |
+//! | `crowds`, `limits`, `memory`, `one_address` | many, noisy and greedy clients |
 //! | `stops` | what clients see of a stop |
 //! | `tls` | versions, tickets, certificates and their exchange |
 //! | `proxies`, `proxy_programs` | who the client is; nginx and haproxy |
@@ -38,6 +38,7 @@ mod protocol {
     mod faults;
     mod half_close;
     mod limits;
+    mod memory;
     mod one_address;
     mod operations;
     mod prometheus;

@@ -95,6 +95,7 @@ fn main() -> anyhow::Result<()> {
     let post = Post::new(runtime.choose(1)?)?;
     let listeners = bind_listeners(&Addresses::new(vec![address.parse()?])?, 1, 1_024)?;
     let options = HubOptions {
+        memory_max: usize::MAX,
         bounds: Bounds {
             handshake_seconds: 10,
             request_seconds: 10,

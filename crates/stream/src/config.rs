@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aquatic_config::{Addresses, Checks, LimitsConfig, section};
+use aquatic_config::{Addresses, Checks, LimitsConfig, MemoryLimit, section};
 use serde::{Deserialize, Serialize};
 
 use crate::TrustedProxies;
@@ -39,6 +39,16 @@ section! {
         /// For another one, the connection is closed that has been idle for longest between two
         /// requests, of the IP address that has most (IPv6: of the /64 network).
         pub max_connections: usize = 0,
+        /// Memory that all connections may hold together: requests and messages that have not come
+        /// whole, answers that wait for clients to read, and what the kernel keeps of either. A
+        /// share of the memory at hand ("25%"), an amount ("512 MiB", KiB, GiB), or "off".
+        ///
+        /// Whoever holds much is not read from when three quarters are used, and beyond that, the
+        /// connections are closed that hold most, of the IP address (IPv6: of the /64 network) that
+        /// holds most. Clients that read what they are sent, and send small requests, notice
+        /// nothing. What every connection takes anyway comes on top, and is bounded by
+        /// `max_connections`.
+        pub max_connection_memory: MemoryLimit = MemoryLimit::Share(25),
         /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
         ///
         /// Saves CPU time at moderate load, and adds at most this to the time of an answer. An idle

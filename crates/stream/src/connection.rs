@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use aquatic_types::IpFamily;
 
+use crate::memory::{KERNEL_BYTES_MAX, unheard_bytes};
 use crate::tls::TlsStream;
-use crate::{Client, Closed, Deadline};
+use crate::{Bounds, Client, Closed, Deadline, SessionMemory};
 
 pub(crate) struct Connection<S> {
     pub(crate) stage: Stage<S>,
@@ -16,6 +17,10 @@ pub(crate) struct Connection<S> {
     pub(crate) output: Vec<u8>,
     /// How much of the output has been sent.
     pub(crate) sent: usize,
+    /// Bytes that have been written since something last came from the client.
+    pub(crate) unheard_bytes: usize,
+    /// What it counts for in the account of all.
+    pub(crate) counted_bytes: usize,
     pub(crate) waits_for: Deadline,
     pub(crate) family: IpFamily,
     /// The client's address; the proxy's, until its header has come.
@@ -26,6 +31,8 @@ pub(crate) struct Connection<S> {
     pub(crate) is_dirty: bool,
     /// The client does not read as fast as we write.
     pub(crate) is_blocked: bool,
+    /// It is not read from, because it holds more than its share of too much.
+    pub(crate) is_held_back: bool,
     /// The deadline of what it waits for begins when the output has been sent.
     pub(crate) is_deadline_due: bool,
     /// Whether its input waits for us, rather than for more to come.
@@ -41,6 +48,9 @@ pub(crate) struct Connection<S> {
     pub(crate) input_end: InputEnd,
     pub(crate) ended: Option<Closed>,
 }
+
+/// Room that a buffer may have besides, if its client does not read it at once.
+const OUTPUT_SLACK_BYTES: usize = 4 * 1024;
 
 pub(crate) enum Stage<S> {
     /// The PROXY header is not complete.
@@ -86,12 +96,15 @@ impl<S> Connection<S> {
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
+            unheard_bytes: 0,
+            counted_bytes: 0,
             waits_for: Deadline::Request,
             family: client.peer.family(),
             ip: client.peer.ip(),
             is_counted: false,
             is_dirty: false,
             is_blocked: false,
+            is_held_back: false,
             is_deadline_due: false,
             turn: Turn::None,
             closes: false,
@@ -115,6 +128,16 @@ impl<S> Connection<S> {
             self.output.drain(..self.sent);
             self.sent = 0;
         }
+        // A buffer that was lent for more.
+        if self.output.capacity() > 2 * self.output.len() + OUTPUT_SLACK_BYTES {
+            self.output.shrink_to_fit();
+        }
+    }
+
+    /// Whether it has so much to do that nothing more is to come.
+    pub(crate) fn has_enough(&self, bounds: &Bounds) -> bool {
+        self.input.len() >= bounds.input_bytes_max
+            || self.pending() > bounds.output_bytes_reading_max()
     }
 
     /// Whether the client will send nothing more.
@@ -125,6 +148,30 @@ impl<S> Connection<S> {
     /// Whether its session may be called.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open(_)) && !self.closes && self.ended.is_none()
+    }
+}
+
+impl<S: SessionMemory> Connection<S> {
+    /// What it counts for: what is allocated for it, and what the kernel may keep.
+    pub(crate) fn held_bytes(&self, bounds: &Bounds) -> usize {
+        if self.ended == Some(Closed::Memory) {
+            // It is about to go.
+            return 0;
+        }
+        let session = match &self.stage {
+            Stage::Open(session) => session.held_bytes(),
+            _ => 0,
+        };
+        let tls = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
+        let unsent = match self.is_blocked {
+            true => KERNEL_BYTES_MAX,
+            false => unheard_bytes(self.unheard_bytes),
+        };
+        let unread = match self.is_blocked && self.has_enough(bounds) {
+            true => KERNEL_BYTES_MAX,
+            false => 0,
+        };
+        self.input.capacity() + self.output.capacity() + session + tls + unsent + unread
     }
 }
 

@@ -1,15 +1,18 @@
 //! The connections of one worker, and what becomes of what their sessions say.
 
+use std::cmp::Reverse;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_types::client_network;
 
 use crate::connection::{Connection, Stage, Turn};
-use crate::eviction::{Candidate, Eviction, LOOKED_MAX, Rank};
-use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, StreamCounters};
+use crate::eviction::{Eviction, Rank};
+use crate::memory::Memory;
+use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, SessionMemory, StreamCounters};
+
+mod giving_way;
 
 /// Buffers larger than this are given back to the system when they are empty.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
@@ -30,7 +33,13 @@ pub struct Connections<S> {
     pub(crate) resumed: Vec<ConnectionId>,
     /// Buffers without a connection: one that has nothing to send keeps none.
     buffers: Vec<Vec<u8>>,
-    eviction: Eviction,
+    eviction: Eviction<Rank>,
+    /// What all of them hold.
+    memory: Memory,
+    /// Which of them give way if that is too much: those that hold most.
+    holders: Eviction<Reverse<usize>>,
+    /// Connections that are not read from, because they hold more than their share of too much.
+    held_back: Vec<ConnectionId>,
     /// What sessions say, before it is encrypted.
     plain: Vec<u8>,
     pub(crate) now: Now,
@@ -52,8 +61,8 @@ struct Asked {
     waits_for: Option<Deadline>,
 }
 
-impl<S> Connections<S> {
-    pub(crate) fn new(bounds: Bounds, counters: Arc<StreamCounters>) -> Self {
+impl<S: SessionMemory> Connections<S> {
+    pub(crate) fn new(bounds: Bounds, memory_max: usize, counters: Arc<StreamCounters>) -> Self {
         Self {
             slots: Vec::new(),
             deadlines: Vec::new(),
@@ -62,6 +71,9 @@ impl<S> Connections<S> {
             resumed: Vec::new(),
             buffers: Vec::new(),
             eviction: Eviction::default(),
+            memory: Memory::new(memory_max),
+            holders: Eviction::default(),
+            held_back: Vec::new(),
             plain: Vec::new(),
             now: Now::default(),
             bounds,
@@ -88,9 +100,9 @@ impl<S> Connections<S> {
             Some(_) => &mut self.plain,
         };
         if out.capacity() == 0 {
-            *out = self.buffers.pop().unwrap_or_default();
+            *out = lend(&mut self.buffers, &mut self.memory);
         }
-        let mut io = Io::behind(waiting_bytes, out);
+        let mut io = Io::behind(waiting_bytes, out).in_memory(self.memory.is_tight());
         let result = call(session, &mut io);
         let asked = Asked {
             closes: io.closes(),
@@ -223,6 +235,7 @@ impl<S> Connections<S> {
         let slot = self.slots.get_mut(index)?;
         slot.generation = slot.generation.wrapping_add(1);
         let mut connection = slot.connection.take()?;
+        self.memory.recount(&mut connection.counted_bytes, 0);
         self.free.push(id.slot);
         self.set_deadline(id, None);
         self.keep_buffer(mem::take(&mut connection.output));
@@ -240,7 +253,7 @@ impl<S> Connections<S> {
         {
             let out = &mut connection.output;
             if out.capacity() == 0 {
-                *out = self.buffers.pop().unwrap_or_default();
+                *out = lend(&mut self.buffers, &mut self.memory);
             }
             let sent = tls.send(&self.plain, asked.closes, out);
             self.plain.clear();
@@ -273,6 +286,7 @@ impl<S> Connections<S> {
                 self.mark_dirty(id);
             }
         }
+        self.recount(id);
     }
 
     /// There is nothing to send, or nothing any more.
@@ -298,6 +312,16 @@ impl<S> Connections<S> {
         }
     }
 
+    /// Everything has been sent, and nothing more will be.
+    pub(crate) fn empty_output(&mut self, id: ConnectionId) {
+        if let Some(connection) = find(&mut self.slots, id) {
+            connection.sent = 0;
+            let output = mem::take(&mut connection.output);
+            self.keep_buffer(output);
+            self.recount(id);
+        }
+    }
+
     /// The loop, which settles next, has sent this much of the output; less than there is if the
     /// client does not read.
     pub(crate) fn sent(&mut self, id: ConnectionId, bytes: usize) {
@@ -306,6 +330,7 @@ impl<S> Connections<S> {
         };
         self.counters.sent_bytes.get(connection.family).add(bytes);
         connection.sent = (connection.sent + bytes).min(connection.output.len());
+        connection.unheard_bytes = connection.unheard_bytes.saturating_add(bytes);
         if connection.pending() > 0 {
             let has_begun = !mem::replace(&mut connection.is_blocked, true);
             connection.forget_sent(BUFFER_BYTES_KEPT);
@@ -319,9 +344,10 @@ impl<S> Connections<S> {
             if is_heard {
                 self.list(id);
             }
-            return;
+        } else {
+            self.after_sending(id);
         }
-        self.after_sending(id);
+        self.recount(id);
     }
 
     /// Ends a connection at once: its session is not called again.
@@ -350,16 +376,26 @@ impl<S> Connections<S> {
 
     /// Whether the loop is to read from it.
     pub(crate) fn wants_input(&mut self, id: ConnectionId) -> bool {
-        let bounds = self.bounds;
-        self.get(id).is_some_and(|it| match it.stage {
+        let (bounds, share) = (self.bounds, self.memory.share());
+        let Some(it) = find(&mut self.slots, id) else {
+            return false;
+        };
+        let wants = match it.stage {
             Stage::Lingering { .. } => it.ended.is_none(),
             _ => {
                 !it.input_ended()
                     && !it.closes
-                    && it.input.len() < bounds.input_bytes_max
-                    && it.pending() <= bounds.output_bytes_reading_max()
+                    && it.ended != Some(Closed::Memory)
+                    && !it.has_enough(&bounds)
             }
-        })
+        };
+        if wants && it.counted_bytes > share {
+            if !mem::replace(&mut it.is_held_back, true) {
+                self.held_back.push(id);
+            }
+            return false;
+        }
+        wants
     }
 
     /// Lets the time of the present stage begin.
@@ -420,77 +456,21 @@ impl<S> Connections<S> {
         unfinished
     }
 
-    /// Ends a connection to make room for another. `None` if there is none that may give way.
-    pub(crate) fn evict(&mut self) -> Option<ConnectionId> {
-        let mut may_choose = self.eviction.may_choose(self.now);
-        loop {
-            let Some(candidate) = self.eviction.next(self.now) else {
-                if !mem::take(&mut may_choose) {
-                    return None;
-                }
-                let mut looked = self.candidates();
-                self.eviction.choose(self.now, &mut looked);
-                continue;
-            };
-            let id = ConnectionId::from_bits(candidate.id);
-            let is_as_it_was =
-                usize::try_from(id.slot).is_ok_and(|slot| self.candidate(slot) == Some(candidate));
-            if is_as_it_was {
-                self.end(id, Closed::Evicted);
-                return Some(id);
-            }
-        }
-    }
-
-    /// All connections, or a sample.
-    fn candidates(&self) -> Vec<Candidate> {
-        let step = self.slots.len().div_ceil(LOOKED_MAX).max(1);
-        let places = (self.eviction.offset % step..self.slots.len()).step_by(step);
-        places.filter_map(|slot| self.candidate(slot)).collect()
-    }
-
-    fn candidate(&self, slot: usize) -> Option<Candidate> {
-        let (place, deadline) = (self.slots.get(slot)?, *self.deadlines.get(slot)?);
-        let connection = place.connection.as_ref()?;
-        let Bounds {
-            handshake_seconds,
-            request_seconds,
-            idle_seconds,
-            ..
-        } = self.bounds;
-        // The time begins in the second after.
-        let since = |seconds: u32| deadline.saturating_sub(seconds.saturating_add(1));
-        let is_waiting = connection.input.is_empty() && connection.pending() == 0;
-        let rank = match (&connection.stage, connection.waits_for) {
-            _ if connection.ended.is_some() => return None,
-            (Stage::Header(_) | Stage::Handshake(_), _) => {
-                Rank::Unfinished(since(handshake_seconds))
-            }
-            (Stage::Lingering { .. }, _) => Rank::Unfinished(since(Bounds::LINGER_SECONDS)),
-            _ if connection.is_blocked => Rank::Unfinished(since(idle_seconds)),
-            (Stage::Open(_), Deadline::Request) => Rank::Unfinished(since(request_seconds)),
-            (Stage::Open(_), Deadline::Idle) if is_waiting => Rank::Idle(since(idle_seconds)),
-            (Stage::Open(_), Deadline::Idle | Deadline::None) => Rank::Busy,
-        };
-        let id = ConnectionId {
-            slot: u32::try_from(slot).ok()?,
-            generation: place.generation,
-        };
-        Some(Candidate {
-            client: client_network(connection.ip),
-            rank,
-            id: id.to_bits(),
-            deadline,
-        })
-    }
-
     fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
         let is_worth_it = (1..=BUFFER_BYTES_KEPT).contains(&buffer.capacity());
-        if is_worth_it && self.buffers.len() < BUFFERS_KEPT {
+        if is_worth_it && self.buffers.len() < BUFFERS_KEPT && !self.memory.is_tight() {
             buffer.clear();
+            self.memory.pooled_bytes += buffer.capacity();
             self.buffers.push(buffer);
         }
     }
+}
+
+/// A buffer of those that are kept, or a new one.
+fn lend(buffers: &mut Vec<Vec<u8>>, memory: &mut Memory) -> Vec<u8> {
+    let buffer = buffers.pop().unwrap_or_default();
+    memory.pooled_bytes = memory.pooled_bytes.saturating_sub(buffer.capacity());
+    buffer
 }
 
 fn find<S>(slots: &mut [Slot<S>], id: ConnectionId) -> Option<&mut Connection<S>> {

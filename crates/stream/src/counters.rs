@@ -44,6 +44,8 @@ labels! {
         Refused = "refused",
         /// There was no room for another connection, and this one gave way.
         Evicted = "evicted",
+        /// All connections together held more memory than they may, and this one held most.
+        Memory = "max_connection_memory",
         /// The TLS handshake failed, or a record was not genuine.
         Tls = "tls",
     }
@@ -61,7 +63,8 @@ labels! {
     }
 }
 
-/// What one worker counts about its connections. Totals since the start, but for `active`.
+/// What one worker counts about its connections. Totals since the start, but for `active` and
+/// `held_bytes`.
 #[derive(Debug, Default)]
 #[repr(align(128))] // No other worker's writes disturb this worker's cache lines.
 pub struct StreamCounters {
@@ -79,6 +82,9 @@ pub struct StreamCounters {
     pub received_bytes: PerFamily<Counter>,
     /// Bytes sent, likewise.
     pub sent_bytes: PerFamily<Counter>,
+    /// Bytes that connections hold now, together: see
+    /// [`max_connection_memory`](crate::StreamConfig::max_connection_memory).
+    pub held_bytes: Counter,
     /// Times that no connection could be accepted, for want of files, say.
     pub accept_failures: Counter,
     /// Those of them that were for want of files.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use aquatic_daemon::clock::Now;
 use aquatic_types::CanonicalAddr;
 
-use crate::{Closed, Connections};
+use crate::{Closed, Connections, SessionMemory};
 
 /// A connection, within its worker.
 ///
@@ -67,6 +67,7 @@ pub struct Io<'a> {
     /// What is sent to the client, in plain. To be appended to: it may hold something already.
     pub out: &'a mut Vec<u8>,
     waiting_bytes: usize,
+    memory_is_tight: bool,
     closes: bool,
     waits_for: Option<Deadline>,
 }
@@ -84,9 +85,26 @@ impl<'a> Io<'a> {
         Self {
             out,
             waiting_bytes,
+            memory_is_tight: false,
             closes: false,
             waits_for: None,
         }
+    }
+
+    /// Where all connections together hold almost as much as they may, if `is_tight`.
+    #[must_use]
+    pub fn in_memory(self, is_tight: bool) -> Self {
+        Self {
+            memory_is_tight: is_tight,
+            ..self
+        }
+    }
+
+    /// Whether all connections together hold almost as much as they may: whoever holds most is
+    /// closed soon. So a client that does not read must not be sent what it has not asked for.
+    #[must_use]
+    pub fn memory_is_tight(&self) -> bool {
+        self.memory_is_tight
     }
 
     /// Bytes that waited to be sent when the session was called, as they go over the wire.
@@ -122,7 +140,7 @@ impl<'a> Io<'a> {
 /// The protocol's side of a worker: one value for all its connections.
 pub trait Handler {
     /// What is kept per connection. Small: there are tens of thousands.
-    type Session;
+    type Session: SessionMemory;
 
     /// A connection is ready for the protocol: its PROXY header has been read, its TLS handshake is
     /// done.

@@ -22,7 +22,7 @@
 //!
 //! **Bounds.** What a connection may make us keep is bounded in both directions ([`Bounds`]). Who
 //! does not take what we send is not read from, and finally closed. Each state has a deadline, but
-//! for waiting for ourselves.
+//! for waiting for ourselves. What all of them hold is bounded, too (`memory`).
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -30,7 +30,8 @@
 //! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |
 //! | `tls` | encryption, certificates and their reload: [`TlsConfig`] |
 //! | `admission`, `open_files`, `limit_notes` | how many connections there may be: [`Admission`] |
-//! | `eviction` | which of them give way when there is no room for another |
+//! | `memory` | what all of them hold, and may hold: [`SessionMemory`] |
+//! | `eviction` | which of them give way when there is no room for another, or no memory |
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
 //! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
 //! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
@@ -74,6 +75,7 @@ mod handler;
 mod hub;
 mod limit_notes;
 mod listener;
+mod memory;
 mod metrics;
 pub mod mio;
 mod open_files;
@@ -94,6 +96,7 @@ pub use counters::{Closed, Handshake, Refused, StreamCounters};
 pub use handler::{Client, ConnectionId, Deadline, Handler, Io};
 pub use hub::{Hub, HubOptions, Settled};
 pub use listener::bind_listeners;
+pub use memory::SessionMemory;
 pub use metrics::StreamMetrics;
 pub use reverse_proxy::{ProxyRefusal, ReverseProxy};
 pub use runtime::{ChosenRuntime, Post};

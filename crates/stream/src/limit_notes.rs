@@ -66,6 +66,13 @@ pub(crate) fn watch(
         ),
         |it| it.closed.of(Closed::ProxyHeader).get(),
     );
+    add(
+        LimitNote::new(
+            "connections closed that held most, because all together held too much memory",
+            "see `network.max_connection_memory`",
+        ),
+        |it| it.closed.of(Closed::Memory).get(),
+    );
     if let Some(advice) = output_advice {
         add(
             LimitNote::new(

@@ -2,10 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use aquatic_config::Addresses;
 use aquatic_daemon::bind;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::memory::SOCKET_BUFFER_BYTES;
 
 /// Binds every address once per worker: the result has one list per worker, in the order of the
 /// addresses. The kernel spreads connections over the workers.
@@ -54,9 +58,19 @@ fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     }
     // Accepted sockets inherit this. Each answer is written at once, so nothing is to be gathered.
     socket.set_tcp_nodelay(true)?;
+    // Nor does the kernel keep any amount for clients that do not read, or are not read from.
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Makes the kernel forget what a client has not read when its connection is closed: it would go on
+/// offering that for minutes, and keep it as long.
+pub(crate) fn forget_unsent(socket: &impl AsFd) {
+    // It fails only if there is no socket any more.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// Whether accepting has failed for what has happened to one connection before, so that the next
@@ -87,9 +101,6 @@ pub(crate) fn is_shortage_of_files(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
-    use std::time::Duration;
-
-    use socket2::SockRef;
 
     use super::*;
 
@@ -124,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_sockets_send_at_once() {
+    fn accepted_sockets_send_at_once_and_keep_little() {
         let listeners = bind("127.0.0.1:0", 1).unwrap();
         let listener = &listeners[0][0];
         let address = listener.local_addr().unwrap();
@@ -132,6 +143,11 @@ mod tests {
         listener.set_nonblocking(false).unwrap();
         let (accepted, peer) = listener.accept().unwrap();
         assert_eq!(peer, client.local_addr().unwrap());
-        assert!(SockRef::from(&accepted).tcp_nodelay().unwrap());
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        // The kernel doubles it.
+        let kernel = crate::memory::KERNEL_BYTES_MAX;
+        assert_eq!(accepted.send_buffer_size().unwrap(), kernel);
+        assert_eq!(accepted.recv_buffer_size().unwrap(), kernel);
     }
 }

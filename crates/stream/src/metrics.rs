@@ -16,6 +16,7 @@ const REFUSED: &str = "aquatic_connections_refused_total";
 const CLOSED: &str = "aquatic_connections_closed_total";
 const HANDSHAKES: &str = "aquatic_tls_handshakes_total";
 const ACCEPT_FAILURES: &str = "aquatic_accept_failures_total";
+const HELD_BYTES: &str = "aquatic_connection_memory_bytes";
 const CERTIFICATE_EXPIRY: &str = "aquatic_tls_certificate_expiry_timestamp_seconds";
 
 /// Whether certificate and key could be loaded.
@@ -49,6 +50,7 @@ struct WorkerMetrics {
     closed: Vec<Counter>,
     handshakes: Vec<Counter>,
     accept_failures: Counter,
+    held_bytes: Gauge,
 }
 
 impl StreamMetrics {
@@ -94,7 +96,8 @@ impl WorkerMetrics {
             refused: by_label::<crate::Refused>(REFUSED, "reason", &worker),
             closed: by_label::<crate::Closed>(CLOSED, "reason", &worker),
             handshakes: by_label::<crate::Handshake>(HANDSHAKES, "type", &worker),
-            accept_failures: counter!(ACCEPT_FAILURES, "worker_index" => worker),
+            accept_failures: counter!(ACCEPT_FAILURES, "worker_index" => worker.clone()),
+            held_bytes: gauge!(HELD_BYTES, "worker_index" => worker),
         }
     }
 
@@ -110,6 +113,9 @@ impl WorkerMetrics {
         publish(&self.handshakes, &counters.handshakes);
         self.accept_failures
             .absolute(counters.accept_failures.get());
+        // Exact up to 2^53.
+        #[allow(clippy::cast_precision_loss, reason = "no memory is as large")]
+        self.held_bytes.set(counters.held_bytes.get() as f64);
     }
 }
 
@@ -149,6 +155,12 @@ fn describe() {
         Unit::Count,
         "Times that no connection could be accepted for want of files or memory"
     );
+    describe_gauge!(
+        HELD_BYTES,
+        Unit::Bytes,
+        "What connections hold together: unfinished requests and messages, unread output, and what \
+         the kernel may keep of that"
+    );
 }
 
 #[cfg(test)]
@@ -170,6 +182,7 @@ mod tests {
             second.closed.of(Closed::IdleDeadline).add(5);
             second.handshakes.of(Handshake::Resumed).add(6);
             second.accept_failures.add(7);
+            second.held_bytes.set(8);
             metrics.update();
         });
         let scraped = recorder.handle().render();
@@ -179,6 +192,7 @@ mod tests {
             "aquatic_connections_closed_total{reason=\"idle_deadline\",worker_index=\"1\"} 5",
             "aquatic_tls_handshakes_total{type=\"resumed\",worker_index=\"1\"} 6",
             "aquatic_accept_failures_total{worker_index=\"1\"} 7",
+            "aquatic_connection_memory_bytes{worker_index=\"1\"} 8",
             "aquatic_active_connections{ip_version=\"4\",worker_index=\"0\"} 0",
             "aquatic_connections_refused_total{reason=\"max_connections\",worker_index=\"0\"} 0",
         ] {

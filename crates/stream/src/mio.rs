@@ -17,7 +17,7 @@ use aquatic_daemon::supervisor::Finisher;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::listener::concerns_one_connection;
+use crate::listener::{concerns_one_connection, forget_unsent};
 use crate::{Bounds, ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
 
 /// Connections that have a turn in one round.
@@ -340,7 +340,10 @@ impl<H: Handler> Worker<H> {
                 let _ = socket.stream.shutdown(Shutdown::Write);
                 self.list_if_readable(id);
             }
-            Settled::Close | Settled::ReadRest => {
+            Settled::Close | Settled::Reset | Settled::ReadRest => {
+                if settled == Settled::Reset {
+                    forget_unsent(&socket.stream);
+                }
                 if let Ok(slot) = usize::try_from(id.slot)
                     && let Some(socket) = self.sockets.get_mut(slot)
                 {

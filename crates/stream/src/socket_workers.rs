@@ -15,11 +15,15 @@ use aquatic_daemon::request_rate::RequestRate;
 use aquatic_daemon::special_file;
 use aquatic_daemon::supervisor::Supervisor;
 
+use crate::memory::held_bytes_max;
 use crate::metrics;
 use crate::{
     Admission, Bounds, ChosenRuntime, Handler, Hub, HubOptions, Post, StreamConfig, StreamCounters,
     TlsConfig, bind_listeners, limit_notes,
 };
+
+/// Connections that there is memory for in any case.
+const MEMORY_CONNECTIONS_MIN: usize = 4;
 
 /// Sockets, and where the workers will wait that accept connections from them.
 ///
@@ -36,6 +40,8 @@ pub struct StreamSettings {
     pub other_files: usize,
     /// How much and how long a connection may keep a worker busy.
     pub bounds: Bounds,
+    /// Bytes that the connections of all workers may hold together, if that is bounded.
+    pub memory_max: Option<u64>,
     /// Connections per client; 0 = no limit.
     pub max_connections_per_ip: usize,
     /// Requests per client, if limited: connections and TLS handshakes are charged for, too.
@@ -100,6 +106,7 @@ impl SocketWorkers {
         let room = config.connection_room(self.posts.len(), settings.other_files);
         let admission = Admission::new(room.connections, settings.max_connections_per_ip);
         let admission = Arc::new(admission.with_rate(settings.request_rate));
+        let memory_max = memory_per_worker(settings.memory_max, self.posts.len(), &settings.bounds);
         let mut all_counters = Vec::new();
         let workers = handlers.into_iter().zip(self.posts).zip(self.listeners);
         for (index, ((handler, mut post), listeners)) in workers.enumerate() {
@@ -107,6 +114,7 @@ impl SocketWorkers {
             all_counters.push(Arc::clone(&counters));
             let options = HubOptions {
                 bounds: settings.bounds,
+                memory_max,
                 admission: Arc::clone(&admission),
                 proxies: config
                     .proxy_protocol
@@ -124,6 +132,23 @@ impl SocketWorkers {
         log::info!("runtime: {}", self.runtime.name());
         Ok(all_counters)
     }
+}
+
+/// Bytes that the connections of one of so many workers may hold. Enough for a few connections that
+/// hold all that one may, even if that is more than was meant.
+fn memory_per_worker(bytes: Option<u64>, workers: usize, bounds: &Bounds) -> usize {
+    let Some(bytes) = bytes else {
+        return usize::MAX;
+    };
+    let share = usize::try_from(bytes).unwrap_or(usize::MAX) / workers.max(1);
+    let least = MEMORY_CONNECTIONS_MIN * held_bytes_max(bounds);
+    if share < least {
+        log::warn!(
+            "`network.max_connection_memory` leaves {share} bytes to each socket worker, and a few \
+             connections may need {least}: so many are allowed"
+        );
+    }
+    share.max(least)
 }
 
 /// Loads certificate and key, if connections are to be encrypted. `alpn_protocols` is what clients

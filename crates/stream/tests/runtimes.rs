@@ -2,6 +2,8 @@
 
 #[path = "runtimes/clients.rs"]
 mod clients;
+#[path = "runtimes/memory.rs"]
+mod memory;
 #[path = "runtimes/server.rs"]
 mod server;
 #[cfg(target_os = "linux")]

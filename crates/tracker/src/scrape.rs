@@ -37,6 +37,13 @@ impl PendingScrape {
         self.family
     }
 
+    /// Bytes that are allocated for it.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<(InfoHash, Counts)>()
+            + self.wanted.capacity() * size_of::<u16>()
+    }
+
     /// Adds a row of zeros, which is to be [asked](Self::next_row) for, or stays so.
     pub fn add(&mut self, info_hash: InfoHash, is_wanted: bool) {
         if is_wanted {

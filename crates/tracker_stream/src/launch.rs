@@ -7,6 +7,7 @@ use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::exposition::Exposition;
 use aquatic_daemon::limit_watch::LimitWatch;
+use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::sandbox::{self, Needs};
 use aquatic_daemon::supervisor::Supervisor;
@@ -38,6 +39,7 @@ pub struct Launch<'a> {
     swarm_workers: SwarmWorkers,
     access_list: SharedAccessList,
     tls: Option<TlsConfig>,
+    memory_at_hand: Option<MemoryAtHand>,
 }
 
 impl<'a> Launch<'a> {
@@ -56,6 +58,8 @@ impl<'a> Launch<'a> {
         if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
             log::warn!("`socket_workers` {reason}");
         }
+        // The sandbox, or another root directory, would hide it.
+        let memory_at_hand = MemoryAtHand::find();
         privileges::drop(config.privileges)?;
         let access_list = access_list::load(config.access_list)?;
         let tls = load_tls(config.stream, T::ALPN_PROTOCOLS)?;
@@ -76,6 +80,7 @@ impl<'a> Launch<'a> {
             swarm_workers: SwarmWorkers::prepare(config.swarm_workers),
             access_list,
             tls,
+            memory_at_hand,
         })
     }
 
@@ -116,6 +121,7 @@ impl<'a> Launch<'a> {
             endpoint,
             access_list,
             tls,
+            memory_at_hand,
             ..
         } = self;
         let pauses = Pauses {
@@ -129,6 +135,11 @@ impl<'a> Launch<'a> {
         let settings = StreamSettings {
             other_files: endpoint.as_ref().map_or(0, |_| MetricsEndpoint::FILES_MAX),
             bounds,
+            memory_max: memory_at_hand::resolve(
+                "network.max_connection_memory",
+                config.stream.max_connection_memory,
+                memory_at_hand,
+            ),
             max_connections_per_ip: config.max_connections_per_ip(),
             // Connections of a reverse proxy are for any client, and their clients pay by request.
             request_rate: arrangement

@@ -40,6 +40,8 @@ impl<T: StreamTracker> Simulation<T> {
             connections.push(Arc::clone(&counters));
             let options = HubOptions {
                 bounds,
+                // All is counted all the same.
+                memory_max: usize::MAX,
                 admission: Arc::clone(&admission),
                 proxies: None,
                 tls: None,
@@ -112,6 +114,16 @@ impl<T: StreamTracker> Simulation<T> {
     pub fn has_mail(&self) -> bool {
         self.hubs.iter().any(Hub::has_mail)
             || self.swarm_workers.iter().any(SwarmWorker::has_requests)
+    }
+
+    /// Checks that what connections hold is known, without looking at each.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn check_account(&self) {
+        for hub in &self.hubs {
+            assert_eq!(hub.held_bytes(), hub.count_held_bytes(), "bytes held");
+        }
     }
 
     /// Torrents and peers that the tracker says it has.

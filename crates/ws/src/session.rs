@@ -13,7 +13,7 @@
 //! comes back its further bytes stay where they are, so that nobody fills the queues alone.
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{Deadline, Io};
+use aquatic_stream::{Deadline, Io, SessionMemory};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{CanonicalAddr, Seconds};
 use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
@@ -279,6 +279,21 @@ impl Session {
     /// Whether everything that was asked is answered.
     fn is_idle(&self) -> bool {
         self.is_answered() && self.held.is_none()
+    }
+}
+
+impl SessionMemory for Session {
+    fn held_bytes(&self) -> usize {
+        let parts = match &self.stage {
+            Stage::Open { parts: Some(parts) } => parts.capacity(),
+            Stage::Open { parts: None } | Stage::Upgrading { .. } => 0,
+        };
+        let held = match self.held.as_deref() {
+            Some(Held::Message(message)) => message.capacity(),
+            Some(Held::Scrape(scrape)) => scrape.held_bytes(),
+            Some(Held::Failure(_)) | None => 0,
+        };
+        parts + held
     }
 }
 

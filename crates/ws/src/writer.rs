@@ -327,7 +327,12 @@ impl Writer {
         let (now, bounds) = (self.now, self.bounds);
         let written = connections.with(connection, |session, io| {
             let waiting = io.waiting_bytes();
-            if waiting > 0 && waiting + frame_bytes > bounds.waiting_bytes_max {
+            let waiting_max = match io.memory_is_tight() {
+                // Whoever holds most is closed soon, and that shall not be the work of others.
+                true => 0,
+                false => bounds.waiting_bytes_max,
+            };
+            if waiting > 0 && waiting + frame_bytes > waiting_max {
                 return Err(Reason::ReceiverFull);
             }
             let per_second_max = bounds.offers_per_second_max;

@@ -14,6 +14,7 @@
 //! | `relaying` | who gets which offer and answer |
 //! | `presence` | how long peers stay, and what they take up |
 //! | `connections` | silence, slow readers, caps, new certificates |
+//! | `memory` | what all connections hold together |
 //! | `half_close` | messages right before the end |
 //! | `stops` | what clients see of a stop |
 //! | `prometheus` | what a tracker tells about itself |
@@ -32,6 +33,7 @@ mod protocol {
     mod connections;
     mod frames;
     mod half_close;
+    mod memory;
     mod messages;
     mod operations;
     mod presence;

@@ -36,12 +36,13 @@ pub const WORKER_KEYS: [&str; 4] = [
 ];
 
 /// What the section `network` of daemons over TCP begins with.
-pub const STREAM_KEYS: [&str; 16] = [
+pub const STREAM_KEYS: [&str; 17] = [
     "network.address",
     "network.only_ipv6",
     "network.runtime",
     "network.tcp_backlog",
     "network.max_connections",
+    "network.max_connection_memory",
     "network.batch_wait_us",
     "network.handshake_timeout",
     "network.request_timeout",
@@ -85,7 +86,7 @@ pub const SYSTEM_KEYS: [&str; 7] = [
 ];
 
 /// Mistakes that can be made in the file of a daemon over TCP.
-pub const STREAM_MISTAKES: [Mistake; 9] = [
+pub const STREAM_MISTAKES: [Mistake; 10] = [
     ("network.runtime = 'tokio'", &["line 1", "runtime"]),
     (
         "network.address = '0.0.0.0:9000'\nmetrics.run_prometheus_endpoint = true",
@@ -117,6 +118,10 @@ pub const STREAM_MISTAKES: [Mistake; 9] = [
     (
         "network.reverse_proxy_ip_header_format = 'first_address'",
         &["reverse_proxy_ip_header_format", "last_address"],
+    ),
+    (
+        "network.max_connection_memory = '512'",
+        &["line 1", "max_connection_memory", "512 MiB"],
     ),
     (
         "limits.max_connections_per_ip = 1\nnetwork.runs_behind_reverse_proxy = true",

@@ -155,7 +155,7 @@ const REFUSED: [&str; 18] = [
 ];
 
 /// Why connections end.
-const CLOSED: [&str; 11] = [
+const CLOSED: [&str; 12] = [
     "client",
     "session",
     "handshake_deadline",
@@ -166,6 +166,7 @@ const CLOSED: [&str; 11] = [
     "evicted",
     "proxy_header",
     "refused",
+    "max_connection_memory",
     "tls",
 ];
 
@@ -201,6 +202,8 @@ fn every_metric_has_its_labels_from_the_first_second() {
         for metric in PER_WORKER.into_iter().chain(PER_SOCKET_WORKER) {
             expected.push((metric, "ip_version", set([4, 6])));
         }
+        let held = "aquatic_connection_memory_bytes";
+        expected.push((held, "worker_index", socket_workers));
         for metric in ["aquatic_queue_batches", "aquatic_cleaning_seconds"] {
             expected.push((metric, "worker_index", workers.clone()));
         }

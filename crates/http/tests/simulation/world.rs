@@ -300,6 +300,7 @@ impl World {
     fn finish(&mut self, worker: usize, may_be_slow: bool) {
         let now = self.now();
         self.tracker.hubs[worker].finish(now);
+        self.tracker.check_account();
         for (worker, id) in mem::take(&mut self.unread) {
             self.look_after(worker, id, may_be_slow);
         }
@@ -335,13 +336,13 @@ impl World {
                 }
             }
             Settled::CloseSendingHalf => link.is_closed = true,
-            Settled::Close | Settled::ReadRest => link.is_closed = true,
+            Settled::Close | Settled::Reset | Settled::ReadRest => link.is_closed = true,
         }
         for answer in answers {
             self.release(&answer.request);
             self.check_answer(&answer);
         }
-        if settled == Settled::Close {
+        if matches!(settled, Settled::Close | Settled::Reset) {
             let link = self.links.remove(&key).unwrap();
             self.check_closed(&link);
         }

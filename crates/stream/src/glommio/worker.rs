@@ -5,6 +5,7 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use aquatic_daemon::clock::{Clock, Now};
 use futures_io::{AsyncRead, AsyncWrite};
@@ -260,6 +261,11 @@ impl<H: Handler> Worker<H> {
                 // An error means that there is nobody any more, which reading will tell.
                 let _ = SockRef::from(&stream.socket).shutdown(Shutdown::Write);
                 stream.go_on_reading();
+            }
+            Settled::Reset => {
+                // See `forget_unsent`, which is for another version of socket2.
+                let _ = SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO));
+                self.remove(id);
             }
             Settled::Close | Settled::ReadRest => self.remove(id),
         }

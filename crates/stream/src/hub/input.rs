@@ -24,7 +24,9 @@ impl<H: Handler> Hub<H> {
         if let Some(connection) = self.connections.get(id) {
             let received = self.counters.received_bytes.get(connection.family);
             received.add(bytes.len());
+            connection.unheard_bytes = 0;
             self.take(id, bytes);
+            self.connections.recount(id);
         }
     }
 

@@ -30,6 +30,9 @@ const ACCEPT_LOG_SECONDS: u32 = 60;
 pub struct HubOptions {
     /// How much and how long a connection may keep us busy.
     pub bounds: Bounds,
+    /// Bytes that all connections of this worker may hold, with what the kernel keeps for them;
+    /// `usize::MAX`: any number.
+    pub memory_max: usize,
     /// How many there may be; shared by all workers.
     pub admission: Arc<Admission>,
     /// Each connection begins with a PROXY header, which these may send.
@@ -87,6 +90,8 @@ pub enum Settled {
     ReadRest,
     /// Close it: its name means nothing any more.
     Close,
+    /// Close it, and let the kernel forget what the client has not read.
+    Reset,
 }
 
 impl<H: Handler> Hub<H> {
@@ -95,6 +100,7 @@ impl<H: Handler> Hub<H> {
     pub fn new(handler: H, options: HubOptions) -> Self {
         let HubOptions {
             bounds,
+            memory_max,
             admission,
             proxies,
             tls,
@@ -102,7 +108,7 @@ impl<H: Handler> Hub<H> {
         } = options;
         Self {
             handler,
-            connections: Connections::new(bounds, Arc::clone(&counters)),
+            connections: Connections::new(bounds, memory_max, Arc::clone(&counters)),
             admission,
             proxies,
             tls: tls.as_ref().map(TlsConfig::acceptor),
@@ -245,6 +251,7 @@ impl<H: Handler> Hub<H> {
     /// A batch of events is over. Returns how many batches of other workers were dealt with.
     pub fn finish(&mut self, now: Now) -> usize {
         self.connections.now = now;
+        self.connections.read_on();
         let mut batches = self.handler.finish(now, &mut self.connections);
         for _ in 0..RESUME_ROUNDS_MAX {
             let mut resumed = mem::take(&mut self.connections.resumed);
@@ -254,11 +261,13 @@ impl<H: Handler> Hub<H> {
             for id in resumed.drain(..) {
                 self.offer(id, &[]);
                 self.tell_end(id);
+                self.connections.recount(id);
                 // There may be room for more now: the loop goes on reading when it settles.
                 self.connections.mark_dirty(id);
             }
             batches += self.handler.finish(now, &mut self.connections);
         }
+        self.counters.held_bytes.set(self.connections.held_bytes());
         batches
     }
 
@@ -269,6 +278,7 @@ impl<H: Handler> Hub<H> {
             for id in self.connections.expire() {
                 self.time_out(id);
             }
+            self.connections.relieve();
         }
         let has_more = self.handler.background(now);
         has_more || !self.connections.resumed.is_empty()
@@ -338,7 +348,8 @@ impl<H: Handler> Hub<H> {
         let is_orderly =
             why == Closed::BySession || connection.closes && why == connection.closes_for;
         if matches!(connection.stage, Stage::Open(_))
-            && !(is_orderly || why == Closed::Tls || connection.closes || connection.input_ended())
+            && !(is_orderly || connection.closes || connection.input_ended())
+            && !matches!(why, Closed::Tls | Closed::Memory)
             && !mem::replace(&mut connection.takes_rest, true)
         {
             return Settled::ReadRest;
@@ -348,6 +359,7 @@ impl<H: Handler> Hub<H> {
             self.forget(id);
             return Settled::Close;
         }
+        let does_not_read = why == Closed::Memory || !is_orderly && connection.is_blocked;
         // To close a socket with unread bytes in it is to reset it: the client might lose the
         // answer.
         let lingers = is_orderly
@@ -358,6 +370,8 @@ impl<H: Handler> Hub<H> {
         if lingers {
             connection.ended = None;
             connection.tls = None;
+            connection.unheard_bytes = 0;
+            self.connections.empty_output(id);
         }
         self.counters.closed.of(why).add(1);
         if let Stage::Open(mut session) = stage {
@@ -371,8 +385,23 @@ impl<H: Handler> Hub<H> {
             Settled::CloseSendingHalf
         } else {
             self.forget(id);
-            Settled::Close
+            match does_not_read {
+                true => Settled::Reset,
+                false => Settled::Close,
+            }
         }
+    }
+
+    /// Bytes that all connections hold, with what the kernel may keep for them.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.connections.held_bytes()
+    }
+
+    /// The same, counted anew, by looking at each connection: what tests compare with.
+    #[must_use]
+    pub fn count_held_bytes(&self) -> usize {
+        self.connections.count_held_bytes()
     }
 
     fn forget(&mut self, id: ConnectionId) {

@@ -49,6 +49,12 @@ impl TlsStream {
         }
     }
 
+    /// What is allocated for a record or a handshake message that is not complete, in bytes. rustls'
+    /// own state comes on top, some 4 KiB.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// Takes bytes from the wire, which are changed. Appends what they say to `plain`, and what is
     /// to be answered to `out`: after an error that is the alert, and the connection is done.
     pub(crate) fn receive(

@@ -8,7 +8,7 @@ use crate::world::{BOUNDS, World, options};
 fn seconds_until_closed(world: &mut World, wire: usize) -> u32 {
     for seconds in 1..1_000 {
         world.pass(1);
-        if world.state(wire) == Settled::Close {
+        if matches!(world.state(wire), Settled::Close | Settled::Reset) {
             return seconds;
         }
     }

@@ -131,7 +131,7 @@ fn a_client_to_which_too_much_is_to_be_sent_is_closed() {
         world.hub.handler_mut().pushes.push((id, vec![b'x'; 1_000]));
         world.finish();
     }
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), Settled::Reset);
     assert_eq!(world.hub.handler().pushed, 41, "the last one is too much");
     assert_eq!(world.hub.handler().closed, [(id, Closed::OutputFull)]);
     assert_eq!(world.counters.active.v4.get(), 0);

@@ -1,11 +1,14 @@
 //! A protocol for tests: each line is a request, and its answer the same line in capitals.
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{Client, Closed, ConnectionId, Connections, Deadline, Handler, Io};
+use aquatic_stream::{
+    Client, Closed, ConnectionId, Connections, Deadline, Handler, Io, SessionMemory,
+};
 
 /// Answers lines when the batch is over, one at a time per connection, as a tracker does.
 ///
-/// The line `quit` closes the connection; `flood N` gets N bytes, `hush` nothing.
+/// The line `quit` closes the connection; `flood N` gets N bytes, `hush` nothing; after `hold N` the
+/// session holds N bytes.
 #[derive(Default)]
 pub(crate) struct Lines {
     requests: Vec<(ConnectionId, String)>,
@@ -31,6 +34,14 @@ pub(crate) struct Lines {
 pub(crate) struct Session {
     is_busy: bool,
     has_ended: bool,
+    /// What it says that it holds.
+    held_bytes: usize,
+}
+
+impl SessionMemory for Session {
+    fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
 }
 
 impl Handler for Lines {
@@ -82,6 +93,9 @@ impl Handler for Lines {
             connections.with(id, |session, io| {
                 session.is_busy = false;
                 io.wait_for(Deadline::Idle);
+                if let Some(bytes) = line.strip_prefix("hold ") {
+                    session.held_bytes = bytes.parse().unwrap();
+                }
                 answer(&line, io);
             });
             connections.resume(id);

@@ -5,6 +5,7 @@ mod deadlines;
 mod flow;
 mod half_close;
 mod lines;
+mod memory;
 mod pki;
 mod tls;
 mod tls_files;

@@ -45,6 +45,7 @@ pub(crate) struct Wire {
 pub(crate) fn options() -> HubOptions {
     HubOptions {
         bounds: BOUNDS,
+        memory_max: usize::MAX,
         admission: Arc::new(Admission::new(0, 0)),
         proxies: None,
         tls: None,
@@ -89,6 +90,7 @@ impl World {
     pub(crate) fn receive(&mut self, wire: usize, bytes: &[u8]) {
         self.hub
             .receive(self.now, self.wires[wire].id, &mut bytes.to_vec());
+        self.check_account();
         self.finish();
     }
 
@@ -117,11 +119,17 @@ impl World {
                 break;
             }
         }
+        self.check_account();
+    }
+
+    /// What connections hold is known at each moment.
+    pub(crate) fn check_account(&self) {
+        assert_eq!(self.hub.held_bytes(), self.hub.count_held_bytes());
     }
 
     /// The client reads `bytes`, which makes room for as many.
     pub(crate) fn make_room(&mut self, wire: usize, bytes: usize) {
-        self.wires[wire].room += bytes;
+        self.wires[wire].room = self.wires[wire].room.saturating_add(bytes);
         let id = self.wires[wire].id;
         self.look_after(id);
         self.finish();

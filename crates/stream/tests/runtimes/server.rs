@@ -12,7 +12,7 @@ use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
-    HubOptions, Io, Post, Runtime, StreamCounters, TrustedProxies, bind_listeners,
+    HubOptions, Io, Post, Runtime, SessionMemory, StreamCounters, TrustedProxies, bind_listeners,
 };
 
 pub(crate) const BOUNDS: Bounds = Bounds {
@@ -26,6 +26,7 @@ pub(crate) const BOUNDS: Bounds = Bounds {
 /// What a test wants to be different from an ordinary server.
 pub(crate) struct Settings {
     pub(crate) bounds: Bounds,
+    pub(crate) memory_max: usize,
     pub(crate) connections_max: usize,
     pub(crate) connections_per_client_max: usize,
     pub(crate) proxies: Option<TrustedProxies>,
@@ -35,6 +36,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             bounds: BOUNDS,
+            memory_max: usize::MAX,
             connections_max: 0,
             connections_per_client_max: 0,
             proxies: None,
@@ -73,6 +75,7 @@ impl Server {
         };
         let hub_options = HubOptions {
             bounds: settings.bounds,
+            memory_max: settings.memory_max,
             admission: Arc::new(Admission::new(
                 settings.connections_max,
                 settings.connections_per_client_max,
@@ -153,6 +156,12 @@ pub(crate) enum Session {
         /// The client sends nothing more.
         is_last: bool,
     },
+}
+
+impl SessionMemory for Session {
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }
 
 impl Session {

@@ -112,6 +112,7 @@ impl Town {
         for hub in &mut self.tracker.hubs {
             hub.finish(self.now);
         }
+        self.tracker.check_account();
         for name in 0..self.clients.len() {
             self.look_after(name);
         }
@@ -139,7 +140,7 @@ impl Town {
         let Client { worker, id, .. } = *client;
         let (bytes, settled) = self.tracker.look_after(worker, self.now, id, bytes_max);
         client.received.extend(bytes);
-        client.is_open = settled != Settled::Close;
+        client.is_open = !matches!(settled, Settled::Close | Settled::Reset);
     }
 
     /// The messages that a client has read since the last time.

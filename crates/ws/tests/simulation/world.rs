@@ -503,6 +503,7 @@ impl World {
     fn work(&mut self, worker: usize, reads_slowly: bool) {
         let now = self.now();
         self.tracker.hubs[worker].finish(now);
+        self.tracker.check_account();
         let mut output = BTreeMap::<usize, Vec<u8>>::new();
         while let Some(id) = self.tracker.hubs[worker].next_dirty() {
             let is_it = |it: &Client| it.worker == worker && it.id == id;
@@ -513,7 +514,10 @@ impl World {
             };
             let (bytes, settled) = self.tracker.look_after(worker, now, id, bytes_max);
             output.entry(client).or_default().extend(bytes);
-            let is_closed = matches!(settled, Settled::Close | Settled::CloseSendingHalf);
+            let is_closed = matches!(
+                settled,
+                Settled::Close | Settled::Reset | Settled::CloseSendingHalf
+            );
             if is_closed && self.clients[client].is_mute {
                 self.clients[client].is_open = false;
                 self.model.leave(client);

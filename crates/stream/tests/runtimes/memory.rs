@@ -1,0 +1,61 @@
+//! Clients that make connections hold much, over real sockets.
+
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use aquatic_stream::Closed;
+use socket2::SockRef;
+
+use crate::RUNTIMES;
+use crate::clients::{connect_with, exchange, until};
+use crate::server::{Server, Settings};
+
+const MEMORY_MAX: usize = 4 * 1024 * 1024;
+
+/// A client that has sent as much as it could, and does not read what comes back.
+fn deaf(address: SocketAddr) -> TcpStream {
+    let mut stream = connect_with(address, b"E");
+    SockRef::from(&stream).set_recv_buffer_size(4_096).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let bytes = [b'x'; 16 * 1024];
+    for _ in 0..64 {
+        match stream.write(&bytes) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            // It has been closed already.
+            Err(_) => break,
+        }
+    }
+    stream
+}
+
+#[test]
+fn clients_that_do_not_read_are_bounded_together() {
+    const DEAF: usize = 150;
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            memory_max: MEMORY_MAX,
+            ..Settings::default()
+        };
+        let server = Server::start_with(runtime, settings);
+        let mut honest = connect_with(server.address, b"E");
+        let held = || server.counters.held_bytes.get();
+        let mut deaf_ones = Vec::new();
+        for _ in 0..DEAF {
+            deaf_ones.push(deaf(server.address));
+            assert_eq!(exchange(&mut honest, b"hello"), b"hello", "{runtime:?}");
+            assert!(held() <= u64::try_from(MEMORY_MAX).unwrap(), "{runtime:?}");
+        }
+        // Each holds more than the kernel's part of it.
+        let most = MEMORY_MAX / (128 * 1024) + 2;
+        until("most have been closed", || {
+            server.active() <= u64::try_from(most).unwrap()
+        });
+        let closed = server.counters.closed.of(Closed::Memory).get();
+        assert!(
+            closed >= u64::try_from(DEAF - most).unwrap(),
+            "{runtime:?}: {closed}"
+        );
+        assert_eq!(exchange(&mut honest, b"still here"), b"still here");
+    }
+}
