@@ -33,6 +33,13 @@ impl<T: StreamTracker> Simulation<T> {
     /// A tracker without connections, and without a limit to them.
     #[must_use]
     pub fn new(arrangement: Arrangement<T>, bounds: Bounds) -> Self {
+        // What they hold is counted all the same.
+        Self::with_memory(arrangement, bounds, usize::MAX)
+    }
+
+    /// As [`Self::new`], with so many bytes that the connections of each hub may hold.
+    #[must_use]
+    pub fn with_memory(arrangement: Arrangement<T>, bounds: Bounds, memory_max: usize) -> Self {
         let admission = Arc::new(Admission::new(0, 0));
         let mut connections = Vec::new();
         let hub = |worker| {
@@ -40,8 +47,7 @@ impl<T: StreamTracker> Simulation<T> {
             connections.push(Arc::clone(&counters));
             let options = HubOptions {
                 bounds,
-                // All is counted all the same.
-                memory_max: usize::MAX,
+                memory_max,
                 admission: Arc::clone(&admission),
                 proxies: None,
                 tls: None,

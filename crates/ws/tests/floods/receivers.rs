@@ -61,6 +61,27 @@ fn nobody_can_disconnect_a_slow_receiver_by_offers() {
     }
 }
 
+/// When all connections together hold almost as much as they may, whoever holds most is closed soon.
+#[test]
+fn nobody_can_have_a_slow_receiver_closed_for_its_memory() {
+    for (config, receiver_at) in arrangements() {
+        // For what the kernel keeps of a client that does not read, an offer, and little more.
+        let mut town = Town::with_memory(&config, 180 * 1_024);
+        let (victim, attacker) = (town.come(receiver_at), town.come(0));
+        town.ask(victim, &announce(victim, 1));
+        town.stop_reading(victim);
+        for _ in 0..12 {
+            let replies = town.ask(attacker, &announce_with_offer(attacker, 1, 10_000));
+            assert_eq!(replies[0]["incomplete"], 2);
+        }
+        assert!(town.is_open(victim), "closed for what a stranger has sent");
+        assert_eq!(town.count(Reason::ReceiverFull), 11);
+        town.go_on_reading(victim);
+        town.ask(attacker, &announce_with_offer(attacker, 1, 10_000));
+        assert_eq!(town.received(victim).len(), 2);
+    }
+}
+
 #[test]
 fn nobody_can_disconnect_a_slow_offerer_by_answers() {
     for (mut config, answerer_at) in arrangements() {

@@ -38,13 +38,18 @@ struct Client {
 
 impl Town {
     pub(crate) fn new(config: &Config) -> Self {
+        Self::with_memory(config, usize::MAX)
+    }
+
+    /// The connections of each worker may hold so many bytes.
+    pub(crate) fn with_memory(config: &Config, memory_max: usize) -> Self {
         let workers = config.layout().workers();
         let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
         let arrangement = arrange(config, &access_list, None, &bells, entropy).unwrap();
         Self {
-            tracker: Simulation::new(arrangement, config.bounds()),
+            tracker: Simulation::with_memory(arrangement, config.bounds(), memory_max),
             now: Now::from_micros(1_000_000),
             clients: Vec::new(),
         }
