@@ -9,7 +9,7 @@ use aquatic_config::Addresses;
 use aquatic_daemon::bind;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::memory::SOCKET_BUFFER_BYTES;
+use crate::memory::{KERNEL_BYTES_MAX, SOCKET_BUFFER_BYTES};
 
 /// Binds every address once per worker: the result has one list per worker, in the order of the
 /// addresses. The kernel spreads connections over the workers.
@@ -41,7 +41,20 @@ pub fn bind_listeners(
             list.push(listener);
         }
     }
+    if listeners.iter().flatten().any(has_large_buffers) {
+        log::warn!(
+            "the system does not let the buffers of sockets be bounded (SO_SNDBUF, SO_RCVBUF): it \
+             may keep more of each connection than counts in `network.max_connection_memory`"
+        );
+    }
     Ok(listeners)
+}
+
+fn has_large_buffers(listener: &TcpListener) -> bool {
+    let socket = SockRef::from(listener);
+    let sizes = [socket.send_buffer_size(), socket.recv_buffer_size()];
+    let is_large = |size: io::Result<usize>| size.is_ok_and(|size| size > KERNEL_BYTES_MAX);
+    sizes.into_iter().any(is_large)
 }
 
 fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
@@ -59,8 +72,9 @@ fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     // Accepted sockets inherit this. Each answer is written at once, so nothing is to be gathered.
     socket.set_tcp_nodelay(true)?;
     // Nor does the kernel keep any amount for clients that do not read, or are not read from.
-    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
-    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    // A host that refuses that is good enough.
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -146,8 +160,7 @@ mod tests {
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().unwrap());
         // The kernel doubles it.
-        let kernel = crate::memory::KERNEL_BYTES_MAX;
-        assert_eq!(accepted.send_buffer_size().unwrap(), kernel);
-        assert_eq!(accepted.recv_buffer_size().unwrap(), kernel);
+        assert_eq!(accepted.send_buffer_size().unwrap(), KERNEL_BYTES_MAX);
+        assert_eq!(accepted.recv_buffer_size().unwrap(), KERNEL_BYTES_MAX);
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Connections that there is memory for in any case.
-const MEMORY_CONNECTIONS_MIN: usize = 4;
+const MEMORY_CONNECTIONS_MIN: usize = 2;
 
 /// Sockets, and where the workers will wait that accept connections from them.
 ///
