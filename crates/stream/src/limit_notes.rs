@@ -37,6 +37,27 @@ pub(crate) fn watch(
         ),
         |it| it.refused.of(Refused::TooMany).get() + it.closed.of(Closed::Evicted).get(),
     );
+    watch_refusals(&mut add);
+    add(
+        LimitNote::new(
+            "connections closed that held most, because all together held too much memory",
+            "see `network.max_connection_memory`",
+        ),
+        |it| it.closed.of(Closed::Memory).get(),
+    );
+    if let Some(advice) = output_advice {
+        add(
+            LimitNote::new(
+                "connections closed whose client did not read what was sent",
+                advice,
+            ),
+            |it| it.closed.of(Closed::OutputFull).get(),
+        );
+    }
+}
+
+/// Those that are about one client, or about proxies.
+fn watch_refusals(add: &mut impl FnMut(LimitNote, fn(&StreamCounters) -> u64)) {
     add(
         LimitNote::new(
             "connections closed, whose client sends too many requests",
@@ -66,20 +87,4 @@ pub(crate) fn watch(
         ),
         |it| it.closed.of(Closed::ProxyHeader).get(),
     );
-    add(
-        LimitNote::new(
-            "connections closed that held most, because all together held too much memory",
-            "see `network.max_connection_memory`",
-        ),
-        |it| it.closed.of(Closed::Memory).get(),
-    );
-    if let Some(advice) = output_advice {
-        add(
-            LimitNote::new(
-                "connections closed whose client did not read what was sent",
-                advice,
-            ),
-            |it| it.closed.of(Closed::OutputFull).get(),
-        );
-    }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use aquatic_config::{
     AccessListConfig, AccessListMode, Checks, LimitsConfig, OldSpellings, PrivilegeConfig,
 };
+use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
@@ -156,6 +157,13 @@ impl CommonConfig<'_> {
             true => 0,
             false => self.limits.max_connections_per_ip,
         }
+    }
+
+    /// Bytes that all connections may hold together, if that is bounded; told in the log.
+    #[must_use]
+    pub fn connection_memory(&self, at_hand: Option<MemoryAtHand>) -> Option<u64> {
+        let limit = self.stream.max_connection_memory;
+        memory_at_hand::resolve("network.max_connection_memory", limit, at_hand)
     }
 
     /// How many workers of each kind there are.

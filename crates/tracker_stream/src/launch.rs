@@ -7,7 +7,7 @@ use aquatic_channel::Bell;
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::exposition::Exposition;
 use aquatic_daemon::limit_watch::LimitWatch;
-use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
+use aquatic_daemon::memory_at_hand::MemoryAtHand;
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::sandbox::{self, Needs};
 use aquatic_daemon::supervisor::Supervisor;
@@ -135,11 +135,7 @@ impl<'a> Launch<'a> {
         let settings = StreamSettings {
             other_files: endpoint.as_ref().map_or(0, |_| MetricsEndpoint::FILES_MAX),
             bounds,
-            memory_max: memory_at_hand::resolve(
-                "network.max_connection_memory",
-                config.stream.max_connection_memory,
-                memory_at_hand,
-            ),
+            memory_max: config.connection_memory(memory_at_hand),
             max_connections_per_ip: config.max_connections_per_ip(),
             // Connections of a reverse proxy are for any client, and their clients pay by request.
             request_rate: arrangement
