@@ -348,8 +348,10 @@ impl<H: Handler> Hub<H> {
         let is_orderly =
             why == Closed::BySession || connection.closes && why == connection.closes_for;
         if matches!(connection.stage, Stage::Open(_))
-            && !(is_orderly || connection.closes || connection.input_ended())
-            && !matches!(why, Closed::Tls | Closed::Memory)
+            && !(is_orderly
+                || matches!(why, Closed::Tls | Closed::Memory)
+                || connection.closes
+                || connection.input_ended())
             && !mem::replace(&mut connection.takes_rest, true)
         {
             return Settled::ReadRest;
