@@ -11,7 +11,7 @@
 //!
 //! | held, of what there may be | what happens |
 //! |---|---|
-//! | three quarters ([tight](Memory::is_tight)) | who holds more than a [share](Memory::share) waits |
+//! | three quarters ([tight](Memory::is_tight)) | more than a [share](Memory::share): it waits |
 //! | seven eighths ([over](Memory::is_over)) | those that hold most are closed (`eviction`) |
 //!
 //! The last eighth is for what a single step adds.

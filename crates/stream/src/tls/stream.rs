@@ -49,7 +49,7 @@ impl TlsStream {
         }
     }
 
-    /// What is allocated for a record or a handshake message that is not complete, in bytes. rustls'
+    /// Bytes that are allocated for a record or a handshake message that is not complete. rustls'
     /// own state comes on top, some 4 KiB.
     pub(crate) fn held_bytes(&self) -> usize {
         self.kept.capacity()

@@ -7,8 +7,8 @@ use aquatic_stream::{
 
 /// Answers lines when the batch is over, one at a time per connection, as a tracker does.
 ///
-/// The line `quit` closes the connection; `flood N` gets N bytes, `hush` nothing; after `hold N` the
-/// session holds N bytes.
+/// The line `quit` closes the connection; `flood N` gets N bytes, `hush` nothing; after `hold N`,
+/// the session holds N bytes.
 #[derive(Default)]
 pub(crate) struct Lines {
     requests: Vec<(ConnectionId, String)>,

@@ -61,7 +61,7 @@ fn nobody_can_disconnect_a_slow_receiver_by_offers() {
     }
 }
 
-/// When all connections together hold almost as much as they may, whoever holds most is closed soon.
+/// When all connections together hold almost as much as they may, whoever holds most is closed.
 #[test]
 fn nobody_can_have_a_slow_receiver_closed_for_its_memory() {
     for (config, receiver_at) in arrangements() {
