@@ -4,7 +4,7 @@
 //! which a part is missing. So every thread of a daemon has a heart: its loop [beats](beat) at
 //! least every [`INTERVAL`], and the [watchdog](crate::watchdog) ends the process if one does not.
 //!
-//! A thread that waits for the world [outside](outside), such as a disk or a pipe that nobody
+//! A thread that waits for the world [outside], such as a disk or a pipe that nobody
 //! reads, does not hang: the tracker serves without it. It is only told about.
 //!
 //! The heart belongs to the thread, not to an argument: loops of several crates beat, and a test
