@@ -1,0 +1,252 @@
+use aquatic_stream::ConnectionId;
+use aquatic_swarm::Counts;
+use aquatic_tracker::router::Shard;
+use aquatic_types::InfoHash;
+
+use super::*;
+use crate::membership::Asked;
+
+const TORRENT: InfoHash = InfoHash([1; 20]);
+
+/// A relay, and the connection that everyone has: peers differ by their worker.
+struct Desk {
+    relay: Relay,
+    counters: Arc<WorkerCounters>,
+    now_seconds: u32,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let counters = Arc::<WorkerCounters>::default();
+        let parts = RelayParts {
+            hash_key: HashKey::new([1, 2]),
+            offer_key: [3, 4],
+            rng_seed: 5,
+            report: Arc::default(),
+            counters: Arc::clone(&counters),
+        };
+        let mut config = Config::default();
+        config.metrics.peer_clients = true;
+        Self {
+            relay: new(&config, parts),
+            counters,
+            now_seconds: 1,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now::from_micros(u64::from(self.now_seconds) * 1_000_000)
+    }
+
+    fn ask(&mut self, worker: u16, what: What, offers: Vec<Offer>) -> Batch {
+        let mut batch = Batch::new(worker);
+        batch.offers = offers;
+        batch.requests.push(Request {
+            connection: ConnectionId::default(),
+            family: IpFamily::V6,
+            info_hash: TORRENT,
+            what,
+        });
+        let now = self.now();
+        self.relay.answer(now, &mut batch);
+        batch
+    }
+
+    /// Announces with so many offers, numbered from `first`. Returns which workers get them.
+    fn announce(
+        &mut self,
+        worker: u16,
+        peer_id: u8,
+        first: u8,
+        offers: u8,
+    ) -> Result<Vec<u16>, Outcome> {
+        self.announce_as(PeerStatus::Leecher, worker, peer_id, first..first + offers)
+    }
+
+    fn announce_as(
+        &mut self,
+        status: PeerStatus,
+        worker: u16,
+        peer_id: u8,
+        offers: std::ops::Range<u8>,
+    ) -> Result<Vec<u16>, Outcome> {
+        let offer = |number| Offer {
+            offer_id: OfferId([number; 20]),
+            json: 0..0,
+            to: None,
+        };
+        let offers: Vec<_> = offers.map(offer).collect();
+        let announce = Announce {
+            peer_id: PeerId([peer_id; 20]),
+            status,
+            completed: false,
+            offers: 0..offers.len(),
+            skipped: None,
+            outcome: Outcome::Noted(Counts::default()),
+            asked: Asked::Added,
+            is_in_swarm: false,
+        };
+        let batch = self.ask(worker, What::Announce(announce), offers);
+        let Some(What::Announce(announce)) = batch.requests.first().map(|it| &it.what) else {
+            unreachable!("it was put there");
+        };
+        let is_noted = matches!(announce.outcome, Outcome::Noted(_));
+        assert_eq!(announce.is_in_swarm, is_noted);
+        let to = batch.offers.iter().filter_map(|offer| offer.to);
+        let to = to.map(|to| to.member.worker).collect();
+        is_noted.then_some(to).ok_or(announce.outcome)
+    }
+
+    fn answer(&mut self, worker: u16, by: u8, to: u8, offer: u8) -> Result<u16, Refusal> {
+        self.answer_with(&[], worker, by, to, offer)
+    }
+
+    fn answer_with(
+        &mut self,
+        siblings: &[u8],
+        worker: u16,
+        by: u8,
+        to: u8,
+        offer: u8,
+    ) -> Result<u16, Refusal> {
+        let answer = Answer {
+            peer_id: PeerId([by; 20]),
+            siblings: siblings.iter().map(|it| PeerId([*it; 20])).collect(),
+            to_peer_id: PeerId([to; 20]),
+            offer_id: OfferId([offer; 20]),
+            json: 0..0,
+            to: None,
+        };
+        let batch = self.ask(worker, What::Answer(answer), Vec::new());
+        let Some(What::Answer(answer)) = batch.requests.first().map(|it| &it.what) else {
+            unreachable!("it was put there");
+        };
+        answer.to.unwrap().map(|to| to.worker)
+    }
+
+    fn leave(&mut self, worker: u16, peer_id: u8) {
+        let peer_id = PeerId([peer_id; 20]);
+        self.ask(worker, What::Leave { peer_id }, Vec::new());
+    }
+
+    fn peers(&mut self) -> u64 {
+        let now = self.now();
+        while self.relay.background(now) {}
+        // Counts what is left after that.
+        self.relay.background(now);
+        self.counters.swarms(IpFamily::V6).peers.get()
+    }
+}
+
+#[test]
+fn an_offer_is_answered_once_by_who_got_it() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.announce(1, b'a', 0, 3), Ok(vec![]));
+    assert_eq!(desk.announce(2, b'b', 10, 3), Ok(vec![1]));
+    let mut receivers = desk.announce(3, b'c', 20, 3).unwrap();
+    receivers.sort_unstable();
+    assert_eq!(receivers, [1, 2]);
+
+    assert_eq!(desk.answer(3, b'c', b'b', 10), Err(Refusal::OFFER_UNKNOWN));
+    assert_eq!(desk.answer(1, b'a', b'b', 11), Err(Refusal::OFFER_UNKNOWN));
+    assert_eq!(desk.answer(3, b'a', b'b', 10), Err(Refusal::NOT_IN_SWARM));
+    assert_eq!(desk.answer(1, b'a', b'b', 10), Ok(2));
+    assert_eq!(desk.answer(1, b'a', b'b', 10), Err(Refusal::OFFER_UNKNOWN));
+}
+
+#[test]
+fn an_offer_is_open_for_a_time() {
+    let mut desk = Desk::new();
+    desk.announce(1, b'a', 0, 0).unwrap();
+    for (seconds, expected) in [(120, Ok(2)), (121, Err(Refusal::OFFER_UNKNOWN))] {
+        assert_eq!(desk.announce(2, b'b', 10, 1), Ok(vec![1]));
+        desk.now_seconds += seconds;
+        assert_eq!(desk.answer(1, b'a', b'b', 10), expected);
+    }
+}
+
+#[test]
+fn seeders_meet_seeders() {
+    let mut desk = Desk::new();
+    let seeder = PeerStatus::Seeder;
+    assert_eq!(desk.announce_as(seeder, 1, b'a', 0..0), Ok(vec![]));
+    assert_eq!(desk.announce_as(seeder, 2, b'b', 0..3), Ok(vec![1]));
+    assert_eq!(desk.answer(1, b'a', b'b', 0), Ok(2));
+}
+
+#[test]
+fn a_peer_belongs_to_its_connection() {
+    let mut desk = Desk::new();
+    desk.announce(1, b'a', 0, 0).unwrap();
+    assert_eq!(desk.announce(2, b'b', 10, 1), Ok(vec![1]));
+    assert_eq!(desk.answer(3, b'a', b'b', 10), Err(Refusal::NOT_IN_SWARM));
+    desk.leave(3, b'a');
+    assert_eq!(desk.peers(), 2, "nobody else can say goodbye for it");
+    desk.leave(1, b'a');
+    assert_eq!(desk.peers(), 1);
+}
+
+#[test]
+fn one_peer_id_at_two_connections_is_two_peers_that_do_not_meet() {
+    let mut desk = Desk::new();
+    desk.announce(1, b'a', 0, 0).unwrap();
+    assert_eq!(desk.announce(2, b'a', 0, 2), Ok(vec![]), "its own twin");
+    assert_eq!(desk.peers(), 2);
+    let mut receivers = desk.announce(3, b'c', 10, 3).unwrap();
+    receivers.sort_unstable();
+    assert_eq!(receivers, [1, 2], "both are met");
+    for (first, twin) in [(20, 1), (30, 2)] {
+        assert_eq!(desk.announce(twin, b'a', first, 2), Ok(vec![3]));
+    }
+    // Answers go where each offer came from, and each twin answers for itself.
+    assert_eq!(desk.answer(3, b'c', b'a', 30), Ok(2));
+    assert_eq!(desk.answer(3, b'c', b'a', 20), Ok(1));
+    let by_twins = [10, 11].map(|offer| {
+        [1, 2]
+            .map(|twin| desk.answer(twin, b'a', b'c', offer))
+            .iter()
+            .flatten()
+            .count()
+    });
+    assert_eq!(by_twins, [1, 1], "each offer is for one of them");
+    desk.leave(1, b'a');
+    assert_eq!(
+        desk.announce(3, b'c', 40, 3),
+        Ok(vec![2]),
+        "the other one stays"
+    );
+}
+
+#[test]
+fn two_peer_ids_at_one_connection_are_two_peers() {
+    let mut desk = Desk::new();
+    desk.announce(1, b'a', 0, 0).unwrap();
+    assert_eq!(desk.announce(1, b'b', 10, 2), Ok(vec![1]));
+    assert_eq!(desk.answer(1, b'a', b'b', 10), Ok(1));
+    assert_eq!(desk.announce(2, b'c', 20, 3), Ok(vec![1, 1]));
+    // Nobody has told that connection which offer is for which of them.
+    for (siblings, offer) in [(&b"b"[..], 20), (b"yb", 21)] {
+        assert_eq!(desk.answer_with(siblings, 1, b'a', b'c', offer), Ok(2));
+    }
+    desk.leave(1, b'a');
+    assert_eq!(desk.announce(2, b'c', 30, 3), Ok(vec![1]));
+}
+
+#[test]
+fn peers_stay_until_they_leave_and_torrents_go_with_the_last_one() {
+    let mut desk = Desk::new();
+    desk.announce(1, b'a', 0, 0).unwrap();
+    desk.announce(2, b'b', 0, 0).unwrap();
+    let torrents = |desk: &Desk| desk.counters.swarms(IpFamily::V4).torrents.get();
+    // More than swarms remember, and each at another place of the circle of their times.
+    for _ in 0..10 {
+        desk.now_seconds += 20_011;
+        assert_eq!((desk.peers(), torrents(&desk)), (2, 1));
+    }
+    desk.leave(1, b'a');
+    desk.now_seconds += 31;
+    assert_eq!((desk.peers(), torrents(&desk)), (1, 1));
+    desk.leave(2, b'b');
+    desk.now_seconds += 31;
+    assert_eq!((desk.peers(), torrents(&desk)), (0, 0));
+}
