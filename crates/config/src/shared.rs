@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aquatic_access_list::AccessListMode;
 use serde::{Deserialize, Serialize};
 
-use crate::{Checks, section};
+use crate::{Checks, MemoryLimit, section};
 
 /// How much is logged: each level includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,6 +79,14 @@ section! {
         pub max_torrents: usize = 0,
         /// Peers held at once, over all torrents. At the limit, further peers are refused.
         pub max_peers: usize = 0,
+        /// Memory that torrents and their peers may take, of both families together: a share of the
+        /// memory at hand such as "50%", a size such as "512 MiB" or "4 GiB", or "off".
+        ///
+        /// The memory at hand is what the machine has, or the control group of the program may
+        /// have, if that is less. The bound is divided evenly among the workers that own torrents.
+        /// At the bound, the youngest torrents of addresses that have many give way to addresses
+        /// that have few; who has many is refused.
+        pub max_swarm_memory: MemoryLimit = MemoryLimit::Share(50),
         /// Peers held at once from one IP address, over all torrents.
         pub max_peers_per_ip: usize = 0,
         /// Requests served per second from one IP address, 10,000,000 at most. More are counted,
@@ -91,7 +99,20 @@ section! {
 /// other, and no client sends so many.
 pub const REQUESTS_PER_SECOND_MAX: u32 = 10_000_000;
 
+/// The smallest bound on memory: some 1,000 torrents. Less is a typing error.
+const SWARM_MEMORY_MIN: u64 = 64 << 10;
+
 impl LimitsConfig {
+    /// Checks the keys. `section` is what their table is called.
+    pub fn check(&self, section: &str, checks: &mut Checks) {
+        let is_enough = match self.max_swarm_memory {
+            MemoryLimit::Bytes(bytes) => bytes >= SWARM_MEMORY_MIN,
+            MemoryLimit::Share(_) | MemoryLimit::Off => true,
+        };
+        let key = format!("{section}.max_swarm_memory");
+        checks.require(is_enough, key, "must be at least \"64 KiB\"");
+    }
+
     /// Makes the keys fit. `section` is what their table is called.
     pub fn clamp(&mut self, section: &str, checks: &mut Checks) {
         checks.clamp(

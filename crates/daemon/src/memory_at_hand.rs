@@ -208,8 +208,9 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const MEMINFO: &str = "MemTotal:       16384 kB\nMemFree:         1024 kB\n";
-    const UNLIMITED: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
-         Max address space         unlimited            unlimited            bytes     \n";
+    const UNLIMITED: &str = "\
+        Limit                     Soft Limit           Hard Limit           Units     \n\
+        Max address space         unlimited            unlimited            bytes     \n";
 
     /// A directory with these files.
     fn root(files: &[(&str, &str)]) -> TempDir {

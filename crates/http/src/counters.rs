@@ -85,6 +85,8 @@ labels! {
         TorrentLimit = "torrent_limit",
         /// Refused: `limits.max_peers`.
         PeerLimit = "peer_limit",
+        /// Refused: `limits.max_swarm_memory`.
+        MemoryLimit = "memory_limit",
         /// Refused: `limits.max_peers_per_ip`.
         PeersPerIp = "peers_per_ip",
         /// Answered, but the peer was not kept: `limits.max_peers_per_ip_and_torrent`.
@@ -105,6 +107,7 @@ impl counters::ReasonLabel for Reason {
             Self::QueueFull => Some(limit_notes::queue()),
             Self::TorrentLimit => Some(limit_notes::torrents()),
             Self::PeerLimit => Some(limit_notes::peers()),
+            Self::MemoryLimit => Some(limit_notes::memory()),
             Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
             Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
             _ => None,

@@ -164,6 +164,10 @@ impl From<aquatic_swarm::Refusal> for Refusal {
             aquatic_swarm::Refusal::PeerLimit => {
                 (Reason::PeerLimit, "tracker is full: no new peers for now")
             }
+            aquatic_swarm::Refusal::MemoryLimit => (
+                Reason::MemoryLimit,
+                "tracker is out of memory: nothing new for now",
+            ),
             aquatic_swarm::Refusal::NotAdmitted => {
                 (Reason::PeersPerIp, "too many peers from your address")
             }

@@ -10,7 +10,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
-use aquatic_tracker::limits::per_shard_and_address;
+use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
@@ -58,6 +58,10 @@ impl<V: PeerTag> TaggedShard<V> {
                 config.layout().shards(),
                 &config.limits.addresses,
                 config.protocol.max_response_peers_per_ip,
+            ),
+            bytes_max: bytes_per_shard(
+                &config.limits.connections.tracker,
+                config.layout().shards(),
             ),
             peer_age_seconds_max: config.cleaning.max_peer_age,
             cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,

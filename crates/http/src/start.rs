@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
+use aquatic_tracker::limits::settle_memory;
 use aquatic_tracker_stream::{Launch, Reload, StreamTracker};
 
 use crate::arrangement::arrange;
@@ -27,9 +28,12 @@ impl StreamTracker for Http {
 ///
 /// # Errors
 /// If it cannot start, or if a worker ends.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config) -> anyhow::Result<()> {
     let hang_timeout = Duration::from_secs(config.hang_timeout);
-    Supervisor::run(hang_timeout, move |supervisor| start(supervisor, &config))
+    Supervisor::run(hang_timeout, move |supervisor| {
+        settle_memory(&mut config.limits.connections.tracker);
+        start(supervisor, &config)
+    })
 }
 
 /// Returns what is done at a reload.

@@ -43,12 +43,13 @@ const RUNS: u64 = 24;
 
 /// What these clients do not run into: limits have tests of their own, and whoever finds a queue
 /// full waits.
-const NOT_HERE: [Reason; 6] = [
+const NOT_HERE: [Reason; 7] = [
     Reason::QueueFull,
     Reason::UntrustedProxy,
     Reason::RequestRate,
     Reason::TorrentLimit,
     Reason::PeerLimit,
+    Reason::MemoryLimit,
     Reason::PeersPerIp,
 ];
 

@@ -24,6 +24,9 @@ pub trait CleaningVisitor<K, V> {
     /// Whether the torrent is (still) allowed. If not, it goes with all its peers.
     fn keep(&mut self, info_hash: &InfoHash) -> bool;
 
+    /// A peer stays.
+    fn peer_remains(&mut self, _peer: &K, _value: &V) {}
+
     /// A peer was removed; `value` was kept with it.
     fn peer_removed(&mut self, peer: &K, value: V);
 
@@ -75,6 +78,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                 budget = budget.saturating_sub(1);
             }
         }
+        self.large_sample.pass_ends();
         *cursor = CleaningCursor::default();
         true
     }
@@ -101,15 +105,22 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             *budget = budget.saturating_sub(1);
             let peer = torrent.swarm.get(at)?;
             if keep && !peer.state.has_passed(now) {
+                visitor.peer_remains(&peer.key, &peer.value);
                 continue;
             }
             let was_seeder = at < torrent.swarm.seeders();
+            let bytes = torrent.swarm.heap_bytes();
             if let Some(peer) = torrent.swarm.remove(at, &self.rules) {
+                self.swarm_bytes = self.swarm_bytes + torrent.swarm.heap_bytes() - bytes;
                 self.peers -= 1;
                 self.seeders -= usize::from(was_seeder);
                 *budget = budget.saturating_sub(REMOVAL_WORK);
                 visitor.peer_removed(&peer.key, peer.value);
             }
+        }
+        if !torrent.swarm.is_small() {
+            let peers = torrent.swarm.len();
+            self.large_sample.meets(&torrent.info_hash, peers);
         }
         let counts = torrent.counts();
         if counts.peers() == 0 {

@@ -17,6 +17,12 @@ pub trait PeerKey: Copy + Eq {
         None
     }
 
+    /// The network that is looked at where it matters who holds most of the memory, if this key
+    /// tells: a larger one than [`Self::network`] where that costs nothing to speak of.
+    fn wide_network(&self) -> Option<u64> {
+        self.network()
+    }
+
     /// What tells it from most others of its network: they may choose it so that it does not.
     fn within_network(&self) -> u64 {
         0
@@ -50,6 +56,11 @@ impl PeerKey for CompactV6 {
     fn network(&self) -> Option<u64> {
         let [network @ .., _, _, _, _, _, _, _, _, _, _] = self.0;
         Some(u64::from_be_bytes(network))
+    }
+
+    /// The first 48 bits: what a site gets from its provider (RFC 6177).
+    fn wide_network(&self) -> Option<u64> {
+        self.network().map(|network| network >> 16)
     }
 
     /// The rest of the address, and the port.
@@ -104,6 +115,11 @@ impl HashKey {
         };
         let scattered = key.within_network().wrapping_mul(self.multiplier());
         (hash ^ scattered) & !LOWER_HALF | hash & LOWER_HALF
+    }
+
+    /// Hashes a network, to count its peers.
+    pub(crate) fn network(&self, network: u64) -> u64 {
+        self.hash(&network.to_ne_bytes())
     }
 
     /// A secret odd number, to scatter numbers by a multiplication where a collision costs only

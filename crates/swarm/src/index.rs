@@ -64,6 +64,8 @@ pub(crate) trait Keys {
 pub(crate) struct Index {
     parts: Vec<Part>,
     len: usize,
+    /// Buckets of all parts.
+    buckets: usize,
 }
 
 impl Index {
@@ -71,7 +73,16 @@ impl Index {
         Self {
             parts: vec![Part::new(0)],
             len: 0,
+            buckets: 1,
         }
+    }
+
+    /// Bytes that it takes: a little more rather than less.
+    pub(crate) fn bytes(&self) -> usize {
+        // A vector of parts has twice the room that it needs at most, and cache lines cost what
+        // lies before the first of them.
+        const PER_PART: usize = 2 * size_of::<Part>() + size_of::<Bucket>();
+        self.parts.len() * PER_PART + self.buckets * size_of::<Bucket>()
     }
 
     /// The position under `hash` for which `is_it` holds.
@@ -126,7 +137,9 @@ impl Index {
         let address = address(hash, self.parts.len());
         if let Some(part) = self.parts.get_mut(address) {
             if part.is_full() {
+                self.buckets -= part.buckets.len();
                 part.rebuild(part.len + 1, keys);
+                self.buckets += part.buckets.len();
             }
             part.place(hash, position);
             self.len += 1;
@@ -141,7 +154,9 @@ impl Index {
         {
             self.len -= 1;
             if part.is_sparse() {
+                self.buckets -= part.buckets.len();
                 part.rebuild(part.len, keys);
+                self.buckets += part.buckets.len();
             }
         }
         if self.len < (self.parts.len() - 1) * MERGE_MEAN {
@@ -171,13 +186,16 @@ impl Index {
             return;
         };
         let is_moving = |(hash, _): &(u64, u32)| address(*hash, new + 1) == new;
+        self.buckets -= old.buckets.len();
         // In place: vectors that grow would leave gaps in the heap.
         let mut entries = old.take(keys);
         entries.sort_unstable_by_key(is_moving);
         let staying = entries.partition_point(|entry| !is_moving(entry));
         let (staying, moving) = entries.split_at(staying);
         *old = Part::with_entries(staying);
-        self.parts.push(Part::with_entries(moving));
+        let new = Part::with_entries(moving);
+        self.buckets += old.buckets.len() + new.buckets.len();
+        self.parts.push(new);
     }
 
     /// The reverse of [`Self::split`].
@@ -185,9 +203,11 @@ impl Index {
         let last = self.parts.pop();
         let buddy = buddy(self.parts.len());
         if let (Some(mut last), Some(old)) = (last, self.parts.get_mut(buddy)) {
+            self.buckets -= old.buckets.len() + last.buckets.len();
             let mut entries = old.take(keys);
             entries.append(&mut last.take(keys));
             *old = Part::with_entries(&entries);
+            self.buckets += old.buckets.len();
         }
     }
 }
@@ -380,6 +400,8 @@ impl Index {
     /// position.
     pub(crate) fn assert_sound(&self, hashes: &[u64]) {
         assert_eq!(self.len, hashes.len());
+        let buckets = self.parts.iter().map(|part| part.buckets.len());
+        assert_eq!(self.buckets, buckets.sum::<usize>());
         let mut found = vec![false; hashes.len()];
         for (number, part) in self.parts.iter().enumerate() {
             assert!(part.len * 100 <= part.buckets.len() * BUCKET_LEN * LOAD_PERCENT_MAX);

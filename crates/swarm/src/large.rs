@@ -26,6 +26,14 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
         self.peers.len()
     }
 
+    /// Bytes that it takes: a little more rather than less.
+    pub(crate) fn bytes(&self) -> usize {
+        /// What grows step by step leaves gaps in the heap.
+        const GAPS: usize = 640;
+
+        size_of::<Self>() + self.peers.bytes() + self.index.bytes() + GAPS
+    }
+
     pub(crate) fn get(&self, position: u32) -> Option<&Peer<K, V>> {
         self.peers.get(position)
     }

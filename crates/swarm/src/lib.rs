@@ -41,6 +41,7 @@
 //!
 //! - [`TorrentMap::announce`], [`TorrentMap::introduce`], [`TorrentMap::scrape`]: in `torrent_map`
 //! - [`TorrentMap::clean`], [`TorrentMap::walk`]: in `cleaning`, a slice at a time
+//! - who may come when memory is used up: in `room`, and who gives way: in `giving_way`
 //! - who is handed out: in `selection`, and how many of one network: in `restraint`
 //!
 //! # What it does not do
@@ -61,18 +62,24 @@
 )]
 
 mod bucket;
+mod census;
 mod cleaning;
 #[cfg(test)]
 mod fairness_test;
+mod giving_way;
+#[cfg(test)]
+mod giving_way_test;
 mod hash;
 mod index;
 mod large;
+mod large_sample;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
 mod network_test;
 mod outcome;
 mod restraint;
+mod room;
 mod rules;
 mod segments;
 mod selection;
@@ -80,8 +87,10 @@ mod swarm;
 mod torrent_map;
 
 pub use cleaning::{CleaningCursor, CleaningVisitor, WalkCursor};
+pub use giving_way::{Among, GivenWay};
 pub use hash::{HashKey, PeerKey, TorrentKey};
 pub use outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
+pub use room::Room;
 pub use torrent_map::TorrentMap;
 
 /// How far ahead a deadline may lie, and how long an expired peer may wait for cleaning: so

@@ -23,6 +23,7 @@ impl<K: PeerKey + std::fmt::Debug, V> TorrentMap<K, V> {
         self.index.assert_sound(&hashes);
         let peers: u32 = torrents().map(|torrent| torrent.swarm.len()).sum();
         assert_eq!(self.peers, peers as usize);
+        self.assert_bytes_sound();
         for torrent in torrents() {
             let swarm = &torrent.swarm;
             assert!(swarm.seeders() <= swarm.len());

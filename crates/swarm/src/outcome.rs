@@ -79,6 +79,9 @@ pub enum Refusal {
     TorrentLimit,
     /// The peer is unknown, and there are as many peers as allowed.
     PeerLimit,
+    /// The peer is unknown, and memory is used up. The caller may [make
+    /// room](crate::TorrentMap::give_way), and ask again.
+    MemoryLimit,
     /// The peer is unknown, and the caller did not admit it.
     NotAdmitted,
 }
@@ -90,6 +93,7 @@ impl Refusal {
         match self {
             Self::TorrentLimit => "torrent_limit",
             Self::PeerLimit => "peer_limit",
+            Self::MemoryLimit => "memory_limit",
             Self::NotAdmitted => "not_admitted",
         }
     }
@@ -100,6 +104,7 @@ impl Display for Refusal {
         f.write_str(match self {
             Self::TorrentLimit => "tracker is full: no new torrents for now",
             Self::PeerLimit => "tracker is full: no new peers for now",
+            Self::MemoryLimit => "tracker is out of memory: nothing new for now",
             Self::NotAdmitted => "too many peers from your address",
         })
     }

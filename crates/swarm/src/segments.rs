@@ -33,6 +33,18 @@ impl<T> Segments<T> {
         self.len
     }
 
+    /// Bytes that this many items take, with the free places behind them: a little more rather than
+    /// less. Follows from their number alone, so that each item that goes makes room for another.
+    pub(crate) fn bytes(&self) -> usize {
+        // A vector of segments has twice the room that it needs at most, and each segment is a
+        // block of its own.
+        const PER_SEGMENT: usize = 2 * size_of::<Vec<u8>>() + 16;
+        let len = as_usize(self.len);
+        let places = len + self.growth().min(Self::SEGMENT_LEN);
+        let segments = places.div_ceil(Self::SEGMENT_LEN);
+        places * size_of::<T>() + segments * PER_SEGMENT
+    }
+
     pub(crate) fn get(&self, position: u32) -> Option<&T> {
         let (segment, offset) = Self::split(position);
         self.segments.get(segment)?.get(offset)

@@ -166,6 +166,18 @@ impl<K: PeerKey, V> Swarm<K, V> {
         u32::try_from(len).unwrap_or(u32::MAX)
     }
 
+    /// Bytes that it takes beside the torrent's own entry: a little more rather than less.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        /// What a list begins with, and what the allocator keeps with each block.
+        const LIST_HEAD: usize = 16 + 16;
+
+        match self {
+            Self::Inline { .. } => 0,
+            Self::List { peers, .. } => LIST_HEAD + peers.capacity() * size_of::<Peer<K, V>>(),
+            Self::Large(large) => large.bytes(),
+        }
+    }
+
     pub(crate) fn seeders(&self) -> u32 {
         match self {
             Self::Inline { seeders, .. } | Self::List { seeders, .. } => u32::from(*seeders),

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 
 use crate::hash::{HashKey, PeerKey, TorrentKey};
 use crate::index::{Index, Keys};
+use crate::large_sample::LargeSample;
 use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
 use crate::rules::Rules;
 use crate::segments::{Segments, as_usize};
@@ -29,6 +30,13 @@ pub struct TorrentMap<K, V = ()> {
     pub(crate) peers: usize,
     pub(crate) seeders: usize,
     completed: usize,
+    /// Bytes that swarms take beside the entries of torrents.
+    pub(crate) swarm_bytes: usize,
+    /// What it may take; `usize::MAX` = any number of bytes.
+    bytes_max: usize,
+    /// See [`Self::all_are_old`].
+    pub(crate) old_torrents: u32,
+    pub(crate) large_sample: LargeSample,
 }
 
 pub(crate) struct Torrent<K, V> {
@@ -51,6 +59,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             peers: 0,
             seeders: 0,
             completed: 0,
+            swarm_bytes: 0,
+            bytes_max: usize::MAX,
+            old_torrents: 0,
+            large_sample: LargeSample::new(),
         }
     }
 
@@ -179,7 +191,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                     value: announce.value,
                     state,
                 };
-                let at = entry.swarm.insert(new, seeder, &self.rules);
+                let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
+                let at = entry.insert(new, seeder, &self.rules, bytes, sample);
                 self.peers += 1;
                 (at.ok_or(Refusal::PeerLimit)?, PeerChange::Added)
             }
@@ -292,13 +305,22 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Takes a peer out of a swarm and returns what was kept with it; `None` when it was not there.
     pub fn remove_peer(&mut self, torrent: &TorrentKey, peer: &K) -> Option<V> {
         let position = self.position(torrent)?;
-        let entry = self.torrents.get_mut(position)?;
+        let entry = self.torrents.get(position)?;
         let at = entry.swarm.find(peer, &self.rules)?;
+        self.remove_at(position, at).map(|removed| removed.value)
+    }
+
+    /// Takes the peer at position `at` out of the torrent at `position`. Other peers move as
+    /// [`Swarm::remove`] says.
+    pub(crate) fn remove_at(&mut self, position: u32, at: u32) -> Option<Peer<K, V>> {
+        let entry = self.torrents.get_mut(position)?;
         let was_seeder = at < entry.swarm.seeders();
+        let bytes = entry.swarm.heap_bytes();
         let removed = entry.swarm.remove(at, &self.rules)?;
+        self.swarm_bytes = self.swarm_bytes + entry.swarm.heap_bytes() - bytes;
         self.peers -= 1;
         self.seeders -= usize::from(was_seeder);
-        Some(removed.value)
+        Some(removed)
     }
 
     /// What is kept with a peer.
@@ -341,6 +363,26 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         self.completed
     }
 
+    /// Bytes that all this takes: a little more rather than less. Without what values hold
+    /// themselves.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.torrents.bytes() + self.index.bytes() + self.swarm_bytes
+    }
+
+    /// Refuses unknown peers from so many [bytes](Self::bytes) on. At first, there is no bound.
+    ///
+    /// An announce may exceed it by what a swarm takes at once when it grows.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Whether it takes as much as it may.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= self.bytes_max
+    }
+
     fn depart(&mut self, torrent: &TorrentKey, peer: &K) -> Announced<V> {
         let removed = self.remove_peer(torrent, peer);
         Announced {
@@ -360,6 +402,9 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
         if is_reached(self.rules.limits.max_peers, self.peers) {
             return Err(Refusal::PeerLimit);
+        }
+        if self.is_full() {
+            return Err(Refusal::MemoryLimit);
         }
         Ok(())
     }
@@ -402,6 +447,24 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
 }
 
 impl<K: PeerKey, V> Torrent<K, V> {
+    /// Adds a peer that is not here yet and returns its position. Counts what all swarms take.
+    fn insert(
+        &mut self,
+        peer: Peer<K, V>,
+        seeder: bool,
+        rules: &Rules,
+        swarm_bytes: &mut usize,
+        large_sample: &mut LargeSample,
+    ) -> Option<u32> {
+        let bytes = self.swarm.heap_bytes();
+        let at = self.swarm.insert(peer, seeder, rules);
+        *swarm_bytes = *swarm_bytes + self.swarm.heap_bytes() - bytes;
+        if !self.swarm.is_small() {
+            large_sample.grows(&self.info_hash);
+        }
+        at
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let seeders = self.swarm.seeders();
         Counts {
@@ -424,5 +487,15 @@ impl<K, V> Keys for InfoHashes<'_, K, V> {
 
     fn hash(&self, info_hash: &InfoHash) -> u64 {
         self.1.torrent(*info_hash).hash
+    }
+}
+
+#[cfg(test)]
+impl<K: PeerKey, V> TorrentMap<K, V> {
+    /// Checks that what swarms take is counted right.
+    pub(crate) fn assert_bytes_sound(&self) {
+        let swarms = (0..self.torrents.len()).filter_map(|at| self.torrents.get(at));
+        let bytes = swarms.map(|torrent| torrent.swarm.heap_bytes());
+        assert_eq!(self.swarm_bytes, bytes.sum::<usize>());
     }
 }

@@ -84,6 +84,8 @@ pub struct SwarmGauges {
     pub seeders: Counter,
     /// Downloads that peers have announced to be finished, since the start.
     pub completed: Counter,
+    /// Peers that had to give way to others at `limits.max_swarm_memory`, since the start.
+    pub evicted: Counter,
 }
 
 /// What the owner of a shard counts about it.

@@ -22,6 +22,15 @@ pub fn peers() -> LimitNote {
     LimitNote::new("announces of new peers refused", "see `limits.max_peers`")
 }
 
+/// `limits.max_swarm_memory`.
+#[must_use]
+pub fn memory() -> LimitNote {
+    LimitNote::new(
+        "announces of new peers refused, since memory is used up",
+        "see `limits.max_swarm_memory`",
+    )
+}
+
 /// `limits.max_peers_per_ip`.
 #[must_use]
 pub fn peers_per_ip() -> LimitNote {

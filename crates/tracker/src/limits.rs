@@ -3,7 +3,8 @@
 use std::num::{NonZeroU8, NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
 
-use aquatic_config::LimitsConfig;
+use aquatic_config::{LimitsConfig, MemoryLimit};
+use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::Limits;
 
@@ -34,6 +35,24 @@ pub fn per_shard_and_address(
         max_response_peers_per_network: NonZeroU8::new(response_peers_per_ip_max),
         ..per_shard(config, shards)
     }
+}
+
+/// What the torrents of one of `shards` shards may take, in bytes; `None` means no bound. A share
+/// of the memory at hand must have been [settled](settle_memory).
+#[must_use]
+pub fn bytes_per_shard(config: &LimitsConfig, shards: usize) -> Option<NonZeroUsize> {
+    let bytes = config.max_swarm_memory.bytes(None)?;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    NonZeroUsize::new(bytes / shards.max(1))
+}
+
+/// Makes `limits.max_swarm_memory` a number of bytes, and tells it in the log. To be called once,
+/// at the start of the daemon, before its sandbox closes.
+pub fn settle_memory(config: &mut LimitsConfig) {
+    let at_hand = MemoryAtHand::find();
+    let limit = config.max_swarm_memory;
+    let bytes = memory_at_hand::resolve("limits.max_swarm_memory", limit, at_hand);
+    config.max_swarm_memory = bytes.map_or(MemoryLimit::Off, MemoryLimit::Bytes);
 }
 
 /// `limits.max_peers_per_ip`, for the tracker as a whole: all shards share it.

@@ -4,17 +4,24 @@
 //! and keeps count of what comes and goes: client software, peers per IP address. Between batches
 //! it does a slice of its [background work](Registry::background): forgetting, counting.
 //!
+//! Its memory has a bound. When that is reached, torrents of those who have many give way to those
+//! who have few (`memory`).
+//!
 //! It does not know requests: whether one may be served was decided before.
 
+mod memory;
+
+use std::mem;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::{
-    Announced, CleaningVisitor, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal, TorrentKey,
-    TorrentMap,
+    Announced, CleaningVisitor, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal, Room,
+    TorrentKey, TorrentMap,
 };
 use aquatic_types::{
     CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily, Seconds,
@@ -25,6 +32,8 @@ use crate::clients::{ClientTable, PeerTag, Prefix};
 use crate::counters::{ShardCounters, SwarmGauges};
 use crate::report::{PeerHistograms, ShardReport, empty_histograms};
 
+use self::memory::network_of;
+
 /// The swarms of both IP families.
 pub type Swarms<V> = PerFamily<TorrentMap<CompactV4, V>, TorrentMap<CompactV6, V>>;
 
@@ -32,6 +41,9 @@ pub type Swarms<V> = PerFamily<TorrentMap<CompactV4, V>, TorrentMap<CompactV6, V
 ///
 /// Implemented by [`CompactV4`] and [`CompactV6`].
 pub trait PeerAddr: CompactAddr + PeerKey {
+    /// The family.
+    const FAMILY: IpFamily;
+
     /// The swarms of this family.
     fn swarms<V>(all: &Swarms<V>) -> &TorrentMap<Self, V>;
 
@@ -40,6 +52,8 @@ pub trait PeerAddr: CompactAddr + PeerKey {
 }
 
 impl PeerAddr for CompactV4 {
+    const FAMILY: IpFamily = IpFamily::V4;
+
     fn swarms<V>(all: &Swarms<V>) -> &TorrentMap<Self, V> {
         &all.v4
     }
@@ -50,6 +64,8 @@ impl PeerAddr for CompactV4 {
 }
 
 impl PeerAddr for CompactV6 {
+    const FAMILY: IpFamily = IpFamily::V6;
+
     fn swarms<V>(all: &Swarms<V>) -> &TorrentMap<Self, V> {
         &all.v6
     }
@@ -64,6 +80,9 @@ impl PeerAddr for CompactV6 {
 pub struct RegistrySettings {
     /// What this shard may hold, of each family.
     pub limits: Limits,
+    /// Bytes that the torrents of this shard may take, of both families together; `None` means no
+    /// bound.
+    pub bytes_max: Option<NonZeroUsize>,
     /// After how many seconds a peer that no longer announces is forgotten.
     pub peer_age_seconds_max: u32,
     /// Seconds between two cleanings.
@@ -120,6 +139,9 @@ pub struct Registry<V> {
     swarms: Swarms<V>,
     rng: fastrand::Rng,
     doorkeeper: Doorkeeper,
+    room: Room,
+    /// Peers that have had to give way, since the start.
+    evicted: PerFamily<usize>,
     cleaning: Cleaning<IpFamily>,
     /// Of the cleaning that is going on, if they are wanted.
     histograms: Option<PeerHistograms>,
@@ -143,6 +165,8 @@ impl<V: PeerTag> Registry<V> {
                 access_list: parts.access_list,
                 peers_per_ip: parts.peers_per_ip,
             },
+            room: Room::new(settings.bytes_max, parts.hash_key),
+            evicted: PerFamily::default(),
             cleaning: Cleaning::new(&IpFamily::ALL, settings.cleaning_interval_seconds),
             histograms: settings.peer_histograms.then(empty_histograms),
             report: parts.report,
@@ -184,29 +208,57 @@ impl<V: PeerTag> Registry<V> {
         announce: &Announce<K>,
         mut hand_out: impl FnMut(&K),
     ) -> Result<Answered, Refusal> {
-        let doorkeeper = &mut self.doorkeeper;
-        let tag = V::count(announce.client, &mut doorkeeper.clients);
-        let peers_per_ip = doorkeeper.peers_per_ip.as_deref();
-        let outcome = K::swarms_mut(&mut self.swarms).announce(
-            key,
-            aquatic_swarm::Announce {
-                peer: announce.peer,
-                value: tag,
-                status: announce.status,
-                completed: announce.completed,
-                peers_wanted: announce.peers_wanted,
-                deadline: now.seconds + self.settings.peer_age_seconds_max,
-            },
-            &mut self.rng,
-            |peer| peers_per_ip.is_none_or(|limit| limit.admit(ip_of(peer))),
-            |peer, _| hand_out(peer),
-        );
-        doorkeeper.settle(tag, &announce.peer, &outcome);
+        let tag = V::count(announce.client, &mut self.doorkeeper.clients);
+        let told = aquatic_swarm::Announce {
+            peer: announce.peer,
+            value: tag,
+            status: announce.status,
+            completed: announce.completed,
+            peers_wanted: announce.peers_wanted,
+            deadline: now.seconds + self.settings.peer_age_seconds_max,
+        };
+        let mut may_make_room = true;
+        // One call, whether it is repeated or not, becomes part of this function.
+        let outcome = loop {
+            let outcome = self.tell(key, told, &mut hand_out);
+            let is_full = matches!(outcome, Err(Refusal::MemoryLimit));
+            if !is_full
+                || !mem::take(&mut may_make_room)
+                || !self.make_room(&announce.peer, key)
+            {
+                break outcome;
+            }
+        };
+        self.doorkeeper.settle(tag, &announce.peer, &outcome);
+        if let Ok(Announced {
+            change: PeerChange::Added,
+            ..
+        }) = &outcome
+        {
+            self.room.added(network_of(&announce.peer));
+        }
         outcome.map(|announced| Answered {
             counts: announced.counts,
             is_kept_out: matches!(announced.change, PeerChange::NotAdded),
             surplus: announced.surplus,
         })
+    }
+
+    #[inline]
+    fn tell<K: PeerAddr>(
+        &mut self,
+        key: &TorrentKey,
+        announce: aquatic_swarm::Announce<K, V>,
+        hand_out: &mut impl FnMut(&K),
+    ) -> Result<Announced<V>, Refusal> {
+        let peers_per_ip = self.doorkeeper.peers_per_ip.as_deref();
+        K::swarms_mut(&mut self.swarms).announce(
+            key,
+            announce,
+            &mut self.rng,
+            |peer| peers_per_ip.is_none_or(|limit| limit.admit(ip_of(peer))),
+            |peer, _| hand_out(peer),
+        )
     }
 
     /// How many peers of a family could be handed out: see [`TorrentMap::available`].
@@ -258,6 +310,7 @@ impl<V: PeerTag> Registry<V> {
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
     pub fn background(&mut self, now: Now, counters: &ShardCounters) -> bool {
         self.publish_gauges(counters);
+        self.share_memory();
         self.doorkeeper.access_list.refresh();
         if now.seconds >= self.next_report_seconds {
             self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
@@ -269,6 +322,10 @@ impl<V: PeerTag> Registry<V> {
     fn publish_gauges(&self, counters: &ShardCounters) {
         publish(&self.swarms.v4, &counters.swarms.v4);
         publish(&self.swarms.v6, &counters.swarms.v6);
+        for family in IpFamily::ALL {
+            let evicted = *self.evicted.get(family);
+            counters.swarms.get(family).evicted.set(evicted);
+        }
     }
 
     /// Forgets peers that no longer announce, torrents without peers, and torrents that are no
@@ -277,6 +334,7 @@ impl<V: PeerTag> Registry<V> {
         let Self {
             swarms,
             doorkeeper,
+            room,
             histograms,
             ..
         } = self;
@@ -286,6 +344,7 @@ impl<V: PeerTag> Registry<V> {
                 .map(|histograms| histograms.get_mut(family));
             let visitor = &mut Visitor {
                 doorkeeper,
+                room,
                 histogram,
             };
             match family {
@@ -294,6 +353,7 @@ impl<V: PeerTag> Registry<V> {
             }
         });
         if let Slice::Finished { micros } = slice {
+            room.pass_ended();
             let micros = usize::try_from(micros).unwrap_or(usize::MAX);
             counters.cleaning_micros.set(micros);
             if let Some(histograms) = histograms {
@@ -355,12 +415,17 @@ fn ip_of<K: CompactAddr>(peer: &K) -> IpAddr {
 /// Decides during a cleaning, and counts what it sees.
 struct Visitor<'a> {
     doorkeeper: &'a mut Doorkeeper,
+    room: &'a mut Room,
     histogram: Option<&'a mut hdrhistogram::Histogram<u32>>,
 }
 
-impl<K: CompactAddr, V: PeerTag> CleaningVisitor<K, V> for Visitor<'_> {
+impl<K: PeerAddr, V: PeerTag> CleaningVisitor<K, V> for Visitor<'_> {
     fn keep(&mut self, info_hash: &InfoHash) -> bool {
         self.doorkeeper.access_list.is_allowed(info_hash)
+    }
+
+    fn peer_remains(&mut self, peer: &K, _: &V) {
+        self.room.remains(network_of(peer));
     }
 
     fn peer_removed(&mut self, peer: &K, tag: V) {

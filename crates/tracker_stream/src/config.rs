@@ -97,6 +97,7 @@ impl CommonConfig<'_> {
     /// Checks that the keys fit each other.
     pub fn check(&self, checks: &mut Checks) {
         self.stream.check(checks);
+        self.limits.tracker.check("limits", checks);
         let default = ConnectionLimitsConfig::default();
         checks.require(
             self.max_connections_per_ip() == self.limits.max_connections_per_ip

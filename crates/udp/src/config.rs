@@ -294,6 +294,7 @@ impl aquatic_config::Config for Config {
 
     fn check(&self, checks: &mut Checks) {
         self.check_network(checks);
+        self.limits.tracker.check("limits", checks);
         self.limits.addresses.check(checks);
         check_peer_lives(
             self.protocol.peer_announce_interval,

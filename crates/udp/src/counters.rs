@@ -85,6 +85,8 @@ labels! {
         TorrentLimit = "torrent_limit",
         /// Refused: `limits.max_peers`.
         PeerLimit = "peer_limit",
+        /// Refused: `limits.max_swarm_memory`.
+        MemoryLimit = "memory_limit",
         /// Refused: `limits.max_peers_per_ip`.
         PeersPerIp = "peers_per_ip",
         /// Answered, but the peer was not kept: `limits.max_peers_per_ip_and_torrent`.
@@ -112,6 +114,7 @@ impl ReasonLabel for Reason {
             | Self::InfoHashDenied
             | Self::TorrentLimit
             | Self::PeerLimit
+            | Self::MemoryLimit
             | Self::PeersPerIp
             | Self::PeersPerIpAndTorrent => true,
         }
@@ -123,6 +126,7 @@ impl ReasonLabel for Reason {
             Self::QueueFull => Some(limit_notes::queue()),
             Self::TorrentLimit => Some(limit_notes::torrents()),
             Self::PeerLimit => Some(limit_notes::peers()),
+            Self::MemoryLimit => Some(limit_notes::memory()),
             Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
             Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
             Self::ReceiveBufferFull => Some(LimitNote::new(

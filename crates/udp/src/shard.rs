@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aquatic_swarm::{Counts, Refusal, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
-use aquatic_tracker::limits::per_shard_and_address;
+use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::registry::{
     self, Answered, PeerAddr, Registry, RegistryParts, RegistrySettings,
 };
@@ -74,6 +74,7 @@ impl<V: PeerTag> TaggedShard<V> {
                 &config.limits.addresses,
                 config.protocol.max_response_peers_per_ip,
             ),
+            bytes_max: bytes_per_shard(&config.limits.tracker, config.layout().shards()),
             peer_age_seconds_max: config.cleaning.max_peer_age,
             cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
             report_interval_seconds: u32::try_from(config.statistics.metrics.interval)
@@ -218,6 +219,7 @@ impl<V: PeerTag> TaggedShard<V> {
         let reason = match refusal {
             Refusal::TorrentLimit => Reason::TorrentLimit,
             Refusal::PeerLimit => Reason::PeerLimit,
+            Refusal::MemoryLimit => Reason::MemoryLimit,
             Refusal::NotAdmitted => Reason::PeersPerIp,
         };
         self.counters.traffic(family).reason(reason).add(1);

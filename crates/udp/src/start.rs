@@ -11,9 +11,9 @@ use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, bind, privileges, replace_file};
 use aquatic_tracker::config::too_many_workers;
 use aquatic_tracker::entropy::OsEntropy;
-use aquatic_tracker::limit_notes;
 use aquatic_tracker::statistics::{write_old_names, write_peer_counts};
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
+use aquatic_tracker::{limit_notes, limits};
 use aquatic_udp_socket::steering::{self, SteeringKey};
 use aquatic_udp_socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket};
 
@@ -35,8 +35,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Returns what is done at a reload.
-fn start(supervisor: &Supervisor, config: Config) -> anyhow::Result<impl FnMut() + use<>> {
+fn start(supervisor: &Supervisor, mut config: Config) -> anyhow::Result<impl FnMut() + use<>> {
     let clock = Clock::start();
+    limits::settle_memory(&mut config.limits.tracker);
     let backend = Chosen::new(&config)?;
     let sockets = bind_sockets(&config)?;
     let of_one_worker = sockets.first().into_iter().flatten();

@@ -14,6 +14,7 @@ use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 
 use crate::membership::Asked;
+use crate::memory::network_of;
 use crate::messages::{self, Announce, Answer, Batch, HandedOffer, Offer, Outcome, What};
 use crate::refusal::{Failure, Refusal};
 use crate::relay::Relay;
@@ -249,6 +250,7 @@ impl Asker {
             }
             let what = What::Announce(Announce {
                 peer_id,
+                network: network_of(ip),
                 status,
                 completed: announce.event == AnnounceEvent::Completed,
                 offers: first_offer..batch.offers.len(),

@@ -1,6 +1,6 @@
 //! Who is in the swarms of a shard, counted. Pure.
 
-use aquatic_swarm::{CleaningVisitor, Counts, PeerChange};
+use aquatic_swarm::{CleaningVisitor, Counts, PeerChange, Room};
 use aquatic_tracker::clients::{ClientTable, PeerTag, Prefix};
 use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily};
 use hdrhistogram::Histogram;
@@ -15,6 +15,10 @@ pub(crate) struct Census {
     seeders: PerFamily<usize>,
     /// Downloads finished since the start.
     completed: PerFamily<usize>,
+    /// Peers that have had to give way, since the start.
+    evicted: PerFamily<usize>,
+    /// What the open offers of all peers take.
+    offer_bytes: usize,
 }
 
 impl Census {
@@ -24,6 +28,8 @@ impl Census {
             peers: PerFamily::default(),
             seeders: PerFamily::default(),
             completed: PerFamily::default(),
+            evicted: PerFamily::default(),
+            offer_bytes: 0,
         }
     }
 
@@ -40,6 +46,27 @@ impl Census {
     /// Downloads that peers of a family have finished.
     pub(crate) fn completed(&self, family: IpFamily) -> usize {
         *self.completed.get(family)
+    }
+
+    /// Peers of a family that have had to give way.
+    pub(crate) fn evicted(&self, family: IpFamily) -> usize {
+        *self.evicted.get(family)
+    }
+
+    /// Bytes of open offers.
+    pub(crate) fn offer_bytes(&self) -> usize {
+        self.offer_bytes
+    }
+
+    /// The open offers of a peer take so many bytes now, and so many before.
+    pub(crate) fn offers_change(&mut self, before: usize, now: usize) {
+        self.offer_bytes = (self.offer_bytes + now).saturating_sub(before);
+    }
+
+    /// A peer has had to go to make room for another.
+    pub(crate) fn gives_way<V: PeerTag>(&mut self, peer: &Peer<V>) {
+        *self.evicted.get_mut(peer.family) += 1;
+        self.has_left(peer);
     }
 
     pub(crate) fn downloads_finished(&mut self, family: IpFamily, count: usize) {
@@ -89,6 +116,7 @@ impl Census {
         peer.tag.discount(&mut self.clients);
         let peers = self.peers.get_mut(peer.family);
         *peers = peers.saturating_sub(1);
+        self.offers_change(peer.open_offers.bytes(), 0);
         self.discount_seeder(peer);
     }
 
@@ -101,6 +129,8 @@ impl Census {
 /// Counts what it sees in a cleaning. Peers leave when their workers say so, and not here.
 pub(crate) struct Visitor<'a> {
     pub(crate) census: &'a mut Census,
+    /// Counts whose peers there are.
+    pub(crate) room: &'a mut Room,
     /// Of the peers per torrent, if it is wanted.
     pub(crate) histogram: Option<&'a mut Histogram<u32>>,
 }
@@ -108,6 +138,10 @@ pub(crate) struct Visitor<'a> {
 impl<V: PeerTag> CleaningVisitor<MemberKey, Peer<V>> for Visitor<'_> {
     fn keep(&mut self, _: &InfoHash) -> bool {
         true
+    }
+
+    fn peer_remains(&mut self, _: &MemberKey, peer: &Peer<V>) {
+        self.room.remains(peer.network.into());
     }
 
     fn peer_removed(&mut self, _: &MemberKey, peer: Peer<V>) {

@@ -110,6 +110,8 @@ labels! {
         TorrentLimit = "torrent_limit",
         /// Refused: `limits.max_peers`.
         PeerLimit = "peer_limit",
+        /// Refused: `limits.max_swarm_memory`.
+        MemoryLimit = "memory_limit",
         /// Refused: `limits.max_peers_per_ip`.
         PeersPerIp = "peers_per_ip",
     }
@@ -135,6 +137,7 @@ impl counters::ReasonLabel for Reason {
             Self::QueueFull => Some(limit_notes::queue()),
             Self::TorrentLimit => Some(limit_notes::torrents()),
             Self::PeerLimit => Some(limit_notes::peers()),
+            Self::MemoryLimit => Some(limit_notes::memory()),
             Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
             Self::DeliveryFull => Some(LimitNote::new(
                 "offers and answers lost, since the worker of their receiver does not keep up",

@@ -53,7 +53,7 @@
 //! | `waiting` | messages whose torrent's owner does not keep up |
 //! | `open_offers` | which offers a peer may answer |
 //! | `offer_pace` | how many offers a client is handed in a time |
-//! | `census` | who is there, counted |
+//! | `census`, `memory` | who is there, counted; who gives way when memory is used up |
 //! | [`counters`] | what is counted |
 
 #![forbid(unsafe_code)]
@@ -68,6 +68,7 @@ pub mod deliveries;
 pub mod frames;
 pub mod liveness;
 pub mod membership;
+mod memory;
 pub mod messages;
 mod offer_pace;
 mod open_offers;

@@ -117,6 +117,8 @@ pub enum What {
 pub struct Announce {
     /// The peer.
     pub peer_id: PeerId,
+    /// The network that it is of, as far as it matters who holds most of the memory.
+    pub network: u32,
     /// Seeder, leecher or leaving.
     pub status: PeerStatus,
     /// The download has just finished.

@@ -36,6 +36,11 @@ pub(crate) struct OpenOffer {
 }
 
 impl OpenOffers {
+    /// Bytes that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<OpenOffer>()
+    }
+
     /// A peer has been handed an offer.
     pub(crate) fn open(&mut self, now: Seconds, offer: OpenOffer) {
         let offers = &mut self.0;

@@ -101,6 +101,10 @@ impl From<aquatic_swarm::Refusal> for Refusal {
             aquatic_swarm::Refusal::PeerLimit => {
                 Self::for_now(Reason::PeerLimit, "tracker is full: no new peers for now")
             }
+            aquatic_swarm::Refusal::MemoryLimit => Self::for_now(
+                Reason::MemoryLimit,
+                "tracker is out of memory: nothing new for now",
+            ),
             aquatic_swarm::Refusal::NotAdmitted => Self::PEERS_PER_IP,
         }
     }

@@ -24,10 +24,10 @@ use std::mem;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{HashKey, TorrentKey, TorrentMap};
+use aquatic_swarm::{Announced, HashKey, PeerChange, Room, TorrentKey, TorrentMap};
 use aquatic_tracker::cleaning::{Cleaning, Slice};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
-use aquatic_tracker::limits::per_shard;
+use aquatic_tracker::limits::{bytes_per_shard, per_shard};
 use aquatic_tracker::report::{PeerHistograms, ShardReport, empty_histograms};
 use aquatic_tracker::router;
 use aquatic_types::{IpFamily, PeerId, PeerStatus, Seconds};
@@ -79,10 +79,11 @@ pub fn new(config: &Config, parts: RelayParts) -> Relay {
 
 /// A [`Relay`] that keeps a `V` with each peer, to count clients.
 pub struct TaggedRelay<V> {
-    swarms: TorrentMap<MemberKey, Peer<V>>,
-    rng: fastrand::Rng,
+    pub(crate) swarms: TorrentMap<MemberKey, Peer<V>>,
+    pub(crate) rng: fastrand::Rng,
     offer_hasher: SipHasher13,
-    census: Census,
+    pub(crate) census: Census,
+    pub(crate) room: Room,
     cleaning: Cleaning<()>,
     /// The keys of the requests that are being decided.
     keys: Vec<TorrentKey>,
@@ -106,20 +107,23 @@ pub(crate) struct Peer<V> {
     pub(crate) family: IpFamily,
     pub(crate) is_seeder: bool,
     pub(crate) tag: V,
+    /// See [`Announce::network`].
+    pub(crate) network: u32,
     /// What it may answer.
-    open_offers: OpenOffers,
+    pub(crate) open_offers: OpenOffers,
 }
 
 impl<V: PeerTag> TaggedRelay<V> {
     fn new(config: &Config, parts: RelayParts) -> Self {
-        let limits = per_shard(&config.limits.connections.tracker, config.layout().shards());
+        let (limits, shards) = (&config.limits.connections.tracker, config.layout().shards());
         let interval = u32::try_from(config.metrics.interval).unwrap_or(u32::MAX);
         let [key0, key1] = parts.offer_key;
         Self {
-            swarms: TorrentMap::new(parts.hash_key, limits),
+            swarms: TorrentMap::new(parts.hash_key, per_shard(limits, shards)),
             rng: fastrand::Rng::with_seed(parts.rng_seed),
             offer_hasher: SipHasher13::new_with_keys(key0, key1),
             census: Census::new(),
+            room: Room::new(bytes_per_shard(limits, shards), parts.hash_key),
             cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
             keys: Vec::with_capacity(TOUCH_BATCH),
             histograms: config
@@ -169,24 +173,22 @@ impl<V: PeerTag> TaggedRelay<V> {
         announce: &mut Announce,
         offers: &mut [Offer],
     ) -> Outcome {
-        let Self {
-            swarms,
-            rng,
-            census,
-            ..
-        } = self;
         let me = MemberKey::new(member, &announce.peer_id);
-        let known = swarms.peer_mut(key, &me);
+        let network = announce.network;
+        let known = self.swarms.peer_mut(key, &me);
         let open_offers = known.map(|it| mem::take(&mut it.open_offers));
-        let tag = census.tag(&announce.peer_id);
+        let open_offers = open_offers.unwrap_or_default();
+        let offer_bytes = open_offers.bytes();
+        let tag = self.census.tag(&announce.peer_id);
         let is_seeder = announce.status == PeerStatus::Seeder;
-        let told = aquatic_swarm::Announce {
+        let told = |open_offers| aquatic_swarm::Announce {
             peer: me,
             value: Peer {
                 family,
                 is_seeder,
                 tag,
-                open_offers: open_offers.unwrap_or_default(),
+                network,
+                open_offers,
             },
             status: announce.status,
             completed: announce.completed,
@@ -194,11 +196,23 @@ impl<V: PeerTag> TaggedRelay<V> {
             peers_wanted: 0,
             deadline: NO_DEADLINE,
         };
-        let completed = swarms.completed();
-        let announced = swarms.announce(key, told, rng, |_| true, |_, _| ());
+        let completed = self.swarms.completed();
+        let mut announced = self.tell(key, told(open_offers));
+        if matches!(announced, Err(aquatic_swarm::Refusal::MemoryLimit))
+            && self.make_room(network, key)
+        {
+            // Who was not there has no open offers.
+            announced = self.tell(key, told(OpenOffers::default()));
+        }
         let change = announced.as_ref().map(|announced| &announced.change);
-        census.settle(family, tag, is_seeder, change.ok());
-        census.downloads_finished(family, swarms.completed() - completed);
+        match change {
+            Ok(PeerChange::Added) => self.room.added(network.into()),
+            Ok(PeerChange::Removed(_)) => self.census.offers_change(offer_bytes, 0),
+            _ => {}
+        }
+        self.census.settle(family, tag, is_seeder, change.ok());
+        let finished = self.swarms.completed() - completed;
+        self.census.downloads_finished(family, finished);
         announce.is_in_swarm = announced.is_ok() && announce.status != PeerStatus::Stopped;
         let offers = offers.get_mut(announce.offers.clone()).unwrap_or_default();
         if announce.is_in_swarm && !offers.is_empty() {
@@ -210,11 +224,21 @@ impl<V: PeerTag> TaggedRelay<V> {
         }
     }
 
+    fn tell(
+        &mut self,
+        key: &TorrentKey,
+        announce: aquatic_swarm::Announce<MemberKey, Peer<V>>,
+    ) -> Result<Announced<Peer<V>>, aquatic_swarm::Refusal> {
+        self.swarms
+            .announce(key, announce, &mut self.rng, |_| true, |_, _| ())
+    }
+
     /// Each offer goes to another peer, which can answer it from now on. Not to one of the same
     /// peer id: that is the same client, over another connection.
     fn hand_out(&mut self, now: Now, key: &TorrentKey, me: &MemberKey, offers: &mut [Offer]) {
         let (offerer, peer_id) = (me.member(), me.peer_id());
         let hasher = self.offer_hasher;
+        let census = &mut self.census;
         let deadline = now.seconds + self.settings.offer_age_seconds_max;
         let wanted = offers.len();
         let mut offers = offers.iter_mut();
@@ -232,7 +256,9 @@ impl<V: PeerTag> TaggedRelay<V> {
                 offerer,
                 deadline,
             };
+            let bytes = peer.open_offers.bytes();
             peer.open_offers.open(now.seconds, opened);
+            census.offers_change(bytes, peer.open_offers.bytes());
             true
         };
         self.swarms
@@ -250,8 +276,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         let hash = offer_hash(self.offer_hasher, &answer.offer_id, &answer.to_peer_id);
         let mut close = |peer_id: &PeerId| {
             let answerer = MemberKey::new(member, peer_id);
-            let answerer = self.swarms.peer_mut(key, &answerer)?;
-            Some(answerer.open_offers.close(now.seconds, hash))
+            self.close(now, key, &answerer, hash)
         };
         let own = close(&answer.peer_id).ok_or(Refusal::NOT_IN_SWARM)?;
         let offerer = own.or_else(|| answer.siblings.iter().filter_map(close).flatten().next());
@@ -261,9 +286,22 @@ impl<V: PeerTag> TaggedRelay<V> {
     /// An offer was dropped on its way. Left open it would take the place of one that was not.
     fn withdraw(&mut self, now: Now, key: &TorrentKey, receiver: &Receiver) {
         let it = MemberKey::new(receiver.member, &receiver.peer_id);
-        if let Some(peer) = self.swarms.peer_mut(key, &it) {
-            peer.open_offers.close(now.seconds, receiver.hash);
-        }
+        self.close(now, key, &it, receiver.hash);
+    }
+
+    /// Closes an offer to a peer, if the peer is here: whose it was, if it was open.
+    fn close(
+        &mut self,
+        now: Now,
+        key: &TorrentKey,
+        peer: &MemberKey,
+        hash: u64,
+    ) -> Option<Option<Member>> {
+        let offers = &mut self.swarms.peer_mut(key, peer)?.open_offers;
+        let bytes = offers.bytes();
+        let closed = offers.close(now.seconds, hash);
+        self.census.offers_change(bytes, offers.bytes());
+        Some(closed)
     }
 
     fn leave(&mut self, key: &TorrentKey, member: Member, peer_id: &PeerId) {
@@ -281,6 +319,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             gauges.peers.set(census.peers(family));
             gauges.seeders.set(census.seeders(family));
             gauges.completed.set(census.completed(family));
+            gauges.evicted.set(census.evicted(family));
         }
     }
 
@@ -289,15 +328,21 @@ impl<V: PeerTag> TaggedRelay<V> {
         let Self {
             swarms,
             census,
+            room,
             histograms,
             ..
         } = self;
         let slice = self.cleaning.slice(now, |(), cursor, budget| {
             let histogram = histograms.as_mut().map(|histograms| &mut histograms.v4);
-            let visitor = &mut Visitor { census, histogram };
+            let visitor = &mut Visitor {
+                census,
+                room,
+                histogram,
+            };
             swarms.clean(cursor, NO_DEADLINE, budget, visitor)
         });
         if let Slice::Finished { micros } = slice {
+            self.room.pass_ended();
             let micros = usize::try_from(micros).unwrap_or(usize::MAX);
             self.counters.shard.cleaning_micros.set(micros);
             if let Some(histograms) = histograms {
@@ -327,6 +372,7 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
 
     fn background(&mut self, now: Now) -> bool {
         self.publish_gauges();
+        self.share_memory();
         if now.seconds >= self.next_report_seconds {
             self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
             self.report.set_clients(self.census.clients());

@@ -57,9 +57,10 @@ pub const STREAM_KEYS: [&str; 17] = [
 ];
 
 /// What the section `limits` of every daemon begins with.
-pub const LIMIT_KEYS: [&str; 4] = [
+pub const LIMIT_KEYS: [&str; 5] = [
     "limits.max_torrents",
     "limits.max_peers",
+    "limits.max_swarm_memory",
     "limits.max_peers_per_ip",
     "limits.requests_per_second_per_ip",
 ];

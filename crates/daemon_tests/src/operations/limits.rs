@@ -92,6 +92,52 @@ pub fn peers_are_limited(program: &'static Program) {
     });
 }
 
+/// `limits.max_swarm_memory`: one address announces more torrents than there is room for, and those
+/// of another address, which were there before or come meanwhile, are served and stay.
+pub fn memory_is_limited(program: &'static Program) {
+    const FLOOD: u32 = 2_000;
+    // As many as a client of WebTorrent may have over one connection.
+    const AT_ONCE: u32 = 500;
+    const HONEST: u32 = 25;
+    let refusal = "tracker is out of memory: nothing new for now";
+    let family = IpFamily::V4;
+    on_every_setup(program, |setup| {
+        let daemon = setup.start_with_metrics("limits.max_swarm_memory = \"64 KiB\"");
+        let tracker = daemon.address(family);
+        let mut honest = (program.client)(loopback(2), tracker);
+        let honest = &mut *honest;
+        assert!(joins(honest, (family, 0), 1, refusal));
+        let (mut served, mut clients) = (0, Vec::new());
+        for number in 0..FLOOD {
+            if number % AT_ONCE == 0 {
+                clients.push((program.client)(loopback(1), tracker));
+            }
+            if let Some(client) = clients.last_mut() {
+                let torrent = (family, 1_000 + number);
+                served += u32::from(joins(&mut **client, torrent, 1, refusal));
+            }
+            let newcomer = number / (FLOOD / HONEST);
+            if number % (FLOOD / HONEST) == 0 {
+                let is_served = joins(honest, (family, newcomer), 1, refusal);
+                assert!(is_served, "newcomer {newcomer}, {served} of the flood");
+            }
+        }
+        assert!(served * 4 <= FLOOD * 3, "{served} of the flood are served");
+        for number in 0..HONEST {
+            let leechers = honest.leechers(&[torrent_of(family, number)]);
+            assert_eq!(leechers, [1], "honest torrent {number} stays");
+        }
+        let refusals = f64::from(FLOOD - served);
+        metrics::wait_for(&daemon, &[(&refused("memory_limit", family), refusals)]);
+        let evicted = metrics::sum(&metrics::scrape(&daemon), "aquatic_evicted_peers_total");
+        assert!(evicted > 0.0);
+        daemon.wait_for_warning(
+            "announces of new peers refused, since memory is used up: ",
+            "see `limits.max_swarm_memory`",
+        );
+    });
+}
+
 /// `limits.max_peers_per_ip`, over all torrents, wherever they are.
 pub fn peers_of_an_address_are_limited(program: &'static Program) {
     let refusal = "too many peers from your address";

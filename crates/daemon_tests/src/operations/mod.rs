@@ -119,6 +119,7 @@ macro_rules! operations {
             limits {
                 torrents_are_limited
                 peers_are_limited
+                memory_is_limited
                 peers_of_an_address_are_limited
                 who_is_turned_away_is_told_in_the_log
             }

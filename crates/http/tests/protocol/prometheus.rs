@@ -133,7 +133,7 @@ fn times_of_answers_are_a_histogram() {
     });
 }
 
-const REFUSED: [&str; 18] = [
+const REFUSED: [&str; 19] = [
     "malformed",
     "request_body",
     "path",
@@ -150,6 +150,7 @@ const REFUSED: [&str; 18] = [
     "info_hash_denied",
     "torrent_limit",
     "peer_limit",
+    "memory_limit",
     "peers_per_ip",
     "peers_per_ip_and_torrent",
 ];
@@ -172,7 +173,7 @@ const CLOSED: [&str; 12] = [
 
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
-    const PER_WORKER: [&str; 12] = [
+    const PER_WORKER: [&str; 13] = [
         "aquatic_requests_total",
         "aquatic_responses_total",
         "aquatic_rx_bytes_total",
@@ -184,6 +185,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
         "aquatic_seeders",
         "aquatic_leechers",
         "aquatic_completed_downloads_total",
+        "aquatic_evicted_peers_total",
         "aquatic_refused_total",
     ];
     const PER_SOCKET_WORKER: [&str; 2] =

@@ -21,6 +21,7 @@ const SETTINGS: RegistrySettings = RegistrySettings {
         max_peers_per_network: None,
         max_response_peers_per_network: None,
     },
+    bytes_max: None,
     peer_age_seconds_max: 1_200,
     cleaning_interval_seconds: 120,
     report_interval_seconds: 5,

@@ -32,6 +32,7 @@ const PEERS: &str = "aquatic_peers";
 const SEEDERS: &str = "aquatic_seeders";
 const LEECHERS: &str = "aquatic_leechers";
 const COMPLETED: &str = "aquatic_completed_downloads_total";
+const EVICTED: &str = "aquatic_evicted_peers_total";
 const PEERS_PER_TORRENT: &str = "aquatic_peers_per_torrent";
 const QUEUE_BATCHES: &str = "aquatic_queue_batches";
 const CLEANING_SECONDS: &str = "aquatic_cleaning_seconds";
@@ -128,6 +129,7 @@ struct FamilyMetrics {
     seeders: Gauge,
     leechers: Gauge,
     completed: Counter,
+    evicted: Counter,
 }
 
 impl FamilyMetrics {
@@ -163,6 +165,7 @@ impl FamilyMetrics {
             seeders: gauge!(SEEDERS, labels.clone()),
             leechers: gauge!(LEECHERS, labels.clone()),
             completed: counter!(COMPLETED, labels.clone()),
+            evicted: counter!(EVICTED, labels.clone()),
         }
     }
 
@@ -181,6 +184,7 @@ impl FamilyMetrics {
         self.leechers
             .set(approximate(peers.saturating_sub(seeders)));
         self.completed.absolute(swarms.completed.get());
+        self.evicted.absolute(swarms.evicted.get());
     }
 }
 
@@ -236,6 +240,11 @@ fn describe(payload: &str) {
         COMPLETED,
         Unit::Count,
         "Downloads that peers have announced to be finished"
+    );
+    describe_counter!(
+        EVICTED,
+        Unit::Count,
+        "Peers that had to give way to others, since memory was used up"
     );
     describe_gauge!(
         PEERS_PER_TORRENT,
@@ -310,6 +319,7 @@ mod tests {
             worker.swarms(IpFamily::V6).peers.set(9);
             worker.swarms(IpFamily::V6).seeders.set(3);
             worker.swarms(IpFamily::V6).completed.set(13);
+            worker.swarms(IpFamily::V6).evicted.set(14);
             worker.batches_in_flight.set(10);
             worker.shard.cleaning_micros.set(11_500_000);
             let mut histograms = empty_histograms();
@@ -333,6 +343,7 @@ mod tests {
             format!("aquatic_seeders{{{v6}}} 3"),
             format!("aquatic_leechers{{{v6}}} 6"),
             format!("aquatic_completed_downloads_total{{{v6}}} 13"),
+            format!("aquatic_evicted_peers_total{{{v6}}} 14"),
             "aquatic_queue_batches{worker_index=\"1\"} 10".to_owned(),
             "aquatic_cleaning_seconds{worker_index=\"1\"} 11.5".to_owned(),
             format!("aquatic_peers_per_torrent{{{v4},type=\"min\"}} 1"),
@@ -354,7 +365,7 @@ mod tests {
             report.set_histograms(empty_histograms());
         });
         let names = names(&scraped);
-        assert_eq!(names.len(), 15, "{names:?}");
+        assert_eq!(names.len(), 16, "{names:?}");
         for name in names {
             assert!(scraped.contains(&format!("# HELP {name} ")), "{name}");
         }

@@ -116,20 +116,21 @@ const DROPPED: [&str; 11] = [
     "send_buffer_full",
 ];
 
-const REFUSED: [&str; 8] = [
+const REFUSED: [&str; 9] = [
     "connection_id",
     "port_zero",
     "no_info_hash",
     "info_hash_denied",
     "torrent_limit",
     "peer_limit",
+    "memory_limit",
     "peers_per_ip",
     "peers_per_ip_and_torrent",
 ];
 
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
-    const PER_WORKER_AND_FAMILY: [&str; 12] = [
+    const PER_WORKER_AND_FAMILY: [&str; 13] = [
         "aquatic_requests_total",
         "aquatic_responses_total",
         "aquatic_rx_bytes_total",
@@ -141,6 +142,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
         "aquatic_seeders",
         "aquatic_leechers",
         "aquatic_completed_downloads_total",
+        "aquatic_evicted_peers_total",
         "aquatic_dropped_total",
     ];
     on_every_setup(|setup| {

@@ -90,6 +90,8 @@ impl Room {
                 self.torrent.min == 0 && may_reach(self.torrents, torrents_max)
             }
             Refusal::PeerLimit => may_reach(self.peers, peers_max),
+            // Without the memory at hand, a share of it is no bound.
+            Refusal::MemoryLimit => false,
             Refusal::NotAdmitted => may_reach(self.peers_of_client, peers_of_client_max),
         };
         assert!(was_full, "{refusal:?}, but there was room: {self:?}");

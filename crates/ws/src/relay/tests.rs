@@ -78,6 +78,7 @@ impl Desk {
         let offers: Vec<_> = offers.map(offer).collect();
         let announce = Announce {
             peer_id: PeerId([peer_id; 20]),
+            network: worker.into(),
             status,
             completed: false,
             offers: 0..offers.len(),

@@ -143,7 +143,7 @@ fn what_is_counted_on_request_is_there() {
 }
 
 /// Why messages and connections are refused.
-const REFUSED: [&str; 21] = [
+const REFUSED: [&str; 22] = [
     "answer_size",
     "not_websocket",
     "origin",
@@ -164,6 +164,7 @@ const REFUSED: [&str; 21] = [
     "info_hash_denied",
     "torrent_limit",
     "peer_limit",
+    "memory_limit",
     "peers_per_ip",
 ];
 

@@ -1,0 +1,115 @@
+//! How many peers each network has, about.
+//!
+//! A count-min sketch (Cormode and Muthukrishnan, 2005): each network has a counter in either of
+//! two rows, which it shares with others by chance, and the lower one of the two counts. So a count
+//! is never too low. It is too high only for a network that meets others in both rows, and a
+//! network is counted in no more than it needs (conservative update), which makes that seldom.
+
+use crate::hash::HashKey;
+
+/// A census takes one in so many of the bytes that it is about. Of 10,000 heavy networks that share
+/// 8 MiB, two in a hundred others meet one in both rows; of more memory, fewer do.
+const SHARE: usize = 32;
+
+/// A counter in each row. Who has 65,535 peers has many, whether there are more or not.
+type Place = [u16; 2];
+
+/// Counters per row: enough for some 100,000 heavy networks.
+const PLACES_MAX: usize = 1 << 20;
+
+const PLACES_MIN: usize = 64;
+
+/// Peers by network.
+pub(crate) struct Census {
+    places: Vec<Place>,
+    hash_key: HashKey,
+}
+
+impl Census {
+    /// Nobody, of the peers that so many bytes have room for.
+    pub(crate) fn new(bytes: usize, hash_key: HashKey) -> Self {
+        Self {
+            places: vec![[0; 2]; Self::places(bytes)],
+            hash_key,
+        }
+    }
+
+    /// What it takes itself.
+    pub(crate) fn bytes(bytes: usize) -> usize {
+        Self::places(bytes) * size_of::<Place>()
+    }
+
+    fn places(bytes: usize) -> usize {
+        let places = (bytes / SHARE / size_of::<Place>()).clamp(PLACES_MIN, PLACES_MAX);
+        1 << places.ilog2()
+    }
+
+    /// One more peer of a network.
+    pub(crate) fn add(&mut self, network: u64) {
+        let count = self.count(network).saturating_add(1);
+        for (row, place) in self.counters(network).into_iter().enumerate() {
+            let counter = self.places.get_mut(place).and_then(|it| it.get_mut(row));
+            if let Some(counter) = counter {
+                *counter = count.max(*counter);
+            }
+        }
+    }
+
+    /// Peers of a network: so many, or fewer.
+    pub(crate) fn count(&self, network: u64) -> u16 {
+        let [first, second] = self.counters(network).map(|place| self.places.get(place));
+        match (first, second) {
+            (Some([first, _]), Some([_, second])) => *first.min(second),
+            _ => 0,
+        }
+    }
+
+    /// The place of a network in each row. Strangers choose their networks, at least where they
+    /// have a large one of IPv6, so a secret decides who meets whom.
+    fn counters(&self, network: u64) -> [usize; 2] {
+        let hash = self.hash_key.network(network);
+        let mask = self.places.len() - 1;
+        [hash, hash >> 32].map(|half| (half & 0xffff_ffff) as usize & mask)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_never_too_low_and_seldom_too_high() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut census = Census::new(8 << 20, HashKey::new([2, 3]));
+        assert_eq!(census.places.len(), 65_536);
+        let heavy: Vec<u64> = (0..2_000).collect();
+        let light: Vec<u64> = (0..10_000).map(|_| rng.u64(..)).collect();
+        for _ in 0..50 {
+            heavy.iter().for_each(|network| census.add(*network));
+        }
+        light.iter().for_each(|network| census.add(*network));
+        assert!(heavy.iter().all(|network| census.count(*network) >= 50));
+        assert!(light.iter().all(|network| census.count(*network) >= 1));
+        let exact = |networks: &[u64], count| {
+            let exact = networks.iter().filter(|it| census.count(**it) == count);
+            exact.count() * 100 / networks.len()
+        };
+        assert!(exact(&heavy, 50) >= 98);
+        let wrong = light.iter().filter(|it| census.count(**it) > 5).count();
+        assert!(wrong * 100 <= light.len() * 3, "{wrong}");
+    }
+
+    #[test]
+    fn sizes_suit_what_is_counted() {
+        for (bytes, places) in [
+            (0, PLACES_MIN),
+            (64 << 20, 1 << 19),
+            (100 << 20, 1 << 19),
+            (usize::MAX, PLACES_MAX),
+        ] {
+            let census = Census::new(bytes, HashKey::new([1, 1]));
+            assert_eq!(census.places.len(), places);
+            assert_eq!(Census::bytes(bytes), places * 4);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Making room for those who have few torrents, where those who have many fill the memory.
+
+use std::ops::Range;
+
+use aquatic_types::InfoHash;
+use arrayvec::ArrayVec;
+
+use crate::hash::{PeerKey, TorrentKey};
+use crate::room::FEW;
+use crate::torrent_map::{Torrent, TorrentMap};
+
+/// Torrents that one search looks at, each of them a cache miss or two. While a flood holds one
+/// torrent in five, 97 of 100 searches find one of it.
+const LOOKED_AT: usize = 16;
+
+/// Of those, the last ones of the map: they are among the youngest.
+const YOUNGEST: usize = 4;
+
+/// Peers of a large swarm that one search looks at.
+const LARGE_LOOKED_AT: usize = 4;
+
+/// Where a search looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// Torrents that have come since others were [old](TorrentMap::all_are_old): some of the very
+    /// last ones, and some by chance.
+    Young,
+    /// Some large swarms, the larger the more likely.
+    Large,
+    /// The other torrents.
+    Old,
+}
+
+impl Among {
+    /// Each after the one before it, unless that was [enough](GivenWay::is_enough).
+    pub const IN_ORDER: [Self; 3] = [Self::Young, Self::Large, Self::Old];
+}
+
+/// Somebody who may have to go.
+struct Candidate {
+    torrent: u32,
+    /// One peer of a large swarm; otherwise the torrent as a whole.
+    peer: Option<u32>,
+    weight: u32,
+}
+
+/// What a search for torrents to give way has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GivenWay {
+    /// Torrents that were removed, and single peers of large swarms.
+    pub removed: usize,
+    /// The greatest weight that was met.
+    pub heaviest: u32,
+}
+
+impl GivenWay {
+    /// Whether there is no need to look elsewhere: somebody has gone, or has enough to be one of
+    /// those who fill the memory, but not enough to go. Those that were there before are not to pay
+    /// for a dispute among them.
+    #[must_use]
+    pub fn is_enough(self) -> bool {
+        self.removed > 0 || self.heaviest > FEW
+    }
+
+    /// Both searches together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            removed: self.removed + other.removed,
+            heaviest: self.heaviest.max(other.heaviest),
+        }
+    }
+}
+
+impl<K: PeerKey, V> TorrentMap<K, V> {
+    /// The torrents that are there now are old. Those that come later give way first.
+    pub fn all_are_old(&mut self) {
+        self.old_torrents = self.torrents.len();
+    }
+
+    /// Looks at a few torrents, and removes those that weigh more than `least`, the heaviest first,
+    /// until there is [room](Self::is_full). Not the one named `except`.
+    ///
+    /// `weigh` says how many peers a peer's network has. A torrent is as heavy as the lightest of
+    /// its peers: so one that serves anybody who has little stays. Of a large swarm, only single
+    /// peers are removed: it belongs to many.
+    ///
+    /// Young and old are told by position. That is about true: torrents that leave move others to
+    /// their places. The work is bounded: of 16 torrents, up to 64 peers each are weighed, and one
+    /// or two nearly always.
+    pub fn give_way(
+        &mut self,
+        among: Among,
+        except: &TorrentKey,
+        least: u32,
+        rng: &mut fastrand::Rng,
+        weigh: impl Fn(&K, &V) -> u32,
+        mut removed: impl FnMut(&K, V),
+    ) -> GivenWay {
+        let mut found = ArrayVec::<Candidate, LOOKED_AT>::new();
+        for torrent in self.draw(among, rng) {
+            let is_new = found.iter().all(|it| it.torrent != torrent);
+            if is_new && !self.is_named(torrent, except.info_hash()) {
+                found.extend(self.candidate(torrent, least, rng, &weigh));
+            }
+        }
+        // Of those that are equally heavy, the youngest goes first.
+        found.sort_unstable_by_key(|it| (it.weight, it.torrent));
+        let mut given_way = GivenWay {
+            removed: 0,
+            heaviest: found.last().map_or(0, |it| it.weight),
+        };
+        while self.is_full()
+            && let Some(candidate) = found.pop().filter(|it| it.weight > least)
+        {
+            given_way.removed += 1;
+            self.remove_candidate(&candidate, &mut found, &mut removed);
+        }
+        given_way
+    }
+
+    /// Positions of torrents of a kind. The same one may be there several times.
+    fn draw(&self, among: Among, rng: &mut fastrand::Rng) -> ArrayVec<u32, LOOKED_AT> {
+        let torrents = self.torrents.len();
+        let old = self.old_torrents.min(torrents);
+        let any = |places: Range<u32>, count, rng: &mut fastrand::Rng| {
+            let count = if places.is_empty() { 0 } else { count };
+            let draw = (0..count).map(|_| rng.u32(places.clone()));
+            draw.collect::<ArrayVec<_, LOOKED_AT>>()
+        };
+        match among {
+            Among::Young => {
+                let youngest = (old..torrents).rev().take(YOUNGEST);
+                let others = any(old..torrents, LOOKED_AT - YOUNGEST, rng);
+                youngest.chain(others).collect()
+            }
+            Among::Large => {
+                let swarms = self.large_sample.swarms();
+                let count = swarms.len().min(LOOKED_AT);
+                let drawn = (0..count).filter_map(|_| swarms.get(rng.usize(..swarms.len())));
+                let position = |info_hash: &InfoHash| self.position(&self.key(*info_hash));
+                drawn.filter_map(position).collect()
+            }
+            Among::Old => any(0..old, LOOKED_AT, rng),
+        }
+    }
+
+    fn is_named(&self, torrent: u32, info_hash: InfoHash) -> bool {
+        let entry = self.torrents.get(torrent);
+        entry.is_some_and(|entry| entry.info_hash == info_hash)
+    }
+
+    /// Weighs a torrent, or some peers of a large swarm. A weight that is not above `least` may be
+    /// less than it is said to be.
+    fn candidate(
+        &self,
+        torrent: u32,
+        least: u32,
+        rng: &mut fastrand::Rng,
+        weigh: impl Fn(&K, &V) -> u32,
+    ) -> Option<Candidate> {
+        let Torrent { swarm, .. } = self.torrents.get(torrent)?;
+        let weight_at = |at| {
+            let peer = swarm.get(at);
+            peer.map_or(0, |peer| weigh(&peer.key, &peer.value))
+        };
+        let peers = swarm.len();
+        if !swarm.is_small() {
+            let some = (0..LARGE_LOOKED_AT).map(|_| rng.u32(..peers));
+            let (weight, peer) = some.map(|at| (weight_at(at), at)).max()?;
+            let peer = Some(peer);
+            return Some(Candidate {
+                torrent,
+                peer,
+                weight,
+            });
+        }
+        // Torrents that have lost their last peer wait for cleaning: nobody misses them.
+        let mut weight = u32::MAX;
+        for at in 0..peers {
+            weight = weight.min(weight_at(at));
+            if weight <= least {
+                break;
+            }
+        }
+        let peer = None;
+        Some(Candidate {
+            torrent,
+            peer,
+            weight,
+        })
+    }
+
+    fn remove_candidate(
+        &mut self,
+        candidate: &Candidate,
+        others: &mut [Candidate],
+        mut removed: impl FnMut(&K, V),
+    ) {
+        if let Some(at) = candidate.peer {
+            if let Some(peer) = self.remove_at(candidate.torrent, at) {
+                removed(&peer.key, peer.value);
+            }
+            return;
+        }
+        while let Some(last) = self
+            .torrents
+            .get(candidate.torrent)
+            .and_then(|entry| entry.swarm.len().checked_sub(1))
+            && let Some(peer) = self.remove_at(candidate.torrent, last)
+        {
+            removed(&peer.key, peer.value);
+        }
+        self.remove_torrent(candidate.torrent);
+        // The last torrent has taken its place.
+        let last = self.torrents.len();
+        for other in others.iter_mut().filter(|it| it.torrent == last) {
+            other.torrent = candidate.torrent;
+        }
+    }
+}

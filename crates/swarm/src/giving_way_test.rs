@@ -1,0 +1,324 @@
+//! Who gives way, and that the books are right afterwards.
+
+use std::collections::HashMap;
+
+use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus, Seconds};
+use proptest::prelude::*;
+
+use crate::{
+    Among, Announce, CleaningCursor, CleaningVisitor, Counts, GivenWay, HashKey, Limits,
+    PeerChange, PeerKey, Refusal, Room, TorrentMap, WalkCursor,
+};
+
+const HASH_KEY: HashKey = HashKey::new([5, 6]);
+
+/// A map with a bound, and who must be in it.
+struct Shard {
+    map: TorrentMap<CompactV4>,
+    room: Room,
+    rng: fastrand::Rng,
+    peers: HashMap<(InfoHash, CompactV4), ()>,
+}
+
+fn torrent(number: u16) -> InfoHash {
+    let mut info_hash = [1; 20];
+    info_hash[..2].copy_from_slice(&number.to_be_bytes());
+    InfoHash(info_hash)
+}
+
+fn peer(host: u8, port: u16) -> CompactV4 {
+    CompactV4::new([10, 0, 0, host].into(), port)
+}
+
+fn network(peer: &CompactV4) -> u64 {
+    peer.wide_network().unwrap()
+}
+
+impl Shard {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            map: TorrentMap::new(HASH_KEY, Limits::default()),
+            room: Room::new(bytes_max.try_into().ok(), HASH_KEY),
+            rng: fastrand::Rng::with_seed(7),
+            peers: HashMap::new(),
+        }
+    }
+
+    fn look(&mut self) {
+        self.map.set_bytes_max(self.room.beside(0));
+        if self.room.becomes_scarce(self.map.bytes()) {
+            self.map.all_are_old();
+        }
+    }
+
+    fn tell(
+        &mut self,
+        info_hash: InfoHash,
+        peer: CompactV4,
+        status: PeerStatus,
+        deadline: u32,
+    ) -> Result<PeerChange, Refusal> {
+        let key = self.map.key(info_hash);
+        let announce = Announce {
+            peer,
+            value: (),
+            status,
+            completed: false,
+            peers_wanted: 5,
+            deadline: Seconds(deadline),
+        };
+        let announced = self
+            .map
+            .announce(&key, announce, &mut self.rng, |_| true, |_, ()| ());
+        announced.map(|announced| announced.change)
+    }
+
+    fn announce(
+        &mut self,
+        info_hash: InfoHash,
+        peer: CompactV4,
+        status: PeerStatus,
+        deadline: u32,
+    ) {
+        self.look();
+        let mut outcome = self.tell(info_hash, peer, status, deadline);
+        if outcome == Err(Refusal::MemoryLimit)
+            && let Some(least) = self.room.displaces(network(&peer))
+        {
+            let given_way = self.give_way(info_hash, least);
+            self.room.searched(given_way.heaviest);
+            if !self.map.is_full() {
+                outcome = self.tell(info_hash, peer, status, deadline);
+                assert!(outcome.is_ok(), "there is room");
+            }
+        }
+        match outcome {
+            Ok(PeerChange::Added) => {
+                self.room.added(network(&peer));
+                self.peers.insert((info_hash, peer), ());
+            }
+            Ok(PeerChange::Removed(())) => {
+                self.peers.remove(&(info_hash, peer));
+            }
+            _ => {}
+        }
+    }
+
+    fn give_way(&mut self, except: InfoHash, least: u32) -> GivenWay {
+        let Self {
+            map,
+            room,
+            rng,
+            peers,
+            ..
+        } = self;
+        let before = map.peers();
+        let mut gone = Vec::new();
+        let weigh = |peer: &CompactV4, (): &()| room.count(network(peer));
+        let except = map.key(except);
+        let mut given_way = GivenWay::default();
+        for among in Among::IN_ORDER {
+            if !given_way.is_enough() {
+                let gone = |peer: &CompactV4, ()| gone.push(*peer);
+                given_way = given_way.and(map.give_way(among, &except, least, rng, weigh, gone));
+            }
+        }
+        assert_eq!(before - map.peers(), gone.len());
+        // Who it was is known by address only: those that are no longer found must be these.
+        let mut missing = Vec::new();
+        peers.retain(|(info_hash, peer), ()| {
+            let stays = map.peer(&map.key(*info_hash), peer).is_some();
+            if !stays {
+                assert_ne!(*info_hash, except.info_hash());
+                missing.push(*peer);
+            }
+            stays
+        });
+        gone.sort_unstable();
+        missing.sort_unstable();
+        assert_eq!(gone, missing);
+        given_way
+    }
+
+    fn clean(&mut self, now: u32) {
+        let mut cursor = CleaningCursor::default();
+        while !self
+            .map
+            .clean(&mut cursor, Seconds(now), 50, &mut Cleaner(&mut self.room))
+        {}
+        self.room.pass_ended();
+        let map = &self.map;
+        self.peers
+            .retain(|(info_hash, peer), ()| map.peer(&map.key(*info_hash), peer).is_some());
+    }
+
+    fn assert_sound(&self) {
+        assert_eq!(self.map.peers(), self.peers.len());
+        let mut counted = 0;
+        let mut seeders = 0;
+        self.map.walk(
+            &mut WalkCursor::default(),
+            usize::MAX,
+            |info_hash, counts| {
+                counted += counts.peers() as usize;
+                seeders += counts.seeders as usize;
+                let of_torrent = self
+                    .peers
+                    .keys()
+                    .filter(|(torrent, _)| torrent == info_hash);
+                assert_eq!(of_torrent.count(), counts.peers() as usize);
+            },
+        );
+        assert_eq!((counted, seeders), (self.map.peers(), self.map.seeders()));
+        self.map.assert_sound();
+    }
+}
+
+struct Cleaner<'a>(&'a mut Room);
+
+impl CleaningVisitor<CompactV4, ()> for Cleaner<'_> {
+    fn keep(&mut self, _: &InfoHash) -> bool {
+        true
+    }
+
+    fn peer_remains(&mut self, peer: &CompactV4, (): &()) {
+        self.0.remains(network(peer));
+    }
+
+    fn peer_removed(&mut self, _: &CompactV4, (): ()) {}
+
+    fn torrent_remains(&mut self, _: &InfoHash, _: Counts) {}
+}
+
+/// What a map takes at once at most: a swarm that gets an index, and the parts of an index that are
+/// made anew.
+const STEP_BYTES: usize = 4 << 10;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_bound_holds_and_the_books_are_right(seed: u64, torrents in 1_u16..2_000) {
+        const BYTES_MAX: usize = 48 << 10;
+        let mut shard = Shard::new(BYTES_MAX);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for round in 0..4_000 {
+            // Few hosts have most of the peers.
+            let host = rng.u8(..) >> rng.u32(..8);
+            let status = match rng.u8(..10) {
+                0 => PeerStatus::Stopped,
+                1..4 => PeerStatus::Seeder,
+                _ => PeerStatus::Leecher,
+            };
+            let number = rng.u16(..torrents) >> rng.u32(..4);
+            let deadline = 10 + round / 4;
+            shard.announce(torrent(number), peer(host, rng.u16(1..400)), status, deadline);
+            prop_assert!(shard.map.bytes() <= BYTES_MAX + STEP_BYTES, "{}", shard.map.bytes());
+            if round % 400 == 399 {
+                shard.clean(round / 8);
+                shard.assert_sound();
+            }
+        }
+    }
+}
+
+/// A map of lone torrents, one of each host of `hosts`, all of whose peers are counted.
+fn lone(hosts: &[u8]) -> Shard {
+    let mut shard = Shard::new(64 << 10);
+    for (number, host) in (0..).zip(hosts) {
+        shard.announce(
+            torrent(number),
+            peer(*host, number + 1),
+            PeerStatus::Leecher,
+            100,
+        );
+    }
+    // Full, whatever it holds.
+    let bytes = shard.map.bytes();
+    assert!(shard.room.becomes_scarce(64 << 10));
+    shard.clean(0);
+    shard.map.set_bytes_max(bytes);
+    shard
+}
+
+/// Hosts of the torrents that are left, by number.
+fn left(shard: &Shard, torrents: u16) -> Vec<u16> {
+    let is_left = |number: &u16| shard.map.scrape(&shard.map.key(torrent(*number))).peers() > 0;
+    (0..torrents).filter(is_left).collect()
+}
+
+#[test]
+fn the_youngest_of_the_heaviest_gives_way() {
+    let mut shard = lone(&[1, 2, 2, 1, 2, 3]);
+    assert_eq!(
+        shard.give_way(torrent(99), 1),
+        GivenWay {
+            removed: 1,
+            heaviest: 3
+        }
+    );
+    assert_eq!(left(&shard, 6), [0, 1, 2, 3, 5]);
+}
+
+#[test]
+fn nobody_gives_way_to_who_has_as_many() {
+    let mut shard = lone(&[1, 2, 2, 1, 2, 3]);
+    assert_eq!(
+        shard.give_way(torrent(99), 3),
+        GivenWay {
+            removed: 0,
+            heaviest: 3
+        }
+    );
+    assert_eq!(left(&shard, 6), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_peer_that_has_little_protects_its_torrent() {
+    let mut shard = lone(&[1, 2, 2, 1, 2, 3]);
+    let joins = shard.tell(torrent(4), peer(3, 50), PeerStatus::Leecher, 100);
+    assert_eq!(joins, Err(Refusal::MemoryLimit));
+    shard.map.set_bytes_max(usize::MAX);
+    let joins = shard.tell(torrent(4), peer(3, 50), PeerStatus::Leecher, 100);
+    assert_eq!(joins, Ok(PeerChange::Added));
+    shard.peers.insert((torrent(4), peer(3, 50)), ());
+    shard.map.set_bytes_max(shard.map.bytes());
+    shard.give_way(torrent(99), 1);
+    assert_eq!(
+        left(&shard, 6),
+        [0, 1, 3, 4, 5],
+        "the youngest that is heavy is number 2"
+    );
+}
+
+#[test]
+fn the_torrent_that_is_wanted_stays() {
+    let mut shard = lone(&[2, 2, 2]);
+    shard.map.set_bytes_max(0);
+    shard.give_way(torrent(1), 1);
+    assert_eq!(left(&shard, 3), [1]);
+}
+
+#[test]
+fn old_torrents_stay_while_there_are_younger_ones() {
+    let mut shard = lone(&[2; 40]);
+    shard.map.set_bytes_max(usize::MAX);
+    shard.map.all_are_old();
+    for number in 40..43 {
+        let peer = peer(3, number);
+        assert!(
+            shard
+                .tell(torrent(number), peer, PeerStatus::Leecher, 100)
+                .is_ok()
+        );
+        shard.peers.insert((torrent(number), peer), ());
+        shard.room.added(network(&peer));
+    }
+    shard.map.set_bytes_max(0);
+    shard.give_way(torrent(99), 1);
+    let young = left(&shard, 43).into_iter().filter(|number| *number >= 40);
+    assert_eq!(young.count(), 0);
+    assert_eq!(left(&shard, 40).len(), 40);
+    shard.give_way(torrent(99), 1);
+    assert!(left(&shard, 40).len() < 40, "there is nobody else");
+}

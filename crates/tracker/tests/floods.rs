@@ -1,0 +1,228 @@
+//! Floods of random info hashes beside honest clients, at a small bound of memory.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_daemon::clock::Now;
+use aquatic_swarm::{HashKey, Limits};
+use aquatic_tracker::counters::ShardCounters;
+use aquatic_tracker::registry::{Announce, PeerAddr, Registry, RegistryParts, RegistrySettings};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus};
+
+/// Room for some 70,000 torrents with one peer. A test may have some times as much of all.
+const BYTES_MAX: usize = 4 << 20;
+
+/// Honest clients that were there before the flood, each with a torrent.
+const OLD_CLIENTS: u32 = 5_000;
+
+/// Torrents of one client that has many.
+const SEEDBOX_TORRENTS: u32 = 2_000;
+
+/// Rounds of the flood.
+const FLOOD: u32 = 150_000;
+
+/// Rounds of the flood for each two honest announces.
+const FLOOD_PER_HONEST: u32 = 30;
+
+/// Announces between two slices of background work.
+const BATCH: u32 = 256;
+
+/// Announces in a second.
+const PER_SECOND: u32 = 1_000;
+
+struct Desk {
+    registry: Registry<()>,
+    counters: ShardCounters,
+    rng: fastrand::Rng,
+    announces: u32,
+    bytes_max: usize,
+    bytes_seen: usize,
+}
+
+impl Desk {
+    fn new(bytes_max: usize) -> Self {
+        let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
+        let settings = RegistrySettings {
+            limits: Limits::default(),
+            bytes_max: NonZeroUsize::new(bytes_max),
+            peer_age_seconds_max: 1_200,
+            cleaning_interval_seconds: 60,
+            report_interval_seconds: 5,
+            peer_histograms: false,
+        };
+        let parts = RegistryParts {
+            hash_key: HashKey::new([1, 2]),
+            rng_seed: 3,
+            access_list: access_list.reader(),
+            peers_per_ip: None,
+            report: Arc::default(),
+        };
+        Self {
+            registry: Registry::new(settings, parts),
+            counters: ShardCounters::default(),
+            rng: fastrand::Rng::with_seed(4),
+            announces: 0,
+            bytes_max,
+            bytes_seen: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let seconds = u64::from(self.announces / PER_SECOND);
+        Now::from_micros(seconds * 1_000_000)
+    }
+
+    fn announce<K: PeerAddr>(&mut self, info_hash: InfoHash, peer: K) -> bool {
+        self.announces += 1;
+        if self.announces.is_multiple_of(BATCH) {
+            while self.registry.background(self.now(), &self.counters) {}
+            let swarms = self.registry.swarms();
+            let bytes = swarms.v4.bytes() + swarms.v6.bytes();
+            self.bytes_seen = self.bytes_seen.max(bytes);
+        }
+        let announce = Announce {
+            peer,
+            client: [0; 8],
+            status: PeerStatus::Leecher,
+            completed: false,
+            peers_wanted: 30,
+        };
+        let key = self.registry.key(info_hash);
+        let outcome = self.registry.announce(self.now(), &key, &announce, |_| ());
+        outcome.is_ok()
+    }
+
+    fn random_hash(&mut self) -> InfoHash {
+        let mut info_hash = [0; 20];
+        self.rng.fill(&mut info_hash);
+        InfoHash(info_hash)
+    }
+
+    /// How many of a number of torrents have peers, in percent.
+    fn percent_alive(&self, kind: u8, torrents: u32) -> u32 {
+        let has_peers = |number: &u32| {
+            let key = self.registry.key(torrent(kind, *number));
+            self.registry.scrape(IpFamily::V4, &key).peers() > 0
+        };
+        let alive = (0..torrents).filter(has_peers).count();
+        u32::try_from(alive).unwrap() * 100 / torrents
+    }
+}
+
+/// A torrent with a name.
+fn torrent(kind: u8, number: u32) -> InfoHash {
+    let mut info_hash = [kind; 20];
+    info_hash[..4].copy_from_slice(&number.to_be_bytes());
+    InfoHash(info_hash)
+}
+
+/// A client in a part of the Internet that has 2^24 addresses.
+fn client(part: u8, number: u32) -> CompactV4 {
+    let [_, b, c, d] = number.to_be_bytes();
+    CompactV4::new([part, b, c, d].into(), 6_881)
+}
+
+/// Lets honest clients and a seedbox come, and then the flood beside more honest clients, each of
+/// which announces a torrent of its own and one that was there before. Nearly all of these must be
+/// served, and those that were there must stay.
+fn withstand(times: u32, mut flood: impl FnMut(&mut Desk, u32)) {
+    let desk = &mut Desk::new(BYTES_MAX * times as usize);
+    for number in 0..OLD_CLIENTS {
+        assert!(desk.announce(torrent(1, number), client(10, number)));
+    }
+    for number in 0..SEEDBOX_TORRENTS {
+        assert!(desk.announce(torrent(2, number), client(100, 1)));
+    }
+    let (mut honest, mut served) = (0, [0, 0]);
+    for number in 0..FLOOD * times {
+        flood(desk, number);
+        if number.is_multiple_of(FLOOD_PER_HONEST) {
+            honest += 1;
+            let newcomer = client(20, honest);
+            served[0] += u32::from(desk.announce(torrent(3, honest), newcomer));
+            let old = torrent(1, honest % OLD_CLIENTS);
+            served[1] += u32::from(desk.announce(old, newcomer));
+        }
+    }
+    let percent = served.map(|served| served * 100 / honest);
+    let old = desk.percent_alive(1, OLD_CLIENTS);
+    let new = desk.percent_alive(3, honest);
+    let seedbox = desk.percent_alive(2, SEEDBOX_TORRENTS);
+    let bytes = desk.bytes_seen;
+    let evicted: u64 = IpFamily::ALL
+        .map(|family| desk.counters.swarms.get(family).evicted.get())
+        .iter()
+        .sum();
+    let all = format!(
+        "{percent:?} % served; {old} % of the old, {seedbox} % of the seedbox, {new} % of the new \
+         stayed; {bytes} bytes; {evicted} evicted"
+    );
+    println!("{all}");
+    assert!(percent.iter().all(|percent| *percent >= 95), "{all}");
+    assert!(old >= 99 && new >= 95, "{all}");
+    assert!(seedbox >= 90, "{all}");
+    assert!(
+        bytes <= desk.bytes_max && bytes >= desk.bytes_max / 10 * 8,
+        "{all}"
+    );
+    assert!(evicted > 1_000, "{all}");
+}
+
+#[test]
+fn from_one_address() {
+    withstand(1, |desk, _| {
+        let info_hash = desk.random_hash();
+        let port = desk.rng.u16(1..);
+        desk.announce(info_hash, CompactV4::new([198, 51, 100, 1].into(), port));
+    });
+}
+
+#[test]
+fn from_ten_thousand_addresses() {
+    withstand(4, |desk, number| {
+        let info_hash = desk.random_hash();
+        desk.announce(info_hash, client(50, number % 10_000));
+    });
+}
+
+#[test]
+fn of_torrents_with_peers_of_two_addresses() {
+    withstand(1, |desk, number| {
+        let peer = client(50, number % 2 + number / 2 % 100);
+        desk.announce(torrent(9, number / 2), peer);
+    });
+}
+
+#[test]
+fn of_a_few_large_swarms() {
+    withstand(1, |desk, number| {
+        for _ in 0..2 {
+            let port = desk.rng.u16(1..);
+            let host = desk.rng.u8(..200);
+            let peer = CompactV4::new([198, 51, 100, host].into(), port);
+            desk.announce(torrent(9, number % 100), peer);
+        }
+    });
+}
+
+/// The flood is there before memory is scarce, and grows where it is.
+#[test]
+fn that_is_old_itself() {
+    withstand(1, |desk, number| {
+        let (round, number) = (number / 25_000, number % 25_000);
+        let peer = client(50, number % 10 + round * 10);
+        desk.announce(torrent(9, number), peer);
+    });
+}
+
+#[test]
+fn from_one_site_of_ipv6() {
+    withstand(1, |desk, _| {
+        let info_hash = desk.random_hash();
+        let mut ip = [0; 16];
+        desk.rng.fill(&mut ip);
+        ip[..6].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 1]);
+        desk.announce(info_hash, CompactV6::new(ip.into(), 1));
+    });
+}
