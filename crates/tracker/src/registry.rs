@@ -11,7 +11,6 @@
 
 mod memory;
 
-use std::mem;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -201,6 +200,7 @@ impl<V: PeerTag> Registry<V> {
     ///
     /// # Errors
     /// When the announcer is new and there is no room for it. Nothing was changed then.
+    #[inline]
     pub fn announce<K: PeerAddr>(
         &mut self,
         now: Now,
@@ -217,18 +217,10 @@ impl<V: PeerTag> Registry<V> {
             peers_wanted: announce.peers_wanted,
             deadline: now.seconds + self.settings.peer_age_seconds_max,
         };
-        let mut may_make_room = true;
-        // One call, whether it is repeated or not, becomes part of this function.
-        let outcome = loop {
-            let outcome = self.tell(key, told, &mut hand_out);
-            let is_full = matches!(outcome, Err(Refusal::MemoryLimit));
-            if !is_full
-                || !mem::take(&mut may_make_room)
-                || !self.make_room(&announce.peer, key)
-            {
-                break outcome;
-            }
-        };
+        let mut outcome = self.tell(key, told, &mut hand_out);
+        if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(&announce.peer, key) {
+            outcome = self.tell_again(key, told, &mut hand_out);
+        }
         self.doorkeeper.settle(tag, &announce.peer, &outcome);
         if let Ok(Announced {
             change: PeerChange::Added,
@@ -244,7 +236,7 @@ impl<V: PeerTag> Registry<V> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn tell<K: PeerAddr>(
         &mut self,
         key: &TorrentKey,
@@ -259,6 +251,18 @@ impl<V: PeerTag> Registry<V> {
             |peer| peers_per_ip.is_none_or(|limit| limit.admit(ip_of(peer))),
             |peer, _| hand_out(peer),
         )
+    }
+
+    /// The same, out of the way of all those for whom there is room at once.
+    #[cold]
+    #[inline(never)]
+    fn tell_again<K: PeerAddr>(
+        &mut self,
+        key: &TorrentKey,
+        announce: aquatic_swarm::Announce<K, V>,
+        hand_out: &mut impl FnMut(&K),
+    ) -> Result<Announced<V>, Refusal> {
+        self.tell(key, announce, hand_out)
     }
 
     /// How many peers of a family could be handed out: see [`TorrentMap::available`].
