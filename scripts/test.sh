@@ -38,6 +38,8 @@ require_program chromium chromium
 # Only root may have /usr/sbin in its PATH.
 require_package nginx test -x /usr/sbin/nginx
 require_package haproxy test -x /usr/sbin/haproxy
+# Its library is for tests of clocks that are set.
+require_program faketime faketime
 install_missing_packages
 require_rust
 

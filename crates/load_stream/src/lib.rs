@@ -29,7 +29,8 @@
 //! | [`run`] | from a [`Plan`] to what was counted |
 //! | [`report`] | what is printed, beyond what all testers report |
 //! | `client` | one connection after the other, from one address |
-//! | `transport`, `tls` | a connection as bytes |
+//! | [`tls`] | a client that trusts everybody |
+//! | `transport` | a connection as bytes |
 //! | `worker` | one thread's clients and their events |
 //! | `load`, `idle` | what to send, and when |
 
@@ -43,7 +44,7 @@ pub mod kinds;
 mod load;
 pub mod report;
 pub mod run;
-mod tls;
+pub mod tls;
 mod transport;
 mod worker;
 

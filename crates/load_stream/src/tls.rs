@@ -14,13 +14,17 @@ use crate::config::ConnectConfig;
 /// Starts the TLS sessions of one connection after the other, as one client: what is kept of a
 /// session for the next one is not shared with other connections.
 #[derive(Clone, Debug)]
-pub(crate) struct TlsClient {
+pub struct TlsClient {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
 }
 
 impl TlsClient {
-    pub(crate) fn new(config: &ConnectConfig) -> anyhow::Result<Self> {
+    /// A client without sessions from before.
+    ///
+    /// # Errors
+    /// If the configured name is no host name.
+    pub fn new(config: &ConnectConfig) -> anyhow::Result<Self> {
         let mut provider = aws_lc_rs::default_provider();
         provider.kx_groups = if config.tls_post_quantum {
             vec![aws_lc_rs::kx_group::X25519MLKEM768]
@@ -51,7 +55,8 @@ impl TlsClient {
     }
 
     /// The same for another connection.
-    pub(crate) fn another(&self, config: &ConnectConfig) -> Self {
+    #[must_use]
+    pub fn another(&self, config: &ConnectConfig) -> Self {
         let mut client = ClientConfig::clone(&self.config);
         if config.tls_resumption {
             client.resumption = Resumption::in_memory_sessions(1);
@@ -62,7 +67,11 @@ impl TlsClient {
         }
     }
 
-    pub(crate) fn start(&self) -> Result<ClientConnection, Error> {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// Those of rustls.
+    pub fn start(&self) -> Result<ClientConnection, Error> {
         let config = Arc::clone(&self.config);
         let mut connection = ClientConnection::new(config, self.server_name.clone())?;
         // What is written is encrypted at once. A limit would be one on the size of a write.

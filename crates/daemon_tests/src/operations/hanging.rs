@@ -1,40 +1,65 @@
 //! Threads that hang are noticed, with systemd and without; a process that stands still is not.
 
 use aquatic_types::IpFamily;
+use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
 use crate::setup::on_each;
-use crate::threads::Frozen;
+use crate::threads::{Argument, Frozen};
 use crate::wait::until;
-use crate::{Place, Program, Setup, torrent};
+use crate::{Daemon, Place, Program, Setup, torrent};
 
 /// The least that there is.
 const SETTINGS: &str = "hang_timeout = 3\n";
 
-/// Every thread that there is, but for the watchdog: that is what systemd looks after.
-pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
+/// Besides the main thread.
+const THREADS: [&str; 7] = [
+    "loader",
+    "log",
+    "socket-0",
+    "swarm-0",
+    "limits",
+    "statistics",
+    "metrics",
+];
+
+/// A tracker that has them all.
+fn start_with_all_threads(program: &'static Program) -> Daemon {
     let setup = Setup {
         swarm_workers: 1,
         ..Setup::simple(program)
     };
-    let known = [
-        "main",
-        "loader",
-        "log",
-        "socket-0",
-        "swarm-0",
-        "limits",
-        "statistics",
-        "metrics",
-    ];
-    let more = program.more_threads;
-    let threads: Vec<_> = known.iter().chain(more).copied().collect();
+    let place = Place::new();
+    let metrics = place.metrics_settings(program);
+    let settings = format!("{SETTINGS}{metrics}{}", program.more_threads_settings);
+    place.start(setup, &settings)
+}
+
+/// One that ends without a word, so that nothing is left to tell of it.
+#[cfg(target_arch = "x86_64")]
+pub fn a_thread_that_vanishes_ends_it_with_its_name(program: &'static Program) {
+    let threads: Vec<_> = THREADS
+        .iter()
+        .chain(program.more_threads)
+        .copied()
+        .collect();
     on_each(&threads, |name| {
-        let place = Place::new();
-        let metrics = place.metrics_settings(program);
-        let settings = format!("{SETTINGS}{metrics}{}", program.more_threads_settings);
-        let mut daemon = place.start(setup, &settings);
+        let mut daemon = start_with_all_threads(program);
+        let thread = Frozen::named(&daemon, name);
+        let result = thread.call(libc::SYS_exit, &[Argument::Number(0)]);
+        assert_eq!(result, None, "nobody comes back from there");
+        assert_eq!(daemon.wait_exit().code(), Some(1));
+        daemon.wait_for_log(&format!("worker {name} hangs: no sign of life for 3s"));
+    });
+}
+
+/// Every thread that there is, but for the watchdog: that is what systemd looks after.
+pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
+    let others = THREADS.iter().chain(program.more_threads);
+    let threads: Vec<_> = ["main"].iter().chain(others).copied().collect();
+    on_each(&threads, |name| {
+        let mut daemon = start_with_all_threads(program);
         // Are there others?
         assert_eq!(
             daemon.threads().len(),

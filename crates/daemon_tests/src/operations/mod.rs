@@ -7,6 +7,8 @@ pub mod access_lists;
 pub mod addresses;
 pub mod checking;
 pub mod configuration;
+#[cfg(target_os = "linux")]
+pub mod faults;
 pub mod forgetting;
 #[cfg(target_os = "linux")]
 pub mod hanging;
@@ -95,12 +97,28 @@ macro_rules! operations {
                 a_missing_file_is_named
                 old_spellings_load_with_a_warning_that_names_the_new_ones
             }
+            faults {
+                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                a_worker_that_cannot_go_on_ends_it_with_its_name
+                #[cfg(target_os = "linux")]
+                after_a_kill_it_serves_again_at_once
+                #[cfg(target_os = "linux")]
+                steps_of_the_clock_change_nothing
+                #[cfg(target_os = "linux")]
+                an_interface_may_go_down_and_up
+                #[cfg(target_os = "linux")]
+                a_log_on_a_full_disk_delays_nothing
+                #[cfg(target_os = "linux")]
+                without_files_it_keeps_its_list
+            }
             forgetting {
                 silent_peers_are_forgotten_and_the_others_stay
             }
             hanging {
                 #[cfg(target_os = "linux")]
                 a_thread_that_hangs_ends_it_with_its_name
+                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                a_thread_that_vanishes_ends_it_with_its_name
                 #[cfg(target_os = "linux")]
                 a_process_that_stood_still_goes_on
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aquatic_daemon_tests::faults::{spawn_with_limit, spawn_without};
 use aquatic_daemon_tests::{Place, Setup, torrent};
 use aquatic_types::IpFamily;
-use libc::{EBADF, ENOSYS, EPERM, SYS_epoll_wait, SYS_io_uring_setup};
+use libc::{ENOSYS, EPERM, SYS_io_uring_setup};
 use nix::sys::signal::Signal;
 
 use super::client::{Client, LEECHER};
@@ -91,16 +91,6 @@ fn without_locked_memory_who_insists_on_glommio_is_told() {
     for hint in ["LimitMEMLOCK=", "/etc/security/limits.conf", "--ulimit"] {
         assert!(log.contains(hint), "no {hint} in {log}");
     }
-}
-
-#[test]
-fn a_worker_that_cannot_go_on_ends_the_process() {
-    let place = Place::new();
-    let child = spawn_without(&place, SYS_epoll_wait, EBADF, SIMPLE, "");
-    let ended = place.end(child);
-    assert_eq!(ended.code, Some(1));
-    let reason = "aquatic_http ends: worker socket-0 has ended: ";
-    assert!(ended.log.contains(reason), "{}", ended.log);
 }
 
 /// No more connections are held than there is room for, and the operator is told.

@@ -1,0 +1,132 @@
+//! One flood beside honest clients, from start to end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::catalogue::{Attack, Flood};
+use crate::connections::Done;
+use crate::datagrams::Attackers;
+use crate::observer::TrackerProcess;
+use crate::report::Report;
+use crate::{honest, local, observer, signals};
+
+/// What is attacked, and for how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How.
+    pub flood: Flood,
+    /// Where the tracker listens: at a loopback address.
+    pub tracker: SocketAddr,
+    /// Its process.
+    pub process: TrackerProcess,
+    /// How long honest clients ask.
+    pub seconds: u32,
+    /// Instead of the flood's own rate.
+    pub rate: Option<u64>,
+    /// The most memory that the tracker should take, in MiB; 0 = any.
+    pub memory_mib_max: u64,
+}
+
+/// A flood that can begin at once.
+enum Prepared {
+    Datagrams(Attackers, u64),
+    Other,
+}
+
+impl Plan {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If the tracker is not there or not at a loopback address, or files or threads run out.
+    pub fn run(&self) -> anyhow::Result<Report> {
+        local::require_loopback(self.tracker)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let prepared = match self.flood.attack {
+            Attack::Datagrams(flood) => {
+                let rate = self.rate.unwrap_or(flood.rate);
+                Prepared::Datagrams(flood.prepare(self.tracker)?, rate)
+            }
+            _ => Prepared::Other,
+        };
+        let (served, done, observed) = thread::scope(|scope| {
+            let attack = scope.spawn(|| self.attack(&prepared, &stop));
+            let watch = scope.spawn(|| observer::watch(&self.process, self.tracker, &stop));
+            let flood = &self.flood;
+            let seconds = self.seconds;
+            let served = honest::run(flood.protocol, self.tracker, flood.is_tls, seconds, &stop);
+            stop.store(true, Ordering::Relaxed);
+            (served, attack.join(), watch.join())
+        });
+        Ok(Report {
+            flood: self.flood,
+            done: done.map_err(|_| anyhow!("the attacker has panicked"))??,
+            served: served?,
+            observed: observed.map_err(|_| anyhow!("the observer has panicked"))??,
+            memory_mib_max: self.memory_mib_max,
+        })
+    }
+
+    fn attack(&self, prepared: &Prepared, stop: &AtomicBool) -> anyhow::Result<String> {
+        Ok(match (prepared, self.flood.attack) {
+            (Prepared::Datagrams(attackers, rate), _) => {
+                let sent = attackers.run(*rate, stop) / u64::from(self.seconds.max(1));
+                format!("{sent} datagrams/s")
+            }
+            (_, Attack::Connections(flood)) => {
+                in_words(flood.run(self.tracker, self.rate, stop)?)
+            }
+            (_, Attack::Reloads(rate)) => {
+                let rate = self.rate.unwrap_or(rate);
+                let sent = signals::reload(self.process.pid()?, rate, stop);
+                format!("{sent} signals")
+            }
+            (_, Attack::Kill) => {
+                let middle = Duration::from_secs(self.seconds.into()) / 2;
+                let sent = signals::kill_after(self.process.pid()?, middle, stop);
+                format!("{sent} SIGKILL")
+            }
+            (_, Attack::Nothing | Attack::Datagrams(_)) => "nothing".to_owned(),
+        })
+    }
+}
+
+fn in_words(done: Done) -> String {
+    let Done {
+        opened,
+        closed,
+        sent,
+        held,
+    } = done;
+    let messages = match sent {
+        0 => String::new(),
+        _ => format!(", {sent} messages"),
+    };
+    format!("{opened} connections, {closed} closed by the tracker, {held} at the end{messages}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{self, Protocol};
+
+    #[test]
+    fn other_machines_are_not_attacked() {
+        let plan = Plan {
+            flood: catalogue::find(Protocol::Udp, "none").unwrap(),
+            tracker: "192.0.2.1:3000".parse().unwrap(),
+            process: TrackerProcess {
+                pid_file: "/nowhere".into(),
+            },
+            seconds: 1,
+            rate: None,
+            memory_mib_max: 0,
+        };
+        let error = plan.run().unwrap_err().to_string();
+        assert!(error.contains("not for other machines"), "{error}");
+    }
+}
