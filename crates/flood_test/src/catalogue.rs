@@ -165,29 +165,29 @@ fn udp() -> Vec<Flood> {
             "new-torrents",
             "random info hashes, 1 source",
             1,
-            100_000,
+            50_000,
             content::udp_new_torrent,
         ),
         flood(
             "new-torrents-10000",
             "random info hashes, 10,000 sources",
             10_000,
-            100_000,
+            50_000,
             content::udp_new_torrent,
         ),
         flood(
             "one-swarm",
             "one address, all ports of a torrent",
             1,
-            100_000,
+            50_000,
             content::udp_one_swarm,
         ),
-        flood("connects", "connects", 100, 100_000, content::udp_connect),
+        flood("connects", "connects", 100, 50_000, content::udp_connect),
         flood(
             "stale-ids",
             "invented connection ids",
             100,
-            100_000,
+            50_000,
             content::udp_stale_id,
         ),
         flood(
@@ -201,7 +201,7 @@ fn udp() -> Vec<Flood> {
             "random-bytes",
             "random bytes",
             100,
-            100_000,
+            50_000,
             content::udp_random_bytes,
         ),
         reloads(Protocol::Udp),
@@ -420,7 +420,7 @@ fn ws_connections() -> Vec<Flood> {
                 held: 500,
                 reads: false,
                 opening: upgrade,
-                ..talk(content::ws_scrape, 1_000)
+                ..talk(content::ws_scrape, 4_000)
             },
         ),
         flood(

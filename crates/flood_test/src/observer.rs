@@ -13,6 +13,9 @@ use aquatic_load::process::Usage;
 
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
+/// What the kernel counts in, on all machines but a few.
+const PAGE_BYTES: u64 = 4_096;
+
 /// What was seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Observed {
@@ -20,6 +23,9 @@ pub struct Observed {
     pub resident_bytes_before: u64,
     /// The most that it took at any time, in bytes.
     pub resident_bytes_max: u64,
+    /// The most that the kernel held for TCP connections, those of the attackers included, and of
+    /// other programs, in bytes.
+    pub tcp_bytes_max: u64,
     /// CPU time, in thousandths of the time that went by.
     pub cpu_permille: u64,
     /// Packets that the kernel has dropped before the tracker saw them.
@@ -81,6 +87,7 @@ pub fn watch(
             let most = observed.resident_bytes_max.max(usage.resident_bytes);
             observed.resident_bytes_max = most;
         }
+        observed.tcp_bytes_max = observed.tcp_bytes_max.max(tcp_bytes());
     }
     let used = last.since(&before);
     let elapsed = u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -88,6 +95,18 @@ pub fn watch(
     observed.cpu_permille = cpu.checked_div(elapsed).unwrap_or(0);
     observed.dropped_by_kernel = dropped_by_kernel(tracker).saturating_sub(dropped);
     Ok(observed)
+}
+
+/// Bytes of the kernel's TCP buffers.
+fn tcp_bytes() -> u64 {
+    tcp_pages(&fs::read_to_string("/proc/net/sockstat").unwrap_or_default()) * PAGE_BYTES
+}
+
+/// A line such as `TCP: inuse 5 orphan 0 tw 1 alloc 7 mem 3`, in pages.
+fn tcp_pages(table: &str) -> u64 {
+    let line = table.lines().find(|line| line.starts_with("TCP: "));
+    let pages = line.and_then(|line| line.rsplit_once(" mem ")?.1.parse().ok());
+    pages.unwrap_or(0)
 }
 
 /// Datagrams that did not fit into the receive buffers of this port, and connections for which
@@ -140,6 +159,12 @@ mod tests {
                      TcpExt: 1 2 3 4\nIpExt: A ListenDrops\nIpExt: 5 6\n";
         assert_eq!(listen_drops(table), 3);
         assert_eq!(listen_drops(""), 0);
+    }
+
+    #[test]
+    fn buffers_of_the_kernel_are_counted_in_pages() {
+        let table = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 1 alloc 7 mem 30\nUDP: mem 2\n";
+        assert_eq!((tcp_pages(table), tcp_pages("")), (30, 0));
     }
 
     /// A file that says that the tracker is this process.

@@ -10,7 +10,7 @@ pub struct Pace {
 }
 
 /// What a late attacker makes up for at once.
-const ARREARS_MAX: Duration = Duration::from_millis(20);
+const ARREARS_MAX: Duration = Duration::from_millis(2);
 
 impl Pace {
     /// Nothing is done yet.
@@ -45,12 +45,12 @@ mod tests {
     #[test]
     fn a_rate_is_kept_and_arrears_are_forgiven() {
         let mut pace = Pace::new(1_000);
-        assert_eq!(pace.due(Duration::from_millis(3)), 3);
-        assert_eq!(pace.due(Duration::from_millis(3)), 0);
-        assert_eq!(pace.due(Duration::from_micros(3_999)), 0);
-        assert_eq!(pace.due(Duration::from_millis(4)), 1);
-        // A pause of a second is 20 ms of arrears.
-        assert_eq!(pace.due(Duration::from_millis(1_004)), 20);
+        assert_eq!(pace.due(Duration::from_millis(2)), 2);
+        assert_eq!(pace.due(Duration::from_millis(2)), 0);
+        assert_eq!(pace.due(Duration::from_micros(2_999)), 0);
+        assert_eq!(pace.due(Duration::from_millis(3)), 1);
+        // A pause of a second is 2 ms of arrears.
+        assert_eq!(pace.due(Duration::from_millis(1_003)), 2);
         assert_eq!(Pace::new(0).due(Duration::from_secs(9)), 0);
     }
 }

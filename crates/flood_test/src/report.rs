@@ -18,8 +18,8 @@ const MEMORY_TOLERANCE_PERCENT: u64 = 110;
 /// The first lines of the table.
 pub const HEAD: &str = "\
 | tracker | flood | what the flood did | honest requests served | p50, p99 (ms) | \
-memory before, at most (MiB) | CPU | dropped by the kernel |
-|---|---|---|---|---|---|---|---|";
+memory before, at most (MiB) | TCP buffers (MiB) | CPU | dropped by the kernel |
+|---|---|---|---|---|---|---|---|---|";
 
 /// Everything about one run.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ impl Display for Report {
         };
         write!(
             f,
-            "| {protocol} | {} | {done} | {:.1} % of {}{lost} | {:.1}, {:.1} | {}, {} | {} % | {} |",
+            "| {protocol} | {} | {done} | {:.1} % of {}{lost} | {:.1}, {:.1} | {}, {} | {} | {} % | {} |",
             flood.about,
             served.share() * 100.0,
             served.due,
@@ -98,6 +98,7 @@ impl Display for Report {
             served.latency_ms(99),
             mib(observed.resident_bytes_before),
             mib(observed.resident_bytes_max),
+            mib(observed.tcp_bytes_max),
             observed.cpu_permille / 10,
             observed.dropped_by_kernel,
         )
@@ -122,6 +123,7 @@ mod tests {
             observed: Observed {
                 resident_bytes_before: 20 << 20,
                 resident_bytes_max: 110 << 20,
+                tcp_bytes_max: 9 << 20,
                 cpu_permille: 437,
                 dropped_by_kernel,
                 restarts: 0,
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn a_row_has_the_columns_of_the_head() {
         let row = report(1_000, 3).to_string();
-        let expected = "| udp | connects | 7 datagrams | 100.0 % of 1000 | 1.5, 1.5 | 20, 110 | \
+        let expected = "| udp | connects | 7 datagrams | 100.0 % of 1000 | 1.5, 1.5 | 20, 110 | 9 | \
                         43 % | 3 |";
         assert_eq!(row, expected);
         let columns = |line: &str| line.matches('|').count();

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use aquatic_daemon::clock::Clock;
 
 use crate::catalogue::{Attack, Flood};
 use crate::connections::Done;
@@ -74,8 +75,10 @@ impl Plan {
     fn attack(&self, prepared: &Prepared, stop: &AtomicBool) -> anyhow::Result<String> {
         Ok(match (prepared, self.flood.attack) {
             (Prepared::Datagrams(attackers, rate), _) => {
-                let sent = attackers.run(*rate, stop) / u64::from(self.seconds.max(1));
-                format!("{sent} datagrams/s")
+                let clock = Clock::start();
+                let sent = attackers.run(*rate, stop);
+                let elapsed = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+                format!("{} datagrams/s", sent * 1_000 / elapsed.max(1))
             }
             (_, Attack::Connections(flood)) => {
                 in_words(flood.run(self.tracker, self.rate, stop)?)
