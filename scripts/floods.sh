@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Attacks each tracker of the family on this machine, in all ways that aquatic_flood_test knows, with
-# honest clients beside; prints a table, and which targets were missed.
+# Attacks each tracker of the family on this machine, in all ways that aquatic_flood_test knows,
+# with honest clients beside; prints a table, and which targets were missed.
 #
 #   scripts/floods.sh                                    all floods, some ten minutes
 #   scripts/floods.sh --protocol udp --flood scrapes     one of them
@@ -24,14 +24,15 @@ usage: scripts/floods.sh [options]
   --flood NAME       one flood (see: aquatic_flood_test list)
   --settings LINES   more lines for the trackers' configuration, as dotted keys
   --memory-max MIB   the most memory that a tracker should take; 0: any (0)
-  --memory-limit MIB the most memory that a control group lets it take; 0: any (0). Needs root.
+  --memory-limit MIB the most memory that a control group lets it take; 0: any (0). Where there are
+                     none to write to, it is the size of the address space (RLIMIT_AS).
 END
 }
 
 options=(--seconds --protocol --flood --settings --memory-max --memory-limit)
 switches=()
 seconds=10 protocol="" flood="" settings="" memory_max=0 memory_limit=0
-keeper_pid="" memory_group=""
+keeper_pid="" memory_group="" address_space_kib=0
 read_options "$@"
 
 if [ -z "${IN_NAMESPACE:-}" ]; then
@@ -40,7 +41,7 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
     if [ "$(id -u)" -eq 0 ] && unshare --net true 2>/dev/null; then
         export IN_NAMESPACE=yes
         # shellcheck disable=SC2016 # The inner shell expands this.
-        exec unshare --net sh -c 'ip link set lo up && exec "$0" "$@"' "scripts/$(basename "$0")" "$@"
+        exec unshare --net sh -c 'ip link set lo up && exec "$0" "$@"' scripts/floods.sh "$@"
     fi
 fi
 for cpu in "$tracker_cpu" "$tester_cpu"; do
@@ -57,13 +58,16 @@ stop_tracker() {
     keeper_pid=""
 }
 
-# A control group, version 2 or 1.
+# A control group, version 2 or 1; or else a limit on the address space.
 if [ "$memory_limit" -gt 0 ]; then
     limit=memory.max groups=/sys/fs/cgroup
     [ -e $groups/cgroup.controllers ] || limit=memory.limit_in_bytes groups=$groups/memory
     memory_group=$groups/aquatic-floods-$$
-    mkdir "$memory_group"
-    echo $((memory_limit << 20)) >"$memory_group/$limit"
+    if mkdir "$memory_group" 2>/dev/null; then
+        echo $((memory_limit << 20)) >"$memory_group/$limit"
+    else
+        memory_group="" address_space_kib=$((memory_limit << 10))
+    fi
 fi
 
 # 2,000,000 info hashes that nobody announces.
@@ -78,7 +82,10 @@ keep_running() {
     local pid="" status=137
     trap 'kill "$pid" && wait "$pid"' TERM
     while [ "$status" -eq 137 ]; do
-        taskset -c "$tracker_cpu" "$1" -c tracker.toml 2>>log &
+        (
+            [ "$address_space_kib" -eq 0 ] || ulimit -v "$address_space_kib"
+            exec taskset -c "$tracker_cpu" "$1" -c tracker.toml 2>>log
+        ) &
         pid=$!
         echo "$pid" >pid.new
         mv pid.new pid

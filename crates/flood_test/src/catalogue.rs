@@ -1,8 +1,8 @@
 //! All floods, with their rates.
 //!
-//! Rates are such that one core can answer them, and leave time for others: what is beyond that, the
-//! kernel drops before a tracker sees it. Where a tracker can be told to limit clients, the flood
-//! that needs it names the settings.
+//! Rates are such that one core can answer them, and leave time for others: what is beyond that,
+//! the kernel drops before a tracker sees it. Where a tracker can be told to limit clients, the
+//! flood that needs it names the settings.
 
 use clap::ValueEnum;
 

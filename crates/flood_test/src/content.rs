@@ -273,7 +273,6 @@ pub fn ws_slow_frame(rng: &mut Rng) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use aquatic_types::IpFamily;
     use aquatic_udp_protocol::Request;
 
     use super::*;
@@ -293,7 +292,6 @@ mod tests {
             assert!(request.starts_with(expected), "{request}");
         }
         assert_ne!(udp_new_torrent(id, &mut rng), udp_new_torrent(id, &mut rng));
-        let _ = IpFamily::V4;
     }
 
     #[test]

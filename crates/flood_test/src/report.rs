@@ -90,7 +90,8 @@ impl Display for Report {
         };
         write!(
             f,
-            "| {protocol} | {} | {done} | {:.1} % of {}{lost} | {:.1}, {:.1} | {}, {} | {} | {} % | {} |",
+            "| {protocol} | {} | {done} | {:.1} % of {}{lost} | {:.1}, {:.1} | {}, {} | {} | \
+             {} % | {} |",
             flood.about,
             served.share() * 100.0,
             served.due,
@@ -169,8 +170,8 @@ mod tests {
     #[test]
     fn a_row_has_the_columns_of_the_head() {
         let row = report(1_000, 3).to_string();
-        let expected = "| udp | connects | 7 datagrams | 100.0 % of 1000 | 1.5, 1.5 | 20, 110 | 9 | \
-                        43 % | 3 |";
+        let expected = "| udp | connects | 7 datagrams | 100.0 % of 1000 | 1.5, 1.5 | 20, 110 | \
+                        9 | 43 % | 3 |";
         assert_eq!(row, expected);
         let columns = |line: &str| line.matches('|').count();
         assert!(HEAD.lines().all(|line| columns(line) == columns(&row)));
