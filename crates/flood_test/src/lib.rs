@@ -2,7 +2,7 @@
 //! what they got and how much memory the tracker took.
 //!
 //! ```text
-//!  catalogue ── one flood ──▶ datagrams, connections, signals ──┐
+//!  catalogue ── one flood ──▶ datagrams, connections, signals ─┐
 //!                                                              ├──▶ tracker ◀── observer
 //!                     honest ── 200 requests/s ────────────────┘                   │
 //!                        └── what was served, and when ──▶ report ◀────────────────┘
@@ -11,8 +11,8 @@
 //! `scripts/floods.sh` starts trackers and tries all floods of the [catalogue].
 //!
 //! Floods have a rate and come from loopback addresses only; other trackers than one of this
-//! machine are refused ([`local`]). Attackers use 127.2.0.0/15, honest clients 127.1.0.0/16, so that what
-//! a tracker does to an address hits no wrong one.
+//! machine are refused ([`local`]). Attackers use 127.2.0.0/16, honest clients 127.1.0.0/16, so
+//! that what a tracker does to an address hits no wrong one.
 //!
 //! | module | what lives there |
 //! |---|---|
