@@ -420,7 +420,7 @@ fn ws_connections() -> Vec<Flood> {
                 held: 500,
                 reads: false,
                 opening: upgrade,
-                ..talk(content::ws_scrape, 4_000)
+                ..talk(content::ws_scrape, 2_000)
             },
         ),
         flood(
