@@ -78,6 +78,7 @@ impl<H: Handler> Network<H> {
         let counters = Arc::new(StreamCounters::default());
         let hubs = workers.into_iter().map(|worker| {
             let options = HubOptions {
+                memory_max: usize::MAX,
                 bounds,
                 admission: Arc::clone(&admission),
                 proxies: proxies.clone(),
