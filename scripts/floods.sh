@@ -83,13 +83,14 @@ keep_running() {
     trap 'kill "$pid" && wait "$pid"' TERM
     while [ "$status" -eq 137 ]; do
         (
+            # Before it starts, since it asks then how much memory there is.
+            [ -z "$memory_group" ] || echo "$BASHPID" >"$memory_group/cgroup.procs"
             [ "$address_space_kib" -eq 0 ] || ulimit -v "$address_space_kib"
             exec taskset -c "$tracker_cpu" "$1" -c tracker.toml 2>>log
         ) &
         pid=$!
         echo "$pid" >pid.new
         mv pid.new pid
-        [ -z "$memory_group" ] || echo "$pid" >"$memory_group/cgroup.procs"
         status=0
         wait "$pid" || status=$?
     done
