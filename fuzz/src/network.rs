@@ -271,7 +271,7 @@ impl<H: Handler> Network<H> {
         }
         let waiting = hub.output(wire.id).len();
         check(wire);
-        if settled == Settled::Close {
+        if matches!(settled, Settled::Close | Settled::Reset) {
             self.wires.swap_remove(index);
         } else {
             assert!(waiting <= self.bounds.output_bytes_max, "{waiting} bytes");
