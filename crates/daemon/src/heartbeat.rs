@@ -69,16 +69,28 @@ thread_local! {
 /// Of all threads that live. (Those that end are noticed by the supervisor.)
 static HEARTS: Mutex<Vec<Weak<Heart>>> = Mutex::new(Vec::new());
 
-/// Gives this thread a heart until it ends. It has to beat from now on.
-pub(crate) fn begin(name: &str) {
-    OWN.with(|own| {
-        own.get_or_init(|| {
-            let heart = Heart::new(name.to_owned());
-            let mut hearts = HEARTS.lock().unwrap_or_else(PoisonError::into_inner);
-            hearts.push(Arc::downgrade(&heart));
-            heart
+/// The heart of a thread that is about to start.
+///
+/// It is there, and silent, before its thread is: a thread that never gets to its first line hangs,
+/// too.
+#[derive(Debug)]
+pub(crate) struct Unborn(Arc<Heart>);
+
+impl Unborn {
+    pub(crate) fn new(name: &str) -> Self {
+        let heart = Heart::new(name.to_owned());
+        let mut hearts = HEARTS.lock().unwrap_or_else(PoisonError::into_inner);
+        hearts.push(Arc::downgrade(&heart));
+        Self(heart)
+    }
+
+    /// Gives this thread the heart until it ends. It has to beat from now on.
+    pub(crate) fn begin(self) {
+        OWN.with(|own| {
+            // A thread has one heart: that of the first name.
+            let _ = own.set(self.0);
         });
-    });
+    }
 }
 
 /// Of all threads that have one.
@@ -132,12 +144,22 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_does_not_begin_has_a_silent_heart() {
+        const NAME: &str = "heartbeat-test-unborn";
+        let unborn = Unborn::new(NAME);
+        let sign = own_sign(NAME).unwrap();
+        assert_eq!(own_sign(NAME), Some(sign));
+        drop(unborn);
+        assert_eq!(own_sign(NAME), None, "there was no such thread");
+    }
+
+    #[test]
     fn a_thread_has_a_heart_as_long_as_it_lives() {
         const NAME: &str = "heartbeat-test";
         thread::spawn(|| {
             beat();
             assert_eq!(own_sign(NAME), None);
-            begin(NAME);
+            Unborn::new(NAME).begin();
             let before = own_sign(NAME).unwrap();
             beat();
             let after = own_sign(NAME).unwrap();

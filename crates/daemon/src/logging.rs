@@ -123,10 +123,11 @@ fn start_writer() -> io::Result<Arc<LogQueue>> {
     let output = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let queue = Arc::new(LogQueue::default());
     let writing = Arc::clone(&queue);
+    let heart = heartbeat::Unborn::new(THREAD);
     thread::Builder::new()
         .name(THREAD.to_owned())
         .spawn(move || {
-            heartbeat::begin(THREAD);
+            heart.begin();
             writing.write_to(output, |lost| {
                 log::error!("standard error is not read: {lost} lines of the log were lost so far");
             })

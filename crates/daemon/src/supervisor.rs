@@ -97,7 +97,7 @@ impl Supervisor {
         hang_timeout: Duration,
         start: impl FnOnce(&Self) -> anyhow::Result<R> + Send + 'static,
     ) -> anyhow::Result<()> {
-        heartbeat::begin("main");
+        heartbeat::Unborn::new("main").begin();
         let signals = Signals::catch(heartbeat::INTERVAL)?;
         let systemd = Arc::new(Systemd::from_environment());
         let (events, told) = channel();
@@ -130,11 +130,12 @@ impl Supervisor {
         work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let name = name.into();
+        let heart = heartbeat::Unborn::new(&name);
         let supervisor = self.clone();
         let worker = {
             let name = name.clone();
             move || {
-                heartbeat::begin(&name);
+                heart.begin();
                 // With `panic = "abort"` a panic ends the process on the spot, after the hook of
                 // `logging` has told the reason.
                 let reason = match panic::catch_unwind(AssertUnwindSafe(work)) {

@@ -43,7 +43,6 @@ struct Findings {
 ///
 /// `limit` is how long a thread may be silent; zero: for ever. That is no concern of systemd then.
 pub(crate) fn run(limit: Duration, systemd: &Systemd, mut end: impl FnMut(String)) -> ! {
-    heartbeat::begin("watchdog");
     let limit_or_max = match limit.is_zero() {
         true => Duration::MAX,
         false => limit,

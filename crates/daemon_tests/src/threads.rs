@@ -40,6 +40,25 @@ impl Frozen {
         })
     }
 
+    /// Stops the thread of this name while it waits for something to do. Elsewhere it may hold a lock
+    /// that others need, or wait for a file, which is no fault of its own.
+    #[must_use]
+    pub fn at_rest(daemon: &Daemon, name: &str) -> Self {
+        until(&format!("the thread {name} rests"), || {
+            let thread = Self::named(daemon, name);
+            let call = daemon.proc(&format!("task/{}/syscall", thread.0));
+            // The number of the system call that it is in, or -1, and what it was given.
+            let call = fs::read_to_string(call).unwrap();
+            let number = call.split(' ').next().unwrap().parse().unwrap_or(-1);
+            let rests = number >= 0 && ![libc::SYS_write, libc::SYS_fsync].contains(&number);
+            if rests {
+                return Some(thread);
+            }
+            thread.let_go();
+            None
+        })
+    }
+
     /// Stops the thread with this id.
     #[must_use]
     pub fn new(id: i32) -> Self {

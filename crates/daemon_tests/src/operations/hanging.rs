@@ -46,7 +46,7 @@ pub fn a_thread_that_vanishes_ends_it_with_its_name(program: &'static Program) {
         .collect();
     on_each(&threads, |name| {
         let mut daemon = start_with_all_threads(program);
-        let thread = Frozen::named(&daemon, name);
+        let thread = Frozen::at_rest(&daemon, name);
         let result = thread.call(libc::SYS_exit, &[Argument::Number(0)]);
         assert_eq!(result, None, "nobody comes back from there");
         assert_eq!(daemon.wait_exit().code(), Some(1));
@@ -66,7 +66,7 @@ pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
             threads.len() + 1,
             "and the watchdog"
         );
-        let thread = Frozen::named(&daemon, name);
+        let thread = Frozen::at_rest(&daemon, name);
         let end = thread.bury();
         if name == "main" {
             assert!(matches!(end, WaitStatus::Exited(_, 1)), "{end:?}");
