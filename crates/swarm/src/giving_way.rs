@@ -6,7 +6,7 @@ use aquatic_types::InfoHash;
 use arrayvec::ArrayVec;
 
 use crate::hash::{PeerKey, TorrentKey};
-use crate::room::FEW;
+use crate::room::{FEW, Room};
 use crate::torrent_map::{Torrent, TorrentMap};
 
 /// Torrents that one search looks at, each of them a cache miss or two. While a flood holds one
@@ -69,6 +69,61 @@ impl GivenWay {
             removed: self.removed + other.removed,
             heaviest: self.heaviest.max(other.heaviest),
         }
+    }
+}
+
+/// Searches for one announce. The first one is enough, but where the room for one swarm that grows
+/// has to be put together from many torrents.
+const SEARCHES_MAX: usize = 4;
+
+/// The maps of a shard, which share a [`Room`].
+pub trait Roommates {
+    /// Theirs.
+    fn room(&mut self) -> &mut Room;
+
+    /// Lets each map know what the others leave of the memory, and counts whose peers there are
+    /// while it is scarce.
+    fn share_memory(&mut self);
+
+    /// Looks in the maps with [`TorrentMap::give_way`].
+    fn give_way(&mut self, among: Among, except: &TorrentKey, least: u32) -> GivenWay;
+
+    /// Looks in one after the other, until it was [enough](GivenWay::is_enough).
+    fn search(&mut self, except: &TorrentKey, least: u32) -> GivenWay {
+        let mut all = GivenWay::default();
+        for among in Among::IN_ORDER {
+            if !all.is_enough() {
+                all = all.and(self.give_way(among, except, least));
+            }
+        }
+        all
+    }
+
+    /// Has torrents, but not the one named, give way to a peer of this network that found its map
+    /// [full](TorrentMap::is_full): whether it is so no longer.
+    #[cold]
+    fn make_room(
+        &mut self,
+        network: u64,
+        except: &TorrentKey,
+        is_full: impl Fn(&Self) -> bool,
+    ) -> bool {
+        self.share_memory();
+        let Some(least) = self.room().displaces(network) else {
+            return false;
+        };
+        for _ in 0..SEARCHES_MAX {
+            let given_way = self.search(except, least);
+            self.room().searched(given_way.heaviest);
+            self.share_memory();
+            if !is_full(self) {
+                return true;
+            }
+            if given_way.removed == 0 {
+                return false;
+            }
+        }
+        false
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::{
     Among, Announce, CleaningCursor, CleaningVisitor, Counts, GivenWay, HashKey, Limits,
-    PeerChange, PeerKey, Refusal, Room, TorrentMap, WalkCursor,
+    PeerChange, PeerKey, Refusal, Room, Roommates, TorrentKey, TorrentMap, WalkCursor,
 };
 
 const HASH_KEY: HashKey = HashKey::new([5, 6]);
@@ -34,6 +34,48 @@ fn network(peer: &CompactV4) -> u64 {
     peer.wide_network().unwrap()
 }
 
+impl Roommates for Shard {
+    fn room(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
+    fn share_memory(&mut self) {
+        self.map.set_bytes_max(self.room.beside(0));
+        if self.room.becomes_scarce(self.map.bytes()) {
+            self.map.all_are_old();
+        }
+    }
+
+    fn give_way(&mut self, among: Among, except: &TorrentKey, least: u32) -> GivenWay {
+        let Self {
+            map,
+            room,
+            rng,
+            peers,
+        } = self;
+        let before = map.peers();
+        let mut gone = Vec::new();
+        let weigh = |peer: &CompactV4, (): &()| room.count(network(peer));
+        let note = |peer: &CompactV4, ()| gone.push(*peer);
+        let given_way = map.give_way(among, except, least, rng, weigh, note);
+        assert_eq!(before - map.peers(), gone.len());
+        // Who it was is known by address only: those that are no longer found must be these.
+        let mut missing = Vec::new();
+        peers.retain(|(info_hash, peer), ()| {
+            let stays = map.peer(&map.key(*info_hash), peer).is_some();
+            if !stays {
+                assert_ne!(*info_hash, except.info_hash());
+                missing.push(*peer);
+            }
+            stays
+        });
+        gone.sort_unstable();
+        missing.sort_unstable();
+        assert_eq!(gone, missing);
+        given_way
+    }
+}
+
 impl Shard {
     fn new(bytes_max: usize) -> Self {
         Self {
@@ -41,13 +83,6 @@ impl Shard {
             room: Room::new(bytes_max.try_into().ok(), HASH_KEY),
             rng: fastrand::Rng::with_seed(7),
             peers: HashMap::new(),
-        }
-    }
-
-    fn look(&mut self) {
-        self.map.set_bytes_max(self.room.beside(0));
-        if self.room.becomes_scarce(self.map.bytes()) {
-            self.map.all_are_old();
         }
     }
 
@@ -80,14 +115,11 @@ impl Shard {
         status: PeerStatus,
         deadline: u32,
     ) {
-        self.look();
+        self.share_memory();
         let mut outcome = self.tell(info_hash, peer, status, deadline);
-        if outcome == Err(Refusal::MemoryLimit)
-            && let Some(least) = self.room.displaces(network(&peer))
-        {
-            let given_way = self.give_way(info_hash, least);
-            self.room.searched(given_way.heaviest);
-            if !self.map.is_full() {
+        if outcome == Err(Refusal::MemoryLimit) {
+            let key = self.map.key(info_hash);
+            if self.make_room(network(&peer), &key, |world| world.map.is_full()) {
                 outcome = self.tell(info_hash, peer, status, deadline);
                 assert!(outcome.is_ok(), "there is room");
             }
@@ -104,40 +136,9 @@ impl Shard {
         }
     }
 
-    fn give_way(&mut self, except: InfoHash, least: u32) -> GivenWay {
-        let Self {
-            map,
-            room,
-            rng,
-            peers,
-            ..
-        } = self;
-        let before = map.peers();
-        let mut gone = Vec::new();
-        let weigh = |peer: &CompactV4, (): &()| room.count(network(peer));
-        let except = map.key(except);
-        let mut given_way = GivenWay::default();
-        for among in Among::IN_ORDER {
-            if !given_way.is_enough() {
-                let gone = |peer: &CompactV4, ()| gone.push(*peer);
-                given_way = given_way.and(map.give_way(among, &except, least, rng, weigh, gone));
-            }
-        }
-        assert_eq!(before - map.peers(), gone.len());
-        // Who it was is known by address only: those that are no longer found must be these.
-        let mut missing = Vec::new();
-        peers.retain(|(info_hash, peer), ()| {
-            let stays = map.peer(&map.key(*info_hash), peer).is_some();
-            if !stays {
-                assert_ne!(*info_hash, except.info_hash());
-                missing.push(*peer);
-            }
-            stays
-        });
-        gone.sort_unstable();
-        missing.sort_unstable();
-        assert_eq!(gone, missing);
-        given_way
+    fn search(&mut self, except: InfoHash, least: u32) -> GivenWay {
+        let except = self.map.key(except);
+        Roommates::search(self, &except, least)
     }
 
     fn clean(&mut self, now: u32) {
@@ -251,7 +252,7 @@ fn left(shard: &Shard, torrents: u16) -> Vec<u16> {
 fn the_youngest_of_the_heaviest_gives_way() {
     let mut shard = lone(&[1, 2, 2, 1, 2, 3]);
     assert_eq!(
-        shard.give_way(torrent(99), 1),
+        shard.search(torrent(99), 1),
         GivenWay {
             removed: 1,
             heaviest: 3
@@ -264,7 +265,7 @@ fn the_youngest_of_the_heaviest_gives_way() {
 fn nobody_gives_way_to_who_has_as_many() {
     let mut shard = lone(&[1, 2, 2, 1, 2, 3]);
     assert_eq!(
-        shard.give_way(torrent(99), 3),
+        shard.search(torrent(99), 3),
         GivenWay {
             removed: 0,
             heaviest: 3
@@ -283,7 +284,7 @@ fn a_peer_that_has_little_protects_its_torrent() {
     assert_eq!(joins, Ok(PeerChange::Added));
     shard.peers.insert((torrent(4), peer(3, 50)), ());
     shard.map.set_bytes_max(shard.map.bytes());
-    shard.give_way(torrent(99), 1);
+    shard.search(torrent(99), 1);
     assert_eq!(
         left(&shard, 6),
         [0, 1, 3, 4, 5],
@@ -295,7 +296,7 @@ fn a_peer_that_has_little_protects_its_torrent() {
 fn the_torrent_that_is_wanted_stays() {
     let mut shard = lone(&[2, 2, 2]);
     shard.map.set_bytes_max(0);
-    shard.give_way(torrent(1), 1);
+    shard.search(torrent(1), 1);
     assert_eq!(left(&shard, 3), [1]);
 }
 
@@ -315,10 +316,10 @@ fn old_torrents_stay_while_there_are_younger_ones() {
         shard.room.added(network(&peer));
     }
     shard.map.set_bytes_max(0);
-    shard.give_way(torrent(99), 1);
+    shard.search(torrent(99), 1);
     let young = left(&shard, 43).into_iter().filter(|number| *number >= 40);
     assert_eq!(young.count(), 0);
     assert_eq!(left(&shard, 40).len(), 40);
-    shard.give_way(torrent(99), 1);
+    shard.search(torrent(99), 1);
     assert!(left(&shard, 40).len() < 40, "there is nobody else");
 }

@@ -20,7 +20,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::{
     Announced, CleaningVisitor, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal, Room,
-    TorrentKey, TorrentMap,
+    Roommates, TorrentKey, TorrentMap,
 };
 use aquatic_types::{
     CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily, Seconds,
@@ -218,7 +218,9 @@ impl<V: PeerTag> Registry<V> {
             deadline: now.seconds + self.settings.peer_age_seconds_max,
         };
         let mut outcome = self.tell(key, told, &mut hand_out);
-        if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(&announce.peer, key) {
+        let network = network_of(&announce.peer);
+        let is_full = |registry: &Self| K::swarms(&registry.swarms).is_full();
+        if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(network, key, is_full) {
             outcome = self.tell_again(key, told, &mut hand_out);
         }
         self.doorkeeper.settle(tag, &announce.peer, &outcome);
@@ -227,7 +229,7 @@ impl<V: PeerTag> Registry<V> {
             ..
         }) = &outcome
         {
-            self.room.added(network_of(&announce.peer));
+            self.room.added(network);
         }
         outcome.map(|announced| Answered {
             counts: announced.counts,

@@ -123,6 +123,37 @@ enum Waiting {
     Auto(Waker, Arc<Agreement>),
 }
 
+/// What a worker waits at, when all have agreed.
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::large_enum_variant, reason = "there is one per worker, once")
+)]
+enum Settled {
+    Mio(mio::Poll),
+    #[cfg(target_os = "linux")]
+    IoUring(Ring),
+}
+
+impl Waiting {
+    fn settle(self, sockets: &[UdpSocket], config: &NetworkConfig) -> anyhow::Result<Settled> {
+        Ok(match self {
+            Self::Mio(poll) => Settled::Mio(poll),
+            #[cfg(target_os = "linux")]
+            Self::IoUring(waker) => {
+                Settled::IoUring(socket_worker::uring::ring(sockets, &waker, config)?)
+            }
+            #[cfg(target_os = "linux")]
+            Self::Auto(waker, agreement) => {
+                let ring = socket_worker::uring::ring(sockets, &waker, config);
+                match agreed(ring, &agreement) {
+                    Some(ring) => Settled::IoUring(ring),
+                    None => Settled::Mio(socket_worker::mio::poll_with(&waker)?),
+                }
+            }
+        })
+    }
+}
+
 impl SocketPost {
     /// A place for one worker.
     ///
@@ -175,41 +206,15 @@ impl SocketPost {
         last_rounds: LastRounds,
     ) -> anyhow::Result<()> {
         let sleeper = &self.sleeper;
-        let poll = match self.waiting {
-            Waiting::Mio(poll) => poll,
-            #[cfg(target_os = "linux")]
-            Waiting::IoUring(waker) => {
-                let ring = socket_worker::uring::ring(sockets, &waker, config)?;
-                return socket_worker::uring::run(
-                    core,
-                    ring,
-                    sockets,
-                    sleeper,
-                    clock,
-                    config,
-                    last_rounds,
-                );
+        match self.waiting.settle(sockets, config)? {
+            Settled::Mio(poll) => {
+                socket_worker::mio::run(core, sockets, poll, sleeper, clock, config, last_rounds)
             }
             #[cfg(target_os = "linux")]
-            Waiting::Auto(waker, agreement) => {
-                let ring = socket_worker::uring::ring(sockets, &waker, config);
-                match agreed(ring, &agreement) {
-                    Some(ring) => {
-                        return socket_worker::uring::run(
-                            core,
-                            ring,
-                            sockets,
-                            sleeper,
-                            clock,
-                            config,
-                            last_rounds,
-                        );
-                    }
-                    None => socket_worker::mio::poll_with(&waker)?,
-                }
+            Settled::IoUring(ring) => {
+                socket_worker::uring::run(core, ring, sockets, sleeper, clock, config, last_rounds)
             }
-        };
-        socket_worker::mio::run(core, sockets, poll, sleeper, clock, config, last_rounds)
+        }
     }
 }
 

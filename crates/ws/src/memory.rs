@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use aquatic_swarm::{Among, GivenWay, TorrentKey};
+use aquatic_swarm::{Among, GivenWay, Room, Roommates, TorrentKey};
 use aquatic_tracker::clients::PeerTag;
 
 use crate::relay::TaggedRelay;
@@ -11,13 +11,14 @@ use crate::relay::TaggedRelay;
 /// [`Membership`](crate::membership::Membership).
 const MEMBER_BYTES: usize = 64;
 
-/// Searches for one announce: see [`TorrentMap::give_way`](aquatic_swarm::TorrentMap::give_way).
-const SEARCHES_MAX: usize = 4;
+/// A peer that gives way is in the book of its connection until it leaves, or announces again, when
+/// it comes back or is refused: connections are not told.
+impl<V: PeerTag> Roommates for TaggedRelay<V> {
+    fn room(&mut self) -> &mut Room {
+        &mut self.room
+    }
 
-impl<V: PeerTag> TaggedRelay<V> {
-    /// Lets the swarms know what others leave them of the memory, and counts whose peers there are
-    /// while it is scarce.
-    pub(crate) fn share_memory(&mut self) {
+    fn share_memory(&mut self) {
         let beside_swarms = self.swarms.peers() * MEMBER_BYTES + self.census.offer_bytes();
         self.swarms.set_bytes_max(self.room.beside(beside_swarms));
         let bytes = self.swarms.bytes() + beside_swarms;
@@ -26,31 +27,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         }
     }
 
-    /// Has torrents give way to a peer of this network: whether there is room for it now.
-    ///
-    /// Connections are not told that peers of theirs are gone. Those are in their books until they
-    /// leave, or announce again, when they come back or are refused.
-    pub(crate) fn make_room(&mut self, network: u32, key: &TorrentKey) -> bool {
-        self.share_memory();
-        let Some(least) = self.room.displaces(network.into()) else {
-            return false;
-        };
-        for _ in 0..SEARCHES_MAX {
-            let given_way = self.give_way(key, least);
-            self.room.searched(given_way.heaviest);
-            self.share_memory();
-            if !self.swarms.is_full() {
-                return true;
-            }
-            if given_way.removed == 0 {
-                return false;
-            }
-        }
-        false
-    }
-
-    /// One search.
-    fn give_way(&mut self, key: &TorrentKey, least: u32) -> GivenWay {
+    fn give_way(&mut self, among: Among, except: &TorrentKey, least: u32) -> GivenWay {
         let Self {
             swarms,
             rng,
@@ -58,21 +35,14 @@ impl<V: PeerTag> TaggedRelay<V> {
             room,
             ..
         } = self;
-        let mut all = GivenWay::default();
-        for among in Among::IN_ORDER {
-            all = all.and(swarms.give_way(
-                among,
-                key,
-                least,
-                rng,
-                |_, peer| room.count(peer.network.into()),
-                |_, peer| census.gives_way(&peer),
-            ));
-            if all.is_enough() {
-                break;
-            }
-        }
-        all
+        swarms.give_way(
+            among,
+            except,
+            least,
+            rng,
+            |_, peer| room.count(peer.network.into()),
+            |_, peer| census.gives_way(&peer),
+        )
     }
 }
 

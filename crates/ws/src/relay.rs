@@ -24,7 +24,7 @@ use std::mem;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{Announced, HashKey, PeerChange, Room, TorrentKey, TorrentMap};
+use aquatic_swarm::{Announced, HashKey, PeerChange, Room, Roommates, TorrentKey, TorrentMap};
 use aquatic_tracker::cleaning::{Cleaning, Slice};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard};
@@ -199,7 +199,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         let completed = self.swarms.completed();
         let mut announced = self.tell(key, told(open_offers));
         if matches!(announced, Err(aquatic_swarm::Refusal::MemoryLimit))
-            && self.make_room(network, key)
+            && self.make_room(network.into(), key, |relay| relay.swarms.is_full())
         {
             // Who was not there has no open offers.
             announced = self.tell(key, told(OpenOffers::default()));
