@@ -76,8 +76,8 @@ impl GivenWay {
 /// has to be put together from many torrents.
 const SEARCHES_MAX: usize = 4;
 
-/// The maps of a shard, which share a [`Room`].
-pub trait Roommates {
+/// The maps of a shard, which share the bound of a [`Room`].
+pub trait BoundedMaps {
     /// Theirs.
     fn room(&mut self) -> &mut Room;
 

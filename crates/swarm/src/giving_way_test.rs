@@ -6,8 +6,8 @@ use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus, Seconds};
 use proptest::prelude::*;
 
 use crate::{
-    Among, Announce, CleaningCursor, CleaningVisitor, Counts, GivenWay, HashKey, Limits,
-    PeerChange, PeerKey, Refusal, Room, Roommates, TorrentKey, TorrentMap, WalkCursor,
+    Among, Announce, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, GivenWay, HashKey,
+    Limits, PeerChange, PeerKey, Refusal, Room, TorrentKey, TorrentMap, WalkCursor,
 };
 
 const HASH_KEY: HashKey = HashKey::new([5, 6]);
@@ -34,7 +34,7 @@ fn network(peer: &CompactV4) -> u64 {
     peer.wide_network().unwrap()
 }
 
-impl Roommates for Shard {
+impl BoundedMaps for Shard {
     fn room(&mut self) -> &mut Room {
         &mut self.room
     }
@@ -138,7 +138,7 @@ impl Shard {
 
     fn search(&mut self, except: InfoHash, least: u32) -> GivenWay {
         let except = self.map.key(except);
-        Roommates::search(self, &except, least)
+        BoundedMaps::search(self, &except, least)
     }
 
     fn clean(&mut self, now: u32) {

@@ -87,7 +87,7 @@ mod swarm;
 mod torrent_map;
 
 pub use cleaning::{CleaningCursor, CleaningVisitor, WalkCursor};
-pub use giving_way::{Among, GivenWay, Roommates};
+pub use giving_way::{Among, BoundedMaps, GivenWay};
 pub use hash::{HashKey, PeerKey, TorrentKey};
 pub use outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
 pub use room::Room;

@@ -19,8 +19,8 @@ use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::{
-    Announced, CleaningVisitor, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal, Room,
-    Roommates, TorrentKey, TorrentMap,
+    Announced, BoundedMaps, CleaningVisitor, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal,
+    Room, TorrentKey, TorrentMap,
 };
 use aquatic_types::{
     CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily, Seconds,

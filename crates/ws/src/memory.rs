@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use aquatic_swarm::{Among, GivenWay, Room, Roommates, TorrentKey};
+use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, TorrentKey};
 use aquatic_tracker::clients::PeerTag;
 
 use crate::relay::TaggedRelay;
@@ -13,7 +13,7 @@ const MEMBER_BYTES: usize = 64;
 
 /// A peer that gives way is in the book of its connection until it leaves, or announces again, when
 /// it comes back or is refused: connections are not told.
-impl<V: PeerTag> Roommates for TaggedRelay<V> {
+impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
     fn room(&mut self) -> &mut Room {
         &mut self.room
     }

@@ -24,7 +24,7 @@ use std::mem;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{Announced, HashKey, PeerChange, Room, Roommates, TorrentKey, TorrentMap};
+use aquatic_swarm::{Announced, BoundedMaps, HashKey, PeerChange, Room, TorrentKey, TorrentMap};
 use aquatic_tracker::cleaning::{Cleaning, Slice};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard};

@@ -1,12 +1,12 @@
 //! What a registry does when its memory is used up: see [`aquatic_swarm::Room`].
 
-use aquatic_swarm::{Among, GivenWay, PeerKey, Room, Roommates, TorrentKey};
+use aquatic_swarm::{Among, BoundedMaps, GivenWay, PeerKey, Room, TorrentKey};
 use aquatic_types::{CompactV4, CompactV6, IpFamily};
 
 use super::{PeerAddr, Registry};
 use crate::clients::PeerTag;
 
-impl<V: PeerTag> Roommates for Registry<V> {
+impl<V: PeerTag> BoundedMaps for Registry<V> {
     fn room(&mut self) -> &mut Room {
         &mut self.room
     }
