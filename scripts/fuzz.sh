@@ -81,7 +81,11 @@ for target in "${targets[@]}"; do
     found=$target_dir/found/$target
     mkdir -p "$learned" "$found"
     case $mode in
-        minimise) minimise "$target" && continue ;;
+        minimise)
+            # Not behind `&&`, where the shell would go on after a failure in it.
+            minimise "$target"
+            continue
+            ;;
         runs) bound=-runs=$(((amount + ${#targets[@]} - 1) / ${#targets[@]})) ;;
         seconds) bound=-max_total_time=$amount ;;
     esac

@@ -39,9 +39,10 @@ section! {
         pub group: String = "nogroup".to_owned(),
         /// User to run as.
         pub user: String = "nobody".to_owned(),
-        /// Confine the program, once it has started: it can open only the files that this
-        /// configuration names, and make only the system calls of a tracker (Linux: Landlock and
-        /// seccomp; what the kernel cannot do is left out, with a warning).
+        /// Confine the program, once it has started: it can open only what is in the folders of
+        /// files that this configuration names, and below, and make only the system calls of a
+        /// tracker (Linux: Landlock and seccomp; what the kernel cannot do is left out, with a
+        /// warning).
         ///
         /// Files that are read again may be replaced, also by way of symbolic links, in the folders
         /// where they were at the start.
@@ -90,7 +91,8 @@ section! {
         /// Peers held at once from one IP address, over all torrents.
         pub max_peers_per_ip: usize = 0,
         /// Requests served per second from one IP address, 10,000,000 at most. More are counted,
-        /// and refused (over UDP: dropped).
+        /// and refused (over UDP: dropped). In aquatic_http and aquatic_ws, a new connection counts
+        /// as a request, and a TLS handshake as another.
         pub requests_per_second_per_ip: u32 = 0,
     }
 }

@@ -73,6 +73,14 @@ impl Finisher {
         Arc::new(Finishing::default()).join(Box::new(|| ()))
     }
 
+    /// Of a process that has been told to stop: for tests of workers.
+    #[must_use]
+    pub fn of_a_stop() -> Self {
+        let finishing = Arc::new(Finishing::default());
+        finishing.begin();
+        finishing.join(Box::new(|| ()))
+    }
+
     /// Whether it is time. To be asked in each round of a loop: costs as much as reading a number.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

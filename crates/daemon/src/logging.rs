@@ -21,6 +21,7 @@ use anstream::AutoStream;
 use aquatic_config::LogLevel;
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::heartbeat;
 use crate::log_queue::{Errand, LogQueue};
@@ -97,6 +98,23 @@ pub fn tell(line: &str) {
     match QUEUE.get() {
         Some(queue) => queue.push(line.as_bytes()),
         None => drop(io::stderr().write_all(line.as_bytes())),
+    }
+}
+
+/// Writes to standard error itself, for when the thread of the log, or one that logs, hangs. If there
+/// is no room at once, in a pipe that nobody reads, it is lost.
+pub(crate) fn write_past_queue(text: &str) {
+    let has_room = |output: &File| {
+        let mut output = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut output, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    };
+    // Not by way of `io::stderr()`, whose lock may be held.
+    let output = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    if let Ok(mut output) = output
+        && has_room(&output)
+    {
+        // A pipe with room has it for so few bytes (PIPE_BUF).
+        let _ = output.write_all(text.as_bytes());
     }
 }
 

@@ -5,7 +5,7 @@
 //! here) and the limit of its address space (`RLIMIT_AS`). Whoever bounds what strangers can make
 //! the daemon hold takes a share of it.
 //!
-//! It is read once, at the start, before the sandbox closes.
+//! It is read at the start only, before the sandbox closes.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;

@@ -58,7 +58,7 @@ enum End {
     Signal,
     StartFailed(anyhow::Error),
     WorkerEnded { name: String, reason: anyhow::Error },
-    WorkersHang { names: String, limit: Duration },
+    WorkersHang { names: Vec<String>, limit: Duration },
 }
 
 impl End {
@@ -70,7 +70,8 @@ impl End {
                 Err(reason.context(format!("worker {name} has ended")))
             }
             Self::WorkersHang { names, limit } => Err(anyhow!(
-                "worker {names} hangs: no sign of life for {limit:?} (see hang_timeout)"
+                "worker {} hangs: no sign of life for {limit:?} (see hang_timeout)",
+                names.join(", ")
             )),
         }
     }
@@ -217,7 +218,7 @@ impl Supervisor {
             log::info!("ready");
             // Whoever is told finds in the log how it went.
             logging::flush();
-            systemd.ready();
+            heartbeat::outside(|| systemd.ready());
             loop {
                 heartbeat::beat();
                 match reloads.recv_timeout(heartbeat::INTERVAL) {
@@ -226,10 +227,12 @@ impl Supervisor {
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 }
                 log::info!("reloading");
-                systemd.reloading();
-                heartbeat::outside(&mut reload);
-                logging::flush();
-                systemd.ready();
+                heartbeat::outside(|| {
+                    systemd.reloading();
+                    reload();
+                    logging::flush();
+                    systemd.ready();
+                });
             }
         })
     }
@@ -239,17 +242,20 @@ impl Supervisor {
         self.spawn("watchdog", move || {
             watchdog::run(hang_timeout, &systemd, |names| {
                 let limit = hang_timeout;
-                let tell = || eprintln!("worker {names} hangs: no sign of life for {limit:?}");
-                if names.split(", ").any(|name| name == logging::THREAD) {
-                    tell();
+                let last_words = format!(
+                    "worker {} hangs: no sign of life for {limit:?}\n",
+                    names.join(", ")
+                );
+                let log_hangs = names.iter().any(|name| name == logging::THREAD);
+                supervisor.end(End::WorkersHang { names, limit });
+                if log_hangs {
+                    logging::write_past_queue(&last_words);
                 }
-                supervisor.end(End::WorkersHang {
-                    names: names.clone(),
-                    limit,
-                });
                 thread::sleep(END_MAX);
                 // The main thread should have ended the process by now.
-                tell();
+                if !log_hangs {
+                    logging::write_past_queue(&last_words);
+                }
                 process::exit(1);
             })
         })

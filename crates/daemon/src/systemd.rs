@@ -3,14 +3,24 @@
 //! The protocol is one datagram per message to the socket named in `NOTIFY_SOCKET`. That socket
 //! cannot be reached from inside a chroot, so it is connected once, before privileges are dropped,
 //! and kept. Without the variable nothing is sent.
+//!
+//! A service manager that does not read delays nobody: what finds no room in its queue at once is
+//! lost, or, if it waits to be told that, after a second.
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::process;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
+
 use crate::clock;
+
+/// How long the service manager is waited for.
+pub const SEND_MAX: Duration = Duration::from_secs(1);
 
 /// A connection to the service manager, if there is one.
 #[derive(Debug, Default)]
@@ -44,41 +54,44 @@ impl Systemd {
         self.watchdog
     }
 
-    /// The daemon lives, if systemd wants to know. Nothing is sent otherwise.
+    /// The daemon lives, if systemd wants to know. Nothing is sent otherwise, or if its queue is
+    /// full: there will be a next time.
     pub fn alive(&self) {
         if self.watchdog.is_some() {
-            self.send("WATCHDOG=1");
+            self.send("WATCHDOG=1", MsgFlags::MSG_DONTWAIT);
         }
     }
 
-    /// The daemon is serving.
+    /// The daemon is serving. Waits for room in a full queue, [`SEND_MAX`] at most.
     pub fn ready(&self) {
-        self.send("READY=1");
+        self.send("READY=1", MsgFlags::empty());
     }
 
     /// The daemon has begun to reload; [`Self::ready`] says that it has finished. This is what
-    /// `Type=notify-reload` waits for.
+    /// `Type=notify-reload` waits for. Waits for room as [`Self::ready`] does.
     pub fn reloading(&self) {
         let now_micros = clock::system_micros();
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now_micros}"));
+        let message = format!("RELOADING=1\nMONOTONIC_USEC={now_micros}");
+        self.send(&message, MsgFlags::empty());
     }
 
-    /// The daemon is about to exit. This does not wait for a service manager that does not read.
+    /// The daemon is about to exit. Does not wait.
     pub fn stopping(&self) {
-        if let Some(socket) = &self.socket
-            && let Err(error) = socket.set_nonblocking(true)
-        {
-            log::warn!("cannot tell systemd of the end: {error}");
-            return;
-        }
-        self.send("STOPPING=1");
+        self.send("STOPPING=1", MsgFlags::MSG_DONTWAIT);
     }
 
-    fn send(&self, message: &str) {
-        if let Some(socket) = &self.socket
-            && let Err(error) = socket.send(message.as_bytes())
-        {
-            log::warn!("cannot tell systemd {message:?}: {error}");
+    fn send(&self, message: &str, flags: MsgFlags) {
+        let Some(socket) = &self.socket else {
+            return;
+        };
+        match send(socket.as_raw_fd(), message.as_bytes(), flags) {
+            Ok(_) => {}
+            // This comes again, or is the last that is said.
+            Err(Errno::EAGAIN) if flags.contains(MsgFlags::MSG_DONTWAIT) => {}
+            Err(error) => {
+                let told = message.lines().next().unwrap_or_default();
+                log::warn!("cannot tell systemd {told}: {error}");
+            }
         }
     }
 }
@@ -97,6 +110,7 @@ fn watchdog_of_environment() -> Option<Duration> {
 /// `address` is a path or, on Linux, an abstract name after an `@`.
 fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(SEND_MAX))?;
     #[cfg(target_os = "linux")]
     if let Some(name) = address.as_encoded_bytes().strip_prefix(b"@") {
         use std::os::linux::net::SocketAddrExt;
@@ -154,6 +168,25 @@ mod tests {
             told(OsStr::new(&address), &listener, Systemd::ready),
             "READY=1"
         );
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_does_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let _deaf = UnixDatagram::bind(&path).unwrap();
+        let systemd = Systemd {
+            socket: Some(connect(path.as_os_str()).unwrap()),
+            watchdog: Some(SEND_MAX),
+        };
+        let begin = clock::Clock::start();
+        // More than any queue holds (net.unix.max_dgram_qlen).
+        for _ in 0..10_000 {
+            systemd.alive();
+        }
+        systemd.stopping();
+        systemd.ready();
+        assert!(begin.elapsed() >= SEND_MAX, "it was given the time to read");
     }
 
     #[test]

@@ -39,10 +39,10 @@ struct Findings {
     has_doubts: bool,
 }
 
-/// Looks after all threads for ever; calls `end` once, with the names of those that hang.
+/// Looks after all threads for ever; calls `end` with the names of those that hang.
 ///
 /// `limit` is how long a thread may be silent; zero: for ever. That is no concern of systemd then.
-pub(crate) fn run(limit: Duration, systemd: &Systemd, mut end: impl FnMut(String)) -> ! {
+pub(crate) fn run(limit: Duration, systemd: &Systemd, mut end: impl FnMut(Vec<String>)) -> ! {
     let limit_or_max = match limit.is_zero() {
         true => Duration::MAX,
         false => limit,
@@ -72,7 +72,7 @@ pub(crate) fn run(limit: Duration, systemd: &Systemd, mut end: impl FnMut(String
             systemd.alive();
         }
         if !findings.hang.is_empty() {
-            end(findings.hang.join(", "));
+            end(findings.hang);
         }
     }
 }

@@ -261,8 +261,5 @@ fn start_workers(
     let mut watch = LimitWatch::new();
     limit_notes::watch(&mut watch, &counters);
     supervisor.spawn("limits", move || watch.run())?;
-    let config = Arc::clone(config);
-    supervisor.spawn("statistics", move || {
-        statistics::run(&config.statistics, &counters, &reports)
-    })
+    statistics::start(supervisor, config.statistics.clone(), counters, reports)
 }

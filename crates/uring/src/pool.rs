@@ -8,6 +8,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
+use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -37,7 +38,14 @@ struct BufferEntry {
     tail: u16,
 }
 
-const _: () = assert!(size_of::<BufferEntry>() == size_of::<io_uring::types::BufRingEntry>());
+// As in linux/io_uring.h.
+const _: () = {
+    assert!(size_of::<BufferEntry>() == size_of::<io_uring::types::BufRingEntry>());
+    assert!(offset_of!(BufferEntry, addr) == 0);
+    assert!(offset_of!(BufferEntry, len) == 8);
+    assert!(offset_of!(BufferEntry, buffer) == 12);
+    assert!(offset_of!(BufferEntry, tail) == 14);
+};
 
 /// What the kernel writes of a datagram besides its payload.
 #[derive(Debug)]

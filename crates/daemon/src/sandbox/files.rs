@@ -1,6 +1,7 @@
 //! Which files can be opened: Landlock rules (landlock(7)).
 //!
-//! Rules are about folders, since a file may be replaced by another one of the same name. A path
+//! Rules are about folders, with all that is below, since a file may be replaced by another one of
+//! the same name. A path
 //! through symbolic links gets two: the folder where its name is, for a link that is changed, and
 //! the one where the file is. Certificates of certbot are in a third one after a renewal only if
 //! somebody has moved the archive.
@@ -79,6 +80,14 @@ fn ruleset(needs: &Needs) -> anyhow::Result<RulesetCreated> {
     Ok(ruleset)
 }
 
+/// Whether there is a file directly in the root directory: all folders are below that.
+pub(super) fn allow_everything(needs: &Needs) -> bool {
+    let replaced = needs.replaces.iter().map(|file| folder_of(file).to_owned());
+    let read = needs.reads.iter().flat_map(|file| folders_of(file));
+    let is_root = |folder: PathBuf| fs::canonicalize(folder).is_ok_and(|it| it == Path::new("/"));
+    read.chain(replaced).any(is_root)
+}
+
 /// The folder in which a file's name is, and the one in which the file is now.
 fn folders_of(file: &Path) -> impl Iterator<Item = PathBuf> {
     let resolved = fs::canonicalize(file).ok();
@@ -100,5 +109,28 @@ fn restrict(ruleset: &RulesetCreated) -> anyhow::Result<()> {
         RulesetStatus::NotEnforced => {
             bail!("this kernel cannot: Linux 5.13 or newer can, with `landlock` among its LSMs")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_the_root_directory_allows_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("list");
+        let reads = |file: &Path| Needs {
+            reads: vec![file.to_owned()],
+            ..Needs::default()
+        };
+        assert!(!allow_everything(&reads(&own)));
+        assert!(allow_everything(&reads(Path::new("/list"))));
+        assert!(allow_everything(&Needs {
+            replaces: vec!["/export".into()],
+            ..Needs::default()
+        }));
+        std::os::unix::fs::symlink("/", folder.path().join("link")).unwrap();
+        assert!(allow_everything(&reads(&folder.path().join("link/list"))));
     }
 }

@@ -4,9 +4,11 @@
 //! finds little to work with:
 //!
 //! - **always**: no program that it starts would have more rights than it has itself
-//!   ([`renounce`]: `no_new_privs`, an empty capability bounding set);
+//!   ([`renounce`]: `no_new_privs`, and an empty capability bounding set where it may empty it); and
+//!   who is not root keeps no capability, which was for the ports below 1024;
 //! - **with `privileges.sandbox`** ([`enter`]), where the kernel can do it:
-//!   - [`files`]: it opens only what the configuration names (Landlock), and no TCP connection;
+//!   - [`files`]: it opens only what is in the folders of files that the configuration names
+//!     (Landlock), and no TCP connection;
 //!   - [`calls`]: it has only the system calls of a tracker (seccomp). To run a program, look into
 //!     other processes or change the kernel ends the process; any other call that is not on the
 //!     list fails with EPERM, since a library may try such a call and do without.
@@ -57,10 +59,12 @@ pub fn renounce() {
     }
 }
 
-/// Enters the sandbox, if the configuration says so; a part that the kernel does not have is left
-/// out, with a warning. To be called after [`privileges::drop`](fn@crate::privileges::drop), before
+/// Gives up the capabilities of who is not root. Then enters the sandbox, if the configuration says
+/// so; a part that the kernel does not have is left out, with a warning. To be called after [`privileges::drop`](fn@crate::privileges::drop), before
 /// workers are spawned.
 pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
+    #[cfg(target_os = "linux")]
+    give_up_capabilities(supervisor);
     if !config.sandbox {
         return;
     }
@@ -79,6 +83,13 @@ pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
                 );
             }
         }
+        // In a root directory of its own, that is what the operator has put there.
+        if files.is_ok() && !config.drop_privileges && files::allow_everything(needs) {
+            log::warn!(
+                "`privileges.sandbox`: a file of the configuration is in the root directory, so all \
+                 files can be opened: put it into a folder of its own"
+            );
+        }
         if files.is_ok() && calls.is_ok() {
             log::info!("in the sandbox");
         }
@@ -88,4 +99,25 @@ pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
         let _ = (needs, supervisor);
         log::info!("`privileges.sandbox` needs Linux: there is none");
     }
+}
+
+/// Root needs them to open files of others.
+#[cfg(target_os = "linux")]
+fn give_up_capabilities(supervisor: &Supervisor) {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+    if nix::unistd::geteuid().is_root() {
+        return;
+    }
+    supervisor.in_all_threads(|| {
+        let none = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        // Ambient ones go with them (capabilities(7)).
+        if let Err(error) = set_capabilities(None, none) {
+            log::warn!("cannot give up capabilities: {error}");
+        }
+    });
 }

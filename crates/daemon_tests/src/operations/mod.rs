@@ -180,6 +180,8 @@ macro_rules! operations {
                 strangers_in_it_can_open_and_do_nothing
                 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
                 to_run_a_program_ends_it
+                #[cfg(target_os = "linux")]
+                who_is_not_root_keeps_no_capability
                 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
                 the_sandbox_can_be_left_out
                 #[cfg(target_os = "linux")]

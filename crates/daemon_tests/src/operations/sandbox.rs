@@ -1,13 +1,14 @@
 //! What a daemon can no longer do when it has started: tried from inside, by each of its threads.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 
 use aquatic_types::IpFamily;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::privileges::is_root;
 use crate::faults::spawn_without;
 use crate::setup::on_each;
 use crate::threads::Argument::{self, Number, Path};
@@ -161,6 +162,35 @@ pub fn to_run_a_program_ends_it(program: &'static Program) {
         let arguments = [Path("/bin/true"), Number(0), Number(0)];
         assert_eq!(thread.call(libc::SYS_execve, &arguments), None);
         assert_eq!(daemon.wait_exit().signal(), Some(libc::SIGSYS));
+    });
+}
+
+/// As under systemd with `AmbientCapabilities=`, where the port is one below 1024.
+pub fn who_is_not_root_keeps_no_capability(program: &'static Program) {
+    if !is_root() {
+        return;
+    }
+    on_every_runtime(program, |setup| {
+        let place = place();
+        let everyone = Permissions::from_mode(0o777);
+        fs::set_permissions(place.path("notify"), everyone).unwrap();
+        let settings = format!("{}{LIST}", place.metrics_settings(program));
+        let lines = "cp \"$0\" program\n\
+                     set -- --ambient-caps=+net_bind_service ./program \"$@\"\n\
+                     exec setpriv --reuid=nobody --regid=nogroup --clear-groups \
+                     --inh-caps=+net_bind_service \"$@\"";
+        let child = place.command_after(lines, setup, &settings).spawn();
+        let daemon = place.wait_for(child.unwrap());
+        for thread in daemon.threads() {
+            let status = fs::read_to_string(thread.join("status")).unwrap();
+            for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+                assert!(
+                    status.contains(&format!("\n{set}:\t0000000000000000\n")),
+                    "{status}"
+                );
+            }
+        }
+        assert_serves(program, &daemon);
     });
 }
 

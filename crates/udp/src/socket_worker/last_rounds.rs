@@ -1,8 +1,11 @@
 //! The end of a worker, when the process is about to stop: what is in the batches between workers,
-//! and in the outboxes, still leaves.
+//! and in the outboxes, still leaves. Nothing more is received: who is not answered asks again.
 
+use std::thread;
 use std::time::Duration;
 
+use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Finisher;
 
 use super::Core;
@@ -11,37 +14,95 @@ use super::Core;
 /// brought in the next one.
 const QUIET_ROUNDS: u8 = 3;
 
-/// Finds out when there is nothing left.
+/// Other workers need some time for what they have.
+const ROUND_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What a worker does when its loop is over.
 #[derive(Debug)]
-pub struct LastRounds {
-    finisher: Finisher,
-    quiet_rounds: u8,
-}
+pub struct LastRounds(Finisher);
 
 impl LastRounds {
     /// For a worker that `finisher` waits for.
     #[must_use]
     pub fn new(finisher: Finisher) -> Self {
-        Self {
-            finisher,
-            quiet_rounds: 0,
+        Self(finisher)
+    }
+
+    /// Whether it is time for them. To be asked in each round of the loop.
+    pub(super) fn have_come(&self) -> bool {
+        self.0.is_stopping()
+    }
+
+    /// Has everything sent that is on its way, and waits for the end of the process. `send` sends
+    /// what the outboxes hold, and says whether some of it waits for room.
+    ///
+    /// # Errors
+    /// Those of `send`.
+    pub(super) fn run(
+        mut self,
+        core: &mut Core,
+        clock: Clock,
+        send: impl FnMut(&mut Core) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        self.finish(core, clock, send)?;
+        loop {
+            heartbeat::sleep(heartbeat::INTERVAL);
         }
     }
 
-    /// To be called in each round of a worker's loop, with the time for which it is going to wait
-    /// next and whether answers wait for room. Returns for how long it is to wait.
-    pub(super) fn wait(&mut self, core: &mut Core, unsent: bool, timeout: Duration) -> Duration {
-        if !self.finisher.is_stopping() {
-            return timeout;
+    fn finish(
+        &mut self,
+        core: &mut Core,
+        clock: Clock,
+        mut send: impl FnMut(&mut Core) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let mut quiet_rounds = 0;
+        while quiet_rounds < QUIET_ROUNDS {
+            heartbeat::beat();
+            core.finish(Now::read(clock));
+            let unsent = send(core)?;
+            quiet_rounds = match unsent || core.has_work_on_its_way() {
+                true => 0,
+                false => quiet_rounds + 1,
+            };
+            thread::sleep(ROUND_INTERVAL);
         }
-        if unsent || core.has_work_on_its_way() {
-            self.quiet_rounds = 0;
-        } else if self.quiet_rounds == QUIET_ROUNDS {
-            self.finisher.finish();
-            return timeout;
-        } else {
-            self.quiet_rounds += 1;
-        }
-        Duration::ZERO
+        self.0.finish();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{announce, connect, split};
+    use super::*;
+
+    /// An announce that is in a batch of this worker, and one that another worker has already.
+    #[test]
+    fn what_is_in_the_batches_is_sent() {
+        let mut arrangement = split();
+        let core = &mut arrangement.cores[0];
+        let id = connect(core);
+        announce(core, id);
+        core.finish(Now::default());
+        announce(core, id);
+        let mut last_rounds = LastRounds::new(Finisher::of_a_stop());
+        assert!(last_rounds.have_come());
+        let (mut rounds, mut sent) = (0, 0);
+        let send = |core: &mut Core| {
+            rounds += 1;
+            // The other worker is late, and the system has no room at first.
+            if rounds == 10 {
+                arrangement.swarm_workers[0].answer(Now::default());
+            }
+            if rounds < 20 {
+                return Ok(false);
+            }
+            sent += core.outboxes()[0].len();
+            core.outboxes()[0].clear();
+            Ok(false)
+        };
+        last_rounds.finish(core, Clock::start(), send).unwrap();
+        assert_eq!(sent, 2);
     }
 }

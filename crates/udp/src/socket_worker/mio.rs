@@ -49,7 +49,7 @@ pub fn run(
     sleeper: &Sleeper,
     clock: Clock,
     config: &NetworkConfig,
-    mut last_rounds: LastRounds,
+    last_rounds: LastRounds,
 ) -> anyhow::Result<()> {
     for (index, socket) in sockets.iter().enumerate() {
         let fd = socket.as_raw_fd();
@@ -68,7 +68,7 @@ pub fn run(
     };
     let mut each_second = EachSecond::new(sockets);
     let mut arrivals = 0;
-    loop {
+    while !last_rounds.have_come() {
         let now = Now::read(clock);
         let received = traffic.receive(now, &mut core)?;
         each_second.look(now, &mut core);
@@ -85,9 +85,8 @@ pub fn run(
             Wait::Doze(_) if received.datagrams > 0 || core.has_mail() => {}
             Wait::Doze(time) => thread::sleep(time),
             Wait::Sleep => {
-                let poll_timeout = last_rounds.wait(&mut core, unsent, poll_timeout);
                 let _drowse = sleeper.drowse();
-                let timeout = match (core.has_mail(), unsent) {
+                let timeout = match (core.has_mail() || last_rounds.have_come(), unsent) {
                     (true, _) => Duration::ZERO,
                     (false, true) => RESEND_INTERVAL,
                     (false, false) => poll_timeout,
@@ -101,6 +100,7 @@ pub fn run(
             }
         }
     }
+    last_rounds.run(&mut core, clock, |core| Ok(traffic.send(core)))
 }
 
 /// What moves datagrams.

@@ -327,7 +327,7 @@ mod tests {
     }
 
     /// One socket worker with one socket, and one swarm worker.
-    fn split() -> Arrangement {
+    pub(super) fn split() -> Arrangement {
         let config = Config {
             swarm_workers: 1,
             ..Config::default()
@@ -349,7 +349,7 @@ mod tests {
         core.receive(Now::default(), 0, path(), &bytes);
     }
 
-    fn connect(core: &mut Core) -> ConnectionId {
+    pub(super) fn connect(core: &mut Core) -> ConnectionId {
         let transaction_id = TransactionId([0; 4]);
         receive(core, &Request::Connect(ConnectRequest { transaction_id }));
         let outbox = &mut core.outboxes()[0];
@@ -361,7 +361,7 @@ mod tests {
         answer.connection_id
     }
 
-    fn announce(core: &mut Core, connection_id: ConnectionId) {
+    pub(super) fn announce(core: &mut Core, connection_id: ConnectionId) {
         let announce = AnnounceRequest {
             connection_id,
             transaction_id: TransactionId([1; 4]),

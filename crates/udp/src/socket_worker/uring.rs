@@ -47,15 +47,15 @@ pub fn run(
     sleeper: &Sleeper,
     clock: Clock,
     config: &NetworkConfig,
-    mut last_rounds: LastRounds,
+    last_rounds: LastRounds,
 ) -> anyhow::Result<()> {
     let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
     let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
     let mut timeout = Duration::ZERO;
     let mut each_second = EachSecond::new(sockets);
     let mut arrivals = 0;
-    loop {
-        arrivals += turn(&mut ring, &mut core, sleeper, clock, timeout)?;
+    while !last_rounds.have_come() {
+        arrivals += turn(&mut ring, &mut core, sleeper, clock, timeout, &last_rounds)?;
         let now = Now::read(clock);
         each_second.look(now, &mut core);
         arrivals += core.finish(now);
@@ -67,7 +67,7 @@ pub fn run(
         }
         timeout = match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
             Wait::Sleep if unsent => RESEND_INTERVAL,
-            Wait::Sleep => last_rounds.wait(&mut core, unsent, poll_timeout),
+            Wait::Sleep => poll_timeout,
             Wait::Doze(time) => {
                 // The answers leave at once. What has come meanwhile is dealt with first.
                 let nothing_waits = ring
@@ -82,6 +82,13 @@ pub fn run(
             }
         };
     }
+    last_rounds.run(&mut core, clock, |core| {
+        // What has come meanwhile is dropped.
+        ring.wait(Some(Duration::ZERO)).context("cannot send")?;
+        let unsent = settle(&mut ring, core, sockets, config.resend_buffer_max_len);
+        send(&mut ring, core)?;
+        Ok(unsent)
+    })
 }
 
 /// Sends what the ring was given, waits, and receives. Returns the number of datagrams.
@@ -91,15 +98,15 @@ fn turn(
     sleeper: &Sleeper,
     clock: Clock,
     timeout: Duration,
+    last_rounds: &LastRounds,
 ) -> anyhow::Result<usize> {
     let waited = if timeout.is_zero() {
         ring.wait(Some(timeout))
     } else {
         let _drowse = sleeper.drowse();
-        let timeout = if core.has_mail() {
-            Duration::ZERO
-        } else {
-            timeout
+        let timeout = match core.has_mail() || last_rounds.have_come() {
+            true => Duration::ZERO,
+            false => timeout,
         };
         ring.wait(Some(timeout))
     };

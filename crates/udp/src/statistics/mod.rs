@@ -24,14 +24,14 @@ mod text;
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use aquatic_daemon::clock::{Clock, wall_time};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::replace_file::replace;
+use aquatic_daemon::supervisor::Supervisor;
 
 use crate::config::StatisticsConfig;
 use crate::counters::{Udp, WorkerCounters};
@@ -42,16 +42,36 @@ use tables::Period;
 
 type Snapshot = aquatic_tracker::statistics::Snapshot<Udp>;
 
-/// Publishes statistics for ever, every `interval`. The order of `workers` is their
+/// Starts what publishes statistics every `interval`. The order of `workers` is their
 /// `worker_index`. A Prometheus endpoint must be running already.
 ///
 /// # Errors
-/// If there is no thread for standard output. What cannot be written is logged.
-pub fn run(
-    config: &StatisticsConfig,
+/// If the system has no room for a thread. What cannot be written later is logged.
+pub fn start(
+    supervisor: &Supervisor,
+    config: StatisticsConfig,
+    workers: Vec<Arc<WorkerCounters>>,
+    reports: Vec<Arc<ShardReport>>,
+) -> anyhow::Result<()> {
+    let stdout = match config.print_to_stdout {
+        true => Some(Stdout::start(supervisor)?),
+        false => None,
+    };
+    supervisor.spawn("statistics", move || {
+        run(
+            Outputs::new(&config, stdout, workers.len()),
+            &workers,
+            &reports,
+        )
+    })
+}
+
+fn run(
+    mut outputs: Outputs<'_>,
     workers: &[Arc<WorkerCounters>],
     reports: &[Arc<ShardReport>],
-) -> anyhow::Result<()> {
+) -> ! {
+    let config = outputs.config;
     if !(config.print_to_stdout
         || config.write_html_to_file
         || config.metrics.run_prometheus_endpoint)
@@ -61,7 +81,6 @@ pub fn run(
         }
     }
     let clock = Clock::start();
-    let mut outputs = Outputs::new(config, workers.len())?;
     let mut previous = Snapshot::take(clock.elapsed(), workers, reports);
     loop {
         heartbeat::sleep(Duration::from_secs(config.metrics.interval));
@@ -80,14 +99,14 @@ struct Outputs<'a> {
 }
 
 impl<'a> Outputs<'a> {
-    fn new(config: &'a StatisticsConfig, workers: usize) -> anyhow::Result<Self> {
+    fn new(config: &'a StatisticsConfig, stdout: Option<Stdout>, workers: usize) -> Self {
         let prometheus = || PrometheusMetrics::new(workers);
-        Ok(Self {
+        Self {
             config,
             prometheus: config.metrics.run_prometheus_endpoint.then(prometheus),
-            stdout: config.print_to_stdout.then(Stdout::start).transpose()?,
+            stdout,
             html_failure: Failure::default(),
-        })
+        }
     }
 
     fn publish(
@@ -126,19 +145,9 @@ struct Stdout {
 }
 
 impl Stdout {
-    fn start() -> anyhow::Result<Self> {
+    fn start(supervisor: &Supervisor) -> anyhow::Result<Self> {
         let (texts, waiting) = sync_channel(TEXTS_WAITING_MAX);
-        let print_all = move || {
-            let mut failure = Failure::default();
-            for text in waiting {
-                let text: String = text;
-                failure.note(NOT_PRINTED, print(&text));
-            }
-        };
-        thread::Builder::new()
-            .name("stdout".to_owned())
-            .spawn(print_all)
-            .context("cannot start the thread stdout")?;
+        supervisor.spawn("stdout", move || print_all(&waiting))?;
         Ok(Self {
             texts,
             queue_failure: Failure::default(),
@@ -157,6 +166,19 @@ impl Stdout {
 const TEXTS_WAITING_MAX: usize = 1;
 
 const NOT_PRINTED: &str = "cannot print statistics";
+
+/// Prints what comes, as long as there is somebody whom it comes from.
+fn print_all(texts: &Receiver<String>) -> anyhow::Result<()> {
+    let mut failure = Failure::default();
+    loop {
+        heartbeat::beat();
+        match texts.recv_timeout(heartbeat::INTERVAL) {
+            Ok(text) => failure.note(NOT_PRINTED, heartbeat::outside(|| print(&text))),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
 
 /// Unlike `println!`, this does not panic when nobody reads any more.
 fn print(text: &str) -> anyhow::Result<()> {
@@ -227,7 +249,7 @@ mod tests {
             .requests(RequestKind::Announce)
             .add(1_234);
         let current = Snapshot::take(Duration::from_secs(1), &workers, &[]);
-        Outputs::new(&config, 1).unwrap().publish(
+        Outputs::new(&config, None, 1).publish(
             &previous,
             &current,
             SystemTime::UNIX_EPOCH,
