@@ -19,6 +19,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use socket2::Type;
 
 use crate::content::Make;
+use crate::link::{self, is_not_ready};
 use crate::local;
 use crate::pace::Pace;
 
@@ -211,14 +212,7 @@ impl<'a> Attackers<'a> {
         if !self.flood.reads {
             socket.set_recv_buffer_size(NON_READER_BUFFER_BYTES)?;
         }
-        socket.set_nonblocking(true)?;
-        match socket.connect(&self.tracker.into()) {
-            Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => {
-                return Err(error);
-            }
-            _ => {}
-        }
-        let mut stream = TcpStream::from_std(socket.into());
+        let mut stream = link::connect(socket, self.tracker)?;
         let interest = match self.flood.reads {
             true => Interest::READABLE | Interest::WRITABLE,
             false => Interest::WRITABLE,
@@ -306,14 +300,7 @@ impl<'a> Attackers<'a> {
 impl Connection {
     /// Writes what waits, as far as the kernel takes it.
     fn flush(&mut self) -> io::Result<()> {
-        while !self.waiting.is_empty() {
-            match self.stream.write(&self.waiting) {
-                Ok(size) => drop(self.waiting.drain(..size)),
-                Err(error) if is_not_ready(&error) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        link::flush(&mut self.stream, &mut self.waiting)
     }
 
     /// Writes the next byte of `text`, if there is one and what goes first has gone.
@@ -346,11 +333,6 @@ impl Connection {
             }
         }
     }
-}
-
-fn is_not_ready(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, NotConnected, WouldBlock};
-    matches!(error.kind(), WouldBlock | Interrupted | NotConnected)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Floods of datagrams, each source with a socket and a connection id of its own.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use aquatic_daemon::clock::Clock;
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::{ConnectRequest, ConnectionId, Response, TransactionId};
 use fastrand::Rng;
-use socket2::Type;
+use socket2::{SockRef, Type};
 
 use crate::local;
 use crate::pace::Pace;
@@ -50,7 +50,11 @@ impl DatagramFlood {
     pub fn prepare(self, tracker: SocketAddr) -> anyhow::Result<Attackers> {
         let mut rng = Rng::with_seed(1);
         let sources = (0..self.sources)
-            .map(|number| connect(number, tracker, &mut rng))
+            .map(|number| {
+                let (socket, id) = connect(local::attacker(number), tracker, &mut rng)?;
+                SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+                Ok((socket, id))
+            })
             .collect::<anyhow::Result<_>>()?;
         Ok(Attackers {
             flood: self,
@@ -59,14 +63,14 @@ impl DatagramFlood {
     }
 }
 
-fn connect(
-    number: u32,
+/// A socket that does not block, and its connection id.
+pub(crate) fn connect(
+    from: Ipv4Addr,
     tracker: SocketAddr,
     rng: &mut Rng,
 ) -> anyhow::Result<(UdpSocket, ConnectionId)> {
-    let socket = local::socket(local::attacker(number), Type::DGRAM)
-        .with_context(|| format!("cannot open socket {number}: raise the limit (ulimit -n)"))?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    let socket = local::socket(from, Type::DGRAM)
+        .with_context(|| format!("cannot open a socket at {from}: raise the limit (ulimit -n)"))?;
     socket.connect(&tracker.into())?;
     let socket = UdpSocket::from(socket);
     socket.set_read_timeout(Some(CONNECT_TIMEOUT))?;
