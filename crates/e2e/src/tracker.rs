@@ -104,6 +104,12 @@ impl Tracker {
         self.address
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it counts for one torrent.
     ///
     /// # Errors

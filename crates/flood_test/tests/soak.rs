@@ -66,7 +66,10 @@ impl FakeTracker {
     }
 
     fn clean(&mut self) {
-        let (now, age) = (self.clock.elapsed(), Duration::from_secs(PEER_AGE_SECONDS.into()));
+        let (now, age) = (
+            self.clock.elapsed(),
+            Duration::from_secs(PEER_AGE_SECONDS.into()),
+        );
         for swarm in self.swarms.values_mut() {
             swarm.peers.retain(|_, (_, heard)| *heard + age > now);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -224,6 +224,7 @@ impl Driver {
 
     fn finish(mut self) -> Driven {
         self.driven.requests += self.counting.interval.requests;
+        self.driven.repeated += self.counting.interval.repeated;
         let forwarded = self.it.wire.forwarded();
         let swarms = self.it.model.swarms().iter();
         Driven {
@@ -245,7 +246,11 @@ impl Driver {
         }
         let lot = self.rng.u32(..100);
         if lot < SCRAPES_OF_ONE + SCRAPES_OF_MANY {
-            let count = if lot < SCRAPES_OF_ONE { 1 } else { SCRAPE_TORRENTS };
+            let count = if lot < SCRAPES_OF_ONE {
+                1
+            } else {
+                SCRAPE_TORRENTS
+            };
             let mut torrents = Vec::new();
             torrents.extend((0..count).map(|_| self.it.model.draw(&mut self.rng)));
             return self.scrape(torrents, false, due_micros, now_micros);
@@ -305,7 +310,11 @@ impl Driver {
     fn probe(&mut self, due_micros: u64, now_micros: u64) {
         let number = self.rng.u32(..DENIABLE);
         let lane = self.rng.u32(..self.it.lanes);
-        let listed = *self.it.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = *self
+            .it
+            .listed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let request = Request::Announce {
             info_hash: deniable(number),
             port: 1,
@@ -350,7 +359,9 @@ impl Driver {
         self.it.model.hear(pending.order.lane);
         if let Answer::Failed(reason) = &answer {
             self.counting.interval.lost += 1;
-            self.driven.faults.add(format!("a request was lost: {reason}"));
+            self.driven
+                .faults
+                .add(format!("a request was lost: {reason}"));
             return;
         }
         self.counting.took(now.saturating_sub(pending.due_micros));
@@ -371,7 +382,9 @@ impl Driver {
             ) => self.judge_rows(&torrents, before, is_final, &rows),
             (_, Answer::Refused(reason)) => {
                 self.counting.interval.refused += 1;
-                self.driven.faults.add(format!("a request was refused: {reason}"));
+                self.driven
+                    .faults
+                    .add(format!("a request was refused: {reason}"));
             }
             (_, answer) => {
                 let fault = format!("an answer to something else: {answer:?}");
@@ -383,7 +396,11 @@ impl Driver {
     fn judge_probe(&mut self, number: u32, listed: Listed, sent: u64, answer: &Answer) {
         let is_denied = matches!(answer, Answer::Refused(reason) if reason.contains("not allowed"));
         self.driven.denied += u64::from(is_denied);
-        let now = *self.it.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = *self
+            .it
+            .listed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // While the tracker reloads, either list may be in use.
         let is_certain = now == listed && sent >= listed.since_micros + RELOAD_MICROS;
         let is_wrong = match answer {
@@ -412,7 +429,9 @@ impl Driver {
                 self.driven.compared_downloads += u64::from(swarm.completed.is_some());
                 let difference = swarm.difference(row.seeders, row.leechers, row.completed);
                 if let Some(difference) = difference {
-                    self.driven.faults.add(format!("torrent {torrent}: {difference}"));
+                    self.driven
+                        .faults
+                        .add(format!("torrent {torrent}: {difference}"));
                 }
             }
             return;
@@ -435,10 +454,15 @@ impl Driver {
     fn tick(&mut self, now: u64, elapsed: u64) -> anyhow::Result<()> {
         self.it.model.expire(now);
         self.repeat(now)?;
-        for fault in self.it.operator_faults.try_iter() {
-            match fault.is_empty() {
-                true => self.phase = Phase::Done,
-                false => self.driven.faults.add(fault),
+        loop {
+            match self.it.operator_faults.try_recv() {
+                Ok(fault) if !fault.is_empty() => self.driven.faults.add(fault),
+                Err(TryRecvError::Empty) => break,
+                // Metrics were compared; or there is no operator any longer, who tells why.
+                Ok(_) | Err(TryRecvError::Disconnected) => {
+                    self.phase = Phase::Done;
+                    return Ok(());
+                }
             }
         }
         let Times {
@@ -492,7 +516,11 @@ impl Driver {
 
     /// Sends again, or gives up, what has waited for too long.
     fn repeat(&mut self, now: u64) -> io::Result<()> {
-        let limit = if self.it.repeats { REPEAT_MICROS } else { LOST_MICROS };
+        let limit = if self.it.repeats {
+            REPEAT_MICROS
+        } else {
+            LOST_MICROS
+        };
         let mut lost = Vec::new();
         for (id, pending) in &mut self.pending {
             if now < pending.sent_micros + limit {

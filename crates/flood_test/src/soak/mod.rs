@@ -69,7 +69,7 @@ const UDP_LANES_MAX: u32 = 1_000;
 const HTTP_LANES_MAX: u32 = 500;
 
 /// How long a tracker may take to see that a connection has ended.
-const CLOSE_SECONDS: u64 = 3;
+const CLOSE_SECONDS: u64 = 5;
 
 /// Files that are not for connections.
 const OTHER_FILES: u64 = 500;
@@ -195,7 +195,10 @@ impl Plan {
     fn times(&self, shape: &Shape) -> Times {
         let sample = (self.seconds / SAMPLES_MIN).clamp(1, SAMPLE_SECONDS_MAX);
         // A list that denies more must have been read and obeyed, too.
-        let denied = shape.clean_micros + micros(CLOSE_SECONDS);
+        let denied = match self.access_list {
+            Some(_) => shape.clean_micros + micros(CLOSE_SECONDS),
+            None => 0,
+        };
         Times {
             rate: f64::from(self.rate),
             load_micros: micros(self.seconds),

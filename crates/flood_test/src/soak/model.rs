@@ -149,7 +149,9 @@ impl Swarm {
 
     fn begin_to_join(&mut self, now_micros: u64, clean_micros: u64) {
         if self.peers_min() + self.joining == 0 {
-            let is_new = self.last_micros.is_none_or(|last| now_micros > last + clean_micros);
+            let is_new = self
+                .last_micros
+                .is_none_or(|last| now_micros > last + clean_micros);
             let is_empty = self.peers_max() == 0;
             self.completed = (is_new && is_empty).then_some(0);
         }
@@ -259,8 +261,12 @@ impl Model {
             self.next = (place + 1) % self.shape.places;
             let turn = match self.places[index(place)] {
                 Place { waits: true, .. } => None,
-                Place { peer: Peer::Nobody, .. } if self.is_settling => None,
-                Place { peer: Peer::Nobody, .. } => self.join(place, now_micros, rng),
+                Place {
+                    peer: Peer::Nobody, ..
+                } if self.is_settling => None,
+                Place {
+                    peer: Peer::Nobody, ..
+                } => self.join(place, now_micros, rng),
                 _ if self.is_settling => Some(self.announce(place, AnnounceEvent::None)),
                 _ => self.live(place, now_micros, rng),
             };
@@ -497,7 +503,9 @@ mod tests {
         assert!(model.is_settled());
         let differences = (0..40).filter_map(|torrent| {
             let [seeders, leechers, completed] = tracker.count(torrent);
-            model.swarm(torrent).difference(seeders, leechers, completed)
+            model
+                .swarm(torrent)
+                .difference(seeders, leechers, completed)
         });
         let known = model.swarms().iter().filter(|it| it.completed.is_some());
         assert!(known.count() > 20, "most swarms are never empty");
@@ -531,7 +539,9 @@ mod tests {
 
     #[test]
     fn a_lost_download_is_seen() {
-        let differences = run(false, |tracker| *tracker.completed.get_mut(&0).unwrap() -= 1);
+        let differences = run(false, |tracker| {
+            *tracker.completed.get_mut(&0).unwrap() -= 1
+        });
         assert!(differences[0].contains("downloads"), "{differences:?}");
     }
 

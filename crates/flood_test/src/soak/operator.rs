@@ -147,41 +147,43 @@ impl Operator {
         let mut csv = csv.with_context(|| format!("cannot write {}", self.csv.display()))?;
         writeln!(csv, "{}", Sample::HEAD)?;
         let mut list = List::None;
-        let (mut reload_micros, mut scrape_micros) = (0, 0);
+        let due = |is_wanted: bool| if is_wanted { 0 } else { u64::MAX };
+        let mut reload_micros = due(self.list.is_some());
+        let mut scrape_micros = due(self.metrics.is_some());
         let mut before = Usage::of_process(self.process.pid()?)?;
         let mut before_micros = self.clock.micros();
         loop {
             let now = self.clock.micros();
-            if now >= reload_micros && list != List::All && self.list.is_some() {
+            if now >= reload_micros {
                 reload_micros = now + RELOAD_MICROS;
                 list = list.next();
                 self.reload(list)?;
                 operated.reloads += 1;
             }
-            if now >= scrape_micros && self.metrics.is_some() {
+            if now >= scrape_micros {
                 scrape_micros = now + SCRAPE_MICROS;
                 operated.scrapes += 1;
                 self.report(self.scrape().map(drop));
             }
-            let next = reload_micros.min(scrape_micros).max(now + 10_000);
-            let note = self.notes.recv_timeout(Duration::from_micros(next - now));
-            match note {
+            let next = reload_micros.min(scrape_micros).min(now + SCRAPE_MICROS);
+            let pause = Duration::from_micros(next.saturating_sub(now));
+            match self.notes.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(operated),
                 Ok(Note::Passed(interval)) => {
-                    let used = Usage::of_process(self.process.pid()?)?;
-                    let now = self.clock.micros();
-                    let process = Process::look(&self.process, &used.since(&before), now - before_micros)?;
+                    let (used, now) =
+                        (Usage::of_process(self.process.pid()?)?, self.clock.micros());
+                    let elapsed_micros = now - before_micros;
+                    let process =
+                        Process::look(&self.process, &used.since(&before), elapsed_micros)?;
                     (before, before_micros) = (used, now);
                     let sample = Sample { interval, process };
                     writeln!(csv, "{sample}")?;
                     operated.samples.push(sample);
                 }
                 Ok(Note::DenyAll) => {
-                    list = List::All;
-                    if self.list.is_some() {
-                        self.reload(list)?;
-                    }
+                    reload_micros = u64::MAX;
+                    self.reload(List::All)?;
                 }
                 Ok(Note::Compare(totals)) => self.compare(&totals),
             }
@@ -256,7 +258,10 @@ impl Totals {
             leechers: sum(text, "aquatic_leechers"),
             completed: sum(text, "aquatic_completed_downloads_total"),
         };
-        ensure!(counted == *self, "metrics say {counted:?} instead of {self:?}");
+        ensure!(
+            counted == *self,
+            "metrics say {counted:?} instead of {self:?}"
+        );
         let peers = sum(text, "aquatic_peers");
         ensure!(
             peers == self.seeders + self.leechers,

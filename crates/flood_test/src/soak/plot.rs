@@ -62,7 +62,10 @@ impl Table {
 }
 
 /// Counts are small.
-#[expect(clippy::cast_precision_loss, reason = "a pixel is much more than what is lost")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a pixel is much more than what is lost"
+)]
 fn to_f64(number: u64) -> f64 {
     number as f64
 }
@@ -94,11 +97,21 @@ pub fn draw(tables: &[Table]) -> String {
 }
 
 fn draw_panel(svg: &mut String, panel: &Panel, table: &Table) {
-    let points = table.samples.iter().filter(|sample| sample.interval.is_load);
+    let points = table
+        .samples
+        .iter()
+        .filter(|sample| sample.interval.is_load);
     let points: Vec<(f64, f64)> = points
-        .map(|sample| (to_f64(sample.interval.seconds) / 60.0, (panel.value)(sample)))
+        .map(|sample| {
+            (
+                to_f64(sample.interval.seconds) / 60.0,
+                (panel.value)(sample),
+            )
+        })
         .collect();
-    let largest = points.iter().fold(0.0, |max: f64, (_, value)| max.max(*value));
+    let largest = points
+        .iter()
+        .fold(0.0, |max: f64, (_, value)| max.max(*value));
     let step = step(largest / 2.0);
     let top = (largest / step).ceil().max(1.0) * step;
     let end = points.last().map_or(1.0, |(minutes, _)| *minutes).max(0.01);
@@ -156,8 +169,18 @@ mod tests {
 
     #[test]
     fn steps_are_round_numbers() {
-        for (least, expected) in [(0.0, 1.0), (0.7, 1.0), (1.2, 2.0), (31.0, 50.0), (550.0, 1e3)] {
-            assert!((step(least) - expected).abs() < 1e-9, "{least}: {}", step(least));
+        for (least, expected) in [
+            (0.0, 1.0),
+            (0.7, 1.0),
+            (1.2, 2.0),
+            (31.0, 50.0),
+            (550.0, 1e3),
+        ] {
+            assert!(
+                (step(least) - expected).abs() < 1e-9,
+                "{least}: {}",
+                step(least)
+            );
         }
     }
 
@@ -180,6 +203,12 @@ mod tests {
         assert!(svg.contains("points=\"5.0,27.5 "), "{svg}");
         assert!(svg.len() < 20_000);
         Table::parse("x", "head\n1,2").unwrap_err();
-        assert!(draw(&[Table { name: String::new(), samples: Vec::new() }]).contains("</svg>"));
+        assert!(
+            draw(&[Table {
+                name: String::new(),
+                samples: Vec::new()
+            }])
+            .contains("</svg>")
+        );
     }
 }

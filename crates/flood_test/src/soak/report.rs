@@ -60,14 +60,19 @@ impl Report {
             missed.push(format!("{more} more faults"));
         }
         if *compared != u64::from(self.torrents) {
-            missed.push(format!("{compared} torrents were compared, of {}", self.torrents));
+            missed.push(format!(
+                "{compared} torrents were compared, of {}",
+                self.torrents
+            ));
         }
         if self.has_list && *denied == 0 {
             missed.push("the access list has denied nothing".to_owned());
         }
         let is_ws = self.protocol == Protocol::Ws;
         if is_ws && (*answers == 0 || answers * 100 < offers * FORWARDED_PERCENT_MIN) {
-            missed.push(format!("of {offers} answers to offers, {answers} were forwarded"));
+            missed.push(format!(
+                "of {offers} answers to offers, {answers} were forwarded"
+            ));
         }
         missed.extend(trend::missed(&self.operated.samples));
         missed

@@ -147,10 +147,25 @@ impl Sample {
         let numbers: Result<Vec<u64>, _> = line.trim().split(',').map(str::parse).collect();
         let numbers = numbers.with_context(|| format!("no row of a soak test: {line:?}"))?;
         let numbers = <[u64; 15]>::try_from(numbers);
-        let [seconds, is_load, requests, refused, lost, repeated, p50_micros, p99_micros, max_micros, connections, resident_bytes, anonymous_bytes, files, threads, cpu_permille] =
-            numbers
-                .ok()
-                .with_context(|| format!("no row of a soak test: {line:?}"))?;
+        let [
+            seconds,
+            is_load,
+            requests,
+            refused,
+            lost,
+            repeated,
+            p50_micros,
+            p99_micros,
+            max_micros,
+            connections,
+            resident_bytes,
+            anonymous_bytes,
+            files,
+            threads,
+            cpu_permille,
+        ] = numbers
+            .ok()
+            .with_context(|| format!("no row of a soak test: {line:?}"))?;
         Ok(Self {
             interval: Interval {
                 seconds,

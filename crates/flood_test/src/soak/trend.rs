@@ -64,7 +64,10 @@ pub fn missed(samples: &[Sample]) -> Vec<String> {
         if let Some(trend) = Trend::of(samples, value)
             && trend.grows_beyond(percent, absolute)
         {
-            missed.push(format!("{name} grow from {} to {}", trend.before, trend.after));
+            missed.push(format!(
+                "{name} grow from {} to {}",
+                trend.before, trend.after
+            ));
         }
     };
     check("bytes of memory", MEMORY_PERCENT, MEMORY_BYTES, |sample| {
@@ -122,10 +125,14 @@ mod tests {
     #[test]
     fn what_grows_is_a_trend() {
         let leaks: [(&str, fn(u64, &mut Sample)); 4] = [
-            ("bytes of memory", |number, it| it.process.resident_bytes += number << 15),
+            ("bytes of memory", |number, it| {
+                it.process.resident_bytes += number << 15
+            }),
             ("files", |number, it| it.process.files += number / 10),
             ("threads", |number, it| it.process.threads += number / 90),
-            ("microseconds", |number, it| it.interval.p99_micros += number * 30),
+            ("microseconds", |number, it| {
+                it.interval.p99_micros += number * 30
+            }),
         ];
         for (name, leak) in leaks {
             let missed = missed(&samples(leak));
@@ -145,9 +152,33 @@ mod tests {
 
     #[test]
     fn targets_are_exact() {
-        assert!(!Trend { before: 100 << 20, after: 102 << 20 }.grows_beyond(2, 1 << 20));
-        assert!(Trend { before: 100 << 20, after: (102 << 20) + 1 }.grows_beyond(2, 1 << 20));
-        assert!(!Trend { before: 9 << 20, after: 10 << 20 }.grows_beyond(2, 1 << 20));
-        assert!(Trend { before: 9 << 20, after: (10 << 20) + 1 }.grows_beyond(2, 1 << 20));
+        assert!(
+            !Trend {
+                before: 100 << 20,
+                after: 102 << 20
+            }
+            .grows_beyond(2, 1 << 20)
+        );
+        assert!(
+            Trend {
+                before: 100 << 20,
+                after: (102 << 20) + 1
+            }
+            .grows_beyond(2, 1 << 20)
+        );
+        assert!(
+            !Trend {
+                before: 9 << 20,
+                after: 10 << 20
+            }
+            .grows_beyond(2, 1 << 20)
+        );
+        assert!(
+            Trend {
+                before: 9 << 20,
+                after: (10 << 20) + 1
+            }
+            .grows_beyond(2, 1 << 20)
+        );
     }
 }

@@ -107,7 +107,11 @@ impl HttpWire {
             Ok(true) if !is_over => return,
             Ok(true) => {}
             // A kept connection must stay, whether anything is asked or not.
-            Ok(false) => link.fail(!link.is_last, "the tracker has closed a connection", answers),
+            Ok(false) => link.fail(
+                !link.is_last,
+                "the tracker has closed a connection",
+                answers,
+            ),
             Err(error) => link.fail(true, &error.to_string(), answers),
         }
         self.close(place);

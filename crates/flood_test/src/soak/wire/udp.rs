@@ -48,7 +48,11 @@ impl UdpWire {
             let (socket, id) = connect(local::honest(number), tracker, &mut rng)?;
             let token = Token(index(number));
             let registry = poll.registry();
-            registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
+            registry.register(
+                &mut SourceFd(&socket.as_raw_fd()),
+                token,
+                Interest::READABLE,
+            )?;
             all.push(Lane {
                 socket,
                 id,

@@ -114,7 +114,11 @@ impl WsWire {
 
 impl Wire for WsWire {
     fn send(&mut self, order: &Order, _now_micros: u64) -> io::Result<()> {
-        if self.browsers.get(index(order.lane)).is_some_and(Browser::is_closed) {
+        if self
+            .browsers
+            .get(index(order.lane))
+            .is_some_and(Browser::is_closed)
+        {
             self.open(order.lane)?;
         }
         let Some(browser) = self.browsers.get_mut(index(order.lane)) else {
