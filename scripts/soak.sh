@@ -24,9 +24,9 @@ usage: scripts/soak.sh [options]
 
   --minutes N        how long peers come and go (60); the end takes three minutes more at most
   --protocol NAME    udp, http or ws; without it: all at the same time
-  --udp-rate N       requests per second over UDP (10000)
-  --http-rate N      over HTTP (2500)
-  --ws-rate N        over WebSocket (1000), besides answers to offers
+  --udp-rate N       requests per second over UDP (18000)
+  --http-rate N      over HTTP (5000)
+  --ws-rate N        over WebSocket (1800), besides answers to offers
   --settings LINES   more lines for the trackers' configuration, as dotted keys
   --output FOLDER    where to leave PROTOCOL.csv and soak.svg (soak)
 END
@@ -34,7 +34,7 @@ END
 
 options=(--minutes --protocol --udp-rate --http-rate --ws-rate --settings --output)
 switches=()
-minutes=60 protocol="" udp_rate=10000 http_rate=2500 ws_rate=1000 settings="" output=soak
+minutes=60 protocol="" udp_rate=18000 http_rate=5000 ws_rate=1800 settings="" output=soak
 read_options "$@"
 
 if [ -z "${IN_NAMESPACE:-}" ]; then

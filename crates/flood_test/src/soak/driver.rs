@@ -426,7 +426,7 @@ impl Driver {
             for (torrent, row) in torrents.iter().zip(rows) {
                 let swarm = self.it.model.swarm(*torrent);
                 self.driven.compared += 1;
-                self.driven.compared_downloads += u64::from(swarm.completed.is_some());
+                self.driven.compared_downloads += u64::from(swarm.completed().is_some());
                 let difference = swarm.difference(row.seeders, row.leechers, row.completed);
                 if let Some(difference) = difference {
                     self.driven

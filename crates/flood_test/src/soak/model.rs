@@ -65,7 +65,7 @@ pub struct Swarm {
     /// Those that surely are there, and lack something.
     pub leechers: u32,
     /// How often a download was completed, unless the torrent may have been forgotten meanwhile.
-    pub completed: Option<u32>,
+    completed: Option<u32>,
     /// How often somebody has begun to leave.
     pub departures: u32,
     joining: u32,
@@ -133,16 +133,25 @@ impl Swarm {
         self.peers_min() + self.joining + self.leaving + self.vanished
     }
 
+    /// How often a download was completed, if a tracker must know: it may have forgotten a torrent
+    /// without peers, or not yet.
+    #[must_use]
+    pub fn completed(&self) -> Option<u32> {
+        self.completed.filter(|_| self.peers_min() > 0)
+    }
+
     /// What is wrong with what the tracker says at the end, in words.
     #[must_use]
     pub fn difference(&self, seeders: u32, leechers: u32, completed: u32) -> Option<String> {
         let is_equal = (self.seeders, self.leechers) == (seeders, leechers)
-            && self.completed.is_none_or(|it| it == completed);
+            && self.completed().is_none_or(|it| it == completed);
         (!is_equal).then(|| {
             format!(
                 "{seeders} seeders, {leechers} leechers, {completed} downloads, instead of {}, {} \
                  and {:?}",
-                self.seeders, self.leechers, self.completed
+                self.seeders,
+                self.leechers,
+                self.completed()
             )
         })
     }
@@ -507,7 +516,7 @@ mod tests {
                 .swarm(torrent)
                 .difference(seeders, leechers, completed)
         });
-        let known = model.swarms().iter().filter(|it| it.completed.is_some());
+        let known = model.swarms().iter().filter(|it| it.completed().is_some());
         assert!(known.count() > 20, "most swarms are never empty");
         assert!(model.completed() > 100 && tracker.peers.len() > 200);
         differences.collect()
@@ -543,6 +552,41 @@ mod tests {
             *tracker.completed.get_mut(&0).unwrap() -= 1
         });
         assert!(differences[0].contains("downloads"), "{differences:?}");
+    }
+
+    #[test]
+    fn downloads_of_a_torrent_without_peers_may_be_forgotten() {
+        let shape = Shape {
+            torrents: 1,
+            places: 1,
+            lanes: 1,
+            ..shape(false)
+        };
+        let (mut model, mut rng) = (Model::new(shape), Rng::with_seed(1));
+        let announce = |model: &mut Model, event, is_seeder, now_micros| {
+            let announce = match model.announce(0, event) {
+                Turn::Announce(it) => Announce { is_seeder, ..it },
+                Turn::Vanish(_) => panic!("nobody vanishes"),
+            };
+            model.answered(&announce, now_micros);
+        };
+        model.join(0, 0, &mut rng);
+        model.places[0].peer = Peer::Leecher;
+        announce(&mut model, AnnounceEvent::Started, false, 0);
+        announce(&mut model, AnnounceEvent::Completed, true, 0);
+        assert_eq!(model.swarm(0).completed(), Some(1));
+        announce(&mut model, AnnounceEvent::Stopped, true, 0);
+        for completed in [0, 1] {
+            assert_eq!(model.swarm(0).difference(0, 0, completed), None);
+        }
+        // Who comes at once may find it as it was; who comes later does not.
+        for (now_micros, completed) in [(SECOND, None), (30 * SECOND, Some(0))] {
+            model.join(0, now_micros, &mut rng);
+            let is_seeder = model.places[0].peer == Peer::Seeder;
+            announce(&mut model, AnnounceEvent::Started, is_seeder, now_micros);
+            assert_eq!(model.swarm(0).completed(), completed);
+            announce(&mut model, AnnounceEvent::Stopped, is_seeder, now_micros);
+        }
     }
 
     #[test]
