@@ -118,6 +118,8 @@ pub(super) struct Driver {
     next_id: u32,
     /// The next torrent to be compared.
     next_final: u32,
+    /// What has become of an announce, nobody knows: peers on the way stay there for ever.
+    is_unsure: bool,
     phase: Phase,
 }
 
@@ -168,6 +170,7 @@ impl Driver {
             rng: Rng::with_seed(11),
             next_id: 0,
             next_final: 0,
+            is_unsure: false,
             phase: Phase::Load,
         }
     }
@@ -357,6 +360,8 @@ impl Driver {
             return;
         };
         self.it.model.hear(pending.order.lane);
+        let is_answered = matches!(answer, Answer::Swarm | Answer::Rows(_));
+        self.is_unsure |= !is_answered && matches!(pending.what, What::Announce(_));
         if let Answer::Failed(reason) = &answer {
             self.counting.interval.lost += 1;
             self.driven
@@ -477,7 +482,7 @@ impl Driver {
                 self.it.model.settle();
                 let _ = self.it.notes.send(Note::DenyAll);
             }
-            Phase::Settling if elapsed >= settled && self.it.model.is_settled() => {
+            Phase::Settling if elapsed >= settled && self.is_at_rest() => {
                 self.phase = Phase::Scraping;
             }
             Phase::Scraping if self.has_scraped() => {
@@ -493,6 +498,11 @@ impl Driver {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether nobody is on the way, or that will never be known.
+    fn is_at_rest(&self) -> bool {
+        self.is_unsure || self.it.model.is_settled()
     }
 
     fn has_scraped(&self) -> bool {

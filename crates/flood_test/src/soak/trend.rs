@@ -129,7 +129,7 @@ mod tests {
                 it.process.resident_bytes += number << 15
             }),
             ("files", |number, it| it.process.files += number / 10),
-            ("threads", |number, it| it.process.threads += number / 90),
+            ("threads", |number, it| it.process.threads += number / 60),
             ("microseconds", |number, it| {
                 it.interval.p99_micros += number * 30
             }),
