@@ -19,7 +19,7 @@ usage() {
     cat <<'END'
 usage: scripts/floods.sh [options]
 
-  --seconds N        how long each flood takes (10)
+  --seconds N        how long each flood takes (10); 30 at least if it is about a deadline or memory
   --protocol NAME    udp, http or ws; without it: all
   --flood NAME       one flood (see: aquatic_flood_test list)
   --settings LINES   more lines for the trackers' configuration, as dotted keys
@@ -115,7 +115,7 @@ start_flooded_tracker() {
     keeper_pid=$!
     local tries
     for tries in {1..200}; do
-        ! grep -q ready "$work/log" || return 0
+        ! grep -q ': ready$' "$work/log" || return 0
         kill -0 "$keeper_pid" 2>/dev/null || break
         sleep 0.1
     done

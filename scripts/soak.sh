@@ -96,7 +96,7 @@ END
     echo $! >"$work/$1/pid"
     local tries
     for tries in {1..200}; do
-        ! grep -q ready "$work/$1/log" || return 0
+        ! grep -q ': ready$' "$work/$1/log" || return 0
         kill -0 "${pids[-1]}" 2>/dev/null || break
         sleep 0.1
     done

@@ -34,6 +34,10 @@ pub struct Flood {
     pub is_tls: bool,
     /// Lines of the tracker's configuration, beyond the defaults.
     pub settings: &'static [&'static str],
+    /// The bound on memory that these lines set, in MiB; 0 = none.
+    pub memory_mib: u64,
+    /// The least time that shows something, in seconds: longer than the deadline that it is about.
+    pub seconds_min: u32,
     /// What is done.
     pub attack: Attack,
 }
@@ -107,6 +111,37 @@ const LIMITED: &[&str] = &["limits.requests_per_second_per_ip = 50"];
 /// `scripts/floods.sh` makes the list.
 const RELOADED: &[&str] = &["access_list.mode = 'deny'", "access_list.path = 'list'"];
 
+/// Little, so that a flood reaches the bound in some seconds.
+const SWARM_MEMORY: &[&str] = &["limits.max_swarm_memory = '16 MiB'"];
+const CONNECTION_MEMORY: &[&str] = &["network.max_connection_memory = '32 MiB'"];
+
+/// More new torrents than there is memory for.
+fn of_swarm_memory(flood: Flood) -> Flood {
+    Flood {
+        settings: SWARM_MEMORY,
+        memory_mib: 16,
+        seconds_min: 30,
+        ..flood
+    }
+}
+
+/// More unread answers than there is memory for.
+fn of_connection_memory(flood: Flood) -> Flood {
+    Flood {
+        settings: CONNECTION_MEMORY,
+        memory_mib: 32,
+        ..flood
+    }
+}
+
+/// Longer than the deadlines of handshakes and requests (10 and 15 s by default).
+fn of_deadlines(flood: Flood) -> Flood {
+    Flood {
+        seconds_min: 30,
+        ..flood
+    }
+}
+
 fn restart(protocol: Protocol) -> Flood {
     plain(protocol, "restart", "kill -9 and restart", Attack::Kill)
 }
@@ -161,20 +196,20 @@ fn udp() -> Vec<Flood> {
     };
     vec![
         plain(Protocol::Udp, "none", "no flood", Attack::Nothing),
-        flood(
+        of_swarm_memory(flood(
             "new-torrents",
             "random info hashes, 1 source",
             1,
             50_000,
             content::udp_new_torrent,
-        ),
-        flood(
+        )),
+        of_swarm_memory(flood(
             "new-torrents-10000",
             "random info hashes, 10,000 sources",
             10_000,
             50_000,
             content::udp_new_torrent,
-        ),
+        )),
         flood(
             "one-swarm",
             "one address, all ports of a torrent",
@@ -216,11 +251,11 @@ fn http() -> Vec<Flood> {
     let flood = |name, about, flood| plain(Protocol::Http, name, about, Attack::Connections(flood));
     vec![
         plain(Protocol::Http, "none", "no flood", Attack::Nothing),
-        flood(
+        of_swarm_memory(flood(
             "new-torrents",
             "random info hashes",
             talk(content::http_new_torrent, 20_000),
-        ),
+        )),
         flood(
             "scrapes",
             "largest scrapes (100)",
@@ -239,14 +274,14 @@ fn http() -> Vec<Flood> {
                 ..CHURN
             },
         ),
-        flood(
+        of_deadlines(flood(
             "slow-heads",
             "4,000 heads, a byte at a time",
             ConnectionFlood {
                 then: Then::Dribble(content::http_slow_head, 8_000),
                 ..SLOW
             },
-        ),
+        )),
     ]
 }
 
@@ -254,7 +289,7 @@ fn http_connections() -> Vec<Flood> {
     let flood = |name, about, flood| plain(Protocol::Http, name, about, Attack::Connections(flood));
     let opening = Opening::Made(content::http_new_torrent);
     vec![
-        flood("idle", "18,000 idle sockets", IDLE),
+        of_deadlines(flood("idle", "18,000 idle sockets", IDLE)),
         flood(
             "idle-announced",
             "18,000 sockets, idle after an announce",
@@ -268,7 +303,7 @@ fn http_connections() -> Vec<Flood> {
                 ConnectionFlood { opening, ..FULL },
             )
         },
-        flood(
+        of_connection_memory(flood(
             "non-readers",
             "500 peers that ask and do not read",
             ConnectionFlood {
@@ -276,7 +311,7 @@ fn http_connections() -> Vec<Flood> {
                 reads: false,
                 ..talk(content::http_scrape, 4_000)
             },
-        ),
+        )),
         flood(
             "churn",
             "a connection for each announce",
@@ -304,12 +339,16 @@ fn tls(protocol: Protocol) -> Vec<Flood> {
     let tls = |name, about, attack| encrypted(protocol, name, about, attack);
     vec![
         tls("tls-none", "no flood, TLS", Attack::Nothing),
-        tls("tls-half-open", "4,000 half-open handshakes", HALF_OPEN),
-        tls(
+        of_deadlines(tls(
+            "tls-half-open",
+            "4,000 half-open handshakes",
+            HALF_OPEN,
+        )),
+        of_deadlines(tls(
             "tls-dribbled",
             "4,000 handshakes, a byte at a time",
             DRIBBLED,
-        ),
+        )),
         tls("tls-churn", "handshakes that are given up", HANDSHAKES),
     ]
 }
@@ -340,11 +379,11 @@ fn ws() -> Vec<Flood> {
     };
     vec![
         plain(Protocol::Ws, "none", "no flood", Attack::Nothing),
-        flood(
+        of_swarm_memory(flood(
             "new-torrents",
             "random info hashes",
             talk(content::ws_new_torrent, 20_000),
-        ),
+        )),
         flood(
             "scrapes",
             "largest scrapes (255)",
@@ -368,15 +407,15 @@ fn ws() -> Vec<Flood> {
                 ..CHURN
             },
         ),
-        flood(
+        of_deadlines(flood(
             "slow-heads",
             "4,000 heads, a byte at a time",
             ConnectionFlood {
                 then: Then::Dribble(content::http_slow_head, 8_000),
                 ..SLOW
             },
-        ),
-        flood(
+        )),
+        of_deadlines(flood(
             "slow-frames",
             "4,000 frames, a byte at a time",
             ConnectionFlood {
@@ -384,7 +423,7 @@ fn ws() -> Vec<Flood> {
                 then: Then::Dribble(content::ws_slow_frame, 8_000),
                 ..SLOW
             },
-        ),
+        )),
     ]
 }
 
@@ -393,7 +432,7 @@ fn ws_connections() -> Vec<Flood> {
     let upgrade = Opening::Made(content::ws_upgrade);
     let announced = Opening::Made(content::ws_upgrade_and_announce);
     vec![
-        flood("idle", "18,000 idle sockets", IDLE),
+        of_deadlines(flood("idle", "18,000 idle sockets", IDLE)),
         flood(
             "idle-announced",
             "18,000 sockets, idle after an announce",
@@ -413,7 +452,7 @@ fn ws_connections() -> Vec<Flood> {
                 },
             )
         },
-        flood(
+        of_connection_memory(flood(
             "non-readers",
             "500 peers that ask and do not read",
             ConnectionFlood {
@@ -422,7 +461,7 @@ fn ws_connections() -> Vec<Flood> {
                 opening: upgrade,
                 ..talk(content::ws_scrape, 2_000)
             },
-        ),
+        )),
         flood(
             "churn",
             "a connection for each announce",
@@ -462,6 +501,8 @@ fn plain(protocol: Protocol, name: &'static str, about: &'static str, attack: At
         about,
         is_tls: false,
         settings: &[],
+        memory_mib: 0,
+        seconds_min: 0,
         attack,
     }
 }

@@ -74,12 +74,16 @@ pub fn watch(
         resident_bytes_max: before.resident_bytes,
         ..Observed::default()
     };
-    let mut last = before;
+    let (mut first, mut last, mut cpu_micros) = (before, before, 0);
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(SAMPLE_INTERVAL);
         let now = process.pid().unwrap_or(pid);
-        observed.restarts += u32::from(now != pid);
-        pid = now;
+        if now != pid {
+            observed.restarts += 1;
+            cpu_micros += cpu_micros_between(&first, &last);
+            (first, last) = Default::default();
+            pid = now;
+        }
         let usage = Usage::of_process(pid);
         observed.is_gone = usage.is_err();
         if let Ok(usage) = usage {
@@ -89,12 +93,16 @@ pub fn watch(
         }
         observed.tcp_bytes_max = observed.tcp_bytes_max.max(tcp_bytes());
     }
-    let used = last.since(&before);
+    cpu_micros += cpu_micros_between(&first, &last);
     let elapsed = u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let cpu = (used.user_micros + used.system_micros) * 1_000;
-    observed.cpu_permille = cpu.checked_div(elapsed).unwrap_or(0);
+    observed.cpu_permille = (cpu_micros * 1_000).checked_div(elapsed).unwrap_or(0);
     observed.dropped_by_kernel = dropped_by_kernel(tracker).saturating_sub(dropped);
     Ok(observed)
+}
+
+fn cpu_micros_between(first: &Usage, last: &Usage) -> u64 {
+    let used = last.since(first);
+    used.user_micros + used.system_micros
 }
 
 /// Bytes of the kernel's TCP buffers.

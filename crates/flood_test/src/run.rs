@@ -11,7 +11,6 @@ use aquatic_daemon::clock::Clock;
 
 use crate::catalogue::{Attack, Flood};
 use crate::connections::Done;
-use crate::datagrams::Attackers;
 use crate::observer::TrackerProcess;
 use crate::report::Report;
 use crate::{honest, local, observer, signals};
@@ -25,7 +24,7 @@ pub struct Plan {
     pub tracker: SocketAddr,
     /// Its process.
     pub process: TrackerProcess,
-    /// How long honest clients ask.
+    /// How long honest clients ask; longer if the flood needs more to show something.
     pub seconds: u32,
     /// Instead of the flood's own rate.
     pub rate: Option<u64>,
@@ -33,11 +32,8 @@ pub struct Plan {
     pub memory_mib_max: u64,
 }
 
-/// A flood that can begin at once.
-enum Prepared {
-    Datagrams(Attackers, u64),
-    Other,
-}
+/// A flood that can begin at once. Says in words what it has done until it was told to stop.
+type Prepared<'a> = Box<dyn FnOnce(&AtomicBool) -> anyhow::Result<String> + Send + 'a>;
 
 impl Plan {
     /// Runs it.
@@ -47,18 +43,12 @@ impl Plan {
     pub fn run(&self) -> anyhow::Result<Report> {
         local::require_loopback(self.tracker)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let prepared = match self.flood.attack {
-            Attack::Datagrams(flood) => {
-                let rate = self.rate.unwrap_or(flood.rate);
-                Prepared::Datagrams(flood.prepare(self.tracker)?, rate)
-            }
-            _ => Prepared::Other,
-        };
+        let attack = self.prepare()?;
+        let seconds = self.seconds.max(self.flood.seconds_min);
         let (served, done, observed) = thread::scope(|scope| {
-            let attack = scope.spawn(|| self.attack(&prepared, &stop));
+            let attack = scope.spawn(|| attack(&stop));
             let watch = scope.spawn(|| observer::watch(&self.process, self.tracker, &stop));
             let flood = &self.flood;
-            let seconds = self.seconds;
             let served = honest::run(flood.protocol, self.tracker, flood.is_tls, seconds, &stop);
             stop.store(true, Ordering::Relaxed);
             (served, attack.join(), watch.join())
@@ -72,28 +62,33 @@ impl Plan {
         })
     }
 
-    fn attack(&self, prepared: &Prepared, stop: &AtomicBool) -> anyhow::Result<String> {
-        Ok(match (prepared, self.flood.attack) {
-            (Prepared::Datagrams(attackers, rate), _) => {
-                let clock = Clock::start();
-                let sent = attackers.run(*rate, stop);
-                let elapsed = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-                format!("{} datagrams/s", sent * 1_000 / elapsed.max(1))
+    fn prepare(&self) -> anyhow::Result<Prepared<'_>> {
+        Ok(match self.flood.attack {
+            Attack::Nothing => Box::new(|_| Ok("nothing".to_owned())),
+            Attack::Datagrams(flood) => {
+                let rate = self.rate.unwrap_or(flood.rate);
+                let attackers = flood.prepare(self.tracker)?;
+                Box::new(move |stop| {
+                    let clock = Clock::start();
+                    let sent = attackers.run(rate, stop);
+                    let elapsed = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    Ok(format!("{} datagrams/s", sent * 1_000 / elapsed.max(1)))
+                })
             }
-            (_, Attack::Connections(flood)) => {
-                in_words(flood.run(self.tracker, self.rate, stop)?)
-            }
-            (_, Attack::Reloads(rate)) => {
+            Attack::Connections(flood) => Box::new(move |stop| {
+                let done = flood.run(self.tracker, self.rate, stop)?;
+                Ok(in_words(done))
+            }),
+            Attack::Reloads(rate) => Box::new(move |stop| {
                 let rate = self.rate.unwrap_or(rate);
                 let sent = signals::reload(self.process.pid()?, rate, stop);
-                format!("{sent} signals")
-            }
-            (_, Attack::Kill) => {
+                Ok(format!("{sent} signals"))
+            }),
+            Attack::Kill => Box::new(move |stop| {
                 let middle = Duration::from_secs(self.seconds.into()) / 2;
                 let sent = signals::kill_after(self.process.pid()?, middle, stop);
-                format!("{sent} SIGKILL")
-            }
-            (_, Attack::Nothing | Attack::Datagrams(_)) => "nothing".to_owned(),
+                Ok(format!("{sent} SIGKILL"))
+            }),
         })
     }
 }

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
+use aquatic_http_protocol::Response;
+
 use super::stream::{Opener, Stream};
 use super::{Client, failure};
 
@@ -43,10 +45,10 @@ impl Client for HttpClient {
         stream.write_all(request.as_bytes())?;
         stream.flush()?;
         let answer = read_answer(&mut stream)?;
-        // Bencode: the client itself is one of them.
-        let has_swarm = answer.contains("10:incompletei") && !answer.contains("10:incompletei0e");
-        if !has_swarm {
-            return Err(failure(answer));
+        // The client itself is one of them.
+        match Response::parse(&answer) {
+            Ok(Response::Announce(announce)) if announce.leechers > 0 => {}
+            _ => return Err(failure(String::from_utf8_lossy(&answer))),
         }
         self.kept = self.opener.keeps.then_some(stream);
         Ok(())
@@ -57,8 +59,8 @@ impl Client for HttpClient {
     }
 }
 
-/// The body of an answer with status 200, as text; or the reason for another one.
-fn read_answer(stream: &mut impl Read) -> io::Result<String> {
+/// The body of an answer with status 200, or the reason for another one.
+fn read_answer(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
         let size = stream.read(&mut buffer)?;
@@ -73,11 +75,14 @@ fn read_answer(stream: &mut impl Read) -> io::Result<String> {
 }
 
 /// The body, if all of it is there.
-fn whole_body(bytes: &[u8]) -> io::Result<Option<String>> {
-    let text = String::from_utf8_lossy(bytes);
-    let Some((head, _)) = text.split_once("\r\n\r\n") else {
+fn whole_body(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let head_end = bytes.windows(4).position(|it| it == b"\r\n\r\n");
+    let Some((head, [_, _, _, _, body @ ..])) =
+        head_end.and_then(|end| bytes.split_at_checked(end))
+    else {
         return Ok(None);
     };
+    let head = String::from_utf8_lossy(head);
     if !head.starts_with("HTTP/1.1 200 ") {
         return Err(failure(head));
     }
@@ -87,11 +92,7 @@ fn whole_body(bytes: &[u8]) -> io::Result<Option<String>> {
         is_length.then(|| value.trim().parse::<usize>().ok())?
     });
     let length = length.ok_or_else(|| failure(head))?;
-    // A head is ASCII, so its size as text is that in bytes.
-    let body = bytes
-        .get(head.len() + "\r\n\r\n".len()..)
-        .unwrap_or_default();
-    Ok((body.len() >= length).then(|| String::from_utf8_lossy(body).into_owned()))
+    Ok((body.len() >= length).then(|| body.to_vec()))
 }
 
 #[cfg(test)]
@@ -104,7 +105,7 @@ mod tests {
         for size in 0..answer.len() {
             assert_eq!(whole_body(&answer[..size]).unwrap(), None, "{size}");
         }
-        assert!(whole_body(answer).unwrap().unwrap().ends_with("de"));
+        assert!(whole_body(answer).unwrap().unwrap().ends_with(b"de"));
         let mut rest = &answer[..10];
         assert!(read_answer(&mut rest).is_err(), "it ends too early");
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use aquatic_ws_protocol::Response;
 use tungstenite::{Message, WebSocket};
 
 use super::stream::{Opener, Stream};
@@ -73,43 +74,64 @@ impl Client for WsClient {
 
 /// Whether this is what was asked for. Offers of others and pings come between.
 fn is_answer(message: &Message, info_hash: &str) -> io::Result<bool> {
-    let Message::Text(text) = message else {
-        return match message {
-            Message::Close(reason) => Err(failure(format!("closed: {reason:?}"))),
-            _ => Ok(false),
-        };
+    let text = match message {
+        Message::Text(text) => text,
+        Message::Close(reason) => return Err(failure(format!("closed: {reason:?}"))),
+        _ => return Ok(false),
     };
-    if text.contains("failure reason") {
-        return Err(failure(text.as_str()));
+    let response = Response::parse(text.as_bytes()).map_err(|error| failure(error.to_string()))?;
+    match response {
+        // The client itself is one of them. A refusal that may pass has no swarm.
+        Response::Announce(announce) if announce.info_hash.0 == *info_hash.as_bytes() => {
+            match announce.leechers {
+                0 => Err(failure(text.as_str())),
+                _ => Ok(true),
+            }
+        }
+        Response::Failure(_) => Err(failure(text.as_str())),
+        _ => Ok(false),
     }
-    Ok(text.contains(info_hash) && text.contains(r#""interval""#))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_others_send_is_no_answer() {
-        let is_answer = |text: &str| is_answer(&Message::text(text), "aaaa").unwrap();
-        assert!(is_answer(
-            r#"{"action":"announce","info_hash":"aaaa","interval":120}"#
-        ));
-        assert!(!is_answer(
-            r#"{"action":"announce","info_hash":"bbbb","interval":120}"#
-        ));
-        assert!(!is_answer(
-            r#"{"action":"announce","info_hash":"aaaa","offer":{}}"#
-        ));
+    const INFO_HASH: &str = "aaaaaaaaaaaaaaaaaaaa";
+
+    fn is_answer(text: &str) -> io::Result<bool> {
+        super::is_answer(&Message::text(text), INFO_HASH)
     }
 
     #[test]
+    fn what_others_send_is_no_answer() {
+        let announced = format!(
+            r#"{{"action":"announce","info_hash":"{INFO_HASH}","complete":0,"incomplete":1,
+                "interval":120}}"#
+        );
+        assert!(is_answer(&announced).unwrap());
+        assert!(!is_answer(&announced.replace(INFO_HASH, &"b".repeat(20))).unwrap());
+        let offered = format!(
+            r#"{{"action":"announce","info_hash":"{INFO_HASH}","peer_id":"{INFO_HASH}",
+                "offer_id":"{INFO_HASH}","offer":{{"type":"offer","sdp":"x"}}}}"#
+        );
+        assert!(!is_answer(&offered).unwrap());
+    }
+
+    /// Also those that are told as a warning, since clients announce again after one.
+    #[test]
     fn refusals_are_told() {
-        for message in [
-            Message::text(r#"{"failure reason":"full"}"#),
-            Message::Close(None),
+        let warning = format!(
+            r#"{{"action":"announce","info_hash":"{INFO_HASH}","interval":60,
+                "warning message":"tracker is overloaded"}}"#
+        );
+        for text in [
+            r#"{"action":"announce","failure reason":"full"}"#,
+            &warning,
+            "nonsense",
         ] {
-            is_answer(&message, "aaaa").unwrap_err();
+            is_answer(text).unwrap_err();
         }
+        super::is_answer(&Message::Close(None), INFO_HASH).unwrap_err();
     }
 }

@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn each_target_can_be_missed() {
         assert_eq!(report(Protocol::Ws).missed(), [""; 0]);
-        let harms: [(&str, fn(&mut Report)); 5] = [
+        type Harm = fn(&mut Report);
+        let harms: [(&str, Harm); 5] = [
             ("a fault", |it| {
                 it.driven.faults = Faults {
                     count: 1,

@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn what_grows_is_a_trend() {
-        let leaks: [(&str, fn(u64, &mut Sample)); 4] = [
+        type Leak = fn(u64, &mut Sample);
+        let leaks: [(&str, Leak); 4] = [
             ("bytes of memory", |number, it| {
                 it.process.resident_bytes += number << 15
             }),
