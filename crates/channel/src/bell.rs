@@ -124,5 +124,9 @@ mod tests {
 
         bell.ring();
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
+
+        drop(sleeper.drowse());
+        bell.ring();
+        assert_eq!(wakes.load(Ordering::Relaxed), 1, "it has woken by itself");
     }
 }

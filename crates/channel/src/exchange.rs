@@ -172,6 +172,8 @@ impl<T> Debug for Responder<T> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
     use std::time::Duration;
 
@@ -218,6 +220,60 @@ mod tests {
         assert_eq!(requester.send("foreign"), Err("foreign"));
         responder.answer("own").unwrap();
         assert_eq!(responder.answer("foreign"), Err("foreign"));
+    }
+
+    #[test]
+    fn each_side_sees_what_waits_for_it() {
+        let (mut requester, mut responder) = exchange(3, silent(), silent());
+        assert_eq!(requester.batches_max(), 3);
+        assert!(!responder.has_requests());
+        requester.send(7).unwrap();
+        assert!(responder.has_requests());
+        responder.receive().unwrap();
+        assert!(!responder.has_requests());
+
+        assert!(!requester.has_answers());
+        responder.answer(8).unwrap();
+        assert!(requester.has_answers());
+        requester.receive().unwrap();
+        assert!(!requester.has_answers());
+    }
+
+    #[test]
+    fn a_side_is_woken_once_for_all_that_was_sent_to_it() {
+        let counting = || {
+            let wakes = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&wakes);
+            let (sleeper, bell) = bell(move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+            });
+            (wakes, sleeper, bell)
+        };
+        let (responder_wakes, responder_sleeper, responder_bell) = counting();
+        let (requester_wakes, requester_sleeper, requester_bell) = counting();
+        let (mut requester, mut responder) = exchange(2, responder_bell, requester_bell);
+
+        let asleep = responder_sleeper.drowse();
+        requester.ring();
+        assert_eq!(responder_wakes.load(Ordering::Relaxed), 0, "for nothing");
+        requester.send(1).unwrap();
+        requester.send(2).unwrap();
+        requester.ring();
+        drop(asleep);
+        let _asleep = responder_sleeper.drowse();
+        requester.ring();
+        assert_eq!(responder_wakes.load(Ordering::Relaxed), 1);
+
+        let asleep = requester_sleeper.drowse();
+        responder.ring();
+        assert_eq!(requester_wakes.load(Ordering::Relaxed), 0, "for nothing");
+        responder.answer(1).unwrap();
+        responder.answer(2).unwrap();
+        responder.ring();
+        drop(asleep);
+        let _asleep = requester_sleeper.drowse();
+        responder.ring();
+        assert_eq!(requester_wakes.load(Ordering::Relaxed), 1);
     }
 
     /// Both sides really sleep, a million messages pass, and none gets stuck: a lost wake-up

@@ -378,6 +378,17 @@ mod tests {
     }
 
     #[test]
+    fn sleeps_where_a_doze_would_gather_fewer_than_two() {
+        for (doze_micros, gap_micros) in [(500, 260), (500, 499), (2_000, 1_500), (18_000, 9_500)] {
+            let mut pacer = Pacer::new(Duration::from_micros(doze_micros));
+            for call in 1..500 {
+                let wait = pacer.wait(call * gap_micros, 1);
+                assert_eq!(wait, Wait::Sleep, "{gap_micros} µs apart");
+            }
+        }
+    }
+
+    #[test]
     fn no_doze_is_an_option() {
         let mut pacer = Pacer::new(Duration::ZERO);
         for now in 0..100 {

@@ -57,7 +57,7 @@ impl Trial {
     const TERM_MIN: u32 = 8;
     const TERM_MAX: u32 = 128;
 
-    /// Dozing is harmful if without it at least 1/8 more arrives.
+    /// Dozing is harmful if without it more arrives, by more than 1/8.
     const HARM_DIVISOR: u64 = 8;
 
     pub(crate) fn new() -> Self {
@@ -149,5 +149,124 @@ impl Trial {
             self.confirmed_rate = rate_of_other;
         }
         self.rest = self.term;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A trial whose first period begins.
+    struct Periods {
+        trial: Trial,
+        now: u64,
+    }
+
+    impl Periods {
+        fn new() -> Self {
+            Self {
+                trial: Trial::new(),
+                now: 0,
+            }
+        }
+
+        /// So many more arrive in so much more time. How the next moment is spent.
+        fn pass(&mut self, micros: u64, arrivals: u64) -> Mode {
+            self.now += micros;
+            self.trial.count(self.now, arrivals);
+            self.trial.mode()
+        }
+
+        /// Dozing has been found to do no harm, at 60,000 arrivals per second.
+        fn dozing() -> Self {
+            let mut periods = Self::new();
+            assert_eq!(periods.pass(10_000, 600), Mode::Awake, "a trial");
+            assert_eq!(periods.pass(10_000, 600), Mode::Dozing);
+            periods
+        }
+
+        /// Dozing has been found to be harmful; 100,000 per second arrive without it.
+        fn awake() -> Self {
+            let mut periods = Self::new();
+            assert_eq!(periods.pass(10_000, 600), Mode::Awake, "a trial");
+            assert_eq!(periods.pass(10_000, 1_000), Mode::Awake);
+            assert!(!periods.trial.on_trial);
+            periods
+        }
+    }
+
+    #[test]
+    fn a_period_ends_when_its_rate_can_be_compared() {
+        let mut periods = Periods::new();
+        assert_eq!(periods.pass(3_999, 100_000), Mode::Dozing, "too short");
+        assert_eq!(periods.pass(1, 0), Mode::Awake);
+
+        let mut periods = Periods::new();
+        assert_eq!(periods.pass(24_999, 511), Mode::Dozing, "too few");
+        assert_eq!(periods.pass(0, 1), Mode::Awake);
+    }
+
+    #[test]
+    fn a_period_with_few_arrivals_ends_and_may_prove_nothing() {
+        let mut periods = Periods::new();
+        assert_eq!(periods.pass(24_999, 16), Mode::Dozing);
+        assert_eq!(periods.pass(1, 0), Mode::Awake);
+        assert_eq!(Periods::new().pass(25_000, 15), Mode::Dozing);
+    }
+
+    #[test]
+    fn dozing_is_harmful_if_more_than_an_eighth_is_missing() {
+        for (awake, better) in [(900, Mode::Dozing), (901, Mode::Awake)] {
+            let mut periods = Periods::new();
+            periods.pass(10_000, 800);
+            assert_eq!(periods.pass(10_000, awake), better, "{awake}");
+            assert!(!periods.trial.on_trial);
+        }
+    }
+
+    #[test]
+    fn the_choice_is_looked_at_again_when_the_rate_changes() {
+        for (micros, arrivals, changes) in [
+            (10_000, 600, false),
+            (10_000, 900, false),
+            (10_000, 901, true),
+            (25_000, 1_000, false),
+            (25_000, 999, true),
+        ] {
+            let mut periods = Periods::dozing();
+            periods.pass(micros, arrivals);
+            assert_eq!(periods.trial.on_trial, changes, "{arrivals} in {micros} µs");
+        }
+    }
+
+    #[test]
+    fn what_has_been_confirmed_more_often_is_relied_upon_for_longer() {
+        let mut periods = Periods::dozing();
+        for term in [16, 32, 64, 128, 128] {
+            let untried = (0..).find(|_| periods.pass(10_000, 600) == Mode::Awake);
+            assert_eq!(untried, Some(term));
+            assert_eq!(periods.pass(10_000, 600), Mode::Dozing);
+        }
+    }
+
+    #[test]
+    fn a_trial_of_dozing_ends_early_if_less_than_half_arrives() {
+        for (arrivals, goes_on) in [(199, false), (200, true)] {
+            let mut periods = Periods::awake();
+            while periods.pass(10_000, 1_000) == Mode::Awake {}
+            periods.pass(4_000, arrivals);
+            assert_eq!(periods.trial.on_trial, goes_on, "{arrivals}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_ends_early() {
+        let mut periods = Periods::awake();
+        periods.pass(4_000, 16);
+        assert_eq!(periods.trial.arrivals, 16, "of a period without a doze");
+
+        let mut periods = Periods::new();
+        assert_eq!(periods.pass(10_000, 1_000), Mode::Awake);
+        assert_eq!(periods.pass(4_000, 16), Mode::Awake, "a trial of that");
     }
 }
