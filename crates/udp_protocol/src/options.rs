@@ -89,6 +89,7 @@ mod tests {
     #[test]
     fn end_of_options_ends() {
         assert_eq!(joined(b"\x02\x02/a\x00\x02\x02/b"), b"/a");
+        assert_eq!(joined(b"\x02\x02/a\x00\x00\x02\x02/b"), b"/a");
     }
 
     #[test]

@@ -175,7 +175,6 @@ impl<'a> AnnounceRequest<'a> {
 
     /// Appends the datagram. Port 0 is written as it is, though no tracker serves it.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.reserve(ANNOUNCE_REQUEST_SIZE + self.options.len());
         let header = Header {
             connection_id: self.connection_id.0,
             action: action::ANNOUNCE,

@@ -331,6 +331,8 @@ mod tests {
         assert!(response.rows.iter().eq(rows));
         assert_eq!(response.rows.len(), 2);
         assert_eq!(ScrapeRows::new(&packet[8..31]).len(), 1);
+        assert!(!ScrapeRows::new(&packet[8..31]).is_empty());
+        assert!(ScrapeRows::new(&packet[8..19]).is_empty());
 
         // Piece by piece, as a tracker writes it.
         let mut written = Vec::new();

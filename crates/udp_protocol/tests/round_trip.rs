@@ -6,8 +6,8 @@ use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
 use aquatic_udp_protocol::{
     ANNOUNCE_REQUEST_SIZE, AnnounceHeader, AnnounceRequest, AnnounceResponse, CONNECT_REQUEST_SIZE,
     ConnectRequest, ConnectResponse, ConnectionId, ErrorResponse, InfoHashes, PeerRows, Request,
-    RequestErrorKind, Response, ResponseError, SCRAPE_REQUEST_SIZE_MIN, ScrapeRequest,
-    ScrapeResponse, ScrapeRows, TransactionId, url_data, write_url_data,
+    RequestError, RequestErrorKind, Response, ResponseError, SCRAPE_REQUEST_SIZE_MIN,
+    ScrapeRequest, ScrapeResponse, ScrapeRows, TransactionId, url_data, write_url_data,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -266,4 +266,22 @@ fn labels_tell_kinds_apart() {
     labels.sort_unstable();
     labels.dedup();
     assert_eq!(labels.len(), RequestErrorKind::ALL.len());
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    for (kind, text) in [
+        (RequestErrorKind::TooShort, "too short"),
+        (RequestErrorKind::UnknownAction, "unknown action"),
+        (RequestErrorKind::NotConnect, "protocol id"),
+        (RequestErrorKind::PortZero, "port is 0"),
+        (RequestErrorKind::NoInfoHash, "info hash"),
+    ] {
+        assert!(kind.to_string().contains(text), "{kind}");
+        let answerable = None;
+        let error = RequestError { kind, answerable };
+        assert_eq!(error.to_string(), kind.to_string());
+    }
+    let error = ResponseError::UnknownAction(4_711);
+    assert_eq!(error.to_string(), "unknown action 4711");
 }
