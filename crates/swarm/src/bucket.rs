@@ -138,6 +138,13 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_is_that_of_its_bits_and_never_that_of_nothing() {
+        assert_eq!(Bucket::tag(0), 1);
+        assert!((1..=u8::MAX).all(|bits| Bucket::tag(bits) == bits));
+        assert_eq!(Bucket::NEW.positions().count(), 0);
+    }
+
+    #[test]
     fn holds_twelve() {
         let mut bucket = Bucket::NEW;
         for position in 0..12 {

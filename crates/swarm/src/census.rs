@@ -68,8 +68,8 @@ impl Census {
     /// have a large one of IPv6, so a secret decides who meets whom.
     fn counters(&self, network: u64) -> [usize; 2] {
         let hash = self.hash_key.network(network);
-        let mask = self.places.len() - 1;
-        [hash, hash >> 32].map(|half| (half & 0xffff_ffff) as usize & mask)
+        let mask = self.places.len() as u64 - 1;
+        [hash, hash >> 32].map(|half| usize::try_from(half & mask).unwrap_or(usize::MAX))
     }
 }
 

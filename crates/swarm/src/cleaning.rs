@@ -157,3 +157,125 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         left == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aquatic_types::{CompactAddr, CompactV4, PeerStatus};
+
+    use super::*;
+    use crate::{Announce, HashKey, Limits};
+
+    /// So many torrents of so many peers, which are alive until second 100.
+    fn map(torrents: u8, peers: u16) -> TorrentMap<CompactV4> {
+        let mut map = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
+        let mut rng = fastrand::Rng::with_seed(3);
+        for torrent in 0..torrents {
+            let key = map.key(InfoHash([torrent; 20]));
+            for port in 1..=peers {
+                let announce = Announce {
+                    peer: CompactV4::new([192, 0, 2, 1].into(), port),
+                    value: (),
+                    status: PeerStatus::Leecher,
+                    completed: false,
+                    peers_wanted: 0,
+                    deadline: Seconds(100),
+                };
+                let announced = map.announce(&key, announce, &mut rng, |_| true, |_, ()| ());
+                assert!(announced.is_ok());
+            }
+        }
+        map
+    }
+
+    #[derive(Default)]
+    struct Seen {
+        remaining: usize,
+        removed: usize,
+        torrents: usize,
+    }
+
+    impl CleaningVisitor<CompactV4, ()> for Seen {
+        fn keep(&mut self, _: &InfoHash) -> bool {
+            true
+        }
+
+        fn peer_remains(&mut self, _: &CompactV4, (): &()) {
+            self.remaining += 1;
+        }
+
+        fn peer_removed(&mut self, _: &CompactV4, (): ()) {
+            self.removed += 1;
+        }
+
+        fn torrent_remains(&mut self, _: &InfoHash, _: Counts) {
+            self.torrents += 1;
+        }
+    }
+
+    /// What each slice of a pass does: peers that remain, peers that are removed, and torrents that
+    /// remain.
+    fn slices(
+        map: &mut TorrentMap<CompactV4>,
+        now: u32,
+        budget: usize,
+    ) -> Vec<(usize, usize, usize)> {
+        let (mut cursor, mut slices) = (CleaningCursor::default(), Vec::new());
+        loop {
+            let mut seen = Seen::default();
+            let is_over = map.clean(&mut cursor, Seconds(now), budget, &mut seen);
+            slices.push((seen.remaining, seen.removed, seen.torrents));
+            if is_over {
+                return slices;
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_swarm_is_cleaned_in_slices() {
+        let mut large = map(1, 1_000);
+        let mut expected = vec![(300, 0, 0); 3];
+        expected.push((100, 0, 1));
+        assert_eq!(slices(&mut large, 50, 300), expected);
+        // A peer that is removed counts nine, as long as the swarm is large.
+        let removed = slices(&mut large, 200, 90);
+        assert_eq!(removed[..90], [(0, 10, 0); 90]);
+        assert_eq!(removed.iter().map(|slice| slice.1).sum::<usize>(), 1_000);
+        assert_eq!(large.torrents(), 0);
+    }
+
+    #[test]
+    fn a_small_swarm_is_cleaned_in_one_go() {
+        let mut small = map(3, 64);
+        assert_eq!(slices(&mut small, 50, 1), [(64, 0, 1); 3]);
+        assert_eq!(slices(&mut small, 200, 1), [(0, 64, 0); 3]);
+        assert_eq!(small.torrents(), 0);
+    }
+
+    #[test]
+    fn torrents_and_their_peers_use_up_the_budget() {
+        let mut lone = map(10, 1);
+        assert_eq!(
+            slices(&mut lone, 50, 6),
+            [(3, 0, 3), (3, 0, 3), (3, 0, 3), (1, 0, 1)]
+        );
+        assert_eq!(slices(&mut lone, 50, 100), [(10, 0, 10)]);
+    }
+
+    #[test]
+    fn a_walk_shows_as_many_as_it_may_and_begins_again() {
+        let map = map(10, 1);
+        let mut cursor = WalkCursor::default();
+        for _ in 0..2 {
+            for (shown, is_over) in [(4, false), (4, false), (2, true)] {
+                let mut seen = 0;
+                assert_eq!(map.walk(&mut cursor, 4, |_, _| seen += 1), is_over);
+                assert_eq!(seen, shown);
+            }
+        }
+        let mut seen = 0;
+        assert!(!map.walk(&mut cursor, 0, |_, _| seen += 1));
+        assert_eq!(seen, 1, "there is always some progress");
+        let empty = TorrentMap::<CompactV4>::new(HashKey::new([1, 2]), Limits::default());
+        assert!(empty.walk(&mut WalkCursor::default(), 4, |_, _| ()));
+    }
+}

@@ -274,3 +274,109 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aquatic_types::{CompactAddr, CompactV4, PeerStatus, Seconds};
+
+    use super::*;
+    use crate::{Announce, HashKey, Limits};
+
+    const LEAST: u32 = 20;
+
+    struct World {
+        map: TorrentMap<CompactV4>,
+        rng: fastrand::Rng,
+        /// What the map may take while somebody looks for room in it.
+        bytes_max: usize,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                map: TorrentMap::new(HashKey::new([1, 2]), Limits::default()),
+                rng: fastrand::Rng::with_seed(3),
+                bytes_max: 0,
+            }
+        }
+
+        fn key(&self, torrent: u32) -> TorrentKey {
+            let mut info_hash = [0; 20];
+            info_hash[..4].copy_from_slice(&torrent.to_be_bytes());
+            self.map.key(InfoHash(info_hash))
+        }
+
+        /// A peer joins whose network has so many peers.
+        fn add(&mut self, torrent: u32, weight: u8, port: u16) {
+            let announce = Announce {
+                peer: CompactV4::new([10, 0, 0, weight].into(), port),
+                value: (),
+                status: PeerStatus::Leecher,
+                completed: false,
+                peers_wanted: 0,
+                deadline: Seconds(1_200),
+            };
+            let key = self.key(torrent);
+            self.map.set_bytes_max(usize::MAX);
+            let rng = &mut self.rng;
+            let announced = self.map.announce(&key, announce, rng, |_| true, |_, ()| ());
+            assert!(announced.is_ok());
+        }
+
+        fn search(&mut self, among: Among, except: u32) -> GivenWay {
+            let except = self.key(except);
+            self.map.set_bytes_max(self.bytes_max);
+            let weigh = |peer: &CompactV4, (): &()| u32::from(peer.0[3]);
+            let rng = &mut self.rng;
+            self.map
+                .give_way(among, &except, LEAST, rng, weigh, |_, ()| ())
+        }
+    }
+
+    const NOBODY: u32 = u32::MAX;
+
+    #[test]
+    fn it_is_enough_if_somebody_has_gone_or_has_more_than_a_few() {
+        let given_way = |removed, heaviest| GivenWay { removed, heaviest };
+        assert!(given_way(1, 0).is_enough());
+        assert!(given_way(0, FEW + 1).is_enough());
+        assert!(!given_way(0, FEW).is_enough());
+        assert_eq!(given_way(2, 3).and(given_way(3, 2)), given_way(5, 3));
+        assert_eq!(given_way(2, 3).and(given_way(3, 4)), given_way(5, 4));
+    }
+
+    #[test]
+    fn single_peers_of_large_swarms_give_way() {
+        let mut world = World::new();
+        (1..=100).for_each(|port| world.add(1, 50, port));
+        (1..=30).for_each(|port| world.add(2, 50, port));
+        for left in (90..100).rev() {
+            assert_eq!(world.search(Among::Large, NOBODY).removed, 1);
+            assert_eq!(world.map.scrape(&world.key(1)).peers(), left);
+        }
+        assert_eq!(world.search(Among::Large, 1), GivenWay::default());
+        assert_eq!(world.map.scrape(&world.key(2)).peers(), 30);
+        world.map.assert_sound();
+    }
+
+    /// The last ones are not, which are always looked at.
+    #[test]
+    fn a_search_finds_one_of_a_flood_nearly_always() {
+        let mut world = World::new();
+        world.bytes_max = usize::MAX;
+        for torrent in 0..1_004 {
+            let weight = if torrent % 5 == 0 && torrent < 1_000 {
+                50
+            } else {
+                1
+            };
+            world.add(torrent, weight, 1);
+        }
+        let found = (0..1_000).filter(|_| world.search(Among::Young, NOBODY).heaviest == 50);
+        let found = found.count();
+        assert!(found > 880, "{found} of 1,000");
+        // The very last ones are looked at each time.
+        world.add(1_004, 60, 1);
+        assert!((0..100).all(|_| world.search(Among::Young, NOBODY).heaviest == 60));
+    }
+}

@@ -158,3 +158,148 @@ impl TorrentKey {
         self.info_hash
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: HashKey = HashKey::new([0x0123_4567_89ab_cdef, 7]);
+
+    fn v6(network: [u8; 8], host: [u8; 8], port: u16) -> CompactV6 {
+        let ip = [network, host].concat();
+        CompactV6::new(<[u8; 16]>::try_from(ip).unwrap().into(), port)
+    }
+
+    /// Of numbers, each of the upper 32 bits is set in about half.
+    #[track_caller]
+    fn assert_scattered(hashes: &[u64]) {
+        for bit in 32..64 {
+            let set = hashes.iter().filter(|hash| *hash >> bit & 1 == 1).count();
+            let percent = set * 100 / hashes.len();
+            assert!((40..=60).contains(&percent), "bit {bit}: {percent} %");
+        }
+    }
+
+    #[test]
+    fn keys_without_an_address_have_no_network() {
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        struct Name([u8; 4]);
+        impl PeerKey for Name {
+            fn as_bytes(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let name = Name([1; 4]);
+        assert_eq!((name.network(), name.wide_network()), (None, None));
+        assert_eq!(name.within_network(), 0);
+    }
+
+    #[test]
+    fn an_ipv4_network_is_an_address() {
+        let of = |ip: [u8; 4], port| {
+            let peer = CompactV4::new(ip.into(), port);
+            assert_eq!(peer.network(), peer.wide_network());
+            (peer.network().unwrap(), peer.within_network())
+        };
+        let (network, within) = of([192, 0, 2, 1], 6_881);
+        assert_eq!(network, of([192, 0, 2, 1], 1).0);
+        assert_ne!(within, of([192, 0, 2, 1], 1).1);
+        assert_ne!(network, of([192, 0, 2, 2], 6_881).0);
+        assert_eq!(within, of([192, 0, 2, 2], 6_881).1);
+    }
+
+    #[test]
+    fn an_ipv6_network_is_64_bits_and_a_wide_one_48() {
+        let peer = v6([0x20, 1, 0x0d, 0xb8, 0, 7, 0, 1], [9; 8], 1);
+        let neighbour = v6([0x20, 1, 0x0d, 0xb8, 0, 7, 0, 2], [9; 8], 1);
+        let stranger = v6([0x20, 2, 0x0d, 0xb8, 0, 7, 0, 1], [9; 8], 1);
+        assert_ne!(peer.network(), neighbour.network());
+        assert_eq!(peer.wide_network(), neighbour.wide_network());
+        assert_ne!(peer.network(), stranger.network());
+        assert_ne!(peer.wide_network(), stranger.wide_network());
+        assert_eq!(
+            peer.network(),
+            v6([0x20, 1, 0x0d, 0xb8, 0, 7, 0, 1], [1; 8], 2).network()
+        );
+    }
+
+    #[test]
+    fn all_of_an_address_is_hashed() {
+        let peer = v6([1; 8], [2; 8], 3);
+        assert_eq!(PeerKey::as_bytes(&peer), peer.0);
+        let peer = CompactV4::new([192, 0, 2, 1].into(), 6_881);
+        assert_eq!(PeerKey::as_bytes(&peer), peer.0);
+    }
+
+    #[test]
+    fn host_and_port_tell_peers_of_an_ipv6_network_apart() {
+        for host in [0, 0x5a, 0xff] {
+            let within = |host, port| v6([1; 8], host, port).within_network();
+            let first = within([host; 8], 6_881);
+            for bit in 0..16 {
+                assert_ne!(first, within([host; 8], 6_881 ^ 1 << bit));
+            }
+            for bit in 0..64 {
+                let other = u64::from_ne_bytes([host; 8]) ^ 1 << bit;
+                assert_ne!(first, within(other.to_ne_bytes(), 6_881));
+            }
+        }
+    }
+
+    #[test]
+    fn peers_of_a_network_share_the_lower_half_of_their_hashes() {
+        let lower_half = |hash| hash & 0xffff_ffff;
+        let hashes = |ip: [u8; 4]| -> Vec<u64> {
+            let peers = (0..=u16::MAX).map(|port| CompactV4::new(ip.into(), port));
+            let hash = |peer: CompactV4| KEY.peer_of_network(&peer, peer.network().unwrap());
+            peers.map(hash).collect()
+        };
+        let (some, others) = (hashes([192, 0, 2, 1]), hashes([192, 0, 2, 2]));
+        assert!(
+            some.iter()
+                .all(|hash| lower_half(*hash) == lower_half(some[0]))
+        );
+        assert_ne!(lower_half(some[0]), lower_half(others[0]));
+        assert_scattered(&some);
+        assert_scattered(&others);
+
+        let [wide, narrow] = [1 << 32 | 7, 7].map(|network| {
+            let peer = CompactV4::new([192, 0, 2, 1].into(), 1);
+            lower_half(KEY.peer_of_network(&peer, network))
+        });
+        assert_ne!(wide, narrow);
+    }
+
+    #[test]
+    fn nobody_can_foresee_a_hash_without_the_key() {
+        let other_key = HashKey::new([0x0123_4567_89ab_cdef, 8]);
+        let hashes: Vec<u64> = (0..2_000).map(|network| KEY.network(network)).collect();
+        assert_scattered(&hashes);
+        let same =
+            (0..2_000).filter(|network| KEY.network(*network) == other_key.network(*network));
+        assert_eq!(same.count(), 0);
+
+        let peers = (0..2_000).map(|port| CompactV4::new([192, 0, 2, 1].into(), port));
+        assert_scattered(&peers.map(|peer| KEY.peer(&peer)).collect::<Vec<_>>());
+        let info_hash = InfoHash([7; 20]);
+        assert_eq!(KEY.torrent(info_hash).info_hash(), info_hash);
+        assert_ne!(
+            KEY.torrent(info_hash).hash,
+            other_key.torrent(info_hash).hash
+        );
+    }
+
+    #[test]
+    fn multipliers_are_odd_and_depend_on_all_of_the_secret() {
+        for secret in [0, 0x5a5a_5a5a_5a5a_5a5a, u64::MAX] {
+            let multiplier = HashKey::new([secret, 1]).multiplier();
+            assert_eq!(multiplier % 2, 1);
+            for bit in 1..64 {
+                let other = HashKey::new([secret ^ 1 << bit, 1]).multiplier();
+                assert_eq!(other % 2, 1);
+                assert_ne!(multiplier, other, "bit {bit}");
+            }
+        }
+        assert_eq!(HashKey::new([1, 1]).multiplier() % 2, 1);
+    }
+}

@@ -506,6 +506,65 @@ mod tests {
     }
 
     #[test]
+    fn there_are_as_many_parts_as_entries_need() {
+        let mut rng = fastrand::Rng::with_seed(6);
+        let (mut index, mut hashes) = (Index::new(), Vec::new());
+        for len in 1..5_000_usize {
+            insert(&mut index, &mut hashes, rng.u64(..));
+            assert_eq!(index.parts.len(), len.div_ceil(SPLIT_MEAN), "{len} entries");
+        }
+        let most = index.parts.len();
+        while !hashes.is_empty() {
+            remove(&mut index, &mut hashes, 0);
+            let parts = hashes.len() / MERGE_MEAN + 1;
+            assert_eq!(
+                index.parts.len(),
+                most.min(parts),
+                "{} entries",
+                hashes.len()
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_grows_when_it_is_full_and_shrinks_when_it_is_sparse() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let (mut index, mut hashes) = (Index::new(), Vec::new());
+        let buckets = |index: &Index| index.parts[0].buckets.len();
+        let percent = |entries: usize, buckets: usize| entries * 100 / (buckets * BUCKET_LEN);
+        let made_for = |entries: usize| (entries * 100).div_ceil(BUCKET_LEN * 80);
+        for len in 1..=SPLIT_MEAN {
+            let before = buckets(&index);
+            insert(&mut index, &mut hashes, rng.u64(..));
+            let is_full = len * 100 > before * BUCKET_LEN * 94;
+            let expected = if is_full { made_for(len) } else { before };
+            assert_eq!(buckets(&index), expected, "{len} entries");
+        }
+        for len in (0..SPLIT_MEAN).rev() {
+            let before = buckets(&index);
+            remove(&mut index, &mut hashes, 0);
+            let is_sparse = before > 1 && len * 100 < before * BUCKET_LEN * 40;
+            let expected = if is_sparse {
+                made_for(len).max(1)
+            } else {
+                before
+            };
+            assert_eq!(buckets(&index), expected, "{len} entries");
+            assert!(before == 1 || percent(len, buckets(&index)) >= 39);
+        }
+    }
+
+    #[test]
+    fn a_guess_is_right_nearly_always() {
+        let mut rng = fastrand::Rng::with_seed(8);
+        let (mut index, mut hashes) = (Index::new(), Vec::new());
+        (0..5_000).for_each(|_| insert(&mut index, &mut hashes, rng.u64(..)));
+        let is_right = |(position, hash): &(u32, &u64)| index.guess(**hash) == Some(*position);
+        let right = (0..).zip(&hashes).filter(is_right).count();
+        assert!(right > 4_000, "{right}");
+    }
+
+    #[test]
     fn survives_hashes_that_are_all_the_same() {
         let (mut index, mut hashes) = (Index::new(), Vec::new());
         for _ in 0..1_500 {

@@ -74,6 +74,8 @@ mod index;
 mod large;
 mod large_sample;
 #[cfg(test)]
+mod memory_test;
+#[cfg(test)]
 mod model_test;
 #[cfg(test)]
 mod network_test;

@@ -125,3 +125,21 @@ pub struct Limits {
     /// Peers of one network that an answer has before it has others, if there are any.
     pub max_response_peers_per_network: Option<NonZeroU8>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_labels_and_words_of_their_own() {
+        for (refusal, label, words) in [
+            (Refusal::TorrentLimit, "torrent_limit", "no new torrents"),
+            (Refusal::PeerLimit, "peer_limit", "no new peers"),
+            (Refusal::MemoryLimit, "memory_limit", "out of memory"),
+            (Refusal::NotAdmitted, "not_admitted", "your address"),
+        ] {
+            assert_eq!(refusal.label(), label);
+            assert!(refusal.to_string().contains(words), "{refusal}");
+        }
+    }
+}

@@ -78,7 +78,7 @@ impl Restraint {
         let mut counters = [0; COUNTERS];
         let mut drawn = Vec::new();
         let mut held_back = Vec::new();
-        let chosen_max = choice.wanted.min(choice.pool.end - choice.pool.start);
+        let chosen_max = choice.pool.len().min(choice.wanted as usize);
         let mut tally = Tally::new(chosen_max, self.multiplier);
         let mut may_come = |network| tally.count_up_to(self.max, network);
         choice.select(
@@ -148,8 +148,8 @@ struct Tally {
 
 impl Tally {
     /// With room for so many networks.
-    fn new(networks: u32, multiplier: u64) -> Self {
-        let cells = (networks as usize * 2).next_power_of_two();
+    fn new(networks: usize, multiplier: u64) -> Self {
+        let cells = (networks * 2).next_power_of_two();
         Self {
             cells: vec![(0, 0); cells],
             multiplier,
@@ -181,4 +181,24 @@ fn scatter(network: u64, multiplier: u64, len: usize) -> usize {
     // network of IPv4. That of IPv6 depends on its lower bits most, which differ most.
     let upper_half = network.wrapping_mul(multiplier) >> 32;
     upper_half as usize & (len - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HashKey;
+
+    /// Strangers that own many networks own neighbouring ones.
+    #[test]
+    fn neighbouring_networks_have_counters_of_their_own_nearly_always() {
+        for secret in 0..100 {
+            let multiplier = HashKey::new([secret, 0]).multiplier();
+            for start in [0, 0xc000_0200, 0x2001_0db8_0000_0000_u64] {
+                let places = (0..50).map(|at| scatter(start + at, multiplier, COUNTERS));
+                let places: std::collections::BTreeSet<_> = places.collect();
+                assert!(places.iter().all(|place| *place < COUNTERS));
+                assert!(places.len() > 25, "{} places of 50", places.len());
+            }
+        }
+    }
 }

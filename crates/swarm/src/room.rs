@@ -140,3 +140,88 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH_KEY: HashKey = HashKey::new([5, 6]);
+    const MAX: usize = 1 << 20;
+
+    /// What is left of [`MAX`]: a census has 8,192 places of 4 bytes, and there are two.
+    const LEFT: usize = MAX - 2 * 8_192 * 4;
+
+    /// A room in which memory is scarce.
+    fn scarce() -> Room {
+        let mut room = Room::new(NonZeroUsize::new(MAX), HASH_KEY);
+        assert!(room.becomes_scarce(LEFT));
+        room
+    }
+
+    #[test]
+    fn others_leave_less_of_the_bound() {
+        let room = Room::new(NonZeroUsize::new(MAX), HASH_KEY);
+        assert_eq!((room.beside(0), room.beside(1_000)), (LEFT, LEFT - 1_000));
+        assert_eq!(room.beside(MAX), 0);
+        assert_eq!(Room::new(None, HASH_KEY).beside(1_000), usize::MAX - 1_000);
+        assert!(!Room::new(None, HASH_KEY).becomes_scarce(usize::MAX));
+    }
+
+    #[test]
+    fn memory_is_scarce_from_half_of_the_bound_down_to_three_eighths() {
+        let mut room = Room::new(NonZeroUsize::new(MAX), HASH_KEY);
+        assert!(!room.becomes_scarce(LEFT / 2));
+        room.added(7);
+        assert_eq!(room.count(7), 0, "nobody is counted in peace");
+        assert!(room.becomes_scarce(LEFT / 2 + 1));
+        assert!(!room.becomes_scarce(LEFT), "it is already");
+        room.added(7);
+        assert!(!room.becomes_scarce(LEFT / 8 * 3));
+        assert_eq!(room.count(7), 1);
+        assert!(!room.becomes_scarce(LEFT / 8 * 3 - 1));
+        assert_eq!(room.count(7), 0);
+    }
+
+    #[test]
+    fn those_with_more_than_twice_as_many_give_way_and_more_than_a_few() {
+        assert_eq!(Room::new(None, HASH_KEY).displaces(7), None);
+        let mut room = scarce();
+        assert_eq!(room.displaces(7), Some(8));
+        (0..4).for_each(|_| room.added(7));
+        assert_eq!(room.displaces(7), Some(8));
+        room.added(7);
+        assert_eq!((room.displaces(7), room.displaces(8)), (Some(10), Some(8)));
+    }
+
+    #[test]
+    fn a_search_that_would_be_in_vain_is_made_once_in_sixteen_times() {
+        let mut room = scarce();
+        room.searched(9);
+        assert_eq!(room.displaces(7), Some(8), "one with nine would give way");
+        room.searched(8);
+        for _ in 0..3 {
+            for _ in 0..15 {
+                assert_eq!(room.displaces(7), None);
+            }
+            assert_eq!(room.displaces(7), Some(8));
+        }
+    }
+
+    #[test]
+    fn a_pass_of_cleaning_counts_who_remains_and_who_comes() {
+        let mut room = scarce();
+        (0..9).for_each(|_| room.added(7));
+        room.pass_ended();
+        assert_eq!(room.count(7), 9, "they came during the pass");
+        (0..2).for_each(|_| room.remains(7));
+        room.added(7);
+        assert_eq!(room.count(7), 10);
+        room.searched(8);
+        assert_eq!(room.displaces(8), None);
+        room.pass_ended();
+        assert_eq!(room.count(7), 3);
+        assert_eq!(room.displaces(8), Some(8), "everything may be different");
+        room.pass_ended();
+        assert_eq!(room.count(7), 0);
+    }
+}

@@ -182,10 +182,28 @@ mod tests {
             segments.push(item);
             let len = as_usize(segments.len());
             assert!(capacity(&segments) <= len + len / 8 + GROWTH_MIN);
+            let last = segments.segments.last().unwrap();
+            assert!(last.capacity() <= Segments::<u64>::SEGMENT_LEN);
         }
-        while segments.pop().is_some() {
+        loop {
+            let (growth, before) = (segments.growth(), capacity(&segments));
+            if segments.pop().is_none() {
+                break;
+            }
             let len = as_usize(segments.len());
             assert!(capacity(&segments) <= len + len.max(32) / 4 + 2 * GROWTH_MIN);
+            // There is room to grow again, and memory is not given back at each step.
+            let last = segments.segments.last().filter(|last| last.len() < 4_096);
+            if let Some(last) = last {
+                let free = last.capacity() - last.len();
+                let is_kept = capacity(&segments) == before;
+                assert!(if is_kept {
+                    free <= 2 * growth
+                } else {
+                    free == growth
+                });
+                assert!(is_kept || before - len > 2 * growth);
+            }
         }
         assert_eq!(capacity(&segments), 0);
     }

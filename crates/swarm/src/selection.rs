@@ -88,7 +88,8 @@ impl Choice {
         let Range { start, end } = self.pool;
         chosen.extend(self.announcer.filter(|at| self.pool.contains(at)));
         chosen.sort_unstable();
-        let len = end - start - u32::try_from(chosen.len()).unwrap_or(end - start);
+        let chosen_len = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
+        let len = (end - start).saturating_sub(chosen_len);
         let before = (0..).zip(chosen).map(|(place, at)| at - start - place);
         Rest {
             start,
@@ -366,6 +367,18 @@ mod tests {
             both += u32::from(seen.0 && seen.1);
         }
         assert!(both * 10 < one * 9, "{both} of {one}");
+    }
+
+    #[test]
+    fn what_is_touched_is_handed_out() {
+        let mut rng = fastrand::Rng::with_seed(8);
+        let touched = std::cell::RefCell::new(Vec::new());
+        let mut answer = Vec::new();
+        let touch = |at| touched.borrow_mut().push(at);
+        choice(0..100_000, Some(7), 50).select(&mut rng, touch, |at| answer.push(at));
+        let touched = touched.into_inner();
+        assert_eq!(touched.len(), 2 * 7, "both ends of each run");
+        assert!(touched.iter().all(|at| answer.contains(at)));
     }
 
     #[test]
