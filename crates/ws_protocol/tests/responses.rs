@@ -208,6 +208,17 @@ fn other_trackers_are_understood() {
 }
 
 #[test]
+fn errors_say_what_is_wrong() {
+    for (error, text) in [
+        (ResponseError::Utf8, "UTF-8"),
+        (ResponseError::Json, "JSON object"),
+        (ResponseError::UnknownKind, "neither"),
+    ] {
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+#[test]
 fn what_is_no_message_of_a_tracker_is_refused() {
     let kind = |text: &[u8]| Response::parse(text).unwrap_err();
     assert_eq!(kind(b"{\"\xff\":1}"), ResponseError::Utf8);

@@ -1,5 +1,7 @@
 //! What is written is read as it was; what comes in does no harm, whatever it is.
 
+use std::collections::BTreeSet;
+
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
 use aquatic_ws_protocol::{
     Action, AnnounceRequest, AnnounceResponse, AnswerRequest, FailureResponse, ForwardedAnswer,
@@ -233,4 +235,17 @@ proptest! {
         let kind = Request::parse(message.as_bytes()).unwrap_err().kind;
         prop_assert_eq!(kind != RequestErrorKind::Json, is_json, "{}: {}", message, kind.reason());
     }
+}
+
+#[test]
+fn kinds_of_errors_have_labels_and_words_of_their_own() {
+    let all = RequestErrorKind::ALL;
+    let labels: BTreeSet<_> = all.into_iter().map(RequestErrorKind::label).collect();
+    let reasons: BTreeSet<_> = all.into_iter().map(RequestErrorKind::reason).collect();
+    assert_eq!((labels.len(), reasons.len()), (all.len(), all.len()));
+    assert_eq!(RequestErrorKind::PeerIdMissing.label(), "peer_id_missing");
+    assert_eq!(
+        RequestErrorKind::PeerIdMissing.reason(),
+        "peer_id is missing"
+    );
 }
