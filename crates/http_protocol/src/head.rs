@@ -185,6 +185,7 @@ impl Method {
         Self::split_unusual(line)
     }
 
+    /// The same for any method but GET.
     fn split_unusual(line: &[u8]) -> Option<Result<(Self, &[u8]), HeadError>> {
         let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || b"-_".contains(byte);
         let size = line.iter().take_while(|byte| is_letter(byte)).count();
@@ -193,7 +194,6 @@ impl Method {
         }
         let (method, rest) = line.split_at(size);
         let method = match method {
-            b"GET" => Self::Get,
             b"HEAD" => Self::Head,
             _ => Self::Other,
         };

@@ -94,3 +94,19 @@ impl Debug for InfoHashes<'_> {
         f.debug_list().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_hashes_in_the_same_order_are_equal_wherever_they_lie() {
+        let [a, b] = [InfoHash([b'a'; 20]), InfoHash([b'b'; 20])];
+        let query = format!("info_hash={}&info_hash={}", "a".repeat(20), "b".repeat(20));
+        let parsed = InfoHashes::parse(query.as_bytes()).unwrap();
+        assert_eq!(parsed, InfoHashes::from(&[a, b][..]));
+        for others in [&[b, a][..], &[a], &[a, b, b], &[]] {
+            assert_ne!(parsed, InfoHashes::from(others));
+        }
+    }
+}

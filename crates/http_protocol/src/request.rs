@@ -140,7 +140,7 @@ impl Kind {
 
     fn of_unusual_path(path: &[u8]) -> Option<Self> {
         let first_slash = memchr(b'/', path)?;
-        let mut segments = path.get(first_slash + 1..)?.rsplit(|byte| *byte == b'/');
+        let mut segments = path.get(first_slash..)?.rsplit(|byte| *byte == b'/');
         segments.find_map(Self::of_segment)
     }
 

@@ -100,7 +100,7 @@ pub(crate) fn put_decimal(number: u64, out: &mut Vec<u8>) {
     let digits = eight_digits(number);
     // One digit stays in any case. The first ones lie in the lowest bytes.
     let zeros = (digits | 1 << 56).trailing_zeros() / 8;
-    let text = (digits | ASCII_ZEROS) >> (8 * zeros);
+    let text = (digits + ASCII_ZEROS) >> (8 * zeros);
     // A piece of fixed size and then a cut: quicker than a piece of which the size is not known.
     out.extend_from_slice(&text.to_le_bytes());
     out.truncate(out.len() - zeros as usize);
@@ -109,7 +109,7 @@ pub(crate) fn put_decimal(number: u64, out: &mut Vec<u8>) {
 #[cold]
 fn put_long_decimal(number: u64, out: &mut Vec<u8>) {
     put_decimal(number / EIGHT_DIGITS, out);
-    let text = eight_digits(number % EIGHT_DIGITS) | ASCII_ZEROS;
+    let text = eight_digits(number % EIGHT_DIGITS) + ASCII_ZEROS;
     out.extend_from_slice(&text.to_le_bytes());
 }
 

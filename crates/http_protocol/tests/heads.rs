@@ -154,6 +154,10 @@ fn what_cannot_become_a_request_is_refused_at_once() {
     ] {
         assert_eq!(Head::parse(bytes), Err(HeadError::Malformed), "{bytes:?}");
     }
+    let longest = "M".repeat(32);
+    assert_eq!(Head::parse(longest.as_bytes()), Ok(None));
+    let text = format!("{longest} / HTTP/1.1\r\n\r\n");
+    assert_eq!(parse(&text), Err(HeadError::Method));
 }
 
 #[test]
@@ -308,4 +312,16 @@ fn errors_have_a_status() {
         assert_eq!(error.status().code(), code);
     }
     assert_eq!(Status::NotFound.code(), 404);
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    for (error, text) in [
+        (HeadError::Malformed, "not an HTTP/1.1 request"),
+        (HeadError::Method, "method is not GET or HEAD"),
+        (HeadError::Body, "request with a body"),
+        (HeadError::TooManyHeaders, "too many headers"),
+    ] {
+        assert_eq!(error.to_string(), text);
+    }
 }

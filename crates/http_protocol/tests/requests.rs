@@ -270,6 +270,12 @@ fn ids_are_read_however_they_are_escaped() {
         assert_eq!((announce.info_hash.0, announce.peer_id.0), (id, id));
     }
 
+    // What is no escape stands for itself.
+    let strange = "%zz%%%f%g123456789ab";
+    let announce = parse(&format!("info_hash={strange}&peer_id={strange}&port=1")).unwrap();
+    assert_eq!(announce.info_hash.0, strange.as_bytes());
+    assert_eq!(announce.peer_id.0, strange.as_bytes());
+
     let announce = parse("info_hash=12345+789012345+7890&peer_id=+234567890123456789+&port=1");
     let ids = announce.map(|announce| (announce.info_hash.0, announce.peer_id.0));
     assert_eq!(
@@ -326,6 +332,7 @@ fn what_an_announce_cannot_do_without_is_named() {
         }
         for error in [missing, invalid] {
             assert!(error.reason().contains(key), "{error}");
+            assert_eq!(error.to_string(), error.reason());
         }
     }
 }

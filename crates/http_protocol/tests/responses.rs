@@ -387,6 +387,30 @@ fn answers_of_other_trackers_are_read() {
 }
 
 #[test]
+fn interval_or_peers_make_an_announce() {
+    for body in [&b"d8:intervali0ee"[..], b"d5:peers0:e", b"d6:peers60:e"] {
+        let expected = AnnounceResponse {
+            completed: 0,
+            leechers: 0,
+            interval_seconds: 0,
+            ..announce()
+        };
+        assert_eq!(Response::parse(body), Ok(Response::Announce(expected)));
+    }
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    for (error, text) in [
+        (ResponseError::Head, "HTTP/1.x"),
+        (ResponseError::Bencode, "bencoded dictionary"),
+        (ResponseError::UnknownKind, "neither peers"),
+    ] {
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+#[test]
 fn what_is_no_answer_is_refused() {
     for body in [
         &b""[..],
