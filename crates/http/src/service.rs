@@ -218,3 +218,195 @@ impl Service {
         info_hashes.map(|info_hash| (info_hash, access_list.is_allowed(&info_hash)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_stream::ConnectionId;
+
+    use super::*;
+
+    const NOW: Now = Now {
+        seconds: aquatic_types::Seconds(1_000),
+        micros: 1_000_000_000,
+    };
+
+    const INFO_HASH: InfoHash = InfoHash([b'a'; 20]);
+
+    const ANNOUNCE: &str =
+        "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=-XX0100-123456789012&port=6881";
+
+    struct Desk {
+        service: Service,
+        counters: Arc<WorkerCounters>,
+        access_list: SharedAccessList,
+    }
+
+    impl Desk {
+        /// With an access list on which nothing is.
+        fn new(config: &Config, requests_per_second: Option<u32>) -> Self {
+            let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+            let counters = Arc::new(WorkerCounters::default());
+            let rate = requests_per_second.and_then(NonZeroU32::new);
+            let parts = ServiceParts {
+                access_list: access_list.reader(),
+                request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
+                counters: Arc::clone(&counters),
+            };
+            Self {
+                service: Service::new(config, parts),
+                counters,
+                access_list,
+            }
+        }
+
+        fn receive<'a>(&mut self, head: &Head<'a>) -> Result<Wish<'a>, Refusal> {
+            let peer = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
+            let path = ReturnPath {
+                connection: ConnectionId::default(),
+                framing: self.service.framing(head),
+            };
+            let received = self.service.receive(NOW, peer, path, head);
+            assert_eq!(received.family, IpFamily::V4);
+            received.wish
+        }
+
+        fn requests(&self, kind: RequestKind) -> u64 {
+            self.counters.traffic(IpFamily::V4).requests(kind).get()
+        }
+    }
+
+    fn head(method: &str, target: &str) -> Head<'static> {
+        let text = format!("{method} {target} HTTP/1.1\r\n\r\n");
+        Head::parse(text.leak().as_bytes()).unwrap().unwrap()
+    }
+
+    fn get(target: &str) -> Head<'static> {
+        head("GET", target)
+    }
+
+    #[test]
+    fn connections_stay_open_as_configured() {
+        let mut config = Config::default();
+        for (keep_alive, connection) in [(true, Connection::KeepAlive), (false, Connection::Close)]
+        {
+            config.network.keep_alive = keep_alive;
+            let framing = Desk::new(&config, None).service.framing(&head("HEAD", "/"));
+            assert_eq!(framing.connection, connection);
+            assert!(framing.omit_body);
+        }
+    }
+
+    #[test]
+    fn intervals_are_those_of_the_configuration() {
+        let mut config = Config::default();
+        config.protocol.peer_announce_interval = 1_234;
+        let desk = Desk::new(&config, None);
+        assert_eq!(desk.service.intervals(), config.intervals());
+        assert_eq!(desk.service.intervals().announce_seconds, 1_234);
+    }
+
+    #[test]
+    fn people_and_load_balancers_are_answered_in_text_if_they_may_ask() {
+        let mut config = Config::default();
+        for answers in [true, false] {
+            config.network.enable_http_health_checks = answers;
+            let desk = Desk::new(&config, None);
+            for (target, text) in [
+                ("/health", Some("ok\n")),
+                ("/health?x", Some("ok\n")),
+                ("/", Some(ABOUT)),
+                ("/?info_hash=x", None),
+                ("/healthy", None),
+                ("/announce", None),
+            ] {
+                let expected = text.filter(|_| answers);
+                assert_eq!(desk.service.text(&get(target)), expected, "{target}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_asks_too_often_is_refused() {
+        let mut desk = Desk::new(&Config::default(), Some(2));
+        for _ in 0..2 {
+            assert!(desk.receive(&get(ANNOUNCE)).is_ok());
+        }
+        assert_eq!(desk.receive(&get(ANNOUNCE)), Err(Refusal::REQUEST_RATE));
+        assert_eq!(desk.requests(RequestKind::Announce), 2);
+    }
+
+    #[test]
+    fn torrents_that_are_not_allowed_are_refused_from_the_next_round_on() {
+        let mut desk = Desk::new(&Config::default(), None);
+        assert!(matches!(
+            desk.receive(&get(ANNOUNCE)),
+            Ok(Wish::AnnounceV4(_))
+        ));
+        let replaced = desk.access_list.replace([INFO_HASH].into_iter().collect());
+        desk.service.background();
+        assert!(
+            !replaced.is_in_use(),
+            "it is not kept by a service that has nothing to do"
+        );
+        for method in ["GET", "HEAD"] {
+            let refused = desk.receive(&head(method, ANNOUNCE));
+            assert_eq!(refused, Err(Refusal::INFO_HASH_DENIED));
+        }
+    }
+
+    #[test]
+    fn an_announce_says_who_is_where_and_what_it_wants() {
+        let mut config = Config::default();
+        config.protocol.max_peers = 30;
+        let mut desk = Desk::new(&config, None);
+        for (more, completed, peers_wanted) in [
+            ("", false, 30),
+            ("&event=completed", true, 30),
+            ("&event=started&numwant=7", false, 7),
+            ("&numwant=70000", false, 30),
+        ] {
+            let wish = desk.receive(&get(&format!("{ANNOUNCE}{more}")));
+            let Ok(Wish::AnnounceV4(announce)) = wish else {
+                panic!("{wish:?}");
+            };
+            assert_eq!(announce.peer, CompactV4::new([192, 0, 2, 1].into(), 6_881));
+            assert_eq!(
+                (announce.info_hash, announce.client),
+                (INFO_HASH, *b"-XX0100-")
+            );
+            assert_eq!(
+                (announce.completed, announce.peers_wanted),
+                (completed, peers_wanted)
+            );
+        }
+        assert_eq!(
+            desk.receive(&head("HEAD", ANNOUNCE)),
+            Ok(Wish::AnnounceHead)
+        );
+    }
+
+    #[test]
+    fn scrapes_of_everything_are_served_only_where_that_is_configured() {
+        let mut config = Config::default();
+        config.protocol.max_scrape_torrents = 2;
+        let mut desk = Desk::new(&config, None);
+        assert_eq!(desk.receive(&get("/scrape")), Err(Refusal::FULL_SCRAPE));
+        desk.access_list
+            .replace([InfoHash([b'b'; 20])].into_iter().collect());
+        let hashes = ["a", "b", "c"].map(|byte| format!("info_hash={}", byte.repeat(20)));
+        let scrape = get(&format!("/scrape?{}", hashes.join("&")));
+        let Ok(Wish::Scrape(scrape)) = desk.receive(&scrape) else {
+            panic!("not a scrape");
+        };
+        let expected = [(INFO_HASH, true), (InfoHash([b'b'; 20]), false)];
+        assert!(desk.service.scraped(&scrape).eq(expected));
+        assert_eq!(desk.requests(RequestKind::Scrape), 2);
+
+        config.protocol.max_full_scrape_torrents = 1_000;
+        let wish = Desk::new(&config, None).receive(&get("/scrape"));
+        assert_eq!(wish, Ok(Wish::FullScrape(1_000)));
+    }
+}

@@ -397,6 +397,70 @@ mod tests {
         assert_eq!(desk.session.answered(later, &mut Io::new(&mut out)), 7);
     }
 
+    #[test]
+    fn what_can_never_become_a_request_is_refused_at_once() {
+        for bytes in [&b"\x16\x03\x01\x02\0\x01"[..], b"[]"] {
+            let mut desk = Desk::new();
+            desk.receive(bytes);
+            assert_eq!(desk.refusals.len(), 1, "{bytes:?}");
+        }
+        // What clients and proxies are known to send is not too much.
+        let mut desk = Desk::new();
+        let long = get(&format!("/{}", "x".repeat(16 * 1_024 - 40)));
+        desk.receive(long.as_bytes());
+        assert_eq!((desk.paths.len(), desk.refusals.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_session_tells_where_it_stands() {
+        let states = |session: &Session| {
+            let asked = (session.is_asked(), session.reads_on());
+            (session.is_between_requests(), session.has_begun(), asked)
+        };
+        let mut desk = Desk::new();
+        assert_eq!(desk.session.peer().get().port(), 6_881);
+        assert_eq!(states(&desk.session), (true, false, (false, true)));
+        desk.receive(b"GET /as");
+        assert_eq!(states(&desk.session), (false, true, (false, true)));
+        desk.receive(b"k HTTP/1.1\r\n\r\nGET /n");
+        assert_eq!(states(&desk.session), (false, false, (true, true)));
+        desk.answer();
+        assert_eq!(states(&desk.session), (false, true, (false, true)));
+        desk.receive(b"ow HTTP/1.1\r\n\r\n");
+        assert_eq!(states(&desk.session), (true, false, (false, true)));
+        desk.receive(b"GET /ask HTTP/1.0\r\n\r\n");
+        assert_eq!(states(&desk.session), (false, false, (true, false)));
+    }
+
+    #[test]
+    fn a_scrape_waits_for_its_rows() {
+        let info_hash = aquatic_types::InfoHash([1; 20]);
+        let counts = Counts {
+            seeders: 1,
+            leechers: 2,
+            completed: 3,
+        };
+        let mut desk = Desk::new();
+        assert!(desk.session.scrape_mut().is_none());
+        assert_eq!(desk.session.held_bytes(), 0);
+        let mut scrape = PendingScrape::new(aquatic_types::IpFamily::V4);
+        scrape.add(info_hash, true);
+        scrape.row_asked();
+        let held_bytes = scrape.held_bytes();
+        assert!(held_bytes > 1);
+        let framing = Framing::CLOSE;
+        desk.io(|desk, io| desk.session.ask_scrape(NOW, framing, scrape, io));
+        assert_eq!(desk.waits_for, Some(Deadline::None));
+        assert_eq!(desk.session.held_bytes(), held_bytes);
+        assert!(desk.session.scrape_mut().is_some());
+        assert!(desk.session.take_scrape().is_none());
+        desk.session.fill_row(0, counts);
+        let (scrape, said) = desk.session.take_scrape().unwrap();
+        assert_eq!(said, framing);
+        assert_eq!(scrape.into_rows(), Some(vec![(info_hash, counts)]));
+        assert!(desk.session.is_asked() && desk.session.take_scrape().is_none());
+    }
+
     fn inputs() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             4 => "/[b-z]{1,9}".prop_map(|path| get(&path).into_bytes()),

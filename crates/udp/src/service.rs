@@ -269,6 +269,8 @@ impl Desk<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_udp_protocol::{ANNOUNCE_REQUEST_SIZE, PROTOCOL_ID, Response};
     use proptest::prelude::*;
@@ -286,16 +288,24 @@ mod tests {
     }
 
     fn service() -> Service {
-        let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-        Service::new(
-            &Config::default(),
-            ServiceParts {
-                connection_ids: connection_ids(),
-                access_list: access_list.reader(),
-                request_rate: None,
-                counters: Arc::new(WorkerCounters::default()),
-            },
-        )
+        service_with(Config::default(), None).0
+    }
+
+    /// A service, what it counts and its access list, on which nothing is.
+    fn service_with(
+        config: Config,
+        requests_per_second: Option<u32>,
+    ) -> (Service, Arc<WorkerCounters>, SharedAccessList) {
+        let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+        let counters = Arc::new(WorkerCounters::default());
+        let rate = requests_per_second.and_then(NonZeroU32::new);
+        let parts = ServiceParts {
+            connection_ids: connection_ids(),
+            access_list: access_list.reader(),
+            request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
+            counters: Arc::clone(&counters),
+        };
+        (Service::new(&config, parts), counters, access_list)
     }
 
     fn client() -> SocketAddr {
@@ -406,6 +416,115 @@ mod tests {
                 panic!("{received:?}");
             };
             assert_eq!(announce.peers_wanted, expected, "{wanted}");
+        }
+    }
+
+    /// What a service makes of one datagram: whether it is passed on, and how many bytes answer it.
+    fn served(service: &mut Service, from: SocketAddr, bytes: &[u8]) -> (bool, usize) {
+        let mut outbox = Outbox::new();
+        let received = service.receive(NOW, 0, ReturnPath::to(from), bytes, &mut outbox);
+        let answered = outbox.iter().map(|(_, bytes)| bytes.len()).sum();
+        (received != Received::Done, answered)
+    }
+
+    #[test]
+    fn nothing_is_sent_to_port_0() {
+        let (mut service, counters, _) = service_with(Config::default(), None);
+        let from = ([192, 0, 2, 1], 0).into();
+        assert_eq!(
+            served(&mut service, from, &packet(PROTOCOL_ID, 0, 16)),
+            (false, 0)
+        );
+        let traffic = counters.traffic(IpFamily::V4);
+        assert_eq!(traffic.reason(Reason::SourcePortZero).get(), 1);
+        assert_eq!(traffic.requests(RequestKind::Connect).get(), 0);
+    }
+
+    #[test]
+    fn who_asks_too_often_is_not_answered() {
+        let (mut service, counters, _) = service_with(Config::default(), Some(4));
+        let connect = packet(PROTOCOL_ID, 0, 16);
+        let answered = (0..10).filter(|_| served(&mut service, client(), &connect).1 == 16);
+        assert_eq!(answered.count(), 4);
+        let traffic = counters.traffic(IpFamily::V4);
+        assert_eq!(traffic.reason(Reason::RequestRate).get(), 6);
+        assert_eq!(traffic.requests(RequestKind::Connect).get(), 4);
+        assert_eq!(traffic.responses(ResponseKind::Connect).get(), 4);
+        let other = ([192, 0, 2, 2], 6_881).into();
+        assert_eq!(served(&mut service, other, &connect), (false, 16));
+    }
+
+    #[test]
+    fn torrents_that_are_not_allowed_are_refused_from_the_next_round_on() {
+        let (mut service, counters, access_list) = service_with(Config::default(), None);
+        let announce = packet(valid_id(), 1, ANNOUNCE_REQUEST_SIZE);
+        assert_eq!(served(&mut service, client(), &announce), (true, 0));
+        let replaced = access_list.replace([InfoHash([1; 20])].into_iter().collect());
+        service.background();
+        assert!(
+            !replaced.is_in_use(),
+            "it is not kept by a service that has nothing to do"
+        );
+        let (passed_on, answered) = served(&mut service, client(), &announce);
+        assert!(!passed_on && answered > ERROR_RESPONSE_HEADER_SIZE);
+        let traffic = counters.traffic(IpFamily::V4);
+        assert_eq!(traffic.reason(Reason::InfoHashDenied).get(), 1);
+        assert_eq!(traffic.requests(RequestKind::Announce).get(), 2);
+        assert_eq!(traffic.responses(ResponseKind::Error).get(), 1);
+    }
+
+    #[test]
+    fn so_many_torrents_of_a_scrape_are_answered_each_as_it_is_allowed() {
+        let mut config = Config::default();
+        config.protocol.max_scrape_torrents = 2;
+        let (mut service, counters, access_list) = service_with(config, None);
+        access_list.replace([InfoHash([2; 20])].into_iter().collect());
+        let mut bytes = packet(valid_id(), 2, 16);
+        (1..=3).for_each(|torrent| bytes.extend([torrent; 20]));
+        let path = ReturnPath::to(client());
+        let received = service.receive(NOW, 0, path, &bytes, &mut Outbox::new());
+        let Received::Scrape(IpFamily::V4, scrape) = received else {
+            panic!("{received:?}");
+        };
+        let expected = [(InfoHash([1; 20]), true), (InfoHash([2; 20]), false)];
+        assert!(service.scraped(&scrape).eq(expected));
+        let requests = counters.traffic(IpFamily::V4).requests(RequestKind::Scrape);
+        assert_eq!(requests.get(), 1);
+    }
+
+    #[test]
+    fn ids_are_those_of_the_time_that_the_system_tells() {
+        const UNIX_MICROS: u64 = 1_700_000_000_000_000;
+        let mut ids = connection_ids();
+        ids.synchronise(NOW, UNIX_MICROS);
+        let id = ids.issue(NOW, client().ip()).0;
+        let scrape = packet(id, 2, SCRAPE_REQUEST_SIZE_MIN);
+        let (mut service, ..) = service_with(Config::default(), None);
+        assert!(!served(&mut service, client(), &scrape).0);
+        service.synchronise(NOW, UNIX_MICROS);
+        assert!(served(&mut service, client(), &scrape).0);
+    }
+
+    #[test]
+    fn what_is_too_long_is_counted() {
+        let (service, counters, _) = service_with(Config::default(), None);
+        service.receive_too_long(ReturnPath::to(client()), &[0; 100]);
+        let traffic = counters.traffic(IpFamily::V4);
+        assert_eq!(traffic.reason(Reason::TooLong).get(), 1);
+        assert_eq!(traffic.received_bytes.get(), 100);
+    }
+
+    #[test]
+    fn only_event_1_is_a_finished_download() {
+        for (event, completed) in [(0, false), (1, true), (2, false), (3, false)] {
+            let mut bytes = packet(valid_id(), 1, ANNOUNCE_REQUEST_SIZE);
+            bytes[80..84].copy_from_slice(&u32::to_be_bytes(event));
+            let path = ReturnPath::to(client());
+            let received = service().receive(NOW, 0, path, &bytes, &mut Outbox::new());
+            let Received::AnnounceV4(announce) = received else {
+                panic!("{received:?}");
+            };
+            assert_eq!(announce.completed, completed, "event {event}");
         }
     }
 }

@@ -119,3 +119,141 @@ impl Service {
         self.parts.access_list.is_allowed(info_hash)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_types::IpFamily;
+    use aquatic_ws_protocol::Action;
+
+    use super::*;
+
+    const NOW: Now = Now {
+        seconds: aquatic_types::Seconds(1_000),
+        micros: 1_000_000_000,
+    };
+
+    const INFO_HASH: InfoHash = InfoHash([b'a'; 20]);
+
+    const IDS: &str = r#""info_hash":"aaaaaaaaaaaaaaaaaaaa","peer_id":"pppppppppppppppppppp""#;
+
+    const ANSWER: &str = concat!(
+        r#","to_peer_id":"qqqqqqqqqqqqqqqqqqqq","#,
+        r#""offer_id":"oooooooooooooooooooo","answer":{}"#
+    );
+
+    struct Desk {
+        service: Service,
+        counters: Arc<WorkerCounters>,
+        access_list: SharedAccessList,
+    }
+
+    impl Desk {
+        /// With an access list on which nothing is.
+        fn new(config: &Config, requests_per_second: Option<u32>) -> Self {
+            let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+            let counters = Arc::new(WorkerCounters::default());
+            let rate = requests_per_second.and_then(NonZeroU32::new);
+            let parts = ServiceParts {
+                access_list: access_list.reader(),
+                request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
+                counters: Arc::clone(&counters),
+            };
+            Self {
+                service: Service::new(config, parts),
+                counters,
+                access_list,
+            }
+        }
+
+        fn receive<'a>(&mut self, message: &'a str) -> Result<Request<'a>, Failure> {
+            let client = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
+            self.service.receive(NOW, client, message.as_bytes())
+        }
+
+        fn requests(&self, kind: RequestKind) -> u64 {
+            self.counters.traffic(IpFamily::V4).requests(kind).get()
+        }
+    }
+
+    fn announce(more: &str) -> String {
+        format!(r#"{{"action":"announce",{IDS}{more}}}"#)
+    }
+
+    #[test]
+    fn who_sends_too_much_is_told_what_is_not_served() {
+        let mut desk = Desk::new(&Config::default(), Some(2));
+        for _ in 0..2 {
+            assert!(desk.receive(&announce("")).is_ok());
+        }
+        let refused = |action, info_hash| Err(Refusal::REQUEST_RATE.about(action, info_hash));
+        let about_announce = refused(Action::Announce, Some(INFO_HASH));
+        assert_eq!(desk.receive(&announce("")), about_announce);
+        assert_eq!(desk.receive(&announce(r#","left""#)), about_announce);
+        let scrape = r#"{"action":"scrape"}"#;
+        assert_eq!(desk.receive(scrape), refused(Action::Scrape, None));
+        assert_eq!(desk.requests(RequestKind::Announce), 2);
+        assert_eq!(desk.requests(RequestKind::Scrape), 0);
+    }
+
+    #[test]
+    fn torrents_that_are_not_allowed_are_refused_from_the_next_round_on() {
+        let mut desk = Desk::new(&Config::default(), None);
+        let (announce, answer) = (announce(""), announce(ANSWER));
+        assert!(desk.receive(&announce).is_ok());
+        assert!(desk.receive(&answer).is_ok());
+        assert!(desk.service.is_allowed(&INFO_HASH));
+        let replaced = desk.access_list.replace([INFO_HASH].into_iter().collect());
+        desk.service.background();
+        assert!(
+            !replaced.is_in_use(),
+            "it is not kept by a service that has nothing to do"
+        );
+        assert!(!desk.service.is_allowed(&INFO_HASH));
+        let denied = Err(Refusal::INFO_HASH_DENIED.about(Action::Announce, Some(INFO_HASH)));
+        assert_eq!(desk.receive(&announce), denied);
+        assert_eq!(desk.receive(&answer), denied);
+        assert_eq!(desk.service.receive_again(announce.as_bytes()), denied);
+        // Its numbers are zeros then.
+        let scrape = r#"{"action":"scrape","info_hash":"aaaaaaaaaaaaaaaaaaaa"}"#;
+        assert!(matches!(desk.receive(scrape), Ok(Request::Scrape(_))));
+        assert_eq!(desk.requests(RequestKind::Announce), 2);
+        assert_eq!(desk.requests(RequestKind::Answer), 2);
+        assert_eq!(desk.requests(RequestKind::Scrape), 1);
+    }
+
+    #[test]
+    fn a_message_that_had_to_wait_is_not_counted_twice() {
+        let mut desk = Desk::new(&Config::default(), None);
+        let message = announce("");
+        assert!(desk.receive(&message).is_ok());
+        let again = desk.service.receive_again(message.as_bytes());
+        assert!(matches!(again, Ok(Request::Announce(_))));
+        assert_eq!(desk.requests(RequestKind::Announce), 1);
+    }
+
+    #[test]
+    fn offers_that_are_too_large_are_counted() {
+        let mut config = Config::default();
+        config.protocol.max_offer_size = 10;
+        let mut desk = Desk::new(&config, None);
+        let offer = r#"{"offer_id":"oooooooooooooooooooo","offer":"xxxxxxxxxxx"}"#;
+        let message = announce(&format!(r#","offers":[{offer},7,{offer}]"#));
+        assert!(desk.receive(&message).is_ok());
+        let traffic = desk.counters.traffic(IpFamily::V4);
+        assert_eq!(traffic.reason(Reason::OfferSize).get(), 2);
+    }
+
+    #[test]
+    fn so_many_torrents_of_a_scrape_are_answered() {
+        let mut config = Config::default();
+        config.protocol.max_scrape_torrents = 2;
+        let desk = Desk::new(&config, None);
+        let info_hashes = [1, 2, 3].map(|byte| InfoHash([byte; 20])).to_vec();
+        let scrape = ScrapeRequest { info_hashes };
+        let scraped = desk.service.scraped(&scrape);
+        assert!(scraped.eq(&scrape.info_hashes[..2]));
+    }
+}

@@ -357,47 +357,4 @@ fn assemble(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u32) -> Now {
-        Now::from_micros(u64::from(seconds) * 1_000_000)
-    }
-
-    /// Looks at a session when it is due, for a while; something comes in some seconds. Returns the
-    /// seconds in which it gets pings, and those in which it is looked at.
-    fn pings(patience: Patience, heard: &[u32], until: u32) -> (Vec<u32>, Vec<u32>) {
-        let address = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
-        let mut session = Session::new(at(0), address);
-        let (mut pings, mut looks, mut due) = (Vec::new(), Vec::new(), Seconds(0));
-        for second in 0..until {
-            if heard.contains(&second) {
-                session.heard = Seconds(second);
-            }
-            if Seconds(second) < due {
-                continue;
-            }
-            looks.push(second);
-            let mut out = Vec::new();
-            due = session.look(at(second), patience, &mut Io::new(&mut out));
-            if !out.is_empty() {
-                assert_eq!(out, b"\x89\0");
-                pings.push(second);
-            }
-        }
-        (pings, looks)
-    }
-
-    #[test]
-    fn pings_follow_the_last_sign_of_life() {
-        let patience = Patience {
-            ping_seconds: 45,
-            peer_age_seconds_max: 100,
-        };
-        // After the last sign of life each time, however often it was looked at before.
-        let (pings, looks) = pings(patience, &[10, 30, 31, 80, 300], 400);
-        assert_eq!(pings, [76, 125, 170, 215, 260, 345, 390]);
-        assert!(looks.contains(&180), "when its peers are too old");
-        assert!(looks.len() < 20, "{looks:?}");
-    }
-}
+mod tests;
