@@ -29,6 +29,7 @@
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
 //! | [`seeds`] | which simulations are run, and how one is run again |
+//! | [`tally`], [`lists`], [`certificates`], [`wire`] | what simulations have in common |
 //! | [`threads`] | single threads of a tracker, as a debugger sees them |
 //! | [`wait`] | waiting for a condition, never for a time |
 //! | [`operations`](mod@operations) | the common tests |
@@ -39,11 +40,13 @@
 
 pub mod bencode;
 pub mod cases;
+pub mod certificates;
 pub mod connection;
 pub mod daemon;
 #[cfg(target_os = "linux")]
 pub mod faults;
 pub mod identity;
+pub mod lists;
 pub mod memory;
 pub mod metrics;
 #[cfg(target_os = "linux")]
@@ -53,9 +56,11 @@ pub mod place;
 pub mod program;
 pub mod seeds;
 pub mod setup;
+pub mod tally;
 #[cfg(target_os = "linux")]
 pub mod threads;
 pub mod wait;
+pub mod wire;
 
 pub use daemon::Daemon;
 pub use place::{Ended, Place};

@@ -71,6 +71,12 @@ impl Worker {
         }
     }
 
+    /// Whether requests wait because the owner of a shard does not keep up.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
     /// Deals with one request: it is either answered when this returns, or the session waits.
     fn serve(
         &mut self,

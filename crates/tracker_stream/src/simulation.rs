@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Hub, HubOptions, Refused, Settled, StreamCounters,
+    Admission, Bounds, ConnectionId, Hub, HubOptions, Refused, Settled, StreamCounters, TlsConfig,
 };
 use aquatic_tracker::counters::WorkerCounters;
 use aquatic_tracker::report::ShardReport;
@@ -33,13 +33,28 @@ impl<T: StreamTracker> Simulation<T> {
     /// A tracker without connections, and without a limit to them.
     #[must_use]
     pub fn new(arrangement: Arrangement<T>, bounds: Bounds) -> Self {
+        Self::with_tls(arrangement, bounds, None)
+    }
+
+    /// As [`Self::new`], with connections that are encrypted if there is a certificate.
+    #[must_use]
+    pub fn with_tls(arrangement: Arrangement<T>, bounds: Bounds, tls: Option<&TlsConfig>) -> Self {
         // What they hold is counted all the same.
-        Self::with_memory(arrangement, bounds, usize::MAX)
+        Self::with(arrangement, bounds, usize::MAX, tls)
     }
 
     /// As [`Self::new`], with so many bytes that the connections of each hub may hold.
     #[must_use]
     pub fn with_memory(arrangement: Arrangement<T>, bounds: Bounds, memory_max: usize) -> Self {
+        Self::with(arrangement, bounds, memory_max, None)
+    }
+
+    fn with(
+        arrangement: Arrangement<T>,
+        bounds: Bounds,
+        memory_max: usize,
+        tls: Option<&TlsConfig>,
+    ) -> Self {
         let admission = Arc::new(Admission::new(0, 0));
         let mut connections = Vec::new();
         let hub = |worker| {
@@ -50,7 +65,7 @@ impl<T: StreamTracker> Simulation<T> {
                 memory_max,
                 admission: Arc::clone(&admission),
                 proxies: None,
-                tls: None,
+                tls: tls.cloned(),
                 counters,
             };
             Hub::new(worker, options)

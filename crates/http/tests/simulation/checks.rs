@@ -7,19 +7,25 @@ use aquatic_http::counters::{Reason, RequestKind, ResponseKind};
 use aquatic_http_protocol::{
     AnnounceResponse, FailureResponse, PeerForm, Response, Retry, ScrapeFile,
 };
+use aquatic_stream::Handshake;
 use aquatic_types::{CanonicalAddr, InfoHash, IpFamily};
 
+use super::changes::contains;
 use super::link::{Answer, Link};
 use super::model::{Announce, Outcome, Size};
 use super::requests::{Meaning, Readable, Request, TORRENTS, torrent};
 use super::tracker::counts;
 use super::world::World;
 
+/// What is said to a full scrape, which does not wait for room.
+const OVERLOADED: &[u8] = b"tracker is overloaded";
+
 impl World {
     /// An answer is what its request deserves.
     pub(crate) fn check_answer(&mut self, answer: &Answer) {
         let Answer {
             request,
+            since,
             head,
             body,
         } = answer;
@@ -40,12 +46,17 @@ impl World {
         assert_eq!(head.stays_open, !request.is_last, "{request:?}");
         match request.meaning {
             Meaning::Text => assert_eq!(body.is_empty(), request.omits_body),
-            _ => self.check_response(request, family, body),
+            Meaning::FullScrape if self.is_overloaded && contains(body, OVERLOADED) => {
+                self.tally.note("full scrapes refused at a full queue");
+                self.expect_request(family, RequestKind::Scrape);
+                self.expect_refusal(family, Reason::QueueFull);
+            }
+            _ => self.check_response(request, *since, family, body),
         }
     }
 
     /// An answer of a tracker, unless it is a head alone.
-    fn check_response(&mut self, request: &Request, family: IpFamily, body: &[u8]) {
+    fn check_response(&mut self, request: &Request, since: usize, family: IpFamily, body: &[u8]) {
         let response = (!request.omits_body).then(|| Response::parse(body).expect("an answer"));
         match &request.meaning {
             Meaning::Announce(announce, form) => {
@@ -65,7 +76,7 @@ impl World {
                 self.expect_response(family, ResponseKind::Scrape);
                 match response {
                     Some(Response::Scrape(response)) => {
-                        self.check_files(&request.meaning, response.files());
+                        self.check_files(&request.meaning, since, response.files());
                     }
                     Some(response) => panic!("{response:?} to {request:?}"),
                     None => {}
@@ -136,26 +147,28 @@ impl World {
         assert!(distinct.is_subset(&outcome.pool), "{announce:?}: {peers:?}");
     }
 
-    fn check_files(&self, meaning: &Meaning, files: &[ScrapeFile]) {
+    fn check_files(&self, meaning: &Meaning, since: usize, files: &[ScrapeFile]) {
         match meaning {
-            Meaning::Scrape(torrents) => self.check_scrape(torrents, files),
-            _ => self.check_full_scrape(files),
+            Meaning::Scrape(torrents) => self.check_scrape(torrents, since, files),
+            _ => self.check_full_scrape(since, files),
         }
     }
 
-    /// Nothing is known about torrents that somebody asks about meanwhile.
-    fn check_full_scrape(&self, files: &[ScrapeFile]) {
+    /// Nothing is known about torrents that somebody asks about meanwhile. Each shard looks at the
+    /// list that is in force at its turn.
+    fn check_full_scrape(&self, since: usize, files: &[ScrapeFile]) {
         let max = self.config.protocol.max_full_scrape_torrents;
         let torrents = (0..TORRENTS).map(torrent);
         let is_shown = |torrent: &InfoHash| {
-            self.allows(torrent) && self.model.size(*torrent) != Size::default()
+            self.lists.allows(torrent) && self.model.size(*torrent) != Size::default()
         };
         let shown: BTreeSet<_> = torrents.filter(is_shown).collect();
         let answered: BTreeMap<_, _> = sizes(files);
         assert_eq!(answered.len(), files.len(), "a torrent twice");
         assert!(files.len() <= max);
         for (torrent, size) in &answered {
-            assert!(self.allows(torrent) && *size != Size::default());
+            self.lists.check(since, torrent, true);
+            assert_ne!(*size, Size::default());
             if self.is_at_rest {
                 assert_eq!(*size, self.model.size(*torrent));
             }
@@ -165,17 +178,22 @@ impl World {
         }
     }
 
-    fn check_scrape(&self, torrents: &[(InfoHash, bool)], files: &[ScrapeFile]) {
-        let expected: BTreeMap<_, _> = torrents
-            .iter()
-            .map(|(torrent, is_allowed)| {
-                let size = self.model.size(*torrent);
-                (*torrent, if *is_allowed { size } else { Size::default() })
-            })
-            .collect();
+    /// All torrents of a scrape are judged by the same list.
+    fn check_scrape(&self, torrents: &[InfoHash], since: usize, files: &[ScrapeFile]) {
+        let expected = |list| -> BTreeMap<_, _> {
+            let size = |torrent: &InfoHash| match self.lists.allows_in(list, torrent) {
+                true => self.model.size(*torrent),
+                false => Size::default(),
+            };
+            torrents.iter().map(|it| (*it, size(it))).collect()
+        };
         let answered = sizes(files);
         assert_eq!(answered.len(), files.len(), "a torrent twice");
-        assert_eq!(answered, expected);
+        assert!(
+            self.lists.since(since).any(|it| expected(it) == answered),
+            "{answered:?} instead of {:?}",
+            expected(since)
+        );
     }
 
     /// A client has vanished while the tracker was about this request.
@@ -277,6 +295,10 @@ impl World {
     /// Everything that was asked has been answered, once, and counted.
     pub(crate) fn check_at_rest(&self) {
         assert_eq!(counts(&self.tracker), self.expected);
+        for counters in &self.tracker.connections {
+            let failed = counters.handshakes.of(Handshake::Failed).get();
+            assert_eq!(failed, 0, "handshakes that failed");
+        }
         for family in IpFamily::ALL {
             let links = self.links.values();
             let open = links.filter(|link| CanonicalAddr::new(link.peer).family() == family);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use aquatic_daemon_tests::wire::{Handshake, Wire};
 use aquatic_http_protocol::{BodySize, ResponseHead};
 use aquatic_stream::ConnectionId;
 
@@ -12,12 +13,9 @@ pub(crate) struct Link {
     pub(crate) worker: usize,
     pub(crate) id: ConnectionId,
     pub(crate) peer: SocketAddr,
-    /// Not delivered yet.
-    unsent: VecDeque<u8>,
-    /// Bytes delivered so far.
-    delivered: usize,
-    /// Requests without an answer so far, with where each ends.
-    open: VecDeque<(Request, usize)>,
+    pub(crate) wire: Wire,
+    /// Requests without an answer so far.
+    open: VecDeque<Open>,
     made: usize,
     /// What has come back and is no whole answer yet.
     received: Vec<u8>,
@@ -33,21 +31,36 @@ pub(crate) struct Link {
     pub(crate) active_at: u32,
 }
 
+struct Open {
+    request: Request,
+    /// Where it ends, in bytes.
+    end: usize,
+    /// The access list that was in force when it was delivered, if it was.
+    since: Option<usize>,
+}
+
 /// An answer, with the request that it belongs to.
 pub(crate) struct Answer {
     pub(crate) request: Request,
+    /// The access list that was in force when the request was delivered.
+    pub(crate) since: usize,
     pub(crate) head: ResponseHead,
     pub(crate) body: Vec<u8>,
 }
 
 impl Link {
-    pub(crate) fn new(worker: usize, id: ConnectionId, peer: SocketAddr, now: u32) -> Self {
+    pub(crate) fn new(
+        worker: usize,
+        id: ConnectionId,
+        peer: SocketAddr,
+        wire: Wire,
+        now: u32,
+    ) -> Self {
         Self {
             worker,
             id,
             peer,
-            unsent: VecDeque::new(),
-            delivered: 0,
+            wire,
             open: VecDeque::new(),
             made: 0,
             received: Vec::new(),
@@ -59,24 +72,27 @@ impl Link {
         }
     }
 
-    /// Sends a request, as soon as its bytes are [taken](Self::chunk).
+    /// Sends a request, as soon as its bytes are [taken](Self::take).
     pub(crate) fn send(&mut self, request: Request) {
         assert!(!self.is_finished);
-        self.unsent.extend(&request.bytes);
+        self.wire.send(&request.bytes);
         self.made += request.bytes.len();
         self.is_finished |= request.is_last;
-        self.open.push_back((request, self.made));
+        self.open.push_back(Open {
+            request,
+            end: self.made,
+            since: None,
+        });
     }
 
-    /// Takes the next bytes to deliver.
-    pub(crate) fn chunk(&mut self, bytes_max: usize) -> Vec<u8> {
-        let size = self.unsent.len().min(bytes_max);
-        self.delivered += size;
-        self.unsent.drain(..size).collect()
-    }
-
-    pub(crate) fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
+    /// Takes the next bytes to deliver, while this access list and this certificate are in force.
+    pub(crate) fn take(&mut self, bytes_max: usize, list: usize, certificate: usize) -> Vec<u8> {
+        let bytes = self.wire.take(bytes_max, certificate);
+        let delivered = self.wire.delivered();
+        for open in self.open.iter_mut().take_while(|it| it.end <= delivered) {
+            open.since.get_or_insert(list);
+        }
+        bytes
     }
 
     /// Requests that wait for an answer.
@@ -85,30 +101,38 @@ impl Link {
     }
 
     /// The requests that the tracker has, and has not answered: first the one that it is about.
-    pub(crate) fn delivered_open(&self) -> Vec<Request> {
+    /// Each with the access list that was in force when it was delivered.
+    pub(crate) fn delivered_open(&self) -> Vec<(Request, usize)> {
         if self.is_closed {
             return Vec::new();
         }
-        let open = self.open.iter();
-        let delivered = open.take_while(|(_, end)| *end <= self.delivered);
-        delivered.map(|(request, _)| request.clone()).collect()
+        let delivered = self.open.iter().map_while(|it| Some((it, it.since?)));
+        delivered
+            .map(|(open, since)| (open.request.clone(), since))
+            .collect()
     }
 
     /// Requests that have no answer, whether delivered or not.
     pub(crate) fn into_open(self) -> impl Iterator<Item = Request> {
-        self.open.into_iter().map(|(request, _)| request)
+        self.open.into_iter().map(|open| open.request)
     }
 
-    /// Takes bytes of the tracker, and gives back the answers that are whole now.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Vec<Answer> {
+    /// Takes bytes of the tracker, and gives back the answers that are whole now, and the
+    /// handshake. `list` is the access list that is in force.
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        list: usize,
+    ) -> (Vec<Answer>, Option<Handshake>) {
         assert!(
             !self.is_closed || bytes.is_empty(),
             "sent after it was closed"
         );
-        self.received.extend_from_slice(bytes);
+        let (plain, handshake) = self.wire.receive(bytes);
+        self.received.extend(plain);
         let mut answers = Vec::new();
         while let Some(head) = ResponseHead::parse(&self.received).expect("an HTTP response") {
-            let (request, _) = self.open.front().expect("a request for each answer");
+            let Open { request, .. } = self.open.front().expect("a request for each answer");
             let body_size = match head.body {
                 BodySize::Known(_) if request.omits_body => 0,
                 BodySize::Known(size) => size,
@@ -118,17 +142,19 @@ impl Link {
             if self.received.len() < head.size + body_size {
                 break;
             }
-            let (request, end) = self.open.pop_front().expect("as above");
-            assert!(end <= self.delivered || request.is_last, "an early answer");
+            let open = self.open.pop_front().expect("as above");
+            let Open { request, since, .. } = open;
+            assert!(since.is_some() || request.is_last, "an early answer");
             let mut body = self.received.split_off(head.size);
             self.received = body.split_off(body_size);
             answers.push(Answer {
                 request,
+                since: since.unwrap_or(list),
                 head,
                 body,
             });
         }
-        answers
+        (answers, handshake)
     }
 
     /// Nothing is left of an answer.

@@ -34,9 +34,10 @@ pub(crate) struct Request {
 /// What must come of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Meaning {
+    /// Answered, or refused if the torrent is not allowed.
     Announce(Announce, PeerForm),
-    /// The torrents that are answered, and whether each is allowed.
-    Scrape(Vec<(InfoHash, bool)>),
+    /// The torrents that are answered; those that are not allowed, with zeros.
+    Scrape(Vec<InfoHash>),
     /// Any torrents.
     FullScrape,
     /// Refused in words, some of which these are; was it a request that could be read?
@@ -72,7 +73,7 @@ impl Request {
     pub(crate) fn torrents(&self) -> Vec<InfoHash> {
         match &self.meaning {
             Meaning::Announce(announce, _) => vec![announce.torrent],
-            Meaning::Scrape(torrents) => torrents.iter().map(|(torrent, _)| *torrent).collect(),
+            Meaning::Scrape(torrents) => torrents.clone(),
             _ => Vec::new(),
         }
     }
@@ -84,14 +85,21 @@ impl Request {
         !self.omits_body && is_announce && has(b"&event=stopped")
     }
 
+    /// An announce that has been refused, because the list did not allow its torrent.
+    pub(crate) fn denied(mut self) -> Self {
+        let words = "torrent not allowed";
+        self.meaning = Meaning::Failure(Reason::InfoHashDenied, words, Readable::Announce);
+        self
+    }
+
     /// An announce with HEAD, which changes nothing, and whose answer has no length.
     pub(crate) fn is_head_of_announce(&self) -> bool {
         self.omits_body && matches!(self.meaning, Meaning::Announce(..))
     }
 }
 
-/// Where a request is made: what the tracker allows, and over which connection it is sent.
-pub(crate) struct Place<'a> {
+/// Where a request is made: what the tracker serves, and over which connection it is sent.
+pub(crate) struct Place {
     pub(crate) peer: IpAddr,
     pub(crate) keeps_alive: bool,
     pub(crate) is_proxied: bool,
@@ -99,7 +107,6 @@ pub(crate) struct Place<'a> {
     pub(crate) serves_full_scrapes: bool,
     /// Requests for swarms may be refused, which a HEAD would not tell.
     pub(crate) can_be_overloaded: bool,
-    pub(crate) is_allowed: &'a dyn Fn(&InfoHash) -> bool,
     /// The torrents that may be asked about, in any order.
     pub(crate) torrents: Vec<InfoHash>,
 }
@@ -119,7 +126,7 @@ pub(crate) fn address(rng: &mut Rng) -> IpAddr {
     }
 }
 
-impl Place<'_> {
+impl Place {
     /// Any request that can be made here.
     pub(crate) fn request(&self, rng: &mut Rng) -> Request {
         let mut client = self.peer;
@@ -173,22 +180,24 @@ impl Place<'_> {
         request
     }
 
-    /// A scrape of 100 torrents that nobody announces.
+    /// A scrape of 200 torrents that nobody announces.
     pub(crate) fn scrape_of_unknown(&self, rng: &mut Rng) -> Request {
-        let torrents: Vec<_> = (0..100).map(|number| InfoHash([number; 20])).collect();
+        let unknown = |number| {
+            let mut name = [number; 20];
+            name[0] = 255;
+            InfoHash(name)
+        };
+        let mut torrents: Vec<_> = (0..200).map(unknown).collect();
         let query = torrents
             .iter()
             .map(|torrent| format!("info_hash={}", encoded(*torrent)));
         let query = query.collect::<Vec<_>>().join("&");
         let client = address(rng);
-        let answered = torrents
-            .into_iter()
-            .take(self.scrape_torrents_max)
-            .map(|torrent| (torrent, (self.is_allowed)(&torrent)));
+        torrents.truncate(self.scrape_torrents_max);
         Request {
             bytes: format!("GET /scrape?{query} HTTP/1.1\r\nX-Forwarded-For: {client}\r\n\r\n")
                 .into_bytes(),
-            meaning: Meaning::Scrape(answered.collect()),
+            meaning: Meaning::Scrape(torrents),
             client: if self.is_proxied { client } else { self.peer }.to_canonical(),
             is_last: !self.keeps_alive,
             omits_body: false,
@@ -267,13 +276,8 @@ impl Place<'_> {
             wanted,
             client: client_name.as_bytes().try_into().unwrap(),
         };
-        let meaning = if (self.is_allowed)(&torrent) {
-            Meaning::Announce(announce, form)
-        } else {
-            let words = "torrent not allowed";
-            Meaning::Failure(Reason::InfoHashDenied, words, Readable::Announce)
-        };
-        (target(&hash, &peer_id, &port.to_string()), meaning)
+        let target = target(&hash, &peer_id, &port.to_string());
+        (target, Meaning::Announce(announce, form))
     }
 
     fn scrape(&self, rng: &mut Rng) -> (String, Meaning) {
@@ -288,11 +292,8 @@ impl Place<'_> {
             .map(|torrent| format!("info_hash={}", encoded(*torrent)))
             .collect();
         torrents.truncate(self.scrape_torrents_max);
-        let answered = torrents
-            .into_iter()
-            .map(|torrent| (torrent, (self.is_allowed)(&torrent)));
         let target = format!("/scrape?{}", query.join("&"));
-        (target, Meaning::Scrape(answered.collect()))
+        (target, Meaning::Scrape(torrents))
     }
 
     /// Something else instead, which ends the connection.

@@ -8,6 +8,7 @@ use aquatic_daemon::counter::Label;
 use aquatic_http::arrangement::arrange;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason, RequestKind, ResponseKind};
+use aquatic_stream::TlsConfig;
 use aquatic_tracker_stream::simulation::Simulation;
 use aquatic_types::IpFamily;
 
@@ -17,13 +18,18 @@ pub(crate) type Counts = BTreeMap<(&'static str, &'static str, &'static str), u6
 pub(crate) type Tracker = Simulation<Http>;
 
 /// All workers of a tracker, with secrets of this seed.
-pub(crate) fn arranged(config: &Config, access_list: &SharedAccessList, seed: u64) -> Tracker {
+pub(crate) fn arranged(
+    config: &Config,
+    access_list: &SharedAccessList,
+    tls: Option<&TlsConfig>,
+    seed: u64,
+) -> Tracker {
     let workers = config.layout().workers();
     let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
     let arranged = arrange(config, access_list, &bells, entropy);
     let (arrangement, _) = arranged.expect("this entropy never fails");
-    Simulation::new(arrangement, config.bounds())
+    Simulation::with_tls(arrangement, config.bounds(), tls)
 }
 
 /// What all workers have counted together.

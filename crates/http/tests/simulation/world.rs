@@ -1,15 +1,18 @@
 //! What happens when: connections, requests, turns of workers, and the passing of time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem;
 
-use aquatic_access_list::{AccessListMode, SharedAccessList};
 use aquatic_daemon::clock::Now;
+use aquatic_daemon_tests::certificates::Certificates;
+use aquatic_daemon_tests::lists::Lists;
+use aquatic_daemon_tests::tally::Tally;
 use aquatic_http::config::Config;
-use aquatic_stream::{ConnectionId, Settled};
+use aquatic_stream::{ConnectionId, Settled, TlsConfig};
 use aquatic_types::InfoHash;
 use fastrand::Rng;
 
+use super::changes::some_torrents;
 use super::link::Link;
 use super::model::Model;
 use super::requests::{Meaning, Place, Request, TORRENTS, address, torrent};
@@ -19,8 +22,11 @@ const PHASES: usize = 6;
 const STEPS: usize = 500;
 const LINKS_MAX: usize = 40;
 
-/// Their scrapes, if they are of 100 torrents, have more rows than all batches have room for.
+/// Their scrapes, if they are of 200 torrents, have more rows than all batches have room for.
 const OVERLOAD_LINKS: usize = 150;
+
+/// Rounds in which most of them get through their handshakes.
+const HANDSHAKE_ROUNDS: usize = 8;
 
 /// Requests that a client sends before it waits for answers: more than a batch takes up.
 const PIPELINED_MAX: usize = 20;
@@ -34,14 +40,18 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) tracker: Tracker,
     pub(crate) model: Model,
-    access_list: SharedAccessList,
-    allowed: Allowed,
+    pub(crate) lists: Lists,
+    /// Connections are encrypted, if there are some.
+    pub(crate) certificates: Option<Certificates<TlsConfig>>,
+    pub(crate) tally: Tally,
     pub(crate) links: BTreeMap<usize, Link>,
     links_made: usize,
     /// Who asks about a torrent, and how many of those requests are open.
     leases: BTreeMap<InfoHash, (usize, usize)>,
     /// Announces of clients that vanished: they count, but nobody sees the answers.
     ghosts: Vec<Request>,
+    /// Queues may be full.
+    pub(crate) is_overloaded: bool,
     /// Nothing else is asked: even what is said about all torrents at once is known.
     pub(crate) is_at_rest: bool,
     /// Connections whose client has not read everything.
@@ -52,33 +62,28 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(config: Config, mut rng: Rng) -> Self {
-        let allowed = Allowed {
-            mode: config.access_list.mode,
-            listed: some_torrents(&mut rng),
-        };
-        let list = allowed.listed.iter().copied().collect();
-        let access_list = SharedAccessList::new(allowed.mode, list);
+        let lists = Lists::new(config.access_list.mode, some_torrents(&mut rng));
+        let certificates = (rng.u8(..4) == 0)
+            .then(|| Certificates::new(|certificate, key| TlsConfig::load(certificate, key, &[])));
+        let tls = certificates.as_ref().map(|it| &it.tls);
         Self {
             micros: 0,
             model: Model::new(&config),
-            tracker: arranged(&config, &access_list, rng.u64(..)),
-            access_list,
-            allowed,
+            tracker: arranged(&config, lists.shared(), tls, rng.u64(..)),
+            lists,
+            certificates,
+            tally: Tally::default(),
             links: BTreeMap::new(),
             links_made: 0,
             leases: BTreeMap::new(),
             ghosts: Vec::new(),
+            is_overloaded: false,
             is_at_rest: false,
             unread: Vec::new(),
             expected: Counts::new(),
             rng,
             config,
         }
-    }
-
-    /// Whether the access list allows a torrent.
-    pub(crate) fn allows(&self, torrent: &InfoHash) -> bool {
-        self.allowed.allows(torrent)
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -92,12 +97,11 @@ impl World {
                 self.step();
             }
             self.come_to_rest();
+            self.is_overloaded = false;
             self.check_at_rest();
             self.scrape_at_rest();
             if self.rng.bool() {
-                self.allowed.listed = some_torrents(&mut self.rng);
-                self.access_list
-                    .replace(self.allowed.listed.iter().copied().collect());
+                self.replace_list();
             }
             let seconds = [1, 3, 31, 40, 200, 2_000][self.rng.usize(..6)];
             self.pass_time(seconds);
@@ -121,7 +125,12 @@ impl World {
             }
             93..95 => self.with_link(Self::end_input),
             95 => self.with_link(Self::vanish),
-            96..98 => self.micros += self.rng.u64(..500),
+            96 => self.micros += self.rng.u64(..500),
+            97 => match self.rng.u8(..4) {
+                0 => self.replace_list(),
+                1 => self.change_certificate(),
+                _ => {}
+            },
             98 => {
                 self.with_link(|world, key| world.links.get_mut(&key).unwrap().is_finished = true)
             }
@@ -145,7 +154,8 @@ impl World {
             .tracker
             .accept(worker, now, peer)
             .expect("there is no limit");
-        let link = Link::new(worker, id, peer, now.seconds.0);
+        let wire = self.wire();
+        let link = Link::new(worker, id, peer, wire, now.seconds.0);
         self.links.insert(self.links_made, link);
         self.links_made += 1;
     }
@@ -165,7 +175,7 @@ impl World {
         });
     }
 
-    fn send_some(&mut self, key: usize, make: impl FnOnce(&Place<'_>, &mut Rng) -> Request) {
+    fn send_some(&mut self, key: usize, make: impl FnOnce(&Place, &mut Rng) -> Request) {
         let link = &self.links[&key];
         if link.is_finished || link.is_closed || link.open() >= PIPELINED_MAX {
             return;
@@ -182,7 +192,6 @@ impl World {
             scrape_torrents_max: self.config.protocol.max_scrape_torrents,
             serves_full_scrapes: self.config.protocol.max_full_scrape_torrents > 0,
             can_be_overloaded: self.config.layout().workers() > 1,
-            is_allowed: &|torrent| self.allowed.allows(torrent),
             torrents: (0..TORRENTS).map(torrent).filter(is_free).collect(),
         };
         let request = make(&place, &mut rng);
@@ -194,22 +203,37 @@ impl World {
 
     fn deliver(&mut self, key: usize) {
         let size = [1, 7, 100, 1_000, 16_384][self.rng.usize(..5)];
-        let now = self.now();
+        self.deliver_some(key, size);
+    }
+
+    /// The next bytes of a client reach the tracker, if it reads them. Returns whether it does.
+    fn deliver_some(&mut self, key: usize, bytes_max: usize) -> bool {
+        let (now, list, certificate) = (self.now(), self.lists.version(), self.certificate());
         let link = self.links.get_mut(&key).unwrap();
         let hub = &mut self.tracker.hubs[link.worker];
-        if !link.has_ended && link.has_unsent() && hub.wants_input(link.id) {
+        let is_read = !link.has_ended && link.wire.has_next() && hub.wants_input(link.id);
+        if is_read {
             link.active_at = now.seconds.0;
-            let mut bytes = link.chunk(size);
-            hub.receive(now, link.id, &mut bytes);
+            hub.receive(now, link.id, &mut link.take(bytes_max, list, certificate));
         }
+        is_read
     }
 
     /// The client closes its sending half, if it has sent everything.
     fn end_input(&mut self, key: usize) {
         let now = self.now();
         let link = self.links.get_mut(&key).unwrap();
-        let is_done = link.is_closed || (link.is_finished && !link.has_unsent());
-        if is_done && !link.has_ended {
+        let is_done = link.is_closed || (link.is_finished && !link.wire.has_unsent());
+        if !is_done || link.has_ended {
+            return;
+        }
+        // Some say so themselves, before the kernel does.
+        let says_so = link.wire.is_encrypted() && !link.is_closed && self.rng.bool();
+        if says_so {
+            link.wire.end();
+        }
+        if !says_so || self.deliver_some(key, usize::MAX) {
+            let link = self.links.get_mut(&key).unwrap();
             link.has_ended = true;
             self.tracker.hubs[link.worker].read_ended(now, link.id);
         }
@@ -221,15 +245,10 @@ impl World {
         for _ in 0..PIPELINED_MAX {
             self.send(key);
         }
-        let now = self.now();
         let link = self.links.get_mut(&key).unwrap();
         link.is_finished = true;
-        let hub = &mut self.tracker.hubs[link.worker];
-        while !link.has_ended && link.has_unsent() && hub.wants_input(link.id) {
-            link.active_at = now.seconds.0;
-            hub.receive(now, link.id, &mut link.chunk(16_384));
-        }
         let worker = link.worker;
+        while self.deliver_some(key, 16_384) {}
         if self.rng.bool() {
             self.finish(worker, true);
         }
@@ -261,14 +280,21 @@ impl World {
         }
         let mut delivered = delivered.into_iter();
         let mut reads_on = false;
-        if let Some(asked) = delivered.next() {
+        if let Some((asked, since)) = delivered.next() {
+            self.tally
+                .note("clients that vanished with a request on its way");
+            if let Meaning::Announce(announce, _) = &asked.meaning {
+                self.lists.check(since, &announce.torrent, true);
+            }
             reads_on = !asked.is_last;
             self.expect_gone(family, &asked);
             self.haunt(asked);
         }
         // Of what waits behind it, only those that leave swarms are still listened to.
-        for request in delivered.take_while(|it| mem::replace(&mut reads_on, !it.is_last)) {
+        for (request, _) in delivered.take_while(|(it, _)| mem::replace(&mut reads_on, !it.is_last))
+        {
             if request.is_stop() {
+                let request = self.denied_if_so(request);
                 self.expect_absent(&request);
                 self.haunt(request);
             }
@@ -319,12 +345,15 @@ impl World {
         let now = self.now();
         let (bytes, settled) = self.tracker.look_after(worker, now, id, bytes_max);
         let is_it = |link: &Link| link.worker == worker && link.id == id;
-        let Some((key, link)) = self.links.iter_mut().find(|(_, link)| is_it(link)) else {
+        let Some((key, _)) = self.links.iter().find(|(_, link)| is_it(link)) else {
             assert!(bytes.is_empty(), "sent to nobody");
             return;
         };
         let key = *key;
-        let answers = link.receive(&bytes);
+        let has_more = !self.tracker.hubs[worker].output(id).is_empty();
+        self.tally.note_if("clients that read in part", has_more);
+        let answers = self.read(key, &bytes);
+        let link = self.links.get_mut(&key).unwrap();
         if !answers.is_empty() {
             link.active_at = now.seconds.0;
             link.has_asked = true;
@@ -340,6 +369,7 @@ impl World {
         }
         for answer in answers {
             self.release(&answer.request);
+            let answer = self.judge(answer);
             self.check_answer(&answer);
         }
         if matches!(settled, Settled::Close | Settled::Reset) {
@@ -357,25 +387,36 @@ impl World {
 
     /// A worker is asked for more than its batches have room for, while nobody answers.
     fn overload(&mut self, worker: usize) {
+        self.is_overloaded = true;
         for _ in 0..OVERLOAD_LINKS {
             self.open(worker);
         }
-        for key in self.links.keys().copied().collect::<Vec<_>>() {
-            if self
-                .links
-                .get(&key)
-                .is_some_and(|link| link.worker == worker)
-            {
-                self.send_some(key, |place, rng| place.scrape_of_unknown(rng));
-                self.send(key);
-                for _ in 0..4 {
-                    if self.links.get(&key).is_some_and(Link::has_unsent) {
-                        self.deliver(key);
-                    }
+        if self.certificates.is_some() {
+            for _ in 0..HANDSHAKE_ROUNDS {
+                for key in self.links_of(worker) {
+                    self.deliver(key);
                 }
                 self.finish(worker, false);
             }
         }
+        for key in self.links_of(worker) {
+            if !self.links.contains_key(&key) {
+                continue;
+            }
+            self.send_some(key, |place, rng| place.scrape_of_unknown(rng));
+            self.send(key);
+            while self.deliver_some(key, 16_384) {}
+            self.finish(worker, false);
+        }
+        let has_waiting = self.tracker.hubs[worker].handler().has_waiting();
+        let what = "queues so full that requests waited";
+        self.tally.note_if(what, has_waiting);
+    }
+
+    fn links_of(&self, worker: usize) -> Vec<usize> {
+        let links = self.links.iter();
+        let of_worker = links.filter(|(_, link)| link.worker == worker);
+        of_worker.map(|(key, _)| *key).collect()
     }
 
     /// Until everything has been sent, answered and read.
@@ -393,7 +434,7 @@ impl World {
             }
             let has_more = self.do_background();
             let is_waiting = |link: &Link| {
-                link.has_unsent() || !link.is_at_rest() || link.is_closed || link.is_finished
+                link.wire.has_unsent() || !link.is_at_rest() || link.is_closed || link.is_finished
             };
             if !has_more && !self.tracker.has_mail() && !self.links.values().any(is_waiting) {
                 for ghost in mem::take(&mut self.ghosts) {
@@ -436,8 +477,7 @@ impl World {
             self.micros = (self.micros / 1_000_000 + seconds) * 1_000_000;
             while self.do_background() {}
             let now = self.now().seconds.0;
-            self.model
-                .clean(now, |torrent| self.allowed.allows(torrent));
+            self.model.clean(now, |torrent| self.lists.allows(torrent));
             for worker in 0..self.tracker.hubs.len() {
                 self.finish(worker, false);
             }
@@ -454,25 +494,4 @@ impl World {
             .filter(|(_, metric, _)| *metric == "reason")
             .map(|(_, _, label)| label)
     }
-}
-
-/// The access list.
-struct Allowed {
-    mode: AccessListMode,
-    listed: BTreeSet<InfoHash>,
-}
-
-impl Allowed {
-    fn allows(&self, torrent: &InfoHash) -> bool {
-        match self.mode {
-            AccessListMode::Off => true,
-            AccessListMode::Allow => self.listed.contains(torrent),
-            AccessListMode::Deny => !self.listed.contains(torrent),
-        }
-    }
-}
-
-fn some_torrents(rng: &mut Rng) -> BTreeSet<InfoHash> {
-    let all = (0..TORRENTS).map(torrent);
-    all.filter(|_| rng.bool()).collect()
 }
