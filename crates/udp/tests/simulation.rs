@@ -17,7 +17,8 @@
 //! | `coverage` | whether enough has happened |
 //!
 //! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
-//! test), and `SIMULATION_RUNS=<number>` does more runs than usual.
+//! test), and `SIMULATION_RUNS=<number>` does more runs than usual. With `--nocapture`, the test
+//! prints what has happened.
 
 mod simulation {
     pub(crate) mod checks;
@@ -48,6 +49,7 @@ fn one_worker() {
 fn fused() {
     let coverage = simulate(3, 0);
     coverage.check(|_| true);
+    coverage.check_steering();
 }
 
 #[test]
@@ -56,17 +58,31 @@ fn split() {
     coverage.check(|_| true);
 }
 
+/// The same seed, the same run.
+#[test]
+fn a_run_can_be_made_again() {
+    let [first, second] = [(); 2].map(|()| {
+        let world = run(3, 0, 0);
+        (world.coverage.tally, world.expected, world.possible)
+    });
+    assert_eq!(first, second);
+}
+
 /// Runs an arrangement with several seeds.
 fn simulate(socket_workers: usize, swarm_workers: usize) -> Coverage {
     let mut coverage = Coverage::default();
     for_each_seed(RUNS, |seed| {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let config = config(socket_workers, swarm_workers, &mut rng);
-        let mut world = World::new(config, rng);
-        world.run();
-        coverage.add(world);
+        coverage.add(run(socket_workers, swarm_workers, seed));
     });
     coverage
+}
+
+fn run(socket_workers: usize, swarm_workers: usize, seed: u64) -> World {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let config = config(socket_workers, swarm_workers, &mut rng);
+    let mut world = World::new(config, rng);
+    world.run();
+    world
 }
 
 /// Any of the settings that matter here.

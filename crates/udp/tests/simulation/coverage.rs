@@ -1,5 +1,6 @@
 //! How much the runs of a simulation have shown.
 
+use aquatic_daemon_tests::tally::Tally;
 use aquatic_udp::counters::{Label as _, Reason};
 
 use super::tracker::{Counts, add};
@@ -20,7 +21,29 @@ pub(crate) struct Coverage {
     pub(crate) counts: Counts,
     /// The largest swarm.
     pub(crate) peers_max: usize,
+    /// What has happened that nobody counts.
+    pub(crate) tally: Tally,
 }
+
+/// What must have happened after all runs of an arrangement.
+const EXPECTED: [&str; 6] = [
+    "announces let in just before a reload",
+    "answers lost on their way",
+    "reloads of the list with requests on their way",
+    "requests doubled on their way",
+    "requests lost on their way",
+    "requests overtaken on their way",
+];
+
+/// What is counted under these reasons, in other words.
+const COUNTED: [(Reason, &str); 3] = [
+    (Reason::QueueFull, "requests dropped at a full queue"),
+    (
+        Reason::SendBufferFull,
+        "answers dropped at a full send buffer",
+    ),
+    (Reason::SendFailed, "answers refused by the kernel"),
+];
 
 /// How many numbers were known beforehand.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,22 +59,38 @@ impl Coverage {
             wild,
             counts,
             peers_max,
+            tally,
             ..
         } = world.coverage;
         self.runs += 1;
         self.calm.add(calm);
         self.wild.add(wild);
         self.peers_max = self.peers_max.max(peers_max);
+        self.tally.join(&tally);
         for (label, count) in counts.into_iter().chain(world.expected) {
+            for (reason, words) in COUNTED {
+                if (label.1, label.2) == ("reason", reason.label()) {
+                    self.tally.add(words, count);
+                }
+            }
             add(&mut self.counts, label, count);
+        }
+    }
+
+    /// The kernel has not always chosen the owner of a torrent.
+    pub(crate) fn check_steering(&self) {
+        if self.runs >= RUNS {
+            self.tally.check(&["requests steered to another worker"]);
         }
     }
 
     /// A simulation that finds nothing may have looked at nothing.
     pub(crate) fn check(&self, is_expected: impl Fn(Reason) -> bool) {
+        println!("{}", self.tally);
         if self.runs < RUNS {
             return;
         }
+        self.tally.check(&EXPECTED);
         let Coverage {
             calm,
             wild,

@@ -10,6 +10,15 @@ const WILD_STEPS: usize = 400;
 /// Datagrams on their way; more are lost.
 const NETWORK_MAX: usize = 1_000;
 
+/// Datagrams on their way, with their numbers in the order in which they were sent.
+#[derive(Default)]
+struct Network {
+    datagrams: Vec<(u64, Datagram)>,
+    sent: u64,
+    /// The newest that has arrived.
+    newest: u64,
+}
+
 impl World {
     /// A whole life of a tracker.
     pub(crate) fn run(&mut self) {
@@ -18,7 +27,7 @@ impl World {
                 self.calm_step();
             }
             self.is_calm = false;
-            let mut network = Vec::new();
+            let mut network = Network::default();
             for _ in 0..WILD_STEPS {
                 self.wild_step(&mut network);
                 self.check_counts();
@@ -67,7 +76,7 @@ impl World {
     }
 
     /// Anything, in any order.
-    fn wild_step(&mut self, network: &mut Vec<Datagram>) {
+    fn wild_step(&mut self, network: &mut Network) {
         let core = self.rng.usize(..self.tracker.cores());
         match self.rng.u8(..100) {
             0..40 => self.clients_send(network),
@@ -105,7 +114,7 @@ impl World {
     }
 
     /// Some requests leave; some of them are lost, some are doubled.
-    fn clients_send(&mut self, network: &mut Vec<Datagram>) {
+    fn clients_send(&mut self, network: &mut Network) {
         let count = if self.rng.u8(..50) == 0 {
             300
         } else {
@@ -118,18 +127,29 @@ impl World {
                 1 => 2,
                 _ => 1,
             };
-            network.extend(std::iter::repeat_n(datagram, copies));
+            let tally = &mut self.coverage.tally;
+            tally.note_if("requests lost on their way", copies == 0);
+            tally.note_if("requests doubled on their way", copies == 2);
+            network.sent += 1;
+            let numbered = (network.sent, datagram);
+            network
+                .datagrams
+                .extend(std::iter::repeat_n(numbered, copies));
         }
-        network.truncate(NETWORK_MAX);
+        network.datagrams.truncate(NETWORK_MAX);
     }
 
     /// A worker receives some of what the kernel has steered to it, in any order.
-    fn receive(&mut self, core: usize, count: usize, network: &mut Vec<Datagram>) {
-        for _ in 0..count.min(network.len()) {
-            let place = self.rng.usize(..network.len());
-            let datagram = &network[place];
+    fn receive(&mut self, core: usize, count: usize, network: &mut Network) {
+        for _ in 0..count.min(network.datagrams.len()) {
+            let place = self.rng.usize(..network.datagrams.len());
+            let (_, datagram) = &network.datagrams[place];
             if self.pick_core(datagram) == core && !self.is_copy(core, datagram) {
-                let datagram = network.swap_remove(place);
+                let (number, datagram) = network.datagrams.swap_remove(place);
+                let is_late = number < network.newest;
+                network.newest = network.newest.max(number);
+                let tally = &mut self.coverage.tally;
+                tally.note_if("requests overtaken on their way", is_late);
                 self.deliver(core, &datagram);
             }
         }
@@ -139,15 +159,19 @@ impl World {
     fn pick_core(&mut self, datagram: &Datagram) -> usize {
         let any = self.rng.usize(..self.tracker.cores());
         let steered = self.tracker.steered_to(&datagram.bytes);
-        steered.filter(|_| self.rng.u8(..8) > 0).unwrap_or(any)
+        let core = steered.filter(|_| self.rng.u8(..8) > 0).unwrap_or(any);
+        let is_misled = steered.is_some_and(|it| it != core);
+        let tally = &mut self.coverage.tally;
+        tally.note_if("requests steered to another worker", is_misled);
+        core
     }
 
     /// A worker gets more than the others deal with, one small batch after the other.
-    fn overload(&mut self, core: usize, network: &mut Vec<Datagram>) {
+    fn overload(&mut self, core: usize, network: &mut Network) {
         for _ in 0..200 {
             self.clients_send(network);
             for _ in 0..6 {
-                if let Some(datagram) = network.pop()
+                if let Some((_, datagram)) = network.datagrams.pop()
                     && !self.is_copy(core, &datagram)
                 {
                     self.deliver(core, &datagram);

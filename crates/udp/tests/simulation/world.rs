@@ -120,8 +120,23 @@ impl World {
         self.micros += micros;
     }
 
+    /// Another access list is in force from now on. Those who have been let in before are served.
     pub(crate) fn replace_access_list(&mut self) {
+        let before = self.allowed.clone();
         self.allowed.listed = some_torrents(&mut self.rng);
+        let (tally, open) = (&mut self.coverage.tally, self.open.iter());
+        let open: Vec<_> = open.flat_map(BTreeMap::values).flatten().collect();
+        let is_amidst = !open.is_empty();
+        tally.note_if("reloads of the list with requests on their way", is_amidst);
+        let is_late = |open: &&&Open| match &open.request {
+            OpenRequest::Announce(open) => {
+                let (_, name) = &open.announce.torrent;
+                before.allows(name) && !self.allowed.allows(name)
+            }
+            OpenRequest::Scrape(_) => false,
+        };
+        let late = open.iter().filter(is_late).count() as u64;
+        tally.add("announces let in just before a reload", late);
         self.access_list
             .replace(self.allowed.listed.iter().copied().collect());
     }
@@ -341,7 +356,8 @@ impl World {
         );
         for packet in sent.packets {
             if self.rng.u8(..20) == 0 {
-                continue; // lost on its way
+                self.coverage.tally.note("answers lost on their way");
+                continue;
             }
             let client = packet.path.peer();
             match Response::parse(&packet.bytes, family) {
