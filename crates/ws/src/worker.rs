@@ -116,6 +116,12 @@ impl Worker {
         }
     }
 
+    /// Whether messages wait because the owner of a shard does not keep up.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.asker.lines.is_empty()
+    }
+
     /// Looks at the bytes of a connection that is no WebSocket yet. Returns how many were taken.
     fn upgrade(
         &mut self,

@@ -3,13 +3,15 @@
 //! All workers of an arrangement run here in one thread, in an order that a random number generator
 //! chooses. Clients open WebSockets, announce with offers, answer (rightly, twice, too late, in the
 //! name of others), scrape, talk nonsense, read slowly, leave, vanish, fall silent and come back;
-//! torrents are forbidden and allowed again; hours pass.
+//! torrents are forbidden and allowed again, and certificates exchanged, under the hands of workers;
+//! crowds come; hours pass. In a quarter of the runs clients speak TLS.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `tracker` | the system under test: hubs, workers, relays |
 //! | `client` | one connection, seen by its client |
 //! | `ledger` | where every offer and answer is, and whether it may be there |
+//! | `replies` | which of its messages a client has got replies to |
 //! | `model` | who should be in which swarm, and what must come of a message |
 //! | `world` | what happens when: read this first |
 //!
@@ -22,12 +24,14 @@
 //! more.
 //!
 //! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
-//! test), and `SIMULATION_RUNS=<number>` does more runs than usual.
+//! test), and `SIMULATION_RUNS=<number>` does more runs than usual. With `--nocapture`, the test
+//! prints what has happened.
 
 mod simulation {
     pub(crate) mod client;
     pub(crate) mod ledger;
     pub(crate) mod model;
+    pub(crate) mod replies;
     pub(crate) mod tracker;
     pub(crate) mod world;
 }
@@ -36,7 +40,9 @@ use std::collections::BTreeSet;
 
 use aquatic_access_list::AccessListMode;
 use aquatic_daemon::counter::Label;
+use aquatic_daemon_tests::certificates;
 use aquatic_daemon_tests::seeds::for_each_seed;
+use aquatic_daemon_tests::tally::Tally;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::Reason;
 use simulation::world::{Pace, World};
@@ -45,7 +51,7 @@ use simulation::world::{Pace, World};
 const RUNS: u64 = 24;
 
 /// What must have happened after all runs of an arrangement.
-const EXPECTED: [Reason; 8] = [
+const REASONS: [Reason; 9] = [
     Reason::ConnectionGone,
     Reason::InfoHashDenied,
     Reason::Json,
@@ -53,8 +59,20 @@ const EXPECTED: [Reason; 8] = [
     Reason::OfferRate,
     Reason::OfferUnknown,
     Reason::PeersPerIp,
+    Reason::ReceiverFull,
     Reason::TorrentsPerConnection,
 ];
+
+const EXPECTED: [&str; 5] = [
+    "clients that read in part",
+    "connections closed because their certificate was outdated",
+    "messages over connections with an earlier certificate",
+    "reloads of the list with requests on their way",
+    "requests on their way at a reload",
+];
+
+/// The same, if there is more than one worker.
+const EXPECTED_OF_SEVERAL: [&str; 1] = ["queues so full that requests waited"];
 
 #[test]
 fn one_worker() {
@@ -71,25 +89,38 @@ fn split() {
     simulate(2, 2);
 }
 
+/// The same seed, the same run: with TLS, too, whose keys are others each time.
+#[test]
+fn a_run_can_be_made_again() {
+    let mut seeds = 0..;
+    let seed = seeds.find(|seed| world(3, 0, *seed).is_encrypted());
+    let [first, second] = [(); 2].map(|()| {
+        let mut world = world(3, 0, seed.expect("one of very many"));
+        world.run();
+        (world.answers_received(), world.tally)
+    });
+    assert_eq!(first, second);
+}
+
 fn simulate(socket_workers: usize, swarm_workers: usize) {
     let mut seen = BTreeSet::new();
     let mut answers = 0;
+    let mut tally = Tally::default();
     let is_whole = for_each_seed(RUNS, |seed| {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let pace = [Pace::Patient, Pace::Hasty][usize::from(seed % 2 == 1)];
-        let mut config = config(socket_workers, swarm_workers, &mut rng);
-        // In a patient run every offer arrives, and no time passes meanwhile.
-        config.protocol.max_offers_per_second_per_receiver = match pace {
-            Pace::Patient => 0,
-            Pace::Hasty => [0, 1, 16][rng.usize(..3)],
-        };
-        let mut world = World::new(config, pace, rng);
+        let mut world = world(socket_workers, swarm_workers, seed);
         world.run();
         seen.extend(world.reasons());
         answers += world.answers_received();
+        tally.join(&world.tally);
     });
+    println!("{tally}");
     if is_whole {
-        for reason in EXPECTED {
+        tally.check(&EXPECTED);
+        tally.check(&certificates::EXPECTED);
+        if socket_workers + swarm_workers > 1 {
+            tally.check(&EXPECTED_OF_SEVERAL);
+        }
+        for reason in REASONS {
             assert!(seen.contains(reason.label()), "{reason:?} never occurred");
         }
         assert!(
@@ -97,6 +128,24 @@ fn simulate(socket_workers: usize, swarm_workers: usize) {
             "only {answers} answers reached their offers"
         );
     }
+}
+
+fn world(socket_workers: usize, swarm_workers: usize, seed: u64) -> World {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let pace = [Pace::Patient, Pace::Hasty][usize::from(seed % 2 == 1)];
+    let mut config = config(socket_workers, swarm_workers, &mut rng);
+    // In a patient run every offer arrives, and no time passes meanwhile.
+    config.protocol.max_offers_per_second_per_receiver = match pace {
+        Pace::Patient => 0,
+        Pace::Hasty => [0, 1, 16][rng.usize(..3)],
+    };
+    if pace == Pace::Hasty && rng.bool() {
+        // Little is much for clients that do not read.
+        config.network.websocket_max_message_size = 4_500;
+        config.network.websocket_write_buffer_size = 0;
+        config.protocol.max_scrape_torrents = 10;
+    }
+    World::new(config, pace, rng)
 }
 
 /// Any of the settings that matter here.
@@ -112,6 +161,7 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     config.access_list.mode = AccessListMode::Deny;
     config.cleaning.max_peer_age = [100, 180][rng.usize(..2)];
     config.cleaning.max_offer_age = [20, 120][rng.usize(..2)];
+    config.cleaning.close_after_tls_update_grace_period = [20, 3_600][rng.usize(..2)];
     config.metrics.interval = 1;
     config.metrics.peer_clients = rng.bool();
     config.metrics.torrent_peer_histograms = rng.bool();

@@ -1,50 +1,64 @@
 //! One connection, seen by its client.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::SocketAddr;
 
+use aquatic_daemon_tests::wire::{Handshake, Wire};
 use aquatic_stream::ConnectionId;
 use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{Message, OfferId};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::replies::{Replies, Sent};
+
 pub(crate) struct Client {
     pub(crate) worker: usize,
     pub(crate) id: ConnectionId,
     pub(crate) address: SocketAddr,
-    /// Not delivered yet.
-    pub(crate) unsent: VecDeque<u8>,
+    pub(crate) wire: Wire,
+    /// Bytes that it has sent.
+    made: usize,
     /// What has come back and is no whole frame yet.
     received: Vec<u8>,
     is_websocket: bool,
     pub(crate) is_open: bool,
     /// It has gone without a word: nothing comes from it, and nothing is read.
     pub(crate) is_mute: bool,
+    /// It reads little at a time.
+    pub(crate) is_lazy: bool,
     /// When the tracker last got something from it, in seconds.
     pub(crate) heard: u32,
-    /// Announces by torrent that wait for a reply.
-    pub(crate) unanswered: BTreeMap<InfoHash, usize>,
+    /// Messages by torrent, which wait for replies.
+    pub(crate) replies: BTreeMap<InfoHash, Replies>,
     /// Offers that have come, not answered so far, with whom they are for.
     pub(crate) offers: Vec<(InfoHash, OfferId, PeerId)>,
 }
 
 impl Client {
-    pub(crate) fn new(worker: usize, id: ConnectionId, address: SocketAddr) -> Self {
+    pub(crate) fn new(
+        worker: usize,
+        id: ConnectionId,
+        address: SocketAddr,
+        mut wire: Wire,
+    ) -> Self {
         let request = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        wire.send(request);
         Self {
             worker,
             id,
             address,
-            unsent: request.iter().copied().collect(),
+            wire,
+            made: request.len(),
             received: Vec::new(),
             is_websocket: false,
             is_open: true,
             is_mute: false,
+            is_lazy: false,
             heard: 0,
-            unanswered: BTreeMap::new(),
+            replies: BTreeMap::new(),
             offers: Vec::new(),
         }
     }
@@ -56,7 +70,23 @@ impl Client {
         self.send_text(&bytes, rng);
     }
 
-    pub(crate) fn send_text(&mut self, text: &[u8], rng: &mut fastrand::Rng) {
+    /// Sends a message about a torrent.
+    pub(crate) fn ask(
+        &mut self,
+        kind: Sent,
+        info_hash: InfoHash,
+        message: &impl Message,
+        rng: &mut fastrand::Rng,
+    ) {
+        let mut bytes = Vec::new();
+        message.write(&mut bytes);
+        let end = self.send_text(&bytes, rng);
+        self.replies.entry(info_hash).or_default().send(kind, end);
+    }
+
+    /// Returns where it ends, in bytes that the client has sent.
+    pub(crate) fn send_text(&mut self, text: &[u8], rng: &mut fastrand::Rng) -> usize {
+        let mut end = self.made;
         let parts = match rng.u8(..4) {
             0 => rng.usize(1..4),
             _ => 1,
@@ -67,11 +97,13 @@ impl Client {
         while let Some(chunk) = chunks.next() {
             let is_final = chunks.peek().is_none();
             self.send_frame(OpCode::Data(kind), is_final, chunk, rng);
+            end = self.made;
             kind = Data::Continue;
             if rng.u8(..8) == 0 {
                 self.send_frame(OpCode::Control(Control::Pong), true, b"", rng);
             }
         }
+        end
     }
 
     fn send_frame(
@@ -94,22 +126,33 @@ impl Client {
             .expect("memory");
         let payload = payload.iter().zip(mask.iter().cycle());
         bytes.extend(payload.map(|(byte, mask)| byte ^ mask));
-        self.unsent.extend(bytes);
+        self.made += bytes.len();
+        self.wire.send(&bytes);
     }
 
-    /// Takes the next bytes to deliver.
-    pub(crate) fn chunk(&mut self, bytes_max: usize) -> Vec<u8> {
-        let size = self.unsent.len().min(bytes_max);
-        self.unsent.drain(..size).collect()
+    /// Takes the next bytes to deliver, while this access list and this certificate are in force.
+    pub(crate) fn take(&mut self, bytes_max: usize, list: usize, certificate: usize) -> Vec<u8> {
+        let bytes = self.wire.take(bytes_max, certificate);
+        let delivered = self.wire.delivered();
+        for replies in self.replies.values_mut() {
+            replies.deliver(delivered, list);
+        }
+        bytes
     }
 
-    /// Takes bytes of the tracker, answers pings, and gives back the messages that are whole now.
-    pub(crate) fn receive(&mut self, bytes: &[u8], rng: &mut fastrand::Rng) -> Vec<Vec<u8>> {
-        self.received.extend_from_slice(bytes);
+    /// Takes bytes of the tracker, answers pings, and gives back the messages that are whole now,
+    /// and the handshake.
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        rng: &mut fastrand::Rng,
+    ) -> (Vec<Vec<u8>>, Option<Handshake>) {
+        let (plain, handshake) = self.wire.receive(bytes);
+        self.received.extend(plain);
         if !self.is_websocket {
             let mut heads = self.received.windows(4);
             let Some(end) = heads.position(|end| end == b"\r\n\r\n") else {
-                return Vec::new();
+                return (Vec::new(), handshake);
             };
             assert!(self.received.starts_with(b"HTTP/1.1 101 "));
             self.received.drain(..end + 4);
@@ -138,6 +181,6 @@ impl Client {
                 other => panic!("{other:?}"),
             }
         }
-        messages
+        (messages, handshake)
     }
 }

@@ -35,11 +35,13 @@ impl Ledger {
         &mut self,
         info_hash: InfoHash,
         by: (usize, PeerId),
+        padding: usize,
         rng: &mut fastrand::Rng,
     ) -> (OfferId, String) {
         let mut id = [0; 20];
         rng.fill(&mut id);
-        let json = format!(r#"{{"type":"offer", "sdp":"{}\né"}}"#, rng.u64(..));
+        let padding = "=".repeat(padding);
+        let json = format!(r#"{{"type":"offer", "sdp":"{}\né{padding}"}}"#, rng.u64(..));
         let entry = Entry {
             info_hash,
             by,

@@ -6,6 +6,7 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_channel::bell;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::counter::Label;
+use aquatic_stream::TlsConfig;
 use aquatic_tracker_stream::simulation::Simulation;
 use aquatic_types::IpFamily;
 use aquatic_ws::arrangement::arrange;
@@ -15,13 +16,18 @@ use aquatic_ws::counters::{Reason, WebTorrent};
 pub(crate) type Tracker = Simulation<WebTorrent>;
 
 /// All workers of a tracker, with secrets of this seed.
-pub(crate) fn arranged(config: &Config, access_list: &SharedAccessList, seed: u64) -> Tracker {
+pub(crate) fn arranged(
+    config: &Config,
+    access_list: &SharedAccessList,
+    tls: Option<&TlsConfig>,
+    seed: u64,
+) -> Tracker {
     let workers = config.layout().workers();
     let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = arrange(config, access_list, None, &bells, entropy);
+    let arranged = arrange(config, access_list, tls, &bells, entropy);
     let arrangement = arranged.expect("this entropy never fails");
-    Simulation::new(arrangement, config.bounds())
+    Simulation::with_tls(arrangement, config.bounds(), tls)
 }
 
 /// All swarm workers answer what they have been asked.

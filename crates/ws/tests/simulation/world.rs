@@ -1,13 +1,18 @@
 //! What happens when.
 
 mod arrivals;
+mod changes;
+mod crowds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
-use aquatic_stream::Settled;
+use aquatic_daemon_tests::certificates::Certificates;
+use aquatic_daemon_tests::lists::Lists;
+use aquatic_daemon_tests::tally::Tally;
+use aquatic_stream::TlsConfig;
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, ScrapeRequest};
@@ -15,6 +20,7 @@ use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, ScrapeRequest};
 use super::client::Client;
 use super::ledger::Ledger;
 use super::model::{Member, Model, Reply, Verdict};
+use super::replies::{Replies, Sent};
 use super::tracker::{Tracker, answer_all, arranged, background, gauges, reasons};
 
 use arrivals::Arrived;
@@ -32,16 +38,26 @@ const STEPS: usize = 1_500;
 const CLIENTS_MAX: usize = 24;
 const TORRENTS: u8 = 4;
 
+/// Bytes of the offers of those who put pressure on slow readers.
+const OFFER_PADDING: usize = 600;
+
 /// From here on, names are second ones.
 const SECOND_NAMES: usize = 1_000_000;
 
 pub(crate) struct World {
     config: Config,
     pace: Pace,
+    /// Offers are large, buffers small, and rests are rare.
+    is_pressed: bool,
     rng: fastrand::Rng,
     now_micros: u64,
     tracker: Tracker,
-    access_list: SharedAccessList,
+    lists: Lists,
+    /// Connections are encrypted, if there are some.
+    certificates: Option<Certificates<TlsConfig>>,
+    /// When each certificate was followed by another, in seconds.
+    outdated_since: Vec<u32>,
+    pub(crate) tally: Tally,
     clients: Vec<Client>,
     ledger: Ledger,
     /// Knows only what is so in a patient run.
@@ -53,11 +69,18 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(config: Config, pace: Pace, rng: fastrand::Rng) -> Self {
         let mut rng = rng;
-        let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+        let lists = Lists::new(AccessListMode::Deny, BTreeSet::new());
+        let certificates = (rng.u8(..4) == 0)
+            .then(|| Certificates::new(|certificate, key| TlsConfig::load(certificate, key, &[])));
+        let tls = certificates.as_ref().map(|it| &it.tls);
         Self {
-            tracker: arranged(&config, &access_list, rng.u64(..)),
-            access_list,
+            tracker: arranged(&config, lists.shared(), tls, rng.u64(..)),
+            lists,
+            certificates,
+            outdated_since: Vec::new(),
+            tally: Tally::default(),
             model: Model::new(&config),
+            is_pressed: config.network.websocket_max_message_size < 10_000,
             config,
             pace,
             rng,
@@ -78,8 +101,8 @@ impl World {
         }
         self.rest();
         for (index, client) in self.clients.iter().enumerate() {
-            let unanswered: usize = client.unanswered.values().sum();
-            let waits = client.is_open && !client.is_mute && unanswered > 0;
+            let is_answered = client.replies.values().all(Replies::is_complete);
+            let waits = client.is_open && !client.is_mute && !is_answered;
             assert!(!waits, "client {index} waits");
         }
         self.end();
@@ -87,6 +110,10 @@ impl World {
 
     pub(crate) fn reasons(&self) -> BTreeSet<&'static str> {
         reasons(&self.tracker)
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.certificates.is_some()
     }
 
     pub(crate) fn answers_received(&self) -> usize {
@@ -113,7 +140,7 @@ impl World {
 
     /// There is room for as many peers as there may be: nobody is counted who has gone.
     fn fill_up(&mut self) {
-        self.access_list.replace(AccessList::default());
+        self.lists.replace(BTreeSet::new());
         let per_client = self.config.protocol.max_torrents_per_connection;
         let mut rest = self.config.limits.connections.tracker.max_peers_per_ip;
         let first = self.clients.len();
@@ -135,9 +162,8 @@ impl World {
                     offers: Vec::new(),
                     skipped: None,
                 };
-                self.clients[client].send(&request, &mut self.rng);
-                let unanswered = &mut self.clients[client].unanswered;
-                unanswered.insert(request.info_hash, 1);
+                let info_hash = request.info_hash;
+                self.clients[client].ask(Sent::Announce, info_hash, &request, &mut self.rng);
                 rest -= 1;
             }
         }
@@ -160,11 +186,12 @@ impl World {
         let open: Vec<_> = self.open().collect();
         let is_full = open.len() >= CLIENTS_MAX;
         let client = self.rng.choice(open);
-        match (self.rng.u8(..32), client) {
+        match (self.rng.u8(..34), client) {
             (0..2, _) if !is_full => self.come(),
             (_, None) => self.come(),
             (2, Some(client)) if self.rng.bool() => self.close(client),
             (2, Some(client)) => self.fall_silent(client),
+            (3, Some(_)) if self.is_pressed && self.rng.bool() => {}
             (3, Some(_)) => {
                 let micros = match self.pace {
                     Pace::Patient => self.rng.u64(..30_000_000),
@@ -177,25 +204,13 @@ impl World {
                 let junk = self.rng.choice(junk).unwrap_or_default();
                 self.clients[client].send_text(junk, &mut self.rng);
             }
-            // Whether it is an announce or an answer that is refused for it, nobody could tell.
-            (5, Some(_)) if self.pace == Pace::Patient && self.rng.bool() => {
-                self.change_access_list();
-            }
+            (5, Some(_)) if self.rng.bool() => self.change_access_list(),
             (5, Some(client)) => self.scrape(client),
             (6..18, Some(client)) => self.announce(client),
+            (32, Some(_)) if self.rng.bool() => self.change_certificate(),
+            (33, Some(client)) if self.pace == Pace::Hasty => self.crowd(client),
             (_, Some(client)) => self.answer(client),
         }
-    }
-
-    /// One torrent, or none, is forbidden from now on.
-    fn change_access_list(&mut self) {
-        let forbidden: BTreeSet<_> = match self.rng.bool() {
-            true => BTreeSet::from([self.torrent()]),
-            false => BTreeSet::new(),
-        };
-        let list = AccessList::from_iter(forbidden.iter().copied());
-        self.access_list.replace(list);
-        self.model.forbidden = forbidden;
     }
 
     /// Those who take part.
@@ -208,7 +223,7 @@ impl World {
     /// A client is gone, but its connection is not.
     fn fall_silent(&mut self, client: usize) {
         self.clients[client].is_mute = true;
-        self.clients[client].unsent.clear();
+        self.clients[client].wire.clear();
     }
 
     fn come(&mut self) {
@@ -226,7 +241,8 @@ impl World {
             .tracker
             .accept(worker, self.now(), address)
             .expect("there is no limit");
-        self.clients.push(Client::new(worker, id, address));
+        let wire = self.wire();
+        self.clients.push(Client::new(worker, id, address, wire));
     }
 
     /// A client vanishes.
@@ -265,11 +281,15 @@ impl World {
         let info_hash = self.torrent();
         let peer_id = self.peer_id(client);
         self.ledger.announced(client, info_hash, peer_id);
-        let count = self.rng.usize(..14);
+        let count = match self.is_pressed {
+            true => self.rng.usize(..6),
+            false => self.rng.usize(..14),
+        };
+        let padding = if self.is_pressed { OFFER_PADDING } else { 0 };
         let made: Vec<_> = (0..count)
             .map(|_| {
                 let by = (client, peer_id);
-                self.ledger.new_offer(info_hash, by, &mut self.rng)
+                self.ledger.new_offer(info_hash, by, padding, &mut self.rng)
             })
             .collect();
         let offers = made.iter().map(|(offer_id, offer)| Offer {
@@ -292,11 +312,7 @@ impl World {
             skipped: None,
         };
         let (status, event) = (request.status(), request.event);
-        self.clients[client].send(&request, &mut self.rng);
-        *self.clients[client]
-            .unanswered
-            .entry(info_hash)
-            .or_default() += 1;
+        self.clients[client].ask(Sent::Announce, info_hash, &request, &mut self.rng);
         if self.pace == Pace::Patient {
             self.expect_announce((client, peer_id), info_hash, status, event, made.len());
         }
@@ -373,7 +389,7 @@ impl World {
             offer_id,
             answer: &json,
         };
-        self.clients[client].send(&request, &mut self.rng);
+        self.clients[client].ask(Sent::Answer, info_hash, &request, &mut self.rng);
         if self.pace == Pace::Patient {
             self.rest();
             let refused = |reason| {
@@ -418,6 +434,7 @@ impl World {
         background(&mut self.tracker, now);
         // Who leaves now does so after that: the torrent is forgotten next time.
         let is_cleaned = self.model.clean(now.seconds.0);
+        self.close_outdated();
         self.rest();
         background(&mut self.tracker, now);
         if self.pace == Pace::Patient {
@@ -445,7 +462,9 @@ impl World {
     /// Lets everything come to rest. Forgets what had arrived before.
     fn rest(&mut self) {
         self.arrived = Arrived::default();
-        loop {
+        // What had to wait until its client has read is taken up in the next round.
+        let mut rounds_at_rest = 0;
+        while rounds_at_rest < 2 {
             let clients: Vec<_> = self.open().collect();
             for client in clients {
                 self.deliver(client, usize::MAX);
@@ -455,9 +474,10 @@ impl World {
             }
             let now = self.now();
             answer_all(&mut self.tracker, now);
-            let is_sent = self.open().all(|it| self.clients[it].unsent.is_empty());
-            if is_sent && !self.tracker.has_mail() {
-                return;
+            let is_sent = self.open().all(|it| !self.clients[it].wire.has_unsent());
+            match is_sent && !self.tracker.has_mail() {
+                true => rounds_at_rest += 1,
+                false => rounds_at_rest = 0,
             }
         }
     }
@@ -489,11 +509,11 @@ impl World {
 
     /// Bytes of a client reach the tracker.
     fn deliver(&mut self, client: usize, bytes_max: usize) {
-        let now = self.now();
+        let (now, list, certificate) = (self.now(), self.lists.version(), self.certificate());
         let it = &mut self.clients[client];
         let hub = &mut self.tracker.hubs[it.worker];
-        if hub.wants_input(it.id) && !it.unsent.is_empty() {
-            let mut bytes = it.chunk(bytes_max.min(16_384));
+        if hub.wants_input(it.id) && it.wire.has_next() {
+            let mut bytes = it.take(bytes_max.min(16_384), list, certificate);
             it.heard = now.seconds.0;
             hub.receive(now, it.id, &mut bytes);
         }
@@ -508,29 +528,25 @@ impl World {
         while let Some(id) = self.tracker.hubs[worker].next_dirty() {
             let is_it = |it: &Client| it.worker == worker && it.id == id;
             let client = self.clients.iter().rposition(is_it).expect("a client");
-            let bytes_max = match reads_slowly && self.rng.u8(..4) == 0 {
-                true => self.rng.usize(..2_000),
+            let is_lazy = self.clients[client].is_lazy;
+            let bytes_max = match reads_slowly && (is_lazy || self.rng.u8(..4) == 0) {
+                true => self.rng.usize(..if is_lazy { 100 } else { 2_000 }),
                 false => usize::MAX,
             };
             let (bytes, settled) = self.tracker.look_after(worker, now, id, bytes_max);
             output.entry(client).or_default().extend(bytes);
-            let is_closed = matches!(
-                settled,
-                Settled::Close | Settled::Reset | Settled::CloseSendingHalf
-            );
-            if is_closed && self.clients[client].is_mute {
-                self.clients[client].is_open = false;
-                self.model.leave(client);
-            }
-            assert_eq!(is_closed, !self.clients[client].is_open, "closed by whom?");
+            self.settle(client, settled);
         }
-        // Those who read slowly read on later.
+        // Those who read slowly read on later, and the lazy ones much later.
         for client in self.open().collect::<Vec<_>>() {
             let it = &self.clients[client];
             if it.worker == worker && !self.tracker.hubs[worker].output(it.id).is_empty() {
-                let id = it.id;
-                let (bytes, _) = self.tracker.look_after(worker, now, id, usize::MAX);
+                let (id, is_lazy) = (it.id, it.is_lazy && reads_slowly);
+                self.tally.note("clients that read in part");
+                let bytes_max = if is_lazy { 100 } else { usize::MAX };
+                let (bytes, settled) = self.tracker.look_after(worker, now, id, bytes_max);
                 output.entry(client).or_default().extend(bytes);
+                self.settle(client, settled);
             }
         }
         for (client, bytes) in output {

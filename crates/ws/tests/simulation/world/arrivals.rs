@@ -4,6 +4,10 @@ use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{FailureResponse, OfferId, Response};
 
 use super::{Reply, World};
+use crate::simulation::replies::{For, Sent};
+
+/// What those are told whose torrent the access list forbids.
+const DENIED: &str = "torrent not allowed";
 
 /// What a scrape says about a torrent, with the completed downloads.
 pub(super) type Row = (InfoHash, Reply, u32);
@@ -19,7 +23,9 @@ pub(super) struct Arrived {
 
 impl World {
     pub(super) fn read(&mut self, client: usize, bytes: &[u8]) {
-        for message in self.clients[client].receive(bytes, &mut self.rng) {
+        let (messages, handshake) = self.clients[client].receive(bytes, &mut self.rng);
+        self.check_connection(client, handshake.as_ref(), messages.len());
+        for message in messages {
             let response = Response::parse(&message).expect("a message of a tracker");
             self.take(client, &response);
         }
@@ -30,7 +36,8 @@ impl World {
         match response {
             Response::Announce(announce) => {
                 let (seeders, leechers) = (announce.seeders, announce.leechers);
-                self.take_reply(client, announce.info_hash);
+                let what = For::Allowed(Sent::Announce);
+                self.take_reply(client, announce.info_hash, what);
                 let reply = Reply::Counts { seeders, leechers };
                 let replies = &mut self.arrived.replies;
                 replies.push((client, announce.info_hash, reply));
@@ -67,10 +74,12 @@ impl World {
         peer_id
     }
 
-    fn take_reply(&mut self, client: usize, info_hash: InfoHash) {
-        let unanswered = &mut self.clients[client].unanswered;
-        let count = unanswered.get_mut(&info_hash).expect("it has announced");
-        *count = count.checked_sub(1).expect("one reply per announce");
+    fn take_reply(&mut self, client: usize, info_hash: InfoHash, what: For) {
+        let replies = self.clients[client].replies.get_mut(&info_hash);
+        let replies = replies.expect("it has asked about that torrent");
+        let was_replaced = replies.come(what, &info_hash, &self.lists);
+        self.tally
+            .note_if("requests on their way at a reload", was_replaced);
     }
 
     fn take_failure(&mut self, client: usize, failure: &FailureResponse<'_>) {
@@ -79,21 +88,20 @@ impl World {
             "peer_id is not in this swarm",
             "offer_id names no open offer",
         ];
-        let of_both = ["torrent not allowed"];
+        let of_both = [DENIED];
         let is_it = |reason: &&&'static str| failure.reason.starts_with(**reason);
         let Some(info_hash) = failure.info_hash else {
             return;
         };
-        let waits = self.clients[client].unanswered.get(&info_hash);
-        let waits = waits.is_some_and(|count| *count > 0);
-        if of_announces.iter().any(|it| is_it(&it))
-            || (waits && of_both.iter().any(|it| is_it(&it)))
-        {
-            self.take_reply(client, info_hash);
-        }
         let mut reasons = of_announces.iter().chain(&of_answers).chain(&of_both);
         let reason = reasons.find(is_it);
         let reason = reason.unwrap_or_else(|| panic!("{failure:?}"));
+        let what = match *reason {
+            DENIED => For::Denied,
+            it if of_announces.contains(&it) => For::Allowed(Sent::Announce),
+            _ => For::Allowed(Sent::Answer),
+        };
+        self.take_reply(client, info_hash, what);
         let replies = &mut self.arrived.replies;
         replies.push((client, info_hash, Reply::Failure(reason)));
     }
