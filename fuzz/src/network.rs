@@ -264,11 +264,8 @@ impl<H: Handler> Network<H> {
         if !output.is_empty() {
             hub.sent(now, wire.id, bytes);
         }
-        let mut settled = hub.settle(now, wire.id, false);
-        if settled == Settled::ReadRest {
-            // All that the client has sent has been received.
-            settled = hub.settle(now, wire.id, false);
-        }
+        // All that the client has sent has been received.
+        let settled = hub.settle(now, wire.id, false);
         let waiting = hub.output(wire.id).len();
         check(wire);
         if matches!(settled, Settled::Close | Settled::Reset) {

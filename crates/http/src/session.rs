@@ -14,7 +14,7 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{Framing, Head};
-use aquatic_stream::{Deadline, Io, SessionMemory};
+use aquatic_stream::{Deadline, Io, SessionState};
 use aquatic_swarm::Counts;
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::CanonicalAddr;
@@ -199,7 +199,7 @@ impl Session {
     }
 }
 
-impl SessionMemory for Session {
+impl SessionState for Session {
     fn held_bytes(&self) -> usize {
         let scrape = self.asked.as_ref().and_then(|asked| asked.scrape.as_ref());
         scrape.map_or(0, |scrape| scrape.held_bytes())

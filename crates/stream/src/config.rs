@@ -37,17 +37,19 @@ section! {
         /// room for (ulimit -Hn; systemd: LimitNOFILE=), which are never exceeded.
         ///
         /// For another one, the connection is closed that has been idle for longest between two
-        /// requests, of the IP address that has most (IPv6: of the /64 network).
+        /// requests, of the IP address that has most (IPv6: of the /64 network; a /48 network
+        /// counts for a sixteenth of what it has). Among addresses that have equally many, those
+        /// connections go first over which no request has come within 3 seconds.
         pub max_connections: usize = 0,
         /// Memory that all connections may hold together: requests and messages that have not come
         /// whole, answers that wait for clients to read, and what the kernel keeps of either. A
         /// share of the memory at hand ("25%"), an amount ("512 MiB", KiB, GiB), or "off".
         ///
-        /// Whoever holds much is not read from when three quarters are used, and beyond that, the
-        /// connections are closed that hold most, of the IP address (IPv6: of the /64 network) that
-        /// holds most. Clients that read what they are sent, and send small requests, notice
-        /// nothing. What every connection takes anyway comes on top, and is bounded by
-        /// `max_connections`.
+        /// When three quarters are used, whoever holds much is not read from. If that keeps
+        /// somebody waiting for a second, or if seven eighths are used, the connections are closed
+        /// that hold most, of the IP address (IPv6: of the /64 network) that holds most. Clients
+        /// that read what they are sent, and send small requests, notice nothing. What every
+        /// connection takes anyway comes on top, and is bounded by `max_connections`.
         pub max_connection_memory: MemoryLimit = MemoryLimit::Share(25),
         /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
         ///
@@ -98,9 +100,7 @@ section! {
 }
 
 section! {
-    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
-    ///
-    /// `max_torrents` and `max_peers` hold for IPv4 and for IPv6 each.
+    /// The limits that all trackers over TCP have. 0 means no limit.
     pub struct ConnectionLimitsConfig {
         #[flatten]
         pub tracker: LimitsConfig,

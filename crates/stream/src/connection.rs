@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use aquatic_types::IpFamily;
+use aquatic_types::{IpFamily, Seconds};
 
-use crate::memory::{KERNEL_BYTES_MAX, unheard_bytes};
+use crate::memory::{Counted, KERNEL_BYTES_MAX, written_bytes};
 use crate::tls::TlsStream;
-use crate::{Bounds, Client, Closed, Deadline, SessionMemory};
+use crate::{Bounds, Client, Closed, Deadline, KernelBytes, SessionState};
 
 pub(crate) struct Connection<S> {
     pub(crate) stage: Stage<S>,
@@ -17,10 +17,12 @@ pub(crate) struct Connection<S> {
     pub(crate) output: Vec<u8>,
     /// How much of the output has been sent.
     pub(crate) sent: usize,
-    /// Bytes that have been written since something last came from the client.
-    pub(crate) unheard_bytes: usize,
+    /// What the kernel keeps for it, as far as that is known.
+    pub(crate) kernel: KernelBytes,
+    /// Bytes that have been written since that was known: the kernel may keep them, too.
+    pub(crate) written_bytes: usize,
     /// What it counts for in the account of all.
-    pub(crate) counted_bytes: usize,
+    pub(crate) counted: Counted,
     pub(crate) waits_for: Deadline,
     pub(crate) family: IpFamily,
     /// The client's address; the proxy's, until its header has come.
@@ -31,8 +33,11 @@ pub(crate) struct Connection<S> {
     pub(crate) is_dirty: bool,
     /// The client does not read as fast as we write.
     pub(crate) is_blocked: bool,
-    /// It is not read from, because it holds more than its share of too much.
-    pub(crate) is_held_back: bool,
+    /// Since when its input is left with the kernel, because it holds more than its share of too
+    /// much.
+    pub(crate) held_back_since: Option<Seconds>,
+    /// Its client has not finished a first request.
+    pub(crate) is_new: bool,
     /// The deadline of what it waits for begins when the output has been sent.
     pub(crate) is_deadline_due: bool,
     /// Whether its input waits for us, rather than for more to come.
@@ -96,15 +101,17 @@ impl<S> Connection<S> {
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
-            unheard_bytes: 0,
-            counted_bytes: 0,
+            kernel: KernelBytes::default(),
+            written_bytes: 0,
+            counted: Counted::default(),
             waits_for: Deadline::Request,
             family: client.peer.family(),
             ip: client.peer.ip(),
             is_counted: false,
             is_dirty: false,
             is_blocked: false,
-            is_held_back: false,
+            held_back_since: None,
+            is_new: true,
             is_deadline_due: false,
             turn: Turn::None,
             closes: false,
@@ -140,9 +147,19 @@ impl<S> Connection<S> {
             || self.pending() > bounds.output_bytes_reading_max()
     }
 
+    /// Whether it holds more than such a share. What has come, and is thrown away, does not count.
+    pub(crate) fn is_over(&self, share: usize) -> bool {
+        self.counted.own_bytes > share && !matches!(self.stage, Stage::Lingering { .. })
+    }
+
     /// Whether the client will send nothing more.
     pub(crate) fn input_ended(&self) -> bool {
         self.input_end != InputEnd::Open
+    }
+
+    /// Whether what was sent was the end of it, if this is why it has ended.
+    pub(crate) fn is_orderly(&self, why: Closed) -> bool {
+        why == Closed::BySession || self.closes && why == self.closes_for
     }
 
     /// Whether its session may be called.
@@ -151,27 +168,55 @@ impl<S> Connection<S> {
     }
 }
 
-impl<S: SessionMemory> Connection<S> {
-    /// What it counts for: what is allocated for it, and what the kernel may keep.
-    pub(crate) fn held_bytes(&self, bounds: &Bounds) -> usize {
+impl<S: SessionState> Connection<S> {
+    /// What it counts for.
+    pub(crate) fn count(&self, bounds: &Bounds) -> Counted {
         if self.ended == Some(Closed::Memory) {
             // It is about to go.
-            return 0;
+            return Counted::default();
         }
         let session = match &self.stage {
             Stage::Open(session) => session.held_bytes(),
             _ => 0,
         };
         let tls = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
-        let unsent = match self.is_blocked {
-            true => KERNEL_BYTES_MAX,
-            false => unheard_bytes(self.unheard_bytes),
-        };
-        let unread = match self.is_blocked && self.has_enough(bounds) {
-            true => KERNEL_BYTES_MAX,
-            false => 0,
-        };
-        self.input.capacity() + self.output.capacity() + session + tls + unsent + unread
+        let KernelBytes { unsent, unread } = self.kernel;
+        Counted {
+            own_bytes: self.input.capacity() + self.output.capacity() + session + tls + unsent,
+            unread_bytes: unread,
+            written_bytes: written_bytes(self.written_bytes, unsent),
+            is_left_unread: self.leaves_unread(bounds),
+        }
+    }
+
+    /// Whether its client may send what nobody reads.
+    fn leaves_unread(&self, bounds: &Bounds) -> bool {
+        let is_full = self.held_back_since.is_some() || self.has_enough(bounds);
+        !self.input_ended() && (is_full || self.closes && self.is_blocked)
+    }
+}
+
+impl<S> Connection<S> {
+    /// The kernel does not take more: it is full.
+    pub(crate) fn block(&mut self) {
+        self.is_blocked = true;
+        (self.kernel.unsent, self.written_bytes) = (KERNEL_BYTES_MAX, 0);
+    }
+
+    /// The kernel has taken everything. Returns whether it had not before.
+    pub(crate) fn unblock(&mut self) -> bool {
+        if !self.is_blocked {
+            return false;
+        }
+        self.is_blocked = false;
+        // It is no longer known what it keeps.
+        (self.kernel.unsent, self.written_bytes) = (0, KERNEL_BYTES_MAX);
+        true
+    }
+
+    /// The kernel has been asked what it keeps.
+    pub(crate) fn know(&mut self, kernel: KernelBytes) {
+        (self.kernel, self.written_bytes) = (kernel, 0);
     }
 }
 

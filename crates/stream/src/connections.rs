@@ -9,10 +9,13 @@ use aquatic_daemon::clock::Now;
 
 use crate::connection::{Connection, Stage, Turn};
 use crate::eviction::{Eviction, Rank};
-use crate::memory::Memory;
-use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, SessionMemory, StreamCounters};
+use crate::memory::{Counted, Memory};
+use crate::{Bounds, Client, Closed, ConnectionId, Deadline, Io, SessionState, StreamCounters};
 
+mod asking;
 mod giving_way;
+
+use asking::Asking;
 
 /// Buffers larger than this are given back to the system when they are empty.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
@@ -40,6 +43,8 @@ pub struct Connections<S> {
     holders: Eviction<Reverse<usize>>,
     /// Connections that are not read from, because they hold more than their share of too much.
     held_back: Vec<ConnectionId>,
+    /// Of which of them it is not known what the kernel keeps.
+    asking: Asking,
     /// What sessions say, before it is encrypted.
     plain: Vec<u8>,
     pub(crate) now: Now,
@@ -61,7 +66,7 @@ struct Asked {
     waits_for: Option<Deadline>,
 }
 
-impl<S: SessionMemory> Connections<S> {
+impl<S: SessionState> Connections<S> {
     pub(crate) fn new(bounds: Bounds, memory_max: usize, counters: Arc<StreamCounters>) -> Self {
         Self {
             slots: Vec::new(),
@@ -74,6 +79,7 @@ impl<S: SessionMemory> Connections<S> {
             memory: Memory::new(memory_max),
             holders: Eviction::default(),
             held_back: Vec::new(),
+            asking: Asking::default(),
             plain: Vec::new(),
             now: Now::default(),
             bounds,
@@ -115,12 +121,7 @@ impl<S: SessionMemory> Connections<S> {
     /// Whether a connection is there whose session can be [called](Self::with).
     #[must_use]
     pub fn is_open(&self, id: ConnectionId) -> bool {
-        let slot = usize::try_from(id.slot)
-            .ok()
-            .and_then(|it| self.slots.get(it));
-        let slot = slot.filter(|slot| slot.generation == id.generation);
-        slot.and_then(|slot| slot.connection.as_ref())
-            .is_some_and(Connection::is_open)
+        look(&self.slots, id).is_some_and(Connection::is_open)
     }
 
     /// Offers the session the bytes that it has not taken once more, when this batch has been
@@ -235,7 +236,8 @@ impl<S: SessionMemory> Connections<S> {
         let slot = self.slots.get_mut(index)?;
         slot.generation = slot.generation.wrapping_add(1);
         let mut connection = slot.connection.take()?;
-        self.memory.recount(&mut connection.counted_bytes, 0);
+        self.memory
+            .recount(&mut connection.counted, Counted::default());
         self.free.push(id.slot);
         self.set_deadline(id, None);
         self.keep_buffer(mem::take(&mut connection.output));
@@ -275,6 +277,7 @@ impl<S: SessionMemory> Connections<S> {
             waits_for == Some(Deadline::Request) && connection.waits_for == Deadline::Request;
         connection.waits_for = waits_for.unwrap_or(connection.waits_for);
         connection.is_deadline_due |= waits_for.is_some() && !goes_on;
+        connection.is_new &= connection.waits_for == Deadline::Request;
         let (pending, closes) = (connection.pending(), connection.closes);
         if pending > output_bytes_max {
             self.end(id, Closed::OutputFull);
@@ -294,13 +297,13 @@ impl<S: SessionMemory> Connections<S> {
         let Some(connection) = find(&mut self.slots, id) else {
             return;
         };
+        let was_blocked = connection.unblock();
         if connection.closes {
             connection.ended.get_or_insert(connection.closes_for);
             return;
         }
         connection.sent = 0;
         let output = mem::take(&mut connection.output);
-        let was_blocked = mem::take(&mut connection.is_blocked);
         let is_deadline_due = mem::take(&mut connection.is_deadline_due) || was_blocked;
         let was_held = connection.turn == Turn::AfterOutput;
         self.keep_buffer(output);
@@ -330,9 +333,10 @@ impl<S: SessionMemory> Connections<S> {
         };
         self.counters.sent_bytes.get(connection.family).add(bytes);
         connection.sent = (connection.sent + bytes).min(connection.output.len());
-        connection.unheard_bytes = connection.unheard_bytes.saturating_add(bytes);
+        connection.written_bytes = connection.written_bytes.saturating_add(bytes);
         if connection.pending() > 0 {
-            let has_begun = !mem::replace(&mut connection.is_blocked, true);
+            let has_begun = !connection.is_blocked;
+            connection.block();
             connection.forget_sent(BUFFER_BYTES_KEPT);
             // Whoever sends to a slow reader must not keep it from being heard.
             let is_heard = connection.turn == Turn::AfterOutput
@@ -375,27 +379,22 @@ impl<S: SessionMemory> Connections<S> {
     }
 
     /// Whether the loop is to read from it.
-    pub(crate) fn wants_input(&mut self, id: ConnectionId) -> bool {
-        let (bounds, share) = (self.bounds, self.memory.share());
-        let Some(it) = find(&mut self.slots, id) else {
-            return false;
-        };
-        let wants = match it.stage {
+    pub(crate) fn wants_input(&self, id: ConnectionId) -> bool {
+        self.may_be_read(id)
+            && look(&self.slots, id).is_some_and(|it| !it.is_over(self.memory.share()))
+    }
+
+    /// Whether it is to be read from if there is memory enough.
+    fn may_be_read(&self, id: ConnectionId) -> bool {
+        look(&self.slots, id).is_some_and(|it| match it.stage {
             Stage::Lingering { .. } => it.ended.is_none(),
             _ => {
                 !it.input_ended()
                     && !it.closes
                     && it.ended != Some(Closed::Memory)
-                    && !it.has_enough(&bounds)
+                    && !it.has_enough(&self.bounds)
             }
-        };
-        if wants && it.counted_bytes > share {
-            if !mem::replace(&mut it.is_held_back, true) {
-                self.held_back.push(id);
-            }
-            return false;
-        }
-        wants
+        })
     }
 
     /// Lets the time of the present stage begin.
@@ -471,6 +470,13 @@ fn lend(buffers: &mut Vec<Vec<u8>>, memory: &mut Memory) -> Vec<u8> {
     let buffer = buffers.pop().unwrap_or_default();
     memory.pooled_bytes = memory.pooled_bytes.saturating_sub(buffer.capacity());
     buffer
+}
+
+fn look<S>(slots: &[Slot<S>], id: ConnectionId) -> Option<&Connection<S>> {
+    let slot = slots.get(usize::try_from(id.slot).ok()?)?;
+    slot.connection
+        .as_ref()
+        .filter(|_| slot.generation == id.generation)
 }
 
 fn find<S>(slots: &mut [Slot<S>], id: ConnectionId) -> Option<&mut Connection<S>> {

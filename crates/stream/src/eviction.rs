@@ -2,7 +2,12 @@
 //!
 //! One client must not take all connections, and strangers must not take them all for long. So when
 //! there are as many as there may be, a new one is not turned away: the connection that has been
-//! idle between two requests for longest is closed, among those of the client that has most.
+//! idle between two requests for longest is closed, among those of the client that has most. A
+//! /48 network counts for a sixteenth of what it has, if that is more than what one of its clients
+//! has ([`CLIENTS_PER_SITE`]): it costs nothing to be 65,536 clients there.
+//!
+//! Among clients that have equally many, one goes first that has not finished its first request for
+//! [some seconds](FIRST_REQUEST_SECONDS): strangers that only connect push out each other.
 //!
 //! Nothing is kept for that while there is room: how long a connection has waited follows from its
 //! deadline. When there is none, the worker that accepts looks through its own connections (those
@@ -17,6 +22,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use aquatic_daemon::clock::Now;
+use aquatic_types::{CLIENTS_PER_SITE, client_site};
 
 /// Connections that are looked at in one choice. If there are more, they are a sample of them,
 /// evenly spread over the table.
@@ -27,6 +33,12 @@ pub(crate) const LOOKED_PER_CHOSEN: usize = 8;
 
 /// Few are looked at quickly.
 pub(crate) const CHOSEN_MIN: usize = 16;
+
+/// A client that has not finished its first request after so many seconds gives way to those that
+/// have. Less would be unjust: when there is no room, each client that comes pushes one out, and a
+/// slow one would never get as far as its first request. From the other side of the world, TCP, TLS
+/// and a request take four round trips of a third of a second.
+pub(crate) const FIRST_REQUEST_SECONDS: u32 = 3;
 
 /// A choice is good for this long: later, others have most.
 const CHOICE_MICROS: u64 = 1_000_000;
@@ -56,6 +68,8 @@ pub(crate) struct Candidate<R> {
 /// waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
+    /// The client has not finished its first request for [too long](FIRST_REQUEST_SECONDS).
+    Stalled(u32),
     /// Between two requests.
     Idle(u32),
     /// The client has something to do: to finish a handshake or a request, or to read.
@@ -118,28 +132,66 @@ impl<R: Copy + Ord> Eviction<R> {
 /// Up to `wanted` of these by weight, the first last, with their weight: always one of the client
 /// that has most, less those that were chosen before.
 fn choose<R: Copy + Ord>(looked: &mut [Candidate<R>], wanted: usize) -> (Vec<Candidate<R>>, usize) {
+    // Clients of a site are neighbours then.
     looked.sort_unstable();
-    let by_client = looked.chunk_by(|one, other| one.client == other.client);
-    let weighed = by_client.map(|of_client| {
-        let weight = of_client.iter().map(|it| it.weight).sum();
-        (weight, of_client)
-    });
-    let in_heap = |(weight, of_client)| in_heap(weight, of_client);
-    let mut clients: BinaryHeap<_> = weighed.filter_map(in_heap).collect();
+    let site = |it: &Candidate<R>| client_site(it.client).unwrap_or(it.client);
+    let by_site = looked.chunk_by(|one, other| site(one) == site(other));
+    let mut sites: Vec<_> = by_site.map(Site::new).collect();
+    let in_heap = |(place, site): (usize, &Site<'_, R>)| Some((site.claim()?, place));
+    let mut heap: BinaryHeap<_> = sites.iter().enumerate().filter_map(in_heap).collect();
     let (mut chosen, mut found) = (Vec::new(), 0);
     while found < wanted
-        && let Some((weight, _, [first, rest @ ..])) = clients.pop()
+        && let Some((_, place)) = heap.pop()
+        && let Some(site) = sites.get_mut(place)
+        && let Some(first) = site.take_first()
     {
-        chosen.push(*first);
+        chosen.push(first);
         found += first.weight;
-        clients.extend(in_heap((weight.saturating_sub(first.weight), rest)));
+        heap.extend(in_heap((place, site)));
     }
     chosen.reverse();
     (chosen, found)
 }
 
+/// The clients of an IPv6 /48 network; or one that has none.
+struct Site<'a, R> {
+    /// Of all of them.
+    weight: usize,
+    clients: BinaryHeap<InHeap<'a, R>>,
+}
+
 /// A client's weight, its first candidate's rank, and all its candidates.
 type InHeap<'a, R> = (usize, Reverse<R>, &'a [Candidate<R>]);
+
+impl<'a, R: Copy + Ord> Site<'a, R> {
+    fn new(looked: &'a [Candidate<R>]) -> Self {
+        let weight = |of: &[Candidate<R>]| of.iter().map(|it| it.weight).sum();
+        let by_client = looked.chunk_by(|one, other| one.client == other.client);
+        Self {
+            weight: weight(looked),
+            clients: by_client
+                .filter_map(|of_client| in_heap(weight(of_client), of_client))
+                .collect(),
+        }
+    }
+
+    /// What decides which site comes first: what its first client has, or its share of what all
+    /// have; among equals, the least rank. `None`: none of it gives way.
+    fn claim(&self) -> Option<(usize, Reverse<R>)> {
+        let (weight, rank, _) = self.clients.peek()?;
+        let of_site = self.weight / CLIENTS_PER_SITE as usize;
+        Some((of_site.max(*weight), *rank))
+    }
+
+    fn take_first(&mut self) -> Option<Candidate<R>> {
+        let (weight, _, of_client) = self.clients.pop()?;
+        let (first, rest) = of_client.split_first()?;
+        self.weight = self.weight.saturating_sub(first.weight);
+        let weight = weight.saturating_sub(first.weight);
+        self.clients.extend(in_heap(weight, rest));
+        Some(*first)
+    }
+}
 
 /// The one with most comes first; among equals, the one whose first has the least rank.
 fn in_heap<R: Copy>(weight: usize, of_client: &[Candidate<R>]) -> Option<InHeap<'_, R>> {
@@ -199,6 +251,32 @@ mod tests {
         ];
         assert_eq!(chosen(&looked, 10), [3, 2, 5]);
         assert_eq!(chosen(&looked[..1], 10), [0; 0]);
+    }
+
+    /// Thirty-two clients of a /48 network count for two.
+    #[test]
+    fn a_site_counts_for_a_sixteenth_of_what_it_has() {
+        let site = |network: u64| 0x2a00_0001_0002_0000 | network;
+        let mut looked = vec![candidate(1, Rank::Idle(1), 1)];
+        looked.extend((0..40).map(|id| candidate(site(id), Rank::Idle(9), 100 + id)));
+        looked.extend((0..3).map(|id| candidate(2, Rank::Idle(8), 10 + id)));
+        let order = chosen(&looked, 100);
+        // The client with three comes first, and nine of the site, which is as good as two then.
+        assert_eq!(order[..2], [10, 11]);
+        assert!(order[2..11].iter().all(|id| *id >= 100), "{order:?}");
+        // Now all count for one, and the longest wait decides.
+        assert_eq!(order[11..13], [1, 12]);
+    }
+
+    #[test]
+    fn whoever_does_nothing_gives_way_to_those_who_have_as_many() {
+        let looked = [
+            candidate(1, Rank::Idle(1), 1),
+            candidate(2, Rank::Stalled(9), 2),
+            candidate(3, Rank::Unfinished(1), 3),
+            candidate(4, Rank::Stalled(8), 4),
+        ];
+        assert_eq!(chosen(&looked, 10), [4, 2, 1, 3]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use aquatic_daemon::clock::Now;
 use aquatic_types::CanonicalAddr;
 
-use crate::{Closed, Connections, SessionMemory};
+use crate::{Closed, Connections, SessionState};
 
 /// A connection, within its worker.
 ///
@@ -140,7 +140,7 @@ impl<'a> Io<'a> {
 /// The protocol's side of a worker: one value for all its connections.
 pub trait Handler {
     /// What is kept per connection. Small: there are tens of thousands.
-    type Session: SessionMemory;
+    type Session: SessionState;
 
     /// A connection is ready for the protocol: its PROXY header has been read, its TLS handshake is
     /// done.

@@ -30,7 +30,7 @@
 //! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |
 //! | `tls` | encryption, certificates and their reload: [`TlsConfig`] |
 //! | `admission`, `open_files`, `limit_notes` | how many connections there may be: [`Admission`] |
-//! | `memory` | what all of them hold, and may hold: [`SessionMemory`] |
+//! | `memory`, `kernel` | what all of them hold, and may hold: [`SessionState`], [`KernelBytes`] |
 //! | `eviction` | which of them give way when there is no room for another, or no memory |
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
 //! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
@@ -73,6 +73,7 @@ pub mod glommio;
 pub mod glommio;
 mod handler;
 mod hub;
+mod kernel;
 mod limit_notes;
 mod listener;
 mod memory;
@@ -96,7 +97,7 @@ pub use counters::{Closed, Handshake, Refused, StreamCounters};
 pub use handler::{Client, ConnectionId, Deadline, Handler, Io};
 pub use hub::{Hub, HubOptions, Settled};
 pub use listener::bind_listeners;
-pub use memory::SessionMemory;
+pub use memory::{KernelBytes, SessionState};
 pub use metrics::StreamMetrics;
 pub use reverse_proxy::{ProxyRefusal, ReverseProxy};
 pub use runtime::{ChosenRuntime, Post};

@@ -5,14 +5,19 @@
 //! sum is kept: whenever something has happened to a connection, what it held before is subtracted
 //! and what it holds now is added. Nothing is ever looked through for that.
 //!
-//! What counts is what has been allocated: capacities, not lengths. And what the kernel keeps, as
-//! far as that can be known without asking it: see [`KERNEL_BYTES_MAX`]. What every connection has
-//! is not counted, since `network.max_connections` bounds it.
+//! What counts is what has been allocated (capacities, not lengths), and what the kernel keeps. To
+//! ask it takes a system call, so it is not asked as long as all would be well anyway: what it has
+//! been given since counts as what it may keep ([`Counted::written_bytes`]), and so does the input
+//! that is left to it. Only if there would be too little room with that, it is
+//! [asked](crate::Hub::next_unknown). What every connection has is not counted, since
+//! `network.max_connections` bounds it.
 //!
 //! | held, of what there may be | what happens |
 //! |---|---|
-//! | three quarters ([tight](Memory::is_tight)) | more than a [share](Memory::share): it waits |
-//! | seven eighths ([over](Memory::is_over)) | those that hold most are closed (`eviction`) |
+//! | three quarters with what the kernel [may](Memory::is_uncertain) keep | it is asked |
+//! | three quarters ([tight](Memory::is_tight)) | more than a [share](Memory::share) waits |
+//! | and somebody has waited for a second | those that hold most are closed, down to a half |
+//! | seven eighths ([over](Memory::is_over)) | they are closed at once (`eviction`) |
 //!
 //! The last eighth is for what a single step adds.
 
@@ -29,27 +34,67 @@ pub(crate) const SOCKET_BUFFER_BYTES: usize = 64 * 1024;
 /// What the kernel keeps for one direction of a connection at most: it doubles what it is
 /// [asked](SOCKET_BUFFER_BYTES) for, and counts all that it needs (socket(7)).
 ///
-/// Counts for a client that does not read as fast as we write, and for one that is not read from
-/// because it has more than enough to do.
+/// Counts for a client that does not read as fast as we write, until the kernel is asked.
 pub(crate) const KERNEL_BYTES_MAX: usize = 2 * SOCKET_BUFFER_BYTES;
 
-/// What has been written without anything having come from the client since counts, because the
-/// kernel may still have it. Less than this does not: a socket itself takes about as much.
-const UNHEARD_BYTES_MIN: usize = 4 * 1024;
+/// What has been written since the kernel was asked counts, because it may still have it. Less than
+/// this does not: a socket itself takes about as much.
+const WRITTEN_BYTES_MIN: usize = 4 * 1024;
 
 /// Whoever holds no more than this is always read from: a request of an ordinary client.
 const SHARE_BYTES_MIN: usize = 4 * 1024;
 
-/// What is kept of a session beside its connection.
-pub trait SessionMemory {
+/// What is asked of a session when others are to have its connection's place or memory.
+pub trait SessionState {
     /// Bytes that a client makes the session allocate, such as those of an unfinished message.
     /// Called very often.
     fn held_bytes(&self) -> usize;
+
+    /// Whether the client waits for an answer, so that its connection must not give way to another
+    /// one. Those whose [`Deadline`](crate::Deadline) says so need not say it again.
+    fn is_asked(&self) -> bool {
+        false
+    }
 }
 
-impl SessionMemory for () {
+impl SessionState for () {
     fn held_bytes(&self) -> usize {
         0
+    }
+}
+
+/// What the kernel keeps for a connection: with all that it needs for that (socket(7)), so it may
+/// be much more than a client sends and leaves unread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelBytes {
+    /// Of what we have written: until the client has got it.
+    pub unsent: usize,
+    /// Of what has come: until we read it.
+    pub unread: usize,
+}
+
+/// What a connection counts for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// What is allocated for it, and what the kernel is known to keep of its output.
+    pub(crate) own_bytes: usize,
+    /// What the kernel is known to keep of its input. No reason not to read it.
+    pub(crate) unread_bytes: usize,
+    /// What the kernel may keep of its output besides.
+    pub(crate) written_bytes: usize,
+    /// Its input is left to the kernel.
+    pub(crate) is_left_unread: bool,
+}
+
+impl Counted {
+    /// What it is known to hold.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.own_bytes + self.unread_bytes
+    }
+
+    /// Whether the kernel may keep more.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.written_bytes > 0 || self.is_left_unread
     }
 }
 
@@ -57,8 +102,12 @@ impl SessionMemory for () {
 #[derive(Debug)]
 pub(crate) struct Memory {
     bytes_max: usize,
-    /// By all connections.
+    /// By all connections, as far as that is known.
     held_bytes: usize,
+    /// What the kernel may keep of their output besides.
+    written_bytes: usize,
+    /// Connections whose input is left to the kernel.
+    left_unread: usize,
     /// Connections that hold anything.
     holders: usize,
     /// In buffers without a connection.
@@ -71,28 +120,58 @@ impl Memory {
         Self {
             bytes_max,
             held_bytes: 0,
+            written_bytes: 0,
+            left_unread: 0,
             holders: 0,
             pooled_bytes: 0,
         }
     }
 
-    /// A connection that counted for so many bytes counts for this many from now on.
-    pub(crate) fn recount(&mut self, counted: &mut usize, bytes: usize) {
-        let before = mem::replace(counted, bytes);
-        if before == bytes {
+    /// A connection that counted for this much counts for that from now on.
+    pub(crate) fn recount(&mut self, counted: &mut Counted, now: Counted) {
+        let before = mem::replace(counted, now);
+        if before == now {
             return;
         }
-        self.held_bytes = self.held_bytes.saturating_sub(before) + bytes;
-        match (before, bytes) {
-            (0, _) => self.holders += 1,
-            (_, 0) => self.holders = self.holders.saturating_sub(1),
-            _ => {}
-        }
+        let change = |sum: &mut usize, before: usize, now: usize| {
+            *sum = sum.saturating_sub(before) + now;
+        };
+        let (held_before, held) = (before.held_bytes(), now.held_bytes());
+        change(&mut self.held_bytes, held_before, held);
+        change(
+            &mut self.holders,
+            (held_before > 0).into(),
+            (held > 0).into(),
+        );
+        change(
+            &mut self.written_bytes,
+            before.written_bytes,
+            now.written_bytes,
+        );
+        let is_left = |counted: Counted| usize::from(counted.is_left_unread);
+        change(&mut self.left_unread, is_left(before), is_left(now));
     }
 
-    /// What is held, by connections and by buffers without one.
+    /// What is known to be held, by connections and by buffers without one.
     pub(crate) fn bytes(&self) -> usize {
         self.held_bytes + self.pooled_bytes
+    }
+
+    /// The same, with all that the kernel may keep besides.
+    pub(crate) fn bytes_at_most(&self) -> usize {
+        let unread = self.left_unread.saturating_mul(KERNEL_BYTES_MAX);
+        let unknown = self.written_bytes.saturating_add(unread);
+        self.bytes().saturating_add(unknown)
+    }
+
+    /// Whether the kernel has to be asked what it keeps.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.bytes_at_most() > self.bytes_max - self.bytes_max / 4
+    }
+
+    /// Whether so much has been written that the kernel has to be asked at once.
+    pub(crate) fn has_written_much(&self) -> bool {
+        self.written_bytes > self.bytes_max / 16
     }
 
     /// Whether those who hold much must not get more.
@@ -132,12 +211,12 @@ pub(crate) fn held_bytes_max(bounds: &Bounds) -> usize {
     buffers + 2 * KERNEL_BYTES_MAX
 }
 
-/// What the kernel may keep of output, for a client that reads: `unheard` bytes have been written
-/// since something last came from it.
-pub(crate) fn unheard_bytes(unheard: usize) -> usize {
-    match unheard {
-        0..UNHEARD_BYTES_MIN => 0,
-        more => more.min(KERNEL_BYTES_MAX),
+/// What the kernel may keep of output of which it is known to keep `unsent` bytes, when so many
+/// have been `written` since.
+pub(crate) fn written_bytes(written: usize, unsent: usize) -> usize {
+    match written {
+        0..WRITTEN_BYTES_MIN => 0,
+        more => more.min(KERNEL_BYTES_MAX.saturating_sub(unsent)),
     }
 }
 
@@ -145,31 +224,60 @@ pub(crate) fn unheard_bytes(unheard: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn held(bytes: usize) -> Counted {
+        Counted {
+            own_bytes: bytes,
+            ..Counted::default()
+        }
+    }
+
     #[test]
     fn the_account_follows_each_connection() {
         let mut memory = Memory::new(1_000_000);
-        let (mut one, mut other) = (0, 0);
-        memory.recount(&mut one, 700_000);
-        memory.recount(&mut other, 40_000);
+        let (mut one, mut other) = (Counted::default(), Counted::default());
+        memory.recount(&mut one, held(700_000));
+        memory.recount(&mut other, held(40_000));
         assert!(!memory.is_tight());
         assert_eq!(memory.share(), usize::MAX);
-        memory.recount(&mut other, 60_000);
+        memory.recount(&mut other, held(60_000));
         assert!(memory.is_tight() && !memory.is_over());
         assert_eq!(memory.share(), 125_000);
         memory.pooled_bytes = 120_000;
         assert!(memory.is_over());
-        memory.recount(&mut one, 0);
+        memory.recount(&mut one, Counted::default());
         assert_eq!((memory.bytes(), memory.holders), (180_000, 1));
-        memory.recount(&mut other, 0);
+        memory.recount(&mut other, Counted::default());
         assert_eq!((memory.held_bytes, memory.holders), (0, 0));
+    }
+
+    #[test]
+    fn what_the_kernel_may_keep_is_asked_for_before_anybody_suffers() {
+        let mut memory = Memory::new(1_000_000);
+        let mut counted = [Counted::default(); 2];
+        let unknown = Counted {
+            written_bytes: 700_000,
+            is_left_unread: true,
+            ..held(10_000)
+        };
+        memory.recount(&mut counted[0], unknown);
+        assert_eq!(memory.bytes_at_most(), 710_000 + KERNEL_BYTES_MAX);
+        assert!(memory.is_uncertain() && memory.has_written_much());
+        assert!(!memory.is_tight());
+        let known = Counted {
+            unread_bytes: 60_000,
+            ..held(20_000)
+        };
+        memory.recount(&mut counted[0], known);
+        assert_eq!((memory.bytes(), memory.bytes_at_most()), (80_000, 80_000));
+        assert!(!memory.is_uncertain() && !memory.has_written_much());
     }
 
     #[test]
     fn a_small_share_is_for_everybody() {
         let mut memory = Memory::new(1_000_000);
-        let mut counted = vec![0; 1_000];
+        let mut counted = vec![Counted::default(); 1_000];
         for one in &mut counted {
-            memory.recount(one, 900);
+            memory.recount(one, held(900));
         }
         assert_eq!(memory.share(), SHARE_BYTES_MIN);
     }
@@ -177,15 +285,16 @@ mod tests {
     #[test]
     fn without_a_bound_nothing_is_too_much() {
         let mut memory = Memory::new(usize::MAX);
-        let mut counted = 0;
-        memory.recount(&mut counted, usize::MAX / 2);
-        assert!(!memory.is_tight() && !memory.is_over());
+        memory.recount(&mut Counted::default(), held(usize::MAX / 2));
+        assert!(!memory.is_tight() && !memory.is_over() && !memory.is_uncertain());
     }
 
     #[test]
     fn the_kernel_keeps_no_more_than_it_may() {
-        assert_eq!(unheard_bytes(4_095), 0);
-        assert_eq!(unheard_bytes(4_096), 4_096);
-        assert_eq!(unheard_bytes(1 << 30), KERNEL_BYTES_MAX);
+        assert_eq!(written_bytes(4_095, 0), 0);
+        assert_eq!(written_bytes(4_096, 0), 4_096);
+        assert_eq!(written_bytes(1 << 30, 0), KERNEL_BYTES_MAX);
+        assert_eq!(written_bytes(1 << 30, 1_000), KERNEL_BYTES_MAX - 1_000);
+        assert_eq!(written_bytes(1 << 30, 2 * KERNEL_BYTES_MAX), 0);
     }
 }

@@ -158,8 +158,8 @@ fn describe() {
     describe_gauge!(
         HELD_BYTES,
         Unit::Bytes,
-        "What connections hold together: unfinished requests and messages, unread output, and what \
-         the kernel may keep of that"
+        "What connections are known to hold together: unfinished requests and messages, unread \
+         output, and what the kernel keeps of that"
     );
 }
 

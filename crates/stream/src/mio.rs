@@ -17,8 +17,9 @@ use aquatic_daemon::supervisor::Finisher;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::kernel::kernel_bytes;
 use crate::listener::{concerns_one_connection, forget_unsent};
-use crate::{Bounds, ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
+use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
 
 /// Connections that have a turn in one round.
 const EVENTS_PER_ROUND: usize = 256;
@@ -114,6 +115,7 @@ pub fn run<H: Handler>(
         // Again, so that the time that requests take is seen.
         let now = Now::read(clock);
         arrivals += worker.hub.finish(now);
+        worker.ask_kernel();
         let has_more = worker.hub.background(now);
         worker.send(now);
 
@@ -131,7 +133,9 @@ pub fn run<H: Handler>(
             wait = wait.min(STOP_ROUND);
         }
         let _drowse = (!wait.is_zero()).then(|| sleeper.drowse());
-        if worker.hub.has_mail() {
+        // Whoever has sent mail, or told us to stop, before that has not rung.
+        let stops = finisher.as_ref().is_some_and(Finisher::is_stopping);
+        if worker.hub.has_mail() || stops != is_stopping {
             wait = Duration::ZERO;
         }
         match worker.poll.poll(&mut events, Some(wait)) {
@@ -256,7 +260,11 @@ impl<H: Handler> Worker<H> {
             let Some(socket) = socket(&mut self.sockets, id) else {
                 return;
             };
-            if !socket.is_readable || !self.hub.wants_input(id) {
+            if !socket.is_readable {
+                return;
+            }
+            if !self.hub.wants_input(id) {
+                self.hub.leave_unread(now, id);
                 return;
             }
             match socket.stream.read(&mut self.buffer) {
@@ -321,17 +329,9 @@ impl<H: Handler> Worker<H> {
             socket.is_writable = sent == output.len();
             self.hub.sent(now, id, sent);
         }
-        let mut settled = self.hub.settle(now, id, socket.is_readable);
-        if settled == Settled::ReadRest {
-            for _ in 0..Bounds::REST_BYTES_MAX / READ_BYTES_MAX {
-                let Ok(bytes @ 1..) = socket.stream.read(&mut self.buffer) else {
-                    break;
-                };
-                let bytes = self.buffer.get_mut(..bytes).unwrap_or_default();
-                self.hub.receive(now, id, bytes);
-            }
-            settled = self.hub.settle(now, id, false);
-        }
+        let Self { hub, buffer, .. } = self;
+        hub.take_rest(now, id, buffer, |buffer| socket.stream.read(buffer));
+        let settled = hub.settle(now, id, socket.is_readable);
         match settled {
             Settled::Read => self.list_if_readable(id),
             Settled::DoNotRead => {}
@@ -340,7 +340,7 @@ impl<H: Handler> Worker<H> {
                 let _ = socket.stream.shutdown(Shutdown::Write);
                 self.list_if_readable(id);
             }
-            Settled::Close | Settled::Reset | Settled::ReadRest => {
+            Settled::Close | Settled::Reset => {
                 if settled == Settled::Reset {
                     forget_unsent(&socket.stream);
                 }
@@ -349,6 +349,16 @@ impl<H: Handler> Worker<H> {
                 {
                     *socket = None;
                 }
+            }
+        }
+    }
+
+    /// Tells the hub what it does not know.
+    fn ask_kernel(&mut self) {
+        while let Some(id) = self.hub.next_unknown() {
+            let socket = socket(&mut self.sockets, id);
+            if let Some(kernel) = socket.and_then(|socket| kernel_bytes(&socket.stream)) {
+                self.hub.kernel_holds(id, kernel);
             }
         }
     }

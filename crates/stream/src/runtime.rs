@@ -78,7 +78,6 @@ impl Post {
     pub fn finish_for(&mut self, finisher: Finisher) {
         match self {
             Self::Mio(post) => post.finish_for(finisher),
-            #[cfg(target_os = "linux")]
             Self::Glommio(post) => post.finish_for(finisher),
         }
     }

@@ -54,7 +54,7 @@ pub struct CommonConfig<'a> {
     pub swarm_workers: usize,
     /// Most of the section `network`.
     pub stream: &'a StreamConfig,
-    /// The section `limits`.
+    /// Most of the section `limits`.
     pub limits: &'a ConnectionLimitsConfig,
     /// The section `metrics`.
     pub metrics: &'a MetricsConfig,

@@ -13,7 +13,7 @@
 //! comes back its further bytes stay where they are, so that nobody fills the queues alone.
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{Deadline, Io, SessionMemory};
+use aquatic_stream::{Deadline, Io, SessionState};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_types::{CanonicalAddr, Seconds};
 use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
@@ -282,7 +282,7 @@ impl Session {
     }
 }
 
-impl SessionMemory for Session {
+impl SessionState for Session {
     fn held_bytes(&self) -> usize {
         let parts = match &self.stage {
             Stage::Open { parts: Some(parts) } => parts.capacity(),
@@ -294,6 +294,10 @@ impl SessionMemory for Session {
             Some(Held::Failure(_)) | None => 0,
         };
         parts + held
+    }
+
+    fn is_asked(&self) -> bool {
+        !self.is_idle()
     }
 }
 

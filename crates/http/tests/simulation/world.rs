@@ -365,7 +365,7 @@ impl World {
                 }
             }
             Settled::CloseSendingHalf => link.is_closed = true,
-            Settled::Close | Settled::Reset | Settled::ReadRest => link.is_closed = true,
+            Settled::Close | Settled::Reset => link.is_closed = true,
         }
         for answer in answers {
             self.release(&answer.request);

@@ -4,17 +4,23 @@
 use std::cmp::Reverse;
 use std::mem;
 
-use aquatic_types::client_network;
+use aquatic_types::{Seconds, client_network};
 
-use super::{Connections, find};
+use super::{Connections, find, look};
 use crate::connection::Stage;
-use crate::eviction::{CHOSEN_MIN, Candidate, LOOKED_MAX, LOOKED_PER_CHOSEN, Rank};
-use crate::{Bounds, Closed, ConnectionId, Deadline, SessionMemory};
+use crate::eviction::{
+    CHOSEN_MIN, Candidate, FIRST_REQUEST_SECONDS, LOOKED_MAX, LOOKED_PER_CHOSEN, Rank,
+};
+use crate::memory::{Counted, Memory};
+use crate::{Bounds, Closed, ConnectionId, Deadline, SessionState};
 
 /// So few connections are looked at as often as need be.
 const LOOKED_FREELY_MAX: usize = 1_024;
 
-impl<S: SessionMemory> Connections<S> {
+/// So long those with much to send wait for others that hold more and do nothing with it.
+const HELD_BACK_SECONDS: u32 = 1;
+
+impl<S: SessionState> Connections<S> {
     /// Ends a connection to make room for another. `None` if there is none that may give way.
     pub(crate) fn evict(&mut self) -> Option<ConnectionId> {
         let mut may_choose = self.eviction.may_choose(self.now);
@@ -60,15 +66,20 @@ impl<S: SessionMemory> Connections<S> {
         } = self.bounds;
         // The time begins in the second after.
         let since = |seconds: u32| deadline.saturating_sub(seconds.saturating_add(1));
+        let is_stalled =
+            |since: u32| connection.is_new && since + FIRST_REQUEST_SECONDS <= self.now.seconds.0;
+        let unfinished = |since: u32| match is_stalled(since) {
+            true => Rank::Stalled(since),
+            false => Rank::Unfinished(since),
+        };
         let is_waiting = connection.input.is_empty() && connection.pending() == 0;
         let rank = match (&connection.stage, connection.waits_for) {
             _ if connection.ended.is_some() => return None,
-            (Stage::Header(_) | Stage::Handshake(_), _) => {
-                Rank::Unfinished(since(handshake_seconds))
-            }
+            (Stage::Header(_) | Stage::Handshake(_), _) => unfinished(since(handshake_seconds)),
             (Stage::Lingering { .. }, _) => Rank::Unfinished(since(Bounds::LINGER_SECONDS)),
             _ if connection.is_blocked => Rank::Unfinished(since(idle_seconds)),
-            (Stage::Open(_), Deadline::Request) => Rank::Unfinished(since(request_seconds)),
+            (Stage::Open(session), _) if session.is_asked() => Rank::Busy,
+            (Stage::Open(_), Deadline::Request) => unfinished(since(request_seconds)),
             (Stage::Open(_), Deadline::Idle) if is_waiting => Rank::Idle(since(idle_seconds)),
             (Stage::Open(_), Deadline::Idle | Deadline::None) => Rank::Busy,
         };
@@ -82,7 +93,7 @@ impl<S: SessionMemory> Connections<S> {
         })
     }
 
-    fn id(&self, slot: usize) -> Option<ConnectionId> {
+    pub(super) fn id(&self, slot: usize) -> Option<ConnectionId> {
         Some(ConnectionId {
             slot: u32::try_from(slot).ok()?,
             generation: self.slots.get(slot)?.generation,
@@ -92,21 +103,42 @@ impl<S: SessionMemory> Connections<S> {
     /// Something has happened to a connection: counts what it holds now. If that is too much with
     /// all that others hold, those that hold most give way.
     pub(crate) fn recount(&mut self, id: ConnectionId) {
-        let Some(connection) = find(&mut self.slots, id) else {
-            return;
-        };
-        let bytes = connection.held_bytes(&self.bounds);
-        self.memory.recount(&mut connection.counted_bytes, bytes);
+        self.count(id);
         if self.memory.is_over() {
             self.make_room();
         }
     }
 
+    /// Counts what a connection holds now.
+    pub(super) fn count(&mut self, id: ConnectionId) {
+        if let Some(connection) = find(&mut self.slots, id) {
+            let now = connection.count(&self.bounds);
+            self.memory.recount(&mut connection.counted, now);
+        }
+    }
+
     #[cold]
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         self.forget_buffers();
         let mut may_choose = self.may_look_for_holders();
         while self.memory.is_over() && self.dismiss(&mut may_choose) {}
+    }
+
+    /// Leaves the input of a connection with the kernel if it holds more than its share of too
+    /// much. It is [read from again](Self::read_on) when it does not any more.
+    pub(crate) fn hold_back(&mut self, id: ConnectionId) {
+        let now = self.now.seconds;
+        if !self.may_be_read(id) {
+            return;
+        }
+        if let Some(connection) = find(&mut self.slots, id)
+            && connection.is_over(self.memory.share())
+            && connection.held_back_since.is_none()
+        {
+            connection.held_back_since = Some(now);
+            self.held_back.push(id);
+            self.count(id);
+        }
     }
 
     /// Lets those that hold most give way, if others have been waiting for too long because of
@@ -116,10 +148,18 @@ impl<S: SessionMemory> Connections<S> {
             return;
         }
         self.forget_buffers();
-        let mut held_back = mem::take(&mut self.held_back);
-        held_back.retain(|id| self.get(*id).is_some_and(|it| it.ended.is_none()));
-        self.held_back = held_back;
-        if self.held_back.is_empty() {
+        self.let_go(self.memory.share());
+        let now = self.now.seconds;
+        let is_waiting = |id: &ConnectionId| {
+            let connection = look(&self.slots, *id);
+            connection.is_some_and(|it| {
+                let has_waited = |since: Seconds| since + HELD_BACK_SECONDS < now;
+                it.ended.is_none()
+                    && it.counted.unread_bytes > 0
+                    && it.held_back_since.is_some_and(has_waited)
+            })
+        };
+        if !self.held_back.iter().any(is_waiting) {
             return;
         }
         let mut may_choose = self.may_look_for_holders();
@@ -128,15 +168,27 @@ impl<S: SessionMemory> Connections<S> {
 
     /// Has those read from again that were held back, if there is room for what they send.
     pub(crate) fn read_on(&mut self) {
-        if self.held_back.is_empty() || self.memory.is_tight() {
-            return;
+        if !self.held_back.is_empty() && !self.memory.is_tight() {
+            self.let_go(usize::MAX);
         }
-        for id in mem::take(&mut self.held_back) {
-            if let Some(connection) = self.get(id) {
-                connection.is_held_back = false;
-                self.mark_dirty(id);
+    }
+
+    /// Has those read from again that hold no more than their share.
+    fn let_go(&mut self, share: usize) {
+        let mut held_back = mem::take(&mut self.held_back);
+        held_back.retain(|id| {
+            let Some(connection) = find(&mut self.slots, *id) else {
+                return false;
+            };
+            if connection.is_over(share) {
+                return true;
             }
-        }
+            connection.held_back_since = None;
+            self.count(*id);
+            self.mark_dirty(*id);
+            false
+        });
+        self.held_back = held_back;
     }
 
     fn forget_buffers(&mut self) {
@@ -163,13 +215,15 @@ impl<S: SessionMemory> Connections<S> {
                 continue;
             };
             // It may have got rid of the most meanwhile.
-            if connection.ended.is_some() || connection.counted_bytes < candidate.weight / 2 {
+            if connection.ended.is_some() || connection.counted.held_bytes() < candidate.weight / 2
+            {
                 continue;
             }
             connection.ended = Some(Closed::Memory);
             (connection.input, connection.output) = (Vec::new(), Vec::new());
             connection.sent = 0;
-            self.memory.recount(&mut connection.counted_bytes, 0);
+            self.memory
+                .recount(&mut connection.counted, Counted::default());
             self.mark_dirty(id);
             return true;
         }
@@ -181,7 +235,7 @@ impl<S: SessionMemory> Connections<S> {
 
     fn holder(&self, slot: usize) -> Option<Candidate<Reverse<usize>>> {
         let connection = self.slots.get(slot)?.connection.as_ref()?;
-        let bytes = connection.counted_bytes;
+        let bytes = connection.counted.held_bytes();
         (bytes > 0 && connection.ended.is_none()).then_some(Candidate {
             client: client_network(connection.ip),
             rank: Reverse(bytes),
@@ -192,20 +246,22 @@ impl<S: SessionMemory> Connections<S> {
         })
     }
 
-    /// Bytes that all connections hold, buffers that are kept for the next one included.
+    /// Bytes that all connections are known to hold, buffers that are kept for the next one
+    /// included; and the same with all that the kernel may keep besides.
     #[must_use]
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.memory.bytes()
+    pub(crate) fn held_bytes(&self) -> (usize, usize) {
+        (self.memory.bytes(), self.memory.bytes_at_most())
     }
 
     /// The same, counted anew.
     #[must_use]
-    pub(crate) fn count_held_bytes(&self) -> usize {
-        let connections = self
-            .slots
-            .iter()
-            .filter_map(|slot| slot.connection.as_ref());
-        let held: usize = connections.map(|it| it.held_bytes(&self.bounds)).sum();
-        held + self.buffers.iter().map(Vec::capacity).sum::<usize>()
+    pub(crate) fn count_held_bytes(&self) -> (usize, usize) {
+        let mut memory = Memory::new(usize::MAX);
+        memory.pooled_bytes = self.buffers.iter().map(Vec::capacity).sum();
+        let connections = self.slots.iter().filter_map(|it| it.connection.as_ref());
+        for connection in connections {
+            memory.recount(&mut Counted::default(), connection.count(&self.bounds));
+        }
+        (memory.bytes(), memory.bytes_at_most())
     }
 }

@@ -194,7 +194,9 @@ async fn work<H: Handler>(
             thread::sleep(STOP_ROUND);
         }
         let _drowse = sleeper.drowse();
-        if is_stopping || turn.has_more || worker.borrow().hub.has_mail() {
+        // Whoever has sent mail, or told us to stop, before that has not rung.
+        let has_news = finisher.as_ref().is_some_and(Finisher::is_stopping);
+        if has_news || turn.has_more || worker.borrow().hub.has_mail() {
             // The way through the kernel: meanwhile connections have their turn.
             pull(rope);
         }

@@ -12,7 +12,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use socket2_04::SockRef;
 
-use crate::{Bounds, ConnectionId, Handler, Hub, READ_BYTES_MAX, Refused, Settled};
+use crate::kernel::kernel_bytes;
+use crate::{ConnectionId, Handler, Hub, KernelBytes, READ_BYTES_MAX, Refused, Settled};
 
 /// What the tasks of a worker share. None of them borrows it for longer than one call.
 pub(super) struct Worker<H: Handler> {
@@ -149,7 +150,10 @@ impl<H: Handler> Worker<H> {
 
     fn read(&mut self, context: &mut Context<'_>, id: ConnectionId) {
         while let Some(stream) = find(&mut self.streams, id) {
-            stream.reads &= self.hub.wants_input(id);
+            if stream.reads && !self.hub.wants_input(id) {
+                self.hub.leave_unread(self.now, id);
+                stream.reads = false;
+            }
             if !stream.reads {
                 return;
             }
@@ -206,6 +210,7 @@ impl<H: Handler> Worker<H> {
     pub(super) fn turn(&mut self) -> Turn {
         let now = Now::read(self.clock);
         let arrivals = mem::take(&mut self.arrivals) + self.hub.finish(now);
+        self.ask_kernel();
         let has_more = self.hub.background(now);
         while let Some(id) = self.writable.pop().or_else(|| self.hub.next_dirty()) {
             self.look_after(now, id);
@@ -214,6 +219,16 @@ impl<H: Handler> Worker<H> {
             now,
             arrivals,
             has_more: has_more || !self.unread.is_empty(),
+        }
+    }
+
+    /// Tells the hub what it does not know.
+    fn ask_kernel(&mut self) {
+        while let Some(id) = self.hub.next_unknown() {
+            let stream = find(&mut self.streams, id);
+            if let Some(kernel) = stream.and_then(|stream| kernel_holds(&stream.socket)) {
+                self.hub.kernel_holds(id, kernel);
+            }
         }
     }
 
@@ -243,17 +258,11 @@ impl<H: Handler> Worker<H> {
                 }
             }
         }
-        let mut settled = self.hub.settle(now, id, stream.has_unread);
-        if settled == Settled::ReadRest {
-            for _ in 0..Bounds::REST_BYTES_MAX / READ_BYTES_MAX {
-                let Ok(bytes @ 1..) = receive_now(&stream.socket, &mut self.buffer) else {
-                    break;
-                };
-                let bytes = self.buffer.get_mut(..bytes).unwrap_or_default();
-                self.hub.receive(now, id, bytes);
-            }
-            settled = self.hub.settle(now, id, false);
-        }
+        let Self { hub, buffer, .. } = self;
+        hub.take_rest(now, id, buffer, |buffer| {
+            receive_now(&stream.socket, buffer)
+        });
+        let settled = hub.settle(now, id, stream.has_unread);
         match settled {
             Settled::Read => stream.go_on_reading(),
             Settled::DoNotRead => stream.reads = false,
@@ -267,7 +276,7 @@ impl<H: Handler> Worker<H> {
                 let _ = SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO));
                 self.remove(id);
             }
-            Settled::Close | Settled::ReadRest => self.remove(id),
+            Settled::Close => self.remove(id),
         }
     }
 
@@ -295,6 +304,13 @@ fn receive_now(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let socket = SockRef::from(socket);
     socket.set_nonblocking(true)?;
     (&*socket).read(buffer)
+}
+
+/// What the kernel keeps for a socket. glommio's lend their descriptors in an older form than
+/// [`kernel_bytes`] wants, so a copy is asked.
+fn kernel_holds(socket: &TcpStream) -> Option<KernelBytes> {
+    let copy = SockRef::from(socket).try_clone().ok()?;
+    kernel_bytes(&std::net::TcpStream::from(copy))
 }
 
 fn slot(id: ConnectionId) -> usize {

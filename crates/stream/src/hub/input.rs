@@ -24,7 +24,6 @@ impl<H: Handler> Hub<H> {
         if let Some(connection) = self.connections.get(id) {
             let received = self.counters.received_bytes.get(connection.family);
             received.add(bytes.len());
-            connection.unheard_bytes = 0;
             self.take(id, bytes);
             self.connections.recount(id);
         }
@@ -80,13 +79,13 @@ impl<H: Handler> Hub<H> {
         connection.family = client.peer.family();
         self.count_active(proxy.peer.family(), false);
         self.count_active(client.peer.family(), true);
-        let charged = self
-            .admission
-            .charge(self.connections.now, client.peer.ip());
-        if let Err(why) = charged.and_then(|()| self.enter_client(id, client)) {
-            self.counters.refused.of(why).add(1);
-            self.connections.end(id, Closed::Refused);
-            return;
+        match self.count_client(client.peer.ip()) {
+            Ok(is_counted) => self.begin(id, client, is_counted),
+            Err(why) => {
+                self.counters.refused.of(why).add(1);
+                self.connections.end(id, Closed::Refused);
+                return;
+            }
         }
         match input.get_mut(header.size..) {
             Some(rest) if !rest.is_empty() => self.take(id, rest),
@@ -233,6 +232,7 @@ impl<H: Handler> Hub<H> {
         } else {
             self.connections.end(id, Closed::ByClient);
         }
+        self.connections.recount(id);
     }
 
     /// Tells the session of the end of the input, if it has been reached and nothing that came

@@ -5,19 +5,21 @@ mod stop;
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds};
 
-use crate::connection::Stage;
+use crate::connection::{Connection, Stage};
 use crate::listener::is_shortage_of_files;
 use crate::tls::TlsAcceptor;
 use crate::{
-    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, Refused, StreamCounters,
-    TlsConfig, TrustedProxies,
+    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, KernelBytes,
+    READ_BYTES_MAX, Refused, StreamCounters, TlsConfig, TrustedProxies,
 };
+
+use stop::Stop;
 
 /// How often requests that have been waiting behind others are taken up in one batch, before new
 /// ones have their turn.
@@ -50,9 +52,11 @@ pub struct HubOptions {
 ///
 /// 1. reads from connections that have something and hands it over: [`Self::receive`],
 ///    [`Self::read_ended`], [`Self::failed`],
-/// 2. calls [`Self::finish`] and [`Self::background`],
+/// 2. calls [`Self::finish`], asks the kernel about each [`Self::next_unknown`] connection, and
+///    calls [`Self::background`],
 /// 3. looks after each [`Self::next_dirty`] connection: writes the [`Self::output`], reports it as
-///    [`Self::sent`], and does what [`Self::settle`] says,
+///    [`Self::sent`], lets it [take the rest](Self::take_rest), and does what [`Self::settle`]
+///    says,
 /// 4. waits, asking [`Self::has_mail`] before it really sleeps.
 pub struct Hub<H: Handler> {
     handler: H,
@@ -69,8 +73,8 @@ pub struct Hub<H: Handler> {
     swept: Seconds,
     /// When it may be logged again that nothing can be accepted.
     accept_quiet_until: Seconds,
-    /// When the process was told to stop, in microseconds.
-    stopping_since: Option<u64>,
+    /// The process has been told to stop.
+    stop: Option<Stop>,
     /// What had to give way to the connection that was accepted last.
     evicted: Option<ConnectionId>,
 }
@@ -84,10 +88,6 @@ pub enum Settled {
     DoNotRead,
     /// Close the sending half, and go on reading until the client has closed the other half.
     CloseSendingHalf,
-    /// Read what has come, up to [`Bounds::REST_BYTES_MAX`] bytes, and
-    /// [hand it over](Hub::receive); then settle again. The client has gone, or is about to lose
-    /// its connection, but what it has sent may matter to others.
-    ReadRest,
     /// Close it: its name means nothing any more.
     Close,
     /// Close it, and let the kernel forget what the client has not read.
@@ -117,7 +117,7 @@ impl<H: Handler> Hub<H> {
             active: PerFamily::default(),
             swept: Seconds::default(),
             accept_quiet_until: Seconds::default(),
-            stopping_since: None,
+            stop: None,
             evicted: None,
         }
     }
@@ -145,6 +145,7 @@ impl<H: Handler> Hub<H> {
         local: SocketAddr,
     ) -> Result<ConnectionId, Refused> {
         self.connections.now = now;
+        self.evicted = None;
         let client = Client {
             peer: CanonicalAddr::new(peer),
             local,
@@ -166,44 +167,58 @@ impl<H: Handler> Hub<H> {
         {
             return Err(Refused::UntrustedProxy);
         }
-        if self.proxies.is_none() {
-            self.admission.charge(self.connections.now, ip)?;
-        }
-        if !self.admission.enter() {
-            self.evicted = self.connections.evict();
-            if self.evicted.is_none() {
-                self.admission.leave();
-                return Err(Refused::TooMany);
+        // Before anybody has to give way: who is turned away anyway costs nobody its connection.
+        let is_counted = match self.proxies {
+            None => self.count_client(ip)?,
+            Some(_) => false,
+        };
+        let Some(id) = self.place(client) else {
+            if is_counted {
+                self.admission.leave_client(ip);
             }
-        }
-        let Some(id) = self.connections.insert(client) else {
-            self.admission.leave();
             return Err(Refused::TooMany);
         };
         self.count_active(client.peer.family(), true);
-        if self.proxies.is_none()
-            && let Err(why) = self.enter_client(id, client)
-        {
-            self.forget(id);
-            return Err(why);
+        if self.proxies.is_none() {
+            self.begin(id, client, is_counted);
         }
         self.counters.accepted.get(client.peer.family()).add(1);
         Ok(id)
     }
 
-    /// The client is known: it is counted, and TLS or the protocol begins.
-    fn enter_client(&mut self, id: ConnectionId, client: Client) -> Result<(), Refused> {
-        let ip = client.peer.ip();
-        let is_counted = self.admission.enter_client(ip)?;
+    /// A place for a connection. `None` if there is none, and nobody may give way.
+    fn place(&mut self, client: Client) -> Option<ConnectionId> {
+        if !self.admission.enter() {
+            self.evicted = self.connections.evict();
+            if self.evicted.is_none() {
+                self.admission.leave();
+                return None;
+            }
+        }
+        let id = self.connections.insert(client);
+        if id.is_none() {
+            self.admission.leave();
+        }
+        id
+    }
+
+    /// Charges a client for a connection, and counts it. Returns whether that has to be taken back
+    /// one day.
+    fn count_client(&self, ip: IpAddr) -> Result<bool, Refused> {
+        self.admission.charge(self.connections.now, ip)?;
+        self.admission.enter_client(ip)
+    }
+
+    /// The client is known: TLS or the protocol begins.
+    fn begin(&mut self, id: ConnectionId, client: Client, is_counted: bool) {
         if let Some(connection) = self.connections.get(id) {
-            (connection.ip, connection.is_counted) = (ip, is_counted);
+            (connection.ip, connection.is_counted) = (client.peer.ip(), is_counted);
         }
         if client.is_tls {
             self.connections.set_stage(id, Stage::Handshake(client));
         } else {
             self.open(id, client);
         }
-        Ok(())
     }
 
     /// The connection that had to give way to the one that was accepted last, if any. The loop
@@ -244,8 +259,26 @@ impl<H: Handler> Hub<H> {
 
     /// Whether the connection is to be read from.
     #[must_use]
-    pub fn wants_input(&mut self, id: ConnectionId) -> bool {
+    pub fn wants_input(&self, id: ConnectionId) -> bool {
         self.connections.wants_input(id)
+    }
+
+    /// Something has come that is not [wanted](Self::wants_input) and stays with the kernel, until
+    /// the connection is dirty again.
+    pub fn leave_unread(&mut self, now: Now, id: ConnectionId) {
+        self.connections.now = now;
+        self.connections.hold_back(id);
+    }
+
+    /// A connection of which the loop is to tell what the kernel [holds](Self::kernel_holds) for
+    /// it. `None`: that were all, as nearly always.
+    pub fn next_unknown(&mut self) -> Option<ConnectionId> {
+        self.connections.next_unknown()
+    }
+
+    /// What the kernel says that it keeps for a connection.
+    pub fn kernel_holds(&mut self, id: ConnectionId, kernel: KernelBytes) {
+        self.connections.kernel_holds(id, kernel);
     }
 
     /// A batch of events is over. Returns how many batches of other workers were dealt with.
@@ -267,7 +300,8 @@ impl<H: Handler> Hub<H> {
             }
             batches += self.handler.finish(now, &mut self.connections);
         }
-        self.counters.held_bytes.set(self.connections.held_bytes());
+        self.connections.begin_asking();
+        self.counters.held_bytes.set(self.held_bytes());
         batches
     }
 
@@ -281,7 +315,7 @@ impl<H: Handler> Hub<H> {
             self.connections.relieve();
         }
         let has_more = self.handler.background(now);
-        has_more || !self.connections.resumed.is_empty()
+        has_more || self.connections.has_unknown() || !self.connections.resumed.is_empty()
     }
 
     /// A client has not finished its request in time, and is told so if its session knows how.
@@ -329,6 +363,36 @@ impl<H: Handler> Hub<H> {
         self.connections.sent(id, bytes);
     }
 
+    /// Reads what has come on a connection whose client has gone, or that is about to be closed
+    /// otherwise than by its session: up to [`Bounds::REST_BYTES_MAX`] bytes, into `buffer`. It may
+    /// matter to others. To be called before [`Self::settle`]; does nothing with any other.
+    pub fn take_rest(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        buffer: &mut [u8],
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) {
+        let is_abandoned = |it: &mut Connection<H::Session>| {
+            matches!(it.stage, Stage::Open(_))
+                && it.ended.is_some_and(|why| {
+                    !it.is_orderly(why) && !matches!(why, Closed::Tls | Closed::Memory)
+                })
+                && !it.closes
+                && !it.input_ended()
+                && !mem::replace(&mut it.takes_rest, true)
+        };
+        if !self.connections.get(id).is_some_and(is_abandoned) {
+            return;
+        }
+        for _ in 0..Bounds::REST_BYTES_MAX / READ_BYTES_MAX {
+            let Ok(bytes @ 1..) = read(buffer) else {
+                break;
+            };
+            self.receive(now, id, buffer.get_mut(..bytes).unwrap_or_default());
+        }
+    }
+
     /// What to do about a connection whose output has been written as far as possible.
     /// `has_unread`: there may be more to read than was read.
     pub fn settle(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> Settled {
@@ -338,24 +402,13 @@ impl<H: Handler> Hub<H> {
             return Settled::Close;
         };
         let Some(why) = connection.ended else {
-            return if wants_input {
-                Settled::Read
-            } else {
-                Settled::DoNotRead
-            };
+            if wants_input {
+                return Settled::Read;
+            }
+            self.connections.hold_back(id);
+            return Settled::DoNotRead;
         };
-        // What was sent was the end of it.
-        let is_orderly =
-            why == Closed::BySession || connection.closes && why == connection.closes_for;
-        if matches!(connection.stage, Stage::Open(_))
-            && !(is_orderly
-                || matches!(why, Closed::Tls | Closed::Memory)
-                || connection.closes
-                || connection.input_ended())
-            && !mem::replace(&mut connection.takes_rest, true)
-        {
-            return Settled::ReadRest;
-        }
+        let is_orderly = connection.is_orderly(why);
         let stage = mem::replace(&mut connection.stage, Stage::Lingering { read_bytes: 0 });
         if let Stage::Lingering { .. } = stage {
             self.forget(id);
@@ -372,7 +425,6 @@ impl<H: Handler> Hub<H> {
         if lingers {
             connection.ended = None;
             connection.tls = None;
-            connection.unheard_bytes = 0;
             self.connections.empty_output(id);
         }
         self.counters.closed.of(why).add(1);
@@ -394,16 +446,19 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// Bytes that all connections hold, with what the kernel may keep for them.
+    /// Bytes that all connections are known to hold, with what the kernel keeps for them.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.connections.held_bytes()
+        let (held_bytes, _) = self.connections.held_bytes();
+        held_bytes
     }
 
-    /// The same, counted anew, by looking at each connection: what tests compare with.
+    /// The same, and the same with all that the kernel may keep besides; kept, and counted anew by
+    /// looking at each connection. For tests.
     #[must_use]
-    pub fn count_held_bytes(&self) -> usize {
-        self.connections.count_held_bytes()
+    pub fn accounts(&self) -> [(usize, usize); 2] {
+        let Self { connections, .. } = self;
+        [connections.held_bytes(), connections.count_held_bytes()]
     }
 
     fn forget(&mut self, id: ConnectionId) {

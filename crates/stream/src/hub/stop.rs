@@ -10,7 +10,18 @@ use crate::{Closed, ConnectionId, Handler};
 /// the same moment otherwise. It is less than what a stop may take
 /// ([`FINISH_MAX`](aquatic_daemon::supervisor::FINISH_MAX)), so that the last ones have time to
 /// read.
-const STOP_SPREAD_MICROS: u64 = 400_000;
+const STOP_SPREAD_MICROS: usize = 400_000;
+
+/// How far the end has come.
+#[derive(Debug)]
+pub(super) struct Stop {
+    /// When it began, in microseconds.
+    since: u64,
+    /// Connections in so many places have had their turn.
+    places: usize,
+    /// Those of them whose clients still wait for an answer.
+    busy: Vec<ConnectionId>,
+}
 
 impl<H: Handler> Hub<H> {
     /// Goes on with the end of all connections; the first call begins it. To be called in each
@@ -19,39 +30,39 @@ impl<H: Handler> Hub<H> {
     /// Returns whether there are none left.
     pub fn stop(&mut self, now: Now) -> bool {
         self.connections.now = now;
-        if self.stopping_since.is_none() {
+        let mut stop = self.stop.take().unwrap_or_else(|| {
             self.handler.begin_stop();
+            Stop {
+                since: now.micros,
+                places: 0,
+                busy: Vec::new(),
+            }
+        });
+        stop.busy.retain(|id| self.stop_one(now, *id));
+        let passed = usize::try_from(now.micros.saturating_sub(stop.since));
+        let passed = passed.unwrap_or(usize::MAX).min(STOP_SPREAD_MICROS);
+        let due = self.connections.places().saturating_mul(passed) / STOP_SPREAD_MICROS;
+        for id in self.connections.ids(stop.places..due) {
+            if self.stop_one(now, id) {
+                stop.busy.push(id);
+            }
         }
-        let since = *self.stopping_since.get_or_insert(now.micros);
-        let passed = now.micros.saturating_sub(since).min(STOP_SPREAD_MICROS);
-        let places = self.connections.places();
-        let share = |part, whole| usize::try_from(part / whole).unwrap_or(places);
-        let due = share(
-            u64::try_from(places)
-                .unwrap_or(u64::MAX)
-                .saturating_mul(passed),
-            STOP_SPREAD_MICROS,
-        );
-        for id in self.connections.ids(0..due) {
-            self.stop_one(now, id);
-        }
+        stop.places = stop.places.max(due);
+        self.stop = Some(stop);
         self.connections.is_empty()
     }
 
-    fn stop_one(&mut self, now: Now, id: ConnectionId) {
+    /// Returns whether it is to be told again.
+    fn stop_one(&mut self, now: Now, id: ConnectionId) -> bool {
         let handler = &mut self.handler;
-        let told = self
-            .connections
+        self.connections
             .with(id, |session, io| handler.stop(now, id, session, io));
         let is_beginning =
             |stage: &Stage<H::Session>| matches!(stage, Stage::Header(_) | Stage::Handshake(_));
-        if told.is_none()
-            && self
-                .connections
-                .get(id)
-                .is_some_and(|it| is_beginning(&it.stage))
-        {
+        let connection = self.connections.get(id);
+        if connection.is_some_and(|it| is_beginning(&it.stage)) {
             self.connections.end(id, Closed::BySession);
         }
+        self.connections.is_open(id)
     }
 }

@@ -17,8 +17,15 @@ fn world(connections: usize, per_client: usize, proxies: Option<&str>) -> World 
 
 #[test]
 fn the_number_of_connections_is_bounded() {
+    for stays_idle in [false, true] {
+        connections_that_wait_for_us_do_not_give_way(stays_idle);
+    }
+}
+
+fn connections_that_wait_for_us_do_not_give_way(stays_idle: bool) {
     let mut world = world(3, 0, None);
     world.hub.handler_mut().is_stuck = true;
+    world.hub.handler_mut().stays_idle = stays_idle;
     for _ in 0..3 {
         let wire = world.connect();
         world.receive(wire, b"a\n");
@@ -67,6 +74,55 @@ fn one_client_with_all_connections_gives_way_to_others() {
     assert_eq!(closed, 39);
     assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 39);
     assert_eq!(world.counters.refused.of(Refused::TooMany).get(), 0);
+}
+
+/// Strangers of one site, with an address for each connection, push out each other.
+#[test]
+fn a_site_does_not_take_the_connections_of_others() {
+    let mut world = world(300, 0, None);
+    let honest: Vec<usize> = (1..=100)
+        .map(|last| idle_from(&mut world, &format!("192.0.2.{last}:1")))
+        .collect();
+    for network in 0..1_000 {
+        let peer = format!("[2001:4860:1:{network:x}::1]:1");
+        world.connect_from(&peer).unwrap();
+        world.finish();
+    }
+    for wire in honest {
+        assert_eq!(world.state(wire), Settled::Read);
+    }
+    assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 800);
+}
+
+/// Whoever only connects takes no connections of others for more than some seconds.
+#[test]
+fn strangers_that_ask_nothing_give_way_to_those_who_have_asked() {
+    let mut world = world(100, 0, None);
+    let honest: Vec<usize> = (1..=60)
+        .map(|last| idle_from(&mut world, &format!("192.0.2.{last}:1")))
+        .collect();
+    world.pass(5);
+    for number in 0..300 {
+        let peer = format!("198.51.{}.{}:1", number / 200, number % 200);
+        world.connect_from(&peer).unwrap();
+        world.finish();
+        if number % 8 == 7 {
+            world.pass_micros(1_100_000);
+        }
+    }
+    for wire in &honest {
+        assert_eq!(world.state(*wire), Settled::Read);
+    }
+    // A client that comes has its time.
+    let late = world.connect_from("192.0.2.200:1").unwrap();
+    for number in 0..8 {
+        world
+            .connect_from(&format!("203.0.113.{number}:1"))
+            .unwrap();
+        world.finish();
+    }
+    world.receive(late, b"a\n");
+    assert_eq!(world.sent(late), "A\n");
 }
 
 #[test]
@@ -145,6 +201,49 @@ fn the_number_of_connections_of_a_client_is_bounded() {
     assert_eq!(world.counters.accepted.v4.get(), 4);
     let refused = world.counters.refused.of(Refused::TooManyOfClient).get();
     assert_eq!(refused, 3);
+}
+
+/// Who is turned away anyway costs nobody its connection, however often it tries.
+#[test]
+fn who_has_too_many_connections_pushes_nobody_out() {
+    let mut world = world(20, 2, None);
+    let honest: Vec<usize> = (1..=18)
+        .map(|last| idle_from(&mut world, &format!("192.0.2.{last}:1")))
+        .collect();
+    for port in 1..=2 {
+        idle_from(&mut world, &format!("192.0.2.99:{port}"));
+    }
+    world.pass(1);
+    for port in 3..=100 {
+        let refused = world.connect_from(&format!("192.0.2.99:{port}"));
+        assert_eq!(refused, Err(Refused::TooManyOfClient));
+        assert_eq!(world.hub.evicted(), None);
+        world.finish();
+    }
+    assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 0);
+    for wire in honest {
+        assert_eq!(world.state(wire), Settled::Read);
+    }
+    // Whoever is let in does push one out, and what it was counted for is given back.
+    idle_from(&mut world, "192.0.2.50:1");
+    assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 1);
+    assert_eq!(world.counters.active.v4.get(), 20);
+}
+
+/// A client that finds no room is not counted either.
+#[test]
+fn who_finds_no_room_is_not_counted() {
+    let mut world = world(1, 1, None);
+    world.hub.handler_mut().is_stuck = true;
+    let first = world.connect_from("192.0.2.1:1").unwrap();
+    world.receive(first, b"a\n");
+    for port in 1..=3 {
+        let refused = world.connect_from(&format!("192.0.2.2:{port}"));
+        assert_eq!(refused, Err(Refused::TooMany));
+    }
+    world.hub.handler_mut().is_stuck = false;
+    world.receive(first, b"quit\n");
+    world.connect_from("192.0.2.2:9").unwrap();
 }
 
 #[test]

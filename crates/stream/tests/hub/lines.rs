@@ -2,13 +2,13 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Client, Closed, ConnectionId, Connections, Deadline, Handler, Io, SessionMemory,
+    Client, Closed, ConnectionId, Connections, Deadline, Handler, Io, SessionState,
 };
 
 /// Answers lines when the batch is over, one at a time per connection, as a tracker does.
 ///
 /// The line `quit` closes the connection; `flood N` gets N bytes, `hush` nothing; after `hold N`,
-/// the session holds N bytes.
+/// the session holds N bytes. When the process stops, the last word is `BYE`.
 #[derive(Default)]
 pub(crate) struct Lines {
     requests: Vec<(ConnectionId, String)>,
@@ -28,6 +28,8 @@ pub(crate) struct Lines {
     pub(crate) words: &'static str,
     /// Requests are left unanswered.
     pub(crate) is_stuck: bool,
+    /// Connections whose requests are on their way go on being idle, as WebSockets do.
+    pub(crate) stays_idle: bool,
 }
 
 #[derive(Default)]
@@ -38,9 +40,13 @@ pub(crate) struct Session {
     held_bytes: usize,
 }
 
-impl SessionMemory for Session {
+impl SessionState for Session {
     fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    fn is_asked(&self) -> bool {
+        self.is_busy
     }
 }
 
@@ -73,7 +79,10 @@ impl Handler for Lines {
         };
         let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
         session.is_busy = true;
-        io.wait_for(Deadline::None);
+        io.wait_for(match self.stays_idle {
+            true => Deadline::Idle,
+            false => Deadline::None,
+        });
         self.requests.push((id, line));
         end + 1
     }
@@ -121,6 +130,13 @@ impl Handler for Lines {
 
     fn closed(&mut self, _: Now, id: ConnectionId, _: Session, why: Closed) {
         self.closed.push((id, why));
+    }
+
+    fn stop(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+        if !session.is_busy {
+            io.out.extend_from_slice(b"BYE\n");
+            io.close();
+        }
     }
 
     fn background(&mut self, _: Now) -> bool {

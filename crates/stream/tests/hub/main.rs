@@ -7,6 +7,7 @@ mod half_close;
 mod lines;
 mod memory;
 mod pki;
+mod stops;
 mod tls;
 mod tls_files;
 mod world;

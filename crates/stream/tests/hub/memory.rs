@@ -3,10 +3,7 @@
 use aquatic_stream::{Bounds, Closed, Settled, TrustedProxies};
 use proptest::prelude::*;
 
-use crate::world::{BOUNDS, World, options};
-
-/// What the kernel may keep for one direction of a connection.
-const KERNEL: usize = 128 * 1024;
+use crate::world::{BOUNDS, KERNEL, World, options};
 
 fn world(memory_max: usize, bounds: Bounds) -> World {
     let mut options = options();
@@ -76,24 +73,116 @@ fn what_clients_do_not_read_is_bounded() {
     assert!(left > MAX / 2, "no more than necessary are closed: {left}");
 }
 
-/// What the client has not read may be with the kernel as a whole.
+/// What the client has not read may be with the kernel as a whole. That it sends something does not
+/// mean that it reads.
 #[test]
-fn what_is_written_counts_until_the_client_is_heard() {
+fn what_is_written_counts_whatever_the_client_sends() {
     let mut world = World::plain();
     let wire = world.connect();
-    let held = |world: &World| world.hub.held_bytes();
-    world.receive(wire, b"flood 3000\n");
-    let buffers = held(&world);
     for number in 1..10 {
         let id = world.wires[wire].id;
         world.hub.handler_mut().pushes.push((id, vec![0; 20_000]));
         world.finish();
-        let written = (3_006 + 20_000 * number).min(KERNEL);
-        assert!(held(&world) >= written, "{} of {written}", held(&world));
-        assert!(held(&world) <= written + buffers + 64 * 1024);
+        world.receive(wire, b"I am still here");
+        let [(held, at_most), _] = world.hub.accounts();
+        assert_eq!(at_most - held, (20_000 * number).min(KERNEL));
     }
-    world.receive(wire, b"I am still here");
-    assert!(held(&world) <= buffers + 64 * 1024 + 15);
+    assert_eq!(world.asked, 0, "there is room enough");
+}
+
+/// Some messages cost nothing, however many there are.
+#[test]
+fn nobody_asks_the_kernel_in_peace() {
+    let mut world = world(1_000_000, LARGE);
+    for port in 1..=2_000 {
+        let wire = world.connect_from(&format!("192.0.2.9:{port}")).unwrap();
+        world.receive(wire, b"flood 3000\n");
+    }
+    assert_eq!(world.asked, 0);
+    // Once for some KiB that are written to those who read.
+    for _ in 0..10 {
+        for wire in 0..2_000 {
+            world.receive(wire, b"flood 1000\n");
+        }
+    }
+    assert!(world.asked > 0);
+    assert!(world.asked < 2_000 * 13_000 / 4_096, "{}", world.asked);
+    assert_eq!(dismissed(&world), 0);
+}
+
+#[test]
+fn who_goes_on_sending_and_does_not_read_is_bounded() {
+    const MAX: usize = 4_000_000;
+    let mut world = world(MAX, LARGE);
+    let honest = world.connect_from("192.0.2.1:1").unwrap();
+    for port in 1..=200 {
+        let wire = world.connect_from(&format!("192.0.2.99:{port}")).unwrap();
+        world.wires[wire].leaves = true;
+        world.receive(wire, b"flood 60000\nflood 60000\n");
+        world.receive(wire, b"G");
+        world.finish();
+        assert!(world.kernel_bytes() <= MAX, "{}", world.kernel_bytes());
+        assert_serves(&mut world, honest);
+    }
+    assert!(dismissed(&world) >= 160, "{}", dismissed(&world));
+}
+
+/// Nor is it kept waiting.
+#[test]
+fn who_reads_what_it_is_sent_is_not_closed_for_what_others_hold() {
+    let mut world = world(4_000_000, LARGE);
+    let mut readers = Vec::new();
+    for last in 1..=40 {
+        let wire = world.connect_from(&format!("192.0.2.{last}:1")).unwrap();
+        world.receive(wire, b"a\n");
+        readers.push(wire);
+    }
+    for round in 0..3 {
+        for reader in readers.iter().flat_map(|reader| [reader; 3]) {
+            let id = world.wires[*reader].id;
+            world.hub.handler_mut().pushes.push((id, vec![0; 60_000]));
+            world.finish();
+        }
+        for last in 1..=60 {
+            let peer = format!("198.51.{round}.{last}:1");
+            let wire = world.connect_from(&peer).unwrap();
+            world.receive(wire, b"hold 100000\n");
+        }
+        world.pass(3);
+    }
+    assert!(dismissed(&world) > 100);
+    for reader in readers {
+        assert_eq!(world.state(reader), Settled::Read);
+        assert_serves(&mut world, reader);
+    }
+}
+
+/// Who is not read from may go on sending: to the kernel.
+#[test]
+fn what_is_left_unread_is_bounded() {
+    const MAX: usize = 2_000_000;
+    let bounds = Bounds {
+        request_seconds: 10_000,
+        ..LARGE
+    };
+    let mut world = world(MAX, bounds);
+    let honest = world.connect_from("192.0.2.1:1").unwrap();
+    let mut left = 0;
+    for port in 1..=600 {
+        let wire = world.connect_from(&format!("192.0.2.99:{port}")).unwrap();
+        world.receive(wire, &[b'x'; 5_000]);
+        let id = world.wires[wire].id;
+        if !world.hub.wants_input(id) {
+            world.wires[wire].unread = KERNEL;
+            world.hub.leave_unread(world.now, id);
+            left += 1;
+        }
+        world.pass_micros(250_000);
+        assert!(world.kernel_bytes() <= MAX, "{}", world.kernel_bytes());
+        assert_serves(&mut world, honest);
+    }
+    assert!(left > 100, "{left}");
+    assert!(dismissed(&world) > 100);
 }
 
 #[test]
@@ -150,6 +239,7 @@ fn who_holds_much_is_not_read_from_while_memory_is_tight() {
     }
     world.receive(hog, b"hold 770000\n");
     assert!(!world.hub.wants_input(much_id));
+    world.hub.leave_unread(world.now, much_id);
     assert!(world.hub.wants_input(little_id));
     let other = world.connect_from("192.0.2.3:1").unwrap();
     assert_serves(&mut world, other);
@@ -175,13 +265,64 @@ fn who_is_not_read_from_does_not_wait_for_long() {
     assert_eq!(dismissed(&world), 0);
     let id = world.wires[honest].id;
     assert!(!world.hub.wants_input(id));
+    world.hub.leave_unread(world.now, id);
     world.wires[honest].state = Settled::DoNotRead;
+    // It has nothing to send.
+    world.pass(10);
+    assert_eq!(dismissed(&world), 0);
+    world.wires[honest].unread = 1_000;
     world.pass(2);
     assert!(dismissed(&world) > 0);
     assert_eq!(world.state(honest), Settled::Read);
     assert!(world.hub.wants_input(id));
     world.receive(honest, b"\n");
     assert!(world.sent(honest).ends_with("X\n"));
+}
+
+/// What came once does not keep anybody waiting: neither itself nor others.
+#[test]
+fn who_holds_little_again_is_read_from_again() {
+    let mut world = world(1_000_000, LARGE);
+    let honest = world.connect_from("192.0.2.1:1").unwrap();
+    world.receive(honest, b"hold 60000\n");
+    for port in 1..=20 {
+        let wire = world.connect_from(&format!("192.0.2.50:{port}")).unwrap();
+        world.receive(wire, b"hold 1000\n");
+    }
+    let hog = world.connect_from("192.0.2.99:1").unwrap();
+    world.receive(hog, b"hold 760000\n");
+    let id = world.wires[honest].id;
+    assert!(!world.hub.wants_input(id));
+    world.hub.leave_unread(world.now, id);
+    world.wires[honest].state = Settled::DoNotRead;
+    world.wires[honest].unread = 1_000;
+    world.pass(1);
+    assert!(!world.hub.wants_input(id));
+    // It was on its way already.
+    world.receive(honest, b"hold 0\n");
+    world.pass(5);
+    assert_eq!(world.state(honest), Settled::Read);
+    assert_eq!(dismissed(&world), 0);
+}
+
+/// An answer that its client reads slowly is read to the end, whatever others hold.
+#[test]
+fn who_lingers_is_read_from() {
+    let mut world = world(4_000_000, LARGE);
+    for port in 1..=20 {
+        let wire = world.connect_from(&format!("192.0.2.50:{port}")).unwrap();
+        world.receive(wire, b"hold 1000\n");
+    }
+    let hog = world.connect_from("192.0.2.99:1").unwrap();
+    world.receive(hog, b"hold 3050000\n");
+    let slow = world.connect_from("192.0.2.1:1").unwrap();
+    world.wires[slow].room = 1_000;
+    world.receive(slow, b"flood 9000\nquit\n");
+    world.wires[slow].has_unread = true;
+    world.make_room(slow, 20_000);
+    assert_eq!(world.state(slow), Settled::CloseSendingHalf);
+    assert!(world.hub.wants_input(world.wires[slow].id));
+    assert_eq!(dismissed(&world), 0);
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Hub, HubOptions, Refused, Settled, StreamCounters,
+    Admission, Bounds, ConnectionId, Hub, HubOptions, KernelBytes, Refused, Settled, StreamCounters,
 };
 
 use crate::lines::Lines;
@@ -18,6 +18,9 @@ pub(crate) const BOUNDS: Bounds = Bounds {
 };
 
 pub(crate) const PEER: &str = "192.0.2.1:50000";
+/// What the kernel keeps at most for one direction of a connection.
+pub(crate) const KERNEL: usize = 128 * 1024;
+
 const LOCAL: &str = "0.0.0.0:3000";
 
 pub(crate) struct World {
@@ -26,6 +29,8 @@ pub(crate) struct World {
     pub(crate) counters: Arc<StreamCounters>,
     /// What has become of each connection, by the order of their acceptance.
     pub(crate) wires: Vec<Wire>,
+    /// How often the kernel was asked what it keeps.
+    pub(crate) asked: usize,
 }
 
 /// The network's side of a connection.
@@ -40,6 +45,26 @@ pub(crate) struct Wire {
     pub(crate) rest: Vec<u8>,
     /// The socket holds more than has been read.
     pub(crate) has_unread: bool,
+    /// The client leaves with the kernel what it is sent.
+    pub(crate) leaves: bool,
+    /// What the kernel keeps of what has come.
+    pub(crate) unread: usize,
+}
+
+impl Wire {
+    /// What the kernel keeps for it.
+    pub(crate) fn kernel(&self) -> KernelBytes {
+        let is_full = self.room < usize::MAX / 2;
+        let unsent = match (is_full, self.leaves) {
+            (true, _) => KERNEL,
+            (false, true) => self.sent.len().min(KERNEL),
+            (false, false) => 0,
+        };
+        KernelBytes {
+            unsent,
+            unread: self.unread,
+        }
+    }
 }
 
 pub(crate) fn options() -> HubOptions {
@@ -60,6 +85,7 @@ impl World {
             hub: Hub::new(Lines::default(), options),
             now: Now::from_micros(1_000_000),
             wires: Vec::new(),
+            asked: 0,
         }
     }
 
@@ -78,6 +104,8 @@ impl World {
             state: Settled::Read,
             rest: Vec::new(),
             has_unread: false,
+            leaves: false,
+            unread: 0,
         });
         Ok(self.wires.len() - 1)
     }
@@ -107,10 +135,17 @@ impl World {
         }
     }
 
+    /// Lets less than a second go by.
+    pub(crate) fn pass_micros(&mut self, micros: u64) {
+        self.now = Now::from_micros(self.now.micros + micros);
+        self.finish();
+    }
+
     /// The rest of a loop's round.
     pub(crate) fn finish(&mut self) {
         loop {
             self.hub.finish(self.now);
+            self.ask_kernel();
             let has_more = self.hub.background(self.now);
             while let Some(id) = self.hub.next_dirty() {
                 self.look_after(id);
@@ -122,9 +157,33 @@ impl World {
         self.check_account();
     }
 
+    fn ask_kernel(&mut self) {
+        while let Some(id) = self.hub.next_unknown() {
+            self.asked += 1;
+            if let Some(wire) = self.wires.iter().find(|wire| wire.id == id) {
+                self.hub.kernel_holds(id, wire.kernel());
+            }
+        }
+    }
+
+    /// The end of all connections goes on. Returns whether it is over.
+    pub(crate) fn stop(&mut self) -> bool {
+        let is_over = self.hub.stop(self.now);
+        self.finish();
+        is_over
+    }
+
     /// What connections hold is known at each moment.
     pub(crate) fn check_account(&self) {
-        assert_eq!(self.hub.held_bytes(), self.hub.count_held_bytes());
+        let [kept, counted] = self.hub.accounts();
+        assert_eq!(kept, counted);
+    }
+
+    /// What the kernel keeps for all of them.
+    pub(crate) fn kernel_bytes(&self) -> usize {
+        let is_open = |wire: &&Wire| !matches!(wire.state, Settled::Close | Settled::Reset);
+        let open = self.wires.iter().filter(is_open);
+        open.map(|wire| wire.kernel().unsent + wire.unread).sum()
     }
 
     /// The client reads `bytes`, which makes room for as many.
@@ -147,13 +206,16 @@ impl World {
             wire.room -= bytes;
             self.hub.sent(now, id, bytes);
         }
-        let mut settled = self.hub.settle(now, id, wire.has_unread);
-        if settled == Settled::ReadRest {
-            let mut rest = std::mem::take(&mut wire.rest);
-            self.hub.receive(now, id, &mut rest);
-            settled = self.hub.settle(now, id, wire.has_unread);
-        }
-        wire.state = settled;
+        let mut rest = std::mem::take(&mut wire.rest);
+        self.hub
+            .take_rest(now, id, &mut vec![0; 16 * 1024], |buffer| {
+                let bytes = rest.len().min(buffer.len());
+                buffer[..bytes].copy_from_slice(&rest[..bytes]);
+                rest.drain(..bytes);
+                Ok(bytes)
+            });
+        wire.rest = rest;
+        wire.state = self.hub.settle(now, id, wire.has_unread);
     }
 
     pub(crate) fn sent(&self, wire: usize) -> String {

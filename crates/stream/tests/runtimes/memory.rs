@@ -59,3 +59,73 @@ fn clients_that_do_not_read_are_bounded_together() {
         assert_eq!(exchange(&mut honest, b"still here"), b"still here");
     }
 }
+
+/// A client that has sent little enough for the kernel to take all of what comes back, and does not
+/// read it.
+fn talkative(address: SocketAddr) -> TcpStream {
+    let mut stream = connect_with(address, b"E");
+    SockRef::from(&stream).set_recv_buffer_size(4_096).unwrap();
+    let _ = stream.write_all(&[b'x'; TALK]);
+    stream
+}
+
+/// What comes back to one of them.
+const TALK: usize = 48 * 1024;
+
+/// That somebody goes on sending does not mean that it reads.
+#[test]
+fn clients_that_go_on_sending_and_do_not_read_are_bounded_together() {
+    const TALKATIVE: usize = 150;
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            memory_max: MEMORY_MAX,
+            ..Settings::default()
+        };
+        let server = Server::start_with(runtime, settings);
+        let mut honest = connect_with(server.address, b"E");
+        let mut talkative_ones = Vec::new();
+        for _ in 0..TALKATIVE {
+            talkative_ones.push(talkative(server.address));
+            assert_eq!(exchange(&mut honest, b"hello"), b"hello", "{runtime:?}");
+        }
+        let most = u64::try_from(MEMORY_MAX / TALK).unwrap() + 2;
+        until("most have been closed", || {
+            for stream in &mut talkative_ones {
+                let _ = stream.write(b"x");
+            }
+            server.active() <= most
+        });
+        assert_eq!(exchange(&mut honest, b"still here"), b"still here");
+    }
+}
+
+/// A client that has read everything holds nothing, however much that was.
+#[test]
+fn clients_that_read_are_not_closed_for_what_others_hold() {
+    const READERS: usize = 40;
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            memory_max: MEMORY_MAX,
+            ..Settings::default()
+        };
+        let server = Server::start_with(runtime, settings);
+        let mut readers: Vec<_> = (0..READERS)
+            .map(|_| connect_with(server.address, b"E"))
+            .collect();
+        let much = vec![b'x'; 16 * 1024];
+        for reader in &mut readers {
+            for _ in 0..8 {
+                assert_eq!(exchange(reader, &much), much, "{runtime:?}");
+            }
+        }
+        let mut talkative_ones = Vec::new();
+        for _ in 0..150 {
+            talkative_ones.push(talkative(server.address));
+        }
+        let closed = || server.counters.closed.of(Closed::Memory).get();
+        until("some have been closed", || closed() > 50);
+        for reader in &mut readers {
+            assert_eq!(exchange(reader, b"still here"), b"still here");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
-    HubOptions, Io, Post, Runtime, SessionMemory, StreamCounters, TrustedProxies, bind_listeners,
+    HubOptions, Io, Post, Runtime, SessionState, StreamCounters, TrustedProxies, bind_listeners,
 };
 
 pub(crate) const BOUNDS: Bounds = Bounds {
@@ -158,7 +158,7 @@ pub(crate) enum Session {
     },
 }
 
-impl SessionMemory for Session {
+impl SessionState for Session {
     fn held_bytes(&self) -> usize {
         0
     }

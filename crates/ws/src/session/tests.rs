@@ -314,3 +314,21 @@ fn who_waits_for_nothing_is_sent_away_when_the_process_stops() {
     assert!(desk.io(|session, _, io| session.stop(io)));
     assert!(desk.sent.is_empty());
 }
+
+/// Its connection must not give way to another one before it is answered.
+#[test]
+fn who_has_asked_waits_for_us() {
+    let address = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
+    let mut session = Session::new(at(0), address);
+    session.open(address);
+    assert!(!session.is_asked());
+    session.ask();
+    session.ask();
+    session.answered();
+    assert!(session.is_asked());
+    session.answered();
+    assert!(!session.is_asked());
+    let scrape = PendingScrape::new(address.family());
+    session.held = Some(Box::new(Held::Scrape(scrape)));
+    assert!(session.is_asked());
+}
