@@ -55,6 +55,9 @@ labels! {
         ConnectionGone = "connection_gone",
         /// Refused with 400: this is no HTTP, or no whole request.
         Malformed = "malformed",
+        /// Refused with 408: the request was begun, and did not come whole in
+        /// `network.request_timeout`.
+        TimedOut = "timed_out",
         /// Refused with 400: a request with a body.
         RequestBody = "request_body",
         /// Refused with 404: this is no path of a tracker.

@@ -31,7 +31,7 @@
 //! | [`session`] | a connection, from bytes to requests |
 //! | [`shard`], [`union`], [`full_scrape`] | swarms and how their requests are answered |
 //! | [`messages`] | what workers say to each other |
-//! | [`arrangement`], [`worker`] | who does what |
+//! | [`arrangement`], [`worker`], `waiting` | who does what |
 //! | [`counters`], [`statistics`] | what is counted |
 
 #![forbid(unsafe_code)]
@@ -48,6 +48,7 @@ pub mod shard;
 mod start;
 pub mod statistics;
 pub mod union;
+mod waiting;
 pub mod worker;
 
 pub use start::run;

@@ -31,7 +31,7 @@ impl Refusal {
     /// The client has ended its request in the middle.
     pub const CUT_OFF: Self = Self::status(Reason::Malformed, Status::BadRequest);
     /// The client has begun a request and not finished it in time.
-    pub const TIMED_OUT: Self = Self::status(Reason::Malformed, Status::RequestTimeout);
+    pub const TIMED_OUT: Self = Self::status(Reason::TimedOut, Status::RequestTimeout);
     /// A scrape that names no torrent.
     pub const FULL_SCRAPE: Self = Self::failure(
         Reason::FullScrape,

@@ -188,7 +188,8 @@ impl<V: PeerTag> TaggedShard<V> {
             counters.reason(Reason::PeersPerIpAndTorrent).add(1);
         }
         if is_choice_of_both {
-            choose::<K, O>(registry, key, to, [own, others], wanted, rows);
+            let available = Pair { own, others };
+            choose::<K, O>(registry, key, to, available, wanted, rows);
         } else if others > 0 {
             offer::<O>(registry, key, (announce.status, None), wanted, other_rows);
         }
@@ -223,26 +224,47 @@ impl<V: PeerTag> TaggedShard<V> {
     }
 }
 
+/// Numbers of peers: of the announcer's family, and of the other one.
+#[derive(Clone, Copy)]
+struct Pair {
+    own: u32,
+    others: u32,
+}
+
 /// Puts `wanted` peers into `rows`, where there are more: `available` of the announcer's family and
 /// of the other one.
 fn choose<K: PeerAddr, O: PeerAddr>(
     registry: &mut Registry<impl PeerTag>,
     key: &TorrentKey,
     (status, announcer): (PeerStatus, &K),
-    [own, others]: [u32; 2],
+    available: Pair,
     wanted: u32,
     [own_rows, other_rows]: &mut [Vec<u8>; 2],
 ) {
-    let share = share_of_first(own, others, wanted, registry.rng());
-    let mut offer_each = |registry: &mut _, [own, others]: [u32; 2]| {
-        let own = offer::<K>(registry, key, (status, Some(announcer)), own, own_rows);
-        let others = offer::<O>(registry, key, (status, None), others, other_rows);
+    let share = share_of_first(available.own, available.others, wanted, registry.rng());
+    let mut offer_each = |registry: &mut _, wanted: Pair| {
+        let own = offer::<K>(
+            registry,
+            key,
+            (status, Some(announcer)),
+            wanted.own,
+            own_rows,
+        );
+        let others = offer::<O>(registry, key, (status, None), wanted.others, other_rows);
         [own, others]
     };
-    let offered = offer_each(registry, [share, wanted - share]);
+    let shares = Pair {
+        own: share,
+        others: wanted - share,
+    };
+    let offered = offer_each(registry, shares);
     if offered.iter().any(|offered| offered.surplus > 0) {
         // Perhaps the other family has peers whose addresses have not had their share.
-        let offered = offer_each(registry, [wanted; 2]);
+        let all = Pair {
+            own: wanted,
+            others: wanted,
+        };
+        let offered = offer_each(registry, all);
         let [own_taken, others_taken] = merge(offered, wanted, registry.rng());
         own_taken.keep(own_rows, K::SIZE);
         others_taken.keep(other_rows, O::SIZE);

@@ -31,8 +31,8 @@ pub struct Offered {
 /// What is taken of what a swarm has [`Offered`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    offered: Offered,
-    taken: Offered,
+    from: Offered,
+    peers: Offered,
 }
 
 /// Chooses `wanted` peers of what two swarms have offered; of the surplus only when there is
@@ -48,13 +48,13 @@ pub fn merge([first, second]: [Offered; 2], wanted: u32, rng: &mut fastrand::Rng
     let surplus = split(first.surplus, second.surplus, missing);
     let [first_shares, second_shares] = shares;
     let [first_surplus, second_surplus] = surplus;
-    let taken = |offered, shares, surplus| Taken {
-        offered,
-        taken: Offered { shares, surplus },
+    let take = |from, shares, surplus| Taken {
+        from,
+        peers: Offered { shares, surplus },
     };
     [
-        taken(first, first_shares, first_surplus),
-        taken(second, second_shares, second_surplus),
+        take(first, first_shares, first_surplus),
+        take(second, second_shares, second_surplus),
     ]
 }
 
@@ -62,10 +62,14 @@ impl Taken {
     /// Leaves those in `rows` that are taken. There all that were offered are, of `size` bytes
     /// each, the surplus last.
     pub fn keep(self, rows: &mut Vec<u8>, size: usize) {
-        let bytes = |peers: u32| (peers as usize * size).min(rows.len());
-        let offered = bytes(self.offered.shares);
-        let shares = bytes(self.taken.shares).min(offered);
-        let taken = bytes(self.taken.shares + self.taken.surplus);
+        let Self { from, peers } = self;
+        let bytes = |peers: u32| {
+            let peers = usize::try_from(peers).unwrap_or(usize::MAX);
+            peers.saturating_mul(size).min(rows.len())
+        };
+        let offered = bytes(from.shares);
+        let shares = bytes(peers.shares).min(offered);
+        let taken = bytes(peers.shares + peers.surplus);
         rows.drain(shares..offered);
         rows.truncate(taken);
     }
@@ -120,17 +124,17 @@ mod tests {
             (offered(2, 1), offered(0, 0), 3),
         ] {
             let [one, other] = merge([first, second], wanted, &mut rng);
-            let shares = one.taken.shares + other.taken.shares;
-            let surplus = one.taken.surplus + other.taken.surplus;
+            let shares = one.peers.shares + other.peers.shares;
+            let surplus = one.peers.surplus + other.peers.surplus;
             assert_eq!(shares, wanted.min(first.shares + second.shares));
             assert_eq!(shares + surplus, wanted);
             for taken in [one, other] {
-                let Offered { shares, surplus } = taken.offered;
+                let Offered { shares, surplus } = taken.from;
                 let rows = |first: u8, count: u32| (0..count).flat_map(move |_| [first; 6]);
                 let mut kept: Vec<u8> = rows(1, shares).chain(rows(2, surplus)).collect();
                 taken.keep(&mut kept, 6);
-                let taken = taken.taken;
-                let expected = rows(1, taken.shares).chain(rows(2, taken.surplus));
+                let Offered { shares, surplus } = taken.peers;
+                let expected = rows(1, shares).chain(rows(2, surplus));
                 assert!(expected.eq(kept));
             }
         }

@@ -18,7 +18,7 @@ use aquatic_swarm::Counts;
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_tracker::waiting_lines::{SCRAPE_TURN, WaitingLines};
-use aquatic_types::{CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus};
+use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 
 use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
@@ -28,6 +28,12 @@ use crate::refusal::Refusal;
 use crate::service::{Received, Service, Wish};
 use crate::session::{Next, Session};
 use crate::shard::Shard;
+use crate::waiting::{Family, Waiting};
+
+/// Places in lines that a client has, at most, that has gone and left announces with `stopped`: as
+/// much as one turn of a scrape. Others could leave thousands, and with some connections take all
+/// places.
+const ABSENT_PLACES_MAX: usize = SCRAPE_TURN;
 
 /// A socket worker without its sockets.
 pub struct Worker {
@@ -99,12 +105,8 @@ impl Worker {
         let peer = session.peer();
         let Received { family, wish } = self.service.receive(now, peer, path, head);
         let passed_on = match wish {
-            Ok(Wish::AnnounceV4(announce)) => {
-                self.pass_on(&announce, |batch| &mut batch.announces.v4)
-            }
-            Ok(Wish::AnnounceV6(announce)) => {
-                self.pass_on(&announce, |batch| &mut batch.announces.v6)
-            }
+            Ok(Wish::AnnounceV4(announce)) => self.pass_on(announce),
+            Ok(Wish::AnnounceV6(announce)) => self.pass_on(announce),
             Ok(Wish::AnnounceHead) => {
                 self.writer.announce_head(family, framing, io);
                 return;
@@ -128,7 +130,16 @@ impl Worker {
     /// Deals with a request of a client that has gone. To leave a swarm is still of use, to others:
     /// without it, a peer that is gone would be handed out until it is too old. Any other request
     /// was for an answer that nobody reads, and is as if it had not come.
-    fn serve_absent(&mut self, now: Now, id: ConnectionId, session: &Session, head: &Head<'_>) {
+    ///
+    /// Takes one of the `places` that the client may have in lines, if it has to wait.
+    fn serve_absent(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        session: &Session,
+        head: &Head<'_>,
+        places: &mut usize,
+    ) {
         let path = ReturnPath {
             connection: id,
             framing: self.service.framing(head),
@@ -142,8 +153,8 @@ impl Worker {
         }
         let Received { family, wish } = self.service.receive(now, session.peer(), path, head);
         let passed_on = wish.and_then(|wish| match wish {
-            Wish::AnnounceV4(it) => self.pass_on(&it, |batch| &mut batch.announces.v4),
-            Wish::AnnounceV6(it) => self.pass_on(&it, |batch| &mut batch.announces.v6),
+            Wish::AnnounceV4(it) => self.pass_on_within(it, places),
+            Wish::AnnounceV6(it) => self.pass_on_within(it, places),
             _ => Ok(()),
         });
         if let Err(refusal) = passed_on {
@@ -153,25 +164,29 @@ impl Worker {
     }
 
     /// Puts an announce on its way, or into a line.
-    fn pass_on<K: Copy>(
+    fn pass_on<K: Family>(&mut self, announce: Announce<K>) -> Result<(), Refusal> {
+        self.pass_on_within(announce, &mut 1)
+    }
+
+    /// The same, if it takes none of the lines' places, or there is one left.
+    fn pass_on_within<K: Family>(
         &mut self,
-        announce: &Announce<K>,
-        list: impl FnOnce(&mut Batch) -> &mut Vec<Announce<K>>,
-    ) -> Result<(), Refusal>
-    where
-        Waiting: From<Announce<K>>,
-    {
+        announce: Announce<K>,
+        places: &mut usize,
+    ) -> Result<(), Refusal> {
         let shard = self.shard_of(&announce.info_hash);
         if !self.lines.has(shard)
             && let Some(batch) = self.batch_of(shard)
         {
-            list(batch).push(*announce);
+            K::announces(batch).push(announce);
             return Ok(());
         }
-        match self.lines.join(shard, (*announce).into()) {
-            true => Ok(()),
-            false => Err(Refusal::QUEUE_FULL),
+        let places_left = places.checked_sub(1).ok_or(Refusal::QUEUE_FULL)?;
+        if !self.lines.join(shard, K::waiting(announce)) {
+            return Err(Refusal::QUEUE_FULL);
         }
+        *places = places_left;
+        Ok(())
     }
 
     fn shard_of(&self, info_hash: &InfoHash) -> usize {
@@ -266,40 +281,37 @@ impl Worker {
         connections: &mut Connections<Session>,
     ) {
         match first {
-            // To leave a swarm is still of use when the client has gone; nothing else is.
-            Waiting::V4(announce) => {
-                let leaves = announce.status == PeerStatus::Stopped;
-                if leaves || connections.is_open(announce.path.connection) {
-                    let batch = self.batch_of(shard);
-                    batch
-                        .into_iter()
-                        .for_each(|it| it.announces.v4.push(announce));
-                }
-            }
-            Waiting::V6(announce) => {
-                let leaves = announce.status == PeerStatus::Stopped;
-                if leaves || connections.is_open(announce.path.connection) {
-                    let batch = self.batch_of(shard);
-                    batch
-                        .into_iter()
-                        .for_each(|it| it.announces.v6.push(announce));
-                }
-            }
+            Waiting::V4(announce) => self.go_on(shard, announce, connections),
+            Waiting::V6(announce) => self.go_on(shard, announce, connections),
             Waiting::Scrape(id) => {
-                connections.with(id, |session, io| {
-                    let Some(scrape) = session.scrape_mut() else {
-                        return;
-                    };
-                    let next = self.ask_rows(id, scrape, Some(shard), SCRAPE_TURN);
-                    let Some(next) = next else {
-                        return;
-                    };
+                let ended = connections.with(id, |session, io| {
+                    let scrape = session.scrape_mut()?;
+                    let next = self.ask_rows(id, scrape, Some(shard), SCRAPE_TURN)?;
                     if !self.lines.join(next, Waiting::Scrape(id)) {
                         scrape.give_up();
-                        self.writer.end_scrape(now, session, io);
                     }
+                    Some(self.writer.end_scrape(now, session, io))
                 });
+                if ended.flatten() == Some(true) {
+                    connections.resume(id);
+                }
             }
+        }
+    }
+
+    /// Puts an announce that has waited on its way. To leave a swarm is still of use when the
+    /// client has gone; nothing else is.
+    fn go_on<K: Family>(
+        &mut self,
+        shard: usize,
+        announce: Announce<K>,
+        connections: &Connections<Session>,
+    ) {
+        let leaves = announce.status == PeerStatus::Stopped;
+        if (leaves || connections.is_open(announce.path.connection))
+            && let Some(batch) = self.batch_of(shard)
+        {
+            K::announces(batch).push(announce);
         }
     }
 
@@ -333,27 +345,6 @@ impl Worker {
         if let Some(scrape) = self.full_scrapes.come_back(scrape, shards) {
             self.writer.end_full_scrape(now, scrape, connections);
         }
-    }
-}
-
-/// A request that waits until the owner of its torrent has room. Its session is asked already, and
-/// takes nothing from its connection.
-enum Waiting {
-    V4(Announce<CompactV4>),
-    V6(Announce<CompactV6>),
-    /// The rest of the scrape of this connection.
-    Scrape(ConnectionId),
-}
-
-impl From<Announce<CompactV4>> for Waiting {
-    fn from(announce: Announce<CompactV4>) -> Self {
-        Self::V4(announce)
-    }
-}
-
-impl From<Announce<CompactV6>> for Waiting {
-    fn from(announce: Announce<CompactV6>) -> Self {
-        Self::V6(announce)
     }
 }
 
@@ -557,9 +548,10 @@ impl Handler for Worker {
 
     fn abandoned(&mut self, now: Now, id: ConnectionId, session: &mut Session, mut bytes: &[u8]) {
         let mut reads_on = session.reads_on();
+        let mut places = ABSENT_PLACES_MAX;
         while reads_on && let Ok(Some(head)) = Head::parse(bytes) {
             bytes = bytes.get(head.size..).unwrap_or_default();
-            self.serve_absent(now, id, session, &head);
+            self.serve_absent(now, id, session, &head, &mut places);
             reads_on = self.service.framing(&head).connection.stays_open();
         }
     }

@@ -9,7 +9,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http::arrangement::arrange;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason};
-use aquatic_stream::ConnectionId;
+use aquatic_stream::{ConnectionId, Settled};
 use aquatic_tracker_stream::simulation::Simulation;
 use aquatic_types::IpFamily;
 
@@ -112,6 +112,57 @@ fn scrapes_of_others_do_not_starve_announces() {
     }
     let traffic = town.tracker.counters[0].traffic(IpFamily::V4);
     assert_eq!(traffic.reason(Reason::QueueFull).get(), 0);
+}
+
+/// Clients that leave more than one announce behind have no more than a turn's worth of places.
+#[test]
+fn what_those_who_have_gone_leave_behind_is_bounded() {
+    let mut town = Town::new();
+    for _ in 0..600 {
+        town.ask(&scrape());
+    }
+    town.finish();
+    let stop = format!("GET {}&event=stopped HTTP/1.1\r\n\r\n", announce());
+    let id = town.ask(&announce());
+    town.tracker.hubs[0].receive(NOW, id, &mut stop.repeat(80).into_bytes());
+    town.finish();
+    town.tracker.hubs[0].failed(NOW, id);
+    town.answer_to(id);
+    let traffic = town.tracker.counters[0].traffic(IpFamily::V4);
+    assert_eq!(traffic.reason(Reason::QueueFull).get(), 80 - 16);
+    while town.tracker.has_mail() {
+        town.tracker.answer(0, NOW);
+        town.finish();
+    }
+    let late = town.ask(&announce());
+    town.finish();
+    while town.tracker.has_mail() {
+        town.tracker.answer(0, NOW);
+        town.finish();
+    }
+    let answer = town.answer_to(late);
+    assert!(answer.contains("10:incompletei1e"), "{answer}");
+}
+
+/// What is on its way when the process is told to stop is the last answer on its connection, and
+/// says so, whatever was meant when it was asked.
+#[test]
+fn the_last_answer_says_that_it_is_the_last() {
+    let mut town = Town::new();
+    let id = town.ask(&announce());
+    town.finish();
+    assert!(!town.tracker.hubs[0].stop(NOW));
+    while town.tracker.has_mail() {
+        town.tracker.answer(0, NOW);
+        town.finish();
+    }
+    let (bytes, settled) = town.tracker.look_after(0, NOW, id, usize::MAX);
+    let answer = String::from_utf8(bytes).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert!(answer.contains("8:interval"), "{answer}");
+    assert_eq!(settled, Settled::Close);
+    assert!(town.tracker.hubs[0].stop(NOW));
 }
 
 /// Clients that ask and close at once have no connection to hold back. What they leave behind is

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use aquatic_http_protocol::{
     AnnounceResponse, BodilessResponse, BodySize, Connection, FailureResponse, Framing, PeerForm,
     Response, ResponseError, ResponseHead, Retry, ScrapeFile, ScrapeResponse, Status, TextResponse,
+    write_as_last,
 };
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, PerFamily};
 
@@ -451,4 +452,38 @@ fn what_is_no_answer_is_refused() {
         let cut = &nested[..nested.len() - 1];
         assert_eq!(Response::parse(cut), Err(ResponseError::Bencode));
     }
+}
+
+/// An answer that was written for a connection that stays open becomes the last one.
+#[test]
+fn an_answer_can_become_the_last_on_its_connection() {
+    let answer = |connection| {
+        let framing = Framing {
+            connection,
+            omit_body: false,
+        };
+        let mut out = Vec::new();
+        TextResponse { text: "ok" }.write(framing, &mut out);
+        out
+    };
+    let last = answer(Connection::Close);
+    for connection in [
+        Connection::KeepAlive,
+        Connection::KeepAliveSaid,
+        Connection::Close,
+    ] {
+        // Behind another one.
+        let mut out = b"before".to_vec();
+        write_as_last(&answer(connection), &mut out);
+        assert_eq!(
+            out.strip_prefix(b"before"),
+            Some(&last[..]),
+            "{connection:?}"
+        );
+    }
+    let mut refusal = Vec::new();
+    Status::NotFound.write(Framing::CLOSE, &mut refusal);
+    let mut out = Vec::new();
+    write_as_last(&refusal, &mut out);
+    assert_eq!(out, refusal);
 }

@@ -74,6 +74,9 @@ labels! {
         AnswerSize = "answer_size",
         /// Refused with 4xx: no HTTP, or an HTTP request that does not ask for a WebSocket.
         NotWebSocket = "not_websocket",
+        /// Refused with 408 or a close frame: a request or message that was begun, and did not come
+        /// whole in `network.request_timeout`.
+        TimedOut = "timed_out",
         /// Refused with 403: not one of `network.allowed_origins`.
         Origin = "origin",
         /// Refused with 403: not sent by one of `network.trusted_proxies`.

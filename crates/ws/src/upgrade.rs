@@ -66,7 +66,7 @@ impl Denial {
     pub const CUT_OFF: Self = Self::bad_request("the request is not whole");
     /// The client has begun its request and not finished it in time.
     pub const TIMED_OUT: Self = Self {
-        reason: Reason::NotWebSocket,
+        reason: Reason::TimedOut,
         status: "408 Request Timeout",
         text: "the request did not come in time",
         omit_body: false,

@@ -170,7 +170,7 @@ impl Worker {
             Violation::Protocol => Reason::Frame,
             Violation::Size => Reason::MessageSize,
             Violation::Text => Reason::Json,
-            Violation::Time => Reason::Frame,
+            Violation::Time => Reason::TimedOut,
         };
         let traffic = self.writer.counters.traffic(session.client.family());
         traffic.reason(reason).add(1);

@@ -67,7 +67,14 @@ fn a_request_that_does_not_end_is_dropped() {
             }
             assert_dropped_alone(&tracker, connection);
         }
-        metrics::wait_for(&tracker, &[(&closed("request_deadline"), 4.0)]);
+        metrics::wait_for(
+            &tracker,
+            &[
+                (&closed("request_deadline"), 4.0),
+                ("aquatic_refused_total{reason=timed_out}", 3.0),
+                ("aquatic_refused_total{reason=malformed}", 0.0),
+            ],
+        );
     });
 }
 

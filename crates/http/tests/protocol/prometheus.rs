@@ -133,8 +133,9 @@ fn times_of_answers_are_a_histogram() {
     });
 }
 
-const REFUSED: [&str; 19] = [
+const REFUSED: [&str; 20] = [
     "malformed",
+    "timed_out",
     "request_body",
     "path",
     "method",

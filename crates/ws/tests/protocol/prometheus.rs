@@ -143,9 +143,10 @@ fn what_is_counted_on_request_is_there() {
 }
 
 /// Why messages and connections are refused.
-const REFUSED: [&str; 22] = [
+const REFUSED: [&str; 23] = [
     "answer_size",
     "not_websocket",
+    "timed_out",
     "origin",
     "untrusted_proxy",
     "proxy_header",
