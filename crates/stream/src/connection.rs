@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use aquatic_types::{IpFamily, Seconds};
 
-use crate::memory::{Counted, KERNEL_BYTES_MAX, written_bytes};
+use crate::memory::{Counted, KERNEL_BYTES_FULL, written_bytes};
 use crate::tls::TlsStream;
 use crate::{Bounds, Client, Closed, Deadline, KernelBytes, SessionState};
 
@@ -20,7 +20,7 @@ pub(crate) struct Connection<S> {
     /// What the kernel keeps for it, as far as that is known.
     pub(crate) kernel: KernelBytes,
     /// Bytes that have been written since that was known: the kernel may keep them, too.
-    pub(crate) written_bytes: usize,
+    pub(crate) written_bytes: u32,
     /// What it counts for in the account of all.
     pub(crate) counted: Counted,
     pub(crate) waits_for: Deadline,
@@ -149,7 +149,7 @@ impl<S> Connection<S> {
 
     /// Whether it holds more than such a share. What has come, and is thrown away, does not count.
     pub(crate) fn is_over(&self, share: usize) -> bool {
-        self.counted.own_bytes > share && !matches!(self.stage, Stage::Lingering { .. })
+        self.counted.own_bytes as usize > share && !matches!(self.stage, Stage::Lingering { .. })
     }
 
     /// Whether the client will send nothing more.
@@ -181,8 +181,9 @@ impl<S: SessionState> Connection<S> {
         };
         let tls = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
         let KernelBytes { unsent, unread } = self.kernel;
+        let allocated = self.input.capacity() + self.output.capacity() + session + tls;
         Counted {
-            own_bytes: self.input.capacity() + self.output.capacity() + session + tls + unsent,
+            own_bytes: saturated(allocated).saturating_add(unsent),
             unread_bytes: unread,
             written_bytes: written_bytes(self.written_bytes, unsent),
             is_left_unread: self.leaves_unread(bounds),
@@ -196,11 +197,21 @@ impl<S: SessionState> Connection<S> {
     }
 }
 
+/// A connection holds no such amount of memory.
+fn saturated(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 impl<S> Connection<S> {
+    /// The kernel has taken so many bytes more.
+    pub(crate) fn write(&mut self, bytes: usize) {
+        self.written_bytes = self.written_bytes.saturating_add(saturated(bytes));
+    }
+
     /// The kernel does not take more: it is full.
     pub(crate) fn block(&mut self) {
         self.is_blocked = true;
-        (self.kernel.unsent, self.written_bytes) = (KERNEL_BYTES_MAX, 0);
+        (self.kernel.unsent, self.written_bytes) = (KERNEL_BYTES_FULL, 0);
     }
 
     /// The kernel has taken everything. Returns whether it had not before.
@@ -210,7 +221,7 @@ impl<S> Connection<S> {
         }
         self.is_blocked = false;
         // It is no longer known what it keeps.
-        (self.kernel.unsent, self.written_bytes) = (0, KERNEL_BYTES_MAX);
+        (self.kernel.unsent, self.written_bytes) = (0, KERNEL_BYTES_FULL);
         true
     }
 

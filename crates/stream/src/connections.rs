@@ -333,7 +333,7 @@ impl<S: SessionState> Connections<S> {
         };
         self.counters.sent_bytes.get(connection.family).add(bytes);
         connection.sent = (connection.sent + bytes).min(connection.output.len());
-        connection.written_bytes = connection.written_bytes.saturating_add(bytes);
+        connection.write(bytes);
         if connection.pending() > 0 {
             let has_begun = !connection.is_blocked;
             connection.block();

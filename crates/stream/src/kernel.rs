@@ -8,10 +8,7 @@ use crate::KernelBytes;
 #[cfg(target_os = "linux")]
 pub(crate) fn kernel_bytes(socket: &impl AsFd) -> Option<KernelBytes> {
     let sizes = nix::sys::socket::getsockopt(socket, linux::MemInfo).ok()?;
-    let size = |place: i32| {
-        let size = sizes.get(usize::try_from(place).ok()?)?;
-        usize::try_from(*size).ok()
-    };
+    let size = |place: i32| sizes.get(usize::try_from(place).ok()?).copied();
     Some(KernelBytes {
         unsent: size(libc::SK_MEMINFO_WMEM_QUEUED)?,
         unread: size(libc::SK_MEMINFO_RMEM_ALLOC)?,
@@ -65,9 +62,8 @@ mod tests {
         assert!((2_999..30_000).contains(&unread), "{unread}");
         ours.set_nonblocking(true).unwrap();
         let written = loop {
-            match ours.write(&[b'x'; 16 * 1024]) {
-                Ok(_) => {}
-                Err(error) => break error.kind(),
+            if let Err(error) = ours.write_all(&[b'x'; 16 * 1024]) {
+                break error.kind();
             }
         };
         assert_eq!(written, ErrorKind::WouldBlock);

@@ -73,8 +73,8 @@ fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     // Nor does the kernel keep any amount for clients that do not read, or are not read from.
     // A host that refuses that is good enough.
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES as usize);
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES as usize);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)

@@ -29,17 +29,20 @@ use crate::{Bounds, READ_BYTES_MAX};
 /// and for a message of a WebTorrent client, and what Linux begins with to receive. But it would
 /// let both grow to some MiB while the other side does not read (`net.ipv4.tcp_rmem` and
 /// `tcp_wmem`).
-pub(crate) const SOCKET_BUFFER_BYTES: usize = 64 * 1024;
+pub(crate) const SOCKET_BUFFER_BYTES: u32 = 64 * 1024;
 
 /// What the kernel keeps for one direction of a connection at most: it doubles what it is
 /// [asked](SOCKET_BUFFER_BYTES) for, and counts all that it needs (socket(7)).
 ///
 /// Counts for a client that does not read as fast as we write, until the kernel is asked.
-pub(crate) const KERNEL_BYTES_MAX: usize = 2 * SOCKET_BUFFER_BYTES;
+pub(crate) const KERNEL_BYTES_MAX: usize = KERNEL_BYTES_FULL as usize;
+
+/// The same, as the kernel counts.
+pub(crate) const KERNEL_BYTES_FULL: u32 = 2 * SOCKET_BUFFER_BYTES;
 
 /// What has been written since the kernel was asked counts, because it may still have it. Less than
 /// this does not: a socket itself takes about as much.
-const WRITTEN_BYTES_MIN: usize = 4 * 1024;
+const WRITTEN_BYTES_MIN: u32 = 4 * 1024;
 
 /// Whoever holds no more than this is always read from: a request of an ordinary client.
 const SHARE_BYTES_MIN: usize = 4 * 1024;
@@ -68,20 +71,20 @@ impl SessionState for () {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelBytes {
     /// Of what we have written: until the client has got it.
-    pub unsent: usize,
+    pub unsent: u32,
     /// Of what has come: until we read it.
-    pub unread: usize,
+    pub unread: u32,
 }
 
-/// What a connection counts for.
+/// What a connection counts for. Small: each has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     /// What is allocated for it, and what the kernel is known to keep of its output.
-    pub(crate) own_bytes: usize,
+    pub(crate) own_bytes: u32,
     /// What the kernel is known to keep of its input. No reason not to read it.
-    pub(crate) unread_bytes: usize,
+    pub(crate) unread_bytes: u32,
     /// What the kernel may keep of its output besides.
-    pub(crate) written_bytes: usize,
+    pub(crate) written_bytes: u32,
     /// Its input is left to the kernel.
     pub(crate) is_left_unread: bool,
 }
@@ -89,7 +92,7 @@ pub(crate) struct Counted {
 impl Counted {
     /// What it is known to hold.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.own_bytes + self.unread_bytes
+        self.own_bytes as usize + self.unread_bytes as usize
     }
 
     /// Whether the kernel may keep more.
@@ -143,11 +146,8 @@ impl Memory {
             (held_before > 0).into(),
             (held > 0).into(),
         );
-        change(
-            &mut self.written_bytes,
-            before.written_bytes,
-            now.written_bytes,
-        );
+        let written = |counted: Counted| counted.written_bytes as usize;
+        change(&mut self.written_bytes, written(before), written(now));
         let is_left = |counted: Counted| usize::from(counted.is_left_unread);
         change(&mut self.left_unread, is_left(before), is_left(now));
     }
@@ -213,10 +213,10 @@ pub(crate) fn held_bytes_max(bounds: &Bounds) -> usize {
 
 /// What the kernel may keep of output of which it is known to keep `unsent` bytes, when so many
 /// have been `written` since.
-pub(crate) fn written_bytes(written: usize, unsent: usize) -> usize {
+pub(crate) fn written_bytes(written: u32, unsent: u32) -> u32 {
     match written {
         0..WRITTEN_BYTES_MIN => 0,
-        more => more.min(KERNEL_BYTES_MAX.saturating_sub(unsent)),
+        more => more.min(KERNEL_BYTES_FULL.saturating_sub(unsent)),
     }
 }
 
@@ -224,7 +224,7 @@ pub(crate) fn written_bytes(written: usize, unsent: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn held(bytes: usize) -> Counted {
+    fn held(bytes: u32) -> Counted {
         Counted {
             own_bytes: bytes,
             ..Counted::default()
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn without_a_bound_nothing_is_too_much() {
         let mut memory = Memory::new(usize::MAX);
-        memory.recount(&mut Counted::default(), held(usize::MAX / 2));
+        memory.recount(&mut Counted::default(), held(u32::MAX));
         assert!(!memory.is_tight() && !memory.is_over() && !memory.is_uncertain());
     }
 
@@ -293,8 +293,9 @@ mod tests {
     fn the_kernel_keeps_no_more_than_it_may() {
         assert_eq!(written_bytes(4_095, 0), 0);
         assert_eq!(written_bytes(4_096, 0), 4_096);
-        assert_eq!(written_bytes(1 << 30, 0), KERNEL_BYTES_MAX);
-        assert_eq!(written_bytes(1 << 30, 1_000), KERNEL_BYTES_MAX - 1_000);
-        assert_eq!(written_bytes(1 << 30, 2 * KERNEL_BYTES_MAX), 0);
+        let full = KERNEL_BYTES_FULL;
+        assert_eq!(written_bytes(1 << 30, 0), full);
+        assert_eq!(written_bytes(1 << 30, 1_000), full - 1_000);
+        assert_eq!(written_bytes(1 << 30, 2 * full), 0);
     }
 }

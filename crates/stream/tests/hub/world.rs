@@ -61,8 +61,8 @@ impl Wire {
             (false, false) => 0,
         };
         KernelBytes {
-            unsent,
-            unread: self.unread,
+            unsent: u32::try_from(unsent).unwrap(),
+            unread: u32::try_from(self.unread).unwrap(),
         }
     }
 }
@@ -183,7 +183,9 @@ impl World {
     pub(crate) fn kernel_bytes(&self) -> usize {
         let is_open = |wire: &&Wire| !matches!(wire.state, Settled::Close | Settled::Reset);
         let open = self.wires.iter().filter(is_open);
-        open.map(|wire| wire.kernel().unsent + wire.unread).sum()
+        open.map(|wire| wire.kernel())
+            .map(|kernel| kernel.unsent as usize + kernel.unread as usize)
+            .sum()
     }
 
     /// The client reads `bytes`, which makes room for as many.
