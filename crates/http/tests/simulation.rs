@@ -47,9 +47,11 @@ use simulation::world::World;
 /// Enough for everything that should happen to happen.
 const RUNS: u64 = 24;
 
-/// What these clients do not run into: limits have tests of their own, and whoever finds a queue
-/// full waits; but for full scrapes, now and then.
-const NOT_HERE: [Reason; 7] = [
+/// What these clients do not run into: limits have tests of their own, whoever finds a queue full
+/// waits (but for full scrapes, now and then), and a request that is begun comes whole in time or
+/// ends with its connection.
+const NOT_HERE: [Reason; 8] = [
+    Reason::TimedOut,
     Reason::QueueFull,
     Reason::UntrustedProxy,
     Reason::RequestRate,
