@@ -143,7 +143,7 @@ impl<S: SessionState> Connections<S> {
     }
 
     /// Closes what was encrypted with a certificate of before `generation` (see
-    /// [`TlsConfig`](crate::TlsConfig)).
+    /// [`TlsConfig`](crate::TlsConfig)), or is about to be.
     pub fn close_tls_before(&mut self, generation: u32) {
         let mut old = Vec::new();
         for (index, slot) in (0..).zip(&self.slots) {
@@ -156,7 +156,13 @@ impl<S: SessionState> Connections<S> {
             }
         }
         for id in old {
-            self.with(id, |_, io| io.close());
+            let is_told = self.with(id, |_, io| io.close()).is_some();
+            let connection = find(&mut self.slots, id);
+            let is_beginning = connection.is_some_and(|it| matches!(it.stage, Stage::Handshake(_)));
+            // It would go on with the old one when the handshake is complete.
+            if !is_told && is_beginning {
+                self.end(id, Closed::BySession);
+            }
         }
     }
 

@@ -48,7 +48,7 @@ use aquatic_ws::counters::Reason;
 use simulation::world::{Pace, World};
 
 /// Enough for everything that should happen to happen.
-const RUNS: u64 = 24;
+const RUNS: u64 = 48;
 
 /// What must have happened after all runs of an arrangement.
 const REASONS: [Reason; 9] = [
@@ -161,7 +161,7 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     config.access_list.mode = AccessListMode::Deny;
     config.cleaning.max_peer_age = [100, 180][rng.usize(..2)];
     config.cleaning.max_offer_age = [20, 120][rng.usize(..2)];
-    config.cleaning.close_after_tls_update_grace_period = [20, 3_600][rng.usize(..2)];
+    config.cleaning.close_after_tls_update_grace_period = [0, 20, 3_600][rng.usize(..3)];
     config.metrics.interval = 1;
     config.metrics.peer_clients = rng.bool();
     config.metrics.torrent_peer_histograms = rng.bool();

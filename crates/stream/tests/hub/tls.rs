@@ -297,6 +297,30 @@ fn a_reload_concerns_new_connections_only() {
     assert_eq!(late.received(), "A\nB\n");
 }
 
+/// It would have the old certificate for as long as it lasts.
+#[test]
+fn a_handshake_with_an_outdated_certificate_is_ended() {
+    let pki = Pki::new();
+    let tls = pki.load().unwrap();
+    let mut world = world(&tls);
+    let begin = |world: &mut World| {
+        let mut client = Client::connect(world, &pki.client(&[&TLS13]));
+        let mut hello = Vec::new();
+        client.session.write_tls(&mut hello).unwrap();
+        world.receive(client.wire, &hello);
+        assert_eq!(world.state(client.wire), Settled::Read);
+        client
+    };
+    let early = begin(&mut world);
+    tls.reload().unwrap();
+    let mut late = begin(&mut world);
+    world.hub.handler_mut().close_tls_before = Some(tls.generation());
+    world.finish();
+    assert_eq!(world.state(early.wire), Settled::Close);
+    late.send(&mut world, "a\n");
+    assert_eq!(late.received(), "A\n");
+}
+
 #[test]
 fn both_sides_can_end_a_connection() {
     let pki = Pki::new();

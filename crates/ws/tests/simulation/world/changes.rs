@@ -6,7 +6,7 @@ use aquatic_daemon_tests::certificates::Certificates;
 use aquatic_daemon_tests::wire::{Handshake, Wire};
 use aquatic_stream::Settled;
 
-use super::{Replies, World};
+use super::{Pace, Replies, World};
 
 impl World {
     /// One torrent, or none, is forbidden from now on.
@@ -24,7 +24,14 @@ impl World {
     }
 
     /// New connections get another certificate from now on, or the reload fails.
+    ///
+    /// In a hasty run, somebody may have begun a handshake.
     pub(super) fn change_certificate(&mut self) {
+        if self.pace == Pace::Hasty && self.certificates.is_some() {
+            self.come();
+            let bytes = self.rng.usize(1..1_000);
+            self.deliver(self.clients.len() - 1, bytes);
+        }
         let now = self.now().seconds.0;
         if let Some(certificates) = &mut self.certificates {
             certificates.change(&mut self.rng, &mut self.tally, |tls| tls.reload());
