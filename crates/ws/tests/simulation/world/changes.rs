@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// When a connection may be closed because its certificate is not in force any more, in seconds.
+    /// When a connection may be closed because its certificate is outdated, in seconds.
     fn outdated_at(&self, client: usize) -> Option<u32> {
         let began = self.clients[client].wire.began()?;
         let since = self.outdated_since.get(began)?;
