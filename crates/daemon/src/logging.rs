@@ -101,8 +101,8 @@ pub fn tell(line: &str) {
     }
 }
 
-/// Writes to standard error itself, for when the thread of the log, or one that logs, hangs. If there
-/// is no room at once, in a pipe that nobody reads, it is lost.
+/// Writes to standard error itself, for when the thread of the log, or one that logs, hangs. If
+/// there is no room at once, in a pipe that nobody reads, it is lost.
 pub(crate) fn write_past_queue(text: &str) {
     let has_room = |output: &File| {
         let mut output = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];

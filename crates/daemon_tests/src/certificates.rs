@@ -49,7 +49,8 @@ impl Identity {
     }
 }
 
-/// The certificates that have been in force, one after the other. `T` is the tracker's side of them.
+/// The certificates that have been in force, one after the other. `T` is the tracker's side of
+/// them.
 pub struct Certificates<T> {
     /// What reads the files.
     pub tls: T,

@@ -1,4 +1,5 @@
-//! What has happened in the runs of a simulation: one that finds nothing may have looked at nothing.
+//! What has happened in the runs of a simulation: one that finds nothing may have looked at
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};

@@ -40,8 +40,8 @@ impl Frozen {
         })
     }
 
-    /// Stops the thread of this name while it waits for something to do. Elsewhere it may hold a lock
-    /// that others need, or wait for a file, which is no fault of its own.
+    /// Stops the thread of this name while it waits for something to do. Elsewhere it may hold a
+    /// lock that others need, or wait for a file, which is no fault of its own.
     #[must_use]
     pub fn at_rest(daemon: &Daemon, name: &str) -> Self {
         until(&format!("the thread {name} rests"), || {

@@ -3,8 +3,8 @@
 //! All workers of an arrangement run here in one thread, in an order that a random number generator
 //! chooses. Clients open connections and send requests of all kinds over them, many at once, in
 //! pieces of any size, also malformed ones; they read slowly, end their input early,
-//! vanish. Workers do not keep up, access lists and certificates are exchanged under their hands, and
-//! hours pass. A shadow model predicts each answer. In a quarter of the runs clients speak TLS.
+//! vanish. Workers do not keep up, access lists and certificates are exchanged under their hands,
+//! and hours pass. A shadow model predicts each answer. In a quarter of the runs clients speak TLS.
 //!
 //! | module | what it is |
 //! |---|---|

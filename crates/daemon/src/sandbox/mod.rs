@@ -4,8 +4,8 @@
 //! finds little to work with:
 //!
 //! - **always**: no program that it starts would have more rights than it has itself
-//!   ([`renounce`]: `no_new_privs`, and an empty capability bounding set where it may empty it); and
-//!   who is not root keeps no capability, which was for the ports below 1024;
+//!   ([`renounce`]: `no_new_privs`, and an empty capability bounding set where it may empty it);
+//!   and who is not root keeps no capability, which was for the ports below 1024;
 //! - **with `privileges.sandbox`** ([`enter`]), where the kernel can do it:
 //!   - [`files`]: it opens only what is in the folders of files that the configuration names
 //!     (Landlock), and no TCP connection;
@@ -60,8 +60,8 @@ pub fn renounce() {
 }
 
 /// Gives up the capabilities of who is not root. Then enters the sandbox, if the configuration says
-/// so; a part that the kernel does not have is left out, with a warning. To be called after [`privileges::drop`](fn@crate::privileges::drop), before
-/// workers are spawned.
+/// so; a part that the kernel does not have is left out, with a warning. To be called after
+/// [`privileges::drop`](fn@crate::privileges::drop), before workers are spawned.
 pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
     #[cfg(target_os = "linux")]
     give_up_capabilities(supervisor);
@@ -86,8 +86,8 @@ pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
         // In a root directory of its own, that is what the operator has put there.
         if files.is_ok() && !config.drop_privileges && files::allow_everything(needs) {
             log::warn!(
-                "`privileges.sandbox`: a file of the configuration is in the root directory, so all \
-                 files can be opened: put it into a folder of its own"
+                "`privileges.sandbox`: a file of the configuration is in the root directory, so \
+                 all files can be opened: put it into a folder of its own"
             );
         }
         if files.is_ok() && calls.is_ok() {

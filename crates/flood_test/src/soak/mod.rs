@@ -14,7 +14,7 @@
 //!
 //! An operator reloads the access list, which denies some torrents by turns, scrapes the metrics,
 //! and looks at the process. Every few seconds make a line of a table, from which the
-//! [plot](plot) is made and the [trend] is judged.
+//! [plot] is made and the [trend] is judged.
 //!
 //! | module | what lives there |
 //! |---|---|

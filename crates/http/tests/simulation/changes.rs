@@ -69,8 +69,8 @@ impl World {
         }
     }
 
-    /// Whether the torrent of an announce was allowed is seen from its answer, and must agree with a
-    /// list that was in force since the announce came.
+    /// Whether the torrent of an announce was allowed is seen from its answer, and must agree with
+    /// a list that was in force since the announce came.
     pub(crate) fn judge(&mut self, answer: Answer) -> Answer {
         let torrents = answer.request.torrents();
         if answer.since < self.lists.version() && !torrents.is_empty() {
