@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use aquatic_stream::Closed;
-use socket2::SockRef;
+use socket2::{Domain, Socket, Type};
 
 use crate::RUNTIMES;
 use crate::clients::{connect_with, exchange, until};
@@ -12,10 +12,20 @@ use crate::server::{Server, Settings};
 
 const MEMORY_MAX: usize = 4 * 1024 * 1024;
 
+/// A connection whose own end keeps next to nothing, so that the server's end has to. (What has been
+/// promised when a connection is made is not taken back.)
+fn connect_with_little_room(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(b"E").unwrap();
+    stream
+}
+
 /// A client that has sent as much as it could, and does not read what comes back.
 fn deaf(address: SocketAddr) -> TcpStream {
-    let mut stream = connect_with(address, b"E");
-    SockRef::from(&stream).set_recv_buffer_size(4_096).unwrap();
+    let mut stream = connect_with_little_room(address);
     stream.set_nonblocking(true).unwrap();
     let bytes = [b'x'; 16 * 1024];
     for _ in 0..64 {
@@ -63,8 +73,7 @@ fn clients_that_do_not_read_are_bounded_together() {
 /// A client that has sent little enough for the kernel to take all of what comes back, and does not
 /// read it.
 fn talkative(address: SocketAddr) -> TcpStream {
-    let mut stream = connect_with(address, b"E");
-    SockRef::from(&stream).set_recv_buffer_size(4_096).unwrap();
+    let mut stream = connect_with_little_room(address);
     let _ = stream.write_all(&[b'x'; TALK]);
     stream
 }
@@ -123,7 +132,7 @@ fn clients_that_read_are_not_closed_for_what_others_hold() {
             talkative_ones.push(talkative(server.address));
         }
         let closed = || server.counters.closed.of(Closed::Memory).get();
-        until("some have been closed", || closed() > 50);
+        until("some have been closed", || closed() > 0);
         for reader in &mut readers {
             assert_eq!(exchange(reader, b"still here"), b"still here");
         }
