@@ -235,7 +235,9 @@ impl<S: SessionState> Connections<S> {
 
     fn holder(&self, slot: usize) -> Option<Candidate<Reverse<usize>>> {
         let connection = self.slots.get(slot)?.connection.as_ref()?;
-        let bytes = connection.counted.held_bytes();
+        // Buffers go round: an answer of a few bytes may be in a large one for a moment.
+        let unused = connection.output.capacity() - connection.pending();
+        let bytes = connection.counted.held_bytes().saturating_sub(unused);
         (bytes > 0 && connection.ended.is_none()).then_some(Candidate {
             client: client_network(connection.ip),
             rank: Reverse(bytes),
