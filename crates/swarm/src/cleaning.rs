@@ -168,23 +168,25 @@ mod tests {
     /// So many torrents of so many peers, which are alive until second 100.
     fn map(torrents: u8, peers: u16) -> TorrentMap<CompactV4> {
         let mut map = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
-        let mut rng = fastrand::Rng::with_seed(3);
-        for torrent in 0..torrents {
-            let key = map.key(InfoHash([torrent; 20]));
-            for port in 1..=peers {
-                let announce = Announce {
-                    peer: CompactV4::new([192, 0, 2, 1].into(), port),
-                    value: (),
-                    status: PeerStatus::Leecher,
-                    completed: false,
-                    peers_wanted: 0,
-                    deadline: Seconds(100),
-                };
-                let announced = map.announce(&key, announce, &mut rng, |_| true, |_, ()| ());
-                assert!(announced.is_ok());
-            }
-        }
+        (0..torrents).for_each(|torrent| fill(&mut map, torrent, peers));
         map
+    }
+
+    fn fill(map: &mut TorrentMap<CompactV4>, torrent: u8, peers: u16) {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let key = map.key(InfoHash([torrent; 20]));
+        for port in 1..=peers {
+            let announce = Announce {
+                peer: CompactV4::new([192, 0, 2, 1].into(), port),
+                value: (),
+                status: PeerStatus::Leecher,
+                completed: false,
+                peers_wanted: 0,
+                deadline: Seconds(100),
+            };
+            let announced = map.announce(&key, announce, &mut rng, |_| true, |_, ()| ());
+            assert!(announced.is_ok());
+        }
     }
 
     #[derive(Default)]
@@ -249,6 +251,30 @@ mod tests {
         assert_eq!(slices(&mut small, 50, 1), [(64, 0, 1); 3]);
         assert_eq!(slices(&mut small, 200, 1), [(0, 64, 0); 3]);
         assert_eq!(small.torrents(), 0);
+    }
+
+    #[test]
+    fn large_swarms_are_sampled_and_no_others() {
+        let mut map = map(3, 64);
+        fill(&mut map, 7, 100);
+        fill(&mut map, 8, 10_000);
+        let larger = |map: &TorrentMap<CompactV4>| {
+            let sample = map.large_sample.swarms();
+            let is = |torrent| {
+                sample
+                    .iter()
+                    .filter(move |it| **it == InfoHash([torrent; 20]))
+            };
+            assert_eq!(is(7).count() + is(8).count(), sample.len());
+            is(8).count()
+        };
+        assert!(larger(&map) > 0);
+        // Which are how large is known after a pass.
+        slices(&mut map, 50, 1_000);
+        for _ in 0..3 {
+            slices(&mut map, 50, 1_000);
+            assert!(larger(&map) > 20);
+        }
     }
 
     #[test]

@@ -345,6 +345,56 @@ mod tests {
         assert_eq!(given_way(2, 3).and(given_way(3, 4)), given_way(5, 4));
     }
 
+    /// Maps that are full until some searches have each removed something.
+    struct Maps {
+        room: Room,
+        found: GivenWay,
+        searches: u32,
+        needed: u32,
+    }
+
+    impl BoundedMaps for Maps {
+        fn room(&mut self) -> &mut Room {
+            &mut self.room
+        }
+
+        fn share_memory(&mut self) {}
+
+        fn give_way(&mut self, _: Among, _: &TorrentKey, _: u32) -> GivenWay {
+            self.searches += 1;
+            self.found
+        }
+    }
+
+    #[test]
+    fn room_is_made_in_as_many_searches_as_it_takes_if_they_are_few() {
+        let hash_key = HashKey::new([1, 2]);
+        let key = hash_key.torrent(InfoHash([1; 20]));
+        let removing = |removed| GivenWay {
+            removed,
+            heaviest: 100,
+        };
+        for (is_scarce, found, needed, expected) in [
+            (true, removing(1), 1, (true, 1)),
+            (true, removing(1), 4, (true, 4)),
+            (true, removing(1), 5, (false, 4)),
+            (true, removing(0), 4, (false, 1)),
+            (false, removing(1), 1, (false, 0)),
+        ] {
+            let mut room = Room::new(std::num::NonZeroUsize::new(1 << 20), hash_key);
+            assert!(!is_scarce || room.becomes_scarce(1 << 20));
+            let searches = 0;
+            let mut maps = Maps {
+                room,
+                found,
+                searches,
+                needed,
+            };
+            let is_made = maps.make_room(7, &key, |maps| maps.searches < maps.needed);
+            assert_eq!((is_made, maps.searches), expected, "{needed} needed");
+        }
+    }
+
     #[test]
     fn single_peers_of_large_swarms_give_way() {
         let mut world = World::new();

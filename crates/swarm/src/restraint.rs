@@ -188,6 +188,21 @@ mod tests {
     use super::*;
     use crate::HashKey;
 
+    #[test]
+    fn so_many_peers_of_a_network_are_chosen_at_first_sight() {
+        let restraint = Restraint {
+            max: NonZeroU8::new(3).unwrap(),
+            multiplier: HashKey::new([1, 2]).multiplier(),
+        };
+        let mut counters = [0; COUNTERS];
+        let mut is_chosen = |network| restraint.has_share_left(&mut counters, network);
+        for network in [7, 8] {
+            assert!((0..3).all(|_| is_chosen(Some(network))));
+            assert!(!is_chosen(Some(network)));
+        }
+        assert!((0..10).all(|_| is_chosen(None)));
+    }
+
     /// Strangers that own many networks own neighbouring ones.
     #[test]
     fn neighbouring_networks_have_counters_of_their_own_nearly_always() {
