@@ -141,6 +141,21 @@ fn failure_says_what_about() {
     assert_eq!(seen(&failure), expected);
 }
 
+/// As `JSON.stringify` does it.
+#[test]
+fn control_characters_are_written_in_few_bytes() {
+    let failure = FailureResponse {
+        action: Action::Scrape,
+        reason: "\u{8}\u{c}\n\r\t\"\\/\u{1}\u{1f}".into(),
+        info_hash: None,
+        retry_seconds: None,
+    };
+    let mut written = Vec::new();
+    failure.write(&mut written);
+    let expected = r#"{"action":"scrape","failure reason":"\b\f\n\r\t\"\\/\u0001\u001f"}"#;
+    assert_eq!(String::from_utf8(written).unwrap(), expected);
+}
+
 /// As bittorrent-tracker reads it: no interval beside a failure reason.
 #[test]
 fn a_failure_that_may_pass_says_when_to_announce_again() {
