@@ -12,8 +12,8 @@ use crate::server::{Server, Settings};
 
 const MEMORY_MAX: usize = 4 * 1024 * 1024;
 
-/// A connection whose own end keeps next to nothing, so that the server's end has to. (What has been
-/// promised when a connection is made is not taken back.)
+/// A connection whose own end keeps next to nothing, so that the server's end has to. (What has
+/// been promised when a connection is made is not taken back.)
 fn connect_with_little_room(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
