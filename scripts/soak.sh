@@ -8,8 +8,7 @@
 #   scripts/soak.sh --protocol udp --udp-rate 40000      one of them
 #
 # Half load is the load at which a tracker takes half of a core (column CPU), or half of its share
-# if several have one. CPU time grows a little less than the rate; a run of a minute or two tells
-# which rate that is.
+# if several have one. A run of a minute or two tells whether that is so.
 #
 # Root gets a network namespace for it, so that neither ports nor counts are shared with others.
 
