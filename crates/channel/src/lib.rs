@@ -31,9 +31,11 @@
 
 mod bell;
 mod exchange;
+mod lane;
 mod pacer;
 mod trial;
 
 pub use bell::{Bell, Drowse, Sleeper, bell};
 pub use exchange::{Requester, Responder, exchange};
+pub use lane::{Batch, Lane};
 pub use pacer::{Pacer, Wait};

@@ -55,7 +55,6 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("protocol.max_offers_per_second_per_receiver", WS),
     ("protocol.max_torrents_per_connection", WS),
     ("limits.max_connections_per_ip", STREAM),
-    ("limits.max_peers_per_ip_and_torrent", ADDRESSES),
     ("metrics.print_to_stdout", UDP),
     ("metrics.write_html_to_file", UDP),
     ("metrics.html_file_path", UDP),

@@ -15,7 +15,7 @@ use aquatic_http_protocol::{
 };
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_swarm::Counts;
-use aquatic_tracker::router::{Router, ShardKey};
+use aquatic_tracker::router::{self, Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_tracker::waiting_lines::{SCRAPE_TURN, WaitingLines};
 use aquatic_types::{InfoHash, IpFamily, PeerStatus};
@@ -569,7 +569,8 @@ impl Handler for Worker {
     }
 
     fn has_mail(&self) -> bool {
-        self.router.has_mail()
+        // Those who waited may have put requests into the own batch.
+        !router::Batch::is_empty(&self.own) || self.router.has_mail()
     }
 
     fn begin_stop(&mut self) {

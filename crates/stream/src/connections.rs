@@ -64,6 +64,7 @@ const NEVER: u32 = u32::MAX;
 struct Asked {
     closes: bool,
     waits_for: Option<Deadline>,
+    waits_anew: bool,
 }
 
 impl<S: SessionState> Connections<S> {
@@ -113,6 +114,7 @@ impl<S: SessionState> Connections<S> {
         let asked = Asked {
             closes: io.closes(),
             waits_for: io.waits_for(),
+            waits_anew: io.waits_anew(),
         };
         self.after_call(id, &asked);
         Some(result)
@@ -256,6 +258,7 @@ impl<S: SessionState> Connections<S> {
             return;
         };
         connection.closes = asked.closes;
+        connection.is_deadline_due |= asked.waits_anew;
         if let Some(tls) = &mut connection.tls
             && (asked.closes || !self.plain.is_empty())
         {

@@ -70,6 +70,7 @@ pub struct Io<'a> {
     memory_is_tight: bool,
     closes: bool,
     waits_for: Option<Deadline>,
+    waits_anew: bool,
 }
 
 impl<'a> Io<'a> {
@@ -88,6 +89,7 @@ impl<'a> Io<'a> {
             memory_is_tight: false,
             closes: false,
             waits_for: None,
+            waits_anew: false,
         }
     }
 
@@ -120,8 +122,17 @@ impl<'a> Io<'a> {
     }
 
     /// Says what is being waited for from now on; until it is said again, that stays.
+    ///
+    /// The time of one that goes on since an earlier call begins anew only if another one was in
+    /// between.
     pub fn wait_for(&mut self, deadline: Deadline) {
+        self.waits_anew |= self.waits_for.is_some_and(|it| it != deadline);
         self.waits_for = Some(deadline);
+    }
+
+    /// Whether [`wait_for`](Self::wait_for) was called with different deadlines.
+    pub(crate) fn waits_anew(&self) -> bool {
+        self.waits_anew
     }
 
     /// Whether [`close`](Self::close) was called.

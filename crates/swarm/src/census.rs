@@ -2,8 +2,9 @@
 //!
 //! A count-min sketch (Cormode and Muthukrishnan, 2005): each network has a counter in either of
 //! two rows, which it shares with others by chance, and the lower one of the two counts. So a count
-//! is never too low. It is too high only for a network that meets others in both rows, and a
-//! network is counted in no more than it needs (conservative update), which makes that seldom.
+//! is never lower than what was [added](Census::add). It is higher only for a network that meets
+//! others in both rows, and a network is counted in no more than it needs (conservative update),
+//! which makes that seldom.
 
 use crate::hash::HashKey;
 
@@ -55,7 +56,7 @@ impl Census {
         }
     }
 
-    /// Peers of a network: so many, or fewer.
+    /// Peers of a network that were added: so many, or fewer.
     pub(crate) fn count(&self, network: u64) -> u16 {
         let [first, second] = self.counters(network).map(|place| self.places.get(place));
         match (first, second) {

@@ -24,8 +24,8 @@ pub trait CleaningVisitor<K, V> {
     /// Whether the torrent is (still) allowed. If not, it goes with all its peers.
     fn keep(&mut self, info_hash: &InfoHash) -> bool;
 
-    /// A peer stays.
-    fn peer_remains(&mut self, _peer: &K, _value: &V) {}
+    /// A peer stays. What is kept with it may be changed.
+    fn peer_remains(&mut self, _peer: &K, _value: &mut V) {}
 
     /// A peer was removed; `value` was kept with it.
     fn peer_removed(&mut self, peer: &K, value: V);
@@ -103,9 +103,9 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             }
             left = at;
             *budget = budget.saturating_sub(1);
-            let peer = torrent.swarm.get(at)?;
+            let peer = torrent.swarm.get_mut(at)?;
             if keep && !peer.state.has_passed(now) {
-                visitor.peer_remains(&peer.key, &peer.value);
+                visitor.peer_remains(&peer.key, &mut peer.value);
                 continue;
             }
             let was_seeder = at < torrent.swarm.seeders();
@@ -201,7 +201,7 @@ mod tests {
             true
         }
 
-        fn peer_remains(&mut self, _: &CompactV4, (): &()) {
+        fn peer_remains(&mut self, _: &CompactV4, (): &mut ()) {
             self.remaining += 1;
         }
 

@@ -72,8 +72,9 @@ impl GivenWay {
     }
 }
 
-/// Searches for one announce. The first one is enough, but where the room for one swarm that grows
-/// has to be put together from many torrents.
+/// Searches for one announce. The first one is enough, but where it has missed those who are known
+/// to be there, or where the room for one swarm that grows has to be put together from many
+/// torrents.
 const SEARCHES_MAX: usize = 4;
 
 /// The maps of a shard, which share the bound of a [`Room`].
@@ -99,8 +100,8 @@ pub trait BoundedMaps {
         all
     }
 
-    /// Has torrents, but not the one named, give way to a peer of this network that found its map
-    /// [full](TorrentMap::is_full): whether it is so no longer.
+    /// Has torrents, but not the one named, and single peers of large ones give way to a peer of
+    /// this network that found its map [full](TorrentMap::is_full): whether it is so no longer.
     #[cold]
     fn make_room(
         &mut self,
@@ -119,7 +120,8 @@ pub trait BoundedMaps {
             if !is_full(self) {
                 return true;
             }
-            if given_way.removed == 0 {
+            // An unlucky search is no reason to refuse somebody.
+            if given_way.removed == 0 && !self.room().expects(least) {
                 return false;
             }
         }
@@ -134,7 +136,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     }
 
     /// Looks at a few torrents, and removes those that weigh more than `least`, the heaviest first,
-    /// until there is [room](Self::is_full). Not the one named `except`.
+    /// until there is [room](Self::is_full). Not the one named `except`, unless it is large.
     ///
     /// `weigh` says how many peers a peer's network has. A torrent is as heavy as the lightest of
     /// its peers: so one that serves anybody who has little stays. Of a large swarm, only single
@@ -150,12 +152,12 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         least: u32,
         rng: &mut fastrand::Rng,
         weigh: impl Fn(&K, &V) -> u32,
-        mut removed: impl FnMut(&K, V),
+        mut removed: impl FnMut(&InfoHash, &K, V),
     ) -> GivenWay {
         let mut found = ArrayVec::<Candidate, LOOKED_AT>::new();
         for torrent in self.draw(among, rng) {
             let is_new = found.iter().all(|it| it.torrent != torrent);
-            if is_new && !self.is_named(torrent, except.info_hash()) {
+            if is_new && self.may_give_way(torrent, except) {
                 found.extend(self.candidate(torrent, least, rng, &weigh));
             }
         }
@@ -200,9 +202,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
     }
 
-    fn is_named(&self, torrent: u32, info_hash: InfoHash) -> bool {
+    /// All but the one named; that one, too, if it only loses single peers. It may be the flood.
+    fn may_give_way(&self, torrent: u32, except: &TorrentKey) -> bool {
         let entry = self.torrents.get(torrent);
-        entry.is_some_and(|entry| entry.info_hash == info_hash)
+        entry.is_some_and(|it| it.info_hash != except.info_hash() || !it.swarm.is_small())
     }
 
     /// Weighs a torrent, or some peers of a large swarm. A weight that is not above `least` may be
@@ -250,11 +253,14 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         &mut self,
         candidate: &Candidate,
         others: &mut [Candidate],
-        mut removed: impl FnMut(&K, V),
+        mut removed: impl FnMut(&InfoHash, &K, V),
     ) {
+        let Some(info_hash) = self.torrents.get(candidate.torrent).map(|it| it.info_hash) else {
+            return;
+        };
         if let Some(at) = candidate.peer {
             if let Some(peer) = self.remove_at(candidate.torrent, at) {
-                removed(&peer.key, peer.value);
+                removed(&info_hash, &peer.key, peer.value);
             }
             return;
         }
@@ -264,7 +270,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             .and_then(|entry| entry.swarm.len().checked_sub(1))
             && let Some(peer) = self.remove_at(candidate.torrent, last)
         {
-            removed(&peer.key, peer.value);
+            removed(&info_hash, &peer.key, peer.value);
         }
         self.remove_torrent(candidate.torrent);
         // The last torrent has taken its place.
@@ -329,7 +335,7 @@ mod tests {
             let weigh = |peer: &CompactV4, (): &()| u32::from(peer.0[3]);
             let rng = &mut self.rng;
             self.map
-                .give_way(among, &except, LEAST, rng, weigh, |_, ()| ())
+                .give_way(among, &except, LEAST, rng, weigh, |_, _, ()| ())
         }
     }
 

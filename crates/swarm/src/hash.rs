@@ -17,12 +17,6 @@ pub trait PeerKey: Copy + Eq {
         None
     }
 
-    /// The network that is looked at where it matters who holds most of the memory, if this key
-    /// tells: a larger one than [`Self::network`] where that costs nothing to speak of.
-    fn wide_network(&self) -> Option<u64> {
-        self.network()
-    }
-
     /// What tells it from most others of its network: they may choose it so that it does not.
     fn within_network(&self) -> u64 {
         0
@@ -56,11 +50,6 @@ impl PeerKey for CompactV6 {
     fn network(&self) -> Option<u64> {
         let [network @ .., _, _, _, _, _, _, _, _, _, _] = self.0;
         Some(u64::from_be_bytes(network))
-    }
-
-    /// The first 48 bits: what a site gets from its provider (RFC 6177).
-    fn wide_network(&self) -> Option<u64> {
-        self.network().map(|network| network >> 16)
     }
 
     /// The rest of the address, and the port.
@@ -190,7 +179,7 @@ mod tests {
             }
         }
         let name = Name([1; 4]);
-        assert_eq!((name.network(), name.wide_network()), (None, None));
+        assert_eq!(name.network(), None);
         assert_eq!(name.within_network(), 0);
     }
 
@@ -198,7 +187,6 @@ mod tests {
     fn an_ipv4_network_is_an_address() {
         let of = |ip: [u8; 4], port| {
             let peer = CompactV4::new(ip.into(), port);
-            assert_eq!(peer.network(), peer.wide_network());
             (peer.network().unwrap(), peer.within_network())
         };
         let (network, within) = of([192, 0, 2, 1], 6_881);
@@ -209,14 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_64_bits_and_a_wide_one_48() {
+    fn an_ipv6_network_is_64_bits() {
         let peer = v6([0x20, 1, 0x0d, 0xb8, 0, 7, 0, 1], [9; 8], 1);
         let neighbour = v6([0x20, 1, 0x0d, 0xb8, 0, 7, 0, 2], [9; 8], 1);
         let stranger = v6([0x20, 2, 0x0d, 0xb8, 0, 7, 0, 1], [9; 8], 1);
         assert_ne!(peer.network(), neighbour.network());
-        assert_eq!(peer.wide_network(), neighbour.wide_network());
         assert_ne!(peer.network(), stranger.network());
-        assert_ne!(peer.wide_network(), stranger.wide_network());
         assert_eq!(
             peer.network(),
             v6([0x20, 1, 0x0d, 0xb8, 0, 7, 0, 1], [1; 8], 2).network()

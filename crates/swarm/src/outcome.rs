@@ -51,7 +51,8 @@ pub struct Announced<V = ()> {
     pub change: PeerChange<V>,
     /// So many of the peers handed out, the last ones, are of networks that had their
     /// [share](Limits::max_response_peers_per_network) of the answer already. They are there
-    /// because no others were to be had. 0 where the answer has all peers there are.
+    /// because no others were to be had, or met in 256 draws. 0 where the answer has all peers
+    /// there are.
     pub surplus: u32,
 }
 
@@ -99,14 +100,22 @@ impl Refusal {
     }
 }
 
-impl Display for Refusal {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Refusal {
+    /// What clients are told.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
             Self::TorrentLimit => "tracker is full: no new torrents for now",
             Self::PeerLimit => "tracker is full: no new peers for now",
             Self::MemoryLimit => "tracker is out of memory: nothing new for now",
             Self::NotAdmitted => "too many peers from your address",
-        })
+        }
+    }
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 

@@ -16,7 +16,7 @@ use std::num::NonZeroU8;
 use crate::selection::{Choice, RandomOrder};
 
 /// Counters, of which networks share one by chance. With 50 peers of different networks, one answer
-/// in 500 is gone through again for nothing.
+/// in 600 is gone through again for nothing.
 const COUNTERS: usize = 512;
 
 /// How many peers of each network an answer has before it has others.

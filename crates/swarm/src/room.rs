@@ -7,12 +7,14 @@
 //! A [`Room`] knows the bound, and whose networks have how many peers. It costs nothing in peace:
 //! only while the maps take more than half of what they may, it keeps a [`Census`]. Each peer that
 //! is added counts there, and each pass of cleaning, which looks at every peer anyway, makes a new
-//! one. So nobody needs to be struck off who leaves.
+//! one. So nobody needs to be struck off who leaves. Until the first whole pass has ended, not all
+//! of those are counted that were there before; and whoever comes to a torrent that a pass has not
+//! met yet counts twice until the next one, as does who leaves and comes back.
 //!
 //! Who wants to come and for whom there is no room may take the place of a network that has more
 //! than twice as many peers, and more than a few, so that equals do not oust each other in turn. A
-//! flood has more than anybody, and is refused at the cost of two counters: what the last search
-//! has found tells that another one would be in vain.
+//! flood has more than anybody, and is refused at the cost of two counters: what the last searches
+//! have found tells that another one would be in vain.
 
 use std::num::NonZeroUsize;
 
@@ -22,9 +24,12 @@ use crate::hash::HashKey;
 /// Whoever has so many peers or fewer gives way to nobody.
 pub(crate) const FEW: u32 = 8;
 
-/// Of so many announces that the last search lets expect to be refused, one searches nevertheless:
-/// that search may have been unlucky, or others may have come since.
+/// Of so many announces that the last searches let expect to be refused, one searches nevertheless:
+/// those searches may have been unlucky, or others may have come since.
 const REFUSED_UNSEEN: u8 = 16;
+
+/// The most peers that a network is ever known to have.
+const MOST_MAX: u32 = 65_535;
 
 /// The memory that the torrents of a shard may take together, in all of its maps.
 pub struct Room {
@@ -39,7 +44,7 @@ struct Scarcity {
     census: Census,
     /// The one that the next pass of cleaning makes.
     next: Census,
-    /// The most peers that a network was seen to have by the last search.
+    /// The most peers that a network was seen to have by the last searches.
     most: u32,
     unseen: u8,
 }
@@ -75,7 +80,7 @@ impl Room {
             self.scarcity = Some(Scarcity {
                 census: Census::new(max, self.hash_key),
                 next: Census::new(max, self.hash_key),
-                most: u32::MAX,
+                most: MOST_MAX,
                 unseen: 0,
             });
             return true;
@@ -106,11 +111,11 @@ impl Room {
         if let (Some(max), Some(scarcity)) = (self.max_bytes, &mut self.scarcity) {
             let empty = Census::new(max, self.hash_key);
             scarcity.census = std::mem::replace(&mut scarcity.next, empty);
-            scarcity.most = u32::MAX;
+            scarcity.most = MOST_MAX;
         }
     }
 
-    /// Peers of a network: so many, or fewer. 0 in peace.
+    /// Peers of a network, about: see [above](self). 0 in peace.
     #[must_use]
     pub fn count(&self, network: u64) -> u32 {
         let scarcity = self.scarcity.as_ref();
@@ -133,10 +138,17 @@ impl Room {
         Some(least)
     }
 
-    /// A search has found no network with more peers than this.
+    /// Whether somebody is known who has more peers than that.
+    pub(crate) fn expects(&self, least: u32) -> bool {
+        let scarcity = self.scarcity.as_ref();
+        scarcity.is_some_and(|scarcity| least < scarcity.most)
+    }
+
+    /// A search has found no network with more peers than this. It has looked at a few torrents
+    /// only, and may have missed the heaviest: so what was found before is halved, not forgotten.
     pub fn searched(&mut self, most: u32) {
         if let Some(scarcity) = &mut self.scarcity {
-            scarcity.most = most;
+            scarcity.most = most.max(scarcity.most / 2);
         }
     }
 }
@@ -145,6 +157,7 @@ impl Room {
 mod tests {
     use super::*;
 
+    const LIGHT: u64 = 1;
     const HASH_KEY: HashKey = HashKey::new([5, 6]);
     const MAX: usize = 1 << 20;
 
@@ -156,6 +169,18 @@ mod tests {
         let mut room = Room::new(NonZeroUsize::new(MAX), HASH_KEY);
         assert!(room.becomes_scarce(LEFT));
         room
+    }
+
+    /// How many of so many newcomers search, if each search finds this.
+    fn searches(room: &mut Room, newcomers: usize, most: u32) -> usize {
+        let mut searches = 0;
+        for _ in 0..newcomers {
+            if room.displaces(LIGHT).is_some() {
+                room.searched(most);
+                searches += 1;
+            }
+        }
+        searches
     }
 
     #[test]
@@ -196,9 +221,9 @@ mod tests {
     #[test]
     fn a_search_that_would_be_in_vain_is_made_once_in_sixteen_times() {
         let mut room = scarce();
-        room.searched(9);
+        (0..16).for_each(|_| room.searched(9));
         assert_eq!(room.displaces(7), Some(8), "one with nine would give way");
-        room.searched(8);
+        (0..16).for_each(|_| room.searched(8));
         for _ in 0..3 {
             for _ in 0..15 {
                 assert_eq!(room.displaces(7), None);
@@ -216,12 +241,39 @@ mod tests {
         (0..2).for_each(|_| room.remains(7));
         room.added(7);
         assert_eq!(room.count(7), 10);
-        room.searched(8);
+        (0..16).for_each(|_| room.searched(8));
         assert_eq!(room.displaces(8), None);
         room.pass_ended();
         assert_eq!(room.count(7), 3);
         assert_eq!(room.displaces(8), Some(8), "everything may be different");
         room.pass_ended();
         assert_eq!(room.count(7), 0);
+    }
+
+    #[test]
+    fn one_unlucky_search_refuses_nobody() {
+        let mut room = scarce();
+        assert_eq!(searches(&mut room, 20, 1_000), 20);
+        assert_eq!(
+            searches(&mut room, 3, 2),
+            3,
+            "they have missed the heavy ones"
+        );
+        assert_eq!(searches(&mut room, 100, 1_000), 100);
+    }
+
+    #[test]
+    fn where_nobody_is_heavy_few_search() {
+        let mut room = scarce();
+        let refused = |searches| 1_600 - searches;
+        assert!(refused(searches(&mut room, 1_600, 8)) >= 1_480);
+    }
+
+    #[test]
+    fn who_has_most_searches_for_nobody() {
+        let mut room = scarce();
+        (0..600).for_each(|_| room.added(LIGHT));
+        searches(&mut room, 10, 1_000);
+        assert!(searches(&mut room, 160, 1_000) <= 10);
     }
 }

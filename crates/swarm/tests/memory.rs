@@ -82,46 +82,46 @@ fn assert_is_close<K: PeerKey, V: Copy>(
 ) {
     let percent = percent(swarms, peers, value, peer);
     println!("{swarms} swarms of {peers}: {percent} %");
-    assert!((90..=most).contains(&percent), "{percent} %");
+    assert!((95..=most).contains(&percent), "{percent} %");
 }
 
 #[test]
 fn of_lone_ipv4_peers() {
-    assert_is_close(300_000, 1, (), v4, 130);
+    assert_is_close(300_000, 1, (), v4, 110);
 }
 
 #[test]
 fn of_lone_ipv6_peers() {
-    assert_is_close(200_000, 1, (), v6, 130);
+    assert_is_close(200_000, 1, (), v6, 110);
 }
 
 #[test]
 fn of_lone_webtorrent_peers() {
-    assert_is_close(150_000, 1, [0_u64; 2], member, 130);
+    assert_is_close(150_000, 1, [0_u64; 2], member, 110);
 }
 
 #[test]
 fn of_pairs() {
-    assert_is_close(200_000, 2, (), v4, 130);
+    assert_is_close(200_000, 2, (), v4, 110);
 }
 
 #[test]
 fn of_threes() {
-    assert_is_close(150_000, 3, (), v4, 140);
-    assert_is_close(100_000, 3, (), v6, 140);
-    assert_is_close(80_000, 3, [0_u64; 2], member, 140);
+    assert_is_close(150_000, 3, (), v4, 110);
+    assert_is_close(100_000, 3, (), v6, 110);
+    assert_is_close(80_000, 3, [0_u64; 2], member, 110);
 }
 
 #[test]
 fn of_full_lists() {
-    assert_is_close(20_000, 64, (), v4, 140);
-    assert_is_close(10_000, 64, (), v6, 140);
+    assert_is_close(20_000, 64, (), v4, 110);
+    assert_is_close(10_000, 64, (), v6, 110);
 }
 
 #[test]
 fn of_large_swarms() {
-    assert_is_close(5_000, 100, (), v4, 140);
-    assert_is_close(80, 10_000, (), v4, 140);
-    assert_is_close(50, 10_000, (), v6, 140);
-    assert_is_close(50, 10_000, [0_u64; 2], member, 140);
+    assert_is_close(5_000, 100, (), v4, 110);
+    assert_is_close(80, 10_000, (), v4, 110);
+    assert_is_close(50, 10_000, (), v6, 110);
+    assert_is_close(50, 10_000, [0_u64; 2], member, 110);
 }

@@ -38,15 +38,16 @@ section! {
 }
 
 section! {
-    /// What strangers may have of one swarm, where peers are addresses. 0 means no limit.
+    /// What strangers may have of one swarm. 0 means no limit.
     pub struct AddressLimitsConfig {
         /// Peers held at once in one torrent from one IP address (IPv6: from one /64 network), at
         /// most 1000.
         ///
-        /// At the limit a further client of that address (one with another port) gets its answer,
-        /// but is not told to others. Those that are there stay. So the limit should suit a
-        /// provider that has many customers behind one address; without it, one client can be
-        /// a hundred times in each answer that others get.
+        /// At the limit a further client of that address is answered (and its offers are passed
+        /// on, over WebTorrent), but it is not told to others. Those that are there stay. So the
+        /// limit should suit a provider that has many customers behind one address; without it,
+        /// one client can be a hundred times in each answer that others get. With some hundreds,
+        /// others are hardly met among them, whatever an answer may have of one address.
         pub max_peers_per_ip_and_torrent: u16 = 64,
     }
 }

@@ -430,7 +430,7 @@ impl<K: PeerAddr, V: PeerTag> CleaningVisitor<K, V> for Visitor<'_> {
         self.doorkeeper.access_list.is_allowed(info_hash)
     }
 
-    fn peer_remains(&mut self, peer: &K, _: &V) {
+    fn peer_remains(&mut self, peer: &K, _: &mut V) {
         self.room.remains(network_of(peer));
     }
 

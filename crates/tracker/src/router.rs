@@ -16,7 +16,8 @@
 use std::fmt::{self, Debug, Formatter};
 use std::hash::Hasher;
 
-use aquatic_channel::{Requester, Responder};
+pub use aquatic_channel::Batch;
+use aquatic_channel::{Lane, Requester, Responder};
 use aquatic_daemon::clock::Now;
 use aquatic_types::InfoHash;
 use siphasher::sip::SipHasher13;
@@ -32,15 +33,6 @@ pub trait Shard {
     /// Does a slice of whatever is due: no more than a batch takes. Returns whether there is more
     /// to do at once.
     fn background(&mut self, now: Now) -> bool;
-}
-
-/// Requests for one shard.
-pub trait Batch {
-    /// Whether nothing should be added.
-    fn is_full(&self) -> bool;
-
-    /// Whether it holds no request.
-    fn is_empty(&self) -> bool;
 }
 
 /// Decides which shard a torrent belongs to, where the kernel has no say in it.
@@ -82,18 +74,10 @@ impl Debug for ShardKey {
 pub struct Router<S: Shard> {
     /// This worker's own shard and its index (fused), or none (split).
     own: Option<(usize, Box<S>)>,
-    /// By shard.
-    owners: Vec<Owner<S::Batch>>,
+    /// By shard; none to the own one.
+    owners: Vec<Option<Lane<S::Batch>>>,
     /// The ways from the other workers that have requests for the own shard (fused).
     askers: Vec<Responder<S::Batch>>,
-}
-
-/// The owner of a shard, as seen by a socket worker.
-struct Owner<B> {
-    /// The way there; `None` for the own shard.
-    requester: Option<Requester<B>>,
-    /// The batch that is being filled.
-    filling: Option<B>,
 }
 
 impl<S: Shard> Router<S> {
@@ -104,13 +88,10 @@ impl<S: Shard> Router<S> {
         requesters: Vec<Option<Requester<S::Batch>>>,
         askers: Vec<Responder<S::Batch>>,
     ) -> Self {
-        let owner = |requester| Owner {
-            requester,
-            filling: None,
-        };
+        let lane = |requester: Option<_>| requester.map(Lane::new);
         Self {
             own: own.map(|(index, shard)| (index, Box::new(shard))),
-            owners: requesters.into_iter().map(owner).collect(),
+            owners: requesters.into_iter().map(lane).collect(),
             askers,
         }
     }
@@ -132,14 +113,7 @@ impl<S: Shard> Router<S> {
         if self.own.as_ref().is_some_and(|(index, _)| *index == shard) {
             return Some(own);
         }
-        let owner = self.owners.get_mut(shard)?;
-        if owner.filling.as_ref().is_some_and(Batch::is_full) {
-            owner.send();
-        }
-        if owner.filling.is_none() {
-            owner.filling = owner.requester.as_mut()?.vacant(make);
-        }
-        owner.filling.as_mut()
+        self.owners.get_mut(shard)?.as_mut()?.batch(make)
     }
 
     /// As [`Self::batch_for`], for what takes much room and is of little use: there is no batch if
@@ -151,25 +125,19 @@ impl<S: Shard> Router<S> {
         make: impl FnOnce() -> S::Batch,
     ) -> Option<&'a mut S::Batch> {
         let owner = self.owners.get(shard)?;
-        // A full one is as good as on its way.
-        let full = usize::from(owner.filling.as_ref().is_some_and(Batch::is_full));
-        let has_half = |it: &Requester<S::Batch>| it.in_flight() + full >= it.batches_max() / 2;
-        if owner.requester.as_ref().is_some_and(has_half) {
+        if owner.as_ref().is_some_and(Lane::is_half_used) {
             return None;
         }
         self.batch_for(shard, own, make)
     }
 
-    /// Puts batches on their way. Returns how many are on their way now, there or back.
-    ///
-    /// The last eighth of an owner's batches is sent full only: otherwise requests that come one by
-    /// one while it does not run would use all batches up, and be dropped long before there are as
-    /// many as the batches have room for. What is held back goes when batches come back.
+    /// Puts batches on their way, as far as each [lane](Lane) does not hold them back. Returns how
+    /// many are on their way now, there or back.
     pub fn forward(&mut self) -> usize {
         let mut in_flight = 0;
-        for owner in &mut self.owners {
-            owner.send_unless_held_back();
-            in_flight += owner.requester.as_ref().map_or(0, Requester::in_flight);
+        for owner in self.owners.iter_mut().flatten() {
+            owner.forward();
+            in_flight += owner.in_flight();
         }
         in_flight
     }
@@ -193,20 +161,8 @@ impl<S: Shard> Router<S> {
     /// Gives every batch that has come back to `take`, which must empty it. Returns their number.
     pub fn collect(&mut self, mut take: impl FnMut(&mut S::Batch)) -> usize {
         let mut collected = 0;
-        for owner in &mut self.owners {
-            let Some(requester) = &mut owner.requester else {
-                continue;
-            };
-            let mut came_back = 0;
-            while let Some(mut batch) = requester.receive() {
-                take(&mut batch);
-                requester.recycle(batch);
-                came_back += 1;
-            }
-            if came_back > 0 {
-                owner.send_unless_held_back();
-            }
-            collected += came_back;
+        for owner in self.owners.iter_mut().flatten() {
+            collected += owner.collect(&mut take);
         }
         collected
     }
@@ -215,11 +171,8 @@ impl<S: Shard> Router<S> {
     /// [`Self::collect`]. To be asked before really sleeping.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        let mut requesters = self
-            .owners
-            .iter()
-            .filter_map(|owner| owner.requester.as_ref());
-        requesters.any(Requester::has_answers) || self.askers.iter().any(Responder::has_requests)
+        let mut owners = self.owners.iter().flatten();
+        owners.any(Lane::has_answers) || self.askers.iter().any(Responder::has_requests)
     }
 
     /// Does a slice of whatever is due for the own shard. Returns whether there is more to do at
@@ -228,35 +181,6 @@ impl<S: Shard> Router<S> {
         match &mut self.own {
             Some((_, shard)) => shard.background(now),
             None => false,
-        }
-    }
-}
-
-impl<B: Batch> Owner<B> {
-    /// Sends the batch that is being filled, and lets the owner know; unless there is room in that
-    /// batch and few are left, so that one will come back.
-    fn send_unless_held_back(&mut self) {
-        let is_full = self.filling.as_ref().is_some_and(Batch::is_full);
-        let is_busy = |it: &Requester<B>| {
-            let max = it.batches_max();
-            it.in_flight() >= max - max.div_ceil(8)
-        };
-        if is_full || !self.requester.as_ref().is_some_and(is_busy) {
-            self.send();
-        }
-        if let Some(requester) = &mut self.requester {
-            requester.ring();
-        }
-    }
-
-    /// Puts the batch on its way, if there is one.
-    fn send(&mut self) {
-        if let Some(requester) = &mut self.requester
-            && let Some(batch) = self.filling.take_if(|batch| !batch.is_empty())
-        {
-            // There is room for every batch that was vacant.
-            let sent = requester.send(batch);
-            debug_assert!(sent.is_ok(), "the batch came from this exchange");
         }
     }
 }

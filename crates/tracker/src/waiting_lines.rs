@@ -15,6 +15,9 @@ pub const SCRAPE_TURN: usize = 16;
 /// that are still there.
 const PLACES_MAX: usize = 1 << 16;
 
+/// Places that room is kept for while nobody waits.
+const PLACES_KEPT: usize = 64;
+
 /// One line for each shard.
 #[derive(Debug)]
 pub struct WaitingLines<T> {
@@ -44,12 +47,6 @@ impl<T> WaitingLines<T> {
         self.waiting == 0
     }
 
-    /// How many wait for a shard.
-    #[must_use]
-    pub fn len(&self, shard: usize) -> usize {
-        self.lines.get(shard).map_or(0, VecDeque::len)
-    }
-
     /// Somebody goes to the end of a line. Returns whether there was a place.
     #[must_use]
     pub fn join(&mut self, shard: usize, who: T) -> bool {
@@ -70,7 +67,7 @@ impl<T> WaitingLines<T> {
         let first = line.pop_front()?;
         self.waiting -= 1;
         if line.is_empty() {
-            line.shrink_to(SCRAPE_TURN);
+            line.shrink_to(PLACES_KEPT);
         }
         Some(first)
     }
@@ -95,7 +92,7 @@ mod tests {
         assert!(lines.has(0) && lines.has(1) && !lines.has(2));
         assert_eq!(lines.leave(0), Some('a'));
         lines.stay(0, 'a');
-        assert_eq!(lines.len(0), 2);
+        assert_eq!(lines.waiting, 3);
         assert_eq!([lines.leave(0), lines.leave(0)], [Some('a'), Some('b')]);
         assert!(!lines.has(0) && lines.has(1) && !lines.is_empty());
         assert_eq!(lines.leave(0), None);

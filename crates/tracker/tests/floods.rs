@@ -178,6 +178,38 @@ fn from_one_address() {
     });
 }
 
+/// A flood that holds a fifth of the young torrents, and of whose own announces there are few: a
+/// search may well miss it.
+#[test]
+fn that_is_slow_beside_many_newcomers() {
+    let desk = &mut Desk::new(BYTES_MAX);
+    let flood = |desk: &mut Desk| {
+        let info_hash = desk.random_hash();
+        let port = desk.rng.u16(1..);
+        desk.announce(info_hash, CompactV4::new([198, 51, 100, 1].into(), port));
+    };
+    // Until somebody has to give way.
+    let mut honest = 0;
+    while desk.counters.swarms.v4.evicted.get() == 0 {
+        assert!(honest < 100_000, "there is no bound");
+        desk.announce(torrent(1, honest), client(10, honest));
+        honest += 1;
+        let is_young = desk.bytes_seen > BYTES_MAX * 6 / 10;
+        if is_young && honest.is_multiple_of(4) {
+            flood(desk);
+        }
+    }
+    let mut served = 0;
+    for number in 0..3_000 {
+        served += u32::from(desk.announce(torrent(3, number), client(20, number)));
+        if number.is_multiple_of(10) {
+            flood(desk);
+        }
+    }
+    assert!(served >= 2_850, "{served} of 3,000 were served");
+    assert!(desk.bytes_seen <= BYTES_MAX);
+}
+
 #[test]
 fn from_ten_thousand_addresses() {
     withstand(4, |desk, number| {
@@ -222,7 +254,38 @@ fn from_one_site_of_ipv6() {
         let info_hash = desk.random_hash();
         let mut ip = [0; 16];
         desk.rng.fill(&mut ip);
-        ip[..6].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 1]);
+        ip[..6].copy_from_slice(&[0x2a, 0, 0, 1, 0, 1]);
         desk.announce(info_hash, CompactV6::new(ip.into(), 1));
     });
+}
+
+/// The swarm of an honest torrent is itself the flood: from one site, 64 peers of each of its
+/// networks.
+#[test]
+fn of_one_swarm_leaves_it_open() {
+    let desk = &mut Desk::new(BYTES_MAX);
+    let swarm = torrent(1, 1);
+    let mut number = 0_u32;
+    let mut flood = |desk: &mut Desk| {
+        number += 1;
+        let [_, b, c, d] = (number / 64).to_be_bytes();
+        let ip = [0x2a, 0, 0, 1, 0, 1, c, d, b, 0, 0, 0, 0, 0, 0, 1];
+        let port = u16::try_from(number % 64 + 1).unwrap();
+        desk.announce(swarm, CompactV6::new(ip.into(), port))
+    };
+    let mut peers = 0;
+    while flood(desk) {
+        peers += 1;
+        assert!(peers < 1_000_000, "there is no bound");
+    }
+    let mut served = 0;
+    for number in 0..1_000_u32 {
+        let [a, b, c, d] = number.to_be_bytes();
+        let ip = [0x2a, 1, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        served += u32::from(desk.announce(swarm, CompactV6::new(ip.into(), 1)));
+        for _ in 0..30 {
+            flood(desk);
+        }
+    }
+    assert!(served >= 990, "{served} of 1,000 were served");
 }

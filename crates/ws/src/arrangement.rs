@@ -77,6 +77,7 @@ pub fn arrange(
             deliveries,
             peers_per_ip: peers_per_ip.clone(),
             tls: tls.cloned(),
+            pace_key: entropy.key()?,
             counters: Arc::clone(counters),
         };
         socket_workers.push(Worker::new(config, parts));

@@ -7,15 +7,14 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{ConnectionId, Connections};
 use aquatic_swarm::Counts;
-use aquatic_tracker::router::{Router, ShardKey};
+use aquatic_tracker::router::{self, Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_tracker::waiting_lines::WaitingLines;
-use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
+use aquatic_types::{AnnounceEvent, CanonicalAddr, InfoHash, IpFamily, PeerId, client_network};
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 
 use crate::membership::Asked;
-use crate::memory::network_of;
-use crate::messages::{self, Announce, Answer, Batch, HandedOffer, Offer, Outcome, What};
+use crate::messages::{self, Announce, Answer, Batch, Evicted, HandedOffer, Offer, Outcome, What};
 use crate::refusal::{Failure, Refusal};
 use crate::relay::Relay;
 use crate::service::Service;
@@ -25,6 +24,9 @@ use crate::writer::DroppedOffers;
 /// Peers that have left whose relays are told about it in one round, so that requests do not wait
 /// when many leave at once.
 const LEAVING_ROUND_MAX: usize = 4_096;
+
+/// Dropped offers whose relays are told about it in one round, or asked whether they have room.
+const WITHDRAWN_ROUND_MAX: usize = 4_096;
 
 /// Dropped offers that wait until their relays can be told.
 const DROPPED_MAX: usize = 16_384;
@@ -56,15 +58,28 @@ pub struct Asker {
     pub lines: WaitingLines<ConnectionId>,
     /// Bytes of the messages that wait.
     pub waiting_bytes: usize,
+    /// By shard: it has no room for those who leave, in this round.
+    pub blocked: Vec<bool>,
 }
 
 /// Peers that leave without having said so: their connections have ended, or are silent, or the
 /// torrent is no longer allowed.
 #[derive(Debug, Default)]
 pub struct Leaving {
-    peers: VecDeque<(ConnectionId, IpFamily, InfoHash, PeerId)>,
+    peers: VecDeque<Departure>,
     /// There may be some whose relays take it in.
     may_go_on: bool,
+}
+
+/// A peer that leaves, or may have left.
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    connection: ConnectionId,
+    client: CanonicalAddr,
+    info_hash: InfoHash,
+    peer_id: PeerId,
+    /// It leaves; otherwise it is asked whether it has had to.
+    is_certain: bool,
 }
 
 /// Why a request is not on its way.
@@ -123,7 +138,7 @@ impl Asker {
         self.forget_message(session);
         let client = session.client;
         for (info_hash, peer_id) in session.membership.iter() {
-            self.leaving.add((id, client.family(), info_hash, peer_id));
+            self.leaving.add(id, client, info_hash, peer_id);
             if let Some(peers_per_ip) = &self.peers_per_ip {
                 peers_per_ip.release(client.ip());
             }
@@ -132,89 +147,153 @@ impl Asker {
 
     /// All peers of a connection are to leave.
     pub fn dismiss_all(&mut self, id: ConnectionId, session: &mut Session) {
-        let (family, leaving) = (session.client.family(), &mut self.leaving);
+        let (client, leaving) = (session.client, &mut self.leaving);
         session.membership.dismiss(
             |_| true,
-            |info_hash, peer_id| leaving.add((id, family, info_hash, peer_id)),
+            |info_hash, peer_id| leaving.add(id, client, info_hash, peer_id),
         );
     }
 
     /// The peers of a connection in torrents that are not allowed (any more) are to leave.
     pub fn dismiss_forbidden(&mut self, id: ConnectionId, session: &mut Session) {
-        let (family, leaving) = (session.client.family(), &mut self.leaving);
+        let (client, leaving) = (session.client, &mut self.leaving);
         let service = &mut self.service;
         session.membership.dismiss(
             |info_hash| !service.is_allowed(info_hash),
-            |info_hash, peer_id| leaving.add((id, family, info_hash, peer_id)),
+            |info_hash, peer_id| leaving.add(id, client, info_hash, peer_id),
         );
     }
 
-    /// Tells relays which peers have gone. Those that do not keep up are told later: a peer may
-    /// have announced meanwhile, which the book of its connection knows.
+    /// Peers have had to give way. An announce of one of them may be on its way, or have brought it
+    /// back meanwhile: so its relay is asked.
+    pub fn look_for_evicted(
+        &mut self,
+        evicted: &mut Vec<Evicted>,
+        connections: &mut Connections<Session>,
+    ) {
+        for it in evicted.drain(..) {
+            let connection = it.member.connection;
+            connections.with(connection, |session, _| {
+                if session.membership.doubt(it.info_hash, it.peer_id) {
+                    self.leaving.doubt(Departure {
+                        connection,
+                        client: session.client,
+                        info_hash: it.info_hash,
+                        peer_id: it.peer_id,
+                        is_certain: false,
+                    });
+                }
+            });
+        }
+        evicted.shrink_to(LEAVING_ROUND_MAX);
+    }
+
+    /// Tells relays which peers have gone, and asks for those that may have. They get no more than
+    /// half of the room, so that it does not cost others their turn. Those that do not keep up are
+    /// told later: a peer may have announced meanwhile, which the book of its connection knows.
     pub fn pass_on_leaving(&mut self, connections: &mut Connections<Session>) {
         let mut passed_on = 0;
+        self.blocked.fill(false);
         for _ in 0..self.leaving.peers.len().min(LEAVING_ROUND_MAX) {
             let Some(peer) = self.leaving.peers.pop_front() else {
                 break;
             };
-            let (connection, family, info_hash, peer_id) = peer;
-            if self.batch_for(&info_hash).is_none() {
+            let Departure {
+                connection,
+                client,
+                info_hash,
+                peer_id,
+                is_certain,
+            } = peer;
+            let Some(shard) = self.free_shard_of(&info_hash) else {
                 self.leaving.peers.push_back(peer);
                 continue;
-            }
-            let still_leaves = connections.with(connection, |session, _| {
-                session.membership.says_farewell(info_hash, peer_id)
+            };
+            passed_on += 1;
+            let is_due = connections.with(connection, |session, _| {
+                !is_certain || session.membership.says_farewell(info_hash, peer_id)
             });
             // A connection that has gone has taken all its peers along.
-            if still_leaves == Some(false) {
-                passed_on += 1;
+            if !is_due.unwrap_or(is_certain) {
                 continue;
             }
-            let Some(batch) = self.batch_for(&info_hash) else {
-                continue;
+            let what = match is_certain {
+                true => What::Leave { peer_id },
+                false => What::Check {
+                    peer_id,
+                    is_in_swarm: false,
+                },
             };
-            batch.requests.push(messages::Request {
-                connection,
-                family,
-                info_hash,
-                what: What::Leave { peer_id },
-            });
-            passed_on += 1;
+            if let Some(batch) = self.batch_of(shard) {
+                batch.requests.push(messages::Request {
+                    connection,
+                    family: client.family(),
+                    network: client_network(client.ip()),
+                    info_hash,
+                    what,
+                });
+            }
         }
         self.leaving.settle(passed_on);
     }
 
-    /// Tells relays which offers have been dropped. Those that do not keep up are told later, with
-    /// what is left in `dropped`; if that is too much, offers stay open until their time is over.
+    /// Tells relays which offers have been dropped, with no more than half of the room. Those that
+    /// do not keep up are told later, with what is left in `dropped`; if that is too much, offers
+    /// stay open until their time is over.
     pub fn withdraw(&mut self, dropped: &mut DroppedOffers) {
         dropped.has_new = false;
-        dropped.offers.retain(|offer| {
+        self.blocked.fill(false);
+        for _ in 0..dropped.offers.len().min(WITHDRAWN_ROUND_MAX) {
+            let Some(offer) = dropped.offers.pop_front() else {
+                break;
+            };
             let HandedOffer {
                 info_hash,
                 receiver,
-            } = *offer;
-            let Some(batch) = self.batch_for(&info_hash) else {
-                return true;
+            } = offer;
+            let shard = self.free_shard_of(&info_hash);
+            let Some(batch) = shard.and_then(|shard| self.batch_of(shard)) else {
+                dropped.offers.push_back(offer);
+                continue;
             };
+            dropped.has_new = true;
             batch.requests.push(messages::Request {
                 connection: receiver.member.connection,
                 // Not looked at: nobody is answered.
                 family: IpFamily::V4,
+                network: receiver.network,
                 info_hash,
                 what: What::Withdraw(receiver),
             });
-            false
-        });
+        }
         dropped.offers.truncate(DROPPED_MAX);
+        dropped.has_new &= !dropped.offers.is_empty();
         if dropped.offers.is_empty() {
             dropped.offers.shrink_to(DROPPED_KEPT);
         }
     }
 
+    /// The shard of a torrent, if it has room for what takes nobody's turn. Once it has none, it is
+    /// not asked again until the marks are taken off.
+    fn free_shard_of(&mut self, info_hash: &InfoHash) -> Option<usize> {
+        let shard = self.shard_of(info_hash);
+        let is_blocked = self.blocked.get_mut(shard)?;
+        if !*is_blocked {
+            let worker = self.worker;
+            let batch = self
+                .router
+                .batch_for_bulk(shard, &mut self.own, || Batch::new(worker));
+            *is_blocked = batch.is_none();
+        }
+        (!*is_blocked).then_some(shard)
+    }
+
     /// Whether there is something to do without anything having come.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.leaving.may_go_on || self.router.has_mail()
+        // Those who waited may have put requests into the own batch.
+        let has_own = !router::Batch::is_empty(&self.own);
+        has_own || self.leaving.may_go_on || self.router.has_mail()
     }
 
     pub(crate) fn announce(
@@ -228,8 +307,9 @@ impl Asker {
             info_hash, peer_id, ..
         } = *announce;
         let status = announce.status();
+        let shard = self.shard_of(&info_hash);
         // First, because there is no way back from what follows.
-        self.room(&info_hash, turn)?;
+        self.room_at(shard, turn)?;
         let membership = &mut session.membership;
         let asked = membership.ask(info_hash, peer_id, status, self.peers_max)?;
         let ip = session.client.ip();
@@ -238,7 +318,7 @@ impl Asker {
             return Err(Refusal::PEERS_PER_IP.into());
         }
         let offers_max = self.offers_max;
-        if let Some(batch) = self.batch_for(&info_hash) {
+        if let Some(batch) = self.batch_of(shard) {
             let first_offer = batch.offers.len();
             for offer in announce.offers.iter().take(offers_max) {
                 let json = batch.keep(offer.offer);
@@ -250,7 +330,6 @@ impl Asker {
             }
             let what = What::Announce(Announce {
                 peer_id,
-                network: network_of(ip),
                 status,
                 completed: announce.event == AnnounceEvent::Completed,
                 offers: first_offer..batch.offers.len(),
@@ -331,6 +410,8 @@ impl Asker {
                 Ok(batch) => batch.requests.push(messages::Request {
                     connection,
                     family,
+                    // Not looked at.
+                    network: 0,
                     info_hash,
                     what: What::Scrape {
                         place,
@@ -348,18 +429,17 @@ impl Asker {
 
     /// The batch that goes to the owner of a torrent, unless there is a line before it.
     fn room(&mut self, info_hash: &InfoHash, turn: Turn) -> Result<&mut Batch, Stopped> {
-        let shard = self.shard_of(info_hash);
+        self.room_at(self.shard_of(info_hash), turn)
+    }
+
+    fn room_at(&mut self, shard: usize, turn: Turn) -> Result<&mut Batch, Stopped> {
         if turn != Turn::FirstFor(shard) && self.lines.has(shard) {
             return Err(Stopped::NoRoom(shard));
         }
         self.batch_of(shard).ok_or(Stopped::NoRoom(shard))
     }
 
-    /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
-    fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        self.batch_of(self.shard_of(info_hash))
-    }
-
+    /// The batch that goes to the owner of a shard. `None` if the owner does not keep up.
     fn batch_of(&mut self, shard: usize) -> Option<&mut Batch> {
         let worker = self.worker;
         self.router
@@ -372,7 +452,23 @@ impl Asker {
 }
 
 impl Leaving {
-    fn add(&mut self, peer: (ConnectionId, IpFamily, InfoHash, PeerId)) {
+    fn add(
+        &mut self,
+        connection: ConnectionId,
+        client: CanonicalAddr,
+        info_hash: InfoHash,
+        peer_id: PeerId,
+    ) {
+        self.doubt(Departure {
+            connection,
+            client,
+            info_hash,
+            peer_id,
+            is_certain: true,
+        });
+    }
+
+    fn doubt(&mut self, peer: Departure) {
         self.peers.push_back(peer);
         self.may_go_on = true;
     }
@@ -396,6 +492,7 @@ fn request(
     messages::Request {
         connection,
         family: session.client.family(),
+        network: client_network(session.client.ip()),
         info_hash,
         what,
     }

@@ -2,9 +2,10 @@
 
 use aquatic_swarm::{CleaningVisitor, Counts, PeerChange, Room};
 use aquatic_tracker::clients::{ClientTable, PeerTag, Prefix};
-use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily};
+use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily, Seconds};
 use hdrhistogram::Histogram;
 
+use crate::memory::weighed_network;
 use crate::messages::MemberKey;
 use crate::relay::Peer;
 
@@ -17,7 +18,7 @@ pub(crate) struct Census {
     completed: PerFamily<usize>,
     /// Peers that have had to give way, since the start.
     evicted: PerFamily<usize>,
-    /// What the open offers of all peers take.
+    /// What the open offers of all peers take, beyond what each has room for anyway.
     offer_bytes: usize,
 }
 
@@ -128,6 +129,7 @@ impl Census {
 
 /// Counts what it sees in a cleaning. Peers leave when their workers say so, and not here.
 pub(crate) struct Visitor<'a> {
+    pub(crate) now: Seconds,
     pub(crate) census: &'a mut Census,
     /// Counts whose peers there are.
     pub(crate) room: &'a mut Room,
@@ -140,8 +142,11 @@ impl<V: PeerTag> CleaningVisitor<MemberKey, Peer<V>> for Visitor<'_> {
         true
     }
 
-    fn peer_remains(&mut self, _: &MemberKey, peer: &Peer<V>) {
-        self.room.remains(peer.network.into());
+    fn peer_remains(&mut self, key: &MemberKey, peer: &mut Peer<V>) {
+        self.room.remains(weighed_network(key));
+        let bytes = peer.open_offers.bytes();
+        peer.open_offers.expire(self.now);
+        self.census.offers_change(bytes, peer.open_offers.bytes());
     }
 
     fn peer_removed(&mut self, _: &MemberKey, peer: Peer<V>) {

@@ -6,7 +6,7 @@ use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, Privilege
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::arrangement::Layout;
-use aquatic_tracker::config::{MetricsConfig, PeerTimes};
+use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes};
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 use aquatic_ws_protocol::ScrapeResponse;
 
@@ -112,13 +112,14 @@ section! {
         /// answer is refused. Usual ones take 0.5 to 3 KiB.
         pub max_offer_size: usize = 16_384,
         /// Offers per second that are passed on to one client, on average over about four seconds;
-        /// more are dropped. 0 = no limit.
+        /// more are dropped. 0 = no limit. When a client gets many, the second half is for offers
+        /// of addresses that have sent it few.
         ///
         /// A browser opens a connection of WebRTC for each, gives it about 30 seconds, and cannot
         /// have more than 500 at a time.
         pub max_offers_per_second_per_receiver: u32 = 16,
         /// Torrents in which one connection may have a peer at a time. With several peer ids in one
-        /// torrent it counts as often as that.
+        /// torrent it counts as often as that, and there are no more than eight of them.
         pub max_torrents_per_connection: usize = 1_000,
         /// Seconds between two announces of a client.
         pub peer_announce_interval: u32 = 120,
@@ -132,6 +133,8 @@ section! {
     pub struct LimitsConfig {
         #[flatten]
         pub connections: ConnectionLimitsConfig,
+        #[flatten]
+        pub addresses: AddressLimitsConfig,
     }
 }
 
@@ -258,6 +261,7 @@ impl aquatic_config::Config for Config {
 
     fn check(&self, checks: &mut Checks) {
         self.common().check(checks);
+        self.limits.addresses.check(checks);
         self.check_origins(checks);
         let torrents = self.protocol.max_torrents_per_connection;
         checks.require(

@@ -101,7 +101,8 @@ labels! {
         OfferUnknown = "offer_unknown",
         /// Refused: an answer by a peer that is not in the swarm over this connection.
         NotInSwarm = "not_in_swarm",
-        /// Refused: more torrents than `protocol.max_torrents_per_connection`.
+        /// Refused: more torrents than `protocol.max_torrents_per_connection`, or more than eight
+        /// peer ids in one of them.
         TorrentsPerConnection = "torrents_per_connection",
         /// Refused: more messages than `limits.requests_per_second_per_ip`.
         RequestRate = "request_rate",
@@ -117,6 +118,8 @@ labels! {
         MemoryLimit = "memory_limit",
         /// Refused: `limits.max_peers_per_ip`.
         PeersPerIp = "peers_per_ip",
+        /// Answered, but the peer was not kept: `limits.max_peers_per_ip_and_torrent`.
+        PeersPerIpAndTorrent = "peers_per_ip_and_torrent",
     }
 }
 
@@ -142,6 +145,7 @@ impl counters::ReasonLabel for Reason {
             Self::PeerLimit => Some(limit_notes::peers()),
             Self::MemoryLimit => Some(limit_notes::memory()),
             Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
+            Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
             Self::DeliveryFull => Some(LimitNote::new(
                 "offers and answers lost, since the worker of their receiver does not keep up",
                 "see `socket_workers`",

@@ -3,15 +3,18 @@
 //! What a relay has decided comes back to the socket worker that asked. What is for a connection of
 //! its own it writes there; the rest goes, as whole WebSocket frames, to the workers that can.
 
-use aquatic_channel::{Bell, Requester, Responder, exchange};
+use aquatic_channel::{Batch, Bell, Lane, Responder, exchange};
 use aquatic_stream::ConnectionId;
 use aquatic_types::IpFamily;
 
 use crate::counters::ResponseKind;
-use crate::messages::HandedOffer;
+use crate::messages::{Evicted, HandedOffer};
 
 /// Bytes after which a parcel takes no more.
 const PARCEL_BYTES_MAX: usize = 256 * 1_024;
+
+/// Peers that have had to give way after which a parcel takes no more.
+const PARCEL_EVICTED_MAX: usize = 256;
 
 /// Parcels that can be on their way from one worker to another.
 const PARCELS_MAX: usize = 16;
@@ -21,6 +24,8 @@ const PARCELS_MAX: usize = 16;
 pub struct Parcel {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    /// Peers of the worker's connections.
+    evicted: Vec<Evicted>,
 }
 
 /// A frame, and where it goes.
@@ -41,6 +46,8 @@ pub struct Forwarded {
     pub kind: ResponseKind,
     /// The family of the client that has sent it.
     pub from: IpFamily,
+    /// The network of that client.
+    pub network: u64,
     /// What becomes of it if it is an offer, and dropped.
     pub offer: Option<HandedOffer>,
 }
@@ -56,7 +63,15 @@ impl Parcel {
         })
     }
 
+    /// Peers that have had to give way.
+    #[must_use]
+    pub fn evicted(&self) -> &[Evicted] {
+        &self.evicted
+    }
+
     fn clear(&mut self) {
+        self.evicted.clear();
+        self.evicted.shrink_to(PARCEL_EVICTED_MAX);
         self.items.clear();
         self.bytes.clear();
         self.bytes.shrink_to(2 * PARCEL_BYTES_MAX);
@@ -67,14 +82,8 @@ impl Parcel {
 #[derive(Debug, Default)]
 pub struct Deliveries {
     /// By worker; none to itself.
-    outgoing: Vec<Option<Outgoing>>,
+    outgoing: Vec<Option<Lane<Parcel>>>,
     incoming: Vec<Responder<Parcel>>,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    requester: Requester<Parcel>,
-    filling: Option<Parcel>,
 }
 
 impl Deliveries {
@@ -92,10 +101,7 @@ impl Deliveries {
                     other.incoming.extend(responder);
                 }
                 if let Some(own) = all.get_mut(from) {
-                    own.outgoing.push(requester.map(|requester| Outgoing {
-                        requester,
-                        filling: None,
-                    }));
+                    own.outgoing.push(requester.map(Lane::new));
                 }
             }
         }
@@ -114,7 +120,7 @@ impl Deliveries {
         let Some(Some(outgoing)) = self.outgoing.get_mut(usize::from(worker)) else {
             return false;
         };
-        let Some(parcel) = outgoing.parcel() else {
+        let Some(parcel) = outgoing.batch(Parcel::default) else {
             return false;
         };
         write(&mut parcel.bytes);
@@ -126,14 +132,27 @@ impl Deliveries {
         true
     }
 
-    /// Puts all parcels on their way, and takes back those that have been unpacked.
+    /// Tells the worker that holds its connection of a peer that had to give way. Returns whether
+    /// there was room.
+    pub fn tell(&mut self, evicted: Evicted) -> bool {
+        let worker = usize::from(evicted.member.worker);
+        let Some(Some(outgoing)) = self.outgoing.get_mut(worker) else {
+            return false;
+        };
+        let Some(parcel) = outgoing.batch(Parcel::default) else {
+            return false;
+        };
+        parcel.evicted.push(evicted);
+        true
+    }
+
+    /// Takes back parcels that have been unpacked, and puts others on their way, unless the
+    /// [lane](Lane) holds them back.
     pub fn forward(&mut self) {
         for outgoing in self.outgoing.iter_mut().flatten() {
-            outgoing.send();
-            outgoing.requester.ring();
-            while let Some(parcel) = outgoing.requester.receive() {
-                outgoing.requester.recycle(parcel);
-            }
+            // They were emptied where they were unpacked.
+            outgoing.collect(|_| ());
+            outgoing.forward();
         }
     }
 
@@ -141,6 +160,7 @@ impl Deliveries {
     pub fn unpack(&mut self, mut unpack: impl FnMut(&Parcel)) -> usize {
         let mut unpacked = 0;
         for incoming in &mut self.incoming {
+            let before = unpacked;
             while let Some(mut parcel) = incoming.receive() {
                 unpack(&parcel);
                 parcel.clear();
@@ -149,37 +169,68 @@ impl Deliveries {
                 debug_assert!(sent.is_ok(), "the parcel came from this exchange");
                 unpacked += 1;
             }
+            // With so many, the sender may hold something back until they return.
+            if unpacked - before > 1 {
+                incoming.ring();
+            }
         }
         unpacked
     }
 
-    /// Whether there is something to [unpack](Self::unpack).
+    /// Whether there is something to [unpack](Self::unpack), or to [forward](Self::forward) that
+    /// was held back.
     #[must_use]
     pub fn has_mail(&self) -> bool {
+        let goes_on = |it: &Lane<Parcel>| it.holds_back() && it.has_answers();
         self.incoming.iter().any(Responder::has_requests)
+            || self.outgoing.iter().flatten().any(goes_on)
     }
 }
 
-impl Outgoing {
-    fn parcel(&mut self) -> Option<&mut Parcel> {
-        let is_full = |parcel: &Parcel| parcel.bytes.len() >= PARCEL_BYTES_MAX;
-        if self.filling.as_ref().is_some_and(is_full) {
-            self.send();
-        }
-        if self.filling.is_none() {
-            while let Some(parcel) = self.requester.receive() {
-                self.requester.recycle(parcel);
-            }
-            self.filling = self.requester.vacant(Parcel::default);
-        }
-        self.filling.as_mut()
+impl Batch for Parcel {
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= PARCEL_BYTES_MAX || self.evicted.len() >= PARCEL_EVICTED_MAX
     }
 
-    fn send(&mut self) {
-        if let Some(parcel) = self.filling.take_if(|parcel| !parcel.items.is_empty()) {
-            // There is room for every parcel that was vacant.
-            let sent = self.requester.send(parcel);
-            debug_assert!(sent.is_ok(), "the parcel came from this exchange");
+    fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.evicted.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_channel::bell;
+
+    use super::*;
+
+    const MESSAGES: usize = 500;
+
+    /// While the other worker is busy for many rounds, offers that come one by one are not lost.
+    #[test]
+    fn what_comes_one_by_one_waits_together() {
+        let bells: Vec<_> = (0..2).map(|_| bell(|| ()).1).collect();
+        let mut all = Deliveries::connect(2, &bells);
+        let (mut other, mut own) = (all.remove(1), all.remove(0));
+        let message = Forwarded {
+            kind: ResponseKind::Offer,
+            from: IpFamily::V4,
+            network: 0,
+            offer: None,
+        };
+        for number in 0..MESSAGES {
+            let write = |out: &mut Vec<u8>| out.extend([0; 1_000]);
+            assert!(
+                own.add(1, ConnectionId::default(), message, write),
+                "{number}"
+            );
+            own.forward();
         }
+        let mut came = 0;
+        let mut unpack = |other: &mut Deliveries| other.unpack(|it| came += it.iter().count());
+        while unpack(&mut other) > 0 {
+            own.forward();
+        }
+        assert_eq!(came, MESSAGES);
+        assert!(!own.has_mail() && !other.has_mail());
     }
 }

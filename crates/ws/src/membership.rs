@@ -5,9 +5,9 @@ use thin_vec::ThinVec;
 
 use crate::refusal::Refusal;
 
-/// Peers of one connection in one torrent that are looked through for an open offer. Clients in one
-/// page that share a connection are few.
-const SIBLINGS_MAX: usize = 8;
+/// Peers that one connection may have in one torrent. Clients in one page that share a connection
+/// are few; with more, it would be handed most of what others offer.
+pub const PEERS_PER_TORRENT_MAX: usize = 8;
 
 /// The peers of a connection: the torrents to which it has announced, with the peer ids that it
 /// used for each.
@@ -22,7 +22,7 @@ pub struct Membership(ThinVec<Peer>);
 struct Peer {
     info_hash: InfoHash,
     peer_id: PeerId,
-    /// Announces that are on their way, and the farewell.
+    /// Announces that are on their way, the farewell, and questions whether it is still there.
     asked: u16,
     farewell: Farewell,
 }
@@ -78,6 +78,9 @@ impl Membership {
         }
         if self.0.len() >= peers_max {
             return Err(Refusal::TORRENTS_PER_CONNECTION);
+        }
+        if self.siblings(info_hash, peer_id).count() >= PEERS_PER_TORRENT_MAX {
+            return Err(Refusal::PEERS_PER_TORRENT);
         }
         self.0.push(Peer {
             info_hash,
@@ -148,11 +151,23 @@ impl Membership {
         self.settle(info_hash, peer_id, false)
     }
 
-    /// Peers in the same torrent as this one; no more than [`SIBLINGS_MAX`].
+    /// A peer may have had to give way, and is to be looked for: the relay's reply is to be
+    /// [settled](Self::settle), like that to an announce. Returns whether it is in the book.
+    pub fn doubt(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
+        if let Some(at) = self.place_of(info_hash, peer_id)
+            && let Some(peer) = self.0.get_mut(at)
+        {
+            peer.asked = peer.asked.saturating_add(1);
+            return true;
+        }
+        false
+    }
+
+    /// Peers in the same torrent as this one; no more than [`PEERS_PER_TORRENT_MAX`].
     pub fn siblings(&self, info_hash: InfoHash, peer_id: PeerId) -> impl Iterator<Item = PeerId> {
         let is_sibling = move |it: &&Peer| it.info_hash == info_hash && it.peer_id != peer_id;
         let siblings = self.0.iter().filter(is_sibling).map(|it| it.peer_id);
-        siblings.take(SIBLINGS_MAX)
+        siblings.take(PEERS_PER_TORRENT_MAX)
     }
 
     /// All peers: torrent and peer id of each.
@@ -251,6 +266,43 @@ mod tests {
         assert!(membership.says_farewell(A, ME));
         assert!(membership.confirm(A, ME));
         assert!(!membership.says_farewell(A, ME), "nobody is there");
+    }
+
+    #[test]
+    fn who_had_to_give_way_leaves_the_book() {
+        let mut membership = Membership::default();
+        assert!(!membership.doubt(A, ME));
+        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
+        assert!(!membership.settle(A, ME, true));
+        assert!(membership.doubt(A, ME));
+        assert!(
+            !membership.settle(A, ME, true),
+            "it has come back meanwhile"
+        );
+        assert!(membership.doubt(A, ME));
+        // An announce behind the question.
+        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
+        assert!(!membership.settle(A, ME, false));
+        assert!(!membership.settle(A, ME, true));
+        assert!(membership.doubt(A, ME));
+        assert!(membership.settle(A, ME, false));
+        assert_eq!(membership.iter().len(), 0);
+    }
+
+    #[test]
+    fn a_torrent_has_few_peers_of_one_connection() {
+        let mut membership = Membership::default();
+        let peer = |number| PeerId([number; 20]);
+        for number in 0..8 {
+            assert_eq!(
+                membership.ask(A, peer(number), LEECHER, 20),
+                Ok(Asked::Added)
+            );
+        }
+        let more = membership.ask(A, peer(8), LEECHER, 20);
+        assert_eq!(more, Err(Refusal::PEERS_PER_TORRENT));
+        assert_eq!(membership.ask(A, peer(7), LEECHER, 20), Ok(Asked::Known));
+        assert_eq!(membership.ask(B, peer(8), LEECHER, 20), Ok(Asked::Added));
     }
 
     #[test]

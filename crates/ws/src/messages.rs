@@ -31,48 +31,73 @@ pub struct Member {
 }
 
 /// What names a peer within a swarm: its connection and its peer id. Peer ids alone are names that
-/// anybody can give themselves.
+/// anybody can give themselves. And the network of the connection, which does not change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MemberKey([u8; 30]);
+pub(crate) struct MemberKey([u8; 38]);
 
 impl MemberKey {
-    pub(crate) fn new(member: Member, peer_id: &PeerId) -> Self {
-        let mut bytes = [0; 30];
+    /// `network` is the [`client_network`](aquatic_types::client_network) of the connection.
+    pub(crate) fn new(member: Member, network: u64, peer_id: &PeerId) -> Self {
+        let mut bytes = [0; 38];
         let (name, place) = bytes.split_at_mut(20);
         name.copy_from_slice(&peer_id.0);
-        let (worker, connection) = place.split_at_mut(2);
+        let (worker, place) = place.split_at_mut(2);
         worker.copy_from_slice(&member.worker.to_be_bytes());
+        let (connection, of_network) = place.split_at_mut(8);
         connection.copy_from_slice(&member.connection.to_bits().to_be_bytes());
+        of_network.copy_from_slice(&network.to_be_bytes());
         Self(bytes)
     }
 
     pub(crate) fn peer_id(&self) -> PeerId {
-        let [peer_id @ .., _, _, _, _, _, _, _, _, _, _] = self.0;
-        PeerId(peer_id)
+        let (peer_id, _) = self.0.split_first_chunk().unwrap_or((&[0; 20], &[]));
+        PeerId(*peer_id)
     }
 
     /// As the one that is handed an offer of this name.
     pub(crate) fn receiver(&self, hash: u64) -> Receiver {
         Receiver {
             member: self.member(),
+            network: self.network_number(),
             peer_id: self.peer_id(),
             hash,
         }
     }
 
     pub(crate) fn member(&self) -> Member {
-        let [.., w0, w1, c0, c1, c2, c3, c4, c5, c6, c7] = self.0;
-        let connection = u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
+        let [.., w0, w1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
         Member {
             worker: u16::from_be_bytes([w0, w1]),
-            connection: ConnectionId::from_bits(connection),
+            connection: ConnectionId::from_bits(self.connection_bits()),
         }
+    }
+
+    pub(crate) fn network_number(&self) -> u64 {
+        let (_, network) = self.0.split_last_chunk().unwrap_or((&[], &[0; 8]));
+        u64::from_be_bytes(*network)
+    }
+
+    fn connection_bits(&self) -> u64 {
+        let [.., c0, c1, c2, c3, c4, c5, c6, c7, _, _, _, _, _, _, _, _] = self.0;
+        u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7])
     }
 }
 
 impl PeerKey for MemberKey {
     fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The IPv4 address, or the /64 network of IPv6.
+    fn network(&self) -> Option<u64> {
+        Some(self.network_number())
+    }
+
+    /// The connection, and the end of the peer id: clients begin theirs alike.
+    fn within_network(&self) -> u64 {
+        let PeerId([.., p0, p1, p2, p3, p4, p5, p6, p7]) = self.peer_id();
+        let name = u64::from_be_bytes([p0, p1, p2, p3, p4, p5, p6, p7]);
+        self.connection_bits().rotate_left(32) ^ name
     }
 }
 
@@ -83,6 +108,8 @@ pub struct Request {
     pub connection: ConnectionId,
     /// The client's family.
     pub family: IpFamily,
+    /// The client's [`client_network`](aquatic_types::client_network).
+    pub network: u64,
     /// The torrent.
     pub info_hash: InfoHash,
     /// What it is.
@@ -108,6 +135,13 @@ pub enum What {
         /// The peer.
         peer_id: PeerId,
     },
+    /// Is a peer, which may have had to [give way](Batch::evicted), still there?
+    Check {
+        /// The peer.
+        peer_id: PeerId,
+        /// `false`, until answered.
+        is_in_swarm: bool,
+    },
     /// An offer has not come to its receiver, which cannot answer it. Comes from any worker.
     Withdraw(Receiver),
 }
@@ -117,8 +151,6 @@ pub enum What {
 pub struct Announce {
     /// The peer.
     pub peer_id: PeerId,
-    /// The network that it is of, as far as it matters who holds most of the memory.
-    pub network: u32,
     /// Seeder, leecher or leaving.
     pub status: PeerStatus,
     /// The download has just finished.
@@ -160,6 +192,8 @@ pub struct Offer {
 pub struct Receiver {
     /// Its connection.
     pub member: Member,
+    /// The network of that.
+    pub network: u64,
     /// Its peer id.
     pub peer_id: PeerId,
     /// What the offer is called among those that the peer may answer.
@@ -173,6 +207,17 @@ pub struct HandedOffer {
     pub info_hash: InfoHash,
     /// The peer.
     pub receiver: Receiver,
+}
+
+/// A peer that has had to give way. Its connection does not know it yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Evicted {
+    /// Its connection, of any worker.
+    pub member: Member,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// The peer.
+    pub peer_id: PeerId,
 }
 
 /// A peer answers an offer.
@@ -203,6 +248,8 @@ pub struct Batch {
     pub requests: Vec<Request>,
     /// Offers of all announces.
     pub offers: Vec<Offer>,
+    /// Peers that have had to give way to those that announce here, or before.
+    pub evicted: Vec<Evicted>,
     /// Offers and answers, as JSON that was valid where it came from.
     text: String,
 }
@@ -234,6 +281,8 @@ impl Batch {
     pub fn clear(&mut self) {
         self.requests.clear();
         self.offers.clear();
+        self.evicted.clear();
+        self.evicted.shrink_to(BATCH_REQUESTS_MAX);
         self.text.clear();
         // One large message may come on top of the bound.
         self.text.shrink_to(2 * BATCH_TEXT_BYTES_MAX);
@@ -260,8 +309,9 @@ mod tests {
             worker: 0x0102,
             connection: ConnectionId::from_bits(0x0304_0506_0708_090a),
         };
-        let key = MemberKey::new(member, &PeerId([7; 20]));
+        let key = MemberKey::new(member, 0x0b0c_0d0e_0f10_1112, &PeerId([7; 20]));
         assert_eq!((key.member(), key.peer_id()), (member, PeerId([7; 20])));
-        assert_eq!(key.as_bytes()[20..], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(key.network(), Some(0x0b0c_0d0e_0f10_1112));
+        assert_eq!(key.as_bytes()[20..], *(1..=18).collect::<Vec<u8>>());
     }
 }

@@ -1,8 +1,14 @@
 //! How many offers a client is handed in a time. Pure.
+//!
+//! Whoever offers much could use up what a client is handed, and nobody else's offers would come.
+//! So the second half of that is for offers of networks that have handed it few: [`FewOffers`].
 
+use std::hash::Hasher;
 use std::num::NonZeroU32;
 
 use aquatic_daemon::clock::Now;
+use aquatic_stream::ConnectionId;
+use siphasher::sip::SipHasher13;
 
 /// A client that was handed none for a while may be handed this long's worth at once: a browser
 /// that is the first in a swarm meets all who come next.
@@ -20,23 +26,84 @@ const STEP_MICROS_MAX: u32 = 1_000_000;
 pub struct OfferPace(u32);
 
 impl OfferPace {
-    /// Whether one more offer may be handed to the client; if so it is counted.
+    /// Whether one more offer may be handed to the client; if so it is counted. `is_of_few` is
+    /// asked if there have been many: whether few of them came from where this one does.
     #[must_use]
-    pub fn admits(&mut self, now: Now, per_second_max: Option<NonZeroU32>) -> bool {
-        let Some(per_second_max) = per_second_max else {
-            return true;
-        };
+    pub fn admits(
+        &mut self,
+        now: Now,
+        per_second_max: Option<NonZeroU32>,
+        is_of_few: impl FnOnce() -> bool,
+    ) -> bool {
+        per_second_max.is_none_or(|max| self.counts(now, max, is_of_few))
+    }
+
+    fn counts(
+        &mut self,
+        now: Now,
+        per_second_max: NonZeroU32,
+        is_of_few: impl FnOnce() -> bool,
+    ) -> bool {
         let step = STEP_MICROS_MAX / per_second_max;
         let now_micros = u32::try_from(now.micros & u64::from(u32::MAX)).unwrap_or_default();
         let ahead = match self.0.wrapping_sub(now_micros) {
             ahead if ahead <= BURST_MICROS + STEP_MICROS_MAX => ahead,
             _ => 0,
         };
-        let admitted = ahead < BURST_MICROS;
+        let admitted = ahead < BURST_MICROS / 2 || ahead < BURST_MICROS && is_of_few();
         if admitted {
             self.0 = now_micros.wrapping_add(ahead + step);
         }
         admitted
+    }
+}
+
+/// Places for networks that have handed offers to clients lately, in each of two rows.
+const PLACES: usize = 1 << 13;
+
+/// Offers that one network may hand to one client in a second while the client gets many, and four
+/// times as many at once.
+const OF_NETWORK_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
+
+/// Which networks have handed few offers to which clients lately, where clients get many.
+///
+/// Each network with each client has a place in either of two rows, which it shares with others by
+/// chance, and few are handed if either says so. Nothing is kept as long as nobody gets many.
+#[derive(Debug)]
+pub struct FewOffers {
+    hasher: SipHasher13,
+    rows: Vec<[OfferPace; 2]>,
+}
+
+impl FewOffers {
+    /// Nobody has handed any. `secret` must be unpredictable to strangers.
+    #[must_use]
+    pub fn new(secret: [u64; 2]) -> Self {
+        let [key0, key1] = secret;
+        Self {
+            hasher: SipHasher13::new_with_keys(key0, key1),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Whether a network has handed few offers to a client of this worker; if so, one more is
+    /// counted.
+    #[must_use]
+    pub fn admits(&mut self, now: Now, network: u64, receiver: ConnectionId) -> bool {
+        if self.rows.is_empty() {
+            self.rows.resize_with(PLACES, Default::default);
+        }
+        let mut hasher = self.hasher;
+        hasher.write(&network.to_ne_bytes());
+        hasher.write(&receiver.to_bits().to_ne_bytes());
+        let hash = hasher.finish();
+        let places = [hash, hash >> 32].map(|half| (half & 0xffff_ffff) as usize % PLACES);
+        let mut is_admitted = false;
+        for (row, place) in places.into_iter().enumerate() {
+            let pace = self.rows.get_mut(place).and_then(|it| it.get_mut(row));
+            is_admitted |= pace.is_some_and(|it| it.counts(now, OF_NETWORK_PER_SECOND, || true));
+        }
+        is_admitted
     }
 }
 
@@ -47,13 +114,14 @@ mod tests {
     /// How many of the offers that come every `every` microseconds are admitted until `until`.
     fn admitted(pace: &mut OfferPace, from: u64, until: u64, every: usize) -> usize {
         let offers = (from..until).step_by(every);
-        let admits = |micros: &u64| pace.admits(Now::from_micros(*micros), NonZeroU32::new(16));
+        let admits =
+            |micros: &u64| pace.admits(Now::from_micros(*micros), NonZeroU32::new(16), || true);
         offers.filter(admits).count()
     }
 
     /// The same of many in one moment.
     fn admitted_at_once(pace: &mut OfferPace, micros: u64) -> usize {
-        let admits = |_: &u32| pace.admits(Now::from_micros(micros), NonZeroU32::new(16));
+        let admits = |_: &u32| pace.admits(Now::from_micros(micros), NonZeroU32::new(16), || true);
         (0..200).filter(admits).count()
     }
 
@@ -90,6 +158,47 @@ mod tests {
     #[test]
     fn without_a_limit_there_is_none() {
         let mut pace = OfferPace::default();
-        assert!((0..10_000).all(|_| pace.admits(Now::default(), None)));
+        assert!((0..10_000).all(|_| pace.admits(Now::default(), None, || false)));
+    }
+
+    #[test]
+    fn the_second_half_is_for_those_who_have_handed_few() {
+        let mut pace = OfferPace::default();
+        let mut admits = |is_of_few: bool| {
+            let per_second = NonZeroU32::new(16);
+            let admits = |_: &u32| pace.admits(Now::from_micros(7), per_second, || is_of_few);
+            (0..200).filter(admits).count()
+        };
+        assert_eq!(admits(false), 32);
+        assert_eq!(admits(true), 32);
+    }
+
+    #[test]
+    fn few_are_few_of_one_network_to_one_client() {
+        let mut few = FewOffers::new([1, 2]);
+        let client = |number| ConnectionId::from_bits(number);
+        let mut admitted = |seconds: u64, network, number| {
+            let now = Now::from_micros(seconds * 1_000_000);
+            let admits = |_: &u32| few.admits(now, network, client(number));
+            (0..100).filter(admits).count()
+        };
+        assert_eq!(admitted(1, 10, 1), 4);
+        assert_eq!(admitted(1, 10, 1), 0);
+        assert_eq!(admitted(1, 11, 1), 4, "another network");
+        assert_eq!(admitted(1, 10, 2), 4, "another client");
+        assert_eq!(admitted(3, 10, 1), 2);
+    }
+
+    #[test]
+    fn many_networks_leave_places_to_others() {
+        let mut few = FewOffers::new([1, 2]);
+        let (now, client) = (Now::from_micros(9), ConnectionId::default());
+        for network in 0..1_000 {
+            while few.admits(now, network, client) {}
+        }
+        let admitted = (1_000..2_000)
+            .filter(|it| few.admits(now, *it, client))
+            .count();
+        assert!(admitted >= 970, "{admitted}");
     }
 }

@@ -4,10 +4,13 @@
 //! finds its way whoever else has the offerer's peer id.
 //!
 //! There is room for [`OPEN_MAX`], and a connection has no more than [`OPEN_OF_ONE_MAX`] of them,
-//! or one if there is no room left; a further one takes the place of its own oldest. So whoever
-//! makes offers to a peer at a high rate closes those of others only by way of ever more
-//! connections.
+//! or one if there is no room left; a further one takes the place of its own oldest. When there is
+//! no room, the oldest of the network that has most is closed. So whoever makes offers to a peer at
+//! a high rate closes nobody's but his own.
+//!
+//! While memory is used up, nobody gets room for more than he has, but each for [`OPEN_KEPT`].
 
+use aquatic_stream::ConnectionId;
 use aquatic_types::Seconds;
 use thin_vec::ThinVec;
 
@@ -20,6 +23,18 @@ pub(crate) const OPEN_MAX: usize = 120;
 /// Open offers of one connection to one peer. Each announce makes one.
 pub(crate) const OPEN_OF_ONE_MAX: usize = 16;
 
+/// Open offers for which there is always room: it is counted for every peer.
+pub(crate) const OPEN_KEPT: usize = 4;
+
+/// What the open offers for which there is always room take, with what a list begins with and what
+/// the allocator keeps with it.
+pub(crate) const KEPT_BYTES: usize = OPEN_KEPT * size_of::<OpenOffer>() + 16 + 16;
+
+const _: () = assert!(size_of::<OpenOffer>() == 24);
+
+/// Networks are told apart by so many bits where it matters who has most.
+const NETWORKS: usize = 256;
+
 /// Open offers, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct OpenOffers(ThinVec<OpenOffer>);
@@ -28,27 +43,67 @@ pub(crate) struct OpenOffers(ThinVec<OpenOffer>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenOffer {
     /// A keyed hash of its name and of the offerer's peer id.
-    pub(crate) hash: u64,
-    /// Where the answer goes.
-    pub(crate) offerer: Member,
+    hash: u64,
+    worker: u16,
+    /// A keyed hash of the offerer's network.
+    network: u16,
+    connection: ConnectionId,
     /// The last second in which it can be answered. Never less than that of earlier offers.
-    pub(crate) deadline: Seconds,
+    deadline: Seconds,
+}
+
+impl OpenOffer {
+    /// One of this name, whose answer goes to `offerer`.
+    pub(crate) fn new(hash: u64, offerer: Member, network: u16, deadline: Seconds) -> Self {
+        Self {
+            hash,
+            worker: offerer.worker,
+            network,
+            connection: offerer.connection,
+            deadline,
+        }
+    }
+
+    fn offerer(&self) -> Member {
+        Member {
+            worker: self.worker,
+            connection: self.connection,
+        }
+    }
+
+    fn network(&self) -> usize {
+        usize::from(self.network) % NETWORKS
+    }
 }
 
 impl OpenOffers {
-    /// Bytes that they take.
+    /// Bytes that they take, beyond [`KEPT_BYTES`].
     pub(crate) fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<OpenOffer>()
+        self.0.capacity().saturating_sub(OPEN_KEPT) * size_of::<OpenOffer>()
     }
 
-    /// A peer has been handed an offer.
-    pub(crate) fn open(&mut self, now: Seconds, offer: OpenOffer) {
+    /// Forgets those that nobody can answer any more.
+    pub(crate) fn expire(&mut self, now: Seconds) {
+        let offers = &mut self.0;
+        let expired = offers.iter().take_while(|it| it.deadline < now).count();
+        offers.drain(..expired);
+        if expired > 0 && offers.len() * 4 <= offers.capacity() {
+            self.shrink();
+        }
+    }
+
+    /// A peer has been handed an offer. `may_grow` is false while memory is used up.
+    pub(crate) fn open(&mut self, now: Seconds, offer: OpenOffer, may_grow: bool) {
         let offers = &mut self.0;
         let expired = offers.iter().take_while(|it| it.deadline < now).count();
         offers.drain(..expired);
 
-        let is_own = |it: &OpenOffer| it.offerer == offer.offerer;
-        let is_full = offers.len() >= OPEN_MAX;
+        let is_own = |it: &OpenOffer| it.offerer() == offer.offerer();
+        let room = match may_grow {
+            true => OPEN_MAX,
+            false => offers.capacity().clamp(OPEN_KEPT, OPEN_MAX),
+        };
+        let is_full = offers.len() >= room;
         let own_max = if is_full { 1 } else { OPEN_OF_ONE_MAX };
         let (mut own, mut oldest, mut same) = (0, None, None);
         for (at, it) in offers.iter().enumerate().filter(|(_, it)| is_own(it)) {
@@ -58,7 +113,7 @@ impl OpenOffers {
         }
         let replaced = same
             .or(oldest.filter(|_| own >= own_max))
-            .or(is_full.then_some(0));
+            .or_else(|| is_full.then(|| oldest_of_largest_network(offers, &offer)));
         if let Some(at) = replaced {
             offers.remove(at);
         }
@@ -71,17 +126,43 @@ impl OpenOffers {
         let at = self.0.iter().position(is_it)?;
         let closed = self.0.remove(at);
         if self.0.is_empty() {
-            // Most peers have none most of the time.
-            *self = Self::default();
+            self.shrink();
         }
-        Some(closed.offerer)
+        Some(closed.offerer())
     }
+
+    /// Most peers have none most of the time.
+    fn shrink(&mut self) {
+        if self.0.is_empty() {
+            *self = Self::default();
+        } else {
+            self.0.shrink_to_fit();
+        }
+    }
+}
+
+/// The place of the oldest offer of the network that has most of them, or would have with a further
+/// one: of its own, then.
+fn oldest_of_largest_network(offers: &[OpenOffer], further: &OpenOffer) -> usize {
+    let mut counts = [0_u8; NETWORKS];
+    for offer in offers {
+        if let Some(count) = counts.get_mut(offer.network()) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let count_of = |offer: &OpenOffer| counts.get(offer.network()).copied().unwrap_or(0);
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let own = count_of(further);
+    let is_largest = own > 0 && own + 1 >= most;
+    let gives_way = |it: &OpenOffer| match is_largest {
+        true => it.network() == further.network(),
+        false => count_of(it) == most,
+    };
+    offers.iter().position(gives_way).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
-    use aquatic_stream::ConnectionId;
-
     use super::*;
 
     const NOW: Seconds = Seconds(100);
@@ -93,19 +174,21 @@ mod tests {
         }
     }
 
+    /// Each connection is of a network of its own.
     fn offer(offerer: usize, hash: u64) -> OpenOffer {
-        OpenOffer {
-            hash,
-            offerer: member(offerer),
-            deadline: NOW,
-        }
+        let network = u16::try_from(offerer % NETWORKS).unwrap();
+        of_network(network, offerer, hash)
+    }
+
+    fn of_network(network: u16, offerer: usize, hash: u64) -> OpenOffer {
+        OpenOffer::new(hash, member(offerer), network, NOW)
     }
 
     #[test]
     fn each_is_closed_once_and_by_its_name() {
         let mut offers = OpenOffers::default();
-        offers.open(NOW, offer(1, 10));
-        offers.open(NOW, offer(2, 20));
+        offers.open(NOW, offer(1, 10), true);
+        offers.open(NOW, offer(2, 20), true);
         assert_eq!(offers.close(NOW, 30), None);
         assert_eq!(offers.close(NOW, 20), Some(member(2)));
         assert_eq!(offers.close(NOW, 20), None);
@@ -120,13 +203,10 @@ mod tests {
     #[test]
     fn time_closes_them() {
         let mut offers = OpenOffers::default();
-        offers.open(NOW, offer(1, 10));
+        offers.open(NOW, offer(1, 10), true);
         assert_eq!(offers.close(NOW + 1, 10), None);
-        let later = OpenOffer {
-            deadline: NOW + 60,
-            ..offer(1, 11)
-        };
-        offers.open(NOW + 1, later);
+        let later = OpenOffer::new(11, member(1), 1, NOW + 60);
+        offers.open(NOW + 1, later, true);
         assert_eq!(&*offers.0, [later], "the first is forgotten");
     }
 
@@ -134,35 +214,95 @@ mod tests {
     fn an_offer_that_is_repeated_is_one_offer() {
         let mut offers = OpenOffers::default();
         for _ in 0..3 {
-            offers.open(NOW, offer(1, 10));
+            offers.open(NOW, offer(1, 10), true);
         }
-        offers.open(NOW, offer(2, 10));
+        offers.open(NOW, offer(2, 10), true);
         assert_eq!(offers.0.len(), 2, "another connection's is another one");
     }
 
     #[test]
     fn one_connection_closes_none_but_its_own() {
         let mut offers = OpenOffers::default();
-        offers.open(NOW, offer(0, 0));
+        offers.open(NOW, offer(0, 0), true);
         for hash in 1..1_000 {
-            offers.open(NOW, offer(1, hash));
+            offers.open(NOW, offer(1, hash), true);
         }
         assert_eq!(offers.0.len(), 1 + OPEN_OF_ONE_MAX);
         let others = 2..2 + OPEN_MAX - offers.0.len();
         for other in others {
-            offers.open(NOW, offer(other, 2_000));
+            offers.open(NOW, offer(other, 2_000), true);
         }
         assert_eq!(offers.0.len(), OPEN_MAX);
         for hash in 3_000..4_000 {
-            offers.open(NOW, offer(1, hash));
+            offers.open(NOW, offer(1, hash), true);
         }
         assert_eq!(offers.close(NOW, 0), Some(member(0)), "it was the oldest");
         // With as many connections as there is room, all are closed in the end.
-        offers.open(NOW, offer(0, 1));
+        offers.open(NOW, offer(0, 1), true);
         for other in 1_000..1_000 + OPEN_MAX {
-            offers.open(NOW, offer(other, 5_000));
+            offers.open(NOW, offer(other, 5_000), true);
         }
         assert_eq!(offers.0.len(), OPEN_MAX);
         assert_eq!(offers.close(NOW, 1), None);
+    }
+
+    #[test]
+    fn one_network_closes_none_but_its_own() {
+        let mut offers = OpenOffers::default();
+        for honest in 0..20 {
+            offers.open(NOW, offer(honest, 1), true);
+        }
+        for other in 1_000..2_000 {
+            offers.open(NOW, of_network(100, other, 2), true);
+        }
+        assert_eq!(offers.0.len(), OPEN_MAX);
+        // Who comes now has the place of one of those.
+        for honest in 20..40 {
+            offers.open(NOW, offer(honest, 3 + u64::try_from(honest).unwrap()), true);
+        }
+        assert_eq!(offers.0.len(), OPEN_MAX);
+        for honest in 20..40 {
+            let hash = 3 + u64::try_from(honest).unwrap();
+            assert_eq!(offers.close(NOW, hash), Some(member(honest)));
+        }
+        for honest in 0..20 {
+            assert_eq!(offers.close(NOW, 1), Some(member(honest)));
+        }
+    }
+
+    #[test]
+    fn without_memory_nobody_gets_more_room() {
+        let mut offers = OpenOffers::default();
+        for offerer in 0..100 {
+            offers.open(NOW, offer(offerer, 1), false);
+        }
+        assert_eq!((offers.0.len(), offers.bytes()), (OPEN_KEPT, 0));
+        for offerer in 0..10 {
+            offers.open(NOW, offer(offerer, 1), true);
+        }
+        let bytes = offers.bytes();
+        assert!(bytes > 0);
+        for offerer in 100..200 {
+            offers.open(NOW, offer(offerer, 1), false);
+        }
+        assert_eq!(offers.bytes(), bytes);
+        assert_eq!(offers.close(NOW, 1), Some(member(200 - offers.0.len() - 1)));
+    }
+
+    #[test]
+    fn time_frees_their_room() {
+        let mut offers = OpenOffers::default();
+        for offerer in 0..20 {
+            offers.open(NOW, offer(offerer, 1), true);
+        }
+        let later = OpenOffer::new(2, member(30), 0, NOW + 60);
+        offers.open(NOW, later, true);
+        offers.expire(NOW);
+        assert_eq!(offers.0.len(), 21);
+        offers.expire(NOW + 1);
+        assert_eq!(&*offers.0, [later]);
+        assert_eq!(offers.bytes(), 0);
+        offers.expire(NOW + 61);
+        assert_eq!(offers.0.capacity(), 0);
     }
 }

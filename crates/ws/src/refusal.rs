@@ -38,6 +38,11 @@ impl Refusal {
         Reason::TorrentsPerConnection,
         "too many torrents over one connection",
     );
+    /// More peer ids than [a page needs](crate::membership::PEERS_PER_TORRENT_MAX) in one torrent.
+    pub const PEERS_PER_TORRENT: Self = Self::for_now(
+        Reason::TorrentsPerConnection,
+        "too many peer ids in one torrent over one connection",
+    );
     /// More messages than `limits.requests_per_second_per_ip`.
     pub const REQUEST_RATE: Self =
         Self::for_now(Reason::RequestRate, "too many messages from your address");
@@ -47,8 +52,10 @@ impl Refusal {
     pub const INFO_HASH_DENIED: Self =
         Self::new(Reason::InfoHashDenied, "torrent not allowed here");
     /// More peers than `limits.max_peers_per_ip`.
-    pub const PEERS_PER_IP: Self =
-        Self::for_now(Reason::PeersPerIp, "too many peers from your address");
+    pub const PEERS_PER_IP: Self = Self::for_now(
+        Reason::PeersPerIp,
+        aquatic_swarm::Refusal::NotAdmitted.text(),
+    );
 
     const fn new(reason: Reason, text: &'static str) -> Self {
         Self {
@@ -76,9 +83,7 @@ impl Refusal {
             info_hash,
         }
     }
-}
 
-impl Refusal {
     /// About this request.
     #[must_use]
     pub fn about_request(self, request: &Request<'_>) -> Failure {
@@ -93,20 +98,13 @@ impl Refusal {
 
 impl From<aquatic_swarm::Refusal> for Refusal {
     fn from(refusal: aquatic_swarm::Refusal) -> Self {
-        match refusal {
-            aquatic_swarm::Refusal::TorrentLimit => Self::for_now(
-                Reason::TorrentLimit,
-                "tracker is full: no new torrents for now",
-            ),
-            aquatic_swarm::Refusal::PeerLimit => {
-                Self::for_now(Reason::PeerLimit, "tracker is full: no new peers for now")
-            }
-            aquatic_swarm::Refusal::MemoryLimit => Self::for_now(
-                Reason::MemoryLimit,
-                "tracker is out of memory: nothing new for now",
-            ),
-            aquatic_swarm::Refusal::NotAdmitted => Self::PEERS_PER_IP,
-        }
+        let reason = match refusal {
+            aquatic_swarm::Refusal::TorrentLimit => Reason::TorrentLimit,
+            aquatic_swarm::Refusal::PeerLimit => Reason::PeerLimit,
+            aquatic_swarm::Refusal::MemoryLimit => Reason::MemoryLimit,
+            aquatic_swarm::Refusal::NotAdmitted => Reason::PeersPerIp,
+        };
+        Self::for_now(reason, refusal.text())
     }
 }
 

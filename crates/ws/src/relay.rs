@@ -8,10 +8,14 @@
 //!   Nobody can announce, answer or leave for a peer of another connection.
 //!   It stays until the worker that holds the connection says that it leaves: that worker alone
 //!   knows whether there is life in the connection, and keeps the book of its peers
-//!   ([`Membership`](crate::membership::Membership)). So peers have no time of their own here.
+//!   ([`Membership`](crate::membership::Membership)). So peers have no time of their own here. Only
+//!   when memory is used up, some have to give way; their workers are told ([`Batch::evicted`]).
 //! - **Offers go to any other peers** of the torrent, seeders to seeders as well: many applications
 //!   have every page seed the same file, and want nothing but the connections. Only those with the
-//!   offerer's own peer id get none: that is the offerer, over another connection.
+//!   offerer's own peer id get none: that is the offerer, over another connection. As long as there
+//!   are others, one connection gets one offer of an announce, and one network
+//!   [`OFFERS_OF_NETWORK_MAX`]: peer ids and connections are free, so a choice that is fair to each
+//!   peer would be unfair to each person.
 //! - **An offer is open** from the moment it is handed to a peer until that peer has answered it,
 //!   or `max_offer_age` has passed. It is kept with the peer that may answer, with the connection
 //!   that it came from, where the answer goes. An answer without an open offer goes nowhere; so
@@ -27,7 +31,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announced, BoundedMaps, HashKey, PeerChange, Room, TorrentKey, TorrentMap};
 use aquatic_tracker::cleaning::{Cleaning, Slice};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
-use aquatic_tracker::limits::{bytes_per_shard, per_shard};
+use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::report::{PeerHistograms, ShardReport, empty_histograms};
 use aquatic_tracker::router;
 use aquatic_types::{IpFamily, PeerId, PeerStatus, Seconds};
@@ -37,8 +41,9 @@ use siphasher::sip::SipHasher13;
 use crate::census::{Census, Visitor};
 use crate::config::Config;
 use crate::counters::WorkerCounters;
+use crate::memory::weighed_network;
 use crate::messages::{
-    Announce, Answer, Batch, Member, MemberKey, Offer, Outcome, Receiver, Request, What,
+    Announce, Answer, Batch, Evicted, Member, MemberKey, Offer, Outcome, Receiver, Request, What,
 };
 use crate::open_offers::{OpenOffer, OpenOffers};
 use crate::refusal::Refusal;
@@ -46,6 +51,9 @@ use crate::refusal::Refusal;
 /// What swarms are told instead of a time: with it as both the deadline and the present, no peer
 /// is ever too old.
 const NO_DEADLINE: Seconds = Seconds(0);
+
+/// Offers of an announce that go to peers of one network, as long as there are others.
+const OFFERS_OF_NETWORK_MAX: usize = 3;
 
 /// Requests whose memory is fetched together.
 const TOUCH_BATCH: usize = 32;
@@ -87,6 +95,10 @@ pub struct TaggedRelay<V> {
     cleaning: Cleaning<()>,
     /// The keys of the requests that are being decided.
     keys: Vec<TorrentKey>,
+    /// Whom the offers of an announce have gone to.
+    chosen: Vec<MemberKey>,
+    /// Peers that have had to give way, and whose connections have not been told.
+    pub(crate) evicted: Vec<Evicted>,
     /// Of the cleaning that is going on, if they are wanted.
     histograms: Option<PeerHistograms>,
     report: Arc<ShardReport>,
@@ -107,8 +119,6 @@ pub(crate) struct Peer<V> {
     pub(crate) family: IpFamily,
     pub(crate) is_seeder: bool,
     pub(crate) tag: V,
-    /// See [`Announce::network`].
-    pub(crate) network: u32,
     /// What it may answer.
     pub(crate) open_offers: OpenOffers,
 }
@@ -116,16 +126,20 @@ pub(crate) struct Peer<V> {
 impl<V: PeerTag> TaggedRelay<V> {
     fn new(config: &Config, parts: RelayParts) -> Self {
         let (limits, shards) = (&config.limits.connections.tracker, config.layout().shards());
+        // Whom offers go to is decided here.
+        let of_address = per_shard_and_address(limits, shards, &config.limits.addresses, 0);
         let interval = u32::try_from(config.metrics.interval).unwrap_or(u32::MAX);
         let [key0, key1] = parts.offer_key;
         Self {
-            swarms: TorrentMap::new(parts.hash_key, per_shard(limits, shards)),
+            swarms: TorrentMap::new(parts.hash_key, of_address),
             rng: fastrand::Rng::with_seed(parts.rng_seed),
             offer_hasher: SipHasher13::new_with_keys(key0, key1),
             census: Census::new(),
             room: Room::new(bytes_per_shard(limits, shards), parts.hash_key),
             cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
             keys: Vec::with_capacity(TOUCH_BATCH),
+            chosen: Vec::new(),
+            evicted: Vec::new(),
             histograms: config
                 .metrics
                 .torrent_peer_histograms
@@ -152,14 +166,19 @@ impl<V: PeerTag> TaggedRelay<V> {
             worker,
             connection: request.connection,
         };
+        let name = |peer_id: &PeerId| MemberKey::new(member, request.network, peer_id);
         match &mut request.what {
             What::Announce(announce) => {
-                announce.outcome =
-                    self.announce(now, key, member, request.family, announce, offers);
+                let me = name(&announce.peer_id);
+                announce.outcome = self.announce(now, key, me, request.family, announce, offers);
             }
-            What::Answer(answer) => answer.to = Some(self.answer_offer(now, key, member, answer)),
+            What::Answer(answer) => answer.to = Some(self.answer_offer(now, key, name, answer)),
             What::Scrape { counts, .. } => *counts = self.swarms.scrape(key),
-            What::Leave { peer_id } => self.leave(key, member, peer_id),
+            What::Leave { peer_id } => self.leave(key, &name(peer_id)),
+            What::Check {
+                peer_id,
+                is_in_swarm,
+            } => *is_in_swarm = self.swarms.peer(key, &name(peer_id)).is_some(),
             What::Withdraw(receiver) => self.withdraw(now, key, receiver),
         }
     }
@@ -168,13 +187,11 @@ impl<V: PeerTag> TaggedRelay<V> {
         &mut self,
         now: Now,
         key: &TorrentKey,
-        member: Member,
+        me: MemberKey,
         family: IpFamily,
         announce: &mut Announce,
         offers: &mut [Offer],
     ) -> Outcome {
-        let me = MemberKey::new(member, &announce.peer_id);
-        let network = announce.network;
         let known = self.swarms.peer_mut(key, &me);
         let open_offers = known.map(|it| mem::take(&mut it.open_offers));
         let open_offers = open_offers.unwrap_or_default();
@@ -187,7 +204,6 @@ impl<V: PeerTag> TaggedRelay<V> {
                 family,
                 is_seeder,
                 tag,
-                network,
                 open_offers,
             },
             status: announce.status,
@@ -199,23 +215,25 @@ impl<V: PeerTag> TaggedRelay<V> {
         let completed = self.swarms.completed();
         let mut announced = self.tell(key, told(open_offers));
         if matches!(announced, Err(aquatic_swarm::Refusal::MemoryLimit))
-            && self.make_room(network.into(), key, |relay| relay.swarms.is_full())
+            && self.make_room(weighed_network(&me), key, |relay| relay.swarms.is_full())
         {
             // Who was not there has no open offers.
             announced = self.tell(key, told(OpenOffers::default()));
         }
         let change = announced.as_ref().map(|announced| &announced.change);
+        let is_kept = !matches!(change, Ok(PeerChange::NotAdded));
         match change {
-            Ok(PeerChange::Added) => self.room.added(network.into()),
+            Ok(PeerChange::Added) => self.room.added(weighed_network(&me)),
             Ok(PeerChange::Removed(_)) => self.census.offers_change(offer_bytes, 0),
             _ => {}
         }
         self.census.settle(family, tag, is_seeder, change.ok());
         let finished = self.swarms.completed() - completed;
         self.census.downloads_finished(family, finished);
-        announce.is_in_swarm = announced.is_ok() && announce.status != PeerStatus::Stopped;
+        let stays = announced.is_ok() && announce.status != PeerStatus::Stopped;
+        announce.is_in_swarm = stays && is_kept;
         let offers = offers.get_mut(announce.offers.clone()).unwrap_or_default();
-        if announce.is_in_swarm && !offers.is_empty() {
+        if stays && !offers.is_empty() {
             self.hand_out(now, key, &me, offers);
         }
         match announced {
@@ -236,14 +254,45 @@ impl<V: PeerTag> TaggedRelay<V> {
     /// Each offer goes to another peer, which can answer it from now on. Not to one of the same
     /// peer id: that is the same client, over another connection.
     fn hand_out(&mut self, now: Now, key: &TorrentKey, me: &MemberKey, offers: &mut [Offer]) {
+        let mut chosen = mem::take(&mut self.chosen);
+        chosen.clear();
+        let mut held_back = false;
+        self.hand_out_to(now, key, me, offers, |other| {
+            let of_network = |it: &&MemberKey| it.network_number() == other.network_number();
+            let is_first = chosen.iter().all(|it| it.member() != other.member());
+            let may_have =
+                is_first && chosen.iter().filter(of_network).count() < OFFERS_OF_NETWORK_MAX;
+            held_back |= !may_have;
+            if may_have {
+                chosen.push(*other);
+            }
+            may_have
+        });
+        // Nobody else is there, and nothing is kept back.
+        if held_back && let Some(rest) = offers.get_mut(chosen.len()..) {
+            self.hand_out_to(now, key, me, rest, |other| !chosen.contains(other));
+        }
+        self.chosen = chosen;
+    }
+
+    fn hand_out_to(
+        &mut self,
+        now: Now,
+        key: &TorrentKey,
+        me: &MemberKey,
+        offers: &mut [Offer],
+        mut may_have: impl FnMut(&MemberKey) -> bool,
+    ) {
         let (offerer, peer_id) = (me.member(), me.peer_id());
         let hasher = self.offer_hasher;
+        let network = network_hash(hasher, me.network_number());
+        let may_grow = !self.swarms.is_full();
         let census = &mut self.census;
         let deadline = now.seconds + self.settings.offer_age_seconds_max;
         let wanted = offers.len();
         let mut offers = offers.iter_mut();
         let accept = |other: &MemberKey, peer: &mut Peer<V>| {
-            if other.peer_id() == peer_id {
+            if other.peer_id() == peer_id || !may_have(other) {
                 return false;
             }
             let Some(offer) = offers.next() else {
@@ -251,13 +300,9 @@ impl<V: PeerTag> TaggedRelay<V> {
             };
             let hash = offer_hash(hasher, &offer.offer_id, &peer_id);
             offer.to = Some(other.receiver(hash));
-            let opened = OpenOffer {
-                hash,
-                offerer,
-                deadline,
-            };
+            let opened = OpenOffer::new(hash, offerer, network, deadline);
             let bytes = peer.open_offers.bytes();
-            peer.open_offers.open(now.seconds, opened);
+            peer.open_offers.open(now.seconds, opened, may_grow);
             census.offers_change(bytes, peer.open_offers.bytes());
             true
         };
@@ -270,14 +315,11 @@ impl<V: PeerTag> TaggedRelay<V> {
         &mut self,
         now: Now,
         key: &TorrentKey,
-        member: Member,
+        name: impl Fn(&PeerId) -> MemberKey,
         answer: &Answer,
     ) -> Result<Member, Refusal> {
         let hash = offer_hash(self.offer_hasher, &answer.offer_id, &answer.to_peer_id);
-        let mut close = |peer_id: &PeerId| {
-            let answerer = MemberKey::new(member, peer_id);
-            self.close(now, key, &answerer, hash)
-        };
+        let mut close = |peer_id: &PeerId| self.close(now, key, &name(peer_id), hash);
         let own = close(&answer.peer_id).ok_or(Refusal::NOT_IN_SWARM)?;
         let offerer = own.or_else(|| answer.siblings.iter().filter_map(close).flatten().next());
         offerer.ok_or(Refusal::OFFER_UNKNOWN)
@@ -285,7 +327,7 @@ impl<V: PeerTag> TaggedRelay<V> {
 
     /// An offer was dropped on its way. Left open it would take the place of one that was not.
     fn withdraw(&mut self, now: Now, key: &TorrentKey, receiver: &Receiver) {
-        let it = MemberKey::new(receiver.member, &receiver.peer_id);
+        let it = MemberKey::new(receiver.member, receiver.network, &receiver.peer_id);
         self.close(now, key, &it, receiver.hash);
     }
 
@@ -304,9 +346,8 @@ impl<V: PeerTag> TaggedRelay<V> {
         Some(closed)
     }
 
-    fn leave(&mut self, key: &TorrentKey, member: Member, peer_id: &PeerId) {
-        let me = MemberKey::new(member, peer_id);
-        if let Some(peer) = self.swarms.remove_peer(key, &me) {
+    fn leave(&mut self, key: &TorrentKey, me: &MemberKey) {
+        if let Some(peer) = self.swarms.remove_peer(key, me) {
             self.census.has_left(&peer);
         }
     }
@@ -323,7 +364,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         }
     }
 
-    /// Forgets torrents without peers.
+    /// Forgets torrents without peers, and offers that nobody can answer any more.
     fn clean(&mut self, now: Now) -> bool {
         let Self {
             swarms,
@@ -335,6 +376,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         let slice = self.cleaning.slice(now, |(), cursor, budget| {
             let histogram = histograms.as_mut().map(|histograms| &mut histograms.v4);
             let visitor = &mut Visitor {
+                now: now.seconds,
                 census,
                 room,
                 histogram,
@@ -368,6 +410,7 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
             }
         }
         self.keys = keys;
+        batch.evicted.append(&mut self.evicted);
     }
 
     fn background(&mut self, now: Now) -> bool {
@@ -379,6 +422,12 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
         }
         self.clean(now)
     }
+}
+
+/// Strangers choose their networks, so a secret decides whose have one number.
+fn network_hash(mut hasher: SipHasher13, network: u64) -> u16 {
+    hasher.write(&network.to_ne_bytes());
+    (hasher.finish() & 0xffff) as u16
 }
 
 fn offer_hash(mut hasher: SipHasher13, offer_id: &OfferId, offerer: &PeerId) -> u64 {

@@ -209,7 +209,11 @@ impl Session {
                 Ok(true) if self.is_text && str::from_utf8(message).is_err() => {
                     Next::Violation(Violation::Text)
                 }
-                Ok(true) => Next::Message(frame.size),
+                Ok(true) => {
+                    // So that the time for the next one begins, if it is there in part already.
+                    io.wait_for(Deadline::Idle);
+                    Next::Message(frame.size)
+                }
                 Ok(false) => Next::Control(frame.size),
                 Err(violation) => Next::Violation(violation),
             },

@@ -7,6 +7,7 @@
 //! decided, and whatever has come back is written into connections: of this worker, or by way of
 //! [`deliveries`](crate::deliveries) into those of others.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aquatic_access_list::AccessListMode;
@@ -24,6 +25,7 @@ use crate::deliveries::Deliveries;
 use crate::frames::{self, Violation};
 use crate::liveness::{LOOKS_PER_ROUND_MAX, Liveness, Patience};
 use crate::messages::Batch;
+use crate::offer_pace::FewOffers;
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::session::{Held, MessageBounds, Next, Session};
@@ -50,6 +52,8 @@ pub struct WorkerParts {
     pub peers_per_ip: Option<Arc<PerClient>>,
     /// The certificate, if connections are encrypted.
     pub tls: Option<TlsConfig>,
+    /// Drawn at random at start.
+    pub pace_key: [u64; 2],
     /// Where it counts.
     pub counters: Arc<WorkerCounters>,
 }
@@ -88,6 +92,7 @@ impl Worker {
             leaving: Leaving::default(),
             lines: WaitingLines::new(shards),
             waiting_bytes: 0,
+            blocked: vec![false; shards],
         };
         let writer = Writer {
             worker: parts.index,
@@ -98,6 +103,9 @@ impl Worker {
             bounds: config.forwarding_bounds(),
             now: Now::default(),
             dropped: DroppedOffers::default(),
+            evicted: Vec::new(),
+            evicted_elsewhere: VecDeque::new(),
+            few_offers: FewOffers::new(parts.pace_key),
         };
         Self {
             doorkeeper: Doorkeeper::new(config),
@@ -287,6 +295,7 @@ impl Handler for Worker {
         self.look_after(now, connections);
         let Self { asker, writer, .. } = self;
         writer.now = now;
+        asker.look_for_evicted(&mut writer.evicted, connections);
         asker.pass_on_leaving(connections);
         asker.withdraw(&mut writer.dropped);
         let Asker { router, own, .. } = asker;

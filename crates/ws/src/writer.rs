@@ -1,5 +1,6 @@
 //! Writes what relays have decided into connections, and counts it. Pure.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{ConnectionId, Connections};
 use aquatic_swarm::Counts;
 use aquatic_tracker::scrape::PendingScrape;
-use aquatic_types::{InfoHash, IpFamily};
+use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 use aquatic_ws_protocol::{
     Action, AnnounceResponse, ForwardedAnswer, ForwardedOffer, Message, ScrapeFile, ScrapeResponse,
     SkippedOffers,
@@ -19,7 +20,10 @@ use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::deliveries::{Deliveries, Forwarded};
 use crate::frames::{self, HEADER_BYTES_MAX};
 use crate::membership::Asked;
-use crate::messages::{Announce, Answer, Batch, HandedOffer, Member, Outcome, Request, What};
+use crate::messages::{
+    Announce, Answer, Batch, Evicted, HandedOffer, Member, Outcome, Request, What,
+};
+use crate::offer_pace::FewOffers;
 use crate::refusal::Refusal;
 use crate::session::{Held, Session};
 
@@ -41,13 +45,19 @@ pub struct Writer {
     pub now: Now,
     /// Offers that were dropped, and whose relays have not been told.
     pub dropped: DroppedOffers,
+    /// Peers of this worker's connections that have had to give way.
+    pub evicted: Vec<Evicted>,
+    /// Those of other workers, which have not been told.
+    pub evicted_elsewhere: VecDeque<Evicted>,
+    /// Who may hand offers to clients that get many.
+    pub few_offers: FewOffers,
 }
 
 /// Offers that have not come to their receivers.
 #[derive(Debug, Default)]
 pub struct DroppedOffers {
     /// Those whose relays have not been told.
-    pub offers: Vec<HandedOffer>,
+    pub offers: VecDeque<HandedOffer>,
     /// There are some whose relays may take it in.
     pub has_new: bool,
 }
@@ -83,6 +93,17 @@ impl Writer {
                     }
                 }
                 What::Withdraw(_) => {}
+                What::Check {
+                    peer_id,
+                    is_in_swarm,
+                } => {
+                    connections.with(request.connection, |session, _| {
+                        let membership = &mut session.membership;
+                        if membership.settle(request.info_hash, *peer_id, *is_in_swarm) {
+                            self.has_left(session);
+                        }
+                    });
+                }
                 What::Leave { peer_id } => {
                     connections.with(request.connection, |session, _| {
                         if session.membership.confirm(request.info_hash, *peer_id) {
@@ -90,6 +111,13 @@ impl Writer {
                         }
                     });
                 }
+            }
+        }
+        for evicted in batch.evicted.drain(..) {
+            if evicted.member.worker == self.worker {
+                self.evicted.push(evicted);
+            } else {
+                self.evicted_elsewhere.push_back(evicted);
             }
         }
         batch.clear();
@@ -154,6 +182,7 @@ impl Writer {
         // Taken out, since the whole writer is needed while they are unpacked.
         let mut deliveries = mem::take(&mut self.deliveries);
         let unpacked = deliveries.unpack(|parcel| {
+            self.evicted.extend_from_slice(parcel.evicted());
             for (item, frame) in parcel.iter() {
                 let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
                 let frame_bytes = frame.len();
@@ -166,6 +195,11 @@ impl Writer {
                 );
             }
         });
+        while let Some(evicted) = self.evicted_elsewhere.front()
+            && deliveries.tell(*evicted)
+        {
+            self.evicted_elsewhere.pop_front();
+        }
         deliveries.forward();
         self.deliveries = deliveries;
         unpacked
@@ -175,7 +209,7 @@ impl Writer {
     /// take it in.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.deliveries.has_mail() || self.dropped.has_new
+        self.deliveries.has_mail() || self.dropped.has_new || !self.evicted.is_empty()
     }
 
     fn settle_announce(
@@ -196,6 +230,10 @@ impl Writer {
             }
             match announce.outcome {
                 Outcome::Noted(counts) => {
+                    if !announce.is_in_swarm && announce.status != PeerStatus::Stopped {
+                        let traffic = writer.counters.traffic(request.family);
+                        traffic.reason(Reason::PeersPerIpAndTorrent).add(1);
+                    }
                     writer.write_counts(request, counts, announce.skipped, out);
                 }
                 Outcome::Refused(refusal) => {
@@ -217,6 +255,7 @@ impl Writer {
             let what = Forwarded {
                 kind: ResponseKind::Offer,
                 from: request.family,
+                network: request.network,
                 offer: Some(HandedOffer {
                     info_hash,
                     receiver,
@@ -268,6 +307,7 @@ impl Writer {
             let what = Forwarded {
                 kind: ResponseKind::Answer,
                 from: request.family,
+                network: request.network,
                 offer: None,
             };
             self.forward(to, what, &message, connections);
@@ -324,7 +364,7 @@ impl Writer {
         connections: &mut Connections<Session>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let (now, bounds) = (self.now, self.bounds);
+        let (now, bounds, few_offers) = (self.now, self.bounds, &mut self.few_offers);
         let written = connections.with(connection, |session, io| {
             let waiting = io.waiting_bytes();
             let waiting_max = match io.memory_is_tight() {
@@ -335,8 +375,9 @@ impl Writer {
             if waiting > 0 && waiting + frame_bytes > waiting_max {
                 return Err(Reason::ReceiverFull);
             }
+            let is_of_few = || few_offers.admits(now, what.network, connection);
             let per_second_max = bounds.offers_per_second_max;
-            if what.offer.is_some() && !session.offer_pace.admits(now, per_second_max) {
+            if what.offer.is_some() && !session.offer_pace.admits(now, per_second_max, is_of_few) {
                 return Err(Reason::OfferRate);
             }
             write(io.out);

@@ -4,12 +4,18 @@
 //! | module | what it is |
 //! |---|---|
 //! | `town` | the tracker, and its clients |
+//! | `memory` | swarms that fill the memory |
 //! | `queues` | requests for a worker that does not keep up |
 //! | `receivers` | offers and answers for somebody who does not read, or gets too many |
+//! | `shares` | what one connection and one address may have of a swarm |
+//! | `uploads` | clients that never pause |
 
 mod floods {
     pub(crate) mod town;
 
+    mod memory;
     mod queues;
     mod receivers;
+    mod shares;
+    mod uploads;
 }

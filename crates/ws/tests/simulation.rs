@@ -51,7 +51,7 @@ use simulation::world::{Pace, World};
 const RUNS: u64 = 48;
 
 /// What must have happened after all runs of an arrangement.
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 10] = [
     Reason::ConnectionGone,
     Reason::InfoHashDenied,
     Reason::Json,
@@ -59,6 +59,7 @@ const REASONS: [Reason; 9] = [
     Reason::OfferRate,
     Reason::OfferUnknown,
     Reason::PeersPerIp,
+    Reason::PeersPerIpAndTorrent,
     Reason::ReceiverFull,
     Reason::TorrentsPerConnection,
 ];
@@ -164,6 +165,7 @@ fn config(socket_workers: usize, swarm_workers: usize, rng: &mut fastrand::Rng) 
     config.protocol.max_offers = [2, 10][rng.usize(..2)];
     config.protocol.max_torrents_per_connection = [2, 100][rng.usize(..2)];
     config.limits.connections.tracker.max_peers_per_ip = [12, 1_000][rng.usize(..2)];
+    config.limits.addresses.max_peers_per_ip_and_torrent = [0, 3][rng.usize(..2)];
     config.access_list.mode = AccessListMode::Deny;
     config.cleaning.max_peer_age = [100, 180][rng.usize(..2)];
     config.cleaning.max_offer_age = [20, 120][rng.usize(..2)];

@@ -278,12 +278,13 @@ pub fn mistakes_are_answered_with_what_to_write(program: &'static Program) {
 
 /// So that a complaint about a key of one program in the file of another says whose it is.
 pub fn keys_of_other_programs_are_listed(program: &'static Program) {
-    const COMMON: [&str; 7] = [
+    const COMMON: [&str; 8] = [
         "network.address",
         "network.only_ipv6",
         "network.batch_wait_us",
         "protocol.max_scrape_torrents",
         "protocol.peer_announce_interval",
+        "limits.max_peers_per_ip_and_torrent",
         "cleaning.torrent_cleaning_interval",
         "cleaning.max_peer_age",
     ];

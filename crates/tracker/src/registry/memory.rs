@@ -1,7 +1,7 @@
 //! What a registry does when its memory is used up: see [`aquatic_swarm::Room`].
 
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, PeerKey, Room, TorrentKey};
-use aquatic_types::{CompactV4, CompactV6, IpFamily};
+use aquatic_types::{CompactV4, CompactV6, IpFamily, client_site};
 
 use super::{PeerAddr, Registry};
 use crate::clients::PeerTag;
@@ -63,7 +63,7 @@ impl<V: PeerTag> Registry<V> {
             least,
             rng,
             |peer, _| room.count(network_of(peer)),
-            |peer, tag| {
+            |_, peer, tag| {
                 peers += 1;
                 doorkeeper.has_left(peer, tag);
             },
@@ -73,7 +73,8 @@ impl<V: PeerTag> Registry<V> {
     }
 }
 
-/// By what a peer's share of the memory is counted.
+/// By what a peer's share of the memory is counted: its IPv4 address, or its IPv6 site.
 pub(super) fn network_of<K: PeerKey>(peer: &K) -> u64 {
-    peer.wide_network().unwrap_or_default()
+    let network = peer.network().unwrap_or_default();
+    client_site(network).unwrap_or(network)
 }

@@ -1,3 +1,4 @@
+use aquatic_config::MemoryLimit;
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
 use aquatic_tracker::router::Shard;
@@ -5,6 +6,7 @@ use aquatic_types::InfoHash;
 
 use super::*;
 use crate::membership::Asked;
+use crate::open_offers::KEPT_BYTES;
 
 const TORRENT: InfoHash = InfoHash([1; 20]);
 
@@ -13,10 +15,15 @@ struct Desk {
     relay: Relay,
     counters: Arc<WorkerCounters>,
     now_seconds: u32,
+    torrent: InfoHash,
 }
 
 impl Desk {
     fn new() -> Self {
+        Self::with_memory(MemoryLimit::Off)
+    }
+
+    fn with_memory(bytes_max: MemoryLimit) -> Self {
         let counters = Arc::<WorkerCounters>::default();
         let parts = RelayParts {
             hash_key: HashKey::new([1, 2]),
@@ -27,11 +34,25 @@ impl Desk {
         };
         let mut config = Config::default();
         config.metrics.peer_clients = true;
+        config.limits.connections.tracker.max_swarm_memory = bytes_max;
         Self {
             relay: new(&config, parts),
             counters,
             now_seconds: 1,
+            torrent: TORRENT,
         }
+    }
+
+    /// What swarms, books and open offers take, without and with what offers take beyond the room
+    /// that there is for those of every peer.
+    fn bytes(&mut self) -> (usize, usize) {
+        let MaybeCounting::Counting(relay) = &mut self.relay else {
+            unreachable!("it counts clients");
+        };
+        relay.share_memory();
+        let peers = relay.swarms.peers() * (64 + KEPT_BYTES);
+        let offers = relay.census.offer_bytes();
+        (relay.swarms.bytes() + peers, offers)
     }
 
     fn now(&self) -> Now {
@@ -44,7 +65,8 @@ impl Desk {
         batch.requests.push(Request {
             connection: ConnectionId::default(),
             family: IpFamily::V6,
-            info_hash: TORRENT,
+            network: u64::from(worker) + 1,
+            info_hash: self.torrent,
             what,
         });
         let now = self.now();
@@ -78,7 +100,6 @@ impl Desk {
         let offers: Vec<_> = offers.map(offer).collect();
         let announce = Announce {
             peer_id: PeerId([peer_id; 20]),
-            network: worker.into(),
             status,
             completed: false,
             offers: 0..offers.len(),
@@ -250,4 +271,101 @@ fn peers_stay_until_they_leave_and_torrents_go_with_the_last_one() {
     desk.leave(2, b'b');
     desk.now_seconds += 31;
     assert_eq!((desk.peers(), torrents(&desk)), (0, 0));
+}
+
+/// A name for each, nearly.
+fn peer(worker: u16) -> u8 {
+    u8::try_from(worker % 251).unwrap()
+}
+
+/// The attack: fill the memory, and then let peers that are known already offer and offer.
+#[test]
+fn open_offers_count_and_do_not_grow_without_memory() {
+    const BYTES_MAX: usize = 1 << 20;
+    let mut desk = Desk::with_memory(MemoryLimit::Bytes(1 << 20));
+    let mut workers = 0;
+    while desk.announce(workers, peer(workers), 0, 0).is_ok() {
+        workers += 1;
+        desk.bytes();
+        assert!(workers < 20_000, "there is no bound");
+    }
+    let (full, _) = desk.bytes();
+    for round in 0..20 {
+        for worker in 0..workers {
+            desk.announce(worker, peer(worker), round, 10).unwrap();
+        }
+    }
+    let (bytes, offers) = desk.bytes();
+    assert!(bytes + offers <= full + 10 * 1_024, "{bytes} + {offers}");
+    assert!(full <= BYTES_MAX && full > BYTES_MAX / 10 * 8, "{full}");
+}
+
+#[test]
+fn offers_that_nobody_can_answer_any_more_are_cleaned_away() {
+    let mut desk = Desk::new();
+    for worker in 0..20 {
+        desk.announce(worker, peer(worker), 0, 0).unwrap();
+    }
+    for worker in 0..20 {
+        desk.announce(worker, peer(worker), 0, 10).unwrap();
+    }
+    let (_, offers) = desk.bytes();
+    assert!(offers > 20 * 4 * 24, "{offers}");
+    desk.now_seconds += 121;
+    desk.peers();
+    assert_eq!(desk.bytes().1, 0);
+}
+
+/// Whoever has to give way is named to the worker that can tell its connection.
+#[test]
+fn who_gives_way_is_told_of() {
+    let mut desk = Desk::with_memory(MemoryLimit::Bytes(1 << 20));
+    let mut torrents = 0_u16;
+    let name = |number: u16| {
+        let mut info_hash = [7; 20];
+        info_hash[..2].copy_from_slice(&number.to_be_bytes());
+        InfoHash(info_hash)
+    };
+    loop {
+        desk.torrent = name(torrents);
+        if desk.announce(1, b'a', 0, 0).is_err() {
+            break;
+        }
+        torrents += 1;
+        desk.bytes();
+    }
+    let mut evicted = Vec::new();
+    for worker in 2..12 {
+        desk.torrent = TORRENT;
+        let announce = Announce {
+            peer_id: PeerId([b'b'; 20]),
+            status: PeerStatus::Leecher,
+            completed: false,
+            offers: 0..0,
+            skipped: None,
+            outcome: Outcome::Noted(Counts::default()),
+            asked: Asked::Added,
+            is_in_swarm: false,
+        };
+        let batch = desk.ask(worker, What::Announce(announce), Vec::new());
+        evicted.extend(batch.evicted);
+    }
+    assert!(!evicted.is_empty());
+    for it in &evicted {
+        assert_eq!((it.member.worker, it.peer_id), (1, PeerId([b'a'; 20])));
+        desk.torrent = it.info_hash;
+        let check = What::Check {
+            peer_id: it.peer_id,
+            is_in_swarm: true,
+        };
+        let batch = desk.ask(1, check, Vec::new());
+        let what = batch.requests.first().map(|it| &it.what);
+        assert!(matches!(
+            what,
+            Some(What::Check {
+                is_in_swarm: false,
+                ..
+            })
+        ));
+    }
 }

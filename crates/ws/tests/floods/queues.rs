@@ -108,6 +108,28 @@ fn announces_of_others_do_not_starve_announces() {
     );
 }
 
+/// The rows of a scrape that waited for another worker's shard may be followed by some of the
+/// worker's own, when nothing else is on its way.
+#[test]
+fn who_has_waited_for_another_worker_is_served_by_its_own() {
+    let mut config = Config {
+        socket_workers: 2,
+        ..Config::default()
+    };
+    config.protocol.max_scrape_torrents = 250;
+    for clients in 20..60 {
+        let mut town = Town::new(&config);
+        let clients: Vec<_> = (0..clients).map(|_| town.come(0)).collect();
+        for client in &clients {
+            town.send(*client, &scrape(*client));
+        }
+        town.rest();
+        for client in clients {
+            assert_eq!(town.received(client).len(), 1);
+        }
+    }
+}
+
 /// Whoever leaves while it waits takes nothing with it.
 #[test]
 fn who_waits_may_go() {

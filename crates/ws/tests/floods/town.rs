@@ -1,6 +1,7 @@
 //! A tracker without sockets, and clients whose every byte a test moves.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::bell;
@@ -57,9 +58,14 @@ impl Town {
 
     /// Somebody opens a WebSocket at a worker.
     pub(crate) fn come(&mut self, worker: usize) -> Name {
+        self.come_from(worker, [192, 0, 2, 1].into())
+    }
+
+    /// Somebody with this address opens a WebSocket at a worker.
+    pub(crate) fn come_from(&mut self, worker: usize, ip: IpAddr) -> Name {
         let name = self.clients.len();
         let port = u16::try_from(name + 1).unwrap();
-        let address: SocketAddr = ([192, 0, 2, 1], port).into();
+        let address = SocketAddr::new(ip, port);
         let id = self.tracker.accept(worker, self.now, address).unwrap();
         self.clients.push(Client {
             worker,
@@ -95,7 +101,7 @@ impl Town {
         self.clients[name].is_open
     }
 
-    fn send_bytes(&mut self, name: Name, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, name: Name, bytes: &[u8]) {
         let Client { worker, id, .. } = self.clients[name];
         let hub = &mut self.tracker.hubs[worker];
         hub.receive(self.now, id, &mut bytes.to_vec());
@@ -121,6 +127,15 @@ impl Town {
         for name in 0..self.clients.len() {
             self.look_after(name);
         }
+    }
+
+    /// Time passes, and what is due happens.
+    pub(crate) fn pass_time(&mut self, micros: u64) {
+        self.now = Now::from_micros(self.now.micros + micros);
+        for worker in 0..self.tracker.counters.len() {
+            while self.tracker.background(worker, self.now) {}
+        }
+        self.finish();
     }
 
     /// All workers work until nothing is left to do.
@@ -187,7 +202,7 @@ impl Town {
 }
 
 /// A text frame of a client.
-fn frame(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
     bytes.push(0x81);
     match u16::try_from(payload.len()) {
@@ -225,6 +240,14 @@ pub(crate) fn announce_with_offer(name: Name, torrent: usize, offer_bytes: usize
     let mut message = announce(name, torrent);
     let offer = "x".repeat(offer_bytes - 2);
     message["offers"] = json!([{"offer_id": name_of(name), "offer": offer}]);
+    message
+}
+
+/// An announce with offers of these numbers, which are their names.
+pub(crate) fn announce_with_offers(name: Name, torrent: usize, numbers: Range<usize>) -> Value {
+    let mut message = announce(name, torrent);
+    let offer = |number| json!({"offer_id": name_of(number), "offer": "x"});
+    message["offers"] = numbers.map(offer).collect();
     message
 }
 

@@ -26,7 +26,10 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "protocol.peer_announce_interval",
     ],
     &LIMIT_KEYS,
-    &["limits.max_connections_per_ip"],
+    &[
+        "limits.max_connections_per_ip",
+        "limits.max_peers_per_ip_and_torrent",
+    ],
     &METRICS_KEYS,
     &[
         "cleaning.torrent_cleaning_interval",

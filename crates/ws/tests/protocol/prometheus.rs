@@ -143,7 +143,7 @@ fn what_is_counted_on_request_is_there() {
 }
 
 /// Why messages and connections are refused.
-const REFUSED: [&str; 23] = [
+const REFUSED: [&str; 24] = [
     "answer_size",
     "not_websocket",
     "timed_out",
@@ -167,6 +167,7 @@ const REFUSED: [&str; 23] = [
     "peer_limit",
     "memory_limit",
     "peers_per_ip",
+    "peers_per_ip_and_torrent",
 ];
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aquatic_types::{InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
+use aquatic_ws::membership::PEERS_PER_TORRENT_MAX;
 use aquatic_ws_protocol::OfferId;
 
 /// A peer: a client's connection, and a peer id.
@@ -49,6 +50,7 @@ pub(crate) struct Model {
     pub(crate) forbidden: BTreeSet<InfoHash>,
     peers_per_client_max: usize,
     peers_per_ip_max: usize,
+    peers_per_ip_and_torrent_max: usize,
     offer_age_max: u32,
     cleaning_interval: u32,
     next_cleaning: u32,
@@ -66,6 +68,11 @@ impl Model {
         Self {
             peers_per_client_max: config.protocol.max_torrents_per_connection,
             peers_per_ip_max: config.limits.connections.tracker.max_peers_per_ip,
+            peers_per_ip_and_torrent_max: match config.limits.addresses.max_peers_per_ip_and_torrent
+            {
+                0 => usize::MAX,
+                max => max.into(),
+            },
             offer_age_max: config.cleaning.max_offer_age,
             cleaning_interval: config.cleaning.torrent_cleaning_interval,
             next_cleaning: config.cleaning.torrent_cleaning_interval,
@@ -96,8 +103,19 @@ impl Model {
         if comes && count >= self.peers_per_client_max {
             return (Reply::Failure("too many torrents"), BTreeSet::new());
         }
+        let siblings = swarm.keys().filter(|(client, _)| *client == by.0).count();
+        if comes && siblings >= PEERS_PER_TORRENT_MAX {
+            return (Reply::Failure("too many peer ids"), BTreeSet::new());
+        }
         if comes && of_address >= self.peers_per_ip_max {
             return (Reply::Failure("too many peers"), BTreeSet::new());
+        }
+        let neighbours_here = swarm.keys().filter(|(it, _)| neighbours.contains(it));
+        if comes && neighbours_here.count() >= self.peers_per_ip_and_torrent_max {
+            // It is answered and its offers go to others, but it is not told of.
+            let others = swarm.keys().filter(|(_, peer_id)| *peer_id != by.1);
+            let pool = others.copied().collect();
+            return (self.counts(info_hash), pool);
         }
         let old = swarm.remove(&by);
         if status == PeerStatus::Stopped {

@@ -83,7 +83,7 @@ impl World {
     }
 
     fn take_failure(&mut self, client: usize, failure: &FailureResponse<'_>) {
-        let of_announces = ["too many torrents", "too many peers"];
+        let of_announces = ["too many torrents", "too many peers", "too many peer ids"];
         let of_answers = [
             "peer_id is not in this swarm",
             "offer_id names no open offer",
