@@ -538,7 +538,14 @@ impl Handler for Worker {
         answered + collected
     }
 
-    fn timed_out(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn timed_out(
+        &mut self,
+        _: Now,
+        _: ConnectionId,
+        session: &mut Session,
+        _: Closed,
+        io: &mut Io<'_>,
+    ) {
         if session.has_begun() {
             let family = session.peer().family();
             self.writer

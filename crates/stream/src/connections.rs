@@ -432,8 +432,8 @@ impl<S: SessionState> Connections<S> {
 
     /// Ends every connection whose time is over, but for those whose clients have not finished a
     /// request and can still be told: they are returned. To be called once per second.
-    pub(crate) fn expire(&mut self) -> Vec<ConnectionId> {
-        let mut unfinished = Vec::new();
+    pub(crate) fn expire(&mut self) -> Vec<(ConnectionId, Closed)> {
+        let mut overdue = Vec::new();
         for index in 0..self.deadlines.len() {
             let is_over = |deadline: &u32| *deadline <= self.now.seconds.0;
             if !self.deadlines.get(index).is_some_and(is_over) {
@@ -455,13 +455,14 @@ impl<S: SessionState> Connections<S> {
                 slot: number,
                 generation: slot.generation,
             };
-            if why == Closed::RequestDeadline && connection.is_open() {
-                unfinished.push(id);
+            let can_be_told = matches!(why, Closed::RequestDeadline | Closed::IdleDeadline);
+            if can_be_told && connection.is_open() {
+                overdue.push((id, why));
             } else {
                 self.end(id, why);
             }
         }
-        unfinished
+        overdue
     }
 
     fn keep_buffer(&mut self, mut buffer: Vec<u8>) {

@@ -200,8 +200,9 @@ pub trait Handler {
     }
 
     /// The client has not finished a request in time
-    /// ([`request_seconds`](crate::Bounds::request_seconds)). What the session writes is still
-    /// sent; then the connection is closed.
+    /// ([`RequestDeadline`](Closed::RequestDeadline)), or has not sent another one
+    /// ([`IdleDeadline`](Closed::IdleDeadline)). What the session writes is still sent; then the
+    /// connection is closed.
     ///
     /// Nothing is written by default.
     fn timed_out(
@@ -209,9 +210,10 @@ pub trait Handler {
         now: Now,
         id: ConnectionId,
         session: &mut Self::Session,
+        why: Closed,
         io: &mut Io<'_>,
     ) {
-        let _ = (now, id, session, io);
+        let _ = (now, id, session, why, io);
     }
 
     /// The connection has gone, or is about to and cannot be reached any more.

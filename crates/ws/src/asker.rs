@@ -56,8 +56,6 @@ pub struct Asker {
     pub leaving: Leaving,
     /// Who waits for room.
     pub lines: WaitingLines<ConnectionId>,
-    /// Bytes of the messages that wait.
-    pub waiting_bytes: usize,
     /// By shard: it has no room for those who leave, in this round.
     pub blocked: Vec<bool>,
 }
@@ -135,7 +133,6 @@ impl Asker {
 
     /// A connection has ended.
     pub fn forget(&mut self, id: ConnectionId, session: &Session) {
-        self.forget_message(session);
         let client = session.client;
         for (info_hash, peer_id) in session.membership.iter() {
             self.leaving.add(id, client, info_hash, peer_id);

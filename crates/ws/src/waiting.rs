@@ -1,7 +1,8 @@
 //! Messages whose torrent's owner has no room for them: who waits, and who has the next turn. Pure.
 //!
 //! See [`aquatic_tracker::waiting_lines`]. A connection that waits keeps its message, and is not
-//! read from: so whoever sends much waits for long, and nobody else does.
+//! read from: so whoever sends much waits for long, and nobody else does. What waits counts as
+//! memory of its connection.
 
 use aquatic_stream::{ConnectionId, Connections};
 use aquatic_tracker::waiting_lines::SCRAPE_TURN;
@@ -10,9 +11,6 @@ use aquatic_ws_protocol::Request;
 use crate::asker::{Asker, Stopped, Turn};
 use crate::refusal::{Failure, Refusal};
 use crate::session::{Held, Session};
-
-/// Bytes of messages that wait at one worker. Messages without place in them are refused.
-const WAITING_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// What has become of the first one in a line.
 enum Outcome {
@@ -35,20 +33,11 @@ impl Asker {
         session: &mut Session,
         message: &[u8],
     ) -> Result<(), Refusal> {
-        let bytes = self.waiting_bytes + message.len();
-        if bytes > WAITING_BYTES_MAX || !self.lines.join(shard, id) {
+        if !self.lines.join(shard, id) {
             return Err(Refusal::QUEUE_FULL);
         }
-        self.waiting_bytes = bytes;
         session.held = Some(Box::new(Held::Message(message.to_vec())));
         Ok(())
-    }
-
-    /// A connection has ended whose message may be waiting. Its place in the line stays.
-    pub(crate) fn forget_message(&mut self, session: &Session) {
-        if let Some(Held::Message(message)) = session.held.as_deref() {
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(message.len());
-        }
     }
 
     /// Serves those who wait as far as there is room: each in turn. `refuse` answers messages that
@@ -128,10 +117,7 @@ impl Asker {
         let turn = Turn::FirstFor(shard);
         let request = match self.service.receive_again(&message) {
             Ok(request) => request,
-            Err(failure) => {
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(message.len());
-                return Outcome::Refused(failure);
-            }
+            Err(failure) => return Outcome::Refused(failure),
         };
         let asked = match &request {
             Request::Announce(announce) => self.announce(id, session, announce, turn),
@@ -139,16 +125,14 @@ impl Asker {
             // They never wait as messages.
             Request::Scrape(_) => Ok(()),
         };
-        let outcome = match asked {
+        match asked {
             Err(Stopped::NoRoom(_)) => {
                 session.held = Some(Box::new(Held::Message(message)));
-                return Outcome::Stays;
+                Outcome::Stays
             }
             Err(Stopped::Refused(refusal)) => Outcome::Refused(refusal.about_request(&request)),
             Ok(()) => Outcome::Served,
-        };
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(message.len());
-        outcome
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io, TlsConfig};
 use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::waiting_lines::WaitingLines;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::asker::{Asker, Leaving};
 use crate::certificates::CertificateWatch;
@@ -91,7 +92,6 @@ impl Worker {
             peers_max: config.protocol.max_torrents_per_connection,
             leaving: Leaving::default(),
             lines: WaitingLines::new(shards),
-            waiting_bytes: 0,
             blocked: vec![false; shards],
         };
         let writer = Writer {
@@ -282,11 +282,21 @@ impl Handler for Worker {
         }
     }
 
-    fn timed_out(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn timed_out(
+        &mut self,
+        _: Now,
+        _: ConnectionId,
+        session: &mut Session,
+        why: Closed,
+        io: &mut Io<'_>,
+    ) {
         match session.upgrading() {
             // It has sent nothing at all, and may not know HTTP.
             Some(0) => {}
             Some(_) => self.deny(Denial::TIMED_OUT, session, io),
+            None if why == Closed::IdleDeadline => {
+                frames::write_close(CloseCode::Away.into(), io.out);
+            }
             None => self.violate(Violation::Time, session, io),
         }
     }

@@ -309,8 +309,8 @@ impl<H: Handler> Hub<H> {
     pub fn background(&mut self, now: Now) -> bool {
         self.connections.now = now;
         if mem::replace(&mut self.swept, now.seconds) != now.seconds {
-            for id in self.connections.expire() {
-                self.time_out(id);
+            for (id, why) in self.connections.expire() {
+                self.time_out(id, why);
             }
             self.connections.relieve();
         }
@@ -318,15 +318,15 @@ impl<H: Handler> Hub<H> {
         has_more || self.connections.has_unknown() || !self.connections.resumed.is_empty()
     }
 
-    /// A client has not finished its request in time, and is told so if its session knows how.
-    fn time_out(&mut self, id: ConnectionId) {
+    /// A client has not sent its request in time, and is told so if its session knows how.
+    fn time_out(&mut self, id: ConnectionId, why: Closed) {
         let (handler, now) = (&mut self.handler, self.connections.now);
         if let Some(connection) = self.connections.get(id) {
-            connection.closes_for = Closed::RequestDeadline;
+            connection.closes_for = why;
         }
         let is_told = self.connections.with(id, |session, io| {
             let bytes_before = io.out.len();
-            handler.timed_out(now, id, session, io);
+            handler.timed_out(now, id, session, why, io);
             let is_told = io.out.len() > bytes_before;
             if is_told {
                 io.close();
@@ -334,7 +334,7 @@ impl<H: Handler> Hub<H> {
             is_told
         });
         if is_told != Some(true) {
-            self.connections.end(id, Closed::RequestDeadline);
+            self.connections.end(id, why);
         }
     }
 

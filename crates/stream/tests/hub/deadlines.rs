@@ -59,6 +59,22 @@ fn whoever_does_not_finish_a_request_is_told() {
 }
 
 #[test]
+fn whoever_asks_for_nothing_more_is_told() {
+    let mut world = World::plain();
+    let wire = world.connect();
+    world.receive(wire, b"a\n");
+    world.hub.handler_mut().words = "still there?\n";
+    world.pass(u64::from(BOUNDS.idle_seconds));
+    assert_eq!(world.sent(wire), "A\n");
+    world.pass(1);
+    assert_eq!(world.sent(wire), "A\nstill there?\n");
+    assert_eq!(world.state(wire), Settled::CloseSendingHalf);
+    assert_eq!(world.hub.handler().closed[0].1, Closed::IdleDeadline);
+    let count = world.counters.closed.of(Closed::IdleDeadline).get();
+    assert_eq!(count, 1);
+}
+
+#[test]
 fn whoever_cannot_be_told_is_closed_all_the_same() {
     let mut world = World::plain();
     world.hub.handler_mut().words = "too late\n";

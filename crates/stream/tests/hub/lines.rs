@@ -119,7 +119,7 @@ impl Handler for Lines {
         0
     }
 
-    fn timed_out(&mut self, _: Now, _: ConnectionId, _: &mut Session, io: &mut Io<'_>) {
+    fn timed_out(&mut self, _: Now, _: ConnectionId, _: &mut Session, _: Closed, io: &mut Io<'_>) {
         io.out.extend_from_slice(self.words.as_bytes());
     }
 

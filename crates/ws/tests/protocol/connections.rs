@@ -35,6 +35,8 @@ fn silent_clients_are_asked_and_disconnected_and_who_answers_stays() {
             alive.socket.send_frame(true, PONG, &payload);
         }
         assert_eq!(silent.socket.receive_frame().0, PING);
+        let away = 1_001_u16.to_be_bytes().to_vec();
+        assert_eq!(silent.socket.receive_frame(), (CLOSE, away));
         silent.socket.connection.assert_closed();
         until("the silent one's peer is gone", || {
             (alive.join(torrent(1), 1) == (0, 1)).then_some(())
