@@ -384,7 +384,8 @@ mod tests {
             (true, removing(1), 1, (true, 1)),
             (true, removing(1), 4, (true, 4)),
             (true, removing(1), 5, (false, 4)),
-            (true, removing(0), 4, (false, 1)),
+            // It was known to be there, and was missed.
+            (true, removing(0), 5, (false, 4)),
             (false, removing(1), 1, (false, 0)),
         ] {
             let mut room = Room::new(std::num::NonZeroUsize::new(1 << 20), hash_key);
@@ -399,6 +400,19 @@ mod tests {
             let is_made = maps.make_room(7, &key, |maps| maps.searches < maps.needed);
             assert_eq!((is_made, maps.searches), expected, "{needed} needed");
         }
+        // Nobody is known to have more than a few: one search, among torrents of all three kinds.
+        let mut maps = Maps {
+            room: Room::new(std::num::NonZeroUsize::new(1 << 20), hash_key),
+            found: GivenWay::default(),
+            searches: 0,
+            needed: 4,
+        };
+        maps.room.becomes_scarce(1 << 20);
+        (0..16).for_each(|_| maps.room.searched(8));
+        let made = (0..16)
+            .filter(|_| maps.make_room(7, &key, |_| true))
+            .count();
+        assert_eq!((made, maps.searches), (0, 3));
     }
 
     #[test]
@@ -410,7 +424,9 @@ mod tests {
             assert_eq!(world.search(Among::Large, NOBODY).removed, 1);
             assert_eq!(world.map.scrape(&world.key(1)).peers(), left);
         }
-        assert_eq!(world.search(Among::Large, 1), GivenWay::default());
+        // Those of the one that somebody comes to, too: it may be the flood.
+        assert_eq!(world.search(Among::Large, 1).removed, 1);
+        assert_eq!(world.map.scrape(&world.key(1)).peers(), 89);
         assert_eq!(world.map.scrape(&world.key(2)).peers(), 30);
         world.map.assert_sound();
     }
