@@ -68,7 +68,7 @@ fn whoever_asks_for_nothing_more_is_told() {
     assert_eq!(world.sent(wire), "A\n");
     world.pass(1);
     assert_eq!(world.sent(wire), "A\nstill there?\n");
-    assert_eq!(world.state(wire), Settled::CloseSendingHalf);
+    assert_eq!(world.state(wire), Settled::Close);
     assert_eq!(world.hub.handler().closed[0].1, Closed::IdleDeadline);
     let count = world.counters.closed.of(Closed::IdleDeadline).get();
     assert_eq!(count, 1);

@@ -34,9 +34,12 @@ fn silent_clients_are_asked_and_disconnected_and_who_answers_stays() {
             assert_eq!(opcode, PING);
             alive.socket.send_frame(true, PONG, &payload);
         }
-        assert_eq!(silent.socket.receive_frame().0, PING);
-        let away = 1_001_u16.to_be_bytes().to_vec();
-        assert_eq!(silent.socket.receive_frame(), (CLOSE, away));
+        let mut frame = silent.socket.receive_frame();
+        assert_eq!(frame.0, PING);
+        while frame.0 == PING {
+            frame = silent.socket.receive_frame();
+        }
+        assert_eq!(frame, (CLOSE, 1_001_u16.to_be_bytes().to_vec()));
         silent.socket.connection.assert_closed();
         until("the silent one's peer is gone", || {
             (alive.join(torrent(1), 1) == (0, 1)).then_some(())
