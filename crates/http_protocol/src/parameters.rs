@@ -94,11 +94,11 @@ impl<'a> Parameters<'a> {
         let is_end = |byte: &u8| matches!(byte, b'=' | b'&' | b'?' | b'%');
         let size = self.0.iter().position(is_end);
         let (_, rest) = self.0.split_at(size.unwrap_or(self.0.len()));
-        match rest {
-            [b'%', ..] => return self.encoded_key(),
-            [b'=', value @ ..] => self.0 = value,
-            _ => self.0 = rest,
+        if rest.starts_with(b"%") {
+            return self.encoded_key();
         }
+        // The `=` is skipped with the value, which nobody looks at.
+        self.0 = rest;
         Key::Unknown
     }
 

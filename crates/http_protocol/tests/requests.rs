@@ -284,6 +284,21 @@ fn ids_are_read_however_they_are_escaped() {
     );
 }
 
+/// Bytes that stand for themselves are looked at 20 at a time.
+#[test]
+fn ids_of_special_characters_alone_are_decoded() {
+    let id = |id: &str| {
+        let query = format!("info_hash={id}&peer_id=-XX0100-123456789012&port=1");
+        parse(&query).map(|announce| announce.info_hash.0)
+    };
+    assert_eq!(id(&"+".repeat(20)), Ok([b' '; 20]));
+    let percents = "%".repeat(20);
+    assert_eq!(id(&percents), Ok([b'%'; 20]));
+    let last_is_escape = id(&format!("{percents}41"));
+    assert_eq!(last_is_escape, Ok(*b"%%%%%%%%%%%%%%%%%%%A"));
+    assert!(id(&"&".repeat(20)).is_err(), "it is empty");
+}
+
 #[test]
 fn what_an_announce_cannot_do_without_is_named() {
     let without = |key: &str| -> Vec<&str> {

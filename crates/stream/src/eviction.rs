@@ -22,7 +22,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use aquatic_daemon::clock::Now;
-use aquatic_types::{CLIENTS_PER_SITE, client_site};
+use aquatic_types::{CLIENTS_PER_SITE, site_or_client};
 
 /// Connections that are looked at in one choice. If there are more, they are a sample of them,
 /// evenly spread over the table.
@@ -134,7 +134,7 @@ impl<R: Copy + Ord> Eviction<R> {
 fn choose<R: Copy + Ord>(looked: &mut [Candidate<R>], wanted: usize) -> (Vec<Candidate<R>>, usize) {
     // Clients of a site are neighbours then.
     looked.sort_unstable();
-    let site = |it: &Candidate<R>| client_site(it.client).unwrap_or(it.client);
+    let site = |it: &Candidate<R>| site_or_client(it.client);
     let by_site = looked.chunk_by(|one, other| site(one) == site(other));
     let mut sites: Vec<_> = by_site.map(Site::new).collect();
     let in_heap = |(place, site): (usize, &Site<'_, R>)| Some((site.claim()?, place));

@@ -467,6 +467,51 @@ mod tests {
         index.insert(hash, position, hashes);
     }
 
+    fn part(buckets: usize, len: usize) -> Part {
+        let buckets = vec![Bucket::NEW; buckets].into();
+        Part { buckets, len }
+    }
+
+    #[test]
+    fn the_load_decides_when_a_part_is_rebuilt() {
+        let (most, least) = (BUCKET_LEN * LOAD_PERCENT_MAX, BUCKET_LEN * LOAD_PERCENT_MIN);
+        let is_full = |len| part(100, len).is_full();
+        assert_eq!((is_full(most - 1), is_full(most)), (false, true));
+        let is_sparse = |len| part(100, len).is_sparse();
+        assert_eq!((is_sparse(least - 1), is_sparse(least)), (true, false));
+        assert!(!part(1, 0).is_sparse(), "it cannot be smaller");
+    }
+
+    /// Else networks would share counters that need not.
+    #[test]
+    fn tags_are_spread_over_all_counters() {
+        for buckets in [1, 3, 64, 128] {
+            let part = part(buckets, 0);
+            let mut tags = vec![0_usize; buckets * COUNTS_LEN];
+            for tag in 0..=u8::MAX {
+                let (bucket, counter) = part.counter(tag);
+                assert!(counter < COUNTS_LEN);
+                tags[bucket * COUNTS_LEN + counter] += 1;
+            }
+            let (least, most) = (256 / tags.len(), 256_usize.div_ceil(tags.len()));
+            assert!(tags.iter().all(|tags| (least..=most).contains(tags)));
+        }
+    }
+
+    /// What has overflowed the counter is not known, so it is not counted down.
+    #[test]
+    fn an_overflow_that_cannot_be_counted_stays() {
+        let hash = 1 << 40;
+        let last = u32::try_from(BUCKET_LEN).unwrap();
+        let mut part = part(10, 0);
+        (0..=last).for_each(|position| part.place(hash, position));
+        let home = part.home(hash);
+        assert_eq!(part.buckets[home].overflow, 1);
+        part.buckets[home].overflow = u16::MAX;
+        assert!(part.remove(hash, last));
+        assert_eq!(part.buckets[home].overflow, u16::MAX);
+    }
+
     #[test]
     fn grows_and_shrinks() {
         let mut rng = fastrand::Rng::with_seed(5);

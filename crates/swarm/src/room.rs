@@ -221,9 +221,11 @@ mod tests {
     #[test]
     fn a_search_that_would_be_in_vain_is_made_once_in_sixteen_times() {
         let mut room = scarce();
+        assert!(room.expects(FEW));
         (0..16).for_each(|_| room.searched(9));
         assert_eq!(room.displaces(7), Some(8), "one with nine would give way");
         (0..16).for_each(|_| room.searched(8));
+        assert_eq!((room.expects(7), room.expects(8)), (true, false));
         for _ in 0..3 {
             for _ in 0..15 {
                 assert_eq!(room.displaces(7), None);

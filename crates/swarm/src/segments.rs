@@ -178,13 +178,17 @@ mod tests {
         let mut segments = Segments::new();
         let capacity =
             |segments: &Segments<u64>| segments.segments.iter().map(Vec::capacity).sum::<usize>();
+        let mut grown = 0;
         for item in 0..20_000 {
+            let before = capacity(&segments);
             segments.push(item);
+            grown += u32::from(capacity(&segments) != before);
             let len = as_usize(segments.len());
             assert!(capacity(&segments) <= len + len / 8 + GROWTH_MIN);
             let last = segments.segments.last().unwrap();
             assert!(last.capacity() <= Segments::<u64>::SEGMENT_LEN);
         }
+        assert!(grown < 100, "{grown}: nothing is copied at each step");
         loop {
             let (growth, before) = (segments.growth(), capacity(&segments));
             if segments.pop().is_none() {

@@ -99,6 +99,12 @@ pub fn client_site(client: u64) -> Option<u64> {
     (is_routed && !is_ipv4).then_some(client >> 16)
 }
 
+/// The widest network that a client can be known by: its [site](client_site), or its own number.
+#[must_use]
+pub fn site_or_client(client: u64) -> u64 {
+    client_site(client).unwrap_or(client)
+}
+
 /// The documentation prefix of IPv6 cannot send packets, so it is free to hold IPv4.
 const IPV4_PREFIX: u64 = 0x2001_0db8_0000_0000;
 

@@ -23,7 +23,8 @@ mod identity;
 mod time;
 
 pub use address::{
-    CLIENTS_PER_SITE, CanonicalAddr, CompactAddr, CompactV4, CompactV6, client_network, client_site,
+    CLIENTS_PER_SITE, CanonicalAddr, CompactAddr, CompactV4, CompactV6, client_network,
+    client_site, site_or_client,
 };
 pub use event::{AnnounceEvent, PeerStatus};
 pub use family::{IpFamily, PerFamily};

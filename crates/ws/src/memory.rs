@@ -2,7 +2,7 @@
 
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, TorrentKey};
 use aquatic_tracker::clients::PeerTag;
-use aquatic_types::client_site;
+use aquatic_types::site_or_client;
 
 use crate::messages::{Evicted, MemberKey};
 use crate::open_offers::KEPT_BYTES;
@@ -58,6 +58,5 @@ impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
 
 /// By what a peer's share of the memory is counted: its IPv4 address, or its IPv6 site.
 pub(crate) fn weighed_network(key: &MemberKey) -> u64 {
-    let network = key.network_number();
-    client_site(network).unwrap_or(network)
+    site_or_client(key.network_number())
 }

@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(), JsonError> {
         self.nested(b'{', b'}', |reader| {
             let key = reader.text()?;
-            reader.expect(b':')?;
+            reader.require(b':')?;
             member(reader, key)
         })
     }
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         close: u8,
         mut item: impl FnMut(&mut Self) -> Result<(), JsonError>,
     ) -> Result<(), JsonError> {
-        self.expect(open)?;
+        self.require(open)?;
         if self.depth == DEPTH_MAX {
             return Err(JsonError::TooDeep);
         }
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
             while self.take(b',') {
                 item(self)?;
             }
-            self.expect(close)?;
+            self.require(close)?;
         }
         self.depth -= 1;
         Ok(())
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a string.
     fn text(&mut self) -> Result<Text<'a>, JsonError> {
-        self.expect(b'"')?;
+        self.require(b'"')?;
         let start = self.position();
         while let Some(plain) = memchr2(b'"', b'\\', self.rest) {
             self.rest = self.rest.split_at(plain).1;
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         self.peek() == Some(byte) && self.skip(&[byte])
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+    fn require(&mut self, byte: u8) -> Result<(), JsonError> {
         self.take(byte).then_some(()).ok_or(JsonError::Malformed)
     }
 

@@ -41,7 +41,8 @@
 //!     panic!("a failure was written");
 //! };
 //! assert_eq!(failure.reason, "peer_id is missing");
-//! assert_eq!(failure.info_hash.unwrap().0, *b"\xaa\xbb3456789012345678\xe90");
+//! let info_hash = failure.info_hash.map(|it| it.0);
+//! assert_eq!(info_hash, Some(*b"\xaa\xbb3456789012345678\xe90"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -1,7 +1,7 @@
 //! What a registry does when its memory is used up: see [`aquatic_swarm::Room`].
 
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, PeerKey, Room, TorrentKey};
-use aquatic_types::{CompactV4, CompactV6, IpFamily, client_site};
+use aquatic_types::{CompactV4, CompactV6, IpFamily, site_or_client};
 
 use super::{PeerAddr, Registry};
 use crate::clients::PeerTag;
@@ -75,6 +75,5 @@ impl<V: PeerTag> Registry<V> {
 
 /// By what a peer's share of the memory is counted: its IPv4 address, or its IPv6 site.
 pub(super) fn network_of<K: PeerKey>(peer: &K) -> u64 {
-    let network = peer.network().unwrap_or_default();
-    client_site(network).unwrap_or(network)
+    site_or_client(peer.network().unwrap_or_default())
 }
