@@ -7,12 +7,12 @@
 //! A service manager that does not read delays nobody: what finds no room in its queue at once is
 //! lost, or, if it waits to be told that, after a second.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
-use std::process;
 use std::time::Duration;
+use std::{env, process};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
@@ -34,7 +34,7 @@ impl Systemd {
     /// is only logged.
     #[must_use]
     pub fn from_environment() -> Self {
-        let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
+        let Some(address) = env::var_os("NOTIFY_SOCKET") else {
             return Self::default();
         };
         let socket = connect(&address)
@@ -44,7 +44,7 @@ impl Systemd {
             .ok();
         Self {
             socket,
-            watchdog: watchdog_of_environment(),
+            watchdog: watchdog(process::id(), |name| env::var_os(name)),
         }
     }
 
@@ -96,13 +96,12 @@ impl Systemd {
     }
 }
 
-/// See sd_watchdog_enabled(3).
-fn watchdog_of_environment() -> Option<Duration> {
-    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-    let is_for_us = match std::env::var_os("WATCHDOG_PID") {
-        None => true,
-        Some(_) => number("WATCHDOG_PID") == Some(process::id().into()),
-    };
+/// How often it must be told of life, if it waits for that of process `pid`: see
+/// sd_watchdog_enabled(3).
+fn watchdog(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Option<Duration> {
+    let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
+    let is_for_us =
+        variable("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(pid.into());
     let micros = number("WATCHDOG_USEC").filter(|micros| *micros > 0 && is_for_us)?;
     Some(Duration::from_micros(micros))
 }
@@ -187,6 +186,27 @@ mod tests {
         systemd.stopping();
         systemd.ready();
         assert!(begin.elapsed() >= SEND_MAX, "it was given the time to read");
+    }
+
+    /// A child of the process that systemd waits for has its environment, too.
+    #[test]
+    fn only_the_process_that_is_meant_is_waited_for() {
+        let micros = Some(Duration::from_micros(30));
+        for (usec, pid, expected) in [
+            (None, None, None),
+            (Some("30"), None, micros),
+            (Some("30"), Some("7"), micros),
+            (Some("30"), Some("8"), None),
+            (Some("30"), Some("x"), None),
+            (Some("0"), Some("7"), None),
+            (Some("-1"), Some("7"), None),
+        ] {
+            let variable = |name: &str| match name {
+                "WATCHDOG_USEC" => usec.map(OsString::from),
+                _ => pid.map(OsString::from),
+            };
+            assert_eq!(watchdog(7, variable), expected, "{usec:?} {pid:?}");
+        }
     }
 
     #[test]
