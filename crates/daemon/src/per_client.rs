@@ -121,10 +121,12 @@ mod tests {
         // Who was refused at the limit of the site is not counted anywhere.
         counts.release(address(1, 0));
         assert!(counts.admit(address(1, 999)) && !counts.admit(address(1, 999)));
-        for network in 0..1_000 {
+        for network in (1..32).chain([999]) {
             counts.release(address(1, network));
         }
-        assert!((0..2).all(|_| counts.admit(address(1, 500))));
+        for network in [500, 999] {
+            assert!((0..2).all(|_| counts.admit(address(1, network))));
+        }
     }
 
     #[test]

@@ -39,5 +39,9 @@ pub fn is_bounded<T>(
         let closed = "aquatic_connections_closed_total{reason=max_connection_memory}";
         (metrics::sum(&metrics::scrape(tracker), closed) > 0.0).then_some(())
     });
+    tracker.wait_for_warning(
+        "connections closed that held most, because all together held too much memory: ",
+        "see `network.max_connection_memory`",
+    );
     ask();
 }

@@ -18,11 +18,16 @@ pub fn alone(test: impl FnOnce() + Send) {
     }
     let in_namespace = || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let status = Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status();
-        assert!(status.expect("iproute2 is installed").success());
+        set_loopback("up");
         test();
     };
     thread::scope(|scope| scope.spawn(in_namespace).join()).unwrap();
+}
+
+/// Has the loopback interface of the thread's network `up` or `down`.
+pub fn set_loopback(state: &str) {
+    let status = Command::new("ip")
+        .args(["link", "set", "lo", state])
+        .status();
+    assert!(status.expect("iproute2 is installed").success());
 }

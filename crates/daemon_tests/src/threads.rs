@@ -23,6 +23,8 @@ pub enum Argument<'a> {
     Number(i64),
     /// Where a text ends with a zero.
     Path(&'a str),
+    /// Where these bytes are.
+    Bytes(&'a [u8]),
 }
 
 impl Frozen {
@@ -71,7 +73,11 @@ impl Frozen {
 
     /// Lets it go on.
     pub fn let_go(self) {
-        ptrace::detach(self.0, None).unwrap();
+        if let Err(error) = ptrace::detach(self.0, None) {
+            // Its process does not end before somebody has taken note of the end of the thread.
+            wait(self.0);
+            panic!("it has been ended meanwhile: {error}");
+        }
     }
 
     /// Waits until its process has ended, while it stands still; how that has ended, if it is the
@@ -109,8 +115,14 @@ impl Frozen {
             *place = match argument {
                 Argument::Number(number) => number.cast_unsigned(),
                 Argument::Path(path) => {
+                    let text = CString::new(*path).unwrap().into_bytes_with_nul();
                     let at = free;
-                    free += self.write(at, path);
+                    free += self.write(at, &text);
+                    at
+                }
+                Argument::Bytes(bytes) => {
+                    let at = free;
+                    free += self.write(at, bytes);
                     at
                 }
             };
@@ -139,8 +151,8 @@ impl Frozen {
 
     /// Returns the size.
     #[cfg(target_arch = "x86_64")]
-    fn write(&self, at: u64, path: &str) -> u64 {
-        let mut bytes = CString::new(path).unwrap().into_bytes_with_nul();
+    fn write(&self, at: u64, bytes: &[u8]) -> u64 {
+        let mut bytes = bytes.to_vec();
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         for (place, word) in (at..).step_by(8).zip(bytes.chunks_exact(8)) {
             let word = i64::from_ne_bytes(word.try_into().unwrap());

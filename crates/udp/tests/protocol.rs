@@ -16,6 +16,7 @@
 //! | `full_disks` | files for which there is no room |
 //! | `idling` | what a tracker costs that nobody asks |
 //! | `privileges` | where files are written |
+//! | `stops` | what is still answered at the end |
 //! | `prometheus`, `reports` | what a tracker tells about itself |
 //! | `operations` | what all daemons of the family do alike |
 //!
@@ -43,5 +44,7 @@ mod protocol {
     mod requests;
     mod scrapes;
     mod sockets;
+    #[cfg(target_os = "linux")]
+    mod stops;
     mod swarms;
 }

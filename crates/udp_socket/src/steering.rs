@@ -333,6 +333,24 @@ mod tests {
         assert!(crowded < 20, "{crowded} of 2,000 keys");
     }
 
+    /// A linear function alone leaves neighbours at one worker under each key with a small factor.
+    #[test]
+    fn neighbours_are_taken_apart_under_nearly_every_key() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let meet_at_one_worker = |_: &u32| {
+            let key = random_key(&mut rng);
+            let mut base: [u8; 20] = std::array::from_fn(|_| rng.u8(..));
+            let mut owner_of = |number: u8| {
+                base[19] = number;
+                owner(&key, &base, 2)
+            };
+            let first = owner_of(0);
+            (1..64).all(|number| owner_of(number) == first)
+        };
+        let together = (0..4_000).filter(meet_at_one_worker).count();
+        assert!(together <= 2, "under {together} of 4,000 keys");
+    }
+
     /// What the claim rests on: over random keys, each pair of owners of two info hashes is equally
     /// frequent, whatever the two are.
     #[test]

@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 
 use crate::faults::spawn_denied;
-use crate::network::alone;
+use crate::network::{alone, set_loopback};
 use crate::setup::on_each;
 use crate::wait::until;
 use crate::{Daemon, Place, Program, Setup, torrent};
@@ -145,13 +145,6 @@ pub fn steps_of_the_clock_change_nothing(program: &'static Program) {
 fn year_of(line: &str) -> Option<i32> {
     let digits = line.trim_start_matches(|it: char| !it.is_ascii_digit());
     digits.get(..4)?.parse().ok()
-}
-
-fn set_loopback(state: &str) {
-    let status = Command::new("ip")
-        .args(["link", "set", "lo", state])
-        .status();
-    assert!(status.unwrap().success());
 }
 
 /// Whoever was connected goes on, and whoever comes is served.

@@ -1,5 +1,9 @@
 //! Threads that hang are noticed, with systemd and without; a process that stands still is not.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use aquatic_types::IpFamily;
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -78,6 +82,38 @@ pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
     });
 }
 
+/// systemd hears of life four times in each `WatchdogSec`, and nothing from the moment that a thread
+/// has been silent for two seconds, so that it can end what could not end itself.
+pub fn systemd_hears_of_life_only_while_all_threads_live(program: &'static Program) {
+    let place = Place::new();
+    let mut command = place.command(Setup::simple(program), "hang_timeout = 6");
+    command.env("WATCHDOG_USEC", "400000");
+    let child = command.spawn().unwrap();
+    let mut daemon = place.wait_for(child);
+    let has_ended = AtomicBool::new(false);
+    let signs = thread::scope(|scope| {
+        let silent = Frozen::at_rest(&daemon, "socket-0");
+        let place = &daemon.place;
+        place.notifications();
+        // Nobody may have to wait for room to tell.
+        let listener = scope.spawn(|| {
+            let mut signs = 0;
+            until("its end", || {
+                let ends = has_ended.load(Ordering::Acquire);
+                let told = place.notifications().into_iter();
+                signs += told.filter(|message| message == "WATCHDOG=1").count();
+                ends.then_some(signs)
+            })
+        });
+        let _ = silent.bury();
+        has_ended.store(true, Ordering::Release);
+        listener.join().unwrap()
+    });
+    assert_eq!(daemon.wait_exit().code(), Some(1));
+    // Ten per second that it could run, or half as many where others took its time.
+    assert!((8..=25).contains(&signs), "{signs}");
+}
+
 /// A stopped job, a suspended machine: no thread is to blame. systemd is told of life all the time.
 pub fn a_process_that_stood_still_goes_on(program: &'static Program) {
     let place = Place::new();
@@ -97,7 +133,7 @@ pub fn a_process_that_stood_still_goes_on(program: &'static Program) {
     wait_for_signs(1);
     daemon.signal(Signal::SIGSTOP);
     // What is shown is that time which has passed does not count.
-    std::thread::sleep(std::time::Duration::from_millis(3_500));
+    thread::sleep(Duration::from_millis(3_500));
     daemon.place.notifications();
     daemon.signal(Signal::SIGCONT);
     wait_for_signs(10);

@@ -5,7 +5,7 @@ use aquatic_types::IpFamily;
 use super::torrent_of;
 use crate::program::loopback;
 use crate::setup::on_every_setup;
-use crate::{Client, Program, metrics};
+use crate::{Client, Program, Setup, metrics};
 
 /// Whether a peer may join; if not, it is told so in these words.
 #[track_caller]
@@ -194,4 +194,11 @@ pub fn who_is_turned_away_is_told_in_the_log(program: &'static Program) {
             daemon.wait_for_warning(what, &format!("see `{key}`"));
         });
     }
+}
+
+/// Strangers cannot fill the machine of an operator who has configured nothing.
+pub fn memory_is_bounded_by_default(program: &'static Program) {
+    let daemon = Setup::simple(program).start("");
+    let line = daemon.wait_for_log("`limits.max_swarm_memory` = \"50%\": ");
+    assert!(line.contains(" bytes, of "), "{line}");
 }

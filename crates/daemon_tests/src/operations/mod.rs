@@ -48,10 +48,12 @@ macro_rules! stream_operations {
             $program =>
             turned_away {
                 a_limit_on_files_is_told
+                files_for_the_metrics_are_not_for_connections
                 a_lack_of_files_is_told
                 limits_on_connections_are_told
                 clients_whom_no_proxy_names_are_told
                 a_limit_on_requests_is_told
+                memory_of_connections_is_bounded_by_default
             }
         }
     };
@@ -121,6 +123,8 @@ macro_rules! operations {
                 a_thread_that_vanishes_ends_it_with_its_name
                 #[cfg(target_os = "linux")]
                 a_process_that_stood_still_goes_on
+                #[cfg(target_os = "linux")]
+                systemd_hears_of_life_only_while_all_threads_live
             }
             hosts {
                 #[cfg(target_os = "linux")]
@@ -138,6 +142,7 @@ macro_rules! operations {
                 torrents_are_limited
                 peers_are_limited
                 memory_is_limited
+                memory_is_bounded_by_default
                 peers_of_an_address_are_limited
                 who_is_turned_away_is_told_in_the_log
             }
@@ -184,6 +189,8 @@ macro_rules! operations {
                 who_is_not_root_keeps_no_capability
                 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
                 the_sandbox_can_be_left_out
+                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                each_part_of_it_works_alone
                 #[cfg(target_os = "linux")]
                 a_kernel_without_a_part_of_it_is_told_about
             }

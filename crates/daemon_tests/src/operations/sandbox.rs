@@ -11,7 +11,7 @@ use nix::libc;
 use super::privileges::is_root;
 use crate::faults::spawn_without;
 use crate::setup::on_each;
-use crate::threads::Argument::{self, Number, Path};
+use crate::threads::Argument::{self, Bytes, Number, Path};
 use crate::threads::Frozen;
 use crate::{Daemon, Place, Program, Setup, metrics, torrent};
 
@@ -206,6 +206,46 @@ pub fn the_sandbox_can_be_left_out(program: &'static Program) {
     // No program gets more rights all the same.
     let status = fs::read_to_string(daemon.proc("status")).unwrap();
     assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
+}
+
+/// A tracker under a kernel that has not got a part of it.
+#[cfg(target_arch = "x86_64")]
+fn start_without(program: &'static Program, call: i64, errno: Errno) -> Daemon {
+    let (place, setup) = (place(), Setup::simple(program));
+    let child = spawn_without(&place, call, errno as i32, setup, LIST);
+    place.wait_for(child)
+}
+
+/// Without seccomp, Landlock keeps files and connections away from strangers; and the other way
+/// round, seccomp sockets.
+#[cfg(target_arch = "x86_64")]
+pub fn each_part_of_it_works_alone(program: &'static Program) {
+    let socket = [libc::AF_INET.into(), libc::SOCK_STREAM.into(), 0].map(Number);
+    let daemon = start_without(program, libc::SYS_seccomp, Errno::EINVAL);
+    let opened = open_in_all_threads(&daemon, FOREIGN, 0);
+    assert_eq!(opened, vec![refused(Errno::EACCES); opened.len()]);
+    let [high, low] = daemon.place.port().to_be_bytes();
+    // `struct sockaddr_in`, AF_INET first.
+    let address = [2, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    for id in thread_ids(&daemon) {
+        let thread = Frozen::new(id);
+        let file = thread.call(libc::SYS_socket, &socket).unwrap();
+        assert!(file >= 0, "without seccomp there are sockets: {file}");
+        let arguments = [Number(file), Bytes(&address), Number(16)];
+        let connected = thread.call(libc::SYS_connect, &arguments);
+        assert_eq!(connected, Some(refused(Errno::EACCES)));
+        thread.call(libc::SYS_close, &[Number(file)]);
+        thread.let_go();
+    }
+
+    let daemon = start_without(program, libc::SYS_landlock_create_ruleset, Errno::ENOSYS);
+    let opened = open_in_all_threads(&daemon, FOREIGN, 0);
+    assert!(
+        opened.iter().all(|file| *file >= 0),
+        "without Landlock: {opened:?}"
+    );
+    let sockets = try_in_all_threads(&daemon, libc::SYS_socket, &socket);
+    assert_eq!(sockets, vec![refused(Errno::EPERM); sockets.len()]);
 }
 
 /// It says what is missing, and serves.

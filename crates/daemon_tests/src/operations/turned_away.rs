@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
 
+use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_types::IpFamily;
 
 use crate::connection::tcp;
@@ -48,6 +49,26 @@ pub fn a_limit_on_files_is_told(program: &'static Program) {
             "raise the limit on open files (ulimit -n; systemd: LimitNOFILE=)",
         );
     });
+}
+
+/// Whoever takes all connections to the metrics takes none from clients, and the other way round.
+pub fn files_for_the_metrics_are_not_for_connections(program: &'static Program) {
+    const FILES: u32 = 100;
+    let room = |with_metrics| {
+        let place = Place::new();
+        let settings = match with_metrics {
+            true => place.metrics_settings(program),
+            false => String::new(),
+        };
+        let mut command = place.command_with_files(Setup::simple(program), &settings, FILES);
+        let child = command.spawn().unwrap();
+        let daemon = place.wait_for(child);
+        let line = daemon.wait_for_log("room for ");
+        let (_, rest) = line.split_once("room for ").unwrap();
+        let (connections, _) = rest.split_once(' ').unwrap();
+        connections.parse::<usize>().unwrap()
+    };
+    assert_eq!(room(false) - room(true), MetricsEndpoint::FILES_MAX);
 }
 
 /// Files can also run out unforeseen.
@@ -137,4 +158,11 @@ pub fn a_limit_on_requests_is_told(program: &'static Program) {
             "`limits.requests_per_second_per_ip`",
         );
     });
+}
+
+/// For an operator who has configured nothing, too.
+pub fn memory_of_connections_is_bounded_by_default(program: &'static Program) {
+    let daemon = Setup::simple(program).start("");
+    let line = daemon.wait_for_log("`network.max_connection_memory` = \"25%\": ");
+    assert!(line.contains(" bytes, of "), "{line}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aquatic_daemon::clock::Clock;
 use aquatic_daemon_tests::faults::{spawn_with_limit, spawn_without};
 use aquatic_daemon_tests::{Place, Setup, torrent};
 use aquatic_types::IpFamily;
@@ -135,8 +136,12 @@ fn open_connections_do_not_delay_the_end() {
             .collect();
         clients[0].join(torrent(1), 1, LEECHER);
         clients[1].connection.send("GET /announce");
+        let clock = Clock::start();
         tracker.daemon.signal(Signal::SIGTERM);
         assert_eq!(tracker.daemon.wait_exit().code(), Some(0));
+        // Half a request has 15 seconds, but not then.
+        let took = clock.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
         clients[0].connection.assert_closed();
     });
 }

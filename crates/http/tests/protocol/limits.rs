@@ -86,6 +86,23 @@ fn connections_per_second_of_an_address_are_limited() {
     });
 }
 
+/// An operator who has configured nothing has room for others, whoever comes.
+#[test]
+fn connections_of_an_address_are_limited_by_default() {
+    const DEFAULT: usize = 2_048;
+    on_every_runtime(|case| {
+        let tracker = case.start_with_metrics("");
+        let address = tracker.address(IpFamily::V4);
+        let open: Vec<_> = (0..DEFAULT + 50)
+            .map(|_| tcp(loopback(1), address).unwrap())
+            .collect();
+        let refused = "aquatic_connections_refused_total{reason=max_connections_per_ip}";
+        metrics::wait_for(&tracker, &[(refused, 50.0)]);
+        assert!(is_served(&tracker, 2).is_some(), "another address");
+        drop(open);
+    });
+}
+
 #[test]
 fn connections_of_an_address_are_limited() {
     on_every_case(|case| {

@@ -70,6 +70,21 @@ fn the_last_address_of_the_last_header_counts() {
     });
 }
 
+/// All connections are the proxy's. Its clients are charged for their requests, and it for nothing.
+#[test]
+fn the_proxy_is_not_charged_for_its_connections() {
+    on_every_case(|case| {
+        let settings = format!("{BEHIND}limits.requests_per_second_per_ip = 5");
+        let tracker = case.start(&settings);
+        for last in 1..=30 {
+            let mut client = Client::new(&tracker, IpFamily::V4);
+            let ip = format!("192.0.2.{last}");
+            let answer = ask_with(&mut client, &format!("X-Forwarded-For: {ip}"));
+            assert_eq!(external_ip(&answer), ip);
+        }
+    });
+}
+
 #[test]
 fn a_proxy_that_does_not_tell_is_told() {
     on_every_case(|case| {

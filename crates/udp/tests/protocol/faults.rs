@@ -2,8 +2,10 @@
 //! container runtimes use.
 
 use aquatic_daemon_tests::faults::spawn_without;
+use aquatic_daemon_tests::network::{alone, set_loopback};
+use aquatic_daemon_tests::threads::Frozen;
 use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, Setup, metrics, torrent, torrents};
+use aquatic_daemon_tests::{Daemon, Place, Setup, metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use libc::{
     EAGAIN, EBADF, EINVAL, ENOMEM, ENOSYS, EPERM, SYS_io_uring_enter, SYS_io_uring_register,
@@ -165,4 +167,37 @@ fn answers_that_cannot_be_sent_are_counted() {
             (metrics::scrape(&daemon).len() > 10).then_some(())
         });
     }
+}
+
+/// How often its kernel has known no way for a datagram.
+fn without_route(daemon: &Daemon) -> u64 {
+    let counters = std::fs::read_to_string(daemon.proc("net/snmp")).unwrap();
+    let mut lines = counters.lines().filter(|line| line.starts_with("Ip: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut all = names.split(' ').zip(values.split(' '));
+    let (_, count) = all.find(|(name, _)| *name == "OutNoRoutes").unwrap();
+    count.parse().unwrap()
+}
+
+/// The interface goes while the tracker answers.
+#[test]
+fn an_answer_without_a_way_is_lost_alone() {
+    alone(|| {
+        for backend in backends() {
+            let daemon = with_backend(backend).start_with_metrics("");
+            let mut client = Client::new(&daemon, IpFamily::V4);
+            let worker = Frozen::named(&daemon, "socket-0");
+            client.send(&client.connect_request());
+            set_loopback("down");
+            let before = without_route(&daemon);
+            worker.let_go();
+            until("the answer has no way", || {
+                (without_route(&daemon) > before).then_some(())
+            });
+            set_loopback("up");
+            assert_eq!(client.join(torrent(1), 1, 1).leechers, 1);
+            let failed = "aquatic_dropped_total{reason=send_failed}";
+            metrics::wait_for(&daemon, &[(failed, 1.0)]);
+        }
+    });
 }
