@@ -114,7 +114,9 @@ pub(crate) fn is_shortage_of_files(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::thread;
 
     use super::*;
 
@@ -161,6 +163,31 @@ mod tests {
         assert!(accepted.tcp_nodelay().unwrap());
         // The kernel doubles it.
         assert_eq!(accepted.send_buffer_size().unwrap(), KERNEL_BYTES_MAX);
+        assert_eq!(accepted.recv_buffer_size().unwrap(), KERNEL_BYTES_MAX);
+    }
+
+    /// The kernel lets the buffer of a socket grow that is read from quickly, if nobody has said how
+    /// large it is to be.
+    #[test]
+    fn what_comes_quickly_makes_no_room_for_more() {
+        const BYTES: usize = 64 << 20;
+        let listeners = bind("127.0.0.1:0", 1).unwrap();
+        let listener = &listeners[0][0];
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        let send = || (0..BYTES >> 20).try_for_each(|_| client.write_all(&[0; 1 << 20]));
+        thread::scope(|scope| {
+            let sender = scope.spawn(send);
+            let mut buffer = vec![0; 1 << 20];
+            let mut left = BYTES;
+            while left > 0 {
+                left -= accepted.read(&mut buffer).unwrap();
+            }
+            sender.join().unwrap().unwrap();
+        });
+        let accepted = SockRef::from(&accepted);
         assert_eq!(accepted.recv_buffer_size().unwrap(), KERNEL_BYTES_MAX);
     }
 }

@@ -245,3 +245,23 @@ pub fn reload_tls(tls: Option<&TlsConfig>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_divided_among_workers_but_is_enough_for_each() {
+        let bounds = Bounds {
+            handshake_seconds: 1,
+            request_seconds: 1,
+            idle_seconds: 1,
+            input_bytes_max: 1_000,
+            output_bytes_max: 1_000,
+        };
+        assert_eq!(memory_per_worker(Some(400 << 20), 4, &bounds), 100 << 20);
+        assert_eq!(memory_per_worker(None, 4, &bounds), usize::MAX);
+        let least = MEMORY_CONNECTIONS_MIN * held_bytes_max(&bounds);
+        assert_eq!(memory_per_worker(Some(1), 4, &bounds), least);
+    }
+}

@@ -125,6 +125,45 @@ fn strangers_that_ask_nothing_give_way_to_those_who_have_asked() {
     assert_eq!(world.sent(late), "A\n");
 }
 
+/// Those who give way are chosen some at a time. Whoever has asked for something meanwhile does not.
+#[test]
+fn whoever_waits_for_us_does_not_give_way() {
+    let mut world = world(100, 0, None);
+    let greedy: Vec<usize> = (1..=100)
+        .map(|port| idle_from(&mut world, &format!("192.0.2.99:{port}")))
+        .collect();
+    world.pass(1);
+    idle_from(&mut world, "192.0.2.1:1");
+    let (first, others) = greedy.split_first().unwrap();
+    assert_eq!(world.state(*first), Settled::Close);
+    world.hub.handler_mut().is_stuck = true;
+    for wire in &others[..50] {
+        world.receive(*wire, b"b\n");
+    }
+    for last in 2..=20 {
+        world.connect_from(&format!("192.0.2.{last}:1")).unwrap();
+    }
+    world.finish();
+    for wire in &others[..50] {
+        assert_eq!(world.state(*wire), Settled::Read);
+    }
+    assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 20);
+}
+
+/// What it has asked for is there, and has not been sent.
+#[test]
+fn whoever_is_about_to_get_an_answer_does_not_give_way() {
+    let mut world = world(1, 0, None);
+    let wire = idle_from(&mut world, "192.0.2.1:1");
+    let id = world.wires[wire].id;
+    world.hub.receive(world.now, id, &mut b"b\n".to_vec());
+    world.hub.finish(world.now);
+    assert_eq!(world.connect_from("192.0.2.2:1"), Err(Refused::TooMany));
+    world.pass_micros(1_000);
+    assert_eq!(world.sent(wire), "A\nB\n");
+    world.connect_from("192.0.2.2:1").unwrap();
+}
+
 #[test]
 fn connections_that_never_ask_anything_give_way_too() {
     let mut world = world(50, 0, None);

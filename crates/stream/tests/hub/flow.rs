@@ -248,3 +248,24 @@ fn a_failure_ends_a_connection_in_every_stage() {
     let all: u64 = world.counters.closed.iter().map(|(_, count)| count).sum();
     assert_eq!(all, 5, "of {} reasons", Closed::ALL.len());
 }
+
+/// Others go on sending to it, so that there is always something for it to read.
+#[test]
+fn a_client_is_heard_as_soon_as_it_has_read_most() {
+    let mut world = World::plain();
+    let wire = world.connect();
+    world.wires[wire].room = 0;
+    world.receive(wire, b"flood 20000\n");
+    world.receive(wire, b"a\n");
+    world.make_room(wire, 11_000);
+    let id = world.wires[wire].id;
+    world
+        .hub
+        .handler_mut()
+        .pushes
+        .push((id, b"pushed".to_vec()));
+    world.finish();
+    world.make_room(wire, usize::MAX);
+    let sent = world.sent(wire);
+    assert!(sent.ends_with("A\npushed"), "{}", &sent[20_000..]);
+}

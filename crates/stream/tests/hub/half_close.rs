@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use aquatic_stream::{Closed, Settled};
+use aquatic_stream::{Bounds, Closed, Settled};
 use proptest::prelude::*;
 use rustls::version::{TLS12, TLS13};
 
@@ -79,6 +79,21 @@ fn what_a_client_that_has_gone_has_sent_is_read() {
         world.hub.handler().abandoned,
         [(id, "b\nc\nd\n".to_owned())]
     );
+}
+
+/// It has nothing of it, however much that is.
+#[test]
+fn not_all_that_a_client_that_has_gone_has_sent_is_read() {
+    let mut world = World::plain();
+    let wire = world.connect();
+    let id = world.wires[wire].id;
+    let sent = 10 * Bounds::REST_BYTES_MAX;
+    world.wires[wire].rest = vec![b'x'; sent];
+    world.hub.failed(world.now, id);
+    world.finish();
+    assert_eq!(world.state(wire), Settled::Close);
+    let rest = world.wires[wire].rest.len();
+    assert_eq!(sent - rest, Bounds::REST_BYTES_MAX);
 }
 
 /// It may still matter to others.

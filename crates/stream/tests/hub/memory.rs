@@ -185,6 +185,58 @@ fn what_is_left_unread_is_bounded() {
     assert!(dismissed(&world) > 100);
 }
 
+/// Before anybody has to go, what is kept for the next ones does.
+#[test]
+fn nobody_is_closed_for_buffers_without_connections() {
+    const MAX: usize = 200_000;
+    let mut world = world(MAX, LARGE);
+    for _ in 0..2 {
+        let wire = world.connect();
+        let (now, id) = (world.now, world.wires[wire].id);
+        world.hub.receive(now, id, &mut b"flood 30000\n".to_vec());
+    }
+    world.finish();
+    assert!(world.hub.held_bytes() > MAX / 2, "they are kept");
+    let wire = world.connect();
+    for _ in 0..4 {
+        world.receive(wire, &[b'x'; 16_000]);
+    }
+    assert_eq!(dismissed(&world), 0);
+    let held = world.hub.held_bytes();
+    assert!((60_000..MAX / 2).contains(&held), "{held}");
+}
+
+/// Buffers go round, and the last one to have this one has sent much.
+#[test]
+fn a_small_answer_that_waits_keeps_no_large_buffer() {
+    let mut world = world(usize::MAX, LARGE);
+    let (reader, deaf) = (world.connect(), world.connect());
+    world.receive(reader, b"flood 30000\n");
+    world.wires[deaf].room = 0;
+    world.receive(deaf, b"a\n");
+    let held = world.hub.held_bytes();
+    assert!(held <= KERNEL + 5 * 1024, "{held}");
+}
+
+/// Without its being asked, and no longer than the client does not read.
+#[test]
+fn what_the_kernel_keeps_for_a_client_that_does_not_read_counts() {
+    let mut world = world(usize::MAX, LARGE);
+    let wire = world.connect();
+    world.wires[wire].room = 0;
+    world.receive(wire, b"flood 3000\n");
+    let held = world.hub.held_bytes();
+    assert!((KERNEL..KERNEL + KERNEL / 2).contains(&held), "{held}");
+    world.receive(wire, b"flood 70000\n");
+    assert!(!world.hub.wants_input(world.wires[wire].id));
+    let held = world.hub.held_bytes();
+    assert!(held >= KERNEL + 73_000, "{held}");
+    world.make_room(wire, usize::MAX);
+    world.receive(wire, b"a\n");
+    let held = world.hub.held_bytes();
+    assert!(held < KERNEL, "it has read everything: {held}");
+}
+
 #[test]
 fn what_sessions_hold_counts() {
     let mut world = world(1_000_000, BOUNDS);

@@ -557,6 +557,18 @@ fn a_handshake_does_not_fill_the_memory() {
 }
 
 #[test]
+fn a_record_that_is_not_whole_counts_as_memory() {
+    let pki = Pki::new();
+    let mut world = world(&pki.load().unwrap());
+    let wire = world.connect();
+    // The beginning of a message of the handshake, in a record of 16,000 bytes.
+    let beginning = [&[22, 3, 1, 0x3e, 0x80, 1, 0, 0x3e, 0x7c][..], &[0; 10_000]].concat();
+    world.receive(wire, &beginning);
+    assert_eq!(world.state(wire), Settled::Read);
+    assert!(world.hub.held_bytes() >= beginning.len());
+}
+
+#[test]
 fn keys_can_be_renewed_in_the_middle() {
     let pki = Pki::new();
     let mut world = world(&pki.load().unwrap());
