@@ -344,3 +344,45 @@ fn old_torrents_stay_while_there_are_younger_ones() {
     shard.search(torrent(99), 1);
     assert!(left(&shard, 40).len() < 40, "there is nobody else");
 }
+
+/// A swarm of many belongs to many: those who are too many there go one by one, whoever else is in
+/// it, and nobody is safe in such company.
+#[test]
+fn a_large_swarm_loses_single_peers_of_who_has_many() {
+    let mut shard = Shard::new(64 << 10);
+    for port in 1..=100 {
+        shard.announce(torrent(1), peer(2, port), PeerStatus::Leecher, 100);
+    }
+    for host in 3..8 {
+        shard.announce(torrent(1), peer(host, 1), PeerStatus::Leecher, 100);
+    }
+    assert!(shard.room.becomes_scarce(64 << 10));
+    shard.clean(0);
+    shard.map.set_bytes_max(0);
+    for _ in 0..10 {
+        shard.search(torrent(99), 1);
+    }
+    let left = shard.map.peers();
+    assert!((5..=95).contains(&left), "{left}");
+    let key = shard.map.key(torrent(1));
+    let stays = |host: u8| shard.map.peer(&key, &peer(host, 1)).is_some();
+    assert!((3..8).all(stays), "those who have little there stay");
+}
+
+/// Hosts with so many torrents each, in a map that is full.
+fn full(torrents_by_host: &[(u8, usize)]) -> Shard {
+    let hosts = torrents_by_host.iter();
+    let hosts = hosts.flat_map(|(host, torrents)| std::iter::repeat_n(*host, *torrents));
+    lone(&hosts.collect::<Vec<_>>())
+}
+
+/// Otherwise two who have about as many would oust each other in turn.
+#[test]
+fn only_who_has_more_than_twice_as_many_gives_way() {
+    for (others, gives_way) in [(60, false), (61, true)] {
+        let mut shard = full(&[(1, 30), (2, others)]);
+        let least = shard.room.displaces(network(&peer(1, 1))).unwrap();
+        let removed = (0..20).map(|_| shard.search(torrent(999), least).removed);
+        assert_eq!(removed.sum::<usize>() > 0, gives_way, "{others}");
+    }
+}

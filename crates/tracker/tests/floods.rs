@@ -259,6 +259,34 @@ fn from_one_site_of_ipv6() {
     });
 }
 
+/// Whoever has many torrents in the family that is smaller does not go before the flood in the other.
+#[test]
+fn of_one_family_costs_nobody_of_the_other() {
+    const TORRENTS: u32 = 500;
+    let desk = &mut Desk::new(BYTES_MAX);
+    let flood = |desk: &mut Desk| {
+        let mut ip = [0; 16];
+        desk.rng.fill(&mut ip);
+        ip[..6].copy_from_slice(&[0x2a, 0, 0, 1, 0, 1]);
+        let info_hash = desk.random_hash();
+        desk.announce(info_hash, CompactV6::new(ip.into(), 1));
+    };
+    for _ in 0..FLOOD {
+        flood(desk);
+    }
+    for number in 0..TORRENTS {
+        assert!(desk.announce(torrent(2, number), client(100, 1)));
+        flood(desk);
+    }
+    for number in 0..5_000 {
+        assert!(desk.announce(torrent(3, number), client(20, number)));
+        flood(desk);
+    }
+    let seedbox = desk.percent_alive(2, TORRENTS);
+    assert!(seedbox >= 95, "{seedbox} % of the seedbox stayed");
+    assert!(desk.counters.swarms.v6.evicted.get() > 1_000);
+}
+
 /// The swarm of an honest torrent is itself the flood: from one site, 64 peers of each of its
 /// networks.
 #[test]
