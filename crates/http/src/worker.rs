@@ -591,3 +591,6 @@ impl Handler for Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! A swarm worker that does not keep up, in a tracker without sockets: who has asked for little is
-//! served first, and nobody is refused.
+//! served first, nobody is refused, and a stop does not overtake it.
 
 use std::fmt::Write as _;
 
@@ -29,12 +29,17 @@ struct Town {
 impl Town {
     /// One socket worker and one swarm worker.
     fn new() -> Self {
+        Self::of(1)
+    }
+
+    /// One socket worker and some swarm workers.
+    fn of(swarm_workers: usize) -> Self {
         let mut config = Config {
-            swarm_workers: 1,
+            swarm_workers,
             ..Config::default()
         };
         config.protocol.max_scrape_torrents = TORRENTS;
-        let bells: Vec<_> = (0..2).map(|_| bell(|| ()).1).collect();
+        let bells: Vec<_> = (0..=swarm_workers).map(|_| bell(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
         let (arrangement, _) = arrange(&config, &access_list, &bells, entropy).unwrap();
@@ -44,12 +49,16 @@ impl Town {
         }
     }
 
-    /// Somebody connects and asks.
-    fn ask(&mut self, request: &str) -> ConnectionId {
+    fn connect(&mut self) -> ConnectionId {
         self.clients += 1;
         let address = ([192, 0, 2, 1], self.clients).into();
-        let id = self.tracker.accept(0, NOW, address).unwrap();
-        let mut request = format!("GET {request} HTTP/1.1\r\nHost: tracker\r\n\r\n").into_bytes();
+        self.tracker.accept(0, NOW, address).unwrap()
+    }
+
+    /// Somebody connects and asks.
+    fn ask(&mut self, request: &str) -> ConnectionId {
+        let id = self.connect();
+        let mut request = get(request);
         self.tracker.hubs[0].receive(NOW, id, &mut request);
         id
     }
@@ -58,20 +67,39 @@ impl Town {
         self.tracker.hubs[0].finish(NOW);
     }
 
+    /// Every swarm worker empties its queue, and what comes back is passed on.
+    fn answer(&mut self) {
+        for worker in 0..self.tracker.swarm_workers.len() {
+            self.tracker.answer(worker, NOW);
+        }
+        self.finish();
+    }
+
     fn answer_to(&mut self, id: ConnectionId) -> String {
         let (bytes, _) = self.tracker.look_after(0, NOW, id, usize::MAX);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
+fn get(request: &str) -> Vec<u8> {
+    format!("GET {request} HTTP/1.1\r\nHost: tracker\r\n\r\n").into_bytes()
+}
+
 fn announce() -> String {
-    let info_hash = "%aa".repeat(20);
-    format!("/announce?info_hash={info_hash}&peer_id=-TR4060-abcdefghijkl&port=6881&left=1")
+    announce_of(TORRENTS)
+}
+
+fn announce_of(torrent: usize) -> String {
+    format!("/announce?info_hash={torrent:020}&peer_id=-TR4060-abcdefghijkl&port=6881&left=1")
 }
 
 fn scrape() -> String {
+    scrape_of(0..TORRENTS)
+}
+
+fn scrape_of(torrents: impl Iterator<Item = usize>) -> String {
     let mut scrape = "/scrape?".to_owned();
-    for torrent in 0..TORRENTS {
+    for torrent in torrents {
         let _ = write!(scrape, "info_hash={torrent:020}&");
     }
     scrape
@@ -186,4 +214,88 @@ fn who_waits_may_go() {
     }
     let answer = town.answer_to(late);
     assert!(answer.contains("10:incompletei1e"), "{answer}");
+}
+
+/// Torrents of each of two swarm workers.
+fn by_swarm_worker(town: &mut Town, torrents: usize) -> [Vec<usize>; 2] {
+    let mut found = [Vec::new(), Vec::new()];
+    for torrent in 0.. {
+        let client = town.ask(&announce_of(torrent));
+        town.finish();
+        let owner = &town.tracker.swarm_workers;
+        let owner = owner.iter().position(|worker| worker.has_requests());
+        found[owner.unwrap()].push(torrent);
+        town.answer();
+        assert!(!town.answer_to(client).is_empty());
+        if found.iter().all(|it| it.len() >= torrents) {
+            break;
+        }
+    }
+    found
+}
+
+/// Those who wait for one swarm worker do not take the room of another one before those who wait
+/// for that. Here they ask as much of either, and a little more of the second one, so that they use
+/// up its room a moment before that of the first, for which they go on to wait.
+#[test]
+fn a_line_is_not_overtaken_from_another_line() {
+    let mut town = Town::of(2);
+    let [mut first, second] = by_swarm_worker(&mut town, TORRENTS / 2 + 1);
+    let scrape = |first: &[usize]| {
+        let mixed = first.iter().zip(&second).flat_map(|(a, b)| [*a, *b]);
+        scrape_of(mixed.take(TORRENTS))
+    };
+    let even = scrape(&first);
+    first[20] = second[TORRENTS / 2];
+    let more = scrape(&first);
+    for attacker in 0..2_000 {
+        town.ask(if attacker % 8 == 0 { &more } else { &even });
+    }
+    town.finish();
+    for torrent in [second[0], first[0]] {
+        let honest = town.ask(&announce_of(torrent));
+        town.finish();
+        let mut rounds = 0;
+        while town.answer_to(honest).is_empty() {
+            rounds += 1;
+            assert!(rounds <= 3, "it starves");
+            town.answer();
+        }
+    }
+}
+
+/// A stop while the swarm worker has a request, and while another one is on its way to us.
+#[test]
+fn what_has_been_asked_is_answered_before_the_end() {
+    let mut town = Town::new();
+    let asked = town.ask(&announce());
+    let (begun, idle) = (town.connect(), town.ask("/health"));
+    let mut scrape = get(&scrape());
+    let (beginning, rest) = scrape.split_at_mut(100);
+    town.tracker.hubs[0].receive(NOW, begun, beginning);
+    town.finish();
+    let mut now = NOW;
+    for seconds in [2, 3] {
+        now = Now::from_micros(seconds * 1_000_000);
+        town.tracker.hubs[0].stop(now);
+        town.tracker.hubs[0].finish(now);
+    }
+    let mut is_closed = |id| {
+        let (_, settled) = town.tracker.look_after(0, now, id, usize::MAX);
+        settled == Settled::Close
+    };
+    assert_eq!(
+        [asked, begun, idle].map(&mut is_closed),
+        [false, false, true]
+    );
+    town.tracker.hubs[0].receive(now, begun, rest);
+    town.tracker.hubs[0].finish(now);
+    town.tracker.answer(0, now);
+    town.tracker.hubs[0].finish(now);
+    for id in [asked, begun] {
+        let (bytes, settled) = town.tracker.look_after(0, now, id, usize::MAX);
+        let answer = String::from_utf8_lossy(&bytes);
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+        assert_eq!(settled, Settled::Close);
+    }
 }

@@ -1,0 +1,22 @@
+use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_channel::bell;
+use aquatic_types::InfoHash;
+
+use super::*;
+use crate::arrangement::arrange;
+use crate::config::Config;
+
+/// Those who waited for another worker may have something to ask of this one, at last.
+#[test]
+fn the_own_batch_is_not_slept_over() {
+    let config = Config::default();
+    let bells = [bell(|| ()).1];
+    let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
+    let entropy = &mut fastrand::Rng::with_seed(1);
+    let (arrangement, _) = arrange(&config, &access_list, &bells, entropy).unwrap();
+    let mut worker = arrangement.socket_workers.into_iter().next().unwrap();
+    assert!(!worker.has_mail());
+    let row = Scrape::new(ConnectionId::default(), 0, InfoHash([1; 20]));
+    worker.own.scrapes.push(row);
+    assert!(worker.has_mail());
+}
