@@ -199,18 +199,17 @@ impl Batch for Parcel {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use aquatic_channel::bell;
 
     use super::*;
 
     const MESSAGES: usize = 500;
 
-    /// While the other worker is busy for many rounds, offers that come one by one are not lost.
-    #[test]
-    fn what_comes_one_by_one_waits_together() {
-        let bells: Vec<_> = (0..2).map(|_| bell(|| ()).1).collect();
-        let mut all = Deliveries::connect(2, &bells);
-        let (mut other, mut own) = (all.remove(1), all.remove(0));
+    /// Offers that come one by one.
+    fn send_many(own: &mut Deliveries) {
         let message = Forwarded {
             kind: ResponseKind::Offer,
             from: IpFamily::V4,
@@ -225,12 +224,43 @@ mod tests {
             );
             own.forward();
         }
+    }
+
+    fn two(bells: &[Bell; 2]) -> [Deliveries; 2] {
+        let all = Deliveries::connect(2, bells);
+        all.try_into().unwrap()
+    }
+
+    /// While the other worker is busy for many rounds, offers that come one by one are not lost.
+    #[test]
+    fn what_comes_one_by_one_waits_together() {
+        let [mut own, mut other] = two(&[bell(|| ()).1, bell(|| ()).1]);
+        send_many(&mut own);
         let mut came = 0;
         let mut unpack = |other: &mut Deliveries| other.unpack(|it| came += it.iter().count());
+        assert!(!own.has_mail(), "no parcel is back that could be filled");
+        assert!(unpack(&mut other) > 0);
+        assert!(own.has_mail(), "what was held back can go");
+        own.forward();
         while unpack(&mut other) > 0 {
             own.forward();
         }
         assert_eq!(came, MESSAGES);
         assert!(!own.has_mail() && !other.has_mail());
+    }
+
+    /// It sleeps until parcels are back, with what it has held back.
+    #[test]
+    fn whoever_has_sent_many_parcels_is_woken_when_they_are_back() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&wakes);
+        let (sleeper, own_bell) = bell(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let [mut own, mut other] = two(&[own_bell, bell(|| ()).1]);
+        send_many(&mut own);
+        let _drowse = sleeper.drowse();
+        assert!(other.unpack(|_| ()) > 1);
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
     }
 }

@@ -271,6 +271,24 @@ mod tests {
     }
 
     #[test]
+    fn of_two_networks_with_as_many_the_one_that_goes_on_gives_way() {
+        let mut offers = OpenOffers::default();
+        let half = OPEN_MAX / 2;
+        for offerer in 0..OPEN_MAX {
+            let network = if offerer < half { 1 } else { 2 };
+            offers.open(NOW, of_network(network, offerer, 1), true);
+        }
+        offers.open(NOW, of_network(2, OPEN_MAX, 2), true);
+        assert_eq!(
+            &offers.0[0],
+            &of_network(1, 0, 1),
+            "the oldest of all stays"
+        );
+        let of_second = offers.0.iter().filter(|it| it.network() == 2);
+        assert_eq!(of_second.count(), half);
+    }
+
+    #[test]
     fn without_memory_nobody_gets_more_room() {
         let mut offers = OpenOffers::default();
         for offerer in 0..100 {

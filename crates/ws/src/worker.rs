@@ -340,3 +340,6 @@ impl Handler for Worker {
         is_sweeping || self.asker.has_mail() || self.writer.has_mail()
     }
 }
+
+#[cfg(test)]
+mod tests;

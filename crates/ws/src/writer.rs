@@ -195,14 +195,19 @@ impl Writer {
                 );
             }
         });
+        self.deliveries = deliveries;
+        self.tell_of_evicted();
+        self.deliveries.forward();
+        unpacked
+    }
+
+    /// Tells other workers who of theirs has had to give way, as far as there is room.
+    pub(crate) fn tell_of_evicted(&mut self) {
         while let Some(evicted) = self.evicted_elsewhere.front()
-            && deliveries.tell(*evicted)
+            && self.deliveries.tell(*evicted)
         {
             self.evicted_elsewhere.pop_front();
         }
-        deliveries.forward();
-        self.deliveries = deliveries;
-        unpacked
     }
 
     /// Whether there is something to [deliver](Self::deliver), or to be told to relays that may

@@ -8,6 +8,7 @@
 //! | `queues` | requests for a worker that does not keep up |
 //! | `receivers` | offers and answers for somebody who does not read, or gets too many |
 //! | `shares` | what one connection and one address may have of a swarm |
+//! | `stops` | requests that are on their way when the tracker is told to stop |
 //! | `uploads` | clients that never pause |
 
 mod floods {
@@ -17,5 +18,6 @@ mod floods {
     mod queues;
     mod receivers;
     mod shares;
+    mod stops;
     mod uploads;
 }

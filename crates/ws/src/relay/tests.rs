@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use aquatic_config::MemoryLimit;
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
@@ -16,6 +18,8 @@ struct Desk {
     counters: Arc<WorkerCounters>,
     now_seconds: u32,
     torrent: InfoHash,
+    /// Everybody is in a network of its own; of this IPv6 site, if there is one.
+    site: Option<u64>,
 }
 
 impl Desk {
@@ -40,6 +44,7 @@ impl Desk {
             counters,
             now_seconds: 1,
             torrent: TORRENT,
+            site: None,
         }
     }
 
@@ -65,7 +70,7 @@ impl Desk {
         batch.requests.push(Request {
             connection: ConnectionId::default(),
             family: IpFamily::V6,
-            network: u64::from(worker) + 1,
+            network: self.site.unwrap_or(1) + u64::from(worker),
             info_hash: self.torrent,
             what,
         });
@@ -90,7 +95,7 @@ impl Desk {
         status: PeerStatus,
         worker: u16,
         peer_id: u8,
-        offers: std::ops::Range<u8>,
+        offers: Range<u8>,
     ) -> Result<Vec<u16>, Outcome> {
         let offer = |number| Offer {
             offer_id: OfferId([number; 20]),
@@ -113,7 +118,8 @@ impl Desk {
             unreachable!("it was put there");
         };
         let is_noted = matches!(announce.outcome, Outcome::Noted(_));
-        assert_eq!(announce.is_in_swarm, is_noted);
+        let stays = status != PeerStatus::Stopped;
+        assert_eq!(announce.is_in_swarm, is_noted && stays);
         let to = batch.offers.iter().filter_map(|offer| offer.to);
         let to = to.map(|to| to.member.worker).collect();
         is_noted.then_some(to).ok_or(announce.outcome)
@@ -158,6 +164,62 @@ impl Desk {
         self.relay.background(now);
         self.counters.swarms(IpFamily::V6).peers.get()
     }
+
+    /// Ever more torrents, beginning with this one, get a peer each, until there are so many or
+    /// there is no room. Returns the number of the next one.
+    fn fill(&mut self, from: u16, until: u16, worker: impl Fn(u16) -> u16) -> u16 {
+        for number in from..until {
+            self.torrent = torrent(number);
+            if self.announce(worker(number), b'a', 0, 0).is_err() {
+                return number;
+            }
+            self.bytes();
+        }
+        until
+    }
+
+    /// Each looks for a torrent of its own: whether all are served.
+    fn serves(&mut self, newcomers: Range<u16>) -> bool {
+        let mut newcomers = newcomers;
+        newcomers.all(|number| {
+            self.torrent = torrent(60_000 + number);
+            self.announce(number, b'b', 0, 0).is_ok()
+        })
+    }
+
+    fn has_peers(&self, info_hash: InfoHash) -> bool {
+        let MaybeCounting::Counting(relay) = &self.relay else {
+            unreachable!("it counts clients");
+        };
+        relay.swarms.scrape(&relay.swarms.key(info_hash)).peers() > 0
+    }
+
+    /// Whether peers are counted.
+    fn is_scarce(&mut self) -> bool {
+        let MaybeCounting::Counting(relay) = &mut self.relay else {
+            unreachable!("it counts clients");
+        };
+        relay.room.count(2) > 0
+    }
+
+    /// Time for some cleanings.
+    fn clean(&mut self) {
+        for _ in 0..5 {
+            self.now_seconds += 600;
+            self.peers();
+        }
+    }
+}
+
+fn torrent(number: u16) -> InfoHash {
+    let mut info_hash = [7; 20];
+    info_hash[..2].copy_from_slice(&number.to_be_bytes());
+    InfoHash(info_hash)
+}
+
+/// With room for some thousand torrents.
+fn small() -> Desk {
+    Desk::with_memory(MemoryLimit::Bytes(1 << 20))
 }
 
 #[test]
@@ -282,7 +344,7 @@ fn peer(worker: u16) -> u8 {
 #[test]
 fn open_offers_count_and_do_not_grow_without_memory() {
     const BYTES_MAX: usize = 1 << 20;
-    let mut desk = Desk::with_memory(MemoryLimit::Bytes(1 << 20));
+    let mut desk = small();
     let mut workers = 0;
     while desk.announce(workers, peer(workers), 0, 0).is_ok() {
         workers += 1;
@@ -319,21 +381,8 @@ fn offers_that_nobody_can_answer_any_more_are_cleaned_away() {
 /// Whoever has to give way is named to the worker that can tell its connection.
 #[test]
 fn who_gives_way_is_told_of() {
-    let mut desk = Desk::with_memory(MemoryLimit::Bytes(1 << 20));
-    let mut torrents = 0_u16;
-    let name = |number: u16| {
-        let mut info_hash = [7; 20];
-        info_hash[..2].copy_from_slice(&number.to_be_bytes());
-        InfoHash(info_hash)
-    };
-    loop {
-        desk.torrent = name(torrents);
-        if desk.announce(1, b'a', 0, 0).is_err() {
-            break;
-        }
-        torrents += 1;
-        desk.bytes();
-    }
+    let mut desk = small();
+    desk.fill(0, u16::MAX, |_| 1);
     let mut evicted = Vec::new();
     for worker in 2..12 {
         desk.torrent = TORRENT;
@@ -368,4 +417,108 @@ fn who_gives_way_is_told_of() {
             })
         ));
     }
+}
+
+/// Who is there again since it had to give way, or was never gone.
+#[test]
+fn who_is_asked_for_and_is_there_stays() {
+    let mut desk = Desk::new();
+    desk.announce(1, b'a', 0, 0).unwrap();
+    for (worker, expected) in [(1, true), (2, false)] {
+        let check = What::Check {
+            peer_id: PeerId([b'a'; 20]),
+            is_in_swarm: !expected,
+        };
+        let batch = desk.ask(worker, check, Vec::new());
+        let what = batch.requests.first().map(|it| &it.what);
+        let Some(What::Check { is_in_swarm, .. }) = what else {
+            unreachable!("it was put there");
+        };
+        assert_eq!(*is_in_swarm, expected);
+    }
+}
+
+#[test]
+fn whoever_leaves_takes_its_open_offers_along() {
+    let mut desk = Desk::new();
+    for first in [0, 10] {
+        for worker in 0..20 {
+            desk.announce(worker, peer(worker), first, 10).unwrap();
+        }
+    }
+    assert!(desk.bytes().1 > 0);
+    for worker in 0..20 {
+        let stopped = PeerStatus::Stopped;
+        desk.announce_as(stopped, worker, peer(worker), 0..0)
+            .unwrap();
+    }
+    assert_eq!(desk.bytes().1, 0);
+}
+
+/// Where there is room for both, and offers are made from the beginning.
+#[test]
+fn open_offers_take_room_from_swarms() {
+    const BYTES_MAX: usize = 1 << 20;
+    let mut desk = small();
+    let (mut refused, mut most) = (0, 0);
+    for worker in 0..20_000 {
+        let first = peer(worker % 20) * 10;
+        refused += usize::from(desk.announce(worker, peer(worker), first, 10).is_err());
+        let (bytes, offers) = desk.bytes();
+        most = most.max(bytes + offers);
+        if refused > 200 {
+            break;
+        }
+    }
+    assert!(refused > 200, "there is no bound");
+    assert!(most <= BYTES_MAX / 100 * 102, "{most}");
+    assert!(most > BYTES_MAX / 10 * 8, "{most}");
+}
+
+/// The networks of a site of IPv6 count as one.
+#[test]
+fn who_floods_from_all_networks_of_a_site_gives_way() {
+    let mut desk = small();
+    desk.site = Some(0x2a00_0001_0001_0000);
+    desk.fill(0, u16::MAX, |number| number);
+    desk.site = None;
+    assert!(desk.serves(1..100));
+}
+
+/// Cleaning counts anew whose peers there are.
+#[test]
+fn who_stays_counts_and_who_has_left_does_not_for_long() {
+    const FLOOD: u16 = 1;
+    const FICKLE: u16 = 2;
+    let mut desk = small();
+    let mut next = 0;
+    while !desk.is_scarce() {
+        next = desk.fill(next, next + 1, |_| FLOOD);
+    }
+    desk.torrent = TORRENT;
+    for _ in 0..10_000 {
+        desk.announce(FICKLE, b'c', 0, 0).unwrap();
+        desk.leave(FICKLE, b'c');
+    }
+    next = desk.fill(next, u16::MAX, |_| FLOOD);
+    assert!(!desk.serves(FICKLE..FICKLE + 1), "it seems to have most");
+    desk.clean();
+    desk.fill(next, u16::MAX, |_| FLOOD);
+    assert!(desk.serves(FICKLE..100));
+}
+
+/// Those that were there before memory became scarce stay as long as there are others that have
+/// many, even if those have less.
+#[test]
+fn the_old_stay_while_younger_ones_can_go() {
+    const SEEDBOX: u16 = 1;
+    const TORRENTS: u16 = 800;
+    let mut desk = small();
+    assert_eq!(desk.fill(0, TORRENTS, |_| SEEDBOX), TORRENTS);
+    desk.fill(TORRENTS, u16::MAX, |number| 100 + number % 30);
+    desk.clean();
+    assert!(desk.serves(1_000..1_300));
+    let left = (0..TORRENTS).filter(|number| desk.has_peers(torrent(*number)));
+    let left = left.count();
+    assert!(left >= 780, "{left} of {TORRENTS}");
 }

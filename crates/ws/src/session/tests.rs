@@ -1,5 +1,7 @@
 //! Frames, turns and signs of life.
 
+use aquatic_types::{InfoHash, IpFamily};
+
 use super::*;
 
 fn at(seconds: u32) -> Now {
@@ -222,6 +224,10 @@ fn what_is_waited_for_depends_on_what_has_begun() {
     assert_eq!(desk.waits_for, Some(Deadline::Request));
     desk.session.held = Some(Box::new(Held::Message(Vec::with_capacity(1_000))));
     assert!(desk.session.held_bytes() >= 1_005);
+    let mut scrape = PendingScrape::new(IpFamily::V4);
+    (0..100).for_each(|number| scrape.add(InfoHash([number; 20]), true));
+    desk.session.held = Some(Box::new(Held::Scrape(scrape)));
+    assert!(desk.session.held_bytes() >= 100 * 32);
 }
 
 #[test]
@@ -267,11 +273,11 @@ fn a_reply_is_held_until_what_was_asked_before_has_been_answered() {
     desk.session.held = Some(Box::new(Held::Message(b"x".to_vec())));
     assert!(desk.session.take_held().is_none(), "it waits for room");
 
-    let mut scrape = PendingScrape::new(aquatic_types::IpFamily::V4);
-    scrape.add(aquatic_types::InfoHash([1; 20]), true);
+    let mut scrape = PendingScrape::new(IpFamily::V4);
+    scrape.add(InfoHash([1; 20]), true);
     desk.session.held = Some(Box::new(Held::Scrape(scrape)));
     assert!(desk.session.take_held().is_none(), "a row is missing");
-    let scrape = PendingScrape::new(aquatic_types::IpFamily::V4);
+    let scrape = PendingScrape::new(IpFamily::V4);
     desk.session.held = Some(Box::new(Held::Scrape(scrape)));
     assert!(matches!(desk.session.take_held(), Some(Held::Scrape(_))));
 }

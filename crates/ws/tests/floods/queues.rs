@@ -11,8 +11,12 @@ use super::town::{Name, Town, announce, announce_with_offer, name_of};
 const ROOM: usize = 16 * 256;
 
 fn town() -> Town {
+    town_of(1)
+}
+
+fn town_of(swarm_workers: usize) -> Town {
     let mut config = Config {
-        swarm_workers: 1,
+        swarm_workers,
         ..Config::default()
     };
     config.protocol.max_scrape_torrents = 250;
@@ -39,7 +43,9 @@ fn besieged() -> (Town, Vec<Name>) {
 /// How often the swarm worker has to empty its queue until somebody is served.
 fn rounds_until_served(town: &mut Town, name: Name) -> usize {
     for round in 1..1_000 {
-        town.tracker.answer(0, town.now);
+        for worker in 0..town.tracker.swarm_workers.len() {
+            town.tracker.answer(worker, town.now);
+        }
         town.finish();
         if !town.received(name).is_empty() {
             return round;
@@ -130,6 +136,72 @@ fn who_has_waited_for_another_worker_is_served_by_its_own() {
     }
 }
 
+/// Without scrapes and without anybody else: of what a client has sent, 64 requests are taken up.
+#[test]
+fn one_connection_does_not_fill_the_queue_alone() {
+    let mut town = town();
+    let attacker = town.come(0);
+    let messages: Vec<_> = (0..500)
+        .map(|_| announce(attacker, 1).to_string())
+        .collect();
+    let messages: Vec<_> = messages.iter().map(String::as_str).collect();
+    town.send_together(attacker, &messages);
+    town.finish();
+    let counters = std::sync::Arc::clone(&town.tracker.counters[0]);
+    let traffic = counters.traffic(aquatic_types::IpFamily::V4);
+    assert_eq!(traffic.requests(RequestKind::Announce).get(), 64);
+    town.rest();
+    assert_eq!(town.received(attacker).len(), 500);
+}
+
+/// Torrents of each of two swarm workers.
+fn by_swarm_worker(town: &mut Town, torrents: usize) -> [Vec<usize>; 2] {
+    let (client, mut found) = (town.come(0), [Vec::new(), Vec::new()]);
+    for torrent in 0.. {
+        town.send(client, &announce(client, torrent));
+        town.finish();
+        let owner = &town.tracker.swarm_workers;
+        let owner = owner.iter().position(|worker| worker.has_requests());
+        found[owner.unwrap()].push(torrent);
+        town.rest();
+        if found.iter().all(|it| it.len() >= torrents) {
+            break;
+        }
+    }
+    found
+}
+
+/// Those who wait for one swarm worker do not take the room of another one before those who wait
+/// for that. Here they ask as much of either, and a little more of the second one, so that they use
+/// up its room a moment before that of the first, for which they go on to wait.
+#[test]
+fn a_line_is_not_overtaken_from_another_line() {
+    let mut town = town_of(2);
+    let [mut first, second] = by_swarm_worker(&mut town, 126);
+    let scrape = |first: &[usize]| {
+        let mixed = first.iter().zip(&second);
+        let names = mixed.flat_map(|(a, b)| [name_of(*a), name_of(*b)]);
+        let hashes: Vec<_> = names.take(250).collect();
+        json!({"action": "scrape", "info_hash": hashes}).to_string()
+    };
+    let even = scrape(&first);
+    first[20] = second[125];
+    let more = scrape(&first);
+    for attacker in 0..400 {
+        let scrape = if attacker % 8 == 0 { &more } else { &even };
+        let name = town.come(0);
+        town.send_together(name, &[&scrape[..]; 2]);
+    }
+    town.finish();
+    for torrent in [second[0], first[0]] {
+        let honest = town.come(0);
+        town.send(honest, &announce(honest, torrent));
+        town.finish();
+        let rounds = rounds_until_served(&mut town, honest);
+        assert!(rounds <= 2, "served after {rounds} queues full");
+    }
+}
+
 /// Whoever leaves while it waits takes nothing with it.
 #[test]
 fn who_waits_may_go() {
@@ -146,4 +218,50 @@ fn who_waits_may_go() {
     town.rest();
     assert_eq!(town.received(late)[0]["incomplete"], 1);
     assert_eq!(town.count(Reason::QueueFull), 0);
+}
+
+/// When very many leave at once, they have no more than half of the room.
+#[test]
+fn who_leaves_takes_no_turn_of_others() {
+    let mut town = town();
+    let crowd: Vec<_> = (0..20).map(|_| town.come(0)).collect();
+    for name in &crowd {
+        for torrent in 0..500 {
+            town.send(*name, &announce(*name, torrent));
+        }
+        town.rest();
+    }
+    for name in crowd {
+        town.vanish(name);
+    }
+    let honest = town.come(0);
+    town.send(honest, &announce(honest, 1));
+    town.finish();
+    assert_eq!(rounds_until_served(&mut town, honest), 1);
+}
+
+/// A worker that owns the torrents itself has room for all, and yet does not serve them in one go.
+#[test]
+fn not_all_who_leave_are_told_of_in_one_round() {
+    let mut town = town_of(0);
+    let crowd: Vec<_> = (0..20).map(|_| town.come(0)).collect();
+    for name in &crowd {
+        for torrent in 0..500 {
+            town.send(*name, &announce(*name, torrent));
+        }
+        town.rest();
+    }
+    for name in crowd {
+        town.vanish(name);
+    }
+    let mut peers = || {
+        town.tracker.background(0, town.now);
+        let peers = town.tracker.gauges(aquatic_types::IpFamily::V4).1;
+        town.finish();
+        peers
+    };
+    assert_eq!(
+        [peers(), peers(), peers(), peers()],
+        [10_000, 5_904, 1_808, 0]
+    );
 }

@@ -155,14 +155,19 @@ fn dropped_offers_do_not_stay_open() {
         let offer = town.received(receiver).remove(0);
         for _ in 0..130 {
             let attacker = town.come(0);
-            // Nobody else is there for its offer: the others have left again.
+            // One for each who is there: the others have left again.
             let mut message = announce_with_offer(attacker, 1, 100);
+            let offer = &message["offers"][0];
+            message["offers"] = json!([offer, offer]);
             town.ask(attacker, &message);
             message["event"] = json!("stopped");
             town.ask(attacker, &message);
         }
         let dropped = town.count(Reason::OfferRate);
-        assert!(dropped > 40, "only {dropped} offers were dropped");
+        assert!(
+            dropped >= 2 * 120,
+            "only {dropped} offers were dropped, half of them for the receiver"
+        );
         town.received(honest);
         town.ask(receiver, &answer_to(&offer, receiver, 1_000));
         let came = town.received(honest);
