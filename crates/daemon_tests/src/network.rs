@@ -26,8 +26,16 @@ pub fn alone(test: impl FnOnce() + Send) {
 
 /// Has the loopback interface of the thread's network `up` or `down`.
 pub fn set_loopback(state: &str) {
-    let status = Command::new("ip")
-        .args(["link", "set", "lo", state])
-        .status();
+    ip(&["link", "set", "lo", state]);
+}
+
+/// Has the loopback interface of the thread's network get (`add`) or lose (`del`) 127.0.0.1. While it
+/// has not got it, the kernel knows no way to there.
+pub fn change_loopback_address(change: &str) {
+    ip(&["addr", change, "127.0.0.1/8", "dev", "lo"]);
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status();
     assert!(status.expect("iproute2 is installed").success());
 }

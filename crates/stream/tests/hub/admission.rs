@@ -164,6 +164,20 @@ fn whoever_is_about_to_get_an_answer_does_not_give_way() {
     world.connect_from("192.0.2.2:1").unwrap();
 }
 
+/// A client that has been served once is no stranger that only connects.
+#[test]
+fn whoever_has_been_served_has_time_for_its_next_request() {
+    let mut world = world(2, 0, None);
+    let slow = idle_from(&mut world, "192.0.2.1:1");
+    let idle = idle_from(&mut world, "192.0.2.2:1");
+    world.receive(slow, b"half a li");
+    world.pass(5);
+    world.connect_from("192.0.2.3:1").unwrap();
+    world.finish();
+    assert_eq!(world.state(idle), Settled::Close);
+    assert_eq!(world.state(slow), Settled::Read);
+}
+
 #[test]
 fn connections_that_never_ask_anything_give_way_too() {
     let mut world = world(50, 0, None);

@@ -185,6 +185,63 @@ fn what_is_left_unread_is_bounded() {
     assert!(dismissed(&world) > 100);
 }
 
+/// Nobody is sent anything, and the connections themselves hold little.
+#[test]
+fn what_busy_sessions_leave_unread_is_bounded() {
+    const MAX: usize = 4_000_000;
+    let mut world = world(MAX, BOUNDS);
+    world.hub.handler_mut().is_stuck = true;
+    for port in 1..=100 {
+        let wire = world.connect_from(&format!("192.0.2.99:{port}")).unwrap();
+        world.receive(wire, &[&b"a\n"[..], &[b'x'; 2_000]].concat());
+        let id = world.wires[wire].id;
+        assert!(!world.hub.wants_input(id));
+        world.wires[wire].unread = KERNEL;
+        world.hub.leave_unread(world.now, id);
+        world.pass_micros(250_000);
+        assert!(world.kernel_bytes() <= MAX, "{}", world.kernel_bytes());
+    }
+    assert!(dismissed(&world) > 50);
+}
+
+/// When the kernel has taken all of it, it may still have it.
+#[test]
+fn what_has_waited_for_a_client_counts_until_that_has_read_it() {
+    const MAX: usize = 4_000_000;
+    let mut world = world(MAX, LARGE);
+    for port in 1..=100 {
+        let wire = world.connect_from(&format!("192.0.2.99:{port}")).unwrap();
+        (world.wires[wire].room, world.wires[wire].leaves) = (0, true);
+        world.receive(wire, b"flood 50000\n");
+        world.make_room(wire, usize::MAX);
+        world.pass_micros(250_000);
+        assert!(world.kernel_bytes() <= MAX, "{}", world.kernel_bytes());
+    }
+    assert!(dismissed(&world) > 10);
+}
+
+/// The kernel is asked again what it keeps as long as memory is tight: clients may have read it.
+#[test]
+fn what_clients_have_read_meanwhile_does_not_count() {
+    const CLIENTS: usize = 10;
+    const TIGHT: usize = CLIENTS * KERNEL / 4 * 3;
+    let mut world = world(CLIENTS * KERNEL, LARGE);
+    for _ in 0..CLIENTS {
+        let wire = world.connect();
+        world.wires[wire].leaves = true;
+        world.receive(wire, b"flood 100000\n");
+    }
+    world.pass_micros(250_000);
+    assert!(world.hub.held_bytes() > TIGHT);
+    for wire in &mut world.wires {
+        wire.leaves = false;
+    }
+    world.pass_micros(250_000);
+    let held = world.hub.held_bytes();
+    assert!(held <= TIGHT, "{held}");
+    assert_eq!(dismissed(&world), 0);
+}
+
 /// Before anybody has to go, what is kept for the next ones does.
 #[test]
 fn nobody_is_closed_for_buffers_without_connections() {

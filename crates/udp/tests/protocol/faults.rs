@@ -2,7 +2,7 @@
 //! container runtimes use.
 
 use aquatic_daemon_tests::faults::spawn_without;
-use aquatic_daemon_tests::network::{alone, set_loopback};
+use aquatic_daemon_tests::network::{alone, change_loopback_address};
 use aquatic_daemon_tests::threads::Frozen;
 use aquatic_daemon_tests::wait::until;
 use aquatic_daemon_tests::{Daemon, Place, Setup, metrics, torrent, torrents};
@@ -179,7 +179,7 @@ fn without_route(daemon: &Daemon) -> u64 {
     count.parse().unwrap()
 }
 
-/// The interface goes while the tracker answers.
+/// The interface loses its address while the tracker answers.
 #[test]
 fn an_answer_without_a_way_is_lost_alone() {
     alone(|| {
@@ -188,13 +188,13 @@ fn an_answer_without_a_way_is_lost_alone() {
             let mut client = Client::new(&daemon, IpFamily::V4);
             let worker = Frozen::named(&daemon, "socket-0");
             client.send(&client.connect_request());
-            set_loopback("down");
+            change_loopback_address("del");
             let before = without_route(&daemon);
             worker.let_go();
             until("the answer has no way", || {
                 (without_route(&daemon) > before).then_some(())
             });
-            set_loopback("up");
+            change_loopback_address("add");
             assert_eq!(client.join(torrent(1), 1, 1).leechers, 1);
             let failed = "aquatic_dropped_total{reason=send_failed}";
             metrics::wait_for(&daemon, &[(failed, 1.0)]);

@@ -176,10 +176,13 @@ fn dropped_offers_do_not_stay_open() {
     }
 }
 
+/// By default, too.
 #[test]
 fn offers_per_second_and_receiver_are_bounded() {
     for (mut config, receiver_at) in arrangements() {
-        config.protocol.max_offers_per_second_per_receiver = 16;
+        config.protocol.max_offers_per_second_per_receiver = Config::default()
+            .protocol
+            .max_offers_per_second_per_receiver;
         let mut town = Town::new(&config);
         let receiver = town.come(receiver_at);
         town.ask(receiver, &announce(receiver, 1));
