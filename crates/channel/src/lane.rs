@@ -173,6 +173,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_goes_before_it_is_forwarded() {
+        let (mut lane, mut responder) = lane();
+        assert!(add(&mut lane, 1));
+        assert_eq!((lane.collect(Vec::clear), lane.has_answers()), (0, false));
+        assert!(responder.receive().is_none());
+        lane.forward();
+        assert_eq!(responder.receive(), Some(vec![1]));
+    }
+
+    #[test]
     fn half_is_half() {
         let (mut lane, _responder) = lane();
         let mut taken = 0;

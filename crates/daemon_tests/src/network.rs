@@ -29,8 +29,8 @@ pub fn set_loopback(state: &str) {
     ip(&["link", "set", "lo", state]);
 }
 
-/// Has the loopback interface of the thread's network get (`add`) or lose (`del`) 127.0.0.1. While it
-/// has not got it, the kernel knows no way to there.
+/// Has the loopback interface of the thread's network get (`add`) or lose (`del`) 127.0.0.1.
+/// Without it, the kernel knows no way to there.
 pub fn change_loopback_address(change: &str) {
     ip(&["addr", change, "127.0.0.1/8", "dev", "lo"]);
 }

@@ -166,8 +166,8 @@ mod tests {
         assert_eq!(accepted.recv_buffer_size().unwrap(), KERNEL_BYTES_MAX);
     }
 
-    /// The kernel lets the buffer of a socket grow that is read from quickly, if nobody has said how
-    /// large it is to be.
+    /// The kernel lets the buffer of a socket grow that is read from quickly, unless its size was
+    /// set.
     #[test]
     fn what_comes_quickly_makes_no_room_for_more() {
         const BYTES: usize = 64 << 20;

@@ -259,7 +259,7 @@ fn from_one_site_of_ipv6() {
     });
 }
 
-/// Whoever has many torrents in the family that is smaller does not go before the flood in the other.
+/// Whoever has many torrents in the smaller family does not go before the flood in the other.
 #[test]
 fn of_one_family_costs_nobody_of_the_other() {
     const TORRENTS: u32 = 500;

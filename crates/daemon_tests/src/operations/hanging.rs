@@ -82,7 +82,7 @@ pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
     });
 }
 
-/// systemd hears of life four times in each `WatchdogSec`, and nothing from the moment that a thread
+/// systemd hears of life four times in each `WatchdogSec`, and nothing from when a thread
 /// has been silent for two seconds, so that it can end what could not end itself.
 pub fn systemd_hears_of_life_only_while_all_threads_live(program: &'static Program) {
     let place = Place::new();

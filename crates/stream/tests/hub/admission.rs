@@ -125,7 +125,7 @@ fn strangers_that_ask_nothing_give_way_to_those_who_have_asked() {
     assert_eq!(world.sent(late), "A\n");
 }
 
-/// Those who give way are chosen some at a time. Whoever has asked for something meanwhile does not.
+/// Those who give way are chosen some at a time. Whoever has asked for something since stays.
 #[test]
 fn whoever_waits_for_us_does_not_give_way() {
     let mut world = world(100, 0, None);
