@@ -70,7 +70,8 @@ section! {
 }
 
 section! {
-    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit.
+    /// Bounds on what strangers can make the tracker hold or do. 0 means no limit; of memory,
+    /// "off" does.
     ///
     /// `max_torrents` and `max_peers` hold for IPv4 and for IPv6 each.
     pub struct LimitsConfig {
@@ -81,10 +82,12 @@ section! {
         /// Peers held at once, over all torrents. At the limit, further peers are refused.
         pub max_peers: usize = 0,
         /// Memory that torrents and their peers may take, of both families together: a share of the
-        /// memory at hand such as "50%", a size such as "512 MiB" or "4 GiB", or "off".
+        /// memory at hand such as "50%", a size such as "512 MiB" or "4 GiB" (at least "64 KiB"),
+        /// or "off".
         ///
-        /// The memory at hand is what the machine has, or the control group of the program may
-        /// have, if that is less. The bound is divided evenly among the workers that own torrents.
+        /// The memory at hand is what the machine has, or what the control group of the program or
+        /// its RLIMIT_AS allows, if that is less. The bound is divided evenly among the workers
+        /// that own torrents.
         /// At the bound, the youngest torrents of addresses that have many give way to addresses
         /// that have few; who has many is refused.
         pub max_swarm_memory: MemoryLimit = MemoryLimit::Share(50),

@@ -17,7 +17,7 @@ section! {
         ///
         /// Each gets a socket in each socket worker. IPv6 sockets accept IPv6 only, so that both
         /// kinds can use the same port. An IP version that the machine does not have is left out of
-        /// the default addresses, and is an error among others.
+        /// the default addresses; it is an error if the file names the address.
         pub address: Addresses = Addresses::default(),
         /// Concerns `[::]` as the only address: whether it serves IPv6 alone. If false, a second
         /// socket serves IPv4.
@@ -43,7 +43,8 @@ section! {
         pub max_connections: usize = 0,
         /// Memory that all connections may hold together: requests and messages that have not come
         /// whole, answers that wait for clients to read, and what the kernel keeps of either. A
-        /// share of the memory at hand ("25%"), an amount ("512 MiB", KiB, GiB), or "off".
+        /// share of the memory at hand ("25%"; see `limits.max_swarm_memory`), an amount
+        /// ("512 MiB", KiB, GiB), or "off".
         ///
         /// When three quarters are used, whoever holds much is not read from. If that keeps
         /// somebody waiting for a second, or if seven eighths are used, the connections are closed
@@ -90,7 +91,8 @@ section! {
         /// send-proxy or send-proxy-v2), and take clients' addresses from there.
         pub proxy_protocol: bool = false,
         /// Proxies whose word about a client's address is believed: addresses and networks, such as
-        /// ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]. None = whoever connects, and nobody else.
+        /// ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]. Empty: whichever peer connects is believed, so
+        /// only the proxy must be able to reach the tracker.
         ///
         /// Holds for the header of a reverse proxy and for the PROXY protocol. Others are refused.
         /// Behind several proxies in a row, list all of them: their addresses in the header are
@@ -109,9 +111,9 @@ section! {
         ///
         /// A provider may put some hundred customers behind one IPv4 address, each with a few
         /// connections; an ordinary client has one to ten. With `network.proxy_protocol`, the
-        /// address that the proxy names counts; with `network.runs_behind_reverse_proxy`, this is
-        /// not used: all connections are the proxy's. Set it to 0 behind a proxy that does not tell
-        /// clients' addresses.
+        /// address that the proxy names counts; with `network.runs_behind_reverse_proxy`, the
+        /// default is not used, since all connections are the proxy's, and another number is an
+        /// error. Set it to 0 behind a proxy that does not tell clients' addresses.
         pub max_connections_per_ip: usize = 2_048,
     }
 }

@@ -75,7 +75,7 @@ section! {
         ///
         /// Each gets a socket in each socket worker. IPv6 sockets accept IPv6 only, so that both
         /// kinds can use the same port. An IP version that the machine does not have is left out of
-        /// the default addresses, and is an error among others.
+        /// the default addresses; it is an error if the file names the address.
         pub address: Addresses = Addresses::default(),
         /// Concerns `[::]` as the only address: whether it serves IPv6 alone. If false, a second
         /// socket serves IPv4.

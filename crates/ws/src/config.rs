@@ -96,7 +96,8 @@ section! {
         /// Answer GET /health with status 200, for load balancers.
         pub enable_http_health_checks: bool = true,
         /// Origins of web pages that may use this tracker, such as ["https://example.com"].
-        /// None = all. Clients that name none, since they are no browsers, are refused otherwise.
+        /// Empty: all pages and programs. If it names any, programs that send no origin are
+        /// refused.
         pub allowed_origins: Vec<String> = Vec::new(),
     }
 }
