@@ -1,4 +1,5 @@
 //! Honest clients: a hundred of them, each with an address of its own and two requests per second.
+//! Over UDP, another one takes a client's place after five announces.
 //!
 //! Half of them ask for torrents that all have, and half of the requests are for new ones. Over
 //! TCP, every other client keeps its connection, and the others open one for each request. A

@@ -161,8 +161,8 @@ mod tests {
     const HASH_KEY: HashKey = HashKey::new([5, 6]);
     const MAX: usize = 1 << 20;
 
-    /// What is left of [`MAX`]: a census has 8,192 places of 4 bytes, and there are two.
-    const LEFT: usize = MAX - 2 * 8_192 * 4;
+    /// What is left of [`MAX`]: a census has 4,096 places of 8 bytes, and there are two.
+    const LEFT: usize = MAX - 2 * 4_096 * 8;
 
     /// A room in which memory is scarce.
     fn scarce() -> Room {

@@ -47,7 +47,8 @@ pub struct Writer {
     pub dropped: DroppedOffers,
     /// Peers of this worker's connections that have had to give way.
     pub evicted: Vec<Evicted>,
-    /// Those of other workers, which have not been told.
+    /// Those of other workers, which have not been told. Each was a peer of such a worker, which
+    /// announces nothing while it does not take this in: no more than there were peers.
     pub evicted_elsewhere: VecDeque<Evicted>,
     /// Who may hand offers to clients that get many.
     pub few_offers: FewOffers,

@@ -1,4 +1,6 @@
-//! Over UDP: a connect now and then, and announces.
+//! Over UDP: a connect now and then, and announces. After some of them another client, at another
+//! address, takes the client's place: who announces more and more torrents looks like a flood from
+//! many addresses, and is no newcomer.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -8,14 +10,16 @@ use aquatic_udp_protocol::{AnnounceRequest, ConnectionId, Response, TransactionI
 use fastrand::Rng;
 use socket2::Type;
 
-use super::{ANSWER_TIMEOUT, Client, failure};
+use super::{ANSWER_TIMEOUT, CLIENTS, Client, failure};
 use crate::datagrams::ask_for_id;
 use crate::local;
 
-/// Announces for which a connection id is used.
-const ANNOUNCES_PER_ID: u32 = 5;
+/// Announces of a client, all with the same connection id.
+const ANNOUNCES_PER_CLIENT: u32 = 5;
 
 pub(super) struct UdpClient {
+    number: u32,
+    tracker: SocketAddr,
     socket: UdpSocket,
     id: Option<ConnectionId>,
     announces: u32,
@@ -24,11 +28,10 @@ pub(super) struct UdpClient {
 
 impl UdpClient {
     pub(super) fn new(number: u32, tracker: SocketAddr) -> io::Result<Self> {
-        let socket = local::socket(local::honest(number), Type::DGRAM)?;
-        socket.connect(&tracker.into())?;
-        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(Self {
-            socket: socket.into(),
+            number,
+            tracker,
+            socket: socket_of(number, tracker)?,
             id: None,
             announces: 0,
             rng: Rng::with_seed(number.into()),
@@ -36,7 +39,10 @@ impl UdpClient {
     }
 
     fn connection_id(&mut self) -> io::Result<ConnectionId> {
-        if self.announces.is_multiple_of(ANNOUNCES_PER_ID) {
+        if self.announces.is_multiple_of(ANNOUNCES_PER_CLIENT) {
+            let clients_before = self.announces / ANNOUNCES_PER_CLIENT;
+            let number = self.number + clients_before * CLIENTS;
+            self.socket = socket_of(number, self.tracker)?;
             self.id = None;
         }
         self.announces += 1;
@@ -45,6 +51,13 @@ impl UdpClient {
         }
         self.id.ok_or_else(|| failure("no answer to a connect"))
     }
+}
+
+fn socket_of(number: u32, tracker: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = local::socket(local::honest(number), Type::DGRAM)?;
+    socket.connect(&tracker.into())?;
+    socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    Ok(socket.into())
 }
 
 impl Client for UdpClient {
