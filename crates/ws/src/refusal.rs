@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use aquatic_types::InfoHash;
-use aquatic_ws_protocol::{Action, FailureResponse, Request, RequestError};
+use aquatic_ws_protocol::{Action, FailureResponse, Request, RequestError, RequestErrorKind};
 
 use crate::counters::{Reason, ResponseKind, TrafficCounters};
 use crate::frames;
@@ -74,6 +74,12 @@ impl Refusal {
         }
     }
 
+    /// Whether it is about a message that is not UTF-8.
+    #[must_use]
+    pub fn is_about_encoding(self) -> bool {
+        self == RequestErrorKind::Utf8.into()
+    }
+
     /// About a message of this kind, and this torrent if there is one.
     #[must_use]
     pub fn about(self, action: Action, info_hash: Option<InfoHash>) -> Failure {
@@ -136,9 +142,14 @@ impl Failure {
     }
 }
 
+impl From<RequestErrorKind> for Refusal {
+    fn from(kind: RequestErrorKind) -> Self {
+        Self::new(kind.into(), kind.reason())
+    }
+}
+
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        let refusal = Refusal::new(error.kind.into(), error.kind.reason());
-        refusal.about(error.action, error.info_hash)
+        Refusal::from(error.kind).about(error.action, error.info_hash)
     }
 }

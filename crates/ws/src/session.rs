@@ -206,9 +206,6 @@ impl Session {
                 Err(violation) => Next::Violation(violation),
             },
             OpCode::Data(kind) => match assemble(parts, kind, &frame, bounds, message) {
-                Ok(true) if self.is_text && str::from_utf8(message).is_err() => {
-                    Next::Violation(Violation::Text)
-                }
                 Ok(true) => {
                     // So that the time for the next one begins, if it is there in part already.
                     io.wait_for(Deadline::Idle);
@@ -218,6 +215,12 @@ impl Session {
                 Err(violation) => Next::Violation(violation),
             },
         }
+    }
+
+    /// Whether the last message came as text, which has to be UTF-8. Who reads it looks at that.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.is_text
     }
 
     /// A request is on its way to the swarms.

@@ -187,6 +187,9 @@ impl Worker {
     }
 
     /// Deals with one message: it is either answered when this returns, or on its way.
+    ///
+    /// # Errors
+    /// If it is text that is not UTF-8. It is read only once, so this is found out here.
     fn serve(
         &mut self,
         now: Now,
@@ -194,13 +197,17 @@ impl Worker {
         session: &mut Session,
         message: &[u8],
         io: &mut Io<'_>,
-    ) {
+    ) -> Result<(), Violation> {
         let reply = match self.asker.ask(now, id, session, message) {
-            Ok(None) => return,
+            Ok(None) => return Ok(()),
             Ok(Some(scrape)) => Held::Scrape(scrape),
+            Err(failure) if failure.refusal.is_about_encoding() && session.is_text() => {
+                return Err(Violation::Text);
+            }
             Err(failure) => Held::Failure(failure),
         };
         self.writer.reply_in_turn(reply, session, io.out);
+        Ok(())
     }
 
     fn look_after(&mut self, now: Now, connections: &mut Connections<Session>) {
@@ -257,10 +264,13 @@ impl Handler for Worker {
             let size = match session.next(now, rest, self.bounds, &mut message, io) {
                 Next::Nothing => break,
                 Next::Control(size) => size,
-                Next::Message(size) => {
-                    self.serve(now, id, session, &message, io);
-                    size
-                }
+                Next::Message(size) => match self.serve(now, id, session, &message, io) {
+                    Ok(()) => size,
+                    Err(violation) => {
+                        self.violate(violation, session, io);
+                        rest.len()
+                    }
+                },
                 Next::Violation(violation) => {
                     self.violate(violation, session, io);
                     rest.len()
