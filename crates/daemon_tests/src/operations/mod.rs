@@ -157,6 +157,7 @@ macro_rules! operations {
                 promtool_has_nothing_to_say
                 #[cfg(target_os = "linux")]
                 every_metric_is_documented_and_the_other_way_round
+                every_reason_is_documented
                 #[cfg(target_os = "linux")]
                 the_process_is_described
                 #[cfg(target_os = "linux")]

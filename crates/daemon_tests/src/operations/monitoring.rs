@@ -206,6 +206,20 @@ pub fn every_metric_is_documented_and_the_other_way_round(program: &'static Prog
     });
 }
 
+/// `documents/metrics.md` says what every reason means.
+pub fn every_reason_is_documented(program: &'static Program) {
+    let (daemons, _clients) = with_all_metrics(program);
+    let samples = daemons.iter().flat_map(metrics::scrape);
+    let labels = samples.flat_map(|sample| sample.labels);
+    let reasons: BTreeSet<_> = labels
+        .filter_map(|(name, value)| (name == "reason").then_some(value))
+        .collect();
+    assert!(reasons.contains("memory_limit"), "{reasons:?}");
+    let is_missing = |reason: &&String| !DOCUMENT.contains(&format!("`{reason}`"));
+    let missing: Vec<_> = reasons.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
+}
+
 fn unix_time() -> f64 {
     let since = std::time::SystemTime::UNIX_EPOCH;
     wall_time().duration_since(since).unwrap().as_secs_f64()
