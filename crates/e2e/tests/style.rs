@@ -85,20 +85,37 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
-fn every_decision_is_in_the_index() {
+fn the_index_says_of_each_decision_what_its_page_says() {
     let folder = workspace::root().unwrap().join("documents/decisions");
     let index = fs::read_to_string(folder.join("README.md")).unwrap();
-    let mut missing = Vec::new();
+    let mut numbers = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if name != "README.md" && name.ends_with(".md") && !index.contains(&format!("({name})")) {
-            missing.push(name);
+        if name == "README.md" || !name.ends_with(".md") {
+            continue;
         }
+        let page = fs::read_to_string(folder.join(&name)).unwrap();
+        let (number, date, status) = decision_line(&page)
+            .unwrap_or_else(|| panic!("{name}: line 3 is not `Decision N · date · status`"));
+        let row_start = format!("| {number} | {date} | [");
+        let row_end = format!("]({name}) | {status} |");
+        let is_in_the_index = index
+            .lines()
+            .any(|line| line.starts_with(&row_start) && line.ends_with(&row_end));
+        assert!(is_in_the_index, "{name}: no row {row_start}...{row_end}");
+        numbers.push(number);
     }
-    assert!(
-        missing.is_empty(),
-        "not linked from decisions/README.md: {missing:#?}"
-    );
+    numbers.sort_unstable();
+    let consecutive = (1..=numbers.len()).collect::<Vec<_>>();
+    assert_eq!(numbers, consecutive, "numbers of decisions");
+}
+
+/// Number, date and status of a decision, from the line below the title of its page.
+fn decision_line(page: &str) -> Option<(usize, &str, &str)> {
+    let line = page.lines().nth(2)?.strip_prefix("Decision ")?;
+    let (number, rest) = line.split_once(" · ")?;
+    let (date, status) = rest.split_once(" · ")?;
+    Some((number.parse().ok()?, date, status))
 }
 
 #[test]
