@@ -145,6 +145,77 @@ fn link_targets(text: &str) -> impl Iterator<Item = &str> {
         .filter_map(|rest| rest.split(')').next())
 }
 
+#[test]
+fn paths_in_documents_lead_somewhere() {
+    let root = workspace::root().unwrap();
+    let broken = violations(|file, text| {
+        let is_document = file.extension().is_some_and(|extension| extension == "md");
+        is_document.then(|| {
+            code_spans(text)
+                .map(|span| span.trim_start_matches("./"))
+                .filter(|span| is_path_of_the_tree(span))
+                .flat_map(alternatives)
+                .filter(|path| !root.join(before_wildcard(path)).exists())
+                .collect()
+        })
+    });
+    assert!(broken.is_empty(), "paths that do not exist: {broken:#?}");
+}
+
+/// What stands between two backticks within a line.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// Whether a piece of code names a file or folder, and not a command with arguments.
+fn is_path_of_the_tree(span: &str) -> bool {
+    let folders = ["crates/", "documents/", "fuzz/", "scripts/"];
+    folders.iter().any(|folder| span.starts_with(folder)) && !span.contains(' ')
+}
+
+/// `a/{b,c}/d` is `a/b/d` and `a/c/d`.
+fn alternatives(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else {
+        return vec![path.to_owned()];
+    };
+    let (choices, after) = rest.split_once('}').unwrap_or((rest, ""));
+    choices
+        .split(',')
+        .flat_map(|choice| alternatives(&format!("{before}{choice}{after}")))
+        .collect()
+}
+
+/// The folder in which a path with a `*` is looked up, or the path itself if it has none.
+fn before_wildcard(path: &str) -> &str {
+    path.split_once('*').map_or(path, |(before, _)| {
+        before.rsplit_once('/').map_or("", |(folder, _)| folder)
+    })
+}
+
+#[test]
+fn published_crates_say_what_they_are() {
+    let metadata = workspace::metadata().unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let published = packages
+        .iter()
+        .filter(|package| package["publish"].is_null());
+    let mut missing = Vec::new();
+    for package in published {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        // A package holds what is in its folder; cargo puts a link's target into it.
+        for name in ["README.md", "LICENSE"] {
+            if !manifest.with_file_name(name).is_file() {
+                missing.push(format!("{}: {name}", package["name"]));
+            }
+        }
+        if package["description"].is_null() {
+            missing.push(format!("{}: description", package["name"]));
+        }
+    }
+    assert!(missing.is_empty(), "missing from packages: {missing:#?}");
+}
+
 fn numbered(text: &str, is_bad: impl Fn(&&str) -> bool) -> Vec<String> {
     let bad = text.lines().enumerate().filter(|(_, line)| is_bad(line));
     bad.map(|(index, line)| format!("{}: {line}", index + 1))
