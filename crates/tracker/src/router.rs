@@ -124,11 +124,17 @@ impl<S: Shard> Router<S> {
         own: &'a mut S::Batch,
         make: impl FnOnce() -> S::Batch,
     ) -> Option<&'a mut S::Batch> {
-        let owner = self.owners.get(shard)?;
-        if owner.as_ref().is_some_and(Lane::is_half_used) {
+        if self.is_half_used(shard) {
             return None;
         }
         self.batch_for(shard, own, make)
+    }
+
+    /// Whether half of the batches for a shard are on their way. Never for the own one.
+    #[must_use]
+    pub fn is_half_used(&self, shard: usize) -> bool {
+        let owner = self.owners.get(shard).and_then(Option::as_ref);
+        owner.is_some_and(Lane::is_half_used)
     }
 
     /// Puts batches on their way, as far as each [lane](Lane) does not hold them back. Returns how

@@ -1,11 +1,10 @@
 //! Takes messages apart into requests, and puts those into batches for the shards. Pure.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
-use aquatic_stream::{ConnectionId, Connections};
+use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
 use aquatic_tracker::router::{self, Router, ShardKey};
 use aquatic_tracker::scrape::PendingScrape;
@@ -13,26 +12,13 @@ use aquatic_tracker::waiting_lines::WaitingLines;
 use aquatic_types::{AnnounceEvent, CanonicalAddr, InfoHash, IpFamily, PeerId, client_network};
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 
+use crate::errands::{Departure, Errands};
 use crate::membership::Asked;
-use crate::messages::{self, Announce, Answer, Batch, Evicted, HandedOffer, Offer, Outcome, What};
+use crate::messages::{self, Announce, Answer, Batch, Offer, Outcome, What};
 use crate::refusal::{Failure, Refusal};
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::session::{Held, Session};
-use crate::writer::DroppedOffers;
-
-/// Peers that have left whose relays are told about it in one round, so that requests do not wait
-/// when many leave at once.
-const LEAVING_ROUND_MAX: usize = 4_096;
-
-/// Dropped offers whose relays are told about it in one round, or asked whether they have room.
-const WITHDRAWN_ROUND_MAX: usize = 4_096;
-
-/// Dropped offers that wait until their relays can be told.
-const DROPPED_MAX: usize = 16_384;
-
-/// Dropped offers that room is kept for.
-const DROPPED_KEPT: usize = 64;
 
 /// A socket worker's asking half; the other one is the [`Writer`](crate::writer::Writer).
 pub struct Asker {
@@ -52,32 +38,10 @@ pub struct Asker {
     pub offers_max: usize,
     /// Peers that a connection may have.
     pub peers_max: usize,
-    /// Peers that leave without having said so, and whose relays have not been told.
-    pub leaving: Leaving,
+    /// What relays are to be told besides.
+    pub errands: Errands,
     /// Who waits for room.
     pub lines: WaitingLines<ConnectionId>,
-    /// By shard: it has no room for those who leave, in this round.
-    pub blocked: Vec<bool>,
-}
-
-/// Peers that leave without having said so: their connections have ended, or are silent, or the
-/// torrent is no longer allowed.
-#[derive(Debug, Default)]
-pub struct Leaving {
-    peers: VecDeque<Departure>,
-    /// There may be some whose relays take it in.
-    may_go_on: bool,
-}
-
-/// A peer that leaves, or may have left.
-#[derive(Clone, Copy, Debug)]
-struct Departure {
-    connection: ConnectionId,
-    client: CanonicalAddr,
-    info_hash: InfoHash,
-    peer_id: PeerId,
-    /// It leaves; otherwise it is asked whether it has had to.
-    is_certain: bool,
 }
 
 /// Why a request is not on its way.
@@ -135,7 +99,8 @@ impl Asker {
     pub fn forget(&mut self, id: ConnectionId, session: &Session) {
         let client = session.client;
         for (info_hash, peer_id) in session.membership.iter() {
-            self.leaving.add(id, client, info_hash, peer_id);
+            self.errands
+                .depart(departure(id, client, info_hash, peer_id));
             if let Some(peers_per_ip) = &self.peers_per_ip {
                 peers_per_ip.release(client.ip());
             }
@@ -144,145 +109,21 @@ impl Asker {
 
     /// All peers of a connection are to leave.
     pub fn dismiss_all(&mut self, id: ConnectionId, session: &mut Session) {
-        let (client, leaving) = (session.client, &mut self.leaving);
+        let (client, errands) = (session.client, &mut self.errands);
         session.membership.dismiss(
             |_| true,
-            |info_hash, peer_id| leaving.add(id, client, info_hash, peer_id),
+            |info_hash, peer_id| errands.depart(departure(id, client, info_hash, peer_id)),
         );
     }
 
     /// The peers of a connection in torrents that are not allowed (any more) are to leave.
     pub fn dismiss_forbidden(&mut self, id: ConnectionId, session: &mut Session) {
-        let (client, leaving) = (session.client, &mut self.leaving);
+        let (client, errands) = (session.client, &mut self.errands);
         let service = &mut self.service;
         session.membership.dismiss(
             |info_hash| !service.is_allowed(info_hash),
-            |info_hash, peer_id| leaving.add(id, client, info_hash, peer_id),
+            |info_hash, peer_id| errands.depart(departure(id, client, info_hash, peer_id)),
         );
-    }
-
-    /// Peers have had to give way. An announce of one of them may be on its way, or have brought it
-    /// back meanwhile: so its relay is asked.
-    pub fn look_for_evicted(
-        &mut self,
-        evicted: &mut Vec<Evicted>,
-        connections: &mut Connections<Session>,
-    ) {
-        for it in evicted.drain(..) {
-            let connection = it.member.connection;
-            connections.with(connection, |session, _| {
-                if session.membership.doubt(it.info_hash, it.peer_id) {
-                    self.leaving.doubt(Departure {
-                        connection,
-                        client: session.client,
-                        info_hash: it.info_hash,
-                        peer_id: it.peer_id,
-                        is_certain: false,
-                    });
-                }
-            });
-        }
-        evicted.shrink_to(LEAVING_ROUND_MAX);
-    }
-
-    /// Tells relays which peers have gone, and asks for those that may have. They get no more than
-    /// half of the room, so that it does not cost others their turn. Those that do not keep up are
-    /// told later: a peer may have announced meanwhile, which the book of its connection knows.
-    pub fn pass_on_leaving(&mut self, connections: &mut Connections<Session>) {
-        let mut passed_on = 0;
-        self.blocked.fill(false);
-        for _ in 0..self.leaving.peers.len().min(LEAVING_ROUND_MAX) {
-            let Some(peer) = self.leaving.peers.pop_front() else {
-                break;
-            };
-            let Departure {
-                connection,
-                client,
-                info_hash,
-                peer_id,
-                is_certain,
-            } = peer;
-            let Some(shard) = self.free_shard_of(&info_hash) else {
-                self.leaving.peers.push_back(peer);
-                continue;
-            };
-            passed_on += 1;
-            let is_due = connections.with(connection, |session, _| {
-                !is_certain || session.membership.says_farewell(info_hash, peer_id)
-            });
-            // A connection that has gone has taken all its peers along.
-            if !is_due.unwrap_or(is_certain) {
-                continue;
-            }
-            let what = match is_certain {
-                true => What::Leave { peer_id },
-                false => What::Check {
-                    peer_id,
-                    is_in_swarm: false,
-                },
-            };
-            if let Some(batch) = self.batch_of(shard) {
-                batch.requests.push(messages::Request {
-                    connection,
-                    family: client.family(),
-                    network: client_network(client.ip()),
-                    info_hash,
-                    what,
-                });
-            }
-        }
-        self.leaving.settle(passed_on);
-    }
-
-    /// Tells relays which offers have been dropped, with no more than half of the room. Those that
-    /// do not keep up are told later, with what is left in `dropped`; if that is too much, offers
-    /// stay open until their time is over.
-    pub fn withdraw(&mut self, dropped: &mut DroppedOffers) {
-        dropped.has_new = false;
-        self.blocked.fill(false);
-        for _ in 0..dropped.offers.len().min(WITHDRAWN_ROUND_MAX) {
-            let Some(offer) = dropped.offers.pop_front() else {
-                break;
-            };
-            let HandedOffer {
-                info_hash,
-                receiver,
-            } = offer;
-            let shard = self.free_shard_of(&info_hash);
-            let Some(batch) = shard.and_then(|shard| self.batch_of(shard)) else {
-                dropped.offers.push_back(offer);
-                continue;
-            };
-            dropped.has_new = true;
-            batch.requests.push(messages::Request {
-                connection: receiver.member.connection,
-                // Not looked at: nobody is answered.
-                family: IpFamily::V4,
-                network: receiver.network,
-                info_hash,
-                what: What::Withdraw(receiver),
-            });
-        }
-        dropped.offers.truncate(DROPPED_MAX);
-        dropped.has_new &= !dropped.offers.is_empty();
-        if dropped.offers.is_empty() {
-            dropped.offers.shrink_to(DROPPED_KEPT);
-        }
-    }
-
-    /// The shard of a torrent, if it has room for what takes nobody's turn. Once it has none, it is
-    /// not asked again until the marks are taken off.
-    fn free_shard_of(&mut self, info_hash: &InfoHash) -> Option<usize> {
-        let shard = self.shard_of(info_hash);
-        let is_blocked = self.blocked.get_mut(shard)?;
-        if !*is_blocked {
-            let worker = self.worker;
-            let batch = self
-                .router
-                .batch_for_bulk(shard, &mut self.own, || Batch::new(worker));
-            *is_blocked = batch.is_none();
-        }
-        (!*is_blocked).then_some(shard)
     }
 
     /// Whether there is something to do without anything having come.
@@ -290,7 +131,7 @@ impl Asker {
     pub fn has_mail(&self) -> bool {
         // Those who waited may have put requests into the own batch.
         let has_own = !router::Batch::is_empty(&self.own);
-        has_own || self.leaving.may_go_on || self.router.has_mail()
+        has_own || self.has_errands() || self.router.has_mail()
     }
 
     pub(crate) fn announce(
@@ -337,6 +178,7 @@ impl Asker {
             });
             batch.requests.push(request(id, session, info_hash, what));
             session.ask();
+            self.has_asked(shard);
         }
         Ok(())
     }
@@ -350,7 +192,8 @@ impl Asker {
     ) -> Result<(), Stopped> {
         let membership = &session.membership;
         let siblings = membership.siblings(answer.info_hash, answer.peer_id);
-        let batch = self.room(&answer.info_hash, turn)?;
+        let shard = self.shard_of(&answer.info_hash);
+        let batch = self.room_at(shard, turn)?;
         let what = What::Answer(Answer {
             peer_id: answer.peer_id,
             siblings: siblings.collect(),
@@ -362,6 +205,7 @@ impl Asker {
         let request = request(id, session, answer.info_hash, what);
         batch.requests.push(request);
         session.ask();
+        self.has_asked(shard);
         Ok(())
     }
 
@@ -403,7 +247,8 @@ impl Asker {
     ) -> Option<usize> {
         for _ in 0..rows_max {
             let (place, info_hash) = scrape.next_row()?;
-            match self.room(&info_hash, turn) {
+            let shard = self.shard_of(&info_hash);
+            match self.room_at(shard, turn) {
                 Ok(batch) => batch.requests.push(messages::Request {
                     connection,
                     family,
@@ -418,17 +263,14 @@ impl Asker {
                 Err(Stopped::NoRoom(shard)) => return Some(shard),
                 Err(Stopped::Refused(_)) => return None,
             }
+            self.has_asked(shard);
             scrape.row_asked();
         }
         let (_, info_hash) = scrape.next_row()?;
         Some(self.shard_of(&info_hash))
     }
 
-    /// The batch that goes to the owner of a torrent, unless there is a line before it.
-    fn room(&mut self, info_hash: &InfoHash, turn: Turn) -> Result<&mut Batch, Stopped> {
-        self.room_at(self.shard_of(info_hash), turn)
-    }
-
+    /// The batch that goes to the owner of a shard, unless there is a line before it.
     fn room_at(&mut self, shard: usize, turn: Turn) -> Result<&mut Batch, Stopped> {
         if turn != Turn::FirstFor(shard) && self.lines.has(shard) {
             return Err(Stopped::NoRoom(shard));
@@ -437,7 +279,7 @@ impl Asker {
     }
 
     /// The batch that goes to the owner of a shard. `None` if the owner does not keep up.
-    fn batch_of(&mut self, shard: usize) -> Option<&mut Batch> {
+    pub(crate) fn batch_of(&mut self, shard: usize) -> Option<&mut Batch> {
         let worker = self.worker;
         self.router
             .batch_for(shard, &mut self.own, || Batch::new(worker))
@@ -448,34 +290,20 @@ impl Asker {
     }
 }
 
-impl Leaving {
-    fn add(
-        &mut self,
-        connection: ConnectionId,
-        client: CanonicalAddr,
-        info_hash: InfoHash,
-        peer_id: PeerId,
-    ) {
-        self.doubt(Departure {
-            connection,
-            client,
-            info_hash,
-            peer_id,
-            is_certain: true,
-        });
-    }
-
-    fn doubt(&mut self, peer: Departure) {
-        self.peers.push_back(peer);
-        self.may_go_on = true;
-    }
-
-    /// A round is over.
-    fn settle(&mut self, passed_on: usize) {
-        self.may_go_on = passed_on > 0 && !self.peers.is_empty();
-        if self.peers.is_empty() {
-            self.peers.shrink_to(LEAVING_ROUND_MAX);
-        }
+/// A peer leaves without having said so: its connection has ended, or is silent, or the torrent is
+/// no longer allowed.
+fn departure(
+    connection: ConnectionId,
+    client: CanonicalAddr,
+    info_hash: InfoHash,
+    peer_id: PeerId,
+) -> Departure {
+    Departure {
+        connection,
+        client,
+        info_hash,
+        peer_id,
+        is_certain: true,
     }
 }
 

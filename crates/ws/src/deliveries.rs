@@ -146,14 +146,25 @@ impl Deliveries {
         true
     }
 
-    /// Takes back parcels that have been unpacked, and puts others on their way, unless the
-    /// [lane](Lane) holds them back.
-    pub fn forward(&mut self) {
+    /// Takes back parcels that have been unpacked.
+    pub fn collect(&mut self) {
         for outgoing in self.outgoing.iter_mut().flatten() {
             // They were emptied where they were unpacked.
             outgoing.collect(|_| ());
+        }
+    }
+
+    /// Puts parcels on their way, unless the [lane](Lane) holds them back.
+    pub fn forward(&mut self) {
+        for outgoing in self.outgoing.iter_mut().flatten() {
             outgoing.forward();
         }
+    }
+
+    /// Whether there are parcels to [take back](Self::collect).
+    #[must_use]
+    pub fn has_returned(&self) -> bool {
+        self.outgoing.iter().flatten().any(Lane::has_answers)
     }
 
     /// Gives every parcel that has come to `unpack`. Returns their number.
@@ -222,6 +233,7 @@ mod tests {
                 own.add(1, ConnectionId::default(), message, write),
                 "{number}"
             );
+            own.collect();
             own.forward();
         }
     }
@@ -241,8 +253,10 @@ mod tests {
         assert!(!own.has_mail(), "no parcel is back that could be filled");
         assert!(unpack(&mut other) > 0);
         assert!(own.has_mail(), "what was held back can go");
+        own.collect();
         own.forward();
         while unpack(&mut other) > 0 {
+            own.collect();
             own.forward();
         }
         assert_eq!(came, MESSAGES);

@@ -65,6 +65,7 @@ pub mod certificates;
 pub mod config;
 pub mod counters;
 pub mod deliveries;
+pub mod errands;
 pub mod frames;
 pub mod liveness;
 pub mod membership;

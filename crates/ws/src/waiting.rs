@@ -41,16 +41,12 @@ impl Asker {
     }
 
     /// Serves those who wait as far as there is room: each in turn. `refuse` answers messages that
-    /// are not served. Returns whether anything has been put into a batch.
+    /// are not served.
     pub fn serve_waiting(
         &mut self,
         connections: &mut Connections<Session>,
         mut refuse: impl FnMut(Failure, &mut Session, &mut Vec<u8>),
-    ) -> bool {
-        let mut has_asked = false;
-        if self.lines.is_empty() {
-            return false;
-        }
+    ) {
         for shard in 0..self.router.shards() {
             while let Some(id) = self.lines.leave(shard) {
                 let outcome =
@@ -69,19 +65,15 @@ impl Asker {
                         break;
                     }
                     Some(Outcome::GoesOn(next)) => {
-                        has_asked = true;
-                        if !self.lines.join(next, id) {
-                            connections.with(id, |session, _| give_up(session));
-                        }
+                        let has_place = self.lines.join(next, id);
+                        connections.with(id, |session, _| give_up_unless(has_place, session));
                     }
                     Some(Outcome::Served | Outcome::Refused(_)) => {
-                        has_asked = true;
                         connections.resume(id);
                     }
                 }
             }
         }
-        has_asked
     }
 
     fn take_turn(&mut self, shard: usize, id: ConnectionId, session: &mut Session) -> Outcome {
@@ -136,8 +128,9 @@ impl Asker {
     }
 }
 
-fn give_up(session: &mut Session) {
-    if let Some(Held::Scrape(scrape)) = session.held.as_deref_mut() {
+/// Who has no place in the line cannot go on.
+fn give_up_unless(has_place: bool, session: &mut Session) {
+    if !has_place && let Some(Held::Scrape(scrape)) = session.held.as_deref_mut() {
         scrape.give_up();
     }
 }

@@ -18,11 +18,12 @@ use aquatic_tracker::router::{Router, ShardKey};
 use aquatic_tracker::waiting_lines::WaitingLines;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::asker::{Asker, Leaving};
+use crate::asker::Asker;
 use crate::certificates::CertificateWatch;
 use crate::config::Config;
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::deliveries::Deliveries;
+use crate::errands::Errands;
 use crate::frames::{self, Violation};
 use crate::liveness::{LOOKS_PER_ROUND_MAX, Liveness, Patience};
 use crate::messages::Batch;
@@ -32,7 +33,7 @@ use crate::service::Service;
 use crate::session::{Held, MessageBounds, Next, Session};
 use crate::sweep::Sweep;
 use crate::upgrade::{self, Decision, Denial, Doorkeeper};
-use crate::writer::{DroppedOffers, Writer};
+use crate::writer::Writer;
 
 /// Bytes that the scratch buffer for a message keeps room for.
 const MESSAGE_BYTES_KEPT: usize = 64 * 1_024;
@@ -90,9 +91,8 @@ impl Worker {
             peers_per_ip: parts.peers_per_ip.clone(),
             offers_max: config.protocol.max_offers,
             peers_max: config.protocol.max_torrents_per_connection,
-            leaving: Leaving::default(),
+            errands: Errands::new(parts.shard_key, shards),
             lines: WaitingLines::new(shards),
-            blocked: vec![false; shards],
         };
         let writer = Writer {
             worker: parts.index,
@@ -102,7 +102,7 @@ impl Worker {
             interval_seconds: config.protocol.peer_announce_interval,
             bounds: config.forwarding_bounds(),
             now: Now::default(),
-            dropped: DroppedOffers::default(),
+            dropped: Vec::new(),
             evicted: Vec::new(),
             evicted_elsewhere: VecDeque::new(),
             few_offers: FewOffers::new(parts.pace_key),
@@ -316,17 +316,18 @@ impl Handler for Worker {
         let Self { asker, writer, .. } = self;
         writer.now = now;
         asker.look_for_evicted(&mut writer.evicted, connections);
-        asker.pass_on_leaving(connections);
-        asker.withdraw(&mut writer.dropped);
+        asker.run_errands(&mut writer.dropped, connections);
         let Asker { router, own, .. } = asker;
         writer.counters.batches_in_flight.set(router.forward());
         let answered = router.answer(now, own);
         writer.settle(own, connections);
         let collected = router.collect(|batch| writer.settle(batch, connections));
-        let has_asked = asker.serve_waiting(connections, |failure, session, out| {
-            writer.reply_in_turn(Held::Failure(failure), session, out);
-        });
-        if has_asked {
+        if !asker.lines.is_empty() {
+            // What has just become free is shared by errands and those who wait.
+            asker.run_errands(&mut writer.dropped, connections);
+            asker.serve_waiting(connections, |failure, session, out| {
+                writer.reply_in_turn(Held::Failure(failure), session, out);
+            });
             asker.router.forward();
         }
         answered + collected + writer.deliver(connections)

@@ -44,7 +44,7 @@ pub struct Writer {
     /// When the present round has begun.
     pub now: Now,
     /// Offers that were dropped, and whose relays have not been told.
-    pub dropped: DroppedOffers,
+    pub dropped: Vec<HandedOffer>,
     /// Peers of this worker's connections that have had to give way.
     pub evicted: Vec<Evicted>,
     /// Those of other workers, which have not been told. Each was a peer of such a worker, which
@@ -52,15 +52,6 @@ pub struct Writer {
     pub evicted_elsewhere: VecDeque<Evicted>,
     /// Who may hand offers to clients that get many.
     pub few_offers: FewOffers,
-}
-
-/// Offers that have not come to their receivers.
-#[derive(Debug, Default)]
-pub struct DroppedOffers {
-    /// Those whose relays have not been told.
-    pub offers: VecDeque<HandedOffer>,
-    /// There are some whose relays may take it in.
-    pub has_new: bool,
 }
 
 /// How much of what clients have for each other is passed on.
@@ -197,6 +188,7 @@ impl Writer {
             }
         });
         self.deliveries = deliveries;
+        self.deliveries.collect();
         self.tell_of_evicted();
         self.deliveries.forward();
         unpacked
@@ -211,11 +203,12 @@ impl Writer {
         }
     }
 
-    /// Whether there is something to [deliver](Self::deliver), or to be told to relays that may
-    /// take it in.
+    /// Whether there is something to [deliver](Self::deliver), or to be told to relays.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.deliveries.has_mail() || self.dropped.has_new || !self.evicted.is_empty()
+        let can_tell = !self.evicted_elsewhere.is_empty() && self.deliveries.has_returned();
+        let has_own = !self.dropped.is_empty() || !self.evicted.is_empty();
+        self.deliveries.has_mail() || can_tell || has_own
     }
 
     fn settle_announce(
@@ -405,8 +398,7 @@ impl Writer {
 
     fn drop_forwarded(&mut self, reason: Reason, what: Forwarded) {
         self.counters.traffic(what.from).reason(reason).add(1);
-        self.dropped.has_new |= what.offer.is_some();
-        self.dropped.offers.extend(what.offer);
+        self.dropped.extend(what.offer);
     }
 }
 

@@ -1,9 +1,13 @@
+use std::net::SocketAddr;
+
 use aquatic_access_list::{AccessList, SharedAccessList};
-use aquatic_channel::bell;
+use aquatic_channel::{bell, exchange};
+use aquatic_swarm::Counts;
 use aquatic_types::{InfoHash, IpFamily, PeerId};
 
 use super::*;
 use crate::arrangement::arrange;
+use crate::errands::Departure;
 use crate::messages::{Evicted, HandedOffer, Member, Receiver, Request, What};
 
 /// More than anything that waits is let grow to, or is dealt with in one round.
@@ -34,7 +38,7 @@ fn member(worker: u16) -> Member {
     }
 }
 
-fn dropped_offers(count: usize) -> DroppedOffers {
+fn drop_offers(worker: &mut Worker, count: usize) {
     let receiver = Receiver {
         member: member(0),
         network: 1,
@@ -45,59 +49,141 @@ fn dropped_offers(count: usize) -> DroppedOffers {
         info_hash: TORRENT,
         receiver,
     };
-    DroppedOffers {
-        offers: vec![handed; count].into(),
-        has_new: true,
+    for _ in 0..count {
+        worker.asker.errands.withdraw(handed);
     }
 }
+
+fn scrape() -> Request {
+    Request {
+        connection: ConnectionId::default(),
+        family: IpFamily::V4,
+        network: 1,
+        info_hash: TORRENT,
+        what: What::Scrape {
+            place: 0,
+            counts: Counts::default(),
+        },
+    }
+}
+
+/// Puts requests for [`TORRENT`] on their way, as clients do, until there is no room. Returns how
+/// many.
+fn fill(worker: &mut Worker) -> usize {
+    let asker = &mut worker.asker;
+    let mut asked = 0;
+    while let Some(batch) = asker.batch_of(0) {
+        batch.requests.push(scrape());
+        asker.has_asked(0);
+        asked += 1;
+    }
+    asked
+}
+
+/// What can be on its way to a shard.
+const ROOM: usize = 16 * 256;
 
 /// A relay that does not keep up is told later, but what is to be told does not grow for ever.
 #[test]
 fn dropped_offers_that_wait_are_bounded() {
     let mut worker = worker(1, 1);
-    let mut dropped = dropped_offers(MANY);
-    worker.asker.withdraw(&mut dropped);
-    assert_eq!(dropped.offers.len(), 16_384);
-    worker.asker.withdraw(&mut dropped);
-    assert!(!dropped.has_new, "there is no room: nothing can be done");
-    // The other half of the room is for requests.
-    let shard = worker.asker.shard_key.shard_of(&TORRENT, 1);
-    let own = &mut worker.asker.own;
+    drop_offers(&mut worker, MANY);
+    worker.asker.tell_of_dropped_offers(0);
     assert!(
-        worker
-            .asker
-            .router
-            .batch_for(shard, own, || Batch::new(0))
-            .is_some()
+        !worker.asker.has_errands(),
+        "there is no room: nothing can be done"
     );
+    assert_eq!(
+        fill(&mut worker),
+        ROOM / 2,
+        "the other half of the room is for requests"
+    );
+    drop_offers(&mut worker, MANY);
+    assert_eq!(worker.asker.errands.dropped_offers(), 16_384);
 }
 
 /// The worker's own relay always has room. Its requests do not wait until it knows of all.
 #[test]
 fn not_all_dropped_offers_are_told_of_in_one_round() {
     let mut worker = worker(1, 0);
-    let mut dropped = dropped_offers(10_000);
+    drop_offers(&mut worker, 10_000);
     for told in [4_096, 8_192, 10_000] {
-        assert!(dropped.has_new);
-        worker.asker.withdraw(&mut dropped);
+        worker.asker.tell_of_dropped_offers(0);
         assert_eq!(worker.asker.own.requests.len(), told);
     }
-    assert!(!dropped.has_new && dropped.offers.is_empty());
+    assert!(!worker.asker.has_errands());
+}
+
+/// A relay that gives one batch back at a time, while clients have more than enough for it.
+#[test]
+fn while_the_way_is_busy_errands_have_their_share_of_it() {
+    const BATCHES: usize = 64;
+    let mut worker = worker(1, 1);
+    let (requester, mut relay) = exchange(16, bell(|| ()).1, bell(|| ()).1);
+    worker.asker.router = Router::new(None, vec![Some(requester)], Vec::new());
+    assert_eq!(fill(&mut worker), ROOM);
+    drop_offers(&mut worker, 16_384);
+    for _ in 0..MANY {
+        worker.asker.errands.depart(Departure {
+            connection: ConnectionId::default(),
+            client: SocketAddr::from(([192, 0, 2, 1], 1)).into(),
+            info_hash: TORRENT,
+            peer_id: PEER,
+            is_certain: true,
+        });
+    }
+    let (mut asked, mut departed) = (0, 0);
+    for _ in 0..BATCHES {
+        let batch = relay.receive().unwrap();
+        relay.answer(batch).unwrap();
+        assert_eq!(worker.asker.router.collect(Batch::clear), 1);
+        while worker.asker.next_departure(0).is_some() {
+            worker.asker.batch_of(0).unwrap().requests.push(scrape());
+            departed += 1;
+        }
+        worker.asker.tell_of_dropped_offers(0);
+        asked += fill(&mut worker);
+        worker.asker.router.forward();
+    }
+    let told = 16_384 - worker.asker.errands.dropped_offers();
+    assert!(asked >= 110 * BATCHES, "{asked} requests");
+    assert!(departed >= 110 * BATCHES, "{departed} departures");
+    assert!(told >= 25 * BATCHES, "{told} dropped offers");
+    // When all have come back, what was saved up is worth nothing: others have half of the room.
+    while let Some(batch) = relay.receive() {
+        relay.answer(batch).unwrap();
+    }
+    assert_eq!(worker.asker.router.collect(Batch::clear), 16);
+    while worker.asker.next_departure(0).is_some() {
+        worker.asker.batch_of(0).unwrap().requests.push(scrape());
+    }
+    assert_eq!(fill(&mut worker), ROOM / 2);
 }
 
 /// Another worker that does not keep up hears of them later, and of each.
 #[test]
 fn those_who_had_to_give_way_elsewhere_are_not_forgotten() {
     let mut worker = worker(2, 0);
+    let bells = [bell(|| ()).1, bell(|| ()).1];
+    let [own, mut other] = Deliveries::connect(2, &bells).try_into().unwrap();
+    worker.writer.deliveries = own;
     let evicted = Evicted {
         member: member(1),
         info_hash: TORRENT,
         peer_id: PEER,
     };
     worker.writer.evicted_elsewhere = vec![evicted; MANY].into();
-    worker.writer.tell_of_evicted();
-    // Sixteen parcels of 256.
-    assert_eq!(worker.writer.evicted_elsewhere.len(), MANY - 4_096);
+    let mut told = 0;
+    while !worker.writer.evicted_elsewhere.is_empty() {
+        worker.writer.deliveries.collect();
+        worker.writer.tell_of_evicted();
+        worker.writer.deliveries.forward();
+        let is_over = worker.writer.evicted_elsewhere.is_empty();
+        assert!(is_over || !worker.has_mail(), "there is no room");
+        other.unpack(|parcel| told += parcel.evicted().len());
+        assert!(is_over || worker.has_mail(), "there is room again");
+    }
+    assert_eq!(told, MANY);
 }
 
 #[test]
@@ -111,6 +197,12 @@ fn what_is_left_to_do_is_not_slept_over() {
     });
     assert!(worker.has_mail(), "its connection is to be told");
     worker.writer.evicted.clear();
+    drop_offers(&mut worker, 1);
+    assert!(worker.has_mail(), "its relay is to be told");
+    worker.asker.tell_of_dropped_offers(0);
+    worker.asker.tell_of_dropped_offers(1);
+    worker.asker.own.requests.clear();
+    assert!(!worker.has_mail(), "it is on its way");
     worker.asker.own.requests.push(Request {
         connection: ConnectionId::default(),
         family: IpFamily::V4,

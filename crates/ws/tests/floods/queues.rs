@@ -5,7 +5,9 @@ use aquatic_ws::config::Config;
 use aquatic_ws::counters::{Reason, RequestKind};
 use serde_json::{Value, json};
 
-use super::town::{Name, Town, announce, announce_with_offer, name_of};
+use super::town::{
+    Name, Town, announce, announce_with_offer, announce_with_offers, answer_to, name_of,
+};
 
 /// Of requests that can be on their way to a swarm worker.
 const ROOM: usize = 16 * 256;
@@ -264,4 +266,78 @@ fn not_all_who_leave_are_told_of_in_one_round() {
         [peers(), peers(), peers(), peers()],
         [10_000, 5_904, 1_808, 0]
     );
+}
+
+/// A line that does not end while a test looks: clients who send announces to one torrent, one
+/// behind the other.
+fn endless_line(town: &mut Town, clients: &[Name]) {
+    for client in clients {
+        let message = announce(*client, 0).to_string();
+        town.send_together(*client, &vec![&message[..]; 500]);
+    }
+    town.finish();
+}
+
+/// The swarm worker empties its queue so often, while others wait for it all the time.
+fn rounds(town: &mut Town, rounds: usize) {
+    for _ in 0..rounds {
+        let worker = &mut town.tracker.swarm_workers[0];
+        assert!(worker.has_requests(), "the line has ended");
+        town.tracker.answer(0, town.now);
+        town.finish();
+    }
+}
+
+/// Peers of connections that have gone would be handed the offers of others.
+#[test]
+fn who_has_gone_leaves_while_others_wait() {
+    let mut town = town();
+    let crowd: Vec<_> = (0..20).map(|_| town.come(0)).collect();
+    for name in &crowd {
+        for torrent in 1..=100 {
+            town.send(*name, &announce(*name, torrent));
+        }
+        town.rest();
+    }
+    let clients: Vec<_> = (0..200).map(|_| town.come(0)).collect();
+    endless_line(&mut town, &clients);
+    for name in crowd {
+        town.vanish(name);
+    }
+    rounds(&mut town, 4);
+    town.pass_time(0);
+    let peers = town.tracker.gauges(aquatic_types::IpFamily::V4).1;
+    assert_eq!(peers, 64, "those in the line are in one torrent");
+    rounds(&mut town, 4);
+}
+
+/// An offer that never came would take the place of one that did, among those that can be answered.
+#[test]
+fn dropped_offers_are_withdrawn_while_others_wait() {
+    let mut town = town();
+    let (offerer, receiver) = (town.come(0), town.come(0));
+    let clients: Vec<_> = (0..200).map(|_| town.come(0)).collect();
+    town.ask(receiver, &announce(receiver, 1));
+    let offers = |number| announce_with_offers(offerer, 1, number..number + 1);
+    let offers: Vec<_> = (0..60).map(|number| offers(number).to_string()).collect();
+    let offers: Vec<_> = offers.iter().map(String::as_str).collect();
+    town.send_together(offerer, &offers);
+    town.finish();
+    town.tracker.answer(0, town.now);
+    // Some are dropped when there is a line already.
+    endless_line(&mut town, &clients);
+    rounds(&mut town, 2);
+    let came = town.received(receiver);
+    let dropped = usize::try_from(town.count(Reason::OfferRate)).unwrap();
+    assert_eq!((came.len(), dropped), (36, 24));
+    town.received(offerer);
+    // Nobody but the relay knows that this one has not come.
+    let mut last = came[0].clone();
+    last["offer_id"] = json!(name_of(59));
+    town.send(receiver, &answer_to(&last, receiver, 100));
+    rounds(&mut town, 2);
+    let refused = &town.received(receiver)[0];
+    assert!(refused["failure reason"].is_string(), "{refused}");
+    assert_eq!(town.received(offerer), [] as [Value; 0]);
+    rounds(&mut town, 2);
 }
