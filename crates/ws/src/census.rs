@@ -20,10 +20,12 @@ pub(crate) struct Census {
     evicted: PerFamily<usize>,
     /// What the open offers of all peers take, beyond what each has room for anyway.
     offer_bytes: usize,
+    offer_bytes_max: usize,
 }
 
 impl Census {
-    pub(crate) fn new() -> Self {
+    /// Nobody is there. Open offers may take so many bytes; `None` means any number.
+    pub(crate) fn new(offer_bytes_max: Option<usize>) -> Self {
         Self {
             clients: ClientTable::new(),
             peers: PerFamily::default(),
@@ -31,6 +33,7 @@ impl Census {
             completed: PerFamily::default(),
             evicted: PerFamily::default(),
             offer_bytes: 0,
+            offer_bytes_max: offer_bytes_max.unwrap_or(usize::MAX),
         }
     }
 
@@ -55,8 +58,19 @@ impl Census {
     }
 
     /// Bytes of open offers.
+    #[cfg(test)]
     pub(crate) fn offer_bytes(&self) -> usize {
         self.offer_bytes
+    }
+
+    /// Whether there is memory for more open offers than now.
+    pub(crate) fn offers_may_grow(&self) -> bool {
+        self.offer_bytes < self.offer_bytes_max
+    }
+
+    /// Whether there is little memory left for more of them.
+    fn offers_are_many(&self) -> bool {
+        self.offer_bytes > self.offer_bytes_max / 4 * 3
     }
 
     /// The open offers of a peer take so many bytes now, and so many before.
@@ -146,6 +160,9 @@ impl<V: PeerTag> CleaningVisitor<MemberKey, Peer<V>> for Visitor<'_> {
         self.room.remains(weighed_network(key));
         let bytes = peer.open_offers.bytes();
         peer.open_offers.expire(self.now);
+        if self.census.offers_are_many() {
+            peer.open_offers.halve();
+        }
         self.census.offers_change(bytes, peer.open_offers.bytes());
     }
 

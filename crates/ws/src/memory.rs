@@ -1,4 +1,10 @@
 //! What a relay does when its memory is used up: see [`aquatic_swarm::Room`]. Pure.
+//!
+//! A part of it is for open offers, beyond those for which every peer has room: so neither can
+//! those who fill swarms keep others from answering, nor can those who offer much keep others out
+//! of swarms.
+
+use std::num::NonZeroUsize;
 
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, TorrentKey};
 use aquatic_tracker::clients::PeerTag;
@@ -7,6 +13,9 @@ use aquatic_types::site_or_client;
 use crate::messages::{Evicted, MemberKey};
 use crate::open_offers::KEPT_BYTES;
 use crate::relay::TaggedRelay;
+
+/// The part of the memory that open offers may take: one of so many.
+const OFFERS_PART: usize = 8;
 
 /// What the book of a connection takes for each of its peers, with the room that it grows into: see
 /// [`Membership`](crate::membership::Membership).
@@ -21,7 +30,7 @@ impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
 
     fn share_memory(&mut self) {
         let per_peer = MEMBER_BYTES + KEPT_BYTES;
-        let beside_swarms = self.swarms.peers() * per_peer + self.census.offer_bytes();
+        let beside_swarms = self.swarms.peers() * per_peer;
         self.swarms.set_bytes_max(self.room.beside(beside_swarms));
         let bytes = self.swarms.bytes() + beside_swarms;
         if self.room.becomes_scarce(bytes) {
@@ -54,6 +63,17 @@ impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
             },
         )
     }
+}
+
+/// What open offers may take of so many bytes.
+pub(crate) fn bytes_for_offers(bytes_max: NonZeroUsize) -> usize {
+    bytes_max.get() / OFFERS_PART
+}
+
+/// What is left of so many bytes for swarms, and the books of their peers.
+pub(crate) fn bytes_for_swarms(bytes_max: NonZeroUsize) -> NonZeroUsize {
+    let bytes = bytes_max.get() - bytes_for_offers(bytes_max);
+    NonZeroUsize::new(bytes).unwrap_or(bytes_max)
 }
 
 /// By what a peer's share of the memory is counted: its IPv4 address, or its IPv6 site.

@@ -8,7 +8,9 @@
 //! no room, the oldest of the network that has most is closed. So whoever makes offers to a peer at
 //! a high rate closes nobody's but his own.
 //!
-//! While memory is used up, nobody gets room for more than he has, but each for [`OPEN_KEPT`].
+//! Those of all peers have a share of the memory of swarms. While that is used up, nobody gets room
+//! for more than he has, but each for [`OPEN_KEPT`]; and cleaning closes the older half of those
+//! that are beyond that, so that nobody keeps room that others want.
 
 use aquatic_stream::ConnectionId;
 use aquatic_types::Seconds;
@@ -24,7 +26,7 @@ pub(crate) const OPEN_MAX: usize = 120;
 pub(crate) const OPEN_OF_ONE_MAX: usize = 16;
 
 /// Open offers for which there is always room: it is counted for every peer.
-pub(crate) const OPEN_KEPT: usize = 4;
+pub(crate) const OPEN_KEPT: usize = 8;
 
 /// What the open offers for which there is always room take, with what a list begins with and what
 /// the allocator keeps with it.
@@ -92,7 +94,18 @@ impl OpenOffers {
         }
     }
 
-    /// A peer has been handed an offer. `may_grow` is false while memory is used up.
+    /// Closes the older half of those beyond the first few. They have had the most time for an
+    /// answer.
+    pub(crate) fn halve(&mut self) {
+        let offers = &mut self.0;
+        let kept = offers.len().div_ceil(2).max(OPEN_KEPT);
+        offers.drain(..offers.len().saturating_sub(kept));
+        if offers.capacity() > OPEN_KEPT {
+            self.shrink();
+        }
+    }
+
+    /// A peer has been handed an offer. `may_grow` is false while there is no memory for more.
     pub(crate) fn open(&mut self, now: Seconds, offer: OpenOffer, may_grow: bool) {
         let offers = &mut self.0;
         let expired = offers.iter().take_while(|it| it.deadline < now).count();
@@ -116,6 +129,9 @@ impl OpenOffers {
             .or_else(|| is_full.then(|| oldest_of_largest_network(offers, &offer)));
         if let Some(at) = replaced {
             offers.remove(at);
+        }
+        if offers.capacity() < OPEN_KEPT {
+            offers.reserve_exact(OPEN_KEPT - offers.len());
         }
         offers.push(offer);
     }
@@ -293,8 +309,9 @@ mod tests {
         let mut offers = OpenOffers::default();
         for offerer in 0..100 {
             offers.open(NOW, offer(offerer, 1), false);
+            assert_eq!(offers.bytes(), 0);
         }
-        assert_eq!((offers.0.len(), offers.bytes()), (OPEN_KEPT, 0));
+        assert_eq!(offers.0.len(), OPEN_KEPT);
         for offerer in 0..10 {
             offers.open(NOW, offer(offerer, 1), true);
         }
@@ -305,6 +322,30 @@ mod tests {
         }
         assert_eq!(offers.bytes(), bytes);
         assert_eq!(offers.close(NOW, 1), Some(member(200 - offers.0.len() - 1)));
+        // Of a list that has been cut to less than that.
+        offers.0.truncate(3);
+        offers.shrink();
+        for offerer in 0..100 {
+            offers.open(NOW, offer(offerer, 1), false);
+        }
+        assert_eq!((offers.0.len(), offers.bytes()), (OPEN_KEPT, 0));
+    }
+
+    #[test]
+    fn the_older_half_can_be_closed() {
+        let mut offers = OpenOffers::default();
+        for offerer in 0..40 {
+            offers.open(NOW, offer(offerer, 1), true);
+        }
+        for left in [20, 10, 8, 8] {
+            offers.halve();
+            assert_eq!((offers.0.len(), offers.0.capacity()), (left, left));
+        }
+        assert_eq!(
+            offers.close(NOW, 1),
+            Some(member(32)),
+            "the newest are left"
+        );
     }
 
     #[test]

@@ -41,7 +41,7 @@ use siphasher::sip::SipHasher13;
 use crate::census::{Census, Visitor};
 use crate::config::Config;
 use crate::counters::WorkerCounters;
-use crate::memory::weighed_network;
+use crate::memory::{bytes_for_offers, bytes_for_swarms, weighed_network};
 use crate::messages::{
     Announce, Answer, Batch, Evicted, Member, MemberKey, Offer, Outcome, Receiver, Request, What,
 };
@@ -126,6 +126,7 @@ pub(crate) struct Peer<V> {
 impl<V: PeerTag> TaggedRelay<V> {
     fn new(config: &Config, parts: RelayParts) -> Self {
         let (limits, shards) = (&config.limits.connections.tracker, config.layout().shards());
+        let bytes_max = bytes_per_shard(limits, shards);
         // Whom offers go to is decided here.
         let of_address = per_shard_and_address(limits, shards, &config.limits.addresses, 0);
         let interval = u32::try_from(config.metrics.interval).unwrap_or(u32::MAX);
@@ -134,8 +135,8 @@ impl<V: PeerTag> TaggedRelay<V> {
             swarms: TorrentMap::new(parts.hash_key, of_address),
             rng: fastrand::Rng::with_seed(parts.rng_seed),
             offer_hasher: SipHasher13::new_with_keys(key0, key1),
-            census: Census::new(),
-            room: Room::new(bytes_per_shard(limits, shards), parts.hash_key),
+            census: Census::new(bytes_max.map(bytes_for_offers)),
+            room: Room::new(bytes_max.map(bytes_for_swarms), parts.hash_key),
             cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
             keys: Vec::with_capacity(TOUCH_BATCH),
             chosen: Vec::new(),
@@ -285,8 +286,7 @@ impl<V: PeerTag> TaggedRelay<V> {
     ) {
         let (offerer, peer_id) = (me.member(), me.peer_id());
         let hasher = self.offer_hasher;
-        let network = network_hash(hasher, me.network_number());
-        let may_grow = !self.swarms.is_full();
+        let network = network_hash(hasher, weighed_network(me));
         let census = &mut self.census;
         let deadline = now.seconds + self.settings.offer_age_seconds_max;
         let wanted = offers.len();
@@ -302,6 +302,7 @@ impl<V: PeerTag> TaggedRelay<V> {
             offer.to = Some(other.receiver(hash));
             let opened = OpenOffer::new(hash, offerer, network, deadline);
             let bytes = peer.open_offers.bytes();
+            let may_grow = census.offers_may_grow();
             peer.open_offers.open(now.seconds, opened, may_grow);
             census.offers_change(bytes, peer.open_offers.bytes());
             true

@@ -340,26 +340,70 @@ fn peer(worker: u16) -> u8 {
     u8::try_from(worker % 251).unwrap()
 }
 
-/// The attack: fill the memory, and then let peers that are known already offer and offer.
-#[test]
-fn open_offers_count_and_do_not_grow_without_memory() {
-    const BYTES_MAX: usize = 1 << 20;
+/// With no room for further peers. Returns how many there are, all in one torrent.
+fn full() -> (Desk, u16) {
     let mut desk = small();
+    desk.torrent = torrent(1);
+    for worker in 0..20 {
+        desk.announce(worker, peer(worker), 0, 0).unwrap();
+    }
+    desk.torrent = TORRENT;
     let mut workers = 0;
     while desk.announce(workers, peer(workers), 0, 0).is_ok() {
         workers += 1;
         desk.bytes();
         assert!(workers < 20_000, "there is no bound");
     }
-    let (full, _) = desk.bytes();
-    for round in 0..20 {
-        for worker in 0..workers {
-            desk.announce(worker, peer(worker), round, 10).unwrap();
+    (desk, workers)
+}
+
+/// The attack: fill the memory, so that nobody can answer more than a few offers.
+#[test]
+fn where_swarms_are_full_offers_can_be_answered() {
+    let (mut desk, _) = full();
+    desk.torrent = torrent(1);
+    let mut handed = Vec::new();
+    for first in [0, 10, 20, 30, 40] {
+        for worker in 0..20 {
+            let to = desk.announce(worker, peer(worker), first, 10).unwrap();
+            let numbered = (first..).zip(to);
+            handed.extend(numbered.map(|(offer, to)| (worker, offer, to)));
         }
     }
+    assert_eq!(handed.len(), 5 * 20 * 10);
+    for (worker, offer, to) in handed {
+        let answered = desk.answer(to, peer(to), peer(worker), offer);
+        assert_eq!(answered, Ok(worker));
+    }
+}
+
+/// The attack: fill the memory, and then let peers that are known already offer and offer.
+#[test]
+fn open_offers_have_a_share_of_memory_and_no_more() {
+    const BYTES_MAX: usize = 1 << 20;
+    const SHARE: usize = BYTES_MAX / 8;
+    let (mut desk, workers) = full();
+    let (full, _) = desk.bytes();
+    let make = |desk: &mut Desk| {
+        for round in 0..20 {
+            for worker in 0..workers {
+                desk.announce(worker, peer(worker), round, 10).unwrap();
+            }
+        }
+    };
+    make(&mut desk);
     let (bytes, offers) = desk.bytes();
-    assert!(bytes + offers <= full + 10 * 1_024, "{bytes} + {offers}");
-    assert!(full <= BYTES_MAX && full > BYTES_MAX / 10 * 8, "{full}");
+    assert!(offers <= SHARE + 10 * 1_024, "{offers}");
+    assert!(bytes + offers <= BYTES_MAX, "{bytes} + {offers}");
+    assert!(full > BYTES_MAX / 10 * 7, "{full}");
+    // They do not hold it for ever.
+    desk.peers();
+    desk.now_seconds += 40;
+    desk.peers();
+    let (_, offers) = desk.bytes();
+    assert!(offers <= SHARE / 4 * 3, "{offers}");
+    make(&mut desk);
+    assert!(desk.bytes().1 > SHARE / 10 * 9, "others can have it");
 }
 
 #[test]
@@ -455,24 +499,26 @@ fn whoever_leaves_takes_its_open_offers_along() {
     assert_eq!(desk.bytes().1, 0);
 }
 
-/// Where there is room for both, and offers are made from the beginning.
+/// The attack: make offers from the beginning, so that there is less room for peers.
 #[test]
-fn open_offers_take_room_from_swarms() {
+fn open_offers_take_no_room_from_swarms() {
     const BYTES_MAX: usize = 1 << 20;
-    let mut desk = small();
-    let (mut refused, mut most) = (0, 0);
-    for worker in 0..20_000 {
-        let first = peer(worker % 20) * 10;
-        refused += usize::from(desk.announce(worker, peer(worker), first, 10).is_err());
-        let (bytes, offers) = desk.bytes();
-        most = most.max(bytes + offers);
-        if refused > 200 {
-            break;
+    let peers = |offers| {
+        let (mut desk, mut refused) = (small(), 0);
+        for worker in 0..20_000 {
+            let first = peer(worker % 20) * 10;
+            let announced = desk.announce(worker, peer(worker), first, offers);
+            refused += usize::from(announced.is_err());
+            let (bytes, offers) = desk.bytes();
+            assert!(bytes + offers <= BYTES_MAX / 100 * 102);
+            if refused > 200 {
+                break;
+            }
         }
-    }
-    assert!(refused > 200, "there is no bound");
-    assert!(most <= BYTES_MAX / 100 * 102, "{most}");
-    assert!(most > BYTES_MAX / 10 * 8, "{most}");
+        assert!(refused > 200, "there is no bound");
+        desk.peers()
+    };
+    assert_eq!(peers(10), peers(0));
 }
 
 /// The networks of a site of IPv6 count as one.
@@ -483,6 +529,32 @@ fn who_floods_from_all_networks_of_a_site_gives_way() {
     desk.fill(0, u16::MAX, |number| number);
     desk.site = None;
     assert!(desk.serves(1..100));
+}
+
+/// The attack: offer from so many networks of a site that each has fewer open offers than anybody.
+#[test]
+fn open_offers_of_a_site_close_none_but_its_own() {
+    const RECEIVER: u16 = 1;
+    const HONEST: u16 = 2;
+    let mut desk = Desk::new();
+    desk.announce(RECEIVER, peer(RECEIVER), 0, 0).unwrap();
+    for offer in 0..10 {
+        let to = desk.announce(HONEST, peer(HONEST), offer, 1);
+        assert_eq!(to, Ok(vec![RECEIVER]));
+    }
+    // So that only one is left to offer to.
+    desk.leave(HONEST, peer(HONEST));
+    desk.site = Some(0x2a00_0001_0001_0000);
+    for offerer in 1_000..1_250 {
+        let me = 252;
+        assert_eq!(desk.announce(offerer, me, 100, 1), Ok(vec![RECEIVER]));
+        desk.leave(offerer, me);
+    }
+    desk.site = None;
+    for offer in 0..10 {
+        let answered = desk.answer(RECEIVER, peer(RECEIVER), peer(HONEST), offer);
+        assert_eq!(answered, Ok(HONEST));
+    }
 }
 
 /// Cleaning counts anew whose peers there are.
