@@ -3,11 +3,13 @@
 //! Whoever offers much could use up what a client is handed, and nobody else's offers would come.
 //! So the second half of that is for offers of networks that have handed it few: [`FewOffers`].
 
+use std::collections::HashMap;
 use std::hash::Hasher;
 use std::num::NonZeroU32;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::ConnectionId;
+use aquatic_types::{Seconds, site_or_client};
 use siphasher::sip::SipHasher13;
 
 /// A client that was handed none for a while may be handed this long's worth at once: a browser
@@ -58,21 +60,36 @@ impl OfferPace {
     }
 }
 
-/// Places for networks that have handed offers to clients lately, in each of two rows.
-const PLACES: usize = 1 << 13;
+/// Places for networks that have handed offers to a client lately, in each of two rows. Thirty that
+/// hand it many at a time keep one other in twenty from being told apart from them; and of more
+/// networks than that, all of which hand it few, not all can have a share of what it may be handed.
+const PLACES: usize = 128;
 
 /// Offers that one network may hand to one client in a second while the client gets many, and four
 /// times as many at once.
 const OF_NETWORK_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 
+/// Nothing is left of what was counted so many seconds ago.
+const FORGOTTEN_SECONDS: u32 = 5;
+
 /// Which networks have handed few offers to which clients lately, where clients get many.
 ///
-/// Each network with each client has a place in either of two rows, which it shares with others by
-/// chance, and few are handed if either says so. Nothing is kept as long as nobody gets many.
+/// Each client has places of its own, so that nobody else's offers matter: an attacker can have any
+/// number of clients. A network has a place in either of two rows, which it shares with others by
+/// chance, and has handed few if either says so. Nothing is kept of clients that do not get many.
 #[derive(Debug)]
 pub struct FewOffers {
     hasher: SipHasher13,
-    rows: Vec<[OfferPace; 2]>,
+    clients: HashMap<ConnectionId, OfClient>,
+    /// When those that get many no more are forgotten next.
+    next_look: Seconds,
+}
+
+#[derive(Debug)]
+struct OfClient {
+    rows: Box<[[OfferPace; 2]; PLACES]>,
+    /// When one was last counted.
+    counted: Seconds,
 }
 
 impl FewOffers {
@@ -82,28 +99,42 @@ impl FewOffers {
         let [key0, key1] = secret;
         Self {
             hasher: SipHasher13::new_with_keys(key0, key1),
-            rows: Vec::new(),
+            clients: HashMap::new(),
+            next_look: Seconds(0),
         }
     }
 
     /// Whether a network has handed few offers to a client of this worker; if so, one more is
-    /// counted.
+    /// counted. All networks of a site of IPv6 are one.
     #[must_use]
     pub fn admits(&mut self, now: Now, network: u64, receiver: ConnectionId) -> bool {
-        if self.rows.is_empty() {
-            self.rows.resize_with(PLACES, Default::default);
-        }
         let mut hasher = self.hasher;
-        hasher.write(&network.to_ne_bytes());
-        hasher.write(&receiver.to_bits().to_ne_bytes());
+        hasher.write(&site_or_client(network).to_ne_bytes());
         let hash = hasher.finish();
+        let client = self.clients.entry(receiver);
+        let client = client.or_insert_with(|| OfClient {
+            rows: Box::new([[OfferPace::default(); 2]; PLACES]),
+            counted: now.seconds,
+        });
+        client.counted = now.seconds;
         let places = [hash, hash >> 32].map(|half| (half & 0xffff_ffff) as usize % PLACES);
         let mut is_admitted = false;
         for (row, place) in places.into_iter().enumerate() {
-            let pace = self.rows.get_mut(place).and_then(|it| it.get_mut(row));
+            let pace = client.rows.get_mut(place).and_then(|it| it.get_mut(row));
             is_admitted |= pace.is_some_and(|it| it.counts(now, OF_NETWORK_PER_SECOND, || true));
         }
         is_admitted
+    }
+
+    /// Forgets clients that get many no more, now and then.
+    pub fn forget_idle(&mut self, now: Now) {
+        if self.clients.is_empty() || now.seconds < self.next_look {
+            return;
+        }
+        self.next_look = now.seconds + FORGOTTEN_SECONDS;
+        let is_idle = |it: &OfClient| it.counted + FORGOTTEN_SECONDS < now.seconds;
+        self.clients.retain(|_, client| !is_idle(client));
+        self.clients.shrink_to(2 * self.clients.len());
     }
 }
 
@@ -193,12 +224,50 @@ mod tests {
     fn many_networks_leave_places_to_others() {
         let mut few = FewOffers::new([1, 2]);
         let (now, client) = (Now::from_micros(9), ConnectionId::default());
-        for network in 0..1_000 {
+        for network in 0..30 {
             while few.admits(now, network, client) {}
         }
-        let admitted = (1_000..2_000)
-            .filter(|it| few.admits(now, *it, client))
-            .count();
-        assert!(admitted >= 970, "{admitted}");
+        let others = 1_000..1_020;
+        let admitted = others.filter(|it| few.admits(now, *it, client)).count();
+        assert!(admitted >= 18, "{admitted}");
+    }
+
+    /// The attack: one machine opens any number of connections, and has them get many offers.
+    #[test]
+    fn what_other_clients_are_handed_does_not_matter() {
+        let mut few = FewOffers::new([1, 2]);
+        let now = Now::from_micros(9);
+        for client in 1..50_000 {
+            while few.admits(now, 7, ConnectionId::from_bits(client)) {}
+        }
+        let honest = (1_000..1_100).filter(|it| few.admits(now, *it, ConnectionId::from_bits(*it)));
+        assert_eq!(honest.count(), 100);
+    }
+
+    #[test]
+    fn clients_that_get_many_no_more_are_forgotten() {
+        let mut few = FewOffers::new([1, 2]);
+        let mut most = 0;
+        for second in 1..100 {
+            let now = Now::from_micros(second * 1_000_000);
+            for client in 0..1_000 {
+                let _ = few.admits(now, 7, ConnectionId::from_bits(second * 1_000 + client));
+            }
+            few.forget_idle(now);
+            most = most.max(few.clients.len());
+        }
+        assert!(most <= 11_000, "{most}");
+        few.forget_idle(Now::from_micros(200 * 1_000_000));
+        assert_eq!(few.clients.len(), 0);
+    }
+
+    /// Whoever has a site of IPv6 has 65,536 networks.
+    #[test]
+    fn the_networks_of_a_site_are_one() {
+        let mut few = FewOffers::new([1, 2]);
+        let (now, client) = (Now::from_micros(9), ConnectionId::default());
+        let site = 0x2a00_0001_0001_0000;
+        let admitted = (site..site + 1_000).filter(|it| few.admits(now, *it, client));
+        assert_eq!(admitted.count(), 4);
     }
 }

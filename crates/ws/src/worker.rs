@@ -315,6 +315,7 @@ impl Handler for Worker {
         self.look_after(now, connections);
         let Self { asker, writer, .. } = self;
         writer.now = now;
+        writer.few_offers.forget_idle(now);
         asker.look_for_evicted(&mut writer.evicted, connections);
         asker.run_errands(&mut writer.dropped, connections);
         let Asker { router, own, .. } = asker;
