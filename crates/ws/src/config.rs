@@ -113,8 +113,8 @@ section! {
         /// answer is refused. Usual ones take 0.5 to 3 KiB.
         pub max_offer_size: usize = 16_384,
         /// Offers per second that are passed on to one client, on average over about four seconds;
-        /// more are dropped. 0 = no limit. When a client gets many, the second half is for offers
-        /// of addresses that have sent it few.
+        /// more are dropped. 0 = no limit. When a client gets many, half of what it may get at
+        /// once is for offers of addresses that have sent it few.
         ///
         /// A browser opens a connection of WebRTC for each, gives it about 30 seconds, and cannot
         /// have more than 500 at a time.
@@ -141,7 +141,8 @@ section! {
 
 section! {
     /// When things are forgotten. What belongs to a connection is forgotten when it is closed.
-    /// While it lives, that is, while messages, pings or answers to pings come, its peers stay.
+    /// While it lives, that is, while messages, pings or answers to pings come, its peers stay; but
+    /// see `limits.max_swarm_memory`.
     pub struct CleaningConfig {
         /// Seconds between two cleanings: of torrents without peers, and of peers in torrents that
         /// the access list no longer allows.
