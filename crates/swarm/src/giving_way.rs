@@ -192,10 +192,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                 youngest.chain(others).collect()
             }
             Among::Large => {
-                let swarms = self.large_sample.swarms();
-                let count = swarms.len().min(LOOKED_AT);
-                let drawn = (0..count).filter_map(|_| swarms.get(rng.usize(..swarms.len())));
-                let position = |info_hash: &InfoHash| self.position(&self.key(*info_hash));
+                let drawn = self.large_sample.draw(LOOKED_AT, rng);
+                let position = |info_hash| self.position(&self.key(info_hash));
                 drawn.filter_map(position).collect()
             }
             Among::Old => any(0..old, LOOKED_AT, rng),

@@ -21,7 +21,7 @@ const TOUCH_BATCH: usize = 32;
 /// The torrents of one shard and, for UDP and HTTP, of one IP family: who is in which swarm.
 ///
 /// `K` names a peer, `V` is kept with it. Knows no time, no configuration and no randomness of its
-/// own. Nothing that it does stops for long: the longest single operations rehash some 1,000
+/// own but what the hash key tells. Nothing that it does stops for long: the longest single operations rehash some 1,000
 /// entries.
 pub struct TorrentMap<K, V = ()> {
     pub(crate) rules: Rules,
@@ -62,7 +62,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             swarm_bytes: 0,
             bytes_max: usize::MAX,
             old_torrents: 0,
-            large_sample: LargeSample::new(),
+            large_sample: LargeSample::new(hash_key.network(0)),
         }
     }
 
