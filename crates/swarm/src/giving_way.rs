@@ -16,8 +16,14 @@ const LOOKED_AT: usize = 16;
 /// Of those, the last ones of the map: they are among the youngest.
 const YOUNGEST: usize = 4;
 
-/// Peers of a large swarm that one search looks at.
+/// Peers of a large swarm that one search looks at, each time that it meets the swarm.
 const LARGE_LOOKED_AT: usize = 4;
+
+/// Who fills the memory: those who together have one in so many of all peers.
+const MUCH: usize = 8;
+
+/// The weight of a torrent that has lost its last peer and waits for cleaning: nobody misses it.
+const EMPTY: u32 = u32::MAX;
 
 /// Where a search looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +38,7 @@ pub enum Among {
 }
 
 impl Among {
-    /// Each after the one before it, unless that was [enough](GivenWay::is_enough).
+    /// Each after the one before it, unless somebody has gone.
     pub const IN_ORDER: [Self; 3] = [Self::Young, Self::Large, Self::Old];
 }
 
@@ -42,6 +48,20 @@ struct Candidate {
     /// One peer of a large swarm; otherwise the torrent as a whole.
     peer: Option<u32>,
     weight: u32,
+    /// Those that go with it.
+    peers: u32,
+}
+
+/// Those that a search has looked at.
+type Found = ArrayVec<Candidate, { LOOKED_AT * LARGE_LOOKED_AT }>;
+
+/// Who has to give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Those who weigh more than this,
+    pub least: u32,
+    /// if they have so many peers together, about.
+    pub together: usize,
 }
 
 /// What a search for torrents to give way has come to.
@@ -49,17 +69,16 @@ struct Candidate {
 pub struct GivenWay {
     /// Torrents that were removed, and single peers of large swarms.
     pub removed: usize,
-    /// The greatest weight that was met.
+    /// The greatest weight that was met; of those only that have enough [together](Terms).
     pub heaviest: u32,
 }
 
 impl GivenWay {
-    /// Whether there is no need to look elsewhere: somebody has gone, or has enough to be one of
-    /// those who fill the memory, but not enough to go. Those that were there before are not to pay
-    /// for a dispute among them.
-    #[must_use]
-    pub fn is_enough(self) -> bool {
-        self.removed > 0 || self.heaviest > FEW
+    /// Whether those that were met have more than a few, but not enough to go. It may be a flood
+    /// that has come from many networks, each of which has as much as the others. Those that were
+    /// there before are not to pay for a dispute among them, unless they fill the memory, too.
+    fn is_dispute(self) -> bool {
+        self.removed == 0 && self.heaviest > FEW
     }
 
     /// Both searches together.
@@ -86,15 +105,23 @@ pub trait BoundedMaps {
     /// while it is scarce.
     fn share_memory(&mut self);
 
-    /// Looks in the maps with [`TorrentMap::give_way`].
-    fn give_way(&mut self, among: Among, except: &TorrentKey, least: u32) -> GivenWay;
+    /// Peers in all of them.
+    fn peers(&self) -> usize;
 
-    /// Looks in one after the other, until it was [enough](GivenWay::is_enough).
+    /// Looks in the maps with [`TorrentMap::give_way`].
+    fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay;
+
+    /// Looks among one kind after the other, until somebody has gone.
     fn search(&mut self, except: &TorrentKey, least: u32) -> GivenWay {
         let mut all = GivenWay::default();
         for among in Among::IN_ORDER {
-            if !all.is_enough() {
-                all = all.and(self.give_way(among, except, least));
+            if all.removed == 0 {
+                let together = match all.is_dispute() {
+                    true => self.peers() / MUCH,
+                    false => 0,
+                };
+                let terms = Terms { least, together };
+                all = all.and(self.give_way(among, except, terms));
             }
         }
         all
@@ -115,7 +142,10 @@ pub trait BoundedMaps {
         };
         for _ in 0..SEARCHES_MAX {
             let given_way = self.search(except, least);
-            self.room().searched(given_way.heaviest);
+            match given_way.removed {
+                0 => self.room().searched(given_way.heaviest),
+                _ => self.room().found(given_way.heaviest),
+            }
             self.share_memory();
             if !is_full(self) {
                 return true;
@@ -135,8 +165,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         self.old_torrents = self.torrents.len();
     }
 
-    /// Looks at a few torrents, and removes those that weigh more than `least`, the heaviest first,
-    /// until there is [room](Self::is_full). Not the one named `except`, unless it is large.
+    /// Looks at a few torrents, and removes those that `terms` are about, the heaviest first, until
+    /// there is [room](Self::is_full). Not the one named `except`, unless it is large.
     ///
     /// `weigh` says how many peers a peer's network has. A torrent is as heavy as the lightest of
     /// its peers: so one that serves anybody who has little stays. Of a large swarm, only single
@@ -149,23 +179,26 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         &mut self,
         among: Among,
         except: &TorrentKey,
-        least: u32,
+        terms: Terms,
         rng: &mut fastrand::Rng,
         weigh: impl Fn(&K, &V) -> u32,
         mut removed: impl FnMut(&InfoHash, &K, V),
     ) -> GivenWay {
-        let mut found = ArrayVec::<Candidate, LOOKED_AT>::new();
+        let mut found = Found::new();
         for torrent in self.draw(among, rng) {
-            let is_new = found.iter().all(|it| it.torrent != torrent);
-            if is_new && self.may_give_way(torrent, except) {
-                found.extend(self.candidate(torrent, least, rng, &weigh));
+            if self.may_give_way(torrent, except) {
+                self.look_at(torrent, terms.least, rng, &weigh, &mut found);
             }
         }
         // Of those that are equally heavy, the youngest goes first.
-        found.sort_unstable_by_key(|it| (it.weight, it.torrent));
+        found.sort_unstable_by_key(|it| (it.weight, it.torrent, it.peer));
         let mut given_way = GivenWay {
             removed: 0,
-            heaviest: found.last().map_or(0, |it| it.weight),
+            heaviest: heaviest(&found, terms.together, self.stand_for(among)),
+        };
+        let least = match given_way.heaviest > terms.least {
+            true => terms.least,
+            false => EMPTY - 1,
         };
         while self.is_full()
             && let Some(candidate) = found.pop().filter(|it| it.weight > least)
@@ -176,19 +209,36 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         given_way
     }
 
-    /// Positions of torrents of a kind. The same one may be there several times.
-    fn draw(&self, among: Among, rng: &mut fastrand::Rng) -> ArrayVec<u32, LOOKED_AT> {
+    /// Where torrents of a kind are that are told by position.
+    fn positions(&self, among: Among) -> Range<u32> {
         let torrents = self.torrents.len();
         let old = self.old_torrents.min(torrents);
-        let any = |places: Range<u32>, count, rng: &mut fastrand::Rng| {
+        match among {
+            Among::Young => old..torrents,
+            Among::Large | Among::Old => 0..old,
+        }
+    }
+
+    /// Torrents of a kind, or peers of large ones.
+    fn stand_for(&self, among: Among) -> u64 {
+        match among {
+            Among::Young | Among::Old => self.positions(among).len() as u64,
+            Among::Large => self.large_sample.peers(),
+        }
+    }
+
+    /// Positions of torrents of a kind. The same one may be there several times.
+    fn draw(&self, among: Among, rng: &mut fastrand::Rng) -> ArrayVec<u32, LOOKED_AT> {
+        let places = self.positions(among);
+        let any = |count, rng: &mut fastrand::Rng| {
             let count = if places.is_empty() { 0 } else { count };
             let draw = (0..count).map(|_| rng.u32(places.clone()));
             draw.collect::<ArrayVec<_, LOOKED_AT>>()
         };
         match among {
             Among::Young => {
-                let youngest = (old..torrents).rev().take(YOUNGEST);
-                let others = any(old..torrents, LOOKED_AT - YOUNGEST, rng);
+                let others = any(LOOKED_AT - YOUNGEST, rng);
+                let youngest = places.clone().rev().take(YOUNGEST);
                 youngest.chain(others).collect()
             }
             Among::Large => {
@@ -196,7 +246,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                 let position = |info_hash| self.position(&self.key(info_hash));
                 drawn.filter_map(position).collect()
             }
-            Among::Old => any(0..old, LOOKED_AT, rng),
+            Among::Old => any(LOOKED_AT, rng),
         }
     }
 
@@ -206,16 +256,18 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         entry.is_some_and(|it| it.info_hash != except.info_hash() || !it.swarm.is_small())
     }
 
-    /// Weighs a torrent, or some peers of a large swarm. A weight that is not above `least` may be
-    /// less than it is said to be.
-    fn candidate(
+    /// Weighs a torrent, or some peers of a large swarm.
+    fn look_at(
         &self,
         torrent: u32,
         least: u32,
         rng: &mut fastrand::Rng,
         weigh: impl Fn(&K, &V) -> u32,
-    ) -> Option<Candidate> {
-        let Torrent { swarm, .. } = self.torrents.get(torrent)?;
+        found: &mut Found,
+    ) {
+        let Some(Torrent { swarm, .. }) = self.torrents.get(torrent) else {
+            return;
+        };
         let weight_at = |at| {
             let peer = swarm.get(at);
             peer.map_or(0, |peer| weigh(&peer.key, &peer.value))
@@ -223,39 +275,41 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let peers = swarm.len();
         if !swarm.is_small() {
             let some = (0..LARGE_LOOKED_AT).map(|_| rng.u32(..peers));
-            let (weight, peer) = some.map(|at| (weight_at(at), at)).max()?;
-            let peer = Some(peer);
-            return Some(Candidate {
+            found.extend(some.map(|at| Candidate {
                 torrent,
-                peer,
-                weight,
-            });
+                peer: Some(at),
+                weight: weight_at(at),
+                peers: 1,
+            }));
+            return;
         }
-        // Torrents that have lost their last peer wait for cleaning: nobody misses them.
-        let mut weight = u32::MAX;
+        let mut weight = EMPTY;
         for at in 0..peers {
             weight = weight.min(weight_at(at));
-            if weight <= least {
+            // It gives way to nobody then. Else others, for whom it is heavy, hear how heavy it is.
+            if weight <= FEW.min(least) {
                 break;
             }
         }
-        let peer = None;
-        Some(Candidate {
+        found.push(Candidate {
             torrent,
-            peer,
+            peer: None,
             weight,
-        })
+            peers,
+        });
     }
 
     fn remove_candidate(
         &mut self,
         candidate: &Candidate,
-        others: &mut [Candidate],
+        others: &mut Found,
         mut removed: impl FnMut(&InfoHash, &K, V),
     ) {
         let Some(info_hash) = self.torrents.get(candidate.torrent).map(|it| it.info_hash) else {
             return;
         };
+        // It may have been met several times. Peers before the one that goes do not move.
+        others.retain(|it| it.torrent != candidate.torrent || it.peer < candidate.peer);
         if let Some(at) = candidate.peer {
             if let Some(peer) = self.remove_at(candidate.torrent, at) {
                 removed(&info_hash, &peer.key, peer.value);
@@ -277,6 +331,19 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             other.torrent = candidate.torrent;
         }
     }
+}
+
+/// The greatest weight that gives way: those who have that or more have so many peers `together`.
+/// Those that were looked at are in order of their weights, and stand for so many.
+fn heaviest(looked_at: &[Candidate], together: usize, stand_for: u64) -> u32 {
+    let together = together as u64 * looked_at.len() as u64;
+    let mut peers = 0;
+    let heavy = looked_at.iter().rev().filter(|it| it.weight < EMPTY);
+    let mut heavy = heavy.skip_while(|it| {
+        peers += u64::from(it.peers) * stand_for;
+        peers < together
+    });
+    heavy.next().map_or(0, |it| it.weight)
 }
 
 #[cfg(test)]
@@ -328,25 +395,48 @@ mod tests {
         }
 
         fn search(&mut self, among: Among, except: u32) -> GivenWay {
+            self.search_above(LEAST, among, except)
+        }
+
+        fn search_above(&mut self, least: u32, among: Among, except: u32) -> GivenWay {
             let except = self.key(except);
             self.map.set_bytes_max(self.bytes_max);
             let weigh = |peer: &CompactV4, (): &()| u32::from(peer.0[3]);
             let rng = &mut self.rng;
+            let together = 0;
+            let terms = Terms { least, together };
             self.map
-                .give_way(among, &except, LEAST, rng, weigh, |_, _, ()| ())
+                .give_way(among, &except, terms, rng, weigh, |_, _, ()| ())
         }
     }
 
     const NOBODY: u32 = u32::MAX;
 
     #[test]
-    fn it_is_enough_if_somebody_has_gone_or_has_more_than_a_few() {
+    fn it_is_a_dispute_if_nobody_has_gone_who_has_more_than_a_few() {
         let given_way = |removed, heaviest| GivenWay { removed, heaviest };
-        assert!(given_way(1, 0).is_enough());
-        assert!(given_way(0, FEW + 1).is_enough());
-        assert!(!given_way(0, FEW).is_enough());
+        assert!(!given_way(1, FEW + 1).is_dispute());
+        assert!(given_way(0, FEW + 1).is_dispute());
+        assert!(!given_way(0, FEW).is_dispute());
         assert_eq!(given_way(2, 3).and(given_way(3, 2)), given_way(5, 3));
         assert_eq!(given_way(2, 3).and(given_way(3, 4)), given_way(5, 4));
+    }
+
+    #[test]
+    fn the_heaviest_are_those_who_have_so_many_peers_together() {
+        let of = |(weight, peers)| Candidate {
+            torrent: 1,
+            peer: None,
+            weight,
+            peers,
+        };
+        let looked_at = [(3, 1), (10, 2), (20, 1), (EMPTY, 0)].map(of);
+        // They stand for ten times as many: 10 peers of the heaviest, 30 of the two.
+        for (together, expected) in [(0, 20), (10, 20), (11, 10), (30, 10), (40, 3), (41, 0)] {
+            assert_eq!(heaviest(&looked_at, together, 40), expected, "{together}");
+        }
+        assert_eq!(heaviest(&looked_at[3..], 0, 40), 0);
+        assert_eq!(heaviest(&[], 0, 40), 0);
     }
 
     /// Maps that are full until some searches have each removed something.
@@ -364,7 +454,11 @@ mod tests {
 
         fn share_memory(&mut self) {}
 
-        fn give_way(&mut self, _: Among, _: &TorrentKey, _: u32) -> GivenWay {
+        fn peers(&self) -> usize {
+            0
+        }
+
+        fn give_way(&mut self, _: Among, _: &TorrentKey, _: Terms) -> GivenWay {
             self.searches += 1;
             self.found
         }
@@ -382,8 +476,8 @@ mod tests {
             (true, removing(1), 1, (true, 1)),
             (true, removing(1), 4, (true, 4)),
             (true, removing(1), 5, (false, 4)),
-            // It was known to be there, and was missed.
-            (true, removing(0), 5, (false, 4)),
+            // It was known to be there, and was missed, among torrents of all three kinds.
+            (true, removing(0), 13, (false, 12)),
             (false, removing(1), 1, (false, 0)),
         ] {
             let mut room = Room::new(std::num::NonZeroUsize::new(1 << 20), hash_key);
@@ -416,17 +510,62 @@ mod tests {
     #[test]
     fn single_peers_of_large_swarms_give_way() {
         let mut world = World::new();
-        (1..=100).for_each(|port| world.add(1, 50, port));
-        (1..=30).for_each(|port| world.add(2, 50, port));
-        for left in (90..100).rev() {
-            assert_eq!(world.search(Among::Large, NOBODY).removed, 1);
-            assert_eq!(world.map.scrape(&world.key(1)).peers(), left);
+        for port in 1..=100 {
+            [1, 30, 50]
+                .into_iter()
+                .for_each(|weight| world.add(1, weight, port));
         }
+        (1..=30).for_each(|port| world.add(2, 50, port));
+        let peers = |world: &World| world.map.scrape(&world.key(1)).peers();
+        // As many as it takes, though all that were looked at may go.
+        world.bytes_max = world.map.bytes() - 40;
+        let removed = world.search(Among::Large, NOBODY).removed;
+        assert!((3..=6).contains(&removed), "{removed}");
+        assert_eq!(peers(&world) as usize, 300 - removed);
         // Those of the one that somebody comes to, too: it may be the flood.
-        assert_eq!(world.search(Among::Large, 1).removed, 1);
-        assert_eq!(world.map.scrape(&world.key(1)).peers(), 89);
+        world.bytes_max = 0;
+        for except in [NOBODY, 1].repeat(15) {
+            let before = peers(&world) as usize;
+            let removed = world.search(Among::Large, except).removed;
+            assert_eq!(peers(&world) as usize, before - removed);
+        }
+        let left = peers(&world);
+        assert!(
+            (100..130).contains(&left),
+            "{left} of 300, 200 of which are heavy"
+        );
+        for port in 1..=100 {
+            let light = CompactV4::new([10, 0, 0, 1].into(), port);
+            assert!(world.map.peer(&world.key(1), &light).is_some());
+        }
         assert_eq!(world.map.scrape(&world.key(2)).peers(), 30);
         world.map.assert_sound();
+    }
+
+    /// Else those who have less search in vain.
+    #[test]
+    fn a_torrent_is_known_to_be_as_heavy_as_its_lightest_peer() {
+        for least in [FEW, 30, 60] {
+            let mut world = World::new();
+            world.add(1, 50, 1);
+            world.add(1, 20, 1);
+            world.add(1, 40, 1);
+            let given_way = world.search_above(least, Among::Young, NOBODY);
+            assert_eq!(given_way.heaviest, 20, "{least}");
+            assert_eq!(given_way.removed > 0, least < 20);
+        }
+    }
+
+    #[test]
+    fn torrents_without_peers_go_and_are_not_heavy() {
+        let mut world = World::new();
+        world.add(1, 15, 1);
+        world.add(2, 50, 1);
+        let peer = CompactV4::new([10, 0, 0, 50].into(), 1);
+        assert!(world.map.remove_peer(&world.key(2), &peer).is_some());
+        let given_way = world.search(Among::Young, NOBODY);
+        assert_eq!((given_way.removed, given_way.heaviest), (1, 15));
+        assert_eq!(world.map.torrents(), 1);
     }
 
     /// The last ones are not, which are always looked at.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::{
     Among, Announce, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, GivenWay, HashKey,
-    Limits, PeerChange, PeerKey, Refusal, Room, TorrentKey, TorrentMap, WalkCursor,
+    Limits, PeerChange, PeerKey, Refusal, Room, Terms, TorrentKey, TorrentMap, WalkCursor,
 };
 
 const HASH_KEY: HashKey = HashKey::new([5, 6]);
@@ -18,6 +18,7 @@ struct Shard {
     room: Room,
     rng: fastrand::Rng,
     peers: HashMap<(InfoHash, CompactV4), ()>,
+    searches: usize,
 }
 
 fn torrent(number: u16) -> InfoHash {
@@ -46,19 +47,25 @@ impl BoundedMaps for Shard {
         }
     }
 
-    fn give_way(&mut self, among: Among, except: &TorrentKey, least: u32) -> GivenWay {
+    fn peers(&self) -> usize {
+        self.map.peers()
+    }
+
+    fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay {
         let Self {
             map,
             room,
             rng,
             peers,
+            searches,
         } = self;
+        *searches += usize::from(among == Among::Young);
         let before = map.peers();
         let except_is_large = map.scrape(except).peers() > 64;
         let mut gone = Vec::new();
         let weigh = |peer: &CompactV4, (): &()| room.count(network(peer));
         let note = |_: &InfoHash, peer: &CompactV4, ()| gone.push(*peer);
-        let given_way = map.give_way(among, except, least, rng, weigh, note);
+        let given_way = map.give_way(among, except, terms, rng, weigh, note);
         assert_eq!(before - map.peers(), gone.len());
         // Who it was is known by address only: those that are no longer found must be these.
         let mut missing = Vec::new();
@@ -84,6 +91,7 @@ impl Shard {
             room: Room::new(bytes_max.try_into().ok(), HASH_KEY),
             rng: fastrand::Rng::with_seed(7),
             peers: HashMap::new(),
+            searches: 0,
         }
     }
 
@@ -385,4 +393,155 @@ fn only_who_has_more_than_twice_as_many_gives_way() {
         let removed = (0..20).map(|_| shard.search(torrent(999), least).removed);
         assert_eq!(removed.sum::<usize>() > 0, gives_way, "{others}");
     }
+}
+
+/// Each host has so many torrents; the first ones are there before memory is scarce.
+struct Town {
+    shard: Shard,
+    torrents: u16,
+}
+
+impl Town {
+    fn new() -> Self {
+        Self {
+            shard: Shard::new(64 << 10),
+            torrents: 0,
+        }
+    }
+
+    /// A host announces one more torrent: whether it is served.
+    fn announces(&mut self, host: u8) -> bool {
+        self.torrents += 1;
+        let (torrent, peer) = (torrent(self.torrents), peer(host, self.torrents));
+        self.shard.announce(torrent, peer, PeerStatus::Leecher, 100);
+        self.shard.peers.contains_key(&(torrent, peer))
+    }
+
+    /// Until memory is scarce.
+    fn is_old(&mut self, hosts: &[u8]) {
+        for host in hosts.iter().cycle() {
+            self.announces(*host);
+            if self.shard.room.count(network(&peer(*host, 1))) > 0 {
+                break;
+            }
+        }
+        self.shard.clean(0);
+    }
+
+    /// Hosts with so many torrents each, until there is no more room.
+    fn is_filled_up(&mut self, torrents: usize) {
+        let hosts = (10..100).flat_map(|host| std::iter::repeat_n(host, torrents));
+        for host in hosts {
+            if self.shard.map.is_full() {
+                break;
+            }
+            self.announces(host);
+        }
+        assert!(self.shard.map.is_full());
+        // Those who have come since the last pass count twice in the next one.
+        (0..2).for_each(|_| self.shard.clean(0));
+    }
+
+    fn torrents_of(&self, host: u8) -> usize {
+        let peers = self.shard.peers.keys();
+        let network = network(&peer(host, 1));
+        peers
+            .filter(|(_, peer)| peer.network() == Some(network))
+            .count()
+    }
+}
+
+/// Those who have come since have more than a few, and not enough to give way: that is no reason
+/// to leave a flood alone that was there before.
+#[test]
+fn an_old_flood_gives_way_while_the_young_dispute() {
+    for flood in [&[1][..], &[1, 3, 4, 5]] {
+        let mut town = Town::new();
+        town.is_old(flood);
+        (0..20).for_each(|_| assert!(town.announces(2)));
+        town.is_filled_up(12);
+        let served = (0..10).filter(|_| town.announces(2)).count();
+        assert!(served >= 9, "{served} of 10 were served, {flood:?}");
+        town.shard.assert_sound();
+    }
+}
+
+/// In an old large swarm, too.
+#[test]
+fn an_old_flood_of_a_large_swarm_gives_way_while_the_young_dispute() {
+    let mut town = Town::new();
+    for port in 1..=2_000 {
+        town.shard
+            .announce(torrent(0), peer(1, port), PeerStatus::Leecher, 100);
+    }
+    town.is_old(&[6]);
+    (0..20).for_each(|_| assert!(town.announces(2)));
+    town.is_filled_up(12);
+    let served = (0..30).filter(|_| town.announces(2)).count();
+    assert!(served >= 28, "{served} of 30 were served");
+    town.shard.assert_sound();
+}
+
+/// A flood from many is refused when each of them has about the same. That somebody old has more,
+/// but little of the whole, does not help them, and they are refused without a search.
+#[test]
+fn who_has_little_of_the_whole_does_not_pay_for_a_dispute_among_the_young() {
+    let mut town = Town::new();
+    (0..40).for_each(|_| assert!(town.announces(1)));
+    let others = (100..u8::MAX).collect::<Vec<_>>();
+    town.is_old(&others);
+    town.is_filled_up(12);
+    town.shard.searches = 0;
+    let flood = (10..30).cycle().take(4_000);
+    let served = flood.filter(|host| town.announces(*host)).count();
+    let (left, searches) = (town.torrents_of(1), town.shard.searches);
+    assert!(left >= 36, "{left} of 40 are left, {served} were served");
+    assert!(searches <= 500, "{searches} searches");
+}
+
+/// Nor does who has little of the large swarms.
+#[test]
+fn single_peers_do_not_pay_for_a_dispute_among_the_young() {
+    let mut town = Town::new();
+    for number in 0..1_000_u16 {
+        // 40 of one host, and 5 of each other one.
+        let other = u8::try_from(50 + number / 5).unwrap();
+        let host = if number % 25 == 0 { 1 } else { other };
+        town.shard
+            .announce(torrent(0), peer(host, 1 + number), PeerStatus::Leecher, 100);
+    }
+    let others = (100..u8::MAX).collect::<Vec<_>>();
+    town.is_old(&others);
+    town.is_filled_up(12);
+    let flood = (10..30).cycle().take(4_000);
+    let served = flood.filter(|host| town.announces(*host)).count();
+    let left = town.torrents_of(1);
+    assert!(left >= 36, "{left} of 40 are left, {served} were served");
+}
+
+/// Who has few takes the place of the young, and finds no old ones: that says nothing about them
+/// to who has more.
+#[test]
+fn those_who_are_served_hide_no_old_flood() {
+    let mut town = Town::new();
+    town.is_old(&[1]);
+    (0..20).for_each(|_| assert!(town.announces(2)));
+    town.is_filled_up(24);
+    for host in 100..140 {
+        assert!(town.announces(host));
+    }
+    let served = (0..10).filter(|_| town.announces(2)).count();
+    assert!(served >= 9, "{served} of 10 were served");
+}
+
+/// What a flood's own searches find is true for others, too, who have less.
+#[test]
+fn an_old_flood_cannot_hide_by_searching() {
+    let mut town = Town::new();
+    town.is_old(&[1]);
+    (0..20).for_each(|_| assert!(town.announces(2)));
+    town.is_filled_up(12);
+    (0..645).for_each(|_| assert!(!town.announces(1)));
+    let served = (0..10).filter(|_| town.announces(2)).count();
+    assert!(served >= 9, "{served} of 10 were served");
 }

@@ -79,6 +79,11 @@ impl LargeSample {
         self.joined.peers = self.joined.swarms.len() as u64;
     }
 
+    /// Peers in large swarms, as the last pass of cleaning has met them.
+    pub(crate) fn peers(&self) -> u64 {
+        self.met.peers
+    }
+
     /// Swarms drawn by chance. Some may be there no longer, or no longer be large.
     pub(crate) fn draw(
         &self,

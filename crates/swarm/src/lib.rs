@@ -89,7 +89,7 @@ mod swarm;
 mod torrent_map;
 
 pub use cleaning::{CleaningCursor, CleaningVisitor, WalkCursor};
-pub use giving_way::{Among, BoundedMaps, GivenWay};
+pub use giving_way::{Among, BoundedMaps, GivenWay, Terms};
 pub use hash::{HashKey, PeerKey, TorrentKey};
 pub use outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
 pub use room::Room;

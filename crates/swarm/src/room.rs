@@ -144,8 +144,17 @@ impl Room {
         scarcity.is_some_and(|scarcity| least < scarcity.most)
     }
 
-    /// A search has found no network with more peers than this. It has looked at a few torrents
-    /// only, and may have missed the heaviest: so what was found before is halved, not forgotten.
+    /// A search has made room, where the heaviest had so many peers. It has not looked at all kinds
+    /// of torrents: so it tells nothing about those who have more.
+    pub fn found(&mut self, heaviest: u32) {
+        if let Some(scarcity) = &mut self.scarcity {
+            scarcity.most = scarcity.most.max(heaviest);
+        }
+    }
+
+    /// A search in vain has found no network with more peers than this. It has looked at a few
+    /// torrents only, and may have missed the heaviest: so what was found before is halved, not
+    /// forgotten.
     pub fn searched(&mut self, most: u32) {
         if let Some(scarcity) = &mut self.scarcity {
             scarcity.most = most.max(scarcity.most / 2);
@@ -262,6 +271,15 @@ mod tests {
             "they have missed the heavy ones"
         );
         assert_eq!(searches(&mut room, 100, 1_000), 100);
+    }
+
+    #[test]
+    fn who_finds_somebody_hides_nobody_who_has_more() {
+        let mut room = scarce();
+        (0..20).for_each(|_| room.searched(9));
+        room.found(1_000);
+        (0..100).for_each(|_| room.found(9));
+        assert!(room.expects(999) && !room.expects(1_000));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroUsize;
 
-use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, TorrentKey};
+use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, Terms, TorrentKey};
 use aquatic_tracker::clients::PeerTag;
 use aquatic_types::site_or_client;
 
@@ -38,7 +38,11 @@ impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
         }
     }
 
-    fn give_way(&mut self, among: Among, except: &TorrentKey, least: u32) -> GivenWay {
+    fn peers(&self) -> usize {
+        self.swarms.peers()
+    }
+
+    fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay {
         let Self {
             swarms,
             rng,
@@ -50,7 +54,7 @@ impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
         swarms.give_way(
             among,
             except,
-            least,
+            terms,
             rng,
             |key, _| room.count(weighed_network(key)),
             |info_hash, key, peer| {

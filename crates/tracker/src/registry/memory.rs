@@ -1,6 +1,6 @@
 //! What a registry does when its memory is used up: see [`aquatic_swarm::Room`].
 
-use aquatic_swarm::{Among, BoundedMaps, GivenWay, PeerKey, Room, TorrentKey};
+use aquatic_swarm::{Among, BoundedMaps, GivenWay, PeerKey, Room, Terms, TorrentKey};
 use aquatic_types::{CompactV4, CompactV6, IpFamily, site_or_client};
 
 use super::{PeerAddr, Registry};
@@ -21,8 +21,12 @@ impl<V: PeerTag> BoundedMaps for Registry<V> {
         }
     }
 
+    fn peers(&self) -> usize {
+        self.swarms.v4.peers() + self.swarms.v6.peers()
+    }
+
     /// First in the larger family, and in the other one if nobody goes there.
-    fn give_way(&mut self, among: Among, except: &TorrentKey, least: u32) -> GivenWay {
+    fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay {
         let v4_is_larger = self.swarms.v4.bytes() >= self.swarms.v6.bytes();
         let order = match v4_is_larger {
             true => [IpFamily::V4, IpFamily::V6],
@@ -32,8 +36,8 @@ impl<V: PeerTag> BoundedMaps for Registry<V> {
         for family in order {
             if all.removed == 0 {
                 all = all.and(match family {
-                    IpFamily::V4 => self.give_way_in::<CompactV4>(among, except, least),
-                    IpFamily::V6 => self.give_way_in::<CompactV6>(among, except, least),
+                    IpFamily::V4 => self.give_way_in::<CompactV4>(among, except, terms),
+                    IpFamily::V6 => self.give_way_in::<CompactV6>(among, except, terms),
                 });
             }
         }
@@ -46,7 +50,7 @@ impl<V: PeerTag> Registry<V> {
         &mut self,
         among: Among,
         except: &TorrentKey,
-        least: u32,
+        terms: Terms,
     ) -> GivenWay {
         let Self {
             swarms,
@@ -60,7 +64,7 @@ impl<V: PeerTag> Registry<V> {
         let given_way = K::swarms_mut(swarms).give_way(
             among,
             except,
-            least,
+            terms,
             rng,
             |peer, _| room.count(network_of(peer)),
             |_, peer, tag| {
