@@ -102,7 +102,8 @@ pub trait BoundedMaps {
     fn room(&mut self) -> &mut Room;
 
     /// Lets each map know what the others leave of the memory, and counts whose peers there are
-    /// while it is scarce.
+    /// while it is scarce. To be called between every few announces: a burst of many must not fill
+    /// the memory before anybody is counted.
     fn share_memory(&mut self);
 
     /// Peers in all of them.

@@ -71,7 +71,8 @@ impl Room {
     /// that are there are the old ones then: see
     /// [`TorrentMap::all_are_old`](crate::TorrentMap::all_are_old).
     ///
-    /// To be called now and then, with what all maps take.
+    /// To be called with what all maps take, between every few announces: whoever comes before it
+    /// is noticed that memory is scarce has not been counted.
     pub fn becomes_scarce(&mut self, bytes: usize) -> bool {
         let Some(max) = self.max_bytes else {
             return false;

@@ -21,8 +21,8 @@ const TOUCH_BATCH: usize = 32;
 /// The torrents of one shard and, for UDP and HTTP, of one IP family: who is in which swarm.
 ///
 /// `K` names a peer, `V` is kept with it. Knows no time, no configuration and no randomness of its
-/// own but what the hash key tells. Nothing that it does stops for long: the longest single operations rehash some 1,000
-/// entries.
+/// own but what the hash key tells. Nothing that it does stops for long: the longest single
+/// operations rehash some 1,000 entries.
 pub struct TorrentMap<K, V = ()> {
     pub(crate) rules: Rules,
     pub(crate) torrents: Segments<Torrent<K, V>>,

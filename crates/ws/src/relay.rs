@@ -403,6 +403,7 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
     fn answer(&mut self, now: Now, batch: &mut Batch) {
         let mut keys = mem::take(&mut self.keys);
         for requests in batch.requests.chunks_mut(TOUCH_BATCH) {
+            self.share_memory();
             keys.clear();
             keys.extend(requests.iter().map(|it| self.swarms.key(it.info_hash)));
             self.swarms.touch(&keys);
