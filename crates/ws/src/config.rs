@@ -12,7 +12,7 @@ use aquatic_ws_protocol::ScrapeResponse;
 
 use crate::frames::HEADER_BYTES_MAX;
 use crate::liveness::Patience;
-use crate::session::MessageBounds;
+use crate::session::{ASKED_MAX, MessageBounds};
 use crate::upgrade::HEAD_BYTES_MAX;
 use crate::writer::ForwardingBounds;
 
@@ -232,6 +232,7 @@ impl Config {
         MessageBounds {
             frame_bytes_max: self.network.websocket_max_frame_size,
             message_bytes_max: self.network.websocket_max_message_size,
+            asked_max: ASKED_MAX,
         }
     }
 }

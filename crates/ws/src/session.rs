@@ -9,8 +9,11 @@
 //!   an HTTP answer, and the end
 //! ```
 //!
-//! Up to [`ASKED_MAX`] requests of a connection are on their way to the swarms at once. Until one
+//! Up to [`ASKED_MAX`] requests of a connection are on their way to the swarms at once, or
+//! [`ASKED_IN_CROWD_MAX`] while very many others ask. Until one
 //! comes back its further bytes stay where they are, so that nobody fills the queues alone.
+
+use std::mem;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{Deadline, Io, SessionState};
@@ -27,6 +30,10 @@ use crate::refusal::Failure;
 /// Requests of one connection that are on their way to the swarms at once.
 pub const ASKED_MAX: u16 = 64;
 
+/// The same, while so much is asked that each round would take long: a round in which a thousand
+/// connections each have everything served that they have sent would keep the others waiting.
+pub const ASKED_IN_CROWD_MAX: u16 = 4;
+
 /// How large messages of clients may be.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageBounds {
@@ -34,6 +41,8 @@ pub struct MessageBounds {
     pub frame_bytes_max: usize,
     /// All of a message, which may consist of several frames.
     pub message_bytes_max: usize,
+    /// Requests that may be on their way to the swarms when a further message is read.
+    pub asked_max: u16,
 }
 
 /// The state of a connection.
@@ -50,6 +59,8 @@ pub struct Session {
     pub offer_pace: OfferPace,
     /// Requests that are on their way to the swarms.
     asked: u16,
+    /// Bytes wait until one of them comes back.
+    is_full: bool,
     /// The client will send nothing more.
     input_ended: bool,
     /// The message that comes, or came last, is text: in UTF-8.
@@ -107,6 +118,7 @@ impl Session {
             held: None,
             offer_pace: OfferPace::default(),
             asked: 0,
+            is_full: false,
             input_ended: false,
             is_text: false,
             heard: now.seconds,
@@ -174,7 +186,8 @@ impl Session {
         if io.closes() {
             return Next::Nothing;
         }
-        if self.asked >= ASKED_MAX || self.held.is_some() {
+        if self.asked >= bounds.asked_max || self.held.is_some() {
+            self.is_full |= self.asked >= bounds.asked_max;
             // We are to blame.
             io.wait_for(Deadline::Idle);
             return Next::Nothing;
@@ -249,7 +262,7 @@ impl Session {
 
     /// One has come back. Returns whether bytes, or the end of the connection, may wait for that.
     pub fn answered(&mut self) -> bool {
-        let was_full = self.asked >= ASKED_MAX;
+        let was_full = mem::take(&mut self.is_full);
         self.asked = self.asked.saturating_sub(1);
         was_full || self.input_ended && self.is_idle()
     }

@@ -30,10 +30,13 @@ use crate::messages::Batch;
 use crate::offer_pace::FewOffers;
 use crate::relay::Relay;
 use crate::service::Service;
-use crate::session::{Held, MessageBounds, Next, Session};
+use crate::session::{ASKED_IN_CROWD_MAX, Held, MessageBounds, Next, Session};
 use crate::sweep::Sweep;
 use crate::upgrade::{self, Decision, Denial, Doorkeeper};
 use crate::writer::Writer;
+
+/// Requests in one round after which each connection may have few more: see [`ASKED_IN_CROWD_MAX`].
+const CROWD: usize = 4_096;
 
 /// Bytes that the scratch buffer for a message keeps room for.
 const MESSAGE_BYTES_KEPT: usize = 64 * 1_024;
@@ -73,6 +76,8 @@ pub struct Worker {
     sweep: Option<Sweep>,
     certificates: Option<(TlsConfig, CertificateWatch)>,
     bounds: MessageBounds,
+    /// Messages that were served in the present round.
+    served: usize,
 }
 
 impl Worker {
@@ -121,6 +126,7 @@ impl Worker {
                 (tls, watch)
             }),
             bounds: config.message_bounds(),
+            served: 0,
         }
     }
 
@@ -198,6 +204,7 @@ impl Worker {
         message: &[u8],
         io: &mut Io<'_>,
     ) -> Result<(), Violation> {
+        self.served += 1;
         let reply = match self.asker.ask(now, id, session, message) {
             Ok(None) => return Ok(()),
             Ok(Some(scrape)) => Held::Scrape(scrape),
@@ -259,9 +266,13 @@ impl Handler for Worker {
             let taken = self.upgrade(now, id, session, bytes, io);
             rest = rest.get(taken..).unwrap_or_default();
         }
+        let mut bounds = self.bounds;
+        if self.served >= CROWD {
+            bounds.asked_max = ASKED_IN_CROWD_MAX;
+        }
         let mut message = std::mem::take(&mut self.message);
         loop {
-            let size = match session.next(now, rest, self.bounds, &mut message, io) {
+            let size = match session.next(now, rest, bounds, &mut message, io) {
                 Next::Nothing => break,
                 Next::Control(size) => size,
                 Next::Message(size) => match self.serve(now, id, session, &message, io) {
@@ -339,6 +350,7 @@ impl Handler for Worker {
     }
 
     fn background(&mut self, now: Now) -> bool {
+        self.served = 0;
         self.asker.service.background();
         self.asker.router.background(now)
     }

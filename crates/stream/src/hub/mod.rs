@@ -25,6 +25,10 @@ use stop::Stop;
 /// ones have their turn.
 const RESUME_ROUNDS_MAX: usize = 16;
 
+/// If more connections than this have been waiting, new ones have their turn after each round: many
+/// who have sent much at once do not keep the others waiting for all of it.
+const RESUMED_AGAIN_MAX: usize = 64;
+
 /// That nothing can be accepted is logged once in this time.
 const ACCEPT_LOG_SECONDS: u32 = 60;
 
@@ -286,11 +290,12 @@ impl<H: Handler> Hub<H> {
         self.connections.now = now;
         self.connections.read_on();
         let mut batches = self.handler.finish(now, &mut self.connections);
-        for _ in 0..RESUME_ROUNDS_MAX {
-            let mut resumed = mem::take(&mut self.connections.resumed);
-            if resumed.is_empty() {
+        for round in 0..RESUME_ROUNDS_MAX {
+            let waiting = self.connections.resumed.len();
+            if waiting == 0 || round > 0 && waiting > RESUMED_AGAIN_MAX {
                 break;
             }
+            let mut resumed = mem::take(&mut self.connections.resumed);
             for id in resumed.drain(..) {
                 self.offer(id, &[]);
                 self.tell_end(id);
@@ -338,10 +343,11 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// Whether other workers have sent something since the last [`finish`](Self::finish).
+    /// Whether other workers have sent something since the last [`finish`](Self::finish), or it has
+    /// left something undone.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.handler.has_mail()
+        self.handler.has_mail() || !self.connections.resumed.is_empty()
     }
 
     /// A connection that has something to send, or is to be read from or to be closed. `None`: that

@@ -49,6 +49,7 @@ fn pings_follow_the_last_sign_of_life() {
 const BOUNDS: MessageBounds = MessageBounds {
     frame_bytes_max: 100,
     message_bytes_max: 150,
+    asked_max: ASKED_MAX,
 };
 
 const TEXT: u8 = 1;

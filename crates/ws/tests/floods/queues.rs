@@ -341,3 +341,33 @@ fn dropped_offers_are_withdrawn_while_others_wait() {
     assert_eq!(town.received(offerer), [] as [Value; 0]);
     rounds(&mut town, 2);
 }
+
+/// The attack: a thousand connections send very much at once. Whoever comes next would wait for all
+/// of it, as each round serves everybody, and it takes some rounds to be served.
+#[test]
+fn who_asks_much_does_not_make_a_round_long() {
+    let mut town = town_of(0);
+    let crowd: Vec<_> = (0..1_000).map(|_| town.come(0)).collect();
+    for name in &crowd {
+        let message = announce(*name, 1).to_string();
+        town.send_together(*name, &vec![&message[..]; 400]);
+    }
+    let counters = std::sync::Arc::clone(&town.tracker.counters[0]);
+    let traffic = counters.traffic(aquatic_types::IpFamily::V4);
+    let mut served = 0;
+    let mut rounds = 0;
+    while served < 400_000 {
+        town.pass_time(0);
+        let before = std::mem::replace(&mut served, traffic.requests(RequestKind::Announce).get());
+        rounds += 1;
+        assert!(
+            served - before <= 16_000,
+            "{} in round {rounds}",
+            served - before
+        );
+        assert!(served > before, "they starve");
+    }
+    for name in crowd {
+        assert_eq!(town.received(name).len(), 400);
+    }
+}
