@@ -490,6 +490,34 @@ fn everything_is_counted_at_once_if_little_of_many_would_be_much() {
     assert_eq!(uncounted, 0);
 }
 
+/// However much room there is.
+#[test]
+fn only_short_answers_that_are_sent_at_once_are_left_out() {
+    let mut world = World::plain();
+    let (reader, deaf) = (world.connect(), world.connect());
+    world.finish();
+    world.wires[deaf].room = 0;
+    world.receive(deaf, b"a\n");
+    assert!(world.hub.held_bytes() > KERNEL, "it is not sent");
+
+    let other = world.connect();
+    let written = |world: &World| {
+        let [(held, at_most), _] = world.hub.accounts();
+        at_most - held
+    };
+    let before = written(&world);
+    for _ in 0..10 {
+        world.receive(other, b"flood 990\n");
+    }
+    assert_eq!(written(&world) - before, 10_000, "the kernel may keep it");
+
+    let (now, id) = (world.now, world.wires[reader].id);
+    world.hub.receive(now, id, &mut b"flood 3000\n".to_vec());
+    world.hub.finish(now);
+    assert_eq!(world.hub.uncounted_bytes(), 0, "it is not short");
+    world.finish();
+}
+
 proptest! {
     /// Whatever happens, what is held is known and within the bound.
     #[test]
