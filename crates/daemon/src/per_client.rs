@@ -51,7 +51,11 @@ impl PerClient {
 
     /// Counts one less: to be called once for each that was [admitted](Self::admit) and has gone.
     pub fn release(&self, ip: IpAddr) {
-        let client = client_network(ip);
+        self.release_client(client_network(ip));
+    }
+
+    /// The same, for those who keep the number of the client ([`client_network`]) only.
+    pub fn release_client(&self, client: u64) {
         self.subtract(client);
         if let Some(site) = client_site(client) {
             self.subtract(site);

@@ -75,6 +75,7 @@ impl Session {
     }
 
     /// Looks at all the bytes that have not been taken so far.
+    #[inline]
     pub fn next<'a>(&mut self, bytes: &'a [u8], io: &mut Io<'_>) -> Next<'a> {
         if self.asked.is_some() || io.closes() {
             return Next::Nothing;

@@ -169,6 +169,7 @@ impl Worker {
     }
 
     /// The same, if it takes none of the lines' places, or there is one left.
+    #[inline]
     fn pass_on_within<K: Family>(
         &mut self,
         announce: Announce<K>,
@@ -367,6 +368,7 @@ impl Writer {
     }
 
     /// What follows an answer to a request for which a session has waited.
+    #[inline]
     fn end_wait(&self, now: Now, session: &mut Session, io: &mut Io<'_>) {
         self.response_times.add(session.answered(now, io));
         if self.is_stopping {

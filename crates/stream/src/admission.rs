@@ -71,9 +71,10 @@ impl Admission {
         }
     }
 
-    pub(crate) fn leave_client(&self, ip: IpAddr) {
+    /// `client` is its [`client_network`](aquatic_types::client_network).
+    pub(crate) fn leave_client(&self, client: u64) {
         if let Some(per_client) = &self.per_client {
-            per_client.release(ip);
+            per_client.release_client(client);
         }
     }
 }

@@ -1,41 +1,40 @@
 //! What is kept about one connection.
 
-use std::net::IpAddr;
+use aquatic_types::{IpFamily, client_network};
 
-use aquatic_types::{IpFamily, Seconds};
-
-use crate::memory::{Counted, KERNEL_BYTES_FULL, written_bytes};
+use crate::kept::Kept;
+use crate::memory::{Counted, KERNEL_BYTES_FULL, LIGHT_BYTES_MAX, written_bytes};
 use crate::tls::TlsStream;
-use crate::{Bounds, Client, Closed, Deadline, KernelBytes, SessionState};
+use crate::{Bounds, Client, Closed, Deadline, SessionState};
 
 pub(crate) struct Connection<S> {
     pub(crate) stage: Stage<S>,
     pub(crate) tls: Option<Box<TlsStream>>,
     /// Bytes that nobody has taken: of the PROXY header, or plain ones of a request.
-    pub(crate) input: Vec<u8>,
+    pub(crate) input: Kept,
     /// What is to be sent, as it goes over the wire.
     pub(crate) output: Vec<u8>,
     /// How much of the output has been sent.
     pub(crate) sent: usize,
-    /// What the kernel keeps for it, as far as that is known.
-    pub(crate) kernel: KernelBytes,
+    /// What the kernel keeps of what has been sent, as far as that is known. What it keeps of the
+    /// input is in the account only.
+    pub(crate) unsent_bytes: u32,
     /// Bytes that have been written since that was known: the kernel may keep them, too.
     pub(crate) written_bytes: u32,
     /// What it counts for in the account of all.
     pub(crate) counted: Counted,
     pub(crate) waits_for: Deadline,
     pub(crate) family: IpFamily,
-    /// The client's address; the proxy's, until its header has come.
-    pub(crate) ip: IpAddr,
+    /// The client's [`client_network`]; the proxy's, until its header has come.
+    pub(crate) client: u64,
     /// Connections per address are counted, and this one has been.
     pub(crate) is_counted: bool,
     /// The loop has been told to look after it.
     pub(crate) is_dirty: bool,
     /// The client does not read as fast as we write.
     pub(crate) is_blocked: bool,
-    /// Since when its input is left with the kernel, because it holds more than its share of too
-    /// much.
-    pub(crate) held_back_since: Option<Seconds>,
+    /// Its input is left with the kernel, because it holds more than its share of too much.
+    pub(crate) is_held_back: bool,
     /// Its client has not finished a first request.
     pub(crate) is_new: bool,
     /// The deadline of what it waits for begins when the output has been sent.
@@ -98,19 +97,19 @@ impl<S> Connection<S> {
         Self {
             stage: Stage::Header(client),
             tls: None,
-            input: Vec::new(),
+            input: Kept::default(),
             output: Vec::new(),
             sent: 0,
-            kernel: KernelBytes::default(),
+            unsent_bytes: 0,
             written_bytes: 0,
             counted: Counted::default(),
             waits_for: Deadline::Request,
             family: client.peer.family(),
-            ip: client.peer.ip(),
+            client: client_network(client.peer.ip()),
             is_counted: false,
             is_dirty: false,
             is_blocked: false,
-            held_back_since: None,
+            is_held_back: false,
             is_new: true,
             is_deadline_due: false,
             turn: Turn::None,
@@ -152,6 +151,30 @@ impl<S> Connection<S> {
         self.counted.own_bytes as usize > share && !matches!(self.stage, Stage::Lingering { .. })
     }
 
+    /// Whether it is to be read from if there is memory enough.
+    pub(crate) fn may_be_read(&self, bounds: &Bounds) -> bool {
+        match self.stage {
+            Stage::Lingering { .. } => self.ended.is_none(),
+            _ => {
+                !self.input_ended()
+                    && !self.closes
+                    && self.ended != Some(Closed::Memory)
+                    && !self.has_enough(bounds)
+            }
+        }
+    }
+
+    /// How long what it waits for now may take; `None` if it waits for us.
+    pub(crate) fn deadline_seconds(&self, bounds: &Bounds) -> Option<u32> {
+        match (&self.stage, self.waits_for) {
+            (Stage::Header(_) | Stage::Handshake(_), _) => Some(bounds.handshake_seconds),
+            (Stage::Lingering { .. }, _) => Some(Bounds::LINGER_SECONDS),
+            (Stage::Open(_), Deadline::Request) => Some(bounds.request_seconds),
+            (Stage::Open(_), Deadline::Idle) => Some(bounds.idle_seconds),
+            (Stage::Open(_), Deadline::None) => None,
+        }
+    }
+
     /// Whether the client will send nothing more.
     pub(crate) fn input_ended(&self) -> bool {
         self.input_end != InputEnd::Open
@@ -175,24 +198,45 @@ impl<S: SessionState> Connection<S> {
             // It is about to go.
             return Counted::default();
         }
-        let session = match &self.stage {
+        let session = self.session_bytes();
+        let tls = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
+        let allocated = self.input.held_bytes() + self.output.capacity() + session + tls;
+        Counted {
+            own_bytes: saturated(allocated).saturating_add(self.unsent_bytes),
+            unread_bytes: self.counted.unread_bytes,
+            written_bytes: self.counted_written(),
+            is_left_unread: self.leaves_unread(bounds),
+        }
+    }
+
+    /// For how much of what has been written it counts.
+    pub(crate) fn counted_written(&self) -> u32 {
+        written_bytes(self.written_bytes, self.unsent_bytes)
+    }
+
+    /// Whether it counts for nothing but what has been written, and all that it holds is an answer
+    /// that is sent in this round.
+    pub(crate) fn is_light(&self) -> bool {
+        self.counted.own_bytes == 0
+            && !self.counted.is_left_unread
+            && !self.is_blocked
+            && self.output.capacity() <= LIGHT_BYTES_MAX
+            && self.input.held_bytes() == 0
+            && self.tls.is_none()
+            && self.ended != Some(Closed::Memory)
+            && self.session_bytes() == 0
+    }
+
+    fn session_bytes(&self) -> usize {
+        match &self.stage {
             Stage::Open(session) => session.held_bytes(),
             _ => 0,
-        };
-        let tls = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
-        let KernelBytes { unsent, unread } = self.kernel;
-        let allocated = self.input.capacity() + self.output.capacity() + session + tls;
-        Counted {
-            own_bytes: saturated(allocated).saturating_add(unsent),
-            unread_bytes: unread,
-            written_bytes: written_bytes(self.written_bytes, unsent),
-            is_left_unread: self.leaves_unread(bounds),
         }
     }
 
     /// Whether its client may send what nobody reads.
     fn leaves_unread(&self, bounds: &Bounds) -> bool {
-        let is_full = self.held_back_since.is_some() || self.has_enough(bounds);
+        let is_full = self.is_held_back || self.has_enough(bounds);
         !self.input_ended() && (is_full || self.closes && self.is_blocked)
     }
 }
@@ -211,7 +255,7 @@ impl<S> Connection<S> {
     /// The kernel does not take more: it is full.
     pub(crate) fn block(&mut self) {
         self.is_blocked = true;
-        (self.kernel.unsent, self.written_bytes) = (KERNEL_BYTES_FULL, 0);
+        (self.unsent_bytes, self.written_bytes) = (KERNEL_BYTES_FULL, 0);
     }
 
     /// The kernel has taken everything. Returns whether it had not before.
@@ -221,13 +265,13 @@ impl<S> Connection<S> {
         }
         self.is_blocked = false;
         // It is no longer known what it keeps.
-        (self.kernel.unsent, self.written_bytes) = (0, KERNEL_BYTES_FULL);
+        (self.unsent_bytes, self.written_bytes) = (0, KERNEL_BYTES_FULL);
         true
     }
 
-    /// The kernel has been asked what it keeps.
-    pub(crate) fn know(&mut self, kernel: KernelBytes) {
-        (self.kernel, self.written_bytes) = (kernel, 0);
+    /// The kernel has been asked what it keeps of what has been sent.
+    pub(crate) fn know_unsent(&mut self, bytes: u32) {
+        (self.unsent_bytes, self.written_bytes) = (bytes, 0);
     }
 }
 

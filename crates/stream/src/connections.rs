@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
+use aquatic_types::Seconds;
 
 use crate::connection::{Connection, Stage, Turn};
 use crate::eviction::{Eviction, Rank};
@@ -39,10 +40,13 @@ pub struct Connections<S> {
     eviction: Eviction<Rank>,
     /// What all of them hold.
     memory: Memory,
+    /// In this round, those that hold little need not be counted before their answers are sent.
+    has_plenty: bool,
     /// Which of them give way if that is too much: those that hold most.
     holders: Eviction<Reverse<usize>>,
-    /// Connections that are not read from, because they hold more than their share of too much.
-    held_back: Vec<ConnectionId>,
+    /// Connections that are not read from, because they hold more than their share of too much;
+    /// and since when.
+    held_back: Vec<(ConnectionId, Seconds)>,
     /// Of which of them it is not known what the kernel keeps.
     asking: Asking,
     /// What sessions say, before it is encrypted.
@@ -78,6 +82,7 @@ impl<S: SessionState> Connections<S> {
             buffers: Vec::new(),
             eviction: Eviction::default(),
             memory: Memory::new(memory_max),
+            has_plenty: false,
             holders: Eviction::default(),
             held_back: Vec::new(),
             asking: Asking::default(),
@@ -91,6 +96,17 @@ impl<S: SessionState> Connections<S> {
     /// Calls an open connection's session, which can send and close. `None` if the connection has
     /// gone or is closing.
     pub fn with<R>(
+        &mut self,
+        id: ConnectionId,
+        call: impl FnOnce(&mut S, &mut Io<'_>) -> R,
+    ) -> Option<R> {
+        let result = self.call(id, call)?;
+        self.recount(id);
+        Some(result)
+    }
+
+    /// The same, for those who [recount](Self::recount) when they have done more.
+    pub(crate) fn call<R>(
         &mut self,
         id: ConnectionId,
         call: impl FnOnce(&mut S, &mut Io<'_>) -> R,
@@ -276,7 +292,8 @@ impl<S: SessionState> Connections<S> {
         self.after_output(id, asked.waits_for);
     }
 
-    /// Sees to it that output is sent, and to the deadline.
+    /// Sees to it that output is sent, and to the deadline. What the connection holds is not
+    /// [counted](Self::recount).
     pub(crate) fn after_output(&mut self, id: ConnectionId, waits_for: Option<Deadline>) {
         let output_bytes_max = self.bounds.output_bytes_max;
         let Some(connection) = find(&mut self.slots, id) else {
@@ -298,7 +315,6 @@ impl<S: SessionState> Connections<S> {
                 self.mark_dirty(id);
             }
         }
-        self.recount(id);
     }
 
     /// There is nothing to send, or nothing any more.
@@ -315,9 +331,10 @@ impl<S: SessionState> Connections<S> {
         let output = mem::take(&mut connection.output);
         let is_deadline_due = mem::take(&mut connection.is_deadline_due) || was_blocked;
         let was_held = connection.turn == Turn::AfterOutput;
+        let seconds = is_deadline_due.then(|| connection.deadline_seconds(&self.bounds));
         self.keep_buffer(output);
-        if is_deadline_due {
-            self.restart_deadline(id);
+        if let Some(seconds) = seconds {
+            self.set_deadline(id, seconds);
         }
         if was_held {
             self.list(id);
@@ -343,6 +360,9 @@ impl<S: SessionState> Connections<S> {
         self.counters.sent_bytes.get(connection.family).add(bytes);
         connection.sent = (connection.sent + bytes).min(connection.output.len());
         connection.write(bytes);
+        let written = connection.counted_written();
+        self.memory
+            .recount_written(&mut connection.counted, written);
         if connection.pending() > 0 {
             let has_begun = !connection.is_blocked;
             connection.block();
@@ -389,37 +409,18 @@ impl<S: SessionState> Connections<S> {
 
     /// Whether the loop is to read from it.
     pub(crate) fn wants_input(&self, id: ConnectionId) -> bool {
-        self.may_be_read(id)
-            && look(&self.slots, id).is_some_and(|it| !it.is_over(self.memory.share()))
-    }
-
-    /// Whether it is to be read from if there is memory enough.
-    fn may_be_read(&self, id: ConnectionId) -> bool {
-        look(&self.slots, id).is_some_and(|it| match it.stage {
-            Stage::Lingering { .. } => it.ended.is_none(),
-            _ => {
-                !it.input_ended()
-                    && !it.closes
-                    && it.ended != Some(Closed::Memory)
-                    && !it.has_enough(&self.bounds)
-            }
+        look(&self.slots, id).is_some_and(|it| {
+            it.may_be_read(&self.bounds)
+                && !(self.memory.is_tight() && it.is_over(self.memory.share()))
         })
     }
 
     /// Lets the time of the present stage begin.
     pub(crate) fn restart_deadline(&mut self, id: ConnectionId) {
-        let bounds = self.bounds;
-        let Some(connection) = find(&mut self.slots, id) else {
-            return;
-        };
-        let seconds = match (&connection.stage, connection.waits_for) {
-            (Stage::Header(_) | Stage::Handshake(_), _) => Some(bounds.handshake_seconds),
-            (Stage::Lingering { .. }, _) => Some(Bounds::LINGER_SECONDS),
-            (Stage::Open(_), Deadline::Request) => Some(bounds.request_seconds),
-            (Stage::Open(_), Deadline::Idle) => Some(bounds.idle_seconds),
-            (Stage::Open(_), Deadline::None) => None,
-        };
-        self.set_deadline(id, seconds);
+        if let Some(connection) = look(&self.slots, id) {
+            let seconds = connection.deadline_seconds(&self.bounds);
+            self.set_deadline(id, seconds);
+        }
     }
 
     fn set_deadline(&mut self, id: ConnectionId, seconds: Option<u32>) {
@@ -484,14 +485,17 @@ fn lend(buffers: &mut Vec<Vec<u8>>, memory: &mut Memory) -> Vec<u8> {
 
 fn look<S>(slots: &[Slot<S>], id: ConnectionId) -> Option<&Connection<S>> {
     let slot = slots.get(usize::try_from(id.slot).ok()?)?;
-    slot.connection
-        .as_ref()
-        .filter(|_| slot.generation == id.generation)
+    // Not as a filter of what is there: in the middle of everything, that is slower.
+    if slot.generation != id.generation {
+        return None;
+    }
+    slot.connection.as_ref()
 }
 
 fn find<S>(slots: &mut [Slot<S>], id: ConnectionId) -> Option<&mut Connection<S>> {
     let slot = slots.get_mut(usize::try_from(id.slot).ok()?)?;
-    slot.connection
-        .as_mut()
-        .filter(|_| slot.generation == id.generation)
+    if slot.generation != id.generation {
+        return None;
+    }
+    slot.connection.as_mut()
 }

@@ -73,6 +73,7 @@ pub mod glommio;
 pub mod glommio;
 mod handler;
 mod hub;
+mod kept;
 mod kernel;
 mod limit_notes;
 mod listener;

@@ -19,7 +19,10 @@
 //! | and somebody has waited for a second | those that hold most are closed, down to a half |
 //! | seven eighths ([over](Memory::is_over)) | they are closed at once (`eviction`) |
 //!
-//! The last eighth is for what a single step adds.
+//! The last eighth is for what a single step adds, and for what is not counted in time: as long as
+//! there is [plenty](Memory::has_plenty), a connection that has nothing but a short answer to send
+//! ([`LIGHT_BYTES_MAX`]) is not counted before that is sent, in the same round. This is what most
+//! connections are about, and what is counted is nothing again after each answer.
 
 use std::mem;
 
@@ -46,6 +49,9 @@ const WRITTEN_BYTES_MIN: u32 = 4 * 1024;
 
 /// Whoever holds no more than this is always read from: a request of an ordinary client.
 const SHARE_BYTES_MIN: usize = 4 * 1024;
+
+/// As much output need not be counted until it has been sent, or has not: an ordinary answer.
+pub(crate) const LIGHT_BYTES_MAX: usize = 2 * 1024;
 
 /// What is asked of a session when others are to have its connection's place or memory.
 pub trait SessionState {
@@ -136,9 +142,8 @@ impl Memory {
         if before == now {
             return;
         }
-        let change = |sum: &mut usize, before: usize, now: usize| {
-            *sum = sum.saturating_sub(before) + now;
-        };
+        // Never less than nothing: each has been added before it is subtracted.
+        let change = |sum: &mut usize, before: usize, now: usize| *sum = *sum + now - before;
         let (held_before, held) = (before.held_bytes(), now.held_bytes());
         change(&mut self.held_bytes, held_before, held);
         change(
@@ -152,6 +157,12 @@ impl Memory {
         change(&mut self.left_unread, is_left(before), is_left(now));
     }
 
+    /// The same for a connection of which nothing else has changed than what has been written.
+    pub(crate) fn recount_written(&mut self, counted: &mut Counted, now: u32) {
+        let before = mem::replace(&mut counted.written_bytes, now);
+        self.written_bytes = self.written_bytes + now as usize - before as usize;
+    }
+
     /// What is known to be held, by connections and by buffers without one.
     pub(crate) fn bytes(&self) -> usize {
         self.held_bytes + self.pooled_bytes
@@ -162,6 +173,12 @@ impl Memory {
         let unread = self.left_unread.saturating_mul(KERNEL_BYTES_MAX);
         let unknown = self.written_bytes.saturating_add(unread);
         self.bytes().saturating_add(unknown)
+    }
+
+    /// Whether there is so much room that it does no harm if each of so many connections holds
+    /// [a little](LIGHT_BYTES_MAX) more than it counts for.
+    pub(crate) fn has_plenty(&self, connections: usize) -> bool {
+        connections.saturating_mul(LIGHT_BYTES_MAX) <= self.bytes_max / 16 && !self.is_half_full()
     }
 
     /// Whether the kernel has to be asked what it keeps.

@@ -432,8 +432,11 @@ impl<H: Handler> Worker<H> {
 
 fn socket(sockets: &mut [Option<Socket>], id: ConnectionId) -> Option<&mut Socket> {
     let slot = usize::try_from(id.slot).ok()?;
-    let socket = sockets.get_mut(slot)?.as_mut();
-    socket.filter(|socket| socket.id == id)
+    let socket = sockets.get_mut(slot)?.as_mut()?;
+    if socket.id != id {
+        return None;
+    }
+    Some(socket)
 }
 
 /// Below the waker's.

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::{Connections, Slot, find};
+use crate::memory::Counted;
 use crate::{Closed, ConnectionId, KernelBytes, SessionState};
 
 /// As long as there is too little room, or may be, the kernel is asked again after so long. Clients
@@ -78,10 +79,16 @@ impl<S: SessionState> Connections<S> {
 
     /// What the kernel has said.
     pub(crate) fn kernel_holds(&mut self, id: ConnectionId, kernel: KernelBytes) {
-        if let Some(connection) = find(&mut self.slots, id) {
-            connection.know(kernel);
+        if let Some(connection) = find(&mut self.slots, id)
+            && connection.ended != Some(Closed::Memory)
+        {
+            connection.know_unsent(kernel.unsent);
+            let now = Counted {
+                unread_bytes: kernel.unread,
+                ..connection.count(&self.bounds)
+            };
             // Not before all have been asked about, anybody gives way.
-            self.count(id);
+            self.memory.recount(&mut connection.counted, now);
         }
     }
 }

@@ -4,13 +4,14 @@
 use std::cmp::Reverse;
 use std::mem;
 
-use aquatic_types::{Seconds, client_network};
+use aquatic_types::Seconds;
 
 use super::{Connections, find, look};
-use crate::connection::Stage;
+use crate::connection::{Connection, Stage};
 use crate::eviction::{
     CHOSEN_MIN, Candidate, FIRST_REQUEST_SECONDS, LOOKED_MAX, LOOKED_PER_CHOSEN, Rank,
 };
+use crate::kept::Kept;
 use crate::memory::{Counted, Memory};
 use crate::{Bounds, Closed, ConnectionId, Deadline, SessionState};
 
@@ -84,7 +85,7 @@ impl<S: SessionState> Connections<S> {
             (Stage::Open(_), Deadline::Idle | Deadline::None) => Rank::Busy,
         };
         Some(Candidate {
-            client: client_network(connection.ip),
+            client: connection.client,
             rank,
             weight: 1,
             gives_way: rank != Rank::Busy,
@@ -102,11 +103,25 @@ impl<S: SessionState> Connections<S> {
 
     /// Something has happened to a connection: counts what it holds now. If that is too much with
     /// all that others hold, those that hold most give way.
+    ///
+    /// One that holds next to nothing is left out as long as there is plenty of room. It has no
+    /// output when the round is over: or it has, and is blocked, and then it is counted.
     pub(crate) fn recount(&mut self, id: ConnectionId) {
+        let Some(connection) = find(&mut self.slots, id) else {
+            return;
+        };
+        if self.has_plenty && connection.is_light() {
+            return;
+        }
         self.count(id);
         if self.memory.is_over() {
             self.make_room();
         }
+    }
+
+    /// A round has come to its answers.
+    pub(crate) fn look_for_plenty(&mut self) {
+        self.has_plenty = self.memory.has_plenty(self.slots.len());
     }
 
     /// Counts what a connection holds now.
@@ -128,15 +143,13 @@ impl<S: SessionState> Connections<S> {
     /// much. It is [read from again](Self::read_on) when it does not any more.
     pub(crate) fn hold_back(&mut self, id: ConnectionId) {
         let now = self.now.seconds;
-        if !self.may_be_read(id) {
-            return;
-        }
         if let Some(connection) = find(&mut self.slots, id)
+            && connection.may_be_read(&self.bounds)
             && connection.is_over(self.memory.share())
-            && connection.held_back_since.is_none()
+            && !connection.is_held_back
         {
-            connection.held_back_since = Some(now);
-            self.held_back.push(id);
+            connection.is_held_back = true;
+            self.held_back.push((id, now));
             self.count(id);
         }
     }
@@ -150,14 +163,9 @@ impl<S: SessionState> Connections<S> {
         self.forget_buffers();
         self.let_go(self.memory.share());
         let now = self.now.seconds;
-        let is_waiting = |id: &ConnectionId| {
-            let connection = look(&self.slots, *id);
-            connection.is_some_and(|it| {
-                let has_waited = |since: Seconds| since + HELD_BACK_SECONDS < now;
-                it.ended.is_none()
-                    && it.counted.unread_bytes > 0
-                    && it.held_back_since.is_some_and(has_waited)
-            })
+        let is_waiting = |(id, since): &(ConnectionId, Seconds)| {
+            let has_unread = |it: &Connection<S>| it.counted.unread_bytes > 0 && it.ended.is_none();
+            *since + HELD_BACK_SECONDS < now && look(&self.slots, *id).is_some_and(has_unread)
         };
         if !self.held_back.iter().any(is_waiting) {
             return;
@@ -176,14 +184,14 @@ impl<S: SessionState> Connections<S> {
     /// Has those read from again that hold no more than their share.
     fn let_go(&mut self, share: usize) {
         let mut held_back = mem::take(&mut self.held_back);
-        held_back.retain(|id| {
+        held_back.retain(|(id, _)| {
             let Some(connection) = find(&mut self.slots, *id) else {
                 return false;
             };
             if connection.is_over(share) {
                 return true;
             }
-            connection.held_back_since = None;
+            connection.is_held_back = false;
             self.count(*id);
             self.mark_dirty(*id);
             false
@@ -220,8 +228,8 @@ impl<S: SessionState> Connections<S> {
                 continue;
             }
             connection.ended = Some(Closed::Memory);
-            (connection.input, connection.output) = (Vec::new(), Vec::new());
-            connection.sent = 0;
+            connection.input = Kept::default();
+            (connection.output, connection.sent) = (Vec::new(), 0);
             self.memory
                 .recount(&mut connection.counted, Counted::default());
             self.mark_dirty(id);
@@ -239,7 +247,7 @@ impl<S: SessionState> Connections<S> {
         let unused = connection.output.capacity() - connection.pending();
         let bytes = connection.counted.held_bytes().saturating_sub(unused);
         (bytes > 0 && connection.ended.is_none()).then_some(Candidate {
-            client: client_network(connection.ip),
+            client: connection.client,
             rank: Reverse(bytes),
             weight: bytes,
             gives_way: true,
@@ -255,7 +263,15 @@ impl<S: SessionState> Connections<S> {
         (self.memory.bytes(), self.memory.bytes_at_most())
     }
 
-    /// The same, counted anew.
+    /// Bytes of those that are [left out](Self::recount) until they have been sent.
+    #[must_use]
+    pub(crate) fn uncounted_bytes(&self) -> usize {
+        let connections = self.slots.iter().filter_map(|it| it.connection.as_ref());
+        let light = connections.filter(|it| it.is_light());
+        light.map(|it| it.output.capacity()).sum()
+    }
+
+    /// The same as [`Self::held_bytes`], counted anew.
     #[must_use]
     pub(crate) fn count_held_bytes(&self) -> (usize, usize) {
         let mut memory = Memory::new(usize::MAX);

@@ -47,7 +47,7 @@ impl<H: Handler> Hub<H> {
         }
         match connection.stage {
             Stage::Header(client) => {
-                connection.input.extend_from_slice(bytes);
+                connection.input.extend(bytes);
                 self.take_header(id, client);
             }
             Stage::Handshake(_) => self.take_encrypted(id, bytes),
@@ -61,7 +61,7 @@ impl<H: Handler> Hub<H> {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        let header = match proxy_header::parse(&connection.input) {
+        let header = match proxy_header::parse(connection.input.bytes()) {
             Ok(None) => return,
             Ok(Some(header)) => header,
             Err(error) => {
@@ -70,7 +70,7 @@ impl<H: Handler> Hub<H> {
                 return;
             }
         };
-        let mut input = mem::take(&mut connection.input);
+        let mut input = connection.input.take();
         let client = header.addresses.map_or(proxy, |addresses| Client {
             peer: addresses.source,
             local: addresses.destination.get(),
@@ -98,8 +98,8 @@ impl<H: Handler> Hub<H> {
         let (Some(connection), Some(acceptor)) = (self.connections.get(id), &mut self.tls) else {
             return;
         };
-        if connection.tls.is_none()
-            && let Err(why) = self.admission.charge(now, connection.ip)
+        if let (Stage::Handshake(client), None) = (&connection.stage, &connection.tls)
+            && let Err(why) = self.admission.charge(now, client.peer.ip())
         {
             self.counters.refused.of(why).add(1);
             self.connections.end(id, Closed::Refused);
@@ -158,7 +158,8 @@ impl<H: Handler> Hub<H> {
         self.connections.end(id, Closed::Tls);
     }
 
-    /// Offers the session what it has not taken so far and what has come now.
+    /// Offers the session what it has not taken so far and what has come now. What the connection
+    /// holds then is not [counted](crate::Connections).
     pub(super) fn offer(&mut self, id: ConnectionId, bytes: &[u8]) {
         let reading_max = self.connections.bounds.output_bytes_reading_max();
         let Some(connection) = self.connections.get(id) else {
@@ -167,12 +168,12 @@ impl<H: Handler> Hub<H> {
         if connection.ended.is_some_and(|why| why != Closed::BySession) {
             // The client has gone: what is kept of it is shown to the handler at the end.
             if connection.takes_rest {
-                connection.input.extend_from_slice(bytes);
+                connection.input.extend(bytes);
             }
             return;
         }
         if connection.pending() > reading_max {
-            connection.input.extend_from_slice(bytes);
+            connection.input.extend(bytes);
             connection.turn = Turn::AfterOutput;
             return;
         }
@@ -181,7 +182,7 @@ impl<H: Handler> Hub<H> {
             let taken = self.call(id, bytes);
             self.keep(id, bytes.get(taken..).unwrap_or_default().to_vec());
         } else {
-            let mut input = mem::take(&mut connection.input);
+            let mut input = connection.input.take();
             input.extend_from_slice(bytes);
             let taken = self.call(id, &input);
             input.drain(..taken.min(input.len()));
@@ -194,7 +195,7 @@ impl<H: Handler> Hub<H> {
 
     fn call(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         let (handler, now) = (&mut self.handler, self.connections.now);
-        let taken = self.connections.with(id, |session, io| {
+        let taken = self.connections.call(id, |session, io| {
             handler.receive(now, id, session, bytes, io)
         });
         taken.unwrap_or(0)
@@ -206,7 +207,7 @@ impl<H: Handler> Hub<H> {
         }
         if let Some(connection) = self.connections.get(id) {
             if connection.is_open() {
-                connection.input = input;
+                connection.input.replace(input);
             } else {
                 connection.has_unread = true;
             }
@@ -236,7 +237,7 @@ impl<H: Handler> Hub<H> {
     }
 
     /// Tells the session of the end of the input, if it has been reached and nothing that came
-    /// before still waits for us.
+    /// before still waits for us. What the connection holds then is not counted.
     pub(super) fn tell_end(&mut self, id: ConnectionId) {
         let (handler, now) = (&mut self.handler, self.connections.now);
         if let Some(connection) = self.connections.get(id)
@@ -245,7 +246,7 @@ impl<H: Handler> Hub<H> {
         {
             connection.input_end = InputEnd::Told;
             self.connections
-                .with(id, |session, io| handler.input_ended(now, id, session, io));
+                .call(id, |session, io| handler.input_ended(now, id, session, io));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds};
+use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds, client_network};
 
 use crate::connection::{Connection, Stage};
 use crate::listener::is_shortage_of_files;
@@ -178,7 +178,7 @@ impl<H: Handler> Hub<H> {
         };
         let Some(id) = self.place(client) else {
             if is_counted {
-                self.admission.leave_client(ip);
+                self.admission.leave_client(client_network(ip));
             }
             return Err(Refused::TooMany);
         };
@@ -216,7 +216,8 @@ impl<H: Handler> Hub<H> {
     /// The client is known: TLS or the protocol begins.
     fn begin(&mut self, id: ConnectionId, client: Client, is_counted: bool) {
         if let Some(connection) = self.connections.get(id) {
-            (connection.ip, connection.is_counted) = (client.peer.ip(), is_counted);
+            connection.client = client_network(client.peer.ip());
+            connection.is_counted = is_counted;
         }
         if client.is_tls {
             self.connections.set_stage(id, Stage::Handshake(client));
@@ -288,6 +289,7 @@ impl<H: Handler> Hub<H> {
     /// A batch of events is over. Returns how many batches of other workers were dealt with.
     pub fn finish(&mut self, now: Now) -> usize {
         self.connections.now = now;
+        self.connections.look_for_plenty();
         self.connections.read_on();
         let mut batches = self.handler.finish(now, &mut self.connections);
         for round in 0..RESUME_ROUNDS_MAX {
@@ -403,16 +405,25 @@ impl<H: Handler> Hub<H> {
     /// `has_unread`: there may be more to read than was read.
     pub fn settle(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> Settled {
         self.connections.now = now;
-        let wants_input = self.connections.wants_input(id);
         let Some(connection) = self.connections.get(id) else {
             return Settled::Close;
         };
-        let Some(why) = connection.ended else {
-            if wants_input {
-                return Settled::Read;
-            }
-            self.connections.hold_back(id);
-            return Settled::DoNotRead;
+        if let Some(why) = connection.ended {
+            return self.settle_ended(id, why, has_unread);
+        }
+        if self.connections.wants_input(id) {
+            return Settled::Read;
+        }
+        self.connections.hold_back(id);
+        Settled::DoNotRead
+    }
+
+    /// The same for one that has ended: not what happens with each answer, and so kept apart.
+    #[inline(never)]
+    fn settle_ended(&mut self, id: ConnectionId, why: Closed, has_unread: bool) -> Settled {
+        let now = self.connections.now;
+        let Some(connection) = self.connections.get(id) else {
+            return Settled::Close;
         };
         let is_orderly = connection.is_orderly(why);
         let stage = mem::replace(&mut connection.stage, Stage::Lingering { read_bytes: 0 });
@@ -427,7 +438,7 @@ impl<H: Handler> Hub<H> {
             && !connection.input_ended()
             && (has_unread || connection.has_unread || !connection.input.is_empty());
         let is_abandoned = !is_orderly && !connection.closes;
-        let input = mem::take(&mut connection.input);
+        let input = connection.input.take();
         if lingers {
             connection.ended = None;
             connection.tls = None;
@@ -459,19 +470,30 @@ impl<H: Handler> Hub<H> {
         held_bytes
     }
 
-    /// The same, and the same with all that the kernel may keep besides; kept, and counted anew by
-    /// looking at each connection. For tests.
+    /// The same, and the same with all that the kernel may keep besides; kept, with what is
+    /// [knowingly left out](Self::uncounted_bytes), and counted anew by looking at each connection.
+    /// For tests.
     #[must_use]
     pub fn accounts(&self) -> [(usize, usize); 2] {
         let Self { connections, .. } = self;
-        [connections.held_bytes(), connections.count_held_bytes()]
+        let (held_bytes, at_most) = connections.held_bytes();
+        let uncounted_bytes = connections.uncounted_bytes();
+        let kept = (held_bytes + uncounted_bytes, at_most + uncounted_bytes);
+        [kept, connections.count_held_bytes()]
+    }
+
+    /// Bytes that connections hold that are not counted because they are sent in this round. For
+    /// tests.
+    #[must_use]
+    pub fn uncounted_bytes(&self) -> usize {
+        self.connections.uncounted_bytes()
     }
 
     fn forget(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.remove(id) {
             self.admission.leave();
             if connection.is_counted {
-                self.admission.leave_client(connection.ip);
+                self.admission.leave_client(connection.client);
             }
             self.count_active(connection.family, false);
         }

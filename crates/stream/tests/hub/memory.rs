@@ -3,7 +3,7 @@
 use aquatic_stream::{Bounds, Closed, Settled, TrustedProxies};
 use proptest::prelude::*;
 
-use crate::world::{BOUNDS, KERNEL, World, options};
+use crate::world::{BOUNDS, KERNEL, LIGHT, World, options};
 
 fn world(memory_max: usize, bounds: Bounds) -> World {
     let mut options = options();
@@ -432,6 +432,90 @@ fn who_lingers_is_read_from() {
     assert_eq!(world.state(slow), Settled::CloseSendingHalf);
     assert!(world.hub.wants_input(world.wires[slow].id));
     assert_eq!(dismissed(&world), 0);
+}
+
+/// One round up to where answers are to be sent, in which so many clients get short ones, and all
+/// others are to hold much. Returns what is held and what of it is not counted.
+fn answer_all(world: &mut World, clients: usize) -> (usize, usize) {
+    for (place, wire) in world.wires.iter().enumerate() {
+        let line = if place < clients {
+            "flood 1000\n"
+        } else {
+            "hold 1000000\n"
+        };
+        let mut bytes = line.as_bytes().to_vec();
+        world.hub.receive(world.now, wire.id, &mut bytes);
+    }
+    world.hub.finish(world.now);
+    world.check_account();
+    let [_, (held, _)] = world.hub.accounts();
+    (held, world.hub.uncounted_bytes())
+}
+
+#[test]
+fn what_is_not_counted_in_time_is_little() {
+    const CLIENTS: usize = 1_000;
+    const HOGS: usize = 40;
+    const MAX: usize = 16 * (CLIENTS + HOGS) * LIGHT;
+    let mut world = world(MAX, LARGE);
+    for port in 1..=CLIENTS {
+        world.connect_from(&format!("192.0.2.9:{port}")).unwrap();
+    }
+    let (_, uncounted) = answer_all(&mut world, CLIENTS);
+    assert!(
+        (1_000 * CLIENTS..=MAX / 16).contains(&uncounted),
+        "{uncounted}"
+    );
+    world.finish();
+    // Those who hold much do not exceed the bound with it in the same round.
+    for port in 1..=HOGS {
+        world.connect_from(&format!("192.0.2.99:{port}")).unwrap();
+    }
+    let (held, uncounted) = answer_all(&mut world, CLIENTS);
+    assert!(uncounted > 0 && held <= MAX, "{uncounted}, {held}");
+    world.finish();
+    assert!(dismissed(&world) > 10);
+    let (_, uncounted) = answer_all(&mut world, CLIENTS);
+    assert_eq!(uncounted, 0, "much is held");
+}
+
+#[test]
+fn everything_is_counted_at_once_if_little_of_many_would_be_much() {
+    const CLIENTS: usize = 1_001;
+    let mut world = world(16 * (CLIENTS - 1) * LIGHT, LARGE);
+    for port in 1..=CLIENTS {
+        world.connect_from(&format!("192.0.2.9:{port}")).unwrap();
+    }
+    let (_, uncounted) = answer_all(&mut world, CLIENTS);
+    assert_eq!(uncounted, 0);
+}
+
+/// However much room there is.
+#[test]
+fn only_short_answers_that_are_sent_at_once_are_left_out() {
+    let mut world = World::plain();
+    let (reader, deaf) = (world.connect(), world.connect());
+    world.finish();
+    world.wires[deaf].room = 0;
+    world.receive(deaf, b"a\n");
+    assert!(world.hub.held_bytes() > KERNEL, "it is not sent");
+
+    let other = world.connect();
+    let written = |world: &World| {
+        let [(held, at_most), _] = world.hub.accounts();
+        at_most - held
+    };
+    let before = written(&world);
+    for _ in 0..10 {
+        world.receive(other, b"flood 990\n");
+    }
+    assert_eq!(written(&world) - before, 10_000, "the kernel may keep it");
+
+    let (now, id) = (world.now, world.wires[reader].id);
+    world.hub.receive(now, id, &mut b"flood 3000\n".to_vec());
+    world.hub.finish(now);
+    assert_eq!(world.hub.uncounted_bytes(), 0, "it is not short");
+    world.finish();
 }
 
 proptest! {
