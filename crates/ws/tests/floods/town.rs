@@ -133,7 +133,9 @@ impl Town {
     pub(crate) fn pass_time(&mut self, micros: u64) {
         self.now = Now::from_micros(self.now.micros + micros);
         for worker in 0..self.tracker.counters.len() {
-            while self.tracker.background(worker, self.now) {}
+            // What is left over from a round is no more than that: it waits for the next one.
+            let mut slices = 0..1_000;
+            while self.tracker.background(worker, self.now) && slices.next().is_some() {}
         }
         self.finish();
     }
