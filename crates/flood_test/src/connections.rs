@@ -352,8 +352,9 @@ mod tests {
         reads: true,
     };
 
-    /// Runs a flood while `tracker` does something with its listener.
-    fn attack(flood: &ConnectionFlood, tracker: impl FnOnce(&TcpListener)) -> Done {
+    /// Runs a flood while `tracker` does something with its listener. What it returns is kept until
+    /// the flood has ended: a connection that is dropped before is opened again.
+    fn attack<T>(flood: &ConnectionFlood, tracker: impl FnOnce(&TcpListener) -> T) -> Done {
         let (listener, stop) = (
             TcpListener::bind("127.0.0.1:0").unwrap(),
             AtomicBool::new(false),
@@ -361,7 +362,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         thread::scope(|scope| {
             let attackers = scope.spawn(|| flood.run(address, None, &stop).unwrap());
-            tracker(&listener);
+            let _kept = tracker(&listener);
             stop.store(true, Ordering::Relaxed);
             attackers.join().unwrap()
         })
@@ -382,6 +383,7 @@ mod tests {
         let done = attack(&FLOOD, |tracker| {
             let connections: Vec<_> = (0..3).map(|_| tracker.accept().unwrap()).collect();
             sources.extend(connections.iter().map(|(_, address)| address.ip()));
+            connections
         });
         sources.sort_unstable();
         assert_eq!(sources, [0, 1, 2].map(local::attacker));

@@ -48,8 +48,6 @@ struct Candidate {
     /// One peer of a large swarm; otherwise the torrent as a whole.
     peer: Option<u32>,
     weight: u32,
-    /// Those that go with it.
-    peers: u32,
 }
 
 /// Those that a search has looked at.
@@ -280,7 +278,6 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                 torrent,
                 peer: Some(at),
                 weight: weight_at(at),
-                peers: 1,
             }));
             return;
         }
@@ -296,7 +293,6 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             torrent,
             peer: None,
             weight,
-            peers,
         });
     }
 
@@ -335,13 +331,16 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
 }
 
 /// The greatest weight that gives way: those who have that or more have so many peers `together`.
-/// Those that were looked at are in order of their weights, and stand for so many.
+///
+/// Those that were looked at are in order of their weights, and all of them together stand for so
+/// many torrents or peers: so each stands for its share of them. A torrent counts as one peer,
+/// whatever it has. Else a single one that is met could seem to be an eighth of all.
 fn heaviest(looked_at: &[Candidate], together: usize, stand_for: u64) -> u32 {
     let together = together as u64 * looked_at.len() as u64;
     let mut peers = 0;
     let heavy = looked_at.iter().rev().filter(|it| it.weight < EMPTY);
-    let mut heavy = heavy.skip_while(|it| {
-        peers += u64::from(it.peers) * stand_for;
+    let mut heavy = heavy.skip_while(|_| {
+        peers += stand_for;
         peers < together
     });
     heavy.next().map_or(0, |it| it.weight)
@@ -425,15 +424,23 @@ mod tests {
 
     #[test]
     fn the_heaviest_are_those_who_have_so_many_peers_together() {
-        let of = |(weight, peers)| Candidate {
+        let of = |weight| Candidate {
             torrent: 1,
             peer: None,
             weight,
-            peers,
         };
-        let looked_at = [(3, 1), (10, 2), (20, 1), (EMPTY, 0)].map(of);
-        // They stand for ten times as many: 10 peers of the heaviest, 30 of the two.
-        for (together, expected) in [(0, 20), (10, 20), (11, 10), (30, 10), (40, 3), (41, 0)] {
+        let looked_at = [3, 10, 20, EMPTY].map(of);
+        // Each stands for ten. The one without peers weighs nothing.
+        let expected = [
+            (0, 20),
+            (10, 20),
+            (11, 10),
+            (20, 10),
+            (21, 3),
+            (30, 3),
+            (31, 0),
+        ];
+        for (together, expected) in expected {
             assert_eq!(heaviest(&looked_at, together, 40), expected, "{together}");
         }
         assert_eq!(heaviest(&looked_at[3..], 0, 40), 0);

@@ -21,6 +21,8 @@ pub(crate) struct Census {
     /// What the open offers of all peers take, beyond what each has room for anyway.
     offer_bytes: usize,
     offer_bytes_max: usize,
+    /// In the present pass of cleaning, lists of open offers are halved.
+    halves_offers: bool,
 }
 
 impl Census {
@@ -34,6 +36,7 @@ impl Census {
             evicted: PerFamily::default(),
             offer_bytes: 0,
             offer_bytes_max: offer_bytes_max.unwrap_or(usize::MAX),
+            halves_offers: false,
         }
     }
 
@@ -68,9 +71,16 @@ impl Census {
         self.offer_bytes < self.offer_bytes_max
     }
 
-    /// Whether there is little memory left for more of them.
-    fn offers_are_many(&self) -> bool {
-        self.offer_bytes > self.offer_bytes_max / 4 * 3
+    /// Whether there is little memory left for more of them, or was earlier in this pass of
+    /// cleaning: all are to give room back, not only those who are met first.
+    fn offers_are_many(&mut self) -> bool {
+        self.halves_offers |= self.offer_bytes > self.offer_bytes_max / 4 * 3;
+        self.halves_offers
+    }
+
+    /// A pass of cleaning has ended.
+    pub(crate) fn pass_ended(&mut self) {
+        self.halves_offers = false;
     }
 
     /// The open offers of a peer take so many bytes now, and so many before.

@@ -110,6 +110,8 @@ impl FewOffers {
     pub fn admits(&mut self, now: Now, network: u64, receiver: ConnectionId) -> bool {
         let mut hasher = self.hasher;
         hasher.write(&site_or_client(network).to_ne_bytes());
+        // Else a network that has bad luck would have it with every client.
+        hasher.write(&receiver.to_bits().to_ne_bytes());
         let hash = hasher.finish();
         let client = self.clients.entry(receiver);
         let client = client.or_insert_with(|| OfClient {

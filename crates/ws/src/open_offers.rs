@@ -9,8 +9,8 @@
 //! a high rate closes nobody's but his own.
 //!
 //! Those of all peers have a share of the memory of swarms. While that is used up, nobody gets room
-//! for more than he has, but each for [`OPEN_KEPT`]; and cleaning closes the older half of those
-//! that are beyond that, so that nobody keeps room that others want.
+//! for more than he has, but each for [`OPEN_KEPT`]; and cleaning closes the older half of all
+//! lists that are longer, so that nobody keeps room that others want.
 
 use aquatic_stream::ConnectionId;
 use aquatic_types::Seconds;
@@ -94,8 +94,7 @@ impl OpenOffers {
         }
     }
 
-    /// Closes the older half of those beyond the first few. They have had the most time for an
-    /// answer.
+    /// Closes the older half, but leaves [`OPEN_KEPT`]. Those have had the most time for an answer.
     pub(crate) fn halve(&mut self) {
         let offers = &mut self.0;
         let kept = offers.len().div_ceil(2).max(OPEN_KEPT);

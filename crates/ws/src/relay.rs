@@ -386,6 +386,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         });
         if let Slice::Finished { micros } = slice {
             self.room.pass_ended();
+            self.census.pass_ended();
             let micros = usize::try_from(micros).unwrap_or(usize::MAX);
             self.counters.shard.cleaning_micros.set(micros);
             if let Some(histograms) = histograms {

@@ -121,7 +121,7 @@ impl<S: SessionState> Connections<S> {
 
     /// A round has come to its answers.
     pub(crate) fn look_for_plenty(&mut self) {
-        self.has_plenty = self.memory.has_plenty(self.slots.len());
+        self.has_plenty = self.memory.has_plenty(self.len());
     }
 
     /// Counts what a connection holds now.

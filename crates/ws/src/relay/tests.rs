@@ -401,7 +401,7 @@ fn open_offers_have_a_share_of_memory_and_no_more() {
     desk.now_seconds += 40;
     desk.peers();
     let (_, offers) = desk.bytes();
-    assert!(offers <= SHARE / 4 * 3, "{offers}");
+    assert!(offers <= SHARE / 8 * 5, "{offers}");
     make(&mut desk);
     assert!(desk.bytes().1 > SHARE / 10 * 9, "others can have it");
 }
