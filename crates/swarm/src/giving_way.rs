@@ -100,9 +100,17 @@ pub trait BoundedMaps {
     fn room(&mut self) -> &mut Room;
 
     /// Lets each map know what the others leave of the memory, and counts whose peers there are
-    /// while it is scarce. To be called between every few announces: a burst of many must not fill
-    /// the memory before anybody is counted.
+    /// while it is scarce. To be called now and then, for what has left;
+    /// [`Self::note_added`] sees to what has come.
     fn share_memory(&mut self);
+
+    /// A peer of this network was added.
+    fn note_added(&mut self, network: u64) {
+        self.room().added(network);
+        if self.room().is_to_look() {
+            self.share_memory();
+        }
+    }
 
     /// Peers in all of them.
     fn peers(&self) -> usize;

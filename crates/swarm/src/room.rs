@@ -38,7 +38,12 @@ pub struct Room {
     hash_key: HashKey,
     /// While memory is scarce.
     scarcity: Option<Scarcity>,
+    /// Peers added since it was last time to look.
+    not_looked_at: u8,
 }
+
+/// So many peers are added between two looks at what all maps take.
+const NOT_LOOKED_AT_MAX: u8 = 32;
 
 struct Scarcity {
     census: Census,
@@ -58,6 +63,7 @@ impl Room {
             max_bytes: max_bytes.map(|max| max.get().saturating_sub(census(max.get()))),
             hash_key,
             scarcity: None,
+            not_looked_at: 0,
         }
     }
 
@@ -71,8 +77,8 @@ impl Room {
     /// that are there are the old ones then: see
     /// [`TorrentMap::all_are_old`](crate::TorrentMap::all_are_old).
     ///
-    /// To be called with what all maps take, between every few announces: whoever comes before it
-    /// is noticed that memory is scarce has not been counted.
+    /// To be called with what all maps take, whenever some have been [added](Self::added): whoever
+    /// comes before it is noticed that memory is scarce has not been counted.
     pub fn becomes_scarce(&mut self, bytes: usize) -> bool {
         let Some(max) = self.max_bytes else {
             return false;
@@ -94,10 +100,21 @@ impl Room {
 
     /// A peer of this network was added.
     pub fn added(&mut self, network: u64) {
+        self.not_looked_at = self.not_looked_at.saturating_add(1);
         if let Some(scarcity) = &mut self.scarcity {
             scarcity.census.add(network);
             scarcity.next.add(network);
         }
+    }
+
+    /// Whether so many have been added that it is time to look at what all maps take again. A burst
+    /// must not fill the memory before anybody is counted.
+    pub(crate) fn is_to_look(&mut self) -> bool {
+        let is_due = self.not_looked_at >= NOT_LOOKED_AT_MAX;
+        if is_due {
+            self.not_looked_at = 0;
+        }
+        is_due
     }
 
     /// A peer of this network was met by a pass of cleaning, and stays.

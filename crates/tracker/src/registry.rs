@@ -229,7 +229,7 @@ impl<V: PeerTag> Registry<V> {
             ..
         }) = &outcome
         {
-            self.room.added(network);
+            self.note_added(network);
         }
         outcome.map(|announced| Answered {
             counts: announced.counts,

@@ -25,7 +25,7 @@ const FLOOD: u32 = 150_000;
 /// Rounds of the flood for each two honest announces.
 const FLOOD_PER_HONEST: u32 = 30;
 
-/// Announces between two slices of background work.
+/// Announces between two slices of background work, if they come evenly.
 const BATCH: u32 = 256;
 
 /// Announces in a second.
@@ -36,6 +36,8 @@ struct Desk {
     counters: ShardCounters,
     rng: fastrand::Rng,
     announces: u32,
+    /// Announces between two slices of background work.
+    batch: u32,
     bytes_max: usize,
     bytes_seen: usize,
 }
@@ -63,6 +65,7 @@ impl Desk {
             counters: ShardCounters::default(),
             rng: fastrand::Rng::with_seed(4),
             announces: 0,
+            batch: BATCH,
             bytes_max,
             bytes_seen: 0,
         }
@@ -75,7 +78,7 @@ impl Desk {
 
     fn announce<K: PeerAddr>(&mut self, info_hash: InfoHash, peer: K) -> bool {
         self.announces += 1;
-        if self.announces.is_multiple_of(BATCH) {
+        if self.announces.is_multiple_of(self.batch) {
             while self.registry.background(self.now(), &self.counters) {}
             let swarms = self.registry.swarms();
             let bytes = swarms.v4.bytes() + swarms.v6.bytes();
@@ -316,4 +319,19 @@ fn of_one_swarm_leaves_it_open() {
         }
     }
     assert!(served >= 990, "{served} of 1,000 were served");
+}
+
+/// The attack: fill the memory in one burst, between two slices of background work, so that nobody
+/// has counted whose peers fill it.
+#[test]
+fn that_comes_at_once() {
+    let mut desk = Desk::new(1 << 20);
+    desk.batch = u32::MAX;
+    let peer = CompactV4::new([192, 0, 2, 1].into(), 6_881);
+    let served = (0..60_000).filter(|number| desk.announce(torrent(1, *number), peer));
+    assert!(served.count() < 50_000, "there is room");
+    let newcomer = |number: u32| CompactV4::new(std::net::Ipv4Addr::from(0x0a00_0000 + number), 1);
+    let served = (0..200).filter(|number| desk.announce(torrent(2, *number), newcomer(*number)));
+    let served = served.count();
+    assert!(served >= 198, "{served} of 200 newcomers");
 }

@@ -150,8 +150,8 @@ impl Asker {
         evicted: &mut Vec<Evicted>,
         connections: &mut Connections<Session>,
     ) {
-        let rest = evicted.len().saturating_sub(EVICTED_ROUND_MAX);
-        for it in evicted.drain(rest..) {
+        let some = evicted.len().min(EVICTED_ROUND_MAX);
+        for it in evicted.drain(..some) {
             let connection = it.member.connection;
             connections.with(connection, |session, _| {
                 if session.membership.doubt(it.info_hash, it.peer_id) {

@@ -224,7 +224,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         let change = announced.as_ref().map(|announced| &announced.change);
         let is_kept = !matches!(change, Ok(PeerChange::NotAdded));
         match change {
-            Ok(PeerChange::Added) => self.room.added(weighed_network(&me)),
+            Ok(PeerChange::Added) => self.note_added(weighed_network(&me)),
             Ok(PeerChange::Removed(_)) => self.census.offers_change(offer_bytes, 0),
             _ => {}
         }
@@ -404,7 +404,6 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
     fn answer(&mut self, now: Now, batch: &mut Batch) {
         let mut keys = mem::take(&mut self.keys);
         for requests in batch.requests.chunks_mut(TOUCH_BATCH) {
-            self.share_memory();
             keys.clear();
             keys.extend(requests.iter().map(|it| self.swarms.key(it.info_hash)));
             self.swarms.touch(&keys);
