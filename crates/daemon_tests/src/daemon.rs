@@ -146,6 +146,18 @@ impl Daemon {
         number.parse().unwrap()
     }
 
+    /// How many times threads have begun to wait for something.
+    #[must_use]
+    pub fn wake_ups(&self) -> u64 {
+        let of_thread = |thread: PathBuf| -> u64 {
+            let status = fs::read_to_string(thread.join("status")).unwrap();
+            let mut lines = status.lines();
+            let number = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            number.unwrap().trim().parse().unwrap()
+        };
+        self.threads().into_iter().map(of_thread).sum()
+    }
+
     /// CPU time of all threads, user and system.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {

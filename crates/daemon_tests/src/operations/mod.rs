@@ -136,7 +136,7 @@ macro_rules! operations {
             }
             idling {
                 #[cfg(target_os = "linux")]
-                an_idle_tracker_takes_less_than_half_a_percent_of_a_core
+                an_idle_tracker_rests
             }
             limits {
                 torrents_are_limited
