@@ -3,8 +3,9 @@
 use aquatic_http_protocol::{Framing, PeerForm};
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
+use aquatic_tracker::clients::ClientPrefix;
 use aquatic_tracker::router;
-use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily};
+use aquatic_types::{CompactV4, CompactV6, InfoHash, PerFamily};
 
 use crate::full_scrape::FullScrape;
 
@@ -37,16 +38,10 @@ pub struct Announce<K> {
     pub peer_form: PeerForm,
     /// The torrent.
     pub info_hash: InfoHash,
-    /// The client's address, with the port on which it listens for peers.
-    pub peer: K,
-    /// The first bytes of its peer id, which name the software (BEP 20).
-    pub client: [u8; 8],
-    /// Seeder, leecher or leaving.
-    pub status: PeerStatus,
-    /// The download has just finished.
-    pub completed: bool,
-    /// How many peers to hand out at most; already limited by the configuration.
-    pub peers_wanted: u16,
+    /// The first bytes of the peer id, which name the software (BEP 20).
+    pub client: ClientPrefix,
+    /// Who announces, and what. How many peers are wanted is limited by the configuration already.
+    pub announce: aquatic_swarm::Announce<K>,
 }
 
 /// One torrent of a scrape.

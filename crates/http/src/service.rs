@@ -193,13 +193,15 @@ impl Service {
             path,
             peer_form: request.peer_form,
             info_hash: request.info_hash,
-            peer,
             client,
-            status: request.status(),
-            completed: request.event == AnnounceEvent::Completed,
-            peers_wanted: u16::try_from(wanted)
-                .unwrap_or(u16::MAX)
-                .min(self.response_peers_max),
+            announce: aquatic_swarm::Announce {
+                peer,
+                status: request.status(),
+                completed: request.event == AnnounceEvent::Completed,
+                peers_wanted: u16::try_from(wanted)
+                    .unwrap_or(u16::MAX)
+                    .min(self.response_peers_max),
+            },
         }
     }
 
@@ -372,13 +374,16 @@ mod tests {
             let Ok(Wish::AnnounceV4(announce)) = wish else {
                 panic!("{wish:?}");
             };
-            assert_eq!(announce.peer, CompactV4::new([192, 0, 2, 1].into(), 6_881));
+            assert_eq!(
+                announce.announce.peer,
+                CompactV4::new([192, 0, 2, 1].into(), 6_881)
+            );
             assert_eq!(
                 (announce.info_hash, announce.client),
                 (INFO_HASH, *b"-XX0100-")
             );
             assert_eq!(
-                (announce.completed, announce.peers_wanted),
+                (announce.announce.completed, announce.announce.peers_wanted),
                 (completed, peers_wanted)
             );
         }

@@ -11,7 +11,7 @@ use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
-use aquatic_tracker::registry::{self, PeerAddr, Registry, RegistryParts, RegistrySettings};
+use aquatic_tracker::registry::{PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
 
@@ -161,26 +161,24 @@ impl<V: PeerTag> TaggedShard<V> {
     ) -> Result<Counts, Refusal> {
         let Self { registry, rows, .. } = self;
         rows.iter_mut().for_each(Vec::clear);
-        let to = (announce.status, &announce.peer);
-        let wanted = u32::from(announce.peers_wanted);
-        let others = registry.available::<O>(key, announce.status, None);
+        let told = &announce.announce;
+        let to = (told.status, &told.peer);
+        let wanted = u32::from(told.peers_wanted);
+        let others = registry.available::<O>(key, told.status, None);
         let own = match others {
             0 => 0,
-            _ => registry.available(key, announce.status, Some(&announce.peer)),
+            _ => registry.available(key, told.status, Some(&told.peer)),
         };
         let is_choice_of_both = others > 0 && wanted < own.saturating_add(others);
-        let request = registry::Announce {
-            peer: announce.peer,
-            client: announce.client,
-            status: announce.status,
-            completed: announce.completed,
+        let of_own_family = aquatic_swarm::Announce {
             peers_wanted: match is_choice_of_both {
                 true => 0,
-                false => usize::from(announce.peers_wanted),
+                false => told.peers_wanted,
             },
+            ..*told
         };
         let [own_rows, other_rows] = &mut *rows;
-        let answered = registry.announce(now, key, &request, |peer| {
+        let answered = registry.announce(now, key, announce.client, &of_own_family, |peer| {
             own_rows.extend_from_slice(CompactAddr::as_bytes(peer));
         })?;
         if answered.is_kept_out {
@@ -191,7 +189,7 @@ impl<V: PeerTag> TaggedShard<V> {
             let available = Pair { own, others };
             choose::<K, O>(registry, key, to, available, wanted, rows);
         } else if others > 0 {
-            offer::<O>(registry, key, (announce.status, None), wanted, other_rows);
+            offer::<O>(registry, key, (told.status, None), wanted, other_rows);
         }
         let other_counts = registry.scrape(other(family), key);
         Ok(sum([answered.counts, other_counts]))
@@ -214,7 +212,7 @@ impl<V: PeerTag> TaggedShard<V> {
             leechers: counts.leechers,
             interval_seconds: self.intervals.announce_seconds,
             min_interval_seconds: self.intervals.min_seconds,
-            external_ip: Some(announce.peer.socket_addr().ip()),
+            external_ip: Some(announce.announce.peer.socket_addr().ip()),
             peers: PerFamily {
                 v4: v4.into(),
                 v6: v6.into(),

@@ -308,7 +308,7 @@ impl Worker {
         announce: Announce<K>,
         connections: &Connections<Session>,
     ) {
-        let leaves = announce.status == PeerStatus::Stopped;
+        let leaves = announce.announce.status == PeerStatus::Stopped;
         if (leaves || connections.is_open(announce.path.connection))
             && let Some(batch) = self.batch_of(shard)
         {

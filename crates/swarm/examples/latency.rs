@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use aquatic_swarm::{
-    Announce, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits, Refusal, TorrentMap,
+    Announce, CleaningCursor, CleaningVisitor, Counts, HashKey, Keep, Limits, Refusal, TorrentMap,
 };
 use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
 use nix::time::ClockId;
@@ -108,8 +108,14 @@ impl Bench {
                         row.copy_from_slice(&peer.0);
                     }
                 };
-                self.map
-                    .announce(key, announce, &mut self.rng, |_| true, hand_out)?;
+                self.map.announce(
+                    key,
+                    &announce,
+                    DEADLINE,
+                    &mut Keep(()),
+                    &mut self.rng,
+                    hand_out,
+                )?;
                 black_box(&answer);
             }
             spent += cpu_time() - start;
@@ -130,13 +136,14 @@ impl Bench {
         (rank - 1, self.rng.u32(..400_000 / rank + 2))
     }
 
-    fn announce(&mut self, torrent: u32, peer: u32, wanted: usize) -> Result<(), Refusal> {
+    fn announce(&mut self, torrent: u32, peer: u32, wanted: u16) -> Result<(), Refusal> {
         let key = self.map.key(info_hash(torrent));
         self.map.announce(
             &key,
-            announce(peer, wanted),
+            &announce(peer, wanted),
+            DEADLINE,
+            &mut Keep(()),
             &mut self.rng,
-            |_| true,
             |_, ()| (),
         )?;
         Ok(())
@@ -210,10 +217,9 @@ fn address(peer: u32) -> CompactV4 {
     CompactV4([a, b, c, d, 0x1a, 0xe1])
 }
 
-fn announce(peer: u32, wanted: usize) -> Announce<CompactV4> {
+fn announce(peer: u32, wanted: u16) -> Announce<CompactV4> {
     Announce {
         peer: address(peer),
-        value: (),
         status: if peer.is_multiple_of(3) {
             PeerStatus::Leecher
         } else {
@@ -221,7 +227,6 @@ fn announce(peer: u32, wanted: usize) -> Announce<CompactV4> {
         },
         completed: false,
         peers_wanted: wanted,
-        deadline: DEADLINE,
     }
 }
 

@@ -9,7 +9,7 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::process::Command;
 
 use aquatic_swarm::{
-    Announce, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits, TorrentMap,
+    Announce, CleaningCursor, CleaningVisitor, Counts, HashKey, Keep, Limits, TorrentMap,
 };
 use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
 
@@ -122,17 +122,16 @@ fn announce(
     let [a, b, c, d] = peer.to_be_bytes();
     let announce = Announce {
         peer: CompactV4([a, b, c, d, 0x1a, 0xe1]),
-        value: (),
         status,
         completed: false,
         peers_wanted: 0,
-        deadline: Seconds(now + 1_200),
     };
     map.announce(
         &map.key(InfoHash(info_hash)),
-        announce,
+        &announce,
+        Seconds(now + 1_200),
+        &mut Keep(()),
         rng,
-        |_| true,
         |_, ()| (),
     )?;
     Ok(())

@@ -163,7 +163,7 @@ mod tests {
     use aquatic_types::{CompactAddr, CompactV4, PeerStatus};
 
     use super::*;
-    use crate::{Announce, HashKey, Limits};
+    use crate::{Announce, HashKey, Keep, Limits};
 
     /// So many torrents of so many peers, which are alive until second 100.
     fn map(torrents: u8, peers: u16) -> TorrentMap<CompactV4> {
@@ -178,13 +178,18 @@ mod tests {
         for port in 1..=peers {
             let announce = Announce {
                 peer: CompactV4::new([192, 0, 2, 1].into(), port),
-                value: (),
                 status: PeerStatus::Leecher,
                 completed: false,
                 peers_wanted: 0,
-                deadline: Seconds(100),
             };
-            let announced = map.announce(&key, announce, &mut rng, |_| true, |_, ()| ());
+            let announced = map.announce(
+                &key,
+                &announce,
+                Seconds(100),
+                &mut Keep(()),
+                &mut rng,
+                |_, ()| (),
+            );
             assert!(announced.is_ok());
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
 
-use crate::{Announce, HashKey, Limits, TorrentMap};
+use crate::{Announce, HashKey, Keep, Limits, TorrentMap};
 
 const ROUNDS: u32 = 20_000;
 
@@ -15,11 +15,9 @@ fn assert_fair(peers: u16, announcer: PeerStatus, wanted: u16) {
     let torrent = map.key(InfoHash([1; 20]));
     let announce = |peer: u16, status, peers_wanted| Announce {
         peer: CompactV4([10, 0, peer.to_be_bytes()[0], peer.to_be_bytes()[1], 0, 1]),
-        value: peer,
         status,
         completed: false,
         peers_wanted,
-        deadline: Seconds(0),
     };
     let is_seeder = |peer: u16| peer.is_multiple_of(3);
     for peer in 0..peers {
@@ -29,27 +27,28 @@ fn assert_fair(peers: u16, announcer: PeerStatus, wanted: u16) {
             PeerStatus::Leecher
         };
         let announce = announce(peer, status, 0);
-        map.announce(&torrent, announce, &mut rng, |_| true, |_, _| ())
+        let keep = &mut Keep(peer);
+        map.announce(&torrent, &announce, Seconds(0), keep, &mut rng, |_, _| ())
             .unwrap();
     }
-    let wanted = usize::from(wanted);
     let mut outside = Drawn::default();
     for _ in 0..ROUNDS {
         let count = |_: &CompactV4, peer: &u16| outside.count(*peer);
-        map.hand_out(&torrent, (announcer, None), wanted, &mut rng, count);
+        map.hand_out(&torrent, (announcer, None), wanted.into(), &mut rng, count);
     }
     let mut inside = Drawn::default();
     for _ in 0..ROUNDS {
         let announce = announce(u16::MAX, announcer, wanted);
         let count = |_: &CompactV4, peer: &u16| inside.count(*peer);
-        map.announce(&torrent, announce, &mut rng, |_| true, count)
+        let keep = &mut Keep(u16::MAX);
+        map.announce(&torrent, &announce, Seconds(0), keep, &mut rng, count)
             .unwrap();
     }
     let pool: Vec<u16> = (0..peers)
         .filter(|peer| announcer == PeerStatus::Leecher || !is_seeder(*peer))
         .collect();
-    inside.assert_fair(&pool, wanted);
-    outside.assert_fair(&pool, wanted);
+    inside.assert_fair(&pool, wanted.into());
+    outside.assert_fair(&pool, wanted.into());
 }
 
 /// How often each peer was handed out in [`ROUNDS`] answers.
@@ -110,16 +109,15 @@ fn assert_introductions_are_fair(peers: u16, wanted: usize) {
     for peer in 0..peers {
         let announce = Announce {
             peer: key(peer),
-            value: peer,
             status: match peer.is_multiple_of(3) {
                 true => PeerStatus::Seeder,
                 false => PeerStatus::Leecher,
             },
             completed: false,
             peers_wanted: 0,
-            deadline: Seconds(0),
         };
-        map.announce(&torrent, announce, &mut rng, |_| true, |_, _| ())
+        let keep = &mut Keep(peer);
+        map.announce(&torrent, &announce, Seconds(0), keep, &mut rng, |_, _| ())
             .unwrap();
     }
     let suits = |peer: u16| !peer.is_multiple_of(5);

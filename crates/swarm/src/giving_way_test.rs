@@ -6,7 +6,7 @@ use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus, Seconds};
 use proptest::prelude::*;
 
 use crate::{
-    Among, Announce, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, GivenWay, HashKey,
+    Among, Announce, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, GivenWay, HashKey, Keep,
     Limits, PeerChange, PeerKey, Refusal, Room, Terms, TorrentKey, TorrentMap, WalkCursor,
 };
 
@@ -105,15 +105,18 @@ impl Shard {
         let key = self.map.key(info_hash);
         let announce = Announce {
             peer,
-            value: (),
             status,
             completed: false,
             peers_wanted: 5,
-            deadline: Seconds(deadline),
         };
-        let announced = self
-            .map
-            .announce(&key, announce, &mut self.rng, |_| true, |_, ()| ());
+        let announced = self.map.announce(
+            &key,
+            &announce,
+            Seconds(deadline),
+            &mut Keep(()),
+            &mut self.rng,
+            |_, ()| (),
+        );
         announced.map(|announced| announced.change)
     }
 

@@ -104,7 +104,9 @@ mod tests {
     use aquatic_types::{CompactAddr, CompactV4, PeerStatus, Seconds};
 
     use super::*;
-    use crate::{Announce, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits, TorrentMap};
+    use crate::{
+        Announce, CleaningCursor, CleaningVisitor, Counts, HashKey, Keep, Limits, TorrentMap,
+    };
 
     fn swarm(number: u8) -> InfoHash {
         InfoHash([number; 20])
@@ -185,15 +187,20 @@ mod tests {
         fn tell(&mut self, info_hash: InfoHash, port: u16, status: PeerStatus) {
             let announce = Announce {
                 peer: CompactV4::new([10, 0, 0, 1].into(), port),
-                value: (),
                 status,
                 completed: false,
                 peers_wanted: 0,
-                deadline: Seconds(1_200),
             };
             let key = self.map.key(info_hash);
             let rng = &mut self.rng;
-            let told = self.map.announce(&key, announce, rng, |_| true, |_, ()| ());
+            let told = self.map.announce(
+                &key,
+                &announce,
+                Seconds(1_200),
+                &mut Keep(()),
+                rng,
+                |_, ()| (),
+            );
             assert!(told.is_ok());
         }
 

@@ -6,7 +6,7 @@
 //! and over what is kept with a peer.
 //!
 //! ```
-//! use aquatic_swarm::{Announce, HashKey, Limits, TorrentMap};
+//! use aquatic_swarm::{Announce, HashKey, Keep, Limits, TorrentMap};
 //! use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
 //!
 //! let mut map = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
@@ -16,14 +16,14 @@
 //! for host in 1..=3 {
 //!     let announce = Announce {
 //!         peer: CompactV4([192, 0, 2, host, 0x1a, 0xe1]),
-//!         value: (),
 //!         status: PeerStatus::Leecher,
 //!         completed: false,
 //!         peers_wanted: 50,
-//!         deadline: Seconds(1_200),
 //!     };
 //!     answer.clear();
-//!     map.announce(&torrent, announce, &mut rng, |_| true, |peer, ()| answer.push(*peer))?;
+//!     let deadline = Seconds(1_200);
+//!     let select = |peer: &CompactV4, (): &()| answer.push(*peer);
+//!     map.announce(&torrent, &announce, deadline, &mut Keep(()), &mut rng, select)?;
 //! }
 //! assert_eq!(answer.len(), 2);
 //! assert_eq!(map.scrape(&torrent).leechers, 3);
@@ -85,13 +85,15 @@ mod room;
 mod rules;
 mod segments;
 mod selection;
+#[cfg(test)]
+mod soundness;
 mod swarm;
 mod torrent_map;
 
 pub use cleaning::{CleaningCursor, CleaningVisitor, WalkCursor};
 pub use giving_way::{Among, BoundedMaps, GivenWay, Terms};
 pub use hash::{HashKey, PeerKey, TorrentKey};
-pub use outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
+pub use outcome::{Announce, Announced, Counts, Keep, Limits, PeerChange, PeerPolicy, Refusal};
 pub use room::Room;
 pub use torrent_map::TorrentMap;
 

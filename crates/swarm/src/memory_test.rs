@@ -2,7 +2,7 @@
 
 use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus, Seconds};
 
-use crate::{Announce, HashKey, Limits, TorrentMap};
+use crate::{Announce, HashKey, Keep, Limits, TorrentMap};
 
 struct World {
     map: TorrentMap<CompactV4>,
@@ -38,14 +38,19 @@ impl World {
         let key = self.map.key(InfoHash(info_hash));
         let announce = Announce {
             peer: peer(number),
-            value: (),
             status,
             completed: false,
             peers_wanted: 0,
-            deadline: Seconds(1_200),
         };
         let rng = &mut self.rng;
-        let announced = self.map.announce(&key, announce, rng, |_| true, |_, ()| ());
+        let announced = self.map.announce(
+            &key,
+            &announce,
+            Seconds(1_200),
+            &mut Keep(()),
+            rng,
+            |_, ()| (),
+        );
         assert!(announced.is_ok());
     }
 }

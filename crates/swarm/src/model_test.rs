@@ -6,49 +6,11 @@ use std::num::{NonZeroU8, NonZeroU16, NonZeroUsize};
 use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
 use proptest::prelude::*;
 
-use crate::hash::{HashKey, PeerKey};
-use crate::swarm::{Peer, Swarm};
+use crate::hash::HashKey;
 use crate::{
-    Announce, Announced, CleaningCursor, CleaningVisitor, Counts, Limits, PeerChange, Refusal,
-    TorrentMap, WalkCursor,
+    Announce, Announced, CleaningCursor, CleaningVisitor, Counts, Limits, PeerChange, PeerPolicy,
+    Refusal, TorrentMap, WalkCursor,
 };
-
-impl<K: PeerKey + std::fmt::Debug, V> TorrentMap<K, V> {
-    /// Checks everything that the operations rely on.
-    pub(crate) fn assert_sound(&self) {
-        let torrents = || (0..self.torrents.len()).map(|at| self.torrents.get(at).unwrap());
-        let hashes: Vec<_> = torrents()
-            .map(|torrent| self.key(torrent.info_hash).hash)
-            .collect();
-        self.index.assert_sound(&hashes);
-        let peers: u32 = torrents().map(|torrent| torrent.swarm.len()).sum();
-        assert_eq!(self.peers, peers as usize);
-        self.assert_bytes_sound();
-        for torrent in torrents() {
-            let swarm = &torrent.swarm;
-            assert!(swarm.seeders() <= swarm.len());
-            let all = || (0..swarm.len()).map(|at| swarm.get(at).unwrap());
-            let hash_of = |peer: &Peer<K, V>| self.rules.peer_hash(&peer.key);
-            match swarm {
-                Swarm::Inline { .. } => assert!(swarm.len() <= 2),
-                Swarm::List { .. } => assert!((2..=64).contains(&swarm.len())),
-                Swarm::Large(large) => {
-                    assert!(swarm.len() > 32);
-                    large
-                        .index
-                        .assert_sound(&all().map(hash_of).collect::<Vec<_>>());
-                }
-            }
-            for (at, peer) in (0..).zip(all()) {
-                assert_eq!(
-                    swarm.find(&peer.key, &self.rules),
-                    Some(at),
-                    "twice the same peer"
-                );
-            }
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -57,7 +19,7 @@ enum Operation {
         peer: u16,
         status: PeerStatus,
         completed: bool,
-        wanted: usize,
+        wanted: u16,
     },
     /// Many at once: fills swarms quickly.
     Crowd {
@@ -92,7 +54,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         ]
     };
     prop_oneof![
-        20 => (torrent(), peer(), status(), any::<bool>(), 0..80_usize).prop_map(
+        20 => (torrent(), peer(), status(), any::<bool>(), 0..80_u16).prop_map(
             |(torrent, peer, status, completed, wanted)| {
                 Operation::Announce { torrent, peer, status, completed, wanted }
             }
@@ -167,6 +129,29 @@ fn network(peer: &CompactV4) -> [u8; 4] {
     network
 }
 
+/// What the map asks, and is told, while a peer announces.
+struct Policy {
+    peer: CompactV4,
+    value: u64,
+    deadline: Seconds,
+    asked: u32,
+    /// What was kept with the peer before.
+    updated: Option<u64>,
+}
+
+impl PeerPolicy<CompactV4, u64> for Policy {
+    fn admit(&mut self, peer: &CompactV4) -> Option<u64> {
+        assert_eq!(*peer, self.peer);
+        self.asked += 1;
+        is_welcome(*peer).then_some(self.value)
+    }
+
+    fn update(&mut self, value: &mut u64) {
+        assert_eq!(self.updated, None);
+        self.updated = Some(std::mem::replace(value, self.value));
+    }
+}
+
 /// What `admit` says: some peers are refused.
 fn is_welcome(peer: CompactV4) -> bool {
     (peer.0[3] | peer.0[5]) % 16 != 15
@@ -234,37 +219,39 @@ impl World {
         peer: CompactV4,
         status: PeerStatus,
         completed: bool,
-        wanted: usize,
+        wanted: u16,
     ) {
         self.next_value += 1;
         let announce = Announce {
             peer,
-            value: self.next_value,
             status,
             completed,
             peers_wanted: wanted,
-            deadline: Seconds(self.now + PEER_AGE_SECONDS),
         };
         let info_hash = info_hash(torrent);
         if self.next_value.is_multiple_of(16) {
             self.check_availability(info_hash, peer, status);
         }
-        let mut asked = 0;
         let mut answer = Vec::new();
+        let mut policy = Policy {
+            peer,
+            value: self.next_value,
+            deadline: Seconds(self.now + PEER_AGE_SECONDS),
+            asked: 0,
+            updated: None,
+        };
         let key = self.map.key(info_hash);
         self.map.touch(&[key]);
         self.map.touch_peers(&[key], [peer]);
         let outcome = self.map.announce(
             &key,
-            announce,
+            &announce,
+            policy.deadline,
+            &mut policy,
             &mut self.rng,
-            |key| {
-                assert_eq!(*key, peer);
-                asked += 1;
-                is_welcome(*key)
-            },
             |key, value| answer.push((*key, *value)),
         );
+        let asked = policy.asked;
 
         if status == PeerStatus::Stopped {
             assert_eq!((asked, answer.len()), (0, 0));
@@ -278,7 +265,7 @@ impl World {
         } else if let Some(refusal) = self.expected_refusal(info_hash, peer, asked) {
             assert_eq!((outcome, answer.len()), (Err(refusal), 0));
         } else {
-            self.expect_answer(info_hash, &announce, outcome.unwrap(), answer);
+            self.expect_answer(info_hash, &announce, &policy, outcome.unwrap(), answer);
         }
     }
 
@@ -366,7 +353,8 @@ impl World {
     fn expect_answer(
         &mut self,
         info_hash: InfoHash,
-        announce: &Announce<CompactV4, u64>,
+        announce: &Announce<CompactV4>,
+        policy: &Policy,
         outcome: Announced<u64>,
         answer: Vec<(CompactV4, u64)>,
     ) {
@@ -377,15 +365,16 @@ impl World {
         let peer = ModelPeer {
             seeder,
             is_finished: was_finished || seeder || announce.completed,
-            deadline: announce.deadline.0 | 1,
-            value: announce.value,
+            deadline: policy.deadline.0 | 1,
+            value: policy.value,
         };
         let known = torrent.peers.insert(announce.peer, peer);
+        assert_eq!(policy.updated, known.map(|known| known.value));
         torrent.completed += u32::from(announce.completed && !was_finished);
         self.completed += usize::from(announce.completed && !was_finished);
         let expected = Announced {
             counts: torrent.counts(),
-            change: known.map_or(PeerChange::Added, |known| PeerChange::Updated(known.value)),
+            change: known.map_or(PeerChange::Added, |_| PeerChange::Updated),
             surplus: outcome.surplus,
         };
         assert_eq!(outcome, expected);
@@ -395,7 +384,7 @@ impl World {
     fn expect_peers(
         &self,
         info_hash: InfoHash,
-        announce: &Announce<CompactV4, u64>,
+        announce: &Announce<CompactV4>,
         surplus: u32,
         mut answer: Vec<(CompactV4, u64)>,
     ) {
@@ -408,7 +397,7 @@ impl World {
             .iter()
             .filter(|(key, other)| pool(key, other))
             .count();
-        let expected_len = announce.peers_wanted.min(available);
+        let expected_len = usize::from(announce.peers_wanted).min(available);
         assert_eq!(answer.len(), expected_len);
         for (key, value) in &answer {
             assert!(pool(key, &torrent.peers[key]));

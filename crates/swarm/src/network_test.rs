@@ -7,8 +7,8 @@ use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, PeerStatus, Sec
 use proptest::prelude::*;
 
 use crate::{
-    Announce, Announced, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits, PeerChange,
-    PeerKey, TorrentMap,
+    Announce, Announced, CleaningCursor, CleaningVisitor, Counts, HashKey, Keep, Limits,
+    PeerChange, PeerKey, TorrentMap,
 };
 
 const LEECHER: PeerStatus = PeerStatus::Leecher;
@@ -34,21 +34,24 @@ impl<K: CompactAddr + PeerKey> World<K> {
         }
     }
 
-    fn announce(&mut self, peer: K, status: PeerStatus, wanted: usize) -> (Announced, Vec<K>) {
+    fn announce(&mut self, peer: K, status: PeerStatus, wanted: u16) -> (Announced, Vec<K>) {
         let key = self.map.key(InfoHash([1; 20]));
         let mut answer = Vec::new();
         let announce = Announce {
             peer,
-            value: (),
             status,
             completed: false,
             peers_wanted: wanted,
-            deadline: self.now + 1_200,
         };
         let hand_out = |peer: &K, (): &()| answer.push(*peer);
-        let announced = self
-            .map
-            .announce(&key, announce, &mut self.rng, |_| true, hand_out);
+        let announced = self.map.announce(
+            &key,
+            &announce,
+            self.now + 1_200,
+            &mut Keep(()),
+            &mut self.rng,
+            hand_out,
+        );
         (announced.unwrap(), answer)
     }
 
@@ -107,7 +110,7 @@ fn a_network_fills_its_places_and_no_more_in_swarms_of_any_form() {
 
         // Who is there may renew and change its status, and makes room by leaving.
         let renewed = world.announce(attacker(1, max), SEEDER, 0).0.change;
-        assert_eq!(renewed, PeerChange::Updated(()));
+        assert_eq!(renewed, PeerChange::Updated);
         world.announce(attacker(1, 1), PeerStatus::Stopped, 0);
         assert_eq!(
             world.announce(attacker(1, 5_000), LEECHER, 0).0.change,
@@ -247,7 +250,7 @@ proptest! {
     fn answers_share_places_among_networks(
         networks in prop::collection::vec(1..60_u8, 1..40),
         max in 1..6_u8,
-        wanted in 1..120_usize,
+        wanted in 1..120_u16,
         to in prop_oneof![Just(LEECHER), Just(SEEDER)],
     ) {
         let mut world = World::new(0, max);
@@ -268,13 +271,13 @@ proptest! {
             per_network(peers).values().map(|count| (*count).min(max.into())).sum()
         };
         let (announced, answer) = world.announce(honest(1), to, wanted);
-        prop_assert_eq!(answer.len(), wanted.min(all.len()));
+        prop_assert_eq!(answer.len(), usize::from(wanted).min(all.len()));
         let mut distinct = answer.clone();
         distinct.sort_unstable();
         distinct.dedup();
         prop_assert_eq!(distinct.len(), answer.len());
-        if wanted < all.len() {
-            prop_assert_eq!(share(&answer), wanted.min(share(&all)));
+        if usize::from(wanted) < all.len() {
+            prop_assert_eq!(share(&answer), usize::from(wanted).min(share(&all)));
             let surplus = usize::try_from(announced.surplus).unwrap();
             prop_assert_eq!(surplus, answer.len() - share(&answer));
             let restrained = &answer[..answer.len() - surplus];
@@ -330,17 +333,20 @@ fn going_to_and_fro_is_one_download() {
     let mut announce = |peer, status, completed| {
         let announce = Announce {
             peer,
-            value: (),
             status,
             completed,
             peers_wanted: 0,
-            deadline: Seconds(1_200),
         };
         let key = world.map.key(InfoHash([1; 20]));
         let rng = &mut world.rng;
-        let announced = world
-            .map
-            .announce(&key, announce, rng, |_| true, |_, ()| ());
+        let announced = world.map.announce(
+            &key,
+            &announce,
+            Seconds(1_200),
+            &mut Keep(()),
+            rng,
+            |_, ()| (),
+        );
         announced.unwrap().counts.completed
     };
     // As an inline peer, in a list and in a large swarm.

@@ -2,25 +2,47 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::num::{NonZeroU8, NonZeroU16, NonZeroUsize};
+use std::ops::Add;
 
-use aquatic_types::{PeerStatus, Seconds};
+use aquatic_types::PeerStatus;
 
 /// What a peer announces to one torrent.
-#[derive(Clone, Copy, Debug)]
-pub struct Announce<K, V = ()> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce<K> {
     /// Who announces.
     pub peer: K,
-    /// What to keep with the peer until it leaves. Replaces what was kept so far.
-    pub value: V,
     /// Seeder, leecher or leaving.
     pub status: PeerStatus,
     /// The download has just finished (`event=completed`).
     pub completed: bool,
     /// How many other peers to hand out at most.
-    pub peers_wanted: usize,
-    /// The peer is forgotten at the first cleaning after this second, or the next one if this is
-    /// even. At most [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS) from now.
-    pub deadline: Seconds,
+    pub peers_wanted: u16,
+}
+
+/// Who may join a swarm, and what is kept with whom.
+pub trait PeerPolicy<K, V> {
+    /// A peer that is not in the swarm wants to join, and there is room for it. Returns what to
+    /// keep with it until it leaves; `None` refuses it.
+    ///
+    /// Asked last of all: whoever is admitted joins. So this may count.
+    fn admit(&mut self, peer: &K) -> Option<V>;
+
+    /// A peer announces again. This may change what is kept with it.
+    fn update(&mut self, value: &mut V);
+}
+
+/// Admits everybody, and keeps this with each peer that announces.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep<V>(pub V);
+
+impl<K, V: Clone> PeerPolicy<K, V> for Keep<V> {
+    fn admit(&mut self, _: &K) -> Option<V> {
+        Some(self.0.clone())
+    }
+
+    fn update(&mut self, value: &mut V) {
+        value.clone_from(&self.0);
+    }
 }
 
 /// How large a swarm is.
@@ -32,6 +54,19 @@ pub struct Counts {
     pub leechers: u32,
     /// Downloads finished since the torrent became known.
     pub completed: u32,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    /// Of two swarms together, such as those of both IP families.
+    fn add(self, other: Self) -> Self {
+        Self {
+            seeders: self.seeders.saturating_add(other.seeders),
+            leechers: self.leechers.saturating_add(other.leechers),
+            completed: self.completed.saturating_add(other.completed),
+        }
+    }
 }
 
 impl Counts {
@@ -61,8 +96,8 @@ pub struct Announced<V = ()> {
 pub enum PeerChange<V = ()> {
     /// It was unknown and is now in the swarm.
     Added,
-    /// It was known; this was kept with it before.
-    Updated(V),
+    /// It was known.
+    Updated,
     /// It has left; this was kept with it.
     Removed(V),
     /// It said that it leaves, but it was not in the swarm.
@@ -83,7 +118,7 @@ pub enum Refusal {
     /// The peer is unknown, and memory is used up. The caller may [make
     /// room](crate::TorrentMap::give_way), and ask again.
     MemoryLimit,
-    /// The peer is unknown, and the caller did not admit it.
+    /// The peer is unknown, and was not [admitted](PeerPolicy::admit).
     NotAdmitted,
 }
 

@@ -3,13 +3,13 @@
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 
-use aquatic_types::{CompactV4, InfoHash, PeerStatus};
+use aquatic_types::{CompactV4, InfoHash, PeerStatus, Seconds};
 use arrayvec::ArrayVec;
 
 use crate::hash::{HashKey, PeerKey, TorrentKey};
 use crate::index::{Index, Keys};
 use crate::large_sample::LargeSample;
-use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, Refusal};
+use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, PeerPolicy, Refusal};
 use crate::rules::Rules;
 use crate::segments::{Segments, as_usize};
 use crate::swarm::{Peer, PeerState, Swarm};
@@ -127,8 +127,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// - A leecher gets seeders and leechers mixed, a seeder leechers only, one that leaves none.
     ///   It gets exactly `peers_wanted` or, if there are fewer, all; each as likely as any other,
     ///   no one twice, never itself.
-    /// - `admit` is asked, last of all, before an unknown peer is added. Its `false` refuses the
-    ///   announce; after its `true` the peer is added for certain, so it may keep count.
+    /// - `policy` is asked, last of all, before an unknown peer is added.
+    /// - The peer is forgotten at the first cleaning after the second `deadline`, or the next one
+    ///   if that is even. It is at most
+    ///   [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS) from now.
     /// - Of each network it gets no more peers than its
     ///   [share](Limits::max_response_peers_per_network), as long as there are others.
     /// - An unknown peer is not added if its network has [as many
@@ -143,33 +145,33 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     pub fn announce(
         &mut self,
         torrent: &TorrentKey,
-        announce: Announce<K, V>,
+        announce: &Announce<K>,
+        deadline: Seconds,
+        policy: &mut impl PeerPolicy<K, V>,
         rng: &mut fastrand::Rng,
-        admit: impl FnOnce(&K) -> bool,
         mut hand_out: impl FnMut(&K, &V),
     ) -> Result<Announced<V>, Refusal> {
-        if announce.status == PeerStatus::Stopped {
-            return Ok(self.depart(torrent, &announce.peer));
-        }
         let Announce {
             peer,
             status,
             completed,
             peers_wanted,
-            ..
         } = announce;
+        let (status, completed) = (*status, *completed);
+        if status == PeerStatus::Stopped {
+            return Ok(self.depart(torrent, peer));
+        }
         let known = self.position(torrent);
         let known_peer = known
             .and_then(|position| self.torrents.get(position))
-            .and_then(|entry| entry.swarm.find(&peer, &self.rules));
+            .and_then(|entry| entry.swarm.find(peer, &self.rules));
+        let mut admitted = None;
         if known_peer.is_none() {
-            if let Some(answer) = self.answer_closed(known, &announce, rng, &mut hand_out) {
+            if let Some(answer) = self.answer_closed(known, announce, rng, &mut hand_out) {
                 return Ok(answer);
             }
             self.check_room(known)?;
-            if !admit(&peer) {
-                return Err(Refusal::NotAdmitted);
-            }
+            admitted = Some(policy.admit(peer).ok_or(Refusal::NotAdmitted)?);
         }
         let position = known
             .or_else(|| self.add(torrent))
@@ -183,12 +185,12 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let was_seeder = known_peer.is_some_and(|at| at < entry.swarm.seeders());
         let known = known_peer.and_then(|at| entry.swarm.get(at));
         let was_finished = known.is_some_and(|known| known.state.is_finished());
-        let state = PeerState::new(announce.deadline, was_finished || seeder || completed);
+        let state = PeerState::new(deadline, was_finished || seeder || completed);
         let (at, change) = match known_peer {
             None => {
                 let new = Peer {
-                    key: peer,
-                    value: announce.value,
+                    key: *peer,
+                    value: admitted.ok_or(Refusal::NotAdmitted)?,
                     state,
                 };
                 let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
@@ -199,9 +201,9 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             Some(at) => {
                 let known = entry.swarm.get_mut(at).ok_or(Refusal::PeerLimit)?;
                 known.state = state;
-                let old = std::mem::replace(&mut known.value, announce.value);
+                policy.update(&mut known.value);
                 let at = entry.swarm.set_seeder(at, seeder, &self.rules);
-                (at, PeerChange::Updated(old))
+                (at, PeerChange::Updated)
             }
         };
         self.seeders = self.seeders + usize::from(seeder) - usize::from(was_seeder);
@@ -209,7 +211,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             entry.completed = entry.completed.saturating_add(1);
             self.completed += 1;
         }
-        let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
+        let wanted = u32::from(*peers_wanted);
         let choice = entry.swarm.choice(status, Some(at), wanted);
         let surplus = entry.swarm.draw(&choice, &self.rules, rng, hand_out);
         Ok(Announced {
@@ -224,7 +226,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     fn answer_closed(
         &self,
         position: Option<u32>,
-        announce: &Announce<K, V>,
+        announce: &Announce<K>,
         rng: &mut fastrand::Rng,
         hand_out: impl FnMut(&K, &V),
     ) -> Option<Announced<V>> {
@@ -232,7 +234,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         if !entry.swarm.is_closed_to(&announce.peer, &self.rules) {
             return None;
         }
-        let wanted = u32::try_from(announce.peers_wanted).unwrap_or(u32::MAX);
+        let wanted = u32::from(announce.peers_wanted);
         let choice = entry.swarm.choice(announce.status, None, wanted);
         Some(Announced {
             counts: entry.counts(),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::sync::Mutex;
 
-use aquatic_swarm::{Announce, HashKey, Limits, PeerKey, TorrentMap};
+use aquatic_swarm::{Announce, HashKey, Keep, Limits, PeerKey, TorrentMap};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, PeerStatus, Seconds};
 
 /// Where tests share a process, one measures at a time.
@@ -56,13 +56,12 @@ fn percent<K: PeerKey, V: Copy>(swarms: u32, peers: u32, value: V, peer: fn(u32)
             let number = swarm * peers + round;
             let announce = Announce {
                 peer: peer(number),
-                value,
                 status: PeerStatus::Leecher,
                 completed: false,
                 peers_wanted: 0,
-                deadline: Seconds(100),
             };
-            map.announce(&key, announce, &mut rng, |_| true, |_, _| ())
+            let keep = &mut Keep(value);
+            map.announce(&key, &announce, Seconds(100), keep, &mut rng, |_, _| ())
                 .unwrap();
         }
     }

@@ -4,25 +4,34 @@
 //! the software and its version (BEP 20). There are a few hundred of them in the wild. Anyone can
 //! invent more, so the number of tags is bounded, and peers beyond it are counted together.
 
+use std::mem;
+
 use aquatic_daemon::clock::Now;
 use hashbrown::HashMap;
 
 use crate::router::Shard;
 
 /// The bytes of a peer id that name the software.
-pub type Prefix = [u8; 8];
+pub type ClientPrefix = [u8; 8];
 
 /// What is kept with a peer to count it: nothing (`()`), or a [`ClientTag`].
 pub trait PeerTag: Copy {
     /// Counts a peer with this prefix.
-    fn count(prefix: Prefix, clients: &mut ClientTable) -> Self;
+    fn count(prefix: ClientPrefix, clients: &mut ClientTable) -> Self;
 
     /// Counts a peer less.
     fn discount(self, clients: &mut ClientTable);
+
+    /// Counts a peer with this prefix that was counted with another one, or the same.
+    fn recount(&mut self, prefix: ClientPrefix, clients: &mut ClientTable) {
+        // The new one first, so that a prefix with one peer keeps its tag.
+        let before = mem::replace(self, Self::count(prefix, clients));
+        before.discount(clients);
+    }
 }
 
 impl PeerTag for () {
-    fn count(_: Prefix, _: &mut ClientTable) -> Self {}
+    fn count(_: ClientPrefix, _: &mut ClientTable) -> Self {}
 
     fn discount(self, _: &mut ClientTable) {}
 }
@@ -32,7 +41,7 @@ impl PeerTag for () {
 pub struct ClientTag(u16);
 
 impl PeerTag for ClientTag {
-    fn count(prefix: Prefix, clients: &mut ClientTable) -> Self {
+    fn count(prefix: ClientPrefix, clients: &mut ClientTable) -> Self {
         clients.count(prefix)
     }
 
@@ -71,7 +80,7 @@ impl<S: Shard, C: Shard<Batch = S::Batch>> Shard for MaybeCounting<S, C> {
 /// The prefixes that have peers, and how many.
 #[derive(Debug)]
 pub struct ClientTable {
-    tags: HashMap<Prefix, ClientTag>,
+    tags: HashMap<ClientPrefix, ClientTag>,
     /// By tag. The first counts peers for whose prefix there was no tag left.
     rows: Vec<Row>,
     free: Vec<ClientTag>,
@@ -79,7 +88,7 @@ pub struct ClientTable {
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    prefix: Prefix,
+    prefix: ClientPrefix,
     peers: usize,
 }
 
@@ -87,7 +96,7 @@ impl ClientTable {
     /// Stands for all prefixes beyond the bound.
     const OVERFLOW: ClientTag = ClientTag(0);
     /// Where peers are counted whose prefix has no tag of its own.
-    const OVERFLOW_PREFIX: Prefix = [0; 8];
+    const OVERFLOW_PREFIX: ClientPrefix = [0; 8];
 
     /// An empty table.
     #[must_use]
@@ -103,7 +112,7 @@ impl ClientTable {
         }
     }
 
-    fn count(&mut self, prefix: Prefix) -> ClientTag {
+    fn count(&mut self, prefix: ClientPrefix) -> ClientTag {
         let tag = match self.tags.get(&prefix) {
             Some(tag) => *tag,
             None => self.new_tag(prefix),
@@ -114,7 +123,7 @@ impl ClientTable {
         tag
     }
 
-    fn new_tag(&mut self, prefix: Prefix) -> ClientTag {
+    fn new_tag(&mut self, prefix: ClientPrefix) -> ClientTag {
         let row = Row { prefix, peers: 0 };
         let tag = match (self.free.pop(), u16::try_from(self.rows.len())) {
             (Some(tag), _) => {
@@ -145,7 +154,7 @@ impl ClientTable {
     }
 
     /// Each prefix that has peers, with their number.
-    pub fn iter(&self) -> impl Iterator<Item = (Prefix, usize)> {
+    pub fn iter(&self) -> impl Iterator<Item = (ClientPrefix, usize)> {
         self.rows
             .iter()
             .filter(|row| row.peers > 0)
@@ -163,7 +172,7 @@ impl Default for ClientTable {
 mod tests {
     use super::*;
 
-    fn counts(table: &ClientTable) -> Vec<(Prefix, usize)> {
+    fn counts(table: &ClientTable) -> Vec<(ClientPrefix, usize)> {
         let mut counts: Vec<_> = table.iter().collect();
         counts.sort_unstable();
         counts

@@ -19,15 +19,15 @@ use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::{
-    Announced, BoundedMaps, CleaningVisitor, Counts, HashKey, Limits, PeerChange, PeerKey, Refusal,
-    Room, TorrentKey, TorrentMap,
+    Announce, Announced, BoundedMaps, CleaningVisitor, Counts, HashKey, Limits, PeerChange,
+    PeerKey, PeerPolicy, Refusal, Room, TorrentKey, TorrentMap,
 };
 use aquatic_types::{
     CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily, Seconds,
 };
 
 use crate::cleaning::{Cleaning, Slice};
-use crate::clients::{ClientTable, PeerTag, Prefix};
+use crate::clients::{ClientPrefix, ClientTable, PeerTag};
 use crate::counters::{ShardCounters, SwarmGauges};
 use crate::report::{PeerHistograms, ShardReport, empty_histograms};
 
@@ -106,21 +106,6 @@ pub struct RegistryParts {
     pub report: Arc<ShardReport>,
 }
 
-/// What a peer announces to one torrent.
-#[derive(Clone, Copy, Debug)]
-pub struct Announce<K> {
-    /// Its address.
-    pub peer: K,
-    /// The first bytes of its peer id, which name the software (BEP 20).
-    pub client: Prefix,
-    /// Seeder, leecher or leaving.
-    pub status: PeerStatus,
-    /// The download has just finished.
-    pub completed: bool,
-    /// How many peers of the same family to hand out at most.
-    pub peers_wanted: usize,
-}
-
 /// What an announcer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -196,7 +181,8 @@ impl<V: PeerTag> Registry<V> {
     }
 
     /// Notes what a peer says and hands other peers of its family out to it: see
-    /// [`TorrentMap::announce`].
+    /// [`TorrentMap::announce`]. `client` is the beginning of its peer id, which names the software
+    /// (BEP 20).
     ///
     /// # Errors
     /// When the announcer is new and there is no room for it. Nothing was changed then.
@@ -205,31 +191,20 @@ impl<V: PeerTag> Registry<V> {
         &mut self,
         now: Now,
         key: &TorrentKey,
+        client: ClientPrefix,
         announce: &Announce<K>,
         mut hand_out: impl FnMut(&K),
     ) -> Result<Answered, Refusal> {
-        let tag = V::count(announce.client, &mut self.doorkeeper.clients);
-        let told = aquatic_swarm::Announce {
-            peer: announce.peer,
-            value: tag,
-            status: announce.status,
-            completed: announce.completed,
-            peers_wanted: announce.peers_wanted,
-            deadline: now.seconds + self.settings.peer_age_seconds_max,
-        };
-        let mut outcome = self.tell(key, told, &mut hand_out);
+        let mut outcome = self.tell(now, key, client, announce, &mut hand_out);
         let network = network_of(&announce.peer);
         let is_full = |registry: &Self| K::swarms(&registry.swarms).is_full();
         if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(network, key, is_full) {
-            outcome = self.tell_again(key, told, &mut hand_out);
+            outcome = self.tell_again(now, key, client, announce, &mut hand_out);
         }
-        self.doorkeeper.settle(tag, &announce.peer, &outcome);
-        if let Ok(Announced {
-            change: PeerChange::Added,
-            ..
-        }) = &outcome
-        {
-            self.note_added(network);
+        match outcome.as_ref().map(|announced| announced.change) {
+            Ok(PeerChange::Added) => self.note_added(network),
+            Ok(PeerChange::Removed(tag)) => self.doorkeeper.has_left(&announce.peer, tag),
+            Ok(PeerChange::Updated | PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {}
         }
         outcome.map(|announced| Answered {
             counts: announced.counts,
@@ -241,16 +216,23 @@ impl<V: PeerTag> Registry<V> {
     #[inline(always)]
     fn tell<K: PeerAddr>(
         &mut self,
+        now: Now,
         key: &TorrentKey,
-        announce: aquatic_swarm::Announce<K, V>,
+        client: ClientPrefix,
+        announce: &Announce<K>,
         hand_out: &mut impl FnMut(&K),
     ) -> Result<Announced<V>, Refusal> {
-        let peers_per_ip = self.doorkeeper.peers_per_ip.as_deref();
+        let policy = &mut Admission {
+            clients: &mut self.doorkeeper.clients,
+            client,
+            peers_per_ip: self.doorkeeper.peers_per_ip.as_deref(),
+        };
         K::swarms_mut(&mut self.swarms).announce(
             key,
             announce,
+            now.seconds + self.settings.peer_age_seconds_max,
+            policy,
             &mut self.rng,
-            |peer| peers_per_ip.is_none_or(|limit| limit.admit(ip_of(peer))),
             |peer, _| hand_out(peer),
         )
     }
@@ -260,11 +242,13 @@ impl<V: PeerTag> Registry<V> {
     #[inline(never)]
     fn tell_again<K: PeerAddr>(
         &mut self,
+        now: Now,
         key: &TorrentKey,
-        announce: aquatic_swarm::Announce<K, V>,
+        client: ClientPrefix,
+        announce: &Announce<K>,
         hand_out: &mut impl FnMut(&K),
     ) -> Result<Announced<V>, Refusal> {
-        self.tell(key, announce, hand_out)
+        self.tell(now, key, client, announce, hand_out)
     }
 
     /// How many peers of a family could be handed out: see [`TorrentMap::available`].
@@ -386,31 +370,30 @@ struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// Makes up for the tag that was counted before it was known what becomes of the peer.
-    fn settle<K: CompactAddr, V: PeerTag>(
-        &mut self,
-        tag: V,
-        peer: &K,
-        outcome: &Result<Announced<V>, Refusal>,
-    ) {
-        match outcome.as_ref().map(|announced| announced.change) {
-            Ok(PeerChange::Added) => {}
-            Ok(PeerChange::Updated(old)) => old.discount(&mut self.clients),
-            Ok(PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {
-                tag.discount(&mut self.clients)
-            }
-            Ok(PeerChange::Removed(old)) => {
-                tag.discount(&mut self.clients);
-                self.has_left(peer, old);
-            }
-        }
-    }
-
     fn has_left<K: CompactAddr, V: PeerTag>(&mut self, peer: &K, tag: V) {
         tag.discount(&mut self.clients);
         if let Some(limit) = &self.peers_per_ip {
             limit.release(ip_of(peer));
         }
+    }
+}
+
+/// Of one announce.
+struct Admission<'a> {
+    clients: &'a mut ClientTable,
+    client: ClientPrefix,
+    peers_per_ip: Option<&'a PerClient>,
+}
+
+impl<K: CompactAddr, V: PeerTag> PeerPolicy<K, V> for Admission<'_> {
+    fn admit(&mut self, peer: &K) -> Option<V> {
+        let is_admitted = |limit: &PerClient| limit.admit(ip_of(peer));
+        let is_admitted = self.peers_per_ip.is_none_or(is_admitted);
+        is_admitted.then(|| V::count(self.client, self.clients))
+    }
+
+    fn update(&mut self, tag: &mut V) {
+        tag.recount(self.client, self.clients);
     }
 }
 

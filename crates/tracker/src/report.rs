@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use aquatic_types::PerFamily;
 use hdrhistogram::Histogram;
 
-use crate::clients::Prefix;
+use crate::clients::ClientPrefix;
 
 /// How many torrents have how many peers, by IP family.
 pub type PeerHistograms = PerFamily<Histogram<u32>>;
@@ -32,7 +32,7 @@ pub fn empty_histogram<C: hdrhistogram::Counter>() -> Histogram<C> {
 #[derive(Debug, Default)]
 pub struct ShardReport {
     histograms: Mutex<Option<PeerHistograms>>,
-    clients: Mutex<Vec<(Prefix, usize)>>,
+    clients: Mutex<Vec<(ClientPrefix, usize)>>,
 }
 
 impl ShardReport {
@@ -54,7 +54,7 @@ impl ShardReport {
     }
 
     /// The peers by client software.
-    pub fn set_clients(&self, counts: impl Iterator<Item = (Prefix, usize)>) {
+    pub fn set_clients(&self, counts: impl Iterator<Item = (ClientPrefix, usize)>) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.clear();
         clients.extend(counts);
@@ -62,7 +62,7 @@ impl ShardReport {
 
     /// The peers by client software, a few seconds old. Empty if they are not counted.
     #[must_use]
-    pub fn clients(&self) -> Vec<(Prefix, usize)> {
+    pub fn clients(&self) -> Vec<(ClientPrefix, usize)> {
         self.clients
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

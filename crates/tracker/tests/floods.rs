@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{HashKey, Limits};
+use aquatic_swarm::{Announce, HashKey, Limits};
 use aquatic_tracker::counters::ShardCounters;
-use aquatic_tracker::registry::{Announce, PeerAddr, Registry, RegistryParts, RegistrySettings};
+use aquatic_tracker::registry::{PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus};
 
 /// Room for some 70,000 torrents with one peer. A test may have some times as much of all.
@@ -86,13 +86,14 @@ impl Desk {
         }
         let announce = Announce {
             peer,
-            client: [0; 8],
             status: PeerStatus::Leecher,
             completed: false,
             peers_wanted: 30,
         };
         let key = self.registry.key(info_hash);
-        let outcome = self.registry.announce(self.now(), &key, &announce, |_| ());
+        let outcome = self
+            .registry
+            .announce(self.now(), &key, [0; 8], &announce, |_| ());
         outcome.is_ok()
     }
 

@@ -211,7 +211,7 @@ mod tests {
     use std::fs;
     use std::thread;
 
-    use aquatic_swarm::{Announce, HashKey, Limits};
+    use aquatic_swarm::{Announce, HashKey, Keep, Limits};
     use aquatic_types::{CompactAddr, CompactV4, CompactV6, PeerStatus, Seconds};
 
     use super::*;
@@ -230,14 +230,19 @@ mod tests {
                 };
                 let announce = Announce {
                     peer: K::new(ip, port),
-                    value: (),
                     status,
                     completed: false,
                     peers_wanted: 0,
-                    deadline: Seconds(100),
                 };
-                map.announce(&key, announce, &mut rng, |_| true, |_, ()| {})
-                    .unwrap();
+                map.announce(
+                    &key,
+                    &announce,
+                    Seconds(100),
+                    &mut Keep(()),
+                    &mut rng,
+                    |_, ()| {},
+                )
+                .unwrap();
             }
         }
         map
@@ -309,15 +314,20 @@ mod tests {
             name[..8].copy_from_slice(&number.to_be_bytes());
             let announce = Announce {
                 peer: CompactV4([1; 6]),
-                value: (),
                 status: PeerStatus::Seeder,
                 completed: false,
                 peers_wanted: 0,
-                deadline: Seconds(100),
             };
             let key = v4.key(InfoHash(name));
-            v4.announce(&key, announce, &mut rng, |_| true, |_, ()| {})
-                .unwrap();
+            v4.announce(
+                &key,
+                &announce,
+                Seconds(100),
+                &mut Keep(()),
+                &mut rng,
+                |_, ()| {},
+            )
+            .unwrap();
         }
         let v6 = map([0; 8].into(), &[]);
         let written = export(&mut exporter, &path, &mut writers, &v4, &v6).unwrap();

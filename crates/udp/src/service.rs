@@ -214,11 +214,13 @@ impl Desk<'_> {
             path: self.path,
             transaction_id: request.transaction_id,
             info_hash: request.info_hash,
-            peer,
             client,
-            status: PeerStatus::new(request.event, request.bytes_left),
-            completed: request.event == AnnounceEvent::Completed,
-            peers_wanted: wanted.unwrap_or(u16::MAX).min(self.response_peers_max),
+            announce: aquatic_swarm::Announce {
+                peer,
+                status: PeerStatus::new(request.event, request.bytes_left),
+                completed: request.event == AnnounceEvent::Completed,
+                peers_wanted: wanted.unwrap_or(u16::MAX).min(self.response_peers_max),
+            },
         }
     }
 
@@ -415,7 +417,7 @@ mod tests {
             let Received::AnnounceV4(announce) = received else {
                 panic!("{received:?}");
             };
-            assert_eq!(announce.peers_wanted, expected, "{wanted}");
+            assert_eq!(announce.announce.peers_wanted, expected, "{wanted}");
         }
     }
 
@@ -524,7 +526,7 @@ mod tests {
             let Received::AnnounceV4(announce) = received else {
                 panic!("{received:?}");
             };
-            assert_eq!(announce.completed, completed, "event {event}");
+            assert_eq!(announce.announce.completed, completed, "event {event}");
         }
     }
 }

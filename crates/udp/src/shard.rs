@@ -9,9 +9,7 @@ use std::sync::Arc;
 use aquatic_swarm::{Counts, Refusal, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
-use aquatic_tracker::registry::{
-    self, Answered, PeerAddr, Registry, RegistryParts, RegistrySettings,
-};
+use aquatic_tracker::registry::{Answered, PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, IpFamily};
 use aquatic_udp_protocol::{
@@ -146,7 +144,7 @@ impl<V: PeerTag> TaggedShard<V> {
             keys.clear();
             let info_hashes = batch.iter().map(|announce| announce.info_hash);
             keys.extend(info_hashes.map(|info_hash| self.registry.key(info_hash)));
-            let peers = batch.iter().map(|announce| announce.peer);
+            let peers = batch.iter().map(|it| it.announce.peer);
             self.registry.touch::<K>(&keys);
             self.registry.touch_peers(&keys, peers);
             for (announce, key) in batch.iter().zip(&keys) {
@@ -186,16 +184,12 @@ impl<V: PeerTag> TaggedShard<V> {
         let start = bytes.len();
         bytes.extend_from_slice(&[0; ANNOUNCE_RESPONSE_HEADER_SIZE]);
 
-        let request = registry::Announce {
-            peer: announce.peer,
-            client: announce.client,
-            status: announce.status,
-            completed: announce.completed,
-            peers_wanted: usize::from(announce.peers_wanted),
-        };
-        let answered = self.registry.announce(now, key, &request, |peer| {
-            bytes.extend_from_slice(CompactAddr::as_bytes(peer));
-        })?;
+        let client = announce.client;
+        let answered = self
+            .registry
+            .announce(now, key, client, &announce.announce, |peer| {
+                bytes.extend_from_slice(CompactAddr::as_bytes(peer));
+            })?;
         let header = AnnounceHeader {
             transaction_id: announce.transaction_id,
             interval_seconds: self.announce_interval_seconds,

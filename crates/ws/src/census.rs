@@ -1,12 +1,13 @@
 //! Who is in the swarms of a shard, counted. Pure.
 
-use aquatic_swarm::{CleaningVisitor, Counts, PeerChange, Room};
-use aquatic_tracker::clients::{ClientTable, PeerTag, Prefix};
+use aquatic_swarm::{CleaningVisitor, Counts, PeerPolicy, Room};
+use aquatic_tracker::clients::{ClientPrefix, ClientTable, PeerTag};
 use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily, Seconds};
 use hdrhistogram::Histogram;
 
 use crate::memory::weighed_network;
 use crate::messages::MemberKey;
+use crate::open_offers::OpenOffers;
 use crate::relay::Peer;
 
 /// Counts peers and their clients.
@@ -99,41 +100,23 @@ impl Census {
     }
 
     /// How many peers each client has.
-    pub(crate) fn clients(&self) -> impl Iterator<Item = (Prefix, usize)> {
+    pub(crate) fn clients(&self) -> impl Iterator<Item = (ClientPrefix, usize)> {
         self.clients.iter()
     }
 
-    /// The client of a peer that announces, counted already.
-    pub(crate) fn tag<V: PeerTag>(&mut self, peer_id: &PeerId) -> V {
-        let [prefix @ .., _, _, _, _, _, _, _, _, _, _, _, _] = peer_id.0;
-        V::count(prefix, &mut self.clients)
-    }
-
-    /// Makes up for the tag that was counted before it was known what becomes of the peer.
-    pub(crate) fn settle<V: PeerTag>(
+    /// For a peer that announces.
+    pub(crate) fn joining(
         &mut self,
         family: IpFamily,
-        tag: V,
         is_seeder: bool,
-        change: Option<&PeerChange<Peer<V>>>,
-    ) {
-        match change {
-            Some(PeerChange::Added) => {
-                *self.peers.get_mut(family) += 1;
-                *self.seeders.get_mut(family) += usize::from(is_seeder);
-            }
-            Some(PeerChange::Updated(old)) => {
-                old.tag.discount(&mut self.clients);
-                self.discount_seeder(old);
-                *self.seeders.get_mut(family) += usize::from(is_seeder);
-            }
-            Some(PeerChange::Absent | PeerChange::NotAdded) | None => {
-                tag.discount(&mut self.clients)
-            }
-            Some(PeerChange::Removed(old)) => {
-                tag.discount(&mut self.clients);
-                self.has_left(old);
-            }
+        peer_id: &PeerId,
+    ) -> Joining<'_> {
+        let [prefix @ .., _, _, _, _, _, _, _, _, _, _, _, _] = peer_id.0;
+        Joining {
+            census: self,
+            family,
+            is_seeder,
+            prefix,
         }
     }
 
@@ -148,6 +131,34 @@ impl Census {
     fn discount_seeder<V>(&mut self, peer: &Peer<V>) {
         let seeders = self.seeders.get_mut(peer.family);
         *seeders = seeders.saturating_sub(usize::from(peer.is_seeder));
+    }
+}
+
+/// Counts a peer that announces, if it comes in.
+pub(crate) struct Joining<'a> {
+    census: &'a mut Census,
+    family: IpFamily,
+    is_seeder: bool,
+    prefix: ClientPrefix,
+}
+
+impl<V: PeerTag> PeerPolicy<MemberKey, Peer<V>> for Joining<'_> {
+    fn admit(&mut self, _: &MemberKey) -> Option<Peer<V>> {
+        *self.census.peers.get_mut(self.family) += 1;
+        *self.census.seeders.get_mut(self.family) += usize::from(self.is_seeder);
+        Some(Peer {
+            family: self.family,
+            is_seeder: self.is_seeder,
+            tag: V::count(self.prefix, &mut self.census.clients),
+            open_offers: OpenOffers::default(),
+        })
+    }
+
+    fn update(&mut self, peer: &mut Peer<V>) {
+        self.census.discount_seeder(peer);
+        *self.census.seeders.get_mut(self.family) += usize::from(self.is_seeder);
+        peer.is_seeder = self.is_seeder;
+        peer.tag.recount(self.prefix, &mut self.census.clients);
     }
 }
 

@@ -193,42 +193,27 @@ impl<V: PeerTag> TaggedRelay<V> {
         announce: &mut Announce,
         offers: &mut [Offer],
     ) -> Outcome {
-        let known = self.swarms.peer_mut(key, &me);
-        let open_offers = known.map(|it| mem::take(&mut it.open_offers));
-        let open_offers = open_offers.unwrap_or_default();
-        let offer_bytes = open_offers.bytes();
-        let tag = self.census.tag(&announce.peer_id);
-        let is_seeder = announce.status == PeerStatus::Seeder;
-        let told = |open_offers| aquatic_swarm::Announce {
+        let told = aquatic_swarm::Announce {
             peer: me,
-            value: Peer {
-                family,
-                is_seeder,
-                tag,
-                open_offers,
-            },
             status: announce.status,
             completed: announce.completed,
             // Whom it meets is decided below.
             peers_wanted: 0,
-            deadline: NO_DEADLINE,
         };
         let completed = self.swarms.completed();
-        let mut announced = self.tell(key, told(open_offers));
+        let mut announced = self.tell(key, &told, family);
         if matches!(announced, Err(aquatic_swarm::Refusal::MemoryLimit))
             && self.make_room(weighed_network(&me), key, |relay| relay.swarms.is_full())
         {
-            // Who was not there has no open offers.
-            announced = self.tell(key, told(OpenOffers::default()));
+            announced = self.tell(key, &told, family);
         }
         let change = announced.as_ref().map(|announced| &announced.change);
         let is_kept = !matches!(change, Ok(PeerChange::NotAdded));
         match change {
             Ok(PeerChange::Added) => self.note_added(weighed_network(&me)),
-            Ok(PeerChange::Removed(_)) => self.census.offers_change(offer_bytes, 0),
-            _ => {}
+            Ok(PeerChange::Removed(peer)) => self.census.has_left(peer),
+            Ok(PeerChange::Updated | PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {}
         }
-        self.census.settle(family, tag, is_seeder, change.ok());
         let finished = self.swarms.completed() - completed;
         self.census.downloads_finished(family, finished);
         let stays = announced.is_ok() && announce.status != PeerStatus::Stopped;
@@ -246,10 +231,15 @@ impl<V: PeerTag> TaggedRelay<V> {
     fn tell(
         &mut self,
         key: &TorrentKey,
-        announce: aquatic_swarm::Announce<MemberKey, Peer<V>>,
+        announce: &aquatic_swarm::Announce<MemberKey>,
+        family: IpFamily,
     ) -> Result<Announced<Peer<V>>, aquatic_swarm::Refusal> {
+        let is_seeder = announce.status == PeerStatus::Seeder;
+        let policy = &mut self
+            .census
+            .joining(family, is_seeder, &announce.peer.peer_id());
         self.swarms
-            .announce(key, announce, &mut self.rng, |_| true, |_, _| ())
+            .announce(key, announce, NO_DEADLINE, policy, &mut self.rng, |_, _| ())
     }
 
     /// Each offer goes to another peer, which can answer it from now on. Not to one of the same

@@ -1,7 +1,7 @@
 use aquatic_types::{CompactAddr, CompactV4, PeerStatus, Seconds};
 
 use super::*;
-use crate::{Announce, HashKey, Limits};
+use crate::{Announce, HashKey, Keep, Limits};
 
 const LEAST: u32 = 20;
 
@@ -31,16 +31,21 @@ impl World {
     fn add(&mut self, torrent: u32, weight: u8, port: u16) {
         let announce = Announce {
             peer: CompactV4::new([10, 0, 0, weight].into(), port),
-            value: (),
             status: PeerStatus::Leecher,
             completed: false,
             peers_wanted: 0,
-            deadline: Seconds(1_200),
         };
         let key = self.key(torrent);
         self.map.set_bytes_max(usize::MAX);
         let rng = &mut self.rng;
-        let announced = self.map.announce(&key, announce, rng, |_| true, |_, ()| ());
+        let announced = self.map.announce(
+            &key,
+            &announce,
+            Seconds(1_200),
+            &mut Keep(()),
+            rng,
+            |_, ()| (),
+        );
         assert!(announced.is_ok());
     }
 

@@ -58,13 +58,14 @@ impl Desk {
     fn announce(&mut self, torrent: u8, port: u16, client: u8, status: PeerStatus) -> bool {
         let announce = Announce {
             peer: CompactV4::new([192, 0, 2, 1].into(), port),
-            client: [client; 8],
             status,
             completed: false,
             peers_wanted: 10,
         };
         let key = self.registry.key(InfoHash([torrent; 20]));
-        let outcome = self.registry.announce(self.now(), &key, &announce, |_| ());
+        let outcome = self
+            .registry
+            .announce(self.now(), &key, [client; 8], &announce, |_| ());
         outcome.is_ok()
     }
 

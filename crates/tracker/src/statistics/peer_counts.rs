@@ -82,7 +82,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::Prefix;
+    use crate::clients::ClientPrefix;
 
     fn lines(counts: &[(&str, u64)]) -> Vec<String> {
         let table = Table {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn inventions_of_before_take_no_room_from_real_clients() {
         let report = Arc::new(ShardReport::default());
-        let invented = |number: u64| -> (Prefix, usize) { ((number + 1).to_be_bytes(), 2) };
+        let invented = |number: u64| -> (ClientPrefix, usize) { ((number + 1).to_be_bytes(), 2) };
         report.set_clients((0..60_000).map(invented));
         let prefixes = |text: &str| text.matches("aquatic_peer_id_prefixes{").count();
         assert_eq!(prefixes(&scraped(&report, true)), PREFIXES_SHOWN_MAX + 1);

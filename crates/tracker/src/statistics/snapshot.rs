@@ -10,7 +10,7 @@ use aquatic_peer_id::PeerClient;
 use aquatic_types::{IpFamily, PeerId, PerFamily};
 use hdrhistogram::Histogram;
 
-use crate::clients::Prefix;
+use crate::clients::ClientPrefix;
 use crate::counters::{Counts, Label, Protocol, TrafficCounters, WorkerCounters};
 use crate::report::{ShardReport, empty_histogram};
 
@@ -25,7 +25,7 @@ pub struct Snapshot<P: Protocol> {
     /// How long the last cleaning took where it took longest.
     pub cleaning_max: Duration,
     /// Peers by the beginning of their peer ids, most peers first.
-    pub prefixes: Vec<(Prefix, u64)>,
+    pub prefixes: Vec<(ClientPrefix, u64)>,
 }
 
 /// Totals of one IP family.
@@ -87,12 +87,12 @@ impl<P: Protocol> Snapshot<P> {
 }
 
 /// Peers by prefix of the peer id, most peers first.
-pub(super) fn prefixes_of(reports: &[Arc<ShardReport>]) -> Vec<(Prefix, u64)> {
+pub(super) fn prefixes_of(reports: &[Arc<ShardReport>]) -> Vec<(ClientPrefix, u64)> {
     most_first(reports.iter().flat_map(|report| report.clients()))
 }
 
 /// Peers by client, most peers first.
-pub(super) fn clients_of(prefixes: &[(Prefix, u64)]) -> Vec<(PeerClient, u64)> {
+pub(super) fn clients_of(prefixes: &[(ClientPrefix, u64)]) -> Vec<(PeerClient, u64)> {
     let prefixes = prefixes.iter();
     most_first(prefixes.map(|(prefix, peers)| (client(*prefix), *peers)))
 }
@@ -111,7 +111,7 @@ fn most_first<K: Copy + Eq + Ord + std::hash::Hash, N: TryInto<u64>>(
 }
 
 /// The client whose peer ids begin like this.
-fn client(prefix: Prefix) -> PeerClient {
+fn client(prefix: ClientPrefix) -> PeerClient {
     // What follows name and version is random, or dashes where a custom wants them. Only aria2
     // needs more than 8 bytes for its version (A2-1-37-0-); since 1.20 all of them end in 0.
     let mut id = match prefix {
