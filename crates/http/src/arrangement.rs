@@ -11,6 +11,7 @@ use aquatic_swarm::HashKey;
 use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::peers_per_ip;
+use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::registry::RegistryParts;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::router::ShardKey;
@@ -53,7 +54,7 @@ pub fn arrange(
             rng_seed: entropy.number()?,
             access_list: access_list.reader(),
             peers_per_ip: peers_per_ip.clone(),
-            report: Arc::clone(report),
+            reporting: Reporting::new(counters, report),
         };
         shards.push(shard::new(config, parts, Arc::clone(counters)));
     }

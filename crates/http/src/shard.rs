@@ -11,6 +11,7 @@ use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
+use aquatic_tracker::maintenance::MaintenanceSettings;
 use aquatic_tracker::registry::{PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
@@ -59,14 +60,16 @@ impl<V: PeerTag> TaggedShard<V> {
                 &config.limits.addresses,
                 config.protocol.max_response_peers_per_ip,
             ),
-            bytes_max: bytes_per_shard(
-                &config.limits.connections.tracker,
-                config.layout().shards(),
-            ),
             peer_age_seconds_max: config.cleaning.max_peer_age,
-            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
-            report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
-            peer_histograms: config.metrics.torrent_peer_histograms,
+            maintenance: MaintenanceSettings {
+                bytes_max: bytes_per_shard(
+                    &config.limits.connections.tracker,
+                    config.layout().shards(),
+                ),
+                cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
+                report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
+                peer_histograms: config.metrics.torrent_peer_histograms,
+            },
         };
         Self {
             access_list: parts.access_list.clone(),
@@ -109,7 +112,7 @@ impl<V: PeerTag> router::Shard for TaggedShard<V> {
 
     fn background(&mut self, now: Now) -> bool {
         self.access_list.refresh();
-        self.registry.background(now, &self.counters.shard)
+        self.registry.background(now)
     }
 }
 

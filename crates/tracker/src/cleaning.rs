@@ -9,25 +9,23 @@ const SLICE_BUDGET: usize = 512;
 
 /// When the swarms of a shard are cleaned, and how far the cleaning that is going on has come.
 ///
-/// A shard has one or more maps, which are cleaned one after the other; `M` names one.
-pub struct Cleaning<M: 'static> {
-    maps: &'static [M],
+/// A shard has one or more maps, which are cleaned one after the other.
+pub(crate) struct Cleaning {
     interval_seconds: u32,
     next_seconds: Seconds,
-    pass: Option<Pass<M>>,
+    pass: Option<Pass>,
 }
 
-struct Pass<M: 'static> {
-    map: M,
-    /// To be cleaned after that one.
-    rest: &'static [M],
+struct Pass {
+    /// The one that is being cleaned.
+    map: usize,
     cursor: CleaningCursor,
     start_micros: u64,
 }
 
 /// What a slice has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slice {
+pub(crate) enum Slice {
     /// It is not time to clean.
     NotDue,
     /// There is more to clean.
@@ -39,30 +37,29 @@ pub enum Slice {
     },
 }
 
-impl<M: Copy> Cleaning<M> {
-    /// Cleans `maps`, in this order, every so many seconds.
-    #[must_use]
-    pub fn new(maps: &'static [M], interval_seconds: u32) -> Self {
+impl Cleaning {
+    /// Cleans every so many seconds.
+    pub(crate) fn new(interval_seconds: u32) -> Self {
         Self {
-            maps,
             interval_seconds,
             next_seconds: Seconds(0) + interval_seconds,
             pass: None,
         }
     }
 
-    /// Cleans a little, if it is time. `clean` does a slice of one map with a budget, and returns
-    /// whether the map is done: [`TorrentMap::clean`](aquatic_swarm::TorrentMap::clean) does.
-    pub fn slice(
+    /// Cleans a little of `maps` maps, if it is time. `clean` does a slice of one of them with a
+    /// budget, and returns whether the map is done:
+    /// [`TorrentMap::clean`](aquatic_swarm::TorrentMap::clean) does.
+    pub(crate) fn slice(
         &mut self,
         now: Now,
-        clean: impl FnOnce(M, &mut CleaningCursor, usize) -> bool,
+        maps: usize,
+        clean: impl FnOnce(usize, &mut CleaningCursor, usize) -> bool,
     ) -> Slice {
         if self.pass.is_none() && now.seconds >= self.next_seconds {
             self.next_seconds = now.seconds + self.interval_seconds;
-            self.pass = self.maps.split_first().map(|(map, rest)| Pass {
-                map: *map,
-                rest,
+            self.pass = Some(Pass {
+                map: 0,
                 cursor: CleaningCursor::default(),
                 start_micros: now.micros,
             });
@@ -73,8 +70,8 @@ impl<M: Copy> Cleaning<M> {
         if !clean(pass.map, &mut pass.cursor, SLICE_BUDGET) {
             return Slice::More;
         }
-        if let Some((map, rest)) = pass.rest.split_first() {
-            (pass.map, pass.rest) = (*map, rest);
+        pass.map += 1;
+        if pass.map < maps {
             pass.cursor = CleaningCursor::default();
             return Slice::More;
         }
@@ -90,13 +87,13 @@ mod tests {
 
     #[test]
     fn each_map_is_cleaned_in_turn_when_it_is_time() {
-        let mut cleaning = Cleaning::new(&['a', 'b'], 10);
+        let mut cleaning = Cleaning::new(10);
         let mut cleaned = String::new();
         let mut slices = Vec::new();
         // A map takes two slices, each of them one second.
         for second in 9..25 {
-            let slice = cleaning.slice(Now::from_micros(second * 1_000_000), |map, _, _| {
-                cleaned.push(map);
+            let slice = cleaning.slice(Now::from_micros(second * 1_000_000), 2, |map, _, _| {
+                cleaned.push(['a', 'b'][map]);
                 cleaned.len().is_multiple_of(2)
             });
             slices.push(slice);

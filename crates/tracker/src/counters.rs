@@ -3,6 +3,8 @@
 //! Each worker counts for itself, in atomics that only it writes. The statistics thread reads them
 //! all. What kinds of requests, responses and failures there are is up to the [`Protocol`].
 
+use std::sync::Arc;
+
 pub use aquatic_daemon::counter::{Counter, Counts, Label};
 pub use aquatic_daemon::limit_watch::LimitNote;
 use aquatic_types::{IpFamily, PerFamily};
@@ -90,6 +92,7 @@ pub struct SwarmGauges {
 
 /// What the owner of a shard counts about it.
 #[derive(Debug, Default)]
+#[repr(align(128))] // As below.
 pub struct ShardCounters {
     /// What is in the swarms.
     pub swarms: PerFamily<SwarmGauges>,
@@ -102,8 +105,8 @@ pub struct ShardCounters {
 #[repr(align(128))] // No other worker's writes disturb this worker's cache lines.
 pub struct WorkerCounters<P: Protocol> {
     traffic: PerFamily<TrafficCounters<P>>,
-    /// What concerns the shard that this worker owns.
-    pub shard: ShardCounters,
+    /// What concerns the shard that this worker owns, whatever the protocol.
+    pub shard: Arc<ShardCounters>,
     /// Batches on their way to other workers and back.
     pub batches_in_flight: Counter,
 }
@@ -126,7 +129,7 @@ impl<P: Protocol> Default for WorkerCounters<P> {
     fn default() -> Self {
         Self {
             traffic: PerFamily::default(),
-            shard: ShardCounters::default(),
+            shard: Arc::default(),
             batches_in_flight: Counter::default(),
         }
     }

@@ -21,7 +21,7 @@
 //! | [`scrape`] | scrapes that concern several shards |
 //! | [`waiting_lines`] | who waits until the owner of a shard has room |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
-//! | [`registry`], [`cleaning`] | the swarms of a shard, and what looks after them |
+//! | [`registry`], [`maintenance`] | the swarms of a shard, and what looks after them |
 //! | [`limits`], [`limit_notes`] | how much a client may ask, and a shard may hold |
 //! | [`counters`], [`report`], [`clients`] | what is counted |
 //! | [`statistics`] | all of that put together: Prometheus metrics |
@@ -31,13 +31,14 @@
 #![forbid(unsafe_code)]
 
 pub mod arrangement;
-pub mod cleaning;
+mod cleaning;
 pub mod clients;
 pub mod config;
 pub mod counters;
 pub mod entropy;
 pub mod limit_notes;
 pub mod limits;
+pub mod maintenance;
 pub mod registry;
 pub mod report;
 pub mod router;

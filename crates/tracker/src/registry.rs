@@ -12,24 +12,20 @@
 mod memory;
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::{
-    Announce, Announced, BoundedMaps, CleaningVisitor, Counts, HashKey, Limits, PeerChange,
-    PeerKey, PeerPolicy, Refusal, Room, TorrentKey, TorrentMap,
+    Announce, Announced, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits,
+    PeerChange, PeerKey, PeerPolicy, Refusal, TorrentKey, TorrentMap,
 };
-use aquatic_types::{
-    CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily, Seconds,
-};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily};
 
-use crate::cleaning::{Cleaning, Slice};
 use crate::clients::{ClientPrefix, ClientTable, PeerTag};
-use crate::counters::{ShardCounters, SwarmGauges};
-use crate::report::{PeerHistograms, ShardReport, empty_histograms};
+use crate::counters::SwarmGauges;
+use crate::maintenance::{Cleaner, Maintained, Maintenance, MaintenanceSettings, Reporting};
 
 use self::memory::network_of;
 
@@ -79,17 +75,10 @@ impl PeerAddr for CompactV6 {
 pub struct RegistrySettings {
     /// What this shard may hold, of each family.
     pub limits: Limits,
-    /// Bytes that the torrents of this shard may take, of both families together; `None` means no
-    /// bound.
-    pub bytes_max: Option<NonZeroUsize>,
     /// After how many seconds a peer that no longer announces is forgotten.
     pub peer_age_seconds_max: u32,
-    /// Seconds between two cleanings.
-    pub cleaning_interval_seconds: u32,
-    /// Seconds between two reports of client software.
-    pub report_interval_seconds: u32,
-    /// Whether to count how many peers torrents have, with each cleaning.
-    pub peer_histograms: bool,
+    /// How the shard is looked after.
+    pub maintenance: MaintenanceSettings,
 }
 
 /// What shards share with each other and with the rest of the daemon.
@@ -102,8 +91,8 @@ pub struct RegistryParts {
     pub access_list: AccessListReader,
     /// Peers per client, if limited.
     pub peers_per_ip: Option<Arc<PerClient>>,
-    /// Where this shard reports what is too large for counters.
-    pub report: Arc<ShardReport>,
+    /// Where this shard tells about itself.
+    pub reporting: Reporting,
 }
 
 /// What an announcer is told.
@@ -120,55 +109,53 @@ pub struct Answered {
 
 /// See the [module](self).
 pub struct Registry<V> {
-    swarms: Swarms<V>,
+    all: AddressSwarms<V>,
     rng: fastrand::Rng,
-    doorkeeper: Doorkeeper,
-    room: Room,
-    /// Peers that have had to give way, since the start.
-    evicted: PerFamily<usize>,
-    cleaning: Cleaning<IpFamily>,
-    /// Of the cleaning that is going on, if they are wanted.
-    histograms: Option<PeerHistograms>,
-    report: Arc<ShardReport>,
-    next_report_seconds: Seconds,
-    settings: RegistrySettings,
+    maintenance: Maintenance,
+    peer_age_seconds_max: u32,
+}
+
+/// The swarms, and who may be in them.
+struct AddressSwarms<V> {
+    swarms: Swarms<V>,
+    access_list: AccessListReader,
+    peers_per_ip: Option<Arc<PerClient>>,
 }
 
 impl<V: PeerTag> Registry<V> {
     /// An empty registry.
     #[must_use]
     pub fn new(settings: RegistrySettings, parts: RegistryParts) -> Self {
+        let RegistrySettings {
+            limits,
+            peer_age_seconds_max,
+            maintenance,
+        } = settings;
         Self {
-            swarms: PerFamily {
-                v4: TorrentMap::new(parts.hash_key, settings.limits),
-                v6: TorrentMap::new(parts.hash_key, settings.limits),
-            },
-            rng: fastrand::Rng::with_seed(parts.rng_seed),
-            doorkeeper: Doorkeeper {
-                clients: ClientTable::new(),
+            all: AddressSwarms {
+                swarms: PerFamily {
+                    v4: TorrentMap::new(parts.hash_key, limits),
+                    v6: TorrentMap::new(parts.hash_key, limits),
+                },
                 access_list: parts.access_list,
                 peers_per_ip: parts.peers_per_ip,
             },
-            room: Room::new(settings.bytes_max, parts.hash_key),
-            evicted: PerFamily::default(),
-            cleaning: Cleaning::new(&IpFamily::ALL, settings.cleaning_interval_seconds),
-            histograms: settings.peer_histograms.then(empty_histograms),
-            report: parts.report,
-            next_report_seconds: Seconds(0) + settings.report_interval_seconds,
-            settings,
+            rng: fastrand::Rng::with_seed(parts.rng_seed),
+            maintenance: Maintenance::new(maintenance, parts.hash_key, parts.reporting),
+            peer_age_seconds_max,
         }
     }
 
     /// Hashes an info hash for the other operations.
     #[must_use]
     pub fn key(&self, info_hash: InfoHash) -> TorrentKey {
-        self.swarms.v4.key(info_hash)
+        self.all.swarms.v4.key(info_hash)
     }
 
     /// Fetches what a batch of requests is going to read into the cache: see
     /// [`TorrentMap::touch`].
     pub fn touch<K: PeerAddr>(&self, keys: &[TorrentKey]) {
-        K::swarms(&self.swarms).touch(keys);
+        K::swarms(&self.all.swarms).touch(keys);
     }
 
     /// The same, for the places of announcers in large swarms: see [`TorrentMap::touch_peers`].
@@ -177,7 +164,7 @@ impl<V: PeerTag> Registry<V> {
         keys: &[TorrentKey],
         peers: impl IntoIterator<Item = K>,
     ) {
-        K::swarms(&self.swarms).touch_peers(keys, peers);
+        K::swarms(&self.all.swarms).touch_peers(keys, peers);
     }
 
     /// Notes what a peer says and hands other peers of its family out to it: see
@@ -197,13 +184,17 @@ impl<V: PeerTag> Registry<V> {
     ) -> Result<Answered, Refusal> {
         let mut outcome = self.tell(now, key, client, announce, &mut hand_out);
         let network = network_of(&announce.peer);
-        let is_full = |registry: &Self| K::swarms(&registry.swarms).is_full();
+        let is_full = |registry: &Self| K::swarms(&registry.all.swarms).is_full();
         if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(network, key, is_full) {
             outcome = self.tell_again(now, key, client, announce, &mut hand_out);
         }
         match outcome.as_ref().map(|announced| announced.change) {
             Ok(PeerChange::Added) => self.note_added(network),
-            Ok(PeerChange::Removed(tag)) => self.doorkeeper.has_left(&announce.peer, tag),
+            Ok(PeerChange::Removed(tag)) => {
+                let clients = &mut self.maintenance.clients;
+                let peers_per_ip = self.all.peers_per_ip.as_deref();
+                has_left(clients, peers_per_ip, &announce.peer, tag);
+            }
             Ok(PeerChange::Updated | PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {}
         }
         outcome.map(|announced| Answered {
@@ -223,14 +214,14 @@ impl<V: PeerTag> Registry<V> {
         hand_out: &mut impl FnMut(&K),
     ) -> Result<Announced<V>, Refusal> {
         let policy = &mut Admission {
-            clients: &mut self.doorkeeper.clients,
+            clients: &mut self.maintenance.clients,
             client,
-            peers_per_ip: self.doorkeeper.peers_per_ip.as_deref(),
+            peers_per_ip: self.all.peers_per_ip.as_deref(),
         };
-        K::swarms_mut(&mut self.swarms).announce(
+        K::swarms_mut(&mut self.all.swarms).announce(
             key,
             announce,
-            now.seconds + self.settings.peer_age_seconds_max,
+            now.seconds + self.peer_age_seconds_max,
             policy,
             &mut self.rng,
             |peer, _| hand_out(peer),
@@ -259,7 +250,7 @@ impl<V: PeerTag> Registry<V> {
         to: PeerStatus,
         peer: Option<&K>,
     ) -> u32 {
-        K::swarms(&self.swarms).available(key, to, peer)
+        K::swarms(&self.all.swarms).available(key, to, peer)
     }
 
     /// Hands peers of one family out, to `peer` or to somebody of the other family: see
@@ -271,7 +262,7 @@ impl<V: PeerTag> Registry<V> {
         peers_wanted: usize,
         mut hand_out: impl FnMut(&K),
     ) -> u32 {
-        let swarms = K::swarms(&self.swarms);
+        let swarms = K::swarms(&self.all.swarms);
         swarms.hand_out(key, to, peers_wanted, &mut self.rng, |peer, _| {
             hand_out(peer);
         })
@@ -281,15 +272,15 @@ impl<V: PeerTag> Registry<V> {
     #[must_use]
     pub fn scrape(&self, family: IpFamily, key: &TorrentKey) -> Counts {
         match family {
-            IpFamily::V4 => self.swarms.v4.scrape(key),
-            IpFamily::V6 => self.swarms.v6.scrape(key),
+            IpFamily::V4 => self.all.swarms.v4.scrape(key),
+            IpFamily::V6 => self.all.swarms.v6.scrape(key),
         }
     }
 
     /// All swarms, to look at them.
     #[must_use]
     pub fn swarms(&self) -> &Swarms<V> {
-        &self.swarms
+        &self.all.swarms
     }
 
     /// This shard's source of randomness.
@@ -298,60 +289,45 @@ impl<V: PeerTag> Registry<V> {
     }
 
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
-    pub fn background(&mut self, now: Now, counters: &ShardCounters) -> bool {
-        self.publish_gauges(counters);
+    pub fn background(&mut self, now: Now) -> bool {
         self.share_memory();
-        self.doorkeeper.access_list.refresh();
-        if now.seconds >= self.next_report_seconds {
-            self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
-            self.report.set_clients(self.doorkeeper.clients.iter());
-        }
-        self.clean(now, counters)
+        self.all.access_list.refresh();
+        self.maintenance.step(now, &mut self.all)
+    }
+}
+
+/// Forgets peers that no longer announce, torrents without peers, and torrents that are no longer
+/// allowed.
+impl<V: PeerTag> Maintained for AddressSwarms<V> {
+    const MAPS: usize = IpFamily::ALL.len();
+
+    fn publish(&self, gauges: &PerFamily<SwarmGauges>) {
+        publish(&self.swarms.v4, &gauges.v4);
+        publish(&self.swarms.v6, &gauges.v6);
     }
 
-    fn publish_gauges(&self, counters: &ShardCounters) {
-        publish(&self.swarms.v4, &counters.swarms.v4);
-        publish(&self.swarms.v6, &counters.swarms.v6);
-        for family in IpFamily::ALL {
-            let evicted = *self.evicted.get(family);
-            counters.swarms.get(family).evicted.set(evicted);
-        }
-    }
-
-    /// Forgets peers that no longer announce, torrents without peers, and torrents that are no
-    /// longer allowed.
-    fn clean(&mut self, now: Now, counters: &ShardCounters) -> bool {
+    fn clean(
+        &mut self,
+        map: usize,
+        cursor: &mut CleaningCursor,
+        budget: usize,
+        cleaner: &mut Cleaner<'_>,
+    ) -> bool {
         let Self {
             swarms,
-            doorkeeper,
-            room,
-            histograms,
-            ..
+            access_list,
+            peers_per_ip,
         } = self;
-        let slice = self.cleaning.slice(now, |family, cursor, budget| {
-            let histogram = histograms
-                .as_mut()
-                .map(|histograms| histograms.get_mut(family));
-            let visitor = &mut Visitor {
-                doorkeeper,
-                room,
-                histogram,
-            };
-            match family {
-                IpFamily::V4 => swarms.v4.clean(cursor, now.seconds, budget, visitor),
-                IpFamily::V6 => swarms.v6.clean(cursor, now.seconds, budget, visitor),
-            }
-        });
-        if let Slice::Finished { micros } = slice {
-            room.pass_ended();
-            let micros = usize::try_from(micros).unwrap_or(usize::MAX);
-            counters.cleaning_micros.set(micros);
-            if let Some(histograms) = histograms {
-                let finished = std::mem::replace(histograms, empty_histograms());
-                self.report.set_histograms(finished);
-            }
+        let now = cleaner.now;
+        let visitor = &mut Visitor {
+            access_list,
+            peers_per_ip: peers_per_ip.as_deref(),
+            cleaner,
+        };
+        match map {
+            0 => swarms.v4.clean(cursor, now, budget, visitor),
+            _ => swarms.v6.clean(cursor, now, budget, visitor),
         }
-        slice == Slice::More
     }
 }
 
@@ -362,19 +338,16 @@ fn publish<K: PeerAddr, V>(swarms: &TorrentMap<K, V>, gauges: &SwarmGauges) {
     gauges.completed.set(swarms.completed());
 }
 
-/// Who may come in, and who is there.
-struct Doorkeeper {
-    clients: ClientTable,
-    access_list: AccessListReader,
-    peers_per_ip: Option<Arc<PerClient>>,
-}
-
-impl Doorkeeper {
-    fn has_left<K: CompactAddr, V: PeerTag>(&mut self, peer: &K, tag: V) {
-        tag.discount(&mut self.clients);
-        if let Some(limit) = &self.peers_per_ip {
-            limit.release(ip_of(peer));
-        }
+/// A peer is in its swarm no longer.
+fn has_left<K: CompactAddr, V: PeerTag>(
+    clients: &mut ClientTable,
+    peers_per_ip: Option<&PerClient>,
+    peer: &K,
+    tag: V,
+) {
+    tag.discount(clients);
+    if let Some(limit) = peers_per_ip {
+        limit.release(ip_of(peer));
     }
 }
 
@@ -401,30 +374,28 @@ fn ip_of<K: CompactAddr>(peer: &K) -> IpAddr {
     peer.socket_addr().ip()
 }
 
-/// Decides during a cleaning, and counts what it sees.
-struct Visitor<'a> {
-    doorkeeper: &'a mut Doorkeeper,
-    room: &'a mut Room,
-    histogram: Option<&'a mut hdrhistogram::Histogram<u32>>,
+/// Decides during a cleaning, and tells of what it sees.
+struct Visitor<'a, 'c> {
+    access_list: &'a mut AccessListReader,
+    peers_per_ip: Option<&'a PerClient>,
+    cleaner: &'a mut Cleaner<'c>,
 }
 
-impl<K: PeerAddr, V: PeerTag> CleaningVisitor<K, V> for Visitor<'_> {
+impl<K: PeerAddr, V: PeerTag> CleaningVisitor<K, V> for Visitor<'_, '_> {
     fn keep(&mut self, info_hash: &InfoHash) -> bool {
-        self.doorkeeper.access_list.is_allowed(info_hash)
+        self.access_list.is_allowed(info_hash)
     }
 
     fn peer_remains(&mut self, peer: &K, _: &mut V) {
-        self.room.remains(network_of(peer));
+        self.cleaner.room.remains(network_of(peer));
     }
 
     fn peer_removed(&mut self, peer: &K, tag: V) {
-        self.doorkeeper.has_left(peer, tag);
+        has_left(self.cleaner.clients, self.peers_per_ip, peer, tag);
     }
 
     fn torrent_remains(&mut self, _: &InfoHash, counts: Counts) {
-        if let Some(histogram) = &mut self.histogram {
-            histogram.saturating_record(u64::from(counts.peers()));
-        }
+        self.cleaner.torrent_remains(K::FAMILY, counts);
     }
 }
 

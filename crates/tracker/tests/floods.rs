@@ -1,12 +1,11 @@
 //! Floods of random info hashes beside honest clients, at a small bound of memory.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announce, HashKey, Limits};
-use aquatic_tracker::counters::ShardCounters;
+use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
 use aquatic_tracker::registry::{PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus};
 
@@ -33,7 +32,7 @@ const PER_SECOND: u32 = 1_000;
 
 struct Desk {
     registry: Registry<()>,
-    counters: ShardCounters,
+    reporting: Reporting,
     rng: fastrand::Rng,
     announces: u32,
     /// Announces between two slices of background work.
@@ -47,22 +46,25 @@ impl Desk {
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let settings = RegistrySettings {
             limits: Limits::default(),
-            bytes_max: NonZeroUsize::new(bytes_max),
             peer_age_seconds_max: 1_200,
-            cleaning_interval_seconds: 60,
-            report_interval_seconds: 5,
-            peer_histograms: false,
+            maintenance: MaintenanceSettings {
+                bytes_max: NonZeroUsize::new(bytes_max),
+                cleaning_interval_seconds: 60,
+                report_interval_seconds: 5,
+                peer_histograms: false,
+            },
         };
+        let reporting = Reporting::default();
         let parts = RegistryParts {
             hash_key: HashKey::new([1, 2]),
             rng_seed: 3,
             access_list: access_list.reader(),
             peers_per_ip: None,
-            report: Arc::default(),
+            reporting: reporting.clone(),
         };
         Self {
             registry: Registry::new(settings, parts),
-            counters: ShardCounters::default(),
+            reporting,
             rng: fastrand::Rng::with_seed(4),
             announces: 0,
             batch: BATCH,
@@ -79,7 +81,7 @@ impl Desk {
     fn announce<K: PeerAddr>(&mut self, info_hash: InfoHash, peer: K) -> bool {
         self.announces += 1;
         if self.announces.is_multiple_of(self.batch) {
-            while self.registry.background(self.now(), &self.counters) {}
+            while self.registry.background(self.now()) {}
             let swarms = self.registry.swarms();
             let bytes = swarms.v4.bytes() + swarms.v6.bytes();
             self.bytes_seen = self.bytes_seen.max(bytes);
@@ -155,7 +157,7 @@ fn withstand(times: u32, mut flood: impl FnMut(&mut Desk, u32)) {
     let seedbox = desk.percent_alive(2, SEEDBOX_TORRENTS);
     let bytes = desk.bytes_seen;
     let evicted: u64 = IpFamily::ALL
-        .map(|family| desk.counters.swarms.get(family).evicted.get())
+        .map(|family| desk.reporting.counters.swarms.get(family).evicted.get())
         .iter()
         .sum();
     let all = format!(
@@ -194,7 +196,7 @@ fn that_is_slow_beside_many_newcomers() {
     };
     // Until somebody has to give way.
     let mut honest = 0;
-    while desk.counters.swarms.v4.evicted.get() == 0 {
+    while desk.reporting.counters.swarms.v4.evicted.get() == 0 {
         assert!(honest < 100_000, "there is no bound");
         desk.announce(torrent(1, honest), client(10, honest));
         honest += 1;
@@ -288,7 +290,7 @@ fn of_one_family_costs_nobody_of_the_other() {
     }
     let seedbox = desk.percent_alive(2, TORRENTS);
     assert!(seedbox >= 95, "{seedbox} % of the seedbox stayed");
-    assert!(desk.counters.swarms.v6.evicted.get() > 1_000);
+    assert!(desk.reporting.counters.swarms.v6.evicted.get() > 1_000);
 }
 
 /// The swarm of an honest torrent is itself the flood: from one site, 64 peers of each of its

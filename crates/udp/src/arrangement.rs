@@ -12,6 +12,7 @@ use aquatic_swarm::HashKey;
 use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits;
+use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::registry::RegistryParts;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::swarm_worker::SwarmWorker;
@@ -90,7 +91,8 @@ pub fn arrange(
     for (report, counters) in reports.iter().zip(owners) {
         let export = export_writers.next();
         let access_list = access_list.reader();
-        let parts = secrets.registry_parts(access_list, report, entropy)?;
+        let parts =
+            secrets.registry_parts(access_list, Reporting::new(counters, report), entropy)?;
         shards.push(shard::new(config, parts, Arc::clone(counters), export));
     }
     let workers = Workers::connect(layout, shards, BATCHES_MAX, &bells);
@@ -136,7 +138,7 @@ impl Secrets {
     fn registry_parts(
         &self,
         access_list: AccessListReader,
-        report: &Arc<ShardReport>,
+        reporting: Reporting,
         entropy: &mut impl Entropy,
     ) -> anyhow::Result<RegistryParts> {
         Ok(RegistryParts {
@@ -144,7 +146,7 @@ impl Secrets {
             rng_seed: entropy.number()?,
             access_list,
             peers_per_ip: self.peers_per_ip.clone(),
-            report: Arc::clone(report),
+            reporting,
         })
     }
 

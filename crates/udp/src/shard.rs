@@ -9,6 +9,7 @@ use std::sync::Arc;
 use aquatic_swarm::{Counts, Refusal, TorrentKey};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
+use aquatic_tracker::maintenance::MaintenanceSettings;
 use aquatic_tracker::registry::{Answered, PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::router;
 use aquatic_types::{CompactAddr, IpFamily};
@@ -72,12 +73,14 @@ impl<V: PeerTag> TaggedShard<V> {
                 &config.limits.addresses,
                 config.protocol.max_response_peers_per_ip,
             ),
-            bytes_max: bytes_per_shard(&config.limits.tracker, config.layout().shards()),
             peer_age_seconds_max: config.cleaning.max_peer_age,
-            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
-            report_interval_seconds: u32::try_from(config.statistics.metrics.interval)
-                .unwrap_or(u32::MAX),
-            peer_histograms: config.statistics.metrics.torrent_peer_histograms,
+            maintenance: MaintenanceSettings {
+                bytes_max: bytes_per_shard(&config.limits.tracker, config.layout().shards()),
+                cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
+                report_interval_seconds: u32::try_from(config.statistics.metrics.interval)
+                    .unwrap_or(u32::MAX),
+                peer_histograms: config.statistics.metrics.torrent_peer_histograms,
+            },
         };
         Self {
             registry: Registry::new(settings, parts),
@@ -120,7 +123,7 @@ impl<V: PeerTag> router::Shard for TaggedShard<V> {
     }
 
     fn background(&mut self, now: Now) -> bool {
-        let cleaning = self.registry.background(now, &self.counters.shard);
+        let cleaning = self.registry.background(now);
         let swarms = self.registry.swarms();
         let exporting = self
             .export

@@ -13,6 +13,7 @@ use aquatic_swarm::HashKey;
 use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::peers_per_ip;
+use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::router::ShardKey;
 
@@ -54,8 +55,7 @@ pub fn arrange(
             hash_key,
             offer_key,
             rng_seed: entropy.number()?,
-            report: Arc::clone(report),
-            counters: Arc::clone(counters),
+            reporting: Reporting::new(counters, report),
         };
         relays.push(relay::new(config, parts));
     }

@@ -53,14 +53,13 @@
 //! | `waiting` | messages whose torrent's owner does not keep up |
 //! | `open_offers` | which offers a peer may answer |
 //! | `offer_pace` | how many offers a client is handed in a time |
-//! | `census`, `memory` | who is there, counted; who gives way when memory is used up |
+//! | `members`, `memory` | who is there, counted; who gives way when memory is used up |
 //! | [`counters`] | what is counted |
 
 #![forbid(unsafe_code)]
 
 pub mod arrangement;
 pub mod asker;
-mod census;
 pub mod certificates;
 pub mod config;
 pub mod counters;
@@ -68,6 +67,7 @@ pub mod deliveries;
 pub mod errands;
 pub mod frames;
 pub mod liveness;
+mod members;
 pub mod membership;
 mod memory;
 pub mod messages;

@@ -8,8 +8,10 @@ use std::num::NonZeroUsize;
 
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, Terms, TorrentKey};
 use aquatic_tracker::clients::PeerTag;
+use aquatic_tracker::maintenance::Maintenance;
 use aquatic_types::site_or_client;
 
+use crate::members::Members;
 use crate::messages::{Evicted, MemberKey};
 use crate::open_offers::KEPT_BYTES;
 use crate::relay::TaggedRelay;
@@ -25,47 +27,94 @@ const MEMBER_BYTES: usize = 64;
 /// book of its connection, too.
 impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
     fn room(&mut self) -> &mut Room {
-        &mut self.room
+        &mut self.maintenance.room
     }
 
     fn share_memory(&mut self) {
         let per_peer = MEMBER_BYTES + KEPT_BYTES;
-        let beside_swarms = self.swarms.peers() * per_peer;
-        self.swarms.set_bytes_max(self.room.beside(beside_swarms));
-        let bytes = self.swarms.bytes() + beside_swarms;
-        if self.room.becomes_scarce(bytes) {
-            self.swarms.all_are_old();
+        let swarms = &mut self.members.swarms;
+        let room = &mut self.maintenance.room;
+        let beside_swarms = swarms.peers() * per_peer;
+        swarms.set_bytes_max(room.beside(beside_swarms));
+        if room.becomes_scarce(swarms.bytes() + beside_swarms) {
+            swarms.all_are_old();
         }
     }
 
     fn peers(&self) -> usize {
-        self.swarms.peers()
+        self.members.swarms.peers()
     }
 
     fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay {
-        let Self {
-            swarms,
-            rng,
-            census,
+        let Members { swarms, counts } = &mut self.members;
+        let Maintenance {
+            clients,
             room,
             evicted,
             ..
-        } = self;
+        } = &mut self.maintenance;
         swarms.give_way(
             among,
             except,
             terms,
-            rng,
+            &mut self.rng,
             |key, _| room.count(weighed_network(key)),
             |info_hash, key, peer| {
-                census.gives_way(&peer);
-                evicted.push(Evicted {
+                *evicted.get_mut(peer.family) += 1;
+                counts.has_left(clients, &peer);
+                self.evicted.push(Evicted {
                     member: key.member(),
                     info_hash: *info_hash,
                     peer_id: key.peer_id(),
                 });
             },
         )
+    }
+}
+
+/// What open offers take together, beyond what each peer has room for anyway.
+pub(crate) struct OfferMemory {
+    bytes: usize,
+    bytes_max: usize,
+    /// In the present pass of cleaning, lists of open offers are halved.
+    halves: bool,
+}
+
+impl OfferMemory {
+    /// Nothing yet. `None` means no bound.
+    pub(crate) fn new(bytes_max: Option<usize>) -> Self {
+        Self {
+            bytes: 0,
+            bytes_max: bytes_max.unwrap_or(usize::MAX),
+            halves: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is memory for more than now.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.bytes < self.bytes_max
+    }
+
+    /// Whether there is little left, or was earlier in this pass of cleaning: all are to give room
+    /// back, not only those who are met first.
+    pub(crate) fn are_many(&mut self) -> bool {
+        self.halves |= self.bytes > self.bytes_max / 4 * 3;
+        self.halves
+    }
+
+    /// A pass of cleaning has ended.
+    pub(crate) fn pass_ended(&mut self) {
+        self.halves = false;
+    }
+
+    /// The open offers of a peer take so many bytes now, and so many before.
+    pub(crate) fn change(&mut self, before: usize, now: usize) {
+        self.bytes = (self.bytes + now).saturating_sub(before);
     }
 }
 

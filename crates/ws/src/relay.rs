@@ -25,32 +25,25 @@
 
 use std::hash::Hasher;
 use std::mem;
-use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{Announced, BoundedMaps, HashKey, PeerChange, Room, TorrentKey, TorrentMap};
-use aquatic_tracker::cleaning::{Cleaning, Slice};
+use aquatic_swarm::{Announced, BoundedMaps, HashKey, PeerChange, TorrentKey, TorrentMap};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
-use aquatic_tracker::report::{PeerHistograms, ShardReport, empty_histograms};
+use aquatic_tracker::maintenance::{Maintenance, MaintenanceSettings, Reporting};
 use aquatic_tracker::router;
-use aquatic_types::{IpFamily, PeerId, PeerStatus, Seconds};
+use aquatic_types::{IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::OfferId;
 use siphasher::sip::SipHasher13;
 
-use crate::census::{Census, Visitor};
 use crate::config::Config;
-use crate::counters::WorkerCounters;
+use crate::members::{MemberCounts, Members, NO_DEADLINE, Peer};
 use crate::memory::{bytes_for_offers, bytes_for_swarms, weighed_network};
 use crate::messages::{
     Announce, Answer, Batch, Evicted, Member, MemberKey, Offer, Outcome, Receiver, Request, What,
 };
-use crate::open_offers::{OpenOffer, OpenOffers};
+use crate::open_offers::OpenOffer;
 use crate::refusal::Refusal;
-
-/// What swarms are told instead of a time: with it as both the deadline and the present, no peer
-/// is ever too old.
-const NO_DEADLINE: Seconds = Seconds(0);
 
 /// Offers of an announce that go to peers of one network, as long as there are others.
 const OFFERS_OF_NETWORK_MAX: usize = 3;
@@ -69,10 +62,8 @@ pub struct RelayParts {
     pub offer_key: [u64; 2],
     /// Seeds this relay's choice of peers.
     pub rng_seed: u64,
-    /// Where this relay reports what is too large for counters.
-    pub report: Arc<ShardReport>,
-    /// Those of its owner.
-    pub counters: Arc<WorkerCounters>,
+    /// Where this relay tells about itself.
+    pub reporting: Reporting,
 }
 
 /// An empty relay.
@@ -87,40 +78,17 @@ pub fn new(config: &Config, parts: RelayParts) -> Relay {
 
 /// A [`Relay`] that keeps a `V` with each peer, to count clients.
 pub struct TaggedRelay<V> {
-    pub(crate) swarms: TorrentMap<MemberKey, Peer<V>>,
+    pub(crate) members: Members<V>,
     pub(crate) rng: fastrand::Rng,
+    pub(crate) maintenance: Maintenance,
     offer_hasher: SipHasher13,
-    pub(crate) census: Census,
-    pub(crate) room: Room,
-    cleaning: Cleaning<()>,
+    offer_age_seconds_max: u32,
     /// The keys of the requests that are being decided.
     keys: Vec<TorrentKey>,
     /// Whom the offers of an announce have gone to.
     chosen: Vec<MemberKey>,
     /// Peers that have had to give way, and whose connections have not been told.
     pub(crate) evicted: Vec<Evicted>,
-    /// Of the cleaning that is going on, if they are wanted.
-    histograms: Option<PeerHistograms>,
-    report: Arc<ShardReport>,
-    next_report_seconds: Seconds,
-    counters: Arc<WorkerCounters>,
-    settings: Settings,
-}
-
-#[derive(Clone, Copy)]
-struct Settings {
-    offer_age_seconds_max: u32,
-    report_interval_seconds: u32,
-}
-
-/// What is kept with a peer.
-#[derive(Debug)]
-pub(crate) struct Peer<V> {
-    pub(crate) family: IpFamily,
-    pub(crate) is_seeder: bool,
-    pub(crate) tag: V,
-    /// What it may answer.
-    pub(crate) open_offers: OpenOffers,
 }
 
 impl<V: PeerTag> TaggedRelay<V> {
@@ -129,29 +97,25 @@ impl<V: PeerTag> TaggedRelay<V> {
         let bytes_max = bytes_per_shard(limits, shards);
         // Whom offers go to is decided here.
         let of_address = per_shard_and_address(limits, shards, &config.limits.addresses, 0);
-        let interval = u32::try_from(config.metrics.interval).unwrap_or(u32::MAX);
+        let settings = MaintenanceSettings {
+            bytes_max: bytes_max.map(bytes_for_swarms),
+            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
+            report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
+            peer_histograms: config.metrics.torrent_peer_histograms,
+        };
         let [key0, key1] = parts.offer_key;
         Self {
-            swarms: TorrentMap::new(parts.hash_key, of_address),
+            members: Members {
+                swarms: TorrentMap::new(parts.hash_key, of_address),
+                counts: MemberCounts::new(bytes_max.map(bytes_for_offers)),
+            },
             rng: fastrand::Rng::with_seed(parts.rng_seed),
+            maintenance: Maintenance::new(settings, parts.hash_key, parts.reporting),
             offer_hasher: SipHasher13::new_with_keys(key0, key1),
-            census: Census::new(bytes_max.map(bytes_for_offers)),
-            room: Room::new(bytes_max.map(bytes_for_swarms), parts.hash_key),
-            cleaning: Cleaning::new(&[()], config.cleaning.torrent_cleaning_interval),
+            offer_age_seconds_max: config.cleaning.max_offer_age,
             keys: Vec::with_capacity(TOUCH_BATCH),
             chosen: Vec::new(),
             evicted: Vec::new(),
-            histograms: config
-                .metrics
-                .torrent_peer_histograms
-                .then(empty_histograms),
-            report: parts.report,
-            next_report_seconds: Seconds(0) + interval,
-            counters: parts.counters,
-            settings: Settings {
-                offer_age_seconds_max: config.cleaning.max_offer_age,
-                report_interval_seconds: interval,
-            },
         }
     }
 
@@ -174,12 +138,12 @@ impl<V: PeerTag> TaggedRelay<V> {
                 announce.outcome = self.announce(now, key, me, request.family, announce, offers);
             }
             What::Answer(answer) => answer.to = Some(self.answer_offer(now, key, name, answer)),
-            What::Scrape { counts, .. } => *counts = self.swarms.scrape(key),
+            What::Scrape { counts, .. } => *counts = self.members.swarms.scrape(key),
             What::Leave { peer_id } => self.leave(key, &name(peer_id)),
             What::Check {
                 peer_id,
                 is_in_swarm,
-            } => *is_in_swarm = self.swarms.peer(key, &name(peer_id)).is_some(),
+            } => *is_in_swarm = self.members.swarms.peer(key, &name(peer_id)).is_some(),
             What::Withdraw(receiver) => self.withdraw(now, key, receiver),
         }
     }
@@ -200,10 +164,12 @@ impl<V: PeerTag> TaggedRelay<V> {
             // Whom it meets is decided below.
             peers_wanted: 0,
         };
-        let completed = self.swarms.completed();
+        let completed = self.members.swarms.completed();
         let mut announced = self.tell(key, &told, family);
         if matches!(announced, Err(aquatic_swarm::Refusal::MemoryLimit))
-            && self.make_room(weighed_network(&me), key, |relay| relay.swarms.is_full())
+            && self.make_room(weighed_network(&me), key, |relay| {
+                relay.members.swarms.is_full()
+            })
         {
             announced = self.tell(key, &told, family);
         }
@@ -211,11 +177,14 @@ impl<V: PeerTag> TaggedRelay<V> {
         let is_kept = !matches!(change, Ok(PeerChange::NotAdded));
         match change {
             Ok(PeerChange::Added) => self.note_added(weighed_network(&me)),
-            Ok(PeerChange::Removed(peer)) => self.census.has_left(peer),
+            Ok(PeerChange::Removed(peer)) => {
+                let clients = &mut self.maintenance.clients;
+                self.members.counts.has_left(clients, peer);
+            }
             Ok(PeerChange::Updated | PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {}
         }
-        let finished = self.swarms.completed() - completed;
-        self.census.downloads_finished(family, finished);
+        let finished = self.members.swarms.completed() - completed;
+        self.members.counts.downloads_finished(family, finished);
         let stays = announced.is_ok() && announce.status != PeerStatus::Stopped;
         announce.is_in_swarm = stays && is_kept;
         let offers = offers.get_mut(announce.offers.clone()).unwrap_or_default();
@@ -235,11 +204,10 @@ impl<V: PeerTag> TaggedRelay<V> {
         family: IpFamily,
     ) -> Result<Announced<Peer<V>>, aquatic_swarm::Refusal> {
         let is_seeder = announce.status == PeerStatus::Seeder;
-        let policy = &mut self
-            .census
-            .joining(family, is_seeder, &announce.peer.peer_id());
-        self.swarms
-            .announce(key, announce, NO_DEADLINE, policy, &mut self.rng, |_, _| ())
+        let Members { swarms, counts } = &mut self.members;
+        let clients = &mut self.maintenance.clients;
+        let policy = &mut counts.joining(clients, family, is_seeder, &announce.peer.peer_id());
+        swarms.announce(key, announce, NO_DEADLINE, policy, &mut self.rng, |_, _| ())
     }
 
     /// Each offer goes to another peer, which can answer it from now on. Not to one of the same
@@ -277,8 +245,9 @@ impl<V: PeerTag> TaggedRelay<V> {
         let (offerer, peer_id) = (me.member(), me.peer_id());
         let hasher = self.offer_hasher;
         let network = network_hash(hasher, weighed_network(me));
-        let census = &mut self.census;
-        let deadline = now.seconds + self.settings.offer_age_seconds_max;
+        let Members { swarms, counts } = &mut self.members;
+        let memory = &mut counts.offers;
+        let deadline = now.seconds + self.offer_age_seconds_max;
         let wanted = offers.len();
         let mut offers = offers.iter_mut();
         let accept = |other: &MemberKey, peer: &mut Peer<V>| {
@@ -292,13 +261,12 @@ impl<V: PeerTag> TaggedRelay<V> {
             offer.to = Some(other.receiver(hash));
             let opened = OpenOffer::new(hash, offerer, network, deadline);
             let bytes = peer.open_offers.bytes();
-            let may_grow = census.offers_may_grow();
+            let may_grow = memory.may_grow();
             peer.open_offers.open(now.seconds, opened, may_grow);
-            census.offers_change(bytes, peer.open_offers.bytes());
+            memory.change(bytes, peer.open_offers.bytes());
             true
         };
-        self.swarms
-            .introduce(key, me, wanted, &mut self.rng, accept);
+        swarms.introduce(key, me, wanted, &mut self.rng, accept);
     }
 
     /// Returns where the offer came from. It is closed then.
@@ -330,61 +298,19 @@ impl<V: PeerTag> TaggedRelay<V> {
         peer: &MemberKey,
         hash: u64,
     ) -> Option<Option<Member>> {
-        let offers = &mut self.swarms.peer_mut(key, peer)?.open_offers;
+        let Members { swarms, counts } = &mut self.members;
+        let offers = &mut swarms.peer_mut(key, peer)?.open_offers;
         let bytes = offers.bytes();
         let closed = offers.close(now.seconds, hash);
-        self.census.offers_change(bytes, offers.bytes());
+        counts.offers.change(bytes, offers.bytes());
         Some(closed)
     }
 
     fn leave(&mut self, key: &TorrentKey, me: &MemberKey) {
-        if let Some(peer) = self.swarms.remove_peer(key, me) {
-            self.census.has_left(&peer);
+        let Members { swarms, counts } = &mut self.members;
+        if let Some(peer) = swarms.remove_peer(key, me) {
+            counts.has_left(&mut self.maintenance.clients, &peer);
         }
-    }
-
-    fn publish_gauges(&self) {
-        let torrents = &self.counters.swarms(IpFamily::V4).torrents;
-        torrents.set(self.swarms.torrents());
-        for family in IpFamily::ALL {
-            let (gauges, census) = (self.counters.swarms(family), &self.census);
-            gauges.peers.set(census.peers(family));
-            gauges.seeders.set(census.seeders(family));
-            gauges.completed.set(census.completed(family));
-            gauges.evicted.set(census.evicted(family));
-        }
-    }
-
-    /// Forgets torrents without peers, and offers that nobody can answer any more.
-    fn clean(&mut self, now: Now) -> bool {
-        let Self {
-            swarms,
-            census,
-            room,
-            histograms,
-            ..
-        } = self;
-        let slice = self.cleaning.slice(now, |(), cursor, budget| {
-            let histogram = histograms.as_mut().map(|histograms| &mut histograms.v4);
-            let visitor = &mut Visitor {
-                now: now.seconds,
-                census,
-                room,
-                histogram,
-            };
-            swarms.clean(cursor, NO_DEADLINE, budget, visitor)
-        });
-        if let Slice::Finished { micros } = slice {
-            self.room.pass_ended();
-            self.census.pass_ended();
-            let micros = usize::try_from(micros).unwrap_or(usize::MAX);
-            self.counters.shard.cleaning_micros.set(micros);
-            if let Some(histograms) = histograms {
-                let finished = mem::replace(histograms, empty_histograms());
-                self.report.set_histograms(finished);
-            }
-        }
-        slice == Slice::More
     }
 }
 
@@ -395,8 +321,12 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
         let mut keys = mem::take(&mut self.keys);
         for requests in batch.requests.chunks_mut(TOUCH_BATCH) {
             keys.clear();
-            keys.extend(requests.iter().map(|it| self.swarms.key(it.info_hash)));
-            self.swarms.touch(&keys);
+            keys.extend(
+                requests
+                    .iter()
+                    .map(|it| self.members.swarms.key(it.info_hash)),
+            );
+            self.members.swarms.touch(&keys);
             for (request, key) in requests.iter_mut().zip(&keys) {
                 self.decide(now, batch.worker, key, request, &mut batch.offers);
             }
@@ -406,13 +336,8 @@ impl<V: PeerTag> router::Shard for TaggedRelay<V> {
     }
 
     fn background(&mut self, now: Now) -> bool {
-        self.publish_gauges();
         self.share_memory();
-        if now.seconds >= self.next_report_seconds {
-            self.next_report_seconds = now.seconds + self.settings.report_interval_seconds;
-            self.report.set_clients(self.census.clients());
-        }
-        self.clean(now)
+        self.maintenance.step(now, &mut self.members)
     }
 }
 

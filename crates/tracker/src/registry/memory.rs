@@ -1,33 +1,39 @@
 //! What a registry does when its memory is used up: see [`aquatic_swarm::Room`].
 
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, PeerKey, Room, Terms, TorrentKey};
-use aquatic_types::{CompactV4, CompactV6, IpFamily, site_or_client};
+use aquatic_types::{CompactV4, CompactV6, IpFamily, PerFamily, site_or_client};
 
-use super::{PeerAddr, Registry};
+use super::{AddressSwarms, PeerAddr, Registry, Swarms, has_left};
 use crate::clients::PeerTag;
+use crate::maintenance::Maintenance;
 
 impl<V: PeerTag> BoundedMaps for Registry<V> {
     fn room(&mut self) -> &mut Room {
-        &mut self.room
+        &mut self.maintenance.room
     }
 
     fn share_memory(&mut self) {
-        let (v4, v6) = (self.swarms.v4.bytes(), self.swarms.v6.bytes());
-        self.swarms.v4.set_bytes_max(self.room.beside(v6));
-        self.swarms.v6.set_bytes_max(self.room.beside(v4));
-        if self.room.becomes_scarce(v4 + v6) {
-            self.swarms.v4.all_are_old();
-            self.swarms.v6.all_are_old();
+        let Swarms { v4, v6 } = &mut self.all.swarms;
+        let room = &mut self.maintenance.room;
+        let bytes = PerFamily {
+            v4: v4.bytes(),
+            v6: v6.bytes(),
+        };
+        v4.set_bytes_max(room.beside(bytes.v6));
+        v6.set_bytes_max(room.beside(bytes.v4));
+        if room.becomes_scarce(bytes.v4 + bytes.v6) {
+            v4.all_are_old();
+            v6.all_are_old();
         }
     }
 
     fn peers(&self) -> usize {
-        self.swarms.v4.peers() + self.swarms.v6.peers()
+        self.all.swarms.v4.peers() + self.all.swarms.v6.peers()
     }
 
     /// First in the larger family, and in the other one if nobody goes there.
     fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay {
-        let v4_is_larger = self.swarms.v4.bytes() >= self.swarms.v6.bytes();
+        let v4_is_larger = self.all.swarms.v4.bytes() >= self.all.swarms.v6.bytes();
         let order = match v4_is_larger {
             true => [IpFamily::V4, IpFamily::V6],
             false => [IpFamily::V6, IpFamily::V4],
@@ -52,24 +58,27 @@ impl<V: PeerTag> Registry<V> {
         except: &TorrentKey,
         terms: Terms,
     ) -> GivenWay {
-        let Self {
+        let AddressSwarms {
             swarms,
-            rng,
-            doorkeeper,
+            peers_per_ip,
+            ..
+        } = &mut self.all;
+        let Maintenance {
+            clients,
             room,
             evicted,
             ..
-        } = self;
+        } = &mut self.maintenance;
         let mut peers = 0;
         let given_way = K::swarms_mut(swarms).give_way(
             among,
             except,
             terms,
-            rng,
+            &mut self.rng,
             |peer, _| room.count(network_of(peer)),
             |_, peer, tag| {
                 peers += 1;
-                doorkeeper.has_left(peer, tag);
+                has_left(clients, peers_per_ip.as_deref(), peer, tag);
             },
         );
         *evicted.get_mut(K::FAMILY) += peers;

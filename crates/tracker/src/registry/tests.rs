@@ -9,8 +9,7 @@ use crate::clients::ClientTag;
 struct Desk {
     registry: Registry<ClientTag>,
     access_list: SharedAccessList,
-    report: Arc<ShardReport>,
-    counters: ShardCounters,
+    reporting: Reporting,
     now_seconds: u32,
 }
 
@@ -21,31 +20,32 @@ const SETTINGS: RegistrySettings = RegistrySettings {
         max_peers_per_network: None,
         max_response_peers_per_network: None,
     },
-    bytes_max: None,
     peer_age_seconds_max: 1_200,
-    cleaning_interval_seconds: 120,
-    report_interval_seconds: 5,
-    peer_histograms: true,
+    maintenance: MaintenanceSettings {
+        bytes_max: None,
+        cleaning_interval_seconds: 120,
+        report_interval_seconds: 5,
+        peer_histograms: true,
+    },
 };
 
 impl Desk {
     fn new(limits: Limits, peers_per_ip_max: usize) -> Self {
         let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
-        let report = Arc::new(ShardReport::default());
+        let reporting = Reporting::default();
         let parts = RegistryParts {
             hash_key: HashKey::new([1, 2]),
             rng_seed: 3,
             access_list: access_list.reader(),
             peers_per_ip: NonZeroUsize::new(peers_per_ip_max)
                 .map(|max| Arc::new(PerClient::new(max))),
-            report: Arc::clone(&report),
+            reporting: reporting.clone(),
         };
         let settings = RegistrySettings { limits, ..SETTINGS };
         Self {
             registry: Registry::new(settings, parts),
             access_list,
-            report,
-            counters: ShardCounters::default(),
+            reporting,
             now_seconds: 0,
         }
     }
@@ -70,20 +70,20 @@ impl Desk {
     }
 
     fn background(&mut self) -> bool {
-        self.registry.background(self.now(), &self.counters)
+        self.registry.background(self.now())
     }
 
     /// Lets time pass, cleans as often as is due, and lets the shard report.
     fn pass(&mut self, seconds: u32) {
         self.now_seconds += seconds;
         while self.background() {}
-        self.now_seconds += SETTINGS.report_interval_seconds;
+        self.now_seconds += SETTINGS.maintenance.report_interval_seconds;
         self.background();
     }
 
     fn clients(&mut self) -> Vec<(u8, usize)> {
         self.pass(0);
-        let clients = self.report.clients().into_iter();
+        let clients = self.reporting.report.clients().into_iter();
         let mut clients: Vec<_> = clients.map(|(prefix, peers)| (prefix[0], peers)).collect();
         clients.sort_unstable();
         clients
@@ -101,7 +101,7 @@ impl Desk {
             |desk, torrent| {
                 desk.access_list
                     .replace([InfoHash([torrent; 20])].into_iter().collect());
-                desk.pass(SETTINGS.cleaning_interval_seconds);
+                desk.pass(SETTINGS.maintenance.cleaning_interval_seconds);
                 desk.access_list.replace(AccessList::default());
             },
         ]
@@ -173,15 +173,15 @@ fn a_refusal_for_lack_of_room_releases_nothing_and_takes_nothing() {
 #[test]
 fn histograms_follow_each_cleaning() {
     let mut desk = Desk::new(Limits::default(), 0);
-    assert!(desk.report.histograms().is_none());
+    assert!(desk.reporting.report.histograms().is_none());
     for (torrent, peers) in [(1, 1), (2, 5), (3, 5), (4, 70)] {
         for port in 1..=peers {
             desk.announce(torrent, port, 1, PeerStatus::Leecher);
         }
     }
     desk.announce(5, 1, 1, PeerStatus::Stopped);
-    desk.pass(SETTINGS.cleaning_interval_seconds);
-    let histograms = desk.report.histograms().unwrap();
+    desk.pass(SETTINGS.maintenance.cleaning_interval_seconds);
+    let histograms = desk.reporting.report.histograms().unwrap();
     assert_eq!(histograms.v4.len(), 4);
     assert_eq!(
         [1, 5, 70].map(|size| histograms.v4.count_at(size)),
@@ -189,7 +189,7 @@ fn histograms_follow_each_cleaning() {
     );
     assert_eq!(histograms.v6.len(), 0);
     desk.pass(SETTINGS.peer_age_seconds_max + 1);
-    assert_eq!(desk.report.histograms().unwrap().v4.len(), 0);
+    assert_eq!(desk.reporting.report.histograms().unwrap().v4.len(), 0);
 }
 
 #[test]
@@ -221,9 +221,9 @@ fn gauges_are_published_by_family() {
     desk.announce(7, 1, 1, PeerStatus::Seeder);
     desk.announce(7, 2, 1, PeerStatus::Leecher);
     desk.background();
-    let PerFamily { v4, v6 } = &desk.counters.swarms;
+    let PerFamily { v4, v6 } = &desk.reporting.counters.swarms;
     assert_eq!((v4.torrents.get(), v4.peers.get()), (1, 2));
     assert_eq!((v6.torrents.get(), v6.peers.get()), (0, 0));
     desk.pass(SETTINGS.peer_age_seconds_max + 2);
-    assert_eq!(desk.counters.swarms.v4.peers.get(), 0);
+    assert_eq!(desk.reporting.counters.swarms.v4.peers.get(), 0);
 }

@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::sync::Arc;
 
 use aquatic_config::MemoryLimit;
 use aquatic_stream::ConnectionId;
@@ -7,6 +8,7 @@ use aquatic_tracker::router::Shard;
 use aquatic_types::InfoHash;
 
 use super::*;
+use crate::counters::WorkerCounters;
 use crate::membership::Asked;
 use crate::open_offers::KEPT_BYTES;
 
@@ -33,8 +35,7 @@ impl Desk {
             hash_key: HashKey::new([1, 2]),
             offer_key: [3, 4],
             rng_seed: 5,
-            report: Arc::default(),
-            counters: Arc::clone(&counters),
+            reporting: Reporting::new(&counters, &Arc::default()),
         };
         let mut config = Config::default();
         config.metrics.peer_clients = true;
@@ -55,9 +56,9 @@ impl Desk {
             unreachable!("it counts clients");
         };
         relay.share_memory();
-        let peers = relay.swarms.peers() * (64 + KEPT_BYTES);
-        let offers = relay.census.offer_bytes();
-        (relay.swarms.bytes() + peers, offers)
+        let peers = relay.members.swarms.peers() * (64 + KEPT_BYTES);
+        let offers = relay.members.counts.offers.bytes();
+        (relay.members.swarms.bytes() + peers, offers)
     }
 
     fn now(&self) -> Now {
@@ -191,7 +192,8 @@ impl Desk {
         let MaybeCounting::Counting(relay) = &self.relay else {
             unreachable!("it counts clients");
         };
-        relay.swarms.scrape(&relay.swarms.key(info_hash)).peers() > 0
+        let swarms = &relay.members.swarms;
+        swarms.scrape(&swarms.key(info_hash)).peers() > 0
     }
 
     /// Whether peers are counted.
@@ -199,7 +201,7 @@ impl Desk {
         let MaybeCounting::Counting(relay) = &mut self.relay else {
             unreachable!("it counts clients");
         };
-        relay.room.count(2) > 0
+        relay.maintenance.room.count(2) > 0
     }
 
     /// Time for some cleanings.
