@@ -14,7 +14,7 @@ use aquatic_tracker::limits::peers_per_ip;
 use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::registry::RegistryParts;
 use aquatic_tracker::report::ShardReport;
-use aquatic_tracker::router::ShardKey;
+use aquatic_types::ShardKey;
 
 use crate::config::Config;
 use crate::counters::{Http, ResponseTimes, WorkerCounters};
@@ -42,7 +42,7 @@ pub fn arrange(
     let response_times: Vec<Arc<ResponseTimes>> = shared(layout.socket_workers);
     let reports: Vec<Arc<ShardReport>> = shared(layout.shards());
 
-    let shard_key = ShardKey::new(entropy.key()?);
+    let shard_key = ShardKey::new(entropy.bytes()?);
     let hash_key = HashKey::new(entropy.key()?);
     let request_rate = RequestRate::from_config(&config.limits.connections.tracker, entropy.key()?);
     let peers_per_ip = peers_per_ip(&config.limits.connections.tracker);

@@ -15,10 +15,10 @@ use aquatic_http_protocol::{
 };
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_swarm::Counts;
-use aquatic_tracker::router::{self, Router, ShardKey};
+use aquatic_tracker::router::{self, Router};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_tracker::waiting_lines::{SCRAPE_TURN, WaitingLines};
-use aquatic_types::{InfoHash, IpFamily, PeerStatus};
+use aquatic_types::{InfoHash, IpFamily, PeerStatus, ShardKey};
 
 use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};

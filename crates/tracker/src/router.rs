@@ -13,14 +13,9 @@
 //!
 //! The batch for the own shard never travels: it stays with the socket worker, which passes it in.
 
-use std::fmt::{self, Debug, Formatter};
-use std::hash::Hasher;
-
 pub use aquatic_channel::Batch;
 use aquatic_channel::{Lane, Requester, Responder};
 use aquatic_daemon::clock::Now;
-use aquatic_types::InfoHash;
-use siphasher::sip::SipHasher13;
 
 /// Swarms, and the answers to what concerns them. Owned by one worker.
 pub trait Shard {
@@ -33,41 +28,6 @@ pub trait Shard {
     /// Does a slice of whatever is due: no more than a batch takes. Returns whether there is more
     /// to do at once.
     fn background(&mut self, now: Now) -> bool;
-}
-
-/// Decides which shard a torrent belongs to, where the kernel has no say in it.
-///
-/// Keyed, because strangers choose info hashes; and not by the hash of
-/// [`TorrentMap`](aquatic_swarm::TorrentMap), or the torrents of a shard would all agree in some
-/// bits of that.
-#[derive(Clone, Copy)]
-pub struct ShardKey(SipHasher13);
-
-impl ShardKey {
-    /// `secret` must be unpredictable to strangers, and drawn for this purpose only.
-    #[must_use]
-    pub fn new(secret: [u64; 2]) -> Self {
-        let [key0, key1] = secret;
-        Self(SipHasher13::new_with_keys(key0, key1))
-    }
-
-    /// The shard of a torrent, of `shards`.
-    #[must_use]
-    pub fn shard_of(&self, info_hash: &InfoHash, shards: usize) -> usize {
-        if shards <= 1 {
-            return 0;
-        }
-        let mut hasher = self.0;
-        hasher.write(&info_hash.0);
-        usize::try_from(hasher.finish() >> 32).unwrap_or_default() % shards
-    }
-}
-
-impl Debug for ShardKey {
-    /// Keeps the secret.
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("ShardKey")
-    }
 }
 
 /// A socket worker's ways to all shards.
@@ -394,23 +354,5 @@ mod tests {
         let mut split = connect(2, 1);
         assert!(!split.routers.first_mut().unwrap().background(busy));
         assert!(split.swarm_workers.first_mut().unwrap().background(busy));
-    }
-
-    #[test]
-    fn torrents_are_spread_evenly_and_by_a_secret() {
-        let shards = 5;
-        let (one, other) = (ShardKey::new([1, 2]), ShardKey::new([1, 3]));
-        let (mut counts, mut same) = (vec![0_u32; shards], 0);
-        for number in 0..10_000_u32 {
-            let mut info_hash = InfoHash([0; 20]);
-            info_hash.0[7..11].copy_from_slice(&number.to_be_bytes());
-            let shard = one.shard_of(&info_hash, shards);
-            counts[shard] += 1;
-            same += u32::from(shard == other.shard_of(&info_hash, shards));
-            assert_eq!(one.shard_of(&info_hash, 1), 0);
-        }
-        let is_fair = |count: &u32| (1_800..2_200).contains(count);
-        assert!(counts.iter().all(is_fair), "{counts:?}");
-        assert!(is_fair(&same), "{same} of 10,000 under another key");
     }
 }

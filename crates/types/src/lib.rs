@@ -12,6 +12,7 @@
 //! | [`client_site`] | the IPv6 /48 network that has a larger limit of its own then | |
 //! | [`AnnounceEvent`], [`PeerStatus`] | what a peer says about itself | BEP 3 |
 //! | [`IpFamily`], [`PerFamily`] | the two halves of most things in a tracker | |
+//! | [`ShardKey`] | which shard owns a torrent | |
 //! | [`Seconds`] | a point on the daemon's own time line | |
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ mod address;
 mod event;
 mod family;
 mod identity;
+mod shard_key;
 mod time;
 
 pub use address::{
@@ -29,4 +31,5 @@ pub use address::{
 pub use event::{AnnounceEvent, PeerStatus};
 pub use family::{IpFamily, PerFamily};
 pub use identity::{InfoHash, ParseInfoHashError, PeerId};
+pub use shard_key::ShardKey;
 pub use time::Seconds;

@@ -16,7 +16,7 @@ use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::registry::RegistryParts;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::swarm_worker::SwarmWorker;
-use aquatic_udp_socket::steering::SteeringKey;
+use aquatic_types::ShardKey;
 
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
@@ -38,7 +38,7 @@ pub struct Arrangement {
     /// What the shards report.
     pub reports: Vec<Arc<ShardReport>>,
     /// Decides, like the kernel, which shard a torrent belongs to.
-    pub steering_key: SteeringKey,
+    pub shard_key: ShardKey,
 }
 
 /// What [`arrange`] needs besides the configuration.
@@ -101,12 +101,12 @@ pub fn arrange(
         let parts = secrets.service_parts(access_list.reader(), counters);
         let service = Service::new(config, parts);
         let counters = Arc::clone(counters);
-        Core::new(service, router, secrets.steering_key, sockets, counters)
+        Core::new(service, router, secrets.shard_key, sockets, counters)
     };
     Ok(Arrangement {
         cores: cores.map(core).collect(),
         swarm_workers: workers.swarm_workers,
-        steering_key: secrets.steering_key,
+        shard_key: secrets.shard_key,
         counters,
         reports,
     })
@@ -115,7 +115,7 @@ pub fn arrange(
 /// What all workers share.
 struct Secrets {
     hash_key: HashKey,
-    steering_key: SteeringKey,
+    shard_key: ShardKey,
     connection_ids: ConnectionIds,
     request_rate: Option<Arc<RequestRate>>,
     peers_per_ip: Option<Arc<PerClient>>,
@@ -157,7 +157,7 @@ impl Secrets {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             hash_key: HashKey::new(entropy.key()?),
-            steering_key: SteeringKey::new(entropy.bytes()?),
+            shard_key: ShardKey::new(entropy.bytes()?),
             connection_ids,
             request_rate: RequestRate::from_config(&config.limits.tracker, entropy.key()?),
             peers_per_ip: limits::peers_per_ip(&config.limits.tracker),

@@ -14,7 +14,8 @@ use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::statistics::{write_old_names, write_peer_counts};
 use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
 use aquatic_tracker::{limit_notes, limits};
-use aquatic_udp_socket::steering::{self, SteeringKey};
+use aquatic_types::ShardKey;
+use aquatic_udp_socket::steering;
 use aquatic_udp_socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket};
 
 use crate::arrangement::{Arrangement, Surroundings, arrange};
@@ -74,7 +75,7 @@ fn start(supervisor: &Supervisor, mut config: Config) -> anyhow::Result<impl FnM
         },
         &mut OsEntropy,
     )?;
-    steer(&config, &sockets, &arrangement.steering_key);
+    steer(&config, &sockets, &arrangement.shard_key);
     sandbox::enter(&config.privileges, &needs(&config, &backend), supervisor);
     let counters = arrangement.counters.clone();
     let reports = arrangement.reports.clone();
@@ -202,7 +203,7 @@ fn warn_of_small_buffers(socket: &UdpSocket, wanted: &SocketOptions) -> io::Resu
 }
 
 /// Lets the kernel deliver requests to the worker that owns the torrent, in the fused arrangement.
-fn steer(config: &Config, sockets: &[Vec<UdpSocket>], key: &SteeringKey) {
+fn steer(config: &Config, sockets: &[Vec<UdpSocket>], key: &ShardKey) {
     let workers = sockets.len();
     if workers < 2 || config.swarm_workers > 0 {
         return;

@@ -4,7 +4,8 @@
 use std::net::UdpSocket as StdUdpSocket;
 use std::time::Duration;
 
-use aquatic_udp_socket::steering::{self, SteeringKey};
+use aquatic_types::{InfoHash, ShardKey};
+use aquatic_udp_socket::steering;
 use aquatic_udp_socket::{Receiver, SocketOptions, UdpSocket};
 
 const WORKERS: u32 = 4;
@@ -25,8 +26,8 @@ fn group(addr: &str) -> Vec<UdpSocket> {
         .collect()
 }
 
-fn key() -> SteeringKey {
-    SteeringKey::new(std::array::from_fn(|place| {
+fn key() -> ShardKey {
+    ShardKey::new(std::array::from_fn(|place| {
         u8::try_from(place * 91 % 251).unwrap()
     }))
 }
@@ -75,9 +76,11 @@ fn announces_reach_their_owner(server: &str, client: &str) {
         let info_hashes = info_hashes().take(200).collect::<Vec<_>>();
         let packets = info_hashes.iter().map(|hash| packet(*hash, len));
         let at = arrivals(&sockets, &client, &packets.collect::<Vec<_>>());
-        let owners = info_hashes
-            .iter()
-            .map(|hash| steering::owner(&key(), hash, WORKERS));
+        let owner = |hash: &[u8; 20]| {
+            let shard = key().shard_of(&InfoHash(*hash), WORKERS as usize);
+            u32::try_from(shard).unwrap()
+        };
+        let owners = info_hashes.iter().map(owner);
         assert_eq!(at, owners.collect::<Vec<_>>(), "packets of {len} bytes");
         assert!((0..WORKERS).all(|worker| at.contains(&worker)));
     }

@@ -15,7 +15,7 @@ use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::peers_per_ip;
 use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::report::ShardReport;
-use aquatic_tracker::router::ShardKey;
+use aquatic_types::ShardKey;
 
 use crate::config::Config;
 use crate::counters::{WebTorrent, WorkerCounters};
@@ -43,7 +43,7 @@ pub fn arrange(
     let counters: Vec<Arc<WorkerCounters>> = shared(layout.workers());
     let reports: Vec<Arc<ShardReport>> = shared(layout.shards());
 
-    let shard_key = ShardKey::new(entropy.key()?);
+    let shard_key = ShardKey::new(entropy.bytes()?);
     let hash_key = HashKey::new(entropy.key()?);
     let offer_key = entropy.key()?;
     let request_rate = RequestRate::from_config(&config.limits.connections.tracker, entropy.key()?);

@@ -6,10 +6,12 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
-use aquatic_tracker::router::{self, Router, ShardKey};
+use aquatic_tracker::router::{self, Router};
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_tracker::waiting_lines::WaitingLines;
-use aquatic_types::{AnnounceEvent, CanonicalAddr, InfoHash, IpFamily, PeerId, client_network};
+use aquatic_types::{
+    AnnounceEvent, CanonicalAddr, InfoHash, IpFamily, PeerId, ShardKey, client_network,
+};
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 
 use crate::errands::{Departure, Errands};

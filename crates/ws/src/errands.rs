@@ -11,8 +11,7 @@
 use std::collections::VecDeque;
 
 use aquatic_stream::{ConnectionId, Connections};
-use aquatic_tracker::router::ShardKey;
-use aquatic_types::{CanonicalAddr, InfoHash, IpFamily, PeerId, client_network};
+use aquatic_types::{CanonicalAddr, InfoHash, IpFamily, PeerId, ShardKey, client_network};
 
 use crate::asker::Asker;
 use crate::messages::{self, BATCH_REQUESTS_MAX, BATCHES_MAX, Evicted, HandedOffer, What};

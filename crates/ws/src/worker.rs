@@ -14,8 +14,9 @@ use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io, TlsConfig};
-use aquatic_tracker::router::{Router, ShardKey};
+use aquatic_tracker::router::Router;
 use aquatic_tracker::waiting_lines::WaitingLines;
+use aquatic_types::ShardKey;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::asker::Asker;

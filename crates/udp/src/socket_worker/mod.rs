@@ -26,9 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_tracker::router::Router;
-use aquatic_types::{InfoHash, IpFamily};
+use aquatic_types::{InfoHash, IpFamily, ShardKey};
 use aquatic_udp_protocol::{ScrapeRequest, ScrapeRow};
-use aquatic_udp_socket::steering::{SteeringKey, owner};
 use aquatic_udp_socket::{Outbox, ReturnPath, SendReport};
 
 use crate::Now;
@@ -50,8 +49,7 @@ pub struct Core {
     service: Service,
     router: Router<Shard>,
     /// Decides which shard a torrent belongs to; the same in all workers and in the kernel.
-    steering_key: SteeringKey,
-    shards: u32,
+    shard_key: ShardKey,
     /// Requests for the own shard, and all answers that wait to be sent.
     own: Batch,
     pending_scrapes: PendingScrapes,
@@ -64,14 +62,13 @@ impl Core {
     pub fn new(
         service: Service,
         router: Router<Shard>,
-        steering_key: SteeringKey,
+        shard_key: ShardKey,
         sockets: usize,
         counters: Arc<WorkerCounters>,
     ) -> Self {
         Self {
             service,
-            steering_key,
-            shards: u32::try_from(router.shards()).unwrap_or(u32::MAX),
+            shard_key,
             router,
             own: Batch::new(sockets),
             pending_scrapes: PendingScrapes::new(),
@@ -177,7 +174,7 @@ impl Core {
 
     /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
     fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let shard = self.shard_of(info_hash)?;
+        let shard = self.shard_of(info_hash);
         let sockets = self.own.outboxes.len();
         let make = || Batch::new(sockets);
         self.router.batch_for(shard, &mut self.own, make)
@@ -187,17 +184,14 @@ impl Core {
     /// loses less than whoever announces if it has to ask again: so half of the room is left for
     /// announces.
     fn batch_for_scrape(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let shard = self.shard_of(info_hash)?;
+        let shard = self.shard_of(info_hash);
         let sockets = self.own.outboxes.len();
         let make = || Batch::new(sockets);
         self.router.batch_for_bulk(shard, &mut self.own, make)
     }
 
-    fn shard_of(&self, info_hash: &InfoHash) -> Option<usize> {
-        match self.shards {
-            1 => Some(0),
-            shards => usize::try_from(owner(&self.steering_key, &info_hash.0, shards)).ok(),
-        }
+    fn shard_of(&self, info_hash: &InfoHash) -> usize {
+        self.shard_key.shard_of(info_hash, self.router.shards())
     }
 
     /// Ends a batch of datagrams: everything that can be done about them now is done, and the

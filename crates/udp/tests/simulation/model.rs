@@ -9,9 +9,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use aquatic_types::{InfoHash, IpFamily, PeerStatus};
+use aquatic_types::{InfoHash, IpFamily, PeerStatus, ShardKey};
 use aquatic_udp::config::Config;
-use aquatic_udp_socket::steering::{SteeringKey, owner};
 
 use super::limits::{KeptOut, Room};
 use super::states::{Bounds, States, Torrent, Window};
@@ -20,7 +19,7 @@ type WindowId = u64;
 
 pub(crate) struct Model {
     pub(crate) config: Config,
-    steering_key: SteeringKey,
+    shard_key: ShardKey,
     pub(crate) swarms: BTreeMap<Torrent, Swarm>,
     windows: BTreeMap<WindowId, Window>,
     next_window: WindowId,
@@ -106,10 +105,10 @@ impl OpenScrape {
 }
 
 impl Model {
-    pub(crate) fn new(config: Config, steering_key: SteeringKey) -> Self {
+    pub(crate) fn new(config: Config, shard_key: ShardKey) -> Self {
         Self {
             config,
-            steering_key,
+            shard_key,
             swarms: BTreeMap::new(),
             windows: BTreeMap::new(),
             next_window: 0,
@@ -119,8 +118,8 @@ impl Model {
 
     /// The shard that a torrent belongs to.
     pub(crate) fn shard_of(&self, info_hash: &InfoHash) -> usize {
-        let shards = u32::try_from(self.config.layout().shards()).unwrap();
-        usize::try_from(owner(&self.steering_key, &info_hash.0, shards)).unwrap()
+        let shards = self.config.layout().shards();
+        self.shard_key.shard_of(info_hash, shards)
     }
 
     /// An announce has been delivered. From now on it can take effect.

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::bell;
-use aquatic_types::IpFamily;
+use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::arrangement::{Arrangement, Surroundings, arrange};
 use aquatic_udp::config::Config;
 use aquatic_udp::counters::{Counter, Label as _, Reason, RequestKind, ResponseKind};
 use aquatic_udp::messages::BATCHES_MAX;
-use aquatic_udp_socket::steering::owner;
 use aquatic_udp_socket::{ReturnPath, SendReport};
 
 /// The socket of each IP family, in each worker.
@@ -99,10 +98,12 @@ impl Tracker {
 
     /// The socket worker to which the kernel steers a datagram. `None`: any.
     pub(crate) fn steered_to(&self, bytes: &[u8]) -> Option<usize> {
-        let info_hash = bytes.get(16..36)?.try_into().ok()?;
-        let cores = u32::try_from(self.cores()).ok()?;
-        let core = owner(&self.arrangement.steering_key, &info_hash, cores);
-        (self.swarm_workers() == 0).then_some(usize::try_from(core).ok()?)
+        let info_hash = InfoHash(bytes.get(16..36)?.try_into().ok()?);
+        let core = self
+            .arrangement
+            .shard_key
+            .shard_of(&info_hash, self.cores());
+        (self.swarm_workers() == 0).then_some(core)
     }
 
     pub(crate) fn receive(

@@ -94,7 +94,7 @@ impl World {
         let tracker = Tracker::new(&config, access_list.clone(), rng.u64(..));
         Self {
             micros: 0,
-            model: Model::new(config.clone(), tracker.arrangement.steering_key),
+            model: Model::new(config.clone(), tracker.arrangement.shard_key),
             access_list,
             allowed,
             clients: Clients::new(&config),

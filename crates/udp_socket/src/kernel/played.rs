@@ -200,7 +200,9 @@ mod tests {
 
     use super::*;
     use crate::segmentation::SegmentSender;
-    use crate::steering::{self, SteeringKey};
+    use aquatic_types::ShardKey;
+
+    use crate::steering;
     use crate::{LocalAddr, Outbox, Receiver, ReturnPath, Sender, UdpSocket};
 
     fn paths() -> [ReturnPath; 3] {
@@ -311,7 +313,7 @@ mod tests {
         let socket = UdpSocket::unplugged();
         crate::options::set_int(&socket, 1, 2, 0x0102_0304).unwrap();
         assert_eq!(OPTION.take(), 0x0102_0304_i32.to_ne_bytes());
-        steering::attach(&socket, &SteeringKey::new([9; 52]), 4).unwrap();
+        steering::attach(&socket, &ShardKey::new([9; 52]), 4).unwrap();
         let program = OPTION.take();
         // Its last instruction returns A.
         assert_eq!(program[program.len() - 8..][..2], [0x16, 0]);
