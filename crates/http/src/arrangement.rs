@@ -8,19 +8,20 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Bell;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
-use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
-use aquatic_tracker::limits::peers_per_ip;
-use aquatic_tracker::maintenance::Reporting;
-use aquatic_tracker::registry::RegistryParts;
+use aquatic_tracker::limits::{bytes_per_shard, peers_per_ip, per_shard_and_address};
+use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
+use aquatic_tracker::registry::{AddressShard, RegistryParts, RegistrySettings};
 use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::shard_set::ShardSet;
+use aquatic_tracker::topology::for_each;
 use aquatic_types::ShardKey;
 
 use crate::config::Config;
 use crate::counters::{Http, ResponseTimes, WorkerCounters};
 use crate::messages::BATCHES_MAX;
+use crate::response_writer::ResponseWriter;
 use crate::service::{Service, ServiceParts};
-use crate::shard;
 use crate::worker::Worker;
 
 /// All workers of a tracker, ready to work.
@@ -37,18 +38,19 @@ pub fn arrange(
     bells: &[Bell],
     entropy: &mut impl Entropy,
 ) -> anyhow::Result<(Arrangement, Vec<Arc<ResponseTimes>>)> {
-    let layout = config.layout();
-    let counters: Vec<Arc<WorkerCounters>> = shared(layout.workers());
-    let response_times: Vec<Arc<ResponseTimes>> = shared(layout.socket_workers);
-    let reports: Vec<Arc<ShardReport>> = shared(layout.shards());
+    let topology = config.topology();
+    let counters: Vec<Arc<WorkerCounters>> = for_each(topology.workers());
+    let response_times: Vec<Arc<ResponseTimes>> = for_each(topology.socket_workers());
+    let reports: Vec<Arc<ShardReport>> = for_each(topology.shards());
 
     let shard_key = ShardKey::new(entropy.bytes()?);
     let hash_key = HashKey::new(entropy.key()?);
     let request_rate = RequestRate::from_config(&config.limits.connections.tracker, entropy.key()?);
     let peers_per_ip = peers_per_ip(&config.limits.connections.tracker);
 
+    let owners = topology.of_owners(&counters);
     let mut shards = Vec::new();
-    for (report, counters) in reports.iter().zip(counters.iter().skip(layout.owner(0))) {
+    for (report, counters) in reports.iter().zip(owners) {
         let parts = RegistryParts {
             hash_key,
             rng_seed: entropy.number()?,
@@ -56,34 +58,64 @@ pub fn arrange(
             peers_per_ip: peers_per_ip.clone(),
             reporting: Reporting::new(counters, report),
         };
-        shards.push(shard::new(config, parts, Arc::clone(counters)));
+        let counts_clients = config.metrics.peer_clients;
+        shards.push(AddressShard::new(
+            counts_clients,
+            registry_settings(config),
+            parts,
+        ));
     }
-    let workers = Workers::connect(layout, shards, BATCHES_MAX, bells);
-    let routers = workers.routers.into_iter();
-    let socket_workers =
-        routers
-            .zip(&counters)
-            .zip(&response_times)
-            .map(|((router, counters), response_times)| {
-                let parts = ServiceParts {
-                    access_list: access_list.reader(),
-                    request_rate: request_rate.clone(),
-                    counters: Arc::clone(counters),
-                };
-                Worker::new(
-                    Service::new(config, parts),
-                    shard_key,
-                    router,
-                    Arc::clone(counters),
-                    Arc::clone(response_times),
-                )
-            });
+    let mut shards = ShardSet::new(shard_key, topology, bells, shards);
+    let dispatchers = shards.connect(bells, BATCHES_MAX, |shard| {
+        let counters = owners.get(shard).cloned().unwrap_or_default();
+        ResponseWriter::new(counters, config.intervals())
+    });
+    let owners = shards.into_owners();
+    let socket_workers = dispatchers
+        .into_iter()
+        .zip(owners.socket_workers)
+        .zip(&counters)
+        .zip(&response_times)
+        .map(|(((dispatcher, owner), counters), response_times)| {
+            let parts = ServiceParts {
+                access_list: access_list.reader(),
+                request_rate: request_rate.clone(),
+                counters: Arc::clone(counters),
+            };
+            Worker::new(
+                Service::new(config, parts),
+                dispatcher,
+                owner,
+                Arc::clone(counters),
+                Arc::clone(response_times),
+            )
+        });
     let arrangement = Arrangement {
         socket_workers: socket_workers.collect(),
-        swarm_workers: workers.swarm_workers,
+        swarm_workers: owners.swarm_workers,
         request_rate,
         counters,
         reports,
     };
     Ok((arrangement, response_times))
+}
+
+fn registry_settings(config: &Config) -> RegistrySettings {
+    let (limits, shards) = (&config.limits, config.topology().shards());
+    let tracker = &limits.connections.tracker;
+    RegistrySettings {
+        limits: per_shard_and_address(
+            tracker,
+            shards,
+            &limits.addresses,
+            config.protocol.max_response_peers_per_ip,
+        ),
+        peer_age_seconds_max: config.cleaning.max_peer_age,
+        maintenance: MaintenanceSettings {
+            bytes_max: bytes_per_shard(tracker, shards),
+            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
+            report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
+            peer_histograms: config.metrics.torrent_peer_histograms,
+        },
+    }
 }

@@ -2,8 +2,8 @@
 
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
-use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
+use aquatic_tracker::topology::Topology;
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 
 use crate::session::HEAD_BYTES_MAX;
@@ -145,8 +145,8 @@ pub struct Intervals {
 impl Config {
     /// How many workers of each kind there are.
     #[must_use]
-    pub fn layout(&self) -> Layout {
-        self.common().layout()
+    pub fn topology(&self) -> Topology {
+        self.common().topology()
     }
 
     /// What all trackers over TCP have.

@@ -14,7 +14,7 @@ use aquatic_types::{InfoHash, IpFamily};
 
 use crate::messages::ReturnPath;
 use crate::refusal::Refusal;
-use crate::shard::sum;
+use crate::response_writer::sum;
 
 /// Torrents that are looked at before it is somebody else's turn. Each takes a few accesses to
 /// memory, so this takes a tenth of a millisecond or less.

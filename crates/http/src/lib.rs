@@ -13,10 +13,10 @@
 //!    bytes to the [`worker::Worker`].
 //! 2. The connection's [`session::Session`] finds the request in them, one at a time.
 //! 3. [`service::Service::receive`] decides about it: refuse, or pass on.
-//! 4. The worker puts it into the batch for the [`shard::Shard`] that owns the torrent: its own one
-//!    (the *fused* arrangement), another socket worker's, or a swarm worker's (*split*).
-//! 5. The shard looks up the swarms, with the memory of a whole batch fetched at once, and writes
-//!    whole HTTP responses.
+//! 4. The worker puts it into the batch for the shard that owns the torrent: its own one (*fused*),
+//!    another socket worker's, or a swarm worker's (*split*).
+//! 5. The shard's [`response_writer::ResponseWriter`] looks up the swarms, with the memory of a
+//!    whole batch fetched at once, and writes whole HTTP responses.
 //! 6. The worker hands them to their connections, if those are still there. The hub encrypts, and
 //!    the loop writes.
 //!
@@ -29,7 +29,7 @@
 //! | [`service`] | what is decided about a request: **read this first** |
 //! | [`refusal`] | what clients are told that are not served |
 //! | [`session`] | a connection, from bytes to requests |
-//! | [`shard`], [`union`], [`full_scrape`] | swarms and how their requests are answered |
+//! | [`response_writer`], [`union`], [`full_scrape`] | how requests are processed in a shard |
 //! | [`messages`] | what workers say to each other |
 //! | [`arrangement`], [`worker`], `waiting` | who does what |
 //! | [`counters`], [`statistics`] | what is counted |
@@ -42,9 +42,9 @@ pub mod counters;
 pub mod full_scrape;
 pub mod messages;
 pub mod refusal;
+pub mod response_writer;
 pub mod service;
 pub mod session;
-pub mod shard;
 mod start;
 pub mod statistics;
 pub mod union;

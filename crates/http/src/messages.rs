@@ -4,7 +4,7 @@ use aquatic_http_protocol::{Framing, PeerForm};
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
 use aquatic_tracker::clients::ClientPrefix;
-use aquatic_tracker::router;
+use aquatic_tracker::shard;
 use aquatic_types::{CompactV4, CompactV6, InfoHash, PerFamily};
 
 use crate::full_scrape::FullScrape;
@@ -49,21 +49,21 @@ pub struct Announce<K> {
 pub struct Scrape {
     /// Where the answer goes, in the socket worker that asks.
     pub connection: ConnectionId,
-    /// Its place in the answer.
-    pub place: u16,
+    /// Its row in the response.
+    pub row: u16,
     /// The torrent.
     pub info_hash: InfoHash,
-    /// Of both IP families together. Zeros, until answered.
+    /// Of both IP families together. Zeros, until processed.
     pub counts: Counts,
 }
 
 impl Scrape {
     /// A torrent that is to be looked up.
     #[must_use]
-    pub fn new(connection: ConnectionId, place: u16, info_hash: InfoHash) -> Self {
+    pub fn new(connection: ConnectionId, row: u16, info_hash: InfoHash) -> Self {
         Self {
             connection,
-            place,
+            row,
             info_hash,
             counts: Counts::default(),
         }
@@ -116,7 +116,7 @@ impl Answers {
     }
 }
 
-impl router::Batch for Batch {
+impl shard::Batch for Batch {
     fn is_full(&self) -> bool {
         let announces = self.announces.v4.len() + self.announces.v6.len();
         announces >= BATCH_ANNOUNCES_MAX || self.scrapes.len() >= BATCH_SCRAPES_MAX

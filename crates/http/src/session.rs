@@ -172,9 +172,9 @@ impl Session {
     }
 
     /// Fills in a missing row.
-    pub fn fill_row(&mut self, place: u16, counts: Counts) {
+    pub fn fill_row(&mut self, row: u16, counts: Counts) {
         if let Some(scrape) = self.scrape_mut() {
-            scrape.fill(place, counts);
+            scrape.fill(row, counts);
         }
     }
 
@@ -458,7 +458,7 @@ mod tests {
         desk.session.fill_row(0, counts);
         let (scrape, said) = desk.session.take_scrape().unwrap();
         assert_eq!(said, framing);
-        assert_eq!(scrape.into_rows(), Some(vec![(info_hash, counts)]));
+        assert!(scrape.into_rows().unwrap().eq([(info_hash, counts)]));
         assert!(desk.session.is_asked() && desk.session.take_scrape().is_none());
     }
 

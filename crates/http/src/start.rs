@@ -5,18 +5,18 @@ use std::time::Duration;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::limits::settle_memory;
+use aquatic_tracker::registry::AddressShard;
 use aquatic_tracker_stream::{Launch, Reload, StreamTracker};
 
 use crate::arrangement::arrange;
 use crate::config::Config;
 use crate::counters::Http;
-use crate::shard::Shard;
 use crate::statistics::write_response_times;
 use crate::worker::Worker;
 
 impl StreamTracker for Http {
     type Worker = Worker;
-    type Shard = Shard;
+    type Shard = AddressShard;
 
     const ALPN_PROTOCOLS: &'static [&'static [u8]] = &[b"http/1.1", b"http/1.0"];
     const SCHEMES: [&'static str; 2] = ["http", "https"];

@@ -15,19 +15,21 @@ use aquatic_http_protocol::{
 };
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
 use aquatic_swarm::Counts;
-use aquatic_tracker::router::{self, Router};
+use aquatic_tracker::dispatcher::Dispatcher;
+use aquatic_tracker::registry::AddressShard;
 use aquatic_tracker::scrape::PendingScrape;
+use aquatic_tracker::shard::ShardOwner;
 use aquatic_tracker::waiting_lines::{SCRAPE_TURN, WaitingLines};
-use aquatic_types::{InfoHash, IpFamily, PeerStatus, ShardKey};
+use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 
 use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
 use crate::full_scrape::{FullScrape, Line};
 use crate::messages::{Announce, Batch, ReturnPath, Scrape};
 use crate::refusal::Refusal;
+use crate::response_writer::ResponseWriter;
 use crate::service::{Received, Service, Wish};
 use crate::session::{Next, Session};
-use crate::shard::Shard;
 use crate::waiting::{Family, Waiting};
 
 /// Places in lines that a client has, at most, that has gone and left announces with `stopped`: as
@@ -38,11 +40,9 @@ const ABSENT_PLACES_MAX: usize = SCRAPE_TURN;
 /// A socket worker without its sockets.
 pub struct Worker {
     service: Service,
-    /// Decides which shard a torrent belongs to; the same in all workers.
-    shard_key: ShardKey,
-    router: Router<Shard>,
-    /// Requests for the own shard.
-    own: Batch,
+    dispatcher: Dispatcher<ResponseWriter>,
+    /// If this worker owns a shard.
+    owner: Option<Box<ShardOwner<AddressShard>>>,
     /// Who waits for room.
     lines: WaitingLines<Waiting>,
     full_scrapes: Line,
@@ -50,22 +50,21 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker. `router` knows the ways to the shards.
+    /// A worker. `owner` has the shard that it owns, if it owns one.
     #[must_use]
     pub fn new(
         service: Service,
-        shard_key: ShardKey,
-        router: Router<Shard>,
+        dispatcher: Dispatcher<ResponseWriter>,
+        owner: Option<Box<ShardOwner<AddressShard>>>,
         counters: Arc<WorkerCounters>,
         response_times: Arc<ResponseTimes>,
     ) -> Self {
         let intervals = service.intervals();
-        let lines = WaitingLines::new(router.shards());
+        let lines = WaitingLines::new(dispatcher.shards());
         Self {
             service,
-            shard_key,
-            router,
-            own: Batch::default(),
+            dispatcher,
+            owner,
             lines,
             full_scrapes: Line::default(),
             writer: Writer {
@@ -112,7 +111,7 @@ impl Worker {
                 return;
             }
             Ok(Wish::Scrape(scrape)) => {
-                self.take_apart(now, path, family, session, &scrape, io);
+                self.scatter(now, path, family, session, &scrape, io);
                 return;
             }
             Ok(Wish::FullScrape(torrents_max)) => {
@@ -175,9 +174,9 @@ impl Worker {
         announce: Announce<K>,
         places: &mut usize,
     ) -> Result<(), Refusal> {
-        let shard = self.shard_of(&announce.info_hash);
+        let shard = self.dispatcher.shard_of(&announce.info_hash);
         if !self.lines.has(shard)
-            && let Some(batch) = self.batch_of(shard)
+            && let Some(batch) = self.dispatcher.batch_for(shard)
         {
             K::announces(batch).push(announce);
             return Ok(());
@@ -190,18 +189,9 @@ impl Worker {
         Ok(())
     }
 
-    fn shard_of(&self, info_hash: &InfoHash) -> usize {
-        self.shard_key.shard_of(info_hash, self.router.shards())
-    }
-
-    /// The batch that goes to the owner of a shard. `None` if the owner does not keep up.
-    fn batch_of(&mut self, shard: usize) -> Option<&mut Batch> {
-        self.router.batch_for(shard, &mut self.own, Batch::default)
-    }
-
-    /// A scrape is taken apart by torrent, because each can belong to another shard, and is put
-    /// together again when the last row has come back.
-    fn take_apart(
+    /// A scrape is scattered by torrent, because each can belong to another shard, and gathered
+    /// when the last row has come back.
+    fn scatter(
         &mut self,
         now: Now,
         path: ReturnPath,
@@ -219,18 +209,17 @@ impl Worker {
         if let Some(shard) = next
             && !self.lines.join(shard, Waiting::Scrape(path.connection))
         {
-            scrape.give_up();
+            scrape.fail();
         }
         if scrape.is_complete() {
-            self.writer
-                .scrape(family, scrape.into_rows(), path.framing, io);
+            self.writer.scrape(scrape, path.framing, io);
         } else {
             session.ask_scrape(now, path.framing, scrape, io);
         }
     }
 
     /// Asks for no more than so many rows of a scrape, which may be the first one in the line for a
-    /// shard. Returns the shard that is to be asked for the next one, if there is one.
+    /// shard: see [`PendingScrape::ask`].
     fn ask_rows(
         &mut self,
         connection: ConnectionId,
@@ -238,21 +227,13 @@ impl Worker {
         first_for: Option<usize>,
         rows_max: usize,
     ) -> Option<usize> {
-        for _ in 0..rows_max {
-            let (place, info_hash) = scrape.next_row()?;
-            let shard = self.shard_of(&info_hash);
-            if first_for != Some(shard) && self.lines.has(shard) {
-                return Some(shard);
-            }
-            let Some(batch) = self.batch_of(shard) else {
-                return Some(shard);
-            };
-            let row = Scrape::new(connection, place, info_hash);
-            batch.scrapes.push(row);
-            scrape.row_asked();
-        }
-        let (_, info_hash) = scrape.next_row()?;
-        Some(self.shard_of(&info_hash))
+        let Self {
+            dispatcher, lines, ..
+        } = self;
+        let push = |batch: &mut Batch, row, info_hash| {
+            batch.scrapes.push(Scrape::new(connection, row, info_hash));
+        };
+        scrape.ask(dispatcher, lines, first_for, rows_max, push, |_, _| ())
     }
 
     /// Serves those who wait as far as there is room: each in turn. Returns whether anything has
@@ -262,8 +243,8 @@ impl Worker {
             return false;
         }
         let mut has_asked = false;
-        for shard in 0..self.router.shards() {
-            while self.batch_of(shard).is_some()
+        for shard in 0..self.dispatcher.shards() {
+            while self.dispatcher.batch_for(shard).is_some()
                 && let Some(first) = self.lines.leave(shard)
             {
                 has_asked = true;
@@ -289,7 +270,7 @@ impl Worker {
                     let scrape = session.scrape_mut()?;
                     let next = self.ask_rows(id, scrape, Some(shard), SCRAPE_TURN)?;
                     if !self.lines.join(next, Waiting::Scrape(id)) {
-                        scrape.give_up();
+                        scrape.fail();
                     }
                     Some(self.writer.end_scrape(now, session, io))
                 });
@@ -310,7 +291,7 @@ impl Worker {
     ) {
         let leaves = announce.announce.status == PeerStatus::Stopped;
         if (leaves || connections.is_open(announce.path.connection))
-            && let Some(batch) = self.batch_of(shard)
+            && let Some(batch) = self.dispatcher.batch_for(shard)
         {
             K::announces(batch).push(announce);
         }
@@ -321,11 +302,8 @@ impl Worker {
         let Some(mut scrape) = self.full_scrapes.leave() else {
             return;
         };
-        let shard = scrape.next_shard(self.router.shards());
-        let batch = shard.and_then(|shard| {
-            let Self { router, own, .. } = self;
-            router.batch_for(shard, own, Batch::default)
-        });
+        let shard = scrape.next_shard(self.dispatcher.shards());
+        let batch = shard.and_then(|shard| self.dispatcher.batch_for(shard));
         match batch {
             Some(batch) => batch.full_scrape = Some(scrape),
             None => {
@@ -342,7 +320,7 @@ impl Worker {
         scrape: FullScrape,
         connections: &mut Connections<Session>,
     ) {
-        let shards = self.router.shards();
+        let shards = self.dispatcher.shards();
         if let Some(scrape) = self.full_scrapes.come_back(scrape, shards) {
             self.writer.end_full_scrape(now, scrape, connections);
         }
@@ -393,7 +371,7 @@ impl Writer {
         batch.answers.clear();
         for scrape in batch.scrapes.drain(..) {
             let answered = connections.with(scrape.connection, |session, io| {
-                session.fill_row(scrape.place, scrape.counts);
+                session.fill_row(scrape.row, scrape.counts);
                 self.end_scrape(now, session, io)
             });
             if answered == Some(true) {
@@ -407,8 +385,7 @@ impl Writer {
         let Some((complete, framing)) = session.take_scrape() else {
             return false;
         };
-        let family = complete.family();
-        self.scrape(family, complete.into_rows(), self.framing(framing), io);
+        self.scrape(complete, self.framing(framing), io);
         self.end_wait(now, session, io);
         true
     }
@@ -421,7 +398,7 @@ impl Writer {
     ) {
         let (path, family) = (scrape.path(), scrape.family());
         let answered = connections.with(path.connection, |session, io| {
-            self.scrape(family, scrape.into_rows(), self.framing(path.framing), io);
+            self.rows(family, scrape.into_rows(), self.framing(path.framing), io);
             self.end_wait(now, session, io);
         });
         if answered.is_some() {
@@ -429,11 +406,15 @@ impl Writer {
         }
     }
 
+    fn scrape(&self, scrape: PendingScrape, framing: Framing, io: &mut Io<'_>) {
+        self.rows(scrape.family(), scrape.into_rows(), framing, io);
+    }
+
     /// `rows` are missing if somebody has not kept up.
-    fn scrape(
+    fn rows(
         &self,
         family: IpFamily,
-        rows: Option<Vec<(InfoHash, Counts)>>,
+        rows: Option<impl IntoIterator<Item = (InfoHash, Counts)>>,
         framing: Framing,
         io: &mut Io<'_>,
     ) {
@@ -518,26 +499,25 @@ impl Handler for Worker {
     fn finish(&mut self, now: Now, connections: &mut Connections<Session>) -> usize {
         self.send_full_scrape(now, connections);
         let Self {
-            router,
-            own,
+            dispatcher,
+            owner,
             writer,
             ..
         } = self;
-        writer.counters.batches_in_flight.set(router.forward());
-        let answered = router.answer(now, own);
-        writer.deliver(now, own, connections);
-        let mut full_scrape = own.full_scrape.take();
-        let collected = router.collect(|batch| {
+        let mut full_scrape = None;
+        let finished = dispatcher.finish(now, owner.as_deref_mut(), |batch| {
             writer.deliver(now, batch, connections);
             full_scrape = full_scrape.take().or(batch.full_scrape.take());
         });
+        let in_flight = &writer.counters.batches_in_flight;
+        in_flight.set(finished.in_flight);
         if let Some(scrape) = full_scrape {
             self.end_or_go_on(now, scrape, connections);
         }
         if self.serve_waiting(now, connections) {
-            self.router.forward();
+            self.dispatcher.send();
         }
-        answered + collected
+        finished.batches
     }
 
     fn timed_out(
@@ -574,12 +554,13 @@ impl Handler for Worker {
 
     fn background(&mut self, now: Now) -> bool {
         self.service.background();
-        self.router.background(now) || self.full_scrapes.is_due()
+        let owner = self.owner.as_mut();
+        owner.is_some_and(|owner| owner.maintain(now)) || self.full_scrapes.is_due()
     }
 
     fn has_mail(&self) -> bool {
-        // Those who waited may have put requests into the own batch.
-        !router::Batch::is_empty(&self.own) || self.router.has_mail()
+        let owner = self.owner.as_ref();
+        self.dispatcher.has_pending() || owner.is_some_and(|owner| owner.has_pending())
     }
 
     fn begin_stop(&mut self) {

@@ -223,7 +223,7 @@ fn by_swarm_worker(town: &mut Town, torrents: usize) -> [Vec<usize>; 2] {
         let client = town.ask(&announce_of(torrent));
         town.finish();
         let owner = &town.tracker.swarm_workers;
-        let owner = owner.iter().position(|worker| worker.has_requests());
+        let owner = owner.iter().position(|worker| worker.has_pending());
         found[owner.unwrap()].push(torrent);
         town.answer();
         assert!(!town.answer_to(client).is_empty());

@@ -95,7 +95,7 @@ pub use giving_way::{Among, BoundedMaps, GivenWay, Terms};
 pub use hash::{HashKey, PeerKey, TorrentKey};
 pub use outcome::{Announce, Announced, Counts, Keep, Limits, PeerChange, PeerPolicy, Refusal};
 pub use room::Room;
-pub use torrent_map::TorrentMap;
+pub use torrent_map::{TOUCH_BATCH, TorrentKeys, TorrentMap};
 
 /// How far ahead a deadline may lie, and how long an expired peer may wait for cleaning: so
 /// `max_peer_age` and the cleaning interval (with the time that a pass takes) must each stay below.

@@ -16,7 +16,10 @@ use crate::swarm::{Peer, PeerState, Swarm};
 
 /// Torrents that [`TorrentMap::touch`] treats at a time: enough to keep the memory busy, few enough
 /// that what it fetched is still in the cache when it is used.
-const TOUCH_BATCH: usize = 32;
+pub const TOUCH_BATCH: usize = 32;
+
+/// Keys of no more than [`TOUCH_BATCH`] torrents.
+pub type TorrentKeys = ArrayVec<TorrentKey, TOUCH_BATCH>;
 
 /// The torrents of one shard and, for UDP and HTTP, of one IP family: who is in which swarm.
 ///
@@ -70,6 +73,12 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     #[must_use]
     pub fn key(&self, info_hash: InfoHash) -> TorrentKey {
         self.rules.hash_key.torrent(info_hash)
+    }
+
+    /// Hashes the first [`TOUCH_BATCH`] of these info hashes.
+    pub fn keys(&self, info_hashes: impl IntoIterator<Item = InfoHash>) -> TorrentKeys {
+        let keys = info_hashes.into_iter().map(|info_hash| self.key(info_hash));
+        keys.take(TOUCH_BATCH).collect()
     }
 
     /// Fetches what announces to (or scrapes of) these torrents are going to read into the cache.

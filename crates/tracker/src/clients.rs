@@ -9,13 +9,13 @@ use std::mem;
 use aquatic_daemon::clock::Now;
 use hashbrown::HashMap;
 
-use crate::router::Shard;
+use crate::shard::Shard;
 
 /// The bytes of a peer id that name the software.
 pub type ClientPrefix = [u8; 8];
 
 /// What is kept with a peer to count it: nothing (`()`), or a [`ClientTag`].
-pub trait PeerTag: Copy {
+pub trait PeerTag: Copy + Send + 'static {
     /// Counts a peer with this prefix.
     fn count(prefix: ClientPrefix, clients: &mut ClientTable) -> Self;
 
@@ -59,20 +59,11 @@ pub enum MaybeCounting<S, C> {
     Counting(C),
 }
 
-impl<S: Shard, C: Shard<Batch = S::Batch>> Shard for MaybeCounting<S, C> {
-    type Batch = S::Batch;
-
-    fn answer(&mut self, now: Now, batch: &mut S::Batch) {
+impl<S: Shard, C: Shard> Shard for MaybeCounting<S, C> {
+    fn maintain(&mut self, now: Now) -> bool {
         match self {
-            Self::Plain(shard) => shard.answer(now, batch),
-            Self::Counting(shard) => shard.answer(now, batch),
-        }
-    }
-
-    fn background(&mut self, now: Now) -> bool {
-        match self {
-            Self::Plain(shard) => shard.background(now),
-            Self::Counting(shard) => shard.background(now),
+            Self::Plain(shard) => shard.maintain(now),
+            Self::Counting(shard) => shard.maintain(now),
         }
     }
 }

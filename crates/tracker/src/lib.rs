@@ -1,23 +1,24 @@
 //! What every aquatic tracker keeps in common behind its sockets, whatever the protocol.
 //!
 //! ```text
-//!  socket worker ── Router ──▶ batches ──▶ owner of the torrent's shard ── Registry: swarms of
-//!        ▲                                  (a SwarmWorker, or another        both IP families,
-//!        └──────── the same batches, ◀───── socket worker)                    limits, cleaning
-//!                  answered
+//!  socket worker ── Dispatcher ──▶ batches ──▶ owner of the torrent's shard ── Registry: swarms of
+//!        ▲                                      (a SwarmWorker, or another        both families,
+//!        └────────── the same batches, ◀──────── socket worker)                   maintenance
+//!                    processed
 //! ```
 //!
 //! A daemon brings the protocol: it turns bytes into requests, says what a batch of them looks like
-//! ([`router::Batch`]), and how a shard answers it ([`router::Shard`]), mostly by asking its
-//! [`registry::Registry`]. What it counts is named by its [`counters::Protocol`].
+//! ([`shard::Batch`]), and how a shard processes it ([`shard::BatchProcessor`]), mostly by asking
+//! its [`registry::Registry`]. What it counts is named by its [`counters::Protocol`].
 //!
 //! Everything but [`swarm_worker::SwarmWorkers`], which starts threads, and
 //! [`entropy::OsEntropy`] is pure: time and randomness come in as arguments.
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`arrangement`] | how many workers there are, who owns which shard, the ways between them |
-//! | [`router`] | a socket worker's view of all shards |
+//! | [`topology`], [`shard_set`] | which workers there are, who owns which shard |
+//! | [`dispatcher`] | a socket worker's ways to all shards |
+//! | [`shard`] | a shard, its owner, and who works with it |
 //! | [`scrape`] | scrapes that concern several shards |
 //! | [`waiting_lines`] | who waits until the owner of a shard has room |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
@@ -30,19 +31,21 @@
 
 #![forbid(unsafe_code)]
 
-pub mod arrangement;
 mod cleaning;
 pub mod clients;
 pub mod config;
 pub mod counters;
+pub mod dispatcher;
 pub mod entropy;
 pub mod limit_notes;
 pub mod limits;
 pub mod maintenance;
 pub mod registry;
 pub mod report;
-pub mod router;
 pub mod scrape;
+pub mod shard;
+pub mod shard_set;
 pub mod statistics;
 pub mod swarm_worker;
+pub mod topology;
 pub mod waiting_lines;

@@ -2,7 +2,7 @@
 //!
 //! For trackers whose peers are addresses (UDP, HTTP). A [`Registry`] knows who is in which swarm,
 //! and keeps count of what comes and goes: client software, peers per IP address. Between batches
-//! it does a slice of its [background work](Registry::background): forgetting, counting.
+//! it is [maintained](Shard::maintain) a slice at a time: forgetting, counting.
 //!
 //! Its memory has a bound. When that is reached, torrents of those who have many give way to those
 //! who have few (`memory`).
@@ -19,13 +19,14 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_swarm::{
     Announce, Announced, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits,
-    PeerChange, PeerKey, PeerPolicy, Refusal, TorrentKey, TorrentMap,
+    PeerChange, PeerKey, PeerPolicy, Refusal, TorrentKey, TorrentKeys, TorrentMap,
 };
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily};
 
-use crate::clients::{ClientPrefix, ClientTable, PeerTag};
+use crate::clients::{ClientPrefix, ClientTable, ClientTag, MaybeCounting, PeerTag};
 use crate::counters::SwarmGauges;
 use crate::maintenance::{Cleaner, Maintained, Maintenance, MaintenanceSettings, Reporting};
+use crate::shard::Shard;
 
 use self::memory::network_of;
 
@@ -150,6 +151,11 @@ impl<V: PeerTag> Registry<V> {
     #[must_use]
     pub fn key(&self, info_hash: InfoHash) -> TorrentKey {
         self.all.swarms.v4.key(info_hash)
+    }
+
+    /// The same for the first [`TOUCH_BATCH`](aquatic_swarm::TOUCH_BATCH) of these.
+    pub fn keys(&self, info_hashes: impl IntoIterator<Item = InfoHash>) -> TorrentKeys {
+        self.all.swarms.v4.keys(info_hashes)
     }
 
     /// Fetches what a batch of requests is going to read into the cache: see
@@ -288,11 +294,32 @@ impl<V: PeerTag> Registry<V> {
         &mut self.rng
     }
 
-    /// Does a slice of whatever is due. Returns whether there is more to do at once.
-    pub fn background(&mut self, now: Now) -> bool {
+    /// All swarms, and which torrents are allowed.
+    pub fn swarms_and_access_list(&mut self) -> (&Swarms<V>, &mut AccessListReader) {
+        (&self.all.swarms, &mut self.all.access_list)
+    }
+}
+
+impl<V: PeerTag> Shard for Registry<V> {
+    fn maintain(&mut self, now: Now) -> bool {
         self.share_memory();
         self.all.access_list.refresh();
         self.maintenance.step(now, &mut self.all)
+    }
+}
+
+/// A shard for peers that are addresses.
+pub type AddressShard = MaybeCounting<Registry<()>, Registry<ClientTag>>;
+
+impl AddressShard {
+    /// An empty shard.
+    #[must_use]
+    pub fn new(counts_clients: bool, settings: RegistrySettings, parts: RegistryParts) -> Self {
+        if counts_clients {
+            Self::Counting(Registry::new(settings, parts))
+        } else {
+            Self::Plain(Registry::new(settings, parts))
+        }
     }
 }
 

@@ -5,45 +5,40 @@ use std::mem;
 use std::thread;
 use std::time::Duration;
 
-use aquatic_channel::{Bell, Pacer, Responder, Sleeper, Wait, bell};
+use aquatic_channel::{Bell, Pacer, Sleeper, Wait, bell};
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Supervisor;
 use crossbeam_utils::sync::Parker;
 
-use crate::router::{Shard, answer_all};
+use crate::shard::{Shard, ShardOwner};
 
 /// A swarm worker without its thread. Pure.
-pub struct SwarmWorker<S: Shard> {
-    shard: S,
-    askers: Vec<Responder<S::Batch>>,
+pub struct SwarmWorker<S> {
+    owner: ShardOwner<S>,
 }
 
 impl<S: Shard> SwarmWorker<S> {
-    /// The owner of `shard`, for everyone who may ask about it.
+    /// A worker that owns a shard.
     #[must_use]
-    pub fn new(shard: S, askers: Vec<Responder<S::Batch>>) -> Self {
-        Self { shard, askers }
+    pub fn new(owner: ShardOwner<S>) -> Self {
+        Self { owner }
     }
 
-    /// Answers everything that has been asked, and returns how many batches that were.
-    pub fn answer(&mut self, now: Now) -> usize {
-        let Self { shard, askers } = self;
-        askers
-            .iter_mut()
-            .map(|asker| answer_all(now, shard, asker))
-            .sum()
+    /// Processes everything that others have sent, and returns how many batches that were.
+    pub fn process(&mut self, now: Now) -> usize {
+        self.owner.process(now)
     }
 
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
-    pub fn background(&mut self, now: Now) -> bool {
-        self.shard.background(now)
+    pub fn maintain(&mut self, now: Now) -> bool {
+        self.owner.maintain(now)
     }
 
-    /// Whether something has been asked since the last [`Self::answer`].
+    /// Whether others have sent something since the last [`Self::process`].
     #[must_use]
-    pub fn has_requests(&self) -> bool {
-        self.askers.iter().any(Responder::has_requests)
+    pub fn has_pending(&self) -> bool {
+        self.owner.has_pending()
     }
 
     /// Works for ever.
@@ -53,8 +48,8 @@ impl<S: Shard> SwarmWorker<S> {
         loop {
             heartbeat::beat();
             let now = Now::read(clock);
-            arrivals += self.answer(now);
-            if self.background(now) {
+            arrivals += self.process(now);
+            if self.maintain(now) {
                 continue;
             }
             let wait = pacer.wait(now.micros, mem::take(&mut arrivals));
@@ -62,15 +57,15 @@ impl<S: Shard> SwarmWorker<S> {
         }
     }
 
-    /// Waits, unless something has been asked since the last [`Self::answer`].
+    /// Waits, unless something has been asked since the last [`Self::process`].
     fn rest(&self, wait: Wait, rest: &Rest, timeout: Duration) {
         match wait {
             // Nothing ends a doze, and socket workers would wait for this worker meanwhile.
-            Wait::Doze(_) if self.has_requests() => {}
+            Wait::Doze(_) if self.has_pending() => {}
             Wait::Doze(time) => thread::sleep(time),
             Wait::Sleep => {
                 let _drowse = rest.sleeper.drowse();
-                if !self.has_requests() {
+                if !self.has_pending() {
                     rest.parker.park_timeout(timeout);
                 }
             }
@@ -113,16 +108,13 @@ impl SwarmWorkers {
     ///
     /// # Errors
     /// If the system has no room for a thread.
-    pub fn start<S>(
+    pub fn start<S: Shard>(
         self,
         supervisor: &Supervisor,
         clock: Clock,
         pauses: Pauses,
         workers: Vec<SwarmWorker<S>>,
-    ) -> anyhow::Result<()>
-    where
-        S: Shard<Batch: Send> + Send + 'static,
-    {
+    ) -> anyhow::Result<()> {
         for (index, (worker, rest)) in workers.into_iter().zip(self.0).enumerate() {
             supervisor.spawn(format!("swarm-{index}"), move || {
                 worker.run(&rest, clock, pauses)
@@ -147,50 +139,46 @@ impl Rest {
 
 #[cfg(test)]
 mod tests {
-    use aquatic_channel::{Requester, exchange};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::router::Batch;
+    use crate::shard::ShardSource;
 
     struct Nothing;
 
-    impl Batch for Nothing {
-        fn is_full(&self) -> bool {
-            false
-        }
-
-        fn is_empty(&self) -> bool {
-            false
-        }
-    }
-
     impl Shard for Nothing {
-        type Batch = Self;
-
-        fn answer(&mut self, _: Now, _: &mut Self) {}
-
-        fn background(&mut self, _: Now) -> bool {
+        fn maintain(&mut self, _: Now) -> bool {
             false
         }
     }
 
-    fn worker() -> (SwarmWorker<Nothing>, Requester<Nothing>) {
-        let [to, from] = [(); 2].map(|()| bell(|| ()).1);
-        let (requester, responder) = exchange(4, to, from);
-        (SwarmWorker::new(Nothing, vec![responder]), requester)
+    /// Has something as long as nobody has looked at it.
+    struct Letter(Arc<AtomicBool>);
+
+    impl ShardSource<Nothing> for Letter {
+        fn process(&mut self, _: Now, _: &mut Nothing) -> usize {
+            usize::from(self.0.swap(false, Ordering::Relaxed))
+        }
+
+        fn has_pending(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
     }
 
     #[test]
     fn never_waits_while_requests_do() {
         const LONG: Duration = Duration::from_secs(30);
-        let (mut worker, mut requester) = worker();
+        let letter = Arc::new(AtomicBool::new(false));
+        let source = Box::new(Letter(Arc::clone(&letter)));
+        let mut worker = SwarmWorker::new(ShardOwner::new(Nothing, vec![source]));
         let rest = Rest::new();
         for wait in [Wait::Doze(LONG), Wait::Sleep] {
-            assert!(requester.send(Nothing).is_ok());
+            letter.store(true, Ordering::Relaxed);
             let clock = Clock::start();
             worker.rest(wait, &rest, LONG);
             assert!(clock.micros() < 30_000_000, "{wait:?}");
-            assert_eq!(worker.answer(Now::default()), 1);
+            assert_eq!(worker.process(Now::default()), 1);
         }
     }
 }

@@ -7,6 +7,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announce, HashKey, Limits};
 use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
 use aquatic_tracker::registry::{PeerAddr, Registry, RegistryParts, RegistrySettings};
+use aquatic_tracker::shard::Shard;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus};
 
 /// Room for some 70,000 torrents with one peer. A test may have some times as much of all.
@@ -81,7 +82,7 @@ impl Desk {
     fn announce<K: PeerAddr>(&mut self, info_hash: InfoHash, peer: K) -> bool {
         self.announces += 1;
         if self.announces.is_multiple_of(self.batch) {
-            while self.registry.background(self.now()) {}
+            while self.registry.maintain(self.now()) {}
             let swarms = self.registry.swarms();
             let bytes = swarms.v4.bytes() + swarms.v6.bytes();
             self.bytes_seen = self.bytes_seen.max(bytes);

@@ -6,7 +6,7 @@ use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::Handler;
 use aquatic_tracker::counters::{Protocol, WorkerCounters};
 use aquatic_tracker::report::ShardReport;
-use aquatic_tracker::router::Shard;
+use aquatic_tracker::shard::Shard;
 use aquatic_tracker::swarm_worker::SwarmWorker;
 
 /// A tracker over TCP: what differs by protocol.
@@ -14,7 +14,7 @@ pub trait StreamTracker: Protocol {
     /// What a socket worker does with its connections.
     type Worker: Handler + Send + 'static;
     /// Swarms, and what is answered about them.
-    type Shard: Shard<Batch: Send> + Send + 'static;
+    type Shard: Shard;
 
     /// What clients are told in TLS that is spoken here. Who offers only others is turned away.
     const ALPN_PROTOCOLS: &'static [&'static [u8]];

@@ -9,10 +9,10 @@ use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
-use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{
     MetricsConfig, PeerTimes, clamp_hang_timeout, clamp_workers, too_many_workers,
 };
+use aquatic_tracker::topology::Topology;
 
 /// Keys of all these trackers, while they are made to fit.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl CommonConfig<'_> {
         } else {
             0
         };
-        let workers = self.layout().socket_workers;
+        let workers = self.topology().socket_workers();
         self.stream.inspect(workers, other_files, checks);
         let too_many = too_many_workers(self.socket_workers, self.swarm_workers);
         if let Some(reason) = too_many {
@@ -169,8 +169,8 @@ impl CommonConfig<'_> {
 
     /// How many workers of each kind there are.
     #[must_use]
-    pub fn layout(&self) -> Layout {
-        Layout::new(self.socket_workers, self.swarm_workers)
+    pub fn topology(&self) -> Topology {
+        Topology::from_config(self.socket_workers, self.swarm_workers)
     }
 }
 

@@ -53,7 +53,7 @@ impl<'a> Launch<'a> {
         config: CommonConfig<'a>,
     ) -> anyhow::Result<Self> {
         let clock = Clock::start();
-        let sockets = SocketWorkers::bind(config.stream, config.layout().socket_workers)?;
+        let sockets = SocketWorkers::bind(config.stream, config.topology().socket_workers())?;
         let endpoint = config.metrics.bind_endpoint()?;
         if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
             log::warn!("`socket_workers` {reason}");

@@ -115,7 +115,7 @@ impl<T: StreamTracker> Simulation<T> {
 
     /// A swarm worker answers what it has been asked.
     pub fn answer(&mut self, swarm_worker: usize, now: Now) {
-        self.swarm_workers[swarm_worker].answer(now);
+        self.swarm_workers[swarm_worker].process(now);
     }
 
     /// A slice of background work of a worker: first the socket workers, then the swarm workers.
@@ -123,7 +123,7 @@ impl<T: StreamTracker> Simulation<T> {
     pub fn background(&mut self, worker: usize, now: Now) -> bool {
         match worker.checked_sub(self.hubs.len()) {
             None => self.hubs[worker].background(now),
-            Some(worker) => self.swarm_workers[worker].background(now),
+            Some(worker) => self.swarm_workers[worker].maintain(now),
         }
     }
 
@@ -131,7 +131,7 @@ impl<T: StreamTracker> Simulation<T> {
     #[must_use]
     pub fn has_mail(&self) -> bool {
         self.hubs.iter().any(Hub::has_mail)
-            || self.swarm_workers.iter().any(SwarmWorker::has_requests)
+            || self.swarm_workers.iter().any(SwarmWorker::has_pending)
     }
 
     /// Checks that what connections hold is known, without looking at each.

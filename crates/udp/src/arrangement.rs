@@ -9,13 +9,14 @@ use aquatic_channel::Bell;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
-use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
-use aquatic_tracker::limits;
-use aquatic_tracker::maintenance::Reporting;
-use aquatic_tracker::registry::RegistryParts;
+use aquatic_tracker::limits::{self, bytes_per_shard, per_shard_and_address};
+use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
+use aquatic_tracker::registry::{AddressShard, RegistryParts, RegistrySettings};
 use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::shard_set::ShardSet;
 use aquatic_tracker::swarm_worker::SwarmWorker;
+use aquatic_tracker::topology::for_each;
 use aquatic_types::ShardKey;
 
 use crate::config::Config;
@@ -23,8 +24,8 @@ use crate::connection_id::ConnectionIds;
 use crate::counters::WorkerCounters;
 use crate::export::ExportWriter;
 use crate::messages::BATCHES_MAX;
+use crate::response_writer::ResponseWriter;
 use crate::service::{Service, ServiceParts};
-use crate::shard::{self, Shard};
 use crate::socket_worker::Core;
 
 /// All workers of a tracker, ready to work.
@@ -32,7 +33,7 @@ pub struct Arrangement {
     /// One for each socket worker.
     pub cores: Vec<Core>,
     /// One for each swarm worker; none if the socket workers own the swarms.
-    pub swarm_workers: Vec<SwarmWorker<Shard>>,
+    pub swarm_workers: Vec<SwarmWorker<AddressShard>>,
     /// What the workers count: first the socket workers, then the swarm workers.
     pub counters: Vec<Arc<WorkerCounters>>,
     /// What the shards report.
@@ -74,9 +75,9 @@ pub fn arrange(
         connection_secret,
         unix_micros,
     } = surroundings;
-    let layout = config.layout();
-    let counters: Vec<Arc<WorkerCounters>> = shared(layout.workers());
-    let reports: Vec<Arc<ShardReport>> = shared(layout.shards());
+    let topology = config.topology();
+    let counters: Vec<Arc<WorkerCounters>> = for_each(topology.workers());
+    let reports: Vec<Arc<ShardReport>> = for_each(topology.shards());
     let connection_secret = match connection_secret {
         Some(secret) => secret,
         None => entropy.key()?,
@@ -85,31 +86,61 @@ pub fn arrange(
     let connection_ids = ConnectionIds::new(connection_secret, age_seconds, unix_micros);
     let secrets = Secrets::draw(config, connection_ids, entropy)?;
 
-    let mut export_writers = export_writers.into_iter();
-    let owners = counters.iter().skip(layout.owner(0));
+    let owners = topology.of_owners(&counters);
     let mut shards = Vec::new();
     for (report, counters) in reports.iter().zip(owners) {
-        let export = export_writers.next();
-        let access_list = access_list.reader();
-        let parts =
-            secrets.registry_parts(access_list, Reporting::new(counters, report), entropy)?;
-        shards.push(shard::new(config, parts, Arc::clone(counters), export));
+        let reporting = Reporting::new(counters, report);
+        let parts = secrets.registry_parts(access_list.reader(), reporting, entropy)?;
+        let counts_clients = config.statistics.metrics.peer_clients;
+        shards.push(AddressShard::new(
+            counts_clients,
+            registry_settings(config),
+            parts,
+        ));
     }
-    let workers = Workers::connect(layout, shards, BATCHES_MAX, &bells);
-    let cores = workers.routers.into_iter().zip(&counters);
-    let core = |(router, counters)| {
+    let mut shards = ShardSet::new(secrets.shard_key, topology, &bells, shards);
+    let dispatchers = shards.connect(&bells, BATCHES_MAX, |shard| ResponseWriter {
+        counters: owners.get(shard).cloned().unwrap_or_default(),
+        announce_interval_seconds: config.protocol.peer_announce_interval,
+        sockets,
+    });
+    for (shard, writer) in export_writers.into_iter().enumerate() {
+        shards.attach(shard, Box::new(writer));
+    }
+    let owners = shards.into_owners();
+    let cores = dispatchers.into_iter().zip(owners.socket_workers);
+    let core = |((dispatcher, owner), counters)| {
         let parts = secrets.service_parts(access_list.reader(), counters);
         let service = Service::new(config, parts);
-        let counters = Arc::clone(counters);
-        Core::new(service, router, secrets.shard_key, sockets, counters)
+        Core::new(service, dispatcher, owner, sockets, Arc::clone(counters))
     };
     Ok(Arrangement {
-        cores: cores.map(core).collect(),
-        swarm_workers: workers.swarm_workers,
+        cores: cores.zip(&counters).map(core).collect(),
+        swarm_workers: owners.swarm_workers,
         shard_key: secrets.shard_key,
         counters,
         reports,
     })
+}
+
+fn registry_settings(config: &Config) -> RegistrySettings {
+    let (limits, shards) = (&config.limits, config.topology().shards());
+    let metrics = &config.statistics.metrics;
+    RegistrySettings {
+        limits: per_shard_and_address(
+            &limits.tracker,
+            shards,
+            &limits.addresses,
+            config.protocol.max_response_peers_per_ip,
+        ),
+        peer_age_seconds_max: config.cleaning.max_peer_age,
+        maintenance: MaintenanceSettings {
+            bytes_max: bytes_per_shard(&limits.tracker, shards),
+            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
+            report_interval_seconds: u32::try_from(metrics.interval).unwrap_or(u32::MAX),
+            peer_histograms: metrics.torrent_peer_histograms,
+        },
+    }
 }
 
 /// What all workers share.

@@ -43,7 +43,7 @@ impl Chosen {
             Backend::Mio => Ok(Self::Mio(None)),
             #[cfg(target_os = "linux")]
             Backend::Auto => Ok(match aquatic_uring::probe() {
-                Ok(()) => Self::Auto(Agreement::new(config.layout().socket_workers)),
+                Ok(()) => Self::Auto(Agreement::new(config.topology().socket_workers())),
                 Err(reason) => Self::Mio(Some(reason.to_string())),
             }),
             #[cfg(target_os = "linux")]

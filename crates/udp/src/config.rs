@@ -7,11 +7,11 @@ use aquatic_config::{
     section,
 };
 use aquatic_daemon::{access_list, privileges};
-use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{
     AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives, clamp_hang_timeout,
     clamp_workers,
 };
+use aquatic_tracker::topology::Topology;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
@@ -228,8 +228,8 @@ impl Config {
 
     /// How many workers of each kind there are.
     #[must_use]
-    pub fn layout(&self) -> Layout {
-        Layout::new(self.socket_workers, self.swarm_workers)
+    pub fn topology(&self) -> Topology {
+        Topology::from_config(self.socket_workers, self.swarm_workers)
     }
 
     /// The files that are written from time to time, and the keys that name them.

@@ -10,9 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::replace_file::Replacement;
 use aquatic_swarm::{Counts, PeerKey, TorrentMap, WalkCursor};
+use aquatic_tracker::clients::MaybeCounting;
+use aquatic_tracker::registry::AddressShard;
+use aquatic_tracker::shard::ShardSource;
 use aquatic_types::{InfoHash, IpFamily};
 
 /// A chunk is handed over when it has grown to this many bytes.
@@ -20,6 +24,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Chunks that can wait for the disk; after that, shards wait with their export.
 const CHUNKS_MAX: usize = 64;
+
+/// Torrents that one slice of an export looks at.
+const SLICE_TORRENTS: usize = 256;
 
 /// What a shard hands over.
 enum Part {
@@ -119,10 +126,29 @@ struct Walk {
     lines: String,
 }
 
+impl ShardSource<AddressShard> for ExportWriter {
+    fn process(&mut self, _: Now, _: &mut AddressShard) -> usize {
+        0
+    }
+
+    fn step(&mut self, _: Now, shard: &mut AddressShard) -> bool {
+        match shard {
+            MaybeCounting::Plain(registry) => {
+                let swarms = registry.swarms();
+                self.slice(SLICE_TORRENTS, &swarms.v4, &swarms.v6)
+            }
+            MaybeCounting::Counting(registry) => {
+                let swarms = registry.swarms();
+                self.slice(SLICE_TORRENTS, &swarms.v4, &swarms.v6)
+            }
+        }
+    }
+}
+
 impl ExportWriter {
     /// Writes the lines of some torrents, if an export is going on. Returns whether there is more
     /// to do at once.
-    pub fn slice<A: PeerKey, B: PeerKey, V>(
+    fn slice<A: PeerKey, B: PeerKey, V>(
         &mut self,
         budget: usize,
         v4: &TorrentMap<A, V>,

@@ -12,11 +12,11 @@
 //! 1. A backend ([`socket_worker::mio`], [`socket_worker::uring`]) receives a batch of datagrams
 //!    and reads the time once.
 //! 2. [`service::Service::receive`] decides about each: drop, refuse, answer at once, or pass on.
-//! 3. [`socket_worker::Core`] routes what is left to the [`shard::Shard`] that owns the torrent:
-//!    its own one (the *fused* arrangement, in which the kernel delivers almost everything to the
-//!    right worker) or a swarm worker's (the *split* one), by way of [`aquatic_channel`].
-//! 4. The shard looks up the swarms, with the memory of a whole batch fetched at once, and writes
-//!    the answers straight into the outboxes.
+//! 3. [`socket_worker::Core`] dispatches what is left to the shard that owns the torrent: its own
+//!    one (*fused*: the kernel delivers almost everything to the right worker) or a swarm worker's
+//!    (*split*), by way of [`aquatic_channel`].
+//! 4. The shard's [`response_writer::ResponseWriter`] looks up the swarms, with the memory of a
+//!    whole batch fetched at once, and writes the answers straight into the outboxes.
 //! 5. The backend sends the outboxes, from the addresses that the requests were sent to.
 //!
 //! What is not UDP's own is [`aquatic_tracker`]'s: the ways between workers, the swarms and what
@@ -29,7 +29,7 @@
 //! |---|---|
 //! | [`config`] | what an operator can set |
 //! | [`service`] | what is decided about a datagram: **read this first** |
-//! | [`shard`] | swarms and how their requests are answered |
+//! | [`response_writer`] | how requests are processed in a shard, and responses written |
 //! | [`connection_id`], [`unix_clock`] | who may ask |
 //! | [`connection_secret`] | the file that lets trackers understand each other's ids |
 //! | [`messages`] | what workers say to each other |
@@ -50,8 +50,8 @@ pub mod counters;
 pub mod export;
 mod inspect;
 pub mod messages;
+pub mod response_writer;
 pub mod service;
-pub mod shard;
 pub mod socket_worker;
 mod start;
 pub mod statistics;

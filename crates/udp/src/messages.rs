@@ -1,8 +1,9 @@
 //! What socket workers and swarm workers say to each other.
 
+use aquatic_swarm::Counts;
 use aquatic_tracker::clients::ClientPrefix;
 use aquatic_types::{CompactV4, CompactV6, InfoHash, IpFamily, PerFamily};
-use aquatic_udp_protocol::{ScrapeRow, TransactionId};
+use aquatic_udp_protocol::TransactionId;
 use aquatic_udp_socket::{Outbox, ReturnPath};
 
 /// Announces that a batch holds at most.
@@ -41,14 +42,14 @@ pub struct Announce<K> {
 pub struct Scrape {
     /// Which scrape it belongs to, in the socket worker that asks.
     pub ticket: u32,
-    /// Its place in the answer.
-    pub place: u16,
+    /// Its row in the response.
+    pub row: u16,
     /// Which swarms are meant.
     pub family: IpFamily,
     /// The torrent.
     pub info_hash: InfoHash,
-    /// Zeros, until answered.
-    pub row: ScrapeRow,
+    /// Zeros, until processed.
+    pub counts: Counts,
 }
 
 /// Requests for one shard. It travels to the shard's owner, which writes the answers into it, and
@@ -63,18 +64,7 @@ pub struct Batch {
     pub outboxes: Vec<Outbox>,
 }
 
-impl Batch {
-    /// An empty batch for a worker with this many sockets.
-    #[must_use]
-    pub fn new(sockets: usize) -> Self {
-        Self {
-            outboxes: (0..sockets).map(|_| Outbox::new()).collect(),
-            ..Self::default()
-        }
-    }
-}
-
-impl aquatic_tracker::router::Batch for Batch {
+impl aquatic_tracker::shard::Batch for Batch {
     fn is_full(&self) -> bool {
         let announces = self.announces.v4.len() + self.announces.v6.len();
         announces >= BATCH_ANNOUNCES_MAX || self.scrapes.len() >= BATCH_SCRAPES_MAX

@@ -45,7 +45,7 @@ fn start(supervisor: &Supervisor, mut config: Config) -> anyhow::Result<impl FnM
     let addresses: Vec<_> = of_one_worker.map(UdpSocket::local_addr).collect();
     let endpoint = config.statistics.metrics.bind_endpoint()?;
     let mut posts = Vec::new();
-    for _ in 0..config.layout().socket_workers {
+    for _ in 0..config.topology().socket_workers() {
         posts.push(SocketPost::new(&backend)?);
     }
     let connection_secret = connection_secret(&config)?;
@@ -54,7 +54,7 @@ fn start(supervisor: &Supervisor, mut config: Config) -> anyhow::Result<impl FnM
     let access_list = access_list::load(&config.access_list)?;
 
     let swarm_workers = SwarmWorkers::prepare(config.swarm_workers);
-    let (exporter, export_writers) = exports(config.layout().shards());
+    let (exporter, export_writers) = exports(config.topology().shards());
     let arrangement = arrange(
         &config,
         Surroundings {
@@ -155,7 +155,7 @@ fn connection_secret(config: &Config) -> anyhow::Result<Option<[u64; 2]>> {
 /// The sockets of each socket worker, in the order of the addresses. All are bound by this one
 /// thread, worker by worker, because the kernel numbers the sockets of an address in that order.
 fn bind_sockets(config: &Config) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
-    let workers = config.layout().socket_workers;
+    let workers = config.topology().socket_workers();
     let options = SocketOptions {
         recv_buffer_bytes: config.network.socket_recv_buffer_size,
         send_buffer_bytes: config.network.socket_send_buffer_size,

@@ -10,18 +10,19 @@ use aquatic_channel::Bell;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::TlsConfig;
 use aquatic_swarm::HashKey;
-use aquatic_tracker::arrangement::{Workers, shared};
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::limits::peers_per_ip;
 use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::shard_set::ShardSet;
+use aquatic_tracker::topology::for_each;
 use aquatic_types::ShardKey;
 
 use crate::config::Config;
 use crate::counters::{WebTorrent, WorkerCounters};
 use crate::deliveries::Deliveries;
 use crate::messages::BATCHES_MAX;
-use crate::relay::{self, RelayParts};
+use crate::relay::{self, RelayParts, Signalling};
 use crate::service::{Service, ServiceParts};
 use crate::worker::{Worker, WorkerParts};
 
@@ -39,9 +40,9 @@ pub fn arrange(
     bells: &[Bell],
     entropy: &mut impl Entropy,
 ) -> anyhow::Result<Arrangement> {
-    let layout = config.layout();
-    let counters: Vec<Arc<WorkerCounters>> = shared(layout.workers());
-    let reports: Vec<Arc<ShardReport>> = shared(layout.shards());
+    let topology = config.topology();
+    let counters: Vec<Arc<WorkerCounters>> = for_each(topology.workers());
+    let reports: Vec<Arc<ShardReport>> = for_each(topology.shards());
 
     let shard_key = ShardKey::new(entropy.bytes()?);
     let hash_key = HashKey::new(entropy.key()?);
@@ -50,7 +51,7 @@ pub fn arrange(
     let peers_per_ip = peers_per_ip(&config.limits.connections.tracker);
 
     let mut relays = Vec::new();
-    for (report, counters) in reports.iter().zip(counters.iter().skip(layout.owner(0))) {
+    for (report, counters) in reports.iter().zip(topology.of_owners(&counters)) {
         let parts = RelayParts {
             hash_key,
             offer_key,
@@ -59,11 +60,17 @@ pub fn arrange(
         };
         relays.push(relay::new(config, parts));
     }
-    let workers = Workers::connect(layout, relays, BATCHES_MAX, bells);
-    let deliveries = Deliveries::connect(layout.socket_workers, bells);
+    let mut shards = ShardSet::new(shard_key, topology, bells, relays);
+    let dispatchers = shards.connect(bells, BATCHES_MAX, |_| Signalling);
+    let owners = shards.into_owners();
+    let deliveries = Deliveries::connect(topology.socket_workers(), bells);
     let mut socket_workers = Vec::new();
-    let ways = workers.routers.into_iter().zip(deliveries).zip(&counters);
-    for (index, ((router, deliveries), counters)) in ways.enumerate() {
+    let ways = dispatchers
+        .into_iter()
+        .zip(owners.socket_workers)
+        .zip(deliveries)
+        .zip(&counters);
+    for (index, (((dispatcher, owner), deliveries), counters)) in ways.enumerate() {
         let service = ServiceParts {
             access_list: access_list.reader(),
             request_rate: request_rate.clone(),
@@ -73,7 +80,8 @@ pub fn arrange(
             index: u16::try_from(index).context("too many socket workers")?,
             service: Service::new(config, service),
             shard_key,
-            router,
+            dispatcher,
+            owner,
             deliveries,
             peers_per_ip: peers_per_ip.clone(),
             tls: tls.cloned(),
@@ -84,7 +92,7 @@ pub fn arrange(
     }
     Ok(Arrangement {
         socket_workers,
-        swarm_workers: workers.swarm_workers,
+        swarm_workers: owners.swarm_workers,
         request_rate,
         counters,
         reports,

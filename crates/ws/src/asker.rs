@@ -6,19 +6,18 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
-use aquatic_tracker::router::{self, Router};
+use aquatic_tracker::dispatcher::Dispatcher;
 use aquatic_tracker::scrape::PendingScrape;
+use aquatic_tracker::shard::ShardOwner;
 use aquatic_tracker::waiting_lines::WaitingLines;
-use aquatic_types::{
-    AnnounceEvent, CanonicalAddr, InfoHash, IpFamily, PeerId, ShardKey, client_network,
-};
+use aquatic_types::{AnnounceEvent, CanonicalAddr, InfoHash, PeerId, client_network};
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 
 use crate::errands::{Departure, Errands};
 use crate::membership::Asked;
 use crate::messages::{self, Announce, Answer, Batch, Offer, Outcome, What};
 use crate::refusal::{Failure, Refusal};
-use crate::relay::Relay;
+use crate::relay::{Relay, Signalling};
 use crate::service::Service;
 use crate::session::{Held, Session};
 
@@ -28,12 +27,10 @@ pub struct Asker {
     pub worker: u16,
     /// Decides about messages.
     pub service: Service,
-    /// Decides which shard a torrent belongs to; the same in all workers.
-    pub shard_key: ShardKey,
     /// Knows the ways to the shards.
-    pub router: Router<Relay>,
-    /// Requests for the worker's own shard.
-    pub own: Batch,
+    pub dispatcher: Dispatcher<Signalling>,
+    /// If the worker owns a shard.
+    pub owner: Option<Box<ShardOwner<Relay>>>,
     /// Peers per client, if limited.
     pub peers_per_ip: Option<Arc<PerClient>>,
     /// Offers of an announce that are passed on.
@@ -131,9 +128,9 @@ impl Asker {
     /// Whether there is something to do without anything having come.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        // Those who waited may have put requests into the own batch.
-        let has_own = !router::Batch::is_empty(&self.own);
-        has_own || self.has_errands() || self.router.has_mail()
+        let owner = self.owner.as_ref();
+        let has_pending = owner.is_some_and(|owner| owner.has_pending());
+        has_pending || self.has_errands() || self.dispatcher.has_pending()
     }
 
     pub(crate) fn announce(
@@ -147,7 +144,7 @@ impl Asker {
             info_hash, peer_id, ..
         } = *announce;
         let status = announce.status();
-        let shard = self.shard_of(&info_hash);
+        let shard = self.dispatcher.shard_of(&info_hash);
         // First, because there is no way back from what follows.
         self.room_at(shard, turn)?;
         let membership = &mut session.membership;
@@ -194,7 +191,7 @@ impl Asker {
     ) -> Result<(), Stopped> {
         let membership = &session.membership;
         let siblings = membership.siblings(answer.info_hash, answer.peer_id);
-        let shard = self.shard_of(&answer.info_hash);
+        let shard = self.dispatcher.shard_of(&answer.info_hash);
         let batch = self.room_at(shard, turn)?;
         let what = What::Answer(Answer {
             peer_id: answer.peer_id,
@@ -211,8 +208,8 @@ impl Asker {
         Ok(())
     }
 
-    /// A scrape is taken apart by torrent, because each can belong to another shard, and is put
-    /// together again when the last row has come back. Returned if none has to come.
+    /// A scrape is scattered by torrent, because each can belong to another shard, and gathered
+    /// when the last row has come back. Returned if none has to come.
     fn scrape(
         &mut self,
         id: ConnectionId,
@@ -225,10 +222,10 @@ impl Asker {
             // A torrent that is not allowed gets zeros, like an unknown one.
             scrape.add(*info_hash, self.service.is_allowed(info_hash));
         }
-        if let Some(shard) = self.ask_rows(id, family, &mut scrape, Turn::New, usize::MAX)
+        if let Some(shard) = self.ask_rows(id, &mut scrape, None, usize::MAX)
             && !self.lines.join(shard, id)
         {
-            scrape.give_up();
+            scrape.fail();
         }
         if scrape.is_complete() {
             return Some(scrape);
@@ -237,39 +234,39 @@ impl Asker {
         None
     }
 
-    /// Asks for no more than so many rows of a scrape. Returns the shard that is to be asked for
-    /// the next one, if there is one.
+    /// Asks for no more than so many rows of a scrape, which may be the first one in the line for a
+    /// shard: see [`PendingScrape::ask`].
     pub(crate) fn ask_rows(
         &mut self,
         connection: ConnectionId,
-        family: IpFamily,
         scrape: &mut PendingScrape,
-        turn: Turn,
+        first_for: Option<usize>,
         rows_max: usize,
     ) -> Option<usize> {
-        for _ in 0..rows_max {
-            let (place, info_hash) = scrape.next_row()?;
-            let shard = self.shard_of(&info_hash);
-            match self.room_at(shard, turn) {
-                Ok(batch) => batch.requests.push(messages::Request {
-                    connection,
-                    family,
-                    // Not looked at.
-                    network: 0,
-                    info_hash,
-                    what: What::Scrape {
-                        place,
-                        counts: Counts::default(),
-                    },
-                }),
-                Err(Stopped::NoRoom(shard)) => return Some(shard),
-                Err(Stopped::Refused(_)) => return None,
-            }
-            self.has_asked(shard);
-            scrape.row_asked();
-        }
-        let (_, info_hash) = scrape.next_row()?;
-        Some(self.shard_of(&info_hash))
+        let Self {
+            worker,
+            dispatcher,
+            lines,
+            errands,
+            ..
+        } = self;
+        let family = scrape.family();
+        let push = |batch: &mut Batch, row, info_hash| {
+            batch.worker = *worker;
+            batch.requests.push(messages::Request {
+                connection,
+                family,
+                // Not looked at.
+                network: 0,
+                info_hash,
+                what: What::Scrape {
+                    row,
+                    counts: Counts::default(),
+                },
+            });
+        };
+        let asked = |shard, is_half_used| errands.has_asked(shard, is_half_used);
+        scrape.ask(dispatcher, lines, first_for, rows_max, push, asked)
     }
 
     /// The batch that goes to the owner of a shard, unless there is a line before it.
@@ -282,13 +279,9 @@ impl Asker {
 
     /// The batch that goes to the owner of a shard. `None` if the owner does not keep up.
     pub(crate) fn batch_of(&mut self, shard: usize) -> Option<&mut Batch> {
-        let worker = self.worker;
-        self.router
-            .batch_for(shard, &mut self.own, || Batch::new(worker))
-    }
-
-    fn shard_of(&self, info_hash: &InfoHash) -> usize {
-        self.shard_key.shard_of(info_hash, self.router.shards())
+        let batch = self.dispatcher.batch_for(shard)?;
+        batch.worker = self.worker;
+        Some(batch)
     }
 }
 

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
-use aquatic_tracker::arrangement::Layout;
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes};
+use aquatic_tracker::topology::Topology;
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 use aquatic_ws_protocol::ScrapeResponse;
 
@@ -164,8 +164,8 @@ section! {
 impl Config {
     /// How many workers of each kind there are.
     #[must_use]
-    pub fn layout(&self) -> Layout {
-        self.common().layout()
+    pub fn topology(&self) -> Topology {
+        self.common().topology()
     }
 
     /// What all trackers over TCP have.

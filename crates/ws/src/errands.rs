@@ -111,9 +111,13 @@ impl Errands {
         of.is_some_and(|it| !it.departures.is_empty() || !it.dropped.is_empty())
     }
 
-    /// A client's request has been put on the way to a shard, which is busy.
-    pub(crate) fn earn(&mut self, shard: usize) {
-        if let Some(OfShard { credit, .. }) = self.shards.get_mut(shard) {
+    /// A client's request has been put on the way to a shard. While that is busy, errands that
+    /// wait earn something by it.
+    pub(crate) fn has_asked(&mut self, shard: usize, is_busy: bool) {
+        if is_busy
+            && self.wait_for(shard)
+            && let Some(OfShard { credit, .. }) = self.shards.get_mut(shard)
+        {
             for credit in [&mut credit.departures, &mut credit.dropped] {
                 *credit = (*credit + 1).min(CREDIT_MAX);
             }
@@ -180,7 +184,7 @@ impl Asker {
             self.errands.withdraw(offer);
         }
         dropped.shrink_to(KEPT);
-        for shard in 0..self.router.shards() {
+        for shard in 0..self.dispatcher.shards() {
             if self.errands.wait_for(shard) {
                 self.tell_of_departures(shard, connections);
                 self.tell_of_dropped_offers(shard);
@@ -190,15 +194,14 @@ impl Asker {
 
     /// Whether any can be run without anything having come.
     pub(crate) fn has_errands(&self) -> bool {
-        let is_due = |shard| self.errands.wait_for(shard) && !self.router.is_half_used(shard);
-        (0..self.router.shards()).any(is_due)
+        let is_due = |shard| self.errands.wait_for(shard) && !self.dispatcher.is_half_used(shard);
+        (0..self.dispatcher.shards()).any(is_due)
     }
 
     /// A request of a client is on its way to a shard.
     pub(crate) fn has_asked(&mut self, shard: usize) {
-        if self.errands.wait_for(shard) && self.router.is_half_used(shard) {
-            self.errands.earn(shard);
-        }
+        self.errands
+            .has_asked(shard, self.dispatcher.is_half_used(shard));
     }
 
     fn tell_of_departures(&mut self, shard: usize, connections: &mut Connections<Session>) {
@@ -275,7 +278,7 @@ impl Asker {
         errand: Errand,
         queue: impl FnOnce(&mut OfShard) -> &mut VecDeque<T>,
     ) -> Option<T> {
-        let is_busy = self.router.is_half_used(shard);
+        let is_busy = self.dispatcher.is_half_used(shard);
         let (credit, price) = self.errands.shards.get_mut(shard)?.account(errand);
         match is_busy {
             false => *credit = 0,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::{Counts, PeerKey};
-use aquatic_tracker::router;
+use aquatic_tracker::shard;
 use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::{OfferId, SkippedOffers};
 use thin_vec::ThinVec;
@@ -125,8 +125,8 @@ pub enum What {
     Answer(Answer),
     /// One torrent of a scrape.
     Scrape {
-        /// Its place in the answer.
-        place: u16,
+        /// Its row in the response.
+        row: u16,
         /// Zeros, until answered.
         counts: Counts,
     },
@@ -255,15 +255,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch of a socket worker.
-    #[must_use]
-    pub fn new(worker: u16) -> Self {
-        Self {
-            worker,
-            ..Self::default()
-        }
-    }
-
     /// Keeps an offer or answer. Returns where it is.
     pub fn keep(&mut self, json: &str) -> Range<usize> {
         let start = self.text.len();
@@ -289,7 +280,7 @@ impl Batch {
     }
 }
 
-impl router::Batch for Batch {
+impl shard::Batch for Batch {
     fn is_full(&self) -> bool {
         self.requests.len() >= BATCH_REQUESTS_MAX || self.text.len() >= BATCH_TEXT_BYTES_MAX
     }

@@ -1,7 +1,7 @@
 //! A shard of the swarms: who is in which one, and who gets which offer and answer. Pure.
 //!
-//! Whoever owns a [`Relay`] gives it batches of requests to decide, and between batches lets it do
-//! a slice of its background work: forgetting empty torrents and counting.
+//! Whoever owns a [`Relay`] has batches of requests [decided](Signalling) there, and maintains it
+//! between batches, a slice at a time: forgetting empty torrents and counting.
 //!
 //! - **A peer is a peer id at a connection.** Peer ids are names that anybody can give themselves:
 //!   two connections with one peer id are two peers, and so are two peer ids at one connection.
@@ -27,11 +27,13 @@ use std::hash::Hasher;
 use std::mem;
 
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{Announced, BoundedMaps, HashKey, PeerChange, TorrentKey, TorrentMap};
+use aquatic_swarm::{
+    Announced, BoundedMaps, HashKey, PeerChange, TOUCH_BATCH, TorrentKey, TorrentMap,
+};
 use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::maintenance::{Maintenance, MaintenanceSettings, Reporting};
-use aquatic_tracker::router;
+use aquatic_tracker::shard::{BatchProcessor, Shard};
 use aquatic_types::{IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::OfferId;
 use siphasher::sip::SipHasher13;
@@ -47,9 +49,6 @@ use crate::refusal::Refusal;
 
 /// Offers of an announce that go to peers of one network, as long as there are others.
 const OFFERS_OF_NETWORK_MAX: usize = 3;
-
-/// Requests whose memory is fetched together.
-const TOUCH_BATCH: usize = 32;
 
 /// One of the parts into which the torrents are divided by info hash, with its owner's tools.
 pub type Relay = MaybeCounting<TaggedRelay<()>, TaggedRelay<ClientTag>>;
@@ -83,8 +82,6 @@ pub struct TaggedRelay<V> {
     pub(crate) maintenance: Maintenance,
     offer_hasher: SipHasher13,
     offer_age_seconds_max: u32,
-    /// The keys of the requests that are being decided.
-    keys: Vec<TorrentKey>,
     /// Whom the offers of an announce have gone to.
     chosen: Vec<MemberKey>,
     /// Peers that have had to give way, and whose connections have not been told.
@@ -93,7 +90,10 @@ pub struct TaggedRelay<V> {
 
 impl<V: PeerTag> TaggedRelay<V> {
     fn new(config: &Config, parts: RelayParts) -> Self {
-        let (limits, shards) = (&config.limits.connections.tracker, config.layout().shards());
+        let (limits, shards) = (
+            &config.limits.connections.tracker,
+            config.topology().shards(),
+        );
         let bytes_max = bytes_per_shard(limits, shards);
         // Whom offers go to is decided here.
         let of_address = per_shard_and_address(limits, shards, &config.limits.addresses, 0);
@@ -113,7 +113,6 @@ impl<V: PeerTag> TaggedRelay<V> {
             maintenance: Maintenance::new(settings, parts.hash_key, parts.reporting),
             offer_hasher: SipHasher13::new_with_keys(key0, key1),
             offer_age_seconds_max: config.cleaning.max_offer_age,
-            keys: Vec::with_capacity(TOUCH_BATCH),
             chosen: Vec::new(),
             evicted: Vec::new(),
         }
@@ -314,30 +313,39 @@ impl<V: PeerTag> TaggedRelay<V> {
     }
 }
 
-impl<V: PeerTag> router::Shard for TaggedRelay<V> {
-    type Batch = Batch;
-
-    fn answer(&mut self, now: Now, batch: &mut Batch) {
-        let mut keys = mem::take(&mut self.keys);
+impl<V: PeerTag> TaggedRelay<V> {
+    fn process(&mut self, now: Now, batch: &mut Batch) {
         for requests in batch.requests.chunks_mut(TOUCH_BATCH) {
-            keys.clear();
-            keys.extend(
-                requests
-                    .iter()
-                    .map(|it| self.members.swarms.key(it.info_hash)),
-            );
-            self.members.swarms.touch(&keys);
+            let swarms = &self.members.swarms;
+            let keys = swarms.keys(requests.iter().map(|it| it.info_hash));
+            swarms.touch(&keys);
             for (request, key) in requests.iter_mut().zip(&keys) {
                 self.decide(now, batch.worker, key, request, &mut batch.offers);
             }
         }
-        self.keys = keys;
         batch.evicted.append(&mut self.evicted);
     }
+}
 
-    fn background(&mut self, now: Now) -> bool {
+impl<V: PeerTag> Shard for TaggedRelay<V> {
+    fn maintain(&mut self, now: Now) -> bool {
         self.share_memory();
         self.maintenance.step(now, &mut self.members)
+    }
+}
+
+/// How requests are processed in a [`Relay`]: what it decides about each is put into the request.
+pub struct Signalling;
+
+impl BatchProcessor for Signalling {
+    type Shard = Relay;
+    type Batch = Batch;
+
+    fn process(&mut self, now: Now, relay: &mut Relay, batch: &mut Batch) {
+        match relay {
+            MaybeCounting::Plain(relay) => relay.process(now, batch),
+            MaybeCounting::Counting(relay) => relay.process(now, batch),
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Asker {
         connections: &mut Connections<Session>,
         mut refuse: impl FnMut(Failure, &mut Session, &mut Vec<u8>),
     ) {
-        for shard in 0..self.router.shards() {
+        for shard in 0..self.dispatcher.shards() {
             while let Some(id) = self.lines.leave(shard) {
                 let outcome =
                     connections.with(id, |session, io| match self.take_turn(shard, id, session) {
@@ -66,7 +66,7 @@ impl Asker {
                     }
                     Some(Outcome::GoesOn(next)) => {
                         let has_place = self.lines.join(next, id);
-                        connections.with(id, |session, _| give_up_unless(has_place, session));
+                        connections.with(id, |session, _| fail_unless(has_place, session));
                     }
                     Some(Outcome::Served | Outcome::Refused(_)) => {
                         connections.resume(id);
@@ -80,10 +80,8 @@ impl Asker {
         match session.held.take().map(|held| *held) {
             Some(Held::Message(message)) => self.ask_again(shard, id, session, message),
             Some(Held::Scrape(mut scrape)) => {
-                let family = session.client.family();
                 let before = scrape.next_row();
-                let turn = Turn::FirstFor(shard);
-                let next = self.ask_rows(id, family, &mut scrape, turn, SCRAPE_TURN);
+                let next = self.ask_rows(id, &mut scrape, Some(shard), SCRAPE_TURN);
                 let has_asked = scrape.next_row() != before;
                 session.held = Some(Box::new(Held::Scrape(scrape)));
                 match next {
@@ -129,8 +127,8 @@ impl Asker {
 }
 
 /// Who has no place in the line cannot go on.
-fn give_up_unless(has_place: bool, session: &mut Session) {
+fn fail_unless(has_place: bool, session: &mut Session) {
     if !has_place && let Some(Held::Scrape(scrape)) = session.held.as_deref_mut() {
-        scrape.give_up();
+        scrape.fail();
     }
 }

@@ -14,7 +14,8 @@ use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io, TlsConfig};
-use aquatic_tracker::router::Router;
+use aquatic_tracker::dispatcher::Dispatcher;
+use aquatic_tracker::shard::ShardOwner;
 use aquatic_tracker::waiting_lines::WaitingLines;
 use aquatic_types::ShardKey;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -27,9 +28,8 @@ use crate::deliveries::Deliveries;
 use crate::errands::Errands;
 use crate::frames::{self, Violation};
 use crate::liveness::{LOOKS_PER_ROUND_MAX, Liveness, Patience};
-use crate::messages::Batch;
 use crate::offer_pace::FewOffers;
-use crate::relay::Relay;
+use crate::relay::{Relay, Signalling};
 use crate::service::Service;
 use crate::session::{ASKED_IN_CROWD_MAX, Held, MessageBounds, Next, Session};
 use crate::sweep::Sweep;
@@ -48,10 +48,12 @@ pub struct WorkerParts {
     pub index: u16,
     /// Decides about messages.
     pub service: Service,
-    /// Decides which shard a torrent belongs to; the same in all workers.
+    /// The same in all workers.
     pub shard_key: ShardKey,
     /// Knows the ways to the shards.
-    pub router: Router<Relay>,
+    pub dispatcher: Dispatcher<Signalling>,
+    /// If it owns a shard.
+    pub owner: Option<Box<ShardOwner<Relay>>>,
     /// The ways to the other socket workers.
     pub deliveries: Deliveries,
     /// Peers per client, if limited.
@@ -87,13 +89,12 @@ impl Worker {
     pub fn new(config: &Config, parts: WorkerParts) -> Self {
         let cleaning = &config.cleaning;
         let grace_seconds = cleaning.close_after_tls_update_grace_period;
-        let shards = parts.router.shards();
+        let shards = parts.dispatcher.shards();
         let asker = Asker {
             worker: parts.index,
             service: parts.service,
-            shard_key: parts.shard_key,
-            router: parts.router,
-            own: Batch::new(parts.index),
+            dispatcher: parts.dispatcher,
+            owner: parts.owner,
             peers_per_ip: parts.peers_per_ip.clone(),
             offers_max: config.protocol.max_offers,
             peers_max: config.protocol.max_torrents_per_connection,
@@ -330,20 +331,23 @@ impl Handler for Worker {
         writer.few_offers.forget_idle(now);
         asker.look_for_evicted(&mut writer.evicted, connections);
         asker.run_errands(&mut writer.dropped, connections);
-        let Asker { router, own, .. } = asker;
-        writer.counters.batches_in_flight.set(router.forward());
-        let answered = router.answer(now, own);
-        writer.settle(own, connections);
-        let collected = router.collect(|batch| writer.settle(batch, connections));
+        let Asker {
+            dispatcher, owner, ..
+        } = asker;
+        let finished = dispatcher.finish(now, owner.as_deref_mut(), |batch| {
+            writer.settle(batch, connections);
+        });
+        let in_flight = &writer.counters.batches_in_flight;
+        in_flight.set(finished.in_flight);
         if !asker.lines.is_empty() {
             // What has just become free is shared by errands and those who wait.
             asker.run_errands(&mut writer.dropped, connections);
             asker.serve_waiting(connections, |failure, session, out| {
                 writer.reply_in_turn(Held::Failure(failure), session, out);
             });
-            asker.router.forward();
+            asker.dispatcher.send();
         }
-        answered + collected + writer.deliver(connections)
+        finished.batches + writer.deliver(connections)
     }
 
     fn closed(&mut self, _: Now, id: ConnectionId, session: Session, _: Closed) {
@@ -353,7 +357,8 @@ impl Handler for Worker {
     fn background(&mut self, now: Now) -> bool {
         self.served = 0;
         self.asker.service.background();
-        self.asker.router.background(now)
+        let owner = self.asker.owner.as_mut();
+        owner.is_some_and(|owner| owner.maintain(now))
     }
 
     fn stop(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {

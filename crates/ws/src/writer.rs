@@ -73,10 +73,10 @@ impl Writer {
                     self.settle_announce(request, announce, batch, connections);
                 }
                 What::Answer(answer) => self.settle_answer(request, answer, batch, connections),
-                What::Scrape { place, counts } => {
+                What::Scrape { row, counts } => {
                     let is_complete = connections.with(request.connection, |session, io| {
                         if let Some(Held::Scrape(scrape)) = session.held.as_deref_mut() {
-                            scrape.fill(*place, *counts);
+                            scrape.fill(*row, *counts);
                         }
                         self.release(session, io.out)
                     });

@@ -17,6 +17,6 @@ fn the_own_batch_is_not_slept_over() {
     let mut worker = arrangement.socket_workers.into_iter().next().unwrap();
     assert!(!worker.has_mail());
     let row = Scrape::new(ConnectionId::default(), 0, InfoHash([1; 20]));
-    worker.own.scrapes.push(row);
+    worker.dispatcher.local_batch().unwrap().scrapes.push(row);
     assert!(worker.has_mail());
 }

@@ -120,7 +120,7 @@ impl World {
             65..82 => self.finish(worker, true),
             82..90 => self.answer_split(),
             90..93 => {
-                let worker = self.rng.usize(..self.config.layout().workers());
+                let worker = self.rng.usize(..self.config.topology().workers());
                 self.tracker.background(worker, self.now());
             }
             93..95 => self.with_link(Self::end_input),
@@ -191,7 +191,7 @@ impl World {
             is_proxied: self.config.network.stream.runs_behind_reverse_proxy,
             scrape_torrents_max: self.config.protocol.max_scrape_torrents,
             serves_full_scrapes: self.config.protocol.max_full_scrape_torrents > 0,
-            can_be_overloaded: self.config.layout().workers() > 1,
+            can_be_overloaded: self.config.topology().workers() > 1,
             torrents: (0..TORRENTS).map(torrent).filter(is_free).collect(),
         };
         let request = make(&place, &mut rng);
@@ -465,7 +465,7 @@ impl World {
     fn do_background(&mut self) -> bool {
         let now = self.now();
         let mut has_more = false;
-        for worker in 0..self.config.layout().workers() {
+        for worker in 0..self.config.topology().workers() {
             has_more |= self.tracker.background(worker, now);
         }
         has_more

@@ -70,7 +70,7 @@ impl Desk {
     }
 
     fn background(&mut self) -> bool {
-        self.registry.background(self.now())
+        self.registry.maintain(self.now())
     }
 
     /// Lets time pass, cleans as often as is due, and lets the shard report.

@@ -93,7 +93,7 @@ mod tests {
             rounds += 1;
             // The other worker is late, and the system has no room at first.
             if rounds == 10 {
-                arrangement.swarm_workers[0].answer(Now::default());
+                arrangement.swarm_workers[0].process(Now::default());
             }
             if rounds < 20 {
                 return Ok(false);

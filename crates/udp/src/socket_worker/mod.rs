@@ -25,16 +25,19 @@ pub mod uring;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquatic_tracker::router::Router;
-use aquatic_types::{InfoHash, IpFamily, ShardKey};
-use aquatic_udp_protocol::{ScrapeRequest, ScrapeRow};
+use aquatic_swarm::Counts;
+use aquatic_tracker::dispatcher::Dispatcher;
+use aquatic_tracker::registry::AddressShard;
+use aquatic_tracker::shard::{Batch as _, ShardOwner};
+use aquatic_types::IpFamily;
+use aquatic_udp_protocol::ScrapeRequest;
 use aquatic_udp_socket::{Outbox, ReturnPath, SendReport};
 
 use crate::Now;
 use crate::counters::{Reason, WorkerCounters};
 use crate::messages::{Announce, Batch, Scrape};
+use crate::response_writer::ResponseWriter;
 use crate::service::{Received, Service};
-use crate::shard::Shard;
 use pending_scrapes::PendingScrapes;
 
 /// Bytes of the largest datagram that is read. The largest sensible request is a scrape of 116
@@ -47,11 +50,11 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(1);
 /// A socket worker without its sockets.
 pub struct Core {
     service: Service,
-    router: Router<Shard>,
-    /// Decides which shard a torrent belongs to; the same in all workers and in the kernel.
-    shard_key: ShardKey,
-    /// Requests for the own shard, and all answers that wait to be sent.
-    own: Batch,
+    dispatcher: Dispatcher<ResponseWriter>,
+    /// If this worker owns a shard.
+    owner: Option<Box<ShardOwner<AddressShard>>>,
+    /// Answers that wait to be sent, by socket.
+    outboxes: Vec<Outbox>,
     pending_scrapes: PendingScrapes,
     counters: Arc<WorkerCounters>,
 }
@@ -61,16 +64,19 @@ impl Core {
     #[must_use]
     pub fn new(
         service: Service,
-        router: Router<Shard>,
-        shard_key: ShardKey,
+        mut dispatcher: Dispatcher<ResponseWriter>,
+        owner: Option<Box<ShardOwner<AddressShard>>>,
         sockets: usize,
         counters: Arc<WorkerCounters>,
     ) -> Self {
+        if let Some(local) = dispatcher.local_batch() {
+            local.outboxes.resize_with(sockets, Outbox::new);
+        }
         Self {
             service,
-            shard_key,
-            router,
-            own: Batch::new(sockets),
+            dispatcher,
+            owner,
+            outboxes: (0..sockets).map(|_| Outbox::new()).collect(),
             pending_scrapes: PendingScrapes::new(),
             counters,
         }
@@ -78,7 +84,7 @@ impl Core {
 
     /// Takes a datagram that came to `socket`.
     pub fn receive(&mut self, now: Now, socket: u8, path: ReturnPath, bytes: &[u8]) {
-        let Some(outbox) = self.own.outboxes.get_mut(usize::from(socket)) else {
+        let Some(outbox) = self.outboxes.get_mut(usize::from(socket)) else {
             return;
         };
         match self.service.receive(now, socket, path, bytes, outbox) {
@@ -109,18 +115,18 @@ impl Core {
         announce: Announce<K>,
         list: impl FnOnce(&mut Batch) -> &mut Vec<Announce<K>>,
     ) {
-        match self.batch_for(&announce.info_hash) {
+        let shard = self.dispatcher.shard_of(&announce.info_hash);
+        match self.dispatcher.batch_for(shard) {
             Some(batch) => list(batch).push(announce),
-            None => self
-                .counters
-                .traffic(family)
-                .reason(Reason::QueueFull)
-                .add(1),
+            None => self.refuse_without_answer(family),
         }
     }
 
-    /// A scrape is taken apart by torrent, because each can belong to another shard, and is put
-    /// together again when the last row has come back.
+    /// A scrape is scattered by torrent, because each can belong to another shard, and gathered
+    /// when the last row has come back.
+    ///
+    /// One datagram asks for as many as 116, and whoever scrapes loses less than whoever announces
+    /// if it has to ask again: so half of the room is left for announces.
     fn route_scrape(
         &mut self,
         family: IpFamily,
@@ -128,117 +134,94 @@ impl Core {
         path: ReturnPath,
         request: &ScrapeRequest<'_>,
     ) {
-        let Some(ticket) = self
-            .pending_scrapes
-            .open(family, socket, path, request.transaction_id)
-        else {
-            self.counters
-                .traffic(family)
-                .reason(Reason::QueueFull)
-                .add(1);
+        let Self {
+            service,
+            dispatcher,
+            pending_scrapes,
+            ..
+        } = self;
+        let pending = pending_scrapes.open(family, socket, path, request.transaction_id);
+        let Some((ticket, gather)) = pending else {
+            self.refuse_without_answer(family);
             return;
         };
-        // Taken out for the loop: both the service and the batches are needed in it.
-        let mut torrents = std::mem::take(&mut self.pending_scrapes.torrents);
-        torrents.extend(self.service.scraped(request));
-        for (place, (info_hash, allowed)) in (0..).zip(torrents.drain(..)) {
+        for (info_hash, is_allowed) in service.scraped(request) {
+            let row = gather.add_row();
             // A torrent that is not allowed gets zeros, like an unknown one.
-            if !allowed {
-                self.pending_scrapes.add_row(ticket);
+            if !is_allowed {
                 continue;
             }
-            let row = ScrapeRow {
-                seeders: 0,
-                completed: 0,
-                leechers: 0,
+            let shard = dispatcher.shard_of(&info_hash);
+            let Some(batch) = dispatcher.batch_for_bulk(shard) else {
+                gather.fail();
+                continue;
             };
-            let scrape = Scrape {
+            batch.scrapes.push(Scrape {
                 ticket,
-                place,
+                row,
                 family,
                 info_hash,
-                row,
-            };
-            match self.batch_for_scrape(&info_hash) {
-                Some(batch) => {
-                    batch.scrapes.push(scrape);
-                    self.pending_scrapes.expect_row(ticket);
-                }
-                None => self.pending_scrapes.give_up(ticket),
-            }
+                counts: Counts::default(),
+            });
+            gather.expect();
         }
-        self.pending_scrapes.torrents = torrents;
-        self.pending_scrapes
-            .answer_if_complete(ticket, &mut self.own.outboxes, &self.counters);
+        pending_scrapes.end_if_complete(ticket, &mut self.outboxes, &self.counters);
     }
 
-    /// The batch that goes to the owner of a torrent. `None` if the owner does not keep up.
-    fn batch_for(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let shard = self.shard_of(info_hash);
-        let sockets = self.own.outboxes.len();
-        let make = || Batch::new(sockets);
-        self.router.batch_for(shard, &mut self.own, make)
-    }
-
-    /// The same for a row of a scrape. One datagram asks for as many as 116, and whoever scrapes
-    /// loses less than whoever announces if it has to ask again: so half of the room is left for
-    /// announces.
-    fn batch_for_scrape(&mut self, info_hash: &InfoHash) -> Option<&mut Batch> {
-        let shard = self.shard_of(info_hash);
-        let sockets = self.own.outboxes.len();
-        let make = || Batch::new(sockets);
-        self.router.batch_for_bulk(shard, &mut self.own, make)
-    }
-
-    fn shard_of(&self, info_hash: &InfoHash) -> usize {
-        self.shard_key.shard_of(info_hash, self.router.shards())
+    /// Drops and counts a request for whose shard there is no room.
+    fn refuse_without_answer(&self, family: IpFamily) {
+        let counters = self.counters.traffic(family);
+        counters.reason(Reason::QueueFull).add(1);
     }
 
     /// Ends a batch of datagrams: everything that can be done about them now is done, and the
     /// outboxes hold what can be sent. Returns how many batches of other workers were dealt with.
     pub fn finish(&mut self, now: Now) -> usize {
-        let in_flight = self.router.forward();
-        self.counters.batches_in_flight.set(in_flight);
-        let answered = self.router.answer(now, &mut self.own);
         let Self {
-            router,
-            own,
+            dispatcher,
+            owner,
+            outboxes,
             pending_scrapes,
             counters,
             ..
         } = self;
-        let outboxes = &mut own.outboxes;
-        let collected = router.collect(|batch| {
-            pending_scrapes.take_rows(&mut batch.scrapes, outboxes, counters);
-            for (outbox, answers) in outboxes.iter_mut().zip(&mut batch.outboxes) {
-                outbox.append(answers);
+        // Responses to what is local are written behind what is there: lent, and given back first.
+        if let Some(local) = dispatcher.local_batch().filter(|batch| !batch.is_empty()) {
+            std::mem::swap(&mut local.outboxes, outboxes);
+        }
+        let finished = dispatcher.finish(now, owner.as_deref_mut(), |batch| {
+            for (outbox, responses) in outboxes.iter_mut().zip(&mut batch.outboxes) {
+                outbox.append(responses);
             }
+            pending_scrapes.take_rows(&mut batch.scrapes, outboxes, counters);
         });
-        pending_scrapes.take_rows(&mut own.scrapes, outboxes, counters);
-        answered + collected
+        counters.batches_in_flight.set(finished.in_flight);
+        finished.batches
     }
 
     /// Does a slice of whatever else is due. Returns whether there is more to do at once.
     pub fn background(&mut self, now: Now) -> bool {
         self.service.background();
-        self.router.background(now)
+        let owner = self.owner.as_mut();
+        owner.is_some_and(|owner| owner.maintain(now))
     }
 
     /// Whether something is on its way to other workers, or to clients.
     pub(crate) fn has_work_on_its_way(&mut self) -> bool {
         let is_waiting = |outbox: &Outbox| !outbox.is_empty();
-        self.counters.batches_in_flight.get() > 0 || self.own.outboxes.iter().any(is_waiting)
+        self.counters.batches_in_flight.get() > 0 || self.outboxes.iter().any(is_waiting)
     }
 
     /// Whether another worker has sent something since the last [`Self::finish`].
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.router.has_mail()
+        let owner = self.owner.as_ref();
+        self.dispatcher.has_pending() || owner.is_some_and(|owner| owner.has_pending())
     }
 
     /// Answers that wait to be sent, by socket. The backend takes out what it sends.
     pub fn outboxes(&mut self) -> &mut [Outbox] {
-        &mut self.own.outboxes
+        &mut self.outboxes
     }
 
     /// Counts datagrams that a socket of `family` had no room for.
@@ -263,7 +246,7 @@ impl Core {
             log::debug!("could not send {} answers: {error}", report.failed);
         }
         if report.would_block
-            && let Some(outbox) = self.own.outboxes.get_mut(socket)
+            && let Some(outbox) = self.outboxes.get_mut(socket)
         {
             let dropped = outbox.truncate(resend_len_max);
             counters.reason(Reason::SendBufferFull).add(dropped);
@@ -280,11 +263,11 @@ impl Core {
         mut unsent: Outbox,
         resend_len_max: usize,
     ) {
-        if let Some(outbox) = self.own.outboxes.get_mut(socket) {
+        if let Some(outbox) = self.outboxes.get_mut(socket) {
             std::mem::swap(outbox, &mut unsent);
         }
         self.account(family, socket, report, resend_len_max);
-        if let Some(outbox) = self.own.outboxes.get_mut(socket) {
+        if let Some(outbox) = self.outboxes.get_mut(socket) {
             outbox.append(&mut unsent);
         }
     }
@@ -297,7 +280,7 @@ mod tests {
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_channel::bell;
     use aquatic_tracker::entropy::Entropy;
-    use aquatic_types::{AnnounceEvent, PeerId};
+    use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
     use aquatic_udp_protocol::{
         AnnounceRequest, ConnectRequest, ConnectionId, Request, Response, TransactionId,
     };
@@ -392,7 +375,7 @@ mod tests {
             assert_eq!(core.outboxes()[0].len(), 0);
             assert!(!core.has_mail());
 
-            let answered = arrangement.swarm_workers[0].answer(Now::default());
+            let answered = arrangement.swarm_workers[0].process(Now::default());
             assert_eq!(answered, BATCHES_MAX);
             assert!(core.has_mail());
             assert_eq!(core.finish(Now::default()), BATCHES_MAX);
@@ -428,7 +411,7 @@ mod tests {
         (0..room).for_each(|_| announce(core, id));
         assert_eq!(dropped(), dropped_scrapes, "announces are dropped");
         core.finish(Now::default());
-        arrangement.swarm_workers[0].answer(Now::default());
+        arrangement.swarm_workers[0].process(Now::default());
         core.finish(Now::default());
         let answers = core.outboxes()[0].iter();
         let announces = answers.filter(|(_, bytes)| bytes[..4] == [0, 0, 0, 1]);

@@ -1,6 +1,7 @@
 //! Scrapes whose rows come back from several shards, at different times.
 
-use aquatic_types::{InfoHash, IpFamily};
+use aquatic_tracker::scrape::Gather;
+use aquatic_types::IpFamily;
 use aquatic_udp_protocol::{ScrapeRow, TransactionId, write_scrape_header};
 use aquatic_udp_socket::{Outbox, ReturnPath};
 
@@ -16,18 +17,30 @@ struct PendingScrape {
     socket: u8,
     path: ReturnPath,
     transaction_id: TransactionId,
-    rows: Vec<ScrapeRow>,
-    rows_missing: usize,
-    /// A part of it could not be passed on, so it cannot be answered.
-    given_up: bool,
+    gather: Gather,
 }
 
 impl PendingScrape {
-    /// Appends the answer.
-    fn write(&self, out: &mut Vec<u8>) {
-        write_scrape_header(self.transaction_id, out);
-        for row in &self.rows {
-            row.write(out);
+    /// Answers it, unless it has failed.
+    fn end(&self, outboxes: &mut [Outbox], counters: &WorkerCounters) {
+        let counters = counters.traffic(self.family);
+        let Some(rows) = self.gather.rows() else {
+            counters.reason(Reason::QueueFull).add(1);
+            return;
+        };
+        if let Some(outbox) = outboxes.get_mut(usize::from(self.socket)) {
+            outbox.push_with(self.path, |bytes| {
+                write_scrape_header(self.transaction_id, bytes);
+                for counts in rows {
+                    let row = ScrapeRow {
+                        seeders: counts.seeders,
+                        completed: counts.completed,
+                        leechers: counts.leechers,
+                    };
+                    row.write(bytes);
+                }
+            });
+            counters.responses(ResponseKind::Scrape).add(1);
         }
     }
 }
@@ -37,10 +50,8 @@ pub(super) struct PendingScrapes {
     /// A slot is empty when its ticket is free.
     slots: Vec<Option<PendingScrape>>,
     free_tickets: Vec<u32>,
-    /// Row buffers to be used again.
-    free_rows: Vec<Vec<ScrapeRow>>,
-    /// Scratch space for the torrents of one scrape.
-    pub(super) torrents: Vec<(InfoHash, bool)>,
+    /// With room for rows, to be used again.
+    free_gathers: Vec<Gather>,
 }
 
 impl PendingScrapes {
@@ -48,8 +59,7 @@ impl PendingScrapes {
         Self {
             slots: Vec::new(),
             free_tickets: Vec::new(),
-            free_rows: Vec::new(),
-            torrents: Vec::new(),
+            free_gathers: Vec::new(),
         }
     }
 
@@ -60,53 +70,24 @@ impl PendingScrapes {
         socket: u8,
         path: ReturnPath,
         transaction_id: TransactionId,
-    ) -> Option<u32> {
+    ) -> Option<(u32, &mut Gather)> {
+        let ticket = match self.free_tickets.pop() {
+            Some(ticket) => ticket,
+            None if self.slots.len() >= OPEN_MAX => return None,
+            None => {
+                self.slots.push(None);
+                u32::try_from(self.slots.len() - 1).ok()?
+            }
+        };
         let scrape = PendingScrape {
             family,
             socket,
             path,
             transaction_id,
-            rows: self.free_rows.pop().unwrap_or_default(),
-            rows_missing: 0,
-            given_up: false,
+            gather: self.free_gathers.pop().unwrap_or_default(),
         };
-        if let Some(ticket) = self.free_tickets.pop() {
-            *self.slot(ticket)? = Some(scrape);
-            return Some(ticket);
-        }
-        if self.slots.len() >= OPEN_MAX {
-            return None;
-        }
-        let ticket = u32::try_from(self.slots.len()).ok()?;
-        self.slots.push(Some(scrape));
-        Some(ticket)
-    }
-
-    /// Adds a row of zeros that is complete.
-    pub(super) fn add_row(&mut self, ticket: u32) {
-        if let Some(scrape) = self.get(ticket) {
-            scrape.rows.push(ScrapeRow {
-                seeders: 0,
-                completed: 0,
-                leechers: 0,
-            });
-        }
-    }
-
-    /// Adds a row that will be [filled](Self::fill_row).
-    pub(super) fn expect_row(&mut self, ticket: u32) {
-        self.add_row(ticket);
-        if let Some(scrape) = self.get(ticket) {
-            scrape.rows_missing += 1;
-        }
-    }
-
-    /// The scrape will not be answered; it stays until its missing rows have come back.
-    pub(super) fn give_up(&mut self, ticket: u32) {
-        self.add_row(ticket);
-        if let Some(scrape) = self.get(ticket) {
-            scrape.given_up = true;
-        }
+        let scrape = self.slot(ticket)?.insert(scrape);
+        Some((ticket, &mut scrape.gather))
     }
 
     /// Takes rows that have come back, and answers the scrapes that are complete now.
@@ -116,114 +97,96 @@ impl PendingScrapes {
         outboxes: &mut [Outbox],
         counters: &WorkerCounters,
     ) {
-        for Scrape {
-            ticket, place, row, ..
-        } in rows.drain(..)
-        {
-            self.fill_row(ticket, place, row);
-            self.answer_if_complete(ticket, outboxes, counters);
+        for row in rows.drain(..) {
+            if let Some(Some(scrape)) = self.slot(row.ticket) {
+                scrape.gather.fill(row.row, row.counts);
+            }
+            self.end_if_complete(row.ticket, outboxes, counters);
         }
     }
 
-    /// Answers the scrape if no row is missing, unless it was given up.
-    pub(super) fn answer_if_complete(
+    /// Answers the scrape if no row is missing, unless it has failed.
+    pub(super) fn end_if_complete(
         &mut self,
         ticket: u32,
         outboxes: &mut [Outbox],
         counters: &WorkerCounters,
     ) {
-        let Some(scrape) = self.close_if_complete(ticket) else {
+        let is_complete = |scrape: &mut PendingScrape| scrape.gather.is_complete();
+        let Some(mut scrape) = self.slot(ticket).and_then(|it| it.take_if(is_complete)) else {
             return;
         };
-        let counters = counters.traffic(scrape.family);
-        if scrape.given_up {
-            counters.reason(Reason::QueueFull).add(1);
-        } else if let Some(outbox) = outboxes.get_mut(usize::from(scrape.socket)) {
-            outbox.push_with(scrape.path, |bytes| scrape.write(bytes));
-            counters.responses(ResponseKind::Scrape).add(1);
-        }
-        self.recycle(scrape);
-    }
-
-    fn fill_row(&mut self, ticket: u32, place: u16, row: ScrapeRow) {
-        let Some(scrape) = self.get(ticket) else {
-            return;
-        };
-        scrape.rows_missing = scrape.rows_missing.saturating_sub(1);
-        if let Some(gap) = scrape.rows.get_mut(usize::from(place)) {
-            *gap = row;
-        }
-    }
-
-    /// Takes the scrape out if no row is missing. To be [recycled](Self::recycle).
-    fn close_if_complete(&mut self, ticket: u32) -> Option<PendingScrape> {
-        let scrape = self
-            .slot(ticket)?
-            .take_if(|scrape| scrape.rows_missing == 0)?;
+        scrape.end(outboxes, counters);
+        scrape.gather.reset();
+        self.free_gathers.push(scrape.gather);
         self.free_tickets.push(ticket);
-        Some(scrape)
-    }
-
-    fn recycle(&mut self, scrape: PendingScrape) {
-        let mut rows = scrape.rows;
-        rows.clear();
-        self.free_rows.push(rows);
     }
 
     fn slot(&mut self, ticket: u32) -> Option<&mut Option<PendingScrape>> {
         self.slots.get_mut(usize::try_from(ticket).ok()?)
     }
-
-    fn get(&mut self, ticket: u32) -> Option<&mut PendingScrape> {
-        self.slot(ticket)?.as_mut()
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use aquatic_swarm::Counts;
+    use aquatic_types::InfoHash;
+
     use super::*;
 
-    fn open(scrapes: &mut PendingScrapes) -> Option<u32> {
+    fn open(scrapes: &mut PendingScrapes) -> Option<(u32, &mut Gather)> {
         let path = ReturnPath::to(([192, 0, 2, 1], 1).into());
         scrapes.open(IpFamily::V4, 0, path, TransactionId(*b"abcd"))
     }
 
-    fn row(seeders: u32) -> ScrapeRow {
-        ScrapeRow {
-            seeders,
-            completed: 0,
-            leechers: 0,
+    fn row(ticket: u32, seeders: u32) -> Scrape {
+        Scrape {
+            ticket,
+            row: 0,
+            family: IpFamily::V4,
+            info_hash: InfoHash([1; 20]),
+            counts: Counts {
+                seeders,
+                ..Counts::default()
+            },
         }
     }
 
     #[test]
-    fn rows_keep_their_places_whatever_the_order() {
-        let mut scrapes = PendingScrapes::new();
-        let ticket = open(&mut scrapes).unwrap();
-        scrapes.expect_row(ticket);
-        scrapes.add_row(ticket);
-        scrapes.expect_row(ticket);
-        scrapes.fill_row(ticket, 2, row(30));
-        assert!(scrapes.close_if_complete(ticket).is_none());
-        scrapes.fill_row(ticket, 0, row(10));
-        let scrape = scrapes.close_if_complete(ticket).unwrap();
-        assert_eq!(scrape.rows, [row(10), row(0), row(30)]);
-        assert!(scrapes.close_if_complete(ticket).is_none());
-        scrapes.recycle(scrape);
-        assert_eq!(open(&mut scrapes), Some(ticket), "the ticket is used again");
-        assert!(scrapes.close_if_complete(ticket).unwrap().rows.is_empty());
-    }
-
-    #[test]
-    fn open_scrapes_are_bounded() {
+    fn open_scrapes_are_bounded_and_tickets_used_again() {
         let mut scrapes = PendingScrapes::new();
         for _ in 0..OPEN_MAX {
-            let ticket = open(&mut scrapes).unwrap();
-            scrapes.expect_row(ticket);
+            let (_, gather) = open(&mut scrapes).unwrap();
+            gather.add_row();
+            gather.expect();
         }
-        assert_eq!(open(&mut scrapes), None);
-        scrapes.fill_row(7, 0, row(1));
-        assert!(scrapes.close_if_complete(7).is_some());
-        assert_eq!(open(&mut scrapes), Some(7));
+        assert!(open(&mut scrapes).is_none());
+        let (mut outboxes, counters) = ([Outbox::new()], WorkerCounters::default());
+        scrapes.take_rows(&mut vec![row(7, 3)], &mut outboxes, &counters);
+        let (_, answer) = outboxes[0].get(0).unwrap();
+        assert_eq!(answer.len(), 8 + 12);
+        assert_eq!(answer[8..12], [0, 0, 0, 3]);
+        let (ticket, gather) = open(&mut scrapes).unwrap();
+        assert_eq!((ticket, gather.rows()), (7, Some(&[][..])));
+    }
+
+    #[test]
+    fn a_scrape_that_has_failed_is_counted_and_not_answered() {
+        let mut scrapes = PendingScrapes::new();
+        let (ticket, gather) = open(&mut scrapes).unwrap();
+        gather.add_row();
+        gather.expect();
+        gather.fail();
+        let (mut outboxes, counters) = ([Outbox::new()], WorkerCounters::default());
+        let failed = || {
+            counters
+                .traffic(IpFamily::V4)
+                .reason(Reason::QueueFull)
+                .get()
+        };
+        scrapes.end_if_complete(ticket, &mut outboxes, &counters);
+        assert_eq!(failed(), 0, "a row is missing");
+        scrapes.take_rows(&mut vec![row(ticket, 1)], &mut outboxes, &counters);
+        assert_eq!((failed(), outboxes[0].len()), (1, 0));
     }
 }

@@ -61,7 +61,7 @@ impl Room {
             }
         }
         let limits = &model.config.limits.tracker;
-        let shards = model.config.layout().shards();
+        let shards = model.config.topology().shards();
         let max = [
             limits.max_torrents.div_ceil(shards),
             limits.max_peers.div_ceil(shards),

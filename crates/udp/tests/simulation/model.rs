@@ -118,7 +118,7 @@ impl Model {
 
     /// The shard that a torrent belongs to.
     pub(crate) fn shard_of(&self, info_hash: &InfoHash) -> usize {
-        let shards = self.config.layout().shards();
+        let shards = self.config.topology().shards();
         self.shard_key.shard_of(info_hash, shards)
     }
 

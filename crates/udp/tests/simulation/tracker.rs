@@ -62,7 +62,7 @@ pub(crate) type Counts = BTreeMap<(&'static str, &'static str, &'static str), u6
 
 impl Tracker {
     pub(crate) fn new(config: &Config, access_list: SharedAccessList, seed: u64) -> Self {
-        let workers = config.layout().workers();
+        let workers = config.topology().workers();
         let surroundings = Surroundings {
             access_list,
             bells: (0..workers).map(|_| bell(|| ()).1).collect(),
@@ -135,13 +135,13 @@ impl Tracker {
     }
 
     pub(crate) fn answer(&mut self, swarm_worker: usize, now: Now) {
-        self.arrangement.swarm_workers[swarm_worker].answer(now);
+        self.arrangement.swarm_workers[swarm_worker].process(now);
     }
 
     /// A slice of background work of the owner of a shard. Returns whether there is more to do.
     pub(crate) fn background(&mut self, shard: usize, now: Now) -> bool {
         match self.arrangement.swarm_workers.get_mut(shard) {
-            Some(worker) => worker.background(now),
+            Some(worker) => worker.maintain(now),
             None => self.arrangement.cores[shard].background(now),
         }
     }
@@ -154,7 +154,7 @@ impl Tracker {
             ..
         } = &self.arrangement;
         cores.iter().any(|core| core.has_mail())
-            || swarm_workers.iter().any(|worker| worker.has_requests())
+            || swarm_workers.iter().any(|worker| worker.has_pending())
     }
 
     /// New packets in the outboxes of a socket worker, with the sockets that they leave through.

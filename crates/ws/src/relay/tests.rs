@@ -4,7 +4,6 @@ use std::sync::Arc;
 use aquatic_config::MemoryLimit;
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
-use aquatic_tracker::router::Shard;
 use aquatic_types::InfoHash;
 
 use super::*;
@@ -66,7 +65,8 @@ impl Desk {
     }
 
     fn ask(&mut self, worker: u16, what: What, offers: Vec<Offer>) -> Batch {
-        let mut batch = Batch::new(worker);
+        let mut batch = Batch::default();
+        batch.worker = worker;
         batch.offers = offers;
         batch.requests.push(Request {
             connection: ConnectionId::default(),
@@ -76,7 +76,7 @@ impl Desk {
             what,
         });
         let now = self.now();
-        self.relay.answer(now, &mut batch);
+        Signalling.process(now, &mut self.relay, &mut batch);
         batch
     }
 
@@ -160,9 +160,9 @@ impl Desk {
 
     fn peers(&mut self) -> u64 {
         let now = self.now();
-        while self.relay.background(now) {}
+        while self.relay.maintain(now) {}
         // Counts what is left after that.
-        self.relay.background(now);
+        self.relay.maintain(now);
         self.counters.swarms(IpFamily::V6).peers.get()
     }
 

@@ -8,7 +8,7 @@ use aquatic_types::{InfoHash, IpFamily, PeerId};
 use super::*;
 use crate::arrangement::arrange;
 use crate::errands::Departure;
-use crate::messages::{Evicted, HandedOffer, Member, Receiver, Request, What};
+use crate::messages::{Batch, Evicted, HandedOffer, Member, Receiver, Request, What};
 
 /// More than anything that waits is let grow to, or is dealt with in one round.
 const MANY: usize = 40_000;
@@ -61,7 +61,7 @@ fn scrape() -> Request {
         network: 1,
         info_hash: TORRENT,
         what: What::Scrape {
-            place: 0,
+            row: 0,
             counts: Counts::default(),
         },
     }
@@ -78,6 +78,18 @@ fn fill(worker: &mut Worker) -> usize {
         asked += 1;
     }
     asked
+}
+
+/// Takes in what has come back from other workers, and returns how many batches that were.
+fn collect(worker: &mut Worker) -> usize {
+    let dispatcher = &mut worker.asker.dispatcher;
+    let finished = dispatcher.finish(Now::default(), None, Batch::clear);
+    finished.batches
+}
+
+/// What the worker is going to ask its own relay.
+fn own_requests(worker: &mut Worker) -> &mut Vec<Request> {
+    &mut worker.asker.dispatcher.local_batch().unwrap().requests
 }
 
 /// What can be on its way to a shard.
@@ -109,7 +121,7 @@ fn not_all_dropped_offers_are_told_of_in_one_round() {
     drop_offers(&mut worker, 10_000);
     for told in [4_096, 8_192, 10_000] {
         worker.asker.tell_of_dropped_offers(0);
-        assert_eq!(worker.asker.own.requests.len(), told);
+        assert_eq!(own_requests(&mut worker).len(), told);
     }
     assert!(!worker.asker.has_errands());
 }
@@ -120,7 +132,8 @@ fn while_the_way_is_busy_errands_have_their_share_of_it() {
     const BATCHES: usize = 64;
     let mut worker = worker(1, 1);
     let (requester, mut relay) = exchange(16, bell(|| ()).1, bell(|| ()).1);
-    worker.asker.router = Router::new(None, vec![Some(requester)], Vec::new());
+    let key = ShardKey::new([1; 52]);
+    worker.asker.dispatcher = Dispatcher::remote(key, vec![requester]);
     assert_eq!(fill(&mut worker), ROOM);
     drop_offers(&mut worker, 16_384);
     for _ in 0..MANY {
@@ -136,14 +149,14 @@ fn while_the_way_is_busy_errands_have_their_share_of_it() {
     for _ in 0..BATCHES {
         let batch = relay.receive().unwrap();
         relay.answer(batch).unwrap();
-        assert_eq!(worker.asker.router.collect(Batch::clear), 1);
+        assert_eq!(collect(&mut worker), 1);
         while worker.asker.next_departure(0).is_some() {
             worker.asker.batch_of(0).unwrap().requests.push(scrape());
             departed += 1;
         }
         worker.asker.tell_of_dropped_offers(0);
         asked += fill(&mut worker);
-        worker.asker.router.forward();
+        worker.asker.dispatcher.send();
     }
     let told = 16_384 - worker.asker.errands.dropped_offers();
     assert!(asked >= 110 * BATCHES, "{asked} requests");
@@ -153,7 +166,7 @@ fn while_the_way_is_busy_errands_have_their_share_of_it() {
     while let Some(batch) = relay.receive() {
         relay.answer(batch).unwrap();
     }
-    assert_eq!(worker.asker.router.collect(Batch::clear), 16);
+    assert_eq!(collect(&mut worker), 16);
     while worker.asker.next_departure(0).is_some() {
         worker.asker.batch_of(0).unwrap().requests.push(scrape());
     }
@@ -201,9 +214,9 @@ fn what_is_left_to_do_is_not_slept_over() {
     assert!(worker.has_mail(), "its relay is to be told");
     worker.asker.tell_of_dropped_offers(0);
     worker.asker.tell_of_dropped_offers(1);
-    worker.asker.own.requests.clear();
+    own_requests(&mut worker).clear();
     assert!(!worker.has_mail(), "it is on its way");
-    worker.asker.own.requests.push(Request {
+    own_requests(&mut worker).push(Request {
         connection: ConnectionId::default(),
         family: IpFamily::V4,
         network: 1,

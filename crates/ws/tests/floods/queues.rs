@@ -163,7 +163,7 @@ fn by_swarm_worker(town: &mut Town, torrents: usize) -> [Vec<usize>; 2] {
         town.send(client, &announce(client, torrent));
         town.finish();
         let owner = &town.tracker.swarm_workers;
-        let owner = owner.iter().position(|worker| worker.has_requests());
+        let owner = owner.iter().position(|worker| worker.has_pending());
         found[owner.unwrap()].push(torrent);
         town.rest();
         if found.iter().all(|it| it.len() >= torrents) {
@@ -282,7 +282,7 @@ fn endless_line(town: &mut Town, clients: &[Name]) {
 fn rounds(town: &mut Town, rounds: usize) {
     for _ in 0..rounds {
         let worker = &mut town.tracker.swarm_workers[0];
-        assert!(worker.has_requests(), "the line has ended");
+        assert!(worker.has_pending(), "the line has ended");
         town.tracker.answer(0, town.now);
         town.finish();
     }

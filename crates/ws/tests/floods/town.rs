@@ -44,7 +44,7 @@ impl Town {
 
     /// The connections of each worker may hold so many bytes.
     pub(crate) fn with_memory(config: &Config, memory_max: usize) -> Self {
-        let workers = config.layout().workers();
+        let workers = config.topology().workers();
         let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);

@@ -22,7 +22,7 @@ pub(crate) fn arranged(
     tls: Option<&TlsConfig>,
     seed: u64,
 ) -> Tracker {
-    let workers = config.layout().workers();
+    let workers = config.topology().workers();
     let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
     let arranged = arrange(config, access_list, tls, &bells, entropy);

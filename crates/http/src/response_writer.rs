@@ -1,156 +1,107 @@
-//! A shard of the swarms, and the answers to what concerns it. Pure.
-//!
-//! Whoever owns a [`Shard`] gives it batches of requests to answer, and between batches lets it do
-//! a slice of its background work: forgetting and counting.
+//! How requests are processed in a shard, and the responses to them written. Pure.
 
 use std::sync::Arc;
 
-use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
-use aquatic_swarm::{Counts, TorrentKey};
-use aquatic_tracker::clients::{ClientTag, MaybeCounting, PeerTag};
-use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
-use aquatic_tracker::maintenance::MaintenanceSettings;
-use aquatic_tracker::registry::{PeerAddr, Registry, RegistryParts, RegistrySettings};
-use aquatic_tracker::router;
+use aquatic_swarm::{Counts, TOUCH_BATCH, TorrentKey};
+use aquatic_tracker::clients::{MaybeCounting, PeerTag};
+use aquatic_tracker::registry::{AddressShard, PeerAddr, Registry};
+use aquatic_tracker::shard::BatchProcessor;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
 
-use crate::config::{Config, Intervals};
+use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::messages::{Announce, Answers, Batch};
 use crate::refusal::Refusal;
 use crate::union::{Offered, merge, share_of_first};
 
-/// Requests whose memory is fetched together.
-const TOUCH_BATCH: usize = 32;
-
-/// One of the parts into which the torrents are divided by info hash, with its owner's tools.
-pub type Shard = MaybeCounting<TaggedShard<()>, TaggedShard<ClientTag>>;
-
-/// An empty shard. `counters` are those of its owner.
-#[must_use]
-pub fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>) -> Shard {
-    if config.metrics.peer_clients {
-        MaybeCounting::Counting(TaggedShard::new(config, parts, counters))
-    } else {
-        MaybeCounting::Plain(TaggedShard::new(config, parts, counters))
-    }
-}
-
-/// A [`Shard`] that keeps a `V` with each peer, to count clients.
-pub struct TaggedShard<V> {
-    registry: Registry<V>,
-    /// Which torrents a full scrape shows.
-    access_list: AccessListReader,
-    /// The keys of the requests that are being answered.
-    keys: Vec<TorrentKey>,
-    /// The peers of the answer that is being made: those of the announcer's family, and the others.
-    rows: [Vec<u8>; 2],
+/// Processes batches in the thread of a shard's owner.
+pub struct ResponseWriter {
+    /// Those of the owner.
     counters: Arc<WorkerCounters>,
     intervals: Intervals,
+    /// The peers of the response that is being written: those of the announcer's family, and the
+    /// others.
+    rows: [Vec<u8>; 2],
 }
 
-impl<V: PeerTag> TaggedShard<V> {
-    fn new(config: &Config, parts: RegistryParts, counters: Arc<WorkerCounters>) -> Self {
-        let settings = RegistrySettings {
-            limits: per_shard_and_address(
-                &config.limits.connections.tracker,
-                config.layout().shards(),
-                &config.limits.addresses,
-                config.protocol.max_response_peers_per_ip,
-            ),
-            peer_age_seconds_max: config.cleaning.max_peer_age,
-            maintenance: MaintenanceSettings {
-                bytes_max: bytes_per_shard(
-                    &config.limits.connections.tracker,
-                    config.layout().shards(),
-                ),
-                cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
-                report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
-                peer_histograms: config.metrics.torrent_peer_histograms,
-            },
-        };
-        Self {
-            access_list: parts.access_list.clone(),
-            registry: Registry::new(settings, parts),
-            keys: Vec::with_capacity(TOUCH_BATCH),
-            rows: Default::default(),
-            counters,
-            intervals: config.intervals(),
+impl BatchProcessor for ResponseWriter {
+    type Shard = AddressShard;
+    type Batch = Batch;
+
+    /// Announces are taken out of the batch, and the responses put into it; scrapes are filled in.
+    fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut Batch) {
+        match shard {
+            MaybeCounting::Plain(registry) => self.process_in(now, registry, batch),
+            MaybeCounting::Counting(registry) => self.process_in(now, registry, batch),
         }
     }
 }
 
-impl<V: PeerTag> router::Shard for TaggedShard<V> {
-    type Batch = Batch;
+impl ResponseWriter {
+    /// `counters` are those of the shard's owner.
+    #[must_use]
+    pub fn new(counters: Arc<WorkerCounters>, intervals: Intervals) -> Self {
+        Self {
+            counters,
+            intervals,
+            rows: Default::default(),
+        }
+    }
 
-    /// Announces are taken out of the batch, and their answers put into it; scrapes are
-    /// answered in place.
-    fn answer(&mut self, now: Now, batch: &mut Batch) {
+    fn process_in(&mut self, now: Now, registry: &mut Registry<impl PeerTag>, batch: &mut Batch) {
         let Batch {
             announces,
             scrapes,
             full_scrape,
             answers,
         } = batch;
-        self.answer_announces::<_, CompactV6>(IpFamily::V4, now, &announces.v4, answers);
-        self.answer_announces::<_, CompactV4>(IpFamily::V6, now, &announces.v6, answers);
+        self.announce::<_, CompactV6>(IpFamily::V4, now, registry, &announces.v4, answers);
+        self.announce::<_, CompactV4>(IpFamily::V6, now, registry, &announces.v6, answers);
         announces.v4.clear();
         announces.v6.clear();
         for scrape in scrapes {
-            let key = self.registry.key(scrape.info_hash);
-            let counts = IpFamily::ALL.map(|family| self.registry.scrape(family, &key));
+            let key = registry.key(scrape.info_hash);
+            let counts = IpFamily::ALL.map(|family| registry.scrape(family, &key));
             scrape.counts = sum(counts);
         }
         if let Some(scrape) = full_scrape {
-            let access_list = &mut self.access_list;
-            let is_allowed = |info_hash: &_| access_list.is_allowed(info_hash);
-            scrape.visit(self.registry.swarms(), is_allowed);
+            let (swarms, access_list) = registry.swarms_and_access_list();
+            scrape.visit(swarms, |info_hash| access_list.is_allowed(info_hash));
         }
     }
 
-    fn background(&mut self, now: Now) -> bool {
-        self.access_list.refresh();
-        self.registry.background(now)
-    }
-}
-
-impl<V: PeerTag> TaggedShard<V> {
     /// `O` is the other family than the announcers'.
-    fn answer_announces<K: PeerAddr, O: PeerAddr>(
+    fn announce<K: PeerAddr, O: PeerAddr>(
         &mut self,
         family: IpFamily,
         now: Now,
+        registry: &mut Registry<impl PeerTag>,
         announces: &[Announce<K>],
         answers: &mut Answers,
     ) {
-        let counters = Arc::clone(&self.counters);
-        let mut keys = std::mem::take(&mut self.keys);
         for batch in announces.chunks(TOUCH_BATCH) {
-            keys.clear();
-            let info_hashes = batch.iter().map(|announce| announce.info_hash);
-            keys.extend(info_hashes.map(|info_hash| self.registry.key(info_hash)));
-            self.registry.touch::<K>(&keys);
-            self.registry.touch::<O>(&keys);
+            let keys = registry.keys(batch.iter().map(|it| it.info_hash));
+            registry.touch::<K>(&keys);
+            registry.touch::<O>(&keys);
             for (announce, key) in batch.iter().zip(&keys) {
                 let path = announce.path;
-                let served = self.serve::<K, O>(family, now, key, announce);
+                let served = self.serve::<K, O>(family, now, registry, key, announce);
                 answers.push_with(path.connection, |out| match served {
                     Ok(counts) => {
                         self.response(family, announce, counts)
                             .write(path.framing, out);
-                        let responses = counters.traffic(family).responses(ResponseKind::Announce);
-                        responses.add(1);
+                        let traffic = self.counters.traffic(family);
+                        traffic.responses(ResponseKind::Announce).add(1);
                     }
                     Err(refusal) => {
-                        let traffic = counters.traffic(family);
+                        let traffic = self.counters.traffic(family);
                         refusal.write(self.intervals, path.framing, traffic, out);
                     }
                 });
             }
         }
-        self.keys = keys;
     }
 
     /// Notes what a peer says, and puts the peers that it gets into `rows`: a fair choice of both
@@ -159,10 +110,11 @@ impl<V: PeerTag> TaggedShard<V> {
         &mut self,
         family: IpFamily,
         now: Now,
+        registry: &mut Registry<impl PeerTag>,
         key: &TorrentKey,
         announce: &Announce<K>,
     ) -> Result<Counts, Refusal> {
-        let Self { registry, rows, .. } = self;
+        let rows = &mut self.rows;
         rows.iter_mut().for_each(Vec::clear);
         let told = &announce.announce;
         let to = (told.status, &told.peer);

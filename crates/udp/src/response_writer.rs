@@ -1,0 +1,147 @@
+//! How requests are processed in a shard, and the responses to them written. Pure.
+
+use std::sync::Arc;
+
+use aquatic_daemon::clock::Now;
+use aquatic_swarm::{Refusal, TOUCH_BATCH, TorrentKey};
+use aquatic_tracker::clients::{MaybeCounting, PeerTag};
+use aquatic_tracker::registry::{AddressShard, Answered, PeerAddr, Registry};
+use aquatic_tracker::shard::BatchProcessor;
+use aquatic_types::{CompactAddr, IpFamily};
+use aquatic_udp_protocol::{ANNOUNCE_RESPONSE_HEADER_SIZE, AnnounceHeader, ErrorResponse};
+use aquatic_udp_socket::Outbox;
+
+use crate::counters::{Reason, ResponseKind, WorkerCounters};
+use crate::messages::{Announce, Batch};
+
+/// Processes batches in the thread of a shard's owner.
+pub struct ResponseWriter {
+    /// Those of the owner.
+    pub counters: Arc<WorkerCounters>,
+    /// When peers are to announce again.
+    pub announce_interval_seconds: u32,
+    /// Sockets of each socket worker.
+    pub sockets: usize,
+}
+
+impl BatchProcessor for ResponseWriter {
+    type Shard = AddressShard;
+    type Batch = Batch;
+
+    /// Announces are taken out of the batch, and the responses put into its outboxes; scrapes are
+    /// filled in.
+    fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut Batch) {
+        match shard {
+            MaybeCounting::Plain(registry) => self.process_in(now, registry, batch),
+            MaybeCounting::Counting(registry) => self.process_in(now, registry, batch),
+        }
+    }
+}
+
+impl ResponseWriter {
+    fn process_in(&self, now: Now, registry: &mut Registry<impl PeerTag>, batch: &mut Batch) {
+        let Batch {
+            announces,
+            scrapes,
+            outboxes,
+        } = batch;
+        outboxes.resize_with(self.sockets, Outbox::new);
+        self.announce(IpFamily::V4, now, registry, &announces.v4, outboxes);
+        self.announce(IpFamily::V6, now, registry, &announces.v6, outboxes);
+        announces.v4.clear();
+        announces.v6.clear();
+        for scrape in scrapes {
+            let key = registry.key(scrape.info_hash);
+            scrape.counts = registry.scrape(scrape.family, &key);
+        }
+    }
+
+    fn announce<K: PeerAddr>(
+        &self,
+        family: IpFamily,
+        now: Now,
+        registry: &mut Registry<impl PeerTag>,
+        announces: &[Announce<K>],
+        outboxes: &mut [Outbox],
+    ) {
+        let (mut refused, mut kept_out) = (0, 0);
+        for batch in announces.chunks(TOUCH_BATCH) {
+            let keys = registry.keys(batch.iter().map(|it| it.info_hash));
+            registry.touch::<K>(&keys);
+            registry.touch_peers(&keys, batch.iter().map(|it| it.announce.peer));
+            for (announce, key) in batch.iter().zip(&keys) {
+                let Some(outbox) = outboxes.get_mut(usize::from(announce.socket)) else {
+                    continue;
+                };
+                match self.answer_announce(now, registry, key, announce, outbox) {
+                    Ok(Answered { is_kept_out, .. }) => kept_out += usize::from(is_kept_out),
+                    Err(refusal) => {
+                        refused += 1;
+                        self.refuse(family, announce, refusal, outbox);
+                    }
+                }
+            }
+        }
+        let counters = self.counters.traffic(family);
+        let answered = announces.len() - refused;
+        counters.responses(ResponseKind::Announce).add(answered);
+        counters.responses(ResponseKind::Error).add(refused);
+        if kept_out > 0 {
+            let reason = counters.reason(Reason::PeersPerIpAndTorrent);
+            reason.add(kept_out);
+        }
+    }
+
+    /// Writes the answer straight into the outbox: a gap for the header, the peers as they are
+    /// handed out, then the header, when the counts are known.
+    fn answer_announce<K: PeerAddr>(
+        &self,
+        now: Now,
+        registry: &mut Registry<impl PeerTag>,
+        key: &TorrentKey,
+        announce: &Announce<K>,
+        outbox: &mut Outbox,
+    ) -> Result<Answered, Refusal> {
+        let bytes = outbox.bytes_mut();
+        let start = bytes.len();
+        bytes.extend_from_slice(&[0; ANNOUNCE_RESPONSE_HEADER_SIZE]);
+
+        let client = announce.client;
+        let answered = registry.announce(now, key, client, &announce.announce, |peer| {
+            bytes.extend_from_slice(CompactAddr::as_bytes(peer));
+        })?;
+        let header = AnnounceHeader {
+            transaction_id: announce.transaction_id,
+            interval_seconds: self.announce_interval_seconds,
+            leechers: answered.counts.leechers,
+            seeders: answered.counts.seeders,
+        };
+        if let Some(gap) = bytes.get_mut(start..start + ANNOUNCE_RESPONSE_HEADER_SIZE) {
+            gap.copy_from_slice(&header.to_bytes());
+        }
+        outbox.finish(announce.path);
+        Ok(answered)
+    }
+
+    fn refuse<K>(
+        &self,
+        family: IpFamily,
+        announce: &Announce<K>,
+        refusal: Refusal,
+        outbox: &mut Outbox,
+    ) {
+        let reason = match refusal {
+            Refusal::TorrentLimit => Reason::TorrentLimit,
+            Refusal::PeerLimit => Reason::PeerLimit,
+            Refusal::MemoryLimit => Reason::MemoryLimit,
+            Refusal::NotAdmitted => Reason::PeersPerIp,
+        };
+        self.counters.traffic(family).reason(reason).add(1);
+        let message = refusal.to_string();
+        let error = ErrorResponse {
+            transaction_id: announce.transaction_id,
+            message: message.as_bytes(),
+        };
+        outbox.push_with(announce.path, |bytes| error.write(bytes));
+    }
+}
