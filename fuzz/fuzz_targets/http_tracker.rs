@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_fuzz::entropy;
 use aquatic_fuzz::network::{Network, Step, Wire};
 use aquatic_http::arrangement::arrange;
@@ -42,9 +42,9 @@ fuzz_target!(|input: (bool, Vec<Step<Request>>)| {
         swarm_workers: 0,
         ..Config::default()
     };
-    let bells: Vec<_> = (0..2).map(|_| bell(|| ()).1).collect();
+    let wakers: Vec<_> = (0..2).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-    let arranged = arrange(&config, &access_list, &bells, &mut entropy());
+    let arranged = arrange(&config, &access_list, &wakers, &mut entropy());
     let workers = arranged.expect("this entropy never fails").0.socket_workers;
     let proxies = has_proxy.then(TrustedProxies::default);
     let mut network = Network::new(workers, config.bounds(), proxies, None);

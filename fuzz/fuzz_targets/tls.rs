@@ -86,7 +86,7 @@ impl Handler for Echo {
         false
     }
 
-    fn has_mail(&self) -> bool {
+    fn has_pending(&self) -> bool {
         false
     }
 }

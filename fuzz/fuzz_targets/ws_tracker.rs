@@ -2,7 +2,7 @@
 #![no_main]
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_fuzz::entropy;
 use aquatic_fuzz::network::{Network, Step, Wire};
 use aquatic_ws::arrangement::arrange;
@@ -49,9 +49,9 @@ fuzz_target!(|steps: Vec<Step<Said>>| {
     config.network.websocket_max_message_size = 4_096;
     config.network.websocket_max_frame_size = 2_048;
     config.network.websocket_write_buffer_size = 16_384;
-    let bells: Vec<_> = (0..2).map(|_| bell(|| ()).1).collect();
+    let wakers: Vec<_> = (0..2).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-    let arranged = arrange(&config, &access_list, None, &bells, &mut entropy());
+    let arranged = arrange(&config, &access_list, None, &wakers, &mut entropy());
     let workers = arranged.expect("this entropy never fails").socket_workers;
     let mut network = Network::new(workers, config.bounds(), None, None);
     let say = |wire: &mut Wire, said| {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use aquatic_access_list::{AccessListMode, SharedAccessList};
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_types::{CanonicalAddr, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::arrangement::{Arrangement, Surroundings, arrange};
@@ -75,7 +75,7 @@ impl Default for Tracker {
         let denied = [torrent].into_iter().collect();
         let surroundings = Surroundings {
             access_list: SharedAccessList::new(AccessListMode::Deny, denied),
-            bells: (0..2).map(|_| bell(|| ()).1).collect(),
+            wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
             export_writers: Vec::new(),
             sockets: IpFamily::ALL.len(),
             connection_secret: None,
@@ -103,7 +103,7 @@ impl Tracker {
             for worker in 0..self.arrangement.cores.len() {
                 self.finish(worker);
                 let core = &mut self.arrangement.cores[worker];
-                is_busy |= core.background(now) || core.has_mail();
+                is_busy |= core.background(now) || core.has_pending();
             }
             if !is_busy {
                 break;

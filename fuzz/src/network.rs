@@ -239,7 +239,7 @@ impl<H: Handler> Network<H> {
                 self.finish(worker, check);
             }
             let now = self.now();
-            let mut is_busy = self.hubs.iter().any(Hub::has_mail);
+            let mut is_busy = self.hubs.iter().any(Hub::has_pending);
             for hub in &mut self.hubs {
                 is_busy |= hub.background(now);
             }

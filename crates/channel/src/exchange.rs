@@ -4,16 +4,16 @@ use std::fmt::{self, Debug, Formatter};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::Bell;
+use crate::Waker;
 
 /// Makes both ends of an exchange of at most `batches_max` batches of type `T`.
 ///
-/// `responder_bell` wakes the worker that will hold the [`Responder`], `requester_bell` the one
+/// `responder_waker` wakes the worker that will hold the [`Responder`], `requester_waker` the one
 /// that will hold the [`Requester`].
 pub fn exchange<T>(
     batches_max: usize,
-    responder_bell: Bell,
-    requester_bell: Bell,
+    responder_waker: Waker,
+    requester_waker: Waker,
 ) -> (Requester<T>, Responder<T>) {
     let (requests, requests_in) = RingBuffer::new(batches_max);
     let (answers, answers_in) = RingBuffer::new(batches_max);
@@ -21,17 +21,17 @@ pub fn exchange<T>(
         Requester {
             requests,
             answers: answers_in,
-            vacant: Vec::with_capacity(batches_max),
-            unmade: batches_max,
+            free: Vec::with_capacity(batches_max),
+            unallocated: batches_max,
             in_flight: 0,
-            bell: responder_bell,
-            unrung: false,
+            waker: responder_waker,
+            wake_pending: false,
         },
         Responder {
             requests: requests_in,
             answers,
-            bell: requester_bell,
-            unrung: false,
+            waker: requester_waker,
+            wake_pending: false,
         },
     )
 }
@@ -41,13 +41,13 @@ pub struct Requester<T> {
     requests: Producer<T>,
     answers: Consumer<T>,
     /// Batches that have come back.
-    vacant: Vec<T>,
+    free: Vec<T>,
     /// Batches that were never needed so far.
-    unmade: usize,
+    unallocated: usize,
     /// Batches on their way, there or back.
     in_flight: usize,
-    bell: Bell,
-    unrung: bool,
+    waker: Waker,
+    wake_pending: bool,
 }
 
 impl<T> Requester<T> {
@@ -55,22 +55,22 @@ impl<T> Requester<T> {
     ///
     /// `None` means that all batches are on their way, because the other side does not keep up.
     /// Every batch that is taken must be given to [`Self::send`] or to [`Self::recycle`].
-    pub fn vacant(&mut self, make: impl FnOnce() -> T) -> Option<T> {
-        if let Some(batch) = self.vacant.pop() {
+    pub fn take_free(&mut self, make: impl FnOnce() -> T) -> Option<T> {
+        if let Some(batch) = self.free.pop() {
             return Some(batch);
         }
-        self.unmade = self.unmade.checked_sub(1)?;
+        self.unallocated = self.unallocated.checked_sub(1)?;
         Some(make())
     }
 
-    /// Puts a batch on its way. The other side hears of it at the next [`Self::ring`].
+    /// Puts a batch on its way. The other side hears of it at the next [`Self::wake`].
     ///
-    /// Gives the batch back if it was never [`Self::vacant`]'s, so that there is no room for it.
+    /// Gives the batch back if it was never [`Self::take_free`]'s, so that there is no room for it.
     pub fn send(&mut self, batch: T) -> Result<(), T> {
         match self.requests.push(batch) {
             Ok(()) => {
                 self.in_flight += 1;
-                self.unrung = true;
+                self.wake_pending = true;
                 Ok(())
             }
             Err(rtrb::PushError::Full(batch)) => Err(batch),
@@ -78,9 +78,9 @@ impl<T> Requester<T> {
     }
 
     /// Wakes the other side if something was sent since the last call and it sleeps.
-    pub fn ring(&mut self) {
-        if std::mem::take(&mut self.unrung) {
-            self.bell.ring();
+    pub fn wake(&mut self) {
+        if std::mem::take(&mut self.wake_pending) {
+            self.waker.wake();
         }
     }
 
@@ -93,7 +93,7 @@ impl<T> Requester<T> {
 
     /// Takes a batch back, emptied by the caller, to be filled again.
     pub fn recycle(&mut self, batch: T) {
-        self.vacant.push(batch);
+        self.free.push(batch);
     }
 
     /// Whether [`Self::receive`] would give something.
@@ -127,8 +127,8 @@ impl<T> Debug for Requester<T> {
 pub struct Responder<T> {
     requests: Consumer<T>,
     answers: Producer<T>,
-    bell: Bell,
-    unrung: bool,
+    waker: Waker,
+    wake_pending: bool,
 }
 
 impl<T> Responder<T> {
@@ -137,13 +137,13 @@ impl<T> Responder<T> {
         self.requests.pop().ok()
     }
 
-    /// Sends an answered batch back. The other side hears of it at the next [`Self::ring`].
+    /// Sends an answered batch back. The other side hears of it at the next [`Self::wake`].
     ///
     /// Gives the batch back if it never came from [`Self::receive`], so that there is no room.
     pub fn answer(&mut self, batch: T) -> Result<(), T> {
         match self.answers.push(batch) {
             Ok(()) => {
-                self.unrung = true;
+                self.wake_pending = true;
                 Ok(())
             }
             Err(rtrb::PushError::Full(batch)) => Err(batch),
@@ -151,9 +151,9 @@ impl<T> Responder<T> {
     }
 
     /// Wakes the other side if something was answered since the last call and it sleeps.
-    pub fn ring(&mut self) {
-        if std::mem::take(&mut self.unrung) {
-            self.bell.ring();
+    pub fn wake(&mut self) {
+        if std::mem::take(&mut self.wake_pending) {
+            self.waker.wake();
         }
     }
 
@@ -178,10 +178,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bell;
+    use crate::waker_pair;
 
-    fn silent() -> Bell {
-        bell(|| ()).1
+    fn silent() -> Waker {
+        waker_pair(|| ()).1
     }
 
     #[test]
@@ -189,14 +189,14 @@ mod tests {
         let (mut requester, mut responder) = exchange::<Vec<u32>>(2, silent(), silent());
         for round in 0..5 {
             for number in 0..2 {
-                let mut batch = requester.vacant(Vec::new).unwrap();
+                let mut batch = requester.take_free(Vec::new).unwrap();
                 assert!(batch.is_empty());
                 batch.push(round * 10 + number);
                 requester.send(batch).unwrap();
             }
             assert_eq!(requester.in_flight(), 2);
             assert!(
-                requester.vacant(Vec::new).is_none(),
+                requester.take_free(Vec::new).is_none(),
                 "the exchange has two batches"
             );
             while let Some(mut batch) = responder.receive() {
@@ -244,35 +244,35 @@ mod tests {
         let counting = || {
             let wakes = Arc::new(AtomicUsize::new(0));
             let counter = Arc::clone(&wakes);
-            let (sleeper, bell) = bell(move || {
+            let (gate, waker) = waker_pair(move || {
                 counter.fetch_add(1, Ordering::Relaxed);
             });
-            (wakes, sleeper, bell)
+            (wakes, gate, waker)
         };
-        let (responder_wakes, responder_sleeper, responder_bell) = counting();
-        let (requester_wakes, requester_sleeper, requester_bell) = counting();
-        let (mut requester, mut responder) = exchange(2, responder_bell, requester_bell);
+        let (responder_wakes, responder_gate, responder_waker) = counting();
+        let (requester_wakes, requester_gate, requester_waker) = counting();
+        let (mut requester, mut responder) = exchange(2, responder_waker, requester_waker);
 
-        let asleep = responder_sleeper.drowse();
-        requester.ring();
+        let asleep = responder_gate.prepare_to_sleep();
+        requester.wake();
         assert_eq!(responder_wakes.load(Ordering::Relaxed), 0, "for nothing");
         requester.send(1).unwrap();
         requester.send(2).unwrap();
-        requester.ring();
+        requester.wake();
         drop(asleep);
-        let _asleep = responder_sleeper.drowse();
-        requester.ring();
+        let _asleep = responder_gate.prepare_to_sleep();
+        requester.wake();
         assert_eq!(responder_wakes.load(Ordering::Relaxed), 1);
 
-        let asleep = requester_sleeper.drowse();
-        responder.ring();
+        let asleep = requester_gate.prepare_to_sleep();
+        responder.wake();
         assert_eq!(requester_wakes.load(Ordering::Relaxed), 0, "for nothing");
         responder.answer(1).unwrap();
         responder.answer(2).unwrap();
-        responder.ring();
+        responder.wake();
         drop(asleep);
-        let _asleep = requester_sleeper.drowse();
-        responder.ring();
+        let _asleep = requester_gate.prepare_to_sleep();
+        responder.wake();
         assert_eq!(requester_wakes.load(Ordering::Relaxed), 1);
     }
 
@@ -283,20 +283,19 @@ mod tests {
         const MESSAGES: u64 = 200_000;
         const LONG: Duration = Duration::from_secs(60);
         let requester_thread = thread::current();
-        let (requester_sleeper, requester_bell) = bell(move || requester_thread.unpark());
+        let (requester_gate, requester_waker) = waker_pair(move || requester_thread.unpark());
         let (ends, ends_in) = std::sync::mpsc::channel();
         let responder_thread = thread::spawn(move || {
-            let (sleeper, mut responder): (crate::Sleeper, Responder<u64>) =
-                ends_in.recv().unwrap();
+            let (gate, mut responder): (crate::SleepGate, Responder<u64>) = ends_in.recv().unwrap();
             let mut answered = 0;
             while answered < MESSAGES {
                 while let Some(message) = responder.receive() {
                     responder.answer(message + 1).unwrap();
                     answered += 1;
                 }
-                responder.ring();
+                responder.wake();
                 if answered < MESSAGES {
-                    let _drowse = sleeper.drowse();
+                    let _guard = gate.prepare_to_sleep();
                     if !responder.has_requests() {
                         thread::park_timeout(LONG);
                     }
@@ -304,27 +303,27 @@ mod tests {
             }
         });
         let thread_to_wake = responder_thread.thread().clone();
-        let (responder_sleeper, responder_bell) = bell(move || thread_to_wake.unpark());
-        let (mut requester, responder) = exchange::<u64>(3, responder_bell, requester_bell);
-        ends.send((responder_sleeper, responder)).unwrap();
+        let (responder_gate, responder_waker) = waker_pair(move || thread_to_wake.unpark());
+        let (mut requester, responder) = exchange::<u64>(3, responder_waker, requester_waker);
+        ends.send((responder_gate, responder)).unwrap();
 
         let (mut sent, mut sum, mut received) = (0, 0, 0);
         while received < MESSAGES {
             while sent < MESSAGES {
-                let Some(message) = requester.vacant(|| 0) else {
+                let Some(message) = requester.take_free(|| 0) else {
                     break;
                 };
                 requester.send(message).unwrap();
                 sent += 1;
             }
-            requester.ring();
+            requester.wake();
             while let Some(message) = requester.receive() {
                 sum += message;
                 received += 1;
                 requester.recycle(0);
             }
             if requester.in_flight() > 0 {
-                let _drowse = requester_sleeper.drowse();
+                let _guard = requester_gate.prepare_to_sleep();
                 if !requester.has_answers() {
                     thread::park_timeout(LONG);
                 }

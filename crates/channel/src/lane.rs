@@ -38,7 +38,7 @@ impl<B: Batch> Lane<B> {
             self.send();
         }
         if self.filling.is_none() {
-            self.filling = self.requester.vacant(make);
+            self.filling = self.requester.take_free(make);
         }
         self.filling.as_mut()
     }
@@ -58,7 +58,7 @@ impl<B: Batch> Lane<B> {
         if is_full || !self.is_busy() {
             self.send();
         }
-        self.requester.ring();
+        self.requester.wake();
     }
 
     /// Gives every batch that has come back to `take`, which must empty it. Returns their number.
@@ -101,7 +101,7 @@ impl<B: Batch> Lane<B> {
     /// Puts the batch on its way, if there is one.
     fn send(&mut self) {
         if let Some(batch) = self.filling.take_if(|batch| !batch.is_empty()) {
-            // There is room for every batch that was vacant.
+            // There is room for every batch that was free.
             let sent = self.requester.send(batch);
             debug_assert!(sent.is_ok(), "the batch came from this exchange");
         }
@@ -111,7 +111,7 @@ impl<B: Batch> Lane<B> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{Responder, bell, exchange};
+    use crate::{Responder, exchange, waker_pair};
 
     const BATCH_LEN_MAX: usize = 4;
     const BATCHES_MAX: usize = 16;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn lane() -> (Lane<Vec<usize>>, Responder<Vec<usize>>) {
-        let silent = || bell(|| ()).1;
+        let silent = || waker_pair(|| ()).1;
         let (requester, responder) = exchange(BATCHES_MAX, silent(), silent());
         (Lane::new(requester), responder)
     }

@@ -9,33 +9,33 @@
 //! ```text
 //!   requester                                       responder
 //!   ─────────                                       ─────────
-//!   vacant() ── fill ── send ───── ring ──────────▶ receive ── answer in place
+//!   take_free() ─ fill ─ send ───── wake ──────────▶ receive ── answer in place
 //!      ▲                                                            │
-//!   recycle ◀── use answers ── receive ◀───── ring ──────────────── answer
+//!   recycle ◀── use answers ── receive ◀───── wake ──────────────── answer
 //! ```
 //!
 //! **Bound.** An [`exchange`] owns a fixed number of batches, and each of its two rings has room
 //! for all of them. So neither direction can ever be full: the only thing that can run out is
-//! vacant batches, on the requester's side, and then the requester drops (and counts) instead of
+//! free batches, on the requester's side, and then the requester drops (and counts) instead of
 //! waiting. No one ever blocks on a ring.
 //!
 //! **Wake-ups.** Waking a sleeping thread costs more than a whole request, so it is avoided
-//! twice. [`Bell::ring`] makes no system call unless the other side has said that it sleeps
-//! ([`Sleeper`]). And a worker that was busy a moment ago does not really sleep: [`Pacer`] tells
-//! it to doze for a fraction of a millisecond and to gather a batch, unless others wait for it.
+//! twice. [`Waker::wake`] makes no system call unless the other side has said that it sleeps
+//! ([`SleepGate`]). And a worker that was busy a moment ago does not really sleep: [`IdleStrategy`] tells
+//! it to pause for a fraction of a millisecond and to gather a batch, unless others wait for it.
 //!
 //! The rings are [`rtrb`]'s. That no wake-up is lost is shown by a model test over all
 //! interleavings (`tests/loom.rs`).
 
 #![forbid(unsafe_code)]
 
-mod bell;
 mod exchange;
+mod idle;
 mod lane;
-mod pacer;
 mod trial;
+mod waker;
 
-pub use bell::{Bell, Drowse, Sleeper, bell};
 pub use exchange::{Requester, Responder, exchange};
+pub use idle::{IdleStrategy, Wait};
 pub use lane::{Batch, Lane};
-pub use pacer::{Pacer, Wait};
+pub use waker::{SleepGate, SleepGuard, WaitHandle, Waker, waker_pair};

@@ -3,8 +3,8 @@
 /// What a worker does when it has nothing to do, in one period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// It dozes, to gather a batch.
-    Dozing,
+    /// It pauses, to gather a batch.
+    Coalescing,
     /// It can be woken at any time.
     Awake,
 }
@@ -12,18 +12,18 @@ pub(crate) enum Mode {
 impl Mode {
     fn other(self) -> Self {
         match self {
-            Self::Dozing => Self::Awake,
-            Self::Awake => Self::Dozing,
+            Self::Coalescing => Self::Awake,
+            Self::Awake => Self::Coalescing,
         }
     }
 }
 
-/// Compares how much work comes while the worker dozes with how much comes while it does not.
+/// Compares how much work comes while the worker pauses with how much comes while it does not.
 ///
-/// Clients that ask when they want to (an *open loop*) ask as often in either case, and dozing
+/// Clients that ask when they want to (an *open loop*) ask as often in either case, and pausing
 /// saves the worker a wake-up for each of them. Clients that ask again when they have been answered
-/// (a *closed loop*) ask less often while the worker dozes: it is what they wait for, and it loses.
-/// The two cannot be told apart by looking at a doze alone. So time is cut into periods, and from
+/// (a *closed loop*) ask less often while the worker pauses: it is what they wait for, and it loses.
+/// The two cannot be told apart by looking at a pause alone. So time is cut into periods, and from
 /// time to time one is spent in the other mode. The more often that has confirmed the choice, the
 /// longer it is relied upon; when the rate changes, the choice is looked at again at once.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub(crate) struct Trial {
 
 impl Trial {
     /// A period has at least so many arrivals that its rate can be compared, and lasts long enough
-    /// to hold some dozes; but if little happens it ends nevertheless.
+    /// to hold some pauses; but if little happens it ends nevertheless.
     const ARRIVALS_MIN: u64 = 512;
     const MICROS_MIN: u64 = 4_000;
     const MICROS_MAX: u64 = 25_000;
@@ -57,12 +57,12 @@ impl Trial {
     const TERM_MIN: u32 = 8;
     const TERM_MAX: u32 = 128;
 
-    /// Dozing is harmful if without it more arrives, by more than 1/8.
+    /// Pausing is harmful if without it more arrives, by more than 1/8.
     const HARM_DIVISOR: u64 = 8;
 
     pub(crate) fn new() -> Self {
         Self {
-            chosen: Mode::Dozing,
+            chosen: Mode::Coalescing,
             on_trial: false,
             started_micros: 0,
             arrivals: 0,
@@ -102,7 +102,7 @@ impl Trial {
         self.arrivals = 0;
     }
 
-    /// Whether a trial of dozing brings less than half of what came before: it need not go on.
+    /// Whether a trial of pausing brings less than half of what came before: it need not go on.
     fn is_hopeless(&self, elapsed_micros: u64) -> bool {
         let expected = self.rate.unwrap_or(0).saturating_mul(elapsed_micros) / 1_000_000;
         self.on_trial && self.chosen == Mode::Awake && self.arrivals < expected / 2
@@ -130,15 +130,15 @@ impl Trial {
     /// Compares the rate of a trial with that of the period before.
     fn judge(&mut self, rate_of_other: u64) {
         let rate = self.rate.unwrap_or(0);
-        let (dozing, awake) = match self.chosen {
-            Mode::Dozing => (rate, rate_of_other),
+        let (pausing, awake) = match self.chosen {
+            Mode::Coalescing => (rate, rate_of_other),
             Mode::Awake => (rate_of_other, rate),
         };
-        let is_harmful = awake > dozing.saturating_add(dozing / Self::HARM_DIVISOR);
+        let is_harmful = awake > pausing.saturating_add(pausing / Self::HARM_DIVISOR);
         let better = if is_harmful {
             Mode::Awake
         } else {
-            Mode::Dozing
+            Mode::Coalescing
         };
         if better == self.chosen {
             self.term = (self.term * 2).min(Self::TERM_MAX);
@@ -177,15 +177,15 @@ mod tests {
             self.trial.mode()
         }
 
-        /// Dozing has been found to do no harm, at 60,000 arrivals per second.
-        fn dozing() -> Self {
+        /// Pausing has been found to do no harm, at 60,000 arrivals per second.
+        fn pausing() -> Self {
             let mut periods = Self::new();
             assert_eq!(periods.pass(10_000, 600), Mode::Awake, "a trial");
-            assert_eq!(periods.pass(10_000, 600), Mode::Dozing);
+            assert_eq!(periods.pass(10_000, 600), Mode::Coalescing);
             periods
         }
 
-        /// Dozing has been found to be harmful; 100,000 per second arrive without it.
+        /// Pausing has been found to be harmful; 100,000 per second arrive without it.
         fn awake() -> Self {
             let mut periods = Self::new();
             assert_eq!(periods.pass(10_000, 600), Mode::Awake, "a trial");
@@ -198,25 +198,25 @@ mod tests {
     #[test]
     fn a_period_ends_when_its_rate_can_be_compared() {
         let mut periods = Periods::new();
-        assert_eq!(periods.pass(3_999, 100_000), Mode::Dozing, "too short");
+        assert_eq!(periods.pass(3_999, 100_000), Mode::Coalescing, "too short");
         assert_eq!(periods.pass(1, 0), Mode::Awake);
 
         let mut periods = Periods::new();
-        assert_eq!(periods.pass(24_999, 511), Mode::Dozing, "too few");
+        assert_eq!(periods.pass(24_999, 511), Mode::Coalescing, "too few");
         assert_eq!(periods.pass(0, 1), Mode::Awake);
     }
 
     #[test]
     fn a_period_with_few_arrivals_ends_and_may_prove_nothing() {
         let mut periods = Periods::new();
-        assert_eq!(periods.pass(24_999, 16), Mode::Dozing);
+        assert_eq!(periods.pass(24_999, 16), Mode::Coalescing);
         assert_eq!(periods.pass(1, 0), Mode::Awake);
-        assert_eq!(Periods::new().pass(25_000, 15), Mode::Dozing);
+        assert_eq!(Periods::new().pass(25_000, 15), Mode::Coalescing);
     }
 
     #[test]
-    fn dozing_is_harmful_if_more_than_an_eighth_is_missing() {
-        for (awake, better) in [(900, Mode::Dozing), (901, Mode::Awake)] {
+    fn pausing_is_harmful_if_more_than_an_eighth_is_missing() {
+        for (awake, better) in [(900, Mode::Coalescing), (901, Mode::Awake)] {
             let mut periods = Periods::new();
             periods.pass(10_000, 800);
             assert_eq!(periods.pass(10_000, awake), better, "{awake}");
@@ -233,7 +233,7 @@ mod tests {
             (25_000, 1_000, false),
             (25_000, 999, true),
         ] {
-            let mut periods = Periods::dozing();
+            let mut periods = Periods::pausing();
             periods.pass(micros, arrivals);
             assert_eq!(periods.trial.on_trial, changes, "{arrivals} in {micros} µs");
         }
@@ -241,16 +241,16 @@ mod tests {
 
     #[test]
     fn what_has_been_confirmed_more_often_is_relied_upon_for_longer() {
-        let mut periods = Periods::dozing();
+        let mut periods = Periods::pausing();
         for term in [16, 32, 64, 128, 128] {
             let untried = (0..).find(|_| periods.pass(10_000, 600) == Mode::Awake);
             assert_eq!(untried, Some(term));
-            assert_eq!(periods.pass(10_000, 600), Mode::Dozing);
+            assert_eq!(periods.pass(10_000, 600), Mode::Coalescing);
         }
     }
 
     #[test]
-    fn a_trial_of_dozing_ends_early_if_less_than_half_arrives() {
+    fn a_trial_of_pausing_ends_early_if_less_than_half_arrives() {
         for (arrivals, goes_on) in [(199, false), (200, true)] {
             let mut periods = Periods::awake();
             while periods.pass(10_000, 1_000) == Mode::Awake {}
@@ -263,7 +263,7 @@ mod tests {
     fn nothing_else_ends_early() {
         let mut periods = Periods::awake();
         periods.pass(4_000, 16);
-        assert_eq!(periods.trial.arrivals, 16, "of a period without a doze");
+        assert_eq!(periods.trial.arrivals, 16, "of a period without a pause");
 
         let mut periods = Periods::new();
         assert_eq!(periods.pass(10_000, 1_000), Mode::Awake);

@@ -1,15 +1,15 @@
-//! No wake-up is lost, in any interleaving of two ringers and a sleeper.
+//! No wake-up is lost, in any interleaving of two ringers and a gate.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p aquatic_channel --release --test loom`
 
 #![cfg(loom)]
 
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// If a wake-up were lost, the sleeper would wait for ever, which loom reports as a deadlock.
+/// If a wake-up were lost, the gate would wait for ever, which loom reports as a deadlock.
 #[test]
 fn every_message_is_seen_by_a_worker_that_really_sleeps() {
     const RINGERS: usize = 2;
@@ -20,14 +20,14 @@ fn every_message_is_seen_by_a_worker_that_really_sleeps() {
     model.check(|| {
         let queue = Arc::new(AtomicUsize::new(0));
         let sleeping_thread = thread::current();
-        let (sleeper, bell) = bell(move || sleeping_thread.unpark());
+        let (gate, waker) = waker_pair(move || sleeping_thread.unpark());
 
         let ringers: Vec<_> = (0..RINGERS)
             .map(|_| {
-                let (queue, bell) = (Arc::clone(&queue), bell.clone());
+                let (queue, waker) = (Arc::clone(&queue), waker.clone());
                 thread::spawn(move || {
                     queue.fetch_add(1, Ordering::Release);
-                    bell.ring();
+                    waker.wake();
                 })
             })
             .collect();
@@ -36,7 +36,7 @@ fn every_message_is_seen_by_a_worker_that_really_sleeps() {
         while seen < RINGERS {
             seen += queue.swap(0, Ordering::Acquire);
             if seen < RINGERS {
-                let _drowse = sleeper.drowse();
+                let _guard = gate.prepare_to_sleep();
                 if queue.load(Ordering::Acquire) == 0 {
                     thread::park();
                 }

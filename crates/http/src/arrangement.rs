@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use aquatic_access_list::SharedAccessList;
-use aquatic_channel::Bell;
+use aquatic_channel::Waker;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
 use aquatic_tracker::entropy::Entropy;
@@ -27,7 +27,7 @@ use crate::worker::Worker;
 /// All workers of a tracker, ready to work.
 pub type Arrangement = aquatic_tracker_stream::Arrangement<Http>;
 
-/// Makes all workers, and what tells how long their answers take, by socket worker. `bells` wake
+/// Makes all workers, and what tells how long their answers take, by socket worker. `wakers` wake
 /// them: first the socket workers, then the swarm workers.
 ///
 /// # Errors
@@ -35,7 +35,7 @@ pub type Arrangement = aquatic_tracker_stream::Arrangement<Http>;
 pub fn arrange(
     config: &Config,
     access_list: &SharedAccessList,
-    bells: &[Bell],
+    wakers: &[Waker],
     entropy: &mut impl Entropy,
 ) -> anyhow::Result<(Arrangement, Vec<Arc<ResponseTimes>>)> {
     let topology = config.topology();
@@ -65,8 +65,8 @@ pub fn arrange(
             parts,
         ));
     }
-    let mut shards = ShardSet::new(shard_key, topology, bells, shards);
-    let dispatchers = shards.connect(bells, BATCHES_MAX, |shard| {
+    let mut shards = ShardSet::new(shard_key, topology, wakers, shards);
+    let dispatchers = shards.connect(wakers, BATCHES_MAX, |shard| {
         let counters = owners.get(shard).cloned().unwrap_or_default();
         ResponseWriter::new(counters, config.intervals())
     });

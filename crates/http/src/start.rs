@@ -39,8 +39,8 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 /// Returns what is done at a reload.
 fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
     let launch = Launch::prepare::<Http>(supervisor, config.common())?;
-    let bells = launch.bells();
-    let (workers, response_times) = arrange(config, launch.access_list(), &bells, &mut OsEntropy)?;
+    let wakers = launch.wakers();
+    let (workers, response_times) = arrange(config, launch.access_list(), &wakers, &mut OsEntropy)?;
     launch.serve(workers, config.bounds(), move |text| {
         write_response_times(&response_times, text);
     })

@@ -558,7 +558,7 @@ impl Handler for Worker {
         owner.is_some_and(|owner| owner.maintain(now)) || self.full_scrapes.is_due()
     }
 
-    fn has_mail(&self) -> bool {
+    fn has_pending(&self) -> bool {
         let owner = self.owner.as_ref();
         self.dispatcher.has_pending() || owner.is_some_and(|owner| owner.has_pending())
     }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
 use aquatic_http::arrangement::arrange;
 use aquatic_http::config::Config;
@@ -39,10 +39,10 @@ impl Town {
             ..Config::default()
         };
         config.protocol.max_scrape_torrents = TORRENTS;
-        let bells: Vec<_> = (0..=swarm_workers).map(|_| bell(|| ()).1).collect();
+        let wakers: Vec<_> = (0..=swarm_workers).map(|_| waker_pair(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
-        let (arrangement, _) = arrange(&config, &access_list, &bells, entropy).unwrap();
+        let (arrangement, _) = arrange(&config, &access_list, &wakers, entropy).unwrap();
         Self {
             tracker: Simulation::new(arrangement, config.bounds()),
             clients: 0,
@@ -130,7 +130,7 @@ fn scrapes_of_others_do_not_starve_announces() {
             answer.is_empty()
         });
     }
-    while town.tracker.has_mail() {
+    while town.tracker.has_pending() {
         town.tracker.answer(0, NOW);
         town.finish();
     }
@@ -158,13 +158,13 @@ fn what_those_who_have_gone_leave_behind_is_bounded() {
     town.answer_to(id);
     let traffic = town.tracker.counters[0].traffic(IpFamily::V4);
     assert_eq!(traffic.reason(Reason::QueueFull).get(), 80 - 16);
-    while town.tracker.has_mail() {
+    while town.tracker.has_pending() {
         town.tracker.answer(0, NOW);
         town.finish();
     }
     let late = town.ask(&announce());
     town.finish();
-    while town.tracker.has_mail() {
+    while town.tracker.has_pending() {
         town.tracker.answer(0, NOW);
         town.finish();
     }
@@ -180,7 +180,7 @@ fn the_last_answer_says_that_it_is_the_last() {
     let id = town.ask(&announce());
     town.finish();
     assert!(!town.tracker.hubs[0].stop(NOW));
-    while town.tracker.has_mail() {
+    while town.tracker.has_pending() {
         town.tracker.answer(0, NOW);
         town.finish();
     }
@@ -208,7 +208,7 @@ fn who_waits_may_go() {
     }
     let late = town.ask(&announce());
     town.finish();
-    while town.tracker.has_mail() {
+    while town.tracker.has_pending() {
         town.tracker.answer(0, NOW);
         town.finish();
     }

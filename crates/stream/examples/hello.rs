@@ -11,7 +11,7 @@ use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
-    HubOptions, Io, Post, Runtime, StreamCounters, TlsConfig, bind_listeners,
+    HubOptions, Io, Runtime, StreamCounters, TlsConfig, bind_listeners, run,
 };
 
 /// Bytes of the body.
@@ -61,7 +61,7 @@ impl Handler for Hello {
         false
     }
 
-    fn has_mail(&self) -> bool {
+    fn has_pending(&self) -> bool {
         false
     }
 }
@@ -92,7 +92,7 @@ fn main() -> anyhow::Result<()> {
         _ => None,
     };
     let batch_wait = std::env::var("BATCH_WAIT_US").map_or(Ok(0), |it| it.parse())?;
-    let post = Post::new(runtime.choose(1)?)?;
+    let handle = runtime.choose(1)?.wait_handle()?;
     let listeners = bind_listeners(&Addresses::new(vec![address.parse()?])?, 1, 1_024)?;
     let options = HubOptions {
         memory_max: usize::MAX,
@@ -115,10 +115,12 @@ fn main() -> anyhow::Result<()> {
     let hello = Hello {
         answer: answer.into_bytes(),
     };
-    post.run(
+    run(
         Hub::new(hello, options),
         listeners.into_iter().flatten().collect(),
+        handle,
         Clock::start(),
         Duration::from_micros(batch_wait),
+        None,
     )
 }

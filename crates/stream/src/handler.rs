@@ -224,7 +224,7 @@ pub trait Handler {
 
     /// Whether other workers have sent something since the last [`finish`](Self::finish). Asked
     /// before the worker sleeps.
-    fn has_mail(&self) -> bool;
+    fn has_pending(&self) -> bool;
 
     /// The process is about to stop: whatever is answered from now on is the last answer on its
     /// connection.

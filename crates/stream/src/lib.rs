@@ -33,7 +33,7 @@
 //! | `memory`, `kernel` | what all of them hold, and may hold: [`SessionState`], [`KernelBytes`] |
 //! | `eviction` | which of them give way when there is no room for another, or no memory |
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
-//! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`Post`] |
+//! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`run`] |
 //! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
 //! | `config`, `advice` | what an operator can set, and hardly means: [`StreamConfig`] |
 //! | `counters`, `metrics` | what is counted: [`StreamCounters`] |
@@ -41,17 +41,17 @@
 //! A worker is started like this (`examples/hello.rs` is a whole program):
 //!
 //! ```no_run
-//! # use aquatic_stream::{Handler, Hub, HubOptions, Post, Runtime, bind_listeners};
+//! # use aquatic_stream::{Handler, Hub, HubOptions, Runtime, bind_listeners, run};
 //! # use aquatic_config::Addresses;
 //! # use aquatic_daemon::clock::Clock;
 //! # fn start<H: Handler + 'static>(handler: H, options: HubOptions) -> anyhow::Result<()> {
 //! let runtime = Runtime::Auto.choose(1)?;
 //! let addresses = Addresses::new(vec!["0.0.0.0:3000".parse()?])?;
 //! let listeners = bind_listeners(&addresses, 1, 1_024)?;
-//! let post = Post::new(runtime)?;
+//! let handle = runtime.wait_handle()?;
 //! let batch_wait = std::time::Duration::from_micros(200);
 //! let listeners = listeners.into_iter().flatten().collect();
-//! post.run(Hub::new(handler, options), listeners, Clock::start(), batch_wait)
+//! run(Hub::new(handler, options), listeners, handle, Clock::start(), batch_wait, None)
 //! # }
 //! ```
 
@@ -101,7 +101,7 @@ pub use listener::bind_listeners;
 pub use memory::{KernelBytes, SessionState};
 pub use metrics::StreamMetrics;
 pub use reverse_proxy::{ProxyRefusal, ReverseProxy};
-pub use runtime::{ChosenRuntime, Post};
+pub use runtime::{ChosenRuntime, EventSource, run};
 pub use socket_workers::{
     SocketWorkers, StreamSettings, check_tls, load_tls, reload_tls, tls_files,
 };

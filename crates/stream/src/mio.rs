@@ -6,16 +6,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use aquatic_channel::{Bell, Pacer, Sleeper, Wait, bell};
+use aquatic_channel::{IdleStrategy, SleepGate, WaitHandle};
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Finisher;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
 use crate::kernel::kernel_bytes;
 use crate::listener::{concerns_one_connection, forget_unsent};
@@ -23,6 +22,9 @@ use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
 
 /// Connections that have a turn in one round.
 const EVENTS_PER_ROUND: usize = 256;
+
+/// So many events are a batch: there is no need to wait for more.
+const BATCH_EVENTS: usize = EVENTS_PER_ROUND / 8;
 
 /// Connections that are accepted from one listener in one round.
 const ACCEPTS_PER_ROUND: usize = 64;
@@ -41,108 +43,75 @@ const STOP_ROUND: Duration = Duration::from_millis(2);
 
 const WAKER: Token = Token(usize::MAX);
 
-/// Where a worker waits; made before its thread, so that others know how to wake it.
-pub struct MioPost {
-    poll: Poll,
-    sleeper: Sleeper,
-    bell: Bell,
-    finisher: Option<Finisher>,
+/// A place for a worker to wait.
+///
+/// # Errors
+/// If a file descriptor cannot be allocated.
+pub fn wait_handle() -> anyhow::Result<WaitHandle<Poll>> {
+    let poll = Poll::new().context("cannot make a poll")?;
+    let waker = mio::Waker::new(poll.registry(), WAKER).context("cannot make a waker")?;
+    Ok(WaitHandle::new(poll, move || {
+        if let Err(error) = waker.wake() {
+            log::error!("cannot wake a worker: {error}");
+        }
+    }))
 }
 
-impl MioPost {
-    /// # Errors
-    /// If the system has no more files.
-    pub fn new() -> anyhow::Result<Self> {
-        let poll = Poll::new().context("cannot make a poll")?;
-        let waker = Waker::new(poll.registry(), WAKER).context("cannot make a waker")?;
-        let (sleeper, bell) = bell(move || {
-            if let Err(error) = waker.wake() {
-                log::error!("cannot wake a worker: {error}");
-            }
-        });
-        Ok(Self {
-            poll,
-            sleeper,
-            bell,
-            finisher: None,
-        })
-    }
-
-    /// Says when the worker is to end its connections, and waits for that.
-    pub fn finish_for(&mut self, finisher: Finisher) {
-        self.finisher = Some(finisher);
-    }
-
-    /// What wakes this worker.
-    #[must_use]
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
-    }
-}
-
-/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy.
+/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy;
+/// `finisher` says when it is to end its connections, and waits for that.
 ///
 /// # Errors
 /// If it cannot wait at all. No client has this effect.
 pub fn run<H: Handler>(
     hub: Hub<H>,
     listeners: Vec<StdListener>,
-    post: MioPost,
+    (source, gate): (Poll, SleepGate),
     clock: Clock,
     batch_wait: Duration,
+    mut finisher: Option<Finisher>,
 ) -> anyhow::Result<()> {
-    let MioPost {
-        poll,
-        sleeper,
-        mut finisher,
-        ..
-    } = post;
-    let mut worker = Worker::new(hub, listeners, poll)?;
-    let mut pacer = Pacer::new(batch_wait);
+    let mut worker = Worker::new(hub, listeners, source)?;
+    let mut idle = IdleStrategy::new(batch_wait);
     let mut events = Events::with_capacity(EVENTS_PER_ROUND);
-    let mut arrivals = 0;
     loop {
         heartbeat::beat();
         let now = Now::read(clock);
-        arrivals += worker.receive(now, &events);
+        idle.note(worker.receive(now, &events));
         let stops = finisher.as_mut().filter(|it| it.is_stopping());
         let is_stopping = stops.is_some();
         match stops {
-            None => arrivals += worker.accept(now),
+            None => idle.note(worker.accept(now)),
             Some(finisher) if worker.hub.stop(now) => finisher.finish(),
             Some(_) => {}
         }
         // Again, so that the time that requests take is seen.
         let now = Now::read(clock);
-        arrivals += worker.hub.finish(now);
+        idle.note(worker.hub.finish(now));
         worker.ask_kernel();
         let has_more = worker.hub.background(now);
         worker.send(now);
 
-        let mut wait = Duration::ZERO;
+        let mut timeout = Duration::ZERO;
         let has_work = worker.has_work(now, !is_stopping);
-        if !has_more && !has_work && events.iter().count() < EVENTS_PER_ROUND / 8 {
-            match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
-                // Nothing ends a doze, and clients of other workers would wait meanwhile.
-                Wait::Doze(_) if worker.hub.has_mail() => {}
-                Wait::Doze(time) => thread::sleep(time),
-                Wait::Sleep => wait = SLEEP_MAX,
-            }
+        if !has_more && !has_work && events.iter().count() < BATCH_EVENTS {
+            let wait = idle.decide(now.micros);
+            timeout = wait.coalesce(SLEEP_MAX, || worker.hub.has_pending());
         }
         if is_stopping {
-            wait = wait.min(STOP_ROUND);
+            timeout = timeout.min(STOP_ROUND);
         }
-        let _drowse = (!wait.is_zero()).then(|| sleeper.drowse());
-        // Whoever has sent mail, or told us to stop, before that has not rung.
-        let stops = finisher.as_ref().is_some_and(Finisher::is_stopping);
-        if worker.hub.has_mail() || stops != is_stopping {
-            wait = Duration::ZERO;
-        }
-        match worker.poll.poll(&mut events, Some(wait)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => {
-                return Err(error).context("cannot wait for connections");
-            }
-            _ => {}
+        let has_pending = || {
+            let stops = finisher.as_ref().is_some_and(Finisher::is_stopping);
+            worker.hub.has_pending() || stops != is_stopping
+        };
+        let poll = &mut worker.poll;
+        let waited = gate.sleep(timeout, has_pending, |time| {
+            poll.poll(&mut events, Some(time))
+        });
+        if let Err(error) = waited
+            && error.kind() != ErrorKind::Interrupted
+        {
+            return Err(error).context("cannot wait for connections");
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use ::mio::Poll;
 use anyhow::Context;
-use aquatic_channel::Bell;
+use aquatic_channel::WaitHandle;
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Finisher;
 
-use crate::glommio::{self, GlommioPost};
-use crate::mio::{self, MioPost};
+use crate::glommio::{self, Signal};
+use crate::mio;
 use crate::{Handler, Hub, Runtime};
 
 /// An event loop that works here.
@@ -47,55 +48,47 @@ impl Runtime {
     }
 }
 
-/// Where a worker will wait; made before its thread, so that others know how to wake it.
-pub enum Post {
-    /// For [`crate::mio`].
-    Mio(MioPost),
-    /// For [`crate::glommio`].
-    Glommio(GlommioPost),
+/// What a worker waits at.
+pub enum EventSource {
+    /// In [`crate::mio`].
+    Mio(Poll),
+    /// In [`crate::glommio`].
+    Glommio(Signal),
 }
 
-impl Post {
-    /// # Errors
-    /// If the system has no more files.
-    pub fn new(runtime: ChosenRuntime) -> anyhow::Result<Self> {
-        match runtime {
-            ChosenRuntime::Mio => MioPost::new().map(Self::Mio),
-            ChosenRuntime::Glommio => GlommioPost::new().map(Self::Glommio),
-        }
-    }
-
-    /// What wakes this worker.
-    #[must_use]
-    pub fn bell(&self) -> Bell {
-        match self {
-            Self::Mio(post) => post.bell(),
-            Self::Glommio(post) => post.bell(),
-        }
-    }
-
-    /// Says when the worker is to end its connections, and waits for that.
-    pub fn finish_for(&mut self, finisher: Finisher) {
-        match self {
-            Self::Mio(post) => post.finish_for(finisher),
-            Self::Glommio(post) => post.finish_for(finisher),
-        }
-    }
-
-    /// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy.
+impl ChosenRuntime {
+    /// A place for a worker to wait.
     ///
     /// # Errors
-    /// If it cannot wait at all. No client has this effect.
-    pub fn run<H: Handler + 'static>(
-        self,
-        hub: Hub<H>,
-        listeners: Vec<TcpListener>,
-        clock: Clock,
-        batch_wait: Duration,
-    ) -> anyhow::Result<()> {
+    /// If a file descriptor cannot be allocated.
+    pub fn wait_handle(self) -> anyhow::Result<WaitHandle<EventSource>> {
         match self {
-            Self::Mio(post) => mio::run(hub, listeners, post, clock, batch_wait),
-            Self::Glommio(post) => glommio::run(hub, listeners, post, clock, batch_wait),
+            Self::Mio => mio::wait_handle().map(|handle| handle.map(EventSource::Mio)),
+            Self::Glommio => glommio::wait_handle().map(|handle| handle.map(EventSource::Glommio)),
+        }
+    }
+}
+
+/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy;
+/// `finisher` says when it is to end its connections, and waits for that.
+///
+/// # Errors
+/// If it cannot wait at all. No client has this effect.
+pub fn run<H: Handler + 'static>(
+    hub: Hub<H>,
+    listeners: Vec<TcpListener>,
+    handle: WaitHandle<EventSource>,
+    clock: Clock,
+    batch_wait: Duration,
+    finisher: Option<Finisher>,
+) -> anyhow::Result<()> {
+    let WaitHandle { source, gate, .. } = handle;
+    match source {
+        EventSource::Mio(poll) => {
+            mio::run(hub, listeners, (poll, gate), clock, batch_wait, finisher)
+        }
+        EventSource::Glommio(signal) => {
+            glommio::run(hub, listeners, (signal, gate), clock, batch_wait, finisher)
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use aquatic_channel::Bell;
+use aquatic_channel::{WaitHandle, Waker};
 use aquatic_config::Checks;
 use aquatic_daemon::clock::{Clock, wall_time};
 use aquatic_daemon::limit_watch::LimitWatch;
@@ -16,11 +16,11 @@ use aquatic_daemon::special_file;
 use aquatic_daemon::supervisor::Supervisor;
 
 use crate::memory::held_bytes_max;
-use crate::metrics;
 use crate::{
-    Admission, Bounds, ChosenRuntime, Handler, Hub, HubOptions, Post, StreamConfig, StreamCounters,
-    TlsConfig, bind_listeners, limit_notes,
+    Admission, Bounds, ChosenRuntime, EventSource, Handler, Hub, HubOptions, StreamConfig,
+    StreamCounters, TlsConfig, bind_listeners, limit_notes,
 };
+use crate::{metrics, runtime};
 
 /// Connections that there is memory for in any case.
 const MEMORY_CONNECTIONS_MIN: usize = 2;
@@ -30,7 +30,7 @@ const MEMORY_CONNECTIONS_MIN: usize = 2;
 /// Made by the main thread, before it gives up the rights to do so.
 pub struct SocketWorkers {
     runtime: ChosenRuntime,
-    posts: Vec<Post>,
+    handles: Vec<WaitHandle<EventSource>>,
     listeners: Vec<Vec<TcpListener>>,
 }
 
@@ -60,17 +60,17 @@ impl SocketWorkers {
     pub fn bind(config: &StreamConfig, workers: usize) -> anyhow::Result<Self> {
         let runtime = config.runtime.choose(workers)?;
         let listeners = bind_listeners(&config.address, workers, config.tcp_backlog)?;
-        let posts = (0..workers).map(|_| Post::new(runtime));
+        let handles = (0..workers).map(|_| runtime.wait_handle());
         Ok(Self {
             runtime,
-            posts: posts.collect::<anyhow::Result<_>>()?,
+            handles: handles.collect::<anyhow::Result<_>>()?,
             listeners,
         })
     }
 
     /// What wakes the workers, in order.
-    pub fn bells(&self) -> impl Iterator<Item = Bell> {
-        self.posts.iter().map(Post::bell)
+    pub fn wakers(&self) -> impl Iterator<Item = Waker> {
+        self.handles.iter().map(|handle| handle.waker.clone())
     }
 
     /// Whether they wait with io_uring.
@@ -103,13 +103,14 @@ impl SocketWorkers {
         watch: &mut LimitWatch,
     ) -> anyhow::Result<Vec<Arc<StreamCounters>>> {
         let batch_wait = Duration::from_micros(config.batch_wait_us);
-        let room = config.connection_room(self.posts.len(), settings.other_files);
+        let room = config.connection_room(self.handles.len(), settings.other_files);
         let admission = Admission::new(room.connections, settings.max_connections_per_ip);
         let admission = Arc::new(admission.with_rate(settings.request_rate));
-        let memory_max = memory_per_worker(settings.memory_max, self.posts.len(), &settings.bounds);
+        let memory_max =
+            memory_per_worker(settings.memory_max, self.handles.len(), &settings.bounds);
         let mut all_counters = Vec::new();
-        let workers = handlers.into_iter().zip(self.posts).zip(self.listeners);
-        for (index, ((handler, mut post), listeners)) in workers.enumerate() {
+        let workers = handlers.into_iter().zip(self.handles).zip(self.listeners);
+        for (index, ((handler, handle), listeners)) in workers.enumerate() {
             let counters = Arc::new(StreamCounters::default());
             all_counters.push(Arc::clone(&counters));
             let options = HubOptions {
@@ -122,10 +123,11 @@ impl SocketWorkers {
                 tls: settings.tls.clone(),
                 counters,
             };
-            let bell = post.bell();
-            post.finish_for(supervisor.finisher(move || bell.ring()));
+            let waker = handle.waker.clone();
+            let finisher = supervisor.finisher(move || waker.wake());
             supervisor.spawn(format!("socket-{index}"), move || {
-                post.run(Hub::new(handler, options), listeners, clock, batch_wait)
+                let hub = Hub::new(handler, options);
+                runtime::run(hub, listeners, handle, clock, batch_wait, Some(finisher))
             })?;
         }
         limit_notes::watch(watch, &room, settings.output_advice, &all_counters);

@@ -167,7 +167,7 @@ impl<P: BatchProcessor> Dispatcher<P> {
 
 #[cfg(test)]
 mod tests {
-    use aquatic_channel::bell;
+    use aquatic_channel::waker_pair;
 
     use super::*;
     use crate::shard::{Batch, Shard};
@@ -223,10 +223,12 @@ mod tests {
 
     fn connect(socket_workers: usize, swarm_workers: usize) -> Workers {
         let topology = Topology::from_config(socket_workers, swarm_workers);
-        let bells: Vec<_> = (0..topology.workers()).map(|_| bell(|| ()).1).collect();
+        let wakers: Vec<_> = (0..topology.workers())
+            .map(|_| waker_pair(|| ()).1)
+            .collect();
         let shards = (0..topology.shards()).map(Numbered).collect();
-        let mut shards = ShardSet::new(ShardKey::new([1; 52]), topology, &bells, shards);
-        let dispatchers = shards.connect(&bells, BATCHES_MAX, |_| Echo);
+        let mut shards = ShardSet::new(ShardKey::new([1; 52]), topology, &wakers, shards);
+        let dispatchers = shards.connect(&wakers, BATCHES_MAX, |_| Echo);
         Workers {
             dispatchers,
             owners: shards.into_owners(),

@@ -63,7 +63,7 @@ impl<P: BatchProcessor> ShardSource<P::Shard> for Responders<P> {
                 debug_assert!(sent.is_ok(), "the batch came from this exchange");
                 processed += 1;
             }
-            responder.ring();
+            responder.wake();
         }
         processed
     }

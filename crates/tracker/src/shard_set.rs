@@ -1,6 +1,6 @@
 //! All shards, while workers are connected with them.
 
-use aquatic_channel::{Bell, Lane, exchange};
+use aquatic_channel::{Lane, Waker, exchange};
 use aquatic_types::ShardKey;
 
 use crate::dispatcher::{Dispatcher, Link};
@@ -18,7 +18,7 @@ pub struct ShardSet<S> {
 struct Slot<S> {
     shard: S,
     /// What wakes the owner.
-    bell: Bell,
+    waker: Waker,
     sources: Vec<Box<dyn ShardSource<S>>>,
 }
 
@@ -33,13 +33,13 @@ pub struct Owners<S> {
 impl<S: Shard> ShardSet<S> {
     /// Shards in order, and what wakes each worker.
     #[must_use]
-    pub fn new(key: ShardKey, topology: Topology, bells: &[Bell], shards: Vec<S>) -> Self {
-        let slot = |(shard, bell): (S, &Bell)| Slot {
+    pub fn new(key: ShardKey, topology: Topology, wakers: &[Waker], shards: Vec<S>) -> Self {
+        let slot = |(shard, waker): (S, &Waker)| Slot {
             shard,
-            bell: bell.clone(),
+            waker: waker.clone(),
             sources: Vec::new(),
         };
-        let slots = shards.into_iter().zip(topology.of_owners(bells));
+        let slots = shards.into_iter().zip(topology.of_owners(wakers));
         Self {
             key,
             topology,
@@ -49,25 +49,26 @@ impl<S: Shard> ShardSet<S> {
 
     /// Connects workers of one protocol with all shards, by exchanges of `batches_max` batches.
     ///
-    /// `bells` wake the workers, of which only socket workers are connected. Those that own a shard have no way to travel there. `processor`
+    /// `wakers` wake the workers, of which only socket workers are connected. Those that own a shard have no way to travel there. `processor`
     /// makes what processes requests for a shard, in the owner's thread.
     pub fn connect<P: BatchProcessor<Shard = S>>(
         &mut self,
-        bells: &[Bell],
+        wakers: &[Waker],
         batches_max: usize,
         mut processor: impl FnMut(usize) -> P,
     ) -> Vec<Dispatcher<P>> {
         let owned = |worker| self.topology.shard_of_socket_worker(worker);
-        let bells = self.topology.of_socket_workers(bells);
-        let mut links: Vec<Vec<Link<P>>> = bells.iter().map(|_| Vec::new()).collect();
+        let wakers = self.topology.of_socket_workers(wakers);
+        let mut links: Vec<Vec<Link<P>>> = wakers.iter().map(|_| Vec::new()).collect();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let mut responders = Vec::new();
-            for (worker, (links, bell)) in links.iter_mut().zip(bells).enumerate() {
+            for (worker, (links, waker)) in links.iter_mut().zip(wakers).enumerate() {
                 if owned(worker) == Some(index) {
                     links.push(Link::local(processor(index)));
                     continue;
                 }
-                let (requester, responder) = exchange(batches_max, slot.bell.clone(), bell.clone());
+                let (requester, responder) =
+                    exchange(batches_max, slot.waker.clone(), waker.clone());
                 links.push(Link::Remote(Lane::new(requester)));
                 responders.push(responder);
             }

@@ -1,11 +1,9 @@
 //! A worker that owns a shard and nothing else (the split arrangement): it answers batches of
 //! requests and looks after its swarms.
 
-use std::mem;
-use std::thread;
 use std::time::Duration;
 
-use aquatic_channel::{Bell, Pacer, Sleeper, Wait, bell};
+use aquatic_channel::{IdleStrategy, Wait, WaitHandle};
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Supervisor;
@@ -42,99 +40,71 @@ impl<S: Shard> SwarmWorker<S> {
     }
 
     /// Works for ever.
-    fn run(mut self, rest: &Rest, clock: Clock, pauses: Pauses) -> ! {
-        let mut pacer = Pacer::new(pauses.batch_wait);
-        let mut arrivals = 0;
+    fn run(mut self, handle: &SwarmWait, clock: Clock, settings: WaitSettings) -> ! {
+        let mut idle = IdleStrategy::new(settings.batch_wait);
         loop {
             heartbeat::beat();
             let now = Now::read(clock);
-            arrivals += self.process(now);
-            if self.maintain(now) {
-                continue;
+            idle.note(self.process(now));
+            if !self.maintain(now) {
+                self.wait(idle.decide(now.micros), handle, settings.timeout);
             }
-            let wait = pacer.wait(now.micros, mem::take(&mut arrivals));
-            self.rest(wait, rest, pauses.timeout);
         }
     }
 
     /// Waits, unless something has been asked since the last [`Self::process`].
-    fn rest(&self, wait: Wait, rest: &Rest, timeout: Duration) {
-        match wait {
-            // Nothing ends a doze, and socket workers would wait for this worker meanwhile.
-            Wait::Doze(_) if self.has_pending() => {}
-            Wait::Doze(time) => thread::sleep(time),
-            Wait::Sleep => {
-                let _drowse = rest.sleeper.drowse();
-                if !self.has_pending() {
-                    rest.parker.park_timeout(timeout);
-                }
-            }
-        }
+    fn wait(&self, wait: Wait, handle: &SwarmWait, timeout: Duration) {
+        let timeout = wait.coalesce(timeout, || self.has_pending());
+        let WaitHandle { source, gate, .. } = handle;
+        gate.sleep(
+            timeout,
+            || self.has_pending(),
+            |time| source.park_timeout(time),
+        );
     }
 }
 
 /// How long a worker waits when it has nothing to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Pauses {
+pub struct WaitSettings {
     /// When it looks after its timers, if nobody wakes it before.
     pub timeout: Duration,
     /// How long it may be deaf to gather a batch, while it is busy.
     pub batch_wait: Duration,
 }
 
-/// Where the swarm workers of a tracker will wait, made before their threads so that others know
-/// how to wake them.
-pub struct SwarmWorkers(Vec<Rest>);
+/// Where a swarm worker will wait.
+pub type SwarmWait = WaitHandle<Parker>;
 
-struct Rest {
-    parker: Parker,
-    sleeper: Sleeper,
-    bell: Bell,
+/// Places for so many workers to wait.
+#[must_use]
+pub fn wait_handles(workers: usize) -> Vec<SwarmWait> {
+    (0..workers).map(|_| wait_handle()).collect()
 }
 
-impl SwarmWorkers {
-    /// Places for so many workers.
-    #[must_use]
-    pub fn prepare(workers: usize) -> Self {
-        Self((0..workers).map(|_| Rest::new()).collect())
-    }
-
-    /// What wakes the workers, in order.
-    pub fn bells(&self) -> impl Iterator<Item = Bell> {
-        self.0.iter().map(|rest| rest.bell.clone())
-    }
-
-    /// Starts a thread for each of `workers`, of which there must be as many as places.
-    ///
-    /// # Errors
-    /// If the system has no room for a thread.
-    pub fn start<S: Shard>(
-        self,
-        supervisor: &Supervisor,
-        clock: Clock,
-        pauses: Pauses,
-        workers: Vec<SwarmWorker<S>>,
-    ) -> anyhow::Result<()> {
-        for (index, (worker, rest)) in workers.into_iter().zip(self.0).enumerate() {
-            supervisor.spawn(format!("swarm-{index}"), move || {
-                worker.run(&rest, clock, pauses)
-            })?;
-        }
-        Ok(())
-    }
+fn wait_handle() -> SwarmWait {
+    let parker = Parker::new();
+    let unparker = parker.unparker().clone();
+    WaitHandle::new(parker, move || unparker.unpark())
 }
 
-impl Rest {
-    fn new() -> Self {
-        let parker = Parker::new();
-        let unparker = parker.unparker().clone();
-        let (sleeper, bell) = bell(move || unparker.unpark());
-        Self {
-            parker,
-            sleeper,
-            bell,
-        }
+/// Starts a thread for each of `workers`, of which there must be as many as `handles`.
+///
+/// # Errors
+/// If the system has no room for a thread.
+pub fn start<S: Shard>(
+    supervisor: &Supervisor,
+    clock: Clock,
+    settings: WaitSettings,
+    workers: Vec<SwarmWorker<S>>,
+    handles: Vec<SwarmWait>,
+) -> anyhow::Result<()> {
+    for (index, (worker, handle)) in workers.into_iter().zip(handles).enumerate() {
+        supervisor.spawn(format!("swarm-{index}"), move || {
+            worker.run(&handle, clock, settings)
+        })?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -172,11 +142,11 @@ mod tests {
         let letter = Arc::new(AtomicBool::new(false));
         let source = Box::new(Letter(Arc::clone(&letter)));
         let mut worker = SwarmWorker::new(ShardOwner::new(Nothing, vec![source]));
-        let rest = Rest::new();
-        for wait in [Wait::Doze(LONG), Wait::Sleep] {
+        let handle = wait_handle();
+        for wait in [Wait::Coalesce(LONG), Wait::Sleep] {
             letter.store(true, Ordering::Relaxed);
             let clock = Clock::start();
-            worker.rest(wait, &rest, LONG);
+            worker.wait(wait, &handle, LONG);
             assert!(clock.micros() < 30_000_000, "{wait:?}");
             assert_eq!(worker.process(Now::default()), 1);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aquatic_access_list::SharedAccessList;
-use aquatic_channel::Bell;
+use aquatic_channel::Waker;
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::exposition::Exposition;
 use aquatic_daemon::limit_watch::LimitWatch;
@@ -18,7 +18,7 @@ use aquatic_stream::{
 use aquatic_tracker::config::too_many_workers;
 use aquatic_tracker::limit_notes;
 use aquatic_tracker::statistics::{write_old_names, write_peer_counts};
-use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
+use aquatic_tracker::swarm_worker::{self, SwarmWait, WaitSettings};
 
 use crate::statistics::{self, Sources};
 use crate::{Arrangement, CommonConfig, StreamTracker};
@@ -36,7 +36,7 @@ pub struct Launch<'a> {
     supervisor: &'a Supervisor,
     sockets: SocketWorkers,
     endpoint: Option<MetricsEndpoint>,
-    swarm_workers: SwarmWorkers,
+    swarm_waits: Vec<SwarmWait>,
     access_list: SharedAccessList,
     tls: Option<TlsConfig>,
     memory_at_hand: Option<MemoryAtHand>,
@@ -77,7 +77,7 @@ impl<'a> Launch<'a> {
             supervisor,
             sockets,
             endpoint,
-            swarm_workers: SwarmWorkers::prepare(config.swarm_workers),
+            swarm_waits: swarm_worker::wait_handles(config.topology().swarm_workers()),
             access_list,
             tls,
             memory_at_hand,
@@ -86,9 +86,9 @@ impl<'a> Launch<'a> {
 
     /// What wakes the workers: first the socket workers, then the swarm workers.
     #[must_use]
-    pub fn bells(&self) -> Vec<Bell> {
-        let bells = self.sockets.bells().chain(self.swarm_workers.bells());
-        bells.collect()
+    pub fn wakers(&self) -> Vec<Waker> {
+        let of_swarm_workers = self.swarm_waits.iter().map(|handle| handle.waker.clone());
+        self.sockets.wakers().chain(of_swarm_workers).collect()
     }
 
     /// Which torrents are allowed.
@@ -124,12 +124,12 @@ impl<'a> Launch<'a> {
             memory_at_hand,
             ..
         } = self;
-        let pauses = Pauses {
+        let settings = WaitSettings {
             timeout: SLEEP_MAX,
             batch_wait: Duration::from_micros(config.stream.batch_wait_us),
         };
-        self.swarm_workers
-            .start(supervisor, clock, pauses, arrangement.swarm_workers)?;
+        let swarm_workers = arrangement.swarm_workers;
+        swarm_worker::start(supervisor, clock, settings, swarm_workers, self.swarm_waits)?;
         let mut watch = LimitWatch::new();
         limit_notes::watch(&mut watch, &arrangement.counters);
         let settings = StreamSettings {

@@ -8,7 +8,7 @@
 //! ```text
 //!   daemon                         this crate
 //!   config.common() ────────────▶  Launch::prepare   sockets are bound, rights are given up
-//!   arrange(...)    ◀────────────  bells, access list, certificate
+//!   arrange(...)    ◀────────────  wakers, access list, certificate
 //!        └── Arrangement ───────▶  Launch::serve     workers run
 //! ```
 //!

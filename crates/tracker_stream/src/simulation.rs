@@ -129,8 +129,8 @@ impl<T: StreamTracker> Simulation<T> {
 
     /// Whether a worker has put something into a queue that no other has taken out yet.
     #[must_use]
-    pub fn has_mail(&self) -> bool {
-        self.hubs.iter().any(Hub::has_mail)
+    pub fn has_pending(&self) -> bool {
+        self.hubs.iter().any(Hub::has_pending)
             || self.swarm_workers.iter().any(SwarmWorker::has_pending)
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use aquatic_access_list::{AccessListReader, SharedAccessList};
-use aquatic_channel::Bell;
+use aquatic_channel::Waker;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
@@ -47,7 +47,7 @@ pub struct Surroundings {
     /// Which torrents are allowed.
     pub access_list: SharedAccessList,
     /// Wakes each worker: first the socket workers, then the swarm workers.
-    pub bells: Vec<Bell>,
+    pub wakers: Vec<Waker>,
     /// For scrape exports, one for each shard, if enabled.
     pub export_writers: Vec<ExportWriter>,
     /// Sockets of each socket worker.
@@ -69,7 +69,7 @@ pub fn arrange(
 ) -> anyhow::Result<Arrangement> {
     let Surroundings {
         access_list,
-        bells,
+        wakers,
         export_writers,
         sockets,
         connection_secret,
@@ -98,8 +98,8 @@ pub fn arrange(
             parts,
         ));
     }
-    let mut shards = ShardSet::new(secrets.shard_key, topology, &bells, shards);
-    let dispatchers = shards.connect(&bells, BATCHES_MAX, |shard| ResponseWriter {
+    let mut shards = ShardSet::new(secrets.shard_key, topology, &wakers, shards);
+    let dispatchers = shards.connect(&wakers, BATCHES_MAX, |shard| ResponseWriter {
         counters: owners.get(shard).cloned().unwrap_or_default(),
         announce_interval_seconds: config.protocol.peer_announce_interval,
         sockets,

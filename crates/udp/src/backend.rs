@@ -11,11 +11,11 @@ use std::io;
 use std::sync::{Arc, Barrier, OnceLock};
 
 use anyhow::Context;
-use aquatic_channel::{Bell, Sleeper, bell};
+use aquatic_channel::WaitHandle;
 use aquatic_daemon::clock::Clock;
 use aquatic_udp_socket::UdpSocket;
 #[cfg(target_os = "linux")]
-use aquatic_uring::{Ring, Unsupported, Waker};
+use aquatic_uring::{Ring, Unsupported, Waker as RingWaker};
 
 use crate::config::{Backend, Config, NetworkConfig};
 use crate::socket_worker::last_rounds::LastRounds;
@@ -108,19 +108,16 @@ impl Agreement {
     }
 }
 
-/// Where a socket worker will wait, made before its thread so that others know how to wake it.
-pub(crate) struct SocketPost {
-    waiting: Waiting,
-    sleeper: Sleeper,
-    pub(crate) bell: Bell,
-}
+/// Where a socket worker will wait.
+pub(crate) type SocketWait = WaitHandle<Waiting>;
 
-enum Waiting {
+/// What it will wait at, as far as that is known.
+pub(crate) enum Waiting {
     Mio(mio::Poll),
     #[cfg(target_os = "linux")]
-    IoUring(Waker),
+    IoUring(RingWaker),
     #[cfg(target_os = "linux")]
-    Auto(Waker, Arc<Agreement>),
+    Auto(RingWaker, Arc<Agreement>),
 }
 
 /// What a worker waits at, when all have agreed.
@@ -154,66 +151,54 @@ impl Waiting {
     }
 }
 
-impl SocketPost {
-    /// A place for one worker.
-    ///
-    /// # Errors
-    /// If the process has too many open files.
-    pub(crate) fn new(backend: &Chosen) -> anyhow::Result<Self> {
-        match backend {
-            Chosen::Mio(_) => {
-                let poll = mio::Poll::new().context("cannot make a poll")?;
-                let waker = mio::Waker::new(poll.registry(), socket_worker::mio::WAKER)
-                    .context("cannot make a waker")?;
-                let (sleeper, bell) = bell(move || log_wake_error(waker.wake()));
-                Ok(Self {
-                    waiting: Waiting::Mio(poll),
-                    sleeper,
-                    bell,
-                })
-            }
-            #[cfg(target_os = "linux")]
-            Chosen::IoUring => Self::at_ring(Waiting::IoUring),
-            #[cfg(target_os = "linux")]
-            Chosen::Auto(agreement) => {
-                Self::at_ring(|waker| Waiting::Auto(waker, Arc::clone(agreement)))
-            }
+/// A place for one worker to wait.
+///
+/// # Errors
+/// If the process has too many open files.
+pub(crate) fn wait_handle(backend: &Chosen) -> anyhow::Result<SocketWait> {
+    match backend {
+        Chosen::Mio(_) => {
+            let poll = mio::Poll::new().context("cannot make a poll")?;
+            let waker = mio::Waker::new(poll.registry(), socket_worker::mio::WAKER)
+                .context("cannot make a waker")?;
+            let wake = move || log_wake_error(waker.wake());
+            Ok(WaitHandle::new(Waiting::Mio(poll), wake))
         }
+        #[cfg(target_os = "linux")]
+        Chosen::IoUring => at_ring(Waiting::IoUring),
+        #[cfg(target_os = "linux")]
+        Chosen::Auto(agreement) => at_ring(|waker| Waiting::Auto(waker, Arc::clone(agreement))),
     }
+}
 
-    #[cfg(target_os = "linux")]
-    fn at_ring(waiting: impl FnOnce(Waker) -> Waiting) -> anyhow::Result<Self> {
-        let waker = Waker::new().context("cannot make a waker")?;
-        let other_end = waker.clone();
-        let (sleeper, bell) = bell(move || log_wake_error(other_end.wake()));
-        Ok(Self {
-            waiting: waiting(waker),
-            sleeper,
-            bell,
-        })
-    }
+#[cfg(target_os = "linux")]
+fn at_ring(waiting: impl FnOnce(RingWaker) -> Waiting) -> anyhow::Result<SocketWait> {
+    let waker = RingWaker::new().context("cannot make a waker")?;
+    let other_end = waker.clone();
+    let wake = move || log_wake_error(other_end.wake());
+    Ok(WaitHandle::new(waiting(waker), wake))
+}
 
-    /// Runs a worker for ever.
-    ///
-    /// # Errors
-    /// If its sockets cannot be used at all.
-    pub(crate) fn run(
-        self,
-        core: Core,
-        sockets: &[UdpSocket],
-        clock: Clock,
-        config: &NetworkConfig,
-        last_rounds: LastRounds,
-    ) -> anyhow::Result<()> {
-        let sleeper = &self.sleeper;
-        match self.waiting.settle(sockets, config)? {
-            Settled::Mio(poll) => {
-                socket_worker::mio::run(core, sockets, poll, sleeper, clock, config, last_rounds)
-            }
-            #[cfg(target_os = "linux")]
-            Settled::IoUring(ring) => {
-                socket_worker::uring::run(core, ring, sockets, sleeper, clock, config, last_rounds)
-            }
+/// Runs a worker for ever.
+///
+/// # Errors
+/// If its sockets cannot be used at all.
+pub(crate) fn run(
+    handle: SocketWait,
+    core: Core,
+    sockets: &[UdpSocket],
+    clock: Clock,
+    config: &NetworkConfig,
+    last_rounds: LastRounds,
+) -> anyhow::Result<()> {
+    let WaitHandle { source, gate, .. } = handle;
+    match source.settle(sockets, config)? {
+        Settled::Mio(poll) => {
+            socket_worker::mio::run(core, sockets, poll, &gate, clock, config, last_rounds)
+        }
+        #[cfg(target_os = "linux")]
+        Settled::IoUring(ring) => {
+            socket_worker::uring::run(core, ring, sockets, &gate, clock, config, last_rounds)
         }
     }
 }

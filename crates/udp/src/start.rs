@@ -12,14 +12,14 @@ use aquatic_daemon::{access_list, bind, privileges, replace_file};
 use aquatic_tracker::config::too_many_workers;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::statistics::{write_old_names, write_peer_counts};
-use aquatic_tracker::swarm_worker::{Pauses, SwarmWorkers};
+use aquatic_tracker::swarm_worker::{self, SwarmWait, WaitSettings};
 use aquatic_tracker::{limit_notes, limits};
 use aquatic_types::ShardKey;
 use aquatic_udp_socket::steering;
 use aquatic_udp_socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket};
 
 use crate::arrangement::{Arrangement, Surroundings, arrange};
-use crate::backend::{Chosen, SocketPost};
+use crate::backend::{self, Chosen, SocketWait};
 use crate::config::{Config, ScrapeExportsConfig};
 use crate::connection_secret;
 use crate::export::{Exporter, exports};
@@ -44,26 +44,25 @@ fn start(supervisor: &Supervisor, mut config: Config) -> anyhow::Result<impl FnM
     let of_one_worker = sockets.first().into_iter().flatten();
     let addresses: Vec<_> = of_one_worker.map(UdpSocket::local_addr).collect();
     let endpoint = config.statistics.metrics.bind_endpoint()?;
-    let mut posts = Vec::new();
-    for _ in 0..config.topology().socket_workers() {
-        posts.push(SocketPost::new(&backend)?);
-    }
+    let socket_waits = (0..config.topology().socket_workers())
+        .map(|_| backend::wait_handle(&backend))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let connection_secret = connection_secret(&config)?;
     privileges::drop(&config.privileges)?;
     warn_of_surroundings(&config);
     let access_list = access_list::load(&config.access_list)?;
 
-    let swarm_workers = SwarmWorkers::prepare(config.swarm_workers);
+    let swarm_waits = swarm_worker::wait_handles(config.topology().swarm_workers());
     let (exporter, export_writers) = exports(config.topology().shards());
     let arrangement = arrange(
         &config,
         Surroundings {
             access_list: access_list.clone(),
-            bells: posts
-                .iter()
-                .map(|post| post.bell.clone())
-                .chain(swarm_workers.bells())
-                .collect(),
+            wakers: {
+                let of_socket_workers = socket_waits.iter().map(|it| it.waker.clone());
+                let of_swarm_workers = swarm_waits.iter().map(|it| it.waker.clone());
+                of_socket_workers.chain(of_swarm_workers).collect()
+            },
             export_writers: if config.scrape_exports.enable_scrape_exports {
                 export_writers
             } else {
@@ -86,10 +85,10 @@ fn start(supervisor: &Supervisor, mut config: Config) -> anyhow::Result<impl FnM
         &config,
         clock,
         arrangement,
-        Posts {
-            posts,
+        Waits {
+            socket_waits,
             sockets,
-            swarm_workers,
+            swarm_waits,
         },
     )?;
     if let Some(mut endpoint) = endpoint {
@@ -224,10 +223,10 @@ fn steer(config: &Config, sockets: &[Vec<UdpSocket>], key: &ShardKey) {
 }
 
 /// What the workers need to leave the main thread.
-struct Posts {
-    posts: Vec<SocketPost>,
+struct Waits {
+    socket_waits: Vec<SocketWait>,
     sockets: Vec<Vec<UdpSocket>>,
-    swarm_workers: SwarmWorkers,
+    swarm_waits: Vec<SwarmWait>,
 }
 
 fn start_workers(
@@ -235,7 +234,7 @@ fn start_workers(
     config: &Arc<Config>,
     clock: Clock,
     arrangement: Arrangement,
-    posts: Posts,
+    waits: Waits,
 ) -> anyhow::Result<()> {
     let Arrangement {
         cores,
@@ -243,20 +242,25 @@ fn start_workers(
         reports,
         ..
     } = arrangement;
-    let pauses = Pauses {
+    let settings = WaitSettings {
         timeout: Duration::from_millis(config.network.poll_timeout_ms),
         batch_wait: Duration::from_micros(config.network.batch_wait_us),
     };
-    posts
-        .swarm_workers
-        .start(supervisor, clock, pauses, arrangement.swarm_workers)?;
-    let workers = cores.into_iter().zip(posts.posts).zip(posts.sockets);
-    for (index, ((core, post), sockets)) in workers.enumerate() {
+    let swarm_workers = arrangement.swarm_workers;
+    swarm_worker::start(
+        supervisor,
+        clock,
+        settings,
+        swarm_workers,
+        waits.swarm_waits,
+    )?;
+    let workers = cores.into_iter().zip(waits.socket_waits).zip(waits.sockets);
+    for (index, ((core, handle), sockets)) in workers.enumerate() {
         let config = Arc::clone(config);
-        let bell = post.bell.clone();
-        let last_rounds = LastRounds::new(supervisor.finisher(move || bell.ring()));
+        let waker = handle.waker.clone();
+        let last_rounds = LastRounds::new(supervisor.finisher(move || waker.wake()));
         supervisor.spawn(format!("socket-{index}"), move || {
-            post.run(core, &sockets, clock, &config.network, last_rounds)
+            backend::run(handle, core, &sockets, clock, &config.network, last_rounds)
         })?;
     }
     let mut watch = LimitWatch::new();

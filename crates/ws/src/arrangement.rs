@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use aquatic_access_list::SharedAccessList;
-use aquatic_channel::Bell;
+use aquatic_channel::Waker;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::TlsConfig;
 use aquatic_swarm::HashKey;
@@ -29,7 +29,7 @@ use crate::worker::{Worker, WorkerParts};
 /// All workers of a tracker, ready to work.
 pub type Arrangement = aquatic_tracker_stream::Arrangement<WebTorrent>;
 
-/// Makes all workers. `bells` wake them: first the socket workers, then the swarm workers.
+/// Makes all workers. `wakers` wake them: first the socket workers, then the swarm workers.
 ///
 /// # Errors
 /// If there is no randomness to be had.
@@ -37,7 +37,7 @@ pub fn arrange(
     config: &Config,
     access_list: &SharedAccessList,
     tls: Option<&TlsConfig>,
-    bells: &[Bell],
+    wakers: &[Waker],
     entropy: &mut impl Entropy,
 ) -> anyhow::Result<Arrangement> {
     let topology = config.topology();
@@ -60,10 +60,10 @@ pub fn arrange(
         };
         relays.push(relay::new(config, parts));
     }
-    let mut shards = ShardSet::new(shard_key, topology, bells, relays);
-    let dispatchers = shards.connect(bells, BATCHES_MAX, |_| Signalling);
+    let mut shards = ShardSet::new(shard_key, topology, wakers, relays);
+    let dispatchers = shards.connect(wakers, BATCHES_MAX, |_| Signalling);
     let owners = shards.into_owners();
-    let deliveries = Deliveries::connect(topology.socket_workers(), bells);
+    let deliveries = Deliveries::connect(topology.socket_workers(), wakers);
     let mut socket_workers = Vec::new();
     let ways = dispatchers
         .into_iter()

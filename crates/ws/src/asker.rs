@@ -127,7 +127,7 @@ impl Asker {
 
     /// Whether there is something to do without anything having come.
     #[must_use]
-    pub fn has_mail(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         let owner = self.owner.as_ref();
         let has_pending = owner.is_some_and(|owner| owner.has_pending());
         has_pending || self.has_errands() || self.dispatcher.has_pending()

@@ -3,7 +3,7 @@
 //! What a relay has decided comes back to the socket worker that asked. What is for a connection of
 //! its own it writes there; the rest goes, as whole WebSocket frames, to the workers that can.
 
-use aquatic_channel::{Batch, Bell, Lane, Responder, exchange};
+use aquatic_channel::{Batch, Lane, Responder, Waker, exchange};
 use aquatic_stream::ConnectionId;
 use aquatic_types::IpFamily;
 
@@ -87,15 +87,15 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Connects workers with each other. `bells` wake them.
+    /// Connects workers with each other. `wakers` wake them.
     #[must_use]
-    pub fn connect(workers: usize, bells: &[Bell]) -> Vec<Self> {
-        let bells = bells.get(..workers).unwrap_or(bells);
-        let mut all: Vec<_> = bells.iter().map(|_| Self::default()).collect();
-        for (from, from_bell) in bells.iter().enumerate() {
-            for (to, to_bell) in bells.iter().enumerate() {
-                let way =
-                    (from != to).then(|| exchange(PARCELS_MAX, to_bell.clone(), from_bell.clone()));
+    pub fn connect(workers: usize, wakers: &[Waker]) -> Vec<Self> {
+        let wakers = wakers.get(..workers).unwrap_or(wakers);
+        let mut all: Vec<_> = wakers.iter().map(|_| Self::default()).collect();
+        for (from, from_waker) in wakers.iter().enumerate() {
+            for (to, to_waker) in wakers.iter().enumerate() {
+                let way = (from != to)
+                    .then(|| exchange(PARCELS_MAX, to_waker.clone(), from_waker.clone()));
                 let (requester, responder) = way.unzip();
                 if let Some(other) = all.get_mut(to) {
                     other.incoming.extend(responder);
@@ -182,7 +182,7 @@ impl Deliveries {
             }
             // With so many, the sender may hold something back until they return.
             if unpacked - before > 1 {
-                incoming.ring();
+                incoming.wake();
             }
         }
         unpacked
@@ -191,7 +191,7 @@ impl Deliveries {
     /// Whether there is something to [unpack](Self::unpack), or to [forward](Self::forward) that
     /// was held back.
     #[must_use]
-    pub fn has_mail(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         let goes_on = |it: &Lane<Parcel>| it.holds_back() && it.has_answers();
         self.incoming.iter().any(Responder::has_requests)
             || self.outgoing.iter().flatten().any(goes_on)
@@ -213,7 +213,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use aquatic_channel::bell;
+    use aquatic_channel::waker_pair;
 
     use super::*;
 
@@ -238,21 +238,21 @@ mod tests {
         }
     }
 
-    fn two(bells: &[Bell; 2]) -> [Deliveries; 2] {
-        let all = Deliveries::connect(2, bells);
+    fn two(wakers: &[Waker; 2]) -> [Deliveries; 2] {
+        let all = Deliveries::connect(2, wakers);
         all.try_into().unwrap()
     }
 
     /// While the other worker is busy for many rounds, offers that come one by one are not lost.
     #[test]
     fn what_comes_one_by_one_waits_together() {
-        let [mut own, mut other] = two(&[bell(|| ()).1, bell(|| ()).1]);
+        let [mut own, mut other] = two(&[waker_pair(|| ()).1, waker_pair(|| ()).1]);
         send_many(&mut own);
         let mut came = 0;
         let mut unpack = |other: &mut Deliveries| other.unpack(|it| came += it.iter().count());
-        assert!(!own.has_mail(), "no parcel is back that could be filled");
+        assert!(!own.has_pending(), "no parcel is back that could be filled");
         assert!(unpack(&mut other) > 0);
-        assert!(own.has_mail(), "what was held back can go");
+        assert!(own.has_pending(), "what was held back can go");
         own.collect();
         own.forward();
         while unpack(&mut other) > 0 {
@@ -260,7 +260,7 @@ mod tests {
             own.forward();
         }
         assert_eq!(came, MESSAGES);
-        assert!(!own.has_mail() && !other.has_mail());
+        assert!(!own.has_pending() && !other.has_pending());
     }
 
     /// It sleeps until parcels are back, with what it has held back.
@@ -268,12 +268,12 @@ mod tests {
     fn whoever_has_sent_many_parcels_is_woken_when_they_are_back() {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&wakes);
-        let (sleeper, own_bell) = bell(move || {
+        let (gate, own_waker) = waker_pair(move || {
             counter.fetch_add(1, Ordering::Relaxed);
         });
-        let [mut own, mut other] = two(&[own_bell, bell(|| ()).1]);
+        let [mut own, mut other] = two(&[own_waker, waker_pair(|| ()).1]);
         send_many(&mut own);
-        let _drowse = sleeper.drowse();
+        let _guard = gate.prepare_to_sleep();
         assert!(other.unpack(|_| ()) > 1);
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
     }

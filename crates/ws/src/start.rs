@@ -39,7 +39,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 /// Returns what is done at a reload.
 fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
     let launch = Launch::prepare::<WebTorrent>(supervisor, config.common())?;
-    let (access_list, tls, bells) = (launch.access_list(), launch.tls(), launch.bells());
-    let workers = arrange(config, access_list, tls, &bells, &mut OsEntropy)?;
+    let (access_list, tls, wakers) = (launch.access_list(), launch.tls(), launch.wakers());
+    let workers = arrange(config, access_list, tls, &wakers, &mut OsEntropy)?;
     launch.serve(workers, config.bounds(), |_| ())
 }

@@ -365,9 +365,9 @@ impl Handler for Worker {
         session.stop(io);
     }
 
-    fn has_mail(&self) -> bool {
+    fn has_pending(&self) -> bool {
         let is_sweeping = self.sweep.as_ref().is_some_and(Sweep::is_under_way);
-        is_sweeping || self.asker.has_mail() || self.writer.has_mail()
+        is_sweeping || self.asker.has_pending() || self.writer.has_pending()
     }
 }
 

@@ -205,10 +205,10 @@ impl Writer {
 
     /// Whether there is something to [deliver](Self::deliver), or to be told to relays.
     #[must_use]
-    pub fn has_mail(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         let can_tell = !self.evicted_elsewhere.is_empty() && self.deliveries.has_returned();
         let has_own = !self.dropped.is_empty() || !self.evicted.is_empty();
-        self.deliveries.has_mail() || can_tell || has_own
+        self.deliveries.has_pending() || can_tell || has_own
     }
 
     fn settle_announce(

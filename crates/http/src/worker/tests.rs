@@ -1,5 +1,5 @@
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_types::InfoHash;
 
 use super::*;
@@ -10,13 +10,13 @@ use crate::config::Config;
 #[test]
 fn the_own_batch_is_not_slept_over() {
     let config = Config::default();
-    let bells = [bell(|| ()).1];
+    let wakers = [waker_pair(|| ()).1];
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
     let entropy = &mut fastrand::Rng::with_seed(1);
-    let (arrangement, _) = arrange(&config, &access_list, &bells, entropy).unwrap();
+    let (arrangement, _) = arrange(&config, &access_list, &wakers, entropy).unwrap();
     let mut worker = arrangement.socket_workers.into_iter().next().unwrap();
-    assert!(!worker.has_mail());
+    assert!(!worker.has_pending());
     let row = Scrape::new(ConnectionId::default(), 0, InfoHash([1; 20]));
     worker.dispatcher.local_batch().unwrap().scrapes.push(row);
-    assert!(worker.has_mail());
+    assert!(worker.has_pending());
 }

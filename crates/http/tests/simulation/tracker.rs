@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aquatic_access_list::SharedAccessList;
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_daemon::counter::Label;
 use aquatic_http::arrangement::arrange;
 use aquatic_http::config::Config;
@@ -25,9 +25,9 @@ pub(crate) fn arranged(
     seed: u64,
 ) -> Tracker {
     let workers = config.topology().workers();
-    let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
+    let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = arrange(config, access_list, &bells, entropy);
+    let arranged = arrange(config, access_list, &wakers, entropy);
     let (arrangement, _) = arranged.expect("this entropy never fails");
     Simulation::with_tls(arrangement, config.bounds(), tls)
 }

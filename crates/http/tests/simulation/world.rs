@@ -436,7 +436,7 @@ impl World {
             let is_waiting = |link: &Link| {
                 link.wire.has_unsent() || !link.is_at_rest() || link.is_closed || link.is_finished
             };
-            if !has_more && !self.tracker.has_mail() && !self.links.values().any(is_waiting) {
+            if !has_more && !self.tracker.has_pending() && !self.links.values().any(is_waiting) {
                 for ghost in mem::take(&mut self.ghosts) {
                     self.apply_ghost(&ghost);
                 }

@@ -4,32 +4,21 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use aquatic_channel::Bell;
+use aquatic_channel::{SleepGate, WaitHandle};
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Finisher;
 
 use crate::{Handler, Hub};
 
 /// There is none.
-pub enum GlommioPost {}
+pub enum Signal {}
 
-impl GlommioPost {
-    /// # Errors
-    /// Always.
-    pub fn new() -> anyhow::Result<Self> {
-        Err(absence())
-    }
-
-    /// Says when the worker is to end its connections, and waits for that.
-    pub fn finish_for(&mut self, _finisher: Finisher) {
-        match *self {}
-    }
-
-    /// What wakes this worker.
-    #[must_use]
-    pub fn bell(&self) -> Bell {
-        match *self {}
-    }
+/// A place for a worker to wait.
+///
+/// # Errors
+/// Always.
+pub fn wait_handle() -> anyhow::Result<WaitHandle<Signal>> {
+    Err(absence())
 }
 
 /// Whether glommio can be used, by so many executors.
@@ -48,16 +37,17 @@ fn absence() -> anyhow::Error {
     }
 }
 
-/// Never runs, since there is no post.
+/// Never runs, since there is nothing to wait at.
 ///
 /// # Errors
 /// None.
 pub fn run<H: Handler + 'static>(
     _hub: Hub<H>,
     _listeners: Vec<TcpListener>,
-    post: GlommioPost,
+    (signal, _): (Signal, SleepGate),
     _clock: Clock,
     _batch_wait: Duration,
+    _finisher: Option<Finisher>,
 ) -> anyhow::Result<()> {
-    match post {}
+    match signal {}
 }

@@ -6,10 +6,10 @@
 //!
 //! ```text
 //!   listener ─┐                          ┌─ finish, background
-//!   bell ─────┤  wake, once per batch    │
+//!   waker ─────┤  wake, once per batch    │
 //!   clock ────┼────────────────────────▶ main task ── write, settle, close
 //!   connection┘                          │
-//!        ▲                               └─ doze or sleep
+//!        ▲                               └─ pause or sleep
 //!        └── wake: read on, write on, or end ──┘
 //! ```
 //!
@@ -20,7 +20,6 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Write};
-use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -29,7 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use aquatic_channel::{Bell, Pacer, Sleeper, Wait, bell};
+use aquatic_channel::{IdleStrategy, SleepGate, WaitHandle};
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Finisher;
@@ -71,47 +70,29 @@ const STOP_ROUND: Duration = Duration::from_millis(2);
 /// How long an idle worker sleeps before it looks after deadlines.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
-/// Where a worker waits; made before its thread, so that others know how to wake it.
-pub struct GlommioPost {
-    sleeper: Sleeper,
-    bell: Bell,
-    /// Whoever pulls the rope sounds the gong.
-    rope: UnixStream,
-    gong: UnixStream,
-    finisher: Option<Finisher>,
+/// What a worker waits at: whatever is written to one end can be read from the other.
+pub struct Signal {
+    write_end: UnixStream,
+    read_end: UnixStream,
 }
 
-impl GlommioPost {
-    /// # Errors
-    /// If the system has no more files.
-    pub fn new() -> anyhow::Result<Self> {
-        let (rope, gong) = UnixStream::pair().context("cannot make a waker")?;
-        rope.set_nonblocking(true)?;
-        let others = rope.try_clone().context("cannot make a waker")?;
-        let (sleeper, bell) = bell(move || pull(&others));
-        Ok(Self {
-            sleeper,
-            bell,
-            rope,
-            gong,
-            finisher: None,
-        })
-    }
-
-    /// Says when the worker is to end its connections, and waits for that.
-    pub fn finish_for(&mut self, finisher: Finisher) {
-        self.finisher = Some(finisher);
-    }
-
-    /// What wakes this worker.
-    #[must_use]
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
-    }
+/// A place for a worker to wait.
+///
+/// # Errors
+/// If a file descriptor cannot be allocated.
+pub fn wait_handle() -> anyhow::Result<WaitHandle<Signal>> {
+    let (write_end, read_end) = UnixStream::pair().context("cannot make a waker")?;
+    write_end.set_nonblocking(true)?;
+    let others = write_end.try_clone().context("cannot make a waker")?;
+    let signal = Signal {
+        write_end,
+        read_end,
+    };
+    Ok(WaitHandle::new(signal, move || wake(&others)))
 }
 
-fn pull(mut rope: &UnixStream) {
-    match rope.write(&[0]) {
+fn wake(mut write_end: &UnixStream) {
+    match write_end.write(&[0]) {
         // There is enough in it to wake anybody.
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         Err(error) => log::error!("cannot wake a worker: {error}"),
@@ -119,7 +100,8 @@ fn pull(mut rope: &UnixStream) {
     }
 }
 
-/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy.
+/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy;
+/// `finisher` says when it is to end its connections, and waits for that.
 ///
 /// [`check`] must have found nothing.
 ///
@@ -128,9 +110,10 @@ fn pull(mut rope: &UnixStream) {
 pub fn run<H: Handler + 'static>(
     hub: Hub<H>,
     listeners: Vec<TcpListener>,
-    post: GlommioPost,
+    (source, gate): (Signal, SleepGate),
     clock: Clock,
     batch_wait: Duration,
+    finisher: Option<Finisher>,
 ) -> anyhow::Result<()> {
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(0) // Registered buffers are for files.
@@ -148,29 +131,21 @@ pub fn run<H: Handler + 'static>(
         for (listener, address) in pairs {
             spawn_local(accept(Rc::clone(&worker), listener, address)).detach();
         }
-        spawn_local(hear(Rc::clone(&worker), post.gong)).detach();
+        spawn_local(wait_for_wake(Rc::clone(&worker), source.read_end)).detach();
         spawn_local(tick(Rc::clone(&worker))).detach();
-        work(
-            &worker,
-            &post.sleeper,
-            &post.rope,
-            post.finisher,
-            batch_wait,
-        )
-        .await
+        work(&worker, &gate, &source.write_end, finisher, batch_wait).await
     })
 }
 
 /// The main task.
 async fn work<H: Handler>(
     worker: &RefCell<Worker<H>>,
-    sleeper: &Sleeper,
-    rope: &UnixStream,
+    gate: &SleepGate,
+    write_end: &UnixStream,
     mut finisher: Option<Finisher>,
     batch_wait: Duration,
 ) -> ! {
-    let mut pacer = Pacer::new(batch_wait);
-    let mut arrivals = 0;
+    let mut idle = IdleStrategy::new(batch_wait);
     loop {
         heartbeat::beat();
         let stops = finisher.as_mut().filter(|it| it.is_stopping());
@@ -181,34 +156,31 @@ async fn work<H: Handler>(
             finisher.finish();
         }
         let turn = worker.borrow_mut().turn();
-        arrivals += turn.arrivals;
-        if !turn.has_more
-            && turn.arrivals < BATCH_ARRIVALS
-            && let Wait::Doze(time) = pacer.wait(turn.now.micros, mem::take(&mut arrivals))
-            // Nothing ends a doze, and clients of other workers would wait meanwhile.
-            && !worker.borrow().hub.has_mail()
-        {
-            thread::sleep(time);
+        idle.note(turn.arrivals);
+        if !turn.has_more && turn.arrivals < BATCH_ARRIVALS {
+            let wait = idle.decide(turn.now.micros);
+            // The sleep is glommio's, which has a time-out of its own.
+            let _ = wait.coalesce(SLEEP_MAX, || worker.borrow().hub.has_pending());
         }
         if is_stopping {
             thread::sleep(STOP_ROUND);
         }
-        let _drowse = sleeper.drowse();
+        let _guard = gate.prepare_to_sleep();
         // Whoever has sent mail, or told us to stop, before that has not rung.
         let has_news = finisher.as_ref().is_some_and(Finisher::is_stopping);
-        if has_news || turn.has_more || worker.borrow().hub.has_mail() {
+        if has_news || turn.has_more || worker.borrow().hub.has_pending() {
             // The way through the kernel: meanwhile connections have their turn.
-            pull(rope);
+            wake(write_end);
         }
         poll_fn(|context| worker.borrow_mut().poll_due(context)).await;
     }
 }
 
-/// Gives the main task a turn when the bell has been rung.
-async fn hear<H: Handler>(worker: Rc<RefCell<Worker<H>>>, gong: UnixStream) {
-    let mut gong = TcpStream::from(Socket::from(gong));
-    let mut strokes = [0; 64];
-    while poll_fn(|context| Pin::new(&mut gong).poll_read(context, &mut strokes))
+/// Gives the main task a turn when the worker is woken.
+async fn wait_for_wake<H: Handler>(worker: Rc<RefCell<Worker<H>>>, read_end: UnixStream) {
+    let mut read_end = TcpStream::from(Socket::from(read_end));
+    let mut buffer = [0; 64];
+    while poll_fn(|context| Pin::new(&mut read_end).poll_read(context, &mut buffer))
         .await
         .is_ok()
     {

@@ -61,7 +61,7 @@ pub struct HubOptions {
 /// 3. looks after each [`Self::next_dirty`] connection: writes the [`Self::output`], reports it as
 ///    [`Self::sent`], lets it [take the rest](Self::take_rest), and does what [`Self::settle`]
 ///    says,
-/// 4. waits, asking [`Self::has_mail`] before it really sleeps.
+/// 4. waits, asking [`Self::has_pending`] before it really sleeps.
 pub struct Hub<H: Handler> {
     handler: H,
     connections: Connections<H::Session>,
@@ -348,8 +348,8 @@ impl<H: Handler> Hub<H> {
     /// Whether other workers have sent something since the last [`finish`](Self::finish), or it has
     /// left something undone.
     #[must_use]
-    pub fn has_mail(&self) -> bool {
-        self.handler.has_mail() || !self.connections.resumed.is_empty()
+    pub fn has_pending(&self) -> bool {
+        self.handler.has_pending() || !self.connections.resumed.is_empty()
     }
 
     /// A connection that has something to send, or is to be read from or to be closed. `None`: that

@@ -143,7 +143,7 @@ impl Handler for Lines {
         false
     }
 
-    fn has_mail(&self) -> bool {
+    fn has_pending(&self) -> bool {
         false
     }
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use aquatic_channel::{Bell, Requester, Responder, Sleeper, bell, exchange};
+use aquatic_channel::{Requester, Responder, SleepGate, Waker, exchange, waker_pair};
 use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
     Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
-    HubOptions, Io, Post, Runtime, SessionState, StreamCounters, TrustedProxies, bind_listeners,
+    HubOptions, Io, Runtime, SessionState, StreamCounters, TrustedProxies, bind_listeners, run,
 };
 
 pub(crate) const BOUNDS: Bounds = Bounds {
@@ -66,11 +66,11 @@ impl Server {
         let listener = listeners[0].try_clone().unwrap();
         let counters = Arc::new(StreamCounters::default());
         let endings = Arc::new(Mutex::new(Vec::new()));
-        let post = Post::new(runtime.choose(1).unwrap()).unwrap();
+        let handle = runtime.choose(1).unwrap().wait_handle().unwrap();
         let handler = Echo {
             unsent: Vec::new(),
             steps: Vec::new(),
-            post_office: post_office(post.bell()),
+            post_office: post_office(handle.waker.clone()),
             endings: Arc::clone(&endings),
         };
         let hub_options = HubOptions {
@@ -90,8 +90,7 @@ impl Server {
             .spawn(move || {
                 let hub = Hub::new(handler, hub_options);
                 let batch_wait = Duration::from_micros(200);
-                post.run(hub, listeners, Clock::start(), batch_wait)
-                    .unwrap();
+                run(hub, listeners, handle, Clock::start(), batch_wait, None).unwrap();
             })
             .unwrap();
         Self {
@@ -112,25 +111,25 @@ impl Server {
 type Letters = Vec<(ConnectionId, u8)>;
 
 /// Another thread, which sends back what it is sent.
-fn post_office(worker: Bell) -> Requester<Letters> {
+fn post_office(worker: Waker) -> Requester<Letters> {
     let (handover, mine) = mpsc::channel();
     let clerk = thread::spawn(move || {
-        let (sleeper, mut responder): (Sleeper, Responder<Letters>) = mine.recv().unwrap();
+        let (gate, mut responder): (SleepGate, Responder<Letters>) = mine.recv().unwrap();
         loop {
             while let Some(letters) = responder.receive() {
                 responder.answer(letters).unwrap();
             }
-            responder.ring();
-            let _drowse = sleeper.drowse();
+            responder.wake();
+            let _guard = gate.prepare_to_sleep();
             if !responder.has_requests() {
                 thread::park();
             }
         }
     });
     let clerk = clerk.thread().clone();
-    let (sleeper, clerk) = bell(move || clerk.unpark());
+    let (gate, clerk) = waker_pair(move || clerk.unpark());
     let (requester, responder) = exchange(4, clerk, worker);
-    handover.send((sleeper, responder)).unwrap();
+    handover.send((gate, responder)).unwrap();
     requester
 }
 
@@ -292,11 +291,11 @@ impl Handler for Echo {
             self.post_office.recycle(letters);
         }
         if !self.unsent.is_empty()
-            && let Some(mut letters) = self.post_office.vacant(Vec::new)
+            && let Some(mut letters) = self.post_office.take_free(Vec::new)
         {
             letters.append(&mut self.unsent);
             self.post_office.send(letters).unwrap();
-            self.post_office.ring();
+            self.post_office.wake();
         }
         batches
     }
@@ -309,7 +308,7 @@ impl Handler for Echo {
         false
     }
 
-    fn has_mail(&self) -> bool {
+    fn has_pending(&self) -> bool {
         self.post_office.has_answers()
     }
 }

@@ -3,11 +3,10 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use aquatic_channel::{Pacer, Sleeper, Wait};
+use aquatic_channel::{IdleStrategy, SleepGate};
 use aquatic_daemon::clock::Clock;
 use aquatic_udp_socket::{Receiver, Sender, UdpSocket};
 use mio::unix::SourceFd;
@@ -46,7 +45,7 @@ pub fn run(
     mut core: Core,
     sockets: &[UdpSocket],
     mut poll: Poll,
-    sleeper: &Sleeper,
+    gate: &SleepGate,
     clock: Clock,
     config: &NetworkConfig,
     last_rounds: LastRounds,
@@ -58,7 +57,7 @@ pub fn run(
             .context("cannot watch a socket")?;
     }
     let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
-    let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
+    let mut idle = IdleStrategy::new(Duration::from_micros(config.batch_wait_us));
     let mut events = Events::with_capacity(sockets.len() + 1);
     let mut traffic = Traffic {
         sockets,
@@ -67,7 +66,6 @@ pub fn run(
         resend_len_max: config.resend_buffer_max_len,
     };
     let mut each_second = EachSecond::new(sockets);
-    let mut arrivals = 0;
     while !last_rounds.have_come() {
         let now = Now::read(clock);
         let received = traffic.receive(now, &mut core)?;
@@ -75,29 +73,32 @@ pub fn run(
         let exchanged = core.finish(now);
         let unsent = traffic.send(&mut core);
         let more = core.background(now);
-        arrivals += received.datagrams + exchanged;
+        idle.note(received.datagrams + exchanged);
         // mio reports a socket once until it has been emptied, so it must be before sleeping. And
-        // nothing may have come since the last look when a doze begins, since nothing ends a doze.
-        if more || received.full || (pacer.dozes() && received.datagrams > 0) {
+        // nothing may have come since the last look when a pause begins, since nothing ends it.
+        if more || received.full || (idle.coalesces() && received.datagrams > 0) {
             continue;
         }
-        match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
-            Wait::Doze(_) if received.datagrams > 0 || core.has_mail() => {}
-            Wait::Doze(time) => thread::sleep(time),
-            Wait::Sleep => {
-                let _drowse = sleeper.drowse();
-                let timeout = match (core.has_mail() || last_rounds.have_come(), unsent) {
-                    (true, _) => Duration::ZERO,
-                    (false, true) => RESEND_INTERVAL,
-                    (false, false) => poll_timeout,
-                };
-                match poll.poll(&mut events, Some(timeout)) {
-                    Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                        return Err(error).context("cannot wait for datagrams");
-                    }
-                    _ => {}
-                }
-            }
+        let sleep = if unsent {
+            RESEND_INTERVAL
+        } else {
+            poll_timeout
+        };
+        let has_received = received.datagrams > 0;
+        let timeout = idle
+            .decide(now.micros)
+            .coalesce(sleep, || has_received || core.has_pending());
+        if timeout.is_zero() {
+            continue;
+        }
+        let has_pending = || core.has_pending() || last_rounds.have_come();
+        let waited = gate.sleep(timeout, has_pending, |time| {
+            poll.poll(&mut events, Some(time))
+        });
+        if let Err(error) = waited
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(error).context("cannot wait for datagrams");
         }
     }
     last_rounds.run(&mut core, clock, |core| Ok(traffic.send(core)))

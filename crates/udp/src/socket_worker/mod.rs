@@ -7,8 +7,8 @@
 //!    worker's own are answered, and answers of others are collected,
 //! 3. send the [`outboxes`](Core::outboxes),
 //! 4. do a slice of [`background`](Core::background) work,
-//! 5. wait as [`channel::Pacer`](aquatic_channel::Pacer) says, unless there was more to do. Before
-//!    it really sleeps it asks [`has_mail`](Core::has_mail).
+//! 5. wait as [`channel::IdleStrategy`](aquatic_channel::IdleStrategy) says, unless there was more to do. Before
+//!    it really sleeps it asks [`has_pending`](Core::has_pending).
 //!
 //! In the *split* arrangement swarm workers own the shards and the core only passes requests on. In
 //! the *fused* one each socket worker also owns a shard, and the kernel has steered almost every
@@ -214,7 +214,7 @@ impl Core {
 
     /// Whether another worker has sent something since the last [`Self::finish`].
     #[must_use]
-    pub fn has_mail(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         let owner = self.owner.as_ref();
         self.dispatcher.has_pending() || owner.is_some_and(|owner| owner.has_pending())
     }
@@ -278,7 +278,7 @@ mod tests {
     use std::io;
 
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-    use aquatic_channel::bell;
+    use aquatic_channel::waker_pair;
     use aquatic_tracker::entropy::Entropy;
     use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
     use aquatic_udp_protocol::{
@@ -311,7 +311,7 @@ mod tests {
         };
         let surroundings = Surroundings {
             access_list: SharedAccessList::new(AccessListMode::Off, AccessList::default()),
-            bells: (0..2).map(|_| bell(|| ()).1).collect(),
+            wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
             export_writers: Vec::new(),
             sockets: 1,
             connection_secret: None,
@@ -373,11 +373,11 @@ mod tests {
             let in_flight = &arrangement.counters[0].batches_in_flight;
             assert_eq!(in_flight.get(), BATCHES_MAX as u64);
             assert_eq!(core.outboxes()[0].len(), 0);
-            assert!(!core.has_mail());
+            assert!(!core.has_pending());
 
             let answered = arrangement.swarm_workers[0].process(Now::default());
             assert_eq!(answered, BATCHES_MAX);
-            assert!(core.has_mail());
+            assert!(core.has_pending());
             assert_eq!(core.finish(Now::default()), BATCHES_MAX);
             assert_eq!(core.outboxes()[0].len(), room);
             core.outboxes()[0].clear();

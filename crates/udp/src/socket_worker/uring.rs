@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use aquatic_channel::{Pacer, Sleeper, Wait};
+use aquatic_channel::{IdleStrategy, SleepGate, Wait};
 use aquatic_daemon::clock::Clock;
 use aquatic_udp_socket::{Outbox, UdpSocket};
 use aquatic_uring::{Event, Ring, RingOptions, Unsupported, Waker};
@@ -44,38 +44,44 @@ pub fn run(
     mut core: Core,
     mut ring: Ring,
     sockets: &[UdpSocket],
-    sleeper: &Sleeper,
+    gate: &SleepGate,
     clock: Clock,
     config: &NetworkConfig,
     last_rounds: LastRounds,
 ) -> anyhow::Result<()> {
     let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
-    let mut pacer = Pacer::new(Duration::from_micros(config.batch_wait_us));
+    let mut idle = IdleStrategy::new(Duration::from_micros(config.batch_wait_us));
     let mut timeout = Duration::ZERO;
     let mut each_second = EachSecond::new(sockets);
-    let mut arrivals = 0;
     while !last_rounds.have_come() {
-        arrivals += turn(&mut ring, &mut core, sleeper, clock, timeout, &last_rounds)?;
+        idle.note(turn(
+            &mut ring,
+            &mut core,
+            gate,
+            clock,
+            timeout,
+            &last_rounds,
+        )?);
         let now = Now::read(clock);
         each_second.look(now, &mut core);
-        arrivals += core.finish(now);
+        idle.note(core.finish(now));
         let unsent = settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
         send(&mut ring, &mut core)?;
         if core.background(now) {
             timeout = Duration::ZERO;
             continue;
         }
-        timeout = match pacer.wait(now.micros, std::mem::take(&mut arrivals)) {
+        timeout = match idle.decide(now.micros) {
             Wait::Sleep if unsent => RESEND_INTERVAL,
             Wait::Sleep => poll_timeout,
-            Wait::Doze(time) => {
+            Wait::Coalesce(time) => {
                 // The answers leave at once. What has come meanwhile is dealt with first.
                 let nothing_waits = ring
                     .wait(Some(Duration::ZERO))
                     .context("cannot send")?
                     .is_empty();
                 settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
-                if nothing_waits && !core.has_mail() {
+                if nothing_waits && !core.has_pending() {
                     ring.gather(time).context("cannot wait for datagrams")?;
                 }
                 Duration::ZERO
@@ -95,21 +101,13 @@ pub fn run(
 fn turn(
     ring: &mut Ring,
     core: &mut Core,
-    sleeper: &Sleeper,
+    gate: &SleepGate,
     clock: Clock,
     timeout: Duration,
     last_rounds: &LastRounds,
 ) -> anyhow::Result<usize> {
-    let waited = if timeout.is_zero() {
-        ring.wait(Some(timeout))
-    } else {
-        let _drowse = sleeper.drowse();
-        let timeout = match core.has_mail() || last_rounds.have_come() {
-            true => Duration::ZERO,
-            false => timeout,
-        };
-        ring.wait(Some(timeout))
-    };
+    let has_pending = || core.has_pending() || last_rounds.have_come();
+    let waited = gate.sleep(timeout, has_pending, |time| ring.wait(Some(time)));
     let mut events = waited.context("cannot wait for datagrams")?;
     let now = Now::read(clock);
     let mut datagrams = 0;

@@ -235,7 +235,7 @@ impl World {
             let now = self.now();
             (0..self.tracker.swarm_workers()).for_each(|worker| self.tracker.answer(worker, now));
         }
-        assert!(!self.tracker.has_mail(), "workers have not come to rest");
+        assert!(!self.tracker.has_pending(), "workers have not come to rest");
         for core in 0..self.tracker.cores() {
             let (unanswered, given_up) = self.take_given_up(core);
             assert_eq!(

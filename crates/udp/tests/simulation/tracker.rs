@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aquatic_access_list::SharedAccessList;
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::arrangement::{Arrangement, Surroundings, arrange};
@@ -65,7 +65,7 @@ impl Tracker {
         let workers = config.topology().workers();
         let surroundings = Surroundings {
             access_list,
-            bells: (0..workers).map(|_| bell(|| ()).1).collect(),
+            wakers: (0..workers).map(|_| waker_pair(|| ()).1).collect(),
             export_writers: Vec::new(),
             sockets: SOCKETS.len(),
             connection_secret: None,
@@ -147,13 +147,13 @@ impl Tracker {
     }
 
     /// Whether a worker has put something into a queue that no other has taken out yet.
-    pub(crate) fn has_mail(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         let Arrangement {
             cores,
             swarm_workers,
             ..
         } = &self.arrangement;
-        cores.iter().any(|core| core.has_mail())
+        cores.iter().any(|core| core.has_pending())
             || swarm_workers.iter().any(|worker| worker.has_pending())
     }
 

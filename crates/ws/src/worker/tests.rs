@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use aquatic_access_list::{AccessList, SharedAccessList};
-use aquatic_channel::{bell, exchange};
+use aquatic_channel::{exchange, waker_pair};
 use aquatic_swarm::Counts;
 use aquatic_types::{InfoHash, IpFamily, PeerId};
 
@@ -24,10 +24,10 @@ fn worker(socket_workers: usize, swarm_workers: usize) -> Worker {
         ..Config::default()
     };
     let workers = socket_workers + swarm_workers;
-    let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
+    let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
     let entropy = &mut fastrand::Rng::with_seed(1);
-    let arrangement = arrange(&config, &access_list, None, &bells, entropy).unwrap();
+    let arrangement = arrange(&config, &access_list, None, &wakers, entropy).unwrap();
     arrangement.socket_workers.into_iter().next().unwrap()
 }
 
@@ -131,7 +131,7 @@ fn not_all_dropped_offers_are_told_of_in_one_round() {
 fn while_the_way_is_busy_errands_have_their_share_of_it() {
     const BATCHES: usize = 64;
     let mut worker = worker(1, 1);
-    let (requester, mut relay) = exchange(16, bell(|| ()).1, bell(|| ()).1);
+    let (requester, mut relay) = exchange(16, waker_pair(|| ()).1, waker_pair(|| ()).1);
     let key = ShardKey::new([1; 52]);
     worker.asker.dispatcher = Dispatcher::remote(key, vec![requester]);
     assert_eq!(fill(&mut worker), ROOM);
@@ -177,8 +177,8 @@ fn while_the_way_is_busy_errands_have_their_share_of_it() {
 #[test]
 fn those_who_had_to_give_way_elsewhere_are_not_forgotten() {
     let mut worker = worker(2, 0);
-    let bells = [bell(|| ()).1, bell(|| ()).1];
-    let [own, mut other] = Deliveries::connect(2, &bells).try_into().unwrap();
+    let wakers = [waker_pair(|| ()).1, waker_pair(|| ()).1];
+    let [own, mut other] = Deliveries::connect(2, &wakers).try_into().unwrap();
     worker.writer.deliveries = own;
     let evicted = Evicted {
         member: member(1),
@@ -192,9 +192,9 @@ fn those_who_had_to_give_way_elsewhere_are_not_forgotten() {
         worker.writer.tell_of_evicted();
         worker.writer.deliveries.forward();
         let is_over = worker.writer.evicted_elsewhere.is_empty();
-        assert!(is_over || !worker.has_mail(), "there is no room");
+        assert!(is_over || !worker.has_pending(), "there is no room");
         other.unpack(|parcel| told += parcel.evicted().len());
-        assert!(is_over || worker.has_mail(), "there is room again");
+        assert!(is_over || worker.has_pending(), "there is room again");
     }
     assert_eq!(told, MANY);
 }
@@ -202,20 +202,20 @@ fn those_who_had_to_give_way_elsewhere_are_not_forgotten() {
 #[test]
 fn what_is_left_to_do_is_not_slept_over() {
     let mut worker = worker(2, 0);
-    assert!(!worker.has_mail());
+    assert!(!worker.has_pending());
     worker.writer.evicted.push(Evicted {
         member: member(0),
         info_hash: TORRENT,
         peer_id: PEER,
     });
-    assert!(worker.has_mail(), "its connection is to be told");
+    assert!(worker.has_pending(), "its connection is to be told");
     worker.writer.evicted.clear();
     drop_offers(&mut worker, 1);
-    assert!(worker.has_mail(), "its relay is to be told");
+    assert!(worker.has_pending(), "its relay is to be told");
     worker.asker.tell_of_dropped_offers(0);
     worker.asker.tell_of_dropped_offers(1);
     own_requests(&mut worker).clear();
-    assert!(!worker.has_mail(), "it is on its way");
+    assert!(!worker.has_pending(), "it is on its way");
     own_requests(&mut worker).push(Request {
         connection: ConnectionId::default(),
         family: IpFamily::V4,
@@ -223,5 +223,5 @@ fn what_is_left_to_do_is_not_slept_over() {
         info_hash: TORRENT,
         what: What::Leave { peer_id: PEER },
     });
-    assert!(worker.has_mail(), "nobody else decides about it");
+    assert!(worker.has_pending(), "nobody else decides about it");
 }

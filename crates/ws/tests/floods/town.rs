@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{ConnectionId, Settled};
 use aquatic_tracker_stream::simulation::Simulation;
@@ -45,10 +45,10 @@ impl Town {
     /// The connections of each worker may hold so many bytes.
     pub(crate) fn with_memory(config: &Config, memory_max: usize) -> Self {
         let workers = config.topology().workers();
-        let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
+        let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
-        let arrangement = arrange(config, &access_list, None, &bells, entropy).unwrap();
+        let arrangement = arrange(config, &access_list, None, &wakers, entropy).unwrap();
         Self {
             tracker: Simulation::with_memory(arrangement, config.bounds(), memory_max),
             now: Now::from_micros(1_000_000),
@@ -147,7 +147,7 @@ impl Town {
             for worker in 0..self.tracker.swarm_workers.len() {
                 self.tracker.answer(worker, self.now);
             }
-            if !self.tracker.has_mail() {
+            if !self.tracker.has_pending() {
                 return;
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aquatic_access_list::SharedAccessList;
-use aquatic_channel::bell;
+use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::counter::Label;
 use aquatic_stream::TlsConfig;
@@ -23,9 +23,9 @@ pub(crate) fn arranged(
     seed: u64,
 ) -> Tracker {
     let workers = config.topology().workers();
-    let bells: Vec<_> = (0..workers).map(|_| bell(|| ()).1).collect();
+    let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = arrange(config, access_list, tls, &bells, entropy);
+    let arranged = arrange(config, access_list, tls, &wakers, entropy);
     let arrangement = arranged.expect("this entropy never fails");
     Simulation::with_tls(arrangement, config.bounds(), tls)
 }

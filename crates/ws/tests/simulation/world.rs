@@ -475,7 +475,7 @@ impl World {
             let now = self.now();
             answer_all(&mut self.tracker, now);
             let is_sent = self.open().all(|it| !self.clients[it].wire.has_unsent());
-            match is_sent && !self.tracker.has_mail() {
+            match is_sent && !self.tracker.has_pending() {
                 true => rounds_at_rest += 1,
                 false => rounds_at_rest = 0,
             }
