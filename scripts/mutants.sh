@@ -8,7 +8,7 @@
 # all of them, one after the other: some hours. Options go to cargo-mutants:
 #
 #     scripts/mutants.sh swarm -- --file crates/swarm/src/index.rs
-#     scripts/mutants.sh channel -- --re 'in Pacer::dozes'
+#     scripts/mutants.sh channel -- --re 'in IdleStrategy::coalesces'
 #     scripts/mutants.sh channel -- --list
 #
 # For each mutant those tests run that are quick: unit tests, property tests, and simulations. The

@@ -59,7 +59,7 @@ if [ "$once" = true ]; then
     trap - EXIT
     kill -TERM "$pid"
     wait "$pid"
-    echo "It was stopped again, and ended well."
+    echo "Stopped cleanly."
     exit
 fi
 

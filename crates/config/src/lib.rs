@@ -52,7 +52,7 @@
 //! );
 //! ```
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | `section` | the [`section!`] macro and the [`Section`] trait that it implements |
 //! | `load`, `read`, `report` | text → configuration: [`load()`], [`inspect()`], [`Reader`] |

@@ -55,7 +55,7 @@ section! {
     ///
     /// The file is read at start and again whenever the program gets the signal SIGHUP or SIGUSR1.
     /// A file that cannot be used ends the program at start; later it is logged as an error and the
-    /// list stays as it was.
+    /// previous list is kept.
     pub struct AccessListConfig {
         /// off: serve all torrents. allow: only those in the list. deny: all but those in the
         /// list.

@@ -46,7 +46,7 @@ section! {
 }
 
 section! {
-    /// When things are forgotten.
+    /// Expiry and cleaning intervals.
     pub struct CleaningConfig {
         /// Seconds after which a peer is forgotten.
         pub max_peer_age: u32 = 1_200,

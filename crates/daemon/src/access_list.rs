@@ -73,13 +73,13 @@ pub fn advise(config: &AccessListConfig, checks: &mut Checks) {
 }
 
 /// Puts the present content of the file in the place of the list. A file that cannot be used is
-/// logged as an error, and the list stays as it was.
+/// logged as an error, and the previous list is kept.
 pub fn reload(config: &AccessListConfig, shared: &SharedAccessList) {
     match read(config) {
         Ok(list) => free(shared.replace(list)),
         Err(error) => {
             METRICS.failed();
-            log::error!("the access list stays as it was: {error:#}");
+            log::error!("reload failed, keeping the previous access list: {error:#}");
         }
     }
 }

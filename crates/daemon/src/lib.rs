@@ -18,7 +18,7 @@
 //!
 //! `examples/minimal.rs` is such a daemon in one screen; the tests of this crate start it.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`cli`] | flags, loading the configuration file, the exit code |
 //! | [`logging`], `log_queue` | log lines on standard error; panics in the log |

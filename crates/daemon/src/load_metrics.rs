@@ -35,7 +35,7 @@ impl LoadMetrics {
         gauge!(self.timestamp_seconds).set(unix_seconds(wall_time()));
     }
 
-    /// It could not be loaded again, and stays as it was.
+    /// It could not be loaded again; the previous one is kept.
     pub fn failed(&self) {
         gauge!(self.successful).set(0);
     }

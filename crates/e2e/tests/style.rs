@@ -84,6 +84,28 @@ fn nothing_is_left_for_later() {
     assert!(later.is_empty(), "work left in the text: {later:#?}");
 }
 
+/// The glossary lists words that must not come back.
+#[test]
+fn one_thing_has_one_name() {
+    let glossary = workspace::root().unwrap().join("documents/glossary.md");
+    let text = fs::read_to_string(&glossary).unwrap();
+    let (_, table) = text.split_once("| not | but |").unwrap();
+    let words: Vec<_> = table
+        .lines()
+        .filter_map(|row| row.strip_prefix("| ")?.split(' ').next())
+        .collect();
+    assert!(words.len() > 10, "{words:?}");
+    let is_part_of_word = |it: char| it.is_alphanumeric() || it == '_';
+    let used = violations(|file, text| {
+        let is_used = |line: &&str| {
+            let mut of_line = line.split(|it| !is_part_of_word(it));
+            of_line.any(|word| words.contains(&word))
+        };
+        (file != glossary).then(|| numbered(text, |line| is_used(&line)))
+    });
+    assert!(used.is_empty(), "see documents/glossary.md: {used:#?}");
+}
+
 #[test]
 fn the_index_says_of_each_decision_what_its_page_says() {
     let folder = workspace::root().unwrap().join("documents/decisions");

@@ -15,7 +15,7 @@
 //! machine are refused ([`local`]). Attackers use 127.2.0.0/16, honest clients 127.1.0.0/16, so
 //! that what a tracker does to an address hits no wrong one.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`catalogue`] | all floods, with their rates |
 //! | [`content`] | what attackers send |

@@ -31,7 +31,7 @@ pub type Arrangement = aquatic_tracker_stream::Arrangement<Http>;
 /// them: first the socket workers, then the swarm workers.
 ///
 /// # Errors
-/// If there is no randomness to be had.
+/// If the operating system's source of randomness fails.
 pub fn arrange(
     config: &Config,
     access_list: &SharedAccessList,

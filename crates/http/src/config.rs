@@ -83,7 +83,7 @@ section! {
 }
 
 section! {
-    /// What clients are told and allowed.
+    /// Protocol limits and intervals.
     pub struct ProtocolConfig {
         /// Torrents that one scrape may ask about; the rest of a longer one is not answered.
         pub max_scrape_torrents: usize = 100,
@@ -121,7 +121,7 @@ section! {
 }
 
 section! {
-    /// When things are forgotten.
+    /// Expiry and cleaning intervals.
     pub struct CleaningConfig {
         /// Seconds between two cleanings of the swarms.
         pub torrent_cleaning_interval: u32 = 30,

@@ -9,7 +9,7 @@
 //!
 //! | module | what is tested |
 //! |---|---|
-//! | `requests`, `statuses` | what is read, what is refused in words, what is no HTTP |
+//! | `requests`, `statuses` | what is read, what is refused in words, malformed HTTP |
 //! | `swarms`, `scrapes` | what is answered |
 //! | `connections`, `deadlines`, `half_close` | how long a connection lasts |
 //! | `crowds`, `limits`, `memory`, `one_address` | many, noisy and greedy clients |

@@ -15,7 +15,7 @@
 //!
 //! Sockets and protocols are the testers' own, and so are their loops.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`config`], [`client_ips`] | the keys that all testers have |
 //! | [`population`] | torrents, peers and their popularity |

@@ -21,7 +21,7 @@
 //! connection. A third way (`[idle]`) opens connections that announce once and are kept, to see how
 //! much memory that takes.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | the keys that these testers have in common |
 //! | [`dialogue`] | what a tester brings |

@@ -71,7 +71,7 @@ section! {
         ///
         /// This file and the next are read again when the program gets the signal SIGHUP or
         /// SIGUSR1; new connections then use them. Files that cannot be used end the program at
-        /// start; later that is logged as an error and everything stays as it was.
+        /// start; later that is logged as an error and the previous ones are kept.
         ///
         /// With `drop_privileges`, they are opened after the change of root directory and user.
         pub tls_certificate_path: PathBuf = PathBuf::new(),

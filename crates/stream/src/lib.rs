@@ -24,7 +24,7 @@
 //! does not take what we send is not read from, and finally closed. Each state has a deadline, but
 //! for waiting for ourselves. What all of them hold is bounded, too (`memory`).
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | `handler` | the contract with the protocol: [`Handler`], [`Io`], [`Client`] |
 //! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |

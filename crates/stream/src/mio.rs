@@ -57,8 +57,9 @@ pub fn wait_handle() -> anyhow::Result<WaitHandle<Poll>> {
     }))
 }
 
-/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy;
-/// `finisher` says when it is to end its connections, and waits for that.
+/// Runs the event loop of a worker; returns only on a fatal error. `batch_wait` is how long it may
+/// wait for a batch while it is busy; `finisher` says when it is to end its connections, and waits
+/// for that.
 ///
 /// # Errors
 /// If it cannot wait at all. No client has this effect.

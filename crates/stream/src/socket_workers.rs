@@ -230,7 +230,7 @@ fn has_expired(tls: &TlsConfig) -> bool {
 }
 
 /// Loads certificate and key again. Files that cannot be used are logged as an error, and
-/// everything stays as it was.
+/// the previous ones are kept.
 pub fn reload_tls(tls: Option<&TlsConfig>) {
     let Some(tls) = tls else {
         return;
@@ -243,7 +243,7 @@ pub fn reload_tls(tls: Option<&TlsConfig>) {
         }
         Err(error) => {
             metrics::TLS.failed();
-            log::error!("the TLS certificate stays as it was: {error}");
+            log::error!("reload failed, keeping the previous TLS certificate: {error}");
         }
     }
 }

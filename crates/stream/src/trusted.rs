@@ -1,4 +1,4 @@
-//! Whose word about a client's address is believed.
+//! Proxies that are trusted to report client addresses.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv6Addr};

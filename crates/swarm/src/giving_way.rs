@@ -96,7 +96,7 @@ const SEARCHES_MAX: usize = 4;
 
 /// The maps of a shard, which share the bound of a [`Room`].
 pub trait BoundedMaps {
-    /// Theirs.
+    /// The room that all of them share.
     fn room(&mut self) -> &mut Room;
 
     /// Lets each map know what the others leave of the memory, and counts whose peers there are

@@ -1,4 +1,4 @@
-//! Who is in which swarm: torrent map, peers, fair peer selection, expiry, counts.
+//! In-memory BitTorrent swarm state: torrent map, peers, fair peer selection, expiry, counts.
 //!
 //! The heart of all aquatic trackers, in memory only, and pure: time, randomness and the hash key
 //! come in as arguments. One [`TorrentMap`] is one shard, owned by one thread; there are no locks.

@@ -14,7 +14,7 @@
 //! Everything but [`swarm_worker::SwarmWorkers`], which starts threads, and
 //! [`entropy::OsEntropy`] is pure: time and randomness come in as arguments.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`topology`], [`shard_set`] | which workers there are, who owns which shard |
 //! | [`dispatcher`] | a socket worker's ways to all shards |

@@ -12,7 +12,7 @@
 //!        └── Arrangement ───────▶  Launch::serve     workers run
 //! ```
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | `config` | what an operator can set for any of these trackers: [`CommonConfig`] |
 //! | `arrangement` | a tracker, as a list of parts: [`StreamTracker`], [`Arrangement`] |

@@ -1,4 +1,4 @@
-//! Words that every aquatic crate shares.
+//! Shared BitTorrent tracker types.
 //!
 //! This is the bottom of the workspace: plain values that a tracker talks about, whatever the
 //! protocol it speaks. Nothing here does I/O, reads a clock or holds a policy.

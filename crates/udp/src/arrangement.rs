@@ -61,7 +61,7 @@ pub struct Surroundings {
 /// Makes all workers.
 ///
 /// # Errors
-/// If there is no randomness to be had.
+/// If the operating system's source of randomness fails.
 pub fn arrange(
     config: &Config,
     surroundings: Surroundings,

@@ -179,7 +179,7 @@ fn at_ring(waiting: impl FnOnce(RingWaker) -> Waiting) -> anyhow::Result<SocketW
     Ok(WaitHandle::new(waiting(waker), wake))
 }
 
-/// Runs a worker for ever.
+/// Runs the event loop of a worker; returns only on a fatal error.
 ///
 /// # Errors
 /// If its sockets cannot be used at all.

@@ -140,7 +140,7 @@ pub enum Backend {
 }
 
 section! {
-    /// What clients are told and allowed.
+    /// Protocol limits and intervals.
     pub struct ProtocolConfig {
         /// Torrents that one scrape may ask about; the rest of a longer one is not answered. BEP
         /// 15 lets clients ask about 74. At most 116, so that the answer fits into a packet.
@@ -186,7 +186,7 @@ section! {
 }
 
 section! {
-    /// When things are forgotten.
+    /// Expiry and cleaning intervals.
     pub struct CleaningConfig {
         /// Seconds between two cleanings of the swarms.
         pub torrent_cleaning_interval: u32 = 120,

@@ -25,7 +25,7 @@
 //! Steps 2 to 4 are pure: they know no socket, no clock and no randomness of their own. The tests
 //! drive exactly this code in a simulation (`tests/simulation.rs`).
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | what an operator can set |
 //! | [`service`] | what is decided about a datagram: **read this first** |

@@ -22,7 +22,7 @@
 //! What it is not: a test of whether the tracker is right. Answers are checked as far as it is
 //! cheap: transaction id, kind, number of entries.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | what the operator may choose |
 //! | [`kinds`] | kinds of requests and of errors |

@@ -14,7 +14,7 @@
 //! No answers are merged, although the client has so few sockets that most could be: what is asked
 //! here is the price of one packet. Other people's load on the machine matters, so the candidates
 //! take turns, and the median of each is printed. `--window` is how many requests may be without an
-//! answer; a small one makes the server sleep often. `--pause-micros` makes it doze when nothing
+//! answer; a small one makes the server sleep often. `--pause-micros` makes it pause when nothing
 //! waits.
 
 use std::io;

@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | `ring` | [`Ring`]: set-up, the turn of the loop, tear-down |
 //! | `event` | [`Event`], [`Events`]: what a turn brought |

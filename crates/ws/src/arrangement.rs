@@ -32,7 +32,7 @@ pub type Arrangement = aquatic_tracker_stream::Arrangement<WebTorrent>;
 /// Makes all workers. `wakers` wake them: first the socket workers, then the swarm workers.
 ///
 /// # Errors
-/// If there is no randomness to be had.
+/// If the operating system's source of randomness fails.
 pub fn arrange(
     config: &Config,
     access_list: &SharedAccessList,

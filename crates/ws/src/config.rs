@@ -103,7 +103,7 @@ section! {
 }
 
 section! {
-    /// What clients are told and allowed.
+    /// Protocol limits and intervals.
     pub struct ProtocolConfig {
         /// Torrents that one scrape may ask about; the rest of a longer one is not answered.
         pub max_scrape_torrents: usize = 255,
@@ -140,7 +140,7 @@ section! {
 }
 
 section! {
-    /// When things are forgotten. What belongs to a connection is forgotten when it is closed.
+    /// Expiry and cleaning intervals. The peers of a connection leave when it is closed.
     /// While it lives, that is, while messages, pings or answers to pings come, its peers stay; but
     /// see `limits.max_swarm_memory`.
     pub struct CleaningConfig {

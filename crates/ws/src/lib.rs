@@ -37,7 +37,7 @@
 //! relays do as they are told, and a peer stays in the book until they have. So nothing outlives
 //! its socket, and no limit counts what has gone.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | what an operator can set |
 //! | [`relay`] | who is in which swarm, and who gets which offer and answer: **read this first** |

@@ -25,7 +25,7 @@
 //! What it is not: a test of whether the tracker is right, nor a WebRTC implementation. Session
 //! descriptions are filler of a realistic size.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | what the operator may choose |
 //! | [`kinds`] | kinds of messages |

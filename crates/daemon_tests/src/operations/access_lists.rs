@@ -141,7 +141,7 @@ pub fn a_list_that_cannot_be_reloaded_stays_as_it_was(program: &'static Program)
         daemon.reload();
         let log = daemon.place.log();
         let line = log.lines().find(|line| line.contains("ERROR")).unwrap();
-        assert!(line.contains("the access list stays as it was"), "{line}");
+        assert!(line.contains("keeping the previous access list"), "{line}");
         assert!(line.contains("list: line 2"), "{line}");
         assert_served(&mut *client, torrent(1), true);
         assert_served(&mut *client, torrent(2), false);

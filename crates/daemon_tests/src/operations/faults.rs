@@ -216,7 +216,7 @@ pub fn without_files_it_keeps_its_list(program: &'static Program) {
         set_files_max(&daemon, 3);
         daemon.place.write("list", torrent(2).to_string());
         daemon.signal(Signal::SIGUSR1);
-        let reason = "the access list stays as it was: cannot open the access list list: Too many \
+        let reason = "keeping the previous access list: cannot open the access list list: Too many \
                       open files";
         daemon.wait_for_log(reason);
         assert_eq!(client.join(torrent(1), 1), refusal);

@@ -121,7 +121,7 @@ pub fn a_reload_that_hangs_does_not_keep_later_ones_from_their_list(program: &'s
     std::fs::remove_file(&list).unwrap();
     daemon.place.write("list", torrent(1).to_string());
     daemon.signal(Signal::SIGHUP);
-    let reason = "the access list stays as it was: cannot use the access list list: line 1: cannot \
+    let reason = "keeping the previous access list: cannot use the access list list: line 1: cannot \
                   be read: nothing has come";
     daemon.wait_for_log(reason);
     let mut client = program.client_of(&daemon, IpFamily::V4);

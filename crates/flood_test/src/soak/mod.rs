@@ -16,7 +16,7 @@
 //! and looks at the process. Every few seconds make a line of a table, from which the
 //! [plot] is made and the [trend] is judged.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`model`] | who is there |
 //! | `driver` | what is asked, and whether the answers are right |

@@ -100,8 +100,9 @@ fn wake(mut write_end: &UnixStream) {
     }
 }
 
-/// Runs a worker for ever. `batch_wait` is how long it may wait for a batch while it is busy;
-/// `finisher` says when it is to end its connections, and waits for that.
+/// Runs the event loop of a worker; returns only on a fatal error. `batch_wait` is how long it may
+/// wait for a batch while it is busy; `finisher` says when it is to end its connections, and waits
+/// for that.
 ///
 /// [`check`] must have found nothing.
 ///

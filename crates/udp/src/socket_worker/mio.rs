@@ -37,7 +37,7 @@ pub fn poll_with(waker: &aquatic_uring::Waker) -> anyhow::Result<Poll> {
     Ok(poll)
 }
 
-/// Runs a worker for ever.
+/// Runs the event loop of a worker; returns only on a fatal error.
 ///
 /// # Errors
 /// If the sockets cannot be used at all. No datagram and no ICMP message has this effect.

@@ -36,7 +36,7 @@ pub fn ring(
     Ring::new(&options, &listed, Some(waker)).map_err(|error| Unsupported::because(&error, "6.0"))
 }
 
-/// Runs a worker for ever.
+/// Runs the event loop of a worker; returns only on a fatal error.
 ///
 /// # Errors
 /// If the ring or a socket cannot be used at all. No datagram and no ICMP message has this effect.

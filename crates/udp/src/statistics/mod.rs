@@ -13,7 +13,7 @@
 //!
 //! Snapshots and Prometheus metrics are [`aquatic_tracker::statistics`]'s; what people see is here.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`tables`] | what people get to see, in words and figures |
 //! | [`text`], [`html`] | the two ways in which they see it |
@@ -198,7 +198,7 @@ impl Failure {
         if self.is_news(failure.as_ref()) {
             match &failure {
                 Some(failure) => log::error!("{what}: {failure}"),
-                None => log::info!("{what}: this is over"),
+                None => log::info!("{what}: recovered"),
             }
         }
         self.0 = failure;
