@@ -63,8 +63,8 @@ impl ResponseWriter {
         announces.v6.clear();
         for scrape in scrapes {
             let key = registry.key(scrape.info_hash);
-            let counts = IpFamily::ALL.map(|family| registry.scrape(family, &key));
-            scrape.counts = sum(counts);
+            let [v4, v6] = IpFamily::ALL.map(|family| registry.scrape(family, &key));
+            scrape.counts = v4 + v6;
         }
         if let Some(scrape) = full_scrape {
             let (swarms, access_list) = registry.swarms_and_access_list();
@@ -146,8 +146,8 @@ impl ResponseWriter {
         } else if others > 0 {
             offer::<O>(registry, key, (told.status, None), wanted, other_rows);
         }
-        let other_counts = registry.scrape(other(family), key);
-        Ok(sum([answered.counts, other_counts]))
+        // A swarm is one for its peers, though it is kept by family.
+        Ok(answered.counts + registry.scrape(family.other(), key))
     }
 
     fn response<K: PeerAddr>(
@@ -241,21 +241,5 @@ fn offer<K: PeerAddr>(
     Offered {
         shares: peers - surplus,
         surplus,
-    }
-}
-
-fn other(family: IpFamily) -> IpFamily {
-    match family {
-        IpFamily::V4 => IpFamily::V6,
-        IpFamily::V6 => IpFamily::V4,
-    }
-}
-
-/// A swarm is one for its peers, though it is kept by family.
-pub(crate) fn sum([first, second]: [Counts; 2]) -> Counts {
-    Counts {
-        seeders: first.seeders.saturating_add(second.seeders),
-        leechers: first.leechers.saturating_add(second.leechers),
-        completed: first.completed.saturating_add(second.completed),
     }
 }

@@ -24,6 +24,15 @@ impl IpFamily {
         }
     }
 
+    /// The one that this is not.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
     /// The family of a socket address, taken as it stands (see [`crate::CanonicalAddr`]).
     #[must_use]
     pub fn of(addr: &SocketAddr) -> Self {
