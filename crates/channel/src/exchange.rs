@@ -70,6 +70,7 @@ impl<T> Requester<T> {
         match self.requests.push(batch) {
             Ok(()) => {
                 self.in_flight += 1;
+                debug_assert!(self.in_flight <= self.batches_max());
                 self.wake_pending = true;
                 Ok(())
             }
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(requester_wakes.load(Ordering::Relaxed), 1);
     }
 
-    /// Both sides really sleep, a million messages pass, and none gets stuck: a lost wake-up
+    /// Both sides really sleep, 200,000 messages pass, and none gets stuck: a lost wake-up
     /// would end in the sleep's long time-out, and the test would take minutes.
     #[test]
     fn two_sleepy_threads_lose_nothing() {

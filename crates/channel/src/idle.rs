@@ -82,8 +82,8 @@ impl IdleStrategy {
         }
     }
 
-    /// Whether the next [decision](Self::decide) may well be a pause. Before it the worker must have
-    /// looked for work in vain: nothing may wait for a worker that pauses.
+    /// Whether the next [decision](Self::decide) may well be a pause. Before it the worker must
+    /// have looked for work in vain: nothing may wait for a worker that pauses.
     #[must_use]
     pub fn coalesces(&self) -> bool {
         self.trial.mode() == Mode::Coalescing && self.is_worthwhile()

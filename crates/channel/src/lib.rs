@@ -21,8 +21,9 @@
 //!
 //! **Wake-ups.** Waking a sleeping thread costs more than a whole request, so it is avoided
 //! twice. [`Waker::wake`] makes no system call unless the other side has said that it sleeps
-//! ([`SleepGate`]). And a worker that was busy a moment ago does not really sleep: [`IdleStrategy`] tells
-//! it to pause for a fraction of a millisecond and to gather a batch, unless others wait for it.
+//! ([`SleepGate`]). And a worker that was busy a moment ago does not really sleep:
+//! [`IdleStrategy`] tells it to pause for a fraction of a millisecond and to gather a batch, unless
+//! others wait for it.
 //!
 //! The rings are [`rtrb`]'s. That no wake-up is lost is shown by a model test over all
 //! interleavings (`tests/loom.rs`).

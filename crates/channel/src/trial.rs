@@ -22,10 +22,11 @@ impl Mode {
 ///
 /// Clients that ask when they want to (an *open loop*) ask as often in either case, and pausing
 /// saves the worker a wake-up for each of them. Clients that ask again when they have been answered
-/// (a *closed loop*) ask less often while the worker pauses: it is what they wait for, and it loses.
-/// The two cannot be told apart by looking at a pause alone. So time is cut into periods, and from
-/// time to time one is spent in the other mode. The more often that has confirmed the choice, the
-/// longer it is relied upon; when the rate changes, the choice is looked at again at once.
+/// (a *closed loop*) ask less often while the worker pauses: it is what they wait for, and it
+/// loses. The two cannot be told apart by looking at a pause alone. So time is cut into periods,
+/// and from time to time one is spent in the other mode. The more often that has confirmed the
+/// choice, the longer it is relied upon; when the rate changes, the choice is looked at again at
+/// once.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
     /// What has been found to be better.

@@ -20,9 +20,9 @@ struct Shared {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Makes a waker, and the gate before the sleep that it ends. `wake` must end the sleep of the worker that holds the
-/// [`SleepGate`], also when it is called just before that sleep begins: unparking a thread and
-/// writing to an eventfd are both of this kind.
+/// Makes a waker, and the gate before the sleep that it ends. `wake` must end the sleep of the
+/// worker that holds the [`SleepGate`], also when it is called just before that sleep begins:
+/// unparking a thread and writing to an eventfd are both of this kind.
 pub fn waker_pair(wake: impl Fn() + Send + Sync + 'static) -> (SleepGate, Waker) {
     let shared = Arc::new(Shared {
         asleep: AtomicBool::new(false),

@@ -296,6 +296,7 @@ impl Part {
             }
             bucket.overflow = bucket.overflow.saturating_add(1);
         }
+        debug_assert!(false, "a part grows before it is full");
     }
 
     /// Removes an entry; `false` if it was not here.

@@ -123,19 +123,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The value of the metric label `reason`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::TorrentLimit => "torrent_limit",
-            Self::PeerLimit => "peer_limit",
-            Self::MemoryLimit => "memory_limit",
-            Self::NotAdmitted => "not_admitted",
-        }
-    }
-}
-
-impl Refusal {
     /// What clients are told.
     #[must_use]
     pub const fn text(self) -> &'static str {
@@ -175,15 +162,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_have_labels_and_words_of_their_own() {
-        for (refusal, label, words) in [
-            (Refusal::TorrentLimit, "torrent_limit", "no new torrents"),
-            (Refusal::PeerLimit, "peer_limit", "no new peers"),
-            (Refusal::MemoryLimit, "memory_limit", "out of memory"),
-            (Refusal::NotAdmitted, "not_admitted", "your address"),
+    fn refusals_have_words_of_their_own() {
+        for (refusal, words) in [
+            (Refusal::TorrentLimit, "no new torrents"),
+            (Refusal::PeerLimit, "no new peers"),
+            (Refusal::MemoryLimit, "out of memory"),
+            (Refusal::NotAdmitted, "your address"),
         ] {
-            assert_eq!(refusal.label(), label);
-            assert!(refusal.to_string().contains(words), "{refusal}");
+            assert!(refusal.text().contains(words), "{refusal}");
         }
     }
 }

@@ -220,6 +220,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             entry.completed = entry.completed.saturating_add(1);
             self.completed += 1;
         }
+        debug_assert!(self.seeders <= self.peers);
+        debug_assert_eq!(entry.swarm.find(peer, &self.rules), Some(at));
         let wanted = u32::from(*peers_wanted);
         let choice = entry.swarm.choice(status, Some(at), wanted);
         let surplus = entry.swarm.draw(&choice, &self.rules, rng, hand_out);
@@ -331,6 +333,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         self.swarm_bytes = self.swarm_bytes + entry.swarm.heap_bytes() - bytes;
         self.peers -= 1;
         self.seeders -= usize::from(was_seeder);
+        debug_assert!(self.seeders <= self.peers);
         Some(removed)
     }
 

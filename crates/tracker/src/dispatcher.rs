@@ -2,8 +2,8 @@
 //!
 //! A socket worker puts each request into the [batch for its shard](Dispatcher::batch_for). When a
 //! round of receiving is over it [finishes](Dispatcher::finish) the batches: those for shards of
-//! others travel to their owners and come back, the one for the shard that the worker owns itself is
-//! processed on the spot. The code is the same whoever [owns](crate::topology::Topology) the shards.
+//! others travel to their owners and come back, the one for the shard that the worker owns itself
+//! is processed on the spot. The code is the same for each [topology](crate::topology::Topology).
 //!
 //! The shard itself is [beside](ShardOwner) the dispatcher, not in it: so dispatchers of several
 //! protocols can share one.

@@ -49,8 +49,9 @@ impl<S: Shard> ShardSet<S> {
 
     /// Connects workers of one protocol with all shards, by exchanges of `batches_max` batches.
     ///
-    /// `wakers` wake the workers, of which only socket workers are connected. Those that own a shard have no way to travel there. `processor`
-    /// makes what processes requests for a shard, in the owner's thread.
+    /// `wakers` wake the workers, of which only socket workers are connected; requests for the
+    /// shard that one of them owns do not travel. `processor` makes what processes requests for a
+    /// shard, in the owner's thread.
     pub fn connect<P: BatchProcessor<Shard = S>>(
         &mut self,
         wakers: &[Waker],

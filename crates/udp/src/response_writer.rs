@@ -137,10 +137,9 @@ impl ResponseWriter {
             Refusal::NotAdmitted => Reason::PeersPerIp,
         };
         self.counters.traffic(family).reason(reason).add(1);
-        let message = refusal.to_string();
         let error = ErrorResponse {
             transaction_id: announce.transaction_id,
-            message: message.as_bytes(),
+            message: refusal.text().as_bytes(),
         };
         outbox.push_with(announce.path, |bytes| error.write(bytes));
     }

@@ -188,7 +188,7 @@ impl Session {
         }
         if self.asked >= bounds.asked_max || self.held.is_some() {
             self.is_full |= self.asked >= bounds.asked_max;
-            // The tracker is the bottleneck: the client gets the idle deadline, not the one for requests.
+            // The tracker is the bottleneck: the client gets the longer, idle deadline.
             io.wait_for(Deadline::Idle);
             return Next::Nothing;
         }

@@ -103,7 +103,10 @@ fn a_list_that_cannot_be_reloaded_stays_as_it_was() {
     daemon.reload();
     let log = setup.log();
     let line = log.lines().find(|line| line.contains("ERROR")).expect(&log);
-    assert!(line.contains("keeping the previous access list: "), "{line}");
+    assert!(
+        line.contains("keeping the previous access list: "),
+        "{line}"
+    );
     assert!(line.contains("list: line 3"), "{line}");
 
     fs::remove_file(file).unwrap();

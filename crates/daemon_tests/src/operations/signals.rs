@@ -121,8 +121,8 @@ pub fn a_reload_that_hangs_does_not_keep_later_ones_from_their_list(program: &'s
     std::fs::remove_file(&list).unwrap();
     daemon.place.write("list", torrent(1).to_string());
     daemon.signal(Signal::SIGHUP);
-    let reason = "keeping the previous access list: cannot use the access list list: line 1: cannot \
-                  be read: nothing has come";
+    let reason = "keeping the previous access list: cannot use the access list list: line 1: \
+                  cannot be read: nothing has come";
     daemon.wait_for_log(reason);
     let mut client = program.client_of(&daemon, IpFamily::V4);
     until("the next reload", || client.join(torrent(1), 1).err());

@@ -7,8 +7,8 @@
 //!    worker's own are answered, and answers of others are collected,
 //! 3. send the [`outboxes`](Core::outboxes),
 //! 4. do a slice of [`background`](Core::background) work,
-//! 5. wait as [`channel::IdleStrategy`](aquatic_channel::IdleStrategy) says, unless there was more to do. Before
-//!    it really sleeps it asks [`has_pending`](Core::has_pending).
+//! 5. wait as its [`IdleStrategy`](aquatic_channel::IdleStrategy) says, unless there was more to
+//!    do. Before it really sleeps it asks [`has_pending`](Core::has_pending).
 //!
 //! In the *split* arrangement swarm workers own the shards and the core only passes requests on. In
 //! the *fused* one each socket worker also owns a shard, and the kernel has steered almost every
