@@ -5,7 +5,6 @@ use std::sync::Arc;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClient;
 use aquatic_stream::ConnectionId;
-use aquatic_swarm::Counts;
 use aquatic_tracker::dispatcher::Dispatcher;
 use aquatic_tracker::scrape::PendingScrape;
 use aquatic_tracker::shard::ShardOwner;
@@ -15,7 +14,7 @@ use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest
 
 use crate::errands::{Departure, Errands};
 use crate::membership::Asked;
-use crate::messages::{self, Announce, Answer, Batch, Offer, Outcome, What};
+use crate::messages::{self, Announce, Answer, Batch, Offer, RequestKind};
 use crate::refusal::{Failure, Refusal};
 use crate::relay::{Relay, Signalling};
 use crate::service::Service;
@@ -162,20 +161,17 @@ impl Asker {
                 batch.offers.push(Offer {
                     offer_id: offer.offer_id,
                     json,
-                    to: None,
                 });
             }
-            let what = What::Announce(Announce {
+            let kind = RequestKind::Announce(Announce {
                 peer_id,
                 status,
                 completed: announce.event == AnnounceEvent::Completed,
                 offers: first_offer..batch.offers.len(),
                 skipped: announce.skipped,
-                outcome: Outcome::Noted(Counts::default()),
                 asked,
-                is_in_swarm: false,
             });
-            batch.requests.push(request(id, session, info_hash, what));
+            batch.requests.push(request(id, session, info_hash, kind));
             session.ask();
             self.has_asked(shard);
         }
@@ -193,15 +189,14 @@ impl Asker {
         let siblings = membership.siblings(answer.info_hash, answer.peer_id);
         let shard = self.dispatcher.shard_of(&answer.info_hash);
         let batch = self.room_at(shard, turn)?;
-        let what = What::Answer(Answer {
+        let kind = RequestKind::Answer(Answer {
             peer_id: answer.peer_id,
             siblings: siblings.collect(),
             to_peer_id: answer.to_peer_id,
             offer_id: answer.offer_id,
             json: batch.keep(answer.answer),
-            to: None,
         });
-        let request = request(id, session, answer.info_hash, what);
+        let request = request(id, session, answer.info_hash, kind);
         batch.requests.push(request);
         session.ask();
         self.has_asked(shard);
@@ -259,10 +254,7 @@ impl Asker {
                 // Not looked at.
                 network: 0,
                 info_hash,
-                what: What::Scrape {
-                    row,
-                    counts: Counts::default(),
-                },
+                kind: RequestKind::Scrape { row },
             });
         };
         let asked = |shard, is_half_used| errands.has_asked(shard, is_half_used);
@@ -307,13 +299,13 @@ fn request(
     connection: ConnectionId,
     session: &Session,
     info_hash: InfoHash,
-    what: What,
+    kind: RequestKind,
 ) -> messages::Request {
     messages::Request {
         connection,
         family: session.client.family(),
         network: client_network(session.client.ip()),
         info_hash,
-        what,
+        kind,
     }
 }

@@ -14,7 +14,7 @@ use aquatic_stream::{ConnectionId, Connections};
 use aquatic_types::{CanonicalAddr, InfoHash, IpFamily, PeerId, ShardKey, client_network};
 
 use crate::asker::Asker;
-use crate::messages::{self, BATCH_REQUESTS_MAX, BATCHES_MAX, Evicted, HandedOffer, What};
+use crate::messages::{self, BATCH_REQUESTS_MAX, BATCHES_MAX, Evicted, HandedOffer, RequestKind};
 use crate::session::Session;
 
 /// Errands of a kind and for a shard that are run in one round, so that requests do not wait when
@@ -223,12 +223,9 @@ impl Asker {
             if !is_due.unwrap_or(is_certain) {
                 continue;
             }
-            let what = match is_certain {
-                true => What::Leave { peer_id },
-                false => What::Check {
-                    peer_id,
-                    is_in_swarm: false,
-                },
+            let kind = match is_certain {
+                true => RequestKind::Leave { peer_id },
+                false => RequestKind::Check { peer_id },
             };
             if let Some(batch) = self.batch_of(shard) {
                 batch.requests.push(messages::Request {
@@ -236,7 +233,7 @@ impl Asker {
                     family: client.family(),
                     network: client_network(client.ip()),
                     info_hash,
-                    what,
+                    kind,
                 });
             }
         }
@@ -260,7 +257,7 @@ impl Asker {
                     family: IpFamily::V4,
                     network: receiver.network,
                     info_hash,
-                    what: What::Withdraw(receiver),
+                    kind: RequestKind::Withdraw(receiver),
                 });
             }
         }

@@ -101,7 +101,7 @@ impl PeerKey for MemberKey {
     }
 }
 
-/// What a client asks about one torrent. Decided in place.
+/// What a client asks about one torrent.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Who asks, in the socket worker that the batch comes from.
@@ -113,12 +113,12 @@ pub struct Request {
     /// The torrent.
     pub info_hash: InfoHash,
     /// What it is.
-    pub what: What,
+    pub kind: RequestKind,
 }
 
 /// Kinds of [`Request`].
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum RequestKind {
     /// A peer announces.
     Announce(Announce),
     /// A peer answers an offer.
@@ -127,8 +127,6 @@ pub enum What {
     Scrape {
         /// Its row in the response.
         row: u16,
-        /// Zeros, until answered.
-        counts: Counts,
     },
     /// A peer leaves without having said so.
     Leave {
@@ -139,8 +137,6 @@ pub enum What {
     Check {
         /// The peer.
         peer_id: PeerId,
-        /// `false`, until answered.
-        is_in_swarm: bool,
     },
     /// An offer has not come to its receiver, which cannot answer it. Comes from any worker.
     Withdraw(Receiver),
@@ -159,21 +155,30 @@ pub struct Announce {
     pub offers: Range<usize>,
     /// What it has offered besides, and could not be passed on.
     pub skipped: Option<SkippedOffers>,
-    /// What comes of it; zeros, until answered.
-    pub outcome: Outcome,
     /// What it is to the connection's [`Membership`](crate::membership::Membership).
     pub asked: Asked,
-    /// Whether the peer is in the swarm by this connection, once answered.
-    pub is_in_swarm: bool,
 }
 
-/// What comes of an [`Announce`].
+/// What a relay decides about a [`Request`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was noted.
-    Noted(Counts),
-    /// Nothing has changed.
+pub enum Decision {
+    /// Of an announce.
+    Accepted {
+        /// How large the swarm is now.
+        counts: Counts,
+        /// Whether the peer is in it by this connection.
+        is_in_swarm: bool,
+    },
+    /// Of an announce or an answer: nothing has changed.
     Refused(Refusal),
+    /// Of an answer: where the offer came from.
+    AnswerTo(Member),
+    /// Of one torrent of a scrape.
+    Scraped(Counts),
+    /// Of a check: whether the peer is in the swarm.
+    IsInSwarm(bool),
+    /// Of what is told, and not asked.
+    Noted,
 }
 
 /// An offer, for whomever the relay chooses.
@@ -183,8 +188,6 @@ pub struct Offer {
     pub offer_id: OfferId,
     /// Its JSON, in [`Batch::text`].
     pub json: Range<usize>,
-    /// Whom it goes to, once decided. `None` = nobody: the swarm is too small.
-    pub to: Option<Receiver>,
 }
 
 /// The peer that an offer is handed to, and what is to be known to withdraw it.
@@ -234,8 +237,6 @@ pub struct Answer {
     pub offer_id: OfferId,
     /// The JSON of the answer, in [`Batch::text`].
     pub json: Range<usize>,
-    /// Where the offer came from, once decided.
-    pub to: Option<Result<Member, Refusal>>,
 }
 
 /// Requests for one shard, in the order in which they came. It travels to the shard's owner, which
@@ -248,6 +249,11 @@ pub struct Batch {
     pub requests: Vec<Request>,
     /// Offers of all announces.
     pub offers: Vec<Offer>,
+    /// By request, once it is processed.
+    pub decisions: Vec<Decision>,
+    /// By offer, once its announce is processed: whom it goes to. `None` = nobody: the swarm is too
+    /// small.
+    pub receivers: Vec<Option<Receiver>>,
     /// Peers that have had to give way to those that announce here, or before.
     pub evicted: Vec<Evicted>,
     /// Offers and answers, as JSON that was valid where it came from.
@@ -272,6 +278,8 @@ impl Batch {
     pub fn clear(&mut self) {
         self.requests.clear();
         self.offers.clear();
+        self.decisions.clear();
+        self.receivers.clear();
         self.evicted.clear();
         self.evicted.shrink_to(BATCH_REQUESTS_MAX);
         self.text.clear();

@@ -42,7 +42,8 @@ use crate::config::Config;
 use crate::members::{MemberCounts, Members, NO_DEADLINE, Peer};
 use crate::memory::{bytes_for_offers, bytes_for_swarms, weighed_network};
 use crate::messages::{
-    Announce, Answer, Batch, Evicted, Member, MemberKey, Offer, Outcome, Receiver, Request, What,
+    Announce, Answer, Batch, Decision, Evicted, Member, MemberKey, Offer, Receiver, Request,
+    RequestKind,
 };
 use crate::open_offers::OpenOffer;
 use crate::refusal::Refusal;
@@ -88,6 +89,22 @@ pub struct TaggedRelay<V> {
     pub(crate) evicted: Vec<Evicted>,
 }
 
+/// Offers of one announce, and whom each goes to.
+struct Handed<'a> {
+    offers: &'a [Offer],
+    receivers: &'a mut [Option<Receiver>],
+}
+
+impl Handed<'_> {
+    /// Without the first ones.
+    fn behind(&mut self, first: usize) -> Handed<'_> {
+        Handed {
+            offers: self.offers.get(first..).unwrap_or_default(),
+            receivers: self.receivers.get_mut(first..).unwrap_or_default(),
+        }
+    }
+}
+
 impl<V: PeerTag> TaggedRelay<V> {
     fn new(config: &Config, parts: RelayParts) -> Self {
         let (limits, shards) = (
@@ -123,27 +140,43 @@ impl<V: PeerTag> TaggedRelay<V> {
         now: Now,
         worker: u16,
         key: &TorrentKey,
-        request: &mut Request,
-        offers: &mut [Offer],
-    ) {
+        request: &Request,
+        offers: &[Offer],
+        receivers: &mut Vec<Option<Receiver>>,
+    ) -> Decision {
         let member = Member {
             worker,
             connection: request.connection,
         };
         let name = |peer_id: &PeerId| MemberKey::new(member, request.network, peer_id);
-        match &mut request.what {
-            What::Announce(announce) => {
+        match &request.kind {
+            RequestKind::Announce(announce) => {
+                let range = announce.offers.clone();
+                receivers.resize(range.end, None);
+                let handed = Handed {
+                    offers: offers.get(range.clone()).unwrap_or_default(),
+                    receivers: receivers.get_mut(range).unwrap_or_default(),
+                };
                 let me = name(&announce.peer_id);
-                announce.outcome = self.announce(now, key, me, request.family, announce, offers);
+                self.announce(now, key, me, request.family, announce, handed)
             }
-            What::Answer(answer) => answer.to = Some(self.answer_offer(now, key, name, answer)),
-            What::Scrape { counts, .. } => *counts = self.members.swarms.scrape(key),
-            What::Leave { peer_id } => self.leave(key, &name(peer_id)),
-            What::Check {
-                peer_id,
-                is_in_swarm,
-            } => *is_in_swarm = self.members.swarms.peer(key, &name(peer_id)).is_some(),
-            What::Withdraw(receiver) => self.withdraw(now, key, receiver),
+            RequestKind::Answer(answer) => match self.answer_offer(now, key, name, answer) {
+                Ok(offerer) => Decision::AnswerTo(offerer),
+                Err(refusal) => Decision::Refused(refusal),
+            },
+            RequestKind::Scrape { .. } => Decision::Scraped(self.members.swarms.scrape(key)),
+            RequestKind::Check { peer_id } => {
+                let peer = self.members.swarms.peer(key, &name(peer_id));
+                Decision::IsInSwarm(peer.is_some())
+            }
+            RequestKind::Leave { peer_id } => {
+                self.leave(key, &name(peer_id));
+                Decision::Noted
+            }
+            RequestKind::Withdraw(receiver) => {
+                self.withdraw(now, key, receiver);
+                Decision::Noted
+            }
         }
     }
 
@@ -153,9 +186,9 @@ impl<V: PeerTag> TaggedRelay<V> {
         key: &TorrentKey,
         me: MemberKey,
         family: IpFamily,
-        announce: &mut Announce,
-        offers: &mut [Offer],
-    ) -> Outcome {
+        announce: &Announce,
+        handed: Handed<'_>,
+    ) -> Decision {
         let told = aquatic_swarm::Announce {
             peer: me,
             status: announce.status,
@@ -185,14 +218,15 @@ impl<V: PeerTag> TaggedRelay<V> {
         let finished = self.members.swarms.completed() - completed;
         self.members.counts.downloads_finished(family, finished);
         let stays = announced.is_ok() && announce.status != PeerStatus::Stopped;
-        announce.is_in_swarm = stays && is_kept;
-        let offers = offers.get_mut(announce.offers.clone()).unwrap_or_default();
-        if stays && !offers.is_empty() {
-            self.hand_out(now, key, &me, offers);
+        if stays && !handed.offers.is_empty() {
+            self.hand_out(now, key, &me, handed);
         }
         match announced {
-            Ok(announced) => Outcome::Noted(announced.counts),
-            Err(refusal) => Outcome::Refused(refusal.into()),
+            Ok(announced) => Decision::Accepted {
+                counts: announced.counts,
+                is_in_swarm: stays && is_kept,
+            },
+            Err(refusal) => Decision::Refused(refusal.into()),
         }
     }
 
@@ -211,11 +245,11 @@ impl<V: PeerTag> TaggedRelay<V> {
 
     /// Each offer goes to another peer, which can answer it from now on. Not to one of the same
     /// peer id: that is the same client, over another connection.
-    fn hand_out(&mut self, now: Now, key: &TorrentKey, me: &MemberKey, offers: &mut [Offer]) {
+    fn hand_out(&mut self, now: Now, key: &TorrentKey, me: &MemberKey, mut handed: Handed<'_>) {
         let mut chosen = mem::take(&mut self.chosen);
         chosen.clear();
         let mut held_back = false;
-        self.hand_out_to(now, key, me, offers, |other| {
+        self.hand_out_to(now, key, me, handed.behind(0), |other| {
             let of_network = |it: &&MemberKey| it.network_number() == other.network_number();
             let is_first = chosen.iter().all(|it| it.member() != other.member());
             let may_have =
@@ -227,7 +261,8 @@ impl<V: PeerTag> TaggedRelay<V> {
             may_have
         });
         // Nobody else is there, and nothing is kept back.
-        if held_back && let Some(rest) = offers.get_mut(chosen.len()..) {
+        if held_back {
+            let rest = handed.behind(chosen.len());
             self.hand_out_to(now, key, me, rest, |other| !chosen.contains(other));
         }
         self.chosen = chosen;
@@ -238,7 +273,7 @@ impl<V: PeerTag> TaggedRelay<V> {
         now: Now,
         key: &TorrentKey,
         me: &MemberKey,
-        offers: &mut [Offer],
+        handed: Handed<'_>,
         mut may_have: impl FnMut(&MemberKey) -> bool,
     ) {
         let (offerer, peer_id) = (me.member(), me.peer_id());
@@ -247,17 +282,17 @@ impl<V: PeerTag> TaggedRelay<V> {
         let Members { swarms, counts } = &mut self.members;
         let memory = &mut counts.offers;
         let deadline = now.seconds + self.offer_age_seconds_max;
-        let wanted = offers.len();
-        let mut offers = offers.iter_mut();
+        let wanted = handed.offers.len();
+        let mut offers = handed.offers.iter().zip(handed.receivers);
         let accept = |other: &MemberKey, peer: &mut Peer<V>| {
             if other.peer_id() == peer_id || !may_have(other) {
                 return false;
             }
-            let Some(offer) = offers.next() else {
+            let Some((offer, receiver)) = offers.next() else {
                 return false;
             };
             let hash = offer_hash(hasher, &offer.offer_id, &peer_id);
-            offer.to = Some(other.receiver(hash));
+            *receiver = Some(other.receiver(hash));
             let opened = OpenOffer::new(hash, offerer, network, deadline);
             let bytes = peer.open_offers.bytes();
             let may_grow = memory.may_grow();
@@ -315,15 +350,25 @@ impl<V: PeerTag> TaggedRelay<V> {
 
 impl<V: PeerTag> TaggedRelay<V> {
     fn process(&mut self, now: Now, batch: &mut Batch) {
-        for requests in batch.requests.chunks_mut(TOUCH_BATCH) {
+        let Batch {
+            worker,
+            requests,
+            offers,
+            decisions,
+            receivers,
+            evicted,
+            ..
+        } = batch;
+        for requests in requests.chunks(TOUCH_BATCH) {
             let swarms = &self.members.swarms;
             let keys = swarms.keys(requests.iter().map(|it| it.info_hash));
             swarms.touch(&keys);
-            for (request, key) in requests.iter_mut().zip(&keys) {
-                self.decide(now, batch.worker, key, request, &mut batch.offers);
+            for (request, key) in requests.iter().zip(&keys) {
+                decisions.push(self.decide(now, *worker, key, request, offers, receivers));
             }
         }
-        batch.evicted.append(&mut self.evicted);
+        debug_assert_eq!(decisions.len(), requests.len(), "one for each");
+        evicted.append(&mut self.evicted);
     }
 }
 
@@ -334,7 +379,7 @@ impl<V: PeerTag> Shard for TaggedRelay<V> {
     }
 }
 
-/// How requests are processed in a [`Relay`]: what it decides about each is put into the request.
+/// How requests are processed in a [`Relay`]: it decides about each.
 pub struct Signalling;
 
 impl BatchProcessor for Signalling {

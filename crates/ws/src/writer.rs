@@ -21,7 +21,7 @@ use crate::deliveries::{Deliveries, Forwarded};
 use crate::frames::{self, HEADER_BYTES_MAX};
 use crate::membership::Asked;
 use crate::messages::{
-    Announce, Answer, Batch, Evicted, HandedOffer, Member, Outcome, Request, What,
+    Announce, Answer, Batch, Decision, Evicted, HandedOffer, Member, Request, RequestKind,
 };
 use crate::offer_pace::FewOffers;
 use crate::refusal::Refusal;
@@ -67,16 +67,18 @@ pub struct ForwardingBounds {
 impl Writer {
     /// Writes everything that has been decided about a batch, and empties it.
     pub fn settle(&mut self, batch: &mut Batch, connections: &mut Connections<Session>) {
-        for request in &batch.requests {
-            match &request.what {
-                What::Announce(announce) => {
-                    self.settle_announce(request, announce, batch, connections);
+        for (request, decision) in batch.requests.iter().zip(&batch.decisions) {
+            match (&request.kind, *decision) {
+                (RequestKind::Announce(announce), decision) => {
+                    self.settle_announce(request, announce, decision, batch, connections);
                 }
-                What::Answer(answer) => self.settle_answer(request, answer, batch, connections),
-                What::Scrape { row, counts } => {
+                (RequestKind::Answer(answer), decision) => {
+                    self.settle_answer(request, answer, decision, batch, connections);
+                }
+                (RequestKind::Scrape { row }, Decision::Scraped(counts)) => {
                     let is_complete = connections.with(request.connection, |session, io| {
                         if let Some(Held::Scrape(scrape)) = session.held.as_deref_mut() {
-                            scrape.fill(*row, *counts);
+                            scrape.fill(*row, counts);
                         }
                         self.release(session, io.out)
                     });
@@ -84,24 +86,24 @@ impl Writer {
                         connections.resume(request.connection);
                     }
                 }
-                What::Withdraw(_) => {}
-                What::Check {
-                    peer_id,
-                    is_in_swarm,
-                } => {
+                (RequestKind::Check { peer_id }, Decision::IsInSwarm(is_in_swarm)) => {
                     connections.with(request.connection, |session, _| {
                         let membership = &mut session.membership;
-                        if membership.settle(request.info_hash, *peer_id, *is_in_swarm) {
+                        if membership.settle(request.info_hash, *peer_id, is_in_swarm) {
                             self.has_left(session);
                         }
                     });
                 }
-                What::Leave { peer_id } => {
+                (RequestKind::Leave { peer_id }, _) => {
                     connections.with(request.connection, |session, _| {
                         if session.membership.confirm(request.info_hash, *peer_id) {
                             self.has_left(session);
                         }
                     });
+                }
+                (RequestKind::Withdraw(_), _) => {}
+                (RequestKind::Scrape { .. } | RequestKind::Check { .. }, decision) => {
+                    debug_assert!(false, "{decision:?} is about something else");
                 }
             }
         }
@@ -215,34 +217,44 @@ impl Writer {
         &mut self,
         request: &Request,
         announce: &Announce,
+        decision: Decision,
         batch: &Batch,
         connections: &mut Connections<Session>,
     ) {
         let info_hash = request.info_hash;
         self.reply(request, connections, |writer, session, out| {
-            let is_over = announce.asked != Asked::Nothing
-                && session
-                    .membership
-                    .settle(info_hash, announce.peer_id, announce.is_in_swarm);
-            if is_over {
+            let is_in_swarm = matches!(
+                decision,
+                Decision::Accepted {
+                    is_in_swarm: true,
+                    ..
+                }
+            );
+            let membership = &mut session.membership;
+            if announce.asked != Asked::Nothing
+                && membership.settle(info_hash, announce.peer_id, is_in_swarm)
+            {
                 writer.has_left(session);
             }
-            match announce.outcome {
-                Outcome::Noted(counts) => {
-                    if !announce.is_in_swarm && announce.status != PeerStatus::Stopped {
+            match decision {
+                Decision::Accepted { counts, .. } => {
+                    if !is_in_swarm && announce.status != PeerStatus::Stopped {
                         let traffic = writer.counters.traffic(request.family);
                         traffic.reason(Reason::PeersPerIpAndTorrent).add(1);
                     }
                     writer.write_counts(request, counts, announce.skipped, out);
                 }
-                Outcome::Refused(refusal) => {
+                Decision::Refused(refusal) => {
                     write_refusal(refusal, info_hash, writer, request.family, out);
                 }
+                other => debug_assert!(false, "{other:?} is not about an announce"),
             }
         });
-        let offers = batch.offers.get(announce.offers.clone());
-        for offer in offers.unwrap_or_default() {
-            let Some(receiver) = offer.to else {
+        let range = announce.offers.clone();
+        let offers = batch.offers.get(range.clone()).unwrap_or_default();
+        let receivers = batch.receivers.get(range).unwrap_or_default();
+        for (offer, receiver) in offers.iter().zip(receivers) {
+            let Some(receiver) = *receiver else {
                 break;
             };
             let message = ForwardedOffer {
@@ -287,16 +299,17 @@ impl Writer {
         &mut self,
         request: &Request,
         answer: &Answer,
+        decision: Decision,
         batch: &Batch,
         connections: &mut Connections<Session>,
     ) {
         let info_hash = request.info_hash;
         self.reply(request, connections, |writer, _, out| {
-            if let Some(Err(refusal)) = answer.to {
+            if let Decision::Refused(refusal) = decision {
                 write_refusal(refusal, info_hash, writer, request.family, out);
             }
         });
-        if let Some(Ok(to)) = answer.to {
+        if let Decision::AnswerTo(to) = decision {
             let message = ForwardedAnswer {
                 info_hash,
                 peer_id: answer.peer_id,

@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use aquatic_config::MemoryLimit;
 use aquatic_stream::ConnectionId;
-use aquatic_swarm::Counts;
 use aquatic_types::InfoHash;
 
 use super::*;
@@ -64,7 +63,7 @@ impl Desk {
         Now::from_micros(u64::from(self.now_seconds) * 1_000_000)
     }
 
-    fn ask(&mut self, worker: u16, what: What, offers: Vec<Offer>) -> Batch {
+    fn ask(&mut self, worker: u16, kind: RequestKind, offers: Vec<Offer>) -> Batch {
         let mut batch = Batch::default();
         batch.worker = worker;
         batch.offers = offers;
@@ -73,7 +72,7 @@ impl Desk {
             family: IpFamily::V6,
             network: self.site.unwrap_or(1) + u64::from(worker),
             info_hash: self.torrent,
-            what,
+            kind,
         });
         let now = self.now();
         Signalling.process(now, &mut self.relay, &mut batch);
@@ -87,7 +86,7 @@ impl Desk {
         peer_id: u8,
         first: u8,
         offers: u8,
-    ) -> Result<Vec<u16>, Outcome> {
+    ) -> Result<Vec<u16>, Decision> {
         self.announce_as(PeerStatus::Leecher, worker, peer_id, first..first + offers)
     }
 
@@ -97,11 +96,10 @@ impl Desk {
         worker: u16,
         peer_id: u8,
         offers: Range<u8>,
-    ) -> Result<Vec<u16>, Outcome> {
+    ) -> Result<Vec<u16>, Decision> {
         let offer = |number| Offer {
             offer_id: OfferId([number; 20]),
             json: 0..0,
-            to: None,
         };
         let offers: Vec<_> = offers.map(offer).collect();
         let announce = Announce {
@@ -110,20 +108,16 @@ impl Desk {
             completed: false,
             offers: 0..offers.len(),
             skipped: None,
-            outcome: Outcome::Noted(Counts::default()),
             asked: Asked::Added,
-            is_in_swarm: false,
         };
-        let batch = self.ask(worker, What::Announce(announce), offers);
-        let Some(What::Announce(announce)) = batch.requests.first().map(|it| &it.what) else {
-            unreachable!("it was put there");
+        let batch = self.ask(worker, RequestKind::Announce(announce), offers);
+        let decision = batch.decisions[0];
+        let Decision::Accepted { is_in_swarm, .. } = decision else {
+            return Err(decision);
         };
-        let is_noted = matches!(announce.outcome, Outcome::Noted(_));
-        let stays = status != PeerStatus::Stopped;
-        assert_eq!(announce.is_in_swarm, is_noted && stays);
-        let to = batch.offers.iter().filter_map(|offer| offer.to);
-        let to = to.map(|to| to.member.worker).collect();
-        is_noted.then_some(to).ok_or(announce.outcome)
+        assert_eq!(is_in_swarm, status != PeerStatus::Stopped);
+        let to = batch.receivers.iter().flatten();
+        Ok(to.map(|to| to.member.worker).collect())
     }
 
     fn answer(&mut self, worker: u16, by: u8, to: u8, offer: u8) -> Result<u16, Refusal> {
@@ -144,18 +138,18 @@ impl Desk {
             to_peer_id: PeerId([to; 20]),
             offer_id: OfferId([offer; 20]),
             json: 0..0,
-            to: None,
         };
-        let batch = self.ask(worker, What::Answer(answer), Vec::new());
-        let Some(What::Answer(answer)) = batch.requests.first().map(|it| &it.what) else {
-            unreachable!("it was put there");
-        };
-        answer.to.unwrap().map(|to| to.worker)
+        let batch = self.ask(worker, RequestKind::Answer(answer), Vec::new());
+        match batch.decisions[0] {
+            Decision::AnswerTo(to) => Ok(to.worker),
+            Decision::Refused(refusal) => Err(refusal),
+            other => unreachable!("{other:?}"),
+        }
     }
 
     fn leave(&mut self, worker: u16, peer_id: u8) {
         let peer_id = PeerId([peer_id; 20]);
-        self.ask(worker, What::Leave { peer_id }, Vec::new());
+        self.ask(worker, RequestKind::Leave { peer_id }, Vec::new());
     }
 
     fn peers(&mut self) -> u64 {
@@ -438,30 +432,20 @@ fn who_gives_way_is_told_of() {
             completed: false,
             offers: 0..0,
             skipped: None,
-            outcome: Outcome::Noted(Counts::default()),
             asked: Asked::Added,
-            is_in_swarm: false,
         };
-        let batch = desk.ask(worker, What::Announce(announce), Vec::new());
+        let batch = desk.ask(worker, RequestKind::Announce(announce), Vec::new());
         evicted.extend(batch.evicted);
     }
     assert!(!evicted.is_empty());
     for it in &evicted {
         assert_eq!((it.member.worker, it.peer_id), (1, PeerId([b'a'; 20])));
         desk.torrent = it.info_hash;
-        let check = What::Check {
+        let check = RequestKind::Check {
             peer_id: it.peer_id,
-            is_in_swarm: true,
         };
         let batch = desk.ask(1, check, Vec::new());
-        let what = batch.requests.first().map(|it| &it.what);
-        assert!(matches!(
-            what,
-            Some(What::Check {
-                is_in_swarm: false,
-                ..
-            })
-        ));
+        assert_eq!(batch.decisions, [Decision::IsInSwarm(false)]);
     }
 }
 
@@ -471,16 +455,11 @@ fn who_is_asked_for_and_is_there_stays() {
     let mut desk = Desk::new();
     desk.announce(1, b'a', 0, 0).unwrap();
     for (worker, expected) in [(1, true), (2, false)] {
-        let check = What::Check {
+        let check = RequestKind::Check {
             peer_id: PeerId([b'a'; 20]),
-            is_in_swarm: !expected,
         };
         let batch = desk.ask(worker, check, Vec::new());
-        let what = batch.requests.first().map(|it| &it.what);
-        let Some(What::Check { is_in_swarm, .. }) = what else {
-            unreachable!("it was put there");
-        };
-        assert_eq!(*is_in_swarm, expected);
+        assert_eq!(batch.decisions, [Decision::IsInSwarm(expected)]);
     }
 }
 

@@ -2,13 +2,12 @@ use std::net::SocketAddr;
 
 use aquatic_access_list::{AccessList, SharedAccessList};
 use aquatic_channel::{exchange, waker_pair};
-use aquatic_swarm::Counts;
 use aquatic_types::{InfoHash, IpFamily, PeerId};
 
 use super::*;
 use crate::arrangement::arrange;
 use crate::errands::Departure;
-use crate::messages::{Batch, Evicted, HandedOffer, Member, Receiver, Request, What};
+use crate::messages::{Batch, Evicted, HandedOffer, Member, Receiver, Request, RequestKind};
 
 /// More than anything that waits is let grow to, or is dealt with in one round.
 const MANY: usize = 40_000;
@@ -60,10 +59,7 @@ fn scrape() -> Request {
         family: IpFamily::V4,
         network: 1,
         info_hash: TORRENT,
-        what: What::Scrape {
-            row: 0,
-            counts: Counts::default(),
-        },
+        kind: RequestKind::Scrape { row: 0 },
     }
 }
 
@@ -221,7 +217,7 @@ fn what_is_left_to_do_is_not_slept_over() {
         family: IpFamily::V4,
         network: 1,
         info_hash: TORRENT,
-        what: What::Leave { peer_id: PEER },
+        kind: RequestKind::Leave { peer_id: PEER },
     });
     assert!(worker.has_pending(), "nobody else decides about it");
 }
