@@ -11,7 +11,7 @@
 //! ([`shard::Batch`]), and how a shard processes it ([`shard::BatchProcessor`]), mostly by asking
 //! its [`registry::Registry`]. What it counts is named by its [`counters::Protocol`].
 //!
-//! Everything but [`swarm_worker::SwarmWorkers`], which starts threads, and
+//! Everything but [`swarm_worker::start`], which starts threads, and
 //! [`entropy::OsEntropy`] is pure: time and randomness come in as arguments.
 //!
 //! | module | contents |
