@@ -9,6 +9,7 @@ use aquatic_channel::Waker;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
 use aquatic_tracker::entropy::Entropy;
+use aquatic_tracker::launch::Counted;
 use aquatic_tracker::limits::{bytes_per_shard, peers_per_ip, per_shard_and_address};
 use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
 use aquatic_tracker::registry::{AddressShard, RegistryParts, RegistrySettings};
@@ -94,8 +95,10 @@ pub fn arrange(
         socket_workers: socket_workers.collect(),
         swarm_workers: owners.swarm_workers,
         request_rate,
-        counters,
-        reports,
+        counted: Counted {
+            workers: counters,
+            reports,
+        },
     };
     Ok((arrangement, response_times))
 }

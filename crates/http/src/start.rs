@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
+use aquatic_tracker::launch::Reload;
 use aquatic_tracker::limits::settle_memory;
 use aquatic_tracker::registry::AddressShard;
-use aquatic_tracker_stream::{Launch, Reload, StreamTracker};
+use aquatic_tracker_stream::{Launch, StreamTracker};
 
 use crate::arrangement::arrange;
 use crate::config::Config;

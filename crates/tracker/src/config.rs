@@ -74,6 +74,16 @@ impl MetricsConfig {
             .transpose()
     }
 
+    /// Files that the endpoint has open at most, if there is one.
+    #[must_use]
+    pub fn endpoint_files_max(&self) -> usize {
+        if self.run_prometheus_endpoint {
+            MetricsEndpoint::FILES_MAX
+        } else {
+            0
+        }
+    }
+
     /// Makes the keys fit. `section` is what their table is called.
     pub fn clamp(&mut self, section: &str, checks: &mut Checks) {
         let key = format!("{section}.interval");

@@ -11,7 +11,7 @@
 //! ([`shard::Batch`]), and how a shard processes it ([`shard::BatchProcessor`]), mostly by asking
 //! its [`registry::Registry`]. What it counts is named by its [`counters::Protocol`].
 //!
-//! Everything but [`swarm_worker::start`], which starts threads, and
+//! Everything but [`launch`], [`swarm_worker::start`], which starts threads, and
 //! [`entropy::OsEntropy`] is pure: time and randomness come in as arguments.
 //!
 //! | module | contents |
@@ -23,6 +23,7 @@
 //! | [`waiting_lines`] | who waits until the owner of a shard has room |
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
 //! | [`registry`], [`maintenance`] | the swarms of a shard, and what looks after them |
+//! | [`launch`] | how a tracker starts |
 //! | [`limits`], [`limit_notes`] | how much a client may ask, and a shard may hold |
 //! | [`counters`], [`report`], [`clients`] | what is counted |
 //! | [`statistics`] | all of that put together: Prometheus metrics |
@@ -37,6 +38,7 @@ pub mod config;
 pub mod counters;
 pub mod dispatcher;
 pub mod entropy;
+pub mod launch;
 pub mod limit_notes;
 pub mod limits;
 pub mod maintenance;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::Handler;
-use aquatic_tracker::counters::{Protocol, WorkerCounters};
-use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::counters::Protocol;
+use aquatic_tracker::launch::Counted;
 use aquatic_tracker::shard::Shard;
 use aquatic_tracker::swarm_worker::SwarmWorker;
 
@@ -35,8 +35,6 @@ pub struct Arrangement<T: StreamTracker> {
     pub swarm_workers: Vec<SwarmWorker<T::Shard>>,
     /// `limits.requests_per_second_per_ip`, if requests are limited.
     pub request_rate: Option<Arc<RequestRate>>,
-    /// What the workers count: first the socket workers, then the swarm workers.
-    pub counters: Vec<Arc<WorkerCounters<T>>>,
-    /// What the shards report.
-    pub reports: Vec<Arc<ShardReport>>,
+    /// What they count, and their shards report.
+    pub counted: Counted<T>,
 }

@@ -6,7 +6,6 @@ use aquatic_config::{
     AccessListConfig, AccessListMode, Checks, LimitsConfig, OldSpellings, PrivilegeConfig,
 };
 use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
-use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
 use aquatic_tracker::config::{
@@ -126,12 +125,7 @@ impl CommonConfig<'_> {
 
     /// Looks at what the keys name on this machine, as the start does, but for sockets.
     pub fn inspect(&self, checks: &mut Checks) {
-        let endpoint = self.metrics.run_prometheus_endpoint;
-        let other_files = if endpoint {
-            MetricsEndpoint::FILES_MAX
-        } else {
-            0
-        };
+        let other_files = self.metrics.endpoint_files_max();
         let workers = self.topology().socket_workers();
         self.stream.inspect(workers, other_files, checks);
         let too_many = too_many_workers(self.socket_workers, self.swarm_workers);

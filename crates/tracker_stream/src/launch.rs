@@ -4,21 +4,16 @@ use std::time::Duration;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
-use aquatic_daemon::clock::Clock;
 use aquatic_daemon::exposition::Exposition;
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::memory_at_hand::MemoryAtHand;
-use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
-use aquatic_daemon::sandbox::{self, Needs};
+use aquatic_daemon::sandbox::Needs;
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{
     Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls, tls_files,
 };
-use aquatic_tracker::config::too_many_workers;
-use aquatic_tracker::limit_notes;
-use aquatic_tracker::statistics::{write_old_names, write_peer_counts};
-use aquatic_tracker::swarm_worker::{self, SwarmWait, WaitSettings};
+use aquatic_tracker::launch::{self, LaunchConfig, Reload};
+use aquatic_tracker::swarm_worker::WaitSettings;
 
 use crate::statistics::{self, Sources};
 use crate::{Arrangement, CommonConfig, StreamTracker};
@@ -26,18 +21,11 @@ use crate::{Arrangement, CommonConfig, StreamTracker};
 /// How long a swarm worker sleeps before it looks after its timers.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
-/// What is done at a reload.
-pub type Reload = Box<dyn FnMut()>;
-
-/// A tracker that is about to start: it has all it needs of the system, but no workers.
+/// A tracker over TCP that is about to start: it has all it needs of the system, but no workers.
 pub struct Launch<'a> {
+    launch: launch::Launch<'a>,
     config: CommonConfig<'a>,
-    clock: Clock,
-    supervisor: &'a Supervisor,
     sockets: SocketWorkers,
-    endpoint: Option<MetricsEndpoint>,
-    swarm_waits: Vec<SwarmWait>,
-    access_list: SharedAccessList,
     tls: Option<TlsConfig>,
     memory_at_hand: Option<MemoryAtHand>,
 }
@@ -52,33 +40,35 @@ impl<'a> Launch<'a> {
         supervisor: &'a Supervisor,
         config: CommonConfig<'a>,
     ) -> anyhow::Result<Self> {
-        let clock = Clock::start();
-        let sockets = SocketWorkers::bind(config.stream, config.topology().socket_workers())?;
-        let endpoint = config.metrics.bind_endpoint()?;
-        if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
-            log::warn!("`socket_workers` {reason}");
-        }
-        // The sandbox, or another root directory, would hide it.
-        let memory_at_hand = MemoryAtHand::find();
-        privileges::drop(config.privileges)?;
-        let access_list = access_list::load(config.access_list)?;
+        let settings = LaunchConfig {
+            socket_workers: config.socket_workers,
+            swarm_workers: config.swarm_workers,
+            wait: WaitSettings {
+                timeout: SLEEP_MAX,
+                batch_wait: Duration::from_micros(config.stream.batch_wait_us),
+            },
+            metrics: config.metrics,
+            privileges: config.privileges,
+            access_list: config.access_list,
+        };
+        let bind = || {
+            let workers = settings.topology().socket_workers();
+            let sockets = SocketWorkers::bind(config.stream, workers)?;
+            // The sandbox, or another root directory, would hide how much there is.
+            Ok((sockets, MemoryAtHand::find()))
+        };
+        let (launch, (sockets, memory_at_hand)) =
+            launch::Launch::prepare(supervisor, settings, bind)?;
         let tls = load_tls(config.stream, T::ALPN_PROTOCOLS)?;
-        let mut reads = access_list::files(config.access_list);
-        reads.extend(tls_files(config.stream));
-        let needs = Needs {
-            reads,
+        launch.enter_sandbox(Needs {
+            reads: tls_files(config.stream),
             replaces: Vec::new(),
             io_uring: sockets.use_io_uring(),
-        };
-        sandbox::enter(config.privileges, &needs, supervisor);
+        });
         Ok(Self {
+            launch,
             config,
-            clock,
-            supervisor,
             sockets,
-            endpoint,
-            swarm_waits: swarm_worker::wait_handles(config.topology().swarm_workers()),
-            access_list,
             tls,
             memory_at_hand,
         })
@@ -87,14 +77,13 @@ impl<'a> Launch<'a> {
     /// What wakes the workers: first the socket workers, then the swarm workers.
     #[must_use]
     pub fn wakers(&self) -> Vec<Waker> {
-        let of_swarm_workers = self.swarm_waits.iter().map(|handle| handle.waker.clone());
-        self.sockets.wakers().chain(of_swarm_workers).collect()
+        self.launch.wakers(self.sockets.wakers())
     }
 
     /// Which torrents are allowed.
     #[must_use]
     pub fn access_list(&self) -> &SharedAccessList {
-        &self.access_list
+        self.launch.access_list()
     }
 
     /// The certificate, if connections are encrypted.
@@ -115,25 +104,16 @@ impl<'a> Launch<'a> {
         write_metrics: impl FnMut(&mut Exposition) + Send + 'static,
     ) -> anyhow::Result<Reload> {
         let Self {
+            mut launch,
             config,
-            clock,
-            supervisor,
-            endpoint,
-            access_list,
+            sockets,
             tls,
             memory_at_hand,
-            ..
         } = self;
-        let settings = WaitSettings {
-            timeout: SLEEP_MAX,
-            batch_wait: Duration::from_micros(config.stream.batch_wait_us),
-        };
-        let swarm_workers = arrangement.swarm_workers;
-        swarm_worker::start(supervisor, clock, settings, swarm_workers, self.swarm_waits)?;
-        let mut watch = LimitWatch::new();
-        limit_notes::watch(&mut watch, &arrangement.counters);
+        let supervisor = launch.supervisor();
+        launch.start_swarm_workers(arrangement.swarm_workers)?;
         let settings = StreamSettings {
-            other_files: endpoint.as_ref().map_or(0, |_| MetricsEndpoint::FILES_MAX),
+            other_files: config.metrics.endpoint_files_max(),
             bounds,
             memory_max: config.connection_memory(memory_at_hand),
             max_connections_per_ip: config.max_connections_per_ip(),
@@ -144,30 +124,22 @@ impl<'a> Launch<'a> {
             tls: tls.clone(),
             output_advice: T::OUTPUT_ADVICE,
         };
-        let addresses = self.sockets.addresses()?;
-        let handlers = arrangement.socket_workers;
-        let connections = self.sockets.start(
+        let addresses = sockets.addresses()?;
+        let mut watch = LimitWatch::new();
+        let connections = sockets.start(
             supervisor,
-            clock,
+            launch.clock(),
             config.stream,
             settings,
-            handlers,
+            arrangement.socket_workers,
             &mut watch,
         )?;
-        supervisor.spawn("limits", move || watch.run())?;
+        let counted = arrangement.counted;
+        let mut reload = launch.serve(&counted, watch, write_metrics)?;
         let sources = Sources {
-            workers: arrangement.counters,
+            counted,
             connections,
-            reports: arrangement.reports,
         };
-        if let Some(mut endpoint) = endpoint {
-            let (workers, reports) = (sources.workers.clone(), sources.reports.clone());
-            let with_prefixes = config.metrics.prometheus_peer_id_prefixes;
-            endpoint.also(move |text| write_peer_counts(&reports, with_prefixes, text));
-            endpoint.also(move |text| write_old_names(&workers, text));
-            endpoint.also(write_metrics);
-            endpoint.start(supervisor)?;
-        }
         let metrics = config.metrics.clone();
         supervisor.spawn("statistics", move || statistics::run(&metrics, &sources))?;
 
@@ -175,9 +147,8 @@ impl<'a> Launch<'a> {
         for address in addresses {
             log::info!("serving at {scheme}://{address}{}", T::PATH);
         }
-        let access_list_config = config.access_list.clone();
         Ok(Box::new(move || {
-            access_list::reload(&access_list_config, &access_list);
+            reload();
             reload_tls(tls.as_ref());
         }))
     }

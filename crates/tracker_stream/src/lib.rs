@@ -30,4 +30,4 @@ mod statistics;
 
 pub use arrangement::{Arrangement, StreamTracker};
 pub use config::{CommonClamps, CommonConfig};
-pub use launch::{Launch, Reload};
+pub use launch::Launch;

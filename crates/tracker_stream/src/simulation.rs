@@ -73,9 +73,9 @@ impl<T: StreamTracker> Simulation<T> {
         Self {
             hubs: arrangement.socket_workers.into_iter().map(hub).collect(),
             swarm_workers: arrangement.swarm_workers,
-            counters: arrangement.counters,
+            counters: arrangement.counted.workers,
             connections,
-            reports: arrangement.reports,
+            reports: arrangement.counted.reports,
         }
     }
 

@@ -11,19 +11,17 @@ use aquatic_daemon::heartbeat;
 use aquatic_stream::{StreamCounters, StreamMetrics};
 use aquatic_tracker::config::MetricsConfig;
 use aquatic_tracker::counters::{Protocol, WorkerCounters};
-use aquatic_tracker::report::ShardReport;
+use aquatic_tracker::launch::Counted;
 use aquatic_tracker::statistics::{PrometheusMetrics, Snapshot};
 use aquatic_types::IpFamily;
 
 /// Everything that is read. The order of workers is their `worker_index`; socket workers come
 /// first.
 pub(crate) struct Sources<P: Protocol> {
-    /// Of all workers.
-    pub(crate) workers: Vec<Arc<WorkerCounters<P>>>,
+    /// Of all workers and shards.
+    pub(crate) counted: Counted<P>,
     /// Of the socket workers.
     pub(crate) connections: Vec<Arc<StreamCounters>>,
-    /// Of the shards.
-    pub(crate) reports: Vec<Arc<ShardReport>>,
 }
 
 /// Publishes metrics for ever, every `interval`, if they are wanted. A Prometheus endpoint must
@@ -49,7 +47,7 @@ struct Outputs<P> {
 
 impl<P: Protocol> Outputs<P> {
     fn new(sources: &Sources<P>) -> Self {
-        let workers = sources.workers.len();
+        let workers = sources.counted.workers.len();
         Self {
             tracker: PrometheusMetrics::new(workers),
             connections: StreamMetrics::new(sources.connections.clone()),
@@ -57,11 +55,12 @@ impl<P: Protocol> Outputs<P> {
     }
 
     fn publish(&mut self, at: Duration, sources: &Sources<P>) {
-        for (worker, connections) in sources.workers.iter().zip(&sources.connections) {
+        let Counted { workers, reports } = &sources.counted;
+        for (worker, connections) in workers.iter().zip(&sources.connections) {
             copy_bytes(worker, connections);
         }
-        let snapshot = Snapshot::take(at, &sources.workers, &sources.reports);
-        self.tracker.update(&sources.workers, &snapshot);
+        let snapshot = Snapshot::take(at, workers, reports);
+        self.tracker.update(workers, &snapshot);
         self.connections.update();
     }
 }
@@ -119,15 +118,17 @@ mod tests {
         let recorder = PrometheusBuilder::new().build_recorder();
         let sources = Sources::<Pigeons> {
             // One of them has no connections: a swarm worker.
-            workers: vec![Arc::default(), Arc::default()],
+            counted: Counted {
+                workers: vec![Arc::default(), Arc::default()],
+                reports: vec![Arc::default()],
+            },
             connections: vec![Arc::default()],
-            reports: vec![Arc::default()],
         };
         metrics::with_local_recorder(&recorder, || {
             let mut outputs = Outputs::new(&sources);
-            let traffic = sources.workers[0].traffic(IpFamily::V6);
+            let traffic = sources.counted.workers[0].traffic(IpFamily::V6);
             traffic.reason(Message::Letter).add(4);
-            sources.workers[1].swarms(IpFamily::V6).peers.set(7);
+            sources.counted.workers[1].swarms(IpFamily::V6).peers.set(7);
             sources.connections[0].received_bytes.v4.add(8);
             sources.connections[0].sent_bytes.v6.add(5);
             sources.connections[0].active.v6.set(6);

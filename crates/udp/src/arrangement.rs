@@ -10,6 +10,7 @@ use aquatic_daemon::per_client::PerClient;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
 use aquatic_tracker::entropy::Entropy;
+use aquatic_tracker::launch::Counted;
 use aquatic_tracker::limits::{self, bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
 use aquatic_tracker::registry::{AddressShard, RegistryParts, RegistrySettings};
@@ -21,7 +22,7 @@ use aquatic_types::ShardKey;
 
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
-use crate::counters::WorkerCounters;
+use crate::counters::{Udp, WorkerCounters};
 use crate::export::ExportWriter;
 use crate::messages::BATCHES_MAX;
 use crate::response_writer::ResponseWriter;
@@ -34,10 +35,8 @@ pub struct Arrangement {
     pub cores: Vec<Core>,
     /// One for each swarm worker; none if the socket workers own the swarms.
     pub swarm_workers: Vec<SwarmWorker<AddressShard>>,
-    /// What the workers count: first the socket workers, then the swarm workers.
-    pub counters: Vec<Arc<WorkerCounters>>,
-    /// What the shards report.
-    pub reports: Vec<Arc<ShardReport>>,
+    /// What they count, and their shards report.
+    pub counted: Counted<Udp>,
     /// Decides, like the kernel, which shard a torrent belongs to.
     pub shard_key: ShardKey,
 }
@@ -118,8 +117,10 @@ pub fn arrange(
         cores: cores.zip(&counters).map(core).collect(),
         swarm_workers: owners.swarm_workers,
         shard_key: secrets.shard_key,
-        counters,
-        reports,
+        counted: Counted {
+            workers: counters,
+            reports,
+        },
     })
 }
 

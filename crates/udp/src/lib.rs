@@ -37,6 +37,7 @@
 //! | [`socket_worker`] | the loops |
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
 //! | [`export`] | the file that lists all torrents |
+//! | `sockets` | how the sockets of all workers are bound, and steered by the kernel
 //! | `inspect` | what `--check-config` finds on this machine |
 
 #![forbid(unsafe_code)]
@@ -53,6 +54,7 @@ pub mod messages;
 pub mod response_writer;
 pub mod service;
 pub mod socket_worker;
+mod sockets;
 mod start;
 pub mod statistics;
 pub mod unix_clock;

@@ -11,6 +11,7 @@ use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::TlsConfig;
 use aquatic_swarm::HashKey;
 use aquatic_tracker::entropy::Entropy;
+use aquatic_tracker::launch::Counted;
 use aquatic_tracker::limits::peers_per_ip;
 use aquatic_tracker::maintenance::Reporting;
 use aquatic_tracker::report::ShardReport;
@@ -94,7 +95,9 @@ pub fn arrange(
         socket_workers,
         swarm_workers: owners.swarm_workers,
         request_rate,
-        counters,
-        reports,
+        counted: Counted {
+            workers: counters,
+            reports,
+        },
     })
 }

@@ -362,7 +362,7 @@ mod tests {
         let core = &mut arrangement.cores[0];
         let id = connect(core);
         let dropped = || {
-            let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+            let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
             traffic.reason(Reason::QueueFull).get()
         };
         let room = BATCHES_MAX * BATCH_ANNOUNCES_MAX;
@@ -370,7 +370,7 @@ mod tests {
             (0..room + 5).for_each(|_| announce(core, id));
             assert_eq!(dropped(), 5 * round);
             core.finish(Now::default());
-            let in_flight = &arrangement.counters[0].batches_in_flight;
+            let in_flight = &arrangement.counted.workers[0].batches_in_flight;
             assert_eq!(in_flight.get(), BATCHES_MAX as u64);
             assert_eq!(core.outboxes()[0].len(), 0);
             assert!(!core.has_pending());
@@ -393,7 +393,7 @@ mod tests {
         let core = &mut arrangement.cores[0];
         let id = connect(core);
         let dropped = || {
-            let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+            let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
             traffic.reason(Reason::QueueFull).get()
         };
         let mut scrape = [&id.0[..], &[0, 0, 0, 2], b"abcd"].concat();
@@ -444,7 +444,7 @@ mod tests {
         core.account(IpFamily::V4, 0, &report, 0);
         assert!(core.outboxes()[0].is_empty());
 
-        let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+        let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
         assert_eq!(traffic.sent_bytes.get(), 2_100);
         assert_eq!(traffic.reason(Reason::SendFailed).get(), 6);
         assert_eq!(traffic.reason(Reason::SendBufferFull).get(), 4);
@@ -472,7 +472,7 @@ mod tests {
             let packets = outbox.iter().map(|(_, bytes)| bytes);
             assert!(packets.eq(kept.iter().map(|packet| packet.as_bytes())));
         }
-        let traffic = arrangement.counters[0].traffic(IpFamily::V4);
+        let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
         assert_eq!(traffic.reason(Reason::SendBufferFull).get(), 1 + 3);
     }
 

@@ -35,6 +35,7 @@ use aquatic_daemon::supervisor::Supervisor;
 
 use crate::config::StatisticsConfig;
 use crate::counters::{Udp, WorkerCounters};
+use aquatic_tracker::launch::Counted;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::statistics::PrometheusMetrics;
 
@@ -42,16 +43,15 @@ use tables::Period;
 
 type Snapshot = aquatic_tracker::statistics::Snapshot<Udp>;
 
-/// Starts what publishes statistics every `interval`. The order of `workers` is their
-/// `worker_index`. A Prometheus endpoint must be running already.
+/// Starts what publishes statistics every `interval`. A Prometheus endpoint must be running
+/// already.
 ///
 /// # Errors
 /// If the system has no room for a thread. What cannot be written later is logged.
 pub fn start(
     supervisor: &Supervisor,
     config: StatisticsConfig,
-    workers: Vec<Arc<WorkerCounters>>,
-    reports: Vec<Arc<ShardReport>>,
+    Counted { workers, reports }: Counted<Udp>,
 ) -> anyhow::Result<()> {
     let stdout = match config.print_to_stdout {
         true => Some(Stdout::start(supervisor)?),

@@ -89,7 +89,7 @@ impl Tracker {
     }
 
     pub(crate) fn shards(&self) -> usize {
-        self.arrangement.reports.len()
+        self.arrangement.counted.reports.len()
     }
 
     pub(crate) fn swarm_workers(&self) -> usize {
@@ -126,7 +126,9 @@ impl Tracker {
     pub(crate) fn finish(&mut self, core: usize, now: Now) -> Vec<(usize, Packet)> {
         self.arrangement.cores[core].finish(now);
         let exchanges = self.shards() as u64;
-        let in_flight = self.arrangement.counters[core].batches_in_flight.get();
+        let in_flight = self.arrangement.counted.workers[core]
+            .batches_in_flight
+            .get();
         assert!(
             in_flight <= BATCHES_MAX as u64 * exchanges,
             "{in_flight} batches on their way"
@@ -221,7 +223,7 @@ impl Tracker {
     /// What one worker has counted for a reason.
     pub(crate) fn count_of(&self, worker: usize, reason: Reason) -> u64 {
         let of = |family| {
-            self.arrangement.counters[worker]
+            self.arrangement.counted.workers[worker]
                 .traffic(family)
                 .reason(reason)
                 .get()
@@ -232,7 +234,7 @@ impl Tracker {
     /// What all workers have counted together.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::new();
-        for counters in &self.arrangement.counters {
+        for counters in &self.arrangement.counted.workers {
             for family in IpFamily::ALL {
                 let traffic = counters.traffic(family);
                 let mut add = |metric, label, counter: &Counter| {
@@ -258,7 +260,8 @@ impl Tracker {
     pub(crate) fn gauges(&self, family: IpFamily) -> (u32, u32) {
         let gauges = self
             .arrangement
-            .counters
+            .counted
+            .workers
             .iter()
             .map(|counters| counters.swarms(family));
         gauges.fold((0, 0), |(torrents, peers), gauges| {
@@ -273,7 +276,7 @@ impl Tracker {
     /// Torrents and peers, by the histograms of the last cleaning.
     pub(crate) fn histogram_sums(&self, family: IpFamily) -> (u32, u32) {
         let (mut torrents, mut peers) = (0, 0);
-        for report in &self.arrangement.reports {
+        for report in &self.arrangement.counted.reports {
             let histograms = report.histograms().expect("they are wanted");
             for bucket in histograms.get(family).iter_recorded() {
                 torrents += bucket.count_at_value();
@@ -289,6 +292,7 @@ impl Tracker {
         let mut clients = BTreeMap::new();
         for (prefix, peers) in self
             .arrangement
+            .counted
             .reports
             .iter()
             .flat_map(|report| report.clients())
