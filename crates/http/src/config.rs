@@ -3,6 +3,7 @@
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
+use aquatic_tracker::registry::AddressShardConfig;
 use aquatic_tracker::topology::Topology;
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 
@@ -147,6 +148,18 @@ impl Config {
     #[must_use]
     pub fn topology(&self) -> Topology {
         self.common().topology()
+    }
+
+    /// What the shards are made by.
+    pub(crate) fn address_shards(&self) -> AddressShardConfig<'_> {
+        AddressShardConfig {
+            limits: &self.limits.connections.tracker,
+            addresses: &self.limits.addresses,
+            metrics: &self.metrics,
+            response_peers_per_ip_max: self.protocol.max_response_peers_per_ip,
+            peer_age_seconds_max: self.cleaning.max_peer_age,
+            cleaning_interval_seconds: self.cleaning.torrent_cleaning_interval,
+        }
     }
 
     /// What all trackers over TCP have.

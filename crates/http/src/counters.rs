@@ -5,8 +5,7 @@
 
 use aquatic_daemon::counter::Counter;
 use aquatic_daemon::labels;
-use aquatic_tracker::counters::{self, LimitNote, Protocol};
-use aquatic_tracker::limit_notes;
+use aquatic_tracker::counters::{self, Protocol};
 
 /// The BitTorrent tracker protocol over HTTP.
 #[derive(Clone, Copy, Debug)]
@@ -100,21 +99,6 @@ labels! {
 impl counters::ReasonLabel for Reason {
     fn is_refusal(self) -> bool {
         self != Self::ConnectionGone
-    }
-
-    fn limit(self) -> Option<LimitNote> {
-        match self {
-            Self::ProxyHeader => Some(limit_notes::proxy_header()),
-            Self::UntrustedProxy => Some(limit_notes::untrusted_proxy()),
-            Self::RequestRate => Some(limit_notes::request_rate()),
-            Self::QueueFull => Some(limit_notes::queue()),
-            Self::TorrentLimit => Some(limit_notes::torrents()),
-            Self::PeerLimit => Some(limit_notes::peers()),
-            Self::MemoryLimit => Some(limit_notes::memory()),
-            Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
-            Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
-            _ => None,
-        }
     }
 }
 

@@ -5,38 +5,26 @@
 //! of a torrent comes out. No socket, no clock.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
-use aquatic_daemon::request_rate::RequestRate;
 use aquatic_http_protocol::{AnnounceRequest, Connection, Framing, Head, Request, ScrapeRequest};
 use aquatic_stream::ReverseProxy;
+use aquatic_tracker::admission::Admission;
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily,
 };
 
 use crate::config::{Config, Intervals};
-use crate::counters::{RequestKind, WorkerCounters};
+use crate::counters::{Http, RequestKind};
 use crate::messages::{Announce, ReturnPath};
 use crate::refusal::Refusal;
 
 /// What is said to people who open the tracker's address in a browser.
 const ABOUT: &str = "BitTorrent tracker (aquatic_http): clients announce at /announce\n";
 
-/// What socket workers share with each other and with the rest of the daemon.
-pub struct ServiceParts {
-    /// Which torrents are allowed.
-    pub access_list: AccessListReader,
-    /// Requests per client, if limited.
-    pub request_rate: Option<Arc<RequestRate>>,
-    /// Where this worker counts.
-    pub counters: Arc<WorkerCounters>,
-}
-
 /// Decides about requests.
 pub struct Service {
-    parts: ServiceParts,
+    admission: Admission<Http>,
     proxy: Option<ReverseProxy>,
     keep_alive: bool,
     answers_health_checks: bool,
@@ -75,9 +63,9 @@ pub enum Wish<'a> {
 impl Service {
     /// A service as configured.
     #[must_use]
-    pub fn new(config: &Config, parts: ServiceParts) -> Self {
+    pub fn new(config: &Config, admission: Admission<Http>) -> Self {
         Self {
-            parts,
+            admission,
             proxy: ReverseProxy::from_config(&config.network.stream),
             keep_alive: config.network.keep_alive,
             answers_health_checks: config.network.enable_http_health_checks,
@@ -141,11 +129,10 @@ impl Service {
         path: ReturnPath,
         head: &Head<'a>,
     ) -> Result<Wish<'a>, Refusal> {
-        let rate = self.parts.request_rate.as_ref();
-        if rate.is_some_and(|rate| !rate.allows(now.micros, client.ip())) {
+        if !self.admission.allows_request(now, client) {
             return Err(Refusal::REQUEST_RATE);
         }
-        let counters = self.parts.counters.traffic(client.family());
+        let counters = self.admission.counters.traffic(client.family());
         match Request::parse(head.path, head.query)? {
             Request::Announce(announce) => {
                 counters.requests(RequestKind::Announce).add(1);
@@ -168,7 +155,7 @@ impl Service {
         path: ReturnPath,
         request: &AnnounceRequest,
     ) -> Result<Wish<'a>, Refusal> {
-        if !self.parts.access_list.is_allowed(&request.info_hash) {
+        if !self.admission.allows_torrent(&request.info_hash) {
             return Err(Refusal::INFO_HASH_DENIED);
         }
         if path.framing.omit_body {
@@ -188,12 +175,11 @@ impl Service {
 
     fn message<K>(&self, path: ReturnPath, peer: K, request: &AnnounceRequest) -> Announce<K> {
         let wanted = request.peers_wanted.unwrap_or(u32::MAX);
-        let [client @ .., _, _, _, _, _, _, _, _, _, _, _, _] = request.peer_id.0;
         Announce {
             path,
             peer_form: request.peer_form,
             info_hash: request.info_hash,
-            client,
+            client: request.peer_id.client_prefix(),
             announce: aquatic_swarm::Announce {
                 peer,
                 status: request.status(),
@@ -207,7 +193,7 @@ impl Service {
 
     /// To be called in each round, also if nothing was received.
     pub fn background(&mut self) {
-        self.parts.access_list.refresh();
+        self.admission.refresh();
     }
 
     /// The torrents of a scrape that are answered, in order, and whether each is allowed.
@@ -215,20 +201,23 @@ impl Service {
         &mut self,
         scrape: &ScrapeRequest<'a>,
     ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, 'a> {
-        let access_list = &mut self.parts.access_list;
-        let info_hashes = scrape.info_hashes.iter().take(self.scrape_torrents_max);
-        info_hashes.map(|info_hash| (info_hash, access_list.is_allowed(&info_hash)))
+        let info_hashes = scrape.info_hashes.iter();
+        self.admission
+            .with_allowed(info_hashes.take(self.scrape_torrents_max))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+    use std::sync::Arc;
 
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_daemon::request_rate::RequestRate;
     use aquatic_stream::ConnectionId;
 
     use super::*;
+    use crate::counters::WorkerCounters;
 
     const NOW: Now = Now {
         seconds: aquatic_types::Seconds(1_000),
@@ -252,13 +241,13 @@ mod tests {
             let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
             let counters = Arc::new(WorkerCounters::default());
             let rate = requests_per_second.and_then(NonZeroU32::new);
-            let parts = ServiceParts {
+            let admission = Admission {
                 access_list: access_list.reader(),
                 request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
                 counters: Arc::clone(&counters),
             };
             Self {
-                service: Service::new(config, parts),
+                service: Service::new(config, admission),
                 counters,
                 access_list,
             }

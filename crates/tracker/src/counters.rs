@@ -27,9 +27,12 @@ pub trait ReasonLabel: Label {
     /// Whether the client was told.
     fn is_refusal(self) -> bool;
 
-    /// If it is a limit that an operator can change: what to tell when it was met. Not for what
-    /// clients do wrong by themselves, and not for torrents that an operator has forbidden.
-    fn limit(self) -> Option<LimitNote>;
+    /// If it is a limit of this protocol alone that an operator can change: what to tell when it
+    /// was met. Those that others have too are told of [elsewhere](crate::limit_notes). Not for
+    /// what clients do wrong by themselves, and not for torrents that an operator has forbidden.
+    fn limit(self) -> Option<LimitNote> {
+        None
+    }
 }
 
 /// What one worker counts about the clients of one IP family. Totals since the start.
@@ -140,8 +143,7 @@ impl<P: Protocol> Default for WorkerCounters<P> {
 pub(crate) mod test_protocol {
     use aquatic_daemon::labels;
 
-    use super::{LimitNote, Protocol, ReasonLabel};
-    use crate::limit_notes;
+    use super::{Protocol, ReasonLabel};
 
     /// BitTorrent over bees.
     pub(crate) enum Bees {}
@@ -186,10 +188,6 @@ pub(crate) mod test_protocol {
     impl ReasonLabel for Reason {
         fn is_refusal(self) -> bool {
             self == Self::PeerLimit
-        }
-
-        fn limit(self) -> Option<LimitNote> {
-            self.is_refusal().then(limit_notes::peers)
         }
     }
 }

@@ -24,6 +24,7 @@
 //! | [`swarm_worker`] | the loop of a worker that owns a shard and nothing else |
 //! | [`registry`], [`maintenance`] | the swarms of a shard, and what looks after them |
 //! | [`launch`] | how a tracker starts |
+//! | [`admission`] | which clients and torrents are served |
 //! | [`limits`], [`limit_notes`] | how much a client may ask, and a shard may hold |
 //! | [`counters`], [`report`], [`clients`] | what is counted |
 //! | [`statistics`] | all of that put together: Prometheus metrics |
@@ -32,6 +33,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod cleaning;
 pub mod clients;
 pub mod config;

@@ -9,6 +9,7 @@
 //!
 //! It does not know requests: whether one may be served was decided before.
 
+mod build;
 mod memory;
 
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ use crate::counters::SwarmGauges;
 use crate::maintenance::{Cleaner, Maintained, Maintenance, MaintenanceSettings, Reporting};
 use crate::shard::Shard;
 
+pub use self::build::AddressShardConfig;
 use self::memory::network_of;
 
 /// The swarms of both IP families.

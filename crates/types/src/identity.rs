@@ -14,6 +14,15 @@ pub struct InfoHash(pub [u8; 20]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 20]);
 
+impl PeerId {
+    /// The first eight bytes, which name the client software (BEP 20).
+    #[must_use]
+    pub fn client_prefix(&self) -> [u8; 8] {
+        let [prefix @ .., _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
+        prefix
+    }
+}
+
 /// Why a text is not an info hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseInfoHashError {

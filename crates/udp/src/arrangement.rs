@@ -4,16 +4,14 @@
 
 use std::sync::Arc;
 
-use aquatic_access_list::{AccessListReader, SharedAccessList};
+use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
-use aquatic_daemon::per_client::PerClient;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::HashKey;
+use aquatic_tracker::admission::Admission;
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::launch::Counted;
-use aquatic_tracker::limits::{self, bytes_per_shard, per_shard_and_address};
-use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
-use aquatic_tracker::registry::{AddressShard, RegistryParts, RegistrySettings};
+use aquatic_tracker::registry::AddressShard;
 use aquatic_tracker::report::ShardReport;
 use aquatic_tracker::shard_set::ShardSet;
 use aquatic_tracker::swarm_worker::SwarmWorker;
@@ -26,7 +24,7 @@ use crate::counters::{Udp, WorkerCounters};
 use crate::export::ExportWriter;
 use crate::messages::BATCHES_MAX;
 use crate::response_writer::ResponseWriter;
-use crate::service::{Service, ServiceParts};
+use crate::service::Service;
 use crate::socket_worker::Core;
 
 /// All workers of a tracker, ready to work.
@@ -83,21 +81,14 @@ pub fn arrange(
     };
     let age_seconds = config.cleaning.max_connection_age;
     let connection_ids = ConnectionIds::new(connection_secret, age_seconds, unix_micros);
-    let secrets = Secrets::draw(config, connection_ids, entropy)?;
+    let hash_key = HashKey::new(entropy.key()?);
+    let shard_key = ShardKey::new(entropy.bytes()?);
+    let request_rate = RequestRate::from_config(&config.limits.tracker, entropy.key()?);
 
     let owners = topology.of_owners(&counters);
-    let mut shards = Vec::new();
-    for (report, counters) in reports.iter().zip(owners) {
-        let reporting = Reporting::new(counters, report);
-        let parts = secrets.registry_parts(access_list.reader(), reporting, entropy)?;
-        let counts_clients = config.statistics.metrics.peer_clients;
-        shards.push(AddressShard::new(
-            counts_clients,
-            registry_settings(config),
-            parts,
-        ));
-    }
-    let mut shards = ShardSet::new(secrets.shard_key, topology, &wakers, shards);
+    let shard_config = config.address_shards();
+    let shards = shard_config.shards(owners, &reports, &access_list, hash_key, entropy)?;
+    let mut shards = ShardSet::new(shard_key, topology, &wakers, shards);
     let dispatchers = shards.connect(&wakers, BATCHES_MAX, |shard| ResponseWriter {
         counters: owners.get(shard).cloned().unwrap_or_default(),
         announce_interval_seconds: config.protocol.peer_announce_interval,
@@ -109,90 +100,21 @@ pub fn arrange(
     let owners = shards.into_owners();
     let cores = dispatchers.into_iter().zip(owners.socket_workers);
     let core = |((dispatcher, owner), counters)| {
-        let parts = secrets.service_parts(access_list.reader(), counters);
-        let service = Service::new(config, parts);
+        let admission = Admission {
+            access_list: access_list.reader(),
+            request_rate: request_rate.clone(),
+            counters: Arc::clone(counters),
+        };
+        let service = Service::new(config, connection_ids.clone(), admission);
         Core::new(service, dispatcher, owner, sockets, Arc::clone(counters))
     };
     Ok(Arrangement {
         cores: cores.zip(&counters).map(core).collect(),
         swarm_workers: owners.swarm_workers,
-        shard_key: secrets.shard_key,
+        shard_key,
         counted: Counted {
             workers: counters,
             reports,
         },
     })
-}
-
-fn registry_settings(config: &Config) -> RegistrySettings {
-    let (limits, shards) = (&config.limits, config.topology().shards());
-    let metrics = &config.statistics.metrics;
-    RegistrySettings {
-        limits: per_shard_and_address(
-            &limits.tracker,
-            shards,
-            &limits.addresses,
-            config.protocol.max_response_peers_per_ip,
-        ),
-        peer_age_seconds_max: config.cleaning.max_peer_age,
-        maintenance: MaintenanceSettings {
-            bytes_max: bytes_per_shard(&limits.tracker, shards),
-            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
-            report_interval_seconds: u32::try_from(metrics.interval).unwrap_or(u32::MAX),
-            peer_histograms: metrics.torrent_peer_histograms,
-        },
-    }
-}
-
-/// What all workers share.
-struct Secrets {
-    hash_key: HashKey,
-    shard_key: ShardKey,
-    connection_ids: ConnectionIds,
-    request_rate: Option<Arc<RequestRate>>,
-    peers_per_ip: Option<Arc<PerClient>>,
-}
-
-impl Secrets {
-    fn service_parts(
-        &self,
-        access_list: AccessListReader,
-        counters: &Arc<WorkerCounters>,
-    ) -> ServiceParts {
-        ServiceParts {
-            connection_ids: self.connection_ids.clone(),
-            access_list,
-            request_rate: self.request_rate.clone(),
-            counters: Arc::clone(counters),
-        }
-    }
-
-    fn registry_parts(
-        &self,
-        access_list: AccessListReader,
-        reporting: Reporting,
-        entropy: &mut impl Entropy,
-    ) -> anyhow::Result<RegistryParts> {
-        Ok(RegistryParts {
-            hash_key: self.hash_key,
-            rng_seed: entropy.number()?,
-            access_list,
-            peers_per_ip: self.peers_per_ip.clone(),
-            reporting,
-        })
-    }
-
-    fn draw(
-        config: &Config,
-        connection_ids: ConnectionIds,
-        entropy: &mut impl Entropy,
-    ) -> anyhow::Result<Self> {
-        Ok(Self {
-            hash_key: HashKey::new(entropy.key()?),
-            shard_key: ShardKey::new(entropy.bytes()?),
-            connection_ids,
-            request_rate: RequestRate::from_config(&config.limits.tracker, entropy.key()?),
-            peers_per_ip: limits::peers_per_ip(&config.limits.tracker),
-        })
-    }
 }

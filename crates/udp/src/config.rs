@@ -11,6 +11,7 @@ use aquatic_tracker::config::{
     AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives, clamp_hang_timeout,
     clamp_workers,
 };
+use aquatic_tracker::registry::AddressShardConfig;
 use aquatic_tracker::topology::Topology;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6};
 use aquatic_udp_protocol::{
@@ -230,6 +231,18 @@ impl Config {
     #[must_use]
     pub fn topology(&self) -> Topology {
         Topology::from_config(self.socket_workers, self.swarm_workers)
+    }
+
+    /// What the shards are made by.
+    pub(crate) fn address_shards(&self) -> AddressShardConfig<'_> {
+        AddressShardConfig {
+            limits: &self.limits.tracker,
+            addresses: &self.limits.addresses,
+            metrics: &self.statistics.metrics,
+            response_peers_per_ip_max: self.protocol.max_response_peers_per_ip,
+            peer_age_seconds_max: self.cleaning.max_peer_age,
+            cleaning_interval_seconds: self.cleaning.torrent_cleaning_interval,
+        }
     }
 
     /// The files that are written from time to time, and the keys that name them.

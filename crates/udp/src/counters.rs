@@ -2,7 +2,6 @@
 
 use aquatic_daemon::labels;
 pub use aquatic_tracker::counters::{Counter, Label, LimitNote, Protocol, ReasonLabel};
-use aquatic_tracker::limit_notes;
 
 /// The protocol, as far as counting goes.
 pub enum Udp {}
@@ -122,13 +121,6 @@ impl ReasonLabel for Reason {
 
     fn limit(self) -> Option<LimitNote> {
         match self {
-            Self::RequestRate => Some(limit_notes::request_rate()),
-            Self::QueueFull => Some(limit_notes::queue()),
-            Self::TorrentLimit => Some(limit_notes::torrents()),
-            Self::PeerLimit => Some(limit_notes::peers()),
-            Self::MemoryLimit => Some(limit_notes::memory()),
-            Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
-            Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
             Self::ReceiveBufferFull => Some(LimitNote::new(
                 "datagrams lost, since a receive buffer was full",
                 "see `network.socket_recv_buffer_size` and `socket_workers`",
@@ -137,17 +129,7 @@ impl ReasonLabel for Reason {
                 "answers lost, since a send buffer was full",
                 "see `network.socket_send_buffer_size`",
             )),
-            Self::TooShort
-            | Self::TooLong
-            | Self::UnknownAction
-            | Self::NotConnect
-            | Self::Unconnected
-            | Self::SourcePortZero
-            | Self::SendFailed
-            | Self::ConnectionId
-            | Self::PortZero
-            | Self::NoInfoHash
-            | Self::InfoHashDenied => None,
+            _ => None,
         }
     }
 }

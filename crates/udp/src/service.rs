@@ -5,10 +5,9 @@
 //! in; an answer goes into the caller's outbox. No socket, no clock.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use aquatic_access_list::AccessListReader;
-use aquatic_daemon::request_rate::RequestRate;
+use aquatic_tracker::admission::Admission;
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus,
 };
@@ -22,7 +21,7 @@ use aquatic_udp_socket::{Outbox, ReturnPath};
 use crate::Now;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
-use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, WorkerCounters};
+use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters, Udp};
 use crate::messages::Announce;
 
 /// What a client with an unknown or expired connection id is told, so that it connects again. It
@@ -32,21 +31,11 @@ const CONNECT_AGAIN: &str = "connection id expired";
 
 const _: () = assert!(ERROR_RESPONSE_HEADER_SIZE + CONNECT_AGAIN.len() <= SCRAPE_REQUEST_SIZE_MIN);
 
-/// What socket workers share with each other and with the rest of the daemon.
-pub struct ServiceParts {
-    /// With the same secret in all workers, so that any of them can check an id.
-    pub connection_ids: ConnectionIds,
-    /// Which torrents are allowed.
-    pub access_list: AccessListReader,
-    /// Requests per client, if limited.
-    pub request_rate: Option<Arc<RequestRate>>,
-    /// Where this worker counts.
-    pub counters: Arc<WorkerCounters>,
-}
-
 /// Decides about datagrams.
 pub struct Service {
-    parts: ServiceParts,
+    /// With the same secret in all workers, so that any of them can check an id.
+    connection_ids: ConnectionIds,
+    admission: Admission<Udp>,
     response_peers_max: u16,
     scrape_torrents_max: usize,
 }
@@ -67,9 +56,10 @@ pub enum Received<'a> {
 impl Service {
     /// A service as configured.
     #[must_use]
-    pub fn new(config: &Config, parts: ServiceParts) -> Self {
+    pub fn new(config: &Config, connection_ids: ConnectionIds, admission: Admission<Udp>) -> Self {
         Self {
-            parts,
+            connection_ids,
+            admission,
             response_peers_max: u16::try_from(config.protocol.max_response_peers)
                 .unwrap_or(u16::MAX),
             scrape_torrents_max: config.protocol.max_scrape_torrents,
@@ -86,60 +76,55 @@ impl Service {
         outbox: &mut Outbox,
     ) -> Received<'a> {
         let from = CanonicalAddr::new(path.peer());
-        let ServiceParts {
-            connection_ids,
-            access_list,
-            request_rate,
-            counters,
-        } = &mut self.parts;
-        let counters = counters.traffic(from.family());
+        let counters = self.admission.counters.traffic(from.family());
         counters.received_bytes.add(bytes.len());
         if from.get().port() == 0 {
             counters.reason(Reason::SourcePortZero).add(1);
             return Received::Done;
         }
-        if request_rate
-            .as_ref()
-            .is_some_and(|rate| !rate.allows(now.micros, from.ip()))
-        {
+        if !self.admission.allows_request(now, from) {
             counters.reason(Reason::RequestRate).add(1);
             return Received::Done;
         }
-        let response_peers_max = self.response_peers_max;
-        let mut desk = Desk {
+        let Admission {
+            access_list,
+            counters,
+            ..
+        } = &mut self.admission;
+        let mut context = RequestContext {
             now,
             path,
             from,
-            connection_ids,
+            connection_ids: &self.connection_ids,
             access_list,
-            counters,
+            counters: counters.traffic(from.family()),
             outbox,
-            response_peers_max,
+            response_peers_max: self.response_peers_max,
         };
         match Request::parse(bytes) {
-            Ok(Request::Connect(connect)) => desk.connect(connect),
-            Ok(Request::Announce(announce)) => desk.announce(socket, &announce),
-            Ok(Request::Scrape(scrape)) => desk.scrape(scrape),
-            Err(error) => desk.malformed(error),
+            Ok(Request::Connect(connect)) => context.connect(connect),
+            Ok(Request::Announce(announce)) => context.announce(socket, &announce),
+            Ok(Request::Scrape(scrape)) => context.scrape(scrape),
+            Err(error) => context.malformed(error),
         }
     }
 
     /// Takes note of what the system's clock says at `now`. To be called about once a second.
     pub fn synchronise(&mut self, now: Now, unix_micros: u64) {
-        self.parts.connection_ids.synchronise(now, unix_micros);
+        self.connection_ids.synchronise(now, unix_micros);
     }
 
     /// Drops a datagram that is longer than any request, so that only its beginning was received.
     pub fn receive_too_long(&self, path: ReturnPath, bytes: &[u8]) {
         let family = CanonicalAddr::new(path.peer()).family();
-        let counters = self.parts.counters.traffic(family);
+        let counters = self.admission.counters.traffic(family);
         counters.received_bytes.add(bytes.len());
         counters.reason(Reason::TooLong).add(1);
     }
 
     /// To be called in each round, also if nothing was received.
     pub fn background(&mut self) {
-        self.parts.access_list.refresh();
+        self.admission.refresh();
     }
 
     /// The torrents of a scrape that are answered, in order, and whether each is allowed.
@@ -147,14 +132,14 @@ impl Service {
         &mut self,
         scrape: &ScrapeRequest<'a>,
     ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, 'a> {
-        let access_list = &mut self.parts.access_list;
-        let info_hashes = scrape.info_hashes.iter().take(self.scrape_torrents_max);
-        info_hashes.map(|info_hash| (info_hash, access_list.is_allowed(&info_hash)))
+        let info_hashes = scrape.info_hashes.iter();
+        self.admission
+            .with_allowed(info_hashes.take(self.scrape_torrents_max))
     }
 }
 
 /// All that is at hand while one datagram is dealt with.
-struct Desk<'s> {
+struct RequestContext<'s> {
     now: Now,
     path: ReturnPath,
     from: CanonicalAddr,
@@ -165,7 +150,7 @@ struct Desk<'s> {
     response_peers_max: u16,
 }
 
-impl Desk<'_> {
+impl RequestContext<'_> {
     fn connect<'a>(&mut self, connect: ConnectRequest) -> Received<'a> {
         self.counters.requests(RequestKind::Connect).add(1);
         self.counters.responses(ResponseKind::Connect).add(1);
@@ -208,13 +193,12 @@ impl Desk<'_> {
     fn message<K>(&self, socket: u8, peer: K, request: &AnnounceRequest<'_>) -> Announce<K> {
         // A negative number, usually -1, asks for as many as there are.
         let wanted = u16::try_from(request.peers_wanted.min(i32::from(u16::MAX)));
-        let [client @ .., _, _, _, _, _, _, _, _, _, _, _, _] = request.peer_id.0;
         Announce {
             socket,
             path: self.path,
             transaction_id: request.transaction_id,
             info_hash: request.info_hash,
-            client,
+            client: request.peer_id.client_prefix(),
             announce: aquatic_swarm::Announce {
                 peer,
                 status: PeerStatus::new(request.event, request.bytes_left),
@@ -272,12 +256,15 @@ impl Desk<'_> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+    use std::sync::Arc;
 
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_daemon::request_rate::RequestRate;
     use aquatic_udp_protocol::{ANNOUNCE_REQUEST_SIZE, PROTOCOL_ID, Response};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::counters::WorkerCounters;
     use crate::socket_worker::DATAGRAM_BYTES_MAX;
 
     const NOW: Now = Now {
@@ -301,13 +288,13 @@ mod tests {
         let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
         let counters = Arc::new(WorkerCounters::default());
         let rate = requests_per_second.and_then(NonZeroU32::new);
-        let parts = ServiceParts {
-            connection_ids: connection_ids(),
+        let admission = Admission {
             access_list: access_list.reader(),
             request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
             counters: Arc::clone(&counters),
         };
-        (Service::new(&config, parts), counters, access_list)
+        let service = Service::new(&config, connection_ids(), admission);
+        (service, counters, access_list)
     }
 
     fn client() -> SocketAddr {

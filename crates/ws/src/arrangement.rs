@@ -10,6 +10,7 @@ use aquatic_channel::Waker;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::TlsConfig;
 use aquatic_swarm::HashKey;
+use aquatic_tracker::admission::Admission;
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::launch::Counted;
 use aquatic_tracker::limits::peers_per_ip;
@@ -24,7 +25,7 @@ use crate::counters::{WebTorrent, WorkerCounters};
 use crate::deliveries::Deliveries;
 use crate::messages::BATCHES_MAX;
 use crate::relay::{self, RelayParts, Signalling};
-use crate::service::{Service, ServiceParts};
+use crate::service::Service;
 use crate::worker::{Worker, WorkerParts};
 
 /// All workers of a tracker, ready to work.
@@ -72,14 +73,14 @@ pub fn arrange(
         .zip(deliveries)
         .zip(&counters);
     for (index, (((dispatcher, owner), deliveries), counters)) in ways.enumerate() {
-        let service = ServiceParts {
+        let admission = Admission {
             access_list: access_list.reader(),
             request_rate: request_rate.clone(),
             counters: Arc::clone(counters),
         };
         let parts = WorkerParts {
             index: u16::try_from(index).context("too many socket workers")?,
-            service: Service::new(config, service),
+            service: Service::new(config, admission),
             shard_key,
             dispatcher,
             owner,

@@ -5,7 +5,6 @@
 
 use aquatic_daemon::labels;
 use aquatic_tracker::counters::{self, LimitNote, Protocol};
-use aquatic_tracker::limit_notes;
 use aquatic_ws_protocol::RequestErrorKind;
 
 /// The WebTorrent tracker protocol.
@@ -137,15 +136,6 @@ impl counters::ReasonLabel for Reason {
 
     fn limit(self) -> Option<LimitNote> {
         match self {
-            Self::ProxyHeader => Some(limit_notes::proxy_header()),
-            Self::UntrustedProxy => Some(limit_notes::untrusted_proxy()),
-            Self::RequestRate => Some(limit_notes::request_rate()),
-            Self::QueueFull => Some(limit_notes::queue()),
-            Self::TorrentLimit => Some(limit_notes::torrents()),
-            Self::PeerLimit => Some(limit_notes::peers()),
-            Self::MemoryLimit => Some(limit_notes::memory()),
-            Self::PeersPerIp => Some(limit_notes::peers_per_ip()),
-            Self::PeersPerIpAndTorrent => Some(limit_notes::peers_per_ip_and_torrent()),
             Self::DeliveryFull => Some(LimitNote::new(
                 "offers and answers lost, since the worker of their receiver does not keep up",
                 "see `socket_workers`",

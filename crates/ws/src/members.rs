@@ -65,13 +65,12 @@ impl MemberCounts {
         is_seeder: bool,
         peer_id: &PeerId,
     ) -> Joining<'a> {
-        let [client @ .., _, _, _, _, _, _, _, _, _, _, _, _] = peer_id.0;
         Joining {
             counts: self,
             clients,
             family,
             is_seeder,
-            client,
+            client: peer_id.client_prefix(),
         }
     }
 

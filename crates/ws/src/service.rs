@@ -4,31 +4,18 @@
 //! come in; a request that may be served or a [`Failure`] comes out. What needs the swarms is
 //! decided by their [`relay`](crate::relay).
 
-use std::sync::Arc;
-
-use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
-use aquatic_daemon::request_rate::RequestRate;
+use aquatic_tracker::admission::Admission;
 use aquatic_types::{CanonicalAddr, InfoHash};
 use aquatic_ws_protocol::{Request, ScrapeRequest};
 
 use crate::config::Config;
-use crate::counters::{Reason, RequestKind, WorkerCounters};
+use crate::counters::{Reason, RequestKind, WebTorrent};
 use crate::refusal::{Failure, Refusal};
-
-/// What socket workers share with each other and with the rest of the daemon.
-pub struct ServiceParts {
-    /// Which torrents are allowed.
-    pub access_list: AccessListReader,
-    /// Messages per client, if limited.
-    pub request_rate: Option<Arc<RequestRate>>,
-    /// Where this worker counts.
-    pub counters: Arc<WorkerCounters>,
-}
 
 /// Decides about messages.
 pub struct Service {
-    parts: ServiceParts,
+    admission: Admission<WebTorrent>,
     scrape_torrents_max: usize,
     offer_bytes_max: usize,
 }
@@ -36,9 +23,9 @@ pub struct Service {
 impl Service {
     /// A service as configured.
     #[must_use]
-    pub fn new(config: &Config, parts: ServiceParts) -> Self {
+    pub fn new(config: &Config, admission: Admission<WebTorrent>) -> Self {
         Self {
-            parts,
+            admission,
             scrape_torrents_max: config.protocol.max_scrape_torrents,
             offer_bytes_max: config.protocol.max_offer_size,
         }
@@ -55,8 +42,7 @@ impl Service {
         message: &'a [u8],
     ) -> Result<Request<'a>, Failure> {
         let request = Request::parse_within(message, self.offer_bytes_max);
-        let rate = self.parts.request_rate.as_ref();
-        if rate.is_some_and(|rate| !rate.allows(now.micros, client.ip())) {
+        if !self.admission.allows_request(now, client) {
             return Err(match &request {
                 Ok(request) => Refusal::REQUEST_RATE.about_request(request),
                 Err(error) => Refusal::REQUEST_RATE.about(error.action, error.info_hash),
@@ -68,7 +54,7 @@ impl Service {
             Request::Answer(_) => RequestKind::Answer,
             Request::Scrape(_) => RequestKind::Scrape,
         };
-        let traffic = self.parts.counters.traffic(client.family());
+        let traffic = self.admission.counters.traffic(client.family());
         traffic.requests(kind).add(1);
         if let Request::Announce(announce) = &request
             && let Some(skipped) = &announce.skipped
@@ -94,7 +80,7 @@ impl Service {
             Request::Answer(answer) => answer.info_hash,
             Request::Scrape(_) => return Ok(request),
         };
-        if !self.parts.access_list.is_allowed(&info_hash) {
+        if !self.admission.allows_torrent(&info_hash) {
             return Err(Refusal::INFO_HASH_DENIED.about_request(&request));
         }
         Ok(request)
@@ -110,25 +96,28 @@ impl Service {
 
     /// To be called in each round, also if nothing was received.
     pub fn background(&mut self) {
-        self.parts.access_list.refresh();
+        self.admission.refresh();
     }
 
     /// Whether the access list allows a torrent.
     #[must_use]
     pub fn is_allowed(&mut self, info_hash: &InfoHash) -> bool {
-        self.parts.access_list.is_allowed(info_hash)
+        self.admission.allows_torrent(info_hash)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+    use std::sync::Arc;
 
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+    use aquatic_daemon::request_rate::RequestRate;
     use aquatic_types::IpFamily;
     use aquatic_ws_protocol::Action;
 
     use super::*;
+    use crate::counters::WorkerCounters;
 
     const NOW: Now = Now {
         seconds: aquatic_types::Seconds(1_000),
@@ -156,13 +145,13 @@ mod tests {
             let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
             let counters = Arc::new(WorkerCounters::default());
             let rate = requests_per_second.and_then(NonZeroU32::new);
-            let parts = ServiceParts {
+            let admission = Admission {
                 access_list: access_list.reader(),
                 request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
                 counters: Arc::clone(&counters),
             };
             Self {
-                service: Service::new(config, parts),
+                service: Service::new(config, admission),
                 counters,
                 access_list,
             }

@@ -1,0 +1,49 @@
+//! What is asked about a request before the swarms are, whatever the protocol.
+
+use std::sync::Arc;
+
+use aquatic_access_list::AccessListReader;
+use aquatic_daemon::clock::Now;
+use aquatic_daemon::request_rate::RequestRate;
+use aquatic_types::{CanonicalAddr, InfoHash};
+
+use crate::counters::{Protocol, WorkerCounters};
+
+/// Knows, in a socket worker, which clients and which torrents are served, and where that is
+/// counted.
+pub struct Admission<P: Protocol> {
+    /// Which torrents are allowed.
+    pub access_list: AccessListReader,
+    /// Requests per client, if limited; shared by all workers.
+    pub request_rate: Option<Arc<RequestRate>>,
+    /// Where this worker counts.
+    pub counters: Arc<WorkerCounters<P>>,
+}
+
+impl<P: Protocol> Admission<P> {
+    /// Whether a client may make one more request now. It is counted against its rate.
+    #[must_use]
+    pub fn allows_request(&self, now: Now, client: CanonicalAddr) -> bool {
+        let rate = self.request_rate.as_ref();
+        rate.is_none_or(|rate| rate.allows(now.micros, client.ip()))
+    }
+
+    /// Whether the access list allows a torrent.
+    #[must_use]
+    pub fn allows_torrent(&mut self, info_hash: &InfoHash) -> bool {
+        self.access_list.is_allowed(info_hash)
+    }
+
+    /// Each torrent of a scrape with whether it is allowed.
+    pub fn with_allowed<I: Iterator<Item = InfoHash>>(
+        &mut self,
+        info_hashes: I,
+    ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, P, I> {
+        info_hashes.map(|info_hash| (info_hash, self.access_list.is_allowed(&info_hash)))
+    }
+
+    /// Takes a reloaded access list. To be called in each round, also if nothing was received.
+    pub fn refresh(&mut self) {
+        self.access_list.refresh();
+    }
+}
