@@ -12,7 +12,10 @@ fuzz_target!(|bytes: &[u8]| {
     for (name, added) in [
         ("X-Forwarded-For", ", 203.0.113.9"),
         ("Forwarded", ", for=203.0.113.9"),
-        ("Forwarded", ", for=\"203.0.113.9:80\";proto=https, for=127.0.0.1"),
+        (
+            "Forwarded",
+            ", for=\"203.0.113.9:80\";proto=https, for=127.0.0.1",
+        ),
     ] {
         let proxy = ReverseProxy::from_config(&StreamConfig {
             runs_behind_reverse_proxy: true,
@@ -29,8 +32,13 @@ fuzz_target!(|bytes: &[u8]| {
             Err(refusal) => assert!(!is_certain, "{refusal:?}"),
         }
         // Two lines are one list.
-        let lines = [(name.as_bytes(), bytes), (name.as_bytes(), &added.as_bytes()[2..])];
-        let client = proxy.client(own, lines.into_iter()).map(|client| client.ip().to_string());
+        let lines = [
+            (name.as_bytes(), bytes),
+            (name.as_bytes(), &added.as_bytes()[2..]),
+        ];
+        let client = proxy
+            .client(own, lines.into_iter())
+            .map(|client| client.ip().to_string());
         assert_eq!(client.as_deref(), Ok("203.0.113.9"));
     }
 });

@@ -8,8 +8,8 @@ use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_fuzz::entropy;
 use aquatic_fuzz::network::{Network, Step, Wire};
-use aquatic_http::arrangement::arrange;
 use aquatic_http::config::Config;
+use aquatic_http::workers::build_workers;
 use aquatic_http_protocol::{BodySize, Response, ResponseHead};
 use aquatic_stream::TrustedProxies;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -44,7 +44,7 @@ fuzz_target!(|input: (bool, Vec<Step<Request>>)| {
     };
     let wakers: Vec<_> = (0..2).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-    let arranged = arrange(&config, &access_list, &wakers, &mut entropy());
+    let arranged = build_workers(&config, &access_list, &wakers, &mut entropy());
     let workers = arranged.expect("this entropy never fails").0.socket_workers;
     let proxies = has_proxy.then(TrustedProxies::default);
     let mut network = Network::new(workers, config.bounds(), proxies, None);

@@ -15,5 +15,7 @@ fuzz_target!(|input: (u8, &[u8])| {
 });
 
 fn routes() -> Routes {
-    Routes::default().with(Method::Get, "/metrics", |_| Response::ok("text/plain", "a 1\n"))
+    Routes::default().with(Method::Get, "/metrics", |_| {
+        Response::ok("text/plain", "a 1\n")
+    })
 }

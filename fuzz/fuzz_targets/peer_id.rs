@@ -7,7 +7,13 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: [u8; 20]| {
     let label = PeerClient::from_peer_id(PeerId(bytes)).to_string();
-    assert!(!label.is_empty() && label.len() < 64 && !label.contains(['"', '\\', '\n']), "{label}");
+    assert!(
+        !label.is_empty() && label.len() < 64 && !label.contains(['"', '\\', '\n']),
+        "{label}"
+    );
     let prefix = PeerIdPrefix::from(PeerId(bytes)).to_string();
-    assert!(prefix.is_ascii() && !prefix.contains(['"', '\\', '\n']), "{prefix}");
+    assert!(
+        prefix.is_ascii() && !prefix.contains(['"', '\\', '\n']),
+        "{prefix}"
+    );
 });

@@ -82,7 +82,7 @@ impl Handler for Echo {
 
     fn closed(&mut self, _: Now, _: ConnectionId, (): (), _: Closed) {}
 
-    fn background(&mut self, _: Now) -> bool {
+    fn maintain(&mut self, _: Now) -> bool {
         false
     }
 

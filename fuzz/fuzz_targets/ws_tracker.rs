@@ -1,12 +1,12 @@
-//! A whole WebTorrent tracker: connections, sessions, workers, relay.
+//! A whole WebTorrent tracker: connections, sessions, workers, shard.
 #![no_main]
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_fuzz::entropy;
 use aquatic_fuzz::network::{Network, Step, Wire};
-use aquatic_ws::arrangement::arrange;
 use aquatic_ws::config::Config;
+use aquatic_ws::workers::build_workers;
 use aquatic_ws_protocol::Response;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -51,7 +51,7 @@ fuzz_target!(|steps: Vec<Step<Said>>| {
     config.network.websocket_write_buffer_size = 16_384;
     let wakers: Vec<_> = (0..2).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-    let arranged = arrange(&config, &access_list, None, &wakers, &mut entropy());
+    let arranged = build_workers(&config, &access_list, None, &wakers, &mut entropy());
     let workers = arranged.expect("this entropy never fails").socket_workers;
     let mut network = Network::new(workers, config.bounds(), None, None);
     let say = |wire: &mut Wire, said| {

@@ -6,8 +6,8 @@ use aquatic_access_list::{AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_types::{CanonicalAddr, IpFamily};
 use aquatic_udp::Now;
-use aquatic_udp::arrangement::{Arrangement, Surroundings, arrange};
 use aquatic_udp::config::Config;
+use aquatic_udp::workers::{Dependencies, Workers, build_workers};
 use aquatic_udp_protocol::Response;
 use aquatic_udp_socket::{ReturnPath, SendReport};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -59,7 +59,7 @@ pub struct Announce {
 
 /// A UDP tracker with two socket workers.
 pub struct Tracker {
-    arrangement: Arrangement,
+    workers: Workers,
     micros: u64,
     /// The last connection id that was given to anyone, and to whom.
     connection_ids: Vec<(SocketAddr, [u8; 8])>,
@@ -73,7 +73,7 @@ impl Default for Tracker {
         };
         let torrent = aquatic_types::InfoHash([3; 20]);
         let denied = [torrent].into_iter().collect();
-        let surroundings = Surroundings {
+        let dependencies = Dependencies {
             access_list: SharedAccessList::new(AccessListMode::Deny, denied),
             wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
             export_writers: Vec::new(),
@@ -81,9 +81,9 @@ impl Default for Tracker {
             connection_secret: None,
             unix_micros: 1_800_000_000_000_000,
         };
-        let arrangement = arrange(&config, surroundings, &mut entropy());
+        let workers = build_workers(&config, dependencies, &mut entropy());
         Self {
-            arrangement: arrangement.expect("this entropy never fails"),
+            workers: workers.expect("this entropy never fails"),
             micros: 0,
             connection_ids: Vec::new(),
         }
@@ -100,10 +100,10 @@ impl Tracker {
         for round in 0.. {
             let now = Now::from_micros(self.micros);
             let mut is_busy = false;
-            for worker in 0..self.arrangement.cores.len() {
+            for worker in 0..self.workers.socket_workers.len() {
                 self.finish(worker);
-                let core = &mut self.arrangement.cores[worker];
-                is_busy |= core.background(now) || core.has_pending();
+                let worker = &mut self.workers.socket_workers[worker];
+                is_busy |= worker.maintain(now) || worker.has_pending();
             }
             if !is_busy {
                 break;
@@ -142,13 +142,13 @@ impl Tracker {
                 self.receive(client, &bytes);
             }
             Step::Finish(worker) => {
-                self.finish(usize::from(worker) % self.arrangement.cores.len());
+                self.finish(usize::from(worker) % self.workers.socket_workers.len());
             }
             Step::Pass { millis } => {
                 self.micros += u64::from(millis) * 1_000;
                 let now = Now::from_micros(self.micros);
-                for core in &mut self.arrangement.cores {
-                    core.background(now);
+                for worker in &mut self.workers.socket_workers {
+                    worker.maintain(now);
                 }
             }
         }
@@ -166,13 +166,13 @@ impl Tracker {
 
     fn receive(&mut self, client: Client, bytes: &[u8]) {
         let now = Now::from_micros(self.micros);
-        let worker = usize::from(client.host) % self.arrangement.cores.len();
+        let worker = usize::from(client.host) % self.workers.socket_workers.len();
         let path = ReturnPath::to(client.address());
-        let core = &mut self.arrangement.cores[worker];
-        let before: usize = core.outboxes().iter().map(|outbox| outbox.len()).sum();
-        core.receive(now, u8::from(client.is_v6), path, bytes);
+        let worker = &mut self.workers.socket_workers[worker];
+        let before: usize = worker.outboxes().iter().map(|outbox| outbox.len()).sum();
+        worker.receive(now, u8::from(client.is_v6), path, bytes);
         // Before the batch is over only those are answered who need not own their address.
-        for outbox in core.outboxes().iter() {
+        for outbox in worker.outboxes().iter() {
             for (_, answer) in outbox.iter().skip(before) {
                 let is_amplified = answer.len() > bytes.len();
                 let is_error = answer.starts_with(&[0, 0, 0, 3]);
@@ -184,10 +184,10 @@ impl Tracker {
 
     fn finish(&mut self, worker: usize) {
         let now = Now::from_micros(self.micros);
-        let core = &mut self.arrangement.cores[worker];
-        core.finish(now);
+        let worker = &mut self.workers.socket_workers[worker];
+        worker.finish(now);
         for (socket, family) in IpFamily::ALL.into_iter().enumerate() {
-            let outbox = &mut core.outboxes()[socket];
+            let outbox = &mut worker.outboxes()[socket];
             let mut report = SendReport::default();
             for (path, bytes) in outbox.iter() {
                 assert!(bytes.len() <= ANSWER_BYTES_MAX, "{} bytes", bytes.len());
@@ -201,7 +201,7 @@ impl Tracker {
                 report.sent_bytes += bytes.len();
             }
             outbox.remove_front(report.sent);
-            core.account(family, socket, &report, 0);
+            worker.account(family, socket, &report, 0);
         }
     }
 }

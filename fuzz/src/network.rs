@@ -223,7 +223,7 @@ impl<H: Handler> Network<H> {
     fn finish(&mut self, worker: usize, check: &impl Fn(&Wire)) {
         let now = self.now();
         self.hubs[worker].finish(now);
-        self.hubs[worker].background(now);
+        self.hubs[worker].maintain(now);
         while let Some(id) = self.hubs[worker].next_dirty() {
             let is_it = |wire: &Wire| wire.worker == worker && wire.id == id;
             if let Some(index) = self.wires.iter().position(is_it) {
@@ -241,7 +241,7 @@ impl<H: Handler> Network<H> {
             let now = self.now();
             let mut is_busy = self.hubs.iter().any(Hub::has_pending);
             for hub in &mut self.hubs {
-                is_busy |= hub.background(now);
+                is_busy |= hub.maintain(now);
             }
             if !is_busy {
                 break;

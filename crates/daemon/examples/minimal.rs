@@ -92,7 +92,7 @@ fn start(supervisor: &Supervisor, config: MinimalConfig) -> anyhow::Result<impl 
         .run_prometheus_endpoint
         .then(|| MetricsEndpoint::bind(statistics.prometheus_endpoint_address))
         .transpose()?;
-    privileges::drop(&config.privileges)?;
+    privileges::drop_privileges(&config.privileges)?;
     let list = access_list::load(&config.access_list)?;
     let needs = Needs {
         reads: access_list::files(&config.access_list),

@@ -68,7 +68,7 @@ pub fn claim<T>(
 ///
 /// # Errors
 /// If the address cannot be bound.
-pub fn when_free<T>(
+pub fn with_retry<T>(
     address: SocketAddr,
     bind: impl FnMut(SocketAddr) -> io::Result<T>,
 ) -> anyhow::Result<T> {
@@ -177,13 +177,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut others = vec![listener];
-        let bound = when_free(address, |address| {
+        let bound = with_retry(address, |address| {
             let bound = TcpListener::bind(address);
             others.clear();
             bound
         });
         assert_eq!(bound.unwrap().local_addr().unwrap(), address);
-        let refusal = when_free(address, |_| -> io::Result<()> {
+        let refusal = with_retry(address, |_| -> io::Result<()> {
             Err(io::ErrorKind::PermissionDenied.into())
         });
         assert!(refusal.unwrap_err().to_string().contains("permission"));

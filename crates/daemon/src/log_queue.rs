@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::heartbeat;
 
 /// Something that the writer is to do in between.
-pub(crate) type Errand = Box<dyn FnOnce() + Send>;
+pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
 /// What may wait to be written: some 8,000 lines. The writer holds as much once more at most.
 const WAITING_BYTES_MAX: usize = 1 << 20;
@@ -35,7 +35,7 @@ pub(crate) struct LogQueue {
 struct State {
     /// Whole lines.
     waiting: Vec<u8>,
-    errands: Vec<Errand>,
+    tasks: Vec<Task>,
     is_writing: bool,
     /// Lines for which there was no room, since the start.
     lost: u64,
@@ -54,8 +54,8 @@ impl LogQueue {
     }
 
     /// Has the writer do something, soon.
-    pub(crate) fn send_on(&self, errand: Errand) {
-        self.lock().errands.push(errand);
+    pub(crate) fn send_on(&self, task: Task) {
+        self.lock().tasks.push(task);
         self.changed.notify_all();
     }
 
@@ -85,20 +85,20 @@ impl LogQueue {
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         loop {
             heartbeat::beat();
-            let waits = |state: &mut State| state.waiting.is_empty() && state.errands.is_empty();
+            let waits = |state: &mut State| state.waiting.is_empty() && state.tasks.is_empty();
             let (mut state, _) = self
                 .changed
                 .wait_timeout_while(self.lock(), heartbeat::INTERVAL, waits)
                 .unwrap_or_else(PoisonError::into_inner);
-            let errands = mem::take(&mut state.errands);
+            let tasks = mem::take(&mut state.tasks);
             if !state.waiting.is_empty() {
                 mem::swap(&mut state.waiting, batch);
                 state.is_writing = true;
             }
             let (has_lines, lost) = (state.is_writing, state.lost);
             drop(state);
-            for errand in errands {
-                errand();
+            for task in tasks {
+                task();
             }
             if has_lines {
                 return lost;

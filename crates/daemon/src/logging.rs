@@ -24,7 +24,7 @@ use log::{Level, LevelFilter};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::heartbeat;
-use crate::log_queue::{Errand, LogQueue};
+use crate::log_queue::{LogQueue, Task};
 
 /// How long the end of the program waits for a log that is not read.
 pub const FLUSH_MAX: Duration = Duration::from_millis(300);
@@ -126,9 +126,9 @@ pub fn flush() {
 }
 
 /// Has the thread that writes do something, soon. Without such a thread nothing is done.
-pub(crate) fn send_writer_on(errand: Errand) {
+pub(crate) fn send_writer_on(task: Task) {
     if let Some(queue) = QUEUE.get() {
-        queue.send_on(errand);
+        queue.send_on(task);
     }
 }
 

@@ -15,14 +15,14 @@ use aquatic_types::{CLIENTS_PER_SITE, client_network, client_site};
 /// Only to be touched when something comes or goes (a peer, a connection), which is much rarer
 /// than requests; so plain locks do, as long as not all workers want the same one.
 #[derive(Debug)]
-pub struct PerClient {
+pub struct PerClientLimit {
     max: usize,
     max_of_site: usize,
     /// By client or site; who has nothing has no entry, so memory is bounded by what is counted.
     stripes: Box<[Mutex<HashMap<u64, usize>>]>,
 }
 
-impl PerClient {
+impl PerClientLimit {
     const STRIPES: usize = 64;
 
     /// At most `max` per client.
@@ -94,8 +94,8 @@ impl PerClient {
 mod tests {
     use super::*;
 
-    fn at_most(max: usize) -> PerClient {
-        PerClient::new(NonZeroUsize::new(max).unwrap())
+    fn at_most(max: usize) -> PerClientLimit {
+        PerClientLimit::new(NonZeroUsize::new(max).unwrap())
     }
 
     fn ip(text: &str) -> IpAddr {

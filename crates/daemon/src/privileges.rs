@@ -15,7 +15,7 @@ use nix::unistd::{Gid, Group, Uid, User, chdir, chroot, geteuid, setgid, setuid}
 /// # Errors
 /// If any of it fails, or if root could be had back. The process must not go on then: it may have
 /// given up a part only.
-pub fn drop(config: &PrivilegeConfig) -> anyhow::Result<()> {
+pub fn drop_privileges(config: &PrivilegeConfig) -> anyhow::Result<()> {
     if !config.drop_privileges {
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub fn check(config: &PrivilegeConfig, files: &[&str], checks: &mut Checks) -> b
     let root = checks.require_ok(check_root_directory(config), "privileges.chroot_path");
     let would_work = user.is_some() && group.is_some() && root.is_some();
     if would_work && geteuid().is_root() {
-        let dropped = checks.require_ok(drop(config), "privileges.drop_privileges");
+        let dropped = checks.require_ok(drop_privileges(config), "privileges.drop_privileges");
         return dropped.is_some();
     }
     let mut what = files.join(", ");

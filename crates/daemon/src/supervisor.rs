@@ -49,7 +49,7 @@ pub struct Supervisor {
 enum Event {
     End(End),
     /// Something that has to be done in this very thread.
-    Errand(Box<dyn FnOnce() + Send>),
+    Task(Box<dyn FnOnce() + Send>),
 }
 
 /// Why the process ends.
@@ -166,16 +166,16 @@ impl Supervisor {
     pub(crate) fn in_all_threads(&self, work: impl Fn() + Send + Sync + 'static) {
         let work = Arc::new(work);
         let (sender, done) = channel::<()>();
-        let errand = || -> Box<dyn FnOnce() + Send> {
+        let task = || -> Box<dyn FnOnce() + Send> {
             let (work, sender) = (Arc::clone(&work), sender.clone());
             Box::new(move || {
                 work();
                 drop(sender);
             })
         };
-        let _ = self.events.send(Event::Errand(errand()));
+        let _ = self.events.send(Event::Task(task()));
         self.waker.wake();
-        logging::send_writer_on(errand());
+        logging::send_writer_on(task());
         work();
         drop(sender);
         // Nothing is sent: this ends when all senders have gone, be it because the work was done,
@@ -262,7 +262,7 @@ impl Supervisor {
     }
 }
 
-/// Passes signals on, and runs errands, until there is a reason to end.
+/// Passes signals on, and runs tasks, until there is a reason to end.
 fn wait_for_end(
     mut signals: Signals,
     told: &Receiver<Event>,
@@ -281,7 +281,7 @@ fn wait_for_end(
         for event in told.try_iter() {
             match event {
                 Event::End(end) => return end,
-                Event::Errand(work) => work(),
+                Event::Task(work) => work(),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The matrix of daemons whose clients come over TCP: runtimes, arrangements and transports.
+//! The matrix of daemons whose clients come over TCP: runtimes, topologies and transports.
 
 use std::fmt::{self, Display, Formatter};
 use std::ops::Deref;
@@ -36,7 +36,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// All setups without TLS; and for each runtime, with it, one in each of these arrangements.
+    /// All setups without TLS; and for each runtime, with it, one in each of these topologies.
     #[must_use]
     pub fn all(program: &'static Program) -> Vec<Self> {
         const ENCRYPTED: [(Transport, usize, usize); 3] = [

@@ -5,7 +5,7 @@
 //! and how a client asks it. With that they get
 //!
 //! - the stage: a folder, ports and a service manager for each test ([`place`], [`daemon`]), and a
-//!   matrix of runtimes and arrangements on which a scenario is run ([`setup`]);
+//!   matrix of runtimes and topologies on which a scenario is run ([`setup`]);
 //! - the plays that are the same for all ([`operations`](mod@operations)): command line, signals,
 //!   files that are read again, privileges, limits, forgetting, metrics. [`operations!`] makes them
 //!   tests of the daemon's crate.
@@ -19,7 +19,7 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`program`] | what is tested, and the least that a client of it can do |
-//! | [`setup`] | runtimes and arrangements on which the same has to happen |
+//! | [`setup`] | runtimes and topologies on which the same has to happen |
 //! | [`cases`], [`connection`], [`identity`] | the same with TLS and without, for daemons over TCP |
 //! | [`place`] | a folder, ports, a configuration file, a log |
 //! | [`daemon`] | the tracker that runs there |

@@ -1,4 +1,4 @@
-//! The matrix: runtimes and arrangements on which the same has to happen.
+//! The matrix: runtimes and topologies on which the same has to happen.
 
 use std::fmt::{self, Display, Formatter};
 use std::thread;
@@ -35,7 +35,7 @@ impl Setup {
         }
     }
 
-    /// Each runtime that works here, in each arrangement.
+    /// Each runtime that works here, in each topology.
     #[must_use]
     pub fn all(program: &'static Program) -> Vec<Self> {
         let setup = |runtime| {

@@ -67,12 +67,12 @@ pub struct Counts {
 
 /// A client of one tracker, at one local address.
 #[derive(Debug)]
-pub struct Asker {
+pub struct UdpClient {
     socket: UdpSocket,
     tracker: SocketAddr,
 }
 
-impl Asker {
+impl UdpClient {
     /// A client on `host` that will ask `tracker`.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Asker {
     /// Announces, with a connection id of its own.
     ///
     /// # Errors
-    /// As [`Asker::connect`]; or when the tracker refuses.
+    /// As [`UdpClient::connect`]; or when the tracker refuses.
     pub fn announce(&self, announce: &Announce) -> Result<Announced> {
         let connection_id = self.connect()?;
         let mut body = Vec::new();
@@ -134,7 +134,7 @@ impl Asker {
     /// Asks for the counts of some torrents, with a connection id of its own.
     ///
     /// # Errors
-    /// As [`Asker::connect`]; or when a row is missing.
+    /// As [`UdpClient::connect`]; or when a row is missing.
     pub fn scrape(&self, info_hashes: &[[u8; 20]]) -> Result<Vec<Counts>> {
         let connection_id = self.connect()?;
         let answer = self.exchange(connection_id, ACTION_SCRAPE, &info_hashes.concat())?;

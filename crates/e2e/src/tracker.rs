@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use crate::ask::{Asker, Counts};
+use crate::ask::{UdpClient, Counts};
 use crate::curl::Curl;
 use crate::folder::Folder;
 use crate::host::Host;
@@ -30,7 +30,7 @@ pub struct Tracker {
 /// What asks for the tracker's counts.
 #[derive(Debug)]
 enum Scraper {
-    Udp(Asker),
+    Udp(UdpClient),
     Http(Curl),
     /// Only whether it is well: its counts are looked at by the scripts that play over WebSocket.
     Ws(Curl),
@@ -81,7 +81,7 @@ impl Tracker {
             specific => specific,
         };
         let scraper = match protocol {
-            Protocol::Udp => Scraper::Udp(Asker::new(host, asked)?),
+            Protocol::Udp => Scraper::Udp(UdpClient::new(host, asked)?),
             Protocol::Http | Protocol::Https => {
                 Scraper::Http(Curl::new(host, folder, protocol, asked))
             }
@@ -139,7 +139,7 @@ impl Scraper {
 
     fn counts(&self, info_hash: [u8; 20]) -> Result<Counts> {
         match self {
-            Self::Udp(asker) => asker
+            Self::Udp(client) => client
                 .scrape(&[info_hash])?
                 .pop()
                 .context("an answer without a row"),

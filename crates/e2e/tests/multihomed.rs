@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use aquatic_e2e::ask::{Announce, Asker, Counts};
+use aquatic_e2e::ask::{Announce, UdpClient, Counts};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::tracker::Tracker;
@@ -53,15 +53,15 @@ fn answers_from_the_address_that_was_asked(backend: &str, family: Family) {
     let second = lab.hub_by_second_address();
     for host in [lab.hub(), &second, lab.hub(), &second] {
         let address = SocketAddr::new(host.ip(family), PORT);
-        let asker = Asker::new(lab.guest(0), address).unwrap();
-        let announced = asker.announce(&announce()).unwrap();
+        let client = UdpClient::new(lab.guest(0), address).unwrap();
+        let announced = client.announce(&announce()).unwrap();
         assert_eq!(
             (announced.seeders, announced.leechers),
             (1, 0),
             "asked at {address}"
         );
 
-        let counts = asker.scrape(&[INFO_HASH]).unwrap();
+        let counts = client.scrape(&[INFO_HASH]).unwrap();
         let one_seeder = Counts {
             seeders: 1,
             ..Counts::default()

@@ -37,7 +37,7 @@ fn announce(id: ConnectionId, info_hash: InfoHash, port: u16, rng: &mut Rng) -> 
         bytes_uploaded: 0,
         event: AnnounceEvent::Started,
         key: random(rng),
-        peers_wanted: -1,
+        num_want: -1,
         port,
         options: &[],
     };

@@ -3,8 +3,8 @@
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
-use aquatic_tracker::registry::AddressShardConfig;
-use aquatic_tracker::topology::Topology;
+use aquatic_tracker::dispatch::topology::Topology;
+use aquatic_tracker::shard::addresses::AddressShardConfig;
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 
 use crate::session::HEAD_BYTES_MAX;

@@ -5,7 +5,7 @@
 
 use aquatic_daemon::counter::Counter;
 use aquatic_daemon::labels;
-use aquatic_tracker::counters::{self, Protocol};
+use aquatic_tracker::metrics::counters::{self, Protocol};
 
 /// The BitTorrent tracker protocol over HTTP.
 #[derive(Clone, Copy, Debug)]

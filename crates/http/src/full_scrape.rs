@@ -9,10 +9,10 @@
 use std::collections::VecDeque;
 
 use aquatic_swarm::{Counts, PeerKey, TorrentMap, WalkCursor};
-use aquatic_tracker::registry::Swarms;
+use aquatic_tracker::shard::addresses::Swarms;
 use aquatic_types::{InfoHash, IpFamily};
 
-use crate::messages::ReturnPath;
+use crate::messages::ResponseTarget;
 use crate::refusal::Refusal;
 
 /// Torrents that are looked at before it is somebody else's turn. Each takes a few accesses to
@@ -25,7 +25,7 @@ const LINE_MAX: usize = 1_024;
 /// A full scrape, with what it has gathered so far.
 #[derive(Debug)]
 pub struct FullScrape {
-    path: ReturnPath,
+    path: ResponseTarget,
     family: IpFamily,
     /// Where it goes next.
     shard: usize,
@@ -42,7 +42,7 @@ pub struct FullScrape {
 impl FullScrape {
     /// A full scrape by a client of `family`, which gets up to `rows_max` torrents.
     #[must_use]
-    pub fn new(path: ReturnPath, family: IpFamily, rows_max: usize) -> Self {
+    pub fn new(path: ResponseTarget, family: IpFamily, rows_max: usize) -> Self {
         Self {
             path,
             family,
@@ -57,7 +57,7 @@ impl FullScrape {
 
     /// Where the answer goes.
     #[must_use]
-    pub fn path(&self) -> ReturnPath {
+    pub fn path(&self) -> ResponseTarget {
         self.path
     }
 

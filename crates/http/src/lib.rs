@@ -5,12 +5,12 @@
 //! ```text
 //!           bytes                       requests, in batches
 //!  client ────────▶ socket worker ─────────────────────────────▶ owner of the
-//!         ◀────────  Hub + Worker ◀───────────────────────────── torrent's shard
+//!         ◀────────  Hub + SocketWorker ◀───────────────────────────── torrent's shard
 //!           bytes    (N threads)     the same batches, answered
 //! ```
 //!
 //! 1. An event loop of [`aquatic_stream`] reads from connections; its hub decrypts, and hands plain
-//!    bytes to the [`worker::Worker`].
+//!    bytes to the [`socket_worker::SocketWorker`].
 //! 2. The connection's [`session::Session`] finds the request in them, one at a time.
 //! 3. [`service::Service::receive`] decides about it: refuse, or pass on.
 //! 4. The worker puts it into the batch for the shard that owns the torrent: its own one (*fused*),
@@ -29,26 +29,26 @@
 //! | [`service`] | what is decided about a request: **read this first** |
 //! | [`refusal`] | what clients are told that are not served |
 //! | [`session`] | a connection, from bytes to requests |
-//! | [`response_writer`], [`union`], [`full_scrape`] | how requests are processed in a shard |
+//! | [`response_writer`], [`peer_split`], [`full_scrape`] | how requests are processed in a shard |
 //! | [`messages`] | what workers say to each other |
-//! | [`arrangement`], [`worker`], `waiting` | who does what |
+//! | [`workers`], [`socket_worker`], `waiting` | who does what |
 //! | [`counters`], [`statistics`] | what is counted |
 
 #![forbid(unsafe_code)]
 
-pub mod arrangement;
 pub mod config;
 pub mod counters;
 pub mod full_scrape;
 pub mod messages;
+pub mod peer_split;
 pub mod refusal;
 pub mod response_writer;
 pub mod service;
 pub mod session;
+pub mod socket_worker;
 mod start;
 pub mod statistics;
-pub mod union;
 mod waiting;
-pub mod worker;
+pub mod workers;
 
 pub use start::run;

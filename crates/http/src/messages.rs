@@ -3,8 +3,8 @@
 use aquatic_http_protocol::{Framing, PeerForm};
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
-use aquatic_tracker::clients::ClientPrefix;
 use aquatic_tracker::shard;
+use aquatic_tracker::shard::client_stats::ClientPrefix;
 use aquatic_types::{CompactV4, CompactV6, InfoHash, PerFamily};
 
 use crate::full_scrape::FullScrape;
@@ -22,7 +22,7 @@ pub const BATCHES_MAX: usize = 32;
 
 /// The way back to a client, within the socket worker that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReturnPath {
+pub struct ResponseTarget {
     /// Where the answer goes.
     pub connection: ConnectionId,
     /// How it must look as HTTP.
@@ -33,7 +33,7 @@ pub struct ReturnPath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announce<K> {
     /// The way back to the client.
-    pub path: ReturnPath,
+    pub path: ResponseTarget,
     /// How its peers must look.
     pub peer_form: PeerForm,
     /// The torrent.

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
-use aquatic_swarm::{Counts, TOUCH_BATCH, TorrentKey};
-use aquatic_tracker::clients::{MaybeCounting, PeerTag};
-use aquatic_tracker::registry::{AddressShard, PeerAddr, Registry};
+use aquatic_swarm::{Counts, PREFETCH_BATCH, TorrentKey};
 use aquatic_tracker::shard::BatchProcessor;
+use aquatic_tracker::shard::addresses::{AddressShard, AddressSwarms, PeerAddr};
+use aquatic_tracker::shard::client_stats::{ClientStats, PeerTag};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
 
 use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::messages::{Announce, Answers, Batch};
+use crate::peer_split::{Offered, merge, share_of_first};
 use crate::refusal::Refusal;
-use crate::union::{Offered, merge, share_of_first};
 
 /// Processes batches in the thread of a shard's owner.
 pub struct ResponseWriter {
@@ -33,8 +33,8 @@ impl BatchProcessor for ResponseWriter {
     /// Announces are taken out of the batch, and the responses put into it; scrapes are filled in.
     fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut Batch) {
         match shard {
-            MaybeCounting::Plain(registry) => self.process_in(now, registry, batch),
-            MaybeCounting::Counting(registry) => self.process_in(now, registry, batch),
+            ClientStats::Off(swarms) => self.process_in(now, swarms, batch),
+            ClientStats::On(swarms) => self.process_in(now, swarms, batch),
         }
     }
 }
@@ -50,24 +50,29 @@ impl ResponseWriter {
         }
     }
 
-    fn process_in(&mut self, now: Now, registry: &mut Registry<impl PeerTag>, batch: &mut Batch) {
+    fn process_in(
+        &mut self,
+        now: Now,
+        swarms: &mut AddressSwarms<impl PeerTag>,
+        batch: &mut Batch,
+    ) {
         let Batch {
             announces,
             scrapes,
             full_scrape,
             answers,
         } = batch;
-        self.announce::<_, CompactV6>(IpFamily::V4, now, registry, &announces.v4, answers);
-        self.announce::<_, CompactV4>(IpFamily::V6, now, registry, &announces.v6, answers);
+        self.announce::<_, CompactV6>(IpFamily::V4, now, swarms, &announces.v4, answers);
+        self.announce::<_, CompactV4>(IpFamily::V6, now, swarms, &announces.v6, answers);
         announces.v4.clear();
         announces.v6.clear();
         for scrape in scrapes {
-            let key = registry.key(scrape.info_hash);
-            let [v4, v6] = IpFamily::ALL.map(|family| registry.scrape(family, &key));
+            let key = swarms.key(scrape.info_hash);
+            let [v4, v6] = IpFamily::ALL.map(|family| swarms.scrape(family, &key));
             scrape.counts = v4 + v6;
         }
         if let Some(scrape) = full_scrape {
-            let (swarms, access_list) = registry.swarms_and_access_list();
+            let (swarms, access_list) = swarms.swarms_and_access_list();
             scrape.visit(swarms, |info_hash| access_list.is_allowed(info_hash));
         }
     }
@@ -77,17 +82,17 @@ impl ResponseWriter {
         &mut self,
         family: IpFamily,
         now: Now,
-        registry: &mut Registry<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl PeerTag>,
         announces: &[Announce<K>],
         answers: &mut Answers,
     ) {
-        for batch in announces.chunks(TOUCH_BATCH) {
-            let keys = registry.keys(batch.iter().map(|it| it.info_hash));
-            registry.touch::<K>(&keys);
-            registry.touch::<O>(&keys);
+        for batch in announces.chunks(PREFETCH_BATCH) {
+            let keys = swarms.keys(batch.iter().map(|it| it.info_hash));
+            swarms.prefetch::<K>(&keys);
+            swarms.prefetch::<O>(&keys);
             for (announce, key) in batch.iter().zip(&keys) {
                 let path = announce.path;
-                let served = self.serve::<K, O>(family, now, registry, key, announce);
+                let served = self.serve::<K, O>(family, now, swarms, key, announce);
                 answers.push_with(path.connection, |out| match served {
                     Ok(counts) => {
                         self.response(family, announce, counts)
@@ -110,7 +115,7 @@ impl ResponseWriter {
         &mut self,
         family: IpFamily,
         now: Now,
-        registry: &mut Registry<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl PeerTag>,
         key: &TorrentKey,
         announce: &Announce<K>,
     ) -> Result<Counts, Refusal> {
@@ -118,22 +123,22 @@ impl ResponseWriter {
         rows.iter_mut().for_each(Vec::clear);
         let told = &announce.announce;
         let to = (told.status, &told.peer);
-        let wanted = u32::from(told.peers_wanted);
-        let others = registry.available::<O>(key, told.status, None);
+        let wanted = u32::from(told.num_want);
+        let others = swarms.available::<O>(key, told.status, None);
         let own = match others {
             0 => 0,
-            _ => registry.available(key, told.status, Some(&told.peer)),
+            _ => swarms.available(key, told.status, Some(&told.peer)),
         };
         let is_choice_of_both = others > 0 && wanted < own.saturating_add(others);
         let of_own_family = aquatic_swarm::Announce {
-            peers_wanted: match is_choice_of_both {
+            num_want: match is_choice_of_both {
                 true => 0,
-                false => told.peers_wanted,
+                false => told.num_want,
             },
             ..*told
         };
         let [own_rows, other_rows] = &mut *rows;
-        let answered = registry.announce(now, key, announce.client, &of_own_family, |peer| {
+        let answered = swarms.announce(now, key, announce.client, &of_own_family, |peer| {
             own_rows.extend_from_slice(CompactAddr::as_bytes(peer));
         })?;
         if answered.is_kept_out {
@@ -142,12 +147,12 @@ impl ResponseWriter {
         }
         if is_choice_of_both {
             let available = Pair { own, others };
-            choose::<K, O>(registry, key, to, available, wanted, rows);
+            choose::<K, O>(swarms, key, to, available, wanted, rows);
         } else if others > 0 {
-            offer::<O>(registry, key, (told.status, None), wanted, other_rows);
+            offer::<O>(swarms, key, (told.status, None), wanted, other_rows);
         }
         // A swarm is one for its peers, though it is kept by family.
-        Ok(answered.counts + registry.scrape(family.other(), key))
+        Ok(answered.counts + swarms.scrape(family.other(), key))
     }
 
     fn response<K: PeerAddr>(
@@ -187,38 +192,32 @@ struct Pair {
 /// Puts `wanted` peers into `rows`, where there are more: `available` of the announcer's family and
 /// of the other one.
 fn choose<K: PeerAddr, O: PeerAddr>(
-    registry: &mut Registry<impl PeerTag>,
+    swarms: &mut AddressSwarms<impl PeerTag>,
     key: &TorrentKey,
     (status, announcer): (PeerStatus, &K),
     available: Pair,
     wanted: u32,
     [own_rows, other_rows]: &mut [Vec<u8>; 2],
 ) {
-    let share = share_of_first(available.own, available.others, wanted, registry.rng());
-    let mut offer_each = |registry: &mut _, wanted: Pair| {
-        let own = offer::<K>(
-            registry,
-            key,
-            (status, Some(announcer)),
-            wanted.own,
-            own_rows,
-        );
-        let others = offer::<O>(registry, key, (status, None), wanted.others, other_rows);
+    let share = share_of_first(available.own, available.others, wanted, swarms.rng());
+    let mut offer_each = |swarms: &mut _, wanted: Pair| {
+        let own = offer::<K>(swarms, key, (status, Some(announcer)), wanted.own, own_rows);
+        let others = offer::<O>(swarms, key, (status, None), wanted.others, other_rows);
         [own, others]
     };
     let shares = Pair {
         own: share,
         others: wanted - share,
     };
-    let offered = offer_each(registry, shares);
+    let offered = offer_each(swarms, shares);
     if offered.iter().any(|offered| offered.surplus > 0) {
         // Perhaps the other family has peers whose addresses have not had their share.
         let all = Pair {
             own: wanted,
             others: wanted,
         };
-        let offered = offer_each(registry, all);
-        let [own_taken, others_taken] = merge(offered, wanted, registry.rng());
+        let offered = offer_each(swarms, all);
+        let [own_taken, others_taken] = merge(offered, wanted, swarms.rng());
         own_taken.keep(own_rows, K::SIZE);
         others_taken.keep(other_rows, O::SIZE);
     }
@@ -226,7 +225,7 @@ fn choose<K: PeerAddr, O: PeerAddr>(
 
 /// Puts peers of one family into `rows`.
 fn offer<K: PeerAddr>(
-    registry: &mut Registry<impl PeerTag>,
+    swarms: &mut AddressSwarms<impl PeerTag>,
     key: &TorrentKey,
     to: (PeerStatus, Option<&K>),
     wanted: u32,
@@ -234,7 +233,7 @@ fn offer<K: PeerAddr>(
 ) -> Offered {
     rows.clear();
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-    let surplus = registry.hand_out(key, to, wanted, |peer| {
+    let surplus = swarms.select_peers(key, to, wanted, |peer| {
         rows.extend_from_slice(CompactAddr::as_bytes(peer));
     });
     let peers = u32::try_from(rows.len() / K::SIZE).unwrap_or(u32::MAX);

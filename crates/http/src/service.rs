@@ -16,7 +16,7 @@ use aquatic_types::{
 
 use crate::config::{Config, Intervals};
 use crate::counters::{Http, RequestKind};
-use crate::messages::{Announce, ReturnPath};
+use crate::messages::{Announce, ResponseTarget};
 use crate::refusal::Refusal;
 
 /// What is said to people who open the tracker's address in a browser.
@@ -41,12 +41,12 @@ pub struct Received<'a> {
     /// The client's family, under which the request is counted.
     pub family: IpFamily,
     /// What is left to do, or why it is not served.
-    pub wish: Result<Wish<'a>, Refusal>,
+    pub dispatch: Result<Dispatch<'a>, Refusal>,
 }
 
 /// What is left to do about a request that is not refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish<'a> {
+pub enum Dispatch<'a> {
     /// To be answered by the owner of the torrent.
     AnnounceV4(Announce<CompactV4>),
     /// To be answered by the owner of the torrent.
@@ -109,7 +109,7 @@ impl Service {
         &mut self,
         now: Now,
         peer: CanonicalAddr,
-        path: ReturnPath,
+        path: ResponseTarget,
         head: &Head<'a>,
     ) -> Received<'a> {
         let client = match &self.proxy {
@@ -118,7 +118,7 @@ impl Service {
         };
         Received {
             family: client.map_or(peer.family(), CanonicalAddr::family),
-            wish: client.and_then(|client| self.decide(now, client, path, head)),
+            dispatch: client.and_then(|client| self.decide(now, client, path, head)),
         }
     }
 
@@ -126,9 +126,9 @@ impl Service {
         &mut self,
         now: Now,
         client: CanonicalAddr,
-        path: ReturnPath,
+        path: ResponseTarget,
         head: &Head<'a>,
-    ) -> Result<Wish<'a>, Refusal> {
+    ) -> Result<Dispatch<'a>, Refusal> {
         if !self.admission.allows_request(now, client) {
             return Err(Refusal::REQUEST_RATE);
         }
@@ -141,9 +141,9 @@ impl Service {
             Request::Scrape(scrape) => {
                 counters.requests(RequestKind::Scrape).add(1);
                 match (scrape.info_hashes.is_empty(), self.full_scrape_torrents_max) {
-                    (false, _) => Ok(Wish::Scrape(scrape)),
+                    (false, _) => Ok(Dispatch::Scrape(scrape)),
                     (true, 0) => Err(Refusal::FULL_SCRAPE),
-                    (true, torrents_max) => Ok(Wish::FullScrape(torrents_max)),
+                    (true, torrents_max) => Ok(Dispatch::FullScrape(torrents_max)),
                 }
             }
         }
@@ -152,29 +152,29 @@ impl Service {
     fn announce<'a>(
         &mut self,
         client: CanonicalAddr,
-        path: ReturnPath,
+        path: ResponseTarget,
         request: &AnnounceRequest,
-    ) -> Result<Wish<'a>, Refusal> {
+    ) -> Result<Dispatch<'a>, Refusal> {
         if !self.admission.allows_torrent(&request.info_hash) {
             return Err(Refusal::INFO_HASH_DENIED);
         }
         if path.framing.omit_body {
-            return Ok(Wish::AnnounceHead);
+            return Ok(Dispatch::AnnounceHead);
         }
         Ok(match client.ip() {
             IpAddr::V4(ip) => {
                 let peer = CompactV4::new(ip, request.port);
-                Wish::AnnounceV4(self.message(path, peer, request))
+                Dispatch::AnnounceV4(self.message(path, peer, request))
             }
             IpAddr::V6(ip) => {
                 let peer = CompactV6::new(ip, request.port);
-                Wish::AnnounceV6(self.message(path, peer, request))
+                Dispatch::AnnounceV6(self.message(path, peer, request))
             }
         })
     }
 
-    fn message<K>(&self, path: ReturnPath, peer: K, request: &AnnounceRequest) -> Announce<K> {
-        let wanted = request.peers_wanted.unwrap_or(u32::MAX);
+    fn message<K>(&self, path: ResponseTarget, peer: K, request: &AnnounceRequest) -> Announce<K> {
+        let wanted = request.num_want.unwrap_or(u32::MAX);
         Announce {
             path,
             peer_form: request.peer_form,
@@ -184,7 +184,7 @@ impl Service {
                 peer,
                 status: request.status(),
                 completed: request.event == AnnounceEvent::Completed,
-                peers_wanted: u16::try_from(wanted)
+                num_want: u16::try_from(wanted)
                     .unwrap_or(u16::MAX)
                     .min(self.response_peers_max),
             },
@@ -192,7 +192,7 @@ impl Service {
     }
 
     /// To be called in each round, also if nothing was received.
-    pub fn background(&mut self) {
+    pub fn maintain(&mut self) {
         self.admission.refresh();
     }
 
@@ -229,13 +229,13 @@ mod tests {
     const ANNOUNCE: &str =
         "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=-XX0100-123456789012&port=6881";
 
-    struct Desk {
+    struct Fixture {
         service: Service,
         counters: Arc<WorkerCounters>,
         access_list: SharedAccessList,
     }
 
-    impl Desk {
+    impl Fixture {
         /// With an access list on which nothing is.
         fn new(config: &Config, requests_per_second: Option<u32>) -> Self {
             let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
@@ -253,15 +253,15 @@ mod tests {
             }
         }
 
-        fn receive<'a>(&mut self, head: &Head<'a>) -> Result<Wish<'a>, Refusal> {
+        fn receive<'a>(&mut self, head: &Head<'a>) -> Result<Dispatch<'a>, Refusal> {
             let peer = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
-            let path = ReturnPath {
+            let path = ResponseTarget {
                 connection: ConnectionId::default(),
                 framing: self.service.framing(head),
             };
             let received = self.service.receive(NOW, peer, path, head);
             assert_eq!(received.family, IpFamily::V4);
-            received.wish
+            received.dispatch
         }
 
         fn requests(&self, kind: RequestKind) -> u64 {
@@ -284,7 +284,9 @@ mod tests {
         for (keep_alive, connection) in [(true, Connection::KeepAlive), (false, Connection::Close)]
         {
             config.network.keep_alive = keep_alive;
-            let framing = Desk::new(&config, None).service.framing(&head("HEAD", "/"));
+            let framing = Fixture::new(&config, None)
+                .service
+                .framing(&head("HEAD", "/"));
             assert_eq!(framing.connection, connection);
             assert!(framing.omit_body);
         }
@@ -294,9 +296,9 @@ mod tests {
     fn intervals_are_those_of_the_configuration() {
         let mut config = Config::default();
         config.protocol.peer_announce_interval = 1_234;
-        let desk = Desk::new(&config, None);
-        assert_eq!(desk.service.intervals(), config.intervals());
-        assert_eq!(desk.service.intervals().announce_seconds, 1_234);
+        let fixture = Fixture::new(&config, None);
+        assert_eq!(fixture.service.intervals(), config.intervals());
+        assert_eq!(fixture.service.intervals().announce_seconds, 1_234);
     }
 
     #[test]
@@ -304,7 +306,7 @@ mod tests {
         let mut config = Config::default();
         for answers in [true, false] {
             config.network.enable_http_health_checks = answers;
-            let desk = Desk::new(&config, None);
+            let fixture = Fixture::new(&config, None);
             for (target, text) in [
                 ("/health", Some("ok\n")),
                 ("/health?x", Some("ok\n")),
@@ -314,36 +316,38 @@ mod tests {
                 ("/announce", None),
             ] {
                 let expected = text.filter(|_| answers);
-                assert_eq!(desk.service.text(&get(target)), expected, "{target}");
+                assert_eq!(fixture.service.text(&get(target)), expected, "{target}");
             }
         }
     }
 
     #[test]
     fn who_asks_too_often_is_refused() {
-        let mut desk = Desk::new(&Config::default(), Some(2));
+        let mut fixture = Fixture::new(&Config::default(), Some(2));
         for _ in 0..2 {
-            assert!(desk.receive(&get(ANNOUNCE)).is_ok());
+            assert!(fixture.receive(&get(ANNOUNCE)).is_ok());
         }
-        assert_eq!(desk.receive(&get(ANNOUNCE)), Err(Refusal::REQUEST_RATE));
-        assert_eq!(desk.requests(RequestKind::Announce), 2);
+        assert_eq!(fixture.receive(&get(ANNOUNCE)), Err(Refusal::REQUEST_RATE));
+        assert_eq!(fixture.requests(RequestKind::Announce), 2);
     }
 
     #[test]
     fn torrents_that_are_not_allowed_are_refused_from_the_next_round_on() {
-        let mut desk = Desk::new(&Config::default(), None);
+        let mut fixture = Fixture::new(&Config::default(), None);
         assert!(matches!(
-            desk.receive(&get(ANNOUNCE)),
-            Ok(Wish::AnnounceV4(_))
+            fixture.receive(&get(ANNOUNCE)),
+            Ok(Dispatch::AnnounceV4(_))
         ));
-        let replaced = desk.access_list.replace([INFO_HASH].into_iter().collect());
-        desk.service.background();
+        let replaced = fixture
+            .access_list
+            .replace([INFO_HASH].into_iter().collect());
+        fixture.service.maintain();
         assert!(
             !replaced.is_in_use(),
             "it is not kept by a service that has nothing to do"
         );
         for method in ["GET", "HEAD"] {
-            let refused = desk.receive(&head(method, ANNOUNCE));
+            let refused = fixture.receive(&head(method, ANNOUNCE));
             assert_eq!(refused, Err(Refusal::INFO_HASH_DENIED));
         }
     }
@@ -352,16 +356,16 @@ mod tests {
     fn an_announce_says_who_is_where_and_what_it_wants() {
         let mut config = Config::default();
         config.protocol.max_peers = 30;
-        let mut desk = Desk::new(&config, None);
-        for (more, completed, peers_wanted) in [
+        let mut fixture = Fixture::new(&config, None);
+        for (more, completed, num_want) in [
             ("", false, 30),
             ("&event=completed", true, 30),
             ("&event=started&numwant=7", false, 7),
             ("&numwant=70000", false, 30),
         ] {
-            let wish = desk.receive(&get(&format!("{ANNOUNCE}{more}")));
-            let Ok(Wish::AnnounceV4(announce)) = wish else {
-                panic!("{wish:?}");
+            let dispatch = fixture.receive(&get(&format!("{ANNOUNCE}{more}")));
+            let Ok(Dispatch::AnnounceV4(announce)) = dispatch else {
+                panic!("{dispatch:?}");
             };
             assert_eq!(
                 announce.announce.peer,
@@ -372,13 +376,13 @@ mod tests {
                 (INFO_HASH, *b"-XX0100-")
             );
             assert_eq!(
-                (announce.announce.completed, announce.announce.peers_wanted),
-                (completed, peers_wanted)
+                (announce.announce.completed, announce.announce.num_want),
+                (completed, num_want)
             );
         }
         assert_eq!(
-            desk.receive(&head("HEAD", ANNOUNCE)),
-            Ok(Wish::AnnounceHead)
+            fixture.receive(&head("HEAD", ANNOUNCE)),
+            Ok(Dispatch::AnnounceHead)
         );
     }
 
@@ -386,21 +390,22 @@ mod tests {
     fn scrapes_of_everything_are_served_only_where_that_is_configured() {
         let mut config = Config::default();
         config.protocol.max_scrape_torrents = 2;
-        let mut desk = Desk::new(&config, None);
-        assert_eq!(desk.receive(&get("/scrape")), Err(Refusal::FULL_SCRAPE));
-        desk.access_list
+        let mut fixture = Fixture::new(&config, None);
+        assert_eq!(fixture.receive(&get("/scrape")), Err(Refusal::FULL_SCRAPE));
+        fixture
+            .access_list
             .replace([InfoHash([b'b'; 20])].into_iter().collect());
         let hashes = ["a", "b", "c"].map(|byte| format!("info_hash={}", byte.repeat(20)));
         let scrape = get(&format!("/scrape?{}", hashes.join("&")));
-        let Ok(Wish::Scrape(scrape)) = desk.receive(&scrape) else {
+        let Ok(Dispatch::Scrape(scrape)) = fixture.receive(&scrape) else {
             panic!("not a scrape");
         };
         let expected = [(INFO_HASH, true), (InfoHash([b'b'; 20]), false)];
-        assert!(desk.service.scraped(&scrape).eq(expected));
-        assert_eq!(desk.requests(RequestKind::Scrape), 2);
+        assert!(fixture.service.scraped(&scrape).eq(expected));
+        assert_eq!(fixture.requests(RequestKind::Scrape), 2);
 
         config.protocol.max_full_scrape_torrents = 1_000;
-        let wish = Desk::new(&config, None).receive(&get("/scrape"));
-        assert_eq!(wish, Ok(Wish::FullScrape(1_000)));
+        let dispatch = Fixture::new(&config, None).receive(&get("/scrape"));
+        assert_eq!(dispatch, Ok(Dispatch::FullScrape(1_000)));
     }
 }

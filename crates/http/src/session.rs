@@ -16,7 +16,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{Framing, Head};
 use aquatic_stream::{Deadline, Io, SessionState};
 use aquatic_swarm::Counts;
-use aquatic_tracker::scrape::PendingScrape;
+use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::CanonicalAddr;
 
 use crate::refusal::Refusal;
@@ -219,7 +219,7 @@ mod tests {
     };
 
     /// A session with its connection: bytes that wait, and what it has said.
-    struct Desk {
+    struct Fixture {
         session: Session,
         kept: Vec<u8>,
         paths: Vec<String>,
@@ -228,7 +228,7 @@ mod tests {
         closes: bool,
     }
 
-    impl Desk {
+    impl Fixture {
         fn new() -> Self {
             let peer: std::net::SocketAddr = ([192, 0, 2, 1], 6_881).into();
             Self {
@@ -255,34 +255,36 @@ mod tests {
                 return;
             }
             self.kept.extend_from_slice(bytes);
-            self.io(|desk, io| {
-                let mut rest = &desk.kept.clone()[..];
+            self.io(|fixture, io| {
+                let mut rest = &fixture.kept.clone()[..];
                 loop {
-                    match desk.session.next(rest, io) {
+                    match fixture.session.next(rest, io) {
                         Next::Nothing => break,
                         Next::Request(head) => {
                             rest = &rest[head.size..];
-                            desk.paths.push(String::from_utf8_lossy(head.path).into());
+                            fixture
+                                .paths
+                                .push(String::from_utf8_lossy(head.path).into());
                             if head.path.starts_with(b"/ask") {
-                                desk.session.ask(NOW, head.framing, io);
+                                fixture.session.ask(NOW, head.framing, io);
                             } else if !head.framing.connection.stays_open() {
                                 io.close();
                             }
                         }
                         Next::Refuse(refusal) => {
                             rest = &[];
-                            desk.refusals.push(refusal);
+                            fixture.refusals.push(refusal);
                             io.close();
                         }
                     }
                 }
-                desk.kept = rest.to_vec();
+                fixture.kept = rest.to_vec();
             });
         }
 
         fn answer(&mut self) {
-            self.io(|desk, io| {
-                desk.session.answered(NOW, io);
+            self.io(|fixture, io| {
+                fixture.session.answered(NOW, io);
             });
             self.receive(b"");
         }
@@ -291,9 +293,9 @@ mod tests {
             if self.closes {
                 return;
             }
-            self.io(|desk, io| {
-                if let Next::Refuse(refusal) = desk.session.end_input(io) {
-                    desk.refusals.push(refusal);
+            self.io(|fixture, io| {
+                if let Next::Refuse(refusal) = fixture.session.end_input(io) {
+                    fixture.refusals.push(refusal);
                     io.close();
                 }
             });
@@ -306,59 +308,65 @@ mod tests {
 
     #[test]
     fn one_request_is_asked_at_a_time() {
-        let mut desk = Desk::new();
-        desk.receive(get("/now").as_bytes());
-        assert_eq!(desk.waits_for, Some(Deadline::Idle));
-        desk.receive(
+        let mut fixture = Fixture::new();
+        fixture.receive(get("/now").as_bytes());
+        assert_eq!(fixture.waits_for, Some(Deadline::Idle));
+        fixture.receive(
             [get("/ask1"), get("/ask2"), get("/now2")]
                 .concat()
                 .as_bytes(),
         );
-        assert_eq!(desk.paths, ["/now", "/ask1"]);
-        assert_eq!(desk.waits_for, Some(Deadline::None));
-        desk.receive(b"GET /incom");
-        assert_eq!(desk.waits_for, Some(Deadline::None), "we are to blame");
-        desk.answer();
-        assert_eq!(desk.paths.len(), 3);
-        desk.answer();
-        assert_eq!(desk.paths, ["/now", "/ask1", "/ask2", "/now2"]);
-        assert_eq!(desk.kept, b"GET /incom");
-        assert_eq!(desk.waits_for, Some(Deadline::Request));
-        desk.receive(b"plete HTTP/1.1\n\n");
-        assert_eq!(desk.waits_for, Some(Deadline::Idle));
-        assert!(desk.refusals.is_empty() && !desk.closes);
+        assert_eq!(fixture.paths, ["/now", "/ask1"]);
+        assert_eq!(fixture.waits_for, Some(Deadline::None));
+        fixture.receive(b"GET /incom");
+        assert_eq!(fixture.waits_for, Some(Deadline::None), "we are to blame");
+        fixture.answer();
+        assert_eq!(fixture.paths.len(), 3);
+        fixture.answer();
+        assert_eq!(fixture.paths, ["/now", "/ask1", "/ask2", "/now2"]);
+        assert_eq!(fixture.kept, b"GET /incom");
+        assert_eq!(fixture.waits_for, Some(Deadline::Request));
+        fixture.receive(b"plete HTTP/1.1\n\n");
+        assert_eq!(fixture.waits_for, Some(Deadline::Idle));
+        assert!(fixture.refusals.is_empty() && !fixture.closes);
     }
 
     #[test]
     fn a_client_that_has_ended_its_input_gets_all_its_answers() {
-        let mut desk = Desk::new();
-        desk.receive([get("/ask1"), get("/ask2")].concat().as_bytes());
-        desk.end_input();
-        desk.answer();
-        assert!(!desk.closes);
-        desk.answer();
-        assert!(desk.closes);
-        assert_eq!((desk.paths.len(), desk.refusals.len()), (2, 0));
+        let mut fixture = Fixture::new();
+        fixture.receive([get("/ask1"), get("/ask2")].concat().as_bytes());
+        fixture.end_input();
+        fixture.answer();
+        assert!(!fixture.closes);
+        fixture.answer();
+        assert!(fixture.closes);
+        assert_eq!((fixture.paths.len(), fixture.refusals.len()), (2, 0));
 
-        let mut desk = Desk::new();
-        desk.end_input();
-        assert!(desk.closes && desk.refusals.is_empty(), "nothing was asked");
+        let mut fixture = Fixture::new();
+        fixture.end_input();
+        assert!(
+            fixture.closes && fixture.refusals.is_empty(),
+            "nothing was asked"
+        );
 
-        let mut desk = Desk::new();
-        desk.receive(b"GET / HTTP/1.1\r\n");
-        desk.end_input();
-        assert_eq!((desk.refusals, desk.closes), (vec![Refusal::CUT_OFF], true));
+        let mut fixture = Fixture::new();
+        fixture.receive(b"GET / HTTP/1.1\r\n");
+        fixture.end_input();
+        assert_eq!(
+            (fixture.refusals, fixture.closes),
+            (vec![Refusal::CUT_OFF], true)
+        );
     }
 
     #[test]
     fn nothing_is_read_behind_a_last_request() {
         for asked in ["/ask", "/now"] {
-            let mut desk = Desk::new();
+            let mut fixture = Fixture::new();
             let last = format!("GET {asked} HTTP/1.0\r\n\r\n");
-            desk.receive([last, get("/more")].concat().as_bytes());
-            desk.answer();
-            assert!(desk.closes);
-            assert_eq!(desk.paths, [asked]);
+            fixture.receive([last, get("/more")].concat().as_bytes());
+            fixture.answer();
+            assert!(fixture.closes);
+            assert_eq!(fixture.paths, [asked]);
         }
     }
 
@@ -370,46 +378,46 @@ mod tests {
             head += "\r\n\r\n";
             head
         };
-        let mut desk = Desk::new();
-        desk.receive(head_of(HEAD_BYTES_MAX).as_bytes());
-        assert_eq!((desk.paths.len(), desk.closes), (1, false));
+        let mut fixture = Fixture::new();
+        fixture.receive(head_of(HEAD_BYTES_MAX).as_bytes());
+        assert_eq!((fixture.paths.len(), fixture.closes), (1, false));
         for bytes in [HEAD_BYTES_MAX + 1, 3 * HEAD_BYTES_MAX] {
             for chunk in [64, HEAD_BYTES_MAX, 4 * HEAD_BYTES_MAX] {
-                let mut desk = Desk::new();
+                let mut fixture = Fixture::new();
                 for part in head_of(bytes).as_bytes().chunks(chunk) {
-                    desk.receive(part);
+                    fixture.receive(part);
                 }
                 assert_eq!(
-                    desk.refusals,
+                    fixture.refusals,
                     [Refusal::HEAD_TOO_LARGE],
                     "{bytes} by {chunk}"
                 );
-                assert!(desk.closes);
+                assert!(fixture.closes);
             }
         }
     }
 
     #[test]
     fn an_answer_takes_the_time_since_it_was_asked_for() {
-        let mut desk = Desk::new();
-        desk.receive(get("/ask").as_bytes());
+        let mut fixture = Fixture::new();
+        fixture.receive(get("/ask").as_bytes());
         let mut out = Vec::new();
         let later = Now::from_micros(NOW.micros + 7);
-        assert_eq!(desk.session.answered(later, &mut Io::new(&mut out)), 7);
+        assert_eq!(fixture.session.answered(later, &mut Io::new(&mut out)), 7);
     }
 
     #[test]
     fn what_can_never_become_a_request_is_refused_at_once() {
         for bytes in [&b"\x16\x03\x01\x02\0\x01"[..], b"[]"] {
-            let mut desk = Desk::new();
-            desk.receive(bytes);
-            assert_eq!(desk.refusals.len(), 1, "{bytes:?}");
+            let mut fixture = Fixture::new();
+            fixture.receive(bytes);
+            assert_eq!(fixture.refusals.len(), 1, "{bytes:?}");
         }
         // What clients and proxies are known to send is not too much.
-        let mut desk = Desk::new();
+        let mut fixture = Fixture::new();
         let long = get(&format!("/{}", "x".repeat(16 * 1_024 - 40)));
-        desk.receive(long.as_bytes());
-        assert_eq!((desk.paths.len(), desk.refusals.len()), (1, 0));
+        fixture.receive(long.as_bytes());
+        assert_eq!((fixture.paths.len(), fixture.refusals.len()), (1, 0));
     }
 
     #[test]
@@ -418,19 +426,19 @@ mod tests {
             let asked = (session.is_asked(), session.reads_on());
             (session.is_between_requests(), session.has_begun(), asked)
         };
-        let mut desk = Desk::new();
-        assert_eq!(desk.session.peer().get().port(), 6_881);
-        assert_eq!(states(&desk.session), (true, false, (false, true)));
-        desk.receive(b"GET /as");
-        assert_eq!(states(&desk.session), (false, true, (false, true)));
-        desk.receive(b"k HTTP/1.1\r\n\r\nGET /n");
-        assert_eq!(states(&desk.session), (false, false, (true, true)));
-        desk.answer();
-        assert_eq!(states(&desk.session), (false, true, (false, true)));
-        desk.receive(b"ow HTTP/1.1\r\n\r\n");
-        assert_eq!(states(&desk.session), (true, false, (false, true)));
-        desk.receive(b"GET /ask HTTP/1.0\r\n\r\n");
-        assert_eq!(states(&desk.session), (false, false, (true, false)));
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.session.peer().get().port(), 6_881);
+        assert_eq!(states(&fixture.session), (true, false, (false, true)));
+        fixture.receive(b"GET /as");
+        assert_eq!(states(&fixture.session), (false, true, (false, true)));
+        fixture.receive(b"k HTTP/1.1\r\n\r\nGET /n");
+        assert_eq!(states(&fixture.session), (false, false, (true, true)));
+        fixture.answer();
+        assert_eq!(states(&fixture.session), (false, true, (false, true)));
+        fixture.receive(b"ow HTTP/1.1\r\n\r\n");
+        assert_eq!(states(&fixture.session), (true, false, (false, true)));
+        fixture.receive(b"GET /ask HTTP/1.0\r\n\r\n");
+        assert_eq!(states(&fixture.session), (false, false, (true, false)));
     }
 
     #[test]
@@ -441,25 +449,25 @@ mod tests {
             leechers: 2,
             completed: 3,
         };
-        let mut desk = Desk::new();
-        assert!(desk.session.scrape_mut().is_none());
-        assert_eq!(desk.session.held_bytes(), 0);
+        let mut fixture = Fixture::new();
+        assert!(fixture.session.scrape_mut().is_none());
+        assert_eq!(fixture.session.held_bytes(), 0);
         let mut scrape = PendingScrape::new(aquatic_types::IpFamily::V4);
         scrape.add(info_hash, true);
         scrape.row_asked();
         let held_bytes = scrape.held_bytes();
         assert!(held_bytes > 1);
         let framing = Framing::CLOSE;
-        desk.io(|desk, io| desk.session.ask_scrape(NOW, framing, scrape, io));
-        assert_eq!(desk.waits_for, Some(Deadline::None));
-        assert_eq!(desk.session.held_bytes(), held_bytes);
-        assert!(desk.session.scrape_mut().is_some());
-        assert!(desk.session.take_scrape().is_none());
-        desk.session.fill_row(0, counts);
-        let (scrape, said) = desk.session.take_scrape().unwrap();
+        fixture.io(|fixture, io| fixture.session.ask_scrape(NOW, framing, scrape, io));
+        assert_eq!(fixture.waits_for, Some(Deadline::None));
+        assert_eq!(fixture.session.held_bytes(), held_bytes);
+        assert!(fixture.session.scrape_mut().is_some());
+        assert!(fixture.session.take_scrape().is_none());
+        fixture.session.fill_row(0, counts);
+        let (scrape, said) = fixture.session.take_scrape().unwrap();
         assert_eq!(said, framing);
         assert!(scrape.into_rows().unwrap().eq([(info_hash, counts)]));
-        assert!(desk.session.is_asked() && desk.session.take_scrape().is_none());
+        assert!(fixture.session.is_asked() && fixture.session.take_scrape().is_none());
     }
 
     fn inputs() -> impl Strategy<Value = Vec<u8>> {
@@ -478,19 +486,19 @@ mod tests {
         fn how_the_bytes_come_makes_no_difference(
             bytes in inputs(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)
         ) {
-            let mut whole = Desk::new();
+            let mut whole = Fixture::new();
             whole.receive(&bytes);
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             cuts.sort_unstable();
-            let mut parts = Desk::new();
+            let mut parts = Fixture::new();
             let mut start = 0;
             for end in cuts.into_iter().chain([bytes.len()]) {
                 parts.receive(&bytes[start..end]);
                 start = end;
             }
-            for desk in [&mut whole, &mut parts] {
-                desk.end_input();
-                prop_assert!(desk.closes);
+            for fixture in [&mut whole, &mut parts] {
+                fixture.end_input();
+                prop_assert!(fixture.closes);
             }
             prop_assert_eq!(whole.paths, parts.paths);
             prop_assert_eq!(whole.refusals, parts.refusals);

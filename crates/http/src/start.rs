@@ -6,17 +6,17 @@ use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::launch::Reload;
 use aquatic_tracker::limits::settle_memory;
-use aquatic_tracker::registry::AddressShard;
+use aquatic_tracker::shard::addresses::AddressShard;
 use aquatic_tracker_stream::{Launch, StreamTracker};
 
-use crate::arrangement::arrange;
 use crate::config::Config;
 use crate::counters::Http;
+use crate::socket_worker::SocketWorker;
 use crate::statistics::write_response_times;
-use crate::worker::Worker;
+use crate::workers::build_workers;
 
 impl StreamTracker for Http {
-    type Worker = Worker;
+    type SocketWorker = SocketWorker;
     type Shard = AddressShard;
 
     const ALPN_PROTOCOLS: &'static [&'static [u8]] = &[b"http/1.1", b"http/1.0"];
@@ -41,7 +41,8 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
     let launch = Launch::prepare::<Http>(supervisor, config.common())?;
     let wakers = launch.wakers();
-    let (workers, response_times) = arrange(config, launch.access_list(), &wakers, &mut OsEntropy)?;
+    let (workers, response_times) =
+        build_workers(config, launch.access_list(), &wakers, &mut OsEntropy)?;
     launch.serve(workers, config.bounds(), move |text| {
         write_response_times(&response_times, text);
     })

@@ -1,11 +1,11 @@
 //! How long answers take, for Prometheus. All other metrics are common to several trackers:
-//! [`aquatic_tracker::statistics`], [`aquatic_stream::StreamMetrics`].
+//! [`aquatic_tracker::metrics`], [`aquatic_stream::StreamMetrics`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_daemon::exposition::{Exposition, Kind};
-use aquatic_tracker::statistics::approximate;
+use aquatic_tracker::metrics::approximate;
 
 use crate::counters::ResponseTimes;
 

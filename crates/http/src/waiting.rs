@@ -1,6 +1,6 @@
 //! Requests whose torrents' owners have no room for them. Pure.
 //!
-//! See [`aquatic_tracker::waiting_lines`].
+//! See [`aquatic_tracker::dispatch::waiting_lines`].
 
 use aquatic_stream::ConnectionId;
 use aquatic_types::{CompactV4, CompactV6};

@@ -1,7 +1,7 @@
 //! Black-box tests: the real binary, real sockets, nothing known but the protocol and the manual.
 //!
 //! A scenario is written once and run on a matrix of [cases](protocol::setup::Case) side by side:
-//! both runtimes, fused and split arrangements, without TLS and with it. What has to do with
+//! both runtimes, fused and split topologies, without TLS and with it. What has to do with
 //! connections only is run on each runtime, with and without TLS; what does not depend on them,
 //! once.
 //!

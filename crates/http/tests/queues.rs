@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
-use aquatic_http::arrangement::arrange;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason};
+use aquatic_http::workers::build_workers;
 use aquatic_stream::{ConnectionId, Settled};
 use aquatic_tracker_stream::simulation::Simulation;
 use aquatic_types::IpFamily;
@@ -42,9 +42,9 @@ impl Town {
         let wakers: Vec<_> = (0..=swarm_workers).map(|_| waker_pair(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
-        let (arrangement, _) = arrange(&config, &access_list, &wakers, entropy).unwrap();
+        let (workers, _) = build_workers(&config, &access_list, &wakers, entropy).unwrap();
         Self {
-            tracker: Simulation::new(arrangement, config.bounds()),
+            tracker: Simulation::new(workers, config.bounds()),
             clients: 0,
         }
     }

@@ -1,6 +1,6 @@
 //! A seeded simulation of whole HTTP trackers on a virtual clock.
 //!
-//! All workers of an arrangement run here in one thread, in an order that a random number generator
+//! All workers of a topology run here in one thread, in an order that a random number generator
 //! chooses. Clients open connections and send requests of all kinds over them, many at once, in
 //! pieces of any size, also malformed ones; they read slowly, end their input early,
 //! vanish. Workers do not keep up, access lists and certificates are exchanged under their hands,
@@ -61,7 +61,7 @@ const NOT_HERE: [Reason; 8] = [
     Reason::PeersPerIp,
 ];
 
-/// What must have happened after all runs of an arrangement.
+/// What must have happened after all runs of a topology.
 const EXPECTED: [&str; 6] = [
     "answers over connections with an earlier certificate",
     "clients that read in part",
@@ -111,7 +111,7 @@ fn world(socket_workers: usize, swarm_workers: usize, seed: u64) -> World {
     World::new(config, rng)
 }
 
-/// Runs an arrangement with several seeds, after which every reason that is to be expected must
+/// Runs a topology with several seeds, after which every reason that is to be expected must
 /// have occurred.
 fn simulate(socket_workers: usize, swarm_workers: usize, expected: impl Fn(Reason) -> bool) {
     let mut seen = BTreeSet::new();

@@ -24,7 +24,7 @@ pub struct RequestWriter {
     /// Further lines of the head, each with its end.
     headers: Vec<u8>,
     keep_alive: bool,
-    peers_wanted: u16,
+    num_want: u16,
     scrape_torrents: u8,
     torrents: Vec<InfoHash>,
 }
@@ -45,7 +45,7 @@ impl RequestWriter {
             announce_path: requests.path.clone(),
             headers: lines.collect::<String>().into_bytes(),
             keep_alive: config.network.keep_alive,
-            peers_wanted: requests.population.peers_wanted,
+            num_want: requests.population.num_want,
             scrape_torrents: requests.population.scrape_torrents,
             torrents: Vec::new(),
         }
@@ -82,11 +82,11 @@ impl RequestWriter {
             bytes_downloaded: 0,
             bytes_left: Some(if peer.is_seeder { 0 } else { 1 << 20 }),
             event: AnnounceEvent::None,
-            peers_wanted: Some(self.peers_wanted.into()),
+            num_want: Some(self.num_want.into()),
             peer_form: PeerForm::Compact,
         };
         self.finish(&Request::Announce(announce), out);
-        self.peers_wanted.into()
+        self.num_want.into()
     }
 
     fn scrape(&mut self, rng: &mut Rng, out: &mut Vec<u8>) -> u32 {
@@ -161,7 +161,7 @@ mod tests {
                     .clone()
                     .any(|number| announce.peer_id == peer_id(number))
             );
-            assert_eq!(announce.peers_wanted, Some(30));
+            assert_eq!(announce.num_want, Some(30));
             let text = String::from_utf8(bytes).unwrap();
             assert!(
                 text.ends_with("\r\nUser-Agent: somebody\r\nA: b\r\n\r\n"),

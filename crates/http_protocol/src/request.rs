@@ -42,7 +42,7 @@ pub struct AnnounceRequest {
     pub event: AnnounceEvent,
     /// How many peers the client would like; `None` if it did not say, or said a negative number:
     /// as many as the tracker gives. Larger ones become `u32::MAX`.
-    pub peers_wanted: Option<u32>,
+    pub num_want: Option<u32>,
     /// How it wants the peers: compact unless it said `compact=0`.
     pub peer_form: PeerForm,
 }
@@ -176,7 +176,7 @@ impl AnnounceRequest {
         let mut bytes_downloaded = 0;
         let mut bytes_left = None;
         let mut event = AnnounceEvent::None;
-        let mut peers_wanted = None;
+        let mut num_want = None;
         let mut peer_form = PeerForm::Compact;
         let mut parameters = Parameters(query);
         while !parameters.is_empty() {
@@ -189,7 +189,7 @@ impl AnnounceRequest {
                 Key::Uploaded => bytes_uploaded = parameters.number().unwrap_or(0),
                 Key::Downloaded => bytes_downloaded = parameters.number().unwrap_or(0),
                 Key::Left => bytes_left = parameters.number(),
-                Key::NumWant => peers_wanted = parameters.number().map(saturated),
+                Key::NumWant => num_want = parameters.number().map(saturated),
                 Key::Compact => peer_form = PeerForm::parse(parameters.word()),
                 Key::Event => event = parse_event(parameters.word()),
                 Key::Unknown => {
@@ -205,7 +205,7 @@ impl AnnounceRequest {
             bytes_downloaded,
             bytes_left,
             event,
-            peers_wanted,
+            num_want,
             peer_form,
         })
     }
@@ -222,7 +222,7 @@ impl AnnounceRequest {
             ("uploaded", Some(self.bytes_uploaded)),
             ("downloaded", Some(self.bytes_downloaded)),
             ("left", self.bytes_left),
-            ("numwant", self.peers_wanted.map(u64::from)),
+            ("numwant", self.num_want.map(u64::from)),
         ];
         for (key, value) in numbers {
             if let Some(value) = value {

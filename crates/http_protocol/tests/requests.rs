@@ -20,7 +20,7 @@ fn announce() -> AnnounceRequest {
         bytes_downloaded: 0,
         bytes_left: None,
         event: AnnounceEvent::None,
-        peers_wanted: None,
+        num_want: None,
         peer_form: PeerForm::Compact,
     }
 }
@@ -54,7 +54,7 @@ fn all_parameters_are_read() {
         bytes_downloaded: 2,
         bytes_left: Some(3),
         event: AnnounceEvent::Started,
-        peers_wanted: Some(4),
+        num_want: Some(4),
         peer_form: PeerForm::List,
         ..announce()
     };
@@ -102,16 +102,16 @@ fn numbers_that_are_none_count_as_not_said() {
 fn huge_numbers_are_as_large_as_can_be() {
     let huge = with("left=184467440737095516160&numwant=4294967296");
     assert_eq!(
-        (huge.bytes_left, huge.peers_wanted),
+        (huge.bytes_left, huge.num_want),
         (Some(u64::MAX), Some(u32::MAX))
     );
     let large = with("left=18446744073709551614&numwant=4294967294");
     assert_eq!(
-        (large.bytes_left, large.peers_wanted),
+        (large.bytes_left, large.num_want),
         (Some(u64::MAX - 1), Some(u32::MAX - 1))
     );
-    assert_eq!(with("numwant=0").peers_wanted, Some(0));
-    assert_eq!(with("numwant=0050").peers_wanted, Some(50));
+    assert_eq!(with("numwant=0").num_want, Some(0));
+    assert_eq!(with("numwant=0050").num_want, Some(50));
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn last_one_of_repeated_parameters_counts() {
         bytes_uploaded: 2,
         bytes_left: Some(2),
         event: AnnounceEvent::Started,
-        peers_wanted: Some(2),
+        num_want: Some(2),
         peer_form: PeerForm::List,
         ..announce()
     };

@@ -135,7 +135,7 @@ prop_compose! {
             AnnounceEvent::Started,
             AnnounceEvent::Stopped,
         ]),
-        peers_wanted in any::<Option<u32>>(),
+        num_want in any::<Option<u32>>(),
         peer_form in peer_form(),
     ) -> AnnounceRequest {
         AnnounceRequest {
@@ -146,7 +146,7 @@ prop_compose! {
             bytes_downloaded,
             bytes_left,
             event,
-            peers_wanted,
+            num_want,
             peer_form,
         }
     }

@@ -54,7 +54,7 @@ section! {
         /// Probability that a peer is a seeder.
         pub seeder_probability: f64 = 0.75,
         /// Peers that an announce asks for.
-        pub peers_wanted: u16 = 30,
+        pub num_want: u16 = 30,
         /// Torrents that a scrape asks about.
         pub scrape_torrents: u8 = 10,
     }

@@ -57,7 +57,7 @@ impl Handler for Hello {
 
     fn closed(&mut self, _: Now, _: ConnectionId, (): (), _: Closed) {}
 
-    fn background(&mut self, _: Now) -> bool {
+    fn maintain(&mut self, _: Now) -> bool {
         false
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aquatic_daemon::clock::Now;
-use aquatic_daemon::per_client::PerClient;
+use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_daemon::request_rate::RequestRate;
 
 use crate::Refused;
@@ -16,7 +16,7 @@ use crate::Refused;
 pub struct Admission {
     connections_max: usize,
     connections: AtomicUsize,
-    per_client: Option<PerClient>,
+    per_client: Option<PerClientLimit>,
     rate: Option<Arc<RequestRate>>,
 }
 
@@ -30,7 +30,7 @@ impl Admission {
                 max => max,
             },
             connections: AtomicUsize::new(0),
-            per_client: NonZeroUsize::new(per_client_max).map(PerClient::new),
+            per_client: NonZeroUsize::new(per_client_max).map(PerClientLimit::new),
             rate: None,
         }
     }

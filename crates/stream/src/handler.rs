@@ -220,7 +220,7 @@ pub trait Handler {
     fn closed(&mut self, now: Now, id: ConnectionId, session: Self::Session, why: Closed);
 
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
-    fn background(&mut self, now: Now) -> bool;
+    fn maintain(&mut self, now: Now) -> bool;
 
     /// Whether other workers have sent something since the last [`finish`](Self::finish). Asked
     /// before the worker sleeps.

@@ -32,7 +32,7 @@ pub fn bind_listeners(
         for list in &mut listeners {
             let is_shared = workers > 1;
             let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-            let listener = bind::when_free(address, |address| {
+            let listener = bind::with_retry(address, |address| {
                 let socket = bind_socket(address, is_shared)?;
                 socket.listen(backlog)?;
                 Ok(TcpListener::from(socket))

@@ -89,7 +89,7 @@ pub fn run<H: Handler>(
         let now = Now::read(clock);
         idle.note(worker.hub.finish(now));
         worker.ask_kernel();
-        let has_more = worker.hub.background(now);
+        let has_more = worker.hub.maintain(now);
         worker.send(now);
 
         let mut timeout = Duration::ZERO;

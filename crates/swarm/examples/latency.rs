@@ -93,17 +93,17 @@ impl Bench {
             let keys = requests.map(|(torrent, _)| self.map.key(info_hash(torrent)));
             let start = cpu_time();
             if fetched >= Fetched::Torrents {
-                self.map.touch(&keys);
+                self.map.prefetch(&keys);
             }
             if fetched >= Fetched::Peers {
                 let peers = requests.map(|(_, peer)| announce(peer, 0).peer);
-                self.map.touch_peers(&keys, peers);
+                self.map.prefetch_peers(&keys, peers);
             }
             for (key, (_, peer)) in keys.iter().zip(requests) {
                 let announce = announce(peer, 50);
                 let mut answer = [0_u8; 6 * 50];
                 let mut rows = answer.chunks_exact_mut(6);
-                let hand_out = |peer: &CompactV4, (): &()| {
+                let select_peers = |peer: &CompactV4, (): &()| {
                     if let Some(row) = rows.next() {
                         row.copy_from_slice(&peer.0);
                     }
@@ -114,7 +114,7 @@ impl Bench {
                     DEADLINE,
                     &mut Keep(()),
                     &mut self.rng,
-                    hand_out,
+                    select_peers,
                 )?;
                 black_box(&answer);
             }
@@ -226,7 +226,7 @@ fn announce(peer: u32, wanted: u16) -> Announce<CompactV4> {
             PeerStatus::Seeder
         },
         completed: false,
-        peers_wanted: wanted,
+        num_want: wanted,
     }
 }
 

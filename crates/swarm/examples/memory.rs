@@ -124,7 +124,7 @@ fn announce(
         peer: CompactV4([a, b, c, d, 0x1a, 0xe1]),
         status,
         completed: false,
-        peers_wanted: 0,
+        num_want: 0,
     };
     map.announce(
         &map.key(InfoHash(info_hash)),

@@ -180,7 +180,7 @@ mod tests {
                 peer: CompactV4::new([192, 0, 2, 1].into(), port),
                 status: PeerStatus::Leecher,
                 completed: false,
-                peers_wanted: 0,
+                num_want: 0,
             };
             let announced = map.announce(
                 &key,

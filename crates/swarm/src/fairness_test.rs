@@ -13,11 +13,11 @@ fn assert_fair(peers: u16, announcer: PeerStatus, wanted: u16) {
     let mut map = TorrentMap::new(HashKey::new([8, 9]), Limits::default());
     let mut rng = fastrand::Rng::with_seed(u64::from(peers));
     let torrent = map.key(InfoHash([1; 20]));
-    let announce = |peer: u16, status, peers_wanted| Announce {
+    let announce = |peer: u16, status, num_want| Announce {
         peer: CompactV4([10, 0, peer.to_be_bytes()[0], peer.to_be_bytes()[1], 0, 1]),
         status,
         completed: false,
-        peers_wanted,
+        num_want,
     };
     let is_seeder = |peer: u16| peer.is_multiple_of(3);
     for peer in 0..peers {
@@ -34,7 +34,7 @@ fn assert_fair(peers: u16, announcer: PeerStatus, wanted: u16) {
     let mut outside = Drawn::default();
     for _ in 0..ROUNDS {
         let count = |_: &CompactV4, peer: &u16| outside.count(*peer);
-        map.hand_out(&torrent, (announcer, None), wanted.into(), &mut rng, count);
+        map.select_peers(&torrent, (announcer, None), wanted.into(), &mut rng, count);
     }
     let mut inside = Drawn::default();
     for _ in 0..ROUNDS {
@@ -114,7 +114,7 @@ fn assert_introductions_are_fair(peers: u16, wanted: usize) {
                 false => PeerStatus::Leecher,
             },
             completed: false,
-            peers_wanted: 0,
+            num_want: 0,
         };
         let keep = &mut Keep(peer);
         map.announce(&torrent, &announce, Seconds(0), keep, &mut rng, |_, _| ())

@@ -107,7 +107,7 @@ impl Shard {
             peer,
             status,
             completed: false,
-            peers_wanted: 5,
+            num_want: 5,
         };
         let announced = self.map.announce(
             &key,

@@ -85,9 +85,9 @@ impl Index {
         self.parts.len() * PER_PART + self.buckets * size_of::<Bucket>()
     }
 
-    /// The position under `hash` for which `is_it` holds.
-    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        self.part(hash)?.find(hash, is_it)
+    /// The position under `hash` for which `matches` holds.
+    pub(crate) fn find(&self, hash: u64, matches: impl Fn(u32) -> bool) -> Option<u32> {
+        self.part(hash)?.find(hash, matches)
     }
 
     /// Whether there are `many` entries or more whose hashes have the same lower half as this one,
@@ -114,7 +114,7 @@ impl Index {
     }
 
     /// Where the entry probably is, from one cache line alone: for prefetching.
-    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+    pub(crate) fn probable_position(&self, hash: u64) -> Option<u32> {
         let part = self.part(hash)?;
         part.buckets
             .get(part.home(hash))?
@@ -123,7 +123,7 @@ impl Index {
     }
 
     /// Reads the cache line where a search for `hash` begins.
-    pub(crate) fn touch(&self, hash: u64) -> u32 {
+    pub(crate) fn prefetch(&self, hash: u64) -> u32 {
         let part = self.part(hash);
         let bucket = part.and_then(|part| part.buckets.get(part.home(hash)));
         bucket.map_or(0, |bucket| u32::from(bucket.overflow))
@@ -258,11 +258,11 @@ impl Part {
         part
     }
 
-    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    fn find(&self, hash: u64, matches: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         for at in self.probes(hash) {
             let bucket = self.buckets.get(at)?;
-            if let Some(found) = bucket.candidates(tag).find(|position| is_it(*position)) {
+            if let Some(found) = bucket.candidates(tag).find(|position| matches(*position)) {
                 return Some(found);
             }
             if bucket.overflow == 0 {

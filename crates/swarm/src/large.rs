@@ -43,8 +43,8 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
     }
 
     pub(crate) fn find(&self, key: &K, rules: &Rules) -> Option<u32> {
-        let is_it = |position| self.get(position).is_some_and(|peer| peer.key == *key);
-        self.index.find(rules.peer_hash(key), is_it)
+        let matches = |position| self.get(position).is_some_and(|peer| peer.key == *key);
+        self.index.find(rules.peer_hash(key), matches)
     }
 
     /// Whether there are `many` peers or more of the announcer's network.

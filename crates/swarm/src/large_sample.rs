@@ -189,7 +189,7 @@ mod tests {
                 peer: CompactV4::new([10, 0, 0, 1].into(), port),
                 status,
                 completed: false,
-                peers_wanted: 0,
+                num_want: 0,
             };
             let key = self.map.key(info_hash);
             let rng = &mut self.rng;

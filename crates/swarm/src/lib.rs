@@ -18,7 +18,7 @@
 //!         peer: CompactV4([192, 0, 2, host, 0x1a, 0xe1]),
 //!         status: PeerStatus::Leecher,
 //!         completed: false,
-//!         peers_wanted: 50,
+//!         num_want: 50,
 //!     };
 //!     answer.clear();
 //!     let deadline = Seconds(1_200);
@@ -95,7 +95,7 @@ pub use giving_way::{Among, BoundedMaps, GivenWay, Terms};
 pub use hash::{HashKey, PeerKey, TorrentKey};
 pub use outcome::{Announce, Announced, Counts, Keep, Limits, PeerChange, PeerPolicy, Refusal};
 pub use room::Room;
-pub use torrent_map::{TOUCH_BATCH, TorrentKeys, TorrentMap};
+pub use torrent_map::{PREFETCH_BATCH, TorrentKeys, TorrentMap};
 
 /// How far ahead a deadline may lie, and how long an expired peer may wait for cleaning: so
 /// `max_peer_age` and the cleaning interval (with the time that a pass takes) must each stay below.

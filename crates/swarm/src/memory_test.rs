@@ -40,7 +40,7 @@ impl World {
             peer: peer(number),
             status,
             completed: false,
-            peers_wanted: 0,
+            num_want: 0,
         };
         let rng = &mut self.rng;
         let announced = self.map.announce(

@@ -226,7 +226,7 @@ impl World {
             peer,
             status,
             completed,
-            peers_wanted: wanted,
+            num_want: wanted,
         };
         let info_hash = info_hash(torrent);
         if self.next_value.is_multiple_of(16) {
@@ -241,8 +241,8 @@ impl World {
             updated: None,
         };
         let key = self.map.key(info_hash);
-        self.map.touch(&[key]);
-        self.map.touch_peers(&[key], [peer]);
+        self.map.prefetch(&[key]);
+        self.map.prefetch_peers(&[key], [peer]);
         let outcome = self.map.announce(
             &key,
             &announce,
@@ -290,7 +290,7 @@ impl World {
             let mut answer = Vec::new();
             let mut note = |key: &CompactV4, value: &u64| answer.push((*key, *value));
             self.map
-                .hand_out(&key, (to, None), wanted, &mut self.rng, &mut note);
+                .select_peers(&key, (to, None), wanted, &mut self.rng, &mut note);
             assert!(answer.iter().all(|(key, value)| {
                 let known = model.and_then(|torrent| torrent.peers.get(key));
                 known.is_some_and(|known| eligible(known) && known.value == *value)
@@ -397,7 +397,7 @@ impl World {
             .iter()
             .filter(|(key, other)| pool(key, other))
             .count();
-        let expected_len = usize::from(announce.peers_wanted).min(available);
+        let expected_len = usize::from(announce.num_want).min(available);
         assert_eq!(answer.len(), expected_len);
         for (key, value) in &answer {
             assert!(pool(key, &torrent.peers[key]));

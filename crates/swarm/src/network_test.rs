@@ -41,16 +41,16 @@ impl<K: CompactAddr + PeerKey> World<K> {
             peer,
             status,
             completed: false,
-            peers_wanted: wanted,
+            num_want: wanted,
         };
-        let hand_out = |peer: &K, (): &()| answer.push(*peer);
+        let select_peers = |peer: &K, (): &()| answer.push(*peer);
         let announced = self.map.announce(
             &key,
             &announce,
             self.now + 1_200,
             &mut Keep(()),
             &mut self.rng,
-            hand_out,
+            select_peers,
         );
         (announced.unwrap(), answer)
     }
@@ -335,7 +335,7 @@ fn going_to_and_fro_is_one_download() {
             peer,
             status,
             completed,
-            peers_wanted: 0,
+            num_want: 0,
         };
         let key = world.map.key(InfoHash([1; 20]));
         let rng = &mut world.rng;

@@ -16,7 +16,7 @@ pub struct Announce<K> {
     /// The download has just finished (`event=completed`).
     pub completed: bool,
     /// How many other peers to hand out at most.
-    pub peers_wanted: u16,
+    pub num_want: u16,
 }
 
 /// Who may join a swarm, and what is kept with whom.

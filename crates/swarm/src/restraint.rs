@@ -44,7 +44,7 @@ impl Restraint {
         choice: &Choice,
         rng: &mut fastrand::Rng,
         view: &View<impl Fn(u32), impl Fn(u32) -> Option<R>, impl Fn(&R) -> Option<u64>>,
-        mut hand_out: impl FnMut(R),
+        mut select_peers: impl FnMut(R),
     ) -> u32 {
         let first_time = rng.clone();
         let mut counters = [0; COUNTERS];
@@ -52,7 +52,7 @@ impl Restraint {
         choice.select(rng, &view.touch, |at| {
             if let Some(peer) = (view.peer)(at) {
                 if self.has_share_left(&mut counters, (view.network)(&peer)) {
-                    hand_out(peer);
+                    select_peers(peer);
                 } else {
                     is_complete = false;
                 }
@@ -61,7 +61,7 @@ impl Restraint {
         if is_complete {
             return 0;
         }
-        self.complete(choice, first_time, rng, view, hand_out)
+        self.complete(choice, first_time, rng, view, select_peers)
     }
 
     /// Hands out who was held back for nothing, others instead of the rest, and the rest if there
@@ -73,12 +73,12 @@ impl Restraint {
         mut first_time: fastrand::Rng,
         rng: &mut fastrand::Rng,
         view: &View<T, impl Fn(u32) -> Option<R>, impl Fn(&R) -> Option<u64>>,
-        mut hand_out: impl FnMut(R),
+        mut select_peers: impl FnMut(R),
     ) -> u32 {
         let mut counters = [0; COUNTERS];
         let mut drawn = Vec::new();
         let mut held_back = Vec::new();
-        let chosen_max = choice.pool.len().min(choice.wanted as usize);
+        let chosen_max = choice.candidates.len().min(choice.wanted as usize);
         let mut tally = Tally::new(chosen_max, self.multiplier);
         let mut may_come = |network| tally.count_up_to(self.max, network);
         choice.select(
@@ -99,7 +99,7 @@ impl Restraint {
         let mut surplus = Vec::new();
         for peer in held_back {
             if may_come((view.network)(&peer)) {
-                hand_out(peer);
+                select_peers(peer);
             } else {
                 surplus.push(peer);
             }
@@ -113,11 +113,11 @@ impl Restraint {
             if let Some(peer) = (view.peer)(rest.position(place))
                 && may_come((view.network)(&peer))
             {
-                hand_out(peer);
+                select_peers(peer);
                 missing -= 1;
             }
         }
-        surplus.into_iter().take(missing).for_each(hand_out);
+        surplus.into_iter().take(missing).for_each(select_peers);
         u32::try_from(missing).unwrap_or(u32::MAX)
     }
 

@@ -2,11 +2,11 @@
 //!
 //! # Many at once
 //!
-//! [`Choice::select`]: the pool is a range of positions: all peers for a leecher, the leechers for
-//! a seeder. Without the announcer, who is skipped, that leaves `n` places, of which `wanted` are
-//! to be drawn at a cost that depends on `wanted` alone. Drawing them one by one would cost a cache
-//! miss each in a large swarm; drawing one long run would always bring the same neighbours
-//! together. So:
+//! [`Choice::select`]: the candidates are a range of positions: all peers for a leecher, the
+//! leechers for a seeder. Without the announcer, who is skipped, that leaves `n` places, of which
+//! `wanted` are to be drawn at a cost that depends on `wanted` alone. Drawing them one by one would
+//! cost a cache miss each in a large swarm; drawing one long run would always bring the same
+//! neighbours together. So:
 //!
 //! 1. Bend the `n` places to a circle and start at a random one.
 //! 2. Cut the circle into pieces, each with up to [`RUN_MAX`] places to be drawn and an equal share
@@ -37,26 +37,27 @@ pub(crate) const DRAWN_MAX: usize = 256;
 
 /// Whom to choose from, and how many.
 pub(crate) struct Choice {
-    pub(crate) pool: Range<u32>,
+    pub(crate) candidates: Range<u32>,
     /// The announcer's position, if it has one: it is never chosen.
     pub(crate) announcer: Option<u32>,
     pub(crate) wanted: u32,
 }
 
 impl Choice {
-    /// Calls `hand_out` with `wanted` positions of the pool, or with all if there are no more.
+    /// Calls `select_peers` with `wanted` positions of candidates, or with all if there are no
+    /// more.
     ///
-    /// Calls `touch` for the first and the last position of each run some time before: in a large
-    /// swarm each run is a cache miss, and those of one answer should be waited for together.
+    /// Calls `prefetch` for the first and the last position of each run some time before: in a
+    /// large swarm each run is a cache miss, and those of one answer should be waited for together.
     pub(crate) fn select(
         &self,
         rng: &mut fastrand::Rng,
         touch: impl Fn(u32),
-        mut hand_out: impl FnMut(u32),
+        mut select_peers: impl FnMut(u32),
     ) {
         let circle = self.circle();
         if self.wanted >= circle.places {
-            (0..circle.places).for_each(|place| hand_out(circle.position(place)));
+            (0..circle.places).for_each(|place| select_peers(circle.position(place)));
             return;
         }
         let mut runs = circle.runs(self.wanted, rng);
@@ -71,7 +72,7 @@ impl Choice {
             }
             for (mut place, len) in some {
                 for _ in 0..len {
-                    hand_out(circle.position(place));
+                    select_peers(circle.position(place));
                     place = circle.around(place, 1);
                 }
             }
@@ -83,10 +84,10 @@ impl Choice {
         self.circle().places > self.wanted
     }
 
-    /// What is left of the pool without the positions `chosen`.
+    /// What is left of the candidates without the positions `chosen`.
     pub(crate) fn rest(&self, mut chosen: Vec<u32>) -> Rest {
-        let Range { start, end } = self.pool;
-        chosen.extend(self.announcer.filter(|at| self.pool.contains(at)));
+        let Range { start, end } = self.candidates;
+        chosen.extend(self.announcer.filter(|at| self.candidates.contains(at)));
         chosen.sort_unstable();
         let chosen_len = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
         let len = (end - start).saturating_sub(chosen_len);
@@ -99,11 +100,11 @@ impl Choice {
     }
 
     fn circle(&self) -> Circle {
-        Circle::new(self.pool.clone(), self.announcer)
+        Circle::new(self.candidates.clone(), self.announcer)
     }
 }
 
-/// Positions of a pool that have not been chosen.
+/// Positions of candidates that have not been chosen.
 pub(crate) struct Rest {
     start: u32,
     len: u32,
@@ -124,7 +125,8 @@ impl Rest {
     }
 }
 
-/// The pool without the announcer, bent to a circle. Place 0 is the first position of the pool.
+/// The candidates without the announcer, bent to a circle. Place 0 is the first position of the
+/// candidates.
 struct Circle {
     places: u32,
     first: u32,
@@ -133,13 +135,13 @@ struct Circle {
 }
 
 impl Circle {
-    fn new(pool: Range<u32>, announcer: Option<u32>) -> Self {
-        let len = pool.end - pool.start;
-        let announcer = announcer.filter(|at| pool.contains(at));
+    fn new(candidates: Range<u32>, announcer: Option<u32>) -> Self {
+        let len = candidates.end - candidates.start;
+        let announcer = announcer.filter(|at| candidates.contains(at));
         Self {
             places: len - u32::from(announcer.is_some()),
-            first: pool.start,
-            gap: announcer.map_or(len, |at| at - pool.start),
+            first: candidates.start,
+            gap: announcer.map_or(len, |at| at - candidates.start),
         }
     }
 
@@ -256,9 +258,9 @@ mod tests {
         }
     }
 
-    fn choice(pool: Range<u32>, announcer: Option<u32>, wanted: u32) -> Choice {
+    fn choice(candidates: Range<u32>, announcer: Option<u32>, wanted: u32) -> Choice {
         Choice {
-            pool,
+            candidates,
             announcer,
             wanted,
         }
@@ -267,37 +269,38 @@ mod tests {
     #[test]
     fn the_rest_is_all_that_was_not_chosen() {
         let mut rng = fastrand::Rng::with_seed(7);
-        for (pool, announcer, wanted) in [
+        for (candidates, announcer, wanted) in [
             (0..5, None, 0),
             (0..5, Some(2), 4),
             (3..40, Some(3), 10),
             (3..40, Some(1), 36),
             (10..300, Some(299), 50),
         ] {
-            let choice = choice(pool.clone(), announcer, wanted);
+            let choice = choice(candidates.clone(), announcer, wanted);
             let mut all = Vec::new();
             choice.select(&mut rng, |_| (), |at| all.push(at));
             let rest = choice.rest(all.clone());
             assert_eq!(rest.len() > 0, choice.has_rest());
             all.extend((0..rest.len()).map(|place| rest.position(place)));
             all.sort_unstable();
-            assert!(pool.filter(|at| Some(*at) != announcer).eq(all));
+            assert!(candidates.filter(|at| Some(*at) != announcer).eq(all));
         }
     }
 
-    /// Each in `pool`, but for the announcer, as often as any other: a chi-square test, seeded.
-    fn assert_fair(pool: Range<u32>, announcer: Option<u32>, wanted: u32) {
-        let mut rng = fastrand::Rng::with_seed(u64::from(wanted) << 32 | u64::from(pool.end));
+    /// Each in `candidates`, but for the announcer, as often as any other: a chi-square test,
+    /// seeded.
+    fn assert_fair(candidates: Range<u32>, announcer: Option<u32>, wanted: u32) {
+        let mut rng = fastrand::Rng::with_seed(u64::from(wanted) << 32 | u64::from(candidates.end));
         let rounds = 20_000;
-        let mut drawn = vec![0_u32; pool.end as usize];
+        let mut drawn = vec![0_u32; candidates.end as usize];
         for _ in 0..rounds {
             let mut answer = Vec::new();
-            let choice = choice(pool.clone(), announcer, wanted);
+            let choice = choice(candidates.clone(), announcer, wanted);
             choice.select(&mut rng, |_| (), |at| answer.push(at));
             assert!(
                 answer
                     .iter()
-                    .all(|at| pool.contains(at) && Some(*at) != announcer)
+                    .all(|at| candidates.contains(at) && Some(*at) != announcer)
             );
             let size = answer.len();
             answer.sort_unstable();
@@ -305,7 +308,10 @@ mod tests {
             assert_eq!(answer.len(), size, "twice the same");
             answer.iter().for_each(|at| drawn[*at as usize] += 1);
         }
-        let others: Vec<u32> = pool.clone().filter(|at| Some(*at) != announcer).collect();
+        let others: Vec<u32> = candidates
+            .clone()
+            .filter(|at| Some(*at) != announcer)
+            .collect();
         let places = f64::from(u32::try_from(others.len()).unwrap());
         let probability = f64::from(wanted).min(places) / places;
         let expected = f64::from(rounds) * probability;
@@ -327,7 +333,7 @@ mod tests {
         let scatter = f64::from(RUN_MAX).sqrt() * (2.0 * places).sqrt();
         assert!(
             (chi_square - places).abs() < 5.0 * scatter,
-            "chi-square {chi_square} for {places} places, pool {pool:?}, wanted {wanted}"
+            "chi-square {chi_square} for {places} places, {candidates:?}, wanted {wanted}"
         );
     }
 
@@ -345,7 +351,7 @@ mod tests {
             assert_fair(0..end, Some(0), wanted);
             assert_fair(0..end, Some(end / 2), wanted);
             assert_fair(0..end, Some(end - 1), wanted);
-            // A seeder's pool does not contain the seeder.
+            // A seeder's candidates do not contain the seeder.
             assert_fair(end / 2..end, Some(end / 3), wanted);
             assert_fair(end / 2..end, None, wanted);
         }
@@ -384,9 +390,10 @@ mod tests {
     #[test]
     fn nothing_to_draw() {
         let mut rng = fastrand::Rng::with_seed(4);
-        for (pool, announcer, wanted) in [(0..0, 0, 50), (0..1, 0, 50), (1..1, 0, 50), (0..9, 3, 0)]
+        for (candidates, announcer, wanted) in
+            [(0..0, 0, 50), (0..1, 0, 50), (1..1, 0, 50), (0..9, 3, 0)]
         {
-            let choice = choice(pool, Some(announcer), wanted);
+            let choice = choice(candidates, Some(announcer), wanted);
             choice.select(&mut rng, |_| (), |_| panic!("no peer is there"));
         }
     }

@@ -186,7 +186,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
     }
 
     /// Where the peers are that are handed out to somebody of this status.
-    pub(crate) fn pool(&self, to: PeerStatus) -> Range<u32> {
+    pub(crate) fn candidates(&self, to: PeerStatus) -> Range<u32> {
         match to {
             PeerStatus::Leecher => 0..self.len(),
             PeerStatus::Seeder => self.seeders()..self.len(),
@@ -217,7 +217,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
     /// Whom to choose from, for somebody who is at `position`, or not here.
     pub(crate) fn choice(&self, to: PeerStatus, position: Option<u32>, wanted: u32) -> Choice {
         Choice {
-            pool: self.pool(to),
+            candidates: self.candidates(to),
             announcer: position,
             wanted,
         }
@@ -231,17 +231,17 @@ impl<K: PeerKey, V> Swarm<K, V> {
         choice: &Choice,
         rules: &Rules,
         rng: &mut fastrand::Rng,
-        mut hand_out: impl FnMut(&K, &V),
+        mut select_peers: impl FnMut(&K, &V),
     ) -> u32 {
         if choice.has_rest() {
-            return self.draw_in_order(choice, rules, rng, hand_out);
+            return self.draw_in_order(choice, rules, rng, select_peers);
         }
         choice.select(
             rng,
             |_| (),
             |at| {
                 if let Some(peer) = self.get(at) {
-                    hand_out(&peer.key, &peer.value);
+                    select_peers(&peer.key, &peer.value);
                 }
             },
         );
@@ -255,7 +255,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
         choice: &Choice,
         rules: &Rules,
         rng: &mut fastrand::Rng,
-        mut hand_out: impl FnMut(&K, &V),
+        mut select_peers: impl FnMut(&K, &V),
     ) -> u32 {
         let view = View {
             touch: |at| {
@@ -270,13 +270,13 @@ impl<K: PeerKey, V> Swarm<K, V> {
                     max,
                     multiplier: rules.hash_key.multiplier(),
                 };
-                let hand_out = |peer: &Peer<K, V>| hand_out(&peer.key, &peer.value);
-                restraint.select(choice, rng, &view, hand_out)
+                let select_peers = |peer: &Peer<K, V>| select_peers(&peer.key, &peer.value);
+                restraint.select(choice, rng, &view, select_peers)
             }
             _ => {
                 choice.select(rng, view.touch, |at| {
                     if let Some(peer) = self.get(at) {
-                        hand_out(&peer.key, &peer.value);
+                        select_peers(&peer.key, &peer.value);
                     }
                 });
                 0

@@ -14,12 +14,12 @@ use crate::rules::Rules;
 use crate::segments::{Segments, as_usize};
 use crate::swarm::{Peer, PeerState, Swarm};
 
-/// Torrents that [`TorrentMap::touch`] treats at a time: enough to keep the memory busy, few enough
-/// that what it fetched is still in the cache when it is used.
-pub const TOUCH_BATCH: usize = 32;
+/// Torrents that [`TorrentMap::prefetch`] treats at a time: enough to keep the memory busy, few
+/// enough that what it fetched is still in the cache when it is used.
+pub const PREFETCH_BATCH: usize = 32;
 
-/// Keys of no more than [`TOUCH_BATCH`] torrents.
-pub type TorrentKeys = ArrayVec<TorrentKey, TOUCH_BATCH>;
+/// Keys of no more than [`PREFETCH_BATCH`] torrents.
+pub type TorrentKeys = ArrayVec<TorrentKey, PREFETCH_BATCH>;
 
 /// The torrents of one shard and, for UDP and HTTP, of one IP family: who is in which swarm.
 ///
@@ -75,10 +75,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         self.rules.hash_key.torrent(info_hash)
     }
 
-    /// Hashes the first [`TOUCH_BATCH`] of these info hashes.
+    /// Hashes the first [`PREFETCH_BATCH`] of these info hashes.
     pub fn keys(&self, info_hashes: impl IntoIterator<Item = InfoHash>) -> TorrentKeys {
         let keys = info_hashes.into_iter().map(|info_hash| self.key(info_hash));
-        keys.take(TOUCH_BATCH).collect()
+        keys.take(PREFETCH_BATCH).collect()
     }
 
     /// Fetches what announces to (or scrapes of) these torrents are going to read into the cache.
@@ -86,16 +86,16 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Optional, and pays when the torrents do not fit into the cache: an announce waits for two or
     /// three memory accesses one after the other, whereas those of a whole batch can be under way
     /// together. So this goes in stages, each a loop of reads that do not depend on one another.
-    pub fn touch(&self, batch: &[TorrentKey]) {
-        for batch in batch.chunks(TOUCH_BATCH) {
-            let buckets = batch.iter().map(|key| self.index.touch(key.hash));
+    pub fn prefetch(&self, batch: &[TorrentKey]) {
+        for batch in batch.chunks(PREFETCH_BATCH) {
+            let buckets = batch.iter().map(|key| self.index.prefetch(key.hash));
             black_box(buckets.fold(0, |all, word| all ^ word));
 
-            let mut guesses = [None; TOUCH_BATCH];
+            let mut guesses = [None; PREFETCH_BATCH];
             for (guess, key) in guesses.iter_mut().zip(batch) {
                 *guess = self
                     .index
-                    .guess(key.hash)
+                    .probable_position(key.hash)
                     .and_then(|at| self.torrents.get(at));
             }
             let entries = guesses.iter().flatten().map(|torrent| torrent.completed);
@@ -107,25 +107,30 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     }
 
     /// Fetches where large swarms keep these peers: each announces to the torrent at the same place
-    /// in `batch`. To be called after [`Self::touch`], and optional like it; pays when there are
+    /// in `batch`. To be called after [`Self::prefetch`], and optional like it; pays when there are
     /// swarms of many thousands.
-    pub fn touch_peers(&self, batch: &[TorrentKey], peers: impl IntoIterator<Item = K>) {
+    pub fn prefetch_peers(&self, batch: &[TorrentKey], peers: impl IntoIterator<Item = K>) {
         let mut peers = peers.into_iter();
-        for batch in batch.chunks(TOUCH_BATCH) {
-            let mut large = ArrayVec::<_, TOUCH_BATCH>::new();
+        for batch in batch.chunks(PREFETCH_BATCH) {
+            let mut large = ArrayVec::<_, PREFETCH_BATCH>::new();
             for (key, peer) in batch.iter().zip(&mut peers) {
                 let entry = self
                     .index
-                    .guess(key.hash)
+                    .probable_position(key.hash)
                     .and_then(|at| self.torrents.get(at));
                 if let Some(Swarm::Large(swarm)) = entry.map(|entry| &entry.swarm) {
                     large.push((swarm, self.rules.peer_hash(&peer)));
                 }
             }
-            let buckets = large.iter().map(|(swarm, hash)| swarm.index.touch(*hash));
+            let buckets = large
+                .iter()
+                .map(|(swarm, hash)| swarm.index.prefetch(*hash));
             black_box(buckets.fold(0, |all, word| all ^ word));
             for (swarm, hash) in &large {
-                let peer = swarm.index.guess(*hash).and_then(|at| swarm.get(at));
+                let peer = swarm
+                    .index
+                    .probable_position(*hash)
+                    .and_then(|at| swarm.get(at));
                 black_box(peer.map(|peer| peer.state));
             }
         }
@@ -134,7 +139,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Notes what a peer says and hands other peers out to it.
     ///
     /// - A leecher gets seeders and leechers mixed, a seeder leechers only, one that leaves none.
-    ///   It gets exactly `peers_wanted` or, if there are fewer, all; each as likely as any other,
+    ///   It gets exactly `num_want` or, if there are fewer, all; each as likely as any other,
     ///   no one twice, never itself.
     /// - `policy` is asked, last of all, before an unknown peer is added.
     /// - The peer is forgotten at the first cleaning after the second `deadline`, or the next one
@@ -158,13 +163,13 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         deadline: Seconds,
         policy: &mut impl PeerPolicy<K, V>,
         rng: &mut fastrand::Rng,
-        mut hand_out: impl FnMut(&K, &V),
+        mut select_peers: impl FnMut(&K, &V),
     ) -> Result<Announced<V>, Refusal> {
         let Announce {
             peer,
             status,
             completed,
-            peers_wanted,
+            num_want,
         } = announce;
         let (status, completed) = (*status, *completed);
         if status == PeerStatus::Stopped {
@@ -176,7 +181,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             .and_then(|entry| entry.swarm.find(peer, &self.rules));
         let mut admitted = None;
         if known_peer.is_none() {
-            if let Some(answer) = self.answer_closed(known, announce, rng, &mut hand_out) {
+            if let Some(answer) = self.answer_closed(known, announce, rng, &mut select_peers) {
                 return Ok(answer);
             }
             self.check_room(known)?;
@@ -222,9 +227,9 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         }
         debug_assert!(self.seeders <= self.peers);
         debug_assert_eq!(entry.swarm.find(peer, &self.rules), Some(at));
-        let wanted = u32::from(*peers_wanted);
+        let wanted = u32::from(*num_want);
         let choice = entry.swarm.choice(status, Some(at), wanted);
-        let surplus = entry.swarm.draw(&choice, &self.rules, rng, hand_out);
+        let surplus = entry.swarm.draw(&choice, &self.rules, rng, select_peers);
         Ok(Announced {
             counts: entry.counts(),
             change,
@@ -239,39 +244,39 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         position: Option<u32>,
         announce: &Announce<K>,
         rng: &mut fastrand::Rng,
-        hand_out: impl FnMut(&K, &V),
+        select_peers: impl FnMut(&K, &V),
     ) -> Option<Announced<V>> {
         let entry = self.torrents.get(position?)?;
         if !entry.swarm.is_closed_to(&announce.peer, &self.rules) {
             return None;
         }
-        let wanted = u32::from(announce.peers_wanted);
+        let wanted = u32::from(announce.num_want);
         let choice = entry.swarm.choice(announce.status, None, wanted);
         Some(Announced {
             counts: entry.counts(),
             change: PeerChange::NotAdded,
-            surplus: entry.swarm.draw(&choice, &self.rules, rng, hand_out),
+            surplus: entry.swarm.draw(&choice, &self.rules, rng, select_peers),
         })
     }
 
     /// Hands peers out to `peer`, or to somebody who is not in this map but, say, in that of the
     /// other IP family. By the same rules as [`Self::announce`] does. Returns how many of them, the
     /// last ones, are [surplus](Announced::surplus), even if these are all peers there are.
-    pub fn hand_out(
+    pub fn select_peers(
         &self,
         torrent: &TorrentKey,
         (to, peer): (PeerStatus, Option<&K>),
-        peers_wanted: usize,
+        num_want: usize,
         rng: &mut fastrand::Rng,
-        hand_out: impl FnMut(&K, &V),
+        select_peers: impl FnMut(&K, &V),
     ) -> u32 {
         let Some(Torrent { swarm, .. }) = self.entry(torrent) else {
             return 0;
         };
         let own = peer.and_then(|peer| swarm.find(peer, &self.rules));
-        let wanted = u32::try_from(peers_wanted).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(num_want).unwrap_or(u32::MAX);
         let choice = swarm.choice(to, own, wanted);
-        swarm.draw_in_order(&choice, &self.rules, rng, hand_out)
+        swarm.draw_in_order(&choice, &self.rules, rng, select_peers)
     }
 
     /// Introduces a peer to others of its torrent, seeders and leechers alike, each as likely as
@@ -302,10 +307,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let Some(Torrent { swarm, .. }) = self.entry(torrent) else {
             return 0;
         };
-        let pool = swarm.pool(to);
+        let candidates = swarm.candidates(to);
         let own = peer.and_then(|peer| swarm.find(peer, &self.rules));
-        let includes_peer = own.is_some_and(|at| pool.contains(&at));
-        pool.end - pool.start - u32::from(includes_peer)
+        let includes_peer = own.is_some_and(|at| candidates.contains(&at));
+        candidates.end - candidates.start - u32::from(includes_peer)
     }
 
     /// How large a swarm is; zeros when the torrent is unknown.

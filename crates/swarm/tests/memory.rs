@@ -58,7 +58,7 @@ fn percent<K: PeerKey, V: Copy>(swarms: u32, peers: u32, value: V, peer: fn(u32)
                 peer: peer(number),
                 status: PeerStatus::Leecher,
                 completed: false,
-                peers_wanted: 0,
+                num_want: 0,
             };
             let keep = &mut Keep(value);
             map.announce(&key, &announce, Seconds(100), keep, &mut rng, |_, _| ())

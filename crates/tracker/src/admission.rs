@@ -7,7 +7,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_types::{CanonicalAddr, InfoHash};
 
-use crate::counters::{Protocol, WorkerCounters};
+use crate::metrics::counters::{Protocol, WorkerCounters};
 
 /// Knows, in a socket worker, which clients and which torrents are served, and where that is
 /// counted.

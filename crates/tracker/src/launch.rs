@@ -25,13 +25,13 @@ use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, privileges};
 
 use crate::config::{MetricsConfig, too_many_workers};
-use crate::counters::{Protocol, WorkerCounters};
+use crate::dispatch::topology::Topology;
 use crate::limit_notes;
-use crate::report::ShardReport;
+use crate::metrics::counters::{Protocol, WorkerCounters};
+use crate::metrics::report::ShardReport;
+use crate::metrics::{write_old_names, write_peer_counts};
 use crate::shard::Shard;
-use crate::statistics::{write_old_names, write_peer_counts};
-use crate::swarm_worker::{self, SwarmWait, SwarmWorker, WaitSettings};
-use crate::topology::Topology;
+use crate::shard::swarm_worker::{self, SwarmWait, SwarmWorker, WaitSettings};
 
 /// What an operator has set about the start of any tracker.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,7 @@ impl<'a> Launch<'a> {
         if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
             log::warn!("`socket_workers` {reason}");
         }
-        privileges::drop(config.privileges)?;
+        privileges::drop_privileges(config.privileges)?;
         let launch = Self {
             config,
             supervisor,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aquatic_daemon::limit_watch::{LimitNote, LimitWatch};
 use aquatic_types::IpFamily;
 
-use crate::counters::{Label, Protocol, ReasonLabel, WorkerCounters};
+use crate::metrics::counters::{Label, Protocol, ReasonLabel, WorkerCounters};
 
 /// What is told about a limit that trackers of several protocols have, by the label of its
 /// [reason](ReasonLabel).
@@ -41,7 +41,8 @@ fn of_several_protocols(label: &str) -> Option<LimitNote> {
             "see `limits.max_peers_per_ip`",
         ),
         "peers_per_ip_and_torrent" => (
-            "announces answered without keeping the peer, whose address has too many in the torrent",
+            "announces answered without keeping the peer, whose address has too many in the \
+             torrent",
             "see `limits.max_peers_per_ip_and_torrent`",
         ),
         _ => return None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_config::{LimitsConfig, MemoryLimit};
 use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
-use aquatic_daemon::per_client::PerClient;
+use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_swarm::Limits;
 
 use crate::config::AddressLimitsConfig;
@@ -57,6 +57,6 @@ pub fn settle_memory(config: &mut LimitsConfig) {
 
 /// `limits.max_peers_per_ip`, for the tracker as a whole: all shards share it.
 #[must_use]
-pub fn peers_per_ip(config: &LimitsConfig) -> Option<Arc<PerClient>> {
-    NonZeroUsize::new(config.max_peers_per_ip).map(|max| Arc::new(PerClient::new(max)))
+pub fn peers_per_ip(config: &LimitsConfig) -> Option<Arc<PerClientLimit>> {
+    NonZeroUsize::new(config.max_peers_per_ip).map(|max| Arc::new(PerClientLimit::new(max)))
 }

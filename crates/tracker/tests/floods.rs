@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announce, HashKey, Limits};
-use aquatic_tracker::maintenance::{MaintenanceSettings, Reporting};
-use aquatic_tracker::registry::{PeerAddr, Registry, RegistryParts, RegistrySettings};
 use aquatic_tracker::shard::Shard;
+use aquatic_tracker::shard::addresses::{
+    AddressSwarms, AddressSwarmsParts, AddressSwarmsSettings, PeerAddr,
+};
+use aquatic_tracker::shard::maintenance::{MaintenanceSettings, Reporting};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus};
 
 /// Room for some 70,000 torrents with one peer. A test may have some times as much of all.
@@ -31,8 +33,8 @@ const BATCH: u32 = 256;
 /// Announces in a second.
 const PER_SECOND: u32 = 1_000;
 
-struct Desk {
-    registry: Registry<()>,
+struct Fixture {
+    swarms: AddressSwarms<()>,
     reporting: Reporting,
     rng: fastrand::Rng,
     announces: u32,
@@ -42,10 +44,10 @@ struct Desk {
     bytes_seen: usize,
 }
 
-impl Desk {
+impl Fixture {
     fn new(bytes_max: usize) -> Self {
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-        let settings = RegistrySettings {
+        let settings = AddressSwarmsSettings {
             limits: Limits::default(),
             peer_age_seconds_max: 1_200,
             maintenance: MaintenanceSettings {
@@ -56,7 +58,7 @@ impl Desk {
             },
         };
         let reporting = Reporting::default();
-        let parts = RegistryParts {
+        let parts = AddressSwarmsParts {
             hash_key: HashKey::new([1, 2]),
             rng_seed: 3,
             access_list: access_list.reader(),
@@ -64,7 +66,7 @@ impl Desk {
             reporting: reporting.clone(),
         };
         Self {
-            registry: Registry::new(settings, parts),
+            swarms: AddressSwarms::new(settings, parts),
             reporting,
             rng: fastrand::Rng::with_seed(4),
             announces: 0,
@@ -82,8 +84,8 @@ impl Desk {
     fn announce<K: PeerAddr>(&mut self, info_hash: InfoHash, peer: K) -> bool {
         self.announces += 1;
         if self.announces.is_multiple_of(self.batch) {
-            while self.registry.maintain(self.now()) {}
-            let swarms = self.registry.swarms();
+            while self.swarms.maintain(self.now()) {}
+            let swarms = self.swarms.swarms();
             let bytes = swarms.v4.bytes() + swarms.v6.bytes();
             self.bytes_seen = self.bytes_seen.max(bytes);
         }
@@ -91,11 +93,11 @@ impl Desk {
             peer,
             status: PeerStatus::Leecher,
             completed: false,
-            peers_wanted: 30,
+            num_want: 30,
         };
-        let key = self.registry.key(info_hash);
+        let key = self.swarms.key(info_hash);
         let outcome = self
-            .registry
+            .swarms
             .announce(self.now(), &key, [0; 8], &announce, |_| ());
         outcome.is_ok()
     }
@@ -109,8 +111,8 @@ impl Desk {
     /// How many of a number of torrents have peers, in percent.
     fn percent_alive(&self, kind: u8, torrents: u32) -> u32 {
         let has_peers = |number: &u32| {
-            let key = self.registry.key(torrent(kind, *number));
-            self.registry.scrape(IpFamily::V4, &key).peers() > 0
+            let key = self.swarms.key(torrent(kind, *number));
+            self.swarms.scrape(IpFamily::V4, &key).peers() > 0
         };
         let alive = (0..torrents).filter(has_peers).count();
         u32::try_from(alive).unwrap() * 100 / torrents
@@ -133,32 +135,32 @@ fn client(part: u8, number: u32) -> CompactV4 {
 /// Lets honest clients and a seedbox come, and then the flood beside more honest clients, each of
 /// which announces a torrent of its own and one that was there before. Nearly all of these must be
 /// served, and those that were there must stay.
-fn withstand(times: u32, mut flood: impl FnMut(&mut Desk, u32)) {
-    let desk = &mut Desk::new(BYTES_MAX * times as usize);
+fn withstand(times: u32, mut flood: impl FnMut(&mut Fixture, u32)) {
+    let fixture = &mut Fixture::new(BYTES_MAX * times as usize);
     for number in 0..OLD_CLIENTS {
-        assert!(desk.announce(torrent(1, number), client(10, number)));
+        assert!(fixture.announce(torrent(1, number), client(10, number)));
     }
     for number in 0..SEEDBOX_TORRENTS {
-        assert!(desk.announce(torrent(2, number), client(100, 1)));
+        assert!(fixture.announce(torrent(2, number), client(100, 1)));
     }
     let (mut honest, mut served) = (0, [0, 0]);
     for number in 0..FLOOD * times {
-        flood(desk, number);
+        flood(fixture, number);
         if number.is_multiple_of(FLOOD_PER_HONEST) {
             honest += 1;
             let newcomer = client(20, honest);
-            served[0] += u32::from(desk.announce(torrent(3, honest), newcomer));
+            served[0] += u32::from(fixture.announce(torrent(3, honest), newcomer));
             let old = torrent(1, honest % OLD_CLIENTS);
-            served[1] += u32::from(desk.announce(old, newcomer));
+            served[1] += u32::from(fixture.announce(old, newcomer));
         }
     }
     let percent = served.map(|served| served * 100 / honest);
-    let old = desk.percent_alive(1, OLD_CLIENTS);
-    let new = desk.percent_alive(3, honest);
-    let seedbox = desk.percent_alive(2, SEEDBOX_TORRENTS);
-    let bytes = desk.bytes_seen;
+    let old = fixture.percent_alive(1, OLD_CLIENTS);
+    let new = fixture.percent_alive(3, honest);
+    let seedbox = fixture.percent_alive(2, SEEDBOX_TORRENTS);
+    let bytes = fixture.bytes_seen;
     let evicted: u64 = IpFamily::ALL
-        .map(|family| desk.reporting.counters.swarms.get(family).evicted.get())
+        .map(|family| fixture.reporting.counters.swarms.get(family).evicted.get())
         .iter()
         .sum();
     let all = format!(
@@ -170,7 +172,7 @@ fn withstand(times: u32, mut flood: impl FnMut(&mut Desk, u32)) {
     assert!(old >= 99 && new >= 95, "{all}");
     assert!(seedbox >= 90, "{all}");
     assert!(
-        bytes <= desk.bytes_max && bytes >= desk.bytes_max / 10 * 8,
+        bytes <= fixture.bytes_max && bytes >= fixture.bytes_max / 10 * 8,
         "{all}"
     );
     assert!(evicted > 1_000, "{all}");
@@ -178,10 +180,10 @@ fn withstand(times: u32, mut flood: impl FnMut(&mut Desk, u32)) {
 
 #[test]
 fn from_one_address() {
-    withstand(1, |desk, _| {
-        let info_hash = desk.random_hash();
-        let port = desk.rng.u16(1..);
-        desk.announce(info_hash, CompactV4::new([198, 51, 100, 1].into(), port));
+    withstand(1, |fixture, _| {
+        let info_hash = fixture.random_hash();
+        let port = fixture.rng.u16(1..);
+        fixture.announce(info_hash, CompactV4::new([198, 51, 100, 1].into(), port));
     });
 }
 
@@ -189,58 +191,58 @@ fn from_one_address() {
 /// search may well miss it.
 #[test]
 fn that_is_slow_beside_many_newcomers() {
-    let desk = &mut Desk::new(BYTES_MAX);
-    let flood = |desk: &mut Desk| {
-        let info_hash = desk.random_hash();
-        let port = desk.rng.u16(1..);
-        desk.announce(info_hash, CompactV4::new([198, 51, 100, 1].into(), port));
+    let fixture = &mut Fixture::new(BYTES_MAX);
+    let flood = |fixture: &mut Fixture| {
+        let info_hash = fixture.random_hash();
+        let port = fixture.rng.u16(1..);
+        fixture.announce(info_hash, CompactV4::new([198, 51, 100, 1].into(), port));
     };
     // Until somebody has to give way.
     let mut honest = 0;
-    while desk.reporting.counters.swarms.v4.evicted.get() == 0 {
+    while fixture.reporting.counters.swarms.v4.evicted.get() == 0 {
         assert!(honest < 100_000, "there is no bound");
-        desk.announce(torrent(1, honest), client(10, honest));
+        fixture.announce(torrent(1, honest), client(10, honest));
         honest += 1;
-        let is_young = desk.bytes_seen > BYTES_MAX * 6 / 10;
+        let is_young = fixture.bytes_seen > BYTES_MAX * 6 / 10;
         if is_young && honest.is_multiple_of(4) {
-            flood(desk);
+            flood(fixture);
         }
     }
     let mut served = 0;
     for number in 0..3_000 {
-        served += u32::from(desk.announce(torrent(3, number), client(20, number)));
+        served += u32::from(fixture.announce(torrent(3, number), client(20, number)));
         if number.is_multiple_of(10) {
-            flood(desk);
+            flood(fixture);
         }
     }
     assert!(served >= 2_850, "{served} of 3,000 were served");
-    assert!(desk.bytes_seen <= BYTES_MAX);
+    assert!(fixture.bytes_seen <= BYTES_MAX);
 }
 
 #[test]
 fn from_ten_thousand_addresses() {
-    withstand(4, |desk, number| {
-        let info_hash = desk.random_hash();
-        desk.announce(info_hash, client(50, number % 10_000));
+    withstand(4, |fixture, number| {
+        let info_hash = fixture.random_hash();
+        fixture.announce(info_hash, client(50, number % 10_000));
     });
 }
 
 #[test]
 fn of_torrents_with_peers_of_two_addresses() {
-    withstand(1, |desk, number| {
+    withstand(1, |fixture, number| {
         let peer = client(50, number % 2 + number / 2 % 100);
-        desk.announce(torrent(9, number / 2), peer);
+        fixture.announce(torrent(9, number / 2), peer);
     });
 }
 
 #[test]
 fn of_a_few_large_swarms() {
-    withstand(1, |desk, number| {
+    withstand(1, |fixture, number| {
         for _ in 0..2 {
-            let port = desk.rng.u16(1..);
-            let host = desk.rng.u8(..200);
+            let port = fixture.rng.u16(1..);
+            let host = fixture.rng.u8(..200);
             let peer = CompactV4::new([198, 51, 100, host].into(), port);
-            desk.announce(torrent(9, number % 100), peer);
+            fixture.announce(torrent(9, number % 100), peer);
         }
     });
 }
@@ -248,21 +250,21 @@ fn of_a_few_large_swarms() {
 /// The flood is there before memory is scarce, and grows where it is.
 #[test]
 fn that_is_old_itself() {
-    withstand(1, |desk, number| {
+    withstand(1, |fixture, number| {
         let (round, number) = (number / 25_000, number % 25_000);
         let peer = client(50, number % 10 + round * 10);
-        desk.announce(torrent(9, number), peer);
+        fixture.announce(torrent(9, number), peer);
     });
 }
 
 #[test]
 fn from_one_site_of_ipv6() {
-    withstand(1, |desk, _| {
-        let info_hash = desk.random_hash();
+    withstand(1, |fixture, _| {
+        let info_hash = fixture.random_hash();
         let mut ip = [0; 16];
-        desk.rng.fill(&mut ip);
+        fixture.rng.fill(&mut ip);
         ip[..6].copy_from_slice(&[0x2a, 0, 0, 1, 0, 1]);
-        desk.announce(info_hash, CompactV6::new(ip.into(), 1));
+        fixture.announce(info_hash, CompactV6::new(ip.into(), 1));
     });
 }
 
@@ -270,46 +272,46 @@ fn from_one_site_of_ipv6() {
 #[test]
 fn of_one_family_costs_nobody_of_the_other() {
     const TORRENTS: u32 = 500;
-    let desk = &mut Desk::new(BYTES_MAX);
-    let flood = |desk: &mut Desk| {
+    let fixture = &mut Fixture::new(BYTES_MAX);
+    let flood = |fixture: &mut Fixture| {
         let mut ip = [0; 16];
-        desk.rng.fill(&mut ip);
+        fixture.rng.fill(&mut ip);
         ip[..6].copy_from_slice(&[0x2a, 0, 0, 1, 0, 1]);
-        let info_hash = desk.random_hash();
-        desk.announce(info_hash, CompactV6::new(ip.into(), 1));
+        let info_hash = fixture.random_hash();
+        fixture.announce(info_hash, CompactV6::new(ip.into(), 1));
     };
     for _ in 0..FLOOD {
-        flood(desk);
+        flood(fixture);
     }
     for number in 0..TORRENTS {
-        assert!(desk.announce(torrent(2, number), client(100, 1)));
-        flood(desk);
+        assert!(fixture.announce(torrent(2, number), client(100, 1)));
+        flood(fixture);
     }
     for number in 0..5_000 {
-        assert!(desk.announce(torrent(3, number), client(20, number)));
-        flood(desk);
+        assert!(fixture.announce(torrent(3, number), client(20, number)));
+        flood(fixture);
     }
-    let seedbox = desk.percent_alive(2, TORRENTS);
+    let seedbox = fixture.percent_alive(2, TORRENTS);
     assert!(seedbox >= 95, "{seedbox} % of the seedbox stayed");
-    assert!(desk.reporting.counters.swarms.v6.evicted.get() > 1_000);
+    assert!(fixture.reporting.counters.swarms.v6.evicted.get() > 1_000);
 }
 
 /// The swarm of an honest torrent is itself the flood: from one site, 64 peers of each of its
 /// networks.
 #[test]
 fn of_one_swarm_leaves_it_open() {
-    let desk = &mut Desk::new(BYTES_MAX);
+    let fixture = &mut Fixture::new(BYTES_MAX);
     let swarm = torrent(1, 1);
     let mut number = 0_u32;
-    let mut flood = |desk: &mut Desk| {
+    let mut flood = |fixture: &mut Fixture| {
         number += 1;
         let [_, b, c, d] = (number / 64).to_be_bytes();
         let ip = [0x2a, 0, 0, 1, 0, 1, c, d, b, 0, 0, 0, 0, 0, 0, 1];
         let port = u16::try_from(number % 64 + 1).unwrap();
-        desk.announce(swarm, CompactV6::new(ip.into(), port))
+        fixture.announce(swarm, CompactV6::new(ip.into(), port))
     };
     let mut peers = 0;
-    while flood(desk) {
+    while flood(fixture) {
         peers += 1;
         assert!(peers < 1_000_000, "there is no bound");
     }
@@ -317,9 +319,9 @@ fn of_one_swarm_leaves_it_open() {
     for number in 0..1_000_u32 {
         let [a, b, c, d] = number.to_be_bytes();
         let ip = [0x2a, 1, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        served += u32::from(desk.announce(swarm, CompactV6::new(ip.into(), 1)));
+        served += u32::from(fixture.announce(swarm, CompactV6::new(ip.into(), 1)));
         for _ in 0..30 {
-            flood(desk);
+            flood(fixture);
         }
     }
     assert!(served >= 990, "{served} of 1,000 were served");
@@ -329,13 +331,13 @@ fn of_one_swarm_leaves_it_open() {
 /// has counted whose peers fill it.
 #[test]
 fn that_comes_at_once() {
-    let mut desk = Desk::new(1 << 20);
-    desk.batch = u32::MAX;
+    let mut fixture = Fixture::new(1 << 20);
+    fixture.batch = u32::MAX;
     let peer = CompactV4::new([192, 0, 2, 1].into(), 6_881);
-    let served = (0..60_000).filter(|number| desk.announce(torrent(1, *number), peer));
+    let served = (0..60_000).filter(|number| fixture.announce(torrent(1, *number), peer));
     assert!(served.count() < 50_000, "there is room");
     let newcomer = |number: u32| CompactV4::new(std::net::Ipv4Addr::from(0x0a00_0000 + number), 1);
-    let served = (0..200).filter(|number| desk.announce(torrent(2, *number), newcomer(*number)));
+    let served = (0..200).filter(|number| fixture.announce(torrent(2, *number), newcomer(*number)));
     let served = served.count();
     assert!(served >= 198, "{served} of 200 newcomers");
 }

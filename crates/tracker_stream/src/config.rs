@@ -11,7 +11,7 @@ use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
 use aquatic_tracker::config::{
     MetricsConfig, PeerTimes, clamp_hang_timeout, clamp_workers, too_many_workers,
 };
-use aquatic_tracker::topology::Topology;
+use aquatic_tracker::dispatch::topology::Topology;
 
 /// Keys of all these trackers, while they are made to fit.
 #[derive(Debug)]

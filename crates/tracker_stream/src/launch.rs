@@ -13,10 +13,10 @@ use aquatic_stream::{
     Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls, tls_files,
 };
 use aquatic_tracker::launch::{self, LaunchConfig, Reload};
-use aquatic_tracker::swarm_worker::WaitSettings;
+use aquatic_tracker::shard::swarm_worker::WaitSettings;
 
 use crate::statistics::{self, Sources};
-use crate::{Arrangement, CommonConfig, StreamTracker};
+use crate::{CommonConfig, StreamTracker, Workers};
 
 /// How long a swarm worker sleeps before it looks after its timers.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
@@ -99,7 +99,7 @@ impl<'a> Launch<'a> {
     /// If a worker cannot be started.
     pub fn serve<T: StreamTracker>(
         self,
-        arrangement: Arrangement<T>,
+        workers: Workers<T>,
         bounds: Bounds,
         write_metrics: impl FnMut(&mut Exposition) + Send + 'static,
     ) -> anyhow::Result<Reload> {
@@ -111,14 +111,14 @@ impl<'a> Launch<'a> {
             memory_at_hand,
         } = self;
         let supervisor = launch.supervisor();
-        launch.start_swarm_workers(arrangement.swarm_workers)?;
+        launch.start_swarm_workers(workers.swarm_workers)?;
         let settings = StreamSettings {
             other_files: config.metrics.endpoint_files_max(),
             bounds,
             memory_max: config.connection_memory(memory_at_hand),
             max_connections_per_ip: config.max_connections_per_ip(),
             // Connections of a reverse proxy are for any client, and their clients pay by request.
-            request_rate: arrangement
+            request_rate: workers
                 .request_rate
                 .filter(|_| !config.stream.runs_behind_reverse_proxy),
             tls: tls.clone(),
@@ -131,10 +131,10 @@ impl<'a> Launch<'a> {
             launch.clock(),
             config.stream,
             settings,
-            arrangement.socket_workers,
+            workers.socket_workers,
             &mut watch,
         )?;
-        let counted = arrangement.counted;
+        let counted = workers.counted;
         let mut reload = launch.serve(&counted, watch, write_metrics)?;
         let sources = Sources {
             counted,

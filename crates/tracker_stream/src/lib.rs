@@ -8,26 +8,26 @@
 //! ```text
 //!   daemon                         this crate
 //!   config.common() ────────────▶  Launch::prepare   sockets are bound, rights are given up
-//!   arrange(...)    ◀────────────  wakers, access list, certificate
-//!        └── Arrangement ───────▶  Launch::serve     workers run
+//!   build_workers(...)    ◀────────────  wakers, access list, certificate
+//!        └── Workers ───────▶  Launch::serve     workers run
 //! ```
 //!
 //! | module | contents |
 //! |---|---|
 //! | `config` | what an operator can set for any of these trackers: [`CommonConfig`] |
-//! | `arrangement` | a tracker, as a list of parts: [`StreamTracker`], [`Arrangement`] |
+//! | `workers` | a tracker, as a list of parts: [`StreamTracker`], [`Workers`] |
 //! | `launch` | the start: [`Launch`] |
 //! | `statistics` | what is counted, for Prometheus |
 //! | [`simulation`] | all of a tracker in one thread, for tests |
 
 #![forbid(unsafe_code)]
 
-mod arrangement;
 mod config;
 mod launch;
 pub mod simulation;
 mod statistics;
+mod workers;
 
-pub use arrangement::{Arrangement, StreamTracker};
 pub use config::{CommonClamps, CommonConfig};
 pub use launch::Launch;
+pub use workers::{StreamTracker, Workers};

@@ -7,18 +7,18 @@ use aquatic_daemon::clock::Now;
 use aquatic_stream::{
     Admission, Bounds, ConnectionId, Hub, HubOptions, Refused, Settled, StreamCounters, TlsConfig,
 };
-use aquatic_tracker::counters::WorkerCounters;
-use aquatic_tracker::report::ShardReport;
-use aquatic_tracker::swarm_worker::SwarmWorker;
+use aquatic_tracker::metrics::counters::WorkerCounters;
+use aquatic_tracker::metrics::report::ShardReport;
+use aquatic_tracker::shard::swarm_worker::SwarmWorker;
 use aquatic_types::IpFamily;
 
-use crate::{Arrangement, StreamTracker};
+use crate::{StreamTracker, Workers};
 
 /// All workers of a tracker in one thread. Whoever drives it decides whose turn it is, what time it
 /// is then, which bytes come in, and how many are taken out.
 pub struct Simulation<T: StreamTracker> {
     /// The socket workers.
-    pub hubs: Vec<Hub<T::Worker>>,
+    pub hubs: Vec<Hub<T::SocketWorker>>,
     /// The swarm workers.
     pub swarm_workers: Vec<SwarmWorker<T::Shard>>,
     /// What the workers count: first the socket workers, then the swarm workers.
@@ -32,25 +32,25 @@ pub struct Simulation<T: StreamTracker> {
 impl<T: StreamTracker> Simulation<T> {
     /// A tracker without connections, and without a limit to them.
     #[must_use]
-    pub fn new(arrangement: Arrangement<T>, bounds: Bounds) -> Self {
-        Self::with_tls(arrangement, bounds, None)
+    pub fn new(workers: Workers<T>, bounds: Bounds) -> Self {
+        Self::with_tls(workers, bounds, None)
     }
 
     /// As [`Self::new`], with connections that are encrypted if there is a certificate.
     #[must_use]
-    pub fn with_tls(arrangement: Arrangement<T>, bounds: Bounds, tls: Option<&TlsConfig>) -> Self {
+    pub fn with_tls(workers: Workers<T>, bounds: Bounds, tls: Option<&TlsConfig>) -> Self {
         // What they hold is counted all the same.
-        Self::with(arrangement, bounds, usize::MAX, tls)
+        Self::with(workers, bounds, usize::MAX, tls)
     }
 
     /// As [`Self::new`], with so many bytes that the connections of each hub may hold.
     #[must_use]
-    pub fn with_memory(arrangement: Arrangement<T>, bounds: Bounds, memory_max: usize) -> Self {
-        Self::with(arrangement, bounds, memory_max, None)
+    pub fn with_memory(workers: Workers<T>, bounds: Bounds, memory_max: usize) -> Self {
+        Self::with(workers, bounds, memory_max, None)
     }
 
     fn with(
-        arrangement: Arrangement<T>,
+        workers: Workers<T>,
         bounds: Bounds,
         memory_max: usize,
         tls: Option<&TlsConfig>,
@@ -71,11 +71,11 @@ impl<T: StreamTracker> Simulation<T> {
             Hub::new(worker, options)
         };
         Self {
-            hubs: arrangement.socket_workers.into_iter().map(hub).collect(),
-            swarm_workers: arrangement.swarm_workers,
-            counters: arrangement.counted.workers,
+            hubs: workers.socket_workers.into_iter().map(hub).collect(),
+            swarm_workers: workers.swarm_workers,
+            counters: workers.counted.workers,
             connections,
-            reports: arrangement.counted.reports,
+            reports: workers.counted.reports,
         }
     }
 
@@ -120,9 +120,9 @@ impl<T: StreamTracker> Simulation<T> {
 
     /// A slice of background work of a worker: first the socket workers, then the swarm workers.
     /// Returns whether there is more to do.
-    pub fn background(&mut self, worker: usize, now: Now) -> bool {
+    pub fn maintain(&mut self, worker: usize, now: Now) -> bool {
         match worker.checked_sub(self.hubs.len()) {
-            None => self.hubs[worker].background(now),
+            None => self.hubs[worker].maintain(now),
             Some(worker) => self.swarm_workers[worker].maintain(now),
         }
     }

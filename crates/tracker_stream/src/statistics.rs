@@ -10,9 +10,9 @@ use aquatic_daemon::clock::Clock;
 use aquatic_daemon::heartbeat;
 use aquatic_stream::{StreamCounters, StreamMetrics};
 use aquatic_tracker::config::MetricsConfig;
-use aquatic_tracker::counters::{Protocol, WorkerCounters};
 use aquatic_tracker::launch::Counted;
-use aquatic_tracker::statistics::{PrometheusMetrics, Snapshot};
+use aquatic_tracker::metrics::counters::{Protocol, WorkerCounters};
+use aquatic_tracker::metrics::{PrometheusMetrics, Sample};
 use aquatic_types::IpFamily;
 
 /// Everything that is read. The order of workers is their `worker_index`; socket workers come
@@ -59,8 +59,8 @@ impl<P: Protocol> Outputs<P> {
         for (worker, connections) in workers.iter().zip(&sources.connections) {
             copy_bytes(worker, connections);
         }
-        let snapshot = Snapshot::take(at, workers, reports);
-        self.tracker.update(workers, &snapshot);
+        let sample = Sample::take(at, workers, reports);
+        self.tracker.update(workers, &sample);
         self.connections.update();
     }
 }
@@ -80,7 +80,7 @@ fn copy_bytes<P: Protocol>(worker: &WorkerCounters<P>, connections: &StreamCount
 #[cfg(test)]
 mod tests {
     use aquatic_daemon::labels;
-    use aquatic_tracker::counters::{LimitNote, ReasonLabel};
+    use aquatic_tracker::metrics::counters::{LimitNote, ReasonLabel};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;

@@ -19,7 +19,7 @@ use aquatic_uring::{Ring, Unsupported, Waker as RingWaker};
 
 use crate::config::{Backend, Config, NetworkConfig};
 use crate::socket_worker::last_rounds::LastRounds;
-use crate::socket_worker::{self, Core};
+use crate::socket_worker::{self, SocketWorker};
 
 /// What was chosen at the start.
 pub(crate) enum Chosen {
@@ -185,7 +185,7 @@ fn at_ring(waiting: impl FnOnce(RingWaker) -> Waiting) -> anyhow::Result<SocketW
 /// If its sockets cannot be used at all.
 pub(crate) fn run(
     handle: SocketWait,
-    core: Core,
+    worker: SocketWorker,
     sockets: &[UdpSocket],
     clock: Clock,
     config: &NetworkConfig,
@@ -194,11 +194,11 @@ pub(crate) fn run(
     let WaitHandle { source, gate, .. } = handle;
     match source.settle(sockets, config)? {
         Settled::Mio(poll) => {
-            socket_worker::mio::run(core, sockets, poll, &gate, clock, config, last_rounds)
+            socket_worker::mio::run(worker, sockets, poll, &gate, clock, config, last_rounds)
         }
         #[cfg(target_os = "linux")]
         Settled::IoUring(ring) => {
-            socket_worker::uring::run(core, ring, sockets, &gate, clock, config, last_rounds)
+            socket_worker::uring::run(worker, ring, sockets, &gate, clock, config, last_rounds)
         }
     }
 }

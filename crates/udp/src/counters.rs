@@ -1,7 +1,7 @@
 //! Everything that is counted, in one list.
 
 use aquatic_daemon::labels;
-pub use aquatic_tracker::counters::{Counter, Label, LimitNote, Protocol, ReasonLabel};
+pub use aquatic_tracker::metrics::counters::{Counter, Label, LimitNote, Protocol, ReasonLabel};
 
 /// The protocol, as far as counting goes.
 pub enum Udp {}
@@ -14,10 +14,10 @@ impl Protocol for Udp {
 }
 
 /// What one worker counts.
-pub type WorkerCounters = aquatic_tracker::counters::WorkerCounters<Udp>;
+pub type WorkerCounters = aquatic_tracker::metrics::counters::WorkerCounters<Udp>;
 
 /// What one worker counts about the datagrams of one IP family.
-pub type TrafficCounters = aquatic_tracker::counters::TrafficCounters<Udp>;
+pub type TrafficCounters = aquatic_tracker::metrics::counters::TrafficCounters<Udp>;
 
 labels! {
     /// `aquatic_requests_total`, by type.

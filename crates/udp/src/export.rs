@@ -14,9 +14,9 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::replace_file::Replacement;
 use aquatic_swarm::{Counts, PeerKey, TorrentMap, WalkCursor};
-use aquatic_tracker::clients::MaybeCounting;
-use aquatic_tracker::registry::AddressShard;
 use aquatic_tracker::shard::ShardSource;
+use aquatic_tracker::shard::addresses::AddressShard;
+use aquatic_tracker::shard::client_stats::ClientStats;
 use aquatic_types::{InfoHash, IpFamily};
 
 /// A chunk is handed over when it has grown to this many bytes.
@@ -133,12 +133,12 @@ impl ShardSource<AddressShard> for ExportWriter {
 
     fn step(&mut self, _: Now, shard: &mut AddressShard) -> bool {
         match shard {
-            MaybeCounting::Plain(registry) => {
-                let swarms = registry.swarms();
+            ClientStats::Off(swarms) => {
+                let swarms = swarms.swarms();
                 self.slice(SLICE_TORRENTS, &swarms.v4, &swarms.v6)
             }
-            MaybeCounting::Counting(registry) => {
-                let swarms = registry.swarms();
+            ClientStats::On(swarms) => {
+                let swarms = swarms.swarms();
                 self.slice(SLICE_TORRENTS, &swarms.v4, &swarms.v6)
             }
         }
@@ -258,7 +258,7 @@ mod tests {
                     peer: K::new(ip, port),
                     status,
                     completed: false,
-                    peers_wanted: 0,
+                    num_want: 0,
                 };
                 map.announce(
                     &key,
@@ -342,7 +342,7 @@ mod tests {
                 peer: CompactV4([1; 6]),
                 status: PeerStatus::Seeder,
                 completed: false,
-                peers_wanted: 0,
+                num_want: 0,
             };
             let key = v4.key(InfoHash(name));
             v4.announce(

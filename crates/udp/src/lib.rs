@@ -5,16 +5,16 @@
 //! ```text
 //!           a datagram                                  requests, in batches
 //!  client ────────────▶ socket worker ─────────────────────────────▶ owner of the
-//!         ◀────────────  Core + backend ◀─────────────────────────── torrent's shard
+//!         ◀────────────  SocketWorker + backend ◀─────────────────────────── torrent's shard
 //!           an answer     (N threads)       the same batches, answered
 //! ```
 //!
 //! 1. A backend ([`socket_worker::mio`], [`socket_worker::uring`]) receives a batch of datagrams
 //!    and reads the time once.
 //! 2. [`service::Service::receive`] decides about each: drop, refuse, answer at once, or pass on.
-//! 3. [`socket_worker::Core`] dispatches what is left to the shard that owns the torrent: its own
-//!    one (*fused*: the kernel delivers almost everything to the right worker) or a swarm worker's
-//!    (*split*), by way of [`aquatic_channel`].
+//! 3. [`socket_worker::SocketWorker`] dispatches what is left to the shard that owns the torrent:
+//!    its own one (*fused*: the kernel delivers almost everything to the right worker) or a swarm
+//!    worker's (*split*), by way of [`aquatic_channel`].
 //! 4. The shard's [`response_writer::ResponseWriter`] looks up the swarms, with the memory of a
 //!    whole batch fetched at once, and writes the answers straight into the outboxes.
 //! 5. The backend sends the outboxes, from the addresses that the requests were sent to.
@@ -33,7 +33,7 @@
 //! | [`connection_id`], [`unix_clock`] | who may ask |
 //! | [`connection_secret`] | the file that lets trackers understand each other's ids |
 //! | [`messages`] | what workers say to each other |
-//! | [`arrangement`] | all workers, made from the configuration |
+//! | [`workers`] | all workers, made from the configuration |
 //! | [`socket_worker`] | the loops |
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
 //! | [`export`] | the file that lists all torrents |
@@ -42,7 +42,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod arrangement;
 mod backend;
 pub mod config;
 pub mod connection_id;
@@ -58,6 +57,7 @@ mod sockets;
 mod start;
 pub mod statistics;
 pub mod unix_clock;
+pub mod workers;
 
 pub use aquatic_daemon::clock::Now;
 pub use start::run;

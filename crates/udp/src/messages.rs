@@ -1,7 +1,7 @@
 //! What socket workers and swarm workers say to each other.
 
 use aquatic_swarm::Counts;
-use aquatic_tracker::clients::ClientPrefix;
+use aquatic_tracker::shard::client_stats::ClientPrefix;
 use aquatic_types::{CompactV4, CompactV6, InfoHash, IpFamily, PerFamily};
 use aquatic_udp_protocol::TransactionId;
 use aquatic_udp_socket::{Outbox, ReturnPath};
@@ -41,7 +41,7 @@ pub struct Announce<K> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scrape {
     /// Which scrape it belongs to, in the socket worker that asks.
-    pub ticket: u32,
+    pub scrape_id: u32,
     /// Its row in the response.
     pub row: u16,
     /// Which swarms are meant.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_swarm::{Refusal, TOUCH_BATCH, TorrentKey};
-use aquatic_tracker::clients::{MaybeCounting, PeerTag};
-use aquatic_tracker::registry::{AddressShard, Answered, PeerAddr, Registry};
+use aquatic_swarm::{PREFETCH_BATCH, Refusal, TorrentKey};
 use aquatic_tracker::shard::BatchProcessor;
+use aquatic_tracker::shard::addresses::{AddressShard, AddressSwarms, Answered, PeerAddr};
+use aquatic_tracker::shard::client_stats::{ClientStats, PeerTag};
 use aquatic_types::{CompactAddr, IpFamily};
 use aquatic_udp_protocol::{ANNOUNCE_RESPONSE_HEADER_SIZE, AnnounceHeader, ErrorResponse};
 use aquatic_udp_socket::Outbox;
@@ -32,27 +32,27 @@ impl BatchProcessor for ResponseWriter {
     /// filled in.
     fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut Batch) {
         match shard {
-            MaybeCounting::Plain(registry) => self.process_in(now, registry, batch),
-            MaybeCounting::Counting(registry) => self.process_in(now, registry, batch),
+            ClientStats::Off(swarms) => self.process_in(now, swarms, batch),
+            ClientStats::On(swarms) => self.process_in(now, swarms, batch),
         }
     }
 }
 
 impl ResponseWriter {
-    fn process_in(&self, now: Now, registry: &mut Registry<impl PeerTag>, batch: &mut Batch) {
+    fn process_in(&self, now: Now, swarms: &mut AddressSwarms<impl PeerTag>, batch: &mut Batch) {
         let Batch {
             announces,
             scrapes,
             outboxes,
         } = batch;
         outboxes.resize_with(self.sockets, Outbox::new);
-        self.announce(IpFamily::V4, now, registry, &announces.v4, outboxes);
-        self.announce(IpFamily::V6, now, registry, &announces.v6, outboxes);
+        self.announce(IpFamily::V4, now, swarms, &announces.v4, outboxes);
+        self.announce(IpFamily::V6, now, swarms, &announces.v6, outboxes);
         announces.v4.clear();
         announces.v6.clear();
         for scrape in scrapes {
-            let key = registry.key(scrape.info_hash);
-            scrape.counts = registry.scrape(scrape.family, &key);
+            let key = swarms.key(scrape.info_hash);
+            scrape.counts = swarms.scrape(scrape.family, &key);
         }
     }
 
@@ -60,20 +60,20 @@ impl ResponseWriter {
         &self,
         family: IpFamily,
         now: Now,
-        registry: &mut Registry<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl PeerTag>,
         announces: &[Announce<K>],
         outboxes: &mut [Outbox],
     ) {
         let (mut refused, mut kept_out) = (0, 0);
-        for batch in announces.chunks(TOUCH_BATCH) {
-            let keys = registry.keys(batch.iter().map(|it| it.info_hash));
-            registry.touch::<K>(&keys);
-            registry.touch_peers(&keys, batch.iter().map(|it| it.announce.peer));
+        for batch in announces.chunks(PREFETCH_BATCH) {
+            let keys = swarms.keys(batch.iter().map(|it| it.info_hash));
+            swarms.prefetch::<K>(&keys);
+            swarms.prefetch_peers(&keys, batch.iter().map(|it| it.announce.peer));
             for (announce, key) in batch.iter().zip(&keys) {
                 let Some(outbox) = outboxes.get_mut(usize::from(announce.socket)) else {
                     continue;
                 };
-                match self.answer_announce(now, registry, key, announce, outbox) {
+                match self.answer_announce(now, swarms, key, announce, outbox) {
                     Ok(Answered { is_kept_out, .. }) => kept_out += usize::from(is_kept_out),
                     Err(refusal) => {
                         refused += 1;
@@ -97,7 +97,7 @@ impl ResponseWriter {
     fn answer_announce<K: PeerAddr>(
         &self,
         now: Now,
-        registry: &mut Registry<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl PeerTag>,
         key: &TorrentKey,
         announce: &Announce<K>,
         outbox: &mut Outbox,
@@ -107,7 +107,7 @@ impl ResponseWriter {
         bytes.extend_from_slice(&[0; ANNOUNCE_RESPONSE_HEADER_SIZE]);
 
         let client = announce.client;
-        let answered = registry.announce(now, key, client, &announce.announce, |peer| {
+        let answered = swarms.announce(now, key, client, &announce.announce, |peer| {
             bytes.extend_from_slice(CompactAddr::as_bytes(peer));
         })?;
         let header = AnnounceHeader {

@@ -123,7 +123,7 @@ impl Service {
     }
 
     /// To be called in each round, also if nothing was received.
-    pub fn background(&mut self) {
+    pub fn maintain(&mut self) {
         self.admission.refresh();
     }
 
@@ -192,7 +192,7 @@ impl RequestContext<'_> {
 
     fn message<K>(&self, socket: u8, peer: K, request: &AnnounceRequest<'_>) -> Announce<K> {
         // A negative number, usually -1, asks for as many as there are.
-        let wanted = u16::try_from(request.peers_wanted.min(i32::from(u16::MAX)));
+        let wanted = u16::try_from(request.num_want.min(i32::from(u16::MAX)));
         Announce {
             socket,
             path: self.path,
@@ -203,7 +203,7 @@ impl RequestContext<'_> {
                 peer,
                 status: PeerStatus::new(request.event, request.bytes_left),
                 completed: request.event == AnnounceEvent::Completed,
-                peers_wanted: wanted.unwrap_or(u16::MAX).min(self.response_peers_max),
+                num_want: wanted.unwrap_or(u16::MAX).min(self.response_peers_max),
             },
         }
     }
@@ -404,7 +404,7 @@ mod tests {
             let Received::AnnounceV4(announce) = received else {
                 panic!("{received:?}");
             };
-            assert_eq!(announce.announce.peers_wanted, expected, "{wanted}");
+            assert_eq!(announce.announce.num_want, expected, "{wanted}");
         }
     }
 
@@ -449,7 +449,7 @@ mod tests {
         let announce = packet(valid_id(), 1, ANNOUNCE_REQUEST_SIZE);
         assert_eq!(served(&mut service, client(), &announce), (true, 0));
         let replaced = access_list.replace([InfoHash([1; 20])].into_iter().collect());
-        service.background();
+        service.maintain();
         assert!(
             !replaced.is_in_use(),
             "it is not kept by a service that has nothing to do"

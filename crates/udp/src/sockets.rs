@@ -3,7 +3,7 @@
 use std::io;
 
 use aquatic_daemon::bind;
-use aquatic_tracker::topology::Topology;
+use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_types::ShardKey;
 use aquatic_udp_socket::{SocketOptions, UNFRAGMENTED_BYTES_MAX, UdpSocket, steering};
 
@@ -59,7 +59,7 @@ fn warn_of_small_buffers(socket: &UdpSocket, wanted: &SocketOptions) -> io::Resu
     Ok(())
 }
 
-/// Lets the kernel deliver requests to the worker that owns the torrent, in the fused arrangement.
+/// Lets the kernel deliver requests to the worker that owns the torrent, in the fused topology.
 pub(crate) fn steer(topology: Topology, sockets: &[Vec<UdpSocket>], key: &ShardKey) {
     let workers = sockets.len();
     if workers < 2 || matches!(topology, Topology::Split { .. }) {

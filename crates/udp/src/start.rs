@@ -12,16 +12,16 @@ use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::launch::{Launch, LaunchConfig, Reload};
 use aquatic_tracker::limits;
-use aquatic_tracker::swarm_worker::WaitSettings;
+use aquatic_tracker::shard::swarm_worker::WaitSettings;
 use aquatic_udp_socket::UdpSocket;
 
-use crate::arrangement::{Surroundings, arrange};
 use crate::backend::{self, Chosen, SocketWait};
 use crate::config::{Config, ScrapeExportsConfig};
 use crate::connection_secret;
 use crate::export::{Exporter, exports};
-use crate::socket_worker::Core;
+use crate::socket_worker::SocketWorker;
 use crate::socket_worker::last_rounds::LastRounds;
+use crate::workers::{Dependencies, build_workers};
 use crate::{sockets, statistics};
 
 /// Runs the tracker until it is told to stop.
@@ -62,7 +62,7 @@ fn start(supervisor: &Supervisor, config: &Arc<Config>) -> anyhow::Result<Reload
         .enable_scrape_exports
         .then(|| exports(config.topology().shards()));
     let (exporter, export_writers) = export.unzip();
-    let surroundings = Surroundings {
+    let dependencies = Dependencies {
         access_list: launch.access_list().clone(),
         wakers: launch.wakers(bound.waits.iter().map(|wait| wait.waker.clone())),
         export_writers: export_writers.unwrap_or_default(),
@@ -70,17 +70,17 @@ fn start(supervisor: &Supervisor, config: &Arc<Config>) -> anyhow::Result<Reload
         connection_secret: bound.connection_secret,
         unix_micros: unix_micros().wrapping_sub(launch.clock().micros()),
     };
-    let arrangement = arrange(config, surroundings, &mut OsEntropy)?;
-    sockets::steer(config.topology(), &bound.sockets, &arrangement.shard_key);
+    let workers = build_workers(config, dependencies, &mut OsEntropy)?;
+    sockets::steer(config.topology(), &bound.sockets, &workers.shard_key);
     launch.enter_sandbox(Needs {
         reads: Vec::new(),
         replaces: config.outputs().map(|(_, path)| path.to_owned()).collect(),
         io_uring: backend.may_use_io_uring(),
     });
 
-    launch.start_swarm_workers(arrangement.swarm_workers)?;
-    start_socket_workers(&launch, config, arrangement.cores, bound)?;
-    let counted = arrangement.counted;
+    launch.start_swarm_workers(workers.swarm_workers)?;
+    start_socket_workers(&launch, config, workers.socket_workers, bound)?;
+    let counted = workers.counted;
     let reload = launch.serve(&counted, LimitWatch::new(), |_| ())?;
     statistics::start(supervisor, config.statistics.clone(), counted)?;
     if let Some(exporter) = exporter {
@@ -130,17 +130,27 @@ fn connection_secret(path: &Path) -> anyhow::Result<Option<[u64; 2]>> {
 fn start_socket_workers(
     launch: &Launch<'_>,
     config: &Arc<Config>,
-    cores: Vec<Core>,
+    socket_workers: Vec<SocketWorker>,
     bound: Bound,
 ) -> anyhow::Result<()> {
     let (supervisor, clock) = (launch.supervisor(), launch.clock());
-    let workers = cores.into_iter().zip(bound.waits).zip(bound.sockets);
-    for (index, ((core, handle), sockets)) in workers.enumerate() {
+    let workers = socket_workers
+        .into_iter()
+        .zip(bound.waits)
+        .zip(bound.sockets);
+    for (index, ((worker, handle), sockets)) in workers.enumerate() {
         let config = Arc::clone(config);
         let waker = handle.waker.clone();
         let last_rounds = LastRounds::new(supervisor.finisher(move || waker.wake()));
         supervisor.spawn(format!("socket-{index}"), move || {
-            backend::run(handle, core, &sockets, clock, &config.network, last_rounds)
+            backend::run(
+                handle,
+                worker,
+                &sockets,
+                clock,
+                &config.network,
+                last_rounds,
+            )
         })?;
     }
     Ok(())

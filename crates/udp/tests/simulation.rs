@@ -1,6 +1,6 @@
 //! A seeded simulation of whole trackers on a virtual clock.
 //!
-//! All workers of an arrangement run here in one thread, in an order that a random number generator
+//! All workers of a topology run here in one thread, in an order that a random number generator
 //! chooses, with requests of all kinds (also malformed, forged and late ones), and with everything
 //! that can go wrong around them: datagrams that are lost, doubled, reordered and steered to the
 //! wrong worker, send buffers that are full, an access list that is replaced, workers that do not
@@ -68,7 +68,7 @@ fn a_run_can_be_made_again() {
     assert_eq!(first, second);
 }
 
-/// Runs an arrangement with several seeds.
+/// Runs a topology with several seeds.
 fn simulate(socket_workers: usize, swarm_workers: usize) -> Coverage {
     let mut coverage = Coverage::default();
     for_each_seed(RUNS, |seed| {

@@ -18,7 +18,7 @@ pub struct ClientOptions {
     /// Over which IP version it speaks: IPv4 and IPv6 peers take different room in answers.
     pub family: IpFamily,
     /// Peers that an announce asks for.
-    pub peers_wanted: u16,
+    pub num_want: u16,
     /// Requests that are remembered, at most.
     pub in_flight_max: u32,
     /// An answer that takes longer is late, in microseconds.
@@ -126,7 +126,7 @@ impl Client {
             bytes_uploaded: 0,
             event: announce.event,
             key: [0; 4],
-            peers_wanted: self.options.peers_wanted.into(),
+            num_want: self.options.num_want.into(),
             port: announce.port,
             options: &[],
         };
@@ -181,7 +181,7 @@ impl Client {
             }
             (RequestKind::Announce, Response::Announce(announce)) => {
                 tally.got_peers(&asked, announce.peers.len());
-                announce.peers.len() <= usize::from(self.options.peers_wanted)
+                announce.peers.len() <= usize::from(self.options.num_want)
             }
             (RequestKind::Scrape, Response::Scrape(scrape)) => {
                 u32::try_from(scrape.rows.len()) == Ok(asked.item)
@@ -246,7 +246,7 @@ mod tests {
     fn client(tally: &mut Tally) -> Client {
         let mut client = Client::new(ClientOptions {
             family: IpFamily::V4,
-            peers_wanted: 2,
+            num_want: 2,
             in_flight_max: 16,
             late_after_micros: 1_000,
             lost_after_micros: 3_000,
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(request.connection_id, ID);
         assert_eq!(request.info_hash, announce.info_hash);
         assert_eq!(
-            (request.port, request.bytes_left, request.peers_wanted),
+            (request.port, request.bytes_left, request.num_want),
             (6881, 0, 2)
         );
         request.transaction_id

@@ -69,7 +69,7 @@ section! {
     /// Filling instead of loading: each peer announces once, again until it is answered, and the
     /// tracker's memory is measured before and after.
     ///
-    /// `requests.seeder_probability` and `requests.peers_wanted` apply. The torrents are those
+    /// `requests.seeder_probability` and `requests.num_want` apply. The torrents are those
     /// which the load uses, so that a filled tracker may be loaded next.
     pub struct FillConfig {
         /// Fill.
@@ -96,7 +96,7 @@ impl Config for LoadTestConfig {
             ("duration", "duration_seconds"),
             ("network.recv_buffer", "network.socket_recv_buffer_size"),
             ("requests.scrape_max_torrents", "requests.scrape_torrents"),
-            ("requests.announce_peers_wanted", "requests.peers_wanted"),
+            ("requests.announce_peers_wanted", "requests.num_want"),
             (
                 "requests.peer_seeder_probability",
                 "requests.seeder_probability",
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(config.run.duration_seconds, 7);
         assert_eq!(config.network.socket_recv_buffer_size, 9);
         assert_eq!(config.requests.population.scrape_torrents, 8);
-        assert_eq!(config.requests.population.peers_wanted, 6);
+        assert_eq!(config.requests.population.num_want, 6);
         assert!((config.requests.population.seeder_probability - 0.5).abs() < 1e-9);
     }
 

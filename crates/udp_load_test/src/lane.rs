@@ -184,7 +184,7 @@ fn client_options(config: &LoadTestConfig) -> ClientOptions {
     };
     ClientOptions {
         family: IpFamily::of(&config.run.server_address),
-        peers_wanted: config.requests.population.peers_wanted,
+        num_want: config.requests.population.num_want,
         in_flight_max,
         late_after_micros,
         lost_after_micros,

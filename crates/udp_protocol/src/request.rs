@@ -51,7 +51,7 @@ pub struct AnnounceRequest<'a> {
     /// Random bytes by which a client can show who it is after its address has changed.
     pub key: [u8; 4],
     /// How many peers the client would like; negative (usually -1): as many as the tracker gives.
-    pub peers_wanted: i32,
+    pub num_want: i32,
     /// Where the client listens for peers; never 0 in a request that was parsed.
     pub port: u16,
     /// Bytes after the fixed part: see [`crate::url_data`].
@@ -155,7 +155,7 @@ impl<'a> AnnounceRequest<'a> {
         let event = event_from_wire(fields.take_u32()?);
         let _ip_address: [u8; 4] = fields.take()?;
         let key = fields.take()?;
-        let peers_wanted = i32::from_be_bytes(fields.take()?);
+        let num_want = i32::from_be_bytes(fields.take()?);
         let port = u16::from_be_bytes(fields.take()?);
         Some(Self {
             connection_id: ConnectionId(header.connection_id),
@@ -167,7 +167,7 @@ impl<'a> AnnounceRequest<'a> {
             bytes_uploaded,
             event,
             key,
-            peers_wanted,
+            num_want,
             port,
             options,
         })
@@ -189,7 +189,7 @@ impl<'a> AnnounceRequest<'a> {
             event_to_wire(self.event).to_be_bytes(),
             [0; 4], // IP address: the one that the packet comes from
             self.key,
-            self.peers_wanted.to_be_bytes(),
+            self.num_want.to_be_bytes(),
         ];
         out.extend_from_slice(words.as_flattened());
         out.extend_from_slice(&self.port.to_be_bytes());
@@ -296,7 +296,7 @@ mod tests {
             bytes_uploaded: u64::MAX,
             event: AnnounceEvent::Started,
             key: *b"1234",
-            peers_wanted: -1,
+            num_want: -1,
             port: 6881,
             options,
         }

@@ -47,7 +47,7 @@ prop_compose! {
         amounts in any::<[u64; 3]>(),
         event in event(),
         key in any::<[u8; 4]>(),
-        peers_wanted in any::<i32>(),
+        num_want in any::<i32>(),
         port in 1..=u16::MAX,
     ) -> AnnounceRequest<'static> {
         AnnounceRequest {
@@ -60,7 +60,7 @@ prop_compose! {
             bytes_uploaded: amounts[2],
             event,
             key,
-            peers_wanted,
+            num_want,
             port,
             options: b"",
         }

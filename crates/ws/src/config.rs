@@ -6,15 +6,15 @@ use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, Privilege
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes};
-use aquatic_tracker::topology::Topology;
+use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 use aquatic_ws_protocol::ScrapeResponse;
 
 use crate::frames::HEADER_BYTES_MAX;
 use crate::liveness::Patience;
+use crate::response_writer::ForwardingBounds;
 use crate::session::{ASKED_MAX, MessageBounds};
 use crate::upgrade::HEAD_BYTES_MAX;
-use crate::writer::ForwardingBounds;
 
 /// Torrents of the largest scrape.
 const SCRAPE_TORRENTS_MAX: usize = 10_000;

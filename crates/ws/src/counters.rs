@@ -4,7 +4,7 @@
 //! counters themselves, are [`aquatic_tracker`]'s.
 
 use aquatic_daemon::labels;
-use aquatic_tracker::counters::{self, LimitNote, Protocol};
+use aquatic_tracker::metrics::counters::{self, LimitNote, Protocol};
 use aquatic_ws_protocol::RequestErrorKind;
 
 /// The WebTorrent tracker protocol.

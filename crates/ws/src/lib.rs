@@ -8,7 +8,7 @@
 //! ```text
 //!           bytes                      requests, in batches
 //!  client ────────▶ socket worker ─────────────────────────────▶ owner of the
-//!         ◀────────  Hub + Worker ◀───────────────────────────── torrent's relay
+//!         ◀────────  Hub + SocketWorker ◀───────────────────────────── torrent's shard
 //!                        │            the same batches, decided
 //!                        │  offers and answers
 //!                        ▼
@@ -17,16 +17,17 @@
 //! ```
 //!
 //! 1. An event loop of [`aquatic_stream`] reads from connections; its hub decrypts, and hands plain
-//!    bytes to the [`worker::Worker`].
+//!    bytes to the [`socket_worker::SocketWorker`].
 //! 2. The connection's [`session::Session`] finds the message in them: first the HTTP request that
 //!    becomes a WebSocket ([`upgrade`]), then [`frames`].
 //! 3. [`service::Service::receive`] decides about it: refuse, or pass on.
-//! 4. The worker copies it into the batch for the [`relay::Relay`] that owns the torrent: its own
-//!    one (the *fused* arrangement), another socket worker's, or a swarm worker's (*split*).
-//! 5. The relay notes what a peer says, and who gets which offer, or whose offer is answered. It
+//! 4. The worker copies it into the batch for the [`signalling::SignallingShard`] that owns the
+//!    torrent: its own one (the *fused* topology), another socket worker's, or a swarm worker's
+//!    (*split*).
+//! 5. The shard notes what a peer says, and who gets which offer, or whose offer is answered. It
 //!    writes no bytes: it only says where they go.
 //! 6. Back at the worker, replies, offers and answers are written into their connections. What is
-//!    for a connection of another socket worker travels there ([`deliveries`]).
+//!    for a connection of another socket worker travels there ([`forwarding`]).
 //!
 //! Steps 2 to 6 are pure: they know no socket, no clock and no randomness of their own. The tests
 //! drive exactly this code in a simulation (`tests/simulation.rs`).
@@ -34,22 +35,22 @@
 //! There is one memory of who is in the swarms: the book of each connection
 //! ([`membership::Membership`]), kept where the connection is. Peers leave when they say so, when
 //! their connection ends or has been silent for too long, or when their torrent is forbidden; the
-//! relays do as they are told, and a peer stays in the book until they have. So nothing outlives
+//! shards do as they are told, and a peer stays in the book until they have. So nothing outlives
 //! its socket, and no limit counts what has gone.
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`config`] | what an operator can set |
-//! | [`relay`] | who is in which swarm, and who gets which offer and answer: **read this first** |
+//! | [`signalling`] | who is in which swarm, and who gets which offer and answer: **read this first** |
 //! | [`service`] | what is decided about a message before |
 //! | [`refusal`] | what clients are told that are not served |
 //! | [`session`], [`membership`] | a connection, from bytes to messages, and its peers |
 //! | [`upgrade`], [`frames`] | HTTP and WebSocket |
-//! | [`messages`], [`deliveries`] | what workers say to each other |
+//! | [`messages`], [`forwarding`] | what workers say to each other |
 //! | [`liveness`], `sweep` | when connections are looked at: for silence, and for forbidden torrents |
 //! | [`certificates`] | when clients have to come anew |
-//! | [`arrangement`], [`worker`] | who does what |
-//! | [`asker`], [`writer`] | a worker's halves: messages to requests, and decisions to messages |
+//! | [`workers`], [`socket_worker`] | who does what |
+//! | [`request_handler`], [`response_writer`] | a worker's halves: messages to requests, and decisions to messages |
 //! | `waiting` | messages whose torrent's owner does not keep up |
 //! | `open_offers` | which offers a peer may answer |
 //! | `offer_pace` | how many offers a client is handed in a time |
@@ -58,30 +59,30 @@
 
 #![forbid(unsafe_code)]
 
-pub mod arrangement;
-pub mod asker;
 pub mod certificates;
 pub mod config;
 pub mod counters;
-pub mod deliveries;
-pub mod errands;
+pub mod forwarding;
 pub mod frames;
 pub mod liveness;
 mod members;
 pub mod membership;
 mod memory;
 pub mod messages;
+pub mod notices;
 mod offer_pace;
 mod open_offers;
 pub mod refusal;
-pub mod relay;
+pub mod request_handler;
+pub mod response_writer;
 pub mod service;
 pub mod session;
+pub mod signalling;
+pub mod socket_worker;
 mod start;
 mod sweep;
 pub mod upgrade;
 mod waiting;
-pub mod worker;
-pub mod writer;
+pub mod workers;
 
 pub use start::run;

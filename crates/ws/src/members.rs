@@ -1,9 +1,9 @@
 //! Who is in the swarms of a shard, counted. Pure.
 
 use aquatic_swarm::{CleaningCursor, CleaningVisitor, Counts, PeerPolicy, TorrentMap};
-use aquatic_tracker::clients::{ClientPrefix, ClientTable, PeerTag};
-use aquatic_tracker::counters::SwarmGauges;
-use aquatic_tracker::maintenance::{Cleaner, Maintained};
+use aquatic_tracker::metrics::counters::SwarmGauges;
+use aquatic_tracker::shard::client_stats::{ClientPrefix, ClientTable, PeerTag};
+use aquatic_tracker::shard::maintenance::{Cleaner, Maintained};
 use aquatic_types::{InfoHash, IpFamily, PeerId, PerFamily, Seconds};
 
 use crate::memory::{OfferMemory, weighed_network};

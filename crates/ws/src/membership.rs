@@ -12,7 +12,7 @@ pub const PEERS_PER_TORRENT_MAX: usize = 8;
 /// The peers of a connection: the torrents to which it has announced, with the peer ids that it
 /// used for each.
 ///
-/// What it says is what relays may know: a peer is in it as soon as an announce is on its way, and
+/// What it says is what shards may know: a peer is in it as soon as an announce is on its way, and
 /// until the last reply that is on its way has said that it is not in the swarm. So when the
 /// connection ends, nobody is left behind.
 #[derive(Debug, Default)]
@@ -32,21 +32,21 @@ struct Peer {
 enum Farewell {
     /// There is no such wish.
     None,
-    /// The relay has not been told yet.
+    /// The shard has not been told yet.
     Due,
-    /// The relay has been told, and has not confirmed it.
+    /// The shard has been told, and has not confirmed it.
     OnItsWay,
 }
 
 /// What an announce is to a [`Membership`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum MembershipChange {
     /// It has added the peer. Its reply is to be [settled](Membership::settle).
-    Added,
+    Joined,
     /// The peer was there already. Its reply is to be [settled](Membership::settle), too.
-    Known,
+    Renewed,
     /// Nothing: who has not come says goodbye.
-    Nothing,
+    None,
 }
 
 impl Membership {
@@ -60,7 +60,7 @@ impl Membership {
         peer_id: PeerId,
         status: PeerStatus,
         peers_max: usize,
-    ) -> Result<Asked, Refusal> {
+    ) -> Result<MembershipChange, Refusal> {
         if let Some(at) = self.place_of(info_hash, peer_id)
             && let Some(peer) = self.0.get_mut(at)
         {
@@ -71,10 +71,10 @@ impl Membership {
             } else {
                 peer.asked = peer.asked.saturating_add(1);
             }
-            return Ok(Asked::Known);
+            return Ok(MembershipChange::Renewed);
         }
         if status == PeerStatus::Stopped {
-            return Ok(Asked::Nothing);
+            return Ok(MembershipChange::None);
         }
         if self.0.len() >= peers_max {
             return Err(Refusal::TORRENTS_PER_CONNECTION);
@@ -88,7 +88,7 @@ impl Membership {
             asked: 1,
             farewell: Farewell::None,
         });
-        Ok(Asked::Added)
+        Ok(MembershipChange::Joined)
     }
 
     /// The reply to an announce has come, which says whether the peer is in the swarm now. Returns
@@ -112,8 +112,8 @@ impl Membership {
     }
 
     /// Has peers leave that have not said so themselves. Each is given to `leave`, so that its
-    /// relay is told, unless there is an announce before [that](Self::says_farewell); it stays in
-    /// the book until the relay has [confirmed](Self::confirm) that.
+    /// shard is told, unless there is an announce before [that](Self::says_farewell); it stays in
+    /// the book until the shard has [confirmed](Self::confirm) that.
     pub fn dismiss(
         &mut self,
         mut is_meant: impl FnMut(&InfoHash) -> bool,
@@ -128,7 +128,7 @@ impl Membership {
         }
     }
 
-    /// The relay can be told that a [dismissed](Self::dismiss) peer leaves. Returns whether it is
+    /// The shard can be told that a [dismissed](Self::dismiss) peer leaves. Returns whether it is
     /// to be told: not if the peer has announced since.
     pub fn says_farewell(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
         let Some(at) = self.place_of(info_hash, peer_id) else {
@@ -140,7 +140,7 @@ impl Membership {
             .is_some()
     }
 
-    /// The relay has let a [dismissed](Self::dismiss) peer go. Returns whether the peer was
+    /// The shard has let a [dismissed](Self::dismiss) peer go. Returns whether the peer was
     /// removed; otherwise another announce is on its way.
     pub fn confirm(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
         if let Some(at) = self.place_of(info_hash, peer_id)
@@ -151,7 +151,7 @@ impl Membership {
         self.settle(info_hash, peer_id, false)
     }
 
-    /// A peer may have had to give way, and is to be looked for: the relay's reply is to be
+    /// A peer may have had to give way, and is to be looked for: the shard's reply is to be
     /// [settled](Self::settle), like that to an announce. Returns whether it is in the book.
     pub fn doubt(&mut self, info_hash: InfoHash, peer_id: PeerId) -> bool {
         if let Some(at) = self.place_of(info_hash, peer_id)
@@ -194,12 +194,18 @@ mod tests {
     #[test]
     fn a_peer_stays_until_the_last_reply() {
         let mut membership = Membership::default();
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 2),
+            Ok(MembershipChange::Joined)
+        );
         assert_eq!(
             membership.ask(A, ME, PeerStatus::Stopped, 2),
-            Ok(Asked::Known)
+            Ok(MembershipChange::Renewed)
         );
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 2),
+            Ok(MembershipChange::Renewed)
+        );
         assert!(!membership.settle(A, ME, true));
         assert!(
             !membership.settle(A, ME, false),
@@ -209,7 +215,7 @@ mod tests {
         assert_eq!(membership.iter().collect::<Vec<_>>(), [(A, ME)]);
         assert_eq!(
             membership.ask(A, ME, PeerStatus::Stopped, 2),
-            Ok(Asked::Known)
+            Ok(MembershipChange::Renewed)
         );
         assert!(membership.settle(A, ME, false));
         assert_eq!(membership.iter().len(), 0);
@@ -219,7 +225,10 @@ mod tests {
     fn the_dismissed_stay_in_the_book_until_that_is_confirmed() {
         let mut membership = Membership::default();
         for info_hash in [A, B] {
-            assert_eq!(membership.ask(info_hash, ME, LEECHER, 2), Ok(Asked::Added));
+            assert_eq!(
+                membership.ask(info_hash, ME, LEECHER, 2),
+                Ok(MembershipChange::Joined)
+            );
             assert!(!membership.settle(info_hash, ME, true));
         }
         let dismiss = |membership: &mut Membership| {
@@ -236,11 +245,17 @@ mod tests {
         assert_eq!(membership.iter().collect::<Vec<_>>(), [(B, ME)]);
 
         // An announce behind the farewell brings it back.
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 2),
+            Ok(MembershipChange::Joined)
+        );
         assert!(!membership.settle(A, ME, true));
         assert_eq!(dismiss(&mut membership), [A]);
         assert!(membership.says_farewell(A, ME));
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 2),
+            Ok(MembershipChange::Renewed)
+        );
         assert!(!membership.confirm(A, ME));
         assert!(!membership.settle(A, ME, true));
         assert_eq!(membership.iter().len(), 2);
@@ -250,13 +265,19 @@ mod tests {
     #[test]
     fn an_announce_takes_a_farewell_back_that_is_due() {
         let mut membership = Membership::default();
-        assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 1),
+            Ok(MembershipChange::Joined)
+        );
         assert!(!membership.settle(A, ME, true));
         for rounds in 1..=2 {
             let mut told = 0;
             for _ in 0..rounds {
                 membership.dismiss(|_| true, |_, _| told += 1);
-                assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(Asked::Known));
+                assert_eq!(
+                    membership.ask(A, ME, LEECHER, 1),
+                    Ok(MembershipChange::Renewed)
+                );
                 assert!(!membership.settle(A, ME, true));
             }
             assert_eq!(told, rounds);
@@ -272,7 +293,10 @@ mod tests {
     fn who_had_to_give_way_leaves_the_book() {
         let mut membership = Membership::default();
         assert!(!membership.doubt(A, ME));
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 2),
+            Ok(MembershipChange::Joined)
+        );
         assert!(!membership.settle(A, ME, true));
         assert!(membership.doubt(A, ME));
         assert!(
@@ -281,7 +305,10 @@ mod tests {
         );
         assert!(membership.doubt(A, ME));
         // An announce behind the question.
-        assert_eq!(membership.ask(A, ME, LEECHER, 2), Ok(Asked::Known));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 2),
+            Ok(MembershipChange::Renewed)
+        );
         assert!(!membership.settle(A, ME, false));
         assert!(!membership.settle(A, ME, true));
         assert!(membership.doubt(A, ME));
@@ -296,28 +323,43 @@ mod tests {
         for number in 0..8 {
             assert_eq!(
                 membership.ask(A, peer(number), LEECHER, 20),
-                Ok(Asked::Added)
+                Ok(MembershipChange::Joined)
             );
         }
         let more = membership.ask(A, peer(8), LEECHER, 20);
         assert_eq!(more, Err(Refusal::PEERS_PER_TORRENT));
-        assert_eq!(membership.ask(A, peer(7), LEECHER, 20), Ok(Asked::Known));
-        assert_eq!(membership.ask(B, peer(8), LEECHER, 20), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, peer(7), LEECHER, 20),
+            Ok(MembershipChange::Renewed)
+        );
+        assert_eq!(
+            membership.ask(B, peer(8), LEECHER, 20),
+            Ok(MembershipChange::Joined)
+        );
     }
 
     #[test]
     fn peers_are_told_apart_by_both_names_and_bounded() {
         let mut membership = Membership::default();
         let goodbye = membership.ask(A, ME, PeerStatus::Stopped, 1);
-        assert_eq!(goodbye, Ok(Asked::Nothing));
+        assert_eq!(goodbye, Ok(MembershipChange::None));
         assert_eq!(membership.iter().len(), 0, "who leaves does not come");
-        assert_eq!(membership.ask(A, ME, LEECHER, 1), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, ME, LEECHER, 1),
+            Ok(MembershipChange::Joined)
+        );
         for (info_hash, peer_id) in [(A, OTHER), (B, ME)] {
             let more = membership.ask(info_hash, peer_id, LEECHER, 1);
             assert_eq!(more, Err(Refusal::TORRENTS_PER_CONNECTION));
         }
-        assert_eq!(membership.ask(A, OTHER, LEECHER, 3), Ok(Asked::Added));
-        assert_eq!(membership.ask(B, ME, LEECHER, 3), Ok(Asked::Added));
+        assert_eq!(
+            membership.ask(A, OTHER, LEECHER, 3),
+            Ok(MembershipChange::Joined)
+        );
+        assert_eq!(
+            membership.ask(B, ME, LEECHER, 3),
+            Ok(MembershipChange::Joined)
+        );
         assert!(membership.settle(A, OTHER, false));
         assert!(!membership.settle(B, OTHER, false), "it never came");
         assert_eq!(membership.iter().collect::<Vec<_>>(), [(A, ME), (B, ME)]);

@@ -1,4 +1,4 @@
-//! What a relay does when its memory is used up: see [`aquatic_swarm::Room`]. Pure.
+//! What a shard does when its memory is used up: see [`aquatic_swarm::Room`]. Pure.
 //!
 //! A part of it is for open offers, beyond those for which every peer has room: so neither can
 //! those who fill swarms keep others from answering, nor can those who offer much keep others out
@@ -7,14 +7,14 @@
 use std::num::NonZeroUsize;
 
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, Terms, TorrentKey};
-use aquatic_tracker::clients::PeerTag;
-use aquatic_tracker::maintenance::Maintenance;
+use aquatic_tracker::shard::client_stats::PeerTag;
+use aquatic_tracker::shard::maintenance::Maintenance;
 use aquatic_types::site_or_client;
 
 use crate::members::Members;
 use crate::messages::{Evicted, MemberKey};
 use crate::open_offers::KEPT_BYTES;
-use crate::relay::TaggedRelay;
+use crate::signalling::SignallingSwarms;
 
 /// The part of the memory that open offers may take: one of so many.
 const OFFERS_PART: usize = 8;
@@ -25,7 +25,7 @@ const MEMBER_BYTES: usize = 64;
 
 /// Each peer that gives way is [told of](crate::messages::Batch::evicted), so that it leaves the
 /// book of its connection, too.
-impl<V: PeerTag> BoundedMaps for TaggedRelay<V> {
+impl<V: PeerTag> BoundedMaps for SignallingSwarms<V> {
     fn room(&mut self) -> &mut Room {
         &mut self.maintenance.room
     }

@@ -9,7 +9,7 @@ use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::{OfferId, SkippedOffers};
 use thin_vec::ThinVec;
 
-use crate::membership::Asked;
+use crate::membership::MembershipChange;
 use crate::refusal::Refusal;
 
 /// Requests that a batch holds at most.
@@ -23,7 +23,7 @@ pub const BATCHES_MAX: usize = 16;
 
 /// A connection, in all of the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct ConnectionRef {
     /// The socket worker.
     pub worker: u16,
     /// Its connection.
@@ -37,7 +37,7 @@ pub(crate) struct MemberKey([u8; 38]);
 
 impl MemberKey {
     /// `network` is the [`client_network`](aquatic_types::client_network) of the connection.
-    pub(crate) fn new(member: Member, network: u64, peer_id: &PeerId) -> Self {
+    pub(crate) fn new(member: ConnectionRef, network: u64, peer_id: &PeerId) -> Self {
         let mut bytes = [0; 38];
         let (name, place) = bytes.split_at_mut(20);
         name.copy_from_slice(&peer_id.0);
@@ -64,9 +64,9 @@ impl MemberKey {
         }
     }
 
-    pub(crate) fn member(&self) -> Member {
+    pub(crate) fn member(&self) -> ConnectionRef {
         let [.., w0, w1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
-        Member {
+        ConnectionRef {
             worker: u16::from_be_bytes([w0, w1]),
             connection: ConnectionId::from_bits(self.connection_bits()),
         }
@@ -156,10 +156,10 @@ pub struct Announce {
     /// What it has offered besides, and could not be passed on.
     pub skipped: Option<SkippedOffers>,
     /// What it is to the connection's [`Membership`](crate::membership::Membership).
-    pub asked: Asked,
+    pub asked: MembershipChange,
 }
 
-/// What a relay decides about a [`Request`].
+/// What a shard decides about a [`Request`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Of an announce.
@@ -172,7 +172,7 @@ pub enum Decision {
     /// Of an announce or an answer: nothing has changed.
     Refused(Refusal),
     /// Of an answer: where the offer came from.
-    AnswerTo(Member),
+    AnswerTo(ConnectionRef),
     /// Of one torrent of a scrape.
     Scraped(Counts),
     /// Of a check: whether the peer is in the swarm.
@@ -181,7 +181,7 @@ pub enum Decision {
     Noted,
 }
 
-/// An offer, for whomever the relay chooses.
+/// An offer, for whomever the shard chooses.
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// Its name.
@@ -194,7 +194,7 @@ pub struct Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receiver {
     /// Its connection.
-    pub member: Member,
+    pub member: ConnectionRef,
     /// The network of that.
     pub network: u64,
     /// Its peer id.
@@ -216,7 +216,7 @@ pub struct HandedOffer {
 #[derive(Clone, Copy, Debug)]
 pub struct Evicted {
     /// Its connection, of any worker.
-    pub member: Member,
+    pub member: ConnectionRef,
     /// The torrent.
     pub info_hash: InfoHash,
     /// The peer.
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_key_says_who_it_is() {
-        let member = Member {
+        let member = ConnectionRef {
             worker: 0x0102,
             connection: ConnectionId::from_bits(0x0304_0506_0708_090a),
         };

@@ -16,7 +16,7 @@ use aquatic_stream::ConnectionId;
 use aquatic_types::Seconds;
 use thin_vec::ThinVec;
 
-use crate::messages::Member;
+use crate::messages::ConnectionRef;
 
 /// Open offers of a peer. With ten offers per announce, each peer of a swarm is handed ten while
 /// every other one announces once; so these are those of twelve intervals.
@@ -56,7 +56,7 @@ pub(crate) struct OpenOffer {
 
 impl OpenOffer {
     /// One of this name, whose answer goes to `offerer`.
-    pub(crate) fn new(hash: u64, offerer: Member, network: u16, deadline: Seconds) -> Self {
+    pub(crate) fn new(hash: u64, offerer: ConnectionRef, network: u16, deadline: Seconds) -> Self {
         Self {
             hash,
             worker: offerer.worker,
@@ -66,8 +66,8 @@ impl OpenOffer {
         }
     }
 
-    fn offerer(&self) -> Member {
-        Member {
+    fn offerer(&self) -> ConnectionRef {
+        ConnectionRef {
             worker: self.worker,
             connection: self.connection,
         }
@@ -136,7 +136,7 @@ impl OpenOffers {
     }
 
     /// A peer answers: whose offer it was, if it was open. It no longer is.
-    pub(crate) fn close(&mut self, now: Seconds, hash: u64) -> Option<Member> {
+    pub(crate) fn close(&mut self, now: Seconds, hash: u64) -> Option<ConnectionRef> {
         let is_it = |it: &OpenOffer| it.hash == hash && it.deadline >= now;
         let at = self.0.iter().position(is_it)?;
         let closed = self.0.remove(at);
@@ -182,8 +182,8 @@ mod tests {
 
     const NOW: Seconds = Seconds(100);
 
-    fn member(number: usize) -> Member {
-        Member {
+    fn member(number: usize) -> ConnectionRef {
+        ConnectionRef {
             worker: 0,
             connection: ConnectionId::from_bits(number.try_into().unwrap()),
         }

@@ -2,7 +2,7 @@
 //!
 //! [`Service::receive`] is what a socket worker decides alone: the time, the client and the message
 //! come in; a request that may be served or a [`Failure`] comes out. What needs the swarms is
-//! decided by their [`relay`](crate::relay).
+//! decided by their [`signalling`](crate::signalling).
 
 use aquatic_daemon::clock::Now;
 use aquatic_tracker::admission::Admission;
@@ -95,7 +95,7 @@ impl Service {
     }
 
     /// To be called in each round, also if nothing was received.
-    pub fn background(&mut self) {
+    pub fn maintain(&mut self) {
         self.admission.refresh();
     }
 
@@ -133,13 +133,13 @@ mod tests {
         r#""offer_id":"oooooooooooooooooooo","answer":{}"#
     );
 
-    struct Desk {
+    struct Fixture {
         service: Service,
         counters: Arc<WorkerCounters>,
         access_list: SharedAccessList,
     }
 
-    impl Desk {
+    impl Fixture {
         /// With an access list on which nothing is.
         fn new(config: &Config, requests_per_second: Option<u32>) -> Self {
             let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
@@ -173,65 +173,67 @@ mod tests {
 
     #[test]
     fn who_sends_too_much_is_told_what_is_not_served() {
-        let mut desk = Desk::new(&Config::default(), Some(2));
+        let mut fixture = Fixture::new(&Config::default(), Some(2));
         for _ in 0..2 {
-            assert!(desk.receive(&announce("")).is_ok());
+            assert!(fixture.receive(&announce("")).is_ok());
         }
         let refused = |action, info_hash| Err(Refusal::REQUEST_RATE.about(action, info_hash));
         let about_announce = refused(Action::Announce, Some(INFO_HASH));
-        assert_eq!(desk.receive(&announce("")), about_announce);
-        assert_eq!(desk.receive(&announce(r#","left""#)), about_announce);
+        assert_eq!(fixture.receive(&announce("")), about_announce);
+        assert_eq!(fixture.receive(&announce(r#","left""#)), about_announce);
         let scrape = r#"{"action":"scrape"}"#;
-        assert_eq!(desk.receive(scrape), refused(Action::Scrape, None));
-        assert_eq!(desk.requests(RequestKind::Announce), 2);
-        assert_eq!(desk.requests(RequestKind::Scrape), 0);
+        assert_eq!(fixture.receive(scrape), refused(Action::Scrape, None));
+        assert_eq!(fixture.requests(RequestKind::Announce), 2);
+        assert_eq!(fixture.requests(RequestKind::Scrape), 0);
     }
 
     #[test]
     fn torrents_that_are_not_allowed_are_refused_from_the_next_round_on() {
-        let mut desk = Desk::new(&Config::default(), None);
+        let mut fixture = Fixture::new(&Config::default(), None);
         let (announce, answer) = (announce(""), announce(ANSWER));
-        assert!(desk.receive(&announce).is_ok());
-        assert!(desk.receive(&answer).is_ok());
-        assert!(desk.service.is_allowed(&INFO_HASH));
-        let replaced = desk.access_list.replace([INFO_HASH].into_iter().collect());
-        desk.service.background();
+        assert!(fixture.receive(&announce).is_ok());
+        assert!(fixture.receive(&answer).is_ok());
+        assert!(fixture.service.is_allowed(&INFO_HASH));
+        let replaced = fixture
+            .access_list
+            .replace([INFO_HASH].into_iter().collect());
+        fixture.service.maintain();
         assert!(
             !replaced.is_in_use(),
             "it is not kept by a service that has nothing to do"
         );
-        assert!(!desk.service.is_allowed(&INFO_HASH));
+        assert!(!fixture.service.is_allowed(&INFO_HASH));
         let denied = Err(Refusal::INFO_HASH_DENIED.about(Action::Announce, Some(INFO_HASH)));
-        assert_eq!(desk.receive(&announce), denied);
-        assert_eq!(desk.receive(&answer), denied);
-        assert_eq!(desk.service.receive_again(announce.as_bytes()), denied);
+        assert_eq!(fixture.receive(&announce), denied);
+        assert_eq!(fixture.receive(&answer), denied);
+        assert_eq!(fixture.service.receive_again(announce.as_bytes()), denied);
         // Its numbers are zeros then.
         let scrape = r#"{"action":"scrape","info_hash":"aaaaaaaaaaaaaaaaaaaa"}"#;
-        assert!(matches!(desk.receive(scrape), Ok(Request::Scrape(_))));
-        assert_eq!(desk.requests(RequestKind::Announce), 2);
-        assert_eq!(desk.requests(RequestKind::Answer), 2);
-        assert_eq!(desk.requests(RequestKind::Scrape), 1);
+        assert!(matches!(fixture.receive(scrape), Ok(Request::Scrape(_))));
+        assert_eq!(fixture.requests(RequestKind::Announce), 2);
+        assert_eq!(fixture.requests(RequestKind::Answer), 2);
+        assert_eq!(fixture.requests(RequestKind::Scrape), 1);
     }
 
     #[test]
     fn a_message_that_had_to_wait_is_not_counted_twice() {
-        let mut desk = Desk::new(&Config::default(), None);
+        let mut fixture = Fixture::new(&Config::default(), None);
         let message = announce("");
-        assert!(desk.receive(&message).is_ok());
-        let again = desk.service.receive_again(message.as_bytes());
+        assert!(fixture.receive(&message).is_ok());
+        let again = fixture.service.receive_again(message.as_bytes());
         assert!(matches!(again, Ok(Request::Announce(_))));
-        assert_eq!(desk.requests(RequestKind::Announce), 1);
+        assert_eq!(fixture.requests(RequestKind::Announce), 1);
     }
 
     #[test]
     fn offers_that_are_too_large_are_counted() {
         let mut config = Config::default();
         config.protocol.max_offer_size = 10;
-        let mut desk = Desk::new(&config, None);
+        let mut fixture = Fixture::new(&config, None);
         let offer = r#"{"offer_id":"oooooooooooooooooooo","offer":"xxxxxxxxxxx"}"#;
         let message = announce(&format!(r#","offers":[{offer},7,{offer}]"#));
-        assert!(desk.receive(&message).is_ok());
-        let traffic = desk.counters.traffic(IpFamily::V4);
+        assert!(fixture.receive(&message).is_ok());
+        let traffic = fixture.counters.traffic(IpFamily::V4);
         assert_eq!(traffic.reason(Reason::OfferSize).get(), 2);
     }
 
@@ -239,10 +241,10 @@ mod tests {
     fn so_many_torrents_of_a_scrape_are_answered() {
         let mut config = Config::default();
         config.protocol.max_scrape_torrents = 2;
-        let desk = Desk::new(&config, None);
+        let fixture = Fixture::new(&config, None);
         let info_hashes = [1, 2, 3].map(|byte| InfoHash([byte; 20])).to_vec();
         let scrape = ScrapeRequest { info_hashes };
-        let scraped = desk.service.scraped(&scrape);
+        let scraped = fixture.service.scraped(&scrape);
         assert!(scraped.eq(&scrape.info_hashes[..2]));
     }
 }

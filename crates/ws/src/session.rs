@@ -17,7 +17,7 @@ use std::mem;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{Deadline, Io, SessionState};
-use aquatic_tracker::scrape::PendingScrape;
+use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::{CanonicalAddr, Seconds};
 use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
 

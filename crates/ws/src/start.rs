@@ -8,15 +8,15 @@ use aquatic_tracker::launch::Reload;
 use aquatic_tracker::limits::settle_memory;
 use aquatic_tracker_stream::{Launch, StreamTracker};
 
-use crate::arrangement::arrange;
 use crate::config::Config;
 use crate::counters::WebTorrent;
-use crate::relay::Relay;
-use crate::worker::Worker;
+use crate::signalling::SignallingShard;
+use crate::socket_worker::SocketWorker;
+use crate::workers::build_workers;
 
 impl StreamTracker for WebTorrent {
-    type Worker = Worker;
-    type Shard = Relay;
+    type SocketWorker = SocketWorker;
+    type Shard = SignallingShard;
 
     /// A WebSocket begins with HTTP.
     const ALPN_PROTOCOLS: &'static [&'static [u8]] = &[b"http/1.1"];
@@ -41,6 +41,6 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
     let launch = Launch::prepare::<WebTorrent>(supervisor, config.common())?;
     let (access_list, tls, wakers) = (launch.access_list(), launch.tls(), launch.wakers());
-    let workers = arrange(config, access_list, tls, &wakers, &mut OsEntropy)?;
+    let workers = build_workers(config, access_list, tls, &wakers, &mut OsEntropy)?;
     launch.serve(workers, config.bounds(), |_| ())
 }

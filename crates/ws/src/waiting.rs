@@ -1,15 +1,15 @@
 //! Messages whose torrent's owner has no room for them: who waits, and who has the next turn. Pure.
 //!
-//! See [`aquatic_tracker::waiting_lines`]. A connection that waits keeps its message, and is not
-//! read from: so whoever sends much waits for long, and nobody else does. What waits counts as
-//! memory of its connection.
+//! See [`aquatic_tracker::dispatch::waiting_lines`]. A connection that waits keeps its message, and
+//! is not read from: so whoever sends much waits for long, and nobody else does. What waits counts
+//! as memory of its connection.
 
 use aquatic_stream::{ConnectionId, Connections};
-use aquatic_tracker::waiting_lines::SCRAPE_TURN;
+use aquatic_tracker::dispatch::waiting_lines::SCRAPE_TURN;
 use aquatic_ws_protocol::Request;
 
-use crate::asker::{Asker, Stopped, Turn};
 use crate::refusal::{Failure, Refusal};
+use crate::request_handler::{RequestHandler, Stopped, Turn};
 use crate::session::{Held, Session};
 
 /// What has become of the first one in a line.
@@ -24,7 +24,7 @@ enum Outcome {
     Stays,
 }
 
-impl Asker {
+impl RequestHandler {
     /// A message waits until there is room.
     pub(crate) fn wait(
         &mut self,

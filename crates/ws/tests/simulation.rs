@@ -1,6 +1,6 @@
 //! A seeded simulation of whole WebTorrent trackers on a virtual clock.
 //!
-//! All workers of an arrangement run here in one thread, in an order that a random number generator
+//! All workers of a topology run here in one thread, in an order that a random number generator
 //! chooses. Clients open WebSockets, announce with offers, answer (rightly, twice, too late, in the
 //! name of others), scrape, talk nonsense, read slowly, leave, vanish, fall silent and come back;
 //! torrents are forbidden and allowed again, and certificates exchanged, under the hands of
@@ -8,7 +8,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `tracker` | the system under test: hubs, workers, relays |
+//! | `tracker` | the system under test: hubs, workers, shards |
 //! | `client` | one connection, seen by its client |
 //! | `ledger` | where every offer and answer is, and whether it may be there |
 //! | `replies` | which of its messages a client has got replies to |
@@ -50,7 +50,7 @@ use simulation::world::{Pace, World};
 /// Enough for everything that should happen to happen.
 const RUNS: u64 = 48;
 
-/// What must have happened after all runs of an arrangement.
+/// What must have happened after all runs of a topology.
 const REASONS: [Reason; 10] = [
     Reason::ConnectionGone,
     Reason::InfoHashDenied,

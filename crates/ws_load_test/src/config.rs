@@ -92,7 +92,7 @@ impl RequestsConfig {
             number_of_peers: connections.saturating_mul(self.torrents_per_connection),
             torrent_popularity_exponent: self.torrent_popularity_exponent,
             seeder_probability: self.seeder_probability,
-            peers_wanted: self.offers_per_announce.into(),
+            num_want: self.offers_per_announce.into(),
             scrape_torrents: self.scrape_torrents,
         }
     }

@@ -146,7 +146,7 @@ impl MessageWriter {
             peer_id,
             bytes_left: Some(if member.is_seeder { 0 } else { 1 << 20 }),
             event: AnnounceEvent::None,
-            peers_wanted: Some(self.offers_per_announce.into()),
+            num_want: Some(self.offers_per_announce.into()),
             offers: (0..self.offers_per_announce).map(offer).collect(),
             skipped: None,
         };

@@ -39,7 +39,7 @@ pub struct AnnounceRequest<'a> {
     /// How many peers the client would like to meet; `None` if it did not say, or said a negative
     /// number. Larger ones become `u32::MAX`. Need not be the number of offers, which is what
     /// counts: each is a connection that the client has ready.
-    pub peers_wanted: Option<u32>,
+    pub num_want: Option<u32>,
     /// Each to be forwarded to another peer. Entries without a name or an offer are left out.
     pub offers: Vec<Offer<'a>>,
     /// Those that are left out. Not written.
@@ -181,13 +181,13 @@ impl<'a> Members<'a> {
 
     fn take_announce(&mut self) -> Result<AnnounceRequest<'a>, RequestErrorKind> {
         let (info_hash, peer_id) = self.identity()?;
-        let peers_wanted = self.numwant.and_then(Value::number);
+        let num_want = self.numwant.and_then(Value::number);
         Ok(AnnounceRequest {
             info_hash,
             peer_id,
             bytes_left: self.left.and_then(Value::number),
             event: self.event.map_or(AnnounceEvent::None, read_event),
-            peers_wanted: peers_wanted.map(|wanted| wanted.try_into().unwrap_or(u32::MAX)),
+            num_want: num_want.map(|wanted| wanted.try_into().unwrap_or(u32::MAX)),
             offers: mem::take(&mut self.offers),
             skipped: self.skipped,
         })
@@ -295,7 +295,7 @@ impl Parts for AnnounceRequest<'_> {
             AnnounceEvent::Started => r#","event":"started""#,
             AnnounceEvent::Stopped => r#","event":"stopped""#,
         });
-        if let Some(wanted) = self.peers_wanted {
+        if let Some(wanted) = self.num_want {
             sink.put_number(r#","numwant":"#, wanted);
         }
         sink.put(r#","offers":["#);

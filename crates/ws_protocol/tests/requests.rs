@@ -19,7 +19,7 @@ fn announce<'a>() -> AnnounceRequest<'a> {
         peer_id: PEER_ID,
         bytes_left: None,
         event: AnnounceEvent::None,
-        peers_wanted: None,
+        num_want: None,
         offers: vec![],
         skipped: None,
     }
@@ -94,7 +94,7 @@ fn an_announce_is_read_as_browsers_send_it() {
     let expected = AnnounceRequest {
         bytes_left: Some(7),
         event: AnnounceEvent::Started,
-        peers_wanted: Some(2),
+        num_want: Some(2),
         offers: offers.to_vec(),
         ..announce()
     };
@@ -246,7 +246,7 @@ fn numwant_need_not_be_the_number_of_offers() {
     ] {
         let members = format!(r#""numwant":{numwant},"offers":[{offer},{offer}]"#);
         let announce = with(&members);
-        assert_eq!((announce.peers_wanted, announce.offers.len()), (wanted, 2));
+        assert_eq!((announce.num_want, announce.offers.len()), (wanted, 2));
     }
 }
 
@@ -399,7 +399,7 @@ fn last_one_of_repeated_members_counts() {
     let expected = AnnounceRequest {
         bytes_left: Some(2),
         event: AnnounceEvent::Started,
-        peers_wanted: Some(2),
+        num_want: Some(2),
         ..announce()
     };
     assert_eq!(
@@ -543,7 +543,7 @@ fn requests_are_written_as_clients_write_them() {
         Request::Announce(AnnounceRequest {
             bytes_left: Some(7),
             event: AnnounceEvent::Started,
-            peers_wanted: Some(1),
+            num_want: Some(1),
             offers: offers.to_vec(),
             ..announce()
         }),

@@ -99,13 +99,13 @@ proptest! {
             AnnounceEvent::Started,
             AnnounceEvent::Stopped,
         ][..]),
-        peers_wanted in option::of(any::<u32>()),
+        num_want in option::of(any::<u32>()),
         offers in vec((offer_id(), opaque()), 0..4),
     ) {
         let offers = offers.iter().map(|(offer_id, offer)| Offer { offer_id: *offer_id, offer });
         let offers = offers.collect();
         assert_same(&Request::Announce(AnnounceRequest {
-            info_hash, peer_id, bytes_left, event, peers_wanted, offers,
+            info_hash, peer_id, bytes_left, event, num_want, offers,
             skipped: None,
         }));
     }
@@ -207,7 +207,7 @@ proptest! {
             peer_id: PeerId([0; 20]),
             bytes_left: Some(7),
             event: AnnounceEvent::Started,
-            peers_wanted: Some(1),
+            num_want: Some(1),
             offers: offers.to_vec(),
             skipped: None,
         }).write(&mut written);

@@ -44,7 +44,7 @@ impl Listener {
     /// # Errors
     /// If that cannot be had.
     pub fn bind(address: SocketAddr) -> anyhow::Result<Self> {
-        let mut socket = bind::when_free(address, TcpListener::bind)?;
+        let mut socket = bind::with_retry(address, TcpListener::bind)?;
         let poll = Poll::new().context("cannot make a poll")?;
         poll.registry()
             .register(&mut socket, LISTENER, Interest::READABLE)

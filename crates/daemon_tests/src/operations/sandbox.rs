@@ -20,7 +20,7 @@ const LIST: &str = "access_list.mode = 'deny'\naccess_list.path = 'lists/list'\n
 /// Another one than the list's.
 const FOREIGN: &str = "/etc/passwd";
 
-/// One arrangement with all kinds of workers for each runtime.
+/// One topology with all kinds of workers for each runtime.
 fn on_every_runtime(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
     let setups: Vec<_> = (program.runtimes)()
         .into_iter()

@@ -78,7 +78,7 @@ impl Client for UdpClient {
             bytes_uploaded: 0,
             event: AnnounceEvent::None,
             key: [0; 4],
-            peers_wanted: -1,
+            num_want: -1,
             port: 6_881,
             options: &[],
         };

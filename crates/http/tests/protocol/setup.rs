@@ -1,4 +1,4 @@
-//! What is tested: the HTTP tracker, and the matrix of runtimes, arrangements and transports.
+//! What is tested: the HTTP tracker, and the matrix of runtimes, topologies and transports.
 
 use std::net::{SocketAddr, TcpStream};
 

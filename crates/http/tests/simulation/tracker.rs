@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::waker_pair;
 use aquatic_daemon::counter::Label;
-use aquatic_http::arrangement::arrange;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason, RequestKind, ResponseKind};
+use aquatic_http::workers::build_workers;
 use aquatic_stream::TlsConfig;
 use aquatic_tracker_stream::simulation::Simulation;
 use aquatic_types::IpFamily;
@@ -27,9 +27,9 @@ pub(crate) fn arranged(
     let workers = config.topology().workers();
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = arrange(config, access_list, &wakers, entropy);
-    let (arrangement, _) = arranged.expect("this entropy never fails");
-    Simulation::with_tls(arrangement, config.bounds(), tls)
+    let arranged = build_workers(config, access_list, &wakers, entropy);
+    let (workers, _) = arranged.expect("this entropy never fails");
+    Simulation::with_tls(workers, config.bounds(), tls)
 }
 
 /// What all workers have counted together.

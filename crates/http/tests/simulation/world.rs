@@ -121,7 +121,7 @@ impl World {
             82..90 => self.answer_split(),
             90..93 => {
                 let worker = self.rng.usize(..self.config.topology().workers());
-                self.tracker.background(worker, self.now());
+                self.tracker.maintain(worker, self.now());
             }
             93..95 => self.with_link(Self::end_input),
             95 => self.with_link(Self::vanish),
@@ -466,7 +466,7 @@ impl World {
         let now = self.now();
         let mut has_more = false;
         for worker in 0..self.config.topology().workers() {
-            has_more |= self.tracker.background(worker, now);
+            has_more |= self.tracker.maintain(worker, now);
         }
         has_more
     }

@@ -211,7 +211,7 @@ impl<H: Handler> Worker<H> {
         let now = Now::read(self.clock);
         let arrivals = mem::take(&mut self.arrivals) + self.hub.finish(now);
         self.ask_kernel();
-        let has_more = self.hub.background(now);
+        let has_more = self.hub.maintain(now);
         while let Some(id) = self.writable.pop().or_else(|| self.hub.next_dirty()) {
             self.look_after(now, id);
         }

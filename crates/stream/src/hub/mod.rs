@@ -57,7 +57,7 @@ pub struct HubOptions {
 /// 1. reads from connections that have something and hands it over: [`Self::receive`],
 ///    [`Self::read_ended`], [`Self::failed`],
 /// 2. calls [`Self::finish`], asks the kernel about each [`Self::next_unknown`] connection, and
-///    calls [`Self::background`],
+///    calls [`Self::maintain`],
 /// 3. looks after each [`Self::next_dirty`] connection: writes the [`Self::output`], reports it as
 ///    [`Self::sent`], lets it [take the rest](Self::take_rest), and does what [`Self::settle`]
 ///    says,
@@ -313,7 +313,7 @@ impl<H: Handler> Hub<H> {
     }
 
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
-    pub fn background(&mut self, now: Now) -> bool {
+    pub fn maintain(&mut self, now: Now) -> bool {
         self.connections.now = now;
         if mem::replace(&mut self.swept, now.seconds) != now.seconds {
             for (id, why) in self.connections.expire() {
@@ -321,7 +321,7 @@ impl<H: Handler> Hub<H> {
             }
             self.connections.relieve();
         }
-        let has_more = self.handler.background(now);
+        let has_more = self.handler.maintain(now);
         has_more || self.connections.has_unknown() || !self.connections.resumed.is_empty()
     }
 

@@ -139,7 +139,7 @@ impl Handler for Lines {
         }
     }
 
-    fn background(&mut self, _: Now) -> bool {
+    fn maintain(&mut self, _: Now) -> bool {
         false
     }
 

@@ -149,7 +149,7 @@ impl World {
         loop {
             self.hub.finish(self.now);
             self.ask_kernel();
-            let has_more = self.hub.background(self.now);
+            let has_more = self.hub.maintain(self.now);
             while let Some(id) = self.hub.next_dirty() {
                 self.look_after(id);
             }

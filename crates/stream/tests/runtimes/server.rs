@@ -304,7 +304,7 @@ impl Handler for Echo {
         self.endings.lock().unwrap().push(why);
     }
 
-    fn background(&mut self, _: Now) -> bool {
+    fn maintain(&mut self, _: Now) -> bool {
         false
     }
 

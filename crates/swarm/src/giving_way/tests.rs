@@ -33,7 +33,7 @@ impl World {
             peer: CompactV4::new([10, 0, 0, weight].into(), port),
             status: PeerStatus::Leecher,
             completed: false,
-            peers_wanted: 0,
+            num_want: 0,
         };
         let key = self.key(torrent);
         self.map.set_bytes_max(usize::MAX);

@@ -6,7 +6,7 @@ use aquatic_daemon::heartbeat;
 use aquatic_types::Seconds;
 use aquatic_udp_socket::UdpSocket;
 
-use super::Core;
+use super::SocketWorker;
 use crate::Now;
 
 /// Does it, for one worker.
@@ -27,24 +27,24 @@ impl<'a> EachSecond<'a> {
     }
 
     /// To be called in each turn of a worker's loop.
-    pub(super) fn look(&mut self, now: Now, core: &mut Core) {
+    pub(super) fn look(&mut self, now: Now, worker: &mut SocketWorker) {
         if now.seconds == self.asked_at {
             return;
         }
         self.asked_at = now.seconds;
         heartbeat::beat();
-        core.synchronise(now, unix_micros());
-        self.count_lost(core);
+        worker.synchronise(now, unix_micros());
+        self.count_lost(worker);
     }
 
     /// Counts what has been lost since the kernel was last asked. Where it does not tell (outside
     /// Linux), nothing is counted.
-    fn count_lost(&mut self, core: &Core) {
+    fn count_lost(&mut self, worker: &SocketWorker) {
         for (socket, known) in self.sockets.iter().zip(&mut self.lost_totals) {
             if let Ok(total) = socket.unreceived() {
                 let lost = total.wrapping_sub(*known);
                 let lost = usize::try_from(lost).unwrap_or(usize::MAX);
-                core.account_unreceived(socket.family(), lost);
+                worker.account_unreceived(socket.family(), lost);
                 *known = total;
             }
         }

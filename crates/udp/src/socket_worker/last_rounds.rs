@@ -8,7 +8,7 @@ use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Finisher;
 
-use super::Core;
+use super::SocketWorker;
 
 /// So many rounds in which nothing is on its way: the io_uring backend sends what a round has
 /// brought in the next one.
@@ -40,11 +40,11 @@ impl LastRounds {
     /// Those of `send`.
     pub(super) fn run(
         mut self,
-        core: &mut Core,
+        worker: &mut SocketWorker,
         clock: Clock,
-        send: impl FnMut(&mut Core) -> anyhow::Result<bool>,
+        send: impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        self.finish(core, clock, send)?;
+        self.finish(worker, clock, send)?;
         loop {
             heartbeat::sleep(heartbeat::INTERVAL);
         }
@@ -52,16 +52,16 @@ impl LastRounds {
 
     fn finish(
         &mut self,
-        core: &mut Core,
+        worker: &mut SocketWorker,
         clock: Clock,
-        mut send: impl FnMut(&mut Core) -> anyhow::Result<bool>,
+        mut send: impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
         let mut quiet_rounds = 0;
         while quiet_rounds < QUIET_ROUNDS {
             heartbeat::beat();
-            core.finish(Now::read(clock));
-            let unsent = send(core)?;
-            quiet_rounds = match unsent || core.has_work_on_its_way() {
+            worker.finish(Now::read(clock));
+            let unsent = send(worker)?;
+            quiet_rounds = match unsent || worker.has_work_on_its_way() {
                 true => 0,
                 false => quiet_rounds + 1,
             };
@@ -80,29 +80,29 @@ mod tests {
     /// An announce that is in a batch of this worker, and one that another worker has already.
     #[test]
     fn what_is_in_the_batches_is_sent() {
-        let mut arrangement = split();
-        let core = &mut arrangement.cores[0];
-        let id = connect(core);
-        announce(core, id);
-        core.finish(Now::default());
-        announce(core, id);
+        let mut workers = split();
+        let worker = &mut workers.socket_workers[0];
+        let id = connect(worker);
+        announce(worker, id);
+        worker.finish(Now::default());
+        announce(worker, id);
         let mut last_rounds = LastRounds::new(Finisher::of_a_stop());
         assert!(last_rounds.have_come());
         let (mut rounds, mut sent) = (0, 0);
-        let send = |core: &mut Core| {
+        let send = |worker: &mut SocketWorker| {
             rounds += 1;
             // The other worker is late, and the system has no room at first.
             if rounds == 10 {
-                arrangement.swarm_workers[0].process(Now::default());
+                workers.swarm_workers[0].process(Now::default());
             }
             if rounds < 20 {
                 return Ok(false);
             }
-            sent += core.outboxes()[0].len();
-            core.outboxes()[0].clear();
+            sent += worker.outboxes()[0].len();
+            worker.outboxes()[0].clear();
             Ok(false)
         };
-        last_rounds.finish(core, Clock::start(), send).unwrap();
+        last_rounds.finish(worker, Clock::start(), send).unwrap();
         assert_eq!(sent, 2);
     }
 }

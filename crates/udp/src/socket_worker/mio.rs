@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::each_second::EachSecond;
 use super::last_rounds::LastRounds;
-use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
+use super::{DATAGRAM_BYTES_MAX, RESEND_INTERVAL, SocketWorker};
 use crate::Now;
 use crate::config::NetworkConfig;
 
@@ -42,7 +42,7 @@ pub fn poll_with(waker: &aquatic_uring::Waker) -> anyhow::Result<Poll> {
 /// # Errors
 /// If the sockets cannot be used at all. No datagram and no ICMP message has this effect.
 pub fn run(
-    mut core: Core,
+    mut worker: SocketWorker,
     sockets: &[UdpSocket],
     mut poll: Poll,
     gate: &SleepGate,
@@ -68,11 +68,11 @@ pub fn run(
     let mut each_second = EachSecond::new(sockets);
     while !last_rounds.have_come() {
         let now = Now::read(clock);
-        let received = traffic.receive(now, &mut core)?;
-        each_second.look(now, &mut core);
-        let exchanged = core.finish(now);
-        let unsent = traffic.send(&mut core);
-        let more = core.background(now);
+        let received = traffic.receive(now, &mut worker)?;
+        each_second.look(now, &mut worker);
+        let exchanged = worker.finish(now);
+        let unsent = traffic.send(&mut worker);
+        let more = worker.maintain(now);
         idle.note(received.datagrams + exchanged);
         // mio reports a socket once until it has been emptied, so it must be before sleeping. And
         // nothing may have come since the last look when a pause begins, since nothing ends it.
@@ -87,11 +87,11 @@ pub fn run(
         let has_received = received.datagrams > 0;
         let timeout = idle
             .decide(now.micros)
-            .coalesce(sleep, || has_received || core.has_pending());
+            .coalesce(sleep, || has_received || worker.has_pending());
         if timeout.is_zero() {
             continue;
         }
-        let has_pending = || core.has_pending() || last_rounds.have_come();
+        let has_pending = || worker.has_pending() || last_rounds.have_come();
         let waited = gate.sleep(timeout, has_pending, |time| {
             poll.poll(&mut events, Some(time))
         });
@@ -101,7 +101,7 @@ pub fn run(
             return Err(error).context("cannot wait for datagrams");
         }
     }
-    last_rounds.run(&mut core, clock, |core| Ok(traffic.send(core)))
+    last_rounds.run(&mut worker, clock, |worker| Ok(traffic.send(worker)))
 }
 
 /// What moves datagrams.
@@ -121,7 +121,7 @@ struct Round {
 
 impl Traffic<'_> {
     /// Takes one batch from each socket, so that none starves.
-    fn receive(&mut self, now: Now, core: &mut Core) -> anyhow::Result<Round> {
+    fn receive(&mut self, now: Now, worker: &mut SocketWorker) -> anyhow::Result<Round> {
         let mut round = Round {
             datagrams: 0,
             full: false,
@@ -133,9 +133,9 @@ impl Traffic<'_> {
                 .with_context(|| format!("cannot receive at {}", socket.local_addr()))?;
             for datagram in self.receiver.datagrams() {
                 if datagram.truncated {
-                    core.receive_too_long(datagram.path, datagram.bytes);
+                    worker.receive_too_long(datagram.path, datagram.bytes);
                 } else {
-                    core.receive(now, index, datagram.path, datagram.bytes);
+                    worker.receive(now, index, datagram.path, datagram.bytes);
                 }
             }
             round.datagrams += count;
@@ -145,18 +145,18 @@ impl Traffic<'_> {
     }
 
     /// Sends what the outboxes hold. Returns whether something is left to be sent again.
-    fn send(&mut self, core: &mut Core) -> bool {
+    fn send(&mut self, worker: &mut SocketWorker) -> bool {
         let mut unsent = false;
         for (index, socket) in self.sockets.iter().enumerate() {
-            let Some(outbox) = core.outboxes().get_mut(index) else {
+            let Some(outbox) = worker.outboxes().get_mut(index) else {
                 continue;
             };
             if outbox.is_empty() {
                 continue;
             }
             let report = self.sender.send(socket, outbox);
-            core.account(socket.family(), index, &report, self.resend_len_max);
-            unsent |= core
+            worker.account(socket.family(), index, &report, self.resend_len_max);
+            unsent |= worker
                 .outboxes()
                 .get(index)
                 .is_some_and(|outbox| !outbox.is_empty());

@@ -1,16 +1,16 @@
 //! What a socket worker does, whatever the backend that moves its bytes. Pure.
 //!
-//! A backend (`mio`, `uring`) is a loop around a [`Core`]:
+//! A backend (`mio`, `uring`) is a loop around a [`SocketWorker`]:
 //!
-//! 1. [`receive`](Core::receive) each datagram that has come,
-//! 2. [`finish`](Core::finish) the batch: requests go to the owners of their torrents, this
+//! 1. [`receive`](SocketWorker::receive) each datagram that has come,
+//! 2. [`finish`](SocketWorker::finish) the batch: requests go to the owners of their torrents, this
 //!    worker's own are answered, and answers of others are collected,
-//! 3. send the [`outboxes`](Core::outboxes),
-//! 4. do a slice of [`background`](Core::background) work,
+//! 3. send the [`outboxes`](SocketWorker::outboxes),
+//! 4. do a slice of [`maintain`](SocketWorker::maintain) work,
 //! 5. wait as its [`IdleStrategy`](aquatic_channel::IdleStrategy) says, unless there was more to
-//!    do. Before it really sleeps it asks [`has_pending`](Core::has_pending).
+//!    do. Before it really sleeps it asks [`has_pending`](SocketWorker::has_pending).
 //!
-//! In the *split* arrangement swarm workers own the shards and the core only passes requests on. In
+//! In the *split* topology swarm workers own the shards and the worker only passes requests on. In
 //! the *fused* one each socket worker also owns a shard, and the kernel has steered almost every
 //! request to its owner already; what has not been (a scrape of several shards, a request that
 //! arrived while the process started) is passed on all the same. The code is the same for both.
@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_swarm::Counts;
-use aquatic_tracker::dispatcher::Dispatcher;
-use aquatic_tracker::registry::AddressShard;
+use aquatic_tracker::dispatch::dispatcher::Dispatcher;
+use aquatic_tracker::shard::addresses::AddressShard;
 use aquatic_tracker::shard::{Batch as _, ShardOwner};
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::ScrapeRequest;
@@ -48,7 +48,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 2_560;
 const RESEND_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A socket worker without its sockets.
-pub struct Core {
+pub struct SocketWorker {
     service: Service,
     dispatcher: Dispatcher<ResponseWriter>,
     /// If this worker owns a shard.
@@ -59,7 +59,7 @@ pub struct Core {
     counters: Arc<WorkerCounters>,
 }
 
-impl Core {
+impl SocketWorker {
     /// A worker with this many sockets.
     #[must_use]
     pub fn new(
@@ -141,7 +141,7 @@ impl Core {
             ..
         } = self;
         let pending = pending_scrapes.open(family, socket, path, request.transaction_id);
-        let Some((ticket, gather)) = pending else {
+        let Some((scrape_id, gather)) = pending else {
             self.refuse_without_answer(family);
             return;
         };
@@ -157,7 +157,7 @@ impl Core {
                 continue;
             };
             batch.scrapes.push(Scrape {
-                ticket,
+                scrape_id,
                 row,
                 family,
                 info_hash,
@@ -165,7 +165,7 @@ impl Core {
             });
             gather.expect();
         }
-        pending_scrapes.end_if_complete(ticket, &mut self.outboxes, &self.counters);
+        pending_scrapes.end_if_complete(scrape_id, &mut self.outboxes, &self.counters);
     }
 
     /// Drops and counts a request for whose shard there is no room.
@@ -200,8 +200,8 @@ impl Core {
     }
 
     /// Does a slice of whatever else is due. Returns whether there is more to do at once.
-    pub fn background(&mut self, now: Now) -> bool {
-        self.service.background();
+    pub fn maintain(&mut self, now: Now) -> bool {
+        self.service.maintain();
         let owner = self.owner.as_mut();
         owner.is_some_and(|owner| owner.maintain(now))
     }
@@ -286,9 +286,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::arrangement::{Arrangement, Surroundings, arrange};
     use crate::config::Config;
     use crate::messages::{BATCH_ANNOUNCES_MAX, BATCHES_MAX};
+    use crate::workers::{Dependencies, Workers, build_workers};
 
     /// The same bytes each time.
     struct NoEntropy;
@@ -304,12 +304,12 @@ mod tests {
     }
 
     /// One socket worker with one socket, and one swarm worker.
-    pub(super) fn split() -> Arrangement {
+    pub(super) fn split() -> Workers {
         let config = Config {
             swarm_workers: 1,
             ..Config::default()
         };
-        let surroundings = Surroundings {
+        let dependencies = Dependencies {
             access_list: SharedAccessList::new(AccessListMode::Off, AccessList::default()),
             wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
             export_writers: Vec::new(),
@@ -317,19 +317,19 @@ mod tests {
             connection_secret: None,
             unix_micros: 0,
         };
-        arrange(&config, surroundings, &mut NoEntropy).unwrap()
+        build_workers(&config, dependencies, &mut NoEntropy).unwrap()
     }
 
-    fn receive(core: &mut Core, request: &Request<'_>) {
+    fn receive(worker: &mut SocketWorker, request: &Request<'_>) {
         let mut bytes = Vec::new();
         request.write(&mut bytes);
-        core.receive(Now::default(), 0, path(), &bytes);
+        worker.receive(Now::default(), 0, path(), &bytes);
     }
 
-    pub(super) fn connect(core: &mut Core) -> ConnectionId {
+    pub(super) fn connect(worker: &mut SocketWorker) -> ConnectionId {
         let transaction_id = TransactionId([0; 4]);
-        receive(core, &Request::Connect(ConnectRequest { transaction_id }));
-        let outbox = &mut core.outboxes()[0];
+        receive(worker, &Request::Connect(ConnectRequest { transaction_id }));
+        let outbox = &mut worker.outboxes()[0];
         let (_, bytes) = outbox.get(0).unwrap();
         let Ok(Response::Connect(answer)) = Response::parse(bytes, IpFamily::V4) else {
             panic!("no connection id");
@@ -338,7 +338,7 @@ mod tests {
         answer.connection_id
     }
 
-    pub(super) fn announce(core: &mut Core, connection_id: ConnectionId) {
+    pub(super) fn announce(worker: &mut SocketWorker, connection_id: ConnectionId) {
         let announce = AnnounceRequest {
             connection_id,
             transaction_id: TransactionId([1; 4]),
@@ -349,39 +349,39 @@ mod tests {
             bytes_uploaded: 0,
             event: AnnounceEvent::None,
             key: [0; 4],
-            peers_wanted: 0,
+            num_want: 0,
             port: 6_881,
             options: &[],
         };
-        receive(core, &Request::Announce(announce));
+        receive(worker, &Request::Announce(announce));
     }
 
     #[test]
     fn drops_and_counts_what_the_owner_does_not_keep_up_with() {
-        let mut arrangement = split();
-        let core = &mut arrangement.cores[0];
-        let id = connect(core);
+        let mut workers = split();
+        let worker = &mut workers.socket_workers[0];
+        let id = connect(worker);
         let dropped = || {
-            let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
+            let traffic = workers.counted.workers[0].traffic(IpFamily::V4);
             traffic.reason(Reason::QueueFull).get()
         };
         let room = BATCHES_MAX * BATCH_ANNOUNCES_MAX;
         for round in 1..=3 {
-            (0..room + 5).for_each(|_| announce(core, id));
+            (0..room + 5).for_each(|_| announce(worker, id));
             assert_eq!(dropped(), 5 * round);
-            core.finish(Now::default());
-            let in_flight = &arrangement.counted.workers[0].batches_in_flight;
+            worker.finish(Now::default());
+            let in_flight = &workers.counted.workers[0].batches_in_flight;
             assert_eq!(in_flight.get(), BATCHES_MAX as u64);
-            assert_eq!(core.outboxes()[0].len(), 0);
-            assert!(!core.has_pending());
+            assert_eq!(worker.outboxes()[0].len(), 0);
+            assert!(!worker.has_pending());
 
-            let answered = arrangement.swarm_workers[0].process(Now::default());
+            let answered = workers.swarm_workers[0].process(Now::default());
             assert_eq!(answered, BATCHES_MAX);
-            assert!(core.has_pending());
-            assert_eq!(core.finish(Now::default()), BATCHES_MAX);
-            assert_eq!(core.outboxes()[0].len(), room);
-            core.outboxes()[0].clear();
-            core.finish(Now::default());
+            assert!(worker.has_pending());
+            assert_eq!(worker.finish(Now::default()), BATCHES_MAX);
+            assert_eq!(worker.outboxes()[0].len(), room);
+            worker.outboxes()[0].clear();
+            worker.finish(Now::default());
             assert_eq!(in_flight.get(), 0);
         }
     }
@@ -389,11 +389,11 @@ mod tests {
     /// However many torrents are scraped, there is room for announces.
     #[test]
     fn scrapes_leave_room_for_announces() {
-        let mut arrangement = split();
-        let core = &mut arrangement.cores[0];
-        let id = connect(core);
+        let mut workers = split();
+        let worker = &mut workers.socket_workers[0];
+        let id = connect(worker);
         let dropped = || {
-            let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
+            let traffic = workers.counted.workers[0].traffic(IpFamily::V4);
             traffic.reason(Reason::QueueFull).get()
         };
         let mut scrape = [&id.0[..], &[0, 0, 0, 2], b"abcd"].concat();
@@ -401,29 +401,29 @@ mod tests {
         // Each round brings more than can be answered in it.
         for _ in 0..50 {
             for _ in 0..64 {
-                core.receive(Now::default(), 0, path(), &scrape);
+                worker.receive(Now::default(), 0, path(), &scrape);
             }
-            core.finish(Now::default());
+            worker.finish(Now::default());
         }
         let dropped_scrapes = dropped();
         assert!(dropped_scrapes > 1_000, "only {dropped_scrapes}");
         let room = BATCHES_MAX / 2 * BATCH_ANNOUNCES_MAX;
-        (0..room).for_each(|_| announce(core, id));
+        (0..room).for_each(|_| announce(worker, id));
         assert_eq!(dropped(), dropped_scrapes, "announces are dropped");
-        core.finish(Now::default());
-        arrangement.swarm_workers[0].process(Now::default());
-        core.finish(Now::default());
-        let answers = core.outboxes()[0].iter();
+        worker.finish(Now::default());
+        workers.swarm_workers[0].process(Now::default());
+        worker.finish(Now::default());
+        let answers = worker.outboxes()[0].iter();
         let announces = answers.filter(|(_, bytes)| bytes[..4] == [0, 0, 0, 1]);
         assert_eq!(announces.count(), room);
     }
 
     #[test]
     fn accounts_for_what_a_backend_sends_and_does_not() {
-        let mut arrangement = split();
-        let core = &mut arrangement.cores[0];
+        let mut workers = split();
+        let worker = &mut workers.socket_workers[0];
         for packet in [b"1", b"2", b"3", b"4"] {
-            core.outboxes()[0].push(path(), packet);
+            worker.outboxes()[0].push(path(), packet);
         }
         let mut report = SendReport {
             sent: 7,
@@ -432,19 +432,23 @@ mod tests {
             last_error: Some(io::ErrorKind::PermissionDenied.into()),
             would_block: false,
         };
-        core.account(IpFamily::V4, 0, &report, 3);
-        assert_eq!(core.outboxes()[0].len(), 4, "they have not been tried yet");
+        worker.account(IpFamily::V4, 0, &report, 3);
+        assert_eq!(
+            worker.outboxes()[0].len(),
+            4,
+            "they have not been tried yet"
+        );
         report.would_block = true;
-        core.account(IpFamily::V4, 0, &report, 3);
-        let kept: Vec<_> = core.outboxes()[0]
+        worker.account(IpFamily::V4, 0, &report, 3);
+        let kept: Vec<_> = worker.outboxes()[0]
             .iter()
             .map(|(_, bytes)| bytes.to_vec())
             .collect();
         assert_eq!(kept, [b"1", b"2", b"3"], "the oldest");
-        core.account(IpFamily::V4, 0, &report, 0);
-        assert!(core.outboxes()[0].is_empty());
+        worker.account(IpFamily::V4, 0, &report, 0);
+        assert!(worker.outboxes()[0].is_empty());
 
-        let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
+        let traffic = workers.counted.workers[0].traffic(IpFamily::V4);
         assert_eq!(traffic.sent_bytes.get(), 2_100);
         assert_eq!(traffic.reason(Reason::SendFailed).get(), 6);
         assert_eq!(traffic.reason(Reason::SendBufferFull).get(), 4);
@@ -452,8 +456,8 @@ mod tests {
 
     #[test]
     fn what_found_no_room_does_not_cost_what_was_not_tried() {
-        let mut arrangement = split();
-        let core = &mut arrangement.cores[0];
+        let mut workers = split();
+        let worker = &mut workers.socket_workers[0];
         let report = SendReport {
             would_block: true,
             ..SendReport::default()
@@ -463,25 +467,25 @@ mod tests {
             for packet in [b"1", b"2", b"3"] {
                 unsent.push(path(), packet);
             }
-            core.outboxes()[0].clear();
+            worker.outboxes()[0].clear();
             for packet in [b"4", b"5"] {
-                core.outboxes()[0].push(path(), packet);
+                worker.outboxes()[0].push(path(), packet);
             }
-            core.account_late(IpFamily::V4, 0, &report, unsent, resend_len_max);
-            let outbox = &core.outboxes()[0];
+            worker.account_late(IpFamily::V4, 0, &report, unsent, resend_len_max);
+            let outbox = &worker.outboxes()[0];
             let packets = outbox.iter().map(|(_, bytes)| bytes);
             assert!(packets.eq(kept.iter().map(|packet| packet.as_bytes())));
         }
-        let traffic = arrangement.counted.workers[0].traffic(IpFamily::V4);
+        let traffic = workers.counted.workers[0].traffic(IpFamily::V4);
         assert_eq!(traffic.reason(Reason::SendBufferFull).get(), 1 + 3);
     }
 
     #[test]
     fn a_socket_that_does_not_exist_is_harmless() {
-        let mut arrangement = split();
-        let core = &mut arrangement.cores[0];
-        core.receive(Now::default(), 1, path(), b"anything");
-        core.account(IpFamily::V4, 1, &SendReport::default(), 0);
-        assert!(core.outboxes()[0].is_empty());
+        let mut workers = split();
+        let worker = &mut workers.socket_workers[0];
+        worker.receive(Now::default(), 1, path(), b"anything");
+        worker.account(IpFamily::V4, 1, &SendReport::default(), 0);
+        assert!(worker.outboxes()[0].is_empty());
     }
 }

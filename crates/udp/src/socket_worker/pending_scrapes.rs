@@ -1,6 +1,6 @@
 //! Scrapes whose rows come back from several shards, at different times.
 
-use aquatic_tracker::scrape::Gather;
+use aquatic_tracker::dispatch::gather::Gather;
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::{ScrapeRow, TransactionId, write_scrape_header};
 use aquatic_udp_socket::{Outbox, ReturnPath};
@@ -45,9 +45,9 @@ impl PendingScrape {
     }
 }
 
-/// All scrapes of one worker that have not been answered yet, by ticket.
+/// All scrapes of one worker that have not been answered yet, by scrape_id.
 pub(super) struct PendingScrapes {
-    /// A slot is empty when its ticket is free.
+    /// A slot is empty when its scrape_id is free.
     slots: Vec<Option<PendingScrape>>,
     free_tickets: Vec<u32>,
     /// With room for rows, to be used again.
@@ -71,8 +71,8 @@ impl PendingScrapes {
         path: ReturnPath,
         transaction_id: TransactionId,
     ) -> Option<(u32, &mut Gather)> {
-        let ticket = match self.free_tickets.pop() {
-            Some(ticket) => ticket,
+        let scrape_id = match self.free_tickets.pop() {
+            Some(scrape_id) => scrape_id,
             None if self.slots.len() >= OPEN_MAX => return None,
             None => {
                 self.slots.push(None);
@@ -86,8 +86,8 @@ impl PendingScrapes {
             transaction_id,
             gather: self.free_gathers.pop().unwrap_or_default(),
         };
-        let scrape = self.slot(ticket)?.insert(scrape);
-        Some((ticket, &mut scrape.gather))
+        let scrape = self.slot(scrape_id)?.insert(scrape);
+        Some((scrape_id, &mut scrape.gather))
     }
 
     /// Takes rows that have come back, and answers the scrapes that are complete now.
@@ -98,32 +98,32 @@ impl PendingScrapes {
         counters: &WorkerCounters,
     ) {
         for row in rows.drain(..) {
-            if let Some(Some(scrape)) = self.slot(row.ticket) {
+            if let Some(Some(scrape)) = self.slot(row.scrape_id) {
                 scrape.gather.fill(row.row, row.counts);
             }
-            self.end_if_complete(row.ticket, outboxes, counters);
+            self.end_if_complete(row.scrape_id, outboxes, counters);
         }
     }
 
     /// Answers the scrape if no row is missing, unless it has failed.
     pub(super) fn end_if_complete(
         &mut self,
-        ticket: u32,
+        scrape_id: u32,
         outboxes: &mut [Outbox],
         counters: &WorkerCounters,
     ) {
         let is_complete = |scrape: &mut PendingScrape| scrape.gather.is_complete();
-        let Some(mut scrape) = self.slot(ticket).and_then(|it| it.take_if(is_complete)) else {
+        let Some(mut scrape) = self.slot(scrape_id).and_then(|it| it.take_if(is_complete)) else {
             return;
         };
         scrape.end(outboxes, counters);
         scrape.gather.reset();
         self.free_gathers.push(scrape.gather);
-        self.free_tickets.push(ticket);
+        self.free_tickets.push(scrape_id);
     }
 
-    fn slot(&mut self, ticket: u32) -> Option<&mut Option<PendingScrape>> {
-        self.slots.get_mut(usize::try_from(ticket).ok()?)
+    fn slot(&mut self, scrape_id: u32) -> Option<&mut Option<PendingScrape>> {
+        self.slots.get_mut(usize::try_from(scrape_id).ok()?)
     }
 }
 
@@ -139,9 +139,9 @@ mod tests {
         scrapes.open(IpFamily::V4, 0, path, TransactionId(*b"abcd"))
     }
 
-    fn row(ticket: u32, seeders: u32) -> Scrape {
+    fn row(scrape_id: u32, seeders: u32) -> Scrape {
         Scrape {
-            ticket,
+            scrape_id,
             row: 0,
             family: IpFamily::V4,
             info_hash: InfoHash([1; 20]),
@@ -166,14 +166,14 @@ mod tests {
         let (_, answer) = outboxes[0].get(0).unwrap();
         assert_eq!(answer.len(), 8 + 12);
         assert_eq!(answer[8..12], [0, 0, 0, 3]);
-        let (ticket, gather) = open(&mut scrapes).unwrap();
-        assert_eq!((ticket, gather.rows()), (7, Some(&[][..])));
+        let (scrape_id, gather) = open(&mut scrapes).unwrap();
+        assert_eq!((scrape_id, gather.rows()), (7, Some(&[][..])));
     }
 
     #[test]
     fn a_scrape_that_has_failed_is_counted_and_not_answered() {
         let mut scrapes = PendingScrapes::new();
-        let (ticket, gather) = open(&mut scrapes).unwrap();
+        let (scrape_id, gather) = open(&mut scrapes).unwrap();
         gather.add_row();
         gather.expect();
         gather.fail();
@@ -184,9 +184,9 @@ mod tests {
                 .reason(Reason::QueueFull)
                 .get()
         };
-        scrapes.end_if_complete(ticket, &mut outboxes, &counters);
+        scrapes.end_if_complete(scrape_id, &mut outboxes, &counters);
         assert_eq!(failed(), 0, "a row is missing");
-        scrapes.take_rows(&mut vec![row(ticket, 1)], &mut outboxes, &counters);
+        scrapes.take_rows(&mut vec![row(scrape_id, 1)], &mut outboxes, &counters);
         assert_eq!((failed(), outboxes[0].len()), (1, 0));
     }
 }

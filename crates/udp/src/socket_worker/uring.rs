@@ -10,7 +10,7 @@ use aquatic_uring::{Event, Ring, RingOptions, Unsupported, Waker};
 
 use super::each_second::EachSecond;
 use super::last_rounds::LastRounds;
-use super::{Core, DATAGRAM_BYTES_MAX, RESEND_INTERVAL};
+use super::{DATAGRAM_BYTES_MAX, RESEND_INTERVAL, SocketWorker};
 use crate::Now;
 use crate::config::NetworkConfig;
 
@@ -41,7 +41,7 @@ pub fn ring(
 /// # Errors
 /// If the ring or a socket cannot be used at all. No datagram and no ICMP message has this effect.
 pub fn run(
-    mut core: Core,
+    mut worker: SocketWorker,
     mut ring: Ring,
     sockets: &[UdpSocket],
     gate: &SleepGate,
@@ -56,18 +56,23 @@ pub fn run(
     while !last_rounds.have_come() {
         idle.note(turn(
             &mut ring,
-            &mut core,
+            &mut worker,
             gate,
             clock,
             timeout,
             &last_rounds,
         )?);
         let now = Now::read(clock);
-        each_second.look(now, &mut core);
-        idle.note(core.finish(now));
-        let unsent = settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
-        send(&mut ring, &mut core)?;
-        if core.background(now) {
+        each_second.look(now, &mut worker);
+        idle.note(worker.finish(now));
+        let unsent = settle(
+            &mut ring,
+            &mut worker,
+            sockets,
+            config.resend_buffer_max_len,
+        );
+        send(&mut ring, &mut worker)?;
+        if worker.maintain(now) {
             timeout = Duration::ZERO;
             continue;
         }
@@ -80,19 +85,24 @@ pub fn run(
                     .wait(Some(Duration::ZERO))
                     .context("cannot send")?
                     .is_empty();
-                settle(&mut ring, &mut core, sockets, config.resend_buffer_max_len);
-                if nothing_waits && !core.has_pending() {
+                settle(
+                    &mut ring,
+                    &mut worker,
+                    sockets,
+                    config.resend_buffer_max_len,
+                );
+                if nothing_waits && !worker.has_pending() {
                     ring.gather(time).context("cannot wait for datagrams")?;
                 }
                 Duration::ZERO
             }
         };
     }
-    last_rounds.run(&mut core, clock, |core| {
+    last_rounds.run(&mut worker, clock, |worker| {
         // What has come meanwhile is dropped.
         ring.wait(Some(Duration::ZERO)).context("cannot send")?;
-        let unsent = settle(&mut ring, core, sockets, config.resend_buffer_max_len);
-        send(&mut ring, core)?;
+        let unsent = settle(&mut ring, worker, sockets, config.resend_buffer_max_len);
+        send(&mut ring, worker)?;
         Ok(unsent)
     })
 }
@@ -100,13 +110,13 @@ pub fn run(
 /// Sends what the ring was given, waits, and receives. Returns the number of datagrams.
 fn turn(
     ring: &mut Ring,
-    core: &mut Core,
+    worker: &mut SocketWorker,
     gate: &SleepGate,
     clock: Clock,
     timeout: Duration,
     last_rounds: &LastRounds,
 ) -> anyhow::Result<usize> {
-    let has_pending = || core.has_pending() || last_rounds.have_come();
+    let has_pending = || worker.has_pending() || last_rounds.have_come();
     let waited = gate.sleep(timeout, has_pending, |time| ring.wait(Some(time)));
     let mut events = waited.context("cannot wait for datagrams")?;
     let now = Now::read(clock);
@@ -117,9 +127,9 @@ fn turn(
         };
         datagrams += 1;
         if datagram.truncated {
-            core.receive_too_long(datagram.path, datagram.bytes);
+            worker.receive_too_long(datagram.path, datagram.bytes);
         } else if let Ok(socket) = u8::try_from(socket) {
-            core.receive(now, socket, datagram.path, datagram.bytes);
+            worker.receive(now, socket, datagram.path, datagram.bytes);
         }
     }
     Ok(datagrams)
@@ -127,25 +137,30 @@ fn turn(
 
 /// Accounts for what the ring has sent, and takes back what found no room. Returns whether some of
 /// that is to be sent again.
-fn settle(ring: &mut Ring, core: &mut Core, sockets: &[UdpSocket], resend_len_max: usize) -> bool {
+fn settle(
+    ring: &mut Ring,
+    worker: &mut SocketWorker,
+    sockets: &[UdpSocket],
+    resend_len_max: usize,
+) -> bool {
     let mut unsent = false;
     for (index, socket) in sockets.iter().enumerate() {
         let (family, report) = (socket.family(), ring.take_report(index));
         if report.would_block {
             let mut outbox = Outbox::new();
             ring.take_unsent(index, &mut outbox);
-            core.account_late(family, index, &report, outbox, resend_len_max);
+            worker.account_late(family, index, &report, outbox, resend_len_max);
             unsent |= resend_len_max > 0;
         } else {
-            core.account(family, index, &report, resend_len_max);
+            worker.account(family, index, &report, resend_len_max);
         }
     }
     unsent
 }
 
 /// Gives the ring what the outboxes hold: it leaves with the next turn.
-fn send(ring: &mut Ring, core: &mut Core) -> anyhow::Result<()> {
-    for (index, outbox) in core.outboxes().iter_mut().enumerate() {
+fn send(ring: &mut Ring, worker: &mut SocketWorker) -> anyhow::Result<()> {
+    for (index, outbox) in worker.outboxes().iter_mut().enumerate() {
         ring.send(index, outbox).context("cannot send")?;
     }
     Ok(())

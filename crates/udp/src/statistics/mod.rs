@@ -4,14 +4,14 @@
 //! nothing else with them, so a slow disk or terminal does not delay an answer to a client.
 //!
 //! ```text
-//! counters, reports ──▶ Snapshot ─┬─▶ tables (what changed since the last one) ─┬─▶ text
+//! counters, reports ──▶ Sample ─┬─▶ tables (what changed since the last one) ─┬─▶ text
 //!         │                       │                                             └─▶ HTML page
 //!         └───────────────────────┴─▶ Prometheus metrics
 //! ```
 //!
 //! A failure to write is logged and otherwise ignored: the tracker goes on without statistics.
 //!
-//! Snapshots and Prometheus metrics are [`aquatic_tracker::statistics`]'s; what people see is here.
+//! Samples and Prometheus metrics are [`aquatic_tracker::metrics`]'s; what people see is here.
 //!
 //! | module | contents |
 //! |---|---|
@@ -36,12 +36,12 @@ use aquatic_daemon::supervisor::Supervisor;
 use crate::config::StatisticsConfig;
 use crate::counters::{Udp, WorkerCounters};
 use aquatic_tracker::launch::Counted;
-use aquatic_tracker::report::ShardReport;
-use aquatic_tracker::statistics::PrometheusMetrics;
+use aquatic_tracker::metrics::PrometheusMetrics;
+use aquatic_tracker::metrics::report::ShardReport;
 
 use tables::Period;
 
-type Snapshot = aquatic_tracker::statistics::Snapshot<Udp>;
+type Sample = aquatic_tracker::metrics::Sample<Udp>;
 
 /// Starts what publishes statistics every `interval`. A Prometheus endpoint must be running
 /// already.
@@ -81,10 +81,10 @@ fn run(
         }
     }
     let clock = Clock::start();
-    let mut previous = Snapshot::take(clock.elapsed(), workers, reports);
+    let mut previous = Sample::take(clock.elapsed(), workers, reports);
     loop {
         heartbeat::sleep(Duration::from_secs(config.metrics.interval));
-        let current = Snapshot::take(clock.elapsed(), workers, reports);
+        let current = Sample::take(clock.elapsed(), workers, reports);
         outputs.publish(&previous, &current, wall_time(), workers);
         previous = current;
     }
@@ -111,8 +111,8 @@ impl<'a> Outputs<'a> {
 
     fn publish(
         &mut self,
-        previous: &Snapshot,
-        current: &Snapshot,
+        previous: &Sample,
+        current: &Sample,
         wall_time: SystemTime,
         workers: &[Arc<WorkerCounters>],
     ) {
@@ -243,12 +243,12 @@ mod tests {
         };
         let worker = Arc::new(WorkerCounters::default());
         let workers = [Arc::clone(&worker)];
-        let previous = Snapshot::take(Duration::ZERO, &workers, &[]);
+        let previous = Sample::take(Duration::ZERO, &workers, &[]);
         worker
             .traffic(IpFamily::V4)
             .requests(RequestKind::Announce)
             .add(1_234);
-        let current = Snapshot::take(Duration::from_secs(1), &workers, &[]);
+        let current = Sample::take(Duration::from_secs(1), &workers, &[]);
         Outputs::new(&config, None, 1).publish(
             &previous,
             &current,

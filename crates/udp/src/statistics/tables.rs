@@ -3,13 +3,13 @@
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
-use aquatic_tracker::statistics::{FamilySnapshot, Traffic, approximate};
+use aquatic_tracker::metrics::{FamilySample, Traffic, approximate};
 use aquatic_types::IpFamily;
 use hdrhistogram::Histogram;
 
 use crate::counters::{Label as _, Reason, ReasonLabel as _, RequestKind, ResponseKind, Udp};
 
-use super::Snapshot;
+use super::Sample;
 
 /// Rows in the table of clients.
 const CLIENTS_SHOWN: usize = 20;
@@ -29,7 +29,7 @@ pub(super) struct Period {
 }
 
 impl Period {
-    pub(super) fn between(previous: &Snapshot, current: &Snapshot, end: SystemTime) -> Self {
+    pub(super) fn between(previous: &Sample, current: &Sample, end: SystemTime) -> Self {
         Self {
             end: calendar_time(end),
             uptime: long_duration(current.at),
@@ -90,7 +90,7 @@ pub(super) struct Row {
 }
 
 /// Makes all tables that have something to say.
-pub(super) fn tables(previous: &Snapshot, current: &Snapshot) -> Vec<Table> {
+pub(super) fn tables(previous: &Sample, current: &Sample) -> Vec<Table> {
     let families = families(previous, current);
     let all = [
         traffic(&families),
@@ -107,7 +107,7 @@ pub(super) fn tables(previous: &Snapshot, current: &Snapshot) -> Vec<Table> {
 /// One IP family at the end of the period, and what happened in it.
 struct Family<'a> {
     name: &'static str,
-    totals: &'a FamilySnapshot<Udp>,
+    totals: &'a FamilySample<Udp>,
     added: Traffic<Udp>,
     elapsed: Duration,
 }
@@ -133,7 +133,7 @@ impl Family<'_> {
 }
 
 /// The families that have been used; IPv4 if none has been, so that there is something to see.
-fn families<'a>(previous: &Snapshot, current: &'a Snapshot) -> Vec<Family<'a>> {
+fn families<'a>(previous: &Sample, current: &'a Sample) -> Vec<Family<'a>> {
     let family = |family| {
         let totals = current.families.get(family);
         Family {
@@ -154,7 +154,7 @@ fn families<'a>(previous: &Snapshot, current: &'a Snapshot) -> Vec<Family<'a>> {
     }
 }
 
-fn elapsed(previous: &Snapshot, current: &Snapshot) -> Duration {
+fn elapsed(previous: &Sample, current: &Sample) -> Duration {
     current.at.saturating_sub(previous.at)
 }
 
@@ -262,7 +262,7 @@ fn losses(families: &[Family<'_>]) -> Table {
     table
 }
 
-fn clients(current: &Snapshot) -> Table {
+fn clients(current: &Sample) -> Table {
     let clients = current.clients();
     let peers: u64 = clients.iter().map(|(_, peers)| peers).sum();
     let rows = clients.iter().take(CLIENTS_SHOWN).map(|(client, count)| {
@@ -279,7 +279,7 @@ fn clients(current: &Snapshot) -> Table {
     }
 }
 
-fn workers(current: &Snapshot) -> Table {
+fn workers(current: &Sample) -> Table {
     let row = |name: &str, figure| Row {
         name: name.to_owned(),
         figures: vec![figure],
@@ -334,7 +334,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::counters::WorkerCounters;
-    use aquatic_tracker::report::{ShardReport, empty_histograms};
+    use aquatic_tracker::metrics::report::{ShardReport, empty_histograms};
 
     use super::*;
 
@@ -349,7 +349,7 @@ mod tests {
     fn rates_are_over_the_time_that_has_passed() {
         let worker = Arc::new(WorkerCounters::default());
         let take =
-            |seconds| Snapshot::take(Duration::from_secs(seconds), &[Arc::clone(&worker)], &[]);
+            |seconds| Sample::take(Duration::from_secs(seconds), &[Arc::clone(&worker)], &[]);
         let v4 = worker.traffic(IpFamily::V4);
         v4.received_bytes.add(1);
         v4.requests(RequestKind::Announce).add(1_000_000);
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn families_without_use_are_left_out() {
         let worker = Arc::new(WorkerCounters::default());
-        let take = || Snapshot::take(Duration::ZERO, &[Arc::clone(&worker)], &[]);
+        let take = || Sample::take(Duration::ZERO, &[Arc::clone(&worker)], &[]);
         let columns = || {
             let (previous, current) = (take(), take());
             tables(&previous, &current)[0].columns.join(" ")
@@ -409,7 +409,7 @@ mod tests {
             (prefix.try_into().unwrap(), version)
         });
         report.set_clients(clients);
-        let current = Snapshot::take(Duration::ZERO, &[], &[report]);
+        let current = Sample::take(Duration::ZERO, &[], &[report]);
         let tables = tables(&current, &current);
 
         for (name, expected) in [

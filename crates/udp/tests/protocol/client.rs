@@ -126,7 +126,7 @@ impl Client {
             bytes_uploaded: 0,
             event: AnnounceEvent::None,
             key: [0; 4],
-            peers_wanted: -1,
+            num_want: -1,
             port,
             options: &[],
         }

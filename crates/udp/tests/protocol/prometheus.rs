@@ -22,7 +22,7 @@ fn ask(daemon: &Daemon, family: IpFamily) {
     for info_hash in torrents() {
         client.join(info_hash, 1, 1);
         let seeder = AnnounceRequest {
-            peers_wanted: 1,
+            num_want: 1,
             ..client.peer(info_hash, 2, 1)
         };
         client.announce(&seeder);
@@ -165,7 +165,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
     });
 }
 
-/// In the fused arrangement the kernel delivers an announce to the worker that owns the torrent,
+/// In the fused topology the kernel delivers an announce to the worker that owns the torrent,
 /// whichever port it comes from; in the split one, socket workers own none.
 #[test]
 fn announces_reach_the_owner_of_the_torrent() {

@@ -82,14 +82,11 @@ fn clients_decide_how_many_peers_they_want() {
                 (-2, 30),
                 (i32::MIN, 30),
             ];
-            for (peers_wanted, peers) in cases {
+            for (num_want, peers) in cases {
                 let peer = client.peer(info_hash, 7, LEECHER);
-                let mut answer = client.announce(&AnnounceRequest {
-                    peers_wanted,
-                    ..peer
-                });
-                assert_eq!(answer.leechers, 50, "{peers_wanted} wanted");
-                assert_eq!(answer.ports.len(), peers, "{peers_wanted} wanted");
+                let mut answer = client.announce(&AnnounceRequest { num_want, ..peer });
+                assert_eq!(answer.leechers, 50, "{num_want} wanted");
+                assert_eq!(answer.ports.len(), peers, "{num_want} wanted");
                 answer.ports.dedup();
                 assert_eq!(answer.ports.len(), peers, "no peer twice");
                 assert!(!answer.ports.contains(&7), "not the announcer");

@@ -90,7 +90,7 @@ impl World {
         let is_leecher = own(PeerStatus::Leecher);
         let is_as_long = |own| {
             let others = usize::try_from(available.checked_sub(own * is_leecher)?).ok()?;
-            Some(answer.peers.len() == others.min(announce.peers_wanted))
+            Some(answer.peers.len() == others.min(announce.num_want))
         };
         assert!(
             (is_in..=may_be_in).any(|own| is_as_long(own) == Some(true)),
@@ -231,13 +231,13 @@ impl World {
     pub(crate) fn quiesce(&mut self) {
         // There, answered, and back: no request needs more.
         for _ in 0..3 {
-            (0..self.tracker.cores()).for_each(|core| self.finish(core));
+            (0..self.tracker.socket_workers()).for_each(|worker| self.finish(worker));
             let now = self.now();
             (0..self.tracker.swarm_workers()).for_each(|worker| self.tracker.answer(worker, now));
         }
         assert!(!self.tracker.has_pending(), "workers have not come to rest");
-        for core in 0..self.tracker.cores() {
-            let (unanswered, given_up) = self.take_given_up(core);
+        for worker in 0..self.tracker.socket_workers() {
+            let (unanswered, given_up) = self.take_given_up(worker);
             assert_eq!(
                 unanswered.len() as u64,
                 given_up,
@@ -266,14 +266,14 @@ impl World {
         // What is reported is as old as the last slice began, or a second.
         self.advance(1_000_000);
         for shard in 0..self.tracker.shards() {
-            self.tracker.background(shard, self.now());
+            self.tracker.maintain(shard, self.now());
         }
         self.check_swarms();
     }
 
     fn clean(&mut self) {
         for shard in 0..self.tracker.shards() {
-            while self.background(shard) {}
+            while self.maintain(shard) {}
         }
     }
 

@@ -206,7 +206,7 @@ impl Clients {
             bytes_uploaded: rng.u64(..),
             event,
             key: [1, 2, 3, 4],
-            peers_wanted: wanted,
+            num_want: wanted,
             port,
             options: &options,
         });
@@ -217,7 +217,7 @@ impl Clients {
             status: PeerStatus::new(event, left),
             completed: event == AnnounceEvent::Completed,
             client,
-            peers_wanted: usize::try_from(wanted)
+            num_want: usize::try_from(wanted)
                 .unwrap_or(usize::MAX)
                 .min(self.response_peers_max),
         };

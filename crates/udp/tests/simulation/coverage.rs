@@ -25,7 +25,7 @@ pub(crate) struct Coverage {
     pub(crate) tally: Tally,
 }
 
-/// What must have happened after all runs of an arrangement.
+/// What must have happened after all runs of a topology.
 const EXPECTED: [&str; 6] = [
     "announces let in just before a reload",
     "answers lost on their way",

@@ -76,7 +76,7 @@ pub(crate) struct Announce {
     pub(crate) status: PeerStatus,
     pub(crate) completed: bool,
     pub(crate) client: usize,
-    pub(crate) peers_wanted: usize,
+    pub(crate) num_want: usize,
 }
 
 impl Announce {

@@ -56,7 +56,7 @@ impl World {
             2..4 => self.replace_access_list(),
             4..24 => {
                 let shard = self.rng.usize(..self.tracker.shards());
-                self.background(shard);
+                self.maintain(shard);
                 return;
             }
             _ => return,
@@ -69,23 +69,23 @@ impl World {
 
     /// Delivers a datagram and lets it be answered.
     fn serve(&mut self, datagram: &Datagram) {
-        let core = self.pick_core(datagram);
-        self.deliver(core, datagram);
+        let worker = self.pick_core(datagram);
+        self.deliver(worker, datagram);
         self.quiesce();
         self.send_all();
     }
 
     /// Anything, in any order.
     fn wild_step(&mut self, network: &mut Network) {
-        let core = self.rng.usize(..self.tracker.cores());
+        let worker = self.rng.usize(..self.tracker.socket_workers());
         match self.rng.u8(..100) {
             0..40 => self.clients_send(network),
             40..60 => {
                 let count = [1, 4, 16, 400][self.rng.usize(..4)];
-                self.receive(core, count, network);
+                self.receive(worker, count, network);
             }
-            60..76 => self.finish(core),
-            76..84 => self.send_some(core),
+            60..76 => self.finish(worker),
+            76..84 => self.send_some(worker),
             84..90 => {
                 let workers = self.tracker.swarm_workers();
                 if workers > 0 {
@@ -95,7 +95,7 @@ impl World {
             }
             90..95 => {
                 let shard = self.rng.usize(..self.tracker.shards());
-                self.background(shard);
+                self.maintain(shard);
             }
             95..98 => {
                 let pause = self.rng.u64(..2_000_000);
@@ -104,7 +104,7 @@ impl World {
             98 => match self.rng.u8(..8) {
                 0 => self.advance_far(),
                 1..4 => self.replace_access_list(),
-                _ => self.overload(core, network),
+                _ => self.overload(worker, network),
             },
             _ => {
                 self.quiesce();
@@ -140,51 +140,51 @@ impl World {
     }
 
     /// A worker receives some of what the kernel has steered to it, in any order.
-    fn receive(&mut self, core: usize, count: usize, network: &mut Network) {
+    fn receive(&mut self, worker: usize, count: usize, network: &mut Network) {
         for _ in 0..count.min(network.datagrams.len()) {
             let place = self.rng.usize(..network.datagrams.len());
             let (_, datagram) = &network.datagrams[place];
-            if self.pick_core(datagram) == core && !self.is_copy(core, datagram) {
+            if self.pick_core(datagram) == worker && !self.is_copy(worker, datagram) {
                 let (number, datagram) = network.datagrams.swap_remove(place);
                 let is_late = number < network.newest;
                 network.newest = network.newest.max(number);
                 let tally = &mut self.coverage.tally;
                 tally.note_if("requests overtaken on their way", is_late);
-                self.deliver(core, &datagram);
+                self.deliver(worker, &datagram);
             }
         }
     }
 
     /// The socket worker that gets a datagram: mostly the one that the kernel should choose.
     fn pick_core(&mut self, datagram: &Datagram) -> usize {
-        let any = self.rng.usize(..self.tracker.cores());
+        let any = self.rng.usize(..self.tracker.socket_workers());
         let steered = self.tracker.steered_to(&datagram.bytes);
-        let core = steered.filter(|_| self.rng.u8(..8) > 0).unwrap_or(any);
-        let is_misled = steered.is_some_and(|it| it != core);
+        let worker = steered.filter(|_| self.rng.u8(..8) > 0).unwrap_or(any);
+        let is_misled = steered.is_some_and(|it| it != worker);
         let tally = &mut self.coverage.tally;
         tally.note_if("requests steered to another worker", is_misled);
-        core
+        worker
     }
 
     /// A worker gets more than the others deal with, one small batch after the other.
-    fn overload(&mut self, core: usize, network: &mut Network) {
+    fn overload(&mut self, worker: usize, network: &mut Network) {
         for _ in 0..200 {
             self.clients_send(network);
             for _ in 0..6 {
                 if let Some((_, datagram)) = network.datagrams.pop()
-                    && !self.is_copy(core, &datagram)
+                    && !self.is_copy(worker, &datagram)
                 {
-                    self.deliver(core, &datagram);
+                    self.deliver(worker, &datagram);
                 }
             }
-            self.finish(core);
+            self.finish(worker);
         }
     }
 
     /// The kernel sends some of the answers, refuses some, and has no room for the rest.
-    fn send_some(&mut self, core: usize) {
+    fn send_some(&mut self, worker: usize) {
         for socket in 0..SOCKETS.len() {
-            let unsent = self.tracker.unsent(core, socket);
+            let unsent = self.tracker.unsent(worker, socket);
             let sending = match self.rng.u8(..8) {
                 0 => Sending {
                     sent: self.rng.usize(..=unsent),
@@ -201,7 +201,7 @@ impl World {
                     ..Sending::default()
                 },
             };
-            self.send(core, socket, sending);
+            self.send(worker, socket, sending);
         }
     }
 

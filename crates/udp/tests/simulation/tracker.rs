@@ -9,10 +9,10 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_channel::waker_pair;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
-use aquatic_udp::arrangement::{Arrangement, Surroundings, arrange};
 use aquatic_udp::config::Config;
 use aquatic_udp::counters::{Counter, Label as _, Reason, RequestKind, ResponseKind};
 use aquatic_udp::messages::BATCHES_MAX;
+use aquatic_udp::workers::{Dependencies, Workers, build_workers};
 use aquatic_udp_socket::{ReturnPath, SendReport};
 
 /// The socket of each IP family, in each worker.
@@ -52,7 +52,7 @@ pub(crate) struct Sent {
 }
 
 pub(crate) struct Tracker {
-    pub(crate) arrangement: Arrangement,
+    pub(crate) workers: Workers,
     /// What is in the outboxes, by socket worker and socket.
     outboxes: Vec<[Vec<Packet>; SOCKETS.len()]>,
 }
@@ -63,7 +63,7 @@ pub(crate) type Counts = BTreeMap<(&'static str, &'static str, &'static str), u6
 impl Tracker {
     pub(crate) fn new(config: &Config, access_list: SharedAccessList, seed: u64) -> Self {
         let workers = config.topology().workers();
-        let surroundings = Surroundings {
+        let dependencies = Dependencies {
             access_list,
             wakers: (0..workers).map(|_| waker_pair(|| ()).1).collect(),
             export_writers: Vec::new(),
@@ -71,99 +71,94 @@ impl Tracker {
             connection_secret: None,
             unix_micros: UNIX_SECONDS * 1_000_000,
         };
-        let arrangement = arrange(config, surroundings, &mut fastrand::Rng::with_seed(seed))
+        let workers = build_workers(config, dependencies, &mut fastrand::Rng::with_seed(seed))
             .expect("this entropy never fails");
-        let outboxes = arrangement
-            .cores
+        let outboxes = workers
+            .socket_workers
             .iter()
             .map(|_| Default::default())
             .collect();
-        Self {
-            arrangement,
-            outboxes,
-        }
+        Self { workers, outboxes }
     }
 
-    pub(crate) fn cores(&self) -> usize {
-        self.arrangement.cores.len()
+    pub(crate) fn socket_workers(&self) -> usize {
+        self.workers.socket_workers.len()
     }
 
     pub(crate) fn shards(&self) -> usize {
-        self.arrangement.counted.reports.len()
+        self.workers.counted.reports.len()
     }
 
     pub(crate) fn swarm_workers(&self) -> usize {
-        self.arrangement.swarm_workers.len()
+        self.workers.swarm_workers.len()
     }
 
     /// The socket worker to which the kernel steers a datagram. `None`: any.
     pub(crate) fn steered_to(&self, bytes: &[u8]) -> Option<usize> {
         let info_hash = InfoHash(bytes.get(16..36)?.try_into().ok()?);
-        let core = self
-            .arrangement
+        let worker = self
+            .workers
             .shard_key
-            .shard_of(&info_hash, self.cores());
-        (self.swarm_workers() == 0).then_some(core)
+            .shard_of(&info_hash, self.socket_workers());
+        (self.swarm_workers() == 0).then_some(worker)
     }
 
     pub(crate) fn receive(
         &mut self,
-        core: usize,
+        worker: usize,
         now: Now,
         socket: usize,
         path: ReturnPath,
         bytes: &[u8],
     ) -> Vec<(usize, Packet)> {
         let socket = u8::try_from(socket).unwrap();
-        self.arrangement.cores[core].receive(now, socket, path, bytes);
-        self.appeared(core)
+        self.workers.socket_workers[worker].receive(now, socket, path, bytes);
+        self.appeared(worker)
     }
 
-    pub(crate) fn receive_too_long(&mut self, core: usize, path: ReturnPath, bytes: &[u8]) {
-        self.arrangement.cores[core].receive_too_long(path, bytes);
+    pub(crate) fn receive_too_long(&mut self, worker: usize, path: ReturnPath, bytes: &[u8]) {
+        self.workers.socket_workers[worker].receive_too_long(path, bytes);
     }
 
-    pub(crate) fn finish(&mut self, core: usize, now: Now) -> Vec<(usize, Packet)> {
-        self.arrangement.cores[core].finish(now);
+    pub(crate) fn finish(&mut self, worker: usize, now: Now) -> Vec<(usize, Packet)> {
+        self.workers.socket_workers[worker].finish(now);
         let exchanges = self.shards() as u64;
-        let in_flight = self.arrangement.counted.workers[core]
-            .batches_in_flight
-            .get();
+        let in_flight = self.workers.counted.workers[worker].batches_in_flight.get();
         assert!(
             in_flight <= BATCHES_MAX as u64 * exchanges,
             "{in_flight} batches on their way"
         );
-        self.appeared(core)
+        self.appeared(worker)
     }
 
     pub(crate) fn answer(&mut self, swarm_worker: usize, now: Now) {
-        self.arrangement.swarm_workers[swarm_worker].process(now);
+        self.workers.swarm_workers[swarm_worker].process(now);
     }
 
     /// A slice of background work of the owner of a shard. Returns whether there is more to do.
-    pub(crate) fn background(&mut self, shard: usize, now: Now) -> bool {
-        match self.arrangement.swarm_workers.get_mut(shard) {
+    pub(crate) fn maintain(&mut self, shard: usize, now: Now) -> bool {
+        match self.workers.swarm_workers.get_mut(shard) {
             Some(worker) => worker.maintain(now),
-            None => self.arrangement.cores[shard].background(now),
+            None => self.workers.socket_workers[shard].maintain(now),
         }
     }
 
     /// Whether a worker has put something into a queue that no other has taken out yet.
     pub(crate) fn has_pending(&self) -> bool {
-        let Arrangement {
-            cores,
+        let Workers {
+            socket_workers,
             swarm_workers,
             ..
-        } = &self.arrangement;
-        cores.iter().any(|core| core.has_pending())
+        } = &self.workers;
+        socket_workers.iter().any(|worker| worker.has_pending())
             || swarm_workers.iter().any(|worker| worker.has_pending())
     }
 
     /// New packets in the outboxes of a socket worker, with the sockets that they leave through.
-    fn appeared(&mut self, core: usize) -> Vec<(usize, Packet)> {
+    fn appeared(&mut self, worker: usize) -> Vec<(usize, Packet)> {
         let mut appeared = Vec::new();
-        let outboxes = self.arrangement.cores[core].outboxes().iter();
-        for (socket, (outbox, known)) in outboxes.zip(&mut self.outboxes[core]).enumerate() {
+        let outboxes = self.workers.socket_workers[worker].outboxes().iter();
+        for (socket, (outbox, known)) in outboxes.zip(&mut self.outboxes[worker]).enumerate() {
             assert_eq!(outbox.len(), outbox.iter().count());
             assert!(outbox.len() >= known.len(), "answers have vanished");
             for (place, (path, bytes)) in outbox.iter().enumerate() {
@@ -186,13 +181,13 @@ impl Tracker {
         appeared
     }
 
-    pub(crate) fn unsent(&self, core: usize, socket: usize) -> usize {
-        self.outboxes[core][socket].len()
+    pub(crate) fn unsent(&self, worker: usize, socket: usize) -> usize {
+        self.outboxes[worker][socket].len()
     }
 
     /// Does what a backend does with an outbox, as far as the kernel lets it.
-    pub(crate) fn send(&mut self, core: usize, socket: usize, sending: Sending) -> Sent {
-        let known = &mut self.outboxes[core][socket];
+    pub(crate) fn send(&mut self, worker: usize, socket: usize, sending: Sending) -> Sent {
+        let known = &mut self.outboxes[worker][socket];
         let all = known.len();
         let packets: Vec<_> = known.drain(..sending.sent.min(all)).collect();
         let failed = known.drain(..sending.failed.min(known.len())).len();
@@ -208,10 +203,10 @@ impl Tracker {
             last_error: (failed > 0).then(|| std::io::ErrorKind::PermissionDenied.into()),
             would_block,
         };
-        let core = &mut self.arrangement.cores[core];
-        core.outboxes()[socket].remove_front(packets.len() + failed);
-        core.account(SOCKETS[socket], socket, &report, sending.resend_len_max);
-        assert_eq!(core.outboxes()[socket].len(), known.len());
+        let worker = &mut self.workers.socket_workers[worker];
+        worker.outboxes()[socket].remove_front(packets.len() + failed);
+        worker.account(SOCKETS[socket], socket, &report, sending.resend_len_max);
+        assert_eq!(worker.outboxes()[socket].len(), known.len());
         Sent {
             packets,
             bytes: sent_bytes as u64,
@@ -223,7 +218,7 @@ impl Tracker {
     /// What one worker has counted for a reason.
     pub(crate) fn count_of(&self, worker: usize, reason: Reason) -> u64 {
         let of = |family| {
-            self.arrangement.counted.workers[worker]
+            self.workers.counted.workers[worker]
                 .traffic(family)
                 .reason(reason)
                 .get()
@@ -234,7 +229,7 @@ impl Tracker {
     /// What all workers have counted together.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::new();
-        for counters in &self.arrangement.counted.workers {
+        for counters in &self.workers.counted.workers {
             for family in IpFamily::ALL {
                 let traffic = counters.traffic(family);
                 let mut add = |metric, label, counter: &Counter| {
@@ -259,7 +254,7 @@ impl Tracker {
     /// Torrents and peers that the tracker says it has.
     pub(crate) fn gauges(&self, family: IpFamily) -> (u32, u32) {
         let gauges = self
-            .arrangement
+            .workers
             .counted
             .workers
             .iter()
@@ -276,7 +271,7 @@ impl Tracker {
     /// Torrents and peers, by the histograms of the last cleaning.
     pub(crate) fn histogram_sums(&self, family: IpFamily) -> (u32, u32) {
         let (mut torrents, mut peers) = (0, 0);
-        for report in &self.arrangement.counted.reports {
+        for report in &self.workers.counted.reports {
             let histograms = report.histograms().expect("they are wanted");
             for bucket in histograms.get(family).iter_recorded() {
                 torrents += bucket.count_at_value();
@@ -291,7 +286,7 @@ impl Tracker {
     pub(crate) fn clients(&self) -> BTreeMap<[u8; 8], u32> {
         let mut clients = BTreeMap::new();
         for (prefix, peers) in self
-            .arrangement
+            .workers
             .counted
             .reports
             .iter()

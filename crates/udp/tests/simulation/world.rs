@@ -94,14 +94,16 @@ impl World {
         let tracker = Tracker::new(&config, access_list.clone(), rng.u64(..));
         Self {
             micros: 0,
-            model: Model::new(config.clone(), tracker.arrangement.shard_key),
+            model: Model::new(config.clone(), tracker.workers.shard_key),
             access_list,
             allowed,
             clients: Clients::new(&config),
             issued: HashMap::new(),
             rates: Rates::default(),
-            open: (0..tracker.cores()).map(|_| BTreeMap::new()).collect(),
-            given_up: vec![0; tracker.cores()],
+            open: (0..tracker.socket_workers())
+                .map(|_| BTreeMap::new())
+                .collect(),
+            given_up: vec![0; tracker.socket_workers()],
             expected: Counts::new(),
             possible: Counts::new(),
             coverage: Coverage::default(),
@@ -199,7 +201,7 @@ impl World {
     }
 
     /// Delivers a datagram to a socket worker, and checks what comes of it at once.
-    pub(crate) fn deliver(&mut self, core: usize, datagram: &Datagram) {
+    pub(crate) fn deliver(&mut self, worker: usize, datagram: &Datagram) {
         let Datagram {
             socket,
             path,
@@ -210,20 +212,20 @@ impl World {
         let verdict = self.verdict(datagram);
         self.expect(family, "received", "bytes", bytes.len() as u64);
         if matches!(datagram.meaning, Meaning::TooLong) {
-            self.tracker.receive_too_long(core, *path, bytes);
+            self.tracker.receive_too_long(worker, *path, bytes);
             self.expect(family, "reason", Reason::TooLong.label(), 1);
             return;
         }
-        let full_before = self.tracker.count_of(core, Reason::QueueFull);
-        let appeared = self.tracker.receive(core, now, *socket, *path, bytes);
-        let full = self.tracker.count_of(core, Reason::QueueFull) - full_before;
+        let full_before = self.tracker.count_of(worker, Reason::QueueFull);
+        let appeared = self.tracker.receive(worker, now, *socket, *path, bytes);
+        let full = self.tracker.count_of(worker, Reason::QueueFull) - full_before;
         if full > 0 {
             // Scrapes leave half of the batches to announces.
             let batches_min = match verdict {
                 Verdict::Scrape(_) => BATCHES_MAX / 2,
                 _ => BATCHES_MAX,
             };
-            self.assert_queue_can_be_full(core, full, batches_min);
+            self.assert_queue_can_be_full(worker, full, batches_min);
         }
         let request = match verdict {
             Verdict::Drop(reason) => {
@@ -256,12 +258,12 @@ impl World {
             path: *path,
             request,
         };
-        self.open[core]
+        self.open[worker]
             .entry(datagram.transaction_id)
             .or_default()
             .push(open);
         // A scrape of nothing that is allowed.
-        self.answered(core, appeared);
+        self.answered(worker, appeared);
     }
 
     fn refused(&mut self, datagram: &Datagram, told: &str, appeared: &[(usize, Packet)]) {
@@ -299,9 +301,9 @@ impl World {
     }
 
     /// Each batch on its way holds a message at least.
-    fn assert_queue_can_be_full(&self, core: usize, dropped: u64, batches_min: usize) {
+    fn assert_queue_can_be_full(&self, worker: usize, dropped: u64, batches_min: usize) {
         assert_eq!(dropped, 1, "a request is dropped once");
-        let parts: usize = self.open[core].values().flatten().map(Open::parts).sum();
+        let parts: usize = self.open[worker].values().flatten().map(Open::parts).sum();
         assert!(
             parts >= batches_min,
             "dropped, but only {parts} messages are on their way"
@@ -309,42 +311,44 @@ impl World {
     }
 
     /// Ends a batch of a socket worker and checks the answers that appear.
-    pub(crate) fn finish(&mut self, core: usize) {
-        let full_before = self.tracker.count_of(core, Reason::QueueFull);
-        let appeared = self.tracker.finish(core, self.now());
-        self.given_up[core] += self.tracker.count_of(core, Reason::QueueFull) - full_before;
-        self.answered(core, appeared);
+    pub(crate) fn finish(&mut self, worker: usize) {
+        let full_before = self.tracker.count_of(worker, Reason::QueueFull);
+        let appeared = self.tracker.finish(worker, self.now());
+        self.given_up[worker] += self.tracker.count_of(worker, Reason::QueueFull) - full_before;
+        self.answered(worker, appeared);
     }
 
-    fn answered(&mut self, core: usize, appeared: Vec<(usize, Packet)>) {
+    fn answered(&mut self, worker: usize, appeared: Vec<(usize, Packet)>) {
         for (socket, packet) in appeared {
             let transaction_id = packet.bytes[4..8].try_into().map(TransactionId).unwrap();
             // More than one if copies of an announce have arrived. They are answered in order.
-            let mut candidates = self.open[core].remove(&transaction_id).unwrap_or_default();
+            let mut candidates = self.open[worker]
+                .remove(&transaction_id)
+                .unwrap_or_default();
             let is_its = |open: &Open| open.socket == socket && open.path == packet.path;
             let Some(place) = candidates.iter().position(is_its) else {
                 panic!("an answer that nobody waits for: {packet:?}");
             };
             let open = candidates.remove(place);
             if !candidates.is_empty() {
-                self.open[core].insert(transaction_id, candidates);
+                self.open[worker].insert(transaction_id, candidates);
             }
             self.check_answer(open, &packet.bytes);
         }
     }
 
     /// A slice of background work. Returns whether there is more to do.
-    pub(crate) fn background(&mut self, shard: usize) -> bool {
+    pub(crate) fn maintain(&mut self, shard: usize) -> bool {
         let now = self.now();
         let allowed = self.allowed.clone();
         self.model
             .may_clean(now.seconds.0, shard, |name| allowed.allows(name));
-        self.tracker.background(shard, now)
+        self.tracker.maintain(shard, now)
     }
 
     /// The kernel takes from an outbox what `sending` says; clients get most of that.
-    pub(crate) fn send(&mut self, core: usize, socket: usize, sending: Sending) {
-        let sent = self.tracker.send(core, socket, sending);
+    pub(crate) fn send(&mut self, worker: usize, socket: usize, sending: Sending) {
+        let sent = self.tracker.send(worker, socket, sending);
         let family = SOCKETS[socket];
         self.expect(family, "sent", "bytes", sent.bytes);
         self.expect(family, "reason", Reason::SendFailed.label(), sent.failed);
@@ -373,13 +377,13 @@ impl World {
     }
 
     pub(crate) fn send_all(&mut self) {
-        for core in 0..self.tracker.cores() {
+        for worker in 0..self.tracker.socket_workers() {
             for socket in 0..SOCKETS.len() {
                 let all = Sending {
                     sent: usize::MAX,
                     ..Sending::default()
                 };
-                self.send(core, socket, all);
+                self.send(worker, socket, all);
             }
         }
     }
@@ -404,9 +408,9 @@ impl World {
 
     /// Whether a copy of a scrape has not been answered yet. The answers to two copies could not
     /// be told from each other, and need not come in order.
-    pub(crate) fn is_copy(&self, core: usize, datagram: &Datagram) -> bool {
+    pub(crate) fn is_copy(&self, worker: usize, datagram: &Datagram) -> bool {
         matches!(datagram.meaning, Meaning::Scrape(..))
-            && self.open[core].contains_key(&datagram.transaction_id)
+            && self.open[worker].contains_key(&datagram.transaction_id)
     }
 
     pub(crate) fn open_requests(&self) -> usize {
@@ -418,11 +422,11 @@ impl World {
     }
 
     /// Takes what is still open at a socket worker, and how many of these were dropped.
-    pub(crate) fn take_given_up(&mut self, core: usize) -> (Vec<Open>, u64) {
-        let open = std::mem::take(&mut self.open[core]);
+    pub(crate) fn take_given_up(&mut self, worker: usize) -> (Vec<Open>, u64) {
+        let open = std::mem::take(&mut self.open[worker]);
         (
             open.into_values().flatten().collect(),
-            std::mem::take(&mut self.given_up[core]),
+            std::mem::take(&mut self.given_up[worker]),
         )
     }
 

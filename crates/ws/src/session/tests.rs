@@ -64,7 +64,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A WebSocket, with what it has said and sent.
-struct Desk {
+struct Fixture {
     session: Session,
     message: Vec<u8>,
     sent: Vec<u8>,
@@ -72,7 +72,7 @@ struct Desk {
     closes: bool,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         let address = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
         let mut session = Session::new(at(10), address);
@@ -139,184 +139,197 @@ fn a_connection_becomes_a_websocket_when_its_request_is_accepted() {
 
 #[test]
 fn messages_are_put_together_from_their_frames() {
-    let mut desk = Desk::new();
-    desk.expect_message(FINAL | TEXT, b"one", b"one");
-    assert!(matches!(desk.frame(TEXT, b"t"), Next::Control(_)));
-    assert_eq!(desk.frame(FINAL | 9, b"amid"), Next::Control(10));
-    assert!(matches!(desk.frame(CONTINUE, b"w"), Next::Control(_)));
-    desk.expect_message(FINAL | CONTINUE, b"o", b"two");
-    desk.expect_message(FINAL | BINARY, b"three", b"three");
+    let mut fixture = Fixture::new();
+    fixture.expect_message(FINAL | TEXT, b"one", b"one");
+    assert!(matches!(fixture.frame(TEXT, b"t"), Next::Control(_)));
+    assert_eq!(fixture.frame(FINAL | 9, b"amid"), Next::Control(10));
+    assert!(matches!(fixture.frame(CONTINUE, b"w"), Next::Control(_)));
+    fixture.expect_message(FINAL | CONTINUE, b"o", b"two");
+    fixture.expect_message(FINAL | BINARY, b"three", b"three");
 
     assert_eq!(
-        desk.frame(FINAL | CONTINUE, b""),
+        fixture.frame(FINAL | CONTINUE, b""),
         Next::Violation(Violation::Protocol)
     );
-    let mut desk = Desk::new();
-    desk.frame(TEXT, b"begun");
+    let mut fixture = Fixture::new();
+    fixture.frame(TEXT, b"begun");
     assert_eq!(
-        desk.frame(FINAL | TEXT, b""),
+        fixture.frame(FINAL | TEXT, b""),
         Next::Violation(Violation::Protocol)
     );
 }
 
 #[test]
 fn frames_and_messages_are_bounded() {
-    let mut desk = Desk::new();
-    desk.expect_message(FINAL | TEXT, &[b'x'; 100], &[b'x'; 100]);
+    let mut fixture = Fixture::new();
+    fixture.expect_message(FINAL | TEXT, &[b'x'; 100], &[b'x'; 100]);
     assert_eq!(
-        desk.frame(FINAL | TEXT, &[b'x'; 101]),
+        fixture.frame(FINAL | TEXT, &[b'x'; 101]),
         Next::Violation(Violation::Size)
     );
-    desk.frame(TEXT, &[b'x'; 100]);
-    desk.expect_message(FINAL | CONTINUE, &[b'x'; 50], &[b'x'; 150]);
-    desk.frame(TEXT, &[b'x'; 100]);
-    let next = desk.frame(FINAL | CONTINUE, &[b'x'; 51]);
+    fixture.frame(TEXT, &[b'x'; 100]);
+    fixture.expect_message(FINAL | CONTINUE, &[b'x'; 50], &[b'x'; 150]);
+    fixture.frame(TEXT, &[b'x'; 100]);
+    let next = fixture.frame(FINAL | CONTINUE, &[b'x'; 51]);
     assert_eq!(next, Next::Violation(Violation::Size));
 }
 
 #[test]
 fn messages_are_text_or_not() {
-    let mut desk = Desk::new();
-    desk.expect_message(FINAL | TEXT, "é".as_bytes(), "é".as_bytes());
-    assert!(desk.session.is_text());
-    desk.expect_message(FINAL | BINARY, b"\xff", b"\xff");
-    assert!(!desk.session.is_text());
+    let mut fixture = Fixture::new();
+    fixture.expect_message(FINAL | TEXT, "é".as_bytes(), "é".as_bytes());
+    assert!(fixture.session.is_text());
+    fixture.expect_message(FINAL | BINARY, b"\xff", b"\xff");
+    assert!(!fixture.session.is_text());
     // A character may lie in two frames, with others between them.
     let [first, second] = "é".as_bytes() else {
         panic!("two bytes");
     };
-    desk.frame(TEXT, &[*first]);
-    desk.frame(FINAL | 9, b"ping");
-    desk.expect_message(FINAL | CONTINUE, &[*second], "é".as_bytes());
-    assert!(desk.session.is_text());
+    fixture.frame(TEXT, &[*first]);
+    fixture.frame(FINAL | 9, b"ping");
+    fixture.expect_message(FINAL | CONTINUE, &[*second], "é".as_bytes());
+    assert!(fixture.session.is_text());
 }
 
 #[test]
 fn control_frames_are_answered() {
-    let mut desk = Desk::new();
-    desk.frame(FINAL | 9, b"ping");
-    assert_eq!(desk.sent, b"\x8a\x04ping");
-    desk.sent.clear();
-    desk.frame(FINAL | 10, b"pong");
-    assert!(desk.sent.is_empty() && !desk.closes);
+    let mut fixture = Fixture::new();
+    fixture.frame(FINAL | 9, b"ping");
+    assert_eq!(fixture.sent, b"\x8a\x04ping");
+    fixture.sent.clear();
+    fixture.frame(FINAL | 10, b"pong");
+    assert!(fixture.sent.is_empty() && !fixture.closes);
     assert_eq!(
-        desk.frame(FINAL | 8, b"x"),
+        fixture.frame(FINAL | 8, b"x"),
         Next::Violation(Violation::Protocol)
     );
-    desk.frame(FINAL | 8, b"\x03\xe8bye");
-    assert_eq!(desk.sent, b"\x88\x02\x03\xe8");
-    assert!(desk.closes);
-    assert_eq!(desk.frame(FINAL | TEXT, b"more"), Next::Nothing);
+    fixture.frame(FINAL | 8, b"\x03\xe8bye");
+    assert_eq!(fixture.sent, b"\x88\x02\x03\xe8");
+    assert!(fixture.closes);
+    assert_eq!(fixture.frame(FINAL | TEXT, b"more"), Next::Nothing);
 }
 
 #[test]
 fn what_is_waited_for_depends_on_what_has_begun() {
-    let mut desk = Desk::new();
-    assert_eq!(desk.next(b""), Next::Nothing);
-    assert_eq!(desk.waits_for, Some(Deadline::Idle));
-    assert_eq!(desk.next(&frame(FINAL | TEXT, b"x")[..3]), Next::Nothing);
-    assert_eq!(desk.waits_for, Some(Deadline::Request));
-    desk.frame(TEXT, b"begun");
-    assert!(desk.session.held_bytes() >= 5);
-    assert_eq!(desk.next(b""), Next::Nothing);
-    assert_eq!(desk.waits_for, Some(Deadline::Request));
-    desk.session.held = Some(Box::new(Held::Message(Vec::with_capacity(1_000))));
-    assert!(desk.session.held_bytes() >= 1_005);
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.next(b""), Next::Nothing);
+    assert_eq!(fixture.waits_for, Some(Deadline::Idle));
+    assert_eq!(fixture.next(&frame(FINAL | TEXT, b"x")[..3]), Next::Nothing);
+    assert_eq!(fixture.waits_for, Some(Deadline::Request));
+    fixture.frame(TEXT, b"begun");
+    assert!(fixture.session.held_bytes() >= 5);
+    assert_eq!(fixture.next(b""), Next::Nothing);
+    assert_eq!(fixture.waits_for, Some(Deadline::Request));
+    fixture.session.held = Some(Box::new(Held::Message(Vec::with_capacity(1_000))));
+    assert!(fixture.session.held_bytes() >= 1_005);
     let mut scrape = PendingScrape::new(IpFamily::V4);
     (0..100).for_each(|number| scrape.add(InfoHash([number; 20]), true));
-    desk.session.held = Some(Box::new(Held::Scrape(scrape)));
-    assert!(desk.session.held_bytes() >= 100 * 32);
+    fixture.session.held = Some(Box::new(Held::Scrape(scrape)));
+    assert!(fixture.session.held_bytes() >= 100 * 32);
 }
 
 #[test]
 fn a_sign_of_life_ends_the_silence() {
-    let mut desk = Desk::new();
-    assert_eq!(desk.session.silent_seconds(at(17)), 7);
-    desk.next(b"");
-    assert_eq!(desk.session.silent_seconds(at(27)), 17);
-    desk.frame(FINAL | 10, b"");
-    assert_eq!(desk.session.silent_seconds(at(27)), 7);
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.session.silent_seconds(at(17)), 7);
+    fixture.next(b"");
+    assert_eq!(fixture.session.silent_seconds(at(27)), 17);
+    fixture.frame(FINAL | 10, b"");
+    assert_eq!(fixture.session.silent_seconds(at(27)), 7);
 }
 
 #[test]
 fn so_many_requests_are_on_their_way_at_once() {
-    let mut desk = Desk::new();
+    let mut fixture = Fixture::new();
     for _ in 0..ASKED_MAX {
-        assert!(matches!(desk.frame(FINAL | TEXT, b"x"), Next::Message(_)));
-        desk.session.ask();
+        assert!(matches!(
+            fixture.frame(FINAL | TEXT, b"x"),
+            Next::Message(_)
+        ));
+        fixture.session.ask();
     }
-    assert_eq!(desk.frame(FINAL | TEXT, b"x"), Next::Nothing);
-    assert_eq!(desk.waits_for, Some(Deadline::Idle), "we are to blame");
-    assert!(desk.session.answered(), "bytes may wait");
-    assert!(matches!(desk.frame(FINAL | TEXT, b"x"), Next::Message(_)));
-    assert!(!desk.session.answered(), "there was room before");
-    assert!(!desk.session.is_answered());
-    (2..ASKED_MAX).for_each(|_| assert!(!desk.session.answered()));
-    assert!(desk.session.is_answered());
+    assert_eq!(fixture.frame(FINAL | TEXT, b"x"), Next::Nothing);
+    assert_eq!(fixture.waits_for, Some(Deadline::Idle), "we are to blame");
+    assert!(fixture.session.answered(), "bytes may wait");
+    assert!(matches!(
+        fixture.frame(FINAL | TEXT, b"x"),
+        Next::Message(_)
+    ));
+    assert!(!fixture.session.answered(), "there was room before");
+    assert!(!fixture.session.is_answered());
+    (2..ASKED_MAX).for_each(|_| assert!(!fixture.session.answered()));
+    assert!(fixture.session.is_answered());
 }
 
 #[test]
 fn a_reply_is_held_until_what_was_asked_before_has_been_answered() {
     let failure =
         crate::refusal::Refusal::QUEUE_FULL.about(aquatic_ws_protocol::Action::Scrape, None);
-    let mut desk = Desk::new();
-    desk.session.ask();
-    desk.session.held = Some(Box::new(Held::Failure(failure)));
-    assert!(desk.session.take_held().is_none());
-    assert_eq!(desk.frame(FINAL | TEXT, b"x"), Next::Nothing, "it is held");
-    desk.session.answered();
-    assert!(matches!(desk.session.take_held(), Some(Held::Failure(_))));
-    assert!(desk.session.take_held().is_none());
+    let mut fixture = Fixture::new();
+    fixture.session.ask();
+    fixture.session.held = Some(Box::new(Held::Failure(failure)));
+    assert!(fixture.session.take_held().is_none());
+    assert_eq!(
+        fixture.frame(FINAL | TEXT, b"x"),
+        Next::Nothing,
+        "it is held"
+    );
+    fixture.session.answered();
+    assert!(matches!(
+        fixture.session.take_held(),
+        Some(Held::Failure(_))
+    ));
+    assert!(fixture.session.take_held().is_none());
 
-    desk.session.held = Some(Box::new(Held::Message(b"x".to_vec())));
-    assert!(desk.session.take_held().is_none(), "it waits for room");
+    fixture.session.held = Some(Box::new(Held::Message(b"x".to_vec())));
+    assert!(fixture.session.take_held().is_none(), "it waits for room");
 
     let mut scrape = PendingScrape::new(IpFamily::V4);
     scrape.add(InfoHash([1; 20]), true);
-    desk.session.held = Some(Box::new(Held::Scrape(scrape)));
-    assert!(desk.session.take_held().is_none(), "a row is missing");
+    fixture.session.held = Some(Box::new(Held::Scrape(scrape)));
+    assert!(fixture.session.take_held().is_none(), "a row is missing");
     let scrape = PendingScrape::new(IpFamily::V4);
-    desk.session.held = Some(Box::new(Held::Scrape(scrape)));
-    assert!(matches!(desk.session.take_held(), Some(Held::Scrape(_))));
+    fixture.session.held = Some(Box::new(Held::Scrape(scrape)));
+    assert!(matches!(fixture.session.take_held(), Some(Held::Scrape(_))));
 }
 
 #[test]
 fn a_client_that_has_ended_its_input_gets_its_answers() {
-    let mut desk = Desk::new();
-    desk.session.ask();
-    desk.session.ask();
-    desk.io(|session, _, io| session.end_input(io));
-    assert!(!desk.closes);
-    assert!(!desk.session.answered());
-    assert_eq!(desk.next(b""), Next::Nothing);
-    assert!(!desk.closes);
-    assert!(desk.session.answered(), "the end waits for that");
-    assert_eq!(desk.next(b""), Next::Nothing);
-    assert!(desk.closes);
+    let mut fixture = Fixture::new();
+    fixture.session.ask();
+    fixture.session.ask();
+    fixture.io(|session, _, io| session.end_input(io));
+    assert!(!fixture.closes);
+    assert!(!fixture.session.answered());
+    assert_eq!(fixture.next(b""), Next::Nothing);
+    assert!(!fixture.closes);
+    assert!(fixture.session.answered(), "the end waits for that");
+    assert_eq!(fixture.next(b""), Next::Nothing);
+    assert!(fixture.closes);
 
-    let mut desk = Desk::new();
-    desk.session.held = Some(Box::new(Held::Message(b"x".to_vec())));
-    desk.io(|session, _, io| session.end_input(io));
-    assert!(!desk.closes);
-    let mut desk = Desk::new();
-    desk.io(|session, _, io| session.end_input(io));
-    assert!(desk.closes);
+    let mut fixture = Fixture::new();
+    fixture.session.held = Some(Box::new(Held::Message(b"x".to_vec())));
+    fixture.io(|session, _, io| session.end_input(io));
+    assert!(!fixture.closes);
+    let mut fixture = Fixture::new();
+    fixture.io(|session, _, io| session.end_input(io));
+    assert!(fixture.closes);
 }
 
 #[test]
 fn who_waits_for_nothing_is_sent_away_when_the_process_stops() {
-    let mut desk = Desk::new();
-    desk.session.ask();
-    assert!(!desk.io(|session, _, io| session.stop(io)));
-    assert!(desk.sent.is_empty() && !desk.closes);
-    desk.session.answered();
-    assert!(desk.io(|session, _, io| session.stop(io)));
-    assert_eq!(desk.sent, b"\x88\x02\x03\xe9");
+    let mut fixture = Fixture::new();
+    fixture.session.ask();
+    assert!(!fixture.io(|session, _, io| session.stop(io)));
+    assert!(fixture.sent.is_empty() && !fixture.closes);
+    fixture.session.answered();
+    assert!(fixture.io(|session, _, io| session.stop(io)));
+    assert_eq!(fixture.sent, b"\x88\x02\x03\xe9");
 
-    let mut desk = Desk::new();
-    desk.session.wait_for_request(0);
-    assert!(desk.io(|session, _, io| session.stop(io)));
-    assert!(desk.sent.is_empty());
+    let mut fixture = Fixture::new();
+    fixture.session.wait_for_request(0);
+    assert!(fixture.io(|session, _, io| session.stop(io)));
+    assert!(fixture.sent.is_empty());
 }
 
 /// Its connection must not give way to another one before it is answered.

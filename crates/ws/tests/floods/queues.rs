@@ -257,7 +257,7 @@ fn not_all_who_leave_are_told_of_in_one_round() {
         town.vanish(name);
     }
     let mut peers = || {
-        town.tracker.background(0, town.now);
+        town.tracker.maintain(0, town.now);
         let peers = town.tracker.gauges(aquatic_types::IpFamily::V4).1;
         town.finish();
         peers
@@ -331,7 +331,7 @@ fn dropped_offers_are_withdrawn_while_others_wait() {
     let dropped = usize::try_from(town.count(Reason::OfferRate)).unwrap();
     assert_eq!((came.len(), dropped), (36, 24));
     town.received(offerer);
-    // Nobody but the relay knows that this one has not come.
+    // Nobody but the shard knows that this one has not come.
     let mut last = came[0].clone();
     last["offer_id"] = json!(name_of(59));
     town.send(receiver, &answer_to(&last, receiver, 100));

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::town::{Name, Town, announce, announce_with_offer, answer_to};
 
 /// Arrangements in which receiver and sender are at one worker and at two.
-fn arrangements() -> [(Config, usize); 3] {
+fn topologies() -> [(Config, usize); 3] {
     let arranged = |socket_workers, swarm_workers| {
         let mut config = Config {
             socket_workers,
@@ -28,7 +28,7 @@ fn arrangements() -> [(Config, usize); 3] {
 /// bound on the size of offers that lets them pass.
 #[test]
 fn nobody_can_disconnect_a_slow_receiver_by_offers() {
-    for (mut config, receiver_at) in arrangements() {
+    for (mut config, receiver_at) in topologies() {
         for offer_bytes_max in [config.protocol.max_offer_size, 131_072] {
             config.protocol.max_offer_size = offer_bytes_max;
             let mut town = Town::new(&config);
@@ -64,7 +64,7 @@ fn nobody_can_disconnect_a_slow_receiver_by_offers() {
 /// When all connections together hold almost as much as they may, whoever holds most is closed.
 #[test]
 fn nobody_can_have_a_slow_receiver_closed_for_its_memory() {
-    for (config, receiver_at) in arrangements() {
+    for (config, receiver_at) in topologies() {
         // For what the kernel keeps of a client that does not read, an offer, and little more.
         let mut town = Town::with_memory(&config, 180 * 1_024);
         let (victim, attacker) = (town.come(receiver_at), town.come(0));
@@ -84,7 +84,7 @@ fn nobody_can_have_a_slow_receiver_closed_for_its_memory() {
 
 #[test]
 fn nobody_can_disconnect_a_slow_offerer_by_answers() {
-    for (mut config, answerer_at) in arrangements() {
+    for (mut config, answerer_at) in topologies() {
         config.protocol.max_offer_size = 131_072;
         let mut town = Town::new(&config);
         let (victim, attacker) = (town.come(0), town.come(answerer_at));
@@ -120,7 +120,7 @@ fn a_client_is_disconnected_for_what_it_has_asked_for_itself() {
 /// or lose its voice.
 #[test]
 fn a_receiver_that_is_always_behind_is_heard() {
-    let (config, _) = &arrangements()[0];
+    let (config, _) = &topologies()[0];
     let mut town = Town::new(config);
     let (victim, attacker) = (town.come(0), town.come(0));
     town.ask(victim, &announce(victim, 1));
@@ -148,7 +148,7 @@ fn besieged(config: &Config, receiver_at: usize) -> (Town, Name, Name) {
 /// The receiver has room for 120 open offers. Those that it did not get do not push others out.
 #[test]
 fn dropped_offers_do_not_stay_open() {
-    for (mut config, receiver_at) in arrangements() {
+    for (mut config, receiver_at) in topologies() {
         config.protocol.max_offers_per_second_per_receiver = 1;
         config.cleaning.max_offer_age = 10_000;
         let (mut town, receiver, honest) = besieged(&config, receiver_at);
@@ -179,7 +179,7 @@ fn dropped_offers_do_not_stay_open() {
 /// By default, too.
 #[test]
 fn offers_per_second_and_receiver_are_bounded() {
-    for (mut config, receiver_at) in arrangements() {
+    for (mut config, receiver_at) in topologies() {
         config.protocol.max_offers_per_second_per_receiver = Config::default()
             .protocol
             .max_offers_per_second_per_receiver;
@@ -210,7 +210,7 @@ fn offers_per_second_and_receiver_are_bounded() {
 /// One address has half of that, and a few more.
 #[test]
 fn offers_of_one_address_to_a_receiver_are_bounded() {
-    for (mut config, receiver_at) in arrangements() {
+    for (mut config, receiver_at) in topologies() {
         config.protocol.max_offers_per_second_per_receiver = 16;
         let mut town = Town::new(&config);
         let (receiver, attacker) = (town.come(receiver_at), town.come(0));
@@ -225,7 +225,7 @@ fn offers_of_one_address_to_a_receiver_are_bounded() {
 
 #[test]
 fn an_answer_that_is_too_large_is_refused() {
-    let (config, _) = &arrangements()[0];
+    let (config, _) = &topologies()[0];
     let (mut town, receiver, honest) = besieged(config, 0);
     let offer = town.received(receiver).remove(0);
     town.received(honest);

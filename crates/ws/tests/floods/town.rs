@@ -9,10 +9,10 @@ use aquatic_daemon::clock::Now;
 use aquatic_stream::{ConnectionId, Settled};
 use aquatic_tracker_stream::simulation::Simulation;
 use aquatic_types::IpFamily;
-use aquatic_ws::arrangement::arrange;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::{Reason, WebTorrent};
 use aquatic_ws::frames::HEADER_BYTES_MAX;
+use aquatic_ws::workers::build_workers;
 use serde_json::{Value, json};
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -48,9 +48,9 @@ impl Town {
         let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
-        let arrangement = arrange(config, &access_list, None, &wakers, entropy).unwrap();
+        let workers = build_workers(config, &access_list, None, &wakers, entropy).unwrap();
         Self {
-            tracker: Simulation::with_memory(arrangement, config.bounds(), memory_max),
+            tracker: Simulation::with_memory(workers, config.bounds(), memory_max),
             now: Now::from_micros(1_000_000),
             clients: Vec::new(),
         }
@@ -135,7 +135,7 @@ impl Town {
         for worker in 0..self.tracker.counters.len() {
             // What is left over from a round is no more than that: it waits for the next one.
             let mut slices = 0..1_000;
-            while self.tracker.background(worker, self.now) && slices.next().is_some() {}
+            while self.tracker.maintain(worker, self.now) && slices.next().is_some() {}
         }
         self.finish();
     }

@@ -1,4 +1,4 @@
-//! What is tested: the WebTorrent tracker, on the matrix of runtimes, arrangements and transports.
+//! What is tested: the WebTorrent tracker, on the matrix of runtimes, topologies and transports.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};

@@ -9,7 +9,7 @@ use aquatic_ws::membership::PEERS_PER_TORRENT_MAX;
 use aquatic_ws_protocol::OfferId;
 
 /// A peer: a client's connection, and a peer id.
-pub(crate) type Member = (usize, PeerId);
+pub(crate) type ConnectionRef = (usize, PeerId);
 
 #[derive(Debug)]
 struct Peer {
@@ -22,9 +22,9 @@ struct Peer {
 #[derive(Debug)]
 struct Open {
     offer_id: OfferId,
-    by: Member,
+    by: ConnectionRef,
     /// Peers of the client that has got it. It is for one of them; which one, nobody is told.
-    to: BTreeSet<Member>,
+    to: BTreeSet<ConnectionRef>,
     /// One of them has left: it may have been the one.
     is_doubtful: bool,
     until: u32,
@@ -43,7 +43,7 @@ pub(crate) enum Verdict {
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    swarms: BTreeMap<InfoHash, BTreeMap<Member, Peer>>,
+    swarms: BTreeMap<InfoHash, BTreeMap<ConnectionRef, Peer>>,
     open: BTreeMap<InfoHash, Vec<Open>>,
     completed: BTreeMap<InfoHash, u32>,
     /// Torrents that the access list forbids.
@@ -84,12 +84,12 @@ impl Model {
     /// the clients with the same address.
     pub(crate) fn announce(
         &mut self,
-        by: Member,
+        by: ConnectionRef,
         info_hash: InfoHash,
         status: PeerStatus,
         completed: bool,
         neighbours: &BTreeSet<usize>,
-    ) -> (Reply, BTreeSet<Member>) {
+    ) -> (Reply, BTreeSet<ConnectionRef>) {
         if self.forbidden.contains(&info_hash) {
             return (Reply::Failure("torrent not allowed"), BTreeSet::new());
         }
@@ -139,9 +139,9 @@ impl Model {
     pub(crate) fn offer(
         &mut self,
         info_hash: InfoHash,
-        by: Member,
+        by: ConnectionRef,
         offer_id: OfferId,
-        to: BTreeSet<Member>,
+        to: BTreeSet<ConnectionRef>,
         now: u32,
     ) {
         self.open.entry(info_hash).or_default().push(Open {
@@ -156,7 +156,7 @@ impl Model {
     /// Any peer of the client that has got an offer may answer it.
     pub(crate) fn answer(
         &mut self,
-        by: Member,
+        by: ConnectionRef,
         info_hash: InfoHash,
         to: PeerId,
         offer_id: OfferId,
@@ -188,7 +188,7 @@ impl Model {
     fn forget_offers(&mut self) {
         let swarms = &self.swarms;
         for (info_hash, open) in &mut self.open {
-            let is_there = |it: &Member| {
+            let is_there = |it: &ConnectionRef| {
                 let swarm = swarms.get(info_hash);
                 swarm.is_some_and(|swarm| swarm.contains_key(it))
             };
@@ -258,7 +258,7 @@ impl Model {
     }
 
     /// All peers, each as often as it is in a swarm.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = Member> {
+    pub(crate) fn peers(&self) -> impl Iterator<Item = ConnectionRef> {
         self.swarms.values().flat_map(BTreeMap::keys).copied()
     }
 

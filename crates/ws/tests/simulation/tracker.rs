@@ -9,9 +9,9 @@ use aquatic_daemon::counter::Label;
 use aquatic_stream::TlsConfig;
 use aquatic_tracker_stream::simulation::Simulation;
 use aquatic_types::IpFamily;
-use aquatic_ws::arrangement::arrange;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::{Reason, WebTorrent};
+use aquatic_ws::workers::build_workers;
 
 pub(crate) type Tracker = Simulation<WebTorrent>;
 
@@ -25,9 +25,9 @@ pub(crate) fn arranged(
     let workers = config.topology().workers();
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = arrange(config, access_list, tls, &wakers, entropy);
-    let arrangement = arranged.expect("this entropy never fails");
-    Simulation::with_tls(arrangement, config.bounds(), tls)
+    let arranged = build_workers(config, access_list, tls, &wakers, entropy);
+    let workers = arranged.expect("this entropy never fails");
+    Simulation::with_tls(workers, config.bounds(), tls)
 }
 
 /// All swarm workers answer what they have been asked.
@@ -38,9 +38,9 @@ pub(crate) fn answer_all(tracker: &mut Tracker, now: Now) {
 }
 
 /// All background work of all workers.
-pub(crate) fn background(tracker: &mut Tracker, now: Now) {
+pub(crate) fn maintain(tracker: &mut Tracker, now: Now) {
     for worker in 0..tracker.counters.len() {
-        while tracker.background(worker, now) {}
+        while tracker.maintain(worker, now) {}
     }
 }
 

@@ -19,9 +19,9 @@ use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, ScrapeRequest};
 
 use super::client::Client;
 use super::ledger::Ledger;
-use super::model::{Member, Model, Reply, Verdict};
+use super::model::{ConnectionRef, Model, Reply, Verdict};
 use super::replies::{Replies, Sent};
-use super::tracker::{Tracker, answer_all, arranged, background, gauges, reasons};
+use super::tracker::{Tracker, answer_all, arranged, gauges, maintain, reasons};
 
 use arrivals::Arrived;
 
@@ -127,12 +127,12 @@ impl World {
         }
         self.rest();
         let now = self.now();
-        background(&mut self.tracker, now);
+        maintain(&mut self.tracker, now);
         let (_, peers) = gauges(&self.tracker);
         assert_eq!(peers, [0, 0], "peers outlive their sockets");
         self.fill_up();
         let now = self.now();
-        background(&mut self.tracker, now);
+        maintain(&mut self.tracker, now);
         let seconds = self.config.cleaning.torrent_cleaning_interval + 1;
         self.pass_time(u64::from(seconds) * 1_000_000);
         assert_eq!(gauges(&self.tracker), (0, [0, 0]));
@@ -158,7 +158,7 @@ impl World {
                     peer_id: self.peer_id_of(client),
                     bytes_left: None,
                     event: AnnounceEvent::None,
-                    peers_wanted: None,
+                    num_want: None,
                     offers: Vec::new(),
                     skipped: None,
                 };
@@ -307,7 +307,7 @@ impl World {
             peer_id,
             bytes_left: [None, Some(0), Some(5)][self.rng.usize(..3)],
             event: event[self.rng.usize(..4)],
-            peers_wanted: None,
+            num_want: None,
             offers: offers.collect(),
             skipped: None,
         };
@@ -339,7 +339,7 @@ impl World {
         assert_eq!(self.arrived.replies, [(by.0, info_hash, reply)]);
         let wanted = offers.min(self.config.protocol.max_offers).min(pool.len());
         // Nobody sees those that go to the mute.
-        let is_mute = |(client, _): &Member| self.clients[*client].is_mute;
+        let is_mute = |(client, _): &ConnectionRef| self.clients[*client].is_mute;
         let unseen_max = pool.iter().filter(|it| is_mute(it)).count();
         let seen = wanted.saturating_sub(unseen_max)..=wanted;
         assert!(seen.contains(&self.arrived.offers.len()), "{seen:?}");
@@ -431,12 +431,12 @@ impl World {
         self.rest();
         self.now_micros += micros;
         let now = self.now();
-        background(&mut self.tracker, now);
+        maintain(&mut self.tracker, now);
         // Who leaves now does so after that: the torrent is forgotten next time.
         let is_cleaned = self.model.clean(now.seconds.0);
         self.close_outdated();
         self.rest();
-        background(&mut self.tracker, now);
+        maintain(&mut self.tracker, now);
         if self.pace == Pace::Patient {
             let age_max = self.config.cleaning.max_peer_age;
             for (index, client) in self.clients.iter().enumerate() {

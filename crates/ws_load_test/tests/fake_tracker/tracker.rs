@@ -293,7 +293,7 @@ impl Tracker {
             self.send(from, &reply);
         }
         assert_eq!(announce.offers.len(), 3);
-        assert_eq!(announce.peers_wanted, Some(3));
+        assert_eq!(announce.num_want, Some(3));
         for (to, offer) in others.into_iter().zip(&announce.offers) {
             self.book.offers += 1;
             let mut bytes = Vec::new();

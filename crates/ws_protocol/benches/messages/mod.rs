@@ -64,7 +64,7 @@ pub(crate) fn announce() -> &'static [u8] {
             peer_id: PEER_ID,
             bytes_left: Some(734_003_200),
             event: AnnounceEvent::Started,
-            peers_wanted: Some(10),
+            num_want: Some(10),
             offers: offers.collect(),
             skipped: None,
         }))

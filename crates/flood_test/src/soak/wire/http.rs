@@ -212,7 +212,7 @@ fn write(order: &Order, keep_alive: bool, out: &mut Vec<u8>) {
             bytes_downloaded: 0,
             bytes_left: Some(u64::from(!is_seeder)),
             event: *event,
-            peers_wanted: Some(30),
+            num_want: Some(30),
             peer_form: PeerForm::Compact,
         })
         .write(target, out),

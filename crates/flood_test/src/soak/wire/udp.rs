@@ -127,7 +127,7 @@ fn write(order: &Order, connection_id: ConnectionId, out: &mut Vec<u8>) {
             bytes_uploaded: 0,
             event: *event,
             key: u32::from(*port).to_be_bytes(),
-            peers_wanted: 30,
+            num_want: 30,
             port: *port,
             options: &[],
         }

@@ -319,7 +319,7 @@ fn message(order: &Order, peer_id: PeerId, offer: &str) -> (Option<InfoHash>, St
                 peer_id,
                 bytes_left: Some(u64::from(!is_seeder)),
                 event: *event,
-                peers_wanted: Some(2),
+                num_want: Some(2),
                 offers: (0..).map(offer).take(OFFERS).collect(),
                 skipped: None,
             };

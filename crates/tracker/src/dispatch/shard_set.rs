@@ -1,0 +1,111 @@
+//! All shards, while workers are connected with them.
+
+use aquatic_channel::{Lane, Waker, exchange};
+use aquatic_types::ShardKey;
+
+use crate::dispatch::dispatcher::{Dispatcher, Link};
+use crate::dispatch::topology::Topology;
+use crate::shard::swarm_worker::SwarmWorker;
+use crate::shard::{BatchProcessor, Responders, Shard, ShardOwner, ShardSource};
+
+/// Shards that have no owners yet.
+pub struct ShardSet<S> {
+    key: ShardKey,
+    topology: Topology,
+    slots: Vec<Slot<S>>,
+}
+
+struct Slot<S> {
+    shard: S,
+    /// What wakes the owner.
+    waker: Waker,
+    sources: Vec<Box<dyn ShardSource<S>>>,
+}
+
+/// Shards with their owners.
+pub struct Owners<S> {
+    /// By socket worker: the shard that it owns, if it owns one.
+    pub socket_workers: Vec<Option<Box<ShardOwner<S>>>>,
+    /// Workers that own a shard each, and do nothing else.
+    pub swarm_workers: Vec<SwarmWorker<S>>,
+}
+
+impl<S: Shard> ShardSet<S> {
+    /// Shards in order, and what wakes each worker.
+    #[must_use]
+    pub fn new(key: ShardKey, topology: Topology, wakers: &[Waker], shards: Vec<S>) -> Self {
+        let slot = |(shard, waker): (S, &Waker)| Slot {
+            shard,
+            waker: waker.clone(),
+            sources: Vec::new(),
+        };
+        let slots = shards.into_iter().zip(topology.of_owners(wakers));
+        Self {
+            key,
+            topology,
+            slots: slots.map(slot).collect(),
+        }
+    }
+
+    /// Connects workers of one protocol with all shards, by exchanges of `batches_max` batches.
+    ///
+    /// `wakers` wake the workers, of which only socket workers are connected; requests for the
+    /// shard that one of them owns do not travel. `processor` makes what processes requests for a
+    /// shard, in the owner's thread.
+    pub fn connect<P: BatchProcessor<Shard = S>>(
+        &mut self,
+        wakers: &[Waker],
+        batches_max: usize,
+        mut processor: impl FnMut(usize) -> P,
+    ) -> Vec<Dispatcher<P>> {
+        let owned = |worker| self.topology.shard_of_socket_worker(worker);
+        let wakers = self.topology.of_socket_workers(wakers);
+        let mut links: Vec<Vec<Link<P>>> = wakers.iter().map(|_| Vec::new()).collect();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let mut responders = Vec::new();
+            for (worker, (links, waker)) in links.iter_mut().zip(wakers).enumerate() {
+                if owned(worker) == Some(index) {
+                    links.push(Link::local(processor(index)));
+                    continue;
+                }
+                let (requester, responder) =
+                    exchange(batches_max, slot.waker.clone(), waker.clone());
+                links.push(Link::Remote(Lane::new(requester)));
+                responders.push(responder);
+            }
+            if !responders.is_empty() {
+                slot.sources.push(Box::new(Responders {
+                    processor: processor(index),
+                    responders,
+                }));
+            }
+        }
+        let links = links.into_iter().enumerate();
+        links
+            .map(|(worker, links)| Dispatcher::new(self.key, links, owned(worker)))
+            .collect()
+    }
+
+    /// Adds somebody who works with a shard.
+    pub fn attach(&mut self, shard: usize, source: Box<dyn ShardSource<S>>) {
+        if let Some(slot) = self.slots.get_mut(shard) {
+            slot.sources.push(source);
+        }
+    }
+
+    /// Gives the shards to their owners.
+    #[must_use]
+    pub fn into_owners(self) -> Owners<S> {
+        let topology = self.topology;
+        let owners = self.slots.into_iter();
+        let mut owners = owners.map(|slot| ShardOwner::new(slot.shard, slot.sources));
+        let owned = (0..topology.socket_workers()).map(|worker| {
+            topology.shard_of_socket_worker(worker)?;
+            owners.next().map(Box::new)
+        });
+        Owners {
+            socket_workers: owned.collect(),
+            swarm_workers: owners.map(SwarmWorker::new).collect(),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+use aquatic_config::{Loaded, load, to_documented_toml};
+use aquatic_udp_socket::UNFRAGMENTED_BYTES_MAX;
+
+use super::*;
+
+#[test]
+fn printed_default_loads_to_the_default() {
+    let printed = to_documented_toml(&Config::default());
+    let loaded = load::<Config>(&printed).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_file_of_aquatic_0_9_loads_with_warnings() {
+    let loaded = load::<Config>(
+        "socket_workers = 2\n[network]\naddress = \"0.0.0.0:3000\"\nonly_ipv6 = false\n\
+         use_io_uring = false\nring_size = 128\n[protocol]\nmax_response_peers = 30\n",
+    )
+    .unwrap();
+    assert_eq!(loaded.config.network.backend, Backend::Mio);
+    assert_eq!(
+        loaded.config.network.address.as_slice(),
+        ["0.0.0.0:3000".parse().unwrap()]
+    );
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("network.backend"))
+    );
+}
+
+#[test]
+fn by_default_no_answer_needs_fragments() {
+    let mut config = Config::default();
+    assert_eq!(config.answer_bytes_max_v4(), 8 + 74 * 12);
+    assert!(config.answer_bytes_max_v4() <= UNFRAGMENTED_BYTES_MAX);
+    config.protocol.max_response_peers = 76;
+    config.protocol.max_scrape_torrents = 1;
+    assert_eq!(config.answer_bytes_max_v4(), 20 + 76 * 6);
+    config.protocol.max_scrape_torrents = 116;
+    assert!(config.answer_bytes_max_v4() > UNFRAGMENTED_BYTES_MAX);
+}
+
+#[test]
+fn what_is_hardly_meant_is_warned_of() {
+    for (text, expected) in [
+        (
+            "protocol.max_response_peers = 0",
+            "line 1: `protocol.max_response_peers`: is 0: no client is told of any peer",
+        ),
+        (
+            "limits.requests_per_second_per_ip = 1",
+            "line 1: `limits.requests_per_second_per_ip`: is 1, but a client needs two \
+             requests to announce: a connect comes first",
+        ),
+        (
+            "scrape_exports.path = '/x'",
+            "line 1: `scrape_exports.path`: is not used, because \
+             `scrape_exports.enable_scrape_exports` is false",
+        ),
+        (
+            "statistics.html_file_path = '/x'",
+            "line 1: `statistics.html_file_path`: is not used, because \
+             `statistics.write_html_to_file` is false",
+        ),
+    ] {
+        assert_eq!(load::<Config>(text).unwrap().advice, [expected]);
+    }
+    assert!(load::<Config>("").unwrap().advice.is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    for (text, key) in [
+        ("network.batch_wait_us = 1000", "batch_wait_us"),
+        ("scrape_exports.frequency = 0", "frequency"),
+        ("protocol.max_response_peers = -1", "max_response_peers"),
+    ] {
+        let error = load::<Config>(text).unwrap_err().to_string();
+        assert!(error.contains(key), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_0_9_ran_with_is_made_to_fit_with_a_warning() {
+    for (text, used) in [
+        ("protocol.max_response_peers = 200", "76 is used"),
+        ("protocol.max_scrape_torrents = 255", "116 is used"),
+        ("protocol.max_scrape_torrents = 0", "1 is used"),
+        ("protocol.peer_announce_interval = 0", "1 is used"),
+        ("protocol.peer_announce_interval = -1", "1 is used"),
+        ("cleaning.max_peer_age = 100_000", "31880 is used: the sum"),
+        ("cleaning.torrent_cleaning_interval = 0", "1 is used"),
+        (
+            "cleaning.torrent_cleaning_interval = 86400",
+            "16000 is used",
+        ),
+        ("cleaning.max_connection_age = 0", "1 is used"),
+        ("cleaning.max_connection_age = 86400", "32000 is used"),
+        ("network.poll_timeout_ms = 0", "1 is used"),
+        ("network.ring_size = 0", "16 is used"),
+        (
+            "network.socket_recv_buffer_size = 2147483648",
+            "2147483647 is used",
+        ),
+        ("socket_workers = 100_000", "1024 is used"),
+        (
+            "statistics.prometheus_peer_id_prefixes = true",
+            "false is used",
+        ),
+    ] {
+        let Loaded { warnings, .. } = load::<Config>(text).unwrap();
+        let key = text.split(" = ").next().unwrap();
+        let says = |warning: &&String| warning.contains(key) && warning.contains(used);
+        assert!(warnings.iter().any(|w| says(&w)), "{text}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_pause_longer_than_a_peer_lives_is_pointed_out() {
+    let text = "protocol.peer_announce_interval = 1200";
+    let Loaded {
+        config, warnings, ..
+    } = load::<Config>(text).unwrap();
+    assert_eq!(config.protocol.peer_announce_interval, 1_200);
+    assert!(
+        warnings[0].contains("forgotten between two"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn no_interval_means_no_statistics() {
+    let text = "[statistics]\ninterval = 0\nrun_prometheus_endpoint = true\n\
+                print_to_stdout = true\nwrite_html_to_file = true";
+    let Loaded {
+        config, warnings, ..
+    } = load::<Config>(text).unwrap();
+    assert_eq!(config.statistics, StatisticsConfig::default());
+    assert!(warnings[0].starts_with("line 2: `statistics.interval` = 0"));
+}
