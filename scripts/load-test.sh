@@ -84,8 +84,8 @@ prepare() {
         taskset -c "$cpu" true || fail "no core $cpu: set TRACKER_CPU and TESTER_CPU"
     done
     local packages=()
-    [ -n "${TRACKER:-}" ] || packages+=(-p "aquatic_$1")
-    [ -n "${LOAD_TESTER:-}" ] || packages+=(-p "aquatic_$1_load_test")
+    [ -n "${TRACKER:-}" ] || packages+=(-p "aquatic_$1" --bin "aquatic_$1")
+    [ -n "${LOAD_TESTER:-}" ] || packages+=(-p aquatic_load_test --bin "aquatic_$1_load_test")
     if [ ${#packages[@]} -gt 0 ]; then
         cargo build --quiet --release --locked "${packages[@]}"
     fi

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use aquatic_daemon_tests::bencode::Value;
+use aquatic_test_support::bencode::Value;
 
 use crate::ask::Counts;
 use crate::folder::Folder;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_daemon::clock::Clock;
-use aquatic_load_stream::config::ConnectConfig;
-use aquatic_load_stream::tls::TlsClient;
+use aquatic_load_test::stream::config::ConnectConfig;
+use aquatic_load_test::stream::tls::TlsClient;
 use fastrand::Rng;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};

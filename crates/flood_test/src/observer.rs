@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_daemon::clock::Clock;
-use aquatic_load::process::Usage;
+use aquatic_load_test::core::process::Usage;
 
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 

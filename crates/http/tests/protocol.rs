@@ -26,7 +26,7 @@
 #![cfg(target_os = "linux")]
 
 mod protocol {
-    use aquatic_daemon_tests::{connection, identity};
+    use aquatic_test_support::{connection, identity};
 
     mod client;
     pub(crate) mod setup;

@@ -37,11 +37,11 @@ use std::collections::BTreeSet;
 
 use aquatic_access_list::AccessListMode;
 use aquatic_daemon::counter::Label;
-use aquatic_daemon_tests::certificates;
-use aquatic_daemon_tests::seeds::for_each_seed;
-use aquatic_daemon_tests::tally::Tally;
 use aquatic_http::config::Config;
 use aquatic_http::counters::Reason;
+use aquatic_test_support::certificates;
+use aquatic_test_support::seeds::for_each_seed;
+use aquatic_test_support::tally::Tally;
 use simulation::world::World;
 
 /// Enough for everything that should happen to happen.

@@ -1,6 +1,6 @@
 //! Black-box tests: the real binary, real sockets, nothing known but the protocol and the manual.
 //!
-//! A scenario is written once, as a function of a [`Setup`](aquatic_daemon_tests::Setup): a backend
+//! A scenario is written once, as a function of a [`Setup`](aquatic_test_support::Setup): a backend
 //! and a topology of workers. [`on_every_setup`](protocol::setup::on_every_setup) runs it on
 //! all of them side by side, and most scenarios once for each IP family. What does not depend on
 //! them (command line, privileges) is tried once or on a few.

@@ -33,7 +33,7 @@ mod simulation {
 }
 
 use aquatic_access_list::AccessListMode;
-use aquatic_daemon_tests::seeds::for_each_seed;
+use aquatic_test_support::seeds::for_each_seed;
 use aquatic_udp::config::Config;
 use aquatic_udp::counters::Reason;
 use simulation::coverage::{Coverage, RUNS};

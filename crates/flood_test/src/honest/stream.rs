@@ -3,8 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use aquatic_load_stream::config::ConnectConfig;
-use aquatic_load_stream::tls::TlsClient;
+use aquatic_load_test::stream::config::ConnectConfig;
+use aquatic_load_test::stream::tls::TlsClient;
 use rustls::{ClientConnection, StreamOwned};
 use socket2::Type;
 

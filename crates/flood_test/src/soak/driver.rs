@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_load::arrivals::Arrivals;
+use aquatic_load_test::core::arrivals::Arrivals;
 use aquatic_types::{AnnounceEvent, InfoHash};
 use fastrand::Rng;
 

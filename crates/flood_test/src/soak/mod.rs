@@ -44,7 +44,7 @@ use std::thread;
 
 use anyhow::{anyhow, ensure};
 use aquatic_daemon::clock::Clock;
-use aquatic_load::population::info_hash;
+use aquatic_load_test::core::population::info_hash;
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::catalogue::Protocol;

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use aquatic_load::population::Popularity;
+use aquatic_load_test::core::population::Popularity;
 use aquatic_types::AnnounceEvent;
 use fastrand::Rng;
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use aquatic_daemon::clock::Clock;
-use aquatic_load::population::info_hash;
-use aquatic_load::process::Usage;
+use aquatic_load_test::core::population::info_hash;
+use aquatic_load_test::core::process::Usage;
 use aquatic_types::InfoHash;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

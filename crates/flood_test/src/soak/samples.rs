@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::fs;
 
 use anyhow::Context;
-use aquatic_load::process::Usage;
+use aquatic_load_test::core::process::Usage;
 use hdrhistogram::Histogram;
 
 use crate::observer::TrackerProcess;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use aquatic_daemon_tests::bencode::Value;
-use aquatic_daemon_tests::program::localhost;
+use aquatic_test_support::bencode::Value;
+use aquatic_test_support::program::localhost;
 use aquatic_types::{InfoHash, IpFamily};
 
 use super::connection::{Answer, Connection, Transport};

@@ -1,6 +1,6 @@
 //! How long a connection lasts, and what can be done to it meanwhile.
 
-use aquatic_daemon_tests::{metrics, torrent, torrents};
+use aquatic_test_support::{metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 
 use super::client::{Announced, Client, LEECHER, announce, get, row, rows, scrape};

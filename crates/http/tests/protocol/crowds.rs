@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use aquatic_daemon_tests::program::localhost;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Daemon, metrics, torrent};
+use aquatic_test_support::program::localhost;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Daemon, metrics, torrent};
 use aquatic_types::IpFamily;
 use socket2::SockRef;
 

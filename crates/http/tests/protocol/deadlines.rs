@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_daemon_tests::program::localhost;
-use aquatic_daemon_tests::{metrics, torrent};
+use aquatic_test_support::program::localhost;
+use aquatic_test_support::{metrics, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Client, LEECHER, announce, get};

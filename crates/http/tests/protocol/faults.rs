@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_daemon_tests::faults::{spawn_with_limit, spawn_without};
-use aquatic_daemon_tests::{Place, Setup, torrent};
+use aquatic_test_support::faults::{spawn_with_limit, spawn_without};
+use aquatic_test_support::{Place, Setup, torrent};
 use aquatic_types::IpFamily;
 use libc::{ENOSYS, EPERM, SYS_io_uring_setup};
 use nix::sys::signal::Signal;
@@ -85,7 +85,7 @@ fn without_locked_memory_who_insists_on_glommio_is_told() {
     let child = spawn_with_limit(&place, limit, with_runtime("glommio"), "");
     let ended = {
         let mut child = child;
-        aquatic_daemon_tests::wait::until_end(&mut child)
+        aquatic_test_support::wait::until_end(&mut child)
     };
     assert_eq!(ended.code(), Some(1));
     let log = place.log();

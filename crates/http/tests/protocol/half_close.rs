@@ -1,6 +1,6 @@
 //! Clients that send all their requests together, and then close their sending half.
 
-use aquatic_daemon_tests::{torrent, wait};
+use aquatic_test_support::{torrent, wait};
 use aquatic_types::IpFamily;
 
 use super::client::{Announced, Client, LEECHER, announce, get, row};

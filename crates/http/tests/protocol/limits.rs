@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_daemon_tests::bencode::Value;
-use aquatic_daemon_tests::program::loopback;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Setup, metrics, torrent};
+use aquatic_test_support::bencode::Value;
+use aquatic_test_support::program::loopback;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Client, LEECHER, announce, get, scrape};
@@ -252,7 +252,7 @@ fn refusals_say_the_interval_that_is_set() {
 #[test]
 fn a_forbidden_torrent_is_not_to_be_asked_for_again() {
     on_every_case(|case| {
-        let place = aquatic_daemon_tests::Place::new();
+        let place = aquatic_test_support::Place::new();
         place.write("list", torrent(1).to_string());
         let settings = "access_list.mode = 'deny'\naccess_list.path = 'list'";
         let tracker = case.start_at(place, settings);

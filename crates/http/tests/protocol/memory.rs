@@ -1,8 +1,8 @@
 //! What all connections hold together, while clients with small requests are served.
 
-use aquatic_daemon_tests::memory::{SETTINGS, is_bounded};
-use aquatic_daemon_tests::program::loopback;
-use aquatic_daemon_tests::torrent;
+use aquatic_test_support::memory::{SETTINGS, is_bounded};
+use aquatic_test_support::program::loopback;
+use aquatic_test_support::torrent;
 use aquatic_types::IpFamily;
 
 use super::client::{Client, LEECHER};

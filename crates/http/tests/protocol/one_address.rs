@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use aquatic_daemon_tests::program::{localhost, loopback};
-use aquatic_daemon_tests::{metrics, torrent};
+use aquatic_test_support::program::{localhost, loopback};
+use aquatic_test_support::{metrics, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Client, LEECHER, SEEDER, announce, get, row};

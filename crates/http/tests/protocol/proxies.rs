@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use aquatic_daemon_tests::program::{localhost, loopback};
-use aquatic_daemon_tests::{metrics, torrent};
+use aquatic_test_support::program::{localhost, loopback};
+use aquatic_test_support::{metrics, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Announced, Client, LEECHER, announce, get};

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use aquatic_daemon_tests::program::loopback;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, torrent, torrents};
+use aquatic_test_support::program::loopback;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Place, torrent, torrents};
 use aquatic_types::IpFamily;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;

@@ -1,6 +1,6 @@
 //! What is read although it is odd, and what is refused in words.
 
-use aquatic_daemon_tests::{metrics, torrent};
+use aquatic_test_support::{metrics, torrent};
 use aquatic_types::{InfoHash, IpFamily};
 
 use super::client::{Announced, Client, LEECHER, SEEDER, announce, percent, row, rows, scrape};

@@ -1,6 +1,6 @@
 //! What a scrape is answered, wherever its torrents are.
 
-use aquatic_daemon_tests::torrent;
+use aquatic_test_support::torrent;
 use aquatic_types::{InfoHash, IpFamily};
 
 use super::client::{Client, LEECHER, Row, SEEDER, get, row, rows, scrape};

@@ -2,8 +2,8 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-pub(crate) use aquatic_daemon_tests::cases::{Case, Tracker};
-use aquatic_daemon_tests::{self as common, Program, Setup, cases};
+pub(crate) use aquatic_test_support::cases::{Case, Tracker};
+use aquatic_test_support::{self as common, Program, Setup, cases};
 use aquatic_types::{InfoHash, IpFamily};
 
 use super::client::{Announced, Client, LEECHER, announce};

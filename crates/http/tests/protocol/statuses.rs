@@ -1,6 +1,6 @@
 //! What is wrong with the HTTP itself, and its statuses.
 
-use aquatic_daemon_tests::{metrics, torrent};
+use aquatic_test_support::{metrics, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Client, LEECHER, SEEDER, announce, get, row, scrape};

@@ -1,9 +1,9 @@
 //! What clients see of a stop.
 
-use aquatic_daemon_tests::cases::on_every_runtime;
-use aquatic_daemon_tests::connection::Connection;
-use aquatic_daemon_tests::program::localhost;
-use aquatic_daemon_tests::torrent;
+use aquatic_test_support::cases::on_every_runtime;
+use aquatic_test_support::connection::Connection;
+use aquatic_test_support::program::localhost;
+use aquatic_test_support::torrent;
 use aquatic_types::IpFamily;
 use nix::sys::signal::Signal;
 

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use aquatic_daemon_tests::bencode::Value;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{torrent, torrents};
+use aquatic_test_support::bencode::Value;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{torrent, torrents};
 use aquatic_types::{InfoHash, IpFamily};
 
 use super::client::{Announced, Client, LEECHER, SEEDER, announce, get, row};
@@ -313,7 +313,7 @@ fn no_family_is_preferred() {
 #[test]
 fn a_mapped_address_is_an_ipv4_address() {
     on_every_case(|case| {
-        let place = aquatic_daemon_tests::Place::new();
+        let place = aquatic_test_support::Place::new();
         // What an operator may write who does not know that IPv6 sockets are IPv6 only here.
         let port = place.port();
         let settings = format!("network.address = ['0.0.0.0:{port}', '[::]:{port}']");

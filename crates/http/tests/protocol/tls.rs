@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aquatic_daemon_tests::program::localhost;
-use aquatic_daemon_tests::{Daemon, Place, Setup, metrics, torrent};
+use aquatic_test_support::program::localhost;
+use aquatic_test_support::{Daemon, Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use rustls::client::Resumption;
 use rustls::version::{TLS12, TLS13};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use aquatic_daemon_tests::certificates::Certificates;
-use aquatic_daemon_tests::wire::Wire;
 use aquatic_http_protocol::BodySize;
+use aquatic_test_support::certificates::Certificates;
+use aquatic_test_support::wire::Wire;
 use aquatic_types::InfoHash;
 use fastrand::Rng;
 

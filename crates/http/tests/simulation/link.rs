@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use aquatic_daemon_tests::wire::{Handshake, Wire};
 use aquatic_http_protocol::{BodySize, ResponseHead};
 use aquatic_stream::ConnectionId;
+use aquatic_test_support::wire::{Handshake, Wire};
 
 use super::requests::Request;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use aquatic_daemon::clock::Now;
-use aquatic_daemon_tests::certificates::Certificates;
-use aquatic_daemon_tests::lists::Lists;
-use aquatic_daemon_tests::tally::Tally;
 use aquatic_http::config::Config;
 use aquatic_stream::{ConnectionId, Settled, TlsConfig};
+use aquatic_test_support::certificates::Certificates;
+use aquatic_test_support::lists::Lists;
+use aquatic_test_support::tally::Tally;
 use aquatic_types::InfoHash;
 use fastrand::Rng;
 

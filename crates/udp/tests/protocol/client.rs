@@ -4,9 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use aquatic_daemon::clock::Clock;
-use aquatic_daemon_tests::Daemon;
-use aquatic_daemon_tests::program::localhost;
-use aquatic_daemon_tests::wait::DEADLINE;
+use aquatic_test_support::Daemon;
+use aquatic_test_support::program::localhost;
+use aquatic_test_support::wait::DEADLINE;
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
 use aquatic_udp_protocol::{
     AnnounceRequest, ConnectRequest, ConnectionId, InfoHashes, PROTOCOL_ID, Request, Response,

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 
-use aquatic_daemon_tests::{Place, Setup, metrics, torrent, torrents};
+use aquatic_test_support::{Place, Setup, metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::{ConnectionId, PROTOCOL_ID};
 use nix::sys::signal::Signal;

@@ -1,11 +1,11 @@
 //! What happens where the kernel says no: system calls that fail, by a seccomp filter such as
 //! container runtimes use.
 
-use aquatic_daemon_tests::faults::spawn_without;
-use aquatic_daemon_tests::network::{alone, change_loopback_address};
-use aquatic_daemon_tests::threads::Frozen;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Daemon, Place, Setup, metrics, torrent, torrents};
+use aquatic_test_support::faults::spawn_without;
+use aquatic_test_support::network::{alone, change_loopback_address};
+use aquatic_test_support::threads::Frozen;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Daemon, Place, Setup, metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use libc::{
     EAGAIN, EBADF, EINVAL, ENOMEM, ENOSYS, EPERM, SYS_io_uring_enter, SYS_io_uring_register,

@@ -1,7 +1,7 @@
 //! Peers that no longer announce disappear, and torrents without peers with them.
 
-use aquatic_daemon_tests::torrent;
-use aquatic_daemon_tests::wait::until;
+use aquatic_test_support::torrent;
+use aquatic_test_support::wait::until;
 use aquatic_types::IpFamily;
 
 use super::client::Client;

@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 
-use aquatic_daemon_tests::operations::privileges::is_root;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, torrent};
+use aquatic_test_support::operations::privileges::is_root;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Place, torrent};
 use aquatic_types::IpFamily;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Daemon, Setup};
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Daemon, Setup};
 
 use super::setup::{SIMPLE, backends};
 

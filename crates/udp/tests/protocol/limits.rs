@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_daemon_tests::metrics;
-use aquatic_daemon_tests::wait::until;
+use aquatic_test_support::metrics;
+use aquatic_test_support::wait::until;
 use aquatic_types::IpFamily;
 
 use super::client::Client;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use aquatic_daemon_tests::program::loopback;
-use aquatic_daemon_tests::{Daemon, metrics, torrent};
+use aquatic_test_support::program::loopback;
+use aquatic_test_support::{Daemon, metrics, torrent};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::{AnnounceRequest, Response};
 

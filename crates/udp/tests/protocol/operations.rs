@@ -1,3 +1,3 @@
 //! What all daemons of the family do alike.
 
-aquatic_daemon_tests::operations!(crate::protocol::setup::UDP);
+aquatic_test_support::operations!(crate::protocol::setup::UDP);

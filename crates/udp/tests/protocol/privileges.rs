@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use aquatic_daemon_tests::operations::privileges::{CONFINED, is_root, make_root};
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, torrents};
+use aquatic_test_support::operations::privileges::{CONFINED, is_root, make_root};
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Place, torrents};
 use aquatic_types::IpFamily;
 
 use super::client::Client;

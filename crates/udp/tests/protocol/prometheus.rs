@@ -1,7 +1,7 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
-use aquatic_daemon_tests::metrics::{self, Sample};
-use aquatic_daemon_tests::{Daemon, torrent, torrents};
+use aquatic_test_support::metrics::{self, Sample};
+use aquatic_test_support::{Daemon, torrent, torrents};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::AnnounceRequest;
 

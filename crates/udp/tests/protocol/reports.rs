@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use aquatic_daemon_tests::operations::checking::{assert_advice, assert_problems};
-use aquatic_daemon_tests::operations::signals::full_pipe;
-use aquatic_daemon_tests::wait::{until, until_ok};
-use aquatic_daemon_tests::{Daemon, Place, metrics, torrents};
+use aquatic_test_support::operations::checking::{assert_advice, assert_problems};
+use aquatic_test_support::operations::signals::full_pipe;
+use aquatic_test_support::wait::{until, until_ok};
+use aquatic_test_support::{Daemon, Place, metrics, torrents};
 use aquatic_types::IpFamily;
 
 use super::client::Client;

@@ -1,7 +1,7 @@
 //! What is read, what is refused in words, what is dropped.
 
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, metrics, torrent, torrents};
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Place, metrics, torrent, torrents};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::{AnnounceRequest, write_url_data};
 

@@ -1,6 +1,6 @@
 //! What a scrape is answered, wherever its torrents are.
 
-use aquatic_daemon_tests::torrent;
+use aquatic_test_support::torrent;
 
 use super::client::{Client, row};
 use super::setup::on_every_setup_and_family;

@@ -1,9 +1,9 @@
 //! What is tested: the UDP tracker, as the tests that all daemons have in common want to know it.
 
-use aquatic_daemon_tests::operations::configuration::{
+use aquatic_test_support::operations::configuration::{
     LIMIT_KEYS, OldFile, SYSTEM_KEYS, WORKER_KEYS,
 };
-use aquatic_daemon_tests::{self as common, Daemon, Program, Setup};
+use aquatic_test_support::{self as common, Daemon, Program, Setup};
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily};
 use aquatic_udp_protocol::{AnnounceRequest, Response};
 

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use aquatic_daemon_tests::program::loopback;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, Setup, metrics, setup, torrent, torrents};
+use aquatic_test_support::program::loopback;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Place, Setup, metrics, setup, torrent, torrents};
 use aquatic_types::IpFamily;
 
 use super::client::{Client, announce_bytes};

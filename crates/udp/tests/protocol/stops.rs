@@ -1,7 +1,7 @@
 //! What clients see of a stop.
 
-use aquatic_daemon_tests::threads::Frozen;
-use aquatic_daemon_tests::{Setup, torrent};
+use aquatic_test_support::threads::Frozen;
+use aquatic_test_support::{Setup, torrent};
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::Response;
 use nix::sys::signal::Signal;

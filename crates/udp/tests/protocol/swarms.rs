@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{torrent, torrents};
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{torrent, torrents};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use aquatic_udp_protocol::AnnounceRequest;
 

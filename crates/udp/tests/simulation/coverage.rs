@@ -1,6 +1,6 @@
 //! How much the runs of a simulation have shown.
 
-use aquatic_daemon_tests::tally::Tally;
+use aquatic_test_support::tally::Tally;
 use aquatic_udp::counters::{Label as _, Reason};
 
 use super::tracker::{Counts, add};

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aquatic_daemon_tests::cases::Tracker;
-use aquatic_daemon_tests::connection::{Answer, Connection, Transport};
-use aquatic_daemon_tests::program::localhost;
+use aquatic_test_support::cases::Tracker;
+use aquatic_test_support::connection::{Answer, Connection, Transport};
+use aquatic_test_support::program::localhost;
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The configuration file: its keys, what is wrong in it, and older spellings.
 
-use aquatic_daemon_tests::operations::checking;
-use aquatic_daemon_tests::operations::configuration::{
+use aquatic_test_support::operations::checking;
+use aquatic_test_support::operations::configuration::{
     LIMIT_KEYS, METRICS_KEYS, Mistake, OldFile, STREAM_KEYS, STREAM_MISTAKES, SYSTEM_KEYS,
     WORKER_KEYS,
 };

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquatic_daemon_tests::connection::{Connection, Transport, tcp};
-use aquatic_daemon_tests::identity::{Identity, TLS};
-use aquatic_daemon_tests::program::{localhost, loopback};
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, Setup, metrics, torrent};
+use aquatic_test_support::connection::{Connection, Transport, tcp};
+use aquatic_test_support::identity::{Identity, TLS};
+use aquatic_test_support::program::{localhost, loopback};
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! WebSocket frames: what is read, and how a connection ends.
 
-use aquatic_daemon_tests::torrent;
+use aquatic_test_support::torrent;
 use aquatic_types::IpFamily;
 use serde_json::Value;
 

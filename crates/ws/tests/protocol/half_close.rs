@@ -4,10 +4,10 @@
 //! What they have asked for is carried out and answered; then the connection ends, and its peers
 //! are gone with it.
 
-use aquatic_daemon_tests::connection::Connection;
-use aquatic_daemon_tests::program::localhost;
-use aquatic_daemon_tests::torrent;
-use aquatic_daemon_tests::wait::until;
+use aquatic_test_support::connection::Connection;
+use aquatic_test_support::program::localhost;
+use aquatic_test_support::torrent;
+use aquatic_test_support::wait::until;
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! What all connections hold together, while clients with small messages are served.
 
-use aquatic_daemon_tests::connection::Connection;
-use aquatic_daemon_tests::memory::{SETTINGS, is_bounded};
-use aquatic_daemon_tests::program::loopback;
-use aquatic_daemon_tests::torrent;
+use aquatic_test_support::connection::Connection;
+use aquatic_test_support::memory::{SETTINGS, is_bounded};
+use aquatic_test_support::program::loopback;
+use aquatic_test_support::torrent;
 use aquatic_types::IpFamily;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Messages: what is read, what is answered, and what is refused in words.
 
-use aquatic_daemon_tests::{torrent, torrents};
+use aquatic_test_support::{torrent, torrents};
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::{Value, json};
 

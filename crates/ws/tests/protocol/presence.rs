@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aquatic_daemon_tests::cases::Case;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{Place, torrent};
+use aquatic_test_support::cases::Case;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{Place, torrent};
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::json;
 
@@ -113,7 +113,7 @@ fn who_is_forgotten_for_a_forbidden_torrent_takes_up_no_room() {
     });
 }
 
-fn start_with_list(case: Case, place: Place) -> aquatic_daemon_tests::cases::Tracker {
+fn start_with_list(case: Case, place: Place) -> aquatic_test_support::cases::Tracker {
     case.start_at(
         place,
         "limits.max_peers_per_ip = 3\nprotocol.max_torrents_per_connection = 3\n\
@@ -169,7 +169,7 @@ fn refusals_do_not_overtake_earlier_replies() {
         assert!(first >= Some(40 - charged), "{is_refused:?}");
         // Rubbish and what is served, by turns.
         let mut other = Peer::new(Socket::open(
-            aquatic_daemon_tests::program::loopback(9),
+            aquatic_test_support::program::loopback(9),
             tracker.address(FAMILY),
             tracker.transport,
         ));

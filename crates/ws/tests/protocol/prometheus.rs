@@ -1,10 +1,10 @@
 //! Metrics for Prometheus: dashboards are built on their names and labels.
 
-use aquatic_daemon_tests::metrics::set;
+use aquatic_test_support::metrics::set;
 #[cfg(target_os = "linux")]
-use aquatic_daemon_tests::operations::monitoring;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{metrics, torrent, torrents};
+use aquatic_test_support::operations::monitoring;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{metrics, torrent, torrents};
 use aquatic_types::IpFamily;
 use serde_json::json;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use aquatic_daemon_tests::cases::Tracker;
-use aquatic_daemon_tests::wait::until;
-use aquatic_daemon_tests::{metrics, torrent, torrents};
+use aquatic_test_support::cases::Tracker;
+use aquatic_test_support::wait::until;
+use aquatic_test_support::{metrics, torrent, torrents};
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
-use aquatic_daemon_tests::cases::{self, Case, Tracker};
-use aquatic_daemon_tests::connection::Transport;
-use aquatic_daemon_tests::{Client, Program};
+use aquatic_test_support::cases::{self, Case, Tracker};
+use aquatic_test_support::connection::Transport;
+use aquatic_test_support::{Client, Program};
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::json;
 

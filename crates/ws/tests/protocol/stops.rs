@@ -1,7 +1,7 @@
 //! What clients see of a stop.
 
 use aquatic_daemon::clock::Clock;
-use aquatic_daemon_tests::cases::on_every_runtime;
+use aquatic_test_support::cases::on_every_runtime;
 use aquatic_types::IpFamily;
 use nix::sys::signal::Signal;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! The HTTP request: who gets a WebSocket, and what others are told.
 
-use aquatic_daemon_tests::cases::Tracker;
-use aquatic_daemon_tests::connection::{Answer, Connection, Transport, tcp};
-use aquatic_daemon_tests::program::localhost;
-use aquatic_daemon_tests::torrent;
+use aquatic_test_support::cases::Tracker;
+use aquatic_test_support::connection::{Answer, Connection, Transport, tcp};
+use aquatic_test_support::program::localhost;
+use aquatic_test_support::torrent;
 use aquatic_types::IpFamily;
 
 use super::client::{Peer, Socket, assert_accepted, request};

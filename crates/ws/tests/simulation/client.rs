@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::SocketAddr;
 
-use aquatic_daemon_tests::wire::{Handshake, Wire};
 use aquatic_stream::ConnectionId;
+use aquatic_test_support::wire::{Handshake, Wire};
 use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{Message, OfferId};
 use tungstenite::protocol::frame::FrameHeader;

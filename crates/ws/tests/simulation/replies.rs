@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use aquatic_daemon_tests::lists::Lists;
+use aquatic_test_support::lists::Lists;
 use aquatic_types::InfoHash;
 
 /// What a client has sent.

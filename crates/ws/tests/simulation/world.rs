@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 
 use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
-use aquatic_daemon_tests::certificates::Certificates;
-use aquatic_daemon_tests::lists::Lists;
-use aquatic_daemon_tests::tally::Tally;
 use aquatic_stream::TlsConfig;
+use aquatic_test_support::certificates::Certificates;
+use aquatic_test_support::lists::Lists;
+use aquatic_test_support::tally::Tally;
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws::config::Config;
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, ScrapeRequest};

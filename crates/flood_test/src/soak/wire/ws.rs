@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use aquatic_load::population::peer_id;
+use aquatic_load_test::core::population::peer_id;
 use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{
     AnnounceRequest, AnswerRequest, Message, Offer, OfferId, Response, ScrapeRequest,

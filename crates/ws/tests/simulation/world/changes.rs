@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use aquatic_daemon_tests::certificates::Certificates;
-use aquatic_daemon_tests::wire::{Handshake, Wire};
 use aquatic_stream::Settled;
+use aquatic_test_support::certificates::Certificates;
+use aquatic_test_support::wire::{Handshake, Wire};
 
 use super::{Pace, Replies, World};
 

@@ -1,0 +1,78 @@
+//! Load tester for BitTorrent trackers over HTTP and HTTPS.
+//!
+//! It plays many peers that announce and scrape, and measures what the tracker makes of it: answers
+//! per second, latency, late and lost answers, connections that end too early, and, if the tracker
+//! runs on the same machine, the CPU time that each answer takes and the memory.
+//!
+//! ```text
+//!  population ── who, what ──▶ requests ──┐            tally ── report
+//!                                         ▼              ▲
+//!               stream ◀── bytes ── dialogue ── exchange ┘
+//!                 │   when
+//!                 └──────▶ tracker
+//! ```
+//!
+//! Connections, events, and the ways of putting load on a tracker are those of all testers over
+//! TCP: see [`stream`](crate::stream).
+//!
+//! What it is not: a test of whether the tracker is right. Answers are checked as far as it is
+//! cheap: status, kind, number of entries.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`config`] | what the operator may choose |
+//! | [`kinds`] | kinds of requests |
+//! | [`requests`] | requests as bytes |
+//! | [`exchange`] | what one connection asks and hears |
+//! | [`dialogue`] | a client that does both |
+
+pub mod config;
+pub mod dialogue;
+pub mod exchange;
+pub mod kinds;
+pub mod requests;
+
+use std::sync::Arc;
+
+use crate::core::population::{Population, share};
+use crate::core::report::LoadReport;
+use crate::stream::report::StreamLoadReport;
+use crate::stream::{Plan, Usage};
+
+use crate::http::config::LoadTestConfig;
+use crate::http::dialogue::HttpDialogue;
+use crate::http::requests::RequestWriter;
+
+/// Runs the test and prints the report to standard output.
+///
+/// # Errors
+/// If connections cannot be opened, the tracker is not there at first, or cannot be observed.
+pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
+    let population = Population::new(&config.requests.population, config.run.seed);
+    let peers = population.len();
+    let network = &config.network;
+    let late_after_micros = u64::from(config.answers.late_after_ms) * 1_000;
+    let plan = Plan {
+        run: &config.run,
+        answers: &config.answers,
+        connect: &network.connect,
+        usage: Usage {
+            connections: network.connections,
+            keep_alive: network.keep_alive,
+            pipelining_depth: network.pipelining_depth,
+        },
+        writer: RequestWriter::new(&config, Arc::new(population)),
+        dialogue: |client| {
+            let client = usize::try_from(client).unwrap_or(usize::MAX);
+            HttpDialogue::new(share(peers, network.connections, client), late_after_micros)
+        },
+    };
+    if config.idle.enabled {
+        return config.run.print(&plan.idle(&config.idle)?);
+    }
+    let loaded = plan.load()?;
+    config.run.print(&StreamLoadReport {
+        load: LoadReport::new(&config.run, &loaded.tally, &loaded.used),
+        connections: loaded.connections,
+    })
+}

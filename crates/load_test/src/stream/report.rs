@@ -1,0 +1,192 @@
+//! What is printed, beyond what all load testers report.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::SocketAddr;
+
+use crate::core::process::Usage;
+use crate::core::report::{ErrorReport, LoadReport, mebibytes, ratio, to_f64};
+use crate::core::tally::KindTally;
+use serde::Serialize;
+
+use crate::stream::kinds::ConnectionCounts;
+
+/// The result of putting load on a tracker.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamLoadReport {
+    /// What all load testers report.
+    #[serde(flatten)]
+    pub load: LoadReport,
+    /// Connections.
+    pub connections: ConnectionCounts,
+}
+
+/// The result of keeping connections idle.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdleReport {
+    /// The tracker's address.
+    pub tracker: SocketAddr,
+    /// Connections that were open at the end.
+    pub open: usize,
+    /// How long it took until all were answered.
+    pub seconds: f64,
+    /// Announces that were refused.
+    pub refused: u64,
+    /// Announces that were never answered.
+    pub lost: u64,
+    /// What went wrong.
+    pub errors: ErrorReport,
+    /// What became of them.
+    pub connections: ConnectionCounts,
+    /// Memory, if the tracker's process id was given.
+    pub memory: Option<MemoryReport>,
+}
+
+/// How much of the tracker's memory idle connections take; what the kernel has for them is not
+/// in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MemoryReport {
+    /// Before the first connection.
+    pub resident_bytes_before: u64,
+    /// With all of them.
+    pub resident_bytes_after: u64,
+    /// What was added, per connection that is open; their peers' places in swarms are in it.
+    pub bytes_per_connection: f64,
+}
+
+impl IdleReport {
+    /// Sums up a run of `open` connections that took so many seconds to be answered.
+    #[must_use]
+    pub fn new(
+        tracker: SocketAddr,
+        (open, seconds): (usize, f64),
+        announces: &KindTally,
+        errors: ErrorReport,
+        connections: ConnectionCounts,
+    ) -> Self {
+        Self {
+            tracker,
+            open,
+            seconds,
+            refused: announces.refused,
+            lost: announces.lost,
+            errors,
+            connections,
+            memory: None,
+        }
+    }
+
+    /// The same, with what the tracker has used before and after.
+    #[must_use]
+    pub fn with_memory(mut self, before: &Usage, after: &Usage) -> Self {
+        let added = to_f64(after.resident_bytes) - to_f64(before.resident_bytes);
+        let open = to_f64(u64::try_from(self.open).unwrap_or(0));
+        self.memory = Some(MemoryReport {
+            resident_bytes_before: before.resident_bytes,
+            resident_bytes_after: after.resident_bytes,
+            bytes_per_connection: ratio(added, open),
+        });
+        self
+    }
+}
+
+impl Display for StreamLoadReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.load, self.connections)
+    }
+}
+
+impl Display for ConnectionCounts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self {
+            opened,
+            full_handshakes,
+            resumed_handshakes,
+            closed_idle,
+        } = self;
+        write!(f, "connections: {opened} opened")?;
+        if full_handshakes + resumed_handshakes > 0 {
+            write!(
+                f,
+                " (TLS handshakes: {full_handshakes} full, {resumed_handshakes} resumed)"
+            )?;
+        }
+        if *closed_idle > 0 {
+            write!(f, ", {closed_idle} closed by the tracker while idle")?;
+        }
+        writeln!(f)
+    }
+}
+
+impl Display for IdleReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self {
+            tracker,
+            open,
+            seconds,
+            refused,
+            lost,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "Idle at {tracker}: {open} connections, answered in {seconds:.1} s"
+        )?;
+        writeln!(f, "announces refused: {refused}, lost: {lost}")?;
+        write!(f, "{}{}", self.errors, self.connections)?;
+        if let Some(memory) = &self.memory {
+            writeln!(
+                f,
+                "memory: {:.1} MiB before, {:.1} after: {:.0} bytes per connection",
+                mebibytes(memory.resident_bytes_before),
+                mebibytes(memory.resident_bytes_after),
+                memory.bytes_per_connection,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn idle_memory_is_what_was_added_per_open_connection() {
+        let announces = KindTally {
+            sent: 102,
+            answered: 99,
+            refused: 2,
+            lost: 1,
+            ..KindTally::default()
+        };
+        let errors = ErrorReport {
+            total: 2,
+            counts: Vec::new(),
+            messages: BTreeMap::from([("no".to_owned(), 2)]),
+        };
+        let usage = |resident_bytes| Usage {
+            resident_bytes,
+            ..Usage::default()
+        };
+        let counts = ConnectionCounts {
+            opened: 102,
+            full_handshakes: 100,
+            resumed_handshakes: 2,
+            closed_idle: 2,
+        };
+        let tracker = "127.0.0.1:3000".parse().unwrap();
+        let report = IdleReport::new(tracker, (128, 0.5), &announces, errors, counts)
+            .with_memory(&usage(1 << 20), &usage(2 << 20));
+        let text = report.to_string();
+        for line in [
+            "announces refused: 2, lost: 1\n",
+            "  2 refused: no\n",
+            "(TLS handshakes: 100 full, 2 resumed), 2 closed by the tracker while idle\n",
+            "memory: 1.0 MiB before, 2.0 after: 8192 bytes per connection\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}

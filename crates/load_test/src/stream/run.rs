@@ -1,0 +1,223 @@
+//! From a plan to what was counted.
+
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use crate::core::client_ips;
+use crate::core::config::{AnswersConfig, RunConfig};
+use crate::core::population::share;
+use crate::core::report::{ErrorReport, to_f64};
+use crate::core::run::{self, Used, Window, Workers};
+use anyhow::{Context, bail};
+use aquatic_daemon::clock::Clock;
+use fastrand::Rng;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::stream::client::Client;
+use crate::stream::config::{ConnectConfig, IdleConfig};
+use crate::stream::dialogue::{Dialogue, Shared};
+use crate::stream::idle;
+use crate::stream::kinds::{ConnectionCounts, Tally};
+use crate::stream::load::{LoadWorker, Pace};
+use crate::stream::report::IdleReport;
+use crate::stream::tls::TlsClient;
+use crate::stream::worker::{Rules, Usage, Worker};
+
+/// How often, and how long, a tracker is tried that may only just have been started.
+const CONNECT_ATTEMPTS: u32 = 20;
+const CONNECT_PAUSE: Duration = Duration::from_millis(250);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Files that the tester has open besides its connections.
+const OTHER_FILES: u64 = 100;
+
+/// What a tester wants to be done. `dialogue` makes that of the client of a number.
+#[derive(Debug)]
+pub struct Plan<'a, D: Dialogue, F: Fn(u32) -> D> {
+    /// How the run goes.
+    pub run: &'a RunConfig,
+    /// When an answer is late or lost.
+    pub answers: &'a AnswersConfig,
+    /// How connections are made.
+    pub connect: &'a ConnectConfig,
+    /// How they are used.
+    pub usage: Usage,
+    /// Writes requests; each worker gets a copy.
+    pub writer: D::Writer,
+    /// Speaks for a client.
+    pub dialogue: F,
+}
+
+/// What was counted under load.
+#[derive(Debug)]
+pub struct Loaded<D: Dialogue> {
+    /// About requests.
+    pub tally: Tally<D::Request>,
+    /// About connections.
+    pub connections: ConnectionCounts,
+    /// About the processes.
+    pub used: Used,
+}
+
+impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
+    /// Puts load on the tracker.
+    ///
+    /// # Errors
+    /// If connections cannot be opened, the tracker is not there at first, or cannot be observed.
+    pub fn load(&self) -> anyhow::Result<Loaded<D>> {
+        let setup = self.set_up()?;
+        let window = Window::open(self.run, setup.clock);
+        let mut workers = Workers::new();
+        for number in 0..self.run.workers {
+            let worker = self.worker(&setup, number, window.micros())?;
+            let load = LoadWorker {
+                pace: match self.run.rate_per_second {
+                    0 => Pace::AsAnswered,
+                    _ => Pace::Rate(self.run.rate_per_worker()),
+                },
+                window_micros: window.micros(),
+                grace_micros: setup.rules.lost_after_micros,
+                lost_after_micros: setup.rules.lost_after_micros,
+                in_flight_max: worker.clients.len() * self.usage.pipelining_depth,
+                worker,
+            };
+            workers.spawn(move || load.run())?;
+        }
+        let used = window.observe(self.run)?;
+        let (tallies, counts): (Vec<_>, Vec<_>) = workers.join()?.into_iter().unzip();
+        Ok(Loaded {
+            tally: run::sum(window.micros(), tallies),
+            connections: counts.into_iter().sum(),
+            used,
+        })
+    }
+
+    /// Keeps connections that have announced once.
+    ///
+    /// # Errors
+    /// If connections cannot be opened, the tracker is not there at first, cannot be observed, or
+    /// falls silent.
+    pub fn idle(&self, config: &IdleConfig) -> anyhow::Result<IdleReport> {
+        let setup = self.set_up()?;
+        let before = self.run.tracker_usage()?;
+        let start_micros = setup.clock.micros();
+        let (filled, when_filled) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut workers = Workers::new();
+        for number in 0..self.run.workers {
+            let worker = self.worker(&setup, number, 0..u64::MAX)?;
+            let (filled, stop) = (filled.clone(), Arc::clone(&stop));
+            workers.spawn(move || idle::run(worker, &filled, &stop))?;
+        }
+        drop(filled);
+        // Ends early if a worker fails: `join` tells why.
+        let are_filled = (0..self.run.workers).all(|_| when_filled.recv().is_ok());
+        let seconds = to_f64(setup.clock.micros() - start_micros) / 1e6;
+        if are_filled {
+            thread::sleep(Duration::from_secs(config.hold_seconds.into()));
+        }
+        let after = self.run.tracker_usage();
+        stop.store(true, Ordering::Relaxed);
+        let idled = workers.join()?;
+        let open = idled.iter().map(|idled| idled.open).sum();
+        let counts = idled.iter().map(|idled| idled.counts).sum();
+        let tally = run::sum(0..u64::MAX, idled.into_iter().map(|idled| idled.tally));
+        let report = IdleReport::new(
+            self.run.server_address,
+            (open, seconds),
+            tally.kind(D::ANNOUNCE),
+            ErrorReport::new(&tally),
+            counts,
+        );
+        Ok(match before.zip(after?) {
+            Some((before, after)) => report.with_memory(&before, &after),
+            None => report,
+        })
+    }
+
+    fn set_up(&self) -> anyhow::Result<Setup> {
+        raise_file_limit(self.usage.connections)?;
+        wait_for_tracker(self.run.server_address)?;
+        let micros = |ms: u32| u64::from(ms) * 1000;
+        let tls = self.connect.enable_tls;
+        Ok(Setup {
+            tls: tls.then(|| TlsClient::new(self.connect)).transpose()?,
+            rules: Rules {
+                server: self.run.server_address,
+                usage: self.usage,
+                late_after_micros: micros(self.answers.late_after_ms),
+                lost_after_micros: micros(self.answers.lost_after_ms),
+            },
+            clock: Clock::start(),
+        })
+    }
+
+    /// The worker of a number, with its share of the connections.
+    fn worker(
+        &self,
+        setup: &Setup,
+        number: usize,
+        window_micros: Range<u64>,
+    ) -> anyhow::Result<Worker<D>> {
+        let connections = u32::try_from(self.usage.connections).unwrap_or(u32::MAX);
+        let clients = share(connections, self.run.workers, number).map(|client| {
+            let place = usize::try_from(client).unwrap_or(usize::MAX);
+            let ip = client_ips::of_socket(&self.connect.client_ips, place);
+            let tls = setup.tls.as_ref().map(|tls| tls.another(self.connect));
+            Client::new((self.dialogue)(client), ip, tls)
+        });
+        let seed = u64::try_from(number).unwrap_or(0);
+        let shared = Shared {
+            writer: self.writer.clone(),
+            rng: Rng::with_seed(self.run.seed.wrapping_add(1 + seed)),
+            tally: Tally::new(window_micros),
+            out: Vec::new(),
+        };
+        Worker::new(setup.rules, clients.collect(), shared, setup.clock)
+    }
+}
+
+/// What all workers of a run have in common.
+struct Setup {
+    clock: Clock,
+    rules: Rules,
+    tls: Option<TlsClient>,
+}
+
+/// Each connection is an open file.
+fn raise_file_limit(connections: usize) -> anyhow::Result<()> {
+    let connections = u64::try_from(connections).unwrap_or(u64::MAX);
+    let files = connections.saturating_add(OTHER_FILES);
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit on open files")?;
+    if soft >= files {
+        return Ok(());
+    }
+    if hard < files {
+        bail!(
+            "network.connections: {connections} connections need {files} open files, but the \
+             limit is {hard} (ulimit -n)"
+        );
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, files, hard).context("cannot raise the limit on open files")
+}
+
+fn wait_for_tracker(server: SocketAddr) -> anyhow::Result<()> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match TcpStream::connect_timeout(&server, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(error) if attempts == CONNECT_ATTEMPTS => {
+                return Err(error).with_context(|| {
+                    format!("cannot connect to {server}: is a tracker running there?")
+                });
+            }
+            Err(_) => thread::sleep(CONNECT_PAUSE),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A worker that fills a tracker: each peer of each torrent announces until it is answered, then
+//! never again.
+
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
+
+use crate::core::population::{info_hash, mix, peer_id};
+use anyhow::bail;
+use aquatic_daemon::clock::Clock;
+use aquatic_types::AnnounceEvent;
+use aquatic_udp_socket::Receiver;
+
+use crate::udp::client::Announce;
+use crate::udp::kinds::{Asked, RequestKind, Tally};
+use crate::udp::lane::{self, Lane};
+
+/// Ports that peers listen on: all but the privileged ones.
+pub(crate) const PORTS: u32 = 65_536 - PORT_FIRST;
+const PORT_FIRST: u32 = 1024;
+
+/// How long the worker sleeps when no answer waits. See `load`.
+const REST: Duration = Duration::from_micros(200);
+
+/// A tracker that has answered nothing new for so long is gone.
+const SILENCE_MICROS_MAX: u64 = 15_000_000;
+
+/// What a worker is to fill in.
+#[derive(Clone, Debug)]
+pub(crate) struct Fill {
+    /// Numbers of this worker's torrents. No other worker announces them.
+    pub(crate) torrents: Range<u32>,
+    pub(crate) peers_per_torrent: u32,
+    pub(crate) seeder_probability: f64,
+    pub(crate) seed: u64,
+    pub(crate) in_flight_per_socket: u32,
+}
+
+/// A peer to be announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FillPeer {
+    torrent: u32,
+    /// Which lane speaks for it, which decides its IP address.
+    lane: usize,
+    port: u16,
+    is_seeder: bool,
+}
+
+impl Fill {
+    /// Numbers of the peers, in all torrents of this worker.
+    fn items(&self) -> Range<u32> {
+        let Range { start, end } = self.torrents;
+        start * self.peers_per_torrent..end * self.peers_per_torrent
+    }
+
+    /// The peer of a number. Peers of one torrent differ in lane or port; which ones a torrent
+    /// begins with depends on the torrent.
+    fn peer(&self, item: u32, lanes: usize) -> FillPeer {
+        let torrent = item / self.peers_per_torrent;
+        let lanes = u64::try_from(lanes).unwrap_or(1);
+        let places = lanes * u64::from(PORTS);
+        let first = mix(self.seed ^ u64::from(torrent)) % places;
+        let place = (first + u64::from(item % self.peers_per_torrent)) % places;
+        let port = u64::from(PORT_FIRST) + place / lanes;
+        let chance = fastrand::Rng::with_seed(mix(self.seed) ^ u64::from(item)).f64();
+        FillPeer {
+            torrent,
+            lane: usize::try_from(place % lanes).unwrap_or(0),
+            port: u16::try_from(port).unwrap_or(u16::MAX),
+            is_seeder: chance < self.seeder_probability,
+        }
+    }
+}
+
+/// One thread's sockets and what is left to announce.
+pub(crate) struct FillWorker {
+    fill: Fill,
+    clock: Clock,
+    lanes: Vec<Lane>,
+    receiver: Receiver,
+    tally: Tally,
+    fresh: Range<u32>,
+    /// Those whose announce was lost.
+    again: Vec<u32>,
+    answered: u64,
+}
+
+impl FillWorker {
+    pub(crate) fn new(fill: Fill, clock: Clock, lanes: Vec<Lane>) -> Self {
+        Self {
+            clock,
+            lanes,
+            receiver: lane::receiver(),
+            tally: Tally::new(0..u64::MAX),
+            fresh: fill.items(),
+            again: Vec::new(),
+            answered: 0,
+            fill,
+        }
+    }
+
+    /// Runs until each peer has been answered, be it by an error packet.
+    pub(crate) fn run(mut self) -> anyhow::Result<Tally> {
+        let total = u64::try_from(self.fill.items().len()).unwrap_or(u64::MAX);
+        let mut settled = 0;
+        let mut settled_micros = self.clock.micros();
+        loop {
+            self.reconnect();
+            self.send();
+            let received = self.receive()?;
+            let settled_before = settled;
+            settled = self.answered + self.tally.kind(RequestKind::Announce).refused;
+            if settled >= total {
+                return Ok(self.tally);
+            }
+            let now_micros = self.clock.micros();
+            if settled > settled_before {
+                settled_micros = now_micros;
+            } else if now_micros - settled_micros > SILENCE_MICROS_MAX {
+                bail!("the tracker has fallen silent: {settled} of {total} peers were answered");
+            }
+            if received == 0 {
+                thread::sleep(REST);
+            }
+        }
+    }
+
+    fn reconnect(&mut self) {
+        let now_micros = self.clock.micros();
+        for lane in &mut self.lanes {
+            if lane.client.must_reconnect(now_micros)
+                && lane.client.waiting() < self.fill.in_flight_per_socket
+            {
+                lane.write(|client, out| client.connect(now_micros, out, &mut self.tally));
+            }
+        }
+    }
+
+    /// Announces until the next peer's lane has no room: its turn comes with the next answers.
+    fn send(&mut self) {
+        let now_micros = self.clock.micros();
+        while let Some(item) = self.again.last().copied().or(self.fresh.clone().next()) {
+            let peer = self.fill.peer(item, self.lanes.len());
+            let lane = &mut self.lanes[peer.lane];
+            if lane.client.waiting() >= self.fill.in_flight_per_socket {
+                break;
+            }
+            if self.again.pop().is_none() {
+                self.fresh.next();
+            }
+            let announce = Announce {
+                info_hash: info_hash(self.fill.seed, peer.torrent),
+                peer_id: peer_id(item),
+                port: peer.port,
+                is_seeder: peer.is_seeder,
+                event: AnnounceEvent::Started,
+            };
+            let tally = &mut self.tally;
+            let lost =
+                lane.write(|client, out| client.announce(&announce, item, now_micros, out, tally));
+            self.again
+                .extend(lost.filter(is_announce).map(|lost| lost.item));
+        }
+        for lane in &mut self.lanes {
+            lane.flush(&mut self.tally);
+        }
+    }
+
+    fn receive(&mut self) -> anyhow::Result<usize> {
+        let mut received = 0;
+        for lane in &mut self.lanes {
+            received += lane.receive(self.clock, &mut self.receiver, &mut self.tally, |asked| {
+                self.answered += u64::from(is_announce(&asked));
+            })?;
+            lane.client
+                .expire(self.clock.micros(), &mut self.tally, |lost| {
+                    self.again.extend(is_announce(&lost).then_some(lost.item));
+                });
+        }
+        Ok(received)
+    }
+}
+
+fn is_announce(asked: &Asked) -> bool {
+    asked.kind == RequestKind::Announce
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn fill(torrents: Range<u32>, peers_per_torrent: u32) -> Fill {
+        Fill {
+            torrents,
+            peers_per_torrent,
+            seeder_probability: 0.25,
+            seed: 1,
+            in_flight_per_socket: 16,
+        }
+    }
+
+    #[test]
+    fn peers_of_a_torrent_differ() {
+        let lanes = 2;
+        let fill = fill(3..4, 2 * PORTS);
+        let places: HashSet<_> = fill
+            .items()
+            .map(|item| fill.peer(item, lanes))
+            .inspect(|peer| assert!(peer.torrent == 3 && peer.port >= 1024))
+            .map(|peer| (peer.lane, peer.port))
+            .collect();
+        assert_eq!(u32::try_from(places.len()).unwrap(), 2 * PORTS);
+    }
+
+    #[test]
+    fn lone_peers_are_spread_and_some_are_seeders() {
+        let fill = fill(0..10_000, 1);
+        let peers: Vec<_> = fill.items().map(|item| fill.peer(item, 4)).collect();
+        let torrents: HashSet<_> = peers.iter().map(|peer| peer.torrent).collect();
+        assert_eq!(torrents.len(), 10_000);
+        let ports: HashSet<_> = peers.iter().map(|peer| peer.port).collect();
+        assert!(ports.len() > 8_000, "{}", ports.len());
+        for lane in 0..4 {
+            let peers = peers.iter().filter(|peer| peer.lane == lane).count();
+            assert!((2_200..2_800).contains(&peers), "lane {lane}: {peers}");
+        }
+        let seeders = peers.iter().filter(|peer| peer.is_seeder).count();
+        assert!((2_200..2_800).contains(&seeders), "{seeders}");
+    }
+}

@@ -1,0 +1,226 @@
+//! A socket and what belongs to it: its client, its outgoing packets, its way to send.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::core::client_ips;
+use anyhow::{Context, bail};
+use aquatic_daemon::{bind, clock::Clock};
+use aquatic_types::IpFamily;
+#[cfg(target_os = "linux")]
+use aquatic_udp_socket::segmentation::SegmentSender;
+use aquatic_udp_socket::{
+    Outbox, Receiver, ReturnPath, SendReport, Sender, SocketOptions, UdpSocket,
+};
+
+use crate::udp::client::{Client, ClientOptions};
+use crate::udp::config::LoadTestConfig;
+use crate::udp::kinds::{Asked, Fault, Tally};
+
+/// Datagrams per system call.
+const BATCH: usize = 64;
+
+/// More than any tracker's answer: what is cut off here would be malformed anyway.
+const ANSWER_BYTES_MAX: usize = 2048;
+
+/// Packets that may wait because the kernel has no room for them.
+const OUTBOX_PACKETS_MAX: usize = 4096;
+
+/// Requests per socket that are remembered while the rate is the tracker's: three seconds of 43,000
+/// per second.
+const CLOSED_LOOP_IN_FLIGHT_MAX: u32 = 1 << 17;
+
+/// How often a first connect request is repeated before the tracker counts as absent.
+const CONNECT_ATTEMPTS: u32 = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Reads answers. One serves all lanes of a worker.
+pub(crate) fn receiver() -> Receiver {
+    Receiver::new(BATCH, ANSWER_BYTES_MAX)
+}
+
+/// A socket that speaks with the tracker for some peers.
+pub(crate) struct Lane {
+    pub(crate) client: Client,
+    socket: UdpSocket,
+    path: ReturnPath,
+    outbox: Outbox,
+    sender: PacketSender,
+}
+
+impl Lane {
+    /// Binds the socket of a number, counted over all workers.
+    pub(crate) fn open(config: &LoadTestConfig, number: usize) -> anyhow::Result<Self> {
+        let server = config.run.server_address;
+        let unspecified = match server {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let ip = client_ips::of_socket(&config.network.client_ips, number).unwrap_or(unspecified);
+        let options = SocketOptions {
+            recv_buffer_bytes: config.network.socket_recv_buffer_size,
+            ..SocketOptions::default()
+        };
+        let address = SocketAddr::new(ip, 0);
+        let mut socket =
+            UdpSocket::bind(address, &options).map_err(|error| bind::error(address, &error))?;
+        socket
+            .connect(server)
+            .with_context(|| format!("cannot send from {ip} to {server}"))?;
+        if let Ok(granted) = socket.recv_buffer_bytes()
+            && granted < options.recv_buffer_bytes
+        {
+            log::warn!(
+                "network.socket_recv_buffer_size: the system grants {granted} bytes; answers may \
+                 be lost here (sysctl net.core.rmem_max)"
+            );
+        }
+        Ok(Self {
+            client: Client::new(client_options(config)),
+            socket,
+            path: ReturnPath::to(server),
+            outbox: Outbox::new(),
+            sender: PacketSender::new(config.network.segmentation_offload),
+        })
+    }
+
+    /// Gets the first connection id.
+    pub(crate) fn shake_hands(
+        &mut self,
+        clock: Clock,
+        receiver: &mut Receiver,
+    ) -> anyhow::Result<()> {
+        let mut uncounted = Tally::new(0..0);
+        let mut last_error = None;
+        for _ in 0..CONNECT_ATTEMPTS {
+            self.write(|client, out| client.connect(clock.micros(), out, &mut uncounted));
+            last_error = self.flush(&mut uncounted).last_error.or(last_error);
+            let end = clock.elapsed() + CONNECT_TIMEOUT;
+            while let Some(left) = end.checked_sub(clock.elapsed()) {
+                // A whole millisecond: the wait is rounded down.
+                self.socket
+                    .wait_readable(Some(left.max(Duration::from_millis(1))))?;
+                self.receive(clock, receiver, &mut uncounted, |_| {})?;
+                if self.client.is_connected() {
+                    return Ok(());
+                }
+            }
+        }
+        let refusal = uncounted
+            .messages
+            .keys()
+            .next()
+            .map(|message| format!("{message:?}"));
+        let reason = last_error.map(|error| error.to_string());
+        bail!(
+            "{} does not answer {}: {}",
+            self.path.peer(),
+            self.socket.local_addr(),
+            refusal
+                .or(reason)
+                .unwrap_or("is a tracker running there?".into())
+        );
+    }
+
+    /// Appends a packet to those that wait to be sent.
+    pub(crate) fn write<T>(&mut self, write: impl FnOnce(&mut Client, &mut Vec<u8>) -> T) -> T {
+        let written = write(&mut self.client, self.outbox.bytes_mut());
+        self.outbox.finish(self.path);
+        written
+    }
+
+    /// Sends what waits.
+    pub(crate) fn flush(&mut self, tally: &mut Tally) -> SendReport {
+        if self.outbox.is_empty() {
+            return SendReport::default();
+        }
+        let report = self.sender.send(&self.socket, &mut self.outbox);
+        let dropped = self.outbox.truncate(OUTBOX_PACKETS_MAX);
+        let unsent = u64::try_from(report.failed + dropped).unwrap_or(u64::MAX);
+        tally.add_errors(Fault::SendFailure, unsent);
+        report
+    }
+
+    /// Reads one batch of answers and tells `answered` of each that was asked for. Gives back how
+    /// many datagrams there were.
+    pub(crate) fn receive(
+        &mut self,
+        clock: Clock,
+        receiver: &mut Receiver,
+        tally: &mut Tally,
+        mut answered: impl FnMut(Asked),
+    ) -> anyhow::Result<usize> {
+        let received = receiver
+            .receive(&self.socket)
+            .context("cannot read answers from the socket")?;
+        if received > 0 {
+            let now_micros = clock.micros();
+            for datagram in receiver.datagrams() {
+                let asked = self.client.receive(now_micros, datagram.bytes, tally);
+                asked.into_iter().for_each(&mut answered);
+            }
+        }
+        Ok(received)
+    }
+}
+
+fn client_options(config: &LoadTestConfig) -> ClientOptions {
+    let micros = |ms: u32| u64::from(ms) * 1000;
+    let late_after_micros = micros(config.answers.late_after_ms);
+    let lost_after_micros = if config.fill.enabled {
+        // What is late is asked for again, so its first answer is not waited for.
+        late_after_micros
+    } else {
+        micros(config.answers.lost_after_ms)
+    };
+    let in_flight_max = match config.run.rate_per_second {
+        0 => CLOSED_LOOP_IN_FLIGHT_MAX,
+        rate => {
+            // Twice the number that is due until one is lost: arrivals are irregular.
+            let sockets = u64::try_from(config.sockets()).unwrap_or(1);
+            let due = u64::from(rate) * lost_after_micros / 1_000_000 / sockets;
+            u32::try_from(2 * due + 1024).unwrap_or(u32::MAX)
+        }
+    };
+    ClientOptions {
+        family: IpFamily::of(&config.run.server_address),
+        num_want: config.requests.population.num_want,
+        in_flight_max,
+        late_after_micros,
+        lost_after_micros,
+        salt: fastrand::u32(..),
+    }
+}
+
+/// How packets get into the kernel.
+enum PacketSender {
+    /// Many per system call.
+    Batch(Sender),
+    /// Many per packet, as far as the kernel sees it.
+    #[cfg(target_os = "linux")]
+    Segments(SegmentSender),
+}
+
+impl PacketSender {
+    #[cfg(target_os = "linux")]
+    fn new(segmentation_offload: bool) -> Self {
+        if segmentation_offload {
+            Self::Segments(SegmentSender::new())
+        } else {
+            Self::Batch(Sender::new(BATCH))
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn new(_segmentation_offload: bool) -> Self {
+        Self::Batch(Sender::new(BATCH))
+    }
+
+    fn send(&mut self, socket: &UdpSocket, outbox: &mut Outbox) -> SendReport {
+        match self {
+            Self::Batch(sender) => sender.send(socket, outbox),
+            #[cfg(target_os = "linux")]
+            Self::Segments(sender) => sender.send(socket, outbox),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Load tester for BitTorrent trackers over UDP.
+//!
+//! It plays many peers that connect, announce and scrape, and measures what the tracker makes of
+//! it: answers per second, latency, late and lost answers, and, if the tracker runs on the same
+//! machine, the CPU time that each answer takes and the memory.
+//!
+//! ```text
+//!  population ── who ──┐                                ┌─ tally ── report ── table or JSON
+//!  mix ── what, when ──┤                                │
+//!                      ▼            requests            │
+//!            load (or fill) ──▶ lane ─────────▶ tracker │
+//!                    a worker    socket, ◀─────────     │
+//!                                client ── in_flight ───┘
+//! ```
+//!
+//! There are two ways of putting load on a tracker (`rate_per_second`): *at its own pace*, each
+//! socket keeping some requests in flight, which shows how much it can do; and *at a fixed rate*,
+//! whether answers come or not, which shows how long strangers would wait. In the second way a
+//! request's latency counts from the time at which it was due, even if the tester is behind.
+//! A third way (`[fill]`) announces a known population once, to see how much memory that takes.
+//!
+//! What it is not: a test of whether the tracker is right. Answers are checked as far as it is
+//! cheap: transaction id, kind, number of entries.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`config`] | what the operator may choose |
+//! | [`kinds`] | kinds of requests and of errors |
+//! | [`in_flight`] | requests that wait for answers; what is late and what is lost |
+//! | [`client`] | requests and answers of one socket, as bytes |
+//! | `lane` | the socket itself |
+//! | `load`, `fill` | the workers' loops |
+//! | [`report`] | what is printed after filling |
+//!
+//! Population, counting and reports are those of all load testers: see
+//! [`core`](crate::core).
+
+pub mod client;
+pub mod config;
+mod fill;
+pub mod in_flight;
+pub mod kinds;
+mod lane;
+mod load;
+pub mod report;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::core::kind::Mix;
+use crate::core::population::{Population, share};
+use crate::core::report::{LoadReport, to_f64};
+use crate::core::run::{self, Window, Workers};
+use aquatic_daemon::clock::Clock;
+
+use crate::udp::config::LoadTestConfig;
+use crate::udp::fill::{Fill, FillWorker};
+use crate::udp::kinds::RequestKind;
+use crate::udp::lane::Lane;
+use crate::udp::load::{Load, LoadWorker, Pace};
+use crate::udp::report::FillReport;
+
+/// How long a tracker may still tidy up after it was filled, before its memory is looked at.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+
+/// Runs the test and prints the report to standard output.
+///
+/// # Errors
+/// If sockets cannot be opened, the tracker does not answer at first, or cannot be observed.
+pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
+    if config.fill.enabled {
+        config.run.print(&run_fill(&config)?)
+    } else {
+        config.run.print(&run_load(&config)?)
+    }
+}
+
+fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
+    let requests = &config.requests;
+    let population = Arc::new(Population::new(&requests.population, config.run.seed));
+    let clock = Clock::start();
+    let lanes = open_lanes(config, clock)?;
+
+    let window = Window::open(&config.run, clock);
+    let mut socket = 0..;
+    let mut workers = Workers::new();
+    for (worker, lanes) in (0u64..).zip(lanes) {
+        let load = Load {
+            pace: pace(config),
+            mix: Mix::new(&[
+                (RequestKind::Connect, requests.weight_connect),
+                (RequestKind::Announce, requests.weight_announce),
+                (RequestKind::Scrape, requests.weight_scrape),
+            ]),
+            scrape_torrents: requests.population.scrape_torrents,
+            population: Arc::clone(&population),
+            window_micros: window.micros(),
+            grace_micros: u64::from(config.answers.lost_after_ms) * 1000,
+            seed: config.run.seed.wrapping_add(1 + worker),
+        };
+        let share = |socket| share(population.len(), config.sockets(), socket);
+        let lanes = lanes.into_iter().zip(socket.by_ref().map(share)).collect();
+        workers.spawn(move || LoadWorker::new(load, clock, lanes).run())?;
+    }
+
+    let used = window.observe(&config.run)?;
+    let tally = run::sum(window.micros(), workers.join()?);
+    Ok(LoadReport::new(&config.run, &tally, &used))
+}
+
+fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
+    let torrents = config.fill.number_of_torrents;
+    let clock = Clock::start();
+    let lanes = open_lanes(config, clock)?;
+
+    // It has answered, so it has started up.
+    let before = config.run.tracker_usage()?;
+    let start_micros = clock.micros();
+    let mut workers = Workers::new();
+    for (worker, lanes) in lanes.into_iter().enumerate() {
+        let fill = Fill {
+            torrents: share(torrents, config.run.workers, worker),
+            peers_per_torrent: config.fill.peers_per_torrent,
+            seeder_probability: config.requests.population.seeder_probability,
+            seed: config.run.seed,
+            in_flight_per_socket: config.network.in_flight_per_socket,
+        };
+        workers.spawn(move || FillWorker::new(fill, clock, lanes).run())?;
+    }
+    let tally = run::sum(0..u64::MAX, workers.join()?);
+    let seconds = to_f64(clock.micros() - start_micros) / 1e6;
+
+    thread::sleep(SETTLE_TIME);
+    let after = config.run.tracker_usage()?;
+    let torrents = u64::from(torrents);
+    let peers = torrents * u64::from(config.fill.peers_per_torrent);
+    let usages = before.zip(after);
+    Ok(FillReport::new(
+        config.run.server_address,
+        (torrents, peers),
+        seconds,
+        &tally,
+        usages,
+    ))
+}
+
+/// The sockets of each worker, each with a connection id.
+fn open_lanes(config: &LoadTestConfig, clock: Clock) -> anyhow::Result<Vec<Vec<Lane>>> {
+    let per_worker = config.network.sockets_per_worker;
+    let mut receiver = lane::receiver();
+    let mut open = |number| {
+        let mut lane = Lane::open(config, number)?;
+        lane.shake_hands(clock, &mut receiver)?;
+        Ok(lane)
+    };
+    let mut lanes_of = |worker| {
+        let first = worker * per_worker;
+        (first..first + per_worker).map(&mut open).collect()
+    };
+    (0..config.run.workers).map(&mut lanes_of).collect()
+}
+
+fn pace(config: &LoadTestConfig) -> Pace {
+    match config.run.rate_per_second {
+        0 => Pace::InFlight(config.network.in_flight_per_socket),
+        _ => Pace::Rate(config.run.rate_per_worker()),
+    }
+}
