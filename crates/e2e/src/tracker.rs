@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use crate::ask::{UdpClient, Counts};
+use crate::ask::{Counts, UdpClient};
 use crate::curl::Curl;
 use crate::folder::Folder;
 use crate::host::Host;

@@ -29,7 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_test_support", 4),
     ("aquatic_tracker", 4),
     ("aquatic_load_test", 5),
-    ("aquatic_tracker_stream", 5),
+    ("aquatic_stream_tracker", 5),
     ("aquatic_flood_test", 6),
     ("aquatic_http", 6),
     ("aquatic_udp", 6),

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use aquatic_e2e::ask::{Announce, UdpClient, Counts};
+use aquatic_e2e::ask::{Announce, Counts, UdpClient};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::tracker::Tracker;

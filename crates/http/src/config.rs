@@ -2,10 +2,10 @@
 
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
+use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
-use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 
 use crate::session::HEAD_BYTES_MAX;
 

@@ -24,7 +24,7 @@ use crate::service::Service;
 use crate::socket_worker::SocketWorker;
 
 /// All workers of a tracker, ready to work.
-pub type Workers = aquatic_tracker_stream::Workers<Http>;
+pub type Workers = aquatic_stream_tracker::Workers<Http>;
 
 /// Makes all workers, and what tells how long their answers take, by socket worker. `wakers` wake
 /// them: first the socket workers, then the swarm workers.

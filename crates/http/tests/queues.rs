@@ -10,7 +10,7 @@ use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason};
 use aquatic_http::workers::build_workers;
 use aquatic_stream::{ConnectionId, Settled};
-use aquatic_tracker_stream::simulation::Simulation;
+use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_types::IpFamily;
 
 const NOW: Now = Now {

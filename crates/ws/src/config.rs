@@ -4,10 +4,10 @@ use std::num::NonZeroU32;
 
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
+use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes};
 use aquatic_tracker::dispatch::topology::Topology;
-use aquatic_tracker_stream::{CommonClamps, CommonConfig};
 use aquatic_ws_protocol::ScrapeResponse;
 
 use crate::frames::HEADER_BYTES_MAX;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use aquatic_daemon::supervisor::Supervisor;
+use aquatic_stream_tracker::{Launch, StreamTracker};
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::launch::Reload;
 use aquatic_tracker::limits::settle_memory;
-use aquatic_tracker_stream::{Launch, StreamTracker};
 
 use crate::config::Config;
 use crate::counters::WebTorrent;

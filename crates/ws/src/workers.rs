@@ -29,7 +29,7 @@ use crate::signalling::{self, Signalling, SignallingParts};
 use crate::socket_worker::{SocketWorker, SocketWorkerParts};
 
 /// All workers of a tracker, ready to work.
-pub type Workers = aquatic_tracker_stream::Workers<WebTorrent>;
+pub type Workers = aquatic_stream_tracker::Workers<WebTorrent>;
 
 /// Makes all workers. `wakers` wake them: first the socket workers, then the swarm workers.
 ///

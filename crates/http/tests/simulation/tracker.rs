@@ -9,7 +9,7 @@ use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason, RequestKind, ResponseKind};
 use aquatic_http::workers::build_workers;
 use aquatic_stream::TlsConfig;
-use aquatic_tracker_stream::simulation::Simulation;
+use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_types::IpFamily;
 
 /// Counts by IP version, metric and label; what is zero is left out.

@@ -7,7 +7,7 @@ use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::counter::Label;
 use aquatic_stream::TlsConfig;
-use aquatic_tracker_stream::simulation::Simulation;
+use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_types::IpFamily;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::{Reason, WebTorrent};
