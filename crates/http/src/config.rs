@@ -7,7 +7,9 @@ use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, che
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
 
-use crate::session::HEAD_BYTES_MAX;
+/// Bytes of the largest request head: what clients and proxies are known to send, 16 KiB, and a
+/// little more.
+pub const HEAD_BYTES_MAX: usize = 17 * 1_024;
 
 /// Peers in the largest answer.
 const RESPONSE_PEERS_MAX: usize = 1_000;

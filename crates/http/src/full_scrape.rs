@@ -12,8 +12,8 @@ use aquatic_swarm::{Counts, PeerKey, TorrentMap, WalkCursor};
 use aquatic_tracker::shard::addresses::Swarms;
 use aquatic_types::{InfoHash, IpFamily};
 
-use crate::messages::ResponseTarget;
 use crate::refusal::Refusal;
+use crate::response_target::ResponseTarget;
 
 /// Torrents that are looked at before it is somebody else's turn. Each takes a few accesses to
 /// memory, so this takes a tenth of a millisecond or less.

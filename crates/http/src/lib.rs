@@ -30,7 +30,7 @@
 //! | [`refusal`] | what clients are told that are not served |
 //! | [`session`] | a connection, from bytes to requests |
 //! | [`response_writer`], [`peer_split`], [`full_scrape`] | how requests are processed in a shard |
-//! | [`messages`] | what workers say to each other |
+//! | [`messages`], [`response_target`] | what workers say to each other |
 //! | [`workers`], [`socket_worker`], `waiting` | who does what |
 //! | [`counters`], [`statistics`] | what is counted |
 
@@ -42,6 +42,7 @@ pub mod full_scrape;
 pub mod messages;
 pub mod peer_split;
 pub mod refusal;
+pub mod response_target;
 pub mod response_writer;
 pub mod service;
 pub mod session;

@@ -1,6 +1,6 @@
 //! What socket workers and swarm workers say to each other.
 
-use aquatic_http_protocol::{Framing, PeerForm};
+use aquatic_http_protocol::PeerForm;
 use aquatic_stream::ConnectionId;
 use aquatic_swarm::Counts;
 use aquatic_tracker::shard;
@@ -8,6 +8,7 @@ use aquatic_tracker::shard::client_stats::ClientPrefix;
 use aquatic_types::{CompactV4, CompactV6, InfoHash, PerFamily};
 
 use crate::full_scrape::FullScrape;
+use crate::response_target::ResponseTarget;
 
 /// Announces that a batch holds at most.
 pub const BATCH_ANNOUNCES_MAX: usize = 128;
@@ -19,15 +20,6 @@ pub const BATCH_SCRAPES_MAX: usize = 1_024;
 /// Batches that can be on their way between two workers. So some 4,000 announces, a twentieth of a
 /// second's worth, can wait in one direction.
 pub const BATCHES_MAX: usize = 32;
-
-/// The way back to a client, within the socket worker that asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseTarget {
-    /// Where the answer goes.
-    pub connection: ConnectionId,
-    /// How it must look as HTTP.
-    pub framing: Framing,
-}
 
 /// A peer announces, and the announce has passed all checks of the socket worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

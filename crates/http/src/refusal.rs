@@ -26,7 +26,7 @@ enum Answer {
 const SOON: Option<Retry> = Some(Retry::AfterMinutes(1));
 
 impl Refusal {
-    /// The request head is larger than [`crate::session::HEAD_BYTES_MAX`].
+    /// The request head is larger than [`crate::config::HEAD_BYTES_MAX`].
     pub const HEAD_TOO_LARGE: Self = Self::status(Reason::HeadTooLarge, Status::HeadTooLarge);
     /// The client has ended its request in the middle.
     pub const CUT_OFF: Self = Self::status(Reason::Malformed, Status::BadRequest);

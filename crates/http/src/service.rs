@@ -16,8 +16,9 @@ use aquatic_types::{
 
 use crate::config::{Config, Intervals};
 use crate::counters::{Http, RequestKind};
-use crate::messages::{Announce, ResponseTarget};
+use crate::messages::Announce;
 use crate::refusal::Refusal;
+use crate::response_target::ResponseTarget;
 
 /// What is said to people who open the tracker's address in a browser.
 const ABOUT: &str = "BitTorrent tracker (aquatic_http): clients announce at /announce\n";

@@ -19,11 +19,8 @@ use aquatic_swarm::Counts;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::CanonicalAddr;
 
+use crate::config::HEAD_BYTES_MAX;
 use crate::refusal::Refusal;
-
-/// Bytes of the largest request head: what clients and proxies are known to send, 16 KiB, and a
-/// little more.
-pub const HEAD_BYTES_MAX: usize = 17 * 1_024;
 
 /// The state of a connection.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use crate::hash::PeerKey;
 use crate::index::{Index, Keys};
+use crate::peer::Peer;
 use crate::rules::Rules;
 use crate::segments::Segments;
-use crate::swarm::Peer;
 
 /// Peers in segments, and an index over their keys.
 pub(crate) struct LargeSwarm<K, V> {

@@ -80,6 +80,7 @@ mod model_test;
 #[cfg(test)]
 mod network_test;
 mod outcome;
+mod peer;
 mod restraint;
 mod room;
 mod rules;

@@ -2,7 +2,8 @@
 
 use crate::TorrentMap;
 use crate::hash::PeerKey;
-use crate::swarm::{Peer, Swarm};
+use crate::peer::Peer;
+use crate::swarm::Swarm;
 
 impl<K: PeerKey + std::fmt::Debug, V> TorrentMap<K, V> {
     /// Checks everything that the operations rely on.

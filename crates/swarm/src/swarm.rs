@@ -13,12 +13,13 @@
 use std::hint::black_box;
 use std::ops::Range;
 
-use aquatic_types::{PeerStatus, Seconds};
+use aquatic_types::PeerStatus;
 use arrayvec::ArrayVec;
 use thin_vec::ThinVec;
 
 use crate::hash::PeerKey;
 use crate::large::LargeSwarm;
+use crate::peer::Peer;
 use crate::restraint::{Restraint, View};
 use crate::rules::Rules;
 use crate::segments::as_usize;
@@ -38,45 +39,6 @@ const LARGE_PEERS_MIN: u32 = 32;
 /// Free places in a list are made this many at a time: 32 bytes for IPv4. Four places are two on
 /// average that lie idle; copying 64 peers a few times more often costs nothing to speak of.
 const LIST_GROWTH: usize = 4;
-
-/// One peer: 8 bytes for IPv4 without a value.
-pub(crate) struct Peer<K, V> {
-    pub(crate) key: K,
-    pub(crate) value: V,
-    pub(crate) state: PeerState,
-}
-
-/// The last second in which a peer is alive, and whether its download is over and has been counted:
-/// in 16 bits together, as a peer of its own would need 8 bytes more for that.
-///
-/// Time is kept in steps of two seconds, modulo 2^16 seconds. Comparing needs no more as long as it
-/// is less than 2^15 seconds away, in the past or in the future: see
-/// [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS).
-#[derive(Clone, Copy)]
-pub(crate) struct PeerState(u16);
-
-impl PeerState {
-    const FINISHED: u16 = 1;
-
-    /// Alive until the end of the second `deadline`, or of the next one if this is even.
-    pub(crate) fn new(deadline: Seconds, is_finished: bool) -> Self {
-        Self(Self::steps(deadline) | u16::from(is_finished))
-    }
-
-    /// Whether it has been a seeder, or has said that its download is complete.
-    pub(crate) fn is_finished(self) -> bool {
-        self.0 & Self::FINISHED != 0
-    }
-
-    pub(crate) fn has_passed(self, now: Seconds) -> bool {
-        let deadline = self.0 & !Self::FINISHED;
-        Self::steps(now).wrapping_sub(deadline).cast_signed() > 0
-    }
-
-    fn steps(time: Seconds) -> u16 {
-        (time.0 & 0xffff) as u16 & !Self::FINISHED
-    }
-}
 
 /// The peers of one torrent. Positions of peers change with each insertion, removal and change of
 /// status.
@@ -395,29 +357,6 @@ impl<K: PeerKey, V> Swarm<K, V> {
                     };
                 }
                 popped
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::PEER_AGE_MAX_SECONDS;
-
-    #[test]
-    fn deadlines_hold_across_the_wrap() {
-        for at in [0, 1, 65_534, 65_535, 65_536, 1_000_000] {
-            for is_finished in [false, true] {
-                let state = PeerState::new(Seconds(at), is_finished);
-                assert_eq!(state.is_finished(), is_finished);
-                assert!(!state.has_passed(Seconds(at)));
-                assert_eq!(state.has_passed(Seconds(at + 1)), at % 2 == 1);
-                assert!(state.has_passed(Seconds(at + 2)));
-                assert!(state.has_passed(Seconds(at + PEER_AGE_MAX_SECONDS)));
-                if let Some(early) = at.checked_sub(PEER_AGE_MAX_SECONDS) {
-                    assert!(!state.has_passed(Seconds(early)));
-                }
             }
         }
     }

@@ -10,9 +10,10 @@ use crate::hash::{HashKey, PeerKey, TorrentKey};
 use crate::index::{Index, Keys};
 use crate::large_sample::LargeSample;
 use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, PeerPolicy, Refusal};
+use crate::peer::{Peer, PeerState};
 use crate::rules::Rules;
 use crate::segments::{Segments, as_usize};
-use crate::swarm::{Peer, PeerState, Swarm};
+use crate::swarm::Swarm;
 
 /// Torrents that [`TorrentMap::prefetch`] treats at a time: enough to keep the memory busy, few
 /// enough that what it fetched is still in the cache when it is used.

@@ -6,8 +6,9 @@
 //! generic segmentation offload, see [`segmentation`](crate::segmentation)). That costs one
 //! packet's worth of work instead of several; each datagram arrives as it would have alone.
 
+use std::io;
+
 use crate::outbox::PacketList;
-pub use crate::segmentation::is_unsupported;
 use crate::{Outbox, ReturnPath, UNFRAGMENTED_BYTES_MAX};
 
 /// What the kernel takes in one message (`UDP_MAX_SEGMENTS` of kernels before 6.9).
@@ -77,6 +78,19 @@ pub fn run(outbox: &Outbox, first: usize, max: usize) -> usize {
             .is_some_and(|(p, b)| b.len() == bytes.len() && p == path)
     };
     1 + (first + 1..first + max).take_while(like_first).count()
+}
+
+/// Whether an error of a message with several packets says that the kernel, or an interface, cannot
+/// cut messages apart, so that the packets have to be sent one by one.
+///
+/// `EIO`: the interface leaves the checksums to the processor. `EINVAL`: no such option, or (on
+/// newer kernels `EMSGSIZE`) the packets would have to be fragmented for the interface.
+#[must_use]
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)
+    )
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use crate::kernel;
-use crate::merge::{MESSAGE_BYTES_MAX, PACKETS_PER_MESSAGE_MAX};
+use crate::merge::{MESSAGE_BYTES_MAX, PACKETS_PER_MESSAGE_MAX, is_unsupported};
 use crate::mmsg::Sender;
 use crate::wire::{self, SendControl};
 use crate::{Outbox, SendReport, UdpSocket};
@@ -73,19 +73,6 @@ impl SegmentSender {
         }
         report
     }
-}
-
-/// Whether an error of a message with several packets says that the kernel, or an interface, cannot
-/// cut messages apart, so that the packets have to be sent one by one.
-///
-/// `EIO`: the interface leaves the checksums to the processor. `EINVAL`: no such option, or (on
-/// newer kernels `EMSGSIZE`) the packets would have to be fragmented for the interface.
-#[must_use]
-pub fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)
-    )
 }
 
 /// Neighbouring packets of one size.

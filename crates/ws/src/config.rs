@@ -14,7 +14,9 @@ use crate::frames::HEADER_BYTES_MAX;
 use crate::liveness::Patience;
 use crate::response_writer::ForwardingBounds;
 use crate::session::{ASKED_MAX, MessageBounds};
-use crate::upgrade::HEAD_BYTES_MAX;
+
+/// Bytes of the largest request head: cookies of the page's site may come with it.
+pub const HEAD_BYTES_MAX: usize = 16 * 1_024;
 
 /// Torrents of the largest scrape.
 const SCRAPE_TORRENTS_MAX: usize = 10_000;

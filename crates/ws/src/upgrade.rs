@@ -6,11 +6,8 @@ use aquatic_stream::{ProxyRefusal, ReverseProxy};
 use aquatic_types::CanonicalAddr;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::config::Config;
+use crate::config::{Config, HEAD_BYTES_MAX};
 use crate::counters::Reason;
-
-/// Bytes of the largest request head: cookies of the page's site may come with it.
-pub const HEAD_BYTES_MAX: usize = 16 * 1_024;
 
 /// Characters of a `Sec-WebSocket-Key`: 16 bytes in Base64.
 const KEY_SIZE: usize = 24;

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::stream::{Dialogue, Garbled, Shared};
 use fastrand::Rng;
 
 use crate::http::exchange::Exchange;
 use crate::http::kinds::{Asked, RequestKind};
 use crate::http::requests::RequestWriter;
+use crate::stream::{Dialogue, ProtocolError, Shared};
 
 /// A client that speaks HTTP.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Dialogue for HttpDialogue {
         shared: &mut Shared<Self>,
         now_micros: u64,
         bytes: &[u8],
-    ) -> Result<usize, Garbled> {
+    ) -> Result<usize, ProtocolError> {
         self.exchange.receive(now_micros, bytes, &mut shared.tally)
     }
 

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use crate::stream::{Fault, Garbled};
 use aquatic_http_protocol::{BodySize, Response, ResponseError, ResponseHead};
 
 use crate::http::kinds::{Asked, RequestKind, Tally};
+use crate::stream::{Fault, ProtocolError};
 
 /// Requests that wait for their answers, and the bytes of an answer that is not whole yet.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Exchange {
         now_micros: u64,
         bytes: &[u8],
         tally: &mut Tally,
-    ) -> Result<usize, Garbled> {
+    ) -> Result<usize, ProtocolError> {
         if self.input.is_empty() {
             // By far the most common: whole answers, which need not be copied.
             let (answers, taken) = self.take_answers(now_micros, bytes, tally)?;
@@ -109,28 +109,28 @@ impl Exchange {
         now_micros: u64,
         bytes: &[u8],
         tally: &mut Tally,
-    ) -> Result<(usize, usize), Garbled> {
+    ) -> Result<(usize, usize), ProtocolError> {
         let (mut answers, mut taken) = (0, 0);
         while taken < bytes.len() {
             let rest = &bytes[taken..];
-            let garbled = |tally: &mut Tally| {
+            let protocol_error = |tally: &mut Tally| {
                 tally.error(Fault::Malformed, now_micros);
-                Garbled
+                ProtocolError
             };
             let Some(asked) = self.waiting.front().copied() else {
-                return Err(garbled(tally));
+                return Err(protocol_error(tally));
             };
             let head = match ResponseHead::parse(rest) {
                 Ok(Some(head)) => head,
                 Ok(None) => break,
-                Err(_) => return Err(garbled(tally)),
+                Err(_) => return Err(protocol_error(tally)),
             };
             self.stays_open = head.stays_open;
             let body_bytes = match head.body {
                 BodySize::Known(bytes) => bytes,
                 BodySize::UntilClose => break,
                 // No tracker is known that does this.
-                BodySize::Chunked => return Err(garbled(tally)),
+                BodySize::Chunked => return Err(protocol_error(tally)),
             };
             let Some(body) = rest[head.size..].get(..body_bytes) else {
                 break;
@@ -288,14 +288,17 @@ mod tests {
         ] {
             let (mut exchange, mut tally) = (Exchange::new(100), tally());
             exchange.sent(announce(10), &mut tally);
-            assert_eq!(exchange.receive(20, bytes, &mut tally), Err(Garbled));
+            assert_eq!(exchange.receive(20, bytes, &mut tally), Err(ProtocolError));
             assert_eq!(exchange.give_up(&mut tally), 1);
             assert_eq!(tally.errors(Fault::Malformed), 1);
             assert_eq!(tally.kind(RequestKind::Announce).lost, 1);
         }
         // An answer that nobody asked for.
         let (mut exchange, mut tally) = (Exchange::new(100), tally());
-        assert_eq!(exchange.receive(20, &peers(1), &mut tally), Err(Garbled));
+        assert_eq!(
+            exchange.receive(20, &peers(1), &mut tally),
+            Err(ProtocolError)
+        );
     }
 
     #[test]

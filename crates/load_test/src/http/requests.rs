@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::core::kind::Mix;
-use crate::core::population::{Population, peer_id};
 use aquatic_http_protocol::{
     AnnounceRequest, InfoHashes, PeerForm, Request, ScrapeRequest, Target,
 };
 use aquatic_types::{AnnounceEvent, InfoHash};
 use fastrand::Rng;
 
+use crate::core::kind::Mix;
+use crate::core::population::{Population, peer_id};
 use crate::http::config::LoadTestConfig;
 use crate::http::kinds::RequestKind;
 
@@ -121,8 +121,9 @@ impl RequestWriter {
 
 #[cfg(test)]
 mod tests {
-    use crate::core::config::PopulationConfig;
     use aquatic_http_protocol::Head;
+
+    use crate::core::config::PopulationConfig;
 
     use super::*;
 

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use mio::{Interest, Registry, Token};
 use rustls::HandshakeKind;
 
+use crate::stream::client_options::ClientOptions;
 use crate::stream::dialogue::{Dialogue, Shared};
 use crate::stream::kinds::{ConnectionCounts, Fault};
 use crate::stream::tls::TlsClient;
 use crate::stream::transport::{Reading, Scratch, Transport};
-use crate::stream::worker::Rules;
 
 /// What stays from connection to connection, and the present one.
 pub(crate) struct Client<D> {
@@ -65,12 +65,12 @@ impl<D: Dialogue> Client<D> {
     /// Begins to connect.
     pub(crate) fn open(
         &mut self,
-        rules: &Rules,
+        options: &ClientOptions,
         now_micros: u64,
         token: Token,
         registry: &Registry,
     ) -> io::Result<()> {
-        let mut transport = Transport::open(rules.server, self.ip, self.tls.as_ref())?;
+        let mut transport = Transport::open(options.server, self.ip, self.tls.as_ref())?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(transport.stream_mut(), token, interest)?;
         self.connection = Some(Connection {
@@ -138,8 +138,9 @@ impl<D: Dialogue> Client<D> {
         error: Option<&io::Error>,
         shared: &mut Shared<D>,
     ) -> Outcome {
-        let is_garbled = error.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-        let may_end = if is_garbled {
+        let is_protocol_error =
+            error.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
+        let may_end = if is_protocol_error {
             self.dialogue.give_up(shared);
             true
         } else {
@@ -153,7 +154,7 @@ impl<D: Dialogue> Client<D> {
                 if !may_end {
                     shared.tally.error(Fault::ClosedEarly, now_micros);
                 }
-                if connection.answers > 0 && !is_garbled {
+                if connection.answers > 0 && !is_protocol_error {
                     return Outcome::Ended;
                 }
             }
@@ -165,7 +166,7 @@ impl<D: Dialogue> Client<D> {
     /// Gives up what takes too long.
     pub(crate) fn expire(
         &mut self,
-        rules: &Rules,
+        options: &ClientOptions,
         now_micros: u64,
         shared: &mut Shared<D>,
     ) -> Outcome {
@@ -175,18 +176,18 @@ impl<D: Dialogue> Client<D> {
         let is_over = |since_micros: u64, limit_micros| {
             now_micros.saturating_sub(since_micros) > limit_micros
         };
-        let is_kept = rules.usage.keep_alive && self.dialogue.stays_open();
+        let is_kept = options.usage.keep_alive && self.dialogue.stays_open();
         let heard_micros = connection.heard_micros;
         let fault = match self.dialogue.oldest_micros() {
-            Some(due_micros) if is_over(due_micros, rules.lost_after_micros) => {
+            Some(due_micros) if is_over(due_micros, options.lost_after_micros) => {
                 (!connection.is_open).then_some(Fault::ConnectFailed)
             }
-            None if !connection.is_open && is_over(heard_micros, rules.lost_after_micros) => {
+            None if !connection.is_open && is_over(heard_micros, options.lost_after_micros) => {
                 Some(Fault::ConnectFailed)
             }
             None if connection.answers > 0
                 && !is_kept
-                && is_over(heard_micros, rules.late_after_micros) =>
+                && is_over(heard_micros, options.late_after_micros) =>
             {
                 Some(Fault::NotClosed)
             }

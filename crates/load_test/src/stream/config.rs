@@ -2,10 +2,11 @@
 //!
 //! Each tester flattens [`ConnectConfig`] into its `[network]`, and has an [`IdleConfig`].
 
-use crate::core::client_ips::{self, IpRange};
-use crate::core::config::RunConfig;
 use aquatic_config::{Checks, section};
 use rustls::pki_types::ServerName;
+
+use crate::core::client_ips::{self, IpRange};
+use crate::core::config::RunConfig;
 
 section! {
     /// How connections are made.

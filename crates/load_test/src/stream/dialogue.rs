@@ -1,8 +1,8 @@
 //! What is said on a connection: the part of a tester that knows its protocol.
 
-use crate::core::kind::Kind;
 use fastrand::Rng;
 
+use crate::core::kind::Kind;
 use crate::stream::kinds::Tally;
 
 /// What a client asks, and what it hears, on one connection after the other. No I/O, no clock.
@@ -37,7 +37,7 @@ pub trait Dialogue: Sized + Send + 'static {
         shared: &mut Shared<Self>,
         now_micros: u64,
         bytes: &[u8],
-    ) -> Result<usize, Garbled>;
+    ) -> Result<usize, ProtocolError>;
 
     /// The tracker has closed the connection: what is not answered by now is lost, and the next
     /// connection may begin. Gives back whether it might do so: nothing was to come.
@@ -77,4 +77,4 @@ pub struct Shared<D: Dialogue> {
 
 /// Bytes came that are no answer: nothing that follows can be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Garbled;
+pub struct ProtocolError;

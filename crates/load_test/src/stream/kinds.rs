@@ -3,8 +3,9 @@
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-use crate::core::kind::Kind;
 use serde::Serialize;
+
+use crate::core::kind::Kind;
 
 /// What can go wrong, but for answers that are late or do not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,12 +29,14 @@
 //! | [`run`] | from a [`Plan`] to what was counted |
 //! | [`report`] | what is printed, beyond what all testers report |
 //! | `client` | one connection after the other, from one address |
+//! | `client_options` | what all clients go by |
 //! | [`tls`] | a client that trusts everybody |
 //! | `transport` | a connection as bytes |
 //! | `worker` | one thread's clients and their events |
 //! | `load`, `idle` | what to send, and when |
 
 mod client;
+mod client_options;
 pub mod config;
 pub mod dialogue;
 mod idle;
@@ -46,7 +48,7 @@ pub mod tls;
 mod transport;
 mod worker;
 
-pub use dialogue::{Dialogue, Garbled, Shared};
+pub use client_options::Usage;
+pub use dialogue::{Dialogue, ProtocolError, Shared};
 pub use kinds::{ConnectionCounts, Fault};
 pub use run::Plan;
-pub use worker::Usage;

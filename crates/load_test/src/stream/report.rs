@@ -3,11 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
+use serde::Serialize;
+
 use crate::core::process::Usage;
 use crate::core::report::{ErrorReport, LoadReport, mebibytes, ratio, to_f64};
 use crate::core::tally::KindTally;
-use serde::Serialize;
-
 use crate::stream::kinds::ConnectionCounts;
 
 /// The result of putting load on a tracker.

@@ -7,17 +7,18 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::core::client_ips;
-use crate::core::config::{AnswersConfig, RunConfig};
-use crate::core::population::share;
-use crate::core::report::{ErrorReport, to_f64};
-use crate::core::run::{self, Used, Window, Workers};
 use anyhow::{Context, bail};
 use aquatic_daemon::clock::Clock;
 use fastrand::Rng;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::core::client_ips;
+use crate::core::config::{AnswersConfig, RunConfig};
+use crate::core::population::share;
+use crate::core::report::{ErrorReport, to_f64};
+use crate::core::run::{self, Used, Window, Workers};
 use crate::stream::client::Client;
+use crate::stream::client_options::{ClientOptions, Usage};
 use crate::stream::config::{ConnectConfig, IdleConfig};
 use crate::stream::dialogue::{Dialogue, Shared};
 use crate::stream::idle;
@@ -25,7 +26,7 @@ use crate::stream::kinds::{ConnectionCounts, Tally};
 use crate::stream::load::{LoadWorker, Pace};
 use crate::stream::report::IdleReport;
 use crate::stream::tls::TlsClient;
-use crate::stream::worker::{Rules, Usage, Worker};
+use crate::stream::worker::Worker;
 
 /// How often, and how long, a tracker is tried that may only just have been started.
 const CONNECT_ATTEMPTS: u32 = 20;
@@ -80,8 +81,8 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
                     _ => Pace::Rate(self.run.rate_per_worker()),
                 },
                 window_micros: window.micros(),
-                grace_micros: setup.rules.lost_after_micros,
-                lost_after_micros: setup.rules.lost_after_micros,
+                grace_micros: setup.options.lost_after_micros,
+                lost_after_micros: setup.options.lost_after_micros,
                 in_flight_max: worker.clients.len() * self.usage.pipelining_depth,
                 worker,
             };
@@ -146,7 +147,7 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
         let tls = self.connect.enable_tls;
         Ok(Setup {
             tls: tls.then(|| TlsClient::new(self.connect)).transpose()?,
-            rules: Rules {
+            options: ClientOptions {
                 server: self.run.server_address,
                 usage: self.usage,
                 late_after_micros: micros(self.answers.late_after_ms),
@@ -177,14 +178,14 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
             tally: Tally::new(window_micros),
             out: Vec::new(),
         };
-        Worker::new(setup.rules, clients.collect(), shared, setup.clock)
+        Worker::new(setup.options, clients.collect(), shared, setup.clock)
     }
 }
 
 /// What all workers of a run have in common.
 struct Setup {
     clock: Clock,
-    rules: Rules,
+    options: ClientOptions,
     tls: Option<TlsClient>,
 }
 

@@ -2,7 +2,6 @@
 //! `load` and `idle`.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,6 +9,7 @@ use aquatic_daemon::clock::Clock;
 use mio::{Events, Poll, Token};
 
 use crate::stream::client::{Client, Outcome};
+use crate::stream::client_options::ClientOptions;
 use crate::stream::dialogue::{Dialogue, Shared};
 use crate::stream::kinds::ConnectionCounts;
 use crate::stream::transport::{Reading, Scratch};
@@ -28,26 +28,6 @@ const RETRY_MICROS: u64 = 100_000;
 /// How often connections are looked at for what takes too long.
 const SWEEP_MICROS: u64 = 100_000;
 
-/// How connections are used.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    /// How many there are, all workers together; at a time, if they are not kept.
-    pub connections: usize,
-    /// Keep connections open. Otherwise, each request gets a connection of its own.
-    pub keep_alive: bool,
-    /// Requests of each connection that may wait for their answers.
-    pub pipelining_depth: usize,
-}
-
-/// What all clients go by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub(crate) server: SocketAddr,
-    pub(crate) usage: Usage,
-    pub(crate) late_after_micros: u64,
-    pub(crate) lost_after_micros: u64,
-}
-
 /// One thread's clients.
 pub(crate) struct Worker<D: Dialogue> {
     pub(crate) clients: Vec<Client<D>>,
@@ -56,7 +36,7 @@ pub(crate) struct Worker<D: Dialogue> {
     pub(crate) clock: Clock,
     /// Clients to which something has happened, so that they may have room for requests.
     pub(crate) touched: Vec<usize>,
-    rules: Rules,
+    options: ClientOptions,
     poll: Poll,
     events: Events,
     scratch: Scratch,
@@ -64,19 +44,19 @@ pub(crate) struct Worker<D: Dialogue> {
     to_open: VecDeque<usize>,
     opening: usize,
     /// Clients that wait after a failure, and until when.
-    resting: VecDeque<(u64, usize)>,
+    backoff: VecDeque<(u64, usize)>,
     next_sweep_micros: u64,
 }
 
 impl<D: Dialogue> Worker<D> {
     pub(crate) fn new(
-        rules: Rules,
+        options: ClientOptions,
         clients: Vec<Client<D>>,
         shared: Shared<D>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let numbers = 0..clients.len();
-        let (to_open, touched) = if rules.usage.keep_alive {
+        let (to_open, touched) = if options.usage.keep_alive {
             (numbers.collect(), Vec::new())
         } else {
             (VecDeque::new(), numbers.collect())
@@ -87,13 +67,13 @@ impl<D: Dialogue> Worker<D> {
             counts: ConnectionCounts::default(),
             clock,
             touched,
-            rules,
+            options,
             poll: Poll::new().context("cannot wait for events")?,
             events: Events::with_capacity(EVENTS_MAX),
             scratch: Scratch::new(),
             to_open,
             opening: 0,
-            resting: VecDeque::new(),
+            backoff: VecDeque::new(),
             next_sweep_micros: 0,
         })
     }
@@ -133,10 +113,10 @@ impl<D: Dialogue> Worker<D> {
     /// Requests that a client may send now.
     pub(crate) fn room(&self, number: usize) -> usize {
         let client = &self.clients[number];
-        if self.rules.usage.keep_alive {
+        if self.options.usage.keep_alive {
             let is_usable = client.is_open() && client.dialogue.stays_open();
             let waiting = client.dialogue.waiting();
-            usize::from(is_usable) * self.rules.usage.pipelining_depth.saturating_sub(waiting)
+            usize::from(is_usable) * self.options.usage.pipelining_depth.saturating_sub(waiting)
         } else {
             usize::from(!client.has_connection())
         }
@@ -161,7 +141,7 @@ impl<D: Dialogue> Worker<D> {
         let opened = if client.has_connection() {
             Ok(())
         } else {
-            client.open(&self.rules, now_micros, Token(number), registry)
+            client.open(&self.options, now_micros, Token(number), registry)
         };
         let written = opened.and_then(|()| client.write(&self.shared.out));
         self.shared.out.clear();
@@ -185,17 +165,17 @@ impl<D: Dialogue> Worker<D> {
 
     /// Opens connections that are to be kept, no more than the tracker can accept.
     fn open_some(&mut self, now_micros: u64) {
-        while let Some((due_micros, number)) = self.resting.front().copied()
+        while let Some((due_micros, number)) = self.backoff.front().copied()
             && due_micros <= now_micros
         {
-            self.resting.pop_front();
+            self.backoff.pop_front();
             self.release(number);
         }
         while self.opening < OPENING_MAX
             && let Some(number) = self.to_open.pop_front()
         {
-            let (rules, registry) = (&self.rules, self.poll.registry());
-            let opened = self.clients[number].open(rules, now_micros, Token(number), registry);
+            let (options, registry) = (&self.options, self.poll.registry());
+            let opened = self.clients[number].open(options, now_micros, Token(number), registry);
             self.opening += 1;
             if let Err(error) = opened {
                 self.end(number, now_micros, Some(&error));
@@ -223,7 +203,7 @@ impl<D: Dialogue> Worker<D> {
 
     fn end(&mut self, number: usize, now_micros: u64, error: Option<&std::io::Error>) {
         let client = &mut self.clients[number];
-        let is_kept = self.rules.usage.keep_alive && client.dialogue.stays_open();
+        let is_kept = self.options.usage.keep_alive && client.dialogue.stays_open();
         if is_kept && client.is_open() && client.dialogue.may_end() {
             self.counts.closed_idle += 1;
         }
@@ -238,7 +218,7 @@ impl<D: Dialogue> Worker<D> {
         for number in 0..self.clients.len() {
             let client = &mut self.clients[number];
             let was_opening = client.has_connection() && !client.is_open();
-            let outcome = client.expire(&self.rules, now_micros, &mut self.shared);
+            let outcome = client.expire(&self.options, now_micros, &mut self.shared);
             if outcome != Outcome::Goes && was_opening {
                 self.opening = self.opening.saturating_sub(1);
             }
@@ -250,13 +230,13 @@ impl<D: Dialogue> Worker<D> {
         match outcome {
             Outcome::Goes => {}
             Outcome::Ended => self.release(number),
-            Outcome::Failed => self.resting.push_back((now_micros + RETRY_MICROS, number)),
+            Outcome::Failed => self.backoff.push_back((now_micros + RETRY_MICROS, number)),
         }
     }
 
     /// A client is free to have its next connection.
     fn release(&mut self, number: usize) {
-        if self.rules.usage.keep_alive {
+        if self.options.usage.keep_alive {
             self.to_open.push_back(number);
         } else {
             self.touched.push(number);

@@ -1,10 +1,14 @@
 //! What the operator may choose.
 
-use crate::core::client_ips::{self, IpRange};
-use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
 use aquatic_config::{Checks, Config, LogLevel, OldSpellings, section};
 
-use crate::udp::fill::PORTS;
+use crate::core::client_ips::{self, IpRange};
+use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
+/// The first port that a peer listens on: those below are privileged.
+pub(crate) const PORT_FIRST: u32 = 1024;
+
+/// Ports that peers listen on.
+pub(crate) const PORTS: u32 = 65_536 - PORT_FIRST;
 
 section! {
     /// aquatic_udp_load_test configuration

@@ -5,19 +5,16 @@ use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
-use crate::core::population::{info_hash, mix, peer_id};
 use anyhow::bail;
 use aquatic_daemon::clock::Clock;
 use aquatic_types::AnnounceEvent;
 use aquatic_udp_socket::Receiver;
 
+use crate::core::population::{info_hash, mix, peer_id};
 use crate::udp::client::Announce;
+use crate::udp::config::{PORT_FIRST, PORTS};
 use crate::udp::kinds::{Asked, RequestKind, Tally};
-use crate::udp::lane::{self, Lane};
-
-/// Ports that peers listen on: all but the privileged ones.
-pub(crate) const PORTS: u32 = 65_536 - PORT_FIRST;
-const PORT_FIRST: u32 = 1024;
+use crate::udp::socket_client::{self, SocketClient};
 
 /// How long the worker sleeps when no answer waits. See `load`.
 const REST: Duration = Duration::from_micros(200);
@@ -40,8 +37,8 @@ pub(crate) struct Fill {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FillPeer {
     torrent: u32,
-    /// Which lane speaks for it, which decides its IP address.
-    lane: usize,
+    /// Which socket speaks for it, which decides its IP address.
+    socket: usize,
     port: u16,
     is_seeder: bool,
 }
@@ -53,19 +50,19 @@ impl Fill {
         start * self.peers_per_torrent..end * self.peers_per_torrent
     }
 
-    /// The peer of a number. Peers of one torrent differ in lane or port; which ones a torrent
+    /// The peer of a number. Peers of one torrent differ in socket or port; which ones a torrent
     /// begins with depends on the torrent.
-    fn peer(&self, item: u32, lanes: usize) -> FillPeer {
+    fn peer(&self, item: u32, sockets: usize) -> FillPeer {
         let torrent = item / self.peers_per_torrent;
-        let lanes = u64::try_from(lanes).unwrap_or(1);
-        let places = lanes * u64::from(PORTS);
+        let sockets = u64::try_from(sockets).unwrap_or(1);
+        let places = sockets * u64::from(PORTS);
         let first = mix(self.seed ^ u64::from(torrent)) % places;
         let place = (first + u64::from(item % self.peers_per_torrent)) % places;
-        let port = u64::from(PORT_FIRST) + place / lanes;
+        let port = u64::from(PORT_FIRST) + place / sockets;
         let chance = fastrand::Rng::with_seed(mix(self.seed) ^ u64::from(item)).f64();
         FillPeer {
             torrent,
-            lane: usize::try_from(place % lanes).unwrap_or(0),
+            socket: usize::try_from(place % sockets).unwrap_or(0),
             port: u16::try_from(port).unwrap_or(u16::MAX),
             is_seeder: chance < self.seeder_probability,
         }
@@ -76,7 +73,7 @@ impl Fill {
 pub(crate) struct FillWorker {
     fill: Fill,
     clock: Clock,
-    lanes: Vec<Lane>,
+    sockets: Vec<SocketClient>,
     receiver: Receiver,
     tally: Tally,
     fresh: Range<u32>,
@@ -86,11 +83,11 @@ pub(crate) struct FillWorker {
 }
 
 impl FillWorker {
-    pub(crate) fn new(fill: Fill, clock: Clock, lanes: Vec<Lane>) -> Self {
+    pub(crate) fn new(fill: Fill, clock: Clock, sockets: Vec<SocketClient>) -> Self {
         Self {
             clock,
-            lanes,
-            receiver: lane::receiver(),
+            sockets,
+            receiver: socket_client::receiver(),
             tally: Tally::new(0..u64::MAX),
             fresh: fill.items(),
             again: Vec::new(),
@@ -127,22 +124,22 @@ impl FillWorker {
 
     fn reconnect(&mut self) {
         let now_micros = self.clock.micros();
-        for lane in &mut self.lanes {
-            if lane.client.must_reconnect(now_micros)
-                && lane.client.waiting() < self.fill.in_flight_per_socket
+        for socket in &mut self.sockets {
+            if socket.client.must_reconnect(now_micros)
+                && socket.client.waiting() < self.fill.in_flight_per_socket
             {
-                lane.write(|client, out| client.connect(now_micros, out, &mut self.tally));
+                socket.write(|client, out| client.connect(now_micros, out, &mut self.tally));
             }
         }
     }
 
-    /// Announces until the next peer's lane has no room: its turn comes with the next answers.
+    /// Announces until the next peer's socket has no room: its turn comes with the next answers.
     fn send(&mut self) {
         let now_micros = self.clock.micros();
         while let Some(item) = self.again.last().copied().or(self.fresh.clone().next()) {
-            let peer = self.fill.peer(item, self.lanes.len());
-            let lane = &mut self.lanes[peer.lane];
-            if lane.client.waiting() >= self.fill.in_flight_per_socket {
+            let peer = self.fill.peer(item, self.sockets.len());
+            let socket = &mut self.sockets[peer.socket];
+            if socket.client.waiting() >= self.fill.in_flight_per_socket {
                 break;
             }
             if self.again.pop().is_none() {
@@ -156,23 +153,25 @@ impl FillWorker {
                 event: AnnounceEvent::Started,
             };
             let tally = &mut self.tally;
-            let lost =
-                lane.write(|client, out| client.announce(&announce, item, now_micros, out, tally));
+            let lost = socket
+                .write(|client, out| client.announce(&announce, item, now_micros, out, tally));
             self.again
                 .extend(lost.filter(is_announce).map(|lost| lost.item));
         }
-        for lane in &mut self.lanes {
-            lane.flush(&mut self.tally);
+        for socket in &mut self.sockets {
+            socket.flush(&mut self.tally);
         }
     }
 
     fn receive(&mut self) -> anyhow::Result<usize> {
         let mut received = 0;
-        for lane in &mut self.lanes {
-            received += lane.receive(self.clock, &mut self.receiver, &mut self.tally, |asked| {
-                self.answered += u64::from(is_announce(&asked));
-            })?;
-            lane.client
+        for socket in &mut self.sockets {
+            received +=
+                socket.receive(self.clock, &mut self.receiver, &mut self.tally, |asked| {
+                    self.answered += u64::from(is_announce(&asked));
+                })?;
+            socket
+                .client
                 .expire(self.clock.micros(), &mut self.tally, |lost| {
                     self.again.extend(is_announce(&lost).then_some(lost.item));
                 });
@@ -203,13 +202,13 @@ mod tests {
 
     #[test]
     fn peers_of_a_torrent_differ() {
-        let lanes = 2;
+        let sockets = 2;
         let fill = fill(3..4, 2 * PORTS);
         let places: HashSet<_> = fill
             .items()
-            .map(|item| fill.peer(item, lanes))
+            .map(|item| fill.peer(item, sockets))
             .inspect(|peer| assert!(peer.torrent == 3 && peer.port >= 1024))
-            .map(|peer| (peer.lane, peer.port))
+            .map(|peer| (peer.socket, peer.port))
             .collect();
         assert_eq!(u32::try_from(places.len()).unwrap(), 2 * PORTS);
     }
@@ -222,9 +221,9 @@ mod tests {
         assert_eq!(torrents.len(), 10_000);
         let ports: HashSet<_> = peers.iter().map(|peer| peer.port).collect();
         assert!(ports.len() > 8_000, "{}", ports.len());
-        for lane in 0..4 {
-            let peers = peers.iter().filter(|peer| peer.lane == lane).count();
-            assert!((2_200..2_800).contains(&peers), "lane {lane}: {peers}");
+        for socket in 0..4 {
+            let peers = peers.iter().filter(|peer| peer.socket == socket).count();
+            assert!((2_200..2_800).contains(&peers), "socket {socket}: {peers}");
         }
         let seeders = peers.iter().filter(|peer| peer.is_seeder).count();
         assert!((2_200..2_800).contains(&seeders), "{seeders}");

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::core::arrivals::Arrivals;
-use crate::core::kind::{Kind, Mix};
-use crate::core::population::{Population, peer_id};
 use aquatic_daemon::clock::Clock;
 use aquatic_types::{AnnounceEvent, InfoHash};
 use aquatic_udp_socket::Receiver;
 use fastrand::Rng;
 
+use crate::core::arrivals::Arrivals;
+use crate::core::kind::{Kind, Mix};
+use crate::core::population::{Population, peer_id};
 use crate::udp::client::Announce;
 use crate::udp::kinds::{RequestKind, Tally};
-use crate::udp::lane::{self, Lane};
+use crate::udp::socket_client::{self, SocketClient};
 
 /// How long a worker at the tracker's pace sleeps when few answers wait. Short enough for the
 /// tracker to find requests meanwhile, long enough to gather a batch of answers. It sleeps by the
@@ -23,16 +23,16 @@ use crate::udp::lane::{self, Lane};
 /// cost the tracker more than an answer does.
 const REST: Duration = Duration::from_micros(200);
 
-/// Answers per round, of all lanes together, from which on the worker does not sleep.
+/// Answers per round, of all sockets together, from which on the worker does not sleep.
 const BUSY_ANSWERS: usize = 64;
 
-/// Requests that are written before they are sent, per lane.
+/// Requests that are written before they are sent, per socket.
 const BURST: u32 = 64;
 
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// So that each lane has this many waiting.
+    /// So that each socket has this many waiting.
     InFlight(u32),
     /// At this many per second, by this worker.
     Rate(f64),
@@ -57,29 +57,29 @@ pub(crate) struct Load {
 pub(crate) struct LoadWorker {
     load: Load,
     clock: Clock,
-    lanes: Vec<LoadLane>,
+    sockets: Vec<LoadSocket>,
     receiver: Receiver,
     rng: Rng,
     tally: Tally,
     torrents: Vec<InfoHash>,
 }
 
-/// A lane and the peers that it speaks for: a peer's address must not change.
-struct LoadLane {
-    lane: Lane,
+/// A socket and the peers that it speaks for: a peer's address must not change.
+struct LoadSocket {
+    socket: SocketClient,
     peers: Range<u32>,
 }
 
 impl LoadWorker {
-    /// `lanes`: connected sockets, each with the numbers of its peers.
-    pub(crate) fn new(load: Load, clock: Clock, lanes: Vec<(Lane, Range<u32>)>) -> Self {
-        let lanes = lanes
+    /// `sockets`: connected sockets, each with the numbers of its peers.
+    pub(crate) fn new(load: Load, clock: Clock, sockets: Vec<(SocketClient, Range<u32>)>) -> Self {
+        let sockets = sockets
             .into_iter()
-            .map(|(lane, peers)| LoadLane { lane, peers });
+            .map(|(socket, peers)| LoadSocket { socket, peers });
         Self {
             clock,
-            lanes: lanes.collect(),
-            receiver: lane::receiver(),
+            sockets: sockets.collect(),
+            receiver: socket_client::receiver(),
             rng: Rng::with_seed(load.seed),
             tally: Tally::new(load.window_micros.clone()),
             torrents: Vec::new(),
@@ -98,12 +98,12 @@ impl LoadWorker {
     }
 
     fn keep_in_flight(&mut self, requests: u32) -> anyhow::Result<()> {
-        // A lane is topped up when it has room for a batch worth sending.
+        // A socket is topped up when it has room for a batch worth sending.
         let burst_min = (requests / 2).clamp(1, BURST);
         while self.clock.micros() < self.load.window_micros.end {
             let received = self.receive()?;
-            for place in 0..self.lanes.len() {
-                let room = requests.saturating_sub(self.lanes[place].lane.client.waiting());
+            for place in 0..self.sockets.len() {
+                let room = requests.saturating_sub(self.sockets[place].socket.client.waiting());
                 if room >= burst_min {
                     self.send_burst(place, room);
                 }
@@ -122,7 +122,7 @@ impl LoadWorker {
         for _ in 0..requests {
             counts[self.load.mix.sample(&mut self.rng).index()] += 1;
         }
-        if self.lanes[place].lane.client.must_reconnect(now_micros) {
+        if self.sockets[place].socket.client.must_reconnect(now_micros) {
             counts[RequestKind::Connect.index()] += 1;
         }
         for kind in RequestKind::ALL.iter().copied() {
@@ -130,7 +130,7 @@ impl LoadWorker {
                 self.write(place, kind, now_micros);
             }
         }
-        self.lanes[place].lane.flush(&mut self.tally);
+        self.sockets[place].socket.flush(&mut self.tally);
     }
 
     /// Never sleeps: whoever sleeps wakes too late, and would count the delay as the tracker's.
@@ -146,16 +146,16 @@ impl LoadWorker {
                 let Some(due_micros) = arrivals.due(now_micros, &mut self.rng) else {
                     break;
                 };
-                let place = self.rng.usize(..self.lanes.len());
-                let kind = if self.lanes[place].lane.client.must_reconnect(now_micros) {
+                let place = self.rng.usize(..self.sockets.len());
+                let kind = if self.sockets[place].socket.client.must_reconnect(now_micros) {
                     RequestKind::Connect
                 } else {
                     self.load.mix.sample(&mut self.rng)
                 };
                 self.write(place, kind, due_micros);
             }
-            for lane in &mut self.lanes {
-                lane.lane.flush(&mut self.tally);
+            for socket in &mut self.sockets {
+                socket.socket.flush(&mut self.tally);
             }
             self.receive()?;
         }
@@ -166,7 +166,12 @@ impl LoadWorker {
         loop {
             let received = self.receive()?;
             let is_over = self.clock.micros() > end_micros;
-            if is_over || self.lanes.iter().all(|lane| lane.lane.client.is_settled()) {
+            if is_over
+                || self
+                    .sockets
+                    .iter()
+                    .all(|socket| socket.socket.client.is_settled())
+            {
                 return Ok(());
             }
             if received == 0 {
@@ -177,21 +182,21 @@ impl LoadWorker {
 
     fn receive(&mut self) -> anyhow::Result<usize> {
         let mut received = 0;
-        for LoadLane { lane, .. } in &mut self.lanes {
-            received += lane.receive(self.clock, &mut self.receiver, &mut self.tally, |_| {})?;
+        for LoadSocket { socket, .. } in &mut self.sockets {
+            received += socket.receive(self.clock, &mut self.receiver, &mut self.tally, |_| {})?;
             let now_micros = self.clock.micros();
             self.tally.stalls.look(now_micros);
-            lane.client.expire(now_micros, &mut self.tally, |_| {});
+            socket.client.expire(now_micros, &mut self.tally, |_| {});
         }
         Ok(received)
     }
 
     fn write(&mut self, place: usize, kind: RequestKind, due_micros: u64) {
         let (population, tally) = (&self.load.population, &mut self.tally);
-        let LoadLane { lane, peers } = &mut self.lanes[place];
+        let LoadSocket { socket, peers } = &mut self.sockets[place];
         match kind {
             RequestKind::Connect => {
-                lane.write(|client, out| client.connect(due_micros, out, tally));
+                socket.write(|client, out| client.connect(due_micros, out, tally));
             }
             RequestKind::Announce => {
                 let number = self.rng.u32(peers.clone());
@@ -203,12 +208,12 @@ impl LoadWorker {
                     is_seeder: peer.is_seeder,
                     event: AnnounceEvent::None,
                 };
-                lane.write(|client, out| client.announce(&announce, 0, due_micros, out, tally));
+                socket.write(|client, out| client.announce(&announce, 0, due_micros, out, tally));
             }
             RequestKind::Scrape => {
                 let torrents = &mut self.torrents;
                 population.draw_torrents(self.load.scrape_torrents, &mut self.rng, torrents);
-                lane.write(|client, out| client.scrape(torrents, due_micros, out, tally));
+                socket.write(|client, out| client.scrape(torrents, due_micros, out, tally));
             }
         }
     }

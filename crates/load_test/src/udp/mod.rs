@@ -8,7 +8,7 @@
 //!  population ── who ──┐                                ┌─ tally ── report ── table or JSON
 //!  mix ── what, when ──┤                                │
 //!                      ▼            requests            │
-//!            load (or fill) ──▶ lane ─────────▶ tracker │
+//!            load (or fill) ──▶ socket ───────▶ tracker │
 //!                    a worker    socket, ◀─────────     │
 //!                                client ── in_flight ───┘
 //! ```
@@ -28,7 +28,7 @@
 //! | [`kinds`] | kinds of requests and of errors |
 //! | [`in_flight`] | requests that wait for answers; what is late and what is lost |
 //! | [`client`] | requests and answers of one socket, as bytes |
-//! | `lane` | the socket itself |
+//! | `socket_client` | the socket itself |
 //! | `load`, `fill` | the workers' loops |
 //! | [`report`] | what is printed after filling |
 //!
@@ -40,26 +40,26 @@ pub mod config;
 mod fill;
 pub mod in_flight;
 pub mod kinds;
-mod lane;
 mod load;
 pub mod report;
+mod socket_client;
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use aquatic_daemon::clock::Clock;
+
 use crate::core::kind::Mix;
 use crate::core::population::{Population, share};
 use crate::core::report::{LoadReport, to_f64};
 use crate::core::run::{self, Window, Workers};
-use aquatic_daemon::clock::Clock;
-
 use crate::udp::config::LoadTestConfig;
 use crate::udp::fill::{Fill, FillWorker};
 use crate::udp::kinds::RequestKind;
-use crate::udp::lane::Lane;
 use crate::udp::load::{Load, LoadWorker, Pace};
 use crate::udp::report::FillReport;
+use crate::udp::socket_client::SocketClient;
 
 /// How long a tracker may still tidy up after it was filled, before its memory is looked at.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
@@ -80,12 +80,12 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
     let requests = &config.requests;
     let population = Arc::new(Population::new(&requests.population, config.run.seed));
     let clock = Clock::start();
-    let lanes = open_lanes(config, clock)?;
+    let sockets = open_sockets(config, clock)?;
 
     let window = Window::open(&config.run, clock);
     let mut socket = 0..;
     let mut workers = Workers::new();
-    for (worker, lanes) in (0u64..).zip(lanes) {
+    for (worker, sockets) in (0u64..).zip(sockets) {
         let load = Load {
             pace: pace(config),
             mix: Mix::new(&[
@@ -100,8 +100,11 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
             seed: config.run.seed.wrapping_add(1 + worker),
         };
         let share = |socket| share(population.len(), config.sockets(), socket);
-        let lanes = lanes.into_iter().zip(socket.by_ref().map(share)).collect();
-        workers.spawn(move || LoadWorker::new(load, clock, lanes).run())?;
+        let sockets = sockets
+            .into_iter()
+            .zip(socket.by_ref().map(share))
+            .collect();
+        workers.spawn(move || LoadWorker::new(load, clock, sockets).run())?;
     }
 
     let used = window.observe(&config.run)?;
@@ -112,13 +115,13 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
 fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
     let torrents = config.fill.number_of_torrents;
     let clock = Clock::start();
-    let lanes = open_lanes(config, clock)?;
+    let sockets = open_sockets(config, clock)?;
 
     // It has answered, so it has started up.
     let before = config.run.tracker_usage()?;
     let start_micros = clock.micros();
     let mut workers = Workers::new();
-    for (worker, lanes) in lanes.into_iter().enumerate() {
+    for (worker, sockets) in sockets.into_iter().enumerate() {
         let fill = Fill {
             torrents: share(torrents, config.run.workers, worker),
             peers_per_torrent: config.fill.peers_per_torrent,
@@ -126,7 +129,7 @@ fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
             seed: config.run.seed,
             in_flight_per_socket: config.network.in_flight_per_socket,
         };
-        workers.spawn(move || FillWorker::new(fill, clock, lanes).run())?;
+        workers.spawn(move || FillWorker::new(fill, clock, sockets).run())?;
     }
     let tally = run::sum(0..u64::MAX, workers.join()?);
     let seconds = to_f64(clock.micros() - start_micros) / 1e6;
@@ -146,19 +149,19 @@ fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
 }
 
 /// The sockets of each worker, each with a connection id.
-fn open_lanes(config: &LoadTestConfig, clock: Clock) -> anyhow::Result<Vec<Vec<Lane>>> {
+fn open_sockets(config: &LoadTestConfig, clock: Clock) -> anyhow::Result<Vec<Vec<SocketClient>>> {
     let per_worker = config.network.sockets_per_worker;
-    let mut receiver = lane::receiver();
+    let mut receiver = socket_client::receiver();
     let mut open = |number| {
-        let mut lane = Lane::open(config, number)?;
-        lane.shake_hands(clock, &mut receiver)?;
-        Ok(lane)
+        let mut socket = SocketClient::open(config, number)?;
+        socket.connect(clock, &mut receiver)?;
+        Ok(socket)
     };
-    let mut lanes_of = |worker| {
+    let mut sockets_of = |worker| {
         let first = worker * per_worker;
         (first..first + per_worker).map(&mut open).collect()
     };
-    (0..config.run.workers).map(&mut lanes_of).collect()
+    (0..config.run.workers).map(&mut sockets_of).collect()
 }
 
 fn pace(config: &LoadTestConfig) -> Pace {

@@ -3,10 +3,10 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
-use crate::core::process::Usage;
-use crate::core::report::{ErrorReport, ProcessReport, mebibytes, ratio, to_f64};
 use serde::Serialize;
 
+use crate::core::process::Usage;
+use crate::core::report::{ErrorReport, ProcessReport, mebibytes, ratio, to_f64};
 use crate::udp::kinds::{RequestKind, Tally};
 
 /// The result of filling a tracker.

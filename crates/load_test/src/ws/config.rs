@@ -1,8 +1,9 @@
 //! What the operator may choose.
 
+use aquatic_config::{Checks, Config, LogLevel, section};
+
 use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
 use crate::stream::config::{ConnectConfig, IdleConfig, check_head};
-use aquatic_config::{Checks, Config, LogLevel, section};
 
 section! {
     /// aquatic_ws_load_test configuration

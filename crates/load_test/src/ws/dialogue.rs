@@ -1,7 +1,5 @@
 //! A browser: it announces, offers connections, and answers the offers that reach it. Pure.
 
-use crate::core::population::{Peer, peer_id};
-use crate::stream::{Dialogue, Fault, Garbled, Shared};
 use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{
     AnnounceResponse, FailureResponse, ForwardedAnswer, ForwardedOffer, Response, ScrapeResponse,
@@ -10,6 +8,8 @@ use fastrand::Rng;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::core::population::{Peer, peer_id};
+use crate::stream::{Dialogue, Fault, ProtocolError, Shared};
 use crate::ws::frames::{Event, FrameReader};
 use crate::ws::kinds::{Asked, RequestKind, Tally};
 use crate::ws::writer::{MessageWriter, OfferName, write_pong};
@@ -89,7 +89,7 @@ impl Browser {
         shared: &mut Shared<Self>,
         now_micros: u64,
         bytes: &[u8],
-    ) -> Result<usize, Garbled> {
+    ) -> Result<usize, ProtocolError> {
         let State::Open(frames) = &mut self.state else {
             return Ok(0);
         };
@@ -104,7 +104,7 @@ impl Browser {
         let read = frames.read(bytes, |event| {
             match event {
                 Event::Message(message) => {
-                    let response = Response::parse(message).map_err(|_| Garbled)?;
+                    let response = Response::parse(message).map_err(|_| ProtocolError)?;
                     if let Some(offer) = me.receive(waiting, &response, now_micros, tally) {
                         writer.answer(me.peer_id, offer, rng, out);
                         me.answered_micros = Some(now_micros);
@@ -116,7 +116,7 @@ impl Browser {
             }
             Ok(())
         });
-        if let Err(Garbled) = read {
+        if let Err(ProtocolError) = read {
             tally.error(Fault::Malformed, now_micros);
         }
         read?;
@@ -128,9 +128,9 @@ impl Browser {
         shared: &mut Shared<Self>,
         now_micros: u64,
         bytes: &[u8],
-    ) -> Result<usize, Garbled> {
+    ) -> Result<usize, ProtocolError> {
         let State::Upgrading { accept_key, head } = &mut self.state else {
-            return Err(Garbled);
+            return Err(ProtocolError);
         };
         head.extend_from_slice(bytes);
         match upgraded(head, accept_key)? {
@@ -145,7 +145,7 @@ impl Browser {
 }
 
 /// How many bytes the answer takes that makes the connection a WebSocket, if it is whole.
-fn upgraded(head: &[u8], accept_key: &str) -> Result<Option<usize>, Garbled> {
+fn upgraded(head: &[u8], accept_key: &str) -> Result<Option<usize>, ProtocolError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(head) {
@@ -161,12 +161,12 @@ fn upgraded(head: &[u8], accept_key: &str) -> Result<Option<usize>, Garbled> {
                 "the tracker refuses to speak WebSocket: HTTP status {}",
                 response.code.unwrap_or(0)
             );
-            Err(Garbled)
+            Err(ProtocolError)
         }
         Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => Ok(None),
         _ => {
             log::warn!("the tracker does not speak HTTP");
-            Err(Garbled)
+            Err(ProtocolError)
         }
     }
 }
@@ -356,7 +356,7 @@ impl Dialogue for Browser {
         shared: &mut Shared<Self>,
         now_micros: u64,
         bytes: &[u8],
-    ) -> Result<usize, Garbled> {
+    ) -> Result<usize, ProtocolError> {
         match &self.state {
             State::Open(_) => self.receive_frames(shared, now_micros, bytes),
             _ => self.receive_head(shared, now_micros, bytes),

@@ -2,9 +2,10 @@
 
 use std::io::Cursor;
 
-use crate::stream::Garbled;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use crate::stream::ProtocolError;
 
 /// Larger messages than this are none of a tracker's.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -41,8 +42,8 @@ impl FrameReader {
     pub fn read(
         &mut self,
         bytes: &[u8],
-        mut handle: impl FnMut(Event<'_>) -> Result<(), Garbled>,
-    ) -> Result<(), Garbled> {
+        mut handle: impl FnMut(Event<'_>) -> Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
         if self.input.is_empty() {
             // By far the most common: whole frames, which need not be copied.
             let taken = self.take_frames(bytes, &mut handle)?;
@@ -61,21 +62,21 @@ impl FrameReader {
     fn take_frames(
         &mut self,
         bytes: &[u8],
-        handle: &mut impl FnMut(Event<'_>) -> Result<(), Garbled>,
-    ) -> Result<usize, Garbled> {
+        handle: &mut impl FnMut(Event<'_>) -> Result<(), ProtocolError>,
+    ) -> Result<usize, ProtocolError> {
         let mut taken = 0;
         while taken < bytes.len() {
             let mut cursor = Cursor::new(&bytes[taken..]);
-            let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Garbled)?;
+            let parsed = FrameHeader::parse(&mut cursor).map_err(|_| ProtocolError)?;
             let Some((header, payload_bytes)) = parsed else {
                 break;
             };
-            let start = taken + usize::try_from(cursor.position()).map_err(|_| Garbled)?;
-            let payload_bytes = usize::try_from(payload_bytes).map_err(|_| Garbled)?;
+            let start = taken + usize::try_from(cursor.position()).map_err(|_| ProtocolError)?;
+            let payload_bytes = usize::try_from(payload_bytes).map_err(|_| ProtocolError)?;
             let is_extended = header.rsv1 || header.rsv2 || header.rsv3;
             let size = self.message.len().saturating_add(payload_bytes);
             if size > MESSAGE_BYTES_MAX || is_extended || header.mask.is_some() {
-                return Err(Garbled);
+                return Err(ProtocolError);
             }
             let Some(payload) = bytes.get(start..start + payload_bytes) else {
                 break;
@@ -90,15 +91,15 @@ impl FrameReader {
         &mut self,
         header: &FrameHeader,
         payload: &[u8],
-        handle: &mut impl FnMut(Event<'_>) -> Result<(), Garbled>,
-    ) -> Result<(), Garbled> {
+        handle: &mut impl FnMut(Event<'_>) -> Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
         match header.opcode {
             OpCode::Control(Control::Ping) => handle(Event::Ping(payload)),
             OpCode::Control(Control::Close) => handle(Event::Close),
             OpCode::Control(_) => Ok(()),
             OpCode::Data(data) => {
                 if self.is_fragmented != (data == Data::Continue) {
-                    return Err(Garbled);
+                    return Err(ProtocolError);
                 }
                 self.is_fragmented = !header.is_final;
                 if header.is_final && self.message.is_empty() {
@@ -216,7 +217,7 @@ mod tests {
             &too_large,
         ] {
             let result = FrameReader::default().read(bytes, |_| Ok(()));
-            assert_eq!(result, Err(Garbled), "{bytes:?}");
+            assert_eq!(result, Err(ProtocolError), "{bytes:?}");
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use serde::Serialize;
+
 use crate::core::config::RunConfig;
 use crate::core::report::{LoadReport, ratio, to_f64};
 use crate::stream::report::StreamLoadReport;
 use crate::stream::run::Loaded;
-use serde::Serialize;
-
 use crate::ws::dialogue::Browser;
 use crate::ws::kinds::RequestKind;
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::core::kind::Mix;
-use crate::core::population::{Peer, Population};
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
 use aquatic_ws_protocol::{
     AnnounceRequest, AnswerRequest, ForwardedOffer, Message, Offer, OfferId, ScrapeRequest,
@@ -11,6 +9,8 @@ use aquatic_ws_protocol::{
 use fastrand::Rng;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use crate::core::kind::Mix;
+use crate::core::population::{Peer, Population};
 use crate::ws::config::LoadTestConfig;
 use crate::ws::frames;
 use crate::ws::kinds::RequestKind;

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::core::client_ips;
 use anyhow::{Context, bail};
 use aquatic_daemon::{bind, clock::Clock};
 use aquatic_types::IpFamily;
@@ -13,6 +12,7 @@ use aquatic_udp_socket::{
     Outbox, Receiver, ReturnPath, SendReport, Sender, SocketOptions, UdpSocket,
 };
 
+use crate::core::client_ips;
 use crate::udp::client::{Client, ClientOptions};
 use crate::udp::config::LoadTestConfig;
 use crate::udp::kinds::{Asked, Fault, Tally};
@@ -34,13 +34,13 @@ const CLOSED_LOOP_IN_FLIGHT_MAX: u32 = 1 << 17;
 const CONNECT_ATTEMPTS: u32 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Reads answers. One serves all lanes of a worker.
+/// Reads answers. One serves all sockets of a worker.
 pub(crate) fn receiver() -> Receiver {
     Receiver::new(BATCH, ANSWER_BYTES_MAX)
 }
 
 /// A socket that speaks with the tracker for some peers.
-pub(crate) struct Lane {
+pub(crate) struct SocketClient {
     pub(crate) client: Client,
     socket: UdpSocket,
     path: ReturnPath,
@@ -48,7 +48,7 @@ pub(crate) struct Lane {
     sender: PacketSender,
 }
 
-impl Lane {
+impl SocketClient {
     /// Binds the socket of a number, counted over all workers.
     pub(crate) fn open(config: &LoadTestConfig, number: usize) -> anyhow::Result<Self> {
         let server = config.run.server_address;
@@ -85,11 +85,7 @@ impl Lane {
     }
 
     /// Gets the first connection id.
-    pub(crate) fn shake_hands(
-        &mut self,
-        clock: Clock,
-        receiver: &mut Receiver,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn connect(&mut self, clock: Clock, receiver: &mut Receiver) -> anyhow::Result<()> {
         let mut uncounted = Tally::new(0..0);
         let mut last_error = None;
         for _ in 0..CONNECT_ATTEMPTS {
