@@ -10,9 +10,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{AnnounceRequest, Connection, Framing, Head, Request, ScrapeRequest};
 use aquatic_stream::ReverseProxy;
 use aquatic_tracker::admission::Admission;
-use aquatic_types::{
-    AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily,
-};
+use aquatic_types::{AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, IpFamily};
 
 use crate::config::{Config, Intervals};
 use crate::counters::{Http, RequestKind};
@@ -25,13 +23,13 @@ const ABOUT: &str = "BitTorrent tracker (aquatic_http): clients announce at /ann
 
 /// Decides about requests.
 pub struct Service {
-    admission: Admission<Http>,
+    /// Which clients and torrents are served, and where that is counted.
+    pub admission: Admission<Http>,
     proxy: Option<ReverseProxy>,
     keep_alive: bool,
     answers_health_checks: bool,
     intervals: Intervals,
     response_peers_max: u16,
-    scrape_torrents_max: usize,
     /// 0: full scrapes are refused.
     full_scrape_torrents_max: usize,
 }
@@ -72,7 +70,6 @@ impl Service {
             answers_health_checks: config.network.enable_http_health_checks,
             intervals: config.intervals(),
             response_peers_max: u16::try_from(config.protocol.max_peers).unwrap_or(u16::MAX),
-            scrape_torrents_max: config.protocol.max_scrape_torrents,
             full_scrape_torrents_max: config.protocol.max_full_scrape_torrents,
         }
     }
@@ -191,21 +188,6 @@ impl Service {
             },
         }
     }
-
-    /// To be called in each round, also if nothing was received.
-    pub fn maintain(&mut self) {
-        self.admission.refresh();
-    }
-
-    /// The torrents of a scrape that are answered, in order, and whether each is allowed.
-    pub fn scraped<'a>(
-        &mut self,
-        scrape: &ScrapeRequest<'a>,
-    ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, 'a> {
-        let info_hashes = scrape.info_hashes.iter();
-        self.admission
-            .with_allowed(info_hashes.take(self.scrape_torrents_max))
-    }
 }
 
 #[cfg(test)]
@@ -216,6 +198,8 @@ mod tests {
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_daemon::request_rate::RequestRate;
     use aquatic_stream::ConnectionId;
+
+    use aquatic_types::InfoHash;
 
     use super::*;
     use crate::counters::WorkerCounters;
@@ -245,6 +229,7 @@ mod tests {
             let admission = Admission {
                 access_list: access_list.reader(),
                 request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
+                scrape_torrents_max: config.protocol.max_scrape_torrents,
                 counters: Arc::clone(&counters),
             };
             Self {
@@ -342,7 +327,7 @@ mod tests {
         let replaced = fixture
             .access_list
             .replace([INFO_HASH].into_iter().collect());
-        fixture.service.maintain();
+        fixture.service.admission.refresh();
         assert!(
             !replaced.is_in_use(),
             "it is not kept by a service that has nothing to do"
@@ -402,7 +387,13 @@ mod tests {
             panic!("not a scrape");
         };
         let expected = [(INFO_HASH, true), (InfoHash([b'b'; 20]), false)];
-        assert!(fixture.service.scraped(&scrape).eq(expected));
+        assert!(
+            fixture
+                .service
+                .admission
+                .scraped(scrape.info_hashes.iter())
+                .eq(expected)
+        );
         assert_eq!(fixture.requests(RequestKind::Scrape), 2);
 
         config.protocol.max_full_scrape_torrents = 1_000;

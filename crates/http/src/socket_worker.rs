@@ -202,7 +202,7 @@ impl SocketWorker {
         io: &mut Io<'_>,
     ) {
         let mut scrape = PendingScrape::new(family);
-        for (info_hash, allowed) in self.service.scraped(request) {
+        for (info_hash, allowed) in self.service.admission.scraped(request.info_hashes.iter()) {
             // A torrent that is not allowed gets zeros, like an unknown one.
             scrape.add(info_hash, allowed);
         }
@@ -554,7 +554,7 @@ impl Handler for SocketWorker {
     }
 
     fn maintain(&mut self, now: Now) -> bool {
-        self.service.maintain();
+        self.service.admission.refresh();
         let owner = self.owner.as_mut();
         owner.is_some_and(|owner| owner.maintain(now)) || self.full_scrapes.is_due()
     }

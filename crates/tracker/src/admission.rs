@@ -16,6 +16,8 @@ pub struct Admission<P: Protocol> {
     pub access_list: AccessListReader,
     /// Requests per client, if limited; shared by all workers.
     pub request_rate: Option<Arc<RequestRate>>,
+    /// Torrents of a scrape that are answered.
+    pub scrape_torrents_max: usize,
     /// Where this worker counts.
     pub counters: Arc<WorkerCounters<P>>,
 }
@@ -34,12 +36,13 @@ impl<P: Protocol> Admission<P> {
         self.access_list.is_allowed(info_hash)
     }
 
-    /// Each torrent of a scrape with whether it is allowed.
-    pub fn with_allowed<I: Iterator<Item = InfoHash>>(
+    /// The torrents of a scrape that are answered, in order, and whether each is allowed.
+    pub fn scraped<I: Iterator<Item = InfoHash>>(
         &mut self,
         info_hashes: I,
     ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, P, I> {
-        info_hashes.map(|info_hash| (info_hash, self.access_list.is_allowed(&info_hash)))
+        let answered = info_hashes.take(self.scrape_torrents_max);
+        answered.map(|info_hash| (info_hash, self.access_list.is_allowed(&info_hash)))
     }
 
     /// Takes a reloaded access list. To be called in each round, also if nothing was received.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use aquatic_access_list::AccessListReader;
 use aquatic_tracker::admission::Admission;
 use aquatic_types::{
-    AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus,
+    AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus,
 };
 use aquatic_udp_protocol::{
     AnnounceRequest, ConnectRequest, ConnectResponse, ConnectionId, ERROR_RESPONSE_HEADER_SIZE,
@@ -35,9 +35,9 @@ const _: () = assert!(ERROR_RESPONSE_HEADER_SIZE + CONNECT_AGAIN.len() <= SCRAPE
 pub struct Service {
     /// With the same secret in all workers, so that any of them can check an id.
     connection_ids: ConnectionIds,
-    admission: Admission<Udp>,
+    /// Which clients and torrents are served, and where that is counted.
+    pub admission: Admission<Udp>,
     response_peers_max: u16,
-    scrape_torrents_max: usize,
 }
 
 /// What is left to do about a datagram.
@@ -62,7 +62,6 @@ impl Service {
             admission,
             response_peers_max: u16::try_from(config.protocol.max_response_peers)
                 .unwrap_or(u16::MAX),
-            scrape_torrents_max: config.protocol.max_scrape_torrents,
         }
     }
 
@@ -120,21 +119,6 @@ impl Service {
         let counters = self.admission.counters.traffic(family);
         counters.received_bytes.add(bytes.len());
         counters.reason(Reason::TooLong).add(1);
-    }
-
-    /// To be called in each round, also if nothing was received.
-    pub fn maintain(&mut self) {
-        self.admission.refresh();
-    }
-
-    /// The torrents of a scrape that are answered, in order, and whether each is allowed.
-    pub fn scraped<'a>(
-        &mut self,
-        scrape: &ScrapeRequest<'a>,
-    ) -> impl Iterator<Item = (InfoHash, bool)> + use<'_, 'a> {
-        let info_hashes = scrape.info_hashes.iter();
-        self.admission
-            .with_allowed(info_hashes.take(self.scrape_torrents_max))
     }
 }
 
@@ -263,6 +247,8 @@ mod tests {
     use aquatic_udp_protocol::{ANNOUNCE_REQUEST_SIZE, PROTOCOL_ID, Response};
     use proptest::prelude::*;
 
+    use aquatic_types::InfoHash;
+
     use super::*;
     use crate::counters::WorkerCounters;
     use crate::socket_worker::DATAGRAM_BYTES_MAX;
@@ -291,6 +277,7 @@ mod tests {
         let admission = Admission {
             access_list: access_list.reader(),
             request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
+            scrape_torrents_max: config.protocol.max_scrape_torrents,
             counters: Arc::clone(&counters),
         };
         let service = Service::new(&config, connection_ids(), admission);
@@ -449,7 +436,7 @@ mod tests {
         let announce = packet(valid_id(), 1, ANNOUNCE_REQUEST_SIZE);
         assert_eq!(served(&mut service, client(), &announce), (true, 0));
         let replaced = access_list.replace([InfoHash([1; 20])].into_iter().collect());
-        service.maintain();
+        service.admission.refresh();
         assert!(
             !replaced.is_in_use(),
             "it is not kept by a service that has nothing to do"
@@ -476,7 +463,12 @@ mod tests {
             panic!("{received:?}");
         };
         let expected = [(InfoHash([1; 20]), true), (InfoHash([2; 20]), false)];
-        assert!(service.scraped(&scrape).eq(expected));
+        assert!(
+            service
+                .admission
+                .scraped(scrape.info_hashes.iter())
+                .eq(expected)
+        );
         let requests = counters.traffic(IpFamily::V4).requests(RequestKind::Scrape);
         assert_eq!(requests.get(), 1);
     }

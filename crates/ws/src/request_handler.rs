@@ -120,7 +120,7 @@ impl RequestHandler {
         let (client, notices) = (session.client, &mut self.notices);
         let service = &mut self.service;
         session.membership.dismiss(
-            |info_hash| !service.is_allowed(info_hash),
+            |info_hash| !service.admission.allows_torrent(info_hash),
             |info_hash, peer_id| notices.depart(departure(id, client, info_hash, peer_id)),
         );
     }
@@ -216,9 +216,10 @@ impl RequestHandler {
     ) -> Option<PendingScrape> {
         let family = session.client.family();
         let mut scrape = PendingScrape::new(family);
-        for info_hash in self.service.scraped(request) {
+        let info_hashes = request.info_hashes.iter().copied();
+        for (info_hash, is_allowed) in self.service.admission.scraped(info_hashes) {
             // A torrent that is not allowed gets zeros, like an unknown one.
-            scrape.add(*info_hash, self.service.is_allowed(info_hash));
+            scrape.add(info_hash, is_allowed);
         }
         if let Some(shard) = self.ask_rows(id, &mut scrape, None, usize::MAX)
             && !self.lines.join(shard, id)

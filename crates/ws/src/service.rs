@@ -6,8 +6,8 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_tracker::admission::Admission;
-use aquatic_types::{CanonicalAddr, InfoHash};
-use aquatic_ws_protocol::{Request, ScrapeRequest};
+use aquatic_types::CanonicalAddr;
+use aquatic_ws_protocol::Request;
 
 use crate::config::Config;
 use crate::counters::{Reason, RequestKind, WebTorrent};
@@ -15,8 +15,8 @@ use crate::refusal::{Failure, Refusal};
 
 /// Decides about messages.
 pub struct Service {
-    admission: Admission<WebTorrent>,
-    scrape_torrents_max: usize,
+    /// Which clients and torrents are served, and where that is counted.
+    pub admission: Admission<WebTorrent>,
     offer_bytes_max: usize,
 }
 
@@ -26,7 +26,6 @@ impl Service {
     pub fn new(config: &Config, admission: Admission<WebTorrent>) -> Self {
         Self {
             admission,
-            scrape_torrents_max: config.protocol.max_scrape_torrents,
             offer_bytes_max: config.protocol.max_offer_size,
         }
     }
@@ -85,25 +84,6 @@ impl Service {
         }
         Ok(request)
     }
-
-    /// The torrents of a scrape that are answered, in order.
-    pub fn scraped<'a>(
-        &self,
-        scrape: &'a ScrapeRequest,
-    ) -> impl Iterator<Item = &'a InfoHash> + use<'a> {
-        scrape.info_hashes.iter().take(self.scrape_torrents_max)
-    }
-
-    /// To be called in each round, also if nothing was received.
-    pub fn maintain(&mut self) {
-        self.admission.refresh();
-    }
-
-    /// Whether the access list allows a torrent.
-    #[must_use]
-    pub fn is_allowed(&mut self, info_hash: &InfoHash) -> bool {
-        self.admission.allows_torrent(info_hash)
-    }
 }
 
 #[cfg(test)]
@@ -114,7 +94,9 @@ mod tests {
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_daemon::request_rate::RequestRate;
     use aquatic_types::IpFamily;
-    use aquatic_ws_protocol::Action;
+    use aquatic_ws_protocol::{Action, ScrapeRequest};
+
+    use aquatic_types::InfoHash;
 
     use super::*;
     use crate::counters::WorkerCounters;
@@ -148,6 +130,7 @@ mod tests {
             let admission = Admission {
                 access_list: access_list.reader(),
                 request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
+                scrape_torrents_max: config.protocol.max_scrape_torrents,
                 counters: Arc::clone(&counters),
             };
             Self {
@@ -193,16 +176,16 @@ mod tests {
         let (announce, answer) = (announce(""), announce(ANSWER));
         assert!(fixture.receive(&announce).is_ok());
         assert!(fixture.receive(&answer).is_ok());
-        assert!(fixture.service.is_allowed(&INFO_HASH));
+        assert!(fixture.service.admission.allows_torrent(&INFO_HASH));
         let replaced = fixture
             .access_list
             .replace([INFO_HASH].into_iter().collect());
-        fixture.service.maintain();
+        fixture.service.admission.refresh();
         assert!(
             !replaced.is_in_use(),
             "it is not kept by a service that has nothing to do"
         );
-        assert!(!fixture.service.is_allowed(&INFO_HASH));
+        assert!(!fixture.service.admission.allows_torrent(&INFO_HASH));
         let denied = Err(Refusal::INFO_HASH_DENIED.about(Action::Announce, Some(INFO_HASH)));
         assert_eq!(fixture.receive(&announce), denied);
         assert_eq!(fixture.receive(&answer), denied);
@@ -241,10 +224,14 @@ mod tests {
     fn so_many_torrents_of_a_scrape_are_answered() {
         let mut config = Config::default();
         config.protocol.max_scrape_torrents = 2;
-        let fixture = Fixture::new(&config, None);
+        let mut fixture = Fixture::new(&config, None);
         let info_hashes = [1, 2, 3].map(|byte| InfoHash([byte; 20])).to_vec();
         let scrape = ScrapeRequest { info_hashes };
-        let scraped = fixture.service.scraped(&scrape);
-        assert!(scraped.eq(&scrape.info_hashes[..2]));
+        let scraped = fixture
+            .service
+            .admission
+            .scraped(scrape.info_hashes.iter().copied());
+        let answered = scraped.map(|(info_hash, _)| info_hash);
+        assert!(answered.eq(scrape.info_hashes[..2].iter().copied()));
     }
 }

@@ -358,7 +358,7 @@ impl Handler for SocketWorker {
 
     fn maintain(&mut self, now: Now) -> bool {
         self.served = 0;
-        self.requests.service.maintain();
+        self.requests.service.admission.refresh();
         let owner = self.requests.owner.as_mut();
         owner.is_some_and(|owner| owner.maintain(now))
     }

@@ -76,6 +76,7 @@ pub fn build_workers(
         let admission = Admission {
             access_list: access_list.reader(),
             request_rate: request_rate.clone(),
+            scrape_torrents_max: config.protocol.max_scrape_torrents,
             counters: Arc::clone(counters),
         };
         let parts = SocketWorkerParts {

@@ -145,7 +145,7 @@ impl SocketWorker {
             self.refuse_without_answer(family);
             return;
         };
-        for (info_hash, is_allowed) in service.scraped(request) {
+        for (info_hash, is_allowed) in service.admission.scraped(request.info_hashes.iter()) {
             let row = gather.add_row();
             // A torrent that is not allowed gets zeros, like an unknown one.
             if !is_allowed {
@@ -201,7 +201,7 @@ impl SocketWorker {
 
     /// Does a slice of whatever else is due. Returns whether there is more to do at once.
     pub fn maintain(&mut self, now: Now) -> bool {
-        self.service.maintain();
+        self.service.admission.refresh();
         let owner = self.owner.as_mut();
         owner.is_some_and(|owner| owner.maintain(now))
     }
