@@ -40,6 +40,8 @@ require_package nginx test -x /usr/sbin/nginx
 require_package haproxy test -x /usr/sbin/haproxy
 # Its library is for tests of clocks that are set.
 require_program faketime faketime
+# Counts instructions.
+require_program valgrind valgrind
 install_missing_packages
 require_rust
 
@@ -128,6 +130,13 @@ tests env RUSTFLAGS="--cfg loom" cargo test --release --package aquatic_channel 
 step "Without glommio"
 tests cargo test "${without_default_features[@]}" --locked --test protocol --test runtimes -- \
     without_io_uring a_runtime_that_is_asked_for traffic
+# The budgets are those of one compiler, which CI's image has.
+if [ "${CI:-}" = true ]; then
+    step "Instruction budgets"
+    for bench in http_messages swarms udp_messages ws_messages; do
+        tests cargo bench --package aquatic_budgets --bench "$bench" --locked -- --check
+    done
+fi
 step "Unsafe code"
 tests scripts/check-unsafe.sh
 step "Fuzzing"

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 /// A crate may depend on crates of lower layers only, not even on its neighbours.
 const LAYERS: &[(&str, u8)] = &[
-    ("aquatic_instructions", 0),
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
     ("aquatic_http_protocol", 1),
@@ -21,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_udp_protocol", 1),
     ("aquatic_udp_socket", 1),
     ("aquatic_ws_protocol", 1),
+    ("aquatic_budgets", 2),
     ("aquatic_channel", 2),
     ("aquatic_config", 2),
     ("aquatic_uring", 2),

@@ -1,7 +1,7 @@
 //! How many instructions the usual messages cost (needs `valgrind`):
 //!
 //! ```text
-//! cargo bench -p aquatic_http_protocol
+//! cargo bench -p aquatic_budgets --bench http_messages
 //! ```
 
 #![forbid(unsafe_code)]
@@ -9,11 +9,11 @@
 use std::error::Error;
 use std::hint::black_box;
 
+use aquatic_budgets::{Case, Work};
 use aquatic_http_protocol::{
     AnnounceResponse, Connection, FailureResponse, Framing, Head, PeerForm, Request, Response,
     ResponseHead, Retry, ScrapeFile, ScrapeResponse,
 };
-use aquatic_instructions::Case;
 use aquatic_types::{InfoHash, PerFamily};
 
 const FRAMING: Framing = Framing {
@@ -22,14 +22,29 @@ const FRAMING: Framing = Framing {
 };
 
 const CASES: [Case; 8] = [
-    ("read the head of an announce", read_head),
-    ("read the head and the query of an announce", read_announce),
-    ("read a scrape of 50 torrents", read_scrape),
-    ("write an announce answer, no peers", write_no_peers),
-    ("write an announce answer, 50 peers", write_50_peers),
-    ("write a scrape answer, 50 torrents", write_scrape),
-    ("write a failure", write_failure),
-    ("read an announce answer, 50 peers", read_answer),
+    ("read the head of an announce", Work::Buffer(read_head)),
+    (
+        "read the head and the query of an announce",
+        Work::Buffer(read_announce),
+    ),
+    ("read a scrape of 50 torrents", Work::Buffer(read_scrape)),
+    (
+        "write an announce answer, no peers",
+        Work::Buffer(write_no_peers),
+    ),
+    (
+        "write an announce answer, 50 peers",
+        Work::Buffer(write_50_peers),
+    ),
+    (
+        "write a scrape answer, 50 torrents",
+        Work::Buffer(write_scrape),
+    ),
+    ("write a failure", Work::Buffer(write_failure)),
+    (
+        "read an announce answer, 50 peers",
+        Work::Buffer(read_answer),
+    ),
 ];
 
 const ANNOUNCE: &[u8] = b"GET /announce?info_hash=%5e%a1%0d%3c%aaP%f4%84%1c%9bQ%b0%bez%e6%c5%1e%e2\
@@ -123,5 +138,5 @@ fn read_answer(out: &mut Vec<u8>) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    aquatic_instructions::report(&CASES)
+    aquatic_budgets::report("http_messages", &CASES)
 }

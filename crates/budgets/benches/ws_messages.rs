@@ -1,7 +1,7 @@
 //! How many instructions the usual messages cost (needs `valgrind`):
 //!
 //! ```text
-//! cargo bench -p aquatic_ws_protocol --bench instructions
+//! cargo bench -p aquatic_budgets --bench ws_messages
 //! ```
 
 #![forbid(unsafe_code)]
@@ -12,7 +12,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::sync::OnceLock;
 
-use aquatic_instructions::Case;
+use aquatic_budgets::{Case, Work};
 use aquatic_types::InfoHash;
 use aquatic_ws_protocol::{
     AnnounceResponse, ForwardedOffer, Message, OfferId, Request, RequestError, RequestErrorKind,
@@ -22,18 +22,24 @@ use aquatic_ws_protocol::{
 use messages::{INFO_HASH, PEER_ID, announce, answer, bytes_20, session_description};
 
 const CASES: [Case; 8] = [
-    ("read an announce with 10 offers", read_announce),
-    ("read an answer", read_answer),
-    ("read a scrape of 50 torrents", read_scrape),
-    ("write an announce reply", write_reply),
-    ("write an offer", write_offer),
-    ("write a scrape reply, 50 torrents", write_scrape_reply),
-    ("write a failure", write_failure),
-    ("read an offer", read_offer),
+    (
+        "read an announce with 10 offers",
+        Work::Buffer(read_announce),
+    ),
+    ("read an answer", Work::Buffer(read_answer)),
+    ("read a scrape of 50 torrents", Work::Buffer(read_scrape)),
+    ("write an announce reply", Work::Buffer(write_reply)),
+    ("write an offer", Work::Buffer(write_offer)),
+    (
+        "write a scrape reply, 50 torrents",
+        Work::Buffer(write_scrape_reply),
+    ),
+    ("write a failure", Work::Buffer(write_failure)),
+    ("read an offer", Work::Buffer(read_offer)),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    aquatic_instructions::report(&CASES)
+    aquatic_budgets::report("ws_messages", &CASES)
 }
 
 fn read_announce(_: &mut Vec<u8>) {

@@ -2,12 +2,12 @@
 //! `valgrind`):
 //!
 //! ```text
-//! cargo bench -p aquatic_ws_protocol --bench json_readers
+//! cargo bench -p aquatic_budgets --bench json_readers
 //! ```
 //!
 //! Each reader finds the members of an announce and its offers, decodes the ids, and has the offers
-//! ready to be passed on. What the crate does beyond that (telling what is wrong, repeated members,
-//! numbers in strings) is left out here, in favour of the others.
+//! ready to be passed on. What `aquatic_ws_protocol` does beyond that (telling what is wrong,
+//! repeated members, numbers in strings) is left out here, in favour of the others.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::hint::black_box;
 
-use aquatic_instructions::Case;
+use aquatic_budgets::{Case, Work};
 use aquatic_ws_protocol::Request;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -26,42 +26,45 @@ use simd_json::prelude::{ValueAsScalar, Writable};
 use simd_json::{Buffers, tape};
 
 const CASES: [Case; 10] = [
-    ("announce: this crate", this_crate_announce),
-    ("announce: serde_json, raw values", serde_announce),
+    ("announce: our own", Work::Buffer(own_announce)),
+    (
+        "announce: serde_json, raw values",
+        Work::Buffer(serde_announce),
+    ),
     (
         "announce: serde_json, raw values, bad offers skipped",
-        serde_tolerant_announce,
+        Work::Buffer(serde_tolerant_announce),
     ),
-    ("announce: simd-json, tape", simd_announce),
+    ("announce: simd-json, tape", Work::Buffer(simd_announce)),
     (
         "announce: simd-json, tape, offers written again",
-        simd_rewritten_announce,
+        Work::Buffer(simd_rewritten_announce),
     ),
     (
         "announce: copied, as simd-json writes into its input",
-        copied_announce,
+        Work::Buffer(copied_announce),
     ),
-    ("answer: this crate", this_crate_answer),
-    ("answer: serde_json, raw values", serde_answer),
-    ("answer: simd-json, tape", simd_answer),
+    ("answer: our own", Work::Buffer(own_answer)),
+    ("answer: serde_json, raw values", Work::Buffer(serde_answer)),
+    ("answer: simd-json, tape", Work::Buffer(simd_answer)),
     (
         "answer: simd-json, tape, answer written again",
-        simd_rewritten_answer,
+        Work::Buffer(simd_rewritten_answer),
     ),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    aquatic_instructions::report(&CASES)
+    aquatic_budgets::report("json_readers", &CASES)
 }
 
-fn this_crate_announce(_: &mut Vec<u8>) {
+fn own_announce(_: &mut Vec<u8>) {
     let request = Request::parse(black_box(messages::announce()));
     assert!(
         matches!(black_box(request), Ok(Request::Announce(announce)) if announce.offers.len() == 10)
     );
 }
 
-fn this_crate_answer(_: &mut Vec<u8>) {
+fn own_answer(_: &mut Vec<u8>) {
     let request = Request::parse(black_box(messages::answer()));
     assert!(matches!(black_box(request), Ok(Request::Answer(_))));
 }
