@@ -1,14 +1,51 @@
-//! What is kept about one connection.
+//! One connection: how far it has come, and what it holds.
+//!
+//! What happens to it moves it on from one [`Phase`] to another:
+//!
+//! | phase | bytes | input ends | session closes | all sent | time is over | fails, gives way |
+//! |---|---|---|---|---|---|---|
+//! | `ProxyHeader` | `Handshake`, `Open`, `Ended` | `Ended` | – | – | `Ended` | `Ended` |
+//! | `Handshake` | `Open`, `Ended` | `Ended` | – | stays | `Ended` | `Ended` |
+//! | `Open` | to the session | told, once | `Draining`, `Ended` | stays | told, `Ended` | `Ended` |
+//! | `Draining` | unread | noted | – | `Ended`, orderly | `Ended`, cut short | the same |
+//! | `Ended` | unread | noted | – | stays | stays | stays |
+//! | `Lingering` | thrown away; too many: `Gone` | `Gone` | – | – | `Gone` | `Gone` |
+//! | `Gone` | thrown away | – | – | – | – | stays |
+//!
+//! - A session that closes with nothing left to send goes straight on to `Ended`.
+//! - A session is told when a client's time is over, if the client reads (`Handler::timed_out`). If
+//!   it has last words, it is `Draining` then, for that reason.
+//! - TLS can fail in any phase that has a session, and too much output ends a connection that is
+//!   `Open`, or closes with that.
+//! - `Ended` and `Gone` are seen by the loop only (`Hub::settle`). There, an end is counted and the
+//!   handler is told, so that both happen once; then the connection is `Lingering`, if it ended
+//!   orderly and the client may not have read everything, or removed. What is `Gone` was counted
+//!   when it began to linger.
+//! - The first reason to end stays. Who has `Ended` for another than the tracker's sake may be
+//!   read from once more: what the client has sent before is shown to the handler
+//!   ([`Ending::Abandoned`]).
+
+mod operations;
+
+use std::mem;
 
 use aquatic_types::{IpFamily, client_network};
 
+use crate::bounds::Bounds;
+use crate::counters::Closed;
+use crate::handler::{Client, Deadline};
 use crate::kept::Kept;
-use crate::memory::{Counted, KERNEL_BYTES_FULL, LIGHT_BYTES_MAX, written_bytes};
+use crate::memory::{Counted, KERNEL_BYTES_FULL, LIGHT_BYTES_MAX, SessionState, written_bytes};
 use crate::tls::TlsStream;
-use crate::{Bounds, Client, Closed, Deadline, SessionState};
 
 pub(crate) struct Connection<S> {
-    pub(crate) stage: Stage<S>,
+    pub(crate) phase: Phase<S>,
+    pub(crate) writing: Writing,
+    /// Whether its input waits for us, rather than for more to come.
+    pub(crate) turn: Turn,
+    pub(crate) input_end: InputEnd,
+    /// Not part of the phase: it survives what is sent in between, and takes no room here.
+    pub(crate) waits_for: Deadline,
     pub(crate) tls: Option<Box<TlsStream>>,
     /// Bytes that nobody has taken: of the PROXY header, or plain ones of a request.
     pub(crate) input: Kept,
@@ -23,50 +60,81 @@ pub(crate) struct Connection<S> {
     pub(crate) written_bytes: u32,
     /// What it counts for in the account of all.
     pub(crate) counted: Counted,
-    pub(crate) waits_for: Deadline,
     pub(crate) family: IpFamily,
     /// The client's [`client_network`]; the proxy's, until its header has come.
     pub(crate) client: u64,
     /// Connections per address are counted, and this one has been.
     pub(crate) is_counted: bool,
-    /// The loop has been told to look after it.
+    /// It is on the list of those that the loop has to look after.
     pub(crate) is_dirty: bool,
-    /// The client does not read as fast as we write.
-    pub(crate) is_blocked: bool,
     /// Its input is left with the kernel, because it holds more than its share of too much.
     pub(crate) is_held_back: bool,
     /// Its client has not finished a first request.
     pub(crate) is_new: bool,
-    /// The deadline of what it waits for begins when the output has been sent.
-    pub(crate) is_deadline_due: bool,
-    /// Whether its input waits for us, rather than for more to come.
-    pub(crate) turn: Turn,
-    /// Its session has closed it: it ends when the output has been sent.
-    pub(crate) closes: bool,
-    /// Why it does so.
-    pub(crate) closes_for: Closed,
-    /// It has ended without its session, which is shown what the client has sent before.
-    pub(crate) takes_rest: bool,
-    /// The client has sent more than was taken before the session closed.
-    pub(crate) has_unread: bool,
-    pub(crate) input_end: InputEnd,
-    pub(crate) ended: Option<Closed>,
 }
+
+/// Buffers larger than this are given back to the system when they are empty.
+pub(crate) const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 
 /// Room that a buffer may have besides, if its client does not read it at once.
 const OUTPUT_SLACK_BYTES: usize = 4 * 1024;
 
-pub(crate) enum Stage<S> {
-    /// The PROXY header is not complete.
-    Header(Client),
+/// How far a connection has come: see the table [above](self).
+pub(crate) enum Phase<S> {
+    /// The PROXY header of this proxy's connection is not complete.
+    ProxyHeader(Client),
     /// The TLS handshake is not complete.
     Handshake(Client),
     Open(S),
+    /// The session has closed it: it ends, for this reason, when the output has been sent.
+    Draining {
+        session: S,
+        why: Closed,
+        /// The client has sent more than was taken before.
+        has_unread: bool,
+    },
+    /// The loop has to close it.
+    Ended {
+        session: Option<S>,
+        why: Closed,
+        ending: Ending,
+        has_unread: bool,
+    },
     /// We have ended, and wait for the client to do the same, so that it can read everything.
     Lingering {
         /// What it has sent since.
         read_bytes: usize,
     },
+    /// It has lingered enough, or was [dismissed](Connection::is_dismissed) then.
+    Gone,
+}
+
+/// In what way a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything was sent that was to be sent.
+    Orderly,
+    /// The session had closed it, but that could not be sent in full.
+    CutShort,
+    /// The session had not closed it.
+    Abandoned {
+        /// It is shown what the client has sent before.
+        takes_rest: bool,
+    },
+}
+
+/// What becomes of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    /// There is none.
+    Idle,
+    /// The loop is to write it.
+    Pending {
+        /// The deadline of what the connection waits for begins when it has been sent.
+        then_restart_deadline: bool,
+    },
+    /// The client does not read as fast as we write.
+    Blocked { then_restart_deadline: bool },
 }
 
 /// When the session is offered again what is kept of its input.
@@ -95,7 +163,11 @@ impl<S> Connection<S> {
     /// Of a client, or of the proxy that will say who the client is.
     pub(crate) fn new(client: Client) -> Self {
         Self {
-            stage: Stage::Header(client),
+            phase: Phase::ProxyHeader(client),
+            writing: Writing::Idle,
+            turn: Turn::None,
+            input_end: InputEnd::Open,
+            waits_for: Deadline::Request,
             tls: None,
             input: Kept::default(),
             output: Vec::new(),
@@ -103,22 +175,12 @@ impl<S> Connection<S> {
             unsent_bytes: 0,
             written_bytes: 0,
             counted: Counted::default(),
-            waits_for: Deadline::Request,
             family: client.peer.family(),
             client: client_network(client.peer.ip()),
             is_counted: false,
             is_dirty: false,
-            is_blocked: false,
             is_held_back: false,
             is_new: true,
-            is_deadline_due: false,
-            turn: Turn::None,
-            closes: false,
-            closes_for: Closed::BySession,
-            takes_rest: false,
-            has_unread: false,
-            input_end: InputEnd::Open,
-            ended: None,
         }
     }
 
@@ -148,30 +210,40 @@ impl<S> Connection<S> {
 
     /// Whether it holds more than such a share. What has come, and is thrown away, does not count.
     pub(crate) fn is_over(&self, share: usize) -> bool {
-        self.counted.own_bytes as usize > share && !matches!(self.stage, Stage::Lingering { .. })
+        self.counted.own_bytes as usize > share && !matches!(self.phase, Phase::Lingering { .. })
     }
 
     /// Whether it is to be read from if there is memory enough.
     pub(crate) fn may_be_read(&self, bounds: &Bounds) -> bool {
-        match self.stage {
-            Stage::Lingering { .. } => self.ended.is_none(),
-            _ => {
-                !self.input_ended()
-                    && !self.closes
-                    && self.ended != Some(Closed::Memory)
-                    && !self.has_enough(bounds)
+        let is_heard = match self.phase {
+            Phase::ProxyHeader(_) | Phase::Handshake(_) | Phase::Open(_) => true,
+            Phase::Ended { why, ending, .. } => {
+                matches!(ending, Ending::Abandoned { .. }) && why != Closed::Memory
             }
-        }
+            Phase::Lingering { .. } => return true,
+            Phase::Draining { .. } | Phase::Gone => false,
+        };
+        is_heard && !self.input_ended() && !self.has_enough(bounds)
     }
 
     /// How long what it waits for now may take; `None` if it waits for us.
     pub(crate) fn deadline_seconds(&self, bounds: &Bounds) -> Option<u32> {
-        match (&self.stage, self.waits_for) {
-            (Stage::Header(_) | Stage::Handshake(_), _) => Some(bounds.handshake_seconds),
-            (Stage::Lingering { .. }, _) => Some(Bounds::LINGER_SECONDS),
-            (Stage::Open(_), Deadline::Request) => Some(bounds.request_seconds),
-            (Stage::Open(_), Deadline::Idle) => Some(bounds.idle_seconds),
-            (Stage::Open(_), Deadline::None) => None,
+        match (&self.phase, self.waits_for) {
+            (Phase::ProxyHeader(_) | Phase::Handshake(_), _) => Some(bounds.handshake_seconds),
+            (Phase::Lingering { .. }, _) => Some(Bounds::LINGER_SECONDS),
+            (_, Deadline::Request) => Some(bounds.request_seconds),
+            (_, Deadline::Idle) => Some(bounds.idle_seconds),
+            (_, Deadline::None) => None,
+        }
+    }
+
+    /// Why it ends if its time is over.
+    pub(crate) fn overdue(&self) -> Closed {
+        match (&self.phase, self.waits_for) {
+            (Phase::ProxyHeader(_) | Phase::Handshake(_), _) => Closed::HandshakeDeadline,
+            _ if self.is_blocked() => Closed::SendDeadline,
+            (_, Deadline::Request) => Closed::RequestDeadline,
+            _ => Closed::IdleDeadline,
         }
     }
 
@@ -180,22 +252,109 @@ impl<S> Connection<S> {
         self.input_end != InputEnd::Open
     }
 
-    /// Whether what was sent was the end of it, if this is why it has ended.
-    pub(crate) fn is_orderly(&self, why: Closed) -> bool {
-        why == Closed::BySession || self.closes && why == self.closes_for
+    /// Whether the client does not read as fast as we write.
+    pub(crate) fn is_blocked(&self) -> bool {
+        matches!(self.writing, Writing::Blocked { .. })
     }
 
     /// Whether its session may be called.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Open(_)) && !self.closes && self.ended.is_none()
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether it is not yet known who its client is, or whether that can read.
+    pub(crate) fn is_beginning(&self) -> bool {
+        matches!(self.phase, Phase::ProxyHeader(_) | Phase::Handshake(_))
+    }
+
+    /// Whether only the loop has something to do about it.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended { .. } | Phase::Gone)
+    }
+
+    /// Whether it counts for nothing any more: it is about to go.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Gone
+                | Phase::Ended {
+                    why: Closed::Memory,
+                    ..
+                }
+        )
+    }
+
+    /// What its client has sent before it ended is to be kept from now on. Returns whether there is
+    /// anybody to whom it matters; once.
+    pub(crate) fn begin_rest(&mut self) -> bool {
+        let input_ended = self.input_ended();
+        match &mut self.phase {
+            Phase::Ended {
+                session: Some(_),
+                why,
+                ending: Ending::Abandoned { takes_rest },
+                ..
+            } if !matches!(why, Closed::Tls | Closed::Memory) && !input_ended => {
+                !mem::replace(takes_rest, true)
+            }
+            _ => false,
+        }
+    }
+
+    /// Keeps what the session has not taken, for the next time; or not, if there is none.
+    pub(crate) fn keep(&mut self, input: Vec<u8>) {
+        if self.is_open() {
+            if !input.is_empty() {
+                self.input.replace(input);
+            }
+        } else if !input.is_empty() {
+            self.note_unread();
+        }
+    }
+
+    /// Something has come, or is there, that the session is not to see any more.
+    pub(crate) fn keep_unheard(&mut self, bytes: &[u8]) {
+        match self.phase {
+            // Its client has gone: this is shown to the handler at the end.
+            Phase::Ended {
+                ending: Ending::Abandoned { takes_rest },
+                ..
+            } => {
+                if takes_rest {
+                    self.input.extend(bytes);
+                }
+            }
+            _ if bytes.is_empty() && self.input.is_empty() => {}
+            _ => {
+                self.input = Kept::default();
+                self.note_unread();
+            }
+        }
+    }
+
+    /// Something of what the client has sent is not taken, because it ends.
+    pub(crate) fn note_unread(&mut self) {
+        if let Phase::Draining { has_unread, .. } | Phase::Ended { has_unread, .. } =
+            &mut self.phase
+        {
+            *has_unread = true;
+        }
+    }
+
+    /// There is output now.
+    pub(crate) fn note_output(&mut self) {
+        if self.writing == Writing::Idle && self.pending() > 0 {
+            self.writing = Writing::Pending {
+                then_restart_deadline: false,
+            };
+        }
     }
 }
 
 impl<S: SessionState> Connection<S> {
     /// What it counts for.
     pub(crate) fn count(&self, bounds: &Bounds) -> Counted {
-        if self.ended == Some(Closed::Memory) {
-            // It is about to go.
+        if self.is_dismissed() {
             return Counted::default();
         }
         let session = self.session_bytes();
@@ -219,25 +378,38 @@ impl<S: SessionState> Connection<S> {
     pub(crate) fn is_light(&self) -> bool {
         self.counted.own_bytes == 0
             && !self.counted.is_left_unread
-            && !self.is_blocked
+            && !self.is_blocked()
             && self.output.capacity() <= LIGHT_BYTES_MAX
             && self.input.held_bytes() == 0
             && self.tls.is_none()
-            && self.ended != Some(Closed::Memory)
+            && !self.is_dismissed()
             && self.session_bytes() == 0
     }
 
     fn session_bytes(&self) -> usize {
-        match &self.stage {
-            Stage::Open(session) => session.held_bytes(),
+        match &self.phase {
+            Phase::Open(session)
+            | Phase::Draining { session, .. }
+            | Phase::Ended {
+                session: Some(session),
+                ..
+            } => session.held_bytes(),
             _ => 0,
         }
     }
 
     /// Whether its client may send what nobody reads.
     fn leaves_unread(&self, bounds: &Bounds) -> bool {
+        let has_closed = matches!(
+            self.phase,
+            Phase::Draining { .. }
+                | Phase::Ended {
+                    ending: Ending::CutShort,
+                    ..
+                }
+        );
         let is_full = self.is_held_back || self.has_enough(bounds);
-        !self.input_ended() && (is_full || self.closes && self.is_blocked)
+        !self.input_ended() && (is_full || has_closed && self.is_blocked())
     }
 }
 
@@ -248,30 +420,61 @@ fn saturated(bytes: usize) -> u32 {
 
 impl<S> Connection<S> {
     /// The kernel has taken so many bytes more.
-    pub(crate) fn write(&mut self, bytes: usize) {
+    fn write(&mut self, bytes: usize) {
         self.written_bytes = self.written_bytes.saturating_add(saturated(bytes));
     }
 
-    /// The kernel does not take more: it is full.
-    pub(crate) fn block(&mut self) {
-        self.is_blocked = true;
+    /// The kernel does not take more: it is full. Returns whether it was not before.
+    fn block(&mut self) -> bool {
+        let was_blocked = self.is_blocked();
+        self.writing = Writing::Blocked {
+            then_restart_deadline: self.writing.restarts_deadline(),
+        };
         (self.unsent_bytes, self.written_bytes) = (KERNEL_BYTES_FULL, 0);
+        !was_blocked
     }
 
-    /// The kernel has taken everything. Returns whether it had not before.
-    pub(crate) fn unblock(&mut self) -> bool {
-        if !self.is_blocked {
-            return false;
+    /// The kernel has taken everything, or there was nothing. Returns whether a deadline begins.
+    fn unblock(&mut self) -> bool {
+        let was_blocked = self.is_blocked();
+        let writing = mem::replace(&mut self.writing, Writing::Idle);
+        if was_blocked {
+            // It is no longer known what it keeps.
+            (self.unsent_bytes, self.written_bytes) = (0, KERNEL_BYTES_FULL);
         }
-        self.is_blocked = false;
-        // It is no longer known what it keeps.
-        (self.unsent_bytes, self.written_bytes) = (0, KERNEL_BYTES_FULL);
-        true
+        was_blocked || writing.restarts_deadline()
     }
 
     /// The kernel has been asked what it keeps of what has been sent.
     pub(crate) fn know_unsent(&mut self, bytes: u32) {
         (self.unsent_bytes, self.written_bytes) = (bytes, 0);
+    }
+}
+
+impl Writing {
+    fn restarts_deadline(self) -> bool {
+        match self {
+            Self::Idle => false,
+            Self::Pending {
+                then_restart_deadline,
+            }
+            | Self::Blocked {
+                then_restart_deadline,
+            } => then_restart_deadline,
+        }
+    }
+
+    /// There is something to send, after which a deadline may have to begin.
+    fn add(self, restarts_deadline: bool) -> Self {
+        let then_restart_deadline = restarts_deadline || self.restarts_deadline();
+        match self {
+            Self::Idle | Self::Pending { .. } => Self::Pending {
+                then_restart_deadline,
+            },
+            Self::Blocked { .. } => Self::Blocked {
+                then_restart_deadline,
+            },
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use aquatic_daemon::clock::Now;
 use aquatic_types::CanonicalAddr;
 
-use crate::{Closed, Connections, SessionState};
+use crate::connections::Connections;
+use crate::counters::Closed;
+use crate::memory::SessionState;
 
 /// A connection, within its worker.
 ///
@@ -188,7 +190,7 @@ pub trait Handler {
     /// A batch of events is over: the time to pass requests on, to answer, and to deliver answers
     /// to any [connection](Connections::with) of this worker. Returns how many batches of other
     /// workers were dealt with.
-    fn finish(&mut self, now: Now, connections: &mut Connections<Self::Session>) -> usize;
+    fn finish(&mut self, now: Now, connections: &mut Connections<'_, Self::Session>) -> usize;
 
     /// The connection ends although its session has not [closed](Io::close) it: the client has
     /// gone, or does not read. `bytes` are those of the client that the session has not taken. What

@@ -26,7 +26,8 @@
 
 use std::mem;
 
-use crate::{Bounds, READ_BYTES_MAX};
+use crate::READ_BYTES_MAX;
+use crate::bounds::Bounds;
 
 /// What sockets are asked to keep at most, in each direction, in bytes: room for an ordinary answer
 /// and for a message of a WebTorrent client, and what Linux begins with to receive. But it would
@@ -108,7 +109,7 @@ impl Counted {
 }
 
 /// The account of a worker.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Memory {
     bytes_max: usize,
     /// By all connections, as far as that is known.
@@ -161,6 +162,20 @@ impl Memory {
     pub(crate) fn recount_written(&mut self, counted: &mut Counted, now: u32) {
         let before = mem::replace(&mut counted.written_bytes, now);
         self.written_bytes = self.written_bytes + now as usize - before as usize;
+    }
+
+    /// Whether these are what all connections count for, and buffers without one. For tests.
+    pub(crate) fn is_sum_of(
+        &self,
+        counted: impl Iterator<Item = Counted>,
+        pooled_bytes: usize,
+    ) -> bool {
+        let mut sum = Self::new(self.bytes_max);
+        sum.pooled_bytes = pooled_bytes;
+        for counted in counted {
+            sum.recount(&mut Counted::default(), counted);
+        }
+        *self == sum
     }
 
     /// What is known to be held, by connections and by buffers without one.

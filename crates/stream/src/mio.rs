@@ -88,7 +88,7 @@ pub fn run<H: Handler>(
         // Again, so that the time that requests take is seen.
         let now = Now::read(clock);
         idle.note(worker.hub.finish(now));
-        worker.ask_kernel();
+        worker.ask_kernel(now);
         let has_more = worker.hub.maintain(now);
         worker.send(now);
 
@@ -324,11 +324,11 @@ impl<H: Handler> Worker<H> {
     }
 
     /// Tells the hub what it does not know.
-    fn ask_kernel(&mut self) {
-        while let Some(id) = self.hub.next_unknown() {
+    fn ask_kernel(&mut self, now: Now) {
+        while let Some(id) = self.hub.next_unknown(now) {
             let socket = socket(&mut self.sockets, id);
             if let Some(kernel) = socket.and_then(|socket| kernel_bytes(&socket.stream)) {
-                self.hub.kernel_holds(id, kernel);
+                self.hub.kernel_holds(now, id, kernel);
             }
         }
     }

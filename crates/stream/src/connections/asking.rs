@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 
-use super::{Connections, Slot, find};
-use crate::memory::Counted;
-use crate::{Closed, ConnectionId, KernelBytes, SessionState};
+use aquatic_daemon::clock::Now;
+
+use super::Table;
+use crate::handler::ConnectionId;
+use crate::memory::{Counted, KernelBytes, SessionState};
 
 /// As long as there is too little room, or may be, the kernel is asked again after so long. Clients
 /// go on sending meanwhile: at 1 Gbit/s, 30 MB to those that are not read from.
@@ -29,44 +31,39 @@ pub(super) struct Asking {
     next_pass_micros: u64,
 }
 
-impl<S: SessionState> Connections<S> {
+impl<S: SessionState> Table<S> {
     /// A round begins. Nearly always, there is nobody to ask about.
-    pub(crate) fn begin_asking(&mut self) {
-        let asking = &mut self.asking;
-        if !self.memory.is_uncertain() {
+    pub(crate) fn begin_asking(&mut self, now: Now) {
+        let (asking, memory) = (&mut self.asking, &self.shared.memory);
+        if !memory.is_uncertain() {
             asking.is_under_way = false;
             return;
         }
         asking.left_in_round = ASKED_PER_ROUND;
-        let is_due = self.now.micros >= asking.next_pass_micros || self.memory.has_written_much();
+        let is_due = now.micros >= asking.next_pass_micros || memory.has_written_much();
         if !asking.is_under_way && is_due {
             asking.is_under_way = true;
             asking.places = 0..self.slots.len();
-            asking.next_pass_micros = self.now.micros.saturating_add(PASS_MICROS);
+            asking.next_pass_micros = now.micros.saturating_add(PASS_MICROS);
         }
     }
 
     /// One that is to be asked about in this round. When all have been, those that hold most give
     /// way if there is too little room.
-    pub(crate) fn next_unknown(&mut self) -> Option<ConnectionId> {
-        let is_tight = self.memory.is_tight();
+    pub(crate) fn next_unknown(&mut self, now: Now) -> Option<ConnectionId> {
+        let is_tight = self.shared.memory.is_tight();
         while self.asking.is_under_way && self.asking.left_in_round > 0 {
             let Some(place) = self.asking.places.next() else {
                 self.asking.is_under_way = false;
-                if self.memory.is_over() {
-                    self.make_room();
-                }
+                self.keep_in_bounds(now);
                 return None;
             };
-            let is_unknown = |slot: &Slot<S>| {
-                let connection = slot.connection.as_ref();
-                connection.is_some_and(|it| {
-                    it.ended != Some(Closed::Memory) && (is_tight || it.counted.is_uncertain())
-                })
-            };
-            if self.slots.get(place).is_some_and(is_unknown) {
+            let connection = self.slots.get(place).and_then(|it| it.connection.as_ref());
+            let is_unknown = connection
+                .is_some_and(|it| !it.is_dismissed() && (is_tight || it.counted.is_uncertain()));
+            if is_unknown {
                 self.asking.left_in_round -= 1;
-                return self.id(place);
+                return self.key(place);
             }
         }
         None
@@ -78,17 +75,17 @@ impl<S: SessionState> Connections<S> {
     }
 
     /// What the kernel has said.
-    pub(crate) fn kernel_holds(&mut self, id: ConnectionId, kernel: KernelBytes) {
-        if let Some(connection) = find(&mut self.slots, id)
-            && connection.ended != Some(Closed::Memory)
+    pub(crate) fn kernel_holds(&mut self, now: Now, key: ConnectionId, kernel: KernelBytes) {
+        if let Some((connection, cx)) = self.enter(now, key)
+            && !connection.is_dismissed()
         {
             connection.know_unsent(kernel.unsent);
-            let now = Counted {
+            let counted = Counted {
                 unread_bytes: kernel.unread,
-                ..connection.count(&self.bounds)
+                ..connection.count(&cx.shared.bounds)
             };
             // Not before all have been asked about, anybody gives way.
-            self.memory.recount(&mut connection.counted, now);
+            cx.shared.memory.recount(&mut connection.counted, counted);
         }
     }
 }

@@ -4,16 +4,18 @@
 use std::cmp::Reverse;
 use std::mem;
 
+use aquatic_daemon::clock::Now;
 use aquatic_types::Seconds;
 
-use super::{Connections, find, look};
-use crate::connection::{Connection, Stage};
+use super::Table;
+use crate::bounds::Bounds;
+use crate::connection::Phase;
+use crate::counters::Closed;
 use crate::eviction::{
     CHOSEN_MIN, Candidate, FIRST_REQUEST_SECONDS, LOOKED_MAX, LOOKED_PER_CHOSEN, Rank,
 };
-use crate::kept::Kept;
-use crate::memory::{Counted, Memory};
-use crate::{Bounds, Closed, ConnectionId, Deadline, SessionState};
+use crate::handler::{ConnectionId, Deadline};
+use crate::memory::{Counted, Memory, SessionState};
 
 /// So few connections are looked at as often as need be.
 const LOOKED_FREELY_MAX: usize = 1_024;
@@ -21,27 +23,27 @@ const LOOKED_FREELY_MAX: usize = 1_024;
 /// So long those with much to send wait for others that hold more and do nothing with it.
 const HELD_BACK_SECONDS: u32 = 1;
 
-impl<S: SessionState> Connections<S> {
+impl<S: SessionState> Table<S> {
     /// Ends a connection to make room for another. `None` if there is none that may give way.
-    pub(crate) fn evict(&mut self) -> Option<ConnectionId> {
-        let mut may_choose = self.eviction.may_choose(self.now);
+    pub(crate) fn evict(&mut self, now: Now) -> Option<ConnectionId> {
+        let mut may_choose = self.eviction.may_choose(now);
         loop {
-            let Some(candidate) = self.eviction.next(self.now) else {
+            let Some(candidate) = self.eviction.next(now) else {
                 if !mem::take(&mut may_choose) {
                     return None;
                 }
                 let places = self.sample(self.eviction.offset);
-                let mut looked: Vec<_> = places.filter_map(|slot| self.candidate(slot)).collect();
+                let mut looked: Vec<_> = places.filter_map(|it| self.candidate(now, it)).collect();
                 let wanted = (looked.len() / LOOKED_PER_CHOSEN).max(CHOSEN_MIN);
-                self.eviction.choose(self.now, &mut looked, wanted);
+                self.eviction.choose(now, &mut looked, wanted);
                 continue;
             };
-            let id = ConnectionId::from_bits(candidate.id);
-            let is_as_it_was =
-                usize::try_from(id.slot).is_ok_and(|slot| self.candidate(slot) == Some(candidate));
-            if is_as_it_was {
-                self.end(id, Closed::Evicted);
-                return Some(id);
+            let key = ConnectionId::from_bits(candidate.id);
+            let is_as_it_was = usize::try_from(key.slot)
+                .is_ok_and(|slot| self.candidate(now, slot) == Some(candidate));
+            if is_as_it_was && let Some((connection, mut cx)) = self.enter(now, key) {
+                connection.end(&mut cx, Closed::Evicted);
+                return Some(key);
             }
         }
     }
@@ -56,7 +58,7 @@ impl<S: SessionState> Connections<S> {
         self.slots.len().div_ceil(LOOKED_MAX).max(1)
     }
 
-    fn candidate(&self, slot: usize) -> Option<Candidate<Rank>> {
+    fn candidate(&self, now: Now, slot: usize) -> Option<Candidate<Rank>> {
         let (place, deadline) = (self.slots.get(slot)?, *self.deadlines.get(slot)?);
         let connection = place.connection.as_ref()?;
         let Bounds {
@@ -64,181 +66,132 @@ impl<S: SessionState> Connections<S> {
             request_seconds,
             idle_seconds,
             ..
-        } = self.bounds;
+        } = self.shared.bounds;
         // The time begins in the second after.
         let since = |seconds: u32| deadline.saturating_sub(seconds.saturating_add(1));
         let is_stalled =
-            |since: u32| connection.is_new && since + FIRST_REQUEST_SECONDS <= self.now.seconds.0;
+            |since: u32| connection.is_new && since + FIRST_REQUEST_SECONDS <= now.seconds.0;
         let unfinished = |since: u32| match is_stalled(since) {
             true => Rank::Stalled(since),
             false => Rank::Unfinished(since),
         };
         let is_waiting = connection.input.is_empty() && connection.pending() == 0;
-        let rank = match (&connection.stage, connection.waits_for) {
-            _ if connection.ended.is_some() => return None,
-            (Stage::Header(_) | Stage::Handshake(_), _) => unfinished(since(handshake_seconds)),
-            (Stage::Lingering { .. }, _) => Rank::Unfinished(since(Bounds::LINGER_SECONDS)),
-            _ if connection.is_blocked => Rank::Unfinished(since(idle_seconds)),
-            (Stage::Open(session), _) if session.is_asked() => Rank::Busy,
-            (Stage::Open(_), Deadline::Request) => unfinished(since(request_seconds)),
-            (Stage::Open(_), Deadline::Idle) if is_waiting => Rank::Idle(since(idle_seconds)),
-            (Stage::Open(_), Deadline::Idle | Deadline::None) => Rank::Busy,
+        let rank = match &connection.phase {
+            Phase::Ended { .. } | Phase::Gone => return None,
+            Phase::ProxyHeader(_) | Phase::Handshake(_) => unfinished(since(handshake_seconds)),
+            Phase::Lingering { .. } => Rank::Unfinished(since(Bounds::LINGER_SECONDS)),
+            Phase::Open(session) | Phase::Draining { session, .. } => match connection.waits_for {
+                _ if connection.is_blocked() => Rank::Unfinished(since(idle_seconds)),
+                _ if session.is_asked() => Rank::Busy,
+                Deadline::Request => unfinished(since(request_seconds)),
+                Deadline::Idle if is_waiting => Rank::Idle(since(idle_seconds)),
+                Deadline::Idle | Deadline::None => Rank::Busy,
+            },
         };
         Some(Candidate {
             client: connection.client,
             rank,
             weight: 1,
             gives_way: rank != Rank::Busy,
-            id: self.id(slot)?.to_bits(),
+            id: self.key(slot)?.to_bits(),
             deadline,
         })
     }
 
-    pub(super) fn id(&self, slot: usize) -> Option<ConnectionId> {
-        Some(ConnectionId {
-            slot: u32::try_from(slot).ok()?,
-            generation: self.slots.get(slot)?.generation,
-        })
-    }
-
-    /// Something has happened to a connection: counts what it holds now. If that is too much with
-    /// all that others hold, those that hold most give way.
-    ///
-    /// One that holds next to nothing is left out as long as there is plenty of room. It has no
-    /// output when the round is over: or it has, and is blocked, and then it is counted.
-    pub(crate) fn recount(&mut self, id: ConnectionId) {
-        let Some(connection) = find(&mut self.slots, id) else {
-            return;
-        };
-        if self.has_plenty && connection.is_light() {
-            return;
-        }
-        self.count(id);
-        if self.memory.is_over() {
-            self.make_room();
-        }
-    }
-
-    /// A round has come to its answers.
-    pub(crate) fn look_for_plenty(&mut self) {
-        self.has_plenty = self.memory.has_plenty(self.len());
-    }
-
-    /// Counts what a connection holds now.
-    pub(super) fn count(&mut self, id: ConnectionId) {
-        if let Some(connection) = find(&mut self.slots, id) {
-            let now = connection.count(&self.bounds);
-            self.memory.recount(&mut connection.counted, now);
+    /// Something has happened to a connection. If all of them hold too much now, those that hold
+    /// most give way.
+    pub(crate) fn keep_in_bounds(&mut self, now: Now) {
+        if self.shared.memory.is_over() {
+            self.make_room(now);
         }
     }
 
     #[cold]
-    pub(super) fn make_room(&mut self) {
-        self.forget_buffers();
-        let mut may_choose = self.may_look_for_holders();
-        while self.memory.is_over() && self.dismiss(&mut may_choose) {}
+    fn make_room(&mut self, now: Now) {
+        self.shared.forget_buffers();
+        let mut may_choose = self.may_look_for_holders(now);
+        while self.shared.memory.is_over() && self.dismiss(now, &mut may_choose) {}
     }
 
-    /// Leaves the input of a connection with the kernel if it holds more than its share of too
-    /// much. It is [read from again](Self::read_on) when it does not any more.
-    pub(crate) fn hold_back(&mut self, id: ConnectionId) {
-        let now = self.now.seconds;
-        if let Some(connection) = find(&mut self.slots, id)
-            && connection.may_be_read(&self.bounds)
-            && connection.is_over(self.memory.share())
-            && !connection.is_held_back
-        {
-            connection.is_held_back = true;
-            self.held_back.push((id, now));
-            self.count(id);
-        }
+    /// A round has come to its answers.
+    pub(crate) fn look_for_plenty(&mut self) {
+        self.shared.has_plenty = self.shared.memory.has_plenty(self.len());
     }
 
     /// Lets those that hold most give way, if others have been waiting for too long because of
     /// them. To be called once per second.
-    pub(crate) fn relieve(&mut self) {
-        if !self.memory.is_tight() {
+    pub(crate) fn relieve(&mut self, now: Now) {
+        if !self.shared.memory.is_tight() {
             return;
         }
-        self.forget_buffers();
-        self.let_go(self.memory.share());
-        let now = self.now.seconds;
-        let is_waiting = |(id, since): &(ConnectionId, Seconds)| {
-            let has_unread = |it: &Connection<S>| it.counted.unread_bytes > 0 && it.ended.is_none();
-            *since + HELD_BACK_SECONDS < now && look(&self.slots, *id).is_some_and(has_unread)
+        self.shared.forget_buffers();
+        self.let_go(now, self.shared.memory.share());
+        let is_waiting = |(key, since): &(ConnectionId, Seconds)| {
+            *since + HELD_BACK_SECONDS < now.seconds
+                && self
+                    .get(*key)
+                    .is_some_and(|it| it.counted.unread_bytes > 0 && !it.has_ended())
         };
-        if !self.held_back.iter().any(is_waiting) {
+        if !self.shared.held_back.iter().any(is_waiting) {
             return;
         }
-        let mut may_choose = self.may_look_for_holders();
-        while self.memory.is_half_full() && self.dismiss(&mut may_choose) {}
+        let mut may_choose = self.may_look_for_holders(now);
+        while self.shared.memory.is_half_full() && self.dismiss(now, &mut may_choose) {}
     }
 
     /// Has those read from again that were held back, if there is room for what they send.
-    pub(crate) fn read_on(&mut self) {
-        if !self.held_back.is_empty() && !self.memory.is_tight() {
-            self.let_go(usize::MAX);
+    pub(crate) fn read_on(&mut self, now: Now) {
+        if !self.shared.held_back.is_empty() && !self.shared.memory.is_tight() {
+            self.let_go(now, usize::MAX);
         }
     }
 
     /// Has those read from again that hold no more than their share.
-    fn let_go(&mut self, share: usize) {
-        let mut held_back = mem::take(&mut self.held_back);
-        held_back.retain(|(id, _)| {
-            let Some(connection) = find(&mut self.slots, *id) else {
+    fn let_go(&mut self, now: Now, share: usize) {
+        let mut held_back = mem::take(&mut self.shared.held_back);
+        held_back.retain(|(key, _)| {
+            let Some((connection, mut cx)) = self.enter(now, *key) else {
                 return false;
             };
             if connection.is_over(share) {
                 return true;
             }
             connection.is_held_back = false;
-            self.count(*id);
-            self.mark_dirty(*id);
+            connection.recount_always(&mut cx);
+            connection.mark_dirty(&mut cx);
             false
         });
-        self.held_back = held_back;
-    }
-
-    fn forget_buffers(&mut self) {
-        self.buffers = Vec::new();
-        self.memory.pooled_bytes = 0;
+        self.shared.held_back = held_back;
     }
 
     /// Ends one of the connections that hold most. Returns whether there was any.
-    fn dismiss(&mut self, may_choose: &mut bool) -> bool {
+    fn dismiss(&mut self, now: Now, may_choose: &mut bool) -> bool {
         loop {
-            let Some(candidate) = self.holders.next(self.now) else {
+            let Some(candidate) = self.holders.next(now) else {
                 if !mem::take(may_choose) {
                     return false;
                 }
                 let places = self.sample(self.holders.offset);
                 let mut looked: Vec<_> = places.filter_map(|slot| self.holder(slot)).collect();
-                let wanted = self.memory.wanted() / self.sample_step();
-                self.holders.choose(self.now, &mut looked, wanted);
-                *may_choose = !looked.is_empty() && self.may_look_for_holders();
+                let wanted = self.shared.memory.wanted() / self.sample_step();
+                self.holders.choose(now, &mut looked, wanted);
+                *may_choose = !looked.is_empty() && self.may_look_for_holders(now);
                 continue;
             };
-            let id = ConnectionId::from_bits(candidate.id);
-            let Some(connection) = find(&mut self.slots, id) else {
-                continue;
-            };
+            let key = ConnectionId::from_bits(candidate.id);
             // It may have got rid of the most meanwhile.
-            if connection.ended.is_some() || connection.counted.held_bytes() < candidate.weight / 2
+            if let Some((connection, mut cx)) = self.enter(now, key)
+                && !connection.has_ended()
+                && connection.counted.held_bytes() >= candidate.weight / 2
             {
-                continue;
+                connection.end(&mut cx, Closed::Memory);
+                return true;
             }
-            connection.ended = Some(Closed::Memory);
-            connection.input = Kept::default();
-            (connection.output, connection.sent) = (Vec::new(), 0);
-            self.memory
-                .recount(&mut connection.counted, Counted::default());
-            self.mark_dirty(id);
-            return true;
         }
     }
 
-    fn may_look_for_holders(&self) -> bool {
-        self.slots.len() <= LOOKED_FREELY_MAX || self.holders.may_choose(self.now)
+    fn may_look_for_holders(&self, now: Now) -> bool {
+        self.slots.len() <= LOOKED_FREELY_MAX || self.holders.may_choose(now)
     }
 
     fn holder(&self, slot: usize) -> Option<Candidate<Reverse<usize>>> {
@@ -246,12 +199,12 @@ impl<S: SessionState> Connections<S> {
         // Buffers go round: an answer of a few bytes may be in a large one for a moment.
         let unused = connection.output.capacity() - connection.pending();
         let bytes = connection.counted.held_bytes().saturating_sub(unused);
-        (bytes > 0 && connection.ended.is_none()).then_some(Candidate {
+        (bytes > 0 && !connection.has_ended()).then_some(Candidate {
             client: connection.client,
             rank: Reverse(bytes),
             weight: bytes,
             gives_way: true,
-            id: self.id(slot)?.to_bits(),
+            id: self.key(slot)?.to_bits(),
             deadline: 0,
         })
     }
@@ -260,10 +213,11 @@ impl<S: SessionState> Connections<S> {
     /// included; and the same with all that the kernel may keep besides.
     #[must_use]
     pub(crate) fn held_bytes(&self) -> (usize, usize) {
-        (self.memory.bytes(), self.memory.bytes_at_most())
+        let memory = &self.shared.memory;
+        (memory.bytes(), memory.bytes_at_most())
     }
 
-    /// Bytes of those that are [left out](Self::recount) until they have been sent.
+    /// Bytes of those that are [left out](crate::connection::Connection::recount) until they have been sent.
     #[must_use]
     pub(crate) fn uncounted_bytes(&self) -> usize {
         let connections = self.slots.iter().filter_map(|it| it.connection.as_ref());
@@ -275,10 +229,13 @@ impl<S: SessionState> Connections<S> {
     #[must_use]
     pub(crate) fn count_held_bytes(&self) -> (usize, usize) {
         let mut memory = Memory::new(usize::MAX);
-        memory.pooled_bytes = self.buffers.iter().map(Vec::capacity).sum();
+        memory.pooled_bytes = self.shared.pool.bytes();
         let connections = self.slots.iter().filter_map(|it| it.connection.as_ref());
         for connection in connections {
-            memory.recount(&mut Counted::default(), connection.count(&self.bounds));
+            memory.recount(
+                &mut Counted::default(),
+                connection.count(&self.shared.bounds),
+            );
         }
         (memory.bytes(), memory.bytes_at_most())
     }

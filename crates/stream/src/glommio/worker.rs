@@ -210,7 +210,7 @@ impl<H: Handler> Worker<H> {
     pub(super) fn turn(&mut self) -> Turn {
         let now = Now::read(self.clock);
         let arrivals = mem::take(&mut self.arrivals) + self.hub.finish(now);
-        self.ask_kernel();
+        self.ask_kernel(now);
         let has_more = self.hub.maintain(now);
         while let Some(id) = self.writable.pop().or_else(|| self.hub.next_dirty()) {
             self.look_after(now, id);
@@ -223,11 +223,11 @@ impl<H: Handler> Worker<H> {
     }
 
     /// Tells the hub what it does not know.
-    fn ask_kernel(&mut self) {
-        while let Some(id) = self.hub.next_unknown() {
+    fn ask_kernel(&mut self, now: Now) {
+        while let Some(id) = self.hub.next_unknown(now) {
             let stream = find(&mut self.streams, id);
             if let Some(kernel) = stream.and_then(|stream| kernel_holds(&stream.socket)) {
-                self.hub.kernel_holds(id, kernel);
+                self.hub.kernel_holds(now, id, kernel);
             }
         }
     }

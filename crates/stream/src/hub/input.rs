@@ -8,11 +8,14 @@ use std::mem;
 use aquatic_daemon::clock::Now;
 use rustls::HandshakeKind;
 
-use super::Hub;
-use crate::connection::{InputEnd, Stage, Turn};
-use crate::{
-    Bounds, Client, Closed, ConnectionId, Handler, Handshake, READ_BYTES_MAX, proxy_header,
-};
+use super::{Hub, Layers};
+use crate::READ_BYTES_MAX;
+use crate::bounds::Bounds;
+use crate::connection::{Connection, Ending, InputEnd, Phase, Turn};
+use crate::connections::Cx;
+use crate::counters::{Closed, Handshake};
+use crate::handler::{Client, ConnectionId, Handler};
+use crate::proxy_header;
 
 /// Decrypted bytes that the scratch buffer keeps room for.
 const PLAIN_BYTES_KEPT: usize = 64 * 1024;
@@ -20,54 +23,69 @@ const PLAIN_BYTES_KEPT: usize = 64 * 1024;
 impl<H: Handler> Hub<H> {
     /// Takes bytes that have come, and changes them if they are encrypted.
     pub fn receive(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
-        self.connections.now = now;
-        if let Some(connection) = self.connections.get(id) {
-            let received = self.counters.received_bytes.get(connection.family);
+        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+            let received = self.layers.counters.received_bytes.get(connection.family);
             received.add(bytes.len());
-            self.take(id, bytes);
-            self.connections.recount(id);
+            self.layers.take(connection, &mut cx, bytes);
+            connection.recount(&mut cx);
+            self.table.keep_in_bounds(now);
         }
+        self.check();
     }
 
-    fn take(&mut self, id: ConnectionId, bytes: &mut [u8]) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
-        if let Stage::Lingering { read_bytes } = &mut connection.stage {
-            *read_bytes += bytes.len();
-            // The next ones might be too many.
-            if *read_bytes + READ_BYTES_MAX > Bounds::LINGER_BYTES_MAX {
-                self.connections.end(id, Closed::BySession);
-            }
-            return;
+    /// The client has closed its sending half.
+    pub fn read_ended(&mut self, now: Now, id: ConnectionId) {
+        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+            self.layers.end_input(connection, &mut cx);
+            connection.recount(&mut cx);
+            self.table.keep_in_bounds(now);
         }
-        if connection.closes || connection.ended.is_some() && !connection.takes_rest {
-            connection.has_unread = true;
-            return;
-        }
-        match connection.stage {
-            Stage::Header(client) => {
+        self.check();
+    }
+}
+
+impl<H: Handler> Layers<H> {
+    fn take(&mut self, connection: &mut Connection<H::Session>, cx: &mut Cx<'_>, bytes: &mut [u8]) {
+        match &mut connection.phase {
+            Phase::ProxyHeader(client) => {
+                let client = *client;
                 connection.input.extend(bytes);
-                self.take_header(id, client);
+                self.take_header(connection, cx, client);
             }
-            Stage::Handshake(_) => self.take_encrypted(id, bytes),
-            Stage::Open(_) if connection.tls.is_some() => self.take_encrypted(id, bytes),
-            Stage::Open(_) => self.offer(id, bytes),
-            Stage::Lingering { .. } => {}
+            Phase::Lingering { read_bytes } => {
+                *read_bytes += bytes.len();
+                // The next ones might be too many.
+                if *read_bytes + READ_BYTES_MAX > Bounds::LINGER_BYTES_MAX {
+                    connection.end(cx, Closed::BySession);
+                }
+            }
+            Phase::Draining { has_unread, .. }
+            | Phase::Ended {
+                has_unread,
+                ending: Ending::Orderly | Ending::CutShort | Ending::Abandoned { takes_rest: false },
+                ..
+            } => *has_unread = true,
+            Phase::Handshake(_) => self.take_encrypted(connection, cx, bytes),
+            Phase::Open(_) | Phase::Ended { .. } if connection.tls.is_some() => {
+                self.take_encrypted(connection, cx, bytes);
+            }
+            Phase::Open(_) | Phase::Ended { .. } => self.offer(connection, cx, bytes),
+            Phase::Gone => {}
         }
     }
 
-    fn take_header(&mut self, id: ConnectionId, proxy: Client) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
+    fn take_header(
+        &mut self,
+        connection: &mut Connection<H::Session>,
+        cx: &mut Cx<'_>,
+        proxy: Client,
+    ) {
         let header = match proxy_header::parse(connection.input.bytes()) {
             Ok(None) => return,
             Ok(Some(header)) => header,
             Err(error) => {
                 log::debug!("{}: {error}", proxy.peer);
-                self.connections.end(id, Closed::ProxyHeader);
-                return;
+                return connection.end(cx, Closed::ProxyHeader);
             }
         };
         let mut input = connection.input.take();
@@ -79,38 +97,40 @@ impl<H: Handler> Hub<H> {
         connection.family = client.peer.family();
         self.count_active(proxy.peer.family(), false);
         self.count_active(client.peer.family(), true);
-        match self.count_client(client.peer.ip()) {
-            Ok(is_counted) => self.begin(id, client, is_counted),
+        match self.count_client(cx.now, client.peer.ip()) {
+            Ok(is_counted) => self.begin(connection, cx, client, is_counted),
             Err(why) => {
                 self.counters.refused.of(why).add(1);
-                self.connections.end(id, Closed::Refused);
-                return;
+                return connection.end(cx, Closed::Refused);
             }
         }
         match input.get_mut(header.size..) {
-            Some(rest) if !rest.is_empty() => self.take(id, rest),
+            Some(rest) if !rest.is_empty() => self.take(connection, cx, rest),
             _ => {}
         }
     }
 
-    fn take_encrypted(&mut self, id: ConnectionId, bytes: &mut [u8]) {
-        let now = self.connections.now;
-        let (Some(connection), Some(acceptor)) = (self.connections.get(id), &mut self.tls) else {
+    fn take_encrypted(
+        &mut self,
+        connection: &mut Connection<H::Session>,
+        cx: &mut Cx<'_>,
+        bytes: &mut [u8],
+    ) {
+        let Some(acceptor) = &mut self.tls else {
             return;
         };
-        if let (Stage::Handshake(client), None) = (&connection.stage, &connection.tls)
-            && let Err(why) = self.admission.charge(now, client.peer.ip())
+        if let (Phase::Handshake(client), None) = (&connection.phase, &connection.tls)
+            && let Err(why) = self.admission.charge(cx.now, client.peer.ip())
         {
             self.counters.refused.of(why).add(1);
-            self.connections.end(id, Closed::Refused);
-            return;
+            return connection.end(cx, Closed::Refused);
         }
         // Not before the first bytes: a connection that sends nothing costs little.
         let tls = match &mut connection.tls {
             Some(tls) => tls,
             tls @ None => match acceptor.accept() {
                 Ok(new) => tls.insert(Box::new(new)),
-                Err(error) => return self.fail_encrypted(id, &error),
+                Err(error) => return self.fail_encrypted(connection, cx, &error),
             },
         };
         let mut plain = mem::take(&mut self.plain);
@@ -119,134 +139,117 @@ impl<H: Handler> Hub<H> {
             Err(error) => {
                 plain.clear();
                 self.plain = plain;
-                return self.fail_encrypted(id, &error);
+                return self.fail_encrypted(connection, cx, &error);
             }
         };
-        self.connections.after_output(id, None);
+        connection.after_output(cx, false);
         if let Some(kind) = received.established {
-            self.establish(id, kind);
+            self.establish(connection, cx, kind);
         }
         if !plain.is_empty() {
-            self.offer(id, &plain);
+            self.offer(connection, cx, &plain);
         }
         if plain.capacity() <= PLAIN_BYTES_KEPT {
             plain.clear();
             self.plain = plain;
         }
         if received.ended {
-            self.end_input(id);
+            self.end_input(connection, cx);
         }
     }
 
-    fn establish(&mut self, id: ConnectionId, kind: HandshakeKind) {
+    fn establish(
+        &mut self,
+        connection: &mut Connection<H::Session>,
+        cx: &mut Cx<'_>,
+        kind: HandshakeKind,
+    ) {
         self.counters.handshakes.of(kind.into()).add(1);
-        if let Some(connection) = self.connections.get(id)
-            && let Stage::Handshake(client) = connection.stage
-        {
-            self.open(id, client);
+        if let Phase::Handshake(client) = connection.phase {
+            self.open(connection, cx, client);
         }
     }
 
-    fn fail_encrypted(&mut self, id: ConnectionId, error: &rustls::Error) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
-        if let Stage::Handshake(client) = connection.stage {
+    fn fail_encrypted(
+        &mut self,
+        connection: &mut Connection<H::Session>,
+        cx: &mut Cx<'_>,
+        error: &rustls::Error,
+    ) {
+        if let Phase::Handshake(client) = &connection.phase {
             self.counters.handshakes.of(Handshake::Failed).add(1);
             log::debug!("{}: TLS handshake failed: {error}", client.peer);
         }
-        self.connections.end(id, Closed::Tls);
+        connection.end(cx, Closed::Tls);
     }
 
     /// Offers the session what it has not taken so far and what has come now. What the connection
-    /// holds then is not [counted](crate::Connections).
-    pub(super) fn offer(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let reading_max = self.connections.bounds.output_bytes_reading_max();
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
-        if connection.ended.is_some_and(|why| why != Closed::BySession) {
-            // The client has gone: what is kept of it is shown to the handler at the end.
-            if connection.takes_rest {
-                connection.input.extend(bytes);
-            }
+    /// holds then is not [counted](Connection::recount).
+    pub(super) fn offer(
+        &mut self,
+        connection: &mut Connection<H::Session>,
+        cx: &mut Cx<'_>,
+        bytes: &[u8],
+    ) {
+        if !connection.is_open() {
+            connection.keep_unheard(bytes);
             return;
         }
-        if connection.pending() > reading_max {
+        if connection.pending() > cx.shared.bounds.output_bytes_reading_max() {
             connection.input.extend(bytes);
             connection.turn = Turn::AfterOutput;
             return;
         }
         connection.turn = Turn::None;
         if connection.input.is_empty() {
-            let taken = self.call(id, bytes);
-            self.keep(id, bytes.get(taken..).unwrap_or_default().to_vec());
+            let taken = self.call(connection, cx, bytes);
+            connection.keep(bytes.get(taken..).unwrap_or_default().to_vec());
         } else {
             let mut input = connection.input.take();
             input.extend_from_slice(bytes);
-            let taken = self.call(id, &input);
+            let taken = self.call(connection, cx, &input);
             input.drain(..taken.min(input.len()));
             if input.capacity() > 2 * input.len() + READ_BYTES_MAX {
                 input.shrink_to_fit();
             }
-            self.keep(id, input);
+            connection.keep(input);
         }
     }
 
-    fn call(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
-        let (handler, now) = (&mut self.handler, self.connections.now);
-        let taken = self.connections.call(id, |session, io| {
-            handler.receive(now, id, session, bytes, io)
+    fn call(
+        &mut self,
+        connection: &mut Connection<H::Session>,
+        cx: &mut Cx<'_>,
+        bytes: &[u8],
+    ) -> usize {
+        let (handler, now, key) = (&mut self.handler, cx.now, cx.key);
+        let taken = connection.call(cx, |session, io| {
+            handler.receive(now, key, session, bytes, io)
         });
         taken.unwrap_or(0)
     }
 
-    fn keep(&mut self, id: ConnectionId, input: Vec<u8>) {
-        if input.is_empty() {
-            return;
-        }
-        if let Some(connection) = self.connections.get(id) {
-            if connection.is_open() {
-                connection.input.replace(input);
-            } else {
-                connection.has_unread = true;
-            }
-        }
-    }
-
-    /// The client has closed its sending half.
-    pub fn read_ended(&mut self, now: Now, id: ConnectionId) {
-        self.connections.now = now;
-        self.end_input(id);
-    }
-
-    fn end_input(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
+    fn end_input(&mut self, connection: &mut Connection<H::Session>, cx: &mut Cx<'_>) {
         if connection.input_ended() {
             return;
         }
         connection.input_end = InputEnd::Reached;
-        if let Stage::Open(_) = connection.stage {
-            self.tell_end(id);
-        } else {
-            self.connections.end(id, Closed::ByClient);
+        match connection.phase {
+            Phase::Open(_) => self.tell_end(connection, cx),
+            Phase::Draining { .. } | Phase::Ended { .. } | Phase::Gone => {}
+            Phase::ProxyHeader(_) | Phase::Handshake(_) | Phase::Lingering { .. } => {
+                connection.end(cx, Closed::ByClient);
+            }
         }
-        self.connections.recount(id);
     }
 
     /// Tells the session of the end of the input, if it has been reached and nothing that came
     /// before still waits for us. What the connection holds then is not counted.
-    pub(super) fn tell_end(&mut self, id: ConnectionId) {
-        let (handler, now) = (&mut self.handler, self.connections.now);
-        if let Some(connection) = self.connections.get(id)
-            && connection.input_end == InputEnd::Reached
-            && connection.turn == Turn::None
-        {
+    pub(super) fn tell_end(&mut self, connection: &mut Connection<H::Session>, cx: &mut Cx<'_>) {
+        if connection.input_end == InputEnd::Reached && connection.turn == Turn::None {
             connection.input_end = InputEnd::Told;
-            self.connections
-                .call(id, |session, io| handler.input_ended(now, id, session, io));
+            let (handler, now, key) = (&mut self.handler, cx.now, cx.key);
+            connection.call(cx, |session, io| handler.input_ended(now, key, session, io));
         }
     }
 }

@@ -11,13 +11,17 @@ use std::sync::Arc;
 use aquatic_daemon::clock::Now;
 use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds, client_network};
 
-use crate::connection::{Connection, Stage};
+use crate::READ_BYTES_MAX;
+use crate::admission::Admission;
+use crate::bounds::Bounds;
+use crate::connection::{Connection, Ending, Phase};
+use crate::connections::{Cx, Table};
+use crate::counters::{Closed, Refused, StreamCounters};
+use crate::handler::{Client, ConnectionId, Handler};
 use crate::listener::is_shortage_of_files;
-use crate::tls::TlsAcceptor;
-use crate::{
-    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, KernelBytes,
-    READ_BYTES_MAX, Refused, StreamCounters, TlsConfig, TrustedProxies,
-};
+use crate::memory::KernelBytes;
+use crate::tls::{TlsAcceptor, TlsConfig};
+use crate::trusted::TrustedProxies;
 
 use stop::Stop;
 
@@ -63,16 +67,8 @@ pub struct HubOptions {
 ///    says,
 /// 4. waits, asking [`Self::has_pending`] before it really sleeps.
 pub struct Hub<H: Handler> {
-    handler: H,
-    connections: Connections<H::Session>,
-    admission: Arc<Admission>,
-    proxies: Option<TrustedProxies>,
-    tls: Option<TlsAcceptor>,
-    counters: Arc<StreamCounters>,
-    /// Decrypted bytes of the connection that is being read from.
-    plain: Vec<u8>,
-    /// Connections by the family of the client.
-    active: PerFamily<usize>,
+    table: Table<H::Session>,
+    layers: Layers<H>,
     /// When deadlines were last looked through.
     swept: Seconds,
     /// When it may be logged again that nothing can be accepted.
@@ -81,6 +77,20 @@ pub struct Hub<H: Handler> {
     stop: Option<Stop>,
     /// What had to give way to the connection that was accepted last.
     evicted: Option<ConnectionId>,
+}
+
+/// What is between the table of connections and the protocol, and the protocol. Apart from the
+/// table, so that it can be called with a connection of that.
+struct Layers<H: Handler> {
+    handler: H,
+    admission: Arc<Admission>,
+    proxies: Option<TrustedProxies>,
+    tls: Option<TlsAcceptor>,
+    counters: Arc<StreamCounters>,
+    /// Decrypted bytes of the connection that is being read from.
+    plain: Vec<u8>,
+    /// Connections by the family of the client.
+    active: PerFamily<usize>,
 }
 
 /// What is to be done about a connection whose output has been written as far as possible.
@@ -111,14 +121,16 @@ impl<H: Handler> Hub<H> {
             counters,
         } = options;
         Self {
-            handler,
-            connections: Connections::new(bounds, memory_max, Arc::clone(&counters)),
-            admission,
-            proxies,
-            tls: tls.as_ref().map(TlsConfig::acceptor),
-            counters,
-            plain: Vec::new(),
-            active: PerFamily::default(),
+            table: Table::new(bounds, memory_max, Arc::clone(&counters)),
+            layers: Layers {
+                handler,
+                admission,
+                proxies,
+                tls: tls.as_ref().map(TlsConfig::acceptor),
+                counters,
+                plain: Vec::new(),
+                active: PerFamily::default(),
+            },
             swept: Seconds::default(),
             accept_quiet_until: Seconds::default(),
             stop: None,
@@ -129,12 +141,12 @@ impl<H: Handler> Hub<H> {
     /// The protocol's side.
     #[must_use]
     pub fn handler(&self) -> &H {
-        &self.handler
+        &self.layers.handler
     }
 
     /// The protocol's side, to change it.
     pub fn handler_mut(&mut self) -> &mut H {
-        &mut self.handler
+        &mut self.layers.handler
     }
 
     /// Takes a connection in. `local` is the address of the listener. One of another client may
@@ -148,82 +160,61 @@ impl<H: Handler> Hub<H> {
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Result<ConnectionId, Refused> {
-        self.connections.now = now;
         self.evicted = None;
         let client = Client {
             peer: CanonicalAddr::new(peer),
             local,
-            is_tls: self.tls.is_some(),
+            is_tls: self.layers.tls.is_some(),
         };
-        let admitted = self.admit(client);
+        let admitted = self.admit(now, client);
         if let Err(why) = admitted {
-            self.counters.refused.of(why).add(1);
+            self.layers.counters.refused.of(why).add(1);
         }
+        self.check();
         admitted
     }
 
-    fn admit(&mut self, client: Client) -> Result<ConnectionId, Refused> {
+    fn admit(&mut self, now: Now, client: Client) -> Result<ConnectionId, Refused> {
         let ip = client.peer.ip();
-        if self
-            .proxies
-            .as_ref()
-            .is_some_and(|proxies| !proxies.trust(ip))
-        {
+        let proxies = self.layers.proxies.as_ref();
+        if proxies.is_some_and(|proxies| !proxies.trust(ip)) {
             return Err(Refused::UntrustedProxy);
         }
+        let is_proxied = proxies.is_some();
         // Before anybody has to give way: who is turned away anyway costs nobody its connection.
-        let is_counted = match self.proxies {
-            None => self.count_client(ip)?,
-            Some(_) => false,
-        };
-        let Some(id) = self.place(client) else {
+        let is_counted = !is_proxied && self.layers.count_client(now, ip)?;
+        let key = self.place(now, client);
+        let Some((connection, mut cx)) = key.and_then(|key| self.table.enter(now, key)) else {
             if is_counted {
-                self.admission.leave_client(client_network(ip));
+                self.layers.admission.leave_client(client_network(ip));
             }
             return Err(Refused::TooMany);
         };
-        self.count_active(client.peer.family(), true);
-        if self.proxies.is_none() {
-            self.begin(id, client, is_counted);
+        let family = client.peer.family();
+        self.layers.count_active(family, true);
+        self.layers.counters.accepted.get(family).add(1);
+        let key = cx.key;
+        if !is_proxied {
+            self.layers.begin(connection, &mut cx, client, is_counted);
         }
-        self.counters.accepted.get(client.peer.family()).add(1);
-        Ok(id)
+        Ok(key)
     }
 
     /// A place for a connection. `None` if there is none, and nobody may give way.
-    fn place(&mut self, client: Client) -> Option<ConnectionId> {
-        if !self.admission.enter() {
-            self.evicted = self.connections.evict();
+    fn place(&mut self, now: Now, client: Client) -> Option<ConnectionId> {
+        let admission = &self.layers.admission;
+        if !admission.enter() {
+            self.evicted = self.table.evict(now);
             if self.evicted.is_none() {
-                self.admission.leave();
+                admission.leave();
                 return None;
             }
         }
-        let id = self.connections.insert(client);
-        if id.is_none() {
-            self.admission.leave();
+        let key = self.table.insert(now, client);
+        if key.is_none() {
+            admission.leave();
         }
-        id
-    }
-
-    /// Charges a client for a connection, and counts it. Returns whether that has to be taken back
-    /// one day.
-    fn count_client(&self, ip: IpAddr) -> Result<bool, Refused> {
-        self.admission.charge(self.connections.now, ip)?;
-        self.admission.enter_client(ip)
-    }
-
-    /// The client is known: TLS or the protocol begins.
-    fn begin(&mut self, id: ConnectionId, client: Client, is_counted: bool) {
-        if let Some(connection) = self.connections.get(id) {
-            connection.client = client_network(client.peer.ip());
-            connection.is_counted = is_counted;
-        }
-        if client.is_tls {
-            self.connections.set_stage(id, Stage::Handshake(client));
-        } else {
-            self.open(id, client);
-        }
+        key
     }
 
     /// The connection that had to give way to the one that was accepted last, if any. The loop
@@ -232,24 +223,25 @@ impl<H: Handler> Hub<H> {
         self.evicted.take()
     }
 
-    fn open(&mut self, id: ConnectionId, client: Client) {
-        let session = self.handler.open(self.connections.now, id, client);
-        self.connections.set_stage(id, Stage::Open(session));
-    }
-
     /// Reading or writing has failed: there is nobody any more.
     pub fn failed(&mut self, now: Now, id: ConnectionId) {
-        self.connections.now = now;
-        self.connections.end(id, Closed::ByClient);
+        self.end(now, id, Closed::ByClient);
+        self.check();
+    }
+
+    fn end(&mut self, now: Now, key: ConnectionId, why: Closed) {
+        if let Some((connection, mut cx)) = self.table.enter(now, key) {
+            connection.end(&mut cx, why);
+        }
     }
 
     /// No connection can be accepted for the moment: the system has no more files or memory for
     /// us, or the listener has gone.
     pub fn accept_failed(&mut self, now: Now, error: &io::Error) {
-        self.counters.accept_failures.add(1);
+        self.layers.counters.accept_failures.add(1);
         if is_shortage_of_files(error) {
             // Told by the watch over limits.
-            self.counters.accepts_without_files.add(1);
+            self.layers.counters.accepts_without_files.add(1);
             return;
         }
         if now.seconds < self.accept_quiet_until {
@@ -258,80 +250,85 @@ impl<H: Handler> Hub<H> {
         self.accept_quiet_until = now.seconds + ACCEPT_LOG_SECONDS;
         log::error!(
             "cannot accept connections: {error}, with {} connections open",
-            self.connections.len()
+            self.table.len()
         );
     }
 
     /// Whether the connection is to be read from.
     #[must_use]
     pub fn wants_input(&self, id: ConnectionId) -> bool {
-        self.connections.wants_input(id)
+        self.table.wants_input(id)
     }
 
     /// Something has come that is not [wanted](Self::wants_input) and stays with the kernel, until
     /// the connection is dirty again.
     pub fn leave_unread(&mut self, now: Now, id: ConnectionId) {
-        self.connections.now = now;
-        self.connections.hold_back(id);
+        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+            connection.hold_back(&mut cx);
+        }
+        self.check();
     }
 
     /// A connection of which the loop is to tell what the kernel [holds](Self::kernel_holds) for
     /// it. `None`: that were all, as nearly always.
-    pub fn next_unknown(&mut self) -> Option<ConnectionId> {
-        self.connections.next_unknown()
+    pub fn next_unknown(&mut self, now: Now) -> Option<ConnectionId> {
+        self.table.next_unknown(now)
     }
 
     /// What the kernel says that it keeps for a connection.
-    pub fn kernel_holds(&mut self, id: ConnectionId, kernel: KernelBytes) {
-        self.connections.kernel_holds(id, kernel);
+    pub fn kernel_holds(&mut self, now: Now, id: ConnectionId, kernel: KernelBytes) {
+        self.table.kernel_holds(now, id, kernel);
+        self.check();
     }
 
     /// A batch of events is over. Returns how many batches of other workers were dealt with.
     pub fn finish(&mut self, now: Now) -> usize {
-        self.connections.now = now;
-        self.connections.look_for_plenty();
-        self.connections.read_on();
-        let mut batches = self.handler.finish(now, &mut self.connections);
+        let Self { table, layers, .. } = self;
+        table.look_for_plenty();
+        table.read_on(now);
+        let mut batches = layers.handler.finish(now, &mut table.at(now));
         for round in 0..RESUME_ROUNDS_MAX {
-            let waiting = self.connections.resumed.len();
+            let waiting = table.shared.resumed.len();
             if waiting == 0 || round > 0 && waiting > RESUMED_AGAIN_MAX {
                 break;
             }
-            let mut resumed = mem::take(&mut self.connections.resumed);
-            for id in resumed.drain(..) {
-                self.offer(id, &[]);
-                self.tell_end(id);
-                self.connections.recount(id);
+            for id in mem::take(&mut table.shared.resumed) {
+                let Some((connection, mut cx)) = table.enter(now, id) else {
+                    continue;
+                };
+                layers.offer(connection, &mut cx, &[]);
+                layers.tell_end(connection, &mut cx);
+                connection.recount(&mut cx);
                 // There may be room for more now: the loop goes on reading when it settles.
-                self.connections.mark_dirty(id);
+                connection.mark_dirty(&mut cx);
+                table.keep_in_bounds(now);
             }
-            batches += self.handler.finish(now, &mut self.connections);
+            batches += layers.handler.finish(now, &mut table.at(now));
         }
-        self.connections.begin_asking();
-        self.counters.held_bytes.set(self.held_bytes());
+        table.begin_asking(now);
+        let (held_bytes, _) = table.held_bytes();
+        layers.counters.held_bytes.set(held_bytes);
+        self.check();
         batches
     }
 
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
     pub fn maintain(&mut self, now: Now) -> bool {
-        self.connections.now = now;
         if mem::replace(&mut self.swept, now.seconds) != now.seconds {
-            for (id, why) in self.connections.expire() {
-                self.time_out(id, why);
+            for (id, why) in self.table.expire(now) {
+                self.time_out(now, id, why);
             }
-            self.connections.relieve();
+            self.table.relieve(now);
         }
-        let has_more = self.handler.maintain(now);
-        has_more || self.connections.has_unknown() || !self.connections.resumed.is_empty()
+        let has_more = self.layers.handler.maintain(now);
+        self.check();
+        has_more || self.table.has_unknown() || !self.table.shared.resumed.is_empty()
     }
 
     /// A client has not sent its request in time, and is told so if its session knows how.
-    fn time_out(&mut self, id: ConnectionId, why: Closed) {
-        let (handler, now) = (&mut self.handler, self.connections.now);
-        if let Some(connection) = self.connections.get(id) {
-            connection.closes_for = why;
-        }
-        let is_told = self.connections.with(id, |session, io| {
+    fn time_out(&mut self, now: Now, id: ConnectionId, why: Closed) {
+        let handler = &mut self.layers.handler;
+        let is_told = self.table.with(now, id, why, |session, io| {
             let bytes_before = io.out.len();
             handler.timed_out(now, id, session, why, io);
             let is_told = io.out.len() > bytes_before;
@@ -341,7 +338,7 @@ impl<H: Handler> Hub<H> {
             is_told
         });
         if is_told != Some(true) {
-            self.connections.end(id, why);
+            self.end(now, id, why);
         }
     }
 
@@ -349,26 +346,31 @@ impl<H: Handler> Hub<H> {
     /// left something undone.
     #[must_use]
     pub fn has_pending(&self) -> bool {
-        self.handler.has_pending() || !self.connections.resumed.is_empty()
+        self.layers.handler.has_pending() || !self.table.shared.resumed.is_empty()
     }
 
     /// A connection that has something to send, or is to be read from or to be closed. `None`: that
     /// were all.
     pub fn next_dirty(&mut self) -> Option<ConnectionId> {
-        self.connections.next_dirty()
+        self.table.next_dirty()
     }
 
     /// What is to be sent.
-    pub fn output(&mut self, id: ConnectionId) -> &[u8] {
-        let connection = self.connections.get(id);
+    #[must_use]
+    pub fn output(&self, id: ConnectionId) -> &[u8] {
+        let connection = self.table.get(id);
         connection.map_or(&[], |it| it.output.get(it.sent..).unwrap_or_default())
     }
 
     /// This many bytes of the [`output`](Self::output) have been sent. To be called after each try,
     /// also if none were.
     pub fn sent(&mut self, now: Now, id: ConnectionId, bytes: usize) {
-        self.connections.now = now;
-        self.connections.sent(id, bytes);
+        self.table.look_after(Some(id));
+        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+            connection.sent(&mut cx, bytes);
+            self.table.keep_in_bounds(now);
+        }
+        self.check();
     }
 
     /// Reads what has come on a connection whose client has gone, or that is about to be closed
@@ -381,16 +383,8 @@ impl<H: Handler> Hub<H> {
         buffer: &mut [u8],
         mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     ) {
-        let is_abandoned = |it: &mut Connection<H::Session>| {
-            matches!(it.stage, Stage::Open(_))
-                && it.ended.is_some_and(|why| {
-                    !it.is_orderly(why) && !matches!(why, Closed::Tls | Closed::Memory)
-                })
-                && !it.closes
-                && !it.input_ended()
-                && !mem::replace(&mut it.takes_rest, true)
-        };
-        if !self.connections.get(id).is_some_and(is_abandoned) {
+        let connection = self.table.enter(now, id);
+        if !connection.is_some_and(|(connection, _)| connection.begin_rest()) {
             return;
         }
         for _ in 0..Bounds::REST_BYTES_MAX / READ_BYTES_MAX {
@@ -404,69 +398,72 @@ impl<H: Handler> Hub<H> {
     /// What to do about a connection whose output has been written as far as possible.
     /// `has_unread`: there may be more to read than was read.
     pub fn settle(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> Settled {
-        self.connections.now = now;
-        let Some(connection) = self.connections.get(id) else {
+        self.table.look_after(None);
+        let Some((connection, mut cx)) = self.table.enter(now, id) else {
             return Settled::Close;
         };
-        if let Some(why) = connection.ended {
-            return self.settle_ended(id, why, has_unread);
-        }
-        if self.connections.wants_input(id) {
-            return Settled::Read;
-        }
-        self.connections.hold_back(id);
-        Settled::DoNotRead
+        let settled = if connection.has_ended() {
+            self.settle_ended(now, id, has_unread)
+        } else if cx.shared.may_read(connection) {
+            Settled::Read
+        } else {
+            connection.hold_back(&mut cx);
+            Settled::DoNotRead
+        };
+        self.check();
+        settled
     }
 
     /// The same for one that has ended: not what happens with each answer, and so kept apart.
     #[inline(never)]
-    fn settle_ended(&mut self, id: ConnectionId, why: Closed, has_unread: bool) -> Settled {
-        let now = self.connections.now;
-        let Some(connection) = self.connections.get(id) else {
+    fn settle_ended(&mut self, now: Now, key: ConnectionId, has_unread: bool) -> Settled {
+        let Some((connection, mut cx)) = self.table.enter(now, key) else {
             return Settled::Close;
         };
-        let is_orderly = connection.is_orderly(why);
-        let stage = mem::replace(&mut connection.stage, Stage::Lingering { read_bytes: 0 });
-        if let Stage::Lingering { .. } = stage {
-            self.forget(id);
+        let Phase::Ended {
+            session,
+            why,
+            ending,
+            has_unread: was_left_unread,
+        } = mem::replace(&mut connection.phase, Phase::Gone)
+        else {
+            self.forget(key);
             return Settled::Close;
-        }
-        let does_not_read = why == Closed::Memory || !is_orderly && connection.is_blocked;
+        };
+        let is_orderly = ending == Ending::Orderly;
+        let does_not_read = why == Closed::Memory || !is_orderly && connection.is_blocked();
         // To close a socket with unread bytes in it is to reset it: the client might lose the
         // answer.
         let lingers = is_orderly
             && !connection.input_ended()
-            && (has_unread || connection.has_unread || !connection.input.is_empty());
-        let is_abandoned = !is_orderly && !connection.closes;
+            && (has_unread || was_left_unread || !connection.input.is_empty());
         let input = connection.input.take();
         if lingers {
-            connection.ended = None;
-            connection.tls = None;
-            self.connections.empty_output(id);
+            connection.linger(&mut cx);
         }
-        self.counters.closed.of(why).add(1);
-        if let Stage::Open(mut session) = stage {
-            if is_abandoned && !input.is_empty() {
-                self.handler.abandoned(now, id, &mut session, &input);
+        let handler = &mut self.layers.handler;
+        if let Some(mut session) = session {
+            if matches!(ending, Ending::Abandoned { .. }) && !input.is_empty() {
+                handler.abandoned(now, key, &mut session, &input);
             }
-            self.handler.closed(now, id, session, why);
+            handler.closed(now, key, session, why);
         }
+        self.layers.counters.closed.of(why).add(1);
         if lingers {
-            self.connections.restart_deadline(id);
-            Settled::CloseSendingHalf
+            return Settled::CloseSendingHalf;
+        }
+        self.forget(key);
+        if does_not_read {
+            Settled::Reset
         } else {
-            self.forget(id);
-            match does_not_read {
-                true => Settled::Reset,
-                false => Settled::Close,
-            }
+            Settled::Close
         }
     }
 
     /// Bytes that all connections are known to hold, with what the kernel keeps for them.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let (held_bytes, _) = self.connections.held_bytes();
+        let (held_bytes, _) = self.table.held_bytes();
         held_bytes
     }
 
@@ -475,35 +472,82 @@ impl<H: Handler> Hub<H> {
     /// For tests.
     #[must_use]
     pub fn accounts(&self) -> [(usize, usize); 2] {
-        let Self { connections, .. } = self;
-        let (held_bytes, at_most) = connections.held_bytes();
-        let uncounted_bytes = connections.uncounted_bytes();
+        let Self { table, .. } = self;
+        let (held_bytes, at_most) = table.held_bytes();
+        let uncounted_bytes = table.uncounted_bytes();
         let kept = (held_bytes + uncounted_bytes, at_most + uncounted_bytes);
-        [kept, connections.count_held_bytes()]
+        [kept, table.count_held_bytes()]
     }
 
     /// Bytes that connections hold that are not counted because they are sent in this round. For
     /// tests.
     #[must_use]
     pub fn uncounted_bytes(&self) -> usize {
-        self.connections.uncounted_bytes()
+        self.table.uncounted_bytes()
     }
 
-    fn forget(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.remove(id) {
-            self.admission.leave();
-            if connection.is_counted {
-                self.admission.leave_client(connection.client);
-            }
-            self.count_active(connection.family, false);
+    fn forget(&mut self, key: ConnectionId) {
+        if let Some(connection) = self.table.remove(key) {
+            self.layers.leave(&connection);
         }
+    }
+
+    /// In tests, simulations and fuzzing: see [`Table::check_invariants`].
+    fn check(&self) {
+        if cfg!(debug_assertions) {
+            let active = &self.layers.active;
+            let active = active.get(IpFamily::V4) + active.get(IpFamily::V6);
+            assert_eq!(active, self.table.len());
+            self.table.check_invariants();
+        }
+    }
+}
+
+impl<H: Handler> Layers<H> {
+    /// Charges a client for a connection, and counts it. Returns whether that has to be taken back
+    /// one day.
+    fn count_client(&self, now: Now, ip: IpAddr) -> Result<bool, Refused> {
+        self.admission.charge(now, ip)?;
+        self.admission.enter_client(ip)
+    }
+
+    /// The client is known: TLS or the protocol begins.
+    fn begin(
+        &mut self,
+        connection: &mut Connection<H::Session>,
+        cx: &mut Cx<'_>,
+        client: Client,
+        is_counted: bool,
+    ) {
+        connection.client = client_network(client.peer.ip());
+        connection.is_counted = is_counted;
+        if client.is_tls {
+            connection.set_phase(cx, Phase::Handshake(client));
+        } else {
+            self.open(connection, cx, client);
+        }
+    }
+
+    fn open(&mut self, connection: &mut Connection<H::Session>, cx: &mut Cx<'_>, client: Client) {
+        let session = self.handler.open(cx.now, cx.key, client);
+        connection.set_phase(cx, Phase::Open(session));
+    }
+
+    /// A connection has gone.
+    fn leave(&mut self, connection: &Connection<H::Session>) {
+        self.admission.leave();
+        if connection.is_counted {
+            self.admission.leave_client(connection.client);
+        }
+        self.count_active(connection.family, false);
     }
 
     fn count_active(&mut self, family: IpFamily, comes: bool) {
         let active = self.active.get_mut(family);
-        *active = match comes {
-            true => *active + 1,
-            false => active.saturating_sub(1),
+        *active = if comes {
+            *active + 1
+        } else {
+            active.saturating_sub(1)
         };
         self.counters.active.get(family).set(*active);
     }

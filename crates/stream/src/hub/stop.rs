@@ -3,8 +3,8 @@
 use aquatic_daemon::clock::Now;
 
 use super::Hub;
-use crate::connection::Stage;
-use crate::{Closed, ConnectionId, Handler};
+use crate::counters::Closed;
+use crate::handler::{ConnectionId, Handler};
 
 /// Over this time connections are closed, one after the other: their clients would all come back at
 /// the same moment otherwise. It is less than what a stop may take
@@ -29,9 +29,8 @@ impl<H: Handler> Hub<H> {
     ///
     /// Returns whether there are none left.
     pub fn stop(&mut self, now: Now) -> bool {
-        self.connections.now = now;
         let mut stop = self.stop.take().unwrap_or_else(|| {
-            self.handler.begin_stop();
+            self.layers.handler.begin_stop();
             Stop {
                 since: now.micros,
                 places: 0,
@@ -41,28 +40,30 @@ impl<H: Handler> Hub<H> {
         stop.busy.retain(|id| self.stop_one(now, *id));
         let passed = usize::try_from(now.micros.saturating_sub(stop.since));
         let passed = passed.unwrap_or(usize::MAX).min(STOP_SPREAD_MICROS);
-        let due = self.connections.places().saturating_mul(passed) / STOP_SPREAD_MICROS;
-        for id in self.connections.ids(stop.places..due) {
+        let due = self.table.places().saturating_mul(passed) / STOP_SPREAD_MICROS;
+        for id in self.table.ids(stop.places..due) {
             if self.stop_one(now, id) {
                 stop.busy.push(id);
             }
         }
         stop.places = stop.places.max(due);
         self.stop = Some(stop);
-        self.connections.is_empty()
+        self.check();
+        self.table.len() == 0
     }
 
     /// Returns whether it is to be told again.
     fn stop_one(&mut self, now: Now, id: ConnectionId) -> bool {
-        let handler = &mut self.handler;
-        self.connections
-            .with(id, |session, io| handler.stop(now, id, session, io));
-        let is_beginning =
-            |stage: &Stage<H::Session>| matches!(stage, Stage::Header(_) | Stage::Handshake(_));
-        let connection = self.connections.get(id);
-        if connection.is_some_and(|it| is_beginning(&it.stage)) {
-            self.connections.end(id, Closed::BySession);
+        let handler = &mut self.layers.handler;
+        self.table.with(now, id, Closed::BySession, |session, io| {
+            handler.stop(now, id, session, io);
+        });
+        let Some((connection, mut cx)) = self.table.enter(now, id) else {
+            return false;
+        };
+        if connection.is_beginning() {
+            connection.end(&mut cx, Closed::BySession);
         }
-        self.connections.is_open(id)
+        connection.is_open()
     }
 }

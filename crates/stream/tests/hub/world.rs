@@ -163,10 +163,10 @@ impl World {
     }
 
     fn ask_kernel(&mut self) {
-        while let Some(id) = self.hub.next_unknown() {
+        while let Some(id) = self.hub.next_unknown(self.now) {
             self.asked += 1;
             if let Some(wire) = self.wires.iter().find(|wire| wire.id == id) {
-                self.hub.kernel_holds(id, wire.kernel());
+                self.hub.kernel_holds(self.now, id, wire.kernel());
             }
         }
     }
