@@ -14,7 +14,7 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{Framing, Head};
-use aquatic_stream::{Deadline, Io, SessionState};
+use aquatic_stream::{Connections, Deadline, Io, SessionState};
 use aquatic_swarm::Counts;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::CanonicalAddr;
@@ -33,6 +33,9 @@ pub struct Session {
     /// The client will send nothing more.
     input_ended: bool,
 }
+
+// Clients may keep tens of thousands of connections open.
+const _: () = assert!(Connections::<Session>::BYTES_EACH <= 176);
 
 /// A request that waits for its answer.
 #[derive(Debug)]

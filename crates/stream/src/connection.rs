@@ -44,8 +44,6 @@ pub(crate) struct Connection<S> {
     /// Whether its input waits for us, rather than for more to come.
     pub(crate) turn: Turn,
     pub(crate) input_end: InputEnd,
-    /// Not part of the phase: it survives what is sent in between, and takes no room here.
-    pub(crate) waits_for: Deadline,
     pub(crate) tls: Option<Box<TlsStream>>,
     /// Bytes that nobody has taken: of the PROXY header, or plain ones of a request.
     pub(crate) input: Kept,
@@ -85,10 +83,14 @@ pub(crate) enum Phase<S> {
     ProxyHeader(Client),
     /// The TLS handshake is not complete.
     Handshake(Client),
-    Open(S),
+    Open {
+        session: S,
+        waits_for: Deadline,
+    },
     /// The session has closed it: it ends, for this reason, when the output has been sent.
     Draining {
         session: S,
+        waits_for: Deadline,
         why: Closed,
         /// The client has sent more than was taken before.
         has_unread: bool,
@@ -133,8 +135,9 @@ pub(crate) enum Writing {
         /// The deadline of what the connection waits for begins when it has been sent.
         then_restart_deadline: bool,
     },
-    /// The client does not read as fast as we write.
-    Blocked { then_restart_deadline: bool },
+    /// The client does not read as fast as we write. When it has read everything, that deadline
+    /// begins in any case.
+    Blocked,
 }
 
 /// When the session is offered again what is kept of its input.
@@ -167,7 +170,6 @@ impl<S> Connection<S> {
             writing: Writing::Idle,
             turn: Turn::None,
             input_end: InputEnd::Open,
-            waits_for: Deadline::Request,
             tls: None,
             input: Kept::default(),
             output: Vec::new(),
@@ -216,7 +218,7 @@ impl<S> Connection<S> {
     /// Whether it is to be read from if there is memory enough.
     pub(crate) fn may_be_read(&self, bounds: &Bounds) -> bool {
         let is_heard = match self.phase {
-            Phase::ProxyHeader(_) | Phase::Handshake(_) | Phase::Open(_) => true,
+            Phase::ProxyHeader(_) | Phase::Handshake(_) | Phase::Open { .. } => true,
             Phase::Ended { why, ending, .. } => {
                 matches!(ending, Ending::Abandoned { .. }) && why != Closed::Memory
             }
@@ -228,21 +230,28 @@ impl<S> Connection<S> {
 
     /// How long what it waits for now may take; `None` if it waits for us.
     pub(crate) fn deadline_seconds(&self, bounds: &Bounds) -> Option<u32> {
-        match (&self.phase, self.waits_for) {
-            (Phase::ProxyHeader(_) | Phase::Handshake(_), _) => Some(bounds.handshake_seconds),
-            (Phase::Lingering { .. }, _) => Some(Bounds::LINGER_SECONDS),
-            (_, Deadline::Request) => Some(bounds.request_seconds),
-            (_, Deadline::Idle) => Some(bounds.idle_seconds),
-            (_, Deadline::None) => None,
+        match self.phase {
+            Phase::ProxyHeader(_) | Phase::Handshake(_) => Some(bounds.handshake_seconds),
+            Phase::Lingering { .. } => Some(Bounds::LINGER_SECONDS),
+            Phase::Open { waits_for, .. } | Phase::Draining { waits_for, .. } => match waits_for {
+                Deadline::Request => Some(bounds.request_seconds),
+                Deadline::Idle => Some(bounds.idle_seconds),
+                Deadline::None => None,
+            },
+            Phase::Ended { .. } | Phase::Gone => None,
         }
     }
 
     /// Why it ends if its time is over.
     pub(crate) fn overdue(&self) -> Closed {
-        match (&self.phase, self.waits_for) {
-            (Phase::ProxyHeader(_) | Phase::Handshake(_), _) => Closed::HandshakeDeadline,
+        match self.phase {
+            Phase::ProxyHeader(_) | Phase::Handshake(_) => Closed::HandshakeDeadline,
             _ if self.is_blocked() => Closed::SendDeadline,
-            (_, Deadline::Request) => Closed::RequestDeadline,
+            Phase::Open { waits_for, .. } | Phase::Draining { waits_for, .. }
+                if waits_for == Deadline::Request =>
+            {
+                Closed::RequestDeadline
+            }
             _ => Closed::IdleDeadline,
         }
     }
@@ -254,12 +263,12 @@ impl<S> Connection<S> {
 
     /// Whether the client does not read as fast as we write.
     pub(crate) fn is_blocked(&self) -> bool {
-        matches!(self.writing, Writing::Blocked { .. })
+        self.writing == Writing::Blocked
     }
 
     /// Whether its session may be called.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        matches!(self.phase, Phase::Open { .. })
     }
 
     /// Whether it is not yet known who its client is, or whether that can read.
@@ -341,13 +350,19 @@ impl<S> Connection<S> {
         }
     }
 
-    /// There is output now.
-    pub(crate) fn note_output(&mut self) {
-        if self.writing == Writing::Idle && self.pending() > 0 {
-            self.writing = Writing::Pending {
-                then_restart_deadline: false,
-            };
-        }
+    /// There is output, after which a deadline may have to begin.
+    fn add_output(&mut self, restarts_deadline: bool) {
+        self.writing = match self.writing {
+            Writing::Blocked => Writing::Blocked,
+            Writing::Idle => Writing::Pending {
+                then_restart_deadline: restarts_deadline,
+            },
+            Writing::Pending {
+                then_restart_deadline,
+            } => Writing::Pending {
+                then_restart_deadline: then_restart_deadline || restarts_deadline,
+            },
+        };
     }
 }
 
@@ -388,7 +403,7 @@ impl<S: SessionState> Connection<S> {
 
     fn session_bytes(&self) -> usize {
         match &self.phase {
-            Phase::Open(session)
+            Phase::Open { session, .. }
             | Phase::Draining { session, .. }
             | Phase::Ended {
                 session: Some(session),
@@ -427,54 +442,29 @@ impl<S> Connection<S> {
     /// The kernel does not take more: it is full. Returns whether it was not before.
     fn block(&mut self) -> bool {
         let was_blocked = self.is_blocked();
-        self.writing = Writing::Blocked {
-            then_restart_deadline: self.writing.restarts_deadline(),
-        };
+        self.writing = Writing::Blocked;
         (self.unsent_bytes, self.written_bytes) = (KERNEL_BYTES_FULL, 0);
         !was_blocked
     }
 
     /// The kernel has taken everything, or there was nothing. Returns whether a deadline begins.
     fn unblock(&mut self) -> bool {
-        let was_blocked = self.is_blocked();
-        let writing = mem::replace(&mut self.writing, Writing::Idle);
-        if was_blocked {
-            // It is no longer known what it keeps.
-            (self.unsent_bytes, self.written_bytes) = (0, KERNEL_BYTES_FULL);
+        match mem::replace(&mut self.writing, Writing::Idle) {
+            Writing::Idle => false,
+            Writing::Pending {
+                then_restart_deadline,
+            } => then_restart_deadline,
+            Writing::Blocked => {
+                // It is no longer known what it keeps.
+                (self.unsent_bytes, self.written_bytes) = (0, KERNEL_BYTES_FULL);
+                true
+            }
         }
-        was_blocked || writing.restarts_deadline()
     }
 
     /// The kernel has been asked what it keeps of what has been sent.
     pub(crate) fn know_unsent(&mut self, bytes: u32) {
         (self.unsent_bytes, self.written_bytes) = (bytes, 0);
-    }
-}
-
-impl Writing {
-    fn restarts_deadline(self) -> bool {
-        match self {
-            Self::Idle => false,
-            Self::Pending {
-                then_restart_deadline,
-            }
-            | Self::Blocked {
-                then_restart_deadline,
-            } => then_restart_deadline,
-        }
-    }
-
-    /// There is something to send, after which a deadline may have to begin.
-    fn add(self, restarts_deadline: bool) -> Self {
-        let then_restart_deadline = restarts_deadline || self.restarts_deadline();
-        match self {
-            Self::Idle | Self::Pending { .. } => Self::Pending {
-                then_restart_deadline,
-            },
-            Self::Blocked { .. } => Self::Blocked {
-                then_restart_deadline,
-            },
-        }
     }
 }
 

@@ -57,6 +57,12 @@ struct Slot<S> {
     connection: Option<Connection<S>>,
 }
 
+impl<S> Connections<'_, S> {
+    /// Bytes that each connection takes, whatever it holds. For assertions: this is memory that
+    /// idle clients cost.
+    pub const BYTES_EACH: usize = size_of::<Slot<S>>();
+}
+
 impl<S: SessionState> Connections<'_, S> {
     /// Calls an open connection's session, which can send and close. `None` if the connection has
     /// gone or is closing.

@@ -16,7 +16,7 @@
 use std::mem;
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{Deadline, Io, SessionState};
+use aquatic_stream::{Connections, Deadline, Io, SessionState};
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::{CanonicalAddr, Seconds};
 use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
@@ -70,6 +70,9 @@ pub struct Session {
     /// When the last ping went.
     pinged: Seconds,
 }
+
+// Clients may keep tens of thousands of connections open.
+const _: () = assert!(Connections::<Session>::BYTES_EACH <= 200);
 
 /// What waits for its turn. Nothing more is read from the connection until then.
 ///

@@ -10,13 +10,6 @@ use crate::handler::{Deadline, Io};
 use crate::kept::Kept;
 use crate::memory::{Counted, SessionState};
 
-/// What a session asked for while it was called.
-struct Asked {
-    closes: bool,
-    waits_for: Option<Deadline>,
-    waits_anew: bool,
-}
-
 impl<S: SessionState> Connection<S> {
     /// Calls the session of an open connection, which can send and close. What the connection holds
     /// then is not [counted](Self::recount).
@@ -36,7 +29,7 @@ impl<S: SessionState> Connection<S> {
         call: impl FnOnce(&mut S, &mut Io<'_>) -> R,
     ) -> Option<R> {
         let waiting_bytes = self.pending();
-        let Phase::Open(session) = &mut self.phase else {
+        let Phase::Open { session, waits_for } = &mut self.phase else {
             return None;
         };
         // Plain output is written where it is sent from; what is to be encrypted, is encrypted
@@ -51,39 +44,40 @@ impl<S: SessionState> Connection<S> {
         }
         let mut io = Io::behind(waiting_bytes, out).in_memory(cx.shared.memory.is_tight());
         let result = call(session, &mut io);
-        let asked = Asked {
-            closes: io.closes(),
-            waits_for: io.waits_for(),
-            waits_anew: io.waits_anew(),
-        };
-        if asked.closes {
+        let closes = io.closes();
+        // The time for a request goes on if it is asked for again.
+        let restarts_deadline = io.waits_for().is_some_and(|next| {
+            io.waits_anew() || next != Deadline::Request || *waits_for != Deadline::Request
+        });
+        *waits_for = io.waits_for().unwrap_or(*waits_for);
+        self.is_new &= *waits_for == Deadline::Request;
+        if closes {
             self.drain(why);
         }
-        self.after_call(cx, &asked);
+        if self.encrypt(cx, closes) {
+            self.after_output(cx, restarts_deadline);
+        }
         Some(result)
     }
 
-    /// Does what the session has asked for.
-    fn after_call(&mut self, cx: &mut Cx<'_>, asked: &Asked) {
+    /// Encrypts what the session has sent, if need be. Returns whether that has not failed.
+    fn encrypt(&mut self, cx: &mut Cx<'_>, is_last: bool) -> bool {
         let shared = &mut *cx.shared;
-        if let Some(tls) = &mut self.tls
-            && (asked.closes || !shared.plain.is_empty())
-        {
-            if self.output.capacity() == 0 {
-                self.output = shared.pool.lend(&mut shared.memory);
-            }
-            let sent = tls.send(&shared.plain, asked.closes, &mut self.output);
-            shared.plain.clear();
-            if sent.is_err() {
-                return self.end(cx, Closed::Tls);
-            }
+        let Some(tls) = &mut self.tls else {
+            return true;
+        };
+        if shared.plain.is_empty() && !is_last {
+            return true;
         }
-        let is_same = asked.waits_for == Some(Deadline::Request)
-            && self.waits_for == Deadline::Request
-            && !asked.waits_anew;
-        self.waits_for = asked.waits_for.unwrap_or(self.waits_for);
-        self.is_new &= self.waits_for == Deadline::Request;
-        self.after_output(cx, asked.waits_for.is_some() && !is_same);
+        if self.output.capacity() == 0 {
+            self.output = shared.pool.lend(&mut shared.memory);
+        }
+        let sent = tls.send(&shared.plain, is_last, &mut self.output);
+        shared.plain.clear();
+        if sent.is_err() {
+            self.end(cx, Closed::Tls);
+        }
+        sent.is_ok()
     }
 
     /// Sees to it that output is sent, and to the deadline.
@@ -97,7 +91,7 @@ impl<S: SessionState> Connection<S> {
                 }
             }
             pending => {
-                self.writing = self.writing.add(restarts_deadline);
+                self.add_output(restarts_deadline);
                 if pending > cx.shared.bounds.output_bytes_max {
                     self.end(cx, Closed::OutputFull);
                 } else {
@@ -200,8 +194,9 @@ impl<S> Connection<S> {
     /// The session has closed it.
     fn drain(&mut self, why: Closed) {
         self.phase = match mem::replace(&mut self.phase, Phase::Gone) {
-            Phase::Open(session) => Phase::Draining {
+            Phase::Open { session, waits_for } => Phase::Draining {
                 session,
+                waits_for,
                 why,
                 has_unread: false,
             },
@@ -226,15 +221,17 @@ impl<S> Connection<S> {
             let memory = &mut cx.shared.memory;
             memory.recount(&mut self.counted, Counted::default());
         }
-        // An alert, say. It is written once.
-        self.note_output();
+        if self.pending() > 0 {
+            // An alert, say. It is written once.
+            self.add_output(false);
+        }
         self.mark_dirty(cx);
     }
 
     fn finish(&mut self, why: Closed, ending: Ending) {
         let (session, has_unread) = match mem::replace(&mut self.phase, Phase::Gone) {
             Phase::ProxyHeader(_) | Phase::Handshake(_) => (None, false),
-            Phase::Open(session) => (Some(session), false),
+            Phase::Open { session, .. } => (Some(session), false),
             Phase::Draining {
                 session,
                 has_unread,

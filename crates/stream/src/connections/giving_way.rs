@@ -80,7 +80,10 @@ impl<S: SessionState> Table<S> {
             Phase::Ended { .. } | Phase::Gone => return None,
             Phase::ProxyHeader(_) | Phase::Handshake(_) => unfinished(since(handshake_seconds)),
             Phase::Lingering { .. } => Rank::Unfinished(since(Bounds::LINGER_SECONDS)),
-            Phase::Open(session) | Phase::Draining { session, .. } => match connection.waits_for {
+            Phase::Open { session, waits_for }
+            | Phase::Draining {
+                session, waits_for, ..
+            } => match waits_for {
                 _ if connection.is_blocked() => Rank::Unfinished(since(idle_seconds)),
                 _ if session.is_asked() => Rank::Busy,
                 Deadline::Request => unfinished(since(request_seconds)),

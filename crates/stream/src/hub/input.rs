@@ -30,7 +30,7 @@ impl<H: Handler> Hub<H> {
             connection.recount(&mut cx);
             self.table.keep_in_bounds(now);
         }
-        self.check();
+        self.check(id);
     }
 
     /// The client has closed its sending half.
@@ -40,7 +40,7 @@ impl<H: Handler> Hub<H> {
             connection.recount(&mut cx);
             self.table.keep_in_bounds(now);
         }
-        self.check();
+        self.check(id);
     }
 }
 
@@ -66,10 +66,10 @@ impl<H: Handler> Layers<H> {
                 ..
             } => *has_unread = true,
             Phase::Handshake(_) => self.take_encrypted(connection, cx, bytes),
-            Phase::Open(_) | Phase::Ended { .. } if connection.tls.is_some() => {
+            Phase::Open { .. } | Phase::Ended { .. } if connection.tls.is_some() => {
                 self.take_encrypted(connection, cx, bytes);
             }
-            Phase::Open(_) | Phase::Ended { .. } => self.offer(connection, cx, bytes),
+            Phase::Open { .. } | Phase::Ended { .. } => self.offer(connection, cx, bytes),
             Phase::Gone => {}
         }
     }
@@ -235,7 +235,7 @@ impl<H: Handler> Layers<H> {
         }
         connection.input_end = InputEnd::Reached;
         match connection.phase {
-            Phase::Open(_) => self.tell_end(connection, cx),
+            Phase::Open { .. } => self.tell_end(connection, cx),
             Phase::Draining { .. } | Phase::Ended { .. } | Phase::Gone => {}
             Phase::ProxyHeader(_) | Phase::Handshake(_) | Phase::Lingering { .. } => {
                 connection.end(cx, Closed::ByClient);

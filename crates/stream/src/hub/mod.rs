@@ -17,7 +17,7 @@ use crate::bounds::Bounds;
 use crate::connection::{Connection, Ending, Phase};
 use crate::connections::{Cx, Table};
 use crate::counters::{Closed, Refused, StreamCounters};
-use crate::handler::{Client, ConnectionId, Handler};
+use crate::handler::{Client, ConnectionId, Deadline, Handler};
 use crate::listener::is_shortage_of_files;
 use crate::memory::KernelBytes;
 use crate::tls::{TlsAcceptor, TlsConfig};
@@ -170,7 +170,7 @@ impl<H: Handler> Hub<H> {
         if let Err(why) = admitted {
             self.layers.counters.refused.of(why).add(1);
         }
-        self.check();
+        self.check_all();
         admitted
     }
 
@@ -226,7 +226,7 @@ impl<H: Handler> Hub<H> {
     /// Reading or writing has failed: there is nobody any more.
     pub fn failed(&mut self, now: Now, id: ConnectionId) {
         self.end(now, id, Closed::ByClient);
-        self.check();
+        self.check(id);
     }
 
     fn end(&mut self, now: Now, key: ConnectionId, why: Closed) {
@@ -266,7 +266,7 @@ impl<H: Handler> Hub<H> {
         if let Some((connection, mut cx)) = self.table.enter(now, id) {
             connection.hold_back(&mut cx);
         }
-        self.check();
+        self.check(id);
     }
 
     /// A connection of which the loop is to tell what the kernel [holds](Self::kernel_holds) for
@@ -278,7 +278,7 @@ impl<H: Handler> Hub<H> {
     /// What the kernel says that it keeps for a connection.
     pub fn kernel_holds(&mut self, now: Now, id: ConnectionId, kernel: KernelBytes) {
         self.table.kernel_holds(now, id, kernel);
-        self.check();
+        self.check(id);
     }
 
     /// A batch of events is over. Returns how many batches of other workers were dealt with.
@@ -308,7 +308,7 @@ impl<H: Handler> Hub<H> {
         table.begin_asking(now);
         let (held_bytes, _) = table.held_bytes();
         layers.counters.held_bytes.set(held_bytes);
-        self.check();
+        self.check_all();
         batches
     }
 
@@ -321,7 +321,7 @@ impl<H: Handler> Hub<H> {
             self.table.relieve(now);
         }
         let has_more = self.layers.handler.maintain(now);
-        self.check();
+        self.check_all();
         has_more || self.table.has_unknown() || !self.table.shared.resumed.is_empty()
     }
 
@@ -370,7 +370,7 @@ impl<H: Handler> Hub<H> {
             connection.sent(&mut cx, bytes);
             self.table.keep_in_bounds(now);
         }
-        self.check();
+        self.check(id);
     }
 
     /// Reads what has come on a connection whose client has gone, or that is about to be closed
@@ -410,7 +410,7 @@ impl<H: Handler> Hub<H> {
             connection.hold_back(&mut cx);
             Settled::DoNotRead
         };
-        self.check();
+        self.check(id);
         settled
     }
 
@@ -492,13 +492,20 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// In tests, simulations and fuzzing: see [`Table::check_invariants`].
-    fn check(&self) {
+    /// Something has been done about a connection, and is over.
+    fn check(&self, key: ConnectionId) {
+        if cfg!(debug_assertions) {
+            self.table.check_one(key);
+        }
+    }
+
+    /// The same for any number of them.
+    fn check_all(&self) {
         if cfg!(debug_assertions) {
             let active = &self.layers.active;
             let active = active.get(IpFamily::V4) + active.get(IpFamily::V6);
             assert_eq!(active, self.table.len());
-            self.table.check_invariants();
+            self.table.check_all();
         }
     }
 }
@@ -530,7 +537,8 @@ impl<H: Handler> Layers<H> {
 
     fn open(&mut self, connection: &mut Connection<H::Session>, cx: &mut Cx<'_>, client: Client) {
         let session = self.handler.open(cx.now, cx.key, client);
-        connection.set_phase(cx, Phase::Open(session));
+        let waits_for = Deadline::Request;
+        connection.set_phase(cx, Phase::Open { session, waits_for });
     }
 
     /// A connection has gone.

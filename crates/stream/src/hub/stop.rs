@@ -48,7 +48,7 @@ impl<H: Handler> Hub<H> {
         }
         stop.places = stop.places.max(due);
         self.stop = Some(stop);
-        self.check();
+        self.check_all();
         self.table.len() == 0
     }
 
