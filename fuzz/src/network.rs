@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Handler, Hub, HubOptions, Settled, StreamCounters, TlsConfig,
+    Admission, Bounds, ConnectionId, Handler, Hub, HubOptions, IoAction, StreamCounters, TlsConfig,
     TrustedProxies,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -162,7 +162,7 @@ impl<H: Handler> Network<H> {
             Step::Read(wire, room) => {
                 if let Some(index) = self.index(wire) {
                     self.wires[index].room = room.map(usize::from);
-                    self.look_after(index, check);
+                    self.flush(index, check);
                 }
             }
             Step::Finish(worker) => {
@@ -210,7 +210,7 @@ impl<H: Handler> Network<H> {
         let now = self.now();
         let wire = &mut self.wires[index];
         let hub = &mut self.hubs[wire.worker];
-        for piece in bytes.chunks(piece.min(aquatic_stream::READ_BYTES_MAX)) {
+        for piece in bytes.chunks(piece.min(aquatic_stream::READ_CHUNK_BYTES)) {
             if wire.has_ended || !hub.wants_input(wire.id) {
                 // The rest never comes, so that what comes next need not make sense.
                 wire.is_sensible = false;
@@ -224,10 +224,10 @@ impl<H: Handler> Network<H> {
         let now = self.now();
         self.hubs[worker].finish(now);
         self.hubs[worker].maintain(now);
-        while let Some(id) = self.hubs[worker].next_dirty() {
+        while let Some(id) = self.hubs[worker].next_queued() {
             let is_it = |wire: &Wire| wire.worker == worker && wire.id == id;
             if let Some(index) = self.wires.iter().position(is_it) {
-                self.look_after(index, check);
+                self.flush(index, check);
             }
         }
     }
@@ -250,7 +250,7 @@ impl<H: Handler> Network<H> {
         }
     }
 
-    fn look_after(&mut self, index: usize, check: &impl Fn(&Wire)) {
+    fn flush(&mut self, index: usize, check: &impl Fn(&Wire)) {
         let now = self.now();
         let wire = &mut self.wires[index];
         let hub = &mut self.hubs[wire.worker];
@@ -265,10 +265,10 @@ impl<H: Handler> Network<H> {
             hub.sent(now, wire.id, bytes);
         }
         // All that the client has sent has been received.
-        let settled = hub.settle(now, wire.id, false);
+        let settled = hub.next_action(now, wire.id, false);
         let waiting = hub.output(wire.id).len();
         check(wire);
-        if matches!(settled, Settled::Close | Settled::Reset) {
+        if matches!(settled, IoAction::Close | IoAction::Reset) {
             self.wires.swap_remove(index);
         } else {
             assert!(waiting <= self.bounds.output_bytes_max, "{waiting} bytes");

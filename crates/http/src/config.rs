@@ -1,8 +1,8 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
-use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_BYTES_MAX, StreamConfig};
 use aquatic_stream_tracker::{CommonClamps, CommonConfig};
+use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_CHUNK_BYTES, StreamConfig};
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
@@ -30,7 +30,7 @@ const SCRAPE_ROW_BYTES_MAX: usize = 123;
 const ANSWER_BYTES_MAX: usize = 200 + FULL_SCRAPE_TORRENTS_MAX * SCRAPE_ROW_BYTES_MAX;
 
 /// Bytes that may be refused in one go: those kept from before, and what is read then.
-const INPUT_BYTES_MAX: usize = HEAD_BYTES_MAX + READ_BYTES_MAX;
+const INPUT_BYTES_MAX: usize = HEAD_BYTES_MAX + READ_CHUNK_BYTES;
 
 /// A request of 16 bytes, the shortest, may be refused in 191 bytes.
 const REFUSAL_BYTES_PER_BYTE: usize = 12;

@@ -14,7 +14,7 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{Framing, Head};
-use aquatic_stream::{Connections, Deadline, Io, SessionState};
+use aquatic_stream::{Connections, Io, SessionState, WaitingFor};
 use aquatic_swarm::Counts;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::CanonicalAddr;
@@ -101,9 +101,9 @@ impl Session {
         self.seen_bytes = seen_bytes;
         match (seen_bytes, self.input_ended) {
             (0, true) => io.close(),
-            (0, false) => io.wait_for(Deadline::Idle),
+            (0, false) => io.wait_for(WaitingFor::Idle),
             (_, true) => return Next::Refuse(Refusal::CUT_OFF),
-            (_, false) => io.wait_for(Deadline::Request),
+            (_, false) => io.wait_for(WaitingFor::Request),
         }
         Next::Nothing
     }
@@ -144,7 +144,7 @@ impl Session {
 
     /// A request is on its way to the swarms. Nothing is taken until it is answered.
     pub fn ask(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
-        io.wait_for(Deadline::None);
+        io.wait_for(WaitingFor::Tracker);
         self.asked = Some(Asked {
             at_micros: now.micros,
             framing,
@@ -192,7 +192,7 @@ impl Session {
             return 0;
         };
         if asked.framing.connection.stays_open() {
-            io.wait_for(Deadline::Idle);
+            io.wait_for(WaitingFor::Idle);
         } else {
             io.close();
         }
@@ -224,7 +224,7 @@ mod tests {
         kept: Vec<u8>,
         paths: Vec<String>,
         refusals: Vec<Refusal>,
-        waits_for: Option<Deadline>,
+        waits_for: Option<WaitingFor>,
         closes: bool,
     }
 
@@ -310,24 +310,24 @@ mod tests {
     fn one_request_is_asked_at_a_time() {
         let mut fixture = Fixture::new();
         fixture.receive(get("/now").as_bytes());
-        assert_eq!(fixture.waits_for, Some(Deadline::Idle));
+        assert_eq!(fixture.waits_for, Some(WaitingFor::Idle));
         fixture.receive(
             [get("/ask1"), get("/ask2"), get("/now2")]
                 .concat()
                 .as_bytes(),
         );
         assert_eq!(fixture.paths, ["/now", "/ask1"]);
-        assert_eq!(fixture.waits_for, Some(Deadline::None));
+        assert_eq!(fixture.waits_for, Some(WaitingFor::Tracker));
         fixture.receive(b"GET /incom");
-        assert_eq!(fixture.waits_for, Some(Deadline::None), "we are to blame");
+        assert_eq!(fixture.waits_for, Some(WaitingFor::Tracker), "we are to blame");
         fixture.answer();
         assert_eq!(fixture.paths.len(), 3);
         fixture.answer();
         assert_eq!(fixture.paths, ["/now", "/ask1", "/ask2", "/now2"]);
         assert_eq!(fixture.kept, b"GET /incom");
-        assert_eq!(fixture.waits_for, Some(Deadline::Request));
+        assert_eq!(fixture.waits_for, Some(WaitingFor::Request));
         fixture.receive(b"plete HTTP/1.1\n\n");
-        assert_eq!(fixture.waits_for, Some(Deadline::Idle));
+        assert_eq!(fixture.waits_for, Some(WaitingFor::Idle));
         assert!(fixture.refusals.is_empty() && !fixture.closes);
     }
 
@@ -459,7 +459,7 @@ mod tests {
         assert!(held_bytes > 1);
         let framing = Framing::CLOSE;
         fixture.io(|fixture, io| fixture.session.ask_scrape(NOW, framing, scrape, io));
-        assert_eq!(fixture.waits_for, Some(Deadline::None));
+        assert_eq!(fixture.waits_for, Some(WaitingFor::Tracker));
         assert_eq!(fixture.session.held_bytes(), held_bytes);
         assert!(fixture.session.scrape_mut().is_some());
         assert!(fixture.session.take_scrape().is_none());

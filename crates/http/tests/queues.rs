@@ -9,7 +9,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason};
 use aquatic_http::workers::build_workers;
-use aquatic_stream::{ConnectionId, Settled};
+use aquatic_stream::{ConnectionId, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_types::IpFamily;
 
@@ -189,7 +189,7 @@ fn the_last_answer_says_that_it_is_the_last() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     assert!(answer.contains("8:interval"), "{answer}");
-    assert_eq!(settled, Settled::Close);
+    assert_eq!(settled, IoAction::Close);
     assert!(town.tracker.hubs[0].stop(NOW));
 }
 
@@ -282,7 +282,7 @@ fn what_has_been_asked_is_answered_before_the_end() {
     }
     let mut is_closed = |id| {
         let (_, settled) = town.tracker.look_after(0, now, id, usize::MAX);
-        settled == Settled::Close
+        settled == IoAction::Close
     };
     assert_eq!(
         [asked, begun, idle].map(&mut is_closed),
@@ -296,6 +296,6 @@ fn what_has_been_asked_is_answered_before_the_end() {
         let (bytes, settled) = town.tracker.look_after(0, now, id, usize::MAX);
         let answer = String::from_utf8_lossy(&bytes);
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
-        assert_eq!(settled, Settled::Close);
+        assert_eq!(settled, IoAction::Close);
     }
 }

@@ -10,8 +10,8 @@ use anyhow::bail;
 use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
-    Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
-    HubOptions, Io, Runtime, StreamCounters, TlsConfig, bind_listeners, run,
+    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, Hub, HubOptions, Io,
+    Runtime, StreamCounters, TlsConfig, WaitingFor, bind_listeners, run,
 };
 
 /// Bytes of the body.
@@ -40,9 +40,9 @@ impl Handler for Hello {
             io.out.extend_from_slice(&self.answer);
         }
         io.wait_for(if taken == bytes.len() {
-            Deadline::Idle
+            WaitingFor::Idle
         } else {
-            Deadline::Request
+            WaitingFor::Request
         });
         taken
     }

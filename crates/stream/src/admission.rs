@@ -9,7 +9,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_daemon::request_rate::RequestRate;
 
-use crate::Refused;
+use crate::counters::Refused;
 
 /// Counts the connections of the daemon as a whole. One value, shared by all workers.
 #[derive(Debug)]

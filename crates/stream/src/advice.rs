@@ -2,7 +2,7 @@
 
 use aquatic_config::Checks;
 
-use crate::StreamConfig;
+use crate::config::StreamConfig;
 
 impl StreamConfig {
     /// Advises against what is hardly meant.

@@ -1,19 +1,22 @@
 //! How much and how long a connection may keep us busy.
 
+/// Bytes that are read from a connection at once.
+pub const READ_CHUNK_BYTES: usize = 16 * 1024;
+
 /// Bounds on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Seconds for the PROXY header and the TLS handshake.
     pub handshake_seconds: u32,
     /// Seconds from the first byte of a request to its last
-    /// ([`Deadline::Request`](crate::Deadline::Request)), and for opening the connection and
+    /// ([`WaitingFor::Request`](crate::handler::WaitingFor::Request)), and for opening the connection and
     /// sending the first request.
     pub request_seconds: u32,
-    /// Seconds between two requests ([`Deadline::Idle`](crate::Deadline::Idle)), and for reading
+    /// Seconds between two requests ([`WaitingFor::Idle`](crate::handler::WaitingFor::Idle)), and for reading
     /// some of what is sent.
     pub idle_seconds: u32,
     /// Bytes that are kept, untaken by the session, before nothing more is read. What is read at
-    /// once ([`READ_BYTES_MAX`](crate::READ_BYTES_MAX)) may come on top.
+    /// once ([`READ_CHUNK_BYTES`]) may come on top.
     pub input_bytes_max: usize,
     /// Bytes that may wait to be sent. A connection to which more is to be sent is closed. A
     /// quarter of them is enough to stop reading from it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aquatic_config::{Addresses, Checks, LimitsConfig, MemoryLimit, section};
 use serde::{Deserialize, Serialize};
 
-use crate::TrustedProxies;
+use crate::trusted::TrustedProxies;
 
 /// The most time that a worker may wait for a batch: more would be felt.
 const BATCH_WAIT_US_MAX: u64 = 10_000;

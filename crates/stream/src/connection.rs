@@ -17,7 +17,7 @@
 //!   it has last words, it is `Draining` then, for that reason.
 //! - TLS can fail in any phase that has a session, and too much output ends a connection that is
 //!   `Open`, or closes with that.
-//! - `Ended` and `Gone` are seen by the loop only (`Hub::settle`). There, an end is counted and the
+//! - `Ended` and `Gone` are seen by the loop only (`Hub::next_action`). There, an end is counted and the
 //!   handler is told, so that both happen once; then the connection is `Lingering`, if it ended
 //!   orderly and the client may not have read everything, or removed. What is `Gone` was counted
 //!   when it began to linger.
@@ -33,7 +33,7 @@ use aquatic_types::{IpFamily, client_network};
 
 use crate::bounds::Bounds;
 use crate::counters::Closed;
-use crate::handler::{Client, Deadline};
+use crate::handler::{Client, WaitingFor};
 use crate::kept::Kept;
 use crate::memory::{Counted, KERNEL_BYTES_FULL, LIGHT_BYTES_MAX, SessionState, written_bytes};
 use crate::tls::TlsStream;
@@ -63,8 +63,8 @@ pub(crate) struct Connection<S> {
     pub(crate) client: u64,
     /// Connections per address are counted, and this one has been.
     pub(crate) is_counted: bool,
-    /// It is on the list of those that the loop has to look after.
-    pub(crate) is_dirty: bool,
+    /// It is in the queue of those that the loop is to flush.
+    pub(crate) is_queued: bool,
     /// Its input is left with the kernel, because it holds more than its share of too much.
     pub(crate) is_held_back: bool,
     /// Its client has not finished a first request.
@@ -85,12 +85,12 @@ pub(crate) enum Phase<S> {
     Handshake(Client),
     Open {
         session: S,
-        waits_for: Deadline,
+        waits_for: WaitingFor,
     },
     /// The session has closed it: it ends, for this reason, when the output has been sent.
     Draining {
         session: S,
-        waits_for: Deadline,
+        waits_for: WaitingFor,
         why: Closed,
         /// The client has sent more than was taken before.
         has_unread: bool,
@@ -180,7 +180,7 @@ impl<S> Connection<S> {
             family: client.peer.family(),
             client: client_network(client.peer.ip()),
             is_counted: false,
-            is_dirty: false,
+            is_queued: false,
             is_held_back: false,
             is_new: true,
         }
@@ -234,9 +234,9 @@ impl<S> Connection<S> {
             Phase::ProxyHeader(_) | Phase::Handshake(_) => Some(bounds.handshake_seconds),
             Phase::Lingering { .. } => Some(Bounds::LINGER_SECONDS),
             Phase::Open { waits_for, .. } | Phase::Draining { waits_for, .. } => match waits_for {
-                Deadline::Request => Some(bounds.request_seconds),
-                Deadline::Idle => Some(bounds.idle_seconds),
-                Deadline::None => None,
+                WaitingFor::Request => Some(bounds.request_seconds),
+                WaitingFor::Idle => Some(bounds.idle_seconds),
+                WaitingFor::Tracker => None,
             },
             Phase::Ended { .. } | Phase::Gone => None,
         }
@@ -248,7 +248,7 @@ impl<S> Connection<S> {
             Phase::ProxyHeader(_) | Phase::Handshake(_) => Closed::HandshakeDeadline,
             _ if self.is_blocked() => Closed::SendDeadline,
             Phase::Open { waits_for, .. } | Phase::Draining { waits_for, .. }
-                if waits_for == Deadline::Request =>
+                if waits_for == WaitingFor::Request =>
             {
                 Closed::RequestDeadline
             }

@@ -48,8 +48,8 @@ pub(crate) struct Table<S> {
     holders: Eviction<Reverse<usize>>,
     /// Of which of them it is not known what the kernel keeps.
     asking: Asking,
-    /// The one that the loop looks after now.
-    looked_after: Option<ConnectionId>,
+    /// The one that the loop flushes now.
+    flushed: Option<ConnectionId>,
 }
 
 struct Slot<S> {
@@ -151,7 +151,7 @@ impl<S: SessionState> Table<S> {
             eviction: Eviction::default(),
             holders: Eviction::default(),
             asking: Asking::default(),
-            looked_after: None,
+            flushed: None,
         }
     }
 
@@ -267,22 +267,22 @@ impl<S: SessionState> Table<S> {
         Some(connection)
     }
 
-    /// The next one that the loop has to look after.
-    pub(crate) fn next_dirty(&mut self) -> Option<ConnectionId> {
-        self.looked_after = self.shared.dirty.pop();
-        let key = self.looked_after?;
+    /// The next one that the loop is to flush.
+    pub(crate) fn next_queued(&mut self) -> Option<ConnectionId> {
+        self.flushed = self.shared.queue.pop();
+        let key = self.flushed?;
         let slot = self.slots.get_mut(usize::try_from(key.slot).ok()?)?;
         if slot.generation == key.generation
             && let Some(connection) = &mut slot.connection
         {
-            connection.is_dirty = false;
+            connection.is_queued = false;
         }
         Some(key)
     }
 
-    /// The loop looks after this one, whether it was told to or not. `None`: not any more.
-    pub(crate) fn look_after(&mut self, key: Option<ConnectionId>) {
-        self.looked_after = key;
+    /// The loop flushes this one, whether it was told to or not. `None`: not any more.
+    pub(crate) fn set_flushed(&mut self, key: Option<ConnectionId>) {
+        self.flushed = key;
     }
 
     /// Whether the loop is to read from it.

@@ -58,7 +58,7 @@ pub(crate) struct Candidate<R> {
     pub(crate) weight: usize,
     /// If not, it only counts; and so do those of a higher rank.
     pub(crate) gives_way: bool,
-    /// [`ConnectionId::to_bits`](crate::ConnectionId::to_bits).
+    /// [`ConnectionId::to_bits`](crate::handler::ConnectionId::to_bits).
     pub(crate) id: u64,
     /// When its time is over. As long as that stays, the connection is what it was.
     pub(crate) deadline: u32,

@@ -52,7 +52,7 @@ pub struct Client {
 
 /// What a connection waits for, which decides how long it may wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Deadline {
+pub enum WaitingFor {
     /// The rest of a request. Runs from the moment it is first asked for, so that a client that
     /// sends a byte now and then gains nothing. A new connection begins with it.
     #[default]
@@ -60,7 +60,7 @@ pub enum Deadline {
     /// The next request. Runs anew each time it is asked for.
     Idle,
     /// Ourselves: the client has done its part.
-    None,
+    Tracker,
 }
 
 /// What a session may do to its connection while it is called.
@@ -71,7 +71,7 @@ pub struct Io<'a> {
     waiting_bytes: usize,
     memory_is_tight: bool,
     closes: bool,
-    waits_for: Option<Deadline>,
+    waits_for: Option<WaitingFor>,
     waits_anew: bool,
 }
 
@@ -127,7 +127,7 @@ impl<'a> Io<'a> {
     ///
     /// The time of one that goes on since an earlier call begins anew only if another one was in
     /// between.
-    pub fn wait_for(&mut self, deadline: Deadline) {
+    pub fn wait_for(&mut self, deadline: WaitingFor) {
         self.waits_anew |= self.waits_for.is_some_and(|it| it != deadline);
         self.waits_for = Some(deadline);
     }
@@ -145,7 +145,7 @@ impl<'a> Io<'a> {
 
     /// What [`wait_for`](Self::wait_for) was last called with.
     #[must_use]
-    pub fn waits_for(&self) -> Option<Deadline> {
+    pub fn waits_for(&self) -> Option<WaitingFor> {
         self.waits_for
     }
 }
@@ -163,7 +163,7 @@ pub trait Handler {
     ///
     /// The rest is kept and offered again, with what follows, when more has come or after
     /// [`Connections::resume`]. A session takes what it can use at once, and leaves an incomplete
-    /// request. When [`Bounds::input_bytes_max`](crate::Bounds::input_bytes_max) are kept nothing
+    /// request. When [`Bounds::input_bytes_max`](crate::bounds::Bounds::input_bytes_max) are kept nothing
     /// more is read from the connection; so a session that still waits for the end of a request
     /// then must take or refuse it.
     fn receive(

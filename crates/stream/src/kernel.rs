@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::KernelBytes;
+use crate::memory::KernelBytes;
 
 /// What the kernel keeps for a connection. `None` if it does not say: Linux does from 4.12 on.
 #[cfg(target_os = "linux")]

@@ -91,12 +91,12 @@ mod tls;
 mod trusted;
 
 pub use admission::Admission;
-pub use bounds::Bounds;
+pub use bounds::{Bounds, READ_CHUNK_BYTES};
 pub use config::{ConnectionLimitsConfig, HeaderFormat, Runtime, StreamConfig};
 pub use connections::Connections;
 pub use counters::{Closed, Handshake, Refused, StreamCounters};
-pub use handler::{Client, ConnectionId, Deadline, Handler, Io};
-pub use hub::{Hub, HubOptions, Settled};
+pub use handler::{Client, ConnectionId, Handler, Io, WaitingFor};
+pub use hub::{Hub, HubOptions, IoAction};
 pub use listener::bind_listeners;
 pub use memory::{KernelBytes, SessionState};
 pub use metrics::StreamMetrics;
@@ -107,6 +107,3 @@ pub use socket_workers::{
 };
 pub use tls::{TlsConfig, TlsError};
 pub use trusted::{Network, NetworkError, TrustedProxies};
-
-/// Bytes that are read from a connection at once.
-pub const READ_BYTES_MAX: usize = 16 * 1024;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use aquatic_daemon::limit_watch::{LimitNote, LimitWatch};
 
+use crate::counters::{Closed, Refused, StreamCounters};
 use crate::open_files::{ADVICE, ConnectionRoom};
-use crate::{Closed, Refused, StreamCounters};
 
 /// Lets the limits on connections be looked after. `output_advice` says what can be done if clients
 /// do not read what is sent to them.

@@ -1,7 +1,7 @@
 //! What the connections of a worker hold together, and how much that may be.
 //!
 //! Each connection holds bytes that wait for its session, for its client, or for the rest of a
-//! message. Each of them is bounded ([`Bounds`](crate::Bounds)), but there may be very many. So the
+//! message. Each of them is bounded ([`Bounds`](crate::bounds::Bounds)), but there may be very many. So the
 //! sum is kept: whenever something has happened to a connection, what it held before is subtracted
 //! and what it holds now is added. Nothing is ever looked through for that.
 //!
@@ -9,7 +9,7 @@
 //! ask it takes a system call, so it is not asked as long as all would be well anyway: what it has
 //! been given since counts as what it may keep ([`Counted::written_bytes`]), and so does the input
 //! that is left to it. Only if there would be too little room with that, it is
-//! [asked](crate::Hub::next_unknown). What every connection has is not counted, since
+//! [asked](crate::hub::Hub::next_unknown). What every connection has is not counted, since
 //! `network.max_connections` bounds it.
 //!
 //! | held, of what there may be | what happens |
@@ -26,8 +26,7 @@
 
 use std::mem;
 
-use crate::READ_BYTES_MAX;
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, READ_CHUNK_BYTES};
 
 /// What sockets are asked to keep at most, in each direction, in bytes: room for an ordinary answer
 /// and for a message of a WebTorrent client, and what Linux begins with to receive. But it would
@@ -61,7 +60,7 @@ pub trait SessionState {
     fn held_bytes(&self) -> usize;
 
     /// Whether the client waits for an answer, so that its connection must not give way to another
-    /// one. Those whose [`Deadline`](crate::Deadline) says so need not say it again.
+    /// one. Those whose [`WaitingFor`](crate::handler::WaitingFor) says so need not say it again.
     fn is_asked(&self) -> bool {
         false
     }
@@ -239,7 +238,7 @@ impl Memory {
 /// What an honest connection may have to hold: a message that waits and another one that comes,
 /// output, both in buffers that have grown by doubling, and what the kernel keeps.
 pub(crate) fn held_bytes_max(bounds: &Bounds) -> usize {
-    let buffers = 2 * (bounds.input_bytes_max + READ_BYTES_MAX) + 2 * bounds.output_bytes_max;
+    let buffers = 2 * (bounds.input_bytes_max + READ_CHUNK_BYTES) + 2 * bounds.output_bytes_max;
     buffers + 2 * KERNEL_BYTES_MAX
 }
 

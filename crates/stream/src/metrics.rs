@@ -8,7 +8,8 @@ use aquatic_daemon::load_metrics::LoadMetrics;
 use aquatic_types::{IpFamily, PerFamily};
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::{StreamCounters, TlsConfig};
+use crate::counters::StreamCounters;
+use crate::tls::TlsConfig;
 
 const ACTIVE: &str = "aquatic_active_connections";
 const ACCEPTED: &str = "aquatic_connections_total";
@@ -93,9 +94,9 @@ impl WorkerMetrics {
                 v4: accepted(IpFamily::V4),
                 v6: accepted(IpFamily::V6),
             },
-            refused: by_label::<crate::Refused>(REFUSED, "reason", &worker),
-            closed: by_label::<crate::Closed>(CLOSED, "reason", &worker),
-            handshakes: by_label::<crate::Handshake>(HANDSHAKES, "type", &worker),
+            refused: by_label::<crate::counters::Refused>(REFUSED, "reason", &worker),
+            closed: by_label::<crate::counters::Closed>(CLOSED, "reason", &worker),
+            handshakes: by_label::<crate::counters::Handshake>(HANDSHAKES, "type", &worker),
             accept_failures: counter!(ACCEPT_FAILURES, "worker_index" => worker.clone()),
             held_bytes: gauge!(HELD_BYTES, "worker_index" => worker),
         }
@@ -168,7 +169,7 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::{Closed, Handshake};
+    use crate::counters::{Closed, Handshake};
 
     #[test]
     fn every_count_is_exported_by_worker() {

@@ -16,9 +16,11 @@ use aquatic_daemon::supervisor::Finisher;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
+use crate::bounds::READ_CHUNK_BYTES;
+use crate::handler::{ConnectionId, Handler};
+use crate::hub::{Hub, IoAction};
 use crate::kernel::kernel_bytes;
 use crate::listener::{concerns_one_connection, forget_unsent};
-use crate::{ConnectionId, Handler, Hub, READ_BYTES_MAX, Settled};
 
 /// Connections that have a turn in one round.
 const EVENTS_PER_ROUND: usize = 256;
@@ -175,7 +177,7 @@ impl<H: Handler> Worker<H> {
             sockets: Vec::new(),
             unread: Vec::new(),
             turn: Vec::new(),
-            buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            buffer: vec![0; READ_CHUNK_BYTES].into_boxed_slice(),
             accept_after_micros: 0,
         })
     }
@@ -208,7 +210,7 @@ impl<H: Handler> Worker<H> {
             socket.is_readable |= event.is_readable() || socket.is_ending;
             if event.is_writable() && !socket.is_writable {
                 socket.is_writable = true;
-                self.look_after(now, id);
+                self.flush(now, id);
             }
             // One that is listed has had its turn.
             if event.is_readable() || event.is_read_closed() {
@@ -271,14 +273,14 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Looks after all connections about which something has been decided.
+    /// Flushes all connections about which something has been decided.
     fn send(&mut self, now: Now) {
-        while let Some(id) = self.hub.next_dirty() {
-            self.look_after(now, id);
+        while let Some(id) = self.hub.next_queued() {
+            self.flush(now, id);
         }
     }
 
-    fn look_after(&mut self, now: Now, id: ConnectionId) {
+    fn flush(&mut self, now: Now, id: ConnectionId) {
         let Some(socket) = socket(&mut self.sockets, id) else {
             return;
         };
@@ -301,17 +303,17 @@ impl<H: Handler> Worker<H> {
         }
         let Self { hub, buffer, .. } = self;
         hub.take_rest(now, id, buffer, |buffer| socket.stream.read(buffer));
-        let settled = hub.settle(now, id, socket.is_readable);
-        match settled {
-            Settled::Read => self.list_if_readable(id),
-            Settled::DoNotRead => {}
-            Settled::CloseSendingHalf => {
+        let action = hub.next_action(now, id, socket.is_readable);
+        match action {
+            IoAction::Read => self.list_if_readable(id),
+            IoAction::DoNotRead => {}
+            IoAction::CloseSendingHalf => {
                 // If that fails, so does the next read.
                 let _ = socket.stream.shutdown(Shutdown::Write);
                 self.list_if_readable(id);
             }
-            Settled::Close | Settled::Reset => {
-                if settled == Settled::Reset {
+            IoAction::Close | IoAction::Reset => {
+                if action == IoAction::Reset {
                     forget_unsent(&socket.stream);
                 }
                 if let Ok(slot) = usize::try_from(id.slot)
@@ -395,7 +397,7 @@ impl<H: Handler> Worker<H> {
             self.hub.failed(now, id);
         }
         if let Some(evicted) = self.hub.evicted() {
-            self.look_after(now, evicted);
+            self.flush(now, evicted);
         }
     }
 }

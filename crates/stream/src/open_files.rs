@@ -2,7 +2,7 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::StreamConfig;
+use crate::config::StreamConfig;
 
 /// Open files that are no connections: those of each worker (listeners, poll or rings, waker), and
 /// those of the rest of the program.

@@ -10,8 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use aquatic_types::CanonicalAddr;
 
+use crate::config::StreamConfig;
 use crate::forwarded::forwarded_for;
-use crate::{StreamConfig, TrustedProxies};
+use crate::trusted::TrustedProxies;
 
 /// Knows which proxies are believed, and what their header is called.
 #[derive(Clone, Debug)]

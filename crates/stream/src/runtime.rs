@@ -9,9 +9,11 @@ use aquatic_channel::WaitHandle;
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Finisher;
 
+use crate::config::Runtime;
 use crate::glommio::{self, Signal};
+use crate::handler::Handler;
+use crate::hub::Hub;
 use crate::mio;
-use crate::{Handler, Hub, Runtime};
 
 /// An event loop that works here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

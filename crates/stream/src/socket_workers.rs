@@ -15,12 +15,19 @@ use aquatic_daemon::request_rate::RequestRate;
 use aquatic_daemon::special_file;
 use aquatic_daemon::supervisor::Supervisor;
 
+use crate::admission::Admission;
+use crate::bounds::Bounds;
+use crate::config::StreamConfig;
+use crate::counters::StreamCounters;
+use crate::handler::Handler;
+use crate::hub::{Hub, HubOptions};
+use crate::limit_notes;
+use crate::listener::bind_listeners;
 use crate::memory::held_bytes_max;
-use crate::{
-    Admission, Bounds, ChosenRuntime, EventSource, Handler, Hub, HubOptions, StreamConfig,
-    StreamCounters, TlsConfig, bind_listeners, limit_notes,
-};
-use crate::{metrics, runtime};
+use crate::metrics;
+use crate::runtime;
+use crate::runtime::{ChosenRuntime, EventSource};
+use crate::tls::TlsConfig;
 
 /// Connections that there is memory for in any case.
 const MEMORY_CONNECTIONS_MIN: usize = 2;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Hub, HubOptions, Refused, Settled, StreamCounters, TlsConfig,
+    Admission, Bounds, ConnectionId, Hub, HubOptions, IoAction, Refused, StreamCounters, TlsConfig,
 };
 use aquatic_tracker::metrics::counters::WorkerCounters;
 use aquatic_tracker::metrics::report::ShardReport;
@@ -101,7 +101,7 @@ impl<T: StreamTracker> Simulation<T> {
         now: Now,
         id: ConnectionId,
         bytes_max: usize,
-    ) -> (Vec<u8>, Settled) {
+    ) -> (Vec<u8>, IoAction) {
         let hub = &mut self.hubs[worker];
         let output = hub.output(id);
         let sent = output[..output.len().min(bytes_max)].to_vec();
@@ -109,7 +109,7 @@ impl<T: StreamTracker> Simulation<T> {
             hub.sent(now, id, sent.len());
         }
         // All that the client has sent has been received.
-        let settled = hub.settle(now, id, false);
+        let settled = hub.next_action(now, id, false);
         (sent, settled)
     }
 

@@ -16,7 +16,7 @@
 use std::mem;
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{Connections, Deadline, Io, SessionState};
+use aquatic_stream::{Connections, Io, SessionState, WaitingFor};
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::{CanonicalAddr, Seconds};
 use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
@@ -192,7 +192,7 @@ impl Session {
         if self.asked >= bounds.asked_max || self.held.is_some() {
             self.is_full |= self.asked >= bounds.asked_max;
             // The tracker is the bottleneck: the client gets the longer, idle deadline.
-            io.wait_for(Deadline::Idle);
+            io.wait_for(WaitingFor::Idle);
             return Next::Nothing;
         }
         let frame = match Frame::read(bytes, bounds.frame_bytes_max) {
@@ -204,9 +204,9 @@ impl Session {
             Ok(None) => {
                 let is_between = bytes.is_empty() && parts.is_none();
                 io.wait_for(if is_between {
-                    Deadline::Idle
+                    WaitingFor::Idle
                 } else {
-                    Deadline::Request
+                    WaitingFor::Request
                 });
                 return Next::Nothing;
             }
@@ -224,7 +224,7 @@ impl Session {
             OpCode::Data(kind) => match assemble(parts, kind, &frame, bounds, message) {
                 Ok(true) => {
                     // So that the time for the next one begins, if it is there in part already.
-                    io.wait_for(Deadline::Idle);
+                    io.wait_for(WaitingFor::Idle);
                     Next::Message(frame.size)
                 }
                 Ok(false) => Next::Control(frame.size),

@@ -5,10 +5,10 @@ use std::mem;
 
 use aquatic_daemon::clock::Now;
 use aquatic_http::config::Config;
-use aquatic_stream::{ConnectionId, Settled, TlsConfig};
 use aquatic_test_support::certificates::Certificates;
 use aquatic_test_support::lists::Lists;
 use aquatic_test_support::tally::Tally;
+use aquatic_stream::{ConnectionId, IoAction, TlsConfig};
 use aquatic_types::InfoHash;
 use fastrand::Rng;
 
@@ -330,7 +330,7 @@ impl World {
         for (worker, id) in mem::take(&mut self.unread) {
             self.look_after(worker, id, may_be_slow);
         }
-        while let Some(id) = self.tracker.hubs[worker].next_dirty() {
+        while let Some(id) = self.tracker.hubs[worker].next_queued() {
             self.look_after(worker, id, may_be_slow);
         }
     }
@@ -359,20 +359,20 @@ impl World {
             link.has_asked = true;
         }
         match settled {
-            Settled::Read | Settled::DoNotRead => {
+            IoAction::Read | IoAction::DoNotRead => {
                 if is_slow {
                     self.unread.push((worker, id));
                 }
             }
-            Settled::CloseSendingHalf => link.is_closed = true,
-            Settled::Close | Settled::Reset => link.is_closed = true,
+            IoAction::CloseSendingHalf => link.is_closed = true,
+            IoAction::Close | IoAction::Reset => link.is_closed = true,
         }
         for answer in answers {
             self.release(&answer.request);
             let answer = self.judge(answer);
             self.check_answer(&answer);
         }
-        if matches!(settled, Settled::Close | Settled::Reset) {
+        if matches!(settled, IoAction::Close | IoAction::Reset) {
             let link = self.links.remove(&key).unwrap();
             self.check_closed(&link);
         }

@@ -6,7 +6,7 @@ use std::mem;
 use super::{Connection, Ending, Phase, Turn};
 use crate::connections::Cx;
 use crate::counters::Closed;
-use crate::handler::{Deadline, Io};
+use crate::handler::{Io, WaitingFor};
 use crate::kept::Kept;
 use crate::memory::{Counted, SessionState};
 
@@ -47,10 +47,10 @@ impl<S: SessionState> Connection<S> {
         let closes = io.closes();
         // The time for a request goes on if it is asked for again.
         let restarts_deadline = io.waits_for().is_some_and(|next| {
-            io.waits_anew() || next != Deadline::Request || *waits_for != Deadline::Request
+            io.waits_anew() || next != WaitingFor::Request || *waits_for != WaitingFor::Request
         });
         *waits_for = io.waits_for().unwrap_or(*waits_for);
-        self.is_new &= *waits_for == Deadline::Request;
+        self.is_new &= *waits_for == WaitingFor::Request;
         if closes {
             self.drain(why);
         }
@@ -87,7 +87,7 @@ impl<S: SessionState> Connection<S> {
                 let closes = matches!(self.phase, Phase::Draining { .. });
                 self.all_sent(cx, restarts_deadline);
                 if closes {
-                    self.mark_dirty(cx);
+                    self.enqueue(cx);
                 }
             }
             pending => {
@@ -95,7 +95,7 @@ impl<S: SessionState> Connection<S> {
                 if pending > cx.shared.bounds.output_bytes_max {
                     self.end(cx, Closed::OutputFull);
                 } else {
-                    self.mark_dirty(cx);
+                    self.enqueue(cx);
                 }
             }
         }
@@ -119,7 +119,7 @@ impl<S: SessionState> Connection<S> {
         }
     }
 
-    /// The loop, which settles next, has sent this much of the output; less than there is if the
+    /// The loop, which asks for the next action then, has sent this much of the output; less than there is if the
     /// client does not read.
     pub(crate) fn sent(&mut self, cx: &mut Cx<'_>, bytes: usize) {
         let sent_bytes = &cx.shared.counters.sent_bytes;
@@ -225,7 +225,7 @@ impl<S> Connection<S> {
             // An alert, say. It is written once.
             self.add_output(false);
         }
-        self.mark_dirty(cx);
+        self.enqueue(cx);
     }
 
     fn finish(&mut self, why: Closed, ending: Ending) {
@@ -265,10 +265,10 @@ impl<S> Connection<S> {
         self.recount(cx);
     }
 
-    /// Tells the loop to look after it.
-    pub(crate) fn mark_dirty(&mut self, cx: &mut Cx<'_>) {
-        if !mem::replace(&mut self.is_dirty, true) {
-            cx.shared.dirty.push(cx.key);
+    /// Tells the loop to flush it.
+    pub(crate) fn enqueue(&mut self, cx: &mut Cx<'_>) {
+        if !mem::replace(&mut self.is_queued, true) {
+            cx.shared.queue.push(cx.key);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::counters::Closed;
 use crate::eviction::{
     CHOSEN_MIN, Candidate, FIRST_REQUEST_SECONDS, LOOKED_MAX, LOOKED_PER_CHOSEN, Rank,
 };
-use crate::handler::{ConnectionId, Deadline};
+use crate::handler::{ConnectionId, WaitingFor};
 use crate::memory::{Counted, Memory, SessionState};
 
 /// So few connections are looked at as often as need be.
@@ -86,9 +86,9 @@ impl<S: SessionState> Table<S> {
             } => match waits_for {
                 _ if connection.is_blocked() => Rank::Unfinished(since(idle_seconds)),
                 _ if session.is_asked() => Rank::Busy,
-                Deadline::Request => unfinished(since(request_seconds)),
-                Deadline::Idle if is_waiting => Rank::Idle(since(idle_seconds)),
-                Deadline::Idle | Deadline::None => Rank::Busy,
+                WaitingFor::Request => unfinished(since(request_seconds)),
+                WaitingFor::Idle if is_waiting => Rank::Idle(since(idle_seconds)),
+                WaitingFor::Idle | WaitingFor::Tracker => Rank::Busy,
             },
         };
         Some(Candidate {
@@ -161,7 +161,7 @@ impl<S: SessionState> Table<S> {
             }
             connection.is_held_back = false;
             connection.recount_always(&mut cx);
-            connection.mark_dirty(&mut cx);
+            connection.enqueue(&mut cx);
             false
         });
         self.shared.held_back = held_back;

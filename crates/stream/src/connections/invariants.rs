@@ -3,7 +3,7 @@
 use super::Table;
 use super::shared::NEVER;
 use crate::connection::{Connection, Phase, Turn, Writing};
-use crate::handler::{ConnectionId, Deadline};
+use crate::handler::{ConnectionId, WaitingFor};
 use crate::memory::SessionState;
 
 /// If there are more connections, only these are looked at all together.
@@ -36,12 +36,16 @@ impl<S: SessionState> Table<S> {
 
     /// Whoever has something to do about the connection knows it.
     fn check_duties(&self, key: ConnectionId, connection: &Connection<S>) {
-        let dirty = &self.shared.dirty;
-        if dirty.len() <= PLACES_CHECKED {
-            let times = dirty.iter().filter(|it| **it == key).count();
-            assert_eq!(times, usize::from(connection.is_dirty), "it is listed once");
+        let queue = &self.shared.queue;
+        if queue.len() <= PLACES_CHECKED {
+            let times = queue.iter().filter(|it| **it == key).count();
+            assert_eq!(
+                times,
+                usize::from(connection.is_queued),
+                "it is listed once"
+            );
         }
-        let is_known = connection.is_dirty || self.looked_after == Some(key);
+        let is_known = connection.is_queued || self.flushed == Some(key);
         let is_pending = matches!(connection.writing, Writing::Pending { .. });
         let needs_the_loop = connection.has_ended() || is_pending;
         assert!(is_known || !needs_the_loop, "the loop is told");
@@ -52,7 +56,7 @@ impl<S: SessionState> Table<S> {
         let is_our_turn = match connection.phase {
             Phase::ProxyHeader(_) | Phase::Handshake(_) | Phase::Lingering { .. } => false,
             Phase::Open { waits_for, .. } | Phase::Draining { waits_for, .. } => {
-                is_pending || waits_for == Deadline::None && !connection.is_blocked()
+                is_pending || waits_for == WaitingFor::Tracker && !connection.is_blocked()
             }
             Phase::Ended { .. } | Phase::Gone => true,
         };

@@ -41,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     /// In this round, those that hold little need not be counted before their answers are sent.
     pub(crate) has_plenty: bool,
-    /// Connections that the loop has to look after, each once.
-    pub(crate) dirty: Vec<ConnectionId>,
+    /// Connections that the loop is to flush, each once.
+    pub(crate) queue: Vec<ConnectionId>,
     /// Connections whose kept bytes are to be offered again.
     pub(crate) resumed: Vec<ConnectionId>,
     /// Connections that are not read from, because they hold more than their share of too much;
@@ -64,7 +64,7 @@ impl Shared {
             counters,
             memory: Memory::new(memory_max),
             has_plenty: false,
-            dirty: Vec::new(),
+            queue: Vec::new(),
             resumed: Vec::new(),
             held_back: Vec::new(),
             pool: Pool::default(),

@@ -8,7 +8,8 @@ use aquatic_channel::{SleepGate, WaitHandle};
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::supervisor::Finisher;
 
-use crate::{Handler, Hub};
+use crate::handler::Handler;
+use crate::hub::Hub;
 
 /// There is none.
 pub enum Signal {}

@@ -38,9 +38,10 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement, spawn_local};
 use socket2_04::Socket;
 
+use crate::handler::Handler;
+use crate::hub::Hub;
 use crate::listener::concerns_one_connection;
 pub use crate::preflight::check;
-use crate::{Handler, Hub};
 
 mod worker;
 

@@ -12,8 +12,12 @@ use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use socket2_04::SockRef;
 
+use crate::bounds::READ_CHUNK_BYTES;
+use crate::counters::Refused;
+use crate::handler::{ConnectionId, Handler};
+use crate::hub::{Hub, IoAction};
 use crate::kernel::kernel_bytes;
-use crate::{ConnectionId, Handler, Hub, KernelBytes, READ_BYTES_MAX, Refused, Settled};
+use crate::memory::KernelBytes;
 
 /// What the tasks of a worker share. None of them borrows it for longer than one call.
 pub(super) struct Worker<H: Handler> {
@@ -72,7 +76,7 @@ impl<H: Handler> Worker<H> {
             streams: Vec::new(),
             writable: Vec::new(),
             unread: Vec::new(),
-            buffer: vec![0; READ_BYTES_MAX].into(),
+            buffer: vec![0; READ_CHUNK_BYTES].into(),
         }
     }
 
@@ -125,7 +129,7 @@ impl<H: Handler> Worker<H> {
             });
         }
         if let Some(evicted) = self.hub.evicted() {
-            self.look_after(now, evicted);
+            self.flush(now, evicted);
         }
         Ok(id)
     }
@@ -212,8 +216,8 @@ impl<H: Handler> Worker<H> {
         let arrivals = mem::take(&mut self.arrivals) + self.hub.finish(now);
         self.ask_kernel(now);
         let has_more = self.hub.maintain(now);
-        while let Some(id) = self.writable.pop().or_else(|| self.hub.next_dirty()) {
-            self.look_after(now, id);
+        while let Some(id) = self.writable.pop().or_else(|| self.hub.next_queued()) {
+            self.flush(now, id);
         }
         Turn {
             now,
@@ -233,7 +237,7 @@ impl<H: Handler> Worker<H> {
     }
 
     /// Writes what there is to write, as far as possible, and does what is to be done then.
-    fn look_after(&mut self, now: Now, id: ConnectionId) {
+    fn flush(&mut self, now: Now, id: ConnectionId) {
         let Some(stream) = find(&mut self.streams, id) else {
             return;
         };
@@ -262,21 +266,21 @@ impl<H: Handler> Worker<H> {
         hub.take_rest(now, id, buffer, |buffer| {
             receive_now(&stream.socket, buffer)
         });
-        let settled = hub.settle(now, id, stream.has_unread);
-        match settled {
-            Settled::Read => stream.go_on_reading(),
-            Settled::DoNotRead => stream.reads = false,
-            Settled::CloseSendingHalf => {
+        let action = hub.next_action(now, id, stream.has_unread);
+        match action {
+            IoAction::Read => stream.go_on_reading(),
+            IoAction::DoNotRead => stream.reads = false,
+            IoAction::CloseSendingHalf => {
                 // An error means that there is nobody any more, which reading will tell.
                 let _ = SockRef::from(&stream.socket).shutdown(Shutdown::Write);
                 stream.go_on_reading();
             }
-            Settled::Reset => {
+            IoAction::Reset => {
                 // See `forget_unsent`, which is for another version of socket2.
                 let _ = SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO));
                 self.remove(id);
             }
-            Settled::Close => self.remove(id),
+            IoAction::Close => self.remove(id),
         }
     }
 

@@ -9,8 +9,7 @@ use aquatic_daemon::clock::Now;
 use rustls::HandshakeKind;
 
 use super::{Hub, Layers};
-use crate::READ_BYTES_MAX;
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, READ_CHUNK_BYTES};
 use crate::connection::{Connection, Ending, InputEnd, Phase, Turn};
 use crate::connections::Cx;
 use crate::counters::{Closed, Handshake};
@@ -55,7 +54,7 @@ impl<H: Handler> Layers<H> {
             Phase::Lingering { read_bytes } => {
                 *read_bytes += bytes.len();
                 // The next ones might be too many.
-                if *read_bytes + READ_BYTES_MAX > Bounds::LINGER_BYTES_MAX {
+                if *read_bytes + READ_CHUNK_BYTES > Bounds::LINGER_BYTES_MAX {
                     connection.end(cx, Closed::BySession);
                 }
             }
@@ -209,7 +208,7 @@ impl<H: Handler> Layers<H> {
             input.extend_from_slice(bytes);
             let taken = self.call(connection, cx, &input);
             input.drain(..taken.min(input.len()));
-            if input.capacity() > 2 * input.len() + READ_BYTES_MAX {
+            if input.capacity() > 2 * input.len() + READ_CHUNK_BYTES {
                 input.shrink_to_fit();
             }
             connection.keep(input);

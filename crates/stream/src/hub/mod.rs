@@ -11,13 +11,12 @@ use std::sync::Arc;
 use aquatic_daemon::clock::Now;
 use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds, client_network};
 
-use crate::READ_BYTES_MAX;
 use crate::admission::Admission;
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, READ_CHUNK_BYTES};
 use crate::connection::{Connection, Ending, Phase};
 use crate::connections::{Cx, Table};
 use crate::counters::{Closed, Refused, StreamCounters};
-use crate::handler::{Client, ConnectionId, Deadline, Handler};
+use crate::handler::{Client, ConnectionId, Handler, WaitingFor};
 use crate::listener::is_shortage_of_files;
 use crate::memory::KernelBytes;
 use crate::tls::{TlsAcceptor, TlsConfig};
@@ -62,8 +61,8 @@ pub struct HubOptions {
 ///    [`Self::read_ended`], [`Self::failed`],
 /// 2. calls [`Self::finish`], asks the kernel about each [`Self::next_unknown`] connection, and
 ///    calls [`Self::maintain`],
-/// 3. looks after each [`Self::next_dirty`] connection: writes the [`Self::output`], reports it as
-///    [`Self::sent`], lets it [take the rest](Self::take_rest), and does what [`Self::settle`]
+/// 3. flushes each [`Self::next_queued`] connection: writes the [`Self::output`], reports it as
+///    [`Self::sent`], lets it [take the rest](Self::take_rest), and does what [`Self::next_action`]
 ///    says,
 /// 4. waits, asking [`Self::has_pending`] before it really sleeps.
 pub struct Hub<H: Handler> {
@@ -95,10 +94,10 @@ struct Layers<H: Handler> {
 
 /// What is to be done about a connection whose output has been written as far as possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum IoAction {
     /// Go on, and read from it.
     Read,
-    /// Go on, but do not read until it is dirty again: it has more than enough to do.
+    /// Go on, but do not read until it is queued again: it has more than enough to do.
     DoNotRead,
     /// Close the sending half, and go on reading until the client has closed the other half.
     CloseSendingHalf,
@@ -218,7 +217,7 @@ impl<H: Handler> Hub<H> {
     }
 
     /// The connection that had to give way to the one that was accepted last, if any. The loop
-    /// looks after it at once, because there is no room for both.
+    /// flushes it at once, because there is no room for both.
     pub fn evicted(&mut self) -> Option<ConnectionId> {
         self.evicted.take()
     }
@@ -261,7 +260,7 @@ impl<H: Handler> Hub<H> {
     }
 
     /// Something has come that is not [wanted](Self::wants_input) and stays with the kernel, until
-    /// the connection is dirty again.
+    /// the connection is queued again.
     pub fn leave_unread(&mut self, now: Now, id: ConnectionId) {
         if let Some((connection, mut cx)) = self.table.enter(now, id) {
             connection.hold_back(&mut cx);
@@ -299,8 +298,8 @@ impl<H: Handler> Hub<H> {
                 layers.offer(connection, &mut cx, &[]);
                 layers.tell_end(connection, &mut cx);
                 connection.recount(&mut cx);
-                // There may be room for more now: the loop goes on reading when it settles.
-                connection.mark_dirty(&mut cx);
+                // There may be room for more now: the loop goes on reading when it flushes.
+                connection.enqueue(&mut cx);
                 table.keep_in_bounds(now);
             }
             batches += layers.handler.finish(now, &mut table.at(now));
@@ -351,8 +350,8 @@ impl<H: Handler> Hub<H> {
 
     /// A connection that has something to send, or is to be read from or to be closed. `None`: that
     /// were all.
-    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
-        self.table.next_dirty()
+    pub fn next_queued(&mut self) -> Option<ConnectionId> {
+        self.table.next_queued()
     }
 
     /// What is to be sent.
@@ -365,7 +364,7 @@ impl<H: Handler> Hub<H> {
     /// This many bytes of the [`output`](Self::output) have been sent. To be called after each try,
     /// also if none were.
     pub fn sent(&mut self, now: Now, id: ConnectionId, bytes: usize) {
-        self.table.look_after(Some(id));
+        self.table.set_flushed(Some(id));
         if let Some((connection, mut cx)) = self.table.enter(now, id) {
             connection.sent(&mut cx, bytes);
             self.table.keep_in_bounds(now);
@@ -375,7 +374,7 @@ impl<H: Handler> Hub<H> {
 
     /// Reads what has come on a connection whose client has gone, or that is about to be closed
     /// otherwise than by its session: up to [`Bounds::REST_BYTES_MAX`] bytes, into `buffer`. It may
-    /// matter to others. To be called before [`Self::settle`]; does nothing with any other.
+    /// matter to others. To be called before [`Self::next_action`]; does nothing with any other.
     pub fn take_rest(
         &mut self,
         now: Now,
@@ -387,7 +386,7 @@ impl<H: Handler> Hub<H> {
         if !connection.is_some_and(|(connection, _)| connection.begin_rest()) {
             return;
         }
-        for _ in 0..Bounds::REST_BYTES_MAX / READ_BYTES_MAX {
+        for _ in 0..Bounds::REST_BYTES_MAX / READ_CHUNK_BYTES {
             let Ok(bytes @ 1..) = read(buffer) else {
                 break;
             };
@@ -397,28 +396,28 @@ impl<H: Handler> Hub<H> {
 
     /// What to do about a connection whose output has been written as far as possible.
     /// `has_unread`: there may be more to read than was read.
-    pub fn settle(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> Settled {
-        self.table.look_after(None);
+    pub fn next_action(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> IoAction {
+        self.table.set_flushed(None);
         let Some((connection, mut cx)) = self.table.enter(now, id) else {
-            return Settled::Close;
+            return IoAction::Close;
         };
-        let settled = if connection.has_ended() {
-            self.settle_ended(now, id, has_unread)
+        let action = if connection.has_ended() {
+            self.end_action(now, id, has_unread)
         } else if cx.shared.may_read(connection) {
-            Settled::Read
+            IoAction::Read
         } else {
             connection.hold_back(&mut cx);
-            Settled::DoNotRead
+            IoAction::DoNotRead
         };
         self.check(id);
-        settled
+        action
     }
 
     /// The same for one that has ended: not what happens with each answer, and so kept apart.
     #[inline(never)]
-    fn settle_ended(&mut self, now: Now, key: ConnectionId, has_unread: bool) -> Settled {
+    fn end_action(&mut self, now: Now, key: ConnectionId, has_unread: bool) -> IoAction {
         let Some((connection, mut cx)) = self.table.enter(now, key) else {
-            return Settled::Close;
+            return IoAction::Close;
         };
         let Phase::Ended {
             session,
@@ -428,7 +427,7 @@ impl<H: Handler> Hub<H> {
         } = mem::replace(&mut connection.phase, Phase::Gone)
         else {
             self.forget(key);
-            return Settled::Close;
+            return IoAction::Close;
         };
         let is_orderly = ending == Ending::Orderly;
         let does_not_read = why == Closed::Memory || !is_orderly && connection.is_blocked();
@@ -450,13 +449,13 @@ impl<H: Handler> Hub<H> {
         }
         self.layers.counters.closed.of(why).add(1);
         if lingers {
-            return Settled::CloseSendingHalf;
+            return IoAction::CloseSendingHalf;
         }
         self.forget(key);
         if does_not_read {
-            Settled::Reset
+            IoAction::Reset
         } else {
-            Settled::Close
+            IoAction::Close
         }
     }
 
@@ -537,7 +536,7 @@ impl<H: Handler> Layers<H> {
 
     fn open(&mut self, connection: &mut Connection<H::Session>, cx: &mut Cx<'_>, client: Client) {
         let session = self.handler.open(cx.now, cx.key, client);
-        let waits_for = Deadline::Request;
+        let waits_for = WaitingFor::Request;
         connection.set_phase(cx, Phase::Open { session, waits_for });
     }
 

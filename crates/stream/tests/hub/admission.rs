@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use aquatic_daemon::request_rate::RequestRate;
-use aquatic_stream::{Admission, Closed, Refused, Settled, TrustedProxies};
+use aquatic_stream::{Admission, Closed, IoAction, Refused, TrustedProxies};
 
 use crate::world::{World, options};
 
@@ -64,13 +64,13 @@ fn one_client_with_all_connections_gives_way_to_others() {
         assert_eq!(world.counters.active.v4.get(), 100);
     }
     for wire in honest {
-        assert_eq!(world.state(wire), Settled::Read);
+        assert_eq!(world.state(wire), IoAction::Read);
         world.receive(wire, b"b\n");
         assert_eq!(world.sent(wire), "A\nB\n");
     }
     // Those that have been idle for longest.
     let states = greedy.iter().map(|wire| world.state(*wire));
-    let closed = states.take_while(|state| *state == Settled::Close).count();
+    let closed = states.take_while(|state| *state == IoAction::Close).count();
     assert_eq!(closed, 39);
     assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 39);
     assert_eq!(world.counters.refused.of(Refused::TooMany).get(), 0);
@@ -89,7 +89,7 @@ fn a_site_does_not_take_the_connections_of_others() {
         world.finish();
     }
     for wire in honest {
-        assert_eq!(world.state(wire), Settled::Read);
+        assert_eq!(world.state(wire), IoAction::Read);
     }
     assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 800);
 }
@@ -111,7 +111,7 @@ fn strangers_that_ask_nothing_give_way_to_those_who_have_asked() {
         }
     }
     for wire in &honest {
-        assert_eq!(world.state(*wire), Settled::Read);
+        assert_eq!(world.state(*wire), IoAction::Read);
     }
     // A client that comes has its time.
     let late = world.connect_from("192.0.2.200:1").unwrap();
@@ -135,7 +135,7 @@ fn whoever_waits_for_us_does_not_give_way() {
     world.pass(1);
     idle_from(&mut world, "192.0.2.1:1");
     let (first, others) = greedy.split_first().unwrap();
-    assert_eq!(world.state(*first), Settled::Close);
+    assert_eq!(world.state(*first), IoAction::Close);
     world.hub.handler_mut().is_stuck = true;
     for wire in &others[..50] {
         world.receive(*wire, b"b\n");
@@ -145,7 +145,7 @@ fn whoever_waits_for_us_does_not_give_way() {
     }
     world.finish();
     for wire in &others[..50] {
-        assert_eq!(world.state(*wire), Settled::Read);
+        assert_eq!(world.state(*wire), IoAction::Read);
     }
     assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 20);
 }
@@ -174,8 +174,8 @@ fn whoever_has_been_served_has_time_for_its_next_request() {
     world.pass(5);
     world.connect_from("192.0.2.3:1").unwrap();
     world.finish();
-    assert_eq!(world.state(idle), Settled::Close);
-    assert_eq!(world.state(slow), Settled::Read);
+    assert_eq!(world.state(idle), IoAction::Close);
+    assert_eq!(world.state(slow), IoAction::Read);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn clients_of_a_proxy_are_charged_by_their_own_addresses() {
             world.receive(wire, header.as_bytes());
             world.state(wire)
         });
-        let [served, closed] = [Settled::Read, Settled::Close];
+        let [served, closed] = [IoAction::Read, IoAction::Close];
         assert_eq!(states, [served, served, closed, closed], "{client}");
     }
 }
@@ -275,7 +275,7 @@ fn who_has_too_many_connections_pushes_nobody_out() {
     }
     assert_eq!(world.counters.closed.of(Closed::Evicted).get(), 0);
     for wire in honest {
-        assert_eq!(world.state(wire), Settled::Read);
+        assert_eq!(world.state(wire), IoAction::Read);
     }
     // Whoever is let in does push one out, and what it was counted for is given back.
     idle_from(&mut world, "192.0.2.50:1");
@@ -318,7 +318,7 @@ fn clients_of_a_proxy_are_counted_by_their_own_addresses() {
     assert_eq!(one.1.local, "[::1]:2".parse().unwrap());
     assert_eq!(other.1.peer.get(), "[2001:db8:2::1]:1".parse().unwrap());
     assert_eq!(world.sent(0), "A\n");
-    assert_eq!(world.state(2), Settled::Close);
+    assert_eq!(world.state(2), IoAction::Close);
     assert_eq!(world.counters.closed.of(Closed::Refused).get(), 1);
     let refused = world.counters.refused.of(Refused::TooManyOfClient).get();
     assert_eq!(refused, 1);
@@ -336,7 +336,7 @@ fn what_is_no_header_is_refused() {
     ] {
         let wire = world.connect_from("10.0.0.1:9").unwrap();
         world.receive(wire, garbage.as_bytes());
-        assert_eq!(world.state(wire), Settled::Close, "{garbage}");
+        assert_eq!(world.state(wire), IoAction::Close, "{garbage}");
     }
     assert_eq!(world.counters.closed.of(Closed::ProxyHeader).get(), 3);
     assert!(world.hub.handler().opened.is_empty());

@@ -1,6 +1,6 @@
 //! Time that is over, by a virtual clock.
 
-use aquatic_stream::{Bounds, Closed, Settled, TrustedProxies};
+use aquatic_stream::{Bounds, Closed, IoAction, TrustedProxies};
 
 use crate::world::{BOUNDS, World, options};
 
@@ -8,7 +8,7 @@ use crate::world::{BOUNDS, World, options};
 fn seconds_until_closed(world: &mut World, wire: usize) -> u32 {
     for seconds in 1..1_000 {
         world.pass(1);
-        if matches!(world.state(wire), Settled::Close | Settled::Reset) {
+        if matches!(world.state(wire), IoAction::Close | IoAction::Reset) {
             return seconds;
         }
     }
@@ -30,7 +30,7 @@ fn bytes_that_trickle_do_not_extend_the_deadline() {
     let mut world = World::plain();
     let wire = world.connect();
     let mut seconds = 0;
-    while world.state(wire) != Settled::Close {
+    while world.state(wire) != IoAction::Close {
         world.receive(wire, b"x");
         world.pass(1);
         seconds += 1;
@@ -49,7 +49,7 @@ fn whoever_does_not_finish_a_request_is_told() {
     world.pass(u64::from(BOUNDS.request_seconds) + 1);
     assert_eq!(world.sent(wire), "too late\n");
     // So that it can read that, although it has sent what nobody takes.
-    assert_eq!(world.state(wire), Settled::CloseSendingHalf);
+    assert_eq!(world.state(wire), IoAction::CloseSendingHalf);
     assert_eq!(world.hub.handler().closed[0].1, Closed::RequestDeadline);
     assert!(world.hub.handler().abandoned.is_empty());
     let seconds = seconds_until_closed(&mut world, wire);
@@ -68,7 +68,7 @@ fn whoever_asks_for_nothing_more_is_told() {
     assert_eq!(world.sent(wire), "A\n");
     world.pass(1);
     assert_eq!(world.sent(wire), "A\nstill there?\n");
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert_eq!(world.hub.handler().closed[0].1, Closed::IdleDeadline);
     let count = world.counters.closed.of(Closed::IdleDeadline).get();
     assert_eq!(count, 1);
@@ -96,7 +96,7 @@ fn each_request_has_its_own_time() {
         world.receive(wire, b"end\n");
         world.pass(u64::from(BOUNDS.idle_seconds));
     }
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
     assert_eq!(world.sent(wire), "BEGINNING END\n".repeat(5));
     let seconds = seconds_until_closed(&mut world, wire);
     assert_eq!(seconds, 1);
@@ -142,7 +142,7 @@ fn a_client_that_stops_reading_is_closed() {
         world.pass(u64::from(BOUNDS.idle_seconds));
         world.make_room(wire, 10);
     }
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
     let seconds = seconds_until_closed(&mut world, wire);
     assert_eq!(seconds, BOUNDS.idle_seconds + 1);
     assert_eq!(world.hub.handler().closed[0].1, Closed::SendDeadline);

@@ -1,7 +1,7 @@
 //! Bytes in, bytes out, and what happens when one side does not keep up.
 
 use aquatic_daemon::counter::Label;
-use aquatic_stream::{Bounds, Closed, READ_BYTES_MAX, Settled, TrustedProxies};
+use aquatic_stream::{Bounds, Closed, IoAction, READ_CHUNK_BYTES, TrustedProxies};
 use proptest::prelude::*;
 
 use crate::world::{BOUNDS, World, options};
@@ -16,7 +16,7 @@ fn requests_are_answered_in_order() {
     assert_eq!(world.sent(wire), "A\n");
     world.receive(wire, b"b\nc\nd\n");
     assert_eq!(world.sent(wire), "A\nBB\nC\nD\n");
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
     assert!(world.hub.handler().closed.is_empty());
 }
 
@@ -72,13 +72,13 @@ fn what_a_busy_session_does_not_take_stops_the_reading() {
         world.receive(wire, b"twelve bytes\n");
         kept += 13;
     }
-    assert!((BOUNDS.input_bytes_max..BOUNDS.input_bytes_max + READ_BYTES_MAX).contains(&kept));
+    assert!((BOUNDS.input_bytes_max..BOUNDS.input_bytes_max + READ_CHUNK_BYTES).contains(&kept));
     assert_eq!(world.sent(wire), "");
 
     world.hub.handler_mut().is_stuck = false;
     world.finish();
     assert_eq!(world.sent(wire), "TWELVE BYTES\n".repeat(kept / 13));
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
 }
 
 /// The loop is told when there is room again, also if there is nothing to be sent: it may have
@@ -92,10 +92,10 @@ fn what_is_taken_in_silence_lets_reading_go_on() {
     while world.hub.wants_input(id) {
         world.receive(wire, b"hush\n");
     }
-    world.wires[wire].state = Settled::DoNotRead;
+    world.wires[wire].state = IoAction::DoNotRead;
     world.hub.handler_mut().is_stuck = false;
     world.finish();
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
     assert_eq!(world.sent(wire), "");
 }
 
@@ -107,7 +107,7 @@ fn a_client_that_does_not_read_is_not_read_from() {
     // Each answer is half of what stops the reading, which is a quarter of the bound.
     let request = format!("flood {}\n", BOUNDS.output_bytes_max / 8);
     world.receive(wire, request.repeat(20).as_bytes());
-    assert_eq!(world.state(wire), Settled::DoNotRead);
+    assert_eq!(world.state(wire), IoAction::DoNotRead);
     assert_eq!(world.wires[wire].sent.len(), 10);
     let id = world.wires[wire].id;
     let waiting = world.hub.output(id).len();
@@ -118,7 +118,7 @@ fn a_client_that_does_not_read_is_not_read_from() {
     }
     let sent = world.sent(wire);
     assert_eq!(sent.matches("FLOOD").count(), 20, "all are answered");
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_client_to_which_too_much_is_to_be_sent_is_closed() {
         world.hub.handler_mut().pushes.push((id, vec![b'x'; 1_000]));
         world.finish();
     }
-    assert_eq!(world.state(wire), Settled::Reset);
+    assert_eq!(world.state(wire), IoAction::Reset);
     assert_eq!(world.hub.handler().pushed, 41, "the last one is too much");
     assert_eq!(world.hub.handler().closed, [(id, Closed::OutputFull)]);
     assert_eq!(world.counters.active.v4.get(), 0);
@@ -144,7 +144,7 @@ fn names_of_closed_connections_reach_nobody() {
     let old = world.wires[first].id;
     world.receive(first, b"quit\n");
     assert_eq!(world.sent(first), "QUIT\n");
-    assert_eq!(world.state(first), Settled::Close);
+    assert_eq!(world.state(first), IoAction::Close);
     assert_eq!(world.hub.handler().closed, [(old, Closed::BySession)]);
 
     let second = world.connect();
@@ -160,7 +160,7 @@ fn names_of_closed_connections_reach_nobody() {
     world.hub.read_ended(world.now, old);
     world.finish();
     assert_eq!(world.sent(second), "new");
-    assert_eq!(world.state(second), Settled::Read);
+    assert_eq!(world.state(second), IoAction::Read);
 }
 
 #[test]
@@ -173,12 +173,12 @@ fn a_client_that_has_finished_gets_all_its_answers() {
         .receive(world.now, id, &mut b"a\nb\nc\nincomplete".to_vec());
     world.end_input(wire);
     assert_eq!(world.sent(wire), "A\nB\nC\n");
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert_eq!(world.hub.handler().closed, [(id, Closed::BySession)]);
 
     let idle = world.connect();
     world.end_input(idle);
-    assert_eq!(world.state(idle), Settled::Close);
+    assert_eq!(world.state(idle), IoAction::Close);
 }
 
 #[test]
@@ -187,13 +187,13 @@ fn answers_outlive_bytes_that_nobody_wants() {
     let wire = world.connect();
     world.receive(wire, b"quit\nand more");
     assert_eq!(world.sent(wire), "QUIT\n");
-    assert_eq!(world.state(wire), Settled::CloseSendingHalf);
+    assert_eq!(world.state(wire), IoAction::CloseSendingHalf);
     assert_eq!(world.hub.handler().closed.len(), 1, "the session has gone");
     assert_eq!(world.counters.active.v4.get(), 1, "the connection has not");
     world.receive(wire, b"and more");
     assert!(world.hub.wants_input(world.wires[wire].id));
     world.end_input(wire);
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert_eq!(world.counters.active.v4.get(), 0);
     assert_eq!(world.counters.closed.of(Closed::BySession).get(), 1);
 
@@ -201,9 +201,9 @@ fn answers_outlive_bytes_that_nobody_wants() {
     let wire = world.connect();
     world.wires[wire].has_unread = true;
     world.receive(wire, b"quit\n");
-    assert_eq!(world.state(wire), Settled::CloseSendingHalf);
+    assert_eq!(world.state(wire), IoAction::CloseSendingHalf);
     world.pass(4);
-    assert_eq!(world.state(wire), Settled::Close, "its patience is short");
+    assert_eq!(world.state(wire), IoAction::Close, "its patience is short");
 }
 
 #[test]
@@ -213,14 +213,14 @@ fn a_client_that_does_not_stop_sending_is_cut_off() {
     world.receive(wire, b"quit\nand more");
     let mut read = 0;
     while world.hub.wants_input(world.wires[wire].id) {
-        // As fast as a loop reads, before it settles.
-        let piece = vec![b'x'; READ_BYTES_MAX];
+        // As fast as a loop reads, before it asks.
+        let piece = vec![b'x'; READ_CHUNK_BYTES];
         read += piece.len();
         let id = world.wires[wire].id;
         world.hub.receive(world.now, id, &mut piece.clone());
     }
     world.finish();
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert_eq!(read, Bounds::LINGER_BYTES_MAX);
     assert_eq!(world.counters.active.v4.get(), 0);
 }
@@ -241,7 +241,7 @@ fn a_failure_ends_a_connection_in_every_stage() {
         world.receive(wire, bytes.as_bytes());
         world.hub.failed(world.now, world.wires[wire].id);
         world.finish();
-        assert_eq!(world.state(wire), Settled::Close, "{bytes}");
+        assert_eq!(world.state(wire), IoAction::Close, "{bytes}");
     }
     assert_eq!(world.counters.closed.of(Closed::ByClient).get(), 5);
     assert_eq!(world.hub.handler().closed.len(), 3);

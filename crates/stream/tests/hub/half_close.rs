@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use aquatic_stream::{Bounds, Closed, Settled};
+use aquatic_stream::{Bounds, Closed, IoAction};
 use proptest::prelude::*;
 use rustls::version::{TLS12, TLS13};
 
@@ -28,7 +28,7 @@ fn a_burst_is_answered_whole_before_the_end() {
             }
             world.end_input(wire);
             assert_eq!(world.sent(wire), "A\n".repeat(count), "after {rounds}");
-            assert_eq!(world.state(wire), Settled::Close);
+            assert_eq!(world.state(wire), IoAction::Close);
             assert_eq!(world.hub.handler().closed, [(id, Closed::BySession)]);
         }
     }
@@ -43,7 +43,7 @@ fn a_client_that_reads_late_gets_all_its_answers() {
     world.receive(wire, request.repeat(20).as_bytes());
     world.end_input(wire);
     assert_eq!(world.wires[wire].sent.len(), 10);
-    while world.state(wire) != Settled::Close {
+    while world.state(wire) != IoAction::Close {
         let before = world.wires[wire].sent.len();
         world.make_room(wire, 1_000);
         assert!(world.wires[wire].sent.len() > before, "it has stopped");
@@ -61,7 +61,7 @@ fn half_a_request_behind_a_burst_is_not_waited_for() {
     world.hub.finish(world.now);
     world.end_input(wire);
     assert_eq!(world.sent(wire), "A\n".repeat(25));
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
 }
 
 /// A failed write tells before what has come is read.
@@ -74,7 +74,7 @@ fn what_a_client_that_has_gone_has_sent_is_read() {
     world.wires[wire].rest = b"\nd\n".to_vec();
     world.hub.failed(world.now, id);
     world.finish();
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert_eq!(
         world.hub.handler().abandoned,
         [(id, "b\nc\nd\n".to_owned())]
@@ -91,7 +91,7 @@ fn not_all_that_a_client_that_has_gone_has_sent_is_read() {
     world.wires[wire].rest = vec![b'x'; sent];
     world.hub.failed(world.now, id);
     world.finish();
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     let rest = world.wires[wire].rest.len();
     assert_eq!(sent - rest, Bounds::REST_BYTES_MAX);
 }
@@ -107,7 +107,7 @@ fn what_a_client_that_has_gone_has_asked_for_is_shown() {
         .receive(world.now, id, &mut b"a\nb\nc\nhalf".to_vec());
     world.hub.failed(world.now, id);
     world.finish();
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     let handler = world.hub.handler();
     assert_eq!(handler.abandoned, [(id, "b\nc\nhalf".to_owned())]);
     assert_eq!(handler.closed, [(id, Closed::ByClient)]);
@@ -154,7 +154,7 @@ fn a_burst_is_answered_whole_before_the_end_of_tls() {
             client.talk(&mut world).unwrap();
             assert_eq!(client.received(), "A\n".repeat(count));
             assert!(client.has_ended);
-            assert_eq!(world.state(client.wire), Settled::Close);
+            assert_eq!(world.state(client.wire), IoAction::Close);
         }
     }
 }
@@ -192,7 +192,7 @@ proptest! {
         }
         world.end_input(wire);
         for _ in 0..1_000 {
-            if world.state(wire) == Settled::Close {
+            if world.state(wire) == IoAction::Close {
                 break;
             }
             world.make_room(wire, if room == usize::MAX { 0 } else { 1_000 });
@@ -200,6 +200,6 @@ proptest! {
         let answers: Vec<_> = lines.iter().map(|line| line.to_uppercase()).collect();
         let sent = world.sent(wire).replace('x', "");
         prop_assert_eq!(sent.lines().collect::<Vec<_>>(), answers);
-        prop_assert_eq!(world.state(wire), Settled::Close);
+        prop_assert_eq!(world.state(wire), IoAction::Close);
     }
 }

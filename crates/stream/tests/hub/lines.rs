@@ -2,7 +2,7 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Client, Closed, ConnectionId, Connections, Deadline, Handler, Io, SessionState,
+    Client, Closed, ConnectionId, Connections, Handler, Io, SessionState, WaitingFor,
 };
 
 /// Answers lines when the batch is over, one at a time per connection, as a tracker does.
@@ -72,16 +72,16 @@ impl Handler for Lines {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
             match session.has_ended {
                 true => io.close(),
-                false if bytes.is_empty() => io.wait_for(Deadline::Idle),
-                false => io.wait_for(Deadline::Request),
+                false if bytes.is_empty() => io.wait_for(WaitingFor::Idle),
+                false => io.wait_for(WaitingFor::Request),
             }
             return 0;
         };
         let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
         session.is_busy = true;
         io.wait_for(match self.stays_idle {
-            true => Deadline::Idle,
-            false => Deadline::None,
+            true => WaitingFor::Idle,
+            false => WaitingFor::Tracker,
         });
         self.requests.push((id, line));
         end + 1
@@ -101,7 +101,7 @@ impl Handler for Lines {
         for (id, line) in std::mem::take(&mut self.requests) {
             connections.with(id, |session, io| {
                 session.is_busy = false;
-                io.wait_for(Deadline::Idle);
+                io.wait_for(WaitingFor::Idle);
                 if let Some(bytes) = line.strip_prefix("hold ") {
                     session.held_bytes = bytes.parse().unwrap();
                 }

@@ -1,6 +1,6 @@
 //! What all connections hold together.
 
-use aquatic_stream::{Bounds, Closed, Settled, TrustedProxies};
+use aquatic_stream::{Bounds, Closed, IoAction, TrustedProxies};
 use proptest::prelude::*;
 
 use crate::world::{BOUNDS, KERNEL, LIGHT, World, options};
@@ -29,7 +29,7 @@ fn assert_serves(world: &mut World, wire: usize) {
     world.receive(wire, b"hel");
     world.receive(wire, b"lo\n");
     assert_eq!(&world.sent(wire)[before..], "HELLO\n");
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn who_reads_what_it_is_sent_is_not_closed_for_what_others_hold() {
     }
     assert!(dismissed(&world) > 100);
     for reader in readers {
-        assert_eq!(world.state(reader), Settled::Read);
+        assert_eq!(world.state(reader), IoAction::Read);
         assert_serves(&mut world, reader);
     }
 }
@@ -322,9 +322,9 @@ fn whoever_holds_most_gives_way() {
     let large = hold("192.0.2.99:3", 300_000);
     let other = hold("192.0.2.98:1", 350_000);
     let last = hold("192.0.2.97:1", 200_000);
-    assert_eq!(world.state(large), Settled::Reset);
+    assert_eq!(world.state(large), IoAction::Reset);
     for wire in [idle, small, other, last] {
-        assert_eq!(world.state(wire), Settled::Read);
+        assert_eq!(world.state(wire), IoAction::Read);
     }
     let why = world.hub.handler().closed.iter().map(|(_, why)| *why);
     assert_eq!(why.collect::<Vec<_>>(), [Closed::Memory]);
@@ -352,11 +352,11 @@ fn who_holds_much_is_not_read_from_while_memory_is_tight() {
     assert!(world.hub.wants_input(little_id));
     let other = world.connect_from("192.0.2.3:1").unwrap();
     assert_serves(&mut world, other);
-    world.wires[much].state = Settled::DoNotRead;
+    world.wires[much].state = IoAction::DoNotRead;
     world.hub.failed(world.now, world.wires[hog].id);
     world.finish();
     world.finish();
-    assert_eq!(world.state(much), Settled::Read);
+    assert_eq!(world.state(much), IoAction::Read);
     assert!(world.hub.wants_input(much_id));
     assert_eq!(dismissed(&world), 0);
 }
@@ -375,14 +375,14 @@ fn who_is_not_read_from_does_not_wait_for_long() {
     let id = world.wires[honest].id;
     assert!(!world.hub.wants_input(id));
     world.hub.leave_unread(world.now, id);
-    world.wires[honest].state = Settled::DoNotRead;
+    world.wires[honest].state = IoAction::DoNotRead;
     // It has nothing to send.
     world.pass(10);
     assert_eq!(dismissed(&world), 0);
     world.wires[honest].unread = 1_000;
     world.pass(2);
     assert!(dismissed(&world) > 0);
-    assert_eq!(world.state(honest), Settled::Read);
+    assert_eq!(world.state(honest), IoAction::Read);
     assert!(world.hub.wants_input(id));
     world.receive(honest, b"\n");
     assert!(world.sent(honest).ends_with("X\n"));
@@ -403,14 +403,14 @@ fn who_holds_little_again_is_read_from_again() {
     let id = world.wires[honest].id;
     assert!(!world.hub.wants_input(id));
     world.hub.leave_unread(world.now, id);
-    world.wires[honest].state = Settled::DoNotRead;
+    world.wires[honest].state = IoAction::DoNotRead;
     world.wires[honest].unread = 1_000;
     world.pass(1);
     assert!(!world.hub.wants_input(id));
     // It was on its way already.
     world.receive(honest, b"hold 0\n");
     world.pass(5);
-    assert_eq!(world.state(honest), Settled::Read);
+    assert_eq!(world.state(honest), IoAction::Read);
     assert_eq!(dismissed(&world), 0);
 }
 
@@ -429,7 +429,7 @@ fn who_lingers_is_read_from() {
     world.receive(slow, b"flood 9000\nquit\n");
     world.wires[slow].has_unread = true;
     world.make_room(slow, 20_000);
-    assert_eq!(world.state(slow), Settled::CloseSendingHalf);
+    assert_eq!(world.state(slow), IoAction::CloseSendingHalf);
     assert!(world.hub.wants_input(world.wires[slow].id));
     assert_eq!(dismissed(&world), 0);
 }

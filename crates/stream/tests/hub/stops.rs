@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aquatic_stream::{Admission, Closed, Settled, TrustedProxies};
+use aquatic_stream::{Admission, Closed, IoAction, TrustedProxies};
 
 use crate::world::{World, options};
 
@@ -30,7 +30,7 @@ fn the_ends_of_connections_are_spread_over_time() {
     assert!(world.stop());
     for wire in wires {
         assert_eq!(world.sent(wire), "A\nBYE\n");
-        assert_eq!(world.state(wire), Settled::Close);
+        assert_eq!(world.state(wire), IoAction::Close);
     }
 }
 
@@ -44,7 +44,7 @@ fn connections_that_have_not_begun_end_too() {
     assert!(!world.stop());
     world.pass_micros(SPREAD_MICROS);
     world.stop();
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert!(world.stop());
     assert_eq!(world.counters.active.v4.get(), 0);
     assert_eq!(world.counters.closed.of(Closed::BySession).get(), 1);

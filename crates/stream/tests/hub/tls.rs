@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
 use aquatic_daemon::request_rate::RequestRate;
-use aquatic_stream::{Admission, Closed, Handshake, Refused, Settled, TlsConfig};
+use aquatic_stream::{Admission, Closed, Handshake, IoAction, Refused, TlsConfig};
 use proptest::prelude::*;
 use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
@@ -290,7 +290,7 @@ fn a_reload_concerns_new_connections_only() {
 
     world.hub.handler_mut().close_tls_before = Some(tls.generation());
     world.finish();
-    assert_eq!(world.state(early.wire), Settled::Close);
+    assert_eq!(world.state(early.wire), IoAction::Close);
     early.talk(&mut world).unwrap();
     assert!(early.has_ended, "it was told");
     late.send(&mut world, "b\n");
@@ -308,7 +308,7 @@ fn a_handshake_with_an_outdated_certificate_is_ended() {
         let mut hello = Vec::new();
         client.session.write_tls(&mut hello).unwrap();
         world.receive(client.wire, &hello);
-        assert_eq!(world.state(client.wire), Settled::Read);
+        assert_eq!(world.state(client.wire), IoAction::Read);
         client
     };
     let early = begin(&mut world);
@@ -316,7 +316,7 @@ fn a_handshake_with_an_outdated_certificate_is_ended() {
     let mut late = begin(&mut world);
     world.hub.handler_mut().close_tls_before = Some(tls.generation());
     world.finish();
-    assert_eq!(world.state(early.wire), Settled::Close);
+    assert_eq!(world.state(early.wire), IoAction::Close);
     late.send(&mut world, "a\n");
     assert_eq!(late.received(), "A\n");
 }
@@ -331,7 +331,7 @@ fn both_sides_can_end_a_connection() {
         client.send(&mut world, "a\nquit\n");
         assert_eq!(client.received(), "A\nQUIT\n");
         assert!(client.has_ended);
-        assert_eq!(world.state(client.wire), Settled::Close);
+        assert_eq!(world.state(client.wire), IoAction::Close);
 
         let mut client = Client::connect(&mut world, &config);
         client.talk(&mut world).unwrap();
@@ -340,7 +340,7 @@ fn both_sides_can_end_a_connection() {
         client.talk(&mut world).unwrap();
         assert_eq!(client.received(), "A\n");
         assert!(client.has_ended);
-        assert_eq!(world.state(client.wire), Settled::Close);
+        assert_eq!(world.state(client.wire), IoAction::Close);
     }
     let reasons: Vec<_> = world.hub.handler().closed.iter().map(|it| it.1).collect();
     assert_eq!(reasons, [Closed::BySession; 4]);
@@ -355,7 +355,7 @@ fn a_handshake_that_is_none_gets_an_alert() {
         wire,
         b"GET /announce HTTP/1.1\r\nHost: tracker.example\r\n\r\n",
     );
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert_eq!(world.wires[wire].sent[0], 21, "an alert");
     assert_eq!(world.counters.handshakes.of(Handshake::Failed).get(), 1);
     assert_eq!(world.counters.closed.of(Closed::Tls).get(), 1);
@@ -383,9 +383,9 @@ proptest! {
         if client.talk(&mut world).is_ok() && client.changes.is_empty() {
             prop_assert_eq!(client.received(), "A\n");
         }
-        prop_assert!(matches!(world.state(client.wire), Settled::Read | Settled::Close));
+        prop_assert!(matches!(world.state(client.wire), IoAction::Read | IoAction::Close));
         world.pass(u64::from(BOUNDS.idle_seconds) + 1);
-        prop_assert_eq!(world.state(client.wire), Settled::Close);
+        prop_assert_eq!(world.state(client.wire), IoAction::Close);
         prop_assert_eq!(world.counters.active.v4.get(), 0);
     }
 }
@@ -404,12 +404,12 @@ fn a_handshake_is_not_waited_for() {
     let silent = world.connect();
     // A byte per second.
     for byte in &hello[..=usize::try_from(BOUNDS.handshake_seconds).unwrap()] {
-        assert_eq!(world.state(client.wire), Settled::Read);
+        assert_eq!(world.state(client.wire), IoAction::Read);
         world.receive(client.wire, &[*byte]);
         world.pass(1);
     }
-    assert_eq!(world.state(client.wire), Settled::Close);
-    assert_eq!(world.state(silent), Settled::Close);
+    assert_eq!(world.state(client.wire), IoAction::Close);
+    assert_eq!(world.state(silent), IoAction::Close);
     assert_eq!(world.counters.closed.of(Closed::HandshakeDeadline).get(), 2);
 }
 
@@ -425,7 +425,7 @@ fn a_forged_record_ends_the_connection() {
     client.session.write_tls(&mut record).unwrap();
     *record.last_mut().unwrap() ^= 1;
     world.receive(client.wire, &record);
-    assert_eq!(world.state(client.wire), Settled::Close);
+    assert_eq!(world.state(client.wire), IoAction::Close);
     assert_eq!(world.hub.handler().closed[0].1, Closed::Tls);
     assert!(client.talk(&mut world).is_err(), "the alert says so");
     assert_eq!(world.counters.handshakes.of(Handshake::Failed).get(), 0);
@@ -443,7 +443,7 @@ fn keys_cannot_be_renewed_for_ever() {
         assert!(renewals < 100, "a client keeps us busy with nothing");
         client.session.refresh_traffic_keys().unwrap();
         let _ = client.talk(&mut world);
-        if world.state(client.wire) == Settled::Close {
+        if world.state(client.wire) == IoAction::Close {
             break;
         }
     }
@@ -471,7 +471,7 @@ fn empty_records_are_fine_but_say_nothing() {
     }
     assert_eq!(world.wires[wire].sent.len(), sent, "nobody has asked");
     let mut seconds = 0;
-    while world.state(wire) != Settled::Close {
+    while world.state(wire) != IoAction::Close {
         world.receive(wire, &empty());
         world.pass(6);
         seconds += 6;
@@ -506,7 +506,7 @@ fn handshakes_are_charged_for() {
         world.receive(wire, b"\x16\x03\x01\x02\x00\x01\x00");
         world.state(wire)
     });
-    let [goes_on, closed] = [Settled::Read, Settled::Close];
+    let [goes_on, closed] = [IoAction::Read, IoAction::Close];
     assert_eq!(states, [goes_on, goes_on, goes_on, goes_on, closed, closed]);
     assert_eq!(world.counters.refused.of(Refused::RequestRate).get(), 2);
     assert_eq!(world.counters.closed.of(Closed::Refused).get(), 2);
@@ -545,14 +545,14 @@ fn a_handshake_does_not_fill_the_memory() {
     let message = [&[1, 0, 0xff, 0xf0][..], &[0; 0xffef]].concat();
     let mut received = 0;
     for byte in message {
-        if world.state(wire) == Settled::Close {
+        if world.state(wire) == IoAction::Close {
             break;
         }
         let record = [22, 3, 1, 0, 1, byte];
         world.receive(wire, &record);
         received += record.len();
     }
-    assert_eq!(world.state(wire), Settled::Close);
+    assert_eq!(world.state(wire), IoAction::Close);
     assert!(received < 40_000, "{received} bytes were kept");
 }
 
@@ -564,7 +564,7 @@ fn a_record_that_is_not_whole_counts_as_memory() {
     // The beginning of a message of the handshake, in a record of 16,000 bytes.
     let beginning = [&[22, 3, 1, 0x3e, 0x80, 1, 0, 0x3e, 0x7c][..], &[0; 10_000]].concat();
     world.receive(wire, &beginning);
-    assert_eq!(world.state(wire), Settled::Read);
+    assert_eq!(world.state(wire), IoAction::Read);
     assert!(world.hub.held_bytes() >= beginning.len());
 }
 
@@ -584,7 +584,7 @@ fn keys_can_be_renewed_in_the_middle() {
     // They say nothing, so they do not extend the time for a request.
     let (mut seconds, limit) = (0, BOUNDS.request_seconds + 1);
     client.send(&mut world, "incompl");
-    while world.state(client.wire) != Settled::Close {
+    while world.state(client.wire) != IoAction::Close {
         client.session.refresh_traffic_keys().unwrap();
         client.talk(&mut world).unwrap();
         world.pass(1);

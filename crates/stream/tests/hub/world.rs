@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Hub, HubOptions, KernelBytes, Refused, Settled, StreamCounters,
+    Admission, Bounds, ConnectionId, Hub, HubOptions, IoAction, KernelBytes, Refused,
+    StreamCounters,
 };
 
 use crate::lines::Lines;
@@ -43,7 +44,7 @@ pub(crate) struct Wire {
     pub(crate) sent: Vec<u8>,
     /// Bytes that the client's side takes before it is full.
     pub(crate) room: usize,
-    pub(crate) state: Settled,
+    pub(crate) state: IoAction,
     /// Bytes that have come and have not been read.
     pub(crate) rest: Vec<u8>,
     /// The socket holds more than has been read.
@@ -104,7 +105,7 @@ impl World {
             id,
             sent: Vec::new(),
             room: usize::MAX,
-            state: Settled::Read,
+            state: IoAction::Read,
             rest: Vec::new(),
             has_unread: false,
             leaves: false,
@@ -150,8 +151,8 @@ impl World {
             self.hub.finish(self.now);
             self.ask_kernel();
             let has_more = self.hub.maintain(self.now);
-            while let Some(id) = self.hub.next_dirty() {
-                self.look_after(id);
+            while let Some(id) = self.hub.next_queued() {
+                self.flush(id);
             }
             if !has_more {
                 break;
@@ -186,7 +187,7 @@ impl World {
 
     /// What the kernel keeps for all of them.
     pub(crate) fn kernel_bytes(&self) -> usize {
-        let is_open = |wire: &&Wire| !matches!(wire.state, Settled::Close | Settled::Reset);
+        let is_open = |wire: &&Wire| !matches!(wire.state, IoAction::Close | IoAction::Reset);
         let open = self.wires.iter().filter(is_open);
         open.map(|wire| wire.kernel())
             .map(|kernel| kernel.unsent as usize + kernel.unread as usize)
@@ -197,14 +198,14 @@ impl World {
     pub(crate) fn make_room(&mut self, wire: usize, bytes: usize) {
         self.wires[wire].room = self.wires[wire].room.saturating_add(bytes);
         let id = self.wires[wire].id;
-        self.look_after(id);
+        self.flush(id);
         self.finish();
     }
 
-    fn look_after(&mut self, id: ConnectionId) {
+    fn flush(&mut self, id: ConnectionId) {
         let now = self.now;
         let Some(wire) = self.wires.iter_mut().find(|wire| wire.id == id) else {
-            panic!("a connection that was never accepted is dirty");
+            panic!("a connection that was never accepted is queued");
         };
         let output = self.hub.output(id);
         if !output.is_empty() {
@@ -222,14 +223,14 @@ impl World {
                 Ok(bytes)
             });
         wire.rest = rest;
-        wire.state = self.hub.settle(now, id, wire.has_unread);
+        wire.state = self.hub.next_action(now, id, wire.has_unread);
     }
 
     pub(crate) fn sent(&self, wire: usize) -> String {
         String::from_utf8_lossy(&self.wires[wire].sent).into_owned()
     }
 
-    pub(crate) fn state(&self, wire: usize) -> Settled {
+    pub(crate) fn state(&self, wire: usize) -> IoAction {
         self.wires[wire].state
     }
 }

@@ -11,8 +11,8 @@ use aquatic_channel::{Requester, Responder, SleepGate, Waker, exchange, waker_pa
 use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
-    Admission, Bounds, Client, Closed, ConnectionId, Connections, Deadline, Handler, Hub,
-    HubOptions, Io, Runtime, SessionState, StreamCounters, TrustedProxies, bind_listeners, run,
+    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, Hub, HubOptions, Io,
+    Runtime, SessionState, StreamCounters, TrustedProxies, WaitingFor, bind_listeners, run,
 };
 
 pub(crate) const BOUNDS: Bounds = Bounds {
@@ -220,7 +220,7 @@ impl Handler for Echo {
                     return bytes.len();
                 }
             };
-            io.wait_for(Deadline::Idle);
+            io.wait_for(WaitingFor::Idle);
         }
         if let Session::Mail {
             on_the_way,

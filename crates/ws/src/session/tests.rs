@@ -68,7 +68,7 @@ struct Fixture {
     session: Session,
     message: Vec<u8>,
     sent: Vec<u8>,
-    waits_for: Option<Deadline>,
+    waits_for: Option<WaitingFor>,
     closes: bool,
 }
 
@@ -213,13 +213,13 @@ fn control_frames_are_answered() {
 fn what_is_waited_for_depends_on_what_has_begun() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.next(b""), Next::Nothing);
-    assert_eq!(fixture.waits_for, Some(Deadline::Idle));
+    assert_eq!(fixture.waits_for, Some(WaitingFor::Idle));
     assert_eq!(fixture.next(&frame(FINAL | TEXT, b"x")[..3]), Next::Nothing);
-    assert_eq!(fixture.waits_for, Some(Deadline::Request));
+    assert_eq!(fixture.waits_for, Some(WaitingFor::Request));
     fixture.frame(TEXT, b"begun");
     assert!(fixture.session.held_bytes() >= 5);
     assert_eq!(fixture.next(b""), Next::Nothing);
-    assert_eq!(fixture.waits_for, Some(Deadline::Request));
+    assert_eq!(fixture.waits_for, Some(WaitingFor::Request));
     fixture.session.held = Some(Box::new(Held::Message(Vec::with_capacity(1_000))));
     assert!(fixture.session.held_bytes() >= 1_005);
     let mut scrape = PendingScrape::new(IpFamily::V4);
@@ -249,12 +249,9 @@ fn so_many_requests_are_on_their_way_at_once() {
         fixture.session.ask();
     }
     assert_eq!(fixture.frame(FINAL | TEXT, b"x"), Next::Nothing);
-    assert_eq!(fixture.waits_for, Some(Deadline::Idle), "we are to blame");
+    assert_eq!(fixture.waits_for, Some(WaitingFor::Idle), "we are to blame");
     assert!(fixture.session.answered(), "bytes may wait");
-    assert!(matches!(
-        fixture.frame(FINAL | TEXT, b"x"),
-        Next::Message(_)
-    ));
+    assert!(matches!(fixture.frame(FINAL | TEXT, b"x"), Next::Message(_)));
     assert!(!fixture.session.answered(), "there was room before");
     assert!(!fixture.session.is_answered());
     (2..ASKED_MAX).for_each(|_| assert!(!fixture.session.answered()));

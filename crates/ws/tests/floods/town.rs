@@ -6,7 +6,7 @@ use std::ops::Range;
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{ConnectionId, Settled};
+use aquatic_stream::{ConnectionId, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_types::IpFamily;
 use aquatic_ws::config::Config;
@@ -162,7 +162,7 @@ impl Town {
         let Client { worker, id, .. } = *client;
         let (bytes, settled) = self.tracker.look_after(worker, self.now, id, bytes_max);
         client.received.extend(bytes);
-        client.is_open = !matches!(settled, Settled::Close | Settled::Reset);
+        client.is_open = !matches!(settled, IoAction::Close | IoAction::Reset);
     }
 
     /// The messages that a client has read since the last time.

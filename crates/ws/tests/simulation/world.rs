@@ -525,7 +525,7 @@ impl World {
         self.tracker.hubs[worker].finish(now);
         self.tracker.check_account();
         let mut output = BTreeMap::<usize, Vec<u8>>::new();
-        while let Some(id) = self.tracker.hubs[worker].next_dirty() {
+        while let Some(id) = self.tracker.hubs[worker].next_queued() {
             let is_it = |it: &Client| it.worker == worker && it.id == id;
             let client = self.clients.iter().rposition(is_it).expect("a client");
             let is_lazy = self.clients[client].is_lazy;

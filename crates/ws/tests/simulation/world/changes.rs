@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use aquatic_stream::Settled;
 use aquatic_test_support::certificates::Certificates;
 use aquatic_test_support::wire::{Handshake, Wire};
+use aquatic_stream::IoAction;
 
 use super::{Pace, Replies, World};
 
@@ -102,10 +102,10 @@ impl World {
 
     /// What the tracker does about a connection. It closes only those of clients that have fallen
     /// silent, and outdated ones.
-    pub(super) fn settle(&mut self, client: usize, settled: Settled) {
+    pub(super) fn settle(&mut self, client: usize, settled: IoAction) {
         let is_closed = matches!(
             settled,
-            Settled::Close | Settled::Reset | Settled::CloseSendingHalf
+            IoAction::Close | IoAction::Reset | IoAction::CloseSendingHalf
         );
         let it = &self.clients[client];
         if is_closed && it.is_open && (it.is_mute || self.is_outdated(client)) {
@@ -116,7 +116,7 @@ impl World {
         }
         let it = &self.clients[client];
         assert_eq!(is_closed, !it.is_open, "closed by whom?");
-        if settled == Settled::CloseSendingHalf {
+        if settled == IoAction::CloseSendingHalf {
             let (worker, id, now) = (it.worker, it.id, self.now());
             self.tracker.hubs[worker].read_ended(now, id);
         }
