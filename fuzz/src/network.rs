@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Handler, Hub, HubOptions, IoAction, StreamCounters, TlsConfig,
+    Admission, Bounds, ConnectionKey, Handler, Hub, HubOptions, IoAction, StreamCounters, TlsConfig,
     TrustedProxies,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -54,7 +54,7 @@ pub struct Network<H: Handler> {
 /// The network's side of a connection.
 pub struct Wire {
     worker: usize,
-    id: ConnectionId,
+    id: ConnectionKey,
     /// Bytes that the client still reads; `None` = whatever comes.
     room: Option<usize>,
     has_ended: bool,

@@ -1,8 +1,8 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
-use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_CHUNK_BYTES, StreamConfig};
+use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::shard::addresses::AddressShardConfig;

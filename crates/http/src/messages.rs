@@ -1,7 +1,7 @@
 //! What socket workers and swarm workers say to each other.
 
 use aquatic_http_protocol::PeerForm;
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_swarm::Counts;
 use aquatic_tracker::shard;
 use aquatic_tracker::shard::client_stats::ClientPrefix;
@@ -40,7 +40,7 @@ pub struct Announce<K> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scrape {
     /// Where the answer goes, in the socket worker that asks.
-    pub connection: ConnectionId,
+    pub connection: ConnectionKey,
     /// Its row in the response.
     pub row: u16,
     /// The torrent.
@@ -52,7 +52,7 @@ pub struct Scrape {
 impl Scrape {
     /// A torrent that is to be looked up.
     #[must_use]
-    pub fn new(connection: ConnectionId, row: u16, info_hash: InfoHash) -> Self {
+    pub fn new(connection: ConnectionKey, row: u16, info_hash: InfoHash) -> Self {
         Self {
             connection,
             row,
@@ -81,18 +81,18 @@ pub struct Batch {
 pub struct Answers {
     bytes: Vec<u8>,
     /// Where each ends.
-    ends: Vec<(ConnectionId, usize)>,
+    ends: Vec<(ConnectionKey, usize)>,
 }
 
 impl Answers {
     /// Adds an answer, which `write` appends.
-    pub fn push_with(&mut self, connection: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn push_with(&mut self, connection: ConnectionKey, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
         self.ends.push((connection, self.bytes.len()));
     }
 
     /// All answers, in the order in which they were added.
-    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (ConnectionKey, &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |(connection, end)| {
             let answer = self.bytes.get(start..*end).unwrap_or_default();

@@ -197,7 +197,7 @@ mod tests {
 
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
     use aquatic_daemon::request_rate::RequestRate;
-    use aquatic_stream::ConnectionId;
+    use aquatic_stream::ConnectionKey;
 
     use aquatic_types::InfoHash;
 
@@ -242,7 +242,7 @@ mod tests {
         fn receive<'a>(&mut self, head: &Head<'a>) -> Result<Dispatch<'a>, Refusal> {
             let peer = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
             let path = ResponseTarget {
-                connection: ConnectionId::default(),
+                connection: ConnectionKey::default(),
                 framing: self.service.framing(head),
             };
             let received = self.service.receive(NOW, peer, path, head);

@@ -319,7 +319,11 @@ mod tests {
         assert_eq!(fixture.paths, ["/now", "/ask1"]);
         assert_eq!(fixture.waits_for, Some(WaitingFor::Tracker));
         fixture.receive(b"GET /incom");
-        assert_eq!(fixture.waits_for, Some(WaitingFor::Tracker), "we are to blame");
+        assert_eq!(
+            fixture.waits_for,
+            Some(WaitingFor::Tracker),
+            "we are to blame"
+        );
         fixture.answer();
         assert_eq!(fixture.paths.len(), 3);
         fixture.answer();

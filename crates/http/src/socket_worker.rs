@@ -13,7 +13,7 @@ use aquatic_http_protocol::{
     BodilessResponse, Connection, Framing, Head, Request, ScrapeFile, ScrapeRequest,
     ScrapeResponse, TextResponse, write_as_last,
 };
-use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io};
+use aquatic_stream::{Client, Closed, ConnectionKey, Connections, Handler, Io};
 use aquatic_swarm::Counts;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::gather::PendingScrape;
@@ -87,7 +87,7 @@ impl SocketWorker {
     fn serve(
         &mut self,
         now: Now,
-        connection: ConnectionId,
+        connection: ConnectionKey,
         session: &mut Session,
         head: &Head<'_>,
         io: &mut Io<'_>,
@@ -135,7 +135,7 @@ impl SocketWorker {
     fn serve_absent(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &Session,
         head: &Head<'_>,
         places: &mut usize,
@@ -223,7 +223,7 @@ impl SocketWorker {
     /// shard: see [`PendingScrape::ask`].
     fn ask_rows(
         &mut self,
-        connection: ConnectionId,
+        connection: ConnectionKey,
         scrape: &mut PendingScrape,
         first_for: Option<usize>,
         rows_max: usize,
@@ -461,14 +461,14 @@ fn close_after(framing: Framing, io: &mut Io<'_>) {
 impl Handler for SocketWorker {
     type Session = Session;
 
-    fn open(&mut self, _: Now, _: ConnectionId, client: Client) -> Session {
+    fn open(&mut self, _: Now, _: ConnectionKey, client: Client) -> Session {
         Session::new(client.peer)
     }
 
     fn receive(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -490,7 +490,7 @@ impl Handler for SocketWorker {
         }
     }
 
-    fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn input_ended(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
         if let Next::Refuse(refusal) = session.end_input(io) {
             self.writer
                 .refuse(session.peer().family(), refusal, Framing::CLOSE, io);
@@ -524,7 +524,7 @@ impl Handler for SocketWorker {
     fn timed_out(
         &mut self,
         _: Now,
-        _: ConnectionId,
+        _: ConnectionKey,
         session: &mut Session,
         _: Closed,
         io: &mut Io<'_>,
@@ -536,7 +536,7 @@ impl Handler for SocketWorker {
         }
     }
 
-    fn abandoned(&mut self, now: Now, id: ConnectionId, session: &mut Session, mut bytes: &[u8]) {
+    fn abandoned(&mut self, now: Now, id: ConnectionKey, session: &mut Session, mut bytes: &[u8]) {
         let mut reads_on = session.reads_on();
         let mut places = ABSENT_PLACES_MAX;
         while reads_on && let Ok(Some(head)) = Head::parse(bytes) {
@@ -546,7 +546,7 @@ impl Handler for SocketWorker {
         }
     }
 
-    fn closed(&mut self, _: Now, _: ConnectionId, session: Session, _: Closed) {
+    fn closed(&mut self, _: Now, _: ConnectionKey, session: Session, _: Closed) {
         if session.is_asked() {
             let traffic = self.writer.counters.traffic(session.peer().family());
             traffic.reason(Reason::ConnectionGone).add(1);
@@ -569,7 +569,7 @@ impl Handler for SocketWorker {
     }
 
     /// A client that has asked, or has begun to, is answered first.
-    fn stop(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn stop(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
         if session.is_between_requests() {
             io.close();
         }

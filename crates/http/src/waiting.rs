@@ -2,7 +2,7 @@
 //!
 //! See [`aquatic_tracker::dispatch::waiting_lines`].
 
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_types::{CompactV4, CompactV6};
 
 use crate::messages::{Announce, Batch};
@@ -13,7 +13,7 @@ pub(crate) enum Waiting {
     V4(Announce<CompactV4>),
     V6(Announce<CompactV6>),
     /// The rest of the scrape of this connection.
-    Scrape(ConnectionId),
+    Scrape(ConnectionKey),
 }
 
 /// The address of a peer: where announces of its family are put.

@@ -9,7 +9,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason};
 use aquatic_http::workers::build_workers;
-use aquatic_stream::{ConnectionId, IoAction};
+use aquatic_stream::{ConnectionKey, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_types::IpFamily;
 
@@ -49,14 +49,14 @@ impl Town {
         }
     }
 
-    fn connect(&mut self) -> ConnectionId {
+    fn connect(&mut self) -> ConnectionKey {
         self.clients += 1;
         let address = ([192, 0, 2, 1], self.clients).into();
         self.tracker.accept(0, NOW, address).unwrap()
     }
 
     /// Somebody connects and asks.
-    fn ask(&mut self, request: &str) -> ConnectionId {
+    fn ask(&mut self, request: &str) -> ConnectionKey {
         let id = self.connect();
         let mut request = get(request);
         self.tracker.hubs[0].receive(NOW, id, &mut request);
@@ -75,7 +75,7 @@ impl Town {
         self.finish();
     }
 
-    fn answer_to(&mut self, id: ConnectionId) -> String {
+    fn answer_to(&mut self, id: ConnectionKey) -> String {
         let (bytes, _) = self.tracker.look_after(0, NOW, id, usize::MAX);
         String::from_utf8_lossy(&bytes).into_owned()
     }

@@ -10,7 +10,7 @@ use anyhow::bail;
 use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
-    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, Hub, HubOptions, Io,
+    Admission, Bounds, Client, Closed, ConnectionKey, Connections, Handler, Hub, HubOptions, Io,
     Runtime, StreamCounters, TlsConfig, WaitingFor, bind_listeners, run,
 };
 
@@ -24,12 +24,12 @@ struct Hello {
 impl Handler for Hello {
     type Session = ();
 
-    fn open(&mut self, _: Now, _: ConnectionId, _: Client) {}
+    fn open(&mut self, _: Now, _: ConnectionKey, _: Client) {}
 
     fn receive(
         &mut self,
         _: Now,
-        _: ConnectionId,
+        _: ConnectionKey,
         (): &mut (),
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -47,7 +47,7 @@ impl Handler for Hello {
         taken
     }
 
-    fn input_ended(&mut self, _: Now, _: ConnectionId, (): &mut (), io: &mut Io<'_>) {
+    fn input_ended(&mut self, _: Now, _: ConnectionKey, (): &mut (), io: &mut Io<'_>) {
         io.close();
     }
 
@@ -55,7 +55,7 @@ impl Handler for Hello {
         0
     }
 
-    fn closed(&mut self, _: Now, _: ConnectionId, (): (), _: Closed) {}
+    fn closed(&mut self, _: Now, _: ConnectionKey, (): (), _: Closed) {}
 
     fn maintain(&mut self, _: Now) -> bool {
         false

@@ -10,7 +10,7 @@ use crate::bounds::Bounds;
 use crate::connection::{Connection, Phase};
 use crate::counters::{Closed, StreamCounters};
 use crate::eviction::{Eviction, Rank};
-use crate::handler::{Client, ConnectionId, Io};
+use crate::handler::{Client, ConnectionKey, Io};
 use crate::memory::{Counted, SessionState};
 
 mod asking;
@@ -49,7 +49,7 @@ pub(crate) struct Table<S> {
     /// Of which of them it is not known what the kernel keeps.
     asking: Asking,
     /// The one that the loop flushes now.
-    flushed: Option<ConnectionId>,
+    flushed: Option<ConnectionKey>,
 }
 
 struct Slot<S> {
@@ -68,23 +68,23 @@ impl<S: SessionState> Connections<'_, S> {
     /// gone or is closing.
     pub fn with<R>(
         &mut self,
-        id: ConnectionId,
+        key: ConnectionKey,
         call: impl FnOnce(&mut S, &mut Io<'_>) -> R,
     ) -> Option<R> {
-        self.table.with(self.now, id, Closed::BySession, call)
+        self.table.with(self.now, key, Closed::BySession, call)
     }
 
     /// Whether a connection is there whose session can be [called](Self::with).
     #[must_use]
-    pub fn is_open(&self, id: ConnectionId) -> bool {
-        self.table.get(id).is_some_and(Connection::is_open)
+    pub fn is_open(&self, key: ConnectionKey) -> bool {
+        self.table.get(key).is_some_and(Connection::is_open)
     }
 
     /// Offers the session the bytes that it has not taken once more, when this batch has been
     /// [finished](crate::handler::Handler::finish). If there are none, the session is called (with
     /// nothing) only if the client has ended its side, so that it can close.
-    pub fn resume(&mut self, id: ConnectionId) {
-        if let Some((connection, mut cx)) = self.table.enter(self.now, id)
+    pub fn resume(&mut self, key: ConnectionKey) {
+        if let Some((connection, mut cx)) = self.table.enter(self.now, key)
             && (!connection.input.is_empty() || connection.input_ended())
         {
             connection.list(&mut cx);
@@ -124,8 +124,8 @@ impl<S: SessionState> Connections<'_, S> {
     /// The names of connections at these places, for those who look at all of them a slice at a
     /// time.
     #[must_use]
-    pub fn ids(&self, places: Range<usize>) -> Vec<ConnectionId> {
-        self.table.ids(places)
+    pub fn keys(&self, places: Range<usize>) -> Vec<ConnectionKey> {
+        self.table.keys(places)
     }
 
     /// How many there are, including those that are being opened or closed.
@@ -160,7 +160,7 @@ impl<S: SessionState> Table<S> {
         Connections { table: self, now }
     }
 
-    pub(crate) fn get(&self, key: ConnectionId) -> Option<&Connection<S>> {
+    pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection<S>> {
         let slot = self.slots.get(usize::try_from(key.slot).ok()?)?;
         // Not as a filter of what is there: in the middle of everything, that is slower.
         if slot.generation != key.generation {
@@ -173,7 +173,7 @@ impl<S: SessionState> Table<S> {
     pub(crate) fn enter(
         &mut self,
         now: Now,
-        key: ConnectionId,
+        key: ConnectionKey,
     ) -> Option<(&mut Connection<S>, Cx<'_>)> {
         let index = usize::try_from(key.slot).ok()?;
         let slot = self.slots.get_mut(index)?;
@@ -194,7 +194,7 @@ impl<S: SessionState> Table<S> {
     pub(crate) fn with<R>(
         &mut self,
         now: Now,
-        key: ConnectionId,
+        key: ConnectionKey,
         why: Closed,
         call: impl FnOnce(&mut S, &mut Io<'_>) -> R,
     ) -> Option<R> {
@@ -213,7 +213,7 @@ impl<S: SessionState> Table<S> {
         self.slots.len() - self.free.len()
     }
 
-    pub(crate) fn ids(&self, places: Range<usize>) -> Vec<ConnectionId> {
+    pub(crate) fn keys(&self, places: Range<usize>) -> Vec<ConnectionKey> {
         let taken = |place: &usize| {
             let slot = self.slots.get(*place);
             slot.is_some_and(|slot| slot.connection.is_some())
@@ -222,15 +222,15 @@ impl<S: SessionState> Table<S> {
         places.filter(taken).filter_map(|it| self.key(it)).collect()
     }
 
-    fn key(&self, place: usize) -> Option<ConnectionId> {
-        Some(ConnectionId {
+    fn key(&self, place: usize) -> Option<ConnectionKey> {
+        Some(ConnectionKey {
             slot: u32::try_from(place).ok()?,
             generation: self.slots.get(place)?.generation,
         })
     }
 
     /// Makes room for a connection. `None`: 2^32 are too many.
-    pub(crate) fn insert(&mut self, now: Now, client: Client) -> Option<ConnectionId> {
+    pub(crate) fn insert(&mut self, now: Now, client: Client) -> Option<ConnectionKey> {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
@@ -252,7 +252,7 @@ impl<S: SessionState> Table<S> {
     }
 
     /// Forgets a connection. Whoever still has its name reaches nobody.
-    pub(crate) fn remove(&mut self, key: ConnectionId) -> Option<Connection<S>> {
+    pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection<S>> {
         self.get(key)?;
         let index = usize::try_from(key.slot).ok()?;
         let slot = self.slots.get_mut(index)?;
@@ -268,7 +268,7 @@ impl<S: SessionState> Table<S> {
     }
 
     /// The next one that the loop is to flush.
-    pub(crate) fn next_queued(&mut self) -> Option<ConnectionId> {
+    pub(crate) fn next_queued(&mut self) -> Option<ConnectionKey> {
         self.flushed = self.shared.queue.pop();
         let key = self.flushed?;
         let slot = self.slots.get_mut(usize::try_from(key.slot).ok()?)?;
@@ -281,18 +281,18 @@ impl<S: SessionState> Table<S> {
     }
 
     /// The loop flushes this one, whether it was told to or not. `None`: not any more.
-    pub(crate) fn set_flushed(&mut self, key: Option<ConnectionId>) {
+    pub(crate) fn set_flushed(&mut self, key: Option<ConnectionKey>) {
         self.flushed = key;
     }
 
     /// Whether the loop is to read from it.
-    pub(crate) fn wants_input(&self, key: ConnectionId) -> bool {
+    pub(crate) fn wants_input(&self, key: ConnectionKey) -> bool {
         self.get(key).is_some_and(|it| self.shared.may_read(it))
     }
 
     /// Ends every connection whose time is over, but for those whose clients have not finished a
     /// request and can still be told: they are returned. To be called once per second.
-    pub(crate) fn expire(&mut self, now: Now) -> Vec<(ConnectionId, Closed)> {
+    pub(crate) fn expire(&mut self, now: Now) -> Vec<(ConnectionKey, Closed)> {
         let is_over = |deadline: &u32| *deadline <= now.seconds.0;
         let mut overdue = Vec::new();
         for index in 0..self.deadlines.len() {

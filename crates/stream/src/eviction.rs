@@ -58,8 +58,8 @@ pub(crate) struct Candidate<R> {
     pub(crate) weight: usize,
     /// If not, it only counts; and so do those of a higher rank.
     pub(crate) gives_way: bool,
-    /// [`ConnectionId::to_bits`](crate::handler::ConnectionId::to_bits).
-    pub(crate) id: u64,
+    /// [`ConnectionKey::to_bits`](crate::handler::ConnectionKey::to_bits).
+    pub(crate) key: u64,
     /// When its time is over. As long as that stays, the connection is what it was.
     pub(crate) deadline: u32,
 }
@@ -203,13 +203,13 @@ fn in_heap<R: Copy>(weight: usize, of_client: &[Candidate<R>]) -> Option<InHeap<
 mod tests {
     use super::*;
 
-    fn candidate(client: u64, rank: Rank, id: u64) -> Candidate<Rank> {
+    fn candidate(client: u64, rank: Rank, key: u64) -> Candidate<Rank> {
         Candidate {
             client,
             rank,
             weight: 1,
             gives_way: rank != Rank::Busy,
-            id,
+            key,
             deadline: 0,
         }
     }
@@ -217,17 +217,17 @@ mod tests {
     /// In the order in which they give way.
     fn chosen<R: Copy + Ord>(looked: &[Candidate<R>], wanted: usize) -> Vec<u64> {
         let (chosen, _) = choose(&mut looked.to_vec(), wanted);
-        chosen.iter().rev().map(|it| it.id).collect()
+        chosen.iter().rev().map(|it| it.key).collect()
     }
 
     #[test]
     fn whoever_has_most_gives_way_first() {
         let mut looked = Vec::new();
-        for id in 0..5 {
+        for key in 0..5 {
             looked.push(candidate(
                 1,
-                Rank::Idle(100 - u32::try_from(id).unwrap()),
-                id,
+                Rank::Idle(100 - u32::try_from(key).unwrap()),
+                key,
             ));
         }
         // These have waited for longer.
@@ -258,12 +258,12 @@ mod tests {
     fn a_site_counts_for_a_sixteenth_of_what_it_has() {
         let site = |network: u64| 0x2a00_0001_0002_0000 | network;
         let mut looked = vec![candidate(1, Rank::Idle(1), 1)];
-        looked.extend((0..40).map(|id| candidate(site(id), Rank::Idle(9), 100 + id)));
-        looked.extend((0..3).map(|id| candidate(2, Rank::Idle(8), 10 + id)));
+        looked.extend((0..40).map(|key| candidate(site(key), Rank::Idle(9), 100 + key)));
+        looked.extend((0..3).map(|key| candidate(2, Rank::Idle(8), 10 + key)));
         let order = chosen(&looked, 100);
         // The client with three comes first, and nine of the site, which is as good as two then.
         assert_eq!(order[..2], [10, 11]);
-        assert!(order[2..11].iter().all(|id| *id >= 100), "{order:?}");
+        assert!(order[2..11].iter().all(|key| *key >= 100), "{order:?}");
         // Now all count for one, and the longest wait decides.
         assert_eq!(order[11..13], [1, 12]);
     }
@@ -286,7 +286,7 @@ mod tests {
             rank: Reverse(bytes),
             weight: bytes,
             gives_way: true,
-            id: u64::try_from(bytes).unwrap(),
+            key: u64::try_from(bytes).unwrap(),
             deadline: 0,
         };
         let looked = [
@@ -306,7 +306,9 @@ mod tests {
     fn a_choice_lasts_for_a_second_and_is_paid_for() {
         let mut eviction = Eviction::default();
         let at = Now::from_micros;
-        let mut looked: Vec<_> = (0..800).map(|id| candidate(1, Rank::Idle(1), id)).collect();
+        let mut looked: Vec<_> = (0..800)
+            .map(|key| candidate(1, Rank::Idle(1), key))
+            .collect();
         eviction.choose(at(10), &mut looked, 100);
         assert!(
             eviction.may_choose(at(10)),

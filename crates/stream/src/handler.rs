@@ -14,12 +14,12 @@ use crate::memory::SessionState;
 /// A place in the worker's table and how often that place has been used before; so the name of a
 /// connection that has gone never reaches a later one. The default is the first of all names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ConnectionId {
+pub struct ConnectionKey {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
 }
 
-impl ConnectionId {
+impl ConnectionKey {
     /// As a number, for those who keep many in little space.
     #[must_use]
     pub fn to_bits(self) -> u64 {
@@ -157,7 +157,7 @@ pub trait Handler {
 
     /// A connection is ready for the protocol: its PROXY header has been read, its TLS handshake is
     /// done.
-    fn open(&mut self, now: Now, id: ConnectionId, client: Client) -> Self::Session;
+    fn open(&mut self, now: Now, key: ConnectionKey, client: Client) -> Self::Session;
 
     /// Plain bytes have come. Returns how many of them were taken.
     ///
@@ -169,7 +169,7 @@ pub trait Handler {
     fn receive(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        key: ConnectionKey,
         session: &mut Self::Session,
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -182,7 +182,7 @@ pub trait Handler {
     fn input_ended(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        key: ConnectionKey,
         session: &mut Self::Session,
         io: &mut Io<'_>,
     );
@@ -197,8 +197,14 @@ pub trait Handler {
     /// they ask for may be done, but can no longer be answered; [`closed`](Self::closed) follows.
     ///
     /// They are ignored by default.
-    fn abandoned(&mut self, now: Now, id: ConnectionId, session: &mut Self::Session, bytes: &[u8]) {
-        let _ = (now, id, session, bytes);
+    fn abandoned(
+        &mut self,
+        now: Now,
+        key: ConnectionKey,
+        session: &mut Self::Session,
+        bytes: &[u8],
+    ) {
+        let _ = (now, key, session, bytes);
     }
 
     /// The client has not finished a request in time
@@ -210,16 +216,16 @@ pub trait Handler {
     fn timed_out(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        key: ConnectionKey,
         session: &mut Self::Session,
         why: Closed,
         io: &mut Io<'_>,
     ) {
-        let _ = (now, id, session, why, io);
+        let _ = (now, key, session, why, io);
     }
 
     /// The connection has gone, or is about to and cannot be reached any more.
-    fn closed(&mut self, now: Now, id: ConnectionId, session: Self::Session, why: Closed);
+    fn closed(&mut self, now: Now, key: ConnectionKey, session: Self::Session, why: Closed);
 
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
     fn maintain(&mut self, now: Now) -> bool;
@@ -234,8 +240,8 @@ pub trait Handler {
 
     /// The session is to [close](Io::close) its connection: now, after its last words; or, if its
     /// client still waits for an answer, when it is called again a moment later.
-    fn stop(&mut self, now: Now, id: ConnectionId, session: &mut Self::Session, io: &mut Io<'_>) {
-        let _ = (now, id, session);
+    fn stop(&mut self, now: Now, key: ConnectionKey, session: &mut Self::Session, io: &mut Io<'_>) {
+        let _ = (now, key, session);
         io.close();
     }
 }

@@ -95,7 +95,7 @@ pub use bounds::{Bounds, READ_CHUNK_BYTES};
 pub use config::{ConnectionLimitsConfig, HeaderFormat, Runtime, StreamConfig};
 pub use connections::Connections;
 pub use counters::{Closed, Handshake, Refused, StreamCounters};
-pub use handler::{Client, ConnectionId, Handler, Io, WaitingFor};
+pub use handler::{Client, ConnectionKey, Handler, Io, WaitingFor};
 pub use hub::{Hub, HubOptions, IoAction};
 pub use listener::bind_listeners;
 pub use memory::{KernelBytes, SessionState};

@@ -17,7 +17,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::bounds::READ_CHUNK_BYTES;
-use crate::handler::{ConnectionId, Handler};
+use crate::handler::{ConnectionKey, Handler};
 use crate::hub::{Hub, IoAction};
 use crate::kernel::kernel_bytes;
 use crate::listener::{concerns_one_connection, forget_unsent};
@@ -126,9 +126,9 @@ struct Worker<H: Handler> {
     /// By the slot of the connection's name.
     sockets: Vec<Option<Socket>>,
     /// Connections that may have more to read, each once.
-    unread: Vec<ConnectionId>,
+    unread: Vec<ConnectionKey>,
     /// The other list, for taking turns.
-    turn: Vec<ConnectionId>,
+    turn: Vec<ConnectionKey>,
     buffer: Box<[u8]>,
     /// Nothing is accepted before.
     accept_after_micros: u64,
@@ -142,7 +142,7 @@ struct Listener {
 
 struct Socket {
     stream: TcpStream,
-    id: ConnectionId,
+    key: ConnectionKey,
     /// There may be something to read.
     is_readable: bool,
     /// The end of the input has been announced: a short read is not the last.
@@ -192,10 +192,10 @@ impl<H: Handler> Worker<H> {
     fn receive(&mut self, now: Now, events: &Events) -> usize {
         let mut readers = 0;
         std::mem::swap(&mut self.turn, &mut self.unread);
-        while let Some(id) = self.turn.pop() {
-            if let Some(socket) = socket(&mut self.sockets, id) {
+        while let Some(key) = self.turn.pop() {
+            if let Some(socket) = socket(&mut self.sockets, key) {
                 socket.is_listed = false;
-                self.read(now, id);
+                self.read(now, key);
                 readers += 1;
             }
         }
@@ -205,16 +205,16 @@ impl<H: Handler> Worker<H> {
                 self.listener_event(token);
                 continue;
             };
-            let id = socket.id;
+            let key = socket.key;
             socket.is_ending |= event.is_read_closed() || event.is_error();
             socket.is_readable |= event.is_readable() || socket.is_ending;
             if event.is_writable() && !socket.is_writable {
                 socket.is_writable = true;
-                self.flush(now, id);
+                self.flush(now, key);
             }
             // One that is listed has had its turn.
             if event.is_readable() || event.is_read_closed() {
-                self.read(now, id);
+                self.read(now, key);
                 readers += 1;
             }
         }
@@ -227,65 +227,65 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    fn read(&mut self, now: Now, id: ConnectionId) {
+    fn read(&mut self, now: Now, key: ConnectionKey) {
         for _ in 0..READS_PER_ROUND {
-            let Some(socket) = socket(&mut self.sockets, id) else {
+            let Some(socket) = socket(&mut self.sockets, key) else {
                 return;
             };
             if !socket.is_readable {
                 return;
             }
-            if !self.hub.wants_input(id) {
-                self.hub.leave_unread(now, id);
+            if !self.hub.wants_input(key) {
+                self.hub.leave_unread(now, key);
                 return;
             }
             match socket.stream.read(&mut self.buffer) {
                 Ok(0) => {
                     socket.is_readable = false;
-                    self.hub.read_ended(now, id);
+                    self.hub.read_ended(now, key);
                 }
                 Ok(bytes) => {
                     // A short read has emptied the socket; what comes later is another event.
                     socket.is_readable = bytes == self.buffer.len() || socket.is_ending;
                     if let Some(bytes) = self.buffer.get_mut(..bytes) {
-                        self.hub.receive(now, id, bytes);
+                        self.hub.receive(now, key, bytes);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => socket.is_readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     socket.is_readable = false;
-                    self.hub.failed(now, id);
+                    self.hub.failed(now, key);
                 }
             }
         }
-        self.list_if_readable(id);
+        self.list_if_readable(key);
     }
 
     /// Gives a connection that may have more to read another turn.
-    fn list_if_readable(&mut self, id: ConnectionId) {
-        if let Some(socket) = socket(&mut self.sockets, id)
+    fn list_if_readable(&mut self, key: ConnectionKey) {
+        if let Some(socket) = socket(&mut self.sockets, key)
             && socket.is_readable
             && !socket.is_listed
         {
             socket.is_listed = true;
-            self.unread.push(id);
+            self.unread.push(key);
         }
     }
 
     /// Flushes all connections about which something has been decided.
     fn send(&mut self, now: Now) {
-        while let Some(id) = self.hub.next_queued() {
-            self.flush(now, id);
+        while let Some(key) = self.hub.next_queued() {
+            self.flush(now, key);
         }
     }
 
-    fn flush(&mut self, now: Now, id: ConnectionId) {
-        let Some(socket) = socket(&mut self.sockets, id) else {
+    fn flush(&mut self, now: Now, key: ConnectionKey) {
+        let Some(socket) = socket(&mut self.sockets, key) else {
             return;
         };
         while socket.is_writable {
-            let output = self.hub.output(id);
+            let output = self.hub.output(key);
             if output.is_empty() {
                 break;
             }
@@ -294,29 +294,29 @@ impl<H: Handler> Worker<H> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(_) => {
-                    self.hub.failed(now, id);
+                    self.hub.failed(now, key);
                     break;
                 }
             };
             socket.is_writable = sent == output.len();
-            self.hub.sent(now, id, sent);
+            self.hub.sent(now, key, sent);
         }
         let Self { hub, buffer, .. } = self;
-        hub.take_rest(now, id, buffer, |buffer| socket.stream.read(buffer));
-        let action = hub.next_action(now, id, socket.is_readable);
+        hub.take_rest(now, key, buffer, |buffer| socket.stream.read(buffer));
+        let action = hub.next_action(now, key, socket.is_readable);
         match action {
-            IoAction::Read => self.list_if_readable(id),
+            IoAction::Read => self.list_if_readable(key),
             IoAction::DoNotRead => {}
             IoAction::CloseSendingHalf => {
                 // If that fails, so does the next read.
                 let _ = socket.stream.shutdown(Shutdown::Write);
-                self.list_if_readable(id);
+                self.list_if_readable(key);
             }
             IoAction::Close | IoAction::Reset => {
                 if action == IoAction::Reset {
                     forget_unsent(&socket.stream);
                 }
-                if let Ok(slot) = usize::try_from(id.slot)
+                if let Ok(slot) = usize::try_from(key.slot)
                     && let Some(socket) = self.sockets.get_mut(slot)
                 {
                     *socket = None;
@@ -327,10 +327,10 @@ impl<H: Handler> Worker<H> {
 
     /// Tells the hub what it does not know.
     fn ask_kernel(&mut self, now: Now) {
-        while let Some(id) = self.hub.next_unknown(now) {
-            let socket = socket(&mut self.sockets, id);
+        while let Some(key) = self.hub.next_unknown(now) {
+            let socket = socket(&mut self.sockets, key);
             if let Some(kernel) = socket.and_then(|socket| kernel_bytes(&socket.stream)) {
-                self.hub.kernel_holds(now, id, kernel);
+                self.hub.kernel_holds(now, key, kernel);
             }
         }
     }
@@ -368,10 +368,10 @@ impl<H: Handler> Worker<H> {
     }
 
     fn admit(&mut self, now: Now, mut stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
-        let Ok(id) = self.hub.accept(now, peer, local) else {
+        let Ok(key) = self.hub.accept(now, peer, local) else {
             return;
         };
-        let Ok(slot) = usize::try_from(id.slot) else {
+        let Ok(slot) = usize::try_from(key.slot) else {
             return;
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -385,7 +385,7 @@ impl<H: Handler> Worker<H> {
         if let Some(place) = self.sockets.get_mut(slot) {
             *place = Some(Socket {
                 stream,
-                id,
+                key,
                 is_readable: false,
                 is_ending: false,
                 is_writable: true,
@@ -394,7 +394,7 @@ impl<H: Handler> Worker<H> {
         }
         if let Err(error) = registered {
             self.hub.accept_failed(now, &error);
-            self.hub.failed(now, id);
+            self.hub.failed(now, key);
         }
         if let Some(evicted) = self.hub.evicted() {
             self.flush(now, evicted);
@@ -402,10 +402,10 @@ impl<H: Handler> Worker<H> {
     }
 }
 
-fn socket(sockets: &mut [Option<Socket>], id: ConnectionId) -> Option<&mut Socket> {
-    let slot = usize::try_from(id.slot).ok()?;
+fn socket(sockets: &mut [Option<Socket>], key: ConnectionKey) -> Option<&mut Socket> {
+    let slot = usize::try_from(key.slot).ok()?;
     let socket = sockets.get_mut(slot)?.as_mut()?;
-    if socket.id != id {
+    if socket.key != key {
         return None;
     }
     Some(socket)

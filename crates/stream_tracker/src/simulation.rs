@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Hub, HubOptions, IoAction, Refused, StreamCounters, TlsConfig,
+    Admission, Bounds, ConnectionKey, Hub, HubOptions, IoAction, Refused, StreamCounters, TlsConfig,
 };
 use aquatic_tracker::metrics::counters::WorkerCounters;
 use aquatic_tracker::metrics::report::ShardReport;
@@ -88,7 +88,7 @@ impl<T: StreamTracker> Simulation<T> {
         worker: usize,
         now: Now,
         peer: SocketAddr,
-    ) -> Result<ConnectionId, Refused> {
+    ) -> Result<ConnectionKey, Refused> {
         let local = ([192, 0, 2, 255], 3_000).into();
         self.hubs[worker].accept(now, peer, local)
     }
@@ -99,7 +99,7 @@ impl<T: StreamTracker> Simulation<T> {
         &mut self,
         worker: usize,
         now: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         bytes_max: usize,
     ) -> (Vec<u8>, IoAction) {
         let hub = &mut self.hubs[worker];

@@ -4,7 +4,7 @@
 //! its own it writes there; the rest goes, as whole WebSocket frames, to the workers that can.
 
 use aquatic_channel::{Batch, Lane, Responder, Waker, exchange};
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_types::IpFamily;
 
 use crate::counters::ResponseKind;
@@ -32,7 +32,7 @@ pub struct DeliveryBatch {
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery {
     /// Where it goes.
-    pub connection: ConnectionId,
+    pub connection: ConnectionKey,
     /// What it is.
     pub message: Forwarded,
     /// Where it ends.
@@ -113,7 +113,7 @@ impl Forwarding {
     pub fn add(
         &mut self,
         worker: u16,
-        connection: ConnectionId,
+        connection: ConnectionKey,
         message: Forwarded,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
@@ -230,7 +230,7 @@ mod tests {
         for number in 0..MESSAGES {
             let write = |out: &mut Vec<u8>| out.extend([0; 1_000]);
             assert!(
-                own.add(1, ConnectionId::default(), message, write),
+                own.add(1, ConnectionKey::default(), message, write),
                 "{number}"
             );
             own.collect();

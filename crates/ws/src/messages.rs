@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_swarm::{Counts, PeerKey};
 use aquatic_tracker::shard;
 use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
@@ -27,7 +27,7 @@ pub struct ConnectionRef {
     /// The socket worker.
     pub worker: u16,
     /// Its connection.
-    pub connection: ConnectionId,
+    pub connection: ConnectionKey,
 }
 
 /// What names a peer within a swarm: its connection and its peer id. Peer ids alone are names that
@@ -68,7 +68,7 @@ impl MemberKey {
         let [.., w0, w1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
         ConnectionRef {
             worker: u16::from_be_bytes([w0, w1]),
-            connection: ConnectionId::from_bits(self.connection_bits()),
+            connection: ConnectionKey::from_bits(self.connection_bits()),
         }
     }
 
@@ -105,7 +105,7 @@ impl PeerKey for MemberKey {
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Who asks, in the socket worker that the batch comes from.
-    pub connection: ConnectionId,
+    pub connection: ConnectionKey,
     /// The client's family.
     pub family: IpFamily,
     /// The client's [`client_network`](aquatic_types::client_network).
@@ -306,7 +306,7 @@ mod tests {
     fn a_key_says_who_it_is() {
         let member = ConnectionRef {
             worker: 0x0102,
-            connection: ConnectionId::from_bits(0x0304_0506_0708_090a),
+            connection: ConnectionKey::from_bits(0x0304_0506_0708_090a),
         };
         let key = MemberKey::new(member, 0x0b0c_0d0e_0f10_1112, &PeerId([7; 20]));
         assert_eq!((key.member(), key.peer_id()), (member, PeerId([7; 20])));

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use aquatic_stream::{ConnectionId, Connections};
+use aquatic_stream::{ConnectionKey, Connections};
 use aquatic_types::{CanonicalAddr, InfoHash, IpFamily, PeerId, ShardKey, client_network};
 
 use crate::messages::{self, BATCH_REQUESTS_MAX, BATCHES_MAX, Evicted, HandedOffer, RequestKind};
@@ -39,7 +39,7 @@ const REQUESTS_PER_DROPPED_OFFER: usize = 4;
 /// A peer that leaves, or may have left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Departure {
-    pub(crate) connection: ConnectionId,
+    pub(crate) connection: ConnectionKey,
     pub(crate) client: CanonicalAddr,
     pub(crate) info_hash: InfoHash,
     pub(crate) peer_id: PeerId,

@@ -8,7 +8,7 @@ use std::hash::Hasher;
 use std::num::NonZeroU32;
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_types::{Seconds, site_or_client};
 use siphasher::sip::SipHasher13;
 
@@ -80,7 +80,7 @@ const FORGOTTEN_SECONDS: u32 = 5;
 #[derive(Debug)]
 pub struct FewOffers {
     hasher: SipHasher13,
-    clients: HashMap<ConnectionId, OfClient>,
+    clients: HashMap<ConnectionKey, OfClient>,
     /// When those that get many no more are forgotten next.
     next_look: Seconds,
 }
@@ -107,7 +107,7 @@ impl FewOffers {
     /// Whether a network has handed few offers to a client of this worker; if so, one more is
     /// counted. All networks of a site of IPv6 are one.
     #[must_use]
-    pub fn admits(&mut self, now: Now, network: u64, receiver: ConnectionId) -> bool {
+    pub fn admits(&mut self, now: Now, network: u64, receiver: ConnectionKey) -> bool {
         let mut hasher = self.hasher;
         hasher.write(&site_or_client(network).to_ne_bytes());
         // Else a network that has bad luck would have it with every client.
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn few_are_few_of_one_network_to_one_client() {
         let mut few = FewOffers::new([1, 2]);
-        let client = |number| ConnectionId::from_bits(number);
+        let client = |number| ConnectionKey::from_bits(number);
         let mut admitted = |seconds: u64, network, number| {
             let now = Now::from_micros(seconds * 1_000_000);
             let admits = |_: &u32| few.admits(now, network, client(number));
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn many_networks_leave_places_to_others() {
         let mut few = FewOffers::new([1, 2]);
-        let (now, client) = (Now::from_micros(9), ConnectionId::default());
+        let (now, client) = (Now::from_micros(9), ConnectionKey::default());
         for network in 0..30 {
             while few.admits(now, network, client) {}
         }
@@ -240,9 +240,10 @@ mod tests {
         let mut few = FewOffers::new([1, 2]);
         let now = Now::from_micros(9);
         for client in 1..50_000 {
-            while few.admits(now, 7, ConnectionId::from_bits(client)) {}
+            while few.admits(now, 7, ConnectionKey::from_bits(client)) {}
         }
-        let honest = (1_000..1_100).filter(|it| few.admits(now, *it, ConnectionId::from_bits(*it)));
+        let honest =
+            (1_000..1_100).filter(|it| few.admits(now, *it, ConnectionKey::from_bits(*it)));
         assert_eq!(honest.count(), 100);
     }
 
@@ -253,7 +254,7 @@ mod tests {
         for second in 1..100 {
             let now = Now::from_micros(second * 1_000_000);
             for client in 0..1_000 {
-                let _ = few.admits(now, 7, ConnectionId::from_bits(second * 1_000 + client));
+                let _ = few.admits(now, 7, ConnectionKey::from_bits(second * 1_000 + client));
             }
             few.forget_idle(now);
             most = most.max(few.clients.len());
@@ -267,7 +268,7 @@ mod tests {
     #[test]
     fn the_networks_of_a_site_are_one() {
         let mut few = FewOffers::new([1, 2]);
-        let (now, client) = (Now::from_micros(9), ConnectionId::default());
+        let (now, client) = (Now::from_micros(9), ConnectionKey::default());
         let site = 0x2a00_0001_0001_0000;
         let admitted = (site..site + 1_000).filter(|it| few.admits(now, *it, client));
         assert_eq!(admitted.count(), 4);

@@ -12,7 +12,7 @@
 //! for more than he has, but each for [`OPEN_KEPT`]; and cleaning closes the older half of all
 //! lists that are longer, so that nobody keeps room that others want.
 
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_types::Seconds;
 use thin_vec::ThinVec;
 
@@ -49,7 +49,7 @@ pub(crate) struct OpenOffer {
     worker: u16,
     /// A keyed hash of the offerer's network.
     network: u16,
-    connection: ConnectionId,
+    connection: ConnectionKey,
     /// The last second in which it can be answered. Never less than that of earlier offers.
     deadline: Seconds,
 }
@@ -185,7 +185,7 @@ mod tests {
     fn member(number: usize) -> ConnectionRef {
         ConnectionRef {
             worker: 0,
-            connection: ConnectionId::from_bits(number.try_into().unwrap()),
+            connection: ConnectionKey::from_bits(number.try_into().unwrap()),
         }
     }
 

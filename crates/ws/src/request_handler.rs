@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_tracker::dispatch::waiting_lines::WaitingLines;
@@ -40,7 +40,7 @@ pub struct RequestHandler {
     /// What shards are to be told besides.
     pub notices: Notices,
     /// Who waits for room.
-    pub lines: WaitingLines<ConnectionId>,
+    pub lines: WaitingLines<ConnectionKey>,
 }
 
 /// Why a request is not on its way.
@@ -76,7 +76,7 @@ impl RequestHandler {
     pub fn ask(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         message: &[u8],
     ) -> Result<Option<PendingScrape>, Failure> {
@@ -95,7 +95,7 @@ impl RequestHandler {
     }
 
     /// A connection has ended.
-    pub fn forget(&mut self, id: ConnectionId, session: &Session) {
+    pub fn forget(&mut self, id: ConnectionKey, session: &Session) {
         let client = session.client;
         for (info_hash, peer_id) in session.membership.iter() {
             self.notices
@@ -107,7 +107,7 @@ impl RequestHandler {
     }
 
     /// All peers of a connection are to leave.
-    pub fn dismiss_all(&mut self, id: ConnectionId, session: &mut Session) {
+    pub fn dismiss_all(&mut self, id: ConnectionKey, session: &mut Session) {
         let (client, notices) = (session.client, &mut self.notices);
         session.membership.dismiss(
             |_| true,
@@ -116,7 +116,7 @@ impl RequestHandler {
     }
 
     /// The peers of a connection in torrents that are not allowed (any more) are to leave.
-    pub fn dismiss_forbidden(&mut self, id: ConnectionId, session: &mut Session) {
+    pub fn dismiss_forbidden(&mut self, id: ConnectionKey, session: &mut Session) {
         let (client, notices) = (session.client, &mut self.notices);
         let service = &mut self.service;
         session.membership.dismiss(
@@ -135,7 +135,7 @@ impl RequestHandler {
 
     pub(crate) fn announce(
         &mut self,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         announce: &AnnounceRequest<'_>,
         turn: Turn,
@@ -183,7 +183,7 @@ impl RequestHandler {
 
     pub(crate) fn answer(
         &mut self,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         answer: &AnswerRequest<'_>,
         turn: Turn,
@@ -210,7 +210,7 @@ impl RequestHandler {
     /// when the last row has come back. Returned if none has to come.
     fn scrape(
         &mut self,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         request: &ScrapeRequest,
     ) -> Option<PendingScrape> {
@@ -237,7 +237,7 @@ impl RequestHandler {
     /// shard: see [`PendingScrape::ask`].
     pub(crate) fn ask_rows(
         &mut self,
-        connection: ConnectionId,
+        connection: ConnectionKey,
         scrape: &mut PendingScrape,
         first_for: Option<usize>,
         rows_max: usize,
@@ -284,7 +284,7 @@ impl RequestHandler {
 /// A peer leaves without having said so: its connection has ended, or is silent, or the torrent is
 /// no longer allowed.
 fn departure(
-    connection: ConnectionId,
+    connection: ConnectionKey,
     client: CanonicalAddr,
     info_hash: InfoHash,
     peer_id: PeerId,
@@ -300,7 +300,7 @@ fn departure(
 
 /// A request of a session.
 fn request(
-    connection: ConnectionId,
+    connection: ConnectionKey,
     session: &Session,
     info_hash: InfoHash,
     kind: RequestKind,

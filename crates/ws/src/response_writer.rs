@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
-use aquatic_stream::{ConnectionId, Connections};
+use aquatic_stream::{ConnectionKey, Connections};
 use aquatic_swarm::Counts;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::{InfoHash, IpFamily, PeerStatus};
@@ -370,7 +370,7 @@ impl ResponseWriter {
     /// wrong.
     fn write_to(
         &mut self,
-        connection: ConnectionId,
+        connection: ConnectionKey,
         what: Forwarded,
         frame_bytes: usize,
         connections: &mut Connections<Session>,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
-use aquatic_stream::{Client, Closed, ConnectionId, Connections, Handler, Io, TlsConfig};
+use aquatic_stream::{Client, Closed, ConnectionKey, Connections, Handler, Io, TlsConfig};
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::waiting_lines::WaitingLines;
 use aquatic_tracker::shard::ShardOwner;
@@ -73,7 +73,7 @@ pub struct SocketWorker {
     writer: ResponseWriter,
     /// Scratch space for a message.
     message: Vec<u8>,
-    liveness: Liveness<ConnectionId>,
+    liveness: Liveness<ConnectionKey>,
     patience: Patience,
     /// Looks for peers in torrents that are no longer allowed, if any can be forbidden.
     sweep: Option<Sweep>,
@@ -142,7 +142,7 @@ impl SocketWorker {
     fn upgrade(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -201,7 +201,7 @@ impl SocketWorker {
     fn serve(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         message: &[u8],
         io: &mut Io<'_>,
@@ -251,14 +251,14 @@ impl SocketWorker {
 impl Handler for SocketWorker {
     type Session = Session;
 
-    fn open(&mut self, now: Now, _: ConnectionId, client: Client) -> Session {
+    fn open(&mut self, now: Now, _: ConnectionKey, client: Client) -> Session {
         Session::new(now, client.peer)
     }
 
     fn receive(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -297,7 +297,7 @@ impl Handler for SocketWorker {
         bytes.len() - rest.len()
     }
 
-    fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn input_ended(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
         match session.upgrading() {
             Some(seen) if seen > 0 && !io.closes() => self.deny(Denial::CUT_OFF, session, io),
             Some(_) => io.close(),
@@ -308,7 +308,7 @@ impl Handler for SocketWorker {
     fn timed_out(
         &mut self,
         _: Now,
-        _: ConnectionId,
+        _: ConnectionKey,
         session: &mut Session,
         why: Closed,
         io: &mut Io<'_>,
@@ -352,7 +352,7 @@ impl Handler for SocketWorker {
         finished.batches + writer.deliver(connections)
     }
 
-    fn closed(&mut self, _: Now, id: ConnectionId, session: Session, _: Closed) {
+    fn closed(&mut self, _: Now, id: ConnectionKey, session: Session, _: Closed) {
         self.requests.forget(id, &session);
     }
 
@@ -363,7 +363,7 @@ impl Handler for SocketWorker {
         owner.is_some_and(|owner| owner.maintain(now))
     }
 
-    fn stop(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn stop(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
         session.stop(io);
     }
 

@@ -1,7 +1,7 @@
 //! Looks at all connections of a worker now and then, a slice at a time. Pure.
 
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{ConnectionId, Connections};
+use aquatic_stream::{ConnectionKey, Connections};
 use aquatic_types::Seconds;
 
 use crate::session::Session;
@@ -38,7 +38,7 @@ impl Sweep {
         &mut self,
         now: Now,
         connections: &mut Connections<Session>,
-        mut look: impl FnMut(ConnectionId, &mut Session),
+        mut look: impl FnMut(ConnectionKey, &mut Session),
     ) {
         if self.place.is_none() && now.seconds >= self.next_seconds {
             self.next_seconds = now.seconds + self.interval_seconds;
@@ -48,7 +48,7 @@ impl Sweep {
             return;
         };
         let end = start + PLACES_PER_ROUND;
-        for id in connections.ids(start..end) {
+        for id in connections.keys(start..end) {
             connections.with(id, |session, _| look(id, session));
         }
         self.place = (end < connections.places()).then_some(end);

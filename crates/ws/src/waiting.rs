@@ -4,7 +4,7 @@
 //! is not read from: so whoever sends much waits for long, and nobody else does. What waits counts
 //! as memory of its connection.
 
-use aquatic_stream::{ConnectionId, Connections};
+use aquatic_stream::{ConnectionKey, Connections};
 use aquatic_tracker::dispatch::waiting_lines::SCRAPE_TURN;
 use aquatic_ws_protocol::Request;
 
@@ -29,7 +29,7 @@ impl RequestHandler {
     pub(crate) fn wait(
         &mut self,
         shard: usize,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         message: &[u8],
     ) -> Result<(), Refusal> {
@@ -76,7 +76,7 @@ impl RequestHandler {
         }
     }
 
-    fn take_turn(&mut self, shard: usize, id: ConnectionId, session: &mut Session) -> Outcome {
+    fn take_turn(&mut self, shard: usize, id: ConnectionKey, session: &mut Session) -> Outcome {
         match session.held.take().map(|held| *held) {
             Some(Held::Message(message)) => self.ask_again(shard, id, session, message),
             Some(Held::Scrape(mut scrape)) => {
@@ -100,7 +100,7 @@ impl RequestHandler {
     fn ask_again(
         &mut self,
         shard: usize,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         message: Vec<u8>,
     ) -> Outcome {

@@ -16,7 +16,7 @@ fn the_own_batch_is_not_slept_over() {
     let (workers, _) = build_workers(&config, &access_list, &wakers, entropy).unwrap();
     let mut worker = workers.socket_workers.into_iter().next().unwrap();
     assert!(!worker.has_pending());
-    let row = Scrape::new(ConnectionId::default(), 0, InfoHash([1; 20]));
+    let row = Scrape::new(ConnectionKey::default(), 0, InfoHash([1; 20]));
     worker.dispatcher.local_batch().unwrap().scrapes.push(row);
     assert!(worker.has_pending());
 }

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use aquatic_http_protocol::{BodySize, ResponseHead};
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_test_support::wire::{Handshake, Wire};
 
 use super::requests::Request;
 
 pub(crate) struct Link {
     pub(crate) worker: usize,
-    pub(crate) id: ConnectionId,
+    pub(crate) id: ConnectionKey,
     pub(crate) peer: SocketAddr,
     pub(crate) wire: Wire,
     /// Requests without an answer so far.
@@ -51,7 +51,7 @@ pub(crate) struct Answer {
 impl Link {
     pub(crate) fn new(
         worker: usize,
-        id: ConnectionId,
+        id: ConnectionKey,
         peer: SocketAddr,
         wire: Wire,
         now: u32,

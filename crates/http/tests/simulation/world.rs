@@ -5,10 +5,10 @@ use std::mem;
 
 use aquatic_daemon::clock::Now;
 use aquatic_http::config::Config;
+use aquatic_stream::{ConnectionKey, IoAction, TlsConfig};
 use aquatic_test_support::certificates::Certificates;
 use aquatic_test_support::lists::Lists;
 use aquatic_test_support::tally::Tally;
-use aquatic_stream::{ConnectionId, IoAction, TlsConfig};
 use aquatic_types::InfoHash;
 use fastrand::Rng;
 
@@ -55,7 +55,7 @@ pub(crate) struct World {
     /// Nothing else is asked: even what is said about all torrents at once is known.
     pub(crate) is_at_rest: bool,
     /// Connections whose client has not read everything.
-    unread: Vec<(usize, ConnectionId)>,
+    unread: Vec<(usize, ConnectionKey)>,
     /// What must have been counted so far.
     pub(crate) expected: Counts,
 }
@@ -335,7 +335,7 @@ impl World {
         }
     }
 
-    fn look_after(&mut self, worker: usize, id: ConnectionId, may_be_slow: bool) {
+    fn look_after(&mut self, worker: usize, id: ConnectionKey, may_be_slow: bool) {
         let is_slow = may_be_slow && self.rng.u8(..6) == 0;
         let bytes_max = if is_slow {
             self.rng.usize(..300)

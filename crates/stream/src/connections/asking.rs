@@ -9,7 +9,7 @@ use std::ops::Range;
 use aquatic_daemon::clock::Now;
 
 use super::Table;
-use crate::handler::ConnectionId;
+use crate::handler::ConnectionKey;
 use crate::memory::{Counted, KernelBytes, SessionState};
 
 /// As long as there is too little room, or may be, the kernel is asked again after so long. Clients
@@ -50,7 +50,7 @@ impl<S: SessionState> Table<S> {
 
     /// One that is to be asked about in this round. When all have been, those that hold most give
     /// way if there is too little room.
-    pub(crate) fn next_unknown(&mut self, now: Now) -> Option<ConnectionId> {
+    pub(crate) fn next_unknown(&mut self, now: Now) -> Option<ConnectionKey> {
         let is_tight = self.shared.memory.is_tight();
         while self.asking.is_under_way && self.asking.left_in_round > 0 {
             let Some(place) = self.asking.places.next() else {
@@ -75,7 +75,7 @@ impl<S: SessionState> Table<S> {
     }
 
     /// What the kernel has said.
-    pub(crate) fn kernel_holds(&mut self, now: Now, key: ConnectionId, kernel: KernelBytes) {
+    pub(crate) fn kernel_holds(&mut self, now: Now, key: ConnectionKey, kernel: KernelBytes) {
         if let Some((connection, cx)) = self.enter(now, key)
             && !connection.is_dismissed()
         {

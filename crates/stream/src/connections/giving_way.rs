@@ -14,7 +14,7 @@ use crate::counters::Closed;
 use crate::eviction::{
     CHOSEN_MIN, Candidate, FIRST_REQUEST_SECONDS, LOOKED_MAX, LOOKED_PER_CHOSEN, Rank,
 };
-use crate::handler::{ConnectionId, WaitingFor};
+use crate::handler::{ConnectionKey, WaitingFor};
 use crate::memory::{Counted, Memory, SessionState};
 
 /// So few connections are looked at as often as need be.
@@ -25,7 +25,7 @@ const HELD_BACK_SECONDS: u32 = 1;
 
 impl<S: SessionState> Table<S> {
     /// Ends a connection to make room for another. `None` if there is none that may give way.
-    pub(crate) fn evict(&mut self, now: Now) -> Option<ConnectionId> {
+    pub(crate) fn evict(&mut self, now: Now) -> Option<ConnectionKey> {
         let mut may_choose = self.eviction.may_choose(now);
         loop {
             let Some(candidate) = self.eviction.next(now) else {
@@ -38,7 +38,7 @@ impl<S: SessionState> Table<S> {
                 self.eviction.choose(now, &mut looked, wanted);
                 continue;
             };
-            let key = ConnectionId::from_bits(candidate.id);
+            let key = ConnectionKey::from_bits(candidate.key);
             let is_as_it_was = usize::try_from(key.slot)
                 .is_ok_and(|slot| self.candidate(now, slot) == Some(candidate));
             if is_as_it_was && let Some((connection, mut cx)) = self.enter(now, key) {
@@ -96,7 +96,7 @@ impl<S: SessionState> Table<S> {
             rank,
             weight: 1,
             gives_way: rank != Rank::Busy,
-            id: self.key(slot)?.to_bits(),
+            key: self.key(slot)?.to_bits(),
             deadline,
         })
     }
@@ -129,7 +129,7 @@ impl<S: SessionState> Table<S> {
         }
         self.shared.forget_buffers();
         self.let_go(now, self.shared.memory.share());
-        let is_waiting = |(key, since): &(ConnectionId, Seconds)| {
+        let is_waiting = |(key, since): &(ConnectionKey, Seconds)| {
             *since + HELD_BACK_SECONDS < now.seconds
                 && self
                     .get(*key)
@@ -181,7 +181,7 @@ impl<S: SessionState> Table<S> {
                 *may_choose = !looked.is_empty() && self.may_look_for_holders(now);
                 continue;
             };
-            let key = ConnectionId::from_bits(candidate.id);
+            let key = ConnectionKey::from_bits(candidate.key);
             // It may have got rid of the most meanwhile.
             if let Some((connection, mut cx)) = self.enter(now, key)
                 && !connection.has_ended()
@@ -207,7 +207,7 @@ impl<S: SessionState> Table<S> {
             rank: Reverse(bytes),
             weight: bytes,
             gives_way: true,
-            id: self.key(slot)?.to_bits(),
+            key: self.key(slot)?.to_bits(),
             deadline: 0,
         })
     }

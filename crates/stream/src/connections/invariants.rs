@@ -3,7 +3,7 @@
 use super::Table;
 use super::shared::NEVER;
 use crate::connection::{Connection, Phase, Turn, Writing};
-use crate::handler::{ConnectionId, WaitingFor};
+use crate::handler::{ConnectionKey, WaitingFor};
 use crate::memory::SessionState;
 
 /// If there are more connections, only these are looked at all together.
@@ -14,7 +14,7 @@ impl<S: SessionState> Table<S> {
     ///
     /// # Panics
     /// If there is something wrong with it.
-    pub(crate) fn check_one(&self, key: ConnectionId) {
+    pub(crate) fn check_one(&self, key: ConnectionKey) {
         if let Some(connection) = self.get(key) {
             self.check_duties(key, connection);
             self.check_bytes(connection);
@@ -26,7 +26,7 @@ impl<S: SessionState> Table<S> {
     /// # Panics
     /// If there is something wrong with one of them, or with what is known of all.
     pub(crate) fn check_all(&self) {
-        for key in self.ids(0..PLACES_CHECKED) {
+        for key in self.keys(0..PLACES_CHECKED) {
             self.check_one(key);
         }
         if self.slots.len() <= PLACES_CHECKED {
@@ -35,7 +35,7 @@ impl<S: SessionState> Table<S> {
     }
 
     /// Whoever has something to do about the connection knows it.
-    fn check_duties(&self, key: ConnectionId, connection: &Connection<S>) {
+    fn check_duties(&self, key: ConnectionKey, connection: &Connection<S>) {
         let queue = &self.shared.queue;
         if queue.len() <= PLACES_CHECKED {
             let times = queue.iter().filter(|it| **it == key).count();
@@ -98,6 +98,6 @@ impl<S: SessionState> Table<S> {
     }
 }
 
-fn place(key: ConnectionId) -> usize {
+fn place(key: ConnectionKey) -> usize {
     usize::try_from(key.slot).unwrap_or(usize::MAX)
 }

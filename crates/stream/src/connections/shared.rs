@@ -8,7 +8,7 @@ use aquatic_types::Seconds;
 use crate::bounds::Bounds;
 use crate::connection::{BUFFER_BYTES_KEPT, Connection};
 use crate::counters::StreamCounters;
-use crate::handler::ConnectionId;
+use crate::handler::ConnectionKey;
 use crate::memory::Memory;
 
 /// Buffers that are kept for those who have something to send next.
@@ -20,7 +20,7 @@ pub(super) const NEVER: u32 = u32::MAX;
 /// Comes with a connection that has been looked up.
 pub(crate) struct Cx<'a> {
     pub(crate) now: Now,
-    pub(crate) key: ConnectionId,
+    pub(crate) key: ConnectionKey,
     pub(super) deadline: &'a mut u32,
     pub(crate) shared: &'a mut Shared,
 }
@@ -42,12 +42,12 @@ pub(crate) struct Shared {
     /// In this round, those that hold little need not be counted before their answers are sent.
     pub(crate) has_plenty: bool,
     /// Connections that the loop is to flush, each once.
-    pub(crate) queue: Vec<ConnectionId>,
+    pub(crate) queue: Vec<ConnectionKey>,
     /// Connections whose kept bytes are to be offered again.
-    pub(crate) resumed: Vec<ConnectionId>,
+    pub(crate) resumed: Vec<ConnectionKey>,
     /// Connections that are not read from, because they hold more than their share of too much;
     /// and since when.
-    pub(crate) held_back: Vec<(ConnectionId, Seconds)>,
+    pub(crate) held_back: Vec<(ConnectionKey, Seconds)>,
     pub(crate) pool: Pool,
     /// What sessions say, before it is encrypted.
     pub(crate) plain: Vec<u8>,

@@ -241,11 +241,11 @@ fn accept_some<H: Handler + 'static>(
         };
         let socket = TcpStream::from(Socket::from(socket));
         let admitted = worker.borrow_mut().admit(socket, peer, address);
-        if let Ok(id) = admitted {
+        if let Ok(key) = admitted {
             let worker = Rc::clone(worker);
             // It begins at once: nothing may be borrowed here.
             spawn_local(async move {
-                poll_fn(|context| worker.borrow_mut().poll_connection(context, id)).await;
+                poll_fn(|context| worker.borrow_mut().poll_connection(context, key)).await;
             })
             .detach();
         }

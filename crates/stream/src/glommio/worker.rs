@@ -14,7 +14,7 @@ use socket2_04::SockRef;
 
 use crate::bounds::READ_CHUNK_BYTES;
 use crate::counters::Refused;
-use crate::handler::{ConnectionId, Handler};
+use crate::handler::{ConnectionKey, Handler};
 use crate::hub::{Hub, IoAction};
 use crate::kernel::kernel_bytes;
 use crate::memory::KernelBytes;
@@ -34,16 +34,16 @@ pub(super) struct Worker<H: Handler> {
     /// By the slot of the connection's name.
     streams: Vec<Option<Stream>>,
     /// Connections to which more can be written.
-    writable: Vec<ConnectionId>,
+    writable: Vec<ConnectionKey>,
     /// Connections from which there is more to read. They wait for the gong: a task that wakes
     /// itself again and again keeps glommio from looking for events.
-    unread: Vec<ConnectionId>,
+    unread: Vec<ConnectionKey>,
     buffer: Box<[u8]>,
 }
 
 struct Stream {
     socket: TcpStream,
-    id: ConnectionId,
+    key: ConnectionKey,
     /// What wakes its task, once that has begun.
     task: Option<Waker>,
     /// It is to be read from.
@@ -110,18 +110,18 @@ impl<H: Handler> Worker<H> {
         socket: TcpStream,
         peer: SocketAddr,
         local: SocketAddr,
-    ) -> Result<ConnectionId, Refused> {
+    ) -> Result<ConnectionKey, Refused> {
         let now = self.note();
         self.arrivals += 1;
-        let id = self.hub.accept(now, peer, local)?;
-        let slot = slot(id);
+        let key = self.hub.accept(now, peer, local)?;
+        let slot = slot(key);
         if self.streams.len() <= slot {
             self.streams.resize_with(slot + 1, || None);
         }
         if let Some(place) = self.streams.get_mut(slot) {
             *place = Some(Stream {
                 socket,
-                id,
+                key,
                 task: None,
                 reads: true,
                 has_unread: false,
@@ -131,31 +131,31 @@ impl<H: Handler> Worker<H> {
         if let Some(evicted) = self.hub.evicted() {
             self.flush(now, evicted);
         }
-        Ok(id)
+        Ok(key)
     }
 
     /// What a connection's task does when it is woken. It ends when the connection has gone.
     pub(super) fn poll_connection(
         &mut self,
         context: &mut Context<'_>,
-        id: ConnectionId,
+        key: ConnectionKey,
     ) -> Poll<()> {
-        let Some(stream) = find(&mut self.streams, id) else {
+        let Some(stream) = find(&mut self.streams, key) else {
             return Poll::Ready(());
         };
         remember(&mut stream.task, context);
         if mem::take(&mut stream.is_blocked) {
-            self.writable.push(id);
+            self.writable.push(key);
             self.note();
         }
-        self.read(context, id);
+        self.read(context, key);
         Poll::Pending
     }
 
-    fn read(&mut self, context: &mut Context<'_>, id: ConnectionId) {
-        while let Some(stream) = find(&mut self.streams, id) {
-            if stream.reads && !self.hub.wants_input(id) {
-                self.hub.leave_unread(self.now, id);
+    fn read(&mut self, context: &mut Context<'_>, key: ConnectionKey) {
+        while let Some(stream) = find(&mut self.streams, key) {
+            if stream.reads && !self.hub.wants_input(key) {
+                self.hub.leave_unread(self.now, key);
                 stream.reads = false;
             }
             if !stream.reads {
@@ -173,16 +173,16 @@ impl<H: Handler> Worker<H> {
             let now = self.note();
             self.arrivals += 1;
             match result {
-                Ok(0) => self.hub.read_ended(now, id),
+                Ok(0) => self.hub.read_ended(now, key),
                 Ok(size) => {
                     let bytes = self.buffer.get_mut(..size).unwrap_or_default();
-                    self.hub.receive(now, id, bytes);
+                    self.hub.receive(now, key, bytes);
                 }
-                Err(_) => self.hub.failed(now, id),
+                Err(_) => self.hub.failed(now, key),
             }
             if has_unread {
                 // After the main task has seen whether to go on, and others had their turn.
-                self.unread.push(id);
+                self.unread.push(key);
                 return;
             }
             // Once more: after a short read, that is only to wait for the next.
@@ -191,8 +191,8 @@ impl<H: Handler> Worker<H> {
 
     /// The gong has been heard: whoever had more to read goes on.
     pub(super) fn read_on(&mut self) {
-        for id in self.unread.drain(..) {
-            let stream = find(&mut self.streams, id);
+        for key in self.unread.drain(..) {
+            let stream = find(&mut self.streams, key);
             if let Some(task) = stream.and_then(|stream| stream.task.as_ref()) {
                 task.wake_by_ref();
             }
@@ -216,8 +216,8 @@ impl<H: Handler> Worker<H> {
         let arrivals = mem::take(&mut self.arrivals) + self.hub.finish(now);
         self.ask_kernel(now);
         let has_more = self.hub.maintain(now);
-        while let Some(id) = self.writable.pop().or_else(|| self.hub.next_queued()) {
-            self.flush(now, id);
+        while let Some(key) = self.writable.pop().or_else(|| self.hub.next_queued()) {
+            self.flush(now, key);
         }
         Turn {
             now,
@@ -228,45 +228,45 @@ impl<H: Handler> Worker<H> {
 
     /// Tells the hub what it does not know.
     fn ask_kernel(&mut self, now: Now) {
-        while let Some(id) = self.hub.next_unknown(now) {
-            let stream = find(&mut self.streams, id);
+        while let Some(key) = self.hub.next_unknown(now) {
+            let stream = find(&mut self.streams, key);
             if let Some(kernel) = stream.and_then(|stream| kernel_holds(&stream.socket)) {
-                self.hub.kernel_holds(now, id, kernel);
+                self.hub.kernel_holds(now, key, kernel);
             }
         }
     }
 
     /// Writes what there is to write, as far as possible, and does what is to be done then.
-    fn flush(&mut self, now: Now, id: ConnectionId) {
-        let Some(stream) = find(&mut self.streams, id) else {
+    fn flush(&mut self, now: Now, key: ConnectionKey) {
+        let Some(stream) = find(&mut self.streams, key) else {
             return;
         };
         // Without a task there is nobody to wake: it will look when it begins.
         let waker = stream.task.as_ref().unwrap_or(Waker::noop());
         let mut context = Context::from_waker(waker);
         loop {
-            let output = self.hub.output(id);
+            let output = self.hub.output(key);
             if output.is_empty() {
                 break;
             }
             match Pin::new(&mut stream.socket).poll_write(&mut context, output) {
-                Poll::Ready(Ok(size)) => self.hub.sent(now, id, size),
+                Poll::Ready(Ok(size)) => self.hub.sent(now, key, size),
                 Poll::Ready(Err(_)) => {
-                    self.hub.failed(now, id);
+                    self.hub.failed(now, key);
                     break;
                 }
                 Poll::Pending => {
-                    self.hub.sent(now, id, 0);
+                    self.hub.sent(now, key, 0);
                     stream.is_blocked = true;
                     break;
                 }
             }
         }
         let Self { hub, buffer, .. } = self;
-        hub.take_rest(now, id, buffer, |buffer| {
+        hub.take_rest(now, key, buffer, |buffer| {
             receive_now(&stream.socket, buffer)
         });
-        let action = hub.next_action(now, id, stream.has_unread);
+        let action = hub.next_action(now, key, stream.has_unread);
         match action {
             IoAction::Read => stream.go_on_reading(),
             IoAction::DoNotRead => stream.reads = false,
@@ -278,14 +278,14 @@ impl<H: Handler> Worker<H> {
             IoAction::Reset => {
                 // See `forget_unsent`, which is for another version of socket2.
                 let _ = SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO));
-                self.remove(id);
+                self.remove(key);
             }
-            IoAction::Close => self.remove(id),
+            IoAction::Close => self.remove(key),
         }
     }
 
-    fn remove(&mut self, id: ConnectionId) {
-        let stream = self.streams.get_mut(slot(id)).and_then(Option::take);
+    fn remove(&mut self, key: ConnectionKey) {
+        let stream = self.streams.get_mut(slot(key)).and_then(Option::take);
         if let Some(task) = stream.and_then(|stream| stream.task) {
             task.wake();
         }
@@ -317,13 +317,13 @@ fn kernel_holds(socket: &TcpStream) -> Option<KernelBytes> {
     kernel_bytes(&std::net::TcpStream::from(copy))
 }
 
-fn slot(id: ConnectionId) -> usize {
-    usize::try_from(id.slot).unwrap_or(usize::MAX)
+fn slot(key: ConnectionKey) -> usize {
+    usize::try_from(key.slot).unwrap_or(usize::MAX)
 }
 
-fn find(streams: &mut [Option<Stream>], id: ConnectionId) -> Option<&mut Stream> {
-    let stream = streams.get_mut(slot(id))?.as_mut();
-    stream.filter(|stream| stream.id == id)
+fn find(streams: &mut [Option<Stream>], key: ConnectionKey) -> Option<&mut Stream> {
+    let stream = streams.get_mut(slot(key))?.as_mut();
+    stream.filter(|stream| stream.key == key)
 }
 
 /// Keeps what wakes the task that asks.

@@ -13,7 +13,7 @@ use crate::bounds::{Bounds, READ_CHUNK_BYTES};
 use crate::connection::{Connection, Ending, InputEnd, Phase, Turn};
 use crate::connections::Cx;
 use crate::counters::{Closed, Handshake};
-use crate::handler::{Client, ConnectionId, Handler};
+use crate::handler::{Client, ConnectionKey, Handler};
 use crate::proxy_header;
 
 /// Decrypted bytes that the scratch buffer keeps room for.
@@ -21,25 +21,25 @@ const PLAIN_BYTES_KEPT: usize = 64 * 1024;
 
 impl<H: Handler> Hub<H> {
     /// Takes bytes that have come, and changes them if they are encrypted.
-    pub fn receive(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
-        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+    pub fn receive(&mut self, now: Now, key: ConnectionKey, bytes: &mut [u8]) {
+        if let Some((connection, mut cx)) = self.table.enter(now, key) {
             let received = self.layers.counters.received_bytes.get(connection.family);
             received.add(bytes.len());
             self.layers.take(connection, &mut cx, bytes);
             connection.recount(&mut cx);
             self.table.keep_in_bounds(now);
         }
-        self.check(id);
+        self.check(key);
     }
 
     /// The client has closed its sending half.
-    pub fn read_ended(&mut self, now: Now, id: ConnectionId) {
-        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+    pub fn read_ended(&mut self, now: Now, key: ConnectionKey) {
+        if let Some((connection, mut cx)) = self.table.enter(now, key) {
             self.layers.end_input(connection, &mut cx);
             connection.recount(&mut cx);
             self.table.keep_in_bounds(now);
         }
-        self.check(id);
+        self.check(key);
     }
 }
 

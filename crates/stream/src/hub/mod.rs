@@ -16,7 +16,7 @@ use crate::bounds::{Bounds, READ_CHUNK_BYTES};
 use crate::connection::{Connection, Ending, Phase};
 use crate::connections::{Cx, Table};
 use crate::counters::{Closed, Refused, StreamCounters};
-use crate::handler::{Client, ConnectionId, Handler, WaitingFor};
+use crate::handler::{Client, ConnectionKey, Handler, WaitingFor};
 use crate::listener::is_shortage_of_files;
 use crate::memory::KernelBytes;
 use crate::tls::{TlsAcceptor, TlsConfig};
@@ -75,7 +75,7 @@ pub struct Hub<H: Handler> {
     /// The process has been told to stop.
     stop: Option<Stop>,
     /// What had to give way to the connection that was accepted last.
-    evicted: Option<ConnectionId>,
+    evicted: Option<ConnectionKey>,
 }
 
 /// What is between the table of connections and the protocol, and the protocol. Apart from the
@@ -158,7 +158,7 @@ impl<H: Handler> Hub<H> {
         now: Now,
         peer: SocketAddr,
         local: SocketAddr,
-    ) -> Result<ConnectionId, Refused> {
+    ) -> Result<ConnectionKey, Refused> {
         self.evicted = None;
         let client = Client {
             peer: CanonicalAddr::new(peer),
@@ -173,7 +173,7 @@ impl<H: Handler> Hub<H> {
         admitted
     }
 
-    fn admit(&mut self, now: Now, client: Client) -> Result<ConnectionId, Refused> {
+    fn admit(&mut self, now: Now, client: Client) -> Result<ConnectionKey, Refused> {
         let ip = client.peer.ip();
         let proxies = self.layers.proxies.as_ref();
         if proxies.is_some_and(|proxies| !proxies.trust(ip)) {
@@ -200,7 +200,7 @@ impl<H: Handler> Hub<H> {
     }
 
     /// A place for a connection. `None` if there is none, and nobody may give way.
-    fn place(&mut self, now: Now, client: Client) -> Option<ConnectionId> {
+    fn place(&mut self, now: Now, client: Client) -> Option<ConnectionKey> {
         let admission = &self.layers.admission;
         if !admission.enter() {
             self.evicted = self.table.evict(now);
@@ -218,17 +218,17 @@ impl<H: Handler> Hub<H> {
 
     /// The connection that had to give way to the one that was accepted last, if any. The loop
     /// flushes it at once, because there is no room for both.
-    pub fn evicted(&mut self) -> Option<ConnectionId> {
+    pub fn evicted(&mut self) -> Option<ConnectionKey> {
         self.evicted.take()
     }
 
     /// Reading or writing has failed: there is nobody any more.
-    pub fn failed(&mut self, now: Now, id: ConnectionId) {
-        self.end(now, id, Closed::ByClient);
-        self.check(id);
+    pub fn failed(&mut self, now: Now, key: ConnectionKey) {
+        self.end(now, key, Closed::ByClient);
+        self.check(key);
     }
 
-    fn end(&mut self, now: Now, key: ConnectionId, why: Closed) {
+    fn end(&mut self, now: Now, key: ConnectionKey, why: Closed) {
         if let Some((connection, mut cx)) = self.table.enter(now, key) {
             connection.end(&mut cx, why);
         }
@@ -255,29 +255,29 @@ impl<H: Handler> Hub<H> {
 
     /// Whether the connection is to be read from.
     #[must_use]
-    pub fn wants_input(&self, id: ConnectionId) -> bool {
-        self.table.wants_input(id)
+    pub fn wants_input(&self, key: ConnectionKey) -> bool {
+        self.table.wants_input(key)
     }
 
     /// Something has come that is not [wanted](Self::wants_input) and stays with the kernel, until
     /// the connection is queued again.
-    pub fn leave_unread(&mut self, now: Now, id: ConnectionId) {
-        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+    pub fn leave_unread(&mut self, now: Now, key: ConnectionKey) {
+        if let Some((connection, mut cx)) = self.table.enter(now, key) {
             connection.hold_back(&mut cx);
         }
-        self.check(id);
+        self.check(key);
     }
 
     /// A connection of which the loop is to tell what the kernel [holds](Self::kernel_holds) for
     /// it. `None`: that were all, as nearly always.
-    pub fn next_unknown(&mut self, now: Now) -> Option<ConnectionId> {
+    pub fn next_unknown(&mut self, now: Now) -> Option<ConnectionKey> {
         self.table.next_unknown(now)
     }
 
     /// What the kernel says that it keeps for a connection.
-    pub fn kernel_holds(&mut self, now: Now, id: ConnectionId, kernel: KernelBytes) {
-        self.table.kernel_holds(now, id, kernel);
-        self.check(id);
+    pub fn kernel_holds(&mut self, now: Now, key: ConnectionKey, kernel: KernelBytes) {
+        self.table.kernel_holds(now, key, kernel);
+        self.check(key);
     }
 
     /// A batch of events is over. Returns how many batches of other workers were dealt with.
@@ -291,8 +291,8 @@ impl<H: Handler> Hub<H> {
             if waiting == 0 || round > 0 && waiting > RESUMED_AGAIN_MAX {
                 break;
             }
-            for id in mem::take(&mut table.shared.resumed) {
-                let Some((connection, mut cx)) = table.enter(now, id) else {
+            for key in mem::take(&mut table.shared.resumed) {
+                let Some((connection, mut cx)) = table.enter(now, key) else {
                     continue;
                 };
                 layers.offer(connection, &mut cx, &[]);
@@ -314,8 +314,8 @@ impl<H: Handler> Hub<H> {
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
     pub fn maintain(&mut self, now: Now) -> bool {
         if mem::replace(&mut self.swept, now.seconds) != now.seconds {
-            for (id, why) in self.table.expire(now) {
-                self.time_out(now, id, why);
+            for (key, why) in self.table.expire(now) {
+                self.time_out(now, key, why);
             }
             self.table.relieve(now);
         }
@@ -325,11 +325,11 @@ impl<H: Handler> Hub<H> {
     }
 
     /// A client has not sent its request in time, and is told so if its session knows how.
-    fn time_out(&mut self, now: Now, id: ConnectionId, why: Closed) {
+    fn time_out(&mut self, now: Now, key: ConnectionKey, why: Closed) {
         let handler = &mut self.layers.handler;
-        let is_told = self.table.with(now, id, why, |session, io| {
+        let is_told = self.table.with(now, key, why, |session, io| {
             let bytes_before = io.out.len();
-            handler.timed_out(now, id, session, why, io);
+            handler.timed_out(now, key, session, why, io);
             let is_told = io.out.len() > bytes_before;
             if is_told {
                 io.close();
@@ -337,7 +337,7 @@ impl<H: Handler> Hub<H> {
             is_told
         });
         if is_told != Some(true) {
-            self.end(now, id, why);
+            self.end(now, key, why);
         }
     }
 
@@ -350,26 +350,26 @@ impl<H: Handler> Hub<H> {
 
     /// A connection that has something to send, or is to be read from or to be closed. `None`: that
     /// were all.
-    pub fn next_queued(&mut self) -> Option<ConnectionId> {
+    pub fn next_queued(&mut self) -> Option<ConnectionKey> {
         self.table.next_queued()
     }
 
     /// What is to be sent.
     #[must_use]
-    pub fn output(&self, id: ConnectionId) -> &[u8] {
-        let connection = self.table.get(id);
+    pub fn output(&self, key: ConnectionKey) -> &[u8] {
+        let connection = self.table.get(key);
         connection.map_or(&[], |it| it.output.get(it.sent..).unwrap_or_default())
     }
 
     /// This many bytes of the [`output`](Self::output) have been sent. To be called after each try,
     /// also if none were.
-    pub fn sent(&mut self, now: Now, id: ConnectionId, bytes: usize) {
-        self.table.set_flushed(Some(id));
-        if let Some((connection, mut cx)) = self.table.enter(now, id) {
+    pub fn sent(&mut self, now: Now, key: ConnectionKey, bytes: usize) {
+        self.table.set_flushed(Some(key));
+        if let Some((connection, mut cx)) = self.table.enter(now, key) {
             connection.sent(&mut cx, bytes);
             self.table.keep_in_bounds(now);
         }
-        self.check(id);
+        self.check(key);
     }
 
     /// Reads what has come on a connection whose client has gone, or that is about to be closed
@@ -378,11 +378,11 @@ impl<H: Handler> Hub<H> {
     pub fn take_rest(
         &mut self,
         now: Now,
-        id: ConnectionId,
+        key: ConnectionKey,
         buffer: &mut [u8],
         mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     ) {
-        let connection = self.table.enter(now, id);
+        let connection = self.table.enter(now, key);
         if !connection.is_some_and(|(connection, _)| connection.begin_rest()) {
             return;
         }
@@ -390,32 +390,32 @@ impl<H: Handler> Hub<H> {
             let Ok(bytes @ 1..) = read(buffer) else {
                 break;
             };
-            self.receive(now, id, buffer.get_mut(..bytes).unwrap_or_default());
+            self.receive(now, key, buffer.get_mut(..bytes).unwrap_or_default());
         }
     }
 
     /// What to do about a connection whose output has been written as far as possible.
     /// `has_unread`: there may be more to read than was read.
-    pub fn next_action(&mut self, now: Now, id: ConnectionId, has_unread: bool) -> IoAction {
+    pub fn next_action(&mut self, now: Now, key: ConnectionKey, has_unread: bool) -> IoAction {
         self.table.set_flushed(None);
-        let Some((connection, mut cx)) = self.table.enter(now, id) else {
+        let Some((connection, mut cx)) = self.table.enter(now, key) else {
             return IoAction::Close;
         };
         let action = if connection.has_ended() {
-            self.end_action(now, id, has_unread)
+            self.end_action(now, key, has_unread)
         } else if cx.shared.may_read(connection) {
             IoAction::Read
         } else {
             connection.hold_back(&mut cx);
             IoAction::DoNotRead
         };
-        self.check(id);
+        self.check(key);
         action
     }
 
     /// The same for one that has ended: not what happens with each answer, and so kept apart.
     #[inline(never)]
-    fn end_action(&mut self, now: Now, key: ConnectionId, has_unread: bool) -> IoAction {
+    fn end_action(&mut self, now: Now, key: ConnectionKey, has_unread: bool) -> IoAction {
         let Some((connection, mut cx)) = self.table.enter(now, key) else {
             return IoAction::Close;
         };
@@ -485,14 +485,14 @@ impl<H: Handler> Hub<H> {
         self.table.uncounted_bytes()
     }
 
-    fn forget(&mut self, key: ConnectionId) {
+    fn forget(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.table.remove(key) {
             self.layers.leave(&connection);
         }
     }
 
     /// Something has been done about a connection, and is over.
-    fn check(&self, key: ConnectionId) {
+    fn check(&self, key: ConnectionKey) {
         if cfg!(debug_assertions) {
             self.table.check_one(key);
         }

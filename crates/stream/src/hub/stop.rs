@@ -4,7 +4,7 @@ use aquatic_daemon::clock::Now;
 
 use super::Hub;
 use crate::counters::Closed;
-use crate::handler::{ConnectionId, Handler};
+use crate::handler::{ConnectionKey, Handler};
 
 /// Over this time connections are closed, one after the other: their clients would all come back at
 /// the same moment otherwise. It is less than what a stop may take
@@ -20,7 +20,7 @@ pub(super) struct Stop {
     /// Connections in so many places have had their turn.
     places: usize,
     /// Those of them whose clients still wait for an answer.
-    busy: Vec<ConnectionId>,
+    busy: Vec<ConnectionKey>,
 }
 
 impl<H: Handler> Hub<H> {
@@ -37,13 +37,13 @@ impl<H: Handler> Hub<H> {
                 busy: Vec::new(),
             }
         });
-        stop.busy.retain(|id| self.stop_one(now, *id));
+        stop.busy.retain(|key| self.stop_one(now, *key));
         let passed = usize::try_from(now.micros.saturating_sub(stop.since));
         let passed = passed.unwrap_or(usize::MAX).min(STOP_SPREAD_MICROS);
         let due = self.table.places().saturating_mul(passed) / STOP_SPREAD_MICROS;
-        for id in self.table.ids(stop.places..due) {
-            if self.stop_one(now, id) {
-                stop.busy.push(id);
+        for key in self.table.keys(stop.places..due) {
+            if self.stop_one(now, key) {
+                stop.busy.push(key);
             }
         }
         stop.places = stop.places.max(due);
@@ -53,12 +53,12 @@ impl<H: Handler> Hub<H> {
     }
 
     /// Returns whether it is to be told again.
-    fn stop_one(&mut self, now: Now, id: ConnectionId) -> bool {
+    fn stop_one(&mut self, now: Now, key: ConnectionKey) -> bool {
         let handler = &mut self.layers.handler;
-        self.table.with(now, id, Closed::BySession, |session, io| {
-            handler.stop(now, id, session, io);
+        self.table.with(now, key, Closed::BySession, |session, io| {
+            handler.stop(now, key, session, io);
         });
-        let Some((connection, mut cx)) = self.table.enter(now, id) else {
+        let Some((connection, mut cx)) = self.table.enter(now, key) else {
             return false;
         };
         if connection.is_beginning() {

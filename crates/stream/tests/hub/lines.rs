@@ -2,7 +2,7 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Client, Closed, ConnectionId, Connections, Handler, Io, SessionState, WaitingFor,
+    Client, Closed, ConnectionKey, Connections, Handler, Io, SessionState, WaitingFor,
 };
 
 /// Answers lines when the batch is over, one at a time per connection, as a tracker does.
@@ -11,15 +11,15 @@ use aquatic_stream::{
 /// the session holds N bytes. When the process stops, the last word is `BYE`.
 #[derive(Default)]
 pub(crate) struct Lines {
-    requests: Vec<(ConnectionId, String)>,
+    requests: Vec<(ConnectionKey, String)>,
     /// Who has been opened, in order.
-    pub(crate) opened: Vec<(ConnectionId, Client)>,
+    pub(crate) opened: Vec<(ConnectionKey, Client)>,
     /// Who has gone and why, in order.
-    pub(crate) closed: Vec<(ConnectionId, Closed)>,
+    pub(crate) closed: Vec<(ConnectionKey, Closed)>,
     /// What those who have gone had sent in vain.
-    pub(crate) abandoned: Vec<(ConnectionId, String)>,
+    pub(crate) abandoned: Vec<(ConnectionKey, String)>,
     /// To be sent to these when the batch is over.
-    pub(crate) pushes: Vec<(ConnectionId, Vec<u8>)>,
+    pub(crate) pushes: Vec<(ConnectionKey, Vec<u8>)>,
     /// How many of these were delivered.
     pub(crate) pushed: usize,
     /// The certificates before this one are not good any more.
@@ -53,7 +53,7 @@ impl SessionState for Session {
 impl Handler for Lines {
     type Session = Session;
 
-    fn open(&mut self, _: Now, id: ConnectionId, client: Client) -> Session {
+    fn open(&mut self, _: Now, id: ConnectionKey, client: Client) -> Session {
         self.opened.push((id, client));
         Session::default()
     }
@@ -61,7 +61,7 @@ impl Handler for Lines {
     fn receive(
         &mut self,
         _: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -87,7 +87,7 @@ impl Handler for Lines {
         end + 1
     }
 
-    fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn input_ended(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
         session.has_ended = true;
         if !session.is_busy {
             io.close();
@@ -119,20 +119,20 @@ impl Handler for Lines {
         0
     }
 
-    fn timed_out(&mut self, _: Now, _: ConnectionId, _: &mut Session, _: Closed, io: &mut Io<'_>) {
+    fn timed_out(&mut self, _: Now, _: ConnectionKey, _: &mut Session, _: Closed, io: &mut Io<'_>) {
         io.out.extend_from_slice(self.words.as_bytes());
     }
 
-    fn abandoned(&mut self, _: Now, id: ConnectionId, _: &mut Session, bytes: &[u8]) {
+    fn abandoned(&mut self, _: Now, id: ConnectionKey, _: &mut Session, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         self.abandoned.push((id, text.into_owned()));
     }
 
-    fn closed(&mut self, _: Now, id: ConnectionId, _: Session, why: Closed) {
+    fn closed(&mut self, _: Now, id: ConnectionKey, _: Session, why: Closed) {
         self.closed.push((id, why));
     }
 
-    fn stop(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn stop(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
         if !session.is_busy {
             io.out.extend_from_slice(b"BYE\n");
             io.close();

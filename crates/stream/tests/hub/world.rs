@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionId, Hub, HubOptions, IoAction, KernelBytes, Refused,
+    Admission, Bounds, ConnectionKey, Hub, HubOptions, IoAction, KernelBytes, Refused,
     StreamCounters,
 };
 
@@ -39,7 +39,7 @@ pub(crate) struct World {
 
 /// The network's side of a connection.
 pub(crate) struct Wire {
-    pub(crate) id: ConnectionId,
+    pub(crate) id: ConnectionKey,
     /// What has been sent.
     pub(crate) sent: Vec<u8>,
     /// Bytes that the client's side takes before it is full.
@@ -202,7 +202,7 @@ impl World {
         self.finish();
     }
 
-    fn flush(&mut self, id: ConnectionId) {
+    fn flush(&mut self, id: ConnectionKey) {
         let now = self.now;
         let Some(wire) = self.wires.iter_mut().find(|wire| wire.id == id) else {
             panic!("a connection that was never accepted is queued");

@@ -11,7 +11,7 @@ use aquatic_channel::{Requester, Responder, SleepGate, Waker, exchange, waker_pa
 use aquatic_config::Addresses;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_stream::{
-    Admission, Bounds, Client, Closed, ConnectionId, Connections, Handler, Hub, HubOptions, Io,
+    Admission, Bounds, Client, Closed, ConnectionKey, Connections, Handler, Hub, HubOptions, Io,
     Runtime, SessionState, StreamCounters, TrustedProxies, WaitingFor, bind_listeners, run,
 };
 
@@ -108,7 +108,7 @@ impl Server {
 }
 
 /// Bytes for connections.
-type Letters = Vec<(ConnectionId, u8)>;
+type Letters = Vec<(ConnectionKey, u8)>;
 
 /// Another thread, which sends back what it is sent.
 fn post_office(worker: Waker) -> Requester<Letters> {
@@ -186,14 +186,14 @@ struct Echo {
 impl Handler for Echo {
     type Session = Session;
 
-    fn open(&mut self, _: Now, _: ConnectionId, client: Client) -> Session {
+    fn open(&mut self, _: Now, _: ConnectionKey, client: Client) -> Session {
         Session::New(client)
     }
 
     fn receive(
         &mut self,
         _: Now,
-        id: ConnectionId,
+        id: ConnectionKey,
         session: &mut Session,
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -256,7 +256,7 @@ impl Handler for Echo {
         bytes.len()
     }
 
-    fn input_ended(&mut self, _: Now, _: ConnectionId, session: &mut Session, io: &mut Io<'_>) {
+    fn input_ended(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
         match session {
             Session::Mail {
                 on_the_way: 1..,
@@ -300,7 +300,7 @@ impl Handler for Echo {
         batches
     }
 
-    fn closed(&mut self, _: Now, _: ConnectionId, _: Session, why: Closed) {
+    fn closed(&mut self, _: Now, _: ConnectionKey, _: Session, why: Closed) {
         self.endings.lock().unwrap().push(why);
     }
 

@@ -251,7 +251,10 @@ fn so_many_requests_are_on_their_way_at_once() {
     assert_eq!(fixture.frame(FINAL | TEXT, b"x"), Next::Nothing);
     assert_eq!(fixture.waits_for, Some(WaitingFor::Idle), "we are to blame");
     assert!(fixture.session.answered(), "bytes may wait");
-    assert!(matches!(fixture.frame(FINAL | TEXT, b"x"), Next::Message(_)));
+    assert!(matches!(
+        fixture.frame(FINAL | TEXT, b"x"),
+        Next::Message(_)
+    ));
     assert!(!fixture.session.answered(), "there was room before");
     assert!(!fixture.session.is_answered());
     (2..ASKED_MAX).for_each(|_| assert!(!fixture.session.answered()));

@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aquatic_config::MemoryLimit;
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_types::InfoHash;
 
 use super::*;
@@ -68,7 +68,7 @@ impl Fixture {
         batch.worker = worker;
         batch.offers = offers;
         batch.requests.push(Request {
-            connection: ConnectionId::default(),
+            connection: ConnectionKey::default(),
             family: IpFamily::V6,
             network: self.site.unwrap_or(1) + u64::from(worker),
             info_hash: self.torrent,

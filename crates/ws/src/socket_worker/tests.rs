@@ -33,7 +33,7 @@ fn worker(socket_workers: usize, swarm_workers: usize) -> SocketWorker {
 fn member(worker: u16) -> ConnectionRef {
     ConnectionRef {
         worker,
-        connection: ConnectionId::default(),
+        connection: ConnectionKey::default(),
     }
 }
 
@@ -55,7 +55,7 @@ fn drop_offers(worker: &mut SocketWorker, count: usize) {
 
 fn scrape() -> Request {
     Request {
-        connection: ConnectionId::default(),
+        connection: ConnectionKey::default(),
         family: IpFamily::V4,
         network: 1,
         info_hash: TORRENT,
@@ -134,7 +134,7 @@ fn while_the_way_is_busy_errands_have_their_share_of_it() {
     drop_offers(&mut worker, 16_384);
     for _ in 0..MANY {
         worker.requests.notices.depart(Departure {
-            connection: ConnectionId::default(),
+            connection: ConnectionKey::default(),
             client: SocketAddr::from(([192, 0, 2, 1], 1)).into(),
             info_hash: TORRENT,
             peer_id: PEER,
@@ -213,7 +213,7 @@ fn what_is_left_to_do_is_not_slept_over() {
     own_requests(&mut worker).clear();
     assert!(!worker.has_pending(), "it is on its way");
     own_requests(&mut worker).push(Request {
-        connection: ConnectionId::default(),
+        connection: ConnectionKey::default(),
         family: IpFamily::V4,
         network: 1,
         info_hash: TORRENT,

@@ -6,7 +6,7 @@ use std::ops::Range;
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
-use aquatic_stream::{ConnectionId, IoAction};
+use aquatic_stream::{ConnectionKey, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_types::IpFamily;
 use aquatic_ws::config::Config;
@@ -30,7 +30,7 @@ pub(crate) type Name = usize;
 
 struct Client {
     worker: usize,
-    id: ConnectionId,
+    id: ConnectionKey,
     is_open: bool,
     /// Output is taken off its connection.
     reads: bool,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::SocketAddr;
 
-use aquatic_stream::ConnectionId;
+use aquatic_stream::ConnectionKey;
 use aquatic_test_support::wire::{Handshake, Wire};
 use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{Message, OfferId};
@@ -15,7 +15,7 @@ use super::replies::{Replies, Sent};
 
 pub(crate) struct Client {
     pub(crate) worker: usize,
-    pub(crate) id: ConnectionId,
+    pub(crate) id: ConnectionKey,
     pub(crate) address: SocketAddr,
     pub(crate) wire: Wire,
     /// Bytes that it has sent.
@@ -39,7 +39,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(
         worker: usize,
-        id: ConnectionId,
+        id: ConnectionKey,
         address: SocketAddr,
         mut wire: Wire,
     ) -> Self {

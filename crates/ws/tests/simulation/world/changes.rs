@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use aquatic_stream::IoAction;
 use aquatic_test_support::certificates::Certificates;
 use aquatic_test_support::wire::{Handshake, Wire};
-use aquatic_stream::IoAction;
 
 use super::{Pace, Replies, World};
 
