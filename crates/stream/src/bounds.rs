@@ -9,10 +9,10 @@ pub struct Bounds {
     /// Seconds for the PROXY header and the TLS handshake.
     pub handshake_seconds: u32,
     /// Seconds from the first byte of a request to its last
-    /// ([`WaitingFor::Request`](crate::handler::WaitingFor::Request)), and for opening the connection and
+    /// ([`WaitingFor::Request`](crate::WaitingFor::Request)), and for opening the connection and
     /// sending the first request.
     pub request_seconds: u32,
-    /// Seconds between two requests ([`WaitingFor::Idle`](crate::handler::WaitingFor::Idle)), and for reading
+    /// Seconds between two requests ([`WaitingFor::Idle`](crate::WaitingFor::Idle)), and for reading
     /// some of what is sent.
     pub idle_seconds: u32,
     /// Bytes that are kept, untaken by the session, before nothing more is read. What is read at

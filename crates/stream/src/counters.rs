@@ -7,9 +7,9 @@ use aquatic_types::PerFamily;
 labels! {
     /// Why a connection was refused before its first request.
     pub enum Refused {
-        /// There are [`max_connections`](crate::config::StreamConfig::max_connections) already.
+        /// There are [`max_connections`](crate::StreamConfig::max_connections) already.
         TooMany = "max_connections",
-        /// Its client has [`max_connections_per_ip`](crate::config::StreamConfig::max_connections_per_ip)
+        /// Its client has [`max_connections_per_ip`](crate::StreamConfig::max_connections_per_ip)
         /// already.
         TooManyOfClient = "max_connections_per_ip",
         /// Its client sends more than
@@ -83,7 +83,7 @@ pub struct StreamCounters {
     /// Bytes sent, likewise.
     pub sent_bytes: PerFamily<Counter>,
     /// Bytes that connections hold now, together: see
-    /// [`max_connection_memory`](crate::config::StreamConfig::max_connection_memory).
+    /// [`max_connection_memory`](crate::StreamConfig::max_connection_memory).
     pub held_bytes: Counter,
     /// Times that no connection could be accepted, for want of files, say.
     pub accept_failures: Counter,

@@ -163,7 +163,7 @@ pub trait Handler {
     ///
     /// The rest is kept and offered again, with what follows, when more has come or after
     /// [`Connections::resume`]. A session takes what it can use at once, and leaves an incomplete
-    /// request. When [`Bounds::input_bytes_max`](crate::bounds::Bounds::input_bytes_max) are kept nothing
+    /// request. When [`Bounds::input_bytes_max`](crate::Bounds::input_bytes_max) are kept nothing
     /// more is read from the connection; so a session that still waits for the end of a request
     /// then must take or refuse it.
     fn receive(

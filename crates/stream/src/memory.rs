@@ -1,7 +1,7 @@
 //! What the connections of a worker hold together, and how much that may be.
 //!
 //! Each connection holds bytes that wait for its session, for its client, or for the rest of a
-//! message. Each of them is bounded ([`Bounds`](crate::bounds::Bounds)), but there may be very many. So the
+//! message. Each of them is bounded ([`Bounds`](crate::Bounds)), but there may be very many. So the
 //! sum is kept: whenever something has happened to a connection, what it held before is subtracted
 //! and what it holds now is added. Nothing is ever looked through for that.
 //!

@@ -119,8 +119,8 @@ impl<S: SessionState> Connection<S> {
         }
     }
 
-    /// The loop, which asks for the next action then, has sent this much of the output; less than there is if the
-    /// client does not read.
+    /// The loop, which asks for the next action then, has sent this much of the output; less than
+    /// there is if the client does not read.
     pub(crate) fn sent(&mut self, cx: &mut Cx<'_>, bytes: usize) {
         let sent_bytes = &cx.shared.counters.sent_bytes;
         sent_bytes.get(self.family).add(bytes);

@@ -220,7 +220,8 @@ impl<S: SessionState> Table<S> {
         (memory.bytes(), memory.bytes_at_most())
     }
 
-    /// Bytes of those that are [left out](crate::connection::Connection::recount) until they have been sent.
+    /// Bytes of those that are [left out](crate::connection::Connection::recount) until they have
+    /// been sent.
     #[must_use]
     pub(crate) fn uncounted_bytes(&self) -> usize {
         let connections = self.slots.iter().filter_map(|it| it.connection.as_ref());

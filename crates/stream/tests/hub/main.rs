@@ -6,6 +6,7 @@ mod flow;
 mod half_close;
 mod lines;
 mod memory;
+mod phases;
 mod pki;
 mod stops;
 mod tls;
