@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use aquatic_daemon::clock::Now;
 use aquatic_fuzz::network::{Network, Step, Wire};
-use aquatic_stream::{Bounds, Client, Closed, ConnectionId, Connections, Handler, Io, TlsConfig};
+use aquatic_stream::{Bounds, Client, Closed, ConnectionKey, Connections, Handler, Io, TlsConfig};
 use libfuzzer_sys::fuzz_target;
 
 const BOUNDS: Bounds = Bounds {
@@ -58,12 +58,12 @@ struct Echo;
 impl Handler for Echo {
     type Session = ();
 
-    fn open(&mut self, _: Now, _: ConnectionId, _: Client) {}
+    fn open(&mut self, _: Now, _: ConnectionKey, _: Client) {}
 
     fn receive(
         &mut self,
         _: Now,
-        _: ConnectionId,
+        _: ConnectionKey,
         (): &mut (),
         bytes: &[u8],
         io: &mut Io<'_>,
@@ -72,7 +72,7 @@ impl Handler for Echo {
         bytes.len()
     }
 
-    fn input_ended(&mut self, _: Now, _: ConnectionId, (): &mut (), io: &mut Io<'_>) {
+    fn input_ended(&mut self, _: Now, _: ConnectionKey, (): &mut (), io: &mut Io<'_>) {
         io.close();
     }
 
@@ -80,7 +80,7 @@ impl Handler for Echo {
         0
     }
 
-    fn closed(&mut self, _: Now, _: ConnectionId, (): (), _: Closed) {}
+    fn closed(&mut self, _: Now, _: ConnectionKey, (): (), _: Closed) {}
 
     fn maintain(&mut self, _: Now) -> bool {
         false

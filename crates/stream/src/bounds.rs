@@ -12,8 +12,8 @@ pub struct Bounds {
     /// ([`WaitingFor::Request`](crate::WaitingFor::Request)), and for opening the connection and
     /// sending the first request.
     pub request_seconds: u32,
-    /// Seconds between two requests ([`WaitingFor::Idle`](crate::WaitingFor::Idle)), and for reading
-    /// some of what is sent.
+    /// Seconds between two requests ([`WaitingFor::Idle`](crate::WaitingFor::Idle)), and for
+    /// reading some of what is sent.
     pub idle_seconds: u32,
     /// Bytes that are kept, untaken by the session, before nothing more is read. What is read at
     /// once ([`READ_CHUNK_BYTES`]) may come on top.

@@ -58,17 +58,21 @@ impl<H: Handler> Layers<H> {
                     connection.end(cx, Closed::BySession);
                 }
             }
-            Phase::Draining { has_unread, .. }
-            | Phase::Ended {
-                has_unread,
-                ending: Ending::Orderly | Ending::CutShort | Ending::Abandoned { takes_rest: false },
-                ..
-            } => *has_unread = true,
             Phase::Handshake(_) => self.take_encrypted(connection, cx, bytes),
-            Phase::Open { .. } | Phase::Ended { .. } if connection.tls.is_some() => {
-                self.take_encrypted(connection, cx, bytes);
+            Phase::Open { .. }
+            | Phase::Ended {
+                ending: Ending::Abandoned { takes_rest: true },
+                ..
+            } => {
+                if connection.tls.is_some() {
+                    self.take_encrypted(connection, cx, bytes);
+                } else {
+                    self.offer(connection, cx, bytes);
+                }
             }
-            Phase::Open { .. } | Phase::Ended { .. } => self.offer(connection, cx, bytes),
+            Phase::Draining { has_unread, .. } | Phase::Ended { has_unread, .. } => {
+                *has_unread = true;
+            }
             Phase::Gone => {}
         }
     }
