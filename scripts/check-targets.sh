@@ -4,8 +4,9 @@
 #
 # Usage: scripts/check-targets.sh [TARGET...]
 #
-# TLS (aws-lc) is C code. So for FreeBSD and macOS only what does without it is compiled, unless this
-# is such a system: the UDP tracker and all crates below it. With musl, Linux' own headers serve.
+# TLS (aws-lc) is C code. So for FreeBSD and macOS only what does without it is compiled, unless
+# this is such a system: the UDP tracker and all crates below it. With musl, the headers of Linux
+# serve.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install-packages.sh
