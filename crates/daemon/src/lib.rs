@@ -10,7 +10,7 @@
 //!   └─ Supervisor::run        catches signals, finds systemd; SIGTERM → Ok, a worker ended → Err
 //!       └─ start(config)                                            (the daemon's own function)
 //!           ├─ bind every socket, MetricsEndpoint::bind             } while still root and
-//!           ├─ privileges::drop                                     } outside a chroot
+//!           ├─ privileges::drop_privileges                          } outside a chroot
 //!           ├─ access_list::load                                    } as the user who will
 //!           ├─ supervisor.spawn(worker) ...                         } reload it later
 //!           └─ returns what a reload does: READY=1

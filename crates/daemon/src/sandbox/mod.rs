@@ -61,7 +61,7 @@ pub fn renounce() {
 
 /// Gives up the capabilities of who is not root. Then enters the sandbox, if the configuration says
 /// so; a part that the kernel does not have is left out, with a warning. To be called after
-/// [`privileges::drop`](fn@crate::privileges::drop), before workers are spawned.
+/// [`privileges::drop`](fn@crate::privileges::drop_privileges), before workers are spawned.
 pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
     #[cfg(target_os = "linux")]
     give_up_capabilities(supervisor);

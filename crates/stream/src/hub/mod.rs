@@ -330,11 +330,10 @@ impl<H: Handler> Hub<H> {
         let is_told = self.table.with(now, key, why, |session, io| {
             let bytes_before = io.out.len();
             handler.timed_out(now, key, session, why, io);
-            let is_told = io.out.len() > bytes_before;
-            if is_told {
+            if io.out.len() > bytes_before {
                 io.close();
             }
-            is_told
+            io.closes()
         });
         if is_told != Some(true) {
             self.end(now, key, why);

@@ -26,6 +26,8 @@ pub(crate) struct Lines {
     pub(crate) close_tls_before: Option<u32>,
     /// What clients are told that do not finish a line in time.
     pub(crate) words: &'static str,
+    /// Closes in silence then, rather than leave that to the hub.
+    pub(crate) closes_late: bool,
     /// Requests are left unanswered.
     pub(crate) is_stuck: bool,
     /// Connections whose requests are on their way go on being idle, as WebSockets do.
@@ -121,6 +123,9 @@ impl Handler for Lines {
 
     fn timed_out(&mut self, _: Now, _: ConnectionKey, _: &mut Session, _: Closed, io: &mut Io<'_>) {
         io.out.extend_from_slice(self.words.as_bytes());
+        if self.closes_late {
+            io.close();
+        }
     }
 
     fn abandoned(&mut self, _: Now, id: ConnectionKey, _: &mut Session, bytes: &[u8]) {

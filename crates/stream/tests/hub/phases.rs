@@ -11,6 +11,7 @@ fn ends(world: &World, why: Closed) -> (u64, u64, usize) {
         Closed::ByClient,
         Closed::BySession,
         Closed::IdleDeadline,
+        Closed::RequestDeadline,
         Closed::SendDeadline,
         Closed::Memory,
     ];
@@ -99,4 +100,23 @@ fn last_words_have_a_deadline_of_their_own() {
     assert_eq!(world.sent(wire), "TO");
     assert_eq!(ends(&world, Closed::SendDeadline), (1, 1, 1));
     assert!(world.hub.handler().abandoned.is_empty());
+}
+
+/// What others had for it is still read, although its own time is over.
+#[test]
+fn a_session_that_closes_in_silence_has_told_its_client() {
+    let mut world = World::plain();
+    world.hub.handler_mut().closes_late = true;
+    let wire = world.connect();
+    world.receive(wire, b"half a li");
+    let key = world.wires[wire].id;
+    world
+        .hub
+        .handler_mut()
+        .pushes
+        .push((key, b"news\n".to_vec()));
+    world.pass_micros(1_000_000_000);
+    assert_eq!(world.sent(wire), "news\n");
+    assert_eq!(world.state(wire), IoAction::CloseSendingHalf);
+    assert_eq!(ends(&world, Closed::RequestDeadline), (1, 1, 1));
 }
