@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, rlim_t};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -69,7 +69,7 @@ impl Process {
             "Files that the process may have open",
             getrlimit(Resource::RLIMIT_NOFILE)
                 .ok()
-                .map(|(soft, _)| approximate(soft)),
+                .map(|(soft, _)| limit(soft)),
         );
         metric(
             "process_open_fds",
@@ -137,6 +137,15 @@ fn cpu_seconds() -> Option<f64> {
 fn page_bytes() -> Option<u64> {
     let bytes = sysconf(SysconfVar::PAGE_SIZE).ok()??;
     u64::try_from(bytes).ok()
+}
+
+/// FreeBSD's limits have a sign, those of Linux and macOS have none.
+#[cfg_attr(
+    not(target_os = "freebsd"),
+    expect(clippy::useless_conversion, reason = "see above")
+)]
+fn limit(soft: rlim_t) -> f64 {
+    approximate(u64::try_from(soft).unwrap_or(u64::MAX))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nobody needs the 17th digit")]

@@ -5,9 +5,9 @@
 //! shows that it may. `scripts/check-unsafe.sh` runs the tests at the end that way.
 
 #[cfg(not(all(test, miri)))]
-pub(crate) use libc::{getsockopt, poll, setsockopt};
+pub(crate) use libc::poll;
 #[cfg(all(not(all(test, miri)), target_os = "linux"))]
-pub(crate) use libc::{recvmmsg, sendmmsg, sendmsg};
+pub(crate) use libc::{getsockopt, recvmmsg, sendmmsg, sendmsg, setsockopt};
 
 #[cfg(all(test, miri))]
 pub(crate) use played::{getsockopt, poll, recvmmsg, sendmmsg, sendmsg, setsockopt};
