@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use nix::unistd::AccessFlags;
+#[cfg(not(target_vendor = "apple"))]
+use nix::unistd::eaccess as may_access;
 
 /// New contents for a file. They disappear again unless they are [finished](Self::finish).
 #[derive(Debug)]
@@ -124,8 +126,15 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
     bail!("there is no folder {}", folder.display())
 }
 
+/// Apple's systems have no eaccess(3).
+#[cfg(target_vendor = "apple")]
+fn may_access(path: &Path, flags: AccessFlags) -> nix::Result<()> {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    nix::unistd::faccessat(AT_FDCWD, path, flags, AtFlags::AT_EACCESS)
+}
+
 fn check_writable(folder: &Path) -> anyhow::Result<()> {
-    nix::unistd::eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK)
+    may_access(folder, AccessFlags::W_OK | AccessFlags::X_OK)
         .map_err(io::Error::from)
         .with_context(|| format!("cannot write to the folder {}", folder.display()))
 }
