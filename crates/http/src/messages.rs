@@ -1,4 +1,4 @@
-//! What socket workers and swarm workers say to each other.
+//! What socket workers and the owners of shards say to each other.
 
 use aquatic_http_protocol::PeerForm;
 use aquatic_stream::ConnectionKey;

@@ -7,7 +7,8 @@
 //!    again at a reload.
 //! 2. The tracker reads what files it has besides, and makes its workers, which are woken by
 //!    [`Launch::wakers`].
-//! 3. [`Launch::enter_sandbox`], before there is any thread but the supervisor's.
+//! 3. [`Launch::enter_sandbox`], before or after the workers are made, but before they have
+//!    threads.
 //! 4. [`Launch::start_swarm_workers`], and the tracker's own socket workers.
 //! 5. [`Launch::serve`] starts what looks on.
 

@@ -20,7 +20,7 @@ pub type WorkerCounters = aquatic_tracker::metrics::counters::WorkerCounters<Udp
 pub type TrafficCounters = aquatic_tracker::metrics::counters::TrafficCounters<Udp>;
 
 labels! {
-    /// `aquatic_requests_total`, by type.
+    /// `aquatic_requests_by_type_total{type}`.
     pub enum RequestKind {
         /// Connect.
         Connect = "connect",

@@ -1,4 +1,4 @@
-//! What socket workers and swarm workers say to each other.
+//! What socket workers and the owners of shards say to each other.
 
 use aquatic_swarm::Counts;
 use aquatic_tracker::shard::client_stats::ClientPrefix;

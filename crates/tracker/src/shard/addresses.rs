@@ -1,6 +1,6 @@
 //! The swarms of both IP families in one shard, with everything that looks after them.
 //!
-//! For trackers whose peers are addresses (UDP, HTTP). A [`AddressSwarms`] knows who is in which
+//! For trackers whose peers are addresses (UDP, HTTP). An [`AddressSwarms`] knows who is in which
 //! swarm, and keeps count of what comes and goes: client software, peers per IP address. Between
 //! batches it is [maintained](Shard::maintain) a slice at a time: forgetting, counting.
 //!
