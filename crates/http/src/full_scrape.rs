@@ -25,7 +25,7 @@ const LINE_MAX: usize = 1_024;
 /// A full scrape, with what it has gathered so far.
 #[derive(Debug)]
 pub struct FullScrape {
-    path: ResponseTarget,
+    target: ResponseTarget,
     family: IpFamily,
     /// Where it goes next.
     shard: usize,
@@ -42,9 +42,9 @@ pub struct FullScrape {
 impl FullScrape {
     /// A full scrape by a client of `family`, which gets up to `rows_max` torrents.
     #[must_use]
-    pub fn new(path: ResponseTarget, family: IpFamily, rows_max: usize) -> Self {
+    pub fn new(target: ResponseTarget, family: IpFamily, rows_max: usize) -> Self {
         Self {
-            path,
+            target,
             family,
             shard: 0,
             half: IpFamily::V4,
@@ -57,8 +57,8 @@ impl FullScrape {
 
     /// Where the answer goes.
     #[must_use]
-    pub fn path(&self) -> ResponseTarget {
-        self.path
+    pub fn target(&self) -> ResponseTarget {
+        self.target
     }
 
     /// The client's family.

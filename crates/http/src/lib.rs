@@ -5,8 +5,8 @@
 //! ```text
 //!           bytes                       requests, in batches
 //!  client ────────▶ socket worker ─────────────────────────────▶ owner of the
-//!         ◀────────  Hub + SocketWorker ◀───────────────────────────── torrent's shard
-//!           bytes    (N threads)     the same batches, answered
+//!         ◀────────      Hub +     ◀───────────────────────────── torrent's shard
+//!           bytes    SocketWorker     the same batches, answered
 //! ```
 //!
 //! 1. An event loop of [`aquatic_stream`] reads from connections; its hub decrypts, and hands plain

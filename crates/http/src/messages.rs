@@ -25,7 +25,7 @@ pub const BATCHES_MAX: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announce<K> {
     /// The way back to the client.
-    pub path: ResponseTarget,
+    pub target: ResponseTarget,
     /// How its peers must look.
     pub peer_form: PeerForm,
     /// The torrent.

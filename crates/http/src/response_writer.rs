@@ -91,18 +91,18 @@ impl ResponseWriter {
             swarms.prefetch::<K>(&keys);
             swarms.prefetch::<O>(&keys);
             for (announce, key) in batch.iter().zip(&keys) {
-                let path = announce.path;
+                let target = announce.target;
                 let served = self.serve::<K, O>(family, now, swarms, key, announce);
-                answers.push_with(path.connection, |out| match served {
+                answers.push_with(target.connection, |out| match served {
                     Ok(counts) => {
                         self.response(family, announce, counts)
-                            .write(path.framing, out);
+                            .write(target.framing, out);
                         let traffic = self.counters.traffic(family);
                         traffic.responses(ResponseKind::Announce).add(1);
                     }
                     Err(refusal) => {
                         let traffic = self.counters.traffic(family);
-                        refusal.write(self.intervals, path.framing, traffic, out);
+                        refusal.write(self.intervals, target.framing, traffic, out);
                     }
                 });
             }

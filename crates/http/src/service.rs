@@ -1,8 +1,8 @@
 //! From the head of a request to what has to be done about it. Pure.
 //!
-//! [`Service::receive`] is the whole policy of a socket worker: what is refused, and what goes to
-//! the swarms. The time, the peer and the request come in; a [`Refusal`] or a message to the owner
-//! of a torrent comes out. No socket, no clock.
+//! [`Service::receive`] decides about each request: what is refused, and what goes to the swarms.
+//! The time, the peer and the request come in; a [`Refusal`] or a message to the owner of a torrent
+//! comes out. No socket, no clock.
 
 use std::net::IpAddr;
 
@@ -107,7 +107,7 @@ impl Service {
         &mut self,
         now: Now,
         peer: CanonicalAddr,
-        path: ResponseTarget,
+        target: ResponseTarget,
         head: &Head<'a>,
     ) -> Received<'a> {
         let client = match &self.proxy {
@@ -116,7 +116,7 @@ impl Service {
         };
         Received {
             family: client.map_or(peer.family(), CanonicalAddr::family),
-            dispatch: client.and_then(|client| self.decide(now, client, path, head)),
+            dispatch: client.and_then(|client| self.decide(now, client, target, head)),
         }
     }
 
@@ -124,7 +124,7 @@ impl Service {
         &mut self,
         now: Now,
         client: CanonicalAddr,
-        path: ResponseTarget,
+        target: ResponseTarget,
         head: &Head<'a>,
     ) -> Result<Dispatch<'a>, Refusal> {
         if !self.admission.allows_request(now, client) {
@@ -134,7 +134,7 @@ impl Service {
         match Request::parse(head.path, head.query)? {
             Request::Announce(announce) => {
                 counters.requests(RequestKind::Announce).add(1);
-                self.announce(client, path, &announce)
+                self.announce(client, target, &announce)
             }
             Request::Scrape(scrape) => {
                 counters.requests(RequestKind::Scrape).add(1);
@@ -150,31 +150,36 @@ impl Service {
     fn announce<'a>(
         &mut self,
         client: CanonicalAddr,
-        path: ResponseTarget,
+        target: ResponseTarget,
         request: &AnnounceRequest,
     ) -> Result<Dispatch<'a>, Refusal> {
         if !self.admission.allows_torrent(&request.info_hash) {
             return Err(Refusal::INFO_HASH_DENIED);
         }
-        if path.framing.omit_body {
+        if target.framing.omit_body {
             return Ok(Dispatch::AnnounceHead);
         }
         Ok(match client.ip() {
             IpAddr::V4(ip) => {
                 let peer = CompactV4::new(ip, request.port);
-                Dispatch::AnnounceV4(self.message(path, peer, request))
+                Dispatch::AnnounceV4(self.message(target, peer, request))
             }
             IpAddr::V6(ip) => {
                 let peer = CompactV6::new(ip, request.port);
-                Dispatch::AnnounceV6(self.message(path, peer, request))
+                Dispatch::AnnounceV6(self.message(target, peer, request))
             }
         })
     }
 
-    fn message<K>(&self, path: ResponseTarget, peer: K, request: &AnnounceRequest) -> Announce<K> {
+    fn message<K>(
+        &self,
+        target: ResponseTarget,
+        peer: K,
+        request: &AnnounceRequest,
+    ) -> Announce<K> {
         let wanted = request.num_want.unwrap_or(u32::MAX);
         Announce {
-            path,
+            target,
             peer_form: request.peer_form,
             info_hash: request.info_hash,
             client: request.peer_id.client_prefix(),
@@ -241,11 +246,11 @@ mod tests {
 
         fn receive<'a>(&mut self, head: &Head<'a>) -> Result<Dispatch<'a>, Refusal> {
             let peer = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
-            let path = ResponseTarget {
+            let target = ResponseTarget {
                 connection: ConnectionKey::default(),
                 framing: self.service.framing(head),
             };
-            let received = self.service.receive(NOW, peer, path, head);
+            let received = self.service.receive(NOW, peer, target, head);
             assert_eq!(received.family, IpFamily::V4);
             received.dispatch
         }

@@ -98,12 +98,12 @@ impl SocketWorker {
             close_after(framing, io);
             return;
         }
-        let path = ResponseTarget {
+        let target = ResponseTarget {
             connection,
             framing,
         };
         let peer = session.peer();
-        let Received { family, dispatch } = self.service.receive(now, peer, path, head);
+        let Received { family, dispatch } = self.service.receive(now, peer, target, head);
         let passed_on = match dispatch {
             Ok(Dispatch::AnnounceV4(announce)) => self.pass_on(announce),
             Ok(Dispatch::AnnounceV6(announce)) => self.pass_on(announce),
@@ -112,11 +112,11 @@ impl SocketWorker {
                 return;
             }
             Ok(Dispatch::Scrape(scrape)) => {
-                self.scatter(now, path, family, session, &scrape, io);
+                self.scatter(now, target, family, session, &scrape, io);
                 return;
             }
             Ok(Dispatch::FullScrape(torrents_max)) => {
-                let scrape = FullScrape::new(path, family, torrents_max);
+                let scrape = FullScrape::new(target, family, torrents_max);
                 self.full_scrapes.join(scrape)
             }
             Err(refusal) => Err(refusal),
@@ -140,7 +140,7 @@ impl SocketWorker {
         head: &Head<'_>,
         places: &mut usize,
     ) {
-        let path = ResponseTarget {
+        let target = ResponseTarget {
             connection: id,
             framing: self.service.framing(head),
         };
@@ -148,10 +148,10 @@ impl SocketWorker {
             Request::parse(head.path, head.query),
             Ok(Request::Announce(announce)) if announce.status() == PeerStatus::Stopped
         );
-        if !leaves || path.framing.omit_body {
+        if !leaves || target.framing.omit_body {
             return;
         }
-        let Received { family, dispatch } = self.service.receive(now, session.peer(), path, head);
+        let Received { family, dispatch } = self.service.receive(now, session.peer(), target, head);
         let passed_on = dispatch.and_then(|dispatch| match dispatch {
             Dispatch::AnnounceV4(it) => self.pass_on_within(it, places),
             Dispatch::AnnounceV6(it) => self.pass_on_within(it, places),
@@ -195,7 +195,7 @@ impl SocketWorker {
     fn scatter(
         &mut self,
         now: Now,
-        path: ResponseTarget,
+        target: ResponseTarget,
         family: IpFamily,
         session: &mut Session,
         request: &ScrapeRequest<'_>,
@@ -206,16 +206,16 @@ impl SocketWorker {
             // A torrent that is not allowed gets zeros, like an unknown one.
             scrape.add(info_hash, allowed);
         }
-        let next = self.ask_rows(path.connection, &mut scrape, None, usize::MAX);
+        let next = self.ask_rows(target.connection, &mut scrape, None, usize::MAX);
         if let Some(shard) = next
-            && !self.lines.join(shard, Waiting::Scrape(path.connection))
+            && !self.lines.join(shard, Waiting::Scrape(target.connection))
         {
             scrape.fail();
         }
         if scrape.is_complete() {
-            self.writer.scrape(scrape, path.framing, io);
+            self.writer.scrape(scrape, target.framing, io);
         } else {
-            session.ask_scrape(now, path.framing, scrape, io);
+            session.ask_scrape(now, target.framing, scrape, io);
         }
     }
 
@@ -291,7 +291,7 @@ impl SocketWorker {
         connections: &Connections<Session>,
     ) {
         let leaves = announce.announce.status == PeerStatus::Stopped;
-        if (leaves || connections.is_open(announce.path.connection))
+        if (leaves || connections.is_open(announce.target.connection))
             && let Some(batch) = self.dispatcher.batch_for(shard)
         {
             K::announces(batch).push(announce);
@@ -397,13 +397,13 @@ impl Writer {
         scrape: FullScrape,
         connections: &mut Connections<Session>,
     ) {
-        let (path, family) = (scrape.path(), scrape.family());
-        let answered = connections.with(path.connection, |session, io| {
-            self.rows(family, scrape.into_rows(), self.framing(path.framing), io);
+        let (target, family) = (scrape.target(), scrape.family());
+        let answered = connections.with(target.connection, |session, io| {
+            self.rows(family, scrape.into_rows(), self.framing(target.framing), io);
             self.end_wait(now, session, io);
         });
         if answered.is_some() {
-            connections.resume(path.connection);
+            connections.resume(target.connection);
         }
     }
 

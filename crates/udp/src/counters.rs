@@ -1,4 +1,4 @@
-//! Everything that is counted, in one list.
+//! Everything that is counted about datagrams, in one list.
 
 use aquatic_daemon::labels;
 pub use aquatic_tracker::metrics::counters::{Counter, Label, LimitNote, Protocol, ReasonLabel};

@@ -5,16 +5,16 @@
 //! ```text
 //!           a datagram                                  requests, in batches
 //!  client ────────────▶ socket worker ─────────────────────────────▶ owner of the
-//!         ◀────────────  SocketWorker + backend ◀─────────────────────────── torrent's shard
-//!           an answer     (N threads)       the same batches, answered
+//!         ◀──────────── SocketWorker ◀───────────────────────────── torrent's shard
+//!           an answer     + backend      the same batches, answered
 //! ```
 //!
 //! 1. A backend ([`socket_worker::mio`], [`socket_worker::uring`]) receives a batch of datagrams
 //!    and reads the time once.
 //! 2. [`service::Service::receive`] decides about each: drop, refuse, answer at once, or pass on.
 //! 3. [`socket_worker::SocketWorker`] dispatches what is left to the shard that owns the torrent:
-//!    its own one (*fused*: the kernel delivers almost everything to the right worker) or a swarm
-//!    worker's (*split*), by way of [`aquatic_channel`].
+//!    its own one (*fused*: the kernel delivers almost everything to the right worker), another
+//!    socket worker's, or a swarm worker's (*split*), by way of [`aquatic_channel`].
 //! 4. The shard's [`response_writer::ResponseWriter`] looks up the swarms, with the memory of a
 //!    whole batch fetched at once, and writes the answers straight into the outboxes.
 //! 5. The backend sends the outboxes, from the addresses that the requests were sent to.
@@ -37,7 +37,8 @@
 //! | [`socket_worker`] | the loops |
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
 //! | [`export`] | the file that lists all torrents |
-//! | `sockets` | how the sockets of all workers are bound, and steered by the kernel
+//! | `backend` | epoll or io_uring: which one, and how it is agreed upon |
+//! | `sockets` | how the sockets of all workers are bound, and steered by the kernel |
 //! | `inspect` | what `--check-config` finds on this machine |
 
 #![forbid(unsafe_code)]

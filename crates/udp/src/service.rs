@@ -1,7 +1,7 @@
 //! From the bytes of a datagram to what has to be done about it. Pure.
 //!
-//! [`Service::receive`] is the whole policy of a socket worker: what is dropped, what is refused,
-//! what is answered at once and what goes to the swarms. The time, the sender and the bytes come
+//! [`Service::receive`] decides about each datagram: what is dropped, what is refused, what is
+//! answered at once and what goes to the swarms. The time, the sender and the bytes come
 //! in; an answer goes into the caller's outbox. No socket, no clock.
 
 use std::net::SocketAddr;

@@ -8,8 +8,8 @@
 //! ```text
 //!           bytes                      requests, in batches
 //!  client ────────▶ socket worker ─────────────────────────────▶ owner of the
-//!         ◀────────  Hub + SocketWorker ◀───────────────────────────── torrent's shard
-//!                        │            the same batches, decided
+//!         ◀────────      Hub +     ◀───────────────────────────── torrent's shard
+//!                    SocketWorker     the same batches, decided
 //!                        │  offers and answers
 //!                        ▼
 //!  other  ◀──────── socket worker
@@ -46,7 +46,7 @@
 //! | [`refusal`] | what clients are told that are not served |
 //! | [`session`], [`membership`] | a connection, from bytes to messages, and its peers |
 //! | [`upgrade`], [`frames`] | HTTP and WebSocket |
-//! | [`messages`], [`forwarding`] | what workers say to each other |
+//! | [`messages`], [`forwarding`], [`notices`] | what workers say to each other, and tell shards |
 //! | [`liveness`], `sweep` | when connections are looked at: for silence, and for forbidden torrents |
 //! | [`certificates`] | when clients have to come anew |
 //! | [`workers`], [`socket_worker`] | who does what |

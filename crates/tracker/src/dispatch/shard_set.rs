@@ -8,7 +8,7 @@ use crate::dispatch::topology::Topology;
 use crate::shard::swarm_worker::SwarmWorker;
 use crate::shard::{BatchProcessor, Responders, Shard, ShardOwner, ShardSource};
 
-/// Shards that have no owners yet.
+/// All shards, before they go to their owners.
 pub struct ShardSet<S> {
     key: ShardKey,
     topology: Topology,

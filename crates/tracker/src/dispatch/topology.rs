@@ -77,13 +77,13 @@ impl Topology {
         }
     }
 
-    /// Of something for each worker: what the socket workers have, in order.
+    /// The part of a list of all workers that is about socket workers, in order.
     #[must_use]
     pub fn of_socket_workers<T>(self, all: &[T]) -> &[T] {
         all.get(..self.socket_workers()).unwrap_or(all)
     }
 
-    /// Of something for each worker: what the owners of the shards have, by shard.
+    /// The part of a list of all workers that is about owners of shards, by shard.
     #[must_use]
     pub fn of_owners<T>(self, all: &[T]) -> &[T] {
         all.get(self.owner_of(0)..).unwrap_or_default()
@@ -99,7 +99,7 @@ impl Topology {
     }
 }
 
-/// Something for each of so many workers or shards, to be read by the statistics, too.
+/// One shared value for each of `count` workers or shards.
 #[must_use]
 pub fn per_worker<T: Default>(count: usize) -> Vec<Arc<T>> {
     (0..count).map(|_| Arc::default()).collect()

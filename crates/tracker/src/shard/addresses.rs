@@ -112,7 +112,7 @@ pub struct Answered {
 
 /// See the [module](self).
 pub struct AddressSwarms<V> {
-    all: AddressMaps<V>,
+    maps: AddressMaps<V>,
     rng: fastrand::Rng,
     maintenance: Maintenance,
     peer_age_seconds_max: u32,
@@ -135,7 +135,7 @@ impl<V: PeerTag> AddressSwarms<V> {
             maintenance,
         } = settings;
         Self {
-            all: AddressMaps {
+            maps: AddressMaps {
                 swarms: PerFamily {
                     v4: TorrentMap::new(parts.hash_key, limits),
                     v6: TorrentMap::new(parts.hash_key, limits),
@@ -152,18 +152,18 @@ impl<V: PeerTag> AddressSwarms<V> {
     /// Hashes an info hash for the other operations.
     #[must_use]
     pub fn key(&self, info_hash: InfoHash) -> TorrentKey {
-        self.all.swarms.v4.key(info_hash)
+        self.maps.swarms.v4.key(info_hash)
     }
 
     /// The same for the first [`PREFETCH_BATCH`](aquatic_swarm::PREFETCH_BATCH) of these.
     pub fn keys(&self, info_hashes: impl IntoIterator<Item = InfoHash>) -> TorrentKeys {
-        self.all.swarms.v4.keys(info_hashes)
+        self.maps.swarms.v4.keys(info_hashes)
     }
 
     /// Fetches what a batch of requests is going to read into the cache: see
     /// [`TorrentMap::prefetch`].
     pub fn prefetch<K: PeerAddr>(&self, keys: &[TorrentKey]) {
-        K::swarms(&self.all.swarms).prefetch(keys);
+        K::swarms(&self.maps.swarms).prefetch(keys);
     }
 
     /// The same, for the places of announcers in large swarms: see [`TorrentMap::prefetch_peers`].
@@ -172,7 +172,7 @@ impl<V: PeerTag> AddressSwarms<V> {
         keys: &[TorrentKey],
         peers: impl IntoIterator<Item = K>,
     ) {
-        K::swarms(&self.all.swarms).prefetch_peers(keys, peers);
+        K::swarms(&self.maps.swarms).prefetch_peers(keys, peers);
     }
 
     /// Notes what a peer says and hands other peers of its family out to it: see
@@ -192,7 +192,7 @@ impl<V: PeerTag> AddressSwarms<V> {
     ) -> Result<Answered, Refusal> {
         let mut outcome = self.tell(now, key, client, announce, &mut select_peers);
         let network = network_of(&announce.peer);
-        let is_full = |swarms: &Self| K::swarms(&swarms.all.swarms).is_full();
+        let is_full = |swarms: &Self| K::swarms(&swarms.maps.swarms).is_full();
         if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(network, key, is_full) {
             outcome = self.tell_again(now, key, client, announce, &mut select_peers);
         }
@@ -200,7 +200,7 @@ impl<V: PeerTag> AddressSwarms<V> {
             Ok(PeerChange::Added) => self.note_added(network),
             Ok(PeerChange::Removed(tag)) => {
                 let clients = &mut self.maintenance.clients;
-                let peers_per_ip = self.all.peers_per_ip.as_deref();
+                let peers_per_ip = self.maps.peers_per_ip.as_deref();
                 has_left(clients, peers_per_ip, &announce.peer, tag);
             }
             Ok(PeerChange::Updated | PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {}
@@ -221,12 +221,12 @@ impl<V: PeerTag> AddressSwarms<V> {
         announce: &Announce<K>,
         select_peers: &mut impl FnMut(&K),
     ) -> Result<Announced<V>, Refusal> {
-        let policy = &mut Admission {
+        let policy = &mut AnnouncerPolicy {
             clients: &mut self.maintenance.clients,
             client,
-            peers_per_ip: self.all.peers_per_ip.as_deref(),
+            peers_per_ip: self.maps.peers_per_ip.as_deref(),
         };
-        K::swarms_mut(&mut self.all.swarms).announce(
+        K::swarms_mut(&mut self.maps.swarms).announce(
             key,
             announce,
             now.seconds + self.peer_age_seconds_max,
@@ -258,7 +258,7 @@ impl<V: PeerTag> AddressSwarms<V> {
         to: PeerStatus,
         peer: Option<&K>,
     ) -> u32 {
-        K::swarms(&self.all.swarms).available(key, to, peer)
+        K::swarms(&self.maps.swarms).available(key, to, peer)
     }
 
     /// Hands peers of one family out, to `peer` or to somebody of the other family: see
@@ -270,7 +270,7 @@ impl<V: PeerTag> AddressSwarms<V> {
         num_want: usize,
         mut select_peers: impl FnMut(&K),
     ) -> u32 {
-        let swarms = K::swarms(&self.all.swarms);
+        let swarms = K::swarms(&self.maps.swarms);
         swarms.select_peers(key, to, num_want, &mut self.rng, |peer, _| {
             select_peers(peer);
         })
@@ -280,15 +280,15 @@ impl<V: PeerTag> AddressSwarms<V> {
     #[must_use]
     pub fn scrape(&self, family: IpFamily, key: &TorrentKey) -> Counts {
         match family {
-            IpFamily::V4 => self.all.swarms.v4.scrape(key),
-            IpFamily::V6 => self.all.swarms.v6.scrape(key),
+            IpFamily::V4 => self.maps.swarms.v4.scrape(key),
+            IpFamily::V6 => self.maps.swarms.v6.scrape(key),
         }
     }
 
     /// All swarms, to look at them.
     #[must_use]
     pub fn swarms(&self) -> &Swarms<V> {
-        &self.all.swarms
+        &self.maps.swarms
     }
 
     /// This shard's source of randomness.
@@ -298,15 +298,15 @@ impl<V: PeerTag> AddressSwarms<V> {
 
     /// All swarms, and which torrents are allowed.
     pub fn swarms_and_access_list(&mut self) -> (&Swarms<V>, &mut AccessListReader) {
-        (&self.all.swarms, &mut self.all.access_list)
+        (&self.maps.swarms, &mut self.maps.access_list)
     }
 }
 
 impl<V: PeerTag> Shard for AddressSwarms<V> {
     fn maintain(&mut self, now: Now) -> bool {
         self.share_memory();
-        self.all.access_list.refresh();
-        self.maintenance.step(now, &mut self.all)
+        self.maps.access_list.refresh();
+        self.maintenance.step(now, &mut self.maps)
     }
 }
 
@@ -384,14 +384,14 @@ fn has_left<K: CompactAddr, V: PeerTag>(
     }
 }
 
-/// Of one announce.
-struct Admission<'a> {
+/// Who may come in by one announce: counts the client.
+struct AnnouncerPolicy<'a> {
     clients: &'a mut ClientTable,
     client: ClientPrefix,
     peers_per_ip: Option<&'a PerClientLimit>,
 }
 
-impl<K: CompactAddr, V: PeerTag> PeerPolicy<K, V> for Admission<'_> {
+impl<K: CompactAddr, V: PeerTag> PeerPolicy<K, V> for AnnouncerPolicy<'_> {
     fn admit(&mut self, peer: &K) -> Option<V> {
         let is_admitted = |limit: &PerClientLimit| limit.admit(ip_of(peer));
         let is_admitted = self.peers_per_ip.is_none_or(is_admitted);

@@ -13,7 +13,7 @@ impl<V: PeerTag> BoundedMaps for AddressSwarms<V> {
     }
 
     fn share_memory(&mut self) {
-        let Swarms { v4, v6 } = &mut self.all.swarms;
+        let Swarms { v4, v6 } = &mut self.maps.swarms;
         let room = &mut self.maintenance.room;
         let bytes = PerFamily {
             v4: v4.bytes(),
@@ -28,12 +28,12 @@ impl<V: PeerTag> BoundedMaps for AddressSwarms<V> {
     }
 
     fn peers(&self) -> usize {
-        self.all.swarms.v4.peers() + self.all.swarms.v6.peers()
+        self.maps.swarms.v4.peers() + self.maps.swarms.v6.peers()
     }
 
     /// First in the larger family, and in the other one if nobody goes there.
     fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay {
-        let v4_is_larger = self.all.swarms.v4.bytes() >= self.all.swarms.v6.bytes();
+        let v4_is_larger = self.maps.swarms.v4.bytes() >= self.maps.swarms.v6.bytes();
         let order = match v4_is_larger {
             true => [IpFamily::V4, IpFamily::V6],
             false => [IpFamily::V6, IpFamily::V4],
@@ -62,7 +62,7 @@ impl<V: PeerTag> AddressSwarms<V> {
             swarms,
             peers_per_ip,
             ..
-        } = &mut self.all;
+        } = &mut self.maps;
         let Maintenance {
             clients,
             room,
