@@ -1,6 +1,6 @@
 //! What the operator may choose.
 
-use aquatic_config::{Checks, Config, LogLevel, section};
+use aquatic_config::{Checks, Config, LogLevel, OldSpellings, section};
 
 use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
 use crate::stream::config::{ConnectConfig, IdleConfig, check_head};
@@ -58,6 +58,10 @@ section! {
 }
 
 impl Config for LoadTestConfig {
+    fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
+        old.rename("requests.peers_wanted", "requests.num_want");
+    }
+
     fn check(&self, checks: &mut Checks) {
         let Self {
             run,
@@ -131,6 +135,13 @@ mod tests {
         let text = to_documented_toml(&LoadTestConfig::default());
         let loaded = load::<LoadTestConfig>(&text).unwrap().config;
         assert_eq!(loaded, LoadTestConfig::default());
+    }
+
+    #[test]
+    fn the_number_of_peers_wanted_has_an_old_name() {
+        let loaded = load::<LoadTestConfig>("requests.peers_wanted = 6").unwrap();
+        assert_eq!(loaded.config.requests.population.num_want, 6);
+        assert!(loaded.warnings[0].contains("`requests.num_want`"));
     }
 
     #[test]

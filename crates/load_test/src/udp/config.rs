@@ -101,6 +101,7 @@ impl Config for LoadTestConfig {
             ("network.recv_buffer", "network.socket_recv_buffer_size"),
             ("requests.scrape_max_torrents", "requests.scrape_torrents"),
             ("requests.announce_peers_wanted", "requests.num_want"),
+            ("requests.peers_wanted", "requests.num_want"),
             (
                 "requests.peer_seeder_probability",
                 "requests.seeder_probability",
@@ -249,6 +250,19 @@ mod tests {
         assert_eq!(config.requests.population.scrape_torrents, 8);
         assert_eq!(config.requests.population.num_want, 6);
         assert!((config.requests.population.seeder_probability - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_number_of_peers_wanted_has_two_old_names() {
+        for former in ["announce_peers_wanted", "peers_wanted"] {
+            let text = format!("requests.{former} = 6");
+            let loaded = load::<LoadTestConfig>(&text).unwrap();
+            assert_eq!(loaded.config.requests.population.num_want, 6);
+            assert!(
+                loaded.warnings[0].contains("`requests.num_want`"),
+                "{former}"
+            );
+        }
     }
 
     #[test]
