@@ -18,25 +18,6 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// All of them, for whoever counts by kind.
-    pub const ALL: [Self; 4] = [
-        Self::Malformed,
-        Self::Method,
-        Self::Body,
-        Self::TooManyHeaders,
-    ];
-
-    /// A short name, fit for the metric label `reason`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed_head",
-            Self::Method => "method",
-            Self::Body => "request_body",
-            Self::TooManyHeaders => "too_many_headers",
-        }
-    }
-
     /// What the client is told.
     #[must_use]
     pub fn status(self) -> Status {
@@ -82,31 +63,6 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// All of them, for whoever counts by kind.
-    pub const ALL: [Self; 7] = [
-        Self::UnknownPath,
-        Self::InfoHashMissing,
-        Self::InfoHashSize,
-        Self::PeerIdMissing,
-        Self::PeerIdSize,
-        Self::PortMissing,
-        Self::PortInvalid,
-    ];
-
-    /// A short name, fit for the metric label `reason`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::UnknownPath => "unknown_path",
-            Self::InfoHashMissing => "info_hash_missing",
-            Self::InfoHashSize => "info_hash_size",
-            Self::PeerIdMissing => "peer_id_missing",
-            Self::PeerIdSize => "peer_id_size",
-            Self::PortMissing => "port_missing",
-            Self::PortInvalid => "port_invalid",
-        }
-    }
-
     /// What the client is told.
     #[must_use]
     pub fn reason(self) -> &'static str {

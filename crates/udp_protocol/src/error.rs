@@ -31,29 +31,6 @@ pub enum RequestErrorKind {
     NoInfoHash,
 }
 
-impl RequestErrorKind {
-    /// All of them, for whoever counts by kind.
-    pub const ALL: [Self; 5] = [
-        Self::TooShort,
-        Self::UnknownAction,
-        Self::NotConnect,
-        Self::PortZero,
-        Self::NoInfoHash,
-    ];
-
-    /// A short name, fit for the metric label `reason`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::TooShort => "too_short",
-            Self::UnknownAction => "unknown_action",
-            Self::NotConnect => "not_connect",
-            Self::PortZero => "port_zero",
-            Self::NoInfoHash => "no_info_hash",
-        }
-    }
-}
-
 impl Display for RequestErrorKind {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

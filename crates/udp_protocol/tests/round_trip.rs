@@ -261,14 +261,6 @@ fn sizes_are_those_of_bep_15() {
 }
 
 #[test]
-fn labels_tell_kinds_apart() {
-    let mut labels = RequestErrorKind::ALL.map(RequestErrorKind::label).to_vec();
-    labels.sort_unstable();
-    labels.dedup();
-    assert_eq!(labels.len(), RequestErrorKind::ALL.len());
-}
-
-#[test]
 fn errors_say_what_is_wrong() {
     for (kind, text) in [
         (RequestErrorKind::TooShort, "too short"),

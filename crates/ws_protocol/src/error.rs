@@ -77,47 +77,6 @@ pub enum RequestErrorKind {
 }
 
 impl RequestErrorKind {
-    /// All of them, for whoever counts by kind.
-    pub const ALL: [Self; 15] = [
-        Self::Utf8,
-        Self::Json,
-        Self::Depth,
-        Self::ActionMissing,
-        Self::ActionUnknown,
-        Self::InfoHashMissing,
-        Self::InfoHashSize,
-        Self::PeerIdMissing,
-        Self::PeerIdSize,
-        Self::ToPeerIdMissing,
-        Self::ToPeerIdSize,
-        Self::OfferIdMissing,
-        Self::OfferIdSize,
-        Self::AnswerMissing,
-        Self::AnswerSize,
-    ];
-
-    /// A short name, fit for the metric label `reason`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Utf8 => "utf8",
-            Self::Json => "json",
-            Self::Depth => "json_depth",
-            Self::ActionMissing => "action_missing",
-            Self::ActionUnknown => "action_unknown",
-            Self::InfoHashMissing => "info_hash_missing",
-            Self::InfoHashSize => "info_hash_size",
-            Self::PeerIdMissing => "peer_id_missing",
-            Self::PeerIdSize => "peer_id_size",
-            Self::ToPeerIdMissing => "to_peer_id_missing",
-            Self::ToPeerIdSize => "to_peer_id_size",
-            Self::OfferIdMissing => "offer_id_missing",
-            Self::OfferIdSize => "offer_id_size",
-            Self::AnswerMissing => "answer_missing",
-            Self::AnswerSize => "answer_size",
-        }
-    }
-
     /// What the client is told.
     #[must_use]
     pub fn reason(self) -> &'static str {
