@@ -9,7 +9,7 @@ use anyhow::Context;
 use metrics::{Unit, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::endpoint::{Listener, Method, Response, Routes};
+use crate::endpoint::{Listener, Response, Routes};
 use crate::exposition::{CONTENT_TYPE, Exposition};
 use crate::process::Process;
 use crate::supervisor::Supervisor;
@@ -73,7 +73,7 @@ impl MetricsEndpoint {
             mut writers,
         } = self;
         let address = listener.address();
-        let routes = Routes::default().with(Method::Get, "/metrics", move |_| {
+        let routes = Routes::default().with("/metrics", move || {
             let mut text = Exposition::default();
             process.write(&mut text);
             writers.iter_mut().for_each(|write| write(&mut text));

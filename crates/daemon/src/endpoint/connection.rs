@@ -1,11 +1,10 @@
 //! One connection: bytes in, bytes out, and how long it may take. Pure.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use httparse::{EMPTY_HEADER, Error, Status};
 
-use super::routes::{Request, Response, Routes};
+use super::routes::{ALLOWED, Request, Response, Routes};
 
 /// Bytes of the largest request head: more than browsers and monitoring systems send.
 pub(super) const HEAD_BYTES_MAX: usize = 8 * 1_024;
@@ -214,9 +213,8 @@ fn write(response: &Response, with_body: bool, keep_alive: bool, out: &mut Vec<u
         response.content_type,
         response.body.len()
     );
-    if let Some(allow) = &response.allow {
-        // Writing to a string does not fail.
-        let _ = write!(head, "Allow: {allow}\r\n");
+    if response.status == 405 {
+        head += &format!("Allow: {ALLOWED}\r\n");
     }
     if !keep_alive {
         head += "Connection: close\r\n";
@@ -246,12 +244,11 @@ fn phrase(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Method;
 
     const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\n";
 
     fn routes() -> Routes {
-        Routes::default().with(Method::Get, "/page", |_| Response::ok("text/plain", "page"))
+        Routes::default().with("/page", || Response::ok("text/plain", "page"))
     }
 
     fn at(seconds: u64) -> Duration {

@@ -17,7 +17,7 @@ mod connection;
 mod routes;
 mod server;
 
-pub use routes::{Method, Request, Response, Routes};
+pub use routes::{Response, Routes};
 pub use server::Listener;
 
 /// What a connection is answered that sends these pieces, and takes all that comes. For the fuzz

@@ -289,7 +289,6 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::endpoint::Method;
 
     /// More than the kernel keeps for a client that does not read.
     const LARGE_BYTES: usize = 32 << 20;
@@ -301,8 +300,8 @@ mod tests {
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.address();
         let routes = Routes::default()
-            .with(Method::Get, "/page", |_| Response::ok("text/plain", "page"))
-            .with(Method::Get, "/large", |_| {
+            .with("/page", || Response::ok("text/plain", "page"))
+            .with("/large", || {
                 Response::ok("text/plain", vec![b'x'; LARGE_BYTES])
             });
         thread::spawn(move || listener.serve(routes));
