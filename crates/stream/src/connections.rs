@@ -161,7 +161,7 @@ impl<S: SessionState> Table<S> {
     }
 
     pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection<S>> {
-        let slot = self.slots.get(usize::try_from(key.slot).ok()?)?;
+        let slot = self.slots.get(key.index())?;
         // Not as a filter of what is there: in the middle of everything, that is slower.
         if slot.generation != key.generation {
             return None;
@@ -175,7 +175,7 @@ impl<S: SessionState> Table<S> {
         now: Now,
         key: ConnectionKey,
     ) -> Option<(&mut Connection<S>, Cx<'_>)> {
-        let index = usize::try_from(key.slot).ok()?;
+        let index = key.index();
         let slot = self.slots.get_mut(index)?;
         if slot.generation != key.generation {
             return None;
@@ -254,7 +254,7 @@ impl<S: SessionState> Table<S> {
     /// Forgets a connection. Whoever still has its name reaches nobody.
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection<S>> {
         self.get(key)?;
-        let index = usize::try_from(key.slot).ok()?;
+        let index = key.index();
         let slot = self.slots.get_mut(index)?;
         slot.generation = slot.generation.wrapping_add(1);
         let mut connection = slot.connection.take()?;
@@ -271,7 +271,7 @@ impl<S: SessionState> Table<S> {
     pub(crate) fn next_queued(&mut self) -> Option<ConnectionKey> {
         self.flushed = self.shared.queue.pop();
         let key = self.flushed?;
-        let slot = self.slots.get_mut(usize::try_from(key.slot).ok()?)?;
+        let slot = self.slots.get_mut(key.index())?;
         if slot.generation == key.generation
             && let Some(connection) = &mut slot.connection
         {

@@ -20,6 +20,11 @@ pub struct ConnectionKey {
 }
 
 impl ConnectionKey {
+    /// The place in the worker's table.
+    pub(crate) fn index(self) -> usize {
+        usize::try_from(self.slot).unwrap_or(usize::MAX)
+    }
+
     /// As a number, for those who keep many in little space.
     #[must_use]
     pub fn to_bits(self) -> u64 {

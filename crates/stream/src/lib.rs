@@ -33,7 +33,8 @@
 //! | `memory`, `kernel` | what all of them hold, and may hold: [`SessionState`], [`KernelBytes`] |
 //! | `eviction` | which of them give way when there is no room for another, or no memory |
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
-//! | [`mio`], `glommio`, [`preflight`], `runtime` | the event loops, and which one: [`run`] |
+//! | [`mio`], `glommio`, `event_loop` | the event loops, and what they have in common |
+//! | `runtime`, [`preflight`] | which event loop: [`run`] |
 //! | `listener`, `socket_workers` | sockets that accept, and their threads: [`SocketWorkers`] |
 //! | `config`, `advice` | what an operator can set, and hardly means: [`StreamConfig`] |
 //! | `counters`, `metrics` | what is counted: [`StreamCounters`] |
@@ -64,6 +65,7 @@ mod config;
 mod connection;
 mod connections;
 mod counters;
+mod event_loop;
 mod eviction;
 mod forwarded;
 #[cfg(all(target_os = "linux", feature = "glommio"))]

@@ -17,6 +17,9 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::bounds::READ_CHUNK_BYTES;
+use crate::event_loop::{
+    ACCEPT_PAUSE_MICROS, ACCEPTS_PER_TURN, BATCH_EVENTS, SLEEP_MAX, STOP_ROUND, Sockets,
+};
 use crate::handler::{ConnectionKey, Handler};
 use crate::hub::{Hub, IoAction};
 use crate::kernel::kernel_bytes;
@@ -25,23 +28,8 @@ use crate::listener::{concerns_one_connection, forget_unsent};
 /// Connections that have a turn in one round.
 const EVENTS_PER_ROUND: usize = 256;
 
-/// So many events are a batch: there is no need to wait for more.
-const BATCH_EVENTS: usize = EVENTS_PER_ROUND / 8;
-
-/// Connections that are accepted from one listener in one round.
-const ACCEPTS_PER_ROUND: usize = 64;
-
 /// Reads from one connection in one round.
 const READS_PER_ROUND: usize = 4;
-
-/// How long nothing is accepted after that has failed, for want of files, say.
-const ACCEPT_PAUSE_MICROS: u64 = 100_000;
-
-/// How long an idle worker sleeps before it looks after deadlines.
-const SLEEP_MAX: Duration = Duration::from_millis(100);
-
-/// How long it sleeps while its connections end.
-const STOP_ROUND: Duration = Duration::from_millis(2);
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -90,7 +78,8 @@ pub fn run<H: Handler>(
         // Again, so that the time that requests take is seen.
         let now = Now::read(clock);
         idle.note(worker.hub.finish(now));
-        worker.ask_kernel(now);
+        let ask = |socket: &Socket| kernel_bytes(&socket.stream);
+        worker.sockets.ask_kernel(now, &mut worker.hub, ask);
         let has_more = worker.hub.maintain(now);
         worker.send(now);
 
@@ -123,8 +112,7 @@ struct Worker<H: Handler> {
     hub: Hub<H>,
     poll: Poll,
     listeners: Vec<Listener>,
-    /// By the slot of the connection's name.
-    sockets: Vec<Option<Socket>>,
+    sockets: Sockets<Socket>,
     /// Connections that may have more to read, each once.
     unread: Vec<ConnectionKey>,
     /// The other list, for taking turns.
@@ -142,7 +130,6 @@ struct Listener {
 
 struct Socket {
     stream: TcpStream,
-    key: ConnectionKey,
     /// There may be something to read.
     is_readable: bool,
     /// The end of the input has been announced: a short read is not the last.
@@ -174,7 +161,7 @@ impl<H: Handler> Worker<H> {
             hub,
             poll,
             listeners,
-            sockets: Vec::new(),
+            sockets: Sockets::new(),
             unread: Vec::new(),
             turn: Vec::new(),
             buffer: vec![0; READ_CHUNK_BYTES].into_boxed_slice(),
@@ -193,7 +180,7 @@ impl<H: Handler> Worker<H> {
         let mut readers = 0;
         std::mem::swap(&mut self.turn, &mut self.unread);
         while let Some(key) = self.turn.pop() {
-            if let Some(socket) = socket(&mut self.sockets, key) {
+            if let Some(socket) = self.sockets.get(key) {
                 socket.is_listed = false;
                 self.read(now, key);
                 readers += 1;
@@ -201,11 +188,11 @@ impl<H: Handler> Worker<H> {
         }
         for event in events {
             let Token(token) = event.token();
-            let Some(Some(socket)) = self.sockets.get_mut(token) else {
+            let Some((key, socket)) = self.sockets.at(token) else {
                 self.listener_event(token);
                 continue;
             };
-            let key = socket.key;
+            let key = *key;
             socket.is_ending |= event.is_read_closed() || event.is_error();
             socket.is_readable |= event.is_readable() || socket.is_ending;
             if event.is_writable() && !socket.is_writable {
@@ -229,7 +216,7 @@ impl<H: Handler> Worker<H> {
 
     fn read(&mut self, now: Now, key: ConnectionKey) {
         for _ in 0..READS_PER_ROUND {
-            let Some(socket) = socket(&mut self.sockets, key) else {
+            let Some(socket) = self.sockets.get(key) else {
                 return;
             };
             if !socket.is_readable {
@@ -264,7 +251,7 @@ impl<H: Handler> Worker<H> {
 
     /// Gives a connection that may have more to read another turn.
     fn list_if_readable(&mut self, key: ConnectionKey) {
-        if let Some(socket) = socket(&mut self.sockets, key)
+        if let Some(socket) = self.sockets.get(key)
             && socket.is_readable
             && !socket.is_listed
         {
@@ -281,7 +268,7 @@ impl<H: Handler> Worker<H> {
     }
 
     fn flush(&mut self, now: Now, key: ConnectionKey) {
-        let Some(socket) = socket(&mut self.sockets, key) else {
+        let Some(socket) = self.sockets.get(key) else {
             return;
         };
         while socket.is_writable {
@@ -316,21 +303,7 @@ impl<H: Handler> Worker<H> {
                 if action == IoAction::Reset {
                     forget_unsent(&socket.stream);
                 }
-                if let Ok(slot) = usize::try_from(key.slot)
-                    && let Some(socket) = self.sockets.get_mut(slot)
-                {
-                    *socket = None;
-                }
-            }
-        }
-    }
-
-    /// Tells the hub what it does not know.
-    fn ask_kernel(&mut self, now: Now) {
-        while let Some(key) = self.hub.next_unknown(now) {
-            let socket = socket(&mut self.sockets, key);
-            if let Some(kernel) = socket.and_then(|socket| kernel_bytes(&socket.stream)) {
-                self.hub.kernel_holds(now, key, kernel);
+                self.sockets.remove(key);
             }
         }
     }
@@ -342,7 +315,7 @@ impl<H: Handler> Worker<H> {
         }
         let mut accepted = 0;
         for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_PER_ROUND {
+            for _ in 0..ACCEPTS_PER_TURN {
                 let Some(listener) = self.listeners.get_mut(index).filter(|it| it.is_ready) else {
                     break;
                 };
@@ -371,27 +344,19 @@ impl<H: Handler> Worker<H> {
         let Ok(key) = self.hub.accept(now, peer, local) else {
             return;
         };
-        let Ok(slot) = usize::try_from(key.slot) else {
-            return;
-        };
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self
             .poll
             .registry()
-            .register(&mut stream, Token(slot), interest);
-        if slot >= self.sockets.len() {
-            self.sockets.resize_with(slot + 1, || None);
-        }
-        if let Some(place) = self.sockets.get_mut(slot) {
-            *place = Some(Socket {
-                stream,
-                key,
-                is_readable: false,
-                is_ending: false,
-                is_writable: true,
-                is_listed: false,
-            });
-        }
+            .register(&mut stream, Token(key.index()), interest);
+        let socket = Socket {
+            stream,
+            is_readable: false,
+            is_ending: false,
+            is_writable: true,
+            is_listed: false,
+        };
+        self.sockets.insert(key, socket);
         if let Err(error) = registered {
             self.hub.accept_failed(now, &error);
             self.hub.failed(now, key);
@@ -400,15 +365,6 @@ impl<H: Handler> Worker<H> {
             self.flush(now, evicted);
         }
     }
-}
-
-fn socket(sockets: &mut [Option<Socket>], key: ConnectionKey) -> Option<&mut Socket> {
-    let slot = usize::try_from(key.slot).ok()?;
-    let socket = sockets.get_mut(slot)?.as_mut()?;
-    if socket.key != key {
-        return None;
-    }
-    Some(socket)
 }
 
 /// Below the waker's.

@@ -39,8 +39,7 @@ impl<S: SessionState> Table<S> {
                 continue;
             };
             let key = ConnectionKey::from_bits(candidate.key);
-            let is_as_it_was = usize::try_from(key.slot)
-                .is_ok_and(|slot| self.candidate(now, slot) == Some(candidate));
+            let is_as_it_was = self.candidate(now, key.index()) == Some(candidate);
             if is_as_it_was && let Some((connection, mut cx)) = self.enter(now, key) {
                 connection.end(&mut cx, Closed::Evicted);
                 return Some(key);

@@ -52,7 +52,7 @@ impl<S: SessionState> Table<S> {
         if connection.turn == Turn::AfterOutput && connection.is_open() {
             assert!(connection.pending() > 0, "what waits for output has some");
         }
-        let has_time = self.deadlines.get(place(key)) != Some(&NEVER);
+        let has_time = self.deadlines.get(key.index()) != Some(&NEVER);
         let is_our_turn = match connection.phase {
             Phase::ProxyHeader(_) | Phase::Handshake(_) | Phase::Lingering { .. } => false,
             Phase::Open { waits_for, .. } | Phase::Draining { waits_for, .. } => {
@@ -96,8 +96,4 @@ impl<S: SessionState> Table<S> {
         let counted = connections.map(|it| it.counted);
         assert!(shared.memory.is_sum_of(counted, shared.pool.bytes()));
     }
-}
-
-fn place(key: ConnectionKey) -> usize {
-    usize::try_from(key.slot).unwrap_or(usize::MAX)
 }

@@ -38,6 +38,9 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement, spawn_local};
 use socket2_04::Socket;
 
+use crate::event_loop::{
+    ACCEPT_PAUSE_MICROS, ACCEPTS_PER_TURN, BATCH_EVENTS, SLEEP_MAX, STOP_ROUND,
+};
 use crate::handler::Handler;
 use crate::hub::Hub;
 use crate::listener::concerns_one_connection;
@@ -50,26 +53,11 @@ use worker::Worker;
 /// What is handed to the kernel at once.
 const RING_DEPTH: usize = 256;
 
-/// Connections that are accepted from one listener before others have their turn.
-const ACCEPTS_PER_TURN: usize = 64;
-
-/// So many events are a batch: there is no need to wait for more.
-const BATCH_ARRIVALS: usize = 32;
-
 /// glommio runs tasks as long as any is awake before it looks for events, but not for longer than
 /// this. Here there is always a moment soon when none is, so this may be long. And it has to be: if
 /// it has passed before the first task could begin, because others had the CPU meanwhile, glommio
 /// forgets that tasks are awake, and sleeps until something else wakes it.
 const BUSY_MAX: Duration = Duration::from_millis(200);
-
-/// How long nothing is accepted after that has failed, for want of files, say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long it sleeps while its connections end.
-const STOP_ROUND: Duration = Duration::from_millis(2);
-
-/// How long an idle worker sleeps before it looks after deadlines.
-const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// What a worker waits at: whatever is written to one end can be read from the other.
 pub struct Signal {
@@ -159,7 +147,7 @@ async fn work<H: Handler>(
         }
         let turn = worker.borrow_mut().turn();
         idle.note(turn.arrivals);
-        if !turn.has_more && turn.arrivals < BATCH_ARRIVALS {
+        if !turn.has_more && turn.arrivals < BATCH_EVENTS {
             let wait = idle.decide(turn.now.micros);
             // The sleep is glommio's, which has a time-out of its own.
             let _ = wait.coalesce(SLEEP_MAX, || worker.borrow().hub.has_pending());
@@ -214,7 +202,7 @@ async fn accept<H: Handler + 'static>(
         };
         if let Err(error) = accepted {
             worker.borrow_mut().accept_failed(&error);
-            Timer::new(ACCEPT_PAUSE).await;
+            Timer::new(Duration::from_micros(ACCEPT_PAUSE_MICROS)).await;
         }
     }
 }

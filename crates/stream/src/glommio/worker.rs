@@ -14,6 +14,7 @@ use socket2_04::SockRef;
 
 use crate::bounds::READ_CHUNK_BYTES;
 use crate::counters::Refused;
+use crate::event_loop::Sockets;
 use crate::handler::{ConnectionKey, Handler};
 use crate::hub::{Hub, IoAction};
 use crate::kernel::kernel_bytes;
@@ -31,8 +32,7 @@ pub(super) struct Worker<H: Handler> {
     arrivals: usize,
     is_stopping: bool,
     main: Option<Waker>,
-    /// By the slot of the connection's name.
-    streams: Vec<Option<Stream>>,
+    streams: Sockets<Stream>,
     /// Connections to which more can be written.
     writable: Vec<ConnectionKey>,
     /// Connections from which there is more to read. They wait for the gong: a task that wakes
@@ -43,7 +43,6 @@ pub(super) struct Worker<H: Handler> {
 
 struct Stream {
     socket: TcpStream,
-    key: ConnectionKey,
     /// What wakes its task, once that has begun.
     task: Option<Waker>,
     /// It is to be read from.
@@ -73,7 +72,7 @@ impl<H: Handler> Worker<H> {
             arrivals: 0,
             is_stopping: false,
             main: None,
-            streams: Vec::new(),
+            streams: Sockets::new(),
             writable: Vec::new(),
             unread: Vec::new(),
             buffer: vec![0; READ_CHUNK_BYTES].into(),
@@ -114,20 +113,14 @@ impl<H: Handler> Worker<H> {
         let now = self.note();
         self.arrivals += 1;
         let key = self.hub.accept(now, peer, local)?;
-        let slot = slot(key);
-        if self.streams.len() <= slot {
-            self.streams.resize_with(slot + 1, || None);
-        }
-        if let Some(place) = self.streams.get_mut(slot) {
-            *place = Some(Stream {
-                socket,
-                key,
-                task: None,
-                reads: true,
-                has_unread: false,
-                is_blocked: false,
-            });
-        }
+        let stream = Stream {
+            socket,
+            task: None,
+            reads: true,
+            has_unread: false,
+            is_blocked: false,
+        };
+        self.streams.insert(key, stream);
         if let Some(evicted) = self.hub.evicted() {
             self.flush(now, evicted);
         }
@@ -140,7 +133,7 @@ impl<H: Handler> Worker<H> {
         context: &mut Context<'_>,
         key: ConnectionKey,
     ) -> Poll<()> {
-        let Some(stream) = find(&mut self.streams, key) else {
+        let Some(stream) = self.streams.get(key) else {
             return Poll::Ready(());
         };
         remember(&mut stream.task, context);
@@ -153,7 +146,7 @@ impl<H: Handler> Worker<H> {
     }
 
     fn read(&mut self, context: &mut Context<'_>, key: ConnectionKey) {
-        while let Some(stream) = find(&mut self.streams, key) {
+        while let Some(stream) = self.streams.get(key) {
             if stream.reads && !self.hub.wants_input(key) {
                 self.hub.leave_unread(self.now, key);
                 stream.reads = false;
@@ -192,7 +185,7 @@ impl<H: Handler> Worker<H> {
     /// The gong has been heard: whoever had more to read goes on.
     pub(super) fn read_on(&mut self) {
         for key in self.unread.drain(..) {
-            let stream = find(&mut self.streams, key);
+            let stream = self.streams.get(key);
             if let Some(task) = stream.and_then(|stream| stream.task.as_ref()) {
                 task.wake_by_ref();
             }
@@ -214,7 +207,8 @@ impl<H: Handler> Worker<H> {
     pub(super) fn turn(&mut self) -> Turn {
         let now = Now::read(self.clock);
         let arrivals = mem::take(&mut self.arrivals) + self.hub.finish(now);
-        self.ask_kernel(now);
+        let ask = |stream: &Stream| kernel_holds(&stream.socket);
+        self.streams.ask_kernel(now, &mut self.hub, ask);
         let has_more = self.hub.maintain(now);
         while let Some(key) = self.writable.pop().or_else(|| self.hub.next_queued()) {
             self.flush(now, key);
@@ -226,19 +220,9 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Tells the hub what it does not know.
-    fn ask_kernel(&mut self, now: Now) {
-        while let Some(key) = self.hub.next_unknown(now) {
-            let stream = find(&mut self.streams, key);
-            if let Some(kernel) = stream.and_then(|stream| kernel_holds(&stream.socket)) {
-                self.hub.kernel_holds(now, key, kernel);
-            }
-        }
-    }
-
     /// Writes what there is to write, as far as possible, and does what is to be done then.
     fn flush(&mut self, now: Now, key: ConnectionKey) {
-        let Some(stream) = find(&mut self.streams, key) else {
+        let Some(stream) = self.streams.get(key) else {
             return;
         };
         // Without a task there is nobody to wake: it will look when it begins.
@@ -285,8 +269,7 @@ impl<H: Handler> Worker<H> {
     }
 
     fn remove(&mut self, key: ConnectionKey) {
-        let stream = self.streams.get_mut(slot(key)).and_then(Option::take);
-        if let Some(task) = stream.and_then(|stream| stream.task) {
+        if let Some(task) = self.streams.remove(key).and_then(|stream| stream.task) {
             task.wake();
         }
     }
@@ -315,15 +298,6 @@ fn receive_now(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 fn kernel_holds(socket: &TcpStream) -> Option<KernelBytes> {
     let copy = SockRef::from(socket).try_clone().ok()?;
     kernel_bytes(&std::net::TcpStream::from(copy))
-}
-
-fn slot(key: ConnectionKey) -> usize {
-    usize::try_from(key.slot).unwrap_or(usize::MAX)
-}
-
-fn find(streams: &mut [Option<Stream>], key: ConnectionKey) -> Option<&mut Stream> {
-    let stream = streams.get_mut(slot(key))?.as_mut();
-    stream.filter(|stream| stream.key == key)
 }
 
 /// Keeps what wakes the task that asks.
