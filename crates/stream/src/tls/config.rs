@@ -23,11 +23,16 @@ use super::{TlsStream, expiry};
 pub struct TlsConfig(Arc<Shared>);
 
 struct Shared {
+    source: Source,
+    current: Arc<ArcSwap<Version>>,
+}
+
+/// What each version is made of.
+struct Source {
     certificate_path: PathBuf,
     key_path: PathBuf,
     alpn_protocols: Vec<Vec<u8>>,
     ticketer: Arc<dyn ProducesTickets>,
-    current: Arc<ArcSwap<Version>>,
 }
 
 /// What a new connection uses.
@@ -52,21 +57,14 @@ impl TlsConfig {
         key_path: &Path,
         alpn_protocols: &[&[u8]],
     ) -> Result<Self, TlsError> {
-        let ticketer = Ticketer::new().map_err(TlsError::Setup)?;
-        let alpn_protocols: Vec<_> = alpn_protocols.iter().map(|name| name.to_vec()).collect();
-        let (config, not_after) =
-            server_config(certificate_path, key_path, &alpn_protocols, &ticketer)?;
-        Ok(Self(Arc::new(Shared {
+        let source = Source {
             certificate_path: certificate_path.to_owned(),
             key_path: key_path.to_owned(),
-            alpn_protocols,
-            ticketer,
-            current: Arc::new(ArcSwap::from_pointee(Version {
-                config,
-                not_after,
-                generation: 0,
-            })),
-        })))
+            alpn_protocols: alpn_protocols.iter().map(|name| name.to_vec()).collect(),
+            ticketer: Ticketer::new().map_err(TlsError::Setup)?,
+        };
+        let current = Arc::new(ArcSwap::from_pointee(source.load(0)?));
+        Ok(Self(Arc::new(Shared { source, current })))
     }
 
     /// Everything for which these files cannot be [loaded](Self::load).
@@ -89,19 +87,8 @@ impl TlsConfig {
     /// # Errors
     /// As [`load`](Self::load); then everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let shared = &self.0;
-        let (config, not_after) = server_config(
-            &shared.certificate_path,
-            &shared.key_path,
-            &shared.alpn_protocols,
-            &shared.ticketer,
-        )?;
-        let generation = self.generation().wrapping_add(1);
-        shared.current.store(Arc::new(Version {
-            config,
-            not_after,
-            generation,
-        }));
+        let version = self.0.source.load(self.generation().wrapping_add(1))?;
+        self.0.current.store(Arc::new(version));
         Ok(())
     }
 
@@ -125,8 +112,7 @@ impl TlsConfig {
 impl Debug for TlsConfig {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsConfig")
-            .field("certificate_path", &self.0.certificate_path)
-            .field("key_path", &self.0.key_path)
+            .field("certificate_path", &self.0.source.certificate_path)
             .field("generation", &self.generation())
             .finish_non_exhaustive()
     }
@@ -222,21 +208,23 @@ impl TlsError {
     }
 }
 
-/// The configuration, and when its certificate ends.
-fn server_config(
-    certificate_path: &Path,
-    key_path: &Path,
-    alpn_protocols: &[Vec<u8>],
-    ticketer: &Arc<dyn ProducesTickets>,
-) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
-    let certificates = read_certificates(certificate_path)?;
-    let not_after = certificates.first().and_then(|own| expiry::not_after(own));
-    let key = read_key(key_path)?;
-    let mut config = build((certificate_path, key_path), certificates, key)?;
-    config.alpn_protocols = alpn_protocols.to_vec();
-    config.ticketer = Arc::clone(ticketer);
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok((Arc::new(config), not_after))
+impl Source {
+    /// Reads the files.
+    fn load(&self, generation: u32) -> Result<Version, TlsError> {
+        let certificates = read_certificates(&self.certificate_path)?;
+        let not_after = certificates.first().and_then(|own| expiry::not_after(own));
+        let key = read_key(&self.key_path)?;
+        let paths = (&*self.certificate_path, &*self.key_path);
+        let mut config = build(paths, certificates, key)?;
+        config.alpn_protocols.clone_from(&self.alpn_protocols);
+        config.ticketer = Arc::clone(&self.ticketer);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Version {
+            config: Arc::new(config),
+            not_after,
+            generation,
+        })
+    }
 }
 
 /// `paths` are those of the certificate and of the key.

@@ -1,5 +1,7 @@
 //! When a certificate ends: the only thing in it that the tracker itself has to know.
 
+use jiff::civil::DateTime;
+
 /// Tags of DER (X.690, 8.1.2), as far as they lead to what is looked for.
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
@@ -7,7 +9,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const EXPLICIT_0: u8 = 0xa0;
 
-const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+const UNIX_EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// The last second in which a certificate is valid (`notAfter`; RFC 5280, 4.1), in Unix time.
 /// `None` if this is not the DER of a certificate.
@@ -68,50 +70,21 @@ impl<'a> Der<'a> {
 
 /// `YYMMDDHHMMSSZ`, of the years 1950 to 2049 (RFC 5280, 4.1.2.5.1).
 fn utc_time(text: &[u8]) -> Option<i64> {
-    let (year, rest) = text.split_at_checked(2)?;
-    let year = number(year)?;
-    let century = if year < 50 { 2_000 } else { 1_900 };
-    unix_time(century + year, rest)
+    let is_of_2000 = text.first() < Some(&b'5');
+    let century: &[u8] = if is_of_2000 { b"20" } else { b"19" };
+    generalized_time(&[century, text].concat())
 }
 
 /// `YYYYMMDDHHMMSSZ`.
 fn generalized_time(text: &[u8]) -> Option<i64> {
-    let (year, rest) = text.split_at_checked(4)?;
-    unix_time(number(year)?, rest)
-}
-
-/// Of a year and `MMDDHHMMSSZ`.
-fn unix_time(year: i64, rest: &[u8]) -> Option<i64> {
-    let rest = rest.strip_suffix(b"Z").filter(|rest| rest.len() == 10)?;
-    let mut pairs = rest.chunks_exact(2).map(number);
-    let mut next = |range: std::ops::RangeInclusive<i64>| {
-        pairs
-            .next()
-            .flatten()
-            .filter(|number| range.contains(number))
-    };
-    let days = days_since_1970(year, next(1..=12)?, next(1..=31)?);
-    let (hour, minute, second) = (next(0..=23)?, next(0..=59)?, next(0..=60)?);
-    Some(days * SECONDS_PER_DAY + (hour * 60 + minute) * 60 + second)
-}
-
-fn number(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0, |all, digit| {
-        let digit = char::from(*digit).to_digit(10)?;
-        Some(10 * all + i64::from(digit))
-    })
-}
-
-/// Of a day in the Gregorian calendar. Years are taken to begin in March here, so that a leap day
-/// is the last of its year: then the months before one have (153 * months + 2) / 5 days.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = match month {
-        3.. => (year, month - 3),
-        _ => (year - 1, month + 9),
-    };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // 719,468 days lie between 1 March of the year 0 and 1970.
-    365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+    let digits = text.strip_suffix(b"Z").filter(|text| text.len() == 14)?;
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let time = DateTime::strptime("%Y%m%d%H%M%S", digits).ok()?;
+    // Not by way of a timestamp: those end before the last day of the year 9999 does, which stands
+    // for no end.
+    Some(time.duration_since(UNIX_EPOCH).as_secs())
 }
 
 #[cfg(test)]
