@@ -16,75 +16,56 @@ pub(crate) fn watch(
     workers: &[Arc<StreamCounters>],
 ) {
     let workers: Arc<[_]> = workers.into();
-    let mut add = |note, count: fn(&StreamCounters) -> u64| {
+    let mut add = |what: &str, advice: &str, count: fn(&StreamCounters) -> u64| {
         let workers = Arc::clone(&workers);
-        watch.add(note, move || workers.iter().map(|it| count(it)).sum());
+        watch.add(LimitNote::new(what, advice), move || {
+            workers.iter().map(|it| count(it)).sum()
+        });
     };
     add(
-        LimitNote::new(
-            "times that no connection could be accepted for want of files",
-            ADVICE,
-        ),
+        "times that no connection could be accepted for want of files",
+        ADVICE,
         |it| it.accepts_without_files.get(),
     );
     add(
-        LimitNote::new(
-            format!(
-                "connections refused, or closed to make room for others, beyond {}",
-                room.connections
-            ),
-            room.advice(),
+        &format!(
+            "connections refused, or closed to make room for others, beyond {}",
+            room.connections
         ),
+        room.advice(),
         |it| it.refused.of(Refused::TooMany).get() + it.closed.of(Closed::Evicted).get(),
     );
-    watch_refusals(&mut add);
     add(
-        LimitNote::new(
-            "connections closed that held most, because all together held too much memory",
-            "see `network.max_connection_memory`",
-        ),
+        "connections closed, whose client sends too many requests",
+        "see `limits.requests_per_second_per_ip`",
+        |it| it.refused.of(Refused::RequestRate).get(),
+    );
+    add(
+        "connections closed, whose client has too many",
+        "see `limits.max_connections_per_ip`",
+        |it| it.refused.of(Refused::TooManyOfClient).get(),
+    );
+    add(
+        "connections closed at once, from others than proxies",
+        "see `network.trusted_proxies`",
+        |it| it.refused.of(Refused::UntrustedProxy).get(),
+    );
+    add(
+        "connections closed that do not begin with a PROXY header",
+        "with `network.proxy_protocol`, a proxy has to send one (haproxy: send-proxy-v2), and \
+         nobody else is served",
+        |it| it.closed.of(Closed::ProxyHeader).get(),
+    );
+    add(
+        "connections closed that held most, because all together held too much memory",
+        "see `network.max_connection_memory`",
         |it| it.closed.of(Closed::Memory).get(),
     );
     if let Some(advice) = output_advice {
         add(
-            LimitNote::new(
-                "connections closed whose client did not read what was sent",
-                advice,
-            ),
+            "connections closed whose client did not read what was sent",
+            advice,
             |it| it.closed.of(Closed::OutputFull).get(),
         );
     }
-}
-
-/// Those that are about one client, or about proxies.
-fn watch_refusals(add: &mut impl FnMut(LimitNote, fn(&StreamCounters) -> u64)) {
-    add(
-        LimitNote::new(
-            "connections closed, whose client sends too many requests",
-            "see `limits.requests_per_second_per_ip`",
-        ),
-        |it| it.refused.of(Refused::RequestRate).get(),
-    );
-    add(
-        LimitNote::new(
-            "connections closed, whose client has too many",
-            "see `limits.max_connections_per_ip`",
-        ),
-        |it| it.refused.of(Refused::TooManyOfClient).get(),
-    );
-    add(
-        LimitNote::new(
-            "connections closed at once, from others than proxies",
-            "see `network.trusted_proxies`",
-        ),
-        |it| it.refused.of(Refused::UntrustedProxy).get(),
-    );
-    add(
-        LimitNote::new(
-            "connections closed that do not begin with a PROXY header",
-            "with `network.proxy_protocol`, a proxy has to send one (haproxy: send-proxy-v2), and \
-             nobody else is served",
-        ),
-        |it| it.closed.of(Closed::ProxyHeader).get(),
-    );
 }

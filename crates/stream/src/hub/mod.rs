@@ -111,22 +111,15 @@ impl<H: Handler> Hub<H> {
     /// A worker without connections.
     #[must_use]
     pub fn new(handler: H, options: HubOptions) -> Self {
-        let HubOptions {
-            bounds,
-            memory_max,
-            admission,
-            proxies,
-            tls,
-            counters,
-        } = options;
+        let counters = Arc::clone(&options.counters);
         Self {
-            table: Table::new(bounds, memory_max, Arc::clone(&counters)),
+            table: Table::new(options.bounds, options.memory_max, counters),
             layers: Layers {
                 handler,
-                admission,
-                proxies,
-                tls: tls.as_ref().map(TlsConfig::acceptor),
-                counters,
+                admission: options.admission,
+                proxies: options.proxies,
+                tls: options.tls.as_ref().map(TlsConfig::acceptor),
+                counters: options.counters,
                 plain: Vec::new(),
                 active: PerFamily::default(),
             },
