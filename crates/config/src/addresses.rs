@@ -3,11 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
 
-use crate::Checks;
 use crate::explain::address_hint;
+use crate::{Checks, OneOrMany};
 
 /// The default port is the one that the trackers of this family have always had.
 pub(crate) const DEFAULT_IPV4: SocketAddr =
@@ -158,31 +158,11 @@ impl Serialize for Addresses {
 
 impl<'de> Deserialize<'de> for Addresses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrMany)
-    }
-}
-
-struct OneOrMany;
-
-impl<'de> Visitor<'de> for OneOrMany {
-    type Value = Addresses;
-
-    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(
+        let texts = deserializer.deserialize_any(OneOrMany(
             "an address and port such as \"0.0.0.0:3000\" or \"[::]:3000\", or a list of them",
-        )
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Addresses, E> {
-        Addresses::new(vec![parse(text)?]).map_err(E::custom)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
-        let mut addresses = Vec::new();
-        while let Some(text) = list.next_element::<String>()? {
-            addresses.push(parse(&text)?);
-        }
-        Addresses::new(addresses).map_err(A::Error::custom)
+        ))?;
+        let addresses = texts.iter().map(|text| parse(text));
+        Self::new(addresses.collect::<Result<_, _>>()?).map_err(Error::custom)
     }
 }
 

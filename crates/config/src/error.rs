@@ -43,18 +43,13 @@ impl Display for Position {
 pub enum Mistake {
     /// The text is not TOML.
     Syntax(String),
-    /// There is no such key.
-    UnknownKey {
-        /// The key as it stands in the file.
-        key: String,
-        /// A key that exists and that may be meant.
-        suggestion: Option<String>,
-    },
-    /// There is no such section.
-    UnknownSection {
-        /// The section as it stands in the file.
-        section: String,
-        /// A section that exists and that may be meant.
+    /// There is no such key or section.
+    Unknown {
+        /// Which of the two, as a word.
+        what: &'static str,
+        /// The key as it stands in the file, or the section in brackets.
+        name: String,
+        /// One that exists and that may be meant.
         suggestion: Option<String>,
     },
     /// There is no such key or section in this program, but in others of the family.
@@ -91,18 +86,14 @@ impl Display for Mistake {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(message) => write!(f, "this is not TOML: {message}"),
-            Self::UnknownKey { key, suggestion } => {
-                write!(f, "unknown key `{key}`")?;
-                let mut known = suggestion.iter();
-                known.try_for_each(|known| write!(f, "; did you mean `{known}`?"))
-            }
-            Self::UnknownSection {
-                section,
+            Self::Unknown {
+                what,
+                name,
                 suggestion,
             } => {
-                write!(f, "unknown section `[{section}]`")?;
+                write!(f, "unknown {what} `{name}`")?;
                 let mut known = suggestion.iter();
-                known.try_for_each(|known| write!(f, "; did you mean `[{known}]`?"))
+                known.try_for_each(|known| write!(f, "; did you mean `{known}`?"))
             }
             Self::OfAnotherProgram { name, programs } => {
                 write!(f, "unknown `{name}`: {}", owners(programs))
@@ -168,13 +159,20 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    /// Whether there are any.
+    pub(crate) fn check(problems: Vec<Problem>) -> Result<(), Self> {
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Self { problems }),
+        }
+    }
+}
+
 impl Display for ConfigError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
+        let problems: Vec<_> = self.problems.iter().map(Problem::to_string).collect();
+        f.write_str(&problems.join("\n"))
     }
 }
 

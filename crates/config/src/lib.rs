@@ -61,7 +61,7 @@
 //! | `write` | configuration → text: [`to_documented_toml`], [`Writer`] |
 //! | `old_spellings` | keys of former versions that still load: [`OldSpellings`] |
 //! | `error` | what can be wrong with a file: [`ConfigError`], [`Problem`] |
-//! | `shared`, `addresses`, `memory_limit` | sections and values that several daemons have in common |
+//! | `shared`, `addresses`, `memory_limit`, `one_or_many` | sections and values of several daemons |
 //!
 //! Reading the file from disk and printing to the terminal are left to the caller, and looking at
 //! what the file names on this machine to the configuration ([`Config::inspect`]).
@@ -75,6 +75,7 @@ pub mod family;
 mod load;
 mod memory_limit;
 mod old_spellings;
+mod one_or_many;
 mod read;
 mod report;
 mod section;
@@ -89,6 +90,7 @@ pub use error::{ConfigError, Mistake, Position, Problem};
 pub use load::{Checks, Config, Inspection, Loaded, inspect, load};
 pub use memory_limit::{MemoryLimit, MemoryLimitError};
 pub use old_spellings::OldSpellings;
+pub use one_or_many::OneOrMany;
 pub use read::Reader;
 pub use section::Section;
 pub use shared::{

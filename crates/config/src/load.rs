@@ -70,63 +70,47 @@ pub struct Inspection {
 /// # Errors
 /// Everything that is wrong with it; [`Config::check`] runs only if each key alone is right.
 pub fn load<C: Config>(text: &str) -> Result<Loaded<C>, ConfigError> {
-    let examined = Examined::new(text, |_: &C, _| ());
-    examined.report.finish().map(|()| Loaded {
-        config: examined.config,
-        warnings: examined.warnings,
-        advice: examined.advice,
+    let (config, found) = examine(text, |_: &C, _| ());
+    ConfigError::check(found.problems)?;
+    Ok(Loaded {
+        config,
+        warnings: found.warnings,
+        advice: found.advice,
     })
 }
 
 /// Reads the text of a configuration file, and looks at what it names on this machine, if each key
 /// alone is right ([`Config::inspect`]).
 pub fn inspect<C: Config>(text: &str) -> Inspection {
-    let examined = Examined::new(text, C::inspect);
-    let problems = examined.report.finish().err();
-    Inspection {
-        warnings: examined.warnings,
-        advice: examined.advice,
-        not_looked_at: examined.not_looked_at,
-        problems: problems.map_or(Vec::new(), |it| it.problems),
-    }
+    let (_, found) = examine(text, C::inspect);
+    found
 }
 
-/// A file, and all that there is to say about it.
-struct Examined<'text, C> {
-    config: C,
-    warnings: Vec<String>,
-    advice: Vec<String>,
-    not_looked_at: Vec<String>,
-    report: Report<'text>,
-}
-
-impl<'text, C: Config> Examined<'text, C> {
-    /// Reads the file, and checks the configuration if each key alone is right; then `inspect` may
-    /// find more.
-    fn new(text: &'text str, inspect: impl FnOnce(&C, &mut Checks)) -> Self {
-        let mut report = Report::new(text);
-        let (mut config, mut warnings) = read::<C>(text, &mut report);
-        let mut checks = Checks::default();
-        if report.is_clean() {
-            config.clamp(&mut checks);
-            config.check(&mut checks);
-            inspect(&config, &mut checks);
-            report.add_failures(&mut checks);
-        } else {
-            checks.not_looked_at(
-                "whether values fit each other, and what they name: each value alone must be \
-                 right before",
-            );
-        }
-        warnings.extend(report.warnings(&checks));
-        Self {
-            config,
-            warnings,
-            advice: report.advice(&checks),
-            not_looked_at: checks.not_looked_at,
-            report,
-        }
+/// Reads the file, and checks the configuration if each key alone is right; then `inspect` may find
+/// more.
+fn examine<C: Config>(text: &str, inspect: impl FnOnce(&C, &mut Checks)) -> (C, Inspection) {
+    let mut report = Report::new(text);
+    let (mut config, mut warnings) = read::<C>(text, &mut report);
+    let mut checks = Checks::default();
+    if report.is_clean() {
+        config.clamp(&mut checks);
+        config.check(&mut checks);
+        inspect(&config, &mut checks);
+        report.add_failures(&mut checks);
+    } else {
+        checks.not_looked_at(
+            "whether values fit each other, and what they name: each value alone must be right \
+             before",
+        );
     }
+    warnings.extend(report.warnings(&checks));
+    let found = Inspection {
+        warnings,
+        advice: report.advice(&checks),
+        not_looked_at: checks.not_looked_at,
+        problems: report.into_problems(),
+    };
+    (config, found)
 }
 
 /// The configuration, with defaults in the place of mistakes, and warnings about old spellings.
@@ -176,7 +160,7 @@ impl Checks {
         let mut checks = Self::default();
         config.check(&mut checks);
         report.add_failures(&mut checks);
-        report.finish()
+        ConfigError::check(report.into_problems())
     }
 
     /// Refuses the configuration unless `holds`.

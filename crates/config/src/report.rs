@@ -10,7 +10,7 @@ use toml::de::{DeValue, ValueDeserializer};
 
 use crate::explain::Key;
 use crate::family::{ours, programs_with_key, programs_with_section};
-use crate::{Checks, ConfigError, Mistake, Position, Problem};
+use crate::{Checks, Mistake, Position, Problem};
 
 /// Similarity (Jaro-Winkler, 0 to 1) from which a known name is offered for an unknown one.
 const SUGGESTION_SIMILARITY_MIN: f64 = 0.8;
@@ -144,30 +144,33 @@ impl<'text> Report<'text> {
     }
 
     fn unknown_key(&self, path: String) -> Mistake {
-        let key = self.as_in_the_file(&path);
+        let name = self.as_in_the_file(&path);
         let is_key = |name: &&str| self.known_keys.iter().any(|known| known == name);
         let suggestion = same_name(&path, &self.known_keys);
         if let (None, Some(programs)) = (&suggestion, programs_with_key(&path)) {
-            let name = key;
             return Mistake::OfAnotherProgram { name, programs };
         }
         let suggestion = suggestion
             .or_else(|| ours(&path).filter(is_key).map(str::to_owned))
             .or_else(|| similar(&path, &self.known_keys))
             .map(|known| self.as_in_the_file(&known));
-        Mistake::UnknownKey { key, suggestion }
+        Mistake::Unknown {
+            what: "key",
+            name,
+            suggestion,
+        }
     }
 
     fn unknown_section(&self, section: String) -> Mistake {
+        let name = format!("[{section}]");
         if let Some(programs) = programs_with_section(&section) {
-            let name = format!("[{section}]");
             return Mistake::OfAnotherProgram { name, programs };
         }
         let suggestion = similar(&section, &self.known_sections);
-        let suggestion = suggestion.map(|known| self.as_in_the_file(&known));
-        Mistake::UnknownSection {
-            section,
-            suggestion,
+        Mistake::Unknown {
+            what: "section",
+            name,
+            suggestion: suggestion.map(|known| format!("[{}]", self.as_in_the_file(&known))),
         }
     }
 
@@ -221,14 +224,10 @@ impl<'text> Report<'text> {
         Some(self.position(*offset))
     }
 
-    pub(crate) fn finish(mut self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() {
-            return Ok(());
-        }
+    /// Everything that is wrong, in the order of the file.
+    pub(crate) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.position);
-        Err(ConfigError {
-            problems: self.problems,
-        })
+        self.problems
     }
 }
 

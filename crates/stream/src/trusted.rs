@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use aquatic_config::OneOrMany;
+use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
 
 /// The proxies that may say who a client is; none listed = whoever connects may.
@@ -158,35 +159,15 @@ impl Serialize for TrustedProxies {
 
 impl<'de> Deserialize<'de> for TrustedProxies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrMany)
+        let texts = deserializer.deserialize_any(OneOrMany(
+            "a list of IP addresses or networks such as \"192.0.2.1\" or \"10.0.0.0/8\"",
+        ))?;
+        let networks = texts.iter().map(|text| {
+            let refusal = |error: NetworkError| Error::custom(format!("{text:?} {error}"));
+            text.parse().map_err(refusal)
+        });
+        networks.collect::<Result<_, _>>().map(Self::new)
     }
-}
-
-struct OneOrMany;
-
-impl<'de> Visitor<'de> for OneOrMany {
-    type Value = TrustedProxies;
-
-    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of IP addresses or networks such as \"192.0.2.1\" or \"10.0.0.0/8\"")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<TrustedProxies, E> {
-        Ok(TrustedProxies::new(vec![parse(text)?]))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TrustedProxies, A::Error> {
-        let mut networks = Vec::new();
-        while let Some(text) = list.next_element::<String>()? {
-            networks.push(parse(&text)?);
-        }
-        Ok(TrustedProxies::new(networks))
-    }
-}
-
-fn parse<E: Error>(text: &str) -> Result<Network, E> {
-    text.parse()
-        .map_err(|error: NetworkError| E::custom(format!("{text:?} {error}")))
 }
 
 #[cfg(test)]
