@@ -116,77 +116,54 @@ fn limit_files(groups: &str, mounts: &str) -> Vec<PathBuf> {
     let hierarchies = groups.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, group) = (fields.next()?, fields.next()?);
-        if controllers.is_empty() {
-            Some((Hierarchy::V2, group))
-        } else {
-            let has_memory = controllers.split(',').any(|name| name == "memory");
-            has_memory.then_some((Hierarchy::V1, group))
-        }
+        let is_v2 = controllers.is_empty();
+        (is_v2 || has_memory(controllers)).then_some((is_v2, group))
     });
     let mut files = Vec::new();
-    for (hierarchy, group) in hierarchies {
-        for mount in mounts.lines().filter_map(|line| hierarchy.mount(line)) {
-            let names = mount.below(group);
+    for (is_v2, group) in hierarchies {
+        let name = match is_v2 {
+            true => "memory.max",
+            false => "memory.limit_in_bytes",
+        };
+        for (root, point) in mounts.lines().filter_map(|line| mount(line, is_v2)) {
             // The group itself, and each group above it up to where the hierarchy is mounted.
-            for group in names.ancestors() {
-                files.push(mount.point.join(group).join(hierarchy.file()));
+            for group in below_mount(group, &root).ancestors() {
+                files.push(point.join(group).join(name));
             }
         }
     }
     files
 }
 
-/// One tree of control groups.
-#[derive(Clone, Copy)]
-enum Hierarchy {
-    V1,
-    V2,
+fn has_memory(controllers: &str) -> bool {
+    controllers.split(',').any(|name| name == "memory")
 }
 
-/// Where a tree of control groups, or a part of it, can be seen.
-struct Mount {
-    /// The group that is at the mount point.
-    root: PathBuf,
-    point: PathBuf,
+/// Where a tree of control groups, or a part of it, can be seen, if that is what a line of
+/// `mountinfo` is about: the group at the mount point, and the mount point.
+fn mount(line: &str, is_v2: bool) -> Option<(PathBuf, PathBuf)> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut file_system = file_system.split(' ');
+    let (kind, options) = (file_system.next()?, file_system.nth(1)?);
+    let is_meant = match is_v2 {
+        true => kind == "cgroup2",
+        false => kind == "cgroup" && has_memory(options),
+    };
+    let mut fields = mount.split(' ').skip(3);
+    let (root, point) = (fields.next()?, fields.next()?);
+    is_meant.then(|| (unescape(root), unescape(point)))
 }
 
-impl Hierarchy {
-    fn file(self) -> &'static str {
-        match self {
-            Self::V1 => "memory.limit_in_bytes",
-            Self::V2 => "memory.max",
-        }
-    }
-
-    /// The mount that a line of `mountinfo` is about, if it is one of this tree.
-    fn mount(self, line: &str) -> Option<Mount> {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut file_system = file_system.split(' ');
-        let (kind, options) = (file_system.next()?, file_system.nth(1)?);
-        let is_meant = match self {
-            Self::V1 => kind == "cgroup" && options.split(',').any(|name| name == "memory"),
-            Self::V2 => kind == "cgroup2",
-        };
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        is_meant.then(|| Mount {
-            root: unescape(root),
-            point: unescape(point),
-        })
-    }
-}
-
-impl Mount {
-    /// A group as a path below the mount point. A group that cannot be seen from here (a container
-    /// sees its own at the mount point, whatever its name is outside) is taken for the latter.
-    fn below(&self, group: &str) -> PathBuf {
-        let group = Path::new(group).strip_prefix(&self.root);
-        let is_plain = |path: &&Path| {
-            let mut components = path.components();
-            components.all(|component| matches!(component, Component::Normal(_)))
-        };
-        group.ok().filter(is_plain).unwrap_or(Path::new("")).into()
-    }
+/// A group as a path below the mount point, where `root` is. A group that cannot be seen from here
+/// (a container sees its own at the mount point, whatever its name is outside) is taken for the
+/// latter.
+fn below_mount<'a>(group: &'a str, root: &Path) -> &'a Path {
+    let group = Path::new(group).strip_prefix(root);
+    let is_plain = |path: &&Path| {
+        let mut components = path.components();
+        components.all(|component| matches!(component, Component::Normal(_)))
+    };
+    group.ok().filter(is_plain).unwrap_or(Path::new(""))
 }
 
 /// A path of `mountinfo`, where blanks and backslashes are octal numbers.

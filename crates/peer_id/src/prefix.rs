@@ -2,18 +2,9 @@
 
 use std::fmt::{self, Debug, Display, Formatter};
 
-use aquatic_types::PeerId;
-
 /// The first 8 bytes of a peer id: name and version in the most common custom; the rest is random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerIdPrefix(pub [u8; 8]);
-
-impl From<PeerId> for PeerIdPrefix {
-    fn from(peer_id: PeerId) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = peer_id.0;
-        Self([a, b, c, d, e, f, g, h])
-    }
-}
 
 impl Display for PeerIdPrefix {
     /// 16 lower-case hexadecimal digits: the bytes may be anything.
@@ -30,11 +21,14 @@ impl Debug for PeerIdPrefix {
 
 #[cfg(test)]
 mod tests {
+    use aquatic_types::PeerId;
+
     use super::*;
 
     #[test]
     fn prefix_is_shown_in_hexadecimal() {
-        let prefix = PeerIdPrefix::from(PeerId(*b"-qB4650-\xff\xff3456789012"));
+        let peer_id = PeerId(*b"-qB4650-\xff\xff3456789012");
+        let prefix = PeerIdPrefix(peer_id.client_prefix());
         assert_eq!(prefix, PeerIdPrefix(*b"-qB4650-"));
         assert_eq!(prefix.to_string(), "2d7142343635302d");
         assert_eq!(PeerIdPrefix([0; 8]).to_string(), "0000000000000000");

@@ -127,18 +127,6 @@ impl<S: SessionState> Connections<'_, S> {
     pub fn keys(&self, places: Range<usize>) -> Vec<ConnectionKey> {
         self.table.keys(places)
     }
-
-    /// How many there are, including those that are being opened or closed.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl<S: SessionState> Table<S> {

@@ -8,7 +8,7 @@ use aquatic_daemon::load_metrics::LoadMetrics;
 use aquatic_types::{IpFamily, PerFamily};
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::counters::StreamCounters;
+use crate::counters::{Closed, Handshake, Refused, StreamCounters};
 use crate::tls::TlsConfig;
 
 const ACTIVE: &str = "aquatic_active_connections";
@@ -83,20 +83,12 @@ impl WorkerMetrics {
             let family = ("ip_version", family.digit().to_owned());
             [family, ("worker_index", worker.clone())]
         };
-        let active = |family| gauge!(ACTIVE, &labels(family));
-        let accepted = |family| counter!(ACCEPTED, &labels(family));
         Self {
-            active: PerFamily {
-                v4: active(IpFamily::V4),
-                v6: active(IpFamily::V6),
-            },
-            accepted: PerFamily {
-                v4: accepted(IpFamily::V4),
-                v6: accepted(IpFamily::V6),
-            },
-            refused: by_label::<crate::counters::Refused>(REFUSED, "reason", &worker),
-            closed: by_label::<crate::counters::Closed>(CLOSED, "reason", &worker),
-            handshakes: by_label::<crate::counters::Handshake>(HANDSHAKES, "type", &worker),
+            active: PerFamily::new(|family| gauge!(ACTIVE, &labels(family))),
+            accepted: PerFamily::new(|family| counter!(ACCEPTED, &labels(family))),
+            refused: by_label::<Refused>(REFUSED, "reason", &worker),
+            closed: by_label::<Closed>(CLOSED, "reason", &worker),
+            handshakes: by_label::<Handshake>(HANDSHAKES, "type", &worker),
             accept_failures: counter!(ACCEPT_FAILURES, "worker_index" => worker.clone()),
             held_bytes: gauge!(HELD_BYTES, "worker_index" => worker),
         }
@@ -135,33 +127,30 @@ fn publish<L: Label>(metrics: &[Counter], counts: &Counts<L>) {
 /// Tells the endpoint what each metric means.
 fn describe() {
     describe_gauge!(ACTIVE, Unit::Count, "Connections that are open");
-    describe_counter!(ACCEPTED, Unit::Count, "Connections that were accepted");
-    describe_counter!(
-        REFUSED,
-        Unit::Count,
-        "Connections that were closed at once, by reason"
-    );
-    describe_counter!(
-        CLOSED,
-        Unit::Count,
-        "Connections that were accepted and have ended, by reason"
-    );
-    describe_counter!(
-        HANDSHAKES,
-        Unit::Count,
-        "TLS handshakes, by how they ended: full, resumed (with a ticket) or failed"
-    );
-    describe_counter!(
-        ACCEPT_FAILURES,
-        Unit::Count,
-        "Times that no connection could be accepted for want of files or memory"
-    );
     describe_gauge!(
         HELD_BYTES,
         Unit::Bytes,
         "What connections are known to hold together: unfinished requests and messages, unread \
          output, and what the kernel keeps of that"
     );
+    for (counter, help) in [
+        (ACCEPTED, "Connections that were accepted"),
+        (REFUSED, "Connections that were closed at once, by reason"),
+        (
+            CLOSED,
+            "Connections that were accepted and have ended, by reason",
+        ),
+        (
+            HANDSHAKES,
+            "TLS handshakes, by how they ended: full, resumed (with a ticket) or failed",
+        ),
+        (
+            ACCEPT_FAILURES,
+            "Times that no connection could be accepted for want of files or memory",
+        ),
+    ] {
+        describe_counter!(counter, Unit::Count, help);
+    }
 }
 
 #[cfg(test)]
@@ -169,7 +158,6 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::counters::{Closed, Handshake};
 
     #[test]
     fn every_count_is_exported_by_worker() {

@@ -15,7 +15,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::{self, FromStr};
+use std::str;
 
 use aquatic_types::CanonicalAddr;
 
@@ -136,26 +136,27 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
 /// it is malformed.
 fn v1_addresses(line: &str) -> Option<Option<ProxiedAddresses>> {
     let mut words = line.split(' ');
-    let addresses = match words.next()? {
+    let is_ipv6 = match words.next()? {
         // Whatever a proxy adds to this word is to be ignored.
         "UNKNOWN" => return Some(None),
-        "TCP4" => v1_pair::<Ipv4Addr>(&mut words)?,
-        "TCP6" => v1_pair::<Ipv6Addr>(&mut words)?,
+        "TCP4" => false,
+        "TCP6" => true,
         _ => return None,
     };
-    words.next().is_none().then_some(Some(addresses))
-}
-
-fn v1_pair<'a, Ip>(words: &mut impl Iterator<Item = &'a str>) -> Option<ProxiedAddresses>
-where
-    Ip: FromStr + Into<IpAddr>,
-{
-    let source_ip: Ip = words.next()?.parse().ok()?;
-    let destination_ip: Ip = words.next()?.parse().ok()?;
-    Some(ProxiedAddresses {
-        source: canonical(source_ip, v1_port(words.next()?)?),
-        destination: canonical(destination_ip, v1_port(words.next()?)?),
-    })
+    let [source, destination, source_port, destination_port] =
+        [(); 4].map(|()| words.next().unwrap_or_default());
+    if words.next().is_some() {
+        return None;
+    }
+    let ip = |word: &str| {
+        word.parse()
+            .ok()
+            .filter(|ip: &IpAddr| ip.is_ipv6() == is_ipv6)
+    };
+    Some(Some(ProxiedAddresses {
+        source: canonical(ip(source)?, v1_port(source_port)?),
+        destination: canonical(ip(destination)?, v1_port(destination_port)?),
+    }))
 }
 
 fn v1_port(word: &str) -> Option<u16> {
@@ -180,16 +181,15 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
         return Ok(None);
     };
     // Of a connection of the proxy's own nothing matters but the length.
-    let family = if is_proxied {
-        Family::new(family_and_transport)?
-    } else {
-        Family::Other
+    let (addresses_size, read_addresses) = match is_proxied {
+        true => v2_addresses(family_and_transport)?,
+        false => NO_ADDRESSES,
     };
     let Some(&[high, low]) = bytes.get(14..V2_FIXED_SIZE) else {
         return Ok(None);
     };
     let rest_size = usize::from(u16::from_be_bytes([high, low]));
-    if rest_size < family.addresses_size() {
+    if rest_size < addresses_size {
         return Err(ProxyHeaderError::TooShort);
     }
     if rest_size > V2_REST_SIZE_MAX {
@@ -201,46 +201,23 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
     };
     Ok(Some(ProxyHeader {
         size,
-        addresses: family.addresses(rest),
+        addresses: read_addresses(rest),
     }))
 }
 
-/// What kind of addresses follows.
-enum Family {
-    Ipv4,
-    Ipv6,
-    /// Unspecified or Unix sockets: nothing that a client could be told by.
-    Other,
-}
+type ReadAddresses = fn(&[u8]) -> Option<ProxiedAddresses>;
 
-impl Family {
-    fn new(family_and_transport: u8) -> Result<Self, ProxyHeaderError> {
-        // Transport: unspecified, stream or datagram. Only the address matters here.
-        if family_and_transport & 0xf > 2 {
-            return Err(ProxyHeaderError::Family(family_and_transport));
-        }
-        match family_and_transport >> 4 {
-            0 | 3 => Ok(Self::Other),
-            1 => Ok(Self::Ipv4),
-            2 => Ok(Self::Ipv6),
-            _ => Err(ProxyHeaderError::Family(family_and_transport)),
-        }
-    }
+/// Unspecified or Unix sockets: nothing that a client could be told by.
+const NO_ADDRESSES: (usize, ReadAddresses) = (0, |_| None);
 
-    fn addresses_size(&self) -> usize {
-        match self {
-            Self::Ipv4 => 12,
-            Self::Ipv6 => 36,
-            Self::Other => 0,
-        }
-    }
-
-    fn addresses(&self, rest: &[u8]) -> Option<ProxiedAddresses> {
-        match self {
-            Self::Ipv4 => v2_pair::<4, Ipv4Addr>(rest),
-            Self::Ipv6 => v2_pair::<16, Ipv6Addr>(rest),
-            Self::Other => None,
-        }
+/// How many bytes of addresses follow, and how to read them.
+fn v2_addresses(family_and_transport: u8) -> Result<(usize, ReadAddresses), ProxyHeaderError> {
+    // Transport: unspecified, stream or datagram. Only the address matters here.
+    match (family_and_transport >> 4, family_and_transport & 0xf) {
+        (0 | 3, 0..=2) => Ok(NO_ADDRESSES),
+        (1, 0..=2) => Ok((12, v2_pair::<4, Ipv4Addr>)),
+        (2, 0..=2) => Ok((36, v2_pair::<16, Ipv6Addr>)),
+        _ => Err(ProxyHeaderError::Family(family_and_transport)),
     }
 }
 

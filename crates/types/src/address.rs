@@ -41,10 +41,7 @@ impl CanonicalAddr {
     /// Which family the peer belongs to.
     #[must_use]
     pub fn family(self) -> IpFamily {
-        match self.0 {
-            SocketAddr::V4(_) => IpFamily::V4,
-            SocketAddr::V6(_) => IpFamily::V6,
-        }
+        IpFamily::of(&self.0)
     }
 }
 

@@ -50,6 +50,14 @@ pub struct PerFamily<A, B = A> {
 }
 
 impl<T> PerFamily<T> {
+    /// What `make` makes of each.
+    pub fn new(mut make: impl FnMut(IpFamily) -> T) -> Self {
+        Self {
+            v4: make(IpFamily::V4),
+            v6: make(IpFamily::V6),
+        }
+    }
+
     /// The value of `family`.
     #[must_use]
     pub fn get(&self, family: IpFamily) -> &T {
