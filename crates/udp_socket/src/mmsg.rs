@@ -166,11 +166,7 @@ unsafe impl Send for Iovecs {}
 
 impl Iovecs {
     fn new(count: usize) -> Self {
-        let empty = libc::iovec {
-            iov_base: ptr::null_mut(),
-            iov_len: 0,
-        };
-        Self(vec![empty; count].into())
+        Self(vec![wire::part(&[]); count].into())
     }
 }
 
@@ -274,26 +270,11 @@ impl Sender {
             let (message, rest) = iovecs.split_at_mut(*packets);
             let segments = (place..).map_while(|place| outbox.get(place));
             for (iovec, (_, bytes)) in message.iter_mut().zip(segments) {
-                iovec.iov_base = bytes.as_ptr().cast_mut().cast();
-                iovec.iov_len = bytes.len();
+                *iovec = wire::part(bytes);
             }
-            let header = &mut header.msg_hdr;
-            *header = wire::empty_header();
-            header.msg_iov = message.as_mut_ptr();
-            header.msg_iovlen = wire::len_as(message.len());
-            let mut local = None;
-            // A connected socket has its route at hand and would look it up again for a name.
-            if !socket.is_connected() {
-                let name = wire::sockaddr(path);
-                header.msg_name = name.as_ptr().cast_mut().cast();
-                header.msg_namelen = wire::len_as(name.len());
-                local = path.local();
-            }
-            let control_bytes = control.write(local, (*packets > 1).then_some(bytes.len()));
-            if control_bytes > 0 {
-                header.msg_control = control.0.as_mut_ptr().cast();
-                header.msg_controllen = wire::len_as(control_bytes);
-            }
+            let path = Some(path).filter(|_| !socket.is_connected());
+            let segment_bytes = (*packets > 1).then_some(bytes.len());
+            header.msg_hdr = wire::send_header(message, path, segment_bytes, control);
             place += *packets;
             iovecs = rest;
             batch += 1;

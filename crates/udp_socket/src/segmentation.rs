@@ -104,18 +104,10 @@ impl<'a> Run<'a> {
     }
 
     fn send(&self, socket: &UdpSocket) -> io::Result<()> {
-        let mut iovec = libc::iovec {
-            iov_base: self.bytes.as_ptr().cast_mut().cast(),
-            iov_len: self.bytes.len(),
-        };
+        let mut parts = [wire::part(self.bytes)];
         let mut control = SendControl::default();
-        let mut header = wire::empty_header();
-        header.msg_iov = &raw mut iovec;
-        header.msg_iovlen = 1;
-        if self.packets > 1 {
-            header.msg_controllen = wire::len_as(control.write(None, Some(self.packet_bytes)));
-            header.msg_control = control.0.as_mut_ptr().cast();
-        }
+        let segment_bytes = (self.packets > 1).then_some(self.packet_bytes);
+        let header = wire::send_header(&mut parts, None, segment_bytes, &mut control);
         // Why unsafe: neither std nor (without raw pointers) socket2 sends control messages.
         // SAFETY: the header points to one iovec and perhaps one control message, which live in
         // this function, and to the bytes that `self` borrows, with their lengths. The kernel reads

@@ -168,6 +168,45 @@ fn local_v6(data: &[u8]) -> Option<LocalAddr> {
     })
 }
 
+/// What a scatter list says about `bytes`. The pointer is good for as long as they are borrowed.
+#[inline]
+#[must_use]
+pub fn part(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
+/// A header for sending `parts` to the end of a path, from the local address that the path names;
+/// and for having them cut into packets of `segment_bytes`. `control` is where that is written.
+///
+/// `None` for a connected socket, which has its route at hand and would look it up again for a
+/// name. The pointers are good for as long as all of this is borrowed.
+#[inline]
+#[must_use]
+pub fn send_header(
+    parts: &mut [libc::iovec],
+    path: Option<&ReturnPath>,
+    segment_bytes: Option<usize>,
+    control: &mut SendControl,
+) -> libc::msghdr {
+    let mut header = empty_header();
+    header.msg_iov = parts.as_mut_ptr();
+    header.msg_iovlen = len_as(parts.len());
+    if let Some(path) = path {
+        let name = path.sockaddr();
+        header.msg_name = name.as_ptr().cast_mut().cast();
+        header.msg_namelen = len_as(name.len());
+    }
+    let control_bytes = control.write(path.and_then(ReturnPath::local), segment_bytes);
+    if control_bytes > 0 {
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = len_as(control_bytes);
+    }
+    header
+}
+
 /// A `msghdr` that points nowhere.
 #[must_use]
 pub fn empty_header() -> libc::msghdr {

@@ -72,14 +72,10 @@ struct Parts {
 
 impl Parts {
     fn new(messages_max: usize) -> Self {
-        let empty = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
         // So that there is always room for one large message among small ones.
         let count = messages_max.saturating_add(4 * PACKETS_PER_MESSAGE_MAX);
         Self {
-            iovecs: vec![empty; count].into(),
+            iovecs: vec![wire::part(&[]); count].into(),
             used: 0,
         }
     }
@@ -94,8 +90,7 @@ impl Parts {
         let free = self.iovecs.get_mut(self.used..).unwrap_or_default();
         let mut count = 0;
         for (iovec, bytes) in free.iter_mut().zip(packets) {
-            iovec.iov_base = bytes.as_ptr().cast_mut().cast();
-            iovec.iov_len = bytes.len();
+            *iovec = wire::part(bytes);
             count += 1;
         }
         self.used += count;
@@ -213,25 +208,10 @@ impl Sends {
         } else {
             let together = (first..first + packets).map_while(|it| in_flight.outbox.get(it));
             let list = self.parts.list(together.map(|(_, bytes)| bytes));
-            let header = &mut message.header;
-            *header = wire::empty_header();
-            header.msg_iov = list.as_mut_ptr();
-            header.msg_iovlen = wire::len_as(list.len());
-            let mut local = None;
-            // A connected socket has its route at hand and would look it up again for a name.
-            if !connected {
-                let name = wire::sockaddr(path);
-                header.msg_name = name.as_ptr().cast_mut().cast();
-                header.msg_namelen = wire::len_as(name.len());
-                local = path.local();
-            }
+            let path = Some(path).filter(|_| !connected);
             let segment_bytes = (packets > 1).then_some(bytes.len());
-            let control_bytes = message.control.write(local, segment_bytes);
-            if control_bytes > 0 {
-                header.msg_control = message.control.0.as_mut_ptr().cast();
-                header.msg_controllen = wire::len_as(control_bytes);
-            }
-            SendMsg::new(socket, &raw const *header)
+            message.header = wire::send_header(list, path, segment_bytes, &mut message.control);
+            SendMsg::new(socket, &raw const message.header)
                 .flags(libc::MSG_DONTWAIT.cast_unsigned())
                 .build()
         };
