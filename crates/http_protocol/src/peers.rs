@@ -4,7 +4,7 @@
 //! for an IPv6 peer (BEP 7). The older form, a list of dictionaries (BEP 3), is made from rows, and
 //! made into rows when read.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, PerFamily};
 
@@ -52,7 +52,7 @@ impl PeerForm {
 #[inline(never)]
 fn put_list(peers: PerFamily<&[u8]>, sink: &mut impl Sink) {
     sink.put(b"l");
-    for addr in addresses(peers) {
+    for addr in peers.socket_addrs() {
         sink.put(b"d2:ip");
         let mut size = Size::default();
         size.put_text(format_args!("{}", addr.ip()));
@@ -62,14 +62,6 @@ fn put_list(peers: PerFamily<&[u8]>, sink: &mut impl Sink) {
         sink.put(b"e");
     }
     sink.put(b"e");
-}
-
-/// The addresses in compact rows; partial rows at the end are ignored.
-pub(crate) fn addresses(rows: PerFamily<&[u8]>) -> impl Iterator<Item = SocketAddr> + Clone {
-    let v4 = rows.v4.as_chunks().0.iter();
-    let v6 = rows.v6.as_chunks().0.iter();
-    v4.map(|row| CompactV4(*row).socket_addr())
-        .chain(v6.map(|row| CompactV6(*row).socket_addr()))
 }
 
 /// Compact rows of the peers in a list of dictionaries. Left out is who has no address that can be

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use aquatic_types::PerFamily;
 
 use crate::bencode::{Dictionary, Value, count, read_dictionary};
-use crate::peers::{addresses, read_list};
+use crate::peers::read_list;
 use crate::response_head::write_answer;
 use crate::sink::{Body, Sink};
 use crate::{Framing, PeerForm, ResponseError, ScrapeResponse};
@@ -190,7 +190,7 @@ impl AnnounceResponse<'_> {
 
     /// The peers' addresses: those of IPv4 first. A partial row is no peer.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + Clone {
-        addresses(self.rows())
+        self.rows().socket_addrs()
     }
 
     fn rows(&self) -> PerFamily<&[u8]> {

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Display, Formatter};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::IpFamily;
+use crate::{IpFamily, PerFamily};
 
 /// A socket address in which an IPv4-mapped IPv6 address has become the IPv4 address it stands for.
 ///
@@ -190,6 +190,18 @@ impl CompactAddr for CompactV6 {
 impl Debug for CompactV6 {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         Display::fmt(&self.socket_addr(), f)
+    }
+}
+
+impl<'a> PerFamily<&'a [u8]> {
+    /// The addresses in rows of [`CompactV4`] and of [`CompactV6`]; partial rows at the end are
+    /// ignored.
+    #[inline]
+    pub fn socket_addrs(self) -> impl Iterator<Item = SocketAddr> + Clone + use<'a> {
+        let v4 = self.v4.as_chunks().0.iter();
+        let v6 = self.v6.as_chunks().0.iter();
+        v4.map(|row| CompactV4(*row).socket_addr())
+            .chain(v6.map(|row| CompactV6(*row).socket_addr()))
     }
 }
 

@@ -130,12 +130,7 @@ impl<'a> Request<'a> {
 impl ConnectRequest {
     /// Appends the datagram.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let header = Header {
-            connection_id: PROTOCOL_ID,
-            action: action::CONNECT,
-            transaction_id: self.transaction_id,
-        };
-        header.write(out);
+        write_header(PROTOCOL_ID, action::CONNECT, self.transaction_id, out);
     }
 }
 
@@ -175,12 +170,8 @@ impl<'a> AnnounceRequest<'a> {
 
     /// Appends the datagram. Port 0 is written as it is, though no tracker serves it.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let header = Header {
-            connection_id: self.connection_id.0,
-            action: action::ANNOUNCE,
-            transaction_id: self.transaction_id,
-        };
-        header.write(out);
+        let connection_id = self.connection_id.0;
+        write_header(connection_id, action::ANNOUNCE, self.transaction_id, out);
         out.extend_from_slice(&self.info_hash.0);
         out.extend_from_slice(&self.peer_id.0);
         let amounts = [self.bytes_downloaded, self.bytes_left, self.bytes_uploaded];
@@ -200,12 +191,8 @@ impl<'a> AnnounceRequest<'a> {
 impl ScrapeRequest<'_> {
     /// Appends the datagram.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let header = Header {
-            connection_id: self.connection_id.0,
-            action: action::SCRAPE,
-            transaction_id: self.transaction_id,
-        };
-        header.write(out);
+        let connection_id = self.connection_id.0;
+        write_header(connection_id, action::SCRAPE, self.transaction_id, out);
         self.info_hashes.write(out);
     }
 }
@@ -230,13 +217,17 @@ impl Header {
         };
         Some((header, fields.0))
     }
+}
 
-    #[inline]
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.connection_id);
-        out.extend_from_slice(&self.action.to_be_bytes());
-        out.extend_from_slice(&self.transaction_id.0);
-    }
+#[inline]
+fn write_header(
+    connection_id: [u8; 8],
+    action: u32,
+    transaction_id: TransactionId,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(&connection_id);
+    out.extend_from_slice([action.to_be_bytes(), transaction_id.0].as_flattened());
 }
 
 /// BEP 15 knows 0 to 3. libtorrent sends 4 ("paused": a partial seed), which means nothing to the

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::net::SocketAddr;
 
-use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PerFamily};
 
 use crate::SCRAPE_ROW_SIZE;
 
@@ -49,17 +49,7 @@ impl<'a> PeerRows<'a> {
             IpFamily::V4 => (self.bytes, &[][..]),
             IpFamily::V6 => (&[][..], self.bytes),
         };
-        let v4 = v4
-            .as_chunks()
-            .0
-            .iter()
-            .map(|row| CompactV4(*row).socket_addr());
-        let v6 = v6
-            .as_chunks()
-            .0
-            .iter()
-            .map(|row| CompactV6(*row).socket_addr());
-        v4.chain(v6)
+        PerFamily { v4, v6 }.socket_addrs()
     }
 
     /// The bytes as they came, with a partial row if there is one.
