@@ -8,19 +8,26 @@ use serde::Serialize;
 /// What is known about a key, besides the value that it has been given.
 pub(crate) struct Key<'a> {
     pub(crate) path: &'a str,
-    unit: Option<Unit>,
+    unit: Option<&'static Unit>,
     /// The default, as it would stand in a file.
     example: Option<toml::Value>,
 }
 
 /// What a number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    Seconds,
-    Milliseconds,
-    Microseconds,
-    Bytes,
+struct Unit {
+    words: &'static str,
+    /// How long one is, if it is a time; the others are bytes.
+    micros: Option<u64>,
 }
+
+const SECOND: u64 = 1_000_000;
+
+const UNITS: [Unit; 4] = [
+    Unit::new("seconds", Some(SECOND)),
+    Unit::new("milliseconds", Some(1_000)),
+    Unit::new("microseconds", Some(1)),
+    Unit::new("bytes", None),
+];
 
 impl<'a> Key<'a> {
     pub(crate) fn new(path: &'a str, docs: &[&str], default: &impl Serialize) -> Self {
@@ -88,7 +95,7 @@ impl<'a> Key<'a> {
             return Some(format!("write {number}, without quotes"));
         }
         let unit = self.unit?;
-        let words = unit.words();
+        let words = unit.words;
         let count = number.and_then(|(number, suffix)| unit.count(number, suffix));
         Some(match count {
             Some(count) => format!("write {count}: it is a number of {words}"),
@@ -98,30 +105,20 @@ impl<'a> Key<'a> {
 }
 
 impl Unit {
-    /// By the first word of a key's comment.
-    fn of(comment: &str) -> Option<Self> {
-        match comment.split_whitespace().next()? {
-            "Seconds" => Some(Self::Seconds),
-            "Milliseconds" => Some(Self::Milliseconds),
-            "Microseconds" => Some(Self::Microseconds),
-            "Bytes" => Some(Self::Bytes),
-            _ => None,
-        }
+    const fn new(words: &'static str, micros: Option<u64>) -> Self {
+        Self { words, micros }
     }
 
-    fn words(self) -> &'static str {
-        match self {
-            Self::Seconds => "seconds",
-            Self::Milliseconds => "milliseconds",
-            Self::Microseconds => "microseconds",
-            Self::Bytes => "bytes",
-        }
+    /// By the first word of a key's comment.
+    fn of(comment: &str) -> Option<&'static Self> {
+        let first = comment.split_whitespace().next()?.to_lowercase();
+        UNITS.iter().find(|unit| unit.words == first)
     }
 
     /// How many of this unit `number` of the unit called `suffix` are, if that is a whole number.
-    fn count(self, number: u64, suffix: &str) -> Option<u64> {
+    fn count(&self, number: u64, suffix: &str) -> Option<u64> {
         let suffix = suffix.to_ascii_lowercase();
-        if self == Self::Bytes {
+        let Some(own_micros) = self.micros else {
             let bytes = match suffix.as_str() {
                 "b" | "byte" | "bytes" => 1,
                 "k" | "kb" => 1_000,
@@ -133,8 +130,7 @@ impl Unit {
                 _ => return None,
             };
             return number.checked_mul(bytes);
-        }
-        const SECOND: u64 = 1_000_000;
+        };
         let micros = match suffix.as_str() {
             "us" | "µs" => 1,
             "ms" => 1_000,
@@ -145,12 +141,9 @@ impl Unit {
             _ => return None,
         };
         let micros = number.checked_mul(micros)?;
-        let own = match self {
-            Self::Seconds => SECOND,
-            Self::Milliseconds => 1_000,
-            Self::Microseconds | Self::Bytes => 1,
-        };
-        micros.is_multiple_of(own).then_some(micros / own)
+        micros
+            .is_multiple_of(own_micros)
+            .then_some(micros / own_micros)
     }
 }
 

@@ -24,16 +24,9 @@ impl Version {
             b'1'..=b'9' => build - b'0',
             _ => 0,
         };
-        Some(Self {
-            parts: [
-                digit(major, 36)?,
-                digit(minor, 36)?,
-                digit(patch, 36)?,
-                build,
-            ],
-            len: if build == 0 { 3 } else { 4 },
-            padded_minor: false,
-        })
+        let [major, minor, patch] = [major, minor, patch].map(|part| digit(part, 36));
+        let len = if build == 0 { 3 } else { 4 };
+        Some(Self::new([major?, minor?, patch?, build], len))
     }
 
     /// As [`Self::characters`], but the second half is about the build: `33D1` is 3.3.
@@ -67,17 +60,18 @@ impl Version {
     /// Three decimal numbers, each followed by a dash: `1-36-0-` is 1.36.0. More may follow.
     pub(crate) fn dashed(bytes: &[u8]) -> Option<Self> {
         let mut numbers = bytes.split(|byte| *byte == b'-').map(decimal);
-        Some(Self {
-            parts: [numbers.next()??, numbers.next()??, numbers.next()??, 0],
-            len: 3,
-            padded_minor: false,
-        })
+        let parts = [numbers.next()??, numbers.next()??, numbers.next()??, 0];
+        Some(Self::new(parts, 3))
     }
 
     fn two_parts(major: u8, minor: u8) -> Self {
+        Self::new([major, minor, 0, 0], 2)
+    }
+
+    fn new(parts: [u8; 4], len: u8) -> Self {
         Self {
-            parts: [major, minor, 0, 0],
-            len: 2,
+            parts,
+            len,
             padded_minor: false,
         }
     }

@@ -153,17 +153,16 @@ impl StreamConfig {
 
     /// Checks the keys, which stand in the section `network`.
     pub fn check(&self, checks: &mut Checks) {
-        let no_file = |path: &PathBuf| self.enable_tls && path.as_os_str().is_empty();
-        checks.require(
-            !no_file(&self.tls_certificate_path),
-            "network.tls_certificate_path",
-            "must name a file, because `network.enable_tls` is true",
-        );
-        checks.require(
-            !no_file(&self.tls_private_key_path),
-            "network.tls_private_key_path",
-            "must name a file, because `network.enable_tls` is true",
-        );
+        for (path, key) in [
+            (&self.tls_certificate_path, "network.tls_certificate_path"),
+            (&self.tls_private_key_path, "network.tls_private_key_path"),
+        ] {
+            checks.require(
+                !self.enable_tls || !path.as_os_str().is_empty(),
+                key,
+                "must name a file, because `network.enable_tls` is true",
+            );
+        }
         self.address.check_only_ipv6(self.only_ipv6, checks);
         checks.require(
             self.batch_wait_us <= BATCH_WAIT_US_MAX,
