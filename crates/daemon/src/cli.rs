@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use aquatic_config::{Config, ConfigError, Inspection, inspect, load, to_documented_toml};
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
+use clap::{ArgAction, ArgGroup, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::{logging, sandbox};
 
@@ -33,7 +33,8 @@ pub struct App {
 /// logged or, before there is a log, written to standard error. Without `-c` the program runs with
 /// its defaults.
 pub fn run<C: Config>(app: App, start: impl FnOnce(C) -> anyhow::Result<()>) -> ExitCode {
-    let arguments = match command(app).try_get_matches() {
+    let matches = command(app).try_get_matches();
+    let arguments = match matches.and_then(|found| Arguments::from_arg_matches(&found)) {
         Ok(arguments) => arguments,
         Err(request_or_error) => {
             let request_or_error = with_hint(app, request_or_error);
@@ -55,74 +56,54 @@ pub fn run<C: Config>(app: App, start: impl FnOnce(C) -> anyhow::Result<()>) -> 
     }
 }
 
-const CONFIG: &str = "config";
-const PRINT_CONFIG: &str = "print-config";
-const PRINT_PARSED_CONFIG: &str = "print-parsed-config";
-const CHECK_CONFIG: &str = "check-config";
+/// What a program can be asked for.
+#[derive(Parser)]
+#[command(disable_version_flag = true)]
+#[command(group = ArgGroup::new("instead-of-running"))]
+struct Arguments {
+    /// Use this configuration file instead of the defaults
+    #[arg(short, long, alias = "config-file", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the default configuration, with comments
+    #[arg(short, long, group = "instead-of-running")]
+    print_config: bool,
+    /// Print the configuration as it was understood
+    #[arg(short = 'P', long, group = "instead-of-running")]
+    print_parsed_config: bool,
+    /// Check the configuration and the files that it names, and exit
+    #[arg(long, group = "instead-of-running")]
+    check_config: bool,
+    /// Print the version
+    #[arg(short, short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
 
 fn command(app: App) -> Command {
-    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
-    Command::new(app.name)
+    Arguments::command()
+        .name(app.name)
         .version(app.version)
         .about(app.about)
         .after_help(app.after_help)
-        .arg(
-            Arg::new(CONFIG)
-                .short('c')
-                .long(CONFIG)
-                .alias("config-file")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Use this configuration file instead of the defaults"),
-        )
-        .arg(
-            switch(PRINT_CONFIG)
-                .short('p')
-                .help("Print the default configuration, with comments"),
-        )
-        .arg(
-            switch(PRINT_PARSED_CONFIG)
-                .short('P')
-                .help("Print the configuration as it was understood"),
-        )
-        .arg(
-            switch(CHECK_CONFIG)
-                .help("Check the configuration and the files that it names, and exit"),
-        )
-        .group(ArgGroup::new("instead-of-running").args([
-            PRINT_CONFIG,
-            PRINT_PARSED_CONFIG,
-            CHECK_CONFIG,
-        ]))
-        .disable_version_flag(true)
-        .arg(
-            Arg::new("version")
-                .short('v')
-                .short_alias('V')
-                .long("version")
-                .action(ArgAction::Version)
-                .help("Print the version"),
-        )
 }
 
 fn act<C: Config>(
     app: App,
-    arguments: &ArgMatches,
+    arguments: &Arguments,
     start: impl FnOnce(C) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    if arguments.get_flag(PRINT_CONFIG) {
+    if arguments.print_config {
         return print(&to_documented_toml(&C::default()));
     }
 
-    let path = arguments.get_one::<PathBuf>(CONFIG).map(PathBuf::as_path);
+    let path = arguments.config.as_deref();
     let file = path.map_or("the default configuration".into(), Path::to_string_lossy);
     let text = path.map_or_else(|| Ok(String::new()), read)?;
-    if arguments.get_flag(CHECK_CONFIG) {
+    if arguments.check_config {
         return check::<C>(&file, &text);
     }
 
     let loaded = load::<C>(&text).map_err(|error| unusable(&file, &error))?;
-    if arguments.get_flag(PRINT_PARSED_CONFIG) {
+    if arguments.print_parsed_config {
         tell(&file, &loaded.warnings);
         return print(&to_documented_toml(&loaded.config));
     }
