@@ -47,34 +47,10 @@ pub struct Supervisor {
 
 /// What the main thread is told by others.
 enum Event {
-    End(End),
+    /// Why the process has to end.
+    Failure(anyhow::Error),
     /// Something that has to be done in this very thread.
     Task(Box<dyn FnOnce() + Send>),
-}
-
-/// Why the process ends.
-#[derive(Debug)]
-enum End {
-    Signal,
-    StartFailed(anyhow::Error),
-    WorkerEnded { name: String, reason: anyhow::Error },
-    WorkersHang { names: Vec<String>, limit: Duration },
-}
-
-impl End {
-    fn into_result(self) -> anyhow::Result<()> {
-        match self {
-            Self::Signal => Ok(()),
-            Self::StartFailed(reason) => Err(reason),
-            Self::WorkerEnded { name, reason } => {
-                Err(reason.context(format!("worker {name} has ended")))
-            }
-            Self::WorkersHang { names, limit } => Err(anyhow!(
-                "worker {} hangs: no sign of life for {limit:?} (see hang_timeout)",
-                names.join(", ")
-            )),
-        }
-    }
 }
 
 impl Supervisor {
@@ -110,14 +86,14 @@ impl Supervisor {
         };
         supervisor.load(start, reloads, Arc::clone(&systemd), hang_timeout)?;
         let end = wait_for_end(signals, &told, &ask_for_reload);
-        if let End::Signal = end {
+        if end.is_ok() {
             log::info!("stopping, as asked by a signal");
         }
         systemd.stopping();
-        if let End::Signal = end {
+        if end.is_ok() {
             supervisor.let_finish();
         }
-        end.into_result()
+        end
     }
 
     /// Starts a worker in a thread of its own. Linux shows the first 15 bytes of the name. It has
@@ -144,7 +120,7 @@ impl Supervisor {
                     Ok(Err(error)) => error,
                     Err(_) => anyhow!("it panicked, as logged above"),
                 };
-                supervisor.end(End::WorkerEnded { name, reason });
+                supervisor.fail(reason.context(format!("worker {name} has ended")));
             }
         };
         let thread = thread::Builder::new().name(name.clone()).spawn(worker);
@@ -192,9 +168,10 @@ impl Supervisor {
         }
     }
 
-    fn end(&self, end: End) {
+    /// Has the process end for this reason.
+    fn fail(&self, reason: anyhow::Error) {
         // Nobody listens any more when the process is ending already.
-        let _ = self.events.send(Event::End(end));
+        let _ = self.events.send(Event::Failure(reason));
         self.waker.wake();
     }
 
@@ -210,7 +187,7 @@ impl Supervisor {
             let mut reload = match heartbeat::outside(|| start(&supervisor)) {
                 Ok(reload) => reload,
                 Err(reason) => {
-                    supervisor.end(End::StartFailed(reason));
+                    supervisor.fail(reason);
                     return Ok(());
                 }
             };
@@ -241,13 +218,13 @@ impl Supervisor {
         let supervisor = self.clone();
         self.spawn("watchdog", move || {
             watchdog::run(hang_timeout, &systemd, |names| {
-                let limit = hang_timeout;
-                let last_words = format!(
-                    "worker {} hangs: no sign of life for {limit:?}\n",
+                let what = format!(
+                    "worker {} hangs: no sign of life for {hang_timeout:?}",
                     names.join(", ")
                 );
+                let last_words = format!("{what}\n");
                 let log_hangs = names.iter().any(|name| name == logging::THREAD);
-                supervisor.end(End::WorkersHang { names, limit });
+                supervisor.fail(anyhow!("{what} (see hang_timeout)"));
                 if log_hangs {
                     logging::write_past_queue(&last_words);
                 }
@@ -262,25 +239,25 @@ impl Supervisor {
     }
 }
 
-/// Passes signals on, and runs tasks, until there is a reason to end.
+/// Passes signals on, and runs tasks, until there is a reason to end: a signal, or a failure.
 fn wait_for_end(
     mut signals: Signals,
     told: &Receiver<Event>,
     ask_for_reload: &SyncSender<()>,
-) -> End {
+) -> anyhow::Result<()> {
     loop {
         heartbeat::beat();
         for signal in signals.wait() {
             match signal {
                 // A reload that has been asked for, but has not begun, will do.
                 Signal::Reload => drop(ask_for_reload.try_send(())),
-                Signal::Stop => return End::Signal,
+                Signal::Stop => return Ok(()),
                 Signal::Meaningless(name) => log::info!("{name} means nothing here: ignored"),
             }
         }
         for event in told.try_iter() {
             match event {
-                Event::End(end) => return end,
+                Event::Failure(reason) => return Err(reason),
                 Event::Task(work) => work(),
             }
         }
