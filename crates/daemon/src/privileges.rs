@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use aquatic_config::{Checks, PrivilegeConfig};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, chdir, chroot, geteuid, setgid, setuid};
@@ -106,35 +106,30 @@ fn check_root_directory(config: &PrivilegeConfig) -> anyhow::Result<()> {
 }
 
 fn find_user(name: &str) -> anyhow::Result<Uid> {
-    match User::from_name(name).with_context(|| format!("cannot look up the user {name}"))? {
-        Some(user) if user.uid.is_root() => {
-            bail!("{name} is root: set privileges.user to a user without its rights")
-        }
-        Some(user) => Ok(user.uid),
-        None => bail!(
-            "there is no user {name} (see privileges.user){}",
-            number_hint(name)
-        ),
-    }
+    let found = User::from_name(name).with_context(|| format!("cannot look up the user {name}"))?;
+    let user = found.with_context(|| missing("user", name))?;
+    ensure!(
+        !user.uid.is_root(),
+        "{name} is root: set privileges.user to a user without its rights"
+    );
+    Ok(user.uid)
 }
 
 fn find_group(name: &str) -> anyhow::Result<Gid> {
-    match Group::from_name(name).with_context(|| format!("cannot look up the group {name}"))? {
-        Some(group) => Ok(group.gid),
-        None => bail!(
-            "there is no group {name} (see privileges.group){}",
-            number_hint(name)
-        ),
-    }
+    let found =
+        Group::from_name(name).with_context(|| format!("cannot look up the group {name}"))?;
+    let group = found.with_context(|| missing("group", name))?;
+    Ok(group.gid)
 }
 
-fn number_hint(name: &str) -> &'static str {
+/// There is no such user or group.
+fn missing(kind: &str, name: &str) -> String {
     let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number {
-        ": write its name, not its number"
-    } else {
-        ""
-    }
+    let hint = match is_number {
+        true => ": write its name, not its number",
+        false => "",
+    };
+    format!("there is no {kind} {name} (see privileges.{kind}){hint}")
 }
 
 fn enter_root_directory(path: &Path) -> anyhow::Result<()> {

@@ -78,24 +78,25 @@ impl Process {
             open_files(),
         );
         let stat = self.stat();
-        let of_stat = |value: fn(&Stat) -> Option<u64>| stat.as_ref().and_then(value);
+        let of_stat =
+            |value: fn(&Stat) -> Option<u64>| stat.as_ref().and_then(value).map(approximate);
         metric(
             "process_threads",
             Kind::Gauge,
             "Threads of the process",
-            of_stat(|stat| Some(stat.threads)).map(approximate),
+            of_stat(|stat| Some(stat.threads)),
         );
         metric(
             "process_virtual_memory_bytes",
             Kind::Gauge,
             "Addresses that the process has reserved",
-            of_stat(|stat| Some(stat.virtual_bytes)).map(approximate),
+            of_stat(|stat| Some(stat.virtual_bytes)),
         );
         metric(
             "process_resident_memory_bytes",
             Kind::Gauge,
             "Memory that the process has in use",
-            of_stat(|stat| stat.resident_pages.checked_mul(page_bytes()?)).map(approximate),
+            of_stat(|stat| stat.resident_pages.checked_mul(page_bytes()?)),
         );
     }
 

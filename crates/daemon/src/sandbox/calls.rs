@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+use seccompiler::SeccompCmpOp::{self, Eq, MaskedEq};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, apply_filter_all_threads,
+    BackendError, BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter_all_threads,
 };
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -230,46 +232,33 @@ fn allowed(io_uring: bool) -> anyhow::Result<Rules> {
     if io_uring {
         rules.extend(without_arguments(IO_URING));
     }
-    let is = |position, value: u32| {
-        SeccompCondition::new(
-            position,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::Eq,
-            value.into(),
-        )
-    };
-    let has_not = |position, bits: i32| {
-        let bits = u64::from(bits.cast_unsigned());
-        let without = SeccompCmpOp::MaskedEq(bits);
-        SeccompCondition::new(position, SeccompCmpArgLen::Dword, without, 0)
-    };
-    let ioctls = IOCTLS
-        .iter()
-        .map(|request| SeccompRule::new(vec![is(1, *request)?]));
+    let ioctls = IOCTLS.iter().map(|request| when(1, Eq, *request));
     rules.insert(libc::SYS_ioctl, ioctls.collect::<Result<_, _>>()?);
     // Threads, not processes.
-    let thread = u64::from((libc::CLONE_THREAD | CLONE_NEW).cast_unsigned());
-    let is_thread = SeccompCondition::new(
-        0,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::MaskedEq(thread),
-        u64::from(libc::CLONE_THREAD.cast_unsigned()),
-    )?;
-    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
+    let thread = libc::CLONE_THREAD.cast_unsigned();
+    let thread_alone = MaskedEq((libc::CLONE_THREAD | CLONE_NEW).cast_unsigned().into());
+    rules.insert(libc::SYS_clone, vec![when(0, thread_alone, thread)?]);
     // Memory that can be executed is there already.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        let not_executable = has_not(2, libc::PROT_EXEC)?;
-        rules.insert(call, vec![SeccompRule::new(vec![not_executable])?]);
+        let executable = MaskedEq(libc::PROT_EXEC.cast_unsigned().into());
+        rules.insert(call, vec![when(2, executable, 0)?]);
     }
     let names = [libc::PR_SET_NAME, libc::PR_SET_NO_NEW_PRIVS];
-    let names = names.map(|option| SeccompRule::new(vec![is(0, option.cast_unsigned())?]));
-    rules.insert(
-        libc::SYS_prctl,
-        names.into_iter().collect::<Result<_, _>>()?,
-    );
+    let names = names.map(|option| when(0, Eq, option.cast_unsigned()));
+    let names = names.into_iter().collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_prctl, names);
     // Of this process (0), read only.
-    let no_limit = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
-    let own = SeccompRule::new(vec![is(0, 0)?, no_limit])?;
-    rules.insert(libc::SYS_prlimit64, vec![own]);
+    let own = SeccompCondition::new(0, Dword, Eq, 0)?;
+    let no_limit = SeccompCondition::new(2, Qword, Eq, 0)?;
+    rules.insert(
+        libc::SYS_prlimit64,
+        vec![SeccompRule::new(vec![own, no_limit])?],
+    );
     Ok(rules)
+}
+
+/// Allows a call if the argument at this position is such.
+fn when(position: u8, operator: SeccompCmpOp, value: u32) -> Result<SeccompRule, BackendError> {
+    let condition = SeccompCondition::new(position, Dword, operator, value.into())?;
+    SeccompRule::new(vec![condition])
 }
