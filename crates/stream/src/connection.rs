@@ -352,17 +352,17 @@ impl<S> Connection<S> {
 
     /// There is output, after which a deadline may have to begin.
     fn add_output(&mut self, restarts_deadline: bool) {
-        self.writing = match self.writing {
-            Writing::Blocked => Writing::Blocked,
-            Writing::Idle => Writing::Pending {
-                then_restart_deadline: restarts_deadline,
-            },
+        match &mut self.writing {
+            Writing::Blocked => {}
             Writing::Pending {
                 then_restart_deadline,
-            } => Writing::Pending {
-                then_restart_deadline: then_restart_deadline || restarts_deadline,
-            },
-        };
+            } => *then_restart_deadline |= restarts_deadline,
+            Writing::Idle => {
+                self.writing = Writing::Pending {
+                    then_restart_deadline: restarts_deadline,
+                };
+            }
+        }
     }
 }
 
