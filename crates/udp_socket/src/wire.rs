@@ -37,14 +37,6 @@ impl Default for Control {
     }
 }
 
-impl Control {
-    /// Writes the control message that makes a packet leave from `local`, and gives back how many
-    /// bytes of it are to be passed on.
-    pub fn write(&mut self, local: LocalAddr) -> usize {
-        write_packet_info(&mut self.0, local)
-    }
-}
-
 fn write_packet_info(out: &mut [u8], local: LocalAddr) -> usize {
     let (level, kind, data_bytes) = match local.ip {
         IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, IN_PKTINFO_BYTES),
@@ -236,9 +228,9 @@ mod tests {
     use super::*;
 
     fn written(ip: &str, interface: u32) -> Vec<u8> {
-        let mut control = Control([0xff; CONTROL_BYTES]);
+        let mut control = SendControl([0xff; CONTROL_BYTES + SEGMENT_BYTES]);
         let ip = ip.parse().unwrap();
-        let len = control.write(LocalAddr { ip, interface });
+        let len = control.write(Some(LocalAddr { ip, interface }), None);
         control.0[..len].to_vec()
     }
 
