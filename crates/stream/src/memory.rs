@@ -108,7 +108,7 @@ impl Counted {
 }
 
 /// The account of a worker.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
     bytes_max: usize,
     /// By all connections, as far as that is known.
@@ -128,11 +128,7 @@ impl Memory {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
-            held_bytes: 0,
-            written_bytes: 0,
-            left_unread: 0,
-            holders: 0,
-            pooled_bytes: 0,
+            ..Self::default()
         }
     }
 
