@@ -220,10 +220,4 @@ impl Checks {
     pub fn not_looked_at(&mut self, what: impl Into<String>) {
         self.not_looked_at.push(what.into());
     }
-
-    /// Whether nothing wrong has been found yet.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.failures.is_empty()
-    }
 }

@@ -67,12 +67,6 @@ pub struct Finisher {
 }
 
 impl Finisher {
-    /// Of a process that is never told to stop: for tests of workers.
-    #[must_use]
-    pub fn never() -> Self {
-        Arc::new(Finishing::default()).join(Box::new(|| ()))
-    }
-
     /// Of a process that has been told to stop: for tests of workers.
     #[must_use]
     pub fn of_a_stop() -> Self {

@@ -1,10 +1,8 @@
 //! Whether files that are read again while the daemon runs could be read, for Prometheus.
 
-use std::time::SystemTime;
-
 use metrics::{Unit, describe_gauge, gauge};
 
-use crate::clock::wall_time;
+use crate::clock::unix_time;
 
 /// The metrics of something that is loaded from files. Whoever loads it says how that went; without
 /// a metrics endpoint nobody listens.
@@ -32,19 +30,11 @@ impl LoadMetrics {
             format!("When {} was loaded, in Unix time", self.what)
         );
         gauge!(self.successful).set(1);
-        gauge!(self.timestamp_seconds).set(unix_seconds(wall_time()));
+        gauge!(self.timestamp_seconds).set(unix_time().as_secs_f64());
     }
 
     /// It could not be loaded again; the previous one is kept.
     pub fn failed(&self) {
         gauge!(self.successful).set(0);
     }
-}
-
-/// Seconds since the beginning of 1970.
-#[must_use]
-pub(crate) fn unix_seconds(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }

@@ -12,9 +12,8 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, rlim_t};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::clock::wall_time;
+use crate::clock::unix_time;
 use crate::exposition::{Exposition, Kind};
-use crate::load_metrics::unix_seconds;
 
 /// This process, as seen by the system.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Process {
     #[must_use]
     pub fn open() -> Self {
         Self {
-            start_seconds: unix_seconds(wall_time()),
+            start_seconds: unix_time().as_secs_f64(),
             stat: File::open("/proc/self/stat").ok(),
         }
     }
@@ -201,7 +200,7 @@ mod tests {
         assert!(added("process_open_fds ") >= f64::from(u32::try_from(files.len()).unwrap()) / 2.0);
         assert!(value(&after, "process_cpu_seconds_total ") > 0.0);
         assert!(value(&after, "process_threads ") >= 1.0);
-        let age = unix_seconds(wall_time()) - value(&after, "process_start_time_seconds ");
+        let age = unix_time().as_secs_f64() - value(&after, "process_start_time_seconds ");
         assert!((0.0..3_600.0).contains(&age), "{age}");
         assert!(
             value(&after, "process_virtual_memory_bytes ")

@@ -4,12 +4,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_channel::{WaitHandle, Waker};
 use aquatic_config::Checks;
-use aquatic_daemon::clock::{Clock, wall_time};
+use aquatic_daemon::clock::{Clock, unix_micros};
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_daemon::special_file;
@@ -229,10 +229,7 @@ fn warn_of_expiry(tls: &TlsConfig) {
 }
 
 fn has_expired(tls: &TlsConfig) -> bool {
-    let now = wall_time().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    });
+    let now = i64::try_from(unix_micros() / 1_000_000).unwrap_or(i64::MAX);
     tls.not_after().is_some_and(|not_after| not_after < now)
 }
 

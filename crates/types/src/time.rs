@@ -1,6 +1,6 @@
 //! Time as the deciding code sees it.
 
-use std::ops::{Add, Sub};
+use std::ops::Add;
 
 /// Whole seconds since the daemon started.
 ///
@@ -15,14 +15,5 @@ impl Add<u32> for Seconds {
     /// Later by `seconds`; stops at the end of time instead of wrapping.
     fn add(self, seconds: u32) -> Self {
         Self(self.0.saturating_add(seconds))
-    }
-}
-
-impl Sub for Seconds {
-    type Output = u32;
-
-    /// Seconds that have passed since `earlier`; 0 if it is not earlier.
-    fn sub(self, earlier: Self) -> u32 {
-        self.0.saturating_sub(earlier.0)
     }
 }
