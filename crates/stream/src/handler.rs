@@ -84,28 +84,23 @@ impl<'a> Io<'a> {
     /// For a connection with this output. Also how the tests of a session make one.
     #[must_use]
     pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Self::behind(0, out)
+        Self::behind(0, false, out)
     }
 
-    /// For a connection with so many bytes before this output.
-    #[must_use]
-    pub fn behind(waiting_bytes: usize, out: &'a mut Vec<u8>) -> Self {
+    /// For a connection with so many bytes before this output. `memory_is_tight`: all connections
+    /// together hold almost as much as they may.
+    pub(crate) fn behind(
+        waiting_bytes: usize,
+        memory_is_tight: bool,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
         Self {
             out,
             waiting_bytes,
-            memory_is_tight: false,
+            memory_is_tight,
             closes: false,
             waits_for: None,
             waits_anew: false,
-        }
-    }
-
-    /// Where all connections together hold almost as much as they may, if `is_tight`.
-    #[must_use]
-    pub fn in_memory(self, is_tight: bool) -> Self {
-        Self {
-            memory_is_tight: is_tight,
-            ..self
         }
     }
 

@@ -42,7 +42,7 @@ impl<S: SessionState> Connection<S> {
         if out.capacity() == 0 {
             *out = pool.lend(&mut cx.shared.memory);
         }
-        let mut io = Io::behind(waiting_bytes, out).in_memory(cx.shared.memory.is_tight());
+        let mut io = Io::behind(waiting_bytes, cx.shared.memory.is_tight(), out);
         let result = call(session, &mut io);
         let closes = io.closes();
         // The time for a request goes on if it is asked for again.
