@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Debug, Formatter};
 
-use rtrb::{Consumer, Producer, RingBuffer};
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use crate::Waker;
 
@@ -67,15 +67,12 @@ impl<T> Requester<T> {
     ///
     /// Gives the batch back if it was never [`Self::take_free`]'s, so that there is no room for it.
     pub fn send(&mut self, batch: T) -> Result<(), T> {
-        match self.requests.push(batch) {
-            Ok(()) => {
-                self.in_flight += 1;
-                debug_assert!(self.in_flight <= self.batches_max());
-                self.wake_pending = true;
-                Ok(())
-            }
-            Err(rtrb::PushError::Full(batch)) => Err(batch),
-        }
+        let sent = self.requests.push(batch);
+        sent.map_err(|PushError::Full(batch)| batch)?;
+        self.in_flight += 1;
+        debug_assert!(self.in_flight <= self.batches_max());
+        self.wake_pending = true;
+        Ok(())
     }
 
     /// Wakes the other side if something was sent since the last call and it sleeps.
@@ -142,13 +139,10 @@ impl<T> Responder<T> {
     ///
     /// Gives the batch back if it never came from [`Self::receive`], so that there is no room.
     pub fn answer(&mut self, batch: T) -> Result<(), T> {
-        match self.answers.push(batch) {
-            Ok(()) => {
-                self.wake_pending = true;
-                Ok(())
-            }
-            Err(rtrb::PushError::Full(batch)) => Err(batch),
-        }
+        let sent = self.answers.push(batch);
+        sent.map_err(|PushError::Full(batch)| batch)?;
+        self.wake_pending = true;
+        Ok(())
     }
 
     /// Wakes the other side if something was answered since the last call and it sleeps.
