@@ -91,11 +91,11 @@ impl RunConfig {
         );
     }
 
-    /// Each worker's part of `rate_per_second`.
+    /// Each worker's part of `rate_per_second`. `None`: as many as the tracker answers.
     #[must_use]
-    pub fn rate_per_worker(&self) -> f64 {
+    pub fn rate_per_worker(&self) -> Option<f64> {
         let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
-        f64::from(self.rate_per_second) / f64::from(workers)
+        (self.rate_per_second > 0).then(|| f64::from(self.rate_per_second) / f64::from(workers))
     }
 }
 
@@ -127,6 +127,18 @@ impl PopulationConfig {
 }
 
 impl AnswersConfig {
+    /// `late_after_ms` in microseconds.
+    #[must_use]
+    pub fn late_after_micros(&self) -> u64 {
+        u64::from(self.late_after_ms) * 1_000
+    }
+
+    /// `lost_after_ms` in microseconds.
+    #[must_use]
+    pub fn lost_after_micros(&self) -> u64 {
+        u64::from(self.lost_after_ms) * 1_000
+    }
+
     /// Requires that late comes before lost.
     pub fn check(&self, checks: &mut Checks) {
         checks.require(

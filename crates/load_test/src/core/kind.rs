@@ -1,40 +1,120 @@
-//! Things that are counted apart: kinds of requests, kinds of errors.
-
-use std::fmt::Debug;
+//! Things that are counted apart: kinds of requests, and what can go wrong with them.
+//!
+//! Each tester knows some of either, and reports those only.
 
 use fastrand::Rng;
+use serde::Serialize;
 
-/// One of a few kinds. Each tester has two such types: its requests, and what can go wrong.
-pub trait Kind: Copy + Debug + Eq + 'static {
-    /// All kinds, in the order in which they are reported.
-    const ALL: &'static [Self];
+/// What a request asks for. For WebTorrent, each message belongs to one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKind {
+    /// A connection id.
+    Connect,
+    /// The peers of a torrent.
+    Announce,
+    /// The sizes of swarms.
+    Scrape,
+    /// An offer, from the announce that carried it to the client that it is forwarded to. It is
+    /// noted when it arrives: whether a tracker ought to forward it depends on who is there.
+    Offer,
+    /// An answer. It is noted when it is sent, and answered when the client that made the offer has
+    /// it. Its time counts from the announce that carried the offer: it is the round trip that a
+    /// browser waits for.
+    Answer,
+    /// A reply to an answer, which some trackers send as if it were an announce. It is noted when
+    /// it comes, and its time counts from the last answer that was sent on its connection.
+    AnswerReply,
+}
 
-    /// The key in reports for scripts.
-    fn key(self) -> &'static str;
+/// What can go wrong, but for answers that are late or do not come. Reports for scripts call each
+/// by its name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// A connection that could not be opened, or whose handshake failed.
+    ConnectFailed,
+    /// A connection that ended although something was still to come. What was asked and not
+    /// answered is lost too.
+    ClosedEarly,
+    /// A connection that was still open when the tracker should have closed it.
+    NotClosed,
+    /// A second answer to one request.
+    Duplicate,
+    /// An answer to a request that was never sent, or that had been given up as lost.
+    UnknownTransaction,
+    /// Bytes that are no answer to anything. What was asked on that connection is lost.
+    Malformed,
+    /// A datagram that is no answer.
+    #[serde(rename = "malformed")]
+    MalformedDatagram,
+    /// An answer to something else than what was asked. The request is lost too.
+    WrongKind,
+    /// An answer with too many entries, or too few.
+    WrongCount,
+    /// A packet that the kernel refused to send. Its request is lost too.
+    #[serde(rename = "send_failures")]
+    SendFailure,
+}
 
-    /// What reports for people call it.
-    fn name(self) -> &'static str {
-        self.key()
+impl RequestKind {
+    pub(crate) const COUNT: usize = Self::AnswerReply.index() + 1;
+
+    /// What reports call it.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Announce => "announce",
+            Self::Scrape => "scrape",
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::AnswerReply => "re_answer",
+        }
     }
 
-    /// Its place in [`Self::ALL`].
-    fn index(self) -> usize {
-        let place = Self::ALL.iter().position(|kind| *kind == self);
-        place.expect("ALL holds all kinds")
+    /// Its place in tables of all kinds.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Fault {
+    pub(crate) const COUNT: usize = Self::SendFailure.index() + 1;
+
+    /// What reports for people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConnectFailed => "connections that could not be opened",
+            Self::ClosedEarly => "connections closed too early",
+            Self::NotClosed => "connections not closed after the answer",
+            Self::Duplicate => "duplicate answers",
+            Self::UnknownTransaction => "answers to unknown requests",
+            Self::Malformed => "malformed answers",
+            Self::MalformedDatagram => "malformed datagrams",
+            Self::WrongKind => "answers of the wrong kind",
+            Self::WrongCount => "answers with a wrong number of entries",
+            Self::SendFailure => "requests that could not be sent",
+        }
+    }
+
+    /// Its place in tables of all faults.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
     }
 }
 
 /// How often each kind of request is chosen, in proportion to the others.
 #[derive(Clone, Debug)]
-pub struct Mix<R> {
-    weights: Vec<(R, u32)>,
+pub struct Mix {
+    weights: Vec<(RequestKind, u32)>,
     total: u64,
 }
 
-impl<R: Kind> Mix<R> {
+impl Mix {
     /// At least one of the weights must not be 0.
     #[must_use]
-    pub fn new(weights: &[(R, u32)]) -> Self {
+    pub fn new(weights: &[(RequestKind, u32)]) -> Self {
         Self {
             weights: weights.to_vec(),
             total: weights.iter().map(|(_, weight)| u64::from(*weight)).sum(),
@@ -43,7 +123,7 @@ impl<R: Kind> Mix<R> {
 
     /// Draws a kind.
     #[must_use]
-    pub fn sample(&self, rng: &mut Rng) -> R {
+    pub fn sample(&self, rng: &mut Rng) -> RequestKind {
         let mut ticket = rng.u64(..self.total);
         for (kind, weight) in &self.weights {
             let weight = u64::from(*weight);
@@ -57,55 +137,35 @@ impl<R: Kind> Mix<R> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// Requests of a made-up protocol.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) enum Request {
-        Announce,
-        Scrape,
-        Greet,
-    }
-
-    impl Kind for Request {
-        const ALL: &'static [Self] = &[Self::Announce, Self::Scrape, Self::Greet];
-
-        fn key(self) -> &'static str {
-            match self {
-                Self::Announce => "announce",
-                Self::Scrape => "scrape",
-                Self::Greet => "greet",
-            }
-        }
-    }
 
     #[test]
     fn kinds_are_drawn_by_weight() {
         let mix = Mix::new(&[
-            (Request::Greet, 50),
-            (Request::Announce, 49),
-            (Request::Scrape, 1),
+            (RequestKind::Connect, 50),
+            (RequestKind::Announce, 49),
+            (RequestKind::Scrape, 1),
         ]);
         let mut rng = Rng::with_seed(1);
-        let mut counts = [0; 3];
+        let mut counts = [0; RequestKind::COUNT];
         for _ in 0..100_000 {
             counts[mix.sample(&mut rng).index()] += 1;
         }
-        let [announces, scrapes, greetings] = counts;
+        let [connects, announces, scrapes, ..] = counts;
         assert!((48_000..50_000).contains(&announces), "{counts:?}");
         assert!((800..1200).contains(&scrapes), "{counts:?}");
-        assert!((49_000..51_000).contains(&greetings), "{counts:?}");
+        assert!((49_000..51_000).contains(&connects), "{counts:?}");
     }
 
     #[test]
     fn weight_zero_is_never_drawn() {
         let mix = Mix::new(&[
-            (Request::Greet, 0),
-            (Request::Announce, 1),
-            (Request::Scrape, 0),
+            (RequestKind::Connect, 0),
+            (RequestKind::Announce, 1),
+            (RequestKind::Scrape, 0),
         ]);
         let mut rng = Rng::with_seed(1);
-        assert!((0..1000).all(|_| mix.sample(&mut rng) == Request::Announce));
+        assert!((0..1000).all(|_| mix.sample(&mut rng) == RequestKind::Announce));
     }
 }

@@ -19,9 +19,9 @@
 //! |---|---|
 //! | [`config`], [`client_ips`] | the keys that all testers have |
 //! | [`population`] | torrents, peers and their popularity |
-//! | [`kind`] | kinds of requests and of errors, and how often each request is chosen |
+//! | [`kind`] | kinds of requests and of faults, and how often each request is chosen |
 //! | [`arrivals`] | when requests are due at a fixed rate |
-//! | [`tally`], [`report`] | counting, and what is printed |
+//! | [`tally`], [`connections`], [`report`] | counting, and what is printed |
 //! | [`run`] | warm-up, window, workers |
 //! | [`stalls`] | whether the tester itself was late |
 //! | [`process`] | CPU time and memory of a process |
@@ -29,6 +29,7 @@
 pub mod arrivals;
 pub mod client_ips;
 pub mod config;
+pub mod connections;
 pub mod kind;
 pub mod population;
 pub mod process;

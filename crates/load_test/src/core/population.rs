@@ -55,14 +55,8 @@ impl Population {
 
     /// How many peers there are.
     #[must_use]
-    pub fn len(&self) -> u32 {
+    pub fn number_of_peers(&self) -> u32 {
         u32::try_from(self.peers.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether there is nobody.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.peers.is_empty()
     }
 
     /// The name of a torrent of this population.
@@ -76,9 +70,23 @@ impl Population {
     pub fn draw_torrents(&self, number: u8, rng: &mut Rng, torrents: &mut Vec<InfoHash>) {
         torrents.clear();
         torrents.extend((0..number).map(|_| {
-            let peer = self.peer(rng.u32(..self.len()));
+            let peer = self.peer(rng.u32(..self.number_of_peers()));
             self.info_hash(peer.torrent)
         }));
+    }
+
+    /// The same, each torrent once, for answers that have one entry per torrent however often it
+    /// was asked about. Gives back how many torrents it became.
+    pub fn draw_different_torrents(
+        &self,
+        number: u8,
+        rng: &mut Rng,
+        torrents: &mut Vec<InfoHash>,
+    ) -> u32 {
+        self.draw_torrents(number, rng, torrents);
+        torrents.sort_unstable();
+        torrents.dedup();
+        u32::try_from(torrents.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -252,7 +260,7 @@ mod tests {
         assert_ne!(one.peers, other.peers);
         assert_ne!(one.info_hash(0), other.info_hash(0));
 
-        assert_eq!(one.len(), 20_000);
+        assert_eq!(one.number_of_peers(), 20_000);
         assert!(
             one.peers
                 .iter()

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use serde::{Serialize, Serializer};
 
 use crate::core::config::RunConfig;
-use crate::core::kind::Kind;
+use crate::core::connections::ConnectionCounts;
+use crate::core::kind::{Fault, RequestKind};
 use crate::core::process::Usage;
 use crate::core::run::Used;
 use crate::core::stalls::Stalls;
@@ -44,6 +45,9 @@ pub struct LoadReport {
     /// For how long the tester was kept from running; what was due or came then has a longer
     /// latency by no fault of the tracker's. Only at a fixed rate: otherwise the tester sleeps.
     pub tester_stalls: Option<Stalls>,
+    /// Connections, if the tester has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<ConnectionCounts>,
 }
 
 /// Requests of one kind.
@@ -89,9 +93,9 @@ pub struct Latency {
 pub struct ErrorReport {
     /// All of them together.
     pub total: u64,
-    /// Each kind of error: its key, its name and how often it occurred.
-    #[serde(flatten, serialize_with = "without_names")]
-    pub counts: Vec<(&'static str, &'static str, u64)>,
+    /// How often each of the faults occurred that the tester knows.
+    #[serde(flatten, serialize_with = "as_map")]
+    pub counts: Vec<(Fault, u64)>,
     /// Refusals, by message.
     pub messages: BTreeMap<String, u64>,
 }
@@ -112,23 +116,29 @@ pub struct ProcessReport {
 }
 
 impl LoadReport {
-    /// Sums up a run.
+    /// Sums up a run of a tester that knows these kinds of requests and these faults.
     #[must_use]
-    pub fn new<R: Kind, E: Kind>(config: &RunConfig, tally: &Tally<R, E>, used: &Used) -> Self {
+    pub fn new(
+        config: &RunConfig,
+        (kinds, faults): (&[RequestKind], &[Fault]),
+        tally: &Tally,
+        used: &Used,
+    ) -> Self {
         let all = tally.all_kinds();
         let seconds = f64::from(config.duration_seconds);
-        let kind = |kind: &R| (kind.key(), KindReport::new(tally.kind(*kind), seconds));
+        let kind = |kind: &RequestKind| (kind.key(), KindReport::new(tally.kind(*kind), seconds));
         let process = |usage: Usage| ProcessReport::new(&usage, all.received_in_window, seconds);
         Self {
             tracker: config.server_address,
             seconds,
             rate_per_second: config.rate_per_second,
-            kinds: R::ALL.iter().map(kind).collect(),
+            kinds: kinds.iter().map(kind).collect(),
             peers_per_announce: ratio(to_f64(tally.peers), to_f64(tally.answers_with_peers)),
-            errors: ErrorReport::new(tally),
+            errors: ErrorReport::new(faults, tally),
             tracker_process: used.tracker.map(process),
             tester_process: used.tester.map(process),
             tester_stalls: (config.rate_per_second > 0).then(|| tally.stalls.stalls()),
+            connections: None,
             all: KindReport::new(&all, seconds),
         }
     }
@@ -160,10 +170,10 @@ impl KindReport {
 impl ErrorReport {
     /// Sums up what went wrong.
     #[must_use]
-    pub fn new<R: Kind, E: Kind>(tally: &Tally<R, E>) -> Self {
-        let count = |error: &E| (error.key(), error.name(), tally.errors(*error));
-        let counts: Vec<_> = E::ALL.iter().map(count).collect();
-        let errors: u64 = counts.iter().map(|(.., count)| count).sum();
+    pub fn new(faults: &[Fault], tally: &Tally) -> Self {
+        let count = |fault: &Fault| (*fault, tally.errors(*fault));
+        let counts: Vec<_> = faults.iter().map(count).collect();
+        let errors: u64 = counts.iter().map(|(_, count)| count).sum();
         Self {
             total: errors + tally.messages.values().sum::<u64>(),
             counts,
@@ -188,18 +198,12 @@ impl ProcessReport {
     }
 }
 
-fn as_map<S: Serializer>(
-    kinds: &[(&'static str, KindReport)],
+/// Writes entries as a map in this order.
+pub(crate) fn as_map<S: Serializer>(
+    entries: &[(impl Serialize, impl Serialize)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(kinds.iter().map(|(key, kind)| (key, kind)))
-}
-
-fn without_names<S: Serializer>(
-    counts: &[(&'static str, &'static str, u64)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(counts.iter().map(|(key, _, count)| (key, count)))
+    serializer.collect_map(entries.iter().map(|(key, value)| (key, value)))
 }
 
 /// 0 where there is nothing to divide by.
@@ -225,9 +229,12 @@ pub fn to_f64(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::kind::tests::Request;
     use crate::core::tally::Asked;
-    use crate::core::tally::tests::Mistake;
+
+    const KNOWN: (&[RequestKind], &[Fault]) = (
+        &[RequestKind::Announce, RequestKind::Connect],
+        &[Fault::Duplicate, Fault::Malformed],
+    );
 
     fn config(rate_per_second: u32, duration_seconds: u32) -> RunConfig {
         RunConfig {
@@ -237,47 +244,32 @@ mod tests {
         }
     }
 
-    fn unobserved() -> Used {
-        Used {
-            tracker: None,
-            tester: None,
-        }
-    }
-
     fn kind<'a>(report: &'a LoadReport, key: &str) -> &'a KindReport {
         let mut kinds = report.kinds.iter();
         &kinds.find(|(name, _)| *name == key).unwrap().1
     }
 
-    fn asked(kind: Request, due_micros: u64) -> Asked<Request> {
-        Asked {
-            kind,
-            item: 0,
-            due_micros,
-        }
-    }
-
     /// Two seconds: 1,000 announces of which 900 are answered after 1 to 900 µs, 50 late, 20
-    /// refused, 30 lost; and 100 greetings.
-    fn tally() -> Tally<Request, Mistake> {
-        let mut tally = Tally::new(0..2_000_000);
+    /// refused, 30 lost; and 100 connect requests.
+    fn tally() -> Tally {
+        let mut tally = Tally::new(0..2_000_000, 1_000_000);
         for number in 1..=1_000 {
-            let announce = asked(Request::Announce, 1_000);
+            let announce = Asked::new(RequestKind::Announce, 1_000);
             tally.sent(&announce);
             match number {
                 1..=900 => {
-                    tally.answered(&announce, 1_000 + number, false);
+                    tally.answered(&announce, 1_000 + number);
                     tally.got_peers(&announce, 19);
                 }
-                901..=950 => tally.answered(&announce, 1_500_000, true),
+                901..=950 => tally.answered(&announce, 1_500_000),
                 951..=970 => tally.refused(&announce, 1_900_000, b"no"),
                 _ => tally.lost(&announce),
             }
         }
         for _ in 0..100 {
-            let greet = asked(Request::Greet, 5);
-            tally.sent(&greet);
-            tally.answered(&greet, 6, false);
+            let connect = Asked::new(RequestKind::Connect, 5);
+            tally.sent(&connect);
+            tally.answered(&connect, 6);
         }
         tally
     }
@@ -304,7 +296,7 @@ mod tests {
             tracker: Some(usage(1_070, 4_280, 1 << 20)),
             tester: None,
         };
-        let report = LoadReport::new(&config(0, 2), &tally(), &used);
+        let report = LoadReport::new(&config(0, 2), KNOWN, &tally(), &used);
         let KindReport {
             requests,
             answered,
@@ -319,7 +311,7 @@ mod tests {
         );
         near(kind(&report, "announce").requests_per_second, 500.0);
         near(kind(&report, "announce").answers_per_second, 485.0);
-        near(kind(&report, "greet").answers_per_second, 50.0);
+        near(kind(&report, "connect").answers_per_second, 50.0);
         near(report.all.requests_per_second, 550.0);
         near(report.peers_per_announce, 19.0);
         assert_eq!(
@@ -327,7 +319,7 @@ mod tests {
             (20, 20)
         );
 
-        // 970 announces and 100 greetings were answered.
+        // 970 announces and 100 connect requests were answered.
         let process = report.tracker_process.unwrap();
         near(process.cpu_micros_per_answer, 5.0);
         near(process.user_micros_per_answer, 1.0);
@@ -339,7 +331,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_within_one_percent() {
-        let report = LoadReport::new(&config(0, 2), &tally(), &unobserved());
+        let report = LoadReport::new(&config(0, 2), KNOWN, &tally(), &Used::default());
         let latency = kind(&report, "announce").latency_micros;
         for (value, expected) in [
             (latency.p50, 485),
@@ -356,12 +348,12 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_no_division_by_zero() {
-        let nothing = Tally::<Request, Mistake>::new(0..1);
+        let nothing = Tally::new(0..1, 1);
         let used = Used {
             tracker: Some(usage(1, 1, 1)),
             tester: None,
         };
-        let report = LoadReport::new(&config(7, 0), &nothing, &used);
+        let report = LoadReport::new(&config(7, 0), KNOWN, &nothing, &used);
         near(report.all.answers_per_second, 0.0);
         near(report.peers_per_announce, 0.0);
         near(report.tracker_process.unwrap().cpu_micros_per_answer, 0.0);
@@ -374,7 +366,7 @@ mod tests {
         for now_micros in [100, 200, 5_300, 5_400, 7_900] {
             tally.stalls.look(now_micros);
         }
-        let report = LoadReport::new(&config(500, 2), &tally, &unobserved());
+        let report = LoadReport::new(&config(500, 2), KNOWN, &tally, &Used::default());
         let text = report.to_string();
         let line = "\ntester kept from running: 7.6 ms in all, at most 5.1 ms at a time\n";
         assert!(text.contains(line), "{text}");
@@ -382,7 +374,7 @@ mod tests {
 
     #[test]
     fn both_forms_tell_the_same() {
-        let report = LoadReport::new(&config(0, 2), &tally(), &unobserved());
+        let report = LoadReport::new(&config(0, 2), KNOWN, &tally(), &Used::default());
         let json: serde_json::Value =
             serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
         assert_eq!(json["announce"]["lost"], 30);

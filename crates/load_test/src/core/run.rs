@@ -12,9 +12,7 @@ use aquatic_daemon::clock::Clock;
 use serde::Serialize;
 
 use crate::core::config::RunConfig;
-use crate::core::kind::Kind;
 use crate::core::process::Usage;
-use crate::core::tally::Tally;
 
 /// When a run measures.
 #[derive(Clone, Debug)]
@@ -23,8 +21,8 @@ pub struct Window {
     micros: Range<u64>,
 }
 
-/// What was used within a window: CPU times, and memory at its end.
-#[derive(Clone, Copy, Debug)]
+/// What was used so far, or within a window: CPU times, and memory at its end.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Used {
     /// By the tracker, if its process is known.
     pub tracker: Option<Usage>,
@@ -57,23 +55,20 @@ impl Window {
     pub fn observe(&self, config: &RunConfig) -> anyhow::Result<Used> {
         let before = self.look(config, self.micros.start)?;
         let after = self.look(config, self.micros.end)?;
-        let used = |usage: fn(&Look) -> Option<Usage>| {
-            let (before, after) = (usage(before.as_ref()?)?, usage(after.as_ref()?)?);
-            Some(after.since(&before))
-        };
+        let used = |before: Option<Usage>, after: Option<Usage>| Some(after?.since(&before?));
         Ok(Used {
-            tracker: used(|look| look.tracker),
-            tester: used(|look| look.tester),
+            tracker: used(before.tracker, after.tracker),
+            tester: used(before.tester, after.tester),
         })
     }
 
-    /// Waits for the moment. `None` if that is missed, because the machine has too much to do: CPU
-    /// times of another period than the answers' would mislead.
-    fn look(&self, config: &RunConfig, moment_micros: u64) -> anyhow::Result<Option<Look>> {
+    /// Waits for the moment. Nothing is known if that is missed, because the machine has too much
+    /// to do: CPU times of another period than the answers' would mislead.
+    fn look(&self, config: &RunConfig, moment_micros: u64) -> anyhow::Result<Used> {
         let missed_micros = u64::from(config.duration_seconds) * 1_000_000 / 100;
         let wait_micros = moment_micros.saturating_sub(self.clock.micros());
         thread::sleep(Duration::from_micros(wait_micros));
-        let look = Look {
+        let used = Used {
             tracker: config.tracker_usage()?,
             tester: Usage::of_self().ok(),
         };
@@ -84,16 +79,10 @@ impl Window {
                  own",
                 late_micros / 1000
             );
-            return Ok(None);
+            return Ok(Used::default());
         }
-        Ok(Some(look))
+        Ok(used)
     }
-}
-
-/// What tracker and tester have used up to a moment.
-struct Look {
-    tracker: Option<Usage>,
-    tester: Option<Usage>,
 }
 
 impl RunConfig {
@@ -124,63 +113,25 @@ impl RunConfig {
     }
 }
 
-/// Threads that each count in a tally of their own.
-#[derive(Debug)]
-pub struct Workers<T> {
-    threads: Vec<JoinHandle<anyhow::Result<T>>>,
+/// Starts a worker thread.
+///
+/// # Errors
+/// If the system has no room for a thread.
+pub fn spawn<T: Send + 'static>(
+    run: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<JoinHandle<anyhow::Result<T>>> {
+    let thread = thread::Builder::new().name("worker".to_owned()).spawn(run);
+    thread.context("cannot start a worker thread")
 }
 
-impl<T: Send + 'static> Workers<T> {
-    /// None yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            threads: Vec::new(),
-        }
-    }
-
-    /// Starts one more.
-    ///
-    /// # Errors
-    /// If the system has no room for a thread.
-    pub fn spawn(
-        &mut self,
-        run: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-    ) -> anyhow::Result<()> {
-        let thread = thread::Builder::new().name("worker".to_owned()).spawn(run);
-        self.threads
-            .push(thread.context("cannot start a worker thread")?);
-        Ok(())
-    }
-
-    /// Waits for all, and gives back what each has found.
-    ///
-    /// # Errors
-    /// If one of them fails.
-    pub fn join(self) -> anyhow::Result<Vec<T>> {
-        let join = |thread: JoinHandle<_>| {
-            let result = thread.join();
-            result.map_err(|_| anyhow!("a worker has panicked"))?
-        };
-        self.threads.into_iter().map(join).collect()
-    }
-}
-
-impl<T: Send + 'static> Default for Workers<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The tallies of all workers in one.
-#[must_use]
-pub fn sum<R: Kind, E: Kind>(
-    window_micros: Range<u64>,
-    tallies: impl IntoIterator<Item = Tally<R, E>>,
-) -> Tally<R, E> {
-    let mut sum = Tally::new(window_micros);
-    for tally in tallies {
-        sum.add(&tally);
-    }
-    sum
+/// Waits for all workers, and gives back what each has found.
+///
+/// # Errors
+/// If one of them fails.
+pub fn join<T>(workers: Vec<JoinHandle<anyhow::Result<T>>>) -> anyhow::Result<Vec<T>> {
+    let join = |worker: JoinHandle<_>| {
+        let result = worker.join();
+        result.map_err(|_| anyhow!("a worker has panicked"))?
+    };
+    workers.into_iter().map(join).collect()
 }

@@ -4,13 +4,14 @@
 //! comes. So each measured request ends up in exactly one of four counts: answered in time, late,
 //! refused (with the tracker's reason), lost.
 
+use std::array;
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
+use std::iter::Sum;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
 
-use crate::core::kind::Kind;
+use crate::core::kind::{Fault, RequestKind};
 use crate::core::stalls::StallMeter;
 
 /// Different messages of refusals that are told apart; more are counted as [`OTHER_MESSAGES`]. A
@@ -26,9 +27,9 @@ const LATENCY_DIGITS: u8 = 2;
 
 /// A request, as far as its answer must be judged by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked<R> {
+pub struct Asked {
     /// What it asked for.
-    pub kind: R,
+    pub kind: RequestKind,
     /// Which peer announced, how many torrents a scrape asked about, or whatever else the sender
     /// wants to be told again.
     pub item: u32,
@@ -55,12 +56,13 @@ pub struct KindTally {
     pub latency_micros: Histogram<u64>,
 }
 
-/// All counts of a worker: `R` are the kinds of requests, `E` those of errors.
+/// All counts of a worker.
 #[derive(Clone, Debug)]
-pub struct Tally<R, E> {
+pub struct Tally {
     window_micros: Range<u64>,
-    kinds: Vec<KindTally>,
-    errors: Vec<u64>,
+    late_after_micros: u64,
+    kinds: [KindTally; RequestKind::COUNT],
+    errors: [u64; Fault::COUNT],
     /// Peers in the answers to announces within the window.
     pub peers: u64,
     /// Answers that were looked at for peers.
@@ -70,7 +72,18 @@ pub struct Tally<R, E> {
     pub stalls: StallMeter,
     /// Messages of refusals, from the start of the window.
     pub messages: BTreeMap<String, u64>,
-    of: PhantomData<(R, E)>,
+}
+
+impl Asked {
+    /// A request of which nothing else has to be known.
+    #[must_use]
+    pub fn new(kind: RequestKind, due_micros: u64) -> Self {
+        Self {
+            kind,
+            item: 0,
+            due_micros,
+        }
+    }
 }
 
 impl Default for KindTally {
@@ -102,58 +115,58 @@ impl KindTally {
     }
 }
 
-impl<R: Kind, E: Kind> Tally<R, E> {
-    /// Counts requests that are due within the window.
+impl Tally {
+    /// Counts requests that are due within the window. An answer that takes longer than
+    /// `late_after_micros` is late.
     #[must_use]
-    pub fn new(window_micros: Range<u64>) -> Self {
+    pub fn new(window_micros: Range<u64>, late_after_micros: u64) -> Self {
         Self {
             stalls: StallMeter::new(window_micros.clone()),
             window_micros,
-            kinds: R::ALL.iter().map(|_| KindTally::default()).collect(),
-            errors: vec![0; E::ALL.len()],
+            late_after_micros,
+            kinds: array::from_fn(|_| KindTally::default()),
+            errors: [0; Fault::COUNT],
             peers: 0,
             answers_with_peers: 0,
             messages: BTreeMap::new(),
-            of: PhantomData,
         }
     }
 
     /// The counts of one kind.
     #[must_use]
-    pub fn kind(&self, kind: R) -> &KindTally {
+    pub fn kind(&self, kind: RequestKind) -> &KindTally {
         &self.kinds[kind.index()]
     }
 
     /// How often something went wrong.
     #[must_use]
-    pub fn errors(&self, error: E) -> u64 {
+    pub fn errors(&self, error: Fault) -> u64 {
         self.errors[error.index()]
     }
 
     /// The counts of all kinds together.
     #[must_use]
     pub fn all_kinds(&self) -> KindTally {
-        self.kinds
-            .iter()
-            .fold(KindTally::default(), |mut sum, kind| {
-                sum.add(kind);
-                sum
-            })
+        let mut sum = KindTally::default();
+        for kind in &self.kinds {
+            sum.add(kind);
+        }
+        sum
     }
 
     /// A request is on its way.
-    pub fn sent(&mut self, asked: &Asked<R>) {
+    pub fn sent(&mut self, asked: &Asked) {
         if self.is_measured(asked) {
             self.kinds[asked.kind.index()].sent += 1;
         }
     }
 
     /// The answer that was asked for has come.
-    pub fn answered(&mut self, asked: &Asked<R>, now_micros: u64, is_late: bool) {
+    pub fn answered(&mut self, asked: &Asked, now_micros: u64) {
         self.received(asked, now_micros);
         if self.is_measured(asked) {
             let kind = &mut self.kinds[asked.kind.index()];
-            if is_late {
+            if now_micros.saturating_sub(asked.due_micros) > self.late_after_micros {
                 kind.late += 1;
             } else {
                 kind.answered += 1;
@@ -162,7 +175,7 @@ impl<R: Kind, E: Kind> Tally<R, E> {
     }
 
     /// An announce was answered with this many peers.
-    pub fn got_peers(&mut self, asked: &Asked<R>, peers: usize) {
+    pub fn got_peers(&mut self, asked: &Asked, peers: usize) {
         if self.is_measured(asked) {
             self.peers += u64::try_from(peers).unwrap_or(u64::MAX);
             self.answers_with_peers += 1;
@@ -170,7 +183,7 @@ impl<R: Kind, E: Kind> Tally<R, E> {
     }
 
     /// The tracker has answered that it will not.
-    pub fn refused(&mut self, asked: &Asked<R>, now_micros: u64, message: &[u8]) {
+    pub fn refused(&mut self, asked: &Asked, now_micros: u64, message: &[u8]) {
         self.received(asked, now_micros);
         if self.is_measured(asked) {
             self.kinds[asked.kind.index()].refused += 1;
@@ -181,7 +194,7 @@ impl<R: Kind, E: Kind> Tally<R, E> {
     }
 
     /// No answer has come, and none is waited for any longer.
-    pub fn lost(&mut self, asked: &Asked<R>) {
+    pub fn lost(&mut self, asked: &Asked) {
         if self.is_measured(asked) {
             self.kinds[asked.kind.index()].lost += 1;
         }
@@ -189,21 +202,21 @@ impl<R: Kind, E: Kind> Tally<R, E> {
 
     /// What was sent and has not come is lost. For requests whose answers come to somebody else
     /// than their senders: nobody could tell before all counts are in one.
-    pub fn lose_unanswered(&mut self, kind: R) {
+    pub fn lose_unanswered(&mut self, kind: RequestKind) {
         let kind = &mut self.kinds[kind.index()];
         let settled = kind.answered + kind.late + kind.refused;
         kind.lost = kind.sent.saturating_sub(settled);
     }
 
     /// Something has gone wrong. What does so before the window is not counted.
-    pub fn error(&mut self, error: E, now_micros: u64) {
+    pub fn error(&mut self, error: Fault, now_micros: u64) {
         if now_micros >= self.window_micros.start {
             self.add_errors(error, 1);
         }
     }
 
     /// Something has gone wrong so many times.
-    pub fn add_errors(&mut self, error: E, times: u64) {
+    pub fn add_errors(&mut self, error: Fault, times: u64) {
         self.errors[error.index()] += times;
     }
 
@@ -223,7 +236,7 @@ impl<R: Kind, E: Kind> Tally<R, E> {
         }
     }
 
-    fn received(&mut self, asked: &Asked<R>, now_micros: u64) {
+    fn received(&mut self, asked: &Asked, now_micros: u64) {
         let in_window = self.window_micros.contains(&now_micros);
         let is_measured = self.is_measured(asked);
         let kind = &mut self.kinds[asked.kind.index()];
@@ -234,7 +247,7 @@ impl<R: Kind, E: Kind> Tally<R, E> {
         }
     }
 
-    fn is_measured(&self, asked: &Asked<R>) -> bool {
+    fn is_measured(&self, asked: &Asked) -> bool {
         self.window_micros.contains(&asked.due_micros)
     }
 
@@ -249,38 +262,27 @@ impl<R: Kind, E: Kind> Tally<R, E> {
     }
 }
 
+impl Sum for Tally {
+    /// The tallies of all workers in one, which itself counts no more.
+    fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
+        let mut sum = Self::new(0..0, 0);
+        for tally in tallies {
+            sum.add(&tally);
+        }
+        sum
+    }
+}
+
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::core::kind::tests::Request;
 
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) enum Mistake {
-        Duplicate,
-        Malformed,
+    fn tally(window_micros: Range<u64>) -> Tally {
+        Tally::new(window_micros, 2_000)
     }
 
-    impl Kind for Mistake {
-        const ALL: &'static [Self] = &[Self::Duplicate, Self::Malformed];
-
-        fn key(self) -> &'static str {
-            match self {
-                Self::Duplicate => "duplicate",
-                Self::Malformed => "malformed",
-            }
-        }
-    }
-
-    fn tally(window_micros: Range<u64>) -> Tally<Request, Mistake> {
-        Tally::new(window_micros)
-    }
-
-    fn announce(due_micros: u64) -> Asked<Request> {
-        Asked {
-            kind: Request::Announce,
-            item: 0,
-            due_micros,
-        }
+    fn announce(due_micros: u64) -> Asked {
+        Asked::new(RequestKind::Announce, due_micros)
     }
 
     #[test]
@@ -288,21 +290,21 @@ pub(crate) mod tests {
         let mut tally = tally(1_000..2_000);
         for due in [999, 1_000, 1_999, 2_000] {
             tally.sent(&announce(due));
-            tally.answered(&announce(due), 2_500, false);
+            tally.answered(&announce(due), 2_500);
             tally.got_peers(&announce(due), 30);
             tally.lost(&announce(due));
         }
-        let kind = tally.kind(Request::Announce);
+        let kind = tally.kind(RequestKind::Announce);
         assert_eq!((kind.sent, kind.answered, kind.lost), (2, 2, 2));
         assert_eq!(kind.received_in_window, 0);
         assert_eq!(kind.latency_micros.len(), 2);
         assert_eq!(tally.peers, 60);
 
         // Due before the window, answered within it: work done in the window, yet not measured.
-        tally.answered(&announce(0), 1_500, false);
-        assert_eq!(tally.kind(Request::Announce).received_in_window, 1);
-        assert_eq!(tally.kind(Request::Announce).answered, 2);
-        assert_eq!(tally.kind(Request::Greet).sent, 0);
+        tally.answered(&announce(0), 1_500);
+        assert_eq!(tally.kind(RequestKind::Announce).received_in_window, 1);
+        assert_eq!(tally.kind(RequestKind::Announce).answered, 2);
+        assert_eq!(tally.kind(RequestKind::Connect).sent, 0);
     }
 
     #[test]
@@ -311,8 +313,8 @@ pub(crate) mod tests {
         for due in 0..10 {
             tally.sent(&announce(due));
         }
-        tally.answered(&announce(0), 400, false);
-        tally.answered(&announce(1), 5_000, true);
+        tally.answered(&announce(0), 400);
+        tally.answered(&announce(1), 5_000);
         tally.refused(&announce(2), 402, b"torrent not allowed\0");
         (3..10).for_each(|due| tally.lost(&announce(due)));
 
@@ -330,18 +332,16 @@ pub(crate) mod tests {
     fn workers_add_up() {
         let mut one = tally(0..1_000);
         one.sent(&announce(1));
-        one.answered(&announce(1), 101, false);
+        one.answered(&announce(1), 101);
         one.refused(&announce(2), 102, b"no");
-        one.error(Mistake::Duplicate, 1);
-        let mut sum = one.clone();
-        sum.add(&one);
-        sum.add(&one);
-        let kind = sum.kind(Request::Announce);
+        one.error(Fault::Duplicate, 1);
+        let sum: Tally = [one.clone(), one.clone(), one].into_iter().sum();
+        let kind = sum.kind(RequestKind::Announce);
         assert_eq!((kind.sent, kind.answered, kind.refused), (3, 3, 3));
         assert_eq!(kind.latency_micros.len(), 6);
         assert_eq!(sum.messages["no"], 3);
-        assert_eq!(sum.errors(Mistake::Duplicate), 3);
-        assert_eq!(sum.errors(Mistake::Malformed), 0);
+        assert_eq!(sum.errors(Fault::Duplicate), 3);
+        assert_eq!(sum.errors(Fault::Malformed), 0);
     }
 
     #[test]
@@ -350,23 +350,23 @@ pub(crate) mod tests {
         for due in 0..10 {
             one.sent(&announce(due));
         }
-        (0..5).for_each(|due| other.answered(&announce(due), 400, false));
-        other.answered(&announce(5), 5_000, true);
+        (0..5).for_each(|due| other.answered(&announce(due), 400));
+        other.answered(&announce(5), 5_000);
         other.refused(&announce(6), 500, b"no");
         one.add(&other);
-        one.lose_unanswered(Request::Announce);
-        assert_eq!(one.kind(Request::Announce).lost, 3);
+        one.lose_unanswered(RequestKind::Announce);
+        assert_eq!(one.kind(RequestKind::Announce).lost, 3);
     }
 
     #[test]
     fn before_the_window_nothing_is_strange() {
         let mut tally = tally(1_000..2_000);
-        tally.error(Mistake::Malformed, 999);
+        tally.error(Fault::Malformed, 999);
         tally.refused(&announce(1), 999, b"no");
         assert!(tally.messages.is_empty());
-        assert_eq!(tally.errors(Mistake::Malformed), 0);
-        tally.error(Mistake::Malformed, 1_000);
-        assert_eq!(tally.errors(Mistake::Malformed), 1);
+        assert_eq!(tally.errors(Fault::Malformed), 0);
+        tally.error(Fault::Malformed, 1_000);
+        assert_eq!(tally.errors(Fault::Malformed), 1);
     }
 
     #[test]

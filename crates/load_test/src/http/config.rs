@@ -3,7 +3,7 @@
 use aquatic_config::{Checks, Config, LogLevel, OldSpellings, section};
 
 use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
-use crate::stream::config::{ConnectConfig, IdleConfig, check_head};
+use crate::stream::config::{ConnectConfig, IdleConfig, WeightsConfig, check_head};
 
 section! {
     /// aquatic_http_load_test configuration
@@ -43,10 +43,8 @@ section! {
     pub struct RequestsConfig {
         #[flatten]
         pub population: PopulationConfig,
-        /// How often a request is an announce, in proportion to the other weight.
-        pub weight_announce: u32 = 50,
-        /// How often a request is a scrape.
-        pub weight_scrape: u32 = 1,
+        #[flatten]
+        pub weights: WeightsConfig,
         /// The path of the announce URL. That of scrapes follows from it.
         pub path: String = "/announce".to_owned(),
         /// Further header lines of each request, as clients send them.
@@ -105,18 +103,14 @@ impl NetworkConfig {
 
 impl RequestsConfig {
     fn check(&self, checks: &mut Checks) {
-        checks.require(
-            self.weight_announce > 0 || self.weight_scrape > 0,
-            "requests.weight_announce",
-            "one of the two weights must be more than 0",
-        );
+        self.weights.check(checks);
         checks.require(
             self.population.scrape_torrents <= 100,
             "requests.scrape_torrents",
             "must be at most 100: trackers leave out more",
         );
         checks.require(
-            self.path.contains("announce") || self.weight_scrape == 0,
+            self.path.contains("announce") || self.weights.weight_scrape == 0,
             "requests.path",
             "must contain \"announce\", or scrapes have no path: set `requests.weight_scrape` to 0",
         );

@@ -7,7 +7,7 @@
 //! ```text
 //!  population ── who, what ──▶ requests ──┐            tally ── report
 //!                                         ▼              ▲
-//!               stream ◀── bytes ── dialogue ── exchange ┘
+//!               stream ◀── bytes ── dialogue ────────────┘
 //!                 │   when
 //!                 └──────▶ tracker
 //! ```
@@ -21,27 +21,21 @@
 //! | module | contents |
 //! |---|---|
 //! | [`config`] | what the operator may choose |
-//! | [`kinds`] | kinds of requests |
 //! | [`requests`] | requests as bytes |
-//! | [`exchange`] | what one connection asks and hears |
-//! | [`dialogue`] | a client that does both |
+//! | [`dialogue`] | what one connection asks and hears |
 
 pub mod config;
 pub mod dialogue;
-pub mod exchange;
-pub mod kinds;
 pub mod requests;
 
 use std::sync::Arc;
 
+use crate::core::kind::RequestKind;
 use crate::core::population::{Population, share};
-use crate::core::report::LoadReport;
-use crate::stream::report::StreamLoadReport;
-use crate::stream::{Plan, Usage};
-
 use crate::http::config::LoadTestConfig;
 use crate::http::dialogue::HttpDialogue;
 use crate::http::requests::RequestWriter;
+use crate::stream::{Plan, Usage};
 
 /// Runs the test and prints the report to standard output.
 ///
@@ -49,9 +43,8 @@ use crate::http::requests::RequestWriter;
 /// If connections cannot be opened, the tracker is not there at first, or cannot be observed.
 pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
     let population = Population::new(&config.requests.population, config.run.seed);
-    let peers = population.len();
+    let peers = population.number_of_peers();
     let network = &config.network;
-    let late_after_micros = u64::from(config.answers.late_after_ms) * 1_000;
     let plan = Plan {
         run: &config.run,
         answers: &config.answers,
@@ -61,18 +54,16 @@ pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
             keep_alive: network.keep_alive,
             pipelining_depth: network.pipelining_depth,
         },
+        mix: config.requests.weights.mix(),
         writer: RequestWriter::new(&config, Arc::new(population)),
         dialogue: |client| {
             let client = usize::try_from(client).unwrap_or(usize::MAX);
-            HttpDialogue::new(share(peers, network.connections, client), late_after_micros)
+            HttpDialogue::new(share(peers, network.connections, client))
         },
     };
     if config.idle.enabled {
         return config.run.print(&plan.idle(&config.idle)?);
     }
-    let loaded = plan.load()?;
-    config.run.print(&StreamLoadReport {
-        load: LoadReport::new(&config.run, &loaded.tally, &loaded.used),
-        connections: loaded.connections,
-    })
+    let kinds = [RequestKind::Announce, RequestKind::Scrape];
+    config.run.print(&plan.load()?.report(&config.run, &kinds))
 }

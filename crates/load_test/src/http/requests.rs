@@ -9,16 +9,14 @@ use aquatic_http_protocol::{
 use aquatic_types::{AnnounceEvent, InfoHash};
 use fastrand::Rng;
 
-use crate::core::kind::Mix;
+use crate::core::kind::RequestKind;
 use crate::core::population::{Population, peer_id};
 use crate::http::config::LoadTestConfig;
-use crate::http::kinds::RequestKind;
 
 /// Writes requests of the peers of a population.
 #[derive(Clone, Debug)]
 pub struct RequestWriter {
     population: Arc<Population>,
-    mix: Mix<RequestKind>,
     host: String,
     announce_path: String,
     /// Further lines of the head, each with its end.
@@ -37,10 +35,6 @@ impl RequestWriter {
         let lines = requests.headers.iter().map(|line| format!("{line}\r\n"));
         Self {
             population,
-            mix: Mix::new(&[
-                (RequestKind::Announce, requests.weight_announce),
-                (RequestKind::Scrape, requests.weight_scrape),
-            ]),
             host: config.run.server_address.to_string(),
             announce_path: requests.path.clone(),
             headers: lines.collect::<String>().into_bytes(),
@@ -51,14 +45,8 @@ impl RequestWriter {
         }
     }
 
-    /// Draws what is to be asked.
-    #[must_use]
-    pub fn sample(&self, rng: &mut Rng) -> RequestKind {
-        self.mix.sample(rng)
-    }
-
-    /// Appends a request of one of these peers. Gives back how many entries its answer should have,
-    /// or for announces may have.
+    /// Appends an announce or scrape of one of these peers. Gives back how many entries its answer
+    /// should have, or for announces may have.
     pub fn write(
         &mut self,
         kind: RequestKind,
@@ -66,9 +54,10 @@ impl RequestWriter {
         rng: &mut Rng,
         out: &mut Vec<u8>,
     ) -> u32 {
-        match kind {
-            RequestKind::Announce => self.announce(rng.u32(peers), out),
-            RequestKind::Scrape => self.scrape(rng, out),
+        if kind == RequestKind::Scrape {
+            self.scrape(rng, out)
+        } else {
+            self.announce(rng.u32(peers), out)
         }
     }
 
@@ -90,16 +79,14 @@ impl RequestWriter {
     }
 
     fn scrape(&mut self, rng: &mut Rng, out: &mut Vec<u8>) -> u32 {
-        let mut torrents = std::mem::take(&mut self.torrents);
-        self.population
-            .draw_torrents(self.scrape_torrents, rng, &mut torrents);
-        // The answer has one entry per torrent, however often it was asked about.
-        torrents.sort_unstable();
-        torrents.dedup();
-        let info_hashes = InfoHashes::from(torrents.as_slice());
+        let Self {
+            population,
+            torrents,
+            ..
+        } = self;
+        let entries = population.draw_different_torrents(self.scrape_torrents, rng, torrents);
+        let info_hashes = InfoHashes::from(self.torrents.as_slice());
         self.finish(&Request::Scrape(ScrapeRequest { info_hashes }), out);
-        let entries = u32::try_from(torrents.len()).unwrap_or(u32::MAX);
-        self.torrents = torrents;
         entries
     }
 

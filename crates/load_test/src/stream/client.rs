@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use mio::{Interest, Registry, Token};
 use rustls::HandshakeKind;
 
+use crate::core::connections::ConnectionCounts;
+use crate::core::kind::Fault;
 use crate::stream::client_options::ClientOptions;
 use crate::stream::dialogue::{Dialogue, Shared};
-use crate::stream::kinds::{ConnectionCounts, Fault};
 use crate::stream::tls::TlsClient;
 use crate::stream::transport::{Reading, Scratch, Transport};
 
@@ -140,12 +141,11 @@ impl<D: Dialogue> Client<D> {
     ) -> Outcome {
         let is_protocol_error =
             error.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-        let may_end = if is_protocol_error {
-            self.dialogue.give_up(shared);
-            true
-        } else {
-            self.dialogue.ended(shared, now_micros)
-        };
+        if !is_protocol_error {
+            self.dialogue.ended(shared, now_micros);
+        }
+        let may_end = is_protocol_error || self.dialogue.is_settled();
+        self.dialogue.give_up(shared);
         if let Some(error) = error {
             log::debug!("a connection has ended: {error}");
         }

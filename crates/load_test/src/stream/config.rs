@@ -1,12 +1,14 @@
 //! Keys that testers over TCP have in common.
 //!
-//! Each tester flattens [`ConnectConfig`] into its `[network]`, and has an [`IdleConfig`].
+//! Each tester flattens [`ConnectConfig`] into its `[network]` and [`WeightsConfig`] into its
+//! `[requests]`, and has an [`IdleConfig`].
 
 use aquatic_config::{Checks, section};
 use rustls::pki_types::ServerName;
 
 use crate::core::client_ips::{self, IpRange};
 use crate::core::config::RunConfig;
+use crate::core::kind::{Mix, RequestKind};
 
 section! {
     /// How connections are made.
@@ -37,6 +39,36 @@ section! {
         pub enabled: bool = false,
         /// How long after the last answer memory is measured, in seconds.
         pub hold_seconds: u32 = 5,
+    }
+}
+
+section! {
+    /// How often a request is of which kind.
+    pub struct WeightsConfig {
+        /// How often a request is an announce, in proportion to the other weight.
+        pub weight_announce: u32 = 50,
+        /// How often a request is a scrape.
+        pub weight_scrape: u32 = 1,
+    }
+}
+
+impl WeightsConfig {
+    /// Requires that something is asked.
+    pub fn check(&self, checks: &mut Checks) {
+        checks.require(
+            self.weight_announce > 0 || self.weight_scrape > 0,
+            "requests.weight_announce",
+            "one of the two weights must be more than 0",
+        );
+    }
+
+    /// What is asked how often.
+    #[must_use]
+    pub fn mix(&self) -> Mix {
+        Mix::new(&[
+            (RequestKind::Announce, self.weight_announce),
+            (RequestKind::Scrape, self.weight_scrape),
+        ])
     }
 }
 

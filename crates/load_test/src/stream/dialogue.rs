@@ -2,30 +2,28 @@
 
 use fastrand::Rng;
 
-use crate::core::kind::Kind;
-use crate::stream::kinds::Tally;
+use crate::core::kind::{Mix, RequestKind};
+use crate::core::tally::Tally;
 
 /// What a client asks, and what it hears, on one connection after the other. No I/O, no clock.
 pub trait Dialogue: Sized + Send + 'static {
-    /// Kinds of requests.
-    type Request: Kind + Send;
     /// Writes the requests of a worker's clients.
     type Writer: Clone + Send + 'static;
 
-    /// What an idle connection asks, once.
-    const ANNOUNCE: Self::Request;
-
-    /// Draws what is to be asked.
-    fn sample(writer: &Self::Writer, rng: &mut Rng) -> Self::Request;
+    /// Whether the tracker may say something that nobody has asked for, so that there is always
+    /// something to come.
+    const IS_PUSHED: bool;
 
     /// Appends a request to what is sent.
-    fn ask(&mut self, shared: &mut Shared<Self>, kind: Self::Request, due_micros: u64);
+    fn ask(&mut self, shared: &mut Shared<Self>, kind: RequestKind, due_micros: u64);
 
     /// A connection is established: appends what has to be said before any request.
-    fn greet(&mut self, shared: &mut Shared<Self>);
+    fn greet(&mut self, _shared: &mut Shared<Self>) {}
 
     /// Whether the greeting was answered, so that requests may be sent.
-    fn is_greeted(&self) -> bool;
+    fn is_greeted(&self) -> bool {
+        true
+    }
 
     /// Judges what has come. Gives back how many requests were answered. What is to be sent at once
     /// is appended.
@@ -39,9 +37,8 @@ pub trait Dialogue: Sized + Send + 'static {
         bytes: &[u8],
     ) -> Result<usize, ProtocolError>;
 
-    /// The tracker has closed the connection: what is not answered by now is lost, and the next
-    /// connection may begin. Gives back whether it might do so: nothing was to come.
-    fn ended(&mut self, shared: &mut Shared<Self>, now_micros: u64) -> bool;
+    /// The tracker has closed the connection, which may be how an answer ends.
+    fn ended(&mut self, _shared: &mut Shared<Self>, _now_micros: u64) {}
 
     /// What is not answered is lost; the next connection may begin.
     fn give_up(&mut self, shared: &mut Shared<Self>);
@@ -53,13 +50,15 @@ pub trait Dialogue: Sized + Send + 'static {
     fn oldest_micros(&self) -> Option<u64>;
 
     /// Whether another request may be sent: the last answer did not say that it is the last.
-    fn stays_open(&self) -> bool;
+    fn stays_open(&self) -> bool {
+        true
+    }
 
-    /// Whether the tracker may close the connection now, since nothing is to come.
-    fn may_end(&self) -> bool;
-
-    /// Whether nothing more will come unless something is asked.
-    fn is_settled(&self) -> bool;
+    /// Whether nothing more will come unless something is asked, so that the tracker may close the
+    /// connection now.
+    fn is_settled(&self) -> bool {
+        !Self::IS_PUSHED && self.waiting() == 0
+    }
 }
 
 /// What the dialogues of one worker share.
@@ -67,10 +66,12 @@ pub trait Dialogue: Sized + Send + 'static {
 pub struct Shared<D: Dialogue> {
     /// Writes requests.
     pub writer: D::Writer,
+    /// Which kinds of requests are drawn how often.
+    pub mix: Mix,
     /// What is drawn by lot.
     pub rng: Rng,
     /// What is counted.
-    pub tally: Tally<D::Request>,
+    pub tally: Tally,
     /// What a connection sends next.
     pub out: Vec<u8>,
 }
@@ -78,3 +79,25 @@ pub struct Shared<D: Dialogue> {
 /// Bytes came that are no answer: nothing that follows can be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolError;
+
+/// Has `take` look at what has come, behind what it has left before (`kept`), and keeps what it
+/// leaves now: it gives back how many bytes it took.
+///
+/// # Errors
+/// Those of `take`.
+pub fn take_whole(
+    kept: &mut Vec<u8>,
+    bytes: &[u8],
+    take: impl FnOnce(&[u8]) -> Result<usize, ProtocolError>,
+) -> Result<(), ProtocolError> {
+    if kept.is_empty() {
+        // By far the most common: whole messages, which need not be copied.
+        let taken = take(bytes)?;
+        kept.extend_from_slice(&bytes[taken..]);
+    } else {
+        kept.extend_from_slice(bytes);
+        let taken = take(kept)?;
+        kept.drain(..taken);
+    }
+    Ok(())
+}

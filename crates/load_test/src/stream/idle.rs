@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 
+use crate::core::connections::ConnectionCounts;
+use crate::core::kind::RequestKind;
+use crate::core::tally::Tally;
 use crate::stream::dialogue::Dialogue;
-use crate::stream::kinds::{ConnectionCounts, Tally};
 use crate::stream::worker::Worker;
 
 /// How long a round may wait for events, so that the other threads are heard.
@@ -18,8 +20,8 @@ const WAIT: Duration = Duration::from_millis(20);
 const SILENCE_MICROS_MAX: u64 = 15_000_000;
 
 /// What idling has come to.
-pub(crate) struct Idled<D: Dialogue> {
-    pub(crate) tally: Tally<D::Request>,
+pub(crate) struct Idled {
+    pub(crate) tally: Tally,
     pub(crate) counts: ConnectionCounts,
     /// Connections that were open at the end.
     pub(crate) open: usize,
@@ -30,7 +32,7 @@ pub(crate) fn run<D: Dialogue>(
     mut worker: Worker<D>,
     filled: &Sender<()>,
     stop: &AtomicBool,
-) -> anyhow::Result<Idled<D>> {
+) -> anyhow::Result<Idled> {
     announce_once(&mut worker)?;
     // Whoever waits for it may have failed: then `stop` is on its way.
     let _ = filled.send(());
@@ -58,13 +60,13 @@ fn announce_once<D: Dialogue>(worker: &mut Worker<D>) -> anyhow::Result<()> {
         for number in touched.drain(..) {
             if !has_asked[number] && worker.room(number) > 0 {
                 has_asked[number] = true;
-                worker.ask(number, D::ANNOUNCE, now_micros);
+                worker.ask(number, RequestKind::Announce, now_micros);
                 worker.send(number);
             }
         }
         worker.touched = touched;
         let settled_before = settled;
-        settled = answered::<D>(&worker.shared.tally);
+        settled = answered(&worker.shared.tally);
         if settled > settled_before {
             settled_micros = now_micros;
         } else if now_micros.saturating_sub(settled_micros) > SILENCE_MICROS_MAX {
@@ -75,8 +77,8 @@ fn announce_once<D: Dialogue>(worker: &mut Worker<D>) -> anyhow::Result<()> {
 }
 
 /// Requests that will not be waited for any longer.
-fn answered<D: Dialogue>(tally: &Tally<D::Request>) -> usize {
-    let announces = tally.kind(D::ANNOUNCE);
+fn answered(tally: &Tally) -> usize {
+    let announces = tally.kind(RequestKind::Announce);
     let settled = announces.answered + announces.late + announces.refused + announces.lost;
     usize::try_from(settled).unwrap_or(usize::MAX)
 }

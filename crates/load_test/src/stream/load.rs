@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::core::arrivals::Arrivals;
-use crate::core::tally::Asked;
-
+use crate::core::connections::ConnectionCounts;
+use crate::core::kind::RequestKind;
+use crate::core::tally::{Asked, Tally};
 use crate::stream::dialogue::Dialogue;
-use crate::stream::kinds::{ConnectionCounts, Tally};
 use crate::stream::worker::Worker;
 
 /// How long a worker at the tracker's pace sleeps when little has happened. Short enough for the
@@ -36,24 +36,15 @@ const NAP: Duration = Duration::from_micros(20);
 /// Requests that are due and sent before answers are looked at.
 const BURST: usize = 64;
 
-/// When requests are sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Pace {
-    /// When there is room on a connection.
-    AsAnswered,
-    /// At this many per second, by this worker.
-    Rate(f64),
-}
-
 /// A worker and when it measures.
 pub(crate) struct LoadWorker<D: Dialogue> {
     pub(crate) worker: Worker<D>,
-    pub(crate) pace: Pace,
+    /// By this worker. `None`: whenever there is room on a connection.
+    pub(crate) rate_per_second: Option<f64>,
     /// Requests are counted if they are due within it; none becomes due after it.
     pub(crate) window_micros: Range<u64>,
-    /// How long after the window answers are waited for.
-    pub(crate) grace_micros: u64,
-    /// How long a request may wait for a connection.
+    /// How long a request may wait for a connection, and how long after the window answers are
+    /// waited for.
     pub(crate) lost_after_micros: u64,
     /// The most requests that may wait for their answers.
     pub(crate) in_flight_max: usize,
@@ -61,13 +52,12 @@ pub(crate) struct LoadWorker<D: Dialogue> {
 
 impl<D: Dialogue> LoadWorker<D> {
     /// Runs until the window and the grace after it are over.
-    pub(crate) fn run(mut self) -> anyhow::Result<(Tally<D::Request>, ConnectionCounts)> {
-        match self.pace {
-            Pace::AsAnswered => {
-                self.keep_in_flight()?;
-                self.drain(|worker| Ok(worker.is_settled()))?;
-            }
-            Pace::Rate(rate_per_second) => self.keep_rate(rate_per_second)?,
+    pub(crate) fn run(mut self) -> anyhow::Result<(Tally, ConnectionCounts)> {
+        if let Some(rate_per_second) = self.rate_per_second {
+            self.keep_rate(rate_per_second)?;
+        } else {
+            self.keep_in_flight()?;
+            self.drain(|worker| worker.is_settled())?;
         }
         self.worker.give_up();
         Ok((self.worker.shared.tally, self.worker.counts))
@@ -112,7 +102,7 @@ impl<D: Dialogue> LoadWorker<D> {
                 due += 1;
             }
             queue.send(worker);
-            queue.expire(worker, now_micros, self.lost_after_micros);
+            queue.expire(&mut worker.shared.tally, now_micros, self.lost_after_micros);
             let events = worker.turn(Duration::ZERO)?;
             if due == 0 && events == 0 {
                 thread::sleep(NAP);
@@ -120,19 +110,16 @@ impl<D: Dialogue> LoadWorker<D> {
         }
         self.drain(|worker| {
             queue.send(worker);
-            Ok(queue.due.is_empty() && worker.is_settled())
+            queue.due.is_empty() && worker.is_settled()
         })?;
-        queue.expire(&mut self.worker, u64::MAX, 0);
+        queue.expire(&mut self.worker.shared.tally, u64::MAX, 0);
         Ok(())
     }
 
     /// Waits for the answers that are still to come.
-    fn drain(
-        &mut self,
-        mut is_over: impl FnMut(&mut Worker<D>) -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
-        let end_micros = self.worker.clock.micros() + self.grace_micros;
-        while self.worker.clock.micros() <= end_micros && !is_over(&mut self.worker)? {
+    fn drain(&mut self, mut is_over: impl FnMut(&mut Worker<D>) -> bool) -> anyhow::Result<()> {
+        let end_micros = self.worker.clock.micros() + self.lost_after_micros;
+        while self.worker.clock.micros() <= end_micros && !is_over(&mut self.worker) {
             self.worker.turn(WAIT)?;
         }
         Ok(())
@@ -154,14 +141,14 @@ fn fill_up<D: Dialogue>(worker: &mut Worker<D>, number: usize, end_micros: u64) 
 }
 
 /// Requests that are due, and clients that have room for them.
-struct Queue<D: Dialogue> {
-    due: VecDeque<(D::Request, u64)>,
+struct Queue {
+    due: VecDeque<(RequestKind, u64)>,
     free: VecDeque<usize>,
     /// Which clients are in `free`.
     is_free: Vec<bool>,
 }
 
-impl<D: Dialogue> Queue<D> {
+impl Queue {
     fn new(clients: usize) -> Self {
         Self {
             due: VecDeque::new(),
@@ -171,7 +158,7 @@ impl<D: Dialogue> Queue<D> {
     }
 
     /// Sends what is due, as far as there is room. Clients take turns.
-    fn send(&mut self, worker: &mut Worker<D>) {
+    fn send(&mut self, worker: &mut Worker<impl Dialogue>) {
         let mut touched = mem::take(&mut worker.touched);
         for number in touched.drain(..) {
             self.note(worker, number);
@@ -191,7 +178,7 @@ impl<D: Dialogue> Queue<D> {
         }
     }
 
-    fn note(&mut self, worker: &Worker<D>, number: usize) {
+    fn note(&mut self, worker: &Worker<impl Dialogue>, number: usize) {
         if !self.is_free[number] && worker.room(number) > 0 {
             self.is_free[number] = true;
             self.free.push_back(number);
@@ -199,18 +186,14 @@ impl<D: Dialogue> Queue<D> {
     }
 
     /// Gives up what has waited for a connection for too long.
-    fn expire(&mut self, worker: &mut Worker<D>, now_micros: u64, lost_after_micros: u64) {
+    fn expire(&mut self, tally: &mut Tally, now_micros: u64, lost_after_micros: u64) {
         while let Some((kind, due_micros)) = self.due.front().copied()
             && now_micros.saturating_sub(due_micros) > lost_after_micros
         {
             self.due.pop_front();
-            let asked = Asked {
-                kind,
-                item: 0,
-                due_micros,
-            };
-            worker.shared.tally.sent(&asked);
-            worker.shared.tally.lost(&asked);
+            let asked = Asked::new(kind, due_micros);
+            tally.sent(&asked);
+            tally.lost(&asked);
         }
     }
 }

@@ -25,9 +25,8 @@
 //! |---|---|
 //! | [`config`] | the keys that these testers have in common |
 //! | [`dialogue`] | what a tester brings |
-//! | [`kinds`] | what can go wrong, and what is counted about connections |
 //! | [`run`] | from a [`Plan`] to what was counted |
-//! | [`report`] | what is printed, beyond what all testers report |
+//! | [`report`] | what is printed of idle connections |
 //! | `client` | one connection after the other, from one address |
 //! | `client_options` | what all clients go by |
 //! | [`tls`] | a client that trusts everybody |
@@ -40,7 +39,6 @@ mod client_options;
 pub mod config;
 pub mod dialogue;
 mod idle;
-pub mod kinds;
 mod load;
 pub mod report;
 pub mod run;
@@ -49,6 +47,5 @@ mod transport;
 mod worker;
 
 pub use client_options::Usage;
-pub use dialogue::{Dialogue, ProtocolError, Shared};
-pub use kinds::{ConnectionCounts, Fault};
-pub use run::Plan;
+pub use dialogue::{Dialogue, ProtocolError, Shared, take_whole};
+pub use run::{Loaded, Plan};

@@ -1,24 +1,14 @@
-//! What is printed, beyond what all load testers report.
+//! What is printed of idle connections; [`core`](crate::core) reports load.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::core::connections::ConnectionCounts;
 use crate::core::process::Usage;
-use crate::core::report::{ErrorReport, LoadReport, mebibytes, ratio, to_f64};
+use crate::core::report::{ErrorReport, mebibytes, ratio, to_f64};
 use crate::core::tally::KindTally;
-use crate::stream::kinds::ConnectionCounts;
-
-/// The result of putting load on a tracker.
-#[derive(Clone, Debug, Serialize)]
-pub struct StreamLoadReport {
-    /// What all load testers report.
-    #[serde(flatten)]
-    pub load: LoadReport,
-    /// Connections.
-    pub connections: ConnectionCounts,
-}
 
 /// The result of keeping connections idle.
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +44,8 @@ pub struct MemoryReport {
 }
 
 impl IdleReport {
-    /// Sums up a run of `open` connections that took so many seconds to be answered.
+    /// Sums up a run of `open` connections that took so many seconds to be answered. `usages`: the
+    /// tracker's before and after, if they are known.
     #[must_use]
     pub fn new(
         tracker: SocketAddr,
@@ -62,7 +53,16 @@ impl IdleReport {
         announces: &KindTally,
         errors: ErrorReport,
         connections: ConnectionCounts,
+        usages: Option<(Usage, Usage)>,
     ) -> Self {
+        let memory = |(before, after): (Usage, Usage)| {
+            let added = to_f64(after.resident_bytes) - to_f64(before.resident_bytes);
+            MemoryReport {
+                resident_bytes_before: before.resident_bytes,
+                resident_bytes_after: after.resident_bytes,
+                bytes_per_connection: ratio(added, to_f64(u64::try_from(open).unwrap_or(0))),
+            }
+        };
         Self {
             tracker,
             open,
@@ -71,66 +71,19 @@ impl IdleReport {
             lost: announces.lost,
             errors,
             connections,
-            memory: None,
+            memory: usages.map(memory),
         }
-    }
-
-    /// The same, with what the tracker has used before and after.
-    #[must_use]
-    pub fn with_memory(mut self, before: &Usage, after: &Usage) -> Self {
-        let added = to_f64(after.resident_bytes) - to_f64(before.resident_bytes);
-        let open = to_f64(u64::try_from(self.open).unwrap_or(0));
-        self.memory = Some(MemoryReport {
-            resident_bytes_before: before.resident_bytes,
-            resident_bytes_after: after.resident_bytes,
-            bytes_per_connection: ratio(added, open),
-        });
-        self
-    }
-}
-
-impl Display for StreamLoadReport {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.load, self.connections)
-    }
-}
-
-impl Display for ConnectionCounts {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            opened,
-            full_handshakes,
-            resumed_handshakes,
-            closed_idle,
-        } = self;
-        write!(f, "connections: {opened} opened")?;
-        if full_handshakes + resumed_handshakes > 0 {
-            write!(
-                f,
-                " (TLS handshakes: {full_handshakes} full, {resumed_handshakes} resumed)"
-            )?;
-        }
-        if *closed_idle > 0 {
-            write!(f, ", {closed_idle} closed by the tracker while idle")?;
-        }
-        writeln!(f)
     }
 }
 
 impl Display for IdleReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            tracker,
-            open,
-            seconds,
-            refused,
-            lost,
-            ..
-        } = self;
+        let (tracker, open, seconds) = (self.tracker, self.open, self.seconds);
         writeln!(
             f,
             "Idle at {tracker}: {open} connections, answered in {seconds:.1} s"
         )?;
+        let (refused, lost) = (self.refused, self.lost);
         writeln!(f, "announces refused: {refused}, lost: {lost}")?;
         write!(f, "{}{}", self.errors, self.connections)?;
         if let Some(memory) = &self.memory {
@@ -177,8 +130,8 @@ mod tests {
             closed_idle: 2,
         };
         let tracker = "127.0.0.1:3000".parse().unwrap();
-        let report = IdleReport::new(tracker, (128, 0.5), &announces, errors, counts)
-            .with_memory(&usage(1 << 20), &usage(2 << 20));
+        let usages = Some((usage(1 << 20), usage(2 << 20)));
+        let report = IdleReport::new(tracker, (128, 0.5), &announces, errors, counts, usages);
         let text = report.to_string();
         for line in [
             "announces refused: 2, lost: 1\n",

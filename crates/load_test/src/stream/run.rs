@@ -14,16 +14,18 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::core::client_ips;
 use crate::core::config::{AnswersConfig, RunConfig};
+use crate::core::connections::ConnectionCounts;
+use crate::core::kind::{Fault, Mix, RequestKind};
 use crate::core::population::share;
-use crate::core::report::{ErrorReport, to_f64};
-use crate::core::run::{self, Used, Window, Workers};
+use crate::core::report::{ErrorReport, LoadReport, to_f64};
+use crate::core::run::{self, Used, Window};
+use crate::core::tally::Tally;
 use crate::stream::client::Client;
 use crate::stream::client_options::{ClientOptions, Usage};
 use crate::stream::config::{ConnectConfig, IdleConfig};
 use crate::stream::dialogue::{Dialogue, Shared};
 use crate::stream::idle;
-use crate::stream::kinds::{ConnectionCounts, Tally};
-use crate::stream::load::{LoadWorker, Pace};
+use crate::stream::load::LoadWorker;
 use crate::stream::report::IdleReport;
 use crate::stream::tls::TlsClient;
 use crate::stream::worker::Worker;
@@ -36,6 +38,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Files that the tester has open besides its connections.
 const OTHER_FILES: u64 = 100;
 
+/// What can go wrong over TCP, as it is reported.
+const FAULTS: &[Fault] = &[
+    Fault::ConnectFailed,
+    Fault::ClosedEarly,
+    Fault::NotClosed,
+    Fault::Malformed,
+    Fault::WrongKind,
+    Fault::WrongCount,
+];
+
 /// What a tester wants to be done. `dialogue` makes that of the client of a number.
 #[derive(Debug)]
 pub struct Plan<'a, D: Dialogue, F: Fn(u32) -> D> {
@@ -47,6 +59,8 @@ pub struct Plan<'a, D: Dialogue, F: Fn(u32) -> D> {
     pub connect: &'a ConnectConfig,
     /// How they are used.
     pub usage: Usage,
+    /// What is asked how often.
+    pub mix: Mix,
     /// Writes requests; each worker gets a copy.
     pub writer: D::Writer,
     /// Speaks for a client.
@@ -55,13 +69,24 @@ pub struct Plan<'a, D: Dialogue, F: Fn(u32) -> D> {
 
 /// What was counted under load.
 #[derive(Debug)]
-pub struct Loaded<D: Dialogue> {
+pub struct Loaded {
     /// About requests.
-    pub tally: Tally<D::Request>,
+    pub tally: Tally,
     /// About connections.
     pub connections: ConnectionCounts,
     /// About the processes.
     pub used: Used,
+}
+
+impl Loaded {
+    /// Sums up a run of a tester that knows these kinds of requests.
+    #[must_use]
+    pub fn report(&self, config: &RunConfig, kinds: &[RequestKind]) -> LoadReport {
+        LoadReport {
+            connections: Some(self.connections),
+            ..LoadReport::new(config, (kinds, FAULTS), &self.tally, &self.used)
+        }
+    }
 }
 
 impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
@@ -69,29 +94,25 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
     ///
     /// # Errors
     /// If connections cannot be opened, the tracker is not there at first, or cannot be observed.
-    pub fn load(&self) -> anyhow::Result<Loaded<D>> {
+    pub fn load(&self) -> anyhow::Result<Loaded> {
         let setup = self.set_up()?;
         let window = Window::open(self.run, setup.clock);
-        let mut workers = Workers::new();
+        let mut workers = Vec::new();
         for number in 0..self.run.workers {
             let worker = self.worker(&setup, number, window.micros())?;
             let load = LoadWorker {
-                pace: match self.run.rate_per_second {
-                    0 => Pace::AsAnswered,
-                    _ => Pace::Rate(self.run.rate_per_worker()),
-                },
+                rate_per_second: self.run.rate_per_worker(),
                 window_micros: window.micros(),
-                grace_micros: setup.options.lost_after_micros,
                 lost_after_micros: setup.options.lost_after_micros,
                 in_flight_max: worker.clients.len() * self.usage.pipelining_depth,
                 worker,
             };
-            workers.spawn(move || load.run())?;
+            workers.push(run::spawn(move || load.run())?);
         }
         let used = window.observe(self.run)?;
-        let (tallies, counts): (Vec<_>, Vec<_>) = workers.join()?.into_iter().unzip();
+        let (tallies, counts): (Vec<_>, Vec<_>) = run::join(workers)?.into_iter().unzip();
         Ok(Loaded {
-            tally: run::sum(window.micros(), tallies),
+            tally: tallies.into_iter().sum(),
             connections: counts.into_iter().sum(),
             used,
         })
@@ -108,11 +129,11 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
         let start_micros = setup.clock.micros();
         let (filled, when_filled) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let mut workers = Workers::new();
+        let mut workers = Vec::new();
         for number in 0..self.run.workers {
             let worker = self.worker(&setup, number, 0..u64::MAX)?;
             let (filled, stop) = (filled.clone(), Arc::clone(&stop));
-            workers.spawn(move || idle::run(worker, &filled, &stop))?;
+            workers.push(run::spawn(move || idle::run(worker, &filled, &stop))?);
         }
         drop(filled);
         // Ends early if a worker fails: `join` tells why.
@@ -123,35 +144,31 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
         }
         let after = self.run.tracker_usage();
         stop.store(true, Ordering::Relaxed);
-        let idled = workers.join()?;
+        let idled = run::join(workers)?;
         let open = idled.iter().map(|idled| idled.open).sum();
         let counts = idled.iter().map(|idled| idled.counts).sum();
-        let tally = run::sum(0..u64::MAX, idled.into_iter().map(|idled| idled.tally));
-        let report = IdleReport::new(
+        let tally: Tally = idled.into_iter().map(|idled| idled.tally).sum();
+        Ok(IdleReport::new(
             self.run.server_address,
             (open, seconds),
-            tally.kind(D::ANNOUNCE),
-            ErrorReport::new(&tally),
+            tally.kind(RequestKind::Announce),
+            ErrorReport::new(FAULTS, &tally),
             counts,
-        );
-        Ok(match before.zip(after?) {
-            Some((before, after)) => report.with_memory(&before, &after),
-            None => report,
-        })
+            before.zip(after?),
+        ))
     }
 
     fn set_up(&self) -> anyhow::Result<Setup> {
         raise_file_limit(self.usage.connections)?;
         wait_for_tracker(self.run.server_address)?;
-        let micros = |ms: u32| u64::from(ms) * 1000;
         let tls = self.connect.enable_tls;
         Ok(Setup {
             tls: tls.then(|| TlsClient::new(self.connect)).transpose()?,
             options: ClientOptions {
                 server: self.run.server_address,
                 usage: self.usage,
-                late_after_micros: micros(self.answers.late_after_ms),
-                lost_after_micros: micros(self.answers.lost_after_ms),
+                late_after_micros: self.answers.late_after_micros(),
+                lost_after_micros: self.answers.lost_after_micros(),
             },
             clock: Clock::start(),
         })
@@ -174,8 +191,9 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
         let seed = u64::try_from(number).unwrap_or(0);
         let shared = Shared {
             writer: self.writer.clone(),
+            mix: self.mix.clone(),
             rng: Rng::with_seed(self.run.seed.wrapping_add(1 + seed)),
-            tally: Tally::new(window_micros),
+            tally: Tally::new(window_micros, setup.options.late_after_micros),
             out: Vec::new(),
         };
         Worker::new(setup.options, clients.collect(), shared, setup.clock)

@@ -8,10 +8,11 @@ use anyhow::Context;
 use aquatic_daemon::clock::Clock;
 use mio::{Events, Poll, Token};
 
+use crate::core::connections::ConnectionCounts;
+use crate::core::kind::RequestKind;
 use crate::stream::client::{Client, Outcome};
 use crate::stream::client_options::ClientOptions;
 use crate::stream::dialogue::{Dialogue, Shared};
-use crate::stream::kinds::ConnectionCounts;
 use crate::stream::transport::{Reading, Scratch};
 
 /// Events per system call.
@@ -123,12 +124,12 @@ impl<D: Dialogue> Worker<D> {
     }
 
     /// Draws what is to be asked.
-    pub(crate) fn sample(&mut self) -> D::Request {
-        D::sample(&self.shared.writer, &mut self.shared.rng)
+    pub(crate) fn sample(&mut self) -> RequestKind {
+        self.shared.mix.sample(&mut self.shared.rng)
     }
 
     /// Adds a request to those that a client sends next.
-    pub(crate) fn ask(&mut self, number: usize, kind: D::Request, due_micros: u64) {
+    pub(crate) fn ask(&mut self, number: usize, kind: RequestKind, due_micros: u64) {
         let dialogue = &mut self.clients[number].dialogue;
         dialogue.ask(&mut self.shared, kind, due_micros);
     }
@@ -204,7 +205,7 @@ impl<D: Dialogue> Worker<D> {
     fn end(&mut self, number: usize, now_micros: u64, error: Option<&std::io::Error>) {
         let client = &mut self.clients[number];
         let is_kept = self.options.usage.keep_alive && client.dialogue.stays_open();
-        if is_kept && client.is_open() && client.dialogue.may_end() {
+        if is_kept && client.is_open() && client.dialogue.is_settled() {
             self.counts.closed_idle += 1;
         }
         if !client.is_open() {

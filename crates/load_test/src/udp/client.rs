@@ -6,8 +6,9 @@ use aquatic_udp_protocol::{
     TransactionId,
 };
 
+use crate::core::kind::{Fault, RequestKind};
+use crate::core::tally::{Asked, Tally};
 use crate::udp::in_flight::{InFlight, Settled};
-use crate::udp::kinds::{Asked, Fault, RequestKind, Tally};
 
 /// BEP 15: a client may use a connection id for one minute.
 const CONNECTION_ID_AGE_MICROS_MAX: u64 = 60_000_000;
@@ -155,7 +156,7 @@ impl Client {
     /// Judges a datagram. Gives back the request if this is the answer that was asked for.
     pub fn receive(&mut self, now_micros: u64, bytes: &[u8], tally: &mut Tally) -> Option<Asked> {
         let Ok(response) = Response::parse(bytes, self.options.family) else {
-            tally.error(Fault::Malformed, now_micros);
+            tally.error(Fault::MalformedDatagram, now_micros);
             return None;
         };
         let asked = match self.in_flight.settle(response.transaction_id()) {
@@ -193,11 +194,7 @@ impl Client {
                 return None;
             }
         };
-        tally.answered(
-            &asked,
-            now_micros,
-            self.in_flight.is_late(asked.due_micros, now_micros),
-        );
+        tally.answered(&asked, now_micros);
         if !right_count {
             tally.error(Fault::WrongCount, now_micros);
         }
@@ -313,7 +310,7 @@ mod tests {
 
     #[test]
     fn announces_are_judged() {
-        let mut tally = Tally::new(0..1_000_000);
+        let mut tally = Tally::new(0..1_000_000, 1_000);
         let mut client = client(&mut tally);
         let id = announce(&mut client, 5, 100, &mut tally);
         assert_eq!(client.waiting(), 1);
@@ -335,7 +332,7 @@ mod tests {
 
     #[test]
     fn wrong_answers_are_no_answers() {
-        let mut tally = Tally::new(0..1_000_000);
+        let mut tally = Tally::new(0..1_000_000, 1_000);
         let mut client = client(&mut tally);
         let id = announce(&mut client, 5, 100, &mut tally);
         let wrong = Response::Connect(ConnectResponse {
@@ -351,7 +348,7 @@ mod tests {
             (1, 1)
         );
         client.receive(130, b"nonsense", &mut tally);
-        assert_eq!(tally.errors(Fault::Malformed), 1);
+        assert_eq!(tally.errors(Fault::MalformedDatagram), 1);
         hear(
             &mut client,
             140,
@@ -372,7 +369,7 @@ mod tests {
 
     #[test]
     fn scrapes_must_have_a_row_per_torrent() {
-        let mut tally = Tally::new(0..1_000_000);
+        let mut tally = Tally::new(0..1_000_000, 1_000);
         let mut client = client(&mut tally);
         for rows in [2, 3] {
             let mut out = Vec::new();
@@ -399,7 +396,7 @@ mod tests {
 
     #[test]
     fn late_and_lost_are_told_apart() {
-        let mut tally = Tally::new(0..1_000_000);
+        let mut tally = Tally::new(0..1_000_000, 1_000);
         let mut client = client(&mut tally);
         let late = announce(&mut client, 1, 100, &mut tally);
         announce(&mut client, 2, 100, &mut tally);
@@ -420,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_connection_id_is_renewed_after_a_minute() {
-        let mut tally = Tally::new(0..1_000_000);
+        let mut tally = Tally::new(0..1_000_000, 1_000);
         let client = client(&mut tally);
         assert!(client.is_connected());
         assert!(!client.must_reconnect(60_000_000));

@@ -10,10 +10,11 @@ use aquatic_daemon::clock::Clock;
 use aquatic_types::AnnounceEvent;
 use aquatic_udp_socket::Receiver;
 
-use crate::core::population::{info_hash, mix, peer_id};
+use crate::core::kind::RequestKind;
+use crate::core::population::{Peer, info_hash, mix, peer_id};
+use crate::core::tally::{Asked, Tally};
 use crate::udp::client::Announce;
 use crate::udp::config::{PORT_FIRST, PORTS};
-use crate::udp::kinds::{Asked, RequestKind, Tally};
 use crate::udp::socket_client::{self, SocketClient};
 
 /// How long the worker sleeps when no answer waits. See `load`.
@@ -31,16 +32,7 @@ pub(crate) struct Fill {
     pub(crate) seeder_probability: f64,
     pub(crate) seed: u64,
     pub(crate) in_flight_per_socket: u32,
-}
-
-/// A peer to be announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FillPeer {
-    torrent: u32,
-    /// Which socket speaks for it, which decides its IP address.
-    socket: usize,
-    port: u16,
-    is_seeder: bool,
+    pub(crate) late_after_micros: u64,
 }
 
 impl Fill {
@@ -50,9 +42,10 @@ impl Fill {
         start * self.peers_per_torrent..end * self.peers_per_torrent
     }
 
-    /// The peer of a number. Peers of one torrent differ in socket or port; which ones a torrent
-    /// begins with depends on the torrent.
-    fn peer(&self, item: u32, sockets: usize) -> FillPeer {
+    /// The peer of a number, and which socket speaks for it, which decides its IP address. Peers of
+    /// one torrent differ in socket or port; which ones a torrent begins with depends on the
+    /// torrent.
+    fn peer(&self, item: u32, sockets: usize) -> (Peer, usize) {
         let torrent = item / self.peers_per_torrent;
         let sockets = u64::try_from(sockets).unwrap_or(1);
         let places = sockets * u64::from(PORTS);
@@ -60,12 +53,12 @@ impl Fill {
         let place = (first + u64::from(item % self.peers_per_torrent)) % places;
         let port = u64::from(PORT_FIRST) + place / sockets;
         let chance = fastrand::Rng::with_seed(mix(self.seed) ^ u64::from(item)).f64();
-        FillPeer {
+        let peer = Peer {
             torrent,
-            socket: usize::try_from(place % sockets).unwrap_or(0),
             port: u16::try_from(port).unwrap_or(u16::MAX),
             is_seeder: chance < self.seeder_probability,
-        }
+        };
+        (peer, usize::try_from(place % sockets).unwrap_or(0))
     }
 }
 
@@ -88,7 +81,7 @@ impl FillWorker {
             clock,
             sockets,
             receiver: socket_client::receiver(),
-            tally: Tally::new(0..u64::MAX),
+            tally: Tally::new(0..u64::MAX, fill.late_after_micros),
             fresh: fill.items(),
             again: Vec::new(),
             answered: 0,
@@ -137,8 +130,8 @@ impl FillWorker {
     fn send(&mut self) {
         let now_micros = self.clock.micros();
         while let Some(item) = self.again.last().copied().or(self.fresh.clone().next()) {
-            let peer = self.fill.peer(item, self.sockets.len());
-            let socket = &mut self.sockets[peer.socket];
+            let (peer, socket) = self.fill.peer(item, self.sockets.len());
+            let socket = &mut self.sockets[socket];
             if socket.client.waiting() >= self.fill.in_flight_per_socket {
                 break;
             }
@@ -197,6 +190,7 @@ mod tests {
             seeder_probability: 0.25,
             seed: 1,
             in_flight_per_socket: 16,
+            late_after_micros: 1_000,
         }
     }
 
@@ -207,8 +201,8 @@ mod tests {
         let places: HashSet<_> = fill
             .items()
             .map(|item| fill.peer(item, sockets))
-            .inspect(|peer| assert!(peer.torrent == 3 && peer.port >= 1024))
-            .map(|peer| (peer.socket, peer.port))
+            .inspect(|(peer, _)| assert!(peer.torrent == 3 && peer.port >= 1024))
+            .map(|(peer, socket)| (socket, peer.port))
             .collect();
         assert_eq!(u32::try_from(places.len()).unwrap(), 2 * PORTS);
     }
@@ -217,15 +211,15 @@ mod tests {
     fn lone_peers_are_spread_and_some_are_seeders() {
         let fill = fill(0..10_000, 1);
         let peers: Vec<_> = fill.items().map(|item| fill.peer(item, 4)).collect();
-        let torrents: HashSet<_> = peers.iter().map(|peer| peer.torrent).collect();
+        let torrents: HashSet<_> = peers.iter().map(|(peer, _)| peer.torrent).collect();
         assert_eq!(torrents.len(), 10_000);
-        let ports: HashSet<_> = peers.iter().map(|peer| peer.port).collect();
+        let ports: HashSet<_> = peers.iter().map(|(peer, _)| peer.port).collect();
         assert!(ports.len() > 8_000, "{}", ports.len());
         for socket in 0..4 {
-            let peers = peers.iter().filter(|peer| peer.socket == socket).count();
+            let peers = peers.iter().filter(|(_, of)| *of == socket).count();
             assert!((2_200..2_800).contains(&peers), "socket {socket}: {peers}");
         }
-        let seeders = peers.iter().filter(|peer| peer.is_seeder).count();
+        let seeders = peers.iter().filter(|(peer, _)| peer.is_seeder).count();
         assert!((2_200..2_800).contains(&seeders), "{seeders}");
     }
 }

@@ -9,7 +9,8 @@
 
 use aquatic_udp_protocol::TransactionId;
 
-use crate::udp::kinds::{Asked, RequestKind};
+use crate::core::kind::RequestKind;
+use crate::core::tally::Asked;
 
 /// What an answer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl InFlight {
     /// Finds the request that an answer belongs to, and ends its wait.
     pub fn settle(&mut self, transaction_id: TransactionId) -> Settled {
         let sequence = u32::from_be_bytes(transaction_id.0) ^ self.salt;
-        if self.position(sequence).is_none() {
+        if !self.remembers(sequence) {
             return Settled::Unknown;
         }
         match self.give_up(sequence) {
@@ -122,8 +123,7 @@ impl InFlight {
     }
 
     /// Whether an answer that comes now to a request of `due_micros` is late.
-    #[must_use]
-    pub fn is_late(&self, due_micros: u64, now_micros: u64) -> bool {
+    fn is_late(&self, due_micros: u64, now_micros: u64) -> bool {
         now_micros.saturating_sub(due_micros) > self.late_after_micros
     }
 
@@ -182,10 +182,9 @@ impl InFlight {
         usize::try_from(self.head.wrapping_sub(self.tail)).unwrap_or(usize::MAX)
     }
 
-    /// Where between tail and head a sequence number lies.
-    fn position(&self, sequence: u32) -> Option<u32> {
-        let position = sequence.wrapping_sub(self.tail);
-        (position < self.head.wrapping_sub(self.tail)).then_some(position)
+    /// Whether a sequence number lies between tail and head.
+    fn remembers(&self, sequence: u32) -> bool {
+        sequence.wrapping_sub(self.tail) < self.head.wrapping_sub(self.tail)
     }
 
     /// Ends a request's wait. `None` if it had ended before.

@@ -1,6 +1,5 @@
 //! A worker that applies load: a mix of requests, at the tracker's pace or at a fixed rate.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,11 +10,12 @@ use aquatic_udp_socket::Receiver;
 use fastrand::Rng;
 
 use crate::core::arrivals::Arrivals;
-use crate::core::kind::{Kind, Mix};
+use crate::core::kind::{Mix, RequestKind};
 use crate::core::population::{Population, peer_id};
+use crate::core::tally::Tally;
+use crate::udp::KINDS;
 use crate::udp::client::Announce;
-use crate::udp::kinds::{RequestKind, Tally};
-use crate::udp::socket_client::{self, SocketClient};
+use crate::udp::socket_client::SocketClient;
 
 /// How long a worker at the tracker's pace sleeps when few answers wait. Short enough for the
 /// tracker to find requests meanwhile, long enough to gather a batch of answers. It sleeps by the
@@ -29,81 +29,47 @@ const BUSY_ANSWERS: usize = 64;
 /// Requests that are written before they are sent, per socket.
 const BURST: u32 = 64;
 
-/// When requests are sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Pace {
-    /// So that each socket has this many waiting.
-    InFlight(u32),
-    /// At this many per second, by this worker.
-    Rate(f64),
-}
-
-/// What a worker is to do.
-#[derive(Clone, Debug)]
-pub(crate) struct Load {
-    pub(crate) pace: Pace,
-    pub(crate) mix: Mix<RequestKind>,
-    pub(crate) scrape_torrents: u8,
-    pub(crate) population: Arc<Population>,
-    /// Requests are counted if they are due within it; none is sent after it.
-    pub(crate) window_micros: Range<u64>,
-    /// How long after the window answers are waited for.
-    pub(crate) grace_micros: u64,
-    /// Seed of the worker's choices.
-    pub(crate) seed: u64,
-}
-
 /// One thread's sockets and choices.
 pub(crate) struct LoadWorker {
-    load: Load,
-    clock: Clock,
-    sockets: Vec<LoadSocket>,
-    receiver: Receiver,
-    rng: Rng,
-    tally: Tally,
-    torrents: Vec<InfoHash>,
-}
-
-/// A socket and the peers that it speaks for: a peer's address must not change.
-struct LoadSocket {
-    socket: SocketClient,
-    peers: Range<u32>,
+    /// By this worker. `None`: so that each socket has `in_flight_per_socket` requests waiting.
+    pub(crate) rate_per_second: Option<f64>,
+    pub(crate) in_flight_per_socket: u32,
+    pub(crate) mix: Mix,
+    pub(crate) scrape_torrents: u8,
+    pub(crate) population: Arc<Population>,
+    /// No request is sent after it.
+    pub(crate) end_micros: u64,
+    /// How long after the end answers are waited for.
+    pub(crate) grace_micros: u64,
+    pub(crate) clock: Clock,
+    /// Each has a connection id.
+    pub(crate) sockets: Vec<SocketClient>,
+    pub(crate) receiver: Receiver,
+    pub(crate) rng: Rng,
+    pub(crate) tally: Tally,
+    /// Those of the next scrape.
+    pub(crate) torrents: Vec<InfoHash>,
 }
 
 impl LoadWorker {
-    /// `sockets`: connected sockets, each with the numbers of its peers.
-    pub(crate) fn new(load: Load, clock: Clock, sockets: Vec<(SocketClient, Range<u32>)>) -> Self {
-        let sockets = sockets
-            .into_iter()
-            .map(|(socket, peers)| LoadSocket { socket, peers });
-        Self {
-            clock,
-            sockets: sockets.collect(),
-            receiver: socket_client::receiver(),
-            rng: Rng::with_seed(load.seed),
-            tally: Tally::new(load.window_micros.clone()),
-            torrents: Vec::new(),
-            load,
-        }
-    }
-
     /// Runs until the window and the grace after it are over.
     pub(crate) fn run(mut self) -> anyhow::Result<Tally> {
-        match self.load.pace {
-            Pace::InFlight(requests) => self.keep_in_flight(requests)?,
-            Pace::Rate(rate_per_second) => self.keep_rate(rate_per_second)?,
+        match self.rate_per_second {
+            Some(rate_per_second) => self.keep_rate(rate_per_second)?,
+            None => self.keep_in_flight()?,
         }
         self.drain()?;
         Ok(self.tally)
     }
 
-    fn keep_in_flight(&mut self, requests: u32) -> anyhow::Result<()> {
+    fn keep_in_flight(&mut self) -> anyhow::Result<()> {
+        let requests = self.in_flight_per_socket;
         // A socket is topped up when it has room for a batch worth sending.
         let burst_min = (requests / 2).clamp(1, BURST);
-        while self.clock.micros() < self.load.window_micros.end {
+        while self.clock.micros() < self.end_micros {
             let received = self.receive()?;
             for place in 0..self.sockets.len() {
-                let room = requests.saturating_sub(self.sockets[place].socket.client.waiting());
+                let room = requests.saturating_sub(self.sockets[place].client.waiting());
                 if room >= burst_min {
                     self.send_burst(place, room);
                 }
@@ -118,19 +84,19 @@ impl LoadWorker {
     /// Writes kind by kind: packets of one size travel together.
     fn send_burst(&mut self, place: usize, requests: u32) {
         let now_micros = self.clock.micros();
-        let mut counts = [0; 3];
+        let mut counts = [0; RequestKind::COUNT];
         for _ in 0..requests {
-            counts[self.load.mix.sample(&mut self.rng).index()] += 1;
+            counts[self.mix.sample(&mut self.rng).index()] += 1;
         }
-        if self.sockets[place].socket.client.must_reconnect(now_micros) {
+        if self.sockets[place].client.must_reconnect(now_micros) {
             counts[RequestKind::Connect.index()] += 1;
         }
-        for kind in RequestKind::ALL.iter().copied() {
+        for kind in KINDS.iter().copied() {
             for _ in 0..counts[kind.index()] {
                 self.write(place, kind, now_micros);
             }
         }
-        self.sockets[place].socket.flush(&mut self.tally);
+        self.sockets[place].flush(&mut self.tally);
     }
 
     /// Never sleeps: whoever sleeps wakes too late, and would count the delay as the tracker's.
@@ -139,7 +105,7 @@ impl LoadWorker {
         loop {
             let now_micros = self.clock.micros();
             self.tally.stalls.look(now_micros);
-            if now_micros >= self.load.window_micros.end {
+            if now_micros >= self.end_micros {
                 return Ok(());
             }
             for _ in 0..BURST {
@@ -147,31 +113,27 @@ impl LoadWorker {
                     break;
                 };
                 let place = self.rng.usize(..self.sockets.len());
-                let kind = if self.sockets[place].socket.client.must_reconnect(now_micros) {
+                let kind = if self.sockets[place].client.must_reconnect(now_micros) {
                     RequestKind::Connect
                 } else {
-                    self.load.mix.sample(&mut self.rng)
+                    self.mix.sample(&mut self.rng)
                 };
                 self.write(place, kind, due_micros);
             }
             for socket in &mut self.sockets {
-                socket.socket.flush(&mut self.tally);
+                socket.flush(&mut self.tally);
             }
             self.receive()?;
         }
     }
 
     fn drain(&mut self) -> anyhow::Result<()> {
-        let end_micros = self.clock.micros() + self.load.grace_micros;
+        let end_micros = self.clock.micros() + self.grace_micros;
         loop {
             let received = self.receive()?;
-            let is_over = self.clock.micros() > end_micros;
-            if is_over
-                || self
-                    .sockets
-                    .iter()
-                    .all(|socket| socket.socket.client.is_settled())
-            {
+            let mut sockets = self.sockets.iter();
+            let is_settled = sockets.all(|socket| socket.client.is_settled());
+            if is_settled || self.clock.micros() > end_micros {
                 return Ok(());
             }
             if received == 0 {
@@ -182,7 +144,7 @@ impl LoadWorker {
 
     fn receive(&mut self) -> anyhow::Result<usize> {
         let mut received = 0;
-        for LoadSocket { socket, .. } in &mut self.sockets {
+        for socket in &mut self.sockets {
             received += socket.receive(self.clock, &mut self.receiver, &mut self.tally, |_| {})?;
             let now_micros = self.clock.micros();
             self.tally.stalls.look(now_micros);
@@ -192,14 +154,16 @@ impl LoadWorker {
     }
 
     fn write(&mut self, place: usize, kind: RequestKind, due_micros: u64) {
-        let (population, tally) = (&self.load.population, &mut self.tally);
-        let LoadSocket { socket, peers } = &mut self.sockets[place];
+        let (population, tally) = (&self.population, &mut self.tally);
+        let socket = &mut self.sockets[place];
         match kind {
-            RequestKind::Connect => {
-                socket.write(|client, out| client.connect(due_micros, out, tally));
+            RequestKind::Scrape => {
+                let torrents = &mut self.torrents;
+                population.draw_torrents(self.scrape_torrents, &mut self.rng, torrents);
+                socket.write(|client, out| client.scrape(torrents, due_micros, out, tally));
             }
             RequestKind::Announce => {
-                let number = self.rng.u32(peers.clone());
+                let number = self.rng.u32(socket.peers.clone());
                 let peer = population.peer(number);
                 let announce = Announce {
                     info_hash: population.info_hash(peer.torrent),
@@ -210,10 +174,9 @@ impl LoadWorker {
                 };
                 socket.write(|client, out| client.announce(&announce, 0, due_micros, out, tally));
             }
-            RequestKind::Scrape => {
-                let torrents = &mut self.torrents;
-                population.draw_torrents(self.load.scrape_torrents, &mut self.rng, torrents);
-                socket.write(|client, out| client.scrape(torrents, due_micros, out, tally));
+            // The only other kind that this tester mixes in.
+            _ => {
+                socket.write(|client, out| client.connect(due_micros, out, tally));
             }
         }
     }

@@ -25,7 +25,6 @@
 //! | module | contents |
 //! |---|---|
 //! | [`config`] | what the operator may choose |
-//! | [`kinds`] | kinds of requests and of errors |
 //! | [`in_flight`] | requests that wait for answers; what is late and what is lost |
 //! | [`client`] | requests and answers of one socket, as bytes |
 //! | `socket_client` | the socket itself |
@@ -39,7 +38,6 @@ pub mod client;
 pub mod config;
 mod fill;
 pub mod in_flight;
-pub mod kinds;
 mod load;
 pub mod report;
 mod socket_client;
@@ -49,17 +47,35 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
+use fastrand::Rng;
 
-use crate::core::kind::Mix;
+use crate::core::kind::{Fault, Mix, RequestKind};
 use crate::core::population::{Population, share};
 use crate::core::report::{LoadReport, to_f64};
-use crate::core::run::{self, Window, Workers};
+use crate::core::run::{self, Window};
+use crate::core::tally::Tally;
 use crate::udp::config::LoadTestConfig;
 use crate::udp::fill::{Fill, FillWorker};
-use crate::udp::kinds::RequestKind;
-use crate::udp::load::{Load, LoadWorker, Pace};
+use crate::udp::load::LoadWorker;
 use crate::udp::report::FillReport;
 use crate::udp::socket_client::SocketClient;
+
+/// The requests of BEP 15, in the order in which they are reported.
+const KINDS: &[RequestKind] = &[
+    RequestKind::Connect,
+    RequestKind::Announce,
+    RequestKind::Scrape,
+];
+
+/// What can go wrong over UDP, as it is reported.
+const FAULTS: &[Fault] = &[
+    Fault::Duplicate,
+    Fault::UnknownTransaction,
+    Fault::MalformedDatagram,
+    Fault::WrongKind,
+    Fault::WrongCount,
+    Fault::SendFailure,
+];
 
 /// How long a tracker may still tidy up after it was filled, before its memory is looked at.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
@@ -83,11 +99,11 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
     let sockets = open_sockets(config, clock)?;
 
     let window = Window::open(&config.run, clock);
-    let mut socket = 0..;
-    let mut workers = Workers::new();
-    for (worker, sockets) in (0u64..).zip(sockets) {
-        let load = Load {
-            pace: pace(config),
+    let mut workers = Vec::new();
+    for (number, sockets) in (0u64..).zip(sockets) {
+        let worker = LoadWorker {
+            rate_per_second: config.run.rate_per_worker(),
+            in_flight_per_socket: config.network.in_flight_per_socket,
             mix: Mix::new(&[
                 (RequestKind::Connect, requests.weight_connect),
                 (RequestKind::Announce, requests.weight_announce),
@@ -95,21 +111,22 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
             ]),
             scrape_torrents: requests.population.scrape_torrents,
             population: Arc::clone(&population),
-            window_micros: window.micros(),
-            grace_micros: u64::from(config.answers.lost_after_ms) * 1000,
-            seed: config.run.seed.wrapping_add(1 + worker),
+            end_micros: window.micros().end,
+            grace_micros: config.answers.lost_after_micros(),
+            clock,
+            sockets,
+            receiver: socket_client::receiver(),
+            rng: Rng::with_seed(config.run.seed.wrapping_add(1 + number)),
+            tally: Tally::new(window.micros(), config.answers.late_after_micros()),
+            torrents: Vec::new(),
         };
-        let share = |socket| share(population.len(), config.sockets(), socket);
-        let sockets = sockets
-            .into_iter()
-            .zip(socket.by_ref().map(share))
-            .collect();
-        workers.spawn(move || LoadWorker::new(load, clock, sockets).run())?;
+        workers.push(run::spawn(move || worker.run())?);
     }
 
     let used = window.observe(&config.run)?;
-    let tally = run::sum(window.micros(), workers.join()?);
-    Ok(LoadReport::new(&config.run, &tally, &used))
+    let tally: Tally = run::join(workers)?.into_iter().sum();
+    let known = (KINDS, FAULTS);
+    Ok(LoadReport::new(&config.run, known, &tally, &used))
 }
 
 fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
@@ -120,7 +137,7 @@ fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
     // It has answered, so it has started up.
     let before = config.run.tracker_usage()?;
     let start_micros = clock.micros();
-    let mut workers = Workers::new();
+    let mut workers = Vec::new();
     for (worker, sockets) in sockets.into_iter().enumerate() {
         let fill = Fill {
             torrents: share(torrents, config.run.workers, worker),
@@ -128,10 +145,12 @@ fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
             seeder_probability: config.requests.population.seeder_probability,
             seed: config.run.seed,
             in_flight_per_socket: config.network.in_flight_per_socket,
+            late_after_micros: config.answers.late_after_micros(),
         };
-        workers.spawn(move || FillWorker::new(fill, clock, sockets).run())?;
+        let worker = FillWorker::new(fill, clock, sockets);
+        workers.push(run::spawn(move || worker.run())?);
     }
-    let tally = run::sum(0..u64::MAX, workers.join()?);
+    let tally: Tally = run::join(workers)?.into_iter().sum();
     let seconds = to_f64(clock.micros() - start_micros) / 1e6;
 
     thread::sleep(SETTLE_TIME);
@@ -162,11 +181,4 @@ fn open_sockets(config: &LoadTestConfig, clock: Clock) -> anyhow::Result<Vec<Vec
         (first..first + per_worker).map(&mut open).collect()
     };
     (0..config.run.workers).map(&mut sockets_of).collect()
-}
-
-fn pace(config: &LoadTestConfig) -> Pace {
-    match config.run.rate_per_second {
-        0 => Pace::InFlight(config.network.in_flight_per_socket),
-        _ => Pace::Rate(config.run.rate_per_worker()),
-    }
 }

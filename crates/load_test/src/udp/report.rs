@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::core::kind::RequestKind;
 use crate::core::process::Usage;
 use crate::core::report::{ErrorReport, ProcessReport, mebibytes, ratio, to_f64};
-use crate::udp::kinds::{RequestKind, Tally};
+use crate::core::tally::Tally;
+use crate::udp::FAULTS;
 
 /// The result of filling a tracker.
 #[derive(Clone, Debug, Serialize)]
@@ -73,7 +75,7 @@ impl FillReport {
             seconds,
             refused: announces.refused,
             repeated: announces.sent.saturating_sub(peers),
-            errors: ErrorReport::new(tally),
+            errors: ErrorReport::new(FAULTS, tally),
             tracker_process: usages
                 .map(|(before, after)| ProcessReport::new(&after.since(&before), answers, seconds)),
             memory: usages.map(memory),
@@ -83,22 +85,14 @@ impl FillReport {
 
 impl Display for FillReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            torrents,
-            peers,
-            seconds,
-            ..
-        } = self;
+        let (tracker, seconds) = (self.tracker, self.seconds);
+        let (torrents, peers) = (self.torrents, self.peers);
         writeln!(
             f,
-            "Filled {}: {torrents} torrents, {peers} peers in {seconds:.1} s",
-            self.tracker
+            "Filled {tracker}: {torrents} torrents, {peers} peers in {seconds:.1} s"
         )?;
-        writeln!(
-            f,
-            "announces repeated: {}, refused: {}",
-            self.repeated, self.refused
-        )?;
+        let (repeated, refused) = (self.repeated, self.refused);
+        writeln!(f, "announces repeated: {repeated}, refused: {refused}")?;
         write!(f, "{}", self.errors)?;
         if let Some(process) = &self.tracker_process {
             writeln!(f, "tracker: {process}")?;
@@ -120,20 +114,16 @@ impl Display for FillReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::udp::kinds::Asked;
+    use crate::core::tally::Asked;
 
     #[test]
     fn memory_is_what_was_added() {
-        let mut tally = Tally::new(0..1_000_000);
+        let mut tally = Tally::new(0..1_000_000, 1_000);
         for number in 0..500 {
-            let announce = Asked {
-                kind: RequestKind::Announce,
-                item: number,
-                due_micros: 1,
-            };
+            let announce = Asked::new(RequestKind::Announce, 1);
             tally.sent(&announce);
             match number {
-                0..380 => tally.answered(&announce, 5, false),
+                0..380 => tally.answered(&announce, 5),
                 380..400 => tally.refused(&announce, 5, b"no"),
                 _ => tally.lost(&announce),
             }

@@ -1,6 +1,7 @@
 //! A socket and what belongs to it: its client, its outgoing packets, its way to send.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -13,9 +14,11 @@ use aquatic_udp_socket::{
 };
 
 use crate::core::client_ips;
+use crate::core::kind::Fault;
+use crate::core::population::share;
+use crate::core::tally::{Asked, Tally};
 use crate::udp::client::{Client, ClientOptions};
 use crate::udp::config::LoadTestConfig;
-use crate::udp::kinds::{Asked, Fault, Tally};
 
 /// Datagrams per system call.
 const BATCH: usize = 64;
@@ -42,6 +45,8 @@ pub(crate) fn receiver() -> Receiver {
 /// A socket that speaks with the tracker for some peers.
 pub(crate) struct SocketClient {
     pub(crate) client: Client,
+    /// Numbers of the peers that it speaks for under load: a peer's address must not change.
+    pub(crate) peers: Range<u32>,
     socket: UdpSocket,
     path: ReturnPath,
     outbox: Outbox,
@@ -77,6 +82,11 @@ impl SocketClient {
         }
         Ok(Self {
             client: Client::new(client_options(config)),
+            peers: share(
+                config.requests.population.number_of_peers,
+                config.sockets(),
+                number,
+            ),
             socket,
             path: ReturnPath::to(server),
             outbox: Outbox::new(),
@@ -86,7 +96,7 @@ impl SocketClient {
 
     /// Gets the first connection id.
     pub(crate) fn connect(&mut self, clock: Clock, receiver: &mut Receiver) -> anyhow::Result<()> {
-        let mut uncounted = Tally::new(0..0);
+        let mut uncounted = Tally::new(0..0, 0);
         let mut last_error = None;
         for _ in 0..CONNECT_ATTEMPTS {
             self.write(|client, out| client.connect(clock.micros(), out, &mut uncounted));
@@ -161,13 +171,12 @@ impl SocketClient {
 }
 
 fn client_options(config: &LoadTestConfig) -> ClientOptions {
-    let micros = |ms: u32| u64::from(ms) * 1000;
-    let late_after_micros = micros(config.answers.late_after_ms);
+    let late_after_micros = config.answers.late_after_micros();
     let lost_after_micros = if config.fill.enabled {
         // What is late is asked for again, so its first answer is not waited for.
         late_after_micros
     } else {
-        micros(config.answers.lost_after_ms)
+        config.answers.lost_after_micros()
     };
     let in_flight_max = match config.run.rate_per_second {
         0 => CLOSED_LOOP_IN_FLIGHT_MAX,

@@ -3,7 +3,7 @@
 use aquatic_config::{Checks, Config, LogLevel, section};
 
 use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
-use crate::stream::config::{ConnectConfig, IdleConfig, check_head};
+use crate::stream::config::{ConnectConfig, IdleConfig, WeightsConfig, check_head};
 
 section! {
     /// aquatic_ws_load_test configuration
@@ -49,10 +49,8 @@ section! {
         pub session_description_bytes: usize = 1_000,
         /// Torrents that a scrape asks about.
         pub scrape_torrents: u8 = 10,
-        /// How often a request is an announce, in proportion to the other weight.
-        pub weight_announce: u32 = 50,
-        /// How often a request is a scrape.
-        pub weight_scrape: u32 = 1,
+        #[flatten]
+        pub weights: WeightsConfig,
         /// The path of the tracker's URL.
         pub path: String = "/".to_owned(),
         /// Further header lines of the request that becomes a WebSocket, as browsers send them.
@@ -111,11 +109,7 @@ impl RequestsConfig {
             "requests.session_description_bytes",
             "must be at most 16384: no browser's is larger",
         );
-        checks.require(
-            self.weight_announce > 0 || self.weight_scrape > 0,
-            "requests.weight_announce",
-            "one of the two weights must be more than 0",
-        );
+        self.weights.check(checks);
         check_head(&self.path, &self.headers, checks);
     }
 }

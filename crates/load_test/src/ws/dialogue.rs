@@ -1,17 +1,19 @@
 //! A browser: it announces, offers connections, and answers the offers that reach it. Pure.
 
+use std::mem;
+
 use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{
     AnnounceResponse, FailureResponse, ForwardedAnswer, ForwardedOffer, Response, ScrapeResponse,
 };
-use fastrand::Rng;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::core::kind::{Fault, RequestKind};
 use crate::core::population::{Peer, peer_id};
-use crate::stream::{Dialogue, Fault, ProtocolError, Shared};
+use crate::core::tally::{Asked, Tally};
+use crate::stream::{Dialogue, ProtocolError, Shared};
 use crate::ws::frames::{Event, FrameReader};
-use crate::ws::kinds::{Asked, RequestKind, Tally};
 use crate::ws::writer::{MessageWriter, OfferName, write_pong};
 
 /// Header lines of the tracker's answer to the request that becomes a WebSocket, at most.
@@ -23,14 +25,6 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A browser, on one connection after the other.
 #[derive(Debug)]
 pub struct Browser {
-    me: Me,
-    state: State,
-    waiting: Option<Waiting>,
-}
-
-/// What does not change with the connection.
-#[derive(Debug)]
-struct Me {
     number: u32,
     peer_id: PeerId,
     /// The swarms that it takes part in.
@@ -39,7 +33,8 @@ struct Me {
     offers: u32,
     /// When it has last answered one.
     answered_micros: Option<u64>,
-    late_after_micros: u64,
+    state: State,
+    waiting: Option<Waiting>,
 }
 
 /// How far the connection has come.
@@ -56,28 +51,25 @@ enum State {
 /// The request that waits.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
+    /// Its `item` is the number of torrents that a scrape is about.
     asked: Asked,
     /// The torrent of an announce.
     info_hash: Option<InfoHash>,
 }
 
 impl Browser {
-    /// The browser of a number, which takes part in these swarms. What takes longer than
-    /// `late_after_micros` is late.
+    /// The browser of a number, which takes part in these swarms.
     #[must_use]
-    pub fn new(number: u32, mut members: Vec<Peer>, late_after_micros: u64) -> Self {
+    pub fn new(number: u32, mut members: Vec<Peer>) -> Self {
         // In each swarm once, so that it does not become a seeder and a leecher by turns.
         members.sort_unstable_by_key(|member| member.torrent);
         members.dedup_by_key(|member| member.torrent);
         Self {
-            me: Me {
-                number,
-                peer_id: peer_id(number),
-                members,
-                offers: 0,
-                answered_micros: None,
-                late_after_micros,
-            },
+            number,
+            peer_id: peer_id(number),
+            members,
+            offers: 0,
+            answered_micros: None,
             state: State::Closed,
             waiting: None,
         }
@@ -94,32 +86,21 @@ impl Browser {
             return Ok(0);
         };
         let was_waiting = self.waiting.is_some();
-        let (me, waiting) = (&mut self.me, &mut self.waiting);
-        let Shared {
-            writer,
-            rng,
-            tally,
-            out,
-        } = shared;
+        let mut frames = mem::take(frames);
         let read = frames.read(bytes, |event| {
             match event {
                 Event::Message(message) => {
                     let response = Response::parse(message).map_err(|_| ProtocolError)?;
-                    if let Some(offer) = me.receive(waiting, &response, now_micros, tally) {
-                        writer.answer(me.peer_id, offer, rng, out);
-                        me.answered_micros = Some(now_micros);
-                    }
+                    self.judge(&response, now_micros, shared);
                 }
-                Event::Ping(payload) => write_pong(payload, rng, out),
+                Event::Ping(payload) => write_pong(payload, &mut shared.rng, &mut shared.out),
                 // The end of the connection follows.
                 Event::Close => {}
             }
             Ok(())
         });
-        if let Err(ProtocolError) = read {
-            tally.error(Fault::Malformed, now_micros);
-        }
-        read?;
+        read.inspect_err(|_| shared.tally.error(Fault::Malformed, now_micros))?;
+        self.state = State::Open(frames);
         Ok(usize::from(was_waiting && self.waiting.is_none()))
     }
 
@@ -141,6 +122,91 @@ impl Browser {
                 self.receive_frames(shared, now_micros, &rest)
             }
         }
+    }
+
+    fn judge(&mut self, response: &Response<'_>, now_micros: u64, shared: &mut Shared<Self>) {
+        let tally = &mut shared.tally;
+        match response {
+            Response::Offer(offer) => self.offered(offer, now_micros, shared),
+            Response::Answer(answer) => self.answered(answer, now_micros, tally),
+            Response::Announce(reply) => self.announced(reply, now_micros, tally),
+            Response::Scrape(reply) => self.scraped(reply, now_micros, tally),
+            Response::Failure(failure) => self.refused(failure, now_micros, tally),
+        }
+    }
+
+    fn announced(&mut self, reply: &AnnounceResponse<'_>, now_micros: u64, tally: &mut Tally) {
+        let is_about = |waiting: &mut Waiting| waiting.info_hash == Some(reply.info_hash);
+        if let Some(Waiting { asked, .. }) = self.waiting.take_if(is_about) {
+            tally.answered(&asked, now_micros);
+        } else if let Some(due_micros) = self.answered_micros {
+            let asked = Asked::new(RequestKind::AnswerReply, due_micros);
+            tally.sent(&asked);
+            tally.answered(&asked, now_micros);
+        } else {
+            tally.error(Fault::WrongKind, now_micros);
+        }
+    }
+
+    fn scraped(&mut self, reply: &ScrapeResponse<'_>, now_micros: u64, tally: &mut Tally) {
+        let is_scrape = |waiting: &mut Waiting| waiting.asked.kind == RequestKind::Scrape;
+        let Some(Waiting { asked, .. }) = self.waiting.take_if(is_scrape) else {
+            tally.error(Fault::WrongKind, now_micros);
+            return;
+        };
+        tally.answered(&asked, now_micros);
+        if u32::try_from(reply.files().len()) != Ok(asked.item) {
+            tally.error(Fault::WrongCount, now_micros);
+        }
+    }
+
+    /// Another browser offers a connection, and gets an answer.
+    fn offered(&mut self, offer: &ForwardedOffer<'_>, now_micros: u64, shared: &mut Shared<Self>) {
+        let Shared {
+            writer,
+            rng,
+            tally,
+            out,
+            ..
+        } = shared;
+        let name = OfferName::from_id(offer.offer_id);
+        let Some(name) = name.filter(|name| name.client != self.number) else {
+            tally.error(Fault::WrongKind, now_micros);
+            return;
+        };
+        let asked = Asked::new(RequestKind::Offer, name.due_micros);
+        tally.sent(&asked);
+        tally.answered(&asked, now_micros);
+        tally.sent(&Asked::new(RequestKind::Answer, name.due_micros));
+        writer.answer(self.peer_id, offer, rng, out);
+        self.answered_micros = Some(now_micros);
+    }
+
+    /// Another browser has answered an offer.
+    fn answered(&self, answer: &ForwardedAnswer<'_>, now_micros: u64, tally: &mut Tally) {
+        let name = OfferName::from_id(answer.offer_id);
+        match name.filter(|name| name.client == self.number) {
+            Some(name) => {
+                tally.answered(
+                    &Asked::new(RequestKind::Answer, name.due_micros),
+                    now_micros,
+                );
+            }
+            None => tally.error(Fault::WrongKind, now_micros),
+        }
+    }
+
+    /// A refusal belongs to what waits, unless it names another torrent: then it is about an
+    /// answer, of which nothing was kept.
+    fn refused(&mut self, failure: &FailureResponse<'_>, now_micros: u64, tally: &mut Tally) {
+        let is_about = |waiting: &mut Waiting| {
+            failure.info_hash.is_none() || waiting.info_hash == failure.info_hash
+        };
+        let asked = match self.waiting.take_if(is_about) {
+            Some(Waiting { asked, .. }) => asked,
+            None => Asked::new(RequestKind::Answer, now_micros),
+        };
+        tally.refused(&asked, now_micros, failure.reason.as_bytes());
     }
 }
 
@@ -171,141 +237,11 @@ fn upgraded(head: &[u8], accept_key: &str) -> Result<Option<usize>, ProtocolErro
     }
 }
 
-impl Me {
-    /// Judges a message. Gives back the offer that is to be answered.
-    fn receive<'a>(
-        &self,
-        waiting: &mut Option<Waiting>,
-        response: &'a Response<'_>,
-        now_micros: u64,
-        tally: &mut Tally,
-    ) -> Option<&'a ForwardedOffer<'a>> {
-        match response {
-            Response::Offer(offer) => {
-                let answer = self.offered(offer, now_micros, tally);
-                return answer.then_some(offer);
-            }
-            Response::Answer(answer) => self.answered(answer, now_micros, tally),
-            Response::Announce(reply) => self.announced(waiting, reply, now_micros, tally),
-            Response::Scrape(reply) => self.scraped(waiting, reply, now_micros, tally),
-            Response::Failure(failure) => refused(waiting, failure, now_micros, tally),
-        }
-        None
-    }
-
-    fn announced(
-        &self,
-        waiting: &mut Option<Waiting>,
-        reply: &AnnounceResponse<'_>,
-        now_micros: u64,
-        tally: &mut Tally,
-    ) {
-        if let Some(Waiting { asked, .. }) =
-            waiting.take_if(|waiting| waiting.info_hash == Some(reply.info_hash))
-        {
-            self.count(&asked, now_micros, tally);
-        } else if let Some(due_micros) = self.answered_micros {
-            let asked = Asked {
-                kind: RequestKind::AnswerReply,
-                item: 0,
-                due_micros,
-            };
-            tally.sent(&asked);
-            self.count(&asked, now_micros, tally);
-        } else {
-            tally.error(Fault::WrongKind, now_micros);
-        }
-    }
-
-    fn scraped(
-        &self,
-        waiting: &mut Option<Waiting>,
-        reply: &ScrapeResponse<'_>,
-        now_micros: u64,
-        tally: &mut Tally,
-    ) {
-        let is_scrape = |waiting: &mut Waiting| waiting.asked.kind == RequestKind::Scrape;
-        let Some(Waiting { asked, .. }) = waiting.take_if(is_scrape) else {
-            tally.error(Fault::WrongKind, now_micros);
-            return;
-        };
-        self.count(&asked, now_micros, tally);
-        if u32::try_from(reply.files().len()) != Ok(asked.item) {
-            tally.error(Fault::WrongCount, now_micros);
-        }
-    }
-
-    /// Another browser offers a connection. Gives back whether that is to be answered.
-    fn offered(&self, offer: &ForwardedOffer<'_>, now_micros: u64, tally: &mut Tally) -> bool {
-        let name = OfferName::from_id(offer.offer_id);
-        let Some(name) = name.filter(|name| name.client != self.number) else {
-            tally.error(Fault::WrongKind, now_micros);
-            return false;
-        };
-        let asked = |kind| Asked {
-            kind,
-            item: 0,
-            due_micros: name.due_micros,
-        };
-        let offer = asked(RequestKind::Offer);
-        tally.sent(&offer);
-        self.count(&offer, now_micros, tally);
-        tally.sent(&asked(RequestKind::Answer));
-        true
-    }
-
-    /// Another browser has answered an offer.
-    fn answered(&self, answer: &ForwardedAnswer<'_>, now_micros: u64, tally: &mut Tally) {
-        let name = OfferName::from_id(answer.offer_id);
-        let Some(name) = name.filter(|name| name.client == self.number) else {
-            tally.error(Fault::WrongKind, now_micros);
-            return;
-        };
-        let asked = Asked {
-            kind: RequestKind::Answer,
-            item: 0,
-            due_micros: name.due_micros,
-        };
-        self.count(&asked, now_micros, tally);
-    }
-
-    fn count(&self, asked: &Asked, now_micros: u64, tally: &mut Tally) {
-        let latency_micros = now_micros.saturating_sub(asked.due_micros);
-        tally.answered(asked, now_micros, latency_micros > self.late_after_micros);
-    }
-}
-
-/// A refusal belongs to what waits, unless it names another torrent: then it is about an answer, of
-/// which nothing was kept.
-fn refused(
-    waiting: &mut Option<Waiting>,
-    failure: &FailureResponse<'_>,
-    now_micros: u64,
-    tally: &mut Tally,
-) {
-    let is_about = |waiting: &mut Waiting| {
-        failure.info_hash.is_none() || waiting.info_hash == failure.info_hash
-    };
-    let asked = match waiting.take_if(is_about) {
-        Some(Waiting { asked, .. }) => asked,
-        None => Asked {
-            kind: RequestKind::Answer,
-            item: 0,
-            due_micros: now_micros,
-        },
-    };
-    tally.refused(&asked, now_micros, failure.reason.as_bytes());
-}
-
 impl Dialogue for Browser {
-    type Request = RequestKind;
     type Writer = MessageWriter;
 
-    const ANNOUNCE: RequestKind = RequestKind::Announce;
-
-    fn sample(writer: &MessageWriter, rng: &mut Rng) -> RequestKind {
-        writer.sample(rng)
-    }
+    /// An offer or an answer may be on its way.
+    const IS_PUSHED: bool = true;
 
     fn ask(&mut self, shared: &mut Shared<Self>, kind: RequestKind, due_micros: u64) {
         let Shared {
@@ -313,26 +249,22 @@ impl Dialogue for Browser {
             rng,
             tally,
             out,
+            ..
         } = shared;
-        let me = &mut self.me;
-        let mut asked = Asked {
-            kind,
-            item: 0,
-            due_micros,
-        };
+        let mut asked = Asked::new(kind, due_micros);
         let mut info_hash = None;
         if kind == RequestKind::Scrape {
             asked.item = writer.scrape(rng, out);
         } else {
             let name = OfferName {
-                client: me.number,
-                number: me.offers,
+                client: self.number,
+                number: self.offers,
                 due_micros,
             };
-            let member = me.members[rng.usize(..me.members.len())];
-            let (torrent, offers) = writer.announce(me.peer_id, member, name, rng, out);
+            let member = self.members[rng.usize(..self.members.len())];
+            let (torrent, offers) = writer.announce(self.peer_id, member, name, rng, out);
             info_hash = Some(torrent);
-            me.offers = me.offers.wrapping_add(offers.into());
+            self.offers = self.offers.wrapping_add(offers.into());
         }
         tally.sent(&asked);
         self.waiting = Some(Waiting { asked, info_hash });
@@ -363,11 +295,6 @@ impl Dialogue for Browser {
         }
     }
 
-    fn ended(&mut self, shared: &mut Shared<Self>, _now_micros: u64) -> bool {
-        self.give_up(shared);
-        self.may_end()
-    }
-
     fn give_up(&mut self, shared: &mut Shared<Self>) {
         if let Some(Waiting { asked, .. }) = self.waiting.take() {
             shared.tally.lost(&asked);
@@ -381,19 +308,5 @@ impl Dialogue for Browser {
 
     fn oldest_micros(&self) -> Option<u64> {
         self.waiting.map(|waiting| waiting.asked.due_micros)
-    }
-
-    fn stays_open(&self) -> bool {
-        true
-    }
-
-    /// An offer may come at any time.
-    fn may_end(&self) -> bool {
-        false
-    }
-
-    /// An offer or an answer may be on its way.
-    fn is_settled(&self) -> bool {
-        false
     }
 }

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use crate::stream::ProtocolError;
+use crate::stream::{ProtocolError, take_whole};
 
 /// Larger messages than this are none of a tracker's.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -44,16 +44,10 @@ impl FrameReader {
         bytes: &[u8],
         mut handle: impl FnMut(Event<'_>) -> Result<(), ProtocolError>,
     ) -> Result<(), ProtocolError> {
-        if self.input.is_empty() {
-            // By far the most common: whole frames, which need not be copied.
-            let taken = self.take_frames(bytes, &mut handle)?;
-            self.input.extend_from_slice(&bytes[taken..]);
-            return Ok(());
-        }
         let mut input = std::mem::take(&mut self.input);
-        input.extend_from_slice(bytes);
-        let taken = self.take_frames(&input, &mut handle)?;
-        input.drain(..taken);
+        take_whole(&mut input, bytes, |bytes| {
+            self.take_frames(bytes, &mut handle)
+        })?;
         self.input = input;
         Ok(())
     }

@@ -28,7 +28,6 @@
 //! | module | contents |
 //! |---|---|
 //! | [`config`] | what the operator may choose |
-//! | [`kinds`] | kinds of messages |
 //! | [`dialogue`] | what a browser asks and hears: **read this first** |
 //! | [`writer`] | messages as bytes |
 //! | [`frames`] | WebSocket frames |
@@ -37,7 +36,6 @@
 pub mod config;
 pub mod dialogue;
 pub mod frames;
-pub mod kinds;
 pub mod report;
 pub mod writer;
 
@@ -45,7 +43,6 @@ use std::sync::Arc;
 
 use crate::core::population::{Population, share};
 use crate::stream::{Plan, Usage};
-
 use crate::ws::config::LoadTestConfig;
 use crate::ws::dialogue::Browser;
 use crate::ws::report::WsLoadReport;
@@ -59,7 +56,6 @@ pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
     let connections = config.network.connections;
     let population = config.requests.population(connections);
     let population = Arc::new(Population::new(&population, config.run.seed));
-    let late_after_micros = u64::from(config.answers.late_after_ms) * 1_000;
     let plan = Plan {
         run: &config.run,
         answers: &config.answers,
@@ -69,18 +65,18 @@ pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
             keep_alive: true,
             pipelining_depth: 1,
         },
+        mix: config.requests.weights.mix(),
         writer: MessageWriter::new(&config, Arc::clone(&population)),
         dialogue: |number| {
             let place = usize::try_from(number).unwrap_or(usize::MAX);
-            let members = share(population.len(), connections, place);
+            let members = share(population.number_of_peers(), connections, place);
             let members = members.map(|member| population.peer(member)).collect();
-            Browser::new(number, members, late_after_micros)
+            Browser::new(number, members)
         },
     };
     if config.idle.enabled {
-        config.run.print(&plan.idle(&config.idle)?)
-    } else {
-        let report = WsLoadReport::new(&config.run, plan.load()?);
-        config.run.print(&report)
+        return config.run.print(&plan.idle(&config.idle)?);
     }
+    let report = WsLoadReport::new(&config.run, plan.load()?);
+    config.run.print(&report)
 }

@@ -1,42 +1,42 @@
-//! What is printed, beyond what all load testers over TCP report.
+//! What is printed, beyond what all load testers report.
 
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
 use crate::core::config::RunConfig;
-use crate::core::report::{LoadReport, ratio, to_f64};
-use crate::stream::report::StreamLoadReport;
-use crate::stream::run::Loaded;
-use crate::ws::dialogue::Browser;
-use crate::ws::kinds::RequestKind;
+use crate::core::kind::RequestKind;
+use crate::core::report::{LoadReport, as_map, ratio, to_f64};
+use crate::stream::Loaded;
+
+/// All kinds of messages, in the order in which they are reported.
+const KINDS: [RequestKind; 5] = [
+    RequestKind::Announce,
+    RequestKind::Scrape,
+    RequestKind::Offer,
+    RequestKind::Answer,
+    RequestKind::AnswerReply,
+];
 
 /// The result of putting load on a tracker. What is called an answer in it is a message of the
 /// tracker; CPU time is divided among all of them.
 #[derive(Clone, Debug, Serialize)]
 pub struct WsLoadReport {
-    /// What all load testers over TCP report.
+    /// What all load testers report.
     #[serde(flatten)]
-    pub load: StreamLoadReport,
-    /// Messages to the tracker.
+    pub load: LoadReport,
+    /// Messages to the tracker. To it, offers are part of announces.
     pub messages_in_per_second: MessageRates,
-    /// Messages from the tracker.
+    /// Messages from the tracker. Not every tracker replies to answers.
     pub messages_out_per_second: MessageRates,
 }
 
 /// Messages per second. Refusals are among the kind that they refuse.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MessageRates {
-    /// Announces, or replies to them.
-    pub announce: f64,
-    /// Scrapes, or replies to them.
-    pub scrape: f64,
-    /// Forwarded offers. To the tracker, offers are part of announces.
-    pub offer: f64,
-    /// Answers, or forwarded answers.
-    pub answer: f64,
-    /// Replies to answers, which not every tracker sends.
-    pub re_answer: f64,
+    /// Each kind, by its key.
+    #[serde(flatten, serialize_with = "as_map")]
+    pub kinds: Vec<(&'static str, f64)>,
     /// All together.
     pub all: f64,
 }
@@ -44,68 +44,47 @@ pub struct MessageRates {
 impl WsLoadReport {
     /// Sums up a run.
     #[must_use]
-    pub fn new(config: &RunConfig, mut loaded: Loaded<Browser>) -> Self {
+    pub fn new(config: &RunConfig, mut loaded: Loaded) -> Self {
         // Who sends an answer and who waits for it are two.
         loaded.tally.lose_unanswered(RequestKind::Answer);
         let tally = &loaded.tally;
         let seconds = f64::from(config.duration_seconds);
-        let sent = |kind| ratio(to_f64(tally.kind(kind).sent), seconds);
-        let received = |kind| ratio(to_f64(tally.kind(kind).received_in_window), seconds);
-        let mut load = LoadReport::new(config, tally, &loaded.used);
+        let mut load = loaded.report(config, &KINDS);
         // A peer is met by way of an offer.
         let offers = to_f64(tally.kind(RequestKind::Offer).sent);
         let announces = tally.kind(RequestKind::Announce);
         load.peers_per_announce = ratio(offers, to_f64(announces.answered + announces.late));
         Self {
-            messages_in_per_second: MessageRates::new(|kind| match kind {
-                RequestKind::Offer | RequestKind::AnswerReply => 0.0,
-                kind => sent(kind),
+            load,
+            messages_in_per_second: MessageRates::new(seconds, |kind| match kind {
+                RequestKind::Offer | RequestKind::AnswerReply => 0,
+                kind => tally.kind(kind).sent,
             }),
-            messages_out_per_second: MessageRates::new(received),
-            load: StreamLoadReport {
-                load,
-                connections: loaded.connections,
-            },
+            messages_out_per_second: MessageRates::new(seconds, |kind| {
+                tally.kind(kind).received_in_window
+            }),
         }
     }
 }
 
 impl MessageRates {
-    fn new(rate: impl Fn(RequestKind) -> f64) -> Self {
-        let [announce, scrape, offer, answer, re_answer] = [
-            RequestKind::Announce,
-            RequestKind::Scrape,
-            RequestKind::Offer,
-            RequestKind::Answer,
-            RequestKind::AnswerReply,
-        ]
-        .map(rate);
+    fn new(seconds: f64, count: impl Fn(RequestKind) -> u64) -> Self {
+        let rate = |kind: RequestKind| (kind.key(), ratio(to_f64(count(kind)), seconds));
+        let kinds: Vec<_> = KINDS.map(rate).into();
         Self {
-            announce,
-            scrape,
-            offer,
-            answer,
-            re_answer,
-            all: announce + scrape + offer + answer + re_answer,
+            all: kinds.iter().map(|(_, rate)| rate).sum(),
+            kinds,
         }
     }
 }
 
 impl Display for MessageRates {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            announce,
-            scrape,
-            offer,
-            answer,
-            re_answer,
-            all,
-        } = self;
-        write!(
-            f,
-            "{all:.0} (announce {announce:.0}, scrape {scrape:.0}, offer {offer:.0}, \
-             answer {answer:.0}, re_answer {re_answer:.0})"
-        )
+        let kinds = self.kinds.iter();
+        let kinds: Vec<_> = kinds
+            .map(|(key, rate)| format!("{key} {rate:.0}"))
+            .collect();
+        write!(f, "{:.0} ({})", self.all, kinds.join(", "))
     }
 }
 

@@ -9,17 +9,14 @@ use aquatic_ws_protocol::{
 use fastrand::Rng;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use crate::core::kind::Mix;
 use crate::core::population::{Peer, Population};
 use crate::ws::config::LoadTestConfig;
 use crate::ws::frames;
-use crate::ws::kinds::RequestKind;
 
 /// Writes the messages of a worker's browsers.
 #[derive(Clone, Debug)]
 pub struct MessageWriter {
     population: Arc<Population>,
-    mix: Mix<RequestKind>,
     /// What stands before the key in the request that becomes a WebSocket, and after it.
     upgrade: [String; 2],
     offers_per_announce: u8,
@@ -51,15 +48,10 @@ impl OfferName {
     #[must_use]
     pub fn to_id(self) -> OfferId {
         let mut id = [0; 20];
-        let parts = [
-            &MAGIC[..],
-            &self.client.to_be_bytes(),
-            &self.number.to_be_bytes(),
-            &self.due_micros.to_be_bytes(),
-        ];
-        for (byte, value) in id.iter_mut().zip(parts.into_iter().flatten()) {
-            *byte = *value;
-        }
+        id[..4].copy_from_slice(&MAGIC);
+        id[4..8].copy_from_slice(&self.client.to_be_bytes());
+        id[8..12].copy_from_slice(&self.number.to_be_bytes());
+        id[12..].copy_from_slice(&self.due_micros.to_be_bytes());
         OfferId(id)
     }
 
@@ -88,10 +80,6 @@ impl MessageWriter {
         let signal = |kind: &str| format!(r#"{{"type":"{kind}","sdp":"{description}"}}"#);
         Self {
             population,
-            mix: Mix::new(&[
-                (RequestKind::Announce, requests.weight_announce),
-                (RequestKind::Scrape, requests.weight_scrape),
-            ]),
             upgrade: [
                 format!(
                     "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -106,12 +94,6 @@ impl MessageWriter {
             answer: signal("answer"),
             torrents: Vec::new(),
         }
-    }
-
-    /// Draws what is to be asked.
-    #[must_use]
-    pub fn sample(&self, rng: &mut Rng) -> RequestKind {
-        self.mix.sample(rng)
     }
 
     /// Appends the request that becomes a WebSocket.
@@ -157,12 +139,8 @@ impl MessageWriter {
     /// Appends a scrape. Gives back how many torrents it is about.
     pub fn scrape(&mut self, rng: &mut Rng, out: &mut Vec<u8>) -> u32 {
         let mut torrents = std::mem::take(&mut self.torrents);
-        self.population
-            .draw_torrents(self.scrape_torrents, rng, &mut torrents);
-        // The reply has one entry per torrent, however often it was asked about.
-        torrents.sort_unstable();
-        torrents.dedup();
-        let rows = u32::try_from(torrents.len()).unwrap_or(u32::MAX);
+        let population = &self.population;
+        let rows = population.draw_different_torrents(self.scrape_torrents, rng, &mut torrents);
         let scrape = ScrapeRequest {
             info_hashes: torrents,
         };

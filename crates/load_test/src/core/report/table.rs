@@ -2,9 +2,19 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::core::connections::ConnectionCounts;
 use crate::core::stalls::Stalls;
 
-use super::{ErrorReport, KindReport, Latency, LoadReport, ProcessReport, to_f64};
+use super::{ErrorReport, LoadReport, ProcessReport, to_f64};
+
+/// Writes a row about a kind of requests: counts or latencies.
+fn row(f: &mut Formatter<'_>, name: &str, cells: &[&dyn Display]) -> fmt::Result {
+    write!(f, "{name:<10}")?;
+    for (cell, width) in cells.iter().zip([12, 12, 12, 12, 10, 10, 10]) {
+        write!(f, "{cell:>width$}")?;
+    }
+    writeln!(f)
+}
 
 impl Display for LoadReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -12,11 +22,8 @@ impl Display for LoadReport {
             0 => "as fast as it answers".to_owned(),
             rate => format!("{rate} requests per second"),
         };
-        writeln!(
-            f,
-            "Load on {}: {:.1} s, {pace}\n",
-            self.tracker, self.seconds
-        )?;
+        let (tracker, seconds) = (self.tracker, self.seconds);
+        writeln!(f, "Load on {tracker}: {seconds:.1} s, {pace}\n")?;
         let kinds = self.kinds.iter().map(|(name, kind)| (*name, kind));
         let kinds = kinds.chain([("all", &self.all)]);
 
@@ -27,44 +34,35 @@ impl Display for LoadReport {
             "requests", "in time", "late", "refused", "lost"
         )?;
         for (name, kind) in kinds.clone() {
-            let (requests, answers) = (kind.requests_per_second, kind.answers_per_second);
-            write!(
-                f,
-                "{name:<10}{requests:>12.0}{answers:>12.0}{:>12}",
-                kind.requests
-            )?;
-            let KindReport {
-                answered,
-                late,
-                refused,
-                lost,
-                ..
-            } = kind;
-            writeln!(f, "{answered:>12}{late:>10}{refused:>10}{lost:>10}")?;
+            let cells: [&dyn Display; 7] = [
+                &format!("{:.0}", kind.requests_per_second),
+                &format!("{:.0}", kind.answers_per_second),
+                &kind.requests,
+                &kind.answered,
+                &kind.late,
+                &kind.refused,
+                &kind.lost,
+            ];
+            row(f, name, &cells)?;
         }
 
         write!(f, "\n{:<10}{:>12}{:>12}", "latency", "mean (µs)", "p50")?;
         writeln!(f, "{:>12}{:>12}{:>10}{:>10}", "p90", "p99", "p99.9", "max")?;
         for (name, kind) in kinds {
-            let Latency {
-                mean,
-                p50,
-                p90,
-                p99,
-                p999,
-                max,
-            } = kind.latency_micros;
-            writeln!(
-                f,
-                "{name:<10}{mean:>12.1}{p50:>12}{p90:>12}{p99:>12}{p999:>10}{max:>10}"
-            )?;
+            let latency = &kind.latency_micros;
+            let cells: [&dyn Display; 6] = [
+                &format!("{:.1}", latency.mean),
+                &latency.p50,
+                &latency.p90,
+                &latency.p99,
+                &latency.p999,
+                &latency.max,
+            ];
+            row(f, name, &cells)?;
         }
 
-        writeln!(
-            f,
-            "\npeers per answered announce: {:.1}",
-            self.peers_per_announce
-        )?;
+        let peers = self.peers_per_announce;
+        writeln!(f, "\npeers per answered announce: {peers:.1}")?;
         write!(f, "{}", self.errors)?;
         for (name, process) in [
             ("tracker", &self.tracker_process),
@@ -77,6 +75,9 @@ impl Display for LoadReport {
         if let Some(stalls) = &self.tester_stalls {
             writeln!(f, "tester kept from running: {stalls}")?;
         }
+        if let Some(connections) = &self.connections {
+            write!(f, "{connections}")?;
+        }
         Ok(())
     }
 }
@@ -84,13 +85,27 @@ impl Display for LoadReport {
 impl Display for ErrorReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "errors: {}", self.total)?;
-        for (_, name, count) in self.counts.iter().filter(|(.., count)| *count > 0) {
-            writeln!(f, "  {count} {name}")?;
+        for (fault, count) in self.counts.iter().filter(|(_, count)| *count > 0) {
+            writeln!(f, "  {count} {}", fault.name())?;
         }
         for (message, count) in &self.messages {
             writeln!(f, "  {count} refused: {message}")?;
         }
         Ok(())
+    }
+}
+
+impl Display for ConnectionCounts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "connections: {} opened", self.opened)?;
+        let (full, resumed) = (self.full_handshakes, self.resumed_handshakes);
+        if full + resumed > 0 {
+            write!(f, " (TLS handshakes: {full} full, {resumed} resumed)")?;
+        }
+        if self.closed_idle > 0 {
+            write!(f, ", {} closed by the tracker while idle", self.closed_idle)?;
+        }
+        writeln!(f)
     }
 }
 
