@@ -3,7 +3,9 @@
 //! Each tester flattens these sections into its own: [`RunConfig`] into the root, the others into
 //! `[requests]` and `[answers]`.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use aquatic_config::{Checks, LogLevel, section};
 
@@ -71,19 +73,28 @@ section! {
     }
 }
 
+/// Requires a number that is not 0.
+pub(crate) fn require_some(checks: &mut Checks, key: &'static str, value: u32) {
+    checks.require(value > 0, key, "must be at least 1");
+}
+
+/// Requires a number within these bounds.
+pub(crate) fn require_within<T: PartialOrd + Display>(
+    checks: &mut Checks,
+    key: &'static str,
+    value: T,
+    bounds: RangeInclusive<T>,
+) {
+    let (start, end) = (bounds.start(), bounds.end());
+    let reason = format!("must be from {start} to {end}");
+    checks.require(bounds.contains(&value), key, reason);
+}
+
 impl RunConfig {
     /// Requires that a run can be made of this.
     pub fn check(&self, checks: &mut Checks) {
-        checks.require(
-            self.duration_seconds > 0,
-            "duration_seconds",
-            "must be at least 1",
-        );
-        checks.require(
-            (1..=1024).contains(&self.workers),
-            "workers",
-            "must be from 1 to 1024",
-        );
+        require_some(checks, "duration_seconds", self.duration_seconds);
+        require_within(checks, "workers", self.workers, 1..=1024);
         checks.require(
             self.server_address.port() != 0,
             "server_address",
@@ -106,18 +117,15 @@ impl PopulationConfig {
             ("requests.number_of_torrents", self.number_of_torrents),
             ("requests.scrape_torrents", self.scrape_torrents.into()),
         ] {
-            checks.require(value > 0, key, "must be at least 1");
+            require_some(checks, key, value);
         }
         checks.require(
             (0.0..=1.0).contains(&self.seeder_probability),
             "requests.seeder_probability",
             "is a probability: from 0 to 1",
         );
-        checks.require(
-            (0.0..=10.0).contains(&self.torrent_popularity_exponent),
-            "requests.torrent_popularity_exponent",
-            "must be from 0 to 10",
-        );
+        let key = "requests.torrent_popularity_exponent";
+        require_within(checks, key, self.torrent_popularity_exponent, 0.0..=10.0);
         checks.require(
             usize::try_from(self.number_of_peers).is_ok_and(|peers| peers >= sockets),
             "requests.number_of_peers",
@@ -141,11 +149,7 @@ impl AnswersConfig {
 
     /// Requires that late comes before lost.
     pub fn check(&self, checks: &mut Checks) {
-        checks.require(
-            self.late_after_ms > 0,
-            "answers.late_after_ms",
-            "must be at least 1",
-        );
+        require_some(checks, "answers.late_after_ms", self.late_after_ms);
         checks.require(
             self.lost_after_ms >= self.late_after_ms,
             "answers.lost_after_ms",

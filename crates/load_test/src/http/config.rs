@@ -2,7 +2,7 @@
 
 use aquatic_config::{Checks, Config, LogLevel, OldSpellings, section};
 
-use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
+use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig, require_within};
 use crate::stream::config::{ConnectConfig, IdleConfig, WeightsConfig, check_head};
 
 section! {
@@ -87,13 +87,10 @@ impl Config for LoadTestConfig {
 
 impl NetworkConfig {
     fn check(&self, run: &RunConfig, checks: &mut Checks) {
+        let depth = self.pipelining_depth;
+        require_within(checks, "network.pipelining_depth", depth, 1..=1024);
         checks.require(
-            (1..=1024).contains(&self.pipelining_depth),
-            "network.pipelining_depth",
-            "must be from 1 to 1024",
-        );
-        checks.require(
-            self.keep_alive || self.pipelining_depth == 1,
+            self.keep_alive || depth == 1,
             "network.pipelining_depth",
             "must be 1 unless `network.keep_alive` is set",
         );

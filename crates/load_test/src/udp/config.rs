@@ -3,7 +3,9 @@
 use aquatic_config::{Checks, Config, LogLevel, OldSpellings, section};
 
 use crate::core::client_ips::{self, IpRange};
-use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
+use crate::core::config::{
+    AnswersConfig, PopulationConfig, RunConfig, require_some, require_within,
+};
 /// The first port that a peer listens on: those below are privileged.
 pub(crate) const PORT_FIRST: u32 = 1024;
 
@@ -153,16 +155,10 @@ impl LoadTestConfig {
 
     fn check_network(&self, checks: &mut Checks) {
         let network = &self.network;
-        checks.require(
-            (1..=1024).contains(&network.sockets_per_worker),
-            "network.sockets_per_worker",
-            "must be from 1 to 1024",
-        );
-        checks.require(
-            (1..=16_384).contains(&network.in_flight_per_socket),
-            "network.in_flight_per_socket",
-            "must be from 1 to 16384",
-        );
+        let sockets = network.sockets_per_worker;
+        require_within(checks, "network.sockets_per_worker", sockets, 1..=1024);
+        let requests = network.in_flight_per_socket;
+        require_within(checks, "network.in_flight_per_socket", requests, 1..=16_384);
         let server = self.run.server_address.ip();
         client_ips::check(&network.client_ips, "network.client_ips", server, checks);
     }
@@ -173,12 +169,8 @@ impl LoadTestConfig {
             peers_per_torrent,
             ..
         } = self.fill;
-        for (key, value) in [
-            ("fill.number_of_torrents", number_of_torrents),
-            ("fill.peers_per_torrent", peers_per_torrent),
-        ] {
-            checks.require(value > 0, key, "must be at least 1");
-        }
+        require_some(checks, "fill.number_of_torrents", number_of_torrents);
+        require_some(checks, "fill.peers_per_torrent", peers_per_torrent);
         checks.require(
             number_of_torrents.checked_mul(peers_per_torrent).is_some(),
             "fill.peers_per_torrent",

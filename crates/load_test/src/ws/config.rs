@@ -2,7 +2,7 @@
 
 use aquatic_config::{Checks, Config, LogLevel, section};
 
-use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig};
+use crate::core::config::{AnswersConfig, PopulationConfig, RunConfig, require_within};
 use crate::stream::config::{ConnectConfig, IdleConfig, WeightsConfig, check_head};
 
 section! {
@@ -99,11 +99,8 @@ impl RequestsConfig {
     fn check(&self, checks: &mut Checks) {
         // The number of peers is in order if there is one per connection.
         self.population(1).check(0, checks);
-        checks.require(
-            (1..=10_000).contains(&self.torrents_per_connection),
-            "requests.torrents_per_connection",
-            "must be from 1 to 10000",
-        );
+        let key = "requests.torrents_per_connection";
+        require_within(checks, key, self.torrents_per_connection, 1..=10_000);
         checks.require(
             self.session_description_bytes <= 16_384,
             "requests.session_description_bytes",
