@@ -1,14 +1,15 @@
 //! What one socket says and hears: writes requests and judges answers. No I/O, no clock.
 
-use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
+use aquatic_types::{AnnounceEvent, InfoHash, IpFamily};
 use aquatic_udp_protocol::{
     AnnounceRequest, ConnectRequest, ConnectionId, InfoHashes, Request, Response, ScrapeRequest,
     TransactionId,
 };
 
 use crate::core::kind::{Fault, RequestKind};
+use crate::core::population::{Peer, peer_id};
 use crate::core::tally::{Asked, Tally};
-use crate::udp::in_flight::{InFlight, Settled};
+use crate::udp::in_flight::InFlight;
 
 /// BEP 15: a client may use a connection id for one minute.
 const CONNECTION_ID_AGE_MICROS_MAX: u64 = 60_000_000;
@@ -20,28 +21,7 @@ pub struct ClientOptions {
     pub family: IpFamily,
     /// Peers that an announce asks for.
     pub num_want: u16,
-    /// Requests that are remembered, at most.
-    pub in_flight_max: u32,
-    /// An answer that takes longer is late, in microseconds.
-    pub late_after_micros: u64,
-    /// A request without an answer for so long is lost, in microseconds.
-    pub lost_after_micros: u64,
-    /// Makes the client's transaction ids its own.
-    pub salt: u32,
-}
-
-/// What an announce says.
-#[derive(Clone, Copy, Debug)]
-pub struct Announce {
-    /// The torrent.
-    pub info_hash: InfoHash,
-    /// The peer's name.
-    pub peer_id: PeerId,
-    /// The port that the peer listens on.
-    pub port: u16,
-    /// Whether the peer has everything.
-    pub is_seeder: bool,
-    /// Whether the peer is new.
+    /// What an announce says of its peer.
     pub event: AnnounceEvent,
 }
 
@@ -57,13 +37,7 @@ pub struct Client {
 impl Client {
     /// A client without a connection id: it must [`connect`](Self::connect) first.
     #[must_use]
-    pub fn new(options: ClientOptions) -> Self {
-        let in_flight = InFlight::new(
-            options.in_flight_max,
-            options.late_after_micros,
-            options.lost_after_micros,
-            options.salt,
-        );
+    pub fn new(options: ClientOptions, in_flight: InFlight) -> Self {
         Self {
             options,
             connection_id: ConnectionId([0; 8]),
@@ -105,30 +79,31 @@ impl Client {
         ConnectRequest { transaction_id }.write(out);
     }
 
-    /// Appends an announce. `item` comes back when it is answered or lost.
+    /// Appends an announce of the peer of a number, which comes back as the `item` of the request
+    /// when it is answered or lost.
     ///
     /// Gives back the request that had to be given up for this one, if any.
     pub fn announce(
         &mut self,
-        announce: &Announce,
-        item: u32,
+        info_hash: InfoHash,
+        (number, peer): (u32, Peer),
         due_micros: u64,
         out: &mut Vec<u8>,
         tally: &mut Tally,
     ) -> Option<Asked> {
-        let (transaction_id, lost) = self.begin(RequestKind::Announce, item, due_micros, tally);
+        let (transaction_id, lost) = self.begin(RequestKind::Announce, number, due_micros, tally);
         let request = AnnounceRequest {
             connection_id: self.connection_id,
             transaction_id,
-            info_hash: announce.info_hash,
-            peer_id: announce.peer_id,
+            info_hash,
+            peer_id: peer_id(number),
             bytes_downloaded: 0,
-            bytes_left: if announce.is_seeder { 0 } else { 1 << 20 },
+            bytes_left: if peer.is_seeder { 0 } else { 1 << 20 },
             bytes_uploaded: 0,
-            event: announce.event,
+            event: self.options.event,
             key: [0; 4],
             num_want: self.options.num_want.into(),
-            port: announce.port,
+            port: peer.port,
             options: &[],
         };
         request.write(out);
@@ -160,13 +135,9 @@ impl Client {
             return None;
         };
         let asked = match self.in_flight.settle(response.transaction_id()) {
-            Settled::First(asked) => asked,
-            Settled::Duplicate => {
-                tally.error(Fault::Duplicate, now_micros);
-                return None;
-            }
-            Settled::Unknown => {
-                tally.error(Fault::UnknownTransaction, now_micros);
+            Ok(asked) => asked,
+            Err(fault) => {
+                tally.error(fault, now_micros);
                 return None;
             }
         };
@@ -241,14 +212,12 @@ mod tests {
     const ID: ConnectionId = ConnectionId(*b"12345678");
 
     fn client(tally: &mut Tally) -> Client {
-        let mut client = Client::new(ClientOptions {
+        let options = ClientOptions {
             family: IpFamily::V4,
             num_want: 2,
-            in_flight_max: 16,
-            late_after_micros: 1_000,
-            lost_after_micros: 3_000,
-            salt: 99,
-        });
+            event: AnnounceEvent::Started,
+        };
+        let mut client = Client::new(options, InFlight::new(16, 1_000, 3_000, 99));
         let mut out = Vec::new();
         assert!(client.must_reconnect(0) && !client.is_connected());
         client.connect(0, &mut out, tally);
@@ -275,20 +244,20 @@ mod tests {
     }
 
     fn announce(client: &mut Client, item: u32, now: u64, tally: &mut Tally) -> TransactionId {
-        let announce = Announce {
-            info_hash: InfoHash([7; 20]),
-            peer_id: PeerId([8; 20]),
+        let info_hash = InfoHash([7; 20]);
+        let peer = Peer {
+            torrent: 0,
             port: 6881,
             is_seeder: true,
-            event: AnnounceEvent::Started,
         };
         let mut out = Vec::new();
-        client.announce(&announce, item, now, &mut out, tally);
+        client.announce(info_hash, (item, peer), now, &mut out, tally);
         let Ok(Request::Announce(request)) = Request::parse(&out) else {
             panic!("no announce request");
         };
         assert_eq!(request.connection_id, ID);
-        assert_eq!(request.info_hash, announce.info_hash);
+        assert_eq!(request.info_hash, info_hash);
+        assert_eq!(request.event, AnnounceEvent::Started);
         assert_eq!(
             (request.port, request.bytes_left, request.num_want),
             (6881, 0, 2)

@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use anyhow::bail;
 use aquatic_daemon::clock::Clock;
-use aquatic_types::AnnounceEvent;
-use aquatic_udp_socket::Receiver;
 
 use crate::core::kind::RequestKind;
-use crate::core::population::{Peer, info_hash, mix, peer_id};
+use crate::core::population::{Peer, info_hash, mix};
 use crate::core::tally::{Asked, Tally};
-use crate::udp::client::Announce;
 use crate::udp::config::{PORT_FIRST, PORTS};
-use crate::udp::socket_client::{self, SocketClient};
+use crate::udp::socket_client::Sockets;
 
 /// How long the worker sleeps when no answer waits. See `load`.
 const REST: Duration = Duration::from_micros(200);
@@ -66,8 +63,7 @@ impl Fill {
 pub(crate) struct FillWorker {
     fill: Fill,
     clock: Clock,
-    sockets: Vec<SocketClient>,
-    receiver: Receiver,
+    sockets: Sockets,
     tally: Tally,
     fresh: Range<u32>,
     /// Those whose announce was lost.
@@ -76,11 +72,10 @@ pub(crate) struct FillWorker {
 }
 
 impl FillWorker {
-    pub(crate) fn new(fill: Fill, clock: Clock, sockets: Vec<SocketClient>) -> Self {
+    pub(crate) fn new(fill: Fill, clock: Clock, sockets: Sockets) -> Self {
         Self {
             clock,
             sockets,
-            receiver: socket_client::receiver(),
             tally: Tally::new(0..u64::MAX, fill.late_after_micros),
             fresh: fill.items(),
             again: Vec::new(),
@@ -117,7 +112,7 @@ impl FillWorker {
 
     fn reconnect(&mut self) {
         let now_micros = self.clock.micros();
-        for socket in &mut self.sockets {
+        for socket in &mut self.sockets.all {
             if socket.client.must_reconnect(now_micros)
                 && socket.client.waiting() < self.fill.in_flight_per_socket
             {
@@ -130,46 +125,28 @@ impl FillWorker {
     fn send(&mut self) {
         let now_micros = self.clock.micros();
         while let Some(item) = self.again.last().copied().or(self.fresh.clone().next()) {
-            let (peer, socket) = self.fill.peer(item, self.sockets.len());
-            let socket = &mut self.sockets[socket];
+            let (peer, socket) = self.fill.peer(item, self.sockets.all.len());
+            let socket = &mut self.sockets.all[socket];
             if socket.client.waiting() >= self.fill.in_flight_per_socket {
                 break;
             }
             if self.again.pop().is_none() {
                 self.fresh.next();
             }
-            let announce = Announce {
-                info_hash: info_hash(self.fill.seed, peer.torrent),
-                peer_id: peer_id(item),
-                port: peer.port,
-                is_seeder: peer.is_seeder,
-                event: AnnounceEvent::Started,
-            };
-            let tally = &mut self.tally;
-            let lost = socket
-                .write(|client, out| client.announce(&announce, item, now_micros, out, tally));
+            let info_hash = info_hash(self.fill.seed, peer.torrent);
+            let lost = socket.write(|client, out| {
+                client.announce(info_hash, (item, peer), now_micros, out, &mut self.tally)
+            });
             self.again
                 .extend(lost.filter(is_announce).map(|lost| lost.item));
         }
-        for socket in &mut self.sockets {
-            socket.flush(&mut self.tally);
-        }
+        self.sockets.flush(&mut self.tally);
     }
 
     fn receive(&mut self) -> anyhow::Result<usize> {
-        let mut received = 0;
-        for socket in &mut self.sockets {
-            received +=
-                socket.receive(self.clock, &mut self.receiver, &mut self.tally, |asked| {
-                    self.answered += u64::from(is_announce(&asked));
-                })?;
-            socket
-                .client
-                .expire(self.clock.micros(), &mut self.tally, |lost| {
-                    self.again.extend(is_announce(&lost).then_some(lost.item));
-                });
-        }
-        Ok(received)
+        let answered = |asked| self.answered += u64::from(is_announce(&asked));
+        let lost = |lost| self.again.extend(is_announce(&lost).then_some(lost.item));
+        self.sockets.receive(&mut self.tally, answered, lost)
     }
 }
 

@@ -9,45 +9,17 @@
 
 use aquatic_udp_protocol::TransactionId;
 
-use crate::core::kind::RequestKind;
+use crate::core::kind::Fault;
 use crate::core::tally::Asked;
-
-/// What an answer turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// The first answer to this request.
-    First(Asked),
-    /// The request had been answered already.
-    Duplicate,
-    /// No such request: never sent, or given up as lost.
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Neither waiting nor overdue: free, or answered.
-    Settled,
-    /// Sent, and there is still time.
-    Waiting,
-    /// Not answered in time. An answer may still come.
-    Overdue,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    due_micros: u64,
-    item: u32,
-    kind: RequestKind,
-    state: State,
-}
 
 /// The requests of one socket that wait for their answers.
 #[derive(Debug)]
 pub struct InFlight {
-    slots: Box<[Slot]>,
+    /// `None`: answered, given up, or never used.
+    slots: Box<[Option<Asked>]>,
     /// Sequence number of the next request.
     head: u32,
-    /// Everything before it has been looked at for being overdue.
+    /// Whatever waits before it is overdue: not answered in time, though an answer may still come.
     overdue: u32,
     /// Everything before it is settled or lost.
     tail: u32,
@@ -63,14 +35,8 @@ impl InFlight {
     #[must_use]
     pub fn new(capacity: u32, late_after_micros: u64, lost_after_micros: u64, salt: u32) -> Self {
         let capacity = capacity.clamp(1, 1 << 24).next_power_of_two();
-        let free = Slot {
-            due_micros: 0,
-            item: 0,
-            kind: RequestKind::Connect,
-            state: State::Settled,
-        };
         Self {
-            slots: (0..capacity).map(|_| free).collect(),
+            slots: (0..capacity).map(|_| None).collect(),
             head: 0,
             overdue: 0,
             tail: 0,
@@ -98,12 +64,7 @@ impl InFlight {
         let sequence = self.head;
         self.head = sequence.wrapping_add(1);
         self.waiting += 1;
-        *self.slot(sequence) = Slot {
-            due_micros: asked.due_micros,
-            item: asked.item,
-            kind: asked.kind,
-            state: State::Waiting,
-        };
+        *self.slot(sequence) = Some(asked);
         (
             TransactionId((sequence ^ self.salt).to_be_bytes()),
             displaced,
@@ -111,15 +72,15 @@ impl InFlight {
     }
 
     /// Finds the request that an answer belongs to, and ends its wait.
-    pub fn settle(&mut self, transaction_id: TransactionId) -> Settled {
+    ///
+    /// # Errors
+    /// If the request had been answered already, or is not known: never sent, or given up as lost.
+    pub fn settle(&mut self, transaction_id: TransactionId) -> Result<Asked, Fault> {
         let sequence = u32::from_be_bytes(transaction_id.0) ^ self.salt;
-        if !self.remembers(sequence) {
-            return Settled::Unknown;
+        if !self.is_before(sequence, self.head) {
+            return Err(Fault::UnknownTransaction);
         }
-        match self.give_up(sequence) {
-            Some(asked) => Settled::First(asked),
-            None => Settled::Duplicate,
-        }
+        self.give_up(sequence).ok_or(Fault::Duplicate)
     }
 
     /// Whether an answer that comes now to a request of `due_micros` is late.
@@ -131,18 +92,14 @@ impl InFlight {
     /// as [`waiting`](Self::waiting), though its answer may still come.
     pub fn next_overdue(&mut self, now_micros: u64) -> Option<Asked> {
         while self.overdue != self.head {
-            let slot = *self.slot(self.overdue);
-            let is_waiting = slot.state == State::Waiting;
-            if is_waiting && !self.is_late(slot.due_micros, now_micros) {
+            let asked = *self.slot(self.overdue);
+            if asked.is_some_and(|asked| !self.is_late(asked.due_micros, now_micros)) {
                 return None;
             }
-            if is_waiting {
-                self.slot(self.overdue).state = State::Overdue;
-                self.waiting -= 1;
-            }
             self.overdue = self.overdue.wrapping_add(1);
-            if is_waiting {
-                return Some(slot.asked());
+            if asked.is_some() {
+                self.waiting -= 1;
+                return asked;
             }
         }
         None
@@ -151,9 +108,9 @@ impl InFlight {
     /// The next request that has to be given up as lost: no answer within `lost_after`.
     pub fn next_lost(&mut self, now_micros: u64) -> Option<Asked> {
         while self.tail != self.overdue {
-            let slot = *self.slot(self.tail);
-            let is_open = slot.state != State::Settled;
-            if is_open && now_micros.saturating_sub(slot.due_micros) <= self.lost_after_micros {
+            let asked = *self.slot(self.tail);
+            let waited_micros = asked.map(|asked| now_micros.saturating_sub(asked.due_micros));
+            if waited_micros.is_some_and(|waited| waited <= self.lost_after_micros) {
                 return None;
             }
             let lost = self.give_up(self.tail);
@@ -182,40 +139,30 @@ impl InFlight {
         usize::try_from(self.head.wrapping_sub(self.tail)).unwrap_or(usize::MAX)
     }
 
-    /// Whether a sequence number lies between tail and head.
-    fn remembers(&self, sequence: u32) -> bool {
-        sequence.wrapping_sub(self.tail) < self.head.wrapping_sub(self.tail)
+    /// Whether a sequence number lies between the tail and another one.
+    fn is_before(&self, sequence: u32, end: u32) -> bool {
+        sequence.wrapping_sub(self.tail) < end.wrapping_sub(self.tail)
     }
 
     /// Ends a request's wait. `None` if it had ended before.
     fn give_up(&mut self, sequence: u32) -> Option<Asked> {
-        let slot = self.slot(sequence);
-        let state = std::mem::replace(&mut slot.state, State::Settled);
-        let asked = slot.asked();
-        if state == State::Waiting {
+        let asked = self.slot(sequence).take();
+        if asked.is_some() && !self.is_before(sequence, self.overdue) {
             self.waiting -= 1;
         }
-        (state != State::Settled).then_some(asked)
+        asked
     }
 
-    fn slot(&mut self, sequence: u32) -> &mut Slot {
+    fn slot(&mut self, sequence: u32) -> &mut Option<Asked> {
         let mask = self.slots.len() - 1;
         &mut self.slots[usize::try_from(sequence).unwrap_or(0) & mask]
     }
 }
 
-impl Slot {
-    fn asked(&self) -> Asked {
-        Asked {
-            kind: self.kind,
-            item: self.item,
-            due_micros: self.due_micros,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::core::kind::RequestKind;
+
     use super::*;
 
     const LATE: u64 = 1_000;
@@ -257,21 +204,24 @@ mod tests {
         assert_eq!(ring.waiting(), 4);
         for item in [2, 0, 3, 1] {
             let id = ids[usize::try_from(item).unwrap()];
-            assert_eq!(ring.settle(id), Settled::First(announce(item, 0)));
-            assert_eq!(ring.settle(id), Settled::Duplicate);
+            assert_eq!(ring.settle(id), Ok(announce(item, 0)));
+            assert_eq!(ring.settle(id), Err(Fault::Duplicate));
         }
         assert_eq!(ring.waiting(), 0);
         assert_eq!(ring.next_overdue(0), None);
         assert_eq!(ring.next_lost(0), None);
         assert!(ring.is_settled());
-        assert_eq!(ring.settle(ids[0]), Settled::Unknown);
+        assert_eq!(ring.settle(ids[0]), Err(Fault::UnknownTransaction));
     }
 
     #[test]
     fn strange_answers_change_nothing() {
         let mut ring = in_flight(4);
         begin(&mut ring, announce(1, 0));
-        assert_eq!(ring.settle(TransactionId([0; 4])), Settled::Unknown);
+        assert_eq!(
+            ring.settle(TransactionId([0; 4])),
+            Err(Fault::UnknownTransaction)
+        );
         assert_eq!(ring.waiting(), 1);
     }
 
@@ -285,8 +235,8 @@ mod tests {
         assert_eq!(ring.waiting(), 1);
         assert_eq!(ring.next_lost(LOST), None);
         assert!(ring.is_late(0, LATE + 1) && !ring.is_late(0, LATE));
-        assert_eq!(ring.settle(id), Settled::First(announce(1, 0)));
-        assert_eq!(ring.settle(id), Settled::Duplicate);
+        assert_eq!(ring.settle(id), Ok(announce(1, 0)));
+        assert_eq!(ring.settle(id), Err(Fault::Duplicate));
         assert_eq!(ring.waiting(), 1);
     }
 
@@ -296,13 +246,13 @@ mod tests {
         let ids: Vec<_> = (0..4)
             .map(|item| begin(&mut ring, announce(item, 0)))
             .collect();
-        ring.settle(ids[1]);
+        assert!(ring.settle(ids[1]).is_ok());
         assert_eq!(all(|| ring.next_overdue(LOST + 1)), [0, 2, 3]);
         assert_eq!(all(|| ring.next_lost(LOST)), [0; 0]);
         assert_eq!(all(|| ring.next_lost(LOST + 1)), [0, 2, 3]);
         assert!(ring.is_settled());
         assert_eq!(ring.waiting(), 0);
-        assert_eq!(ring.settle(ids[0]), Settled::Unknown);
+        assert_eq!(ring.settle(ids[0]), Err(Fault::UnknownTransaction));
     }
 
     #[test]
@@ -312,11 +262,11 @@ mod tests {
         let second = begin(&mut ring, announce(1, 0));
         let (_, displaced) = ring.begin(announce(2, 0));
         assert_eq!(displaced, Some(announce(0, 0)));
-        assert_eq!(ring.settle(first), Settled::Unknown);
+        assert_eq!(ring.settle(first), Err(Fault::UnknownTransaction));
         assert_eq!(ring.waiting(), 2);
 
         // An answered one makes room without a loss.
-        ring.settle(second);
+        assert!(ring.settle(second).is_ok());
         let (_, displaced) = ring.begin(announce(3, 0));
         assert_eq!(displaced, None);
         assert_eq!(all(|| ring.next_overdue(LATE + 1)), [2, 3]);
@@ -338,6 +288,6 @@ mod tests {
 
     #[test]
     fn a_slot_takes_sixteen_bytes() {
-        assert_eq!(size_of::<Slot>(), 16);
+        assert_eq!(size_of::<Option<Asked>>(), 16);
     }
 }

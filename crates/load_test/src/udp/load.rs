@@ -5,17 +5,15 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_types::{AnnounceEvent, InfoHash};
-use aquatic_udp_socket::Receiver;
+use aquatic_types::InfoHash;
 use fastrand::Rng;
 
 use crate::core::arrivals::Arrivals;
 use crate::core::kind::{Mix, RequestKind};
-use crate::core::population::{Population, peer_id};
+use crate::core::population::Population;
 use crate::core::tally::Tally;
 use crate::udp::KINDS;
-use crate::udp::client::Announce;
-use crate::udp::socket_client::SocketClient;
+use crate::udp::socket_client::Sockets;
 
 /// How long a worker at the tracker's pace sleeps when few answers wait. Short enough for the
 /// tracker to find requests meanwhile, long enough to gather a batch of answers. It sleeps by the
@@ -42,9 +40,7 @@ pub(crate) struct LoadWorker {
     /// How long after the end answers are waited for.
     pub(crate) grace_micros: u64,
     pub(crate) clock: Clock,
-    /// Each has a connection id.
-    pub(crate) sockets: Vec<SocketClient>,
-    pub(crate) receiver: Receiver,
+    pub(crate) sockets: Sockets,
     pub(crate) rng: Rng,
     pub(crate) tally: Tally,
     /// Those of the next scrape.
@@ -68,8 +64,8 @@ impl LoadWorker {
         let burst_min = (requests / 2).clamp(1, BURST);
         while self.clock.micros() < self.end_micros {
             let received = self.receive()?;
-            for place in 0..self.sockets.len() {
-                let room = requests.saturating_sub(self.sockets[place].client.waiting());
+            for place in 0..self.sockets.all.len() {
+                let room = requests.saturating_sub(self.sockets.all[place].client.waiting());
                 if room >= burst_min {
                     self.send_burst(place, room);
                 }
@@ -86,17 +82,17 @@ impl LoadWorker {
         let now_micros = self.clock.micros();
         let mut counts = [0; RequestKind::COUNT];
         for _ in 0..requests {
-            counts[self.mix.sample(&mut self.rng).index()] += 1;
+            counts[self.mix.sample(&mut self.rng) as usize] += 1;
         }
-        if self.sockets[place].client.must_reconnect(now_micros) {
-            counts[RequestKind::Connect.index()] += 1;
+        if self.sockets.all[place].client.must_reconnect(now_micros) {
+            counts[RequestKind::Connect as usize] += 1;
         }
         for kind in KINDS.iter().copied() {
-            for _ in 0..counts[kind.index()] {
+            for _ in 0..counts[kind as usize] {
                 self.write(place, kind, now_micros);
             }
         }
-        self.sockets[place].flush(&mut self.tally);
+        self.sockets.all[place].flush(&mut self.tally);
     }
 
     /// Never sleeps: whoever sleeps wakes too late, and would count the delay as the tracker's.
@@ -112,17 +108,15 @@ impl LoadWorker {
                 let Some(due_micros) = arrivals.due(now_micros, &mut self.rng) else {
                     break;
                 };
-                let place = self.rng.usize(..self.sockets.len());
-                let kind = if self.sockets[place].client.must_reconnect(now_micros) {
+                let place = self.rng.usize(..self.sockets.all.len());
+                let kind = if self.sockets.all[place].client.must_reconnect(now_micros) {
                     RequestKind::Connect
                 } else {
                     self.mix.sample(&mut self.rng)
                 };
                 self.write(place, kind, due_micros);
             }
-            for socket in &mut self.sockets {
-                socket.flush(&mut self.tally);
-            }
+            self.sockets.flush(&mut self.tally);
             self.receive()?;
         }
     }
@@ -131,7 +125,7 @@ impl LoadWorker {
         let end_micros = self.clock.micros() + self.grace_micros;
         loop {
             let received = self.receive()?;
-            let mut sockets = self.sockets.iter();
+            let mut sockets = self.sockets.all.iter();
             let is_settled = sockets.all(|socket| socket.client.is_settled());
             if is_settled || self.clock.micros() > end_micros {
                 return Ok(());
@@ -143,19 +137,12 @@ impl LoadWorker {
     }
 
     fn receive(&mut self) -> anyhow::Result<usize> {
-        let mut received = 0;
-        for socket in &mut self.sockets {
-            received += socket.receive(self.clock, &mut self.receiver, &mut self.tally, |_| {})?;
-            let now_micros = self.clock.micros();
-            self.tally.stalls.look(now_micros);
-            socket.client.expire(now_micros, &mut self.tally, |_| {});
-        }
-        Ok(received)
+        self.sockets.receive(&mut self.tally, |_| {}, |_| {})
     }
 
     fn write(&mut self, place: usize, kind: RequestKind, due_micros: u64) {
         let (population, tally) = (&self.population, &mut self.tally);
-        let socket = &mut self.sockets[place];
+        let socket = &mut self.sockets.all[place];
         match kind {
             RequestKind::Scrape => {
                 let torrents = &mut self.torrents;
@@ -165,14 +152,10 @@ impl LoadWorker {
             RequestKind::Announce => {
                 let number = self.rng.u32(socket.peers.clone());
                 let peer = population.peer(number);
-                let announce = Announce {
-                    info_hash: population.info_hash(peer.torrent),
-                    peer_id: peer_id(number),
-                    port: peer.port,
-                    is_seeder: peer.is_seeder,
-                    event: AnnounceEvent::None,
-                };
-                socket.write(|client, out| client.announce(&announce, 0, due_micros, out, tally));
+                let info_hash = population.info_hash(peer.torrent);
+                socket.write(|client, out| {
+                    client.announce(info_hash, (number, peer), due_micros, out, tally)
+                });
             }
             // The only other kind that this tester mixes in.
             _ => {

@@ -58,7 +58,7 @@ use crate::udp::config::LoadTestConfig;
 use crate::udp::fill::{Fill, FillWorker};
 use crate::udp::load::LoadWorker;
 use crate::udp::report::FillReport;
-use crate::udp::socket_client::SocketClient;
+use crate::udp::socket_client::Sockets;
 
 /// The requests of BEP 15, in the order in which they are reported.
 const KINDS: &[RequestKind] = &[
@@ -115,7 +115,6 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
             grace_micros: config.answers.lost_after_micros(),
             clock,
             sockets,
-            receiver: socket_client::receiver(),
             rng: Rng::with_seed(config.run.seed.wrapping_add(1 + number)),
             tally: Tally::new(window.micros(), config.answers.late_after_micros()),
             torrents: Vec::new(),
@@ -167,18 +166,10 @@ fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
     ))
 }
 
-/// The sockets of each worker, each with a connection id.
-fn open_sockets(config: &LoadTestConfig, clock: Clock) -> anyhow::Result<Vec<Vec<SocketClient>>> {
-    let per_worker = config.network.sockets_per_worker;
-    let mut receiver = socket_client::receiver();
-    let mut open = |number| {
-        let mut socket = SocketClient::open(config, number)?;
-        socket.connect(clock, &mut receiver)?;
-        Ok(socket)
-    };
-    let mut sockets_of = |worker| {
-        let first = worker * per_worker;
-        (first..first + per_worker).map(&mut open).collect()
-    };
-    (0..config.run.workers).map(&mut sockets_of).collect()
+/// The sockets of each worker.
+fn open_sockets(config: &LoadTestConfig, clock: Clock) -> anyhow::Result<Vec<Sockets>> {
+    let workers = 0..config.run.workers;
+    workers
+        .map(|worker| Sockets::open(config, worker, clock))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! A socket and what belongs to it: its client, its outgoing packets, its way to send.
+//! The sockets of a worker, and what belongs to each: its client, its outgoing packets, its way to
+//! send.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aquatic_daemon::{bind, clock::Clock};
-use aquatic_types::IpFamily;
+use aquatic_types::{AnnounceEvent, IpFamily};
 #[cfg(target_os = "linux")]
 use aquatic_udp_socket::segmentation::SegmentSender;
 use aquatic_udp_socket::{
@@ -19,6 +20,7 @@ use crate::core::population::share;
 use crate::core::tally::{Asked, Tally};
 use crate::udp::client::{Client, ClientOptions};
 use crate::udp::config::LoadTestConfig;
+use crate::udp::in_flight::InFlight;
 
 /// Datagrams per system call.
 const BATCH: usize = 64;
@@ -37,9 +39,59 @@ const CLOSED_LOOP_IN_FLIGHT_MAX: u32 = 1 << 17;
 const CONNECT_ATTEMPTS: u32 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Reads answers. One serves all sockets of a worker.
-pub(crate) fn receiver() -> Receiver {
-    Receiver::new(BATCH, ANSWER_BYTES_MAX)
+/// The sockets of a worker.
+pub(crate) struct Sockets {
+    pub(crate) all: Vec<SocketClient>,
+    clock: Clock,
+    receiver: Receiver,
+}
+
+impl Sockets {
+    /// Opens the sockets of the worker of a number, each with a connection id.
+    pub(crate) fn open(
+        config: &LoadTestConfig,
+        worker: usize,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let mut receiver = Receiver::new(BATCH, ANSWER_BYTES_MAX);
+        let mut open = |number| {
+            let mut socket = SocketClient::open(config, number)?;
+            socket.connect(clock, &mut receiver)?;
+            Ok(socket)
+        };
+        let first = worker * config.network.sockets_per_worker;
+        let numbers = first..first + config.network.sockets_per_worker;
+        Ok(Self {
+            all: numbers.map(&mut open).collect::<anyhow::Result<_>>()?,
+            clock,
+            receiver,
+        })
+    }
+
+    /// Sends what waits.
+    pub(crate) fn flush(&mut self, tally: &mut Tally) {
+        for socket in &mut self.all {
+            socket.flush(tally);
+        }
+    }
+
+    /// Reads one batch of answers per socket, and tells `answered` of each that was asked for and
+    /// `lost` of each request that is given up. Gives back how many datagrams there were.
+    pub(crate) fn receive(
+        &mut self,
+        tally: &mut Tally,
+        mut answered: impl FnMut(Asked),
+        mut lost: impl FnMut(Asked),
+    ) -> anyhow::Result<usize> {
+        let mut received = 0;
+        for socket in &mut self.all {
+            received += socket.receive(self.clock, &mut self.receiver, tally, &mut answered)?;
+            let now_micros = self.clock.micros();
+            tally.stalls.look(now_micros);
+            socket.client.expire(now_micros, tally, &mut lost);
+        }
+        Ok(received)
+    }
 }
 
 /// A socket that speaks with the tracker for some peers.
@@ -55,7 +107,7 @@ pub(crate) struct SocketClient {
 
 impl SocketClient {
     /// Binds the socket of a number, counted over all workers.
-    pub(crate) fn open(config: &LoadTestConfig, number: usize) -> anyhow::Result<Self> {
+    fn open(config: &LoadTestConfig, number: usize) -> anyhow::Result<Self> {
         let server = config.run.server_address;
         let unspecified = match server {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -81,7 +133,7 @@ impl SocketClient {
             );
         }
         Ok(Self {
-            client: Client::new(client_options(config)),
+            client: client(config),
             peers: share(
                 config.requests.population.number_of_peers,
                 config.sockets(),
@@ -95,7 +147,7 @@ impl SocketClient {
     }
 
     /// Gets the first connection id.
-    pub(crate) fn connect(&mut self, clock: Clock, receiver: &mut Receiver) -> anyhow::Result<()> {
+    fn connect(&mut self, clock: Clock, receiver: &mut Receiver) -> anyhow::Result<()> {
         let mut uncounted = Tally::new(0..0, 0);
         let mut last_error = None;
         for _ in 0..CONNECT_ATTEMPTS {
@@ -147,9 +199,7 @@ impl SocketClient {
         report
     }
 
-    /// Reads one batch of answers and tells `answered` of each that was asked for. Gives back how
-    /// many datagrams there were.
-    pub(crate) fn receive(
+    fn receive(
         &mut self,
         clock: Clock,
         receiver: &mut Receiver,
@@ -170,13 +220,13 @@ impl SocketClient {
     }
 }
 
-fn client_options(config: &LoadTestConfig) -> ClientOptions {
+fn client(config: &LoadTestConfig) -> Client {
     let late_after_micros = config.answers.late_after_micros();
-    let lost_after_micros = if config.fill.enabled {
+    let (event, lost_after_micros) = if config.fill.enabled {
         // What is late is asked for again, so its first answer is not waited for.
-        late_after_micros
+        (AnnounceEvent::Started, late_after_micros)
     } else {
-        config.answers.lost_after_micros()
+        (AnnounceEvent::None, config.answers.lost_after_micros())
     };
     let in_flight_max = match config.run.rate_per_second {
         0 => CLOSED_LOOP_IN_FLIGHT_MAX,
@@ -187,14 +237,14 @@ fn client_options(config: &LoadTestConfig) -> ClientOptions {
             u32::try_from(2 * due + 1024).unwrap_or(u32::MAX)
         }
     };
-    ClientOptions {
+    let options = ClientOptions {
         family: IpFamily::of(&config.run.server_address),
         num_want: config.requests.population.num_want,
-        in_flight_max,
-        late_after_micros,
-        lost_after_micros,
-        salt: fastrand::u32(..),
-    }
+        event,
+    };
+    let salt = fastrand::u32(..);
+    let in_flight = InFlight::new(in_flight_max, late_after_micros, lost_after_micros, salt);
+    Client::new(options, in_flight)
 }
 
 /// How packets get into the kernel.
