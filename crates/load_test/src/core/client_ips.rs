@@ -21,10 +21,6 @@ impl IpRange {
         last: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4)),
     };
 
-    fn is_ipv4(&self) -> bool {
-        self.first.is_ipv4()
-    }
-
     /// Whether the addresses exist only within the machine.
     fn is_loopback(&self) -> bool {
         self.first.is_loopback() && self.last.is_loopback()
@@ -83,14 +79,12 @@ pub fn of_socket(ranges: &[IpRange], socket: usize) -> Option<IpAddr> {
 
 /// Requires that sockets of all these addresses can reach the tracker.
 pub fn check(ranges: &[IpRange], key: &'static str, tracker: IpAddr, checks: &mut Checks) {
+    let family = if tracker.is_ipv4() { 4 } else { 6 };
     for range in ranges {
         checks.require(
-            range.is_ipv4() == tracker.is_ipv4(),
+            range.first.is_ipv4() == tracker.is_ipv4(),
             key,
-            format!(
-                "{range} cannot reach {tracker}: give addresses of IPv{}, or none",
-                if tracker.is_ipv4() { 4 } else { 6 }
-            ),
+            format!("{range} cannot reach {tracker}: give addresses of IPv{family}, or none"),
         );
         checks.require(
             range.is_loopback() == tracker.is_loopback(),

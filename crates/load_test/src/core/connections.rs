@@ -1,7 +1,5 @@
 //! What is counted about connections, by the testers that have some.
 
-use std::iter::Sum;
-
 use serde::Serialize;
 
 /// Counts from the beginning of the run.
@@ -17,13 +15,12 @@ pub struct ConnectionCounts {
     pub closed_idle: u64,
 }
 
-impl Sum for ConnectionCounts {
-    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
-        counts.fold(Self::default(), |sum, counts| Self {
-            opened: sum.opened + counts.opened,
-            full_handshakes: sum.full_handshakes + counts.full_handshakes,
-            resumed_handshakes: sum.resumed_handshakes + counts.resumed_handshakes,
-            closed_idle: sum.closed_idle + counts.closed_idle,
-        })
+impl ConnectionCounts {
+    /// Adds the counts of another worker.
+    pub fn add(&mut self, other: Self) {
+        self.opened += other.opened;
+        self.full_handshakes += other.full_handshakes;
+        self.resumed_handshakes += other.resumed_handshakes;
+        self.closed_idle += other.closed_idle;
     }
 }

@@ -57,7 +57,8 @@ pub enum Fault {
 }
 
 impl RequestKind {
-    pub(crate) const COUNT: usize = Self::AnswerReply.index() + 1;
+    /// How many there are: the size of a table with a place for each.
+    pub(crate) const COUNT: usize = Self::AnswerReply as usize + 1;
 
     /// What reports call it.
     #[must_use]
@@ -71,15 +72,11 @@ impl RequestKind {
             Self::AnswerReply => "re_answer",
         }
     }
-
-    /// Its place in tables of all kinds.
-    pub(crate) const fn index(self) -> usize {
-        self as usize
-    }
 }
 
 impl Fault {
-    pub(crate) const COUNT: usize = Self::SendFailure.index() + 1;
+    /// How many there are: the size of a table with a place for each.
+    pub(crate) const COUNT: usize = Self::SendFailure as usize + 1;
 
     /// What reports for people call it.
     #[must_use]
@@ -96,11 +93,6 @@ impl Fault {
             Self::WrongCount => "answers with a wrong number of entries",
             Self::SendFailure => "requests that could not be sent",
         }
-    }
-
-    /// Its place in tables of all faults.
-    pub(crate) const fn index(self) -> usize {
-        self as usize
     }
 }
 
@@ -150,7 +142,7 @@ mod tests {
         let mut rng = Rng::with_seed(1);
         let mut counts = [0; RequestKind::COUNT];
         for _ in 0..100_000 {
-            counts[mix.sample(&mut rng).index()] += 1;
+            counts[mix.sample(&mut rng) as usize] += 1;
         }
         let [connects, announces, scrapes, ..] = counts;
         assert!((48_000..50_000).contains(&announces), "{counts:?}");

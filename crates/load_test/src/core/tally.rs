@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use hdrhistogram::Histogram;
 
+use crate::core::connections::ConnectionCounts;
 use crate::core::kind::{Fault, RequestKind};
 use crate::core::stalls::StallMeter;
 
@@ -63,6 +64,8 @@ pub struct Tally {
     late_after_micros: u64,
     kinds: [KindTally; RequestKind::COUNT],
     errors: [u64; Fault::COUNT],
+    /// Connections, from the beginning of the run.
+    pub connections: ConnectionCounts,
     /// Peers in the answers to announces within the window.
     pub peers: u64,
     /// Answers that were looked at for peers.
@@ -102,6 +105,12 @@ impl Default for KindTally {
 }
 
 impl KindTally {
+    /// Requests that are not waited for any longer.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.answered + self.late + self.refused + self.lost
+    }
+
     /// Adds the counts of another worker, or of another kind.
     pub fn add(&mut self, other: &Self) {
         self.sent += other.sent;
@@ -126,6 +135,7 @@ impl Tally {
             late_after_micros,
             kinds: array::from_fn(|_| KindTally::default()),
             errors: [0; Fault::COUNT],
+            connections: ConnectionCounts::default(),
             peers: 0,
             answers_with_peers: 0,
             messages: BTreeMap::new(),
@@ -135,13 +145,13 @@ impl Tally {
     /// The counts of one kind.
     #[must_use]
     pub fn kind(&self, kind: RequestKind) -> &KindTally {
-        &self.kinds[kind.index()]
+        &self.kinds[kind as usize]
     }
 
     /// How often something went wrong.
     #[must_use]
     pub fn errors(&self, error: Fault) -> u64 {
-        self.errors[error.index()]
+        self.errors[error as usize]
     }
 
     /// The counts of all kinds together.
@@ -157,7 +167,7 @@ impl Tally {
     /// A request is on its way.
     pub fn sent(&mut self, asked: &Asked) {
         if self.is_measured(asked) {
-            self.kinds[asked.kind.index()].sent += 1;
+            self.kinds[asked.kind as usize].sent += 1;
         }
     }
 
@@ -165,7 +175,7 @@ impl Tally {
     pub fn answered(&mut self, asked: &Asked, now_micros: u64) {
         self.received(asked, now_micros);
         if self.is_measured(asked) {
-            let kind = &mut self.kinds[asked.kind.index()];
+            let kind = &mut self.kinds[asked.kind as usize];
             if now_micros.saturating_sub(asked.due_micros) > self.late_after_micros {
                 kind.late += 1;
             } else {
@@ -186,7 +196,7 @@ impl Tally {
     pub fn refused(&mut self, asked: &Asked, now_micros: u64, message: &[u8]) {
         self.received(asked, now_micros);
         if self.is_measured(asked) {
-            self.kinds[asked.kind.index()].refused += 1;
+            self.kinds[asked.kind as usize].refused += 1;
         }
         if now_micros >= self.window_micros.start {
             self.count_message(String::from_utf8_lossy(message).trim_end_matches('\0'), 1);
@@ -196,14 +206,14 @@ impl Tally {
     /// No answer has come, and none is waited for any longer.
     pub fn lost(&mut self, asked: &Asked) {
         if self.is_measured(asked) {
-            self.kinds[asked.kind.index()].lost += 1;
+            self.kinds[asked.kind as usize].lost += 1;
         }
     }
 
     /// What was sent and has not come is lost. For requests whose answers come to somebody else
     /// than their senders: nobody could tell before all counts are in one.
     pub fn lose_unanswered(&mut self, kind: RequestKind) {
-        let kind = &mut self.kinds[kind.index()];
+        let kind = &mut self.kinds[kind as usize];
         let settled = kind.answered + kind.late + kind.refused;
         kind.lost = kind.sent.saturating_sub(settled);
     }
@@ -217,7 +227,7 @@ impl Tally {
 
     /// Something has gone wrong so many times.
     pub fn add_errors(&mut self, error: Fault, times: u64) {
-        self.errors[error.index()] += times;
+        self.errors[error as usize] += times;
     }
 
     /// Adds the counts of another worker.
@@ -226,6 +236,7 @@ impl Tally {
             own.add(other);
         }
         self.stalls.add(&other.stalls);
+        self.connections.add(other.connections);
         self.peers += other.peers;
         self.answers_with_peers += other.answers_with_peers;
         for (own, other) in self.errors.iter_mut().zip(&other.errors) {
@@ -239,7 +250,7 @@ impl Tally {
     fn received(&mut self, asked: &Asked, now_micros: u64) {
         let in_window = self.window_micros.contains(&now_micros);
         let is_measured = self.is_measured(asked);
-        let kind = &mut self.kinds[asked.kind.index()];
+        let kind = &mut self.kinds[asked.kind as usize];
         kind.received_in_window += u64::from(in_window);
         if is_measured {
             let latency = now_micros.saturating_sub(asked.due_micros);

@@ -35,7 +35,7 @@ use crate::core::population::{Population, share};
 use crate::http::config::LoadTestConfig;
 use crate::http::dialogue::HttpDialogue;
 use crate::http::requests::RequestWriter;
-use crate::stream::{Plan, Usage};
+use crate::stream::Plan;
 
 /// Runs the test and prints the report to standard output.
 ///
@@ -49,11 +49,9 @@ pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
         run: &config.run,
         answers: &config.answers,
         connect: &network.connect,
-        usage: Usage {
-            connections: network.connections,
-            keep_alive: network.keep_alive,
-            pipelining_depth: network.pipelining_depth,
-        },
+        connections: network.connections,
+        keep_alive: network.keep_alive,
+        pipelining_depth: network.pipelining_depth,
         mix: config.requests.weights.mix(),
         writer: RequestWriter::new(&config, Arc::new(population)),
         dialogue: |client| {

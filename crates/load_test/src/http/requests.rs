@@ -79,11 +79,7 @@ impl RequestWriter {
     }
 
     fn scrape(&mut self, rng: &mut Rng, out: &mut Vec<u8>) -> u32 {
-        let Self {
-            population,
-            torrents,
-            ..
-        } = self;
+        let (population, torrents) = (&self.population, &mut self.torrents);
         let entries = population.draw_different_torrents(self.scrape_torrents, rng, torrents);
         let info_hashes = InfoHashes::from(self.torrents.as_slice());
         self.finish(&Request::Scrape(ScrapeRequest { info_hashes }), out);

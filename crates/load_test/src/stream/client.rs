@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use mio::{Interest, Registry, Token};
 use rustls::HandshakeKind;
 
-use crate::core::connections::ConnectionCounts;
 use crate::core::kind::Fault;
 use crate::stream::client_options::ClientOptions;
 use crate::stream::dialogue::{Dialogue, Shared};
@@ -99,7 +98,6 @@ impl<D: Dialogue> Client<D> {
         has_ended: bool,
         scratch: &mut Scratch,
         shared: &mut Shared<D>,
-        counts: &mut ConnectionCounts,
     ) -> io::Result<Reading> {
         let (dialogue, Some(connection)) = (&mut self.dialogue, &mut self.connection) else {
             return Ok(Reading::Paused);
@@ -122,6 +120,7 @@ impl<D: Dialogue> Client<D> {
         }
         if !connection.is_open && connection.is_established && dialogue.is_greeted() {
             connection.is_open = true;
+            let counts = &mut shared.tally.connections;
             counts.opened += 1;
             match transport.handshake() {
                 Some(HandshakeKind::Resumed) => counts.resumed_handshakes += 1,
@@ -176,7 +175,7 @@ impl<D: Dialogue> Client<D> {
         let is_over = |since_micros: u64, limit_micros| {
             now_micros.saturating_sub(since_micros) > limit_micros
         };
-        let is_kept = options.usage.keep_alive && self.dialogue.stays_open();
+        let is_kept = options.keep_alive && self.dialogue.stays_open();
         let heard_micros = connection.heard_micros;
         let fault = match self.dialogue.oldest_micros() {
             Some(due_micros) if is_over(due_micros, options.lost_after_micros) => {

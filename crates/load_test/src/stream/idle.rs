@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::core::connections::ConnectionCounts;
 use crate::core::kind::RequestKind;
 use crate::core::tally::Tally;
 use crate::stream::dialogue::Dialogue;
@@ -22,7 +21,6 @@ const SILENCE_MICROS_MAX: u64 = 15_000_000;
 /// What idling has come to.
 pub(crate) struct Idled {
     pub(crate) tally: Tally,
-    pub(crate) counts: ConnectionCounts,
     /// Connections that were open at the end.
     pub(crate) open: usize,
 }
@@ -43,7 +41,6 @@ pub(crate) fn run<D: Dialogue>(
     let open = worker.clients.iter().filter(|client| client.is_open());
     Ok(Idled {
         open: open.count(),
-        counts: worker.counts,
         tally: worker.shared.tally,
     })
 }
@@ -66,7 +63,8 @@ fn announce_once<D: Dialogue>(worker: &mut Worker<D>) -> anyhow::Result<()> {
         }
         worker.touched = touched;
         let settled_before = settled;
-        settled = answered(&worker.shared.tally);
+        let announces = worker.shared.tally.kind(RequestKind::Announce);
+        settled = usize::try_from(announces.settled()).unwrap_or(usize::MAX);
         if settled > settled_before {
             settled_micros = now_micros;
         } else if now_micros.saturating_sub(settled_micros) > SILENCE_MICROS_MAX {
@@ -74,11 +72,4 @@ fn announce_once<D: Dialogue>(worker: &mut Worker<D>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Requests that will not be waited for any longer.
-fn answered(tally: &Tally) -> usize {
-    let announces = tally.kind(RequestKind::Announce);
-    let settled = announces.answered + announces.late + announces.refused + announces.lost;
-    usize::try_from(settled).unwrap_or(usize::MAX)
 }

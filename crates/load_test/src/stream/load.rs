@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use crate::core::arrivals::Arrivals;
-use crate::core::connections::ConnectionCounts;
 use crate::core::kind::RequestKind;
 use crate::core::tally::{Asked, Tally};
 use crate::stream::dialogue::Dialogue;
@@ -52,7 +51,7 @@ pub(crate) struct LoadWorker<D: Dialogue> {
 
 impl<D: Dialogue> LoadWorker<D> {
     /// Runs until the window and the grace after it are over.
-    pub(crate) fn run(mut self) -> anyhow::Result<(Tally, ConnectionCounts)> {
+    pub(crate) fn run(mut self) -> anyhow::Result<Tally> {
         if let Some(rate_per_second) = self.rate_per_second {
             self.keep_rate(rate_per_second)?;
         } else {
@@ -60,7 +59,7 @@ impl<D: Dialogue> LoadWorker<D> {
             self.drain(|worker| worker.is_settled())?;
         }
         self.worker.give_up();
-        Ok((self.worker.shared.tally, self.worker.counts))
+        Ok(self.worker.shared.tally)
     }
 
     fn keep_in_flight(&mut self) -> anyhow::Result<()> {

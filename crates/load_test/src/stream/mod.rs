@@ -46,6 +46,5 @@ pub mod tls;
 mod transport;
 mod worker;
 
-pub use client_options::Usage;
 pub use dialogue::{Dialogue, ProtocolError, Shared, take_whole};
 pub use run::{Loaded, Plan};

@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::core::connections::ConnectionCounts;
+use crate::core::kind::RequestKind;
 use crate::core::process::Usage;
 use crate::core::report::{ErrorReport, mebibytes, ratio, to_f64};
-use crate::core::tally::KindTally;
+use crate::core::tally::Tally;
+use crate::stream::run::FAULTS;
 
 /// The result of keeping connections idle.
 #[derive(Clone, Debug, Serialize)]
@@ -50,9 +52,7 @@ impl IdleReport {
     pub fn new(
         tracker: SocketAddr,
         (open, seconds): (usize, f64),
-        announces: &KindTally,
-        errors: ErrorReport,
-        connections: ConnectionCounts,
+        tally: &Tally,
         usages: Option<(Usage, Usage)>,
     ) -> Self {
         let memory = |(before, after): (Usage, Usage)| {
@@ -63,14 +63,15 @@ impl IdleReport {
                 bytes_per_connection: ratio(added, to_f64(u64::try_from(open).unwrap_or(0))),
             }
         };
+        let announces = tally.kind(RequestKind::Announce);
         Self {
             tracker,
             open,
             seconds,
             refused: announces.refused,
             lost: announces.lost,
-            errors,
-            connections,
+            errors: ErrorReport::new(FAULTS, tally),
+            connections: tally.connections,
             memory: usages.map(memory),
         }
     }
@@ -101,29 +102,27 @@ impl Display for IdleReport {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use crate::core::tally::Asked;
 
     use super::*;
 
     #[test]
     fn idle_memory_is_what_was_added_per_open_connection() {
-        let announces = KindTally {
-            sent: 102,
-            answered: 99,
-            refused: 2,
-            lost: 1,
-            ..KindTally::default()
-        };
-        let errors = ErrorReport {
-            total: 2,
-            counts: Vec::new(),
-            messages: BTreeMap::from([("no".to_owned(), 2)]),
-        };
+        let mut tally = Tally::new(0..1_000, 100);
+        for number in 0..102 {
+            let announce = Asked::new(RequestKind::Announce, number);
+            tally.sent(&announce);
+            match number {
+                0..99 => tally.answered(&announce, 200),
+                99..101 => tally.refused(&announce, 200, b"no"),
+                _ => tally.lost(&announce),
+            }
+        }
         let usage = |resident_bytes| Usage {
             resident_bytes,
             ..Usage::default()
         };
-        let counts = ConnectionCounts {
+        tally.connections = ConnectionCounts {
             opened: 102,
             full_handshakes: 100,
             resumed_handshakes: 2,
@@ -131,7 +130,7 @@ mod tests {
         };
         let tracker = "127.0.0.1:3000".parse().unwrap();
         let usages = Some((usage(1 << 20), usage(2 << 20)));
-        let report = IdleReport::new(tracker, (128, 0.5), &announces, errors, counts, usages);
+        let report = IdleReport::new(tracker, (128, 0.5), &tally, usages);
         let text = report.to_string();
         for line in [
             "announces refused: 2, lost: 1\n",

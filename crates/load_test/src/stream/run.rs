@@ -14,14 +14,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::core::client_ips;
 use crate::core::config::{AnswersConfig, RunConfig};
-use crate::core::connections::ConnectionCounts;
 use crate::core::kind::{Fault, Mix, RequestKind};
 use crate::core::population::share;
-use crate::core::report::{ErrorReport, LoadReport, to_f64};
+use crate::core::report::{LoadReport, to_f64};
 use crate::core::run::{self, Used, Window};
 use crate::core::tally::Tally;
 use crate::stream::client::Client;
-use crate::stream::client_options::{ClientOptions, Usage};
+use crate::stream::client_options::ClientOptions;
 use crate::stream::config::{ConnectConfig, IdleConfig};
 use crate::stream::dialogue::{Dialogue, Shared};
 use crate::stream::idle;
@@ -39,7 +38,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const OTHER_FILES: u64 = 100;
 
 /// What can go wrong over TCP, as it is reported.
-const FAULTS: &[Fault] = &[
+pub(crate) const FAULTS: &[Fault] = &[
     Fault::ConnectFailed,
     Fault::ClosedEarly,
     Fault::NotClosed,
@@ -57,8 +56,12 @@ pub struct Plan<'a, D: Dialogue, F: Fn(u32) -> D> {
     pub answers: &'a AnswersConfig,
     /// How connections are made.
     pub connect: &'a ConnectConfig,
-    /// How they are used.
-    pub usage: Usage,
+    /// How many there are, all workers together; at a time, if they are not kept.
+    pub connections: usize,
+    /// Keep connections open. Otherwise, each request gets a connection of its own.
+    pub keep_alive: bool,
+    /// Requests of each connection that may wait for their answers.
+    pub pipelining_depth: usize,
     /// What is asked how often.
     pub mix: Mix,
     /// Writes requests; each worker gets a copy.
@@ -70,10 +73,8 @@ pub struct Plan<'a, D: Dialogue, F: Fn(u32) -> D> {
 /// What was counted under load.
 #[derive(Debug)]
 pub struct Loaded {
-    /// About requests.
+    /// About requests and connections.
     pub tally: Tally,
-    /// About connections.
-    pub connections: ConnectionCounts,
     /// About the processes.
     pub used: Used,
 }
@@ -83,7 +84,7 @@ impl Loaded {
     #[must_use]
     pub fn report(&self, config: &RunConfig, kinds: &[RequestKind]) -> LoadReport {
         LoadReport {
-            connections: Some(self.connections),
+            connections: Some(self.tally.connections),
             ..LoadReport::new(config, (kinds, FAULTS), &self.tally, &self.used)
         }
     }
@@ -104,18 +105,14 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
                 rate_per_second: self.run.rate_per_worker(),
                 window_micros: window.micros(),
                 lost_after_micros: setup.options.lost_after_micros,
-                in_flight_max: worker.clients.len() * self.usage.pipelining_depth,
+                in_flight_max: worker.clients.len() * self.pipelining_depth,
                 worker,
             };
             workers.push(run::spawn(move || load.run())?);
         }
         let used = window.observe(self.run)?;
-        let (tallies, counts): (Vec<_>, Vec<_>) = run::join(workers)?.into_iter().unzip();
-        Ok(Loaded {
-            tally: tallies.into_iter().sum(),
-            connections: counts.into_iter().sum(),
-            used,
-        })
+        let tally = run::join(workers)?.into_iter().sum();
+        Ok(Loaded { tally, used })
     }
 
     /// Keeps connections that have announced once.
@@ -146,27 +143,25 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
         stop.store(true, Ordering::Relaxed);
         let idled = run::join(workers)?;
         let open = idled.iter().map(|idled| idled.open).sum();
-        let counts = idled.iter().map(|idled| idled.counts).sum();
         let tally: Tally = idled.into_iter().map(|idled| idled.tally).sum();
         Ok(IdleReport::new(
             self.run.server_address,
             (open, seconds),
-            tally.kind(RequestKind::Announce),
-            ErrorReport::new(FAULTS, &tally),
-            counts,
+            &tally,
             before.zip(after?),
         ))
     }
 
     fn set_up(&self) -> anyhow::Result<Setup> {
-        raise_file_limit(self.usage.connections)?;
+        raise_file_limit(self.connections)?;
         wait_for_tracker(self.run.server_address)?;
         let tls = self.connect.enable_tls;
         Ok(Setup {
             tls: tls.then(|| TlsClient::new(self.connect)).transpose()?,
             options: ClientOptions {
                 server: self.run.server_address,
-                usage: self.usage,
+                keep_alive: self.keep_alive,
+                pipelining_depth: self.pipelining_depth,
                 late_after_micros: self.answers.late_after_micros(),
                 lost_after_micros: self.answers.lost_after_micros(),
             },
@@ -181,7 +176,7 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
         number: usize,
         window_micros: Range<u64>,
     ) -> anyhow::Result<Worker<D>> {
-        let connections = u32::try_from(self.usage.connections).unwrap_or(u32::MAX);
+        let connections = u32::try_from(self.connections).unwrap_or(u32::MAX);
         let clients = share(connections, self.run.workers, number).map(|client| {
             let place = usize::try_from(client).unwrap_or(usize::MAX);
             let ip = client_ips::of_socket(&self.connect.client_ips, place);

@@ -8,7 +8,6 @@ use anyhow::Context;
 use aquatic_daemon::clock::Clock;
 use mio::{Events, Poll, Token};
 
-use crate::core::connections::ConnectionCounts;
 use crate::core::kind::RequestKind;
 use crate::stream::client::{Client, Outcome};
 use crate::stream::client_options::ClientOptions;
@@ -33,7 +32,6 @@ const SWEEP_MICROS: u64 = 100_000;
 pub(crate) struct Worker<D: Dialogue> {
     pub(crate) clients: Vec<Client<D>>,
     pub(crate) shared: Shared<D>,
-    pub(crate) counts: ConnectionCounts,
     pub(crate) clock: Clock,
     /// Clients to which something has happened, so that they may have room for requests.
     pub(crate) touched: Vec<usize>,
@@ -57,7 +55,7 @@ impl<D: Dialogue> Worker<D> {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let numbers = 0..clients.len();
-        let (to_open, touched) = if options.usage.keep_alive {
+        let (to_open, touched) = if options.keep_alive {
             (numbers.collect(), Vec::new())
         } else {
             (VecDeque::new(), numbers.collect())
@@ -65,7 +63,6 @@ impl<D: Dialogue> Worker<D> {
         Ok(Self {
             clients,
             shared,
-            counts: ConnectionCounts::default(),
             clock,
             touched,
             options,
@@ -114,10 +111,10 @@ impl<D: Dialogue> Worker<D> {
     /// Requests that a client may send now.
     pub(crate) fn room(&self, number: usize) -> usize {
         let client = &self.clients[number];
-        if self.options.usage.keep_alive {
+        if self.options.keep_alive {
             let is_usable = client.is_open() && client.dialogue.stays_open();
             let waiting = client.dialogue.waiting();
-            usize::from(is_usable) * self.options.usage.pipelining_depth.saturating_sub(waiting)
+            usize::from(is_usable) * self.options.pipelining_depth.saturating_sub(waiting)
         } else {
             usize::from(!client.has_connection())
         }
@@ -188,8 +185,8 @@ impl<D: Dialogue> Worker<D> {
         let now_micros = self.look_at_clock();
         let client = &mut self.clients[number];
         let was_open = client.is_open();
-        let (scratch, shared, counts) = (&mut self.scratch, &mut self.shared, &mut self.counts);
-        let result = client.exchange(now_micros, has_ended, scratch, shared, counts);
+        let (scratch, shared) = (&mut self.scratch, &mut self.shared);
+        let result = client.exchange(now_micros, has_ended, scratch, shared);
         // Left over if the connection has failed.
         shared.out.clear();
         if !was_open && client.is_open() {
@@ -204,9 +201,9 @@ impl<D: Dialogue> Worker<D> {
 
     fn end(&mut self, number: usize, now_micros: u64, error: Option<&std::io::Error>) {
         let client = &mut self.clients[number];
-        let is_kept = self.options.usage.keep_alive && client.dialogue.stays_open();
+        let is_kept = self.options.keep_alive && client.dialogue.stays_open();
         if is_kept && client.is_open() && client.dialogue.is_settled() {
-            self.counts.closed_idle += 1;
+            self.shared.tally.connections.closed_idle += 1;
         }
         if !client.is_open() {
             self.opening = self.opening.saturating_sub(1);
@@ -237,7 +234,7 @@ impl<D: Dialogue> Worker<D> {
 
     /// A client is free to have its next connection.
     fn release(&mut self, number: usize) {
-        if self.options.usage.keep_alive {
+        if self.options.keep_alive {
             self.to_open.push_back(number);
         } else {
             self.touched.push(number);

@@ -162,13 +162,7 @@ impl Browser {
 
     /// Another browser offers a connection, and gets an answer.
     fn offered(&mut self, offer: &ForwardedOffer<'_>, now_micros: u64, shared: &mut Shared<Self>) {
-        let Shared {
-            writer,
-            rng,
-            tally,
-            out,
-            ..
-        } = shared;
+        let (writer, tally) = (&shared.writer, &mut shared.tally);
         let name = OfferName::from_id(offer.offer_id);
         let Some(name) = name.filter(|name| name.client != self.number) else {
             tally.error(Fault::WrongKind, now_micros);
@@ -178,7 +172,7 @@ impl Browser {
         tally.sent(&asked);
         tally.answered(&asked, now_micros);
         tally.sent(&Asked::new(RequestKind::Answer, name.due_micros));
-        writer.answer(self.peer_id, offer, rng, out);
+        writer.answer(self.peer_id, offer, &mut shared.rng, &mut shared.out);
         self.answered_micros = Some(now_micros);
     }
 
@@ -244,13 +238,7 @@ impl Dialogue for Browser {
     const IS_PUSHED: bool = true;
 
     fn ask(&mut self, shared: &mut Shared<Self>, kind: RequestKind, due_micros: u64) {
-        let Shared {
-            writer,
-            rng,
-            tally,
-            out,
-            ..
-        } = shared;
+        let (writer, rng, out) = (&mut shared.writer, &mut shared.rng, &mut shared.out);
         let mut asked = Asked::new(kind, due_micros);
         let mut info_hash = None;
         if kind == RequestKind::Scrape {
@@ -266,7 +254,7 @@ impl Dialogue for Browser {
             info_hash = Some(torrent);
             self.offers = self.offers.wrapping_add(offers.into());
         }
-        tally.sent(&asked);
+        shared.tally.sent(&asked);
         self.waiting = Some(Waiting { asked, info_hash });
     }
 

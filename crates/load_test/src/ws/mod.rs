@@ -42,7 +42,7 @@ pub mod writer;
 use std::sync::Arc;
 
 use crate::core::population::{Population, share};
-use crate::stream::{Plan, Usage};
+use crate::stream::Plan;
 use crate::ws::config::LoadTestConfig;
 use crate::ws::dialogue::Browser;
 use crate::ws::report::WsLoadReport;
@@ -60,11 +60,9 @@ pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
         run: &config.run,
         answers: &config.answers,
         connect: &config.network.connect,
-        usage: Usage {
-            connections,
-            keep_alive: true,
-            pipelining_depth: 1,
-        },
+        connections,
+        keep_alive: true,
+        pipelining_depth: 1,
         mix: config.requests.weights.mix(),
         writer: MessageWriter::new(&config, Arc::clone(&population)),
         dialogue: |number| {

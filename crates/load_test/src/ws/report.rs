@@ -91,11 +91,8 @@ impl Display for MessageRates {
 impl Display for WsLoadReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.load)?;
-        writeln!(f, "messages in per second: {}", self.messages_in_per_second)?;
-        writeln!(
-            f,
-            "messages out per second: {}",
-            self.messages_out_per_second
-        )
+        let (rates_in, rates_out) = (&self.messages_in_per_second, &self.messages_out_per_second);
+        writeln!(f, "messages in per second: {rates_in}")?;
+        writeln!(f, "messages out per second: {rates_out}")
     }
 }
