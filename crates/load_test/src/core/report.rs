@@ -137,7 +137,7 @@ impl LoadReport {
             errors: ErrorReport::new(faults, tally),
             tracker_process: used.tracker.map(process),
             tester_process: used.tester.map(process),
-            tester_stalls: (config.rate_per_second > 0).then(|| tally.stalls.stalls()),
+            tester_stalls: (config.rate_per_second > 0).then_some(tally.stalls.stalls),
             connections: None,
             all: KindReport::new(&all, seconds),
         }

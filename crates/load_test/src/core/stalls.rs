@@ -17,7 +17,8 @@ const STALL_MICROS_MIN: u64 = 1_000;
 pub struct StallMeter {
     window_micros: Range<u64>,
     looked_micros: Option<u64>,
-    stalls: Stalls,
+    /// What was counted.
+    pub stalls: Stalls,
 }
 
 /// For how long workers were kept from running, within the window.
@@ -54,12 +55,6 @@ impl StallMeter {
         }
     }
 
-    /// What was counted.
-    #[must_use]
-    pub fn stalls(&self) -> Stalls {
-        self.stalls
-    }
-
     /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Self) {
         self.stalls.add(other.stalls);
@@ -91,13 +86,13 @@ mod tests {
             total_micros: 2_000 + 3_000 + 1_500,
             longest_micros: 3_000,
         };
-        assert_eq!(meter.stalls(), stalls);
+        assert_eq!(meter.stalls, stalls);
 
         let mut other = StallMeter::new(10_000..20_000);
         other.look(11_000);
         other.look(18_000);
         meter.add(&other);
-        assert_eq!(meter.stalls().total_micros, 6_500 + 7_000);
-        assert_eq!(meter.stalls().longest_micros, 7_000);
+        assert_eq!(meter.stalls.total_micros, 6_500 + 7_000);
+        assert_eq!(meter.stalls.longest_micros, 7_000);
     }
 }

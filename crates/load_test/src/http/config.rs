@@ -61,20 +61,14 @@ impl Config for LoadTestConfig {
     }
 
     fn check(&self, checks: &mut Checks) {
-        let Self {
-            run,
-            network,
-            requests,
-            answers,
-            idle,
-        } = self;
-        run.check(checks);
-        requests.population.check(network.connections, checks);
-        answers.check(checks);
-        network.check(run, checks);
-        requests.check(checks);
+        let connections = self.network.connections;
+        self.run.check(checks);
+        self.requests.population.check(connections, checks);
+        self.answers.check(checks);
+        self.network.check(&self.run, checks);
+        self.requests.check(checks);
         checks.require(
-            !idle.enabled || network.keep_alive,
+            !self.idle.enabled || self.network.keep_alive,
             "idle.enabled",
             "needs `network.keep_alive`",
         );

@@ -14,21 +14,15 @@ use crate::udp::in_flight::InFlight;
 /// BEP 15: a client may use a connection id for one minute.
 const CONNECTION_ID_AGE_MICROS_MAX: u64 = 60_000_000;
 
-/// How a client asks and judges.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientOptions {
-    /// Over which IP version it speaks: IPv4 and IPv6 peers take different room in answers.
-    pub family: IpFamily,
-    /// Peers that an announce asks for.
-    pub num_want: u16,
-    /// What an announce says of its peer.
-    pub event: AnnounceEvent,
-}
-
 /// One socket's side of the protocol.
 #[derive(Debug)]
 pub struct Client {
-    options: ClientOptions,
+    /// Over which IP version it speaks: IPv4 and IPv6 peers take different room in answers.
+    family: IpFamily,
+    /// Peers that an announce asks for.
+    num_want: u16,
+    /// What an announce says of its peer.
+    event: AnnounceEvent,
     connection_id: ConnectionId,
     connected_micros: Option<u64>,
     in_flight: InFlight,
@@ -37,9 +31,11 @@ pub struct Client {
 impl Client {
     /// A client without a connection id: it must [`connect`](Self::connect) first.
     #[must_use]
-    pub fn new(options: ClientOptions, in_flight: InFlight) -> Self {
+    pub fn new(family: IpFamily, num_want: u16, event: AnnounceEvent, in_flight: InFlight) -> Self {
         Self {
-            options,
+            family,
+            num_want,
+            event,
             connection_id: ConnectionId([0; 8]),
             connected_micros: None,
             in_flight,
@@ -100,9 +96,9 @@ impl Client {
             bytes_downloaded: 0,
             bytes_left: if peer.is_seeder { 0 } else { 1 << 20 },
             bytes_uploaded: 0,
-            event: self.options.event,
+            event: self.event,
             key: [0; 4],
-            num_want: self.options.num_want.into(),
+            num_want: self.num_want.into(),
             port: peer.port,
             options: &[],
         };
@@ -130,7 +126,7 @@ impl Client {
 
     /// Judges a datagram. Gives back the request if this is the answer that was asked for.
     pub fn receive(&mut self, now_micros: u64, bytes: &[u8], tally: &mut Tally) -> Option<Asked> {
-        let Ok(response) = Response::parse(bytes, self.options.family) else {
+        let Ok(response) = Response::parse(bytes, self.family) else {
             tally.error(Fault::MalformedDatagram, now_micros);
             return None;
         };
@@ -153,7 +149,7 @@ impl Client {
             }
             (RequestKind::Announce, Response::Announce(announce)) => {
                 tally.got_peers(&asked, announce.peers.len());
-                announce.peers.len() <= usize::from(self.options.num_want)
+                announce.peers.len() <= usize::from(self.num_want)
             }
             (RequestKind::Scrape, Response::Scrape(scrape)) => {
                 u32::try_from(scrape.rows.len()) == Ok(asked.item)
@@ -212,12 +208,8 @@ mod tests {
     const ID: ConnectionId = ConnectionId(*b"12345678");
 
     fn client(tally: &mut Tally) -> Client {
-        let options = ClientOptions {
-            family: IpFamily::V4,
-            num_want: 2,
-            event: AnnounceEvent::Started,
-        };
-        let mut client = Client::new(options, InFlight::new(16, 1_000, 3_000, 99));
+        let in_flight = InFlight::new(16, 1_000, 3_000, 99);
+        let mut client = Client::new(IpFamily::V4, 2, AnnounceEvent::Started, in_flight);
         let mut out = Vec::new();
         assert!(client.must_reconnect(0) && !client.is_connected());
         client.connect(0, &mut out, tally);

@@ -2,6 +2,7 @@
 //! never again.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use aquatic_daemon::clock::Clock;
 use crate::core::kind::RequestKind;
 use crate::core::population::{Peer, info_hash, mix};
 use crate::core::tally::{Asked, Tally};
-use crate::udp::config::{PORT_FIRST, PORTS};
+use crate::udp::config::{LoadTestConfig, PORT_FIRST, PORTS};
 use crate::udp::socket_client::Sockets;
 
 /// How long the worker sleeps when no answer waits. See `load`.
@@ -25,35 +26,33 @@ const SILENCE_MICROS_MAX: u64 = 15_000_000;
 pub(crate) struct Fill {
     /// Numbers of this worker's torrents. No other worker announces them.
     pub(crate) torrents: Range<u32>,
-    pub(crate) peers_per_torrent: u32,
-    pub(crate) seeder_probability: f64,
-    pub(crate) seed: u64,
-    pub(crate) in_flight_per_socket: u32,
-    pub(crate) late_after_micros: u64,
+    pub(crate) config: Arc<LoadTestConfig>,
 }
 
 impl Fill {
     /// Numbers of the peers, in all torrents of this worker.
     fn items(&self) -> Range<u32> {
+        let peers_per_torrent = self.config.fill.peers_per_torrent;
         let Range { start, end } = self.torrents;
-        start * self.peers_per_torrent..end * self.peers_per_torrent
+        start * peers_per_torrent..end * peers_per_torrent
     }
 
     /// The peer of a number, and which socket speaks for it, which decides its IP address. Peers of
     /// one torrent differ in socket or port; which ones a torrent begins with depends on the
     /// torrent.
     fn peer(&self, item: u32, sockets: usize) -> (Peer, usize) {
-        let torrent = item / self.peers_per_torrent;
+        let (seed, peers_per_torrent) = (self.config.run.seed, self.config.fill.peers_per_torrent);
+        let torrent = item / peers_per_torrent;
         let sockets = u64::try_from(sockets).unwrap_or(1);
         let places = sockets * u64::from(PORTS);
-        let first = mix(self.seed ^ u64::from(torrent)) % places;
-        let place = (first + u64::from(item % self.peers_per_torrent)) % places;
+        let first = mix(seed ^ u64::from(torrent)) % places;
+        let place = (first + u64::from(item % peers_per_torrent)) % places;
         let port = u64::from(PORT_FIRST) + place / sockets;
-        let chance = fastrand::Rng::with_seed(mix(self.seed) ^ u64::from(item)).f64();
+        let chance = fastrand::Rng::with_seed(mix(seed) ^ u64::from(item)).f64();
         let peer = Peer {
             torrent,
             port: u16::try_from(port).unwrap_or(u16::MAX),
-            is_seeder: chance < self.seeder_probability,
+            is_seeder: chance < self.config.requests.population.seeder_probability,
         };
         (peer, usize::try_from(place % sockets).unwrap_or(0))
     }
@@ -76,7 +75,7 @@ impl FillWorker {
         Self {
             clock,
             sockets,
-            tally: Tally::new(0..u64::MAX, fill.late_after_micros),
+            tally: Tally::new(0..u64::MAX, fill.config.answers.late_after_micros()),
             fresh: fill.items(),
             again: Vec::new(),
             answered: 0,
@@ -114,7 +113,7 @@ impl FillWorker {
         let now_micros = self.clock.micros();
         for socket in &mut self.sockets.all {
             if socket.client.must_reconnect(now_micros)
-                && socket.client.waiting() < self.fill.in_flight_per_socket
+                && socket.client.waiting() < self.fill.config.network.in_flight_per_socket
             {
                 socket.write(|client, out| client.connect(now_micros, out, &mut self.tally));
             }
@@ -127,13 +126,13 @@ impl FillWorker {
         while let Some(item) = self.again.last().copied().or(self.fresh.clone().next()) {
             let (peer, socket) = self.fill.peer(item, self.sockets.all.len());
             let socket = &mut self.sockets.all[socket];
-            if socket.client.waiting() >= self.fill.in_flight_per_socket {
+            if socket.client.waiting() >= self.fill.config.network.in_flight_per_socket {
                 break;
             }
             if self.again.pop().is_none() {
                 self.fresh.next();
             }
-            let info_hash = info_hash(self.fill.seed, peer.torrent);
+            let info_hash = info_hash(self.fill.config.run.seed, peer.torrent);
             let lost = socket.write(|client, out| {
                 client.announce(info_hash, (item, peer), now_micros, out, &mut self.tally)
             });
@@ -161,13 +160,12 @@ mod tests {
     use super::*;
 
     fn fill(torrents: Range<u32>, peers_per_torrent: u32) -> Fill {
+        let mut config = LoadTestConfig::default();
+        config.fill.peers_per_torrent = peers_per_torrent;
+        config.requests.population.seeder_probability = 0.25;
         Fill {
             torrents,
-            peers_per_torrent,
-            seeder_probability: 0.25,
-            seed: 1,
-            in_flight_per_socket: 16,
-            late_after_micros: 1_000,
+            config: Arc::new(config),
         }
     }
 

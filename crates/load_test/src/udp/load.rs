@@ -13,6 +13,7 @@ use crate::core::kind::{Mix, RequestKind};
 use crate::core::population::Population;
 use crate::core::tally::Tally;
 use crate::udp::KINDS;
+use crate::udp::config::LoadTestConfig;
 use crate::udp::socket_client::Sockets;
 
 /// How long a worker at the tracker's pace sleeps when few answers wait. Short enough for the
@@ -29,16 +30,11 @@ const BURST: u32 = 64;
 
 /// One thread's sockets and choices.
 pub(crate) struct LoadWorker {
-    /// By this worker. `None`: so that each socket has `in_flight_per_socket` requests waiting.
-    pub(crate) rate_per_second: Option<f64>,
-    pub(crate) in_flight_per_socket: u32,
+    pub(crate) config: Arc<LoadTestConfig>,
     pub(crate) mix: Mix,
-    pub(crate) scrape_torrents: u8,
     pub(crate) population: Arc<Population>,
     /// No request is sent after it.
     pub(crate) end_micros: u64,
-    /// How long after the end answers are waited for.
-    pub(crate) grace_micros: u64,
     pub(crate) clock: Clock,
     pub(crate) sockets: Sockets,
     pub(crate) rng: Rng,
@@ -50,7 +46,7 @@ pub(crate) struct LoadWorker {
 impl LoadWorker {
     /// Runs until the window and the grace after it are over.
     pub(crate) fn run(mut self) -> anyhow::Result<Tally> {
-        match self.rate_per_second {
+        match self.config.run.rate_per_worker() {
             Some(rate_per_second) => self.keep_rate(rate_per_second)?,
             None => self.keep_in_flight()?,
         }
@@ -58,8 +54,9 @@ impl LoadWorker {
         Ok(self.tally)
     }
 
+    /// Keeps `in_flight_per_socket` requests of each socket waiting.
     fn keep_in_flight(&mut self) -> anyhow::Result<()> {
-        let requests = self.in_flight_per_socket;
+        let requests = self.config.network.in_flight_per_socket;
         // A socket is topped up when it has room for a batch worth sending.
         let burst_min = (requests / 2).clamp(1, BURST);
         while self.clock.micros() < self.end_micros {
@@ -121,8 +118,9 @@ impl LoadWorker {
         }
     }
 
+    /// Waits for the answers that are still to come.
     fn drain(&mut self) -> anyhow::Result<()> {
-        let end_micros = self.clock.micros() + self.grace_micros;
+        let end_micros = self.clock.micros() + self.config.answers.lost_after_micros();
         loop {
             let received = self.receive()?;
             let mut sockets = self.sockets.all.iter();
@@ -146,7 +144,8 @@ impl LoadWorker {
         match kind {
             RequestKind::Scrape => {
                 let torrents = &mut self.torrents;
-                population.draw_torrents(self.scrape_torrents, &mut self.rng, torrents);
+                let number = self.config.requests.population.scrape_torrents;
+                population.draw_torrents(number, &mut self.rng, torrents);
                 socket.write(|client, out| client.scrape(torrents, due_micros, out, tally));
             }
             RequestKind::Announce => {

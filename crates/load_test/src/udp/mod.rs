@@ -85,6 +85,7 @@ const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// # Errors
 /// If sockets cannot be opened, the tracker does not answer at first, or cannot be observed.
 pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
+    let config = Arc::new(config);
     if config.fill.enabled {
         config.run.print(&run_fill(&config)?)
     } else {
@@ -92,7 +93,7 @@ pub fn run(config: LoadTestConfig) -> anyhow::Result<()> {
     }
 }
 
-fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
+fn run_load(config: &Arc<LoadTestConfig>) -> anyhow::Result<LoadReport> {
     let requests = &config.requests;
     let population = Arc::new(Population::new(&requests.population, config.run.seed));
     let clock = Clock::start();
@@ -102,17 +103,14 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
     let mut workers = Vec::new();
     for (number, sockets) in (0u64..).zip(sockets) {
         let worker = LoadWorker {
-            rate_per_second: config.run.rate_per_worker(),
-            in_flight_per_socket: config.network.in_flight_per_socket,
+            config: Arc::clone(config),
             mix: Mix::new(&[
                 (RequestKind::Connect, requests.weight_connect),
                 (RequestKind::Announce, requests.weight_announce),
                 (RequestKind::Scrape, requests.weight_scrape),
             ]),
-            scrape_torrents: requests.population.scrape_torrents,
             population: Arc::clone(&population),
             end_micros: window.micros().end,
-            grace_micros: config.answers.lost_after_micros(),
             clock,
             sockets,
             rng: Rng::with_seed(config.run.seed.wrapping_add(1 + number)),
@@ -128,7 +126,7 @@ fn run_load(config: &LoadTestConfig) -> anyhow::Result<LoadReport> {
     Ok(LoadReport::new(&config.run, known, &tally, &used))
 }
 
-fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
+fn run_fill(config: &Arc<LoadTestConfig>) -> anyhow::Result<FillReport> {
     let torrents = config.fill.number_of_torrents;
     let clock = Clock::start();
     let sockets = open_sockets(config, clock)?;
@@ -140,11 +138,7 @@ fn run_fill(config: &LoadTestConfig) -> anyhow::Result<FillReport> {
     for (worker, sockets) in sockets.into_iter().enumerate() {
         let fill = Fill {
             torrents: share(torrents, config.run.workers, worker),
-            peers_per_torrent: config.fill.peers_per_torrent,
-            seeder_probability: config.requests.population.seeder_probability,
-            seed: config.run.seed,
-            in_flight_per_socket: config.network.in_flight_per_socket,
-            late_after_micros: config.answers.late_after_micros(),
+            config: Arc::clone(config),
         };
         let worker = FillWorker::new(fill, clock, sockets);
         workers.push(run::spawn(move || worker.run())?);

@@ -18,7 +18,7 @@ use crate::core::client_ips;
 use crate::core::kind::Fault;
 use crate::core::population::share;
 use crate::core::tally::{Asked, Tally};
-use crate::udp::client::{Client, ClientOptions};
+use crate::udp::client::Client;
 use crate::udp::config::LoadTestConfig;
 use crate::udp::in_flight::InFlight;
 
@@ -237,14 +237,15 @@ fn client(config: &LoadTestConfig) -> Client {
             u32::try_from(2 * due + 1024).unwrap_or(u32::MAX)
         }
     };
-    let options = ClientOptions {
-        family: IpFamily::of(&config.run.server_address),
-        num_want: config.requests.population.num_want,
-        event,
-    };
     let salt = fastrand::u32(..);
     let in_flight = InFlight::new(in_flight_max, late_after_micros, lost_after_micros, salt);
-    Client::new(options, in_flight)
+    let family = IpFamily::of(&config.run.server_address);
+    Client::new(
+        family,
+        config.requests.population.num_want,
+        event,
+        in_flight,
+    )
 }
 
 /// How packets get into the kernel.

@@ -63,17 +63,13 @@ section! {
 
 impl Config for LoadTestConfig {
     fn check(&self, checks: &mut Checks) {
-        let Self {
-            run,
-            network,
-            requests,
-            answers,
-            idle: _,
-        } = self;
-        run.check(checks);
-        answers.check(checks);
-        network.connect.check(network.connections, run, checks);
-        requests.check(checks);
+        let network = &self.network;
+        self.run.check(checks);
+        self.answers.check(checks);
+        network
+            .connect
+            .check(network.connections, &self.run, checks);
+        self.requests.check(checks);
     }
 
     fn log_level(&self) -> LogLevel {
