@@ -29,8 +29,8 @@ pub struct FullScrape {
     family: IpFamily,
     /// Where it goes next.
     shard: usize,
-    /// Which half of the shard it is in. The IPv4 half comes first.
-    half: IpFamily,
+    /// Which swarms it goes through. Those of IPv4 come first.
+    walked: IpFamily,
     /// How far it has come there.
     cursor: WalkCursor,
     rows: Vec<(InfoHash, Counts)>,
@@ -47,7 +47,7 @@ impl FullScrape {
             target,
             family,
             shard: 0,
-            half: IpFamily::V4,
+            walked: IpFamily::V4,
             cursor: WalkCursor::default(),
             rows: Vec::new(),
             rows_max,
@@ -89,20 +89,20 @@ impl FullScrape {
     /// Looks at some of the torrents of the shard that it was sent to. Those that are not allowed,
     /// or have neither peers nor completed downloads, get no row.
     pub fn visit<V>(&mut self, swarms: &Swarms<V>, is_allowed: impl FnMut(&InfoHash) -> bool) {
-        let is_over = match self.half {
+        let is_over = match self.walked {
             IpFamily::V4 => self.walk(&swarms.v4, is_allowed, |info_hash, counts| {
                 Some(counts + counts_of(&swarms.v6, info_hash))
             }),
-            // What was there was met in the other half already.
+            // What was there was met among those of IPv4 already.
             IpFamily::V6 => self.walk(&swarms.v6, is_allowed, |info_hash, counts| {
                 is_empty(&counts_of(&swarms.v4, info_hash)).then_some(counts)
             }),
         };
-        match (is_over, self.half) {
+        match (is_over, self.walked) {
             (false, _) => {}
-            (true, IpFamily::V4) => self.half = IpFamily::V6,
+            (true, IpFamily::V4) => self.walked = IpFamily::V6,
             (true, IpFamily::V6) => {
-                self.half = IpFamily::V4;
+                self.walked = IpFamily::V4;
                 self.shard += 1;
             }
         }
@@ -110,12 +110,12 @@ impl FullScrape {
 
     fn walk<K: PeerKey, V>(
         &mut self,
-        half: &TorrentMap<K, V>,
+        swarms: &TorrentMap<K, V>,
         mut is_allowed: impl FnMut(&InfoHash) -> bool,
         whole: impl Fn(&InfoHash, Counts) -> Option<Counts>,
     ) -> bool {
         let slice = SLICE_TORRENTS.min(self.rows_max.saturating_sub(self.rows.len()));
-        half.walk(&mut self.cursor, slice, |info_hash, counts| {
+        swarms.walk(&mut self.cursor, slice, |info_hash, counts| {
             if !is_empty(&counts)
                 && is_allowed(info_hash)
                 && let Some(counts) = whole(info_hash, counts)
@@ -126,8 +126,8 @@ impl FullScrape {
     }
 }
 
-fn counts_of<K: PeerKey, V>(half: &TorrentMap<K, V>, info_hash: &InfoHash) -> Counts {
-    half.scrape(&half.key(*info_hash))
+fn counts_of<K: PeerKey, V>(swarms: &TorrentMap<K, V>, info_hash: &InfoHash) -> Counts {
+    swarms.scrape(&swarms.key(*info_hash))
 }
 
 fn is_empty(counts: &Counts) -> bool {

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, PREFETCH_BATCH, TorrentKey};
-use aquatic_tracker::shard::BatchProcessor;
-use aquatic_tracker::shard::addresses::{AddressShard, AddressSwarms, PeerAddr};
-use aquatic_tracker::shard::client_stats::{ClientStats, PeerTag};
+use aquatic_tracker::shard::addresses::{AddressProcessor, AddressSwarms, PeerAddr};
+use aquatic_tracker::shard::client_stats::PeerTag;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
 
 use crate::config::Intervals;
@@ -26,34 +25,14 @@ pub struct ResponseWriter {
     rows: [Vec<u8>; 2],
 }
 
-impl BatchProcessor for ResponseWriter {
-    type Shard = AddressShard;
+impl AddressProcessor for ResponseWriter {
     type Batch = Batch;
 
     /// Announces are taken out of the batch, and the responses put into it; scrapes are filled in.
-    fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut Batch) {
-        match shard {
-            ClientStats::Off(swarms) => self.process_in(now, swarms, batch),
-            ClientStats::On(swarms) => self.process_in(now, swarms, batch),
-        }
-    }
-}
-
-impl ResponseWriter {
-    /// `counters` are those of the shard's owner.
-    #[must_use]
-    pub fn new(counters: Arc<WorkerCounters>, intervals: Intervals) -> Self {
-        Self {
-            counters,
-            intervals,
-            rows: Default::default(),
-        }
-    }
-
-    fn process_in(
+    fn process_in<V: PeerTag>(
         &mut self,
         now: Now,
-        swarms: &mut AddressSwarms<impl PeerTag>,
+        swarms: &mut AddressSwarms<V>,
         batch: &mut Batch,
     ) {
         let Batch {
@@ -74,6 +53,18 @@ impl ResponseWriter {
         if let Some(scrape) = full_scrape {
             let (swarms, access_list) = swarms.swarms_and_access_list();
             scrape.visit(swarms, |info_hash| access_list.is_allowed(info_hash));
+        }
+    }
+}
+
+impl ResponseWriter {
+    /// `counters` are those of the shard's owner.
+    #[must_use]
+    pub fn new(counters: Arc<WorkerCounters>, intervals: Intervals) -> Self {
+        Self {
+            counters,
+            intervals,
+            rows: Default::default(),
         }
     }
 

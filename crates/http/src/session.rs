@@ -29,7 +29,7 @@ pub struct Session {
     /// Bytes in which no head ends, so that one that trickles in is not read again and again.
     seen_bytes: usize,
     /// Set while a request is on its way.
-    asked: Option<Asked>,
+    in_flight: Option<InFlight>,
     /// The client will send nothing more.
     input_ended: bool,
 }
@@ -39,7 +39,7 @@ const _: () = assert!(Connections::<Session>::BYTES_EACH <= 176);
 
 /// A request that waits for its answer.
 #[derive(Debug)]
-struct Asked {
+struct InFlight {
     at_micros: u64,
     framing: Framing,
     scrape: Option<Box<PendingScrape>>,
@@ -50,7 +50,7 @@ struct Asked {
 pub enum Next<'a> {
     /// Nothing, for now.
     Nothing,
-    /// A request, which the caller answers or [asks](Session::ask) the swarms about.
+    /// A request, which the caller answers or [begins](Session::begin) the swarms about.
     Request(Head<'a>),
     /// Something that cannot be answered but with an HTTP error, and then a closed connection.
     Refuse(Refusal),
@@ -63,7 +63,7 @@ impl Session {
         Self {
             peer,
             seen_bytes: 0,
-            asked: None,
+            in_flight: None,
             input_ended: false,
         }
     }
@@ -77,7 +77,7 @@ impl Session {
     /// Looks at all the bytes that have not been taken so far.
     #[inline]
     pub fn next<'a>(&mut self, bytes: &'a [u8], io: &mut Io<'_>) -> Next<'a> {
-        if self.asked.is_some() || io.closes() {
+        if self.in_flight.is_some() || io.closes() {
             return Next::Nothing;
         }
         let may_be_whole = self.seen_bytes == 0 || Head::may_end(bytes, self.seen_bytes);
@@ -111,7 +111,7 @@ impl Session {
     /// The client will send nothing more. What it has asked for is still answered.
     pub fn end_input<'a>(&mut self, io: &mut Io<'_>) -> Next<'a> {
         self.input_ended = true;
-        if self.asked.is_some() || io.closes() {
+        if self.in_flight.is_some() || io.closes() {
             return Next::Nothing;
         }
         self.incomplete(self.seen_bytes, io)
@@ -120,55 +120,55 @@ impl Session {
     /// Whether the client has begun a request that is not whole.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.seen_bytes > 0 && self.asked.is_none()
+        self.seen_bytes > 0 && self.in_flight.is_none()
     }
 
     /// Whether what follows the request that is on its way, if one is, can be a request, too.
     #[must_use]
     pub fn reads_on(&self) -> bool {
-        let stays_open = |asked: &Asked| asked.framing.connection.stays_open();
-        self.asked.as_ref().is_none_or(stays_open)
+        let stays_open = |in_flight: &InFlight| in_flight.framing.connection.stays_open();
+        self.in_flight.as_ref().is_none_or(stays_open)
     }
 
     /// Whether a request is on its way to the swarms.
     #[must_use]
-    pub fn is_asked(&self) -> bool {
-        self.asked.is_some()
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     /// Whether nothing has been asked for, not even in part.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
-        self.asked.is_none() && self.seen_bytes == 0
+        self.in_flight.is_none() && self.seen_bytes == 0
     }
 
     /// A request is on its way to the swarms. Nothing is taken until it is answered.
-    pub fn ask(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
+    pub fn begin(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
         io.wait_for(WaitingFor::Tracker);
-        self.asked = Some(Asked {
+        self.in_flight = Some(InFlight {
             at_micros: now.micros,
             framing,
             scrape: None,
         });
     }
 
-    /// As [`Self::ask`], for a scrape of which some rows are missing.
-    pub fn ask_scrape(
+    /// As [`Self::begin`], for a scrape of which some rows are missing.
+    pub fn begin_scrape(
         &mut self,
         now: Now,
         framing: Framing,
         scrape: PendingScrape,
         io: &mut Io<'_>,
     ) {
-        self.ask(now, framing, io);
-        if let Some(asked) = &mut self.asked {
-            asked.scrape = Some(Box::new(scrape));
+        self.begin(now, framing, io);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.scrape = Some(Box::new(scrape));
         }
     }
 
     /// The scrape that waits for rows, if one does.
     pub fn scrape_mut(&mut self) -> Option<&mut PendingScrape> {
-        self.asked.as_mut()?.scrape.as_deref_mut()
+        self.in_flight.as_mut()?.scrape.as_deref_mut()
     }
 
     /// Fills in a missing row.
@@ -180,29 +180,32 @@ impl Session {
 
     /// Takes the scrape out, if no row is missing.
     pub fn take_scrape(&mut self) -> Option<(PendingScrape, Framing)> {
-        let asked = self.asked.as_mut()?;
-        let scrape = asked.scrape.take_if(|scrape| scrape.is_complete())?;
-        Some((*scrape, asked.framing))
+        let in_flight = self.in_flight.as_mut()?;
+        let scrape = in_flight.scrape.take_if(|scrape| scrape.is_complete())?;
+        Some((*scrape, in_flight.framing))
     }
 
     /// The answer stands in `io.out`. Returns how long it took, in microseconds. The bytes that
     /// wait behind the request must be offered again.
-    pub fn answered(&mut self, now: Now, io: &mut Io<'_>) -> u64 {
-        let Some(asked) = self.asked.take() else {
+    pub fn responded(&mut self, now: Now, io: &mut Io<'_>) -> u64 {
+        let Some(in_flight) = self.in_flight.take() else {
             return 0;
         };
-        if asked.framing.connection.stays_open() {
+        if in_flight.framing.connection.stays_open() {
             io.wait_for(WaitingFor::Idle);
         } else {
             io.close();
         }
-        now.micros.saturating_sub(asked.at_micros)
+        now.micros.saturating_sub(in_flight.at_micros)
     }
 }
 
 impl SessionState for Session {
     fn held_bytes(&self) -> usize {
-        let scrape = self.asked.as_ref().and_then(|asked| asked.scrape.as_ref());
+        let scrape = self
+            .in_flight
+            .as_ref()
+            .and_then(|in_flight| in_flight.scrape.as_ref());
         scrape.map_or(0, |scrape| scrape.held_bytes())
     }
 }
@@ -266,7 +269,7 @@ mod tests {
                                 .paths
                                 .push(String::from_utf8_lossy(head.path).into());
                             if head.path.starts_with(b"/ask") {
-                                fixture.session.ask(NOW, head.framing, io);
+                                fixture.session.begin(NOW, head.framing, io);
                             } else if !head.framing.connection.stays_open() {
                                 io.close();
                             }
@@ -284,7 +287,7 @@ mod tests {
 
         fn answer(&mut self) {
             self.io(|fixture, io| {
-                fixture.session.answered(NOW, io);
+                fixture.session.responded(NOW, io);
             });
             self.receive(b"");
         }
@@ -407,7 +410,7 @@ mod tests {
         fixture.receive(get("/ask").as_bytes());
         let mut out = Vec::new();
         let later = Now::from_micros(NOW.micros + 7);
-        assert_eq!(fixture.session.answered(later, &mut Io::new(&mut out)), 7);
+        assert_eq!(fixture.session.responded(later, &mut Io::new(&mut out)), 7);
     }
 
     #[test]
@@ -427,7 +430,7 @@ mod tests {
     #[test]
     fn a_session_tells_where_it_stands() {
         let states = |session: &Session| {
-            let asked = (session.is_asked(), session.reads_on());
+            let asked = (session.is_in_flight(), session.reads_on());
             (session.is_between_requests(), session.has_begun(), asked)
         };
         let mut fixture = Fixture::new();
@@ -462,7 +465,7 @@ mod tests {
         let held_bytes = scrape.held_bytes();
         assert!(held_bytes > 1);
         let framing = Framing::CLOSE;
-        fixture.io(|fixture, io| fixture.session.ask_scrape(NOW, framing, scrape, io));
+        fixture.io(|fixture, io| fixture.session.begin_scrape(NOW, framing, scrape, io));
         assert_eq!(fixture.waits_for, Some(WaitingFor::Tracker));
         assert_eq!(fixture.session.held_bytes(), held_bytes);
         assert!(fixture.session.scrape_mut().is_some());
@@ -471,7 +474,7 @@ mod tests {
         let (scrape, said) = fixture.session.take_scrape().unwrap();
         assert_eq!(said, framing);
         assert!(scrape.into_rows().unwrap().eq([(info_hash, counts)]));
-        assert!(fixture.session.is_asked() && fixture.session.take_scrape().is_none());
+        assert!(fixture.session.is_in_flight() && fixture.session.take_scrape().is_none());
     }
 
     fn inputs() -> impl Strategy<Value = Vec<u8>> {

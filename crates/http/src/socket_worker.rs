@@ -122,7 +122,7 @@ impl SocketWorker {
             Err(refusal) => Err(refusal),
         };
         match passed_on {
-            Ok(()) => session.ask(now, framing, io),
+            Ok(()) => session.begin(now, framing, io),
             Err(refusal) => self.writer.refuse(family, refusal, framing, io),
         }
     }
@@ -215,7 +215,7 @@ impl SocketWorker {
         if scrape.is_complete() {
             self.writer.scrape(scrape, target.framing, io);
         } else {
-            session.ask_scrape(now, target.framing, scrape, io);
+            session.begin_scrape(now, target.framing, scrape, io);
         }
     }
 
@@ -349,7 +349,7 @@ impl Writer {
     /// What follows an answer to a request for which a session has waited.
     #[inline]
     fn end_wait(&self, now: Now, session: &mut Session, io: &mut Io<'_>) {
-        self.response_times.add(session.answered(now, io));
+        self.response_times.add(session.responded(now, io));
         if self.is_stopping {
             io.close();
         }
@@ -547,7 +547,7 @@ impl Handler for SocketWorker {
     }
 
     fn closed(&mut self, _: Now, _: ConnectionKey, session: Session, _: Closed) {
-        if session.is_asked() {
+        if session.is_in_flight() {
             let traffic = self.writer.counters.traffic(session.peer().family());
             traffic.reason(Reason::ConnectionGone).add(1);
         }

@@ -1,8 +1,9 @@
 //! What is asked about a request before the swarms are, whatever the protocol.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use aquatic_access_list::AccessListReader;
+use aquatic_access_list::{AccessList, AccessListMode, AccessListReader, SharedAccessList};
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_types::{CanonicalAddr, InfoHash};
@@ -23,6 +24,24 @@ pub struct Admission<P: Protocol> {
 }
 
 impl<P: Protocol> Admission<P> {
+    /// With an access list of torrents to deny, on which nothing is, and which is returned: for
+    /// tests of services.
+    #[must_use]
+    pub fn with_empty_list(
+        requests_per_second: Option<u32>,
+        scrape_torrents_max: usize,
+    ) -> (Self, SharedAccessList) {
+        let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+        let rate = requests_per_second.and_then(NonZeroU32::new);
+        let admission = Self {
+            access_list: access_list.reader(),
+            request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
+            scrape_torrents_max,
+            counters: Arc::default(),
+        };
+        (admission, access_list)
+    }
+
     /// Whether a client may make one more request now. It is counted against its rate.
     #[must_use]
     pub fn allows_request(&self, now: Now, client: CanonicalAddr) -> bool {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{PREFETCH_BATCH, Refusal, TorrentKey};
-use aquatic_tracker::shard::BatchProcessor;
-use aquatic_tracker::shard::addresses::{AddressShard, AddressSwarms, Answered, PeerAddr};
-use aquatic_tracker::shard::client_stats::{ClientStats, PeerTag};
+use aquatic_tracker::shard::addresses::{AddressProcessor, AddressSwarms, Answered, PeerAddr};
+use aquatic_tracker::shard::client_stats::PeerTag;
 use aquatic_types::{CompactAddr, IpFamily};
 use aquatic_udp_protocol::{ANNOUNCE_RESPONSE_HEADER_SIZE, AnnounceHeader, ErrorResponse};
 use aquatic_udp_socket::Outbox;
@@ -24,22 +23,17 @@ pub struct ResponseWriter {
     pub sockets: usize,
 }
 
-impl BatchProcessor for ResponseWriter {
-    type Shard = AddressShard;
+impl AddressProcessor for ResponseWriter {
     type Batch = Batch;
 
     /// Announces are taken out of the batch, and the responses put into its outboxes; scrapes are
     /// filled in.
-    fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut Batch) {
-        match shard {
-            ClientStats::Off(swarms) => self.process_in(now, swarms, batch),
-            ClientStats::On(swarms) => self.process_in(now, swarms, batch),
-        }
-    }
-}
-
-impl ResponseWriter {
-    fn process_in(&self, now: Now, swarms: &mut AddressSwarms<impl PeerTag>, batch: &mut Batch) {
+    fn process_in<V: PeerTag>(
+        &mut self,
+        now: Now,
+        swarms: &mut AddressSwarms<V>,
+        batch: &mut Batch,
+    ) {
         let Batch {
             announces,
             scrapes,
@@ -55,7 +49,9 @@ impl ResponseWriter {
             scrape.counts = swarms.scrape(scrape.family, &key);
         }
     }
+}
 
+impl ResponseWriter {
     fn announce<K: PeerAddr>(
         &self,
         family: IpFamily,

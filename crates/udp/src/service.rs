@@ -42,7 +42,7 @@ pub struct Service {
 
 /// What is left to do about a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received<'a> {
+pub enum Dispatch<'a> {
     /// Nothing: it was answered, refused or dropped.
     Done,
     /// To be answered by the owner of the torrent.
@@ -73,17 +73,17 @@ impl Service {
         path: ReturnPath,
         bytes: &'a [u8],
         outbox: &mut Outbox,
-    ) -> Received<'a> {
+    ) -> Dispatch<'a> {
         let from = CanonicalAddr::new(path.peer());
         let counters = self.admission.counters.traffic(from.family());
         counters.received_bytes.add(bytes.len());
         if from.get().port() == 0 {
             counters.reason(Reason::SourcePortZero).add(1);
-            return Received::Done;
+            return Dispatch::Done;
         }
         if !self.admission.allows_request(now, from) {
             counters.reason(Reason::RequestRate).add(1);
-            return Received::Done;
+            return Dispatch::Done;
         }
         let Admission {
             access_list,
@@ -135,7 +135,7 @@ struct RequestContext<'s> {
 }
 
 impl RequestContext<'_> {
-    fn connect<'a>(&mut self, connect: ConnectRequest) -> Received<'a> {
+    fn connect<'a>(&mut self, connect: ConnectRequest) -> Dispatch<'a> {
         self.counters.requests(RequestKind::Connect).add(1);
         self.counters.responses(ResponseKind::Connect).add(1);
         let answer = ConnectResponse {
@@ -144,15 +144,15 @@ impl RequestContext<'_> {
         };
         self.outbox
             .push_with(self.path, |bytes| answer.write(bytes));
-        Received::Done
+        Dispatch::Done
     }
 
-    fn announce<'a>(&mut self, socket: u8, request: &AnnounceRequest<'_>) -> Received<'a> {
+    fn announce<'a>(&mut self, socket: u8, request: &AnnounceRequest<'_>) -> Dispatch<'a> {
         self.counters.requests(RequestKind::Announce).add(1);
         let transaction_id = request.transaction_id;
         if !self.is_connected(request.connection_id) {
             self.refuse(transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
-            return Received::Done;
+            return Dispatch::Done;
         }
         if !self.access_list.is_allowed(&request.info_hash) {
             self.refuse(
@@ -160,16 +160,16 @@ impl RequestContext<'_> {
                 Reason::InfoHashDenied,
                 "torrent not allowed here",
             );
-            return Received::Done;
+            return Dispatch::Done;
         }
         match self.from.get() {
             SocketAddr::V4(from) => {
                 let peer = CompactV4::new(*from.ip(), request.port);
-                Received::AnnounceV4(self.message(socket, peer, request))
+                Dispatch::AnnounceV4(self.message(socket, peer, request))
             }
             SocketAddr::V6(from) => {
                 let peer = CompactV6::new(*from.ip(), request.port);
-                Received::AnnounceV6(self.message(socket, peer, request))
+                Dispatch::AnnounceV6(self.message(socket, peer, request))
             }
         }
     }
@@ -192,17 +192,17 @@ impl RequestContext<'_> {
         }
     }
 
-    fn scrape<'a>(&mut self, request: ScrapeRequest<'a>) -> Received<'a> {
+    fn scrape<'a>(&mut self, request: ScrapeRequest<'a>) -> Dispatch<'a> {
         self.counters.requests(RequestKind::Scrape).add(1);
         if !self.is_connected(request.connection_id) {
             self.refuse(request.transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
-            return Received::Done;
+            return Dispatch::Done;
         }
-        Received::Scrape(self.from.family(), request)
+        Dispatch::Scrape(self.from.family(), request)
     }
 
     /// Only a client that owns its address is told what is wrong with its request.
-    fn malformed<'a>(&mut self, error: RequestError) -> Received<'a> {
+    fn malformed<'a>(&mut self, error: RequestError) -> Dispatch<'a> {
         let reason = match error.kind {
             RequestErrorKind::TooShort => Reason::TooShort,
             RequestErrorKind::UnknownAction => Reason::UnknownAction,
@@ -217,7 +217,7 @@ impl RequestContext<'_> {
             Some(_) => self.counters.reason(Reason::Unconnected).add(1),
             None => self.counters.reason(reason).add(1),
         }
-        Received::Done
+        Dispatch::Done
     }
 
     /// Whether the client has shown that it owns its address.
@@ -239,11 +239,9 @@ impl RequestContext<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
     use std::sync::Arc;
 
-    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-    use aquatic_daemon::request_rate::RequestRate;
+    use aquatic_access_list::SharedAccessList;
     use aquatic_udp_protocol::{ANNOUNCE_REQUEST_SIZE, PROTOCOL_ID, Response};
     use proptest::prelude::*;
 
@@ -271,15 +269,10 @@ mod tests {
         config: Config,
         requests_per_second: Option<u32>,
     ) -> (Service, Arc<WorkerCounters>, SharedAccessList) {
-        let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
-        let counters = Arc::new(WorkerCounters::default());
-        let rate = requests_per_second.and_then(NonZeroU32::new);
-        let admission = Admission {
-            access_list: access_list.reader(),
-            request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
-            scrape_torrents_max: config.protocol.max_scrape_torrents,
-            counters: Arc::clone(&counters),
-        };
+        let scrape_torrents_max = config.protocol.max_scrape_torrents;
+        let (admission, access_list) =
+            Admission::with_empty_list(requests_per_second, scrape_torrents_max);
+        let counters = Arc::clone(&admission.counters);
         let service = Service::new(&config, connection_ids(), admission);
         (service, counters, access_list)
     }
@@ -295,7 +288,7 @@ mod tests {
         let received = service().receive(NOW, 0, path, bytes, &mut outbox);
         assert!(outbox.iter().all(|(to, _)| *to == path));
         let answers = outbox.iter().map(|(_, bytes)| bytes.to_vec()).collect();
-        (received != Received::Done, answers)
+        (received != Dispatch::Done, answers)
     }
 
     fn packet(connection_id: [u8; 8], action: u32, len: usize) -> Vec<u8> {
@@ -388,7 +381,7 @@ mod tests {
             let mut outbox = Outbox::new();
             let path = ReturnPath::to(client());
             let received = service().receive(NOW, 0, path, &bytes, &mut outbox);
-            let Received::AnnounceV4(announce) = received else {
+            let Dispatch::AnnounceV4(announce) = received else {
                 panic!("{received:?}");
             };
             assert_eq!(announce.announce.num_want, expected, "{wanted}");
@@ -400,7 +393,7 @@ mod tests {
         let mut outbox = Outbox::new();
         let received = service.receive(NOW, 0, ReturnPath::to(from), bytes, &mut outbox);
         let answered = outbox.iter().map(|(_, bytes)| bytes.len()).sum();
-        (received != Received::Done, answered)
+        (received != Dispatch::Done, answered)
     }
 
     #[test]
@@ -459,7 +452,7 @@ mod tests {
         (1..=3).for_each(|torrent| bytes.extend([torrent; 20]));
         let path = ReturnPath::to(client());
         let received = service.receive(NOW, 0, path, &bytes, &mut Outbox::new());
-        let Received::Scrape(IpFamily::V4, scrape) = received else {
+        let Dispatch::Scrape(IpFamily::V4, scrape) = received else {
             panic!("{received:?}");
         };
         let expected = [(InfoHash([1; 20]), true), (InfoHash([2; 20]), false)];
@@ -502,7 +495,7 @@ mod tests {
             bytes[80..84].copy_from_slice(&u32::to_be_bytes(event));
             let path = ReturnPath::to(client());
             let received = service().receive(NOW, 0, path, &bytes, &mut Outbox::new());
-            let Received::AnnounceV4(announce) = received else {
+            let Dispatch::AnnounceV4(announce) = received else {
                 panic!("{received:?}");
             };
             assert_eq!(announce.announce.completed, completed, "event {event}");

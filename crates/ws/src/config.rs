@@ -13,7 +13,7 @@ use aquatic_ws_protocol::ScrapeResponse;
 use crate::frames::HEADER_BYTES_MAX;
 use crate::liveness::Patience;
 use crate::response_writer::ForwardingBounds;
-use crate::session::{ASKED_MAX, MessageBounds};
+use crate::session::{IN_FLIGHT_MAX, MessageBounds};
 
 /// Bytes of the largest request head: cookies of the page's site may come with it.
 pub const HEAD_BYTES_MAX: usize = 16 * 1_024;
@@ -234,7 +234,7 @@ impl Config {
         MessageBounds {
             frame_bytes_max: self.network.websocket_max_frame_size,
             message_bytes_max: self.network.websocket_max_message_size,
-            asked_max: ASKED_MAX,
+            in_flight_max: IN_FLIGHT_MAX,
         }
     }
 }

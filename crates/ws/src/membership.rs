@@ -23,7 +23,7 @@ struct Peer {
     info_hash: InfoHash,
     peer_id: PeerId,
     /// Announces that are on their way, the farewell, and questions whether it is still there.
-    asked: u16,
+    in_flight: u16,
     farewell: Farewell,
 }
 
@@ -69,7 +69,7 @@ impl Membership {
             if peer.farewell == Farewell::Due {
                 peer.farewell = Farewell::None;
             } else {
-                peer.asked = peer.asked.saturating_add(1);
+                peer.in_flight = peer.in_flight.saturating_add(1);
             }
             return Ok(MembershipChange::Renewed);
         }
@@ -85,7 +85,7 @@ impl Membership {
         self.0.push(Peer {
             info_hash,
             peer_id,
-            asked: 1,
+            in_flight: 1,
             farewell: Farewell::None,
         });
         Ok(MembershipChange::Joined)
@@ -100,8 +100,8 @@ impl Membership {
         let Some(peer) = self.0.get_mut(at) else {
             return false;
         };
-        peer.asked = peer.asked.saturating_sub(1);
-        let is_over = peer.asked == 0 && !is_in_swarm;
+        peer.in_flight = peer.in_flight.saturating_sub(1);
+        let is_over = peer.in_flight == 0 && !is_in_swarm;
         if is_over {
             self.0.swap_remove(at);
             if self.0.len() * 4 < self.0.capacity() {
@@ -122,7 +122,7 @@ impl Membership {
         for peer in &mut self.0 {
             if peer.farewell == Farewell::None && is_meant(&peer.info_hash) {
                 peer.farewell = Farewell::Due;
-                peer.asked = peer.asked.saturating_add(1);
+                peer.in_flight = peer.in_flight.saturating_add(1);
                 leave(peer.info_hash, peer.peer_id);
             }
         }
@@ -157,7 +157,7 @@ impl Membership {
         if let Some(at) = self.place_of(info_hash, peer_id)
             && let Some(peer) = self.0.get_mut(at)
         {
-            peer.asked = peer.asked.saturating_add(1);
+            peer.in_flight = peer.in_flight.saturating_add(1);
             return true;
         }
         false

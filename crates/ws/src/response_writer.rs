@@ -119,7 +119,7 @@ impl ResponseWriter {
 
     /// Replies to a message at once, or when its turn has come.
     pub fn reply_in_turn(&self, reply: Held, session: &mut Session, out: &mut Vec<u8>) {
-        if session.is_answered() {
+        if session.has_responded() {
             self.write_held(reply, session.client.family(), out);
         } else {
             session.held = Some(Box::new(reply));
@@ -335,7 +335,7 @@ impl ResponseWriter {
     ) {
         let answered = connections.with(request.connection, |session, io| {
             reply(self, session, io.out);
-            let was_full = session.answered();
+            let was_full = session.responded();
             self.release(session, io.out) || was_full
         });
         match answered {

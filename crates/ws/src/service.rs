@@ -88,11 +88,9 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
     use std::sync::Arc;
 
-    use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
-    use aquatic_daemon::request_rate::RequestRate;
+    use aquatic_access_list::SharedAccessList;
     use aquatic_types::IpFamily;
     use aquatic_ws_protocol::{Action, ScrapeRequest};
 
@@ -124,15 +122,10 @@ mod tests {
     impl Fixture {
         /// With an access list on which nothing is.
         fn new(config: &Config, requests_per_second: Option<u32>) -> Self {
-            let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
-            let counters = Arc::new(WorkerCounters::default());
-            let rate = requests_per_second.and_then(NonZeroU32::new);
-            let admission = Admission {
-                access_list: access_list.reader(),
-                request_rate: rate.map(|rate| Arc::new(RequestRate::new(rate, [1, 2]))),
-                scrape_torrents_max: config.protocol.max_scrape_torrents,
-                counters: Arc::clone(&counters),
-            };
+            let scrape_torrents_max = config.protocol.max_scrape_torrents;
+            let (admission, access_list) =
+                Admission::with_empty_list(requests_per_second, scrape_torrents_max);
+            let counters = Arc::clone(&admission.counters);
             Self {
                 service: Service::new(config, admission),
                 counters,

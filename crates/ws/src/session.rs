@@ -9,8 +9,8 @@
 //!   an HTTP answer, and the end
 //! ```
 //!
-//! Up to [`ASKED_MAX`] requests of a connection are on their way to the swarms at once, or
-//! [`ASKED_IN_CROWD_MAX`] while very many others ask. Until one comes back its further bytes stay
+//! Up to [`IN_FLIGHT_MAX`] requests of a connection are on their way to the swarms at once, or
+//! [`IN_FLIGHT_IN_CROWD_MAX`] while very many others ask. Until one comes back its further bytes stay
 //! where they are, so that nobody fills the queues alone, or makes a round long.
 
 use std::mem;
@@ -28,11 +28,11 @@ use crate::offer_pace::OfferPace;
 use crate::refusal::Failure;
 
 /// Requests of one connection that are on their way to the swarms at once.
-pub const ASKED_MAX: u16 = 64;
+pub const IN_FLIGHT_MAX: u16 = 64;
 
 /// The same, while so much is asked that each round would take long: a round in which a thousand
 /// connections each have everything served that they have sent would keep the others waiting.
-pub const ASKED_IN_CROWD_MAX: u16 = 4;
+pub const IN_FLIGHT_IN_CROWD_MAX: u16 = 4;
 
 /// How large messages of clients may be.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ pub struct MessageBounds {
     /// All of a message, which may consist of several frames.
     pub message_bytes_max: usize,
     /// Requests that may be on their way to the swarms when a further message is read.
-    pub asked_max: u16,
+    pub in_flight_max: u16,
 }
 
 /// The state of a connection.
@@ -58,7 +58,7 @@ pub struct Session {
     /// The offers that the client has been handed.
     pub offer_pace: OfferPace,
     /// Requests that are on their way to the swarms.
-    asked: u16,
+    in_flight: u16,
     /// Bytes wait until one of them comes back.
     is_full: bool,
     /// The client will send nothing more.
@@ -120,7 +120,7 @@ impl Session {
             membership: Membership::default(),
             held: None,
             offer_pace: OfferPace::default(),
-            asked: 0,
+            in_flight: 0,
             is_full: false,
             input_ended: false,
             is_text: false,
@@ -189,8 +189,8 @@ impl Session {
         if io.closes() {
             return Next::Nothing;
         }
-        if self.asked >= bounds.asked_max || self.held.is_some() {
-            self.is_full |= self.asked >= bounds.asked_max;
+        if self.in_flight >= bounds.in_flight_max || self.held.is_some() {
+            self.is_full |= self.in_flight >= bounds.in_flight_max;
             // The tracker is the bottleneck: the client gets the longer, idle deadline.
             io.wait_for(WaitingFor::Idle);
             return Next::Nothing;
@@ -240,8 +240,8 @@ impl Session {
     }
 
     /// A request is on its way to the swarms.
-    pub fn ask(&mut self) {
-        self.asked = self.asked.saturating_add(1);
+    pub fn begin(&mut self) {
+        self.in_flight = self.in_flight.saturating_add(1);
     }
 
     /// The reply that is held, if its turn has come.
@@ -251,7 +251,7 @@ impl Session {
             Held::Failure(_) => true,
             Held::Message(_) => false,
         };
-        if !self.is_answered() {
+        if !self.has_responded() {
             return None;
         }
         self.held.take_if(is_due).map(|held| *held)
@@ -259,14 +259,14 @@ impl Session {
 
     /// Whether nothing is on its way to the swarms for which the client waits; but for a scrape.
     #[must_use]
-    pub fn is_answered(&self) -> bool {
-        self.asked == 0
+    pub fn has_responded(&self) -> bool {
+        self.in_flight == 0
     }
 
     /// One has come back. Returns whether bytes, or the end of the connection, may wait for that.
-    pub fn answered(&mut self) -> bool {
+    pub fn responded(&mut self) -> bool {
         let was_full = mem::take(&mut self.is_full);
-        self.asked = self.asked.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         was_full || self.input_ended && self.is_idle()
     }
 
@@ -301,7 +301,7 @@ impl Session {
 
     /// Whether everything that was asked is answered.
     fn is_idle(&self) -> bool {
-        self.is_answered() && self.held.is_none()
+        self.has_responded() && self.held.is_none()
     }
 }
 

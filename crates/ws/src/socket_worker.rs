@@ -31,12 +31,12 @@ use crate::offer_pace::FewOffers;
 use crate::request_handler::RequestHandler;
 use crate::response_writer::ResponseWriter;
 use crate::service::Service;
-use crate::session::{ASKED_IN_CROWD_MAX, Held, MessageBounds, Next, Session};
+use crate::session::{Held, IN_FLIGHT_IN_CROWD_MAX, MessageBounds, Next, Session};
 use crate::signalling::{Signalling, SignallingShard};
 use crate::sweep::Sweep;
 use crate::upgrade::{self, Decision, Denial, Doorkeeper};
 
-/// Requests in one round after which each connection may have few more: see [`ASKED_IN_CROWD_MAX`].
+/// Requests in one round after which each connection may have few more: see [`IN_FLIGHT_IN_CROWD_MAX`].
 const CROWD: usize = 4_096;
 
 /// Bytes that the scratch buffer for a message keeps room for.
@@ -270,7 +270,7 @@ impl Handler for SocketWorker {
         }
         let mut bounds = self.bounds;
         if self.served >= CROWD {
-            bounds.asked_max = ASKED_IN_CROWD_MAX;
+            bounds.in_flight_max = IN_FLIGHT_IN_CROWD_MAX;
         }
         let mut message = std::mem::take(&mut self.message);
         loop {

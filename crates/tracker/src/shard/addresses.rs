@@ -25,9 +25,9 @@ use aquatic_swarm::{
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily};
 
 use crate::metrics::counters::SwarmGauges;
-use crate::shard::Shard;
 use crate::shard::client_stats::{ClientPrefix, ClientStats, ClientTable, ClientTag, PeerTag};
 use crate::shard::maintenance::{Cleaner, Maintained, Maintenance, MaintenanceSettings, Reporting};
+use crate::shard::{Batch, BatchProcessor, Shard};
 
 pub use self::build::AddressShardConfig;
 use self::memory::network_of;
@@ -312,6 +312,33 @@ impl<V: PeerTag> Shard for AddressSwarms<V> {
 
 /// A shard for peers that are addresses.
 pub type AddressShard = ClientStats<AddressSwarms<()>, AddressSwarms<ClientTag>>;
+
+/// How the requests of one protocol are processed in swarms of addresses, whether clients are
+/// counted or not.
+pub trait AddressProcessor: Send + 'static {
+    /// Requests, and after processing the responses to them.
+    type Batch: Batch + Default + Send + 'static;
+
+    /// Processes every request of a batch.
+    fn process_in<V: PeerTag>(
+        &mut self,
+        now: Now,
+        swarms: &mut AddressSwarms<V>,
+        batch: &mut Self::Batch,
+    );
+}
+
+impl<P: AddressProcessor> BatchProcessor for P {
+    type Shard = AddressShard;
+    type Batch = P::Batch;
+
+    fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut P::Batch) {
+        match shard {
+            ClientStats::Off(swarms) => self.process_in(now, swarms, batch),
+            ClientStats::On(swarms) => self.process_in(now, swarms, batch),
+        }
+    }
+}
 
 impl AddressShard {
     /// An empty shard.

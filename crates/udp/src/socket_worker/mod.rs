@@ -37,7 +37,7 @@ use crate::Now;
 use crate::counters::{Reason, WorkerCounters};
 use crate::messages::{Announce, Batch, Scrape};
 use crate::response_writer::ResponseWriter;
-use crate::service::{Received, Service};
+use crate::service::{Dispatch, Service};
 use pending_scrapes::PendingScrapes;
 
 /// Bytes of the largest datagram that is read. The largest sensible request is a scrape of 116
@@ -88,14 +88,14 @@ impl SocketWorker {
             return;
         };
         match self.service.receive(now, socket, path, bytes, outbox) {
-            Received::Done => {}
-            Received::AnnounceV4(announce) => {
+            Dispatch::Done => {}
+            Dispatch::AnnounceV4(announce) => {
                 self.route_announce(IpFamily::V4, announce, |batch| &mut batch.announces.v4);
             }
-            Received::AnnounceV6(announce) => {
+            Dispatch::AnnounceV6(announce) => {
                 self.route_announce(IpFamily::V6, announce, |batch| &mut batch.announces.v6);
             }
-            Received::Scrape(family, request) => self.route_scrape(family, socket, path, &request),
+            Dispatch::Scrape(family, request) => self.route_scrape(family, socket, path, &request),
         }
     }
 

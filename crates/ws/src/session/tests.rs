@@ -49,7 +49,7 @@ fn pings_follow_the_last_sign_of_life() {
 const BOUNDS: MessageBounds = MessageBounds {
     frame_bytes_max: 100,
     message_bytes_max: 150,
-    asked_max: ASKED_MAX,
+    in_flight_max: IN_FLIGHT_MAX,
 };
 
 const TEXT: u8 = 1;
@@ -241,24 +241,24 @@ fn a_sign_of_life_ends_the_silence() {
 #[test]
 fn so_many_requests_are_on_their_way_at_once() {
     let mut fixture = Fixture::new();
-    for _ in 0..ASKED_MAX {
+    for _ in 0..IN_FLIGHT_MAX {
         assert!(matches!(
             fixture.frame(FINAL | TEXT, b"x"),
             Next::Message(_)
         ));
-        fixture.session.ask();
+        fixture.session.begin();
     }
     assert_eq!(fixture.frame(FINAL | TEXT, b"x"), Next::Nothing);
     assert_eq!(fixture.waits_for, Some(WaitingFor::Idle), "we are to blame");
-    assert!(fixture.session.answered(), "bytes may wait");
+    assert!(fixture.session.responded(), "bytes may wait");
     assert!(matches!(
         fixture.frame(FINAL | TEXT, b"x"),
         Next::Message(_)
     ));
-    assert!(!fixture.session.answered(), "there was room before");
-    assert!(!fixture.session.is_answered());
-    (2..ASKED_MAX).for_each(|_| assert!(!fixture.session.answered()));
-    assert!(fixture.session.is_answered());
+    assert!(!fixture.session.responded(), "there was room before");
+    assert!(!fixture.session.has_responded());
+    (2..IN_FLIGHT_MAX).for_each(|_| assert!(!fixture.session.responded()));
+    assert!(fixture.session.has_responded());
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_reply_is_held_until_what_was_asked_before_has_been_answered() {
     let failure =
         crate::refusal::Refusal::QUEUE_FULL.about(aquatic_ws_protocol::Action::Scrape, None);
     let mut fixture = Fixture::new();
-    fixture.session.ask();
+    fixture.session.begin();
     fixture.session.held = Some(Box::new(Held::Failure(failure)));
     assert!(fixture.session.take_held().is_none());
     assert_eq!(
@@ -274,7 +274,7 @@ fn a_reply_is_held_until_what_was_asked_before_has_been_answered() {
         Next::Nothing,
         "it is held"
     );
-    fixture.session.answered();
+    fixture.session.responded();
     assert!(matches!(
         fixture.session.take_held(),
         Some(Held::Failure(_))
@@ -296,14 +296,14 @@ fn a_reply_is_held_until_what_was_asked_before_has_been_answered() {
 #[test]
 fn a_client_that_has_ended_its_input_gets_its_answers() {
     let mut fixture = Fixture::new();
-    fixture.session.ask();
-    fixture.session.ask();
+    fixture.session.begin();
+    fixture.session.begin();
     fixture.io(|session, _, io| session.end_input(io));
     assert!(!fixture.closes);
-    assert!(!fixture.session.answered());
+    assert!(!fixture.session.responded());
     assert_eq!(fixture.next(b""), Next::Nothing);
     assert!(!fixture.closes);
-    assert!(fixture.session.answered(), "the end waits for that");
+    assert!(fixture.session.responded(), "the end waits for that");
     assert_eq!(fixture.next(b""), Next::Nothing);
     assert!(fixture.closes);
 
@@ -319,10 +319,10 @@ fn a_client_that_has_ended_its_input_gets_its_answers() {
 #[test]
 fn who_waits_for_nothing_is_sent_away_when_the_process_stops() {
     let mut fixture = Fixture::new();
-    fixture.session.ask();
+    fixture.session.begin();
     assert!(!fixture.io(|session, _, io| session.stop(io)));
     assert!(fixture.sent.is_empty() && !fixture.closes);
-    fixture.session.answered();
+    fixture.session.responded();
     assert!(fixture.io(|session, _, io| session.stop(io)));
     assert_eq!(fixture.sent, b"\x88\x02\x03\xe9");
 
@@ -339,11 +339,11 @@ fn who_has_asked_waits_for_us() {
     let mut session = Session::new(at(0), address);
     session.open(address);
     assert!(!session.is_asked());
-    session.ask();
-    session.ask();
-    session.answered();
+    session.begin();
+    session.begin();
+    session.responded();
     assert!(session.is_asked());
-    session.answered();
+    session.responded();
     assert!(!session.is_asked());
     let scrape = PendingScrape::new(address.family());
     session.held = Some(Box::new(Held::Scrape(scrape)));
