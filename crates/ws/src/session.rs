@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Up to [`IN_FLIGHT_MAX`] requests of a connection are on their way to the swarms at once, or
-//! [`IN_FLIGHT_IN_CROWD_MAX`] while very many others ask. Until one comes back its further bytes stay
-//! where they are, so that nobody fills the queues alone, or makes a round long.
+//! [`IN_FLIGHT_IN_CROWD_MAX`] while very many others ask. Until one comes back its further bytes
+//! stay where they are, so that nobody fills the queues alone, or makes a round long.
 
 use std::mem;
 

@@ -36,7 +36,8 @@ use crate::signalling::{Signalling, SignallingShard};
 use crate::sweep::Sweep;
 use crate::upgrade::{self, Decision, Denial, Doorkeeper};
 
-/// Requests in one round after which each connection may have few more: see [`IN_FLIGHT_IN_CROWD_MAX`].
+/// Requests in one round after which each connection may have few more: see
+/// [`IN_FLIGHT_IN_CROWD_MAX`].
 const CROWD: usize = 4_096;
 
 /// Bytes that the scratch buffer for a message keeps room for.
