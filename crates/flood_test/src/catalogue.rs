@@ -4,6 +4,8 @@
 //! the kernel drops before a tracker sees it. Where a tracker can be told to limit clients, the
 //! flood that needs it names the settings.
 
+use std::fmt::{self, Display, Formatter};
+
 use clap::ValueEnum;
 
 use crate::connections::{ConnectionFlood, Opening, Then};
@@ -19,6 +21,17 @@ pub enum Protocol {
     Http,
     /// WebTorrent.
     Ws,
+}
+
+impl Display for Protocol {
+    /// As on the command line.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Http => "http",
+            Self::Ws => "ws",
+        })
+    }
 }
 
 /// One way of attacking.
@@ -266,42 +279,83 @@ fn http() -> Vec<Flood> {
             "heads of 16 KiB",
             talk(content::http_large_head, 4_000),
         ),
-        flood(
-            "random-bytes",
-            "random bytes",
-            ConnectionFlood {
-                opening: Opening::Made(content::stream_random_bytes),
-                ..CHURN
-            },
-        ),
-        of_deadlines(flood(
-            "slow-heads",
-            "4,000 heads, a byte at a time",
-            ConnectionFlood {
-                then: Then::Dribble(content::http_slow_head, 8_000),
-                ..SLOW
-            },
-        )),
+        random_bytes(Protocol::Http),
+        slow_heads(Protocol::Http),
     ]
 }
 
+fn random_bytes(protocol: Protocol) -> Flood {
+    let flood = ConnectionFlood {
+        opening: Opening::Made(content::stream_random_bytes),
+        ..CHURN
+    };
+    let attack = Attack::Connections(flood);
+    plain(protocol, "random-bytes", "random bytes", attack)
+}
+
+fn slow_heads(protocol: Protocol) -> Flood {
+    let flood = ConnectionFlood {
+        then: Then::Dribble(content::http_slow_head, 8_000),
+        ..SLOW
+    };
+    let attack = Attack::Connections(flood);
+    let about = "4,000 heads, a byte at a time";
+    of_deadlines(plain(protocol, "slow-heads", about, attack))
+}
+
 fn http_connections() -> Vec<Flood> {
-    let flood = |name, about, flood| plain(Protocol::Http, name, about, Attack::Connections(flood));
-    let opening = Opening::Made(content::http_new_torrent);
+    connections(
+        Protocol::Http,
+        Opening::Made(content::http_new_torrent),
+        talk(content::http_scrape, 4_000),
+        ConnectionFlood {
+            opening: Opening::Made(content::http_one_swarm),
+            then: Then::Messages(content::http_one_swarm, 20_000),
+            ..ONE_ADDRESS
+        },
+    )
+}
+
+fn ws_connections() -> Vec<Flood> {
+    let opening = Opening::Made(content::ws_upgrade);
+    connections(
+        Protocol::Ws,
+        Opening::Made(content::ws_upgrade_and_announce),
+        ConnectionFlood {
+            opening,
+            ..talk(content::ws_scrape, 2_000)
+        },
+        ConnectionFlood {
+            opening,
+            then: Then::Messages(content::ws_one_swarm, 5_000),
+            ..ONE_ADDRESS
+        },
+    )
+}
+
+/// Many connections, whatever goes over them: `announced` is what makes a peer of each, `scrapes`
+/// asks for much, and `one_address` for more than one client should.
+fn connections(
+    protocol: Protocol,
+    announced: Opening,
+    scrapes: ConnectionFlood,
+    one_address: ConnectionFlood,
+) -> Vec<Flood> {
+    let flood = |name, about, flood| plain(protocol, name, about, Attack::Connections(flood));
+    let of_peers = |flood| ConnectionFlood {
+        opening: announced,
+        ..flood
+    };
     vec![
         of_deadlines(flood("idle", "18,000 idle sockets", IDLE)),
         flood(
             "idle-announced",
             "18,000 sockets, idle after an announce",
-            ConnectionFlood { opening, ..IDLE },
+            of_peers(IDLE),
         ),
         Flood {
             settings: FULL_SETTINGS,
-            ..flood(
-                "full",
-                "3,000 sockets for 2,000 places",
-                ConnectionFlood { opening, ..FULL },
-            )
+            ..flood("full", "3,000 sockets for 2,000 places", of_peers(FULL))
         },
         of_connection_memory(flood(
             "non-readers",
@@ -309,34 +363,25 @@ fn http_connections() -> Vec<Flood> {
             ConnectionFlood {
                 held: 500,
                 reads: false,
-                ..talk(content::http_scrape, 4_000)
+                ..scrapes
             },
         )),
-        flood(
-            "churn",
-            "a connection for each announce",
-            ConnectionFlood { opening, ..CHURN },
-        ),
+        flood("churn", "a connection for each announce", of_peers(CHURN)),
         Flood {
             settings: LIMITED,
-            ..flood(
-                "one-address",
-                "one address against all limits",
-                ConnectionFlood {
-                    opening: Opening::Made(content::http_one_swarm),
-                    then: Then::Messages(content::http_one_swarm, 20_000),
-                    ..ONE_ADDRESS
-                },
-            )
+            ..flood("one-address", "one address against all limits", one_address)
         },
-        reloads(Protocol::Http),
-        restart(Protocol::Http),
+        reloads(protocol),
+        restart(protocol),
     ]
 }
 
 /// What comes before anything is asked.
 fn tls(protocol: Protocol) -> Vec<Flood> {
-    let tls = |name, about, attack| encrypted(protocol, name, about, attack);
+    let tls = |name, about, attack| Flood {
+        is_tls: true,
+        ..plain(protocol, name, about, attack)
+    };
     vec![
         tls("tls-none", "no flood, TLS", Attack::Nothing),
         of_deadlines(tls(
@@ -399,22 +444,8 @@ fn ws() -> Vec<Flood> {
             "JSON bombs of 127 KiB",
             talk(content::ws_json_bomb, 300),
         ),
-        flood(
-            "random-bytes",
-            "random bytes",
-            ConnectionFlood {
-                opening: Opening::Made(content::stream_random_bytes),
-                ..CHURN
-            },
-        ),
-        of_deadlines(flood(
-            "slow-heads",
-            "4,000 heads, a byte at a time",
-            ConnectionFlood {
-                then: Then::Dribble(content::http_slow_head, 8_000),
-                ..SLOW
-            },
-        )),
+        random_bytes(Protocol::Ws),
+        slow_heads(Protocol::Ws),
         of_deadlines(flood(
             "slow-frames",
             "4,000 frames, a byte at a time",
@@ -424,66 +455,6 @@ fn ws() -> Vec<Flood> {
                 ..SLOW
             },
         )),
-    ]
-}
-
-fn ws_connections() -> Vec<Flood> {
-    let flood = |name, about, flood| plain(Protocol::Ws, name, about, Attack::Connections(flood));
-    let upgrade = Opening::Made(content::ws_upgrade);
-    let announced = Opening::Made(content::ws_upgrade_and_announce);
-    vec![
-        of_deadlines(flood("idle", "18,000 idle sockets", IDLE)),
-        flood(
-            "idle-announced",
-            "18,000 sockets, idle after an announce",
-            ConnectionFlood {
-                opening: announced,
-                ..IDLE
-            },
-        ),
-        Flood {
-            settings: FULL_SETTINGS,
-            ..flood(
-                "full",
-                "3,000 sockets for 2,000 places",
-                ConnectionFlood {
-                    opening: announced,
-                    ..FULL
-                },
-            )
-        },
-        of_connection_memory(flood(
-            "non-readers",
-            "500 peers that ask and do not read",
-            ConnectionFlood {
-                held: 500,
-                reads: false,
-                opening: upgrade,
-                ..talk(content::ws_scrape, 2_000)
-            },
-        )),
-        flood(
-            "churn",
-            "a connection for each announce",
-            ConnectionFlood {
-                opening: announced,
-                ..CHURN
-            },
-        ),
-        Flood {
-            settings: LIMITED,
-            ..flood(
-                "one-address",
-                "one address against all limits",
-                ConnectionFlood {
-                    opening: upgrade,
-                    then: Then::Messages(content::ws_one_swarm, 5_000),
-                    ..ONE_ADDRESS
-                },
-            )
-        },
-        reloads(Protocol::Ws),
-        restart(Protocol::Ws),
     ]
 }
 
@@ -504,13 +475,6 @@ fn plain(protocol: Protocol, name: &'static str, about: &'static str, attack: At
         memory_mib: 0,
         seconds_min: 0,
         attack,
-    }
-}
-
-fn encrypted(protocol: Protocol, name: &'static str, about: &'static str, attack: Attack) -> Flood {
-    Flood {
-        is_tls: true,
-        ..plain(protocol, name, about, attack)
     }
 }
 

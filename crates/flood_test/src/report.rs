@@ -104,11 +104,7 @@ impl Display for Report {
             observed,
             ..
         } = self;
-        let protocol = match flood.protocol {
-            Protocol::Udp => "udp",
-            Protocol::Http => "http",
-            Protocol::Ws => "ws",
-        };
+        let protocol = flood.protocol;
         let lost = match served.lost_connections {
             0 => String::new(),
             lost => format!(", {lost} reconnects"),
