@@ -37,9 +37,10 @@ pub struct Observed {
 }
 
 /// The tracker's process, which may be another one after a restart.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct TrackerProcess {
-    /// A file with its id, written by whoever starts it.
+    /// A file with the process id of the tracker. Whoever restarts it writes the new one there.
+    #[arg(long)]
     pub pid_file: PathBuf,
 }
 

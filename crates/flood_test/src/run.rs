@@ -6,30 +6,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use aquatic_daemon::clock::Clock;
 
-use crate::catalogue::{Attack, Flood};
+use crate::catalogue::{self, Attack, Flood, Protocol};
 use crate::connections::Done;
 use crate::observer::TrackerProcess;
 use crate::report::Report;
 use crate::{honest, local, observer, signals};
 
-/// What is attacked, and for how long.
-#[derive(Clone, Debug)]
+/// What is attacked, and for how long: as the command line says.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
-    /// How.
-    pub flood: Flood,
-    /// Where the tracker listens: at a loopback address.
+    /// What the tracker speaks.
+    pub protocol: Protocol,
+    /// Name of the flood, as `list` prints it.
+    pub flood: String,
+    /// Where the tracker listens: at an IPv4 loopback address.
+    #[arg(long)]
     pub tracker: SocketAddr,
-    /// Its process.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "would be the help of the command")]
     pub process: TrackerProcess,
-    /// How long honest clients ask; longer if the flood needs more to show something.
+    /// How long it takes.
+    #[arg(long, default_value_t = 10)]
     pub seconds: u32,
-    /// Instead of the flood's own rate.
+    /// Datagrams, messages or connections per second, instead of the flood's own rate.
+    #[arg(long)]
     pub rate: Option<u64>,
-    /// The most memory that the tracker should take, in MiB; 0 = any.
-    pub memory_mib_max: u64,
+    /// The most memory that the tracker is to take, in MiB; 0 = any.
+    #[arg(long, default_value_t = 0)]
+    pub memory_max: u64,
 }
 
 /// A flood that can begin at once. Says in words what it has done until it was told to stop.
@@ -39,31 +46,35 @@ impl Plan {
     /// Runs it.
     ///
     /// # Errors
-    /// If the tracker is not there or not at a loopback address, or files or threads run out.
+    /// If there is no such flood, the tracker is not there or not at a loopback address, or files
+    /// or threads run out.
     pub fn run(&self) -> anyhow::Result<Report> {
+        let flood = catalogue::find(self.protocol, &self.flood).with_context(|| {
+            let name = &self.flood;
+            format!("there is no flood {name:?}: see `aquatic_flood_test list`")
+        })?;
         local::require_loopback(self.tracker)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let attack = self.prepare()?;
-        let seconds = self.seconds.max(self.flood.seconds_min);
+        let attack = self.prepare(&flood)?;
+        let seconds = self.seconds.max(flood.seconds_min);
         let (served, done, observed) = thread::scope(|scope| {
             let attack = scope.spawn(|| attack(&stop));
             let watch = scope.spawn(|| observer::watch(&self.process, self.tracker, &stop));
-            let flood = &self.flood;
-            let served = honest::run(flood.protocol, self.tracker, flood.is_tls, seconds, &stop);
+            let served = honest::run(self.protocol, self.tracker, flood.is_tls, seconds, &stop);
             stop.store(true, Ordering::Relaxed);
             (served, attack.join(), watch.join())
         });
         Ok(Report {
-            flood: self.flood,
+            flood,
             done: done.map_err(|_| anyhow!("the attacker has panicked"))??,
             served: served?,
             observed: observed.map_err(|_| anyhow!("the observer has panicked"))??,
-            memory_mib_max: self.memory_mib_max,
+            memory_mib_max: self.memory_max,
         })
     }
 
-    fn prepare(&self) -> anyhow::Result<Prepared<'_>> {
-        Ok(match self.flood.attack {
+    fn prepare(&self, flood: &Flood) -> anyhow::Result<Prepared<'_>> {
+        Ok(match flood.attack {
             Attack::Nothing => Box::new(|_| Ok("nothing".to_owned())),
             Attack::Datagrams(flood) => {
                 let rate = self.rate.unwrap_or(flood.rate);
@@ -110,19 +121,19 @@ fn in_words(done: Done) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::{self, Protocol};
 
     #[test]
     fn other_machines_are_not_attacked() {
         let plan = Plan {
-            flood: catalogue::find(Protocol::Udp, "none").unwrap(),
+            protocol: Protocol::Udp,
+            flood: "none".to_owned(),
             tracker: "192.0.2.1:3000".parse().unwrap(),
             process: TrackerProcess {
                 pid_file: "/nowhere".into(),
             },
             seconds: 1,
             rate: None,
-            memory_mib_max: 0,
+            memory_max: 0,
         };
         let error = plan.run().unwrap_err().to_string();
         assert!(error.contains("not for other machines"), "{error}");

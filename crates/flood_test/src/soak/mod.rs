@@ -79,28 +79,42 @@ const SAMPLES_MIN: u32 = 24;
 
 const TORRENTS_SEED: u64 = 70;
 
-/// What is tested, and for how long.
-#[derive(Clone, Debug)]
+/// What is tested, and for how long: as the command line says.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
     /// What the tracker speaks.
     pub protocol: Protocol,
-    /// Where it listens: at a loopback address.
+    /// Where the tracker listens: at an IPv4 loopback address.
+    #[arg(long)]
     pub tracker: SocketAddr,
-    /// Its process.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "would be the help of the command")]
     pub process: TrackerProcess,
-    /// How long peers come and go.
+    /// How long peers come and go. The end takes some more minutes: see --peer-age.
+    #[arg(long, default_value_t = 3_600)]
     pub seconds: u32,
     /// Requests per second.
+    #[arg(long)]
     pub rate: u32,
-    /// The tracker's `cleaning.max_peer_age`.
+    /// The tracker's `cleaning.max_peer_age`. Peers announce four times as often.
+    #[arg(long = "peer-age", value_name = "PEER_AGE", default_value_t = 120)]
     pub peer_age_seconds: u32,
     /// The tracker's `cleaning.torrent_cleaning_interval`.
+    #[arg(
+        long = "cleaning-interval",
+        value_name = "CLEANING_INTERVAL",
+        default_value_t = 10
+    )]
     pub cleaning_seconds: u32,
-    /// The tracker's `access_list.path`, for which `access_list.mode` is `deny`.
+    /// The tracker's `access_list.path`, with `access_list.mode = "deny"`. It is written anew
+    /// every ten seconds.
+    #[arg(long)]
     pub access_list: Option<PathBuf>,
     /// The tracker's `prometheus_endpoint_address`.
+    #[arg(long)]
     pub metrics: Option<SocketAddr>,
-    /// Where the table goes.
+    /// Where to write what is seen every ten seconds.
+    #[arg(long)]
     pub csv: PathBuf,
 }
 
@@ -122,12 +136,9 @@ impl Plan {
         let (notes, operator_notes) = mpsc::channel();
         let (faults, operator_faults) = mpsc::channel();
         let operator = Operator {
-            process: self.process.clone(),
+            plan: self,
             clock,
-            list: self.access_list.clone(),
             listed: Arc::clone(&listed),
-            metrics: self.metrics,
-            csv: self.csv.clone(),
             notes: operator_notes,
             faults,
         };
@@ -150,7 +161,14 @@ impl Plan {
             (driver.run(), operator.join())
         });
         let operated = operated.map_err(|_| anyhow!("the operator has panicked"))??;
-        Ok(Report::new(self, &shape, driven?, operated))
+        Ok(Report {
+            protocol: self.protocol,
+            seconds: self.seconds,
+            torrents: shape.torrents,
+            has_list: self.access_list.is_some(),
+            driven: driven?,
+            operated,
+        })
     }
 
     /// How large the population must be for this rate.

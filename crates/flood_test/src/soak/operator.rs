@@ -4,8 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,8 +17,8 @@ use aquatic_types::InfoHash;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::Plan;
 use super::samples::{Interval, Process, Sample};
-use crate::observer::TrackerProcess;
 
 /// Torrents that are sometimes denied.
 pub(super) const DENIABLE: u32 = 16;
@@ -81,15 +80,10 @@ pub(super) enum Note {
 /// What the operator wants to be known.
 pub(super) type Fault = String;
 
-pub(super) struct Operator {
-    pub(super) process: TrackerProcess,
+pub(super) struct Operator<'a> {
+    pub(super) plan: &'a Plan,
     pub(super) clock: Clock,
-    /// The access list's file, which the tracker denies what is in.
-    pub(super) list: Option<PathBuf>,
     pub(super) listed: Arc<Mutex<Listed>>,
-    /// Where the metrics are.
-    pub(super) metrics: Option<SocketAddr>,
-    pub(super) csv: PathBuf,
     pub(super) notes: Receiver<Note>,
     /// Each message is what is wrong, but for an empty one: metrics were compared.
     pub(super) faults: Sender<Fault>,
@@ -139,18 +133,18 @@ pub(super) fn deniable(number: u32) -> InfoHash {
     info_hash(DENIABLE_SEED, number)
 }
 
-impl Operator {
+impl Operator<'_> {
     /// Until nobody sends notes any longer.
     pub(super) fn run(self) -> anyhow::Result<Operated> {
         let mut operated = Operated::default();
-        let csv = File::create(&self.csv);
-        let mut csv = csv.with_context(|| format!("cannot write {}", self.csv.display()))?;
+        let csv = File::create(&self.plan.csv);
+        let mut csv = csv.with_context(|| format!("cannot write {}", self.plan.csv.display()))?;
         writeln!(csv, "{}", Sample::HEAD)?;
         let mut list = List::None;
         let due = |is_wanted: bool| if is_wanted { 0 } else { u64::MAX };
-        let mut reload_micros = due(self.list.is_some());
-        let mut scrape_micros = due(self.metrics.is_some());
-        let mut before = Usage::of_process(self.process.pid()?)?;
+        let mut reload_micros = due(self.plan.access_list.is_some());
+        let mut scrape_micros = due(self.plan.metrics.is_some());
+        let mut before = Usage::of_process(self.plan.process.pid()?)?;
         let mut before_micros = self.clock.micros();
         loop {
             let now = self.clock.micros();
@@ -171,11 +165,13 @@ impl Operator {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(operated),
                 Ok(Note::Passed(interval)) => {
-                    let (used, now) =
-                        (Usage::of_process(self.process.pid()?)?, self.clock.micros());
+                    let (used, now) = (
+                        Usage::of_process(self.plan.process.pid()?)?,
+                        self.clock.micros(),
+                    );
                     let elapsed_micros = now - before_micros;
                     let process =
-                        Process::look(&self.process, &used.since(&before), elapsed_micros)?;
+                        Process::look(&self.plan.process, &used.since(&before), elapsed_micros)?;
                     (before, before_micros) = (used, now);
                     let sample = Sample { interval, process };
                     writeln!(csv, "{sample}")?;
@@ -191,13 +187,13 @@ impl Operator {
     }
 
     fn reload(&self, list: List) -> anyhow::Result<()> {
-        let Some(path) = &self.list else {
+        let Some(path) = &self.plan.access_list else {
             return Ok(());
         };
         let new = path.with_extension("new");
         fs::write(&new, list.text()).with_context(|| format!("cannot write {}", new.display()))?;
         fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))?;
-        let pid = Pid::from_raw(self.process.pid()?.cast_signed());
+        let pid = Pid::from_raw(self.plan.process.pid()?.cast_signed());
         kill(pid, Signal::SIGUSR1).context("the tracker has ended")?;
         let since_micros = self.clock.micros();
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,7 +224,7 @@ impl Operator {
 
     /// The metrics as text; nothing if there are none.
     fn scrape(&self) -> anyhow::Result<String> {
-        let Some(address) = self.metrics else {
+        let Some(address) = self.plan.metrics else {
             return Ok(String::new());
         };
         let mut text = String::new();

@@ -2,9 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::Plan;
 use super::driver::Driven;
-use super::model::Shape;
 use super::operator::Operated;
 use super::samples::Sample;
 use super::trend::{self, Trend};
@@ -23,26 +21,15 @@ p99 (ms) | sent again | connections | refused by the list, reloads | metrics | c
 /// Everything about one run.
 #[derive(Debug)]
 pub struct Report {
-    protocol: Protocol,
-    seconds: u32,
-    torrents: u32,
-    has_list: bool,
-    driven: Driven,
-    operated: Operated,
+    pub(super) protocol: Protocol,
+    pub(super) seconds: u32,
+    pub(super) torrents: u32,
+    pub(super) has_list: bool,
+    pub(super) driven: Driven,
+    pub(super) operated: Operated,
 }
 
 impl Report {
-    pub(super) fn new(plan: &Plan, shape: &Shape, driven: Driven, operated: Operated) -> Self {
-        Self {
-            protocol: plan.protocol,
-            seconds: plan.seconds,
-            torrents: shape.torrents,
-            has_list: plan.access_list.is_some(),
-            driven,
-            operated,
-        }
-    }
-
     /// What was missed, each in words.
     #[must_use]
     pub fn missed(&self) -> Vec<String> {
@@ -102,11 +89,7 @@ fn tenths(thousandths: u64) -> String {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let driven = &self.driven;
-        let protocol = match self.protocol {
-            Protocol::Udp => "udp",
-            Protocol::Http => "http",
-            Protocol::Ws => "ws",
-        };
+        let protocol = self.protocol;
         let memory = self.trend(
             |sample| sample.process.resident_bytes,
             |bytes| tenths((bytes >> 10) * 1_000 / 1_024),
