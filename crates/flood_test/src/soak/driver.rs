@@ -10,12 +10,13 @@ use std::time::Duration;
 use aquatic_daemon::clock::Clock;
 use aquatic_load_test::core::arrivals::Arrivals;
 use aquatic_types::{AnnounceEvent, InfoHash};
+use aquatic_udp_protocol::ScrapeRow;
 use fastrand::Rng;
 
 use super::model::{Announce, Model, Turn};
 use super::operator::{DENIABLE, Fault, Listed, Note, Totals, deniable};
 use super::samples::Counting;
-use super::wire::{Answer, Answers, NOBODY, Order, Request, Row, Wire};
+use super::wire::{Answer, Answers, NOBODY, Order, Request, Wire};
 
 /// Requests that are sent before answers are looked for.
 const BURST: usize = 64;
@@ -217,7 +218,7 @@ impl Driver {
 
     fn take_sample(&mut self, seconds: u64) {
         let is_load = self.phase == Phase::Load;
-        let connections = self.it.wire.connections();
+        let (connections, _) = self.it.wire.connections();
         let interval = self.counting.take(seconds, is_load, connections);
         self.driven.requests += interval.requests;
         self.driven.repeated += interval.repeated;
@@ -229,9 +230,10 @@ impl Driver {
         self.driven.requests += self.counting.interval.requests;
         self.driven.repeated += self.counting.interval.repeated;
         let forwarded = self.it.wire.forwarded();
+        let (_, opened) = self.it.wire.connections();
         let swarms = self.it.model.swarms().iter();
         Driven {
-            opened: self.it.wire.opened(),
+            opened,
             offers: forwarded.offers,
             answers: forwarded.answers,
             peers: swarms.map(|swarm| u64::from(swarm.peers_min())).sum(),
@@ -313,11 +315,7 @@ impl Driver {
     fn probe(&mut self, due_micros: u64, now_micros: u64) {
         let number = self.rng.u32(..DENIABLE);
         let lane = self.rng.u32(..self.it.lanes);
-        let listed = *self
-            .it
-            .listed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let listed = self.listed();
         let request = Request::Announce {
             info_hash: deniable(number),
             port: 1,
@@ -355,7 +353,7 @@ impl Driver {
         let Some(pending) = self.pending.remove(&id) else {
             // Beside failures of connections: a second answer, to what was sent twice.
             if let (NOBODY, Answer::Failed(reason)) = (id, answer) {
-                self.driven.faults.add(reason);
+                self.fault(reason);
             }
             return;
         };
@@ -364,9 +362,7 @@ impl Driver {
         self.is_unsure |= !is_answered && matches!(pending.what, What::Announce(_));
         if let Answer::Failed(reason) = &answer {
             self.counting.interval.lost += 1;
-            self.driven
-                .faults
-                .add(format!("a request was lost: {reason}"));
+            self.fault(format!("a request was lost: {reason}"));
             return;
         }
         self.counting.took(now.saturating_sub(pending.due_micros));
@@ -387,25 +383,27 @@ impl Driver {
             ) => self.judge_rows(&torrents, before, is_final, &rows),
             (_, Answer::Refused(reason)) => {
                 self.counting.interval.refused += 1;
-                self.driven
-                    .faults
-                    .add(format!("a request was refused: {reason}"));
+                self.fault(format!("a request was refused: {reason}"));
             }
             (_, answer) => {
-                let fault = format!("an answer to something else: {answer:?}");
-                self.driven.faults.add(fault);
+                self.fault(format!("an answer to something else: {answer:?}"));
             }
         }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.driven.faults.add(fault);
+    }
+
+    fn listed(&self) -> Listed {
+        let listed = self.it.listed.lock();
+        *listed.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn judge_probe(&mut self, number: u32, listed: Listed, sent: u64, answer: &Answer) {
         let is_denied = matches!(answer, Answer::Refused(reason) if reason.contains("not allowed"));
         self.driven.denied += u64::from(is_denied);
-        let now = *self
-            .it
-            .listed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let now = self.listed();
         // While the tracker reloads, either list may be in use.
         let is_certain = now == listed && sent >= listed.since_micros + RELOAD_MICROS;
         let is_wrong = match answer {
@@ -417,15 +415,21 @@ impl Driver {
             self.counting.interval.refused += u64::from(is_denied);
             let list = listed.list;
             let fault = format!("torrent {number} of the list {list:?} got {answer:?}");
-            self.driven.faults.add(fault);
+            self.fault(fault);
         }
     }
 
-    fn judge_rows(&mut self, torrents: &[u32], before: (u32, u32), is_final: bool, rows: &[Row]) {
+    fn judge_rows(
+        &mut self,
+        torrents: &[u32],
+        before: (u32, u32),
+        is_final: bool,
+        rows: &[ScrapeRow],
+    ) {
         if rows.len() != torrents.len() {
             let (rows, torrents) = (rows.len(), torrents.len());
             let fault = format!("{rows} rows in the answer to a scrape of {torrents}");
-            return self.driven.faults.add(fault);
+            return self.fault(fault);
         }
         if is_final {
             for (torrent, row) in torrents.iter().zip(rows) {
@@ -434,9 +438,7 @@ impl Driver {
                 self.driven.compared_downloads += u64::from(swarm.completed().is_some());
                 let difference = swarm.difference(row.seeders, row.leechers, row.completed);
                 if let Some(difference) = difference {
-                    self.driven
-                        .faults
-                        .add(format!("torrent {torrent}: {difference}"));
+                    self.fault(format!("torrent {torrent}: {difference}"));
                 }
             }
             return;
@@ -450,8 +452,7 @@ impl Driver {
         let peers = row.seeders + row.leechers;
         // Who leaves meanwhile may be counted or not.
         if swarm.departures == departures && !bounds.contains(&peers) {
-            let fault = format!("torrent {torrent}: {peers} peers, not {bounds:?}");
-            self.driven.faults.add(fault);
+            self.fault(format!("torrent {torrent}: {peers} peers, not {bounds:?}"));
         }
     }
 
@@ -461,7 +462,7 @@ impl Driver {
         self.repeat(now)?;
         loop {
             match self.it.operator_faults.try_recv() {
-                Ok(fault) if !fault.is_empty() => self.driven.faults.add(fault),
+                Ok(fault) if !fault.is_empty() => self.fault(fault),
                 Err(TryRecvError::Empty) => break,
                 // Metrics were compared; or there is no operator any longer, who tells why.
                 Ok(_) | Err(TryRecvError::Disconnected) => {
@@ -493,7 +494,7 @@ impl Driver {
                 self.phase = Phase::Done;
                 let waiting = self.pending.len();
                 let fault = format!("the run does not come to its end: {waiting} requests wait");
-                self.driven.faults.add(fault);
+                self.fault(fault);
             }
             _ => {}
         }

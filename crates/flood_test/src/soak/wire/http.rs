@@ -5,16 +5,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
 use aquatic_http_protocol::{
     AnnounceRequest, BodySize, InfoHashes, PeerForm, Request as HttpRequest, Response,
-    ResponseHead, ScrapeRequest, Target,
+    ResponseHead, ScrapeFile, ScrapeRequest, Target,
 };
 use aquatic_types::PeerId;
+use aquatic_udp_protocol::ScrapeRow;
 use mio::net::TcpStream;
-use mio::{Events, Poll, Token};
 
-use super::{Answer, Answers, EVENTS_MAX, Order, Request, Row, Wire, index, open_stream};
+use super::{Answer, Answers, Order, Request, Streams, Wire, index};
 use crate::link;
 
 /// One of so many requests goes over a connection of its own.
@@ -24,16 +23,12 @@ const SINGLE_ONE_IN: u32 = 10;
 const ANSWERS_PER_CONNECTION: u32 = 50;
 
 pub(super) struct HttpWire {
-    tracker: SocketAddr,
-    poll: Poll,
-    events: Events,
+    streams: Streams,
     /// Kept ones first, by their lanes; then those for single requests.
     links: Vec<Option<Link>>,
     /// Places of links for single requests that are not in use.
     free: Vec<usize>,
     lanes: u32,
-    open: u64,
-    opened: u64,
 }
 
 struct Link {
@@ -51,14 +46,10 @@ struct Link {
 impl HttpWire {
     pub(super) fn new(tracker: SocketAddr, lanes: u32) -> anyhow::Result<Self> {
         Ok(Self {
-            tracker,
-            poll: Poll::new().context("cannot get an event queue")?,
-            events: Events::with_capacity(EVENTS_MAX),
+            streams: Streams::new(tracker)?,
             links: (0..lanes).map(|_| None).collect(),
             free: Vec::new(),
             lanes,
-            open: 0,
-            opened: 0,
         })
     }
 
@@ -71,13 +62,8 @@ impl HttpWire {
     }
 
     fn open(&mut self, lane: u32, place: usize, is_kept: bool) -> io::Result<Link> {
-        let ends_in_order = lane.is_multiple_of(2);
-        let (registry, token) = (self.poll.registry(), Token(place));
-        let stream = open_stream(lane, self.tracker, ends_in_order, registry, token)?;
-        self.open += 1;
-        self.opened += 1;
         Ok(Link {
-            stream,
+            stream: self.streams.open(lane, place, lane.is_multiple_of(2))?,
             output: Vec::new(),
             input: Vec::new(),
             waiting: VecDeque::new(),
@@ -89,7 +75,7 @@ impl HttpWire {
 
     fn close(&mut self, place: usize) {
         if self.links.get_mut(place).and_then(Option::take).is_some() {
-            self.open -= 1;
+            self.streams.open -= 1;
             if place >= index(self.lanes) {
                 self.free.push(place);
             }
@@ -144,20 +130,14 @@ impl Wire for HttpWire {
     }
 
     fn look(&mut self, timeout: Duration, answers: &mut Answers) -> io::Result<()> {
-        self.poll.poll(&mut self.events, Some(timeout))?;
-        let places: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
-        for place in places {
+        for place in self.streams.wait(timeout)? {
             self.handle(place, answers);
         }
         Ok(())
     }
 
-    fn connections(&self) -> u64 {
-        self.open
-    }
-
-    fn opened(&self) -> u64 {
-        self.opened
+    fn connections(&self) -> (u64, u64) {
+        (self.streams.open, self.streams.opened)
     }
 }
 
@@ -238,22 +218,21 @@ fn read(bytes: &[u8]) -> Option<(usize, Answer, bool)> {
     let answer = match Response::parse(body) {
         _ if head.status != 200 => Answer::Refused(format!("status {}", head.status)),
         Ok(Response::Announce(_)) => Answer::Swarm,
-        Ok(Response::Scrape(it)) => Answer::Rows(
-            it.files()
-                .iter()
-                .map(|file| Row {
-                    seeders: file.seeders,
-                    leechers: file.leechers,
-                    completed: file.completed,
-                })
-                .collect(),
-        ),
+        Ok(Response::Scrape(it)) => Answer::Rows(it.files().iter().map(row).collect()),
         Ok(Response::Failure(it)) => {
             Answer::Refused(String::from_utf8_lossy(it.reason).into_owned())
         }
         Err(_) => Answer::Failed("no bencode".to_owned()),
     };
     Some((head.size + body_bytes, answer, !head.stays_open))
+}
+
+fn row(file: &ScrapeFile) -> ScrapeRow {
+    ScrapeRow {
+        seeders: file.seeders,
+        leechers: file.leechers,
+        completed: file.completed,
+    }
 }
 
 #[cfg(test)]
@@ -269,7 +248,7 @@ mod tests {
         for size in 0..answer.len() {
             assert_eq!(read(&answer.as_bytes()[..size]), None, "{size}");
         }
-        let row = Row {
+        let row = ScrapeRow {
             seeders: 7,
             leechers: 8,
             completed: 9,

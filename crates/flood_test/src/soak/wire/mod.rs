@@ -8,9 +8,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use aquatic_types::{AnnounceEvent, InfoHash};
+use aquatic_udp_protocol::ScrapeRow;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 use socket2::Type;
 
 use crate::catalogue::Protocol;
@@ -51,19 +53,11 @@ pub(super) enum Answer {
     /// To an announce.
     Swarm,
     /// To a scrape, in the order in which it was asked.
-    Rows(Vec<Row>),
+    Rows(Vec<ScrapeRow>),
     /// The tracker will not, and says why.
     Refused(String),
     /// No answer will come, or none that can be understood.
     Failed(String),
-}
-
-/// The size of a swarm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) seeders: u32,
-    pub(super) leechers: u32,
-    pub(super) completed: u32,
 }
 
 /// Answers, each with the id of its request.
@@ -89,14 +83,9 @@ pub(super) trait Wire {
     /// Closes the connection of a lane without a word.
     fn vanish(&mut self, _lane: u32) {}
 
-    /// Connections that are open now.
-    fn connections(&self) -> u64 {
-        0
-    }
-
-    /// Connections that were opened.
-    fn opened(&self) -> u64 {
-        0
+    /// Connections that are open now, and those that were opened.
+    fn connections(&self) -> (u64, u64) {
+        (0, 0)
     }
 
     fn forwarded(&self) -> Forwarded {
@@ -117,23 +106,50 @@ pub(super) fn open(
     })
 }
 
-/// Begins to connect from a lane's address. At its end the connection is reset; or, if it
-/// `ends_in_order`, closed as TCP should be.
-fn open_stream(
-    lane: u32,
+/// The TCP connections of a wire: the events of all of them, and how many there are.
+struct Streams {
     tracker: SocketAddr,
-    ends_in_order: bool,
-    registry: &Registry,
-    token: Token,
-) -> io::Result<TcpStream> {
-    let socket = local::socket(local::honest(lane), Type::STREAM)?;
-    if ends_in_order {
-        socket.set_linger(None)?;
+    poll: Poll,
+    events: Events,
+    /// Now. Whoever drops a connection takes it off.
+    open: u64,
+    opened: u64,
+}
+
+impl Streams {
+    fn new(tracker: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self {
+            tracker,
+            poll: Poll::new().context("cannot get an event queue")?,
+            events: Events::with_capacity(EVENTS_MAX),
+            open: 0,
+            opened: 0,
+        })
     }
-    socket.set_tcp_nodelay(true)?;
-    let mut stream = link::connect(socket, tracker)?;
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(stream)
+
+    /// Begins to connect from a lane's address; events will name the `place`. At its end the
+    /// connection is reset; or, if it `ends_in_order`, closed as TCP should be.
+    fn open(&mut self, lane: u32, place: usize, ends_in_order: bool) -> io::Result<TcpStream> {
+        let socket = local::socket(local::honest(lane), Type::STREAM)?;
+        if ends_in_order {
+            socket.set_linger(None)?;
+        }
+        socket.set_tcp_nodelay(true)?;
+        let mut stream = link::connect(socket, self.tracker)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut stream, Token(place), interest)?;
+        self.open += 1;
+        self.opened += 1;
+        Ok(stream)
+    }
+
+    /// Waits for events, and tells at which places there are some.
+    fn wait(&mut self, timeout: Duration) -> io::Result<Vec<usize>> {
+        self.poll.poll(&mut self.events, Some(timeout))?;
+        Ok(self.events.iter().map(|event| event.token().0).collect())
+    }
 }
 
 fn index(lane: u32) -> usize {

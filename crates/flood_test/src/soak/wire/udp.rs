@@ -15,7 +15,7 @@ use fastrand::Rng;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Answer, Answers, EVENTS_MAX, Order, Request, Row, Wire, index};
+use super::{Answer, Answers, EVENTS_MAX, Order, Request, Wire, index};
 use crate::datagrams::connect;
 use crate::local;
 
@@ -155,16 +155,7 @@ fn read(bytes: &[u8], connection_id: &mut ConnectionId) -> Option<(u32, Answer)>
             return None;
         }
         Response::Announce(_) => Answer::Swarm,
-        Response::Scrape(it) => Answer::Rows(
-            it.rows
-                .iter()
-                .map(|row| Row {
-                    seeders: row.seeders,
-                    leechers: row.leechers,
-                    completed: row.completed,
-                })
-                .collect(),
-        ),
+        Response::Scrape(it) => Answer::Rows(it.rows.iter().collect()),
         Response::Error(it) => Answer::Refused(String::from_utf8_lossy(it.message).into_owned()),
     };
     Some((id, answer))

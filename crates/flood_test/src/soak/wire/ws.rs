@@ -4,20 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
 use aquatic_load_test::core::population::peer_id;
 use aquatic_types::{InfoHash, PeerId};
+use aquatic_udp_protocol::ScrapeRow;
 use aquatic_ws_protocol::{
     AnnounceRequest, AnswerRequest, Message, Offer, OfferId, Response, ScrapeRequest,
 };
 use mio::net::TcpStream;
-use mio::{Events, Poll, Token};
 use tungstenite::handshake::MidHandshake;
 use tungstenite::{ClientHandshake, Error, HandshakeError, WebSocket};
 
-use super::{
-    Answer, Answers, EVENTS_MAX, Forwarded, NOBODY, Order, Request, Row, Wire, index, open_stream,
-};
+use super::{Answer, Answers, Forwarded, NOBODY, Order, Request, Streams, Wire, index};
 use crate::link::is_not_ready;
 
 /// Offers in each announce.
@@ -27,14 +24,10 @@ const OFFERS: usize = 2;
 const DESCRIPTION_BYTES: usize = 1_000;
 
 pub(super) struct WsWire {
-    tracker: SocketAddr,
-    poll: Poll,
-    events: Events,
+    streams: Streams,
     browsers: Vec<Browser>,
     offer: String,
     answer: String,
-    open: u64,
-    opened: u64,
     forwarded: Forwarded,
 }
 
@@ -68,14 +61,10 @@ impl WsWire {
             waiting: Vec::new(),
         };
         Ok(Self {
-            tracker,
-            poll: Poll::new().context("cannot get an event queue")?,
-            events: Events::with_capacity(EVENTS_MAX),
+            streams: Streams::new(tracker)?,
             browsers: (0..lanes).map(browser).collect(),
             offer: signal("offer"),
             answer: signal("answer"),
-            open: 0,
-            opened: 0,
             forwarded: Forwarded::default(),
         })
     }
@@ -84,13 +73,10 @@ impl WsWire {
         let Some(browser) = self.browsers.get_mut(index(lane)) else {
             return Ok(());
         };
-        let (registry, token) = (self.poll.registry(), Token(index(lane)));
-        let ends_in_order = self.opened.is_multiple_of(2);
-        let stream = open_stream(lane, self.tracker, ends_in_order, registry, token)?;
+        let ends_in_order = self.streams.opened.is_multiple_of(2);
+        let stream = self.streams.open(lane, index(lane), ends_in_order)?;
         browser.socket = Socket::Connecting(stream);
-        self.open += 1;
-        self.opened += 1;
-        browser.peer_id = peer_id(u32::try_from(self.opened).unwrap_or(u32::MAX));
+        browser.peer_id = peer_id(u32::try_from(self.streams.opened).unwrap_or(u32::MAX));
         Ok(())
     }
 
@@ -108,7 +94,7 @@ impl WsWire {
         let waiting = browser.waiting.drain(..);
         answers.extend(waiting.map(|(id, _)| (id, Answer::Failed(reason.clone()))));
         browser.close();
-        self.open -= 1;
+        self.streams.open -= 1;
     }
 }
 
@@ -133,9 +119,7 @@ impl Wire for WsWire {
     }
 
     fn look(&mut self, timeout: Duration, answers: &mut Answers) -> io::Result<()> {
-        self.poll.poll(&mut self.events, Some(timeout))?;
-        let places: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
-        for place in places {
+        for place in self.streams.wait(timeout)? {
             self.handle(place, answers);
         }
         Ok(())
@@ -146,16 +130,12 @@ impl Wire for WsWire {
             && !browser.is_closed()
         {
             browser.close();
-            self.open -= 1;
+            self.streams.open -= 1;
         }
     }
 
-    fn connections(&self) -> u64 {
-        self.open
-    }
-
-    fn opened(&self) -> u64 {
-        self.opened
+    fn connections(&self) -> (u64, u64) {
+        (self.streams.open, self.streams.opened)
     }
 
     fn forwarded(&self) -> Forwarded {
@@ -269,7 +249,7 @@ impl Browser {
                 Answer::Rows(
                     it.files()
                         .iter()
-                        .map(|file| Row {
+                        .map(|file| ScrapeRow {
                             seeders: file.seeders,
                             leechers: file.leechers,
                             completed: file.completed,
