@@ -7,6 +7,8 @@ use aquatic_udp_protocol::{
     AnnounceRequest, ConnectRequest, ConnectionId, InfoHashes, ScrapeRequest, TransactionId,
 };
 use fastrand::Rng;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// Torrents of the largest scrape that trackers answer by default.
 const UDP_SCRAPE_TORRENTS: usize = 74;
@@ -166,20 +168,14 @@ pub fn ws_upgrade(_: &mut Rng) -> Vec<u8> {
 /// A text frame of a client, with the mask 0, which changes nothing.
 #[must_use]
 pub fn ws_frame(text: &str) -> Vec<u8> {
-    let length = text.len();
-    let mut bytes = vec![0x81];
-    match u16::try_from(length) {
-        Ok(short @ 0..126) => bytes.push(0x80 | short.to_be_bytes()[1]),
-        Ok(medium) => {
-            bytes.push(0x80 | 126);
-            bytes.extend(medium.to_be_bytes());
-        }
-        Err(_) => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    bytes.extend([0; 4]);
+    let header = FrameHeader {
+        opcode: OpCode::Data(Data::Text),
+        mask: Some([0; 4]),
+        ..FrameHeader::default()
+    };
+    let mut bytes = Vec::new();
+    // Writing to a vector cannot fail.
+    let _ = header.format(text.len() as u64, &mut bytes);
     bytes.extend(text.as_bytes());
     bytes
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
-use aquatic_http_protocol::Response;
+use aquatic_http_protocol::{BodySize, Response, ResponseHead};
 
 use super::stream::{Opener, Stream};
 use super::{Client, failure};
@@ -76,23 +76,19 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Vec<u8>> {
 
 /// The body, if all of it is there.
 fn whole_body(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let head_end = bytes.windows(4).position(|it| it == b"\r\n\r\n");
-    let Some((head, [_, _, _, _, body @ ..])) =
-        head_end.and_then(|end| bytes.split_at_checked(end))
-    else {
+    let Some(head) = ResponseHead::parse(bytes).map_err(io::Error::other)? else {
         return Ok(None);
     };
-    let head = String::from_utf8_lossy(head);
-    if !head.starts_with("HTTP/1.1 200 ") {
-        return Err(failure(head));
+    match head.body {
+        BodySize::Known(size) if head.status == 200 => {
+            let body = bytes.get(head.size..).and_then(|rest| rest.get(..size));
+            Ok(body.map(<[u8]>::to_vec))
+        }
+        _ => {
+            let head = bytes.get(..head.size).unwrap_or(bytes);
+            Err(failure(String::from_utf8_lossy(head).trim_end()))
+        }
     }
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_length = name.eq_ignore_ascii_case("content-length");
-        is_length.then(|| value.trim().parse::<usize>().ok())?
-    });
-    let length = length.ok_or_else(|| failure(head))?;
-    Ok((body.len() >= length).then(|| body.to_vec()))
 }
 
 #[cfg(test)]
