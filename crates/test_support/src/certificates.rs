@@ -13,39 +13,26 @@ use std::sync::{Arc, LazyLock};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
 use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tempfile::TempDir;
 
+use crate::identity::Identity;
 use crate::tally::Tally;
 use crate::wire::{Handshake, NAME, Wire};
 
 /// What a tracker can have, in turn. Making them takes time.
-static IDENTITIES: LazyLock<[Identity; 4]> = LazyLock::new(|| [1, 2, 3, 4].map(Identity::new));
+static IDENTITIES: LazyLock<[Identity; 4]> = LazyLock::new(|| [1, 2, 3, 4].map(identity));
 
-struct Identity {
-    certificate: CertificateDer<'static>,
-    certificate_pem: String,
-    key_pem: String,
+fn identity(serial_number: u64) -> Identity {
+    let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+    params.serial_number = Some(SerialNumber::from(serial_number));
+    Identity::signed(&params, KeyPair::generate_for(&PKCS_ED25519).unwrap())
 }
 
-impl Identity {
-    fn new(serial_number: u64) -> Self {
-        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
-        params.serial_number = Some(SerialNumber::from(serial_number));
-        let certificate = params.self_signed(&key).unwrap();
-        Self {
-            certificate: certificate.der().clone(),
-            certificate_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-        }
-    }
-
-    fn write(&self, certificate: &Path, key: &Path) {
-        fs::write(certificate, &self.certificate_pem).unwrap();
-        fs::write(key, &self.key_pem).unwrap();
+fn write(identity: &Identity, [certificate, key]: [&Path; 2]) {
+    for (path, text) in [certificate, key].into_iter().zip(identity.pem()) {
+        fs::write(path, text).unwrap();
     }
 }
 
@@ -83,7 +70,7 @@ impl<T> Certificates<T> {
     pub fn new<E: Debug>(load: impl FnOnce(&Path, &Path) -> Result<T, E>) -> Self {
         let mut roots = RootCertStore::empty();
         for identity in &*IDENTITIES {
-            roots.add(identity.certificate.clone()).unwrap();
+            roots.add(identity.certificate().clone()).unwrap();
         }
         let roots = Arc::new(roots);
         let client = |version, remembers: bool| {
@@ -98,7 +85,7 @@ impl<T> Certificates<T> {
         let clients = [&TLS12, &TLS13].map(|it| [client(it, false), client(it, true)]);
         let folder = TempDir::new().unwrap();
         let (certificate, key) = paths(&folder);
-        IDENTITIES[0].write(&certificate, &key);
+        write(&IDENTITIES[0], [&certificate, &key]);
         Self {
             tls: load(&certificate, &key).expect("certificate and key can be used"),
             folder,
@@ -134,20 +121,20 @@ impl<T> Certificates<T> {
         let present = self.in_force[self.version()];
         let next = (present + rng.usize(1..IDENTITIES.len())) % IDENTITIES.len();
         let (certificate, key) = paths(&self.folder);
-        IDENTITIES[next].write(&certificate, &key);
+        write(&IDENTITIES[next], [&certificate, &key]);
         if rng.u8(..3) > 0 {
             reload(&self.tls).expect("certificate and key can be used");
             self.in_force.push(next);
             tally.note(CHANGES);
             return;
         }
-        let other = &IDENTITIES[present];
+        let [other_certificate, other_key] = IDENTITIES[present].pem();
         match rng.u8(..4) {
             0 => fs::remove_file(key).unwrap(),
             // The key of another one.
-            1 => fs::write(key, &other.key_pem).unwrap(),
+            1 => fs::write(key, other_key).unwrap(),
             // A file that is being written.
-            2 => fs::write(certificate, &other.certificate_pem[..100]).unwrap(),
+            2 => fs::write(certificate, &other_certificate[..100]).unwrap(),
             _ => fs::write(certificate, "").unwrap(),
         }
         reload(&self.tls).expect_err("the files cannot be used");
@@ -167,7 +154,7 @@ impl<T> Certificates<T> {
             return;
         }
         let mut since_then = self.in_force[handshake.began..].iter();
-        let shown = since_then.position(|it| IDENTITIES[*it].certificate == handshake.shown);
+        let shown = since_then.position(|it| *IDENTITIES[*it].certificate() == handshake.shown);
         let shown = shown.expect("a certificate that was in force since the handshake began");
         if handshake.began < self.version() {
             tally.note(THROUGH);

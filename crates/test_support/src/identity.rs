@@ -45,17 +45,28 @@ impl Identity {
     pub fn until(year: i32) -> Self {
         let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
         params.not_after = date_time_ymd(year, 1, 1);
-        let signing_key = KeyPair::generate().unwrap();
+        Self::signed(&params, KeyPair::generate().unwrap())
+    }
+
+    /// One that signs itself.
+    pub(crate) fn signed(params: &CertificateParams, signing_key: KeyPair) -> Self {
         let cert = params.self_signed(&signing_key).unwrap();
         Self {
             certified: CertifiedKey { cert, signing_key },
         }
     }
 
+    /// The text of the certificate and that of its key.
+    pub(crate) fn pem(&self) -> [String; 2] {
+        let CertifiedKey { cert, signing_key } = &self.certified;
+        [cert.pem(), signing_key.serialize_pem()]
+    }
+
     /// Writes the files that the settings [`TLS`] name.
     pub fn write(&self, place: &Place) {
-        place.write("certificate", self.certified.cert.pem());
-        place.write("key", self.certified.signing_key.serialize_pem());
+        let [certificate, key] = self.pem();
+        place.write("certificate", certificate);
+        place.write("key", key);
     }
 
     /// As [`Self::write`], not as text.
