@@ -128,13 +128,9 @@ pub fn on_every_case(program: &'static Program, scenario: impl Fn(Case) + Sync) 
 /// Runs a scenario on one tracker of each runtime, with and without TLS: for what has to do with
 /// connections only.
 pub fn on_every_runtime(program: &'static Program, scenario: impl Fn(Case) + Sync) {
-    let cases: Vec<_> = (program.runtimes)()
+    let cases: Vec<_> = Setup::of_each_runtime(program)
         .into_iter()
-        .flat_map(|runtime| {
-            let setup = Setup {
-                runtime,
-                ..Setup::simple(program)
-            };
+        .flat_map(|setup| {
             [Transport::Plain, Transport::Tls13].map(|transport| Case { setup, transport })
         })
         .collect();

@@ -2,7 +2,6 @@
 //! use, and limits on what a process may have.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::process::{Child, Command};
 use std::thread;
 
@@ -11,7 +10,7 @@ use seccompiler::{
     SeccompRule,
 };
 
-use crate::{Place, Setup};
+use crate::{Daemon, Place, Setup};
 
 /// A system call that is refused: always, or only with these arguments (position, from 0, and
 /// value).
@@ -58,14 +57,16 @@ fn equals((position, value): &(u8, i32)) -> SeccompCondition {
 /// Starts a tracker with a limit of `prlimit` (util-linux), such as `--nofile=100`.
 #[must_use]
 pub fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str) -> Child {
-    let tracker = place.command(setup, settings);
-    let mut command = Command::new("prlimit");
-    command
-        .arg(limit)
-        .arg(tracker.get_program())
-        .args(tracker.get_args())
-        .current_dir(place.path(""))
-        .env("NOTIFY_SOCKET", place.path("notify"))
-        .stderr(File::create(place.path("log")).unwrap());
+    let lines = format!("prlimit --pid $$ {limit}");
+    let mut command = place.command_after(&lines, setup, settings);
     command.spawn().unwrap()
+}
+
+/// Changes such a limit of a tracker that runs.
+pub(crate) fn set_limit(daemon: &Daemon, limit: &str) {
+    let pid = daemon.pid().to_string();
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, limit])
+        .status();
+    assert!(status.expect("util-linux is installed").success());
 }

@@ -143,8 +143,14 @@ impl Place {
     /// keys (`limits.max_peers = 3`).
     #[must_use]
     pub fn start(self, setup: Setup, settings: &str) -> Daemon {
-        let child = self.command(setup, settings).spawn().unwrap();
-        self.wait_for(child)
+        let mut command = self.command(setup, settings);
+        self.start_by(&mut command)
+    }
+
+    /// Starts a tracker by this command and waits until it says that it is ready.
+    #[must_use]
+    pub fn start_by(self, command: &mut Command) -> Daemon {
+        self.wait_for(command.spawn().unwrap())
     }
 
     /// The tracker that `child` is, ready or not.

@@ -52,6 +52,16 @@ impl Setup {
             .collect()
     }
 
+    /// The [simple](Self::simple) one with each runtime that works here.
+    #[must_use]
+    pub fn of_each_runtime(program: &'static Program) -> Vec<Self> {
+        let setup = |runtime| Self {
+            runtime,
+            ..Self::simple(program)
+        };
+        (program.runtimes)().into_iter().map(setup).collect()
+    }
+
     /// A tracker with default settings and these; see [`Place::start`].
     #[must_use]
     pub fn start(self, settings: &str) -> Daemon {
@@ -89,6 +99,11 @@ impl Display for Setup {
 /// Runs a scenario on all setups at once: most of the time they wait.
 pub fn on_every_setup(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
     on_each(&Setup::all(program), scenario);
+}
+
+/// Runs a scenario with every runtime at once.
+pub fn on_every_runtime(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
+    on_each(&Setup::of_each_runtime(program), scenario);
 }
 
 /// Runs a scenario on these setups at once, each in a thread that is named after it.

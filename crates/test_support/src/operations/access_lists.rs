@@ -2,7 +2,7 @@
 
 use aquatic_types::{InfoHash, IpFamily};
 
-use super::torrent_of;
+use super::{DENY_LIST, torrent_of};
 use crate::setup::{on_each, on_every_setup};
 use crate::{Client, Daemon, Place, Program, Setup, metrics, torrent};
 
@@ -186,12 +186,11 @@ pub fn a_replaced_list_is_freed_at_once(program: &'static Program) {
 pub fn at_start_a_bad_list_is_named_with_its_line(program: &'static Program) {
     let place = Place::new();
     let setup = Setup::simple(program);
-    let settings = "access_list.mode = 'deny'\naccess_list.path = 'list'";
     place.write(
         "list",
         format!("# a comment\n\n{}\nnot an info hash\n", torrent(1)),
     );
-    let ended = place.fail(setup, settings);
+    let ended = place.fail(setup, DENY_LIST);
     assert_eq!(ended.code, Some(1));
     let reason = format!(
         "{} ends: cannot use the access list list: line 4: ",
@@ -200,7 +199,7 @@ pub fn at_start_a_bad_list_is_named_with_its_line(program: &'static Program) {
     assert!(ended.log.contains(&reason), "{}", ended.log);
 
     std::fs::remove_file(place.path("list")).unwrap();
-    let ended = place.fail(setup, settings);
+    let ended = place.fail(setup, DENY_LIST);
     assert_eq!(ended.code, Some(1));
     let reason = "cannot open the access list list: No such file";
     assert!(ended.log.contains(reason), "{}", ended.log);

@@ -5,6 +5,7 @@ use aquatic_types::IpFamily;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::DENY_LIST;
 use super::configuration::{LIMIT_KEYS, METRICS_KEYS, SYSTEM_KEYS, WORKER_KEYS};
 use crate::identity::{Identity, TLS};
 use crate::{Ended, Place, Program, Setup, torrent};
@@ -51,7 +52,7 @@ pub fn without_a_file_the_defaults_are_checked(program: &'static Program) {
 /// An access list, and user and group.
 pub fn what_the_file_names_is_opened(program: &'static Program) {
     let place = Place::new();
-    let text = "access_list.mode = 'deny'\naccess_list.path = 'list'";
+    let text = DENY_LIST;
     assert_problems(
         &place,
         program,

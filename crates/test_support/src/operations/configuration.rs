@@ -130,19 +130,34 @@ pub const STREAM_MISTAKES: [Mistake; 10] = [
     ),
 ];
 
-/// The keys of a printed file, in order, each with its section.
-#[must_use]
-fn keys(file: &str) -> Vec<String> {
-    let mut section = String::new();
-    let mut keys = Vec::new();
-    for line in file.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            section = format!("{}.", name.trim_end_matches(']'));
-        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
-            keys.push(format!("{section}{key}"));
+/// A line of a file that sets a key: the key with its section, and its value.
+pub(super) struct Setting<'a> {
+    pub(super) line: usize,
+    pub(super) key: String,
+    pub(super) value: &'a str,
+}
+
+pub(super) fn settings(file: &str) -> Vec<Setting<'_>> {
+    let mut section = "";
+    let mut settings = Vec::new();
+    for (line, text) in file.lines().enumerate() {
+        if let Some(name) = text.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, value)) = text.split_once(" = ").filter(|_| !text.starts_with('#'))
+        {
+            let key = match section {
+                "" => key.to_owned(),
+                _ => format!("{section}.{key}"),
+            };
+            settings.push(Setting { line, key, value });
         }
     }
-    keys
+    settings
+}
+
+/// The keys of a printed file, in order, each with its section.
+fn keys(file: &str) -> Vec<String> {
+    settings(file).into_iter().map(|it| it.key).collect()
 }
 
 /// What `-p` prints is [`Program::keys`], and a file that means the default.

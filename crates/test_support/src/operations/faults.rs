@@ -5,7 +5,6 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use aquatic_types::IpFamily;
@@ -13,13 +12,12 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 
-use crate::faults::spawn_denied;
+use super::DENY_LIST;
+use crate::faults::{set_limit, spawn_denied};
 use crate::network::{alone, set_loopback};
-use crate::setup::on_each;
+use crate::setup::on_every_runtime;
 use crate::wait::until;
 use crate::{Daemon, Place, Program, Setup, torrent};
-
-const LIST: &str = "access_list.mode = 'deny'\naccess_list.path = 'list'";
 
 /// What is waited for where no answer can come.
 const NO_WAY: Duration = Duration::from_millis(50);
@@ -33,16 +31,6 @@ const LIBRARIES: [&str; 3] = [
     "/usr/lib/aarch64-linux-gnu",
     "/usr/lib",
 ];
-
-/// One worker with each runtime.
-fn on_every_runtime(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
-    let simple = Setup::simple(program);
-    let runtimes = (program.runtimes)().into_iter();
-    let setups: Vec<_> = runtimes
-        .map(|runtime| Setup { runtime, ..simple })
-        .collect();
-    on_each(&setups, scenario);
-}
 
 /// A kernel that no longer lets a worker wait for clients or hear them.
 #[cfg(target_arch = "x86_64")]
@@ -74,8 +62,8 @@ pub fn after_a_kill_it_serves_again_at_once(program: &'static Program) {
         let second = Place::new();
         let addresses = IpFamily::ALL.map(|family| first.address(family).to_string());
         let settings = format!("network.address = {addresses:?}");
-        let child = second.command(setup, &settings).spawn().unwrap();
-        let _second = second.wait_for(child);
+        let mut command = second.command(setup, &settings);
+        let _second = second.start_by(&mut command);
         for family in IpFamily::ALL {
             let mut client = program.client_of(&first, family);
             let leechers = client.join(torrent(1), 1).unwrap();
@@ -121,8 +109,7 @@ pub fn steps_of_the_clock_change_nothing(program: &'static Program) {
             // Nobody can set that one.
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("DONT_FAKE_MONOTONIC", "1");
-        let child = command.spawn().unwrap();
-        let mut daemon = place.wait_for(child);
+        let mut daemon = place.start_by(&mut command);
         let today = daemon.place.log();
         let year: i32 = year_of(today.lines().last().unwrap()).unwrap();
         let mut client = program.client_of(&daemon, IpFamily::V4);
@@ -150,11 +137,7 @@ fn year_of(line: &str) -> Option<i32> {
 /// Whoever was connected goes on, and whoever comes is served.
 pub fn an_interface_may_go_down_and_up(program: &'static Program) {
     alone(|| {
-        for runtime in (program.runtimes)() {
-            let setup = Setup {
-                runtime,
-                ..Setup::simple(program)
-            };
+        for setup in Setup::of_each_runtime(program) {
             let mut daemon = setup.start("");
             let mut client = program.client_of(&daemon, IpFamily::V4);
             assert_eq!(client.join(torrent(1), 1), Ok(1));
@@ -183,9 +166,8 @@ pub fn a_log_on_a_full_disk_delays_nothing(program: &'static Program) {
         let place = Place::new();
         place.write("list", "");
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut command = place.command(setup, LIST);
-        let child = command.stderr(full).spawn().unwrap();
-        let mut daemon = place.wait_for(child);
+        let mut command = place.command(setup, DENY_LIST);
+        let mut daemon = place.start_by(command.stderr(full));
         daemon.place.write("list", torrent(1).to_string());
         daemon.reload();
         let mut client = program.client_of(&daemon, IpFamily::V4);
@@ -196,24 +178,16 @@ pub fn a_log_on_a_full_disk_delays_nothing(program: &'static Program) {
     });
 }
 
-fn set_files_max(daemon: &Daemon, files: u64) {
-    let status = Command::new("prlimit")
-        .args(["--pid", &daemon.pid().to_string()])
-        .arg(format!("--nofile={files}:"))
-        .status();
-    assert!(status.expect("util-linux is installed").success());
-}
-
 /// A list that cannot be opened is the one from before, until there are files again.
 pub fn without_files_it_keeps_its_list(program: &'static Program) {
     on_every_runtime(program, |setup| {
         let place = Place::new();
         place.write("list", torrent(1).to_string());
-        let daemon = place.start(setup, LIST);
+        let daemon = place.start(setup, DENY_LIST);
         let mut client = program.client_of(&daemon, IpFamily::V4);
         let refusal = Err("torrent not allowed here".to_owned());
         assert_eq!(client.join(torrent(1), 1), refusal);
-        set_files_max(&daemon, 3);
+        set_limit(&daemon, "--nofile=3:");
         daemon.place.write("list", torrent(2).to_string());
         daemon.signal(Signal::SIGUSR1);
         let reason = "keeping the previous access list: cannot open the access list list: Too many \
@@ -222,7 +196,7 @@ pub fn without_files_it_keeps_its_list(program: &'static Program) {
         assert_eq!(client.join(torrent(1), 1), refusal);
         assert_eq!(client.join(torrent(2), 1), Ok(1));
         let (files_max, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        set_files_max(&daemon, files_max);
+        set_limit(&daemon, &format!("--nofile={files_max}:"));
         daemon.signal(Signal::SIGUSR1);
         until("the new list", || client.join(torrent(2), 1).err());
     });

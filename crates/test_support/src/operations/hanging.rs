@@ -88,8 +88,7 @@ pub fn systemd_hears_of_life_only_while_all_threads_live(program: &'static Progr
     let place = Place::new();
     let mut command = place.command(Setup::simple(program), "hang_timeout = 6");
     command.env("WATCHDOG_USEC", "400000");
-    let child = command.spawn().unwrap();
-    let mut daemon = place.wait_for(child);
+    let mut daemon = place.start_by(&mut command);
     let has_ended = AtomicBool::new(false);
     let signs = thread::scope(|scope| {
         let silent = Frozen::at_rest(&daemon, "socket-0");
@@ -120,8 +119,7 @@ pub fn a_process_that_stood_still_goes_on(program: &'static Program) {
     let setup = Setup::simple(program);
     let mut command = place.command(setup, SETTINGS);
     command.env("WATCHDOG_USEC", "10000000");
-    let child = command.spawn().unwrap();
-    let mut daemon = place.wait_for(child);
+    let mut daemon = place.start_by(&mut command);
     let wait_for_signs = |count| {
         let mut signs = 0;
         until("signs of life", || {

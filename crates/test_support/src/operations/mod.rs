@@ -14,6 +14,7 @@ pub mod forgetting;
 pub mod hanging;
 #[cfg(target_os = "linux")]
 pub mod hosts;
+#[cfg(target_os = "linux")]
 pub mod idling;
 pub mod limits;
 #[cfg(target_os = "linux")]
@@ -29,6 +30,9 @@ pub mod upgrades;
 use aquatic_types::{InfoHash, IpFamily};
 
 use crate::torrent;
+
+/// Settings by which the torrents in the file `list` are not served.
+const DENY_LIST: &str = "access_list.mode = 'deny'\naccess_list.path = 'list'";
 
 /// A torrent that is announced over one IP family only, so that it does not matter whether the
 /// daemon has swarms of both.
@@ -99,43 +103,35 @@ macro_rules! operations {
                 a_missing_file_is_named
                 old_spellings_load_with_a_warning_that_names_the_new_ones
             }
+            #[cfg(target_os = "linux")]
             faults {
-                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                #[cfg(target_arch = "x86_64")]
                 a_worker_that_cannot_go_on_ends_it_with_its_name
-                #[cfg(target_os = "linux")]
                 after_a_kill_it_serves_again_at_once
-                #[cfg(target_os = "linux")]
                 steps_of_the_clock_change_nothing
-                #[cfg(target_os = "linux")]
                 an_interface_may_go_down_and_up
-                #[cfg(target_os = "linux")]
                 a_log_on_a_full_disk_delays_nothing
-                #[cfg(target_os = "linux")]
                 without_files_it_keeps_its_list
             }
             forgetting {
                 silent_peers_are_forgotten_and_the_others_stay
             }
+            #[cfg(target_os = "linux")]
             hanging {
-                #[cfg(target_os = "linux")]
                 a_thread_that_hangs_ends_it_with_its_name
-                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                #[cfg(target_arch = "x86_64")]
                 a_thread_that_vanishes_ends_it_with_its_name
-                #[cfg(target_os = "linux")]
                 a_process_that_stood_still_goes_on
-                #[cfg(target_os = "linux")]
                 systemd_hears_of_life_only_while_all_threads_live
             }
+            #[cfg(target_os = "linux")]
             hosts {
-                #[cfg(target_os = "linux")]
                 default_addresses_need_no_ipv6
-                #[cfg(target_os = "linux")]
                 named_addresses_without_ipv6_are_refused_with_what_to_write
-                #[cfg(target_os = "linux")]
                 a_hardened_host_is_enough
             }
+            #[cfg(target_os = "linux")]
             idling {
-                #[cfg(target_os = "linux")]
                 an_idle_tracker_rests
             }
             limits {
@@ -146,21 +142,15 @@ macro_rules! operations {
                 peers_of_an_address_are_limited
                 who_is_turned_away_is_told_in_the_log
             }
+            #[cfg(target_os = "linux")]
             monitoring {
-                #[cfg(target_os = "linux")]
                 idle_connections_to_the_metrics_take_no_files_from_clients
-                #[cfg(target_os = "linux")]
                 the_log_says_where_metrics_are
-                #[cfg(target_os = "linux")]
                 the_endpoint_speaks_http
-                #[cfg(target_os = "linux")]
                 promtool_has_nothing_to_say
-                #[cfg(target_os = "linux")]
                 every_metric_is_documented_and_the_other_way_round
                 every_reason_is_documented
-                #[cfg(target_os = "linux")]
                 the_process_is_described
-                #[cfg(target_os = "linux")]
                 reloads_of_the_access_list_are_told
             }
             privileges {
@@ -181,18 +171,17 @@ macro_rules! operations {
                 #[cfg(target_os = "linux")]
                 no_socket_workers_means_one_per_cpu
             }
+            #[cfg(target_os = "linux")]
             sandbox {
-                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                #[cfg(target_arch = "x86_64")]
                 strangers_in_it_can_open_and_do_nothing
-                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                #[cfg(target_arch = "x86_64")]
                 to_run_a_program_ends_it
-                #[cfg(target_os = "linux")]
                 who_is_not_root_keeps_no_capability
-                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                #[cfg(target_arch = "x86_64")]
                 the_sandbox_can_be_left_out
-                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                #[cfg(target_arch = "x86_64")]
                 each_part_of_it_works_alone
-                #[cfg(target_os = "linux")]
                 a_kernel_without_a_part_of_it_is_told_about
             }
             signals {
@@ -213,8 +202,12 @@ macro_rules! operations {
             }
         }
     };
-    ($program:path => $($module:ident { $($(#[$only:meta])? $test:ident)+ })+) => {
+    ($program:path => $(
+        $(#[$only_there:meta])?
+        $module:ident { $($(#[$only:meta])? $test:ident)+ }
+    )+) => {
         $(
+            $(#[$only_there])?
             mod $module {
                 $(
                     $(#[$only])?

@@ -10,10 +10,9 @@ use nix::libc;
 
 use super::privileges::is_root;
 use crate::faults::spawn_without;
-use crate::setup::on_each;
 use crate::threads::Argument::{self, Bytes, Number, Path};
 use crate::threads::Frozen;
-use crate::{Daemon, Place, Program, Setup, metrics, torrent};
+use crate::{Daemon, Place, Program, Setup, metrics, setup, torrent};
 
 const LIST: &str = "access_list.mode = 'deny'\naccess_list.path = 'lists/list'\n";
 
@@ -22,15 +21,12 @@ const FOREIGN: &str = "/etc/passwd";
 
 /// One topology with all kinds of workers for each runtime.
 fn on_every_runtime(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
-    let setups: Vec<_> = (program.runtimes)()
-        .into_iter()
-        .map(|runtime| Setup {
-            runtime,
+    setup::on_every_runtime(program, |setup| {
+        scenario(Setup {
             swarm_workers: 1,
-            ..Setup::simple(program)
-        })
-        .collect();
-    on_each(&setups, scenario);
+            ..setup
+        });
+    });
 }
 
 fn place() -> Place {
@@ -179,8 +175,8 @@ pub fn who_is_not_root_keeps_no_capability(program: &'static Program) {
                      set -- --ambient-caps=+net_bind_service ./program \"$@\"\n\
                      exec setpriv --reuid=nobody --regid=nogroup --clear-groups \
                      --inh-caps=+net_bind_service \"$@\"";
-        let child = place.command_after(lines, setup, &settings).spawn();
-        let daemon = place.wait_for(child.unwrap());
+        let mut command = place.command_after(lines, setup, &settings);
+        let daemon = place.start_by(&mut command);
         for thread in daemon.threads() {
             let status = fs::read_to_string(thread.join("status")).unwrap();
             for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::DENY_LIST;
 use super::process::settings_that_warn;
 use crate::setup::on_every_setup;
 use crate::wait::until;
@@ -17,8 +18,6 @@ use crate::{Daemon, Place, Program, Setup, torrent};
 
 /// How long a stop may take, whatever else is going on.
 const STOP_MAX: Duration = Duration::from_secs(1);
-
-const LIST: &str = "access_list.mode = 'deny'\naccess_list.path = 'list'";
 
 #[track_caller]
 fn assert_stops(daemon: &mut Daemon) {
@@ -33,7 +32,7 @@ fn assert_stops(daemon: &mut Daemon) {
 pub fn sighup_reloads_like_sigusr1(program: &'static Program) {
     let place = Place::new();
     place.write("list", "");
-    let daemon = place.start(Setup::simple(program), LIST);
+    let daemon = place.start(Setup::simple(program), DENY_LIST);
     for (number, signal) in (1..).zip([Signal::SIGHUP, Signal::SIGUSR1]) {
         let mut client = program.client_of(&daemon, IpFamily::V4);
         assert_eq!(client.join(torrent(number), 1), Ok(1));
@@ -73,7 +72,7 @@ pub fn a_stop_waits_neither_for_a_reload_nor_for_the_start(program: &'static Pro
     on_every_setup(program, |setup| {
         let place = Place::new();
         place.write("list", "");
-        let mut daemon = place.start(setup, LIST);
+        let mut daemon = place.start(setup, DENY_LIST);
         std::fs::remove_file(daemon.place.path("list")).unwrap();
         mkfifo(&daemon.place.path("list"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
         daemon.signal(Signal::SIGHUP);
@@ -84,7 +83,7 @@ pub fn a_stop_waits_neither_for_a_reload_nor_for_the_start(program: &'static Pro
 
         let place = Place::new();
         mkfifo(&place.path("list"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-        let child = place.command(setup, LIST).spawn().unwrap();
+        let child = place.command(setup, DENY_LIST).spawn().unwrap();
         let mut daemon = place.attend(child);
         daemon.wait_for_log("reading the access list");
         assert_stops(&mut daemon);
@@ -100,7 +99,7 @@ pub fn a_stop_overtakes_many_reloads_of_a_large_list(program: &'static Program) 
         .map(|number| torrent(number).to_string())
         .collect();
     place.write("list", hashes.join("\n"));
-    let mut daemon = place.start(Setup::simple(program), LIST);
+    let mut daemon = place.start(Setup::simple(program), DENY_LIST);
     for _ in 0..RELOADS {
         daemon.signal(Signal::SIGUSR1);
     }
@@ -112,7 +111,7 @@ pub fn a_stop_overtakes_many_reloads_of_a_large_list(program: &'static Program) 
 pub fn a_reload_that_hangs_does_not_keep_later_ones_from_their_list(program: &'static Program) {
     let place = Place::new();
     place.write("list", "");
-    let daemon = place.start(Setup::simple(program), LIST);
+    let daemon = place.start(Setup::simple(program), DENY_LIST);
     let list = daemon.place.path("list");
     std::fs::remove_file(&list).unwrap();
     mkfifo(&list, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -146,8 +145,8 @@ pub fn a_log_that_nobody_reads_delays_nothing(program: &'static Program) {
         let place = Place::new();
         place.write("list", "");
         let (_reader, writer) = full_pipe();
-        let child = place.command(setup, LIST).stderr(writer).spawn().unwrap();
-        let mut daemon = place.wait_for(child);
+        let mut command = place.command(setup, DENY_LIST);
+        let mut daemon = place.start_by(command.stderr(writer));
         daemon.place.write("list", torrent(1).to_string());
         daemon.reload();
         let mut client = program.client_of(&daemon, IpFamily::V4);
@@ -165,8 +164,7 @@ pub fn advice_that_nobody_reads_does_not_prevent_the_start(program: &'static Pro
         let (reader, writer) = full_pipe();
         let _reader = is_read_later.then_some(reader);
         let mut command = place.command(Setup::simple(program), &settings);
-        let child = command.stderr(writer).spawn().unwrap();
-        let mut daemon = place.wait_for(child);
+        let mut daemon = place.start_by(command.stderr(writer));
         let mut client = program.client_of(&daemon, IpFamily::V4);
         assert_eq!(client.join(torrent(1), 1), Ok(1));
         assert_stops(&mut daemon);

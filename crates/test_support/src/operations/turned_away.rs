@@ -2,25 +2,15 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_types::IpFamily;
 
 use crate::connection::tcp;
+use crate::faults::set_limit;
 use crate::program::loopback;
-use crate::setup::on_each;
+use crate::setup::on_every_runtime;
 use crate::{Daemon, Place, Program, Setup, torrent};
-
-/// One tracker of each runtime.
-fn on_every_runtime(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
-    let setup = |runtime| Setup {
-        runtime,
-        ..Setup::simple(program)
-    };
-    let setups: Vec<_> = (program.runtimes)().into_iter().map(setup).collect();
-    on_each(&setups, scenario);
-}
 
 fn connect(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
     let address = daemon.address(IpFamily::V4);
@@ -38,8 +28,7 @@ pub fn a_limit_on_files_is_told(program: &'static Program) {
     on_every_runtime(program, |setup| {
         let place = Place::new();
         let mut command = place.command_with_files(setup, "", 64);
-        let child = command.spawn().unwrap();
-        let daemon = place.wait_for(child);
+        let daemon = place.start_by(&mut command);
         let log = daemon.place.log();
         let room = "room for 16 connections (`network.max_connections` = 0; 64 open files)";
         assert!(log.contains(room), "{log}");
@@ -61,8 +50,7 @@ pub fn files_for_the_metrics_are_not_for_connections(program: &'static Program) 
             false => String::new(),
         };
         let mut command = place.command_with_files(Setup::simple(program), &settings, FILES);
-        let child = command.spawn().unwrap();
-        let daemon = place.wait_for(child);
+        let daemon = place.start_by(&mut command);
         let line = daemon.wait_for_log("room for ");
         let (_, rest) = line.split_once("room for ").unwrap();
         let (connections, _) = rest.split_once(' ').unwrap();
@@ -76,11 +64,7 @@ pub fn a_lack_of_files_is_told(program: &'static Program) {
     on_every_runtime(program, |setup| {
         let daemon = setup.start("");
         let open = daemon.files().len();
-        let lowered = Command::new("prlimit")
-            .args(["--pid", &daemon.pid().to_string()])
-            .arg(format!("--nofile={0}:{0}", open + 3))
-            .status();
-        assert!(lowered.unwrap().success());
+        set_limit(&daemon, &format!("--nofile={0}:{0}", open + 3));
         let _clients = connect(&daemon, 40);
         daemon.wait_for_warning(
             "no connection could be accepted for want of files: ",

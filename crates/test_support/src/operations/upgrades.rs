@@ -5,6 +5,7 @@ use std::thread;
 
 use aquatic_types::IpFamily;
 
+use super::configuration::{Setting, settings};
 use crate::{Place, Program, Setup, torrent};
 
 /// Variants that are tried at once: each mostly waits for a process.
@@ -74,31 +75,6 @@ fn at_ports_of(place: &Place, file: &str) -> String {
     let file = ours.replace(":9000\"", &format!(":{}\"", place.second_port()));
     assert_ne!(ours, file);
     file
-}
-
-/// A line of a file that sets a key: the key with its section, and its value.
-struct Setting<'a> {
-    line: usize,
-    key: String,
-    value: &'a str,
-}
-
-fn settings(file: &str) -> Vec<Setting<'_>> {
-    let mut section = "";
-    let mut settings = Vec::new();
-    for (line, text) in file.lines().enumerate() {
-        if let Some(name) = text.strip_prefix('[') {
-            section = name.trim_end_matches(']');
-        } else if let Some((key, value)) = text.split_once(" = ").filter(|_| !text.starts_with('#'))
-        {
-            let key = match section {
-                "" => key.to_owned(),
-                _ => format!("{section}.{key}"),
-            };
-            settings.push(Setting { line, key, value });
-        }
-    }
-    settings
 }
 
 /// Other values of a key that 0.9 ran with.
