@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
-    Admission, Bounds, ConnectionKey, Handler, Hub, HubOptions, IoAction, StreamCounters, TlsConfig,
-    TrustedProxies,
+    Admission, Bounds, ConnectionKey, Handler, Hub, HubOptions, IoAction, StreamCounters,
+    TlsConfig, TrustedProxies,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 

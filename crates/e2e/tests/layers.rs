@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_http_protocol", 1),
     ("aquatic_peer_id", 1),
     ("aquatic_swarm", 1),
+    ("aquatic_swarm_log", 1),
     ("aquatic_udp_protocol", 1),
     ("aquatic_udp_socket", 1),
     ("aquatic_ws_protocol", 1),
