@@ -123,8 +123,11 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             self.large_sample.meets(&torrent.info_hash, peers);
         }
         let counts = torrent.counts();
+        let keeps_counts = keep && counts.completed > 0 && now <= self.counts_kept_until;
         if counts.peers() == 0 {
-            self.remove_torrent(position);
+            if !keeps_counts {
+                self.remove_torrent(position);
+            }
         } else {
             visitor.torrent_remains(&torrent.info_hash, counts);
         }

@@ -41,6 +41,7 @@
 //!
 //! - [`TorrentMap::announce`], [`TorrentMap::introduce`], [`TorrentMap::scrape`]: in `torrent_map`
 //! - [`TorrentMap::clean`], [`TorrentMap::walk`]: in `cleaning`, a slice at a time
+//! - [`TorrentMap::snapshot`], [`TorrentMap::apply`]: what is written down, and what was
 //! - who may come when memory is used up: in `room`, and who gives way: in `giving_way`
 //! - who is handed out: in `selection`, and how many of one network: in `restraint`
 //!
@@ -61,6 +62,7 @@
     )
 )]
 
+mod apply;
 mod bucket;
 mod census;
 mod cleaning;
@@ -86,16 +88,21 @@ mod room;
 mod rules;
 mod segments;
 mod selection;
+mod snapshot;
+#[cfg(test)]
+mod snapshot_test;
 #[cfg(test)]
 mod soundness;
 mod swarm;
 mod torrent_map;
 
+pub use apply::{Applied, Told};
 pub use cleaning::{CleaningCursor, CleaningVisitor, WalkCursor};
 pub use giving_way::{Among, BoundedMaps, GivenWay, Terms};
 pub use hash::{HashKey, PeerKey, TorrentKey};
 pub use outcome::{Announce, Announced, Counts, Keep, Limits, PeerChange, PeerPolicy, Refusal};
 pub use room::Room;
+pub use snapshot::{LivePeer, SnapshotVisitor};
 pub use torrent_map::{PREFETCH_BATCH, TorrentKeys, TorrentMap};
 
 /// How far ahead a deadline may lie, and how long an expired peer may wait for cleaning: so

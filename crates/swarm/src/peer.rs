@@ -32,8 +32,28 @@ impl PeerState {
     }
 
     pub(crate) fn has_passed(self, now: Seconds) -> bool {
+        self.distance(now) < 0
+    }
+
+    /// The same, with a download that is over and counted if `is_finished`.
+    pub(crate) fn finished(self, is_finished: bool) -> Self {
+        Self(self.0 | u16::from(is_finished))
+    }
+
+    /// Whether it lives longer than until this second, by more than the next one.
+    pub(crate) fn is_later_than(self, deadline: Seconds) -> bool {
+        self.distance(deadline) > 0
+    }
+
+    /// For how many seconds after `now` it is alive; `None` if it is not.
+    pub(crate) fn seconds_left(self, now: Seconds) -> Option<u16> {
+        u16::try_from(self.distance(now)).ok()
+    }
+
+    /// Seconds from `time` to the deadline, in steps of two.
+    fn distance(self, time: Seconds) -> i16 {
         let deadline = self.0 & !Self::FINISHED;
-        Self::steps(now).wrapping_sub(deadline).cast_signed() > 0
+        deadline.wrapping_sub(Self::steps(time)).cast_signed()
     }
 
     fn steps(time: Seconds) -> u16 {

@@ -13,6 +13,7 @@ use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, PeerPolicy
 use crate::peer::{Peer, PeerState};
 use crate::rules::Rules;
 use crate::segments::{Segments, as_usize};
+use crate::snapshot::SnapshotProgress;
 use crate::swarm::Swarm;
 
 /// Torrents that [`TorrentMap::prefetch`] treats at a time: enough to keep the memory busy, few
@@ -41,6 +42,9 @@ pub struct TorrentMap<K, V = ()> {
     /// See [`Self::all_are_old`].
     pub(crate) old_torrents: u32,
     pub(crate) large_sample: LargeSample,
+    pub(crate) snapshot: SnapshotProgress<K>,
+    /// Until then torrents without peers stay for the sake of their download counts.
+    pub(crate) counts_kept_until: Seconds,
 }
 
 pub(crate) struct Torrent<K, V> {
@@ -67,6 +71,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             bytes_max: usize::MAX,
             old_torrents: 0,
             large_sample: LargeSample::new(hash_key.network(0)),
+            snapshot: SnapshotProgress::new(),
+            counts_kept_until: Seconds(0),
         }
     }
 
@@ -166,13 +172,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         rng: &mut fastrand::Rng,
         mut select_peers: impl FnMut(&K, &V),
     ) -> Result<Announced<V>, Refusal> {
-        let Announce {
-            peer,
-            status,
-            completed,
-            num_want,
-        } = announce;
-        let (status, completed) = (*status, *completed);
+        let Announce { peer, num_want, .. } = announce;
+        let (status, completed) = (announce.status, announce.completed);
         if status == PeerStatus::Stopped {
             return Ok(self.depart(torrent, peer));
         }
@@ -208,6 +209,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                     value: admitted.ok_or(Refusal::NotAdmitted)?,
                     state,
                 };
+                entry.note_move(&mut self.snapshot, peer, (false, seeder));
                 let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
                 let at = entry.insert(new, seeder, &self.rules, bytes, sample);
                 self.peers += 1;
@@ -217,13 +219,14 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                 let known = entry.swarm.get_mut(at).ok_or(Refusal::PeerLimit)?;
                 known.state = state;
                 policy.update(&mut known.value);
+                entry.note_move(&mut self.snapshot, peer, (was_seeder, seeder));
                 let at = entry.swarm.set_seeder(at, seeder, &self.rules);
                 (at, PeerChange::Updated)
             }
         };
         self.seeders = self.seeders + usize::from(seeder) - usize::from(was_seeder);
         if completed && !was_finished {
-            entry.completed = entry.completed.saturating_add(1);
+            entry.add_completed(1);
             self.completed += 1;
         }
         debug_assert!(self.seeders <= self.peers);
@@ -413,11 +416,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     }
 
     /// Whether one more peer may come, and one more torrent if this one is unknown.
-    fn check_room(&self, known: Option<u32>) -> Result<(), Refusal> {
-        let is_reached = |limit: Option<NonZeroUsize>, count: usize| {
-            limit.is_some_and(|limit| count >= limit.get())
-        };
-        if known.is_none() && is_reached(self.rules.limits.max_torrents, self.torrents()) {
+    pub(crate) fn check_room(&self, known: Option<u32>) -> Result<(), Refusal> {
+        if known.is_none() && self.has_torrents_max() {
             return Err(Refusal::TorrentLimit);
         }
         if is_reached(self.rules.limits.max_peers, self.peers) {
@@ -427,6 +427,11 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             return Err(Refusal::MemoryLimit);
         }
         Ok(())
+    }
+
+    /// Whether there are as many torrents as there may be.
+    pub(crate) fn has_torrents_max(&self) -> bool {
+        is_reached(self.rules.limits.max_torrents, self.torrents())
     }
 
     fn entry(&self, torrent: &TorrentKey) -> Option<&Torrent<K, V>> {
@@ -440,8 +445,19 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         })
     }
 
+    /// Adds a peer that is not here yet to the torrent at `position`, and returns its own position.
+    pub(crate) fn insert(&mut self, position: u32, peer: Peer<K, V>, seeder: bool) -> Option<u32> {
+        let entry = self.torrents.get_mut(position)?;
+        entry.note_move(&mut self.snapshot, &peer.key, (false, seeder));
+        let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
+        let at = entry.insert(peer, seeder, &self.rules, bytes, sample)?;
+        self.peers += 1;
+        self.seeders += usize::from(seeder);
+        Some(at)
+    }
+
     /// Adds a torrent without peers.
-    fn add(&mut self, torrent: &TorrentKey) -> Option<u32> {
+    pub(crate) fn add(&mut self, torrent: &TorrentKey) -> Option<u32> {
         let position = self.torrents.push(Torrent {
             info_hash: torrent.info_hash,
             completed: 0,
@@ -485,6 +501,31 @@ impl<K: PeerKey, V> Torrent<K, V> {
         at
     }
 
+    /// A peer, known or not, is about to be a seeder or a leecher, whatever it was before.
+    pub(crate) fn note_move(
+        &self,
+        snapshot: &mut SnapshotProgress<K>,
+        peer: &K,
+        (was_seeder, is_seeder): (bool, bool),
+    ) {
+        if was_seeder != is_seeder {
+            snapshot.note_move(&self.info_hash, &self.swarm, peer, is_seeder);
+        }
+    }
+
+    pub(crate) fn completed(&self) -> u32 {
+        self.completed
+    }
+
+    pub(crate) fn add_completed(&mut self, downloads: u32) {
+        self.completed = self.completed.saturating_add(downloads);
+    }
+
+    /// At least so many downloads were completed.
+    pub(crate) fn raise_completed(&mut self, downloads: u32) {
+        self.completed = self.completed.max(downloads);
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let seeders = self.swarm.seeders();
         Counts {
@@ -493,6 +534,10 @@ impl<K: PeerKey, V> Torrent<K, V> {
             completed: self.completed,
         }
     }
+}
+
+fn is_reached(limit: Option<NonZeroUsize>, count: usize) -> bool {
+    limit.is_some_and(|limit| count >= limit.get())
 }
 
 /// The info hashes that the index of a map leads to.
