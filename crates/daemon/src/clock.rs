@@ -3,6 +3,7 @@
 //! Code that decides gets the time as an argument, so that tests can choose it. The loops that
 //! call that code read it here, once per batch.
 
+use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
 use aquatic_types::Seconds;
@@ -99,6 +100,33 @@ pub(crate) fn unix_time() -> Duration {
     since_1970.unwrap_or_default()
 }
 
+/// Names the time that the system has run: another one after each boot.
+pub type BootId = [u8; 16];
+
+/// The system's [`BootId`], where it has one (Linux). To be read before a sandbox or another root
+/// directory hides it.
+#[must_use]
+pub fn boot_id() -> Option<BootId> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.trim().split('-').collect();
+    u128::from_str_radix(&digits, 16)
+        .ok()
+        .map(u128::to_be_bytes)
+}
+
+/// Milliseconds since the system was booted, with those for which it has slept: nobody can set this
+/// clock.
+#[must_use]
+pub fn boot_millis() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::CLOCK_BOOTTIME;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::CLOCK_MONOTONIC;
+    clock_gettime(clock).map_or(0, |time| {
+        u64::try_from(time.num_milliseconds()).unwrap_or(0)
+    })
+}
+
 /// Microseconds of the system's monotonic clock, whose zero is common to all processes.
 pub(crate) fn system_micros() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
@@ -125,6 +153,16 @@ mod tests {
         );
         let copy = clock;
         assert!(copy.elapsed() >= Duration::from_millis(90_500));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_boot_has_a_name_and_lasts() {
+        let boot_id = boot_id().unwrap();
+        assert_eq!(Some(boot_id), super::boot_id());
+        assert_ne!(boot_id, BootId::default());
+        let before = boot_millis();
+        assert!(before > 0 && before <= boot_millis());
     }
 
     #[test]

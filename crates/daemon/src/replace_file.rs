@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -32,13 +32,25 @@ impl Replacement {
     /// # Errors
     /// If the folder or the file cannot be created.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
+        Self::create_with(path, 0o666)
+    }
+
+    /// The same, for what only the user of the daemon may read.
+    ///
+    /// # Errors
+    /// If the folder or the file cannot be created.
+    pub fn create_private(path: &Path) -> anyhow::Result<Self> {
+        Self::create_with(path, 0o600)
+    }
+
+    fn create_with(path: &Path, mode: u32) -> anyhow::Result<Self> {
         let folder = folder_of(path);
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         let mut partial_path = OsString::from(path);
         partial_path.push(".partial");
         let partial_path = PathBuf::from(partial_path);
-        let file = create_anew(&partial_path)
+        let file = create_anew(&partial_path, mode)
             .with_context(|| format!("cannot create {}", partial_path.display()))?;
         Ok(Self {
             path: path.to_owned(),
@@ -149,12 +161,16 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 /// A file that did not exist before.
-fn create_anew(path: &Path) -> io::Result<File> {
+fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
 }
 
 /// Whether the path leads to this very file.

@@ -23,6 +23,7 @@
 //! | [`shard`] | a shard, its owner, and who works with it |
 //! | [`metrics`] | what is counted, and how Prometheus is told |
 //! | [`limits`], [`limit_notes`] | how much a client may ask, and a shard may hold |
+//! | [`persistence`] | swarms that outlive the process |
 //! | [`config`] | what an operator can set for any tracker |
 //! | [`entropy`] | where secrets come from |
 
@@ -36,4 +37,5 @@ pub mod launch;
 pub mod limit_notes;
 pub mod limits;
 pub mod metrics;
+pub mod persistence;
 pub mod shard;

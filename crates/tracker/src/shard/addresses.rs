@@ -11,6 +11,7 @@
 
 mod build;
 mod memory;
+mod persist;
 
 use std::net::IpAddr;
 use std::sync::Arc;

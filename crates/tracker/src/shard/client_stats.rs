@@ -19,6 +19,9 @@ pub trait PeerTag: Copy + Send + 'static {
     /// Counts a peer with this prefix.
     fn count(prefix: ClientPrefix, clients: &mut ClientTable) -> Self;
 
+    /// Counts a peer of which nobody knows the client.
+    fn count_unknown(clients: &mut ClientTable) -> Self;
+
     /// Counts a peer less.
     fn discount(self, clients: &mut ClientTable);
 
@@ -33,6 +36,8 @@ pub trait PeerTag: Copy + Send + 'static {
 impl PeerTag for () {
     fn count(_: ClientPrefix, _: &mut ClientTable) -> Self {}
 
+    fn count_unknown(_: &mut ClientTable) -> Self {}
+
     fn discount(self, _: &mut ClientTable) {}
 }
 
@@ -43,6 +48,10 @@ pub struct ClientTag(u16);
 impl PeerTag for ClientTag {
     fn count(prefix: ClientPrefix, clients: &mut ClientTable) -> Self {
         clients.count(prefix)
+    }
+
+    fn count_unknown(clients: &mut ClientTable) -> Self {
+        clients.count_with(ClientTable::OVERFLOW)
     }
 
     fn discount(self, clients: &mut ClientTable) {
@@ -72,7 +81,8 @@ impl<S: Shard, C: Shard> Shard for ClientStats<S, C> {
 #[derive(Debug)]
 pub struct ClientTable {
     tags: HashMap<ClientPrefix, ClientTag>,
-    /// By tag. The first counts peers for whose prefix there was no tag left.
+    /// By tag. The first counts peers for whose prefix there was no tag left, and those of which
+    /// nobody knows it.
     rows: Vec<Row>,
     free: Vec<ClientTag>,
 }
@@ -108,6 +118,10 @@ impl ClientTable {
             Some(tag) => *tag,
             None => self.new_tag(prefix),
         };
+        self.count_with(tag)
+    }
+
+    fn count_with(&mut self, tag: ClientTag) -> ClientTag {
         if let Some(row) = self.rows.get_mut(usize::from(tag.0)) {
             row.peers += 1;
         }

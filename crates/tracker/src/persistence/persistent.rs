@@ -1,0 +1,176 @@
+//! What a shard tells for a snapshot, and takes in of one.
+
+use aquatic_daemon::clock::Now;
+use aquatic_swarm::{LivePeer, Refusal, SnapshotVisitor, Told};
+use aquatic_swarm_log::{
+    BatchBody, CompletedRecord, Contents, Kind, PeerAddress, PeerRecord, Record, RecordBuffer,
+};
+use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus};
+
+use crate::shard::Shard;
+
+/// A batch is handed over when its records have so many bytes.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A shard whose torrents can be written down.
+pub trait Persistent: Shard {
+    /// How many maps of torrents it has.
+    const MAPS: usize;
+
+    /// Does a slice of a pass over one of the maps: adds what is there to `records`. Returns
+    /// whether the pass is over.
+    fn snapshot(&mut self, now: Now, map: usize, budget: usize, records: &mut Records) -> bool;
+
+    /// Gives up all passes.
+    fn abandon_snapshot(&mut self);
+
+    /// Takes in what was written down.
+    fn restore(&mut self, now: Now, entry: Entry) -> Restored;
+}
+
+/// Something that was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// An IPv4 peer of a torrent.
+    PeerV4(InfoHash, Told<CompactV4>),
+    /// An IPv6 peer of a torrent.
+    PeerV6(InfoHash, Told<CompactV6>),
+    /// Downloads of a torrent by IPv4 peers.
+    CompletedV4(CompletedRecord),
+    /// Downloads of a torrent by IPv6 peers.
+    CompletedV6(CompletedRecord),
+    /// Downloads of a torrent by WebTorrent peers.
+    CompletedWebTorrent(CompletedRecord),
+}
+
+/// What became of an [`Entry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It is in the shard now.
+    Yes,
+    /// Its torrent is not allowed any more.
+    Denied,
+    /// There was no room for it.
+    Refused(Refusal),
+    /// A network that has as many peers in the swarm as it may, a peer whose time is over, or
+    /// something that this kind of shard does not hold.
+    No,
+}
+
+/// Records of a snapshot that were not handed over yet.
+pub struct Records {
+    contents: Contents,
+    peers_v4: RecordBuffer<PeerRecord<CompactV4>>,
+    peers_v6: RecordBuffer<PeerRecord<CompactV6>>,
+    completed_v4: RecordBuffer<CompletedRecord>,
+    completed_v6: RecordBuffer<CompletedRecord>,
+    completed_webtorrent: RecordBuffer<CompletedRecord>,
+}
+
+impl Records {
+    /// None yet, for a file of `contents`.
+    #[must_use]
+    pub fn new(contents: Contents) -> Self {
+        Self {
+            contents,
+            peers_v4: RecordBuffer::new(Kind::PEERS_V4),
+            peers_v6: RecordBuffer::new(Kind::PEERS_V6),
+            completed_v4: RecordBuffer::new(Kind::COMPLETED_V4),
+            completed_v6: RecordBuffer::new(Kind::COMPLETED_V6),
+            completed_webtorrent: RecordBuffer::new(Kind::COMPLETED_WEBTORRENT),
+        }
+    }
+
+    /// Where torrents with IPv4 peers go.
+    pub fn v4(&mut self) -> impl SnapshotVisitor<CompactV4> {
+        Writer {
+            with_peers: self.contents == Contents::Swarms,
+            peers: &mut self.peers_v4,
+            completed: &mut self.completed_v4,
+        }
+    }
+
+    /// Where torrents with IPv6 peers go.
+    pub fn v6(&mut self) -> impl SnapshotVisitor<CompactV6> {
+        Writer {
+            with_peers: self.contents == Contents::Swarms,
+            peers: &mut self.peers_v6,
+            completed: &mut self.completed_v6,
+        }
+    }
+
+    /// Adds the downloads of a torrent with WebTorrent peers.
+    pub fn completed_webtorrent(&mut self, info_hash: &InfoHash, downloads: u32) {
+        push_completed(&mut self.completed_webtorrent, info_hash, downloads);
+    }
+
+    /// Takes a batch that is large enough to be handed over.
+    #[must_use]
+    pub fn take_full(&mut self) -> Option<BatchBody> {
+        self.take(BATCH_BYTES)
+    }
+
+    /// Takes any batch that has records.
+    #[must_use]
+    pub fn take_rest(&mut self) -> Option<BatchBody> {
+        self.take(1)
+    }
+
+    fn take(&mut self, bytes_min: usize) -> Option<BatchBody> {
+        fn large<R: Record>(buffer: &mut RecordBuffer<R>, bytes_min: usize) -> Option<BatchBody> {
+            (buffer.bytes() >= bytes_min).then(|| buffer.take())
+        }
+        large(&mut self.peers_v4, bytes_min)
+            .or_else(|| large(&mut self.peers_v6, bytes_min))
+            .or_else(|| large(&mut self.completed_v4, bytes_min))
+            .or_else(|| large(&mut self.completed_v6, bytes_min))
+            .or_else(|| large(&mut self.completed_webtorrent, bytes_min))
+    }
+}
+
+/// Writes the records of one IP family.
+struct Writer<'a, A> {
+    with_peers: bool,
+    peers: &'a mut RecordBuffer<PeerRecord<A>>,
+    completed: &'a mut RecordBuffer<CompletedRecord>,
+}
+
+impl<A: PeerAddress> SnapshotVisitor<A> for Writer<'_, A> {
+    fn torrent(&mut self, info_hash: &InfoHash, completed: u32) {
+        push_completed(self.completed, info_hash, completed);
+    }
+
+    fn peer(&mut self, info_hash: &InfoHash, peer: &LivePeer<A>) {
+        if !self.with_peers {
+            return;
+        }
+        let status = if peer.is_seeder {
+            PeerStatus::Seeder
+        } else {
+            PeerStatus::Leecher
+        };
+        let added = self.peers.push(&PeerRecord {
+            info_hash: *info_hash,
+            peer: peer.key,
+            status,
+            has_completed: false,
+            is_finished: peer.is_finished,
+            seconds_left: peer.seconds_left,
+        });
+        debug_assert!(added, "a slice is smaller than a batch");
+    }
+}
+
+fn push_completed(
+    buffer: &mut RecordBuffer<CompletedRecord>,
+    info_hash: &InfoHash,
+    downloads: u32,
+) {
+    if downloads > 0 {
+        let added = buffer.push(&CompletedRecord {
+            info_hash: *info_hash,
+            downloads,
+        });
+        debug_assert!(added, "a slice is smaller than a batch");
+    }
+}

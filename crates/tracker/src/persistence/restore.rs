@@ -1,0 +1,208 @@
+//! Reading a snapshot into shards.
+
+use std::io::{self, Read, Seek};
+
+use aquatic_daemon::clock::Now;
+use aquatic_swarm::Told;
+use aquatic_swarm_log::{
+    Batch, BatchError, BatchHeader, Body, FileCheck, FileError, HEADER_BYTES, InvalidRecord,
+    PeerRecord, SystemTime, batch_bytes,
+};
+use aquatic_types::{InfoHash, ShardKey};
+
+use super::persistent::{Entry, Persistent, Restored};
+
+/// What became of a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Peers that are in swarms again.
+    pub peers: u64,
+    /// Torrents whose downloads are known again, by IP family.
+    pub completed: u64,
+    /// Peers whose time was over.
+    pub expired: u64,
+    /// Peers and download counts of torrents that are not allowed any more.
+    pub denied: u64,
+    /// Peers and download counts beyond a limit.
+    pub refused: u64,
+    /// How long ago the file was begun.
+    pub age_seconds: u64,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// It cannot be read.
+    Read(io::Error),
+    /// A batch in it is not one, at this place.
+    Batch(BatchError, u64),
+    /// Its batches are not those of one whole file.
+    File(FileError),
+}
+
+impl std::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "cannot read it: {error}"),
+            Self::Batch(error, offset) => write!(f, "at byte {offset}: {error}"),
+            Self::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+/// Takes what a file holds into the shards. Reads it twice: nothing is used before it is known that
+/// all of it is there.
+///
+/// # Errors
+///
+/// When it cannot be used. The shards are as they were then, unless the file has changed between
+/// the two readings.
+pub fn restore<S: Persistent>(
+    mut file: impl Read + Seek,
+    shards: &mut [S],
+    key: &ShardKey,
+    now: Now,
+    system: &SystemTime,
+    peer_age_seconds_max: u32,
+) -> Result<Summary, RestoreError> {
+    let mut check = FileCheck::new();
+    let mut batches = Batches::new(&mut file);
+    while let Some(batch) = batches.next()? {
+        check.note(&batch).map_err(RestoreError::File)?;
+    }
+    let (header, begin) = check.finish().map_err(RestoreError::File)?;
+    file.rewind().map_err(RestoreError::Read)?;
+
+    let age_millis = |header_of_batch: &BatchHeader| {
+        begin.age_millis(&header, header_of_batch.unix_millis, system)
+    };
+    let mut restoring = Restoring {
+        shards,
+        key,
+        now,
+        peer_age_seconds_max,
+        summary: Summary {
+            age_seconds: age_millis(&header) / 1_000,
+            ..Summary::default()
+        },
+    };
+    let mut batches = Batches::new(&mut file);
+    while let Some(batch) = batches.next()? {
+        restoring.batch(&batch, age_millis(&batch.header) / 1_000);
+    }
+    Ok(restoring.summary)
+}
+
+struct Restoring<'a, S> {
+    shards: &'a mut [S],
+    key: &'a ShardKey,
+    now: Now,
+    peer_age_seconds_max: u32,
+    summary: Summary,
+}
+
+impl<S: Persistent> Restoring<'_, S> {
+    fn batch(&mut self, batch: &Batch<'_>, age_seconds: u64) {
+        match &batch.body {
+            Body::PeersV4(peers) => self.peers(peers.clone(), age_seconds, Entry::PeerV4),
+            Body::PeersV6(peers) => self.peers(peers.clone(), age_seconds, Entry::PeerV6),
+            Body::CompletedV4(counts) => counts.clone().flatten().for_each(|count| {
+                self.completed(&count.info_hash, Entry::CompletedV4(count));
+            }),
+            Body::CompletedV6(counts) => counts.clone().flatten().for_each(|count| {
+                self.completed(&count.info_hash, Entry::CompletedV6(count));
+            }),
+            Body::CompletedWebTorrent(counts) => counts.clone().flatten().for_each(|count| {
+                self.completed(&count.info_hash, Entry::CompletedWebTorrent(count));
+            }),
+            Body::Begin(_) | Body::End(_) | Body::Unknown(_) => {}
+        }
+    }
+
+    fn peers<A: Copy>(
+        &mut self,
+        peers: impl Iterator<Item = Result<PeerRecord<A>, InvalidRecord>>,
+        age_seconds: u64,
+        entry: impl Fn(InfoHash, Told<A>) -> Entry,
+    ) {
+        for peer in peers.flatten() {
+            let left = u64::from(peer.seconds_left).checked_sub(age_seconds);
+            let Some(left) = left.and_then(|left| u32::try_from(left).ok()) else {
+                self.summary.expired += 1;
+                continue;
+            };
+            let told = Told {
+                peer: peer.peer,
+                status: peer.status,
+                completed: peer.has_completed,
+                is_finished: peer.is_finished,
+                deadline: self.now.seconds + left.min(self.peer_age_seconds_max),
+            };
+            match self.entry(&peer.info_hash, entry(peer.info_hash, told)) {
+                Restored::Yes => self.summary.peers += 1,
+                Restored::Denied => self.summary.denied += 1,
+                Restored::Refused(_) | Restored::No => self.summary.refused += 1,
+            }
+        }
+    }
+
+    fn completed(&mut self, info_hash: &InfoHash, entry: Entry) {
+        match self.entry(info_hash, entry) {
+            Restored::Yes => self.summary.completed += 1,
+            Restored::Denied => self.summary.denied += 1,
+            Restored::Refused(_) | Restored::No => self.summary.refused += 1,
+        }
+    }
+
+    fn entry(&mut self, info_hash: &InfoHash, entry: Entry) -> Restored {
+        let shard = self.key.shard_of(info_hash, self.shards.len());
+        let shard = self.shards.get_mut(shard);
+        shard.map_or(Restored::No, |shard| shard.restore(self.now, entry))
+    }
+}
+
+/// The batches of a file, one at a time in a buffer of their own.
+struct Batches<R> {
+    file: R,
+    buffer: Vec<u8>,
+    offset: u64,
+}
+
+impl<R: Read> Batches<R> {
+    fn new(file: R) -> Self {
+        Self {
+            file,
+            buffer: Vec::new(),
+            offset: 0,
+        }
+    }
+
+    /// `None` at the end of the file.
+    fn next(&mut self) -> Result<Option<Batch<'_>>, RestoreError> {
+        let at = self.offset;
+        let error = |error| RestoreError::Batch(error, at);
+        self.buffer.clear();
+        self.fill(HEADER_BYTES)?;
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        if let Some(header) = self.buffer.first_chunk() {
+            let bytes = batch_bytes(header).map_err(error)?;
+            self.fill(bytes)?;
+        }
+        self.offset += self.buffer.len() as u64;
+        let (batch, _) = Batch::parse(&self.buffer).map_err(error)?;
+        Ok(Some(batch))
+    }
+
+    /// Reads until the buffer has so many bytes, or the file has no more.
+    fn fill(&mut self, bytes: usize) -> Result<(), RestoreError> {
+        let missing = bytes.saturating_sub(self.buffer.len()) as u64;
+        let mut rest = self.file.by_ref().take(missing);
+        rest.read_to_end(&mut self.buffer)
+            .map_err(RestoreError::Read)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The thread that writes snapshots.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use aquatic_channel::Waker;
+use aquatic_daemon::clock::{BootId, Clock, boot_millis, unix_micros};
+use aquatic_daemon::heartbeat;
+use aquatic_daemon::replace_file::Replacement;
+use aquatic_daemon::supervisor::Finisher;
+use aquatic_swarm_log::{Begin, Contents, End, FileWriter, SystemTime};
+
+use super::source::{Part, Rounds, SnapshotSource};
+
+/// Batches that can wait for the disk, some 64 KiB each; after that, shards wait with their
+/// snapshot.
+const PARTS_MAX: usize = 64;
+
+/// What the system's clocks say now.
+#[must_use]
+pub fn system_time(boot_id: BootId) -> SystemTime {
+    SystemTime {
+        unix_millis: unix_micros() / 1_000,
+        boot_id,
+        boot_millis: boot_millis(),
+    }
+}
+
+/// When and where snapshots are written.
+#[derive(Clone, Debug)]
+pub struct SnapshotSettings {
+    /// What is written.
+    pub contents: Contents,
+    /// Where.
+    pub path: PathBuf,
+    /// How often, besides at the end; zero: not at all.
+    pub interval: Duration,
+}
+
+/// Writes snapshots, of what its [sources](SnapshotSource) hand over.
+pub struct Snapshotter {
+    settings: SnapshotSettings,
+    clock: Clock,
+    boot_id: BootId,
+    /// Tells files of different processes apart.
+    process: u64,
+    /// Wake the owners of the shards.
+    wakers: Vec<Waker>,
+    shards: usize,
+    rounds: Arc<Rounds>,
+    parts: Receiver<Part>,
+}
+
+impl Snapshotter {
+    /// The writer of snapshots, and a source for each of `shards` shards. `wakers` wake their
+    /// owners; `process` is a random number.
+    #[must_use]
+    pub fn new(
+        settings: SnapshotSettings,
+        (clock, boot_id): (Clock, BootId),
+        process: u64,
+        shards: usize,
+        wakers: Vec<Waker>,
+    ) -> (Self, Vec<SnapshotSource>) {
+        let rounds = Arc::new(Rounds::default());
+        let (sender, parts) = sync_channel(PARTS_MAX);
+        let contents = settings.contents;
+        let source = |_| SnapshotSource::new(contents, Arc::clone(&rounds), sender.clone());
+        let sources = (0..shards).map(source).collect();
+        let snapshotter = Self {
+            settings,
+            clock,
+            boot_id,
+            process,
+            wakers,
+            shards,
+            rounds,
+            parts,
+        };
+        (snapshotter, sources)
+    }
+
+    /// Writes snapshots until the process ends: one every interval, and the last one when
+    /// `finisher` says that it stops. That one is waited for.
+    pub fn run(self, mut finisher: Finisher) -> ! {
+        while self.waits(&finisher) {
+            self.replace_file();
+        }
+        self.replace_file();
+        finisher.finish();
+        loop {
+            heartbeat::sleep(heartbeat::INTERVAL);
+        }
+    }
+
+    /// Waits until the next snapshot is due; `false` if the process stops.
+    fn waits(&self, finisher: &Finisher) -> bool {
+        let since = self.clock.elapsed();
+        while !finisher.is_stopping() {
+            heartbeat::beat();
+            let interval = self.settings.interval;
+            if !interval.is_zero() && self.clock.elapsed() >= since + interval {
+                return true;
+            }
+            // The finisher unparks.
+            thread::park_timeout(heartbeat::INTERVAL);
+        }
+        false
+    }
+
+    /// Writes a snapshot. A failure is logged, and costs this snapshot only.
+    fn replace_file(&self) {
+        let path = self.settings.path.as_path();
+        let started = self.clock.elapsed();
+        match self.write_file(path) {
+            Ok(Some(End { peers, completed })) => log::info!(
+                "wrote {peers} peers and the download counts of {completed} torrents to {} in {} ms",
+                path.display(),
+                (self.clock.elapsed() - started).as_millis()
+            ),
+            Ok(None) => {}
+            Err(error) => log::error!("the swarms could not be written: {error:#}"),
+        }
+    }
+
+    fn write_file(&self, path: &Path) -> anyhow::Result<Option<End>> {
+        let mut file = heartbeat::outside(|| Replacement::create_private(path));
+        // After a failure the rest is still taken from the shards, which must not wait for ever.
+        let end = self.snapshot(|bytes| {
+            if let Ok(replacement) = &mut file
+                && let Err(error) = heartbeat::outside(|| replacement.append(bytes))
+            {
+                file = Err(error);
+            }
+        });
+        let file = file?;
+        if end.is_some() {
+            heartbeat::outside(|| file.finish())?;
+        }
+        Ok(end)
+    }
+
+    /// Takes a snapshot of all shards, and gives the bytes of its file to `write`, piece by piece.
+    /// `None`: there are no shards any more.
+    pub fn snapshot(&self, mut write: impl FnMut(&[u8])) -> Option<End> {
+        let SystemTime {
+            unix_millis,
+            boot_id,
+            boot_millis,
+        } = system_time(self.boot_id);
+        let began_micros = self.clock.micros();
+        let unix_millis_at =
+            |micros: u64| unix_millis + micros.saturating_sub(began_micros) / 1_000;
+        let begin = Begin {
+            contents: self.settings.contents,
+            boot_id,
+            boot_millis,
+        };
+        let mut bytes = Vec::new();
+        let mut file = FileWriter::begin(self.process, &begin, unix_millis, &mut bytes);
+        self.rounds.begin(&self.wakers);
+        let mut shards_left = self.shards;
+        while shards_left > 0 {
+            heartbeat::beat();
+            match self.parts.recv_timeout(heartbeat::INTERVAL) {
+                Ok(Part::End) => shards_left -= 1,
+                Ok(Part::Batch(batch, micros)) => {
+                    file.append(&batch, unix_millis_at(micros), &mut bytes);
+                    write(&bytes);
+                    bytes.clear();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        let end = file.end(unix_millis_at(self.clock.micros()), &mut bytes);
+        write(&bytes);
+        Some(end)
+    }
+}

@@ -1,0 +1,383 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Cursor;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::per_client::PerClientLimit;
+use aquatic_swarm::{Announce, Counts, HashKey, Limits};
+use aquatic_swarm_log::{BatchError, Contents, End, FileError, SystemTime};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, ShardKey};
+
+use super::restore::{RestoreError, Summary, restore};
+use super::snapshotter::{SnapshotSettings, Snapshotter, system_time};
+use crate::shard::ShardSource;
+use crate::shard::addresses::{AddressShard, AddressSwarmsParts, AddressSwarmsSettings, PeerAddr};
+use crate::shard::client_stats::ClientStats;
+use crate::shard::maintenance::{MaintenanceSettings, Reporting};
+
+const BOOT_ID: [u8; 16] = [7; 16];
+const PEER_AGE_SECONDS: u32 = 1_200;
+
+/// All shards of a tracker, without workers.
+struct Tracker {
+    shards: Vec<AddressShard>,
+    key: ShardKey,
+    access_list: SharedAccessList,
+}
+
+impl Tracker {
+    fn new(shards: usize, counts_clients: bool, limits: Limits, peers_per_ip: usize) -> Self {
+        let access_list = SharedAccessList::new(AccessListMode::Deny, AccessList::default());
+        let peers_per_ip =
+            NonZeroUsize::new(peers_per_ip).map(|max| Arc::new(PerClientLimit::new(max)));
+        let settings = AddressSwarmsSettings {
+            limits,
+            peer_age_seconds_max: PEER_AGE_SECONDS,
+            maintenance: MaintenanceSettings {
+                bytes_max: None,
+                cleaning_interval_seconds: 120,
+                report_interval_seconds: 5,
+                peer_histograms: false,
+            },
+        };
+        let parts = |seed| AddressSwarmsParts {
+            hash_key: HashKey::new([1, seed]),
+            rng_seed: seed,
+            access_list: access_list.reader(),
+            peers_per_ip: peers_per_ip.clone(),
+            reporting: Reporting::default(),
+        };
+        let seeds = 0..shards as u64;
+        let key = std::array::from_fn(|at| u8::try_from((at * 37 + shards) % 256).unwrap());
+        Self {
+            shards: seeds
+                .map(|seed| AddressShard::new(counts_clients, settings, parts(seed)))
+                .collect(),
+            key: ShardKey::new(key),
+            access_list,
+        }
+    }
+
+    fn plain(shards: usize) -> Self {
+        Self::new(shards, false, Limits::default(), 0)
+    }
+
+    fn announce<K: PeerAddr>(&mut self, torrent: u16, peer: K, status: PeerStatus) {
+        let announce = Announce {
+            peer,
+            status,
+            completed: status == PeerStatus::Seeder,
+            num_want: 0,
+        };
+        let info_hash = info_hash(torrent);
+        let shard = self.key.shard_of(&info_hash, self.shards.len());
+        let outcome = match &mut self.shards[shard] {
+            ClientStats::Off(swarms) => {
+                let key = swarms.key(info_hash);
+                swarms.announce(Now::default(), &key, *b"-TR4060-", &announce, |_| ())
+            }
+            ClientStats::On(swarms) => {
+                let key = swarms.key(info_hash);
+                swarms.announce(Now::default(), &key, *b"-TR4060-", &announce, |_| ())
+            }
+        };
+        outcome.unwrap();
+    }
+
+    /// Torrents of zero to 119 peers, half of them with some of IPv6.
+    fn fill(&mut self) {
+        for torrent in 0..600 {
+            for number in 0..torrent % 120 {
+                let status = [PeerStatus::Seeder, PeerStatus::Leecher][usize::from(number % 2)];
+                self.announce(torrent, v4(number), status);
+                if torrent % 2 == 0 {
+                    self.announce(torrent, v6(number), status);
+                }
+            }
+        }
+    }
+
+    fn counts(&self) -> BTreeMap<(u16, IpFamily), Counts> {
+        let mut counts = BTreeMap::new();
+        for torrent in 0..600 {
+            let info_hash = info_hash(torrent);
+            let shard = &self.shards[self.key.shard_of(&info_hash, self.shards.len())];
+            for family in IpFamily::ALL {
+                let found = match shard {
+                    ClientStats::Off(swarms) => swarms.scrape(family, &swarms.key(info_hash)),
+                    ClientStats::On(swarms) => swarms.scrape(family, &swarms.key(info_hash)),
+                };
+                counts.insert((torrent, family), found);
+            }
+        }
+        counts
+    }
+
+    /// The bytes of a file.
+    fn snapshot(&mut self, contents: Contents) -> (Vec<u8>, End) {
+        let (snapshotter, mut sources) = self.snapshotter(contents, PathBuf::new());
+        let is_over = &AtomicBool::new(false);
+        thread::scope(|scope| {
+            let snapshot = scope.spawn(move || {
+                let mut bytes = Vec::new();
+                let end = snapshotter.snapshot(|piece| bytes.extend_from_slice(piece));
+                is_over.store(true, Ordering::Relaxed);
+                (bytes, end.unwrap())
+            });
+            while !is_over.load(Ordering::Relaxed) {
+                for (shard, source) in self.shards.iter_mut().zip(&mut sources) {
+                    source.step(Now::default(), shard);
+                }
+            }
+            snapshot.join().unwrap()
+        })
+    }
+
+    fn snapshotter(
+        &self,
+        contents: Contents,
+        path: PathBuf,
+    ) -> (Snapshotter, Vec<super::source::SnapshotSource>) {
+        let settings = SnapshotSettings {
+            contents,
+            path,
+            interval: Duration::ZERO,
+        };
+        let clocks = (Clock::start(), BOOT_ID);
+        Snapshotter::new(settings, clocks, 3, self.shards.len(), Vec::new())
+    }
+
+    fn restore(&mut self, bytes: &[u8], seconds_later: u64) -> Result<Summary, RestoreError> {
+        let now = system_time(BOOT_ID);
+        let system = SystemTime {
+            boot_millis: now.boot_millis + seconds_later * 1_000,
+            ..now
+        };
+        let now = Now::from_micros(5_000_000);
+        let (key, shards) = (&self.key, &mut self.shards);
+        restore(
+            Cursor::new(bytes),
+            shards,
+            key,
+            now,
+            &system,
+            PEER_AGE_SECONDS,
+        )
+    }
+}
+
+fn info_hash(torrent: u16) -> InfoHash {
+    let [high, low] = torrent.to_be_bytes();
+    let mut hash = [high; 20];
+    hash[0] = low;
+    InfoHash(hash)
+}
+
+fn v4(number: u16) -> CompactV4 {
+    let [high, low] = number.to_be_bytes();
+    CompactV4::new([10, high, low, 1].into(), 6_881)
+}
+
+fn v6(number: u16) -> CompactV6 {
+    CompactV6::new([0x2001, 0xdb8, 0, number, 0, 0, 0, 1].into(), 6_881)
+}
+
+#[test]
+fn swarms_come_back_whatever_the_number_of_shards() {
+    for (shards, shards_after) in [(1, 1), (1, 3), (4, 2)] {
+        for counts_clients in [false, true] {
+            let tracker = || |shards| Tracker::new(shards, counts_clients, Limits::default(), 0);
+            let mut before = tracker()(shards);
+            before.fill();
+            let (bytes, end) = before.snapshot(Contents::Swarms);
+            let mut after = tracker()(shards_after);
+            let summary = after.restore(&bytes, 100).unwrap();
+            assert_eq!(after.counts(), before.counts());
+            assert_eq!(
+                (summary.peers, summary.completed),
+                (end.peers, end.completed)
+            );
+            assert_eq!(summary.age_seconds, 100);
+            let none = (summary.expired, summary.denied, summary.refused);
+            assert_eq!(none, (0, 0, 0));
+        }
+    }
+}
+
+/// The bytes that an operator has to reckon with.
+#[test]
+fn a_peer_takes_29_bytes_and_a_torrent_24() {
+    let mut tracker = Tracker::plain(1);
+    for torrent in 0..600 {
+        for number in 0..10 {
+            tracker.announce(torrent, v4(number), PeerStatus::Seeder);
+        }
+    }
+    let (bytes, end) = tracker.snapshot(Contents::Swarms);
+    assert_eq!((end.peers, end.completed), (6_000, 600));
+    let payload = 6_000 * 29 + 600 * 24;
+    assert!(
+        (payload..payload + 1_000).contains(&bytes.len()),
+        "{}",
+        bytes.len()
+    );
+}
+
+#[test]
+fn counts_alone_name_nobody() {
+    let mut before = Tracker::plain(2);
+    before.fill();
+    let (bytes, end) = before.snapshot(Contents::Completed);
+    assert_eq!(end.peers, 0);
+    let mut after = Tracker::plain(2);
+    let summary = after.restore(&bytes, 0).unwrap();
+    assert_eq!((summary.peers, summary.completed), (0, end.completed));
+    for (place, counts) in after.counts() {
+        assert_eq!(counts.completed, before.counts()[&place].completed);
+        assert_eq!(counts.peers(), 0);
+    }
+}
+
+#[test]
+fn nobody_lives_longer_than_without_a_restart() {
+    let mut before = Tracker::plain(1);
+    before.announce(1, v4(1), PeerStatus::Seeder);
+    let (bytes, _) = before.snapshot(Contents::Swarms);
+    let life = u64::from(PEER_AGE_SECONDS);
+    for (later, lives) in [
+        (life - 10, true),
+        (life + 3, false),
+        (u64::from(u32::MAX), false),
+    ] {
+        let mut after = Tracker::plain(1);
+        let summary = after.restore(&bytes, later).unwrap();
+        assert_eq!(
+            (summary.peers, summary.expired),
+            (u64::from(lives), u64::from(!lives))
+        );
+    }
+}
+
+#[test]
+fn what_is_denied_meanwhile_stays_away() {
+    let mut before = Tracker::plain(1);
+    before.announce(1, v4(1), PeerStatus::Seeder);
+    before.announce(2, v4(1), PeerStatus::Seeder);
+    let (bytes, _) = before.snapshot(Contents::Swarms);
+    let mut after = Tracker::plain(1);
+    let list = format!("{}\n", info_hash(1));
+    after
+        .access_list
+        .replace(AccessList::parse(list.as_bytes()).unwrap());
+    let summary = after.restore(&bytes, 0).unwrap();
+    // A peer, and a download count.
+    assert_eq!(
+        (summary.peers, summary.completed, summary.denied),
+        (1, 1, 2)
+    );
+    assert_eq!(after.counts()[&(1, IpFamily::V4)], Counts::default());
+}
+
+#[test]
+fn limits_hold() {
+    let mut before = Tracker::plain(1);
+    for torrent in 0..9 {
+        before.announce(torrent, v4(1), PeerStatus::Leecher);
+    }
+    let (bytes, _) = before.snapshot(Contents::Swarms);
+    let mut few_per_address = Tracker::new(1, false, Limits::default(), 5);
+    let summary = few_per_address.restore(&bytes, 0).unwrap();
+    assert_eq!((summary.peers, summary.refused), (5, 4));
+    let limits = Limits {
+        max_peers: NonZeroUsize::new(6),
+        ..Limits::default()
+    };
+    let mut few = Tracker::new(1, false, limits, 0);
+    let summary = few.restore(&bytes, 0).unwrap();
+    assert_eq!((summary.peers, summary.refused), (6, 3));
+}
+
+#[test]
+fn a_file_that_is_not_whole_restores_nothing() {
+    let mut before = Tracker::plain(1);
+    before.fill();
+    let (bytes, _) = before.snapshot(Contents::Swarms);
+    let mut after = Tracker::plain(1);
+    let mut refuse = |bytes: &[u8]| {
+        let error = after.restore(bytes, 0).unwrap_err();
+        assert!(
+            after
+                .counts()
+                .values()
+                .all(|counts| *counts == Counts::default())
+        );
+        error
+    };
+    let torn = refuse(&bytes[..bytes.len() / 2]);
+    assert!(
+        matches!(torn, RestoreError::Batch(BatchError::Torn, at) if at > 0),
+        "{torn}"
+    );
+    let mut changed = bytes.clone();
+    changed[bytes.len() / 2] ^= 1;
+    let changed = refuse(&changed);
+    assert!(
+        matches!(changed, RestoreError::Batch(BatchError::Checksum, _)),
+        "{changed}"
+    );
+    let foreign = refuse(b"PK\x03\x04");
+    assert!(
+        matches!(foreign, RestoreError::Batch(BatchError::Foreign, 0)),
+        "{foreign}"
+    );
+    let twice = refuse(&[bytes.as_slice(), &bytes].concat());
+    assert!(
+        matches!(twice, RestoreError::File(FileError::AfterEnd)),
+        "{twice}"
+    );
+    let empty = refuse(b"");
+    assert!(
+        matches!(empty, RestoreError::File(FileError::NoBegin)),
+        "{empty}"
+    );
+}
+
+#[test]
+fn a_file_is_loaded_or_set_aside() {
+    let folder = std::env::temp_dir().join(format!("aquatic-swarms-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("swarms.aqs");
+    let unusable = folder.join("swarms.aqs.unusable");
+    let load = |tracker: &mut Tracker| {
+        let clocks = (Clock::start(), BOOT_ID);
+        let Tracker { shards, key, .. } = tracker;
+        super::file::load(&path, shards, key, clocks, PEER_AGE_SECONDS);
+    };
+    let mut before = Tracker::plain(1);
+    before.fill();
+    // There is none yet.
+    load(&mut before);
+    fs::write(&path, before.snapshot(Contents::Swarms).0).unwrap();
+    let mut after = Tracker::plain(1);
+    load(&mut after);
+    assert_eq!(after.counts(), before.counts());
+    assert!(path.exists());
+
+    fs::write(&path, "no swarms").unwrap();
+    load(&mut Tracker::plain(1));
+    assert!(!path.exists());
+    assert_eq!(fs::read(&unusable).unwrap(), b"no swarms");
+
+    fs::create_dir(&path).unwrap();
+    fs::remove_file(&unusable).unwrap();
+    load(&mut Tracker::plain(1));
+    assert!(!path.exists() && unusable.is_dir());
+    fs::remove_dir_all(&folder).unwrap();
+}
