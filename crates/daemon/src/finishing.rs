@@ -5,6 +5,10 @@
 //!                     │                              │ answers, last words
 //!                     │ FINISH_MAX, or all have ◀────┘ finished
 //!                     ▼
+//!               those who have to write down what the others knew
+//!                     │
+//!                     │ LAST_MAX, or all have finished
+//!                     ▼
 //!                  the end
 //! ```
 
@@ -15,6 +19,10 @@ use std::time::Duration;
 /// How long the end waits for those who have something to finish. Together with the time for the
 /// log ([`FLUSH_MAX`](crate::logging::FLUSH_MAX)), a stop takes less than a second.
 pub const FINISH_MAX: Duration = Duration::from_millis(600);
+
+/// How long the end waits for those who write down what must not be lost: less than the 90 seconds
+/// after which systemd kills.
+pub const LAST_MAX: Duration = Duration::from_secs(80);
 
 type Wake = Box<dyn Fn() + Send>;
 

@@ -29,7 +29,7 @@ use crate::signals::{Signal, SignalWaker, Signals};
 use crate::systemd::Systemd;
 use crate::{heartbeat, logging, watchdog};
 
-pub use crate::finishing::{FINISH_MAX, Finisher};
+pub use crate::finishing::{FINISH_MAX, Finisher, LAST_MAX};
 
 /// How often the main thread looks whether all workers have finished.
 const FINISH_LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -43,6 +43,8 @@ pub struct Supervisor {
     events: Sender<Event>,
     waker: SignalWaker,
     finishing: Arc<Finishing>,
+    /// Of those who begin when all others have finished.
+    last: Arc<Finishing>,
 }
 
 /// What the main thread is told by others.
@@ -66,7 +68,7 @@ impl Supervisor {
     ///
     /// Returns `Ok` on SIGTERM or SIGINT: neither `start` nor a reload are stopped or waited for,
     /// and workers only for a [moment](FINISH_MAX). What they know is in memory only, and ends with
-    /// the process.
+    /// the process, unless [somebody](Self::last_finisher) writes it down.
     ///
     /// # Errors
     /// If signals cannot be caught, if the start fails, or if a worker has ended: which, and why.
@@ -83,6 +85,7 @@ impl Supervisor {
             events,
             waker: signals.waker(),
             finishing: Arc::default(),
+            last: Arc::default(),
         };
         supervisor.load(start, reloads, Arc::clone(&systemd), hang_timeout)?;
         let end = wait_for_end(signals, &told, &ask_for_reload);
@@ -133,6 +136,12 @@ impl Supervisor {
         self.finishing.join(Box::new(wake))
     }
 
+    /// For a worker that has something to do when all others have finished, and is given more time
+    /// for it: [`LAST_MAX`]. `wake` ends its sleep.
+    pub fn last_finisher(&self, wake: impl Fn() + Send + 'static) -> Finisher {
+        self.last.join(Box::new(wake))
+    }
+
     /// Does something in each thread that was there before the start: the main thread, and the one
     /// that writes the log; then in this one. Threads that are started afterwards inherit from this
     /// one what the system keeps for each thread.
@@ -159,12 +168,11 @@ impl Supervisor {
         let _ = done.recv_timeout(logging::FLUSH_MAX);
     }
 
-    /// Lets workers finish what they have begun.
+    /// Lets workers finish what they have begun, and then those who wait for that.
     fn let_finish(&self) {
-        self.finishing.begin();
-        let clock = Clock::start();
-        while !self.finishing.is_over() && clock.elapsed() < FINISH_MAX {
-            thread::sleep(FINISH_LOOK_INTERVAL);
+        wait_for(&self.finishing, FINISH_MAX);
+        if !self.last.is_over() && !wait_for(&self.last, LAST_MAX) {
+            log::error!("ending, though not everything was written within {LAST_MAX:?}");
         }
     }
 
@@ -239,6 +247,21 @@ impl Supervisor {
     }
 }
 
+/// Says that it is time to finish, and waits until all have done so, but no longer than this.
+/// Returns whether they have.
+fn wait_for(finishing: &Finishing, time_max: Duration) -> bool {
+    finishing.begin();
+    let clock = Clock::start();
+    while !finishing.is_over() {
+        if clock.elapsed() >= time_max {
+            return false;
+        }
+        heartbeat::beat();
+        thread::sleep(FINISH_LOOK_INTERVAL);
+    }
+    true
+}
+
 /// Passes signals on, and runs tasks, until there is a reason to end: a signal, or a failure.
 fn wait_for_end(
     mut signals: Signals,
@@ -281,6 +304,34 @@ mod tests {
         });
         let end = end.unwrap_err();
         assert_eq!(format!("{end:#}"), "worker early has ended: it returned");
+    }
+
+    #[test]
+    fn last_words_come_when_all_others_have_finished() {
+        let finishing = Supervisor {
+            events: channel().0,
+            waker: Signals::catch(heartbeat::INTERVAL).unwrap().waker(),
+            finishing: Arc::default(),
+            last: Arc::default(),
+        };
+        let mut first = finishing.finisher(|| ());
+        let mut last = finishing.last_finisher(|| ());
+        thread::scope(|scope| {
+            let order = scope.spawn(move || {
+                while !first.is_stopping() {
+                    thread::yield_now();
+                }
+                let was_early = last.is_stopping();
+                first.finish();
+                while !last.is_stopping() {
+                    thread::yield_now();
+                }
+                last.finish();
+                was_early
+            });
+            finishing.let_finish();
+            assert!(!order.join().unwrap());
+        });
     }
 
     #[test]
