@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use aquatic_access_list::{AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_types::{CanonicalAddr, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::config::Config;
@@ -76,6 +77,7 @@ impl Default for Tracker {
         let dependencies = Dependencies {
             access_list: SharedAccessList::new(AccessListMode::Deny, denied),
             wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
+            persistence: Persistence::default(),
             export_writers: Vec::new(),
             sockets: IpFamily::ALL.len(),
             connection_secret: None,

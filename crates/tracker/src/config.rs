@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use aquatic_config::{Checks, OldSpellings, section};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_swarm::{PEER_AGE_MAX_SECONDS, PEERS_PER_NETWORK_MAX};
+use aquatic_swarm_log::Contents;
 
 /// Workers of one kind. A guard against typing errors, not a recommendation.
 const WORKERS_MAX: usize = 1_024;
@@ -34,6 +36,54 @@ section! {
         ///
         /// There can be tens of thousands of different ones, since anyone can invent some.
         pub prometheus_peer_id_prefixes: bool = false,
+    }
+}
+
+section! {
+    /// Swarms that outlive the program. They are written to a file at the end and from time to
+    /// time, and read at the start; writing delays no answer.
+    pub struct PersistenceConfig {
+        /// Write down who is in which swarm. 29 bytes per IPv4 peer, 41 per IPv6 peer.
+        ///
+        /// After a restart clients find each other at once, instead of when all have announced
+        /// again. The file holds addresses of people; only the user of the program can read it.
+        pub swarms: bool = false,
+        /// Write down how many downloads of each torrent were completed, 24 bytes per torrent. With
+        /// `swarms`, this is done in any case. Only torrents that have peers are remembered.
+        pub completed_counts: bool = false,
+        /// The file. One that cannot be used is renamed, and the reason is logged.
+        pub path: PathBuf = PathBuf::from("./swarms.aqs"),
+        /// Seconds between two times when it is written: what is lost at most if the machine fails.
+        /// 0 = only when the program is told to stop.
+        pub interval: u64 = 300,
+    }
+}
+
+impl PersistenceConfig {
+    /// What is written, if anything.
+    #[must_use]
+    pub fn contents(&self) -> Option<Contents> {
+        match (self.swarms, self.completed_counts) {
+            (true, _) => Some(Contents::Swarms),
+            (false, true) => Some(Contents::Completed),
+            (false, false) => None,
+        }
+    }
+
+    /// The file that is written, if any, and the key that names it.
+    #[must_use]
+    pub fn output(&self) -> Option<(&'static str, &Path)> {
+        self.contents()
+            .map(|_| ("persistence.path", self.path.as_path()))
+    }
+
+    /// Checks the keys.
+    pub fn check(&self, checks: &mut Checks) {
+        checks.require(
+            self.contents().is_none() || !self.path.as_os_str().is_empty(),
+            "persistence.path",
+            "must name a file",
+        );
     }
 }
 

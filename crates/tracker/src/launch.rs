@@ -17,20 +17,23 @@ use std::sync::Arc;
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
 use aquatic_config::{AccessListConfig, PrivilegeConfig};
-use aquatic_daemon::clock::Clock;
+use aquatic_daemon::clock::{BootId, Clock, boot_id};
 use aquatic_daemon::exposition::Exposition;
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_daemon::sandbox::{self, Needs};
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, privileges};
+use crossbeam_utils::sync::Parker;
 
-use crate::config::{MetricsConfig, too_many_workers};
+use crate::config::{MetricsConfig, PersistenceConfig, too_many_workers};
 use crate::dispatch::topology::Topology;
 use crate::limit_notes;
 use crate::metrics::counters::{Protocol, WorkerCounters};
 use crate::metrics::report::ShardReport;
 use crate::metrics::{write_old_names, write_peer_counts};
+use crate::persistence::Persistence;
+use crate::persistence::snapshotter::Snapshotter;
 use crate::shard::Shard;
 use crate::shard::swarm_worker::{self, SwarmWait, SwarmWorker, WaitSettings};
 
@@ -84,6 +87,7 @@ pub struct Launch<'a> {
     config: LaunchConfig<'a>,
     supervisor: &'a Supervisor,
     clock: Clock,
+    boot_id: BootId,
     endpoint: Option<MetricsEndpoint>,
     swarm_waits: Vec<SwarmWait>,
     access_list: SharedAccessList,
@@ -101,6 +105,8 @@ impl<'a> Launch<'a> {
         bind: impl FnOnce() -> anyhow::Result<B>,
     ) -> anyhow::Result<(Self, B)> {
         let clock = Clock::start();
+        // Another root directory, or the sandbox, would hide it.
+        let boot_id = boot_id().unwrap_or_default();
         let bound = bind()?;
         let endpoint = config.metrics.bind_endpoint()?;
         if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
@@ -111,6 +117,7 @@ impl<'a> Launch<'a> {
             config,
             supervisor,
             clock,
+            boot_id,
             endpoint,
             swarm_waits: swarm_worker::wait_handles(config.topology().swarm_workers()),
             access_list: access_list::load(config.access_list)?,
@@ -128,6 +135,12 @@ impl<'a> Launch<'a> {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// What is to be done about swarms that outlive the process.
+    #[must_use]
+    pub fn persistence(&self, config: &PersistenceConfig) -> Persistence {
+        Persistence::new(config, self.clock, self.boot_id)
     }
 
     /// Which torrents are allowed.
@@ -163,6 +176,21 @@ impl<'a> Launch<'a> {
         let handles = std::mem::take(&mut self.swarm_waits);
         let wait = self.config.wait;
         swarm_worker::start(self.supervisor, self.clock, wait, workers, handles)
+    }
+
+    /// Starts the thread that writes swarms down, if they are.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_snapshots(&self, snapshotter: Option<Snapshotter>) -> anyhow::Result<()> {
+        let Some(snapshotter) = snapshotter else {
+            return Ok(());
+        };
+        let parker = Parker::new();
+        let unparker = parker.unparker().clone();
+        let finisher = self.supervisor.last_finisher(move || unparker.unpark());
+        self.supervisor
+            .spawn("snapshot", move || snapshotter.run(finisher, &parker))
     }
 
     /// Starts what looks on while the workers work: what tells of limits, in the log, those of

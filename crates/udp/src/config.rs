@@ -8,8 +8,8 @@ use aquatic_config::{
 };
 use aquatic_daemon::{access_list, privileges};
 use aquatic_tracker::config::{
-    AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives, clamp_hang_timeout,
-    clamp_workers,
+    AddressLimitsConfig, MetricsConfig, PeerTimes, PersistenceConfig, check_peer_lives,
+    clamp_hang_timeout, clamp_workers,
 };
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
@@ -64,6 +64,7 @@ section! {
         pub statistics: StatisticsConfig,
         pub cleaning: CleaningConfig,
         pub scrape_exports: ScrapeExportsConfig,
+        pub persistence: PersistenceConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
     }
@@ -260,7 +261,10 @@ impl Config {
         );
         let is_wanted =
             |(is_wanted, key, path)| Some((key, PathBuf::as_path(path))).filter(|_| is_wanted);
-        [page, export].into_iter().filter_map(is_wanted)
+        [page, export]
+            .into_iter()
+            .filter_map(is_wanted)
+            .chain(self.persistence.output())
     }
 }
 
@@ -309,6 +313,7 @@ impl aquatic_config::Config for Config {
         self.check_network(checks);
         self.limits.tracker.check("limits", checks);
         self.limits.addresses.check(checks);
+        self.persistence.check(checks);
         check_peer_lives(
             self.protocol.peer_announce_interval,
             self.cleaning.max_peer_age,

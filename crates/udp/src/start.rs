@@ -65,6 +65,7 @@ fn start(supervisor: &Supervisor, config: &Arc<Config>) -> anyhow::Result<Reload
     let dependencies = Dependencies {
         access_list: launch.access_list().clone(),
         wakers: launch.wakers(bound.waits.iter().map(|wait| wait.waker.clone())),
+        persistence: launch.persistence(&config.persistence),
         export_writers: export_writers.unwrap_or_default(),
         sockets: addresses.len(),
         connection_secret: bound.connection_secret,
@@ -80,6 +81,7 @@ fn start(supervisor: &Supervisor, config: &Arc<Config>) -> anyhow::Result<Reload
 
     launch.start_swarm_workers(workers.swarm_workers)?;
     start_socket_workers(&launch, config, workers.socket_workers, bound)?;
+    launch.start_snapshots(workers.snapshotter)?;
     let counted = workers.counted;
     let reload = launch.serve(&counted, LimitWatch::new(), |_| ())?;
     statistics::start(supervisor, config.statistics.clone(), counted)?;

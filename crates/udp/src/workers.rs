@@ -14,6 +14,8 @@ use aquatic_tracker::dispatch::topology::per_worker;
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::launch::Counted;
 use aquatic_tracker::metrics::report::ShardReport;
+use aquatic_tracker::persistence::Persistence;
+use aquatic_tracker::persistence::snapshotter::Snapshotter;
 use aquatic_tracker::shard::addresses::AddressShard;
 use aquatic_tracker::shard::swarm_worker::SwarmWorker;
 use aquatic_types::ShardKey;
@@ -35,6 +37,8 @@ pub struct Workers {
     pub swarm_workers: Vec<SwarmWorker<AddressShard>>,
     /// What they count, and their shards report.
     pub counted: Counted<Udp>,
+    /// Writes the swarms down, if they are to be.
+    pub snapshotter: Option<Snapshotter>,
     /// Decides, like the kernel, which shard a torrent belongs to.
     pub shard_key: ShardKey,
 }
@@ -45,6 +49,8 @@ pub struct Dependencies {
     pub access_list: SharedAccessList,
     /// Wakes each worker: first the socket workers, then the swarm workers.
     pub wakers: Vec<Waker>,
+    /// What is to be done about swarms that outlive the process.
+    pub persistence: Persistence,
     /// For scrape exports, one for each shard, if enabled.
     pub export_writers: Vec<ExportWriter>,
     /// Sockets of each socket worker.
@@ -67,6 +73,7 @@ pub fn build_workers(
     let Dependencies {
         access_list,
         wakers,
+        persistence,
         export_writers,
         sockets,
         connection_secret,
@@ -87,7 +94,8 @@ pub fn build_workers(
 
     let owners = topology.of_owners(&counters);
     let shard_config = config.address_shards();
-    let shards = shard_config.shards(owners, &reports, &access_list, hash_key, entropy)?;
+    let mut shards = shard_config.shards(owners, &reports, &access_list, hash_key, entropy)?;
+    persistence.restore(&mut shards, &shard_key, shard_config.peer_age_seconds_max);
     let mut shards = ShardSet::new(shard_key, topology, &wakers, shards);
     let dispatchers = shards.connect(&wakers, BATCHES_MAX, |shard| ResponseWriter {
         counters: owners.get(shard).cloned().unwrap_or_default(),
@@ -97,6 +105,8 @@ pub fn build_workers(
     for (shard, writer) in export_writers.into_iter().enumerate() {
         shards.attach(shard, Box::new(writer));
     }
+    let of_owners = topology.of_owners(&wakers);
+    let snapshotter = persistence.attach(&mut shards, entropy.number()?, of_owners);
     let owners = shards.into_owners();
     let socket_workers = dispatchers.into_iter().zip(owners.socket_workers);
     let core = |((dispatcher, owner), counters)| {
@@ -112,6 +122,7 @@ pub fn build_workers(
     Ok(Workers {
         socket_workers: socket_workers.zip(&counters).map(core).collect(),
         swarm_workers: owners.swarm_workers,
+        snapshotter,
         shard_key,
         counted: Counted {
             workers: counters,

@@ -18,11 +18,83 @@
 //! | [`restore`] | reading a file |
 //! | [`file`](mod@file) | where it is, and what becomes of one that cannot be used |
 
+use std::time::Duration;
+
+use aquatic_channel::Waker;
+use aquatic_daemon::clock::{BootId, Clock};
+use aquatic_types::ShardKey;
+
+use self::persistent::Persistent;
+use self::snapshotter::{SnapshotSettings, Snapshotter};
+use crate::config::PersistenceConfig;
+use crate::dispatch::shard_set::ShardSet;
+
 pub mod file;
 pub mod persistent;
 pub mod restore;
 pub mod snapshotter;
 pub mod source;
+
+/// What is to be done about swarms that outlive the process. By default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Persistence(Option<Plan>);
+
+#[derive(Clone, Debug)]
+struct Plan {
+    settings: SnapshotSettings,
+    clock: Clock,
+    boot_id: BootId,
+}
+
+impl Persistence {
+    /// What an operator has set.
+    #[must_use]
+    pub fn new(config: &PersistenceConfig, clock: Clock, boot_id: BootId) -> Self {
+        Self(config.contents().map(|contents| Plan {
+            settings: SnapshotSettings {
+                contents,
+                path: config.path.clone(),
+                interval: Duration::from_secs(config.interval),
+            },
+            clock,
+            boot_id,
+        }))
+    }
+
+    /// Takes what was written down into shards that have no owners yet. Peers live on for no longer
+    /// than `peer_age_seconds_max`.
+    pub fn restore<S: Persistent>(
+        &self,
+        shards: &mut [S],
+        key: &ShardKey,
+        peer_age_seconds_max: u32,
+    ) {
+        if let Some(plan) = &self.0 {
+            let clocks = (plan.clock, plan.boot_id);
+            let path = &plan.settings.path;
+            file::load(path, shards, key, clocks, peer_age_seconds_max);
+        }
+    }
+
+    /// Sees to it that shards are written down from now on. `process` is a random number, and
+    /// `wakers` wake the owners of the shards. What is returned needs a thread.
+    #[must_use]
+    pub fn attach<S: Persistent>(
+        self,
+        shards: &mut ShardSet<S>,
+        process: u64,
+        wakers: &[Waker],
+    ) -> Option<Snapshotter> {
+        let plan = self.0?;
+        let clocks = (plan.clock, plan.boot_id);
+        let (snapshotter, sources) =
+            Snapshotter::new(plan.settings, clocks, process, wakers.to_vec());
+        for (shard, source) in sources.into_iter().enumerate() {
+            shards.attach(shard, Box::new(source));
+        }
+        Some(snapshotter)
+    }
+}
 
 #[cfg(test)]
 mod tests;

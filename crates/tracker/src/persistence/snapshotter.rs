@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use aquatic_channel::Waker;
@@ -12,6 +11,8 @@ use aquatic_daemon::heartbeat;
 use aquatic_daemon::replace_file::Replacement;
 use aquatic_daemon::supervisor::Finisher;
 use aquatic_swarm_log::{Begin, Contents, End, FileWriter, SystemTime};
+
+use crossbeam_utils::sync::Parker;
 
 use super::source::{Part, Rounds, SnapshotSource};
 
@@ -47,36 +48,33 @@ pub struct Snapshotter {
     boot_id: BootId,
     /// Tells files of different processes apart.
     process: u64,
-    /// Wake the owners of the shards.
+    /// Wake the owners of the shards, one each.
     wakers: Vec<Waker>,
-    shards: usize,
     rounds: Arc<Rounds>,
     parts: Receiver<Part>,
 }
 
 impl Snapshotter {
-    /// The writer of snapshots, and a source for each of `shards` shards. `wakers` wake their
-    /// owners; `process` is a random number.
+    /// The writer of snapshots, and a source for each shard. `wakers` wake their owners; `process`
+    /// is a random number.
     #[must_use]
     pub fn new(
         settings: SnapshotSettings,
         (clock, boot_id): (Clock, BootId),
         process: u64,
-        shards: usize,
         wakers: Vec<Waker>,
     ) -> (Self, Vec<SnapshotSource>) {
         let rounds = Arc::new(Rounds::default());
         let (sender, parts) = sync_channel(PARTS_MAX);
         let contents = settings.contents;
         let source = |_| SnapshotSource::new(contents, Arc::clone(&rounds), sender.clone());
-        let sources = (0..shards).map(source).collect();
+        let sources = wakers.iter().map(source).collect();
         let snapshotter = Self {
             settings,
             clock,
             boot_id,
             process,
             wakers,
-            shards,
             rounds,
             parts,
         };
@@ -84,9 +82,9 @@ impl Snapshotter {
     }
 
     /// Writes snapshots until the process ends: one every interval, and the last one when
-    /// `finisher` says that it stops. That one is waited for.
-    pub fn run(self, mut finisher: Finisher) -> ! {
-        while self.waits(&finisher) {
+    /// `finisher`, which ends a wait at `parker`, says that it stops. That one is waited for.
+    pub fn run(self, mut finisher: Finisher, parker: &Parker) -> ! {
+        while self.waits(&finisher, parker) {
             self.replace_file();
         }
         self.replace_file();
@@ -97,7 +95,7 @@ impl Snapshotter {
     }
 
     /// Waits until the next snapshot is due; `false` if the process stops.
-    fn waits(&self, finisher: &Finisher) -> bool {
+    fn waits(&self, finisher: &Finisher, parker: &Parker) -> bool {
         let since = self.clock.elapsed();
         while !finisher.is_stopping() {
             heartbeat::beat();
@@ -105,8 +103,7 @@ impl Snapshotter {
             if !interval.is_zero() && self.clock.elapsed() >= since + interval {
                 return true;
             }
-            // The finisher unparks.
-            thread::park_timeout(heartbeat::INTERVAL);
+            parker.park_timeout(heartbeat::INTERVAL);
         }
         false
     }
@@ -162,7 +159,7 @@ impl Snapshotter {
         let mut bytes = Vec::new();
         let mut file = FileWriter::begin(self.process, &begin, unix_millis, &mut bytes);
         self.rounds.begin(&self.wakers);
-        let mut shards_left = self.shards;
+        let mut shards_left = self.wakers.len();
         while shards_left > 0 {
             heartbeat::beat();
             match self.parts.recv_timeout(heartbeat::INTERVAL) {

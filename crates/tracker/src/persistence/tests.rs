@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
+use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_swarm::{Announce, Counts, HashKey, Limits};
@@ -151,7 +152,8 @@ impl Tracker {
             interval: Duration::ZERO,
         };
         let clocks = (Clock::start(), BOOT_ID);
-        Snapshotter::new(settings, clocks, 3, self.shards.len(), Vec::new())
+        let wakers = self.shards.iter().map(|_| waker_pair(|| ()).1);
+        Snapshotter::new(settings, clocks, 3, wakers.collect())
     }
 
     fn restore(&mut self, bytes: &[u8], seconds_later: u64) -> Result<Summary, RestoreError> {

@@ -45,8 +45,12 @@ impl LastRounds {
         send: impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
         self.finish(worker, clock, send)?;
+        // Its swarms may have to be written down.
         loop {
-            heartbeat::sleep(heartbeat::INTERVAL);
+            heartbeat::beat();
+            if !worker.maintain(Now::read(clock)) {
+                thread::sleep(ROUND_INTERVAL);
+            }
         }
     }
 

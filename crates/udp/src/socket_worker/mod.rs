@@ -275,6 +275,7 @@ impl SocketWorker {
 
 #[cfg(test)]
 mod tests {
+    use aquatic_tracker::persistence::Persistence;
     use std::io;
 
     use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
@@ -312,6 +313,7 @@ mod tests {
         let dependencies = Dependencies {
             access_list: SharedAccessList::new(AccessListMode::Off, AccessList::default()),
             wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
+            persistence: Persistence::default(),
             export_writers: Vec::new(),
             sockets: 1,
             connection_secret: None,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::waker_pair;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::config::Config;
@@ -66,6 +67,7 @@ impl Tracker {
         let dependencies = Dependencies {
             access_list,
             wakers: (0..workers).map(|_| waker_pair(|| ()).1).collect(),
+            persistence: Persistence::default(),
             export_writers: Vec::new(),
             sockets: SOCKETS.len(),
             connection_secret: None,
