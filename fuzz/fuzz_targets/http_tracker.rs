@@ -12,6 +12,7 @@ use aquatic_http::config::Config;
 use aquatic_http::workers::build_workers;
 use aquatic_http_protocol::{BodySize, Response, ResponseHead};
 use aquatic_stream::TrustedProxies;
+use aquatic_tracker::persistence::Persistence;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
@@ -44,7 +45,13 @@ fuzz_target!(|input: (bool, Vec<Step<Request>>)| {
     };
     let wakers: Vec<_> = (0..2).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-    let arranged = build_workers(&config, &access_list, &wakers, &mut entropy());
+    let arranged = build_workers(
+        &config,
+        &access_list,
+        &wakers,
+        Persistence::default(),
+        &mut entropy(),
+    );
     let workers = arranged.expect("this entropy never fails").0.socket_workers;
     let proxies = has_proxy.then(TrustedProxies::default);
     let mut network = Network::new(workers, config.bounds(), proxies, None);

@@ -5,6 +5,7 @@ use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_fuzz::entropy;
 use aquatic_fuzz::network::{Network, Step, Wire};
+use aquatic_tracker::persistence::Persistence;
 use aquatic_ws::config::Config;
 use aquatic_ws::workers::build_workers;
 use aquatic_ws_protocol::Response;
@@ -51,7 +52,14 @@ fuzz_target!(|steps: Vec<Step<Said>>| {
     config.network.websocket_write_buffer_size = 16_384;
     let wakers: Vec<_> = (0..2).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
-    let arranged = build_workers(&config, &access_list, None, &wakers, &mut entropy());
+    let arranged = build_workers(
+        &config,
+        &access_list,
+        None,
+        &wakers,
+        Persistence::default(),
+        &mut entropy(),
+    );
     let workers = arranged.expect("this entropy never fails").socket_workers;
     let mut network = Network::new(workers, config.bounds(), None, None);
     let say = |wire: &mut Wire, said| {

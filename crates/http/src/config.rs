@@ -3,7 +3,9 @@
 use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_CHUNK_BYTES, StreamConfig};
 use aquatic_stream_tracker::{CommonClamps, CommonConfig};
-use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes, check_peer_lives};
+use aquatic_tracker::config::{
+    AddressLimitsConfig, MetricsConfig, PeerTimes, PersistenceConfig, check_peer_lives,
+};
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
 
@@ -64,6 +66,7 @@ section! {
         pub limits: HttpLimitsConfig,
         pub metrics: MetricsConfig,
         pub cleaning: CleaningConfig,
+        pub persistence: PersistenceConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
     }
@@ -175,6 +178,7 @@ impl Config {
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
+            persistence: self.persistence.plan(),
         }
     }
 

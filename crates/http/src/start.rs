@@ -41,8 +41,13 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
     let launch = Launch::prepare::<Http>(supervisor, config.common())?;
     let wakers = launch.wakers();
-    let (workers, response_times) =
-        build_workers(config, launch.access_list(), &wakers, &mut OsEntropy)?;
+    let (workers, response_times) = build_workers(
+        config,
+        launch.access_list(),
+        &wakers,
+        launch.persistence(),
+        &mut OsEntropy,
+    )?;
     launch.serve(workers, config.bounds(), move |text| {
         write_response_times(&response_times, text);
     })

@@ -14,6 +14,7 @@ use aquatic_tracker::dispatch::topology::per_worker;
 use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::launch::Counted;
 use aquatic_tracker::metrics::report::ShardReport;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_types::ShardKey;
 
 use crate::config::Config;
@@ -27,7 +28,7 @@ use crate::socket_worker::SocketWorker;
 pub type Workers = aquatic_stream_tracker::Workers<Http>;
 
 /// Makes all workers, and what tells how long their answers take, by socket worker. `wakers` wake
-/// them: first the socket workers, then the swarm workers.
+/// them: first the socket workers, then the swarm workers. `persistence` says what becomes of the swarms.
 ///
 /// # Errors
 /// If the operating system's source of randomness fails.
@@ -35,6 +36,7 @@ pub fn build_workers(
     config: &Config,
     access_list: &SharedAccessList,
     wakers: &[Waker],
+    persistence: Persistence,
     entropy: &mut impl Entropy,
 ) -> anyhow::Result<(Workers, Vec<Arc<ResponseTimes>>)> {
     let topology = config.topology();
@@ -48,12 +50,15 @@ pub fn build_workers(
 
     let owners = topology.of_owners(&counters);
     let shard_config = config.address_shards();
-    let shards = shard_config.shards(owners, &reports, access_list, hash_key, entropy)?;
+    let mut shards = shard_config.shards(owners, &reports, access_list, hash_key, entropy)?;
+    persistence.restore(&mut shards, &shard_key, shard_config.peer_age_seconds_max);
     let mut shards = ShardSet::new(shard_key, topology, wakers, shards);
     let dispatchers = shards.connect(wakers, BATCHES_MAX, |shard| {
         let counters = owners.get(shard).cloned().unwrap_or_default();
         ResponseWriter::new(counters, config.intervals())
     });
+    let of_owners = topology.of_owners(wakers);
+    let snapshotter = persistence.attach(&mut shards, entropy.number()?, of_owners);
     let owners = shards.into_owners();
     let socket_workers = dispatchers
         .into_iter()
@@ -78,6 +83,7 @@ pub fn build_workers(
     let workers = Workers {
         socket_workers: socket_workers.collect(),
         swarm_workers: owners.swarm_workers,
+        snapshotter,
         request_rate,
         counted: Counted {
             workers: counters,

@@ -11,6 +11,7 @@ use aquatic_http::counters::{Http, Reason};
 use aquatic_http::workers::build_workers;
 use aquatic_stream::{ConnectionKey, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_types::IpFamily;
 
 const NOW: Now = Now {
@@ -42,7 +43,14 @@ impl Town {
         let wakers: Vec<_> = (0..=swarm_workers).map(|_| waker_pair(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
-        let (workers, _) = build_workers(&config, &access_list, &wakers, entropy).unwrap();
+        let (workers, _) = build_workers(
+            &config,
+            &access_list,
+            &wakers,
+            Persistence::default(),
+            entropy,
+        )
+        .unwrap();
         Self {
             tracker: Simulation::new(workers, config.bounds()),
             clients: 0,

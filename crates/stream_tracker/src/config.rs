@@ -9,7 +9,7 @@ use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
 use aquatic_daemon::{access_list, privileges};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
 use aquatic_tracker::config::{
-    MetricsConfig, PeerTimes, clamp_hang_timeout, clamp_workers, too_many_workers,
+    MetricsConfig, PeerTimes, SnapshotPlan, clamp_hang_timeout, clamp_workers, too_many_workers,
 };
 use aquatic_tracker::dispatch::topology::Topology;
 
@@ -61,6 +61,8 @@ pub struct CommonConfig<'a> {
     pub privileges: &'a PrivilegeConfig,
     /// The section `access_list`.
     pub access_list: &'a AccessListConfig,
+    /// What the section `persistence` says.
+    pub persistence: Option<SnapshotPlan<'a>>,
 }
 
 /// Whether only one of two sockets can listen at these addresses.
@@ -97,6 +99,9 @@ impl CommonConfig<'_> {
     pub fn check(&self, checks: &mut Checks) {
         self.stream.check(checks);
         self.limits.tracker.check("limits", checks);
+        if let Some(plan) = self.persistence {
+            plan.check(checks);
+        }
         let default = ConnectionLimitsConfig::default();
         checks.require(
             self.max_connections_per_ip() == self.limits.max_connections_per_ip

@@ -7,12 +7,15 @@ use aquatic_channel::Waker;
 use aquatic_daemon::exposition::Exposition;
 use aquatic_daemon::limit_watch::LimitWatch;
 use aquatic_daemon::memory_at_hand::MemoryAtHand;
+use aquatic_daemon::replace_file;
 use aquatic_daemon::sandbox::Needs;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_stream::{
     Bounds, SocketWorkers, StreamSettings, TlsConfig, load_tls, reload_tls, tls_files,
 };
+use aquatic_tracker::config::SnapshotPlan;
 use aquatic_tracker::launch::{self, LaunchConfig, Reload};
+use aquatic_tracker::persistence::Persistence;
 use aquatic_tracker::shard::swarm_worker::WaitSettings;
 
 use crate::statistics::{self, Sources};
@@ -60,9 +63,19 @@ impl<'a> Launch<'a> {
         let (launch, (sockets, memory_at_hand)) =
             launch::Launch::prepare(supervisor, settings, bind)?;
         let tls = load_tls(config.stream, T::ALPN_PROTOCOLS)?;
+        let output = config.persistence.map(SnapshotPlan::output);
+        if let Some((key, path)) = output
+            && let Err(error) = replace_file::check(path)
+        {
+            log::warn!("`{key}`: {error:#}");
+        }
+        let output = output.map(|(_, path)| path.to_owned());
         launch.enter_sandbox(Needs {
-            reads: tls_files(config.stream),
-            replaces: Vec::new(),
+            reads: tls_files(config.stream)
+                .into_iter()
+                .chain(output.clone())
+                .collect(),
+            replaces: output.into_iter().collect(),
             io_uring: sockets.use_io_uring(),
         });
         Ok(Self {
@@ -84,6 +97,12 @@ impl<'a> Launch<'a> {
     #[must_use]
     pub fn access_list(&self) -> &SharedAccessList {
         self.launch.access_list()
+    }
+
+    /// What is to be done about what outlives the process.
+    #[must_use]
+    pub fn persistence(&self) -> Persistence {
+        self.launch.persistence(self.config.persistence)
     }
 
     /// The certificate, if connections are encrypted.
@@ -112,6 +131,7 @@ impl<'a> Launch<'a> {
         } = self;
         let supervisor = launch.supervisor();
         launch.start_swarm_workers(workers.swarm_workers)?;
+        launch.start_snapshots(workers.snapshotter)?;
         let settings = StreamSettings {
             other_files: config.metrics.endpoint_files_max(),
             bounds,

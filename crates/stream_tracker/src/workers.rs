@@ -6,6 +6,7 @@ use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::Handler;
 use aquatic_tracker::launch::Counted;
 use aquatic_tracker::metrics::counters::Protocol;
+use aquatic_tracker::persistence::snapshotter::Snapshotter;
 use aquatic_tracker::shard::Shard;
 use aquatic_tracker::shard::swarm_worker::SwarmWorker;
 
@@ -33,6 +34,8 @@ pub struct Workers<T: StreamTracker> {
     pub socket_workers: Vec<T::SocketWorker>,
     /// One for each swarm worker; none if the socket workers own the swarms.
     pub swarm_workers: Vec<SwarmWorker<T::Shard>>,
+    /// Writes down what outlives the process, if anything does.
+    pub snapshotter: Option<Snapshotter>,
     /// `limits.requests_per_second_per_ip`, if requests are limited.
     pub request_rate: Option<Arc<RequestRate>>,
     /// What they count, and their shards report.

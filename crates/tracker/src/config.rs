@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use aquatic_config::{Checks, OldSpellings, section};
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
@@ -40,16 +41,11 @@ section! {
 }
 
 section! {
-    /// Swarms that outlive the program. They are written to a file at the end and from time to
-    /// time, and read at the start; writing delays no answer.
-    pub struct PersistenceConfig {
-        /// Write down who is in which swarm. 29 bytes per IPv4 peer, 41 per IPv6 peer.
-        ///
-        /// After a restart clients find each other at once, instead of when all have announced
-        /// again. The file holds addresses of people; only the user of the program can read it.
-        pub swarms: bool = false,
-        /// Write down how many downloads of each torrent were completed, 24 bytes per torrent. With
-        /// `swarms`, this is done in any case. Only torrents that have peers are remembered.
+    /// What outlives the program. It is written to a file at the end and from time to time, and
+    /// read at the start; writing delays no answer.
+    pub struct CountsPersistenceConfig {
+        /// Write down how many downloads of each torrent were completed: 24 bytes per torrent. Only
+        /// torrents that have peers are remembered.
         pub completed_counts: bool = false,
         /// The file. One that cannot be used is renamed, and the reason is logged.
         pub path: PathBuf = PathBuf::from("./swarms.aqs"),
@@ -59,31 +55,70 @@ section! {
     }
 }
 
-impl PersistenceConfig {
-    /// What is written, if anything.
+section! {
+    /// What outlives the program. It is written to a file at the end and from time to time, and
+    /// read at the start; writing delays no answer.
+    pub struct PersistenceConfig {
+        /// Write down who is in which swarm, and how many downloads were completed: 29 bytes per
+        /// IPv4 peer, 41 per IPv6 peer, 24 per torrent.
+        ///
+        /// After a restart clients find each other at once, instead of when all have announced
+        /// again. The file holds addresses of people; only the user of the program can read it.
+        pub swarms: bool = false,
+        #[flatten]
+        pub counts: CountsPersistenceConfig,
+    }
+}
+
+impl CountsPersistenceConfig {
+    /// What is written where, if anything.
     #[must_use]
-    pub fn contents(&self) -> Option<Contents> {
-        match (self.swarms, self.completed_counts) {
-            (true, _) => Some(Contents::Swarms),
-            (false, true) => Some(Contents::Completed),
-            (false, false) => None,
+    pub fn plan(&self) -> Option<SnapshotPlan<'_>> {
+        let contents = self.completed_counts.then_some(Contents::Completed);
+        contents.map(|contents| self.plan_of(contents))
+    }
+
+    fn plan_of(&self, contents: Contents) -> SnapshotPlan<'_> {
+        SnapshotPlan {
+            contents,
+            path: &self.path,
+            interval: Duration::from_secs(self.interval),
         }
     }
+}
 
-    /// The file that is written, if any, and the key that names it.
+impl PersistenceConfig {
+    /// What is written where, if anything.
     #[must_use]
-    pub fn output(&self) -> Option<(&'static str, &Path)> {
-        self.contents()
-            .map(|_| ("persistence.path", self.path.as_path()))
+    pub fn plan(&self) -> Option<SnapshotPlan<'_>> {
+        let swarms = self.swarms.then_some(Contents::Swarms);
+        let swarms = swarms.map(|contents| self.counts.plan_of(contents));
+        swarms.or_else(|| self.counts.plan())
+    }
+}
+
+/// What is written down, where and when.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotPlan<'a> {
+    /// What.
+    pub contents: Contents,
+    /// Where.
+    pub path: &'a Path,
+    /// How often, besides at the end; zero: not at all.
+    pub interval: Duration,
+}
+
+impl<'a> SnapshotPlan<'a> {
+    /// The key that names the file, and the file.
+    #[must_use]
+    pub fn output(self) -> (&'static str, &'a Path) {
+        ("persistence.path", self.path)
     }
 
-    /// Checks the keys.
-    pub fn check(&self, checks: &mut Checks) {
-        checks.require(
-            self.contents().is_none() || !self.path.as_os_str().is_empty(),
-            "persistence.path",
-            "must name a file",
-        );
+    /// Checks what the plan was made of.
+    pub fn check(self, checks: &mut Checks) {
+        let has_name = !self.path.as_os_str().is_empty();
+        checks.require(has_name, "persistence.path", "must name a file");
     }
 }
 

@@ -26,7 +26,7 @@ use aquatic_daemon::supervisor::Supervisor;
 use aquatic_daemon::{access_list, privileges};
 use crossbeam_utils::sync::Parker;
 
-use crate::config::{MetricsConfig, PersistenceConfig, too_many_workers};
+use crate::config::{MetricsConfig, SnapshotPlan, too_many_workers};
 use crate::dispatch::topology::Topology;
 use crate::limit_notes;
 use crate::metrics::counters::{Protocol, WorkerCounters};
@@ -139,8 +139,8 @@ impl<'a> Launch<'a> {
 
     /// What is to be done about swarms that outlive the process.
     #[must_use]
-    pub fn persistence(&self, config: &PersistenceConfig) -> Persistence {
-        Persistence::new(config, self.clock, self.boot_id)
+    pub fn persistence(&self, plan: Option<SnapshotPlan<'_>>) -> Persistence {
+        Persistence::new(plan, self.clock, self.boot_id)
     }
 
     /// Which torrents are allowed.

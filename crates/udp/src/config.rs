@@ -8,8 +8,8 @@ use aquatic_config::{
 };
 use aquatic_daemon::{access_list, privileges};
 use aquatic_tracker::config::{
-    AddressLimitsConfig, MetricsConfig, PeerTimes, PersistenceConfig, check_peer_lives,
-    clamp_hang_timeout, clamp_workers,
+    AddressLimitsConfig, MetricsConfig, PeerTimes, PersistenceConfig, SnapshotPlan,
+    check_peer_lives, clamp_hang_timeout, clamp_workers,
 };
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
@@ -264,7 +264,7 @@ impl Config {
         [page, export]
             .into_iter()
             .filter_map(is_wanted)
-            .chain(self.persistence.output())
+            .chain(self.persistence.plan().map(SnapshotPlan::output))
     }
 }
 
@@ -313,7 +313,9 @@ impl aquatic_config::Config for Config {
         self.check_network(checks);
         self.limits.tracker.check("limits", checks);
         self.limits.addresses.check(checks);
-        self.persistence.check(checks);
+        if let Some(plan) = self.persistence.plan() {
+            plan.check(checks);
+        }
         check_peer_lives(
             self.protocol.peer_announce_interval,
             self.cleaning.max_peer_age,

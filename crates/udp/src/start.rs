@@ -65,7 +65,7 @@ fn start(supervisor: &Supervisor, config: &Arc<Config>) -> anyhow::Result<Reload
     let dependencies = Dependencies {
         access_list: launch.access_list().clone(),
         wakers: launch.wakers(bound.waits.iter().map(|wait| wait.waker.clone())),
-        persistence: launch.persistence(&config.persistence),
+        persistence: launch.persistence(config.persistence.plan()),
         export_writers: export_writers.unwrap_or_default(),
         sockets: addresses.len(),
         connection_secret: bound.connection_secret,

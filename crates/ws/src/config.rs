@@ -6,7 +6,9 @@ use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, Privilege
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
-use aquatic_tracker::config::{AddressLimitsConfig, MetricsConfig, PeerTimes};
+use aquatic_tracker::config::{
+    AddressLimitsConfig, CountsPersistenceConfig, MetricsConfig, PeerTimes,
+};
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_ws_protocol::ScrapeResponse;
 
@@ -65,6 +67,7 @@ section! {
         pub limits: LimitsConfig,
         pub metrics: MetricsConfig,
         pub cleaning: CleaningConfig,
+        pub persistence: CountsPersistenceConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
     }
@@ -181,6 +184,7 @@ impl Config {
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
+            persistence: self.persistence.plan(),
         }
     }
 

@@ -23,6 +23,8 @@
 //! - IPv4 and IPv6 are in one swarm: browsers meet by other means. Peers are counted by family;
 //!   torrents, which have none, are counted with those of IPv4.
 
+mod persist;
+
 use std::hash::Hasher;
 use std::mem;
 

@@ -41,6 +41,14 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 fn start(supervisor: &Supervisor, config: &Config) -> anyhow::Result<Reload> {
     let launch = Launch::prepare::<WebTorrent>(supervisor, config.common())?;
     let (access_list, tls, wakers) = (launch.access_list(), launch.tls(), launch.wakers());
-    let workers = build_workers(config, access_list, tls, &wakers, &mut OsEntropy)?;
+    let persistence = launch.persistence();
+    let workers = build_workers(
+        config,
+        access_list,
+        tls,
+        &wakers,
+        persistence,
+        &mut OsEntropy,
+    )?;
     launch.serve(workers, config.bounds(), |_| ())
 }

@@ -17,6 +17,7 @@ use aquatic_tracker::entropy::Entropy;
 use aquatic_tracker::launch::Counted;
 use aquatic_tracker::limits::peers_per_ip;
 use aquatic_tracker::metrics::report::ShardReport;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_tracker::shard::maintenance::Reporting;
 use aquatic_types::ShardKey;
 
@@ -40,6 +41,7 @@ pub fn build_workers(
     access_list: &SharedAccessList,
     tls: Option<&TlsConfig>,
     wakers: &[Waker],
+    persistence: Persistence,
     entropy: &mut impl Entropy,
 ) -> anyhow::Result<Workers> {
     let topology = config.topology();
@@ -62,8 +64,12 @@ pub fn build_workers(
         };
         shards.push(signalling::new(config, parts));
     }
+    // Peers are not written down, so none has an age.
+    persistence.restore(&mut shards, &shard_key, 0);
     let mut shards = ShardSet::new(shard_key, topology, wakers, shards);
     let dispatchers = shards.connect(wakers, BATCHES_MAX, |_| Signalling);
+    let of_owners = topology.of_owners(wakers);
+    let snapshotter = persistence.attach(&mut shards, entropy.number()?, of_owners);
     let owners = shards.into_owners();
     let forwarding = Forwarding::connect(topology.socket_workers(), wakers);
     let mut socket_workers = Vec::new();
@@ -96,6 +102,7 @@ pub fn build_workers(
     Ok(Workers {
         socket_workers,
         swarm_workers: owners.swarm_workers,
+        snapshotter,
         request_rate,
         counted: Counted {
             workers: counters,

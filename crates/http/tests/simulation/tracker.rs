@@ -10,6 +10,7 @@ use aquatic_http::counters::{Http, Reason, RequestKind, ResponseKind};
 use aquatic_http::workers::build_workers;
 use aquatic_stream::TlsConfig;
 use aquatic_stream_tracker::simulation::Simulation;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_types::IpFamily;
 
 /// Counts by IP version, metric and label; what is zero is left out.
@@ -27,7 +28,13 @@ pub(crate) fn arranged(
     let workers = config.topology().workers();
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = build_workers(config, access_list, &wakers, entropy);
+    let arranged = build_workers(
+        config,
+        access_list,
+        &wakers,
+        Persistence::default(),
+        entropy,
+    );
     let (workers, _) = arranged.expect("this entropy never fails");
     Simulation::with_tls(workers, config.bounds(), tls)
 }

@@ -18,15 +18,13 @@
 //! | [`restore`] | reading a file |
 //! | [`file`](mod@file) | where it is, and what becomes of one that cannot be used |
 
-use std::time::Duration;
-
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::{BootId, Clock};
 use aquatic_types::ShardKey;
 
 use self::persistent::Persistent;
 use self::snapshotter::{SnapshotSettings, Snapshotter};
-use crate::config::PersistenceConfig;
+use crate::config::SnapshotPlan;
 use crate::dispatch::shard_set::ShardSet;
 
 pub mod file;
@@ -49,12 +47,12 @@ struct Plan {
 impl Persistence {
     /// What an operator has set.
     #[must_use]
-    pub fn new(config: &PersistenceConfig, clock: Clock, boot_id: BootId) -> Self {
-        Self(config.contents().map(|contents| Plan {
+    pub fn new(plan: Option<SnapshotPlan<'_>>, clock: Clock, boot_id: BootId) -> Self {
+        Self(plan.map(|plan| Plan {
             settings: SnapshotSettings {
-                contents,
-                path: config.path.clone(),
-                interval: Duration::from_secs(config.interval),
+                contents: plan.contents,
+                path: plan.path.to_owned(),
+                interval: plan.interval,
             },
             clock,
             boot_id,

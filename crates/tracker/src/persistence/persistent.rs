@@ -8,6 +8,7 @@ use aquatic_swarm_log::{
 use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus};
 
 use crate::shard::Shard;
+use crate::shard::client_stats::ClientStats;
 
 /// A batch is handed over when its records have so many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -26,6 +27,31 @@ pub trait Persistent: Shard {
 
     /// Takes in what was written down.
     fn restore(&mut self, now: Now, entry: Entry) -> Restored;
+}
+
+impl<S: Persistent, C: Persistent> Persistent for ClientStats<S, C> {
+    const MAPS: usize = S::MAPS;
+
+    fn snapshot(&mut self, now: Now, map: usize, budget: usize, records: &mut Records) -> bool {
+        match self {
+            Self::Off(shard) => shard.snapshot(now, map, budget, records),
+            Self::On(shard) => shard.snapshot(now, map, budget, records),
+        }
+    }
+
+    fn abandon_snapshot(&mut self) {
+        match self {
+            Self::Off(shard) => shard.abandon_snapshot(),
+            Self::On(shard) => shard.abandon_snapshot(),
+        }
+    }
+
+    fn restore(&mut self, now: Now, entry: Entry) -> Restored {
+        match self {
+            Self::Off(shard) => shard.restore(now, entry),
+            Self::On(shard) => shard.restore(now, entry),
+        }
+    }
 }
 
 /// Something that was written down.

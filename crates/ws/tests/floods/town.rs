@@ -8,6 +8,7 @@ use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{ConnectionKey, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_types::IpFamily;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::{Reason, WebTorrent};
@@ -48,7 +49,15 @@ impl Town {
         let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
-        let workers = build_workers(config, &access_list, None, &wakers, entropy).unwrap();
+        let workers = build_workers(
+            config,
+            &access_list,
+            None,
+            &wakers,
+            Persistence::default(),
+            entropy,
+        )
+        .unwrap();
         Self {
             tracker: Simulation::with_memory(workers, config.bounds(), memory_max),
             now: Now::from_micros(1_000_000),

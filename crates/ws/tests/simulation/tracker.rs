@@ -8,6 +8,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::counter::Label;
 use aquatic_stream::TlsConfig;
 use aquatic_stream_tracker::simulation::Simulation;
+use aquatic_tracker::persistence::Persistence;
 use aquatic_types::IpFamily;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::{Reason, WebTorrent};
@@ -25,7 +26,14 @@ pub(crate) fn arranged(
     let workers = config.topology().workers();
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = build_workers(config, access_list, tls, &wakers, entropy);
+    let arranged = build_workers(
+        config,
+        access_list,
+        tls,
+        &wakers,
+        Persistence::default(),
+        entropy,
+    );
     let workers = arranged.expect("this entropy never fails");
     Simulation::with_tls(workers, config.bounds(), tls)
 }

@@ -6,36 +6,13 @@ use aquatic_swarm::{Applied, BoundedMaps as _, PeerPolicy, Told};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily};
 
 use super::memory::network_of;
-use super::{AddressShard, AddressSwarms, PeerAddr, ip_of};
+use super::{AddressSwarms, PeerAddr, ip_of};
 use crate::persistence::persistent::{Entry, Persistent, Records, Restored};
 use crate::shard::client_stats::{ClientTable, PeerTag};
 
-impl Persistent for AddressShard {
+impl<V: PeerTag> Persistent for AddressSwarms<V> {
     const MAPS: usize = IpFamily::ALL.len();
 
-    fn snapshot(&mut self, now: Now, map: usize, budget: usize, records: &mut Records) -> bool {
-        match self {
-            Self::Off(swarms) => swarms.snapshot(now, map, budget, records),
-            Self::On(swarms) => swarms.snapshot(now, map, budget, records),
-        }
-    }
-
-    fn abandon_snapshot(&mut self) {
-        match self {
-            Self::Off(swarms) => swarms.abandon_snapshot(),
-            Self::On(swarms) => swarms.abandon_snapshot(),
-        }
-    }
-
-    fn restore(&mut self, now: Now, entry: Entry) -> Restored {
-        match self {
-            Self::Off(swarms) => swarms.restore(now, entry),
-            Self::On(swarms) => swarms.restore(now, entry),
-        }
-    }
-}
-
-impl<V: PeerTag> AddressSwarms<V> {
     fn snapshot(&mut self, now: Now, map: usize, budget: usize, records: &mut Records) -> bool {
         let swarms = &mut self.maps.swarms;
         match map {
@@ -62,7 +39,9 @@ impl<V: PeerTag> AddressSwarms<V> {
             Entry::CompletedWebTorrent(_) => Restored::No,
         }
     }
+}
 
+impl<V: PeerTag> AddressSwarms<V> {
     /// Takes a peer in, as if it had announced. Its client is not known until it does.
     fn restore_peer<K: PeerAddr>(
         &mut self,
