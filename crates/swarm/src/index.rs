@@ -149,6 +149,7 @@ impl Index {
     /// Removes `position`, which is here under `hash`.
     pub(crate) fn remove(&mut self, hash: u64, position: u32, keys: &impl Keys) {
         let address = address(hash, self.parts.len());
+        debug_assert!(self.len > 0, "nothing is removed that is not here");
         if let Some(part) = self.parts.get_mut(address)
             && part.remove(hash, position)
         {
@@ -172,6 +173,8 @@ impl Index {
             && let Some(bucket) = part.buckets.get_mut(bucket)
         {
             bucket.set(lane, tag(hash), new);
+        } else {
+            debug_assert!(false, "what moves is here");
         }
     }
 
@@ -302,6 +305,7 @@ impl Part {
     /// Removes an entry; `false` if it was not here.
     fn remove(&mut self, hash: u64, position: u32) -> bool {
         let Some((found, lane)) = self.locate(hash, position) else {
+            debug_assert!(false, "what is removed is here");
             return false;
         };
         for at in self.probes(hash) {
@@ -342,12 +346,14 @@ impl Part {
             len: 0,
         };
         let Self { buckets, len } = std::mem::replace(self, empty);
+        debug_assert_eq!(buckets.iter().flat_map(Bucket::positions).count(), len);
         let mut entries = Vec::with_capacity(len);
         let mut positions = buckets.iter().flat_map(Bucket::positions);
         while entries.len() < len {
             let some = positions.by_ref().take(KEYS_AT_ONCE);
             let some = some.map(|position| (position, keys.key(position)));
             let some: ArrayVec<_, KEYS_AT_ONCE> = some.collect();
+            debug_assert!(some.iter().all(|(_, key)| key.is_some()), "each has a key");
             let hash = |key: &Option<_>| key.as_ref().map_or(0, |key| keys.hash(key));
             entries.extend(some.iter().map(|(position, key)| (hash(key), *position)));
         }

@@ -57,6 +57,7 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
     }
 
     pub(crate) fn push(&mut self, peer: Peer<K, V>, rules: &Rules) -> Option<u32> {
+        debug_assert_eq!(self.find(&peer.key, rules), None, "a peer is added once");
         let hash = rules.peer_hash(&peer.key);
         let position = self.peers.push(peer)?;
         self.index
@@ -66,6 +67,7 @@ impl<K: PeerKey, V> LargeSwarm<K, V> {
 
     pub(crate) fn pop(&mut self, rules: &Rules) -> Option<Peer<K, V>> {
         let last = self.len().checked_sub(1)?;
+        debug_assert!(last >= self.seeders, "a leecher is last");
         let keys = PeerKeys(&self.peers, rules);
         self.index.remove(keys.hash_at(last), last, &keys);
         self.peers.pop()

@@ -71,6 +71,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
     /// Makes the peer at `position` a seeder or a leecher and returns its new position.
     pub(crate) fn set_seeder(&mut self, position: u32, seeder: bool, rules: &Rules) -> u32 {
         let seeders = self.seeders();
+        debug_assert!(position < self.len() && seeders <= self.len());
         let (new_position, new_seeders) = match (position < seeders, seeder) {
             (false, true) => (seeders, seeders + 1),
             (true, false) => (seeders - 1, seeders - 1),
@@ -85,6 +86,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
     /// `position` or above: a walk from the last peer to the first may remove as it goes.
     pub(crate) fn remove(&mut self, position: u32, rules: &Rules) -> Option<Peer<K, V>> {
         let last = self.len().checked_sub(1)?;
+        debug_assert!(position <= last, "the peer is here");
         if position > last {
             return None;
         }
@@ -286,6 +288,7 @@ impl<K: PeerKey, V> Swarm<K, V> {
         if a == b {
             return;
         }
+        debug_assert!(a < self.len() && b < self.len());
         match self {
             Self::Inline { peers, .. } => peers.swap(as_usize(a), as_usize(b)),
             Self::List { peers, .. } => peers.swap(as_usize(a), as_usize(b)),

@@ -338,6 +338,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let entry = self.torrents.get_mut(position)?;
         let was_seeder = at < entry.swarm.seeders();
         let bytes = entry.swarm.heap_bytes();
+        debug_assert!(at < entry.swarm.len(), "the peer is here");
         let removed = entry.swarm.remove(at, &self.rules)?;
         self.swarm_bytes = self.swarm_bytes + entry.swarm.heap_bytes() - bytes;
         self.peers -= 1;
@@ -458,6 +459,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
 
     /// Adds a torrent without peers.
     pub(crate) fn add(&mut self, torrent: &TorrentKey) -> Option<u32> {
+        debug_assert_eq!(self.position(torrent), None, "a torrent is added once");
         let position = self.torrents.push(Torrent {
             info_hash: torrent.info_hash,
             completed: 0,
@@ -470,6 +472,11 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
 
     /// Forgets the torrent at `position` and puts the last one in its place.
     pub(crate) fn remove_torrent(&mut self, position: u32) {
+        debug_assert!(
+            self.torrents
+                .get(position)
+                .is_some_and(|torrent| torrent.swarm.len() == 0)
+        );
         let Some(last) = self.torrents.len().checked_sub(1) else {
             return;
         };
