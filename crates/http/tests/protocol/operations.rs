@@ -2,3 +2,4 @@
 
 aquatic_test_support::operations!(crate::protocol::setup::HTTP);
 aquatic_test_support::stream_operations!(crate::protocol::setup::HTTP);
+aquatic_test_support::address_operations!(crate::protocol::setup::HTTP);

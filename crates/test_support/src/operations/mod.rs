@@ -21,6 +21,7 @@ pub mod limits;
 pub mod monitoring;
 pub mod privileges;
 pub mod process;
+pub mod restarts;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
 pub mod signals;
@@ -58,6 +59,23 @@ macro_rules! stream_operations {
                 clients_whom_no_proxy_names_are_told
                 a_limit_on_requests_is_told
                 memory_of_connections_is_bounded_by_default
+            }
+        }
+    };
+}
+
+/// Makes a `#[test]` of each test that trackers have in common whose peers are addresses, for the
+/// [`Program`](crate::Program) at this path.
+#[macro_export]
+macro_rules! address_operations {
+    ($program:path) => {
+        $crate::operations! {
+            $program =>
+            restarts {
+                swarms_outlive_a_restart
+                after_a_kill_what_was_written_is_there
+                a_file_that_cannot_be_used_is_set_aside
+                nobody_else_can_read_the_file
             }
         }
     };

@@ -47,3 +47,56 @@ impl SnapshotVisitor<MemberKey> for Counts<'_> {
 
     fn peer(&mut self, _: &InfoHash, _: &LivePeer<MemberKey>) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use aquatic_swarm_log::{CompletedRecord, Contents};
+    use aquatic_types::{PeerId, PeerStatus};
+
+    use super::super::tests::{Fixture, TORRENT};
+    use super::*;
+    use crate::membership::MembershipChange;
+    use crate::messages::{Announce, RequestKind};
+    use crate::signalling::{ClientStats, SignallingShard};
+
+    /// What a snapshot of the shard holds: how many records.
+    fn written(shard: &mut SignallingShard, contents: Contents) -> Vec<usize> {
+        let mut records = Records::new(contents);
+        assert!(shard.snapshot(Now::default(), 0, usize::MAX, &mut records));
+        let batches = std::iter::from_fn(|| records.take_rest());
+        batches.map(|batch| batch.records()).collect()
+    }
+
+    #[test]
+    fn downloads_are_written_down_and_peers_are_not() {
+        let mut fixture = Fixture::new();
+        fixture.announce(1, 1, 0, 0).unwrap();
+        assert!(written(&mut fixture.shard, Contents::Swarms).is_empty());
+        let announce = Announce {
+            peer_id: PeerId([1; 20]),
+            status: PeerStatus::Seeder,
+            completed: true,
+            offers: 0..0,
+            skipped: None,
+            asked: MembershipChange::Renewed,
+        };
+        fixture.ask(1, RequestKind::Announce(announce), Vec::new());
+        for contents in [Contents::Swarms, Contents::Completed] {
+            assert_eq!(written(&mut fixture.shard, contents), [1]);
+        }
+
+        let mut shard = Fixture::new().shard;
+        let count = CompletedRecord {
+            info_hash: TORRENT,
+            downloads: 7,
+        };
+        let of_webtorrent = shard.restore(Now::default(), Entry::CompletedWebTorrent(count));
+        let of_addresses = shard.restore(Now::default(), Entry::CompletedV4(count));
+        assert_eq!((of_webtorrent, of_addresses), (Restored::Yes, Restored::No));
+        let ClientStats::On(swarms) = &shard else {
+            unreachable!("it counts clients");
+        };
+        let swarms = &swarms.members.swarms;
+        assert_eq!(swarms.scrape(&swarms.key(TORRENT)).completed, 7);
+    }
+}

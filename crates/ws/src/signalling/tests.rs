@@ -10,11 +10,11 @@ use crate::counters::WorkerCounters;
 use crate::membership::MembershipChange;
 use crate::open_offers::KEPT_BYTES;
 
-const TORRENT: InfoHash = InfoHash([1; 20]);
+pub(super) const TORRENT: InfoHash = InfoHash([1; 20]);
 
 /// A shard, and the connection that everyone has: peers differ by their worker.
-struct Fixture {
-    shard: SignallingShard,
+pub(super) struct Fixture {
+    pub(super) shard: SignallingShard,
     counters: Arc<WorkerCounters>,
     now_seconds: u32,
     torrent: InfoHash,
@@ -23,7 +23,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_memory(MemoryLimit::Off)
     }
 
@@ -63,7 +63,7 @@ impl Fixture {
         Now::from_micros(u64::from(self.now_seconds) * 1_000_000)
     }
 
-    fn ask(&mut self, worker: u16, kind: RequestKind, offers: Vec<Offer>) -> Batch {
+    pub(super) fn ask(&mut self, worker: u16, kind: RequestKind, offers: Vec<Offer>) -> Batch {
         let mut batch = Batch::default();
         batch.worker = worker;
         batch.offers = offers;
@@ -80,7 +80,7 @@ impl Fixture {
     }
 
     /// Announces with so many offers, numbered from `first`. Returns which workers get them.
-    fn announce(
+    pub(super) fn announce(
         &mut self,
         worker: u16,
         peer_id: u8,
