@@ -11,7 +11,7 @@ fuzz_target!(|bytes: [u8; 20]| {
         !label.is_empty() && label.len() < 64 && !label.contains(['"', '\\', '\n']),
         "{label}"
     );
-    let prefix = PeerIdPrefix::from(PeerId(bytes)).to_string();
+    let prefix = PeerIdPrefix(PeerId(bytes).client_prefix()).to_string();
     assert!(
         prefix.is_ascii() && !prefix.contains(['"', '\\', '\n']),
         "{prefix}"

@@ -30,7 +30,7 @@ pub struct FullScrape {
     /// Where it goes next.
     shard: usize,
     /// Which swarms it goes through. Those of IPv4 come first.
-    walked: IpFamily,
+    family_in_turn: IpFamily,
     /// How far it has come there.
     cursor: WalkCursor,
     rows: Vec<(InfoHash, Counts)>,
@@ -47,7 +47,7 @@ impl FullScrape {
             target,
             family,
             shard: 0,
-            walked: IpFamily::V4,
+            family_in_turn: IpFamily::V4,
             cursor: WalkCursor::default(),
             rows: Vec::new(),
             rows_max,
@@ -89,7 +89,7 @@ impl FullScrape {
     /// Looks at some of the torrents of the shard that it was sent to. Those that are not allowed,
     /// or have neither peers nor completed downloads, get no row.
     pub fn visit<V>(&mut self, swarms: &Swarms<V>, is_allowed: impl FnMut(&InfoHash) -> bool) {
-        let is_over = match self.walked {
+        let is_over = match self.family_in_turn {
             IpFamily::V4 => self.walk(&swarms.v4, is_allowed, |info_hash, counts| {
                 Some(counts + counts_of(&swarms.v6, info_hash))
             }),
@@ -98,11 +98,11 @@ impl FullScrape {
                 is_empty(&counts_of(&swarms.v4, info_hash)).then_some(counts)
             }),
         };
-        match (is_over, self.walked) {
+        match (is_over, self.family_in_turn) {
             (false, _) => {}
-            (true, IpFamily::V4) => self.walked = IpFamily::V6,
+            (true, IpFamily::V4) => self.family_in_turn = IpFamily::V6,
             (true, IpFamily::V6) => {
-                self.walked = IpFamily::V4;
+                self.family_in_turn = IpFamily::V4;
                 self.shard += 1;
             }
         }

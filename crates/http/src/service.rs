@@ -228,7 +228,7 @@ mod tests {
         fn new(config: &Config, requests_per_second: Option<u32>) -> Self {
             let scrape_torrents_max = config.protocol.max_scrape_torrents;
             let (admission, access_list) =
-                Admission::with_empty_list(requests_per_second, scrape_torrents_max);
+                Admission::for_tests(requests_per_second, scrape_torrents_max);
             let counters = Arc::clone(&admission.counters);
             Self {
                 service: Service::new(config, admission),

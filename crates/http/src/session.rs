@@ -1,11 +1,11 @@
 //! One connection: from bytes to requests, one at a time. Pure.
 //!
 //! ```text
-//!            bytes            a head                   the swarms must be asked
-//!  ready ─────────▶ next() ─────────────▶ the service ──────────────────────────▶ asked
-//!    ▲                │ incomplete: wait      │ refused: the answer is there         │
-//!    │                ▼ for the rest          ▼                                      │
-//!    └───────────────────────────────────────────────────────────── answered() ◀─────┘
+//!            bytes            a head                   the swarms know
+//!  ready ─────────▶ next() ─────────────▶ the service ──────────────────▶ in flight
+//!    ▲                │ incomplete: wait      │ refused: responded to        │
+//!    │                ▼ for the rest          ▼ at once                      │
+//!    └──────────────────────────────────────────────────── responded() ◀─────┘
 //! ```
 //!
 //! While a request is on its way to the swarms, the bytes of those that the client has sent behind
@@ -50,7 +50,7 @@ struct InFlight {
 pub enum Next<'a> {
     /// Nothing, for now.
     Nothing,
-    /// A request, which the caller answers or [begins](Session::begin) the swarms about.
+    /// A request, which the caller answers, or [sends](Session::request_sent) to the swarms.
     Request(Head<'a>),
     /// Something that cannot be answered but with an HTTP error, and then a closed connection.
     Refuse(Refusal),
@@ -132,7 +132,7 @@ impl Session {
 
     /// Whether a request is on its way to the swarms.
     #[must_use]
-    pub fn is_in_flight(&self) -> bool {
+    pub fn has_in_flight(&self) -> bool {
         self.in_flight.is_some()
     }
 
@@ -143,7 +143,7 @@ impl Session {
     }
 
     /// A request is on its way to the swarms. Nothing is taken until it is answered.
-    pub fn begin(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
+    pub fn request_sent(&mut self, now: Now, framing: Framing, io: &mut Io<'_>) {
         io.wait_for(WaitingFor::Tracker);
         self.in_flight = Some(InFlight {
             at_micros: now.micros,
@@ -152,15 +152,15 @@ impl Session {
         });
     }
 
-    /// As [`Self::begin`], for a scrape of which some rows are missing.
-    pub fn begin_scrape(
+    /// As [`Self::request_sent`], for a scrape of which some rows are missing.
+    pub fn scrape_sent(
         &mut self,
         now: Now,
         framing: Framing,
         scrape: PendingScrape,
         io: &mut Io<'_>,
     ) {
-        self.begin(now, framing, io);
+        self.request_sent(now, framing, io);
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.scrape = Some(Box::new(scrape));
         }
@@ -269,7 +269,7 @@ mod tests {
                                 .paths
                                 .push(String::from_utf8_lossy(head.path).into());
                             if head.path.starts_with(b"/ask") {
-                                fixture.session.begin(NOW, head.framing, io);
+                                fixture.session.request_sent(NOW, head.framing, io);
                             } else if !head.framing.connection.stays_open() {
                                 io.close();
                             }
@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn a_session_tells_where_it_stands() {
         let states = |session: &Session| {
-            let asked = (session.is_in_flight(), session.reads_on());
+            let asked = (session.has_in_flight(), session.reads_on());
             (session.is_between_requests(), session.has_begun(), asked)
         };
         let mut fixture = Fixture::new();
@@ -465,7 +465,7 @@ mod tests {
         let held_bytes = scrape.held_bytes();
         assert!(held_bytes > 1);
         let framing = Framing::CLOSE;
-        fixture.io(|fixture, io| fixture.session.begin_scrape(NOW, framing, scrape, io));
+        fixture.io(|fixture, io| fixture.session.scrape_sent(NOW, framing, scrape, io));
         assert_eq!(fixture.waits_for, Some(WaitingFor::Tracker));
         assert_eq!(fixture.session.held_bytes(), held_bytes);
         assert!(fixture.session.scrape_mut().is_some());
@@ -474,7 +474,7 @@ mod tests {
         let (scrape, said) = fixture.session.take_scrape().unwrap();
         assert_eq!(said, framing);
         assert!(scrape.into_rows().unwrap().eq([(info_hash, counts)]));
-        assert!(fixture.session.is_in_flight() && fixture.session.take_scrape().is_none());
+        assert!(fixture.session.has_in_flight() && fixture.session.take_scrape().is_none());
     }
 
     fn inputs() -> impl Strategy<Value = Vec<u8>> {

@@ -122,7 +122,7 @@ impl SocketWorker {
             Err(refusal) => Err(refusal),
         };
         match passed_on {
-            Ok(()) => session.begin(now, framing, io),
+            Ok(()) => session.request_sent(now, framing, io),
             Err(refusal) => self.writer.refuse(family, refusal, framing, io),
         }
     }
@@ -215,7 +215,7 @@ impl SocketWorker {
         if scrape.is_complete() {
             self.writer.scrape(scrape, target.framing, io);
         } else {
-            session.begin_scrape(now, target.framing, scrape, io);
+            session.scrape_sent(now, target.framing, scrape, io);
         }
     }
 
@@ -547,7 +547,7 @@ impl Handler for SocketWorker {
     }
 
     fn closed(&mut self, _: Now, _: ConnectionKey, session: Session, _: Closed) {
-        if session.is_in_flight() {
+        if session.has_in_flight() {
             let traffic = self.writer.counters.traffic(session.peer().family());
             traffic.reason(Reason::ConnectionGone).add(1);
         }

@@ -28,7 +28,8 @@ use crate::socket_worker::SocketWorker;
 pub type Workers = aquatic_stream_tracker::Workers<Http>;
 
 /// Makes all workers, and what tells how long their answers take, by socket worker. `wakers` wake
-/// them: first the socket workers, then the swarm workers. `persistence` says what becomes of the swarms.
+/// them: first the socket workers, then the swarm workers. `persistence` says what becomes of the
+/// swarms.
 ///
 /// # Errors
 /// If the operating system's source of randomness fails.

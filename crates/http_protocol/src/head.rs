@@ -1,7 +1,7 @@
 //! The head of an HTTP request: all of it but the body, which no tracker request has.
 
 use httparse::{EMPTY_HEADER, Header};
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use crate::HeadError;
 
@@ -125,7 +125,7 @@ impl<'a> Head<'a> {
 
     /// Names and values of the header lines, in their order. A header with several lines is one
     /// list (RFC 9110, 5.3); upper and lower case of a name are the same.
-    pub fn headers(&self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let lines = self.header_lines.split(|byte| *byte == b'\n');
         let pairs = lines.filter_map(|line| split_once(line, b':'));
         pairs.map(|(name, value)| (name, value.trim_ascii()))
@@ -136,8 +136,19 @@ impl<'a> Head<'a> {
     /// The last one is the one that the nearest proxy wrote.
     #[must_use]
     pub fn last_header(&self, name: &str) -> Option<&'a [u8]> {
-        let is_it = |(other, _): &(&[u8], _)| other.eq_ignore_ascii_case(name.as_bytes());
-        self.headers().rfind(is_it).map(|(_, value)| value)
+        // From the end, and by words of the CPU: proxies put theirs last.
+        let mut lines = self.header_lines.trim_ascii_end();
+        while !lines.is_empty() {
+            let line_start = memrchr(b'\n', lines).map_or(0, |end| end + 1);
+            let (before, line) = lines.split_at(line_start);
+            if let Some((line_name, value)) = split_once(line, b':')
+                && line_name.eq_ignore_ascii_case(name.as_bytes())
+            {
+                return Some(value.trim_ascii());
+            }
+            lines = before.trim_ascii_end();
+        }
+        None
     }
 }
 

@@ -8,8 +8,11 @@ use crate::handler::{ConnectionKey, Handler};
 use crate::hub::Hub;
 use crate::memory::KernelBytes;
 
+/// Events that a round takes from the system at most.
+pub(crate) const EVENTS_PER_ROUND: usize = 256;
+
 /// So many events are a batch: there is no need to wait for more.
-pub(crate) const BATCH_EVENTS: usize = 32;
+pub(crate) const BATCH_EVENTS: usize = EVENTS_PER_ROUND / 8;
 
 /// Connections that are accepted from one listener before others have their turn.
 pub(crate) const ACCEPTS_PER_TURN: usize = 64;

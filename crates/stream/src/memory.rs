@@ -61,7 +61,7 @@ pub trait SessionState {
 
     /// Whether the client waits for an answer, so that its connection must not give way to another
     /// one. Those whose [`WaitingFor`](crate::handler::WaitingFor) says so need not say it again.
-    fn is_asked(&self) -> bool {
+    fn awaits_response(&self) -> bool {
         false
     }
 }

@@ -18,15 +18,13 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::bounds::READ_CHUNK_BYTES;
 use crate::event_loop::{
-    ACCEPT_PAUSE_MICROS, ACCEPTS_PER_TURN, BATCH_EVENTS, SLEEP_MAX, STOP_ROUND, Sockets,
+    ACCEPT_PAUSE_MICROS, ACCEPTS_PER_TURN, BATCH_EVENTS, EVENTS_PER_ROUND, SLEEP_MAX, STOP_ROUND,
+    Sockets,
 };
 use crate::handler::{ConnectionKey, Handler};
 use crate::hub::{Hub, IoAction};
 use crate::kernel::kernel_bytes;
 use crate::listener::{concerns_one_connection, forget_unsent};
-
-/// Connections that have a turn in one round.
-const EVENTS_PER_ROUND: usize = 256;
 
 /// Reads from one connection in one round.
 const READS_PER_ROUND: usize = 4;

@@ -2,7 +2,8 @@
 //!
 //! A batch stands for itself: it says which version of this format it has, what kind of records it
 //! holds, when it was written, by whom, and has a checksum. A file is a sequence of batches that
-//! begins with a [`Begin`] and ends with an [`End`], so that a torn one is recognised ([`FileCheck`]).
+//! begins with a [`Begin`] and ends with an [`End`], so that a torn one is recognised
+//! ([`FileCheck`]).
 //!
 //! ```
 //! use aquatic_swarm_log::{Batch, BatchHeader, Body, Kind, PeerRecord, RecordBuffer};
@@ -55,8 +56,8 @@
 //! | 16 | [`Begin`] of a file: contents 1, boot id 16, milliseconds since boot 8 |
 //! | 17 | [`End`] of a file: peers 8, download counts 8 |
 //!
-//! Flags of a peer: 1, it is a seeder; 2, it has left; 4, it has just completed its download; 8, its
-//! download was counted. Unknown flags are ignored, batches of unknown kinds are [told
+//! Flags of a peer: 1, it is a seeder; 2, it has left; 4, it has just completed its download; 8,
+//! its download was counted. Unknown flags are ignored, batches of unknown kinds are [told
 //! apart](Body::Unknown) and can be skipped. Numbers that do not stand here are free; 3 to 6 are
 //! kept for messages that only make sense between trackers.
 //!

@@ -24,10 +24,10 @@ pub struct Admission<P: Protocol> {
 }
 
 impl<P: Protocol> Admission<P> {
-    /// With an access list of torrents to deny, on which nothing is, and which is returned: for
-    /// tests of services.
+    /// **For tests of services only**: its secrets are known. The access list denies torrents, and
+    /// nothing is on it; it is returned.
     #[must_use]
-    pub fn with_empty_list(
+    pub fn for_tests(
         requests_per_second: Option<u32>,
         scrape_torrents_max: usize,
     ) -> (Self, SharedAccessList) {

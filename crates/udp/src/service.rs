@@ -271,7 +271,7 @@ mod tests {
     ) -> (Service, Arc<WorkerCounters>, SharedAccessList) {
         let scrape_torrents_max = config.protocol.max_scrape_torrents;
         let (admission, access_list) =
-            Admission::with_empty_list(requests_per_second, scrape_torrents_max);
+            Admission::for_tests(requests_per_second, scrape_torrents_max);
         let counters = Arc::clone(&admission.counters);
         let service = Service::new(&config, connection_ids(), admission);
         (service, counters, access_list)

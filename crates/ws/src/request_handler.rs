@@ -175,7 +175,7 @@ impl RequestHandler {
                 asked,
             });
             batch.requests.push(request(id, session, info_hash, kind));
-            session.begin();
+            session.request_sent();
             self.has_asked(shard);
         }
         Ok(())
@@ -201,7 +201,7 @@ impl RequestHandler {
         });
         let request = request(id, session, answer.info_hash, kind);
         batch.requests.push(request);
-        session.begin();
+        session.request_sent();
         self.has_asked(shard);
         Ok(())
     }

@@ -119,7 +119,7 @@ impl ResponseWriter {
 
     /// Replies to a message at once, or when its turn has come.
     pub fn reply_in_turn(&self, reply: Held, session: &mut Session, out: &mut Vec<u8>) {
-        if session.has_responded() {
+        if !session.has_in_flight() {
             self.write_held(reply, session.client.family(), out);
         } else {
             session.held = Some(Box::new(reply));

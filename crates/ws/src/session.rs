@@ -3,10 +3,10 @@
 //! ```text
 //!               the request is accepted
 //!  Upgrading ──────────────────────────▶ Open: frames ──▶ messages ──▶ the service
-//!      │                                  ▲                                │ asked
-//!      │ anything else                    └────────── answered ◀───────────┘
+//!      │                                  ▲                                │ request_sent()
+//!      │ anything else                    └────────── responded() ◀────────┘
 //!      ▼
-//!   an HTTP answer, and the end
+//!   an HTTP response, and the end
 //! ```
 //!
 //! Up to [`IN_FLIGHT_MAX`] requests of a connection are on their way to the swarms at once, or
@@ -240,7 +240,7 @@ impl Session {
     }
 
     /// A request is on its way to the swarms.
-    pub fn begin(&mut self) {
+    pub fn request_sent(&mut self) {
         self.in_flight = self.in_flight.saturating_add(1);
     }
 
@@ -251,16 +251,16 @@ impl Session {
             Held::Failure(_) => true,
             Held::Message(_) => false,
         };
-        if !self.has_responded() {
+        if self.has_in_flight() {
             return None;
         }
         self.held.take_if(is_due).map(|held| *held)
     }
 
-    /// Whether nothing is on its way to the swarms for which the client waits; but for a scrape.
+    /// Whether something is on its way to the swarms for which the client waits; but for a scrape.
     #[must_use]
-    pub fn has_responded(&self) -> bool {
-        self.in_flight == 0
+    pub fn has_in_flight(&self) -> bool {
+        self.in_flight > 0
     }
 
     /// One has come back. Returns whether bytes, or the end of the connection, may wait for that.
@@ -301,7 +301,7 @@ impl Session {
 
     /// Whether everything that was asked is answered.
     fn is_idle(&self) -> bool {
-        self.has_responded() && self.held.is_none()
+        !self.has_in_flight() && self.held.is_none()
     }
 }
 
@@ -319,7 +319,7 @@ impl SessionState for Session {
         parts + held
     }
 
-    fn is_asked(&self) -> bool {
+    fn awaits_response(&self) -> bool {
         !self.is_idle()
     }
 }

@@ -27,7 +27,8 @@ pub enum RequestKind {
 }
 
 /// What can go wrong, but for answers that are late or do not come. Reports for scripts call each
-/// by its name here.
+/// by its name here, unless another one stands beside it. No tester reports both kinds of malformed
+/// answers, which have one name there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -47,9 +48,11 @@ pub enum Fault {
     /// A datagram that is no answer.
     #[serde(rename = "malformed")]
     MalformedDatagram,
-    /// An answer to something else than what was asked. The request is lost too.
+    /// An answer to something else than what was asked, such as a connect answer to an announce.
+    /// The request is lost too.
     WrongKind,
-    /// An answer with too many entries, or too few.
+    /// An answer with more peers than were wanted, or scrape rows of another number than torrents
+    /// were asked about.
     WrongCount,
     /// A packet that the kernel refused to send. Its request is lost too.
     #[serde(rename = "send_failures")]

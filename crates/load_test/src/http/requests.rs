@@ -54,6 +54,7 @@ impl RequestWriter {
         rng: &mut Rng,
         out: &mut Vec<u8>,
     ) -> u32 {
+        debug_assert!(matches!(kind, RequestKind::Announce | RequestKind::Scrape));
         if kind == RequestKind::Scrape {
             self.scrape(rng, out)
         } else {

@@ -156,9 +156,11 @@ impl LoadWorker {
                     client.announce(info_hash, (number, peer), due_micros, out, tally)
                 });
             }
-            // The only other kind that this tester mixes in.
-            _ => {
+            RequestKind::Connect => {
                 socket.write(|client, out| client.connect(due_micros, out, tally));
+            }
+            RequestKind::Offer | RequestKind::Answer | RequestKind::AnswerReply => {
+                debug_assert!(false, "{kind:?} is not of UDP");
             }
         }
     }

@@ -84,7 +84,7 @@ impl<S: SessionState> Table<S> {
                 session, waits_for, ..
             } => match waits_for {
                 _ if connection.is_blocked() => Rank::Unfinished(since(idle_seconds)),
-                _ if session.is_asked() => Rank::Busy,
+                _ if session.awaits_response() => Rank::Busy,
                 WaitingFor::Request => unfinished(since(request_seconds)),
                 WaitingFor::Idle if is_waiting => Rank::Idle(since(idle_seconds)),
                 WaitingFor::Idle | WaitingFor::Tracker => Rank::Busy,

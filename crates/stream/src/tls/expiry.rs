@@ -124,6 +124,8 @@ mod tests {
         assert_eq!(utc_time(b"700101000001Z"), Some(1));
         assert_eq!(utc_time(b"491231235959Z"), Some(2_524_607_999));
         assert_eq!(utc_time(b"500101000000Z"), Some(-631_152_000));
+        // A leap second is the one before.
+        assert_eq!(utc_time(b"700101000060Z"), Some(59));
         // The moment that stands for no end.
         let never = generalized_time(b"99991231235959Z");
         assert_eq!(never, Some(253_402_300_799));
@@ -133,6 +135,8 @@ mod tests {
             "700101000001",
             "701301000001Z",
             "70010100000aZ",
+            // No day of the calendar.
+            "300230000000Z",
         ] {
             assert_eq!(utc_time(wrong.as_bytes()), None, "{wrong}");
         }

@@ -47,7 +47,7 @@ impl SessionState for Session {
         self.held_bytes
     }
 
-    fn is_asked(&self) -> bool {
+    fn awaits_response(&self) -> bool {
         self.is_busy
     }
 }

@@ -114,7 +114,8 @@ impl Snapshotter {
         let started = self.clock.elapsed();
         match self.write_file(path) {
             Ok(Some(End { peers, completed })) => log::info!(
-                "wrote {peers} peers and the download counts of {completed} torrents to {} in {} ms",
+                "wrote {peers} peers and the download counts of {completed} torrents \
+                 to {} in {} ms",
                 path.display(),
                 (self.clock.elapsed() - started).as_millis()
             ),

@@ -246,7 +246,7 @@ fn so_many_requests_are_on_their_way_at_once() {
             fixture.frame(FINAL | TEXT, b"x"),
             Next::Message(_)
         ));
-        fixture.session.begin();
+        fixture.session.request_sent();
     }
     assert_eq!(fixture.frame(FINAL | TEXT, b"x"), Next::Nothing);
     assert_eq!(fixture.waits_for, Some(WaitingFor::Idle), "we are to blame");
@@ -256,9 +256,9 @@ fn so_many_requests_are_on_their_way_at_once() {
         Next::Message(_)
     ));
     assert!(!fixture.session.responded(), "there was room before");
-    assert!(!fixture.session.has_responded());
+    assert!(fixture.session.has_in_flight());
     (2..IN_FLIGHT_MAX).for_each(|_| assert!(!fixture.session.responded()));
-    assert!(fixture.session.has_responded());
+    assert!(!fixture.session.has_in_flight());
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_reply_is_held_until_what_was_asked_before_has_been_answered() {
     let failure =
         crate::refusal::Refusal::QUEUE_FULL.about(aquatic_ws_protocol::Action::Scrape, None);
     let mut fixture = Fixture::new();
-    fixture.session.begin();
+    fixture.session.request_sent();
     fixture.session.held = Some(Box::new(Held::Failure(failure)));
     assert!(fixture.session.take_held().is_none());
     assert_eq!(
@@ -296,8 +296,8 @@ fn a_reply_is_held_until_what_was_asked_before_has_been_answered() {
 #[test]
 fn a_client_that_has_ended_its_input_gets_its_answers() {
     let mut fixture = Fixture::new();
-    fixture.session.begin();
-    fixture.session.begin();
+    fixture.session.request_sent();
+    fixture.session.request_sent();
     fixture.io(|session, _, io| session.end_input(io));
     assert!(!fixture.closes);
     assert!(!fixture.session.responded());
@@ -319,7 +319,7 @@ fn a_client_that_has_ended_its_input_gets_its_answers() {
 #[test]
 fn who_waits_for_nothing_is_sent_away_when_the_process_stops() {
     let mut fixture = Fixture::new();
-    fixture.session.begin();
+    fixture.session.request_sent();
     assert!(!fixture.io(|session, _, io| session.stop(io)));
     assert!(fixture.sent.is_empty() && !fixture.closes);
     fixture.session.responded();
@@ -338,14 +338,14 @@ fn who_has_asked_waits_for_us() {
     let address = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
     let mut session = Session::new(at(0), address);
     session.open(address);
-    assert!(!session.is_asked());
-    session.begin();
-    session.begin();
+    assert!(!session.awaits_response());
+    session.request_sent();
+    session.request_sent();
     session.responded();
-    assert!(session.is_asked());
+    assert!(session.awaits_response());
     session.responded();
-    assert!(!session.is_asked());
+    assert!(!session.awaits_response());
     let scrape = PendingScrape::new(address.family());
     session.held = Some(Box::new(Held::Scrape(scrape)));
-    assert!(session.is_asked());
+    assert!(session.awaits_response());
 }

@@ -23,7 +23,7 @@ struct Entry {
     delivered: Option<(usize, u32)>,
     /// Answers that clients have sent: who, as whom, when, what.
     answers: Vec<(usize, PeerId, u32, String)>,
-    has_responded: bool,
+    is_answered: bool,
 }
 
 impl Ledger {
@@ -48,7 +48,7 @@ impl Ledger {
             json: json.clone(),
             delivered: None,
             answers: Vec::new(),
-            has_responded: false,
+            is_answered: false,
         };
         self.offers.insert(OfferId(id), entry);
         (OfferId(id), json)
@@ -123,7 +123,7 @@ impl Ledger {
             "an answer after the offer has expired"
         );
         assert!(
-            !std::mem::replace(&mut entry.has_responded, true),
+            !std::mem::replace(&mut entry.is_answered, true),
             "a second answer"
         );
         self.answers_received += 1;

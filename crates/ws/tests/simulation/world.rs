@@ -101,8 +101,8 @@ impl World {
         }
         self.rest();
         for (index, client) in self.clients.iter().enumerate() {
-            let has_responded = client.replies.values().all(Replies::is_complete);
-            let waits = client.is_open && !client.is_mute && !has_responded;
+            let has_all_replies = client.replies.values().all(Replies::is_complete);
+            let waits = client.is_open && !client.is_mute && !has_all_replies;
             assert!(!waits, "client {index} waits");
         }
         self.end();
