@@ -65,6 +65,7 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("scrape_exports.enable_scrape_exports", UDP),
     ("scrape_exports.frequency", UDP),
     ("scrape_exports.path", UDP),
+    ("persistence.swarms", ADDRESSES),
 ];
 
 /// What other programs call a key, and the key of ours.

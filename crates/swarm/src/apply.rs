@@ -100,8 +100,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         if !is_newer {
             return Applied::Nothing;
         }
-        entry.note_move(&mut self.snapshot, &told.peer, (was_seeder, seeder));
-        entry.swarm.set_seeder(at, seeder, &self.rules);
+        let kinds = (was_seeder, seeder);
+        entry.set_seeder(at, kinds, &mut self.snapshot, &self.rules);
         self.seeders = self.seeders + usize::from(seeder) - usize::from(was_seeder);
         Applied::Updated
     }
@@ -162,7 +162,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         };
         if let Some(entry) = self.torrents.get_mut(position) {
             entry.raise_completed(completed);
-            self.counts_kept_until = self.counts_kept_until.max(until);
+            self.counts_kept_until = self.counts_kept_until.max(Some(until));
         }
         Ok(())
     }

@@ -123,7 +123,9 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             self.large_sample.meets(&torrent.info_hash, peers);
         }
         let counts = torrent.counts();
-        let keeps_counts = keep && counts.completed > 0 && now <= self.counts_kept_until;
+        let keeps_counts = self.counts_kept_until.is_some_and(|until| now <= until)
+            && keep
+            && counts.completed > 0;
         if counts.peers() == 0 {
             if !keeps_counts {
                 self.remove_torrent(position);

@@ -467,6 +467,34 @@ fn a_peer_whose_time_is_over_does_not_come_back() {
 }
 
 #[test]
+fn what_was_never_written_down_is_forgotten_with_its_peers() {
+    let mut map = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
+    let key = map.key(info_hash(1));
+    let mut rng = fastrand::Rng::with_seed(1);
+    for status in [PeerStatus::Seeder, PeerStatus::Stopped] {
+        let announce = Announce {
+            peer: peer(1),
+            status,
+            completed: true,
+            num_want: 0,
+        };
+        let deadline = Seconds(PEER_AGE_SECONDS);
+        let select = |_: &CompactV4, (): &()| ();
+        let outcome = map.announce(&key, &announce, deadline, &mut Keep(()), &mut rng, select);
+        outcome.unwrap();
+    }
+    assert_eq!(map.scrape(&key).completed, 1);
+    // Even in the very first second of the process.
+    map.clean(
+        &mut CleaningCursor::default(),
+        Seconds(0),
+        usize::MAX,
+        &mut Nobody,
+    );
+    assert_eq!((map.scrape(&key).completed, map.torrents()), (0, 0));
+}
+
+#[test]
 fn counts_stay_for_a_while_and_are_never_lowered() {
     let mut map: TorrentMap<CompactV4> = TorrentMap::new(HashKey::new([1, 2]), Limits::default());
     map.apply_completed(info_hash(1), 7, Seconds(900)).unwrap();

@@ -43,8 +43,9 @@ pub struct TorrentMap<K, V = ()> {
     pub(crate) old_torrents: u32,
     pub(crate) large_sample: LargeSample,
     pub(crate) snapshot: SnapshotProgress<K>,
-    /// Until then torrents without peers stay for the sake of their download counts.
-    pub(crate) counts_kept_until: Seconds,
+    /// Until then torrents without peers stay for the sake of their download counts, if there is
+    /// such a time.
+    pub(crate) counts_kept_until: Option<Seconds>,
 }
 
 pub(crate) struct Torrent<K, V> {
@@ -72,7 +73,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             old_torrents: 0,
             large_sample: LargeSample::new(hash_key.network(0)),
             snapshot: SnapshotProgress::new(),
-            counts_kept_until: Seconds(0),
+            counts_kept_until: None,
         }
     }
 
@@ -209,7 +210,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                     value: admitted.ok_or(Refusal::NotAdmitted)?,
                     state,
                 };
-                entry.note_move(&mut self.snapshot, peer, (false, seeder));
+                if seeder {
+                    self.snapshot
+                        .note_move(&entry.info_hash, &entry.swarm, peer, true);
+                }
                 let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
                 let at = entry.insert(new, seeder, &self.rules, bytes, sample);
                 self.peers += 1;
@@ -219,8 +223,8 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                 let known = entry.swarm.get_mut(at).ok_or(Refusal::PeerLimit)?;
                 known.state = state;
                 policy.update(&mut known.value);
-                entry.note_move(&mut self.snapshot, peer, (was_seeder, seeder));
-                let at = entry.swarm.set_seeder(at, seeder, &self.rules);
+                let kinds = (was_seeder, seeder);
+                let at = entry.set_seeder(at, kinds, &mut self.snapshot, &self.rules);
                 (at, PeerChange::Updated)
             }
         };
@@ -449,7 +453,10 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Adds a peer that is not here yet to the torrent at `position`, and returns its own position.
     pub(crate) fn insert(&mut self, position: u32, peer: Peer<K, V>, seeder: bool) -> Option<u32> {
         let entry = self.torrents.get_mut(position)?;
-        entry.note_move(&mut self.snapshot, &peer.key, (false, seeder));
+        if seeder {
+            self.snapshot
+                .note_move(&entry.info_hash, &entry.swarm, &peer.key, true);
+        }
         let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
         let at = entry.insert(peer, seeder, &self.rules, bytes, sample)?;
         self.peers += 1;
@@ -508,16 +515,23 @@ impl<K: PeerKey, V> Torrent<K, V> {
         at
     }
 
-    /// A peer, known or not, is about to be a seeder or a leecher, whatever it was before.
-    pub(crate) fn note_move(
-        &self,
+    /// Makes the peer at position `at` a seeder or a leecher, whatever it was. Returns where it is
+    /// then.
+    #[inline]
+    pub(crate) fn set_seeder(
+        &mut self,
+        at: u32,
+        (was_seeder, seeder): (bool, bool),
         snapshot: &mut SnapshotProgress<K>,
-        peer: &K,
-        (was_seeder, is_seeder): (bool, bool),
-    ) {
-        if was_seeder != is_seeder {
-            snapshot.note_move(&self.info_hash, &self.swarm, peer, is_seeder);
+        rules: &Rules,
+    ) -> u32 {
+        if seeder == was_seeder {
+            return at;
         }
+        if let Some(peer) = self.swarm.get(at) {
+            snapshot.note_move(&self.info_hash, &self.swarm, &peer.key, seeder);
+        }
+        self.swarm.set_seeder(at, seeder, rules)
     }
 
     pub(crate) fn completed(&self) -> u32 {

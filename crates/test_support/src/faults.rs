@@ -57,7 +57,7 @@ fn equals((position, value): &(u8, i32)) -> SeccompCondition {
 /// Starts a tracker with a limit of `prlimit` (util-linux), such as `--nofile=100`.
 #[must_use]
 pub fn spawn_with_limit(place: &Place, limit: &str, setup: Setup, settings: &str) -> Child {
-    let lines = format!("prlimit --pid $$ {limit}");
+    let lines = format!("prlimit --pid $$ {limit} || exit");
     let mut command = place.command_after(&lines, setup, settings);
     command.spawn().unwrap()
 }

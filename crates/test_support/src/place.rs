@@ -207,7 +207,7 @@ impl Place {
     /// The command that starts a tracker which may have this many files open.
     #[must_use]
     pub fn command_with_files(&self, setup: Setup, settings: &str, files: u32) -> Command {
-        self.command_after(&format!("ulimit -n {files}"), setup, settings)
+        self.command_after(&format!("ulimit -n {files} || exit"), setup, settings)
     }
 
     /// The same, started by a shell after it has run these lines. `$0` and what follows are the

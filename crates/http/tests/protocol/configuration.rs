@@ -31,6 +31,7 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "cleaning.torrent_cleaning_interval",
         "cleaning.max_peer_age",
         "cleaning.max_connection_idle",
+        "persistence.swarms",
     ],
     &SYSTEM_KEYS,
 ];

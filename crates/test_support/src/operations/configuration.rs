@@ -76,7 +76,10 @@ pub const METRICS_KEYS: [&str; 6] = [
 ];
 
 /// What every daemon's file ends with.
-pub const SYSTEM_KEYS: [&str; 7] = [
+pub const SYSTEM_KEYS: [&str; 10] = [
+    "persistence.completed_counts",
+    "persistence.path",
+    "persistence.interval",
     "privileges.drop_privileges",
     "privileges.chroot_path",
     "privileges.group",

@@ -94,6 +94,7 @@ pub(crate) const KEYS: [&[&str]; 6] = [
         "scrape_exports.enable_scrape_exports",
         "scrape_exports.frequency",
         "scrape_exports.path",
+        "persistence.swarms",
     ],
     &SYSTEM_KEYS,
 ];
