@@ -14,7 +14,7 @@ use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::supervisor::Finisher;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::bounds::READ_CHUNK_BYTES;
 use crate::event_loop::{
@@ -54,47 +54,23 @@ pub fn wait_handle() -> anyhow::Result<WaitHandle<Poll>> {
 pub fn run<H: Handler>(
     hub: Hub<H>,
     listeners: Vec<StdListener>,
-    (source, gate): (Poll, SleepGate),
+    (mut poll, gate): (Poll, SleepGate),
     clock: Clock,
     batch_wait: Duration,
-    mut finisher: Option<Finisher>,
+    finisher: Option<Finisher>,
 ) -> anyhow::Result<()> {
-    let mut worker = Worker::new(hub, listeners, source)?;
-    let mut idle = IdleStrategy::new(batch_wait);
+    let mut rounds = Rounds {
+        worker: Worker::new(hub, listeners, poll.registry())?,
+        idle: IdleStrategy::new(batch_wait),
+        clock,
+        finisher,
+        is_stopping: false,
+    };
     let mut events = Events::with_capacity(EVENTS_PER_ROUND);
     loop {
         heartbeat::beat();
-        let now = Now::read(clock);
-        idle.note(worker.receive(now, &events));
-        let stops = finisher.as_mut().filter(|it| it.is_stopping());
-        let is_stopping = stops.is_some();
-        match stops {
-            None => idle.note(worker.accept(now)),
-            Some(finisher) if worker.hub.stop(now) => finisher.finish(),
-            Some(_) => {}
-        }
-        // Again, so that the time that requests take is seen.
-        let now = Now::read(clock);
-        idle.note(worker.hub.finish(now));
-        let ask = |socket: &Socket| kernel_bytes(&socket.stream);
-        worker.sockets.ask_kernel(now, &mut worker.hub, ask);
-        let has_more = worker.hub.maintain(now);
-        worker.send(now);
-
-        let mut timeout = Duration::ZERO;
-        let has_work = worker.has_work(now, !is_stopping);
-        if !has_more && !has_work && events.iter().count() < BATCH_EVENTS {
-            let wait = idle.decide(now.micros);
-            timeout = wait.coalesce(SLEEP_MAX, || worker.hub.has_pending());
-        }
-        if is_stopping {
-            timeout = timeout.min(STOP_ROUND);
-        }
-        let has_pending = || {
-            let stops = finisher.as_ref().is_some_and(Finisher::is_stopping);
-            worker.hub.has_pending() || stops != is_stopping
-        };
-        let poll = &mut worker.poll;
+        let timeout = rounds.step(poll.registry(), &events);
+        let has_pending = || rounds.has_pending();
         let waited = gate.sleep(timeout, has_pending, |time| {
             poll.poll(&mut events, Some(time))
         });
@@ -106,9 +82,59 @@ pub fn run<H: Handler>(
     }
 }
 
+/// The event loop without its waits: so that somebody else can wait, for more than connections.
+struct Rounds<H: Handler> {
+    worker: Worker<H>,
+    idle: IdleStrategy,
+    clock: Clock,
+    finisher: Option<Finisher>,
+    /// As of the last round.
+    is_stopping: bool,
+}
+
+impl<H: Handler> Rounds<H> {
+    /// Does a round, with the events of the last wait. Returns how long the next wait may last.
+    /// `registry` is where connections are waited for.
+    fn step(&mut self, registry: &Registry, events: &Events) -> Duration {
+        let (worker, idle) = (&mut self.worker, &mut self.idle);
+        let now = Now::read(self.clock);
+        idle.note(worker.receive(now, events));
+        let stops = self.finisher.as_mut().filter(|it| it.is_stopping());
+        self.is_stopping = stops.is_some();
+        match stops {
+            None => idle.note(worker.accept(now, registry)),
+            Some(finisher) if worker.hub.stop(now) => finisher.finish(),
+            Some(_) => {}
+        }
+        // Again, so that the time that requests take is seen.
+        let now = Now::read(self.clock);
+        idle.note(worker.hub.finish(now));
+        let ask = |socket: &Socket| kernel_bytes(&socket.stream);
+        worker.sockets.ask_kernel(now, &mut worker.hub, ask);
+        let has_more = worker.hub.maintain(now);
+        worker.send(now);
+
+        let mut timeout = Duration::ZERO;
+        let has_work = worker.has_work(now, !self.is_stopping);
+        if !has_more && !has_work && events.iter().count() < BATCH_EVENTS {
+            let wait = idle.decide(now.micros);
+            timeout = wait.coalesce(SLEEP_MAX, || worker.hub.has_pending());
+        }
+        if self.is_stopping {
+            timeout = timeout.min(STOP_ROUND);
+        }
+        timeout
+    }
+
+    /// Whether a round is due although no event tells of it.
+    fn has_pending(&self) -> bool {
+        let stops = self.finisher.as_ref().is_some_and(Finisher::is_stopping);
+        self.worker.hub.has_pending() || stops != self.is_stopping
+    }
+}
+
 struct Worker<H: Handler> {
     hub: Hub<H>,
-    poll: Poll,
     listeners: Vec<Listener>,
     sockets: Sockets<Socket>,
     /// Connections that may have more to read, each once.
@@ -138,14 +164,14 @@ struct Socket {
 }
 
 impl<H: Handler> Worker<H> {
-    fn new(hub: Hub<H>, listeners: Vec<StdListener>, poll: Poll) -> anyhow::Result<Self> {
+    fn new(hub: Hub<H>, listeners: Vec<StdListener>, registry: &Registry) -> anyhow::Result<Self> {
         let listeners = listeners
             .into_iter()
             .enumerate()
             .map(|(index, socket)| {
                 let address = socket.local_addr().context("cannot watch a listener")?;
                 let mut socket = TcpListener::from_std(socket);
-                poll.registry()
+                registry
                     .register(&mut socket, listener_token(index), Interest::READABLE)
                     .context("cannot watch a listener")?;
                 Ok(Listener {
@@ -157,7 +183,6 @@ impl<H: Handler> Worker<H> {
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             hub,
-            poll,
             listeners,
             sockets: Sockets::new(),
             unread: Vec::new(),
@@ -307,7 +332,7 @@ impl<H: Handler> Worker<H> {
     }
 
     /// Accepts connections. Returns how many.
-    fn accept(&mut self, now: Now) -> usize {
+    fn accept(&mut self, now: Now, registry: &Registry) -> usize {
         if now.micros < self.accept_after_micros {
             return 0;
         }
@@ -321,7 +346,7 @@ impl<H: Handler> Worker<H> {
                     Ok((stream, peer)) => {
                         accepted += 1;
                         let local = listener.address;
-                        self.admit(now, stream, peer, local);
+                        self.admit(now, registry, stream, (peer, local));
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         listener.is_ready = false;
@@ -338,15 +363,18 @@ impl<H: Handler> Worker<H> {
         accepted
     }
 
-    fn admit(&mut self, now: Now, mut stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+    fn admit(
+        &mut self,
+        now: Now,
+        registry: &Registry,
+        mut stream: TcpStream,
+        (peer, local): (SocketAddr, SocketAddr),
+    ) {
         let Ok(key) = self.hub.accept(now, peer, local) else {
             return;
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self
-            .poll
-            .registry()
-            .register(&mut stream, Token(key.index()), interest);
+        let registered = registry.register(&mut stream, Token(key.index()), interest);
         let socket = Socket {
             stream,
             is_readable: false,

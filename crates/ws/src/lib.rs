@@ -54,7 +54,7 @@
 //! | `waiting` | messages whose torrent's owner does not keep up |
 //! | `open_offers` | which offers a peer may answer |
 //! | `offer_pace` | how many offers a client is handed in a time |
-//! | `members`, `memory` | who is there, counted; who gives way when memory is used up |
+//! | `members`, `memory` | who is there, counted; how memory is divided |
 //! | [`counters`] | what is counted |
 
 #![forbid(unsafe_code)]

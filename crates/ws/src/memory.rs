@@ -1,4 +1,4 @@
-//! What a shard does when its memory is used up: see [`aquatic_swarm::Room`]. Pure.
+//! How the memory of a shard is divided. Pure.
 //!
 //! A part of it is for open offers, beyond those for which every peer has room: so neither can
 //! those who fill swarms keep others from answering, nor can those who offer much keep others out
@@ -6,71 +6,12 @@
 
 use std::num::NonZeroUsize;
 
-use aquatic_swarm::{Among, BoundedMaps, GivenWay, Room, Terms, TorrentKey};
-use aquatic_tracker::shard::client_stats::PeerTag;
-use aquatic_tracker::shard::maintenance::Maintenance;
 use aquatic_types::site_or_client;
 
-use crate::members::Members;
-use crate::messages::{Evicted, MemberKey};
-use crate::open_offers::KEPT_BYTES;
-use crate::signalling::SignallingSwarms;
+use crate::messages::MemberKey;
 
 /// The part of the memory that open offers may take: one of so many.
 const OFFERS_PART: usize = 8;
-
-/// What the book of a connection takes for each of its peers, with the room that it grows into: see
-/// [`Membership`](crate::membership::Membership).
-const MEMBER_BYTES: usize = 64;
-
-/// Each peer that gives way is [told of](crate::messages::Batch::evicted), so that it leaves the
-/// book of its connection, too.
-impl<V: PeerTag> BoundedMaps for SignallingSwarms<V> {
-    fn room(&mut self) -> &mut Room {
-        &mut self.maintenance.room
-    }
-
-    fn share_memory(&mut self) {
-        let per_peer = MEMBER_BYTES + KEPT_BYTES;
-        let swarms = &mut self.members.swarms;
-        let room = &mut self.maintenance.room;
-        let beside_swarms = swarms.peers() * per_peer;
-        swarms.set_bytes_max(room.beside(beside_swarms));
-        if room.becomes_scarce(swarms.bytes() + beside_swarms) {
-            swarms.all_are_old();
-        }
-    }
-
-    fn peers(&self) -> usize {
-        self.members.swarms.peers()
-    }
-
-    fn give_way(&mut self, among: Among, except: &TorrentKey, terms: Terms) -> GivenWay {
-        let Members { swarms, counts } = &mut self.members;
-        let Maintenance {
-            clients,
-            room,
-            evicted,
-            ..
-        } = &mut self.maintenance;
-        swarms.give_way(
-            among,
-            except,
-            terms,
-            &mut self.rng,
-            |key, _| room.count(weighed_network(key)),
-            |info_hash, key, peer| {
-                *evicted.get_mut(peer.family) += 1;
-                counts.has_left(clients, &peer);
-                self.evicted.push(Evicted {
-                    member: key.member(),
-                    info_hash: *info_hash,
-                    peer_id: key.peer_id(),
-                });
-            },
-        )
-    }
-}
 
 /// What open offers take together, beyond what each peer has room for anyway.
 pub(crate) struct OfferMemory {

@@ -1,5 +1,7 @@
 //! Takes messages apart into requests, and puts those into batches for the shards. Pure.
 
+mod sending_notices;
+
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;

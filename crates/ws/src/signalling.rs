@@ -24,6 +24,7 @@
 //!   torrents, which have none, are counted with those of IPv4.
 
 mod persist;
+mod room;
 
 use std::hash::Hasher;
 use std::mem;

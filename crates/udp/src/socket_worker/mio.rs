@@ -42,7 +42,7 @@ pub fn poll_with(waker: &aquatic_uring::Waker) -> anyhow::Result<Poll> {
 /// # Errors
 /// If the sockets cannot be used at all. No datagram and no ICMP message has this effect.
 pub fn run(
-    mut worker: SocketWorker,
+    worker: SocketWorker,
     sockets: &[UdpSocket],
     mut poll: Poll,
     gate: &SleepGate,
@@ -56,42 +56,25 @@ pub fn run(
             .register(&mut SourceFd(&fd), Token(index), Interest::READABLE)
             .context("cannot watch a socket")?;
     }
-    let poll_timeout = Duration::from_millis(config.poll_timeout_ms);
-    let mut idle = IdleStrategy::new(Duration::from_micros(config.batch_wait_us));
     let mut events = Events::with_capacity(sockets.len() + 1);
-    let mut traffic = Traffic {
-        sockets,
-        receiver: Receiver::new(BATCH_DATAGRAMS, DATAGRAM_BYTES_MAX),
-        sender: Sender::new(BATCH_DATAGRAMS),
-        resend_len_max: config.resend_buffer_max_len,
+    let mut rounds = Rounds {
+        worker,
+        traffic: Traffic {
+            sockets,
+            receiver: Receiver::new(BATCH_DATAGRAMS, DATAGRAM_BYTES_MAX),
+            sender: Sender::new(BATCH_DATAGRAMS),
+            resend_len_max: config.resend_buffer_max_len,
+        },
+        idle: IdleStrategy::new(Duration::from_micros(config.batch_wait_us)),
+        each_second: EachSecond::new(sockets),
+        poll_timeout: Duration::from_millis(config.poll_timeout_ms),
     };
-    let mut each_second = EachSecond::new(sockets);
     while !last_rounds.have_come() {
-        let now = Now::read(clock);
-        let received = traffic.receive(now, &mut worker)?;
-        each_second.look(now, &mut worker);
-        let exchanged = worker.finish(now);
-        let unsent = traffic.send(&mut worker);
-        let more = worker.maintain(now);
-        idle.note(received.datagrams + exchanged);
-        // mio reports a socket once until it has been emptied, so it must be before sleeping. And
-        // nothing may have come since the last look when a pause begins, since nothing ends it.
-        if more || received.full || (idle.coalesces() && received.datagrams > 0) {
-            continue;
-        }
-        let sleep = if unsent {
-            RESEND_INTERVAL
-        } else {
-            poll_timeout
-        };
-        let has_received = received.datagrams > 0;
-        let timeout = idle
-            .decide(now.micros)
-            .coalesce(sleep, || has_received || worker.has_pending());
+        let timeout = rounds.step(Now::read(clock))?;
         if timeout.is_zero() {
             continue;
         }
-        let has_pending = || worker.has_pending() || last_rounds.have_come();
+        let has_pending = || rounds.worker.has_pending() || last_rounds.have_come();
         let waited = gate.sleep(timeout, has_pending, |time| {
             poll.poll(&mut events, Some(time))
         });
@@ -101,7 +84,48 @@ pub fn run(
             return Err(error).context("cannot wait for datagrams");
         }
     }
+    let Rounds {
+        mut worker,
+        mut traffic,
+        ..
+    } = rounds;
     last_rounds.run(&mut worker, clock, |worker| Ok(traffic.send(worker)))
+}
+
+/// The event loop without its waits: so that somebody else can wait, for more than datagrams.
+struct Rounds<'a> {
+    worker: SocketWorker,
+    traffic: Traffic<'a>,
+    idle: IdleStrategy,
+    each_second: EachSecond<'a>,
+    poll_timeout: Duration,
+}
+
+impl Rounds<'_> {
+    /// Does a round. Returns how long the next wait may last; zero if the next round is due at once.
+    ///
+    /// mio reports a socket once until it has been emptied, so it must be before a wait. And nothing
+    /// may have come since the last look when a pause begins, since nothing ends it.
+    fn step(&mut self, now: Now) -> anyhow::Result<Duration> {
+        let worker = &mut self.worker;
+        let received = self.traffic.receive(now, worker)?;
+        self.each_second.look(now, worker);
+        let exchanged = worker.finish(now);
+        let unsent = self.traffic.send(worker);
+        let more = worker.maintain(now);
+        self.idle.note(received.datagrams + exchanged);
+        let has_received = received.datagrams > 0;
+        if more || received.full || (self.idle.coalesces() && has_received) {
+            return Ok(Duration::ZERO);
+        }
+        let sleep = if unsent {
+            RESEND_INTERVAL
+        } else {
+            self.poll_timeout
+        };
+        let wait = self.idle.decide(now.micros);
+        Ok(wait.coalesce(sleep, || has_received || worker.has_pending()))
+    }
 }
 
 /// What moves datagrams.
