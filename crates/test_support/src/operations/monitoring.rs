@@ -111,7 +111,8 @@ fn with_all_metrics(program: &'static Program) -> (Vec<Daemon>, Vec<Box<dyn Clie
     let all = format!(
         "{section}.peer_clients = true\n{section}.prometheus_peer_id_prefixes = true\n\
          {section}.torrent_peer_histograms = true\ncleaning.torrent_cleaning_interval = 1\n\
-         access_list.mode = 'deny'\naccess_list.path = 'list'\n"
+         access_list.mode = 'deny'\naccess_list.path = 'list'\n\
+         persistence.completed_counts = true\npersistence.interval = 1\n"
     );
     let start = |more: &str| {
         let place = Place::new();

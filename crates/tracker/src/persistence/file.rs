@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use aquatic_daemon::clock::{BootId, Clock, Now};
 use aquatic_types::ShardKey;
 
+use super::metrics;
 use super::persistent::Persistent;
 use super::restore::{Summary, restore};
 use super::snapshotter::system_time;
@@ -32,10 +33,14 @@ pub fn load<S: Persistent>(
     let file = match open(path) {
         Ok(Some(file)) => file,
         Ok(None) => {
+            metrics::restored(0);
             log::info!("no swarms to restore: there is no {} yet", path.display());
             return;
         }
-        Err(error) => return set_aside(path, &error),
+        Err(error) => {
+            metrics::restored(0);
+            return set_aside(path, &error);
+        }
     };
     let started = clock.elapsed();
     let now = Now::read(clock);
@@ -48,8 +53,14 @@ pub fn load<S: Persistent>(
         peer_age_seconds_max,
     );
     match restored {
-        Ok(summary) => log_summary(path, &summary, (clock.elapsed() - started).as_millis()),
-        Err(error) => set_aside(path, &anyhow::Error::new(error)),
+        Ok(summary) => {
+            metrics::restored(summary.peers);
+            log_summary(path, &summary, (clock.elapsed() - started).as_millis());
+        }
+        Err(error) => {
+            metrics::restored(0);
+            set_aside(path, &anyhow::Error::new(error));
+        }
     }
 }
 

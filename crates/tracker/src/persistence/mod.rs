@@ -28,6 +28,7 @@ use crate::config::SnapshotPlan;
 use crate::dispatch::shard_set::ShardSet;
 
 pub mod file;
+mod metrics;
 pub mod persistent;
 pub mod restore;
 pub mod snapshotter;
@@ -68,6 +69,7 @@ impl Persistence {
         peer_age_seconds_max: u32,
     ) {
         if let Some(plan) = &self.0 {
+            metrics::describe();
             let clocks = (plan.clock, plan.boot_id);
             let path = &plan.settings.path;
             file::load(path, shards, key, clocks, peer_age_seconds_max);

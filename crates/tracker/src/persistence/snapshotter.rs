@@ -14,6 +14,7 @@ use aquatic_swarm_log::{Begin, Contents, End, FileWriter, SystemTime};
 
 use crossbeam_utils::sync::Parker;
 
+use super::metrics;
 use super::source::{Part, Rounds, SnapshotSource};
 
 /// Batches that can wait for the disk, some 64 KiB each; after that, shards wait with their
@@ -113,21 +114,31 @@ impl Snapshotter {
         let path = self.settings.path.as_path();
         let started = self.clock.elapsed();
         match self.write_file(path) {
-            Ok(Some(End { peers, completed })) => log::info!(
-                "wrote {peers} peers and the download counts of {completed} torrents \
-                 to {} in {} ms",
-                path.display(),
-                (self.clock.elapsed() - started).as_millis()
-            ),
+            Ok(Some((End { peers, completed }, bytes))) => {
+                let duration = self.clock.elapsed() - started;
+                metrics::written(unix_micros() / 1_000, duration, bytes);
+                log::info!(
+                    "wrote {peers} peers and the download counts of {completed} torrents \
+                     to {} in {} ms",
+                    path.display(),
+                    duration.as_millis()
+                );
+            }
             Ok(None) => {}
-            Err(error) => log::error!("the swarms could not be written: {error:#}"),
+            Err(error) => {
+                metrics::failed();
+                log::error!("the swarms could not be written: {error:#}");
+            }
         }
     }
 
-    fn write_file(&self, path: &Path) -> anyhow::Result<Option<End>> {
+    /// Returns how many records and bytes were written.
+    fn write_file(&self, path: &Path) -> anyhow::Result<Option<(End, u64)>> {
         let mut file = heartbeat::outside(|| Replacement::create_private(path));
+        let mut bytes_written = 0;
         // After a failure the rest is still taken from the shards, which must not wait for ever.
         let end = self.snapshot(|bytes| {
+            bytes_written += bytes.len() as u64;
             if let Ok(replacement) = &mut file
                 && let Err(error) = heartbeat::outside(|| replacement.append(bytes))
             {
@@ -138,7 +149,7 @@ impl Snapshotter {
         if end.is_some() {
             heartbeat::outside(|| file.finish())?;
         }
-        Ok(end)
+        Ok(end.map(|end| (end, bytes_written)))
     }
 
     /// Takes a snapshot of all shards, and gives the bytes of its file to `write`, piece by piece.

@@ -24,7 +24,13 @@ statistics.html_file_path = 'small/page.html'
 scrape_exports.enable_scrape_exports = true
 scrape_exports.frequency = 1
 scrape_exports.path = 'small/export'
+persistence.swarms = true
+persistence.interval = 1
+persistence.path = 'small/swarms'
 ";
+
+/// What is written there.
+const FILES: [&str; 3] = ["export", "page.html", "swarms"];
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -35,7 +41,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// In a thread that sees a disk of two pages there.
+/// In a thread that sees a disk of four pages there.
 fn with_small_disk(place: Place, test: impl FnOnce(Place) + Send) {
     let with_disk = || {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -48,7 +54,7 @@ fn with_small_disk(place: Place, test: impl FnOnce(Place) + Send) {
             &small,
             Some("tmpfs"),
             MsFlags::empty(),
-            Some("size=8k"),
+            Some("size=16k"),
         )
         .unwrap();
         test(place);
@@ -65,10 +71,10 @@ fn no_parts_stay_behind_on_a_full_disk() {
     with_small_disk(Place::new(), |place| {
         let small = place.path("small");
         let filling = small.join("filling");
-        fs::write(&filling, [b'x'; 8 << 10]).unwrap();
+        fs::write(&filling, [b'x'; 16 << 10]).unwrap();
         let daemon = place.start(SIMPLE, SETTINGS);
         Client::new(&daemon, IpFamily::V4).join(torrent(1), 1, 1);
-        for file in ["export", "page.html"] {
+        for file in FILES {
             let reason = format!("cannot write to small/{file}.partial: No space left on device");
             daemon.wait_for_log(&reason);
         }
@@ -80,6 +86,7 @@ fn no_parts_stay_behind_on_a_full_disk() {
             let export = fs::read_to_string(small.join("export")).ok()?;
             export.contains(&torrent(1).to_string()).then_some(())
         });
+        daemon.wait_for_log("wrote 1 peers");
     });
 }
 
@@ -89,12 +96,12 @@ fn links_in_the_place_of_parts_are_not_followed() {
     let place = Place::new();
     fs::create_dir(place.path("small")).unwrap();
     let precious = place.write("precious", "keep me");
-    for file in ["export", "page.html"] {
+    for file in FILES {
         symlink(&precious, place.path(&format!("small/{file}.partial"))).unwrap();
     }
     let daemon = place.start(SIMPLE, SETTINGS);
-    until("both files", || {
-        (names(&daemon.place.path("small")) == ["export", "page.html"]).then_some(())
+    until("all files", || {
+        (names(&daemon.place.path("small")) == FILES).then_some(())
     });
     assert_eq!(daemon.place.read("precious"), "keep me");
 }
