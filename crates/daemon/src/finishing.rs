@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long the end waits for those who have something to finish. Together with the time for the
-/// log ([`FLUSH_MAX`](crate::logging::FLUSH_MAX)), a stop takes less than a second.
+/// log ([`FLUSH_MAX`](crate::logging::FLUSH_MAX)), a stop takes less than a second, unless
+/// something is to be [written down](LAST_MAX).
 pub const FINISH_MAX: Duration = Duration::from_millis(600);
 
 /// How long the end waits for those who write down what must not be lost: less than the 90 seconds

@@ -8,9 +8,12 @@
 //! one. Those two are remembered while the walk is within their swarm, and told of at its end. So
 //! the walk misses no peer that was there when it began and stays; some it shows twice.
 
+use std::collections::BTreeMap;
+
 use aquatic_types::{InfoHash, Seconds};
 
 use crate::hash::PeerKey;
+use crate::rules::Rules;
 use crate::swarm::Swarm;
 use crate::torrent_map::TorrentMap;
 
@@ -50,8 +53,8 @@ struct Begun<K> {
     info_hash: InfoHash,
     /// The peers before this position are still to be shown.
     peers_left: u32,
-    /// Those that may have been moved past the walk.
-    moved: Vec<K>,
+    /// Those that may have been moved past the walk, by their hash: each once.
+    moved: BTreeMap<u64, K>,
 }
 
 impl<K> SnapshotProgress<K> {
@@ -71,11 +74,13 @@ impl<K: PeerKey> SnapshotProgress<K> {
         &mut self,
         info_hash: &InfoHash,
         swarm: &Swarm<K, V>,
-        announcer: &K,
-        becomes_seeder: bool,
+        (announcer, becomes_seeder): (&K, bool),
+        rules: &Rules,
     ) {
         if let Some(begun) = &mut self.begun
             && begun.info_hash == *info_hash
+            // Nobody is left who could be moved past the walk otherwise.
+            && begun.peers_left > 0
         {
             let seeders = swarm.seeders();
             let border = if becomes_seeder {
@@ -84,8 +89,10 @@ impl<K: PeerKey> SnapshotProgress<K> {
                 seeders.checked_sub(1)
             };
             let displaced = border.and_then(|border| swarm.get(border));
-            begun.moved.extend(displaced.map(|peer| peer.key));
-            begun.moved.push(*announcer);
+            let moved = [displaced.map(|peer| peer.key), Some(*announcer)];
+            let moved = moved.into_iter().flatten();
+            let moved = moved.map(|key| (rules.peer_hash(&key), key));
+            begun.moved.extend(moved);
         }
     }
 }
@@ -150,7 +157,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         let begun = Begun {
             info_hash: torrent.info_hash,
             peers_left: torrent.swarm.len(),
-            moved: Vec::new(),
+            moved: BTreeMap::new(),
         };
         self.show_peers(position, begun, now, budget, visitor)
     }
@@ -202,9 +209,17 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             *budget = budget.saturating_sub(1);
             left = at;
         }
-        let moved = begun.moved.iter();
-        let moved = moved.filter_map(|key| swarm.find(key, &self.rules));
-        moved.for_each(show);
+        begun.peers_left = 0;
+        while let Some((hash, key)) = begun.moved.pop_first() {
+            if *budget == 0 {
+                begun.moved.insert(hash, key);
+                return Some(begun);
+            }
+            if let Some(at) = swarm.find(&key, &self.rules) {
+                show(at);
+            }
+            *budget = budget.saturating_sub(1);
+        }
         None
     }
 }

@@ -211,8 +211,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
                     state,
                 };
                 if seeder {
-                    self.snapshot
-                        .note_move(&entry.info_hash, &entry.swarm, peer, true);
+                    entry.note_new_seeder(&mut self.snapshot, peer, &self.rules);
                 }
                 let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
                 let at = entry.insert(new, seeder, &self.rules, bytes, sample);
@@ -454,8 +453,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
     pub(crate) fn insert(&mut self, position: u32, peer: Peer<K, V>, seeder: bool) -> Option<u32> {
         let entry = self.torrents.get_mut(position)?;
         if seeder {
-            self.snapshot
-                .note_move(&entry.info_hash, &entry.swarm, &peer.key, true);
+            entry.note_new_seeder(&mut self.snapshot, &peer.key, &self.rules);
         }
         let (bytes, sample) = (&mut self.swarm_bytes, &mut self.large_sample);
         let at = entry.insert(peer, seeder, &self.rules, bytes, sample)?;
@@ -515,6 +513,11 @@ impl<K: PeerKey, V> Torrent<K, V> {
         at
     }
 
+    /// A peer that is not here yet is about to be added as a seeder.
+    fn note_new_seeder(&self, snapshot: &mut SnapshotProgress<K>, peer: &K, rules: &Rules) {
+        snapshot.note_move(&self.info_hash, &self.swarm, (peer, true), rules);
+    }
+
     /// Makes the peer at position `at` a seeder or a leecher, whatever it was. Returns where it is
     /// then.
     #[inline]
@@ -529,7 +532,7 @@ impl<K: PeerKey, V> Torrent<K, V> {
             return at;
         }
         if let Some(peer) = self.swarm.get(at) {
-            snapshot.note_move(&self.info_hash, &self.swarm, &peer.key, seeder);
+            snapshot.note_move(&self.info_hash, &self.swarm, (&peer.key, seeder), rules);
         }
         self.swarm.set_seeder(at, seeder, rules)
     }

@@ -5,13 +5,15 @@ use std::fmt::{self, Display, Formatter};
 use crate::batch::{Batch, BatchBody, BatchHeader, Body, write_batch};
 use crate::fields::Fields;
 
-/// What a file is for.
+/// What a file holds, and of which kind of tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Peers and download counts.
+    /// Peers and download counts of a tracker whose peers are addresses (UDP, HTTP).
     Swarms,
-    /// Download counts only.
+    /// Download counts only, of the same kind of tracker.
     Completed,
+    /// Download counts of a WebTorrent tracker.
+    CompletedWebTorrent,
 }
 
 /// What the clocks of a system say.
@@ -44,6 +46,7 @@ impl Begin {
         let contents = match self.contents {
             Contents::Swarms => 1,
             Contents::Completed => 2,
+            Contents::CompletedWebTorrent => 3,
         };
         write_batch(out, Self::KIND, header, |body| {
             body.push(contents);
@@ -58,6 +61,7 @@ impl Begin {
             contents: match fields.take_u8()? {
                 1 => Contents::Swarms,
                 2 => Contents::Completed,
+                3 => Contents::CompletedWebTorrent,
                 _ => return None,
             },
             boot_id: fields.take()?,

@@ -61,6 +61,9 @@
 //! apart](Body::Unknown) and can be skipped. Numbers that do not stand here are free; 3 to 6 are
 //! kept for messages that only make sense between trackers.
 //!
+//! Contents of a file: 1, swarms of addresses; 2, their download counts only; 3, download counts of
+//! WebTorrent.
+//!
 //! Life is relative, so that it does not depend on what either clock thinks the time is: the reader
 //! subtracts for how long the batch has been written. How that is found out across a restart, even
 //! if somebody sets the clock meanwhile, is told at [`Begin::age_millis`].

@@ -71,11 +71,10 @@ section! {
 }
 
 impl CountsPersistenceConfig {
-    /// What is written where, if anything.
+    /// What is written where, if anything: counts are `contents`.
     #[must_use]
-    pub fn plan(&self) -> Option<SnapshotPlan<'_>> {
-        let contents = self.completed_counts.then_some(Contents::Completed);
-        contents.map(|contents| self.plan_of(contents))
+    pub fn plan(&self, contents: Contents) -> Option<SnapshotPlan<'_>> {
+        self.completed_counts.then(|| self.plan_of(contents))
     }
 
     fn plan_of(&self, contents: Contents) -> SnapshotPlan<'_> {
@@ -93,7 +92,7 @@ impl PersistenceConfig {
     pub fn plan(&self) -> Option<SnapshotPlan<'_>> {
         let swarms = self.swarms.then_some(Contents::Swarms);
         let swarms = swarms.map(|contents| self.counts.plan_of(contents));
-        swarms.or_else(|| self.counts.plan())
+        swarms.or_else(|| self.counts.plan(Contents::Completed))
     }
 }
 

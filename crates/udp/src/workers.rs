@@ -95,7 +95,8 @@ pub fn build_workers(
     let owners = topology.of_owners(&counters);
     let shard_config = config.address_shards();
     let mut shards = shard_config.shards(owners, &reports, &access_list, hash_key, entropy)?;
-    persistence.restore(&mut shards, &shard_key, shard_config.peer_age_seconds_max);
+    let peer_age_seconds_max = shard_config.peer_age_seconds_max;
+    persistence.restore(&mut shards, &shard_key, &access_list, peer_age_seconds_max);
     let mut shards = ShardSet::new(shard_key, topology, &wakers, shards);
     let dispatchers = shards.connect(&wakers, BATCHES_MAX, |shard| ResponseWriter {
         counters: owners.get(shard).cloned().unwrap_or_default(),

@@ -6,6 +6,7 @@ use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, Privilege
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
+use aquatic_swarm_log::Contents;
 use aquatic_tracker::config::{
     AddressLimitsConfig, CountsPersistenceConfig, MetricsConfig, PeerTimes,
 };
@@ -184,7 +185,7 @@ impl Config {
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
-            persistence: self.persistence.plan(),
+            persistence: self.persistence.plan(Contents::CompletedWebTorrent),
         }
     }
 

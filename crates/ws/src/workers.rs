@@ -65,7 +65,7 @@ pub fn build_workers(
         shards.push(signalling::new(config, parts));
     }
     // Peers are not written down, so none has an age.
-    persistence.restore(&mut shards, &shard_key, 0);
+    persistence.restore(&mut shards, &shard_key, access_list, 0);
     let mut shards = ShardSet::new(shard_key, topology, wakers, shards);
     let dispatchers = shards.connect(wakers, BATCHES_MAX, |_| Signalling);
     let of_owners = topology.of_owners(wakers);

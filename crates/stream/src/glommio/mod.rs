@@ -152,7 +152,7 @@ async fn work<H: Handler>(
             // The sleep is glommio's, which has a time-out of its own.
             let _ = wait.coalesce(SLEEP_MAX, || worker.borrow().hub.has_pending());
         }
-        if is_stopping {
+        if is_stopping && !turn.has_more {
             thread::sleep(STOP_ROUND);
         }
         let _guard = gate.prepare_to_sleep();

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::{BootId, Clock, Now};
 use aquatic_types::ShardKey;
 
@@ -27,6 +28,7 @@ pub fn load<S: Persistent>(
     path: &Path,
     shards: &mut [S],
     key: &ShardKey,
+    access_list: &mut AccessListReader,
     (clock, boot_id): (Clock, BootId),
     peer_age_seconds_max: u32,
 ) {
@@ -48,6 +50,7 @@ pub fn load<S: Persistent>(
         BufReader::with_capacity(1 << 20, file),
         shards,
         key,
+        access_list,
         now,
         &system_time(boot_id),
         peer_age_seconds_max,

@@ -18,6 +18,7 @@
 //! | [`restore`] | reading a file |
 //! | [`file`](mod@file) | where it is, and what becomes of one that cannot be used |
 
+use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::{BootId, Clock};
 use aquatic_types::ShardKey;
@@ -60,19 +61,21 @@ impl Persistence {
         }))
     }
 
-    /// Takes what was written down into shards that have no owners yet. Peers live on for no longer
-    /// than `peer_age_seconds_max`.
+    /// Takes what was written down into shards that have no owners yet. Torrents that `access_list`
+    /// does not allow are left out, and peers live on for no longer than `peer_age_seconds_max`.
     pub fn restore<S: Persistent>(
         &self,
         shards: &mut [S],
         key: &ShardKey,
+        access_list: &SharedAccessList,
         peer_age_seconds_max: u32,
     ) {
         if let Some(plan) = &self.0 {
             metrics::describe();
             let clocks = (plan.clock, plan.boot_id);
             let path = &plan.settings.path;
-            file::load(path, shards, key, clocks, peer_age_seconds_max);
+            let access_list = &mut access_list.reader();
+            file::load(path, shards, key, access_list, clocks, peer_age_seconds_max);
         }
     }
 

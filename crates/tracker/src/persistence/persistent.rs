@@ -25,6 +25,9 @@ pub trait Persistent: Shard {
     /// Gives up all passes.
     fn abandon_snapshot(&mut self);
 
+    /// Whether a file with these contents is of a tracker of this kind.
+    fn accepts(contents: Contents) -> bool;
+
     /// Takes in what was written down.
     fn restore(&mut self, now: Now, entry: Entry) -> Restored;
 }
@@ -44,6 +47,10 @@ impl<S: Persistent, C: Persistent> Persistent for ClientStats<S, C> {
             Self::Off(shard) => shard.abandon_snapshot(),
             Self::On(shard) => shard.abandon_snapshot(),
         }
+    }
+
+    fn accepts(contents: Contents) -> bool {
+        S::accepts(contents)
     }
 
     fn restore(&mut self, now: Now, entry: Entry) -> Restored {
@@ -74,18 +81,19 @@ pub enum Entry {
 pub enum Restored {
     /// It is in the shard now.
     Yes,
-    /// Its torrent is not allowed any more.
-    Denied,
     /// There was no room for it.
     Refused(Refusal),
-    /// A network that has as many peers in the swarm as it may, a peer whose time is over, or
-    /// something that this kind of shard does not hold.
-    No,
+    /// A network has as many peers in the swarm as it may.
+    NotAdded,
+    /// Nothing that was not known already, or that this kind of shard holds.
+    Nothing,
 }
 
 /// Records of a snapshot that were not handed over yet.
 pub struct Records {
     contents: Contents,
+    /// What a buffer had no room for any more.
+    full: Vec<BatchBody>,
     peers_v4: RecordBuffer<PeerRecord<CompactV4>>,
     peers_v6: RecordBuffer<PeerRecord<CompactV6>>,
     completed_v4: RecordBuffer<CompletedRecord>,
@@ -99,6 +107,7 @@ impl Records {
     pub fn new(contents: Contents) -> Self {
         Self {
             contents,
+            full: Vec::new(),
             peers_v4: RecordBuffer::new(Kind::PEERS_V4),
             peers_v6: RecordBuffer::new(Kind::PEERS_V6),
             completed_v4: RecordBuffer::new(Kind::COMPLETED_V4),
@@ -113,6 +122,7 @@ impl Records {
             with_peers: self.contents == Contents::Swarms,
             peers: &mut self.peers_v4,
             completed: &mut self.completed_v4,
+            full: &mut self.full,
         }
     }
 
@@ -122,12 +132,18 @@ impl Records {
             with_peers: self.contents == Contents::Swarms,
             peers: &mut self.peers_v6,
             completed: &mut self.completed_v6,
+            full: &mut self.full,
         }
     }
 
     /// Adds the downloads of a torrent with WebTorrent peers.
     pub fn completed_webtorrent(&mut self, info_hash: &InfoHash, downloads: u32) {
-        push_completed(&mut self.completed_webtorrent, info_hash, downloads);
+        push_completed(
+            &mut self.completed_webtorrent,
+            &mut self.full,
+            info_hash,
+            downloads,
+        );
     }
 
     /// Takes a batch that is large enough to be handed over.
@@ -146,7 +162,9 @@ impl Records {
         fn large<R: Record>(buffer: &mut RecordBuffer<R>, bytes_min: usize) -> Option<BatchBody> {
             (buffer.bytes() >= bytes_min).then(|| buffer.take())
         }
-        large(&mut self.peers_v4, bytes_min)
+        self.full
+            .pop()
+            .or_else(|| large(&mut self.peers_v4, bytes_min))
             .or_else(|| large(&mut self.peers_v6, bytes_min))
             .or_else(|| large(&mut self.completed_v4, bytes_min))
             .or_else(|| large(&mut self.completed_v6, bytes_min))
@@ -159,11 +177,12 @@ struct Writer<'a, A> {
     with_peers: bool,
     peers: &'a mut RecordBuffer<PeerRecord<A>>,
     completed: &'a mut RecordBuffer<CompletedRecord>,
+    full: &'a mut Vec<BatchBody>,
 }
 
 impl<A: PeerAddress> SnapshotVisitor<A> for Writer<'_, A> {
     fn torrent(&mut self, info_hash: &InfoHash, completed: u32) {
-        push_completed(self.completed, info_hash, completed);
+        push_completed(self.completed, self.full, info_hash, completed);
     }
 
     fn peer(&mut self, info_hash: &InfoHash, peer: &LivePeer<A>) {
@@ -175,28 +194,38 @@ impl<A: PeerAddress> SnapshotVisitor<A> for Writer<'_, A> {
         } else {
             PeerStatus::Leecher
         };
-        let added = self.peers.push(&PeerRecord {
+        let record = PeerRecord {
             info_hash: *info_hash,
             peer: peer.key,
             status,
             has_completed: false,
             is_finished: peer.is_finished,
             seconds_left: peer.seconds_left,
-        });
-        debug_assert!(added, "a slice is smaller than a batch");
+        };
+        push(self.peers, self.full, &record);
     }
 }
 
 fn push_completed(
     buffer: &mut RecordBuffer<CompletedRecord>,
+    full: &mut Vec<BatchBody>,
     info_hash: &InfoHash,
     downloads: u32,
 ) {
     if downloads > 0 {
-        let added = buffer.push(&CompletedRecord {
+        let record = CompletedRecord {
             info_hash: *info_hash,
             downloads,
-        });
-        debug_assert!(added, "a slice is smaller than a batch");
+        };
+        push(buffer, full, &record);
+    }
+}
+
+/// Adds a record, and puts those aside that there is no more room for.
+fn push<R: Record>(buffer: &mut RecordBuffer<R>, full: &mut Vec<BatchBody>, record: &R) {
+    if !buffer.push(record) {
+        full.push(buffer.take());
+        let added = buffer.push(record);
+        debug_assert!(added, "an empty batch has room");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Seek};
 
+use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::Told;
 use aquatic_swarm_log::{
@@ -38,6 +39,10 @@ pub enum RestoreError {
     Batch(BatchError, u64),
     /// Its batches are not those of one whole file.
     File(FileError),
+    /// It is of another kind of tracker.
+    Contents,
+    /// Another program has changed it while it was read.
+    Changed,
 }
 
 impl std::fmt::Display for RestoreError {
@@ -46,6 +51,11 @@ impl std::fmt::Display for RestoreError {
             Self::Read(error) => write!(f, "cannot read it: {error}"),
             Self::Batch(error, offset) => write!(f, "at byte {offset}: {error}"),
             Self::File(error) => error.fmt(f),
+            Self::Contents => f.write_str("it was written by a tracker for another protocol"),
+            Self::Changed => f.write_str(
+                "another program has changed it while it was read; what had been taken from it by \
+                 then stays",
+            ),
         }
     }
 }
@@ -57,12 +67,13 @@ impl std::error::Error for RestoreError {}
 ///
 /// # Errors
 ///
-/// When it cannot be used. The shards are as they were then, unless the file has changed between
-/// the two readings.
+/// When it cannot be used. The shards are as they were then, unless it was
+/// [changed](RestoreError::Changed) meanwhile.
 pub fn restore<S: Persistent>(
     mut file: impl Read + Seek,
     shards: &mut [S],
     key: &ShardKey,
+    access_list: &mut AccessListReader,
     now: Now,
     system: &SystemTime,
     peer_age_seconds_max: u32,
@@ -73,6 +84,9 @@ pub fn restore<S: Persistent>(
         check.note(&batch).map_err(RestoreError::File)?;
     }
     let (header, begin) = check.finish().map_err(RestoreError::File)?;
+    if !S::accepts(begin.contents) {
+        return Err(RestoreError::Contents);
+    }
     file.rewind().map_err(RestoreError::Read)?;
 
     let age_millis = |header_of_batch: &BatchHeader| {
@@ -81,6 +95,7 @@ pub fn restore<S: Persistent>(
     let mut restoring = Restoring {
         shards,
         key,
+        access_list,
         now,
         peer_age_seconds_max,
         summary: Summary {
@@ -88,9 +103,21 @@ pub fn restore<S: Persistent>(
             ..Summary::default()
         },
     };
+    // Each shard learns how much memory it may take.
+    for shard in &mut *restoring.shards {
+        shard.maintain(now);
+    }
+    let mut again = FileCheck::new();
     let mut batches = Batches::new(&mut file);
-    while let Some(batch) = batches.next()? {
+    while let Some(batch) = batches.next().map_err(|_| RestoreError::Changed)? {
+        again.note(&batch).map_err(|_| RestoreError::Changed)?;
+        if batch.header.process != header.process {
+            return Err(RestoreError::Changed);
+        }
         restoring.batch(&batch, age_millis(&batch.header) / 1_000);
+    }
+    if again.finish() != Ok((header, begin)) {
+        return Err(RestoreError::Changed);
     }
     Ok(restoring.summary)
 }
@@ -98,6 +125,7 @@ pub fn restore<S: Persistent>(
 struct Restoring<'a, S> {
     shards: &'a mut [S],
     key: &'a ShardKey,
+    access_list: &'a mut AccessListReader,
     now: Now,
     peer_age_seconds_max: u32,
     summary: Summary,
@@ -140,26 +168,34 @@ impl<S: Persistent> Restoring<'_, S> {
                 is_finished: peer.is_finished,
                 deadline: self.now.seconds + left.min(self.peer_age_seconds_max),
             };
-            match self.entry(&peer.info_hash, entry(peer.info_hash, told)) {
-                Restored::Yes => self.summary.peers += 1,
-                Restored::Denied => self.summary.denied += 1,
-                Restored::Refused(_) | Restored::No => self.summary.refused += 1,
+            if self.entry(&peer.info_hash, entry(peer.info_hash, told)) {
+                self.summary.peers += 1;
             }
         }
     }
 
     fn completed(&mut self, info_hash: &InfoHash, entry: Entry) {
-        match self.entry(info_hash, entry) {
-            Restored::Yes => self.summary.completed += 1,
-            Restored::Denied => self.summary.denied += 1,
-            Restored::Refused(_) | Restored::No => self.summary.refused += 1,
+        if self.entry(info_hash, entry) {
+            self.summary.completed += 1;
         }
     }
 
-    fn entry(&mut self, info_hash: &InfoHash, entry: Entry) -> Restored {
+    /// Returns whether it is in its shard now, and was not before.
+    fn entry(&mut self, info_hash: &InfoHash, entry: Entry) -> bool {
+        if !self.access_list.is_allowed(info_hash) {
+            self.summary.denied += 1;
+            return false;
+        }
         let shard = self.key.shard_of(info_hash, self.shards.len());
-        let shard = self.shards.get_mut(shard);
-        shard.map_or(Restored::No, |shard| shard.restore(self.now, entry))
+        let Some(shard) = self.shards.get_mut(shard) else {
+            return false;
+        };
+        let restored = shard.restore(self.now, entry);
+        match restored {
+            Restored::Yes | Restored::Nothing => {}
+            Restored::Refused(_) | Restored::NotAdded => self.summary.refused += 1,
+        }
+        restored == Restored::Yes
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use anyhow::bail;
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::{BootId, Clock, boot_millis, unix_micros};
 use aquatic_daemon::heartbeat;
@@ -15,11 +16,14 @@ use aquatic_swarm_log::{Begin, Contents, End, FileWriter, SystemTime};
 use crossbeam_utils::sync::Parker;
 
 use super::metrics;
-use super::source::{Part, Rounds, SnapshotSource};
+use super::source::{Part, Rounds, SnapshotSource, What};
 
 /// Batches that can wait for the disk, some 64 KiB each; after that, shards wait with their
 /// snapshot.
 const PARTS_MAX: usize = 64;
+
+/// How often a snapshot that makes no progress is asked whether it is to be given up.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the system's clocks say now.
 #[must_use]
@@ -86,9 +90,10 @@ impl Snapshotter {
     /// `finisher`, which ends a wait at `parker`, says that it stops. That one is waited for.
     pub fn run(self, mut finisher: Finisher, parker: &Parker) -> ! {
         while self.waits(&finisher, parker) {
-            self.replace_file();
+            // The last one is more important than this one.
+            self.replace_file(|| finisher.is_stopping());
         }
-        self.replace_file();
+        self.replace_file(|| false);
         finisher.finish();
         loop {
             heartbeat::sleep(heartbeat::INTERVAL);
@@ -109,11 +114,12 @@ impl Snapshotter {
         false
     }
 
-    /// Writes a snapshot. A failure is logged, and costs this snapshot only.
-    fn replace_file(&self) {
+    /// Writes a snapshot, unless it is to be given up. A failure is logged, and costs this snapshot
+    /// only.
+    fn replace_file(&self, is_to_give_up: impl Fn() -> bool) {
         let path = self.settings.path.as_path();
         let started = self.clock.elapsed();
-        match self.write_file(path) {
+        match self.write_file(path, is_to_give_up) {
             Ok(Some((End { peers, completed }, bytes))) => {
                 let duration = self.clock.elapsed() - started;
                 metrics::written(unix_micros() / 1_000, duration, bytes);
@@ -132,29 +138,41 @@ impl Snapshotter {
         }
     }
 
-    /// Returns how many records and bytes were written.
-    fn write_file(&self, path: &Path) -> anyhow::Result<Option<(End, u64)>> {
+    /// Returns how many records and bytes were written; `None` if it was given up.
+    fn write_file(
+        &self,
+        path: &Path,
+        is_to_give_up: impl Fn() -> bool,
+    ) -> anyhow::Result<Option<(End, u64)>> {
         let mut file = heartbeat::outside(|| Replacement::create_private(path));
         let mut bytes_written = 0;
         // After a failure the rest is still taken from the shards, which must not wait for ever.
-        let end = self.snapshot(|bytes| {
+        let write = |bytes: &[u8]| {
             bytes_written += bytes.len() as u64;
             if let Ok(replacement) = &mut file
                 && let Err(error) = heartbeat::outside(|| replacement.append(bytes))
             {
                 file = Err(error);
             }
-        });
+        };
+        let Some(end) = self.snapshot(write, is_to_give_up)? else {
+            return Ok(None);
+        };
         let file = file?;
-        if end.is_some() {
-            heartbeat::outside(|| file.finish())?;
-        }
-        Ok(end.map(|end| (end, bytes_written)))
+        heartbeat::outside(|| file.finish())?;
+        Ok(Some((end, bytes_written)))
     }
 
     /// Takes a snapshot of all shards, and gives the bytes of its file to `write`, piece by piece.
-    /// `None`: there are no shards any more.
-    pub fn snapshot(&self, mut write: impl FnMut(&[u8])) -> Option<End> {
+    /// `None` if it was given up.
+    ///
+    /// # Errors
+    /// If a shard is gone: then not all of them can be told of any more.
+    pub fn snapshot(
+        &self,
+        mut write: impl FnMut(&[u8]),
+        is_to_give_up: impl Fn() -> bool,
+    ) -> anyhow::Result<Option<End>> {
         let SystemTime {
             unix_millis,
             boot_id,
@@ -170,23 +188,32 @@ impl Snapshotter {
         };
         let mut bytes = Vec::new();
         let mut file = FileWriter::begin(self.process, &begin, unix_millis, &mut bytes);
-        self.rounds.begin(&self.wakers);
+        let this_round = self.rounds.begin(&self.wakers);
         let mut shards_left = self.wakers.len();
         while shards_left > 0 {
             heartbeat::beat();
-            match self.parts.recv_timeout(heartbeat::INTERVAL) {
-                Ok(Part::End) => shards_left -= 1,
-                Ok(Part::Batch(batch, micros)) => {
+            if is_to_give_up() {
+                return Ok(None);
+            }
+            let Part { round, what } = match self.parts.recv_timeout(LOOK_INTERVAL) {
+                Ok(part) => part,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => bail!("all workers have ended"),
+            };
+            match what {
+                What::Gone => bail!("a worker has ended"),
+                // Of a snapshot that was given up.
+                _ if round != this_round => {}
+                What::End => shards_left -= 1,
+                What::Batch(batch, micros) => {
                     file.append(&batch, unix_millis_at(micros), &mut bytes);
                     write(&bytes);
                     bytes.clear();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
         let end = file.end(unix_millis_at(self.clock.micros()), &mut bytes);
         write(&bytes);
-        Some(end)
+        Ok(Some(end))
     }
 }

@@ -14,13 +14,21 @@ use crate::shard::ShardSource;
 /// Torrents and peers that one slice writes: some 10 microseconds.
 const SLICE_RECORDS: usize = 256;
 
-/// What a shard hands over.
+/// What a shard hands over, and the round that it is of.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) struct Part {
+    pub(super) round: u64,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
     /// Records that were true at this time, in microseconds of the daemon's clock.
     Batch(BatchBody, u64),
     /// There are no more in this round.
     End,
+    /// The shard is gone: its worker has ended.
+    Gone,
 }
 
 /// How a snapshot is asked for.
@@ -28,9 +36,11 @@ pub(super) enum Part {
 pub(super) struct Rounds(AtomicU64);
 
 impl Rounds {
-    pub(super) fn begin(&self, wakers: &[Waker]) {
-        self.0.fetch_add(1, Ordering::Release);
+    /// Begins another round, in place of one that is not over. Returns its number.
+    pub(super) fn begin(&self, wakers: &[Waker]) -> u64 {
+        let round = self.0.fetch_add(1, Ordering::Release) + 1;
         wakers.iter().for_each(Waker::wake);
+        round
     }
 
     fn begun(&self) -> u64 {
@@ -42,12 +52,13 @@ impl Rounds {
 pub struct SnapshotSource {
     contents: Contents,
     rounds: Arc<Rounds>,
-    rounds_done: u64,
+    /// The last round that was begun here.
+    last: u64,
     sender: SyncSender<Part>,
     pass: Option<Pass>,
 }
 
-/// A round that this shard has begun.
+/// A round that this shard has begun and not finished.
 struct Pass {
     /// The map whose turn it is.
     map: usize,
@@ -57,7 +68,7 @@ struct Pass {
     /// When the oldest of the peers among them was looked at, in microseconds.
     since: Option<u64>,
     /// What could not be handed over yet.
-    waiting: Option<Part>,
+    waiting: Option<What>,
 }
 
 impl SnapshotSource {
@@ -65,7 +76,7 @@ impl SnapshotSource {
         Self {
             contents,
             rounds,
-            rounds_done: 0,
+            last: 0,
             sender,
             pass: None,
         }
@@ -73,7 +84,9 @@ impl SnapshotSource {
 
     /// The round to work on, if there is one.
     fn pass<S: Persistent>(&mut self, shard: &mut S) -> Option<&mut Pass> {
-        if self.pass.is_none() && self.rounds.begun() > self.rounds_done {
+        let begun = self.rounds.begun();
+        if begun > self.last {
+            self.last = begun;
             shard.abandon_snapshot();
             self.pass = Some(Pass {
                 map: 0,
@@ -96,22 +109,22 @@ impl<S: Persistent> ShardSource<S> for SnapshotSource {
         let Some(pass) = self.pass(shard) else {
             return false;
         };
-        let part = pass.waiting.take().or_else(|| pass.slice(now, shard));
-        let Some(part) = part else {
+        let what = pass.waiting.take().or_else(|| pass.slice(now, shard));
+        let Some(what) = what else {
             return true;
         };
-        let is_end = matches!(part, Part::End);
-        match self.sender.try_send(part) {
+        let is_end = matches!(what, What::End);
+        let round = self.last;
+        match self.sender.try_send(Part { round, what }) {
             Ok(()) if is_end => {
                 self.pass = None;
-                self.rounds_done += 1;
                 false
             }
             Ok(()) => true,
             // The disk is slow. It is tried again in the next round.
             Err(TrySendError::Full(part)) => {
                 if let Some(pass) = &mut self.pass {
-                    pass.waiting = Some(part);
+                    pass.waiting = Some(part.what);
                 }
                 false
             }
@@ -121,13 +134,22 @@ impl<S: Persistent> ShardSource<S> for SnapshotSource {
     }
 
     fn has_pending(&self) -> bool {
-        self.pass.is_none() && self.rounds.begun() > self.rounds_done
+        self.rounds.begun() > self.last
+    }
+}
+
+impl Drop for SnapshotSource {
+    /// Else the thread would wait for this shard for ever.
+    fn drop(&mut self) {
+        let (round, what) = (u64::MAX, What::Gone);
+        // Nobody is told if the thread is gone, too.
+        let _ = self.sender.send(Part { round, what });
     }
 }
 
 impl Pass {
     /// Writes some records. Returns what is to be handed over.
-    fn slice<S: Persistent>(&mut self, now: Now, shard: &mut S) -> Option<Part> {
+    fn slice<S: Persistent>(&mut self, now: Now, shard: &mut S) -> Option<What> {
         if !self.is_map_over {
             self.since.get_or_insert(now.micros);
             let records = &mut self.records;
@@ -143,12 +165,13 @@ impl Pass {
             if batch.holds_peers() {
                 self.since = None;
             }
-            return Some(Part::Batch(batch, since));
+            return Some(What::Batch(batch, since));
         }
         if self.is_map_over {
             self.is_map_over = false;
             self.map += 1;
+            self.since = None;
         }
-        (self.map >= S::MAPS).then_some(Part::End)
+        (self.map >= S::MAPS).then_some(What::End)
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::per_client::PerClientLimit;
-use aquatic_swarm::{Announce, Counts, HashKey, Limits};
+use aquatic_swarm::{Announce, Counts, HashKey, Limits, LivePeer, SnapshotVisitor as _};
 use aquatic_swarm_log::{BatchError, Contents, End, FileError, SystemTime};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, ShardKey};
 
+use super::persistent::Records;
 use super::restore::{RestoreError, Summary, restore};
 use super::snapshotter::{SnapshotSettings, Snapshotter, system_time};
 use crate::shard::ShardSource;
@@ -124,11 +125,22 @@ impl Tracker {
     /// The bytes of a file.
     fn snapshot(&mut self, contents: Contents) -> (Vec<u8>, End) {
         let (snapshotter, mut sources) = self.snapshotter(contents, PathBuf::new());
+        // One that is given up when some of it has come leaves nothing behind for the next one.
+        for (shard, source) in self.shards.iter_mut().zip(&mut sources) {
+            source.step(Now::default(), shard);
+        }
+        assert_eq!(snapshotter.snapshot(|_| (), || true).unwrap(), None);
+        for (shard, source) in self.shards.iter_mut().zip(&mut sources) {
+            for _ in 0..9 {
+                source.step(Now::default(), shard);
+            }
+        }
         let is_over = &AtomicBool::new(false);
         thread::scope(|scope| {
             let snapshot = scope.spawn(move || {
                 let mut bytes = Vec::new();
-                let end = snapshotter.snapshot(|piece| bytes.extend_from_slice(piece));
+                let write = |piece: &[u8]| bytes.extend_from_slice(piece);
+                let end = snapshotter.snapshot(write, || false).unwrap();
                 is_over.store(true, Ordering::Relaxed);
                 (bytes, end.unwrap())
             });
@@ -164,14 +176,9 @@ impl Tracker {
         };
         let now = Now::from_micros(5_000_000);
         let (key, shards) = (&self.key, &mut self.shards);
-        restore(
-            Cursor::new(bytes),
-            shards,
-            key,
-            now,
-            &system,
-            PEER_AGE_SECONDS,
-        )
+        let list = &mut self.access_list.reader();
+        let file = Cursor::new(bytes);
+        restore(file, shards, key, list, now, &system, PEER_AGE_SECONDS)
     }
 }
 
@@ -359,8 +366,9 @@ fn a_file_is_loaded_or_set_aside() {
     let unusable = folder.join("swarms.aqs.unusable");
     let load = |tracker: &mut Tracker| {
         let clocks = (Clock::start(), BOOT_ID);
+        let list = &mut tracker.access_list.reader();
         let Tracker { shards, key, .. } = tracker;
-        super::file::load(&path, shards, key, clocks, PEER_AGE_SECONDS);
+        super::file::load(&path, shards, key, list, clocks, PEER_AGE_SECONDS);
     };
     let mut before = Tracker::plain(1);
     before.fill();
@@ -382,4 +390,79 @@ fn a_file_is_loaded_or_set_aside() {
     load(&mut Tracker::plain(1));
     assert!(!path.exists() && unusable.is_dir());
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn without_one_of_the_shards_there_is_no_file() {
+    let mut tracker = Tracker::plain(2);
+    tracker.fill();
+    let (snapshotter, mut sources) = tracker.snapshotter(Contents::Swarms, PathBuf::new());
+    sources.pop();
+    let snapshot = snapshotter.snapshot(|_| (), || false);
+    assert_eq!(snapshot.unwrap_err().to_string(), "a worker has ended");
+}
+
+#[test]
+fn a_file_of_another_kind_of_tracker_is_not_taken() {
+    let mut tracker = Tracker::plain(1);
+    tracker.fill();
+    let (bytes, _) = tracker.snapshot(Contents::CompletedWebTorrent);
+    let refused = Tracker::plain(1).restore(&bytes, 0).unwrap_err();
+    assert!(matches!(refused, RestoreError::Contents), "{refused}");
+}
+
+/// Changes while it is read.
+struct Changing {
+    first: Cursor<Vec<u8>>,
+    second: Option<Vec<u8>>,
+}
+
+impl io::Read for Changing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.first.read(buffer)
+    }
+}
+
+impl io::Seek for Changing {
+    fn seek(&mut self, _: io::SeekFrom) -> io::Result<u64> {
+        self.first = Cursor::new(self.second.take().unwrap());
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_noticed() {
+    let mut tracker = Tracker::plain(1);
+    tracker.fill();
+    let (whole, _) = tracker.snapshot(Contents::Swarms);
+    let (other, _) = Tracker::plain(1).snapshot(Contents::Swarms);
+    for second in [whole[..whole.len() / 2].to_vec(), Vec::new(), other] {
+        let file = Changing {
+            first: Cursor::new(whole.clone()),
+            second: Some(second),
+        };
+        let mut after = Tracker::plain(1);
+        let list = &mut after.access_list.reader();
+        let (system, now) = (system_time(BOOT_ID), Now::default());
+        let (shards, key) = (&mut after.shards, &after.key);
+        let noticed = restore(file, shards, key, list, now, &system, PEER_AGE_SECONDS);
+        assert!(matches!(noticed, Err(RestoreError::Changed)), "{noticed:?}");
+    }
+}
+
+/// More peers in one slice than a batch has room for.
+#[test]
+fn records_that_a_batch_has_no_room_for_go_into_the_next() {
+    let mut records = Records::new(Contents::Swarms);
+    let live = LivePeer {
+        key: v4(1),
+        is_seeder: true,
+        is_finished: true,
+        seconds_left: 9,
+    };
+    for _ in 0..100_000 {
+        records.v4().peer(&info_hash(1), &live);
+    }
+    let batches = std::iter::from_fn(|| records.take_rest());
+    assert_eq!(batches.map(|batch| batch.records()).sum::<usize>(), 100_000);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
-use aquatic_daemon::supervisor::Finisher;
+use aquatic_daemon::supervisor::{FINISH_MAX, Finisher};
 
 use super::SocketWorker;
 
@@ -42,29 +42,29 @@ impl LastRounds {
         mut self,
         worker: &mut SocketWorker,
         clock: Clock,
-        send: impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
+        mut send: impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        self.finish(worker, clock, send)?;
-        // Its swarms may have to be written down.
+        self.finish(worker, clock, &mut send)?;
+        // Its swarms may have to be written down, and others may still have batches for it.
         loop {
-            heartbeat::beat();
-            if !worker.maintain(Now::read(clock)) {
+            let more = round(worker, clock, &mut send)?;
+            if !more {
                 thread::sleep(ROUND_INTERVAL);
             }
         }
     }
 
+    /// Until nothing is on its way any more, or it is too late for it.
     fn finish(
         &mut self,
         worker: &mut SocketWorker,
         clock: Clock,
-        mut send: impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
+        send: &mut impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
+        let until = clock.elapsed() + FINISH_MAX;
         let mut quiet_rounds = 0;
-        while quiet_rounds < QUIET_ROUNDS {
-            heartbeat::beat();
-            worker.finish(Now::read(clock));
-            let unsent = send(worker)?;
+        while quiet_rounds < QUIET_ROUNDS && clock.elapsed() < until {
+            let unsent = send_round(worker, clock, send)?;
             quiet_rounds = match unsent || worker.has_work_on_its_way() {
                 true => 0,
                 false => quiet_rounds + 1,
@@ -74,6 +74,27 @@ impl LastRounds {
         self.0.finish();
         Ok(())
     }
+}
+
+/// Processes what others have sent, and sends. Returns whether something waits for room.
+fn send_round(
+    worker: &mut SocketWorker,
+    clock: Clock,
+    send: &mut impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
+    heartbeat::beat();
+    worker.finish(Now::read(clock));
+    send(worker)
+}
+
+/// The same, and looks after the swarms. Returns whether there is more to do at once.
+fn round(
+    worker: &mut SocketWorker,
+    clock: Clock,
+    send: &mut impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
+    send_round(worker, clock, send)?;
+    Ok(worker.maintain(Now::read(clock)))
 }
 
 #[cfg(test)]
@@ -93,7 +114,7 @@ mod tests {
         let mut last_rounds = LastRounds::new(Finisher::of_a_stop());
         assert!(last_rounds.have_come());
         let (mut rounds, mut sent) = (0, 0);
-        let send = |worker: &mut SocketWorker| {
+        let mut send = |worker: &mut SocketWorker| {
             rounds += 1;
             // The other worker is late, and the system has no room at first.
             if rounds == 10 {
@@ -106,7 +127,9 @@ mod tests {
             worker.outboxes()[0].clear();
             Ok(false)
         };
-        last_rounds.finish(worker, Clock::start(), send).unwrap();
+        last_rounds
+            .finish(worker, Clock::start(), &mut send)
+            .unwrap();
         assert_eq!(sent, 2);
     }
 }

@@ -102,10 +102,11 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// Does a round. Returns how long the next wait may last; zero if the next round is due at once.
+    /// Does a round. Returns how long the next wait may last; zero if the next round is due at
+    /// once.
     ///
-    /// mio reports a socket once until it has been emptied, so it must be before a wait. And nothing
-    /// may have come since the last look when a pause begins, since nothing ends it.
+    /// mio reports a socket once until it has been emptied, so it must be before a wait. And
+    /// nothing may have come since the last look when a pause begins, since nothing ends it.
     fn step(&mut self, now: Now) -> anyhow::Result<Duration> {
         let worker = &mut self.worker;
         let received = self.traffic.receive(now, worker)?;

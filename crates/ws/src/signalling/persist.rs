@@ -3,6 +3,7 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{LivePeer, SnapshotVisitor};
+use aquatic_swarm_log::Contents;
 use aquatic_tracker::persistence::persistent::{Entry, Persistent, Records, Restored};
 use aquatic_tracker::shard::client_stats::PeerTag;
 use aquatic_types::InfoHash;
@@ -26,9 +27,13 @@ impl<V: PeerTag> Persistent for SignallingSwarms<V> {
         self.members.swarms.abandon_snapshot();
     }
 
+    fn accepts(contents: Contents) -> bool {
+        contents == Contents::CompletedWebTorrent
+    }
+
     fn restore(&mut self, now: Now, entry: Entry) -> Restored {
         let Entry::CompletedWebTorrent(count) = entry else {
-            return Restored::No;
+            return Restored::Nothing;
         };
         let (swarms, until) = (&mut self.members.swarms, now.seconds + KEPT_SECONDS);
         match swarms.apply_completed(count.info_hash, count.downloads, until) {
@@ -50,7 +55,7 @@ impl SnapshotVisitor<MemberKey> for Counts<'_> {
 
 #[cfg(test)]
 mod tests {
-    use aquatic_swarm_log::{CompletedRecord, Contents};
+    use aquatic_swarm_log::CompletedRecord;
     use aquatic_types::{PeerId, PeerStatus};
 
     use super::super::tests::{Fixture, TORRENT};
@@ -81,9 +86,10 @@ mod tests {
             asked: MembershipChange::Renewed,
         };
         fixture.ask(1, RequestKind::Announce(announce), Vec::new());
-        for contents in [Contents::Swarms, Contents::Completed] {
-            assert_eq!(written(&mut fixture.shard, contents), [1]);
-        }
+        assert_eq!(
+            written(&mut fixture.shard, Contents::CompletedWebTorrent),
+            [1]
+        );
 
         let mut shard = Fixture::new().shard;
         let count = CompletedRecord {
@@ -92,7 +98,10 @@ mod tests {
         };
         let of_webtorrent = shard.restore(Now::default(), Entry::CompletedWebTorrent(count));
         let of_addresses = shard.restore(Now::default(), Entry::CompletedV4(count));
-        assert_eq!((of_webtorrent, of_addresses), (Restored::Yes, Restored::No));
+        assert_eq!(
+            (of_webtorrent, of_addresses),
+            (Restored::Yes, Restored::Nothing)
+        );
         let ClientStats::On(swarms) = &shard else {
             unreachable!("it counts clients");
         };

@@ -3,6 +3,7 @@
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_swarm::{Applied, BoundedMaps as _, PeerPolicy, Told};
+use aquatic_swarm_log::Contents;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily};
 
 use super::memory::network_of;
@@ -26,6 +27,10 @@ impl<V: PeerTag> Persistent for AddressSwarms<V> {
         self.maps.swarms.v6.abandon_snapshot();
     }
 
+    fn accepts(contents: Contents) -> bool {
+        matches!(contents, Contents::Swarms | Contents::Completed)
+    }
+
     fn restore(&mut self, now: Now, entry: Entry) -> Restored {
         match entry {
             Entry::PeerV4(info_hash, told) => self.restore_peer(now, info_hash, &told),
@@ -36,7 +41,7 @@ impl<V: PeerTag> Persistent for AddressSwarms<V> {
             Entry::CompletedV6(count) => {
                 self.restore_completed::<CompactV6>(now, count.info_hash, count.downloads)
             }
-            Entry::CompletedWebTorrent(_) => Restored::No,
+            Entry::CompletedWebTorrent(_) => Restored::Nothing,
         }
     }
 }
@@ -49,9 +54,6 @@ impl<V: PeerTag> AddressSwarms<V> {
         info_hash: InfoHash,
         told: &Told<K>,
     ) -> Restored {
-        if !self.maps.access_list.is_allowed(&info_hash) {
-            return Restored::Denied;
-        }
         let key = self.key(info_hash);
         let policy = &mut UnknownClient {
             clients: &mut self.maintenance.clients,
@@ -64,7 +66,8 @@ impl<V: PeerTag> AddressSwarms<V> {
                 Restored::Yes
             }
             Ok(Applied::Updated) => Restored::Yes,
-            Ok(Applied::Nothing | Applied::NotAdded | Applied::Removed(_)) => Restored::No,
+            Ok(Applied::NotAdded) => Restored::NotAdded,
+            Ok(Applied::Nothing | Applied::Removed(_)) => Restored::Nothing,
             Err(refusal) => Restored::Refused(refusal),
         }
     }
@@ -75,9 +78,6 @@ impl<V: PeerTag> AddressSwarms<V> {
         info_hash: InfoHash,
         downloads: u32,
     ) -> Restored {
-        if !self.maps.access_list.is_allowed(&info_hash) {
-            return Restored::Denied;
-        }
         let until = now.seconds + self.peer_age_seconds_max;
         let swarms = K::swarms_mut(&mut self.maps.swarms);
         match swarms.apply_completed(info_hash, downloads, until) {
