@@ -2,7 +2,8 @@
 //! has written the rest is not taken for somebody else.
 #![no_main]
 
-use aquatic_stream::{Network, ReverseProxy, StreamConfig, TrustedProxies};
+use aquatic_access_list::Network;
+use aquatic_stream::{ReverseProxy, StreamConfig, TrustedProxies};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! Any text as a network of proxies: what is one can be written down, and means the same again.
 #![no_main]
 
-use aquatic_stream::{Network, NetworkError};
+use aquatic_access_list::{Network, NetworkError};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

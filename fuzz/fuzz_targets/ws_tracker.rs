@@ -5,6 +5,7 @@ use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_channel::waker_pair;
 use aquatic_fuzz::entropy;
 use aquatic_fuzz::network::{Network, Step, Wire};
+use aquatic_tracker::limits::ClientLimits;
 use aquatic_tracker::persistence::Persistence;
 use aquatic_ws::config::Config;
 use aquatic_ws::workers::build_workers;
@@ -57,6 +58,7 @@ fuzz_target!(|steps: Vec<Step<Said>>| {
         &access_list,
         None,
         &wakers,
+        ClientLimits::default(),
         Persistence::default(),
         &mut entropy(),
     );

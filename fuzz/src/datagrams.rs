@@ -78,7 +78,6 @@ impl Default for Tracker {
             access_list: SharedAccessList::new(AccessListMode::Deny, denied),
             wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
             persistence: Persistence::default(),
-            export_writers: Vec::new(),
             sockets: IpFamily::ALL.len(),
             connection_secret: None,
             unix_micros: 1_800_000_000_000_000,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
@@ -83,6 +84,7 @@ impl<H: Handler> Network<H> {
                 admission: Arc::clone(&admission),
                 proxies: proxies.clone(),
                 tls: tls.clone(),
+                drain: Duration::ZERO,
                 counters: Arc::clone(&counters),
             };
             Hub::new(worker, options)

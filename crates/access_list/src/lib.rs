@@ -1,4 +1,5 @@
-//! Which torrents a tracker serves: lists of info hashes to allow or to deny.
+//! Which torrents and clients a tracker serves: lists of info hashes to allow or to deny, networks
+//! to deny, and prefixes of peer ids.
 //!
 //! An operator keeps a list in a file, one info hash per line, and chooses a mode. The daemon
 //! parses the file ([`AccessList::parse`]), shares the list among its workers
@@ -34,8 +35,16 @@
     )
 )]
 
+mod denied_networks;
 mod list;
+mod network;
+mod peer_id_prefixes;
 mod shared;
+mod shared_networks;
 
+pub use denied_networks::{DeniedNetworks, DeniedNetworksError, DeniedNetworksErrorKind};
 pub use list::{AccessList, AccessListError, AccessListErrorKind};
+pub use network::{Network, NetworkError};
+pub use peer_id_prefixes::{PeerIdPrefix, PeerIdPrefixError, PeerIdPrefixes, PeerIdRules};
 pub use shared::{AccessListMode, AccessListReader, Replaced, SharedAccessList};
+pub use shared_networks::{DeniedNetworksReader, SharedDeniedNetworks};

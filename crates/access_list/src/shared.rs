@@ -1,12 +1,13 @@
 //! One list for all workers, replaced while they work.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aquatic_types::InfoHash;
 use arc_swap::{ArcSwap, Cache};
 use serde::{Deserialize, Serialize};
 
-use crate::AccessList;
+use crate::{AccessList, DeniedNetworksReader, SharedDeniedNetworks};
 
 /// What the list means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +29,7 @@ pub enum AccessListMode {
 pub struct SharedAccessList {
     mode: AccessListMode,
     list: Arc<ArcSwap<AccessList>>,
+    networks: Option<SharedDeniedNetworks>,
 }
 
 impl SharedAccessList {
@@ -35,7 +37,24 @@ impl SharedAccessList {
     #[must_use]
     pub fn new(mode: AccessListMode, list: AccessList) -> Self {
         let list = Arc::new(ArcSwap::from_pointee(list));
-        Self { mode, list }
+        Self {
+            mode,
+            list,
+            networks: None,
+        }
+    }
+
+    /// The same, where clients of these networks are not served, if there are any.
+    #[must_use]
+    pub fn denying(mut self, networks: Option<SharedDeniedNetworks>) -> Self {
+        self.networks = networks;
+        self
+    }
+
+    /// The networks whose clients are not served, if any can be.
+    #[must_use]
+    pub fn denied_networks(&self) -> Option<&SharedDeniedNetworks> {
+        self.networks.as_ref()
     }
 
     /// What the list means.
@@ -50,12 +69,19 @@ impl SharedAccessList {
         Replaced(self.list.swap(Arc::new(list)))
     }
 
+    /// The present list.
+    #[must_use]
+    pub fn present(&self) -> Arc<AccessList> {
+        self.list.load_full()
+    }
+
     /// For one worker. To be made once and kept: making one costs more than using it.
     #[must_use]
     pub fn reader(&self) -> AccessListReader {
         AccessListReader {
             mode: self.mode,
             list: Cache::new(Arc::clone(&self.list)),
+            networks: self.networks.as_ref().map(SharedDeniedNetworks::reader),
         }
     }
 }
@@ -66,9 +92,9 @@ impl SharedAccessList {
 /// To free a long list takes milliseconds. Who keeps this until it is no longer in use spends them
 /// in the place of a worker.
 #[derive(Debug)]
-pub struct Replaced(Arc<AccessList>);
+pub struct Replaced<L = AccessList>(pub(crate) Arc<L>);
 
-impl Replaced {
+impl<L> Replaced<L> {
     /// Whether readers hold the list.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
@@ -84,6 +110,7 @@ impl Replaced {
 pub struct AccessListReader {
     mode: AccessListMode,
     list: Cache<Arc<ArcSwap<AccessList>>, Arc<AccessList>>,
+    networks: Option<DeniedNetworksReader>,
 }
 
 impl AccessListReader {
@@ -97,11 +124,23 @@ impl AccessListReader {
         }
     }
 
+    /// Whether clients of this address are not to be served.
+    #[inline]
+    pub fn denies(&mut self, ip: IpAddr) -> bool {
+        match &mut self.networks {
+            None => false,
+            Some(networks) => networks.contain(ip),
+        }
+    }
+
     /// Lets go of a list that was replaced. To be called now and then by a reader that may not be
     /// asked for long; it costs no more than a question.
     #[inline]
     pub fn refresh(&mut self) {
         self.list.load();
+        if let Some(networks) = &mut self.networks {
+            networks.refresh();
+        }
     }
 
     /// What the list means.

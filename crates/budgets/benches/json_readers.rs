@@ -24,8 +24,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use simd_json::prelude::{ValueAsScalar, Writable};
 use simd_json::{Buffers, tape};
+use sonic_rs::LazyValue;
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 13] = [
     ("announce: our own", Work::Buffer(own_announce)),
     (
         "announce: serde_json, raw values",
@@ -44,8 +45,17 @@ const CASES: [Case; 10] = [
         "announce: copied, as simd-json writes into its input",
         Work::Buffer(copied_announce),
     ),
+    (
+        "announce: sonic-rs, lazy values",
+        Work::Buffer(sonic_announce),
+    ),
+    (
+        "announce: sonic-rs, lazy values, bad offers skipped",
+        Work::Buffer(sonic_tolerant_announce),
+    ),
     ("answer: our own", Work::Buffer(own_answer)),
     ("answer: serde_json, raw values", Work::Buffer(serde_answer)),
+    ("answer: sonic-rs, lazy values", Work::Buffer(sonic_answer)),
     ("answer: simd-json, tape", Work::Buffer(simd_answer)),
     (
         "answer: simd-json, tape, answer written again",
@@ -71,7 +81,8 @@ fn own_answer(_: &mut Vec<u8>) {
 
 /// What serde_json gives. Offers are raw values, or whatever `O` makes of the entries.
 #[derive(Deserialize)]
-struct SerdeRequest<'a, O> {
+#[serde(bound(deserialize = "O: Deserialize<'de>, R: Deserialize<'de>, 'de: 'a"))]
+struct SerdeRequest<'a, O, R> {
     #[serde(borrow)]
     action: Cow<'a, str>,
     #[serde(borrow)]
@@ -82,8 +93,7 @@ struct SerdeRequest<'a, O> {
     to_peer_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     offer_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    answer: Option<&'a RawValue>,
+    answer: Option<R>,
     left: Option<u64>,
     #[serde(borrow)]
     event: Option<Cow<'a, str>>,
@@ -92,11 +102,11 @@ struct SerdeRequest<'a, O> {
 }
 
 #[derive(Deserialize)]
-struct SerdeOffer<'a> {
+#[serde(bound(deserialize = "R: Deserialize<'de>, 'de: 'a"))]
+struct SerdeOffer<'a, R> {
     #[serde(borrow)]
     offer_id: Cow<'a, str>,
-    #[serde(borrow)]
-    offer: &'a RawValue,
+    offer: R,
 }
 
 /// The 20 bytes that a string stands for.
@@ -109,13 +119,30 @@ fn decoded(text: &str) -> Option<[u8; 20]> {
     characters.next().is_none().then_some(bytes)
 }
 
-impl<O> SerdeRequest<'_, O> {
+/// A value as it stands in the text.
+trait Raw {
+    fn text(&self) -> &str;
+}
+
+impl Raw for &RawValue {
+    fn text(&self) -> &str {
+        self.get()
+    }
+}
+
+impl Raw for LazyValue<'_> {
+    fn text(&self) -> &str {
+        self.as_raw_str()
+    }
+}
+
+impl<O, R: Raw> SerdeRequest<'_, O, R> {
     fn use_up(&self) {
         assert_eq!(self.action, "announce");
         black_box((decoded(&self.info_hash), decoded(&self.peer_id)));
         black_box(self.to_peer_id.as_deref().map(decoded));
         black_box(self.offer_id.as_deref().map(decoded));
-        black_box(self.answer.map(RawValue::get));
+        black_box(self.answer.as_ref().map(Raw::text));
         black_box((
             self.left,
             self.event.as_deref() == Some("started"),
@@ -125,7 +152,7 @@ impl<O> SerdeRequest<'_, O> {
 }
 
 fn serde_announce(_: &mut Vec<u8>) {
-    let request: SerdeRequest<'_, SerdeOffer<'_>> =
+    let request: SerdeRequest<'_, SerdeOffer<'_, &RawValue>, &RawValue> =
         serde_json::from_slice(black_box(messages::announce())).unwrap();
     request.use_up();
     for entry in request.offers.iter().flatten() {
@@ -134,19 +161,45 @@ fn serde_announce(_: &mut Vec<u8>) {
 }
 
 fn serde_tolerant_announce(_: &mut Vec<u8>) {
-    let request: SerdeRequest<'_, &RawValue> =
+    let request: SerdeRequest<'_, &RawValue, &RawValue> =
         serde_json::from_slice(black_box(messages::announce())).unwrap();
     request.use_up();
     for entry in request.offers.iter().flatten() {
-        if let Ok(entry) = serde_json::from_str::<SerdeOffer<'_>>(entry.get()) {
+        if let Ok(entry) = serde_json::from_str::<SerdeOffer<'_, &RawValue>>(entry.get()) {
             black_box((decoded(&entry.offer_id), entry.offer.get()));
         }
     }
 }
 
 fn serde_answer(_: &mut Vec<u8>) {
-    let request: SerdeRequest<'_, &RawValue> =
+    let request: SerdeRequest<'_, &RawValue, &RawValue> =
         serde_json::from_slice(black_box(messages::answer())).unwrap();
+    request.use_up();
+}
+
+fn sonic_announce(_: &mut Vec<u8>) {
+    let request: SerdeRequest<'_, SerdeOffer<'_, LazyValue<'_>>, LazyValue<'_>> =
+        sonic_rs::from_slice(black_box(messages::announce())).unwrap();
+    request.use_up();
+    for entry in request.offers.iter().flatten() {
+        black_box((decoded(&entry.offer_id), entry.offer.text()));
+    }
+}
+
+fn sonic_tolerant_announce(_: &mut Vec<u8>) {
+    let request: SerdeRequest<'_, LazyValue<'_>, LazyValue<'_>> =
+        sonic_rs::from_slice(black_box(messages::announce())).unwrap();
+    request.use_up();
+    for entry in request.offers.iter().flatten() {
+        if let Ok(entry) = sonic_rs::from_str::<SerdeOffer<'_, LazyValue<'_>>>(entry.text()) {
+            black_box((decoded(&entry.offer_id), entry.offer.text()));
+        }
+    }
+}
+
+fn sonic_answer(_: &mut Vec<u8>) {
+    let request: SerdeRequest<'_, LazyValue<'_>, LazyValue<'_>> =
+        sonic_rs::from_slice(black_box(messages::answer())).unwrap();
     request.use_up();
 }
 

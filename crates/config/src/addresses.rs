@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
 
-use crate::explain::address_hint;
+use crate::explain::{address_hint, meant_address};
 use crate::{Checks, OneOrMany};
 
 /// The default port is the one that the trackers of this family have always had.
@@ -135,7 +135,7 @@ impl Display for AddressesError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("needs at least one address"),
-            Self::Twice(address) => write!(f, "{address} occurs twice"),
+            Self::Twice(address) => write!(f, "{address} occurs twice: remove one"),
             Self::Includes(all, one) => write!(f, "{all} includes {one}: leave one of them out"),
             Self::Mapped(address, v4) => {
                 write!(
@@ -168,10 +168,13 @@ impl<'de> Deserialize<'de> for Addresses {
 
 fn parse<E: Error>(text: &str) -> Result<SocketAddr, E> {
     text.parse().map_err(|_| {
-        E::custom(format!(
-            "{text:?} is not an IP address with a port{}: write for example \"0.0.0.0:3000\" or \
-             \"[::]:3000\"",
+        let start = format!(
+            "{text:?} is not an IP address with a port{}",
             address_hint(text)
-        ))
+        );
+        E::custom(match meant_address(text) {
+            Some(meant) => format!("{start}: write \"{meant}\""),
+            None => format!("{start}: write for example \"0.0.0.0:3000\" or \"[::]:3000\""),
+        })
     })
 }

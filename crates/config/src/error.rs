@@ -49,7 +49,7 @@ pub enum Mistake {
         what: &'static str,
         /// The key as it stands in the file, or the section in brackets.
         name: String,
-        /// One that exists and that may be meant.
+        /// One that exists and that may be meant, between backticks.
         suggestion: Option<String>,
     },
     /// There is no such key or section in this program, but in others of the family.
@@ -92,8 +92,10 @@ impl Display for Mistake {
                 suggestion,
             } => {
                 write!(f, "unknown {what} `{name}`")?;
-                let mut known = suggestion.iter();
-                known.try_for_each(|known| write!(f, "; did you mean `{known}`?"))
+                match suggestion {
+                    Some(known) => write!(f, "; did you mean {known}?"),
+                    None => write!(f, "; -p prints every {what} that there is"),
+                }
             }
             Self::OfAnotherProgram { name, programs } => {
                 write!(f, "unknown `{name}`: {}", owners(programs))

@@ -3,6 +3,8 @@
 //! `serde` speaks of Rust's types; an operator wants to know what to change. The comment of a key
 //! says what it is measured in, and its default is an example.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use serde::Serialize;
 
 /// What is known about a key, besides the value that it has been given.
@@ -69,16 +71,17 @@ impl<'a> Key<'a> {
             _ => "127.0.0.1:9000",
         };
         let hint = address_hint(text);
-        format!("{text:?} is not an IP address with a port{hint}: write for example {example:?}")
+        let start = format!("{text:?} is not an IP address with a port{hint}");
+        match meant_address(text) {
+            Some(meant) => format!("{start}: write {:?}", meant.to_string()),
+            None => format!("{start}: write for example {example:?}"),
+        }
     }
 
     /// What to write instead of a text where something else is expected.
     fn hint(&self, reason: &str, text: &str) -> Option<String> {
         if reason.starts_with("unknown variant") {
-            let word = synonym(text).map(|word| format!("`{word}`"));
-            return word
-                .filter(|word| reason.contains(word))
-                .map(|word| format!("write {word}"));
+            return variant(text, reason).map(|word| format!("write `{word}`"));
         }
         if reason.ends_with(A_LIST) {
             return Some(format!("write [{text:?}]"));
@@ -157,6 +160,18 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, suffix.trim()))
 }
 
+/// The address that is meant where only its form is wrong: `::1:3000`, `localhost:3000`.
+pub(crate) fn meant_address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.rsplit_once(':')?;
+    let ip = match host {
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        host => host.parse::<Ipv6Addr>().ok()?.into(),
+    };
+    // Without a port, the last group of an IPv6 address would be taken for one.
+    let is_port = text.parse::<Ipv6Addr>().is_err() || port.len() > 3;
+    is_port.then_some(SocketAddr::new(ip, port.parse().ok()?))
+}
+
 /// What is wrong with a text that should be an address, as far as it can be told.
 pub(crate) fn address_hint(text: &str) -> &'static str {
     let port = text.rsplit_once(':').map_or("", |(_, port)| port);
@@ -169,9 +184,25 @@ pub(crate) fn address_hint(text: &str) -> &'static str {
         ": ports go up to 65535"
     } else if text.bytes().filter(|byte| *byte == b':').count() > 1 && !text.contains('[') {
         ": IPv6 addresses need brackets"
+    } else if is_port && text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains('[')
+    {
+        ": names are not looked up"
     } else {
         ""
     }
+}
+
+/// Which of the words that a `reason` offers is meant by `text`.
+fn variant<'a>(text: &str, reason: &'a str) -> Option<&'a str> {
+    let (_, offered) = reason.split_once("expected")?;
+    let mut offered = offered.split('`').skip(1).step_by(2);
+    if let Some(word) = synonym(text) {
+        return offered.find(|offered| *offered == word);
+    }
+    let similarity = |word: &str| strsim::jaro_winkler(&text.to_lowercase(), word);
+    offered
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+        .filter(|word| similarity(word) >= SIMILARITY_MIN)
 }
 
 /// The word that is taken for one that other programs take.
@@ -203,6 +234,9 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+/// Similarity (Jaro-Winkler, 0 to 1) from which a known word is offered for an unknown one.
+pub(crate) const SIMILARITY_MIN: f64 = 0.8;
 
 const TRUE_OR_FALSE: &str = "expected true or false";
 const A_NUMBER: &str = "expected a number";
@@ -294,6 +328,29 @@ mod tests {
         for odd in ["99999999999999999999m", "18446744073709551615d", "long", ""] {
             let reason = explain(" Seconds that.", "expected u64", odd);
             assert!(reason.ends_with("; write a number of seconds"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_nearly_right_are_recognised() {
+        let message = |text: &str| {
+            let offers = "`auto`, `io_uring`, `mio`, `deny`";
+            explain(
+                " Which.",
+                &format!("unknown variant `{text}`, expected one of {offers}"),
+                text,
+            )
+        };
+        for (text, word) in [
+            ("iouring", "io_uring"),
+            ("MIO2", "mio"),
+            ("blacklist", "deny"),
+        ] {
+            let reason = message(text);
+            assert!(reason.ends_with(&format!("; write `{word}`")), "{reason}");
+        }
+        for text in ["tokio", "whitelist", ""] {
+            assert!(message(text).ends_with("`deny`"), "{text}");
         }
     }
 

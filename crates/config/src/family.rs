@@ -39,6 +39,7 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("network.proxy_protocol", STREAM),
     ("network.trusted_proxies", STREAM),
     ("network.keep_alive", HTTP),
+    ("network.drain_period", WS),
     ("network.ping_interval", WS),
     ("network.websocket_max_message_size", WS),
     ("network.websocket_max_frame_size", WS),
@@ -55,16 +56,10 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("protocol.max_offers_per_second_per_receiver", WS),
     ("protocol.max_torrents_per_connection", WS),
     ("limits.max_connections_per_ip", STREAM),
-    ("metrics.print_to_stdout", UDP),
-    ("metrics.write_html_to_file", UDP),
-    ("metrics.html_file_path", UDP),
     ("cleaning.max_connection_age", UDP),
     ("cleaning.max_connection_idle", STREAM),
     ("cleaning.max_offer_age", WS),
     ("cleaning.close_after_tls_update_grace_period", WS),
-    ("scrape_exports.enable_scrape_exports", UDP),
-    ("scrape_exports.frequency", UDP),
-    ("scrape_exports.path", UDP),
     ("persistence.swarms", ADDRESSES),
 ];
 
@@ -88,6 +83,10 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("ssl", "network.enable_tls"),
     ("whitelist", "access_list.path"),
     ("blacklist", "access_list.path"),
+    ("networks_deny", "access_list.networks_deny_path"),
+    ("banned_networks", "access_list.networks_deny_path"),
+    ("peer_id_blacklist", "access_list.peer_id_prefixes_deny"),
+    ("peer_id_whitelist", "access_list.peer_id_prefixes_allow"),
 ];
 
 /// What a key may be that another program calls so.
@@ -108,11 +107,6 @@ pub(crate) fn programs_with_key(path: &str) -> Option<Programs> {
     };
     let known = KEYS.iter().find(|(known, _)| is_meant(known));
     known.map(|(_, programs)| *programs)
-}
-
-/// Who has this section.
-pub(crate) fn programs_with_section(section: &str) -> Option<Programs> {
-    (section == "scrape_exports").then_some(UDP)
 }
 
 /// `aquatic_http and aquatic_ws have it`

@@ -59,6 +59,7 @@
 //! | `explain`, `syntax` | what to write instead of a mistake |
 //! | [`family`] | keys that only some programs have |
 //! | `write` | configuration → text: [`to_documented_toml`], [`Writer`] |
+//! | [`reloading`], `changes` | what a running program can take over: [`take_over`] |
 //! | `old_spellings` | keys of former versions that still load: [`OldSpellings`] |
 //! | `error` | what can be wrong with a file: [`ConfigError`], [`Problem`] |
 //! | `shared`, `addresses`, `memory_limit`, `one_or_many` | sections and values of several daemons |
@@ -69,6 +70,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod changes;
 mod error;
 mod explain;
 pub mod family;
@@ -77,6 +79,7 @@ mod memory_limit;
 mod old_spellings;
 mod one_or_many;
 mod read;
+pub mod reloading;
 mod report;
 mod section;
 mod shared;
@@ -84,8 +87,10 @@ mod syntax;
 mod write;
 
 pub use aquatic_access_list::AccessListMode;
+pub use aquatic_keys::KeyMode;
 
 pub use addresses::{Addresses, AddressesError};
+pub use changes::{Change, TakeOver, take_over};
 pub use error::{ConfigError, Mistake, Position, Problem};
 pub use load::{Checks, Config, Inspection, Loaded, inspect, load};
 pub use memory_limit::{MemoryLimit, MemoryLimitError};
@@ -94,6 +99,6 @@ pub use one_or_many::OneOrMany;
 pub use read::Reader;
 pub use section::Section;
 pub use shared::{
-    AccessListConfig, LimitsConfig, LogLevel, PrivilegeConfig, REQUESTS_PER_SECOND_MAX,
+    AccessListConfig, KeysConfig, LimitsConfig, LogLevel, PrivilegeConfig, REQUESTS_PER_SECOND_MAX,
 };
-pub use write::{Writer, to_documented_toml};
+pub use write::{KeyDescription, SectionDescription, Writer, describe, to_documented_toml, values};

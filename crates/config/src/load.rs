@@ -37,6 +37,21 @@ pub trait Config: Section {
         let _ = checks;
     }
 
+    /// Keys that a program which was started with this cannot change as they are in `new`, though
+    /// it could change them otherwise ([`reloading`](crate::reloading)): because of what was made
+    /// at the start. None by default.
+    fn keys_bound_to_start(&self, new: &Self) -> Vec<String> {
+        let _ = new;
+        Vec::new()
+    }
+
+    /// The same for a program that runs with this now, because of what is going on in it. None by
+    /// default.
+    fn keys_bound_at_present(&self, new: &Self) -> Vec<String> {
+        let _ = new;
+        Vec::new()
+    }
+
     /// How much the program logs.
     fn log_level(&self) -> LogLevel;
 }
@@ -99,8 +114,8 @@ fn examine<C: Config>(text: &str, inspect: impl FnOnce(&C, &mut Checks)) -> (C, 
         report.add_failures(&mut checks);
     } else {
         checks.not_looked_at(
-            "whether values fit each other, and what they name: each value alone must be right \
-             before",
+            "whether values fit each other, and whether what they name is there; that is looked \
+             at when each value alone is right",
         );
     }
     warnings.extend(report.warnings(&checks));
@@ -119,7 +134,7 @@ fn read<'text, C: Config>(text: &'text str, report: &mut Report<'text>) -> (C, V
         |error| {
             let offset = error.span().map_or(0, |span| span.start);
             let line = Position::line_of(text, offset).trim();
-            let mut message = format!("{}, in `{line}`", error.message());
+            let mut message = format!("{}, in `{}`", error.message(), shortened(line));
             if let Some(hint) = syntax::hint(error.message(), line) {
                 message = format!("{message}; {hint}");
             }
@@ -136,6 +151,15 @@ fn read<'text, C: Config>(text: &'text str, report: &mut Report<'text>) -> (C, V
     let config = Reader::read_root(root, report);
     report.explain_unknown_names();
     (config, warnings)
+}
+
+/// As much of a line as anybody wants to find in a log.
+fn shortened(line: &str) -> String {
+    const SHOWN_MAX: usize = 120;
+    match line.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}...", line.get(..end).unwrap_or(line)),
+        None => line.to_owned(),
+    }
 }
 
 /// Collects what [`Config::clamp`], [`Config::check`] and [`Config::inspect`] find.
@@ -161,6 +185,39 @@ impl Checks {
         config.check(&mut checks);
         report.add_failures(&mut checks);
         ConfigError::check(report.into_problems())
+    }
+
+    /// Runs checks of a part of the configuration that is the whole of another program's. `name`
+    /// turns a key of that program into the one that stands in this file. What has been found
+    /// already, by the checks of another part that shares the key, is not repeated.
+    pub fn of_part(&mut self, name: impl Fn(&str) -> String, run: impl FnOnce(&mut Self)) {
+        let mut found = Self::default();
+        run(&mut found);
+        let words = |sentence: &str| {
+            let part = |(index, part): (usize, &str)| match index % 2 {
+                1 if part.contains('.') => format!("`{}`", name(part)),
+                1 => format!("`{part}`"),
+                _ => part.to_owned(),
+            };
+            sentence
+                .split('`')
+                .enumerate()
+                .map(part)
+                .collect::<String>()
+        };
+        for (all, new) in [
+            (&mut self.failures, found.failures),
+            (&mut self.warnings, found.warnings),
+            (&mut self.advice, found.advice),
+        ] {
+            for (key, sentence) in new {
+                let said = (name(&key), words(&sentence));
+                if !all.contains(&said) {
+                    all.push(said);
+                }
+            }
+        }
+        self.not_looked_at.extend(found.not_looked_at);
     }
 
     /// Refuses the configuration unless `holds`.

@@ -8,12 +8,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
-use crate::explain::Key;
-use crate::family::{ours, programs_with_key, programs_with_section};
+use crate::explain::{Key, SIMILARITY_MIN};
+use crate::family::{ours, programs_with_key};
 use crate::{Checks, Mistake, Position, Problem};
-
-/// Similarity (Jaro-Winkler, 0 to 1) from which a known name is offered for an unknown one.
-const SUGGESTION_SIMILARITY_MIN: f64 = 0.8;
 
 /// Collects problems, and what is needed to explain them.
 #[derive(Debug, Default)]
@@ -152,8 +149,16 @@ impl<'text> Report<'text> {
         }
         let suggestion = suggestion
             .or_else(|| ours(&path).filter(is_key).map(str::to_owned))
+            .or_else(|| shortened(&path, &self.known_keys))
             .or_else(|| similar(&path, &self.known_keys))
-            .map(|known| self.as_in_the_file(&known));
+            .map(|known| {
+                let known_name = self.as_in_the_file(&known);
+                // Moving the line to the right place is not the first thing that one thinks of.
+                match path.contains('.') && !known.contains('.') {
+                    true => format!("`{known_name}`, above all sections"),
+                    false => format!("`{known_name}`"),
+                }
+            });
         Mistake::Unknown {
             what: "key",
             name,
@@ -163,14 +168,21 @@ impl<'text> Report<'text> {
 
     fn unknown_section(&self, section: String) -> Mistake {
         let name = format!("[{section}]");
-        if let Some(programs) = programs_with_section(&section) {
-            return Mistake::OfAnotherProgram { name, programs };
-        }
-        let suggestion = similar(&section, &self.known_sections);
+        let in_brackets = |section: &str| format!("`[{}]`", self.as_in_the_file(section));
+        let suggestion = similar(&section, &self.known_sections)
+            .or_else(|| elsewhere(&section, &self.known_sections))
+            .map(|known| in_brackets(&known))
+            .or_else(|| {
+                let (section, key) = key_instead_of(&section, &self.known_keys)?;
+                Some(match section {
+                    "" => format!("`{key}`, above all sections"),
+                    section => format!("`{key}` in {}", in_brackets(section)),
+                })
+            });
         Mistake::Unknown {
             what: "section",
             name,
-            suggestion: suggestion.map(|known| format!("[{}]", self.as_in_the_file(&known))),
+            suggestion,
         }
     }
 
@@ -240,19 +252,67 @@ fn same_name(path: &str, known: &[String]) -> Option<String> {
         .cloned()
 }
 
+/// The only known key of the section whose name begins or ends with that of `path`, or the other
+/// way round, by whole words: `endpoint_address` for `prometheus_endpoint_address`.
+fn shortened(path: &str, known: &[String]) -> Option<String> {
+    let (section, name) = section_and_name(path);
+    let is_part = |part: &str, whole: &str| {
+        let rest = whole.strip_prefix(part);
+        let rest = rest.map(|rest| rest.starts_with('_'));
+        let start = whole.strip_suffix(part);
+        let start = start.map(|start| start.ends_with('_'));
+        rest.or(start) == Some(true)
+    };
+    let mut meant = known.iter().filter(|known| {
+        let (known_section, known_name) = section_and_name(known);
+        section == known_section && (is_part(name, known_name) || is_part(known_name, name))
+    });
+    let first = meant.next()?;
+    meant.next().is_none().then(|| first.clone())
+}
+
+/// The section and name of a known key whose name begins with that of an unknown section, if it is
+/// in the same part of the file: `tls_certificate_path` of `[http.network]` for `[http.tls]`.
+fn key_instead_of<'k>(section: &str, known: &'k [String]) -> Option<(&'k str, &'k str)> {
+    let (parent, name) = section_and_name(section);
+    known
+        .iter()
+        .map(|known| section_and_name(known))
+        .find(|(known_section, known_name)| {
+            let is_in_parent = known_section
+                .strip_prefix(parent)
+                .is_some_and(|rest| parent.is_empty() || rest.is_empty() || rest.starts_with('.'));
+            let rest = known_name.strip_prefix(name);
+            is_in_parent && rest.is_some_and(|rest| rest.starts_with('_'))
+        })
+}
+
+/// A known section that is called the same, one level higher or deeper.
+fn elsewhere(section: &str, known: &[String]) -> Option<String> {
+    let higher = section.split_once('.').map(|(_, higher)| higher);
+    let is_meant = |known: &&String| {
+        let deeper = known.split_once('.').map(|(_, deeper)| deeper);
+        higher == Some(known.as_str()) || deeper == Some(section)
+    };
+    known.iter().find(is_meant).cloned()
+}
+
 fn similar(path: &str, known: &[String]) -> Option<String> {
     known
         .iter()
         .map(|known| (similarity(path, known), known))
-        .filter(|(similarity, _)| *similarity >= SUGGESTION_SIMILARITY_MIN)
+        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, known)| known.clone())
+}
+
+fn section_and_name(path: &str) -> (&str, &str) {
+    path.rsplit_once('.').unwrap_or(("", path))
 }
 
 /// 1 for equal paths, 0 for those that have nothing in common. That two keys are of one section
 /// makes them no more similar.
 fn similarity(path: &str, known: &str) -> f64 {
-    let section_and_name = |path| str::rsplit_once(path, '.').unwrap_or(("", path));
     let (section, name) = section_and_name(path);
     let (known_section, known_name) = section_and_name(known);
     let names = strsim::jaro_winkler(name, known_name);

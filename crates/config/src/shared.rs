@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use aquatic_access_list::AccessListMode;
+use aquatic_access_list::{AccessListMode, PeerIdPrefixes};
+use aquatic_keys::KeyMode;
 use serde::{Deserialize, Serialize};
 
 use crate::{Checks, MemoryLimit, section};
@@ -40,7 +41,7 @@ section! {
         /// User to run as.
         pub user: String = "nobody".to_owned(),
         /// Confine the program, once it has started: it can open only what is in the folders of
-        /// files that this configuration names, and below, and make only the system calls of a
+        /// this file and of files that it names, and below, and make only the system calls of a
         /// tracker (Linux: Landlock and seccomp; what the kernel cannot do is left out, with a
         /// warning).
         ///
@@ -51,11 +52,11 @@ section! {
 }
 
 section! {
-    /// Serving some torrents only.
+    /// Serving some torrents, or some clients, only.
     ///
-    /// The file is read at start and again whenever the program gets the signal SIGHUP or SIGUSR1.
-    /// A file that cannot be used ends the program at start; later it is logged as an error and the
-    /// previous list is kept.
+    /// The files are read at start and again whenever the program gets the signal SIGHUP or
+    /// SIGUSR1. A file that cannot be used ends the program at start; later it is logged as an
+    /// error and the previous list is kept.
     pub struct AccessListConfig {
         /// off: serve all torrents. allow: only those in the list. deny: all but those in the
         /// list.
@@ -66,6 +67,35 @@ section! {
         /// With `drop_privileges`, the file is opened after the change of root directory and user:
         /// the path is looked up inside `chroot_path`, and the user must be allowed to read it.
         pub path: PathBuf = PathBuf::from("./access-list.txt"),
+        /// File with one network per line whose clients are not served: an address such as
+        /// 192.0.2.1, or a prefix in CIDR notation such as 10.0.0.0/8 or 2001:db8::/32; what
+        /// follows # or ; is a comment. Empty = none. It holds whatever `mode` is, and is opened as
+        /// `path`.
+        pub networks_deny_path: PathBuf = PathBuf::new(),
+        /// Software that is not served: announces of peer ids that begin with one of these are
+        /// refused. Up to 20 bytes each, as text such as "-XL", or in hexadecimal digits such as
+        /// "hex:2d584c".
+        pub peer_id_prefixes_deny: PeerIdPrefixes = PeerIdPrefixes::default(),
+        /// If any are listed, announces of all other peer ids are refused.
+        pub peer_id_prefixes_allow: PeerIdPrefixes = PeerIdPrefixes::default(),
+    }
+}
+
+section! {
+    /// Serving only clients whose announce URL has a key: a private tracker.
+    ///
+    /// A key stands in the path or the query of the announce URL: `/KEY/announce`, `/announce/KEY`
+    /// or `/announce?passkey=KEY`. The file is read when the access list is, and a file that cannot
+    /// be used is treated alike.
+    pub struct KeysConfig {
+        /// off: serve everybody. require: only clients with a key of the file.
+        pub mode: KeyMode = KeyMode::Off,
+        /// File with one key per line: 1 to 64 letters, digits, - and _. Behind a key there may be,
+        /// in any order, peers=N (a limit of peers over all torrents), until=2027-01-31 (the last
+        /// day, UTC; or a time such as 2027-01-31T18:00:00Z) and # with a name.
+        ///
+        /// Where the path is looked up, and by which user, is the same as for the access list.
+        pub path: PathBuf = PathBuf::from("./keys.txt"),
     }
 }
 

@@ -8,13 +8,24 @@ use crate::explain::boolean;
 pub(crate) fn hint(message: &str, line: &str) -> Option<String> {
     let line = line.trim();
     if message.starts_with("duplicate key") {
-        return Some("each section and each key may occur once: join them".to_owned());
+        let hint = match line.starts_with('[') {
+            true => "each section may occur once: join them",
+            false => {
+                "each key may occur once: remove one of them; where a key takes several values, \
+                 write them as a list: [\"one\", \"two\"]"
+            }
+        };
+        return Some(hint.to_owned());
     }
     if line.starts_with('{') {
         return Some("write the file as -p prints it, not as JSON".to_owned());
     }
     if line.starts_with("//") || line.starts_with(';') || line.starts_with("--") {
         return Some("comments begin with #".to_owned());
+    }
+    if message.starts_with("unclosed table") {
+        let section = line.trim_matches(['[', ']', ' ']);
+        return Some(format!("write `[{section}]`"));
     }
     if line.contains(['“', '”', '„', '‘', '’']) {
         return Some("write straight quotes: \"".to_owned());

@@ -250,14 +250,17 @@ fn unknown_names_are_refused_with_a_suggestion() {
         problems("[netwrok]\naddress = '0.0.0.0:1'"),
         ["line 1, column 2: unknown section `[netwrok]`; did you mean `[network]`?"]
     );
-    assert_eq!(problems("zzz = 1"), ["line 1, column 1: unknown key `zzz`"]);
+    assert_eq!(
+        problems("zzz = 1"),
+        ["line 1, column 1: unknown key `zzz`; -p prints every key that there is"]
+    );
     assert_eq!(
         problems("[network]\nfoo = 1"),
-        ["line 2, column 1: unknown key `network.foo`"]
+        ["line 2, column 1: unknown key `network.foo`; -p prints every key that there is"]
     );
     assert_eq!(
         problems("[zzz]"),
-        ["line 1, column 2: unknown section `[zzz]`"]
+        ["line 1, column 2: unknown section `[zzz]`; -p prints every section that there is"]
     );
 }
 
@@ -292,7 +295,7 @@ tls.enable = 'yes'
              whole number from 0 to 65535",
             "line 3, column 14: `statistics` is a section, not a key: write `[statistics]` above \
              its keys",
-            "line 4, column 1: unknown key `typo`",
+            "line 4, column 1: unknown key `typo`; -p prints every key that there is",
             "line 7, column 27: `network.socket_recv_buffer_size`: invalid value: integer `-1`, \
              expected a whole number, 0 or more",
             "line 8, column 11: `network.backend`: invalid type: boolean `true`, expected a text \
@@ -374,7 +377,10 @@ fn addresses_are_one_or_a_list() {
 fn unusable_addresses_are_refused() {
     for (value, reason) in [
         ("[]", "needs at least one address"),
-        ("['1.2.3.4:1', '1.2.3.4:1']", "1.2.3.4:1 occurs twice"),
+        (
+            "['1.2.3.4:1', '1.2.3.4:1']",
+            "1.2.3.4:1 occurs twice: remove one",
+        ),
         (
             "['127.0.0.1:1', '[::]:1', '0.0.0.0:1']",
             "0.0.0.0:1 includes 127.0.0.1:1: leave one of them out",

@@ -120,15 +120,30 @@ fn an_address_without_quotes() {
 
 #[test]
 fn a_port_instead_of_an_address() {
-    for (value, shown) in [
-        ("\"9000\"", "\"9000\""),
-        ("\"localhost:9\"", "\"localhost:9\""),
+    for (value, rest) in [
+        ("9000", "write for example \"127.0.0.1:9000\""),
+        (
+            "localhost:9",
+            "names are not looked up: write \"127.0.0.1:9\"",
+        ),
+        (
+            "tracker.example:9",
+            "names are not looked up: write for example \"127.0.0.1:9000\"",
+        ),
+        (
+            "::1:90",
+            "IPv6 addresses need brackets: write for example \"127.0.0.1:9000\"",
+        ),
+        (
+            "2001:db8::1:9000",
+            "IPv6 addresses need brackets: write \"[2001:db8::1]:9000\"",
+        ),
     ] {
         assert_eq!(
-            problem(&format!("metrics.prometheus_endpoint_address = {value}")),
+            problem(&format!("metrics.prometheus_endpoint_address = {value:?}")),
             format!(
-                "line 1, column 39: `metrics.prometheus_endpoint_address`: {shown} is not an IP \
-                 address with a port: write for example \"127.0.0.1:9000\""
+                "line 1, column 39: `metrics.prometheus_endpoint_address`: {value:?} is not an IP \
+                 address with a port: {rest}"
             )
         );
     }
@@ -189,20 +204,16 @@ fn words_in_capitals_are_taken() {
 }
 
 #[test]
-fn keys_and_sections_of_other_programs() {
+fn keys_of_other_programs() {
     assert_eq!(
         problem("[network]\nenable_tls = true"),
         "line 2, column 1: unknown `network.enable_tls`: aquatic_http and aquatic_ws have it, \
          this program has not"
     );
     assert_eq!(
-        problem("[statistics]\nprint_to_stdout = true"),
-        "line 2, column 1: unknown `statistics.print_to_stdout`: aquatic_udp has it, this program \
+        problem("[cleaning]\nmax_connection_age = 60"),
+        "line 2, column 1: unknown `cleaning.max_connection_age`: aquatic_udp has it, this program \
          has not"
-    );
-    assert_eq!(
-        problem("[scrape_exports]"),
-        "line 1, column 2: unknown `[scrape_exports]`: aquatic_udp has it, this program has not"
     );
 }
 
@@ -259,8 +270,7 @@ fn words_and_forms_of_other_programs() {
         (
             "metrics.prometheus_endpoint_address = '::1:9000'",
             "line 1, column 39: `metrics.prometheus_endpoint_address`: \"::1:9000\" is not an IP \
-             address with a port: IPv6 addresses need brackets: write for example \
-             \"127.0.0.1:9000\"",
+             address with a port: IPv6 addresses need brackets: write \"[::1]:9000\"",
         ),
         (
             "metrics.prometheus_endpoint_address = '127.0.0.1:90000'",
@@ -269,8 +279,8 @@ fn words_and_forms_of_other_programs() {
         ),
         (
             "[network]\n[access_list]\n[network]",
-            "line 3, column 2: this is not TOML: duplicate key, in `[network]`; each section and \
-             each key may occur once: join them",
+            "line 3, column 2: this is not TOML: duplicate key, in `[network]`; each section may \
+             occur once: join them",
         ),
         (
             "{\"network\": {}}",
@@ -278,6 +288,35 @@ fn words_and_forms_of_other_programs() {
              `{\"network\": {}}`; write the file as -p prints it, not as JSON",
         ),
     ] {
+        assert_eq!(problem(text), expected);
+    }
+}
+
+#[test]
+fn part_of_a_name_is_enough_to_be_understood() {
+    for (text, unknown, known) in [
+        (
+            "[metrics]\nendpoint_address = '127.0.0.1:9000'",
+            "2, column 1: unknown key `metrics.endpoint_address`",
+            "`metrics.prometheus_endpoint_address`",
+        ),
+        (
+            "[cleaning]\ninterval_seconds = 5",
+            "2, column 1: unknown key `cleaning.interval_seconds`",
+            "`cleaning.interval`",
+        ),
+        (
+            "[metrics.prometheus]\naddress = '127.0.0.1:9000'",
+            "1, column 10: unknown section `[metrics.prometheus]`",
+            "`prometheus_endpoint_address` in `[metrics]`",
+        ),
+        (
+            "[log]\nlevel = 'info'",
+            "1, column 2: unknown section `[log]`",
+            "`log_level`, above all sections",
+        ),
+    ] {
+        let expected = format!("line {unknown}; did you mean {known}?");
         assert_eq!(problem(text), expected);
     }
 }
@@ -362,10 +401,22 @@ fn an_inspection_finds_everything() {
     let [not_looked_at] = &inspection.not_looked_at[..] else {
         panic!("one")
     };
-    assert!(not_looked_at.contains("each value alone must be right before"));
+    assert!(not_looked_at.contains("when each value alone is right"));
 
     assert_eq!(
         inspect::<TrackerConfig>("").advice,
         ["`network.file`: is relative"]
+    );
+}
+
+/// A reload may find anything in the place of the file, and the log has to bear it.
+#[test]
+fn a_line_that_nobody_wants_to_read() {
+    let text = format!("address = [{}", "[é, ".repeat(100_000));
+    let told = problem(&text);
+    assert!(told.len() < 500, "{} bytes", told.len());
+    assert!(
+        told.contains("in `address = [[é, ") && told.contains("...`"),
+        "{told}"
     );
 }

@@ -13,10 +13,11 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_config::{
     AccessListConfig, Checks, Config, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
-use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
-use aquatic_daemon::sandbox::{self, Needs};
+use aquatic_daemon::access_list::AccessListEditor;
+use aquatic_daemon::metrics_endpoint::{EndpointSettings, MetricsEndpoint};
+use aquatic_daemon::reload::Reloader;
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, bind, cli, heartbeat, privileges, signals};
+use aquatic_daemon::{access_list, bind, cli, heartbeat, privileges, sandbox, signals};
 use aquatic_types::InfoHash;
 
 /// How long an idle worker waits before it looks after its access list.
@@ -76,36 +77,57 @@ fn main() -> ExitCode {
         about: "Tells over UDP whether an info hash is served",
         after_help: signals::HELP,
     };
-    cli::run(app, |config| {
+    cli::run(app, |config, file| {
         let config: MinimalConfig = config;
         let hang_timeout = Duration::from_secs(config.hang_timeout);
-        Supervisor::run(hang_timeout, move |supervisor| start(supervisor, config))
+        let reloader = Reloader::new(file, config.clone(), &config.privileges);
+        Supervisor::run(hang_timeout, move |supervisor| {
+            start(supervisor, config, reloader)
+        })
     })
 }
 
 /// Returns what is done at a reload.
-fn start(supervisor: &Supervisor, config: MinimalConfig) -> anyhow::Result<impl FnMut() + use<>> {
+fn start(
+    supervisor: &Supervisor,
+    config: MinimalConfig,
+    mut reloader: Reloader<MinimalConfig>,
+) -> anyhow::Result<impl FnMut() + use<>> {
     let socket =
         UdpSocket::bind(config.address).map_err(|error| bind::error(config.address, &error))?;
     let statistics = &config.statistics;
     let endpoint = statistics
         .run_prometheus_endpoint
-        .then(|| MetricsEndpoint::bind(statistics.prometheus_endpoint_address))
+        .then(|| {
+            let settings = EndpointSettings {
+                address: Some(statistics.prometheus_endpoint_address),
+                unix_socket: None,
+                token_file: None,
+                allowed_hosts: &[],
+                privileges: &config.privileges,
+            };
+            MetricsEndpoint::bind(settings, supervisor)
+        })
         .transpose()?;
     privileges::drop_privileges(&config.privileges)?;
-    let list = access_list::load(&config.access_list)?;
-    let needs = Needs {
-        reads: access_list::files(&config.access_list),
-        ..Needs::default()
-    };
-    sandbox::enter(&config.privileges, &needs, supervisor);
+    let list = AccessListEditor::load(&config.access_list)?;
+    let mut needs = reloader.file().needs(&config.privileges);
+    needs.reads.extend(access_list::files(&config.access_list));
+    MetricsEndpoint::apart_from(endpoint.as_ref(), || {
+        sandbox::enter(&config.privileges, &needs, supervisor);
+    });
 
-    let worker_list = list.clone();
+    let worker_list = list.shared().clone();
     supervisor.spawn("socket-1", move || answer(&socket, &worker_list))?;
     if let Some(endpoint) = endpoint {
-        endpoint.start(supervisor)?;
+        let _reload_token = endpoint.start(supervisor)?;
     }
-    Ok(move || access_list::reload(&config.access_list, &list))
+    reloader.started();
+    Ok(move || {
+        // Of what can be applied, the log level is all that it has.
+        reloader.reload(|_| ());
+        list.reload();
+    })
 }
 
 fn answer(socket: &UdpSocket, list: &SharedAccessList) -> anyhow::Result<()> {

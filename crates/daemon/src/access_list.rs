@@ -3,6 +3,16 @@
 //! The file is loaded for the first time *after* privileges have been dropped. So the start and
 //! every later reload open the same path in the same root directory as the same user, and a list
 //! that could not be reloaded is found out at the start.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `change` | what an operator asks to be changed, from JSON |
+//! | `editor` | the list in use and its file, one change after the other |
+//! | `pages` | both at the operator's endpoint |
+
+mod change;
+mod editor;
+mod pages;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -11,13 +21,19 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use aquatic_access_list::{AccessList, AccessListMode, Replaced, SharedAccessList};
+use aquatic_access_list::{AccessList, AccessListMode, Replaced};
 use aquatic_config::{AccessListConfig, Checks};
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::{Unit, describe_gauge};
 
+use crate::denied_networks;
+use crate::kept_gauges;
 use crate::load_metrics::LoadMetrics;
 use crate::patient_file::PatientFile;
+use crate::rewritten_file::Version;
 use crate::special_file;
+
+pub use editor::AccessListEditor;
+pub use pages::serve;
 
 const ENTRIES: &str = "aquatic_access_list_entries";
 
@@ -37,30 +53,28 @@ const BLOCK_BYTES: usize = 64 * 1_024;
 const TRIES: u32 = 250;
 const TRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Loads the list at the start of a daemon.
-///
-/// # Errors
-/// If the file cannot be opened, or a line is not an info hash; names the file and the line.
-pub fn load(config: &AccessListConfig) -> anyhow::Result<SharedAccessList> {
-    Ok(SharedAccessList::new(config.mode, read(config)?))
-}
-
-/// The file that [`reload`] reads, if there is one.
+/// The files that are read again at a reload.
 #[must_use]
 pub fn files(config: &AccessListConfig) -> Vec<PathBuf> {
-    match config.mode {
-        AccessListMode::Off => Vec::new(),
-        AccessListMode::Allow | AccessListMode::Deny => vec![config.path.clone()],
-    }
+    let list = match config.mode {
+        AccessListMode::Off => None,
+        AccessListMode::Allow | AccessListMode::Deny => Some(config.path.as_path()),
+    };
+    let networks = denied_networks::file(config);
+    list.into_iter()
+        .chain(networks)
+        .map(PathBuf::from)
+        .collect()
 }
 
-/// Reads the list as [`load`] does, and reports why it cannot be used.
+/// Reads the list as [`AccessListEditor::load`] does, and reports why it cannot be used.
 pub fn check(config: &AccessListConfig, checks: &mut Checks) {
     const KEY: &str = "access_list.path";
     let is_used = config.mode != AccessListMode::Off;
     if is_used && !special_file::is_passed_over(&config.path, KEY, checks) {
         checks.require_ok(read(config), KEY);
     }
+    denied_networks::check(config, checks);
 }
 
 /// Advises against settings that are hardly meant.
@@ -70,18 +84,6 @@ pub fn advise(config: &AccessListConfig, checks: &mut Checks) {
         "access_list.path",
         "is not used, because `access_list.mode` is off: all torrents are served",
     );
-}
-
-/// Puts the present content of the file in the place of the list. A file that cannot be used is
-/// logged as an error, and the previous list is kept.
-pub fn reload(config: &AccessListConfig, shared: &SharedAccessList) {
-    match read(config) {
-        Ok(list) => free(shared.replace(list)),
-        Err(error) => {
-            METRICS.failed();
-            log::error!("reload failed, keeping the previous access list: {error:#}");
-        }
-    }
 }
 
 /// Frees a list when no worker uses it any more, in the place of the last of them. Workers let go
@@ -96,24 +98,31 @@ fn free(replaced: Replaced) {
     }
 }
 
-fn read(config: &AccessListConfig) -> anyhow::Result<AccessList> {
+/// The list, and which file it is from, if that can be told from others.
+fn read(config: &AccessListConfig) -> anyhow::Result<(AccessList, Option<Version>)> {
     if config.mode == AccessListMode::Off {
-        return Ok(AccessList::default());
+        return Ok((AccessList::default(), None));
     }
     let path = config.path.display();
     // Before it is opened: should that take long, the log says what is waited for.
     log::info!("reading the access list {path}");
     let file = PatientFile::open(&config.path)
         .with_context(|| format!("cannot open the access list {path}"))?;
+    let version = file.file().metadata().ok().and_then(|it| Version::of(&it));
     let hashes_max = count_hashes_max(file.file())
         .with_context(|| format!("cannot read the access list {path}"))?;
     let list = AccessList::parse_lines(BufReader::new(file), hashes_max)
         .with_context(|| format!("cannot use the access list {path}"))?;
     log::info!("access list {path} loaded: {} info hashes", list.len());
     METRICS.succeeded();
+    tell_entries(&list);
+    Ok((list, version))
+}
+
+fn tell_entries(list: &AccessList) {
     describe_gauge!(ENTRIES, Unit::Count, "Info hashes in the access list");
-    gauge!(ENTRIES).set(u32::try_from(list.len()).unwrap_or(u32::MAX));
-    Ok(list)
+    let entries = u32::try_from(list.len()).unwrap_or(u32::MAX);
+    kept_gauges::set(ENTRIES, &[], entries.into());
 }
 
 /// How many info hashes a file can have: one per line, as far as there is room for them, so that a

@@ -1,6 +1,6 @@
 //! The command line that all programs of the family share.
 
-use std::fs;
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +11,10 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, ArgGroup, Command, CommandFactory, FromArgMatches, Parser};
 
-use crate::{logging, sandbox};
+use crate::config_file::{self, ConfigFile};
+use crate::health_check::HealthCheck;
+use crate::reload::unusable;
+use crate::{kept_sockets, logging, sandbox};
 
 /// What a program says about itself.
 #[derive(Clone, Copy, Debug)]
@@ -32,22 +35,103 @@ pub struct App {
 /// The exit code is 0 if all went well, 2 for wrong arguments, 1 for anything else; the reason is
 /// logged or, before there is a log, written to standard error. Without `-c` the program runs with
 /// its defaults.
-pub fn run<C: Config>(app: App, start: impl FnOnce(C) -> anyhow::Result<()>) -> ExitCode {
+pub fn run<C: Config>(
+    app: App,
+    start: impl FnOnce(C, ConfigFile) -> anyhow::Result<()>,
+) -> ExitCode {
     let matches = command(app).try_get_matches();
-    let arguments = match matches.and_then(|found| Arguments::from_arg_matches(&found)) {
-        Ok(arguments) => arguments,
-        Err(request_or_error) => {
-            let request_or_error = with_hint(app, request_or_error);
-            // Nobody is left to be told if this cannot be printed.
-            let _ = request_or_error.print();
-            return u8::try_from(request_or_error.exit_code())
-                .map_or(ExitCode::FAILURE, Into::into);
+    match matches.and_then(|found| Arguments::from_arg_matches(&found)) {
+        Ok(arguments) => end(app, act(app, &arguments, start).map(|()| ExitCode::SUCCESS)),
+        Err(request_or_error) => refuse(app, request_or_error),
+    }
+}
+
+/// The same for a daemon, which can also be asked whether it serves (`--health`).
+pub fn run_daemon<C: HealthCheck>(
+    app: App,
+    start: impl FnOnce(C, ConfigFile) -> anyhow::Result<()>,
+) -> ExitCode {
+    let matches = daemon_command(app).try_get_matches();
+    match matches.and_then(|found| DaemonArguments::from_arg_matches(&found)) {
+        Ok(arguments) => end(app, act_as_daemon(app, &arguments, start)),
+        Err(request_or_error) => refuse(app, request_or_error),
+    }
+}
+
+type Act = Box<dyn FnOnce(&DaemonArguments) -> anyhow::Result<ExitCode>>;
+
+/// One of several daemons that are in one binary.
+pub struct Subcommand {
+    name: &'static str,
+    app: App,
+    act: Act,
+}
+
+impl Subcommand {
+    /// What [`run_daemon`] would do, if the first argument is `name`. `app` has the name with which
+    /// the program is called, `aquatic udp` for instance.
+    pub fn new<C: HealthCheck>(
+        name: &'static str,
+        app: App,
+        start: impl FnOnce(C, ConfigFile) -> anyhow::Result<()> + 'static,
+    ) -> Self {
+        Self {
+            name,
+            app,
+            act: Box::new(move |arguments| act_as_daemon(app, arguments, start)),
         }
+    }
+
+    fn command(&self) -> Command {
+        daemon_command(self.app)
+            .name(self.name)
+            .bin_name(self.app.name)
+    }
+}
+
+/// The whole `main` of a binary that holds several programs.
+pub fn run_one_of(app: App, subcommands: Vec<Subcommand>) -> ExitCode {
+    let matches = match command_of(app, &subcommands).try_get_matches() {
+        Ok(matches) => matches,
+        Err(request_or_error) => return refuse(app, request_or_error),
     };
-    match act(app, &arguments, start) {
-        Ok(()) => {
+    let chosen = matches.subcommand().and_then(|(name, arguments)| {
+        let chosen = subcommands.into_iter().find(|it| it.name == name)?;
+        Some((chosen, DaemonArguments::from_arg_matches(arguments)))
+    });
+    match chosen {
+        Some((chosen, Ok(arguments))) => end(chosen.app, (chosen.act)(&arguments)),
+        Some((chosen, Err(error))) => refuse(chosen.app, error),
+        // One is required.
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// The command line of a binary that holds several programs.
+#[must_use]
+pub fn command_of(app: App, subcommands: &[Subcommand]) -> Command {
+    Command::new(app.name)
+        .version(app.version)
+        .about(app.about)
+        .after_help(app.after_help)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(subcommands.iter().map(Subcommand::command))
+}
+
+/// Prints what was asked for instead of running, or why that cannot be.
+fn refuse(app: App, request_or_error: clap::Error) -> ExitCode {
+    let request_or_error = with_hint(app, request_or_error);
+    // Nobody is left to be told if this cannot be printed.
+    let _ = request_or_error.print();
+    u8::try_from(request_or_error.exit_code()).map_or(ExitCode::FAILURE, Into::into)
+}
+
+fn end(app: App, outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    match outcome {
+        Ok(code) => {
             logging::flush();
-            ExitCode::SUCCESS
+            code
         }
         Err(error) => {
             logging::report(&format!("{} ends: {error:#}", app.name));
@@ -78,26 +162,59 @@ struct Arguments {
     version: Option<bool>,
 }
 
-fn command(app: App) -> Command {
-    Arguments::command()
+/// What a daemon can be asked for.
+#[derive(Parser)]
+#[command(disable_version_flag = true)]
+struct DaemonArguments {
+    #[command(flatten)]
+    common: Arguments,
+    /// Ask the program that runs with this configuration whether it serves, and exit
+    #[arg(long, group = "instead-of-running")]
+    health: bool,
+}
+
+/// The command line of a program.
+#[must_use]
+pub fn command(app: App) -> Command {
+    described(Arguments::command(), app)
+}
+
+/// The command line of a daemon.
+#[must_use]
+pub fn daemon_command(app: App) -> Command {
+    described(DaemonArguments::command(), app)
+}
+
+fn described(command: Command, app: App) -> Command {
+    command
         .name(app.name)
         .version(app.version)
         .about(app.about)
         .after_help(app.after_help)
 }
 
+fn act_as_daemon<C: HealthCheck>(
+    app: App,
+    arguments: &DaemonArguments,
+    start: impl FnOnce(C, ConfigFile) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    if arguments.health {
+        return ask_for_health::<C>(arguments.common.config.as_deref());
+    }
+    act(app, &arguments.common, start).map(|()| ExitCode::SUCCESS)
+}
+
 fn act<C: Config>(
     app: App,
     arguments: &Arguments,
-    start: impl FnOnce(C) -> anyhow::Result<()>,
+    start: impl FnOnce(C, ConfigFile) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     if arguments.print_config {
         return print(&to_documented_toml(&C::default()));
     }
 
     let path = arguments.config.as_deref();
-    let file = path.map_or("the default configuration".into(), Path::to_string_lossy);
-    let text = path.map_or_else(|| Ok(String::new()), read)?;
+    let (file, text) = read(path)?;
     if arguments.check_config {
         return check::<C>(&file, &text);
     }
@@ -109,6 +226,7 @@ fn act<C: Config>(
     }
 
     // The log has a thread of its own.
+    kept_sockets::receive();
     sandbox::renounce();
     logging::init(loaded.config.log_level());
     log::info!("{} {} starts with {file}", app.name, app.version);
@@ -119,7 +237,32 @@ fn act<C: Config>(
     for advice in &loaded.advice {
         log::warn!("{file}: {advice}");
     }
-    start(loaded.config)
+    start(loaded.config, ConfigFile::new(path))
+}
+
+/// Asks the daemon that runs with this file. Nothing else is said about the file.
+fn ask_for_health<C: HealthCheck>(path: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let (file, text) = read(path)?;
+    let loaded = load::<C>(&text).map_err(|error| unusable(&file, &error))?;
+    let probe = loaded.config.probe();
+    let probe = probe.with_context(|| format!("{file}: there is nothing to ask"))?;
+    match probe.ask() {
+        Ok(()) => {
+            print(&format!("healthy: {probe}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => {
+            logging::tell(&format!("not healthy: {probe}: {why}"));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The name of the configuration for messages, and its text.
+fn read(path: Option<&Path>) -> anyhow::Result<(Cow<'_, str>, String)> {
+    let file = path.map_or("the default configuration".into(), Path::to_string_lossy);
+    let text = path.map_or_else(|| Ok(String::new()), config_file::read)?;
+    Ok((file, text))
 }
 
 /// Says everything that there is to say about a file, which is an error if it cannot be used.
@@ -132,13 +275,17 @@ fn check<C: Config>(file: &str, text: &str) -> anyhow::Result<()> {
     } = inspect::<C>(text);
     tell(file, &warnings);
     tell(file, &advice);
-    for what in not_looked_at {
-        logging::tell(&format!("{file}: not looked at: {what}"));
-    }
+    let notes = not_looked_at
+        .iter()
+        .map(|what| format!("{file}: not looked at: {what}"));
     if problems.is_empty() {
+        notes.for_each(|note| logging::tell(&note));
         print(&format!("{file}: OK\n"))
     } else {
-        Err(unusable(file, &ConfigError { problems }))
+        // What is wrong comes first: the rest is of interest when that has been mended.
+        let mut text = unusable(file, &ConfigError { problems }).to_string();
+        notes.for_each(|note| text = format!("{text}\n{note}"));
+        Err(anyhow!(text))
     }
 }
 
@@ -147,20 +294,6 @@ fn tell(file: &str, warnings: &[String]) {
     for warning in warnings {
         logging::tell(&format!("{file}: {warning}"));
     }
-}
-
-fn unusable(file: &str, error: &ConfigError) -> anyhow::Error {
-    let problems = error.to_string().replace('\n', "\n  ");
-    anyhow!("cannot use the configuration file {file}:\n  {problems}")
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => anyhow!("it is not UTF-8 text: save it as UTF-8"),
-            _ => error.into(),
-        })
-        .with_context(|| format!("cannot read the configuration file {}", path.display()))
 }
 
 /// A file without a flag is the configuration, as other programs take it.
@@ -195,12 +328,13 @@ mod tests {
 
     #[test]
     fn flags_do_not_collide() {
-        command(App {
+        let app = App {
             name: "test",
             version: "1",
             about: "",
             after_help: "",
-        })
-        .debug_assert();
+        };
+        command(app).debug_assert();
+        daemon_command(app).debug_assert();
     }
 }

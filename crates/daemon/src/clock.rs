@@ -16,6 +16,8 @@ use nix::time::{ClockId, clock_gettime};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
+    /// The same moment by [`boot_millis`].
+    start_boot_millis: u64,
 }
 
 impl Clock {
@@ -24,13 +26,21 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             start: instant_now(),
+            start_boot_millis: boot_millis(),
         }
     }
 
-    /// Time since the start.
+    /// Time since the start. On Linux this does not go on while the machine is suspended.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         instant_now().duration_since(self.start)
+    }
+
+    /// The same, with the time for which the machine was suspended: for what people compare with
+    /// a clock on the wall.
+    #[must_use]
+    pub fn elapsed_with_suspension(&self) -> Duration {
+        Duration::from_millis(boot_millis().saturating_sub(self.start_boot_millis))
     }
 
     /// Microseconds since the start.
@@ -144,6 +154,7 @@ mod tests {
             start: instant_now()
                 .checked_sub(Duration::from_millis(90_500))
                 .unwrap(),
+            ..Clock::start()
         };
         assert_eq!(Now::read(clock).seconds, Seconds(90));
         assert!(
@@ -163,6 +174,16 @@ mod tests {
         assert_ne!(boot_id, BootId::default());
         let before = boot_millis();
         assert!(before > 0 && before <= boot_millis());
+    }
+
+    /// As after a second of suspension, which the monotonic clock has not seen.
+    #[test]
+    fn a_suspension_is_a_part_of_the_time_since_the_start() {
+        let mut clock = Clock::start();
+        clock.start_boot_millis -= 1_000;
+        let (awake, all) = (clock.elapsed(), clock.elapsed_with_suspension());
+        assert!(awake < Duration::from_millis(900), "{awake:?}");
+        assert!(all >= Duration::from_secs(1), "{all:?}");
     }
 
     #[test]

@@ -12,9 +12,11 @@
 
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
+
+use crate::cpu_clock::CpuClock;
 
 /// A loop beats at least so often, also if it has nothing to do.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +28,8 @@ pub(crate) struct Heart {
     /// Written by the thread itself only.
     beats: AtomicU64,
     is_outside: AtomicBool,
+    /// Set when the thread begins, where the system has such a clock.
+    cpu_clock: OnceLock<CpuClock>,
 }
 
 /// What a heart shows at one moment.
@@ -41,6 +45,7 @@ impl Heart {
             name,
             beats: AtomicU64::new(0),
             is_outside: AtomicBool::new(false),
+            cpu_clock: OnceLock::new(),
         })
     }
 
@@ -84,8 +89,16 @@ impl Unborn {
         Self(heart)
     }
 
+    /// The heart, for whoever watches this thread in particular.
+    pub(crate) fn heart(&self) -> Arc<Heart> {
+        Arc::clone(&self.0)
+    }
+
     /// Gives this thread the heart until it ends. It has to beat from now on.
     pub(crate) fn begin(self) {
+        if let Some(clock) = CpuClock::of_this_thread() {
+            let _ = self.0.cpu_clock.set(clock);
+        }
         OWN.with(|own| {
             // A thread has one heart: that of the first name.
             let _ = own.set(self.0);
@@ -98,6 +111,18 @@ pub(crate) fn hearts() -> Vec<Arc<Heart>> {
     let mut hearts = HEARTS.lock().unwrap_or_else(PoisonError::into_inner);
     hearts.retain(|heart| heart.strong_count() > 0);
     hearts.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// The threads that live, by their names, and the CPU time that each has used since it began. In
+/// the order in which they were started. Empty where the system does not tell.
+#[must_use]
+pub fn cpu_times() -> Vec<(String, Duration)> {
+    let hearts = hearts();
+    let times = hearts.iter().filter_map(|heart| {
+        let time = heart.cpu_clock.get()?.read()?;
+        Some((heart.name.clone(), time))
+    });
+    times.collect()
 }
 
 fn with_own(act: impl FnOnce(&Heart)) {
@@ -136,6 +161,37 @@ pub fn outside<R>(work: impl FnOnce() -> R) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_cpu_time_of_a_thread_grows_with_its_work_only() {
+        const NAME: &str = "heartbeat-test-cpu";
+        let time = || {
+            let times = cpu_times();
+            let own = times.into_iter().find(|(name, _)| name == NAME);
+            own.map(|(_, time)| time)
+        };
+        let unborn = Unborn::new(NAME);
+        assert_eq!(time(), None, "it has not begun");
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                unborn.begin();
+                while time().unwrap() < Duration::from_millis(20) {}
+                thread::park();
+            });
+            while time().is_none_or(|time| time < Duration::from_millis(20)) {
+                thread::yield_now();
+            }
+            let asleep = time().unwrap();
+            thread::sleep(Duration::from_millis(40));
+            assert!(time().unwrap() < asleep + Duration::from_millis(20));
+            worker.thread().unpark();
+        });
+        // What belongs to a thread goes a little later than its last line.
+        while time().is_some() {
+            thread::yield_now();
+        }
+    }
 
     fn own_sign(name: &str) -> Option<Sign> {
         let hearts = hearts();

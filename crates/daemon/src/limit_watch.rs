@@ -36,7 +36,11 @@ impl LimitNote {
 
 /// The limits that are looked after.
 #[derive(Default)]
-pub struct LimitWatch(Vec<Limit>);
+pub struct LimitWatch {
+    limits: Vec<Limit>,
+    /// Others who look at counters, too.
+    others: Vec<Box<dyn FnMut(Duration) + Send>>,
+}
 
 struct Limit {
     note: LimitNote,
@@ -55,7 +59,7 @@ impl LimitWatch {
 
     /// Looks after one more limit. `count` says how often it has been met since the start.
     pub fn add(&mut self, note: LimitNote, count: impl Fn() -> u64 + Send + 'static) {
-        self.0.push(Limit {
+        self.limits.push(Limit {
             note,
             count: Box::new(count),
             told: 0,
@@ -63,18 +67,26 @@ impl LimitWatch {
         });
     }
 
+    /// Has `look` called as often as limits are looked at, with the time since any beginning. It
+    /// must not take long.
+    pub fn also(&mut self, look: impl FnMut(Duration) + Send + 'static) {
+        self.others.push(Box::new(look));
+    }
+
     /// Warns of limits that have been met, for ever.
     pub fn run(mut self) -> ! {
         let clock = Clock::start();
         loop {
             heartbeat::sleep(LOOK_INTERVAL);
-            self.look(clock.elapsed(), |warning| log::warn!("{warning}"));
+            let now = clock.elapsed();
+            self.look(now, |warning| log::warn!("{warning}"));
+            self.others.iter_mut().for_each(|look| look(now));
         }
     }
 
     /// Looks once. `now` is the time since any beginning.
     fn look(&mut self, now: Duration, mut warn: impl FnMut(String)) {
-        for limit in &mut self.0 {
+        for limit in &mut self.limits {
             let count = (limit.count)();
             if count == limit.told || now < limit.quiet_until {
                 continue;

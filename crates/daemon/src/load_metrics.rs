@@ -1,8 +1,10 @@
 //! Whether files that are read again while the daemon runs could be read, for Prometheus.
 
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::{Label, Unit, describe_gauge};
 
 use crate::clock::unix_time;
+use crate::kept_gauges;
+use crate::reload_report;
 
 /// The metrics of something that is loaded from files. Whoever loads it says how that went; without
 /// a metrics endpoint nobody listens.
@@ -19,6 +21,16 @@ pub struct LoadMetrics {
 impl LoadMetrics {
     /// It has been loaded, at the start or later.
     pub fn succeeded(&self) {
+        self.succeeded_of(&[]);
+    }
+
+    /// It could not be loaded again; the previous one is kept.
+    pub fn failed(&self) {
+        self.failed_of(&[]);
+    }
+
+    /// It has been loaded: the one that these labels tell from others of its kind.
+    pub fn succeeded_of(&self, labels: &[Label]) {
         describe_gauge!(
             self.successful,
             Unit::Count,
@@ -29,12 +41,22 @@ impl LoadMetrics {
             Unit::Seconds,
             format!("When {} was loaded, in Unix time", self.what)
         );
-        gauge!(self.successful).set(1);
-        gauge!(self.timestamp_seconds).set(unix_time().as_secs_f64());
+        kept_gauges::set(self.successful, labels, 1.0);
+        let now = unix_time().as_secs_f64();
+        kept_gauges::set(self.timestamp_seconds, labels, now);
+        reload_report::note(|report| report.loaded.push(self.what));
     }
 
-    /// It could not be loaded again; the previous one is kept.
-    pub fn failed(&self) {
-        gauge!(self.successful).set(0);
+    /// That one could not be loaded again; the previous one is kept.
+    pub fn failed_of(&self, labels: &[Label]) {
+        kept_gauges::set(self.successful, labels, 0.0);
+        let reason = format!("{} could not be loaded: the log says why", self.what);
+        reload_report::note_error(reason);
+    }
+
+    /// It could not, for a reason that the operator is told who has asked for it.
+    pub fn failed_because(&self, reason: &anyhow::Error) {
+        kept_gauges::set(self.successful, &[], 0.0);
+        reload_report::note_error(format!("{}: {reason:#}", self.what));
     }
 }

@@ -38,7 +38,8 @@ static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 /// Starts the log and sends panics there. A second call changes nothing.
 pub fn init(level: LogLevel) {
     let mut builder = Builder::new();
-    builder.filter_level(level_filter(level));
+    // Which lines are made at all is decided by `set_level`, so that it can change.
+    builder.filter_level(LevelFilter::Trace);
     match start_writer() {
         Ok(queue) => builder
             .target(Target::Pipe(Box::new(Pusher(queue))))
@@ -68,6 +69,7 @@ pub fn init(level: LogLevel) {
         });
     }
     if builder.try_init().is_ok() {
+        set_level(level);
         panic::set_hook(Box::new(|panic| {
             let mut reason = format!("thread {} {panic}", thread_name());
             let backtrace = Backtrace::capture();
@@ -77,6 +79,11 @@ pub fn init(level: LogLevel) {
             report(&reason);
         }));
     }
+}
+
+/// From now on, so much is logged.
+pub fn set_level(level: LogLevel) {
+    log::set_max_level(level_filter(level));
 }
 
 /// Says why the program ends: in the log if that shows errors, else on standard error, so that it

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use aquatic_types::{CLIENTS_PER_SITE, client_network, client_site};
@@ -16,8 +17,8 @@ use aquatic_types::{CLIENTS_PER_SITE, client_network, client_site};
 /// than requests; so plain locks do, as long as not all workers want the same one.
 #[derive(Debug)]
 pub struct PerClientLimit {
-    max: usize,
-    max_of_site: usize,
+    /// `usize::MAX`: any number.
+    max: AtomicUsize,
     /// By client or site; who has nothing has no entry, so memory is bounded by what is counted.
     stripes: Box<[Mutex<HashMap<u64, usize>>]>,
 }
@@ -28,21 +29,41 @@ impl PerClientLimit {
     /// At most `max` per client.
     #[must_use]
     pub fn new(max: NonZeroUsize) -> Self {
+        Self::with_max(Some(max))
+    }
+
+    /// At most `max` per client, if that is bounded.
+    #[must_use]
+    pub fn with_max(max: Option<NonZeroUsize>) -> Self {
         Self {
-            max: max.get(),
-            max_of_site: max.get().saturating_mul(CLIENTS_PER_SITE as usize),
+            max: AtomicUsize::new(max.map_or(usize::MAX, NonZeroUsize::get)),
             stripes: (0..Self::STRIPES).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// At most `max` per client from now on, if that is bounded. Who has more keeps it, and gets
+    /// nothing new.
+    pub fn set_max(&self, max: Option<NonZeroUsize>) {
+        let max = max.map_or(usize::MAX, NonZeroUsize::get);
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// Whether there is a bound. If there is none, nobody needs to be counted.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.max.load(Ordering::Relaxed) != usize::MAX
     }
 
     /// Counts one more, unless the client or its site has too many already.
     #[must_use]
     pub fn admit(&self, ip: IpAddr) -> bool {
         let client = client_network(ip);
-        if !self.add(client, self.max) {
+        let max = self.max.load(Ordering::Relaxed);
+        if !self.add(client, max) {
             return false;
         }
-        let is_room = client_site(client).is_none_or(|site| self.add(site, self.max_of_site));
+        let max_of_site = max.saturating_mul(CLIENTS_PER_SITE as usize);
+        let is_room = client_site(client).is_none_or(|site| self.add(site, max_of_site));
         if !is_room {
             self.subtract(client);
         }
@@ -148,6 +169,20 @@ mod tests {
         assert!(!counts.admit(client));
         counts.release(client);
         assert!(counts.admit(client));
+    }
+
+    #[test]
+    fn who_has_more_than_a_lower_limit_keeps_it() {
+        let counts = at_most(3);
+        let client = ip("192.0.2.1");
+        assert!((0..3).all(|_| counts.admit(client)));
+        counts.set_max(NonZeroUsize::new(2));
+        counts.release(client);
+        assert!(!counts.admit(client));
+        counts.release(client);
+        assert!(counts.admit(client) && !counts.admit(client));
+        counts.set_max(NonZeroUsize::new(3));
+        assert!(counts.admit(client) && !counts.admit(client));
     }
 
     #[test]

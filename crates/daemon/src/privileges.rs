@@ -45,6 +45,18 @@ pub fn drop_privileges(config: &PrivilegeConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// User and group that the daemon will have, if they are others than now.
+///
+/// # Errors
+/// If there is no such user or group.
+pub fn owner(config: &PrivilegeConfig) -> anyhow::Result<Option<(u32, u32)>> {
+    if !config.drop_privileges {
+        return Ok(None);
+    }
+    let (user, group) = (find_user(&config.user)?, find_group(&config.group)?);
+    Ok(Some((user.as_raw(), group.as_raw())))
+}
+
 /// Advises against settings that are hardly meant.
 pub fn advise(config: &PrivilegeConfig, checks: &mut Checks) {
     let default = PrivilegeConfig::default();
@@ -64,6 +76,12 @@ pub fn advise(config: &PrivilegeConfig, checks: &mut Checks) {
     }
 }
 
+/// Whether the process has the rights of root.
+#[must_use]
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
 /// Does what [`drop`](fn@drop) would do, as far as this user may, and reports each reason for which
 /// that would fail. `files` are what the daemon opens afterwards.
 ///
@@ -77,7 +95,7 @@ pub fn check(config: &PrivilegeConfig, files: &[&str], checks: &mut Checks) -> b
     let group = checks.require_ok(find_group(&config.group), "privileges.group");
     let root = checks.require_ok(check_root_directory(config), "privileges.chroot_path");
     let would_work = user.is_some() && group.is_some() && root.is_some();
-    if would_work && geteuid().is_root() {
+    if would_work && is_root() {
         let dropped = checks.require_ok(drop_privileges(config), "privileges.drop_privileges");
         return dropped.is_some();
     }

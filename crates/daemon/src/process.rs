@@ -7,19 +7,41 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, rlim_t};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::clock::unix_time;
+use crate::clock::{Clock, unix_time};
 use crate::exposition::{Exposition, Kind};
 
 /// This process, as seen by the system.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Process {
     start_seconds: f64,
     stat: Option<File>,
+    clock: Option<Clock>,
+    /// When they were counted, and how many there were.
+    open_files: Option<(Duration, Option<u64>)>,
+}
+
+/// How old their count may be for people.
+const OPEN_FILES_AGE_MAX: Duration = Duration::from_secs(15);
+
+/// What is shown to people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProcessState {
+    /// When the process started, in Unix time.
+    pub start_seconds: f64,
+    /// CPU time that all threads have used.
+    pub cpu_time: Option<Duration>,
+    /// Memory in use.
+    pub resident_bytes: Option<u64>,
+    /// Files and sockets that are open.
+    pub open_files: Option<u64>,
+    /// Files and sockets that may be open.
+    pub open_files_max: Option<u64>,
 }
 
 /// What `/proc/self/stat` says (proc_pid_stat(5)).
@@ -40,6 +62,36 @@ impl Process {
         Self {
             start_seconds: unix_time().as_secs_f64(),
             stat: File::open("/proc/self/stat").ok(),
+            clock: Some(Clock::start()),
+            open_files: None,
+        }
+    }
+
+    /// How many files were open some seconds ago at most: the kernel makes a list of them all, and
+    /// a tracker may have hundreds of thousands.
+    fn open_files_lately(&mut self) -> Option<u64> {
+        let now = self.clock.get_or_insert_with(Clock::start).elapsed();
+        match self.open_files {
+            Some((at, files)) if now < at + OPEN_FILES_AGE_MAX => files,
+            _ => {
+                let files = open_files();
+                self.open_files = Some((now, files));
+                files
+            }
+        }
+    }
+
+    /// What is known now, for people.
+    pub fn state(&mut self) -> ProcessState {
+        let stat = self.stat();
+        ProcessState {
+            start_seconds: self.start_seconds,
+            cpu_time: cpu_time(),
+            resident_bytes: stat.and_then(|stat| stat.resident_pages.checked_mul(page_bytes()?)),
+            open_files: self.open_files_lately(),
+            open_files_max: getrlimit(Resource::RLIMIT_NOFILE)
+                .ok()
+                .map(|(soft, _)| whole(soft)),
         }
     }
 
@@ -60,7 +112,7 @@ impl Process {
             "process_cpu_seconds_total",
             Kind::Counter,
             "CPU time that the process has used, in user and system mode",
-            cpu_seconds(),
+            cpu_time().map(|time| time.as_secs_f64()),
         );
         metric(
             "process_max_fds",
@@ -74,7 +126,7 @@ impl Process {
             "process_open_fds",
             Kind::Gauge,
             "Files that the process has open, sockets among them",
-            open_files(),
+            open_files().map(approximate),
         );
         let stat = self.stat();
         let of_stat =
@@ -122,16 +174,19 @@ impl Stat {
     }
 }
 
-fn open_files() -> Option<f64> {
+fn open_files() -> Option<u64> {
     let files = fs::read_dir("/proc/self/fd").ok()?.count();
     // One of them is the directory itself.
-    Some(approximate(u64::try_from(files).ok()?.saturating_sub(1)))
+    Some(u64::try_from(files).ok()?.saturating_sub(1))
 }
 
-fn cpu_seconds() -> Option<f64> {
+/// CPU time that the process has used, in user and system mode.
+#[must_use]
+pub fn cpu_time() -> Option<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let time = usage.user_time() + usage.system_time();
-    Some(approximate(u64::try_from(time.num_microseconds()).ok()?) / 1e6)
+    let micros = u64::try_from(time.num_microseconds()).ok()?;
+    Some(Duration::from_micros(micros))
 }
 
 fn page_bytes() -> Option<u64> {
@@ -139,17 +194,21 @@ fn page_bytes() -> Option<u64> {
     u64::try_from(bytes).ok()
 }
 
+fn limit(soft: rlim_t) -> f64 {
+    approximate(whole(soft))
+}
+
 /// FreeBSD's limits have a sign, those of Linux and macOS have none.
 #[cfg_attr(
     not(target_os = "freebsd"),
     expect(clippy::useless_conversion, reason = "see above")
 )]
-fn limit(soft: rlim_t) -> f64 {
-    approximate(u64::try_from(soft).unwrap_or(u64::MAX))
+fn whole(soft: rlim_t) -> u64 {
+    u64::try_from(soft).unwrap_or(u64::MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nobody needs the 17th digit")]
-fn approximate(count: u64) -> f64 {
+pub(crate) fn approximate(count: u64) -> f64 {
     count as f64
 }
 

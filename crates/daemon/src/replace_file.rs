@@ -74,7 +74,18 @@ impl Replacement {
     ///
     /// # Errors
     /// If they are not all on the disk, or the file cannot be replaced.
-    pub fn finish(mut self) -> anyhow::Result<()> {
+    pub fn finish(self) -> anyhow::Result<()> {
+        self.finish_if(|| true).map(drop)
+    }
+
+    /// Where the new contents are.
+    pub(crate) fn file(&self) -> &File {
+        self.file.get_ref()
+    }
+
+    /// The same, but if at the very end, when only the name is missing, the old contents must not
+    /// be replaced, the file is as it was. Returns the new file.
+    pub(crate) fn finish_if(mut self, may_replace: impl FnOnce() -> bool) -> anyhow::Result<File> {
         let partial_path = self.partial_path.display();
         self.file
             .flush()
@@ -84,10 +95,17 @@ impl Replacement {
             is_at(self.file.get_ref(), &self.partial_path),
             "{partial_path} is no longer what was written: another program writes it, too"
         );
+        let new = self.file.get_ref().try_clone();
+        let new = new.with_context(|| format!("cannot keep {partial_path} open"))?;
+        ensure!(
+            may_replace(),
+            "{} must not be replaced",
+            self.path.display()
+        );
         fs::rename(&self.partial_path, &self.path)
             .with_context(|| format!("cannot rename {partial_path} to {}", self.path.display()))?;
         self.is_finished = true;
-        Ok(())
+        Ok(new)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use aquatic_config::LimitsConfig;
 use aquatic_types::{CLIENTS_PER_SITE, client_network, client_site};
@@ -17,13 +17,14 @@ use siphasher::sip::SipHasher13;
 /// [`CLIENTS_PER_SITE`] times the rate.
 ///
 /// Memory is fixed, whatever strangers send: clients and sites share 2^20 cells by a keyed hash.
-/// Two that share a cell share the rate, which is rare and cannot be aimed at.
+/// Two that share a cell share the rate, which is rare and cannot be aimed at. There are no cells
+/// before there is a limit.
 #[derive(Debug)]
 pub struct RequestRate {
-    cells: Box<[AtomicU64]>,
+    cells: OnceLock<Box<[AtomicU64]>>,
     hasher: SipHasher13,
-    nanos_per_request: u64,
-    nanos_per_request_of_site: u64,
+    /// 0: there is no limit.
+    nanos_per_request: AtomicU64,
 }
 
 /// A cell that has room for a request.
@@ -38,30 +39,47 @@ impl RequestRate {
     /// A client that was silent may send this long's worth of requests at once.
     const BURST_NANOS: u64 = 1_000_000_000;
 
-    /// As configured, if there is a limit. `secret` must be unpredictable to strangers.
+    /// As configured. `secret` must be unpredictable to strangers.
     #[must_use]
-    pub fn from_config(config: &LimitsConfig, secret: [u64; 2]) -> Option<Arc<Self>> {
-        let rate = NonZeroU32::new(config.requests_per_second_per_ip)?;
-        Some(Arc::new(Self::new(rate, secret)))
+    pub fn from_config(config: &LimitsConfig, secret: [u64; 2]) -> Arc<Self> {
+        let rate = NonZeroU32::new(config.requests_per_second_per_ip);
+        Arc::new(Self::new(rate, secret))
     }
 
-    /// `secret` must be unpredictable to strangers.
+    /// `None`: any number of requests. `secret` must be unpredictable to strangers.
     #[must_use]
-    pub fn new(requests_per_second: NonZeroU32, secret: [u64; 2]) -> Self {
+    pub fn new(requests_per_second: Option<NonZeroU32>, secret: [u64; 2]) -> Self {
         let [key0, key1] = secret;
-        let per_second = u64::from(requests_per_second.get());
-        // In nanoseconds, because in microseconds those of a high rate would be 0: no limit.
-        let nanos = |per_second: u64| (1_000_000_000 / per_second).max(1);
-        Self {
-            cells: (0..Self::CELLS).map(|_| AtomicU64::new(0)).collect(),
+        let rate = Self {
+            cells: OnceLock::new(),
             hasher: SipHasher13::new_with_keys(key0, key1),
-            nanos_per_request: nanos(per_second),
-            nanos_per_request_of_site: nanos(per_second * u64::from(CLIENTS_PER_SITE)),
-        }
+            nanos_per_request: AtomicU64::new(0),
+        };
+        rate.set(requests_per_second);
+        rate
+    }
+
+    /// Allows so many requests per second from now on; `None`: any number.
+    pub fn set(&self, requests_per_second: Option<NonZeroU32>) {
+        let nanos = requests_per_second.map_or(0, |rate| {
+            let zeros = || (0..Self::CELLS).map(|_| AtomicU64::new(0)).collect();
+            self.cells.get_or_init(zeros);
+            // In nanoseconds, because in microseconds those of a high rate would be 0: no limit.
+            1_000_000_000 / u64::from(rate.get())
+        });
+        self.nanos_per_request.store(nanos, Ordering::Relaxed);
     }
 
     /// Whether a request that arrives now may be served; if so it is counted.
+    #[inline]
     pub fn allows(&self, now_micros: u64, ip: IpAddr) -> bool {
+        match self.nanos_per_request.load(Ordering::Relaxed) {
+            0 => true,
+            nanos => self.allows_one_in(nanos, now_micros, ip),
+        }
+    }
+
+    fn allows_one_in(&self, nanos_per_request: u64, now_micros: u64, ip: IpAddr) -> bool {
         let now_nanos = now_micros.saturating_mul(1_000);
         let client = client_network(ip);
         let Some(own) = self.account(client, now_nanos) else {
@@ -71,9 +89,9 @@ impl RequestRate {
             let Some(account) = self.account(site, now_nanos) else {
                 return false;
             };
-            account.charge(self.nanos_per_request_of_site);
+            account.charge((nanos_per_request / u64::from(CLIENTS_PER_SITE)).max(1));
         }
-        own.charge(self.nanos_per_request);
+        own.charge(nanos_per_request);
         true
     }
 
@@ -82,7 +100,7 @@ impl RequestRate {
         let mut hasher = self.hasher;
         hasher.write_u64(whose);
         let place = usize::try_from(hasher.finish()).unwrap_or_default() % Self::CELLS;
-        let cell = self.cells.get(place)?;
+        let cell = self.cells.get()?.get(place)?;
         let paid_nanos = cell.load(Ordering::Relaxed).max(now_nanos);
         (paid_nanos - now_nanos < Self::BURST_NANOS).then_some(Account { cell, paid_nanos })
     }
@@ -107,7 +125,7 @@ mod tests {
 
     #[test]
     fn rate_is_kept_after_a_burst() {
-        let rate = RequestRate::new(NonZeroU32::new(100).unwrap(), [1, 2]);
+        let rate = RequestRate::new(NonZeroU32::new(100), [1, 2]);
         let mut served = 0;
         // 1,000 requests/s for ten seconds.
         for request in 0..10_000_u64 {
@@ -125,16 +143,32 @@ mod tests {
 
     #[test]
     fn below_the_rate_nothing_is_refused() {
-        let rate = RequestRate::new(NonZeroU32::new(100).unwrap(), [1, 2]);
+        let rate = RequestRate::new(NonZeroU32::new(100), [1, 2]);
         for request in 0..10_000 {
             assert!(rate.allows(request * 10_000, ip("192.0.2.1")));
         }
     }
 
     #[test]
+    fn a_rate_begins_changes_and_ends() {
+        let rate = RequestRate::new(None, [1, 2]);
+        let served = |micros: u64| {
+            let requests = (0..1_000).filter(|_| rate.allows(micros, ip("192.0.2.1")));
+            requests.count()
+        };
+        assert_eq!(served(5_000_000), 1_000);
+        rate.set(NonZeroU32::new(10));
+        assert_eq!(served(5_000_000), 10);
+        rate.set(NonZeroU32::new(100));
+        assert_eq!(served(7_000_000), 100);
+        rate.set(None);
+        assert_eq!(served(7_000_000), 1_000);
+    }
+
+    #[test]
     fn high_rates_are_kept() {
         for per_second in [999_999, 1_000_001, 3_000_000, REQUESTS_PER_SECOND_MAX] {
-            let rate = RequestRate::new(NonZeroU32::new(per_second).unwrap(), [1, 2]);
+            let rate = RequestRate::new(NonZeroU32::new(per_second), [1, 2]);
             let served = (0..2 * per_second).filter(|_| rate.allows(5_000_000, ip("192.0.2.1")));
             let served = u32::try_from(served.count()).unwrap();
             assert!(
@@ -146,7 +180,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_site_has_a_rate_of_its_own() {
-        let rate = RequestRate::new(NonZeroU32::new(100).unwrap(), [1, 2]);
+        let rate = RequestRate::new(NonZeroU32::new(100), [1, 2]);
         let served = |site: u16| {
             let networks = (0..10_000_u16).map(|it| ip(&format!("2001:4860:{site:x}:{it:x}::1")));
             networks.filter(|ip| rate.allows(5_000_000, *ip)).count()

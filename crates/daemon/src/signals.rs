@@ -14,8 +14,10 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 /// What a daemon says about signals on `--help`.
 pub const HELP: &str = "\
 Signals:
-  TERM, INT    Stop, with exit code 0
-  HUP, USR1    Read the files that the configuration names (access list, certificate) again
+  TERM, INT    Stop, with exit code 0. The next one ends connections at once, and one after
+               that ends the program although it is writing its swarms down
+  HUP, USR1    Read the configuration file again, and the files that it names (access list, keys,
+               certificate); apply what needs no restart, and log what does
   QUIT         End at once, and leave a core dump if the system is set up for it
   USR2, ALRM, VTALRM, XFSZ, PIPE, WINCH
                Nothing
@@ -26,7 +28,7 @@ All others, such as TSTP and CONT, do what they do to any program.";
 pub enum Signal {
     /// SIGTERM or SIGINT: stop.
     Stop,
-    /// SIGHUP or SIGUSR1: read access list and certificates again.
+    /// SIGHUP or SIGUSR1: read configuration, access list and certificates again.
     Reload,
     /// One that would end a program that does not know it. Here it only leaves a line in the log.
     Meaningless(&'static str),
@@ -85,6 +87,11 @@ impl Signals {
     #[must_use]
     pub fn waker(&self) -> SignalWaker {
         SignalWaker(Arc::clone(&self.entry))
+    }
+
+    /// The signals that have arrived. Does not wait.
+    pub fn arrived(&mut self) -> Vec<Signal> {
+        self.delivery.pending().map(meaning).collect()
     }
 
     /// Waits for signals. Returns without any when the time is over, or when woken.

@@ -8,19 +8,23 @@
 //! lost, or, if it waits to be told that, after a second.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 use std::{env, process};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, send, sendmsg};
 
 use crate::clock;
 
 /// How long the service manager is waited for.
 pub const SEND_MAX: Duration = Duration::from_secs(1);
+
+/// For how long a start or stop that goes on asks for more time, counted from the moment when it
+/// asks. It asks several times in this time.
+const EXTENSION: Duration = Duration::from_secs(10);
 
 /// A connection to the service manager, if there is one.
 #[derive(Debug, Default)]
@@ -45,6 +49,15 @@ impl Systemd {
         Self {
             socket,
             watchdog: watchdog(process::id(), |name| env::var_os(name)),
+        }
+    }
+
+    /// One at this address.
+    #[cfg(test)]
+    pub(crate) fn at(address: &OsStr) -> Self {
+        Self {
+            socket: Some(connect(address).unwrap()),
+            watchdog: None,
         }
     }
 
@@ -78,6 +91,44 @@ impl Systemd {
     /// The daemon is about to exit. Does not wait.
     pub fn stopping(&self) {
         self.send("STOPPING=1", MsgFlags::MSG_DONTWAIT);
+    }
+
+    /// Has the service manager keep a descriptor while there is no process, under this name, if it
+    /// does such things (`FileDescriptorStoreMax=`); it does not tell. Waits as [`Self::ready`]
+    /// does. Returns whether there is a service manager, and it could be told.
+    pub(crate) fn store(&self, name: &str, descriptor: &impl AsFd) -> bool {
+        let Some(socket) = &self.socket else {
+            return false;
+        };
+        // By default a descriptor with an error is dropped; a UDP socket may have one at any time.
+        let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
+        let bytes = [IoSlice::new(message.as_bytes())];
+        let descriptors = [descriptor.as_fd().as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        let flags = MsgFlags::empty();
+        let sent = sendmsg(
+            socket.as_raw_fd(),
+            &bytes,
+            &control,
+            flags,
+            None::<&UnixAddr>,
+        );
+        sent.inspect_err(|error| log::warn!("systemd cannot be given sockets to keep: {error}"))
+            .is_ok()
+    }
+
+    /// What the service manager keeps under this name is not needed any more. Waits as
+    /// [`Self::ready`] does.
+    pub(crate) fn forget(&self, name: &str) {
+        let message = format!("FDSTOREREMOVE=1\nFDNAME={name}");
+        self.send(&message, MsgFlags::empty());
+    }
+
+    /// The start, or the stop, goes on: it is not to be ended for being longer than usual
+    /// (`TimeoutStartSec=`, `TimeoutStopSec=`) within the next [`EXTENSION`]. Does not wait.
+    pub fn extend_timeout(&self) {
+        let message = format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros());
+        self.send(&message, MsgFlags::MSG_DONTWAIT);
     }
 
     fn send(&self, message: &str, flags: MsgFlags) {
@@ -127,10 +178,7 @@ mod tests {
     use super::*;
 
     fn told(address: &OsStr, listener: &UnixDatagram, tell: impl FnOnce(&Systemd)) -> String {
-        tell(&Systemd {
-            socket: Some(connect(address).unwrap()),
-            watchdog: None,
-        });
+        tell(&Systemd::at(address));
         let mut message = [0; 256];
         let size = listener.recv(&mut message).unwrap();
         String::from_utf8(message[..size].to_vec()).unwrap()
@@ -145,6 +193,10 @@ mod tests {
         assert_eq!(
             told(path.as_os_str(), &listener, Systemd::stopping),
             "STOPPING=1"
+        );
+        assert_eq!(
+            told(path.as_os_str(), &listener, Systemd::extend_timeout),
+            "EXTEND_TIMEOUT_USEC=10000000"
         );
         let reloading = told(path.as_os_str(), &listener, Systemd::reloading);
         let micros = reloading

@@ -26,6 +26,8 @@ class Browser {
     browser.names = new Map()
     // Every URL that a page has asked for.
     browser.requested = []
+    // What went wrong in pages.
+    browser.complaints = []
     // Who waits for the page of a session to be loaded.
     browser.loading = new Map()
     browser.socket.on('message', text => browser.receive(JSON.parse(text)))
@@ -33,7 +35,9 @@ class Browser {
   }
 
   // A page in a browser context of its own: it shares nothing with the others.
-  async open (url, name) {
+  // It can be driven as soon as `isReady`, an expression, is true. Our own pages say by `ready`
+  // that their functions are there.
+  async open (url, name, isReady = 'window.ready === true') {
     const { browserContextId } = await this.send('Target.createBrowserContext')
     const target = { url: 'about:blank', browserContextId }
     const { targetId } = await this.send('Target.createTarget', target)
@@ -42,7 +46,7 @@ class Browser {
     for (const domain of ['Runtime', 'Log', 'Network', 'Page']) {
       await this.send(`${domain}.enable`, {}, sessionId)
     }
-    const page = new Page(this, targetId, sessionId)
+    const page = new Page(this, targetId, sessionId, isReady)
     await page.load('Page.navigate', { url })
     return page
   }
@@ -77,6 +81,10 @@ class Browser {
       'Log.entryAdded': () => params.entry.text
     }[method]
     if (shown) console.log(`${this.names.get(sessionId)}:`, shown())
+    const isError = [params?.type, params?.entry?.level].includes('error')
+    if (isError || method === 'Runtime.exceptionThrown') {
+      this.complaints.push(JSON.stringify(shown()))
+    }
   }
 
   // Pages know nobody but this machine.
@@ -89,8 +97,8 @@ class Browser {
 }
 
 class Page {
-  constructor (browser, targetId, sessionId) {
-    Object.assign(this, { browser, targetId, sessionId })
+  constructor (browser, targetId, sessionId, isReady) {
+    Object.assign(this, { browser, targetId, sessionId, isReady })
   }
 
   // Waits for the result of a function of the page.
@@ -115,8 +123,7 @@ class Page {
     this.browser.loading.set(this.sessionId, resolve)
     await this.browser.send(method, params, this.sessionId)
     await inTime(promise, method)
-    // Our pages say by `ready` that their functions are there.
-    await until('the page is ready', () => this.evaluate('window.ready === true'))
+    await until('the page is ready', () => this.evaluate(this.isReady))
   }
 
   async screenshot (file) {

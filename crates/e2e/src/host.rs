@@ -1,10 +1,12 @@
 //! Where a program runs: this machine, or a network namespace with addresses of its own.
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
@@ -17,6 +19,9 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// Looks for a free port before giving up.
 const PORT_ATTEMPTS_MAX: usize = 100;
+
+/// For one attempt to connect: longer than the way to any host of a lab takes.
+const REACH_LIMIT: Duration = Duration::from_secs(1);
 
 /// A network address pair, and the network namespace in which it is a local address.
 #[derive(Clone, Debug)]
@@ -111,6 +116,20 @@ impl Host {
             }
         }
         bail!("no free port among {PORT_ATTEMPTS_MAX}: does this host lack IPv4 or IPv6?")
+    }
+
+    /// Whether packets go from here to a host at `ip` and back: it accepts a connection to some
+    /// port, or refuses it, which only it can do.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub(crate) fn reaches(&self, ip: IpAddr) -> Result<bool> {
+        let discard = SocketAddr::new(ip, 9);
+        let answer = self.enter(|| TcpStream::connect_timeout(&discard, REACH_LIMIT))?;
+        Ok(match answer {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+        })
     }
 
     /// Runs `work` in this host's namespace. A namespace belongs to a thread, and a socket stays

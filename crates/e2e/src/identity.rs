@@ -20,7 +20,7 @@ const NAMES: [&str; 7] = [
     "2001:db8:77::1",
 ];
 
-/// Where [`write`] puts the certificate (PEM).
+/// Where [`write()`] puts the certificate (PEM).
 #[must_use]
 pub fn certificate(folder: &Folder) -> PathBuf {
     folder.path().join("certificate.pem")
@@ -30,7 +30,7 @@ pub fn certificate(folder: &Folder) -> PathBuf {
 ///
 /// # Errors
 /// When the files cannot be written.
-pub(crate) fn write(folder: &Folder) -> Result<String> {
+pub fn write(folder: &Folder) -> Result<String> {
     let certified = generate_simple_self_signed(NAMES.map(str::to_owned))
         .context("cannot make a certificate")?;
     let certificate = certificate(folder);

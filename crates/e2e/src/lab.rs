@@ -19,14 +19,15 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
 use tempfile::NamedTempFile;
 
-use crate::Family;
 use crate::host::Host;
+use crate::{Family, wait};
 
 /// Labs in one process: their namespaces need different names.
 static LABS_MADE: AtomicU32 = AtomicU32::new(0);
@@ -38,6 +39,9 @@ pub(crate) const HUB_NAME_V6: &str = "hub6.test";
 
 /// Second address of the hub, for tests of hosts that have several.
 const HUB_SECOND: u8 = 99;
+
+/// Until all links of a lab are up.
+const WAYS_LIMIT: Duration = Duration::from_secs(30);
 
 /// Namespaces that are removed with the test.
 #[derive(Debug)]
@@ -74,7 +78,27 @@ impl Lab {
         for guest in 0..guests {
             lab.add_guest(&format!("{prefix}-guest{guest}"), guest)?;
         }
+        lab.wait_for_ways()?;
         Ok(Some(lab))
+    }
+
+    /// The kernel brings up a link some time after it was told to, a second or more on a busy
+    /// machine, and drops what is sent before. A client whose first packet to the tracker is
+    /// dropped may try again after a minute.
+    fn wait_for_ways(&self) -> Result<()> {
+        let [hub, guests @ ..] = self.hosts.as_slice() else {
+            return Ok(());
+        };
+        for guest in guests {
+            for family in [Family::V4, Family::V6] {
+                let (guest_ip, hub_ip) = (guest.ip(family), hub.ip(family));
+                let what = format!("{guest_ip} reaches {hub_ip}");
+                wait::until(&what, WAYS_LIMIT, || {
+                    Ok(guest.reaches(hub_ip)?.then_some(()))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// The host in the middle.

@@ -21,6 +21,7 @@
 //! | [`wait`] | waiting for a condition |
 //! | [`clients`] | aria2, libtorrent, rTorrent, Transmission, pages in a browser, npm's client |
 //! | [`nginx`] | a reverse proxy in front of a tracker |
+//! | [`prometheus`] | Prometheus, which collects metrics |
 //! | [`transfer`] | a file that goes from one client to another |
 //! | [`workspace`] | the source tree that is being tested |
 //!
@@ -38,6 +39,7 @@ pub mod identity;
 pub mod lab;
 pub mod nginx;
 pub mod process;
+pub mod prometheus;
 pub mod torrent;
 pub mod tracker;
 pub mod transfer;

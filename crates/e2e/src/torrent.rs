@@ -16,6 +16,8 @@ const FILE_NAME: &str = "content.bin";
 pub struct Torrent {
     content: Vec<u8>,
     metainfo: Vec<u8>,
+    /// The info dictionary.
+    info: Vec<u8>,
     info_hash: [u8; 20],
 }
 
@@ -37,16 +39,22 @@ impl Torrent {
         put_integer(&mut info, b"private", 1);
         info.push(b'e');
 
-        let mut metainfo = b"d".to_vec();
-        put_bytes(&mut metainfo, b"announce", announce_url.as_bytes());
-        put_string(&mut metainfo, b"info");
-        metainfo.extend(&info);
-        metainfo.push(b'e');
-
         Self {
             content,
-            metainfo,
+            metainfo: metainfo(announce_url, &info),
             info_hash: Sha1::digest(&info).into(),
+            info,
+        }
+    }
+
+    /// The same content, to be announced elsewhere.
+    #[must_use]
+    pub fn at(&self, announce_url: &str) -> Self {
+        Self {
+            content: self.content.clone(),
+            metainfo: metainfo(announce_url, &self.info),
+            info_hash: self.info_hash,
+            info: self.info.clone(),
         }
     }
 
@@ -82,6 +90,16 @@ impl Torrent {
     fn content_path(folder: &Path) -> PathBuf {
         folder.join(FILE_NAME)
     }
+}
+
+/// The `.torrent` around an info dictionary.
+fn metainfo(announce_url: &str, info: &[u8]) -> Vec<u8> {
+    let mut metainfo = b"d".to_vec();
+    put_bytes(&mut metainfo, b"announce", announce_url.as_bytes());
+    put_string(&mut metainfo, b"info");
+    metainfo.extend(info);
+    metainfo.push(b'e');
+    metainfo
 }
 
 fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -63,12 +63,46 @@ impl Tracker {
             "socket_workers = 1\nlog_level = \"debug\"\n\n\
              [network]\naddress = \"{address}\"\n{network}{config}"
         );
-        let name = protocol.program();
+        Self::run(
+            protocol,
+            (protocol.program(), &[]),
+            folder,
+            host,
+            address,
+            &config,
+        )
+    }
+
+    /// Starts one process that serves UDP and HTTP at `address`, and waits until it answers there.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub fn start_both(folder: &Folder, host: &Host, address: SocketAddr) -> Result<Self> {
+        let section =
+            |name| format!("[{name}]\nenabled = true\n[{name}.network]\naddress = \"{address}\"\n");
+        let config = format!(
+            "log_level = \"debug\"\n{}{}",
+            section("udp"),
+            section("http")
+        );
+        let program = ("aquatic", &["serve"][..]);
+        Self::run(Protocol::Udp, program, folder, host, address, &config)
+    }
+
+    /// `arguments` come before the configuration file.
+    fn run(
+        protocol: Protocol,
+        (name, arguments): (&str, &[&str]),
+        folder: &Folder,
+        host: &Host,
+        address: SocketAddr,
+        config: &str,
+    ) -> Result<Self> {
         let config_path = folder.path().join(format!("{name}.toml"));
         fs::write(&config_path, config).context("write the tracker's configuration")?;
 
         let mut command = host.command(workspace::binary(name)?);
-        command.arg("-c").arg(&config_path);
+        command.args(arguments).arg("-c").arg(&config_path);
         let mut process = Process::start("tracker", folder, command)?;
 
         let asked = match address {

@@ -19,7 +19,7 @@ use aquatic_e2e::curl::{Curl, percent};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::tracker::Tracker;
-use aquatic_e2e::transfer::{in_a_lab, on_loopback};
+use aquatic_e2e::transfer::{across_a_restart, in_a_lab, on_loopback};
 use aquatic_e2e::{Family, Protocol};
 
 #[test]
@@ -62,6 +62,12 @@ fn aria2_to_libtorrent_over_https_and_ipv4() {
         (Role::Leecher, Kind::Libtorrent),
     ];
     on_loopback(Protocol::Https, Family::V4, cast);
+}
+
+#[test]
+fn a_seeder_of_before_a_restart_is_found_after_it() {
+    let kinds = [Kind::Libtorrent, Kind::Aria2];
+    across_a_restart(Protocol::Http, Family::V6, kinds);
 }
 
 #[test]

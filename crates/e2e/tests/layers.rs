@@ -14,6 +14,7 @@ use serde_json::Value;
 const LAYERS: &[(&str, u8)] = &[
     ("aquatic_types", 0),
     ("aquatic_access_list", 1),
+    ("aquatic_keys", 1),
     ("aquatic_http_protocol", 1),
     ("aquatic_peer_id", 1),
     ("aquatic_swarm", 1),
@@ -31,11 +32,14 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_tracker", 4),
     ("aquatic_load_test", 5),
     ("aquatic_stream_tracker", 5),
+    ("aquatic_bench", 6),
     ("aquatic_flood_test", 6),
     ("aquatic_http", 6),
     ("aquatic_udp", 6),
     ("aquatic_ws", 6),
-    ("aquatic_e2e", 7),
+    ("aquatic", 7),
+    ("aquatic_e2e", 8),
+    ("aquatic_pages", 8),
 ];
 
 /// Crates that exist to wrap system calls. All others forbid unsafe code.

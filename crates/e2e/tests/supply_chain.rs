@@ -52,5 +52,6 @@ fn direct_dependencies() -> BTreeSet<String> {
     let fuzz = fuzz.unwrap().lines();
     let fuzz = fuzz.filter_map(|line| Some(line.split_once(" = ")?.0.to_owned()));
     let all = names.chain(fuzz);
-    all.filter(|name| !name.starts_with("aquatic_")).collect()
+    all.filter(|name| !(name == "aquatic" || name.starts_with("aquatic_")))
+        .collect()
 }

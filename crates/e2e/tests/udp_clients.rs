@@ -18,7 +18,7 @@ use aquatic_e2e::clients::{Kind, Role, npm};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::tracker::Tracker;
-use aquatic_e2e::transfer::{in_a_lab, on_loopback};
+use aquatic_e2e::transfer::{across_a_restart, in_a_lab, on_loopback};
 use aquatic_e2e::{Family, Protocol};
 
 #[test]
@@ -121,6 +121,12 @@ fn libtorrent_to_waiting_transmission_over_ipv6() {
             (Role::Seeder, Kind::Libtorrent),
         ],
     );
+}
+
+#[test]
+fn a_seeder_of_before_a_restart_is_found_after_it() {
+    let kinds = [Kind::Aria2, Kind::Libtorrent];
+    across_a_restart(Protocol::Udp, Family::V4, kinds);
 }
 
 /// This client transfers nothing, but it checks every number of every answer. It knows IPv4 only.

@@ -1,13 +1,23 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
-use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
+use std::time::Duration;
+
+use aquatic_config::{
+    AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
+};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, READ_CHUNK_BYTES, StreamConfig};
 use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_tracker::config::{
     AddressLimitsConfig, MetricsConfig, PeerTimes, PersistenceConfig, check_peer_lives,
 };
 use aquatic_tracker::dispatch::topology::Topology;
+use aquatic_tracker::interval::IntervalConfig;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
+use aquatic_tracker::torrents::export::ScrapeExportsConfig;
+
+/// Over this time idle connections are closed when the process is about to stop. Their clients have
+/// no reason to come back at once; but a reverse proxy opens all of its connections anew.
+const DRAIN: Duration = Duration::from_millis(300);
 
 /// Bytes of the largest request head: what clients and proxies are known to send, 16 KiB, and a
 /// little more.
@@ -66,9 +76,11 @@ section! {
         pub limits: HttpLimitsConfig,
         pub metrics: MetricsConfig,
         pub cleaning: CleaningConfig,
+        pub scrape_exports: ScrapeExportsConfig,
         pub persistence: PersistenceConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
+        pub keys: KeysConfig,
     }
 }
 
@@ -111,6 +123,8 @@ section! {
         /// Seconds that a client should wait before it announces again, even if it has a reason
         /// to; never more than `peer_announce_interval`. 0 = it is told nothing about that.
         pub min_announce_interval: u32 = 300,
+        #[flatten]
+        pub intervals: IntervalConfig,
     }
 }
 
@@ -178,7 +192,13 @@ impl Config {
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
+            keys: &self.keys,
             persistence: self.persistence.plan(),
+            exports: &self.scrape_exports,
+            more_files: 0,
+            stream_front_ends: 1,
+            is_one_of_several: false,
+            drain: DRAIN,
         }
     }
 
@@ -231,6 +251,15 @@ impl Config {
     }
 }
 
+impl Config {
+    fn check_intervals(&self, checks: &mut Checks) {
+        let (protocol, base) = (&self.protocol, self.protocol.peer_announce_interval);
+        protocol.intervals.check(base, checks);
+        let age = self.cleaning.max_peer_age;
+        protocol.intervals.check_peer_lives(base, age, checks);
+    }
+}
+
 impl aquatic_config::Config for Config {
     fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
         CommonConfig::rewrite_old_spellings(old);
@@ -257,7 +286,7 @@ impl aquatic_config::Config for Config {
             &mut protocol.max_scrape_torrents,
             1..=SCRAPE_TORRENTS_MAX,
             "protocol.max_scrape_torrents",
-            "a request asks about one at least, and has room for no more",
+            "a request asks about at least one torrent, and has no room for more than the most",
         );
         checks.clamp(
             &mut protocol.max_peers,
@@ -282,6 +311,7 @@ impl aquatic_config::Config for Config {
             self.cleaning.torrent_cleaning_interval,
             checks,
         );
+        self.check_intervals(checks);
         checks.require(
             self.protocol.max_full_scrape_torrents <= FULL_SCRAPE_TORRENTS_MAX,
             "protocol.max_full_scrape_torrents",
@@ -481,5 +511,41 @@ mod tests {
         let refused = REFUSAL_BYTES_PER_BYTE * INPUT_BYTES_MAX;
         let most = bounds.output_bytes_reading_max() + refused + size;
         assert!(most <= bounds.output_bytes_max, "{most}");
+    }
+
+    /// A configuration in which clients could be told to come when they have been forgotten.
+    #[test]
+    fn intervals_fit_each_other_and_the_age_of_peers() {
+        let refused = |text: &str| load::<Config>(text).unwrap_err().to_string();
+        for (text, said) in [
+            (
+                "protocol.announce_interval_spread = 101",
+                "`protocol.announce_interval_spread`: must be 0 to 100",
+            ),
+            (
+                "protocol.announce_interval_max = 899",
+                "must be 0, or at least `protocol.peer_announce_interval` = 900",
+            ),
+            (
+                "protocol.announce_interval_spread = 50\ncleaning.max_peer_age = 1379",
+                "is 1379, must be at least 1380",
+            ),
+            (
+                "protocol.announce_interval_max = 1800\n\
+                 protocol.announce_interval_spread = 10\ncleaning.max_peer_age = 2009",
+                "is 2009, must be at least 2010",
+            ),
+        ] {
+            let error = refused(text);
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        for text in [
+            "protocol.announce_interval_spread = 50\ncleaning.max_peer_age = 1380",
+            "protocol.announce_interval_max = 900\ncleaning.max_peer_age = 910",
+            "protocol.announce_interval_max = 1800\n\
+             protocol.announce_interval_spread = 10\ncleaning.max_peer_age = 2010",
+        ] {
+            assert!(load::<Config>(text).is_ok(), "{text}");
+        }
     }
 }

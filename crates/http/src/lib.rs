@@ -33,12 +33,15 @@
 //! | [`messages`], [`response_target`] | what workers say to each other |
 //! | [`workers`], [`socket_worker`], `waiting` | who does what |
 //! | [`counters`], [`statistics`] | what is counted |
+//! | `health` | where `--health` asks |
 
 #![forbid(unsafe_code)]
 
 pub mod config;
 pub mod counters;
 pub mod full_scrape;
+pub mod guest;
+mod health;
 pub mod messages;
 pub mod peer_split;
 pub mod refusal;
@@ -52,4 +55,15 @@ pub mod statistics;
 mod waiting;
 pub mod workers;
 
+use aquatic_daemon::cli::App;
+use aquatic_daemon::signals;
+
 pub use start::run;
+
+/// The program.
+pub const APP: App = App {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    about: "BitTorrent tracker over HTTP and HTTPS",
+    after_help: signals::HELP,
+};

@@ -1,7 +1,11 @@
 //! What clients are told that are not served: every refusal in one list. Pure.
 
+use std::borrow::Cow;
+
 use aquatic_http_protocol::{FailureResponse, Framing, HeadError, RequestError, Retry, Status};
+use aquatic_keys::KeyRefusal;
 use aquatic_stream::ProxyRefusal;
+use aquatic_tracker::admission::{NETWORK_DENIED, PEER_ID_DENIED};
 
 use crate::config::Intervals;
 use crate::counters::{Reason, ResponseKind, TrafficCounters};
@@ -20,6 +24,8 @@ enum Answer {
     Status(Status),
     /// For clients, which throw away what comes with any other status than 200.
     Failure(&'static str, Option<Retry>),
+    /// The same, about the key in the announce URL.
+    Key(KeyRefusal),
 }
 
 /// The limit that was met is looked at anew with each request.
@@ -65,6 +71,13 @@ impl Refusal {
         Some(Retry::Never),
     );
 
+    /// The software of the peer is not served.
+    pub const PEER_ID_DENIED: Self =
+        Self::failure(Reason::PeerIdDenied, PEER_ID_DENIED, Some(Retry::Never));
+    /// Clients of this network are not served, and this one has come by way of a proxy.
+    pub const NETWORK_DENIED: Self =
+        Self::failure(Reason::NetworkDenied, NETWORK_DENIED, Some(Retry::Never));
+
     const fn status(reason: Reason, status: Status) -> Self {
         let answer = Answer::Status(status);
         Self { reason, answer }
@@ -86,22 +99,23 @@ impl Refusal {
     ) {
         traffic.reason(self.reason).add(1);
         traffic.responses(ResponseKind::Error).add(1);
-        match self.answer {
-            Answer::Status(status) => status.write(framing, out),
-            Answer::Failure(text, retry) => {
-                let Intervals {
-                    announce_seconds,
-                    min_seconds,
-                } = intervals_of_failure(intervals, retry);
-                let failure = FailureResponse {
-                    reason: text.as_bytes(),
-                    interval_seconds: Some(announce_seconds),
-                    min_interval_seconds: min_seconds,
-                    retry,
-                };
-                failure.write(framing, out);
-            }
-        }
+        let (text, retry) = match self.answer {
+            Answer::Status(status) => return status.write(framing, out),
+            Answer::Failure(text, retry) => (Cow::Borrowed(text), retry),
+            // Not "never": an operator may add the key, or lengthen its time.
+            Answer::Key(refusal) => (Cow::Owned(refusal.to_string()), None),
+        };
+        let Intervals {
+            announce_seconds,
+            min_seconds,
+        } = intervals_of_failure(intervals, retry);
+        let failure = FailureResponse {
+            reason: text.as_bytes(),
+            interval_seconds: Some(announce_seconds),
+            min_interval_seconds: min_seconds,
+            retry,
+        };
+        failure.write(framing, out);
     }
 }
 
@@ -151,6 +165,19 @@ impl From<ProxyRefusal> for Refusal {
             ProxyRefusal::Untrusted => Self::UNTRUSTED_PROXY,
             ProxyRefusal::Header => Self::PROXY_HEADER,
         }
+    }
+}
+
+impl From<KeyRefusal> for Refusal {
+    fn from(refusal: KeyRefusal) -> Self {
+        let reason = match refusal {
+            KeyRefusal::Missing => Reason::KeyMissing,
+            KeyRefusal::Unknown => Reason::KeyUnknown,
+            KeyRefusal::Ended(_) => Reason::KeyExpired,
+            KeyRefusal::PeerLimit(_) => Reason::KeyPeerLimit,
+        };
+        let answer = Answer::Key(refusal);
+        Self { reason, answer }
     }
 }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
+use aquatic_daemon::live::SettingsReader;
 use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, PREFETCH_BATCH, TorrentKey};
+use aquatic_tracker::interval::AnnounceIntervals;
 use aquatic_tracker::shard::addresses::{AddressProcessor, AddressSwarms, PeerAddr};
 use aquatic_tracker::shard::client_stats::PeerTag;
-use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily};
+use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily, Seconds};
 
-use crate::config::Intervals;
+use crate::config::{Config, Intervals};
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::messages::{Announce, Answers, Batch};
 use crate::peer_split::{Offered, merge, share_of_first};
@@ -19,7 +21,13 @@ use crate::refusal::Refusal;
 pub struct ResponseWriter {
     /// Those of the owner.
     counters: Arc<WorkerCounters>,
-    intervals: Intervals,
+    intervals: AnnounceIntervals,
+    /// What `protocol.min_announce_interval` says.
+    min_seconds: Option<u32>,
+    /// After how many seconds a peer that no longer announces is forgotten.
+    peer_age_seconds: u32,
+    /// Tells of others.
+    settings: SettingsReader<Arc<Config>>,
     /// The peers of the response that is being written: those of the announcer's family, and the
     /// others.
     rows: [Vec<u8>; 2],
@@ -35,6 +43,14 @@ impl AddressProcessor for ResponseWriter {
         swarms: &mut AddressSwarms<V>,
         batch: &mut Batch,
     ) {
+        if let Some(config) = self.settings.changed() {
+            let protocol = &config.protocol;
+            self.intervals
+                .set(protocol.peer_announce_interval, &protocol.intervals);
+            self.min_seconds = config.intervals().min_seconds;
+            self.peer_age_seconds = config.cleaning.max_peer_age;
+        }
+        self.intervals.refresh();
         let Batch {
             announces,
             scrapes,
@@ -58,12 +74,22 @@ impl AddressProcessor for ResponseWriter {
 }
 
 impl ResponseWriter {
-    /// `counters` are those of the shard's owner.
+    /// `counters` are those of the shard's owner. A peer is forgotten `peer_age_seconds` after its
+    /// last announce. `settings` tell of other ones.
     #[must_use]
-    pub fn new(counters: Arc<WorkerCounters>, intervals: Intervals) -> Self {
+    pub fn new(
+        counters: Arc<WorkerCounters>,
+        intervals: AnnounceIntervals,
+        min_seconds: Option<u32>,
+        peer_age_seconds: u32,
+        settings: SettingsReader<Arc<Config>>,
+    ) -> Self {
         Self {
             counters,
             intervals,
+            min_seconds,
+            peer_age_seconds,
+            settings,
             rows: Default::default(),
         }
     }
@@ -77,23 +103,29 @@ impl ResponseWriter {
         announces: &[Announce<K>],
         answers: &mut Answers,
     ) {
+        let deadline = now.seconds + self.peer_age_seconds;
+        let refused = Intervals {
+            announce_seconds: self.intervals.present(),
+            min_seconds: self.min_seconds,
+        };
         for batch in announces.chunks(PREFETCH_BATCH) {
             let keys = swarms.keys(batch.iter().map(|it| it.info_hash));
             swarms.prefetch::<K>(&keys);
             swarms.prefetch::<O>(&keys);
             for (announce, key) in batch.iter().zip(&keys) {
                 let target = announce.target;
-                let served = self.serve::<K, O>(family, now, swarms, key, announce);
+                let served = self.serve::<K, O>(family, deadline, swarms, key, announce);
                 answers.push_with(target.connection, |out| match served {
                     Ok(counts) => {
-                        self.response(family, announce, counts)
+                        let seconds = self.intervals.draw();
+                        self.response(family, announce, counts, seconds)
                             .write(target.framing, out);
                         let traffic = self.counters.traffic(family);
                         traffic.responses(ResponseKind::Announce).add(1);
                     }
                     Err(refusal) => {
                         let traffic = self.counters.traffic(family);
-                        refusal.write(self.intervals, target.framing, traffic, out);
+                        refusal.write(refused, target.framing, traffic, out);
                     }
                 });
             }
@@ -105,7 +137,7 @@ impl ResponseWriter {
     fn serve<K: PeerAddr, O: PeerAddr>(
         &mut self,
         family: IpFamily,
-        now: Now,
+        deadline: Seconds,
         swarms: &mut AddressSwarms<impl PeerTag>,
         key: &TorrentKey,
         announce: &Announce<K>,
@@ -129,7 +161,7 @@ impl ResponseWriter {
             ..*told
         };
         let [own_rows, other_rows] = &mut *rows;
-        let answered = swarms.announce(now, key, announce.client, &of_own_family, |peer| {
+        let answered = swarms.announce(deadline, key, announce.client, &of_own_family, |peer| {
             own_rows.extend_from_slice(CompactAddr::as_bytes(peer));
         })?;
         if answered.is_kept_out {
@@ -151,6 +183,7 @@ impl ResponseWriter {
         family: IpFamily,
         announce: &Announce<K>,
         counts: Counts,
+        interval_seconds: u32,
     ) -> AnnounceResponse<'_> {
         let [own, others] = &self.rows;
         let (v4, v6) = match family {
@@ -161,8 +194,8 @@ impl ResponseWriter {
             seeders: counts.seeders,
             completed: counts.completed,
             leechers: counts.leechers,
-            interval_seconds: self.intervals.announce_seconds,
-            min_interval_seconds: self.intervals.min_seconds,
+            interval_seconds,
+            min_interval_seconds: self.min_seconds,
             external_ip: Some(announce.announce.peer.socket_addr().ip()),
             peers: PerFamily {
                 v4: v4.into(),

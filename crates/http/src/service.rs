@@ -8,9 +8,12 @@ use std::net::IpAddr;
 
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{AnnounceRequest, Connection, Framing, Head, Request, ScrapeRequest};
+use aquatic_keys::Announcer;
 use aquatic_stream::ReverseProxy;
-use aquatic_tracker::admission::Admission;
-use aquatic_types::{AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, IpFamily};
+use aquatic_tracker::admission::{AddressPeer, Admission, peer_id_rules};
+use aquatic_types::{
+    AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus,
+};
 
 use crate::config::{Config, Intervals};
 use crate::counters::{Http, RequestKind};
@@ -30,6 +33,8 @@ pub struct Service {
     answers_health_checks: bool,
     intervals: Intervals,
     response_peers_max: u16,
+    /// Under its key, a peer counts for so long.
+    peer_age_seconds_max: u32,
     /// 0: full scrapes are refused.
     full_scrape_torrents_max: usize,
 }
@@ -69,9 +74,22 @@ impl Service {
             keep_alive: config.network.keep_alive,
             answers_health_checks: config.network.enable_http_health_checks,
             intervals: config.intervals(),
-            response_peers_max: u16::try_from(config.protocol.max_peers).unwrap_or(u16::MAX),
+            response_peers_max: response_peers_max(config),
+            peer_age_seconds_max: config.cleaning.max_peer_age,
             full_scrape_torrents_max: config.protocol.max_full_scrape_torrents,
         }
+    }
+
+    /// Goes by `config` from now on, as far as that can change while the tracker serves.
+    pub fn follow(&mut self, config: &Config) {
+        self.admission.scrape_torrents_max = config.protocol.max_scrape_torrents;
+        self.admission.peer_ids = peer_id_rules(&config.access_list);
+        self.keep_alive = config.network.keep_alive;
+        self.answers_health_checks = config.network.enable_http_health_checks;
+        self.intervals = config.intervals();
+        self.response_peers_max = response_peers_max(config);
+        self.peer_age_seconds_max = config.cleaning.max_peer_age;
+        self.full_scrape_torrents_max = config.protocol.max_full_scrape_torrents;
     }
 
     /// How the answer must look as HTTP: as the client wishes, if it may.
@@ -114,9 +132,18 @@ impl Service {
             Some(proxy) => proxy.client(peer, head.headers()).map_err(Refusal::from),
             None => Ok(peer),
         };
+        let client = client.and_then(|client| self.if_served(client));
         Received {
             family: client.map_or(peer.family(), CanonicalAddr::family),
             dispatch: client.and_then(|client| self.decide(now, client, target, head)),
+        }
+    }
+
+    /// Who has connected has been looked at then; whom a reverse proxy names has not.
+    fn if_served(&mut self, client: CanonicalAddr) -> Result<CanonicalAddr, Refusal> {
+        match self.proxy.is_some() && self.admission.denies_network(client) {
+            true => Err(Refusal::NETWORK_DENIED),
+            false => Ok(client),
         }
     }
 
@@ -134,10 +161,12 @@ impl Service {
         match Request::parse(head.path, head.query)? {
             Request::Announce(announce) => {
                 counters.requests(RequestKind::Announce).add(1);
-                self.announce(client, target, &announce)
+                self.announce((now, client), target, head, &announce)
             }
             Request::Scrape(scrape) => {
                 counters.requests(RequestKind::Scrape).add(1);
+                let key = self.admission.key_in((head.path, head.query));
+                self.admission.keys.check(key)?;
                 match (scrape.info_hashes.is_empty(), self.full_scrape_torrents_max) {
                     (false, _) => Ok(Dispatch::Scrape(scrape)),
                     (true, 0) => Err(Refusal::FULL_SCRAPE),
@@ -149,15 +178,41 @@ impl Service {
 
     fn announce<'a>(
         &mut self,
-        client: CanonicalAddr,
+        (now, client): (Now, CanonicalAddr),
         target: ResponseTarget,
+        head: &Head<'_>,
         request: &AnnounceRequest,
     ) -> Result<Dispatch<'a>, Refusal> {
+        let key = self.admission.key_in((head.path, head.query));
+        let peer = AddressPeer {
+            info_hash: request.info_hash,
+            ip: client.ip(),
+            port: request.port,
+        };
+        let (is_head, is_leaving) = (
+            target.framing.omit_body,
+            request.status() == PeerStatus::Stopped,
+        );
+        if is_leaving && !is_head {
+            self.admission.keys.leave(key, peer);
+        }
+        self.admission.keys.check(key)?;
         if !self.admission.allows_torrent(&request.info_hash) {
             return Err(Refusal::INFO_HASH_DENIED);
         }
-        if target.framing.omit_body {
+        if !self.admission.allows_peer_id(&request.peer_id) {
+            return Err(Refusal::PEER_ID_DENIED);
+        }
+        if is_head {
             return Ok(Dispatch::AnnounceHead);
+        }
+        if !is_leaving {
+            let announcer = Announcer {
+                now: now.seconds,
+                age_seconds_max: Some(self.peer_age_seconds_max),
+                peer,
+            };
+            self.admission.keys.admit(key, announcer)?;
         }
         Ok(match client.ip() {
             IpAddr::V4(ip) => {
@@ -193,6 +248,10 @@ impl Service {
             },
         }
     }
+}
+
+fn response_peers_max(config: &Config) -> u16 {
+    u16::try_from(config.protocol.max_peers).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@
 //! it stay where they are. So answers are in the order of the requests by construction, and a
 //! client cannot have more than one request in the queues between workers.
 
+use std::net::IpAddr;
+
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{Framing, Head};
 use aquatic_stream::{Connections, Io, SessionState, WaitingFor};
@@ -201,6 +203,10 @@ impl Session {
 }
 
 impl SessionState for Session {
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.peer().ip())
+    }
+
     fn held_bytes(&self) -> usize {
         let scrape = self
             .in_flight

@@ -6,24 +6,24 @@
 //! receiving is over ([`Handler::finish`]) the batches go to the owners of the shards, this
 //! worker's own one is answered, and every answer that has come back is handed to its connection.
 
+mod writer;
+
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_http_protocol::{
-    BodilessResponse, Connection, Framing, Head, Request, ScrapeFile, ScrapeRequest,
-    ScrapeResponse, TextResponse, write_as_last,
-};
-use aquatic_stream::{Client, Closed, ConnectionKey, Connections, Handler, Io};
-use aquatic_swarm::Counts;
+use aquatic_http_protocol::{Framing, Head, Request, ScrapeRequest, TextResponse};
+use aquatic_keys::SharedKeys;
+use aquatic_stream::{Client, Closed, ConnectionKey, Connections, Deadlines, Handler, Io};
+use aquatic_stream_tracker::Following;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_tracker::dispatch::waiting_lines::{SCRAPE_TURN, WaitingLines};
 use aquatic_tracker::shard::ShardOwner;
 use aquatic_tracker::shard::addresses::AddressShard;
-use aquatic_types::{InfoHash, IpFamily, PeerStatus};
+use aquatic_types::{IpFamily, PeerStatus};
 
-use crate::config::Intervals;
-use crate::counters::{Reason, ResponseKind, ResponseTimes, WorkerCounters};
+use crate::config::Config;
+use crate::counters::{Reason, ResponseTimes, WorkerCounters};
 use crate::full_scrape::{FullScrape, Line};
 use crate::messages::{Announce, Batch, Scrape};
 use crate::refusal::Refusal;
@@ -33,14 +33,19 @@ use crate::service::{Dispatch, Received, Service};
 use crate::session::{Next, Session};
 use crate::waiting::{Family, Waiting};
 
+use writer::Writer;
+
 /// Places in lines that a client has, at most, that has gone and left announces with `stopped`: as
 /// much as one turn of a scrape. Others could leave thousands, and with some connections take all
 /// places.
 const ABSENT_PLACES_MAX: usize = SCRAPE_TURN;
 
+mod live;
+
 /// A socket worker without its sockets.
 pub struct SocketWorker {
     service: Service,
+    following: Following<Config>,
     dispatcher: Dispatcher<ResponseWriter>,
     /// If this worker owns a shard.
     owner: Option<Box<ShardOwner<AddressShard>>>,
@@ -51,12 +56,11 @@ pub struct SocketWorker {
 }
 
 impl SocketWorker {
-    /// A worker. `owner` has the shard that it owns, if it owns one.
+    /// A worker that owns no shard yet.
     #[must_use]
     pub fn new(
         service: Service,
         dispatcher: Dispatcher<ResponseWriter>,
-        owner: Option<Box<ShardOwner<AddressShard>>>,
         counters: Arc<WorkerCounters>,
         response_times: Arc<ResponseTimes>,
     ) -> Self {
@@ -64,8 +68,9 @@ impl SocketWorker {
         let lines = WaitingLines::new(dispatcher.shards());
         Self {
             service,
+            following: Following::default(),
             dispatcher,
-            owner,
+            owner: None,
             lines,
             full_scrapes: Line::default(),
             writer: Writer {
@@ -77,25 +82,41 @@ impl SocketWorker {
         }
     }
 
+    /// Serves only clients with one of these keys, if they need one. To be called before it works.
+    pub fn require_keys(&mut self, keys: &SharedKeys) {
+        self.service.admission.keys = keys.reader();
+    }
+
+    /// Gives it the shard that belongs to its thread, if one does. To be called before it works.
+    pub fn own(&mut self, owner: Option<Box<ShardOwner<AddressShard>>>) {
+        self.owner = owner;
+    }
+
+    /// Takes the shard back.
+    pub fn disown(&mut self) -> Option<Box<ShardOwner<AddressShard>>> {
+        self.owner.take()
+    }
+
     /// Whether requests wait because the owner of a shard does not keep up.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
         !self.lines.is_empty()
     }
 
-    /// Deals with one request: it is either answered when this returns, or the session waits.
+    /// Deals with one request, which has these bytes behind it: it is either answered when this
+    /// returns, or the session waits.
     fn serve(
         &mut self,
         now: Now,
         connection: ConnectionKey,
         session: &mut Session,
-        head: &Head<'_>,
+        (head, behind): (&Head<'_>, &[u8]),
         io: &mut Io<'_>,
     ) {
-        let framing = self.writer.framing(self.service.framing(head));
+        let framing = self.writer.framing(self.service.framing(head), behind);
         if let Some(text) = self.service.text(head) {
             TextResponse { text }.write(framing, io.out);
-            close_after(framing, io);
+            self.writer.close_after(framing, io);
             return;
         }
         let target = ResponseTarget {
@@ -328,136 +349,6 @@ impl SocketWorker {
     }
 }
 
-/// Writes answers into connections, and counts them.
-struct Writer {
-    counters: Arc<WorkerCounters>,
-    response_times: Arc<ResponseTimes>,
-    intervals: Intervals,
-    /// The process is about to stop: each answer is the last on its connection.
-    is_stopping: bool,
-}
-
-impl Writer {
-    /// How an answer is to be written that was to be written so.
-    fn framing(&self, mut framing: Framing) -> Framing {
-        if self.is_stopping {
-            framing.connection = Connection::Close;
-        }
-        framing
-    }
-
-    /// What follows an answer to a request for which a session has waited.
-    #[inline]
-    fn end_wait(&self, now: Now, session: &mut Session, io: &mut Io<'_>) {
-        self.response_times.add(session.responded(now, io));
-        if self.is_stopping {
-            io.close();
-        }
-    }
-
-    /// Hands the answers of a batch to their connections, and empties it.
-    fn deliver(&self, now: Now, batch: &mut Batch, connections: &mut Connections<Session>) {
-        for (connection, answer) in batch.answers.iter() {
-            let answered = connections.with(connection, |session, io| {
-                match self.is_stopping {
-                    true => write_as_last(answer, io.out),
-                    false => io.out.extend_from_slice(answer),
-                }
-                self.end_wait(now, session, io);
-            });
-            if answered.is_some() {
-                connections.resume(connection);
-            }
-        }
-        batch.answers.clear();
-        for scrape in batch.scrapes.drain(..) {
-            let answered = connections.with(scrape.connection, |session, io| {
-                session.fill_row(scrape.row, scrape.counts);
-                self.end_scrape(now, session, io)
-            });
-            if answered == Some(true) {
-                connections.resume(scrape.connection);
-            }
-        }
-    }
-
-    /// Answers a scrape if no row is missing. Returns whether that is so.
-    fn end_scrape(&self, now: Now, session: &mut Session, io: &mut Io<'_>) -> bool {
-        let Some((complete, framing)) = session.take_scrape() else {
-            return false;
-        };
-        self.scrape(complete, self.framing(framing), io);
-        self.end_wait(now, session, io);
-        true
-    }
-
-    fn end_full_scrape(
-        &self,
-        now: Now,
-        scrape: FullScrape,
-        connections: &mut Connections<Session>,
-    ) {
-        let (target, family) = (scrape.target(), scrape.family());
-        let answered = connections.with(target.connection, |session, io| {
-            self.rows(family, scrape.into_rows(), self.framing(target.framing), io);
-            self.end_wait(now, session, io);
-        });
-        if answered.is_some() {
-            connections.resume(target.connection);
-        }
-    }
-
-    fn scrape(&self, scrape: PendingScrape, framing: Framing, io: &mut Io<'_>) {
-        self.rows(scrape.family(), scrape.into_rows(), framing, io);
-    }
-
-    /// `rows` are missing if somebody has not kept up.
-    fn rows(
-        &self,
-        family: IpFamily,
-        rows: Option<impl IntoIterator<Item = (InfoHash, Counts)>>,
-        framing: Framing,
-        io: &mut Io<'_>,
-    ) {
-        let Some(rows) = rows else {
-            self.refuse(family, Refusal::QUEUE_FULL, framing, io);
-            return;
-        };
-        let files = rows.into_iter().map(|(info_hash, counts)| ScrapeFile {
-            info_hash,
-            seeders: counts.seeders,
-            completed: counts.completed,
-            leechers: counts.leechers,
-            // Partial seeds are not told apart from other leechers.
-            downloaders: counts.leechers,
-        });
-        ScrapeResponse::new(&mut files.collect()).write(framing, io.out);
-        let traffic = self.counters.traffic(family);
-        traffic.responses(ResponseKind::Scrape).add(1);
-        close_after(framing, io);
-    }
-
-    /// Answers an announce that was made with HEAD.
-    fn announce_head(&self, family: IpFamily, framing: Framing, io: &mut Io<'_>) {
-        BodilessResponse.write(framing, io.out);
-        let traffic = self.counters.traffic(family);
-        traffic.responses(ResponseKind::Announce).add(1);
-        close_after(framing, io);
-    }
-
-    fn refuse(&self, family: IpFamily, refusal: Refusal, framing: Framing, io: &mut Io<'_>) {
-        let traffic = self.counters.traffic(family);
-        refusal.write(self.intervals, framing, traffic, io.out);
-        close_after(framing, io);
-    }
-}
-
-fn close_after(framing: Framing, io: &mut Io<'_>) {
-    if !framing.connection.stays_open() {
-        io.close();
-    }
-}
-
 impl Handler for SocketWorker {
     type Session = Session;
 
@@ -479,7 +370,7 @@ impl Handler for SocketWorker {
                 Next::Nothing => return bytes.len() - rest.len(),
                 Next::Request(head) => {
                     rest = rest.get(head.size..).unwrap_or_default();
-                    self.serve(now, id, session, &head, io);
+                    self.serve(now, id, session, (&head, rest), io);
                 }
                 Next::Refuse(refusal) => {
                     self.writer
@@ -555,6 +446,7 @@ impl Handler for SocketWorker {
 
     fn maintain(&mut self, now: Now) -> bool {
         self.service.admission.refresh();
+        self.follow();
         let owner = self.owner.as_mut();
         owner.is_some_and(|owner| owner.maintain(now)) || self.full_scrapes.is_due()
     }
@@ -562,6 +454,10 @@ impl Handler for SocketWorker {
     fn has_pending(&self) -> bool {
         let owner = self.owner.as_ref();
         self.dispatcher.has_pending() || owner.is_some_and(|owner| owner.has_pending())
+    }
+
+    fn changed_deadlines(&mut self) -> Option<Deadlines> {
+        self.following.take_deadlines()
     }
 
     fn begin_stop(&mut self) {

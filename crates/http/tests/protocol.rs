@@ -18,7 +18,9 @@
 //! | `proxies`, `proxy_programs` | who the client is; nginx and haproxy |
 //! | `faults` | what a kernel can refuse |
 //! | `configuration` | keys, mistakes, old spellings |
+//! | `reloads` | settings that change meanwhile |
 //! | `prometheus` | what a tracker tells about itself |
+//! | `keys` | clients that need a key |
 //! | `operations` | what all daemons of the family do alike |
 //!
 //! A test waits for a condition, with a deadline, and never for a time.
@@ -37,6 +39,7 @@ mod protocol {
     mod deadlines;
     mod faults;
     mod half_close;
+    mod keys;
     mod limits;
     mod memory;
     mod one_address;
@@ -44,6 +47,7 @@ mod protocol {
     mod prometheus;
     mod proxies;
     mod proxy_programs;
+    mod reloads;
     mod requests;
     mod scrapes;
     mod statuses;

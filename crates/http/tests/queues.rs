@@ -9,7 +9,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason};
 use aquatic_http::workers::build_workers;
-use aquatic_stream::{ConnectionKey, IoAction};
+use aquatic_stream::{Closed, ConnectionKey, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_tracker::persistence::Persistence;
 use aquatic_types::IpFamily;
@@ -197,8 +197,52 @@ fn the_last_answer_says_that_it_is_the_last() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     assert!(answer.contains("8:interval"), "{answer}");
-    assert_eq!(settled, IoAction::Close);
+    // The client may have sent another request, for which its connection must not be reset.
+    assert_eq!(settled, IoAction::CloseSendingHalf);
+    assert!(!town.tracker.hubs[0].stop(NOW));
+    town.tracker.hubs[0].read_ended(NOW, id);
+    town.answer_to(id);
     assert!(town.tracker.hubs[0].stop(NOW));
+    let closed = &town.tracker.connections[0].closed;
+    assert_eq!(closed.of(Closed::Restart).get(), 1);
+}
+
+/// Whoever sends requests without waiting for answers gets all of them. The last one says so, not
+/// an earlier one: a client would take the others for not served.
+#[test]
+fn the_last_of_several_answers_says_that_it_is_the_last() {
+    const CLOSE: &str = "\r\nConnection: close\r\n";
+    for (requests, bytes_behind) in [
+        (vec![announce(), announce_of(1)], &b""[..]),
+        (vec![announce(), scrape_of(0..3)], b""),
+        (vec![scrape_of(0..3), announce()], b"GET /anno"),
+        (
+            vec![announce(), "/health".to_owned(), scrape_of(0..3)],
+            b"\r\n",
+        ),
+        (vec![announce(), announce(), "/health".to_owned()], b""),
+        (vec![announce(), announce(), "/unknown".to_owned()], b""),
+    ] {
+        let mut town = Town::new();
+        let id = town.connect();
+        let mut bytes: Vec<u8> = requests.iter().flat_map(|it| get(it)).collect();
+        bytes.extend(bytes_behind);
+        town.tracker.hubs[0].receive(NOW, id, &mut bytes);
+        town.finish();
+        let mut answers = Vec::new();
+        for _ in 0..2 * requests.len() {
+            town.tracker.hubs[0].stop(NOW);
+            town.answer();
+            let answer = town.answer_to(id);
+            answers.extend((!answer.is_empty()).then_some(answer));
+        }
+        let answers = answers.concat();
+        let answers: Vec<_> = answers.split("HTTP/1.1 ").skip(1).collect();
+        assert_eq!(answers.len(), requests.len(), "{answers:?}");
+        let (last, others) = answers.split_last().unwrap();
+        assert!(last.contains(CLOSE), "{answers:?}");
+        assert!(!others.concat().contains(CLOSE), "{answers:?}");
+    }
 }
 
 /// Clients that ask and close at once have no connection to hold back. What they leave behind is
@@ -290,7 +334,7 @@ fn what_has_been_asked_is_answered_before_the_end() {
     }
     let mut is_closed = |id| {
         let (_, settled) = town.tracker.look_after(0, now, id, usize::MAX);
-        settled == IoAction::Close
+        settled == IoAction::CloseSendingHalf
     };
     assert_eq!(
         [asked, begun, idle].map(&mut is_closed),
@@ -304,6 +348,6 @@ fn what_has_been_asked_is_answered_before_the_end() {
         let (bytes, settled) = town.tracker.look_after(0, now, id, usize::MAX);
         let answer = String::from_utf8_lossy(&bytes);
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
-        assert_eq!(settled, IoAction::Close);
+        assert_eq!(settled, IoAction::CloseSendingHalf);
     }
 }

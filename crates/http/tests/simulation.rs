@@ -4,16 +4,19 @@
 //! chooses. Clients open connections and send requests of all kinds over them, many at once, in
 //! pieces of any size, also malformed ones; they read slowly, end their input early,
 //! vanish. Workers do not keep up, access lists and certificates are exchanged under their hands,
-//! and hours pass. A shadow model predicts each answer. In a quarter of the runs clients speak TLS.
+//! and hours pass. A shadow model predicts each answer. In a quarter of the runs clients speak TLS,
+//! and in half of them they need a key.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `tracker` | the system under test: hubs, workers, shards |
 //! | `requests` | random requests, and what must come of each |
+//! | `keys` | the keys of clients, where the tracker wants some |
 //! | `link` | one connection, seen by its client |
 //! | `changes` | what is exchanged while requests are on their way, and what may come of that |
 //! | `world` | what happens when: read this first |
 //! | `checks` | what must be true of counters and of a tracker at rest |
+//! | `restarts` | snapshots while all goes on, and trackers that start with them |
 //! | `model` | who should be in which swarm |
 //!
 //! At any time a torrent is asked about over one connection only, so that its state is known
@@ -26,9 +29,11 @@
 mod simulation {
     pub(crate) mod changes;
     pub(crate) mod checks;
+    pub(crate) mod keys;
     pub(crate) mod link;
     pub(crate) mod model;
     pub(crate) mod requests;
+    pub(crate) mod restarts;
     pub(crate) mod tracker;
     pub(crate) mod world;
 }
@@ -41,6 +46,7 @@ use aquatic_http::config::Config;
 use aquatic_http::counters::Reason;
 use aquatic_test_support::certificates;
 use aquatic_test_support::seeds::for_each_seed;
+use aquatic_test_support::swarm_file;
 use aquatic_test_support::tally::Tally;
 use simulation::world::World;
 
@@ -50,10 +56,12 @@ const RUNS: u64 = 24;
 /// What these clients do not run into: limits have tests of their own, whoever finds a queue full
 /// waits (but for full scrapes, now and then), and a request that is begun comes whole in time or
 /// ends with its connection.
-const NOT_HERE: [Reason; 8] = [
+const NOT_HERE: [Reason; 10] = [
     Reason::TimedOut,
     Reason::QueueFull,
     Reason::UntrustedProxy,
+    Reason::NetworkDenied,
+    Reason::PeerIdDenied,
     Reason::RequestRate,
     Reason::TorrentLimit,
     Reason::PeerLimit,
@@ -62,13 +70,15 @@ const NOT_HERE: [Reason; 8] = [
 ];
 
 /// What must have happened after all runs of a topology.
-const EXPECTED: [&str; 6] = [
+const EXPECTED: [&str; 8] = [
     "answers over connections with an earlier certificate",
     "clients that read in part",
     "clients that vanished with a request on its way",
     "reloads of the list with requests on their way",
     "requests on their way at a reload",
     "requests on their way at a reload that decides about them",
+    "snapshots given up",
+    "snapshots with requests on their way",
 ];
 
 /// The same, if there is more than one worker.
@@ -127,6 +137,7 @@ fn simulate(socket_workers: usize, swarm_workers: usize, expected: impl Fn(Reaso
     if is_whole {
         tally.check(&EXPECTED);
         tally.check(&certificates::EXPECTED);
+        tally.check(&swarm_file::EXPECTED);
         if is_split_up {
             tally.check(&EXPECTED_OF_SEVERAL);
         }

@@ -106,6 +106,7 @@ fn main() -> anyhow::Result<()> {
         admission: Arc::new(Admission::new(0, 0)),
         proxies: None,
         tls,
+        drain: Duration::ZERO,
         counters: Arc::new(StreamCounters::default()),
     };
     let answer = format!(

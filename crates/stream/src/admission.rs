@@ -10,14 +10,16 @@ use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_daemon::request_rate::RequestRate;
 
 use crate::counters::Refused;
+use crate::denied::DeniedClients;
 
 /// Counts the connections of the daemon as a whole. One value, shared by all workers.
 #[derive(Debug)]
 pub struct Admission {
     connections_max: usize,
     connections: AtomicUsize,
-    per_client: Option<PerClientLimit>,
+    per_client: Arc<PerClientLimit>,
     rate: Option<Arc<RequestRate>>,
+    denied: Option<DeniedClients>,
 }
 
 impl Admission {
@@ -30,9 +32,17 @@ impl Admission {
                 max => max,
             },
             connections: AtomicUsize::new(0),
-            per_client: NonZeroUsize::new(per_client_max).map(PerClientLimit::new),
+            per_client: Arc::new(PerClientLimit::with_max(NonZeroUsize::new(per_client_max))),
             rate: None,
+            denied: None,
         }
+    }
+
+    /// With a limit on connections per client that others can change.
+    #[must_use]
+    pub fn with_per_client(mut self, limit: Arc<PerClientLimit>) -> Self {
+        self.per_client = limit;
+        self
     }
 
     /// Connections and TLS handshakes count as requests of their clients.
@@ -40,6 +50,18 @@ impl Admission {
     pub fn with_rate(mut self, rate: Option<Arc<RequestRate>>) -> Self {
         self.rate = rate;
         self
+    }
+
+    /// Clients of these networks are not served.
+    #[must_use]
+    pub fn with_denied(mut self, denied: Option<DeniedClients>) -> Self {
+        self.denied = denied;
+        self
+    }
+
+    /// The networks whose clients are not served.
+    pub(crate) fn denied(&self) -> Option<&DeniedClients> {
+        self.denied.as_ref()
     }
 
     /// Counts a connection. Returns whether there is room for it: otherwise another has to give
@@ -64,17 +86,17 @@ impl Admission {
     /// Counts a connection of a client. Returns whether that has to be [taken
     /// back](Self::leave_client) one day.
     pub(crate) fn enter_client(&self, ip: IpAddr) -> Result<bool, Refused> {
-        match &self.per_client {
-            None => Ok(false),
-            Some(per_client) if per_client.admit(ip) => Ok(true),
-            Some(_) => Err(Refused::TooManyOfClient),
+        if !self.per_client.is_bounded() {
+            return Ok(false);
+        }
+        match self.per_client.admit(ip) {
+            true => Ok(true),
+            false => Err(Refused::TooManyOfClient),
         }
     }
 
     /// `client` is its [`client_network`](aquatic_types::client_network).
     pub(crate) fn leave_client(&self, client: u64) {
-        if let Some(per_client) = &self.per_client {
-            per_client.release_client(client);
-        }
+        self.per_client.release_client(client);
     }
 }

@@ -1,10 +1,22 @@
 //! Settings that are allowed, but hardly meant; and what this machine makes of them.
 
 use aquatic_config::Checks;
+use aquatic_daemon::health_check::Probe;
 
 use crate::config::StreamConfig;
 
 impl StreamConfig {
+    /// Where and how another process on this machine finds out whether it is served. It has no
+    /// certificate to compare with, and is no proxy.
+    #[must_use]
+    pub fn probe(&self) -> Option<Probe> {
+        let kind = match self.enable_tls || self.proxy_protocol {
+            true => Probe::Tcp,
+            false => Probe::Http,
+        };
+        self.address.iter().next().map(kind)
+    }
+
     /// Advises against what is hardly meant.
     pub(crate) fn advise(&self, checks: &mut Checks) {
         let default = Self::default();
@@ -58,11 +70,18 @@ impl StreamConfig {
         }
     }
 
-    /// Looks at what this machine grants to so many workers, and so many `other_files` besides.
+    /// Looks at what this machine grants to so many workers, and so many `other_files` besides,
+    /// if so many `front_ends` share that.
     /// Raises limits of this process as the start does.
-    pub fn inspect(&self, workers: usize, other_files: usize, checks: &mut Checks) {
+    pub fn inspect(
+        &self,
+        workers: usize,
+        other_files: usize,
+        front_ends: usize,
+        checks: &mut Checks,
+    ) {
         checks.require_ok(self.runtime.choose(workers), "network.runtime");
-        if let Some(shortage) = self.shortage_of_files(workers, other_files) {
+        if let Some(shortage) = self.shortage_of_files(workers, other_files, front_ends) {
             checks.advise(false, "network.max_connections", shortage);
         }
     }

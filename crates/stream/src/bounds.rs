@@ -23,7 +23,36 @@ pub struct Bounds {
     pub output_bytes_max: usize,
 }
 
+/// Those of the bounds that can change while there are connections, in seconds. They hold for waits
+/// that begin afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// [`Bounds::handshake_seconds`].
+    pub handshake: u32,
+    /// [`Bounds::request_seconds`].
+    pub request: u32,
+    /// [`Bounds::idle_seconds`].
+    pub idle: u32,
+}
+
 impl Bounds {
+    /// The deadlines among them.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            handshake: self.handshake_seconds,
+            request: self.request_seconds,
+            idle: self.idle_seconds,
+        }
+    }
+
+    /// The same with other deadlines.
+    pub(crate) fn set_deadlines(&mut self, deadlines: Deadlines) {
+        self.handshake_seconds = deadlines.handshake;
+        self.request_seconds = deadlines.request;
+        self.idle_seconds = deadlines.idle;
+    }
+
     /// Seconds that a client has to end its side of a connection that we have closed.
     pub const LINGER_SECONDS: u32 = 2;
 

@@ -160,7 +160,8 @@ impl StreamConfig {
             checks.require(
                 !self.enable_tls || !path.as_os_str().is_empty(),
                 key,
-                "must name a file, because `network.enable_tls` is true",
+                "must name a file (PEM), because `network.enable_tls` is true; without TLS, set \
+                 that to false",
             );
         }
         self.address.check_only_ipv6(self.only_ipv6, checks);
@@ -185,7 +186,7 @@ impl StreamConfig {
         checks.require(
             !name.is_empty() && name.bytes().all(is_header_name_byte),
             "network.reverse_proxy_ip_header_name",
-            "must be the name of a header",
+            "must be the name of a header, such as \"X-Forwarded-For\": without spaces and colon",
         );
         self.advise(checks);
     }

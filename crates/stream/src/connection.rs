@@ -19,7 +19,8 @@
 //!   `Open`, or closes with that.
 //! - `Ended` and `Gone` are seen by the loop only (`Hub::next_action`). There, an end is counted
 //!   and the handler is told, so that both happen once; then the connection is `Lingering`, if it
-//!   ended orderly and the client may not have read everything, or removed. What is `Gone` was
+//!   ended orderly and the client may not have read everything (or the process stops, which its
+//!   client cannot expect), or removed. What is `Gone` was
 //!   counted when it began to linger.
 //! - The first reason to end stays. Who has `Ended` for another than the tracker's sake may be
 //!   read from once more: what the client has sent before is shown to the handler

@@ -18,6 +18,9 @@ labels! {
         RequestRate = "requests_per_second_per_ip",
         /// Its address is not one of `trusted_proxies`, and only they may open connections.
         UntrustedProxy = "untrusted_proxy",
+        /// Its client is in the list of
+        /// [`networks_deny_path`](aquatic_config::AccessListConfig::networks_deny_path).
+        NetworkDenied = "network_denied",
     }
 }
 
@@ -28,6 +31,8 @@ labels! {
         ByClient = "client",
         /// The session closed it, and everything was sent.
         BySession = "session",
+        /// The process is about to stop.
+        Restart = "restart",
         /// The PROXY header or the TLS handshake took too long.
         HandshakeDeadline = "handshake_deadline",
         /// A request took too long to arrive.
@@ -42,6 +47,8 @@ labels! {
         ProxyHeader = "proxy_header",
         /// The client that the PROXY header names, or its TLS handshake, was [refused](Refused).
         Refused = "refused",
+        /// The list of denied networks has been replaced, and its client is in the new one.
+        NetworkDenied = "network_denied",
         /// There was no room for another connection, and this one gave way.
         Evicted = "evicted",
         /// All connections together held more memory than they may, and this one held most.

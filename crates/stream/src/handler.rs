@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use aquatic_daemon::clock::Now;
 use aquatic_types::CanonicalAddr;
 
+use crate::bounds::Deadlines;
 use crate::connections::Connections;
 use crate::counters::Closed;
 use crate::memory::SessionState;
@@ -73,9 +74,11 @@ pub enum WaitingFor {
 pub struct Io<'a> {
     /// What is sent to the client, in plain. To be appended to: it may hold something already.
     pub out: &'a mut Vec<u8>,
+    behind: &'a [u8],
     waiting_bytes: usize,
     memory_is_tight: bool,
     closes: bool,
+    why_closes: Option<Closed>,
     waits_for: Option<WaitingFor>,
     waits_anew: bool,
 }
@@ -84,21 +87,24 @@ impl<'a> Io<'a> {
     /// For a connection with this output. Also how the tests of a session make one.
     #[must_use]
     pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Self::behind(0, false, out)
+        Self::of(&[], 0, false, out)
     }
 
-    /// For a connection with so many bytes before this output. `memory_is_tight`: all connections
-    /// together hold almost as much as they may.
-    pub(crate) fn behind(
+    /// For a connection with so many bytes before this output, and with these that its session has
+    /// not taken. `memory_is_tight`: all connections together hold almost as much as they may.
+    pub(crate) fn of(
+        behind: &'a [u8],
         waiting_bytes: usize,
         memory_is_tight: bool,
         out: &'a mut Vec<u8>,
     ) -> Self {
         Self {
             out,
+            behind,
             waiting_bytes,
             memory_is_tight,
             closes: false,
+            why_closes: None,
             waits_for: None,
             waits_anew: false,
         }
@@ -117,10 +123,23 @@ impl<'a> Io<'a> {
         self.waiting_bytes
     }
 
+    /// What the client has sent that the session has not taken. Empty in [`Handler::receive`],
+    /// which is given that.
+    #[must_use]
+    pub fn behind(&self) -> &'a [u8] {
+        self.behind
+    }
+
     /// Closes the connection when everything in [`out`](Self::out) has been sent. The session is
     /// not called again, except for [`Handler::closed`].
     pub fn close(&mut self) {
         self.closes = true;
+    }
+
+    /// The same, for this reason.
+    pub fn close_because(&mut self, why: Closed) {
+        self.closes = true;
+        self.why_closes = Some(why);
     }
 
     /// Says what is being waited for from now on; until it is said again, that stays.
@@ -141,6 +160,11 @@ impl<'a> Io<'a> {
     #[must_use]
     pub fn closes(&self) -> bool {
         self.closes
+    }
+
+    /// What [`close_because`](Self::close_because) was last called with.
+    pub(crate) fn why_closes(&self) -> Option<Closed> {
+        self.why_closes
     }
 
     /// What [`wait_for`](Self::wait_for) was last called with.
@@ -234,12 +258,19 @@ pub trait Handler {
     /// before the worker sleeps.
     fn has_pending(&self) -> bool;
 
+    /// Other deadlines for the connections, if there are any since this was asked last: about once
+    /// a second.
+    fn changed_deadlines(&mut self) -> Option<Deadlines> {
+        None
+    }
+
     /// The process is about to stop: whatever is answered from now on is the last answer on its
     /// connection.
     fn begin_stop(&mut self) {}
 
-    /// The session is to [close](Io::close) its connection: now, after its last words; or, if its
-    /// client still waits for an answer, when it is called again a moment later.
+    /// The session is to [close](Io::close) its connection, because its turn has come in a stop:
+    /// now, after its last words; or, if its client still waits for an answer, when it is called
+    /// again a moment later.
     fn stop(&mut self, now: Now, key: ConnectionKey, session: &mut Self::Session, io: &mut Io<'_>) {
         let _ = (now, key, session);
         io.close();

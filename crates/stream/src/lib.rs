@@ -30,6 +30,7 @@
 //! | `hub`, `connections`, `bounds` | what happens to connections: [`Hub`], [`Connections`] |
 //! | `tls` | encryption, certificates and their reload: [`TlsConfig`] |
 //! | `admission`, `open_files`, `limit_notes` | how many connections there may be: [`Admission`] |
+//! | `denied` | connections of networks that are not served |
 //! | `memory`, `kernel` | what all of them hold, and may hold: [`SessionState`], [`KernelBytes`] |
 //! | `eviction` | which of them give way when there is no room for another, or no memory |
 //! | [`proxy_header`], `reverse_proxy`, `forwarded`, `trusted` | who the client behind a proxy is |
@@ -65,6 +66,7 @@ mod config;
 mod connection;
 mod connections;
 mod counters;
+mod denied;
 mod event_loop;
 mod eviction;
 mod forwarded;
@@ -93,19 +95,20 @@ mod tls;
 mod trusted;
 
 pub use admission::Admission;
-pub use bounds::{Bounds, READ_CHUNK_BYTES};
+pub use bounds::{Bounds, Deadlines, READ_CHUNK_BYTES};
 pub use config::{ConnectionLimitsConfig, HeaderFormat, Runtime, StreamConfig};
 pub use connections::Connections;
 pub use counters::{Closed, Handshake, Refused, StreamCounters};
+pub use denied::DeniedClients;
 pub use handler::{Client, ConnectionKey, Handler, Io, WaitingFor};
 pub use hub::{Hub, HubOptions, IoAction};
 pub use listener::bind_listeners;
 pub use memory::{KernelBytes, SessionState};
-pub use metrics::StreamMetrics;
+pub use metrics::{CERTIFICATE_EXPIRY, StreamMetrics};
 pub use reverse_proxy::{ProxyRefusal, ReverseProxy};
 pub use runtime::{ChosenRuntime, EventSource, run};
 pub use socket_workers::{
-    SocketWorkers, StreamSettings, check_tls, load_tls, reload_tls, tls_files,
+    MakeGuest, SocketWorkers, Started, StreamSettings, check_tls, load_tls, reload_tls, tls_files,
 };
 pub use tls::{TlsConfig, TlsError};
-pub use trusted::{Network, NetworkError, TrustedProxies};
+pub use trusted::TrustedProxies;

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use aquatic_config::Addresses;
-use aquatic_daemon::bind;
+use aquatic_daemon::kept_sockets::{KeptSockets, Kind};
+use aquatic_daemon::socket_groups::{Binder, bind_for_workers};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::memory::{KERNEL_BYTES_MAX, SOCKET_BUFFER_BYTES};
@@ -24,23 +25,19 @@ pub fn bind_listeners(
     workers: usize,
     backlog: u32,
 ) -> anyhow::Result<Vec<Vec<TcpListener>>> {
-    let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    // Sockets that share an address let a second instance in, too. (These do not listen: they would
-    // lose the clients that come just now.)
-    let alone = |address| bind_socket(address, false).map(|_| address);
-    for mut address in bind::claim(addresses, alone)? {
-        for list in &mut listeners {
-            let is_shared = workers > 1;
-            let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-            let listener = bind::with_retry(address, |address| {
-                let socket = bind_socket(address, is_shared)?;
-                socket.listen(backlog)?;
-                Ok(TcpListener::from(socket))
-            })?;
-            address = listener.local_addr()?;
-            list.push(listener);
-        }
-    }
+    take_or_bind_listeners(&KeptSockets::default(), addresses, workers, backlog)
+}
+
+/// The same with listeners that an earlier process has left, in place of new ones. Behind those of
+/// the addresses are some for which there were more workers then.
+pub(crate) fn take_or_bind_listeners(
+    kept: &KeptSockets,
+    addresses: &Addresses,
+    workers: usize,
+    backlog: u32,
+) -> anyhow::Result<Vec<Vec<TcpListener>>> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let listeners = bind_for_workers(kept, addresses, workers, &TcpBinder { backlog })?;
     if listeners.iter().flatten().any(has_large_buffers) {
         log::warn!(
             "the system does not let the buffers of sockets be bounded (SO_SNDBUF, SO_RCVBUF): it \
@@ -48,6 +45,40 @@ pub fn bind_listeners(
         );
     }
     Ok(listeners)
+}
+
+/// Listeners for whom so many connections may wait.
+struct TcpBinder {
+    backlog: i32,
+}
+
+impl Binder for TcpBinder {
+    type Socket = TcpListener;
+    const KIND: Kind = Kind::Stream;
+
+    /// By a socket that does not listen: it would lose the clients that come just now.
+    fn probe(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let bound = bind_socket(address, false)?.local_addr()?;
+        Ok(bound.as_socket().unwrap_or(address))
+    }
+
+    fn bind(&self, address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
+        let socket = bind_socket(address, is_shared)?;
+        socket.listen(self.backlog)?;
+        Ok(socket.into())
+    }
+
+    fn adopt(&self, socket: OwnedFd, is_shared: bool) -> io::Result<TcpListener> {
+        let socket = Socket::from(socket);
+        set_options(&socket, is_shared)?;
+        // One that listens already only takes note of another backlog.
+        socket.listen(self.backlog)?;
+        Ok(socket.into())
+    }
+
+    fn duplicate(&self, socket: &TcpListener) -> io::Result<TcpListener> {
+        socket.try_clone()
+    }
 }
 
 fn has_large_buffers(listener: &TcpListener) -> bool {
@@ -64,6 +95,12 @@ fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
         // IPv4 has sockets of its own.
         socket.set_only_v6(true)?;
     }
+    set_options(&socket, is_shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn set_options(socket: &Socket, is_shared: bool) -> io::Result<()> {
     // After a restart, connections of the process before may linger.
     socket.set_reuse_address(true)?;
     if is_shared {
@@ -75,9 +112,7 @@ fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     // A host that refuses that is good enough.
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES as usize);
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES as usize);
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
+    socket.set_nonblocking(true)
 }
 
 /// Makes the kernel forget what a client has not read when its connection is closed: it would go on

@@ -25,6 +25,7 @@
 //! connections are about, and what is counted is nothing again after each answer.
 
 use std::mem;
+use std::net::IpAddr;
 
 use crate::bounds::{Bounds, READ_CHUNK_BYTES};
 
@@ -62,6 +63,16 @@ pub trait SessionState {
     /// Whether the client waits for an answer, so that its connection must not give way to another
     /// one. Those whose [`WaitingFor`](crate::handler::WaitingFor) says so need not say it again.
     fn awaits_response(&self) -> bool {
+        false
+    }
+
+    /// Who the client is: the proxy, as long as that has named nobody. `None`: anybody.
+    fn client(&self) -> Option<IpAddr> {
+        None
+    }
+
+    /// Whether a reverse proxy has named the [client](Self::client), for the connection as a whole.
+    fn is_client_named(&self) -> bool {
         false
     }
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_daemon::counter::{Counts, Label};
+use aquatic_daemon::kept_gauges;
 use aquatic_daemon::load_metrics::LoadMetrics;
 use aquatic_types::{IpFamily, PerFamily};
-use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Label as MetricLabel, Unit, counter, describe_counter, describe_gauge, gauge,
+};
 
 use crate::counters::{Closed, Handshake, Refused, StreamCounters};
 use crate::tls::TlsConfig;
@@ -18,7 +21,8 @@ const CLOSED: &str = "aquatic_connections_closed_total";
 const HANDSHAKES: &str = "aquatic_tls_handshakes_total";
 const ACCEPT_FAILURES: &str = "aquatic_accept_failures_total";
 const HELD_BYTES: &str = "aquatic_connection_memory_bytes";
-const CERTIFICATE_EXPIRY: &str = "aquatic_tls_certificate_expiry_timestamp_seconds";
+/// When the certificate ends, of those that are loaded.
+pub const CERTIFICATE_EXPIRY: &str = "aquatic_tls_certificate_expiry_timestamp_seconds";
 
 /// Whether certificate and key could be loaded.
 pub(crate) const TLS: LoadMetrics = LoadMetrics {
@@ -27,16 +31,17 @@ pub(crate) const TLS: LoadMetrics = LoadMetrics {
     timestamp_seconds: "aquatic_tls_last_reload_timestamp_seconds",
 };
 
-/// Certificate and key have been loaded.
-pub(crate) fn tls_loaded(tls: &TlsConfig) {
-    TLS.succeeded();
+/// Certificate and key have been loaded: those of the front end that these labels name.
+pub(crate) fn tls_loaded(tls: &TlsConfig, labels: &[MetricLabel]) {
+    TLS.succeeded_of(labels);
     describe_gauge!(
         CERTIFICATE_EXPIRY,
         Unit::Seconds,
         "When the TLS certificate ends, in Unix time"
     );
     if let Some(seconds) = tls.not_after() {
-        gauge!(CERTIFICATE_EXPIRY).set(Duration::from_secs(seconds.try_into().unwrap_or(0)));
+        let end = Duration::from_secs(seconds.try_into().unwrap_or(0));
+        kept_gauges::set(CERTIFICATE_EXPIRY, labels, end.as_secs_f64());
     }
 }
 
@@ -56,14 +61,15 @@ struct WorkerMetrics {
 
 impl StreamMetrics {
     /// Registers all metrics, so that the first scrape finds them at 0. The order of `workers` is
-    /// their `worker_index`. A Prometheus endpoint must be running already.
+    /// their `worker_index`, and all have the label `common`, if there is one. A Prometheus
+    /// endpoint must be running already.
     #[must_use]
-    pub fn new(workers: Vec<Arc<StreamCounters>>) -> Self {
+    pub fn new(workers: Vec<Arc<StreamCounters>>, common: Option<&MetricLabel>) -> Self {
         describe();
         let workers = workers.into_iter().enumerate();
         Self(
             workers
-                .map(|(index, counters)| (counters, WorkerMetrics::new(index)))
+                .map(|(index, counters)| (counters, WorkerMetrics::new(index, common)))
                 .collect(),
         )
     }
@@ -77,20 +83,22 @@ impl StreamMetrics {
 }
 
 impl WorkerMetrics {
-    fn new(index: usize) -> Self {
-        let worker = index.to_string();
+    fn new(index: usize, common: Option<&MetricLabel>) -> Self {
+        let worker = MetricLabel::new("worker_index", index.to_string());
+        let worker: Vec<_> = common.cloned().into_iter().chain([worker]).collect();
         let labels = |family: IpFamily| {
-            let family = ("ip_version", family.digit().to_owned());
-            [family, ("worker_index", worker.clone())]
+            let mut labels = vec![MetricLabel::from_static_parts("ip_version", family.digit())];
+            labels.extend_from_slice(&worker);
+            labels
         };
         Self {
-            active: PerFamily::new(|family| gauge!(ACTIVE, &labels(family))),
-            accepted: PerFamily::new(|family| counter!(ACCEPTED, &labels(family))),
+            active: PerFamily::new(|family| gauge!(ACTIVE, labels(family))),
+            accepted: PerFamily::new(|family| counter!(ACCEPTED, labels(family))),
             refused: by_label::<Refused>(REFUSED, "reason", &worker),
             closed: by_label::<Closed>(CLOSED, "reason", &worker),
             handshakes: by_label::<Handshake>(HANDSHAKES, "type", &worker),
-            accept_failures: counter!(ACCEPT_FAILURES, "worker_index" => worker.clone()),
-            held_bytes: gauge!(HELD_BYTES, "worker_index" => worker),
+            accept_failures: counter!(ACCEPT_FAILURES, worker.iter()),
+            held_bytes: gauge!(HELD_BYTES, worker.iter()),
         }
     }
 
@@ -112,9 +120,16 @@ impl WorkerMetrics {
     }
 }
 
-fn by_label<L: Label>(metric: &'static str, label: &'static str, worker: &str) -> Vec<Counter> {
-    let of =
-        |value: &L| counter!(metric, label => value.label(), "worker_index" => worker.to_owned());
+fn by_label<L: Label>(
+    metric: &'static str,
+    label: &'static str,
+    worker: &[MetricLabel],
+) -> Vec<Counter> {
+    let of = |value: &L| {
+        let mut labels = vec![MetricLabel::from_static_parts(label, value.label())];
+        labels.extend_from_slice(worker);
+        counter!(metric, labels)
+    };
     L::ALL.iter().map(of).collect()
 }
 
@@ -164,7 +179,7 @@ mod tests {
         let recorder = PrometheusBuilder::new().build_recorder();
         let counters = [(); 2].map(|()| Arc::new(StreamCounters::default()));
         metrics::with_local_recorder(&recorder, || {
-            let metrics = StreamMetrics::new(counters.to_vec());
+            let metrics = StreamMetrics::new(counters.to_vec(), None);
             let [_, second] = &counters;
             second.active.v6.set(3);
             second.accepted.v6.add(4);

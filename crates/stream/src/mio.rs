@@ -6,6 +6,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,6 +29,10 @@ use crate::listener::{concerns_one_connection, forget_unsent};
 
 /// Reads from one connection in one round.
 const READS_PER_ROUND: usize = 4;
+
+/// Events that a guest takes at most before its host has a turn: a handshake of TLS can take a
+/// millisecond, and the host's sockets overflow meanwhile.
+const GUEST_EVENTS_PER_ROUND: usize = 16;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -96,28 +101,12 @@ impl<H: Handler> Rounds<H> {
     /// Does a round, with the events of the last wait. Returns how long the next wait may last.
     /// `registry` is where connections are waited for.
     fn step(&mut self, registry: &Registry, events: &Events) -> Duration {
-        let (worker, idle) = (&mut self.worker, &mut self.idle);
-        let now = Now::read(self.clock);
-        idle.note(worker.receive(now, events));
-        let stops = self.finisher.as_mut().filter(|it| it.is_stopping());
-        self.is_stopping = stops.is_some();
-        match stops {
-            None => idle.note(worker.accept(now, registry)),
-            Some(finisher) if worker.hub.stop(now) => finisher.finish(),
-            Some(_) => {}
-        }
-        // Again, so that the time that requests take is seen.
-        let now = Now::read(self.clock);
-        idle.note(worker.hub.finish(now));
-        let ask = |socket: &Socket| kernel_bytes(&socket.stream);
-        worker.sockets.ask_kernel(now, &mut worker.hub, ask);
-        let has_more = worker.hub.maintain(now);
-        worker.send(now);
-
+        let round = self.round(registry, events);
+        let (worker, idle) = (&self.worker, &mut self.idle);
+        idle.note(round.arrivals);
         let mut timeout = Duration::ZERO;
-        let has_work = worker.has_work(now, !self.is_stopping);
-        if !has_more && !has_work && events.iter().count() < BATCH_EVENTS {
-            let wait = idle.decide(now.micros);
+        if !round.has_more && events.iter().count() < BATCH_EVENTS {
+            let wait = idle.decide(round.now.micros);
             timeout = wait.coalesce(SLEEP_MAX, || worker.hub.has_pending());
         }
         if self.is_stopping {
@@ -126,10 +115,140 @@ impl<H: Handler> Rounds<H> {
         timeout
     }
 
+    fn round(&mut self, registry: &Registry, events: &Events) -> Round {
+        let worker = &mut self.worker;
+        let now = Now::read(self.clock);
+        let mut arrivals = worker.receive(now, events);
+        let stops = self.finisher.as_mut().filter(|it| it.is_stopping());
+        self.is_stopping = stops.is_some();
+        match stops {
+            None => arrivals += worker.accept(now, registry),
+            Some(finisher) if worker.hub.stop(now) => finisher.finish(),
+            Some(_) => {}
+        }
+        // Again, so that the time that requests take is seen.
+        let now = Now::read(self.clock);
+        arrivals += worker.hub.finish(now);
+        let ask = |socket: &Socket| kernel_bytes(&socket.stream);
+        worker.sockets.ask_kernel(now, &mut worker.hub, ask);
+        let has_more = worker.hub.maintain(now);
+        worker.send(now);
+
+        Round {
+            now,
+            arrivals,
+            has_more: has_more || worker.has_work(now, !self.is_stopping),
+        }
+    }
+
     /// Whether a round is due although no event tells of it.
     fn has_pending(&self) -> bool {
         let stops = self.finisher.as_ref().is_some_and(Finisher::is_stopping);
         self.worker.hub.has_pending() || stops != self.is_stopping
+    }
+}
+
+/// What a round brought.
+struct Round {
+    /// When it ended, nearly.
+    now: Now,
+    /// Connections that had something, and answers of other workers.
+    arrivals: usize,
+    /// The next one is due at once.
+    has_more: bool,
+}
+
+/// A worker without a thread: somebody else waits for what happens to its connections, besides
+/// other things. To be made in the thread where it is used.
+pub struct Guest<H: Handler> {
+    poll: Poll,
+    events: Events,
+    rounds: Rounds<H>,
+    /// Not all events have been taken, or there is something to do without any.
+    is_due: bool,
+    /// When the next round is due at the latest.
+    next_micros: u64,
+}
+
+impl<H: Handler> Guest<H> {
+    /// A worker that accepts connections from `listeners`. `finisher` says when it is to end its
+    /// connections, and waits for that.
+    ///
+    /// # Errors
+    /// If a file descriptor cannot be allocated.
+    pub fn new(
+        hub: Hub<H>,
+        listeners: Vec<StdListener>,
+        clock: Clock,
+        finisher: Finisher,
+    ) -> anyhow::Result<Self> {
+        let poll = Poll::new().context("cannot make a poll")?;
+        let rounds = Rounds {
+            worker: Worker::new(hub, listeners, poll.registry())?,
+            idle: IdleStrategy::new(Duration::ZERO),
+            clock,
+            finisher: Some(finisher),
+            is_stopping: false,
+        };
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(GUEST_EVENTS_PER_ROUND),
+            rounds,
+            is_due: true,
+            next_micros: 0,
+        })
+    }
+
+    /// Becomes readable when something happens to a connection.
+    #[must_use]
+    pub fn wait_file(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// What it does with its connections.
+    pub fn handler_mut(&mut self) -> &mut H {
+        self.rounds.worker.hub.handler_mut()
+    }
+
+    /// Whether a round is due: `is_ready` says that something has happened to a connection.
+    #[must_use]
+    pub fn is_due(&self, now: Now, is_ready: bool) -> bool {
+        is_ready || self.is_due || now.micros >= self.next_micros || self.has_pending()
+    }
+
+    /// Whether a round is due for what others have sent.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.rounds.has_pending()
+    }
+
+    /// Does a round. Returns how many requests, or the like, there were.
+    pub fn round(&mut self) -> usize {
+        // It fails only if a signal comes just now: then nothing has happened.
+        if self
+            .poll
+            .poll(&mut self.events, Some(Duration::ZERO))
+            .is_err()
+        {
+            self.events.clear();
+        }
+        let round = self.rounds.round(self.poll.registry(), &self.events);
+        self.is_due = round.has_more || self.events.iter().count() == GUEST_EVENTS_PER_ROUND;
+        let sleep = match self.rounds.is_stopping {
+            true => STOP_ROUND,
+            false => SLEEP_MAX,
+        };
+        self.next_micros = round.now.micros + u64::try_from(sleep.as_micros()).unwrap_or(0);
+        round.arrivals
+    }
+
+    /// How long the next round can wait if nothing happens.
+    #[must_use]
+    pub fn timeout(&self, now: Now) -> Duration {
+        match self.is_due {
+            true => Duration::ZERO,
+            false => Duration::from_micros(self.next_micros.saturating_sub(now.micros)),
+        }
     }
 }
 

@@ -27,12 +27,19 @@ impl StreamConfig {
     /// Raises the soft limit on open files as far as it goes, and returns how many connections
     /// there may be: `network.max_connections`, but no more than the limit leaves room for. Beyond
     /// that, clients would wait in vain, and files could not be loaded again. `other_files` are
-    /// those of the daemon besides its workers: of an endpoint for metrics, say.
+    /// those of the daemon besides its workers: of an endpoint for metrics, say. So many
+    /// `front_ends` share the limit.
     ///
     /// Logs how many, with a warning if the limit is too low for what is configured.
     #[must_use]
-    pub fn connection_room(&self, workers: usize, other_files: usize) -> ConnectionRoom {
-        let room = connection_room(self.max_connections, raise_limit(), workers, other_files);
+    pub fn connection_room(
+        &self,
+        workers: usize,
+        other_files: usize,
+        front_ends: usize,
+    ) -> ConnectionRoom {
+        let files = share_of_limit(front_ends);
+        let room = connection_room(self.max_connections, files, workers, other_files);
         if let Some(shortage) = room.shortage() {
             log::warn!("`network.max_connections` {shortage}");
         }
@@ -48,8 +55,14 @@ impl StreamConfig {
 
     /// Why there will be fewer connections than are configured, if so: what is wrong with
     /// `network.max_connections`. Raises the soft limit on open files, too.
-    pub(crate) fn shortage_of_files(&self, workers: usize, other_files: usize) -> Option<String> {
-        connection_room(self.max_connections, raise_limit(), workers, other_files).shortage()
+    pub(crate) fn shortage_of_files(
+        &self,
+        workers: usize,
+        other_files: usize,
+        front_ends: usize,
+    ) -> Option<String> {
+        let files = share_of_limit(front_ends);
+        connection_room(self.max_connections, files, workers, other_files).shortage()
     }
 }
 
@@ -103,6 +116,12 @@ fn connections_of(files: u64, workers: u64, other_files: u64) -> usize {
     usize::try_from(files.saturating_sub(others).max(1)).unwrap_or(usize::MAX)
 }
 
+/// What one of so many front ends may have of the limit on open files.
+fn share_of_limit(front_ends: usize) -> Option<u64> {
+    let front_ends = u64::try_from(front_ends.max(1)).unwrap_or(u64::MAX);
+    raise_limit().map(|files| files / front_ends)
+}
+
 /// The limit on open files, after raising it to the highest that needs no privilege. `None`: the
 /// system does not tell.
 fn raise_limit() -> Option<u64> {
@@ -136,7 +155,7 @@ mod tests {
     fn the_limit_is_raised_and_bounds_connections() {
         let config = StreamConfig::default();
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let room = |config: &StreamConfig| config.connection_room(1, 5).connections;
+        let room = |config: &StreamConfig| config.connection_room(1, 5, 1).connections;
         assert_eq!(room(&config), connections_of(hard, 1, 5));
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         assert_eq!(soft, hard);
@@ -150,11 +169,11 @@ mod tests {
             ..config
         };
         assert_eq!(room(&config), connections_of(hard, 1, 5));
-        let shortage = config.shortage_of_files(1, 5).unwrap();
+        let shortage = config.shortage_of_files(1, 5, 1).unwrap();
         assert!(
             shortage.contains("the limit on open files leaves room for"),
             "{shortage}"
         );
-        assert_eq!(StreamConfig::default().shortage_of_files(1, 5), None);
+        assert_eq!(StreamConfig::default().shortage_of_files(1, 5, 1), None);
     }
 }

@@ -6,25 +6,31 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::metrics::Label;
 use anyhow::Context;
+use aquatic_access_list::SharedDeniedNetworks;
 use aquatic_channel::{WaitHandle, Waker};
 use aquatic_config::Checks;
 use aquatic_daemon::clock::{Clock, unix_micros};
+use aquatic_daemon::kept_sockets::KeptSockets;
 use aquatic_daemon::limit_watch::LimitWatch;
+use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_daemon::special_file;
-use aquatic_daemon::supervisor::Supervisor;
+use aquatic_daemon::supervisor::{FINISH_MAX, Supervisor};
 
 use crate::admission::Admission;
 use crate::bounds::Bounds;
 use crate::config::StreamConfig;
 use crate::counters::StreamCounters;
+use crate::denied::DeniedClients;
 use crate::handler::Handler;
-use crate::hub::{Hub, HubOptions};
+use crate::hub::{DRAIN_GRACE, Hub, HubOptions};
 use crate::limit_notes;
-use crate::listener::bind_listeners;
+use crate::listener::take_or_bind_listeners;
 use crate::memory::held_bytes_max;
 use crate::metrics;
+use crate::mio::Guest;
 use crate::runtime;
 use crate::runtime::{ChosenRuntime, EventSource};
 use crate::tls::TlsConfig;
@@ -41,20 +47,47 @@ pub struct SocketWorkers {
     listeners: Vec<Vec<TcpListener>>,
 }
 
+/// Workers that have been started.
+pub struct Started<H: Handler> {
+    /// What each of them counts.
+    pub counters: Vec<Arc<StreamCounters>>,
+    /// Those without a thread.
+    pub guests: Vec<MakeGuest<H>>,
+}
+
+/// Makes a [`Guest`].
+pub struct MakeGuest<H: Handler>(Box<dyn FnOnce() -> anyhow::Result<Guest<H>> + Send>);
+
+impl<H: Handler> MakeGuest<H> {
+    /// To be called in the thread where it will run.
+    ///
+    /// # Errors
+    /// If a file descriptor cannot be allocated.
+    pub fn make(self) -> anyhow::Result<Guest<H>> {
+        (self.0)()
+    }
+}
+
 /// What the connections of all workers have in common.
 pub struct StreamSettings {
     /// Files that the daemon needs besides its workers and what every program has open.
     pub other_files: usize,
+    /// Sets of such workers that the process has: each may have an equal share of the open files.
+    pub front_ends: usize,
     /// How much and how long a connection may keep a worker busy.
     pub bounds: Bounds,
     /// Bytes that the connections of all workers may hold together, if that is bounded.
     pub memory_max: Option<u64>,
-    /// Connections per client; 0 = no limit.
-    pub max_connections_per_ip: usize,
+    /// Connections per client.
+    pub connections_per_client: Arc<PerClientLimit>,
     /// Requests per client, if limited: connections and TLS handshakes are charged for, too.
     pub request_rate: Option<Arc<RequestRate>>,
+    /// Networks whose clients are not served, if any can be.
+    pub denied_networks: Option<SharedDeniedNetworks>,
     /// Connections are encrypted.
     pub tls: Option<TlsConfig>,
+    /// Over this time connections are closed when the process is about to stop.
+    pub drain: Duration,
     /// What an operator can do if clients do not read what is sent to them, if anything.
     pub output_advice: Option<&'static str>,
 }
@@ -64,9 +97,9 @@ impl SocketWorkers {
     ///
     /// # Errors
     /// If an address or the runtime cannot be had.
-    pub fn bind(config: &StreamConfig, workers: usize) -> anyhow::Result<Self> {
+    pub fn bind(kept: &KeptSockets, config: &StreamConfig, workers: usize) -> anyhow::Result<Self> {
         let runtime = config.runtime.choose(workers)?;
-        let listeners = bind_listeners(&config.address, workers, config.tcp_backlog)?;
+        let listeners = take_or_bind_listeners(kept, &config.address, workers, config.tcp_backlog)?;
         let handles = (0..workers).map(|_| runtime.wait_handle());
         Ok(Self {
             runtime,
@@ -86,36 +119,62 @@ impl SocketWorkers {
         self.runtime != ChosenRuntime::Mio
     }
 
+    /// Whether they can run in the threads of others.
+    #[must_use]
+    pub fn can_be_guests(&self) -> bool {
+        self.runtime == ChosenRuntime::Mio
+    }
+
     /// Where they listen, with the ports that the system chose if 0 was asked for.
     ///
     /// # Errors
     /// If the system does not tell.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let of_one_worker = self.listeners.iter().take(1).flatten();
-        of_one_worker.map(TcpListener::local_addr).collect()
+        let mut addresses = Vec::new();
+        for listener in self.listeners.iter().flatten() {
+            let address = listener.local_addr()?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
     }
 
-    /// Starts a thread for each of `handlers`, of which there must be one per worker. Returns what
-    /// they count. Limits on connections are looked after by `watch`.
+    /// Starts a thread for each of `handlers`, of which there must be one per worker. They are
+    /// called `socket-0` and so on, after the `prefix`. Returns what they count. The first ones get
+    /// no thread, but are guests of others, which `hosts` wake; they must be [able
+    /// to](Self::can_be_guests). Limits on connections are looked after by `watch`.
     ///
     /// # Errors
     /// If the system has no room for a thread.
     pub fn start<H: Handler + Send + 'static>(
         self,
-        supervisor: &Supervisor,
-        clock: Clock,
+        (supervisor, clock): (&Supervisor, Clock),
+        (prefix, hosts): (&str, &[Waker]),
         config: &StreamConfig,
         settings: StreamSettings,
         handlers: Vec<H>,
         watch: &mut LimitWatch,
-    ) -> anyhow::Result<Vec<Arc<StreamCounters>>> {
+    ) -> anyhow::Result<Started<H>> {
         let batch_wait = Duration::from_micros(config.batch_wait_us);
-        let room = config.connection_room(self.handles.len(), settings.other_files);
-        let admission = Admission::new(room.connections, settings.max_connections_per_ip);
-        let admission = Arc::new(admission.with_rate(settings.request_rate));
+        let room = config.connection_room(
+            self.handles.len(),
+            settings.other_files,
+            settings.front_ends,
+        );
+        let denied = settings.denied_networks.map(|networks| DeniedClients {
+            networks,
+            peers_are_proxies: config.runs_behind_reverse_proxy,
+        });
+        let admission = Admission::new(room.connections, 0)
+            .with_per_client(settings.connections_per_client)
+            .with_rate(settings.request_rate)
+            .with_denied(denied);
+        let admission = Arc::new(admission);
         let memory_max =
             memory_per_worker(settings.memory_max, self.handles.len(), &settings.bounds);
-        let mut all_counters = Vec::new();
+        let stop_max = FINISH_MAX.max(settings.drain + DRAIN_GRACE);
+        let (mut all_counters, mut guests) = (Vec::new(), Vec::new());
         let workers = handlers.into_iter().zip(self.handles).zip(self.listeners);
         for (index, ((handler, handle), listeners)) in workers.enumerate() {
             let counters = Arc::new(StreamCounters::default());
@@ -128,18 +187,30 @@ impl SocketWorkers {
                     .proxy_protocol
                     .then(|| config.trusted_proxies.clone()),
                 tls: settings.tls.clone(),
+                drain: settings.drain,
                 counters,
             };
+            if let Some(waker) = hosts.get(index) {
+                let waker = waker.clone();
+                let finisher = supervisor.finisher_within(stop_max, move || waker.wake());
+                guests.push(MakeGuest(Box::new(move || {
+                    Guest::new(Hub::new(handler, options), listeners, clock, finisher)
+                })));
+                continue;
+            }
             let waker = handle.waker.clone();
-            let finisher = supervisor.finisher(move || waker.wake());
-            supervisor.spawn(format!("socket-{index}"), move || {
+            let finisher = supervisor.finisher_within(stop_max, move || waker.wake());
+            supervisor.spawn(format!("{prefix}socket-{index}"), move || {
                 let hub = Hub::new(handler, options);
                 runtime::run(hub, listeners, handle, clock, batch_wait, Some(finisher))
             })?;
         }
         limit_notes::watch(watch, &room, settings.output_advice, &all_counters);
         log::info!("runtime: {}", self.runtime.name());
-        Ok(all_counters)
+        Ok(Started {
+            counters: all_counters,
+            guests,
+        })
     }
 }
 
@@ -161,13 +232,15 @@ fn memory_per_worker(bytes: Option<u64>, workers: usize, bounds: &Bounds) -> usi
 }
 
 /// Loads certificate and key, if connections are to be encrypted. `alpn_protocols` is what clients
-/// are told that can be spoken over them.
+/// are told that can be spoken over them. `labels` tell its metrics from those of another front
+/// end.
 ///
 /// # Errors
 /// If the files cannot be used.
 pub fn load_tls(
     config: &StreamConfig,
     alpn_protocols: &[&[u8]],
+    labels: &[Label],
 ) -> anyhow::Result<Option<TlsConfig>> {
     if !config.enable_tls {
         return Ok(None);
@@ -177,7 +250,7 @@ pub fn load_tls(
         .context("cannot encrypt connections (see network.enable_tls)")?;
     log::info!("TLS certificate {} loaded", certificate.display());
     warn_of_expiry(&tls);
-    metrics::tls_loaded(&tls);
+    metrics::tls_loaded(&tls, labels);
     Ok(Some(tls))
 }
 
@@ -235,7 +308,7 @@ fn has_expired(tls: &TlsConfig) -> bool {
 
 /// Loads certificate and key again. Files that cannot be used are logged as an error, and
 /// the previous ones are kept.
-pub fn reload_tls(tls: Option<&TlsConfig>) {
+pub fn reload_tls(tls: Option<&TlsConfig>, labels: &[Label]) {
     let Some(tls) = tls else {
         return;
     };
@@ -243,10 +316,10 @@ pub fn reload_tls(tls: Option<&TlsConfig>) {
         Ok(()) => {
             log::info!("TLS certificate loaded, for new connections");
             warn_of_expiry(tls);
-            metrics::tls_loaded(tls);
+            metrics::tls_loaded(tls, labels);
         }
         Err(error) => {
-            metrics::TLS.failed();
+            metrics::TLS.failed_of(labels);
             log::error!("reload failed, keeping the previous TLS certificate: {error}");
         }
     }

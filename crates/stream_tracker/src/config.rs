@@ -1,17 +1,21 @@
 //! What an operator can set for any tracker over TCP.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
 
 use aquatic_config::{
-    AccessListConfig, AccessListMode, Checks, LimitsConfig, OldSpellings, PrivilegeConfig,
+    AccessListConfig, AccessListMode, Checks, KeyMode, KeysConfig, LimitsConfig, MemoryLimit,
+    OldSpellings, PrivilegeConfig,
 };
 use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
-use aquatic_daemon::{access_list, privileges};
+use aquatic_daemon::{access_list, denied_networks, keys, privileges, replace_file};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
 use aquatic_tracker::config::{
     MetricsConfig, PeerTimes, SnapshotPlan, clamp_hang_timeout, clamp_workers, too_many_workers,
 };
 use aquatic_tracker::dispatch::topology::Topology;
+use aquatic_tracker::torrents::export::ScrapeExportsConfig;
 
 /// Keys of all these trackers, while they are made to fit.
 #[derive(Debug)]
@@ -61,12 +65,25 @@ pub struct CommonConfig<'a> {
     pub privileges: &'a PrivilegeConfig,
     /// The section `access_list`.
     pub access_list: &'a AccessListConfig,
+    /// The section `keys`.
+    pub keys: &'a KeysConfig,
+    /// Over this time connections are closed when the process is about to stop.
+    pub drain: Duration,
     /// What the section `persistence` says.
     pub persistence: Option<SnapshotPlan<'a>>,
+    /// The section `scrape_exports`.
+    pub exports: &'a ScrapeExportsConfig,
+    /// Files that others in this process need.
+    pub more_files: usize,
+    /// Trackers over TCP that run in this process: each may have an equal share of the open files.
+    pub stream_front_ends: usize,
+    /// The process serves other protocols, too: metrics say which one they are about.
+    pub is_one_of_several: bool,
 }
 
 /// Whether only one of two sockets can listen at these addresses.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+#[must_use]
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
     let same_family = one.is_ipv4() == other.is_ipv4();
     // With port 0 each gets one of its own.
@@ -100,8 +117,30 @@ impl CommonConfig<'_> {
         self.stream.check(checks);
         self.limits.tracker.check("limits", checks);
         if let Some(plan) = self.persistence {
-            plan.check(checks);
+            let files: [(&str, &Path); 7] = [
+                (
+                    "metrics.html_file_path",
+                    &self.metrics.tables.html_file_path,
+                ),
+                ("access_list.path", &self.access_list.path),
+                ("keys.path", &self.keys.path),
+                (
+                    "access_list.networks_deny_path",
+                    &self.access_list.networks_deny_path,
+                ),
+                (
+                    "network.tls_certificate_path",
+                    &self.stream.tls_certificate_path,
+                ),
+                (
+                    "network.tls_private_key_path",
+                    &self.stream.tls_private_key_path,
+                ),
+                ("scrape_exports.path", &self.exports.path),
+            ];
+            plan.check(&files, checks);
         }
+        self.exports.check(checks);
         let default = ConnectionLimitsConfig::default();
         checks.require(
             self.max_connections_per_ip() == self.limits.max_connections_per_ip
@@ -125,29 +164,68 @@ impl CommonConfig<'_> {
             }
         }
         access_list::advise(self.access_list, checks);
+        keys::advise(self.keys, checks);
         privileges::advise(self.privileges, checks);
     }
 
     /// Looks at what the keys name on this machine, as the start does, but for sockets.
     pub fn inspect(&self, checks: &mut Checks) {
-        let other_files = self.metrics.endpoint_files_max();
+        let other_files = self.other_files();
         let workers = self.topology().socket_workers();
-        self.stream.inspect(workers, other_files, checks);
+        let front_ends = self.stream_front_ends;
+        self.stream
+            .inspect(workers, other_files, front_ends, checks);
         let too_many = too_many_workers(self.socket_workers, self.swarm_workers);
         if let Some(reason) = too_many {
             checks.advise(false, "socket_workers", reason);
         }
+        self.metrics.inspect("metrics", checks);
         let mut files = Vec::new();
         if self.access_list.mode != AccessListMode::Off {
             files.push("access list");
         }
+        if self.keys.mode != KeyMode::Off {
+            files.push("keys");
+        }
+        if denied_networks::file(self.access_list).is_some() {
+            files.push("list of denied networks");
+        }
         if self.stream.enable_tls {
             files.extend(["certificate", "private key"]);
         }
+        if self.exports.enable_scrape_exports {
+            files.push("folder of the scrape export");
+        }
+        if self.persistence.is_some() {
+            files.push("folder of the swarms");
+        }
+        if self.page().is_some() {
+            files.push("folder of the HTML page");
+        }
         if privileges::check(self.privileges, &files, checks) {
             access_list::check(self.access_list, checks);
+            keys::check(self.keys, checks);
             check_tls(self.stream, checks);
+            if let Some((key, path)) = self.exports.output() {
+                checks.require_ok(replace_file::check(path), key);
+            }
+            if let Some(plan) = self.persistence {
+                plan.inspect(checks);
+            }
+            if let Some((key, path)) = self.page() {
+                checks.require_ok(replace_file::check(path), key);
+            }
         }
+    }
+
+    /// The HTML page that is written, if one is, and the key that names it.
+    pub(crate) fn page(&self) -> Option<(&'static str, &Path)> {
+        self.metrics.tables.output("metrics.html_file_path")
+    }
+
+    /// Files that the process has open besides those of these workers.
+    pub(crate) fn other_files(&self) -> usize {
+        self.metrics.endpoint_files_max() + self.more_files
     }
 
     /// Connections per client; 0 = no limit. There is none where all of them are a proxy's.
@@ -163,7 +241,15 @@ impl CommonConfig<'_> {
     #[must_use]
     pub fn connection_memory(&self, at_hand: Option<MemoryAtHand>) -> Option<u64> {
         let limit = self.stream.max_connection_memory;
-        memory_at_hand::resolve("network.max_connection_memory", limit, at_hand)
+        let bytes = memory_at_hand::resolve("network.max_connection_memory", limit, at_hand)?;
+        let front_ends = self.stream_front_ends.max(1) as u64;
+        if front_ends == 1 || !matches!(limit, MemoryLimit::Share(_)) {
+            return Some(bytes);
+        }
+        // The share is one of the whole process.
+        let part = bytes / front_ends;
+        log::info!("of `network.max_connection_memory`, each protocol over TCP has {part} bytes");
+        Some(part)
     }
 
     /// How many workers of each kind there are.

@@ -17,17 +17,20 @@
 //! | `config` | what an operator can set for any of these trackers: [`CommonConfig`] |
 //! | `workers` | a tracker, as a list of parts: [`StreamTracker`], [`Workers`] |
 //! | `launch` | the start: [`Launch`] |
+//! | `following` | settings of a socket worker that change: [`Following`] |
 //! | `statistics` | what is counted, for Prometheus |
 //! | [`simulation`] | all of a tracker in one thread, for tests |
 
 #![forbid(unsafe_code)]
 
 mod config;
+mod following;
 mod launch;
 pub mod simulation;
 mod statistics;
 mod workers;
 
-pub use config::{CommonClamps, CommonConfig};
-pub use launch::Launch;
-pub use workers::{StreamTracker, Workers};
+pub use config::{CommonClamps, CommonConfig, overlap};
+pub use following::Following;
+pub use launch::{Bound, Launch, Served, StartedFrontEnd};
+pub use workers::{Follow, FrontEndWorkers, StreamTracker, Workers};

@@ -2,17 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
     Admission, Bounds, ConnectionKey, Hub, HubOptions, IoAction, Refused, StreamCounters, TlsConfig,
 };
+use aquatic_swarm_log::SystemTime;
 use aquatic_tracker::metrics::counters::WorkerCounters;
 use aquatic_tracker::metrics::report::ShardReport;
+use aquatic_tracker::persistence::simulation::SimulatedSnapshotter;
 use aquatic_tracker::shard::swarm_worker::SwarmWorker;
 use aquatic_types::IpFamily;
 
 use crate::{StreamTracker, Workers};
+
+/// Over this time connections are closed at a stop.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// All workers of a tracker in one thread. Whoever drives it decides whose turn it is, what time it
 /// is then, which bytes come in, and how many are taken out.
@@ -27,6 +33,8 @@ pub struct Simulation<T: StreamTracker> {
     pub connections: Vec<Arc<StreamCounters>>,
     /// What the shards report.
     pub reports: Vec<Arc<ShardReport>>,
+    /// Writes down what outlives the tracker, if anything does.
+    pub snapshots: Option<SimulatedSnapshotter>,
 }
 
 impl<T: StreamTracker> Simulation<T> {
@@ -66,6 +74,7 @@ impl<T: StreamTracker> Simulation<T> {
                 admission: Arc::clone(&admission),
                 proxies: None,
                 tls: tls.cloned(),
+                drain: DRAIN,
                 counters,
             };
             Hub::new(worker, options)
@@ -76,6 +85,7 @@ impl<T: StreamTracker> Simulation<T> {
             counters: workers.counted.workers,
             connections,
             reports: workers.counted.reports,
+            snapshots: workers.snapshotter.map(SimulatedSnapshotter::new),
         }
     }
 
@@ -132,6 +142,26 @@ impl<T: StreamTracker> Simulation<T> {
     pub fn has_pending(&self) -> bool {
         self.hubs.iter().any(Hub::has_pending)
             || self.swarm_workers.iter().any(SwarmWorker::has_pending)
+    }
+
+    /// Writes down what outlives the tracker, while nothing else happens.
+    ///
+    /// # Panics
+    /// If nothing does.
+    pub fn snapshot(&mut self, now: Now, system: &SystemTime) -> Vec<u8> {
+        let mut snapshots = self.snapshots.take().expect("persistence is on");
+        snapshots.begin(now, system);
+        let file = loop {
+            for worker in 0..self.counters.len() {
+                self.maintain(worker, now);
+            }
+            let file = snapshots.step(now, usize::MAX);
+            if let Some(file) = file.expect("all workers are there") {
+                break file;
+            }
+        };
+        self.snapshots = Some(snapshots);
+        file
     }
 
     /// Checks that what connections hold is known, without looking at each.

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus.
+//! Metrics for Prometheus, and figures for people.
 //!
 //! One thread reads, every few seconds, what the workers count and the shards report. It shares
 //! nothing else with them, so that it does not delay an answer to a client.
@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_daemon::heartbeat;
-use aquatic_stream::{StreamCounters, StreamMetrics};
+use aquatic_daemon::live::LiveSettings;
+use aquatic_daemon::{heartbeat, kept_gauges};
+use aquatic_stream::{CERTIFICATE_EXPIRY, StreamCounters, StreamMetrics};
 use aquatic_tracker::config::MetricsConfig;
 use aquatic_tracker::launch::Counted;
 use aquatic_tracker::metrics::counters::{Protocol, WorkerCounters};
+use aquatic_tracker::metrics::figures::{self, ByLabel, Part};
 use aquatic_tracker::metrics::{PrometheusMetrics, Sample};
-use aquatic_types::IpFamily;
+use aquatic_types::{IpFamily, PerFamily};
+use metrics::Label;
 
 /// Everything that is read. The order of workers is their `worker_index`; socket workers come
 /// first.
@@ -24,10 +27,14 @@ pub(crate) struct Sources<P: Protocol> {
     pub(crate) connections: Vec<Arc<StreamCounters>>,
 }
 
-/// Publishes metrics for ever, every `interval`, if they are wanted. A Prometheus endpoint must
+/// Publishes metrics for ever, at this interval, if they are wanted. A Prometheus endpoint must
 /// have been bound already then.
-pub(crate) fn run<P: Protocol>(config: &MetricsConfig, sources: &Sources<P>) -> ! {
-    if !config.run_prometheus_endpoint {
+pub(crate) fn run<P: Protocol>(
+    config: &MetricsConfig,
+    interval: &LiveSettings<Duration>,
+    sources: &Sources<P>,
+) -> ! {
+    if !config.has_endpoint() {
         loop {
             heartbeat::sleep(Duration::MAX);
         }
@@ -36,7 +43,7 @@ pub(crate) fn run<P: Protocol>(config: &MetricsConfig, sources: &Sources<P>) -> 
     let mut outputs = Outputs::new(sources);
     loop {
         outputs.publish(clock.elapsed(), sources);
-        heartbeat::sleep(Duration::from_secs(config.interval));
+        interval.sleep();
     }
 }
 
@@ -47,15 +54,17 @@ struct Outputs<P> {
 
 impl<P: Protocol> Outputs<P> {
     fn new(sources: &Sources<P>) -> Self {
-        let workers = sources.counted.workers.len();
+        let label = sources.counted.protocol_label();
         Self {
-            tracker: PrometheusMetrics::new(workers),
-            connections: StreamMetrics::new(sources.connections.clone()),
+            tracker: PrometheusMetrics::new(&sources.counted),
+            connections: StreamMetrics::new(sources.connections.clone(), label.as_ref()),
         }
     }
 
     fn publish(&mut self, at: Duration, sources: &Sources<P>) {
-        let Counted { workers, reports } = &sources.counted;
+        let Counted {
+            workers, reports, ..
+        } = &sources.counted;
         for (worker, connections) in workers.iter().zip(&sources.connections) {
             copy_bytes(worker, connections);
         }
@@ -77,6 +86,44 @@ fn copy_bytes<P: Protocol>(worker: &WorkerCounters<P>, connections: &StreamCount
     }
 }
 
+/// Fills in what these workers count about connections, for people. The certificate is that of
+/// the front end with these labels.
+pub(crate) fn extend(part: &mut Part, workers: &[Arc<StreamCounters>], labels: &[Label]) {
+    let mut all = figures::Connections::default();
+    let (mut open, mut received, mut sent) = (
+        PerFamily::<u64>::default(),
+        PerFamily::<u64>::default(),
+        PerFamily::<u64>::default(),
+    );
+    for counters in workers {
+        for family in IpFamily::ALL {
+            *open.get_mut(family) += counters.active.get(family).get();
+            *received.get_mut(family) += counters.received_bytes.get(family).get();
+            *sent.get_mut(family) += counters.sent_bytes.get(family).get();
+            all.accepted += counters.accepted.get(family).get();
+        }
+        all.refused.add(&ByLabel::of(&counters.refused, |_| true));
+        all.closed.add(&ByLabel::of(&counters.closed, |_| true));
+        let handshakes = ByLabel::of(&counters.handshakes, |_| true);
+        all.tls_handshakes.add(&handshakes);
+        all.accept_failures += counters.accept_failures.get();
+        all.memory_bytes += counters.held_bytes.get();
+    }
+    all.open = open.v4 + open.v6;
+    let families = [
+        (&mut part.ipv4, IpFamily::V4),
+        (&mut part.ipv6, IpFamily::V6),
+    ];
+    for (figures, family) in families {
+        figures.connections = Some(*open.get(family));
+        // Without a Prometheus endpoint nobody copies them to the other counters.
+        figures.received_bytes = *received.get(family);
+        figures.sent_bytes = *sent.get(family);
+    }
+    part.connections = Some(all);
+    part.certificate_expiry_time = kept_gauges::get(CERTIFICATE_EXPIRY, labels);
+}
+
 #[cfg(test)]
 mod tests {
     use aquatic_daemon::labels;
@@ -92,6 +139,7 @@ mod tests {
         type Request = Message;
         type Response = Message;
         type Reason = Message;
+        const NAME: &'static str = "pigeons";
         const PAYLOAD: &'static str = "paper";
     }
 
@@ -114,14 +162,32 @@ mod tests {
     }
 
     #[test]
+    fn connections_of_workers_are_added() {
+        let workers = [Arc::new(StreamCounters::default()), Arc::default()];
+        workers[0].active.v4.set(2);
+        workers[1].active.v6.set(3);
+        workers[0].accepted.v4.add(4);
+        workers[1].accepted.v4.add(5);
+        workers[1].held_bytes.set(6);
+        workers[0].received_bytes.v4.add(8);
+        workers[1].sent_bytes.v6.add(9);
+        kept_gauges::set(CERTIFICATE_EXPIRY, &[], 7.5);
+        let mut part = Part::of(&Counted::<Pigeons>::of(Vec::new(), Vec::new()));
+        extend(&mut part, &workers, &[]);
+        assert_eq!(part.ipv4.connections, Some(2));
+        assert_eq!((part.ipv4.received_bytes, part.ipv6.sent_bytes), (8, 9));
+        assert_eq!(part.ipv6.connections, Some(3));
+        assert_eq!(part.certificate_expiry_time, Some(7.5));
+        let all = part.connections.unwrap();
+        assert_eq!((all.open, all.accepted, all.memory_bytes), (5, 9, 6));
+    }
+
+    #[test]
     fn requests_and_connections_are_exported() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let sources = Sources::<Pigeons> {
             // One of them has no connections: a swarm worker.
-            counted: Counted {
-                workers: vec![Arc::default(), Arc::default()],
-                reports: vec![Arc::default()],
-            },
+            counted: Counted::of(vec![Arc::default(), Arc::default()], vec![Arc::default()]),
             connections: vec![Arc::default()],
         };
         metrics::with_local_recorder(&recorder, || {

@@ -42,6 +42,7 @@
 //! - [`TorrentMap::announce`], [`TorrentMap::introduce`], [`TorrentMap::scrape`]: in `torrent_map`
 //! - [`TorrentMap::clean`], [`TorrentMap::walk`]: in `cleaning`, a slice at a time
 //! - [`TorrentMap::snapshot`], [`TorrentMap::apply`]: what is written down, and what was
+//! - [`TorrentMap::show_peers_of`]: in `inspection`
 //! - who may come when memory is used up: in `room`, and who gives way: in `giving_way`
 //! - who is handed out: in `selection`, and how many of one network: in `restraint`
 //!
@@ -73,6 +74,7 @@ mod giving_way;
 mod giving_way_test;
 mod hash;
 mod index;
+mod inspection;
 mod large;
 mod large_sample;
 #[cfg(test)]

@@ -47,7 +47,10 @@ impl PeerState {
 
     /// For how many seconds after `now` it is alive; `None` if it is not.
     pub(crate) fn seconds_left(self, now: Seconds) -> Option<u16> {
-        u16::try_from(self.distance(now)).ok()
+        let steps = u16::try_from(self.distance(now)).ok()?;
+        // The last step is of two seconds, and of the present one the first may be over.
+        let is_in_second_half = (now.0 & 1) as u16;
+        Some(steps + 1 - is_in_second_half)
     }
 
     /// Seconds from `time` to the deadline, in steps of two.
@@ -75,6 +78,12 @@ mod tests {
                 assert!(!state.has_passed(Seconds(at)));
                 assert_eq!(state.has_passed(Seconds(at + 1)), at % 2 == 1);
                 assert!(state.has_passed(Seconds(at + 2)));
+                for (early, left) in [(0, 0), (1, 1), (2, 2), (999, 999), (32_000, 32_000)] {
+                    let Some(now) = (at | 1).checked_sub(early) else {
+                        continue;
+                    };
+                    assert_eq!(state.seconds_left(Seconds(now)), Some(left));
+                }
                 assert!(state.has_passed(Seconds(at + PEER_AGE_MAX_SECONDS)));
                 if let Some(early) = at.checked_sub(PEER_AGE_MAX_SECONDS) {
                     assert!(!state.has_passed(Seconds(early)));

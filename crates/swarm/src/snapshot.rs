@@ -26,9 +26,8 @@ pub struct LivePeer<K> {
     pub is_seeder: bool,
     /// Whether its download was counted, or need not be: see [`Told::is_finished`](crate::Told).
     pub is_finished: bool,
-    /// For how many seconds it is alive if it announces no more: 0 to
-    /// [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS), to within two seconds, never too
-    /// few.
+    /// For how many seconds it is alive if it announces no more, not counting the present one: 0
+    /// to [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS), or one more.
     pub seconds_left: u16,
 }
 

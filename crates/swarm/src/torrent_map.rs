@@ -438,7 +438,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
         is_reached(self.rules.limits.max_torrents, self.torrents())
     }
 
-    fn entry(&self, torrent: &TorrentKey) -> Option<&Torrent<K, V>> {
+    pub(crate) fn entry(&self, torrent: &TorrentKey) -> Option<&Torrent<K, V>> {
         self.torrents.get(self.position(torrent)?)
     }
 

@@ -17,7 +17,7 @@ pub enum Contents {
 }
 
 /// What the clocks of a system say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemTime {
     /// Milliseconds since 1970. Anyone may set this clock at any moment.
     pub unix_millis: u64,
@@ -92,7 +92,9 @@ impl Begin {
         } else {
             now.unix_millis.saturating_sub(header.unix_millis)
         };
-        file_age.saturating_sub(batch_unix_millis.saturating_sub(header.unix_millis))
+        // What a batch holds may have been so shortly before the file was begun.
+        let age_of_batch = file_age.saturating_add(header.unix_millis);
+        age_of_batch.saturating_sub(batch_unix_millis)
     }
 }
 

@@ -22,6 +22,7 @@
 //! | [`setup`] | runtimes and topologies on which the same has to happen |
 //! | [`cases`], [`connection`], [`identity`] | the same with TLS and without, for daemons over TCP |
 //! | [`place`] | a folder, ports, a configuration file, a log |
+//! | [`service_manager`] | what systemd is for it |
 //! | [`daemon`] | the tracker that runs there |
 //! | [`memory`] | clients that make connections hold much |
 //! | [`metrics`] | what Prometheus would see |
@@ -29,6 +30,7 @@
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
 //! | [`seeds`] | which simulations are run, and how one is run again |
+//! | [`swarm_file`] | what is in a file of swarms, and what may be |
 //! | [`tally`], [`lists`], [`certificates`], [`wire`] | what simulations have in common |
 //! | [`threads`] | single threads of a tracker, as a debugger sees them |
 //! | [`wait`] | waiting for a condition, never for a time |
@@ -57,7 +59,9 @@ pub mod operations;
 pub mod place;
 pub mod program;
 pub mod seeds;
+pub mod service_manager;
 pub mod setup;
+pub mod swarm_file;
 pub mod tally;
 #[cfg(target_os = "linux")]
 pub mod threads;

@@ -26,6 +26,12 @@ impl Lists {
         }
     }
 
+    /// Lists of a tracker that starts with the one that is in force now.
+    #[must_use]
+    pub fn now_only(&self) -> Self {
+        Self::new(self.shared.mode(), self.versions[self.version()].clone())
+    }
+
     /// What the workers of a tracker look at.
     #[must_use]
     pub fn shared(&self) -> &SharedAccessList {

@@ -78,7 +78,7 @@ pub fn types(text: &str) -> BTreeMap<String, String> {
 fn get(daemon: &Daemon) -> io::Result<String> {
     let mut stream = TcpStream::connect(daemon.place.metrics_address())?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: tracker\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)

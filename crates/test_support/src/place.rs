@@ -4,16 +4,17 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use aquatic_types::IpFamily;
 use tempfile::TempDir;
 
 use crate::program::localhost;
-use crate::wait::{DEADLINE, until, until_end};
+use crate::service_manager::{Named, ServiceManager};
+use crate::wait::{until, until_end};
 use crate::{Daemon, Program, Setup};
 
 /// Makes a tracker listen at its default addresses: a line that names none. To be used in
@@ -48,12 +49,12 @@ pub struct Ended {
     pub log: String,
 }
 
-/// A folder, a block of ports, and where systemd would listen.
-#[derive(Debug)]
+/// A folder, a block of ports, and a service manager.
+#[derive(Clone, Debug)]
 pub struct Place {
-    folder: TempDir,
-    ports: Ports,
-    systemd: UnixDatagram,
+    folder: Arc<TempDir>,
+    ports: Arc<Ports>,
+    service_manager: Arc<ServiceManager>,
 }
 
 impl Default for Place {
@@ -69,13 +70,20 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         // The tracker may run as a user to whom the folder does not belong.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-        let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        systemd.set_read_timeout(Some(DEADLINE)).unwrap();
+        let service_manager = ServiceManager::bind(&folder.path().join("notify"));
         Self {
-            folder,
-            ports: Ports::reserve(),
-            systemd,
+            folder: Arc::new(folder),
+            ports: Arc::new(Ports::reserve()),
+            service_manager: Arc::new(service_manager),
         }
+    }
+
+    /// One whose service manager keeps the sockets of trackers, and passes them to the next one.
+    #[must_use]
+    pub fn with_kept_sockets() -> Self {
+        let place = Self::new();
+        place.service_manager.keep();
+        place
     }
 
     /// Of a file in the folder, which is the tracker's working directory.
@@ -147,6 +155,28 @@ impl Place {
         self.start_by(&mut command)
     }
 
+    /// The same with all sockets that are kept, and those of a unit.
+    #[must_use]
+    pub fn start_with_sockets(self, setup: Setup, settings: &str, units: Vec<Named>) -> Daemon {
+        let mut command = self.command_with_sockets(setup, settings, units);
+        self.start_by(&mut command)
+    }
+
+    /// The command that starts a tracker with all sockets that are kept, and those of a unit.
+    #[must_use]
+    pub fn command_with_sockets(&self, setup: Setup, settings: &str, units: Vec<Named>) -> Command {
+        self.with_sockets(&self.command(setup, settings), units)
+    }
+
+    /// A command that does what `tracker` does, with all sockets that are kept, and those of a
+    /// unit.
+    #[must_use]
+    pub fn with_sockets(&self, tracker: &Command, units: Vec<Named>) -> Command {
+        let mut command = self.after("export LISTEN_PID=$$", tracker);
+        self.service_manager.pass(&mut command, units);
+        command
+    }
+
     /// Starts a tracker by this command and waits until it says that it is ready.
     #[must_use]
     pub fn start_by(self, command: &mut Command) -> Daemon {
@@ -184,6 +214,8 @@ impl Place {
     #[must_use]
     pub fn end(&self, mut child: Child) -> Ended {
         let status = until_end(&mut child);
+        // Sockets that nobody has received yet are open, and the next one may want the address.
+        let _ = self.notifications();
         Ended {
             code: status.code(),
             stdout: self.read("stdout"),
@@ -196,6 +228,16 @@ impl Place {
     pub fn run(&self, program: &Program, arguments: &[&str]) -> Ended {
         let mut command = command(program.binary.as_ref(), self.folder.path());
         self.end(command.args(arguments).spawn().unwrap())
+    }
+
+    /// The command that runs `binary` with these arguments here.
+    #[must_use]
+    pub fn command_with(&self, binary: &str, arguments: &[&str]) -> Command {
+        let mut command = command(binary.as_ref(), self.folder.path());
+        command
+            .args(arguments)
+            .env("NOTIFY_SOCKET", self.path("notify"));
+        command
     }
 
     /// The command that starts a tracker.
@@ -214,7 +256,10 @@ impl Place {
     /// command: `exec "$0" "$@"` is appended.
     #[must_use]
     pub fn command_after(&self, lines: &str, setup: Setup, settings: &str) -> Command {
-        let tracker = self.command(setup, settings);
+        self.after(lines, &self.command(setup, settings))
+    }
+
+    fn after(&self, lines: &str, tracker: &Command) -> Command {
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &format!("{lines}\nexec \"$0\" \"$@\"")])
@@ -233,7 +278,9 @@ impl Place {
         self.command_of(Command::new(copy), setup, settings)
     }
 
-    fn command_of(&self, mut command: Command, setup: Setup, settings: &str) -> Command {
+    /// What a tracker with default settings and these has in its configuration file.
+    #[must_use]
+    pub fn config_text(&self, setup: Setup, settings: &str) -> String {
         let mut lines = settings.to_owned();
         let mut default = |key: &str, value: String| {
             if !settings.contains(key) {
@@ -243,30 +290,50 @@ impl Place {
         default("socket_workers", setup.socket_workers.to_string());
         default("swarm_workers", setup.swarm_workers.to_string());
         default("log_level", "'info'".to_owned());
+        // Who tests something else does not wait until WebSockets have been closed one by one.
+        if setup
+            .program
+            .keys
+            .concat()
+            .contains(&"network.drain_period")
+        {
+            default("network.drain_period", "0".to_owned());
+        }
         default(setup.program.runtime_key, format!("'{}'", setup.runtime));
         let addresses = IpFamily::ALL.map(|family| self.address(family).to_string());
         default("network.address", format!("{addresses:?}"));
-        set_up(&mut command, self.folder.path());
-        command
-            .arg("-c")
-            .arg(self.write("config.toml", &lines))
-            .env("NOTIFY_SOCKET", self.path("notify"));
+        lines
+    }
+
+    fn command_of(&self, mut command: Command, setup: Setup, settings: &str) -> Command {
+        self.set_up(&mut command);
+        let config = self.write("config.toml", self.config_text(setup, settings));
+        command.arg("-c").arg(config);
         command
     }
 
+    /// Has a command run here.
+    pub fn set_up(&self, command: &mut Command) {
+        set_up(command, self.folder.path());
+        command.env("NOTIFY_SOCKET", self.path("notify"));
+    }
+
     /// What the tracker has told systemd since the last call.
-    pub(crate) fn notifications(&self) -> Vec<String> {
-        let mut told = Vec::new();
-        self.systemd.set_nonblocking(true).unwrap();
-        let mut bytes = [0; 256];
-        loop {
-            match self.systemd.recv(&mut bytes) {
-                Ok(size) => told.push(String::from_utf8(bytes[..size].to_vec()).unwrap()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return told,
-                Err(error) => panic!("{error}"),
-            }
-        }
+    #[must_use]
+    pub fn notifications(&self) -> Vec<String> {
+        self.service_manager.notifications()
+    }
+
+    /// The names of all sockets that the service manager keeps.
+    #[must_use]
+    pub fn kept_sockets(&self) -> Vec<String> {
+        self.service_manager.kept()
+    }
+
+    /// Whether a client of this family waits at a socket that is kept.
+    #[must_use]
+    pub fn has_waiting(&self, family: IpFamily) -> bool {
+        self.service_manager.has_waiting(family == IpFamily::V6)
     }
 }
 

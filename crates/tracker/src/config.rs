@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use aquatic_config::{Checks, OldSpellings, section};
-use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
+use aquatic_config::{Checks, OldSpellings, PrivilegeConfig, section};
+use aquatic_daemon::endpoint::{Token, UnixSocket};
+use aquatic_daemon::health_check::Probe;
+use aquatic_daemon::metrics_endpoint::{EndpointSettings, MetricsEndpoint};
+use aquatic_daemon::supervisor::Supervisor;
 use aquatic_swarm::{PEER_AGE_MAX_SECONDS, PEERS_PER_NETWORK_MAX};
 use aquatic_swarm_log::Contents;
+
+use crate::persistence::file;
 
 /// Workers of one kind. A guard against typing errors, not a recommendation.
 const WORKERS_MAX: usize = 1_024;
@@ -33,10 +38,65 @@ section! {
         /// Where to serve them, at `/metrics`: keep it away from the public. At most 16 connections
         /// are held, and those that ask for nothing make room for others.
         pub prometheus_endpoint_address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9_000)),
+        /// Serve the same at a Unix socket with this path, for the user and group of the program;
+        /// with or without `run_prometheus_endpoint`. Empty: no socket.
+        pub endpoint_unix_socket: PathBuf = PathBuf::new(),
+        /// File with the operator's token: at least 16 characters in one line, readable by its
+        /// owner only (`chmod 600`). Clients show it by `Authorization: Bearer TOKEN`.
+        ///
+        /// Empty: the endpoint changes nothing and names no peers, whoever asks. The file is read
+        /// before privileges are dropped, and again at a reload.
+        pub endpoint_token_file: PathBuf = PathBuf::new(),
+        /// Names by which the endpoint may be asked, besides IP addresses and `localhost`: those
+        /// that a proxy, a container network or Prometheus uses, without ports. Requests for other
+        /// names are refused, since a page of somebody else may have sent them.
+        pub endpoint_allowed_hosts: Vec<String> = Vec::new(),
         /// Serve the number of peers for each peer id prefix (needs `peer_clients`).
         ///
         /// There can be tens of thousands of different ones, since anyone can invent some.
         pub prometheus_peer_id_prefixes: bool = false,
+        #[flatten]
+        pub tables: TablesConfig,
+    }
+}
+
+section! {
+    /// Requests, swarms and clients as tables, for people.
+    pub struct TablesConfig {
+        /// Print tables of requests, swarms and clients to standard output.
+        pub print_to_stdout: bool = false,
+        /// Write them as an HTML page.
+        pub write_html_to_file: bool = false,
+        /// Where to write the HTML page.
+        ///
+        /// Its folder is created if it is missing. With `privileges.drop_privileges`, this is
+        /// relative to the new root.
+        pub html_file_path: PathBuf = PathBuf::from("tmp/statistics.html"),
+    }
+}
+
+impl TablesConfig {
+    /// Whether tables are shown anywhere.
+    #[must_use]
+    pub fn are_wanted(&self) -> bool {
+        self.print_to_stdout || self.write_html_to_file
+    }
+
+    /// The file, if one is written, after the `key` that names it.
+    #[must_use]
+    pub fn output(&self, key: &'static str) -> Option<(&'static str, &Path)> {
+        self.write_html_to_file
+            .then_some((key, &*self.html_file_path))
+    }
+
+    /// Warns of a path that is not used. `section` is what the table of the keys is called.
+    fn advise(&self, section: &str, checks: &mut Checks) {
+        let is_default = self.html_file_path == Self::default().html_file_path;
+        checks.advise(
+            self.write_html_to_file || is_default,
+            format!("{section}.html_file_path"),
+            format!("is not used, because `{section}.write_html_to_file` is false"),
+        );
     }
 }
 
@@ -114,10 +174,27 @@ impl<'a> SnapshotPlan<'a> {
         ("persistence.path", self.path)
     }
 
-    /// Checks what the plan was made of.
-    pub fn check(self, checks: &mut Checks) {
+    /// Checks what the plan was made of. `others` are files that have another purpose, by the keys
+    /// that name them: whatever is there would be set aside, and replaced.
+    pub fn check(self, others: &[(&str, &Path)], checks: &mut Checks) {
         let has_name = !self.path.as_os_str().is_empty();
         checks.require(has_name, "persistence.path", "must name a file");
+        // `./a` is the same as `a`.
+        let normal = |path: &Path| std::path::absolute(path).ok();
+        for (key, other) in others {
+            let is_taken = has_name && normal(self.path) == normal(other);
+            checks.require(
+                !is_taken,
+                "persistence.path",
+                format!("is also `{key}`: choose another file"),
+            );
+        }
+    }
+
+    /// Looks at the file.
+    pub fn inspect(self, checks: &mut Checks) {
+        let (key, path) = self.output();
+        checks.require_ok(file::check(path), key);
     }
 }
 
@@ -152,16 +229,62 @@ impl MetricsConfig {
     ///
     /// # Errors
     /// See [`MetricsEndpoint::bind`].
-    pub fn bind_endpoint(&self) -> anyhow::Result<Option<MetricsEndpoint>> {
-        self.run_prometheus_endpoint
-            .then(|| MetricsEndpoint::bind(self.prometheus_endpoint_address))
+    pub fn bind_endpoint(
+        &self,
+        privileges: &PrivilegeConfig,
+        supervisor: &Supervisor,
+    ) -> anyhow::Result<Option<MetricsEndpoint>> {
+        let address = self.prometheus_endpoint_address;
+        let settings = EndpointSettings {
+            address: self.run_prometheus_endpoint.then_some(address),
+            unix_socket: named(&self.endpoint_unix_socket),
+            token_file: named(&self.endpoint_token_file),
+            allowed_hosts: &self.endpoint_allowed_hosts,
+            privileges,
+        };
+        self.has_endpoint()
+            .then(|| MetricsEndpoint::bind(settings, supervisor))
             .transpose()
+    }
+
+    /// Whether there is an endpoint: at an address, at a Unix socket, or at both.
+    #[must_use]
+    pub fn has_endpoint(&self) -> bool {
+        self.run_prometheus_endpoint || named(&self.endpoint_unix_socket).is_some()
+    }
+
+    /// Where the endpoint can be asked whether the tracker serves, if there is one.
+    #[must_use]
+    pub fn probe(&self) -> Option<Probe> {
+        let at_socket = || named(&self.endpoint_unix_socket).map(Path::to_owned);
+        let address = self.prometheus_endpoint_address;
+        let at_address = self.run_prometheus_endpoint.then_some(address);
+        let at_address = at_address.map(Probe::Endpoint);
+        at_address.or_else(|| at_socket().map(Probe::EndpointSocket))
+    }
+
+    /// Looks at the files that the keys name on this machine. `section` is what their table is
+    /// called.
+    pub fn inspect(&self, section: &str, checks: &mut Checks) {
+        if let Some(path) = named(&self.endpoint_token_file).filter(|_| self.has_endpoint()) {
+            let key = format!("{section}.endpoint_token_file");
+            checks.require_ok(Token::load(path), &key);
+        }
+        if let Some(path) = named(&self.endpoint_unix_socket) {
+            let key = format!("{section}.endpoint_unix_socket");
+            let is_served = checks.require_ok(UnixSocket::check(path), &key);
+            checks.advise(
+                is_served != Some(true),
+                key,
+                "a process serves there now: another one cannot start before that has ended",
+            );
+        }
     }
 
     /// Files that the endpoint has open at most, if there is one.
     #[must_use]
     pub fn endpoint_files_max(&self) -> usize {
-        if self.run_prometheus_endpoint {
+        if self.has_endpoint() {
             MetricsEndpoint::FILES_MAX
         } else {
             0
@@ -179,13 +302,55 @@ impl MetricsConfig {
                 format!("`{key}` = true needs `{section}.peer_clients` = true, false is used");
             checks.warn(key, needs);
         }
+        self.check_endpoint(section, checks);
         let address = self.prometheus_endpoint_address;
         checks.advise(
             !self.run_prometheus_endpoint || !is_public(address.ip()),
             format!("{section}.prometheus_endpoint_address"),
             "can be reached by strangers, unless a firewall keeps them away",
         );
+        self.tables.advise(section, checks);
     }
+
+    fn check_endpoint(&self, section: &str, checks: &mut Checks) {
+        for (is_default, key) in [
+            (
+                self.endpoint_token_file.as_os_str().is_empty(),
+                "endpoint_token_file",
+            ),
+            (
+                self.endpoint_allowed_hosts.is_empty(),
+                "endpoint_allowed_hosts",
+            ),
+        ] {
+            checks.advise(
+                is_default || self.has_endpoint(),
+                format!("{section}.{key}"),
+                "is not used, because there is no endpoint: set `run_prometheus_endpoint` or \
+                 `endpoint_unix_socket`",
+            );
+        }
+        let is_name = |name: &String| {
+            let is_sign = |sign: char| sign.is_alphanumeric() || "-._".contains(sign);
+            !name.is_empty() && name.chars().all(is_sign)
+        };
+        if let Some(wrong) = self
+            .endpoint_allowed_hosts
+            .iter()
+            .find(|name| !is_name(name))
+        {
+            checks.require(
+                false,
+                format!("{section}.endpoint_allowed_hosts"),
+                format!("{wrong:?} is no name: write for example \"tracker.example.org\""),
+            );
+        }
+    }
+}
+
+/// A path, if there is one.
+fn named(path: &Path) -> Option<&Path> {
+    (!path.as_os_str().is_empty()).then_some(path)
 }
 
 /// Makes the keys `socket_workers` and `swarm_workers` fit.
@@ -248,7 +413,7 @@ pub struct PeerTimes<'a> {
 }
 
 /// By how much clients are late with an announce, usually: they announce their torrents in turn.
-const ANNOUNCE_DELAY_SECONDS: u32 = 30;
+pub(crate) const ANNOUNCE_DELAY_SECONDS: u32 = 30;
 
 impl PeerTimes<'_> {
     /// Accepts an announce interval below 0, which UDP trackers once could be given, and intervals

@@ -5,61 +5,64 @@
 //! 1. [`Launch::prepare`]: every socket of the process is bound, which may want the rights of root;
 //!    then these are given up, and only then is the access list read, by the user who will read it
 //!    again at a reload.
-//! 2. The tracker reads what files it has besides, and makes its workers, which are woken by
-//!    [`Launch::wakers`].
+//! 2. The tracker reads what files it has besides, and makes its workers.
 //! 3. [`Launch::enter_sandbox`], before or after the workers are made, but before they have
 //!    threads.
 //! 4. [`Launch::start_swarm_workers`], and the tracker's own socket workers.
-//! 5. [`Launch::serve`] starts what looks on.
+//! 5. [`Launch::serve`] starts what looks on: at what [`Launch::show`] was told of.
 
+use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aquatic_access_list::SharedAccessList;
+use aquatic_access_list::{AccessListMode, SharedAccessList};
 use aquatic_channel::Waker;
-use aquatic_config::{AccessListConfig, PrivilegeConfig};
+use aquatic_config::{AccessListConfig, KeysConfig, PrivilegeConfig};
+use aquatic_daemon::access_list::AccessListEditor;
 use aquatic_daemon::clock::{BootId, Clock, boot_id};
+use aquatic_daemon::endpoint::{Post, Request, Response};
 use aquatic_daemon::exposition::Exposition;
+use aquatic_daemon::keys::KeysEditor;
 use aquatic_daemon::limit_watch::LimitWatch;
+use aquatic_daemon::live::LiveSettings;
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
+use aquatic_daemon::process::Process;
 use aquatic_daemon::sandbox::{self, Needs};
 use aquatic_daemon::supervisor::Supervisor;
-use aquatic_daemon::{access_list, privileges};
+use aquatic_daemon::{access_list, keys, privileges};
+use aquatic_keys::SharedKeys;
 use crossbeam_utils::sync::Parker;
+use metrics::Label;
 
 use crate::config::{MetricsConfig, SnapshotPlan, too_many_workers};
-use crate::dispatch::topology::Topology;
+use crate::interval::{self, LoadSource, Stretch};
 use crate::limit_notes;
 use crate::metrics::counters::{Protocol, WorkerCounters};
+use crate::metrics::figures::Part;
+use crate::metrics::figures::collector::{SharedCollector, Sources};
 use crate::metrics::report::ShardReport;
-use crate::metrics::{write_old_names, write_peer_counts};
+use crate::metrics::tables::Publisher;
+use crate::metrics::{pages, write_old_names, write_peer_counts};
 use crate::persistence::Persistence;
 use crate::persistence::snapshotter::Snapshotter;
 use crate::shard::Shard;
 use crate::shard::swarm_worker::{self, SwarmWait, SwarmWorker, WaitSettings};
+use crate::torrents::export::{Exporter, ScrapeExportsConfig};
+use crate::torrents::pages::TorrentPages;
+use crate::torrents::readable::Readable;
+use crate::torrents::reading::ShardReaders;
 
 /// What an operator has set about the start of any tracker.
 #[derive(Clone, Copy, Debug)]
 pub struct LaunchConfig<'a> {
-    /// `socket_workers`.
-    pub socket_workers: usize,
-    /// `swarm_workers`.
-    pub swarm_workers: usize,
-    /// How long swarm workers wait.
-    pub wait: WaitSettings,
     /// The section `metrics`.
     pub metrics: &'a MetricsConfig,
     /// The section `privileges`.
     pub privileges: &'a PrivilegeConfig,
     /// The section `access_list`.
     pub access_list: &'a AccessListConfig,
-}
-
-impl LaunchConfig<'_> {
-    /// How many workers of each kind there are.
-    #[must_use]
-    pub fn topology(&self) -> Topology {
-        Topology::from_config(self.socket_workers, self.swarm_workers)
-    }
+    /// The section `keys`.
+    pub keys: &'a KeysConfig,
 }
 
 /// What is done at a reload.
@@ -71,6 +74,30 @@ pub struct Counted<P: Protocol> {
     pub workers: Vec<Arc<WorkerCounters<P>>>,
     /// Of each shard.
     pub reports: Vec<Arc<ShardReport>>,
+    /// Whether it is these workers that show how large the swarms are.
+    pub has_swarms: bool,
+    /// The process serves other protocols, too: metrics say which one they are about.
+    pub is_one_of_several: bool,
+}
+
+impl<P: Protocol> Counted<P> {
+    /// Of a process that serves nothing else.
+    #[must_use]
+    pub fn of(workers: Vec<Arc<WorkerCounters<P>>>, reports: Vec<Arc<ShardReport>>) -> Self {
+        Self {
+            workers,
+            reports,
+            has_swarms: true,
+            is_one_of_several: false,
+        }
+    }
+
+    /// The label that says which protocol metrics are about, if that has to be told.
+    #[must_use]
+    pub fn protocol_label(&self) -> Option<Label> {
+        let label = Label::from_static_parts("protocol", P::NAME);
+        self.is_one_of_several.then_some(label)
+    }
 }
 
 impl<P: Protocol> Clone for Counted<P> {
@@ -78,6 +105,8 @@ impl<P: Protocol> Clone for Counted<P> {
         Self {
             workers: self.workers.clone(),
             reports: self.reports.clone(),
+            has_swarms: self.has_swarms,
+            is_one_of_several: self.is_one_of_several,
         }
     }
 }
@@ -89,8 +118,16 @@ pub struct Launch<'a> {
     clock: Clock,
     boot_id: BootId,
     endpoint: Option<MetricsEndpoint>,
-    swarm_waits: Vec<SwarmWait>,
-    access_list: SharedAccessList,
+    access_list: Arc<AccessListEditor>,
+    keys: Arc<KeysEditor>,
+    watch: LimitWatch,
+    /// Of what people are shown.
+    sources: Sources,
+    process: Process,
+    torrents: TorrentPages,
+    export_interval: LiveSettings<Duration>,
+    /// What tells of the load.
+    load: Vec<LoadSource>,
 }
 
 impl<'a> Launch<'a> {
@@ -107,11 +144,13 @@ impl<'a> Launch<'a> {
         let clock = Clock::start();
         // Another root directory, or the sandbox, would hide it.
         let boot_id = boot_id().unwrap_or_default();
+        let process = Process::open();
         let bound = bind()?;
-        let endpoint = config.metrics.bind_endpoint()?;
-        if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
-            log::warn!("`socket_workers` {reason}");
-        }
+        // What an earlier process has left and nobody wants may be in the way of the endpoint.
+        supervisor.kept_sockets().settle();
+        let endpoint = config
+            .metrics
+            .bind_endpoint(config.privileges, supervisor)?;
         privileges::drop_privileges(config.privileges)?;
         let launch = Self {
             config,
@@ -119,8 +158,14 @@ impl<'a> Launch<'a> {
             clock,
             boot_id,
             endpoint,
-            swarm_waits: swarm_worker::wait_handles(config.topology().swarm_workers()),
-            access_list: access_list::load(config.access_list)?,
+            access_list: Arc::new(AccessListEditor::load(config.access_list)?),
+            keys: Arc::new(KeysEditor::load(config.keys)?),
+            watch: LimitWatch::new(),
+            sources: Sources::default(),
+            process,
+            torrents: TorrentPages::default(),
+            export_interval: LiveSettings::new(Duration::ZERO),
+            load: Vec::new(),
         };
         Ok((launch, bound))
     }
@@ -146,76 +191,279 @@ impl<'a> Launch<'a> {
     /// Which torrents are allowed.
     #[must_use]
     pub fn access_list(&self) -> &SharedAccessList {
-        &self.access_list
+        self.access_list.shared()
     }
 
-    /// What wakes the workers: first the socket workers, then the swarm workers.
+    /// Who is served, where clients need a key.
     #[must_use]
-    pub fn wakers(&self, of_socket_workers: impl Iterator<Item = Waker>) -> Vec<Waker> {
-        let of_swarm_workers = self.swarm_waits.iter().map(|handle| handle.waker.clone());
-        of_socket_workers.chain(of_swarm_workers).collect()
+    pub fn keys(&self) -> &SharedKeys {
+        self.keys.shared()
     }
 
     /// Enters the sandbox, if there is to be one: from now on the process has what it `needs`, and
-    /// the files of the access list.
+    /// the files of the access list and of the keys.
     pub fn enter_sandbox(&self, mut needs: Needs) {
-        needs
-            .reads
-            .extend(access_list::files(self.config.access_list));
-        sandbox::enter(self.config.privileges, &needs, self.supervisor);
+        let lists = access_list::files(self.config.access_list);
+        needs.reads.extend(lists);
+        needs.reads.extend(keys::files(self.config.keys));
+        let LaunchConfig {
+            access_list,
+            privileges,
+            ..
+        } = self.config;
+        let endpoint = self.endpoint.as_ref();
+        if let Some(endpoint) = endpoint {
+            needs = needs.and(endpoint.needs(privileges));
+            // The operator may have changes to the list written.
+            if endpoint.has_token() && access_list.mode != AccessListMode::Off {
+                needs.replaces.push(access_list.path.clone());
+            }
+            if endpoint.has_token() {
+                needs.replaces.extend(keys::files(self.config.keys));
+            }
+        }
+        MetricsEndpoint::apart_from(endpoint, || {
+            sandbox::enter(privileges, &needs, self.supervisor);
+        });
     }
 
-    /// Starts the workers that own shards and nothing else.
+    /// Starts the workers that own shards and nothing else. Their threads are called `swarm-0` and
+    /// so on, after the `prefix`.
     ///
     /// # Errors
     /// If a thread cannot be started.
     pub fn start_swarm_workers<S: Shard>(
-        &mut self,
+        &self,
+        prefix: &str,
+        wait: WaitSettings,
         workers: Vec<SwarmWorker<S>>,
+        handles: Vec<SwarmWait>,
     ) -> anyhow::Result<()> {
-        let handles = std::mem::take(&mut self.swarm_waits);
-        let wait = self.config.wait;
-        swarm_worker::start(self.supervisor, self.clock, wait, workers, handles)
+        let supervisor = self.supervisor;
+        swarm_worker::start(supervisor, self.clock, prefix, wait, workers, handles)
     }
 
-    /// Starts the thread that writes swarms down, if they are.
+    /// Starts the thread that writes swarms down, if they are. It is called `snapshot`, after the
+    /// `prefix`.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start_snapshots(&self, snapshotter: Option<Snapshotter>) -> anyhow::Result<()> {
+    pub fn start_snapshots(
+        &self,
+        prefix: &str,
+        snapshotter: Option<Snapshotter>,
+    ) -> anyhow::Result<()> {
         let Some(snapshotter) = snapshotter else {
             return Ok(());
         };
         let parker = Parker::new();
         let unparker = parker.unparker().clone();
         let finisher = self.supervisor.last_finisher(move || unparker.unpark());
-        self.supervisor
-            .spawn("snapshot", move || snapshotter.run(finisher, &parker))
+        self.supervisor.spawn(format!("{prefix}snapshot"), move || {
+            snapshotter.run(finisher, &parker)
+        })
     }
 
-    /// Starts what looks on while the workers work: what tells of limits, in the log, those of
-    /// `watch` and of all workers, and the endpoint of Prometheus, where `write_metrics` adds what
-    /// only this tracker counts. Returns what reloads the access list.
+    /// Has the operator's endpoint show these torrents, as those of `protocol`, and starts the
+    /// thread that lists them in a file, if that is wanted. It is called `export`, after the
+    /// `prefix`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn show_torrents<S: Readable>(
+        &mut self,
+        (prefix, protocol): (&str, &'static str),
+        readers: ShardReaders<S>,
+        exports: &ScrapeExportsConfig,
+    ) -> anyhow::Result<()> {
+        self.torrents.add(protocol, readers.clone());
+        let Some((_, path)) = exports.output() else {
+            return Ok(());
+        };
+        self.export_interval.set(exports.interval());
+        let (path, interval) = (path.to_owned(), self.export_interval());
+        let exporter = Exporter::new(readers);
+        self.supervisor.spawn(format!("{prefix}export"), move || {
+            exporter.run(&path, &interval);
+            Ok(())
+        })
+    }
+
+    /// How often torrents are listed in a file, which can be changed.
+    #[must_use]
+    pub fn export_interval(&self) -> LiveSettings<Duration> {
+        self.export_interval.clone()
+    }
+
+    /// The limits that the log tells of.
+    pub fn watch_mut(&mut self) -> &mut LimitWatch {
+        &mut self.watch
+    }
+
+    /// Has the log tell of the limits of these workers, and Prometheus of what they count; numbers
+    /// that change in every moment are published by [`PrometheusMetrics`] besides.
+    ///
+    /// [`PrometheusMetrics`]: crate::metrics::PrometheusMetrics
+    pub fn show<P: Protocol>(&mut self, counted: &Counted<P>) {
+        limit_notes::watch(&mut self.watch, counted);
+        self.sources.reports.extend_from_slice(&counted.reports);
+        self.load.push(LoadSource::of(counted));
+        let figures = counted.clone();
+        let part = move || Part::of(&figures);
+        self.sources.parts.push(Box::new(part));
+        // Those of one protocol could not be told from those of another.
+        if !counted.is_one_of_several {
+            let workers = counted.workers.clone();
+            self.show_also(move |text| write_old_names(&workers, text));
+        }
+    }
+
+    /// Has `extend` fill in, whenever figures are shown, what this protocol has besides.
+    pub fn extend_figures(
+        &mut self,
+        protocol: &'static str,
+        extend: impl Fn(&mut Part) + Send + 'static,
+    ) {
+        let extend = Box::new(extend);
+        self.sources.extensions.push((protocol, extend));
+    }
+
+    /// Has the load of all workers that have been [shown](Self::show) control when clients are told
+    /// to announce again. They have so many `threads`. `is_one_of_several`: the process may serve
+    /// several protocols.
+    pub fn control_intervals(
+        &mut self,
+        stretch: &Stretch,
+        threads: usize,
+        is_one_of_several: bool,
+    ) {
+        let load = mem::take(&mut self.load);
+        let control = interval::control(stretch.clone(), threads, load);
+        self.watch.also(control);
+        let stretch = stretch.clone();
+        self.show_also(move |text| stretch.write(is_one_of_several, text));
+    }
+
+    /// Has Prometheus told what `write` adds, if there is an endpoint.
+    pub fn show_also(&mut self, write: impl FnMut(&mut Exposition) + Send + 'static) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.also(write);
+        }
+    }
+
+    /// Has `page` answer for `path` at the operator's endpoint, if there is one: see
+    /// [`MetricsEndpoint::serve_page`].
+    pub fn serve_page(
+        &mut self,
+        path: &'static str,
+        page: impl FnMut(&Request<'_>) -> Response + Send + 'static,
+    ) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.serve_page(path, page);
+        }
+    }
+
+    /// Has `page` answer for `path` to clients that show the operator's token: see
+    /// [`MetricsEndpoint::serve_private_page`].
+    pub fn serve_private_page(
+        &mut self,
+        path: &'static str,
+        page: impl FnMut(&Request<'_>) -> Response + Send + 'static,
+    ) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.serve_private_page(path, page);
+        }
+    }
+
+    /// Has `action` done for clients that show the operator's token: see
+    /// [`MetricsEndpoint::serve_action`].
+    pub fn serve_action(
+        &mut self,
+        path: &'static str,
+        body_bytes_max: usize,
+        action: impl FnMut(Post) -> Response + Send + 'static,
+    ) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.serve_action(path, body_bytes_max, action);
+        }
+    }
+
+    /// Starts what looks on while the workers work. Tables are written at this interval, if they
+    /// are. Returns what reloads the access list and the keys.
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn serve<P: Protocol>(
-        self,
-        counted: &Counted<P>,
-        mut watch: LimitWatch,
-        write_metrics: impl FnMut(&mut Exposition) + Send + 'static,
-    ) -> anyhow::Result<Reload> {
-        limit_notes::watch(&mut watch, &counted.workers);
-        self.supervisor.spawn("limits", move || watch.run())?;
-        if let Some(mut endpoint) = self.endpoint {
-            let Counted { workers, reports } = counted.clone();
-            let with_prefixes = self.config.metrics.prometheus_peer_id_prefixes;
-            endpoint.also(move |text| write_peer_counts(&reports, with_prefixes, text));
-            endpoint.also(move |text| write_old_names(&workers, text));
-            endpoint.also(write_metrics);
-            endpoint.start(self.supervisor)?;
+    pub fn serve(mut self, interval: LiveSettings<Duration>) -> anyhow::Result<Reload> {
+        let reports = self.sources.reports.clone();
+        let with_prefixes = self.config.metrics.prometheus_peer_id_prefixes;
+        self.show_also(move |text| write_peer_counts(&reports, with_prefixes, text));
+        self.show_figures(interval)?;
+        let torrents = mem::take(&mut self.torrents);
+        let (list, single) = torrents.into_pages(self.clock, self.access_list().clone());
+        self.serve_page("/torrents", list);
+        self.serve_page("/torrents/", single);
+        let Self {
+            supervisor,
+            endpoint,
+            access_list,
+            keys,
+            watch,
+            clock,
+            ..
+        } = self;
+        supervisor.spawn("limits", move || watch.run())?;
+        let mut reload_token = None;
+        if let Some(mut endpoint) = endpoint {
+            access_list::serve(&mut endpoint, &access_list);
+            keys::serve(&mut endpoint, &keys, clock);
+            reload_token = Some(endpoint.start(supervisor)?);
         }
-        let (config, access_list) = (self.config.access_list.clone(), self.access_list);
-        Ok(Box::new(move || access_list::reload(&config, &access_list)))
+        keys::start_calendar(supervisor, keys.shared(), clock)?;
+        Ok(Box::new(move || {
+            if let Some(reload_token) = &mut reload_token {
+                reload_token();
+            }
+            access_list.reload();
+            keys.reload();
+        }))
+    }
+
+    /// Has people see figures: at the endpoint, and as tables, where these are wanted.
+    fn show_figures(&mut self, interval: LiveSettings<Duration>) -> anyhow::Result<()> {
+        let tables = &self.config.metrics.tables;
+        if self.endpoint.is_none() && !tables.are_wanted() {
+            return Ok(());
+        }
+        let (sources, process) = (mem::take(&mut self.sources), mem::take(&mut self.process));
+        let collector = SharedCollector::new(sources, process, self.clock);
+        if self.endpoint.is_some() {
+            pages::serve(self, &collector);
+            let collector = collector.clone();
+            self.supervisor.spawn("figures", move || collector.run())?;
+        }
+        if tables.are_wanted() {
+            let publisher = Publisher::start(self.supervisor, tables)?;
+            self.supervisor
+                .spawn("tables", move || publisher.run(&collector, &interval))?;
+        }
+        Ok(())
+    }
+}
+
+/// What wakes the workers of a tracker: first the socket workers, then the swarm workers, which
+/// will wait at `swarm_waits`.
+#[must_use]
+pub fn wakers(
+    of_socket_workers: impl Iterator<Item = Waker>,
+    swarm_waits: &[SwarmWait],
+) -> Vec<Waker> {
+    let of_swarm_workers = swarm_waits.iter().map(|handle| handle.waker.clone());
+    of_socket_workers.chain(of_swarm_workers).collect()
+}
+
+/// Warns if there are more workers than CPUs.
+pub fn advise_workers(socket_workers: usize, swarm_workers: usize) {
+    if let Some(reason) = too_many_workers(socket_workers, swarm_workers) {
+        log::warn!("`socket_workers` {reason}");
     }
 }

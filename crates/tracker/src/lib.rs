@@ -21,9 +21,13 @@
 //! | [`admission`] | which clients and torrents are served |
 //! | [`dispatch`] | from a socket worker to all shards, and back |
 //! | [`shard`] | a shard, its owner, and who works with it |
+//! | [`guest`] | two front ends in one thread |
 //! | [`metrics`] | what is counted, and how Prometheus is told |
 //! | [`limits`], [`limit_notes`] | how much a client may ask, and a shard may hold |
+//! | [`interval`] | when clients are told to announce again |
+//! | [`live`] | settings that change while the tracker serves |
 //! | [`persistence`] | swarms that outlive the process |
+//! | [`torrents`] | torrents, for the operator: lists in files and at the endpoint |
 //! | [`config`] | what an operator can set for any tracker |
 //! | [`entropy`] | where secrets come from |
 
@@ -33,9 +37,13 @@ pub mod admission;
 pub mod config;
 pub mod dispatch;
 pub mod entropy;
+pub mod guest;
+pub mod interval;
 pub mod launch;
 pub mod limit_notes;
 pub mod limits;
+pub mod live;
 pub mod metrics;
 pub mod persistence;
 pub mod shard;
+pub mod torrents;

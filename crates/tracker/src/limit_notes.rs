@@ -5,7 +5,8 @@ use std::sync::Arc;
 use aquatic_daemon::limit_watch::{LimitNote, LimitWatch};
 use aquatic_types::IpFamily;
 
-use crate::metrics::counters::{Label, Protocol, ReasonLabel, WorkerCounters};
+use crate::launch::Counted;
+use crate::metrics::counters::{Label, Protocol, ReasonLabel};
 
 /// What is told about a limit that trackers of several protocols have, by the label of its
 /// [reason](ReasonLabel).
@@ -51,12 +52,16 @@ fn of_several_protocols(label: &str) -> Option<LimitNote> {
 }
 
 /// Lets the limits of all workers be looked after.
-pub fn watch<P: Protocol>(watch: &mut LimitWatch, workers: &[Arc<WorkerCounters<P>>]) {
-    let workers: Arc<[_]> = workers.into();
+pub fn watch<P: Protocol>(watch: &mut LimitWatch, counted: &Counted<P>) {
+    let workers: Arc<[_]> = counted.workers.as_slice().into();
     for reason in P::Reason::ALL {
         let note = reason.limit();
         let Some(note) = note.or_else(|| of_several_protocols(reason.label())) else {
             continue;
+        };
+        let note = match counted.is_one_of_several {
+            true => LimitNote::new(format!("{}: {}", P::NAME, note.what), note.advice),
+            false => note,
         };
         let workers = Arc::clone(&workers);
         watch.add(note, move || {

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use aquatic_config::{LimitsConfig, MemoryLimit};
 use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
 use aquatic_daemon::per_client::PerClientLimit;
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_swarm::Limits;
 
 use crate::config::AddressLimitsConfig;
+use crate::entropy::Entropy;
+use crate::interval::Stretch;
 
 /// What one of `shards` shards may hold.
 #[must_use]
@@ -55,8 +58,40 @@ pub fn settle_memory(config: &mut LimitsConfig) {
     config.max_swarm_memory = bytes.map_or(MemoryLimit::Off, MemoryLimit::Bytes);
 }
 
-/// `limits.max_peers_per_ip`, for the tracker as a whole: all shards share it.
-#[must_use]
-pub fn peers_per_ip(config: &LimitsConfig) -> Option<Arc<PerClientLimit>> {
-    NonZeroUsize::new(config.max_peers_per_ip).map(|max| Arc::new(PerClientLimit::new(max)))
+/// What a client may have and do in the process as a whole, whatever the protocol: all workers
+/// share it.
+#[derive(Clone, Debug)]
+pub struct ClientLimits {
+    /// `limits.max_peers_per_ip`, if peers are limited.
+    pub peers_per_ip: Option<Arc<PerClientLimit>>,
+    /// `limits.requests_per_second_per_ip`.
+    pub request_rate: Arc<RequestRate>,
+    /// By how much it is told to announce later than usual.
+    pub stretch: Stretch,
+}
+
+impl Default for ClientLimits {
+    /// Nobody is limited.
+    fn default() -> Self {
+        Self {
+            peers_per_ip: None,
+            request_rate: Arc::new(RequestRate::new(None, [0; 2])),
+            stretch: Stretch::default(),
+        }
+    }
+}
+
+impl ClientLimits {
+    /// As configured.
+    ///
+    /// # Errors
+    /// If the source of randomness fails.
+    pub fn from_config(config: &LimitsConfig, entropy: &mut impl Entropy) -> anyhow::Result<Self> {
+        let peers_max = NonZeroUsize::new(config.max_peers_per_ip);
+        Ok(Self {
+            peers_per_ip: peers_max.map(|max| Arc::new(PerClientLimit::new(max))),
+            request_rate: RequestRate::from_config(config, entropy.key()?),
+            stretch: Stretch::default(),
+        })
+    }
 }

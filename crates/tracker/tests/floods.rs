@@ -33,6 +33,9 @@ const BATCH: u32 = 256;
 /// Announces in a second.
 const PER_SECOND: u32 = 1_000;
 
+/// After so many seconds a peer that no longer announces is forgotten.
+const PEER_AGE_SECONDS: u32 = 1_200;
+
 struct Fixture {
     swarms: AddressSwarms<()>,
     reporting: Reporting,
@@ -49,7 +52,7 @@ impl Fixture {
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let settings = AddressSwarmsSettings {
             limits: Limits::default(),
-            peer_age_seconds_max: 1_200,
+            peer_age_seconds_max: PEER_AGE_SECONDS,
             maintenance: MaintenanceSettings {
                 bytes_max: NonZeroUsize::new(bytes_max),
                 cleaning_interval_seconds: 60,
@@ -96,9 +99,10 @@ impl Fixture {
             num_want: 30,
         };
         let key = self.swarms.key(info_hash);
+        let deadline = self.now().seconds + PEER_AGE_SECONDS;
         let outcome = self
             .swarms
-            .announce(self.now(), &key, [0; 8], &announce, |_| ());
+            .announce(deadline, &key, [0; 8], &announce, |_| ());
         outcome.is_ok()
     }
 

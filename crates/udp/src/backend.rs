@@ -18,6 +18,7 @@ use aquatic_udp_socket::UdpSocket;
 use aquatic_uring::{Ring, Unsupported, Waker as RingWaker};
 
 use crate::config::{Backend, Config, NetworkConfig};
+use crate::socket_worker::host::Host;
 use crate::socket_worker::last_rounds::LastRounds;
 use crate::socket_worker::{self, SocketWorker};
 
@@ -179,13 +180,13 @@ fn at_ring(waiting: impl FnOnce(RingWaker) -> Waiting) -> anyhow::Result<SocketW
     Ok(WaitHandle::new(waiting(waker), wake))
 }
 
-/// Runs the event loop of a worker; returns only on a fatal error.
+/// Runs the event loop of a worker, and of its guest; returns only on a fatal error.
 ///
 /// # Errors
 /// If its sockets cannot be used at all.
 pub(crate) fn run(
     handle: SocketWait,
-    worker: SocketWorker,
+    worker: (SocketWorker, Host),
     sockets: &[UdpSocket],
     clock: Clock,
     config: &NetworkConfig,

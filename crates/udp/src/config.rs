@@ -3,20 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use aquatic_config::{
-    AccessListConfig, Addresses, Checks, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig,
-    section,
+    AccessListConfig, Addresses, Checks, KeysConfig, LimitsConfig, LogLevel, OldSpellings,
+    PrivilegeConfig, section,
 };
-use aquatic_daemon::{access_list, privileges};
+use aquatic_daemon::{access_list, keys, privileges};
 use aquatic_tracker::config::{
     AddressLimitsConfig, MetricsConfig, PeerTimes, PersistenceConfig, SnapshotPlan,
     check_peer_lives, clamp_hang_timeout, clamp_workers,
 };
 use aquatic_tracker::dispatch::topology::Topology;
+use aquatic_tracker::interval::IntervalConfig;
 use aquatic_tracker::shard::addresses::AddressShardConfig;
+use aquatic_tracker::torrents::export::ScrapeExportsConfig;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6};
 use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
 };
+use aquatic_udp_socket::UNFRAGMENTED_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::connection_id;
@@ -67,6 +70,7 @@ section! {
         pub persistence: PersistenceConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
+        pub keys: KeysConfig,
     }
 }
 
@@ -155,6 +159,8 @@ section! {
         pub max_response_peers_per_ip: u8 = 3,
         /// Seconds between two announces of a client.
         pub peer_announce_interval: u32 = 900,
+        #[flatten]
+        pub intervals: IntervalConfig,
     }
 }
 
@@ -175,15 +181,6 @@ section! {
     pub struct StatisticsConfig {
         #[flatten]
         pub metrics: MetricsConfig,
-        /// Print to standard output.
-        pub print_to_stdout: bool = false,
-        /// Write an HTML page.
-        pub write_html_to_file: bool = false,
-        /// Where to write the HTML page.
-        ///
-        /// Its folder is created if it is missing. With `privileges.drop_privileges`, this is
-        /// relative to the new root.
-        pub html_file_path: PathBuf = PathBuf::from("tmp/statistics.html"),
     }
 }
 
@@ -196,24 +193,6 @@ section! {
         pub max_connection_age: u32 = 120,
         /// Seconds after which a peer that no longer announces is forgotten.
         pub max_peer_age: u32 = 1_200,
-    }
-}
-
-section! {
-    /// A list of all torrents, written to a file from time to time.
-    ///
-    /// Each line is `4|6 <info hash> <seeders> <leechers>`: the IP version, 40 hexadecimal digits
-    /// and two numbers. A new list replaces the old one at once, when it is complete.
-    pub struct ScrapeExportsConfig {
-        /// Write the list.
-        pub enable_scrape_exports: bool = false,
-        /// Seconds between two lists.
-        pub frequency: u64 = 600,
-        /// Where to write the list.
-        ///
-        /// Its folder is created if it is missing. With `privileges.drop_privileges`, this is
-        /// relative to the new root.
-        pub path: PathBuf = PathBuf::from("./scrape-export.txt"),
     }
 }
 
@@ -248,23 +227,21 @@ impl Config {
 
     /// The files that are written from time to time, and the keys that name them.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let (statistics, exports) = (&self.statistics, &self.scrape_exports);
-        let page = (
-            statistics.write_html_to_file,
-            "statistics.html_file_path",
-            &statistics.html_file_path,
-        );
-        let export = (
-            exports.enable_scrape_exports,
-            "scrape_exports.path",
-            &exports.path,
-        );
-        let is_wanted =
-            |(is_wanted, key, path)| Some((key, PathBuf::as_path(path))).filter(|_| is_wanted);
-        [page, export]
-            .into_iter()
-            .filter_map(is_wanted)
+        let tables = &self.statistics.metrics.tables;
+        let page = ("statistics.html_file_path", tables.html_file_path.as_path());
+        let page = tables.write_html_to_file.then_some(page);
+        page.into_iter()
+            .chain(self.scrape_exports.output())
             .chain(self.persistence.plan().map(SnapshotPlan::output))
+    }
+}
+
+impl Config {
+    fn check_intervals(&self, checks: &mut Checks) {
+        let (protocol, base) = (&self.protocol, self.protocol.peer_announce_interval);
+        protocol.intervals.check(base, checks);
+        let age = self.cleaning.max_peer_age;
+        protocol.intervals.check_peer_lives(base, age, checks);
     }
 }
 
@@ -314,7 +291,22 @@ impl aquatic_config::Config for Config {
         self.limits.tracker.check("limits", checks);
         self.limits.addresses.check(checks);
         if let Some(plan) = self.persistence.plan() {
-            plan.check(checks);
+            let (tables, exports) = (&self.statistics.metrics.tables, &self.scrape_exports);
+            let files: [(&str, &Path); 6] = [
+                ("access_list.path", &self.access_list.path),
+                ("keys.path", &self.keys.path),
+                (
+                    "access_list.networks_deny_path",
+                    &self.access_list.networks_deny_path,
+                ),
+                (
+                    "network.connection_secret_file",
+                    &self.network.connection_secret_file,
+                ),
+                ("statistics.html_file_path", &tables.html_file_path),
+                ("scrape_exports.path", &exports.path),
+            ];
+            plan.check(&files, checks);
         }
         check_peer_lives(
             self.protocol.peer_announce_interval,
@@ -322,16 +314,35 @@ impl aquatic_config::Config for Config {
             self.cleaning.torrent_cleaning_interval,
             checks,
         );
-        checks.require(
-            self.scrape_exports.frequency >= 1,
-            "scrape_exports.frequency",
-            "must be at least 1",
-        );
+        self.check_intervals(checks);
+        self.scrape_exports.check(checks);
         self.advise(checks);
     }
 
     fn inspect(&self, checks: &mut Checks) {
         inspect(self, checks);
+    }
+
+    /// What the kernel was told about the largest answer holds for the life of a socket.
+    fn keys_bound_to_start(&self, new: &Self) -> Vec<String> {
+        let is_never_fragmented =
+            |config: &Self| config.answer_bytes_max_v4() <= UNFRAGMENTED_BYTES_MAX;
+        if !is_never_fragmented(self) || is_never_fragmented(new) {
+            return Vec::new();
+        }
+        let (running, new) = (&self.protocol, &new.protocol);
+        let keys = [
+            (
+                new.max_response_peers > running.max_response_peers,
+                "protocol.max_response_peers",
+            ),
+            (
+                new.max_scrape_torrents > running.max_scrape_torrents,
+                "protocol.max_scrape_torrents",
+            ),
+        ];
+        let grown = keys.into_iter().filter(|(has_grown, _)| *has_grown);
+        grown.map(|(_, key)| key.to_owned()).collect()
     }
 
     fn log_level(&self) -> LogLevel {
@@ -399,19 +410,8 @@ impl Config {
             "limits.requests_per_second_per_ip",
             "is 1, but a client needs two requests to announce: a connect comes first",
         );
-        let (exports, default) = (&self.scrape_exports, ScrapeExportsConfig::default());
-        checks.advise(
-            exports.enable_scrape_exports || exports.path == default.path,
-            "scrape_exports.path",
-            "is not used, because `scrape_exports.enable_scrape_exports` is false",
-        );
-        let (statistics, default) = (&self.statistics, StatisticsConfig::default());
-        checks.advise(
-            statistics.write_html_to_file || statistics.html_file_path == default.html_file_path,
-            "statistics.html_file_path",
-            "is not used, because `statistics.write_html_to_file` is false",
-        );
         access_list::advise(&self.access_list, checks);
+        keys::advise(&self.keys, checks);
         privileges::advise(&self.privileges, checks);
     }
 }
@@ -441,11 +441,12 @@ impl StatisticsConfig {
         if self.metrics.interval == 0 {
             for output in [
                 &mut self.metrics.run_prometheus_endpoint,
-                &mut self.print_to_stdout,
-                &mut self.write_html_to_file,
+                &mut self.metrics.tables.print_to_stdout,
+                &mut self.metrics.tables.write_html_to_file,
             ] {
                 *output = false;
             }
+            self.metrics.endpoint_unix_socket = PathBuf::new();
             self.metrics.interval = MetricsConfig::default().interval;
             checks.warn(
                 "statistics.interval",

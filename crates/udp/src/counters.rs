@@ -10,6 +10,7 @@ impl Protocol for Udp {
     type Request = RequestKind;
     type Response = ResponseKind;
     type Reason = Reason;
+    const NAME: &'static str = "udp";
     const PAYLOAD: &'static str = "UDP payload";
 }
 
@@ -61,6 +62,8 @@ labels! {
         Unconnected = "unconnected",
         /// Dropped: nothing could be sent to port 0.
         SourcePortZero = "source_port_zero",
+        /// Dropped: sent from a network in the list of `access_list.networks_deny_path`.
+        NetworkDenied = "network_denied",
         /// Dropped: more requests than `limits.requests_per_second_per_ip`.
         RequestRate = "request_rate",
         /// Dropped by the kernel: the socket's receive buffer was full. The only reason that is
@@ -80,6 +83,16 @@ labels! {
         NoInfoHash = "no_info_hash",
         /// Refused: the access list does not allow the torrent.
         InfoHashDenied = "info_hash_denied",
+        /// Refused: clients need a key (`keys.mode`), and the announce URL has none.
+        KeyMissing = "key_missing",
+        /// Refused: the key is not in the file of keys.
+        KeyUnknown = "key_unknown",
+        /// Refused: the key is past its end date.
+        KeyExpired = "key_expired",
+        /// Refused: the key has as many peers as it may have.
+        KeyPeerLimit = "key_peer_limit",
+        /// Refused: `access_list.peer_id_prefixes_deny` and `peer_id_prefixes_allow`.
+        PeerIdDenied = "peer_id_denied",
         /// Refused: `limits.max_torrents`.
         TorrentLimit = "torrent_limit",
         /// Refused: `limits.max_peers`.
@@ -102,6 +115,7 @@ impl ReasonLabel for Reason {
             | Self::NotConnect
             | Self::Unconnected
             | Self::SourcePortZero
+            | Self::NetworkDenied
             | Self::RequestRate
             | Self::ReceiveBufferFull
             | Self::QueueFull
@@ -111,6 +125,11 @@ impl ReasonLabel for Reason {
             | Self::PortZero
             | Self::NoInfoHash
             | Self::InfoHashDenied
+            | Self::KeyMissing
+            | Self::KeyUnknown
+            | Self::KeyExpired
+            | Self::KeyPeerLimit
+            | Self::PeerIdDenied
             | Self::TorrentLimit
             | Self::PeerLimit
             | Self::MemoryLimit

@@ -34,11 +34,13 @@
 //! | [`connection_secret`] | the file that lets trackers understand each other's ids |
 //! | [`messages`] | what workers say to each other |
 //! | [`workers`] | all workers, made from the configuration |
+//! | [`live`] | settings that change while they work |
 //! | [`socket_worker`] | the loops |
+//! | [`front_end`] | sockets and socket workers, from the binding to the threads |
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
-//! | [`export`] | the file that lists all torrents |
 //! | `backend` | epoll or io_uring: which one, and how it is agreed upon |
 //! | `sockets` | how the sockets of all workers are bound, and steered by the kernel |
+//! | `health` | where `--health` asks |
 //! | `inspect` | what `--check-config` finds on this machine |
 
 #![forbid(unsafe_code)]
@@ -48,8 +50,10 @@ pub mod config;
 pub mod connection_id;
 pub mod connection_secret;
 pub mod counters;
-pub mod export;
+pub mod front_end;
+mod health;
 mod inspect;
+pub mod live;
 pub mod messages;
 pub mod response_writer;
 pub mod service;
@@ -60,5 +64,15 @@ pub mod statistics;
 pub mod unix_clock;
 pub mod workers;
 
+use aquatic_daemon::cli::App;
 pub use aquatic_daemon::clock::Now;
+use aquatic_daemon::signals;
 pub use start::run;
+
+/// The program.
+pub const APP: App = App {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    about: "BitTorrent tracker over UDP",
+    after_help: signals::HELP,
+};

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
+use aquatic_daemon::live::SettingsReader;
 use aquatic_swarm::{PREFETCH_BATCH, Refusal, TorrentKey};
+use aquatic_tracker::interval::AnnounceIntervals;
 use aquatic_tracker::shard::addresses::{AddressProcessor, AddressSwarms, Answered, PeerAddr};
 use aquatic_tracker::shard::client_stats::PeerTag;
-use aquatic_types::{CompactAddr, IpFamily};
+use aquatic_types::{CompactAddr, IpFamily, Seconds};
 use aquatic_udp_protocol::{ANNOUNCE_RESPONSE_HEADER_SIZE, AnnounceHeader, ErrorResponse};
 use aquatic_udp_socket::Outbox;
 
+use crate::config::Config;
 use crate::counters::{Reason, ResponseKind, WorkerCounters};
 use crate::messages::{Announce, Batch};
 
@@ -18,7 +21,11 @@ pub struct ResponseWriter {
     /// Those of the owner.
     pub counters: Arc<WorkerCounters>,
     /// When peers are to announce again.
-    pub announce_interval_seconds: u32,
+    pub intervals: AnnounceIntervals,
+    /// After how many seconds a peer that no longer announces is forgotten.
+    pub peer_age_seconds: u32,
+    /// Tells of another one.
+    pub settings: SettingsReader<Arc<Config>>,
     /// Sockets of each socket worker.
     pub sockets: usize,
 }
@@ -34,6 +41,13 @@ impl AddressProcessor for ResponseWriter {
         swarms: &mut AddressSwarms<V>,
         batch: &mut Batch,
     ) {
+        if let Some(config) = self.settings.changed() {
+            let protocol = &config.protocol;
+            self.intervals
+                .set(protocol.peer_announce_interval, &protocol.intervals);
+            self.peer_age_seconds = config.cleaning.max_peer_age;
+        }
+        self.intervals.refresh();
         let Batch {
             announces,
             scrapes,
@@ -53,7 +67,7 @@ impl AddressProcessor for ResponseWriter {
 
 impl ResponseWriter {
     fn announce<K: PeerAddr>(
-        &self,
+        &mut self,
         family: IpFamily,
         now: Now,
         swarms: &mut AddressSwarms<impl PeerTag>,
@@ -61,6 +75,7 @@ impl ResponseWriter {
         outboxes: &mut [Outbox],
     ) {
         let (mut refused, mut kept_out) = (0, 0);
+        let deadline = now.seconds + self.peer_age_seconds;
         for batch in announces.chunks(PREFETCH_BATCH) {
             let keys = swarms.keys(batch.iter().map(|it| it.info_hash));
             swarms.prefetch::<K>(&keys);
@@ -69,7 +84,7 @@ impl ResponseWriter {
                 let Some(outbox) = outboxes.get_mut(usize::from(announce.socket)) else {
                     continue;
                 };
-                match self.answer_announce(now, swarms, key, announce, outbox) {
+                match self.answer_announce(deadline, swarms, key, announce, outbox) {
                     Ok(Answered { is_kept_out, .. }) => kept_out += usize::from(is_kept_out),
                     Err(refusal) => {
                         refused += 1;
@@ -91,8 +106,8 @@ impl ResponseWriter {
     /// Writes the answer straight into the outbox: a gap for the header, the peers as they are
     /// handed out, then the header, when the counts are known.
     fn answer_announce<K: PeerAddr>(
-        &self,
-        now: Now,
+        &mut self,
+        deadline: Seconds,
         swarms: &mut AddressSwarms<impl PeerTag>,
         key: &TorrentKey,
         announce: &Announce<K>,
@@ -103,12 +118,12 @@ impl ResponseWriter {
         bytes.extend_from_slice(&[0; ANNOUNCE_RESPONSE_HEADER_SIZE]);
 
         let client = announce.client;
-        let answered = swarms.announce(now, key, client, &announce.announce, |peer| {
+        let answered = swarms.announce(deadline, key, client, &announce.announce, |peer| {
             bytes.extend_from_slice(CompactAddr::as_bytes(peer));
         })?;
         let header = AnnounceHeader {
             transaction_id: announce.transaction_id,
-            interval_seconds: self.announce_interval_seconds,
+            interval_seconds: self.intervals.draw(),
             leechers: answered.counts.leechers,
             seeders: answered.counts.seeders,
         };

@@ -4,10 +4,13 @@
 //! answered at once and what goes to the swarms. The time, the sender and the bytes come
 //! in; an answer goes into the caller's outbox. No socket, no clock.
 
+mod keys;
+
 use std::net::SocketAddr;
 
-use aquatic_access_list::AccessListReader;
-use aquatic_tracker::admission::Admission;
+use aquatic_access_list::{AccessListReader, PeerIdRules};
+use aquatic_keys::KeyReader;
+use aquatic_tracker::admission::{Admission, PEER_ID_DENIED, peer_id_rules};
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus,
 };
@@ -29,6 +32,9 @@ use crate::messages::Announce;
 /// smallest request that gets it: a scrape of one torrent, 36 bytes.
 const CONNECT_AGAIN: &str = "connection id expired";
 
+/// A scrape over UDP has no options, so it cannot bring a key.
+const SCRAPE_WITHOUT_KEY: &str = "scrapes need a key here, and have none over UDP";
+
 const _: () = assert!(ERROR_RESPONSE_HEADER_SIZE + CONNECT_AGAIN.len() <= SCRAPE_REQUEST_SIZE_MIN);
 
 /// Decides about datagrams.
@@ -38,6 +44,8 @@ pub struct Service {
     /// Which clients and torrents are served, and where that is counted.
     pub admission: Admission<Udp>,
     response_peers_max: u16,
+    /// Under its key, a peer counts for so long.
+    peer_age_seconds_max: u32,
 }
 
 /// What is left to do about a datagram.
@@ -60,9 +68,17 @@ impl Service {
         Self {
             connection_ids,
             admission,
-            response_peers_max: u16::try_from(config.protocol.max_response_peers)
-                .unwrap_or(u16::MAX),
+            response_peers_max: response_peers_max(config),
+            peer_age_seconds_max: config.cleaning.max_peer_age,
         }
+    }
+
+    /// Goes by `config` from now on, as far as that can change while the tracker serves.
+    pub fn follow(&mut self, config: &Config) {
+        self.admission.scrape_torrents_max = config.protocol.max_scrape_torrents;
+        self.admission.peer_ids = peer_id_rules(&config.access_list);
+        self.response_peers_max = response_peers_max(config);
+        self.peer_age_seconds_max = config.cleaning.max_peer_age;
     }
 
     /// Takes a datagram that came to `socket`. What can be answered at once goes into `outbox`.
@@ -75,8 +91,14 @@ impl Service {
         outbox: &mut Outbox,
     ) -> Dispatch<'a> {
         let from = CanonicalAddr::new(path.peer());
+        let is_denied = self.admission.denies_network(from);
         let counters = self.admission.counters.traffic(from.family());
         counters.received_bytes.add(bytes.len());
+        if is_denied {
+            // Without an answer: whoever forges an address could have others answered with it.
+            counters.reason(Reason::NetworkDenied).add(1);
+            return Dispatch::Done;
+        }
         if from.get().port() == 0 {
             counters.reason(Reason::SourcePortZero).add(1);
             return Dispatch::Done;
@@ -87,6 +109,8 @@ impl Service {
         }
         let Admission {
             access_list,
+            keys,
+            peer_ids,
             counters,
             ..
         } = &mut self.admission;
@@ -96,9 +120,12 @@ impl Service {
             from,
             connection_ids: &self.connection_ids,
             access_list,
+            keys,
+            peer_ids,
             counters: counters.traffic(from.family()),
             outbox,
             response_peers_max: self.response_peers_max,
+            peer_age_seconds_max: self.peer_age_seconds_max,
         };
         match Request::parse(bytes) {
             Ok(Request::Connect(connect)) => context.connect(connect),
@@ -122,6 +149,10 @@ impl Service {
     }
 }
 
+fn response_peers_max(config: &Config) -> u16 {
+    u16::try_from(config.protocol.max_response_peers).unwrap_or(u16::MAX)
+}
+
 /// All that is at hand while one datagram is dealt with.
 struct RequestContext<'s> {
     now: Now,
@@ -129,9 +160,12 @@ struct RequestContext<'s> {
     from: CanonicalAddr,
     connection_ids: &'s ConnectionIds,
     access_list: &'s mut AccessListReader,
+    keys: &'s mut KeyReader,
+    peer_ids: &'s PeerIdRules,
     counters: &'s TrafficCounters,
     outbox: &'s mut Outbox,
     response_peers_max: u16,
+    peer_age_seconds_max: u32,
 }
 
 impl RequestContext<'_> {
@@ -154,12 +188,29 @@ impl RequestContext<'_> {
             self.refuse(transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
             return Dispatch::Done;
         }
+        let url = self
+            .keys
+            .is_required()
+            .then(|| keys::announce_url(request.options));
+        let key = url.as_deref().and_then(keys::key_in);
+        if let Err(refusal) = self.check_key(key, request) {
+            self.refuse_key(transaction_id, refusal);
+            return Dispatch::Done;
+        }
         if !self.access_list.is_allowed(&request.info_hash) {
             self.refuse(
                 transaction_id,
                 Reason::InfoHashDenied,
                 "torrent not allowed here",
             );
+            return Dispatch::Done;
+        }
+        if !self.peer_ids.allow(&request.peer_id) {
+            self.refuse(transaction_id, Reason::PeerIdDenied, PEER_ID_DENIED);
+            return Dispatch::Done;
+        }
+        if let Err(refusal) = self.admit_by_key(key, request) {
+            self.refuse_key(transaction_id, refusal);
             return Dispatch::Done;
         }
         match self.from.get() {
@@ -196,6 +247,14 @@ impl RequestContext<'_> {
         self.counters.requests(RequestKind::Scrape).add(1);
         if !self.is_connected(request.connection_id) {
             self.refuse(request.transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
+            return Dispatch::Done;
+        }
+        if self.keys.is_required() {
+            self.refuse(
+                request.transaction_id,
+                Reason::KeyMissing,
+                SCRAPE_WITHOUT_KEY,
+            );
             return Dispatch::Done;
         }
         Dispatch::Scrape(self.from.family(), request)

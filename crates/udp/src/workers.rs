@@ -6,24 +6,27 @@ use std::sync::Arc;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
-use aquatic_daemon::request_rate::RequestRate;
-use aquatic_swarm::HashKey;
-use aquatic_tracker::admission::Admission;
-use aquatic_tracker::dispatch::shard_set::ShardSet;
-use aquatic_tracker::dispatch::topology::per_worker;
+use aquatic_daemon::live::LiveSettings;
+use aquatic_keys::SharedKeys;
+use aquatic_tracker::admission::{Admission, peer_id_rules};
+use aquatic_tracker::dispatch::shard_set::FrontEnd;
 use aquatic_tracker::entropy::Entropy;
+use aquatic_tracker::interval::AnnounceIntervals;
 use aquatic_tracker::launch::Counted;
-use aquatic_tracker::metrics::report::ShardReport;
+use aquatic_tracker::limits::ClientLimits;
+use aquatic_tracker::metrics::counters::Protocol as _;
 use aquatic_tracker::persistence::Persistence;
 use aquatic_tracker::persistence::snapshotter::Snapshotter;
-use aquatic_tracker::shard::addresses::AddressShard;
+use aquatic_tracker::shard::addresses::{
+    AddressShard, AddressShardParts, AddressShards, FinishedShards, LiveAddressShards,
+};
 use aquatic_tracker::shard::swarm_worker::SwarmWorker;
 use aquatic_types::ShardKey;
 
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
-use crate::counters::{Udp, WorkerCounters};
-use crate::export::ExportWriter;
+use crate::counters::Udp;
+use crate::live::LiveFrontEnd;
 use crate::messages::BATCHES_MAX;
 use crate::response_writer::ResponseWriter;
 use crate::service::Service;
@@ -41,6 +44,8 @@ pub struct Workers {
     pub snapshotter: Option<Snapshotter>,
     /// Decides, like the kernel, which shard a torrent belongs to.
     pub shard_key: ShardKey,
+    /// Change what the workers, and what the shards go by.
+    pub live: (LiveFrontEnd, LiveAddressShards),
 }
 
 /// What [`build_workers`] needs besides the configuration.
@@ -51,8 +56,6 @@ pub struct Dependencies {
     pub wakers: Vec<Waker>,
     /// What is to be done about swarms that outlive the process.
     pub persistence: Persistence,
-    /// For scrape exports, one for each shard, if enabled.
-    pub export_writers: Vec<ExportWriter>,
     /// Sockets of each socket worker.
     pub sockets: usize,
     /// What connection ids are made with; `None`: a secret of this process.
@@ -61,7 +64,25 @@ pub struct Dependencies {
     pub unix_micros: u64,
 }
 
-/// Makes all workers.
+/// What [`connect_workers`] needs besides the configuration.
+pub struct FrontEndParts<'a> {
+    /// Where the workers will run.
+    pub front_end: FrontEnd<'a>,
+    /// Which torrents are allowed.
+    pub access_list: &'a SharedAccessList,
+    /// How much a client may ask, and when it is told to come again.
+    pub limits: &'a ClientLimits,
+    /// What the workers follow: they are made with the same.
+    pub settings: &'a LiveSettings<Arc<Config>>,
+    /// Sockets of each socket worker.
+    pub sockets: usize,
+    /// What connection ids are made with; `None`: a secret of this process.
+    pub connection_secret: Option<[u64; 2]>,
+    /// What the system's clock says at the zero of the daemon's, in microseconds since 1970.
+    pub unix_micros: u64,
+}
+
+/// Makes all workers of a tracker that serves nothing but UDP.
 ///
 /// # Errors
 /// If the operating system's source of randomness fails.
@@ -74,60 +95,108 @@ pub fn build_workers(
         access_list,
         wakers,
         persistence,
-        export_writers,
         sockets,
         connection_secret,
         unix_micros,
     } = dependencies;
     let topology = config.topology();
-    let counters: Vec<Arc<WorkerCounters>> = per_worker(topology.workers());
-    let reports: Vec<Arc<ShardReport>> = per_worker(topology.shards());
+    let limits = ClientLimits::from_config(&config.limits.tracker, entropy)?;
+    let parts = AddressShardParts {
+        topology,
+        wakers: &wakers,
+        access_list: &access_list,
+        peers_per_ip: limits.peers_per_ip.clone(),
+        persistence,
+    };
+    let shard_config = config.address_shards();
+    let mut shards = shard_config.build(parts, entropy)?;
+    let live = (LiveFrontEnd::new(config), shards.follow(&shard_config));
+    let shard_key = shards.key();
+    let parts = FrontEndParts {
+        front_end: FrontEnd {
+            wakers: topology.of_socket_workers(&wakers),
+            is_at_home: true,
+        },
+        access_list: &access_list,
+        limits: &limits,
+        settings: &live.0.settings,
+        sockets,
+        connection_secret,
+        unix_micros,
+    };
+    let (mut socket_workers, counted) = connect_workers(config, &mut shards, parts, entropy)?;
+    let FinishedShards {
+        owners,
+        snapshotter,
+        readers: _,
+    } = shards.finish();
+    for (worker, owner) in socket_workers.iter_mut().zip(owners.socket_workers) {
+        worker.own(owner);
+    }
+    Ok(Workers {
+        socket_workers,
+        swarm_workers: owners.swarm_workers,
+        snapshotter,
+        live,
+        shard_key,
+        counted,
+    })
+}
+
+/// Makes the socket workers, which own no shard yet, and connects them with all shards.
+///
+/// # Errors
+/// If the operating system's source of randomness fails.
+pub fn connect_workers(
+    config: &Config,
+    shards: &mut AddressShards,
+    parts: FrontEndParts<'_>,
+    entropy: &mut impl Entropy,
+) -> anyhow::Result<(Vec<SocketWorker>, Counted<Udp>)> {
+    let FrontEndParts {
+        front_end,
+        access_list,
+        limits,
+        settings,
+        sockets,
+        connection_secret,
+        unix_micros,
+    } = parts;
     let connection_secret = match connection_secret {
         Some(secret) => secret,
         None => entropy.key()?,
     };
     let age_seconds = config.cleaning.max_connection_age;
     let connection_ids = ConnectionIds::new(connection_secret, age_seconds, unix_micros);
-    let hash_key = HashKey::new(entropy.key()?);
-    let shard_key = ShardKey::new(entropy.bytes()?);
-    let request_rate = RequestRate::from_config(&config.limits.tracker, entropy.key()?);
-
-    let owners = topology.of_owners(&counters);
-    let shard_config = config.address_shards();
-    let mut shards = shard_config.shards(owners, &reports, &access_list, hash_key, entropy)?;
-    let peer_age_seconds_max = shard_config.peer_age_seconds_max;
-    persistence.restore(&mut shards, &shard_key, &access_list, peer_age_seconds_max);
-    let mut shards = ShardSet::new(shard_key, topology, &wakers, shards);
-    let dispatchers = shards.connect(&wakers, BATCHES_MAX, |shard| ResponseWriter {
-        counters: owners.get(shard).cloned().unwrap_or_default(),
-        announce_interval_seconds: config.protocol.peer_announce_interval,
+    let mut seeds = 0..;
+    let connected = shards.connect(front_end, BATCHES_MAX, |counters| ResponseWriter {
+        counters,
+        intervals: AnnounceIntervals::new(
+            Udp::NAME,
+            config.protocol.peer_announce_interval,
+            &config.protocol.intervals,
+            &limits.stretch,
+            seeds.next().unwrap_or_default(),
+        ),
+        peer_age_seconds: config.cleaning.max_peer_age,
+        settings: settings.reader(),
         sockets,
     });
-    for (shard, writer) in export_writers.into_iter().enumerate() {
-        shards.attach(shard, Box::new(writer));
-    }
-    let of_owners = topology.of_owners(&wakers);
-    let snapshotter = persistence.attach(&mut shards, entropy.number()?, of_owners);
-    let owners = shards.into_owners();
-    let socket_workers = dispatchers.into_iter().zip(owners.socket_workers);
-    let core = |((dispatcher, owner), counters)| {
+    let counted = connected.counted;
+    let workers = connected.dispatchers.into_iter().zip(&counted.workers);
+    let workers = workers.map(|(dispatcher, counters)| {
         let admission = Admission {
             access_list: access_list.reader(),
-            request_rate: request_rate.clone(),
+            keys: SharedKeys::off().reader(),
+            request_rate: Arc::clone(&limits.request_rate),
+            peer_ids: peer_id_rules(&config.access_list),
             scrape_torrents_max: config.protocol.max_scrape_torrents,
             counters: Arc::clone(counters),
         };
         let service = Service::new(config, connection_ids.clone(), admission);
-        SocketWorker::new(service, dispatcher, owner, sockets, Arc::clone(counters))
-    };
-    Ok(Workers {
-        socket_workers: socket_workers.zip(&counters).map(core).collect(),
-        swarm_workers: owners.swarm_workers,
-        snapshotter,
-        shard_key,
-        counted: Counted {
-            workers: counters,
-            reports,
-        },
-    })
+        let counters = Arc::clone(counters);
+        let worker = SocketWorker::new(service, dispatcher, sockets, counters);
+        worker.following(settings.reader())
+    });
+    Ok((workers.collect(), counted))
 }

@@ -17,7 +17,10 @@
 //! | `idling` | what a tracker costs that nobody asks |
 //! | `privileges` | where files are written |
 //! | `stops` | what is still answered at the end |
+//! | `restarts` | nothing is lost between two processes |
+//! | `reloads` | settings that change meanwhile |
 //! | `prometheus`, `reports` | what a tracker tells about itself |
+//! | `keys` | clients that need a key |
 //! | `operations` | what all daemons of the family do alike |
 //!
 //! A test waits for a condition, with a deadline, and never for a time.
@@ -34,14 +37,19 @@ mod protocol {
     mod full_disks;
     #[cfg(target_os = "linux")]
     mod idling;
+    mod keys;
     mod limits;
     #[cfg(target_os = "linux")]
     mod one_address;
     mod operations;
     mod privileges;
     mod prometheus;
+    #[cfg(target_os = "linux")]
+    mod reloads;
     mod reports;
     mod requests;
+    #[cfg(target_os = "linux")]
+    mod restarts;
     mod scrapes;
     mod sockets;
     #[cfg(target_os = "linux")]

@@ -14,6 +14,8 @@
 //! | `world` | what must become of each datagram |
 //! | `checks` | what must be true of answers, counters and a tracker at rest |
 //! | `model`, `states`, `limits` | what the tracker should know |
+//! | `keys` | the keys of clients, which they need in a quarter of the runs |
+//! | `restarts` | snapshots while all goes on, and trackers that start with them |
 //! | `coverage` | whether enough has happened |
 //!
 //! A run that fails prints its seed. `SIMULATION_SEED=<seed>` replays it (with the name of the
@@ -24,8 +26,10 @@ mod simulation {
     pub(crate) mod checks;
     pub(crate) mod clients;
     pub(crate) mod coverage;
+    pub(crate) mod keys;
     pub(crate) mod limits;
     pub(crate) mod model;
+    pub(crate) mod restarts;
     pub(crate) mod schedule;
     pub(crate) mod states;
     pub(crate) mod tracker;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use aquatic_types::IpFamily;
@@ -44,6 +44,8 @@ pub struct UdpSocket {
     socket: StdUdpSocket,
     local_addr: SocketAddr,
     connected: bool,
+    /// What the kernel had thrown away before, modulo 2^32; `None` if somebody else counts it.
+    dropped_before: Option<u32>,
 }
 
 impl UdpSocket {
@@ -54,25 +56,52 @@ impl UdpSocket {
     /// port needs privileges.
     pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
         if addr.is_ipv6() {
             // IPv4 has sockets of its own: peers of both families never mix.
             socket.set_only_v6(true)?;
         }
-        if options.reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        set_buffers(&socket, options);
-        ignore_path_mtu(&socket, IpFamily::of(&addr), options.never_fragmented);
-        if addr.ip().is_unspecified() {
-            set_packet_info(&socket, IpFamily::of(&addr), true)?;
-        }
+        set_options(&socket, addr, options)?;
         socket.bind(&addr.into())?;
         let socket = StdUdpSocket::from(socket);
         Ok(Self {
             local_addr: socket.local_addr()?,
             socket,
             connected: false,
+            dropped_before: Some(0),
+        })
+    }
+
+    /// Takes a socket that somebody else has bound, and sets its options as [`bind`](Self::bind)
+    /// would have done. Datagrams that wait in it are kept. It is not connected, and if it is an
+    /// IPv6 socket, takes no IPv4 datagrams.
+    ///
+    /// # Errors
+    /// If the kernel does not let an option be set, or it is not a socket.
+    pub fn adopt(socket: OwnedFd, options: &SocketOptions) -> io::Result<Self> {
+        let socket = StdUdpSocket::from(socket);
+        let local_addr = socket.local_addr()?;
+        set_options(&SockRef::from(&socket), local_addr, options)?;
+        let mut adopted = Self {
+            socket,
+            local_addr,
+            connected: false,
+            dropped_before: Some(0),
+        };
+        // Whoever had it before has counted those. Where the kernel does not tell, it never will.
+        adopted.dropped_before = adopted.unreceived().ok();
+        Ok(adopted)
+    }
+
+    /// The same socket once more. [`unreceived`](Self::unreceived) is told by the first one only.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            local_addr: self.local_addr,
+            connected: self.connected,
+            dropped_before: None,
         })
     }
 
@@ -81,9 +110,10 @@ impl UdpSocket {
     pub(crate) fn unplugged() -> Self {
         let (end, _) = io::pipe().unwrap();
         Self {
-            socket: std::os::fd::OwnedFd::from(end).into(),
+            socket: OwnedFd::from(end).into(),
             local_addr: ([127, 0, 0, 1], 3_000).into(),
             connected: false,
+            dropped_before: Some(0),
         }
     }
 
@@ -139,13 +169,15 @@ impl UdpSocket {
         SockRef::from(&self.socket).send_buffer_size().map(granted)
     }
 
-    /// How many datagrams for this socket the kernel has thrown away since it was opened, modulo
-    /// 2^32: nearly always because the receive buffer was full (a wrong checksum counts, too).
+    /// How many datagrams for this socket the kernel has thrown away since it was opened, or
+    /// [adopted](Self::adopt), modulo 2^32: nearly always because the receive buffer was full (a
+    /// wrong checksum counts, too).
     ///
     /// # Errors
     /// If the kernel does not tell; only Linux (4.12 or later) does.
     pub fn unreceived(&self) -> io::Result<u32> {
-        options::drops(self)
+        let before = self.dropped_before.ok_or(io::ErrorKind::Unsupported)?;
+        Ok(options::drops(self)?.wrapping_sub(before))
     }
 
     /// Waits until a datagram can be read; `None` waits for ever. `false`: the time was over or a
@@ -175,6 +207,20 @@ impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// All options that can still be changed when a socket is bound.
+fn set_options(socket: &Socket, addr: SocketAddr, options: &SocketOptions) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    set_buffers(socket, options);
+    ignore_path_mtu(socket, IpFamily::of(&addr), options.never_fragmented);
+    if addr.ip().is_unspecified() {
+        set_packet_info(socket, IpFamily::of(&addr), true)?;
+    }
+    Ok(())
 }
 
 /// Linux doubles what it is asked for, to pay for its bookkeeping, and reports the double.
@@ -305,6 +351,52 @@ mod tests {
         };
         let first = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         UdpSocket::bind(first.local_addr(), &options).unwrap();
+    }
+
+    /// The next process has other settings, and more workers.
+    #[test]
+    fn a_socket_with_datagrams_can_be_adopted_and_joined() {
+        for text in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
+            let alone = SocketOptions::default();
+            let first = UdpSocket::bind(text.parse().unwrap(), &alone).unwrap();
+            let address = first.local_addr();
+            let client = StdUdpSocket::bind((address.ip(), 0)).unwrap();
+            client.send_to(b"hello", address).unwrap();
+            let shared = SocketOptions {
+                recv_buffer_bytes: 100_000,
+                reuse_port: true,
+                ..alone
+            };
+            let adopted = UdpSocket::adopt(first.socket.into(), &shared).unwrap();
+            assert_eq!(adopted.local_addr(), address);
+            assert_eq!(adopted.recv_buffer_bytes().unwrap(), 100_000);
+            let joined = UdpSocket::bind(address, &shared).unwrap();
+            assert_eq!(joined.local_addr(), address);
+            assert_eq!(adopted.std().recv(&mut [0; 8]).unwrap(), 5);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_what_was_lost_since_then_is_counted_and_only_once() {
+        let options = SocketOptions {
+            recv_buffer_bytes: 10_000,
+            ..SocketOptions::default()
+        };
+        let first = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let client = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        let flood = |socket: &UdpSocket| {
+            for _ in 0..100 {
+                client.send_to(b"hello", socket.local_addr()).unwrap();
+            }
+        };
+        flood(&first);
+        assert!(first.unreceived().unwrap() > 0);
+        let adopted = UdpSocket::adopt(first.socket.into(), &options).unwrap();
+        assert_eq!(adopted.unreceived().unwrap(), 0);
+        flood(&adopted);
+        assert_eq!(adopted.unreceived().unwrap(), 100);
+        assert!(adopted.duplicate().unwrap().unreceived().is_err());
     }
 
     #[test]

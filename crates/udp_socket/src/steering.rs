@@ -31,9 +31,17 @@ pub fn attach(socket: &UdpSocket, key: &ShardKey, workers: u32) -> io::Result<()
     imp::attach(socket, key, workers)
 }
 
+/// Takes the program away that an earlier process may have left in the group of a socket: the
+/// kernel spreads datagrams by itself again. Does nothing if there is none.
+pub fn detach(socket: &UdpSocket) {
+    imp::detach(socket);
+}
+
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use super::{ShardKey, UdpSocket, io};
+
+    pub(super) fn detach(_: &UdpSocket) {}
 
     pub(super) fn attach(_: &UdpSocket, _: &ShardKey, _: u32) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
@@ -45,7 +53,7 @@ mod imp {
     use libc::{BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_H, BPF_IMM, BPF_JGE, BPF_JMP};
     use libc::{BPF_K, BPF_LD, BPF_LEN, BPF_MISC, BPF_MOD, BPF_MUL, BPF_RET, BPF_RSH, BPF_TAX};
     use libc::{BPF_W, BPF_X, BPF_XOR, SKF_AD_OFF, SKF_AD_RANDOM};
-    use libc::{SO_ATTACH_REUSEPORT_CBPF, sock_filter};
+    use libc::{SO_ATTACH_REUSEPORT_CBPF, SO_DETACH_REUSEPORT_BPF, SOL_SOCKET, sock_filter};
 
     use super::{ShardKey, UdpSocket, io};
     use crate::options;
@@ -58,6 +66,12 @@ mod imp {
 
     pub(super) fn attach(socket: &UdpSocket, key: &ShardKey, workers: u32) -> io::Result<()> {
         options::attach_filter(socket, SO_ATTACH_REUSEPORT_CBPF, &program(key, workers))
+    }
+
+    pub(super) fn detach(socket: &UdpSocket) {
+        // Fails if there is none, or no group; or before Linux 5.3, where it stays and places
+        // datagrams as it did before.
+        let _ = options::set_int(socket, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0);
     }
 
     /// The program. Its data starts at the UDP payload; it works on the registers A and X.

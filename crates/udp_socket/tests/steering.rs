@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::net::UdpSocket as StdUdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use aquatic_types::{InfoHash, ShardKey};
@@ -94,6 +95,48 @@ fn announces_reach_their_owner_v4() {
 #[test]
 fn announces_reach_their_owner_v6() {
     announces_reach_their_owner("[::1]:0", "[::1]:0");
+}
+
+/// One process after the other has the same sockets, its own key, and another number of workers.
+/// The first one has a single worker, whose socket is not meant to be shared.
+#[test]
+fn announces_reach_their_owner_at_sockets_of_an_earlier_process() {
+    for text in ["127.0.0.1:0", "[::1]:0"] {
+        let options = SocketOptions {
+            reuse_port: true,
+            ..SocketOptions::default()
+        };
+        let alone = SocketOptions::default();
+        let mut sockets = vec![UdpSocket::bind(text.parse().unwrap(), &alone).unwrap()];
+        let address = sockets[0].local_addr();
+        let client = StdUdpSocket::bind(text).unwrap();
+        for (process, workers) in [2, 4, 3, 4].into_iter().enumerate() {
+            let kept = sockets.iter().map(|it| it.as_fd().try_clone_to_owned());
+            let kept: Vec<OwnedFd> = kept.collect::<Result<_, _>>().unwrap();
+            drop(sockets);
+            let adopt = |socket| UdpSocket::adopt(socket, &options).unwrap();
+            sockets = kept.into_iter().map(adopt).collect();
+            while sockets.len() < workers {
+                sockets.push(UdpSocket::bind(address, &options).unwrap());
+            }
+            let byte = |place| u8::try_from((place * 91 + process * 17) % 251).unwrap();
+            let key = ShardKey::new(std::array::from_fn(byte));
+            steering::attach(&sockets[0], &key, u32::try_from(workers).unwrap()).unwrap();
+            let hashes: Vec<_> = info_hashes().take(100).collect();
+            let packets: Vec<_> = hashes.iter().map(|hash| packet(*hash, 98)).collect();
+            let at = arrivals(&sockets, &client, &packets);
+            let owner = |hash: &[u8; 20]| key.shard_of(&InfoHash(*hash), workers);
+            let owners = hashes
+                .iter()
+                .map(|hash| u32::try_from(owner(hash)).unwrap());
+            assert_eq!(at, owners.collect::<Vec<_>>(), "{workers} workers");
+        }
+        // One that does not steer: the kernel goes by the sender's address again.
+        steering::detach(&sockets[0]);
+        let packets = info_hashes().take(50).map(|hash| packet(hash, 98));
+        let at = arrivals(&sockets, &client, &packets.collect::<Vec<_>>());
+        assert!(at.iter().all(|index| *index == at[0]));
+    }
 }
 
 #[test]

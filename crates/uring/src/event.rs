@@ -18,6 +18,8 @@ pub enum Event<'a> {
     },
     /// A [`Waker`](crate::Waker) was used.
     Woken,
+    /// Something has happened at the file that is [watched](crate::Ring::watch).
+    Ready,
 }
 
 /// A completion that the caller has not seen yet.
@@ -29,6 +31,7 @@ pub(crate) enum Pending {
         len: u32,
     },
     Woken,
+    Ready,
 }
 
 /// Events in the order in which they happened.
@@ -69,6 +72,7 @@ impl Events<'_> {
             self.queue.take_back(self.pool);
             match self.queue.pending.pop_front()? {
                 Pending::Woken => return Some(Event::Woken),
+                Pending::Ready => return Some(Event::Ready),
                 Pending::Received {
                     socket,
                     buffer,

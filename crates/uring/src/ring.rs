@@ -2,11 +2,11 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use aquatic_udp_socket::{Outbox, SendReport, UdpSocket};
-use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::event::{Events, Pending, Queue};
@@ -14,6 +14,9 @@ use crate::pool::{self, BufferPool};
 use crate::sends::Sends;
 use crate::tag::Tag;
 use crate::waker::Waker;
+
+/// Files that are watched besides sockets and waker.
+const WATCHED_MAX: usize = 1;
 
 /// Sizes of a ring.
 #[derive(Clone, Debug)]
@@ -51,8 +54,12 @@ pub struct Ring {
     queue: Queue,
     /// Which sockets have a receive in the kernel.
     receiving: Box<[bool]>,
+    /// What comes stays in the sockets.
+    has_stopped_receiving: bool,
     /// The waker's place in the table of files, and whether it is being watched.
     waker: Option<(u32, bool)>,
+    /// A file that is no socket, and whether it is being watched.
+    watched: Option<(RawFd, bool)>,
     /// An error that no datagram can bring about.
     broken: Option<io::Error>,
     /// What the completion queue has room for.
@@ -82,7 +89,7 @@ impl Ring {
 
         // Room for everything that can complete between two looks, so that nothing overflows: each
         // datagram holds a buffer, each send was one entry, each file ends at most once.
-        let file_count = u32::try_from(files.len()).map_err(io::Error::other)?;
+        let file_count = u32::try_from(files.len() + WATCHED_MAX).map_err(io::Error::other)?;
         let completions = u32::from(pool.count()) + entries + 2 * file_count;
         let (io, deferred) = build(entries, completions)?;
         io.submitter().register_files(&files)?;
@@ -100,11 +107,21 @@ impl Ring {
             ),
             queue: Queue::new(),
             receiving: vec![false; sockets.len()].into(),
+            has_stopped_receiving: false,
             waker: waker.map(|_| (waker_place, false)),
+            watched: None,
             broken: None,
             completions_max: usize::try_from(completions).map_err(io::Error::other)?,
             _not_send: PhantomData,
         })
+    }
+
+    /// Reports [`Event::Ready`](crate::Event::Ready) from now on, whenever something happens at
+    /// `file`, which can be anything that `poll(2)` knows: an epoll of somebody who shares this
+    /// thread, say. What is there already is reported once. It has to stay open as long as the ring
+    /// lives.
+    pub fn watch(&mut self, file: RawFd) {
+        self.watched = Some((file, false));
     }
 
     /// One turn: sends what [`send`](Self::send) was given, then waits until there is an event, or
@@ -154,6 +171,34 @@ impl Ring {
         let arguments = SubmitArgs::new().timespec(&timespec).min_wait_usec(micros);
         let result = self.io.submitter().submit_with_args(want, &arguments);
         self.after_entering(result)
+    }
+
+    /// Receives nothing more: what comes from now on stays in the sockets, for whoever has them,
+    /// too. What has been received is still reported by [`wait`](Self::wait).
+    ///
+    /// # Errors
+    /// If the ring is unusable.
+    pub fn stop_receiving(&mut self) -> io::Result<()> {
+        self.has_stopped_receiving = true;
+        // What was not handed in yet could not be cancelled.
+        self.enter(0, None)?;
+        for socket in 0..self.receiving.len() {
+            if self.receiving.get(socket) != Some(&true) {
+                continue;
+            }
+            let file = u32::try_from(socket).map_err(io::Error::other)?;
+            loop {
+                let receive = CancelBuilder::user_data(Tag::Receive(file).encode());
+                match self.io.submitter().register_sync_cancel(None, receive) {
+                    Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
+                    // It has ended by itself.
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+                    Ok(()) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.enter(0, None)
     }
 
     /// Takes all packets from `outbox` and sends them through a socket, in order: the first many at
@@ -212,7 +257,8 @@ impl Ring {
     /// request ends when there is no buffer, and on errors.
     fn start_receiving(&mut self) -> io::Result<()> {
         for socket in 0..self.receiving.len() {
-            if self.receiving.get(socket) == Some(&false) && self.pool.has_free() {
+            let is_due = !self.has_stopped_receiving && self.pool.has_free();
+            if is_due && self.receiving.get(socket) == Some(&false) {
                 let file = u32::try_from(socket).map_err(io::Error::other)?;
                 let request =
                     opcode::RecvMsgMulti::new(Fixed(file), self.pool.layout(), pool::GROUP)
@@ -233,6 +279,15 @@ impl Ring {
             self.make_room()?;
             self.push(&request)?;
             self.waker = Some((file, true));
+        }
+        if let Some((file, false)) = self.watched {
+            let request = opcode::PollAdd::new(Fd(file), libc::POLLIN as _)
+                .multi(true)
+                .build()
+                .user_data(Tag::Watch.encode());
+            self.make_room()?;
+            self.push(&request)?;
+            self.watched = Some((file, true));
         }
         Ok(())
     }
@@ -313,6 +368,12 @@ impl Ring {
                         *watched = false;
                     }
                     self.queue.pending.push_back(Pending::Woken);
+                }
+                Some(Tag::Watch) => {
+                    if ended && let Some((_, is_watched)) = &mut self.watched {
+                        *is_watched = false;
+                    }
+                    self.queue.pending.push_back(Pending::Ready);
                 }
                 Some(Tag::Send(id)) => self.sends.completed(id, result),
                 None => {}

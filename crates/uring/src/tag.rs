@@ -8,6 +8,8 @@ pub(crate) enum Tag {
     Receive(u32),
     /// The watch for wake-ups.
     Wake,
+    /// The watch for what happens at another file.
+    Watch,
     /// A packet. Outboxes are counted from the last wait, so 30 bits are plenty.
     Send(PacketId),
 }
@@ -21,6 +23,7 @@ impl Tag {
         let (kind, high, low) = match self {
             Self::Receive(file) => (1, 0, file),
             Self::Wake => (2, 0, 0),
+            Self::Watch => (2, 0, 1),
             Self::Send(PacketId { outbox, place }) => (3, outbox & OUTBOX_MASK, place),
         };
         kind << KIND_SHIFT | u64::from(high) << HALF_BITS | u64::from(low)
@@ -32,7 +35,8 @@ impl Tag {
         let low = u32::try_from(bits & u64::from(u32::MAX)).ok()?;
         match bits >> KIND_SHIFT {
             1 => Some(Self::Receive(low)),
-            2 => Some(Self::Wake),
+            2 if low == 0 => Some(Self::Wake),
+            2 => Some(Self::Watch),
             3 => Some(Self::Send(PacketId {
                 outbox: high,
                 place: low,
@@ -52,6 +56,7 @@ mod tests {
         let tags = [
             Tag::Receive(7),
             Tag::Wake,
+            Tag::Watch,
             Tag::Send(PacketId { outbox, place }),
             Tag::Send(PacketId {
                 outbox: 0,

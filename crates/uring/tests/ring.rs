@@ -4,7 +4,8 @@
 //! pass.
 #![cfg(target_os = "linux")]
 
-use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket as StdUdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use aquatic_udp_socket::{LocalAddr, Outbox, ReturnPath, SendReport, SocketOptions, UdpSocket};
@@ -94,6 +95,7 @@ fn what_gathers_is_reported_by_the_next_wait() {
             match event {
                 Event::Datagram { datagram, .. } => bytes.extend_from_slice(datagram.bytes),
                 Event::Woken => woken = true,
+                Event::Ready => panic!("nothing is watched"),
             }
         }
         drop(events);
@@ -342,12 +344,71 @@ fn events_that_were_not_looked_at_come_again() {
         let mut events = ring.wait(Some(PATIENCE)).unwrap();
         match events.next_event().unwrap() {
             Event::Datagram { datagram, .. } => assert_eq!(datagram.bytes, [expected]),
-            Event::Woken => panic!("nobody woke it"),
+            event => panic!("not a datagram: {event:?}"),
         }
         if expected % 3 == 0 {
             // Not even a forgotten guard may lose a buffer.
             std::mem::forget(events);
         }
+    }
+}
+
+/// The next process finds them there.
+#[test]
+fn what_comes_after_the_end_of_receiving_stays_in_the_socket() {
+    if !works() {
+        return;
+    }
+    for (server, addr) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0")] {
+        let (server, client) = (bind(server), client(addr));
+        let kept = server.duplicate().unwrap();
+        let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+        let send = |number: u8| client.send_to(&[number], server.local_addr()).unwrap();
+        send(0);
+        assert_eq!(receive(&mut ring, 1).len(), 1);
+        send(1);
+        ring.stop_receiving().unwrap();
+        send(2);
+        let mut numbers = Vec::new();
+        let mut events = ring.wait(Some(Duration::from_millis(50))).unwrap();
+        while let Some(event) = events.next_event() {
+            if let Event::Datagram { datagram, .. } = event {
+                numbers.push(datagram.bytes[0]);
+            }
+        }
+        drop(events);
+        // Whether the second one was received before is the kernel's affair.
+        assert!(!numbers.contains(&2), "{numbers:?}");
+        let mut answer = Outbox::new();
+        answer.push(ReturnPath::to(client.local_addr().unwrap()), &[9]);
+        ring.send(0, &mut answer).unwrap();
+        assert_eq!(flush(&mut ring).sent_bytes, 1);
+        drop(ring);
+        let mut receiver = aquatic_udp_socket::Receiver::new(8, 100);
+        receiver.receive(&kept).unwrap();
+        numbers.extend(receiver.datagrams().map(|datagram| datagram.bytes[0]));
+        assert_eq!(numbers, [1, 2]);
+    }
+}
+
+#[test]
+fn what_happens_at_a_watched_file_ends_the_wait() {
+    if !works() {
+        return;
+    }
+    let server = bind("127.0.0.1:0");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut ring = Ring::new(&OPTIONS, &[&server], None).unwrap();
+    let _first = TcpStream::connect(address).unwrap();
+    ring.watch(listener.as_raw_fd());
+    // Without a time limit: a lost event hangs the test. What was there before counts, too.
+    for _ in 0..100 {
+        let mut events = ring.wait(None).unwrap();
+        assert!(matches!(events.next_event(), Some(Event::Ready)));
+        drop(events);
+        listener.accept().unwrap();
+        std::thread::spawn(move || TcpStream::connect(address).unwrap());
     }
 }
 

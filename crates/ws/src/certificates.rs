@@ -29,6 +29,15 @@ impl CertificateWatch {
         }
     }
 
+    /// Connections are closed so many seconds after the next changes; and after those that there
+    /// were, if that is sooner than it was to be.
+    pub fn set_grace(&mut self, now: Now, seconds: u32) {
+        self.grace_seconds = seconds;
+        for (at, _) in &mut self.due {
+            *at = (*at).min(now.seconds + seconds);
+        }
+    }
+
     /// `newest` is the certificate that new connections have now. Returns the one before which all
     /// are outdated, when a grace period has ended: once for each.
     pub fn outdated(&mut self, now: Now, newest: u32) -> Option<u32> {
@@ -66,6 +75,17 @@ mod tests {
         assert_eq!(watch.outdated(at(1_110), 9), None, "told once");
         assert_eq!(watch.outdated(at(1_150), 9), Some(9));
         assert_eq!(watch.outdated(at(9_999), 9), None);
+    }
+
+    #[test]
+    fn a_shorter_grace_holds_for_changes_that_there_were() {
+        let mut watch = CertificateWatch::new(0, 3_600);
+        assert_eq!(watch.outdated(at(10), 1), None);
+        assert_eq!(watch.outdated(at(20), 2), None);
+        watch.set_grace(at(30), 5);
+        assert_eq!(watch.outdated(at(34), 2), None);
+        assert_eq!(watch.outdated(at(35), 2), Some(1));
+        assert_eq!(watch.outdated(at(35), 2), Some(2));
     }
 
     #[test]

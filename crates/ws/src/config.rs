@@ -1,8 +1,11 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use aquatic_config::{AccessListConfig, Checks, LogLevel, OldSpellings, PrivilegeConfig, section};
+use aquatic_config::{
+    AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
+};
 use aquatic_stream::{Bounds, ConnectionLimitsConfig, StreamConfig};
 use aquatic_stream_tracker::{CommonClamps, CommonConfig};
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
@@ -11,10 +14,13 @@ use aquatic_tracker::config::{
     AddressLimitsConfig, CountsPersistenceConfig, MetricsConfig, PeerTimes,
 };
 use aquatic_tracker::dispatch::topology::Topology;
+use aquatic_tracker::interval::IntervalConfig;
+use aquatic_tracker::torrents::export::ScrapeExportsConfig;
 use aquatic_ws_protocol::ScrapeResponse;
 
 use crate::frames::HEADER_BYTES_MAX;
 use crate::liveness::Patience;
+use crate::origins;
 use crate::response_writer::ForwardingBounds;
 use crate::session::{IN_FLIGHT_MAX, MessageBounds};
 
@@ -44,6 +50,10 @@ const OFFERS_PER_SECOND_MAX: u32 = 1_000;
 /// client has less than 500 bytes (three ids of up to 120, and keys) besides what came in.
 const WAITING_MESSAGES_MIN: usize = 4;
 
+/// The longest time over which connections are closed at a stop. It leaves time enough for what is
+/// written down then: see [`LAST_MAX`](aquatic_daemon::supervisor::LAST_MAX).
+const DRAIN_SECONDS_MAX: u32 = 30;
+
 section! {
     /// aquatic_ws configuration.
     pub struct Config {
@@ -68,9 +78,11 @@ section! {
         pub limits: LimitsConfig,
         pub metrics: MetricsConfig,
         pub cleaning: CleaningConfig,
+        pub scrape_exports: ScrapeExportsConfig,
         pub persistence: CountsPersistenceConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
+        pub keys: KeysConfig,
     }
 }
 
@@ -99,6 +111,13 @@ section! {
         /// Proxies close silent connections: nginx after 60 seconds by default, Cloudflare after
         /// 100. A third of `max_connection_idle` or `max_peer_age` counts as this if it is less.
         pub ping_interval: u32 = 45,
+        /// Seconds over which connections are closed when the program is told to stop, one after
+        /// the other and with code 1012, so that clients do not all come back at once. 0 = all at
+        /// once.
+        ///
+        /// Each works as before until then; no others are accepted meanwhile. A tracker with few
+        /// connections stops sooner.
+        pub drain_period: u32 = 5,
         /// Answer GET /health with status 200, for load balancers.
         pub enable_http_health_checks: bool = true,
         /// Origins of web pages that may use this tracker, such as ["https://example.com"].
@@ -130,6 +149,8 @@ section! {
         pub max_torrents_per_connection: usize = 1_000,
         /// Seconds between two announces of a client.
         pub peer_announce_interval: u32 = 120,
+        #[flatten]
+        pub intervals: IntervalConfig,
     }
 }
 
@@ -185,7 +206,13 @@ impl Config {
             metrics: &self.metrics,
             privileges: &self.privileges,
             access_list: &self.access_list,
+            keys: &self.keys,
             persistence: self.persistence.plan(Contents::CompletedWebTorrent),
+            exports: &self.scrape_exports,
+            more_files: 0,
+            stream_front_ends: 1,
+            is_one_of_several: false,
+            drain: Duration::from_secs(self.network.drain_period.into()),
         }
     }
 
@@ -272,7 +299,12 @@ impl aquatic_config::Config for Config {
     fn check(&self, checks: &mut Checks) {
         self.common().check(checks);
         self.limits.addresses.check(checks);
-        self.check_origins(checks);
+        origins::check(&self.network.allowed_origins, checks);
+        let (intervals, base) = (
+            &self.protocol.intervals,
+            self.protocol.peer_announce_interval,
+        );
+        intervals.check(base, checks);
         let torrents = self.protocol.max_torrents_per_connection;
         checks.require(
             (1..=TORRENTS_PER_CONNECTION_MAX).contains(&torrents),
@@ -285,22 +317,36 @@ impl aquatic_config::Config for Config {
         self.common().inspect(checks);
     }
 
+    /// How much may wait to be sent holds for the life of the workers.
+    fn keys_bound_to_start(&self, new: &Self) -> Vec<String> {
+        let mut scraping = self.clone();
+        scraping.protocol.max_scrape_torrents = new.protocol.max_scrape_torrents;
+        if scraping.bounds().output_bytes_max <= self.bounds().output_bytes_max {
+            return Vec::new();
+        }
+        vec!["protocol.max_scrape_torrents".to_owned()]
+    }
+
+    /// Connections are looked at at the pace of now, and those that live must not seem silent when
+    /// they are: not before two pings of it could have been answered.
+    fn keys_bound_at_present(&self, new: &Self) -> Vec<String> {
+        let silence_min = self.patience().ping_seconds.saturating_mul(2);
+        let (old, new) = (&self.cleaning, &new.cleaning);
+        let keys = [
+            ("max_peer_age", old.max_peer_age, new.max_peer_age),
+            (
+                "max_connection_idle",
+                old.max_connection_idle,
+                new.max_connection_idle,
+            ),
+        ];
+        let is_bound = |(_, old, new): &(&str, u32, u32)| new < old && *new < silence_min;
+        let bound = keys.into_iter().filter(is_bound);
+        bound.map(|(key, ..)| format!("cleaning.{key}")).collect()
+    }
+
     fn log_level(&self) -> LogLevel {
         self.log_level
-    }
-}
-
-impl Config {
-    fn check_origins(&self, checks: &mut Checks) {
-        for origin in &self.network.allowed_origins {
-            checks.require(
-                is_origin(origin),
-                "network.allowed_origins",
-                format!(
-                    "{origin:?} is no origin: a scheme and a host, such as https://example.com"
-                ),
-            );
-        }
     }
 }
 
@@ -316,9 +362,15 @@ impl NetworkConfig {
                 "network.websocket_max_frame_size",
             ),
         ] {
-            let reason = "an offer must fit in, and a message into memory";
+            let reason = "the least has room for an offer, and the most fits into memory";
             checks.clamp(bytes, MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX, key, reason);
         }
+        checks.clamp(
+            &mut self.drain_period,
+            0..=DRAIN_SECONDS_MAX,
+            "network.drain_period",
+            "a service manager does not wait for ever",
+        );
     }
 }
 
@@ -334,7 +386,7 @@ impl ProtocolConfig {
             &mut self.max_offers,
             0..=OFFERS_MAX,
             "protocol.max_offers",
-            "no more offers of an announce are looked at",
+            "no announce has use for more offers",
         );
         checks.clamp(
             &mut self.max_offer_size,
@@ -373,159 +425,5 @@ impl CleaningConfig {
     }
 }
 
-/// Whether browsers could send it (RFC 6454): one with a path, or but a slash, is never sent.
-fn is_origin(text: &str) -> bool {
-    let has_host = |(_, host): (&str, &str)| !host.is_empty() && !host.contains(['/', '?', '#']);
-    text == "null" || text.split_once("://").is_some_and(has_host)
-}
-
 #[cfg(test)]
-mod tests {
-    use aquatic_config::{load, to_documented_toml};
-
-    use super::*;
-
-    #[test]
-    fn printed_default_loads_to_the_default() {
-        let printed = to_documented_toml(&Config::default());
-        let loaded = load::<Config>(&printed).unwrap();
-        assert_eq!(loaded.config, Config::default());
-        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    }
-
-    #[test]
-    fn a_file_of_aquatic_0_9_loads_with_warnings() {
-        let loaded = load::<Config>(
-            "socket_workers = 1\nswarm_workers = 1\n[network]\naddress = \"0.0.0.0:3000\"\n\
-             only_ipv6 = false\ntcp_backlog = 1024\nwebsocket_max_message_size = 65536\n\
-             websocket_max_frame_size = 16384\nwebsocket_write_buffer_size = 8192\n\
-             enable_http_health_checks = false\n\
-             [protocol]\nmax_scrape_torrents = 255\nmax_offers = 10\n\
-             peer_announce_interval = 120\n\
-             [cleaning]\ntorrent_cleaning_interval = 30\nconnection_cleaning_interval = 30\n\
-             max_peer_age = 180\nmax_offer_age = 120\nmax_connection_idle = 180\n\
-             close_after_tls_update_grace_period = 3600\n\
-             [metrics]\ntorrent_count_update_interval = 10\npeer_clients = true\n",
-        )
-        .unwrap();
-        let config = &loaded.config;
-        assert!(!config.network.enable_http_health_checks && config.metrics.peer_clients);
-        assert_eq!(config.metrics.interval, 10);
-        assert_eq!(config.bounds().output_bytes_max, 4 * 65_536);
-        let mut warnings = loaded.warnings.iter();
-        assert!(warnings.any(|warning| warning.contains("connection_cleaning_interval")));
-    }
-
-    #[test]
-    fn pings_fit_between_whatever_ends_a_silent_connection() {
-        let ping_seconds = |interval, idle, age| {
-            let mut config = Config::default();
-            config.network.ping_interval = interval;
-            config.cleaning.max_connection_idle = idle;
-            config.cleaning.max_peer_age = age;
-            config.patience().ping_seconds
-        };
-        assert_eq!(Config::default().patience().ping_seconds, 45);
-        assert_eq!(ping_seconds(45, 100_000, 180), 45, "whatever may be idle");
-        assert_eq!(ping_seconds(45, 30, 180), 10);
-        assert_eq!(ping_seconds(45, 180, 60), 20);
-        assert_eq!(ping_seconds(0, 180, 180), 1);
-        assert_eq!(ping_seconds(45, 3, 1), 1);
-    }
-
-    #[test]
-    fn origins_are_schemes_and_hosts() {
-        let text = "network.allowed_origins = ['https://a.example:8443', 'http://[::1]', 'null']";
-        assert!(load::<Config>(text).is_ok());
-    }
-
-    #[test]
-    fn every_answer_fits_into_what_may_wait() {
-        let mut config = Config::default();
-        config.network.websocket_write_buffer_size = 0;
-        config.network.websocket_max_message_size = MESSAGE_BYTES_MIN;
-        for torrents in [1, SCRAPE_TORRENTS_MAX] {
-            config.protocol.max_scrape_torrents = torrents;
-            let waiting_max = config.bounds().output_bytes_max;
-            assert!(waiting_max >= HEADER_BYTES_MAX + ScrapeResponse::size_max(torrents));
-            let forwarded_max = HEADER_BYTES_MAX + MESSAGE_BYTES_MIN + 500;
-            assert!(waiting_max >= 2 * forwarded_max);
-        }
-    }
-
-    #[test]
-    fn what_0_9_ran_with_is_made_to_fit_with_a_warning() {
-        for (text, used) in [
-            ("protocol.max_offers = 101", "100 is used"),
-            ("protocol.max_scrape_torrents = 0", "1 is used"),
-            ("protocol.max_scrape_torrents = 65535", "10000 is used"),
-            ("cleaning.max_offer_age = 0", "1 is used"),
-            ("cleaning.max_offer_age = 100_000", "32000 is used"),
-            ("cleaning.max_connection_idle = 0", "3 is used"),
-            ("network.websocket_max_frame_size = 0", "1024 is used"),
-            (
-                "network.websocket_max_message_size = 100_000_000",
-                "16777216 is used",
-            ),
-            ("metrics.peer_id_prefixes = true", "false is used"),
-        ] {
-            let warnings = load::<Config>(text).unwrap().warnings;
-            let (key, _) = text.split_once(" = ").unwrap();
-            let name = key.rsplit('.').next().unwrap();
-            let says = |warning: &String| warning.contains(name) && warning.contains(used);
-            assert!(warnings.iter().any(says), "{text}: {warnings:?}");
-        }
-    }
-
-    #[test]
-    fn peers_need_not_announce_to_stay() {
-        let loaded = load::<Config>("protocol.peer_announce_interval = 1800").unwrap();
-        assert_eq!(loaded.warnings, Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_is_hardly_meant_is_warned_of() {
-        assert_eq!(
-            load::<Config>("protocol.max_offers = 0").unwrap().advice,
-            [
-                "line 1: `protocol.max_offers`: is 0: no offer is passed on, so that peers never \
-                 meet"
-            ]
-        );
-        assert!(load::<Config>("").unwrap().advice.is_empty());
-    }
-
-    /// Swarms are shared by both IP versions, unlike those of the other trackers.
-    #[test]
-    fn limits_hold_once() {
-        let printed = to_documented_toml(&Config::default());
-        let said = "# Bounds on what strangers can make the tracker hold or do. 0 means no limit.\n\
-                    #\n\
-                    # Browsers on IPv4 and IPv6 are in the same swarms, and limits hold for both \
-                    together.\n\
-                    [limits]\n";
-        assert!(printed.contains(said), "{printed}");
-        assert!(!printed.contains("IPv6 each"), "{printed}");
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        for (text, key) in [
-            (
-                "protocol.max_torrents_per_connection = 0",
-                "max_torrents_per_connection",
-            ),
-            ("network.enable_tls = true", "tls_private_key_path"),
-            ("network.keep_alive = true", "keep_alive"),
-            ("network.allowed_origins = ['example.com']", "example.com"),
-            ("network.allowed_origins = ['https://a.b/']", "https://a.b/"),
-            (
-                "network.runs_behind_reverse_proxy = true\nlimits.max_connections_per_ip = 1",
-                "max_connections_per_ip",
-            ),
-        ] {
-            let error = load::<Config>(text).unwrap_err().to_string();
-            assert!(error.contains(key), "{text}: {error}");
-        }
-    }
-}
+mod tests;

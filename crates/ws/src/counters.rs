@@ -15,6 +15,7 @@ impl Protocol for WebTorrent {
     type Request = RequestKind;
     type Response = ResponseKind;
     type Reason = Reason;
+    const NAME: &'static str = "ws";
     const PAYLOAD: &'static str = "TCP payload";
 }
 
@@ -80,6 +81,9 @@ labels! {
         Origin = "origin",
         /// Refused with 403: not sent by one of `network.trusted_proxies`.
         UntrustedProxy = "untrusted_proxy",
+        /// Refused with 403: for a client in the list of `access_list.networks_deny_path`, by way
+        /// of a reverse proxy. (Others are not even accepted.)
+        NetworkDenied = "network_denied",
         /// Refused with 400: the reverse proxy has not told who the client is.
         ProxyHeader = "proxy_header",
         /// Refused, with a closed connection: bytes that are no WebSocket frame of a client.
@@ -109,6 +113,16 @@ labels! {
         QueueFull = "queue_full",
         /// Refused: the access list does not allow the torrent.
         InfoHashDenied = "info_hash_denied",
+        /// Refused: clients need a key (`keys.mode`), and the announce URL has none.
+        KeyMissing = "key_missing",
+        /// Refused: the key is not in the file of keys.
+        KeyUnknown = "key_unknown",
+        /// Refused: the key is past its end date.
+        KeyExpired = "key_expired",
+        /// Refused: the key has as many peers as it may have.
+        KeyPeerLimit = "key_peer_limit",
+        /// Refused: `access_list.peer_id_prefixes_deny` and `peer_id_prefixes_allow`.
+        PeerIdDenied = "peer_id_denied",
         /// Refused: `limits.max_torrents`.
         TorrentLimit = "torrent_limit",
         /// Refused: `limits.max_peers`.

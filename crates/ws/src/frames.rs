@@ -15,6 +15,9 @@ pub const HEADER_BYTES_MAX: usize = 14;
 /// Payload of the longest control frame.
 const CONTROL_BYTES_MAX: usize = 125;
 
+/// What clients are told at a stop; browsers show it to the page.
+const RESTART_REASON: &[u8] = b"service restart";
+
 /// A frame of a client, whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -154,6 +157,14 @@ pub fn write_close(code: u16, out: &mut Vec<u8>) {
     write_control(Control::Close, &code.to_be_bytes(), out);
 }
 
+/// Appends the frame that ends a connection because the tracker stops, and, as a rule, is started
+/// again.
+pub fn write_restart(out: &mut Vec<u8>) {
+    let mut payload = u16::from(CloseCode::Restart).to_be_bytes().to_vec();
+    payload.extend(RESTART_REASON);
+    write_control(Control::Close, &payload, out);
+}
+
 fn write_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
     let header = FrameHeader {
         opcode,
@@ -245,6 +256,8 @@ mod tests {
         let mut out = Vec::new();
         write_control(Control::Ping, b"hi", &mut out);
         write_close(1002, &mut out);
-        assert_eq!(out, b"\x89\x02hi\x88\x02\x03\xea");
+        write_restart(&mut out);
+        let expected = b"\x89\x02hi\x88\x02\x03\xea\x88\x11\x03\xf4service restart";
+        assert_eq!(out, expected);
     }
 }

@@ -45,17 +45,19 @@
 //! | [`service`] | what is decided about a message before |
 //! | [`refusal`] | what clients are told that are not served |
 //! | [`session`], [`membership`] | a connection, from bytes to messages, and its peers |
-//! | [`upgrade`], [`frames`] | HTTP and WebSocket |
+//! | [`upgrade`], [`url_key`], [`frames`] | HTTP, the key in its URL, and WebSocket |
 //! | [`messages`], [`forwarding`], [`notices`] | what workers say to each other, and tell shards |
-//! | [`liveness`], `sweep` | when connections are looked at: for silence, and for forbidden torrents |
+//! | [`liveness`], `sweep` | when connections are looked at: for silence, and for peers that are no longer served |
 //! | [`certificates`] | when clients have to come anew |
 //! | [`workers`], [`socket_worker`] | who does what |
 //! | [`request_handler`], [`response_writer`] | a worker's halves: messages to requests, and decisions to messages |
 //! | `waiting` | messages whose torrent's owner does not keep up |
 //! | `open_offers` | which offers a peer may answer |
+//! | `origins` | what may be listed as an origin of pages |
 //! | `offer_pace` | how many offers a client is handed in a time |
 //! | `members`, `memory` | who is there, counted; how memory is divided |
 //! | [`counters`] | what is counted |
+//! | `health` | where `--health` asks |
 
 #![forbid(unsafe_code)]
 
@@ -64,6 +66,7 @@ pub mod config;
 pub mod counters;
 pub mod forwarding;
 pub mod frames;
+mod health;
 pub mod liveness;
 mod members;
 pub mod membership;
@@ -72,6 +75,7 @@ pub mod messages;
 pub mod notices;
 mod offer_pace;
 mod open_offers;
+mod origins;
 pub mod refusal;
 pub mod request_handler;
 pub mod response_writer;
@@ -82,7 +86,19 @@ pub mod socket_worker;
 mod start;
 mod sweep;
 pub mod upgrade;
+pub mod url_key;
 mod waiting;
 pub mod workers;
 
+use aquatic_daemon::cli::App;
+use aquatic_daemon::signals;
+
 pub use start::run;
+
+/// The program.
+pub const APP: App = App {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    about: "WebTorrent tracker over WebSocket",
+    after_help: signals::HELP,
+};

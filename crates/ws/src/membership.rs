@@ -116,11 +116,11 @@ impl Membership {
     /// the book until the shard has [confirmed](Self::confirm) that.
     pub fn dismiss(
         &mut self,
-        mut is_meant: impl FnMut(&InfoHash) -> bool,
+        mut is_meant: impl FnMut(&InfoHash, &PeerId) -> bool,
         mut leave: impl FnMut(InfoHash, PeerId),
     ) {
         for peer in &mut self.0 {
-            if peer.farewell == Farewell::None && is_meant(&peer.info_hash) {
+            if peer.farewell == Farewell::None && is_meant(&peer.info_hash, &peer.peer_id) {
                 peer.farewell = Farewell::Due;
                 peer.in_flight = peer.in_flight.saturating_add(1);
                 leave(peer.info_hash, peer.peer_id);
@@ -233,7 +233,7 @@ mod tests {
         }
         let dismiss = |membership: &mut Membership| {
             let mut told = Vec::new();
-            membership.dismiss(|it| *it == A, |info_hash, _| told.push(info_hash));
+            membership.dismiss(|it, _| *it == A, |info_hash, _| told.push(info_hash));
             told
         };
         assert_eq!(dismiss(&mut membership), [A]);
@@ -273,7 +273,7 @@ mod tests {
         for rounds in 1..=2 {
             let mut told = 0;
             for _ in 0..rounds {
-                membership.dismiss(|_| true, |_, _| told += 1);
+                membership.dismiss(|_, _| true, |_, _| told += 1);
                 assert_eq!(
                     membership.ask(A, ME, LEECHER, 1),
                     Ok(MembershipChange::Renewed)
@@ -283,7 +283,7 @@ mod tests {
             assert_eq!(told, rounds);
             assert!(!membership.says_farewell(A, ME));
         }
-        membership.dismiss(|_| true, |_, _| ());
+        membership.dismiss(|_, _| true, |_, _| ());
         assert!(membership.says_farewell(A, ME));
         assert!(membership.confirm(A, ME));
         assert!(!membership.says_farewell(A, ME), "nobody is there");

@@ -87,9 +87,10 @@ impl OpenOffers {
     /// Forgets those that nobody can answer any more.
     pub(crate) fn expire(&mut self, now: Seconds) {
         let offers = &mut self.0;
-        let expired = offers.iter().take_while(|it| it.deadline < now).count();
-        offers.drain(..expired);
-        if expired > 0 && offers.len() * 4 <= offers.capacity() {
+        let before = offers.len();
+        // Not in order if `cleaning.max_offer_age` has been changed meanwhile.
+        offers.retain(|it| it.deadline >= now);
+        if offers.len() < before && offers.len() * 4 <= offers.capacity() {
             self.shrink();
         }
     }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use aquatic_keys::KeyRefusal;
+use aquatic_tracker::admission::PEER_ID_DENIED;
 use aquatic_types::InfoHash;
 use aquatic_ws_protocol::{Action, FailureResponse, Request, RequestError, RequestErrorKind};
 
@@ -17,9 +19,17 @@ const RETRY_SECONDS_MAX: u32 = 60;
 pub struct Refusal {
     /// What it is counted under.
     pub reason: Reason,
-    text: &'static str,
+    text: Text,
     /// The same may be served a little later.
     may_pass: bool,
+}
+
+/// What a client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Text {
+    Fixed(&'static str),
+    /// About the key in the URL to which the client has connected.
+    Key(KeyRefusal),
 }
 
 impl Refusal {
@@ -51,6 +61,8 @@ impl Refusal {
     /// The access list does not allow the torrent.
     pub const INFO_HASH_DENIED: Self =
         Self::new(Reason::InfoHashDenied, "torrent not allowed here");
+    /// The software of the peer is not served.
+    pub const PEER_ID_DENIED: Self = Self::new(Reason::PeerIdDenied, PEER_ID_DENIED);
     /// More peers than `limits.max_peers_per_ip`.
     pub const PEERS_PER_IP: Self = Self::for_now(
         Reason::PeersPerIp,
@@ -60,7 +72,7 @@ impl Refusal {
     const fn new(reason: Reason, text: &'static str) -> Self {
         Self {
             reason,
-            text,
+            text: Text::Fixed(text),
             may_pass: false,
         }
     }
@@ -69,7 +81,7 @@ impl Refusal {
     const fn for_now(reason: Reason, text: &'static str) -> Self {
         Self {
             reason,
-            text,
+            text: Text::Fixed(text),
             may_pass: true,
         }
     }
@@ -99,6 +111,22 @@ impl Refusal {
             Request::Scrape(_) => (Action::Scrape, None),
         };
         self.about(action, info_hash)
+    }
+}
+
+impl From<KeyRefusal> for Refusal {
+    fn from(refusal: KeyRefusal) -> Self {
+        let reason = match refusal {
+            KeyRefusal::Missing => Reason::KeyMissing,
+            KeyRefusal::Unknown => Reason::KeyUnknown,
+            KeyRefusal::Ended(_) => Reason::KeyExpired,
+            KeyRefusal::PeerLimit(_) => Reason::KeyPeerLimit,
+        };
+        Self {
+            reason,
+            text: Text::Key(refusal),
+            may_pass: false,
+        }
     }
 }
 
@@ -133,7 +161,10 @@ impl Failure {
         traffic.responses(ResponseKind::Error).add(1);
         let response = FailureResponse {
             action: self.action,
-            reason: Cow::Borrowed(self.refusal.text),
+            reason: match self.refusal.text {
+                Text::Fixed(text) => Cow::Borrowed(text),
+                Text::Key(refusal) => Cow::Owned(refusal.to_string()),
+            },
             info_hash: self.info_hash,
             retry_seconds: (self.refusal.may_pass)
                 .then_some(interval_seconds.min(RETRY_SECONDS_MAX)),

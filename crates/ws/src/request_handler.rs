@@ -11,7 +11,7 @@ use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_tracker::dispatch::waiting_lines::WaitingLines;
 use aquatic_tracker::shard::ShardOwner;
-use aquatic_types::{AnnounceEvent, CanonicalAddr, InfoHash, PeerId, client_network};
+use aquatic_types::{AnnounceEvent, CanonicalAddr, InfoHash, PeerId, PeerStatus, client_network};
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};
 
 use crate::membership::MembershipChange;
@@ -21,6 +21,7 @@ use crate::refusal::{Failure, Refusal};
 use crate::service::Service;
 use crate::session::{Held, Session};
 use crate::signalling::{Signalling, SignallingShard};
+use crate::url_key::PeerOfKey;
 
 /// A socket worker's asking half; the other one is the
 /// [`ResponseWriter`](crate::response_writer::ResponseWriter).
@@ -83,9 +84,10 @@ impl RequestHandler {
         message: &[u8],
     ) -> Result<Option<PendingScrape>, Failure> {
         let request = self.service.receive(now, session.client, message)?;
+        self.judge(id, session, &request)?;
         let asked = match &request {
             Request::Scrape(scrape) => return Ok(self.scrape(id, session, scrape)),
-            Request::Announce(announce) => self.announce(id, session, announce, Turn::New),
+            Request::Announce(announce) => self.announce(now, id, session, announce, Turn::New),
             Request::Answer(answer) => self.answer(id, session, answer, Turn::New),
         };
         let asked = asked.or_else(|stopped| match stopped {
@@ -94,6 +96,29 @@ impl RequestHandler {
         });
         asked.map_err(|refusal| refusal.about_request(&request))?;
         Ok(None)
+    }
+
+    /// Whether a request is served. A peer that says goodbye leaves whatever it is told: its key
+    /// may have ended, or its torrent have been denied meanwhile.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub(crate) fn judge(
+        &mut self,
+        id: ConnectionKey,
+        session: &mut Session,
+        request: &Request<'_>,
+    ) -> Result<(), Failure> {
+        let Err(refusal) = self.service.judge(session.url_key(), request) else {
+            return Ok(());
+        };
+        if let Request::Announce(announce) = request
+            && announce.status() == PeerStatus::Stopped
+        {
+            let it = (&announce.info_hash, &announce.peer_id);
+            self.dismiss(id, session, |info_hash, peer_id| (info_hash, peer_id) == it);
+        }
+        Err(refusal.about_request(request))
     }
 
     /// A connection has ended.
@@ -105,26 +130,39 @@ impl RequestHandler {
             if let Some(peers_per_ip) = &self.peers_per_ip {
                 peers_per_ip.release(client.ip());
             }
+            let peer = self.peer_of_key(id, info_hash, peer_id);
+            self.service.leave(session.url_key(), peer);
         }
     }
 
     /// All peers of a connection are to leave.
     pub fn dismiss_all(&mut self, id: ConnectionKey, session: &mut Session) {
+        self.dismiss(id, session, |_, _| true);
+    }
+
+    /// The peers of a connection that are not allowed (any more) are to leave: by their torrents,
+    /// or by their software.
+    pub fn dismiss_forbidden(&mut self, id: ConnectionKey, session: &mut Session) {
         let (client, notices) = (session.client, &mut self.notices);
+        let admission = &mut self.service.admission;
         session.membership.dismiss(
-            |_| true,
+            |info_hash, peer_id| {
+                !(admission.allows_torrent(info_hash) && admission.allows_peer_id(peer_id))
+            },
             |info_hash, peer_id| notices.depart(departure(id, client, info_hash, peer_id)),
         );
     }
 
-    /// The peers of a connection in torrents that are not allowed (any more) are to leave.
-    pub fn dismiss_forbidden(&mut self, id: ConnectionKey, session: &mut Session) {
+    fn dismiss(
+        &mut self,
+        id: ConnectionKey,
+        session: &mut Session,
+        is_meant: impl FnMut(&InfoHash, &PeerId) -> bool,
+    ) {
         let (client, notices) = (session.client, &mut self.notices);
-        let service = &mut self.service;
-        session.membership.dismiss(
-            |info_hash| !service.admission.allows_torrent(info_hash),
-            |info_hash, peer_id| notices.depart(departure(id, client, info_hash, peer_id)),
-        );
+        session.membership.dismiss(is_meant, |info_hash, peer_id| {
+            notices.depart(departure(id, client, info_hash, peer_id));
+        });
     }
 
     /// Whether there is something to do without anything having come.
@@ -137,6 +175,7 @@ impl RequestHandler {
 
     pub(crate) fn announce(
         &mut self,
+        now: Now,
         id: ConnectionKey,
         session: &mut Session,
         announce: &AnnounceRequest<'_>,
@@ -151,12 +190,9 @@ impl RequestHandler {
         self.room_at(shard, turn)?;
         let membership = &mut session.membership;
         let asked = membership.ask(info_hash, peer_id, status, self.peers_max)?;
-        let ip = session.client.ip();
-        if asked == MembershipChange::Joined
-            && self.peers_per_ip.as_ref().is_some_and(|it| !it.admit(ip))
-        {
-            membership.settle(info_hash, peer_id, false);
-            return Err(Refusal::PEERS_PER_IP.into());
+        if let Err(refusal) = self.take_places(now, id, session, announce, asked) {
+            session.membership.settle(info_hash, peer_id, false);
+            return Err(refusal.into());
         }
         let offers_max = self.offers_max;
         if let Some(batch) = self.batch_of(shard) {
@@ -181,6 +217,46 @@ impl RequestHandler {
             self.has_asked(shard);
         }
         Ok(())
+    }
+
+    /// Counts a peer that comes among those of its client and of its key. It is counted until it is
+    /// no longer in the book of its connection.
+    fn take_places(
+        &mut self,
+        now: Now,
+        id: ConnectionKey,
+        session: &Session,
+        announce: &AnnounceRequest<'_>,
+        asked: MembershipChange,
+    ) -> Result<(), Refusal> {
+        let (ip, is_new) = (session.client.ip(), asked == MembershipChange::Joined);
+        let peers_per_ip = self.peers_per_ip.as_ref().filter(|_| is_new);
+        if peers_per_ip.is_some_and(|it| !it.admit(ip)) {
+            return Err(Refusal::PEERS_PER_IP);
+        }
+        if asked == MembershipChange::None || announce.status() == PeerStatus::Stopped {
+            return Ok(());
+        }
+        let peer = self.peer_of_key(id, announce.info_hash, announce.peer_id);
+        match self.service.admit_by_key(now, session.url_key(), peer) {
+            Err(refusal) if is_new => {
+                if let Some(peers_per_ip) = peers_per_ip {
+                    peers_per_ip.release(ip);
+                }
+                Err(refusal.into())
+            }
+            // One that has come before its key had this limit stays, and counts if there is room.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn peer_of_key(&self, id: ConnectionKey, info_hash: InfoHash, peer_id: PeerId) -> PeerOfKey {
+        PeerOfKey {
+            info_hash,
+            peer_id,
+            worker: self.worker,
+            connection: id,
+        }
     }
 
     pub(crate) fn answer(

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
+use aquatic_keys::SharedKeys;
 use aquatic_stream::{ConnectionKey, Connections};
 use aquatic_swarm::Counts;
 use aquatic_tracker::dispatch::gather::PendingScrape;
-use aquatic_types::{InfoHash, IpFamily, PeerStatus};
+use aquatic_tracker::interval::AnnounceIntervals;
+use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::{
     Action, AnnounceResponse, ForwardedAnswer, ForwardedOffer, Message, ScrapeFile, ScrapeResponse,
     SkippedOffers,
@@ -26,6 +28,7 @@ use crate::messages::{
 use crate::offer_pace::FewOffers;
 use crate::refusal::Refusal;
 use crate::session::{Held, Session};
+use crate::url_key::PeerOfKey;
 
 /// A socket worker's writing half.
 pub struct ResponseWriter {
@@ -35,10 +38,12 @@ pub struct ResponseWriter {
     pub forwarding: Forwarding,
     /// Peers per client, if limited.
     pub peers_per_ip: Option<Arc<PerClientLimit>>,
+    /// The keys of clients, if they need one.
+    pub keys: SharedKeys,
     /// Where it counts.
     pub counters: Arc<WorkerCounters>,
     /// When clients are to announce again.
-    pub interval_seconds: u32,
+    pub intervals: AnnounceIntervals,
     /// What may be passed on.
     pub bounds: ForwardingBounds,
     /// When the present round has begun.
@@ -90,14 +95,14 @@ impl ResponseWriter {
                     connections.with(request.connection, |session, _| {
                         let membership = &mut session.membership;
                         if membership.settle(request.info_hash, *peer_id, is_in_swarm) {
-                            self.has_left(session);
+                            self.has_left(session, request, *peer_id);
                         }
                     });
                 }
                 (RequestKind::Leave { peer_id }, _) => {
                     connections.with(request.connection, |session, _| {
                         if session.membership.confirm(request.info_hash, *peer_id) {
-                            self.has_left(session);
+                            self.has_left(session, request, *peer_id);
                         }
                     });
                 }
@@ -141,15 +146,24 @@ impl ResponseWriter {
             Held::Message(_) => {}
             Held::Scrape(scrape) => self.scrape(scrape, out),
             Held::Failure(failure) => {
-                failure.write(self.interval_seconds, self.counters.traffic(family), out);
+                failure.write(self.intervals.present(), self.counters.traffic(family), out);
             }
         }
     }
 
-    /// A peer is no longer in the book of its connection.
-    fn has_left(&self, session: &Session) {
+    /// A peer is no longer in the book of its connection, since a request has come back.
+    fn has_left(&self, session: &Session, request: &Request, peer_id: PeerId) {
         if let Some(peers_per_ip) = &self.peers_per_ip {
             peers_per_ip.release(session.client.ip());
+        }
+        if let Some(key) = session.url_key() {
+            let peer = PeerOfKey {
+                info_hash: request.info_hash,
+                peer_id,
+                worker: self.worker,
+                connection: request.connection,
+            };
+            self.keys.leave(key.bytes(), peer);
         }
     }
 
@@ -158,7 +172,7 @@ impl ResponseWriter {
         let traffic = self.counters.traffic(scrape.family());
         let Some(rows) = scrape.into_rows() else {
             let failure = Refusal::QUEUE_FULL.about(Action::Scrape, None);
-            failure.write(self.interval_seconds, traffic, out);
+            failure.write(self.intervals.present(), traffic, out);
             return;
         };
         let rows = rows.into_iter().map(|(info_hash, counts)| ScrapeFile {
@@ -234,7 +248,7 @@ impl ResponseWriter {
             if announce.asked != MembershipChange::None
                 && membership.settle(info_hash, announce.peer_id, is_in_swarm)
             {
-                writer.has_left(session);
+                writer.has_left(session, request, announce.peer_id);
             }
             match decision {
                 Decision::Accepted { counts, .. } => {
@@ -277,7 +291,7 @@ impl ResponseWriter {
     }
 
     fn write_counts(
-        &self,
+        &mut self,
         request: &Request,
         counts: Counts,
         skipped: Option<SkippedOffers>,
@@ -287,7 +301,7 @@ impl ResponseWriter {
             info_hash: request.info_hash,
             seeders: counts.seeders,
             leechers: counts.leechers,
-            interval_seconds: self.interval_seconds,
+            interval_seconds: self.intervals.draw(),
             warning: skipped.map(|skipped| skipped.to_string().into()),
         };
         frames::write_text(&response, out);
@@ -328,10 +342,10 @@ impl ResponseWriter {
 
     /// Calls the session that a request has come from.
     fn reply(
-        &self,
+        &mut self,
         request: &Request,
         connections: &mut Connections<Session>,
-        reply: impl FnOnce(&Self, &mut Session, &mut Vec<u8>),
+        reply: impl FnOnce(&mut Self, &mut Session, &mut Vec<u8>),
     ) {
         let answered = connections.with(request.connection, |session, io| {
             reply(self, session, io.out);
@@ -424,7 +438,7 @@ fn write_refusal(
 ) {
     let failure = refusal.about(Action::Announce, Some(info_hash));
     failure.write(
-        writer.interval_seconds,
+        writer.intervals.present(),
         writer.counters.traffic(family),
         out,
     );

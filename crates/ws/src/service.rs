@@ -5,13 +5,15 @@
 //! decided by their [`signalling`](crate::signalling).
 
 use aquatic_daemon::clock::Now;
-use aquatic_tracker::admission::Admission;
+use aquatic_keys::{Announcer, KeyRefusal};
+use aquatic_tracker::admission::{Admission, peer_id_rules};
 use aquatic_types::CanonicalAddr;
 use aquatic_ws_protocol::Request;
 
 use crate::config::Config;
 use crate::counters::{Reason, RequestKind, WebTorrent};
 use crate::refusal::{Failure, Refusal};
+use crate::url_key::{PeerOfKey, UrlKey};
 
 /// Decides about messages.
 pub struct Service {
@@ -28,6 +30,17 @@ impl Service {
             admission,
             offer_bytes_max: config.protocol.max_offer_size,
         }
+    }
+
+    /// Goes by `config` from now on, as far as that can change while the tracker serves. Returns
+    /// whether other software is served than before.
+    pub fn follow(&mut self, config: &Config) -> bool {
+        let rules = peer_id_rules(&config.access_list);
+        let is_other = rules != self.admission.peer_ids;
+        self.admission.scrape_torrents_max = config.protocol.max_scrape_torrents;
+        self.admission.peer_ids = rules;
+        self.offer_bytes_max = config.protocol.max_offer_size;
+        is_other
     }
 
     /// Takes a message of a client.
@@ -61,28 +74,62 @@ impl Service {
             let too_large = usize::try_from(skipped.too_large).unwrap_or(usize::MAX);
             traffic.reason(Reason::OfferSize).add(too_large);
         }
-        self.if_allowed(request)
+        Ok(request)
     }
 
     /// Takes a message that has been [received](Self::receive) and counted before, and had to wait.
     ///
     /// # Errors
-    /// If it is not served any more.
-    pub fn receive_again<'a>(&mut self, message: &'a [u8]) -> Result<Request<'a>, Failure> {
-        let request = Request::parse_within(message, self.offer_bytes_max)?;
-        self.if_allowed(request)
+    /// If it is not to be read. It was, so that is not to be expected.
+    pub fn receive_again<'a>(&self, message: &'a [u8]) -> Result<Request<'a>, Failure> {
+        Ok(Request::parse_within(message, self.offer_bytes_max)?)
     }
 
-    fn if_allowed<'a>(&mut self, request: Request<'a>) -> Result<Request<'a>, Failure> {
-        let info_hash = match &request {
-            Request::Announce(announce) => announce.info_hash,
-            Request::Answer(answer) => answer.info_hash,
-            Request::Scrape(_) => return Ok(request),
+    /// Whether a request that was received is served, as far as the key of its connection, its
+    /// torrent and its software say. The key comes first, so that a stranger does not learn which
+    /// of the others are served.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn judge(&mut self, key: Option<&UrlKey>, request: &Request<'_>) -> Result<(), Refusal> {
+        self.admission.keys.check(key.map(UrlKey::bytes))?;
+        let (info_hash, peer_id) = match request {
+            Request::Announce(announce) => (announce.info_hash, announce.peer_id),
+            Request::Answer(answer) => (answer.info_hash, answer.peer_id),
+            Request::Scrape(_) => return Ok(()),
         };
         if !self.admission.allows_torrent(&info_hash) {
-            return Err(Refusal::INFO_HASH_DENIED.about_request(&request));
+            return Err(Refusal::INFO_HASH_DENIED);
         }
-        Ok(request)
+        if !self.admission.allows_peer_id(&peer_id) {
+            return Err(Refusal::PEER_ID_DENIED);
+        }
+        Ok(())
+    }
+
+    /// Whether a key has room for a peer, which counts from now on until it
+    /// [leaves](aquatic_keys::SharedKeys::leave): its connection is watched.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn admit_by_key(
+        &mut self,
+        now: Now,
+        key: Option<&UrlKey>,
+        peer: PeerOfKey,
+    ) -> Result<(), KeyRefusal> {
+        let announcer = Announcer {
+            now: now.seconds,
+            age_seconds_max: None,
+            peer,
+        };
+        let key = key.map(UrlKey::bytes);
+        self.admission.keys.admit(key, announcer)
+    }
+
+    /// A peer is none of the peers of its key any more.
+    pub fn leave(&mut self, key: Option<&UrlKey>, peer: PeerOfKey) {
+        self.admission.keys.leave(key.map(UrlKey::bytes), peer);
     }
 }
 
@@ -91,7 +138,7 @@ mod tests {
     use std::sync::Arc;
 
     use aquatic_access_list::SharedAccessList;
-    use aquatic_types::IpFamily;
+    use aquatic_types::{IpFamily, Seconds};
     use aquatic_ws_protocol::{Action, ScrapeRequest};
 
     use aquatic_types::InfoHash;
@@ -100,7 +147,7 @@ mod tests {
     use crate::counters::WorkerCounters;
 
     const NOW: Now = Now {
-        seconds: aquatic_types::Seconds(1_000),
+        seconds: Seconds(1_000),
         micros: 1_000_000_000,
     };
 
@@ -135,7 +182,19 @@ mod tests {
 
         fn receive<'a>(&mut self, message: &'a str) -> Result<Request<'a>, Failure> {
             let client = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
-            self.service.receive(NOW, client, message.as_bytes())
+            let request = self.service.receive(NOW, client, message.as_bytes())?;
+            self.judged(request)
+        }
+
+        fn receive_again<'a>(&mut self, message: &'a str) -> Result<Request<'a>, Failure> {
+            let request = self.service.receive_again(message.as_bytes())?;
+            self.judged(request)
+        }
+
+        fn judged<'a>(&mut self, request: Request<'a>) -> Result<Request<'a>, Failure> {
+            let judged = self.service.judge(None, &request);
+            judged.map_err(|refusal| refusal.about_request(&request))?;
+            Ok(request)
         }
 
         fn requests(&self, kind: RequestKind) -> u64 {
@@ -182,7 +241,7 @@ mod tests {
         let denied = Err(Refusal::INFO_HASH_DENIED.about(Action::Announce, Some(INFO_HASH)));
         assert_eq!(fixture.receive(&announce), denied);
         assert_eq!(fixture.receive(&answer), denied);
-        assert_eq!(fixture.service.receive_again(announce.as_bytes()), denied);
+        assert_eq!(fixture.receive_again(&announce), denied);
         // Its numbers are zeros then.
         let scrape = r#"{"action":"scrape","info_hash":"aaaaaaaaaaaaaaaaaaaa"}"#;
         assert!(matches!(fixture.receive(scrape), Ok(Request::Scrape(_))));
@@ -196,7 +255,7 @@ mod tests {
         let mut fixture = Fixture::new(&Config::default(), None);
         let message = announce("");
         assert!(fixture.receive(&message).is_ok());
-        let again = fixture.service.receive_again(message.as_bytes());
+        let again = fixture.receive_again(&message);
         assert!(matches!(again, Ok(Request::Announce(_))));
         assert_eq!(fixture.requests(RequestKind::Announce), 1);
     }

@@ -14,18 +14,20 @@
 //! stay where they are, so that nobody fills the queues alone, or makes a round long.
 
 use std::mem;
+use std::net::IpAddr;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{Connections, Io, SessionState, WaitingFor};
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_types::{CanonicalAddr, Seconds};
-use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
+use tungstenite::protocol::frame::coding::OpCode;
 
 use crate::frames::{self, Control, Data, Frame, Violation};
 use crate::liveness::Patience;
 use crate::membership::Membership;
 use crate::offer_pace::OfferPace;
 use crate::refusal::Failure;
+use crate::url_key::UrlKey;
 
 /// Requests of one connection that are on their way to the swarms at once.
 pub const IN_FLIGHT_MAX: u16 = 64;
@@ -51,6 +53,8 @@ pub struct Session {
     /// Who is at the other end; behind a reverse proxy known only when the request has come.
     pub client: CanonicalAddr,
     stage: Stage,
+    /// What stands for a key in its URL, where clients need one.
+    url_key: Option<UrlKey>,
     /// In which swarms its peers are.
     pub membership: Membership,
     /// A reply whose turn has not come.
@@ -63,6 +67,8 @@ pub struct Session {
     is_full: bool,
     /// The client will send nothing more.
     input_ended: bool,
+    /// Nothing more is read, since the process is about to stop.
+    is_stopping: bool,
     /// The message that comes, or came last, is text: in UTF-8.
     is_text: bool,
     /// When something last came.
@@ -94,7 +100,13 @@ enum Stage {
     /// read again and again.
     Upgrading { seen_bytes: usize },
     /// A WebSocket, with the frames of a message whose last one is missing.
-    Open { parts: Option<Vec<u8>> },
+    Open { parts: Option<Box<Parts>> },
+}
+
+/// What has come of a message. Behind a pointer, since few messages come in parts.
+#[derive(Debug, Default)]
+struct Parts {
+    payload: Vec<u8>,
 }
 
 /// What the bytes of a connection amount to.
@@ -117,12 +129,14 @@ impl Session {
         Self {
             client: peer,
             stage: Stage::Upgrading { seen_bytes: 0 },
+            url_key: None,
             membership: Membership::default(),
             held: None,
             offer_pace: OfferPace::default(),
             in_flight: 0,
             is_full: false,
             input_ended: false,
+            is_stopping: false,
             is_text: false,
             heard: now.seconds,
             pinged: now.seconds,
@@ -144,10 +158,17 @@ impl Session {
         self.stage = Stage::Upgrading { seen_bytes };
     }
 
-    /// The connection is a WebSocket from now on.
-    pub fn open(&mut self, client: CanonicalAddr) {
+    /// The connection is a WebSocket from now on, to a URL with this key.
+    pub fn open(&mut self, client: CanonicalAddr, url_key: Option<UrlKey>) {
         self.client = client;
+        self.url_key = url_key;
         self.stage = Stage::Open { parts: None };
+    }
+
+    /// The key of the connection, where clients need one.
+    #[must_use]
+    pub fn url_key(&self) -> Option<&UrlKey> {
+        self.url_key.as_ref()
     }
 
     /// Seconds since something last came.
@@ -186,7 +207,7 @@ impl Session {
         let Stage::Open { parts } = &mut self.stage else {
             return Next::Nothing;
         };
-        if io.closes() {
+        if io.closes() || self.is_stopping {
             return Next::Nothing;
         }
         if self.in_flight >= bounds.in_flight_max || self.held.is_some() {
@@ -270,14 +291,15 @@ impl Session {
         was_full || self.input_ended && self.is_idle()
     }
 
-    /// The process is about to stop. What the client has asked for is answered first. Returns
-    /// whether the connection ends.
-    pub fn stop(&self, io: &mut Io<'_>) -> bool {
+    /// The process is about to stop, and it is this connection's turn. What the client has asked
+    /// for is answered first; what it asks from now on is not. Returns whether the connection ends.
+    pub fn stop(&mut self, io: &mut Io<'_>) -> bool {
+        self.is_stopping = true;
         match self.stage {
             // It would be told nothing but to try again.
             Stage::Upgrading { .. } => io.close(),
             Stage::Open { .. } if self.is_idle() => {
-                frames::write_close(CloseCode::Away.into(), io.out);
+                frames::write_restart(io.out);
                 io.close();
             }
             Stage::Open { .. } => {}
@@ -306,9 +328,18 @@ impl Session {
 }
 
 impl SessionState for Session {
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.client.ip())
+    }
+
+    /// The request that opens a WebSocket names the client of all that follows.
+    fn is_client_named(&self) -> bool {
+        self.upgrading().is_none()
+    }
+
     fn held_bytes(&self) -> usize {
         let parts = match &self.stage {
-            Stage::Open { parts: Some(parts) } => parts.capacity(),
+            Stage::Open { parts: Some(parts) } => parts.payload.capacity(),
             Stage::Open { parts: None } | Stage::Upgrading { .. } => 0,
         };
         let held = match self.held.as_deref() {
@@ -352,7 +383,7 @@ fn answer_control(
 /// Puts a frame of a message behind those that came before it. Returns whether the message is
 /// whole, and puts it into `message` then.
 fn assemble(
-    parts: &mut Option<Vec<u8>>,
+    parts: &mut Option<Box<Parts>>,
     kind: Data,
     frame: &Frame<'_>,
     bounds: MessageBounds,
@@ -361,7 +392,7 @@ fn assemble(
     if (kind == Data::Continue) != parts.is_some() {
         return Err(Violation::Protocol);
     }
-    let before = parts.as_ref().map_or(0, Vec::len);
+    let before = parts.as_ref().map_or(0, |parts| parts.payload.len());
     if before + frame.payload_bytes() > bounds.message_bytes_max {
         return Err(Violation::Size);
     }
@@ -371,12 +402,12 @@ fn assemble(
             frame.unmask(message);
         }
         (Some(mut whole), true) => {
-            frame.unmask(&mut whole);
-            *message = whole;
+            frame.unmask(&mut whole.payload);
+            *message = whole.payload;
         }
         (begun, false) => {
             let mut begun = begun.unwrap_or_default();
-            frame.unmask(&mut begun);
+            frame.unmask(&mut begun.payload);
             *parts = Some(begun);
         }
     }

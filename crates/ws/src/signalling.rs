@@ -23,15 +23,18 @@
 //! - IPv4 and IPv6 are in one swarm: browsers meet by other means. Peers are counted by family;
 //!   torrents, which have none, are counted with those of IPv4.
 
+mod live;
 mod persist;
+mod read;
 mod room;
 
 use std::hash::Hasher;
 use std::mem;
+use std::num::NonZeroUsize;
 
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{
-    Announced, BoundedMaps, HashKey, PREFETCH_BATCH, PeerChange, TorrentKey, TorrentMap,
+    Announced, BoundedMaps, HashKey, Limits, PREFETCH_BATCH, PeerChange, TorrentKey, TorrentMap,
 };
 use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::shard::client_stats::{ClientStats, ClientTag, PeerTag};
@@ -50,6 +53,8 @@ use crate::messages::{
 };
 use crate::open_offers::OpenOffer;
 use crate::refusal::Refusal;
+
+pub use live::follow;
 
 /// Offers of an announce that go to peers of one network, as long as there are others.
 const OFFERS_OF_NETWORK_MAX: usize = 3;
@@ -108,25 +113,37 @@ impl Handed<'_> {
     }
 }
 
+/// What a shard may hold.
+fn limits(config: &Config) -> Limits {
+    let shards = config.topology().shards();
+    // Whom offers go to is decided here.
+    let of_tracker = &config.limits.connections.tracker;
+    per_shard_and_address(of_tracker, shards, &config.limits.addresses, 0)
+}
+
+fn bytes_max(config: &Config) -> Option<NonZeroUsize> {
+    let shards = config.topology().shards();
+    bytes_per_shard(&config.limits.connections.tracker, shards)
+}
+
+/// How a shard is looked after.
+fn maintenance(config: &Config) -> MaintenanceSettings {
+    MaintenanceSettings {
+        bytes_max: bytes_max(config).map(bytes_for_swarms),
+        cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
+        report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
+        peer_histograms: config.metrics.torrent_peer_histograms,
+    }
+}
+
 impl<V: PeerTag> SignallingSwarms<V> {
     fn new(config: &Config, parts: SignallingParts) -> Self {
-        let (limits, shards) = (
-            &config.limits.connections.tracker,
-            config.topology().shards(),
-        );
-        let bytes_max = bytes_per_shard(limits, shards);
-        // Whom offers go to is decided here.
-        let of_address = per_shard_and_address(limits, shards, &config.limits.addresses, 0);
-        let settings = MaintenanceSettings {
-            bytes_max: bytes_max.map(bytes_for_swarms),
-            cleaning_interval_seconds: config.cleaning.torrent_cleaning_interval,
-            report_interval_seconds: u32::try_from(config.metrics.interval).unwrap_or(u32::MAX),
-            peer_histograms: config.metrics.torrent_peer_histograms,
-        };
+        let bytes_max = bytes_max(config);
+        let settings = maintenance(config);
         let [key0, key1] = parts.offer_key;
         Self {
             members: Members {
-                swarms: TorrentMap::new(parts.hash_key, of_address),
+                swarms: TorrentMap::new(parts.hash_key, limits(config)),
                 counts: MemberCounts::new(bytes_max.map(bytes_for_offers)),
             },
             rng: fastrand::Rng::with_seed(parts.rng_seed),

@@ -13,11 +13,16 @@ use std::sync::Arc;
 use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
-use aquatic_stream::{Client, Closed, ConnectionKey, Connections, Handler, Io, TlsConfig};
+use aquatic_keys::{KeyMode, SharedKeys};
+use aquatic_stream::{
+    Client, Closed, ConnectionKey, Connections, Deadlines, Handler, Io, TlsConfig,
+};
+use aquatic_stream_tracker::Following;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::waiting_lines::WaitingLines;
+use aquatic_tracker::interval::AnnounceIntervals;
 use aquatic_tracker::shard::ShardOwner;
-use aquatic_types::ShardKey;
+use aquatic_types::{CanonicalAddr, ShardKey};
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::certificates::CertificateWatch;
@@ -43,6 +48,8 @@ const CROWD: usize = 4_096;
 /// Bytes that the scratch buffer for a message keeps room for.
 const MESSAGE_BYTES_KEPT: usize = 64 * 1_024;
 
+mod live;
+
 /// What a worker is made of.
 pub struct SocketWorkerParts {
     /// Its place among the socket workers.
@@ -57,6 +64,8 @@ pub struct SocketWorkerParts {
     pub owner: Option<Box<ShardOwner<SignallingShard>>>,
     /// The ways to the other socket workers.
     pub forwarding: Forwarding,
+    /// When clients are to announce again.
+    pub intervals: AnnounceIntervals,
     /// Peers per client, if limited.
     pub peers_per_ip: Option<Arc<PerClientLimit>>,
     /// The certificate, if connections are encrypted.
@@ -69,6 +78,7 @@ pub struct SocketWorkerParts {
 
 /// A socket worker without its sockets.
 pub struct SocketWorker {
+    following: Following<Config>,
     doorkeeper: Doorkeeper,
     requests: RequestHandler,
     writer: ResponseWriter,
@@ -76,8 +86,8 @@ pub struct SocketWorker {
     message: Vec<u8>,
     liveness: Liveness<ConnectionKey>,
     patience: Patience,
-    /// Looks for peers in torrents that are no longer allowed, if any can be forbidden.
-    sweep: Option<Sweep>,
+    /// Looks for peers that are no longer served: now and then, if torrents can be forbidden.
+    sweep: Sweep,
     certificates: Option<(TlsConfig, CertificateWatch)>,
     bounds: MessageBounds,
     /// Messages that were served in the present round.
@@ -106,8 +116,9 @@ impl SocketWorker {
             worker: parts.index,
             forwarding: parts.forwarding,
             peers_per_ip: parts.peers_per_ip,
+            keys: SharedKeys::off(),
             counters: parts.counters,
-            interval_seconds: config.protocol.peer_announce_interval,
+            intervals: parts.intervals,
             bounds: config.forwarding_bounds(),
             now: Now::default(),
             dropped: Vec::new(),
@@ -116,14 +127,17 @@ impl SocketWorker {
             few_offers: FewOffers::new(parts.pace_key),
         };
         Self {
+            following: Following::default(),
             doorkeeper: Doorkeeper::new(config),
             requests,
             writer,
             message: Vec::new(),
             liveness: Liveness::default(),
             patience: config.patience(),
-            sweep: (config.access_list.mode != AccessListMode::Off)
-                .then(|| Sweep::new(cleaning.torrent_cleaning_interval)),
+            sweep: Sweep::new(
+                (config.access_list.mode != AccessListMode::Off)
+                    .then_some(cleaning.torrent_cleaning_interval),
+            ),
             certificates: parts.tls.map(|tls| {
                 let watch = CertificateWatch::new(tls.generation(), grace_seconds);
                 (tls, watch)
@@ -131,6 +145,13 @@ impl SocketWorker {
             bounds: config.message_bounds(),
             served: 0,
         }
+    }
+
+    /// Serves only clients with one of these keys, if they need one. To be called before it works.
+    pub fn require_keys(&mut self, keys: &SharedKeys) {
+        self.requests.service.admission.keys = keys.reader();
+        self.writer.keys = keys.clone();
+        self.doorkeeper.takes_keys = keys.mode() != KeyMode::Off;
     }
 
     /// Whether messages wait because the owner of a shard does not keep up.
@@ -155,12 +176,16 @@ impl SocketWorker {
             return 0;
         };
         match decision {
+            Decision::Accept { client, .. } if self.denies_network(client) => {
+                self.deny(Denial::NETWORK, session, io);
+            }
             Decision::Accept {
                 client,
                 accept_key,
                 subprotocol,
+                key,
             } => {
-                session.open(client);
+                session.open(client, key);
                 upgrade::write_acceptance(&accept_key, subprotocol.as_deref(), io.out);
                 self.liveness
                     .look_at(now.seconds + self.patience.ping_seconds, id);
@@ -172,6 +197,10 @@ impl SocketWorker {
             Decision::Refuse(denial) => self.deny(denial, session, io),
         }
         size
+    }
+
+    fn denies_network(&mut self, client: CanonicalAddr) -> bool {
+        self.requests.service.admission.denies_network(client)
     }
 
     fn deny(&self, denial: Denial, session: &Session, io: &mut Io<'_>) {
@@ -236,11 +265,9 @@ impl SocketWorker {
                 self.liveness.look_at(next, id);
             }
         }
-        if let Some(sweep) = &mut self.sweep {
-            sweep.go_on(now, connections, |id, session| {
-                requests.dismiss_forbidden(id, session);
-            });
-        }
+        self.sweep.go_on(now, connections, |id, session| {
+            requests.dismiss_forbidden(id, session);
+        });
         if let Some((tls, watch)) = &mut self.certificates
             && let Some(generation) = watch.outdated(now, tls.generation())
         {
@@ -345,7 +372,7 @@ impl Handler for SocketWorker {
         if !requests.lines.is_empty() {
             // What has just become free is shared by notices and those who wait.
             requests.send_notices(&mut writer.dropped, connections);
-            requests.serve_waiting(connections, |failure, session, out| {
+            requests.serve_waiting(now, connections, |failure, session, out| {
                 writer.reply_in_turn(Held::Failure(failure), session, out);
             });
             requests.dispatcher.send();
@@ -360,8 +387,13 @@ impl Handler for SocketWorker {
     fn maintain(&mut self, now: Now) -> bool {
         self.served = 0;
         self.requests.service.admission.refresh();
+        self.follow(now);
         let owner = self.requests.owner.as_mut();
         owner.is_some_and(|owner| owner.maintain(now))
+    }
+
+    fn changed_deadlines(&mut self) -> Option<Deadlines> {
+        self.following.take_deadlines()
     }
 
     fn stop(&mut self, _: Now, _: ConnectionKey, session: &mut Session, io: &mut Io<'_>) {
@@ -369,8 +401,7 @@ impl Handler for SocketWorker {
     }
 
     fn has_pending(&self) -> bool {
-        let is_sweeping = self.sweep.as_ref().is_some_and(Sweep::is_under_way);
-        is_sweeping || self.requests.has_pending() || self.writer.has_pending()
+        self.sweep.is_under_way() || self.requests.has_pending() || self.writer.has_pending()
     }
 }
 

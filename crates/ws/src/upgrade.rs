@@ -3,11 +3,13 @@
 
 use aquatic_http_protocol::{Head, HeadError};
 use aquatic_stream::{ProxyRefusal, ReverseProxy};
+use aquatic_tracker::admission::NETWORK_DENIED;
 use aquatic_types::CanonicalAddr;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config::{Config, HEAD_BYTES_MAX};
 use crate::counters::Reason;
+use crate::url_key::UrlKey;
 
 /// Characters of a `Sec-WebSocket-Key`: 16 bytes in Base64.
 const KEY_SIZE: usize = 24;
@@ -17,6 +19,8 @@ pub struct Doorkeeper {
     proxy: Option<ReverseProxy>,
     allowed_origins: Vec<String>,
     answers_health_checks: bool,
+    /// Clients need a key.
+    pub takes_keys: bool,
 }
 
 /// What becomes of a request.
@@ -30,6 +34,8 @@ pub enum Decision {
         accept_key: String,
         /// The subprotocol: the first one that the client offers, if it offers any.
         subprotocol: Option<String>,
+        /// What the URL has as a key, if clients need one.
+        key: Option<UrlKey>,
     },
     /// The tracker is well; that was all.
     Healthy {
@@ -100,6 +106,13 @@ impl Denial {
         text: "this tracker can only be reached by way of its proxy",
         omit_body: false,
     };
+    /// Clients of this network are not served, and this one has come by way of a proxy.
+    pub const NETWORK: Self = Self {
+        reason: Reason::NetworkDenied,
+        status: "403 Forbidden",
+        text: NETWORK_DENIED,
+        omit_body: false,
+    };
     const PROXY_HEADER: Self = Self {
         reason: Reason::ProxyHeader,
         status: "400 Bad Request",
@@ -131,6 +144,7 @@ impl Doorkeeper {
             proxy: ReverseProxy::from_config(&network.stream),
             allowed_origins: network.allowed_origins.clone(),
             answers_health_checks: network.enable_http_health_checks,
+            takes_keys: false,
         }
     }
 
@@ -194,6 +208,10 @@ impl Doorkeeper {
             client,
             accept_key: derive_accept_key(key),
             subprotocol: subprotocol.map(|name| String::from_utf8_lossy(name).into_owned()),
+            key: match self.takes_keys {
+                true => UrlKey::of_url(head.path, head.query),
+                false => None,
+            },
         })
     }
 
@@ -318,6 +336,7 @@ mod tests {
             client: peer(),
             accept_key: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned(),
             subprotocol: None,
+            key: None,
         };
         assert_eq!(decide(&Config::default(), REQUEST), expected);
         let mut out = Vec::new();

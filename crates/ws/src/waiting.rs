@@ -4,6 +4,7 @@
 //! is not read from: so whoever sends much waits for long, and nobody else does. What waits counts
 //! as memory of its connection.
 
+use aquatic_daemon::clock::Now;
 use aquatic_stream::{ConnectionKey, Connections};
 use aquatic_tracker::dispatch::waiting_lines::SCRAPE_TURN;
 use aquatic_ws_protocol::Request;
@@ -44,19 +45,21 @@ impl RequestHandler {
     /// are not served.
     pub fn serve_waiting(
         &mut self,
+        now: Now,
         connections: &mut Connections<Session>,
         mut refuse: impl FnMut(Failure, &mut Session, &mut Vec<u8>),
     ) {
         for shard in 0..self.dispatcher.shards() {
             while let Some(id) = self.lines.leave(shard) {
-                let outcome =
-                    connections.with(id, |session, io| match self.take_turn(shard, id, session) {
+                let outcome = connections.with(id, |session, io| {
+                    match self.take_turn(now, shard, id, session) {
                         Outcome::Refused(failure) => {
                             refuse(failure, session, io.out);
                             Outcome::Served
                         }
                         outcome => outcome,
-                    });
+                    }
+                });
                 match outcome {
                     // It has gone.
                     None => {}
@@ -76,9 +79,15 @@ impl RequestHandler {
         }
     }
 
-    fn take_turn(&mut self, shard: usize, id: ConnectionKey, session: &mut Session) -> Outcome {
+    fn take_turn(
+        &mut self,
+        now: Now,
+        shard: usize,
+        id: ConnectionKey,
+        session: &mut Session,
+    ) -> Outcome {
         match session.held.take().map(|held| *held) {
-            Some(Held::Message(message)) => self.ask_again(shard, id, session, message),
+            Some(Held::Message(message)) => self.ask_again((now, shard), id, session, message),
             Some(Held::Scrape(mut scrape)) => {
                 let before = scrape.next_row();
                 let next = self.ask_rows(id, &mut scrape, Some(shard), SCRAPE_TURN);
@@ -99,7 +108,7 @@ impl RequestHandler {
 
     fn ask_again(
         &mut self,
-        shard: usize,
+        (now, shard): (Now, usize),
         id: ConnectionKey,
         session: &mut Session,
         message: Vec<u8>,
@@ -109,8 +118,11 @@ impl RequestHandler {
             Ok(request) => request,
             Err(failure) => return Outcome::Refused(failure),
         };
+        if let Err(failure) = self.judge(id, session, &request) {
+            return Outcome::Refused(failure);
+        }
         let asked = match &request {
-            Request::Announce(announce) => self.announce(id, session, announce, turn),
+            Request::Announce(announce) => self.announce(now, id, session, announce, turn),
             Request::Answer(answer) => self.answer(id, session, answer, turn),
             // They never wait as messages.
             Request::Scrape(_) => Ok(()),

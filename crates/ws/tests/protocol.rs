@@ -17,8 +17,10 @@
 //! | `memory` | what all connections hold together |
 //! | `half_close` | messages right before the end |
 //! | `stops` | what clients see of a stop |
+//! | `reloads` | settings that change meanwhile |
 //! | `prometheus` | what a tracker tells about itself |
 //! | `configuration` | keys, mistakes, old spellings |
+//! | `keys`, `peers_of_keys` | clients that need a key |
 //! | `operations` | what all daemons of the family do alike |
 //!
 //! A test waits for a condition, with a deadline, and never for a time.
@@ -33,12 +35,15 @@ mod protocol {
     mod connections;
     mod frames;
     mod half_close;
+    mod keys;
     mod memory;
     mod messages;
     mod operations;
+    mod peers_of_keys;
     mod presence;
     mod prometheus;
     mod relaying;
+    mod reloads;
     mod stops;
     mod upgrades;
 }

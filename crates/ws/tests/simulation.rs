@@ -4,11 +4,13 @@
 //! chooses. Clients open WebSockets, announce with offers, answer (rightly, twice, too late, in the
 //! name of others), scrape, talk nonsense, read slowly, leave, vanish, fall silent and come back;
 //! torrents are forbidden and allowed again, and certificates exchanged, under the hands of
-//! workers; crowds come; hours pass. In a quarter of the runs clients speak TLS.
+//! workers; crowds come; hours pass. In a quarter of the runs clients speak TLS, and in
+//! half of them they need a key.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `tracker` | the system under test: hubs, workers, shards |
+//! | `keys` | the keys of clients, where the tracker wants some |
 //! | `client` | one connection, seen by its client |
 //! | `ledger` | where every offer and answer is, and whether it may be there |
 //! | `replies` | which of its messages a client has got replies to |
@@ -29,6 +31,7 @@
 
 mod simulation {
     pub(crate) mod client;
+    pub(crate) mod keys;
     pub(crate) mod ledger;
     pub(crate) mod model;
     pub(crate) mod replies;
@@ -51,10 +54,14 @@ use simulation::world::{Pace, World};
 const RUNS: u64 = 48;
 
 /// What must have happened after all runs of a topology.
-const REASONS: [Reason; 10] = [
+const REASONS: [Reason; 14] = [
     Reason::ConnectionGone,
     Reason::InfoHashDenied,
     Reason::Json,
+    Reason::KeyExpired,
+    Reason::KeyMissing,
+    Reason::KeyPeerLimit,
+    Reason::KeyUnknown,
     Reason::NotInSwarm,
     Reason::OfferRate,
     Reason::OfferUnknown,
@@ -64,9 +71,11 @@ const REASONS: [Reason; 10] = [
     Reason::TorrentsPerConnection,
 ];
 
-const EXPECTED: [&str; 5] = [
+const EXPECTED: [&str; 7] = [
     "clients that read in part",
     "connections closed because their certificate was outdated",
+    "counts in snapshots",
+    "files torn between two batches",
     "messages over connections with an earlier certificate",
     "reloads of the list with requests on their way",
     "requests on their way at a reload",

@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
-use httparse::{EMPTY_HEADER, Error, Status};
+use super::head::{self, Head};
+use super::request::{Post, Request};
+use super::response::Response;
+use super::routes::{Job, LargeBody, Routes, Target};
 
-use super::routes::{ALLOWED, Request, Response, Routes};
-
-/// Bytes of the largest request head: more than browsers and monitoring systems send.
-pub(super) const HEAD_BYTES_MAX: usize = 8 * 1_024;
-
-const HEADERS_MAX: usize = 64;
+pub(super) use super::head::HEAD_BYTES_MAX;
 
 /// From the first byte of a request, or the beginning of the connection, to the end of the head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// From the end of the head to the end of the body: 6 Mbit/s for the largest one.
+const BODY_DEADLINE: Duration = Duration::from_secs(90);
+
+/// From an action that a client has asked for to its answer. A reload may wait for files that do
+/// not come, one after the other.
+const WORK_DEADLINE: Duration = Duration::from_secs(120);
 
 /// From an answer to the next request. Prometheus asks every 15 to 60 seconds, and its own end
 /// gives up after five minutes.
@@ -21,9 +26,19 @@ const IDLE_DEADLINE: Duration = Duration::from_secs(300);
 /// From a request to the last byte of its answer.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a client may take nothing of its answer when somebody else needs its place.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a client may take over an answer for which room is kept when somebody else needs its
+/// place: who gets such an answer must not take that room away.
+const BRIEF_AFTER: Duration = Duration::from_secs(2);
+
 /// From the last byte that the server sends to the end of what the client sends. To close a
 /// connection before that could destroy the answer on its way (RFC 9112, 9.6).
 const LINGER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What a client is told that waits for a word before it sends a body (RFC 9110, 10.1.1).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What a connection waits for, since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +49,10 @@ pub(super) enum Phase {
     Idle,
     /// For the (rest of the) head of a request.
     Reading,
+    /// For the rest of the body of a request that may come.
+    ReadingBody,
+    /// For an action to be done.
+    Working,
     /// For the client to take its answer.
     Sending,
 }
@@ -44,8 +63,15 @@ impl Phase {
             Self::Lingering => LINGER_DEADLINE,
             Self::Idle => IDLE_DEADLINE,
             Self::Reading => HEAD_DEADLINE,
+            Self::ReadingBody => BODY_DEADLINE,
+            Self::Working => WORK_DEADLINE,
             Self::Sending => SEND_DEADLINE,
         }
+    }
+
+    /// Whether somebody is being served, who has asked for something that may be had.
+    fn is_busy(self) -> bool {
+        self >= Self::ReadingBody
     }
 }
 
@@ -58,8 +84,25 @@ pub(super) struct Connection {
     sent_bytes: usize,
     /// Nothing is said after the output.
     is_last: bool,
+    /// The request whose body is awaited.
+    awaited: Option<Awaited>,
+    /// What is to be done for the client, until somebody takes it.
+    job: Option<Job>,
     phase: Phase,
     since: Duration,
+    /// When it entered its phase, or sent something.
+    moved: Duration,
+    /// The answer is one for which room is kept, so that there must be some.
+    is_brief: bool,
+}
+
+/// A request whose body is awaited.
+#[derive(Debug)]
+struct Awaited {
+    action: usize,
+    query: String,
+    body_bytes: usize,
+    hold: Option<LargeBody>,
 }
 
 impl Connection {
@@ -69,8 +112,12 @@ impl Connection {
             output: Vec::new(),
             sent_bytes: 0,
             is_last: false,
+            awaited: None,
+            job: None,
             phase: Phase::Reading,
             since: now,
+            moved: now,
+            is_brief: false,
         }
     }
 
@@ -81,6 +128,21 @@ impl Connection {
     /// Since when it is in its phase.
     pub(super) fn since(&self) -> Duration {
         self.since
+    }
+
+    /// Whether it has to be left alone: somebody is being served, and there is progress.
+    pub(super) fn is_busy(&self, now: Duration) -> bool {
+        let patience_ends = match self.is_brief {
+            true => self.since + BRIEF_AFTER,
+            false => self.moved + STUCK_AFTER,
+        };
+        let is_stuck = self.phase == Phase::Sending && now >= patience_ends;
+        self.phase.is_busy() && !is_stuck
+    }
+
+    /// Whether it takes room of those who are served for long.
+    pub(super) fn is_long(&self, now: Duration) -> bool {
+        self.is_busy(now) && !self.is_brief
     }
 
     /// When it is given up if nothing happens.
@@ -94,41 +156,128 @@ impl Connection {
         match self.phase {
             Phase::Lingering => return,
             Phase::Idle => self.enter(now, Phase::Reading),
-            Phase::Reading | Phase::Sending => {}
+            Phase::Reading | Phase::ReadingBody | Phase::Working | Phase::Sending => {}
         }
         self.input.extend_from_slice(bytes);
     }
 
-    /// Answers the request whose head has come, if one has.
+    /// Answers the request that has come, if one has, or has [something done](Self::take_job).
     pub(super) fn answer(&mut self, now: Duration, routes: &mut Routes) {
-        if self.phase != Phase::Reading {
-            return;
+        if self.phase == Phase::Reading {
+            self.answer_head(now, routes);
         }
-        let Some(outcome) = read(&self.input) else {
+        if self.phase == Phase::ReadingBody {
+            self.take_body(now);
+        }
+    }
+
+    fn answer_head(&mut self, now: Duration, routes: &mut Routes) {
+        let Some(outcome) = head::read(&self.input) else {
             return;
         };
-        match outcome {
-            Ok(Head {
-                request,
-                bytes,
-                keep_alive,
-            }) => {
-                let response = routes.answer(&request);
-                let with_body = request.method != "HEAD";
-                self.is_last = !keep_alive;
-                write(&response, with_body, keep_alive, &mut self.output);
-                self.input.drain(..bytes);
+        let head = match outcome {
+            Ok(head) => head,
+            Err(refusal) => {
+                self.is_brief = true;
+                self.refuse(&refusal);
+                self.enter(now, Phase::Sending);
+                return;
             }
-            Err(refusal) => self.refuse(&refusal),
+        };
+        let Head {
+            bytes, body_bytes, ..
+        } = head;
+        let keep_alive = head.keep_alive;
+        let request = Request {
+            is_authorized: routes.is_authorized(&head.credentials),
+            has_token: routes.has_token(),
+            ..head.request
+        };
+        let admitted = routes.admit(&request, &head.credentials);
+        let admitted = admitted.and_then(|it| routes.require_room(it).map(|()| it));
+        // What is refused is said in few words.
+        self.is_brief = admitted
+            .as_ref()
+            .map_or(true, |it| routes.is_kept_room_for(*it));
+        let outcome = match admitted {
+            Ok(Target::Page(page)) => Err(routes.show(page, &request)),
+            Ok(Target::Action {
+                index,
+                body_bytes_max,
+            }) => await_body(routes, index, request.query, body_bytes, body_bytes_max),
+            Err(refusal) => Err(refusal),
+        };
+        match outcome {
+            Ok(awaited) => {
+                if head.expects_continue && self.input.len() < bytes + body_bytes {
+                    self.output.extend_from_slice(CONTINUE);
+                }
+                self.is_last = !keep_alive;
+                self.awaited = Some(awaited);
+                self.input.drain(..bytes);
+                self.enter(now, Phase::ReadingBody);
+            }
+            Err(response) => {
+                // A body that is not read would be taken for the next request.
+                let keep_alive = keep_alive && body_bytes == 0;
+                let with_body = request.method != "HEAD";
+                response.write(with_body, keep_alive, &mut self.output);
+                self.is_last = !keep_alive;
+                self.input.drain(..bytes);
+                self.enter(now, Phase::Sending);
+            }
         }
-        self.enter(now, Phase::Sending);
+    }
+
+    /// Hands the body on if it is whole.
+    fn take_body(&mut self, now: Duration) {
+        let is_whole = |it: &mut Awaited| self.input.len() >= it.body_bytes;
+        let Some(awaited) = self.awaited.take_if(is_whole) else {
+            return;
+        };
+        let rest = self.input.split_off(awaited.body_bytes);
+        let post = Post {
+            query: awaited.query,
+            body: std::mem::replace(&mut self.input, rest),
+        };
+        self.job = Some(Job::new(awaited.action, post, awaited.hold));
+        self.enter(now, Phase::Working);
+    }
+
+    /// What is to be done for the client, once. Its answer is to be told to [`Self::complete`].
+    pub(super) fn take_job(&mut self) -> Option<Job> {
+        self.job.take()
+    }
+
+    /// What the client has asked for is done.
+    pub(super) fn complete(&mut self, now: Duration, response: &Response) {
+        if self.phase == Phase::Working {
+            response.write(true, !self.is_last, &mut self.output);
+            self.enter(now, Phase::Sending);
+        }
+    }
+
+    /// Ends the wait for what a client has asked for, if that takes too long: the client is told.
+    /// Returns whether it is.
+    pub(super) fn give_up_work(&mut self, now: Duration) -> bool {
+        let is_late = self.phase == Phase::Working && now >= self.deadline();
+        if is_late {
+            let reason = format!(
+                "this was not done within {} seconds, and may still be done: the log tells what \
+                 became of it",
+                WORK_DEADLINE.as_secs()
+            );
+            self.refuse(&Response::error(504, reason));
+            self.enter(now, Phase::Sending);
+        }
+        is_late
     }
 
     /// Says `response`, and nothing after it.
     pub(super) fn refuse(&mut self, response: &Response) {
         self.is_last = true;
         self.input = Vec::new();
-        write(response, true, false, &mut self.output);
+        response.write(true, false, &mut self.output);
     }
 
     /// What is to be sent.
@@ -140,11 +289,15 @@ impl Connection {
     /// next request, or for its end.
     pub(super) fn sent(&mut self, now: Duration, bytes: usize) {
         self.sent_bytes += bytes;
+        self.moved = now;
         if !self.output().is_empty() {
             return;
         }
         self.output = Vec::new();
         self.sent_bytes = 0;
+        if self.phase != Phase::Sending {
+            return;
+        }
         let next = if self.is_last {
             Phase::Lingering
         } else if self.input.is_empty() {
@@ -159,249 +312,29 @@ impl Connection {
     fn enter(&mut self, now: Duration, phase: Phase) {
         self.phase = phase;
         self.since = now;
+        self.moved = now;
     }
 }
 
-/// The head of a request.
-struct Head<'a> {
-    request: Request<'a>,
-    /// Its size.
-    bytes: usize,
-    /// The connection stays open.
-    keep_alive: bool,
-}
-
-/// The head at the start of `input`, or what is wrong with it; `None` if it is not whole.
-fn read(input: &[u8]) -> Option<Result<Head<'_>, Response>> {
-    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let too_large = || Response::error(431, "the head of the request is too large");
-    let bytes = match parsed.parse(input) {
-        Ok(Status::Complete(bytes)) if bytes <= HEAD_BYTES_MAX => bytes,
-        Ok(Status::Complete(_)) | Err(Error::TooManyHeaders) => return Some(Err(too_large())),
-        Ok(Status::Partial) if input.len() < HEAD_BYTES_MAX => return None,
-        Ok(Status::Partial) => return Some(Err(too_large())),
-        Err(error) => {
-            let reason = format!("this is no HTTP/1.1 request: {error}");
-            return Some(Err(Response::error(400, reason)));
-        }
-    };
-    let method = parsed.method.unwrap_or_default();
-    let request = Request::new(method, parsed.path.unwrap_or_default());
-    let has = |name: &str, is_wanted: fn(&str) -> bool| {
-        parsed.headers.iter().any(|header| {
-            let value = str::from_utf8(header.value).unwrap_or_default();
-            header.name.eq_ignore_ascii_case(name) && value.split(',').map(str::trim).any(is_wanted)
-        })
-    };
-    if has("Transfer-Encoding", |_| true) || has("Content-Length", |value| value != "0") {
-        return Some(Err(Response::error(413, "requests have no body here")));
+/// Whether a body may come.
+fn await_body(
+    routes: &Routes,
+    action: usize,
+    query: &str,
+    body_bytes: usize,
+    body_bytes_max: usize,
+) -> Result<Awaited, Response> {
+    if body_bytes > body_bytes_max {
+        let reason = format!("the body of this request may have {body_bytes_max} bytes");
+        return Err(Response::error(413, reason));
     }
-    let closes = has("Connection", |option| option.eq_ignore_ascii_case("close"));
-    Some(Ok(Head {
-        request,
-        bytes,
-        keep_alive: parsed.version == Some(1) && !closes,
-    }))
-}
-
-fn write(response: &Response, with_body: bool, keep_alive: bool, out: &mut Vec<u8>) {
-    let mut head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
-        response.status,
-        phrase(response.status),
-        response.content_type,
-        response.body.len()
-    );
-    if response.status == 405 {
-        head += &format!("Allow: {ALLOWED}\r\n");
-    }
-    if !keep_alive {
-        head += "Connection: close\r\n";
-    }
-    head += "\r\n";
-    out.extend_from_slice(head.as_bytes());
-    if with_body {
-        out.extend_from_slice(&response.body);
-    }
-}
-
-/// The words for a status (RFC 9110, 15; RFC 6585, 5).
-fn phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        413 => "Content Too Large",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        503 => "Service Unavailable",
-        _ => "",
-    }
+    Ok(Awaited {
+        action,
+        query: query.to_owned(),
+        body_bytes,
+        hold: routes.hold(body_bytes)?,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\n";
-
-    fn routes() -> Routes {
-        Routes::default().with("/page", || Response::ok("text/plain", "page"))
-    }
-
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    /// Sends `input` at once, takes what is answered, and says it together with the last phase.
-    fn talk(input: impl AsRef<[u8]>) -> (String, Phase) {
-        let mut connection = Connection::new(at(0));
-        let mut answers = Vec::new();
-        connection.receive(at(0), input.as_ref());
-        loop {
-            connection.answer(at(0), &mut routes());
-            let output = connection.output().to_vec();
-            if output.is_empty() {
-                return (String::from_utf8(answers).unwrap(), connection.phase());
-            }
-            answers.extend_from_slice(&output);
-            connection.sent(at(0), output.len());
-        }
-    }
-
-    #[test]
-    fn requests_are_answered_in_order_over_one_connection() {
-        let request = "GET /page HTTP/1.1\r\nHost: x\r\n\r\n";
-        assert_eq!(talk(request), (format!("{PAGE}page"), Phase::Idle));
-        let two = format!("{PAGE}page{PAGE}page");
-        assert_eq!(talk(request.repeat(2)), (two, Phase::Idle));
-        let one_and_a_half = format!("{request}GET /pa");
-        let answered = (format!("{PAGE}page"), Phase::Reading);
-        assert_eq!(talk(one_and_a_half), answered);
-        assert_eq!(talk("").1, Phase::Reading);
-    }
-
-    #[test]
-    fn a_head_request_gets_no_body() {
-        let (answer, _) = talk("HEAD /page HTTP/1.1\r\n\r\n");
-        assert_eq!(answer, PAGE);
-    }
-
-    #[test]
-    fn who_wants_the_connection_closed_gets_that() {
-        for request in [
-            "GET /page HTTP/1.1\r\nConnection: Close\r\n\r\n",
-            "GET /page HTTP/1.1\r\nconnection: TE, close\r\n\r\n",
-            "GET /page HTTP/1.0\r\n\r\n",
-        ] {
-            let (answer, phase) = talk(request);
-            assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
-            assert!(answer.ends_with("\r\n\r\npage"), "{answer}");
-            assert_eq!(phase, Phase::Lingering);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_answered_is_refused() {
-        let large = format!("GET /page HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(8_192));
-        let endless = format!("GET /{}", "x".repeat(8_192));
-        let many = format!("GET /page HTTP/1.1\r\n{}\r\n", "X: x\r\n".repeat(65));
-        for (request, status, phase) in [
-            (
-                "GET /nowhere HTTP/1.1\r\n\r\n",
-                "404 Not Found",
-                Phase::Idle,
-            ),
-            (
-                "PUT /page HTTP/1.1\r\n\r\n",
-                "405 Method Not Allowed",
-                Phase::Idle,
-            ),
-            (
-                &large,
-                "431 Request Header Fields Too Large",
-                Phase::Lingering,
-            ),
-            (
-                &endless,
-                "431 Request Header Fields Too Large",
-                Phase::Lingering,
-            ),
-            (
-                &many,
-                "431 Request Header Fields Too Large",
-                Phase::Lingering,
-            ),
-            ("rubbish\r\n\r\n", "400 Bad Request", Phase::Lingering),
-            (
-                "\x16\x03\x01\x02\x00\x01",
-                "400 Bad Request",
-                Phase::Lingering,
-            ),
-            (
-                "POST /page HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-                "413 Content Too Large",
-                Phase::Lingering,
-            ),
-            (
-                "GET /page HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
-                "413 Content Too Large",
-                Phase::Lingering,
-            ),
-        ] {
-            let (answer, last_phase) = talk(request);
-            assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
-                "{answer}"
-            );
-            assert_eq!(last_phase, phase, "{answer}");
-            assert_eq!(
-                answer.contains("\r\nConnection: close\r\n"),
-                phase == Phase::Lingering
-            );
-        }
-        assert!(
-            talk("PUT /page HTTP/1.1\r\n\r\n")
-                .0
-                .contains("\r\nAllow: GET, HEAD\r\n")
-        );
-    }
-
-    #[test]
-    fn each_phase_has_a_deadline_that_trickling_does_not_put_off() {
-        let mut connection = Connection::new(at(0));
-        assert_eq!(connection.deadline(), at(10));
-        connection.receive(at(3), b"GET /page HTTP/1.1\r\n");
-        connection.answer(at(3), &mut routes());
-        assert_eq!(connection.deadline(), at(10), "from the beginning");
-        connection.receive(at(4), b"\r\n");
-        connection.answer(at(4), &mut routes());
-        assert_eq!(
-            (connection.phase(), connection.deadline()),
-            (Phase::Sending, at(34))
-        );
-        connection.sent(at(20), 1);
-        assert_eq!(connection.deadline(), at(34));
-        connection.sent(at(21), connection.output().len());
-        assert_eq!(
-            (connection.phase(), connection.deadline()),
-            (Phase::Idle, at(321))
-        );
-        connection.receive(at(100), b"GET ");
-        assert_eq!(
-            (connection.phase(), connection.deadline()),
-            (Phase::Reading, at(110))
-        );
-        connection.receive(at(105), b"/page HTTP/1.0\r\n\r\n");
-        connection.answer(at(105), &mut routes());
-        connection.sent(at(106), connection.output().len());
-        assert_eq!(connection.deadline(), at(108));
-        connection.receive(at(107), b"more");
-        assert_eq!(
-            (connection.phase(), connection.deadline()),
-            (Phase::Lingering, at(108))
-        );
-    }
-}
+mod tests;

@@ -10,15 +10,36 @@
 //!  (mio)                       (pure)
 //! ```
 //!
-//! HTTP/1.1 with connections that stay open, GET and HEAD. Not done here: TLS, passwords and
-//! request bodies.
+//! HTTP/1.1 with connections that stay open. Pages are read (GET, HEAD), and answered at once.
+//! Actions change something (POST): they need the operator's [`Token`], their bodies are bounded,
+//! and a thread of their own does them, so that whoever reads pages does not wait for them. Not
+//! done here: TLS, and chunked bodies.
 
+mod action_worker;
 mod connection;
+mod early;
+mod guard;
+mod head;
+mod health;
+mod request;
+mod response;
 mod routes;
 mod server;
+mod stream;
+mod token;
+mod unix_socket;
 
-pub use routes::{Response, Routes};
-pub use server::Listener;
+pub(crate) use early::EarlyServer;
+pub(crate) use health::{HEALTH_PATH, health};
+
+pub use action_worker::ActionWorker;
+pub use guard::Guard;
+pub use request::{Post, Request};
+pub use response::Response;
+pub use routes::{BODY_BYTES_MAX, Routes};
+pub use server::Server;
+pub use token::Token;
+pub use unix_socket::{SocketFile, UnixSocket};
 
 /// What a connection is answered that sends these pieces, and takes all that comes. For the fuzz
 /// target, which has no sockets.
@@ -28,12 +49,16 @@ pub fn answers<'a>(routes: &mut Routes, pieces: impl Iterator<Item = &'a [u8]>) 
     let now = std::time::Duration::ZERO;
     let mut connection = connection::Connection::new(now);
     let mut answers = Vec::new();
+    let mut actions = routes.take_actions();
     for piece in pieces {
         for piece in piece.chunks(connection::HEAD_BYTES_MAX) {
             connection.receive(now, piece);
             // Requests that came together are answered one after the other.
             loop {
                 connection.answer(now, routes);
+                if let Some(job) = connection.take_job() {
+                    connection.complete(now, &actions.run(job));
+                }
                 let bytes = connection.output().len();
                 if bytes == 0 {
                     break;

@@ -101,6 +101,8 @@ const ALLOWED: &[i64] = &[
     libc::SYS_dup3,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
+    // A file that is rewritten keeps its owner, as far as the process may.
+    libc::SYS_fchown,
     libc::SYS_ftruncate,
     libc::SYS_mkdirat,
     libc::SYS_renameat,
@@ -243,6 +245,9 @@ fn allowed(io_uring: bool) -> anyhow::Result<Rules> {
         let executable = MaskedEq(libc::PROT_EXEC.cast_unsigned().into());
         rules.insert(call, vec![when(2, executable, 0)?]);
     }
+    // A mode, and no right to be another user.
+    let more_than_mode = MaskedEq(0o7000);
+    rules.insert(libc::SYS_fchmod, vec![when(1, more_than_mode, 0)?]);
     let names = [libc::PR_SET_NAME, libc::PR_SET_NO_NEW_PRIVS];
     let names = names.map(|option| when(0, Eq, option.cast_unsigned()));
     let names = names.into_iter().collect::<Result<_, _>>()?;

@@ -62,6 +62,9 @@ fn ruleset(needs: &Needs) -> anyhow::Result<RulesetCreated> {
     for file in &needs.reads {
         rules.extend(folders_of(file).map(|folder| (folder, reads)));
     }
+    for file in &needs.reads_in_place {
+        rules.push((file.clone(), AccessFs::ReadFile.into()));
+    }
     for file in &needs.replaces {
         let folder = folder_of(file);
         // It could not be done later: to make it is allowed in no folder. If this fails, that is
@@ -76,6 +79,11 @@ fn ruleset(needs: &Needs) -> anyhow::Result<RulesetCreated> {
                 .add_rule(PathBeneath::new(opened, access))
                 .with_context(|| format!("cannot allow {}", folder.display()))?;
         }
+    }
+    for folder in &needs.removes {
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(&**folder, AccessFs::RemoveFile))
+            .context("cannot allow what is removed at the end")?;
     }
     Ok(ruleset)
 }

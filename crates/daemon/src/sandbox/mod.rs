@@ -21,21 +21,47 @@ mod calls;
 #[cfg(target_os = "linux")]
 mod files;
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aquatic_config::PrivilegeConfig;
 
 use crate::supervisor::Supervisor;
 
 /// What a daemon needs of the system while it serves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Needs {
     /// Files that are read again at a reload. They may be replaced by others of that name.
     pub reads: Vec<PathBuf>,
+    /// Files that are read again, and may not be replaced by others: their folders stay closed.
+    pub reads_in_place: Vec<PathBuf>,
     /// Files that are [replaced](crate::replace_file). Their folders are created if missing.
     pub replaces: Vec<PathBuf>,
+    /// Folders in which a file is removed at the end.
+    pub removes: Vec<Arc<File>>,
     /// Workers make rings of io_uring.
     pub io_uring: bool,
+}
+
+impl Needs {
+    /// Whether there is nothing that it needs.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        let files = [&self.reads, &self.reads_in_place, &self.replaces];
+        files.iter().all(|list| list.is_empty()) && self.removes.is_empty() && !self.io_uring
+    }
+
+    /// What both need.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.reads.extend(other.reads);
+        self.reads_in_place.extend(other.reads_in_place);
+        self.replaces.extend(other.replaces);
+        self.removes.extend(other.removes);
+        self.io_uring |= other.io_uring;
+        self
+    }
 }
 
 /// Gives up, for this thread and those that it will start, what no daemon needs: that a program

@@ -161,7 +161,7 @@ fn metrics_are_served() {
 
     let mut connection = TcpStream::connect(address).unwrap();
     connection
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
     let mut page = String::new();
     connection.read_to_string(&mut page).unwrap();

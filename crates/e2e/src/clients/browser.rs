@@ -7,10 +7,11 @@
 //! Nothing of it leaves this machine, which the browser's own log of the network must show.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::network_log::NetworkLog;
 use super::npm;
@@ -104,6 +105,44 @@ pub fn play(
         name,
         &arguments,
     )
+}
+
+/// A tracker whose live page is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct WatchedTracker<'a> {
+    /// Where it serves UDP, at 127.0.0.1.
+    pub udp_port: u16,
+    /// Its program.
+    pub program: &'a str,
+    /// What stands before `-c`.
+    pub arguments: &'a [&'a str],
+    /// Its configuration.
+    pub config: &'a Path,
+}
+
+/// Watches the live page at `url` of a tracker that is started, and started anew, meanwhile.
+/// Screenshots as in [`transfer`].
+///
+/// # Errors
+/// When Chromium or an npm package is not installed, the page does not show what it must, is not
+/// accessible, or asks for something elsewhere.
+pub fn watch_page(
+    folder: &Folder,
+    host: &Host,
+    url: &str,
+    name: &str,
+    tracker: &WatchedTracker<'_>,
+) -> Result<()> {
+    let binary = workspace::binary(tracker.program)?;
+    let port = tracker.udp_port.to_string();
+    let paths = [binary.as_path(), tracker.config].map(Path::to_str);
+    let [Some(binary), Some(config)] = paths else {
+        bail!("a path that is no text");
+    };
+    let mut arguments = vec![port.as_str(), binary];
+    arguments.extend(tracker.arguments);
+    arguments.extend(["-c", config]);
+    drive("live_page", folder, host, url, name, &arguments)
 }
 
 /// Starts a browser, and a script that drives it and closes it in the end.

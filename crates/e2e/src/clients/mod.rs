@@ -161,6 +161,22 @@ impl Client {
         self.process.check_alive()
     }
 
+    /// Lets it do nothing, not even announce; the kernel goes on taking connections for it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.signal(Signal::SIGCONT)
+    }
+
     /// Ends it the friendly way, in which a client tells its tracker.
     ///
     /// # Errors

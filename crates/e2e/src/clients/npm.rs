@@ -17,8 +17,9 @@ use crate::{identity, workspace};
 /// Where `scripts/test.sh` installs the package, below cargo's target folder.
 const INSTALLED_IN: &str = "e2e-npm/node_modules";
 
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "@trystero-p2p/torrent",
+    "axe-core",
     "bittorrent-tracker",
     "bugout",
     "p2pt",

@@ -232,7 +232,7 @@ impl Operator<'_> {
             let mut stream = TcpStream::connect_timeout(&address, METRICS_TIMEOUT)?;
             stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
             stream.write_all(
-                b"GET /metrics HTTP/1.1\r\nHost: tracker\r\nConnection: close\r\n\r\n",
+                b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             )?;
             stream.read_to_string(&mut text).map(drop)
         };

@@ -2,13 +2,13 @@
 
 use aquatic_test_support::operations::checking;
 use aquatic_test_support::operations::configuration::{
-    LIMIT_KEYS, METRICS_KEYS, Mistake, OldFile, STREAM_KEYS, STREAM_MISTAKES, SYSTEM_KEYS,
-    WORKER_KEYS,
+    EXPORT_KEYS, LIMIT_KEYS, METRICS_KEYS, Mistake, OldFile, STREAM_KEYS, STREAM_MISTAKES,
+    SYSTEM_KEYS, WORKER_KEYS,
 };
 
 use super::setup::HTTP;
 
-pub(crate) const KEYS: [&[&str]; 8] = [
+pub(crate) const KEYS: [&[&str]; 10] = [
     &WORKER_KEYS,
     &STREAM_KEYS,
     &[
@@ -20,6 +20,8 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "protocol.max_response_peers_per_ip",
         "protocol.peer_announce_interval",
         "protocol.min_announce_interval",
+        "protocol.announce_interval_spread",
+        "protocol.announce_interval_max",
     ],
     &LIMIT_KEYS,
     &[
@@ -31,8 +33,9 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "cleaning.torrent_cleaning_interval",
         "cleaning.max_peer_age",
         "cleaning.max_connection_idle",
-        "persistence.swarms",
     ],
+    &EXPORT_KEYS,
+    &["persistence.swarms"],
     &SYSTEM_KEYS,
 ];
 

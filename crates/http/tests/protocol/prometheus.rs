@@ -133,7 +133,7 @@ fn times_of_answers_are_a_histogram() {
     });
 }
 
-const REFUSED: [&str; 20] = [
+const REFUSED: [&str; 26] = [
     "malformed",
     "timed_out",
     "request_body",
@@ -149,6 +149,12 @@ const REFUSED: [&str; 20] = [
     "request_rate",
     "queue_full",
     "info_hash_denied",
+    "key_missing",
+    "key_unknown",
+    "key_expired",
+    "key_peer_limit",
+    "peer_id_denied",
+    "network_denied",
     "torrent_limit",
     "peer_limit",
     "memory_limit",
@@ -157,15 +163,17 @@ const REFUSED: [&str; 20] = [
 ];
 
 /// Why connections end.
-const CLOSED: [&str; 12] = [
+const CLOSED: [&str; 14] = [
     "client",
     "session",
+    "restart",
     "handshake_deadline",
     "request_deadline",
     "idle_deadline",
     "send_deadline",
     "output_full",
     "evicted",
+    "network_denied",
     "proxy_header",
     "refused",
     "max_connection_memory",
@@ -220,6 +228,7 @@ fn every_metric_has_its_labels_from_the_first_second() {
             "max_connections_per_ip",
             "requests_per_second_per_ip",
             "untrusted_proxy",
+            "network_denied",
         ]);
         expected.push(("aquatic_connections_refused_total", "reason", reasons));
         expected.push(("aquatic_connections_closed_total", "reason", set(CLOSED)));

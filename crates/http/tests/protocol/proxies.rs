@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use aquatic_test_support::program::{localhost, loopback};
-use aquatic_test_support::{metrics, torrent};
+use aquatic_test_support::{Place, metrics, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Announced, Client, LEECHER, announce, get};
@@ -369,5 +369,31 @@ fn only_trusted_proxies_may_connect() {
         raw.assert_dropped();
         let counter = "aquatic_connections_refused_total{reason=untrusted_proxy}";
         metrics::wait_for(&tracker, &[(counter, 1.0)]);
+    });
+}
+
+/// The client is judged whom the proxy names, and the proxy is not.
+#[test]
+fn clients_of_denied_networks_are_refused_behind_a_proxy() {
+    on_every_case(|case| {
+        let place = Place::new();
+        place.write("networks", "192.0.2.0/24\n2001:db8::/32\n127.0.0.0/8\n");
+        let settings = format!("{BEHIND}access_list.networks_deny_path = 'networks'");
+        let tracker = case.start_at(place, &settings);
+        let mut client = Client::new(&tracker, IpFamily::V4);
+        for denied in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.2"] {
+            let answer = ask_with(&mut client, &format!("X-Forwarded-For: {denied}"));
+            let value = answer.value();
+            let reason = value.bytes("failure reason").unwrap();
+            assert_eq!(reason, b"your network is not allowed here", "{denied}");
+        }
+        let answer = ask_with(&mut client, "X-Forwarded-For: 192.0.3.1");
+        assert_eq!(external_ip(&answer), "192.0.3.1");
+        tracker.place.write("networks", "192.0.3.0/24");
+        tracker.reload();
+        let answer = ask_with(&mut client, "X-Forwarded-For: 192.0.3.1");
+        assert!(answer.value().get("failure reason").is_some());
+        let answer = ask_with(&mut client, "X-Forwarded-For: 192.0.2.1");
+        assert_eq!(external_ip(&answer), "192.0.2.1");
     });
 }

@@ -21,8 +21,9 @@ pub(crate) static HTTP: Program = Program {
     has_tls: true,
     metrics_section: "metrics",
     metrics_settings: "metrics.interval = 1\n",
-    more_threads: &[],
-    more_threads_settings: "",
+    more_threads: &["export"],
+    more_threads_settings: "scrape_exports.enable_scrape_exports = true\n\
+                            scrape_exports.path = 'export'\n",
     modest_settings: "",
     keys: &KEYS,
     mistakes: &MISTAKES,

@@ -36,8 +36,8 @@ fn a_request_in_flight_is_answered_as_the_last_one() {
         asking.send(rest);
         let answer = asking.answer();
         assert_eq!(answer.header("connection"), Some("close"));
-        asking.assert_closed();
-        idle.assert_closed();
+        asking.assert_ends();
+        idle.assert_ends();
         assert_eq!(tracker.daemon.wait_exit().code(), Some(0));
     });
 }

@@ -217,7 +217,7 @@ impl World {
         let family = CanonicalAddr::new((request.client, 0).into()).family();
         match &request.meaning {
             Meaning::Announce(..) => self.expect_request(family, RequestKind::Announce),
-            Meaning::Failure(reason @ Reason::InfoHashDenied, ..) => {
+            Meaning::Failure(reason, _, Readable::Announce) => {
                 self.expect_request(family, RequestKind::Announce);
                 self.expect(family, "reason", reason.label());
             }
@@ -240,6 +240,7 @@ impl World {
     /// Lets the model follow an announce that has taken effect.
     fn announce(&mut self, announce: &Announce) -> Outcome {
         let outcome = self.model.announce(announce, self.now().seconds.0);
+        self.note_announce(announce);
         if outcome.is_kept_out {
             let family = IpFamily::of(&announce.peer);
             self.expect(family, "reason", Reason::PeersPerIpAndTorrent.label());

@@ -112,6 +112,11 @@ impl Link {
             .collect()
     }
 
+    /// The requests that wait for an answer, whether delivered or not.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.open.iter().map(|open| &open.request)
+    }
+
     /// Requests that have no answer, whether delivered or not.
     pub(crate) fn into_open(self) -> impl Iterator<Item = Request> {
         self.open.into_iter().map(|open| open.request)

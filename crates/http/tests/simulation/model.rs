@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use aquatic_http::config::Config;
+use aquatic_test_support::swarm_file::{Name, Torrent};
 use aquatic_types::{InfoHash, IpFamily, PeerStatus, client_network};
 
 /// What an announce says about its sender.
@@ -125,6 +126,25 @@ impl Model {
             let of_client = peers.filter(|addr| client_network(addr.ip()) == client);
             !half.peers.contains_key(&announce.peer)
                 && of_client.count() >= self.peers_per_address_max
+        })
+    }
+
+    /// All peers: their torrents, their status, and their deadlines.
+    pub(crate) fn all_peers(&self) -> impl Iterator<Item = (Name, PeerStatus, u32)> {
+        self.halves.iter().flat_map(|((torrent, _), half)| {
+            half.peers.iter().map(|(addr, peer)| {
+                let status = [PeerStatus::Leecher, PeerStatus::Seeder];
+                let status = status[usize::from(peer.is_seeder)];
+                ((*torrent, *addr), status, peer.deadline)
+            })
+        })
+    }
+
+    /// How often each torrent was completed by the peers of a family.
+    pub(crate) fn all_completed(&self) -> impl Iterator<Item = (Torrent, u32)> {
+        self.halves.iter().map(|((torrent, is_v4), half)| {
+            let family = [IpFamily::V6, IpFamily::V4][usize::from(*is_v4)];
+            ((Some(family), *torrent), half.completed)
         })
     }
 

@@ -7,6 +7,7 @@ use aquatic_http_protocol::PeerForm;
 use aquatic_types::{InfoHash, PeerStatus};
 use fastrand::Rng;
 
+use super::keys::{with_any_key, with_key};
 use super::model::Announce;
 
 /// Enough for each client to ask about one.
@@ -59,7 +60,7 @@ pub(crate) enum Readable {
 impl Request {
     /// A full scrape of a client at `peer`, whether there is a proxy or not.
     pub(crate) fn full_scrape(peer: IpAddr, keeps_alive: bool) -> Self {
-        let bytes = format!("GET /scrape HTTP/1.1\r\nX-Forwarded-For: {peer}\r\n\r\n");
+        let bytes = format!("GET /scrape?passkey=free HTTP/1.1\r\nX-Forwarded-For: {peer}\r\n\r\n");
         Self {
             bytes: bytes.into_bytes(),
             meaning: Meaning::FullScrape,
@@ -105,6 +106,8 @@ pub(crate) struct Place {
     pub(crate) is_proxied: bool,
     pub(crate) scrape_torrents_max: usize,
     pub(crate) serves_full_scrapes: bool,
+    /// Clients need a key.
+    pub(crate) needs_keys: bool,
     /// Requests for swarms may be refused, which a HEAD would not tell.
     pub(crate) can_be_overloaded: bool,
     /// The torrents that may be asked about, in any order.
@@ -140,7 +143,10 @@ impl Place {
             }
         }
         let client = client.to_canonical();
-        let (target, meaning) = self.target(client, rng);
+        let (mut target, mut meaning) = self.target(client, rng);
+        if self.needs_keys {
+            (target, meaning) = with_any_key(target, meaning, rng);
+        }
         let (version, closes) = [
             ("HTTP/1.1\r\n", false),
             ("HTTP/1.1\r\nConnection: Close\r\n", true),
@@ -169,6 +175,28 @@ impl Place {
         request
     }
 
+    /// An announce that can be read, of a client that has this key.
+    pub(crate) fn announce_under(&self, key: &str, rng: &mut Rng) -> Request {
+        let sender = address(rng);
+        let client = if self.is_proxied { sender } else { self.peer };
+        let client = client.to_canonical();
+        let (target, meaning) = loop {
+            let torrent = self.torrents[rng.usize(..self.torrents.len())];
+            let (target, meaning) = self.announce(torrent, client, rng);
+            if let Meaning::Announce(..) = meaning {
+                break (with_key(&target, key), meaning);
+            }
+        };
+        Request {
+            bytes: format!("GET {target} HTTP/1.1\r\nX-Forwarded-For: {sender}\r\n\r\n")
+                .into_bytes(),
+            meaning,
+            client,
+            is_last: !self.keeps_alive,
+            omits_body: false,
+        }
+    }
+
     /// The beginning of a request, and nothing more.
     pub(crate) fn cut_off(&self, rng: &mut Rng) -> Request {
         let mut request = self.request(rng);
@@ -195,8 +223,10 @@ impl Place {
         let client = address(rng);
         torrents.truncate(self.scrape_torrents_max);
         Request {
-            bytes: format!("GET /scrape?{query} HTTP/1.1\r\nX-Forwarded-For: {client}\r\n\r\n")
-                .into_bytes(),
+            bytes: format!(
+                "GET /scrape?{query}&passkey=free HTTP/1.1\r\nX-Forwarded-For: {client}\r\n\r\n"
+            )
+            .into_bytes(),
             meaning: Meaning::Scrape(torrents),
             client: if self.is_proxied { client } else { self.peer }.to_canonical(),
             is_last: !self.keeps_alive,

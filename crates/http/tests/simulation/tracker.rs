@@ -8,6 +8,7 @@ use aquatic_daemon::counter::Label;
 use aquatic_http::config::Config;
 use aquatic_http::counters::{Http, Reason, RequestKind, ResponseKind};
 use aquatic_http::workers::build_workers;
+use aquatic_keys::SharedKeys;
 use aquatic_stream::TlsConfig;
 use aquatic_stream_tracker::simulation::Simulation;
 use aquatic_tracker::persistence::Persistence;
@@ -22,20 +23,19 @@ pub(crate) type Tracker = Simulation<Http>;
 pub(crate) fn arranged(
     config: &Config,
     access_list: &SharedAccessList,
+    keys: &SharedKeys,
     tls: Option<&TlsConfig>,
+    persistence: Persistence,
     seed: u64,
 ) -> Tracker {
     let workers = config.topology().workers();
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = build_workers(
-        config,
-        access_list,
-        &wakers,
-        Persistence::default(),
-        entropy,
-    );
-    let (workers, _) = arranged.expect("this entropy never fails");
+    let arranged = build_workers(config, access_list, &wakers, persistence, entropy);
+    let (mut workers, _) = arranged.expect("this entropy never fails");
+    for worker in &mut workers.socket_workers {
+        worker.require_keys(keys);
+    }
     Simulation::with_tls(workers, config.bounds(), tls)
 }
 

@@ -5,7 +5,9 @@ use std::mem;
 
 use aquatic_daemon::clock::Now;
 use aquatic_http::config::Config;
+use aquatic_keys::{KeyMode, SharedKeys};
 use aquatic_stream::{ConnectionKey, IoAction, TlsConfig};
+use aquatic_swarm_log::Contents;
 use aquatic_test_support::certificates::Certificates;
 use aquatic_test_support::lists::Lists;
 use aquatic_test_support::tally::Tally;
@@ -13,9 +15,11 @@ use aquatic_types::InfoHash;
 use fastrand::Rng;
 
 use super::changes::some_torrents;
+use super::keys::{self, Few};
 use super::link::Link;
 use super::model::Model;
 use super::requests::{Meaning, Place, Request, TORRENTS, address, torrent};
+use super::restarts::{BegunSnapshot, persistence};
 use super::tracker::{Counts, Tracker, arranged, counts};
 
 const PHASES: usize = 6;
@@ -41,15 +45,17 @@ pub(crate) struct World {
     pub(crate) tracker: Tracker,
     pub(crate) model: Model,
     pub(crate) lists: Lists,
+    pub(crate) keys: SharedKeys,
+    pub(crate) few: Few,
     /// Connections are encrypted, if there are some.
     pub(crate) certificates: Option<Certificates<TlsConfig>>,
     pub(crate) tally: Tally,
     pub(crate) links: BTreeMap<usize, Link>,
-    links_made: usize,
+    pub(crate) links_made: usize,
     /// Who asks about a torrent, and how many of those requests are open.
     leases: BTreeMap<InfoHash, (usize, usize)>,
     /// Announces of clients that vanished: they count, but nobody sees the answers.
-    ghosts: Vec<Request>,
+    pub(crate) ghosts: Vec<Request>,
     /// Queues may be full.
     pub(crate) is_overloaded: bool,
     /// Nothing else is asked: even what is said about all torrents at once is known.
@@ -58,6 +64,10 @@ pub(crate) struct World {
     unread: Vec<(usize, ConnectionKey)>,
     /// What must have been counted so far.
     pub(crate) expected: Counts,
+    /// What snapshots hold.
+    pub(crate) contents: Contents,
+    /// The one that is being written.
+    pub(crate) snapshot: Option<BegunSnapshot>,
 }
 
 impl World {
@@ -66,11 +76,22 @@ impl World {
         let certificates = (rng.u8(..4) == 0)
             .then(|| Certificates::new(|certificate, key| TlsConfig::load(certificate, key, &[])));
         let tls = certificates.as_ref().map(|it| &it.tls);
+        let contents = [Contents::Swarms, Contents::Completed][usize::from(rng.u8(..6) == 0)];
+        let keys = keys::shared([KeyMode::Off, KeyMode::Require][rng.usize(..2)]);
         Self {
             micros: 0,
             model: Model::new(&config),
-            tracker: arranged(&config, lists.shared(), tls, rng.u64(..)),
+            tracker: arranged(
+                &config,
+                lists.shared(),
+                &keys,
+                tls,
+                persistence(contents),
+                rng.u64(..),
+            ),
             lists,
+            keys,
+            few: Few::default(),
             certificates,
             tally: Tally::default(),
             links: BTreeMap::new(),
@@ -81,6 +102,8 @@ impl World {
             is_at_rest: false,
             unread: Vec::new(),
             expected: Counts::new(),
+            contents,
+            snapshot: None,
             rng,
             config,
         }
@@ -95,11 +118,13 @@ impl World {
         for _ in 0..PHASES {
             for _ in 0..STEPS {
                 self.step();
+                self.snapshot_step();
             }
             self.come_to_rest();
             self.is_overloaded = false;
             self.check_at_rest();
             self.scrape_at_rest();
+            self.announce_under_few();
             if self.rng.bool() {
                 self.replace_list();
             }
@@ -147,7 +172,7 @@ impl World {
         }
     }
 
-    fn open(&mut self, worker: usize) {
+    pub(crate) fn open(&mut self, worker: usize) {
         let peer = (address(&mut self.rng), self.rng.u16(1..)).into();
         let now = self.now();
         let id = self
@@ -175,7 +200,7 @@ impl World {
         });
     }
 
-    fn send_some(&mut self, key: usize, make: impl FnOnce(&Place, &mut Rng) -> Request) {
+    pub(crate) fn send_some(&mut self, key: usize, make: impl FnOnce(&Place, &mut Rng) -> Request) {
         let link = &self.links[&key];
         if link.is_finished || link.is_closed || link.open() >= PIPELINED_MAX {
             return;
@@ -191,6 +216,7 @@ impl World {
             is_proxied: self.config.network.stream.runs_behind_reverse_proxy,
             scrape_torrents_max: self.config.protocol.max_scrape_torrents,
             serves_full_scrapes: self.config.protocol.max_full_scrape_torrents > 0,
+            needs_keys: self.keys.mode() == KeyMode::Require,
             can_be_overloaded: self.config.topology().workers() > 1,
             torrents: (0..TORRENTS).map(torrent).filter(is_free).collect(),
         };
@@ -198,6 +224,7 @@ impl World {
         for torrent in request.torrents() {
             self.leases.entry(torrent).or_insert((key, 0)).1 += 1;
         }
+        self.note_request(&request);
         self.links.get_mut(&key).unwrap().send(request);
     }
 
@@ -420,7 +447,7 @@ impl World {
     }
 
     /// Until everything has been sent, answered and read.
-    fn come_to_rest(&mut self) {
+    pub(crate) fn come_to_rest(&mut self) {
         for _ in 0..ROUNDS_MAX {
             for key in self.links.keys().copied().collect::<Vec<_>>() {
                 self.deliver(key);
@@ -477,7 +504,10 @@ impl World {
             self.micros = (self.micros / 1_000_000 + seconds) * 1_000_000;
             while self.do_background() {}
             let now = self.now().seconds.0;
-            self.model.clean(now, |torrent| self.lists.allows(torrent));
+            self.note_cleaning(|world| {
+                let lists = &world.lists;
+                world.model.clean(now, |torrent| lists.allows(torrent));
+            });
             for worker in 0..self.tracker.hubs.len() {
                 self.finish(worker, false);
             }

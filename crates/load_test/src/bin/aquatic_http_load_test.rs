@@ -7,11 +7,7 @@ use std::process::ExitCode;
 use aquatic_daemon::cli;
 
 fn main() -> ExitCode {
-    let app = cli::App {
-        name: "aquatic_http_load_test",
-        version: env!("CARGO_PKG_VERSION"),
-        about: "Puts load on a BitTorrent tracker over HTTP or HTTPS, and measures it",
-        after_help: "",
-    };
-    cli::run(app, aquatic_load_test::http::run)
+    cli::run(aquatic_load_test::http::APP, |config, _| {
+        aquatic_load_test::http::run(config)
+    })
 }

@@ -7,11 +7,7 @@ use std::process::ExitCode;
 use aquatic_daemon::cli;
 
 fn main() -> ExitCode {
-    let app = cli::App {
-        name: "aquatic_udp_load_test",
-        version: env!("CARGO_PKG_VERSION"),
-        about: "Puts load on a BitTorrent tracker over UDP, and measures it",
-        after_help: "",
-    };
-    cli::run(app, aquatic_load_test::udp::run)
+    cli::run(aquatic_load_test::udp::APP, |config, _| {
+        aquatic_load_test::udp::run(config)
+    })
 }

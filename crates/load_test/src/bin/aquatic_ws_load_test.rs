@@ -7,11 +7,7 @@ use std::process::ExitCode;
 use aquatic_daemon::cli;
 
 fn main() -> ExitCode {
-    let app = cli::App {
-        name: "aquatic_ws_load_test",
-        version: env!("CARGO_PKG_VERSION"),
-        about: "Puts load on a WebTorrent tracker, plain or over TLS, and measures it",
-        after_help: "",
-    };
-    cli::run(app, aquatic_load_test::ws::run)
+    cli::run(aquatic_load_test::ws::APP, |config, _| {
+        aquatic_load_test::ws::run(config)
+    })
 }

@@ -38,6 +38,9 @@ section! {
         pub tracker_pid: u32 = 0,
         /// Print the report as one line of JSON instead of a table.
         pub print_json: bool = false,
+        /// Show how far the run has come, in one line on standard error. That is only done at a
+        /// terminal.
+        pub show_progress: bool = true,
         /// Equal seeds: the same torrents and peers in each run.
         pub seed: u64 = 1,
     }

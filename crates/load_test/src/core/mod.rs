@@ -25,6 +25,7 @@
 //! | [`run`] | warm-up, window, workers |
 //! | [`stalls`] | whether the tester itself was late |
 //! | [`process`] | CPU time and memory of a process |
+//! | [`progress`] | the line at the terminal while it runs |
 
 pub mod arrivals;
 pub mod client_ips;
@@ -33,6 +34,7 @@ pub mod connections;
 pub mod kind;
 pub mod population;
 pub mod process;
+pub mod progress;
 pub mod report;
 pub mod run;
 pub mod stalls;

@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 
 use crate::core::connections::ConnectionCounts;
 use crate::core::kind::{Fault, RequestKind};
+use crate::core::progress::Reporter;
 use crate::core::stalls::StallMeter;
 
 /// Different messages of refusals that are told apart; more are counted as [`OTHER_MESSAGES`]. A
@@ -73,6 +74,8 @@ pub struct Tally {
     /// Whether the worker ran all the time. Says something only of workers that hardly
     /// sleep.
     pub stalls: StallMeter,
+    /// Where copies of the counts go while the run lasts.
+    pub progress: Reporter,
     /// Messages of refusals, from the start of the window.
     pub messages: BTreeMap<String, u64>,
 }
@@ -138,6 +141,7 @@ impl Tally {
             connections: ConnectionCounts::default(),
             peers: 0,
             answers_with_peers: 0,
+            progress: Reporter::default(),
             messages: BTreeMap::new(),
         }
     }
@@ -162,6 +166,13 @@ impl Tally {
             sum.add(kind);
         }
         sum
+    }
+
+    /// Shows how far the worker has come, if it is time to. Workers call it between rounds.
+    pub fn show_progress(&mut self, now_micros: u64) {
+        if self.progress.is_due(now_micros) {
+            self.progress.send(now_micros, self.all_kinds());
+        }
     }
 
     /// A request is on its way.

@@ -36,6 +36,15 @@ use crate::http::config::LoadTestConfig;
 use crate::http::dialogue::HttpDialogue;
 use crate::http::requests::RequestWriter;
 use crate::stream::Plan;
+use aquatic_daemon::cli::App;
+
+/// The program.
+pub const APP: App = App {
+    name: "aquatic_http_load_test",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Puts load on a BitTorrent tracker over HTTP or HTTPS, and measures it",
+    after_help: "",
+};
 
 /// Runs the test and prints the report to standard output.
 ///

@@ -16,6 +16,7 @@ use crate::core::client_ips;
 use crate::core::config::{AnswersConfig, RunConfig};
 use crate::core::kind::{Fault, Mix, RequestKind};
 use crate::core::population::share;
+use crate::core::progress::Progress;
 use crate::core::report::{LoadReport, to_f64};
 use crate::core::run::{self, Used, Window};
 use crate::core::tally::Tally;
@@ -98,9 +99,11 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
     pub fn load(&self) -> anyhow::Result<Loaded> {
         let setup = self.set_up()?;
         let window = Window::open(self.run, setup.clock);
+        let progress = Progress::start(self.run, setup.clock, window.micros());
         let mut workers = Vec::new();
         for number in 0..self.run.workers {
-            let worker = self.worker(&setup, number, window.micros())?;
+            let mut worker = self.worker(&setup, number, window.micros())?;
+            worker.shared.tally.progress = progress.reporter(number);
             let load = LoadWorker {
                 rate_per_second: self.run.rate_per_worker(),
                 window_micros: window.micros(),
@@ -124,11 +127,13 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
         let setup = self.set_up()?;
         let before = self.run.tracker_usage()?;
         let start_micros = setup.clock.micros();
+        let progress = Progress::start(self.run, setup.clock, start_micros..u64::MAX);
         let (filled, when_filled) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         for number in 0..self.run.workers {
-            let worker = self.worker(&setup, number, 0..u64::MAX)?;
+            let mut worker = self.worker(&setup, number, 0..u64::MAX)?;
+            worker.shared.tally.progress = progress.reporter(number);
             let (filled, stop) = (filled.clone(), Arc::clone(&stop));
             workers.push(run::spawn(move || idle::run(worker, &filled, &stop))?);
         }

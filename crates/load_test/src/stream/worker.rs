@@ -94,6 +94,7 @@ impl<D: Dialogue> Worker<D> {
         }
         self.events = events;
         let now_micros = self.look_at_clock();
+        self.shared.tally.show_progress(now_micros);
         if now_micros >= self.next_sweep_micros {
             self.next_sweep_micros = now_micros + SWEEP_MICROS;
             self.sweep(now_micros);

@@ -11,6 +11,7 @@ use aquatic_daemon::clock::Clock;
 
 use crate::core::kind::RequestKind;
 use crate::core::population::{Peer, info_hash, mix};
+use crate::core::progress::Reporter;
 use crate::core::tally::{Asked, Tally};
 use crate::udp::config::{LoadTestConfig, PORT_FIRST, PORTS};
 use crate::udp::socket_client::Sockets;
@@ -71,11 +72,13 @@ pub(crate) struct FillWorker {
 }
 
 impl FillWorker {
-    pub(crate) fn new(fill: Fill, clock: Clock, sockets: Sockets) -> Self {
+    pub(crate) fn new(fill: Fill, clock: Clock, sockets: Sockets, progress: Reporter) -> Self {
+        let mut tally = Tally::new(0..u64::MAX, fill.config.answers.late_after_micros());
+        tally.progress = progress;
         Self {
             clock,
             sockets,
-            tally: Tally::new(0..u64::MAX, fill.config.answers.late_after_micros()),
+            tally,
             fresh: fill.items(),
             again: Vec::new(),
             answered: 0,
@@ -98,6 +101,7 @@ impl FillWorker {
                 return Ok(self.tally);
             }
             let now_micros = self.clock.micros();
+            self.tally.show_progress(now_micros);
             if settled > settled_before {
                 settled_micros = now_micros;
             } else if now_micros - settled_micros > SILENCE_MICROS_MAX {

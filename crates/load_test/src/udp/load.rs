@@ -59,7 +59,12 @@ impl LoadWorker {
         let requests = self.config.network.in_flight_per_socket;
         // A socket is topped up when it has room for a batch worth sending.
         let burst_min = (requests / 2).clamp(1, BURST);
-        while self.clock.micros() < self.end_micros {
+        loop {
+            let now_micros = self.clock.micros();
+            self.tally.show_progress(now_micros);
+            if now_micros >= self.end_micros {
+                return Ok(());
+            }
             let received = self.receive()?;
             for place in 0..self.sockets.all.len() {
                 let room = requests.saturating_sub(self.sockets.all[place].client.waiting());
@@ -71,7 +76,6 @@ impl LoadWorker {
                 thread::sleep(REST);
             }
         }
-        Ok(())
     }
 
     /// Writes kind by kind: packets of one size travel together.
@@ -98,6 +102,7 @@ impl LoadWorker {
         loop {
             let now_micros = self.clock.micros();
             self.tally.stalls.look(now_micros);
+            self.tally.show_progress(now_micros);
             if now_micros >= self.end_micros {
                 return Ok(());
             }

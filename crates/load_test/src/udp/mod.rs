@@ -46,11 +46,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use aquatic_daemon::cli::App;
 use aquatic_daemon::clock::Clock;
 use fastrand::Rng;
 
 use crate::core::kind::{Fault, Mix, RequestKind};
 use crate::core::population::{Population, share};
+use crate::core::progress::Progress;
 use crate::core::report::{LoadReport, to_f64};
 use crate::core::run::{self, Window};
 use crate::core::tally::Tally;
@@ -59,6 +61,14 @@ use crate::udp::fill::{Fill, FillWorker};
 use crate::udp::load::LoadWorker;
 use crate::udp::report::FillReport;
 use crate::udp::socket_client::Sockets;
+
+/// The program.
+pub const APP: App = App {
+    name: "aquatic_udp_load_test",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Puts load on a BitTorrent tracker over UDP, and measures it",
+    after_help: "",
+};
 
 /// The requests of BEP 15, in the order in which they are reported.
 const KINDS: &[RequestKind] = &[
@@ -100,8 +110,11 @@ fn run_load(config: &Arc<LoadTestConfig>) -> anyhow::Result<LoadReport> {
     let sockets = open_sockets(config, clock)?;
 
     let window = Window::open(&config.run, clock);
+    let progress = Progress::start(&config.run, clock, window.micros());
     let mut workers = Vec::new();
-    for (number, sockets) in (0u64..).zip(sockets) {
+    for ((worker, number), sockets) in (0..).zip(0u64..).zip(sockets) {
+        let mut tally = Tally::new(window.micros(), config.answers.late_after_micros());
+        tally.progress = progress.reporter(worker);
         let worker = LoadWorker {
             config: Arc::clone(config),
             mix: Mix::new(&[
@@ -114,7 +127,7 @@ fn run_load(config: &Arc<LoadTestConfig>) -> anyhow::Result<LoadReport> {
             clock,
             sockets,
             rng: Rng::with_seed(config.run.seed.wrapping_add(1 + number)),
-            tally: Tally::new(window.micros(), config.answers.late_after_micros()),
+            tally,
             torrents: Vec::new(),
         };
         workers.push(run::spawn(move || worker.run())?);
@@ -134,13 +147,14 @@ fn run_fill(config: &Arc<LoadTestConfig>) -> anyhow::Result<FillReport> {
     // It has answered, so it has started up.
     let before = config.run.tracker_usage()?;
     let start_micros = clock.micros();
+    let progress = Progress::start(&config.run, clock, start_micros..u64::MAX);
     let mut workers = Vec::new();
     for (worker, sockets) in sockets.into_iter().enumerate() {
         let fill = Fill {
             torrents: share(torrents, config.run.workers, worker),
             config: Arc::clone(config),
         };
-        let worker = FillWorker::new(fill, clock, sockets);
+        let worker = FillWorker::new(fill, clock, sockets, progress.reporter(worker));
         workers.push(run::spawn(move || worker.run())?);
     }
     let tally: Tally = run::join(workers)?.into_iter().sum();

@@ -47,6 +47,15 @@ use crate::ws::config::LoadTestConfig;
 use crate::ws::dialogue::Browser;
 use crate::ws::report::WsLoadReport;
 use crate::ws::writer::MessageWriter;
+use aquatic_daemon::cli::App;
+
+/// The program.
+pub const APP: App = App {
+    name: "aquatic_ws_load_test",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Puts load on a WebTorrent tracker, plain or over TLS, and measures it",
+    after_help: "",
+};
 
 /// Runs the test and prints the report to standard output.
 ///

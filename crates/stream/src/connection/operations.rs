@@ -42,9 +42,10 @@ impl<S: SessionState> Connection<S> {
         if out.capacity() == 0 {
             *out = pool.lend(&mut cx.shared.memory);
         }
-        let mut io = Io::behind(waiting_bytes, cx.shared.memory.is_tight(), out);
+        let behind = self.input.bytes();
+        let mut io = Io::of(behind, waiting_bytes, cx.shared.memory.is_tight(), out);
         let result = call(session, &mut io);
-        let closes = io.closes();
+        let (closes, why) = (io.closes(), io.why_closes().unwrap_or(why));
         // The time for a request goes on if it is asked for again.
         let restarts_deadline = io.waits_for().is_some_and(|next| {
             io.waits_anew() || next != WaitingFor::Request || *waits_for != WaitingFor::Request
@@ -208,7 +209,9 @@ impl<S> Connection<S> {
     pub(crate) fn end(&mut self, cx: &mut Cx<'_>, why: Closed) {
         let ending = match self.phase {
             Phase::Draining { .. } => Ending::CutShort,
-            Phase::ProxyHeader(_) | Phase::Handshake(_) if why == Closed::BySession => {
+            Phase::ProxyHeader(_) | Phase::Handshake(_)
+                if matches!(why, Closed::BySession | Closed::Restart) =>
+            {
                 Ending::Orderly
             }
             _ => Ending::Abandoned { takes_rest: false },

@@ -24,7 +24,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -122,28 +121,30 @@ pub fn run<H: Handler + 'static>(
             spawn_local(accept(Rc::clone(&worker), listener, address)).detach();
         }
         spawn_local(wait_for_wake(Rc::clone(&worker), source.read_end)).detach();
-        spawn_local(tick(Rc::clone(&worker))).detach();
+        spawn_local(tick(Rc::clone(&worker), SLEEP_MAX)).detach();
         work(&worker, &gate, &source.write_end, finisher, batch_wait).await
     })
 }
 
 /// The main task.
-async fn work<H: Handler>(
-    worker: &RefCell<Worker<H>>,
+async fn work<H: Handler + 'static>(
+    worker: &Rc<RefCell<Worker<H>>>,
     gate: &SleepGate,
     write_end: &UnixStream,
     mut finisher: Option<Finisher>,
     batch_wait: Duration,
 ) -> ! {
     let mut idle = IdleStrategy::new(batch_wait);
+    let mut is_stopping = false;
     loop {
         heartbeat::beat();
-        let stops = finisher.as_mut().filter(|it| it.is_stopping());
-        let is_stopping = stops.is_some();
-        if let Some(finisher) = stops
-            && worker.borrow_mut().stop()
-        {
-            finisher.finish();
+        if let Some(finisher) = finisher.as_mut().filter(|it| it.is_stopping()) {
+            if !std::mem::replace(&mut is_stopping, true) {
+                spawn_local(tick(Rc::clone(worker), STOP_ROUND)).detach();
+            }
+            if worker.borrow_mut().stop() {
+                finisher.finish();
+            }
         }
         let turn = worker.borrow_mut().turn();
         idle.note(turn.arrivals);
@@ -152,13 +153,10 @@ async fn work<H: Handler>(
             // The sleep is glommio's, which has a time-out of its own.
             let _ = wait.coalesce(SLEEP_MAX, || worker.borrow().hub.has_pending());
         }
-        if is_stopping && !turn.has_more {
-            thread::sleep(STOP_ROUND);
-        }
         let _guard = gate.prepare_to_sleep();
         // Whoever has sent mail, or told us to stop, before that has not rung.
-        let has_news = finisher.as_ref().is_some_and(Finisher::is_stopping);
-        if has_news || turn.has_more || worker.borrow().hub.has_pending() {
+        let stops = finisher.as_ref().is_some_and(Finisher::is_stopping);
+        if stops != is_stopping || turn.has_more || worker.borrow().hub.has_pending() {
             // The way through the kernel: meanwhile connections have their turn.
             wake(write_end);
         }
@@ -181,9 +179,9 @@ async fn wait_for_wake<H: Handler>(worker: Rc<RefCell<Worker<H>>>, read_end: Uni
 }
 
 /// Gives the main task a turn now and then.
-async fn tick<H: Handler>(worker: Rc<RefCell<Worker<H>>>) {
+async fn tick<H: Handler>(worker: Rc<RefCell<Worker<H>>>, interval: Duration) {
     loop {
-        Timer::new(SLEEP_MAX).await;
+        Timer::new(interval).await;
         worker.borrow_mut().note();
     }
 }
@@ -196,7 +194,9 @@ async fn accept<H: Handler + 'static>(
 ) {
     loop {
         let accepted = match until_readable(&listener).await {
-            Ok(()) if worker.borrow().is_stopping() => return,
+            // The listener stays open: whoever connects now waits for the next process, which may
+            // have got the socket, too.
+            Ok(()) if worker.borrow().is_stopping() => std::future::pending().await,
             Ok(()) => accept_some(&worker, &listener, address),
             Err(error) => Err(error),
         };

@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquatic_daemon::clock::Now;
 use aquatic_types::{CanonicalAddr, IpFamily, PerFamily, Seconds, client_network};
@@ -16,12 +17,14 @@ use crate::bounds::{Bounds, READ_CHUNK_BYTES};
 use crate::connection::{Connection, Ending, Phase};
 use crate::connections::{Cx, Table};
 use crate::counters::{Closed, Refused, StreamCounters};
+use crate::denied::DeniedWatch;
 use crate::handler::{Client, ConnectionKey, Handler, WaitingFor};
 use crate::listener::is_shortage_of_files;
 use crate::memory::KernelBytes;
 use crate::tls::{TlsAcceptor, TlsConfig};
 use crate::trusted::TrustedProxies;
 
+pub(crate) use stop::DRAIN_GRACE;
 use stop::Stop;
 
 /// How often requests that have been waiting behind others are taken up in one batch, before new
@@ -48,6 +51,8 @@ pub struct HubOptions {
     pub proxies: Option<TrustedProxies>,
     /// Connections are encrypted.
     pub tls: Option<TlsConfig>,
+    /// Over this time connections are closed when the process is about to [stop](Hub::stop).
+    pub drain: Duration,
     /// This worker's own.
     pub counters: Arc<StreamCounters>,
 }
@@ -74,6 +79,8 @@ pub struct Hub<H: Handler> {
     accept_quiet_until: Seconds,
     /// The process has been told to stop.
     stop: Option<Stop>,
+    /// In microseconds.
+    drain_micros: u64,
     /// What had to give way to the connection that was accepted last.
     evicted: Option<ConnectionKey>,
 }
@@ -83,6 +90,7 @@ pub struct Hub<H: Handler> {
 struct Layers<H: Handler> {
     handler: H,
     admission: Arc<Admission>,
+    denied: Option<DeniedWatch>,
     proxies: Option<TrustedProxies>,
     tls: Option<TlsAcceptor>,
     counters: Arc<StreamCounters>,
@@ -112,11 +120,13 @@ impl<H: Handler> Hub<H> {
     #[must_use]
     pub fn new(handler: H, options: HubOptions) -> Self {
         let counters = Arc::clone(&options.counters);
+        let denied = options.admission.denied().cloned();
         Self {
             table: Table::new(options.bounds, options.memory_max, counters),
             layers: Layers {
                 handler,
                 admission: options.admission,
+                denied: denied.map(DeniedWatch::new),
                 proxies: options.proxies,
                 tls: options.tls.as_ref().map(TlsConfig::acceptor),
                 counters: options.counters,
@@ -126,6 +136,7 @@ impl<H: Handler> Hub<H> {
             swept: Seconds::default(),
             accept_quiet_until: Seconds::default(),
             stop: None,
+            drain_micros: u64::try_from(options.drain.as_micros()).unwrap_or(u64::MAX),
             evicted: None,
         }
     }
@@ -307,14 +318,38 @@ impl<H: Handler> Hub<H> {
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
     pub fn maintain(&mut self, now: Now) -> bool {
         if mem::replace(&mut self.swept, now.seconds) != now.seconds {
+            if let Some(deadlines) = self.layers.handler.changed_deadlines() {
+                self.table.shared.bounds.set_deadlines(deadlines);
+            }
             for (key, why) in self.table.expire(now) {
                 self.time_out(now, key, why);
             }
             self.table.relieve(now);
         }
+        let has_denied = self.close_denied(now);
         let has_more = self.layers.handler.maintain(now);
         self.check_all();
-        has_more || self.table.has_unknown() || !self.table.shared.resumed.is_empty()
+        has_more || has_denied || self.table.has_unknown() || !self.table.shared.resumed.is_empty()
+    }
+
+    /// Closes some of the connections that were accepted before their network was denied. Returns
+    /// whether there are more to be looked at.
+    fn close_denied(&mut self, now: Now) -> bool {
+        let Self { table, layers, .. } = self;
+        let Some(watch) = &mut layers.denied else {
+            return false;
+        };
+        let Some(places) = watch.next_places(table.places()) else {
+            return false;
+        };
+        for key in table.keys(places) {
+            if let Some((connection, mut cx)) = table.enter(now, key)
+                && watch.denies_present(connection)
+            {
+                connection.end(&mut cx, Closed::NetworkDenied);
+            }
+        }
+        watch.has_more()
     }
 
     /// A client has not sent its request in time, and is told so if its session knows how.
@@ -424,10 +459,11 @@ impl<H: Handler> Hub<H> {
         let is_orderly = ending == Ending::Orderly;
         let does_not_read = why == Closed::Memory || !is_orderly && connection.is_blocked();
         // To close a socket with unread bytes in it is to reset it: the client might lose the
-        // answer.
-        let lingers = is_orderly
-            && !connection.input_ended()
-            && (has_unread || was_left_unread || !connection.input.is_empty());
+        // answer. At a stop, bytes may come that nobody expects to be the last: it does not close
+        // what its client has asked to close.
+        let may_be_unread = has_unread || was_left_unread || !connection.input.is_empty();
+        let lingers =
+            is_orderly && !connection.input_ended() && (may_be_unread || why == Closed::Restart);
         let input = connection.input.take();
         if lingers {
             connection.linger(&mut cx);
@@ -502,9 +538,12 @@ impl<H: Handler> Hub<H> {
 }
 
 impl<H: Handler> Layers<H> {
-    /// Charges a client for a connection, and counts it. Returns whether that has to be taken back
-    /// one day.
-    fn count_client(&self, now: Now, ip: IpAddr) -> Result<bool, Refused> {
+    /// Charges a client for a connection, and counts it, unless its network is denied. Returns
+    /// whether that has to be taken back one day.
+    fn count_client(&mut self, now: Now, ip: IpAddr) -> Result<bool, Refused> {
+        if self.denied.as_mut().is_some_and(|it| it.denies(ip)) {
+            return Err(Refused::NetworkDenied);
+        }
         self.admission.charge(now, ip)?;
         self.admission.enter_client(ip)
     }

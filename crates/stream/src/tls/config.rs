@@ -256,6 +256,10 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     if !is_pem(&bytes) {
         return match is_pkcs12(&bytes) {
             true => Err(failure(PKCS12)),
+            // DER is one sequence (X.690).
+            false if bytes.first() != Some(&0x30) => Err(failure(
+                "it is neither PEM, which has -----BEGIN CERTIFICATE-----, nor DER",
+            )),
             false => Ok(vec![bytes.into()]),
         };
     }
@@ -292,7 +296,9 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     } else if is_pkcs12(&bytes) {
         Err(failure(PKCS12))
     } else {
-        PrivateKeyDer::try_from(bytes).map_err(failure)
+        PrivateKeyDer::try_from(bytes).map_err(|_| {
+            failure("it is neither PEM, which has -----BEGIN PRIVATE KEY-----, nor DER")
+        })
     }?;
     match sign::any_supported_type(&key) {
         Ok(_) => Ok(key),

@@ -195,7 +195,7 @@ fn connections_that_never_ask_anything_give_way_too() {
 
 #[test]
 fn connections_and_handshakes_are_charged_for() {
-    let rate = RequestRate::new(NonZeroU32::new(10).unwrap(), [1, 2]);
+    let rate = RequestRate::new(NonZeroU32::new(10), [1, 2]);
     let admission = Admission::new(0, 0).with_rate(Some(Arc::new(rate)));
     let mut options = options();
     options.admission = Arc::new(admission);
@@ -218,7 +218,7 @@ fn connections_and_handshakes_are_charged_for() {
 
 #[test]
 fn clients_of_a_proxy_are_charged_by_their_own_addresses() {
-    let rate = RequestRate::new(NonZeroU32::new(2).unwrap(), [1, 2]);
+    let rate = RequestRate::new(NonZeroU32::new(2), [1, 2]);
     let mut options = options();
     options.admission = Arc::new(Admission::new(0, 0).with_rate(Some(Arc::new(rate))));
     options.proxies = Some(TrustedProxies::default());

@@ -1,5 +1,7 @@
 //! A protocol for tests: each line is a request, and its answer the same line in capitals.
 
+use std::net::IpAddr;
+
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
     Client, Closed, ConnectionKey, Connections, Handler, Io, SessionState, WaitingFor,
@@ -8,7 +10,8 @@ use aquatic_stream::{
 /// Answers lines when the batch is over, one at a time per connection, as a tracker does.
 ///
 /// The line `quit` closes the connection; `flood N` gets N bytes, `hush` nothing; after `hold N`,
-/// the session holds N bytes. When the process stops, the last word is `BYE`.
+/// the session holds N bytes; `client IP` is what a reverse proxy says. When the process stops, the
+/// last word is `BYE`.
 #[derive(Default)]
 pub(crate) struct Lines {
     requests: Vec<(ConnectionKey, String)>,
@@ -40,9 +43,20 @@ pub(crate) struct Session {
     has_ended: bool,
     /// What it says that it holds.
     held_bytes: usize,
+    client: Option<IpAddr>,
+    /// A reverse proxy has named the client.
+    is_named: bool,
 }
 
 impl SessionState for Session {
+    fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    fn is_client_named(&self) -> bool {
+        self.is_named
+    }
+
     fn held_bytes(&self) -> usize {
         self.held_bytes
     }
@@ -57,7 +71,10 @@ impl Handler for Lines {
 
     fn open(&mut self, _: Now, id: ConnectionKey, client: Client) -> Session {
         self.opened.push((id, client));
-        Session::default()
+        Session {
+            client: Some(client.peer.ip()),
+            ..Session::default()
+        }
     }
 
     fn receive(
@@ -106,6 +123,10 @@ impl Handler for Lines {
                 io.wait_for(WaitingFor::Idle);
                 if let Some(bytes) = line.strip_prefix("hold ") {
                     session.held_bytes = bytes.parse().unwrap();
+                }
+                if let Some(ip) = line.strip_prefix("client ") {
+                    session.client = Some(ip.parse().unwrap());
+                    session.is_named = true;
                 }
                 answer(&line, io);
             });

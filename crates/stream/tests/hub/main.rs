@@ -2,6 +2,7 @@
 
 mod admission;
 mod deadlines;
+mod denied;
 mod flow;
 mod half_close;
 mod lines;

@@ -498,7 +498,7 @@ fn handshakes_are_charged_for() {
     let tls = pki.load().unwrap();
     let mut options = options();
     options.tls = Some(tls);
-    let rate = RequestRate::new(NonZeroU32::new(10).unwrap(), [1, 2]);
+    let rate = RequestRate::new(NonZeroU32::new(10), [1, 2]);
     options.admission = Arc::new(Admission::new(0, 0).with_rate(Some(Arc::new(rate))));
     let mut world = World::new(options);
     let wires = [(); 6].map(|()| world.connect());

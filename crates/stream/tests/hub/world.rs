@@ -1,6 +1,7 @@
 //! A hub with a loop that moves bytes between vectors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{
@@ -24,6 +25,9 @@ pub(crate) const KERNEL: usize = 128 * 1024;
 
 /// What a connection may hold in the middle of a round without being counted.
 pub(crate) const LIGHT: usize = 2 * 1024;
+
+/// Over this time connections are closed at a stop.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 const LOCAL: &str = "0.0.0.0:3000";
 
@@ -78,6 +82,7 @@ pub(crate) fn options() -> HubOptions {
         admission: Arc::new(Admission::new(0, 0)),
         proxies: None,
         tls: None,
+        drain: DRAIN,
         counters: Arc::default(),
     }
 }

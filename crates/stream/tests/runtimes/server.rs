@@ -82,6 +82,7 @@ impl Server {
             )),
             proxies: settings.proxies,
             tls: None,
+            drain: Duration::ZERO,
             counters: Arc::clone(&counters),
         };
         // So that its CPU time can be found.

@@ -158,6 +158,18 @@ fn while_the_system_runs_setting_its_clock_changes_no_age() {
     assert_eq!(age(BOOT, 30_000, 605_000), 0);
 }
 
+/// A second may have begun before the file was.
+#[test]
+fn a_batch_may_be_older_than_its_file() {
+    let now = SystemTime {
+        unix_millis: START_MILLIS,
+        boot_id: [6; 16],
+        boot_millis: 1_000,
+    };
+    let age = BEGIN.age_millis(&header(1), START_MILLIS - 900, &now);
+    assert_eq!(age, 900);
+}
+
 #[test]
 fn after_a_boot_the_calendar_tells() {
     for boot_id in [[6; 16], [0; 16]] {

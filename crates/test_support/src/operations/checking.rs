@@ -6,7 +6,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::DENY_LIST;
-use super::configuration::{LIMIT_KEYS, METRICS_KEYS, SYSTEM_KEYS, WORKER_KEYS};
+use super::configuration::{EXPORT_KEYS, LIMIT_KEYS, METRICS_KEYS, SYSTEM_KEYS, WORKER_KEYS};
 use crate::identity::{Identity, TLS};
 use crate::{Ended, Place, Program, Setup, torrent};
 
@@ -27,8 +27,20 @@ pub fn assert_problems(place: &Place, program: &Program, text: &str, problems: &
     for problem in problems {
         expected += &format!("  {problem}\n");
     }
+    // The places are in these tests' own folders.
+    if problems
+        .iter()
+        .any(|problem| problem.contains("No such file") && !problem.contains(" /"))
+    {
+        let folder = place.path("config.toml").with_file_name("");
+        let folder = folder.to_str().unwrap().trim_end_matches('/');
+        expected += &format!("  (paths that do not begin with / begin at {folder})\n");
+    }
     let start = format!("{name} ends: ");
     let found = ended.log.find(&start).map(|start| &ended.log[start..]);
+    // What was not looked at is said last, and is no problem.
+    let note = format!("{file}: not looked at: ");
+    let found = found.map(|found| found.split(&note).next().unwrap_or_default());
     assert_eq!((ended.code, found), (Some(1), Some(&*expected)), "{text}");
 }
 
@@ -279,12 +291,14 @@ pub fn mistakes_are_answered_with_what_to_write(program: &'static Program) {
 
 /// So that a complaint about a key of one program in the file of another says whose it is.
 pub fn keys_of_other_programs_are_listed(program: &'static Program) {
-    const COMMON: [&str; 8] = [
+    const COMMON: [&str; 10] = [
         "network.address",
         "network.only_ipv6",
         "network.batch_wait_us",
         "protocol.max_scrape_torrents",
         "protocol.peer_announce_interval",
+        "protocol.announce_interval_spread",
+        "protocol.announce_interval_max",
         "limits.max_peers_per_ip_and_torrent",
         "cleaning.torrent_cleaning_interval",
         "cleaning.max_peer_age",
@@ -298,6 +312,7 @@ pub fn keys_of_other_programs_are_listed(program: &'static Program) {
         &WORKER_KEYS[..],
         &LIMIT_KEYS,
         &METRICS_KEYS,
+        &EXPORT_KEYS,
         &SYSTEM_KEYS,
         &COMMON,
     ];

@@ -1,5 +1,6 @@
 //! The configuration file: printed, checked, and refused with a reason.
 
+use aquatic_config::reloading::{self, Reloading};
 use aquatic_types::IpFamily;
 
 use crate::{Place, Program, Setup, torrent};
@@ -66,17 +67,30 @@ pub const LIMIT_KEYS: [&str; 5] = [
 ];
 
 /// The section `metrics` of daemons over TCP.
-pub const METRICS_KEYS: [&str; 6] = [
+pub const METRICS_KEYS: [&str; 12] = [
     "metrics.interval",
     "metrics.torrent_peer_histograms",
     "metrics.peer_clients",
     "metrics.run_prometheus_endpoint",
     "metrics.prometheus_endpoint_address",
+    "metrics.endpoint_unix_socket",
+    "metrics.endpoint_token_file",
+    "metrics.endpoint_allowed_hosts",
     "metrics.prometheus_peer_id_prefixes",
+    "metrics.print_to_stdout",
+    "metrics.write_html_to_file",
+    "metrics.html_file_path",
+];
+
+/// About the list of all torrents.
+pub const EXPORT_KEYS: [&str; 3] = [
+    "scrape_exports.enable_scrape_exports",
+    "scrape_exports.frequency",
+    "scrape_exports.path",
 ];
 
 /// What every daemon's file ends with.
-pub const SYSTEM_KEYS: [&str; 10] = [
+pub const SYSTEM_KEYS: [&str; 15] = [
     "persistence.completed_counts",
     "persistence.path",
     "persistence.interval",
@@ -87,6 +101,11 @@ pub const SYSTEM_KEYS: [&str; 10] = [
     "privileges.sandbox",
     "access_list.mode",
     "access_list.path",
+    "access_list.networks_deny_path",
+    "access_list.peer_id_prefixes_deny",
+    "access_list.peer_id_prefixes_allow",
+    "keys.mode",
+    "keys.path",
 ];
 
 /// Mistakes that can be made in the file of a daemon over TCP.
@@ -186,6 +205,23 @@ pub fn the_printed_default_has_every_key_with_a_comment_and_loads(program: &'sta
     assert_eq!(parsed.stdout, printed.stdout);
     let checked = place.run(program, &["-c", file, "--check-config"]);
     assert_eq!((checked.code, checked.log.as_str()), (Some(0), ""));
+}
+
+/// Whether each key is applied at a reload has been decided, and is in the manual.
+pub fn every_key_says_what_a_reload_does(program: &'static Program) {
+    let manual = include_str!("../../../../documents/operating.md");
+    let (_, section) = manual.split_once("\n### What a reload applies\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    for key in program.keys.concat() {
+        let decided = reloading::of(key).unwrap_or_else(|| panic!("{key}: not decided"));
+        let name = key.replace("statistics.", "metrics.");
+        let rows = section.lines().filter(|line| line.starts_with('|'));
+        let is_told = rows
+            .filter(|row| row.contains(&format!("`{name}`")))
+            .count();
+        let expected = usize::from(decided != Reloading::NeedsRestart);
+        assert_eq!(is_told, expected, "{name} in the table");
+    }
 }
 
 /// Common ones, and [`Program::mistakes`]: by file, line and key, whatever was asked for.

@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use aquatic_types::IpFamily;
@@ -73,7 +74,7 @@ pub fn after_a_kill_it_serves_again_at_once(program: &'static Program) {
 }
 
 /// Sets the clock that the tracker sees.
-fn set_clock(place: &Place, offset: &str) {
+pub(super) fn set_clock(place: &Place, offset: &str) {
     // Replaced as a whole, since it is read all the time.
     let path = place.write("clock.new", format!("{offset}\n"));
     std::fs::rename(path, place.path("clock")).unwrap();
@@ -88,27 +89,35 @@ fn wait_for_day(daemon: &Daemon, is_day: impl Fn(&str) -> bool) {
     });
 }
 
-/// Forth by a century, back by two, and to where it was.
-pub fn steps_of_the_clock_change_nothing(program: &'static Program) {
+/// Lets a program see a clock that [`set_clock`] sets. Returns `false` where that cannot be done.
+pub(super) fn fake_clock(place: &Place, command: &mut Command) -> bool {
     let libraries = LIBRARIES.map(|folder| Path::new(folder).join(FAKE_TIME));
     let Some(library) = libraries.iter().find(|library| library.exists()) else {
         let reason = "there is no libfaketime (package faketime)";
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
         eprintln!("SKIPPED: {reason}");
-        return;
+        return false;
     };
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", place.path("clock"))
+        .env("FAKETIME_NO_CACHE", "1")
+        // Nobody can set that one.
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+    true
+}
+
+/// Forth by a century, back by two, and to where it was.
+pub fn steps_of_the_clock_change_nothing(program: &'static Program) {
     on_every_runtime(program, |setup| {
         let place = Place::new();
         set_clock(&place, "+0");
         // The sandbox keeps the library from its file.
         let mut command = place.command(setup, "privileges.sandbox = false");
-        command
-            .env("LD_PRELOAD", library)
-            .env("FAKETIME_TIMESTAMP_FILE", place.path("clock"))
-            .env("FAKETIME_NO_CACHE", "1")
-            // Nobody can set that one.
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("DONT_FAKE_MONOTONIC", "1");
+        if !fake_clock(&place, &mut command) {
+            return;
+        }
         let mut daemon = place.start_by(&mut command);
         let today = daemon.place.log();
         let year: i32 = year_of(today.lines().last().unwrap()).unwrap();

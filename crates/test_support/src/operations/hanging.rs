@@ -18,7 +18,7 @@ use crate::{Daemon, Place, Program, Setup, torrent};
 const SETTINGS: &str = "hang_timeout = 3\n";
 
 /// Besides the main thread.
-const THREADS: [&str; 7] = [
+const THREADS: [&str; 9] = [
     "loader",
     "log",
     "socket-0",
@@ -26,6 +26,8 @@ const THREADS: [&str; 7] = [
     "limits",
     "statistics",
     "metrics",
+    "actions",
+    "figures",
 ];
 
 /// A tracker that has them all.
@@ -93,7 +95,7 @@ pub fn systemd_hears_of_life_only_while_all_threads_live(program: &'static Progr
     let signs = thread::scope(|scope| {
         let silent = Frozen::at_rest(&daemon, "socket-0");
         let place = &daemon.place;
-        place.notifications();
+        drop(place.notifications());
         // Nobody may have to wait for room to tell.
         let listener = scope.spawn(|| {
             let mut signs = 0;
@@ -132,7 +134,7 @@ pub fn a_process_that_stood_still_goes_on(program: &'static Program) {
     daemon.signal(Signal::SIGSTOP);
     // What is shown is that time which has passed does not count.
     thread::sleep(Duration::from_millis(3_500));
-    daemon.place.notifications();
+    drop(daemon.place.notifications());
     daemon.signal(Signal::SIGCONT);
     wait_for_signs(10);
     daemon.assert_running();

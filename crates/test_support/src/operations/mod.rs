@@ -9,6 +9,7 @@ pub mod checking;
 pub mod configuration;
 #[cfg(target_os = "linux")]
 pub mod faults;
+pub mod figures;
 pub mod forgetting;
 #[cfg(target_os = "linux")]
 pub mod hanging;
@@ -16,15 +17,23 @@ pub mod hanging;
 pub mod hosts;
 #[cfg(target_os = "linux")]
 pub mod idling;
+#[cfg(target_os = "linux")]
+pub mod kept_sockets;
+pub mod keys;
 pub mod limits;
 #[cfg(target_os = "linux")]
 pub mod monitoring;
+pub mod operator_endpoint;
 pub mod privileges;
 pub mod process;
+pub mod reloads;
 pub mod restarts;
+pub mod restrictions;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
 pub mod signals;
+pub mod swarm_files;
+pub mod torrents;
 pub mod turned_away;
 pub mod upgrades;
 
@@ -59,6 +68,8 @@ macro_rules! stream_operations {
                 clients_whom_no_proxy_names_are_told
                 a_limit_on_requests_is_told
                 memory_of_connections_is_bounded_by_default
+                #[cfg(target_os = "linux")]
+                nobody_is_refused_during_restarts
             }
         }
     };
@@ -73,9 +84,21 @@ macro_rules! address_operations {
             $program =>
             restarts {
                 swarms_outlive_a_restart
+                under_load_the_last_snapshot_is_whole
                 after_a_kill_what_was_written_is_there
+                #[cfg(target_os = "linux")]
+                the_calendar_makes_no_difference
                 a_file_that_cannot_be_used_is_set_aside
                 nobody_else_can_read_the_file
+            }
+            swarm_files {
+                what_is_no_regular_file_stays_as_it_is
+                a_file_that_cannot_be_opened_stays_as_it_is
+                a_file_that_cannot_be_set_aside_stays_as_it_is
+                what_is_moved_away_is_in_nobodys_way
+                #[cfg(target_os = "linux")]
+                a_folder_that_cannot_be_written_to_costs_the_snapshots_only
+                two_trackers_of_one_file_are_told
             }
         }
     };
@@ -117,6 +140,7 @@ macro_rules! operations {
             }
             configuration {
                 the_printed_default_has_every_key_with_a_comment_and_loads
+                every_key_says_what_a_reload_does
                 mistakes_are_named
                 a_missing_file_is_named
                 old_spellings_load_with_a_warning_that_names_the_new_ones
@@ -133,6 +157,13 @@ macro_rules! operations {
             }
             forgetting {
                 silent_peers_are_forgotten_and_the_others_stay
+            }
+            torrents {
+                the_largest_torrents_are_listed
+                a_torrent_is_shown_while_others_are_served
+                what_is_wrong_with_a_question_about_torrents_is_told
+                peers_are_named_to_the_operator
+                all_torrents_are_listed_in_a_file
             }
             #[cfg(target_os = "linux")]
             hanging {
@@ -152,6 +183,21 @@ macro_rules! operations {
             idling {
                 an_idle_tracker_rests
             }
+            #[cfg(target_os = "linux")]
+            kept_sockets {
+                who_comes_during_a_restart_is_served
+                who_comes_after_a_kill_is_served
+                sockets_of_a_unit_are_served
+                what_the_configuration_does_not_name_any_more_is_closed
+                sockets_that_are_of_no_use_are_closed_and_told
+                a_store_that_is_too_small_is_told
+                sockets_for_another_process_are_left_alone
+            }
+            restrictions {
+                software_is_denied_by_the_beginning_of_the_peer_id
+                clients_of_denied_networks_are_not_served
+                at_start_a_bad_list_of_networks_is_named_with_its_line
+            }
             limits {
                 torrents_are_limited
                 peers_are_limited
@@ -170,6 +216,30 @@ macro_rules! operations {
                 every_reason_is_documented
                 the_process_is_described
                 reloads_of_the_access_list_are_told
+                reloads_of_the_configuration_are_told
+            }
+            operator_endpoint {
+                the_token_is_asked_for
+                the_token_can_be_replaced
+                a_token_that_others_can_read_is_refused
+                the_list_changes
+                a_list_that_loses_its_owner_is_told_about
+                a_reload_says_what_came_of_it
+                health_is_told_from_the_start_on
+                a_stop_does_not_wait_for_the_operator
+                it_serves_at_a_unix_socket
+                a_long_list_delays_no_answer
+            }
+            keys {
+                keys_change_at_the_endpoint
+                keys_are_shown_to_the_operator_alone
+            }
+            #[cfg(target_os = "linux")]
+            figures {
+                figures_are_those_of_the_metrics
+                every_figure_is_documented
+                a_page_shows_the_figures
+                figures_are_written_to_a_file
             }
             privileges {
                 #[cfg(target_os = "linux")]
@@ -188,6 +258,16 @@ macro_rules! operations {
                 workers_are_as_many_as_configured
                 #[cfg(target_os = "linux")]
                 no_socket_workers_means_one_per_cpu
+            }
+            reloads {
+                limits_change_while_it_serves
+                limits_of_shards_begin_and_end
+                a_wrong_file_changes_nothing
+                what_needs_a_restart_is_named
+                the_log_level_changes
+                a_file_inside_another_root_is_read
+                a_file_outside_of_the_root_is_told
+                no_answer_is_lost_at_a_reload
             }
             #[cfg(target_os = "linux")]
             sandbox {

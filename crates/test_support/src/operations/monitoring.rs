@@ -65,7 +65,7 @@ pub fn the_log_says_where_metrics_are(program: &'static Program) {
     let (_, rest) = log.split_once("metrics at http://").expect(&log);
     let (address, _) = rest.split_once("/metrics\n").expect(&log);
     let mut endpoint = connect(address.parse().unwrap());
-    endpoint.send("GET /metrics HTTP/1.1\r\nHost: tracker\r\n\r\n");
+    endpoint.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(endpoint.answer().status, 200);
 }
 
@@ -79,7 +79,7 @@ pub fn the_endpoint_speaks_http(program: &'static Program) {
     let mut endpoint = connect(daemon.place.metrics_address());
     let mut ask = |method: &str, path: &str| {
         endpoint.send(format!(
-            "{method} {path} HTTP/1.1\r\nHost: tracker\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n\
              Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n\
              Accept-Encoding: gzip\r\n\r\n"
         ));
@@ -104,20 +104,23 @@ pub fn the_endpoint_speaks_http(program: &'static Program) {
     assert_eq!(ask("GET", "/metrics").status, 200);
 }
 
-/// Trackers that have, together, all metrics, and the clients of the first: one without TLS, and
-/// one with TLS where there is TLS.
+/// Trackers that have, together, all metrics, and the clients of the first: one without TLS, one
+/// with TLS where there is TLS, and one that wants keys.
 fn with_all_metrics(program: &'static Program) -> (Vec<Daemon>, Vec<Box<dyn Client>>) {
     let section = program.metrics_section;
     let all = format!(
         "{section}.peer_clients = true\n{section}.prometheus_peer_id_prefixes = true\n\
          {section}.torrent_peer_histograms = true\ncleaning.torrent_cleaning_interval = 1\n\
          access_list.mode = 'deny'\naccess_list.path = 'list'\n\
+         access_list.networks_deny_path = 'networks'\n\
          persistence.completed_counts = true\npersistence.interval = 1\n"
     );
     let start = |more: &str| {
         let place = Place::new();
         USUAL.write(&place);
+        place.write("networks", "192.0.2.0/24\n");
         place.write("list", torrent(1).to_string());
+        place.write("keys", "a-key");
         let settings = format!("{}{all}{more}", place.metrics_settings(program));
         place.start(Setup::simple(program), &settings)
     };
@@ -140,6 +143,7 @@ fn with_all_metrics(program: &'static Program) -> (Vec<Daemon>, Vec<Box<dyn Clie
     });
     let mut daemons = vec![plain];
     daemons.extend(program.has_tls.then(|| start(TLS)));
+    daemons.push(start("keys.mode = 'require'\nkeys.path = 'keys'\n"));
     (daemons, clients)
 }
 
@@ -321,6 +325,26 @@ pub fn reloads_of_the_access_list_are_told(program: &'static Program) {
     daemon.place.write("list", torrent(1).to_string());
     loading.assert_reloads(true);
     assert_eq!(value(&daemon, ENTRIES), 1.0);
+}
+
+/// The same of the configuration file.
+pub fn reloads_of_the_configuration_are_told(program: &'static Program) {
+    let place = Place::new();
+    let setup = Setup::simple(program);
+    let settings = place.metrics_settings(program);
+    let before = unix_time();
+    let daemon = place.start(setup, &settings);
+    let mut loading = Loading::begin(
+        &daemon,
+        before,
+        "aquatic_configuration_last_reload_successful",
+        "aquatic_configuration_last_reload_timestamp_seconds",
+    );
+    daemon.place.write("config.toml", "rubbish");
+    loading.assert_reloads(false);
+    let text = daemon.place.config_text(setup, &settings);
+    daemon.place.write("config.toml", text);
+    loading.assert_reloads(true);
 }
 
 /// The same of certificate and key, and when the certificate ends; for daemons that have one.

@@ -2,14 +2,19 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use aquatic_daemon::metrics_endpoint::MetricsEndpoint;
 use aquatic_types::IpFamily;
+use nix::sys::signal::Signal;
 
+use super::kept_sockets::end;
 use crate::connection::tcp;
 use crate::faults::set_limit;
 use crate::program::loopback;
-use crate::setup::on_every_runtime;
+use crate::setup::{on_each, on_every_runtime};
+use crate::wait::DEADLINE;
 use crate::{Daemon, Place, Program, Setup, torrent};
 
 fn connect(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
@@ -149,4 +154,49 @@ pub fn memory_of_connections_is_bounded_by_default(program: &'static Program) {
     let daemon = Setup::simple(program).start("");
     let line = daemon.wait_for_log("`network.max_connection_memory` = \"25%\": ");
     assert!(line.contains(" bytes, of "), "{line}");
+}
+
+/// Through restarts with more workers and with fewer, and a kill.
+pub fn nobody_is_refused_during_restarts(program: &'static Program) {
+    on_each(&Setup::of_each_runtime(program), |setup| {
+        let place = Place::with_kept_sockets();
+        let start = |socket_workers| {
+            let setup = Setup {
+                socket_workers,
+                ..setup
+            };
+            place.clone().start_with_sockets(setup, "", Vec::new())
+        };
+        let mut daemon = start(1);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let connects = IpFamily::ALL.map(|family| {
+                let address = place.address(family);
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    let mut connections = 0_u32;
+                    while !is_over.load(Ordering::Relaxed) {
+                        let connected = TcpStream::connect_timeout(&address, DEADLINE);
+                        connected.unwrap_or_else(|error| panic!("{address}: {error}"));
+                        connections += 1;
+                        thread::yield_now();
+                    }
+                    connections
+                })
+            });
+            for (workers, signal) in [
+                (3, Signal::SIGTERM),
+                (2, Signal::SIGTERM),
+                (2, Signal::SIGKILL),
+                (1, Signal::SIGTERM),
+            ] {
+                end(&mut daemon, signal);
+                daemon = start(workers);
+            }
+            is_over.store(true, Ordering::Relaxed);
+            for connections in connects {
+                assert!(connections.join().unwrap() > 0);
+            }
+        });
+    });
 }

@@ -171,7 +171,7 @@ mod tests {
     use aquatic_channel::waker_pair;
 
     use super::*;
-    use crate::dispatch::shard_set::{Owners, ShardSet};
+    use crate::dispatch::shard_set::{FrontEnd, Owners, ShardSet};
     use crate::dispatch::topology::Topology;
     use crate::shard::{Batch, Shard};
 
@@ -229,7 +229,11 @@ mod tests {
             .collect();
         let shards = (0..topology.shards()).map(Numbered).collect();
         let mut shards = ShardSet::new(ShardKey::new([1; 52]), topology, &wakers, shards);
-        let dispatchers = shards.connect(&wakers, BATCHES_MAX, |_| Echo);
+        let front_end = FrontEnd {
+            wakers: topology.of_socket_workers(&wakers),
+            is_at_home: true,
+        };
+        let dispatchers = shards.connect(front_end, BATCHES_MAX, |_| Echo);
         Workers {
             dispatchers,
             owners: shards.into_owners(),

@@ -22,6 +22,27 @@ struct Slot<S> {
     sources: Vec<Box<dyn ShardSource<S>>>,
 }
 
+/// The workers of a protocol, as seen from the shards.
+#[derive(Clone, Copy)]
+pub struct FrontEnd<'a> {
+    /// What wakes each of them.
+    pub wakers: &'a [Waker],
+    /// They are the socket workers of the shards' [`Topology`], or share the threads of these: what
+    /// one of them asks the shard of its own thread does not travel.
+    pub is_at_home: bool,
+}
+
+impl FrontEnd<'_> {
+    /// The shard that belongs to the thread of a worker, of so many.
+    #[must_use]
+    pub fn shard_of(&self, worker: usize, topology: Topology) -> Option<usize> {
+        let shard = topology.shard_of_socket_worker(worker);
+        shard.filter(|shard| {
+            self.is_at_home && worker < self.wakers.len() && *shard < topology.shards()
+        })
+    }
+}
+
 /// Shards with their owners.
 pub struct Owners<S> {
     /// By socket worker: the shard that it owns, if it owns one.
@@ -48,18 +69,16 @@ impl<S: Shard> ShardSet<S> {
     }
 
     /// Connects workers of one protocol with all shards, by exchanges of `batches_max` batches.
-    ///
-    /// `wakers` wake the workers, of which only socket workers are connected; requests for the
-    /// shard that one of them owns do not travel. `processor` makes what processes requests for a
-    /// shard, in the owner's thread.
+    /// `processor` makes what processes requests for a shard, in the owner's thread.
     pub fn connect<P: BatchProcessor<Shard = S>>(
         &mut self,
-        wakers: &[Waker],
+        front_end: FrontEnd<'_>,
         batches_max: usize,
         mut processor: impl FnMut(usize) -> P,
     ) -> Vec<Dispatcher<P>> {
-        let owned = |worker| self.topology.shard_of_socket_worker(worker);
-        let wakers = self.topology.of_socket_workers(wakers);
+        let topology = self.topology;
+        let owned = |worker| front_end.shard_of(worker, topology);
+        let wakers = front_end.wakers;
         let mut links: Vec<Vec<Link<P>>> = wakers.iter().map(|_| Vec::new()).collect();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let mut responders = Vec::new();
@@ -84,6 +103,38 @@ impl<S: Shard> ShardSet<S> {
         links
             .map(|(worker, links)| Dispatcher::new(self.key, links, owned(worker)))
             .collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Adds somebody to each shard who works with it.
+    pub fn attach_to_each(&mut self, mut source: impl FnMut() -> Box<dyn ShardSource<S>>) {
+        for slot in &mut self.slots {
+            slot.sources.push(source());
+        }
+    }
+
+    /// The same, where `source` is given what wakes the owner of the shard.
+    pub fn attach_with_waker(&mut self, mut source: impl FnMut(&Waker) -> Box<dyn ShardSource<S>>) {
+        for slot in &mut self.slots {
+            slot.sources.push(source(&slot.waker));
+        }
+    }
+
+    /// Decides which shard a torrent belongs to.
+    #[must_use]
+    pub fn key(&self) -> ShardKey {
+        self.key
     }
 
     /// Adds somebody who works with a shard.

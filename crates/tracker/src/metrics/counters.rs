@@ -17,6 +17,8 @@ pub trait Protocol: Send + Sync + 'static {
     type Response: Label;
     /// Why a request was not served.
     type Reason: ReasonLabel;
+    /// `protocol`, in the metrics of a process that serves several: `udp`.
+    const NAME: &'static str;
     /// What traffic is measured in, for people: `UDP payload`.
     const PAYLOAD: &'static str;
 }
@@ -115,6 +117,15 @@ pub struct WorkerCounters<P: Protocol> {
 }
 
 impl<P: Protocol> WorkerCounters<P> {
+    /// Of a worker that owns a shard, about which `shard` is counted.
+    #[must_use]
+    pub fn of_owner(shard: &Arc<ShardCounters>) -> Self {
+        Self {
+            shard: Arc::clone(shard),
+            ..Self::default()
+        }
+    }
+
     /// What concerns the clients of a family.
     #[must_use]
     pub fn traffic(&self, family: IpFamily) -> &TrafficCounters<P> {
@@ -152,6 +163,7 @@ pub(crate) mod test_protocol {
         type Request = RequestKind;
         type Response = ResponseKind;
         type Reason = Reason;
+        const NAME: &'static str = "bees";
         const PAYLOAD: &'static str = "honey";
     }
 

@@ -1,8 +1,8 @@
 //! All metrics: their names, labels and meaning.
 //!
 //! Names and labels are an interface: dashboards are built on them. Whatever is counted by worker
-//! has `worker_index`. Swarm sizes and clients do not: percentiles of parts cannot be put together
-//! again, so they are of the whole tracker.
+//! has `worker_index`, and `protocol` where a process serves several. Swarm sizes and clients do
+//! not: percentiles of parts cannot be put together again, so they are of the whole tracker.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::metrics::counters::{
 
 use super::approximate;
 use super::sample::Sample;
+use crate::launch::Counted;
 
 const REQUESTS: &str = "aquatic_requests_total";
 const REQUESTS_BY_TYPE: &str = "aquatic_requests_by_type_total";
@@ -56,16 +57,27 @@ const QUANTILES: [(&str, f64); 12] = [
 /// Everything that is exported.
 pub struct PrometheusMetrics<P> {
     workers: Vec<WorkerMetrics>,
+    /// `protocol`, if that has to be told.
+    common: Option<Label>,
     protocol: PhantomData<P>,
 }
 
 impl<P: Protocol> PrometheusMetrics<P> {
     /// Registers all metrics whose labels are known, so that the first scrape finds them at 0.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
-        describe(P::PAYLOAD);
+    pub fn new(counted: &Counted<P>) -> Self {
+        describe(match counted.is_one_of_several {
+            true => "payload",
+            false => P::PAYLOAD,
+        });
+        let common = counted.protocol_label();
+        let workers = 0..counted.workers.len();
+        let has_swarms = counted.has_swarms;
         Self {
-            workers: (0..workers).map(WorkerMetrics::new::<P>).collect(),
+            workers: workers
+                .map(|index| WorkerMetrics::new::<P>(index, common.as_ref(), has_swarms))
+                .collect(),
+            common,
             protocol: PhantomData,
         }
     }
@@ -77,7 +89,7 @@ impl<P: Protocol> PrometheusMetrics<P> {
         }
         for family in IpFamily::ALL {
             if let Some(histogram) = &sample.families.get(family).peers_per_torrent {
-                publish_distribution(family, histogram);
+                publish_distribution(family, self.common.as_ref(), histogram);
             }
         }
     }
@@ -87,20 +99,20 @@ impl<P: Protocol> PrometheusMetrics<P> {
 struct WorkerMetrics {
     families: PerFamily<FamilyMetrics>,
     queue_batches: Gauge,
-    cleaning_seconds: Gauge,
+    cleaning_seconds: Option<Gauge>,
 }
 
 impl WorkerMetrics {
-    fn new<P: Protocol>(index: usize) -> Self {
+    fn new<P: Protocol>(index: usize, common: Option<&Label>, has_swarms: bool) -> Self {
         let worker = Label::new("worker_index", index.to_string());
-        let labels = [worker.clone()];
+        let labels: Vec<_> = common.cloned().into_iter().chain([worker]).collect();
         Self {
             families: PerFamily {
-                v4: FamilyMetrics::new::<P>(IpFamily::V4, &worker),
-                v6: FamilyMetrics::new::<P>(IpFamily::V6, &worker),
+                v4: FamilyMetrics::new::<P>(IpFamily::V4, &labels, has_swarms),
+                v6: FamilyMetrics::new::<P>(IpFamily::V6, &labels, has_swarms),
             },
             queue_batches: gauge!(QUEUE_BATCHES, labels.iter()),
-            cleaning_seconds: gauge!(CLEANING_SECONDS, labels.iter()),
+            cleaning_seconds: has_swarms.then(|| gauge!(CLEANING_SECONDS, labels.iter())),
         }
     }
 
@@ -111,8 +123,10 @@ impl WorkerMetrics {
         }
         self.queue_batches
             .set(approximate(counters.batches_in_flight.get()));
-        let cleaning = Duration::from_micros(counters.shard.cleaning_micros.get());
-        self.cleaning_seconds.set(cleaning);
+        if let Some(cleaning_seconds) = &self.cleaning_seconds {
+            let cleaning = Duration::from_micros(counters.shard.cleaning_micros.get());
+            cleaning_seconds.set(cleaning);
+        }
     }
 }
 
@@ -124,6 +138,11 @@ struct FamilyMetrics {
     reasons: Vec<Counter>,
     rx_bytes: Counter,
     tx_bytes: Counter,
+    swarms: Option<SwarmMetrics>,
+}
+
+/// What is in the swarms of one family, in one worker.
+struct SwarmMetrics {
     torrents: Gauge,
     peers: Gauge,
     seeders: Gauge,
@@ -133,11 +152,9 @@ struct FamilyMetrics {
 }
 
 impl FamilyMetrics {
-    fn new<P: Protocol>(family: IpFamily, worker: &Label) -> Self {
-        let labels = vec![
-            Label::from_static_parts("ip_version", family.digit()),
-            worker.clone(),
-        ];
+    fn new<P: Protocol>(family: IpFamily, of_worker: &[Label], has_swarms: bool) -> Self {
+        let mut labels = vec![Label::from_static_parts("ip_version", family.digit())];
+        labels.extend_from_slice(of_worker);
         let with = |name, value| {
             let mut labels = labels.clone();
             labels.push(Label::from_static_parts(name, value));
@@ -160,12 +177,7 @@ impl FamilyMetrics {
             reasons: P::Reason::ALL.iter().map(reason).collect(),
             rx_bytes: counter!(RX_BYTES, labels.clone()),
             tx_bytes: counter!(TX_BYTES, labels.clone()),
-            torrents: gauge!(TORRENTS, labels.clone()),
-            peers: gauge!(PEERS, labels.clone()),
-            seeders: gauge!(SEEDERS, labels.clone()),
-            leechers: gauge!(LEECHERS, labels.clone()),
-            completed: counter!(COMPLETED, labels.clone()),
-            evicted: counter!(EVICTED, labels.clone()),
+            swarms: has_swarms.then(|| SwarmMetrics::new(&labels)),
         }
     }
 
@@ -177,6 +189,25 @@ impl FamilyMetrics {
         publish(&self.reasons, &traffic.reasons);
         self.rx_bytes.absolute(traffic.received_bytes.get());
         self.tx_bytes.absolute(traffic.sent_bytes.get());
+        if let Some(metrics) = &self.swarms {
+            metrics.update(swarms);
+        }
+    }
+}
+
+impl SwarmMetrics {
+    fn new(labels: &[Label]) -> Self {
+        Self {
+            torrents: gauge!(TORRENTS, labels.iter()),
+            peers: gauge!(PEERS, labels.iter()),
+            seeders: gauge!(SEEDERS, labels.iter()),
+            leechers: gauge!(LEECHERS, labels.iter()),
+            completed: counter!(COMPLETED, labels.iter()),
+            evicted: counter!(EVICTED, labels.iter()),
+        }
+    }
+
+    fn update(&self, swarms: &SwarmGauges) {
         self.torrents.set(approximate(swarms.torrents.get()));
         let (peers, seeders) = (swarms.peers.get(), swarms.seeders.get());
         self.peers.set(approximate(peers));
@@ -195,9 +226,14 @@ fn publish<L: counters::Label>(metrics: &[Counter], counts: &Counts<L>) {
 }
 
 /// Sets the figures of how many peers torrents have.
-fn publish_distribution(family: IpFamily, histogram: &Histogram<u32>) {
+fn publish_distribution(family: IpFamily, common: Option<&Label>, histogram: &Histogram<u32>) {
     let set = |figure: &'static str, value: f64| {
-        gauge!(PEERS_PER_TORRENT, "ip_version" => family.digit(), "type" => figure).set(value);
+        let mut labels = vec![
+            Label::from_static_parts("ip_version", family.digit()),
+            Label::from_static_parts("type", figure),
+        ];
+        labels.extend(common.cloned());
+        gauge!(PEERS_PER_TORRENT, labels).set(value);
     };
     set("min", approximate(histogram.min()));
     set("max", approximate(histogram.max()));
@@ -281,7 +317,7 @@ mod tests {
         let [_, worker]: &[Arc<WorkerCounters<Bees>>; 2] = &workers;
         fill(worker, &reports[0]);
         metrics::with_local_recorder(&recorder, || {
-            let mut metrics = PrometheusMetrics::new(workers.len());
+            let mut metrics = PrometheusMetrics::new(&Counted::of(workers.to_vec(), Vec::new()));
             let sample = Sample::take(Duration::ZERO, &workers, &reports);
             metrics.update(&workers, &sample);
         });

@@ -110,6 +110,11 @@ fn most_first<K: Copy + Eq + Ord + std::hash::Hash, N: TryInto<u64>>(
     sums
 }
 
+/// The name of the client whose peer ids begin like this.
+pub(crate) fn client_name(prefix: ClientPrefix) -> String {
+    client(prefix).to_string()
+}
+
 /// The client whose peer ids begin like this.
 fn client(prefix: ClientPrefix) -> PeerClient {
     // What follows name and version is random, or dashes where a custom wants them. Only aria2

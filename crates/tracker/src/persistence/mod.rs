@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The file is that of [`aquatic_swarm_log`]. It is replaced as a whole, so a reader finds an old
-//! one or a new one, never a part. Whatever else it finds there is set aside and reported; nothing
-//! about a file can keep a tracker from starting.
+//! one or a new one, never a part. Whatever else it finds there is reported, and set aside
+//! or, if it may be of use to somebody, left alone; nothing about a file can keep a tracker from
+//! starting.
 //!
 //! | module | contents |
 //! |---|---|
@@ -16,14 +17,20 @@
 //! | [`source`] | a shard's end of a snapshot |
 //! | [`snapshotter`] | the thread that writes files |
 //! | [`restore`] | reading a file |
+//! | [`simulation`] | the same without a thread, a disk and a clock |
 //! | [`file`](mod@file) | where it is, and what becomes of one that cannot be used |
+
+use std::cell::Cell;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::{BootId, Clock};
 use aquatic_types::ShardKey;
 
+use self::file::AtPath;
+use self::metrics::Gauges;
 use self::persistent::Persistent;
+use self::simulation::SimulatedFile;
 use self::snapshotter::{SnapshotSettings, Snapshotter};
 use crate::config::SnapshotPlan;
 use crate::dispatch::shard_set::ShardSet;
@@ -32,6 +39,7 @@ pub mod file;
 mod metrics;
 pub mod persistent;
 pub mod restore;
+pub mod simulation;
 pub mod snapshotter;
 pub mod source;
 
@@ -44,6 +52,10 @@ struct Plan {
     settings: SnapshotSettings,
     clock: Clock,
     boot_id: BootId,
+    /// What was at the path when it was looked at.
+    at_path: Cell<AtPath>,
+    /// What is read in place of the file.
+    simulated: Option<SimulatedFile>,
 }
 
 impl Persistence {
@@ -55,10 +67,22 @@ impl Persistence {
                 contents: plan.contents,
                 path: plan.path.to_owned(),
                 interval: plan.interval,
+                gauges: Gauges::default(),
             },
             clock,
             boot_id,
+            at_path: Cell::default(),
+            simulated: None,
         }))
+    }
+
+    /// The same in a process that writes several files: metrics say which protocol they are about.
+    #[must_use]
+    pub fn of_protocol(mut self, name: &'static str) -> Self {
+        if let Some(plan) = &mut self.0 {
+            plan.settings.gauges = Gauges::of_protocol(name);
+        }
+        self
     }
 
     /// Takes what was written down into shards that have no owners yet. Torrents that `access_list`
@@ -70,12 +94,18 @@ impl Persistence {
         access_list: &SharedAccessList,
         peer_age_seconds_max: u32,
     ) {
-        if let Some(plan) = &self.0 {
-            metrics::describe();
+        let Some(plan) = &self.0 else { return };
+        if let Some(simulated) = &plan.simulated {
+            simulated.load(shards, key, access_list, peer_age_seconds_max);
+        } else {
+            Gauges::describe();
             let clocks = (plan.clock, plan.boot_id);
             let path = &plan.settings.path;
             let access_list = &mut access_list.reader();
-            file::load(path, shards, key, access_list, clocks, peer_age_seconds_max);
+            let (at_path, peers) =
+                file::load(path, shards, key, access_list, clocks, peer_age_seconds_max);
+            plan.settings.gauges.restored(peers);
+            plan.at_path.set(at_path);
         }
     }
 
@@ -92,6 +122,7 @@ impl Persistence {
         let clocks = (plan.clock, plan.boot_id);
         let (snapshotter, sources) =
             Snapshotter::new(plan.settings, clocks, process, wakers.to_vec());
+        let snapshotter = snapshotter.in_place_of(plan.at_path.get());
         for (shard, source) in sources.into_iter().enumerate() {
             shards.attach(shard, Box::new(source));
         }

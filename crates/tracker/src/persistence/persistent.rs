@@ -92,6 +92,8 @@ pub enum Restored {
 /// Records of a snapshot that were not handed over yet.
 pub struct Records {
     contents: Contents,
+    /// How long before now the time is that the records are to be true at.
+    pub(super) seconds_ago: u32,
     /// What a buffer had no room for any more.
     full: Vec<BatchBody>,
     peers_v4: RecordBuffer<PeerRecord<CompactV4>>,
@@ -107,6 +109,7 @@ impl Records {
     pub fn new(contents: Contents) -> Self {
         Self {
             contents,
+            seconds_ago: 0,
             full: Vec::new(),
             peers_v4: RecordBuffer::new(Kind::PEERS_V4),
             peers_v6: RecordBuffer::new(Kind::PEERS_V6),
@@ -120,6 +123,7 @@ impl Records {
     pub fn v4(&mut self) -> impl SnapshotVisitor<CompactV4> {
         Writer {
             with_peers: self.contents == Contents::Swarms,
+            seconds_ago: self.seconds_ago,
             peers: &mut self.peers_v4,
             completed: &mut self.completed_v4,
             full: &mut self.full,
@@ -130,6 +134,7 @@ impl Records {
     pub fn v6(&mut self) -> impl SnapshotVisitor<CompactV6> {
         Writer {
             with_peers: self.contents == Contents::Swarms,
+            seconds_ago: self.seconds_ago,
             peers: &mut self.peers_v6,
             completed: &mut self.completed_v6,
             full: &mut self.full,
@@ -175,6 +180,7 @@ impl Records {
 /// Writes the records of one IP family.
 struct Writer<'a, A> {
     with_peers: bool,
+    seconds_ago: u32,
     peers: &'a mut RecordBuffer<PeerRecord<A>>,
     completed: &'a mut RecordBuffer<CompletedRecord>,
     full: &'a mut Vec<BatchBody>,
@@ -194,13 +200,14 @@ impl<A: PeerAddress> SnapshotVisitor<A> for Writer<'_, A> {
         } else {
             PeerStatus::Leecher
         };
+        let seconds_left = u32::from(peer.seconds_left).saturating_add(self.seconds_ago);
         let record = PeerRecord {
             info_hash: *info_hash,
             peer: peer.key,
             status,
             has_completed: false,
             is_finished: peer.is_finished,
-            seconds_left: peer.seconds_left,
+            seconds_left: u16::try_from(seconds_left).unwrap_or(u16::MAX),
         };
         push(self.peers, self.full, &record);
     }

@@ -4,6 +4,7 @@ use std::io::{self, Read, Seek};
 
 use aquatic_access_list::AccessListReader;
 use aquatic_daemon::clock::Now;
+use aquatic_daemon::heartbeat;
 use aquatic_swarm::Told;
 use aquatic_swarm_log::{
     Batch, BatchError, BatchHeader, Body, FileCheck, FileError, HEADER_BYTES, InvalidRecord,
@@ -35,6 +36,8 @@ pub struct Summary {
 pub enum RestoreError {
     /// It cannot be read.
     Read(io::Error),
+    /// A part of it was read the second time, when what it holds is taken in.
+    ReadInPart(io::Error),
     /// A batch in it is not one, at this place.
     Batch(BatchError, u64),
     /// Its batches are not those of one whole file.
@@ -49,6 +52,10 @@ impl std::fmt::Display for RestoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Read(error) => write!(f, "cannot read it: {error}"),
+            Self::ReadInPart(error) => write!(
+                f,
+                "cannot read it to its end: {error}; what had been taken from it by then stays"
+            ),
             Self::Batch(error, offset) => write!(f, "at byte {offset}: {error}"),
             Self::File(error) => error.fmt(f),
             Self::Contents => f.write_str("it was written by a tracker for another protocol"),
@@ -109,7 +116,11 @@ pub fn restore<S: Persistent>(
     }
     let mut again = FileCheck::new();
     let mut batches = Batches::new(&mut file);
-    while let Some(batch) = batches.next().map_err(|_| RestoreError::Changed)? {
+    let changed = |error| match error {
+        RestoreError::Read(error) => RestoreError::ReadInPart(error),
+        _ => RestoreError::Changed,
+    };
+    while let Some(batch) = batches.next().map_err(changed)? {
         again.note(&batch).map_err(|_| RestoreError::Changed)?;
         if batch.header.process != header.process {
             return Err(RestoreError::Changed);
@@ -217,6 +228,8 @@ impl<R: Read> Batches<R> {
 
     /// `None` at the end of the file.
     fn next(&mut self) -> Result<Option<Batch<'_>>, RestoreError> {
+        // A service manager gives the start of a tracker as long as it gets on.
+        heartbeat::beat();
         let at = self.offset;
         let error = |error| RestoreError::Batch(error, at);
         self.buffer.clear();

@@ -7,6 +7,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::Now;
 use aquatic_swarm_log::{BatchBody, Contents};
+use aquatic_types::Seconds;
 
 use super::persistent::{Persistent, Records};
 use crate::shard::ShardSource;
@@ -23,8 +24,8 @@ pub(super) struct Part {
 
 #[derive(Debug)]
 pub(super) enum What {
-    /// Records that were true at this time, in microseconds of the daemon's clock.
-    Batch(BatchBody, u64),
+    /// Records that were true in this second of the daemon's clock.
+    Batch(BatchBody, Seconds),
     /// There are no more in this round.
     End,
     /// The shard is gone: its worker has ended.
@@ -65,8 +66,10 @@ struct Pass {
     /// That map has been gone through; the rest of its records is to be handed over.
     is_map_over: bool,
     records: Records,
-    /// When the oldest of the peers among them was looked at, in microseconds.
-    since: Option<u64>,
+    /// The second in which the first of the peers among them was looked at: the lives of all are
+    /// counted from its beginning. So of two records of a peer the later one has the later
+    /// deadline, in whichever batches they are, and however long these have waited for the disk.
+    since: Option<Seconds>,
     /// What could not be handed over yet.
     waiting: Option<What>,
 }
@@ -151,8 +154,9 @@ impl Pass {
     /// Writes some records. Returns what is to be handed over.
     fn slice<S: Persistent>(&mut self, now: Now, shard: &mut S) -> Option<What> {
         if !self.is_map_over {
-            self.since.get_or_insert(now.micros);
+            let since = *self.since.get_or_insert(now.seconds);
             let records = &mut self.records;
+            records.seconds_ago = now.seconds.0.saturating_sub(since.0);
             self.is_map_over = shard.snapshot(now, self.map, SLICE_RECORDS, records);
         }
         let batch = if self.is_map_over {
@@ -161,7 +165,7 @@ impl Pass {
             self.records.take_full()
         };
         if let Some(batch) = batch {
-            let since = self.since.unwrap_or(now.micros);
+            let since = self.since.unwrap_or(now.seconds);
             if batch.holds_peers() {
                 self.since = None;
             }

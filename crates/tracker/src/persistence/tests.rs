@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Cursor};
 use std::num::NonZeroUsize;
@@ -13,11 +13,13 @@ use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_swarm::{Announce, Counts, HashKey, Limits, LivePeer, SnapshotVisitor as _};
-use aquatic_swarm_log::{BatchError, Contents, End, FileError, SystemTime};
+use aquatic_swarm_log::{Batch, BatchError, Body, Contents, End, FileError, SystemTime};
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, ShardKey};
 
+use super::metrics::Gauges;
 use super::persistent::Records;
 use super::restore::{RestoreError, Summary, restore};
+use super::simulation::SimulatedSnapshotter;
 use super::snapshotter::{SnapshotSettings, Snapshotter, system_time};
 use crate::shard::ShardSource;
 use crate::shard::addresses::{AddressShard, AddressSwarmsParts, AddressSwarmsSettings, PeerAddr};
@@ -80,14 +82,15 @@ impl Tracker {
         };
         let info_hash = info_hash(torrent);
         let shard = self.key.shard_of(&info_hash, self.shards.len());
+        let deadline = Now::default().seconds + PEER_AGE_SECONDS;
         let outcome = match &mut self.shards[shard] {
             ClientStats::Off(swarms) => {
                 let key = swarms.key(info_hash);
-                swarms.announce(Now::default(), &key, *b"-TR4060-", &announce, |_| ())
+                swarms.announce(deadline, &key, *b"-TR4060-", &announce, |_| ())
             }
             ClientStats::On(swarms) => {
                 let key = swarms.key(info_hash);
-                swarms.announce(Now::default(), &key, *b"-TR4060-", &announce, |_| ())
+                swarms.announce(deadline, &key, *b"-TR4060-", &announce, |_| ())
             }
         };
         outcome.unwrap();
@@ -162,6 +165,7 @@ impl Tracker {
             contents,
             path,
             interval: Duration::ZERO,
+            gauges: Gauges::default(),
         };
         let clocks = (Clock::start(), BOOT_ID);
         let wakers = self.shards.iter().map(|_| waker_pair(|| ()).1);
@@ -368,7 +372,7 @@ fn a_file_is_loaded_or_set_aside() {
         let clocks = (Clock::start(), BOOT_ID);
         let list = &mut tracker.access_list.reader();
         let Tracker { shards, key, .. } = tracker;
-        super::file::load(&path, shards, key, list, clocks, PEER_AGE_SECONDS);
+        super::file::load(&path, shards, key, list, clocks, PEER_AGE_SECONDS)
     };
     let mut before = Tracker::plain(1);
     before.fill();
@@ -387,9 +391,46 @@ fn a_file_is_loaded_or_set_aside() {
 
     fs::create_dir(&path).unwrap();
     fs::remove_file(&unusable).unwrap();
-    load(&mut Tracker::plain(1));
-    assert!(!path.exists() && unusable.is_dir());
+    let at_path = load(&mut Tracker::plain(1));
+    assert!(path.is_dir() && !unusable.exists());
+    at_path.0.check(&path).unwrap_err();
+    // An operator has put back what could not be read, and will restart.
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, before.snapshot(Contents::Swarms).0).unwrap();
+    at_path.0.check(&path).unwrap_err();
+    fs::remove_file(&path).unwrap();
+    at_path.0.check(&path).unwrap();
     fs::remove_dir_all(&folder).unwrap();
+}
+
+/// However long the disk lets a snapshot wait: all lives are counted from the same time.
+#[test]
+fn records_that_wait_for_the_disk_keep_their_deadlines() {
+    let mut tracker = Tracker::plain(1);
+    for number in 0..2_000 {
+        tracker.announce(1, v4(number), PeerStatus::Leecher);
+    }
+    let (snapshotter, mut sources) = tracker.snapshotter(Contents::Swarms, PathBuf::new());
+    let mut snapshots = SimulatedSnapshotter::new(snapshotter);
+    let system = system_time(BOOT_ID);
+    snapshots.begin(Now::default(), &system);
+    let file = (0..).find_map(|turn| {
+        let now = Now::from_micros(turn * 7_300_000);
+        sources[0].step(now, &mut tracker.shards[0]);
+        snapshots.step(now, usize::MAX).unwrap()
+    });
+    let file = file.unwrap();
+    let (mut rest, mut deadlines) = (file.as_slice(), BTreeSet::new());
+    while !rest.is_empty() {
+        let (batch, after) = Batch::parse(rest).unwrap();
+        rest = after;
+        if let Body::PeersV4(peers) = batch.body {
+            let seconds = (batch.header.unix_millis - system.unix_millis) / 1_000;
+            let deadline = |left| seconds + u64::from(left);
+            deadlines.extend(peers.map(|peer| deadline(peer.unwrap().seconds_left)));
+        }
+    }
+    assert_eq!(deadlines, BTreeSet::from([u64::from(PEER_AGE_SECONDS) | 1]));
 }
 
 #[test]

@@ -10,8 +10,10 @@
 //! It does not know requests: whether one may be served was decided before.
 
 mod build;
+mod live;
 mod memory;
 mod persist;
+mod read;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,14 +25,19 @@ use aquatic_swarm::{
     Announce, Announced, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits,
     PeerChange, PeerKey, PeerPolicy, Refusal, TorrentKey, TorrentKeys, TorrentMap,
 };
-use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily};
+use aquatic_types::{
+    CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily, Seconds,
+};
 
 use crate::metrics::counters::SwarmGauges;
 use crate::shard::client_stats::{ClientPrefix, ClientStats, ClientTable, ClientTag, PeerTag};
 use crate::shard::maintenance::{Cleaner, Maintained, Maintenance, MaintenanceSettings, Reporting};
 use crate::shard::{Batch, BatchProcessor, Shard};
 
-pub use self::build::AddressShardConfig;
+pub use self::build::{
+    AddressShardConfig, AddressShardParts, AddressShards, Connected, FinishedShards,
+};
+pub use self::live::LiveAddressShards;
 use self::memory::network_of;
 
 /// The swarms of both IP families.
@@ -79,7 +86,8 @@ impl PeerAddr for CompactV6 {
 pub struct AddressSwarmsSettings {
     /// What this shard may hold, of each family.
     pub limits: Limits,
-    /// After how many seconds a peer that no longer announces is forgotten.
+    /// How long something is remembered at most of which nothing is heard: peers that a former
+    /// process has written down, or counts of downloads.
     pub peer_age_seconds_max: u32,
     /// How the shard is looked after.
     pub maintenance: MaintenanceSettings,
@@ -178,24 +186,24 @@ impl<V: PeerTag> AddressSwarms<V> {
 
     /// Notes what a peer says and hands other peers of its family out to it: see
     /// [`TorrentMap::announce`]. `client` is the beginning of its peer id, which names the software
-    /// (BEP 20).
+    /// (BEP 20). It is forgotten at `deadline` unless it announces again.
     ///
     /// # Errors
     /// When the announcer is new and there is no room for it. Nothing was changed then.
     #[inline]
     pub fn announce<K: PeerAddr>(
         &mut self,
-        now: Now,
+        deadline: Seconds,
         key: &TorrentKey,
         client: ClientPrefix,
         announce: &Announce<K>,
         mut select_peers: impl FnMut(&K),
     ) -> Result<Answered, Refusal> {
-        let mut outcome = self.tell(now, key, client, announce, &mut select_peers);
+        let mut outcome = self.tell(deadline, key, client, announce, &mut select_peers);
         let network = network_of(&announce.peer);
         let is_full = |swarms: &Self| K::swarms(&swarms.maps.swarms).is_full();
         if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(network, key, is_full) {
-            outcome = self.tell_again(now, key, client, announce, &mut select_peers);
+            outcome = self.tell_again(deadline, key, client, announce, &mut select_peers);
         }
         match outcome.as_ref().map(|announced| announced.change) {
             Ok(PeerChange::Added) => self.note_added(network),
@@ -216,7 +224,7 @@ impl<V: PeerTag> AddressSwarms<V> {
     #[inline(always)]
     fn tell<K: PeerAddr>(
         &mut self,
-        now: Now,
+        deadline: Seconds,
         key: &TorrentKey,
         client: ClientPrefix,
         announce: &Announce<K>,
@@ -230,7 +238,7 @@ impl<V: PeerTag> AddressSwarms<V> {
         K::swarms_mut(&mut self.maps.swarms).announce(
             key,
             announce,
-            now.seconds + self.peer_age_seconds_max,
+            deadline,
             policy,
             &mut self.rng,
             |peer, _| select_peers(peer),
@@ -242,13 +250,13 @@ impl<V: PeerTag> AddressSwarms<V> {
     #[inline(never)]
     fn tell_again<K: PeerAddr>(
         &mut self,
-        now: Now,
+        deadline: Seconds,
         key: &TorrentKey,
         client: ClientPrefix,
         announce: &Announce<K>,
         select_peers: &mut impl FnMut(&K),
     ) -> Result<Announced<V>, Refusal> {
-        self.tell(now, key, client, announce, select_peers)
+        self.tell(deadline, key, client, announce, select_peers)
     }
 
     /// How many peers of a family could be handed out: see [`TorrentMap::available`].

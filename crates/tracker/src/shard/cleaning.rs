@@ -47,6 +47,12 @@ impl Cleaning {
         }
     }
 
+    /// Cleans every so many seconds from now on; and for the next time no later than that.
+    pub(crate) fn set_interval(&mut self, now: Now, seconds: u32) {
+        self.interval_seconds = seconds;
+        self.next_seconds = self.next_seconds.min(now.seconds + seconds);
+    }
+
     /// Cleans a little of `maps` maps, if it is time. `clean` does a slice of one of them with a
     /// budget, and returns whether the map is done:
     /// [`TorrentMap::clean`](aquatic_swarm::TorrentMap::clean) does.
@@ -84,6 +90,27 @@ impl Cleaning {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_interval_holds_at_once() {
+        let mut cleaning = Cleaning::new(1_000);
+        let mut cleans_at = |seconds: u32, interval: Option<u32>| {
+            let now = Now::from_micros(u64::from(seconds) * 1_000_000);
+            if let Some(interval) = interval {
+                cleaning.set_interval(now, interval);
+            }
+            cleaning.slice(now, 1, |_, _, _| true) != Slice::NotDue
+        };
+        assert!(!cleans_at(100, None));
+        assert!(!cleans_at(200, Some(10)));
+        assert!(!cleans_at(209, None));
+        assert!(cleans_at(210, None));
+        assert!(cleans_at(220, None));
+        assert!(!cleans_at(221, Some(100)));
+        assert!(cleans_at(230, None), "was due before");
+        assert!(!cleans_at(329, None));
+        assert!(cleans_at(330, None));
+    }
 
     #[test]
     fn each_map_is_cleaned_in_turn_when_it_is_time() {

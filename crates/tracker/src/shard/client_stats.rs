@@ -25,6 +25,9 @@ pub trait PeerTag: Copy + Send + 'static {
     /// Counts a peer less.
     fn discount(self, clients: &mut ClientTable);
 
+    /// The prefix that the peer was counted with, if that is known.
+    fn prefix(self, clients: &ClientTable) -> Option<ClientPrefix>;
+
     /// Counts a peer with this prefix that was counted with another one, or the same.
     fn recount(&mut self, prefix: ClientPrefix, clients: &mut ClientTable) {
         // The new one first, so that a prefix with one peer keeps its tag.
@@ -39,6 +42,10 @@ impl PeerTag for () {
     fn count_unknown(_: &mut ClientTable) -> Self {}
 
     fn discount(self, _: &mut ClientTable) {}
+
+    fn prefix(self, _: &ClientTable) -> Option<ClientPrefix> {
+        None
+    }
 }
 
 /// Stands for a prefix in the [`ClientTable`] of the shard that the peer is in.
@@ -56,6 +63,11 @@ impl PeerTag for ClientTag {
 
     fn discount(self, clients: &mut ClientTable) {
         clients.discount(self);
+    }
+
+    fn prefix(self, clients: &ClientTable) -> Option<ClientPrefix> {
+        let row = clients.rows.get(usize::from(self.0))?;
+        (self != ClientTable::OVERFLOW).then_some(row.prefix)
     }
 }
 
@@ -190,6 +202,9 @@ mod tests {
         assert_eq!(table.count(*b"-TR4060-"), first);
         let other = table.count(*b"-qB4650-");
         assert_eq!(counts(&table), [(*b"-TR4060-", 2), (*b"-qB4650-", 1)]);
+        assert_eq!(other.prefix(&table), Some(*b"-qB4650-"));
+        assert_eq!(ClientTag::count_unknown(&mut table).prefix(&table), None);
+        ClientTable::OVERFLOW.discount(&mut table);
 
         table.discount(other);
         assert_eq!(counts(&table), [(*b"-TR4060-", 2)]);

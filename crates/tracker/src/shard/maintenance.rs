@@ -11,7 +11,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_swarm::{CleaningCursor, Counts, HashKey, Room};
 use aquatic_types::{IpFamily, PerFamily, Seconds};
 
-use crate::metrics::counters::{Protocol, ShardCounters, SwarmGauges, WorkerCounters};
+use crate::metrics::counters::{ShardCounters, SwarmGauges};
 use crate::metrics::report::{PeerHistograms, ShardReport, empty_histograms};
 use crate::shard::cleaning::{Cleaning, Slice};
 use crate::shard::client_stats::ClientTable;
@@ -84,9 +84,9 @@ pub struct Reporting {
 impl Reporting {
     /// Of a shard that a worker owns.
     #[must_use]
-    pub fn new<P: Protocol>(owner: &WorkerCounters<P>, report: &Arc<ShardReport>) -> Self {
+    pub fn new(counters: &Arc<ShardCounters>, report: &Arc<ShardReport>) -> Self {
         Self {
-            counters: Arc::clone(&owner.shard),
+            counters: Arc::clone(counters),
             report: Arc::clone(report),
         }
     }
@@ -122,6 +122,15 @@ impl Maintenance {
             report_interval_seconds: settings.report_interval_seconds,
             reporting,
         }
+    }
+
+    /// Other intervals from now on. The rest of the settings is for the life of the shard.
+    pub fn set_intervals(&mut self, now: Now, settings: MaintenanceSettings) {
+        self.cleaning
+            .set_interval(now, settings.cleaning_interval_seconds);
+        let report_interval = settings.report_interval_seconds;
+        self.report_interval_seconds = report_interval;
+        self.next_report_seconds = self.next_report_seconds.min(now.seconds + report_interval);
     }
 
     /// Does a slice of whatever is due. Returns whether there is more to do at once.

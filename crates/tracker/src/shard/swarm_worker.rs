@@ -65,7 +65,7 @@ impl<S: Shard> SwarmWorker<S> {
 }
 
 /// How long a worker waits when it has nothing to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct WaitSettings {
     /// When it looks after its timers, if nobody wakes it before.
     pub timeout: Duration,
@@ -88,19 +88,21 @@ fn wait_handle() -> SwarmWait {
     WaitHandle::new(parker, move || unparker.unpark())
 }
 
-/// Starts a thread for each of `workers`, of which there must be as many as `handles`.
+/// Starts a thread for each of `workers`, of which there must be as many as `handles`. They are
+/// called `swarm-0` and so on, after the `prefix`.
 ///
 /// # Errors
 /// If the system has no room for a thread.
 pub fn start<S: Shard>(
     supervisor: &Supervisor,
     clock: Clock,
+    prefix: &str,
     settings: WaitSettings,
     workers: Vec<SwarmWorker<S>>,
     handles: Vec<SwarmWait>,
 ) -> anyhow::Result<()> {
     for (index, (worker, handle)) in workers.into_iter().zip(handles).enumerate() {
-        supervisor.spawn(format!("swarm-{index}"), move || {
+        supervisor.spawn(format!("{prefix}swarm-{index}"), move || {
             worker.run(&handle, clock, settings)
         })?;
     }

@@ -141,3 +141,39 @@ fn no_interval_means_no_statistics() {
     assert_eq!(config.statistics, StatisticsConfig::default());
     assert!(warnings[0].starts_with("line 2: `statistics.interval` = 0"));
 }
+
+/// A configuration in which clients could be told to come when they have been forgotten.
+#[test]
+fn intervals_fit_each_other_and_the_age_of_peers() {
+    let refused = |text: &str| load::<Config>(text).unwrap_err().to_string();
+    for (text, said) in [
+        (
+            "protocol.announce_interval_spread = 101",
+            "`protocol.announce_interval_spread`: must be 0 to 100",
+        ),
+        (
+            "protocol.announce_interval_max = 899",
+            "must be 0, or at least `protocol.peer_announce_interval` = 900",
+        ),
+        (
+            "protocol.announce_interval_spread = 50\ncleaning.max_peer_age = 1379",
+            "is 1379, must be at least 1380",
+        ),
+        (
+            "protocol.announce_interval_max = 1800\n\
+             protocol.announce_interval_spread = 10\ncleaning.max_peer_age = 2009",
+            "is 2009, must be at least 2010",
+        ),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(said), "{text}: {error}");
+    }
+    for text in [
+        "protocol.announce_interval_spread = 50\ncleaning.max_peer_age = 1380",
+        "protocol.announce_interval_max = 900\ncleaning.max_peer_age = 910",
+        "protocol.announce_interval_max = 1800\n\
+         protocol.announce_interval_spread = 10\ncleaning.max_peer_age = 2010",
+    ] {
+        assert!(load::<Config>(text).is_ok(), "{text}");
+    }
+}

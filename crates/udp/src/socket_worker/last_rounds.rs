@@ -1,5 +1,7 @@
 //! The end of a worker, when the process is about to stop: what is in the batches between workers,
-//! and in the outboxes, still leaves. Nothing more is received: who is not answered asks again.
+//! and in the outboxes, still leaves. Nothing more is received: it waits in the kernel for the next
+//! process if the sockets are [kept](aquatic_daemon::kept_sockets), and its client asks again if
+//! they are not.
 
 use std::thread;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::each_second::EachSecond;
+use super::host::Host;
 use super::last_rounds::LastRounds;
 use super::{DATAGRAM_BYTES_MAX, RESEND_INTERVAL, SocketWorker};
 use crate::Now;
@@ -23,6 +24,9 @@ const BATCH_DATAGRAMS: usize = 64;
 
 /// The token of the waker with which other workers end a [`Poll`]'s wait.
 pub const WAKER: Token = Token(usize::MAX);
+
+/// The token of the worker's guest.
+const GUEST: Token = Token(usize::MAX - 1);
 
 /// A poll that ends its wait when `waker` is used.
 ///
@@ -42,7 +46,7 @@ pub fn poll_with(waker: &aquatic_uring::Waker) -> anyhow::Result<Poll> {
 /// # Errors
 /// If the sockets cannot be used at all. No datagram and no ICMP message has this effect.
 pub fn run(
-    worker: SocketWorker,
+    (worker, host): (SocketWorker, Host),
     sockets: &[UdpSocket],
     mut poll: Poll,
     gate: &SleepGate,
@@ -56,9 +60,15 @@ pub fn run(
             .register(&mut SourceFd(&fd), Token(index), Interest::READABLE)
             .context("cannot watch a socket")?;
     }
-    let mut events = Events::with_capacity(sockets.len() + 1);
+    if let Some(file) = host.wait_file() {
+        poll.registry()
+            .register(&mut SourceFd(&file), GUEST, Interest::READABLE)
+            .context("cannot watch connections")?;
+    }
+    let mut events = Events::with_capacity(sockets.len() + 2);
     let mut rounds = Rounds {
         worker,
+        host,
         traffic: Traffic {
             sockets,
             receiver: Receiver::new(BATCH_DATAGRAMS, DATAGRAM_BYTES_MAX),
@@ -69,12 +79,15 @@ pub fn run(
         each_second: EachSecond::new(sockets),
         poll_timeout: Duration::from_millis(config.poll_timeout_ms),
     };
+    // Without a wait there is no event, so the guest has to look for itself.
+    let mut is_guest_ready = true;
     while !last_rounds.have_come() {
-        let timeout = rounds.step(Now::read(clock))?;
+        let timeout = rounds.step(Now::read(clock), is_guest_ready)?;
+        is_guest_ready = true;
         if timeout.is_zero() {
             continue;
         }
-        let has_pending = || rounds.worker.has_pending() || last_rounds.have_come();
+        let has_pending = || rounds.has_pending() || last_rounds.have_come();
         let waited = gate.sleep(timeout, has_pending, |time| {
             poll.poll(&mut events, Some(time))
         });
@@ -83,18 +96,24 @@ pub fn run(
         {
             return Err(error).context("cannot wait for datagrams");
         }
+        is_guest_ready = events.iter().any(|event| event.token() == GUEST);
     }
     let Rounds {
         mut worker,
+        mut host,
         mut traffic,
         ..
     } = rounds;
-    last_rounds.run(&mut worker, clock, |worker| Ok(traffic.send(worker)))
+    last_rounds.run(&mut worker, clock, |worker| {
+        host.round(Now::read(clock), true, worker);
+        Ok(traffic.send(worker))
+    })
 }
 
 /// The event loop without its waits: so that somebody else can wait, for more than datagrams.
 struct Rounds<'a> {
     worker: SocketWorker,
+    host: Host,
     traffic: Traffic<'a>,
     idle: IdleStrategy,
     each_second: EachSecond<'a>,
@@ -103,20 +122,23 @@ struct Rounds<'a> {
 
 impl Rounds<'_> {
     /// Does a round. Returns how long the next wait may last; zero if the next round is due at
-    /// once.
+    /// once. `is_guest_ready`: something may have happened at the guest's file.
     ///
     /// mio reports a socket once until it has been emptied, so it must be before a wait. And
     /// nothing may have come since the last look when a pause begins, since nothing ends it.
-    fn step(&mut self, now: Now) -> anyhow::Result<Duration> {
-        let worker = &mut self.worker;
+    fn step(&mut self, now: Now, is_guest_ready: bool) -> anyhow::Result<Duration> {
+        let (worker, host) = (&mut self.worker, &mut self.host);
         let received = self.traffic.receive(now, worker)?;
         self.each_second.look(now, worker);
+        let guest = host.round(now, is_guest_ready, worker);
         let exchanged = worker.finish(now);
         let unsent = self.traffic.send(worker);
         let more = worker.maintain(now);
-        self.idle.note(received.datagrams + exchanged);
-        let has_received = received.datagrams > 0;
-        if more || received.full || (self.idle.coalesces() && has_received) {
+        self.idle
+            .note(received.datagrams + exchanged + guest.arrivals);
+        let has_received = received.datagrams + guest.arrivals > 0;
+        let more = more || received.full || guest.timeout.is_zero();
+        if more || (self.idle.coalesces() && has_received) {
             return Ok(Duration::ZERO);
         }
         let sleep = if unsent {
@@ -125,7 +147,13 @@ impl Rounds<'_> {
             self.poll_timeout
         };
         let wait = self.idle.decide(now.micros);
-        Ok(wait.coalesce(sleep, || has_received || worker.has_pending()))
+        let has_pending = || has_received || worker.has_pending() || host.has_pending();
+        Ok(wait.coalesce(sleep.min(guest.timeout), has_pending))
+    }
+
+    /// Whether another worker has sent something since the last round.
+    fn has_pending(&self) -> bool {
+        self.worker.has_pending() || self.host.has_pending()
     }
 }
 

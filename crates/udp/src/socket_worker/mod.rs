@@ -16,6 +16,7 @@
 //! arrived while the process started) is passed on all the same. The code is the same for both.
 
 mod each_second;
+pub mod host;
 pub mod last_rounds;
 pub mod mio;
 mod pending_scrapes;
@@ -25,6 +26,8 @@ pub mod uring;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aquatic_daemon::live::SettingsReader;
+use aquatic_keys::SharedKeys;
 use aquatic_swarm::Counts;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::shard::addresses::AddressShard;
@@ -34,6 +37,7 @@ use aquatic_udp_protocol::ScrapeRequest;
 use aquatic_udp_socket::{Outbox, ReturnPath, SendReport};
 
 use crate::Now;
+use crate::config::Config;
 use crate::counters::{Reason, WorkerCounters};
 use crate::messages::{Announce, Batch, Scrape};
 use crate::response_writer::ResponseWriter;
@@ -50,6 +54,8 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(1);
 /// A socket worker without its sockets.
 pub struct SocketWorker {
     service: Service,
+    /// Tells of other settings, if they can change.
+    settings: Option<SettingsReader<Arc<Config>>>,
     dispatcher: Dispatcher<ResponseWriter>,
     /// If this worker owns a shard.
     owner: Option<Box<ShardOwner<AddressShard>>>,
@@ -65,7 +71,6 @@ impl SocketWorker {
     pub fn new(
         service: Service,
         mut dispatcher: Dispatcher<ResponseWriter>,
-        owner: Option<Box<ShardOwner<AddressShard>>>,
         sockets: usize,
         counters: Arc<WorkerCounters>,
     ) -> Self {
@@ -74,12 +79,35 @@ impl SocketWorker {
         }
         Self {
             service,
+            settings: None,
             dispatcher,
-            owner,
+            owner: None,
             outboxes: (0..sockets).map(|_| Outbox::new()).collect(),
             pending_scrapes: PendingScrapes::new(),
             counters,
         }
+    }
+
+    /// The same, with settings that change while it works.
+    #[must_use]
+    pub fn following(mut self, settings: SettingsReader<Arc<Config>>) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// Serves only clients with one of these keys, if they need one. To be called before it works.
+    pub fn require_keys(&mut self, keys: &SharedKeys) {
+        self.service.admission.keys = keys.reader();
+    }
+
+    /// Gives it the shard that belongs to its thread, if one does. To be called before it works.
+    pub fn own(&mut self, owner: Option<Box<ShardOwner<AddressShard>>>) {
+        self.owner = owner;
+    }
+
+    /// The shard that belongs to its thread, to be lent.
+    pub fn owner_mut(&mut self) -> &mut Option<Box<ShardOwner<AddressShard>>> {
+        &mut self.owner
     }
 
     /// Takes a datagram that came to `socket`.
@@ -202,6 +230,9 @@ impl SocketWorker {
     /// Does a slice of whatever else is due. Returns whether there is more to do at once.
     pub fn maintain(&mut self, now: Now) -> bool {
         self.service.admission.refresh();
+        if let Some(config) = self.settings.as_mut().and_then(SettingsReader::changed) {
+            self.service.follow(&config);
+        }
         let owner = self.owner.as_mut();
         owner.is_some_and(|owner| owner.maintain(now))
     }
@@ -287,7 +318,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::config::Config;
     use crate::messages::{BATCH_ANNOUNCES_MAX, BATCHES_MAX};
     use crate::workers::{Dependencies, Workers, build_workers};
 
@@ -314,7 +344,6 @@ mod tests {
             access_list: SharedAccessList::new(AccessListMode::Off, AccessList::default()),
             wakers: (0..2).map(|_| waker_pair(|| ()).1).collect(),
             persistence: Persistence::default(),
-            export_writers: Vec::new(),
             sockets: 1,
             connection_secret: None,
             unix_micros: 0,

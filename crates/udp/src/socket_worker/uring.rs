@@ -6,9 +6,10 @@ use anyhow::Context;
 use aquatic_channel::{IdleStrategy, SleepGate, Wait};
 use aquatic_daemon::clock::Clock;
 use aquatic_udp_socket::{Outbox, UdpSocket};
-use aquatic_uring::{Event, Ring, RingOptions, Unsupported, Waker};
+use aquatic_uring::{Event, Events, Ring, RingOptions, Unsupported, Waker};
 
 use super::each_second::EachSecond;
+use super::host::Host;
 use super::last_rounds::LastRounds;
 use super::{DATAGRAM_BYTES_MAX, RESEND_INTERVAL, SocketWorker};
 use crate::Now;
@@ -41,7 +42,7 @@ pub fn ring(
 /// # Errors
 /// If the ring or a socket cannot be used at all. No datagram and no ICMP message has this effect.
 pub fn run(
-    mut worker: SocketWorker,
+    (mut worker, mut host): (SocketWorker, Host),
     mut ring: Ring,
     sockets: &[UdpSocket],
     gate: &SleepGate,
@@ -53,18 +54,20 @@ pub fn run(
     let mut idle = IdleStrategy::new(Duration::from_micros(config.batch_wait_us));
     let mut timeout = Duration::ZERO;
     let mut each_second = EachSecond::new(sockets);
+    if let Some(file) = host.wait_file() {
+        ring.watch(file);
+    }
     while !last_rounds.have_come() {
-        idle.note(turn(
-            &mut ring,
-            &mut worker,
+        let wait = Waiting {
             gate,
-            clock,
             timeout,
-            &last_rounds,
-        )?);
+            last_rounds: &last_rounds,
+        };
+        let received = turn(&mut ring, &mut worker, &host, clock, &wait)?;
         let now = Now::read(clock);
         each_second.look(now, &mut worker);
-        idle.note(worker.finish(now));
+        let guest = host.round(now, received.has_guest_event, &mut worker);
+        idle.note(received.datagrams + guest.arrivals + worker.finish(now));
         let unsent = settle(
             &mut ring,
             &mut worker,
@@ -72,13 +75,13 @@ pub fn run(
             config.resend_buffer_max_len,
         );
         send(&mut ring, &mut worker)?;
-        if worker.maintain(now) {
+        if worker.maintain(now) || guest.timeout.is_zero() {
             timeout = Duration::ZERO;
             continue;
         }
         timeout = match idle.decide(now.micros) {
-            Wait::Sleep if unsent => RESEND_INTERVAL,
-            Wait::Sleep => poll_timeout,
+            Wait::Sleep if unsent => RESEND_INTERVAL.min(guest.timeout),
+            Wait::Sleep => poll_timeout.min(guest.timeout),
             Wait::Coalesce(time) => {
                 // The answers leave at once. What has come meanwhile is dealt with first.
                 let nothing_waits = ring
@@ -91,15 +94,17 @@ pub fn run(
                     sockets,
                     config.resend_buffer_max_len,
                 );
-                if nothing_waits && !worker.has_pending() {
+                let is_idle = guest.arrivals == 0 && !host.has_pending();
+                if nothing_waits && is_idle && !worker.has_pending() {
                     ring.gather(time).context("cannot wait for datagrams")?;
                 }
                 Duration::ZERO
             }
         };
     }
+    receive_the_last(&mut ring, &mut worker, clock)?;
     last_rounds.run(&mut worker, clock, |worker| {
-        // What has come meanwhile is dropped.
+        host.round(Now::read(clock), true, worker);
         ring.wait(Some(Duration::ZERO)).context("cannot send")?;
         let unsent = settle(&mut ring, worker, sockets, config.resend_buffer_max_len);
         send(&mut ring, worker)?;
@@ -107,32 +112,69 @@ pub fn run(
     })
 }
 
-/// Sends what the ring was given, waits, and receives. Returns the number of datagrams.
+/// How a turn waits.
+struct Waiting<'a> {
+    gate: &'a SleepGate,
+    timeout: Duration,
+    last_rounds: &'a LastRounds,
+}
+
+/// What a turn brought.
+#[derive(Default)]
+struct Received {
+    datagrams: usize,
+    /// Something has happened at the guest's file.
+    has_guest_event: bool,
+}
+
+/// Sends what the ring was given, waits, and receives.
 fn turn(
     ring: &mut Ring,
     worker: &mut SocketWorker,
-    gate: &SleepGate,
+    host: &Host,
     clock: Clock,
-    timeout: Duration,
-    last_rounds: &LastRounds,
-) -> anyhow::Result<usize> {
-    let has_pending = || worker.has_pending() || last_rounds.have_come();
-    let waited = gate.sleep(timeout, has_pending, |time| ring.wait(Some(time)));
-    let mut events = waited.context("cannot wait for datagrams")?;
-    let now = Now::read(clock);
-    let mut datagrams = 0;
+    wait: &Waiting<'_>,
+) -> anyhow::Result<Received> {
+    let stops = || wait.last_rounds.have_come();
+    let has_pending = || worker.has_pending() || host.has_pending() || stops();
+    let waited = wait
+        .gate
+        .sleep(wait.timeout, has_pending, |time| ring.wait(Some(time)));
+    let events = waited.context("cannot wait for datagrams")?;
+    Ok(take(events, worker, Now::read(clock)))
+}
+
+/// What was received when the process was told to stop is still answered. The rest stays in the
+/// sockets, where the next process finds it, if there is one.
+fn receive_the_last(
+    ring: &mut Ring,
+    worker: &mut SocketWorker,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    // What comes in the last moment is lost then, and nothing else: the swarms are still there.
+    if let Err(error) = ring.stop_receiving() {
+        log::warn!("cannot stop receiving before the end: {error}");
+    }
+    let events = ring.wait(Some(Duration::ZERO)).context("cannot send")?;
+    take(events, worker, Now::read(clock));
+    Ok(())
+}
+
+fn take(mut events: Events<'_>, worker: &mut SocketWorker, now: Now) -> Received {
+    let mut received = Received::default();
     while let Some(event) = events.next_event() {
         let Event::Datagram { socket, datagram } = event else {
+            received.has_guest_event |= matches!(event, Event::Ready);
             continue;
         };
-        datagrams += 1;
+        received.datagrams += 1;
         if datagram.truncated {
             worker.receive_too_long(datagram.path, datagram.bytes);
         } else if let Ok(socket) = u8::try_from(socket) {
             worker.receive(now, socket, datagram.path, datagram.bytes);
         }
     }
-    Ok(datagrams)
+    received
 }
 
 /// Accounts for what the ring has sent, and takes back what found no room. Returns whether some of
@@ -160,7 +202,9 @@ fn settle(
 
 /// Gives the ring what the outboxes hold: it leaves with the next turn.
 fn send(ring: &mut Ring, worker: &mut SocketWorker) -> anyhow::Result<()> {
-    for (index, outbox) in worker.outboxes().iter_mut().enumerate() {
+    let outboxes = worker.outboxes().iter_mut().enumerate();
+    // Another worker may have more sockets; then there are more outboxes than this one can use.
+    for (index, outbox) in outboxes.filter(|(_, outbox)| !outbox.is_empty()) {
         ring.send(index, outbox).context("cannot send")?;
     }
     Ok(())

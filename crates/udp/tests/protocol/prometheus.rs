@@ -102,7 +102,7 @@ fn seeders_and_finished_downloads_are_counted() {
     });
 }
 
-const DROPPED: [&str; 11] = [
+const DROPPED: [&str; 12] = [
     "too_short",
     "too_long",
     "unknown_action",
@@ -110,17 +110,23 @@ const DROPPED: [&str; 11] = [
     "unconnected",
     "source_port_zero",
     "request_rate",
+    "network_denied",
     "receive_buffer_full",
     "queue_full",
     "send_failed",
     "send_buffer_full",
 ];
 
-const REFUSED: [&str; 9] = [
+const REFUSED: [&str; 14] = [
     "connection_id",
     "port_zero",
     "no_info_hash",
     "info_hash_denied",
+    "key_missing",
+    "key_unknown",
+    "key_expired",
+    "key_peer_limit",
+    "peer_id_denied",
     "torrent_limit",
     "peer_limit",
     "memory_limit",

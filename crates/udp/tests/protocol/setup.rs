@@ -1,7 +1,7 @@
 //! What is tested: the UDP tracker, as the tests that all daemons have in common want to know it.
 
 use aquatic_test_support::operations::configuration::{
-    LIMIT_KEYS, OldFile, SYSTEM_KEYS, WORKER_KEYS,
+    EXPORT_KEYS, LIMIT_KEYS, OldFile, SYSTEM_KEYS, WORKER_KEYS,
 };
 use aquatic_test_support::{self as common, Daemon, Program, Setup};
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily};
@@ -21,7 +21,7 @@ pub(crate) static UDP: Program = Program {
     metrics_section: "statistics",
     metrics_settings: "statistics.interval = 1\n",
     // A large buffer may not be granted.
-    more_threads: &["export", "stdout"],
+    more_threads: &["export", "stdout", "tables"],
     more_threads_settings: "scrape_exports.enable_scrape_exports = true\n\
                             scrape_exports.path = 'export'\n\
                             statistics.print_to_stdout = true\n",
@@ -58,7 +58,7 @@ pub(crate) static UDP: Program = Program {
     serves,
 };
 
-pub(crate) const KEYS: [&[&str]; 6] = [
+pub(crate) const KEYS: [&[&str]; 8] = [
     &WORKER_KEYS,
     &[
         "network.address",
@@ -75,6 +75,8 @@ pub(crate) const KEYS: [&[&str]; 6] = [
         "protocol.max_response_peers",
         "protocol.max_response_peers_per_ip",
         "protocol.peer_announce_interval",
+        "protocol.announce_interval_spread",
+        "protocol.announce_interval_max",
     ],
     &LIMIT_KEYS,
     &["limits.max_peers_per_ip_and_torrent"],
@@ -84,6 +86,9 @@ pub(crate) const KEYS: [&[&str]; 6] = [
         "statistics.peer_clients",
         "statistics.run_prometheus_endpoint",
         "statistics.prometheus_endpoint_address",
+        "statistics.endpoint_unix_socket",
+        "statistics.endpoint_token_file",
+        "statistics.endpoint_allowed_hosts",
         "statistics.prometheus_peer_id_prefixes",
         "statistics.print_to_stdout",
         "statistics.write_html_to_file",
@@ -91,11 +96,9 @@ pub(crate) const KEYS: [&[&str]; 6] = [
         "cleaning.torrent_cleaning_interval",
         "cleaning.max_connection_age",
         "cleaning.max_peer_age",
-        "scrape_exports.enable_scrape_exports",
-        "scrape_exports.frequency",
-        "scrape_exports.path",
-        "persistence.swarms",
     ],
+    &EXPORT_KEYS,
+    &["persistence.swarms"],
     &SYSTEM_KEYS,
 ];
 

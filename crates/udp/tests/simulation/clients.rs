@@ -14,6 +14,7 @@ use aquatic_udp_protocol::{
 use aquatic_udp_socket::{LocalAddr, ReturnPath};
 use fastrand::Rng;
 
+use super::keys::Url;
 use super::model::Announce;
 use super::states::{CLIENTS, Torrent};
 
@@ -40,7 +41,7 @@ impl Datagram {
 #[derive(Clone, Debug)]
 pub(crate) enum Meaning {
     Connect,
-    Announce(ConnectionId, Announce),
+    Announce(ConnectionId, Announce, Url),
     Scrape(ConnectionId, Vec<InfoHash>),
     /// To be counted for this reason, and told to whoever has a valid connection id.
     Malformed(Reason, Option<(ConnectionId, &'static str)>),
@@ -166,7 +167,7 @@ impl Clients {
             left: [0, 1, u64::MAX][rng.usize(..3)],
             client: rng.usize(..CLIENTS.len()),
             wanted: wanted[rng.usize(..wanted.len())],
-            has_options: rng.bool(),
+            url: Url::any(rng),
             ..parts(torrent(rng))
         };
         self.announce_with(rng, self.clients[client].addr, id, parts)
@@ -187,14 +188,14 @@ impl Clients {
             left,
             client,
             wanted,
-            has_options,
+            url,
         } = parts;
         let mut peer_id = [0; 20];
         rng.fill(&mut peer_id);
         peer_id[..8].copy_from_slice(CLIENTS[client]);
         let mut options = Vec::new();
-        if has_options {
-            write_url_data(b"/announce?key=1", &mut options);
+        if let Some(url) = url.text() {
+            write_url_data(url.as_bytes(), &mut options);
         }
         let request = Request::Announce(AnnounceRequest {
             connection_id: id,
@@ -221,7 +222,7 @@ impl Clients {
                 .unwrap_or(usize::MAX)
                 .min(self.response_peers_max),
         };
-        let meaning = Meaning::Announce(id, meaning);
+        let meaning = Meaning::Announce(id, meaning, url);
         datagram(rng, addr, transaction_id, bytes_of(&request), meaning)
     }
 
@@ -255,7 +256,7 @@ impl Clients {
     fn malformed(&mut self, rng: &mut Rng, client: usize) -> Datagram {
         let mut datagram = self.announce(rng, client);
         let bytes = &mut datagram.bytes;
-        let Meaning::Announce(id, _) = datagram.meaning else {
+        let Meaning::Announce(id, ..) = datagram.meaning else {
             return datagram;
         };
         datagram.meaning = match rng.u8(..7) {
@@ -332,7 +333,7 @@ struct AnnounceParts {
     left: u64,
     client: usize,
     wanted: i32,
-    has_options: bool,
+    url: Url,
 }
 
 fn parts(info_hash: InfoHash) -> AnnounceParts {
@@ -343,7 +344,7 @@ fn parts(info_hash: InfoHash) -> AnnounceParts {
         left: 0,
         client: 0,
         wanted: 0,
-        has_options: false,
+        url: Url::Free,
     }
 }
 

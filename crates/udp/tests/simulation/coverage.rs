@@ -1,5 +1,6 @@
 //! How much the runs of a simulation have shown.
 
+use aquatic_test_support::swarm_file;
 use aquatic_test_support::tally::Tally;
 use aquatic_udp::counters::{Label as _, Reason};
 
@@ -26,13 +27,15 @@ pub(crate) struct Coverage {
 }
 
 /// What must have happened after all runs of a topology.
-const EXPECTED: [&str; 6] = [
+const EXPECTED: [&str; 8] = [
     "announces let in just before a reload",
     "answers lost on their way",
     "reloads of the list with requests on their way",
     "requests doubled on their way",
     "requests lost on their way",
     "requests overtaken on their way",
+    "snapshots given up",
+    "snapshots with requests on their way",
 ];
 
 /// What is counted under these reasons, in other words.
@@ -91,6 +94,7 @@ impl Coverage {
             return;
         }
         self.tally.check(&EXPECTED);
+        self.tally.check(&swarm_file::EXPECTED);
         let Coverage {
             calm,
             wild,
@@ -105,7 +109,13 @@ impl Coverage {
         assert!(wild.certain > wild.all / 20, "too much guessing: {wild:?}");
         assert!(*peers_max > 64, "the largest swarm had {peers_max} peers");
         // Only a kernel can lose what nobody has received, and the bound of memory is far away.
-        let elsewhere = [Reason::ReceiveBufferFull, Reason::MemoryLimit];
+        // Which clients are denied does not depend on what else goes on.
+        let elsewhere = [
+            Reason::ReceiveBufferFull,
+            Reason::MemoryLimit,
+            Reason::NetworkDenied,
+            Reason::PeerIdDenied,
+        ];
         let expected = |reason| !elsewhere.contains(&reason) && is_expected(reason);
         for reason in Reason::ALL.iter().copied().filter(|it| expected(*it)) {
             for version in ["4", "6"] {

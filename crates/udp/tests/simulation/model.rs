@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use aquatic_test_support::swarm_file::Possible;
 use aquatic_types::{InfoHash, IpFamily, PeerStatus, ShardKey};
 use aquatic_udp::config::Config;
 
@@ -24,6 +25,8 @@ pub(crate) struct Model {
     windows: BTreeMap<WindowId, Window>,
     next_window: WindowId,
     cleanings: u64,
+    /// What a snapshot can hold that is being written.
+    pub(crate) snapshot: Option<Possible>,
 }
 
 #[derive(Default)]
@@ -48,6 +51,21 @@ pub(crate) struct Peer {
     may_be_finished: bool,
     /// All its announces since it last had none open.
     period: Period,
+}
+
+impl Peer {
+    /// The first and last second that can be its deadline; `last`, that of an announce of now.
+    pub(crate) fn deadlines(&self, last: u32) -> (u32, u32) {
+        let max = if self.open > 0 { last } else { 0 };
+        (self.deadline.min, self.deadline.max.max(max))
+    }
+}
+
+impl Swarm {
+    /// How many downloads can have been completed.
+    pub(crate) fn completed(&self) -> Bounds {
+        self.completed
+    }
 }
 
 struct Period {
@@ -113,6 +131,7 @@ impl Model {
             windows: BTreeMap::new(),
             next_window: 0,
             cleanings: 0,
+            snapshot: None,
         }
     }
 
@@ -158,6 +177,7 @@ impl Model {
         peer.open += 1;
         swarm.completed.max += u32::from(announce.completed);
         self.may_become(torrent, addr, announce.after());
+        self.note_torrent(torrent, now_seconds);
         // Its own effect is not among what it can have met.
         if let Some(window) = self.windows.get_mut(&window) {
             window.peers.insert(addr, before);
@@ -171,7 +191,7 @@ impl Model {
     }
 
     /// The last second of a peer that announces now: tracker and model know odd ones only.
-    fn deadline(&self, now_seconds: u32) -> u32 {
+    pub(crate) fn deadline(&self, now_seconds: u32) -> u32 {
         (now_seconds + self.config.cleaning.max_peer_age) | 1
     }
 
@@ -256,7 +276,9 @@ impl Model {
             min: (period.begun_seconds + age) | 1,
             max: last,
         };
-        if peer.states == States::ABSENT {
+        let is_absent = peer.states == States::ABSENT;
+        self.note_torrent(torrent, now_seconds);
+        if let Some(swarm) = self.swarms.get_mut(&torrent).filter(|_| is_absent) {
             swarm.peers.remove(&addr);
         }
     }
@@ -370,6 +392,7 @@ impl Model {
         for addr in removed {
             self.may_become(torrent, addr, States::ABSENT);
         }
+        self.note_torrent(torrent, now_seconds);
     }
 
     /// All owners have cleaned all their torrents at this time, and nothing else is going on.

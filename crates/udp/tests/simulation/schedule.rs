@@ -25,11 +25,13 @@ impl World {
         for _ in 0..3 {
             for _ in 0..CALM_STEPS {
                 self.calm_step();
+                self.snapshot_step();
             }
             self.is_calm = false;
             let mut network = Network::default();
             for _ in 0..WILD_STEPS {
                 self.wild_step(&mut network);
+                self.snapshot_step();
                 self.check_counts();
             }
             self.quiesce();

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::waker_pair;
+use aquatic_keys::SharedKeys;
+use aquatic_swarm_log::SystemTime;
 use aquatic_tracker::persistence::Persistence;
+use aquatic_tracker::persistence::simulation::SimulatedSnapshotter;
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::config::Config;
@@ -54,6 +57,7 @@ pub(crate) struct Sent {
 
 pub(crate) struct Tracker {
     pub(crate) workers: Workers,
+    pub(crate) snapshots: SimulatedSnapshotter,
     /// What is in the outboxes, by socket worker and socket.
     outboxes: Vec<[Vec<Packet>; SOCKETS.len()]>,
 }
@@ -62,25 +66,52 @@ pub(crate) struct Tracker {
 pub(crate) type Counts = BTreeMap<(&'static str, &'static str, &'static str), u64>;
 
 impl Tracker {
-    pub(crate) fn new(config: &Config, access_list: SharedAccessList, seed: u64) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        access_list: SharedAccessList,
+        keys: &SharedKeys,
+        persistence: Persistence,
+        seed: u64,
+    ) -> Self {
         let workers = config.topology().workers();
         let dependencies = Dependencies {
             access_list,
             wakers: (0..workers).map(|_| waker_pair(|| ()).1).collect(),
-            persistence: Persistence::default(),
-            export_writers: Vec::new(),
+            persistence,
             sockets: SOCKETS.len(),
             connection_secret: None,
             unix_micros: UNIX_SECONDS * 1_000_000,
         };
-        let workers = build_workers(config, dependencies, &mut fastrand::Rng::with_seed(seed))
+        let mut workers = build_workers(config, dependencies, &mut fastrand::Rng::with_seed(seed))
             .expect("this entropy never fails");
+        for worker in &mut workers.socket_workers {
+            worker.require_keys(keys);
+        }
+        let snapshotter = workers.snapshotter.take().expect("persistence is on");
         let outboxes = workers
             .socket_workers
             .iter()
             .map(|_| Default::default())
             .collect();
-        Self { workers, outboxes }
+        Self {
+            workers,
+            snapshots: SimulatedSnapshotter::new(snapshotter),
+            outboxes,
+        }
+    }
+
+    /// Writes a snapshot while nothing else happens.
+    pub(crate) fn snapshot(&mut self, now: Now, system: &SystemTime) -> Vec<u8> {
+        self.snapshots.begin(now, system);
+        loop {
+            for shard in 0..self.shards() {
+                self.maintain(shard, now);
+            }
+            let file = self.snapshots.step(now, usize::MAX);
+            if let Some(file) = file.expect("all workers are there") {
+                return file;
+            }
+        }
     }
 
     pub(crate) fn socket_workers(&self) -> usize {

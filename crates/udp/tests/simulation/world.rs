@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use aquatic_access_list::SharedAccessList;
+use aquatic_swarm_log::{Contents, SystemTime};
 use aquatic_types::{InfoHash, IpFamily};
 use aquatic_udp::Now;
 use aquatic_udp::config::Config;
@@ -16,8 +17,10 @@ use fastrand::Rng;
 
 use super::clients::{Clients, Datagram, Meaning, some_torrents};
 use super::coverage::Coverage;
+use super::keys::{Keys, NO_SCRAPES};
 use super::limits::{Allowed, Rates};
 use super::model::{Announce, Model, OpenAnnounce, OpenScrape};
+use super::restarts::persistence;
 use super::states::Torrent;
 use super::tracker::{Counts, Packet, SOCKETS, Sending, Tracker, add};
 
@@ -31,7 +34,8 @@ pub(crate) struct World {
     pub(crate) tracker: Tracker,
     pub(crate) model: Model,
     access_list: SharedAccessList,
-    allowed: Allowed,
+    keys: Keys,
+    pub(crate) allowed: Allowed,
     pub(crate) clients: Clients,
     /// Who has been given which connection id, and when.
     issued: HashMap<(IpAddr, ConnectionId), u32>,
@@ -47,6 +51,10 @@ pub(crate) struct World {
     pub(crate) coverage: Coverage,
     /// Nothing else is going on.
     pub(crate) is_calm: bool,
+    /// What snapshots hold.
+    pub(crate) contents: Contents,
+    /// What the system's clocks said when the last one was begun.
+    pub(crate) snapshot_began: SystemTime,
 }
 
 /// A request that must be answered, once, in this way.
@@ -91,11 +99,16 @@ impl World {
         };
         let list = allowed.listed.iter().copied().collect();
         let access_list = SharedAccessList::new(mode, list);
-        let tracker = Tracker::new(&config, access_list.clone(), rng.u64(..));
+        let contents = [Contents::Swarms, Contents::Completed][usize::from(rng.u8(..6) == 0)];
+        let persistence = persistence(contents);
+        let keys = Keys::new(config.cleaning.max_peer_age, &mut rng);
+        let (list, seed) = (access_list.clone(), rng.u64(..));
+        let tracker = Tracker::new(&config, list, &keys.shared, persistence, seed);
         Self {
             micros: 0,
             model: Model::new(config.clone(), tracker.workers.shard_key),
             access_list,
+            keys,
             allowed,
             clients: Clients::new(&config),
             issued: HashMap::new(),
@@ -108,6 +121,8 @@ impl World {
             possible: Counts::new(),
             coverage: Coverage::default(),
             is_calm: true,
+            contents,
+            snapshot_began: SystemTime::default(),
             rng,
             config,
             tracker,
@@ -157,18 +172,24 @@ impl World {
             return Verdict::Drop(Reason::RequestRate);
         }
         let family = from.family();
+        let now = self.now().seconds.0;
         let refusal = Verdict::Refuse(Reason::ConnectionId, CONNECT_AGAIN);
+        let of_key = |(reason, told)| Verdict::Refuse(reason, told);
         match &datagram.meaning {
             Meaning::Connect => {
                 self.expect(family, "requests", RequestKind::Connect.label(), 1);
                 Verdict::Connect
             }
-            Meaning::Announce(id, announce) => {
+            Meaning::Announce(id, announce, url) => {
                 self.expect(family, "requests", RequestKind::Announce.label(), 1);
                 if !self.is_valid(*id, from.ip()) {
                     refusal
+                } else if let Some(refusal) = self.keys.refusal(*url, announce) {
+                    of_key(refusal)
                 } else if !self.allowed.allows(&announce.torrent.1) {
                     Verdict::Refuse(Reason::InfoHashDenied, "torrent not allowed here")
+                } else if let Some(refusal) = self.keys.admit(*url, announce, now) {
+                    of_key(refusal)
                 } else {
                     Verdict::Announce(*announce)
                 }
@@ -177,6 +198,9 @@ impl World {
                 self.expect(family, "requests", RequestKind::Scrape.label(), 1);
                 if !self.is_valid(*id, from.ip()) {
                     return refusal;
+                }
+                if self.keys.are_required() {
+                    return of_key(NO_SCRAPES);
                 }
                 let answered = info_hashes
                     .iter()

@@ -76,7 +76,7 @@ impl Fixture {
     fn new() -> Self {
         let address = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
         let mut session = Session::new(at(10), address);
-        session.open(address);
+        session.open(address, None);
         Self {
             session,
             message: Vec::new(),
@@ -133,7 +133,7 @@ fn a_connection_becomes_a_websocket_when_its_request_is_accepted() {
     let mut io = Io::new(&mut out);
     let next = session.next(at(11), &bytes, BOUNDS, &mut Vec::new(), &mut io);
     assert_eq!(next, Next::Nothing);
-    session.open(client);
+    session.open(client, None);
     assert_eq!((session.upgrading(), session.client), (None, client));
 }
 
@@ -322,9 +322,11 @@ fn who_waits_for_nothing_is_sent_away_when_the_process_stops() {
     fixture.session.request_sent();
     assert!(!fixture.io(|session, _, io| session.stop(io)));
     assert!(fixture.sent.is_empty() && !fixture.closes);
+    let message = frame(FINAL | TEXT, b"{}");
+    assert_eq!(fixture.next(&message), Next::Nothing, "no more is asked");
     fixture.session.responded();
     assert!(fixture.io(|session, _, io| session.stop(io)));
-    assert_eq!(fixture.sent, b"\x88\x02\x03\xe9");
+    assert_eq!(fixture.sent, b"\x88\x11\x03\xf4service restart");
 
     let mut fixture = Fixture::new();
     fixture.session.wait_for_request(0);
@@ -337,7 +339,7 @@ fn who_waits_for_nothing_is_sent_away_when_the_process_stops() {
 fn who_has_asked_waits_for_us() {
     let address = CanonicalAddr::new("192.0.2.1:1".parse().unwrap());
     let mut session = Session::new(at(0), address);
-    session.open(address);
+    session.open(address, None);
     assert!(!session.awaits_response());
     session.request_sent();
     session.request_sent();

@@ -33,7 +33,7 @@ impl Fixture {
             hash_key: HashKey::new([1, 2]),
             offer_key: [3, 4],
             rng_seed: 5,
-            reporting: Reporting::new(&counters, &Arc::default()),
+            reporting: Reporting::new(&counters.shard, &Arc::default()),
         };
         let mut config = Config::default();
         config.metrics.peer_clients = true;

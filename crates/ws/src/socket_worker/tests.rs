@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use aquatic_access_list::{AccessList, SharedAccessList};
 use aquatic_channel::{exchange, waker_pair};
+use aquatic_tracker::limits::ClientLimits;
 use aquatic_tracker::persistence::Persistence;
 use aquatic_types::{InfoHash, IpFamily, PeerId};
 
@@ -27,11 +28,13 @@ fn worker(socket_workers: usize, swarm_workers: usize) -> SocketWorker {
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
     let entropy = &mut fastrand::Rng::with_seed(1);
+    let limits = ClientLimits::from_config(&config.limits.connections.tracker, entropy).unwrap();
     let workers = build_workers(
         &config,
         &access_list,
         None,
         &wakers,
+        limits,
         Persistence::default(),
         entropy,
     )

@@ -8,6 +8,7 @@ use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
 use aquatic_stream::{ConnectionKey, IoAction};
 use aquatic_stream_tracker::simulation::Simulation;
+use aquatic_tracker::limits::ClientLimits;
 use aquatic_tracker::persistence::Persistence;
 use aquatic_types::IpFamily;
 use aquatic_ws::config::Config;
@@ -49,11 +50,14 @@ impl Town {
         let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
         let access_list = SharedAccessList::new(AccessListMode::Off, AccessList::default());
         let entropy = &mut fastrand::Rng::with_seed(1);
+        let limits =
+            ClientLimits::from_config(&config.limits.connections.tracker, entropy).unwrap();
         let workers = build_workers(
             config,
             &access_list,
             None,
             &wakers,
+            limits,
             Persistence::default(),
             entropy,
         )
@@ -171,7 +175,13 @@ impl Town {
         let Client { worker, id, .. } = *client;
         let (bytes, settled) = self.tracker.look_after(worker, self.now, id, bytes_max);
         client.received.extend(bytes);
-        client.is_open = !matches!(settled, IoAction::Close | IoAction::Reset);
+        client.is_open = matches!(settled, IoAction::Read | IoAction::DoNotRead);
+        if settled == IoAction::CloseSendingHalf {
+            // The client does the same.
+            let hub = &mut self.tracker.hubs[worker];
+            hub.read_ended(self.now, id);
+            assert_eq!(hub.next_action(self.now, id, false), IoAction::Close);
+        }
     }
 
     /// The messages that a client has read since the last time.

@@ -2,13 +2,13 @@
 
 use aquatic_test_support::operations::checking;
 use aquatic_test_support::operations::configuration::{
-    LIMIT_KEYS, METRICS_KEYS, Mistake, OldFile, STREAM_KEYS, STREAM_MISTAKES, SYSTEM_KEYS,
-    WORKER_KEYS,
+    EXPORT_KEYS, LIMIT_KEYS, METRICS_KEYS, Mistake, OldFile, STREAM_KEYS, STREAM_MISTAKES,
+    SYSTEM_KEYS, WORKER_KEYS,
 };
 
 use super::setup::WS;
 
-pub(crate) const KEYS: [&[&str]; 8] = [
+pub(crate) const KEYS: [&[&str]; 9] = [
     &WORKER_KEYS,
     &STREAM_KEYS,
     &[
@@ -16,6 +16,7 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "network.websocket_max_frame_size",
         "network.websocket_write_buffer_size",
         "network.ping_interval",
+        "network.drain_period",
         "network.enable_http_health_checks",
         "network.allowed_origins",
         "protocol.max_scrape_torrents",
@@ -24,6 +25,8 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "protocol.max_offers_per_second_per_receiver",
         "protocol.max_torrents_per_connection",
         "protocol.peer_announce_interval",
+        "protocol.announce_interval_spread",
+        "protocol.announce_interval_max",
     ],
     &LIMIT_KEYS,
     &[
@@ -38,6 +41,7 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "cleaning.max_connection_idle",
         "cleaning.close_after_tls_update_grace_period",
     ],
+    &EXPORT_KEYS,
     &SYSTEM_KEYS,
 ];
 

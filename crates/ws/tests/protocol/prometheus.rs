@@ -143,7 +143,7 @@ fn what_is_counted_on_request_is_there() {
 }
 
 /// Why messages and connections are refused.
-const REFUSED: [&str; 24] = [
+const REFUSED: [&str; 30] = [
     "answer_size",
     "not_websocket",
     "timed_out",
@@ -163,6 +163,12 @@ const REFUSED: [&str; 24] = [
     "request_rate",
     "queue_full",
     "info_hash_denied",
+    "key_missing",
+    "key_unknown",
+    "key_expired",
+    "key_peer_limit",
+    "peer_id_denied",
+    "network_denied",
     "torrent_limit",
     "peer_limit",
     "memory_limit",

@@ -3,7 +3,7 @@
 use aquatic_test_support::cases::Tracker;
 use aquatic_test_support::connection::{Answer, Connection, Transport, tcp};
 use aquatic_test_support::program::localhost;
-use aquatic_test_support::torrent;
+use aquatic_test_support::{Place, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Peer, Socket, assert_accepted, request};
@@ -209,5 +209,35 @@ fn a_proxy_header_tells_whose_peers_are_counted() {
         assert_eq!(second.join(torrent(1), 1), (0, 2));
         let refused = third.announce(torrent(1), 1);
         assert_eq!(third.refusal(&refused), "too many peers from your address");
+    });
+}
+
+/// The client is judged whom the proxy names, when it comes and when the list is replaced; the
+/// proxy is not.
+#[test]
+fn clients_of_denied_networks_are_turned_away_behind_a_proxy() {
+    on_every_runtime(|case| {
+        let place = Place::new();
+        place.write("networks", "192.0.2.0/24\n127.0.0.0/8\n");
+        let settings = "network.runs_behind_reverse_proxy = true\n\
+                        network.trusted_proxies = ['127.0.0.1']\n\
+                        access_list.networks_deny_path = 'networks'";
+        let tracker = case.start_at(place, settings);
+        let lines = |ip: &str| format!("X-Forwarded-For: {ip}\r\n");
+        assert_eq!(ask(&tracker, &request(&lines("192.0.2.1"))).status, 403);
+        let peer = |ip: &str| Peer::new(Socket::over(connect(&tracker), &lines(ip)));
+        let (mut stays, mut goes) = (peer("198.51.100.1"), peer("203.0.113.1"));
+        assert_eq!(goes.join(torrent(1), 1), (0, 1));
+        assert_eq!(stays.join(torrent(1), 1), (0, 2));
+
+        tracker
+            .place
+            .write("networks", "203.0.113.0/24\n127.0.0.0/8\n");
+        tracker.reload();
+        aquatic_test_support::wait::until("the denied peer has left", || {
+            (stays.join(torrent(1), 1) == (0, 1)).then_some(())
+        });
+        assert_eq!(ask(&tracker, &request(&lines("203.0.113.2"))).status, 403);
+        assert_eq!(ask(&tracker, &request(&lines("192.0.2.1"))).status, 101);
     });
 }

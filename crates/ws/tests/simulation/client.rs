@@ -41,11 +41,14 @@ impl Client {
         worker: usize,
         id: ConnectionKey,
         address: SocketAddr,
+        path: &str,
         mut wire: Wire,
     ) -> Self {
-        let request = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        wire.send(request);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        wire.send(request.as_bytes());
         Self {
             worker,
             id,

@@ -8,6 +8,8 @@ use aquatic_ws::config::Config;
 use aquatic_ws::membership::PEERS_PER_TORRENT_MAX;
 use aquatic_ws_protocol::OfferId;
 
+use super::keys::{FEW_MAX, FULL, KeysOfClients};
+
 /// A peer: a client's connection, and a peer id.
 pub(crate) type ConnectionRef = (usize, PeerId);
 
@@ -48,6 +50,7 @@ pub(crate) struct Model {
     completed: BTreeMap<InfoHash, u32>,
     /// Torrents that the access list forbids.
     pub(crate) forbidden: BTreeSet<InfoHash>,
+    pub(crate) keys: KeysOfClients,
     peers_per_client_max: usize,
     peers_per_ip_max: usize,
     peers_per_ip_and_torrent_max: usize,
@@ -90,7 +93,17 @@ impl Model {
         completed: bool,
         neighbours: &BTreeSet<usize>,
     ) -> (Reply, BTreeSet<ConnectionRef>) {
+        if let Some(refusal) = self.keys.refusal(by.0) {
+            return (Reply::Failure(refusal), BTreeSet::new());
+        }
         if self.forbidden.contains(&info_hash) {
+            // A goodbye is one, though it is refused.
+            if status == PeerStatus::Stopped
+                && let Some(swarm) = self.swarms.get_mut(&info_hash)
+            {
+                swarm.remove(&by);
+                self.forget_offers();
+            }
             return (Reply::Failure("torrent not allowed"), BTreeSet::new());
         }
         let of_address = self
@@ -98,6 +111,7 @@ impl Model {
             .filter(|(it, _)| neighbours.contains(it))
             .count();
         let count = self.peers().filter(|(client, _)| *client == by.0).count();
+        let is_full = self.keys.is_limited(by.0) && self.active() >= FEW_MAX;
         let swarm = self.swarms.entry(info_hash).or_default();
         let comes = !swarm.contains_key(&by) && status != PeerStatus::Stopped;
         if comes && count >= self.peers_per_client_max {
@@ -109,6 +123,9 @@ impl Model {
         }
         if comes && of_address >= self.peers_per_ip_max {
             return (Reply::Failure("too many peers"), BTreeSet::new());
+        }
+        if comes && is_full {
+            return (Reply::Failure(FULL), BTreeSet::new());
         }
         let neighbours_here = swarm.keys().filter(|(it, _)| neighbours.contains(it));
         if comes && neighbours_here.count() >= self.peers_per_ip_and_torrent_max {
@@ -162,6 +179,9 @@ impl Model {
         offer_id: OfferId,
         now: u32,
     ) -> Verdict {
+        if let Some(refusal) = self.keys.refusal(by.0) {
+            return Verdict::Refused(refusal);
+        }
         if self.forbidden.contains(&info_hash) {
             return Verdict::Refused("torrent not allowed");
         }
@@ -260,6 +280,19 @@ impl Model {
     /// All peers, each as often as it is in a swarm.
     pub(crate) fn peers(&self) -> impl Iterator<Item = ConnectionRef> {
         self.swarms.values().flat_map(BTreeMap::keys).copied()
+    }
+
+    /// Peers of the key that may have few.
+    pub(crate) fn active(&self) -> usize {
+        let is_of_key = |(client, _): &ConnectionRef| self.keys.is_limited(*client);
+        self.peers().filter(is_of_key).count()
+    }
+
+    /// How often each torrent was completed.
+    pub(crate) fn completed(&self) -> impl Iterator<Item = (InfoHash, u32)> {
+        self.completed
+            .iter()
+            .map(|(torrent, count)| (*torrent, *count))
     }
 
     /// Torrents that have peers.

@@ -23,6 +23,8 @@ pub(crate) enum For {
     Allowed(Sent),
     /// A message of any kind, whose torrent was not.
     Denied,
+    /// A message of any kind: its client has no key.
+    Keyless,
 }
 
 /// The messages of a client about a torrent.
@@ -81,6 +83,7 @@ impl Replies {
                 let is_it = match what {
                     For::Allowed(kind) => kind == message.kind && may_be(since, true),
                     For::Denied => may_be(since, false),
+                    For::Keyless => true,
                 };
                 if is_it {
                     dealt.insert(place + 1);

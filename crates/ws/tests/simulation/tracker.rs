@@ -6,8 +6,10 @@ use aquatic_access_list::SharedAccessList;
 use aquatic_channel::waker_pair;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::counter::Label;
+use aquatic_keys::SharedKeys;
 use aquatic_stream::TlsConfig;
 use aquatic_stream_tracker::simulation::Simulation;
+use aquatic_tracker::limits::ClientLimits;
 use aquatic_tracker::persistence::Persistence;
 use aquatic_types::IpFamily;
 use aquatic_ws::config::Config;
@@ -20,21 +22,28 @@ pub(crate) type Tracker = Simulation<WebTorrent>;
 pub(crate) fn arranged(
     config: &Config,
     access_list: &SharedAccessList,
+    keys: &SharedKeys,
     tls: Option<&TlsConfig>,
+    persistence: Persistence,
     seed: u64,
 ) -> Tracker {
     let workers = config.topology().workers();
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
+    let limits = ClientLimits::from_config(&config.limits.connections.tracker, entropy).unwrap();
     let arranged = build_workers(
         config,
         access_list,
         tls,
         &wakers,
-        Persistence::default(),
+        limits,
+        persistence,
         entropy,
     );
-    let workers = arranged.expect("this entropy never fails");
+    let mut workers = arranged.expect("this entropy never fails");
+    for worker in &mut workers.socket_workers {
+        worker.require_keys(keys);
+    }
     Simulation::with_tls(workers, config.bounds(), tls)
 }
 

@@ -3,12 +3,14 @@
 mod arrivals;
 mod changes;
 mod crowds;
+mod restarts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use aquatic_access_list::AccessListMode;
 use aquatic_daemon::clock::Now;
+use aquatic_keys::{KeyMode, SharedKeys};
 use aquatic_stream::TlsConfig;
 use aquatic_test_support::certificates::Certificates;
 use aquatic_test_support::lists::Lists;
@@ -18,12 +20,14 @@ use aquatic_ws::config::Config;
 use aquatic_ws_protocol::{AnnounceRequest, AnswerRequest, Offer, ScrapeRequest};
 
 use super::client::Client;
+use super::keys::{self, ClientKey, FREE};
 use super::ledger::Ledger;
 use super::model::{ConnectionRef, Model, Reply, Verdict};
 use super::replies::{Replies, Sent};
 use super::tracker::{Tracker, answer_all, arranged, gauges, maintain, reasons};
 
 use arrivals::Arrived;
+use restarts::persistence;
 
 /// How long a message has before the next thing happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,7 @@ pub(crate) struct World {
     now_micros: u64,
     tracker: Tracker,
     lists: Lists,
+    keys: SharedKeys,
     /// Connections are encrypted, if there are some.
     certificates: Option<Certificates<TlsConfig>>,
     /// When each certificate was followed by another, in seconds.
@@ -73,9 +78,12 @@ impl World {
         let certificates = (rng.u8(..4) == 0)
             .then(|| Certificates::new(|certificate, key| TlsConfig::load(certificate, key, &[])));
         let tls = certificates.as_ref().map(|it| &it.tls);
+        let keys = keys::shared([KeyMode::Off, KeyMode::Require][rng.usize(..2)]);
+        let (list, seed) = (lists.shared(), rng.u64(..));
         Self {
-            tracker: arranged(&config, lists.shared(), tls, rng.u64(..)),
+            tracker: arranged(&config, list, &keys, tls, persistence(), seed),
             lists,
+            keys,
             certificates,
             outdated_since: Vec::new(),
             tally: Tally::default(),
@@ -130,6 +138,8 @@ impl World {
         maintain(&mut self.tracker, now);
         let (_, peers) = gauges(&self.tracker);
         assert_eq!(peers, [0, 0], "peers outlive their sockets");
+        let active = keys::active(&self.keys, now.seconds);
+        assert_eq!(active, 0, "peers outlive their sockets, for their key");
         self.fill_up();
         let now = self.now();
         maintain(&mut self.tracker, now);
@@ -149,7 +159,7 @@ impl World {
                 [192, 0, 2, 1],
                 u16::try_from(self.clients.len() + 1).unwrap(),
             );
-            self.come_to(0, address.into());
+            self.come_to(0, address.into(), FREE);
             let client = self.clients.len() - 1;
             for number in 0..per_client.min(rest).min(usize::from(TORRENTS)) {
                 let number = 0x80 + u8::try_from(number).unwrap();
@@ -233,16 +243,21 @@ impl World {
             true => ([192, 0, 2, 1], number).into(),
             false => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], number).into(),
         };
-        self.come_to(worker, address);
+        let key = keys::any(&mut self.rng);
+        self.come_to(worker, address, key);
     }
 
-    fn come_to(&mut self, worker: usize, address: SocketAddr) {
+    fn come_to(&mut self, worker: usize, address: SocketAddr, key: ClientKey) {
         let id = self
             .tracker
             .accept(worker, self.now(), address)
             .expect("there is no limit");
         let wire = self.wire();
-        self.clients.push(Client::new(worker, id, address, wire));
+        if self.keys.mode() == KeyMode::Require {
+            self.model.keys.0.insert(self.clients.len(), key);
+        }
+        let client = Client::new(worker, id, address, key.path, wire);
+        self.clients.push(client);
     }
 
     /// A client vanishes.
@@ -423,7 +438,10 @@ impl World {
                 let (counts, completed) = self.model.scrape(info_hash);
                 (info_hash, counts, completed)
             });
-            assert_eq!(self.arrived.scrapes, [(client, rows.collect::<Vec<_>>())]);
+            let rows = (client, rows.collect::<Vec<_>>());
+            let is_refused = self.model.keys.refusal(client).is_some();
+            let expected = if is_refused { vec![] } else { vec![rows] };
+            assert_eq!(self.arrived.scrapes, expected);
         }
     }
 
@@ -454,8 +472,11 @@ impl World {
             }
             let (torrents, peers_told) = gauges(&self.tracker);
             assert_eq!(peers_told, peers);
+            let active = keys::active(&self.keys, now.seconds);
+            assert_eq!(active, self.model.active(), "peers of a key");
             let torrents_with_peers = u64::try_from(self.model.torrents().len()).unwrap();
             assert!(torrents >= torrents_with_peers);
+            self.restart();
         }
     }
 

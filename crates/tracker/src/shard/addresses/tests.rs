@@ -63,9 +63,10 @@ impl Fixture {
             num_want: 10,
         };
         let key = self.swarms.key(InfoHash([torrent; 20]));
+        let deadline = self.now().seconds + SETTINGS.peer_age_seconds_max;
         let outcome = self
             .swarms
-            .announce(self.now(), &key, [client; 8], &announce, |_| ());
+            .announce(deadline, &key, [client; 8], &announce, |_| ());
         outcome.is_ok()
     }
 

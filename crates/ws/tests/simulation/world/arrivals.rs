@@ -4,6 +4,7 @@ use aquatic_types::{InfoHash, PeerId};
 use aquatic_ws_protocol::{FailureResponse, OfferId, Response};
 
 use super::{Reply, World};
+use crate::simulation::keys::{FULL, REFUSALS};
 use crate::simulation::replies::{For, Sent};
 
 /// What those are told whose torrent the access list forbids.
@@ -83,12 +84,17 @@ impl World {
     }
 
     fn take_failure(&mut self, client: usize, failure: &FailureResponse<'_>) {
-        let of_announces = ["too many torrents", "too many peers", "too many peer ids"];
+        let of_announces = [
+            "too many torrents",
+            "too many peers",
+            "too many peer ids",
+            FULL,
+        ];
         let of_answers = [
             "peer_id is not in this swarm",
             "offer_id names no open offer",
         ];
-        let of_both = [DENIED];
+        let of_both = [DENIED].into_iter().chain(REFUSALS).collect::<Vec<_>>();
         let is_it = |reason: &&&'static str| failure.reason.starts_with(**reason);
         let Some(info_hash) = failure.info_hash else {
             return;
@@ -98,6 +104,7 @@ impl World {
         let reason = reason.unwrap_or_else(|| panic!("{failure:?}"));
         let what = match *reason {
             DENIED => For::Denied,
+            it if REFUSALS.contains(&it) => For::Keyless,
             it if of_announces.contains(&it) => For::Allowed(Sent::Announce),
             _ => For::Allowed(Sent::Answer),
         };

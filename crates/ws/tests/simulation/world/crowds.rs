@@ -4,6 +4,7 @@ use aquatic_types::InfoHash;
 use aquatic_ws_protocol::ScrapeRequest;
 
 use super::World;
+use crate::simulation::keys::FREE;
 
 /// Clients that come together. What they ask about are more torrents than all batches of a worker
 /// have room for.
@@ -23,7 +24,7 @@ impl World {
         let first = self.clients.len();
         for number in 0..CROWD {
             let port = u16::try_from(first + number + 1).unwrap();
-            self.come_to(worker, ([192, 0, 2, 1], port).into());
+            self.come_to(worker, ([192, 0, 2, 1], port).into(), FREE);
         }
         self.rest();
         let last = self.clients.len();

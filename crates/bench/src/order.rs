@@ -1,0 +1,31 @@
+//! Whose turn it is.
+
+/// One run: a round, and the place of a contender in its set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// From 0.
+    pub round: u32,
+    /// From 0.
+    pub contender: usize,
+}
+
+/// A B C, A B C, and so on: neighbours in time are compared, so that what changes slowly on the
+/// machine concerns both.
+pub fn alternating(contenders: usize, rounds: u32) -> impl Iterator<Item = Turn> {
+    (0..rounds)
+        .flat_map(move |round| (0..contenders).map(move |contender| Turn { round, contender }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contenders_take_turns() {
+        let turns: Vec<_> = alternating(2, 2)
+            .map(|turn| (turn.round, turn.contender))
+            .collect();
+        assert_eq!(turns, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+        assert_eq!(alternating(0, 5).count(), 0);
+    }
+}

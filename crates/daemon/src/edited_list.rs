@@ -1,0 +1,89 @@
+//! What changes of a list in use have in common, whatever it lists: why one is refused, and how the
+//! lines of its file are read.
+
+use std::io::{self, BufRead, Read};
+
+use crate::endpoint::Response;
+use crate::rewritten_file::RewriteError;
+
+/// Why nothing has changed.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// There is no list.
+    Off,
+    /// The file has been changed by somebody else, who would lose that.
+    FileHasChanged,
+    /// It cannot be written.
+    Write(anyhow::Error),
+}
+
+/// How a list is called.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// In the log.
+    pub(crate) list: &'static str,
+    /// The key that names its file.
+    pub(crate) path_key: &'static str,
+    /// Why there is none, and what to do about it.
+    pub(crate) off: &'static str,
+}
+
+impl From<RewriteError> for Refused {
+    fn from(error: RewriteError) -> Self {
+        match error {
+            RewriteError::HasChanged => Self::FileHasChanged,
+            RewriteError::Failed(error) => Self::Write(error),
+        }
+    }
+}
+
+impl Refused {
+    /// What the operator is told; the log is, too, if it may not be the operator's own doing.
+    pub(crate) fn answer(self, names: &Names) -> Response {
+        match self {
+            Self::Off => Response::json_error(409, names.off),
+            Self::FileHasChanged => {
+                let reason = format!(
+                    "the file that `{}` names has changed since it was read: reload first (POST \
+                     /reload), so that nothing in it is lost",
+                    names.path_key
+                );
+                Response::json_error(409, &reason)
+            }
+            Self::Write(error) => {
+                let reason = format!("{error:#}; nothing has changed");
+                log::error!("{}: {reason}", names.list);
+                Response::json_error(500, &reason)
+            }
+        }
+    }
+}
+
+/// Returns whether there is one more line. Of one that is longer than `bytes_max`, the part that
+/// shows that.
+pub(crate) fn read_line(
+    file: &mut impl BufRead,
+    line: &mut Vec<u8>,
+    bytes_max: usize,
+) -> io::Result<bool> {
+    line.clear();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    let mut limited = file.take(limit.saturating_add(1));
+    Ok(limited.read_until(b'\n', line)? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_far_as_they_may_go() {
+        let mut file = &b"one\n\nlonger\nend"[..];
+        let mut lines = Vec::new();
+        let mut line = Vec::new();
+        while read_line(&mut file, &mut line, 4).unwrap() {
+            lines.push(String::from_utf8(line.clone()).unwrap());
+        }
+        assert_eq!(lines, ["one\n", "\n", "longe", "r\n", "end"]);
+    }
+}

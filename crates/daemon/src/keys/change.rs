@@ -1,0 +1,388 @@
+//! What an operator asks to be changed in the keys, from JSON. Pure.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter, Write};
+
+use aquatic_keys::{KeyEntry, KeyList};
+use simd_json::{Node, StaticNode};
+
+use crate::json;
+
+/// How many mistakes are told at once.
+const MISTAKES_MAX: usize = 10;
+
+/// What [`json::marks`] counts of a key in a list: a comma and two quotes.
+const ENTRY_MARKS: usize = 3;
+
+/// So many short keys can be in one request.
+const SHORT_KEYS_MAX: usize = 65_536;
+
+/// A body with more of them has this many bytes for each, with quotes and a comma: keys of usual
+/// length. What is read of it would take many times its size in memory otherwise.
+const ENTRY_BYTES: usize = 18;
+
+const EXAMPLE: &str = "send an object such as \
+                       {\"add\": [\"KEY peers=50 until=2027-01-31 # NAME\"], \
+                       \"remove\": [\"KEY\"], \"write\": true}, or {\"replace\": [\"KEY\"]}";
+
+/// What is to be changed.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Some keys. None is in both.
+    Edit {
+        /// These are there from now on, as they are here.
+        add: Vec<KeyEntry>,
+        /// These are not, whatever was said about them.
+        remove: Vec<KeyEntry>,
+    },
+    /// All keys.
+    Replace(Vec<KeyEntry>),
+}
+
+/// What an operator asks for.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) change: Change,
+    /// The file is to be written, too.
+    pub(super) write: bool,
+}
+
+/// Reads the body of a request, which is of no use afterwards.
+///
+/// # Errors
+/// All that is wrong with it, up to [`MISTAKES_MAX`]. No part of a key is told.
+pub(super) fn parse(body: &mut [u8]) -> Result<Order, String> {
+    let entries_max = body.len() / ENTRY_BYTES + SHORT_KEYS_MAX;
+    if json::marks(body) > entries_max * ENTRY_MARKS {
+        return Err(format!(
+            "this is no list of keys, or has too many short ones: {EXAMPLE}"
+        ));
+    }
+    // What its errors say is not passed on, since that can have a part of a key.
+    let tape = simd_json::to_tape(body).map_err(|error| {
+        let place = error.index();
+        format!("not JSON (near byte {place}): {EXAMPLE}")
+    })?;
+    let mut nodes = tape.0.iter();
+    let Some(Node::Object { len, .. }) = nodes.next() else {
+        return Err(EXAMPLE.to_owned());
+    };
+    let (mut add, mut remove, mut replace, mut write) = (None, None, None, None);
+    let mut mistakes = Mistakes::default();
+    for _ in 0..*len {
+        let Some(Node::String(member)) = nodes.next() else {
+            return Err(EXAMPLE.to_owned());
+        };
+        let is_first = match *member {
+            "add" => put(&mut add, entries("add", &mut nodes, &mut mistakes)?),
+            "remove" => put(&mut remove, entries("remove", &mut nodes, &mut mistakes)?),
+            "replace" => put(&mut replace, entries("replace", &mut nodes, &mut mistakes)?),
+            "write" => match nodes.next() {
+                Some(Node::Static(StaticNode::Bool(value))) => put(&mut write, *value),
+                _ => return Err("`write` must be true or false".to_owned()),
+            },
+            // It can be a key: of an object that has them as its members.
+            _ => return Err(format!("there is an unknown member: {EXAMPLE}")),
+        };
+        if !is_first {
+            return Err(format!("`{member}` is there twice"));
+        }
+    }
+    let change = match (replace, add, remove) {
+        (None, None, None) => return Err(format!("nothing is to be changed: {EXAMPLE}")),
+        (Some(replace), None, None) => {
+            let [replace] = mistakes.require_different([replace]);
+            Change::Replace(replace)
+        }
+        (Some(_), ..) => {
+            return Err("`replace` cannot be together with `add` or `remove`".to_owned());
+        }
+        (None, add, remove) => {
+            let lists = [add.unwrap_or_default(), remove.unwrap_or_default()];
+            let [add, remove] = mistakes.require_different(lists);
+            Change::Edit { add, remove }
+        }
+    };
+    mistakes.into_result()?;
+    let write = write.unwrap_or(false);
+    Ok(Order { change, write })
+}
+
+/// Returns whether there was none.
+fn put<T>(place: &mut Option<T>, value: T) -> bool {
+    place.replace(value).is_none()
+}
+
+/// Where in the body a key is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    member: &'static str,
+    /// In a list.
+    index: Option<usize>,
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "`{}[{index}]`", self.member),
+            None => write!(f, "`{}`", self.member),
+        }
+    }
+}
+
+type Placed = (Place, KeyEntry);
+
+/// A list of keys, or one.
+fn entries<'a, 'i: 'a>(
+    member: &'static str,
+    nodes: &mut impl Iterator<Item = &'a Node<'i>>,
+    mistakes: &mut Mistakes,
+) -> Result<Vec<Placed>, String> {
+    let what = || {
+        format!("`{member}` must be a key or a list of them, as strings with what a line may have")
+    };
+    let count = match nodes.next() {
+        Some(Node::String(text)) => {
+            let place = Place {
+                member,
+                index: None,
+            };
+            return Ok(mistakes.parse(text, place).into_iter().collect());
+        }
+        Some(Node::Array { len, .. }) => *len,
+        _ => return Err(what()),
+    };
+    let mut entries = Vec::with_capacity(count);
+    for index in 0..count {
+        match nodes.next() {
+            Some(Node::String(text)) => {
+                let place = Place {
+                    member,
+                    index: Some(index),
+                };
+                entries.extend(mistakes.parse(text, place));
+            }
+            _ => return Err(format!("`{member}[{index}]` is no string: {}", what())),
+        }
+    }
+    Ok(entries)
+}
+
+#[derive(Default)]
+struct Mistakes {
+    count: usize,
+    told: String,
+}
+
+impl Mistakes {
+    fn add(&mut self, place: Place, what: impl Display) {
+        self.count += 1;
+        if self.count <= MISTAKES_MAX {
+            let separator = if self.told.is_empty() { "" } else { "; " };
+            // Writing to a string does not fail.
+            let _ = write!(self.told, "{separator}{place}: {what}");
+        }
+    }
+
+    fn parse(&mut self, text: &str, place: Place) -> Option<Placed> {
+        // It is written to a file, where it would be another line.
+        if text.contains(char::is_control) {
+            self.add(
+                place,
+                "a line of the file cannot have this (a line end or a tab)",
+            );
+            return None;
+        }
+        match KeyList::parse_line(text.as_bytes()) {
+            Ok(Some(entry)) => Some((place, entry)),
+            Ok(None) => {
+                self.add(place, "there is no key");
+                None
+            }
+            Err(error) => {
+                self.add(place, error);
+                None
+            }
+        }
+    }
+
+    /// No key may be there twice: it would depend on the order what is said about it.
+    fn require_different<const LISTS: usize>(
+        &mut self,
+        lists: [Vec<Placed>; LISTS],
+    ) -> [Vec<KeyEntry>; LISTS] {
+        let mut seen = HashMap::new();
+        for (place, entry) in lists.iter().flatten() {
+            if let Some(first) = seen.insert(entry.text(), *place) {
+                self.add(*place, format!("the same key as {first}"));
+            }
+        }
+        lists.map(|list| list.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    fn into_result(self) -> Result<(), String> {
+        match self.count {
+            0 => Ok(()),
+            1..=MISTAKES_MAX => Err(self.told),
+            count => Err(format!("{}; and {} more", self.told, count - MISTAKES_MAX)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Order, String> {
+        parse(&mut text.as_bytes().to_vec())
+    }
+
+    fn lines(entries: &[KeyEntry]) -> Vec<String> {
+        entries.iter().map(KeyEntry::to_line).collect()
+    }
+
+    #[track_caller]
+    fn assert_edit(text: &str, add: &[&str], remove: &[&str], write: bool) {
+        let order = parsed(text).unwrap();
+        let Change::Edit {
+            add: added,
+            remove: removed,
+        } = order.change
+        else {
+            panic!("{text}");
+        };
+        assert_eq!(lines(&added), add, "{text}");
+        assert_eq!(lines(&removed), remove, "{text}");
+        assert_eq!(order.write, write, "{text}");
+    }
+
+    #[test]
+    fn one_or_many_keys_are_read() {
+        assert_edit(r#"{"add": "a"}"#, &["a"], &[], false);
+        assert_edit(
+            r#"{"remove": ["b", "c peers=5"], "add": ["a until=2027-01-31 peers=2 #  Alice "]}"#,
+            &["a peers=2 until=2027-01-31 # Alice"],
+            &["b", "c peers=5"],
+            false,
+        );
+        assert_edit(r#" {"write":true,"remove":"\u0061" }"#, &[], &["a"], true);
+        assert_edit(r#"{"add": []}"#, &[], &[], false);
+        let order = parsed(r#"{"replace": ["a", "b"], "write": false}"#).unwrap();
+        assert!(matches!(order.change, Change::Replace(list) if lines(&list) == ["a", "b"]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place_and_without_a_key() {
+        for (text, reason) in [
+            ("", "not JSON"),
+            (r#"{"add": ["s3cret]}"#, "not JSON"),
+            ("[]", "send an object such as"),
+            ("{}", "nothing is to be changed"),
+            (r#"{"s3cret": []}"#, "there is an unknown member"),
+            (r#"{"add": 5}"#, "`add` must be a key or a list"),
+            (r#"{"add": ["s3cret", 5]}"#, "`add[1]` is no string"),
+            (r#"{"add": [], "add": []}"#, "`add` is there twice"),
+            (
+                r#"{"add": [], "write": 1}"#,
+                "`write` must be true or false",
+            ),
+            (
+                r#"{"add": [], "replace": []}"#,
+                "`replace` cannot be together",
+            ),
+            (r#"{"add": "s3cret peer=5"}"#, "`add`: word 2 is unknown"),
+            (
+                r#"{"add": ["a", "s3cret peers=0"]}"#,
+                "`add[1]`: peers= wants",
+            ),
+            (
+                r#"{"add": "s3cret\nb"}"#,
+                "`add`: a line of the file cannot",
+            ),
+            (
+                r#"{"add": ["s3cret # x\nb"]}"#,
+                "`add[0]`: a line of the file",
+            ),
+            ("{\"remove\": \"# s3cret\"}", "`remove`: there is no key"),
+            (
+                r#"{"add": ["s3cret", "s3cret"]}"#,
+                "`add[1]`: the same key as `add[0]`",
+            ),
+            (
+                r#"{"replace": ["s3cret peers=1", "b", "s3cret"]}"#,
+                "`replace[2]`: the same key as `replace[0]`",
+            ),
+            (
+                r#"{"remove": "s3cret", "add": ["s3cret peers=1"]}"#,
+                "`remove`: the same key as `add[0]`",
+            ),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(!error.contains("s3cret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_first_mistakes_are_told() {
+        let keys = vec![r#""?""#; 25].join(",");
+        let error = parsed(&format!(r#"{{"add": [{keys}]}}"#)).unwrap_err();
+        assert_eq!(
+            error.matches("character 1 of the key").count(),
+            MISTAKES_MAX
+        );
+        assert!(error.ends_with("; and 15 more"), "{error}");
+    }
+
+    #[test]
+    fn a_body_that_would_take_many_times_its_size_is_not_read() {
+        let many = |count: usize, key: &str| {
+            let keys: Vec<_> = (0..count).map(|it| format!("\"{it}{key}\"")).collect();
+            parsed(&format!(r#"{{"add": [{}]}}"#, keys.join(",")))
+        };
+        assert!(many(60_000, "").is_ok());
+        assert!(
+            many(200_000, "")
+                .unwrap_err()
+                .contains("too many short ones")
+        );
+        assert!(many(200_000, "0123456789abcdef").is_ok());
+    }
+
+    /// Whatever the reader of JSON makes a note of takes many times its size in memory.
+    #[test]
+    fn what_cannot_be_a_list_of_keys_is_not_read() {
+        for rubbish in ["]", "}", "[", ",", "\"", "1 ", "\\\"1 "] {
+            let body = format!("{{\"add\": {}", rubbish.repeat(2_000_000));
+            let error = parsed(&body).unwrap_err();
+            assert!(
+                error.contains("this is no list of keys"),
+                "{rubbish}: {error}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_order_or_a_mistake(mut body: Vec<u8>) {
+            let _ = parse(&mut body);
+        }
+
+        #[test]
+        fn lists_are_read(keys in vec("[a-z]{1,8}", 0..9), write: bool) {
+            let keys: std::collections::BTreeSet<_> = keys
+                .into_iter()
+                .filter(|key| key != "announce" && key != "scrape")
+                .collect();
+            let quoted: Vec<_> = keys.iter().map(|key| format!("{key:?}")).collect();
+            let body = format!(r#"{{"replace":[{}],"write":{write}}}"#, quoted.join(","));
+            let order = parsed(&body).unwrap();
+            prop_assert_eq!(order.write, write);
+            let Change::Replace(entries) = order.change else { panic!() };
+            prop_assert!(entries.iter().map(KeyEntry::text).eq(&keys));
+        }
+    }
+}
