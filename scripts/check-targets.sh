@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 require_rust
 
 without_tls=(--package aquatic_udp)
-all=(--package aquatic_udp --package aquatic_http --package aquatic_ws)
+all=(--package aquatic_udp --package aquatic_http --package aquatic_ws --package aquatic)
 # glommio compiles liburing, which wants headers of the kernel that musl-tools does not bring.
 without_glommio=("${all[@]}" --no-default-features)
 host=$(rustc -vV | sed -n 's/^host: //p')

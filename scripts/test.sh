@@ -38,10 +38,18 @@ require_program chromium chromium
 # Only root may have /usr/sbin in its PATH.
 require_package nginx test -x /usr/sbin/nginx
 require_package haproxy test -x /usr/sbin/haproxy
+require_program caddy caddy
+# Looks at man pages.
+require_program groff-base groff
 # Its library is for tests of clocks that are set.
 require_program faketime faketime
 # Counts instructions.
 require_program valgrind valgrind
+# Judges the units. It is not started.
+require_program systemd systemd-analyze
+# Debian packages of the trackers are built and installed.
+require_program dpkg-dev dpkg-shlibdeps
+require_program adduser adduser
 install_missing_packages
 require_rust
 
@@ -61,7 +69,7 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 
 # What packagers may leave out is left out; the rest must not miss it.
 without_default_features=(--package aquatic_stream --package aquatic_http --package aquatic_ws
-    --no-default-features)
+    --package aquatic --no-default-features)
 cargo clippy "${without_default_features[@]}" --all-targets --locked -- -D warnings
 
 step "Documents"
@@ -123,6 +131,14 @@ else
     # The others are for an ordinary user: some see that root's doings are refused.
     tests "${run_tests[@]}" --workspace --exclude aquatic_e2e "${targets[@]}" --locked
     tests "${as_root[@]}" "${run_tests[@]}" --package aquatic_e2e "${targets[@]}" --locked
+fi
+step "Debian packages"
+if [ "$(id -u)" -eq 0 ]; then
+    rm -rf "$target/debian"
+    scripts/build-debs.sh --profile dev --no-build --fast
+    tests scripts/test-debs.sh
+else
+    echo "Not looked at: only root can install packages, be it in a view of its own."
 fi
 step "Model test: no wake-up is lost, in any interleaving"
 tests env RUSTFLAGS="--cfg loom" cargo test --release --package aquatic_channel --test loom \
