@@ -25,6 +25,11 @@ do_build=true
 compression=()
 while [ $# -gt 0 ]; do
     case $1 in
+        -h | --help)
+            # The comment above is the help.
+            sed -n '2,/^$/s/^# \{0,1\}//p' "scripts/${0##*/}"
+            exit
+            ;;
         --profile)
             profile=${2:?--profile wants the name of a profile, such as release}
             shift
@@ -74,10 +79,16 @@ mkdir -p "$assets" "$output"
 "$products/aquatic_pages" all "$assets/pages"
 gzip -9n "$assets"/pages/man/*
 
+# What operators read, with alert rules and dashboard; links among the pages are relative.
+mkdir "$assets/documents"
+cp -r documents/*.md documents/decisions documents/monitoring "$assets/documents/"
+
 # Usage: unit_of PROGRAM. Prints the unit of documents/, for a program of Debian and its user.
 unit_of() {
+    local pages="man:$1(8) man:$1.toml(5) file:///usr/share/doc/${1//_/-}/documents/operating.md"
     # The first comment is about an installation by hand.
     sed -e '/^\[Unit\]/,$!d' \
+        -e "s|^Description=.*|&\nDocumentation=$pages|" \
         -e 's|/usr/local/bin/|/usr/bin/|' \
         -e 's|^# A user that exists only while the service runs|# The package makes this user|' \
         -e 's|^DynamicUser=yes|User=aquatic\nGroup=aquatic\nRemoveIPC=yes|' \

@@ -15,6 +15,7 @@ port=3000
 
 once=false
 case "${1:-}" in
+    -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "scripts/${0##*/}" && exit ;;
     --once) once=true ;;
     "") [ "${CI:-}" != true ] || once=true ;;
     *) echo "Usage: scripts/quickstart.sh [--once]" >&2 && exit 2 ;;

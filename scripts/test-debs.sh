@@ -194,7 +194,8 @@ install_package() {
     same "the configuration" "root:root 644" "$(mode_of "/etc/aquatic/$service.toml")"
     same "the folder for its state" "aquatic:aquatic 750" "$(mode_of "/var/lib/$service")"
     same "the shell of the user" /usr/sbin/nologin "$(getent passwd aquatic | cut -d: -f7)"
-    for file in copyright changelog.gz changelog.Debian.gz "examples/$service.socket"; do
+    for file in copyright changelog.gz changelog.Debian.gz "examples/$service.socket" \
+        documents/{operating.md,decisions/README.md,monitoring/prometheus/aquatic.rules.yml}; do
         test -s "/usr/share/doc/$package/$file" || fail "there is no $file"
     done
     for page in "man8/$service.8" "man5/$service.toml.5"; do

@@ -35,6 +35,9 @@ use crate::special_file;
 pub use editor::AccessListEditor;
 pub use pages::serve;
 
+/// What a list of allowed torrents can be.
+const EMPTY: &str = "no torrent, so that none is served";
+
 const ENTRIES: &str = "aquatic_access_list_entries";
 
 const METRICS: LoadMetrics = LoadMetrics {
@@ -72,7 +75,12 @@ pub fn check(config: &AccessListConfig, checks: &mut Checks) {
     const KEY: &str = "access_list.path";
     let is_used = config.mode != AccessListMode::Off;
     if is_used && !special_file::is_passed_over(&config.path, KEY, checks) {
-        checks.require_ok(read(config), KEY);
+        let list = checks.require_ok(read(config), KEY);
+        checks.advise(
+            !list.is_some_and(|(list, _)| serves_nothing(config, &list)),
+            KEY,
+            format!("names {EMPTY} (`access_list.mode` is allow)"),
+        );
     }
     denied_networks::check(config, checks);
 }
@@ -114,9 +122,18 @@ fn read(config: &AccessListConfig) -> anyhow::Result<(AccessList, Option<Version
     let list = AccessList::parse_lines(BufReader::new(file), hashes_max)
         .with_context(|| format!("cannot use the access list {path}"))?;
     log::info!("access list {path} loaded: {} info hashes", list.len());
+    if serves_nothing(config, &list) {
+        log::warn!("the access list {path} names {EMPTY}");
+    }
     METRICS.succeeded();
     tell_entries(&list);
     Ok((list, version))
+}
+
+/// Such a list is valid, and may be filled at the operator's endpoint, but a file that was truncated
+/// by mistake is one, too.
+fn serves_nothing(config: &AccessListConfig, list: &AccessList) -> bool {
+    config.mode == AccessListMode::Allow && list.is_empty()
 }
 
 fn tell_entries(list: &AccessList) {

@@ -9,8 +9,9 @@ use std::path::Path;
 use anyhow::Context;
 use aquatic_access_list::{DeniedNetworks, SharedDeniedNetworks};
 use aquatic_config::{AccessListConfig, Checks};
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::{Unit, describe_gauge};
 
+use crate::kept_gauges;
 use crate::load_metrics::LoadMetrics;
 use crate::patient_file::PatientFile;
 use crate::special_file;
@@ -78,6 +79,7 @@ fn read(path: &Path) -> anyhow::Result<DeniedNetworks> {
     log::info!("list of denied networks {name} loaded: {entries} networks");
     METRICS.succeeded();
     describe_gauge!(ENTRIES, Unit::Count, "Networks in the list of denied ones");
-    gauge!(ENTRIES).set(u32::try_from(entries).unwrap_or(u32::MAX));
+    let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+    kept_gauges::set(ENTRIES, &[], entries.into());
     Ok(networks)
 }

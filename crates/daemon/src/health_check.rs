@@ -16,7 +16,7 @@ use aquatic_config::Config;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::clock::Clock;
-use crate::endpoint::HEALTH_PATH;
+use crate::endpoint::{HEALTH_PATH, READY};
 
 /// How long a daemon that serves may take to say so.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -117,7 +117,7 @@ impl Probe {
 /// What the operator's endpoint has said.
 fn judge(status: u16, body: &str) -> Result<(), Unhealthy> {
     match status {
-        200 => Ok(()),
+        200 if body.trim() == READY => Ok(()),
         503 => Err(Unhealthy::NotReady(body.trim().to_owned())),
         _ => Err(Unhealthy::Strange(
             "somebody else serves at the address of the operator's endpoint",
@@ -271,8 +271,11 @@ mod tests {
         let stopping = server("HTTP/1.1 503 Service Unavailable\r\n\r\nstopping\n");
         let error = Probe::Endpoint(stopping).ask().unwrap_err();
         assert_eq!(error.to_string(), "it says: stopping");
-        let other = Probe::Endpoint(server("HTTP/1.1 404 Not Found\r\n\r\n"));
-        assert!(matches!(other.ask(), Err(Unhealthy::Strange(_))));
+        for other in ["404 Not Found\r\n\r\n", "200 OK\r\n\r\n<html>"] {
+            let other = format!("HTTP/1.1 {other}");
+            let error = Probe::Endpoint(server(other.leak())).ask().unwrap_err();
+            assert!(matches!(error, Unhealthy::Strange(_)), "{error}");
+        }
     }
 
     #[test]

@@ -34,6 +34,10 @@ use crate::supervisor::Supervisor;
 pub use editor::KeysEditor;
 pub use pages::serve;
 
+/// Such a file is valid, and keys may come at the operator's endpoint, but one that was truncated
+/// by mistake is empty, too.
+const EMPTY: &str = "no key, so that nobody is served";
+
 const ENTRIES: &str = "aquatic_keys_entries";
 
 const METRICS: LoadMetrics = LoadMetrics {
@@ -67,7 +71,12 @@ pub fn check(config: &KeysConfig, checks: &mut Checks) {
     const KEY: &str = "keys.path";
     let is_used = config.mode != KeyMode::Off;
     if is_used && !special_file::is_passed_over(&config.path, KEY, checks) {
-        checks.require_ok(read(config), KEY);
+        let list = checks.require_ok(read(config), KEY);
+        checks.advise(
+            !list.is_some_and(|(list, _)| list.is_empty()),
+            KEY,
+            format!("has {EMPTY} (`keys.mode` is require)"),
+        );
     }
 }
 
@@ -138,6 +147,9 @@ fn read(config: &KeysConfig) -> anyhow::Result<(KeyList, Option<Version>)> {
     let list = KeyList::parse(BufReader::new(file))
         .with_context(|| format!("cannot use the file of keys {path}"))?;
     log::info!("file of keys {path} loaded: {} keys", list.len());
+    if list.is_empty() {
+        log::warn!("the file of keys {path} has {EMPTY}");
+    }
     METRICS.succeeded();
     tell_entries(&list);
     Ok((list, version))

@@ -221,12 +221,16 @@ impl MetricsEndpoint {
             })
             .with(HEALTH_PATH, health(supervisor.clone()))
             .with_action("/reload", RELOAD_BODY_BYTES_MAX, reload(supervisor.clone()));
+        let has_live_page = routes.has_page("/");
         let mut server = server.into_server().context("the endpoint is lost")?;
         let worker = server.set_routes(routes);
         supervisor.spawn("actions", move || worker.run())?;
         supervisor.spawn("metrics", move || server.serve())?;
         if let Some(address) = address {
             log::info!("metrics at http://{address}/metrics");
+            if has_live_page {
+                log::info!("live page at http://{address}/");
+            }
         }
         if let Some(name) = socket_name {
             log::info!("metrics at /metrics of the socket {name}");

@@ -13,7 +13,7 @@ use aquatic_stream::{CERTIFICATE_EXPIRY, StreamCounters, StreamMetrics};
 use aquatic_tracker::config::MetricsConfig;
 use aquatic_tracker::launch::Counted;
 use aquatic_tracker::metrics::counters::{Protocol, WorkerCounters};
-use aquatic_tracker::metrics::figures::{self, ByLabel, Part};
+use aquatic_tracker::metrics::figures::{self, ByLabel, Loaded, Part};
 use aquatic_tracker::metrics::{PrometheusMetrics, Sample};
 use aquatic_types::{IpFamily, PerFamily};
 use metrics::Label;
@@ -121,6 +121,7 @@ pub(crate) fn extend(part: &mut Part, workers: &[Arc<StreamCounters>], labels: &
         figures.sent_bytes = *sent.get(family);
     }
     part.connections = Some(all);
+    part.tls = Loaded::read("aquatic_tls", labels);
     part.certificate_expiry_time = kept_gauges::get(CERTIFICATE_EXPIRY, labels);
 }
 

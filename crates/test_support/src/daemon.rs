@@ -116,12 +116,14 @@ impl Daemon {
         self.files().iter().any(|file| file == ring)
     }
 
-    /// The folders in /proc of all threads.
+    /// The folders in /proc of all threads, but for those that are about to end: a thread that
+    /// another one has waited for is there for a while still, and may vanish while it is read of.
     #[must_use]
     pub fn threads(&self) -> Vec<PathBuf> {
         fs::read_dir(self.proc("task"))
             .unwrap()
             .map(|thread| thread.unwrap().path())
+            .filter(|thread| !is_ending(thread))
             .collect()
     }
 
@@ -178,4 +180,20 @@ impl Drop for Daemon {
             eprintln!("log of the tracker:\n{}", self.place.log());
         }
     }
+}
+
+/// Whether the thread with this folder in /proc runs no code of its own any more (proc(5), `flags`
+/// in `stat`).
+fn is_ending(thread: &Path) -> bool {
+    /// In the kernel's `include/linux/sched.h`.
+    const PF_EXITING: u32 = 0x4;
+    /// Behind the name, which is in brackets and may have spaces: state, parent, group, session,
+    /// terminal, its group, flags.
+    const FLAGS: usize = 6;
+    let Ok(stat) = fs::read_to_string(thread.join("stat")) else {
+        return true;
+    };
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let flags: u32 = fields.split(' ').nth(FLAGS).unwrap().parse().unwrap();
+    flags & PF_EXITING != 0
 }

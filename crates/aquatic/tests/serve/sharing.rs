@@ -124,8 +124,9 @@ fn each_protocol_has_a_certificate_of_its_own() {
     assert_eq!(BTreeSet::from_iter(ends), BTreeSet::from(expected));
     let stats = figures::json(&daemon, "/stats.json");
     for protocol in ["http", "ws"] {
-        let ends = &stats["protocols"][protocol]["certificate_expiry_time"];
-        assert_eq!(ends.as_f64(), Some(1_893_456_000.0), "{protocol}");
+        let figures = &stats["protocols"][protocol];
+        assert_eq!(figures["certificate_expiry_time"], 1_893_456_000.0);
+        assert_eq!(figures["tls"]["last_reload_successful"], true);
     }
 }
 

@@ -7,6 +7,9 @@ use crate::supervisor::{Life, Supervisor};
 /// Where it is told.
 pub(crate) const HEALTH_PATH: &str = "/health";
 
+/// What it says while the daemon serves.
+pub(crate) const READY: &str = "ready";
+
 /// The page.
 pub(crate) fn health(supervisor: Supervisor) -> impl FnMut(&Request<'_>) -> Response + Send {
     move |request| answer(supervisor.life(), request.wants_json())
@@ -15,7 +18,7 @@ pub(crate) fn health(supervisor: Supervisor) -> impl FnMut(&Request<'_>) -> Resp
 fn answer(life: Life, is_json: bool) -> Response {
     let (status, word) = match life {
         Life::Starting => (503, "starting"),
-        Life::Serving => (200, "ready"),
+        Life::Serving => (200, READY),
         Life::Stopping => (503, "stopping"),
     };
     let response = match is_json {

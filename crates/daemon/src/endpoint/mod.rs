@@ -30,7 +30,7 @@ mod token;
 mod unix_socket;
 
 pub(crate) use early::EarlyServer;
-pub(crate) use health::{HEALTH_PATH, health};
+pub(crate) use health::{HEALTH_PATH, READY, health};
 
 pub use action_worker::ActionWorker;
 pub use guard::Guard;

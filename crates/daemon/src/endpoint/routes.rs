@@ -111,6 +111,11 @@ impl Routes {
         self.and(path, true, Box::new(page))
     }
 
+    /// Whether a page answers requests for this path.
+    pub(crate) fn has_page(&self, path: &str) -> bool {
+        self.pages.iter().any(|route| route.path == path)
+    }
+
     /// As [`Self::with`], for clients that show the operator's token.
     #[must_use]
     pub fn with_private(

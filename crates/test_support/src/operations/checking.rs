@@ -255,6 +255,33 @@ pub fn what_is_hardly_meant_is_told_at_a_check_and_at_the_start(program: &'stati
     assert_eq!(client.join(torrent(1), 1), Ok(1));
 }
 
+/// Empty files, which are valid, but hardly meant.
+pub fn lists_that_let_nobody_in_are_told_of(program: &'static Program) {
+    let place = Place::new();
+    place.write("list", "# nothing yet\n");
+    let settings = "access_list.mode = 'allow'\naccess_list.path = 'list'\n\
+                    keys.mode = 'require'\nkeys.path = 'list'\n";
+    assert_advice(
+        &place,
+        program,
+        settings,
+        &[
+            "line 2: `access_list.path`: names no torrent, so that none is served \
+             (`access_list.mode` is allow)",
+            "line 4: `keys.path`: has no key, so that nobody is served (`keys.mode` is require)",
+        ],
+    );
+    let daemon = place.start(Setup::simple(program), settings);
+    let log = daemon.place.log();
+    for told in [
+        "the access list list names no torrent, so that none is served",
+        "the file of keys list has no key, so that nobody is served",
+    ] {
+        let is_warning = |line: &str| line.contains("WARN") && line.ends_with(told);
+        assert!(log.lines().any(is_warning), "no {told} in\n{log}");
+    }
+}
+
 /// Word for word.
 pub fn mistakes_are_answered_with_what_to_write(program: &'static Program) {
     let place = Place::new();

@@ -135,6 +135,7 @@ macro_rules! operations {
                 a_pipe_is_not_opened
                 all_problems_are_reported
                 what_is_hardly_meant_is_told_at_a_check_and_at_the_start
+                lists_that_let_nobody_in_are_told_of
                 mistakes_are_answered_with_what_to_write
                 keys_of_other_programs_are_listed
             }
@@ -215,7 +216,7 @@ macro_rules! operations {
                 every_metric_is_documented_and_the_other_way_round
                 every_reason_is_documented
                 the_process_is_described
-                reloads_of_the_access_list_are_told
+                reloads_of_lists_are_told
                 reloads_of_the_configuration_are_told
             }
             operator_endpoint {

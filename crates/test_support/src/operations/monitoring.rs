@@ -12,6 +12,7 @@ use aquatic_types::IpFamily;
 use crate::connection::{Connection, Transport, tcp};
 use crate::faults::spawn_with_limit;
 use crate::identity::{Identity, TLS, USUAL};
+use crate::operations::figures;
 use crate::program::localhost;
 use crate::wait::{until, until_ok};
 use crate::{Client, Daemon, Place, Program, Setup, metrics, torrent};
@@ -64,9 +65,13 @@ pub fn the_log_says_where_metrics_are(program: &'static Program) {
     let log = daemon.place.log();
     let (_, rest) = log.split_once("metrics at http://").expect(&log);
     let (address, _) = rest.split_once("/metrics\n").expect(&log);
+    let page = format!("live page at http://{address}/\n");
+    assert!(log.contains(&page), "{log}");
     let mut endpoint = connect(address.parse().unwrap());
-    endpoint.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert_eq!(endpoint.answer().status, 200);
+    for path in ["/metrics", "/"] {
+        endpoint.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(endpoint.answer().status, 200);
+    }
 }
 
 fn connect(address: SocketAddr) -> Connection {
@@ -247,7 +252,10 @@ pub fn the_process_is_described(program: &'static Program) {
     let start = value(&daemon, "process_start_time_seconds");
     assert!((before..unix_time()).contains(&start), "{start}");
     let threads = f64::from(u32::try_from(daemon.threads().len()).unwrap());
-    assert_eq!(value(&daemon, "process_threads"), threads);
+    // Those that are about to end count there.
+    until("the number of threads", || {
+        (value(&daemon, "process_threads") == threads).then_some(())
+    });
     assert!(value(&daemon, "process_cpu_seconds_total") > 0.0);
     assert!(value(&daemon, "process_resident_memory_bytes") > 1e6);
     let files = value(&daemon, "process_open_fds");
@@ -258,22 +266,56 @@ pub fn the_process_is_described(program: &'static Program) {
     );
 }
 
-/// How reading something again has gone, and when that has succeeded last.
+/// How reading something again has gone, and when that has succeeded last, as metrics and
+/// figures say.
 struct Loading<'a> {
     daemon: &'a Daemon,
-    successful: &'static str,
-    timestamp: &'static str,
+    /// What the names of its metrics begin with.
+    what: &'a str,
+    /// Where it is in `/stats.json`.
+    pointer: String,
     last: f64,
 }
 
-impl Loading<'_> {
+impl<'a> Loading<'a> {
+    /// As it is after the start.
+    #[track_caller]
+    fn begin(daemon: &'a Daemon, before: f64, what: &'a str, pointer: String) -> Self {
+        let mut loading = Self {
+            daemon,
+            what,
+            pointer,
+            last: f64::NAN,
+        };
+        loading.last = loading.wait_for(true);
+        assert!((before..unix_time()).contains(&loading.last));
+        loading
+    }
+
+    /// Waits until it is said that the last attempt was one like that. Returns when it was read.
+    #[track_caller]
+    fn wait_for(&self, succeeds: bool) -> f64 {
+        let Self { daemon, what, .. } = *self;
+        let successful = format!("{what}_last_reload_successful");
+        let timestamp = format!("{what}_last_reload_timestamp_seconds");
+        metrics::wait_for(daemon, &[(&successful, f64::from(u8::from(succeeds)))]);
+        let last = value(daemon, &timestamp);
+        until("the figures say so, too", || {
+            let stats = figures::json(daemon, "/stats.json");
+            let file = stats.pointer(&self.pointer)?;
+            let is_so = file["last_reload_successful"] == succeeds;
+            // Not every reader of JSON finds the nearest number there is.
+            let is_then = (file["last_reload_time"].as_f64()? - last).abs() < 1e-6;
+            (is_so && is_then).then_some(())
+        });
+        last
+    }
+
     /// Reads again.
     #[track_caller]
     fn assert_reloads(&mut self, succeeds: bool) {
         self.daemon.reload();
-        let is_successful = if succeeds { 1.0 } else { 0.0 };
-        metrics::wait_for(self.daemon, &[(self.successful, is_successful)]);
-        let last = value(self.daemon, self.timestamp);
+        let last = self.wait_for(succeeds);
         match succeeds {
             true => assert!((self.last..unix_time()).contains(&last) && last != self.last),
             false => assert_eq!(last, self.last),
@@ -281,50 +323,49 @@ impl Loading<'_> {
         self.last = last;
     }
 
-    /// As it is after the start.
+    /// How much there is in it.
     #[track_caller]
-    fn begin<'a>(
-        daemon: &'a Daemon,
-        before: f64,
-        successful: &'static str,
-        timestamp: &'static str,
-    ) -> Loading<'a> {
-        metrics::wait_for(daemon, &[(successful, 1.0)]);
-        let last = value(daemon, timestamp);
-        assert!((before..unix_time()).contains(&last), "{last}");
-        Loading {
-            daemon,
-            successful,
-            timestamp,
-            last,
-        }
+    fn assert_entries(&self, entries: u32) {
+        let metric = format!("{}_entries", self.what);
+        assert_eq!(value(self.daemon, &metric), f64::from(entries));
+        let pointer = format!("{}/entries", self.pointer);
+        figures::wait_until_equal(self.daemon, &[(&pointer, &metric)]);
     }
 }
 
-/// Whether the last reload of the access list has succeeded, when one has, and how much there is.
-pub fn reloads_of_the_access_list_are_told(program: &'static Program) {
-    const ENTRIES: &str = "aquatic_access_list_entries";
-    let place = Place::new();
-    place.write("list", format!("{}\n{}\n", torrent(1), torrent(2)));
-    let settings = format!(
-        "{}access_list.mode = 'allow'\naccess_list.path = 'list'",
-        place.metrics_settings(program)
-    );
-    let before = unix_time();
-    let daemon = place.start(Setup::simple(program), &settings);
-    let mut loading = Loading::begin(
-        &daemon,
-        before,
-        "aquatic_access_list_last_reload_successful",
-        "aquatic_access_list_last_reload_timestamp_seconds",
-    );
-    assert_eq!(value(&daemon, ENTRIES), 2.0);
-    daemon.place.write("list", "rubbish");
-    loading.assert_reloads(false);
-    assert_eq!(value(&daemon, ENTRIES), 2.0);
-    daemon.place.write("list", torrent(1).to_string());
-    loading.assert_reloads(true);
-    assert_eq!(value(&daemon, ENTRIES), 1.0);
+/// Whether the last reload of each list has succeeded, when one has, and how much there is.
+pub fn reloads_of_lists_are_told(program: &'static Program) {
+    let hashes = [torrent(1), torrent(2)].map(|hash| hash.to_string());
+    let keys = ["0123456789abcdef0123456789abcdef", "another-key-of-a-user"];
+    let networks = ["10.0.0.0/8", "2001:db8::/32"];
+    let lists = [
+        ("access_list", "mode = 'allow'", "path", hashes.join("\n")),
+        ("keys", "mode = 'require'", "path", keys.join("\n")),
+        (
+            "denied_networks",
+            "mode = 'off'",
+            "networks_deny_path",
+            networks.join("\n"),
+        ),
+    ];
+    for (name, mode, path_key, entries) in lists {
+        let section = if name == "keys" { name } else { "access_list" };
+        let place = Place::new();
+        place.write("list", &entries);
+        let metrics = place.metrics_settings(program);
+        let settings = format!("{metrics}{section}.{mode}\n{section}.{path_key} = 'list'\n");
+        let before = unix_time();
+        let daemon = place.start(Setup::simple(program), &settings);
+        let what = format!("aquatic_{name}");
+        let mut loading = Loading::begin(&daemon, before, &what, format!("/{name}"));
+        loading.assert_entries(2);
+        daemon.place.write("list", "no such entry: \"");
+        loading.assert_reloads(false);
+        loading.assert_entries(2);
+        daemon.place.write("list", entries.lines().next().unwrap());
+        loading.assert_reloads(true);
+        loading.assert_entries(1);
+    }
 }
 
 /// The same of the configuration file.
@@ -334,12 +375,8 @@ pub fn reloads_of_the_configuration_are_told(program: &'static Program) {
     let settings = place.metrics_settings(program);
     let before = unix_time();
     let daemon = place.start(setup, &settings);
-    let mut loading = Loading::begin(
-        &daemon,
-        before,
-        "aquatic_configuration_last_reload_successful",
-        "aquatic_configuration_last_reload_timestamp_seconds",
-    );
+    let pointer = "/configuration".to_owned();
+    let mut loading = Loading::begin(&daemon, before, "aquatic_configuration", pointer);
     daemon.place.write("config.toml", "rubbish");
     loading.assert_reloads(false);
     let text = daemon.place.config_text(setup, &settings);
@@ -358,12 +395,9 @@ pub fn reloads_of_the_certificate_are_told(program: &'static Program) {
     let settings = format!("{TLS}{}", place.metrics_settings(program));
     let before = unix_time();
     let daemon = place.start(Setup::simple(program), &settings);
-    let mut loading = Loading::begin(
-        &daemon,
-        before,
-        "aquatic_tls_last_reload_successful",
-        "aquatic_tls_last_reload_timestamp_seconds",
-    );
+    let protocol = program.name.trim_start_matches("aquatic_");
+    let pointer = format!("/protocols/{protocol}/tls");
+    let mut loading = Loading::begin(&daemon, before, "aquatic_tls", pointer);
     assert_eq!(value(&daemon, EXPIRY), first_ends);
     daemon.place.write("certificate", "rubbish");
     loading.assert_reloads(false);

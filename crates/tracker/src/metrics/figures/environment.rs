@@ -18,6 +18,10 @@ pub struct Environment {
     pub threads: Vec<Thread>,
     /// The access list, if there is one.
     pub access_list: Option<Loaded>,
+    /// The networks whose clients are not served, if there is a list of them.
+    pub denied_networks: Option<Loaded>,
+    /// The keys of a private tracker, if it is one.
+    pub keys: Option<Loaded>,
     /// The configuration file, if there is one.
     pub configuration: Option<Loaded>,
     /// The file for the next start, if there is one: of all swarms of addresses, or of the only
@@ -107,11 +111,10 @@ impl Environment {
                 open_files_max: state.open_files_max,
             },
             threads: threads.collect(),
-            access_list: loaded("aquatic_access_list").map(|list| Loaded {
-                entries: whole("aquatic_access_list_entries", &[]),
-                ..list
-            }),
-            configuration: loaded("aquatic_configuration"),
+            access_list: Loaded::read("aquatic_access_list", &[]),
+            denied_networks: Loaded::read("aquatic_denied_networks", &[]),
+            keys: Loaded::read("aquatic_keys", &[]),
+            configuration: Loaded::read("aquatic_configuration", &[]),
             persistence: Persistence::read(&[]),
         }
     }
@@ -136,14 +139,18 @@ impl Environment {
     }
 }
 
-fn loaded(what: &str) -> Option<Loaded> {
-    let get = |name: String| kept_gauges::get(&name, &[]);
-    let successful = get(format!("{what}_last_reload_successful"))?;
-    Some(Loaded {
-        entries: None,
-        last_reload_successful: successful > 0.0,
-        last_reload_time: get(format!("{what}_last_reload_timestamp_seconds")),
-    })
+impl Loaded {
+    /// What the metrics say whose names begin with `what` and that have these labels.
+    #[must_use]
+    pub fn read(what: &str, labels: &[Label]) -> Option<Self> {
+        let get = |name: String| kept_gauges::get(&name, labels);
+        let successful = get(format!("{what}_last_reload_successful"))?;
+        Some(Self {
+            entries: whole(&format!("{what}_entries"), labels),
+            last_reload_successful: successful > 0.0,
+            last_reload_time: get(format!("{what}_last_reload_timestamp_seconds")),
+        })
+    }
 }
 
 impl Persistence {

@@ -42,12 +42,10 @@ pub(crate) fn figures() -> Figures {
         load: Some(0.987),
     });
     environment.threads = threads.collect();
-    let loaded = Loaded {
-        entries: Some(12_345_678),
-        last_reload_successful: false,
-        last_reload_time: Some(1_924_991_999.123),
-    };
+    let loaded = loaded();
     environment.access_list = Some(loaded);
+    environment.denied_networks = Some(loaded);
+    environment.keys = Some(loaded);
     environment.configuration = Some(loaded);
     environment.persistence = Some(persistence());
     figures
@@ -125,6 +123,7 @@ fn part(name: &'static str) -> Part {
         p99_seconds: Some(1.234_567),
     });
     part.persistence = (name == "ws").then(persistence);
+    part.tls = has_connections.then_some(loaded());
     part.certificate_expiry_time = has_connections.then_some(1_924_991_999.0);
     part
 }
@@ -181,6 +180,14 @@ fn distribution() -> Distribution {
         p999: 1_234_567,
         max: 16_777_216,
         mean: 1_234.5,
+    }
+}
+
+fn loaded() -> Loaded {
+    Loaded {
+        entries: Some(12_345_678),
+        last_reload_successful: false,
+        last_reload_time: Some(1_924_991_999.123),
     }
 }
 

@@ -7,7 +7,7 @@ use aquatic_types::{IpFamily, PerFamily};
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 
-use super::{ByLabel, Persistence, Rates, Swarms, milliseconds};
+use super::{ByLabel, Loaded, Persistence, Rates, Swarms, milliseconds};
 use crate::launch::Counted;
 use crate::metrics::counters::{Protocol, ReasonLabel as _, SwarmGauges, TrafficCounters};
 use crate::metrics::report::{ShardReport, empty_histogram};
@@ -41,6 +41,9 @@ pub struct Part {
     /// The file for the next start, if this protocol has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
+    /// The TLS certificate with its key, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Loaded>,
     /// When the TLS certificate ends, in Unix time, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_expiry_time: Option<f64>,
@@ -163,6 +166,7 @@ impl Part {
             connections: None,
             response_time: None,
             persistence: None,
+            tls: None,
             certificate_expiry_time: None,
         }
     }

@@ -427,15 +427,13 @@ function fileRows(figures) {
   const rows = [];
   const add = (name, isGood, at, more) => rows.push([name,
     isGood ? "good" : element("span", { class: "problem" }, "failed"), orUnknown(at, time), more]);
-  const { access_list: list, configuration, persistence } = figures;
-  if (configuration) {
-    add("Configuration read", configuration.last_reload_successful,
-      configuration.last_reload_time, "");
-  }
-  if (list) {
-    add("Access list read", list.last_reload_successful, list.last_reload_time,
-      `${count(list.entries ?? 0)} torrents`);
-  }
+  const { persistence } = figures;
+  const read = (name, file, what) => file && add(`${name} read`, file.last_reload_successful,
+    file.last_reload_time, what ? `${count(file.entries ?? 0)} ${what}` : "");
+  read("Configuration", figures.configuration);
+  read("Access list", figures.access_list, "torrents");
+  read("Denied networks", figures.denied_networks, "networks");
+  read("Keys", figures.keys, "keys");
   const written = (name, file) => add(name, file.last_write_successful, file.last_write_time,
     orUnknown(file.file_bytes, bytes));
   if (persistence) written("Swarms written", persistence);
@@ -443,6 +441,7 @@ function fileRows(figures) {
     if (part.persistence) {
       written(`Swarms of ${protocolName[protocol] ?? protocol} written`, part.persistence);
     }
+    read(`Certificate of ${protocolName[protocol] ?? protocol}`, part.tls);
     if (!part.certificate_expiry_time) continue;
     const days = (part.certificate_expiry_time - figures.time) / 86400;
     add(`Certificate of ${protocolName[protocol] ?? protocol} ends`, days > 0,
