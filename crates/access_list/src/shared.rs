@@ -102,6 +102,14 @@ impl<L> Replaced<L> {
     }
 }
 
+impl Replaced {
+    /// Whether anybody holds the list, or an earlier or later one that has the same table.
+    #[must_use]
+    pub fn table_is_in_use(&self) -> bool {
+        self.is_in_use() || self.0.table_is_shared()
+    }
+}
+
 /// A worker's way to ask.
 ///
 /// Keeps the list it used last, and with each question only looks whether that is still the
@@ -142,13 +150,6 @@ impl AccessListReader {
             networks.refresh();
         }
     }
-
-    /// What the list means.
-    #[inline]
-    #[must_use]
-    pub fn mode(&self) -> AccessListMode {
-        self.mode
-    }
 }
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ mod tests {
             let mut reader = shared.reader();
             assert_eq!(reader.is_allowed(&LISTED), listed, "{mode:?}");
             assert_eq!(reader.is_allowed(&UNLISTED), unlisted, "{mode:?}");
-            assert_eq!((shared.mode(), reader.mode()), (mode, mode));
+            assert_eq!(shared.mode(), mode);
         }
     }
 
@@ -214,5 +215,20 @@ mod tests {
         refreshed.refresh();
         assert!(!replaced.is_in_use());
         assert!(refreshed.is_allowed(&LISTED));
+    }
+
+    /// A reader that slept through two replacements holds the table by the list before both.
+    #[test]
+    fn a_table_is_in_use_as_long_as_any_list_has_it() {
+        let shared = SharedAccessList::new(AccessListMode::Allow, AccessList::default());
+        let mut asleep = shared.reader();
+        let mut changed = AccessList::clone(&shared.present());
+        changed.insert(LISTED);
+        assert!(changed.shares_table_with(&shared.present()));
+        drop(shared.replace(changed));
+        let replaced = shared.replace(AccessList::default());
+        assert!(!replaced.is_in_use() && replaced.table_is_in_use());
+        asleep.refresh();
+        assert!(!replaced.table_is_in_use());
     }
 }

@@ -151,6 +151,7 @@ impl aquatic_config::Config for Config {
 
     fn inspect(&self, checks: &mut Checks) {
         let was_root = privileges::is_root();
+        self.metrics.inspect("metrics", checks);
         let mut config = self.clone();
         for protocol in Protocol::ALL {
             if let Some(part) = config.part(protocol) {
@@ -164,6 +165,7 @@ impl aquatic_config::Config for Config {
     }
 
     fn keys_bound_to_start(&self, new: &Self) -> Vec<String> {
+        let new = &self.with_its_protocols(new);
         let mut bound = Vec::new();
         if let (Some(own), Some(new)) = (self.udp_part(), new.udp_part()) {
             let keys = own.keys_bound_to_start(&new).into_iter();
@@ -186,6 +188,7 @@ impl aquatic_config::Config for Config {
     }
 
     fn keys_bound_at_present(&self, new: &Self) -> Vec<String> {
+        let new = &self.with_its_protocols(new);
         match (self.ws_part(), new.ws_part()) {
             (Some(own), Some(new)) => {
                 let keys = own.keys_bound_at_present(&new).into_iter();
@@ -200,11 +203,42 @@ impl aquatic_config::Config for Config {
     }
 }
 
+impl Config {
+    /// What is new, with the protocols that run: which ones do is decided at a start, and until
+    /// then they go by whatever their sections say.
+    fn with_its_protocols(&self, new: &Self) -> Self {
+        let mut new = new.clone();
+        new.udp.enabled = self.udp.enabled;
+        new.http.enabled = self.http.enabled;
+        new.ws.enabled = self.ws.enabled;
+        new
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use aquatic_config::{reloading, values};
+    use aquatic_config::{Config as _, reloading, values};
 
     use super::*;
+
+    /// A protocol that the new file disables runs until the next start, with what is bound to it.
+    #[test]
+    fn a_protocol_that_will_end_keeps_what_is_bound_to_its_start() {
+        let mut old = Config::default();
+        old.udp.enabled = true;
+        old.http.enabled = true;
+        old.ws.enabled = true;
+        let mut new = old.clone();
+        new.udp.protocol.max_scrape_torrents = 116;
+        new.ws.cleaning.max_peer_age = 1;
+        let bound = |new: &Config| (old.keys_bound_to_start(new), old.keys_bound_at_present(new));
+        let expected = bound(&new);
+        assert_eq!(expected.0, ["udp.protocol.max_scrape_torrents"]);
+        assert_eq!(expected.1, ["ws.cleaning.max_peer_age"]);
+        new.udp.enabled = false;
+        new.ws.enabled = false;
+        assert_eq!(bound(&new), expected);
+    }
 
     #[test]
     fn each_key_says_what_a_reload_does() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use aquatic_daemon::replace_file;
 use aquatic_daemon::sandbox::Needs;
 
-/// What a file that is written, and read at the start, needs of the sandbox. Warns if it cannot be
+/// What a file that is written needs of the sandbox. Warns if it cannot be
 /// written.
 pub(crate) fn needs(output: Option<(&'static str, &Path)>) -> Needs {
     let Some((key, path)) = output else {

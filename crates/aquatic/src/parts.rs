@@ -3,7 +3,7 @@
 
 use aquatic_config::{Checks, Config as _, LimitsConfig, MemoryLimit};
 use aquatic_http::config as http;
-use aquatic_stream::ConnectionLimitsConfig;
+use aquatic_stream::{ConnectionLimitsConfig, Runtime};
 use aquatic_stream_tracker::{CommonConfig, overlap};
 use aquatic_tracker::config::MetricsConfig;
 use aquatic_tracker::dispatch::topology::Topology;
@@ -84,12 +84,12 @@ impl Part {
         }
     }
 
-    /// `process` is what it runs in.
+    /// `process` is what it runs in, and looks at its endpoint itself.
     pub(crate) fn inspect(&self, process: &Config, checks: &mut Checks) {
         match self {
-            Self::Udp(part) => part.inspect(checks),
-            Self::Http(part) => process.in_this_process(part.common()).inspect(checks),
-            Self::Ws(part) => process.in_this_process(part.common()).inspect(checks),
+            Self::Udp(part) => part.inspect_own(checks),
+            Self::Http(part) => process.in_this_process(part.common()).inspect_own(checks),
+            Self::Ws(part) => process.in_this_process(part.common()).inspect_own(checks),
         }
     }
 }
@@ -204,8 +204,9 @@ impl Config {
         };
         let udp = of(self.udp.enabled, self.udp.socket_workers);
         let http = of(self.http.enabled, self.http.socket_workers);
+        let can_be_guests = self.http.network.stream.runtime != Runtime::Glommio;
         let of_addresses = match self.swarm_workers() {
-            0 => udp.max(http),
+            0 if can_be_guests => udp.max(http),
             _ => udp + http,
         };
         let of_web_torrent = of(self.ws.enabled, self.ws.socket_workers);

@@ -99,7 +99,8 @@ pub fn advise(config: &AccessListConfig, checks: &mut Checks) {
 /// list by itself, later.
 fn free(replaced: Replaced) {
     for _ in 0..TRIES {
-        if !replaced.is_in_use() {
+        // A worker that was asleep during the last changes holds the same table by an earlier list.
+        if !replaced.table_is_in_use() {
             return;
         }
         thread::sleep(TRY_INTERVAL);
@@ -130,8 +131,8 @@ fn read(config: &AccessListConfig) -> anyhow::Result<(AccessList, Option<Version
     Ok((list, version))
 }
 
-/// Such a list is valid, and may be filled at the operator's endpoint, but a file that was truncated
-/// by mistake is one, too.
+/// Such a list is valid, and may be filled at the operator's endpoint, but a file that was
+/// truncated by mistake is one, too.
 fn serves_nothing(config: &AccessListConfig, list: &AccessList) -> bool {
     config.mode == AccessListMode::Allow && list.is_empty()
 }

@@ -93,7 +93,9 @@ impl Subcommand {
 pub fn run_one_of(app: App, subcommands: Vec<Subcommand>) -> ExitCode {
     let matches = match command_of(app, &subcommands).try_get_matches() {
         Ok(matches) => matches,
-        Err(request_or_error) => return refuse(app, request_or_error),
+        Err(request_or_error) => {
+            return refuse(app, naming_a_program(&subcommands, request_or_error));
+        }
     };
     let chosen = matches.subcommand().and_then(|(name, arguments)| {
         let chosen = subcommands.into_iter().find(|it| it.name == name)?;
@@ -297,21 +299,41 @@ fn tell(file: &str, warnings: &[String]) {
 }
 
 /// A file without a flag is the configuration, as other programs take it.
-fn with_hint(app: App, mut error: clap::Error) -> clap::Error {
-    let argument = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(argument)) if error.kind() == ErrorKind::UnknownArgument => {
-            argument
+fn with_hint(app: App, error: clap::Error) -> clap::Error {
+    match unknown_argument(&error) {
+        Some(argument) if !argument.starts_with('-') => {
+            let hint = format!(
+                "to run with this configuration file, write '{} -c {argument}'",
+                app.name
+            );
+            with_suggestion(error, hint)
         }
-        _ => return error,
-    };
-    if !argument.starts_with('-') {
-        let hint = format!(
-            "to run with this configuration file, write '{} -c {argument}'",
-            app.name
-        );
-        let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
-        error.insert(ContextKind::Suggested, hint);
+        _ => error,
     }
+}
+
+/// A flag before the name of the program is meant for one of them.
+fn naming_a_program(subcommands: &[Subcommand], error: clap::Error) -> clap::Error {
+    let (Some(argument), Some(first)) = (unknown_argument(&error), subcommands.first()) else {
+        return error;
+    };
+    let hint = format!(
+        "say which program is meant, for example '{} {argument}'",
+        first.app.name
+    );
+    with_suggestion(error, hint)
+}
+
+fn unknown_argument(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(it) if error.kind() == ErrorKind::UnknownArgument => Some(it),
+        _ => None,
+    }
+}
+
+fn with_suggestion(mut error: clap::Error, hint: String) -> clap::Error {
+    let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
+    error.insert(ContextKind::Suggested, hint);
     error
 }
 

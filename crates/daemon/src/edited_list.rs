@@ -51,12 +51,25 @@ impl Refused {
                 Response::json_error(409, &reason)
             }
             Self::Write(error) => {
-                let reason = format!("{error:#}; nothing has changed");
+                let hint = if is_forbidden(&error) { HINT } else { "" };
+                let reason = format!("{error:#}; nothing has changed{hint}");
                 log::error!("{}: {reason}", names.list);
                 Response::json_error(500, &reason)
             }
         }
     }
+}
+
+/// What may be in the way of a file that is replaced.
+const HINT: &str = ". The tracker's user needs the right to write to the folder, and so does its \
+                    unit (ReadWritePaths=); a folder that has taken the place of the one at the \
+                    start is behind `privileges.sandbox` until a restart";
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|it| it.downcast_ref::<io::Error>());
+    causes.any(|it| it.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Returns whether there is one more line. Of one that is longer than `bytes_max`, the part that
@@ -75,6 +88,25 @@ pub(crate) fn read_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_in_the_way_is_told() {
+        let names = Names {
+            list: "the list",
+            path_key: "access_list.path",
+            off: "there is none",
+        };
+        let told = |kind: io::ErrorKind| {
+            let error =
+                anyhow::Error::new(io::Error::from(kind)).context("cannot create a.partial");
+            let answer = Refused::Write(error).answer(&names);
+            String::from_utf8(answer.body).unwrap()
+        };
+        let forbidden = told(io::ErrorKind::PermissionDenied);
+        assert!(forbidden.contains("permission denied; nothing has changed. The tracker's user"));
+        let full = told(io::ErrorKind::StorageFull);
+        assert!(full.contains("cannot create a.partial: no storage space; nothing has changed\""));
+    }
 
     #[test]
     fn lines_are_read_as_far_as_they_may_go() {

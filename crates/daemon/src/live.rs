@@ -101,6 +101,7 @@ impl<T: Clone> SettingsReader<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
     use std::thread;
 
     use super::*;
@@ -125,7 +126,15 @@ mod tests {
     fn a_sleep_ends_when_its_time_is_shortened() {
         let interval = LiveSettings::new(Duration::from_secs(3_600));
         thread::scope(|scope| {
-            let sleeping = scope.spawn(|| interval.sleep());
+            let (begin, begun) = mpsc::channel();
+            let interval = &interval;
+            let sleeping = scope.spawn(move || {
+                begin.send(()).unwrap();
+                interval.sleep();
+            });
+            begun.recv().unwrap();
+            // It may be asleep by now, and is most of the time.
+            heartbeat::sleep(Duration::from_millis(50));
             interval.set(Duration::ZERO);
             sleeping.join().unwrap();
         });

@@ -75,7 +75,7 @@ impl Replacement {
     /// # Errors
     /// If they are not all on the disk, or the file cannot be replaced.
     pub fn finish(self) -> anyhow::Result<()> {
-        self.finish_if(|| true).map(drop)
+        self.finish_if(|_| true).map(drop)
     }
 
     /// Where the new contents are.
@@ -84,8 +84,11 @@ impl Replacement {
     }
 
     /// The same, but if at the very end, when only the name is missing, the old contents must not
-    /// be replaced, the file is as it was. Returns the new file.
-    pub(crate) fn finish_if(mut self, may_replace: impl FnOnce() -> bool) -> anyhow::Result<File> {
+    /// be replaced by the new file, everything is as it was.
+    pub(crate) fn finish_if(
+        mut self,
+        may_replace: impl FnOnce(&File) -> bool,
+    ) -> anyhow::Result<()> {
         let partial_path = self.partial_path.display();
         self.file
             .flush()
@@ -95,17 +98,15 @@ impl Replacement {
             is_at(self.file.get_ref(), &self.partial_path),
             "{partial_path} is no longer what was written: another program writes it, too"
         );
-        let new = self.file.get_ref().try_clone();
-        let new = new.with_context(|| format!("cannot keep {partial_path} open"))?;
         ensure!(
-            may_replace(),
+            may_replace(self.file.get_ref()),
             "{} must not be replaced",
             self.path.display()
         );
         fs::rename(&self.partial_path, &self.path)
             .with_context(|| format!("cannot rename {partial_path} to {}", self.path.display()))?;
         self.is_finished = true;
-        Ok(new)
+        Ok(())
     }
 }
 

@@ -4,7 +4,8 @@
 //! has put into it since the daemon read it is not lost. The daemon that wants to change the file
 //! gives the [`Version`] that it has read, and gets the file's contents and a place for the new
 //! ones; whether the file is still that version is looked at once more right before it is replaced.
-//! Only a program that writes to the open file in the instant of the rename is not noticed.
+//! Only a program that writes to the open file in the instant of the rename, or puts a file of its
+//! own in that place then, is not noticed.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -109,15 +110,17 @@ impl Rewrite {
         let lost = give(new.file(), &old)
             .with_context(|| format!("cannot give the new {name} the mode that the file has"))?;
         let mut has_changed = false;
-        let finished = new.finish_if(|| {
+        let mut version = None;
+        let finished = new.finish_if(|new| {
+            // What somebody writes as soon as it has the name is not in this.
+            version = new.metadata().ok().and_then(|it| Version::of(&it));
             has_changed = !is_unchanged(&path, &old);
-            !has_changed
+            !has_changed && version.is_some()
         });
-        let new = match finished {
-            _ if has_changed => return Err(RewriteError::HasChanged),
-            finished => finished?,
-        };
-        let version = new.metadata().ok().and_then(|it| Version::of(&it));
+        if has_changed {
+            return Err(RewriteError::HasChanged);
+        }
+        finished?;
         let version = version.with_context(|| format!("cannot look at the new {name}"))?;
         // Not before this does the new name survive a power failure. Some file systems cannot.
         let folder = folder_of(&path);
@@ -154,7 +157,8 @@ fn open(path: &Path) -> anyhow::Result<(File, fs::Metadata)> {
 }
 
 /// Whether the file at the path is still the one that was opened, and nobody has touched it: of a
-/// program that sets the time of the last change back, the time of that remains.
+/// program that sets the time of the last change back, the time of that remains. (Before Linux 6.13
+/// times are those of the last tick, some milliseconds ago, in which nothing is told apart.)
 fn is_unchanged(path: &Path, old: &fs::Metadata) -> bool {
     let touched = |it: &fs::Metadata| (it.ctime(), it.ctime_nsec());
     let found = fs::symlink_metadata(path);
@@ -199,6 +203,8 @@ fn mode_of_new(old: u32, keeps_owner: bool, keeps_group: bool) -> u32 {
 mod tests {
     use std::io::Read;
     use std::os::unix::fs::symlink;
+    use std::thread;
+    use std::time::Duration;
 
     use nix::sys::stat::Mode;
     use nix::unistd::{Uid, mkfifo};
@@ -275,6 +281,8 @@ mod tests {
             fs::write(&path, "old").unwrap();
             let (_, mut rewrite) = Rewrite::begin(&path, version(&path)).unwrap();
             rewrite.append(b"ours").unwrap();
+            // More than a tick of any kernel's clock.
+            thread::sleep(Duration::from_millis(20));
             edit(&path);
             let found = fs::read_to_string(&path).ok();
             let error = rewrite.finish().unwrap_err();

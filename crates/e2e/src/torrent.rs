@@ -87,6 +87,17 @@ impl Torrent {
         fs::read(Self::content_path(folder)).is_ok_and(|bytes| bytes == self.content)
     }
 
+    /// How many of its pieces `folder` holds; none if the client keeps them elsewhere until all
+    /// are there.
+    #[must_use]
+    pub fn pieces_arrived(&self, folder: &Path) -> usize {
+        let bytes = fs::read(Self::content_path(folder)).unwrap_or_default();
+        let pieces = bytes
+            .chunks(PIECE_BYTES)
+            .zip(self.content.chunks(PIECE_BYTES));
+        pieces.filter(|(arrived, piece)| arrived == piece).count()
+    }
+
     fn content_path(folder: &Path) -> PathBuf {
         folder.join(FILE_NAME)
     }
@@ -115,4 +126,34 @@ fn put_bytes(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 fn put_integer(out: &mut Vec<u8>, key: &[u8], value: usize) {
     put_string(out, key);
     out.extend(format!("i{value}e").into_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_pieces_in_their_places_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let torrent = Torrent::random("http://localhost/announce");
+        assert_eq!(torrent.pieces_arrived(folder.path()), 0);
+        let path = Torrent::content_path(folder.path());
+        // As clients do: room for all, and then what comes, in any order.
+        let mut partial = vec![0; CONTENT_BYTES];
+        fs::write(&path, &partial).unwrap();
+        assert_eq!(torrent.pieces_arrived(folder.path()), 0);
+        for range in [
+            PIECE_BYTES..2 * PIECE_BYTES,
+            48 * PIECE_BYTES..CONTENT_BYTES,
+        ] {
+            partial[range.clone()].copy_from_slice(&torrent.content[range]);
+        }
+        partial[5 * PIECE_BYTES] = torrent.content[5 * PIECE_BYTES];
+        fs::write(&path, &partial).unwrap();
+        assert_eq!(torrent.pieces_arrived(folder.path()), 2);
+        assert!(!torrent.has_arrived(folder.path()));
+        torrent.write_content(folder.path()).unwrap();
+        assert_eq!(torrent.pieces_arrived(folder.path()), 49);
+        assert!(torrent.has_arrived(folder.path()));
+    }
 }

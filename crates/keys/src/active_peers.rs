@@ -61,12 +61,13 @@ impl ActivePeers {
         if peers.by_peer.len() >= max {
             return false;
         }
-        peers.earliest = match peers.by_peer.is_empty() {
-            true => deadline,
-            false => peers.earliest.min(deadline),
-        };
-        peers.by_peer.insert(peer, deadline);
+        peers.insert(peer, deadline);
         true
+    }
+
+    /// Takes note of a peer that stays in any case: there can be more than may be then.
+    pub(crate) fn keep(&self, deadline: Seconds, peer: u64) {
+        self.lock().insert(peer, deadline);
     }
 
     /// A peer has left.
@@ -99,6 +100,14 @@ impl ActivePeers {
 }
 
 impl Deadlines {
+    fn insert(&mut self, peer: u64, deadline: Seconds) {
+        self.earliest = match self.by_peer.is_empty() {
+            true => deadline,
+            false => self.earliest.min(deadline),
+        };
+        self.by_peer.insert(peer, deadline);
+    }
+
     /// Forgets whoever has not announced for too long. Looks at all peers only when one of them may
     /// be due, so that who is refused again and again does not cost that each time.
     fn forget(&mut self, now: Seconds) {
@@ -118,7 +127,7 @@ impl Deadlines {
             return pass;
         }
         if first == 0 && self.by_peer.len() <= looks_max {
-            pass.looks = self.by_peer.len();
+            pass.looks += self.by_peer.len();
             self.forget(now);
             return pass;
         }
@@ -178,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn who_stays_counts_beyond_the_limit() {
+        let peers = ActivePeers::default();
+        let admit = |peer| peers.admit(Seconds(1), Seconds(100), peer, TWO);
+        assert!(admit(1));
+        (1..=3).for_each(|peer| peers.keep(Seconds(50), peer));
+        assert_eq!(peers.count(Seconds(1)), 3);
+        assert!(!admit(4) && admit(3));
+        peers.remove(1);
+        assert!(!admit(4));
+        assert_eq!(peers.count(Seconds(50)), 1, "the second was silent");
+        assert!(admit(4));
+    }
+
+    #[test]
     fn the_silent_are_forgotten_in_slices() {
         let peers = ActivePeers::default();
         let max = NonZeroU32::MAX;
@@ -194,13 +217,13 @@ mod tests {
         assert_eq!(peers.forget_some(Seconds(50), 60, 30), pass(31, Some(90)));
         assert_eq!(peers.forget_some(Seconds(50), 90, 30), pass(11, None));
         assert_eq!(peers.kept(), 25);
-        assert_eq!(peers.forget_some(Seconds(50), 0, 30), pass(25, None));
+        assert_eq!(peers.forget_some(Seconds(50), 0, 30), pass(26, None));
         assert_eq!(
             peers.forget_some(Seconds(51), 0, 30),
             pass(1, None),
             "it is known that nobody is due"
         );
-        assert_eq!(peers.forget_some(Seconds(500), 0, 30), pass(25, None));
+        assert_eq!(peers.forget_some(Seconds(500), 0, 30), pass(26, None));
         assert_eq!(peers.kept(), 0);
     }
 

@@ -63,7 +63,7 @@ impl KeyList {
             let limit = KEY_LINE_BYTES_MAX as u64 + 1;
             match reader.by_ref().take(limit).read_until(b'\n', &mut line) {
                 Ok(0) => break,
-                Ok(size) if size > KEY_LINE_BYTES_MAX => {
+                Ok(size) if size > KEY_LINE_BYTES_MAX && !line.ends_with(b"\n") => {
                     return Err(error(KeyListErrorKind::TooLong));
                 }
                 Ok(_) => {}
@@ -84,7 +84,8 @@ impl KeyList {
     /// # Errors
     /// If it is anything else. The error has no part of a key.
     pub fn parse_line(line: &[u8]) -> Result<Option<KeyEntry>, KeyListErrorKind> {
-        if line.len() > KEY_LINE_BYTES_MAX {
+        let without_end = line.strip_suffix(b"\n").unwrap_or(line);
+        if without_end.len() > KEY_LINE_BYTES_MAX {
             return Err(KeyListErrorKind::TooLong);
         }
         let entry = parse_line(line)?.map(|(text, key)| KeyEntry {

@@ -188,6 +188,12 @@ pub struct Announcer<P> {
     pub peer: P,
 }
 
+impl<P> Announcer<P> {
+    fn deadline(&self) -> Seconds {
+        self.age_seconds_max.map_or(NEVER, |age| self.now + age)
+    }
+}
+
 /// A worker's way to ask.
 ///
 /// Keeps the list it used last, and with each question only looks whether that is still the
@@ -239,11 +245,23 @@ impl KeyReader {
         let (Some(peers_max), Some(active)) = (key.peers_max, &key.active) else {
             return Ok(());
         };
-        let now = announcer.now;
-        let deadline = announcer.age_seconds_max.map_or(NEVER, |age| now + age);
-        match active.admit(now, deadline, peer, peers_max) {
+        match active.admit(announcer.now, announcer.deadline(), peer, peers_max) {
             true => Ok(()),
             false => Err(KeyRefusal::PeerLimit(peers_max)),
+        }
+    }
+
+    /// Takes note of a peer that stays whatever its key says: one that came before the key was
+    /// there, or before its peers were limited. It takes a place that may not be there.
+    pub fn keep<P: Hash>(&mut self, key: Option<&[u8]>, announcer: Announcer<P>) {
+        if self.mode == KeyMode::Off {
+            return;
+        }
+        let peer = self.hasher.hash_one(&announcer.peer);
+        if let Ok(key) = self.find(key)
+            && let Some(active) = &key.active
+        {
+            active.keep(announcer.deadline(), peer);
         }
     }
 

@@ -12,7 +12,8 @@ use aquatic_daemon::memory_at_hand::{self, MemoryAtHand};
 use aquatic_daemon::{access_list, denied_networks, keys, privileges, replace_file};
 use aquatic_stream::{ConnectionLimitsConfig, StreamConfig, check_tls};
 use aquatic_tracker::config::{
-    MetricsConfig, PeerTimes, SnapshotPlan, clamp_hang_timeout, clamp_workers, too_many_workers,
+    MetricsConfig, NamedFile, PeerTimes, SnapshotPlan, check_purposes, clamp_hang_timeout,
+    clamp_workers, lists_in_use, too_many_workers,
 };
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::torrents::export::ScrapeExportsConfig;
@@ -116,30 +117,7 @@ impl CommonConfig<'_> {
     pub fn check(&self, checks: &mut Checks) {
         self.stream.check(checks);
         self.limits.tracker.check("limits", checks);
-        if let Some(plan) = self.persistence {
-            let files: [(&str, &Path); 7] = [
-                (
-                    "metrics.html_file_path",
-                    &self.metrics.tables.html_file_path,
-                ),
-                ("access_list.path", &self.access_list.path),
-                ("keys.path", &self.keys.path),
-                (
-                    "access_list.networks_deny_path",
-                    &self.access_list.networks_deny_path,
-                ),
-                (
-                    "network.tls_certificate_path",
-                    &self.stream.tls_certificate_path,
-                ),
-                (
-                    "network.tls_private_key_path",
-                    &self.stream.tls_private_key_path,
-                ),
-                ("scrape_exports.path", &self.exports.path),
-            ];
-            plan.check(&files, checks);
-        }
+        self.check_files(checks);
         self.exports.check(checks);
         let default = ConnectionLimitsConfig::default();
         checks.require(
@@ -168,8 +146,49 @@ impl CommonConfig<'_> {
         privileges::advise(self.privileges, checks);
     }
 
+    /// That no file has two purposes.
+    fn check_files(&self, checks: &mut Checks) {
+        let (metrics, stream) = (self.metrics, self.stream);
+        let own: [NamedFile<'_>; 4] = [
+            ("network.tls_certificate_path", &stream.tls_certificate_path),
+            ("network.tls_private_key_path", &stream.tls_private_key_path),
+            ("metrics.endpoint_token_file", &metrics.endpoint_token_file),
+            (
+                "metrics.endpoint_unix_socket",
+                &metrics.endpoint_unix_socket,
+            ),
+        ];
+        if let Some(plan) = self.persistence {
+            let files: [NamedFile<'_>; 5] = [
+                ("metrics.html_file_path", &metrics.tables.html_file_path),
+                ("access_list.path", &self.access_list.path),
+                ("keys.path", &self.keys.path),
+                (
+                    "access_list.networks_deny_path",
+                    &self.access_list.networks_deny_path,
+                ),
+                ("scrape_exports.path", &self.exports.path),
+            ];
+            plan.check(&[&own[..], &files].concat(), checks);
+        }
+        let written: Vec<_> = self
+            .page()
+            .into_iter()
+            .chain(self.exports.output())
+            .collect();
+        let lists = lists_in_use(self.access_list, self.keys);
+        check_purposes(&written, &[&own[..], &lists].concat(), checks);
+    }
+
     /// Looks at what the keys name on this machine, as the start does, but for sockets.
     pub fn inspect(&self, checks: &mut Checks) {
+        self.metrics.inspect("metrics", checks);
+        self.inspect_own(checks);
+    }
+
+    /// The same without what the whole process has once, and opens before it gives up the rights of
+    /// root: its endpoint.
+    pub fn inspect_own(&self, checks: &mut Checks) {
         let other_files = self.other_files();
         let workers = self.topology().socket_workers();
         let front_ends = self.stream_front_ends;
@@ -179,7 +198,6 @@ impl CommonConfig<'_> {
         if let Some(reason) = too_many {
             checks.advise(false, "socket_workers", reason);
         }
-        self.metrics.inspect("metrics", checks);
         let mut files = Vec::new();
         if self.access_list.mode != AccessListMode::Off {
             files.push("access list");

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use aquatic_config::{Checks, OldSpellings, PrivilegeConfig, section};
+use aquatic_config::{
+    AccessListConfig, AccessListMode, Checks, KeyMode, KeysConfig, OldSpellings, PrivilegeConfig,
+    section,
+};
 use aquatic_daemon::endpoint::{Token, UnixSocket};
 use aquatic_daemon::health_check::Probe;
 use aquatic_daemon::metrics_endpoint::{EndpointSettings, MetricsEndpoint};
@@ -176,19 +179,11 @@ impl<'a> SnapshotPlan<'a> {
 
     /// Checks what the plan was made of. `others` are files that have another purpose, by the keys
     /// that name them: whatever is there would be set aside, and replaced.
-    pub fn check(self, others: &[(&str, &Path)], checks: &mut Checks) {
-        let has_name = !self.path.as_os_str().is_empty();
-        checks.require(has_name, "persistence.path", "must name a file");
-        // `./a` is the same as `a`.
-        let normal = |path: &Path| std::path::absolute(path).ok();
-        for (key, other) in others {
-            let is_taken = has_name && normal(self.path) == normal(other);
-            checks.require(
-                !is_taken,
-                "persistence.path",
-                format!("is also `{key}`: choose another file"),
-            );
-        }
+    pub fn check(self, others: &[NamedFile<'_>], checks: &mut Checks) {
+        let (key, path) = self.output();
+        let has_name = !path.as_os_str().is_empty();
+        checks.require(has_name, key, "must name a file");
+        check_purposes(&[(key, path)], others, checks);
     }
 
     /// Looks at the file.
@@ -196,6 +191,50 @@ impl<'a> SnapshotPlan<'a> {
         let (key, path) = self.output();
         checks.require_ok(file::check(path), key);
     }
+}
+
+/// A file, after the key that names it. The path may be empty.
+pub type NamedFile<'a> = (&'a str, &'a Path);
+
+/// Refuses a file that is `written` by the tracker and has another purpose, too: whatever is there
+/// for that would be lost.
+pub fn check_purposes(written: &[NamedFile<'_>], others: &[NamedFile<'_>], checks: &mut Checks) {
+    // `./a` is the same as `a`.
+    let normal = |path: &Path| std::path::absolute(path).ok();
+    for (index, (key, path)) in written.iter().enumerate() {
+        let before = written.iter().take(index);
+        for (other_key, other) in others.iter().chain(before) {
+            let path = normal(path);
+            checks.require(
+                path.is_none() || path != normal(other),
+                *key,
+                format!("is also `{other_key}`: choose another file"),
+            );
+        }
+    }
+}
+
+/// The lists that are read, as far as they are.
+#[must_use]
+pub fn lists_in_use<'a>(
+    access_list: &'a AccessListConfig,
+    keys: &'a KeysConfig,
+) -> Vec<NamedFile<'a>> {
+    let lists = [
+        (
+            access_list.mode != AccessListMode::Off,
+            "access_list.path",
+            &access_list.path,
+        ),
+        (
+            true,
+            "access_list.networks_deny_path",
+            &access_list.networks_deny_path,
+        ),
+        (keys.mode != KeyMode::Off, "keys.path", &keys.path),
+    ];
+    let used = lists.into_iter().filter(|(is_used, ..)| *is_used);
+    used.map(|(_, key, path)| (key, path.as_path())).collect()
 }
 
 section! {

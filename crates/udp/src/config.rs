@@ -8,8 +8,8 @@ use aquatic_config::{
 };
 use aquatic_daemon::{access_list, keys, privileges};
 use aquatic_tracker::config::{
-    AddressLimitsConfig, MetricsConfig, PeerTimes, PersistenceConfig, SnapshotPlan,
-    check_peer_lives, clamp_hang_timeout, clamp_workers,
+    AddressLimitsConfig, MetricsConfig, NamedFile, PeerTimes, PersistenceConfig, SnapshotPlan,
+    check_peer_lives, check_purposes, clamp_hang_timeout, clamp_workers, lists_in_use,
 };
 use aquatic_tracker::dispatch::topology::Topology;
 use aquatic_tracker::interval::IntervalConfig;
@@ -23,7 +23,7 @@ use aquatic_udp_socket::UNFRAGMENTED_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::connection_id;
-use crate::inspect::inspect;
+use crate::inspect::inspect_own;
 
 /// Bytes of payload of the largest answer. With all headers it passes any path that carries
 /// Ethernet frames in a tunnel, so that it is not fragmented.
@@ -225,6 +225,12 @@ impl Config {
         }
     }
 
+    /// Looks at what the keys name on this machine, but for the endpoint: the whole process has
+    /// one, and opens it before it gives up the rights of root.
+    pub fn inspect_own(&self, checks: &mut Checks) {
+        inspect_own(self, checks);
+    }
+
     /// The files that are written from time to time, and the keys that name them.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let tables = &self.statistics.metrics.tables;
@@ -237,6 +243,45 @@ impl Config {
 }
 
 impl Config {
+    /// That no file has two purposes.
+    fn check_files(&self, checks: &mut Checks) {
+        let metrics = &self.statistics.metrics;
+        let own: [NamedFile<'_>; 3] = [
+            (
+                "network.connection_secret_file",
+                &self.network.connection_secret_file,
+            ),
+            (
+                "statistics.endpoint_token_file",
+                &metrics.endpoint_token_file,
+            ),
+            (
+                "statistics.endpoint_unix_socket",
+                &metrics.endpoint_unix_socket,
+            ),
+        ];
+        if let Some(plan) = self.persistence.plan() {
+            let files: [NamedFile<'_>; 5] = [
+                ("access_list.path", &self.access_list.path),
+                ("keys.path", &self.keys.path),
+                (
+                    "access_list.networks_deny_path",
+                    &self.access_list.networks_deny_path,
+                ),
+                ("statistics.html_file_path", &metrics.tables.html_file_path),
+                ("scrape_exports.path", &self.scrape_exports.path),
+            ];
+            plan.check(&[&own[..], &files].concat(), checks);
+        }
+        let page = metrics.tables.output("statistics.html_file_path");
+        let written: Vec<_> = page
+            .into_iter()
+            .chain(self.scrape_exports.output())
+            .collect();
+        let lists = lists_in_use(&self.access_list, &self.keys);
+        check_purposes(&written, &[&own[..], &lists].concat(), checks);
+    }
+
     fn check_intervals(&self, checks: &mut Checks) {
         let (protocol, base) = (&self.protocol, self.protocol.peer_announce_interval);
         protocol.intervals.check(base, checks);
@@ -290,24 +335,7 @@ impl aquatic_config::Config for Config {
         self.check_network(checks);
         self.limits.tracker.check("limits", checks);
         self.limits.addresses.check(checks);
-        if let Some(plan) = self.persistence.plan() {
-            let (tables, exports) = (&self.statistics.metrics.tables, &self.scrape_exports);
-            let files: [(&str, &Path); 6] = [
-                ("access_list.path", &self.access_list.path),
-                ("keys.path", &self.keys.path),
-                (
-                    "access_list.networks_deny_path",
-                    &self.access_list.networks_deny_path,
-                ),
-                (
-                    "network.connection_secret_file",
-                    &self.network.connection_secret_file,
-                ),
-                ("statistics.html_file_path", &tables.html_file_path),
-                ("scrape_exports.path", &exports.path),
-            ];
-            plan.check(&files, checks);
-        }
+        self.check_files(checks);
         check_peer_lives(
             self.protocol.peer_announce_interval,
             self.cleaning.max_peer_age,
@@ -320,7 +348,8 @@ impl aquatic_config::Config for Config {
     }
 
     fn inspect(&self, checks: &mut Checks) {
-        inspect(self, checks);
+        self.statistics.metrics.inspect("statistics", checks);
+        inspect_own(self, checks);
     }
 
     /// What the kernel was told about the largest answer holds for the life of a socket.

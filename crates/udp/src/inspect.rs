@@ -8,8 +8,9 @@ use crate::backend::Chosen;
 use crate::config::Config;
 use crate::connection_secret;
 
-/// Looks at what the configuration names, as the start does, but for sockets; writes nothing.
-pub(crate) fn inspect(config: &Config, checks: &mut Checks) {
+/// Looks at what the configuration names, as the start does, but for sockets and the endpoint,
+/// which a process has once; writes nothing.
+pub(crate) fn inspect_own(config: &Config, checks: &mut Checks) {
     checks.require_ok(Chosen::new(config), "network.backend");
     if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
         checks.advise(false, "socket_workers", reason);
@@ -50,7 +51,6 @@ pub(crate) fn inspect(config: &Config, checks: &mut Checks) {
 
 /// Before privileges are dropped, as at the start. A file that is missing would be made.
 fn inspect_connection_secret(config: &Config, checks: &mut Checks) {
-    config.statistics.metrics.inspect("statistics", checks);
     let path = &config.network.connection_secret_file;
     if path.as_os_str().is_empty() {
         return;

@@ -238,16 +238,15 @@ impl RequestHandler {
             return Ok(());
         }
         let peer = self.peer_of_key(id, announce.info_hash, announce.peer_id);
-        match self.service.admit_by_key(now, session.url_key(), peer) {
-            Err(refusal) if is_new => {
-                if let Some(peers_per_ip) = peers_per_ip {
-                    peers_per_ip.release(ip);
-                }
-                Err(refusal.into())
-            }
-            // One that has come before its key had this limit stays, and counts if there is room.
-            Ok(()) | Err(_) => Ok(()),
+        if !is_new {
+            self.service.keep_by_key(now, session.url_key(), peer);
+            return Ok(());
         }
+        let admitted = self.service.admit_by_key(now, session.url_key(), peer);
+        if let (Err(_), Some(peers_per_ip)) = (admitted, peers_per_ip) {
+            peers_per_ip.release(ip);
+        }
+        Ok(admitted?)
     }
 
     fn peer_of_key(&self, id: ConnectionKey, info_hash: InfoHash, peer_id: PeerId) -> PeerOfKey {

@@ -118,18 +118,28 @@ impl Service {
         key: Option<&UrlKey>,
         peer: PeerOfKey,
     ) -> Result<(), KeyRefusal> {
-        let announcer = Announcer {
-            now: now.seconds,
-            age_seconds_max: None,
-            peer,
-        };
         let key = key.map(UrlKey::bytes);
-        self.admission.keys.admit(key, announcer)
+        self.admission.keys.admit(key, announcer(now, peer))
+    }
+
+    /// A peer that is in its swarm already counts among those of its key, whether there is room for
+    /// it or not.
+    pub fn keep_by_key(&mut self, now: Now, key: Option<&UrlKey>, peer: PeerOfKey) {
+        let key = key.map(UrlKey::bytes);
+        self.admission.keys.keep(key, announcer(now, peer));
     }
 
     /// A peer is none of the peers of its key any more.
     pub fn leave(&mut self, key: Option<&UrlKey>, peer: PeerOfKey) {
         self.admission.keys.leave(key.map(UrlKey::bytes), peer);
+    }
+}
+
+fn announcer(now: Now, peer: PeerOfKey) -> Announcer<PeerOfKey> {
+    Announcer {
+        now: now.seconds,
+        age_seconds_max: None,
+        peer,
     }
 }
 

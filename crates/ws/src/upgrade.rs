@@ -148,6 +148,14 @@ impl Doorkeeper {
         }
     }
 
+    /// Goes by other settings. Whether clients need a key is none of them.
+    pub fn follow(&mut self, config: &Config) {
+        *self = Self {
+            takes_keys: self.takes_keys,
+            ..Self::new(config)
+        };
+    }
+
     /// Looks at all the bytes that have come, of which `seen` were looked at before. `None` if the
     /// request is not whole yet; otherwise also how many bytes it has.
     #[must_use]

@@ -1,10 +1,14 @@
 //! Subcommands, and what is wrong with a configuration.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use aquatic_config::to_documented_toml;
+use aquatic_test_support::operations::privileges::{CONFINED, is_root, make_root};
 use aquatic_test_support::{Ended, Place, torrent};
 use aquatic_types::IpFamily;
 
-use super::setup::{BINARY, Client, SIMPLE, Udp};
+use super::setup::{BINARY, Client, SIMPLE, Udp, start};
 
 fn run(place: &Place, arguments: &[&str]) -> Ended {
     let mut command = place.command_with(BINARY, arguments);
@@ -48,8 +52,36 @@ fn each_program_of_the_family_is_in_it() {
     let place = Place::new();
     assert_eq!(run(&place, &[]).code, Some(2));
     assert_eq!(run(&place, &["pigeons"]).code, Some(2));
+    let without = run(&place, &["-c", "file.toml"]);
+    assert_eq!(without.code, Some(2));
+    let hint = "tip: say which program is meant, for example 'aquatic serve -c'\n";
+    assert!(without.log.contains(hint), "{}", without.log);
     let version = run(&place, &["--version"]).stdout;
     assert_eq!(version, format!("aquatic {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// What the process opens before it gives up the rights of root is looked at before that, whatever
+/// the number of protocols.
+#[test]
+fn what_only_root_can_open_passes_the_check() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let _root = make_root(&place);
+    let token = place.write("token", "0123456789abcdef0123456789abcdef");
+    fs::set_permissions(token, Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir(place.path("sockets")).unwrap();
+    fs::set_permissions(place.path("sockets"), Permissions::from_mode(0o700)).unwrap();
+    let more = format!(
+        "{CONFINED}metrics.endpoint_token_file = 'token'\n\
+         metrics.endpoint_unix_socket = 'sockets/endpoint'\n"
+    );
+    let settings = SIMPLE.settings(&place, &more);
+    place.write("config.toml", &settings);
+    let ended = run(&place, &["serve", "--check-config", "-c", "config.toml"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    start(place, &settings);
 }
 
 #[test]

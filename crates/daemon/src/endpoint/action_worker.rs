@@ -47,12 +47,6 @@ impl ActionWorker {
         }
     }
 
-    /// Whether there is nothing that it could ever have to do.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.actions.is_empty()
-    }
-
     /// Does one after the other, for as long as the endpoint lives.
     ///
     /// # Errors

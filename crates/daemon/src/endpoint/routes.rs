@@ -323,10 +323,6 @@ impl Actions {
         drop(hold);
         response
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter, Write};
 
-use aquatic_keys::{KeyEntry, KeyList};
+use aquatic_keys::{KEY_LINE_BYTES_MAX, KeyEntry, KeyList, KeyListErrorKind};
 use simd_json::{Node, StaticNode};
 
 use crate::json;
@@ -194,6 +194,11 @@ impl Mistakes {
             return None;
         }
         match KeyList::parse_line(text.as_bytes()) {
+            // It is written with spaces where it may have none, so it can have become longer.
+            Ok(Some(entry)) if entry.to_line().len() > KEY_LINE_BYTES_MAX => {
+                self.add(place, KeyListErrorKind::TooLong);
+                None
+            }
             Ok(Some(entry)) => Some((place, entry)),
             Ok(None) => {
                 self.add(place, "there is no key");
@@ -272,6 +277,20 @@ mod tests {
         assert_edit(r#"{"add": []}"#, &[], &[], false);
         let order = parsed(r#"{"replace": ["a", "b"], "write": false}"#).unwrap();
         assert!(matches!(order.change, Change::Replace(list) if lines(&list) == ["a", "b"]));
+    }
+
+    /// As it would be written: with spaces that it did not have.
+    #[test]
+    fn a_line_that_would_be_too_long_for_the_file_is_refused() {
+        let name = "n".repeat(KEY_LINE_BYTES_MAX - 4);
+        assert_edit(
+            &format!("{{\"add\": \"k#{name}\"}}"),
+            &[&format!("k # {name}")],
+            &[],
+            false,
+        );
+        let error = parsed(&format!("{{\"add\": \"k#{name}n\"}}")).unwrap_err();
+        assert_eq!(error, "`add`: longer than 4096 bytes");
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod transmission;
 pub mod browser;
 pub mod npm;
 
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,6 +86,21 @@ struct Job<'a> {
     certificate: PathBuf,
 }
 
+/// Clients that have met, and begun to transfer, do not go on. What a tracker is for has been done.
+#[derive(Debug)]
+pub struct Stalled {
+    pieces: usize,
+}
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = ARRIVAL_LIMIT.as_secs();
+        write!(f, "only {} pieces have arrived in {limit} s", self.pieces)
+    }
+}
+
+impl Error for Stalled {}
+
 /// A running client with one torrent.
 #[derive(Debug)]
 pub struct Client {
@@ -145,11 +162,16 @@ impl Client {
     /// Waits until the whole content is there, byte by byte.
     ///
     /// # Errors
-    /// When it does not arrive in time, or the client ends before.
+    /// When it does not arrive in time, or the client ends before; [`Stalled`] if some of it has
+    /// arrived.
     pub fn wait_for_content(&mut self, torrent: &Torrent) -> Result<()> {
-        wait::until("the content at the leecher", ARRIVAL_LIMIT, || {
+        let all = wait::until("the content at the leecher", ARRIVAL_LIMIT, || {
             self.process.check_alive()?;
             Ok(torrent.has_arrived(&self.content).then_some(()))
+        });
+        all.map_err(|error| match torrent.pieces_arrived(&self.content) {
+            0 => error,
+            pieces => Stalled { pieces }.into(),
         })
     }
 

@@ -1,10 +1,12 @@
 //! Clients that need a key, which stands in the path or the query of the announce URL.
 
 use aquatic_test_support::operations::operator_endpoint::{ask, assert_answer, settings};
+use aquatic_test_support::wait::until;
 use aquatic_test_support::{Place, metrics, torrent};
 use aquatic_types::IpFamily;
 
 use super::client::{Announced, Client, LEECHER, announce, get, rows, scrape};
+use super::reloads::change;
 use super::setup::{Case, HTTP, SIMPLE, Tracker, on_every_case};
 
 const KEYS: &str = "Alice-1 peers=2 # Alice\nbob until=2001-01-31\ncarol\n";
@@ -25,6 +27,29 @@ fn at(url: &str, target: &str) -> String {
     let (_, parameters) = target.split_once('?').unwrap();
     let join = if url.contains('?') { '&' } else { '?' };
     format!("{url}{join}{parameters}")
+}
+
+/// What is built anew then takes keys as before.
+#[test]
+fn keys_outlive_a_reload_of_other_settings() {
+    on_every_case(|case| {
+        if case.transport.is_tls() {
+            return;
+        }
+        let place = Place::new();
+        place.write("keys", KEYS);
+        let keys = "keys.mode = 'require'\nkeys.path = 'keys'\n";
+        let settings = format!("protocol.peer_announce_interval = 61\n{keys}");
+        let tracker = case.start_at(place, keys);
+        change(&tracker, case.setup, &settings);
+        let mut client = Client::new(&tracker, IpFamily::V4);
+        let target = announce(torrent(1), 1, LEECHER);
+        until("who has a key is told the new interval", || {
+            let answer = client.get(&at("/carol/announce", &target)).value();
+            (Announced::read(&answer).interval_seconds == 61).then_some(())
+        });
+        assert_eq!(client.refusal(&target), MISSING);
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::client::{Client, LEECHER, announce, get};
 use super::setup::{Case, SIMPLE, on_every_case};
 
-fn change(tracker: &Tracker, setup: Setup, settings: &str) {
+pub(super) fn change(tracker: &Tracker, setup: Setup, settings: &str) {
     let text = tracker.place.config_text(setup, settings);
     tracker.place.write("config.toml", text);
     tracker.reload_by(Signal::SIGHUP);

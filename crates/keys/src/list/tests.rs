@@ -163,8 +163,18 @@ fn single_entries_change_a_list() {
     for nothing in ["", " \r\n", "# a"] {
         assert!(KeyList::parse_line(nothing.as_bytes()).unwrap().is_none());
     }
-    let long = format!("a # {}", "x".repeat(KEY_LINE_BYTES_MAX));
-    assert!(KeyList::parse_line(long.as_bytes()).is_err());
+    // With an end and without: the last line may get one.
+    let longest = format!("a # {}", "x".repeat(KEY_LINE_BYTES_MAX - 4));
+    for file in [format!("{longest}\nb"), format!("b\n{longest}")] {
+        assert_eq!(KeyList::parse(file.as_bytes()).unwrap().len(), 2);
+    }
+    for line in [format!("{longest}\n"), longest.clone()] {
+        assert!(KeyList::parse_line(line.as_bytes()).is_ok());
+    }
+    for line in [format!("{longest}x\n"), format!("{longest}x")] {
+        assert!(KeyList::parse_line(line.as_bytes()).is_err());
+        assert!(KeyList::parse(line.as_bytes()).is_err());
+    }
     assert_eq!(format!("{:?}", entry("s3cret")), "KeyEntry");
     let list: KeyList = [entry("d"), entry("e"), entry("d peers=4")]
         .into_iter()

@@ -213,6 +213,58 @@ pub fn all_problems_are_reported(program: &'static Program) {
     );
 }
 
+/// What is written would be the end of what is there for something else.
+pub fn files_with_two_purposes_are_refused(program: &'static Program) {
+    let section = program.metrics_section;
+    let endpoint = format!("{section}.run_prometheus_endpoint = true\n");
+    let swarms = match program.name {
+        // Its peers are gone with their connections.
+        "aquatic_ws" => "persistence.completed_counts = true\npersistence.path = './a'\n",
+        _ => "persistence.swarms = true\npersistence.path = './a'\n",
+    };
+    let page = format!("{section}.write_html_to_file = true\n{section}.html_file_path = './a'\n");
+    let exports =
+        "scrape_exports.enable_scrape_exports = true\nscrape_exports.path = './a'\n".to_owned();
+    let page_key = format!("{section}.html_file_path");
+    let writers = [
+        ("persistence.path", swarms.to_owned()),
+        (&*page_key, page.clone()),
+        ("scrape_exports.path", exports.clone()),
+    ];
+    let token = format!("{section}.endpoint_token_file");
+    let socket = format!("{section}.endpoint_unix_socket");
+    let others = [
+        ("access_list.path", "access_list.mode = 'deny'\n"),
+        ("access_list.networks_deny_path", ""),
+        ("keys.path", "keys.mode = 'require'\n"),
+        (&*token, &*endpoint),
+        (&*socket, ""),
+    ];
+    let place = Place::new();
+    let assert_told = |settings: &str, written: &str, other: &str| {
+        let (ended, _) = check(&place, program, settings);
+        assert_eq!(ended.code, Some(1), "{settings}: {}", ended.log);
+        let told = format!("`{written}`: is also `{other}`: choose another file");
+        assert_eq!(
+            ended.log.matches(&told).count(),
+            1,
+            "{settings}: {}",
+            ended.log
+        );
+    };
+    for (written, settings) in &writers {
+        for (other, more) in others {
+            let settings = format!("{settings}{more}{other} = 'a'\n");
+            assert_told(&settings, written, other);
+        }
+    }
+    assert_told(
+        &format!("{page}{exports}"),
+        "scrape_exports.path",
+        &page_key,
+    );
+}
+
 /// Exit code 0, and a warning in the log.
 pub fn what_is_hardly_meant_is_told_at_a_check_and_at_the_start(program: &'static Program) {
     let place = Place::new();

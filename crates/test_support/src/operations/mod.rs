@@ -136,6 +136,7 @@ macro_rules! operations {
                 all_problems_are_reported
                 what_is_hardly_meant_is_told_at_a_check_and_at_the_start
                 lists_that_let_nobody_in_are_told_of
+                files_with_two_purposes_are_refused
                 mistakes_are_answered_with_what_to_write
                 keys_of_other_programs_are_listed
             }

@@ -73,12 +73,13 @@ fn is_asked_for(request: &Request<'_>, name: &str) -> bool {
 
 /// The slot that a client has seen last; 0 if it does not say.
 fn after(request: &Request<'_>) -> Result<u64, Response> {
-    let mut parameters = request.query().split('&');
-    let slot = parameters.find_map(|parameter| parameter.strip_prefix("after="));
-    slot.map_or(Ok(0), str::parse).map_err(|_| {
-        let reason = "`after` is not the number of a slot: write, for example, `?after=12`";
-        Response::error(400, reason)
-    })
+    request
+        .parameter("after")
+        .map_or(Ok(0), str::parse)
+        .map_err(|_| {
+            let reason = "`after` is not the number of a slot: write, for example, `?after=12`";
+            Response::error(400, reason)
+        })
 }
 
 fn json(value: &impl Serialize) -> Response {

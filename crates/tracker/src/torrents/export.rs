@@ -32,7 +32,8 @@ section! {
     /// A list of all torrents, written to a file from time to time.
     ///
     /// Each line is `4|6 <info hash> <seeders> <leechers>`: the IP version (4 for all torrents of
-    /// WebTorrent, where both have one swarm), 40 hexadecimal digits and two numbers. A new list
+    /// WebTorrent, where both have one swarm), 40 hexadecimal digits and two numbers. A torrent can
+    /// be there twice, if others are removed meanwhile; the later line is the newer one. A new list
     /// replaces the old one at once, when it is complete.
     pub struct ScrapeExportsConfig {
         /// Write the list.

@@ -18,7 +18,8 @@ use super::top::{Found, SortBy, TOP_MAX, Top};
 const FRESH_MIN: Duration = Duration::from_secs(5);
 
 /// A list is good enough for so many times as long as it took, and those of other sorts that are
-/// kept, if that is longer: so walks take a twentieth of the time at most, all sorts together.
+/// kept, if that is longer: so walks take a twentieth of the time at most, all sorts together, as
+/// long as they take less than half a minute ([`KEPT_MAX`]).
 const FRESH_PER_WALK: u32 = 20;
 
 /// When a shard could not be asked, nobody is asked again before that: others have begun to look

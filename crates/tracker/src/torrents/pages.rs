@@ -84,12 +84,12 @@ fn no_token(client: Client) -> Response {
     if !client.has_token {
         let reason = "peers are named only to whoever shows a token, and the tracker has none: \
                       name a file with one in `endpoint_token_file`";
-        return error(403, reason);
+        return Response::json_error(403, reason);
     }
     let reason = "peers are named to whoever shows the operator's token: \
                   Authorization: Bearer TOKEN, with what is in the file that \
                   `endpoint_token_file` names";
-    error(401, reason).with_header("WWW-Authenticate", "Bearer realm=\"aquatic\"")
+    Response::json_error(401, reason).with_header("WWW-Authenticate", "Bearer realm=\"aquatic\"")
 }
 
 struct ListPage {
@@ -102,7 +102,7 @@ impl ListPage {
         let protocols: Vec<_> = self.kinds.iter().map(|kind| kind.protocol()).collect();
         let parameters = match ListParameters::read(query, &protocols) {
             Ok(parameters) => parameters,
-            Err(reason) => return error(400, reason),
+            Err(reason) => return Response::json_error(400, &reason),
         };
         match self.lists.list(parameters.sort_by, now, wait_max) {
             Ok(list) => ok(&list_shown(list, &protocols, parameters, now)),
@@ -161,11 +161,13 @@ impl SinglePage {
     fn answer(&mut self, info_hash: &str, query: &str, client: Client) -> Response {
         let info_hash: InfoHash = match info_hash.parse() {
             Ok(info_hash) => info_hash,
-            Err(reason) => return error(400, format!("this is no info hash: {reason}")),
+            Err(reason) => {
+                return Response::json_error(400, &format!("this is no info hash: {reason}"));
+            }
         };
         let peers_max = match parameters::peers(query) {
             Ok(peers_max) => peers_max,
-            Err(reason) => return error(400, reason),
+            Err(reason) => return Response::json_error(400, &reason),
         };
         if peers_max > 0 && !client.is_authorized {
             return no_token(client);
@@ -181,7 +183,7 @@ impl SinglePage {
                 true => "this torrent is not known: it has no peers here",
                 false => "this torrent is not known, and the access list forbids it",
             };
-            return error(404, reason);
+            return Response::json_error(404, reason);
         }
         let totals = found.iter().map(|(_, torrent)| torrent.counts.total());
         let total = totals.fold(Counts::default(), |sum, counts| sum + counts);
@@ -232,23 +234,12 @@ fn ok(shown: &impl Serialize) -> Response {
             Response::json(200, body)
         }
         // Whatever is shown has names for keys, and finite numbers.
-        Err(reason) => error(500, reason.to_string()),
+        Err(reason) => Response::json_error(500, &reason.to_string()),
     }
-}
-
-fn error(status: u16, reason: impl Into<String>) -> Response {
-    #[derive(Serialize)]
-    struct Shown {
-        error: String,
-    }
-    let error = reason.into();
-    let mut body = serde_json::to_vec(&Shown { error }).unwrap_or_default();
-    body.push(b'\n');
-    Response::json(status, body)
 }
 
 fn later(reason: &str) -> Response {
-    error(503, reason).with_header("Retry-After", "1")
+    Response::json_error(503, reason).with_header("Retry-After", "1")
 }
 
 fn not_taken(reason: NotTaken) -> Response {

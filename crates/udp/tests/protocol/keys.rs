@@ -2,11 +2,13 @@
 
 use aquatic_test_support::operations::operator_endpoint::{ask, assert_answer, settings};
 use aquatic_test_support::setup::on_every_setup;
+use aquatic_test_support::wait::until;
 use aquatic_test_support::{Daemon, Place, Setup, metrics, torrent};
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily, PeerId};
 use aquatic_udp_protocol::{AnnounceRequest, write_url_data};
 
 use super::client::{Client, announce_bytes};
+use super::reloads::change;
 use super::setup::UDP;
 
 const SETTINGS: &str = "keys.mode = 'require'\nkeys.path = 'keys'\n";
@@ -40,6 +42,24 @@ fn with_event(
         options: &options,
         ..client.peer(info_hash, port, 1)
     })
+}
+
+/// What is built anew then takes keys as before.
+#[test]
+fn keys_outlive_a_reload_of_other_settings() {
+    on_every_setup(&UDP, |setup| {
+        let daemon = start(setup);
+        let metrics = daemon.place.metrics_settings(&UDP);
+        let settings = format!("{metrics}{SETTINGS}protocol.peer_announce_interval = 61\n");
+        change(&daemon, setup, &settings);
+        let mut client = Client::new(&daemon, IpFamily::V4);
+        let request = announce(&client, "/carol/announce", torrent(1), 1);
+        until("who has a key is told the new interval", || {
+            (client.announce_bytes(&request).interval_seconds == 61).then_some(())
+        });
+        let request = announce(&client, "/announce", torrent(1), 1);
+        assert!(client.refusal(&request).contains("has no key"));
+    });
 }
 
 #[test]
@@ -170,7 +190,7 @@ fn silent_peers_make_room() {
         client.announce_bytes(&request);
     }
     let request = announce(&client, "/announce/Alice-1", torrent(1), 3);
-    aquatic_test_support::wait::until("the others are forgotten", || {
+    until("the others are forgotten", || {
         let answer = client.ask(&request);
         let is_error = matches!(
             client.parse(&answer),

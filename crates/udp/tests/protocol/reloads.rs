@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::client::{Client, announce_bytes};
 use super::setup::{SIMPLE, on_every_setup};
-fn change(daemon: &Daemon, setup: Setup, settings: &str) {
+pub(super) fn change(daemon: &Daemon, setup: Setup, settings: &str) {
     let text = daemon.place.config_text(setup, settings);
     daemon.place.write("config.toml", text);
     daemon.reload_by(Signal::SIGHUP);

@@ -8,7 +8,6 @@ use aquatic_stream_tracker::Following;
 
 use super::SocketWorker;
 use crate::config::Config;
-use crate::upgrade::Doorkeeper;
 
 impl SocketWorker {
     /// The same worker, with settings that change while it works.
@@ -24,7 +23,7 @@ impl SocketWorker {
         let Some(config) = self.following.changed(Config::bounds) else {
             return;
         };
-        self.doorkeeper = Doorkeeper::new(&config);
+        self.doorkeeper.follow(&config);
         if self.requests.service.follow(&config) {
             self.sweep.start();
         }

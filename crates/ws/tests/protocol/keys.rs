@@ -4,12 +4,14 @@ use aquatic_test_support::cases::{self, Case, Tracker};
 use aquatic_test_support::connection::Connection;
 use aquatic_test_support::operations::operator_endpoint::{ask, assert_answer, settings};
 use aquatic_test_support::program::localhost;
+use aquatic_test_support::setup::on_every_setup;
 use aquatic_test_support::wait::until;
 use aquatic_test_support::{Place, Setup, metrics, torrent};
 use aquatic_types::IpFamily;
 use serde_json::json;
 
 use super::client::{Peer, Socket, binary, request};
+use super::reloads::change;
 use super::setup::WS;
 
 const KEYS: &str = "Alice-1 peers=2 # Alice\nbob until=2001-01-31\ncarol\n";
@@ -31,6 +33,27 @@ pub(super) fn peer(tracker: &Tracker, url: &str) -> Peer {
     connection.send(request("").replace("GET /announce ", &format!("GET {url} ")));
     assert_eq!(connection.answer().status, 101, "browsers see no status");
     Peer::new(Socket { connection })
+}
+
+/// What is built anew then takes keys as before.
+#[test]
+fn keys_outlive_a_reload_of_other_settings() {
+    on_every_setup(&WS, |setup| {
+        let place = Place::new();
+        place.write("keys", KEYS);
+        let tracker = Case::plain(setup).start_at(place, SETTINGS);
+        let settings = format!("{SETTINGS}protocol.peer_announce_interval = 61\n");
+        change(&tracker, setup, &settings);
+        until("who has a key is told the new interval", || {
+            let mut member = peer(&tracker, "/carol");
+            let announce = member.announce(torrent(1), 1);
+            let reply = member.socket.ask(&announce);
+            (reply["interval"].as_u64()? == 61).then_some(())
+        });
+        let mut stranger = peer(&tracker, "/");
+        let announce = stranger.announce(torrent(1), 1);
+        assert!(stranger.refusal(&announce).contains("has no key"));
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aquatic_daemon::clock::Clock;
 use aquatic_test_support::cases::Case;
 use aquatic_test_support::wait::until;
 use aquatic_test_support::{Place, torrent};
@@ -132,13 +133,23 @@ fn pings_come_when_configured_whatever_may_be_idle() {
         // Whoever says something is not asked.
         let scrape = json!({"action": "scrape", "info_hash": []}).to_string();
         let mut replies = 0;
+        let clock = Clock::start();
+        let mut last_sent = clock.elapsed();
         while silent
             .socket
             .connection
             .is_silent_for(Duration::from_millis(100))
         {
+            let sent = clock.elapsed();
             busy.socket.send(&scrape);
-            assert_eq!(busy.socket.receive_frame().0, TEXT);
+            let (mut kind, _) = busy.socket.receive_frame();
+            if kind == PING {
+                let silence = clock.elapsed() - last_sent;
+                assert!(silence >= Duration::from_secs(1), "asked after {silence:?}");
+                (kind, _) = busy.socket.receive_frame();
+            }
+            assert_eq!(kind, TEXT);
+            last_sent = sent;
             replies += 1;
             assert!(replies < 300, "no ping for half a minute");
         }

@@ -16,7 +16,7 @@ use super::setup::WS;
 
 const SIMPLE: Setup = Setup::simple(&WS);
 
-fn change(tracker: &Tracker, setup: Setup, settings: &str) {
+pub(super) fn change(tracker: &Tracker, setup: Setup, settings: &str) {
     let text = tracker.place.config_text(setup, settings);
     tracker.place.write("config.toml", text);
     tracker.reload_by(Signal::SIGHUP);

@@ -290,6 +290,7 @@ fn figures(earlier: Option<&Moment>, now: &Moment, clients: Clients) -> Figures 
         version: env!("CARGO_PKG_VERSION"),
         time: (unix_seconds * 1e3).round() / 1e3,
         uptime_seconds: at.as_secs_f64(),
+        awake,
         swarms,
         ipv4,
         ipv6,

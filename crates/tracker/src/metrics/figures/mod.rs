@@ -51,6 +51,9 @@ pub struct Figures {
     /// suspended.
     #[serde(serialize_with = "milliseconds")]
     pub uptime_seconds: f64,
+    /// The same without the time in which the machine was suspended: rates go by this.
+    #[serde(skip)]
+    pub awake: Duration,
     /// What is in all swarms.
     #[serde(flatten)]
     pub swarms: Swarms,

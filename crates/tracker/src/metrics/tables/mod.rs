@@ -54,7 +54,7 @@ impl Period {
 }
 
 fn elapsed(earlier: &Figures, current: &Figures) -> Duration {
-    current.uptime().saturating_sub(earlier.uptime())
+    current.awake.saturating_sub(earlier.awake)
 }
 
 /// Figures with the same columns.
@@ -417,6 +417,17 @@ mod tests {
 
     fn counted(reports: Vec<Arc<ShardReport>>) -> Counted<Bees> {
         Counted::of(vec![Arc::new(WorkerCounters::default())], reports)
+    }
+
+    #[test]
+    fn a_machine_that_was_asleep_served_nobody_meanwhile() {
+        let counted = counted(Vec::new());
+        let take = |seconds| figures_of(seconds, vec![Part::of(&counted)], &[]);
+        let (earlier, mut current) = (take(100), take(104));
+        current.uptime_seconds += 3_600.0;
+        let period = Period::between(&earlier, &current);
+        assert_eq!(period.uptime, "0 d 01:01:44");
+        assert_eq!(period.seconds, "4.0");
     }
 
     #[test]
