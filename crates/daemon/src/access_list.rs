@@ -17,8 +17,6 @@ mod pages;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_access_list::{AccessList, AccessListMode, Replaced};
@@ -26,6 +24,7 @@ use aquatic_config::{AccessListConfig, Checks};
 use metrics::{Unit, describe_gauge};
 
 use crate::denied_networks;
+use crate::edited_list::wait_while;
 use crate::kept_gauges;
 use crate::load_metrics::LoadMetrics;
 use crate::patient_file::PatientFile;
@@ -51,10 +50,6 @@ const HASH_LINE_BYTES: usize = 41;
 
 /// What is read from a file at once.
 const BLOCK_BYTES: usize = 64 * 1_024;
-
-/// How often, and how long in all (5 seconds), workers are waited for that use a replaced list.
-const TRIES: u32 = 250;
-const TRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The files that are read again at a reload.
 #[must_use]
@@ -94,17 +89,11 @@ pub fn advise(config: &AccessListConfig, checks: &mut Checks) {
     );
 }
 
-/// Frees a list when no worker uses it any more, in the place of the last of them. Workers let go
-/// of it in their next round, so that is in some 100 ms; one that does not come to it frees the
-/// list by itself, later.
+/// Frees a list when no worker uses it any more, in the place of the last of them.
 fn free(replaced: Replaced) {
-    for _ in 0..TRIES {
-        // A worker that was asleep during the last changes holds the same table by an earlier list.
-        if !replaced.table_is_in_use() {
-            return;
-        }
-        thread::sleep(TRY_INTERVAL);
-    }
+    // A worker that was asleep during the last changes holds the same table by an earlier list.
+    wait_while(|| replaced.table_is_in_use());
+    drop(replaced);
 }
 
 /// The list, and which file it is from, if that can be told from others.

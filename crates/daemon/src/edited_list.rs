@@ -1,7 +1,11 @@
-//! What changes of a list in use have in common, whatever it lists: why one is refused, and how the
-//! lines of its file are read.
+//! What changes of a list in use have in common, whatever it lists: how one is asked for, why one
+//! is refused, how the lines of the file are read, and when the list of before is freed.
+
+pub(crate) mod order;
 
 use std::io::{self, BufRead, Read};
+use std::thread;
+use std::time::Duration;
 
 use crate::endpoint::Response;
 use crate::rewritten_file::RewriteError;
@@ -57,6 +61,20 @@ impl Refused {
                 Response::json_error(500, &reason)
             }
         }
+    }
+}
+
+/// Waits for the workers that use a list which was replaced. They let go of it in their next round,
+/// so that is in some 100 ms; one that does not come to it frees the list by itself, later.
+pub(crate) fn wait_while(is_in_use: impl Fn() -> bool) {
+    // 5 seconds in all.
+    const TRIES: u32 = 250;
+    const TRY_INTERVAL: Duration = Duration::from_millis(20);
+    for _ in 0..TRIES {
+        if !is_in_use() {
+            return;
+        }
+        thread::sleep(TRY_INTERVAL);
     }
 }
 

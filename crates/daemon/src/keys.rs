@@ -13,7 +13,6 @@ mod pages;
 
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,6 +22,7 @@ use aquatic_types::Seconds;
 use metrics::{Unit, describe_gauge};
 
 use crate::clock::{Clock, Now, unix_time};
+use crate::edited_list::wait_while;
 use crate::heartbeat;
 use crate::kept_gauges;
 use crate::load_metrics::LoadMetrics;
@@ -45,10 +45,6 @@ const METRICS: LoadMetrics = LoadMetrics {
     successful: "aquatic_keys_last_reload_successful",
     timestamp_seconds: "aquatic_keys_last_reload_timestamp_seconds",
 };
-
-/// How often, and how long in all (5 seconds), workers are waited for that use a replaced list.
-const TRIES: u32 = 250;
-const TRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often the time is told: so late does a key end.
 const TICK: Duration = Duration::from_secs(1);
@@ -125,12 +121,8 @@ fn tell_time(keys: &SharedKeys) {
 
 /// Frees a list when no worker uses it any more, in the place of the last of them.
 fn free(replaced: Replaced) {
-    for _ in 0..TRIES {
-        if !replaced.is_in_use() {
-            return;
-        }
-        thread::sleep(TRY_INTERVAL);
-    }
+    wait_while(|| replaced.is_in_use());
+    drop(replaced);
 }
 
 /// The keys, and which file they are from, if that can be told from others.

@@ -1,15 +1,11 @@
 //! What an operator asks to be changed in the list, from JSON. Pure.
 
 use std::collections::HashSet;
-use std::fmt::Write;
 
-use aquatic_types::InfoHash;
-use simd_json::{Node, StaticNode};
+use aquatic_types::{InfoHash, ParseInfoHashError};
 
+use crate::edited_list::order::{self, Form, Mistakes};
 use crate::json;
-
-/// How many mistakes are told at once.
-const MISTAKES_MAX: usize = 10;
 
 /// Bytes of an info hash in a list, with quotes and a comma.
 const ENTRY_BYTES: usize = 43;
@@ -24,108 +20,35 @@ const EXAMPLE: &str = "send an object such as \
                        {\"add\": [\"40 hexadecimal digits\"], \"remove\": [], \
                        \"write\": true}, or {\"replace\": [\"40 hexadecimal digits\"]}";
 
-/// What is to be changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// Some entries.
-    Edit {
-        add: Vec<InfoHash>,
-        remove: Vec<InfoHash>,
+const FORM: Form<InfoHash> = Form {
+    example: EXAMPLE,
+    entries: "an info hash or a list of them, as strings",
+    parse: |text, _| {
+        text.parse()
+            .map_err(|error: ParseInfoHashError| error.to_string())
     },
-    /// All entries.
-    Replace(Vec<InfoHash>),
-}
+    is_secret: false,
+};
 
-/// What an operator asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Order {
-    pub(super) change: Change,
-    /// The file is to be written, too.
-    pub(super) write: bool,
-}
+pub(super) type Change = order::Change<InfoHash>;
+pub(super) type Order = order::Order<InfoHash>;
 
 /// Reads the body of a request, which is of no use afterwards.
 ///
 /// # Errors
-/// All that is wrong with it, up to [`MISTAKES_MAX`].
+/// All that is wrong with it, up to some mistakes.
 pub(super) fn parse(body: &mut [u8]) -> Result<Order, String> {
     let marks_max = body.len() / ENTRY_BYTES * ENTRY_MARKS + OTHER_MARKS_MAX;
     if json::marks(body) > marks_max {
         return Err(format!("this is no list of info hashes: {EXAMPLE}"));
     }
-    let tape =
-        simd_json::to_tape(body).map_err(|error| format!("not JSON ({error}): {EXAMPLE}"))?;
-    let mut nodes = tape.0.iter();
-    let Some(Node::Object { len, .. }) = nodes.next() else {
-        return Err(EXAMPLE.to_owned());
-    };
-    let (mut add, mut remove, mut replace, mut write) = (None, None, None, None);
     let mut mistakes = Mistakes::default();
-    for _ in 0..*len {
-        let Some(Node::String(key)) = nodes.next() else {
-            return Err(EXAMPLE.to_owned());
-        };
-        let is_first = match *key {
-            "add" => put(&mut add, entries(key, &mut nodes, &mut mistakes)?),
-            "remove" => put(&mut remove, entries(key, &mut nodes, &mut mistakes)?),
-            "replace" => put(&mut replace, entries(key, &mut nodes, &mut mistakes)?),
-            "write" => match nodes.next() {
-                Some(Node::Static(StaticNode::Bool(value))) => put(&mut write, *value),
-                _ => return Err("`write` must be true or false".to_owned()),
-            },
-            other => return Err(format!("there is no `{}`: {EXAMPLE}", other.escape_debug())),
-        };
-        if !is_first {
-            return Err(format!("`{key}` is there twice"));
-        }
-    }
+    let order = FORM.read(body, &mut mistakes)?;
     mistakes.into_result()?;
-    let change = match (replace, add, remove) {
-        (None, None, None) => return Err(format!("nothing is to be changed: {EXAMPLE}")),
-        (Some(replace), None, None) => Change::Replace(replace),
-        (Some(_), ..) => {
-            return Err("`replace` cannot be together with `add` or `remove`".to_owned());
-        }
-        (None, add, remove) => {
-            let (add, remove) = (add.unwrap_or_default(), remove.unwrap_or_default());
-            require_disjoint(&add, &remove)?;
-            Change::Edit { add, remove }
-        }
-    };
-    let write = write.unwrap_or(false);
-    Ok(Order { change, write })
-}
-
-/// Returns whether there was none.
-fn put<T>(place: &mut Option<T>, value: T) -> bool {
-    place.replace(value).is_none()
-}
-
-/// A list of info hashes, or one.
-fn entries<'a, 'i: 'a>(
-    key: &str,
-    nodes: &mut impl Iterator<Item = &'a Node<'i>>,
-    mistakes: &mut Mistakes,
-) -> Result<Vec<InfoHash>, String> {
-    let what = || format!("`{key}` must be an info hash or a list of them, as strings");
-    let count = match nodes.next() {
-        Some(Node::String(text)) => {
-            let entry = mistakes.parse(text, || format!("`{key}`"));
-            return Ok(entry.into_iter().collect());
-        }
-        Some(Node::Array { len, .. }) => *len,
-        _ => return Err(what()),
-    };
-    let mut entries = Vec::with_capacity(count);
-    for place in 0..count {
-        match nodes.next() {
-            Some(Node::String(text)) => {
-                entries.extend(mistakes.parse(text, || format!("`{key}[{place}]`")));
-            }
-            _ => return Err(format!("`{key}[{place}]` is no string: {}", what())),
-        }
+    if let Change::Edit { add, remove } = &order.change {
+        require_disjoint(add, remove)?;
     }
-    Ok(entries)
+    Ok(order)
 }
 
 fn require_disjoint(add: &[InfoHash], remove: &[InfoHash]) -> Result<(), String> {
@@ -137,37 +60,6 @@ fn require_disjoint(add: &[InfoHash], remove: &[InfoHash]) -> Result<(), String>
     match many.iter().find(|it| few.contains(it)) {
         Some(both) => Err(format!("{both} is in `add` and in `remove`")),
         None => Ok(()),
-    }
-}
-
-#[derive(Default)]
-struct Mistakes {
-    count: usize,
-    told: String,
-}
-
-impl Mistakes {
-    fn parse(&mut self, text: &str, place: impl Fn() -> String) -> Option<InfoHash> {
-        match text.parse() {
-            Ok(info_hash) => Some(info_hash),
-            Err(error) => {
-                self.count += 1;
-                if self.count <= MISTAKES_MAX {
-                    let separator = if self.told.is_empty() { "" } else { "; " };
-                    // Writing to a string does not fail.
-                    let _ = write!(self.told, "{separator}{}: {error}", place());
-                }
-                None
-            }
-        }
-    }
-
-    fn into_result(self) -> Result<(), String> {
-        match self.count {
-            0 => Ok(()),
-            1..=MISTAKES_MAX => Err(self.told),
-            count => Err(format!("{}; and {} more", self.told, count - MISTAKES_MAX)),
-        }
     }
 }
 

@@ -1,15 +1,11 @@
 //! What an operator asks to be changed in the keys, from JSON. Pure.
 
 use std::collections::HashMap;
-use std::fmt::{self, Display, Formatter, Write};
 
 use aquatic_keys::{KEY_LINE_BYTES_MAX, KeyEntry, KeyList, KeyListErrorKind};
-use simd_json::{Node, StaticNode};
 
+use crate::edited_list::order::{self, Form, Mistakes, Place};
 use crate::json;
-
-/// How many mistakes are told at once.
-const MISTAKES_MAX: usize = 10;
 
 /// What [`json::marks`] counts of a key in a list: a comma and two quotes.
 const ENTRY_MARKS: usize = 3;
@@ -25,32 +21,23 @@ const EXAMPLE: &str = "send an object such as \
                        {\"add\": [\"KEY peers=50 until=2027-01-31 # NAME\"], \
                        \"remove\": [\"KEY\"], \"write\": true}, or {\"replace\": [\"KEY\"]}";
 
-/// What is to be changed.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// Some keys. None is in both.
-    Edit {
-        /// These are there from now on, as they are here.
-        add: Vec<KeyEntry>,
-        /// These are not, whatever was said about them.
-        remove: Vec<KeyEntry>,
-    },
-    /// All keys.
-    Replace(Vec<KeyEntry>),
-}
+const FORM: Form<Placed> = Form {
+    example: EXAMPLE,
+    entries: "a key or a list of them, as strings with what a line may have",
+    parse: parse_entry,
+    is_secret: true,
+};
 
-/// What an operator asks for.
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) change: Change,
-    /// The file is to be written, too.
-    pub(super) write: bool,
-}
+/// None is twice in one.
+pub(super) type Change = order::Change<KeyEntry>;
+pub(super) type Order = order::Order<KeyEntry>;
+
+type Placed = (Place, KeyEntry);
 
 /// Reads the body of a request, which is of no use afterwards.
 ///
 /// # Errors
-/// All that is wrong with it, up to [`MISTAKES_MAX`]. No part of a key is told.
+/// All that is wrong with it, up to some mistakes. No part of a key is told.
 pub(super) fn parse(body: &mut [u8]) -> Result<Order, String> {
     let entries_max = body.len() / ENTRY_BYTES + SHORT_KEYS_MAX;
     if json::marks(body) > entries_max * ENTRY_MARKS {
@@ -58,180 +45,51 @@ pub(super) fn parse(body: &mut [u8]) -> Result<Order, String> {
             "this is no list of keys, or has too many short ones: {EXAMPLE}"
         ));
     }
-    // What its errors say is not passed on, since that can have a part of a key.
-    let tape = simd_json::to_tape(body).map_err(|error| {
-        let place = error.index();
-        format!("not JSON (near byte {place}): {EXAMPLE}")
-    })?;
-    let mut nodes = tape.0.iter();
-    let Some(Node::Object { len, .. }) = nodes.next() else {
-        return Err(EXAMPLE.to_owned());
-    };
-    let (mut add, mut remove, mut replace, mut write) = (None, None, None, None);
     let mut mistakes = Mistakes::default();
-    for _ in 0..*len {
-        let Some(Node::String(member)) = nodes.next() else {
-            return Err(EXAMPLE.to_owned());
-        };
-        let is_first = match *member {
-            "add" => put(&mut add, entries("add", &mut nodes, &mut mistakes)?),
-            "remove" => put(&mut remove, entries("remove", &mut nodes, &mut mistakes)?),
-            "replace" => put(&mut replace, entries("replace", &mut nodes, &mut mistakes)?),
-            "write" => match nodes.next() {
-                Some(Node::Static(StaticNode::Bool(value))) => put(&mut write, *value),
-                _ => return Err("`write` must be true or false".to_owned()),
-            },
-            // It can be a key: of an object that has them as its members.
-            _ => return Err(format!("there is an unknown member: {EXAMPLE}")),
-        };
-        if !is_first {
-            return Err(format!("`{member}` is there twice"));
+    let order = FORM.read(body, &mut mistakes)?;
+    let change = match order.change {
+        order::Change::Replace(entries) => {
+            let [entries] = require_different([entries], &mut mistakes);
+            Change::Replace(entries)
         }
-    }
-    let change = match (replace, add, remove) {
-        (None, None, None) => return Err(format!("nothing is to be changed: {EXAMPLE}")),
-        (Some(replace), None, None) => {
-            let [replace] = mistakes.require_different([replace]);
-            Change::Replace(replace)
-        }
-        (Some(_), ..) => {
-            return Err("`replace` cannot be together with `add` or `remove`".to_owned());
-        }
-        (None, add, remove) => {
-            let lists = [add.unwrap_or_default(), remove.unwrap_or_default()];
-            let [add, remove] = mistakes.require_different(lists);
+        order::Change::Edit { add, remove } => {
+            let [add, remove] = require_different([add, remove], &mut mistakes);
             Change::Edit { add, remove }
         }
     };
     mistakes.into_result()?;
-    let write = write.unwrap_or(false);
+    let write = order.write;
     Ok(Order { change, write })
 }
 
-/// Returns whether there was none.
-fn put<T>(place: &mut Option<T>, value: T) -> bool {
-    place.replace(value).is_none()
-}
-
-/// Where in the body a key is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    member: &'static str,
-    /// In a list.
-    index: Option<usize>,
-}
-
-impl Display for Place {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.index {
-            Some(index) => write!(f, "`{}[{index}]`", self.member),
-            None => write!(f, "`{}`", self.member),
+fn parse_entry(text: &str, place: Place) -> Result<Placed, String> {
+    // It is written to a file, where it would be another line.
+    if text.contains(char::is_control) {
+        return Err("a line of the file cannot have this (a line end or a tab)".to_owned());
+    }
+    match KeyList::parse_line(text.as_bytes()) {
+        // It is written with spaces where it may have none, so it can have become longer.
+        Ok(Some(entry)) if entry.to_line().len() > KEY_LINE_BYTES_MAX => {
+            Err(KeyListErrorKind::TooLong.to_string())
         }
+        Ok(Some(entry)) => Ok((place, entry)),
+        Ok(None) => Err("there is no key".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
-type Placed = (Place, KeyEntry);
-
-/// A list of keys, or one.
-fn entries<'a, 'i: 'a>(
-    member: &'static str,
-    nodes: &mut impl Iterator<Item = &'a Node<'i>>,
+/// No key may be there twice: it would depend on the order what is said about it.
+fn require_different<const LISTS: usize>(
+    lists: [Vec<Placed>; LISTS],
     mistakes: &mut Mistakes,
-) -> Result<Vec<Placed>, String> {
-    let what = || {
-        format!("`{member}` must be a key or a list of them, as strings with what a line may have")
-    };
-    let count = match nodes.next() {
-        Some(Node::String(text)) => {
-            let place = Place {
-                member,
-                index: None,
-            };
-            return Ok(mistakes.parse(text, place).into_iter().collect());
-        }
-        Some(Node::Array { len, .. }) => *len,
-        _ => return Err(what()),
-    };
-    let mut entries = Vec::with_capacity(count);
-    for index in 0..count {
-        match nodes.next() {
-            Some(Node::String(text)) => {
-                let place = Place {
-                    member,
-                    index: Some(index),
-                };
-                entries.extend(mistakes.parse(text, place));
-            }
-            _ => return Err(format!("`{member}[{index}]` is no string: {}", what())),
+) -> [Vec<KeyEntry>; LISTS] {
+    let mut seen = HashMap::new();
+    for (place, entry) in lists.iter().flatten() {
+        if let Some(first) = seen.insert(entry.text(), *place) {
+            mistakes.add(*place, format!("the same key as {first}"));
         }
     }
-    Ok(entries)
-}
-
-#[derive(Default)]
-struct Mistakes {
-    count: usize,
-    told: String,
-}
-
-impl Mistakes {
-    fn add(&mut self, place: Place, what: impl Display) {
-        self.count += 1;
-        if self.count <= MISTAKES_MAX {
-            let separator = if self.told.is_empty() { "" } else { "; " };
-            // Writing to a string does not fail.
-            let _ = write!(self.told, "{separator}{place}: {what}");
-        }
-    }
-
-    fn parse(&mut self, text: &str, place: Place) -> Option<Placed> {
-        // It is written to a file, where it would be another line.
-        if text.contains(char::is_control) {
-            self.add(
-                place,
-                "a line of the file cannot have this (a line end or a tab)",
-            );
-            return None;
-        }
-        match KeyList::parse_line(text.as_bytes()) {
-            // It is written with spaces where it may have none, so it can have become longer.
-            Ok(Some(entry)) if entry.to_line().len() > KEY_LINE_BYTES_MAX => {
-                self.add(place, KeyListErrorKind::TooLong);
-                None
-            }
-            Ok(Some(entry)) => Some((place, entry)),
-            Ok(None) => {
-                self.add(place, "there is no key");
-                None
-            }
-            Err(error) => {
-                self.add(place, error);
-                None
-            }
-        }
-    }
-
-    /// No key may be there twice: it would depend on the order what is said about it.
-    fn require_different<const LISTS: usize>(
-        &mut self,
-        lists: [Vec<Placed>; LISTS],
-    ) -> [Vec<KeyEntry>; LISTS] {
-        let mut seen = HashMap::new();
-        for (place, entry) in lists.iter().flatten() {
-            if let Some(first) = seen.insert(entry.text(), *place) {
-                self.add(*place, format!("the same key as {first}"));
-            }
-        }
-        lists.map(|list| list.into_iter().map(|(_, entry)| entry).collect())
-    }
-
-    fn into_result(self) -> Result<(), String> {
-        match self.count {
-            0 => Ok(()),
-            1..=MISTAKES_MAX => Err(self.told),
-            count => Err(format!("{}; and {} more", self.told, count - MISTAKES_MAX)),
-        }
-    }
+    lists.map(|list| list.into_iter().map(|(_, entry)| entry).collect())
 }
 
 #[cfg(test)]
@@ -349,10 +207,7 @@ mod tests {
     fn the_first_mistakes_are_told() {
         let keys = vec![r#""?""#; 25].join(",");
         let error = parsed(&format!(r#"{{"add": [{keys}]}}"#)).unwrap_err();
-        assert_eq!(
-            error.matches("character 1 of the key").count(),
-            MISTAKES_MAX
-        );
+        assert_eq!(error.matches("character 1 of the key").count(), 10);
         assert!(error.ends_with("; and 15 more"), "{error}");
     }
 
