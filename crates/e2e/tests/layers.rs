@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_stream", 4),
     ("aquatic_test_support", 4),
     ("aquatic_tracker", 4),
+    ("aquatic_cluster", 5),
     ("aquatic_load_test", 5),
     ("aquatic_stream_tracker", 5),
     ("aquatic_bench", 6),

@@ -1,0 +1,29 @@
+//! One swarm over several trackers.
+//!
+//! Each node has all peers of all nodes. What changes in its own swarms it publishes on a [`Bus`],
+//! and what the others publish it takes into its swarms. There is no state to be handed over, no
+//! membership to agree upon and no leader: peers announce again and again, and so whatever was lost
+//! on the way comes once more.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`bus`] | what nodes reach each other by |
+//! | [`replica`] | the swarms of a process, as the cluster sees them |
+//! | [`nodes`] | which other processes there are |
+//!
+//! [`Bus`]: bus::Bus
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub mod bus;
+pub mod nodes;
+pub mod replica;

@@ -1,0 +1,57 @@
+//! The swarms of a process, as the cluster sees them.
+
+use aquatic_daemon::clock::Now;
+use aquatic_swarm_log::{BatchBody, Body};
+use aquatic_types::Seconds;
+
+use crate::bus::{Channel, Destination};
+use crate::nodes::NodeIndex;
+
+/// Swarms of one kind, in all shards of this process: they tell what changes in them, and take in
+/// what other nodes tell. Used by one thread, which is no owner of shards; so everything travels to
+/// the owners and back.
+pub trait Replica: Send {
+    /// Whether it wants what is published on a channel.
+    fn listens_to(&self, channel: Channel) -> bool;
+
+    /// Whether it can [receive](Self::receive) one more batch. If not, some time after something
+    /// was [pending](Self::has_pending).
+    fn has_room(&self) -> bool;
+
+    /// Takes in what another node has published.
+    fn receive(&mut self, now: Now, batch: &Received<'_>);
+
+    /// Asks all shards what there is to publish.
+    fn collect(&mut self);
+
+    /// Sends what is for the shards, and takes what has come back from them: gives `publish` what
+    /// they have to say. Returns how much is still on its way.
+    fn finish(&mut self, now: Now, publish: &mut dyn FnMut(Outgoing)) -> usize;
+
+    /// Whether something has come back since the last [`Self::finish`].
+    fn has_pending(&self) -> bool;
+}
+
+/// A batch that another node has published.
+#[derive(Clone, Debug)]
+pub struct Received<'a> {
+    /// The process that wrote it.
+    pub from: NodeIndex,
+    /// Seconds that have passed since it was written: lives are shorter by that.
+    pub age_seconds: u32,
+    /// It is not new: it was read in the log.
+    pub is_logged: bool,
+    /// What is in it.
+    pub body: Body<'a>,
+}
+
+/// A batch that is to be published.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// To whom.
+    pub to: Destination,
+    /// What is in it.
+    pub body: BatchBody,
+    /// The second from which lives in it are counted.
+    pub since: Seconds,
+}
