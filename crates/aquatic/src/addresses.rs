@@ -120,6 +120,7 @@ impl<'a> Addresses<'a> {
             access_list: launch.access_list(),
             peers_per_ip: limits.peers_per_ip.clone(),
             persistence: launch.persistence(config.persistence.plan()),
+            sharing: None,
         };
         let shard_limits = config.address_limits();
         let shard_config = config.address_shards(&shard_limits);

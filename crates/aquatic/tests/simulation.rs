@@ -97,6 +97,7 @@ fn shards(
         access_list,
         peers_per_ip: None,
         persistence: Persistence::default(),
+        sharing: None,
     };
     let config = AddressShardConfig {
         limits: &config.limits.tracker,

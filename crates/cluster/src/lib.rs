@@ -7,8 +7,11 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`engine`] | what a node does |
 //! | [`bus`] | what nodes reach each other by |
+//! | [`addresses`] | the swarms whose peers are addresses (UDP, HTTP), as the cluster sees them |
 //! | [`replica`] | the swarms of a process, as the cluster sees them |
+//! | [`simulation`] | a bus without servers |
 //! | [`nodes`] | which other processes there are |
 //!
 //! [`Bus`]: bus::Bus
@@ -24,6 +27,12 @@
     )
 )]
 
+pub mod addresses;
+mod buffer;
 pub mod bus;
+pub mod counters;
+pub mod engine;
 pub mod nodes;
 pub mod replica;
+pub mod simulation;
+mod table;

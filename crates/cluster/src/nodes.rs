@@ -10,6 +10,9 @@ pub struct NodeIndex(pub u16);
 impl NodeIndex {
     /// This process.
     pub const HERE: Self = Self(0);
+
+    /// A process that is not heard: of one whose messages are in the log still.
+    pub const UNKNOWN: Self = Self(u16::MAX);
 }
 
 /// So many processes are known at a time, with this one.

@@ -21,6 +21,10 @@ pub trait Replica: Send {
     /// Takes in what another node has published.
     fn receive(&mut self, now: Now, batch: &Received<'_>);
 
+    /// Does what is due from time to time. While the log is being read, what comes out of it may be
+    /// older than what was heard.
+    fn settle(&mut self, _now: Now, _is_reading_log: bool) {}
+
     /// Asks all shards what there is to publish.
     fn collect(&mut self);
 

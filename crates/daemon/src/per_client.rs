@@ -70,7 +70,16 @@ impl PerClientLimit {
         is_room
     }
 
-    /// Counts one less: to be called once for each that was [admitted](Self::admit) and has gone.
+    /// Counts one more, however many there are: somebody else has admitted it.
+    pub fn count(&self, ip: IpAddr) {
+        let client = client_network(ip);
+        for whose in [Some(client), client_site(client)].into_iter().flatten() {
+            self.with_count(whose, |count| *count = count.saturating_add(1));
+        }
+    }
+
+    /// Counts one less: to be called once for each that was [admitted](Self::admit) or
+    /// [counted](Self::count) and has gone.
     pub fn release(&self, ip: IpAddr) {
         self.release_client(client_network(ip));
     }

@@ -7,8 +7,8 @@ use aquatic_daemon::live::SettingsReader;
 use aquatic_http_protocol::AnnounceResponse;
 use aquatic_swarm::{Counts, PREFETCH_BATCH, TorrentKey};
 use aquatic_tracker::interval::AnnounceIntervals;
-use aquatic_tracker::shard::addresses::{AddressProcessor, AddressSwarms, PeerAddr};
-use aquatic_tracker::shard::client_stats::PeerTag;
+use aquatic_tracker::shard::addresses::{AddressProcessor, AddressSwarms, AddressTag, PeerAddr};
+
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus, PerFamily, Seconds};
 
 use crate::config::{Config, Intervals};
@@ -37,7 +37,7 @@ impl AddressProcessor for ResponseWriter {
     type Batch = Batch;
 
     /// Announces are taken out of the batch, and the responses put into it; scrapes are filled in.
-    fn process_in<V: PeerTag>(
+    fn process_in<V: AddressTag>(
         &mut self,
         now: Now,
         swarms: &mut AddressSwarms<V>,
@@ -99,7 +99,7 @@ impl ResponseWriter {
         &mut self,
         family: IpFamily,
         now: Now,
-        swarms: &mut AddressSwarms<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl AddressTag>,
         announces: &[Announce<K>],
         answers: &mut Answers,
     ) {
@@ -138,7 +138,7 @@ impl ResponseWriter {
         &mut self,
         family: IpFamily,
         deadline: Seconds,
-        swarms: &mut AddressSwarms<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl AddressTag>,
         key: &TorrentKey,
         announce: &Announce<K>,
     ) -> Result<Counts, Refusal> {
@@ -216,7 +216,7 @@ struct Pair {
 /// Puts `wanted` peers into `rows`, where there are more: `available` of the announcer's family and
 /// of the other one.
 fn choose<K: PeerAddr, O: PeerAddr>(
-    swarms: &mut AddressSwarms<impl PeerTag>,
+    swarms: &mut AddressSwarms<impl AddressTag>,
     key: &TorrentKey,
     (status, announcer): (PeerStatus, &K),
     available: Pair,
@@ -249,7 +249,7 @@ fn choose<K: PeerAddr, O: PeerAddr>(
 
 /// Puts peers of one family into `rows`.
 fn offer<K: PeerAddr>(
-    swarms: &mut AddressSwarms<impl PeerTag>,
+    swarms: &mut AddressSwarms<impl AddressTag>,
     key: &TorrentKey,
     to: (PeerStatus, Option<&K>),
     wanted: u32,

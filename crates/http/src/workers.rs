@@ -84,6 +84,7 @@ pub fn build_workers(
         access_list,
         peers_per_ip: limits.peers_per_ip.clone(),
         persistence,
+        sharing: None,
     };
     let shard_config = config.address_shards();
     let mut shards = shard_config.build(parts, entropy)?;

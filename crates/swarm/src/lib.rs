@@ -42,6 +42,7 @@
 //! - [`TorrentMap::announce`], [`TorrentMap::introduce`], [`TorrentMap::scrape`]: in `torrent_map`
 //! - [`TorrentMap::clean`], [`TorrentMap::walk`]: in `cleaning`, a slice at a time
 //! - [`TorrentMap::snapshot`], [`TorrentMap::apply`]: what is written down, and what was
+//! - when others are told again of a peer: in `refresh`
 //! - [`TorrentMap::show_peers_of`]: in `inspection`
 //! - who may come when memory is used up: in `room`, and who gives way: in `giving_way`
 //! - who is handed out: in `selection`, and how many of one network: in `restraint`
@@ -85,6 +86,7 @@ mod model_test;
 mod network_test;
 mod outcome;
 mod peer;
+mod refresh;
 mod restraint;
 mod room;
 mod rules;
@@ -103,6 +105,7 @@ pub use cleaning::{CleaningCursor, CleaningVisitor, WalkCursor};
 pub use giving_way::{Among, BoundedMaps, GivenWay, Terms};
 pub use hash::{HashKey, PeerKey, TorrentKey};
 pub use outcome::{Announce, Announced, Counts, Keep, Limits, PeerChange, PeerPolicy, Refusal};
+pub use refresh::{Previous, RefreshInterval};
 pub use room::Room;
 pub use snapshot::{LivePeer, SnapshotVisitor};
 pub use torrent_map::{PREFETCH_BATCH, TorrentKeys, TorrentMap};

@@ -6,6 +6,8 @@ use std::ops::Add;
 
 use aquatic_types::PeerStatus;
 
+use crate::refresh::Previous;
+
 /// What a peer announces to one torrent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announce<K> {
@@ -29,6 +31,9 @@ pub trait PeerPolicy<K, V> {
 
     /// A peer announces again. This may change what is kept with it.
     fn update(&mut self, value: &mut V);
+
+    /// The same peer: what was known of it until now.
+    fn replaces(&mut self, _previous: Previous) {}
 }
 
 /// Admits everybody, and keeps this with each peer that announces.

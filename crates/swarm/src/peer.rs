@@ -15,7 +15,7 @@ pub(crate) struct Peer<K, V> {
 /// Time is kept in steps of two seconds, modulo 2^16 seconds. Comparing needs no more as long as it
 /// is less than 2^15 seconds away, in the past or in the future: see
 /// [`PEER_AGE_MAX_SECONDS`](crate::PEER_AGE_MAX_SECONDS).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerState(u16);
 
 impl PeerState {
@@ -51,6 +51,11 @@ impl PeerState {
         // The last step is of two seconds, and of the present one the first may be over.
         let is_in_second_half = (now.0 & 1) as u16;
         Some(steps + 1 - is_in_second_half)
+    }
+
+    /// The deadline with this added, modulo 2^16 seconds.
+    pub(crate) fn steps_and(self, phase: u16) -> u16 {
+        (self.0 & !Self::FINISHED).wrapping_add(phase)
     }
 
     /// Seconds from `time` to the deadline, in steps of two.

@@ -11,6 +11,7 @@ use crate::index::{Index, Keys};
 use crate::large_sample::LargeSample;
 use crate::outcome::{Announce, Announced, Counts, Limits, PeerChange, PeerPolicy, Refusal};
 use crate::peer::{Peer, PeerState};
+use crate::refresh::Previous;
 use crate::rules::Rules;
 use crate::segments::{Segments, as_usize};
 use crate::snapshot::SnapshotProgress;
@@ -220,6 +221,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             }
             Some(at) => {
                 let known = entry.swarm.get_mut(at).ok_or(Refusal::PeerLimit)?;
+                policy.replaces(Previous::new(known.state, was_seeder));
                 known.state = state;
                 policy.update(&mut known.value);
                 let kinds = (was_seeder, seeder);

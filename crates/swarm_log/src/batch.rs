@@ -6,6 +6,7 @@ use std::slice::ChunksExact;
 
 use aquatic_types::{CompactV4, CompactV6};
 
+use crate::alive::{Alive, Leaving};
 use crate::fields::Fields;
 use crate::file::{Begin, End};
 use crate::record::{CompletedRecord, InvalidRecord, PeerRecord, Record};
@@ -91,6 +92,10 @@ pub enum Body<'a> {
     CompletedV6(Records<'a, CompletedRecord>),
     /// Downloads by WebTorrent peers.
     CompletedWebTorrent(Records<'a, CompletedRecord>),
+    /// A process is alive.
+    Alive(Alive),
+    /// A process leaves.
+    Leaving,
     /// A file begins.
     Begin(Begin),
     /// A file is at its end.
@@ -252,6 +257,8 @@ impl<'a> Body<'a> {
             COMPLETED_V4 => records(body).map(Self::CompletedV4),
             COMPLETED_V6 => records(body).map(Self::CompletedV6),
             COMPLETED_WEBTORRENT => records(body).map(Self::CompletedWebTorrent),
+            Alive::KIND => Alive::read(body).map(Self::Alive),
+            Leaving::KIND => Some(Self::Leaving),
             Begin::KIND => Begin::read(body).map(Self::Begin),
             End::KIND => End::read(body).map(Self::End),
             unknown => Some(Self::Unknown(unknown)),
@@ -328,6 +335,12 @@ impl BatchBody {
     #[must_use]
     pub fn records(&self) -> usize {
         self.records
+    }
+
+    /// Bytes of the records.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether the records are peers, as opposed to download counts.

@@ -272,7 +272,7 @@ impl FileCheck {
             | Body::CompletedV6(counts)
             | Body::CompletedWebTorrent(counts) => self.found.completed += counts.len() as u64,
             Body::End(end) => self.end = Some(*end),
-            Body::Begin(_) | Body::Unknown(_) => {}
+            Body::Begin(_) | Body::Alive(_) | Body::Leaving | Body::Unknown(_) => {}
         }
         Ok(())
     }

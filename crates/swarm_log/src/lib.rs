@@ -50,6 +50,8 @@
 //! |---|---|
 //! | 1 | IPv4 peers of 29 bytes: info hash 20, address 4, port 2, flags 1, seconds left to live 2 |
 //! | 2 | IPv6 peers of 41 bytes: the same with an address of 16 bytes |
+//! | 5 | [`Alive`]: number of the last batch of peers 8, of members 8 |
+//! | 6 | [`Leaving`]: nothing |
 //! | 7 | download counts of 24 bytes: info hash 20, downloads by IPv4 peers 4 |
 //! | 8 | the same by IPv6 peers |
 //! | 9 | the same by WebTorrent peers |
@@ -58,8 +60,8 @@
 //!
 //! Flags of a peer: 1, it is a seeder; 2, it has left; 4, it has just completed its download; 8,
 //! its download was counted. Unknown flags are ignored, batches of unknown kinds are [told
-//! apart](Body::Unknown) and can be skipped. Numbers that do not stand here are free; 3 to 6 are
-//! kept for messages that only make sense between trackers.
+//! apart](Body::Unknown) and can be skipped. Numbers that do not stand here are free; 3 and 4
+//! are kept for WebTorrent. 5 and 6 are sent only, and are no part of a file.
 //!
 //! Contents of a file: 1, swarms of addresses; 2, their download counts only; 3, download counts of
 //! WebTorrent.
@@ -79,11 +81,13 @@
     )
 )]
 
+mod alive;
 mod batch;
 mod fields;
 mod file;
 mod record;
 
+pub use alive::{Alive, Leaving};
 pub use batch::{
     BATCH_BYTES_MAX, Batch, BatchBody, BatchError, BatchHeader, Body, HEADER_BYTES, Kind,
     RecordBuffer, Records, batch_bytes,

@@ -77,7 +77,7 @@ impl Written {
             Body::CompletedV6(counts) => self.add_completed(Some(IpFamily::V6), counts.clone()),
             Body::CompletedWebTorrent(counts) => self.add_completed(None, counts.clone()),
             Body::Begin(_) | Body::End(_) => {}
-            Body::Unknown(kind) => panic!("a batch of kind {kind}"),
+            Body::Alive(_) | Body::Leaving | Body::Unknown(_) => panic!("in a file: {body:?}"),
         }
     }
 

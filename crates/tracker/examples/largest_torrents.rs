@@ -17,6 +17,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announce, HashKey, Limits};
 use aquatic_tracker::dispatch::shard_set::ShardSet;
 use aquatic_tracker::dispatch::topology::Topology;
+use aquatic_tracker::shard::addresses::outbox::Unread;
 use aquatic_tracker::shard::addresses::{
     AddressShard, AddressSwarms, AddressSwarmsParts, AddressSwarmsSettings, PeerAddr,
 };
@@ -75,7 +76,7 @@ fn empty() -> AddressSwarms<()> {
         peers_per_ip: None,
         reporting: Reporting::default(),
     };
-    AddressSwarms::new(settings, parts)
+    AddressSwarms::new(settings, parts, Unread)
 }
 
 fn announce<K: PeerAddr>(
@@ -106,7 +107,7 @@ fn find(name: &str, torrents: usize, swarms: AddressSwarms<()>) -> anyhow::Resul
         swarm_workers: 1,
     };
     let (key, wakers) = (ShardKey::new([7; 52]), [waker_pair(|| ()).1]);
-    let mut set = ShardSet::new(key, topology, &wakers, vec![AddressShard::Off(swarms)]);
+    let mut set = ShardSet::new(key, topology, &wakers, vec![AddressShard::Plain(swarms)]);
     let readers = ShardReaders::attach(&mut set);
     let workers = set.into_owners().swarm_workers;
     let mut worker = workers.into_iter().next().context("there is a worker")?;

@@ -6,6 +6,7 @@ use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announce, HashKey, Limits};
 use aquatic_tracker::shard::Shard;
+use aquatic_tracker::shard::addresses::outbox::Unread;
 use aquatic_tracker::shard::addresses::{
     AddressSwarms, AddressSwarmsParts, AddressSwarmsSettings, PeerAddr,
 };
@@ -69,7 +70,7 @@ impl Fixture {
             reporting: reporting.clone(),
         };
         Self {
-            swarms: AddressSwarms::new(settings, parts),
+            swarms: AddressSwarms::new(settings, parts, Unread),
             reporting,
             rng: fastrand::Rng::with_seed(4),
             announces: 0,

@@ -6,8 +6,10 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::SettingsReader;
 use aquatic_swarm::{PREFETCH_BATCH, Refusal, TorrentKey};
 use aquatic_tracker::interval::AnnounceIntervals;
-use aquatic_tracker::shard::addresses::{AddressProcessor, AddressSwarms, Answered, PeerAddr};
-use aquatic_tracker::shard::client_stats::PeerTag;
+use aquatic_tracker::shard::addresses::{
+    AddressProcessor, AddressSwarms, AddressTag, Answered, PeerAddr,
+};
+
 use aquatic_types::{CompactAddr, IpFamily, Seconds};
 use aquatic_udp_protocol::{ANNOUNCE_RESPONSE_HEADER_SIZE, AnnounceHeader, ErrorResponse};
 use aquatic_udp_socket::Outbox;
@@ -35,7 +37,7 @@ impl AddressProcessor for ResponseWriter {
 
     /// Announces are taken out of the batch, and the responses put into its outboxes; scrapes are
     /// filled in.
-    fn process_in<V: PeerTag>(
+    fn process_in<V: AddressTag>(
         &mut self,
         now: Now,
         swarms: &mut AddressSwarms<V>,
@@ -70,7 +72,7 @@ impl ResponseWriter {
         &mut self,
         family: IpFamily,
         now: Now,
-        swarms: &mut AddressSwarms<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl AddressTag>,
         announces: &[Announce<K>],
         outboxes: &mut [Outbox],
     ) {
@@ -108,7 +110,7 @@ impl ResponseWriter {
     fn answer_announce<K: PeerAddr>(
         &mut self,
         deadline: Seconds,
-        swarms: &mut AddressSwarms<impl PeerTag>,
+        swarms: &mut AddressSwarms<impl AddressTag>,
         key: &TorrentKey,
         announce: &Announce<K>,
         outbox: &mut Outbox,

@@ -58,6 +58,7 @@ fn start(
         access_list: launch.access_list(),
         peers_per_ip: limits.peers_per_ip.clone(),
         persistence: launch.persistence(config.persistence.plan()),
+        sharing: None,
     };
     let shard_config = config.address_shards();
     let mut shards = shard_config.build(parts, &mut OsEntropy)?;

@@ -269,3 +269,45 @@ proptest! {
         let _ = Batch::parse(&signed);
     }
 }
+
+#[test]
+fn a_process_tells_that_it_is_alive_and_that_it_leaves() {
+    let (mut bytes, alive) = (
+        Vec::new(),
+        Alive {
+            peers: 7,
+            members: 1 << 40,
+        },
+    );
+    alive.write(&mut bytes, &HEADER);
+    assert_eq!(bytes.len(), HEADER_BYTES + 16 + CHECKSUM_BYTES);
+    assert_eq!(bytes[32..48], *b"\0\0\0\0\0\0\0\x07\0\0\x01\0\0\0\0\0");
+    Leaving.write(&mut bytes, &HEADER);
+    let (first, rest) = Batch::parse(&bytes).unwrap();
+    assert!(matches!(first.body, Body::Alive(read) if read == alive));
+    let (second, rest) = Batch::parse(rest).unwrap();
+    assert!(matches!(second.body, Body::Leaving) && rest.is_empty());
+    assert_eq!(second.header, HEADER);
+}
+
+#[test]
+fn who_is_alive_may_say_more_in_later_versions_but_not_less() {
+    for (length, is_understood) in [(15, false), (16, true), (17, true), (40, true)] {
+        let mut bytes = Vec::new();
+        write_batch(&mut bytes, Alive::KIND, &HEADER, |body| {
+            body.resize(body.len() + length, 3)
+        });
+        let parsed = Batch::parse(&bytes);
+        let is_alive = matches!(
+            parsed,
+            Ok((
+                Batch {
+                    body: Body::Alive(_),
+                    ..
+                },
+                _
+            ))
+        );
+        assert_eq!(is_alive, is_understood, "{length}");
+    }
+}

@@ -105,6 +105,25 @@ impl<S: Shard> ShardSet<S> {
             .collect()
     }
 
+    /// Connects one more thread, which owns no shard and is no worker of the topology, but is woken
+    /// by `waker`.
+    pub fn connect_apart<P: BatchProcessor<Shard = S>>(
+        &mut self,
+        waker: &Waker,
+        batches_max: usize,
+        mut processor: impl FnMut(usize) -> P,
+    ) -> Dispatcher<P> {
+        let requesters = self.slots.iter_mut().enumerate().map(|(index, slot)| {
+            let (requester, responder) = exchange(batches_max, slot.waker.clone(), waker.clone());
+            slot.sources.push(Box::new(Responders {
+                processor: processor(index),
+                responders: vec![responder],
+            }));
+            requester
+        });
+        Dispatcher::remote(self.key, requesters.collect())
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

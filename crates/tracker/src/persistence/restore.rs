@@ -156,7 +156,7 @@ impl<S: Persistent> Restoring<'_, S> {
             Body::CompletedWebTorrent(counts) => counts.clone().flatten().for_each(|count| {
                 self.completed(&count.info_hash, Entry::CompletedWebTorrent(count));
             }),
-            Body::Begin(_) | Body::End(_) | Body::Unknown(_) => {}
+            Body::Begin(_) | Body::End(_) | Body::Alive(_) | Body::Leaving | Body::Unknown(_) => {}
         }
     }
 

@@ -22,8 +22,8 @@ use super::restore::{RestoreError, Summary, restore};
 use super::simulation::SimulatedSnapshotter;
 use super::snapshotter::{SnapshotSettings, Snapshotter, system_time};
 use crate::shard::ShardSource;
+use crate::shard::addresses::kinds::in_each;
 use crate::shard::addresses::{AddressShard, AddressSwarmsParts, AddressSwarmsSettings, PeerAddr};
-use crate::shard::client_stats::ClientStats;
 use crate::shard::maintenance::{MaintenanceSettings, Reporting};
 
 const BOOT_ID: [u8; 16] = [7; 16];
@@ -62,7 +62,7 @@ impl Tracker {
         let key = std::array::from_fn(|at| u8::try_from((at * 37 + shards) % 256).unwrap());
         Self {
             shards: seeds
-                .map(|seed| AddressShard::new(counts_clients, settings, parts(seed)))
+                .map(|seed| AddressShard::new(counts_clients, None, settings, parts(seed)))
                 .collect(),
             key: ShardKey::new(key),
             access_list,
@@ -83,17 +83,11 @@ impl Tracker {
         let info_hash = info_hash(torrent);
         let shard = self.key.shard_of(&info_hash, self.shards.len());
         let deadline = Now::default().seconds + PEER_AGE_SECONDS;
-        let outcome = match &mut self.shards[shard] {
-            ClientStats::Off(swarms) => {
-                let key = swarms.key(info_hash);
-                swarms.announce(deadline, &key, *b"-TR4060-", &announce, |_| ())
-            }
-            ClientStats::On(swarms) => {
-                let key = swarms.key(info_hash);
-                swarms.announce(deadline, &key, *b"-TR4060-", &announce, |_| ())
-            }
-        };
-        outcome.unwrap();
+        in_each!(&mut self.shards[shard], swarms => {
+            let key = swarms.key(info_hash);
+            let outcome = swarms.announce(deadline, &key, *b"-TR4060-", &announce, |_| ());
+            outcome.unwrap();
+        });
     }
 
     /// Torrents of zero to 119 peers, half of them with some of IPv6.
@@ -115,10 +109,9 @@ impl Tracker {
             let info_hash = info_hash(torrent);
             let shard = &self.shards[self.key.shard_of(&info_hash, self.shards.len())];
             for family in IpFamily::ALL {
-                let found = match shard {
-                    ClientStats::Off(swarms) => swarms.scrape(family, &swarms.key(info_hash)),
-                    ClientStats::On(swarms) => swarms.scrape(family, &swarms.key(info_hash)),
-                };
+                let found = in_each!(shard, swarms => {
+                    swarms.scrape(family, &swarms.key(info_hash))
+                });
                 counts.insert((torrent, family), found);
             }
         }

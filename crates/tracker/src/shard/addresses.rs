@@ -9,9 +9,12 @@
 //!
 //! It does not know requests: whether one may be served was decided before.
 
+mod apply;
 mod build;
+pub(crate) mod kinds;
 mod live;
 mod memory;
+pub mod outbox;
 mod persist;
 mod read;
 
@@ -23,30 +26,38 @@ use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_swarm::{
     Announce, Announced, BoundedMaps, CleaningCursor, CleaningVisitor, Counts, HashKey, Limits,
-    PeerChange, PeerKey, PeerPolicy, Refusal, TorrentKey, TorrentKeys, TorrentMap,
+    PeerChange, PeerKey, PeerPolicy, Previous, Refusal, TorrentKey, TorrentKeys, TorrentMap,
 };
+use aquatic_swarm_log::{PeerAddress, PeerRecord, RecordBuffer};
 use aquatic_types::{
     CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, PerFamily, Seconds,
 };
 
 use crate::metrics::counters::SwarmGauges;
-use crate::shard::client_stats::{ClientPrefix, ClientStats, ClientTable, ClientTag, PeerTag};
+use crate::shard::client_stats::{ClientPrefix, ClientTable, PeerTag};
 use crate::shard::maintenance::{Cleaner, Maintained, Maintenance, MaintenanceSettings, Reporting};
-use crate::shard::{Batch, BatchProcessor, Shard};
+use crate::shard::{Batch, Shard};
 
+pub use self::apply::Taken;
 pub use self::build::{
     AddressShardConfig, AddressShardParts, AddressShards, Connected, FinishedShards,
 };
+pub use self::kinds::{AddressShard, AddressTag, Shared};
 pub use self::live::LiveAddressShards;
 use self::memory::network_of;
+use self::outbox::{Journal, Outbox};
 
 /// The swarms of both IP families.
 pub type Swarms<V> = PerFamily<TorrentMap<CompactV4, V>, TorrentMap<CompactV6, V>>;
 
+/// Records of peers of both IP families.
+pub type PeerRecords =
+    PerFamily<RecordBuffer<PeerRecord<CompactV4>>, RecordBuffer<PeerRecord<CompactV6>>>;
+
 /// A peer's address: it says which of the [`Swarms`] the peer belongs to.
 ///
 /// Implemented by [`CompactV4`] and [`CompactV6`].
-pub trait PeerAddr: CompactAddr + PeerKey {
+pub trait PeerAddr: CompactAddr + PeerKey + PeerAddress {
     /// The family.
     const FAMILY: IpFamily;
 
@@ -55,6 +66,9 @@ pub trait PeerAddr: CompactAddr + PeerKey {
 
     /// The swarms of this family, to change them.
     fn swarms_mut<V>(all: &mut Swarms<V>) -> &mut TorrentMap<Self, V>;
+
+    /// The records of this family.
+    fn records(all: &mut PeerRecords) -> &mut RecordBuffer<PeerRecord<Self>>;
 }
 
 impl PeerAddr for CompactV4 {
@@ -67,6 +81,10 @@ impl PeerAddr for CompactV4 {
     fn swarms_mut<V>(all: &mut Swarms<V>) -> &mut TorrentMap<Self, V> {
         &mut all.v4
     }
+
+    fn records(all: &mut PeerRecords) -> &mut RecordBuffer<PeerRecord<Self>> {
+        &mut all.v4
+    }
 }
 
 impl PeerAddr for CompactV6 {
@@ -77,6 +95,10 @@ impl PeerAddr for CompactV6 {
     }
 
     fn swarms_mut<V>(all: &mut Swarms<V>) -> &mut TorrentMap<Self, V> {
+        &mut all.v6
+    }
+
+    fn records(all: &mut PeerRecords) -> &mut RecordBuffer<PeerRecord<Self>> {
         &mut all.v6
     }
 }
@@ -120,11 +142,12 @@ pub struct Answered {
 }
 
 /// See the [module](self).
-pub struct AddressSwarms<V> {
+pub struct AddressSwarms<V: AddressTag> {
     maps: AddressMaps<V>,
     rng: fastrand::Rng,
     maintenance: Maintenance,
     peer_age_seconds_max: u32,
+    journal: V::Journal,
 }
 
 /// The swarms, and who may be in them.
@@ -134,10 +157,14 @@ struct AddressMaps<V> {
     peers_per_ip: Option<Arc<PerClientLimit>>,
 }
 
-impl<V: PeerTag> AddressSwarms<V> {
-    /// Empty swarms.
+impl<V: AddressTag> AddressSwarms<V> {
+    /// Empty swarms, of which this journal hears.
     #[must_use]
-    pub fn new(settings: AddressSwarmsSettings, parts: AddressSwarmsParts) -> Self {
+    pub fn new(
+        settings: AddressSwarmsSettings,
+        parts: AddressSwarmsParts,
+        journal: V::Journal,
+    ) -> Self {
         let AddressSwarmsSettings {
             limits,
             peer_age_seconds_max,
@@ -155,6 +182,7 @@ impl<V: PeerTag> AddressSwarms<V> {
             rng: fastrand::Rng::with_seed(parts.rng_seed),
             maintenance: Maintenance::new(maintenance, parts.hash_key, parts.reporting),
             peer_age_seconds_max,
+            journal,
         }
     }
 
@@ -199,11 +227,16 @@ impl<V: PeerTag> AddressSwarms<V> {
         announce: &Announce<K>,
         mut select_peers: impl FnMut(&K),
     ) -> Result<Answered, Refusal> {
-        let mut outcome = self.tell(deadline, key, client, announce, &mut select_peers);
+        let (mut outcome, mut before) =
+            self.tell(deadline, key, client, announce, &mut select_peers);
         let network = network_of(&announce.peer);
         let is_full = |swarms: &Self| K::swarms(&swarms.maps.swarms).is_full();
         if matches!(outcome, Err(Refusal::MemoryLimit)) && self.make_room(network, key, is_full) {
-            outcome = self.tell_again(deadline, key, client, announce, &mut select_peers);
+            (outcome, before) = self.tell_again(deadline, key, client, announce, &mut select_peers);
+        }
+        if let Ok(announced) = &outcome {
+            let change = &announced.change;
+            self.journal.note(key, announce, deadline, change, before);
         }
         match outcome.as_ref().map(|announced| announced.change) {
             Ok(PeerChange::Added) => self.note_added(network),
@@ -229,20 +262,22 @@ impl<V: PeerTag> AddressSwarms<V> {
         client: ClientPrefix,
         announce: &Announce<K>,
         select_peers: &mut impl FnMut(&K),
-    ) -> Result<Announced<V>, Refusal> {
-        let policy = &mut AnnouncerPolicy {
+    ) -> (Result<Announced<V>, Refusal>, Before<V>) {
+        let policy = &mut AnnouncerPolicy::<V> {
             clients: &mut self.maintenance.clients,
             client,
             peers_per_ip: self.maps.peers_per_ip.as_deref(),
+            before: Default::default(),
         };
-        K::swarms_mut(&mut self.maps.swarms).announce(
+        let outcome = K::swarms_mut(&mut self.maps.swarms).announce(
             key,
             announce,
             deadline,
             policy,
             &mut self.rng,
             |peer, _| select_peers(peer),
-        )
+        );
+        (outcome, policy.before)
     }
 
     /// The same, out of the way of all those for whom there is room at once.
@@ -255,7 +290,7 @@ impl<V: PeerTag> AddressSwarms<V> {
         client: ClientPrefix,
         announce: &Announce<K>,
         select_peers: &mut impl FnMut(&K),
-    ) -> Result<Announced<V>, Refusal> {
+    ) -> (Result<Announced<V>, Refusal>, Before<V>) {
         self.tell(deadline, key, client, announce, select_peers)
     }
 
@@ -305,22 +340,24 @@ impl<V: PeerTag> AddressSwarms<V> {
         &mut self.rng
     }
 
+    /// What other trackers are to be told, to write in it; `None` if nobody is.
+    pub fn outbox(&mut self) -> Option<&mut Outbox> {
+        self.journal.outbox()
+    }
+
     /// All swarms, and which torrents are allowed.
     pub fn swarms_and_access_list(&mut self) -> (&Swarms<V>, &mut AccessListReader) {
         (&self.maps.swarms, &mut self.maps.access_list)
     }
 }
 
-impl<V: PeerTag> Shard for AddressSwarms<V> {
+impl<V: AddressTag> Shard for AddressSwarms<V> {
     fn maintain(&mut self, now: Now) -> bool {
         self.share_memory();
         self.maps.access_list.refresh();
         self.maintenance.step(now, &mut self.maps)
     }
 }
-
-/// A shard for peers that are addresses.
-pub type AddressShard = ClientStats<AddressSwarms<()>, AddressSwarms<ClientTag>>;
 
 /// How the requests of one protocol are processed in swarms of addresses, whether clients are
 /// counted or not.
@@ -329,40 +366,12 @@ pub trait AddressProcessor: Send + 'static {
     type Batch: Batch + Default + Send + 'static;
 
     /// Processes every request of a batch.
-    fn process_in<V: PeerTag>(
+    fn process_in<V: AddressTag>(
         &mut self,
         now: Now,
         swarms: &mut AddressSwarms<V>,
         batch: &mut Self::Batch,
     );
-}
-
-impl<P: AddressProcessor> BatchProcessor for P {
-    type Shard = AddressShard;
-    type Batch = P::Batch;
-
-    fn process(&mut self, now: Now, shard: &mut AddressShard, batch: &mut P::Batch) {
-        match shard {
-            ClientStats::Off(swarms) => self.process_in(now, swarms, batch),
-            ClientStats::On(swarms) => self.process_in(now, swarms, batch),
-        }
-    }
-}
-
-impl AddressShard {
-    /// An empty shard.
-    #[must_use]
-    pub fn new(
-        counts_clients: bool,
-        settings: AddressSwarmsSettings,
-        parts: AddressSwarmsParts,
-    ) -> Self {
-        if counts_clients {
-            Self::On(AddressSwarms::new(settings, parts))
-        } else {
-            Self::Off(AddressSwarms::new(settings, parts))
-        }
-    }
 }
 
 /// Forgets peers that no longer announce, torrents without peers, and torrents that are no longer
@@ -421,13 +430,17 @@ fn has_left<K: CompactAddr, V: PeerTag>(
 }
 
 /// Who may come in by one announce: counts the client.
-struct AnnouncerPolicy<'a> {
+struct AnnouncerPolicy<'a, V: AddressTag> {
     clients: &'a mut ClientTable,
     client: ClientPrefix,
     peers_per_ip: Option<&'a PerClientLimit>,
+    before: Before<V>,
 }
 
-impl<K: CompactAddr, V: PeerTag> PeerPolicy<K, V> for AnnouncerPolicy<'_> {
+/// What the journal wants to be kept of an announcer while its announce is processed.
+type Before<V> = <<V as AddressTag>::Journal as Journal>::Before;
+
+impl<K: CompactAddr, V: AddressTag> PeerPolicy<K, V> for AnnouncerPolicy<'_, V> {
     fn admit(&mut self, peer: &K) -> Option<V> {
         let is_admitted = |limit: &PerClientLimit| limit.admit(ip_of(peer));
         let is_admitted = self.peers_per_ip.is_none_or(is_admitted);
@@ -436,6 +449,10 @@ impl<K: CompactAddr, V: PeerTag> PeerPolicy<K, V> for AnnouncerPolicy<'_> {
 
     fn update(&mut self, tag: &mut V) {
         tag.recount(self.client, self.clients);
+    }
+
+    fn replaces(&mut self, previous: Previous) {
+        self.before = V::Journal::before(previous);
     }
 }
 

@@ -12,8 +12,8 @@ use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, PeerStatus, Sha
 use super::reading::ShardReaders;
 use crate::dispatch::shard_set::ShardSet;
 use crate::dispatch::topology::Topology;
+use crate::shard::addresses::kinds::in_each;
 use crate::shard::addresses::{AddressShard, AddressSwarmsParts, AddressSwarmsSettings, PeerAddr};
-use crate::shard::client_stats::ClientStats;
 use crate::shard::maintenance::{MaintenanceSettings, Reporting};
 use crate::shard::swarm_worker::SwarmWorker;
 
@@ -57,7 +57,7 @@ impl Filling {
         let seeds = 0..shards as u64;
         Self {
             shards: seeds
-                .map(|seed| AddressShard::new(counts_clients, settings, parts(seed)))
+                .map(|seed| AddressShard::new(counts_clients, None, settings, parts(seed)))
                 .collect(),
             key: ShardKey::new(std::array::from_fn(|at| u8::try_from(at).unwrap())),
         }
@@ -79,17 +79,11 @@ impl Filling {
         };
         let shard = self.key.shard_of(&info_hash, self.shards.len());
         let client = *b"-TR4060-";
-        let outcome = match &mut self.shards[shard] {
-            ClientStats::Off(swarms) => {
-                let key = swarms.key(info_hash);
-                swarms.announce(deadline, &key, client, &announce, |_| ())
-            }
-            ClientStats::On(swarms) => {
-                let key = swarms.key(info_hash);
-                swarms.announce(deadline, &key, client, &announce, |_| ())
-            }
-        };
-        outcome.unwrap();
+        in_each!(&mut self.shards[shard], swarms => {
+            let key = swarms.key(info_hash);
+            let outcome = swarms.announce(deadline, &key, client, &announce, |_| ());
+            outcome.unwrap();
+        });
     }
 
     /// So many seeders and leechers of each family.

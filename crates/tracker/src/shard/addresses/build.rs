@@ -10,6 +10,7 @@ use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_swarm::HashKey;
 use aquatic_types::ShardKey;
 
+use super::outbox::SharedRefreshInterval;
 use super::{AddressShard, AddressSwarmsParts, AddressSwarmsSettings, LiveAddressShards};
 use crate::config::{AddressLimitsConfig, MetricsConfig};
 use crate::dispatch::dispatcher::Dispatcher;
@@ -55,6 +56,8 @@ pub struct AddressShardParts<'a> {
     pub peers_per_ip: Option<Arc<PerClientLimit>>,
     /// What is to be done about swarms that outlive the process.
     pub persistence: Persistence,
+    /// When other trackers are told again of peers; `None`: they are told nothing.
+    pub sharing: Option<SharedRefreshInterval>,
 }
 
 /// All shards of a tracker whose peers are addresses, until they go to their owners. Meanwhile
@@ -110,6 +113,7 @@ impl AddressShardConfig<'_> {
             access_list,
             peers_per_ip,
             persistence,
+            sharing,
         } = parts;
         let counters: Vec<Arc<ShardCounters>> = per_worker(topology.shards());
         let reports: Vec<Arc<ShardReport>> = per_worker(topology.shards());
@@ -126,7 +130,8 @@ impl AddressShardConfig<'_> {
                 reporting: Reporting::new(counters, report),
             };
             let counts_clients = self.metrics.peer_clients;
-            shards.push(AddressShard::new(counts_clients, settings, parts));
+            let sharing = sharing.clone();
+            shards.push(AddressShard::new(counts_clients, sharing, settings, parts));
         }
         persistence.restore(&mut shards, &key, access_list, self.peer_age_seconds_max);
         Ok(AddressShards {
@@ -214,6 +219,19 @@ impl AddressShards {
                 is_one_of_several: false,
             },
         }
+    }
+
+    /// Connects somebody who is no front end, and counts for himself: the thread that `waker` wakes.
+    pub fn connect_apart<P>(
+        &mut self,
+        waker: &Waker,
+        batches_max: usize,
+        processor: impl FnMut(usize) -> P,
+    ) -> Dispatcher<P>
+    where
+        P: BatchProcessor<Shard = AddressShard>,
+    {
+        self.set.connect_apart(waker, batches_max, processor)
     }
 
     /// Lets the shards go by other settings later. They have been built with those of `config`.

@@ -3,10 +3,10 @@
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::{LiveSettings, SettingsReader};
 
-use super::{AddressShard, AddressShardConfig, AddressSwarms, AddressSwarmsSettings};
+use super::kinds::in_each;
+use super::{AddressShard, AddressShardConfig, AddressSwarms, AddressSwarmsSettings, AddressTag};
 use crate::dispatch::shard_set::ShardSet;
 use crate::shard::ShardSource;
-use crate::shard::client_stats::{ClientStats, PeerTag};
 
 /// A way to change what shards go by. There is one, however many protocols they serve.
 #[derive(Clone, Debug)]
@@ -47,16 +47,13 @@ impl ShardSource<AddressShard> for Follower {
 
     fn step(&mut self, now: Now, shard: &mut AddressShard) -> bool {
         if let Some(settings) = self.0.changed() {
-            match shard {
-                ClientStats::Off(swarms) => swarms.follow(now, settings),
-                ClientStats::On(swarms) => swarms.follow(now, settings),
-            }
+            in_each!(shard, swarms => swarms.follow(now, settings));
         }
         false
     }
 }
 
-impl<V: PeerTag> AddressSwarms<V> {
+impl<V: AddressTag> AddressSwarms<V> {
     fn follow(&mut self, now: Now, settings: AddressSwarmsSettings) {
         let AddressSwarmsSettings {
             limits,

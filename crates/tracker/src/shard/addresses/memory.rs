@@ -3,11 +3,10 @@
 use aquatic_swarm::{Among, BoundedMaps, GivenWay, PeerKey, Room, Terms, TorrentKey};
 use aquatic_types::{CompactV4, CompactV6, IpFamily, PerFamily, site_or_client};
 
-use super::{AddressMaps, AddressSwarms, PeerAddr, Swarms, has_left};
-use crate::shard::client_stats::PeerTag;
+use super::{AddressMaps, AddressSwarms, AddressTag, PeerAddr, Swarms, has_left};
 use crate::shard::maintenance::Maintenance;
 
-impl<V: PeerTag> BoundedMaps for AddressSwarms<V> {
+impl<V: AddressTag> BoundedMaps for AddressSwarms<V> {
     fn room(&mut self) -> &mut Room {
         &mut self.maintenance.room
     }
@@ -51,7 +50,7 @@ impl<V: PeerTag> BoundedMaps for AddressSwarms<V> {
     }
 }
 
-impl<V: PeerTag> AddressSwarms<V> {
+impl<V: AddressTag> AddressSwarms<V> {
     fn give_way_in<K: PeerAddr>(
         &mut self,
         among: Among,

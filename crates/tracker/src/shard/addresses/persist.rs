@@ -7,11 +7,11 @@ use aquatic_swarm_log::Contents;
 use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily};
 
 use super::memory::network_of;
-use super::{AddressSwarms, PeerAddr, ip_of};
+use super::{AddressSwarms, AddressTag, PeerAddr, ip_of};
 use crate::persistence::persistent::{Entry, Persistent, Records, Restored};
 use crate::shard::client_stats::{ClientTable, PeerTag};
 
-impl<V: PeerTag> Persistent for AddressSwarms<V> {
+impl<V: AddressTag> Persistent for AddressSwarms<V> {
     const MAPS: usize = IpFamily::ALL.len();
 
     fn snapshot(&mut self, now: Now, map: usize, budget: usize, records: &mut Records) -> bool {
@@ -46,7 +46,7 @@ impl<V: PeerTag> Persistent for AddressSwarms<V> {
     }
 }
 
-impl<V: PeerTag> AddressSwarms<V> {
+impl<V: AddressTag> AddressSwarms<V> {
     /// Takes a peer in, as if it had announced. Its client is not known until it does.
     fn restore_peer<K: PeerAddr>(
         &mut self,

@@ -4,11 +4,10 @@ use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Counts, TorrentMap, WalkCursor};
 use aquatic_types::{CompactV4, CompactV6, InfoHash, IpFamily, PerFamily};
 
-use super::{AddressSwarms, PeerAddr, Swarms};
-use crate::shard::client_stats::PeerTag;
+use super::{AddressSwarms, AddressTag, PeerAddr, Swarms};
 use crate::torrents::readable::{Readable, TorrentCounts, TorrentPeer};
 
-impl<V: PeerTag> Readable for AddressSwarms<V> {
+impl<V: AddressTag> Readable for AddressSwarms<V> {
     const MAPS: usize = IpFamily::ALL.len();
 
     fn family(map: usize) -> IpFamily {
@@ -71,7 +70,7 @@ fn counts_of<K: PeerAddr, V>(swarms: &TorrentMap<K, V>, info_hash: &InfoHash) ->
     }
 }
 
-impl<V: PeerTag> AddressSwarms<V> {
+impl<V: AddressTag> AddressSwarms<V> {
     /// Shows peers of one family. Returns how many.
     fn show_peers<K: PeerAddr>(
         &self,

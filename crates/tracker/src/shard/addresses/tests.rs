@@ -2,6 +2,7 @@ use std::num::NonZeroUsize;
 
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
 
+use super::outbox::Unread;
 use super::*;
 use crate::shard::client_stats::ClientTag;
 
@@ -43,7 +44,7 @@ impl Fixture {
         };
         let settings = AddressSwarmsSettings { limits, ..SETTINGS };
         Self {
-            swarms: AddressSwarms::new(settings, parts),
+            swarms: AddressSwarms::new(settings, parts, Unread),
             access_list,
             reporting,
             now_seconds: 0,

@@ -1,0 +1,298 @@
+//! Swarms whose peers are addresses (UDP, HTTP), as the cluster sees them.
+//!
+//! The thread that speaks for this process is one more worker that has requests for all shards: a
+//! batch takes what others have told to a shard, and comes back with what the shard has to tell.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use aquatic_daemon::clock::Now;
+use aquatic_daemon::counter::Label as _;
+use aquatic_swarm::{PREFETCH_BATCH, Told};
+use aquatic_swarm_log::{BatchBody, Body, InvalidRecord, PeerRecord};
+use aquatic_tracker::dispatch::dispatcher::Dispatcher;
+use aquatic_tracker::shard::Batch;
+use aquatic_tracker::shard::addresses::outbox::OutboxCounts;
+use aquatic_tracker::shard::addresses::{
+    AddressProcessor, AddressSwarms, AddressTag, PeerAddr, Taken,
+};
+use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily, Seconds};
+
+use crate::bus::{Channel, Destination};
+use crate::counters::{Counters, LostAt};
+use crate::replica::{Outgoing, Received, Replica};
+
+/// Batches that can be on their way to a shard.
+pub const BATCHES_MAX: usize = 8;
+
+/// Records of a batch.
+const RECORDS_MAX: usize = 1_024;
+
+/// Records that may wait for their shards before no more are taken in: those of some large batches.
+const WAITING_MAX: usize = 64 * 1_024;
+
+/// Departures are told to shards once more after this time: until then, an arrival from before may
+/// come on another way.
+const ECHO_MICROS: u64 = 5_000_000;
+
+/// So many departures are remembered for that.
+const ECHOES_MAX: usize = 100_000;
+
+/// A peer that another node has told of.
+#[derive(Clone, Copy, Debug)]
+struct Remote<K> {
+    info_hash: InfoHash,
+    told: Told<K>,
+}
+
+/// What travels to a shard and back.
+#[derive(Debug, Default)]
+pub struct RemoteBatch {
+    peers: PerFamily<Vec<Remote<CompactV4>>, Vec<Remote<CompactV6>>>,
+    /// The shard is to say what it has to tell.
+    collects: bool,
+    taken: [usize; Taken::ALL.len()],
+    told: Vec<(BatchBody, Seconds)>,
+    counts: OutboxCounts,
+}
+
+impl Batch for RemoteBatch {
+    fn is_full(&self) -> bool {
+        self.peers.v4.len() + self.peers.v6.len() >= RECORDS_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.collects && self.peers.v4.is_empty() && self.peers.v6.is_empty()
+    }
+}
+
+/// Processes batches in the thread of a shard's owner.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RemoteProcessor;
+
+impl AddressProcessor for RemoteProcessor {
+    type Batch = RemoteBatch;
+
+    fn process_in<V: AddressTag>(
+        &mut self,
+        now: Now,
+        swarms: &mut AddressSwarms<V>,
+        batch: &mut RemoteBatch,
+    ) {
+        apply(now, swarms, &mut batch.peers.v4, &mut batch.taken);
+        apply(now, swarms, &mut batch.peers.v6, &mut batch.taken);
+        if std::mem::take(&mut batch.collects)
+            && let Some(outbox) = swarms.outbox()
+        {
+            let told = &mut batch.told;
+            batch.counts = outbox.take(now.seconds, |body, since| told.push((body, since)));
+        }
+    }
+}
+
+fn apply<K: PeerAddr, V: AddressTag>(
+    now: Now,
+    swarms: &mut AddressSwarms<V>,
+    peers: &mut Vec<Remote<K>>,
+    taken: &mut [usize; Taken::ALL.len()],
+) {
+    for batch in peers.chunks(PREFETCH_BATCH) {
+        let keys = swarms.keys(batch.iter().map(|it| it.info_hash));
+        swarms.prefetch::<K>(&keys);
+        swarms.prefetch_peers(&keys, batch.iter().map(|it| it.told.peer));
+        for (remote, key) in batch.iter().zip(&keys) {
+            let outcome = swarms.apply(now, key, &remote.told);
+            if let Some(count) = taken.get_mut(outcome.index()) {
+                *count += 1;
+            }
+        }
+    }
+    peers.clear();
+}
+
+/// See the [module](self).
+pub struct AddressReplica {
+    dispatcher: Dispatcher<RemoteProcessor>,
+    /// By shard: what has no place in a batch yet.
+    waiting: Vec<Waiting>,
+    waiting_records: usize,
+    collects: Vec<bool>,
+    departures: VecDeque<Departure>,
+    peer_age_seconds: u32,
+    counters: Arc<Counters>,
+}
+
+type Waiting = PerFamily<VecDeque<Remote<CompactV4>>, VecDeque<Remote<CompactV6>>>;
+
+/// A departure that was told to its shard at this time.
+struct Departure {
+    micros: u64,
+    peer: PerFamilyRemote,
+}
+
+enum PerFamilyRemote {
+    V4(Remote<CompactV4>),
+    V6(Remote<CompactV6>),
+}
+
+impl AddressReplica {
+    /// The swarms of all shards that this dispatcher reaches. Peers live no longer than so many
+    /// seconds.
+    #[must_use]
+    pub fn new(
+        dispatcher: Dispatcher<RemoteProcessor>,
+        peer_age_seconds: u32,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let shards = dispatcher.shards();
+        Self {
+            dispatcher,
+            waiting: (0..shards).map(|_| Waiting::default()).collect(),
+            waiting_records: 0,
+            collects: vec![false; shards],
+            departures: VecDeque::new(),
+            peer_age_seconds,
+            counters,
+        }
+    }
+
+    fn take<K: PeerAddr>(
+        &mut self,
+        now: Now,
+        age_seconds: u32,
+        records: impl Iterator<Item = Result<PeerRecord<K>, InvalidRecord>>,
+        wrap: fn(Remote<K>) -> PerFamilyRemote,
+    ) {
+        let (mut known, mut invalid) = (0, 0);
+        for record in records {
+            let Ok(record) = record else {
+                invalid += 1;
+                continue;
+            };
+            let seconds_left = u32::from(record.seconds_left).min(self.peer_age_seconds);
+            let Some(seconds_left @ 1..) = seconds_left.checked_sub(age_seconds) else {
+                known += 1;
+                continue;
+            };
+            let remote = Remote {
+                info_hash: record.info_hash,
+                told: Told {
+                    peer: record.peer,
+                    status: record.status,
+                    completed: record.has_completed,
+                    is_finished: record.is_finished,
+                    deadline: now.seconds + seconds_left,
+                },
+            };
+            if record.status == PeerStatus::Stopped && self.departures.len() < ECHOES_MAX {
+                self.departures.push_back(Departure {
+                    micros: now.micros,
+                    peer: wrap(remote),
+                });
+            }
+            self.wait(wrap(remote));
+        }
+        Counters::of(&self.counters.taken, Taken::Known).add(known);
+        Counters::of(&self.counters.taken, Taken::Invalid).add(invalid);
+    }
+
+    /// Has a record wait for a place in a batch for its shard.
+    fn wait(&mut self, peer: PerFamilyRemote) {
+        let info_hash = match &peer {
+            PerFamilyRemote::V4(remote) => remote.info_hash,
+            PerFamilyRemote::V6(remote) => remote.info_hash,
+        };
+        let shard = self.dispatcher.shard_of(&info_hash);
+        let Some(waiting) = self.waiting.get_mut(shard) else {
+            return;
+        };
+        self.waiting_records += 1;
+        match peer {
+            PerFamilyRemote::V4(remote) => waiting.v4.push_back(remote),
+            PerFamilyRemote::V6(remote) => waiting.v6.push_back(remote),
+        }
+    }
+
+    /// Fills batches with what waits, as far as shards keep up.
+    fn fill(&mut self) {
+        for (shard, waiting) in self.waiting.iter_mut().enumerate() {
+            let wants_to_collect = self.collects.get_mut(shard);
+            if let Some(wants @ true) = wants_to_collect
+                && let Some(batch) = self.dispatcher.batch_for(shard)
+            {
+                batch.collects = true;
+                *wants = false;
+            }
+            while !waiting.v4.is_empty() || !waiting.v6.is_empty() {
+                let Some(batch) = self.dispatcher.batch_for(shard) else {
+                    break;
+                };
+                let room = RECORDS_MAX - (batch.peers.v4.len() + batch.peers.v6.len());
+                let v4 = waiting.v4.len().min(room);
+                batch.peers.v4.extend(waiting.v4.drain(..v4));
+                let v6 = waiting.v6.len().min(room - v4);
+                batch.peers.v6.extend(waiting.v6.drain(..v6));
+                self.waiting_records -= v4 + v6;
+            }
+        }
+    }
+}
+
+impl Replica for AddressReplica {
+    fn listens_to(&self, channel: Channel) -> bool {
+        channel == Channel::Peers
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting_records < WAITING_MAX
+    }
+
+    fn receive(&mut self, now: Now, batch: &Received<'_>) {
+        let age = batch.age_seconds;
+        match &batch.body {
+            Body::PeersV4(records) => self.take(now, age, records.clone(), PerFamilyRemote::V4),
+            Body::PeersV6(records) => self.take(now, age, records.clone(), PerFamilyRemote::V6),
+            _ => {}
+        }
+    }
+
+    /// Tells departures once more: an arrival may have been told after the departure that followed
+    /// it, out of the log.
+    fn settle(&mut self, now: Now, is_reading_log: bool) {
+        let is_old = |departure: &Departure| now.micros - departure.micros >= ECHO_MICROS;
+        while !is_reading_log
+            && self.departures.front().is_some_and(is_old)
+            && let Some(departure) = self.departures.pop_front()
+        {
+            self.wait(departure.peer);
+        }
+    }
+
+    fn collect(&mut self) {
+        self.collects.fill(true);
+    }
+
+    fn finish(&mut self, now: Now, publish: &mut dyn FnMut(Outgoing)) -> usize {
+        self.fill();
+        let counters = &self.counters;
+        let finished = self.dispatcher.finish(now, None, |batch| {
+            for (counter, count) in counters.taken.iter().zip(&mut batch.taken) {
+                counter.add(std::mem::take(count));
+            }
+            let OutboxCounts { told, dropped } = std::mem::take(&mut batch.counts);
+            for (counter, count) in counters.published.iter().zip(told) {
+                counter.add(count);
+            }
+            Counters::of(&counters.lost, LostAt::Outbox).add(dropped);
+            for (body, since) in batch.told.drain(..) {
+                let to = Destination::All(Channel::Peers);
+                publish(Outgoing { to, body, since });
+            }
+        });
+        finished.in_flight
+    }
+
+    fn has_pending(&self) -> bool {
+        self.dispatcher.has_pending()
+    }
+}

@@ -1,0 +1,479 @@
+//! What a node does. Pure: it is told the time, and has a [`Bus`].
+//!
+//! ```text
+//!   shards ──▶ replica ──▶ buffer ──▶ bus        each flush interval, or sooner if there is much
+//!   shards ◀── replica ◀───────────── bus        what others publish, and what the log has of it
+//! ```
+//!
+//! Whatever was not heard is read in the log: at the start, after an interruption, and when the
+//! numbers of batches show that some are missing. If there is no log, peers make up for it, who
+//! announce again, and are told of again.
+
+mod log_reading;
+
+use std::sync::Arc;
+
+use aquatic_daemon::clock::Now;
+use aquatic_swarm_log::{Alive, Batch, BatchError, BatchHeader, Body, Leaving};
+use aquatic_types::Seconds;
+
+use self::log_reading::LogReading;
+use crate::buffer::PublishBuffer;
+use crate::bus::{Bus, Channel, Destination, Event, Message};
+use crate::counters::{Counters, Direction, LostAt};
+use crate::nodes::{NodeIndex, NodeStates};
+use crate::replica::{Outgoing, Received, Replica};
+use crate::table::{Before, Node, NodeTable, Numbered};
+
+/// How often a process says that it is alive.
+const ALIVE_INTERVAL_MICROS: u64 = 1_000_000;
+
+/// Messages that are taken in before anything else is looked after.
+const EVENTS_MAX: usize = 64;
+
+/// Messages that come too fast are noticed so soon after the first was lost, or sooner.
+const OVERRUN_MICROS: u64 = 30_000_000;
+
+/// How long a node that shares its name with another one is not told so again.
+const COMPLAINT_MICROS: u64 = 60_000_000;
+
+/// What an operator has set, and who this is.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// The name of this node.
+    pub node: String,
+    /// A random number: names this process.
+    pub process: u64,
+    /// Microseconds between two looks at what there is to publish.
+    pub flush_interval_micros: u64,
+    /// Whether there is a log.
+    pub history: bool,
+    /// For how many seconds a peer is remembered at most.
+    pub peer_age_seconds: u32,
+    /// In so many seconds everybody was told of who is alive, even if there is no log.
+    pub complete_after_seconds: u32,
+    /// Bytes that may wait to be published.
+    pub publish_buffer_bytes: usize,
+}
+
+/// What clocks say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Time {
+    /// The daemon's.
+    pub now: Now,
+    /// The system's: milliseconds since 1970.
+    pub unix_millis: u64,
+}
+
+/// See the [module](self).
+pub struct Engine<B> {
+    bus: B,
+    settings: EngineSettings,
+    replicas: Vec<Box<dyn Replica>>,
+    table: NodeTable,
+    buffer: PublishBuffer,
+    /// A batch that the bus has not taken yet.
+    next: Option<(Destination, Vec<u8>)>,
+    /// Numbers of the last batches, by [`Numbered`].
+    sequences: [u64; 2],
+    next_flush_micros: u64,
+    next_alive_micros: u64,
+    is_connected: bool,
+    log: LogReading,
+    /// When somebody else was heard under this node's name.
+    complained_micros: Option<u64>,
+    has_met_other_version: bool,
+    counters: Arc<Counters>,
+}
+
+impl<B: Bus> Engine<B> {
+    /// What shares these replicas. `states` shows what is thought of other processes.
+    #[must_use]
+    pub fn new(
+        bus: B,
+        settings: EngineSettings,
+        replicas: Vec<Box<dyn Replica>>,
+        states: NodeStates,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            bus,
+            table: NodeTable::new(states, settings.peer_age_seconds),
+            buffer: PublishBuffer::new(settings.publish_buffer_bytes),
+            next: None,
+            sequences: [0; 2],
+            next_flush_micros: 0,
+            next_alive_micros: 0,
+            is_connected: false,
+            log: LogReading::new(&settings),
+            complained_micros: None,
+            has_met_other_version: false,
+            settings,
+            replicas,
+            counters,
+        }
+    }
+
+    /// The bus.
+    pub fn bus_mut(&mut self) -> &mut B {
+        &mut self.bus
+    }
+
+    /// Does what is to be done now. Returns when to call it again at the latest, in microseconds of
+    /// the daemon's clock; sooner if something [is pending](Self::has_pending), or has happened on
+    /// the bus.
+    pub fn step(&mut self, time: Time) -> u64 {
+        let may_be_more = self.take_events(time);
+        let now = time.now;
+        if now.micros >= self.next_flush_micros {
+            self.next_flush_micros = now.micros + self.settings.flush_interval_micros;
+            self.flush(now);
+        }
+        let is_much = self.finish(now);
+        if is_much {
+            // What waits is more than what others should wait for.
+            let soon = now.micros + self.settings.flush_interval_micros / 8;
+            self.next_flush_micros = self.next_flush_micros.min(soon);
+        }
+        self.publish(time);
+        self.tell_alive(time);
+        let wish = self.log.next(now, self.is_connected);
+        if let Some(since) = wish {
+            self.bus.read_log(since);
+        }
+        self.log.show(now, &self.counters);
+        match may_be_more {
+            true => now.micros,
+            false => self.next_flush_micros,
+        }
+    }
+
+    /// Whether shards have sent something back since the last [`Self::step`].
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.has_pending())
+    }
+
+    /// The process ends: tells the others.
+    pub fn leave(&mut self, time: Time) {
+        self.finish(time.now);
+        self.publish(time);
+        let mut bytes = Vec::new();
+        Leaving.write(&mut bytes, &self.header(0, time.unix_millis));
+        let told = self.bus.publish(&Destination::All(Channel::Nodes), bytes);
+        if told.is_err() {
+            log::debug!("the cluster could not be told that this node leaves");
+        }
+    }
+
+    fn header(&self, sequence: u64, unix_millis: u64) -> BatchHeader {
+        BatchHeader {
+            process: self.settings.process,
+            sequence,
+            unix_millis,
+        }
+    }
+
+    /// Asks all shards what there is to publish, and looks who is still there.
+    fn flush(&mut self, now: Now) {
+        let is_reading = self.log.is_reading();
+        for replica in &mut self.replicas {
+            replica.settle(now, is_reading);
+            replica.collect();
+        }
+        let nodes = self.table.age(now);
+        self.counters.nodes.set(nodes);
+        let skew = usize::try_from(self.table.skew_millis()).unwrap_or(usize::MAX);
+        self.counters.skew_millis.set(skew);
+    }
+
+    /// Takes what shards have to say. Returns whether that was much.
+    fn finish(&mut self, now: Now) -> bool {
+        let Self {
+            replicas,
+            buffer,
+            counters,
+            ..
+        } = self;
+        let mut records = 0;
+        for replica in replicas {
+            replica.finish(now, &mut |outgoing: Outgoing| {
+                records += outgoing.body.records();
+                let dropped = buffer.push(outgoing);
+                Counters::of(&counters.lost, LostAt::Buffer).add(dropped);
+            });
+        }
+        counters.buffered.set(buffer.bytes());
+        records >= MUCH_RECORDS
+    }
+
+    /// Publishes what waits, as far as the bus takes it.
+    fn publish(&mut self, time: Time) {
+        while self.is_connected {
+            let next = self.next.take().or_else(|| self.encode_next(time));
+            let Some((to, bytes)) = next else { break };
+            let length = bytes.len();
+            if let Err(bytes) = self.bus.publish(&to, bytes) {
+                self.next = Some((to, bytes));
+                break;
+            }
+            Counters::of(&self.counters.bytes, Direction::Sent).add(length);
+        }
+    }
+
+    fn encode_next(&mut self, time: Time) -> Option<(Destination, Vec<u8>)> {
+        let Outgoing { to, body, since } = self.buffer.pop()?;
+        self.counters.buffered.set(self.buffer.bytes());
+        let sequence = match numbered(&to) {
+            Some(channel) => {
+                let [peers, members] = &mut self.sequences;
+                let last = match channel {
+                    Numbered::Peers => peers,
+                    Numbered::Members => members,
+                };
+                *last += 1;
+                *last
+            }
+            None => 0,
+        };
+        let mut bytes = Vec::new();
+        let unix_millis = unix_millis_at(time, since);
+        body.write(&mut bytes, &self.header(sequence, unix_millis));
+        Some((to, bytes))
+    }
+
+    fn tell_alive(&mut self, time: Time) {
+        if !self.is_connected || time.now.micros < self.next_alive_micros {
+            return;
+        }
+        self.next_alive_micros = time.now.micros + ALIVE_INTERVAL_MICROS;
+        let [peers, members] = self.sequences;
+        let mut bytes = Vec::new();
+        Alive { peers, members }.write(&mut bytes, &self.header(0, time.unix_millis));
+        // If it is not taken, others hear the next one.
+        let _ = self.bus.publish(&Destination::All(Channel::Nodes), bytes);
+    }
+
+    /// Takes in what has happened on the bus. Returns whether there may be more.
+    fn take_events(&mut self, time: Time) -> bool {
+        for _ in 0..EVENTS_MAX {
+            if !self.replicas.iter().all(|replica| replica.has_room()) {
+                // Something will come back from their shards.
+                return false;
+            }
+            let Some(event) = self.bus.next_event() else {
+                return false;
+            };
+            self.take_event(time, event);
+        }
+        true
+    }
+
+    fn take_event(&mut self, time: Time, event: Event<B::Payload>) {
+        let now = time.now;
+        match event {
+            Event::Connected => {
+                self.is_connected = true;
+                self.counters.set_connected(true);
+                let is_again = self.log.connected(now, self.keeps_members());
+                self.counters.reconnects.add(usize::from(is_again));
+            }
+            Event::Disconnected => {
+                self.is_connected = false;
+                self.counters.set_connected(false);
+                self.log.disconnected(now);
+            }
+            Event::Heard(message) => self.hear(time, &message),
+            Event::Logged(message) => self.read(time, &message),
+            Event::LogRead => self.log.ended(now, &self.counters),
+            Event::LogFailed(reason) => self.log.failed(now, &reason, &self.counters),
+            Event::Missed(messages) => {
+                let messages = usize::try_from(messages).unwrap_or(usize::MAX);
+                self.counters.overrun.add(messages);
+                self.log.missed(now, Before::Ago(OVERRUN_MICROS));
+            }
+        }
+    }
+
+    /// Whether what is known of other nodes goes with them.
+    fn keeps_members(&self) -> bool {
+        let mut replicas = self.replicas.iter();
+        replicas.any(|replica| replica.listens_to(Channel::Members))
+    }
+
+    /// A batch of another process; `None` if there is none to be used in the message.
+    fn parse<'a>(&mut self, message: &'a Message<B::Payload>) -> Option<Batch<'a>> {
+        let payload = message.payload.as_ref();
+        Counters::of(&self.counters.bytes, Direction::Received).add(payload.len());
+        let batch = match Batch::parse(payload) {
+            Ok((batch, [])) => batch,
+            Ok(_) => return self.refuse(None),
+            Err(error) => return self.refuse(Some(error)),
+        };
+        // Even without its own messages of now, a process meets those of before in the log.
+        (batch.header.process != self.settings.process).then_some(batch)
+    }
+
+    /// Counts a message that cannot be used.
+    fn refuse<T>(&mut self, error: Option<BatchError>) -> Option<T> {
+        self.counters.invalid.add(1);
+        if let Some(error @ BatchError::Version(_)) = error
+            && !std::mem::replace(&mut self.has_met_other_version, true)
+        {
+            log::warn!("a node of the cluster is of another version, and not understood: {error}");
+        }
+        None
+    }
+
+    /// Takes in a message that was just published.
+    fn hear(&mut self, time: Time, message: &Message<B::Payload>) {
+        let Some(batch) = self.parse(message) else {
+            return;
+        };
+        let now = time.now;
+        let Message { channel, node, .. } = message;
+        if *channel == Channel::Parcels {
+            self.deliver(now, *channel, &self.received(time, &batch, None, false));
+            return;
+        }
+        if *node == self.settings.node {
+            self.complain(now);
+        }
+        let Some(heard) = self.table.hear(now, node, batch.header.process) else {
+            self.counters.invalid.add(1);
+            return;
+        };
+        if !matches!(heard.before, Before::Ago(_)) {
+            log::info!("node `{node}` is heard");
+            if self.keeps_members() {
+                self.log.wish_all(now);
+            }
+        }
+        let missed = self.note(time, message, &batch, heard.before);
+        if missed > 0 && self.log.is_to_be_heard(now, heard.before) {
+            let missed = usize::try_from(missed).unwrap_or(usize::MAX);
+            self.counters.missed.add(missed);
+            self.log.missed(now, heard.before);
+        }
+        if matches!(batch.body, Body::Leaving) {
+            log::info!("node `{node}` leaves");
+            self.table.forget(node);
+            return;
+        }
+        let received = self.received(time, &batch, Some(message), false);
+        self.deliver(now, *channel, &received);
+    }
+
+    /// Takes note of when a process was heard, and of what has not come. Returns how many batches
+    /// that is.
+    fn note(
+        &mut self,
+        time: Time,
+        message: &Message<B::Payload>,
+        batch: &Batch<'_>,
+        before: Before,
+    ) -> u64 {
+        let Some(node) = self.table.get_mut(&message.node) else {
+            return 0;
+        };
+        let header = batch.header;
+        match (message.channel, &batch.body) {
+            (Channel::Nodes, Body::Alive(Alive { peers, members })) => {
+                node.compare_clocks(time.now, time.unix_millis, header.unix_millis);
+                node.note_told([*peers, *members], before)
+            }
+            (Channel::Peers, _) => {
+                let age = node.age_millis(time.unix_millis, header.unix_millis);
+                self.counters.note_delivery(age);
+                node.note(Numbered::Peers, header.sequence)
+            }
+            (Channel::Members, _) => node.note(Numbered::Members, header.sequence),
+            (Channel::Nodes | Channel::Parcels, _) => 0,
+        }
+    }
+
+    /// Takes in a message out of the log.
+    fn read(&mut self, time: Time, message: &Message<B::Payload>) {
+        let Some(batch) = self.parse(message) else {
+            return;
+        };
+        let received = self.received(time, &batch, Some(message), true);
+        let records = match &received.body {
+            Body::PeersV4(records) => records.len(),
+            Body::PeersV6(records) => records.len(),
+            _ => 0,
+        };
+        self.counters.log_records.add(records);
+        self.deliver(time.now, message.channel, &received);
+    }
+
+    /// What is told by a batch, whose process a message names, if it does.
+    fn received<'a>(
+        &self,
+        time: Time,
+        batch: &Batch<'a>,
+        message: Option<&Message<B::Payload>>,
+        is_logged: bool,
+    ) -> Received<'a> {
+        let BatchHeader {
+            process,
+            unix_millis,
+            ..
+        } = batch.header;
+        let node = message.and_then(|message| self.table.get(&message.node));
+        let node = node.filter(|node| node.process == process);
+        let age_millis = match node {
+            Some(node) => node.age_millis(time.unix_millis, unix_millis),
+            None => time.unix_millis.saturating_sub(unix_millis),
+        };
+        let index = node.and_then(Node::index);
+        Received {
+            from: index.unwrap_or(NodeIndex::UNKNOWN),
+            age_seconds: u32::try_from(age_millis.div_ceil(1_000)).unwrap_or(u32::MAX),
+            is_logged,
+            body: batch.body.clone(),
+        }
+    }
+
+    fn deliver(&mut self, now: Now, channel: Channel, received: &Received<'_>) {
+        for replica in &mut self.replicas {
+            if replica.listens_to(channel) {
+                replica.receive(now, received);
+            }
+        }
+    }
+
+    /// Another process has the name of this node.
+    fn complain(&mut self, now: Now) {
+        let at = self.complained_micros;
+        if at.is_none_or(|at| now.micros.saturating_sub(at) >= COMPLAINT_MICROS) {
+            self.complained_micros = Some(now.micros);
+            log::error!(
+                "another tracker of the cluster is called `{}`, like this one: set `cluster.node` \
+                 to another name",
+                self.settings.node
+            );
+        }
+    }
+}
+
+/// So many records are not to wait for the next flush.
+const MUCH_RECORDS: usize = 4_096;
+
+/// Whether batches that go there are numbered.
+fn numbered(to: &Destination) -> Option<Numbered> {
+    match to {
+        Destination::All(Channel::Peers) => Some(Numbered::Peers),
+        Destination::All(Channel::Members) => Some(Numbered::Members),
+        Destination::All(Channel::Nodes | Channel::Parcels) | Destination::Node(_) => None,
+    }
+}
+
+/// What the system's clock said, or would have said, in a second of the daemon's clock.
+fn unix_millis_at(time: Time, seconds: Seconds) -> u64 {
+    let ago = (time.now.micros / 1_000).saturating_sub(u64::from(seconds.0) * 1_000);
+    time.unix_millis.saturating_sub(ago)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! When the log is read, and from when on.
+
+use std::time::Duration;
+
+use aquatic_daemon::clock::Now;
+
+use super::EngineSettings;
+use crate::counters::Counters;
+use crate::table::Before;
+
+/// What is read from the time before something was noticed: batches travel for a while, and clocks
+/// are not the same.
+const MARGIN_MICROS: u64 = 10_000_000;
+
+/// So soon after a connection was made every node that is alive was heard. What these have
+/// published before is read in the log anyway.
+const ALL_HEARD_MICROS: u64 = 10_000_000;
+
+/// An interruption after which nodes have been taken for gone, or nearly.
+const LONG_INTERRUPTION_MICROS: u64 = 25_000_000;
+
+/// Time between the ends of two readings, if there are holes all the time.
+const PAUSE_MICROS: u64 = 5_000_000;
+
+/// After a failure it is tried again.
+const RETRY_MICROS: u64 = 10_000_000;
+
+/// Decides it.
+#[derive(Debug)]
+pub(super) struct LogReading {
+    has_log: bool,
+    life_micros: u64,
+    complete_after_micros: u64,
+    /// From when on something has to be read. Before the start of the process it is negative.
+    wished_since: Option<i64>,
+    reading: Option<Reading>,
+    not_before_micros: u64,
+    first_connected_micros: Option<u64>,
+    connected_micros: u64,
+    disconnected_micros: Option<u64>,
+    is_complete: bool,
+    has_complained: bool,
+    records_before: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    began_micros: u64,
+    since: i64,
+}
+
+impl LogReading {
+    pub(super) fn new(settings: &EngineSettings) -> Self {
+        Self {
+            has_log: settings.history,
+            life_micros: u64::from(settings.peer_age_seconds) * 1_000_000,
+            complete_after_micros: u64::from(settings.complete_after_seconds) * 1_000_000,
+            wished_since: None,
+            reading: None,
+            not_before_micros: 0,
+            first_connected_micros: None,
+            connected_micros: 0,
+            disconnected_micros: None,
+            is_complete: false,
+            has_complained: false,
+            records_before: 0,
+        }
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Wishes that everything is read that was published in the last `micros`.
+    fn wish(&mut self, now: Now, micros: u64) {
+        let micros = micros.min(self.life_micros);
+        let since = now.micros.cast_signed().saturating_sub_unsigned(micros);
+        self.wished_since = Some(self.wished_since.map_or(since, |wished| wished.min(since)));
+    }
+
+    /// Everything has to be read.
+    pub(super) fn wish_all(&mut self, now: Now) {
+        self.wish(now, self.life_micros);
+    }
+
+    /// There is a connection. Returns whether it is not the first one.
+    pub(super) fn connected(&mut self, now: Now, keeps_members: bool) -> bool {
+        let is_again = self.first_connected_micros.is_some();
+        self.first_connected_micros.get_or_insert(now.micros);
+        self.connected_micros = now.micros;
+        let interruption = self.disconnected_micros.take();
+        let interruption = interruption.map(|since| now.micros.saturating_sub(since));
+        match interruption {
+            Some(micros)
+                if self.is_complete && !(keeps_members && micros > LONG_INTERRUPTION_MICROS) =>
+            {
+                self.wish(now, micros.saturating_add(MARGIN_MICROS));
+            }
+            _ => self.wish_all(now),
+        }
+        self.not_before_micros = now.micros;
+        is_again
+    }
+
+    pub(super) fn disconnected(&mut self, now: Now) {
+        self.disconnected_micros.get_or_insert(now.micros);
+        self.give_up();
+    }
+
+    /// Whether what a process has published, which was heard before like this, should have been
+    /// heard.
+    pub(super) fn is_to_be_heard(&self, now: Now, before: Before) -> bool {
+        let connected_for = now.micros.saturating_sub(self.connected_micros);
+        before != Before::Never || connected_for >= ALL_HEARD_MICROS
+    }
+
+    /// Something was not heard that was published since its process was heard before.
+    pub(super) fn missed(&mut self, now: Now, before: Before) {
+        match before {
+            Before::Never => self.wish_all(now),
+            Before::Gone(micros) | Before::Ago(micros) => {
+                self.wish(now, micros.saturating_add(MARGIN_MICROS));
+            }
+        }
+    }
+
+    /// What was being read has to be read again.
+    fn give_up(&mut self) {
+        if let Some(Reading { since, .. }) = self.reading.take() {
+            let wished = self.wished_since.map_or(since, |wished| wished.min(since));
+            self.wished_since = Some(wished);
+        }
+    }
+
+    /// From how long ago on the log is to be read, if that should begin now.
+    pub(super) fn next(&mut self, now: Now, is_connected: bool) -> Option<Duration> {
+        let may_begin = self.has_log && is_connected && self.reading.is_none();
+        if !may_begin || now.micros < self.not_before_micros {
+            return None;
+        }
+        let since = self.wished_since.take()?;
+        self.reading = Some(Reading {
+            began_micros: now.micros,
+            since,
+        });
+        let ago = now.micros.cast_signed().saturating_sub(since);
+        Some(Duration::from_micros(
+            u64::try_from(ago).unwrap_or_default(),
+        ))
+    }
+
+    /// The log was read to its end.
+    pub(super) fn ended(&mut self, now: Now, counters: &Counters) {
+        let Some(Reading { began_micros, .. }) = self.reading.take() else {
+            return;
+        };
+        self.not_before_micros = now.micros + PAUSE_MICROS;
+        self.has_complained = false;
+        let micros = now.micros.saturating_sub(began_micros);
+        counters.log_reads.add(1);
+        let shown = usize::try_from(micros).unwrap_or(usize::MAX);
+        counters.log_micros.set(shown);
+        let records = counters.log_records.get();
+        let read = records.saturating_sub(self.records_before);
+        self.records_before = records;
+        let millis = micros / 1_000;
+        log::info!("the log of the cluster was read: {read} records in {millis} ms");
+        self.complete();
+    }
+
+    /// The log cannot be read.
+    pub(super) fn failed(&mut self, now: Now, reason: &str, counters: &Counters) {
+        if self.reading.is_none() {
+            return;
+        }
+        self.give_up();
+        counters.log_failures.add(1);
+        self.not_before_micros = now.micros + RETRY_MICROS;
+        if !std::mem::replace(&mut self.has_complained, true) {
+            let seconds = self.complete_after_micros / 1_000_000;
+            log::warn!(
+                "the log of the cluster cannot be read: {reason} (what was missed comes within \
+                 {seconds} s, as peers announce; tried again every {} s)",
+                RETRY_MICROS / 1_000_000
+            );
+        }
+    }
+
+    fn complete(&mut self) {
+        if !std::mem::replace(&mut self.is_complete, true) {
+            log::info!("the swarms of all nodes of the cluster are known");
+        }
+    }
+
+    /// Shows how it stands.
+    pub(super) fn show(&mut self, now: Now, counters: &Counters) {
+        let since = self.first_connected_micros;
+        if since.is_some_and(|since| now.micros >= since + self.complete_after_micros) {
+            self.complete();
+        }
+        counters.set_complete(self.is_complete);
+        counters.set_reading_log(self.is_reading());
+    }
+}

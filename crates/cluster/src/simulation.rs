@@ -1,0 +1,476 @@
+//! A [`Bus`] without servers, in one thread, whose time and chance are the caller's: what crosses it
+//! is late, lost, doubled and out of order as often as he says.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::bus::{Bus, Channel, Destination, Event, Message};
+
+/// How messages cross a [`Network`].
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions {
+    /// The time that a message takes: between these, in microseconds.
+    pub latency_micros: (u64, u64),
+    /// Of so many messages one is lost, on its way to one of its receivers; 0: none is.
+    pub one_lost_of: u32,
+    /// The same for messages that come twice.
+    pub one_doubled_of: u32,
+    /// Whether messages of one publisher may overtake each other.
+    pub reorders: bool,
+    /// Whether there is a log.
+    pub has_log: bool,
+    /// Messages that may wait for a receiver before the bus drops it as too slow.
+    pub waiting_max: usize,
+}
+
+impl Default for Conditions {
+    /// Nothing goes wrong.
+    fn default() -> Self {
+        Self {
+            latency_micros: (200, 2_000),
+            one_lost_of: 0,
+            one_doubled_of: 0,
+            reorders: false,
+            has_log: true,
+            waiting_max: 100_000,
+        }
+    }
+}
+
+/// What all nodes of a simulation are connected with.
+#[derive(Clone, Debug)]
+pub struct Network(Rc<RefCell<State>>);
+
+#[derive(Debug)]
+struct State {
+    conditions: Conditions,
+    rng: fastrand::Rng,
+    now_micros: u64,
+    nodes: Vec<Endpoint>,
+    log: VecDeque<Logged>,
+    /// How long messages stay in the log.
+    life_micros: u64,
+    /// The side on which the log is.
+    log_side: u8,
+    /// Messages that were published, and bytes of these.
+    published: (u64, u64),
+    next_order: u64,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    name: String,
+    /// Those of one side hear each other.
+    side: u8,
+    /// Whether it has a connection with the bus at all.
+    is_connected: bool,
+    inbox: BinaryHeap<Reverse<OnItsWay>>,
+    events: VecDeque<Event<Payload>>,
+    /// What it is being given of the log, and up to which message.
+    reading: VecDeque<Message<Payload>>,
+    is_reading: bool,
+    /// By publisher: when its last message comes.
+    last_due: Vec<u64>,
+    was_slow: bool,
+}
+
+#[derive(Debug)]
+struct OnItsWay {
+    due_micros: u64,
+    order: u64,
+    message: Message<Payload>,
+}
+
+impl PartialEq for OnItsWay {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for OnItsWay {}
+
+impl PartialOrd for OnItsWay {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OnItsWay {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.due_micros, self.order).cmp(&(other.due_micros, other.order))
+    }
+}
+
+#[derive(Debug)]
+struct Logged {
+    micros: u64,
+    message: Message<Payload>,
+}
+
+/// What is in a message: all receivers share it.
+pub type Payload = Rc<[u8]>;
+
+impl Network {
+    /// Nobody is connected with it yet. Messages stay in the log for so many seconds.
+    #[must_use]
+    pub fn new(conditions: Conditions, log_seconds: u32, seed: u64) -> Self {
+        Self(Rc::new(RefCell::new(State {
+            conditions,
+            rng: fastrand::Rng::with_seed(seed),
+            now_micros: 0,
+            nodes: Vec::new(),
+            log: VecDeque::new(),
+            life_micros: u64::from(log_seconds) * 1_000_000,
+            log_side: 0,
+            published: (0, 0),
+            next_order: 0,
+        })))
+    }
+
+    /// A node of this name, with a connection.
+    #[must_use]
+    pub fn connect(&self, name: &str) -> SimulatedBus {
+        let mut state = self.0.borrow_mut();
+        let node = state.nodes.len();
+        state.nodes.push(Endpoint {
+            name: name.to_owned(),
+            side: 0,
+            is_connected: true,
+            inbox: BinaryHeap::new(),
+            events: VecDeque::from([Event::Connected]),
+            reading: VecDeque::new(),
+            is_reading: false,
+            last_due: Vec::new(),
+            was_slow: false,
+        });
+        SimulatedBus {
+            network: self.clone(),
+            node,
+        }
+    }
+
+    /// Other conditions from now on.
+    pub fn set_conditions(&self, conditions: Conditions) {
+        self.0.borrow_mut().conditions = conditions;
+    }
+
+    /// Time has passed.
+    pub fn set_now(&self, micros: u64) {
+        let mut state = self.0.borrow_mut();
+        state.now_micros = micros;
+        let oldest = micros.saturating_sub(state.life_micros);
+        while state.log.front().is_some_and(|it| it.micros < oldest) {
+            state.log.pop_front();
+        }
+    }
+
+    /// Puts each node on the side that is given for its number: those of different sides do not
+    /// hear each other, and notice nothing. The log is on side 0.
+    pub fn part(&self, mut side_of: impl FnMut(usize) -> u8) {
+        let mut state = self.0.borrow_mut();
+        for (number, node) in state.nodes.iter_mut().enumerate() {
+            node.side = side_of(number);
+        }
+    }
+
+    /// A node loses its connection, or gets it again.
+    pub fn set_connected(&self, node: usize, is_connected: bool) {
+        let mut state = self.0.borrow_mut();
+        let Some(node) = state.nodes.get_mut(node) else {
+            return;
+        };
+        if node.is_connected == is_connected {
+            return;
+        }
+        node.is_connected = is_connected;
+        node.inbox.clear();
+        node.reading.clear();
+        node.is_reading = false;
+        node.events.push_back(match is_connected {
+            true => Event::Connected,
+            false => Event::Disconnected,
+        });
+    }
+
+    /// Messages that were published so far, and bytes of these.
+    #[must_use]
+    pub fn published(&self) -> (u64, u64) {
+        self.0.borrow().published
+    }
+
+    /// Whether a node was too slow, so that messages for it were dropped.
+    #[must_use]
+    pub fn was_slow(&self, node: usize) -> bool {
+        let state = self.0.borrow();
+        state.nodes.get(node).is_some_and(|node| node.was_slow)
+    }
+}
+
+impl State {
+    fn publish(&mut self, from: usize, to: &Destination, payload: Vec<u8>) {
+        self.published.0 += 1;
+        self.published.1 += payload.len() as u64;
+        let Some(publisher) = self.nodes.get(from) else {
+            return;
+        };
+        let side = publisher.side;
+        let payload: Payload = payload.into();
+        let (message, receiver) = match to {
+            Destination::All(channel) => {
+                let node = publisher.name.clone();
+                let channel = *channel;
+                (
+                    Message {
+                        channel,
+                        node,
+                        payload,
+                    },
+                    None,
+                )
+            }
+            Destination::Node(name) => {
+                let (channel, node) = (Channel::Parcels, name.clone());
+                (
+                    Message {
+                        channel,
+                        node,
+                        payload,
+                    },
+                    Some(name),
+                )
+            }
+        };
+        if self.conditions.has_log && message.channel.is_logged() && side == self.log_side {
+            let (micros, message) = (self.now_micros, message.clone());
+            self.log.push_back(Logged { micros, message });
+        }
+        for number in 0..self.nodes.len() {
+            let hears = self.nodes.get(number).is_some_and(|node| {
+                let is_meant = receiver.is_none_or(|name| node.name == *name);
+                is_meant && number != from && node.side == side && node.is_connected
+            });
+            if hears {
+                self.send(from, number, &message);
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, message: &Message<Payload>) {
+        let Conditions {
+            latency_micros: (least, most),
+            one_lost_of,
+            one_doubled_of,
+            reorders,
+            waiting_max,
+            ..
+        } = self.conditions;
+        let rng = &mut self.rng;
+        let mut is_one_of = |many: u32| many > 0 && rng.u32(..many) == 0;
+        let copies = match (is_one_of(one_lost_of), is_one_of(one_doubled_of)) {
+            (true, _) => 0,
+            (false, true) => 2,
+            (false, false) => 1,
+        };
+        for _ in 0..copies {
+            let mut due_micros = self.now_micros + self.rng.u64(least..=most);
+            self.next_order += 1;
+            let order = self.next_order;
+            let Some(node) = self.nodes.get_mut(to) else {
+                return;
+            };
+            if node.inbox.len() >= waiting_max {
+                node.was_slow = true;
+                node.inbox.clear();
+                node.events.push_back(Event::Disconnected);
+                node.events.push_back(Event::Connected);
+                return;
+            }
+            if node.last_due.len() <= from {
+                node.last_due.resize(from + 1, 0);
+            }
+            if let Some(last) = node.last_due.get_mut(from)
+                && !reorders
+            {
+                due_micros = due_micros.max(*last);
+                *last = due_micros;
+            }
+            let message = message.clone();
+            node.inbox.push(Reverse(OnItsWay {
+                due_micros,
+                order,
+                message,
+            }));
+        }
+    }
+
+    fn next_event(&mut self, node: usize) -> Option<Event<Payload>> {
+        let now_micros = self.now_micros;
+        let node = self.nodes.get_mut(node)?;
+        if let Some(event) = node.events.pop_front() {
+            return Some(event);
+        }
+        let is_due = |next: &Reverse<OnItsWay>| next.0.due_micros <= now_micros;
+        if node.inbox.peek().is_some_and(is_due) {
+            let Reverse(next) = node.inbox.pop()?;
+            return Some(Event::Heard(next.message));
+        }
+        if let Some(message) = node.reading.pop_front() {
+            return Some(Event::Logged(message));
+        }
+        std::mem::take(&mut node.is_reading).then_some(Event::LogRead)
+    }
+
+    fn read_log(&mut self, node: usize, since: Duration) {
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let oldest = self.now_micros.saturating_sub(micros);
+        let Some(node) = self.nodes.get_mut(node) else {
+            return;
+        };
+        if !self.conditions.has_log || node.side != self.log_side {
+            let reason = "there is no log on this side".to_owned();
+            node.events.push_back(Event::LogFailed(reason));
+            return;
+        }
+        let logged = self.log.iter().filter(|it| it.micros >= oldest);
+        node.reading = logged.map(|it| it.message.clone()).collect();
+        node.is_reading = true;
+    }
+}
+
+/// A node's connection with a [`Network`].
+#[derive(Debug)]
+pub struct SimulatedBus {
+    network: Network,
+    node: usize,
+}
+
+impl Bus for SimulatedBus {
+    type Payload = Payload;
+
+    fn publish(&mut self, to: &Destination, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+        let mut state = self.network.0.borrow_mut();
+        let node = state.nodes.get(self.node);
+        if !node.is_some_and(|node| node.is_connected) {
+            return Err(payload);
+        }
+        state.publish(self.node, to, payload);
+        Ok(())
+    }
+
+    fn read_log(&mut self, since: Duration) {
+        self.network.0.borrow_mut().read_log(self.node, since);
+    }
+
+    fn next_event(&mut self) -> Option<Event<Payload>> {
+        self.network.0.borrow_mut().next_event(self.node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEERS: Destination = Destination::All(Channel::Peers);
+
+    fn heard(bus: &mut SimulatedBus) -> Vec<u8> {
+        let events = std::iter::from_fn(|| bus.next_event());
+        let payload = |event: Event<Payload>| match event {
+            Event::Heard(message) | Event::Logged(message) => message.payload.first().copied(),
+            _ => None,
+        };
+        events.filter_map(payload).collect()
+    }
+
+    fn network(conditions: Conditions) -> (Network, [SimulatedBus; 3]) {
+        let network = Network::new(conditions, 100, 1);
+        let nodes = ["a", "b", "c"].map(|name| network.connect(name));
+        (network, nodes)
+    }
+
+    #[test]
+    fn everybody_but_the_publisher_hears_in_order_and_not_before_time() {
+        let (network, [mut a, mut b, mut c]) = network(Conditions::default());
+        for number in 0..100 {
+            a.publish(&PEERS, vec![number]).unwrap();
+        }
+        assert!(heard(&mut b).is_empty());
+        network.set_now(2_000);
+        let all: Vec<u8> = (0..100).collect();
+        assert_eq!((heard(&mut b), heard(&mut c)), (all.clone(), all));
+        assert!(heard(&mut a).is_empty());
+        assert_eq!(network.published(), (100, 100));
+    }
+
+    #[test]
+    fn a_parcel_reaches_one_node_and_is_not_logged() {
+        let (network, [mut a, mut b, mut c]) = network(Conditions::default());
+        a.publish(&Destination::Node("b".to_owned()), vec![7])
+            .unwrap();
+        network.set_now(2_000);
+        assert_eq!((heard(&mut b), heard(&mut c)), (vec![7], vec![]));
+        c.read_log(Duration::from_secs(1));
+        assert_eq!(c.next_event(), Some(Event::LogRead));
+    }
+
+    #[test]
+    fn what_goes_wrong_goes_wrong() {
+        let (network, [mut a, mut b, _]) = network(Conditions {
+            one_lost_of: 10,
+            one_doubled_of: 10,
+            reorders: true,
+            ..Conditions::default()
+        });
+        let all: Vec<u8> = (0..250).collect();
+        all.iter()
+            .for_each(|number| a.publish(&PEERS, vec![*number]).unwrap());
+        network.set_now(2_000);
+        let mut heard = heard(&mut b);
+        assert!(!heard.is_sorted());
+        let many = heard.len();
+        heard.sort_unstable();
+        heard.dedup();
+        assert!((200..250).contains(&heard.len()), "{}", heard.len());
+        assert!((10..50).contains(&(many - heard.len())), "{many}");
+    }
+
+    #[test]
+    fn sides_do_not_hear_each_other_and_only_one_has_the_log() {
+        let (network, [mut a, mut b, mut c]) = network(Conditions::default());
+        network.part(|node| u8::from(node == 2));
+        a.publish(&PEERS, vec![1]).unwrap();
+        c.publish(&PEERS, vec![3]).unwrap();
+        network.set_now(2_000);
+        assert_eq!(
+            (heard(&mut a), heard(&mut b), heard(&mut c)),
+            (vec![], vec![1], vec![])
+        );
+        c.read_log(Duration::from_secs(1));
+        assert!(matches!(c.next_event(), Some(Event::LogFailed(_))));
+        network.part(|_| 0);
+        c.read_log(Duration::from_secs(1));
+        assert_eq!(heard(&mut c), [1]);
+    }
+
+    #[test]
+    fn who_has_no_connection_hears_and_publishes_nothing() {
+        let (network, [mut a, mut b, _]) = network(Conditions::default());
+        network.set_connected(0, false);
+        assert_eq!(a.publish(&PEERS, vec![1]), Err(vec![1]));
+        b.publish(&PEERS, vec![2]).unwrap();
+        network.set_now(2_000);
+        network.set_connected(0, true);
+        let events: Vec<_> = std::iter::from_fn(|| a.next_event()).collect();
+        assert_eq!(
+            events,
+            [Event::Connected, Event::Disconnected, Event::Connected]
+        );
+        a.read_log(Duration::from_secs(1));
+        assert_eq!(heard(&mut a), [2]);
+        network.set_now(101_000_000);
+        a.read_log(Duration::from_secs(101));
+        assert!(heard(&mut a).is_empty(), "it is too old");
+    }
+}

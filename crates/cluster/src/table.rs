@@ -1,0 +1,371 @@
+//! What this process knows about the others. Pure.
+
+use std::collections::HashMap;
+
+use aquatic_daemon::clock::Now;
+
+use crate::nodes::{NODES_MAX, NodeIndex, NodeState, NodeStates};
+
+/// A node that was not heard for so long is sent nothing new.
+const SILENT_MICROS: u64 = 5_000_000;
+
+/// A node that was not heard for so long has gone.
+const GONE_MICROS: u64 = 30_000_000;
+
+/// An estimate of a clock is used for so long, unless a better one comes.
+const OFFSET_MICROS: u64 = 60_000_000;
+
+/// The channels whose batches are numbered, so that it is noticed if one is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbered {
+    Peers,
+    Members,
+}
+
+/// The other processes that are heard.
+#[derive(Debug)]
+pub(crate) struct NodeTable {
+    nodes: HashMap<String, Node>,
+    states: NodeStates,
+    /// Indices that are not in use.
+    free: Vec<NodeIndex>,
+    memory_micros: u64,
+}
+
+/// A process, under the name of its node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// `None` while it is taken for gone.
+    index: Option<NodeIndex>,
+    pub(crate) process: u64,
+    /// When it was heard last.
+    heard_micros: u64,
+    /// How far its clock is behind, in milliseconds, as far as messages that came quickly tell; and
+    /// when that was found out.
+    offset: Option<(i64, u64)>,
+    /// The highest sequence numbers that have come, by [`Numbered`].
+    last: [u64; 2],
+    /// The same, as the process has told when it was heard alive.
+    told: [u64; 2],
+}
+
+/// Whose message something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) index: NodeIndex,
+    /// How it was heard before.
+    pub(crate) before: Before,
+}
+
+/// How a process was heard before it is heard now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Never.
+    Never,
+    /// So long ago, in microseconds, that it was taken for gone.
+    Gone(u64),
+    /// So long ago.
+    Ago(u64),
+}
+
+impl NodeTable {
+    /// Processes are remembered for so many seconds.
+    pub(crate) fn new(states: NodeStates, memory_seconds: u32) -> Self {
+        let indices = (1..NODES_MAX).rev();
+        let indices = indices.filter_map(|index| u16::try_from(index).ok());
+        Self {
+            nodes: HashMap::new(),
+            states,
+            free: indices.map(NodeIndex).collect(),
+            memory_micros: u64::from(memory_seconds) * 1_000_000,
+        }
+    }
+
+    /// A process is heard, under this name. It takes the place of another process of that name.
+    /// `None` if there are too many to tell them apart.
+    pub(crate) fn hear(&mut self, now: Now, name: &str, process: u64) -> Option<Heard> {
+        let known = self.nodes.get_mut(name);
+        if let Some(node) = known.filter(|node| node.process == process) {
+            let ago = now.micros.saturating_sub(node.heard_micros);
+            node.heard_micros = now.micros;
+            let (index, before) = match node.index {
+                Some(index) => (index, Before::Ago(ago)),
+                None => (self.free.pop()?, Before::Gone(ago)),
+            };
+            node.index = Some(index);
+            self.states.set(index, NodeState::Alive);
+            return Some(Heard { index, before });
+        }
+        self.forget(name);
+        let index = self.free.pop()?;
+        self.states.set(index, NodeState::Alive);
+        let node = Node {
+            index: Some(index),
+            process,
+            heard_micros: now.micros,
+            offset: None,
+            last: [0; 2],
+            told: [0; 2],
+        };
+        self.nodes.insert(name.to_owned(), node);
+        let before = Before::Never;
+        Some(Heard { index, before })
+    }
+
+    /// A process has gone, and does not come back.
+    pub(crate) fn forget(&mut self, name: &str) {
+        let node = self.nodes.remove(name);
+        if let Some(index) = node.and_then(|node| node.index) {
+            self.release(index);
+        }
+    }
+
+    fn release(&mut self, index: NodeIndex) {
+        self.states.set(index, NodeState::Gone);
+        // Whoever still has something of it must have time to notice: it is taken last.
+        self.free.insert(0, index);
+    }
+
+    /// Looks who is not heard any more. Returns how many are.
+    pub(crate) fn age(&mut self, now: Now) -> usize {
+        let silent_for = |node: &Node| now.micros.saturating_sub(node.heard_micros);
+        let mut gone = Vec::new();
+        let mut heard = 0;
+        let memory = self.memory_micros.max(GONE_MICROS);
+        self.nodes.retain(|name, node| {
+            let silent_for = silent_for(node);
+            if silent_for >= GONE_MICROS {
+                if let Some(index) = node.index.take() {
+                    log::warn!(
+                        "node `{name}` was not heard for {} s",
+                        GONE_MICROS / 1_000_000
+                    );
+                    gone.push(index);
+                }
+            } else {
+                heard += 1;
+            }
+            if silent_for >= SILENT_MICROS
+                && let Some(index) = node.index
+            {
+                self.states.set(index, NodeState::Silent);
+            }
+            silent_for < memory
+        });
+        for index in gone {
+            self.release(index);
+        }
+        heard
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Node> {
+        self.nodes.get_mut(name)
+    }
+
+    /// The largest difference between a clock and that of this process, in milliseconds.
+    pub(crate) fn skew_millis(&self) -> u64 {
+        let heard = self.nodes.values().filter(|node| node.index.is_some());
+        heard
+            .filter_map(|node| node.offset)
+            .map(|(millis, _)| millis.unsigned_abs())
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+impl Node {
+    pub(crate) fn index(&self) -> Option<NodeIndex> {
+        self.index
+    }
+
+    /// It was heard alive by a message of this time, by its clock; this one has the time `millis`.
+    pub(crate) fn compare_clocks(&mut self, now: Now, millis: u64, its_millis: u64) {
+        let offset = millis.wrapping_sub(its_millis).cast_signed();
+        let is_better = self.offset.is_none_or(|(known, at)| {
+            offset <= known || now.micros.saturating_sub(at) > OFFSET_MICROS
+        });
+        if is_better {
+            self.offset = Some((offset, now.micros));
+        }
+    }
+
+    /// How long ago it has written something at this time, by its clock, in milliseconds. `millis`:
+    /// what this process's clock says.
+    pub(crate) fn age_millis(&self, millis: u64, its_millis: u64) -> u64 {
+        let offset = self.offset.map_or(0, |(offset, _)| offset);
+        let age = millis.wrapping_sub(its_millis).cast_signed();
+        u64::try_from(age.saturating_sub(offset)).unwrap_or_default()
+    }
+
+    /// A batch with this number has come. Returns how many before it have not.
+    pub(crate) fn note(&mut self, channel: Numbered, sequence: u64) -> u64 {
+        let [peers, members] = &mut self.last;
+        let last = match channel {
+            Numbered::Peers => peers,
+            Numbered::Members => members,
+        };
+        let missing = sequence.saturating_sub(last.saturating_add(1));
+        *last = sequence.max(*last);
+        missing
+    }
+
+    /// It has told which numbers it has used up. Returns how many of these batches have not come:
+    /// after a silence at once, else of those it told of the time before, as the last ones may be on
+    /// their way.
+    pub(crate) fn note_told(&mut self, told: [u64; 2], before: Before) -> u64 {
+        let was_silent = match before {
+            Before::Never | Before::Gone(_) => true,
+            Before::Ago(micros) => micros >= SILENT_MICROS,
+        };
+        let before = std::mem::replace(&mut self.told, told);
+        let due = if was_silent { told } else { before };
+        let mut missing = 0;
+        for (last, due) in self.last.iter_mut().zip(due) {
+            missing += due.saturating_sub(*last);
+            *last = due.max(*last);
+        }
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now::from_micros(seconds * 1_000_000)
+    }
+
+    fn table() -> (NodeTable, NodeStates) {
+        let states = NodeStates::default();
+        (NodeTable::new(states.clone(), 1_200), states)
+    }
+
+    fn hear(table: &mut NodeTable, now: Now, name: &str, process: u64) -> Heard {
+        table.hear(now, name, process).unwrap()
+    }
+
+    #[test]
+    fn who_is_not_heard_is_silent_and_then_gone() {
+        let (mut table, states) = table();
+        let Heard { index, before } = hear(&mut table, at(0), "a", 1);
+        assert_eq!(before, Before::Never);
+        for (seconds, state, nodes) in [
+            (0, NodeState::Alive, 1),
+            (4, NodeState::Alive, 1),
+            (5, NodeState::Silent, 1),
+            (29, NodeState::Silent, 1),
+            (30, NodeState::Gone, 0),
+        ] {
+            assert_eq!(table.age(at(seconds)), nodes);
+            assert_eq!(states.get(index), state, "{seconds}");
+        }
+        let again = hear(&mut table, at(31), "a", 1);
+        assert_eq!(again.before, Before::Gone(31_000_000));
+        assert_ne!(
+            again.index, index,
+            "somebody may still have something of the old one"
+        );
+    }
+
+    #[test]
+    fn who_is_gone_for_longer_than_peers_live_is_forgotten() {
+        let (mut table, _) = table();
+        hear(&mut table, at(0), "a", 1);
+        table.age(at(1_199));
+        assert!(table.get("a").is_some_and(|node| node.index().is_none()));
+        table.age(at(1_200));
+        assert!(table.get("a").is_none());
+        assert_eq!(hear(&mut table, at(1_201), "a", 1).before, Before::Never);
+    }
+
+    #[test]
+    fn who_is_silent_and_speaks_is_alive() {
+        let (mut table, states) = table();
+        hear(&mut table, at(0), "a", 1);
+        table.age(at(10));
+        let Heard { index, before } = hear(&mut table, at(11), "a", 1);
+        assert_eq!(before, Before::Ago(11_000_000));
+        assert_eq!(states.get(index), NodeState::Alive);
+    }
+
+    #[test]
+    fn a_process_takes_the_place_of_an_earlier_one_of_its_name() {
+        let (mut table, states) = table();
+        let first = hear(&mut table, at(0), "a", 1);
+        let second = hear(&mut table, at(1), "a", 2);
+        assert_eq!(second.before, Before::Never);
+        assert_eq!(states.get(first.index), NodeState::Gone);
+        assert_eq!(states.get(second.index), NodeState::Alive);
+        assert_eq!(table.get("a").and_then(Node::index), Some(second.index));
+    }
+
+    #[test]
+    fn there_is_an_end_to_nodes() {
+        let (mut table, _) = table();
+        for number in 1..NODES_MAX {
+            hear(&mut table, at(0), &number.to_string(), 1);
+        }
+        assert_eq!(table.hear(at(0), "one more", 1), None);
+        assert!(table.hear(at(0), "7", 1).is_some());
+        table.forget("7");
+        assert!(table.hear(at(0), "one more", 1).is_some());
+    }
+
+    #[test]
+    fn batches_that_have_not_come_are_noticed() {
+        const USUAL: Before = Before::Ago(1_000_000);
+        let (mut table, _) = table();
+        hear(&mut table, at(0), "a", 1);
+        let node = table.get_mut("a").unwrap();
+        assert_eq!(node.note(Numbered::Peers, 7), 6, "from the first on");
+        assert_eq!(node.note(Numbered::Peers, 8), 0);
+        assert_eq!(node.note(Numbered::Peers, 11), 2);
+        assert_eq!(node.note(Numbered::Peers, 9), 0, "late");
+        assert_eq!(node.note(Numbered::Peers, 12), 0);
+        assert_eq!(node.note(Numbered::Members, 1), 0, "numbered apart");
+        assert_eq!(
+            node.note_told([13, 1], USUAL),
+            0,
+            "the last one may be on its way"
+        );
+        assert_eq!(node.note_told([14, 3], USUAL), 1, "it was not");
+        assert_eq!(node.note(Numbered::Peers, 14), 0);
+        assert_eq!(node.note(Numbered::Members, 3), 1);
+        assert_eq!(node.note_told([14, 3], USUAL), 0);
+        assert_eq!(
+            node.note_told([20, 3], Before::Gone(60_000_000)),
+            6,
+            "at once"
+        );
+        assert_eq!(node.note(Numbered::Peers, 21), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_makes_nothing_older() {
+        let (mut table, _) = table();
+        table.hear(at(0), "a", 1);
+        let node = table.get_mut("a").unwrap();
+        assert_eq!(
+            node.age_millis(50_000, 20_000),
+            30_000,
+            "its clock is not known yet"
+        );
+        assert_eq!(node.age_millis(50_000, 80_000), 0);
+        for behind in [30_000_i64, -30_000] {
+            let its = |millis: u64| millis.checked_add_signed(-behind).unwrap();
+            node.compare_clocks(at(100), 100_050, its(100_000));
+            node.compare_clocks(at(101), 101_002, its(101_000));
+            node.compare_clocks(at(102), 102_900, its(102_000));
+            assert_eq!(node.age_millis(103_002, its(103_000)), 0);
+            assert_eq!(node.age_millis(113_002, its(103_000)), 10_000);
+            // What was known of the clock is old: it has been set meanwhile.
+            node.offset = node.offset.map(|(offset, _)| (offset, 0));
+        }
+        assert_eq!(table.skew_millis(), 29_998);
+    }
+}
