@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use aquatic_channel::Waker;
+use aquatic_cluster::Cluster;
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::LiveSettings;
 use aquatic_daemon::sandbox::Needs;
 use aquatic_http::config as http;
@@ -101,6 +103,7 @@ impl<'a> Addresses<'a> {
         launch: &Launch<'_>,
         bound: Bound<'a>,
         limits: &ClientLimits,
+        cluster: Option<&mut Cluster>,
     ) -> anyhow::Result<Self> {
         let wakers = Wakers::new(topology, &bound);
         let (udp, http) = bound;
@@ -120,18 +123,21 @@ impl<'a> Addresses<'a> {
             access_list: launch.access_list(),
             peers_per_ip: limits.peers_per_ip.clone(),
             persistence: launch.persistence(config.persistence.plan()),
-            sharing: None,
+            sharing: cluster.as_deref().map(Cluster::refresh),
         };
         let shard_limits = config.address_limits();
         let shard_config = config.address_shards(&shard_limits);
         let mut shards = shard_config.build(shard_parts, &mut OsEntropy)?;
         let live = shards.follow(&shard_config);
-        let mut udp = match udp {
+        if let Some(cluster) = cluster {
+            cluster.share_addresses(&mut shards);
+        }
+        let udp = match udp {
             Some(bound) => Some(connect_udp(bound, &wakers, launch, limits, &mut shards)?),
             None => None,
         };
         let is_at_home = udp.is_none() || !wakers.hosts.is_empty();
-        let mut http = http.zip(parts.http.as_ref()).map(|(bound, part)| {
+        let http = http.zip(parts.http.as_ref()).map(|(bound, part)| {
             let settings = LiveSettings::new(Arc::new(part.clone()));
             let parts = http_workers::FrontEndParts {
                 front_end: FrontEnd {
@@ -153,17 +159,10 @@ impl<'a> Addresses<'a> {
                 hosts: wakers.hosts,
             }
         });
-        let mut shards = shards.finish();
-        let owners = std::mem::take(&mut shards.owners.socket_workers);
-        match (&mut udp, &mut http) {
-            (Some(udp), _) => udp.own(owners),
-            (None, Some(http)) => http.workers.own(owners),
-            (None, None) => {}
-        }
         Ok(Self {
             udp,
             http,
-            shards,
+            shards: shards.finish(),
             swarm_waits,
             wait,
             output: config.persistence.plan(),
@@ -186,14 +185,26 @@ impl<'a> Addresses<'a> {
         udp.chain(http).chain([output, export]).collect()
     }
 
+    /// Has shards process what others have sent, before they have threads. Returns how much that
+    /// was.
+    pub(crate) fn process(&mut self, now: Now) -> usize {
+        self.shards.owners.process(now)
+    }
+
     pub(crate) fn start(
-        self,
+        mut self,
         launch: &mut Launch<'_>,
         parts: &Parts,
         limits: &ClientLimits,
         live: &LiveTracker,
         served: &mut Served,
     ) -> anyhow::Result<()> {
+        let owners = std::mem::take(&mut self.shards.owners.socket_workers);
+        match (&mut self.udp, &mut self.http) {
+            (Some(udp), _) => udp.own(owners),
+            (None, Some(http)) => http.workers.own(owners),
+            (None, None) => {}
+        }
         let FinishedShards {
             owners,
             snapshotter,

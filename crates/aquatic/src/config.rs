@@ -1,5 +1,6 @@
 //! What an operator can set: a section for each protocol, and those that hold for all.
 
+use aquatic_cluster::config::{ClusterConfig, PeerLives};
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section, values,
 };
@@ -32,6 +33,7 @@ section! {
         pub metrics: MetricsConfig,
         pub scrape_exports: ScrapeExportsConfig,
         pub persistence: PersistenceConfig,
+        pub cluster: ClusterConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
         pub keys: KeysConfig,
@@ -113,6 +115,27 @@ section! {
     }
 }
 
+impl Config {
+    /// For how long peers are remembered at least, and how rarely they announce at most, whatever
+    /// the protocol: what is shared with others has to suit all.
+    #[must_use]
+    pub fn peer_lives(&self) -> PeerLives {
+        let udp = self.udp_part().map(|part| part.peer_lives());
+        let http = self.http_part().map(|part| part.peer_lives());
+        let none = PeerLives {
+            announce_interval: 0,
+            peer_age: u32::MAX,
+            peer_age_max: 0,
+        };
+        let lives = udp.into_iter().chain(http);
+        lives.fold(none, |all, lives| PeerLives {
+            announce_interval: all.announce_interval.max(lives.announce_interval),
+            peer_age: all.peer_age.min(lives.peer_age),
+            peer_age_max: all.peer_age_max.max(lives.peer_age_max),
+        })
+    }
+}
+
 impl aquatic_config::Config for Config {
     fn rewrite_old_spellings(old: &mut OldSpellings<'_, '_>) {
         old.rename("statistics", "metrics");
@@ -152,6 +175,7 @@ impl aquatic_config::Config for Config {
     fn inspect(&self, checks: &mut Checks) {
         let was_root = privileges::is_root();
         self.metrics.inspect("metrics", checks);
+        self.cluster.inspect(checks);
         let mut config = self.clone();
         for protocol in Protocol::ALL {
             if let Some(part) = config.part(protocol) {

@@ -14,11 +14,12 @@ use aquatic_ws::config as ws;
 use crate::config::Config;
 
 /// Sections that stand once, for all protocols.
-const SHARED_SECTIONS: [&str; 7] = [
+const SHARED_SECTIONS: [&str; 8] = [
     "limits",
     "metrics",
     "scrape_exports",
     "persistence",
+    "cluster",
     "privileges",
     "access_list",
     "keys",
@@ -124,6 +125,7 @@ impl Config {
             cleaning: own.cleaning.clone(),
             scrape_exports: self.scrape_exports.clone(),
             persistence: self.persistence.clone(),
+            cluster: self.cluster.clone(),
             privileges: self.privileges.clone(),
             access_list: self.access_list.clone(),
             keys: self.keys.clone(),
@@ -148,6 +150,7 @@ impl Config {
             cleaning: own.cleaning.clone(),
             scrape_exports: self.scrape_exports.clone(),
             persistence: self.persistence.clone(),
+            cluster: self.cluster.clone(),
             privileges: self.privileges.clone(),
             access_list: self.access_list.clone(),
             keys: self.keys.clone(),
@@ -181,6 +184,7 @@ impl Config {
             cleaning: own.cleaning.clone(),
             scrape_exports,
             persistence,
+            cluster: self.cluster.clone(),
             privileges: self.privileges.clone(),
             access_list: self.access_list.clone(),
             keys: self.keys.clone(),

@@ -1,9 +1,12 @@
 //! The start.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use aquatic_cluster::Cluster;
+use aquatic_cluster::bus::Channel;
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::kept_sockets::KeptSockets;
 use aquatic_daemon::reload::Reloader;
@@ -74,21 +77,13 @@ fn start(
         http: config.http_part(),
         ws: config.ws_part(),
     };
-    let settings = LaunchConfig {
-        metrics: &config.metrics,
-        privileges: &config.privileges,
-        access_list: &config.access_list,
-        keys: &config.keys,
-    };
-    let (mut launch, mut bound) = Launch::prepare(supervisor, settings, || {
-        parts.bind(config, supervisor.kept_sockets())
-    })?;
-    if let Some(bound) = &mut bound.http {
-        bound.load_tls::<Http>()?;
-    }
-    if let Some(bound) = &mut bound.ws {
-        bound.load_tls::<WebTorrent>()?;
-    }
+    let (mut launch, (mut bound, mut cluster)) =
+        Launch::prepare(supervisor, launch_config(config), || {
+            let bound = parts.bind(config, supervisor.kept_sockets())?;
+            let cluster = prepare_cluster(config, &bound)?;
+            Ok((bound, cluster))
+        })?;
+    bound.load_tls()?;
     let (socket_workers, swarm_workers) = config.threads();
     launch::advise_workers(socket_workers, swarm_workers);
     let limits = ClientLimits::from_config(&config.limits.connections.tracker, &mut OsEntropy)?;
@@ -96,11 +91,13 @@ fn start(
         (Some(part), Some(bound)) => Some(Signalling::connect(part, &launch, bound, &limits)?),
         _ => None,
     };
-    let addresses = match config.address_topology() {
+    let mut addresses = match config.address_topology() {
         Some(topology) => {
             let bound = (bound.udp, bound.http);
-            let connected = Addresses::connect(config, topology, &parts, &launch, bound, &limits)?;
-            Some(connected)
+            let cluster = cluster.as_mut();
+            Some(Addresses::connect(
+                config, topology, &parts, &launch, bound, &limits, cluster,
+            )?)
         }
         None => None,
     };
@@ -110,13 +107,17 @@ fn start(
     let page = page.filter(|_| parts.udp.is_none());
     let needs = needs.chain([outputs::needs(page)]);
     let needs = needs.chain(signalling.iter().flat_map(Signalling::needs));
+    let needs = needs.chain(cluster.iter().map(Cluster::needs));
     let of_file = reloader.file().needs(&config.privileges);
     launch.enter_sandbox(needs.fold(of_file, Needs::and));
+    let mut served = Served::default();
+    if let Some(cluster) = cluster {
+        start_cluster(cluster, &mut launch, &mut addresses, &mut served)?;
+    }
 
     let snapshotters = addresses.iter().filter_map(Addresses::snapshotter);
     let snapshotters = snapshotters.chain(signalling.iter().filter_map(Signalling::snapshotter));
     let live = LiveTracker::new(limits.clone(), &config.metrics, snapshotters);
-    let mut served = Served::default();
     if let Some(addresses) = addresses {
         addresses.start(&mut launch, &parts, &limits, &live, &mut served)?;
     }
@@ -141,6 +142,62 @@ fn start(
         reloads.iter_mut().for_each(|reload| reload());
     };
     Ok(reloader.into_reload(follow, reload_files))
+}
+
+fn launch_config(config: &Config) -> LaunchConfig<'_> {
+    LaunchConfig {
+        metrics: &config.metrics,
+        privileges: &config.privileges,
+        access_list: &config.access_list,
+        keys: &config.keys,
+    }
+}
+
+fn prepare_cluster(config: &Config, bound: &Bound<'_>) -> anyhow::Result<Option<Cluster>> {
+    let port = bound.addresses().first().map_or(0, SocketAddr::port);
+    let listener = ("serve", port);
+    Cluster::prepare(
+        &config.cluster,
+        config.peer_lives(),
+        listener,
+        &[Channel::Peers],
+    )
+}
+
+/// Takes part in the cluster, before clients are served.
+fn start_cluster(
+    cluster: Cluster,
+    launch: &mut Launch<'_>,
+    addresses: &mut Option<Addresses<'_>>,
+    served: &mut Served,
+) -> anyhow::Result<()> {
+    let cluster = cluster.start(launch)?;
+    if let Some(addresses) = addresses {
+        cluster.wait_until_complete(launch.clock(), |now| addresses.process(now));
+    }
+    let follow = move |config: &Config| cluster.set_lives(config.peer_lives());
+    served.follow.push(Box::new(follow));
+    Ok(())
+}
+
+impl Bound<'_> {
+    fn load_tls(&mut self) -> anyhow::Result<()> {
+        if let Some(bound) = &mut self.http {
+            bound.load_tls::<Http>()?;
+        }
+        if let Some(bound) = &mut self.ws {
+            bound.load_tls::<WebTorrent>()?;
+        }
+        Ok(())
+    }
+
+    /// Where clients are served, in order of the protocols.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let over_udp = self.udp.iter().flat_map(udp_front_end::Bound::addresses);
+        let over_tcp = self.http.iter().chain(&self.ws);
+        let over_tcp = over_tcp.filter_map(|bound| bound.addresses().ok());
+        over_udp.chain(over_tcp.flatten()).collect()
+    }
 }
 
 impl Parts {

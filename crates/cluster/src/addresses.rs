@@ -52,7 +52,7 @@ pub struct RemoteBatch {
     /// The shard is to say what it has to tell.
     collects: bool,
     taken: [usize; Taken::ALL.len()],
-    told: Vec<(BatchBody, Seconds)>,
+    told: Vec<(BatchBody, Now)>,
     counts: OutboxCounts,
 }
 
@@ -85,7 +85,7 @@ impl AddressProcessor for RemoteProcessor {
             && let Some(outbox) = swarms.outbox()
         {
             let told = &mut batch.told;
-            batch.counts = outbox.take(now.seconds, |body, since| told.push((body, since)));
+            batch.counts = outbox.take(now, |body, since| told.push((body, since)));
         }
     }
 }
@@ -118,11 +118,28 @@ pub struct AddressReplica {
     waiting_records: usize,
     collects: Vec<bool>,
     departures: VecDeque<Departure>,
-    peer_age_seconds: u32,
+    ages: PeerAges,
     counters: Arc<Counters>,
 }
 
 type Waiting = PerFamily<VecDeque<Remote<CompactV4>>, VecDeque<Remote<CompactV6>>>;
+
+/// For how many seconds peers are remembered here after they have announced, wherever that was.
+///
+/// In a process of several protocols that may depend on the protocol. What is heard is newer than
+/// all that is known, so it counts by the longest of these times; what comes out of the log may not
+/// be, and counts by the shortest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAges {
+    /// The shortest.
+    pub min_seconds: u32,
+    /// The longest.
+    pub max_seconds: u32,
+}
+
+/// What is heard counts as so much newer than it seems: of what happens to a peer at two nodes, one
+/// shortly after the other, the latter would seem to be older else, as clocks are not that precise.
+const LEAD_MILLIS: i64 = 1_000;
 
 /// A departure that was told to its shard at this time.
 struct Departure {
@@ -136,12 +153,11 @@ enum PerFamilyRemote {
 }
 
 impl AddressReplica {
-    /// The swarms of all shards that this dispatcher reaches. Peers live no longer than so many
-    /// seconds.
+    /// The swarms of all shards that this dispatcher reaches.
     #[must_use]
     pub fn new(
         dispatcher: Dispatcher<RemoteProcessor>,
-        peer_age_seconds: u32,
+        ages: PeerAges,
         counters: Arc<Counters>,
     ) -> Self {
         let shards = dispatcher.shards();
@@ -151,7 +167,7 @@ impl AddressReplica {
             waiting_records: 0,
             collects: vec![false; shards],
             departures: VecDeque::new(),
-            peer_age_seconds,
+            ages,
             counters,
         }
     }
@@ -159,18 +175,23 @@ impl AddressReplica {
     fn take<K: PeerAddr>(
         &mut self,
         now: Now,
-        age_seconds: u32,
+        batch: &Received<'_>,
         records: impl Iterator<Item = Result<PeerRecord<K>, InvalidRecord>>,
         wrap: fn(Remote<K>) -> PerFamilyRemote,
     ) {
         let (mut known, mut invalid) = (0, 0);
+        let old = deadline(now, batch.age_millis, self.ages.min_seconds, 0);
+        let deadline = match batch.is_logged {
+            true => old,
+            false => deadline(now, batch.age_millis, self.ages.max_seconds, LEAD_MILLIS),
+        };
         for record in records {
             let Ok(record) = record else {
                 invalid += 1;
                 continue;
             };
-            let seconds_left = u32::from(record.seconds_left).min(self.peer_age_seconds);
-            let Some(seconds_left @ 1..) = seconds_left.checked_sub(age_seconds) else {
+            let is_over = u64::from(record.seconds_left) * 1_000 <= batch.age_millis;
+            let Some(deadline) = deadline.filter(|_| !is_over) else {
                 known += 1;
                 continue;
             };
@@ -181,13 +202,20 @@ impl AddressReplica {
                     status: record.status,
                     completed: record.has_completed,
                     is_finished: record.is_finished,
-                    deadline: now.seconds + seconds_left,
+                    deadline,
                 },
             };
-            if record.status == PeerStatus::Stopped && self.departures.len() < ECHOES_MAX {
+            if record.status == PeerStatus::Stopped
+                && self.departures.len() < ECHOES_MAX
+                && let Some(deadline) = old
+            {
+                let told = Told {
+                    deadline,
+                    ..remote.told
+                };
                 self.departures.push_back(Departure {
                     micros: now.micros,
-                    peer: wrap(remote),
+                    peer: wrap(Remote { told, ..remote }),
                 });
             }
             self.wait(wrap(remote));
@@ -238,6 +266,15 @@ impl AddressReplica {
     }
 }
 
+/// Until when a peer is remembered that has announced so long ago; `None` if that time is over.
+fn deadline(now: Now, age_millis: u64, remembered: u32, lead_millis: i64) -> Option<Seconds> {
+    let now_millis = (now.micros / 1_000).cast_signed() + lead_millis;
+    let announced = now_millis.saturating_sub_unsigned(age_millis);
+    let deadline = announced.div_euclid(1_000) + i64::from(remembered);
+    let deadline = Seconds(u32::try_from(deadline).ok()?);
+    (deadline > now.seconds).then_some(deadline)
+}
+
 impl Replica for AddressReplica {
     fn listens_to(&self, channel: Channel) -> bool {
         channel == Channel::Peers
@@ -248,10 +285,9 @@ impl Replica for AddressReplica {
     }
 
     fn receive(&mut self, now: Now, batch: &Received<'_>) {
-        let age = batch.age_seconds;
         match &batch.body {
-            Body::PeersV4(records) => self.take(now, age, records.clone(), PerFamilyRemote::V4),
-            Body::PeersV6(records) => self.take(now, age, records.clone(), PerFamilyRemote::V6),
+            Body::PeersV4(records) => self.take(now, batch, records.clone(), PerFamilyRemote::V4),
+            Body::PeersV6(records) => self.take(now, batch, records.clone(), PerFamilyRemote::V6),
             _ => {}
         }
     }

@@ -61,14 +61,15 @@ fn bytes_of(body: &BatchBody) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use aquatic_daemon::clock::Now;
     use aquatic_swarm_log::{Kind, PeerRecord, RecordBuffer};
-    use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus, Seconds};
+    use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus};
 
     use super::*;
     use crate::bus::{Channel, Destination};
 
     /// A batch of 100 records.
-    fn batch(number: u32) -> Outgoing {
+    fn batch(number: u64) -> Outgoing {
         let mut records = RecordBuffer::new(Kind::PEERS_V4);
         for port in 0..100 {
             records.push(&PeerRecord {
@@ -83,7 +84,7 @@ mod tests {
         Outgoing {
             to: Destination::All(Channel::Peers),
             body: records.take(),
-            since: Seconds(number),
+            since: Now::from_micros(number),
         }
     }
 
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(dropped, 700, "2,900 bytes and some, each");
         assert!(buffer.bytes() <= 10_000);
         let left: Vec<_> = std::iter::from_fn(|| buffer.pop())
-            .map(|it| it.since.0)
+            .map(|it| it.since.micros)
             .collect();
         assert_eq!(left, [7, 8, 9]);
         assert_eq!(buffer.bytes(), 0);

@@ -59,8 +59,8 @@ pub enum Destination {
 pub struct Message<P> {
     /// What it is about.
     pub channel: Channel,
-    /// The node that it names in its subject: who has published it, or for [`Channel::Parcels`], who
-    /// is to have it.
+    /// The node that it names in its subject: who has published it, or for [`Channel::Parcels`],
+    /// who is to have it.
     pub node: String,
     /// What is in it: a batch of [`aquatic_swarm_log`].
     pub payload: P,
@@ -73,7 +73,7 @@ pub enum Event<P> {
     Connected,
     /// The connection is lost. It is tried again and again to make one.
     Disconnected,
-    /// A message has come. Those of one publisher come in order.
+    /// A message has come. Those of one publisher on one channel come in order.
     Heard(Message<P>),
     /// A message out of the log, which may have been heard before.
     Logged(Message<P>),

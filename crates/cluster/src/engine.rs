@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
 use aquatic_swarm_log::{Alive, Batch, BatchError, BatchHeader, Body, Leaving};
-use aquatic_types::Seconds;
 
 use self::log_reading::LogReading;
 use crate::buffer::PublishBuffer;
@@ -78,6 +77,8 @@ pub struct Engine<B> {
     sequences: [u64; 2],
     next_flush_micros: u64,
     next_alive_micros: u64,
+    /// Batches on their way to shards, or back.
+    in_flight: usize,
     is_connected: bool,
     log: LogReading,
     /// When somebody else was heard under this node's name.
@@ -104,6 +105,7 @@ impl<B: Bus> Engine<B> {
             sequences: [0; 2],
             next_flush_micros: 0,
             next_alive_micros: 0,
+            in_flight: 0,
             is_connected: false,
             log: LogReading::new(&settings),
             complained_micros: None,
@@ -117,6 +119,11 @@ impl<B: Bus> Engine<B> {
     /// The bus.
     pub fn bus_mut(&mut self) -> &mut B {
         &mut self.bus
+    }
+
+    /// The bus, of which nothing more is wanted.
+    pub fn into_bus(self) -> B {
+        self.bus
     }
 
     /// Does what is to be done now. Returns when to call it again at the latest, in microseconds of
@@ -146,6 +153,17 @@ impl<B: Bus> Engine<B> {
             true => now.micros,
             false => self.next_flush_micros,
         }
+    }
+
+    /// Asks shards for what they have to tell in the next [`Self::step`].
+    pub fn collect_at_once(&mut self) {
+        self.next_flush_micros = 0;
+    }
+
+    /// Whether nothing is on its way to a shard or back, or waits to be published.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.in_flight == 0 && self.next.is_none() && self.buffer.bytes() == 0
     }
 
     /// Whether shards have sent something back since the last [`Self::step`].
@@ -193,11 +211,13 @@ impl<B: Bus> Engine<B> {
             replicas,
             buffer,
             counters,
+            in_flight,
             ..
         } = self;
         let mut records = 0;
+        *in_flight = 0;
         for replica in replicas {
-            replica.finish(now, &mut |outgoing: Outgoing| {
+            *in_flight += replica.finish(now, &mut |outgoing: Outgoing| {
                 records += outgoing.body.records();
                 let dropped = buffer.push(outgoing);
                 Counters::of(&counters.lost, LostAt::Buffer).add(dropped);
@@ -429,7 +449,7 @@ impl<B: Bus> Engine<B> {
         let index = node.and_then(Node::index);
         Received {
             from: index.unwrap_or(NodeIndex::UNKNOWN),
-            age_seconds: u32::try_from(age_millis.div_ceil(1_000)).unwrap_or(u32::MAX),
+            age_millis,
             is_logged,
             body: batch.body.clone(),
         }
@@ -469,9 +489,9 @@ fn numbered(to: &Destination) -> Option<Numbered> {
     }
 }
 
-/// What the system's clock said, or would have said, in a second of the daemon's clock.
-fn unix_millis_at(time: Time, seconds: Seconds) -> u64 {
-    let ago = (time.now.micros / 1_000).saturating_sub(u64::from(seconds.0) * 1_000);
+/// What the system's clock said, or would have said, when the daemon's said `then`.
+fn unix_millis_at(time: Time, then: Now) -> u64 {
+    let ago = (time.now.micros / 1_000).saturating_sub(then.micros / 1_000);
     time.unix_millis.saturating_sub(ago)
 }
 

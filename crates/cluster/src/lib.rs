@@ -9,6 +9,8 @@
 //! |---|---|
 //! | [`engine`] | what a node does |
 //! | [`bus`] | what nodes reach each other by |
+//! | [`nats`] | NATS servers as such a thing (feature `nats`) |
+//! | [`config`], [`server_url`] | what an operator can set |
 //! | [`addresses`] | the swarms whose peers are addresses (UDP, HTTP), as the cluster sees them |
 //! | [`replica`] | the swarms of a process, as the cluster sees them |
 //! | [`simulation`] | a bus without servers |
@@ -30,9 +32,25 @@
 pub mod addresses;
 mod buffer;
 pub mod bus;
+#[cfg(feature = "nats")]
+mod cluster;
+pub mod config;
 pub mod counters;
 pub mod engine;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod nodes;
 pub mod replica;
+pub mod server_url;
 pub mod simulation;
 mod table;
+#[cfg(feature = "nats")]
+mod thread;
+
+#[cfg(not(feature = "nats"))]
+mod without_nats;
+
+#[cfg(feature = "nats")]
+pub use self::cluster::{Cluster, StartedCluster};
+#[cfg(not(feature = "nats"))]
+pub use self::without_nats::{Cluster, StartedCluster};

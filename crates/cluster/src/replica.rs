@@ -2,7 +2,6 @@
 
 use aquatic_daemon::clock::Now;
 use aquatic_swarm_log::{BatchBody, Body};
-use aquatic_types::Seconds;
 
 use crate::bus::{Channel, Destination};
 use crate::nodes::NodeIndex;
@@ -41,8 +40,8 @@ pub trait Replica: Send {
 pub struct Received<'a> {
     /// The process that wrote it.
     pub from: NodeIndex,
-    /// Seconds that have passed since it was written: lives are shorter by that.
-    pub age_seconds: u32,
+    /// How long ago it was written, in milliseconds.
+    pub age_millis: u64,
     /// It is not new: it was read in the log.
     pub is_logged: bool,
     /// What is in it.
@@ -56,6 +55,6 @@ pub struct Outgoing {
     pub to: Destination,
     /// What is in it.
     pub body: BatchBody,
-    /// The second from which lives in it are counted.
-    pub since: Seconds,
+    /// From when on lives in it are counted: not after anything in it has happened.
+    pub since: Now,
 }

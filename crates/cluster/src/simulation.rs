@@ -1,5 +1,5 @@
-//! A [`Bus`] without servers, in one thread, whose time and chance are the caller's: what crosses it
-//! is late, lost, doubled and out of order as often as he says.
+//! A [`Bus`] without servers, in one thread, whose time and chance are the caller's: what crosses
+//! it is late, lost, doubled and out of order as often as he says.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;

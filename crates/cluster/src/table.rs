@@ -214,8 +214,8 @@ impl Node {
     }
 
     /// It has told which numbers it has used up. Returns how many of these batches have not come:
-    /// after a silence at once, else of those it told of the time before, as the last ones may be on
-    /// their way.
+    /// after a silence at once, else of those it told of the time before, as the last ones may be
+    /// on their way.
     pub(crate) fn note_told(&mut self, told: [u64; 2], before: Before) -> u64 {
         let was_silent = match before {
             Before::Never | Before::Gone(_) => true,

@@ -34,6 +34,7 @@
 //! | [`patient_file`] | files that may be pipes to which nobody writes |
 //! | [`replace_file`] | files that are replaced as a whole |
 //! | [`rewritten_file`] | files of an operator's that keep their owner, and others' changes |
+//! | [`secret_file`] | files that nobody but their owner can read |
 //! | [`supervisor`] | worker threads, signals and the end of the process |
 //! | [`heartbeat`], `watchdog` | threads that hang are noticed |
 //! | `cpu_clock` | the CPU time of one thread |
@@ -90,6 +91,7 @@ pub mod replace_file;
 pub mod request_rate;
 pub mod rewritten_file;
 pub mod sandbox;
+pub mod secret_file;
 pub mod signals;
 pub mod socket_groups;
 pub mod special_file;

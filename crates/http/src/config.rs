@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aquatic_cluster::config::{ClusterConfig, PeerLives};
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
@@ -78,6 +79,7 @@ section! {
         pub cleaning: CleaningConfig,
         pub scrape_exports: ScrapeExportsConfig,
         pub persistence: PersistenceConfig,
+        pub cluster: ClusterConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
         pub keys: KeysConfig,
@@ -258,6 +260,17 @@ impl Config {
         let age = self.cleaning.max_peer_age;
         protocol.intervals.check_peer_lives(base, age, checks);
     }
+
+    /// For how long peers are remembered, and how often they announce.
+    #[must_use]
+    pub fn peer_lives(&self) -> PeerLives {
+        let (protocol, base) = (&self.protocol, self.protocol.peer_announce_interval);
+        PeerLives {
+            announce_interval: protocol.intervals.longest_seconds(base),
+            peer_age: self.cleaning.max_peer_age,
+            peer_age_max: self.cleaning.max_peer_age,
+        }
+    }
 }
 
 impl aquatic_config::Config for Config {
@@ -312,6 +325,7 @@ impl aquatic_config::Config for Config {
             checks,
         );
         self.check_intervals(checks);
+        self.cluster.check(self.peer_lives(), checks);
         checks.require(
             self.protocol.max_full_scrape_torrents <= FULL_SCRAPE_TORRENTS_MAX,
             "protocol.max_full_scrape_torrents",
@@ -333,6 +347,7 @@ impl aquatic_config::Config for Config {
     }
 
     fn inspect(&self, checks: &mut Checks) {
+        self.cluster.inspect(checks);
         self.common().inspect(checks);
     }
 

@@ -92,6 +92,13 @@ impl SocketWorker {
         self.owner = owner;
     }
 
+    /// Has that shard process what others have sent, before this worker has a thread. Returns how
+    /// many batches that were.
+    pub fn process_for_others(&mut self, now: Now) -> usize {
+        let owner = self.owner.as_mut();
+        owner.map_or(0, |owner| owner.process(now))
+    }
+
     /// Takes the shard back.
     pub fn disown(&mut self) -> Option<Box<ShardOwner<AddressShard>>> {
         self.owner.take()

@@ -1,14 +1,18 @@
 //! How the daemon starts.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use aquatic_cluster::bus::Channel;
+use aquatic_cluster::{Cluster, StartedCluster};
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::reload::Reloader;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_stream_tracker::{CommonConfig, Launch, Served, StreamTracker};
 use aquatic_tracker::entropy::OsEntropy;
-use aquatic_tracker::launch::Reload;
+use aquatic_tracker::launch::{self, Reload};
 use aquatic_tracker::limits::settle_memory;
+use aquatic_tracker::metrics::counters::Protocol as _;
 use aquatic_tracker::shard::addresses::AddressShard;
 use aquatic_tracker::torrents::BITTORRENT;
 
@@ -16,7 +20,7 @@ use crate::config::Config;
 use crate::counters::Http;
 use crate::socket_worker::SocketWorker;
 use crate::statistics::{extend_figures, write_response_times};
-use crate::workers::build_workers;
+use crate::workers::{Workers, build_workers};
 
 impl StreamTracker for Http {
     type Config = Config;
@@ -54,21 +58,55 @@ fn start(
     config: &Config,
     reloader: Reloader<Config>,
 ) -> anyhow::Result<Reload> {
-    let mut launch = Launch::prepare::<Http>(supervisor, config.common(), reloader.file())?;
+    let mut cluster = None;
+    let common = config.common();
+    let mut launch = Launch::prepare::<Http>(supervisor, common, reloader.file(), |addresses| {
+        let listener = (Http::NAME, addresses.first().map_or(0, SocketAddr::port));
+        let lives = config.peer_lives();
+        cluster = Cluster::prepare(&config.cluster, lives, listener, &[Channel::Peers])?;
+        Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
+    })?;
     let wakers = launch.wakers();
     let (mut workers, response_times) = build_workers(
         config,
         launch.access_list(),
         &wakers,
         launch.persistence(),
+        cluster.as_mut(),
         &mut OsEntropy,
     )?;
     extend_figures(launch.launch_mut(), &response_times);
     for worker in &mut workers.socket_workers {
         worker.require_keys(launch.keys());
     }
+    let cluster = start_cluster(cluster, launch.launch_mut(), &mut workers)?;
     let Served { reload, follow } = launch.serve(workers, config.bounds(), move |text| {
         write_response_times(&response_times, None, text);
     })?;
+    let follow = move |new: &Config| {
+        follow(new);
+        if let Some(cluster) = &cluster {
+            cluster.set_lives(new.peer_lives());
+        }
+    };
     Ok(reloader.into_reload(follow, reload))
+}
+
+/// Takes part in a cluster, if the operator wants that.
+fn start_cluster(
+    cluster: Option<Cluster>,
+    launch: &mut launch::Launch<'_>,
+    workers: &mut Workers,
+) -> anyhow::Result<Option<StartedCluster>> {
+    let Some(cluster) = cluster else {
+        return Ok(None);
+    };
+    let cluster = cluster.start(launch)?;
+    cluster.wait_until_complete(launch.clock(), |now| {
+        let socket_workers = workers.socket_workers.iter_mut();
+        let processed = socket_workers.map(|worker| worker.process_for_others(now));
+        let swarm_workers = workers.swarm_workers.iter_mut();
+        processed.sum::<usize>() + swarm_workers.map(|it| it.process(now)).sum::<usize>()
+    });
+    Ok(Some(cluster))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
+use aquatic_cluster::Cluster;
 use aquatic_daemon::live::LiveSettings;
 use aquatic_keys::SharedKeys;
 use aquatic_tracker::admission::{Admission, peer_id_rules};
@@ -65,7 +66,7 @@ impl ConnectedWorkers {
 
 /// Makes all workers of a tracker that serves nothing but HTTP, and what tells how long their
 /// answers take, by socket worker. `wakers` wake them: first the socket workers, then the swarm
-/// workers. `persistence` says what becomes of the swarms.
+/// workers. `persistence` says what becomes of the swarms, which are shared with the `cluster`.
 ///
 /// # Errors
 /// If the operating system's source of randomness fails.
@@ -74,6 +75,7 @@ pub fn build_workers(
     access_list: &SharedAccessList,
     wakers: &[Waker],
     persistence: Persistence,
+    cluster: Option<&mut Cluster>,
     entropy: &mut impl Entropy,
 ) -> anyhow::Result<(Workers, Vec<Arc<ResponseTimes>>)> {
     let topology = config.topology();
@@ -84,11 +86,14 @@ pub fn build_workers(
         access_list,
         peers_per_ip: limits.peers_per_ip.clone(),
         persistence,
-        sharing: None,
+        sharing: cluster.as_deref().map(Cluster::refresh),
     };
     let shard_config = config.address_shards();
     let mut shards = shard_config.build(parts, entropy)?;
     let live_shards = shards.follow(&shard_config);
+    if let Some(cluster) = cluster {
+        cluster.share_addresses(&mut shards);
+    }
     let settings = LiveSettings::new(Arc::new(config.clone()));
     let parts = FrontEndParts {
         front_end: FrontEnd {

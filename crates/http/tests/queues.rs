@@ -48,6 +48,7 @@ impl Town {
             &access_list,
             &wakers,
             Persistence::default(),
+            None,
             entropy,
         )
         .unwrap();

@@ -1,5 +1,6 @@
 //! How a tracker over TCP starts.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +52,8 @@ pub struct Served<C> {
 impl<'a> Launch<'a> {
     /// Binds all sockets, gives up the rights of root, reads the files that will be read again
     /// later, as the user who will do that, and enters the sandbox. `file` is where the
-    /// configuration came from.
+    /// configuration came from. `load` reads whatever else only root may read, and is
+    /// told where the tracker listens; it returns what that needs later.
     ///
     /// # Errors
     /// If the system, or a file, does not give what the configuration asks for.
@@ -59,6 +61,7 @@ impl<'a> Launch<'a> {
         supervisor: &'a Supervisor,
         config: CommonConfig<'a>,
         file: &ConfigFile,
+        load: impl FnOnce(&[SocketAddr]) -> anyhow::Result<Needs>,
     ) -> anyhow::Result<Self> {
         let settings = LaunchConfig {
             metrics: config.metrics,
@@ -66,8 +69,13 @@ impl<'a> Launch<'a> {
             access_list: config.access_list,
             keys: config.keys,
         };
-        let bind = || Bound::bind(config, supervisor.kept_sockets());
-        let (launch, mut bound) = launch::Launch::prepare(supervisor, settings, bind)?;
+        let bind = || {
+            let bound = Bound::bind(config, supervisor.kept_sockets())?;
+            let more_needs = load(&bound.addresses()?)?;
+            Ok((bound, more_needs))
+        };
+        let (launch, (mut bound, more_needs)) =
+            launch::Launch::prepare(supervisor, settings, bind)?;
         launch::advise_workers(config.socket_workers, config.swarm_workers);
         bound.load_tls::<T>()?;
         let swarms = config.persistence.map(SnapshotPlan::output);
@@ -78,11 +86,12 @@ impl<'a> Launch<'a> {
                 log::warn!("`{key}`: {error:#}");
             }
         }
-        let mut needs = bound.needs().and(file.needs(config.privileges));
+        let of_file = file.needs(config.privileges);
+        let mut needs = bound.needs().and(of_file).and(more_needs);
         // It is read at the start, too.
         needs.reads.extend(swarms.map(|(_, path)| path.to_owned()));
         let replaces = outputs.iter().map(|(_, path)| (*path).to_owned());
-        needs.replaces = replaces.collect();
+        needs.replaces.extend(replaces);
         launch.enter_sandbox(needs);
         Ok(Self {
             launch,
@@ -234,6 +243,14 @@ impl<'a> Bound<'a> {
     #[must_use]
     pub fn tls(&self) -> Option<&TlsConfig> {
         self.tls.as_ref()
+    }
+
+    /// Where they listen.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        Ok(self.sockets.addresses()?)
     }
 
     /// What wakes the socket workers.

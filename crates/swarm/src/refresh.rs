@@ -1,9 +1,9 @@
 //! When somebody elsewhere is told again of a peer that is still there.
 //!
-//! Peers announce much more often than others have to hear of it: those only must not forget a peer
-//! that is alive. So time is cut into windows as long as the [`RefreshInterval`], and a peer is told
-//! of once in each: when its deadline passes from one window into the next. That needs no memory,
-//! since the deadline of before is kept with the peer anyway.
+//! Peers announce much more often than others have to hear of it: those only must not forget a
+//! peer that is alive. So time is cut into windows as long as the [`RefreshInterval`], and a peer
+//! is told of once in each: when its deadline passes from one window into the next. That needs no
+//! memory, since the deadline of before is kept with the peer anyway.
 //!
 //! A deadline that somebody else has told of counts like one from an announce here. So of a peer
 //! that announces now here and now there, all hear in each window of each tracker: either from that

@@ -27,6 +27,7 @@
 //! | [`memory`] | clients that make connections hold much |
 //! | [`metrics`] | what Prometheus would see |
 //! | [`bencode`] | what HTTP trackers answer |
+//! | [`nats`] | servers by which trackers share their swarms |
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
 //! | [`seeds`] | which simulations are run, and how one is run again |
@@ -53,6 +54,7 @@ pub mod lists;
 pub mod load_test;
 pub mod memory;
 pub mod metrics;
+pub mod nats;
 #[cfg(target_os = "linux")]
 pub mod network;
 pub mod operations;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aquatic_cluster::config::{ClusterConfig, PeerLives};
 use aquatic_config::{
     AccessListConfig, Addresses, Checks, KeysConfig, LimitsConfig, LogLevel, OldSpellings,
     PrivilegeConfig, section,
@@ -68,6 +69,7 @@ section! {
         pub cleaning: CleaningConfig,
         pub scrape_exports: ScrapeExportsConfig,
         pub persistence: PersistenceConfig,
+        pub cluster: ClusterConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
         pub keys: KeysConfig,
@@ -288,6 +290,17 @@ impl Config {
         let age = self.cleaning.max_peer_age;
         protocol.intervals.check_peer_lives(base, age, checks);
     }
+
+    /// For how long peers are remembered, and how often they announce.
+    #[must_use]
+    pub fn peer_lives(&self) -> PeerLives {
+        let (protocol, base) = (&self.protocol, self.protocol.peer_announce_interval);
+        PeerLives {
+            announce_interval: protocol.intervals.longest_seconds(base),
+            peer_age: self.cleaning.max_peer_age,
+            peer_age_max: self.cleaning.max_peer_age,
+        }
+    }
 }
 
 impl aquatic_config::Config for Config {
@@ -343,12 +356,14 @@ impl aquatic_config::Config for Config {
             checks,
         );
         self.check_intervals(checks);
+        self.cluster.check(self.peer_lives(), checks);
         self.scrape_exports.check(checks);
         self.advise(checks);
     }
 
     fn inspect(&self, checks: &mut Checks) {
         self.statistics.metrics.inspect("statistics", checks);
+        self.cluster.inspect(checks);
         inspect_own(self, checks);
     }
 

@@ -95,6 +95,12 @@ impl Bound {
         })
     }
 
+    /// Where they listen.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        sockets::addresses(&self.sockets)
+    }
+
     /// What wakes the socket workers.
     pub fn wakers(&self) -> impl Iterator<Item = Waker> {
         self.waits.iter().map(|wait| wait.waker.clone())

@@ -1,21 +1,27 @@
 //! How the daemon starts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aquatic_cluster::Cluster;
+use aquatic_cluster::bus::Channel;
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::reload::Reloader;
+use aquatic_daemon::sandbox::Needs;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_tracker::dispatch::shard_set::FrontEnd;
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::launch::{self, Launch, LaunchConfig, Reload};
 use aquatic_tracker::limits::{self, ClientLimits};
 use aquatic_tracker::live::LiveTracker;
+use aquatic_tracker::metrics::counters::Protocol as _;
 use aquatic_tracker::shard::addresses::{AddressShardParts, FinishedShards};
 use aquatic_tracker::shard::swarm_worker::wait_handles;
 use aquatic_tracker::torrents::BITTORRENT;
 
 use crate::config::Config;
+use crate::counters::Udp;
 use crate::front_end::{Bound, wait};
 use crate::statistics;
 
@@ -38,15 +44,12 @@ fn start(
     config: &Arc<Config>,
     reloader: Reloader<Config>,
 ) -> anyhow::Result<Reload> {
-    let settings = LaunchConfig {
-        metrics: &config.statistics.metrics,
-        privileges: &config.privileges,
-        access_list: &config.access_list,
-        keys: &config.keys,
-    };
-    let (mut launch, bound) = Launch::prepare(supervisor, settings, || {
-        Bound::bind(config, supervisor.kept_sockets())
-    })?;
+    let (mut launch, (bound, mut cluster)) =
+        Launch::prepare(supervisor, launch_config(config), || {
+            let bound = Bound::bind(config, supervisor.kept_sockets())?;
+            let cluster = prepare_cluster(config, &bound)?;
+            Ok((bound, cluster))
+        })?;
     let topology = config.topology();
     launch::advise_workers(config.socket_workers, config.swarm_workers);
     let swarm_waits = wait_handles(topology.swarm_workers());
@@ -58,7 +61,7 @@ fn start(
         access_list: launch.access_list(),
         peers_per_ip: limits.peers_per_ip.clone(),
         persistence: launch.persistence(config.persistence.plan()),
-        sharing: None,
+        sharing: cluster.as_ref().map(Cluster::refresh),
     };
     let shard_config = config.address_shards();
     let mut shards = shard_config.build(parts, &mut OsEntropy)?;
@@ -67,18 +70,26 @@ fn start(
         wakers: topology.of_socket_workers(&wakers),
         is_at_home: true,
     };
+    if let Some(cluster) = &mut cluster {
+        cluster.share_addresses(&mut shards);
+    }
     let mut workers = bound.connect(&launch, &mut shards, front_end, &limits, &mut OsEntropy)?;
     let FinishedShards {
-        owners,
+        mut owners,
         snapshotter,
         readers,
     } = shards.finish();
+    let needs = workers
+        .needs()
+        .and(reloader.file().needs(&config.privileges));
+    launch.enter_sandbox(cluster.iter().map(Cluster::needs).fold(needs, Needs::and));
+    let cluster = cluster
+        .map(|cluster| cluster.start(&mut launch))
+        .transpose()?;
+    if let Some(cluster) = &cluster {
+        cluster.wait_until_complete(launch.clock(), |now| owners.process(now));
+    }
     workers.own(owners.socket_workers);
-    launch.enter_sandbox(
-        workers
-            .needs()
-            .and(reloader.file().needs(&config.privileges)),
-    );
 
     launch.start_swarm_workers("", wait(config), owners.swarm_workers, swarm_waits)?;
     let front_end = workers.live().clone();
@@ -96,8 +107,31 @@ fn start(
         front_end.set(config);
         live_shards.set(&config.address_shards());
         export_interval.set(config.scrape_exports.interval());
+        if let Some(cluster) = &cluster {
+            cluster.set_lives(config.peer_lives());
+        }
         let (limits, metrics) = (&config.limits.tracker, &config.statistics.metrics);
         live.set(limits, metrics, config.persistence.plan());
     };
     Ok(reloader.into_reload(follow, reload))
+}
+
+fn launch_config(config: &Config) -> LaunchConfig<'_> {
+    LaunchConfig {
+        metrics: &config.statistics.metrics,
+        privileges: &config.privileges,
+        access_list: &config.access_list,
+        keys: &config.keys,
+    }
+}
+
+fn prepare_cluster(config: &Config, bound: &Bound) -> anyhow::Result<Option<Cluster>> {
+    let port = bound.addresses().first().map_or(0, SocketAddr::port);
+    let listener = (Udp::NAME, port);
+    Cluster::prepare(
+        &config.cluster,
+        config.peer_lives(),
+        listener,
+        &[Channel::Peers],
+    )
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use aquatic_cluster::config::ClusterConfig;
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
@@ -80,6 +81,7 @@ section! {
         pub cleaning: CleaningConfig,
         pub scrape_exports: ScrapeExportsConfig,
         pub persistence: CountsPersistenceConfig,
+        pub cluster: ClusterConfig,
         pub privileges: PrivilegeConfig,
         pub access_list: AccessListConfig,
         pub keys: KeysConfig,
@@ -314,6 +316,7 @@ impl aquatic_config::Config for Config {
     }
 
     fn inspect(&self, checks: &mut Checks) {
+        self.cluster.inspect(checks);
         self.common().inspect(checks);
     }
 

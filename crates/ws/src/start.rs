@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::reload::Reloader;
+use aquatic_daemon::sandbox::Needs;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_stream_tracker::{CommonConfig, Launch, Served, StreamTracker};
 use aquatic_tracker::entropy::OsEntropy;
@@ -54,7 +55,10 @@ fn start(
     config: &Config,
     reloader: Reloader<Config>,
 ) -> anyhow::Result<Reload> {
-    let launch = Launch::prepare::<WebTorrent>(supervisor, config.common(), reloader.file())?;
+    let launch =
+        Launch::prepare::<WebTorrent>(supervisor, config.common(), reloader.file(), |_| {
+            Ok(Needs::default())
+        })?;
     let (access_list, tls, wakers) = (launch.access_list(), launch.tls(), launch.wakers());
     let persistence = launch.persistence();
     let limits = &config.limits.connections.tracker;

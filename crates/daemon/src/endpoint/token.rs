@@ -1,16 +1,12 @@
 //! The word that shows that a client is the operator, or a program of the operator.
 
-use std::env;
-use std::ffi::OsString;
 use std::fmt::{self, Debug, Formatter};
-use std::fs::OpenOptions;
 use std::hint::black_box;
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use nix::fcntl::OFlag;
+
+use crate::secret_file;
 
 /// Fewer could be guessed.
 const BYTES_MIN: usize = 16;
@@ -33,24 +29,8 @@ impl Token {
     }
 
     fn read(path: &Path) -> anyhow::Result<Self> {
-        // A pipe would keep its reader waiting.
-        let mut options = OpenOptions::new();
-        let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        let file = options.open(path).context("cannot open it")?;
-        let metadata = file.metadata().context("cannot look at it")?;
-        ensure!(metadata.is_file(), "it is not a regular file");
-        let mode = metadata.mode() & 0o777;
-        ensure!(
-            mode & 0o077 == 0 || is_credential(path, env::var_os("CREDENTIALS_DIRECTORY")),
-            "others than its owner may use it (its mode is {mode:04o}): run `chmod 600 {}`",
-            path.display()
-        );
-        let mut bytes = Vec::new();
         // One more byte, and a line end, tell a longer file from this.
-        let limit = BYTES_MAX as u64 + 3;
-        file.take(limit)
-            .read_to_end(&mut bytes)
-            .context("cannot read it")?;
+        let bytes = secret_file::read(path, BYTES_MAX as u64 + 3)?;
         Self::parse(&bytes)
     }
 
@@ -88,14 +68,6 @@ impl Token {
         let differences = pairs.fold(0, |all, (own, other)| black_box(all | (own ^ other)));
         differences == 0 && own.len() == word.len()
     }
-}
-
-/// Whether systemd has put the file into the folder of the service's credentials
-/// (`LoadCredential=`). Nobody else can enter that; the mode of the file says that its group can
-/// read it, but means an access control list.
-fn is_credential(path: &Path, folder: Option<OsString>) -> bool {
-    let has_detour = path.components().any(|part| part.as_os_str() == "..");
-    folder.is_some_and(|folder| !folder.is_empty() && path.starts_with(folder) && !has_detour)
 }
 
 impl Debug for Token {
@@ -138,17 +110,6 @@ mod tests {
             format!("{error:#}").contains("/none: cannot open it: "),
             "{error:#}"
         );
-    }
-
-    #[test]
-    fn a_credential_of_the_service_is_only_in_its_folder() {
-        let folder = Some(OsString::from("/run/credentials/aquatic_udp.service"));
-        let in_folder = |path: &str| is_credential(Path::new(path), folder.clone());
-        assert!(in_folder("/run/credentials/aquatic_udp.service/token"));
-        assert!(!in_folder("/run/credentials/other.service/token"));
-        assert!(!in_folder("/run/credentials/aquatic_udp.service/../token"));
-        assert!(!is_credential(Path::new("/etc/token"), None));
-        assert!(!is_credential(Path::new("token"), Some(OsString::new())));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use seccompiler::{
     apply_filter_all_threads,
 };
 
+use super::Needs;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// No tracker ever does this: who makes it try has taken it over. The process is killed (SIGSYS),
@@ -44,7 +46,7 @@ const DEADLY: &[i64] = &[
 
 /// What a tracker, its allocator and its threads do.
 const ALLOWED: &[i64] = &[
-    // Sockets that exist. There are no new ones but accepted ones.
+    // Sockets that exist. There are no new ones but accepted ones, unless it is a client, too.
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -196,7 +198,7 @@ const CLONE_NEW: i32 = libc::CLONE_NEWNS
 ///
 /// # Errors
 /// If the kernel cannot do it, with the reason.
-pub(super) fn confine(io_uring: bool) -> anyhow::Result<()> {
+pub(super) fn confine(needs: &Needs) -> anyhow::Result<()> {
     let errno = |number: i32| SeccompAction::Errno(number.cast_unsigned());
     let filters = [
         (
@@ -211,7 +213,7 @@ pub(super) fn confine(io_uring: bool) -> anyhow::Result<()> {
             errno(libc::ENOSYS),
         ),
         // The last one, since it forbids further ones. The strictest answer of all filters counts.
-        (allowed(io_uring)?, errno(libc::EPERM), SeccompAction::Allow),
+        (allowed(needs)?, errno(libc::EPERM), SeccompAction::Allow),
     ];
     for (rules, otherwise, matched) in filters {
         let architecture = std::env::consts::ARCH
@@ -228,11 +230,16 @@ fn without_arguments(calls: &[i64]) -> Rules {
     calls.iter().map(|call| (*call, Vec::new())).collect()
 }
 
-fn allowed(io_uring: bool) -> anyhow::Result<Rules> {
+fn allowed(needs: &Needs) -> anyhow::Result<Rules> {
     let mut rules = without_arguments(ALLOWED);
     rules.extend(without_arguments(ALLOWED_OLD));
-    if io_uring {
+    if needs.io_uring {
         rules.extend(without_arguments(IO_URING));
+    }
+    if !needs.connects.is_empty() {
+        rules.insert(libc::SYS_socket, internet_sockets()?);
+        // Which address is in memory, where no filter looks: Landlock knows the ports.
+        rules.extend(without_arguments(&[libc::SYS_connect]));
     }
     let ioctls = IOCTLS.iter().map(|request| when(1, Eq, *request));
     rules.insert(libc::SYS_ioctl, ioctls.collect::<Result<_, _>>()?);
@@ -259,6 +266,26 @@ fn allowed(io_uring: bool) -> anyhow::Result<Rules> {
         libc::SYS_prlimit64,
         vec![SeccompRule::new(vec![own, no_limit])?],
     );
+    Ok(rules)
+}
+
+/// Sockets for TCP, and for UDP, by which the C library looks up names. It asks first which addresses
+/// the machine has and whether there is a name service daemon, for which it would need sockets of
+/// other kinds, and does without: by such a one a stranger could talk to the services of the
+/// machine.
+fn internet_sockets() -> Result<Vec<SeccompRule>, BackendError> {
+    // The rest are flags.
+    const TYPES: u64 = 0xf;
+    let mut rules = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            let kind = u64::from(kind.cast_unsigned());
+            rules.push(SeccompRule::new(vec![
+                SeccompCondition::new(0, Dword, Eq, family.cast_unsigned().into())?,
+                SeccompCondition::new(1, Dword, MaskedEq(TYPES), kind)?,
+            ])?);
+        }
+    }
     Ok(rules)
 }
 

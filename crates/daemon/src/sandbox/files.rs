@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus,
 };
 
 use super::Needs;
@@ -84,6 +84,11 @@ fn ruleset(needs: &Needs) -> anyhow::Result<RulesetCreated> {
         ruleset = ruleset
             .add_rule(PathBeneath::new(&**folder, AccessFs::RemoveFile))
             .context("cannot allow what is removed at the end")?;
+    }
+    for port in &needs.connects {
+        ruleset = ruleset
+            .add_rule(NetPort::new(*port, AccessNet::ConnectTcp))
+            .with_context(|| format!("cannot allow connections to port {port}"))?;
     }
     Ok(ruleset)
 }

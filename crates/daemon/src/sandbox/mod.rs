@@ -8,7 +8,7 @@
 //!   and who is not root keeps no capability, which was for the ports below 1024;
 //! - **with `privileges.sandbox`** ([`enter`]), where the kernel can do it:
 //!   - [`files`]: it opens only what is in the folders of files that the configuration names
-//!     (Landlock), and no TCP connection;
+//!     (Landlock), and no TCP connection but to the ports of servers that the configuration names;
 //!   - [`calls`]: it has only the system calls of a tracker (seccomp). To run a program, look into
 //!     other processes or change the kernel ends the process; any other call that is not on the
 //!     list fails with EPERM, since a library may try such a call and do without.
@@ -40,6 +40,8 @@ pub struct Needs {
     pub replaces: Vec<PathBuf>,
     /// Folders in which a file is removed at the end.
     pub removes: Vec<Arc<File>>,
+    /// TCP ports to which it connects, of whatever host. With none there are no new sockets.
+    pub connects: Vec<u16>,
     /// Workers make rings of io_uring.
     pub io_uring: bool,
 }
@@ -49,7 +51,10 @@ impl Needs {
     #[must_use]
     pub fn are_none(&self) -> bool {
         let files = [&self.reads, &self.reads_in_place, &self.replaces];
-        files.iter().all(|list| list.is_empty()) && self.removes.is_empty() && !self.io_uring
+        files.iter().all(|list| list.is_empty())
+            && self.removes.is_empty()
+            && self.connects.is_empty()
+            && !self.io_uring
     }
 
     /// What both need.
@@ -59,6 +64,7 @@ impl Needs {
         self.reads_in_place.extend(other.reads_in_place);
         self.replaces.extend(other.replaces);
         self.removes.extend(other.removes);
+        self.connects.extend(other.connects);
         self.io_uring |= other.io_uring;
         self
     }
@@ -98,7 +104,7 @@ pub fn enter(config: &PrivilegeConfig, needs: &Needs, supervisor: &Supervisor) {
     {
         // First, since most of the calls that confine files are not among those of a tracker.
         let files = files::confine(needs, supervisor);
-        let calls = calls::confine(needs.io_uring);
+        let calls = calls::confine(needs);
         for (what, result) in [
             ("files are not confined by Landlock", &files),
             ("system calls are not filtered by seccomp", &calls),

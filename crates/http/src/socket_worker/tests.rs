@@ -19,6 +19,7 @@ fn the_own_batch_is_not_slept_over() {
         &access_list,
         &wakers,
         Persistence::default(),
+        None,
         entropy,
     )
     .unwrap();

@@ -31,7 +31,7 @@ pub(crate) fn arranged(
     let workers = config.topology().workers();
     let wakers: Vec<_> = (0..workers).map(|_| waker_pair(|| ()).1).collect();
     let entropy = &mut fastrand::Rng::with_seed(seed);
-    let arranged = build_workers(config, access_list, &wakers, persistence, entropy);
+    let arranged = build_workers(config, access_list, &wakers, persistence, None, entropy);
     let (mut workers, _) = arranged.expect("this entropy never fails");
     for worker in &mut workers.socket_workers {
         worker.require_keys(keys);

@@ -90,10 +90,23 @@ pub const EXPORT_KEYS: [&str; 3] = [
 ];
 
 /// What every daemon's file ends with.
-pub const SYSTEM_KEYS: [&str; 15] = [
+pub const SYSTEM_KEYS: [&str; 28] = [
     "persistence.completed_counts",
     "persistence.path",
     "persistence.interval",
+    "cluster.servers",
+    "cluster.name",
+    "cluster.node",
+    "cluster.credentials_file",
+    "cluster.tls_ca_file",
+    "cluster.tls_certificate_file",
+    "cluster.tls_private_key_file",
+    "cluster.require_tls",
+    "cluster.flush_interval",
+    "cluster.refresh_interval",
+    "cluster.publish_buffer",
+    "cluster.history",
+    "cluster.start_complete_within",
     "privileges.drop_privileges",
     "privileges.chroot_path",
     "privileges.group",

@@ -1,6 +1,7 @@
 //! All shards, while workers are connected with them.
 
 use aquatic_channel::{Lane, Waker, exchange};
+use aquatic_daemon::clock::Now;
 use aquatic_types::ShardKey;
 
 use crate::dispatch::dispatcher::{Dispatcher, Link};
@@ -49,6 +50,17 @@ pub struct Owners<S> {
     pub socket_workers: Vec<Option<Box<ShardOwner<S>>>>,
     /// Workers that own a shard each, and do nothing else.
     pub swarm_workers: Vec<SwarmWorker<S>>,
+}
+
+impl<S: Shard> Owners<S> {
+    /// Has all of them process what others have sent, before they have threads of their own.
+    /// Returns how many batches that were.
+    pub fn process(&mut self, now: Now) -> usize {
+        let owners = self.socket_workers.iter_mut().flatten();
+        let by_owners = owners.map(|owner| owner.process(now)).sum::<usize>();
+        let workers = self.swarm_workers.iter_mut();
+        by_owners + workers.map(|worker| worker.process(now)).sum::<usize>()
+    }
 }
 
 impl<S: Shard> ShardSet<S> {

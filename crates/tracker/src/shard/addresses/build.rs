@@ -221,7 +221,8 @@ impl AddressShards {
         }
     }
 
-    /// Connects somebody who is no front end, and counts for himself: the thread that `waker` wakes.
+    /// Connects somebody who is no front end, and counts for himself: the thread that `waker`
+    /// wakes.
     pub fn connect_apart<P>(
         &mut self,
         waker: &Waker,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::counter::Label;
 use aquatic_swarm::{Announce, PeerChange, Previous, RefreshInterval, TorrentKey};
 use aquatic_swarm_log::{BatchBody, Kind, PeerRecord, RecordBuffer};
@@ -122,10 +123,10 @@ pub struct OutboxCounts {
 pub struct Outbox {
     shared_interval: SharedRefreshInterval,
     interval: RefreshInterval,
-    /// The second from which lives in the records are counted: not after any of them was written.
-    since: Seconds,
+    /// From when on lives in the records are counted: not after any of them was written.
+    since: Now,
     /// Oldest first.
-    full: VecDeque<(BatchBody, Seconds)>,
+    full: VecDeque<(BatchBody, Now)>,
     records: PeerRecords,
     counts: OutboxCounts,
 }
@@ -137,7 +138,7 @@ impl Outbox {
         Self {
             interval: interval.get(),
             shared_interval: interval,
-            since: Seconds(0),
+            since: Now::default(),
             full: VecDeque::new(),
             records: PerFamily {
                 v4: RecordBuffer::new(Kind::PEERS_V4),
@@ -147,9 +148,9 @@ impl Outbox {
         }
     }
 
-    /// Takes everything out, to be told to others: batches, oldest first, and the second from which
-    /// lives in each are counted.
-    pub fn take(&mut self, now: Seconds, mut out: impl FnMut(BatchBody, Seconds)) -> OutboxCounts {
+    /// Takes everything out, to be told to others: batches, oldest first, and from when on lives in
+    /// each are counted.
+    pub fn take(&mut self, now: Now, mut out: impl FnMut(BatchBody, Now)) -> OutboxCounts {
         for (body, since) in self.full.drain(..) {
             out(body, since);
         }
@@ -218,7 +219,7 @@ impl Journal for Outbox {
             }
             (PeerChange::Updated | PeerChange::Absent | PeerChange::NotAdded, _) => return,
         };
-        let seconds_left = deadline.0.saturating_sub(self.since.0);
+        let seconds_left = deadline.0.saturating_sub(self.since.seconds.0);
         let record = PeerRecord {
             info_hash: torrent.info_hash(),
             peer: *peer,

@@ -1,0 +1,20 @@
+//! Black-box tests of trackers that share their swarms: real binaries, real sockets, a real
+//! `nats-server`.
+//!
+//! | module | what is tested |
+//! |---|---|
+//! | `setup` | nodes of each kind, and clients |
+//! | `sharing` | what peers of one node have of those of another |
+//! | `interruptions` | servers and nodes that come, go, and come back |
+
+#![cfg(all(target_os = "linux", feature = "cluster"))]
+
+mod cluster {
+    #[path = "../serve/setup.rs"]
+    #[expect(dead_code, reason = "more than is needed here")]
+    mod clients;
+    mod setup;
+
+    mod interruptions;
+    mod sharing;
+}

@@ -1,0 +1,214 @@
+//! A tracker's part in a cluster, from its start on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use aquatic_channel::Waker;
+use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::heartbeat;
+use aquatic_daemon::sandbox::Needs;
+use aquatic_tracker::entropy::{Entropy, OsEntropy};
+use aquatic_tracker::launch::Launch;
+use aquatic_tracker::shard::addresses::AddressShards;
+use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
+
+use crate::addresses::{self, AddressReplica, PeerAges, RemoteProcessor};
+use crate::bus::Channel;
+use crate::config::{ClusterConfig, PeerLives};
+use crate::counters::{self, Counters};
+use crate::engine::{Engine, EngineSettings};
+use crate::nats::settings::Settings;
+use crate::nats::{self, Nats};
+use crate::nodes::NodeStates;
+use crate::replica::Replica;
+use crate::thread::{self, Member, Place};
+
+/// A tracker that is about to take part in a cluster: swarms are [shared](Self::share_addresses)
+/// before it [starts](Self::start).
+pub struct Cluster {
+    config: ClusterConfig,
+    node: String,
+    settings: Settings,
+    lives: PeerLives,
+    refresh: SharedRefreshInterval,
+    replicas: Vec<Box<dyn Replica>>,
+    states: NodeStates,
+    counters: Arc<Counters>,
+    place: Place,
+}
+
+/// A tracker that takes part in a cluster.
+#[derive(Clone, Debug)]
+pub struct StartedCluster {
+    config: ClusterConfig,
+    refresh: SharedRefreshInterval,
+    counters: Arc<Counters>,
+}
+
+impl Cluster {
+    /// What an operator has set; `None` if swarms are shared with nobody. Reads the files that the
+    /// keys name: to be called before privileges are dropped. `listener` is the protocol, and the
+    /// port where clients are served, after which the node is called if it has no name. What is
+    /// listened to are `channels`, besides the signs of life of other nodes.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn prepare(
+        config: &ClusterConfig,
+        lives: PeerLives,
+        (protocol, port): (&str, u16),
+        channels: &[Channel],
+    ) -> anyhow::Result<Option<Self>> {
+        if !config.is_on() {
+            return Ok(None);
+        }
+        let node = config.node_name(protocol, port);
+        let channels: Vec<_> = channels.iter().copied().chain([Channel::Nodes]).collect();
+        let log_life = Duration::from_secs(u64::from(lives.peer_age_max));
+        Ok(Some(Self {
+            settings: Settings::load(config, node.clone(), &channels, log_life)?,
+            node,
+            lives,
+            refresh: SharedRefreshInterval::new(config.refresh(lives)),
+            config: config.clone(),
+            replicas: Vec::new(),
+            states: NodeStates::default(),
+            counters: Arc::default(),
+            place: thread::place(),
+        }))
+    }
+
+    /// When shards are to tell others again of peers.
+    #[must_use]
+    pub fn refresh(&self) -> SharedRefreshInterval {
+        self.refresh.clone()
+    }
+
+    /// What wakes the thread that speaks for this process.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.place.waker.clone()
+    }
+
+    /// What is thought of other processes.
+    #[must_use]
+    pub fn states(&self) -> NodeStates {
+        self.states.clone()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Shares swarms of any kind.
+    pub fn share(&mut self, replica: impl Replica + 'static) {
+        self.replicas.push(Box::new(replica));
+    }
+
+    /// Shares swarms whose peers are addresses.
+    pub fn share_addresses(&mut self, shards: &mut AddressShards) {
+        let processor = |_| RemoteProcessor;
+        let dispatcher = shards.connect_apart(&self.waker(), addresses::BATCHES_MAX, processor);
+        let ages = PeerAges {
+            min_seconds: self.lives.peer_age,
+            max_seconds: self.lives.peer_age_max,
+        };
+        self.share(AddressReplica::new(dispatcher, ages, self.counters()));
+    }
+
+    /// What it needs of the sandbox.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.settings.needs()
+    }
+
+    /// Starts the thread, which is called `cluster`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(self, launch: &mut Launch<'_>) -> anyhow::Result<StartedCluster> {
+        let counters = self.counters();
+        launch.show_also(move |text| counters::write(&counters, text));
+        let started = StartedCluster {
+            config: self.config.clone(),
+            refresh: self.refresh.clone(),
+            counters: self.counters(),
+        };
+        log::info!("node `{}` of the cluster `{}`", self.node, self.config.name);
+        let (clock, process) = (launch.clock(), OsEntropy.number()?);
+        let notify = Arc::clone(&self.place.source);
+        let finisher = launch.supervisor().finisher(move || notify.notify_one());
+        launch.supervisor().spawn("cluster", move || {
+            let settings = self.engine_settings(process);
+            let Place { source, gate, .. } = self.place;
+            let runtime = nats::runtime().context("the cluster's connection cannot be made")?;
+            runtime.block_on(async move {
+                let bus = Nats::connect(self.settings).await.context("[cluster]")?;
+                let (replicas, states) = (self.replicas, self.states);
+                let member = Member {
+                    engine: Engine::new(bus, settings, replicas, states, self.counters),
+                    clock,
+                    notify: source,
+                    gate,
+                };
+                member.run(finisher).await
+            })
+        })?;
+        Ok(started)
+    }
+
+    fn engine_settings(&self, process: u64) -> EngineSettings {
+        let PeerLives {
+            announce_interval,
+            peer_age_max,
+            ..
+        } = self.lives;
+        EngineSettings {
+            node: self.node.clone(),
+            process,
+            flush_interval_micros: self.config.flush_interval * 1_000,
+            history: self.config.history,
+            peer_age_seconds: peer_age_max,
+            complete_after_seconds: self
+                .refresh
+                .get()
+                .seconds()
+                .saturating_add(announce_interval),
+            publish_buffer_bytes: self.config.publish_buffer,
+        }
+    }
+}
+
+impl StartedCluster {
+    /// Peers are remembered for another time from now on, or announce after another time.
+    pub fn set_lives(&self, lives: PeerLives) {
+        self.refresh.set(self.config.refresh(lives));
+    }
+
+    /// Waits until the swarms of all nodes are known, if the operator wants that, but not for
+    /// longer than he has set. Meanwhile `process` has shards do what they are asked, in this
+    /// thread, and returns how much that was.
+    pub fn wait_until_complete(&self, clock: Clock, mut process: impl FnMut(Now) -> usize) {
+        let wait_max = Duration::from_secs(self.config.start_complete_within);
+        let started = clock.elapsed();
+        while !wait_max.is_zero() && !self.counters.is_complete() {
+            if clock.elapsed() - started >= wait_max {
+                log::warn!(
+                    "the swarms of the cluster are not known after {} s: serving nevertheless",
+                    wait_max.as_secs()
+                );
+                return;
+            }
+            heartbeat::beat();
+            if process(Now::read(clock)) == 0 {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+/// While there is nothing to do before a process serves.
+const PAUSE: Duration = Duration::from_millis(2);

@@ -1,0 +1,272 @@
+//! The state of the connection, as all tasks see it, and what the log is told of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ClientError, Event, Server, ServerAddr, ServerError};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::history::Log;
+
+/// The state of the connection is looked at so often, besides when the library tells of it: it
+/// does not if too much happens at once.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long an answer to a greeting is waited for.
+const GREETING_WAIT: Duration = Duration::from_secs(2);
+
+/// Refused subjects that are told of one by one.
+const REFUSALS_MAX: usize = 32;
+
+/// What the log has been told last about this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    Connecting,
+    Server,
+    History,
+    Size,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    last: BTreeMap<About, String>,
+    refusals: BTreeSet<String>,
+    last_refusal: Option<String>,
+    /// Why there are no answers to requests, on this connection.
+    mute: Option<String>,
+    /// Rounds through all servers since there was a connection.
+    rounds: u64,
+    is_name_unknown: bool,
+}
+
+/// What tasks, and the taker of events, share.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// Wakes the taker of events.
+    pub(super) taker: Notify,
+    keeper: Notify,
+    /// Wakes who waits for JetStream, when something of it is refused: there will be no answer.
+    pub(super) refused: Notify,
+    /// How often there was a connection through which everything is heard.
+    connections: AtomicU64,
+    is_up: AtomicBool,
+    missed: AtomicU64,
+    /// A message was given back to the taker, for lack of room.
+    pub(super) wants_room: AtomicBool,
+    pub(super) errors: AtomicU64,
+    told: Mutex<Told>,
+}
+
+impl Link {
+    /// The number of the connection, if there is one.
+    pub(super) fn connection(&self) -> Option<u64> {
+        let number = self.connections.load(Relaxed);
+        self.is_up.load(Relaxed).then_some(number)
+    }
+
+    /// How many messages have been lost since this was asked.
+    pub(super) fn take_missed(&self) -> u64 {
+        match self.missed.load(Relaxed) {
+            0 => 0,
+            _ => self.missed.swap(0, Relaxed),
+        }
+    }
+
+    /// A message is lost.
+    pub(super) fn miss(&self) {
+        self.missed.fetch_add(1, Relaxed);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the log, unless this was the last that it was told.
+    pub(super) fn tell(&self, about: About, text: String) {
+        let mut told = self.told();
+        if told.last.get(&about) != Some(&text) {
+            log::warn!("{text}");
+            told.last.insert(about, text);
+            self.errors.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// What was wrong is right.
+    pub(super) fn forget(&self, about: About) {
+        self.told().last.remove(&about);
+    }
+
+    /// What of JetStream, or an answer of it, the server has refused last since this was asked.
+    pub(super) fn take_refusal(&self) -> Option<String> {
+        self.told().last_refusal.take()
+    }
+
+    /// Something that the library tells.
+    pub(super) fn note(&self, event: &Event) {
+        match event {
+            Event::Connected | Event::Disconnected => self.keeper.notify_one(),
+            Event::SlowConsumer(_) => {
+                self.miss();
+                self.taker.notify_one();
+            }
+            Event::ServerError(ServerError::Other(text)) => self.note_server_error(text),
+            Event::LameDuckMode => log::info!("the NATS server is about to stop"),
+            // That is no reason by itself: `note_round` knows more.
+            Event::ClientError(ClientError::Other(text)) => {
+                self.told().is_name_unknown = text.contains("DNS");
+            }
+            _ => {}
+        }
+    }
+
+    fn note_server_error(&self, text: &str) {
+        if !text.starts_with("Permissions Violation") {
+            let text = format!("the NATS server reports: {text}");
+            self.tell(About::Server, text);
+            return;
+        }
+        let mut told = self.told();
+        if ["\"$JS.", "\"_INBOX"].iter().any(|it| text.contains(it)) {
+            told.last_refusal = Some(text.to_owned());
+            if text.contains("Subscription") {
+                told.mute = Some(text.to_owned());
+            }
+            self.refused.notify_waiters();
+        }
+        // Each inbox has another name.
+        let subject = text.split("_INBOX").next().unwrap_or(text);
+        if told.refusals.len() < REFUSALS_MAX && told.refusals.insert(subject.to_owned()) {
+            self.errors.fetch_add(1, Relaxed);
+            log::warn!(
+                "the NATS server refuses what this tracker's user may not do, without which \
+                 swarms are not shared as they should: {text}"
+            );
+        }
+    }
+
+    /// All servers have been tried, or none yet.
+    pub(super) fn note_round(&self, servers: &[Server]) {
+        let is_name_unknown = {
+            let mut told = self.told();
+            told.rounds += 1;
+            if told.rounds == 1 {
+                // These are the reasons of before the last connection.
+                return;
+            }
+            told.is_name_unknown
+        };
+        let reasons = servers.iter().filter_map(|server| {
+            let reason = match &server.last_error {
+                Some(error) => in_words(error),
+                None if is_name_unknown => "its name cannot be looked up".to_owned(),
+                None => return None,
+            };
+            Some(format!("{}: {reason}", place(&server.addr)))
+        });
+        let mut reasons: Vec<_> = reasons.collect();
+        reasons.sort();
+        if !reasons.is_empty() {
+            let reasons = reasons.join("; ");
+            let text = format!("no connection to NATS, which is tried again and again: {reasons}");
+            self.tell(About::Connecting, text);
+        }
+    }
+
+    /// Why there will be no answers to requests.
+    pub(super) fn is_mute(&self) -> Option<String> {
+        self.told().mute.clone()
+    }
+
+    fn go_down(&self) {
+        if self.is_up.swap(false, Relaxed) {
+            self.told().mute = None;
+            log::warn!("the connection to NATS is lost");
+            self.taker.notify_one();
+        }
+    }
+
+    fn go_up(&self, client: &Client) {
+        let server = client.server_info();
+        log::info!(
+            "connected to the NATS server {} at {}:{}, version {}",
+            server.server_name,
+            server.host,
+            server.port,
+            server.version
+        );
+        self.forget(About::Connecting);
+        self.forget(About::Server);
+        self.told().rounds = 0;
+        self.connections.fetch_add(1, Relaxed);
+        self.is_up.store(true, Relaxed);
+        self.taker.notify_one();
+    }
+}
+
+/// Watches the connection for ever.
+pub(super) async fn keep(link: &Link, client: Client, greeting: String, log: Option<Log>) {
+    let statistics = client.statistics();
+    let mut greeted = 0;
+    let mut preparation: Option<AbortHandle> = None;
+    loop {
+        let connects = || statistics.connects.load(Relaxed);
+        let is_connected = || client.connection_state() == State::Connected;
+        let number = connects();
+        if !is_connected() || number != greeted {
+            link.go_down();
+        }
+        if is_connected() && number != greeted {
+            greet(&client, &greeting).await;
+            if is_connected() && number == connects() {
+                greeted = number;
+                if let Some(log) = &log {
+                    if let Some(preparation) = preparation.take() {
+                        preparation.abort();
+                    }
+                    preparation = Some(log.prepare().await);
+                }
+                link.go_up(&client);
+            }
+            continue;
+        }
+        let _ = timeout(LOOK_INTERVAL, link.keeper.notified()).await;
+    }
+}
+
+/// Makes sure that the server has read everything before: it does not answer otherwise, that nobody
+/// listens to the subject. An answer that does not come says nothing, as when the server does not
+/// know whether somebody listens elsewhere; but by then it has read it for sure.
+async fn greet(client: &Client, subject: &str) {
+    let request = client.request(subject.to_owned(), Vec::new().into());
+    if let Ok(Err(error)) = timeout(GREETING_WAIT, request).await {
+        log::debug!("answer to the greeting: {error}");
+    }
+}
+
+fn place(address: &ServerAddr) -> String {
+    let (host, port) = (address.host(), address.port());
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// What an operator can do about it.
+fn in_words(error: &str) -> String {
+    let lower = error.to_lowercase();
+    if lower.contains("authorization violation") || lower.contains("authentication") {
+        "it refuses the credentials (`cluster.credentials_file`)".to_owned()
+    } else if lower.contains("invalid peer certificate") {
+        format!("its certificate is not trusted (`cluster.tls_ca_file`): {error}")
+    } else if lower.contains("fatal alert") && lower.contains("cert") {
+        // Servers of several versions say it in several ways.
+        format!("it does not trust this tracker (`cluster.tls_certificate_file`): {error}")
+    } else {
+        error.trim_start_matches("IO error: ").to_owned()
+    }
+}

@@ -1,0 +1,111 @@
+//! Under which subjects messages go.
+
+use crate::bus::{Channel, Destination};
+use crate::config::is_name;
+
+/// The version of what is in messages is a part of each subject.
+const PREFIX: &str = "aquatic.v1";
+
+/// Subjects of one cluster, for one node.
+#[derive(Clone, Debug)]
+pub(super) struct Subjects {
+    cluster: String,
+    node: String,
+}
+
+impl Subjects {
+    pub(super) fn new(cluster: &str, node: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            node: node.to_owned(),
+        }
+    }
+
+    fn of(&self, word: &str, node: &str) -> String {
+        format!("{PREFIX}.{}.{word}.{node}", self.cluster)
+    }
+
+    /// What to subscribe to, to hear this channel.
+    pub(super) fn to_hear(&self, channel: Channel) -> String {
+        match channel {
+            Channel::Peers | Channel::Members | Channel::Nodes => self.of(channel.name(), "*"),
+            Channel::Parcels => self.of(channel.name(), &self.node),
+        }
+    }
+
+    /// What to publish under, so that a message gets to its destination. `None`: there is no such
+    /// one.
+    pub(super) fn to(&self, destination: &Destination) -> Option<String> {
+        match destination {
+            Destination::All(Channel::Parcels) => None,
+            Destination::All(channel) => Some(self.of(channel.name(), &self.node)),
+            Destination::Node(node) => {
+                is_name(node).then(|| self.of(Channel::Parcels.name(), node))
+            }
+        }
+    }
+
+    /// A subject that nobody listens to.
+    pub(super) fn greeting(&self) -> String {
+        self.of("greeting", &self.node)
+    }
+
+    /// All messages of a channel, for the log.
+    pub(super) fn logged(&self, channel: Channel) -> String {
+        self.of(channel.name(), ">")
+    }
+
+    /// The name of the log.
+    pub(super) fn stream(&self) -> String {
+        format!("AQUATIC_{}", self.cluster)
+    }
+
+    /// What a message under this subject is about, and the node that it names.
+    pub(super) fn parse(subject: &str) -> Option<(Channel, &str)> {
+        let mut words = subject.strip_prefix(PREFIX)?.strip_prefix('.')?.split('.');
+        let (_cluster, word, node) = (words.next()?, words.next()?, words.next()?);
+        let channel = Channel::ALL.into_iter().find(|it| it.name() == word)?;
+        words.next().is_none().then_some((channel, node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_says_where_a_message_goes_and_what_it_is_about() {
+        let subjects = Subjects::new("main", "a");
+        let subject = subjects.to(&Destination::All(Channel::Peers)).unwrap();
+        assert_eq!(subject, "aquatic.v1.main.peers.a");
+        assert_eq!(Subjects::parse(&subject), Some((Channel::Peers, "a")));
+        assert_eq!(subjects.to_hear(Channel::Peers), "aquatic.v1.main.peers.*");
+        let parcel = subjects.to(&Destination::Node("b".to_owned())).unwrap();
+        let other = Subjects::new("main", "b");
+        assert_eq!(other.to_hear(Channel::Parcels), parcel);
+        assert_eq!(Subjects::parse(&parcel), Some((Channel::Parcels, "b")));
+    }
+
+    #[test]
+    fn what_is_no_subject_of_ours_is_nothing() {
+        let subjects = Subjects::new("main", "a");
+        for node in ["", "a.b", "*", ">", "a b", "b\r\nPUB x 0\r\n"] {
+            assert_eq!(
+                subjects.to(&Destination::Node(node.to_owned())),
+                None,
+                "{node}"
+            );
+        }
+        assert_eq!(subjects.to(&Destination::All(Channel::Parcels)), None);
+        for subject in [
+            "aquatic.v1.main.peers",
+            "aquatic.v1.main.peers.a.b",
+            "aquatic.v1.main.others.a",
+            "aquatic.v2.main.peers.a",
+            "aquatic.v1",
+            "",
+        ] {
+            assert_eq!(Subjects::parse(subject), None, "{subject}");
+        }
+    }
+}

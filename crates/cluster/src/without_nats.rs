@@ -1,0 +1,100 @@
+//! A program that was built without the way to NATS servers: it cannot take part in a cluster.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use aquatic_channel::Waker;
+use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::sandbox::Needs;
+use aquatic_tracker::launch::Launch;
+use aquatic_tracker::shard::addresses::AddressShards;
+use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
+
+use crate::bus::Channel;
+use crate::config::{ClusterConfig, PeerLives};
+use crate::counters::Counters;
+use crate::nodes::NodeStates;
+use crate::replica::Replica;
+
+/// A tracker that takes part in a cluster: there is none.
+#[derive(Clone, Copy, Debug)]
+pub enum Cluster {}
+
+/// The same.
+pub type StartedCluster = Cluster;
+
+impl Cluster {
+    /// `None` if swarms are shared with nobody.
+    ///
+    /// # Errors
+    /// If they should be.
+    pub fn prepare(
+        config: &ClusterConfig,
+        _: PeerLives,
+        _: (&str, u16),
+        _: &[Channel],
+    ) -> anyhow::Result<Option<Self>> {
+        if config.is_on() {
+            bail!("`cluster.servers`: this program was built without the feature `cluster`");
+        }
+        Ok(None)
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn refresh(&self) -> SharedRefreshInterval {
+        match *self {}
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        match *self {}
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn states(&self) -> NodeStates {
+        match *self {}
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        match *self {}
+    }
+
+    /// There is none.
+    pub fn share(&mut self, _: impl Replica + 'static) {
+        match *self {}
+    }
+
+    /// There is none.
+    pub fn share_addresses(&mut self, _: &mut AddressShards) {
+        match *self {}
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match *self {}
+    }
+
+    /// There is none.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn start(self, _: &mut Launch<'_>) -> anyhow::Result<StartedCluster> {
+        match self {}
+    }
+
+    /// There is none.
+    pub fn set_lives(&self, _: PeerLives) {
+        match *self {}
+    }
+
+    /// There is none.
+    pub fn wait_until_complete(&self, _: Clock, _: impl FnMut(Now) -> usize) {
+        match *self {}
+    }
+}

@@ -1,0 +1,189 @@
+//! The log of what was published.
+
+use std::thread;
+use std::time::Duration;
+
+use aquatic_cluster::bus::{Channel, Destination};
+
+use crate::node::{AGE, Node, Plain, Seen, config, log_lines};
+use crate::server::{self, JETSTREAM, Server, until};
+
+const PEERS: Destination = Destination::All(Channel::Peers);
+
+fn peers(payload: &[u8]) -> Plain {
+    (Channel::Peers, "a".to_owned(), payload.to_vec())
+}
+
+/// Publishes until it is logged, since a stream that is new is there a little later.
+fn publish_logged(node: &Node, reader: &Node, payload: &[u8]) {
+    until("the stream is there", || {
+        node.publish(&PEERS, payload);
+        reader.expect_heard(Channel::Peers, "a", payload);
+        let all = reader.read_all(AGE);
+        all.contains(&peers(payload)).then_some(())
+    });
+}
+
+#[test]
+fn peers_and_members_are_logged_and_nothing_else() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start();
+    let a = Node::start("a", &[&server]);
+    a.expect_connected();
+    assert_eq!(a.read_all(AGE), [], "it is there, and empty");
+    a.publish(&PEERS, b"1");
+    a.publish(&Destination::All(Channel::Nodes), b"2");
+    a.publish(&Destination::All(Channel::Members), b"3");
+    a.publish(&Destination::Node("a".to_owned()), b"4");
+    let payload: Vec<u8> = (0..=255).cycle().take(65_536).collect();
+    a.publish(&PEERS, &payload);
+    let expected = [
+        peers(b"1"),
+        (Channel::Members, "a".to_owned(), b"3".to_vec()),
+        peers(&payload),
+    ];
+    until("all are logged", || {
+        (a.read_all(AGE).len() == 3).then_some(())
+    });
+    let late = Node::start("late", &[&server]);
+    late.expect_connected();
+    assert_eq!(late.read_all(AGE), expected);
+    assert_eq!(late.read_all(AGE), expected, "again");
+}
+
+#[test]
+fn it_is_read_from_a_time_on_and_outlives_the_server() {
+    if !server::is_there() {
+        return;
+    }
+    let mut server = Server::start();
+    let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
+    for node in [&a, &b] {
+        node.expect_connected();
+    }
+    publish_logged(&a, &b, b"old");
+    thread::sleep(Duration::from_secs(2));
+    a.publish(&PEERS, b"new");
+    b.expect_heard(Channel::Peers, "a", b"new");
+    until("it is logged", || {
+        (b.read_all(Duration::from_secs(1)) == [peers(b"new")]).then_some(())
+    });
+    let all = b.read_all(AGE);
+    assert_eq!(all.first(), Some(&peers(b"old")));
+    assert_eq!(all.last(), Some(&peers(b"new")));
+    server.kill();
+    b.expect(&Seen::Disconnected);
+    server.run(JETSTREAM);
+    b.expect_connected();
+    assert_eq!(b.read_all(AGE), all);
+}
+
+#[test]
+fn a_channel_that_is_not_listened_to_is_not_read_either() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start();
+    let a = Node::start("a", &[&server]);
+    a.expect_connected();
+    a.read_all(AGE);
+    a.publish(&Destination::All(Channel::Members), b"1");
+    a.publish(&PEERS, b"2");
+    until("both are logged", || {
+        (a.read_all(AGE).len() == 2).then_some(())
+    });
+    let channels = [Channel::Peers, Channel::Nodes];
+    let one = Node::start_as(crate::node::settings_for(
+        "b",
+        &config(&[&server]),
+        &channels,
+    ));
+    one.expect_connected();
+    assert_eq!(one.read_all(AGE), [peers(b"2")]);
+}
+
+#[test]
+fn without_a_log_everything_else_works_and_the_reason_is_told() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start_with("");
+    let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
+    for node in [&a, &b] {
+        node.expect_connected();
+    }
+    let reason = a.read_in_vain();
+    assert!(reason.contains("no JetStream"), "{reason}");
+    let told = || log_lines("`cluster.history`");
+    assert!(
+        told().iter().any(|line| line.contains("no JetStream")),
+        "{:?}",
+        told()
+    );
+    a.publish(&PEERS, b"x");
+    b.expect_heard(Channel::Peers, "a", b"x");
+    let mut off = config(&[&server]);
+    off.history = false;
+    let off = Node::start_with("c", &off);
+    assert_eq!(off.read_in_vain(), "`cluster.history` is false");
+    off.expect_connected();
+}
+
+#[test]
+fn a_reading_ends_with_the_connection_and_a_new_one_takes_its_place() {
+    if !server::is_there() {
+        return;
+    }
+    let mut server = Server::start();
+    let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
+    for node in [&a, &b] {
+        node.expect_connected();
+    }
+    publish_logged(&a, &b, b"x");
+    let all = b.read_all(AGE);
+    // The first one has delivered nothing, or a part.
+    b.with(|nats| {
+        use aquatic_cluster::bus::Bus;
+
+        nats.read_log(AGE);
+        nats.read_log(AGE);
+    });
+    for message in &all {
+        b.expect(&Seen::Logged(message.clone()));
+    }
+    b.expect(&Seen::LogRead);
+    b.expect_silence(Duration::from_millis(100));
+    server.freeze();
+    b.read_log(AGE);
+    thread::sleep(Duration::from_millis(100));
+    server.kill();
+    let events = [b.next(), b.next()];
+    let lost = Seen::LogFailed("the connection was lost".to_owned());
+    assert_eq!(events, [Seen::Disconnected, lost]);
+    b.read_log(AGE);
+    b.expect(&Seen::LogFailed("there is no connection".to_owned()));
+}
+
+#[test]
+fn a_stream_of_the_operator_s_that_forgets_too_early_is_told_about_and_not_changed() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start();
+    // The same with another opinion about the age.
+    let settings = crate::node::settings_of_age(&config(&[&server]), Duration::from_secs(300));
+    let first = Node::start_as(settings);
+    first.expect_connected();
+    first.read_all(AGE);
+    let second = Node::start("b", &[&server]);
+    second.expect_connected();
+    second.read_all(AGE);
+    let lines = || log_lines("keeps messages for 300 s, and peers live for 1200 s");
+    assert_eq!(lines().len(), 1);
+    let third = Node::start("c", &[&server]);
+    third.expect_connected();
+    third.read_all(AGE);
+    assert_eq!(lines().len(), 2, "it is still so");
+}

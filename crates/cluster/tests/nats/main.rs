@@ -1,0 +1,15 @@
+//! The bus against real servers (`nats-server`), as its owner sees it.
+//!
+//! Without that program nothing is tested, and said so; under CI (`CI=true`) that is a failure,
+//! since a test that nobody sees skipped is no test.
+
+#![forbid(unsafe_code)]
+
+mod connections;
+mod credentials;
+mod log;
+mod node;
+mod permissions;
+mod server;
+mod speed;
+mod tls;

@@ -1,0 +1,288 @@
+//! A process of the cluster: a thread that owns a bus.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, Once};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use aquatic_cluster::bus::{Bus, Channel, Destination, Event, Message};
+use aquatic_cluster::config::ClusterConfig;
+use aquatic_cluster::nats::settings::Settings;
+use aquatic_cluster::nats::{self, Nats, Waker};
+use aquatic_daemon::clock::Clock;
+
+use crate::server::{DEADLINE, Server};
+
+/// How long peers live in these tests.
+pub(crate) const AGE: Duration = Duration::from_secs(1_200);
+
+/// What a message is in a comparison.
+pub(crate) type Plain = (Channel, String, Vec<u8>);
+
+fn plain(message: Message<impl AsRef<[u8]>>) -> Plain {
+    let payload = message.payload.as_ref().to_vec();
+    (message.channel, message.node, payload)
+}
+
+/// Something that has happened, without what borrows from the library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Connected,
+    Disconnected,
+    Heard(Plain),
+    Logged(Plain),
+    LogRead,
+    LogFailed(String),
+    Missed(u64),
+}
+
+fn seen<P: AsRef<[u8]>>(event: Event<P>) -> Seen {
+    match event {
+        Event::Connected => Seen::Connected,
+        Event::Disconnected => Seen::Disconnected,
+        Event::Heard(message) => Seen::Heard(plain(message)),
+        Event::Logged(message) => Seen::Logged(plain(message)),
+        Event::LogRead => Seen::LogRead,
+        Event::LogFailed(reason) => Seen::LogFailed(reason),
+        Event::Missed(number) => Seen::Missed(number),
+    }
+}
+
+type Task = Box<dyn FnOnce(&mut Nats) + Send>;
+
+pub(crate) struct Node {
+    tasks: Option<Sender<Task>>,
+    takes: Arc<AtomicBool>,
+    waker: Waker,
+    events: Receiver<Seen>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a tracker of this name would have, for these servers.
+pub(crate) fn config(servers: &[&Server]) -> ClusterConfig {
+    let url = |server: &&Server| format!("nats://127.0.0.1:{}", server.port);
+    ClusterConfig {
+        servers: servers.iter().map(url).collect(),
+        ..ClusterConfig::default()
+    }
+}
+
+/// A tracker that listens to some channels only.
+pub(crate) fn settings_for(name: &str, config: &ClusterConfig, channels: &[Channel]) -> Settings {
+    watch_log();
+    Settings::load(config, name.to_owned(), channels, AGE).unwrap()
+}
+
+pub(crate) fn settings(name: &str, config: &ClusterConfig) -> Settings {
+    settings_for(name, config, &Channel::ALL)
+}
+
+/// Why these settings cannot be used.
+pub(crate) fn load_error(config: &ClusterConfig) -> String {
+    let loaded = Settings::load(config, "a".to_owned(), &Channel::ALL, AGE);
+    format!("{:#}", loaded.unwrap_err())
+}
+
+/// One at which peers live for another time.
+pub(crate) fn settings_of_age(config: &ClusterConfig, age: Duration) -> Settings {
+    Settings::load(config, "other".to_owned(), &Channel::ALL, age).unwrap()
+}
+
+impl Node {
+    pub(crate) fn start(name: &str, servers: &[&Server]) -> Self {
+        Self::start_with(name, &config(servers))
+    }
+
+    pub(crate) fn start_with(name: &str, config: &ClusterConfig) -> Self {
+        Self::start_as(settings(name, config))
+    }
+
+    pub(crate) fn start_as(settings: Settings) -> Self {
+        let (tasks, from_test) = mpsc::channel::<Task>();
+        let (to_test, events) = mpsc::channel();
+        let (to_start, waker) = mpsc::channel();
+        let is_taking = Arc::new(AtomicBool::new(true));
+        let takes = Arc::clone(&is_taking);
+        let thread = thread::spawn(move || {
+            let runtime = nats::runtime().unwrap();
+            runtime.block_on(async move {
+                let mut nats = Nats::connect(settings).await.unwrap();
+                to_start.send(nats.waker()).unwrap();
+                loop {
+                    loop {
+                        match from_test.try_recv() {
+                            Ok(task) => task(&mut nats),
+                            Err(mpsc::TryRecvError::Empty) => break,
+                            Err(mpsc::TryRecvError::Disconnected) => {
+                                nats.finish(Duration::from_secs(5)).await;
+                                return;
+                            }
+                        }
+                    }
+                    if !takes.load(Relaxed) {
+                        thread::sleep(Duration::from_millis(1));
+                    } else {
+                        while let Some(event) = nats.next_event() {
+                            let _ = to_test.send(seen(event));
+                        }
+                    }
+                    nats.ready(Duration::from_secs(1)).await;
+                }
+            });
+        });
+        Self {
+            tasks: Some(tasks),
+            takes: is_taking,
+            waker: waker.recv().unwrap(),
+            events,
+            thread: Some(thread),
+        }
+    }
+
+    /// Does something in the thread.
+    pub(crate) fn with<R: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Nats) -> R + Send + 'static,
+    ) -> R {
+        self.begin(task).recv_timeout(DEADLINE).unwrap()
+    }
+
+    /// The same, without waiting for it.
+    pub(crate) fn begin<R: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Nats) -> R + Send + 'static,
+    ) -> Receiver<R> {
+        let (sender, receiver) = mpsc::channel();
+        let task = move |nats: &mut Nats| sender.send(task(nats)).unwrap();
+        self.tasks.as_ref().unwrap().send(Box::new(task)).unwrap();
+        self.waker.wake();
+        receiver
+    }
+
+    /// Whether it takes events, or only lets the bus work.
+    pub(crate) fn set_taking(&self, takes: bool) {
+        self.takes.store(takes, Relaxed);
+    }
+
+    pub(crate) fn try_publish(&self, to: &Destination, payload: &[u8]) -> Result<(), Vec<u8>> {
+        let (to, payload) = (to.clone(), payload.to_vec());
+        self.with(move |nats| nats.publish(&to, payload))
+    }
+
+    /// Publishes, as soon as there is room.
+    #[track_caller]
+    pub(crate) fn publish(&self, to: &Destination, payload: &[u8]) {
+        let clock = Clock::start();
+        while self.try_publish(to, payload).is_err() {
+            assert!(clock.elapsed() < DEADLINE, "no room for a message");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub(crate) fn read_log(&self, since: Duration) {
+        self.with(move |nats| nats.read_log(since));
+    }
+
+    #[track_caller]
+    pub(crate) fn next(&self) -> Seen {
+        let event = self.events.recv_timeout(DEADLINE);
+        event.expect("something should happen")
+    }
+
+    /// What comes next has to be this.
+    #[track_caller]
+    pub(crate) fn expect(&self, expected: &Seen) {
+        assert_eq!(&self.next(), expected);
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_connected(&self) {
+        self.expect(&Seen::Connected);
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_heard(&self, channel: Channel, node: &str, payload: &[u8]) {
+        self.expect(&Seen::Heard((channel, node.to_owned(), payload.to_vec())));
+    }
+
+    /// Reads the log to its end; what was in it.
+    #[track_caller]
+    pub(crate) fn read_all(&self, since: Duration) -> Vec<Plain> {
+        self.read_log(since);
+        let mut messages = Vec::new();
+        loop {
+            match self.next() {
+                Seen::Logged(message) => messages.push(message),
+                Seen::LogRead => return messages,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Why the log cannot be read.
+    #[track_caller]
+    pub(crate) fn read_in_vain(&self) -> String {
+        self.read_log(AGE);
+        match self.next() {
+            Seen::LogFailed(reason) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// That nothing more happens for this time.
+    #[track_caller]
+    pub(crate) fn expect_silence(&self, time: Duration) {
+        let event = self.events.recv_timeout(time);
+        assert_eq!(event, Err(mpsc::RecvTimeoutError::Timeout));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tasks = None;
+        self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking());
+        }
+    }
+}
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Lines;
+
+impl log::Log for Lines {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Info
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{}: {}", record.level(), record.args());
+            println!("{line}");
+            LINES.lock().unwrap().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn watch_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Lines).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+    });
+}
+
+/// Lines of the log in which this is.
+pub(crate) fn log_lines(part: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap();
+    lines
+        .iter()
+        .filter(|line| line.contains(part))
+        .cloned()
+        .collect()
+}
