@@ -35,6 +35,10 @@ const WAITING_MAX: usize = 64 * 1_024;
 /// come on another way.
 const ECHO_MICROS: u64 = 5_000_000;
 
+/// They undo only what was told so many seconds before, by the rounding of ages and deadlines: who
+/// has come back at once stays.
+const ECHO_SECONDS: u32 = 3;
+
 /// So many departures are remembered for that.
 const ECHOES_MAX: usize = 100_000;
 
@@ -118,6 +122,8 @@ pub struct AddressReplica {
     waiting_records: usize,
     collects: Vec<bool>,
     departures: VecDeque<Departure>,
+    /// When something has come for the first time.
+    hears_since_micros: Option<u64>,
     ages: PeerAges,
     counters: Arc<Counters>,
 }
@@ -137,11 +143,12 @@ pub struct PeerAges {
     pub max_seconds: u32,
 }
 
-/// What is heard counts as so much newer than it seems: of what happens to a peer at two nodes, one
-/// shortly after the other, the latter would seem to be older else, as clocks are not that precise.
-const LEAD_MILLIS: i64 = 1_000;
+/// What is heard counts as so much newer than it seems, but not as newer than now: of what happens to
+/// a peer at two nodes, one shortly after the other, the latter would seem to be older else, as a
+/// batch tells no more than when it was begun.
+const LEAD_MILLIS: u64 = 200;
 
-/// A departure that was told to its shard at this time.
+/// A departure that was told to its shard at this time, and what it is to be told later.
 struct Departure {
     micros: u64,
     peer: PerFamilyRemote,
@@ -167,6 +174,7 @@ impl AddressReplica {
             waiting_records: 0,
             collects: vec![false; shards],
             departures: VecDeque::new(),
+            hears_since_micros: None,
             ages,
             counters,
         }
@@ -179,11 +187,15 @@ impl AddressReplica {
         records: impl Iterator<Item = Result<PeerRecord<K>, InvalidRecord>>,
         wrap: fn(Remote<K>) -> PerFamilyRemote,
     ) {
+        let is_repeated = self.is_repeated(now, batch);
         let (mut known, mut invalid) = (0, 0);
-        let old = deadline(now, batch.age_millis, self.ages.min_seconds, 0);
+        let old = deadline(now, batch.age_millis, self.ages.min_seconds);
         let deadline = match batch.is_logged {
             true => old,
-            false => deadline(now, batch.age_millis, self.ages.max_seconds, LEAD_MILLIS),
+            false => {
+                let age_millis = batch.age_millis.saturating_sub(LEAD_MILLIS);
+                deadline(now, age_millis, self.ages.max_seconds)
+            }
         };
         for record in records {
             let Ok(record) = record else {
@@ -201,27 +213,35 @@ impl AddressReplica {
                     peer: record.peer,
                     status: record.status,
                     completed: record.has_completed,
-                    is_finished: record.is_finished,
+                    is_finished: record.is_finished || (is_repeated && record.has_completed),
                     deadline,
                 },
             };
-            if record.status == PeerStatus::Stopped
+            let has_left = record.status == PeerStatus::Stopped && !batch.is_logged;
+            if has_left
                 && self.departures.len() < ECHOES_MAX
-                && let Some(deadline) = old
+                && let Some(old) = old
             {
-                let told = Told {
-                    deadline,
-                    ..remote.told
-                };
+                let mut echo = remote;
+                echo.told.deadline = Seconds(old.0.saturating_sub(ECHO_SECONDS));
                 self.departures.push_back(Departure {
                     micros: now.micros,
-                    peer: wrap(Remote { told, ..remote }),
+                    peer: wrap(echo),
                 });
             }
             self.wait(wrap(remote));
         }
         Counters::of(&self.counters.taken, Taken::Known).add(known);
         Counters::of(&self.counters.taken, Taken::Invalid).add(invalid);
+    }
+
+    /// Whether a batch was heard before it was read in the log, as far as can be known. Downloads
+    /// of peers who have left since were counted then, and are not once more; those of peers who
+    /// are known are, if they were not.
+    fn is_repeated(&mut self, now: Now, batch: &Received<'_>) -> bool {
+        let hears_since = *self.hears_since_micros.get_or_insert(now.micros);
+        let age_micros = batch.age_millis.saturating_mul(1_000);
+        batch.is_logged && now.micros > hears_since.saturating_add(age_micros)
     }
 
     /// Has a record wait for a place in a batch for its shard.
@@ -267,8 +287,8 @@ impl AddressReplica {
 }
 
 /// Until when a peer is remembered that has announced so long ago; `None` if that time is over.
-fn deadline(now: Now, age_millis: u64, remembered: u32, lead_millis: i64) -> Option<Seconds> {
-    let now_millis = (now.micros / 1_000).cast_signed() + lead_millis;
+fn deadline(now: Now, age_millis: u64, remembered: u32) -> Option<Seconds> {
+    let now_millis = (now.micros / 1_000).cast_signed();
     let announced = now_millis.saturating_sub_unsigned(age_millis);
     let deadline = announced.div_euclid(1_000) + i64::from(remembered);
     let deadline = Seconds(u32::try_from(deadline).ok()?);
@@ -332,3 +352,6 @@ impl Replica for AddressReplica {
         self.dispatcher.has_pending()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -267,7 +267,13 @@ impl<B: Bus> Engine<B> {
             return;
         }
         self.next_alive_micros = time.now.micros + ALIVE_INTERVAL_MICROS;
-        let [peers, members] = self.sequences;
+        let [mut peers, mut members] = self.sequences;
+        // One that the bus has not taken yet is not to be missed by anybody.
+        match self.next.as_ref().and_then(|(to, _)| numbered(to)) {
+            Some(Numbered::Peers) => peers -= 1,
+            Some(Numbered::Members) => members -= 1,
+            None => {}
+        }
         let mut bytes = Vec::new();
         Alive { peers, members }.write(&mut bytes, &self.header(0, time.unix_millis));
         // If it is not taken, others hear the next one.
@@ -310,7 +316,7 @@ impl<B: Bus> Engine<B> {
             Event::Missed(messages) => {
                 let messages = usize::try_from(messages).unwrap_or(usize::MAX);
                 self.counters.overrun.add(messages);
-                self.log.missed(now, Before::Ago(OVERRUN_MICROS));
+                self.log.missed(now, Before::Ago(OVERRUN_MICROS), 0);
             }
         }
     }
@@ -321,17 +327,15 @@ impl<B: Bus> Engine<B> {
         replicas.any(|replica| replica.listens_to(Channel::Members))
     }
 
-    /// A batch of another process; `None` if there is none to be used in the message.
+    /// The batch in a message; `None` if there is none that can be used.
     fn parse<'a>(&mut self, message: &'a Message<B::Payload>) -> Option<Batch<'a>> {
         let payload = message.payload.as_ref();
         Counters::of(&self.counters.bytes, Direction::Received).add(payload.len());
-        let batch = match Batch::parse(payload) {
-            Ok((batch, [])) => batch,
-            Ok(_) => return self.refuse(None),
-            Err(error) => return self.refuse(Some(error)),
-        };
-        // Even without its own messages of now, a process meets those of before in the log.
-        (batch.header.process != self.settings.process).then_some(batch)
+        match Batch::parse(payload) {
+            Ok((batch, [])) => Some(batch),
+            Ok(_) => self.refuse(None),
+            Err(error) => self.refuse(Some(error)),
+        }
     }
 
     /// Counts a message that cannot be used.
@@ -350,6 +354,10 @@ impl<B: Bus> Engine<B> {
         let Some(batch) = self.parse(message) else {
             return;
         };
+        let process = batch.header.process;
+        if process == self.settings.process {
+            return;
+        }
         let now = time.now;
         let Message { channel, node, .. } = message;
         if *channel == Channel::Parcels {
@@ -359,7 +367,7 @@ impl<B: Bus> Engine<B> {
         if *node == self.settings.node {
             self.complain(now);
         }
-        let Some(heard) = self.table.hear(now, node, batch.header.process) else {
+        let Some(heard) = self.table.hear(now, node, process) else {
             self.counters.invalid.add(1);
             return;
         };
@@ -369,15 +377,22 @@ impl<B: Bus> Engine<B> {
                 self.log.wish_all(now);
             }
         }
+        let known = self.table.get(node, process);
+        let behind_micros = known.map_or(0, Node::behind_micros);
         let missed = self.note(time, message, &batch, heard.before);
         if missed > 0 && self.log.is_to_be_heard(now, heard.before) {
-            let missed = usize::try_from(missed).unwrap_or(usize::MAX);
-            self.counters.missed.add(missed);
-            self.log.missed(now, heard.before);
+            // Who tells of more tells anything.
+            let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+            self.counters.missed.add(missed as usize);
+            self.log.missed(now, heard.before, behind_micros);
+        }
+        if !is_of(*channel, &batch.body) {
+            self.counters.invalid.add(1);
+            return;
         }
         if matches!(batch.body, Body::Leaving) {
             log::info!("node `{node}` leaves");
-            self.table.forget(node);
+            self.table.forget(node, process);
             return;
         }
         let received = self.received(time, &batch, Some(message), false);
@@ -393,18 +408,20 @@ impl<B: Bus> Engine<B> {
         batch: &Batch<'_>,
         before: Before,
     ) -> u64 {
-        let Some(node) = self.table.get_mut(&message.node) else {
+        let header = batch.header;
+        let Some(node) = self.table.get_mut(&message.node, header.process) else {
             return 0;
         };
-        let header = batch.header;
         match (message.channel, &batch.body) {
             (Channel::Nodes, Body::Alive(Alive { peers, members })) => {
                 node.compare_clocks(time.now, time.unix_millis, header.unix_millis);
+                node.take_in(time.unix_millis, header.unix_millis);
                 node.note_told([*peers, *members], before)
             }
             (Channel::Peers, _) => {
-                let age = node.age_millis(time.unix_millis, header.unix_millis);
-                self.counters.note_delivery(age);
+                let age = node.take_in(time.unix_millis, header.unix_millis);
+                let longest = u64::from(self.settings.peer_age_seconds) * 1_000;
+                self.counters.note_delivery(age.min(longest));
                 node.note(Numbered::Peers, header.sequence)
             }
             (Channel::Members, _) => node.note(Numbered::Members, header.sequence),
@@ -412,11 +429,16 @@ impl<B: Bus> Engine<B> {
         }
     }
 
-    /// Takes in a message out of the log.
+    /// Takes in a message out of the log. Also what this process has published itself: somebody may
+    /// have left here of whom another node has told before.
     fn read(&mut self, time: Time, message: &Message<B::Payload>) {
         let Some(batch) = self.parse(message) else {
             return;
         };
+        if !is_of(message.channel, &batch.body) {
+            self.counters.invalid.add(1);
+            return;
+        }
         let received = self.received(time, &batch, Some(message), true);
         let records = match &received.body {
             Body::PeersV4(records) => records.len(),
@@ -440,8 +462,7 @@ impl<B: Bus> Engine<B> {
             unix_millis,
             ..
         } = batch.header;
-        let node = message.and_then(|message| self.table.get(&message.node));
-        let node = node.filter(|node| node.process == process);
+        let node = message.and_then(|message| self.table.get(&message.node, process));
         let age_millis = match node {
             Some(node) => node.age_millis(time.unix_millis, unix_millis),
             None => time.unix_millis.saturating_sub(unix_millis),
@@ -486,6 +507,16 @@ fn numbered(to: &Destination) -> Option<Numbered> {
         Destination::All(Channel::Peers) => Some(Numbered::Peers),
         Destination::All(Channel::Members) => Some(Numbered::Members),
         Destination::All(Channel::Nodes | Channel::Parcels) | Destination::Node(_) => None,
+    }
+}
+
+/// Whether something belongs on a channel, as far as that can be said here: a later version may have
+/// more to say than this one understands.
+fn is_of(channel: Channel, body: &Body<'_>) -> bool {
+    match channel {
+        Channel::Peers => matches!(body, Body::PeersV4(_) | Body::PeersV6(_)),
+        Channel::Nodes => matches!(body, Body::Alive(_) | Body::Leaving),
+        Channel::Members | Channel::Parcels => true,
     }
 }
 

@@ -18,10 +18,15 @@ pub struct Conditions {
     pub one_lost_of: u32,
     /// The same for messages that come twice.
     pub one_doubled_of: u32,
+    /// So much later they come for the second time, at most, in microseconds; 0: as soon as the
+    /// first.
+    pub doubled_after_micros: u64,
     /// Whether messages of one publisher may overtake each other.
     pub reorders: bool,
     /// Whether there is a log.
     pub has_log: bool,
+    /// So many messages of the log are read in a second; 0: all at once.
+    pub logged_per_second: u64,
     /// Messages that may wait for a receiver before the bus drops it as too slow.
     pub waiting_max: usize,
 }
@@ -33,8 +38,10 @@ impl Default for Conditions {
             latency_micros: (200, 2_000),
             one_lost_of: 0,
             one_doubled_of: 0,
+            doubled_after_micros: 0,
             reorders: false,
             has_log: true,
+            logged_per_second: 0,
             waiting_max: 100_000,
         }
     }
@@ -51,6 +58,8 @@ struct State {
     now_micros: u64,
     nodes: Vec<Endpoint>,
     log: VecDeque<Logged>,
+    /// Messages that are in the log no longer.
+    log_begin: usize,
     /// How long messages stay in the log.
     life_micros: u64,
     /// The side on which the log is.
@@ -69,12 +78,19 @@ struct Endpoint {
     is_connected: bool,
     inbox: BinaryHeap<Reverse<OnItsWay>>,
     events: VecDeque<Event<Payload>>,
-    /// What it is being given of the log, and up to which message.
-    reading: VecDeque<Message<Payload>>,
-    is_reading: bool,
+    reading: Option<Reading>,
     /// By publisher: when its last message comes.
     last_due: Vec<u64>,
     was_slow: bool,
+}
+
+/// What a node is being given of the log.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    began_micros: u64,
+    /// Of all messages that were ever logged.
+    next: usize,
+    read: u64,
 }
 
 #[derive(Debug)]
@@ -123,6 +139,7 @@ impl Network {
             now_micros: 0,
             nodes: Vec::new(),
             log: VecDeque::new(),
+            log_begin: 0,
             life_micros: u64::from(log_seconds) * 1_000_000,
             log_side: 0,
             published: (0, 0),
@@ -141,8 +158,7 @@ impl Network {
             is_connected: true,
             inbox: BinaryHeap::new(),
             events: VecDeque::from([Event::Connected]),
-            reading: VecDeque::new(),
-            is_reading: false,
+            reading: None,
             last_due: Vec::new(),
             was_slow: false,
         });
@@ -164,6 +180,7 @@ impl Network {
         let oldest = micros.saturating_sub(state.life_micros);
         while state.log.front().is_some_and(|it| it.micros < oldest) {
             state.log.pop_front();
+            state.log_begin += 1;
         }
     }
 
@@ -171,8 +188,13 @@ impl Network {
     /// hear each other, and notice nothing. The log is on side 0.
     pub fn part(&self, mut side_of: impl FnMut(usize) -> u8) {
         let mut state = self.0.borrow_mut();
+        let log_side = state.log_side;
         for (number, node) in state.nodes.iter_mut().enumerate() {
             node.side = side_of(number);
+            if node.side != log_side && node.reading.take().is_some() {
+                let reason = "the log is on another side now".to_owned();
+                node.events.push_back(Event::LogFailed(reason));
+            }
         }
     }
 
@@ -187,8 +209,7 @@ impl Network {
         }
         node.is_connected = is_connected;
         node.inbox.clear();
-        node.reading.clear();
-        node.is_reading = false;
+        node.reading = None;
         node.events.push_back(match is_connected {
             true => Event::Connected,
             false => Event::Disconnected,
@@ -263,6 +284,7 @@ impl State {
             latency_micros: (least, most),
             one_lost_of,
             one_doubled_of,
+            doubled_after_micros,
             reorders,
             waiting_max,
             ..
@@ -274,8 +296,12 @@ impl State {
             (false, true) => 2,
             (false, false) => 1,
         };
-        for _ in 0..copies {
+        for copy in 0..copies {
             let mut due_micros = self.now_micros + self.rng.u64(least..=most);
+            let is_old = copy > 0 && doubled_after_micros > 0;
+            if is_old {
+                due_micros += self.rng.u64(..doubled_after_micros);
+            }
             self.next_order += 1;
             let order = self.next_order;
             let Some(node) = self.nodes.get_mut(to) else {
@@ -284,6 +310,7 @@ impl State {
             if node.inbox.len() >= waiting_max {
                 node.was_slow = true;
                 node.inbox.clear();
+                node.reading = None;
                 node.events.push_back(Event::Disconnected);
                 node.events.push_back(Event::Connected);
                 return;
@@ -293,6 +320,7 @@ impl State {
             }
             if let Some(last) = node.last_due.get_mut(from)
                 && !reorders
+                && !is_old
             {
                 due_micros = due_micros.max(*last);
                 *last = due_micros;
@@ -317,10 +345,20 @@ impl State {
             let Reverse(next) = node.inbox.pop()?;
             return Some(Event::Heard(next.message));
         }
-        if let Some(message) = node.reading.pop_front() {
-            return Some(Event::Logged(message));
+        let reading = node.reading.as_mut()?;
+        let per_second = self.conditions.logged_per_second;
+        let may_read = now_micros.saturating_sub(reading.began_micros) * per_second / 1_000_000;
+        if per_second > 0 && reading.read > may_read {
+            return None;
         }
-        std::mem::take(&mut node.is_reading).then_some(Event::LogRead)
+        reading.next = reading.next.max(self.log_begin);
+        let Some(logged) = self.log.get(reading.next - self.log_begin) else {
+            node.reading = None;
+            return Some(Event::LogRead);
+        };
+        reading.next += 1;
+        reading.read += 1;
+        Some(Event::Logged(logged.message.clone()))
     }
 
     fn read_log(&mut self, node: usize, since: Duration) {
@@ -334,17 +372,33 @@ impl State {
             node.events.push_back(Event::LogFailed(reason));
             return;
         }
-        let logged = self.log.iter().filter(|it| it.micros >= oldest);
-        node.reading = logged.map(|it| it.message.clone()).collect();
-        node.is_reading = true;
+        node.reading = Some(Reading {
+            began_micros: self.now_micros,
+            next: self.log_begin + self.log.partition_point(|it| it.micros < oldest),
+            read: 0,
+        });
     }
 }
 
-/// A node's connection with a [`Network`].
+/// A node's connection with a [`Network`]. It ends when this is dropped.
 #[derive(Debug)]
 pub struct SimulatedBus {
     network: Network,
     node: usize,
+}
+
+impl SimulatedBus {
+    /// The number of the connection: how many there were before.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.node
+    }
+}
+
+impl Drop for SimulatedBus {
+    fn drop(&mut self) {
+        self.network.set_connected(self.node, false);
+    }
 }
 
 impl Bus for SimulatedBus {
@@ -452,6 +506,78 @@ mod tests {
         network.part(|_| 0);
         c.read_log(Duration::from_secs(1));
         assert_eq!(heard(&mut c), [1]);
+    }
+
+    /// What is logged meanwhile is read, too.
+    #[test]
+    fn the_log_is_read_as_fast_as_it_can_be() {
+        let (network, [mut a, mut b, _]) = network(Conditions {
+            logged_per_second: 10,
+            ..Conditions::default()
+        });
+        network.part(|node| u8::from(node == 1));
+        for number in 0..10 {
+            a.publish(&PEERS, vec![number]).unwrap();
+        }
+        network.part(|_| 0);
+        b.read_log(Duration::from_secs(1));
+        let mut read = Vec::new();
+        for tenth in 0..10 {
+            network.set_now(tenth * 100_000);
+            read.extend(heard(&mut b));
+            assert_eq!(read.len() as u64, tenth + 1);
+        }
+        a.publish(&PEERS, vec![10]).unwrap();
+        network.set_now(1_000_000);
+        assert_eq!(heard(&mut b), [10, 10], "it is heard as well");
+        network.set_now(1_100_000);
+        assert_eq!(b.next_event(), Some(Event::LogRead));
+        assert_eq!(b.next_event(), None);
+    }
+
+    #[test]
+    fn a_reading_fails_when_the_log_goes() {
+        let (network, [mut a, mut b, _]) = network(Conditions {
+            logged_per_second: 1,
+            ..Conditions::default()
+        });
+        for number in 0..10 {
+            a.publish(&PEERS, vec![number]).unwrap();
+        }
+        b.read_log(Duration::from_secs(1));
+        network.part(|node| u8::from(node == 1));
+        assert_eq!(b.next_event(), Some(Event::Connected));
+        assert!(matches!(b.next_event(), Some(Event::LogFailed(_))));
+        network.set_now(20_000_000);
+        assert_eq!(heard(&mut b).len(), 10, "as it was published");
+    }
+
+    #[test]
+    fn what_comes_twice_may_come_much_later() {
+        let (network, [mut a, mut b, _]) = network(Conditions {
+            one_doubled_of: 1,
+            doubled_after_micros: 10_000_000,
+            ..Conditions::default()
+        });
+        let all: Vec<u8> = (0..200).collect();
+        all.iter()
+            .for_each(|number| a.publish(&PEERS, vec![*number]).unwrap());
+        network.set_now(2_000);
+        let soon = heard(&mut b);
+        assert!((200..210).contains(&soon.len()), "{}", soon.len());
+        network.set_now(10_002_000);
+        assert_eq!(soon.len() + heard(&mut b).len(), 400);
+    }
+
+    #[test]
+    fn a_connection_ends_with_its_node() {
+        let (network, [mut a, b, _]) = network(Conditions::default());
+        drop(b);
+        a.publish(&PEERS, vec![1]).unwrap();
+        let mut b = network.connect("b");
+        network.set_now(2_000);
+        assert!(heard(&mut b).is_empty());
+        assert_eq!(b.number(), 3);
     }
 
     #[test]

@@ -15,6 +15,9 @@ const GONE_MICROS: u64 = 30_000_000;
 /// An estimate of a clock is used for so long, unless a better one comes.
 const OFFSET_MICROS: u64 = 60_000_000;
 
+/// So many processes of one name are told apart, at most: a name should have one.
+const PROCESSES_MAX: usize = 8;
+
 /// The channels whose batches are numbered, so that it is noticed if one is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Numbered {
@@ -25,7 +28,8 @@ pub(crate) enum Numbered {
 /// The other processes that are heard.
 #[derive(Debug)]
 pub(crate) struct NodeTable {
-    nodes: HashMap<String, Node>,
+    /// By name. Processes of one name are few, the last one to come last.
+    nodes: HashMap<String, Vec<Node>>,
     states: NodeStates,
     /// Indices that are not in use.
     free: Vec<NodeIndex>,
@@ -37,12 +41,18 @@ pub(crate) struct NodeTable {
 pub(crate) struct Node {
     /// `None` while it is taken for gone.
     index: Option<NodeIndex>,
-    pub(crate) process: u64,
+    process: u64,
+    /// Why it is taken for gone, if that is why: another process has its name.
+    is_displaced: bool,
+    /// It was displaced and came back, or has seen that: it runs at the same time as another one.
+    is_twin: bool,
     /// When it was heard last.
     heard_micros: u64,
     /// How far its clock is behind, in milliseconds, as far as messages that came quickly tell; and
     /// when that was found out.
     offset: Option<(i64, u64)>,
+    /// How old the last message was when it was taken in.
+    behind_micros: u64,
     /// The highest sequence numbers that have come, by [`Numbered`].
     last: [u64; 2],
     /// The same, as the process has told when it was heard alive.
@@ -81,40 +91,77 @@ impl NodeTable {
         }
     }
 
-    /// A process is heard, under this name. It takes the place of another process of that name.
-    /// `None` if there are too many to tell them apart.
+    /// A process is heard, under this name. It takes the place of another process of that name,
+    /// unless both are heard again and again. `None` if there are too many to tell them apart.
     pub(crate) fn hear(&mut self, now: Now, name: &str, process: u64) -> Option<Heard> {
-        let known = self.nodes.get_mut(name);
-        if let Some(node) = known.filter(|node| node.process == process) {
-            let ago = now.micros.saturating_sub(node.heard_micros);
-            node.heard_micros = now.micros;
-            let (index, before) = match node.index {
-                Some(index) => (index, Before::Ago(ago)),
-                None => (self.free.pop()?, Before::Gone(ago)),
-            };
-            node.index = Some(index);
-            self.states.set(index, NodeState::Alive);
-            return Some(Heard { index, before });
+        let processes = self.nodes.get_mut(name);
+        let known = processes.and_then(|it| it.iter_mut().find(|node| node.process == process));
+        let Some(node) = known else {
+            return self.meet(now, name, process);
+        };
+        let ago = now.micros.saturating_sub(node.heard_micros);
+        node.heard_micros = now.micros;
+        let (index, before) = match node.index {
+            Some(index) => (index, Before::Ago(ago)),
+            None if node.is_displaced => (self.free.pop()?, Before::Ago(ago)),
+            None => (self.free.pop()?, Before::Gone(ago)),
+        };
+        node.index = Some(index);
+        self.states.set(index, NodeState::Alive);
+        if std::mem::take(&mut node.is_displaced) {
+            for node in self.nodes.get_mut(name).into_iter().flatten() {
+                node.is_twin = true;
+            }
         }
-        self.forget(name);
+        Some(Heard { index, before })
+    }
+
+    /// A process is heard for the first time.
+    fn meet(&mut self, now: Now, name: &str, process: u64) -> Option<Heard> {
+        let processes = self.nodes.entry(name.to_owned()).or_default();
+        let mut gone = Vec::new();
+        for node in processes.iter_mut().filter(|node| !node.is_twin) {
+            node.is_displaced |= node.index.is_some();
+            gone.extend(node.index.take());
+        }
+        if processes.len() >= PROCESSES_MAX {
+            let oldest = processes.iter().enumerate();
+            let oldest = oldest.min_by_key(|(_, node)| node.heard_micros);
+            if let Some((place, _)) = oldest {
+                gone.extend(processes.remove(place).index);
+            }
+        }
+        for index in gone {
+            self.release(index);
+        }
         let index = self.free.pop()?;
         self.states.set(index, NodeState::Alive);
-        let node = Node {
+        let processes = self.nodes.entry(name.to_owned()).or_default();
+        processes.push(Node {
             index: Some(index),
             process,
+            is_displaced: false,
+            is_twin: false,
             heard_micros: now.micros,
             offset: None,
+            behind_micros: 0,
             last: [0; 2],
             told: [0; 2],
-        };
-        self.nodes.insert(name.to_owned(), node);
+        });
         let before = Before::Never;
         Some(Heard { index, before })
     }
 
     /// A process has gone, and does not come back.
-    pub(crate) fn forget(&mut self, name: &str) {
-        let node = self.nodes.remove(name);
+    pub(crate) fn forget(&mut self, name: &str, process: u64) {
+        let Some(processes) = self.nodes.get_mut(name) else {
+            return;
+        };
+        let place = processes.iter().position(|node| node.process == process);
+        let node = place.map(|place| processes.remove(place));
+        if processes.is_empty() {
+            self.nodes.remove(name);
+        }
         if let Some(index) = node.and_then(|node| node.index) {
             self.release(index);
         }
@@ -132,25 +179,25 @@ impl NodeTable {
         let mut gone = Vec::new();
         let mut heard = 0;
         let memory = self.memory_micros.max(GONE_MICROS);
-        self.nodes.retain(|name, node| {
-            let silent_for = silent_for(node);
-            if silent_for >= GONE_MICROS {
-                if let Some(index) = node.index.take() {
-                    log::warn!(
-                        "node `{name}` was not heard for {} s",
-                        GONE_MICROS / 1_000_000
-                    );
+        self.nodes.retain(|name, processes| {
+            processes.retain_mut(|node| {
+                let silent_for = silent_for(node);
+                if silent_for >= GONE_MICROS
+                    && let Some(index) = node.index.take()
+                {
+                    let seconds = GONE_MICROS / 1_000_000;
+                    log::warn!("node `{name}` was not heard for {seconds} s");
                     gone.push(index);
                 }
-            } else {
-                heard += 1;
-            }
-            if silent_for >= SILENT_MICROS
-                && let Some(index) = node.index
-            {
-                self.states.set(index, NodeState::Silent);
-            }
-            silent_for < memory
+                if let Some(index) = node.index {
+                    heard += 1;
+                    if silent_for >= SILENT_MICROS {
+                        self.states.set(index, NodeState::Silent);
+                    }
+                }
+                silent_for < memory
+            });
+            !processes.is_empty()
         });
         for index in gone {
             self.release(index);
@@ -158,17 +205,20 @@ impl NodeTable {
         heard
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(name)
+    pub(crate) fn get(&self, name: &str, process: u64) -> Option<&Node> {
+        let processes = self.nodes.get(name)?;
+        processes.iter().find(|node| node.process == process)
     }
 
-    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Node> {
-        self.nodes.get_mut(name)
+    pub(crate) fn get_mut(&mut self, name: &str, process: u64) -> Option<&mut Node> {
+        let processes = self.nodes.get_mut(name)?;
+        processes.iter_mut().find(|node| node.process == process)
     }
 
     /// The largest difference between a clock and that of this process, in milliseconds.
     pub(crate) fn skew_millis(&self) -> u64 {
-        let heard = self.nodes.values().filter(|node| node.index.is_some());
+        let nodes = self.nodes.values().flatten();
+        let heard = nodes.filter(|node| node.index.is_some());
         heard
             .filter_map(|node| node.offset)
             .map(|(millis, _)| millis.unsigned_abs())
@@ -201,6 +251,19 @@ impl Node {
         u64::try_from(age.saturating_sub(offset)).unwrap_or_default()
     }
 
+    /// What it has written at this time, by its clock, is taken in. Returns how old that is, in
+    /// milliseconds.
+    pub(crate) fn take_in(&mut self, millis: u64, its_millis: u64) -> u64 {
+        let age = self.age_millis(millis, its_millis);
+        self.behind_micros = age.saturating_mul(1_000);
+        age
+    }
+
+    /// How old the last message was when it was taken in.
+    pub(crate) fn behind_micros(&self) -> u64 {
+        self.behind_micros
+    }
+
     /// A batch with this number has come. Returns how many before it have not.
     pub(crate) fn note(&mut self, channel: Numbered, sequence: u64) -> u64 {
         let [peers, members] = &mut self.last;
@@ -223,9 +286,9 @@ impl Node {
         };
         let before = std::mem::replace(&mut self.told, told);
         let due = if was_silent { told } else { before };
-        let mut missing = 0;
+        let mut missing = 0_u64;
         for (last, due) in self.last.iter_mut().zip(due) {
-            missing += due.saturating_sub(*last);
+            missing = missing.saturating_add(due.saturating_sub(*last));
             *last = due.max(*last);
         }
         missing
@@ -277,9 +340,9 @@ mod tests {
         let (mut table, _) = table();
         hear(&mut table, at(0), "a", 1);
         table.age(at(1_199));
-        assert!(table.get("a").is_some_and(|node| node.index().is_none()));
+        assert!(table.get("a", 1).is_some_and(|node| node.index().is_none()));
         table.age(at(1_200));
-        assert!(table.get("a").is_none());
+        assert!(table.get("a", 1).is_none());
         assert_eq!(hear(&mut table, at(1_201), "a", 1).before, Before::Never);
     }
 
@@ -301,7 +364,50 @@ mod tests {
         assert_eq!(second.before, Before::Never);
         assert_eq!(states.get(first.index), NodeState::Gone);
         assert_eq!(states.get(second.index), NodeState::Alive);
-        assert_eq!(table.get("a").and_then(Node::index), Some(second.index));
+        assert_eq!(table.get("a", 2).and_then(Node::index), Some(second.index));
+    }
+
+    /// Somebody has given two trackers one name.
+    #[test]
+    fn who_comes_back_runs_at_the_same_time_as_who_has_its_name() {
+        let (mut table, states) = table();
+        let first = hear(&mut table, at(0), "a", 1);
+        let second = hear(&mut table, at(1), "a", 2);
+        let again = hear(&mut table, at(2), "a", 1);
+        assert_eq!(again.before, Before::Ago(2_000_000));
+        assert_ne!(again.index, first.index);
+        for seconds in 3..100 {
+            let now = at(seconds);
+            assert_eq!(hear(&mut table, now, "a", 2).index, second.index);
+            assert_eq!(hear(&mut table, now, "a", 1).index, again.index);
+            assert_eq!(table.age(now), 2);
+        }
+        for index in [second.index, again.index] {
+            assert_eq!(states.get(index), NodeState::Alive);
+        }
+        table.forget("a", 2);
+        assert_eq!(states.get(second.index), NodeState::Gone);
+        assert_eq!(states.get(again.index), NodeState::Alive);
+    }
+
+    #[test]
+    fn a_name_has_an_end_of_processes() {
+        let (mut table, _) = table();
+        for process in 0..10_000 {
+            let now = at(process);
+            let heard = hear(&mut table, now, "a", process);
+            assert_eq!(heard.before, Before::Never);
+            // It comes back once, so that it is a twin.
+            hear(&mut table, now, "a", process.saturating_sub(1));
+            assert!(table.age(now) <= PROCESSES_MAX);
+            assert!(
+                table
+                    .nodes
+                    .get("a")
+                    .is_some_and(|it| it.len() <= PROCESSES_MAX)
+            );
+        }
+        assert!(table.free.len() >= NODES_MAX - 1 - PROCESSES_MAX);
     }
 
     #[test]
@@ -312,7 +418,7 @@ mod tests {
         }
         assert_eq!(table.hear(at(0), "one more", 1), None);
         assert!(table.hear(at(0), "7", 1).is_some());
-        table.forget("7");
+        table.forget("7", 1);
         assert!(table.hear(at(0), "one more", 1).is_some());
     }
 
@@ -321,7 +427,7 @@ mod tests {
         const USUAL: Before = Before::Ago(1_000_000);
         let (mut table, _) = table();
         hear(&mut table, at(0), "a", 1);
-        let node = table.get_mut("a").unwrap();
+        let node = table.get_mut("a", 1).unwrap();
         assert_eq!(node.note(Numbered::Peers, 7), 6, "from the first on");
         assert_eq!(node.note(Numbered::Peers, 8), 0);
         assert_eq!(node.note(Numbered::Peers, 11), 2);
@@ -343,13 +449,16 @@ mod tests {
             "at once"
         );
         assert_eq!(node.note(Numbered::Peers, 21), 0);
+        let all = node.note_told([u64::MAX; 2], Before::Gone(60_000_000));
+        assert_eq!(all, u64::MAX, "who tells that tells anything");
+        assert_eq!(node.note(Numbered::Peers, u64::MAX), 0);
     }
 
     #[test]
     fn a_clock_that_is_wrong_makes_nothing_older() {
         let (mut table, _) = table();
         table.hear(at(0), "a", 1);
-        let node = table.get_mut("a").unwrap();
+        let node = table.get_mut("a", 1).unwrap();
         assert_eq!(
             node.age_millis(50_000, 20_000),
             30_000,

@@ -34,6 +34,8 @@ pub(super) struct LogReading {
     /// From when on something has to be read. Before the start of the process it is negative.
     wished_since: Option<i64>,
     reading: Option<Reading>,
+    /// What was published between these times has been read.
+    read: Option<(i64, i64)>,
     not_before_micros: u64,
     first_connected_micros: Option<u64>,
     connected_micros: u64,
@@ -57,6 +59,7 @@ impl LogReading {
             complete_after_micros: u64::from(settings.complete_after_seconds) * 1_000_000,
             wished_since: None,
             reading: None,
+            read: None,
             not_before_micros: 0,
             first_connected_micros: None,
             connected_micros: 0,
@@ -73,9 +76,16 @@ impl LogReading {
 
     /// Wishes that everything is read that was published in the last `micros`.
     fn wish(&mut self, now: Now, micros: u64) {
-        let micros = micros.min(self.life_micros);
-        let since = now.micros.cast_signed().saturating_sub_unsigned(micros);
+        self.wish_since(self.since(now, micros));
+    }
+
+    fn wish_since(&mut self, since: i64) {
         self.wished_since = Some(self.wished_since.map_or(since, |wished| wished.min(since)));
+    }
+
+    fn since(&self, now: Now, micros: u64) -> i64 {
+        let micros = micros.min(self.life_micros);
+        now.micros.cast_signed().saturating_sub_unsigned(micros)
     }
 
     /// Everything has to be read.
@@ -114,14 +124,21 @@ impl LogReading {
         before != Before::Never || connected_for >= ALL_HEARD_MICROS
     }
 
-    /// Something was not heard that was published since its process was heard before.
-    pub(super) fn missed(&mut self, now: Now, before: Before) {
-        match before {
-            Before::Never => self.wish_all(now),
-            Before::Gone(micros) | Before::Ago(micros) => {
-                self.wish(now, micros.saturating_add(MARGIN_MICROS));
-            }
+    /// Something was not heard that was published since its process was heard before, when its last
+    /// message was so old already. What has been read is not read again: so nobody who counts his
+    /// batches as he likes makes others read the same all the time.
+    pub(super) fn missed(&mut self, now: Now, before: Before, behind_micros: u64) {
+        let ago = match before {
+            Before::Never => self.life_micros,
+            Before::Gone(micros) | Before::Ago(micros) => micros.saturating_add(behind_micros),
+        };
+        let mut since = self.since(now, ago.saturating_add(MARGIN_MICROS));
+        if let Some((first, last)) = self.read
+            && first <= since
+        {
+            since = since.max(last.saturating_sub_unsigned(MARGIN_MICROS));
         }
+        self.wish_since(since);
     }
 
     /// What was being read has to be read again.
@@ -151,8 +168,17 @@ impl LogReading {
 
     /// The log was read to its end.
     pub(super) fn ended(&mut self, now: Now, counters: &Counters) {
-        let Some(Reading { began_micros, .. }) = self.reading.take() else {
+        let Some(Reading {
+            began_micros,
+            since,
+        }) = self.reading.take()
+        else {
             return;
+        };
+        let began = began_micros.cast_signed();
+        self.read = match self.read {
+            Some((first, last)) if since <= last => Some((first.min(since), began)),
+            _ => Some((since, began)),
         };
         self.not_before_micros = now.micros + PAUSE_MICROS;
         self.has_complained = false;

@@ -235,3 +235,6 @@ impl Journal for Outbox {
         Some(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

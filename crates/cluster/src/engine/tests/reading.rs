@@ -1,0 +1,144 @@
+//! When the log is read, and what becomes of that.
+
+use super::*;
+
+const ALL: u64 = AGE as u64;
+
+#[test]
+fn everything_is_read_at_the_start_and_then_it_is_complete() {
+    let mut fixture = Fixture::new(settings());
+    fixture.pass(10 * SECOND);
+    assert!(fixture.reads().is_empty(), "there is no connection");
+    fixture.happens(Event::Connected);
+    assert_eq!(fixture.reads(), [ALL]);
+    let header = fixture.header(1, 7, 100 * SECOND);
+    let logged = message("a", Channel::Peers, peers(&header, 1));
+    fixture.happens(Event::Logged(logged));
+    assert_eq!(fixture.received(), [(NodeIndex::UNKNOWN, 100_000, true)]);
+    fixture.pass(SECOND);
+    assert!(fixture.counters.is_reading_log() && !fixture.counters.is_complete());
+    assert_eq!(fixture.shards.lock().unwrap().settled.last(), Some(&true));
+    fixture.happens(Event::LogRead);
+    assert!(!fixture.counters.is_reading_log() && fixture.counters.is_complete());
+    let counters = &fixture.counters;
+    assert_eq!(
+        (counters.log_reads.get(), counters.log_records.get()),
+        (1, 1)
+    );
+    fixture.pass(100 * SECOND);
+    assert_eq!(fixture.shards.lock().unwrap().settled.last(), Some(&false));
+    assert!(fixture.reads().is_empty());
+}
+
+#[test]
+fn without_a_log_it_is_complete_when_all_peers_must_have_announced() {
+    let mut fixture = Fixture::new(EngineSettings {
+        history: false,
+        ..settings()
+    });
+    fixture.pass(100 * SECOND);
+    fixture.happens(Event::Connected);
+    fixture.pass(u64::from(COMPLETE_AFTER) * SECOND - FLUSH);
+    assert!(!fixture.counters.is_complete());
+    fixture.pass(FLUSH);
+    assert!(fixture.counters.is_complete());
+    fixture.happens(Event::Disconnected);
+    fixture.happens(Event::Connected);
+    assert!(fixture.counters.is_complete());
+    assert!(fixture.reads().is_empty());
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_tried_again() {
+    let mut fixture = Fixture::new(settings());
+    fixture.happens(Event::Connected);
+    assert_eq!(fixture.reads(), [ALL]);
+    for again in 1..=3 {
+        fixture.happens(Event::LogFailed("it is not there".to_owned()));
+        assert!(!fixture.counters.is_reading_log());
+        assert_eq!(fixture.counters.log_failures.get(), again);
+        fixture.pass(9 * SECOND + 9 * FLUSH);
+        assert!(fixture.reads().is_empty());
+        fixture.pass(FLUSH);
+        // The same as was to be read before.
+        assert_eq!(fixture.reads(), [ALL + again * 10]);
+        assert!(!fixture.counters.is_complete());
+    }
+    fixture.happens(Event::LogRead);
+    assert!(fixture.counters.is_complete());
+    fixture.happens(Event::LogFailed("late".to_owned()));
+    assert_eq!(
+        fixture.counters.log_failures.get(),
+        3,
+        "nothing is being read"
+    );
+}
+
+#[test]
+fn after_an_interruption_what_was_missed_is_read() {
+    let mut fixture = Fixture::at_work();
+    fixture.happens(Event::Disconnected);
+    fixture.happens(Event::Disconnected);
+    fixture.pass(60 * SECOND);
+    assert!(fixture.reads().is_empty());
+    fixture.happens(Event::Connected);
+    assert_eq!(fixture.reads(), [70]);
+    assert!(fixture.counters.is_complete());
+}
+
+#[test]
+fn a_reading_that_is_interrupted_begins_again() {
+    let mut fixture = Fixture::at_work();
+    fixture.happens(Event::Disconnected);
+    fixture.pass(60 * SECOND);
+    fixture.happens(Event::Connected);
+    assert_eq!(fixture.reads(), [70]);
+    fixture.pass(SECOND);
+    fixture.happens(Event::Disconnected);
+    assert!(!fixture.counters.is_reading_log());
+    fixture.pass(5 * SECOND);
+    // Of the reading that was given up.
+    fixture.happens(Event::LogRead);
+    assert_eq!(fixture.counters.log_reads.get(), 1);
+    fixture.happens(Event::Connected);
+    assert_eq!(fixture.reads(), [76]);
+    fixture.happens(Event::LogRead);
+    fixture.pass(60 * SECOND);
+    assert!(fixture.reads().is_empty());
+}
+
+#[test]
+fn a_first_reading_that_is_interrupted_begins_again_and_reads_everything() {
+    let mut fixture = Fixture::new(settings());
+    fixture.happens(Event::Connected);
+    assert_eq!(fixture.reads(), [ALL]);
+    fixture.happens(Event::Disconnected);
+    fixture.pass(SECOND);
+    fixture.happens(Event::Connected);
+    let reads = fixture.reads();
+    assert!(reads == [ALL] || reads == [ALL + 1], "{reads:?}");
+}
+
+/// What is remembered of WebTorrent clients goes with their node.
+#[test]
+fn who_keeps_members_reads_everything_after_a_long_interruption() {
+    for (seconds, since) in [(24, 34), (26, ALL)] {
+        let mut fixture = Fixture::listening(settings(), Channel::Members);
+        fixture.happens(Event::Connected);
+        fixture.happens(Event::LogRead);
+        fixture.pass(60 * SECOND);
+        fixture.reads();
+        fixture.happens(Event::Disconnected);
+        fixture.pass(seconds * SECOND);
+        fixture.happens(Event::Connected);
+        assert_eq!(fixture.reads(), [since]);
+    }
+}
+
+#[test]
+fn what_came_too_fast_is_read() {
+    let mut fixture = Fixture::at_work();
+    fixture.happens(Event::Missed(7));
+    assert_eq!(fixture.reads(), [40], "30 s, and some more");
+    assert_eq!(fixture.counters.overrun.get(), 7);
+}
