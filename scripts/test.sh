@@ -39,6 +39,7 @@ require_program chromium chromium
 require_package nginx test -x /usr/sbin/nginx
 require_package haproxy test -x /usr/sbin/haproxy
 require_program caddy caddy
+require_package nats-server test -x /usr/sbin/nats-server
 # Looks at man pages.
 require_program groff-base groff
 # Its library is for tests of clocks that are set.

@@ -168,6 +168,16 @@ impl aquatic_config::Config for Config {
                 checks.of_part(protocol.names(), |checks| part.check(checks));
             }
         }
+        checks.advise(
+            !self.cluster.is_on() || !self.ws.enabled,
+            "cluster.servers",
+            "do not concern WebTorrent: its swarms are not shared",
+        );
+        checks.require(
+            !self.cluster.is_on() || self.udp.enabled || self.http.enabled,
+            "cluster.servers",
+            "must be empty: swarms of WebTorrent cannot be shared, only those of UDP and HTTP",
+        );
         self.check_swarms(checks);
         self.check_addresses(checks);
     }

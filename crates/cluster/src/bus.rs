@@ -59,8 +59,8 @@ pub enum Destination {
 pub struct Message<P> {
     /// What it is about.
     pub channel: Channel,
-    /// The node that it names in its subject: who has published it, or for [`Channel::Parcels`],
-    /// who is to have it.
+    /// The node that it names in its subject: who has published it, or for
+    /// [`Channel::Parcels`], who is to have it.
     pub node: String,
     /// What is in it: a batch of [`aquatic_swarm_log`].
     pub payload: P,

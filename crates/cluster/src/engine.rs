@@ -510,8 +510,8 @@ fn numbered(to: &Destination) -> Option<Numbered> {
     }
 }
 
-/// Whether something belongs on a channel, as far as that can be said here: a later version may have
-/// more to say than this one understands.
+/// Whether something belongs on a channel, as far as that can be said here: a later version may
+/// have more to say than this one understands.
 fn is_of(channel: Channel, body: &Body<'_>) -> bool {
     match channel {
         Channel::Peers => matches!(body, Body::PeersV4(_) | Body::PeersV6(_)),

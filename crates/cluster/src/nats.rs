@@ -6,8 +6,8 @@
 //! - what is heard: 16 MiB, after which messages are lost, and [missed](Event::Missed); besides
 //!   what comes in one turn (8 MiB at most). Who does not get to a turn loses nothing for some
 //!   time: it waits in the system and in the server, until that closes the connection;
-//! - what is published: 16 messages, after which they are given back; besides those that the library
-//!   holds (64);
+//! - what is published: 16 messages, after which they are given back; besides those that the
+//!   library holds (64);
 //! - what is read in the log: 16 messages, after which no more is asked for; besides those that are
 //!   on their way (64, or 4 MiB).
 //!
@@ -76,8 +76,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(4);
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// What a thread that owns a [`Nats`] runs. Names are looked up in a thread of its own, as the system
-/// gives no other way, which ends when it has nothing to do.
+/// What a thread that owns a [`Nats`] runs. Names are looked up in a thread of its own, as the
+/// system gives no other way, which ends when it has nothing to do.
 ///
 /// # Errors
 /// If the system gives no descriptors.
@@ -158,8 +158,8 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Begins to connect, for ever. To be called, as everything else, in the [runtime] of the thread
-    /// that is to own it.
+    /// Begins to connect, for ever. To be called, as everything else, in the [runtime] of the
+    /// thread that is to own it.
     ///
     /// # Errors
     /// If the settings cannot be used. A server that cannot be reached is no error.
@@ -213,7 +213,7 @@ impl Nats {
         let something = poll_fn(|context| {
             self.collect(context);
             let is_woken = woken.as_mut().poll(context).is_ready();
-            if is_woken || self.has_room_again() {
+            if is_woken || self.has_room_again() || !self.heard.is_empty() {
                 return Poll::Ready(());
             }
             self.poll_event(context)
@@ -458,8 +458,8 @@ fn options(settings: &Settings, link: &Arc<Link>) -> ConnectOptions {
     }
 }
 
-/// How long to wait before the attempt of this number, from 1: longer and longer, and not as long as
-/// others do.
+/// How long to wait before the attempt of this number, from 1: longer and longer, and not as long
+/// as others do.
 fn retry_delay(attempt: usize) -> Duration {
     let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
     let longest = RETRY_MIN.saturating_mul(2_u32.saturating_pow(doublings));

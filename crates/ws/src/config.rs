@@ -302,6 +302,11 @@ impl aquatic_config::Config for Config {
         self.common().check(checks);
         self.limits.addresses.check(checks);
         origins::check(&self.network.allowed_origins, checks);
+        checks.require(
+            !self.cluster.is_on(),
+            "cluster.servers",
+            "must be empty: swarms of WebTorrent cannot be shared, only those of UDP and HTTP",
+        );
         let (intervals, base) = (
             &self.protocol.intervals,
             self.protocol.peer_announce_interval,
@@ -316,7 +321,6 @@ impl aquatic_config::Config for Config {
     }
 
     fn inspect(&self, checks: &mut Checks) {
-        self.cluster.inspect(checks);
         self.common().inspect(checks);
     }
 

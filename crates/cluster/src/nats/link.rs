@@ -259,7 +259,12 @@ fn place(address: &ServerAddr) -> String {
 /// What an operator can do about it.
 fn in_words(error: &str) -> String {
     let lower = error.to_lowercase();
-    if lower.contains("authorization violation") || lower.contains("authentication") {
+    let refusals = [
+        "authorization violation",
+        "authentication expired",
+        "authentication revoked",
+    ];
+    if refusals.iter().any(|it| lower.contains(it)) {
         "it refuses the credentials (`cluster.credentials_file`)".to_owned()
     } else if lower.contains("invalid peer certificate") {
         format!("its certificate is not trusted (`cluster.tls_ca_file`): {error}")

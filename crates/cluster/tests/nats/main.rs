@@ -10,6 +10,7 @@ mod credentials;
 mod log;
 mod node;
 mod permissions;
+mod sandbox;
 mod server;
 mod speed;
 mod tls;

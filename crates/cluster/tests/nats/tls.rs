@@ -13,16 +13,16 @@ use crate::server::{self, Server, until};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Writes a certificate for this machine and its key, as PEM and as DER.
-fn write_identity(server: &Server, name: &str, authority: &Authority) {
+pub(crate) fn write_identity(server: &Server, name: &str, authority: &Authority) {
     let names = ["127.0.0.1", "localhost"].map(str::to_owned);
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(names).unwrap();
@@ -34,13 +34,13 @@ fn write_identity(server: &Server, name: &str, authority: &Authority) {
     fs::write(path("key.der"), key.serialize_der()).unwrap();
 }
 
-fn write_authority(server: &Server, name: &str, authority: &Authority) -> PathBuf {
+pub(crate) fn write_authority(server: &Server, name: &str, authority: &Authority) -> PathBuf {
     let path = server.folder.path().join(name);
     fs::write(&path, authority.pem()).unwrap();
     path
 }
 
-fn encrypted(server: &Server, authority: PathBuf) -> ClusterConfig {
+pub(crate) fn encrypted(server: &Server, authority: PathBuf) -> ClusterConfig {
     ClusterConfig {
         servers: vec![format!("tls://localhost:{}", server.port)],
         tls_ca_file: authority,
@@ -48,7 +48,8 @@ fn encrypted(server: &Server, authority: PathBuf) -> ClusterConfig {
     }
 }
 
-const TLS: &str = "tls { cert_file: \"FOLDER/server.pem\", key_file: \"FOLDER/server.key\" }";
+pub(crate) const TLS: &str =
+    "tls { cert_file: \"FOLDER/server.pem\", key_file: \"FOLDER/server.key\" }";
 
 const TLS_FOR_SOME: &str = "tls { cert_file: \"FOLDER/server.pem\", key_file: \
                             \"FOLDER/server.key\", ca_file: \"FOLDER/authority\", verify: true }";

@@ -7,9 +7,9 @@ use aquatic_cluster::simulation::{Conditions, Network};
 use aquatic_tracker::shard::addresses::Taken;
 use fastrand::Rng;
 
-use crate::measures::{Figures, Seen};
+use crate::measures::{Among, Figures, Seen};
 use crate::node::{Known, Node, NodeSettings, Question};
-use crate::population::{Population, SECOND, Session, info_hash};
+use crate::population::{Population, SECOND, info_hash};
 
 /// When a simulation begins. Nodes have started shortly before.
 pub(crate) const START: u64 = 100 * SECOND;
@@ -234,12 +234,7 @@ impl Cluster {
     }
 
     /// The same, for some peers.
-    pub(crate) fn compare_among(
-        &mut self,
-        number: usize,
-        grace: u64,
-        among: &dyn Fn(&Session) -> bool,
-    ) -> Figures {
+    pub(crate) fn compare_among(&mut self, number: usize, grace: u64, among: Among<'_>) -> Figures {
         let now = self.now;
         let mut figures = Figures::default();
         for torrent in 0..self.population.torrents.len() {
@@ -258,8 +253,8 @@ impl Cluster {
         self.node(number).look(now, torrent).known
     }
 
-    /// Lets time pass until each of these nodes knows everybody, or for so many seconds. Returns how
-    /// long that took each, in seconds.
+    /// Lets time pass until each of these nodes knows everybody, or for so many seconds. Returns
+    /// how long that took each, in seconds.
     pub(crate) fn until_complete(&mut self, nodes: &[usize], seconds_max: u64) -> Vec<Option<f64>> {
         self.until(nodes, seconds_max, &|figures| figures.missing == 0)
     }

@@ -108,8 +108,8 @@ fn lies(name: &str, bus: &mut SimulatedBus, heard: &mut Heard, rng: &mut Rng) {
     }
 }
 
-/// Neither one that has a name of its own, nor one that has that of another. But whoever may publish
-/// may say that peers have left, and is believed.
+/// Neither one that has a name of its own, nor one that has that of another. But whoever may
+/// publish may say that peers have left, and is believed.
 #[test]
 fn a_node_that_lies_does_no_harm() {
     for_each_seed(RUNS, |seed| {

@@ -1,5 +1,5 @@
-//! A seeded simulation of a cluster: real shards, real engines, and a bus, clocks and peers that are
-//! made up. A model knows who is in which swarm, and each node is compared with it.
+//! A seeded simulation of a cluster: real shards, real engines, and a bus, clocks and peers that
+//! are made up. A model knows who is in which swarm, and each node is compared with it.
 //!
 //! | module | contents |
 //! |---|---|

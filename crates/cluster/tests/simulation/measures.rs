@@ -63,6 +63,9 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
+/// Which peers are compared.
+pub(crate) type Among<'a> = &'a dyn Fn(&Session) -> bool;
+
 /// Who was seen in a comparison.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -70,9 +73,6 @@ pub(crate) struct Seen {
     at: Vec<u64>,
     present: u64,
 }
-
-/// Whether a session is to be known.
-type Among<'a> = &'a dyn Fn(&Session) -> bool;
 
 impl Seen {
     /// Compares what `node` knows of a torrent with the model.

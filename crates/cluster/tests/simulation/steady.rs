@@ -141,8 +141,8 @@ fn what_comes_twice_or_out_of_order_changes_nothing() {
     }
 }
 
-/// Nobody keeps who has left: who is told of again, by a message that was on its way for minutes, is
-/// remembered again, but never for longer than if he had not left.
+/// Nobody keeps who has left: who is told of again, by a message that was on its way for minutes,
+/// is remembered again, but never for longer than if he had not left.
 #[test]
 fn what_is_old_makes_nobody_live_longer() {
     let conditions = Conditions {

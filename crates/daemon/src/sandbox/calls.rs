@@ -269,9 +269,9 @@ fn allowed(needs: &Needs) -> anyhow::Result<Rules> {
     Ok(rules)
 }
 
-/// Sockets for TCP, and for UDP, by which the C library looks up names. It asks first which addresses
-/// the machine has and whether there is a name service daemon, for which it would need sockets of
-/// other kinds, and does without: by such a one a stranger could talk to the services of the
+/// Sockets for TCP, and for UDP, by which the C library looks up names. It asks first which
+/// addresses the machine has, and whether there is a name service daemon; for that it would need
+/// sockets of other kinds, and does without: by these a stranger could talk to the services of the
 /// machine.
 fn internet_sockets() -> Result<Vec<SeccompRule>, BackendError> {
     // The rest are flags.

@@ -115,9 +115,9 @@ impl Fixture {
         let (told, counts) = self.take();
         let [(record, _)] = <[_; 1]>::try_from(told).expect("one record");
         assert_eq!((counts.told.iter().sum::<usize>(), counts.dropped), (1, 0));
-        let why = TellReason::ALL.iter().zip(counts.told);
-        let why = why.filter(|(_, count)| *count == 1).map(|(why, _)| *why);
-        (record, why.last().unwrap())
+        let mut why = TellReason::ALL.iter().zip(counts.told);
+        let why = why.find(|(_, count)| *count == 1);
+        (record, *why.unwrap().0)
     }
 }
 
