@@ -156,8 +156,9 @@ fn a_node_that_lies_does_no_harm() {
                 assert!(cluster.counters(number).invalid.get() > 1_000);
                 assert!(cluster.counters(number).is_complete());
             }
-            // Much of it are lies.
+            // Much of it are lies. It would be millions if all was read again for each of them.
             println!("{name}: read {reads:?} records of the log");
+            assert!(reads[1] - reads[0] < 300_000);
             cluster.pass(u64::from(AGE) + 3);
             for number in 0..4 {
                 let now = cluster.now;

@@ -63,9 +63,10 @@ fn losing(one_lost_of: u32, history: bool) -> Settings {
     }
 }
 
-/// A node knows of every second: it forgets others up to one second earlier or later for that. What
-/// it hears counts as 200 ms newer than the beginning of its batch, too.
-const ROUNDING_MICROS: u64 = SECOND + 200_000 + 10_000;
+/// Deadlines are kept in steps of two seconds, which begin at other times at each node: it forgets
+/// others up to one step earlier or later for that. What it hears counts as 200 ms newer than the
+/// beginning of its batch, too.
+const ROUNDING_MICROS: u64 = 2 * SECOND + 200_000 + 10_000;
 
 #[test]
 fn without_losses_everybody_is_known() {
