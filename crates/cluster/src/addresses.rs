@@ -143,9 +143,9 @@ pub struct PeerAges {
     pub max_seconds: u32,
 }
 
-/// What is heard counts as so much newer than it seems, but not as newer than now: of what happens to
-/// a peer at two nodes, one shortly after the other, the latter would seem to be older else, as a
-/// batch tells no more than when it was begun.
+/// What is heard counts as so much newer than it seems, but not as newer than now: of what happens
+/// to a peer at two nodes, one shortly after the other, the latter would seem to be older else, as
+/// a batch tells no more than when it was begun.
 const LEAD_MILLIS: u64 = 200;
 
 /// A departure that was told to its shard at this time, and what it is to be told later.

@@ -124,8 +124,12 @@ pub struct Totals {
 }
 
 enum Outgoing {
-    Message { subject: String, payload: Vec<u8> },
-    Flush(oneshot::Sender<()>),
+    Message {
+        subject: String,
+        payload: Vec<u8>,
+    },
+    /// All messages have been before it.
+    End(oneshot::Sender<()>),
 }
 
 struct Reading {
@@ -186,7 +190,13 @@ impl Nats {
         };
         tokio::spawn(keeper);
         let (outgoing, from_owner) = mpsc::channel(PUBLISHED_MAX);
-        tokio::spawn(publish_all(Arc::clone(&link), client.clone(), from_owner));
+        let (to_publish, greeting) = (client.clone(), subjects.greeting());
+        tokio::spawn(publish_all(
+            Arc::clone(&link),
+            to_publish,
+            greeting,
+            from_owner,
+        ));
         Ok(Self {
             link,
             client,
@@ -230,16 +240,16 @@ impl Nats {
         Waker(Arc::clone(&self.link))
     }
 
-    /// Waits until everything that was published is on its way, at most for this time. That is for
+    /// Waits until the server has everything that was published, at most for this time. That is for
     /// the end: nobody is told what could not be sent.
     pub async fn finish(self, within: Duration) {
         let (done, wait) = oneshot::channel();
-        let flushed = async {
-            if self.is_connected() && self.outgoing.send(Outgoing::Flush(done)).await.is_ok() {
+        let arrived = async {
+            if self.is_connected() && self.outgoing.send(Outgoing::End(done)).await.is_ok() {
                 let _ = wait.await;
             }
         };
-        let _ = timeout(within, flushed).await;
+        let _ = timeout(within, arrived).await;
     }
 
     /// What it has done so far.
@@ -362,7 +372,7 @@ impl Bus for Nats {
                     self.link.wants_room.store(true, Relaxed);
                     Err(payload)
                 }
-                Outgoing::Flush(_) => Ok(()),
+                Outgoing::End(_) => Ok(()),
             },
         }
     }
@@ -403,7 +413,12 @@ async fn next_of<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 }
 
 /// Takes messages of the owner for ever.
-async fn publish_all(link: Arc<Link>, client: Client, mut messages: mpsc::Receiver<Outgoing>) {
+async fn publish_all(
+    link: Arc<Link>,
+    client: Client,
+    greeting: String,
+    mut messages: mpsc::Receiver<Outgoing>,
+) {
     while let Some(message) = messages.recv().await {
         if link.wants_room.load(Relaxed) {
             link.taker.notify_one();
@@ -418,8 +433,13 @@ async fn publish_all(link: Arc<Link>, client: Client, mut messages: mpsc::Receiv
                     link.tell(About::Size, text);
                 }
             }
-            Outgoing::Flush(done) => {
+            Outgoing::End(done) => {
                 let _ = client.flush().await;
+                // What is on its way can still be lost: a connection that is closed while something
+                // was not read yet is reset.
+                if link.is_mute().is_none() {
+                    link::greet(&client, &greeting).await;
+                }
                 let _ = done.send(());
             }
         }

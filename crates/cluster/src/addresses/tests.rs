@@ -36,13 +36,13 @@ struct Fixture {
     workers: Vec<SwarmWorker<AddressShard>>,
     access_list: SharedAccessList,
     counters: Arc<Counters>,
-    desk: Arc<std::sync::Mutex<Desk>>,
+    wanted: Arc<std::sync::Mutex<Wanted>>,
     micros: u64,
 }
 
 /// What is to be done in shards, and what was seen there.
 #[derive(Default)]
-struct Desk {
+struct Wanted {
     announces: Vec<(InfoHash, Announce<CompactV4>)>,
     announces_v6: Vec<(InfoHash, Announce<CompactV6>)>,
     /// Who is known of the torrent, and for how long.
@@ -50,34 +50,34 @@ struct Desk {
     counts: PerFamily<Counts>,
 }
 
-/// Works at the desk.
-struct Clerk(Arc<std::sync::Mutex<Desk>>, usize, ShardKey, usize);
+/// Does what is wanted of a shard.
+struct WantedSource(Arc<std::sync::Mutex<Wanted>>, usize, ShardKey, usize);
 
-impl aquatic_tracker::shard::ShardSource<AddressShard> for Clerk {
+impl aquatic_tracker::shard::ShardSource<AddressShard> for WantedSource {
     fn process(&mut self, now: Now, shard: &mut AddressShard) -> usize {
         let AddressShard::Shared(swarms) = shard else {
             panic!("others hear of it");
         };
-        let Self(desk, number, key, shards) = self;
+        let Self(wanted, number, key, shards) = self;
         let is_here = |hash: &InfoHash| key.shard_of(hash, *shards) == *number;
-        let mut desk = desk.lock().unwrap();
-        let desk = &mut *desk;
-        for (hash, announce) in desk.announces.extract_if(.., |it| is_here(&it.0)) {
+        let mut wanted = wanted.lock().unwrap();
+        let wanted = &mut *wanted;
+        for (hash, announce) in wanted.announces.extract_if(.., |it| is_here(&it.0)) {
             say(now, swarms, hash, &announce);
         }
-        for (hash, announce) in desk.announces_v6.extract_if(.., |it| is_here(&it.0)) {
+        for (hash, announce) in wanted.announces_v6.extract_if(.., |it| is_here(&it.0)) {
             say(now, swarms, hash, &announce);
         }
         if is_here(&TORRENT) {
             let key = swarms.key(TORRENT);
-            desk.seen.clear();
-            let seen = &mut desk.seen;
+            wanted.seen.clear();
+            let seen = &mut wanted.seen;
             let v4 = &swarms.swarms().v4;
             v4.show_peers_of(&key, now.seconds, usize::MAX, |peer, _| {
                 seen.push((peer.key.socket_addr().port(), peer.seconds_left));
             });
             seen.sort_unstable();
-            desk.counts = PerFamily::new(|family| swarms.scrape(family, &key));
+            wanted.counts = PerFamily::new(|family| swarms.scrape(family, &key));
         }
         0
     }
@@ -114,10 +114,10 @@ impl Fixture {
         let key = ShardKey::new([5; 52]);
         let mut set = ShardSet::new(key, topology, &wakers, all);
         let dispatcher = set.connect_apart(&waker(), BATCHES_MAX, |_| RemoteProcessor);
-        let desk = Arc::default();
+        let wanted = Arc::default();
         for shard in 0..shards {
-            let clerk = Clerk(Arc::clone(&desk), shard, key, shards);
-            set.attach(shard, Box::new(clerk));
+            let source = WantedSource(Arc::clone(&wanted), shard, key, shards);
+            set.attach(shard, Box::new(source));
         }
         let counters = Arc::<Counters>::default();
         Self {
@@ -125,7 +125,7 @@ impl Fixture {
             workers: set.into_owners().swarm_workers,
             access_list,
             counters,
-            desk,
+            wanted,
             micros: 5_000 * SECOND,
         }
     }
@@ -191,7 +191,7 @@ impl Fixture {
     fn known(&mut self) -> Vec<(u16, u16)> {
         self.rests();
         self.works();
-        self.desk.lock().unwrap().seen.clone()
+        self.wanted.lock().unwrap().seen.clone()
     }
 
     fn ports(&mut self) -> Vec<u16> {
@@ -200,7 +200,7 @@ impl Fixture {
 
     fn counts(&mut self) -> PerFamily<Counts> {
         self.known();
-        self.desk.lock().unwrap().counts
+        self.wanted.lock().unwrap().counts
     }
 
     fn taken(&self, outcome: Taken) -> u64 {
@@ -267,8 +267,8 @@ fn what_others_tell_is_known_for_as_long_as_it_holds() {
     assert_eq!(fixture.ports(), [1, 2]);
 }
 
-/// It is counted from when the batch was begun, and for as long as here, however long the other node
-/// remembers peers.
+/// It is counted from when the batch was begun, and for as long as here, however long the other
+/// node remembers peers.
 #[test]
 fn everybody_lives_as_long_as_here() {
     let mut fixture = Fixture::new(1);
@@ -285,16 +285,18 @@ fn everybody_lives_as_long_as_here() {
 fn shards_tell_of_both_families() {
     let mut fixture = Fixture::new(2);
     let v6 = CompactV6::new([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), 9);
-    let mut desk = fixture.desk.lock().unwrap();
+    let mut wanted = fixture.wanted.lock().unwrap();
     for hash in 0..10 {
         let v4 = CompactV4::new([192, 0, 2, 1].into(), 9);
         let hash = InfoHash([hash; 20]);
-        desk.announces
+        wanted
+            .announces
             .push((hash, announce(v4, PeerStatus::Seeder, false)));
-        desk.announces_v6
+        wanted
+            .announces_v6
             .push((hash, announce(v6, PeerStatus::Leecher, false)));
     }
-    drop(desk);
+    drop(wanted);
     fixture.rests();
     fixture.works();
     assert!(fixture.rests().is_empty(), "nobody has asked");

@@ -241,7 +241,7 @@ pub(super) async fn keep(link: &Link, client: Client, greeting: String, log: Opt
 /// Makes sure that the server has read everything before: it does not answer otherwise, that nobody
 /// listens to the subject. An answer that does not come says nothing, as when the server does not
 /// know whether somebody listens elsewhere; but by then it has read it for sure.
-async fn greet(client: &Client, subject: &str) {
+pub(super) async fn greet(client: &Client, subject: &str) {
     let request = client.request(subject.to_owned(), Vec::new().into());
     if let Ok(Err(error)) = timeout(GREETING_WAIT, request).await {
         log::debug!("answer to the greeting: {error}");

@@ -116,6 +116,16 @@ impl Server {
     /// It says nothing any more, as when a cable is cut.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
+        let id = self.process.as_ref().unwrap().id();
+        until("all of its threads stand still", || {
+            let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+            let mut states = threads.map(|thread| {
+                let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+                // After the name, which is in brackets.
+                stat.rsplit_once(") ").unwrap().1.starts_with('T')
+            });
+            states.all(|stands_still| stands_still).then_some(())
+        });
     }
 
     pub(crate) fn kill(&mut self) {
