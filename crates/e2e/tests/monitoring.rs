@@ -187,11 +187,12 @@ fn a_tracker_has_whatever_dashboard_and_alerts_name() {
             "{alert}"
         );
     }
-    assert_names_are_known(&prometheus, &metrics_of_a_private_tracker(&folder));
+    assert_names_are_known(&prometheus, &metrics_of_another_tracker(&folder));
 }
 
-/// What a tracker exports that serves nobody without a key, so that the other one must be another.
-fn metrics_of_a_private_tracker(folder: &Folder) -> String {
+/// What a tracker exports that is in a cluster, and serves nobody without a key, so that the other
+/// one must be another.
+fn metrics_of_another_tracker(folder: &Folder) -> String {
     let host = Host::loopback();
     let ip = host.ip(Family::V4);
     let [udp, metrics] = [(); 2].map(|()| SocketAddr::new(ip, host.free_port().unwrap()));
@@ -199,6 +200,7 @@ fn metrics_of_a_private_tracker(folder: &Folder) -> String {
     fs::write(&keys, "0123456789abcdef\n").unwrap();
     let config = format!(
         "network.address = '{udp}'\n[keys]\nmode = 'require'\npath = '{}'\n\
+         [cluster]\nservers = ['nats://127.0.0.1:1']\n\
          [metrics]\nrun_prometheus_endpoint = true\nprometheus_endpoint_address = '{metrics}'\n",
         keys.display()
     );
@@ -218,8 +220,8 @@ fn metrics_of_a_private_tracker(folder: &Folder) -> String {
     metrics.unwrap()
 }
 
-/// Prometheus has collected every metric that is named in a rule, or a private tracker has it.
-fn assert_names_are_known(prometheus: &Prometheus, private: &str) {
+/// Prometheus has collected every metric that is named in a rule, or another tracker has it.
+fn assert_names_are_known(prometheus: &Prometheus, other: &str) {
     let rules = rules();
     let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let names: BTreeSet<_> = words
@@ -229,10 +231,10 @@ fn assert_names_are_known(prometheus: &Prometheus, private: &str) {
     for name in names {
         // A group of rules is called like a program.
         let is_group = ["aquatic_udp", "aquatic_connections"].contains(&name);
-        let is_private = private
+        let is_other = other
             .lines()
             .any(|line| line.split([' ', '{']).next() == Some(name));
-        let is_known = || is_private || !prometheus.query(name).unwrap().is_empty();
+        let is_known = || is_other || !prometheus.query(name).unwrap().is_empty();
         assert!(is_group || is_known(), "{name}");
     }
 }
