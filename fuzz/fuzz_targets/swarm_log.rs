@@ -1,12 +1,12 @@
-//! Any bytes as a file of swarms: what can be read, is written the same, and a file that is whole
-//! has nothing that could not be read.
+//! Any bytes as a file of swarms, or as what trackers send each other: what can be read, is written
+//! the same, and a file that is whole has nothing that could not be read.
 #![no_main]
 
 use std::fmt::Debug;
 
 use aquatic_swarm_log::{
-    Batch, BatchHeader, Body, FileCheck, HEADER_BYTES, Kind, Record, RecordBuffer, Records,
-    batch_bytes,
+    Batch, BatchHeader, Body, FileCheck, HEADER_BYTES, Kind, LetterBuffer, Letters, Record,
+    RecordBuffer, Records, batch_bytes,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -38,6 +38,8 @@ fn write(batch: &Batch<'_>) -> Option<Vec<u8>> {
     match &batch.body {
         Body::PeersV4(peers) => records(&mut out, Kind::PEERS_V4, header, peers)?,
         Body::PeersV6(peers) => records(&mut out, Kind::PEERS_V6, header, peers)?,
+        Body::Members(members) => records(&mut out, Kind::MEMBERS, header, members)?,
+        Body::Letters(letters) => parcel(&mut out, header, letters)?,
         Body::CompletedV4(counts) => records(&mut out, Kind::COMPLETED_V4, header, counts)?,
         Body::CompletedV6(counts) => records(&mut out, Kind::COMPLETED_V6, header, counts)?,
         Body::CompletedWebTorrent(counts) => {
@@ -63,6 +65,17 @@ fn records<R: Record + PartialEq + Debug>(
         record.write(&mut bytes);
         assert_eq!(R::read(&bytes), Ok(record));
         assert!(buffer.push(&record), "it was in a batch before");
+    }
+    buffer.take().write(out, header);
+    Some(())
+}
+
+fn parcel(out: &mut Vec<u8>, header: &BatchHeader, letters: &Letters<'_>) -> Option<()> {
+    let mut buffer = LetterBuffer::default();
+    for letter in letters.clone() {
+        let mut bytes = Vec::new();
+        letter.ok()?.write(&mut bytes);
+        assert!(buffer.push(&bytes), "it was in a batch before");
     }
     buffer.take().write(out, header);
     Some(())

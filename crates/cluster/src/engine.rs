@@ -361,7 +361,13 @@ impl<B: Bus> Engine<B> {
         let now = time.now;
         let Message { channel, node, .. } = message;
         if *channel == Channel::Parcels {
-            self.deliver(now, *channel, &self.received(time, &batch, None, false));
+            // It names its receiver, so its sender is known by the process.
+            let Some(sender) = self.table.name_of(process).map(str::to_owned) else {
+                self.counters.invalid.add(1);
+                return;
+            };
+            let received = self.received(time, &batch, &sender, false);
+            self.deliver(now, *channel, &received);
             return;
         }
         if *node == self.settings.node {
@@ -395,7 +401,7 @@ impl<B: Bus> Engine<B> {
             self.table.forget(node, process);
             return;
         }
-        let received = self.received(time, &batch, Some(message), false);
+        let received = self.received(time, &batch, node, false);
         self.deliver(now, *channel, &received);
     }
 
@@ -439,7 +445,7 @@ impl<B: Bus> Engine<B> {
             self.counters.invalid.add(1);
             return;
         }
-        let received = self.received(time, &batch, Some(message), true);
+        let received = self.received(time, &batch, &message.node, true);
         let records = match &received.body {
             Body::PeersV4(records) => records.len(),
             Body::PeersV6(records) => records.len(),
@@ -449,12 +455,12 @@ impl<B: Bus> Engine<B> {
         self.deliver(time.now, message.channel, &received);
     }
 
-    /// What is told by a batch, whose process a message names, if it does.
+    /// What is told by a batch of a node of this name.
     fn received<'a>(
         &self,
         time: Time,
         batch: &Batch<'a>,
-        message: Option<&Message<B::Payload>>,
+        name: &'a str,
         is_logged: bool,
     ) -> Received<'a> {
         let BatchHeader {
@@ -462,7 +468,7 @@ impl<B: Bus> Engine<B> {
             unix_millis,
             ..
         } = batch.header;
-        let node = message.and_then(|message| self.table.get(&message.node, process));
+        let node = self.table.get(name, process);
         let age_millis = match node {
             Some(node) => node.age_millis(time.unix_millis, unix_millis),
             None => time.unix_millis.saturating_sub(unix_millis),
@@ -470,6 +476,7 @@ impl<B: Bus> Engine<B> {
         let index = node.and_then(Node::index);
         Received {
             from: index.unwrap_or(NodeIndex::UNKNOWN),
+            name,
             age_millis,
             is_logged,
             body: batch.body.clone(),

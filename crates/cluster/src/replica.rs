@@ -40,6 +40,8 @@ pub trait Replica: Send {
 pub struct Received<'a> {
     /// The process that wrote it.
     pub from: NodeIndex,
+    /// What that is called, for [`Destination::Node`].
+    pub name: &'a str,
     /// How long ago it was written, in milliseconds.
     pub age_millis: u64,
     /// It is not new: it was read in the log.

@@ -205,6 +205,14 @@ impl NodeTable {
         heard
     }
 
+    /// What a process is called that is heard.
+    pub(crate) fn name_of(&self, process: u64) -> Option<&str> {
+        let mut nodes = self.nodes.iter();
+        let is_it = |node: &Node| node.process == process && node.index.is_some();
+        let found = nodes.find(|(_, processes)| processes.iter().any(is_it));
+        found.map(|(name, _)| name.as_str())
+    }
+
     pub(crate) fn get(&self, name: &str, process: u64) -> Option<&Node> {
         let processes = self.nodes.get(name)?;
         processes.iter().find(|node| node.process == process)

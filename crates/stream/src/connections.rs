@@ -217,12 +217,15 @@ impl<S: SessionState> Table<S> {
         })
     }
 
-    /// Makes room for a connection. `None`: 2^32 are too many.
+    /// Makes room for a connection. `None`: there are [too many](ConnectionKey::PLACES_MAX).
     pub(crate) fn insert(&mut self, now: Now, client: Client) -> Option<ConnectionKey> {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
                 let place = u32::try_from(self.slots.len()).ok()?;
+                if place >= ConnectionKey::PLACES_MAX {
+                    return None;
+                }
                 self.slots.push(Slot {
                     generation: 0,
                     connection: None,

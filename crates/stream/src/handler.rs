@@ -21,6 +21,10 @@ pub struct ConnectionKey {
 }
 
 impl ConnectionKey {
+    /// A worker never has more places for connections. So four bits of [each name](Self::to_bits)
+    /// are always free: the upper ones of its lower half.
+    pub const PLACES_MAX: u32 = 1 << 28;
+
     /// The place in the worker's table.
     pub(crate) fn index(self) -> usize {
         usize::try_from(self.slot).unwrap_or(usize::MAX)

@@ -24,6 +24,12 @@ pub trait CleaningVisitor<K, V> {
     /// Whether the torrent is (still) allowed. If not, it goes with all its peers.
     fn keep(&mut self, info_hash: &InfoHash) -> bool;
 
+    /// Whether a peer stays whose deadline has not passed.
+    #[inline]
+    fn stays(&mut self, _peer: &K, _value: &V) -> bool {
+        true
+    }
+
     /// A peer stays. What is kept with it may be changed.
     fn peer_remains(&mut self, _peer: &K, _value: &mut V) {}
 
@@ -51,8 +57,8 @@ pub struct WalkCursor {
 
 impl<K: PeerKey, V> TorrentMap<K, V> {
     /// Does one slice of a cleaning pass: removes peers whose deadline is before `now`, torrents
-    /// without peers, and torrents that `visitor` does not keep. Returns `true` when the pass is
-    /// finished; `cursor` is ready for the next one then.
+    /// without peers, and torrents and peers that `visitor` does not keep. Returns `true` when the
+    /// pass is finished; `cursor` is ready for the next one then.
     ///
     /// `budget` bounds the slice: a torrent or peer looked at counts 1, a peer removed 8 more. A
     /// unit takes some 10 to 100 nanoseconds. A swarm of up to 64 peers is done in one go.
@@ -104,7 +110,7 @@ impl<K: PeerKey, V> TorrentMap<K, V> {
             left = at;
             *budget = budget.saturating_sub(1);
             let peer = torrent.swarm.get_mut(at)?;
-            if keep && !peer.state.has_passed(now) {
+            if keep && !peer.state.has_passed(now) && visitor.stays(&peer.key, &peer.value) {
                 visitor.peer_remains(&peer.key, &mut peer.value);
                 continue;
             }
@@ -261,6 +267,52 @@ mod tests {
         assert_eq!(slices(&mut small, 50, 1), [(64, 0, 1); 3]);
         assert_eq!(slices(&mut small, 200, 1), [(0, 64, 0); 3]);
         assert_eq!(small.torrents(), 0);
+    }
+
+    /// Lets only peers at even ports stay.
+    struct Even(Seen);
+
+    impl CleaningVisitor<CompactV4, ()> for Even {
+        fn keep(&mut self, _: &InfoHash) -> bool {
+            true
+        }
+
+        fn stays(&mut self, peer: &CompactV4, (): &()) -> bool {
+            peer.socket_addr().port().is_multiple_of(2)
+        }
+
+        fn peer_remains(&mut self, peer: &CompactV4, (): &mut ()) {
+            assert!(peer.socket_addr().port().is_multiple_of(2));
+            self.0.remaining += 1;
+        }
+
+        fn peer_removed(&mut self, peer: &CompactV4, (): ()) {
+            assert!(!peer.socket_addr().port().is_multiple_of(2));
+            self.0.removed += 1;
+        }
+
+        fn torrent_remains(&mut self, _: &InfoHash, _: Counts) {
+            self.0.torrents += 1;
+        }
+    }
+
+    #[test]
+    fn the_visitor_can_have_peers_go() {
+        for (peers, stay, torrents) in [(2, 1, 1), (64, 32, 1), (1_000, 500, 1), (1, 0, 0)] {
+            let mut map = map(1, peers);
+            let mut visitor = Even(Seen::default());
+            let now = Seconds(50);
+            while !map.clean(
+                &mut CleaningCursor::default(),
+                now,
+                usize::MAX,
+                &mut visitor,
+            ) {}
+            let Even(seen) = visitor;
+            assert_eq!((seen.remaining, seen.torrents), (stay, torrents));
+            assert_eq!(seen.remaining + seen.removed, usize::from(peers));
+            assert_eq!(map.peers(), stay);
+        }
     }
 
     #[test]

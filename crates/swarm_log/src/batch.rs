@@ -9,6 +9,8 @@ use aquatic_types::{CompactV4, CompactV6};
 use crate::alive::{Alive, Leaving};
 use crate::fields::Fields;
 use crate::file::{Begin, End};
+use crate::letter::Letters;
+use crate::member::MemberRecord;
 use crate::record::{CompletedRecord, InvalidRecord, PeerRecord, Record};
 
 /// Bytes of a batch before its body.
@@ -22,7 +24,9 @@ const VERSION: u8 = 1;
 /// Where the length of the body stands.
 const LENGTH_OFFSET: usize = 4;
 const CHECKSUM_BYTES: usize = 4;
-const BODY_BYTES_MAX: usize = BATCH_BYTES_MAX - HEADER_BYTES - CHECKSUM_BYTES;
+pub(crate) const BODY_BYTES_MAX: usize = BATCH_BYTES_MAX - HEADER_BYTES - CHECKSUM_BYTES;
+/// The kind of a batch of letters, which are no records: they differ in size.
+pub(crate) const LETTERS: u8 = 4;
 
 /// What a batch says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,11 @@ impl Kind<PeerRecord<CompactV6>> {
     pub const PEERS_V6: Self = Self::new(2);
 }
 
+impl Kind<MemberRecord> {
+    /// Members of WebTorrent swarms.
+    pub const MEMBERS: Self = Self::new(3);
+}
+
 impl Kind<CompletedRecord> {
     /// Downloads by IPv4 peers.
     pub const COMPLETED_V4: Self = Self::new(7);
@@ -86,6 +95,10 @@ pub enum Body<'a> {
     PeersV4(Records<'a, PeerRecord<CompactV4>>),
     /// IPv6 peers.
     PeersV6(Records<'a, PeerRecord<CompactV6>>),
+    /// Members of WebTorrent swarms.
+    Members(Records<'a, MemberRecord>),
+    /// What members of WebTorrent swarms have for those of another process.
+    Letters(Letters<'a>),
     /// Downloads by IPv4 peers.
     CompletedV4(Records<'a, CompletedRecord>),
     /// Downloads by IPv6 peers.
@@ -248,12 +261,15 @@ impl<'a> Body<'a> {
     fn parse(kind: u8, body: &'a [u8]) -> Option<Self> {
         const PEERS_V4: u8 = Kind::PEERS_V4.number;
         const PEERS_V6: u8 = Kind::PEERS_V6.number;
+        const MEMBERS: u8 = Kind::MEMBERS.number;
         const COMPLETED_V4: u8 = Kind::COMPLETED_V4.number;
         const COMPLETED_V6: u8 = Kind::COMPLETED_V6.number;
         const COMPLETED_WEBTORRENT: u8 = Kind::COMPLETED_WEBTORRENT.number;
         match kind {
             PEERS_V4 => records(body).map(Self::PeersV4),
             PEERS_V6 => records(body).map(Self::PeersV6),
+            MEMBERS => records(body).map(Self::Members),
+            LETTERS => Letters::new(body).map(Self::Letters),
             COMPLETED_V4 => records(body).map(Self::CompletedV4),
             COMPLETED_V6 => records(body).map(Self::CompletedV6),
             COMPLETED_WEBTORRENT => records(body).map(Self::CompletedWebTorrent),
@@ -313,11 +329,7 @@ impl<R: Record> RecordBuffer<R> {
     #[must_use]
     pub fn take(&mut self) -> BatchBody {
         let bytes = std::mem::take(&mut self.bytes);
-        BatchBody {
-            kind: self.kind.number,
-            records: bytes.len() / R::BYTES,
-            bytes,
-        }
+        BatchBody::new(self.kind.number, bytes.len() / R::BYTES, bytes)
     }
 }
 
@@ -331,7 +343,15 @@ pub struct BatchBody {
 }
 
 impl BatchBody {
-    /// How many records there are.
+    pub(crate) fn new(kind: u8, records: usize, bytes: Vec<u8>) -> Self {
+        Self {
+            kind,
+            records,
+            bytes,
+        }
+    }
+
+    /// How many records there are, or letters.
     #[must_use]
     pub fn records(&self) -> usize {
         self.records

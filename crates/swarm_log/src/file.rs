@@ -272,7 +272,9 @@ impl FileCheck {
             | Body::CompletedV6(counts)
             | Body::CompletedWebTorrent(counts) => self.found.completed += counts.len() as u64,
             Body::End(end) => self.end = Some(*end),
-            Body::Begin(_) | Body::Alive(_) | Body::Leaving | Body::Unknown(_) => {}
+            // Nobody writes those into a file.
+            Body::Members(_) | Body::Letters(_) | Body::Alive(_) | Body::Leaving => {}
+            Body::Begin(_) | Body::Unknown(_) => {}
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Swarms as bytes: batches of peers and download counts, to be written to a file or sent.
+//! Swarms as bytes: batches of peers and download counts, to be written to a file or sent; and what
+//! peers have for each other, to be sent.
 //!
 //! A batch stands for itself: it says which version of this format it has, what kind of records it
 //! holds, when it was written, by whom, and has a checksum. A file is a sequence of batches that
@@ -50,6 +51,8 @@
 //! |---|---|
 //! | 1 | IPv4 peers of 29 bytes: info hash 20, address 4, port 2, flags 1, seconds left to live 2 |
 //! | 2 | IPv6 peers of 41 bytes: the same with an address of 16 bytes |
+//! | 3 | [members](MemberRecord) of WebTorrent swarms, of 61 bytes |
+//! | 4 | a parcel of [`Letter`]s, which differ in size |
 //! | 5 | [`Alive`]: number of the last batch of peers 8, of members 8 |
 //! | 6 | [`Leaving`]: nothing |
 //! | 7 | download counts of 24 bytes: info hash 20, downloads by IPv4 peers 4 |
@@ -59,9 +62,9 @@
 //! | 17 | [`End`] of a file: peers 8, download counts 8 |
 //!
 //! Flags of a peer: 1, it is a seeder; 2, it has left; 4, it has just completed its download; 8,
-//! its download was counted. Unknown flags are ignored, batches of unknown kinds are [told
-//! apart](Body::Unknown) and can be skipped. Numbers that do not stand here are free; 3 and 4
-//! are kept for WebTorrent. 5 and 6 are sent only, and are no part of a file.
+//! its download was counted; 16, of a member: it is connected over IPv6. Unknown flags are ignored,
+//! batches of unknown kinds are [told apart](Body::Unknown) and can be skipped. Numbers that do not
+//! stand here are free. 3 to 6 are sent only, and are no part of a file.
 //!
 //! Contents of a file: 1, swarms of addresses; 2, their download counts only; 3, download counts of
 //! WebTorrent.
@@ -85,6 +88,8 @@ mod alive;
 mod batch;
 mod fields;
 mod file;
+mod letter;
+mod member;
 mod record;
 
 pub use alive::{Alive, Leaving};
@@ -93,4 +98,9 @@ pub use batch::{
     RecordBuffer, Records, batch_bytes,
 };
 pub use file::{Begin, Contents, End, FileCheck, FileError, FileWriter, SystemTime};
+pub use letter::{
+    AnswerLetter, InvalidLetter, Letter, LetterBuffer, Letters, OfferLetter, SIBLINGS_MAX,
+    Siblings, Withdrawal,
+};
+pub use member::{Member, MemberRecord};
 pub use record::{CompletedRecord, InvalidRecord, PeerAddress, PeerRecord, Record};

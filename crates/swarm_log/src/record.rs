@@ -93,10 +93,10 @@ pub struct PeerRecord<A> {
     pub seconds_left: u16,
 }
 
-const SEEDER: u8 = 1;
-const LEFT: u8 = 2;
-const COMPLETED: u8 = 4;
-const FINISHED: u8 = 8;
+pub(crate) const SEEDER: u8 = 1;
+pub(crate) const LEFT: u8 = 2;
+pub(crate) const COMPLETED: u8 = 4;
+pub(crate) const FINISHED: u8 = 8;
 
 impl<A: PeerAddress> Record for PeerRecord<A> {
     const BYTES: usize = 20 + A::BYTES + 1 + 2;

@@ -76,6 +76,7 @@ impl Written {
             Body::CompletedV4(counts) => self.add_completed(Some(IpFamily::V4), counts.clone()),
             Body::CompletedV6(counts) => self.add_completed(Some(IpFamily::V6), counts.clone()),
             Body::CompletedWebTorrent(counts) => self.add_completed(None, counts.clone()),
+            Body::Members(_) | Body::Letters(_) => panic!("not in a file: {body:?}"),
             Body::Begin(_) | Body::End(_) => {}
             Body::Alive(_) | Body::Leaving | Body::Unknown(_) => panic!("in a file: {body:?}"),
         }

@@ -1,9 +1,11 @@
-//! What is on its way to connections of other socket workers: offers and answers.
+//! What is on its way to connections of other socket workers: offers and answers. And to other
+//! nodes, by way of the thread that has the [replica](crate::cluster::replica).
 //!
 //! What a shard has decided comes back to the socket worker that asked. What is for a connection of
 //! its own it writes there; the rest goes, as whole WebSocket frames, to the workers that can.
 
 use aquatic_channel::{Batch, Lane, Responder, Waker, exchange};
+use aquatic_cluster::nodes::NodeIndex;
 use aquatic_stream::ConnectionKey;
 use aquatic_types::IpFamily;
 
@@ -16,6 +18,9 @@ const DELIVERY_BYTES_MAX: usize = 256 * 1_024;
 /// Peers that have had to give way after which a batch takes no more.
 const DELIVERY_EVICTED_MAX: usize = 256;
 
+/// Letters for other nodes after which a batch takes no more.
+const DELIVERY_LETTERS_MAX: usize = 2_048;
+
 /// Batches that can be on their way from one worker to another.
 const DELIVERY_BATCHES_MAX: usize = 16;
 
@@ -26,6 +31,9 @@ pub struct DeliveryBatch {
     items: Vec<Delivery>,
     /// Peers of the worker's connections.
     evicted: Vec<Evicted>,
+    /// Letters for other nodes, one behind the other; where each ends.
+    letters: Vec<u8>,
+    letter_ends: Vec<(NodeIndex, usize)>,
 }
 
 /// A frame, and where it goes.
@@ -63,6 +71,17 @@ impl DeliveryBatch {
         })
     }
 
+    /// All letters for other nodes, as they stand in a parcel, in the order in which they were
+    /// added.
+    pub fn letters(&self) -> impl Iterator<Item = (NodeIndex, &[u8])> {
+        let mut start = 0;
+        self.letter_ends.iter().map(move |(node, end)| {
+            let letter = self.letters.get(start..*end).unwrap_or_default();
+            start = *end;
+            (*node, letter)
+        })
+    }
+
     /// Peers that have had to give way.
     #[must_use]
     pub fn evicted(&self) -> &[Evicted] {
@@ -75,6 +94,9 @@ impl DeliveryBatch {
         self.items.clear();
         self.bytes.clear();
         self.bytes.shrink_to(2 * DELIVERY_BYTES_MAX);
+        self.letter_ends.clear();
+        self.letters.clear();
+        self.letters.shrink_to(2 * DELIVERY_BYTES_MAX);
     }
 }
 
@@ -84,6 +106,8 @@ pub struct Forwarding {
     /// By worker; none to itself.
     outgoing: Vec<Option<Lane<DeliveryBatch>>>,
     incoming: Vec<Responder<DeliveryBatch>>,
+    /// Whether the last of them is the thread that has the replica.
+    reaches_nodes: bool,
 }
 
 impl Forwarding {
@@ -106,6 +130,32 @@ impl Forwarding {
             }
         }
         all
+    }
+
+    /// The same, with the thread that has the replica: its own ways are the last.
+    #[must_use]
+    pub fn connect_with_replica(wakers: &[Waker], replica: Waker) -> Vec<Self> {
+        let wakers: Vec<_> = wakers.iter().cloned().chain([replica]).collect();
+        let mut all = Self::connect(wakers.len(), &wakers);
+        for forwarding in &mut all {
+            forwarding.reaches_nodes = true;
+        }
+        all
+    }
+
+    /// Puts the letter that `write` appends into the batch for the thread that has the replica,
+    /// which brings it to another node. Returns whether there was room.
+    pub fn send_letter(&mut self, node: NodeIndex, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let replica = self.outgoing.last_mut().filter(|_| self.reaches_nodes);
+        let Some(Some(outgoing)) = replica else {
+            return false;
+        };
+        let Some(batch) = outgoing.batch(DeliveryBatch::default) else {
+            return false;
+        };
+        write(&mut batch.letters);
+        batch.letter_ends.push((node, batch.letters.len()));
+        true
     }
 
     /// Puts the frame that `write` appends into the batch for a worker. Returns
@@ -200,11 +250,14 @@ impl Forwarding {
 
 impl Batch for DeliveryBatch {
     fn is_full(&self) -> bool {
-        self.bytes.len() >= DELIVERY_BYTES_MAX || self.evicted.len() >= DELIVERY_EVICTED_MAX
+        self.bytes.len() >= DELIVERY_BYTES_MAX
+            || self.evicted.len() >= DELIVERY_EVICTED_MAX
+            || self.letters.len() >= DELIVERY_BYTES_MAX
+            || self.letter_ends.len() >= DELIVERY_LETTERS_MAX
     }
 
     fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.evicted.is_empty()
+        self.items.is_empty() && self.evicted.is_empty() && self.letter_ends.is_empty()
     }
 }
 
@@ -261,6 +314,45 @@ mod tests {
         }
         assert_eq!(came, MESSAGES);
         assert!(!own.has_pending() && !other.has_pending());
+    }
+
+    /// Not without the thread that has the replica, and no more than there is room for.
+    #[test]
+    fn letters_go_to_the_replica_in_order() {
+        let silent = || waker_pair(|| ()).1;
+        let [mut alone, _] = two(&[silent(), silent()]);
+        assert!(!alone.send_letter(NodeIndex(1), |_| ()));
+        let all = Forwarding::connect_with_replica(&[silent(), silent()], silent());
+        let [mut own, mut other, mut replica] = <[_; 3]>::try_from(all).unwrap();
+        assert!(!replica.send_letter(NodeIndex(1), |_| ()), "to itself");
+        let mut sent = Vec::new();
+        let letter = |number: usize| vec![7; number % 1_000];
+        while own.send_letter(NodeIndex(5), |out| out.extend(letter(sent.len()))) {
+            sent.push(letter(sent.len()));
+            own.collect();
+            own.forward();
+        }
+        assert!((1_000..100_000).contains(&sent.len()), "{}", sent.len());
+        assert!(other.send_letter(NodeIndex(6), |out| out.push(8)));
+        other.forward();
+        let (mut came, mut others) = (Vec::new(), Vec::new());
+        while replica.unpack(|batch| {
+            for (node, letter) in batch.letters() {
+                let list = if node == NodeIndex(5) {
+                    &mut came
+                } else {
+                    &mut others
+                };
+                list.push(letter.to_vec());
+            }
+        }) > 0
+        {
+            own.collect();
+            own.forward();
+        }
+        assert!(came == sent, "{} of {}", came.len(), sent.len());
+        assert_eq!(others, [[8]]);
+        assert!(own.send_letter(NodeIndex(5), |_| ()));
     }
 
     /// It sleeps until batches are back, with what it has held back.

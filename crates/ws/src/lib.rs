@@ -48,6 +48,7 @@
 //! | [`upgrade`], [`url_key`], [`frames`] | HTTP, the key in its URL, and WebSocket |
 //! | [`messages`], [`forwarding`], [`notices`] | what workers say to each other, and tell shards |
 //! | [`liveness`], `sweep` | when connections are looked at: for silence, and for peers that are no longer served |
+//! | [`cluster`] | members who are connected to other trackers |
 //! | [`certificates`] | when clients have to come anew |
 //! | [`workers`], [`socket_worker`] | who does what |
 //! | [`request_handler`], [`response_writer`] | a worker's halves: messages to requests, and decisions to messages |
@@ -62,7 +63,9 @@
 #![forbid(unsafe_code)]
 
 pub mod certificates;
+pub mod cluster;
 pub mod config;
+mod connection_ref;
 pub mod counters;
 pub mod forwarding;
 pub mod frames;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use aquatic_cluster::nodes::NodeIndex;
 use aquatic_stream::ConnectionKey;
 use aquatic_swarm::{Counts, PeerKey};
 use aquatic_tracker::shard;
@@ -9,8 +10,11 @@ use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::{OfferId, SkippedOffers};
 use thin_vec::ThinVec;
 
+use crate::connection_ref::Packed;
 use crate::membership::MembershipChange;
 use crate::refusal::Refusal;
+
+pub use crate::connection_ref::ConnectionRef;
 
 /// Requests that a batch holds at most.
 pub const BATCH_REQUESTS_MAX: usize = 256;
@@ -20,15 +24,6 @@ pub const BATCH_TEXT_BYTES_MAX: usize = 256 * 1_024;
 
 /// Batches that can be on their way between two workers: some 2,000 announces with ten offers.
 pub const BATCHES_MAX: usize = 16;
-
-/// A connection, in all of the tracker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionRef {
-    /// The socket worker.
-    pub worker: u16,
-    /// Its connection.
-    pub connection: ConnectionKey,
-}
 
 /// What names a peer within a swarm: its connection and its peer id. Peer ids alone are names that
 /// anybody can give themselves. And the network of the connection, which does not change.
@@ -41,10 +36,8 @@ impl MemberKey {
         let mut bytes = [0; 38];
         let (name, place) = bytes.split_at_mut(20);
         name.copy_from_slice(&peer_id.0);
-        let (worker, place) = place.split_at_mut(2);
-        worker.copy_from_slice(&member.worker.to_be_bytes());
-        let (connection, of_network) = place.split_at_mut(8);
-        connection.copy_from_slice(&member.connection.to_bits().to_be_bytes());
+        let (connection, of_network) = place.split_at_mut(10);
+        connection.copy_from_slice(&member.packed().0);
         of_network.copy_from_slice(&network.to_be_bytes());
         Self(bytes)
     }
@@ -65,11 +58,28 @@ impl MemberKey {
     }
 
     pub(crate) fn member(&self) -> ConnectionRef {
-        let [.., w0, w1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
-        ConnectionRef {
-            worker: u16::from_be_bytes([w0, w1]),
-            connection: ConnectionKey::from_bits(self.connection_bits()),
-        }
+        self.packed().unpacked()
+    }
+
+    /// The process that the connection is one of.
+    pub(crate) fn node(&self) -> NodeIndex {
+        self.packed().node()
+    }
+
+    /// Whether the connection is one of this process.
+    pub(crate) fn is_here(&self) -> bool {
+        self.node() == NodeIndex::HERE
+    }
+
+    /// Whether both are peers of one connection.
+    pub(crate) fn has_connection_of(&self, other: &Self) -> bool {
+        self.packed() == other.packed()
+    }
+
+    fn packed(&self) -> Packed {
+        let (_, place) = self.0.split_first_chunk::<20>().unwrap_or((&[0; 20], &[]));
+        let (packed, _) = place.split_first_chunk().unwrap_or((&[0; 10], &[]));
+        Packed(*packed)
     }
 
     pub(crate) fn network_number(&self) -> u64 {
@@ -77,6 +87,7 @@ impl MemberKey {
         u64::from_be_bytes(*network)
     }
 
+    /// Of another process, with some bits of that.
     fn connection_bits(&self) -> u64 {
         let [.., c0, c1, c2, c3, c4, c5, c6, c7, _, _, _, _, _, _, _, _] = self.0;
         u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7])
@@ -210,6 +221,17 @@ pub struct HandedOffer {
     pub info_hash: InfoHash,
     /// The peer.
     pub receiver: Receiver,
+    /// Where it comes from, if that is another process.
+    pub origin: Option<Origin>,
+}
+
+/// An offer came from another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// That process.
+    pub node: NodeIndex,
+    /// What it calls the offer.
+    pub(crate) name: u64,
 }
 
 /// A peer that has had to give way. Its connection does not know it yet.
@@ -304,10 +326,8 @@ mod tests {
 
     #[test]
     fn a_key_says_who_it_is() {
-        let member = ConnectionRef {
-            worker: 0x0102,
-            connection: ConnectionKey::from_bits(0x0304_0506_0708_090a),
-        };
+        let connection = ConnectionKey::from_bits(0x0304_0506_0708_090a);
+        let member = ConnectionRef::here(0x0102, connection);
         let key = MemberKey::new(member, 0x0b0c_0d0e_0f10_1112, &PeerId([7; 20]));
         assert_eq!((key.member(), key.peer_id()), (member, PeerId([7; 20])));
         assert_eq!(key.network(), Some(0x0b0c_0d0e_0f10_1112));

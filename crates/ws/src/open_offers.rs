@@ -12,10 +12,10 @@
 //! for more than he has, but each for [`OPEN_KEPT`]; and cleaning closes the older half of all
 //! lists that are longer, so that nobody keeps room that others want.
 
-use aquatic_stream::ConnectionKey;
 use aquatic_types::Seconds;
 use thin_vec::ThinVec;
 
+use crate::connection_ref::Packed;
 use crate::messages::ConnectionRef;
 
 /// Open offers of a peer. With ten offers per announce, each peer of a swarm is handed ten while
@@ -46,10 +46,10 @@ pub(crate) struct OpenOffers(ThinVec<OpenOffer>);
 pub(crate) struct OpenOffer {
     /// A keyed hash of its name and of the offerer's peer id.
     hash: u64,
-    worker: u16,
+    /// Whose it is: a connection of this process or another.
+    offerer: Packed,
     /// A keyed hash of the offerer's network.
     network: u16,
-    connection: ConnectionKey,
     /// The last second in which it can be answered. Never less than that of earlier offers.
     deadline: Seconds,
 }
@@ -59,17 +59,9 @@ impl OpenOffer {
     pub(crate) fn new(hash: u64, offerer: ConnectionRef, network: u16, deadline: Seconds) -> Self {
         Self {
             hash,
-            worker: offerer.worker,
+            offerer: offerer.packed(),
             network,
-            connection: offerer.connection,
             deadline,
-        }
-    }
-
-    fn offerer(&self) -> ConnectionRef {
-        ConnectionRef {
-            worker: self.worker,
-            connection: self.connection,
         }
     }
 
@@ -111,7 +103,7 @@ impl OpenOffers {
         let expired = offers.iter().take_while(|it| it.deadline < now).count();
         offers.drain(..expired);
 
-        let is_own = |it: &OpenOffer| it.offerer() == offer.offerer();
+        let is_own = |it: &OpenOffer| it.offerer == offer.offerer;
         let room = match may_grow {
             true => OPEN_MAX,
             false => offers.capacity().clamp(OPEN_KEPT, OPEN_MAX),
@@ -144,7 +136,7 @@ impl OpenOffers {
         if self.0.is_empty() {
             self.shrink();
         }
-        Some(closed.offerer())
+        Some(closed.offerer.unpacked())
     }
 
     /// Most peers have none most of the time.
@@ -179,15 +171,14 @@ fn oldest_of_largest_network(offers: &[OpenOffer], further: &OpenOffer) -> usize
 
 #[cfg(test)]
 mod tests {
+    use aquatic_stream::ConnectionKey;
+
     use super::*;
 
     const NOW: Seconds = Seconds(100);
 
     fn member(number: usize) -> ConnectionRef {
-        ConnectionRef {
-            worker: 0,
-            connection: ConnectionKey::from_bits(number.try_into().unwrap()),
-        }
+        ConnectionRef::here(0, ConnectionKey::from_bits(number.try_into().unwrap()))
     }
 
     /// Each connection is of a network of its own.

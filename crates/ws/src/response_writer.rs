@@ -1,15 +1,19 @@
 //! Writes what shards have decided into connections, and counts it. Pure.
 
+mod abroad;
+
 use std::collections::VecDeque;
 use std::mem;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use aquatic_cluster::nodes::NodeIndex;
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::per_client::PerClientLimit;
 use aquatic_keys::SharedKeys;
 use aquatic_stream::{ConnectionKey, Connections};
 use aquatic_swarm::Counts;
+use aquatic_swarm_log::Withdrawal;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_tracker::interval::AnnounceIntervals;
 use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
@@ -55,6 +59,9 @@ pub struct ResponseWriter {
     /// Those of other workers, which have not been told. Each was a peer of such a worker, which
     /// announces nothing while it does not take this in: no more than there were peers.
     pub evicted_elsewhere: VecDeque<Evicted>,
+    /// Offers of other nodes that have not come to their receivers, since these nodes were last
+    /// told.
+    pub withdrawn: Vec<(NodeIndex, Withdrawal)>,
     /// Who may hand offers to clients that get many.
     pub few_offers: FewOffers,
 }
@@ -206,6 +213,7 @@ impl ResponseWriter {
         self.forwarding = forwarding;
         self.forwarding.collect();
         self.tell_of_evicted();
+        self.tell_of_withdrawn();
         self.forwarding.forward();
         unpacked
     }
@@ -284,9 +292,14 @@ impl ResponseWriter {
                 offer: Some(HandedOffer {
                     info_hash,
                     receiver,
+                    origin: None,
                 }),
             };
-            self.forward(receiver.member, what, &message, connections);
+            if receiver.member.is_here() {
+                self.forward(receiver.member, what, &message, connections);
+            } else {
+                self.send_offer(request, &receiver, what, &message);
+            }
         }
     }
 
@@ -336,7 +349,11 @@ impl ResponseWriter {
                 network: request.network,
                 offer: None,
             };
-            self.forward(to, what, &message, connections);
+            if to.is_here() {
+                self.forward(to, what, &message, connections);
+            } else {
+                self.send_answer(request, answer, to, what, &message);
+            }
         }
     }
 
@@ -419,6 +436,7 @@ impl ResponseWriter {
                 // Its peers leave, and what they might have answered with them.
                 let traffic = self.counters.traffic(what.from);
                 traffic.reason(Reason::ConnectionGone).add(1);
+                self.withdraw_elsewhere(what);
             }
         }
     }
@@ -426,6 +444,7 @@ impl ResponseWriter {
     fn drop_forwarded(&mut self, reason: Reason, what: Forwarded) {
         self.counters.traffic(what.from).reason(reason).add(1);
         self.dropped.extend(what.offer);
+        self.withdraw_elsewhere(what);
     }
 }
 

@@ -20,13 +20,19 @@
 //!   or `max_offer_age` has passed. It is kept with the peer that may answer, with the connection
 //!   that it came from, where the answer goes. An answer without an open offer goes nowhere; so
 //!   nobody can send anything to a peer that has not offered to be sent it.
+//! - **Members of other nodes** of a cluster are members like any other, but that they are believed
+//!   to be there for a time only, and are handed no offers while their node is not heard:
+//!   [`ClusterSignalling`].
 //! - IPv4 and IPv6 are in one swarm: browsers meet by other means. Peers are counted by family;
 //!   torrents, which have none, are counted with those of IPv4.
 
 mod live;
 mod persist;
 mod read;
+mod remote;
 mod room;
+
+pub use remote::ClusterSignalling;
 
 use std::hash::Hasher;
 use std::mem;
@@ -40,12 +46,13 @@ use aquatic_tracker::limits::{bytes_per_shard, per_shard_and_address};
 use aquatic_tracker::shard::client_stats::{ClientStats, ClientTag, PeerTag};
 use aquatic_tracker::shard::maintenance::{Maintenance, MaintenanceSettings, Reporting};
 use aquatic_tracker::shard::{BatchProcessor, Shard};
-use aquatic_types::{IpFamily, PeerId, PeerStatus};
+use aquatic_types::{IpFamily, PeerId, PeerStatus, Seconds};
 use aquatic_ws_protocol::OfferId;
 use siphasher::sip::SipHasher13;
 
+use crate::cluster::sharing::{Sharing, Tidings};
 use crate::config::Config;
-use crate::members::{MemberCounts, Members, NO_DEADLINE, Peer};
+use crate::members::{MemberCounts, Members, NO_DEADLINE, Newcomer, Peer, Until};
 use crate::memory::{bytes_for_offers, bytes_for_swarms, weighed_network};
 use crate::messages::{
     Announce, Answer, Batch, ConnectionRef, Decision, Evicted, MemberKey, Offer, Receiver, Request,
@@ -72,6 +79,8 @@ pub struct SignallingParts {
     pub rng_seed: u64,
     /// Where this shard tells about itself.
     pub reporting: Reporting,
+    /// What it has to do with other nodes, if there are any.
+    pub sharing: Option<Sharing>,
 }
 
 /// An empty shard.
@@ -95,6 +104,15 @@ pub struct SignallingSwarms<V> {
     chosen: Vec<MemberKey>,
     /// Peers that have had to give way, and whose connections have not been told.
     pub(crate) evicted: Vec<Evicted>,
+    /// When it was last told something.
+    pub(crate) now: Seconds,
+}
+
+/// What has become of a peer that has announced, or was told of.
+struct Noted<V> {
+    announced: Result<Announced<Peer<V>>, aquatic_swarm::Refusal>,
+    /// It has come, or has become a seeder, or ceased to be one.
+    is_news: bool,
 }
 
 /// Offers of one announce, and whom each goes to.
@@ -141,10 +159,14 @@ impl<V: PeerTag> SignallingSwarms<V> {
         let bytes_max = bytes_max(config);
         let settings = maintenance(config);
         let [key0, key1] = parts.offer_key;
+        let mut sharing = parts.sharing.map(Box::new);
+        if let Some(sharing) = &mut sharing {
+            sharing.set_cleaning_interval(config.cleaning.torrent_cleaning_interval);
+        }
         Self {
             members: Members {
                 swarms: TorrentMap::new(parts.hash_key, limits(config)),
-                counts: MemberCounts::new(bytes_max.map(bytes_for_offers)),
+                counts: MemberCounts::new(bytes_max.map(bytes_for_offers), sharing),
             },
             rng: fastrand::Rng::with_seed(parts.rng_seed),
             maintenance: Maintenance::new(settings, parts.hash_key, parts.reporting),
@@ -152,6 +174,7 @@ impl<V: PeerTag> SignallingSwarms<V> {
             offer_age_seconds_max: config.cleaning.max_offer_age,
             chosen: Vec::new(),
             evicted: Vec::new(),
+            now: Seconds(0),
         }
     }
 
@@ -164,10 +187,7 @@ impl<V: PeerTag> SignallingSwarms<V> {
         offers: &[Offer],
         receivers: &mut Vec<Option<Receiver>>,
     ) -> Decision {
-        let member = ConnectionRef {
-            worker,
-            connection: request.connection,
-        };
+        let member = ConnectionRef::here(worker, request.connection);
         let name = |peer_id: &PeerId| MemberKey::new(member, request.network, peer_id);
         match &request.kind {
             RequestKind::Announce(announce) => {
@@ -190,7 +210,7 @@ impl<V: PeerTag> SignallingSwarms<V> {
                 Decision::IsInSwarm(peer.is_some())
             }
             RequestKind::Leave { peer_id } => {
-                self.leave(key, &name(peer_id));
+                self.leave(now, key, &name(peer_id));
                 Decision::Noted
             }
             RequestKind::Withdraw(receiver) => {
@@ -217,26 +237,33 @@ impl<V: PeerTag> SignallingSwarms<V> {
             num_want: 0,
         };
         let completed = self.members.swarms.completed();
-        let mut announced = self.tell(key, &told, family);
-        if matches!(announced, Err(aquatic_swarm::Refusal::MemoryLimit))
-            && self.make_room(weighed_network(&me), key, |shard| {
-                shard.members.swarms.is_full()
-            })
-        {
-            announced = self.tell(key, &told, family);
-        }
+        let newcomer = Newcomer {
+            family,
+            status: announce.status,
+            is_finished: announce.completed || announce.status == PeerStatus::Seeder,
+            client: announce.peer_id.client_prefix(),
+            until: Until::default(),
+        };
+        let Noted { announced, is_news } = self.note(now, key, &told, newcomer);
         let change = announced.as_ref().map(|announced| &announced.change);
         let is_kept = !matches!(change, Ok(PeerChange::NotAdded));
-        match change {
-            Ok(PeerChange::Added) => self.note_added(weighed_network(&me)),
-            Ok(PeerChange::Removed(peer)) => {
-                let clients = &mut self.maintenance.clients;
-                self.members.counts.has_left(clients, peer);
-            }
-            Ok(PeerChange::Updated | PeerChange::Absent | PeerChange::NotAdded) | Err(_) => {}
+        if let Ok(PeerChange::Removed(peer)) = change {
+            let (clients, counts) = (&mut self.maintenance.clients, &mut self.members.counts);
+            counts.has_left(now.seconds, clients, (&key.info_hash(), &me), peer);
         }
         let finished = self.members.swarms.completed() - completed;
         self.members.counts.downloads_finished(family, finished);
+        if let Some(sharing) = &mut self.members.counts.sharing
+            && (is_news || finished > 0)
+        {
+            let tidings = Tidings {
+                family,
+                status: announce.status,
+                has_completed: finished > 0,
+                is_finished: newcomer.is_finished,
+            };
+            sharing.note(now.seconds, key.info_hash(), &me, tidings);
+        }
         let stays = announced.is_ok() && announce.status != PeerStatus::Stopped;
         if stays && !handed.offers.is_empty() {
             self.hand_out(now, key, &me, handed);
@@ -250,17 +277,46 @@ impl<V: PeerTag> SignallingSwarms<V> {
         }
     }
 
+    /// Notes what a peer says, or what is said of it; if memory is used up, others may have to give
+    /// way.
+    fn note(
+        &mut self,
+        now: Now,
+        key: &TorrentKey,
+        told: &aquatic_swarm::Announce<MemberKey>,
+        newcomer: Newcomer,
+    ) -> Noted<V> {
+        self.now = now.seconds;
+        let mut noted = self.tell(key, told, newcomer);
+        let network = weighed_network(&told.peer);
+        if matches!(noted.announced, Err(aquatic_swarm::Refusal::MemoryLimit))
+            && self.make_room(network, key, |shard| shard.members.swarms.is_full())
+        {
+            noted = self.tell(key, told, newcomer);
+        }
+        if let Ok(announced) = &noted.announced
+            && matches!(announced.change, PeerChange::Added)
+        {
+            self.note_added(network);
+        }
+        noted
+    }
+
     fn tell(
         &mut self,
         key: &TorrentKey,
-        announce: &aquatic_swarm::Announce<MemberKey>,
-        family: IpFamily,
-    ) -> Result<Announced<Peer<V>>, aquatic_swarm::Refusal> {
-        let is_seeder = announce.status == PeerStatus::Seeder;
+        told: &aquatic_swarm::Announce<MemberKey>,
+        newcomer: Newcomer,
+    ) -> Noted<V> {
         let Members { swarms, counts } = &mut self.members;
-        let clients = &mut self.maintenance.clients;
-        let policy = &mut counts.joining(clients, family, is_seeder, &announce.peer.peer_id());
-        swarms.announce(key, announce, NO_DEADLINE, policy, &mut self.rng, |_, _| ())
+        let policy = &mut counts.joining(&mut self.maintenance.clients, newcomer);
+        let rng = &mut self.rng;
+        let announced = swarms.announce(key, told, NO_DEADLINE, policy, rng, |_, _| ());
+        let is_added = matches!(&announced, Ok(it) if matches!(it.change, PeerChange::Added));
+        Noted {
+            is_news: is_added || policy.has_changed,
+            announced,
+        }
     }
 
     /// Each offer goes to another peer, which can answer it from now on. Not to one of the same
@@ -271,7 +327,7 @@ impl<V: PeerTag> SignallingSwarms<V> {
         let mut held_back = false;
         self.hand_out_to(now, key, me, handed.behind(0), |other| {
             let of_network = |it: &&MemberKey| it.network_number() == other.network_number();
-            let is_first = chosen.iter().all(|it| it.member() != other.member());
+            let is_first = chosen.iter().all(|it| !it.has_connection_of(other));
             let may_have =
                 is_first && chosen.iter().filter(of_network).count() < OFFERS_OF_NETWORK_MAX;
             held_back |= !may_have;
@@ -300,12 +356,14 @@ impl<V: PeerTag> SignallingSwarms<V> {
         let hasher = self.offer_hasher;
         let network = network_hash(hasher, weighed_network(me));
         let Members { swarms, counts } = &mut self.members;
-        let memory = &mut counts.offers;
+        let (memory, sharing) = (&mut counts.offers, counts.sharing.as_deref());
+        let is_silent =
+            |it: &MemberKey| !it.is_here() && !sharing.is_some_and(|sharing| sharing.reaches(it));
         let deadline = now.seconds + self.offer_age_seconds_max;
         let wanted = handed.offers.len();
         let mut offers = handed.offers.iter().zip(handed.receivers);
         let accept = |other: &MemberKey, peer: &mut Peer<V>| {
-            if other.peer_id() == peer_id || !may_have(other) {
+            if other.peer_id() == peer_id || is_silent(other) || !may_have(other) {
                 return false;
             }
             let Some((offer, receiver)) = offers.next() else {
@@ -360,10 +418,11 @@ impl<V: PeerTag> SignallingSwarms<V> {
         Some(closed)
     }
 
-    fn leave(&mut self, key: &TorrentKey, me: &MemberKey) {
+    fn leave(&mut self, now: Now, key: &TorrentKey, me: &MemberKey) {
         let Members { swarms, counts } = &mut self.members;
         if let Some(peer) = swarms.remove_peer(key, me) {
-            counts.has_left(&mut self.maintenance.clients, &peer);
+            let clients = &mut self.maintenance.clients;
+            counts.has_left(now.seconds, clients, (&key.info_hash(), me), &peer);
         }
     }
 }
@@ -395,6 +454,10 @@ impl<V: PeerTag> SignallingSwarms<V> {
 impl<V: PeerTag> Shard for SignallingSwarms<V> {
     fn maintain(&mut self, now: Now) -> bool {
         self.share_memory();
+        let sharing = &self.members.counts.sharing;
+        if sharing.as_ref().is_some_and(|it| it.is_to_sweep()) {
+            self.maintenance.clean_soon(now);
+        }
         self.maintenance.step(now, &mut self.members)
     }
 }

@@ -124,6 +124,7 @@ impl SocketWorker {
             dropped: Vec::new(),
             evicted: Vec::new(),
             evicted_elsewhere: VecDeque::new(),
+            withdrawn: Vec::new(),
             few_offers: FewOffers::new(parts.pace_key),
         };
         Self {

@@ -24,6 +24,13 @@ pub(crate) enum JsonError {
     TooDeep,
 }
 
+/// Whether a text is JSON, of any kind, that could stand in a message as an offer or an answer.
+#[must_use]
+pub fn is_json(text: &str) -> bool {
+    let mut reader = Reader::new(text);
+    reader.value().is_ok() && reader.end().is_ok()
+}
+
 /// Reads a text from its start to its end. Whitespace before a token is read with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {

@@ -69,7 +69,7 @@ mod text;
 
 pub use action::Action;
 pub use error::{RequestError, RequestErrorKind, ResponseError};
-pub use json::DEPTH_MAX;
+pub use json::{DEPTH_MAX, is_json};
 pub use message::Message;
 pub use offer::{Offer, OfferFault, OfferId, SkippedOffers};
 pub use request::{AnnounceRequest, AnswerRequest, Request, ScrapeRequest};

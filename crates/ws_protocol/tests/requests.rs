@@ -3,7 +3,7 @@
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId, PeerStatus};
 use aquatic_ws_protocol::{
     Action, AnnounceRequest, AnswerRequest, DEPTH_MAX, Message, Offer, OfferFault, OfferId,
-    Request, RequestErrorKind, Response, ScrapeRequest,
+    Request, RequestErrorKind, Response, ScrapeRequest, is_json,
 };
 
 const INFO_HASH: InfoHash = InfoHash(*b"an info hash, really");
@@ -575,4 +575,21 @@ fn requests_are_written_as_clients_write_them() {
         request.write(&mut written);
         assert_eq!(String::from_utf8(written).unwrap(), expected);
     }
+}
+
+/// What is to stand in a message as an offer, and did not come in one.
+#[test]
+fn json_is_told_from_what_is_none() {
+    for text in ["null", "7", "\"x\"", " {\"a\": [1, {}]} ", "[]", "true"] {
+        assert!(is_json(text), "{text}");
+    }
+    for text in [
+        "", " ", "{", "{}{}", "{},1", "nul", "'x'", "\"\n\"", "\"x", "[1,]", "01",
+    ] {
+        assert!(!is_json(text), "{text}");
+    }
+    let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    let max = usize::try_from(DEPTH_MAX).unwrap();
+    assert!(is_json(&nested(max)));
+    assert!(!is_json(&nested(max + 1)));
 }

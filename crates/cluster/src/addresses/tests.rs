@@ -170,6 +170,7 @@ impl Fixture {
         let (batch, _) = LogBatch::parse(&bytes).unwrap();
         let received = Received {
             from: NodeIndex(1),
+            name: "a",
             age_millis: u64::from(age_seconds) * 1_000,
             is_logged,
             body: batch.body,
@@ -326,6 +327,7 @@ fn shards_tell_of_both_families() {
         let (batch, _) = LogBatch::parse(&bytes).unwrap();
         let received = Received {
             from: NodeIndex(1),
+            name: "a",
             age_millis: 0,
             is_logged: false,
             body: batch.body,

@@ -1,7 +1,8 @@
-use aquatic_types::{InfoHash, PeerStatus};
+use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use proptest::prelude::*;
 
 use super::*;
+use crate::member::Member;
 use crate::record::PeerAddress;
 
 const HEADER: BatchHeader = BatchHeader {
@@ -69,9 +70,42 @@ fn a_batch_has_these_bytes() {
 }
 
 #[test]
+fn a_member_has_these_bytes() {
+    let record = MemberRecord {
+        info_hash: InfoHash([7; 20]),
+        member: Member {
+            peer_id: PeerId([8; 20]),
+            worker: 0x0102,
+            connection: 0x0304_0506_0708_090a,
+            network: 0x0b0c_0d0e_0f10_1112,
+        },
+        family: IpFamily::V6,
+        status: PeerStatus::Stopped,
+        has_completed: true,
+        is_finished: true,
+        seconds_left: 0x1314,
+    };
+    let bytes = write(Kind::MEMBERS, &[record]);
+    let body = &bytes[HEADER_BYTES..bytes.len() - CHECKSUM_BYTES];
+    assert_eq!((&body[..20], &body[20..40]), (&[7; 20][..], &[8; 20][..]));
+    let mut rest: Vec<_> = (1..=18).collect();
+    rest.extend([2 | 4 | 8 | 16, 0x13, 0x14]);
+    assert_eq!(body[40..], rest);
+    let plain = MemberRecord {
+        family: IpFamily::V4,
+        status: PeerStatus::Seeder,
+        has_completed: false,
+        is_finished: false,
+        ..record
+    };
+    assert_eq!(write(Kind::MEMBERS, &[plain])[HEADER_BYTES + 58], 1);
+}
+
+#[test]
 fn sizes_of_records_are_those_of_the_table() {
     assert_eq!(PeerRecord::<CompactV4>::BYTES, 29);
     assert_eq!(PeerRecord::<CompactV6>::BYTES, 41);
+    assert_eq!(MemberRecord::BYTES, 61);
     assert_eq!(CompletedRecord::BYTES, 24);
 }
 
@@ -80,6 +114,7 @@ fn numbers_of_kinds_are_those_of_the_table() {
     let kind = |bytes: Vec<u8>| bytes[3];
     assert_eq!(kind(write(Kind::PEERS_V4, &[])), 1);
     assert_eq!(kind(write(Kind::PEERS_V6, &[])), 2);
+    assert_eq!(kind(write(Kind::MEMBERS, &[])), 3);
     assert_eq!(kind(write(Kind::COMPLETED_V4, &[])), 7);
     assert_eq!(kind(write(Kind::COMPLETED_V6, &[])), 8);
     assert_eq!(kind(write(Kind::COMPLETED_WEBTORRENT, &[])), 9);
@@ -221,9 +256,35 @@ where
     prop::collection::vec(peer, 0..50)
 }
 
+fn members() -> impl Strategy<Value = Vec<MemberRecord>> {
+    let fields = any::<([u8; 20], [u8; 20], u16, u64, u64, u8, u16)>();
+    let member = fields.prop_map(
+        |(info_hash, peer_id, worker, connection, network, flags, left)| MemberRecord {
+            info_hash: InfoHash(info_hash),
+            member: Member {
+                peer_id: PeerId(peer_id),
+                worker,
+                connection,
+                network,
+            },
+            family: IpFamily::ALL[usize::from(flags & 1)],
+            status: match flags & 6 {
+                0 => PeerStatus::Seeder,
+                2 => PeerStatus::Leecher,
+                _ => PeerStatus::Stopped,
+            },
+            has_completed: flags & 8 != 0,
+            is_finished: flags & 16 != 0,
+            seconds_left: left,
+        },
+    );
+    prop::collection::vec(member, 0..50)
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(
+        members in members(),
         v4 in peers((any::<[u8; 5]>(), 1..=u8::MAX).prop_map(|([a, b, c, d, hi], lo)| {
             CompactV4([a, b, c, d, hi, lo])
         })),
@@ -244,6 +305,7 @@ proptest! {
         append(&mut bytes, Kind::PEERS_V4, &header, &v4);
         append(&mut bytes, Kind::PEERS_V6, &header, &v6);
         append(&mut bytes, Kind::COMPLETED_WEBTORRENT, &header, &counts);
+        append(&mut bytes, Kind::MEMBERS, &header, &members);
 
         let head = bytes.first_chunk().unwrap();
         let first = batch_bytes(head).unwrap();
@@ -258,6 +320,9 @@ proptest! {
         let (batch, rest) = Batch::parse(rest).unwrap();
         let Body::CompletedWebTorrent(read) = batch.body else { panic!("{batch:?}") };
         prop_assert_eq!(read.map(Result::unwrap).collect::<Vec<_>>(), counts);
+        let (batch, rest) = Batch::parse(rest).unwrap();
+        let Body::Members(read) = batch.body else { panic!("{batch:?}") };
+        prop_assert_eq!(read.map(Result::unwrap).collect::<Vec<_>>(), members);
         prop_assert!(rest.is_empty());
     }
 

@@ -156,6 +156,8 @@ impl<S: Persistent> Restoring<'_, S> {
             Body::CompletedWebTorrent(counts) => counts.clone().flatten().for_each(|count| {
                 self.completed(&count.info_hash, Entry::CompletedWebTorrent(count));
             }),
+            // Members go with their connections, and so does what they have for each other.
+            Body::Members(_) | Body::Letters(_) => {}
             Body::Begin(_) | Body::End(_) | Body::Alive(_) | Body::Leaving | Body::Unknown(_) => {}
         }
     }

@@ -53,6 +53,11 @@ impl Cleaning {
         self.next_seconds = self.next_seconds.min(now.seconds + seconds);
     }
 
+    /// The next cleaning is due, once the one that is going on has ended.
+    pub(crate) fn hasten(&mut self, now: Now) {
+        self.next_seconds = self.next_seconds.min(now.seconds);
+    }
+
     /// Cleans a little of `maps` maps, if it is time. `clean` does a slice of one of them with a
     /// budget, and returns whether the map is done:
     /// [`TorrentMap::clean`](aquatic_swarm::TorrentMap::clean) does.
@@ -110,6 +115,24 @@ mod tests {
         assert!(cleans_at(230, None), "was due before");
         assert!(!cleans_at(329, None));
         assert!(cleans_at(330, None));
+    }
+
+    #[test]
+    fn a_cleaning_can_be_hastened() {
+        let mut cleaning = Cleaning::new(10);
+        let mut slices = Vec::new();
+        for seconds in 1..20 {
+            let now = Now::from_micros(seconds * 1_000_000);
+            // Also while one is going on, which takes three seconds.
+            if [2, 3].contains(&seconds) {
+                cleaning.hasten(now);
+            }
+            let is_over = [4, 7, 17].contains(&seconds);
+            if cleaning.slice(now, 1, |_, _, _| is_over) != Slice::NotDue {
+                slices.push(seconds);
+            }
+        }
+        assert_eq!(slices, [2, 3, 4, 5, 6, 7, 15, 16, 17]);
     }
 
     #[test]

@@ -133,6 +133,12 @@ impl Maintenance {
         self.next_report_seconds = self.next_report_seconds.min(now.seconds + report_interval);
     }
 
+    /// Swarms are to be cleaned soon, without waiting for the interval: somebody has gone with many
+    /// peers.
+    pub fn clean_soon(&mut self, now: Now) {
+        self.cleaning.hasten(now);
+    }
+
     /// Does a slice of whatever is due. Returns whether there is more to do at once.
     pub fn step<S: Maintained>(&mut self, now: Now, swarms: &mut S) -> bool {
         let gauges = &self.reporting.counters.swarms;

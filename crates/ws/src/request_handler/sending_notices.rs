@@ -121,6 +121,7 @@ impl RequestHandler {
             let HandedOffer {
                 info_hash,
                 receiver,
+                ..
             } = offer;
             if let Some(batch) = self.batch_of(shard) {
                 batch.requests.push(messages::Request {

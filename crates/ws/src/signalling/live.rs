@@ -40,5 +40,8 @@ impl<V: PeerTag> SignallingSwarms<V> {
         self.members.swarms.set_limits(limits(config));
         self.maintenance.set_intervals(now, maintenance(config));
         self.offer_age_seconds_max = config.cleaning.max_offer_age;
+        if let Some(sharing) = &mut self.members.counts.sharing {
+            sharing.set_cleaning_interval(config.cleaning.torrent_cleaning_interval);
+        }
     }
 }

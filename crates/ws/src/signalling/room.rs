@@ -22,10 +22,10 @@ impl<V: PeerTag> BoundedMaps for SignallingSwarms<V> {
     }
 
     fn share_memory(&mut self) {
-        let per_peer = MEMBER_BYTES + KEPT_BYTES;
+        let here = self.peers() - self.members.counts.others().min(self.peers());
         let swarms = &mut self.members.swarms;
         let room = &mut self.maintenance.room;
-        let beside_swarms = swarms.peers() * per_peer;
+        let beside_swarms = swarms.peers() * KEPT_BYTES + here * MEMBER_BYTES;
         swarms.set_bytes_max(room.beside(beside_swarms));
         if room.becomes_scarce(swarms.bytes() + beside_swarms) {
             swarms.all_are_old();
@@ -52,12 +52,15 @@ impl<V: PeerTag> BoundedMaps for SignallingSwarms<V> {
             |key, _| room.count(weighed_network(key)),
             |info_hash, key, peer| {
                 *evicted.get_mut(peer.family) += 1;
-                counts.has_left(clients, &peer);
-                self.evicted.push(Evicted {
-                    member: key.member(),
-                    info_hash: *info_hash,
-                    peer_id: key.peer_id(),
-                });
+                counts.has_left(self.now, clients, (info_hash, key), &peer);
+                // Another node's is not told: there, it may stay.
+                if key.is_here() {
+                    self.evicted.push(Evicted {
+                        member: key.member(),
+                        info_hash: *info_hash,
+                        peer_id: key.peer_id(),
+                    });
+                }
             },
         )
     }

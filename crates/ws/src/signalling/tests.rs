@@ -34,6 +34,7 @@ impl Fixture {
             offer_key: [3, 4],
             rng_seed: 5,
             reporting: Reporting::new(&counters.shard, &Arc::default()),
+            sharing: None,
         };
         let mut config = Config::default();
         config.metrics.peer_clients = true;

@@ -43,10 +43,7 @@ fn worker(socket_workers: usize, swarm_workers: usize) -> SocketWorker {
 }
 
 fn member(worker: u16) -> ConnectionRef {
-    ConnectionRef {
-        worker,
-        connection: ConnectionKey::default(),
-    }
+    ConnectionRef::here(worker, ConnectionKey::default())
 }
 
 fn drop_offers(worker: &mut SocketWorker, count: usize) {
@@ -59,6 +56,7 @@ fn drop_offers(worker: &mut SocketWorker, count: usize) {
     let handed = HandedOffer {
         info_hash: TORRENT,
         receiver,
+        origin: None,
     };
     for _ in 0..count {
         worker.requests.notices.withdraw(handed);

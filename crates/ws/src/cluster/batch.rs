@@ -1,0 +1,153 @@
+//! What the [replica](super::replica) says to the owners of shards, and they to it.
+
+use std::ops::Range;
+
+use aquatic_cluster::nodes::NodeIndex;
+use aquatic_swarm_log::MemberRecord;
+use aquatic_tracker::shard;
+use aquatic_types::{InfoHash, IpFamily, PeerId, Seconds};
+use aquatic_ws_protocol::OfferId;
+use thin_vec::ThinVec;
+
+use crate::messages::{ConnectionRef, Receiver};
+
+/// Tidings after which a batch takes no more.
+const TIDINGS_MAX: usize = 2_048;
+
+/// Bytes of offers and answers after which a batch takes no more.
+const TEXT_BYTES_MAX: usize = 256 * 1_024;
+
+/// Batches that can be on their way to a shard. Half of them take in whatever fits into one message
+/// of the bus.
+pub const CLUSTER_BATCHES_MAX: usize = 32;
+
+/// Records that a batch brings back.
+pub(crate) const RECORDS_MAX: usize = 4_096;
+
+/// For one shard, in the order in which it came. It travels to the shard's owner and back.
+#[derive(Debug, Default)]
+pub struct ClusterBatch {
+    /// The shard.
+    pub(crate) shard: usize,
+    /// It is to bring back what others are to be told.
+    pub(crate) collects: bool,
+    /// What other nodes have told.
+    pub(crate) tidings: Vec<Tiding>,
+    /// By tiding, once it is processed.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// What others are to be told.
+    pub(crate) records: Vec<MemberRecord>,
+    /// The second as of which they are.
+    pub(crate) since: Seconds,
+    /// Records that were dropped, since nobody fetched them.
+    pub(crate) dropped: usize,
+    /// There is more to be brought back.
+    pub(crate) has_more: bool,
+    /// Offers and answers: JSON that has been checked.
+    text: String,
+}
+
+/// Something that another node has told.
+#[derive(Clone, Debug)]
+pub(crate) struct Tiding {
+    /// The node.
+    pub(crate) node: NodeIndex,
+    pub(crate) info_hash: InfoHash,
+    pub(crate) kind: TidingKind,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum TidingKind {
+    /// Of a member, which is believed to be there until this second.
+    Member {
+        record: MemberRecord,
+        connection: ConnectionRef,
+        until: Seconds,
+    },
+    Offer(ArrivedOffer),
+    Answer(ArrivedAnswer),
+    /// An offer of a client of this node has not come to its receiver.
+    Withdrawal(Receiver),
+}
+
+/// An offer for a client of this node.
+#[derive(Clone, Debug)]
+pub(crate) struct ArrivedOffer {
+    pub(crate) offer_id: OfferId,
+    pub(crate) offerer: ConnectionRef,
+    pub(crate) peer_id: PeerId,
+    pub(crate) family: IpFamily,
+    pub(crate) network: u64,
+    /// Nobody knows yet whether it is here; by a name that the offer has at the other node.
+    pub(crate) receiver: Receiver,
+    pub(crate) json: Range<usize>,
+}
+
+/// An answer to an offer of a client of this node.
+#[derive(Clone, Debug)]
+pub(crate) struct ArrivedAnswer {
+    pub(crate) offer_id: OfferId,
+    pub(crate) offerer: PeerId,
+    pub(crate) answerer: ConnectionRef,
+    pub(crate) peer_id: PeerId,
+    pub(crate) siblings: ThinVec<PeerId>,
+    pub(crate) family: IpFamily,
+    pub(crate) network: u64,
+    pub(crate) json: Range<usize>,
+}
+
+/// What has become of a [`Tiding`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Of a member: it is known now.
+    Applied,
+    /// Of a member: nothing new.
+    Known,
+    /// Of a member: there is no room.
+    Full,
+    /// Of an offer: it is open, by this name among those that the receiver may answer.
+    Opened(u64),
+    /// Of an answer: where the offer came from. It is closed.
+    AnswerTo(ConnectionRef),
+    /// Of a withdrawal: the offer is closed.
+    Closed,
+    /// Of an offer, an answer or a withdrawal: there is no such receiver, or no such offer.
+    Refused,
+}
+
+impl ClusterBatch {
+    /// Keeps an offer or answer. Returns where it is.
+    pub(crate) fn keep(&mut self, json: &str) -> Range<usize> {
+        let start = self.text.len();
+        self.text.push_str(json);
+        start..self.text.len()
+    }
+
+    /// An offer or answer that is [kept](Self::keep).
+    pub(crate) fn json(&self, place: Range<usize>) -> &str {
+        self.text.get(place).unwrap_or("null")
+    }
+
+    /// Takes everything out.
+    pub(crate) fn clear(&mut self) {
+        self.collects = false;
+        self.has_more = false;
+        self.dropped = 0;
+        self.tidings.clear();
+        self.outcomes.clear();
+        self.records.clear();
+        self.text.clear();
+        // One large message may come on top of the bound.
+        self.text.shrink_to(2 * TEXT_BYTES_MAX);
+    }
+}
+
+impl shard::Batch for ClusterBatch {
+    fn is_full(&self) -> bool {
+        self.tidings.len() >= TIDINGS_MAX || self.text.len() >= TEXT_BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.collects && self.tidings.is_empty()
+    }
+}

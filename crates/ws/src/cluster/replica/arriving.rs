@@ -1,0 +1,218 @@
+//! What other nodes have published, on its way to the shards. It is looked at as something that
+//! strangers say: nothing is passed on that clients here could not have said.
+
+use aquatic_cluster::nodes::NodeIndex;
+use aquatic_cluster::replica::Received;
+use aquatic_daemon::clock::Now;
+use aquatic_swarm::PEER_AGE_MAX_SECONDS;
+use aquatic_swarm_log::{
+    AnswerLetter, Letter, Letters, MemberRecord, OfferLetter, Records, Withdrawal,
+};
+use aquatic_types::InfoHash;
+use aquatic_ws_protocol::{OfferId, is_json};
+
+use super::MemberReplica;
+use crate::cluster::batch::{ArrivedAnswer, ArrivedOffer, Tiding, TidingKind};
+use crate::cluster::counters::{LetterKind, LetterOutcome, MemberOutcome};
+use crate::messages::{ConnectionRef, Receiver};
+
+/// Offers whose nodes are told that they have not come to their receivers. Others stay open there
+/// until their time is over.
+const NOT_TAKEN_MAX: usize = 4_096;
+
+impl MemberReplica {
+    pub(super) fn hear_members(
+        &mut self,
+        now: Now,
+        received: &Received<'_>,
+        records: Records<'_, MemberRecord>,
+    ) {
+        self.access_list.refresh();
+        for record in records {
+            let outcome = match record.ok() {
+                Some(record) => self.hear_member(now, received, record),
+                None => Some(MemberOutcome::Invalid),
+            };
+            if let Some(outcome) = outcome {
+                self.counters.members.of(outcome).add(1);
+            }
+        }
+    }
+
+    /// Returns what has become of a record that no shard is asked about.
+    fn hear_member(
+        &mut self,
+        now: Now,
+        received: &Received<'_>,
+        record: MemberRecord,
+    ) -> Option<MemberOutcome> {
+        let member = &record.member;
+        let Some(connection) = ConnectionRef::of_member(received.from, member) else {
+            return Some(MemberOutcome::Invalid);
+        };
+        let life = u32::from(record.seconds_left).min(PEER_AGE_MAX_SECONDS);
+        let age_seconds = u32::try_from(received.age_millis.div_ceil(1_000)).unwrap_or(u32::MAX);
+        let Some(left) = life.checked_sub(age_seconds) else {
+            return Some(MemberOutcome::Known);
+        };
+        let is_allowed =
+            self.access_list.is_allowed(&record.info_hash) && self.peer_ids.allow(&member.peer_id);
+        if !is_allowed {
+            return Some(MemberOutcome::Forbidden);
+        }
+        let tiding = Tiding {
+            node: received.from,
+            info_hash: record.info_hash,
+            kind: TidingKind::Member {
+                record,
+                connection,
+                until: now.seconds + left,
+            },
+        };
+        let is_on_its_way = self.pass_on(tiding, None);
+        (!is_on_its_way).then_some(MemberOutcome::Lost)
+    }
+
+    pub(super) fn hear_letters(&mut self, from: NodeIndex, letters: Letters<'_>) {
+        self.access_list.refresh();
+        for letter in letters {
+            let (kind, outcome) = match letter {
+                Ok(Letter::Offer(it)) => {
+                    let outcome = self.hear_offer(from, &it);
+                    if outcome.is_err() && self.not_taken.len() < NOT_TAKEN_MAX {
+                        let withdrawal = Withdrawal {
+                            info_hash: it.info_hash,
+                            receiver: it.receiver,
+                            name: it.name,
+                        };
+                        self.not_taken.push((from, withdrawal));
+                    }
+                    (LetterKind::Offer, outcome)
+                }
+                Ok(Letter::Answer(it)) => (LetterKind::Answer, self.hear_answer(from, &it)),
+                Ok(Letter::Withdrawal(it)) => {
+                    let outcome = self.hear_withdrawal(from, &it);
+                    (LetterKind::Withdrawal, outcome)
+                }
+                Err(_) => (LetterKind::Other, Err(LetterOutcome::Invalid)),
+            };
+            if let Err(outcome) = outcome {
+                self.counters.letters(kind, outcome).add(1);
+            }
+        }
+    }
+
+    fn hear_offer(
+        &mut self,
+        from: NodeIndex,
+        letter: &OfferLetter<'_>,
+    ) -> Result<(), LetterOutcome> {
+        let (offerer, receiver) = (&letter.offerer, &letter.receiver);
+        let invalid = LetterOutcome::Invalid;
+        let kind = ArrivedOffer {
+            offer_id: OfferId(letter.offer_id),
+            offerer: ConnectionRef::of_member(from, offerer).ok_or(invalid)?,
+            peer_id: offerer.peer_id,
+            family: letter.family,
+            network: offerer.network,
+            receiver: Receiver {
+                member: ConnectionRef::of_member(NodeIndex::HERE, receiver).ok_or(invalid)?,
+                network: receiver.network,
+                peer_id: receiver.peer_id,
+                hash: letter.name,
+            },
+            // That of what is kept below.
+            json: 0..0,
+        };
+        self.check(&letter.info_hash, letter.json)?;
+        let tiding = Tiding {
+            node: from,
+            info_hash: letter.info_hash,
+            kind: TidingKind::Offer(kind),
+        };
+        self.pass_on_or_fail(tiding, Some(letter.json))
+    }
+
+    fn hear_answer(
+        &mut self,
+        from: NodeIndex,
+        letter: &AnswerLetter<'_>,
+    ) -> Result<(), LetterOutcome> {
+        let answerer = &letter.answerer;
+        let connection = ConnectionRef::of_member(from, answerer);
+        let kind = ArrivedAnswer {
+            offer_id: OfferId(letter.offer_id),
+            offerer: letter.offerer,
+            answerer: connection.ok_or(LetterOutcome::Invalid)?,
+            peer_id: answerer.peer_id,
+            siblings: letter.siblings.iter().collect(),
+            family: letter.family,
+            network: answerer.network,
+            json: 0..0,
+        };
+        self.check(&letter.info_hash, letter.json)?;
+        let tiding = Tiding {
+            node: from,
+            info_hash: letter.info_hash,
+            kind: TidingKind::Answer(kind),
+        };
+        self.pass_on_or_fail(tiding, Some(letter.json))
+    }
+
+    fn hear_withdrawal(
+        &mut self,
+        from: NodeIndex,
+        letter: &Withdrawal,
+    ) -> Result<(), LetterOutcome> {
+        let receiver = &letter.receiver;
+        let connection = ConnectionRef::of_member(from, receiver);
+        let kind = TidingKind::Withdrawal(Receiver {
+            member: connection.ok_or(LetterOutcome::Invalid)?,
+            network: receiver.network,
+            peer_id: receiver.peer_id,
+            hash: letter.name,
+        });
+        let tiding = Tiding {
+            node: from,
+            info_hash: letter.info_hash,
+            kind,
+        };
+        self.pass_on_or_fail(tiding, None)
+    }
+
+    /// Whether an offer or answer may be passed on.
+    fn check(&mut self, info_hash: &InfoHash, json: &str) -> Result<(), LetterOutcome> {
+        if json.len() > self.offer_bytes_max {
+            return Err(LetterOutcome::TooLarge);
+        }
+        if !self.access_list.is_allowed(info_hash) {
+            return Err(LetterOutcome::Refused);
+        }
+        is_json(json).then_some(()).ok_or(LetterOutcome::Invalid)
+    }
+
+    fn pass_on_or_fail(&mut self, tiding: Tiding, json: Option<&str>) -> Result<(), LetterOutcome> {
+        let is_on_its_way = self.pass_on(tiding, json);
+        is_on_its_way.then_some(()).ok_or(LetterOutcome::Full)
+    }
+
+    /// Puts something on its way to its shard, with this offer or answer. Returns whether there was
+    /// room.
+    pub(super) fn pass_on(&mut self, mut tiding: Tiding, json: Option<&str>) -> bool {
+        let shard = self.dispatcher.shard_of(&tiding.info_hash);
+        let Some(batch) = self.dispatcher.batch_for(shard) else {
+            return false;
+        };
+        batch.shard = shard;
+        if let Some(json) = json {
+            let place = batch.keep(json);
+            match &mut tiding.kind {
+                TidingKind::Offer(offer) => offer.json = place,
+                TidingKind::Answer(answer) => answer.json = place,
+                TidingKind::Member { .. } | TidingKind::Withdrawal(_) => {}
+            }
+        }
+        batch.tidings.push(tiding);
+        true
+    }
+}
