@@ -1,6 +1,6 @@
 //! What an operator can set: a section for each protocol, and those that hold for all.
 
-use aquatic_cluster::config::{ClusterConfig, PeerLives};
+use aquatic_cluster::config::{ClusterConfig, Lives, PeerLives};
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section, values,
 };
@@ -116,19 +116,23 @@ section! {
 }
 
 impl Config {
-    /// For how long peers are remembered at least, and how rarely they announce at most, whatever
-    /// the protocol: what is shared with others has to suit all.
+    /// What is shared with a cluster, and how long it lives.
     #[must_use]
-    pub fn peer_lives(&self) -> PeerLives {
+    pub fn lives(&self) -> Lives {
+        Lives {
+            peers: self.peer_lives(),
+            members: self.ws_part().map(|part| part.member_lives()),
+        }
+    }
+
+    /// For how long peers are remembered at least, and how rarely they announce at most, over UDP
+    /// or HTTP: what is shared with others has to suit both.
+    #[must_use]
+    pub fn peer_lives(&self) -> Option<PeerLives> {
         let udp = self.udp_part().map(|part| part.peer_lives());
         let http = self.http_part().map(|part| part.peer_lives());
-        let none = PeerLives {
-            announce_interval: 0,
-            peer_age: u32::MAX,
-            peer_age_max: 0,
-        };
         let lives = udp.into_iter().chain(http);
-        lives.fold(none, |all, lives| PeerLives {
+        lives.reduce(|all, lives| PeerLives {
             announce_interval: all.announce_interval.max(lives.announce_interval),
             peer_age: all.peer_age.min(lives.peer_age),
             peer_age_max: all.peer_age_max.max(lives.peer_age_max),
@@ -168,16 +172,6 @@ impl aquatic_config::Config for Config {
                 checks.of_part(protocol.names(), |checks| part.check(checks));
             }
         }
-        checks.advise(
-            !self.cluster.is_on() || !self.ws.enabled,
-            "cluster.servers",
-            "do not concern WebTorrent: its swarms are not shared",
-        );
-        checks.require(
-            !self.cluster.is_on() || self.udp.enabled || self.http.enabled,
-            "cluster.servers",
-            "must be empty: swarms of WebTorrent cannot be shared, only those of UDP and HTTP",
-        );
         self.check_swarms(checks);
         self.check_addresses(checks);
     }

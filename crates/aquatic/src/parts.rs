@@ -1,7 +1,6 @@
 //! What the configuration is in the words of each protocol's crate: the whole of a program that
 //! serves nothing else.
 
-use aquatic_cluster::config::ClusterConfig;
 use aquatic_config::{Checks, Config as _, LimitsConfig, MemoryLimit};
 use aquatic_http::config as http;
 use aquatic_stream::{ConnectionLimitsConfig, Runtime};
@@ -185,8 +184,7 @@ impl Config {
             cleaning: own.cleaning.clone(),
             scrape_exports,
             persistence,
-            // The swarms of WebTorrent are not shared.
-            cluster: ClusterConfig::default(),
+            cluster: self.cluster.clone(),
             privileges: self.privileges.clone(),
             access_list: self.access_list.clone(),
             keys: self.keys.clone(),

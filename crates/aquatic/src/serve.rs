@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_cluster::Cluster;
-use aquatic_cluster::bus::Channel;
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::kept_sockets::KeptSockets;
 use aquatic_daemon::reload::Reloader;
@@ -72,11 +71,7 @@ fn start(
     config: &Config,
     reloader: Reloader<Config>,
 ) -> anyhow::Result<Reload> {
-    let parts = Parts {
-        udp: config.udp_part().map(Arc::new),
-        http: config.http_part(),
-        ws: config.ws_part(),
-    };
+    let parts = Parts::of(config);
     let (mut launch, (mut bound, mut cluster)) =
         Launch::prepare(supervisor, launch_config(config), || {
             let bound = parts.bind(config, supervisor.kept_sockets())?;
@@ -87,8 +82,11 @@ fn start(
     let (socket_workers, swarm_workers) = config.threads();
     launch::advise_workers(socket_workers, swarm_workers);
     let limits = ClientLimits::from_config(&config.limits.connections.tracker, &mut OsEntropy)?;
-    let signalling = match (&parts.ws, bound.ws.take()) {
-        (Some(part), Some(bound)) => Some(Signalling::connect(part, &launch, bound, &limits)?),
+    let mut signalling = match (&parts.ws, bound.ws.take()) {
+        (Some(part), Some(bound)) => {
+            let cluster = cluster.as_mut();
+            Some(Signalling::connect(part, &launch, bound, &limits, cluster)?)
+        }
         _ => None,
     };
     let mut addresses = match config.address_topology() {
@@ -101,18 +99,19 @@ fn start(
         }
         None => None,
     };
-    let needs = addresses.iter().flat_map(Addresses::needs);
     let page = config.metrics.tables.output("metrics.html_file_path");
     // The front end of UDP looks after it if there is one.
     let page = page.filter(|_| parts.udp.is_none());
-    let needs = needs.chain([outputs::needs(page)]);
+    let of_file = reloader.file().needs(&config.privileges);
+    let needs = addresses.iter().flat_map(Addresses::needs);
     let needs = needs.chain(signalling.iter().flat_map(Signalling::needs));
     let needs = needs.chain(cluster.iter().map(Cluster::needs));
-    let of_file = reloader.file().needs(&config.privileges);
-    launch.enter_sandbox(needs.fold(of_file, Needs::and));
+    let needs = needs.chain([of_file, outputs::needs(page)]);
+    launch.enter_sandbox(needs.fold(Needs::default(), Needs::and));
     let mut served = Served::default();
     if let Some(cluster) = cluster {
-        start_cluster(cluster, &mut launch, &mut addresses, &mut served)?;
+        let swarms = (&mut addresses, &mut signalling);
+        start_cluster(cluster, &mut launch, swarms, &mut served)?;
     }
 
     let snapshotters = addresses.iter().filter_map(Addresses::snapshotter);
@@ -156,26 +155,27 @@ fn launch_config(config: &Config) -> LaunchConfig<'_> {
 fn prepare_cluster(config: &Config, bound: &Bound<'_>) -> anyhow::Result<Option<Cluster>> {
     let port = bound.addresses().first().map_or(0, SocketAddr::port);
     let listener = ("serve", port);
-    Cluster::prepare(
-        &config.cluster,
-        config.peer_lives(),
-        listener,
-        &[Channel::Peers],
-    )
+    Cluster::prepare(&config.cluster, config.lives(), listener)
 }
 
 /// Takes part in the cluster, before clients are served.
 fn start_cluster(
     cluster: Cluster,
     launch: &mut Launch<'_>,
-    addresses: &mut Option<Addresses<'_>>,
+    (addresses, signalling): (&mut Option<Addresses<'_>>, &mut Option<Signalling<'_>>),
     served: &mut Served,
 ) -> anyhow::Result<()> {
     let cluster = cluster.start(launch)?;
-    if let Some(addresses) = addresses {
-        cluster.wait_until_complete(launch.clock(), |now| addresses.process(now));
-    }
-    let follow = move |config: &Config| cluster.set_lives(config.peer_lives());
+    cluster.wait_until_complete(launch.clock(), |now| {
+        let addresses = addresses.iter_mut().map(|it| it.process(now));
+        let signalling = signalling.iter_mut().map(|it| it.process(now));
+        addresses.chain(signalling).sum()
+    });
+    let follow = move |config: &Config| {
+        if let Some(lives) = config.peer_lives() {
+            cluster.set_lives(lives);
+        }
+    };
     served.follow.push(Box::new(follow));
     Ok(())
 }
@@ -201,6 +201,14 @@ impl Bound<'_> {
 }
 
 impl Parts {
+    fn of(config: &Config) -> Self {
+        Self {
+            udp: config.udp_part().map(Arc::new),
+            http: config.http_part(),
+            ws: config.ws_part(),
+        }
+    }
+
     fn bind<'a>(&'a self, config: &Config, kept: &KeptSockets) -> anyhow::Result<Bound<'a>> {
         let bind = |common| {
             let common = config.in_this_process(common);

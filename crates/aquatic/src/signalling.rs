@@ -1,5 +1,9 @@
 //! WebTorrent, beside the other protocols.
 
+use std::sync::Arc;
+
+use aquatic_cluster::Cluster;
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::sandbox::Needs;
 use aquatic_stream_tracker::{Bound, FrontEndWorkers};
 use aquatic_tracker::config::SnapshotPlan;
@@ -11,9 +15,10 @@ use aquatic_tracker::metrics::counters::Protocol as _;
 use aquatic_tracker::persistence::snapshotter::Snapshotter;
 use aquatic_tracker::shard::swarm_worker::{SwarmWait, wait_handles};
 use aquatic_tracker::torrents::WEBTORRENT;
+use aquatic_ws::cluster::counters::ClusterCounters;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::WebTorrent;
-use aquatic_ws::workers::{Workers, build_workers};
+use aquatic_ws::workers::{Building, Workers, process_for_others};
 
 use crate::outputs;
 use crate::serve::Served;
@@ -27,6 +32,8 @@ pub(crate) struct Signalling<'a> {
     bound: Bound<'a>,
     swarm_waits: Vec<SwarmWait>,
     workers: Workers,
+    /// What is shared with others, if it is.
+    counters: Option<Arc<ClusterCounters>>,
 }
 
 impl<'a> Signalling<'a> {
@@ -35,20 +42,20 @@ impl<'a> Signalling<'a> {
         launch: &Launch<'_>,
         bound: Bound<'a>,
         limits: &ClientLimits,
+        cluster: Option<&mut Cluster>,
     ) -> anyhow::Result<Self> {
         let swarm_waits = wait_handles(config.topology().swarm_workers());
         let wakers = launch::wakers(bound.wakers(), &swarm_waits);
-        let mut workers = build_workers(
+        let persistence = launch.persistence(config.common().persistence);
+        let building = Building {
             config,
-            launch.access_list(),
-            bound.tls(),
-            &wakers,
-            limits.clone(),
-            launch
-                .persistence(config.common().persistence)
-                .of_protocol(WebTorrent::NAME),
-            &mut OsEntropy,
-        )?;
+            access_list: launch.access_list(),
+            tls: bound.tls(),
+            wakers: &wakers,
+            limits: limits.clone(),
+            persistence: persistence.of_protocol(WebTorrent::NAME),
+        };
+        let (mut workers, counters) = building.build_and_share(cluster, &mut OsEntropy)?;
         for worker in &mut workers.socket_workers {
             worker.require_keys(launch.keys());
         }
@@ -57,7 +64,13 @@ impl<'a> Signalling<'a> {
             bound,
             swarm_waits,
             workers,
+            counters,
         })
+    }
+
+    /// Has all shards do what others ask of them. Returns how much that was.
+    pub(crate) fn process(&mut self, now: Now) -> usize {
+        process_for_others(&mut self.workers, now)
     }
 
     pub(crate) fn needs(&self) -> [Needs; 3] {
@@ -85,7 +98,11 @@ impl<'a> Signalling<'a> {
             bound,
             swarm_waits,
             mut workers,
+            counters,
         } = self;
+        if let Some(counters) = counters {
+            launch.show_also(move |metrics| counters.write(metrics));
+        }
         workers.counted.is_one_of_several = true;
         launch.start_swarm_workers(PREFIX, bound.wait(), workers.swarm_workers, swarm_waits)?;
         launch.start_snapshots(PREFIX, workers.snapshotter)?;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `setup` | nodes of each kind, and clients |
 //! | `sharing` | what peers of one node have of those of another |
+//! | `browsers` | browsers that are connected to different nodes |
 //! | `interruptions` | servers and nodes that come, go, and come back |
 
 #![cfg(all(target_os = "linux", feature = "cluster"))]
@@ -15,6 +16,7 @@ mod cluster {
     mod clients;
     mod setup;
 
+    mod browsers;
     mod interruptions;
     mod sharing;
 }

@@ -20,7 +20,7 @@ use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily, Secon
 
 use crate::bus::{Channel, Destination};
 use crate::counters::{Counters, LostAt};
-use crate::replica::{Outgoing, Received, Replica};
+use crate::replica::{Mark, Outgoing, Received, Replica};
 
 /// Batches that can be on their way to a shard.
 pub const BATCHES_MAX: usize = 8;
@@ -121,11 +121,16 @@ pub struct AddressReplica {
     waiting: Vec<Waiting>,
     waiting_records: usize,
     collects: Vec<bool>,
+    mark: Mark,
     departures: VecDeque<Departure>,
     /// When something has come for the first time.
     hears_since_micros: Option<u64>,
     ages: PeerAges,
     counters: Arc<Counters>,
+}
+
+fn is_empty(waiting: &Waiting) -> bool {
+    waiting.v4.is_empty() && waiting.v6.is_empty()
 }
 
 type Waiting = PerFamily<VecDeque<Remote<CompactV4>>, VecDeque<Remote<CompactV6>>>;
@@ -173,6 +178,7 @@ impl AddressReplica {
             waiting: (0..shards).map(|_| Waiting::default()).collect(),
             waiting_records: 0,
             collects: vec![false; shards],
+            mark: Mark::default(),
             departures: VecDeque::new(),
             hears_since_micros: None,
             ages,
@@ -271,7 +277,7 @@ impl AddressReplica {
                 batch.collects = true;
                 *wants = false;
             }
-            while !waiting.v4.is_empty() || !waiting.v6.is_empty() {
+            while !is_empty(waiting) {
                 let Some(batch) = self.dispatcher.batch_for(shard) else {
                     break;
                 };
@@ -302,6 +308,14 @@ impl Replica for AddressReplica {
 
     fn has_room(&self) -> bool {
         self.waiting_records < WAITING_MAX
+    }
+
+    fn mark(&mut self) {
+        self.mark.set(self.dispatcher.shards());
+    }
+
+    fn has_passed_mark(&self) -> bool {
+        self.mark.is_passed()
     }
 
     fn receive(&mut self, now: Now, batch: &Received<'_>) {
@@ -344,6 +358,11 @@ impl Replica for AddressReplica {
                 let to = Destination::All(Channel::Peers);
                 publish(Outgoing { to, body, since });
             }
+        });
+        let (waiting, dispatcher) = (&self.waiting, &self.dispatcher);
+        self.mark.look(|shard| {
+            let is_sent = waiting.get(shard).is_none_or(is_empty);
+            is_sent && dispatcher.is_idle(shard)
         });
         finished.in_flight
     }

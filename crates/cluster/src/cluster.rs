@@ -8,6 +8,7 @@ use aquatic_channel::Waker;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::sandbox::Needs;
+use aquatic_swarm::{PEER_AGE_MAX_SECONDS, RefreshInterval};
 use aquatic_tracker::entropy::{Entropy, OsEntropy};
 use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
@@ -15,7 +16,7 @@ use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
 use crate::addresses::{self, AddressReplica, PeerAges, RemoteProcessor};
 use crate::bus::Channel;
-use crate::config::{ClusterConfig, PeerLives};
+use crate::config::{ClusterConfig, Lives, MemberLives, PeerLives};
 use crate::counters::{self, Counters};
 use crate::engine::{Engine, EngineSettings};
 use crate::nats::settings::Settings;
@@ -30,7 +31,7 @@ pub struct Cluster {
     config: ClusterConfig,
     node: String,
     settings: Settings,
-    lives: PeerLives,
+    lives: Lives,
     refresh: SharedRefreshInterval,
     replicas: Vec<Box<dyn Replica>>,
     states: NodeStates,
@@ -48,29 +49,28 @@ pub struct StartedCluster {
 
 impl Cluster {
     /// What an operator has set; `None` if swarms are shared with nobody. Reads the files that the
-    /// keys name: to be called before privileges are dropped. `listener` is the protocol, and the
-    /// port where clients are served, after which the node is called if it has no name. What is
-    /// listened to are `channels`, besides the signs of life of other nodes.
+    /// keys name: to be called before privileges are dropped. `lives` says which swarms there are.
+    /// `listener` is the protocol, and the port where clients are served, after which the node is
+    /// called if it has no name.
     ///
     /// # Errors
     /// If a file cannot be used.
     pub fn prepare(
         config: &ClusterConfig,
-        lives: PeerLives,
+        lives: impl Into<Lives>,
         (protocol, port): (&str, u16),
-        channels: &[Channel],
     ) -> anyhow::Result<Option<Self>> {
         if !config.is_on() {
             return Ok(None);
         }
         let node = config.node_name(protocol, port);
-        let channels: Vec<_> = channels.iter().copied().chain([Channel::Nodes]).collect();
-        let log_life = Duration::from_secs(u64::from(lives.peer_age_max));
+        let lives = lives.into();
+        let log_life = Duration::from_secs(lives.longest().into());
         Ok(Some(Self {
-            settings: Settings::load(config, node.clone(), &channels, log_life)?,
+            settings: Settings::load(config, node.clone(), &lives.channels(), log_life)?,
             node,
             lives,
-            refresh: SharedRefreshInterval::new(config.refresh(lives)),
+            refresh: SharedRefreshInterval::new(lives.refresh(config)),
             config: config.clone(),
             replicas: Vec::new(),
             states: NodeStates::default(),
@@ -79,7 +79,7 @@ impl Cluster {
         }))
     }
 
-    /// When shards are to tell others again of peers.
+    /// When shards are to tell others again of peers that are addresses.
     #[must_use]
     pub fn refresh(&self) -> SharedRefreshInterval {
         self.refresh.clone()
@@ -110,11 +110,14 @@ impl Cluster {
 
     /// Shares swarms whose peers are addresses.
     pub fn share_addresses(&mut self, shards: &mut AddressShards) {
+        let Some(lives) = self.lives.peers else {
+            return;
+        };
         let processor = |_| RemoteProcessor;
         let dispatcher = shards.connect_apart(&self.waker(), addresses::BATCHES_MAX, processor);
         let ages = PeerAges {
-            min_seconds: self.lives.peer_age,
-            max_seconds: self.lives.peer_age_max,
+            min_seconds: lives.peer_age,
+            max_seconds: lives.peer_age_max,
         };
         self.share(AddressReplica::new(dispatcher, ages, self.counters()));
     }
@@ -161,24 +164,51 @@ impl Cluster {
     }
 
     fn engine_settings(&self, process: u64) -> EngineSettings {
-        let PeerLives {
-            announce_interval,
-            peer_age_max,
-            ..
-        } = self.lives;
         EngineSettings {
             node: self.node.clone(),
             process,
             flush_interval_micros: self.config.flush_interval * 1_000,
             history: self.config.history,
-            peer_age_seconds: peer_age_max,
-            complete_after_seconds: self
-                .refresh
-                .get()
-                .seconds()
-                .saturating_add(announce_interval),
+            peer_age_seconds: self.lives.longest(),
+            complete_after_seconds: self.lives.told_within(&self.config),
             publish_buffer_bytes: self.config.publish_buffer,
         }
+    }
+}
+
+impl Lives {
+    /// What is to be heard of other nodes.
+    fn channels(&self) -> Vec<Channel> {
+        let peers = self.peers.map(|_| Channel::Peers);
+        let members = self.members.map(|_| [Channel::Members, Channel::Parcels]);
+        let members = members.into_iter().flatten();
+        peers
+            .into_iter()
+            .chain(members)
+            .chain([Channel::Nodes])
+            .collect()
+    }
+
+    /// Nothing is remembered for more seconds.
+    fn longest(&self) -> u32 {
+        let peers = self.peers.map(|it| it.peer_age_max);
+        peers.max(self.members.map(MemberLives::life)).unwrap_or(0)
+    }
+
+    /// In so many seconds everything is published again.
+    fn told_within(&self, config: &ClusterConfig) -> u32 {
+        let within = |lives: PeerLives| {
+            let refresh = config.refresh(lives).seconds();
+            refresh.saturating_add(lives.announce_interval)
+        };
+        let members = self.members.map(MemberLives::told_within);
+        self.peers.map(within).max(members).unwrap_or(0)
+    }
+
+    /// When others are told again of addresses.
+    fn refresh(&self, config: &ClusterConfig) -> RefreshInterval {
+        let longest = RefreshInterval::longest(0, PEER_AGE_MAX_SECONDS);
+        self.peers.map_or(longest, |lives| config.refresh(lives))
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aquatic_config::{Checks, section};
 
-use aquatic_swarm::RefreshInterval;
+use aquatic_swarm::{PEER_AGE_MAX_SECONDS, RefreshInterval};
 
 use crate::server_url::ServerUrl;
 
@@ -47,6 +47,10 @@ section! {
         /// replicas would forget it otherwise, and this repairs what was lost. Twice this and the
         /// announce interval must not be more than `cleaning.max_peer_age`. 0: the largest such
         /// number.
+        ///
+        /// For WebTorrent, 0 is the largest number of which twice, and
+        /// `cleaning.torrent_cleaning_interval`, are not more than `cleaning.max_peer_age`; any
+        /// other may be set, since nodes tell each other how long what they say holds.
         pub refresh_interval: u32 = 0,
         /// Bytes that wait at most while there is no connection. What does not fit is repaired
         /// within `refresh_interval`.
@@ -61,6 +65,33 @@ section! {
     }
 }
 
+/// What is shared, and for how long it lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lives {
+    /// Swarms whose peers are addresses.
+    pub peers: Option<PeerLives>,
+    /// Swarms of WebTorrent.
+    pub members: Option<MemberLives>,
+}
+
+impl From<PeerLives> for Lives {
+    fn from(lives: PeerLives) -> Self {
+        Self {
+            peers: Some(lives),
+            members: None,
+        }
+    }
+}
+
+impl From<MemberLives> for Lives {
+    fn from(lives: MemberLives) -> Self {
+        Self {
+            peers: None,
+            members: Some(lives),
+        }
+    }
+}
+
 /// For how long peers are remembered, and how often they announce, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerLives {
@@ -70,6 +101,37 @@ pub struct PeerLives {
     pub peer_age: u32,
     /// The longest.
     pub peer_age_max: u32,
+}
+
+/// When other nodes are told again of a member of a WebTorrent swarm, who stays as long as he is
+/// connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberLives {
+    /// Seconds in which they are to be told once.
+    pub refresh: u32,
+    /// Seconds between two cleanings, which do it.
+    pub cleaning_interval: u32,
+}
+
+/// Seconds for which a member is believed to be there beyond what it takes to be told of him twice.
+const MEMBER_GRACE: u32 = 30;
+
+impl MemberLives {
+    /// Seconds in which he is told of again: at most a cleaning after his turn.
+    #[must_use]
+    pub fn told_within(self) -> u32 {
+        let longest = self.refresh.max(self.cleaning_interval);
+        longest.saturating_add(self.cleaning_interval)
+    }
+
+    /// Seconds for which he is believed to be there: so long that he is told of again twice,
+    /// whenever his turns fall between two cleanings.
+    #[must_use]
+    pub fn life(self) -> u32 {
+        let turns = 2 * u64::from(self.refresh.max(self.cleaning_interval));
+        let life = turns + u64::from(self.cleaning_interval) + u64::from(MEMBER_GRACE);
+        u32::try_from(life).map_or(PEER_AGE_MAX_SECONDS, |it| it.min(PEER_AGE_MAX_SECONDS))
+    }
 }
 
 /// Names are a part of subjects, which servers limit, and of metrics.
@@ -122,8 +184,21 @@ impl ClusterConfig {
         RefreshInterval::new(self.refresh_interval).unwrap_or(longest)
     }
 
+    /// When others are told again of the members of WebTorrent swarms: what is configured, or else
+    /// such that they are believed to be there for not much longer than `peer_age` seconds. There
+    /// are `cleaning_interval` seconds between two cleanings.
+    #[must_use]
+    pub fn member_lives(&self, cleaning_interval: u32, peer_age: u32) -> MemberLives {
+        let longest = RefreshInterval::longest(cleaning_interval, peer_age);
+        let refresh = RefreshInterval::new(self.refresh_interval).unwrap_or(longest);
+        MemberLives {
+            refresh: refresh.seconds(),
+            cleaning_interval,
+        }
+    }
+
     /// Checks the keys.
-    pub fn check(&self, lives: PeerLives, checks: &mut Checks) {
+    pub fn check(&self, lives: impl Into<Lives>, checks: &mut Checks) {
         checks.require(is_name(&self.name), "cluster.name", NAME_RULE);
         checks.require(
             self.node.is_empty() || is_name(&self.node),
@@ -137,7 +212,15 @@ impl ClusterConfig {
         );
         self.check_servers(checks);
         self.check_files(checks);
-        self.check_refresh(lives, checks);
+        let configured = self.refresh_interval;
+        checks.require(
+            configured == 0 || RefreshInterval::new(configured).is_some(),
+            "cluster.refresh_interval",
+            "must be a power of two from 2 to 16384, or 0",
+        );
+        if let Some(lives) = lives.into().peers {
+            self.check_refresh(lives, checks);
+        }
     }
 
     fn check_servers(&self, checks: &mut Checks) {
@@ -200,12 +283,6 @@ impl ClusterConfig {
     }
 
     fn check_refresh(&self, lives: PeerLives, checks: &mut Checks) {
-        let configured = self.refresh_interval;
-        checks.require(
-            configured == 0 || RefreshInterval::new(configured).is_some(),
-            "cluster.refresh_interval",
-            "must be a power of two from 2 to 16384, or 0",
-        );
         let PeerLives {
             announce_interval,
             peer_age: max_peer_age,
@@ -214,7 +291,7 @@ impl ClusterConfig {
         let used = self.refresh(lives).seconds();
         let needed = u64::from(used) * 2 + u64::from(announce_interval);
         let fits = needed <= u64::from(max_peer_age);
-        let (key, advice) = match configured {
+        let (key, advice) = match self.refresh_interval {
             0 => ("cluster.servers", "raise `cleaning.max_peer_age`"),
             _ => ("cluster.refresh_interval", "0 takes the largest that fits"),
         };

@@ -27,6 +27,10 @@ use crate::table::{Before, Node, NodeTable, Numbered};
 /// How often a process says that it is alive.
 const ALIVE_INTERVAL_MICROS: u64 = 1_000_000;
 
+/// At once if somebody is heard for the first time, who may not know yet that this process is there
+/// and would not understand what it sends; but not more often than this in each such interval.
+const GREETINGS_MAX: u32 = 16;
+
 /// Messages that are taken in before anything else is looked after.
 const EVENTS_MAX: usize = 64;
 
@@ -77,6 +81,9 @@ pub struct Engine<B> {
     sequences: [u64; 2],
     next_flush_micros: u64,
     next_alive_micros: u64,
+    /// So often may somebody new be told before.
+    greetings: u32,
+    is_to_greet: bool,
     /// Batches on their way to shards, or back.
     in_flight: usize,
     is_connected: bool,
@@ -105,6 +112,8 @@ impl<B: Bus> Engine<B> {
             sequences: [0; 2],
             next_flush_micros: 0,
             next_alive_micros: 0,
+            greetings: GREETINGS_MAX,
+            is_to_greet: false,
             in_flight: 0,
             is_connected: false,
             log: LogReading::new(&settings),
@@ -148,7 +157,8 @@ impl<B: Bus> Engine<B> {
         if let Some(since) = wish {
             self.bus.read_log(since);
         }
-        self.log.show(now, &self.counters);
+        let is_in_shards = self.replicas.iter().all(|it| it.has_passed_mark());
+        self.log.show(now, is_in_shards, &self.counters);
         match may_be_more {
             true => now.micros,
             false => self.next_flush_micros,
@@ -263,10 +273,15 @@ impl<B: Bus> Engine<B> {
     }
 
     fn tell_alive(&mut self, time: Time) {
-        if !self.is_connected || time.now.micros < self.next_alive_micros {
+        let is_due = time.now.micros >= self.next_alive_micros;
+        let is_to_greet = std::mem::take(&mut self.is_to_greet);
+        if !self.is_connected || !(is_due || is_to_greet) {
             return;
         }
-        self.next_alive_micros = time.now.micros + ALIVE_INTERVAL_MICROS;
+        if is_due {
+            self.next_alive_micros = time.now.micros + ALIVE_INTERVAL_MICROS;
+            self.greetings = GREETINGS_MAX;
+        }
         let [mut peers, mut members] = self.sequences;
         // One that the bus has not taken yet is not to be missed by anybody.
         match self.next.as_ref().and_then(|(to, _)| numbered(to)) {
@@ -299,19 +314,20 @@ impl<B: Bus> Engine<B> {
         let now = time.now;
         match event {
             Event::Connected => {
-                self.is_connected = true;
-                self.counters.set_connected(true);
+                self.set_connected(true);
                 let is_again = self.log.connected(now, self.keeps_members());
                 self.counters.reconnects.add(usize::from(is_again));
             }
             Event::Disconnected => {
-                self.is_connected = false;
-                self.counters.set_connected(false);
+                self.set_connected(false);
                 self.log.disconnected(now);
             }
             Event::Heard(message) => self.hear(time, &message),
             Event::Logged(message) => self.read(time, &message),
-            Event::LogRead => self.log.ended(now, &self.counters),
+            Event::LogRead => {
+                self.log.ended(now, &self.counters);
+                self.replicas.iter_mut().for_each(|it| it.mark());
+            }
             Event::LogFailed(reason) => self.log.failed(now, &reason, &self.counters),
             Event::Missed(messages) => {
                 let messages = usize::try_from(messages).unwrap_or(usize::MAX);
@@ -319,6 +335,12 @@ impl<B: Bus> Engine<B> {
                 self.log.missed(now, Before::Ago(OVERRUN_MICROS), 0);
             }
         }
+    }
+
+    fn set_connected(&mut self, is_connected: bool) {
+        self.is_connected = is_connected;
+        self.counters.set_connected(is_connected);
+        self.table.states().set_connected(is_connected);
     }
 
     /// Whether what is known of other nodes goes with them.
@@ -379,6 +401,10 @@ impl<B: Bus> Engine<B> {
         };
         if !matches!(heard.before, Before::Ago(_)) {
             log::info!("node `{node}` is heard");
+            if let Some(fewer) = self.greetings.checked_sub(1) {
+                self.greetings = fewer;
+                self.is_to_greet = true;
+            }
             if self.keeps_members() {
                 self.log.wish_all(now);
             }

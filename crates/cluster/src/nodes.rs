@@ -29,7 +29,8 @@ pub enum NodeState {
     Silent,
 }
 
-/// What is thought of each process, for all threads. A copy shows the same.
+/// What is thought of each process, for all threads, and whether there is a connection to the
+/// others. A copy shows the same.
 #[derive(Clone, Debug)]
 pub struct NodeStates(Arc<[AtomicU8]>);
 
@@ -43,9 +44,33 @@ impl Default for NodeStates {
 }
 
 impl NodeStates {
-    /// Of one process.
+    /// Of one process. While there is no connection, all others are at most silent.
     #[must_use]
     pub fn get(&self, node: NodeIndex) -> NodeState {
+        match self.stored(node) {
+            _ if node == NodeIndex::HERE => NodeState::Alive,
+            NodeState::Alive if !self.is_connected() => NodeState::Silent,
+            state => state,
+        }
+    }
+
+    /// Whether others can be sent anything.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.stored(NodeIndex::HERE) == NodeState::Alive
+    }
+
+    /// There is a connection to the others from now on, or there is none.
+    pub fn set_connected(&self, is_connected: bool) {
+        let state = match is_connected {
+            true => NodeState::Alive,
+            false => NodeState::Silent,
+        };
+        self.set(NodeIndex::HERE, state);
+    }
+
+    /// What is thought of this process is whether it is connected.
+    fn stored(&self, node: NodeIndex) -> NodeState {
         let state = self.0.get(usize::from(node.0));
         match state.map_or(0, |state| state.load(Ordering::Relaxed)) {
             1 => NodeState::Alive,
@@ -80,6 +105,20 @@ mod tests {
             nodes.set(NodeIndex(7), state);
             assert_eq!(seen.get(NodeIndex(7)), state);
         }
+        nodes.set_connected(false);
+        for (state, shown) in [
+            (NodeState::Alive, NodeState::Silent),
+            (NodeState::Silent, NodeState::Silent),
+            (NodeState::Gone, NodeState::Gone),
+        ] {
+            nodes.set(NodeIndex(7), state);
+            assert_eq!(seen.get(NodeIndex(7)), shown);
+        }
+        assert!(!seen.is_connected());
+        assert_eq!(seen.get(NodeIndex::HERE), NodeState::Alive);
+        nodes.set(NodeIndex(7), NodeState::Alive);
+        nodes.set_connected(true);
+        assert_eq!(seen.get(NodeIndex(7)), NodeState::Alive);
         nodes.set(NodeIndex(u16::MAX), NodeState::Alive);
         assert_eq!(seen.get(NodeIndex(u16::MAX)), NodeState::Gone);
     }

@@ -20,6 +20,12 @@ pub trait Replica: Send {
     /// Takes in what another node has published.
     fn receive(&mut self, now: Now, batch: &Received<'_>);
 
+    /// Takes note of what was received until now.
+    fn mark(&mut self);
+
+    /// Whether all that was received before the last [`Self::mark`] is in the shards.
+    fn has_passed_mark(&self) -> bool;
+
     /// Does what is due from time to time. While the log is being read, what comes out of it may be
     /// older than what was heard.
     fn settle(&mut self, _now: Now, _is_reading_log: bool) {}
@@ -33,6 +39,31 @@ pub trait Replica: Send {
 
     /// Whether something has come back since the last [`Self::finish`].
     fn has_pending(&self) -> bool;
+}
+
+/// The shards to which something may be on its way that was received before a
+/// [mark](Replica::mark).
+#[derive(Clone, Debug, Default)]
+pub struct Mark(Vec<usize>);
+
+impl Mark {
+    /// So many shards have to take what they are sent.
+    pub fn set(&mut self, shards: usize) {
+        self.0.clear();
+        self.0.extend(0..shards);
+    }
+
+    /// Forgets the shards to which nothing is on its way. To be called after these may have
+    /// answered.
+    pub fn look(&mut self, is_idle: impl Fn(usize) -> bool) {
+        self.0.retain(|shard| !is_idle(*shard));
+    }
+
+    /// Whether there are no others.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A batch that another node has published.

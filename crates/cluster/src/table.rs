@@ -91,6 +91,11 @@ impl NodeTable {
         }
     }
 
+    /// What is thought of other processes.
+    pub(crate) fn states(&self) -> &NodeStates {
+        &self.states
+    }
+
     /// A process is heard, under this name. It takes the place of another process of that name,
     /// unless both are heard again and again. `None` if there are too many to tell them apart.
     pub(crate) fn hear(&mut self, now: Now, name: &str, process: u64) -> Option<Heard> {

@@ -10,8 +10,7 @@ use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
-use crate::bus::Channel;
-use crate::config::{ClusterConfig, PeerLives};
+use crate::config::{ClusterConfig, Lives, PeerLives};
 use crate::counters::Counters;
 use crate::nodes::NodeStates;
 use crate::replica::Replica;
@@ -30,9 +29,8 @@ impl Cluster {
     /// If they should be.
     pub fn prepare(
         config: &ClusterConfig,
-        _: PeerLives,
+        _: impl Into<Lives>,
         _: (&str, u16),
-        _: &[Channel],
     ) -> anyhow::Result<Option<Self>> {
         if config.is_on() {
             bail!("`cluster.servers`: this program was built without the feature `cluster`");

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aquatic_cluster::bus::Channel;
 use aquatic_cluster::{Cluster, StartedCluster};
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::reload::Reloader;
@@ -63,7 +62,7 @@ fn start(
     let mut launch = Launch::prepare::<Http>(supervisor, common, reloader.file(), |addresses| {
         let listener = (Http::NAME, addresses.first().map_or(0, SocketAddr::port));
         let lives = config.peer_lives();
-        cluster = Cluster::prepare(&config.cluster, lives, listener, &[Channel::Peers])?;
+        cluster = Cluster::prepare(&config.cluster, lives, listener)?;
         Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
     })?;
     let wakers = launch.wakers();

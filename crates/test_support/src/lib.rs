@@ -43,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bencode;
+pub mod browser;
 pub mod cases;
 pub mod certificates;
 pub mod connection;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_cluster::Cluster;
-use aquatic_cluster::bus::Channel;
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::reload::Reloader;
 use aquatic_daemon::sandbox::Needs;
@@ -128,10 +127,5 @@ fn launch_config(config: &Config) -> LaunchConfig<'_> {
 fn prepare_cluster(config: &Config, bound: &Bound) -> anyhow::Result<Option<Cluster>> {
     let port = bound.addresses().first().map_or(0, SocketAddr::port);
     let listener = (Udp::NAME, port);
-    Cluster::prepare(
-        &config.cluster,
-        config.peer_lives(),
-        listener,
-        &[Channel::Peers],
-    )
+    Cluster::prepare(&config.cluster, config.peer_lives(), listener)
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use aquatic_cluster::config::ClusterConfig;
+use aquatic_cluster::config::{ClusterConfig, MemberLives};
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
@@ -249,6 +249,14 @@ impl Config {
         }
     }
 
+    /// When other nodes of a cluster are told again of a peer that stays.
+    #[must_use]
+    pub fn member_lives(&self) -> MemberLives {
+        let cleaning = &self.cleaning;
+        let interval = cleaning.torrent_cleaning_interval;
+        self.cluster.member_lives(interval, cleaning.max_peer_age)
+    }
+
     /// What happens to connections over which nothing comes.
     #[must_use]
     pub fn patience(&self) -> Patience {
@@ -302,11 +310,7 @@ impl aquatic_config::Config for Config {
         self.common().check(checks);
         self.limits.addresses.check(checks);
         origins::check(&self.network.allowed_origins, checks);
-        checks.require(
-            !self.cluster.is_on(),
-            "cluster.servers",
-            "must be empty: swarms of WebTorrent cannot be shared, only those of UDP and HTTP",
-        );
+        self.cluster.check(self.member_lives(), checks);
         let (intervals, base) = (
             &self.protocol.intervals,
             self.protocol.peer_announce_interval,
@@ -322,6 +326,7 @@ impl aquatic_config::Config for Config {
 
     fn inspect(&self, checks: &mut Checks) {
         self.common().inspect(checks);
+        self.cluster.inspect(checks);
     }
 
     /// How much may wait to be sent holds for the life of the workers.

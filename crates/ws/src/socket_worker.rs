@@ -155,6 +155,12 @@ impl SocketWorker {
         self.doorkeeper.takes_keys = keys.mode() != KeyMode::Off;
     }
 
+    /// Does what others ask of the shard that it owns. Returns how much that was.
+    pub fn process_for_others(&mut self, now: Now) -> usize {
+        let owner = self.requests.owner.as_mut();
+        owner.map_or(0, |owner| owner.process(now))
+    }
+
     /// Whether messages wait because the owner of a shard does not keep up.
     #[must_use]
     pub fn has_waiting(&self) -> bool {

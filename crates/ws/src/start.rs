@@ -1,22 +1,24 @@
 //! How the daemon starts.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use aquatic_cluster::Cluster;
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::reload::Reloader;
-use aquatic_daemon::sandbox::Needs;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_stream_tracker::{CommonConfig, Launch, Served, StreamTracker};
 use aquatic_tracker::entropy::OsEntropy;
 use aquatic_tracker::launch::Reload;
 use aquatic_tracker::limits::{ClientLimits, settle_memory};
+use aquatic_tracker::metrics::counters::Protocol as _;
 use aquatic_tracker::torrents::WEBTORRENT;
 
 use crate::config::Config;
 use crate::counters::WebTorrent;
 use crate::signalling::SignallingShard;
 use crate::socket_worker::SocketWorker;
-use crate::workers::build_workers;
+use crate::workers::{Building, process_for_others};
 
 impl StreamTracker for WebTorrent {
     type Config = Config;
@@ -55,25 +57,38 @@ fn start(
     config: &Config,
     reloader: Reloader<Config>,
 ) -> anyhow::Result<Reload> {
-    let launch =
-        Launch::prepare::<WebTorrent>(supervisor, config.common(), reloader.file(), |_| {
-            Ok(Needs::default())
-        })?;
-    let (access_list, tls, wakers) = (launch.access_list(), launch.tls(), launch.wakers());
-    let persistence = launch.persistence();
+    let mut cluster = None;
+    let (common, file) = (config.common(), reloader.file());
+    let mut launch = Launch::prepare::<WebTorrent>(supervisor, common, file, |addresses| {
+        let listener = (
+            WebTorrent::NAME,
+            addresses.first().map_or(0, SocketAddr::port),
+        );
+        cluster = Cluster::prepare(&config.cluster, config.member_lives(), listener)?;
+        Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
+    })?;
+    let wakers = launch.wakers();
     let limits = &config.limits.connections.tracker;
-    let limits = ClientLimits::from_config(limits, &mut OsEntropy)?;
-    let mut workers = build_workers(
+    let building = Building {
         config,
-        access_list,
-        tls,
-        &wakers,
-        limits,
-        persistence,
-        &mut OsEntropy,
-    )?;
+        access_list: launch.access_list(),
+        tls: launch.tls(),
+        wakers: &wakers,
+        limits: ClientLimits::from_config(limits, &mut OsEntropy)?,
+        persistence: launch.persistence(),
+    };
+    let (mut workers, counters) = building.build_and_share(cluster.as_mut(), &mut OsEntropy)?;
     for worker in &mut workers.socket_workers {
         worker.require_keys(launch.keys());
+    }
+    if let Some(counters) = counters {
+        let launch = launch.launch_mut();
+        launch.show_also(move |metrics| counters.write(metrics));
+    }
+    if let Some(cluster) = cluster {
+        let launch = launch.launch_mut();
+        let cluster = cluster.start(launch)?;
+        cluster.wait_until_complete(launch.clock(), |now| process_for_others(&mut workers, now));
     }
     let Served { reload, follow } = launch.serve(workers, config.bounds(), |_| ())?;
     Ok(reloader.into_reload(follow, reload))

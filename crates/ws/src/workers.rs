@@ -7,6 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
+use aquatic_cluster::Cluster;
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::LiveSettings;
 use aquatic_keys::SharedKeys;
 use aquatic_stream::TlsConfig;
@@ -28,6 +30,7 @@ use aquatic_tracker::torrents::reading::ShardReaders;
 use aquatic_types::ShardKey;
 
 use crate::cluster::ClusterParts;
+use crate::cluster::counters::ClusterCounters;
 use crate::cluster::replica::MemberReplica;
 use crate::config::Config;
 use crate::connection_ref::WORKERS_MAX;
@@ -83,6 +86,34 @@ pub struct Building<'a> {
 }
 
 impl Building<'_> {
+    /// Makes all workers, whose swarms are shared with the `cluster`. Returns also what is counted
+    /// about that.
+    ///
+    /// # Errors
+    /// If the operating system's source of randomness fails.
+    pub fn build_and_share(
+        self,
+        cluster: Option<&mut Cluster>,
+        entropy: &mut impl Entropy,
+    ) -> anyhow::Result<(Workers, Option<Arc<ClusterCounters>>)> {
+        let Some(cluster) = cluster else {
+            let (workers, _) = self.build(None, entropy)?;
+            return Ok((workers, None));
+        };
+        let counters = Arc::new(ClusterCounters::default());
+        let parts = ClusterParts {
+            waker: cluster.waker(),
+            nodes: cluster.states(),
+            refresh_seconds: self.config.member_lives().refresh,
+            counters: Arc::clone(&counters),
+        };
+        let (workers, replica) = self.build(Some(parts), entropy)?;
+        if let Some(replica) = replica {
+            cluster.share(replica);
+        }
+        Ok((workers, Some(counters)))
+    }
+
     /// Makes all workers, and the replica if their swarms are shared with other nodes.
     ///
     /// # Errors
@@ -166,6 +197,16 @@ impl Building<'_> {
         };
         Ok((workers, replica))
     }
+}
+
+/// Has all shards do what others ask of them, before the workers have threads. Returns how much
+/// that was.
+pub fn process_for_others(workers: &mut Workers, now: Now) -> usize {
+    let socket_workers = workers.socket_workers.iter_mut();
+    let owned = socket_workers.map(|worker| worker.process_for_others(now));
+    let swarm_workers = workers.swarm_workers.iter_mut();
+    let other = swarm_workers.map(|worker| worker.process(now));
+    owned.chain(other).sum()
 }
 
 /// What all socket workers have.

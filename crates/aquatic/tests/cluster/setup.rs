@@ -1,11 +1,12 @@
 //! Nodes of each kind, and clients.
 
+use aquatic_test_support::browser::Browser;
 use aquatic_test_support::nats::NatsServer;
 use aquatic_test_support::{Daemon, Place, metrics, wait};
 use aquatic_types::{InfoHash, IpFamily};
 
 pub(super) use super::clients::{Answer, Client, Http, Udp};
-use super::clients::{BINARY, metrics_settings};
+use super::clients::{BINARY, metrics_settings, ws_settings};
 
 /// What a node serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,24 +17,50 @@ pub(super) enum Kind {
     Http,
     /// `aquatic serve`, with both.
     Both,
+    /// `aquatic ws`
+    WebTorrent,
+    /// `aquatic serve`, with all three; WebTorrent at the second port of its place.
+    All,
 }
 
 impl Kind {
+    /// With peers that have addresses.
     pub(super) const ALL: [Self; 3] = [Self::Udp, Self::Http, Self::Both];
 
     fn command(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Http => "http",
-            Self::Both => "serve",
+            Self::WebTorrent => "ws",
+            Self::Both | Self::All => "serve",
         }
     }
 
     fn protocols(self) -> &'static [&'static str] {
         match self {
-            Self::Udp | Self::Http => &[""],
-            Self::Both => &["udp.", "http."],
+            Self::Udp | Self::Http | Self::WebTorrent => &[""],
+            Self::Both | Self::All => &["udp.", "http."],
         }
+    }
+}
+
+/// A pair of kinds of nodes, as it is shown when something fails.
+#[derive(Clone, Copy)]
+pub(super) struct Kinds(pub(super) Kind, pub(super) Kind);
+
+impl Kinds {
+    /// Each kind with each.
+    pub(super) fn all_of<const N: usize>(kinds: [Kind; N]) -> Vec<Self> {
+        let pairs = kinds.into_iter();
+        pairs
+            .flat_map(|one| kinds.map(|other| Self(one, other)))
+            .collect()
+    }
+}
+
+impl std::fmt::Display for Kinds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} and {:?}", self.0, self.1)
     }
 }
 
@@ -56,7 +83,7 @@ impl Node {
         let metrics = metrics_settings(&place);
         let metrics = match kind {
             Kind::Udp => metrics.replace("metrics.", "statistics."),
-            Kind::Http | Kind::Both => metrics,
+            _ => metrics,
         };
         let mut settings = format!(
             "{metrics}cluster.servers = {servers:?}\ncluster.node = '{name}'\n\
@@ -67,6 +94,9 @@ impl Node {
                 settings.push_str(&format!("{protocol}enabled = true\n"));
             }
             settings.push_str(&format!("{protocol}network.address = {addresses:?}\n"));
+        }
+        if kind == Kind::All {
+            settings.push_str(&ws_settings(&place));
         }
         Self {
             kind,
@@ -121,9 +151,19 @@ pub(super) fn wait_until_connected(node: &Daemon) {
 /// Somebody who asks a node of this kind; over UDP if it serves both.
 pub(super) fn client(kind: Kind, node: &Daemon, family: IpFamily) -> Box<dyn Client> {
     match kind {
-        Kind::Udp | Kind::Both => Box::new(Udp::new(node, family)),
+        Kind::Udp | Kind::Both | Kind::All => Box::new(Udp::new(node, family)),
         Kind::Http => Box::new(Http::new(node, family)),
+        Kind::WebTorrent => panic!("its clients are browsers"),
     }
+}
+
+/// A browser that is connected to a node of this kind.
+pub(super) fn browser(kind: Kind, node: &Daemon, name: u8) -> Browser {
+    let mut to = node.address(IpFamily::V4);
+    if kind == Kind::All {
+        to.set_port(node.place.second_port());
+    }
+    Browser::connect(to, name)
 }
 
 /// Waits until a torrent has so many seeders, completed downloads and leechers.

@@ -5,27 +5,15 @@ use aquatic_test_support::setup::on_each;
 use aquatic_test_support::{Daemon, metrics, torrent};
 use aquatic_types::{AnnounceEvent, IpFamily};
 
-use super::setup::{Answer, Kind, Node, client, pair, wait_for_counts, wait_until_connected};
+use super::setup::{
+    Answer, Kind, Kinds, Node, client, pair, wait_for_counts, wait_until_connected,
+};
 
 const V4: IpFamily = IpFamily::V4;
 
-/// A pair of kinds of nodes, as it is shown when something fails.
-#[derive(Clone, Copy)]
-struct Kinds(Kind, Kind);
-
-impl std::fmt::Display for Kinds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} and {:?}", self.0, self.1)
-    }
-}
-
 #[test]
 fn whoever_announces_at_one_node_is_handed_out_by_the_other() {
-    let all: Vec<_> = Kind::ALL
-        .into_iter()
-        .flat_map(|one| Kind::ALL.map(|other| Kinds(one, other)))
-        .collect();
-    on_each(&all, |Kinds(of_a, of_b)| {
+    on_each(&Kinds::all_of(Kind::ALL), |Kinds(of_a, of_b)| {
         let (_server, [a, b]) = pair([of_a, of_b]);
         for (number, family) in [(1, V4), (2, IpFamily::V6)] {
             let torrent = torrent(number);

@@ -7,8 +7,7 @@ use aquatic_test_support::setup::on_each;
 use aquatic_test_support::{Place, metrics, torrent};
 use aquatic_types::{AnnounceEvent, IpFamily};
 
-use super::setup::{Client, Combination, Http, SIMPLE, Udp, metrics_settings};
-use super::sharing::ws_settings;
+use super::setup::{Client, Combination, Http, SIMPLE, Udp, metrics_settings, ws_settings};
 
 const SETTINGS: &str = "keys.mode = 'require'\nkeys.path = 'keys'\n";
 

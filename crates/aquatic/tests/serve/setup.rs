@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use aquatic_test_support::bencode::Value;
 use aquatic_test_support::program::localhost;
@@ -121,6 +121,12 @@ pub(crate) fn metrics_settings(place: &Place) -> String {
          metrics.prometheus_endpoint_address = '{}'\n",
         place.metrics_address()
     )
+}
+
+/// WebTorrent at the second port of a place.
+pub(crate) fn ws_settings(place: &Place) -> String {
+    let address = SocketAddr::new(place.address(IpFamily::V4).ip(), place.second_port());
+    format!("ws.enabled = true\nws.network.address = '{address}'\n")
 }
 
 /// What a client learns.
@@ -277,7 +283,7 @@ impl Client for Udp {
 /// Over HTTP, with a connection for each request, so that all socket workers have their share.
 pub(crate) struct Http {
     ip: IpAddr,
-    tracker: std::net::SocketAddr,
+    tracker: SocketAddr,
     /// The path of the announce URL.
     pub(crate) path: &'static str,
 }

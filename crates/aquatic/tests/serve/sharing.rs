@@ -11,14 +11,11 @@ use aquatic_test_support::{Place, metrics, torrent};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use nix::sys::signal::Signal;
 
-use super::setup::{BINARY, Client, Combination, Http, SIMPLE, Udp, metrics_settings, start};
+use super::setup::{
+    BINARY, Client, Combination, Http, SIMPLE, Udp, metrics_settings, start, ws_settings,
+};
 
 const V4: IpFamily = IpFamily::V4;
-
-pub(crate) fn ws_settings(place: &Place) -> String {
-    let address = std::net::SocketAddr::new(place.address(V4).ip(), place.second_port());
-    format!("ws.enabled = true\nws.network.address = '{address}'\n")
-}
 
 /// One endpoint has the figures of all protocols, and no series twice.
 #[test]

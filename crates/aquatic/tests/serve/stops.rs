@@ -8,8 +8,7 @@ use aquatic_test_support::{Place, torrent};
 use aquatic_types::IpFamily;
 use nix::sys::signal::Signal;
 
-use super::setup::{Client, Http, SIMPLE, Udp};
-use super::sharing::ws_settings;
+use super::setup::{Client, Http, SIMPLE, Udp, ws_settings};
 
 const V4: IpFamily = IpFamily::V4;
 

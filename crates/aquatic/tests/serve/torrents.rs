@@ -2,58 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
+use aquatic_test_support::browser::Browser;
 use aquatic_test_support::operations::torrents::get_in_time;
 use aquatic_test_support::setup::on_each;
-use aquatic_test_support::wait::{DEADLINE, until};
+use aquatic_test_support::wait::until;
 use aquatic_test_support::{Daemon, Place, torrent};
 use aquatic_types::{InfoHash, IpFamily};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::setup::{Client, Combination, Http, SIMPLE, Udp, metrics_settings};
-use super::sharing::ws_settings;
+use super::setup::{Client, Combination, Http, SIMPLE, Udp, metrics_settings, ws_settings};
 
 const V4: IpFamily = IpFamily::V4;
 
 /// A browser that is one peer of a torrent. It leaves when this is dropped.
-struct Browser(#[expect(dead_code, reason = "kept open")] TcpStream);
-
-impl Browser {
-    fn join(daemon: &Daemon, torrent: InfoHash) -> Self {
-        let to = SocketAddr::new(daemon.address(V4).ip(), daemon.place.second_port());
-        let mut stream = TcpStream::connect(to).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let upgrade = "GET / HTTP/1.1\r\nHost: tracker\r\nUpgrade: websocket\r\n\
-                       Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        stream.write_all(upgrade.as_bytes()).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.extend(byte);
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101 "));
-        // Info hashes and peer ids are sent as characters, one for each byte.
-        let text = |bytes: [u8; 20]| bytes.map(char::from).iter().collect::<String>();
-        let announce = json!({
-            "action": "announce", "info_hash": text(torrent.0), "peer_id": text([b'x'; 20]),
-            "uploaded": 0, "downloaded": 0, "left": 0, "event": "started", "numwant": 0,
-        });
-        let message = announce.to_string();
-        let size = u16::try_from(message.len()).unwrap();
-        assert!(size > 125, "a size of two bytes");
-        // A text, masked with zeros.
-        let mut frame = vec![0x81, 0x80 | 126];
-        frame.extend(size.to_be_bytes());
-        frame.extend([0; 4]);
-        frame.extend(message.as_bytes());
-        stream.write_all(&frame).unwrap();
-        stream.read_exact(&mut [0; 2]).unwrap();
-        Self(stream)
-    }
+fn join_by_browser(daemon: &Daemon, torrent: InfoHash) -> Browser {
+    let to = SocketAddr::new(daemon.address(V4).ip(), daemon.place.second_port());
+    let mut browser = Browser::connect(to, b'x');
+    browser.announce(torrent, 0, 0);
+    browser
 }
 
 fn rows(list: &Value) -> Vec<(String, String, u64)> {
@@ -79,7 +47,7 @@ fn torrents_of_all_protocols_are_shown() {
             http.join(torrent(1), 2 + port, 0);
         }
         http.join(torrent(2), 1, 0);
-        let _browser = Browser::join(&daemon, torrent(1));
+        let _browser = join_by_browser(&daemon, torrent(1));
         let row = |protocol: &str, number, peers| {
             (protocol.to_owned(), torrent(number).to_string(), peers)
         };
@@ -119,7 +87,7 @@ fn each_kind_of_swarms_has_its_list() {
     let daemon = SIMPLE.start_in(place, &more);
     Udp::new(&daemon, V4).join(torrent(1), 1, 0);
     Http::new(&daemon, V4).join(torrent(1), 2, 5);
-    let _browser = Browser::join(&daemon, torrent(2));
+    let _browser = join_by_browser(&daemon, torrent(2));
     let listed = |name: &str, number, counts: &str| {
         let expected = BTreeSet::from([format!("4 {} {counts}", torrent(number))]);
         until("all torrents are listed", || {

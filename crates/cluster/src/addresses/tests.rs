@@ -270,6 +270,28 @@ fn what_others_tell_is_known_for_as_long_as_it_holds() {
 
 /// It is counted from when the batch was begun, and for as long as here, however long the other
 /// node remembers peers.
+/// Neither what waits nor what is on its way there or back is in the shards.
+#[test]
+fn a_mark_is_passed_when_all_before_it_is_in_the_shards() {
+    let mut fixture = Fixture::new(2);
+    assert!(fixture.replica.has_passed_mark());
+    fixture.hears_one(arrival(1, 1_000));
+    fixture.replica.mark();
+    assert!(!fixture.replica.has_passed_mark());
+    let now = fixture.now();
+    for _ in 0..3 {
+        fixture.replica.finish(now, &mut |_| ());
+        assert!(!fixture.replica.has_passed_mark());
+    }
+    fixture.works();
+    assert!(!fixture.replica.has_passed_mark());
+    fixture.replica.finish(now, &mut |_| ());
+    assert!(fixture.replica.has_passed_mark());
+    fixture.hears_one(arrival(2, 1_000));
+    fixture.replica.finish(now, &mut |_| ());
+    assert!(fixture.replica.has_passed_mark(), "it came after the mark");
+}
+
 #[test]
 fn everybody_lives_as_long_as_here() {
     let mut fixture = Fixture::new(1);

@@ -41,6 +41,8 @@ pub(super) struct LogReading {
     connected_micros: u64,
     disconnected_micros: Option<u64>,
     is_complete: bool,
+    /// It will be when what was read is in the shards.
+    is_nearly_complete: bool,
     has_complained: bool,
     records_before: u64,
 }
@@ -65,6 +67,7 @@ impl LogReading {
             connected_micros: 0,
             disconnected_micros: None,
             is_complete: false,
+            is_nearly_complete: false,
             has_complained: false,
             records_before: 0,
         }
@@ -191,7 +194,7 @@ impl LogReading {
         self.records_before = records;
         let millis = micros / 1_000;
         log::info!("the log of the cluster was read: {read} records in {millis} ms");
-        self.complete();
+        self.is_nearly_complete = true;
     }
 
     /// The log cannot be read.
@@ -218,10 +221,11 @@ impl LogReading {
         }
     }
 
-    /// Shows how it stands.
-    pub(super) fn show(&mut self, now: Now, counters: &Counters) {
+    /// Shows how it stands. `is_in_shards`: what was read.
+    pub(super) fn show(&mut self, now: Now, is_in_shards: bool, counters: &Counters) {
         let since = self.first_connected_micros;
-        if since.is_some_and(|since| now.micros >= since + self.complete_after_micros) {
+        let is_late = since.is_some_and(|since| now.micros >= since + self.complete_after_micros);
+        if is_late || (self.is_nearly_complete && is_in_shards) {
             self.complete();
         }
         counters.set_complete(self.is_complete);

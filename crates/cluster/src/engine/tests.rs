@@ -69,6 +69,9 @@ struct Shards {
     /// Whether the log was being read, each time that they have settled.
     settled: Vec<bool>,
     are_busy: bool,
+    is_marked: bool,
+    /// What was received before the last mark does not get into the shards.
+    are_slow: bool,
 }
 
 struct Shown {
@@ -83,6 +86,15 @@ impl Replica for Shown {
 
     fn has_room(&self) -> bool {
         !self.shards.lock().unwrap().are_busy
+    }
+
+    fn mark(&mut self) {
+        self.shards.lock().unwrap().is_marked = true;
+    }
+
+    fn has_passed_mark(&self) -> bool {
+        let shards = self.shards.lock().unwrap();
+        !(shards.is_marked && shards.are_slow)
     }
 
     fn receive(&mut self, _: Now, batch: &Received<'_>) {

@@ -149,10 +149,8 @@ fn with_all_metrics(program: &'static Program) -> (Vec<Daemon>, Vec<Box<dyn Clie
     let mut daemons = vec![plain];
     daemons.extend(program.has_tls.then(|| start(TLS)));
     daemons.push(start("keys.mode = 'require'\nkeys.path = 'keys'\n"));
-    // Where swarms can be shared. That nobody is there makes no difference.
-    if !program.shares_swarms {
-        daemons.push(start("cluster.servers = ['nats://127.0.0.1:1']\n"));
-    }
+    // That nobody is there makes no difference.
+    daemons.push(start("cluster.servers = ['nats://127.0.0.1:1']\n"));
     (daemons, clients)
 }
 

@@ -104,6 +104,16 @@ impl<P: BatchProcessor> Dispatcher<P> {
         }
     }
 
+    /// Whether nothing is on its way to a shard or back, nor waits to be.
+    #[must_use]
+    pub fn is_idle(&self, shard: usize) -> bool {
+        match self.links.get(shard) {
+            Some(Link::Local { batch, .. }) => batch.is_empty(),
+            Some(Link::Remote(lane)) => lane.in_flight() == 0 && !lane.holds_back(),
+            None => true,
+        }
+    }
+
     /// The batch for the shard that this worker owns.
     pub fn local_batch(&mut self) -> Option<&mut P::Batch> {
         match self.links.get_mut(self.local?)? {

@@ -36,6 +36,8 @@ labels! {
         Full = "full",
         /// For a node that has gone, or was never heard of.
         NodeGone = "node_gone",
+        /// For another node, while there is no connection: it would come too late.
+        Disconnected = "disconnected",
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aquatic_access_list::{AccessListReader, PeerIdRules};
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::nodes::{NodeIndex, NodeStates};
-use aquatic_cluster::replica::{Outgoing, Received, Replica};
+use aquatic_cluster::replica::{Mark, Outgoing, Received, Replica};
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::SettingsReader;
 use aquatic_swarm_log::{Body, Kind, MemberRecord, RecordBuffer, Withdrawal};
@@ -63,6 +63,7 @@ pub struct MemberReplica {
     records: Records,
     /// Offers that were not passed on to any shard, and the nodes that are to be told.
     not_taken: Vec<(NodeIndex, Withdrawal)>,
+    mark: Mark,
 }
 
 /// What others are to be told, and the second as of which it is.
@@ -89,6 +90,7 @@ impl MemberReplica {
                 since: Seconds(0),
             },
             not_taken: Vec::new(),
+            mark: Mark::default(),
         }
     }
 
@@ -140,6 +142,14 @@ impl Replica for MemberReplica {
         !shards
             .into_iter()
             .any(|it| self.dispatcher.is_half_used(it))
+    }
+
+    fn mark(&mut self) {
+        self.mark.set(self.dispatcher.shards());
+    }
+
+    fn has_passed_mark(&self) -> bool {
+        self.mark.is_passed()
     }
 
     fn receive(&mut self, now: Now, received: &Received<'_>) {
@@ -204,6 +214,8 @@ impl Replica for MemberReplica {
             self.pass_on(tiding, None);
         }
         let in_flight = self.dispatcher.send();
+        let dispatcher = &self.dispatcher;
+        self.mark.look(|shard| dispatcher.is_idle(shard));
         self.forwarding.collect();
         self.forwarding.forward();
         in_flight

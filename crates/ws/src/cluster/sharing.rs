@@ -2,7 +2,7 @@
 //! theirs. Pure.
 //!
 //! A member is told of when it comes, changes or leaves; and once in [`refresh_seconds`] while it
-//! stays, since what is told holds for [little more than twice that](Sharing::life_seconds). The
+//! stays, since what is told holds for [little more than twice that](MemberLives::life). The
 //! latter takes no timer and no memory: each cleaning meets every member, and tells of those whose
 //! turn it was since the cleaning before.
 //!
@@ -11,8 +11,9 @@
 use std::collections::VecDeque;
 
 use aquatic_access_list::AccessListReader;
+use aquatic_cluster::config::MemberLives;
 use aquatic_cluster::nodes::{NodeIndex, NodeState, NodeStates};
-use aquatic_swarm::{PEER_AGE_MAX_SECONDS, PeerKey as _};
+use aquatic_swarm::PeerKey as _;
 use aquatic_swarm_log::MemberRecord;
 use aquatic_types::{InfoHash, IpFamily, PeerStatus, Seconds};
 
@@ -24,15 +25,11 @@ const OUTBOX_MAX: usize = 65_536;
 /// Records that the outbox keeps room for.
 const OUTBOX_KEPT: usize = 1_024;
 
-/// Seconds that a member is believed to be there beyond what it takes to be told of it twice.
-const GRACE_SECONDS: u32 = 30;
-
 /// See the [module](self).
 pub struct Sharing {
     pub(crate) nodes: NodeStates,
     access_list: AccessListReader,
-    refresh_seconds: u32,
-    cleaning_seconds: u32,
+    lives: MemberLives,
     /// Members are told of in this cleaning whose turn came after the first second, and no later
     /// than in the second one.
     turns: (Seconds, Seconds),
@@ -67,8 +64,10 @@ impl Sharing {
         Self {
             nodes,
             access_list,
-            refresh_seconds: refresh_seconds.max(1),
-            cleaning_seconds: 0,
+            lives: MemberLives {
+                refresh: refresh_seconds.max(1),
+                cleaning_interval: 0,
+            },
             turns: (Seconds(0), Seconds(0)),
             is_cleaning: false,
             outbox: VecDeque::new(),
@@ -81,15 +80,8 @@ impl Sharing {
     /// So many seconds are between two cleanings. What is told never holds for a shorter time than
     /// before: who leaves would seem to have done so before it was last told of.
     pub(crate) fn set_cleaning_interval(&mut self, seconds: u32) {
-        self.cleaning_seconds = self.cleaning_seconds.max(seconds);
-    }
-
-    /// For how long a member is believed to be there that is told of: so long that it is told of
-    /// again twice, whenever its turns fall between two cleanings.
-    pub(crate) fn life_seconds(&self) -> u32 {
-        let turns = 2 * u64::from(self.refresh_seconds.max(self.cleaning_seconds));
-        let life = turns + u64::from(self.cleaning_seconds) + u64::from(GRACE_SECONDS);
-        u32::try_from(life).map_or(PEER_AGE_MAX_SECONDS, |it| it.min(PEER_AGE_MAX_SECONDS))
+        let interval = &mut self.lives.cleaning_interval;
+        *interval = seconds.max(*interval);
     }
 
     /// Others are to be told of a member of this node.
@@ -100,7 +92,7 @@ impl Sharing {
         key: &MemberKey,
         tidings: Tidings,
     ) {
-        let life = self.life_seconds();
+        let life = self.lives.life();
         let record = MemberRecord {
             info_hash,
             member: key.member().member(key.peer_id(), key.network_number()),
@@ -160,7 +152,7 @@ impl Sharing {
         /// Spreads what members are told apart by over the upper half.
         const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
         let scattered = key.within_network().wrapping_mul(GOLDEN_RATIO) >> 32;
-        let period = u64::from(self.refresh_seconds);
+        let period = u64::from(self.lives.refresh);
         let phase = scattered % period;
         let (after, until) = self.turns;
         let turns = |time: Seconds| (u64::from(time.0) + phase) / period;

@@ -71,6 +71,26 @@ fn it_says_every_second_that_it_is_alive_and_how_much_it_has_published() {
     }
 }
 
+/// What it sends to others is not understood before they know it.
+#[test]
+fn who_is_heard_for_the_first_time_is_told_at_once_but_not_all_the_time() {
+    let mut fixture = Fixture::at_work();
+    fixture.pass(SECOND);
+    fixture.published(Channel::Nodes);
+    for process in 1..=2 {
+        fixture.micros += 1_000;
+        fixture.hears_alive("a", process, 0, 0);
+        assert_eq!(fixture.published(Channel::Nodes).len(), 1);
+        fixture.hears_alive("a", process, 0, 0);
+        assert!(fixture.published(Channel::Nodes).is_empty());
+    }
+    for process in 3..1_000 {
+        fixture.hears_alive("liar", process, 0, 0);
+    }
+    let told = u32::try_from(fixture.published(Channel::Nodes).len()).unwrap();
+    assert_eq!(told, GREETINGS_MAX - 2);
+}
+
 #[test]
 fn who_leaves_publishes_what_waits_and_says_so() {
     let mut fixture = Fixture::at_work();

@@ -30,6 +30,20 @@ fn everything_is_read_at_the_start_and_then_it_is_complete() {
     assert!(fixture.reads().is_empty());
 }
 
+/// Somebody waits for that, to serve clients: they would not be given who is still on the way.
+#[test]
+fn it_is_complete_when_what_was_read_is_in_the_shards() {
+    let mut fixture = Fixture::new(settings());
+    fixture.shards.lock().unwrap().are_slow = true;
+    fixture.happens(Event::Connected);
+    fixture.happens(Event::LogRead);
+    fixture.pass(SECOND);
+    assert!(!fixture.counters.is_complete());
+    fixture.shards.lock().unwrap().are_slow = false;
+    fixture.step();
+    assert!(fixture.counters.is_complete());
+}
+
 #[test]
 fn without_a_log_it_is_complete_when_all_peers_must_have_announced() {
     let mut fixture = Fixture::new(EngineSettings {

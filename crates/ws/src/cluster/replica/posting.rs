@@ -69,6 +69,8 @@ impl Post {
         let is_known = self.names.contains_key(&node) && self.nodes.get(node) != NodeState::Gone;
         let outcome = if !is_known {
             LetterOutcome::NodeGone
+        } else if !self.nodes.is_connected() {
+            LetterOutcome::Disconnected
         } else if self.push(now, node, letter, publish) {
             LetterOutcome::Sent
         } else {

@@ -1,5 +1,6 @@
 use aquatic_access_list::{AccessListMode, SharedAccessList};
 use aquatic_stream::ConnectionKey;
+use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_types::PeerId;
 
 use super::*;
@@ -62,7 +63,7 @@ fn everybody_has_a_turn_in_time() {
             sharing.has_cleaned();
         }
         assert!(told.iter().all(|it| now - it <= period + cleaning));
-        assert!(sharing.life_seconds() > 2 * period + cleaning);
+        assert!(sharing.lives.life() > 2 * period + cleaning);
         let once = 200 * now / period;
         let most = once + once / 10 + 200;
         assert!((once - 200..=most).contains(&turns), "{turns}, not {once}");
@@ -86,7 +87,7 @@ fn turns_are_spread() {
 #[test]
 fn what_waits_holds_for_less() {
     let mut sharing = sharing(64, 30);
-    let life = u16::try_from(sharing.life_seconds()).unwrap();
+    let life = u16::try_from(sharing.lives.life()).unwrap();
     assert_eq!(life, 2 * 64 + 30 + 30);
     for (now, number) in [(10, 1), (12, 2), (400, 3)] {
         note(&mut sharing, now, number);
@@ -118,13 +119,13 @@ fn what_nobody_fetches_is_bounded_and_the_oldest_goes() {
 #[test]
 fn what_is_told_never_holds_for_less_than_before() {
     let mut sharing = sharing(64, 100);
-    let life = sharing.life_seconds();
+    let life = sharing.lives.life();
     sharing.set_cleaning_interval(10);
-    assert_eq!(sharing.life_seconds(), life);
+    assert_eq!(sharing.lives.life(), life);
     sharing.set_cleaning_interval(200);
-    assert!(sharing.life_seconds() > life);
+    assert!(sharing.lives.life() > life);
     sharing.set_cleaning_interval(u32::MAX);
-    assert_eq!(sharing.life_seconds(), PEER_AGE_MAX_SECONDS);
+    assert_eq!(sharing.lives.life(), PEER_AGE_MAX_SECONDS);
 }
 
 #[test]
