@@ -60,10 +60,13 @@ async function comeBack (stage, [application]) {
   await everybodyHasMet(pages, MEETING_LIMIT_MS)
 
   const [returning] = pages
-  const replies = (await returning.look()).replies.length
+  const { sockets } = await returning.look()
   await line.cut()
   if (comesBackBy === 'itself') {
-    await until('it is back', async () => (await returning.look()).replies.length > replies)
+    // Seen by a reply over another socket: one over the old socket may come until the cut.
+    await until('it is back', async () => {
+      return (await returning.look()).replies.some(({ socket }) => socket > sockets)
+    })
   } else {
     await returning.reload()
   }
