@@ -1,6 +1,9 @@
-// A file goes from one page of a browser to another. They know each other by one tracker only.
+// A file goes from one page of a browser to another. They know each other by one tracker only, or
+// by two that share their swarms.
 //
-// Usage: node browser_transfer.js DEVTOOLS_URL ANNOUNCE_URL SCREENSHOT_PREFIX
+// Usage: node browser_transfer.js DEVTOOLS_URL ANNOUNCE_URL SCREENSHOT_PREFIX [ANNOUNCE_URL]
+//
+// The second URL is that of the page to which the file goes.
 //
 // The browser runs already and is driven by the Chrome DevTools Protocol at DEVTOOLS_URL. The
 // process ends with code 0 if the file has come whole, over WebRTC, and if the tracker's counts
@@ -19,33 +22,46 @@ const FILES = {
   '/webtorrent.min.js': path.join(process.env.NODE_PATH, 'webtorrent/dist/webtorrent.min.js')
 }
 
-async function main (devtoolsUrl, announceUrl, screenshotPrefix) {
+async function main (devtoolsUrl, announceUrl, screenshotPrefix, leecherUrl = announceUrl) {
   const origin = await serveFiles(name => FILES[name])
   const browser = await Browser.connect(devtoolsUrl)
-  const tracker = await Scraper.connect(announceUrl)
+  const trackers = await Promise.all([announceUrl, leecherUrl].map(url => Scraper.connect(url)))
+  const allCount = async (torrent, expected) => {
+    for (const tracker of trackers) await tracker.waitFor(torrent, expected)
+  }
 
   const seeder = await browser.open(origin, 'seeder')
   const torrent = await seeder.call('seed', announceUrl)
-  await tracker.waitFor(torrent, { complete: 1, incomplete: 0 })
+  await allCount(torrent, { complete: 1, incomplete: 0 })
 
   const leecher = await browser.open(origin, 'leecher')
-  const arrived = await leecher.call('download', torrent.metainfo)
+  const metainfo = withTracker(torrent.metainfo, announceUrl, leecherUrl)
+  const arrived = await leecher.call('download', metainfo)
   console.log('arrived:', JSON.stringify(arrived))
   assert.strictEqual(arrived.progress, 1, 'the download is complete')
   assert.strictEqual(arrived.sha1, torrent.sha1, 'the bytes are those of the seeder')
   assert.deepStrictEqual(new Set(arrived.connections), new Set(['webrtc']))
-  await tracker.waitFor(torrent, { complete: 2, incomplete: 0 })
+  await allCount(torrent, { complete: 2, incomplete: 0 })
 
   await seeder.screenshot(`${screenshotPrefix}-seeder.png`)
   await leecher.screenshot(`${screenshotPrefix}-leecher.png`)
 
   // Nobody says goodbye: a page is closed, and its socket with it.
   await leecher.close()
-  await tracker.waitFor(torrent, { complete: 1, incomplete: 0 })
+  await allCount(torrent, { complete: 1, incomplete: 0 })
   await seeder.close()
-  await tracker.waitFor(torrent, { complete: 0, incomplete: 0 })
+  await allCount(torrent, { complete: 0, incomplete: 0 })
   browser.assertOnlyLoopbackWasAsked()
   await browser.send('Browser.close')
+}
+
+// The same torrent with another tracker.
+function withTracker (metainfo, url, otherUrl) {
+  // Strings have their length before them.
+  assert.strictEqual(url.length, otherUrl.length)
+  const binary = Buffer.from(metainfo, 'base64').toString('binary')
+  assert(binary.includes(url), 'the torrent names its tracker')
+  return Buffer.from(binary.replaceAll(url, otherUrl), 'binary').toString('base64')
 }
 
 // Sees one swarm by the tracker's scrape answers, without being in it.

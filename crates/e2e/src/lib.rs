@@ -37,6 +37,7 @@ pub mod folder;
 pub mod host;
 pub mod identity;
 pub mod lab;
+pub mod nats;
 pub mod nginx;
 pub mod process;
 pub mod prometheus;

@@ -2,7 +2,7 @@
 //!
 //! | client | ws | wss |
 //! |---|---|---|
-//! | WebTorrent in Chromium: a file goes from page to page over WebRTC | yes | yes |
+//! | WebTorrent in Chromium: a file over WebRTC | yes, by two trackers, too | yes |
 //! | `bittorrent-tracker` (npm): announces, offers, answers, scrapes | yes, also by nginx | yes |
 //! | bugout in Chromium: three pages, all of which seed, exchange messages | yes | yes |
 //! | p2pt in Chromium: two pages exchange messages | yes | yes |
@@ -16,6 +16,7 @@ use aquatic_e2e::clients::browser::{self, Application, Play};
 use aquatic_e2e::clients::npm;
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
+use aquatic_e2e::nats::Nats;
 use aquatic_e2e::nginx::Nginx;
 use aquatic_e2e::tracker::Tracker;
 use aquatic_e2e::{Family, Protocol};
@@ -32,6 +33,28 @@ fn a_file_goes_from_browser_to_browser_over_wss() {
     with_tracker(Protocol::Wss, |folder, host, url| {
         browser::transfer(folder, host, url, "browser-wss").unwrap();
     });
+}
+
+/// They know each other only because their trackers do.
+#[test]
+fn a_file_goes_from_browser_to_browser_by_way_of_two_trackers() {
+    let (folder, host) = (Folder::new().unwrap(), Host::loopback());
+    let nats = Nats::start(&folder, &host).unwrap();
+    let trackers = ["one", "other"].map(|name| {
+        let address = SocketAddr::new(host.ip(Family::V4), host.free_port().unwrap());
+        let folder = Folder::new().unwrap();
+        let cluster = format!("[cluster]\nnode = '{name}'\nservers = ['{}']\n", nats.url());
+        let tracker = Tracker::start(Protocol::Ws, &folder, &host, address, &cluster).unwrap();
+        (tracker, folder)
+    });
+    let urls = trackers
+        .each_ref()
+        .map(|(tracker, _)| format!("ws://{}", tracker.address()));
+    let [one, other] = urls.each_ref().map(String::as_str);
+    browser::transfer_between(&folder, &host, [one, other], "browser-nodes").unwrap();
+    for (tracker, _folder) in trackers {
+        tracker.stop().unwrap();
+    }
 }
 
 #[test]

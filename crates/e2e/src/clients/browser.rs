@@ -82,6 +82,21 @@ pub fn transfer(folder: &Folder, host: &Host, announce_url: &str, name: &str) ->
     drive("browser_transfer", folder, host, announce_url, name, &[])
 }
 
+/// The same by two trackers that share their swarms: the page that seeds announces at the first of
+/// these URLs, and the one that downloads at the second, which is as long.
+///
+/// # Errors
+/// See [`transfer`].
+pub fn transfer_between(
+    folder: &Folder,
+    host: &Host,
+    [of_seeder, of_leecher]: [&str; 2],
+    name: &str,
+) -> Result<()> {
+    let script = "browser_transfer";
+    drive(script, folder, host, of_seeder, name, &[of_leecher])
+}
+
 /// Lets pages of each application meet and exchange messages. Screenshots as in [`transfer`].
 ///
 /// # Errors
