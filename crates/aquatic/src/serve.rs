@@ -161,6 +161,7 @@ fn prepare_cluster(config: &Config, bound: &Bound<'_>) -> anyhow::Result<Option<
         config.peer_lives(),
         listener,
         &[Channel::Peers],
+        config.lists(),
     )
 }
 

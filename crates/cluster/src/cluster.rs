@@ -1,10 +1,12 @@
 //! A tracker's part in a cluster, from its start on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_channel::Waker;
+use aquatic_daemon::bucket::BucketList;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::sandbox::Needs;
@@ -15,9 +17,10 @@ use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
 use crate::addresses::{self, AddressReplica, PeerAges, RemoteProcessor};
 use crate::bus::Channel;
-use crate::config::{ClusterConfig, PeerLives};
+use crate::config::{ClusterConfig, ListConfigs, PeerLives};
 use crate::counters::{self, Counters};
 use crate::engine::{Engine, EngineSettings};
+use crate::lists::{self, ListKind, ListPlan};
 use crate::nats::settings::Settings;
 use crate::nats::{self, Nats};
 use crate::nodes::NodeStates;
@@ -30,6 +33,9 @@ pub struct Cluster {
     config: ClusterConfig,
     node: String,
     settings: Settings,
+    /// Lists that are kept in the servers, and their files.
+    lists: Vec<ListKind>,
+    copies: Vec<PathBuf>,
     lives: PeerLives,
     refresh: SharedRefreshInterval,
     replicas: Vec<Box<dyn Replica>>,
@@ -47,7 +53,7 @@ pub struct StartedCluster {
 }
 
 impl Cluster {
-    /// What an operator has set; `None` if swarms are shared with nobody. Reads the files that the
+    /// What an operator has set, for the cluster and for `lists`; `None` if swarms are shared with nobody. Reads the files that the
     /// keys name: to be called before privileges are dropped. `listener` is the protocol, and the
     /// port where clients are served, after which the node is called if it has no name. What is
     /// listened to are `channels`, besides the signs of life of other nodes.
@@ -59,6 +65,7 @@ impl Cluster {
         lives: PeerLives,
         (protocol, port): (&str, u16),
         channels: &[Channel],
+        lists: ListConfigs<'_>,
     ) -> anyhow::Result<Option<Self>> {
         if !config.is_on() {
             return Ok(None);
@@ -66,7 +73,10 @@ impl Cluster {
         let node = config.node_name(protocol, port);
         let channels: Vec<_> = channels.iter().copied().chain([Channel::Nodes]).collect();
         let log_life = Duration::from_secs(u64::from(lives.peer_age_max));
+        let kinds = config.lists_in_buckets(lists);
         Ok(Some(Self {
+            copies: kinds.iter().map(|kind| lists.path(*kind)).collect(),
+            lists: kinds,
             settings: Settings::load(config, node.clone(), &channels, log_life)?,
             node,
             lives,
@@ -122,7 +132,30 @@ impl Cluster {
     /// What it needs of the sandbox.
     #[must_use]
     pub fn needs(&self) -> Needs {
-        self.settings.needs()
+        let mut needs = self.settings.needs();
+        needs.replaces.extend_from_slice(&self.copies);
+        needs
+    }
+
+    /// Starts the thread that takes over lists out of the servers, which is called `lists`, if
+    /// there are any.
+    fn keep_lists(&self, launch: &Launch<'_>) -> anyhow::Result<Vec<ListPlan>> {
+        if self.lists.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.lists.iter().map(|kind| {
+            let list: Arc<dyn BucketList> = match kind {
+                ListKind::AccessList => launch.access_list_editor(),
+                ListKind::Keys => launch.keys_editor(),
+            };
+            (*kind, list)
+        });
+        let (plans, keeper) = lists::keep(kept.collect(), &self.counters, launch.clock());
+        launch.supervisor().spawn("lists", move || {
+            keeper.run();
+            Ok(())
+        })?;
+        Ok(plans)
     }
 
     /// Starts the thread, which is called `cluster`.
@@ -138,6 +171,7 @@ impl Cluster {
             counters: self.counters(),
         };
         log::info!("node `{}` of the cluster `{}`", self.node, self.config.name);
+        let plans = self.keep_lists(launch)?;
         let (clock, process) = (launch.clock(), OsEntropy.number()?);
         let notify = Arc::clone(&self.place.source);
         let finisher = launch.supervisor().finisher(move || notify.notify_one());
@@ -147,6 +181,7 @@ impl Cluster {
             let runtime = nats::runtime().context("the cluster's connection cannot be made")?;
             runtime.block_on(async move {
                 let bus = Nats::connect(self.settings).await.context("[cluster]")?;
+                plans.into_iter().for_each(|plan| bus.watch(plan));
                 let (replicas, states) = (self.replicas, self.states);
                 let member = Member {
                     engine: Engine::new(bus, settings, replicas, states, self.counters),

@@ -22,10 +22,14 @@
 //! | `subjects` | under which subjects messages go |
 //! | `link` | the state of the connection |
 //! | `history` | the log |
+//! | `bucket` | lists that are kept in the servers |
+//! | `requests` | questions to JetStream |
 
+mod bucket;
 mod credentials;
 mod history;
 mod link;
+mod requests;
 pub mod settings;
 mod subjects;
 mod system;
@@ -48,11 +52,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, unconstrained, yield_now};
 use tokio::time::timeout;
 
+use self::bucket::Watch;
 use self::history::{Item, Log};
 use self::link::{About, Link};
 use self::settings::Settings;
 use self::subjects::Subjects;
 use crate::bus::{Bus, Channel, Destination, Event, Message};
+use crate::lists::ListPlan;
 
 /// Bytes that were heard and are not taken yet.
 const HEARD_BYTES_MAX: usize = 16 * 1_024 * 1_024;
@@ -232,6 +238,17 @@ impl Nats {
         // All that has come is taken, and not only as much as tasks should do at a time. There is
         // nobody to be told that time was up.
         let _ = timeout(within, unconstrained(something)).await;
+    }
+
+    /// Keeps a list as it is in its bucket, for ever.
+    pub fn watch(&self, plan: ListPlan) {
+        let watch = Watch::new(
+            self.client.clone(),
+            Arc::clone(&self.link),
+            &self.subjects,
+            plan,
+        );
+        self.runtime.spawn(watch.run());
     }
 
     /// Wakes the owner, from any thread.

@@ -11,7 +11,7 @@ use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
 use crate::bus::Channel;
-use crate::config::{ClusterConfig, PeerLives};
+use crate::config::{ClusterConfig, ListConfigs, PeerLives};
 use crate::counters::Counters;
 use crate::nodes::NodeStates;
 use crate::replica::Replica;
@@ -33,6 +33,7 @@ impl Cluster {
         _: PeerLives,
         _: (&str, u16),
         _: &[Channel],
+        _: ListConfigs<'_>,
     ) -> anyhow::Result<Option<Self>> {
         if config.is_on() {
             bail!("`cluster.servers`: this program was built without the feature `cluster`");

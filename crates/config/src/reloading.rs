@@ -116,6 +116,8 @@ pub const KEYS: &[(&str, Reloading)] = &[
     ("cluster.publish_buffer", NeedsRestart),
     ("cluster.history", NeedsRestart),
     ("cluster.start_complete_within", NeedsRestart),
+    ("cluster.access_list_bucket", NeedsRestart),
+    ("cluster.keys_bucket", NeedsRestart),
     ("privileges.drop_privileges", NeedsRestart),
     ("privileges.chroot_path", NeedsRestart),
     ("privileges.group", NeedsRestart),

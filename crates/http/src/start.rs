@@ -63,7 +63,13 @@ fn start(
     let mut launch = Launch::prepare::<Http>(supervisor, common, reloader.file(), |addresses| {
         let listener = (Http::NAME, addresses.first().map_or(0, SocketAddr::port));
         let lives = config.peer_lives();
-        cluster = Cluster::prepare(&config.cluster, lives, listener, &[Channel::Peers])?;
+        cluster = Cluster::prepare(
+            &config.cluster,
+            lives,
+            listener,
+            &[Channel::Peers],
+            config.lists(),
+        )?;
         Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
     })?;
     let wakers = launch.wakers();

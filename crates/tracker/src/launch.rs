@@ -194,6 +194,18 @@ impl<'a> Launch<'a> {
         self.access_list.shared()
     }
 
+    /// What changes the access list.
+    #[must_use]
+    pub fn access_list_editor(&self) -> Arc<AccessListEditor> {
+        Arc::clone(&self.access_list)
+    }
+
+    /// What changes the keys.
+    #[must_use]
+    pub fn keys_editor(&self) -> Arc<KeysEditor> {
+        Arc::clone(&self.keys)
+    }
+
     /// Who is served, where clients need a key.
     #[must_use]
     pub fn keys(&self) -> &SharedKeys {

@@ -133,5 +133,6 @@ fn prepare_cluster(config: &Config, bound: &Bound) -> anyhow::Result<Option<Clus
         config.peer_lives(),
         listener,
         &[Channel::Peers],
+        config.lists(),
     )
 }

@@ -60,6 +60,16 @@ impl Subjects {
         format!("AQUATIC_{}", self.cluster)
     }
 
+    /// The name of the node.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The name of the cluster.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// What a message under this subject is about, and the node that it names.
     pub(super) fn parse(subject: &str) -> Option<(Channel, &str)> {
         let mut words = subject.strip_prefix(PREFIX)?.strip_prefix('.')?.split('.');

@@ -7,6 +7,7 @@
 
 mod connections;
 mod credentials;
+mod lists;
 mod log;
 mod node;
 mod permissions;
