@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `setup` | nodes of each kind, and clients |
 //! | `sharing` | what peers of one node have of those of another |
+//! | `lists` | access lists and keys that are kept in the servers |
 //! | `interruptions` | servers and nodes that come, go, and come back |
 
 #![cfg(all(target_os = "linux", feature = "cluster"))]
@@ -16,5 +17,6 @@ mod cluster {
     mod setup;
 
     mod interruptions;
+    mod lists;
     mod sharing;
 }
