@@ -83,6 +83,7 @@ fn start(
             let cluster = prepare_cluster(config, &bound)?;
             Ok((bound, cluster))
         })?;
+    launch.tell_announces(cluster.as_ref().and_then(Cluster::announces));
     bound.load_tls()?;
     let (socket_workers, swarm_workers) = config.threads();
     launch::advise_workers(socket_workers, swarm_workers);

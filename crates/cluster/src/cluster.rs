@@ -10,12 +10,15 @@ use aquatic_daemon::bucket::BucketList;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::sandbox::Needs;
+use aquatic_daemon::supervisor::FINISH_MAX;
+use aquatic_tracker::announces::Announces;
 use aquatic_tracker::entropy::{Entropy, OsEntropy};
 use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
 use crate::addresses::{self, AddressReplica, PeerAges, RemoteProcessor};
+use crate::announces::AnnouncePlan;
 use crate::bus::Channel;
 use crate::config::{ClusterConfig, ListConfigs, PeerLives};
 use crate::counters::{self, Counters};
@@ -36,6 +39,7 @@ pub struct Cluster {
     /// Lists that are kept in the servers, and their files.
     lists: Vec<ListKind>,
     copies: Vec<PathBuf>,
+    announces: Option<Announces>,
     lives: PeerLives,
     refresh: SharedRefreshInterval,
     replicas: Vec<Box<dyn Replica>>,
@@ -77,6 +81,9 @@ impl Cluster {
         Ok(Some(Self {
             copies: kinds.iter().map(|kind| lists.path(*kind)).collect(),
             lists: kinds,
+            announces: config
+                .tells_announces()
+                .then(|| Announces::new(node.clone())),
             settings: Settings::load(config, node.clone(), &channels, log_life)?,
             node,
             lives,
@@ -93,6 +100,24 @@ impl Cluster {
     #[must_use]
     pub fn refresh(&self) -> SharedRefreshInterval {
         self.refresh.clone()
+    }
+
+    /// Where workers are to tell of announces, if somebody wants to hear of them.
+    #[must_use]
+    pub fn announces(&self) -> Option<Announces> {
+        self.announces.clone()
+    }
+
+    fn announce_plan(&self, process: u64, clock: Clock) -> Option<AnnouncePlan> {
+        let announces = self.announces.clone()?;
+        Some(AnnouncePlan {
+            announces,
+            buffer_bytes: self.config.announces_buffer,
+            flush_interval: Duration::from_millis(self.config.flush_interval),
+            process,
+            clock,
+            counters: self.counters(),
+        })
     }
 
     /// What wakes the thread that speaks for this process.
@@ -174,7 +199,13 @@ impl Cluster {
         let plans = self.keep_lists(launch)?;
         let (clock, process) = (launch.clock(), OsEntropy.number()?);
         let notify = Arc::clone(&self.place.source);
-        let finisher = launch.supervisor().finisher(move || notify.notify_one());
+        let plan = self.announce_plan(process, clock);
+        let leave_max = match plan {
+            Some(_) => thread::LEAVE_WITH_ANNOUNCES_MAX,
+            None => FINISH_MAX,
+        };
+        let supervisor = launch.supervisor();
+        let finisher = supervisor.finisher_within(leave_max, move || notify.notify_one());
         launch.supervisor().spawn("cluster", move || {
             let settings = self.engine_settings(process);
             let Place { source, gate, .. } = self.place;
@@ -182,9 +213,11 @@ impl Cluster {
             runtime.block_on(async move {
                 let bus = Nats::connect(self.settings).await.context("[cluster]")?;
                 plans.into_iter().for_each(|plan| bus.watch(plan));
+                let announces = plan.map(|plan| bus.publish_announces(plan));
                 let (replicas, states) = (self.replicas, self.states);
                 let member = Member {
                     engine: Engine::new(bus, settings, replicas, states, self.counters),
+                    announces,
                     clock,
                     notify: source,
                     gate,

@@ -72,6 +72,14 @@ section! {
         /// user's, and its value is what follows it on its line in a file of keys, such as
         /// `peers=5 # Alice`. `keys.path` is the copy.
         pub keys_bucket: bool = false,
+        /// Tell a back end of every announce that is served, over UDP and HTTP, with what the
+        /// client says it has up- and downloaded: in the stream `AQUATIC-ANNOUNCES_NAME` of the
+        /// servers (JetStream), which keeps it for three days unless somebody has made the stream
+        /// otherwise. It has addresses, and keys of users.
+        pub announces: bool = false,
+        /// Bytes of these that wait at most while the servers do not take them: some 250 for an
+        /// announce. What does not fit is lost, the oldest first.
+        pub announces_buffer: usize = 67_108_864,
     }
 }
 
@@ -112,6 +120,9 @@ pub struct PeerLives {
     /// The longest.
     pub peer_age_max: u32,
 }
+
+/// Two pieces of what workers tell.
+const ANNOUNCES_BUFFER_MIN: usize = 262_144;
 
 /// Names are a part of subjects, which servers limit, and of metrics.
 const NAME_LENGTH_MAX: usize = 64;
@@ -178,6 +189,12 @@ impl ClusterConfig {
         kinds.filter(|kind| lists.is_used(*kind)).collect()
     }
 
+    /// Whether a back end is told of announces.
+    #[must_use]
+    pub fn tells_announces(&self) -> bool {
+        self.is_on() && self.announces
+    }
+
     /// Advises against lists in the servers that are of no use.
     pub fn advise_lists(&self, lists: ListConfigs<'_>, checks: &mut Checks) {
         for (kind, key, mode) in [
@@ -215,9 +232,23 @@ impl ClusterConfig {
             "cluster.flush_interval",
             "must be from 10 to 5000: it is in milliseconds",
         );
+        self.check_announces(checks);
         self.check_servers(checks);
         self.check_files(checks);
         self.check_refresh(lives, checks);
+    }
+
+    fn check_announces(&self, checks: &mut Checks) {
+        checks.advise(
+            !self.announces || self.is_on(),
+            "cluster.announces",
+            "is not used, because `cluster.servers` is empty",
+        );
+        checks.require(
+            !self.announces || self.announces_buffer >= ANNOUNCES_BUFFER_MIN,
+            "cluster.announces_buffer",
+            format!("must be at least {ANNOUNCES_BUFFER_MIN}: it is in bytes"),
+        );
     }
 
     fn check_servers(&self, checks: &mut Checks) {

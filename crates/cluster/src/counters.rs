@@ -50,6 +50,19 @@ pub struct BucketCounters {
     pub invalid: Counter,
 }
 
+/// What is counted of announces that are published.
+#[derive(Debug, Default)]
+pub struct AnnounceCounters {
+    /// Announces that the servers have acknowledged.
+    pub published: Counter,
+    /// Announces for which there was no room.
+    pub dropped: Counter,
+    /// Messages that were not acknowledged, and are published again.
+    pub failures: Counter,
+    /// Bytes that wait.
+    pub buffered: Counter,
+}
+
 impl BucketCounters {
     /// Whether changes are heard.
     pub fn set_heard(&self, is_heard: bool) {
@@ -105,6 +118,8 @@ pub struct Counters {
     /// The largest difference to the clock of another node, in milliseconds.
     pub skew_millis: Counter,
     /// Of each bucket, by [`ListKind`].
+    /// Of announces for a back end.
+    pub announces: AnnounceCounters,
     buckets: [BucketCounters; ListKind::ALL.len()],
     delivery: Histogram,
 }
@@ -196,6 +211,38 @@ pub fn write(counters: &Arc<Counters>, text: &mut Exposition) {
     write_records(counters, text);
     write_log(counters, text);
     write_buckets(counters, text);
+    write_announces(&counters.announces, text);
+}
+
+fn write_announces(counters: &AnnounceCounters, text: &mut Exposition) {
+    for (name, kind, help, counter) in [
+        (
+            "aquatic_cluster_announces_published_total",
+            Kind::Counter,
+            "Announces that the servers have taken for a back end",
+            &counters.published,
+        ),
+        (
+            "aquatic_cluster_announces_dropped_total",
+            Kind::Counter,
+            "Announces that a back end does not hear of, for lack of room",
+            &counters.dropped,
+        ),
+        (
+            "aquatic_cluster_announce_failures_total",
+            Kind::Counter,
+            "Messages with announces that the servers did not acknowledge: they are sent again",
+            &counters.failures,
+        ),
+        (
+            "aquatic_cluster_announces_buffered_bytes",
+            Kind::Gauge,
+            "Bytes of announces that wait to be published",
+            &counters.buffered,
+        ),
+    ] {
+        text.family(name, kind, help).sample(&[], counter.get());
+    }
 }
 
 fn write_buckets(counters: &Counters, text: &mut Exposition) {

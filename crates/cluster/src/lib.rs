@@ -13,6 +13,7 @@
 //! | [`config`], [`server_url`] | what an operator can set |
 //! | [`addresses`] | the swarms whose peers are addresses (UDP, HTTP), as the cluster sees them |
 //! | [`replica`] | the swarms of a process, as the cluster sees them |
+//! | [`announces`] | announces for a back end, until the servers have them (feature `nats`) |
 //! | [`lists`] | access lists and keys that are kept in the servers (feature `nats`) |
 //! | [`simulation`] | a bus without servers |
 //! | [`nodes`] | which other processes there are |
@@ -31,6 +32,8 @@
 )]
 
 pub mod addresses;
+#[cfg(feature = "nats")]
+pub mod announces;
 mod buffer;
 pub mod bus;
 #[cfg(feature = "nats")]

@@ -23,8 +23,10 @@
 //! | `link` | the state of the connection |
 //! | `history` | the log |
 //! | `bucket` | lists that are kept in the servers |
+//! | `announces` | announces for a back end |
 //! | `requests` | questions to JetStream |
 
+mod announces;
 mod bucket;
 mod credentials;
 mod history;
@@ -52,11 +54,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, unconstrained, yield_now};
 use tokio::time::timeout;
 
+pub use self::announces::AnnounceEnd;
 use self::bucket::Watch;
 use self::history::{Item, Log};
 use self::link::{About, Link};
 use self::settings::Settings;
 use self::subjects::Subjects;
+use crate::announces::AnnouncePlan;
 use crate::bus::{Bus, Channel, Destination, Event, Message};
 use crate::lists::ListPlan;
 
@@ -249,6 +253,14 @@ impl Nats {
             plan,
         );
         self.runtime.spawn(watch.run());
+    }
+
+    /// Publishes announces, until it is told to come to an end.
+    #[must_use]
+    pub fn publish_announces(&self, plan: AnnouncePlan) -> AnnounceEnd {
+        let (client, link) = (self.client.clone(), Arc::clone(&self.link));
+        let _inside = self.runtime.enter();
+        announces::publish(client, link, self.subjects.clone(), plan)
     }
 
     /// Wakes the owner, from any thread.
@@ -447,7 +459,7 @@ async fn publish_all(
                     && error.kind() == PublishErrorKind::MaxPayloadExceeded
                 {
                     let text = format!("a message is too large for the NATS server: {error}");
-                    link.tell(About::Size, text);
+                    link.tell(About::Size, &text);
                 }
             }
             Outgoing::End(done) => {

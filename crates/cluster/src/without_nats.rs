@@ -6,6 +6,7 @@ use anyhow::bail;
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::sandbox::Needs;
+use aquatic_tracker::announces::Announces;
 use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
@@ -44,6 +45,12 @@ impl Cluster {
     /// There is none.
     #[must_use]
     pub fn refresh(&self) -> SharedRefreshInterval {
+        match *self {}
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn announces(&self) -> Option<Announces> {
         match *self {}
     }
 

@@ -118,6 +118,8 @@ pub const KEYS: &[(&str, Reloading)] = &[
     ("cluster.start_complete_within", NeedsRestart),
     ("cluster.access_list_bucket", NeedsRestart),
     ("cluster.keys_bucket", NeedsRestart),
+    ("cluster.announces", NeedsRestart),
+    ("cluster.announces_buffer", NeedsRestart),
     ("privileges.drop_privileges", NeedsRestart),
     ("privileges.chroot_path", NeedsRestart),
     ("privileges.group", NeedsRestart),

@@ -72,6 +72,7 @@ fn start(
         )?;
         Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
     })?;
+    let announces = cluster.as_ref().and_then(Cluster::announces);
     let wakers = launch.wakers();
     let (mut workers, response_times) = build_workers(
         config,
@@ -84,6 +85,7 @@ fn start(
     extend_figures(launch.launch_mut(), &response_times);
     for worker in &mut workers.socket_workers {
         worker.require_keys(launch.keys());
+        worker.tell_announces(announces.as_ref());
     }
     let cluster = start_cluster(cluster, launch.launch_mut(), &mut workers)?;
     let Served { reload, follow } = launch.serve(workers, config.bounds(), move |text| {

@@ -209,6 +209,36 @@ impl NatsClient {
     }
 }
 
+impl NatsClient {
+    /// All messages of a stream, oldest first: headers, and what is in them.
+    pub fn read_stream(&mut self, stream: &str) -> Vec<(String, String)> {
+        let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+        let next = |number| {
+            let answer = self.ask(&subject, &format!("{{\"seq\":{number}}}"));
+            let part = |name| {
+                let (_, rest) = answer.split_once(&format!("\"{name}\":\""))?;
+                let (text, _) = rest.split_once('"')?;
+                Some(String::from_utf8(from_base64(text)).unwrap())
+            };
+            Some((part("hdrs").unwrap_or_default(), part("data")?))
+        };
+        (1..).map_while(next).collect()
+    }
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter(|byte| *byte != b'=');
+    let value = |byte| DIGITS.iter().position(|digit| *digit == byte).unwrap();
+    let digits: Vec<_> = digits.map(value).collect();
+    let bytes = digits.chunks(4).flat_map(|some| {
+        let bits = (0..4).fold(0, |bits, at| bits << 6 | some.get(at).copied().unwrap_or(0));
+        let bytes = [bits >> 16, bits >> 8, bits].map(|byte| u8::try_from(byte & 0xff).unwrap());
+        bytes.into_iter().take(some.len() * 6 / 8)
+    });
+    bytes.collect()
+}
+
 impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();

@@ -50,6 +50,7 @@ fn start(
             let cluster = prepare_cluster(config, &bound)?;
             Ok((bound, cluster))
         })?;
+    launch.tell_announces(cluster.as_ref().and_then(Cluster::announces));
     let topology = config.topology();
     launch::advise_workers(config.socket_workers, config.swarm_workers);
     let swarm_waits = wait_handles(topology.swarm_workers());

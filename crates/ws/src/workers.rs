@@ -94,6 +94,7 @@ pub fn build_workers(
             peer_ids: peer_id_rules(&config.access_list),
             scrape_torrents_max: config.protocol.max_scrape_torrents,
             counters: Arc::clone(counters),
+            announces: None,
         };
         let parts = SocketWorkerParts {
             index: u16::try_from(index).context("too many socket workers")?,

@@ -130,7 +130,7 @@ impl Watch {
                 "the bucket {bucket} cannot be read (`{key}`), so that the list stays as it was \
                  last known here, which is tried again: {reason}"
             );
-            self.link.tell(About::Bucket(self.kind.key()), text);
+            self.link.tell(About::Bucket(self.kind.key()), &text);
             if was_heard {
                 delay = RETRY_MIN;
             }

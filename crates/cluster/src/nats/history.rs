@@ -85,7 +85,7 @@ impl Log {
                     "the NATS servers keep no log of what is published (`cluster.history`), so \
                      that swarms are not complete after a start for some time: {reason}"
                 );
-                self.link.tell(About::History, text);
+                self.link.tell(About::History, &text);
             }
         }
     }
@@ -143,13 +143,13 @@ impl Log {
                  {name} --max-age={age}s)",
                 config.max_age.as_secs()
             );
-            self.link.tell(About::History, text);
+            self.link.tell(About::History, &text);
         } else if let Some(subject) = subjects.iter().find(|it| !config.subjects.contains(it)) {
             let text = format!(
                 "the stream {name} in the NATS servers does not keep what is published under \
                  {subject}"
             );
-            self.link.tell(About::History, text);
+            self.link.tell(About::History, &text);
         }
     }
 

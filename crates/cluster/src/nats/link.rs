@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::history::Log;
+use super::subjects::ANNOUNCE_STREAM;
 
 /// The state of the connection is looked at so often, besides when the library tells of it: it
 /// does not if too much happens at once.
@@ -31,6 +32,7 @@ pub(super) enum About {
     Server,
     History,
     Size,
+    Announces,
     /// The bucket that this key of the configuration is about.
     Bucket(&'static str),
 }
@@ -40,6 +42,7 @@ pub(super) enum About {
 pub(super) enum Area {
     Log,
     Buckets,
+    Announces,
 }
 
 /// What was refused, of one area.
@@ -71,6 +74,7 @@ pub(super) struct Link {
     connected: Notify,
     of_log: Refusals,
     of_buckets: Refusals,
+    of_announces: Refusals,
     /// How often there was a connection through which everything is heard.
     connections: AtomicU64,
     is_up: AtomicBool,
@@ -106,11 +110,16 @@ impl Link {
     }
 
     /// Tells the log, unless this was the last that it was told.
-    pub(super) fn tell(&self, about: About, text: String) {
+    pub(super) fn tell(&self, about: About, text: &str) {
+        self.tell_reason(about, text, text);
+    }
+
+    /// The same, unless this was the last `reason`.
+    pub(super) fn tell_reason(&self, about: About, reason: &str, text: &str) {
         let mut told = self.told();
-        if told.last.get(&about) != Some(&text) {
+        if told.last.get(&about).is_none_or(|last| last != reason) {
             log::warn!("{text}");
-            told.last.insert(about, text);
+            told.last.insert(about, reason.to_owned());
             self.errors.fetch_add(1, Relaxed);
         }
     }
@@ -124,6 +133,7 @@ impl Link {
         match area {
             Area::Log => &self.of_log,
             Area::Buckets => &self.of_buckets,
+            Area::Announces => &self.of_announces,
         }
     }
 
@@ -178,16 +188,21 @@ impl Link {
     fn note_server_error(&self, text: &str) {
         if !text.starts_with("Permissions Violation") {
             let text = format!("the NATS server reports: {text}");
-            self.tell(About::Server, text);
+            self.tell(About::Server, &text);
             return;
         }
         let is_answer = text.contains("\"_INBOX");
         let is_of_bucket = text.contains("\"$KV.") || text.contains(".KV_");
-        let is_of_log = text.contains("\"$JS.") && !is_of_bucket;
+        let is_of_announces = text.contains(".announces.") || text.contains(ANNOUNCE_STREAM);
+        let is_of_log = text.contains("\"$JS.") && !is_of_bucket && !is_of_announces;
         if is_answer && text.contains("Subscription") {
             self.told().mute = Some(text.to_owned());
         }
-        for (area, is_meant) in [(Area::Log, is_of_log), (Area::Buckets, is_of_bucket)] {
+        for (area, is_meant) in [
+            (Area::Log, is_of_log),
+            (Area::Buckets, is_of_bucket),
+            (Area::Announces, is_of_announces),
+        ] {
             if is_answer || is_meant {
                 self.note_refusal(area, text);
             }
@@ -228,7 +243,7 @@ impl Link {
         if !reasons.is_empty() {
             let reasons = reasons.join("; ");
             let text = format!("no connection to NATS, which is tried again and again: {reasons}");
-            self.tell(About::Connecting, text);
+            self.tell(About::Connecting, &text);
         }
     }
 

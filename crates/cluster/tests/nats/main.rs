@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod announces;
 mod connections;
 mod credentials;
 mod lists;

@@ -29,7 +29,9 @@ pub(crate) const USER: &str = r#"
           "$JS.API.CONSUMER.MSG.NEXT.KV_aquatic_main_access.*",
           "$JS.API.CONSUMER.CREATE.KV_aquatic_main_keys.>",
           "$JS.API.CONSUMER.MSG.NEXT.KV_aquatic_main_keys.*",
-          "$KV.aquatic_main_access.*", "$KV.aquatic_main_keys.*"
+          "$KV.aquatic_main_access.*", "$KV.aquatic_main_keys.*",
+          "$JS.API.STREAM.INFO.AQUATIC-ANNOUNCES_main",
+          "$JS.API.STREAM.CREATE.AQUATIC-ANNOUNCES_main"
         ],
         subscribe: [
           "aquatic.v1.main.peers.*", "aquatic.v1.main.members.*", "aquatic.v1.main.nodes.*",
