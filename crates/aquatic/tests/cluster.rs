@@ -6,6 +6,7 @@
 //! | `setup` | nodes of each kind, and clients |
 //! | `sharing` | what peers of one node have of those of another |
 //! | `lists` | access lists and keys that are kept in the servers |
+//! | `announces` | announces for a back end |
 //! | `interruptions` | servers and nodes that come, go, and come back |
 
 #![cfg(all(target_os = "linux", feature = "cluster"))]
@@ -16,6 +17,7 @@ mod cluster {
     mod clients;
     mod setup;
 
+    mod announces;
     mod interruptions;
     mod lists;
     mod sharing;
