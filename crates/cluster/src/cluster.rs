@@ -53,14 +53,16 @@ pub struct Cluster {
 pub struct StartedCluster {
     config: ClusterConfig,
     refresh: SharedRefreshInterval,
+    lists: Vec<ListKind>,
     counters: Arc<Counters>,
 }
 
 impl Cluster {
-    /// What an operator has set, for the cluster and for `lists`; `None` if swarms are shared with nobody. Reads the files that the
-    /// keys name: to be called before privileges are dropped. `listener` is the protocol, and the
-    /// port where clients are served, after which the node is called if it has no name. What is
-    /// listened to are `channels`, besides the signs of life of other nodes.
+    /// What an operator has set, for the cluster and for `lists`; `None` if swarms are shared with
+    /// nobody. Reads the files that the keys name: to be called before privileges are dropped.
+    /// `listener` is the protocol, and the port where clients are served, after which the node is
+    /// called if it has no name. What is listened to are `channels`, besides the signs of life of
+    /// other nodes.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -193,6 +195,7 @@ impl Cluster {
         let started = StartedCluster {
             config: self.config.clone(),
             refresh: self.refresh.clone(),
+            lists: self.lists.clone(),
             counters: self.counters(),
         };
         log::info!("node `{}` of the cluster `{}`", self.node, self.config.name);
@@ -256,13 +259,19 @@ impl StartedCluster {
         self.refresh.set(self.config.refresh(lives));
     }
 
-    /// Waits until the swarms of all nodes are known, if the operator wants that, but not for
-    /// longer than he has set. Meanwhile `process` has shards do what they are asked, in this
+    /// The swarms of all nodes are known, and lists have been read in the servers.
+    fn is_complete(&self) -> bool {
+        let is_read = |kind: &ListKind| self.counters.bucket(*kind).reads.get() > 0;
+        self.counters.is_complete() && self.lists.iter().all(is_read)
+    }
+
+    /// Waits until the swarms of all nodes are known, and lists that are kept in the servers, if
+    /// the operator wants that, but not for longer than he has set. Meanwhile `process` has shards do what they are asked, in this
     /// thread, and returns how much that was.
     pub fn wait_until_complete(&self, clock: Clock, mut process: impl FnMut(Now) -> usize) {
         let wait_max = Duration::from_secs(self.config.start_complete_within);
         let started = clock.elapsed();
-        while !wait_max.is_zero() && !self.counters.is_complete() {
+        while !wait_max.is_zero() && !self.is_complete() {
             if clock.elapsed() - started >= wait_max {
                 log::warn!(
                     "the swarms of the cluster are not known after {} s: serving nevertheless",

@@ -57,7 +57,7 @@ section! {
         /// within seconds.
         pub history: bool = true,
         /// Seconds for which a start waits at most, before clients are served, until swarms are
-        /// complete. 0: it does not wait.
+        /// complete, and lists have been read that are kept in the servers. 0: it does not wait.
         pub start_complete_within: u64 = 0,
         /// Take the access list from the servers (JetStream), so that a change holds at all
         /// trackers of the cluster at once: the bucket `aquatic_NAME_access`, in which each key is

@@ -268,8 +268,9 @@ impl ListKeeper {
         let counters = self.counters.bucket(kind);
         let invalid = match update {
             Update::All(items) => {
+                let invalid = list.take_all(items);
                 counters.reads.add(1);
-                list.take_all(items)
+                invalid
             }
             Update::Some(items) => {
                 counters.changes.add(items.len());

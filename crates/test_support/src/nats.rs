@@ -143,7 +143,8 @@ impl NatsClient {
 
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.from_server.read_line(&mut line).unwrap();
+        let size = self.from_server.read_line(&mut line).unwrap();
+        assert!(size > 0, "the server is gone");
         assert!(!line.starts_with("-ERR"), "{line}");
         line.trim_end().to_owned()
     }
@@ -210,7 +211,7 @@ impl NatsClient {
 }
 
 impl NatsClient {
-    /// All messages of a stream, oldest first: headers, and what is in them.
+    /// All messages of a stream that is there, oldest first: headers, and what is in them.
     pub fn read_stream(&mut self, stream: &str) -> Vec<(String, String)> {
         let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
         let next = |number| {

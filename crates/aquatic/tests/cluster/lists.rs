@@ -207,7 +207,11 @@ fn a_long_list_holds_within_seconds() {
     back_end.put_all(HASHES, (0..ENTRIES).map(|it| (format!("{it:040x}"), "")));
     let entries = ("aquatic_access_list_entries", f64::from(ENTRIES));
     metrics::wait_for(&first, &[entries]);
-    let second = node(Kind::Http, "b", &server, &listed("allow")).start();
+    // It is whole when the first client is served.
+    let second = node(Kind::Http, "b", &server, &listed("allow"));
+    let second = second.with("cluster.start_complete_within = 20").start();
+    let served = format!("{:040x}", ENTRIES - 1).parse().unwrap();
+    client(Kind::Http, &second, V4).join(served, 1, 0);
     metrics::wait_for(&second, &[entries]);
     let reads = ("aquatic_cluster_bucket_reads_total{list=access_list}", 1.0);
     metrics::wait_for(&second, &[reads]);

@@ -101,7 +101,8 @@ impl SocketWorker {
         self.service.admission.keys = keys.reader();
     }
 
-    /// Tells of every announce that it serves, if somebody wants that. To be called before it works.
+    /// Tells of every announce that it serves, if somebody wants that. To be called before it
+    /// works.
     pub fn tell_announces(&mut self, announces: Option<&Announces>) {
         self.service.admission.tell_announces(announces);
     }
