@@ -195,17 +195,23 @@ fn at_the_end_the_servers_have_everything() {
     tracker.node.expect_connected();
     thread::sleep(Duration::from_millis(100));
     tracker.tell(1_000);
-    let Tracker { end, node, .. } = tracker;
+    let Tracker {
+        end,
+        node,
+        counters,
+        ..
+    } = tracker;
     let clock = Clock::start();
     let done = node.begin(move |_| tokio_spawn(end));
     done.recv_timeout(server::DEADLINE).unwrap();
-    until("all are there", || {
-        (ports_in_stream(&server).len() == 1_000).then_some(())
+    until("all are acknowledged", || {
+        (counters.announces.published.get() == 1_000).then_some(())
     });
     assert!(
         clock.elapsed() < Duration::from_secs(4),
         "not at the next look"
     );
+    assert_eq!(ports_in_stream(&server).len(), 1_000);
 }
 
 /// In the thread of the bus, which does not wait for it.
