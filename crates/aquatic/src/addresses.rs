@@ -151,6 +151,7 @@ impl<'a> Addresses<'a> {
             let mut workers = http_workers::connect_workers(part, &mut shards, &parts);
             for worker in &mut workers.socket_workers {
                 worker.require_keys(launch.keys());
+                worker.tell_announces(launch.announces());
             }
             HttpFrontEnd {
                 bound,

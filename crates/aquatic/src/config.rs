@@ -1,6 +1,6 @@
 //! What an operator can set: a section for each protocol, and those that hold for all.
 
-use aquatic_cluster::config::{ClusterConfig, Lives, PeerLives};
+use aquatic_cluster::config::{ClusterConfig, ListConfigs, Lives, PeerLives};
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section, values,
 };
@@ -116,6 +116,15 @@ section! {
 }
 
 impl Config {
+    /// The sections about lists that can be kept in the servers of a cluster.
+    #[must_use]
+    pub fn lists(&self) -> ListConfigs<'_> {
+        ListConfigs {
+            access_list: &self.access_list,
+            keys: &self.keys,
+        }
+    }
+
     /// What is shared with a cluster, and how long it lives.
     #[must_use]
     pub fn lives(&self) -> Lives {

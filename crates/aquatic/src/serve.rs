@@ -78,6 +78,7 @@ fn start(
             let cluster = prepare_cluster(config, &bound)?;
             Ok((bound, cluster))
         })?;
+    launch.tell_announces(cluster.as_ref().and_then(Cluster::announces));
     bound.load_tls()?;
     let (socket_workers, swarm_workers) = config.threads();
     launch::advise_workers(socket_workers, swarm_workers);
@@ -155,7 +156,7 @@ fn launch_config(config: &Config) -> LaunchConfig<'_> {
 fn prepare_cluster(config: &Config, bound: &Bound<'_>) -> anyhow::Result<Option<Cluster>> {
     let port = bound.addresses().first().map_or(0, SocketAddr::port);
     let listener = ("serve", port);
-    Cluster::prepare(&config.cluster, config.lives(), listener)
+    Cluster::prepare(&config.cluster, config.lives(), listener, config.lists())
 }
 
 /// Takes part in the cluster, before clients are served.

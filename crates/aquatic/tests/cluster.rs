@@ -6,6 +6,8 @@
 //! | `setup` | nodes of each kind, and clients |
 //! | `sharing` | what peers of one node have of those of another |
 //! | `browsers` | browsers that are connected to different nodes |
+//! | `lists` | access lists and keys that are kept in the servers |
+//! | `announces` | announces for a back end |
 //! | `interruptions` | servers and nodes that come, go, and come back |
 
 #![cfg(all(target_os = "linux", feature = "cluster"))]
@@ -16,7 +18,9 @@ mod cluster {
     mod clients;
     mod setup;
 
+    mod announces;
     mod browsers;
     mod interruptions;
+    mod lists;
     mod sharing;
 }

@@ -1,24 +1,30 @@
 //! A tracker's part in a cluster, from its start on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use aquatic_channel::Waker;
+use aquatic_daemon::bucket::BucketList;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::sandbox::Needs;
+use aquatic_daemon::supervisor::FINISH_MAX;
 use aquatic_swarm::{PEER_AGE_MAX_SECONDS, RefreshInterval};
+use aquatic_tracker::announces::Announces;
 use aquatic_tracker::entropy::{Entropy, OsEntropy};
 use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
 use crate::addresses::{self, AddressReplica, PeerAges, RemoteProcessor};
+use crate::announces::AnnouncePlan;
 use crate::bus::Channel;
-use crate::config::{ClusterConfig, Lives, MemberLives, PeerLives};
+use crate::config::{ClusterConfig, ListConfigs, Lives, MemberLives, PeerLives};
 use crate::counters::{self, Counters};
 use crate::engine::{Engine, EngineSettings};
+use crate::lists::{self, ListKind, ListPlan};
 use crate::nats::settings::Settings;
 use crate::nats::{self, Nats};
 use crate::nodes::NodeStates;
@@ -31,6 +37,10 @@ pub struct Cluster {
     config: ClusterConfig,
     node: String,
     settings: Settings,
+    /// Lists that are kept in the servers, and their files.
+    lists: Vec<ListKind>,
+    copies: Vec<PathBuf>,
+    announces: Option<Announces>,
     lives: Lives,
     refresh: SharedRefreshInterval,
     replicas: Vec<Box<dyn Replica>>,
@@ -44,14 +54,15 @@ pub struct Cluster {
 pub struct StartedCluster {
     config: ClusterConfig,
     refresh: SharedRefreshInterval,
+    lists: Vec<ListKind>,
     counters: Arc<Counters>,
 }
 
 impl Cluster {
-    /// What an operator has set; `None` if swarms are shared with nobody. Reads the files that the
-    /// keys name: to be called before privileges are dropped. `lives` says which swarms there are.
-    /// `listener` is the protocol, and the port where clients are served, after which the node is
-    /// called if it has no name.
+    /// What an operator has set, for the cluster and for `lists`; `None` if swarms are shared with
+    /// nobody. Reads the files that the keys name: to be called before privileges are dropped.
+    /// `lives` says which swarms there are. `listener` is the protocol, and the port where clients
+    /// are served, after which the node is called if it has no name.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -59,6 +70,7 @@ impl Cluster {
         config: &ClusterConfig,
         lives: impl Into<Lives>,
         (protocol, port): (&str, u16),
+        lists: ListConfigs<'_>,
     ) -> anyhow::Result<Option<Self>> {
         if !config.is_on() {
             return Ok(None);
@@ -66,7 +78,13 @@ impl Cluster {
         let node = config.node_name(protocol, port);
         let lives = lives.into();
         let log_life = Duration::from_secs(lives.longest().into());
+        let kinds = config.lists_in_buckets(lists);
         Ok(Some(Self {
+            copies: kinds.iter().map(|kind| lists.path(*kind)).collect(),
+            lists: kinds,
+            announces: config
+                .tells_announces()
+                .then(|| Announces::new(node.clone())),
             settings: Settings::load(config, node.clone(), &lives.channels(), log_life)?,
             node,
             lives,
@@ -83,6 +101,24 @@ impl Cluster {
     #[must_use]
     pub fn refresh(&self) -> SharedRefreshInterval {
         self.refresh.clone()
+    }
+
+    /// Where workers are to tell of announces, if somebody wants to hear of them.
+    #[must_use]
+    pub fn announces(&self) -> Option<Announces> {
+        self.announces.clone()
+    }
+
+    fn announce_plan(&self, process: u64, clock: Clock) -> Option<AnnouncePlan> {
+        let announces = self.announces.clone()?;
+        Some(AnnouncePlan {
+            announces,
+            buffer_bytes: self.config.announces_buffer,
+            flush_interval: Duration::from_millis(self.config.flush_interval),
+            process,
+            clock,
+            counters: self.counters(),
+        })
     }
 
     /// What wakes the thread that speaks for this process.
@@ -125,7 +161,30 @@ impl Cluster {
     /// What it needs of the sandbox.
     #[must_use]
     pub fn needs(&self) -> Needs {
-        self.settings.needs()
+        let mut needs = self.settings.needs();
+        needs.replaces.extend_from_slice(&self.copies);
+        needs
+    }
+
+    /// Starts the thread that takes over lists out of the servers, which is called `lists`, if
+    /// there are any.
+    fn keep_lists(&self, launch: &Launch<'_>) -> anyhow::Result<Vec<ListPlan>> {
+        if self.lists.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.lists.iter().map(|kind| {
+            let list: Arc<dyn BucketList> = match kind {
+                ListKind::AccessList => launch.access_list_editor(),
+                ListKind::Keys => launch.keys_editor(),
+            };
+            (*kind, list)
+        });
+        let (plans, keeper) = lists::keep(kept.collect(), &self.counters, launch.clock());
+        launch.supervisor().spawn("lists", move || {
+            keeper.run();
+            Ok(())
+        })?;
+        Ok(plans)
     }
 
     /// Starts the thread, which is called `cluster`.
@@ -138,21 +197,32 @@ impl Cluster {
         let started = StartedCluster {
             config: self.config.clone(),
             refresh: self.refresh.clone(),
+            lists: self.lists.clone(),
             counters: self.counters(),
         };
         log::info!("node `{}` of the cluster `{}`", self.node, self.config.name);
+        let plans = self.keep_lists(launch)?;
         let (clock, process) = (launch.clock(), OsEntropy.number()?);
         let notify = Arc::clone(&self.place.source);
-        let finisher = launch.supervisor().finisher(move || notify.notify_one());
+        let plan = self.announce_plan(process, clock);
+        let leave_max = match plan {
+            Some(_) => thread::LEAVE_WITH_ANNOUNCES_MAX,
+            None => FINISH_MAX,
+        };
+        let supervisor = launch.supervisor();
+        let finisher = supervisor.finisher_within(leave_max, move || notify.notify_one());
         launch.supervisor().spawn("cluster", move || {
             let settings = self.engine_settings(process);
             let Place { source, gate, .. } = self.place;
             let runtime = nats::runtime().context("the cluster's connection cannot be made")?;
             runtime.block_on(async move {
                 let bus = Nats::connect(self.settings).await.context("[cluster]")?;
+                plans.into_iter().for_each(|plan| bus.watch(plan));
+                let announces = plan.map(|plan| bus.publish_announces(plan));
                 let (replicas, states) = (self.replicas, self.states);
                 let member = Member {
                     engine: Engine::new(bus, settings, replicas, states, self.counters),
+                    announces,
                     clock,
                     notify: source,
                     gate,
@@ -218,13 +288,19 @@ impl StartedCluster {
         self.refresh.set(self.config.refresh(lives));
     }
 
-    /// Waits until the swarms of all nodes are known, if the operator wants that, but not for
-    /// longer than he has set. Meanwhile `process` has shards do what they are asked, in this
+    /// The swarms of all nodes are known, and lists have been read in the servers.
+    fn is_complete(&self) -> bool {
+        let is_read = |kind: &ListKind| self.counters.bucket(*kind).reads.get() > 0;
+        self.counters.is_complete() && self.lists.iter().all(is_read)
+    }
+
+    /// Waits until the swarms of all nodes are known, and lists that are kept in the servers, if
+    /// the operator wants that, but not for longer than he has set. Meanwhile `process` has shards do what they are asked, in this
     /// thread, and returns how much that was.
     pub fn wait_until_complete(&self, clock: Clock, mut process: impl FnMut(Now) -> usize) {
         let wait_max = Duration::from_secs(self.config.start_complete_within);
         let started = clock.elapsed();
-        while !wait_max.is_zero() && !self.counters.is_complete() {
+        while !wait_max.is_zero() && !self.is_complete() {
             if clock.elapsed() - started >= wait_max {
                 log::warn!(
                     "the swarms of the cluster are not known after {} s: serving nevertheless",

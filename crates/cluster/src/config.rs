@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use aquatic_config::{Checks, section};
-
+use aquatic_config::{AccessListConfig, AccessListMode, Checks, KeyMode, KeysConfig, section};
+use aquatic_daemon::counter::Label as _;
 use aquatic_swarm::{PEER_AGE_MAX_SECONDS, RefreshInterval};
 
+use crate::counters::ListKind;
 use crate::server_url::ServerUrl;
 
 section! {
@@ -60,8 +61,56 @@ section! {
         /// within seconds.
         pub history: bool = true,
         /// Seconds for which a start waits at most, before clients are served, until swarms are
-        /// complete. 0: it does not wait.
+        /// complete, and lists have been read that are kept in the servers. 0: it does not wait.
         pub start_complete_within: u64 = 0,
+        /// Take the access list from the servers (JetStream), so that a change holds at all
+        /// trackers of the cluster at once: the bucket `aquatic_NAME_access`, in which each key is
+        /// an info hash in lower case, and values are for people. What is listed there means what
+        /// `access_list.mode` says.
+        ///
+        /// The file that `access_list.path` names has to be there, and can be empty: it is what
+        /// holds at a start until the bucket has been read, and is a copy of it from then on. A
+        /// reload does not read it. Changes at the operator's endpoint go to the bucket.
+        pub access_list_bucket: bool = false,
+        /// The same for the keys of users: the bucket `aquatic_NAME_keys`, in which each key is a
+        /// user's, and its value is what follows it on its line in a file of keys, such as
+        /// `peers=5 # Alice`. `keys.path` is the copy.
+        pub keys_bucket: bool = false,
+        /// Tell a back end of every announce that is served, over UDP and HTTP, with what the
+        /// client says it has up- and downloaded: in the stream `AQUATIC-ANNOUNCES_NAME` of the
+        /// servers (JetStream), which keeps it for three days unless somebody has made the stream
+        /// otherwise. It has addresses, and keys of users.
+        pub announces: bool = false,
+        /// Bytes of these that wait at most while the servers do not take them: some 250 for an
+        /// announce. What does not fit is lost, the oldest first.
+        pub announces_buffer: usize = 67_108_864,
+    }
+}
+
+/// The sections about lists that can be kept in the servers.
+#[derive(Clone, Copy, Debug)]
+pub struct ListConfigs<'a> {
+    /// The section `access_list`.
+    pub access_list: &'a AccessListConfig,
+    /// The section `keys`.
+    pub keys: &'a KeysConfig,
+}
+
+impl ListConfigs<'_> {
+    fn is_used(self, kind: ListKind) -> bool {
+        match kind {
+            ListKind::AccessList => self.access_list.mode != AccessListMode::Off,
+            ListKind::Keys => self.keys.mode != KeyMode::Off,
+        }
+    }
+
+    /// The file of a list.
+    #[must_use]
+    pub fn path(self, kind: ListKind) -> PathBuf {
+        match kind {
+            ListKind::AccessList => self.access_list.path.clone(),
+            ListKind::Keys => self.keys.path.clone(),
+        }
     }
 }
 
@@ -134,6 +183,9 @@ impl MemberLives {
     }
 }
 
+/// Two pieces of what workers tell.
+const ANNOUNCES_BUFFER_MIN: usize = 262_144;
+
 /// Names are a part of subjects, which servers limit, and of metrics.
 const NAME_LENGTH_MAX: usize = 64;
 
@@ -197,6 +249,51 @@ impl ClusterConfig {
         }
     }
 
+    fn is_in_bucket(&self, kind: ListKind) -> bool {
+        match kind {
+            ListKind::AccessList => self.access_list_bucket,
+            ListKind::Keys => self.keys_bucket,
+        }
+    }
+
+    /// The lists that are kept in the servers.
+    #[must_use]
+    pub fn lists_in_buckets(&self, lists: ListConfigs<'_>) -> Vec<ListKind> {
+        let kinds = ListKind::ALL.iter().copied();
+        let kinds = kinds.filter(|kind| self.is_on() && self.is_in_bucket(*kind));
+        kinds.filter(|kind| lists.is_used(*kind)).collect()
+    }
+
+    /// Whether a back end is told of announces.
+    #[must_use]
+    pub fn tells_announces(&self) -> bool {
+        self.is_on() && self.announces
+    }
+
+    /// Advises against lists in the servers that are of no use.
+    pub fn advise_lists(&self, lists: ListConfigs<'_>, checks: &mut Checks) {
+        for (kind, key, mode) in [
+            (
+                ListKind::AccessList,
+                "cluster.access_list_bucket",
+                "access_list.mode",
+            ),
+            (ListKind::Keys, "cluster.keys_bucket", "keys.mode"),
+        ] {
+            let is_set = self.is_in_bucket(kind);
+            checks.advise(
+                !is_set || lists.is_used(kind),
+                key,
+                format!("is not used, because `{mode}` is off"),
+            );
+            checks.advise(
+                !is_set || self.is_on(),
+                key,
+                "is not used, because `cluster.servers` is empty",
+            );
+        }
+    }
+
     /// Checks the keys.
     pub fn check(&self, lives: impl Into<Lives>, checks: &mut Checks) {
         checks.require(is_name(&self.name), "cluster.name", NAME_RULE);
@@ -210,6 +307,7 @@ impl ClusterConfig {
             "cluster.flush_interval",
             "must be from 10 to 5000: it is in milliseconds",
         );
+        self.check_announces(checks);
         self.check_servers(checks);
         self.check_files(checks);
         let configured = self.refresh_interval;
@@ -221,6 +319,19 @@ impl ClusterConfig {
         if let Some(lives) = lives.into().peers {
             self.check_refresh(lives, checks);
         }
+    }
+
+    fn check_announces(&self, checks: &mut Checks) {
+        checks.advise(
+            !self.announces || self.is_on(),
+            "cluster.announces",
+            "is not used, because `cluster.servers` is empty",
+        );
+        checks.require(
+            !self.announces || self.announces_buffer >= ANNOUNCES_BUFFER_MIN,
+            "cluster.announces_buffer",
+            format!("must be at least {ANNOUNCES_BUFFER_MIN}: it is in bytes"),
+        );
     }
 
     fn check_servers(&self, checks: &mut Checks) {

@@ -28,6 +28,54 @@ aquatic_daemon::labels! {
     }
 }
 
+aquatic_daemon::labels! {
+    /// A list that can be kept in the servers.
+    pub enum ListKind {
+        /// Which torrents are allowed.
+        AccessList = "access_list",
+        /// The keys of users.
+        Keys = "keys",
+    }
+}
+
+/// What is counted of a bucket.
+#[derive(Debug, Default)]
+pub struct BucketCounters {
+    is_heard: Flag,
+    /// Times that it was read as a whole.
+    pub reads: Counter,
+    /// Entries that were put or deleted since.
+    pub changes: Counter,
+    /// Entries that cannot be used.
+    pub invalid: Counter,
+}
+
+/// What is counted of announces that are published.
+#[derive(Debug, Default)]
+pub struct AnnounceCounters {
+    /// Announces that the servers have acknowledged.
+    pub published: Counter,
+    /// Announces for which there was no room.
+    pub dropped: Counter,
+    /// Messages that were not acknowledged, and are published again.
+    pub failures: Counter,
+    /// Bytes that wait.
+    pub buffered: Counter,
+}
+
+impl BucketCounters {
+    /// Whether changes are heard.
+    pub fn set_heard(&self, is_heard: bool) {
+        self.is_heard.0.store(is_heard, Ordering::Relaxed);
+    }
+
+    /// The same, to read.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.is_heard.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Upper bounds of the histogram of delivery times, in seconds.
 const DELIVERY_BOUNDS: [f64; 12] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -69,6 +117,10 @@ pub struct Counters {
     pub log_micros: Counter,
     /// The largest difference to the clock of another node, in milliseconds.
     pub skew_millis: Counter,
+    /// Of each bucket, by [`ListKind`].
+    /// Of announces for a back end.
+    pub announces: AnnounceCounters,
+    buckets: [BucketCounters; ListKind::ALL.len()],
     delivery: Histogram,
 }
 
@@ -125,6 +177,16 @@ impl Counters {
         counters.get(label.index()).unwrap_or(&NOWHERE)
     }
 
+    /// Of the bucket of this list.
+    #[must_use]
+    pub fn bucket(&self, kind: ListKind) -> &BucketCounters {
+        let [access_list, keys] = &self.buckets;
+        match kind {
+            ListKind::AccessList => access_list,
+            ListKind::Keys => keys,
+        }
+    }
+
     /// A batch has come this long after the first record was written into it.
     pub fn note_delivery(&self, millis: u64) {
         let Histogram {
@@ -148,6 +210,74 @@ pub fn write(counters: &Arc<Counters>, text: &mut Exposition) {
     write_states(counters, text);
     write_records(counters, text);
     write_log(counters, text);
+    write_buckets(counters, text);
+    write_announces(&counters.announces, text);
+}
+
+fn write_announces(counters: &AnnounceCounters, text: &mut Exposition) {
+    for (name, kind, help, counter) in [
+        (
+            "aquatic_cluster_announces_published_total",
+            Kind::Counter,
+            "Announces that the servers have taken for a back end",
+            &counters.published,
+        ),
+        (
+            "aquatic_cluster_announces_dropped_total",
+            Kind::Counter,
+            "Announces that a back end does not hear of, for lack of room",
+            &counters.dropped,
+        ),
+        (
+            "aquatic_cluster_announce_failures_total",
+            Kind::Counter,
+            "Messages with announces that the servers did not acknowledge: they are sent again",
+            &counters.failures,
+        ),
+        (
+            "aquatic_cluster_announces_buffered_bytes",
+            Kind::Gauge,
+            "Bytes of announces that wait to be published",
+            &counters.buffered,
+        ),
+    ] {
+        text.family(name, kind, help).sample(&[], counter.get());
+    }
+}
+
+fn write_buckets(counters: &Counters, text: &mut Exposition) {
+    type Of = fn(&BucketCounters) -> &Counter;
+    let name = "aquatic_cluster_bucket_connected";
+    let help = "1 while changes of the list in its bucket are heard";
+    let mut family = text.family(name, Kind::Gauge, help);
+    for kind in ListKind::ALL {
+        let is_heard = counters.bucket(*kind).is_heard();
+        family.sample(&[("list", kind.label())], u8::from(is_heard));
+    }
+    let read: [(&str, &str, Of); 3] = [
+        (
+            "aquatic_cluster_bucket_reads_total",
+            "Times that the list was read in its bucket as a whole",
+            |bucket| &bucket.reads,
+        ),
+        (
+            "aquatic_cluster_bucket_changes_total",
+            "Entries that were put into the bucket or deleted there, as heard",
+            |bucket| &bucket.changes,
+        ),
+        (
+            "aquatic_cluster_bucket_invalid_total",
+            "Entries of the bucket that cannot be used",
+            |bucket| &bucket.invalid,
+        ),
+    ];
+    for (name, help, of) in read {
+        let mut family = text.family(name, Kind::Counter, help);
+        for kind in ListKind::ALL {
+            let value = of(counters.bucket(*kind)).get();
+            family.sample(&[("list", kind.label())], value);
+        }
+    }
 }
 
 fn write_states(counters: &Counters, text: &mut Exposition) {

@@ -13,6 +13,8 @@
 //! | [`config`], [`server_url`] | what an operator can set |
 //! | [`addresses`] | the swarms whose peers are addresses (UDP, HTTP), as the cluster sees them |
 //! | [`replica`] | the swarms of a process, as the cluster sees them |
+//! | [`announces`] | announces for a back end, until the servers have them (feature `nats`) |
+//! | [`lists`] | access lists and keys that are kept in the servers (feature `nats`) |
 //! | [`simulation`] | a bus without servers |
 //! | [`nodes`] | which other processes there are |
 //!
@@ -30,6 +32,8 @@
 )]
 
 pub mod addresses;
+#[cfg(feature = "nats")]
+pub mod announces;
 mod buffer;
 pub mod bus;
 #[cfg(feature = "nats")]
@@ -37,6 +41,8 @@ mod cluster;
 pub mod config;
 pub mod counters;
 pub mod engine;
+#[cfg(feature = "nats")]
+pub mod lists;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod nodes;

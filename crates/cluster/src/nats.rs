@@ -22,10 +22,16 @@
 //! | `subjects` | under which subjects messages go |
 //! | `link` | the state of the connection |
 //! | `history` | the log |
+//! | `bucket` | lists that are kept in the servers |
+//! | `announces` | announces for a back end |
+//! | `requests` | questions to JetStream |
 
+mod announces;
+mod bucket;
 mod credentials;
 mod history;
 mod link;
+mod requests;
 pub mod settings;
 mod subjects;
 mod system;
@@ -48,11 +54,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, unconstrained, yield_now};
 use tokio::time::timeout;
 
+pub use self::announces::AnnounceEnd;
+use self::bucket::Watch;
 use self::history::{Item, Log};
 use self::link::{About, Link};
 use self::settings::Settings;
 use self::subjects::Subjects;
+use crate::announces::AnnouncePlan;
 use crate::bus::{Bus, Channel, Destination, Event, Message};
+use crate::lists::ListPlan;
 
 /// Bytes that were heard and are not taken yet.
 const HEARD_BYTES_MAX: usize = 16 * 1_024 * 1_024;
@@ -232,6 +242,25 @@ impl Nats {
         // All that has come is taken, and not only as much as tasks should do at a time. There is
         // nobody to be told that time was up.
         let _ = timeout(within, unconstrained(something)).await;
+    }
+
+    /// Keeps a list as it is in its bucket, for ever.
+    pub fn watch(&self, plan: ListPlan) {
+        let watch = Watch::new(
+            self.client.clone(),
+            Arc::clone(&self.link),
+            &self.subjects,
+            plan,
+        );
+        self.runtime.spawn(watch.run());
+    }
+
+    /// Publishes announces, until it is told to come to an end.
+    #[must_use]
+    pub fn publish_announces(&self, plan: AnnouncePlan) -> AnnounceEnd {
+        let (client, link) = (self.client.clone(), Arc::clone(&self.link));
+        let _inside = self.runtime.enter();
+        announces::publish(client, link, self.subjects.clone(), plan)
     }
 
     /// Wakes the owner, from any thread.
@@ -430,7 +459,7 @@ async fn publish_all(
                     && error.kind() == PublishErrorKind::MaxPayloadExceeded
                 {
                     let text = format!("a message is too large for the NATS server: {error}");
-                    link.tell(About::Size, text);
+                    link.tell(About::Size, &text);
                 }
             }
             Outgoing::End(done) => {

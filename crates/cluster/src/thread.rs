@@ -1,5 +1,6 @@
 //! The thread that speaks for a process.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,16 @@ use aquatic_daemon::supervisor::Finisher;
 use tokio::sync::Notify;
 
 use crate::engine::{Engine, Time};
-use crate::nats::Nats;
+use crate::nats::{AnnounceEnd, Nats};
 
 /// At the end, what shards have to tell and what waits to be published gets so much time.
 const LEAVE_MAX: Duration = Duration::from_millis(300);
+
+/// And announces for a back end, before that, so much more.
+const ANNOUNCES_MAX: Duration = Duration::from_secs(5);
+
+/// All of it.
+pub(crate) const LEAVE_WITH_ANNOUNCES_MAX: Duration = Duration::from_secs(6);
 
 /// Where the thread waits; made before it, so that shards know how to wake it.
 pub(crate) type Place = WaitHandle<Arc<Notify>>;
@@ -27,6 +34,8 @@ pub(crate) fn place() -> Place {
 /// What the thread runs.
 pub(crate) struct Member {
     pub(crate) engine: Engine<Nats>,
+    /// Of what publishes announces, if something does.
+    pub(crate) announces: Option<AnnounceEnd>,
     pub(crate) clock: Clock,
     pub(crate) notify: Arc<Notify>,
     pub(crate) gate: SleepGate,
@@ -75,8 +84,24 @@ impl Member {
         }
     }
 
+    /// Waits until the servers have all announces of before, and goes on with everything else.
+    async fn finish_announces(&mut self, announces: AnnounceEnd) {
+        let mut finished = pin!(announces.finish(ANNOUNCES_MAX));
+        loop {
+            heartbeat::beat();
+            let next_micros = self.engine.step(self.time());
+            tokio::select! {
+                () = &mut finished => return,
+                () = self.wait(next_micros) => {}
+            }
+        }
+    }
+
     /// Tells the others what they do not know yet, and that this process leaves.
     async fn leave(mut self) {
+        if let Some(announces) = self.announces.take() {
+            self.finish_announces(announces).await;
+        }
         let started = self.clock.elapsed();
         self.engine.collect_at_once();
         loop {

@@ -6,11 +6,12 @@ use anyhow::bail;
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::sandbox::Needs;
+use aquatic_tracker::announces::Announces;
 use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
-use crate::config::{ClusterConfig, Lives, PeerLives};
+use crate::config::{ClusterConfig, ListConfigs, Lives, PeerLives};
 use crate::counters::Counters;
 use crate::nodes::NodeStates;
 use crate::replica::Replica;
@@ -31,6 +32,7 @@ impl Cluster {
         config: &ClusterConfig,
         _: impl Into<Lives>,
         _: (&str, u16),
+        _: ListConfigs<'_>,
     ) -> anyhow::Result<Option<Self>> {
         if config.is_on() {
             bail!("`cluster.servers`: this program was built without the feature `cluster`");
@@ -41,6 +43,12 @@ impl Cluster {
     /// There is none.
     #[must_use]
     pub fn refresh(&self) -> SharedRefreshInterval {
+        match *self {}
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn announces(&self) -> Option<Announces> {
         match *self {}
     }
 

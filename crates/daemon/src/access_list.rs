@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `change` | what an operator asks to be changed, from JSON |
 //! | `editor` | the list in use and its file, one change after the other |
+//! | `kept` | the list where its entries are in a bucket |
 //! | `pages` | both at the operator's endpoint |
 
 mod change;
 mod editor;
+mod kept;
 mod pages;
 
 use std::fs::File;

@@ -19,6 +19,8 @@ pub(crate) enum Refused {
     FileHasChanged,
     /// It cannot be written.
     Write(anyhow::Error),
+    /// The bucket that has the entries was not changed, or not as a whole.
+    Bucket(String),
 }
 
 /// How a list is called.
@@ -42,6 +44,16 @@ impl From<RewriteError> for Refused {
 }
 
 impl Refused {
+    /// What the log is told of a file that could not be written.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Off => "there is no list".to_owned(),
+            Self::FileHasChanged => "somebody else has changed it".to_owned(),
+            Self::Write(error) => format!("{error:#}"),
+            Self::Bucket(reason) => reason,
+        }
+    }
+
     /// What the operator is told; the log is, too, if it may not be the operator's own doing.
     pub(crate) fn answer(self, names: &Names) -> Response {
         match self {
@@ -53,6 +65,12 @@ impl Refused {
                     names.path_key
                 );
                 Response::json_error(409, &reason)
+            }
+            Self::Bucket(reason) => {
+                let reason =
+                    format!("{reason}; some of it may have changed: ask for the same once more");
+                log::error!("{}: {reason}", names.list);
+                Response::json_error(503, &reason)
             }
             Self::Write(error) => {
                 let hint = if is_forbidden(&error) { HINT } else { "" };

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | `change` | what an operator asks to be changed, from JSON |
 //! | `editor` | the keys in use and their file, one change after the other |
+//! | `kept` | the keys where they are in a bucket |
 //! | `pages` | both at the operator's endpoint |
 
 mod change;
 mod editor;
+mod kept;
 mod pages;
 
 use std::io::BufReader;

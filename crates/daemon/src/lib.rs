@@ -27,6 +27,7 @@
 //! | [`socket_groups`] | sockets for all workers, passed or new |
 //! | [`privileges`] | chroot, group and user |
 //! | [`access_list`] | loading, reloading and changing the list of info hashes |
+//! | [`bucket`] | lists whose entries are kept elsewhere, for several daemons |
 //! | [`keys`] | loading and reloading the file of keys |
 //! | [`config_file`], [`reload`], [`live`] | settings that change while the daemon runs |
 //! | [`reload_report`] | what has come of a reload, for who has asked for it |
@@ -57,6 +58,7 @@
 
 pub mod access_list;
 pub mod bind;
+pub mod bucket;
 pub mod cli;
 pub mod clock;
 pub mod config_file;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aquatic_cluster::config::{ClusterConfig, PeerLives};
+use aquatic_cluster::config::{ClusterConfig, ListConfigs, PeerLives};
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
@@ -261,6 +261,15 @@ impl Config {
         protocol.intervals.check_peer_lives(base, age, checks);
     }
 
+    /// The sections about lists that can be kept in the servers of a cluster.
+    #[must_use]
+    pub fn lists(&self) -> ListConfigs<'_> {
+        ListConfigs {
+            access_list: &self.access_list,
+            keys: &self.keys,
+        }
+    }
+
     /// For how long peers are remembered, and how often they announce.
     #[must_use]
     pub fn peer_lives(&self) -> PeerLives {
@@ -326,6 +335,7 @@ impl aquatic_config::Config for Config {
         );
         self.check_intervals(checks);
         self.cluster.check(self.peer_lives(), checks);
+        self.cluster.advise_lists(self.lists(), checks);
         checks.require(
             self.protocol.max_full_scrape_torrents <= FULL_SCRAPE_TORRENTS_MAX,
             "protocol.max_full_scrape_torrents",

@@ -9,8 +9,10 @@ use std::net::IpAddr;
 use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{AnnounceRequest, Connection, Framing, Head, Request, ScrapeRequest};
 use aquatic_keys::Announcer;
+use aquatic_keys::key_in_url;
 use aquatic_stream::ReverseProxy;
 use aquatic_tracker::admission::{AddressPeer, Admission, peer_id_rules};
+use aquatic_tracker::announces::ServedAnnounce;
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus,
 };
@@ -213,6 +215,22 @@ impl Service {
                 peer,
             };
             self.admission.keys.admit(key, announcer)?;
+        }
+        if let Some(tap) = &mut self.admission.announces {
+            tap.note(
+                now,
+                &ServedAnnounce {
+                    info_hash: request.info_hash,
+                    peer_id: request.peer_id,
+                    ip: client.ip(),
+                    port: request.port,
+                    uploaded: request.bytes_uploaded,
+                    downloaded: request.bytes_downloaded,
+                    left: request.bytes_left,
+                    event: request.event,
+                    key: key_in_url(head.path, head.query),
+                },
+            );
         }
         Ok(match client.ip() {
             IpAddr::V4(ip) => {

@@ -15,6 +15,7 @@ use aquatic_http_protocol::{Framing, Head, Request, ScrapeRequest, TextResponse}
 use aquatic_keys::SharedKeys;
 use aquatic_stream::{Client, Closed, ConnectionKey, Connections, Deadlines, Handler, Io};
 use aquatic_stream_tracker::Following;
+use aquatic_tracker::announces::Announces;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::gather::PendingScrape;
 use aquatic_tracker::dispatch::waiting_lines::{SCRAPE_TURN, WaitingLines};
@@ -85,6 +86,12 @@ impl SocketWorker {
     /// Serves only clients with one of these keys, if they need one. To be called before it works.
     pub fn require_keys(&mut self, keys: &SharedKeys) {
         self.service.admission.keys = keys.reader();
+    }
+
+    /// Tells of every announce that it serves, if somebody wants that. To be called before it
+    /// works.
+    pub fn tell_announces(&mut self, announces: Option<&Announces>) {
+        self.service.admission.tell_announces(announces);
     }
 
     /// Gives it the shard that belongs to its thread, if one does. To be called before it works.

@@ -62,9 +62,10 @@ fn start(
     let mut launch = Launch::prepare::<Http>(supervisor, common, reloader.file(), |addresses| {
         let listener = (Http::NAME, addresses.first().map_or(0, SocketAddr::port));
         let lives = config.peer_lives();
-        cluster = Cluster::prepare(&config.cluster, lives, listener)?;
+        cluster = Cluster::prepare(&config.cluster, lives, listener, config.lists())?;
         Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
     })?;
+    let announces = cluster.as_ref().and_then(Cluster::announces);
     let wakers = launch.wakers();
     let (mut workers, response_times) = build_workers(
         config,
@@ -77,6 +78,7 @@ fn start(
     extend_figures(launch.launch_mut(), &response_times);
     for worker in &mut workers.socket_workers {
         worker.require_keys(launch.keys());
+        worker.tell_announces(announces.as_ref());
     }
     let cluster = start_cluster(cluster, launch.launch_mut(), &mut workers)?;
     let Served { reload, follow } = launch.serve(workers, config.bounds(), move |text| {

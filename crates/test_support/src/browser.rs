@@ -82,6 +82,18 @@ impl Browser {
         answer
     }
 
+    /// Announces, and returns whether that was served.
+    pub fn is_served(&mut self, torrent: InfoHash) -> bool {
+        self.send(&json!({
+            "action": "announce", "info_hash": text(&torrent.0), "peer_id": self.peer_id(),
+            "left": 5,
+        }));
+        let answer = self.receive();
+        let is_refused = answer.get("failure reason").is_some();
+        assert!(is_refused || answer.get("interval").is_some(), "{answer}");
+        !is_refused
+    }
+
     /// Says that it has the whole torrent now.
     pub fn complete(&mut self, torrent: InfoHash) {
         self.send(&json!({

@@ -1,7 +1,10 @@
 //! Servers that trackers share their swarms by: the real `nats-server`, of the Debian package of
 //! this name.
 
+use std::fmt::Display;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::iter;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -102,6 +105,139 @@ impl NatsServer {
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
+}
+
+/// Somebody who is no tracker, and speaks to a server: a back end, say.
+pub struct NatsClient {
+    from_server: BufReader<TcpStream>,
+    to_server: TcpStream,
+}
+
+/// Where this client gets answers.
+const INBOX: &str = "answers.of.a.test";
+
+/// Messages that are on their way at a time.
+const ON_THEIR_WAY_MAX: usize = 1_000;
+
+impl NatsClient {
+    /// One that is let in without a name.
+    #[must_use]
+    pub fn connect(address: SocketAddr) -> Self {
+        let to_server = TcpStream::connect(address).unwrap();
+        to_server.set_read_timeout(Some(wait::DEADLINE)).unwrap();
+        let from_server = BufReader::new(to_server.try_clone().unwrap());
+        let mut client = Self {
+            from_server,
+            to_server,
+        };
+        assert!(client.line().starts_with("INFO "));
+        let options = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
+        client.send(format!("CONNECT {options}\r\nSUB {INBOX} 1\r\nPING\r\n").as_bytes());
+        while client.line() != "PONG" {}
+        client
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.to_server.write_all(bytes).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let size = self.from_server.read_line(&mut line).unwrap();
+        assert!(size > 0, "the server is gone");
+        assert!(!line.starts_with("-ERR"), "{line}");
+        line.trim_end().to_owned()
+    }
+
+    /// The next message that is for this client.
+    fn answer(&mut self) -> String {
+        loop {
+            let line = self.line();
+            if line == "PING" {
+                self.send(b"PONG\r\n");
+            }
+            if line.starts_with("MSG ") || line.starts_with("HMSG ") {
+                let size = line.rsplit(' ').next().unwrap().parse::<usize>().unwrap();
+                let mut body = vec![0; size + 2];
+                self.from_server.read_exact(&mut body).unwrap();
+                return String::from_utf8(body).unwrap();
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&mut self, subject: &str, body: &str) -> String {
+        let size = body.len();
+        self.send(format!("PUB {subject} {INBOX} {size}\r\n{body}\r\n").as_bytes());
+        self.answer()
+    }
+
+    /// Puts entries into a bucket, and waits until it has them.
+    pub fn put_all<'a>(&mut self, bucket: &str, entries: impl Iterator<Item = (String, &'a str)>) {
+        let entries: Vec<_> = entries.collect();
+        for some in entries.chunks(ON_THEIR_WAY_MAX) {
+            let messages = some.iter().map(|(name, value)| {
+                let size = value.len();
+                format!("PUB $KV.{bucket}.{name} {INBOX} {size}\r\n{value}\r\n")
+            });
+            self.send(messages.collect::<String>().as_bytes());
+            for _ in some {
+                let answer = self.answer();
+                assert!(answer.contains("\"seq\""), "{answer}");
+            }
+        }
+    }
+
+    /// Puts an entry into a bucket.
+    pub fn put(&mut self, bucket: &str, name: impl Display, value: &str) {
+        self.put_all(bucket, iter::once((name.to_string(), value)));
+    }
+
+    /// Deletes an entry.
+    pub fn delete(&mut self, bucket: &str, name: impl Display) {
+        let headers = "NATS/1.0\r\nKV-Operation: DEL\r\n\r\n";
+        let size = headers.len();
+        let subject = format!("$KV.{bucket}.{name}");
+        self.send(format!("HPUB {subject} {INBOX} {size} {size}\r\n{headers}\r\n").as_bytes());
+        let answer = self.answer();
+        assert!(answer.contains("\"seq\""), "{answer}");
+    }
+
+    /// What a bucket says of an entry, as the server puts it; with what is deleted.
+    pub fn entry(&mut self, bucket: &str, name: impl Display) -> String {
+        let body = format!("{{\"last_by_subj\":\"$KV.{bucket}.{name}\"}}");
+        self.ask(&format!("$JS.API.STREAM.MSG.GET.KV_{bucket}"), &body)
+    }
+}
+
+impl NatsClient {
+    /// All messages of a stream that is there, oldest first: headers, and what is in them.
+    pub fn read_stream(&mut self, stream: &str) -> Vec<(String, String)> {
+        let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+        let next = |number| {
+            let answer = self.ask(&subject, &format!("{{\"seq\":{number}}}"));
+            let part = |name| {
+                let (_, rest) = answer.split_once(&format!("\"{name}\":\""))?;
+                let (text, _) = rest.split_once('"')?;
+                Some(String::from_utf8(from_base64(text)).unwrap())
+            };
+            Some((part("hdrs").unwrap_or_default(), part("data")?))
+        };
+        (1..).map_while(next).collect()
+    }
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter(|byte| *byte != b'=');
+    let value = |byte| DIGITS.iter().position(|digit| *digit == byte).unwrap();
+    let digits: Vec<_> = digits.map(value).collect();
+    let bytes = digits.chunks(4).flat_map(|some| {
+        let bits = (0..4).fold(0, |bits, at| bits << 6 | some.get(at).copied().unwrap_or(0));
+        let bytes = [bits >> 16, bits >> 8, bits].map(|byte| u8::try_from(byte & 0xff).unwrap());
+        bytes.into_iter().take(some.len() * 6 / 8)
+    });
+    bytes.collect()
 }
 
 impl Drop for NatsServer {

@@ -13,6 +13,7 @@ use aquatic_daemon::request_rate::RequestRate;
 use aquatic_keys::{KeyReader, SharedKeys, key_in_url};
 use aquatic_types::{CanonicalAddr, InfoHash, PeerId};
 
+use crate::announces::{AnnounceTap, Announces};
 use crate::metrics::counters::{Protocol, WorkerCounters};
 
 /// What clients are told whose software is not served.
@@ -41,6 +42,8 @@ pub struct Admission<P: Protocol> {
     pub scrape_torrents_max: usize,
     /// Where this worker counts.
     pub counters: Arc<WorkerCounters<P>>,
+    /// Hears of every announce that is served, if somebody wants that.
+    pub announces: Option<AnnounceTap>,
 }
 
 /// What tells a peer from others, where peers are addresses: the same over UDP and HTTP.
@@ -80,6 +83,7 @@ impl<P: Protocol> Admission<P> {
             request_rate: Arc::new(RequestRate::new(rate, [1, 2])),
             scrape_torrents_max,
             counters: Arc::default(),
+            announces: None,
         };
         (admission, access_list)
     }
@@ -133,5 +137,13 @@ impl<P: Protocol> Admission<P> {
     pub fn refresh(&mut self) {
         self.access_list.refresh();
         self.keys.refresh();
+        if let Some(tap) = &mut self.announces {
+            tap.hand_over();
+        }
+    }
+
+    /// Has every announce that is served be told of, if somebody wants that.
+    pub fn tell_announces(&mut self, announces: Option<&Announces>) {
+        self.announces = announces.map(|announces| announces.tap(P::NAME));
     }
 }

@@ -34,6 +34,7 @@ use aquatic_keys::SharedKeys;
 use crossbeam_utils::sync::Parker;
 use metrics::Label;
 
+use crate::announces::Announces;
 use crate::config::{MetricsConfig, SnapshotPlan, too_many_workers};
 use crate::interval::{self, LoadSource, Stretch};
 use crate::limit_notes;
@@ -120,6 +121,7 @@ pub struct Launch<'a> {
     endpoint: Option<MetricsEndpoint>,
     access_list: Arc<AccessListEditor>,
     keys: Arc<KeysEditor>,
+    announces: Option<Announces>,
     watch: LimitWatch,
     /// Of what people are shown.
     sources: Sources,
@@ -160,6 +162,7 @@ impl<'a> Launch<'a> {
             endpoint,
             access_list: Arc::new(AccessListEditor::load(config.access_list)?),
             keys: Arc::new(KeysEditor::load(config.keys)?),
+            announces: None,
             watch: LimitWatch::new(),
             sources: Sources::default(),
             process,
@@ -192,6 +195,30 @@ impl<'a> Launch<'a> {
     #[must_use]
     pub fn access_list(&self) -> &SharedAccessList {
         self.access_list.shared()
+    }
+
+    /// What changes the access list.
+    #[must_use]
+    pub fn access_list_editor(&self) -> Arc<AccessListEditor> {
+        Arc::clone(&self.access_list)
+    }
+
+    /// What changes the keys.
+    #[must_use]
+    pub fn keys_editor(&self) -> Arc<KeysEditor> {
+        Arc::clone(&self.keys)
+    }
+
+    /// Has workers tell of announces from now on, if somebody wants to hear of them. To be called
+    /// before there are workers.
+    pub fn tell_announces(&mut self, announces: Option<Announces>) {
+        self.announces = announces;
+    }
+
+    /// Where workers tell of announces, if somebody wants to hear of them.
+    #[must_use]
+    pub fn announces(&self) -> Option<&Announces> {
+        self.announces.as_ref()
     }
 
     /// Who is served, where clients need a key.

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`launch`] | how a tracker starts |
 //! | [`admission`] | which clients and torrents are served |
+//! | [`announces`] | announces as they come, for a back end |
 //! | [`dispatch`] | from a socket worker to all shards, and back |
 //! | [`shard`] | a shard, its owner, and who works with it |
 //! | [`guest`] | two front ends in one thread |
@@ -34,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod announces;
 pub mod config;
 pub mod dispatch;
 pub mod entropy;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aquatic_cluster::config::{ClusterConfig, PeerLives};
+use aquatic_cluster::config::{ClusterConfig, ListConfigs, PeerLives};
 use aquatic_config::{
     AccessListConfig, Addresses, Checks, KeysConfig, LimitsConfig, LogLevel, OldSpellings,
     PrivilegeConfig, section,
@@ -291,6 +291,15 @@ impl Config {
         protocol.intervals.check_peer_lives(base, age, checks);
     }
 
+    /// The sections about lists that can be kept in the servers of a cluster.
+    #[must_use]
+    pub fn lists(&self) -> ListConfigs<'_> {
+        ListConfigs {
+            access_list: &self.access_list,
+            keys: &self.keys,
+        }
+    }
+
     /// For how long peers are remembered, and how often they announce.
     #[must_use]
     pub fn peer_lives(&self) -> PeerLives {
@@ -357,6 +366,7 @@ impl aquatic_config::Config for Config {
         );
         self.check_intervals(checks);
         self.cluster.check(self.peer_lives(), checks);
+        self.cluster.advise_lists(self.lists(), checks);
         self.scrape_exports.check(checks);
         self.advise(checks);
     }

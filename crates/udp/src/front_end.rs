@@ -138,6 +138,7 @@ impl Bound {
         let (mut socket_workers, counted) = connect_workers(config, shards, parts, entropy)?;
         for worker in &mut socket_workers {
             worker.require_keys(launch.keys());
+            worker.tell_announces(launch.announces());
         }
         sockets::steer(config.topology(), &self.sockets, &shards.key());
         Ok(Connected {

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use aquatic_access_list::{AccessListReader, PeerIdRules};
 use aquatic_keys::KeyReader;
 use aquatic_tracker::admission::{Admission, PEER_ID_DENIED, peer_id_rules};
+use aquatic_tracker::announces::{AnnounceTap, ServedAnnounce};
 use aquatic_types::{
     AnnounceEvent, CanonicalAddr, CompactAddr, CompactV4, CompactV6, IpFamily, PeerStatus,
 };
@@ -112,6 +113,7 @@ impl Service {
             keys,
             peer_ids,
             counters,
+            announces,
             ..
         } = &mut self.admission;
         let mut context = RequestContext {
@@ -122,6 +124,7 @@ impl Service {
             access_list,
             keys,
             peer_ids,
+            announces: announces.as_mut(),
             counters: counters.traffic(from.family()),
             outbox,
             response_peers_max: self.response_peers_max,
@@ -162,6 +165,7 @@ struct RequestContext<'s> {
     access_list: &'s mut AccessListReader,
     keys: &'s mut KeyReader,
     peer_ids: &'s PeerIdRules,
+    announces: Option<&'s mut AnnounceTap>,
     counters: &'s TrafficCounters,
     outbox: &'s mut Outbox,
     response_peers_max: u16,
@@ -213,6 +217,9 @@ impl RequestContext<'_> {
             self.refuse_key(transaction_id, refusal);
             return Dispatch::Done;
         }
+        if self.announces.is_some() {
+            self.tell(request);
+        }
         match self.from.get() {
             SocketAddr::V4(from) => {
                 let peer = CompactV4::new(*from.ip(), request.port);
@@ -222,6 +229,26 @@ impl RequestContext<'_> {
                 let peer = CompactV6::new(*from.ip(), request.port);
                 Dispatch::AnnounceV6(self.message(socket, peer, request))
             }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self, request: &AnnounceRequest<'_>) {
+        let url = keys::announce_url(request.options);
+        let announce = ServedAnnounce {
+            info_hash: request.info_hash,
+            peer_id: request.peer_id,
+            ip: self.from.ip(),
+            port: request.port,
+            uploaded: request.bytes_uploaded,
+            downloaded: request.bytes_downloaded,
+            left: Some(request.bytes_left),
+            event: request.event,
+            key: keys::key_in(&url),
+        };
+        if let Some(tap) = &mut self.announces {
+            tap.note(self.now, &announce);
         }
     }
 

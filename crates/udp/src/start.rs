@@ -49,6 +49,7 @@ fn start(
             let cluster = prepare_cluster(config, &bound)?;
             Ok((bound, cluster))
         })?;
+    launch.tell_announces(cluster.as_ref().and_then(Cluster::announces));
     let topology = config.topology();
     launch::advise_workers(config.socket_workers, config.swarm_workers);
     let swarm_waits = wait_handles(topology.swarm_workers());
@@ -127,5 +128,10 @@ fn launch_config(config: &Config) -> LaunchConfig<'_> {
 fn prepare_cluster(config: &Config, bound: &Bound) -> anyhow::Result<Option<Cluster>> {
     let port = bound.addresses().first().map_or(0, SocketAddr::port);
     let listener = (Udp::NAME, port);
-    Cluster::prepare(&config.cluster, config.peer_lives(), listener)
+    Cluster::prepare(
+        &config.cluster,
+        config.peer_lives(),
+        listener,
+        config.lists(),
+    )
 }

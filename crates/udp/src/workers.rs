@@ -193,6 +193,7 @@ pub fn connect_workers(
             peer_ids: peer_id_rules(&config.access_list),
             scrape_torrents_max: config.protocol.max_scrape_torrents,
             counters: Arc::clone(counters),
+            announces: None,
         };
         let service = Service::new(config, connection_ids.clone(), admission);
         let counters = Arc::clone(counters);

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use aquatic_cluster::config::{ClusterConfig, MemberLives};
+use aquatic_cluster::config::{ClusterConfig, ListConfigs, MemberLives};
 use aquatic_config::{
     AccessListConfig, Checks, KeysConfig, LogLevel, OldSpellings, PrivilegeConfig, section,
 };
@@ -249,6 +249,15 @@ impl Config {
         }
     }
 
+    /// The sections about lists that can be kept in the servers of a cluster.
+    #[must_use]
+    pub fn lists(&self) -> ListConfigs<'_> {
+        ListConfigs {
+            access_list: &self.access_list,
+            keys: &self.keys,
+        }
+    }
+
     /// When other nodes of a cluster are told again of a peer that stays.
     #[must_use]
     pub fn member_lives(&self) -> MemberLives {
@@ -311,6 +320,7 @@ impl aquatic_config::Config for Config {
         self.limits.addresses.check(checks);
         origins::check(&self.network.allowed_origins, checks);
         self.cluster.check(self.member_lives(), checks);
+        self.cluster.advise_lists(self.lists(), checks);
         let (intervals, base) = (
             &self.protocol.intervals,
             self.protocol.peer_announce_interval,

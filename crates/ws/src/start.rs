@@ -64,7 +64,12 @@ fn start(
             WebTorrent::NAME,
             addresses.first().map_or(0, SocketAddr::port),
         );
-        cluster = Cluster::prepare(&config.cluster, config.member_lives(), listener)?;
+        cluster = Cluster::prepare(
+            &config.cluster,
+            config.member_lives(),
+            listener,
+            config.lists(),
+        )?;
         Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
     })?;
     let wakers = launch.wakers();

@@ -246,6 +246,7 @@ impl MakingSocketWorkers<'_> {
                 peer_ids: peer_id_rules(&config.access_list),
                 scrape_torrents_max: config.protocol.max_scrape_torrents,
                 counters: Arc::clone(counters),
+                announces: None,
             };
             let is_possible = |index: &u16| *index < WORKERS_MAX;
             let index = u16::try_from(index).ok().filter(is_possible);

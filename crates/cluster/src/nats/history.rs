@@ -1,27 +1,22 @@
 //! The log: a stream of JetStream in which the servers keep what was published.
 
-use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use aquatic_daemon::clock;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::{self, Context, ErrorCode, stream};
+use async_nats::jetstream::{ErrorCode, stream};
 use async_nats::{Client, datetime};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::link::{About, Link};
+use super::link::{About, Area, Link};
+use super::requests::{Requests, WAIT};
 use super::subjects::Subjects;
 use super::{Payload, next_of};
 use crate::bus::{Channel, Message};
-
-/// How long an answer of JetStream is waited for, and the next message.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// Messages and bytes that are asked for at a time, ahead of those that are taken. The subscription
 /// has room for more.
@@ -42,7 +37,7 @@ pub(super) enum Item {
 /// The log of one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    context: Context,
+    requests: Requests,
     link: Arc<Link>,
     subjects: Subjects,
     node: String,
@@ -62,11 +57,10 @@ impl Log {
         max_age: Duration,
         channels: &[Channel],
     ) -> Self {
-        let context = jetstream::context::ContextBuilder::new().timeout(WAIT);
         let mut logged = channels.iter().copied().filter(|it| it.is_logged());
         let (first, second) = (logged.next(), logged.next());
         Self {
-            context: context.build(client),
+            requests: Requests::new(client, Arc::clone(&link), Area::Log),
             link,
             subjects,
             node: node.to_owned(),
@@ -91,7 +85,7 @@ impl Log {
                     "the NATS servers keep no log of what is published (`cluster.history`), so \
                      that swarms are not complete after a start for some time: {reason}"
                 );
-                self.link.tell(About::History, text);
+                self.link.tell(About::History, &text);
             }
         }
     }
@@ -100,10 +94,9 @@ impl Log {
         let name = self.subjects.stream();
         let logged = Channel::ALL.into_iter().filter(|it| it.is_logged());
         let subjects: Vec<_> = logged.map(|it| self.subjects.logged(it)).collect();
-        self.link.take_refusal();
-        let request = self.context.request(format!("STREAM.INFO.{name}"), &());
-        match self.answer(request).await? {
-            Response::Ok::<stream::Info>(info) => {
+        self.requests.begin();
+        match self.requests.find(&name).await? {
+            Response::Ok(info) => {
                 self.judge(&info.config, &subjects);
                 Ok(())
             }
@@ -126,11 +119,8 @@ impl Log {
             no_ack: true,
             ..stream::Config::default()
         };
-        let request = self
-            .context
-            .request(format!("STREAM.CREATE.{name}"), &config);
-        match self.answer(request).await? {
-            Response::Ok::<stream::Info>(_) => {
+        match self.requests.make(&config).await? {
+            Response::Ok(_) => {
                 log::info!(
                     "made the stream {name} in the NATS servers, in one copy: a log of what \
                      trackers publish"
@@ -153,13 +143,13 @@ impl Log {
                  {name} --max-age={age}s)",
                 config.max_age.as_secs()
             );
-            self.link.tell(About::History, text);
+            self.link.tell(About::History, &text);
         } else if let Some(subject) = subjects.iter().find(|it| !config.subjects.contains(it)) {
             let text = format!(
                 "the stream {name} in the NATS servers does not keep what is published under \
                  {subject}"
             );
-            self.link.tell(About::History, text);
+            self.link.tell(About::History, &text);
         }
     }
 
@@ -198,9 +188,12 @@ impl Log {
             ..pull::Config::default()
         };
         let name = self.subjects.stream();
-        self.link.take_refusal();
-        let consumer = self.context.create_consumer_on_stream(config, name);
-        let consumer = self.answer(consumer).await?;
+        self.requests.begin();
+        let consumer = self
+            .requests
+            .context()
+            .create_consumer_on_stream(config, name);
+        let consumer = self.requests.answer(consumer).await?;
         let mut left = consumer.cached_info().num_pending;
         if left == 0 {
             return Ok(());
@@ -210,16 +203,18 @@ impl Log {
             .max_messages_per_batch(MESSAGES_MAX)
             .max_bytes_per_batch(BYTES_MAX)
             .messages();
-        let mut messages = messages.await.map_err(|error| self.reason(&error))?;
+        let mut messages = messages
+            .await
+            .map_err(|error| self.requests.reason(&error))?;
         let mut expected = 1;
         while left > 0 {
             let message = async {
                 let next = timeout(WAIT, next_of(&mut messages)).await;
-                next.map_err(|_| self.silence())
+                next.map_err(|_| self.requests.silence())
             };
-            let message = self.unless_refused(message).await??;
+            let message = self.requests.unless_refused(message).await??;
             let message = message.ok_or_else(|| "the server has ended it".to_owned())?;
-            let message = message.map_err(|error| self.reason(&error))?;
+            let message = message.map_err(|error| self.requests.reason(&error))?;
             let info = message.info().map_err(|error| error.to_string())?;
             if info.consumer_sequence != expected {
                 return Err("messages were lost on the way".to_owned());
@@ -240,45 +235,5 @@ impl Log {
             }
         }
         Ok(())
-    }
-
-    /// What comes of this, unless the server refuses it.
-    async fn unless_refused<F: Future>(&self, work: F) -> Result<F::Output, String> {
-        if let Some(reason) = self.link.is_mute() {
-            return Err(reason);
-        }
-        let (mut work, mut refused) = (pin!(work), pin!(self.link.refused.notified()));
-        poll_fn(|context| {
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(Ok(done));
-            }
-            let refused = refused.as_mut().poll(context);
-            refused.map(|()| Err(self.silence()))
-        })
-        .await
-    }
-
-    async fn answer<T, E: std::error::Error>(
-        &self,
-        request: impl IntoFuture<Output = Result<T, E>>,
-    ) -> Result<T, String> {
-        let answer = self.unless_refused(request.into_future()).await?;
-        answer.map_err(|error| self.reason(&error))
-    }
-
-    fn silence(&self) -> String {
-        let refusal = self.link.take_refusal();
-        refusal.unwrap_or_else(|| format!("no answer within {} s", WAIT.as_secs()))
-    }
-
-    fn reason(&self, error: &dyn std::error::Error) -> String {
-        let text = error.to_string();
-        if text.contains("no responders") || text.contains("resource does not exist") {
-            "the servers have no JetStream, or not for this user".to_owned()
-        } else if text.contains("timed out") {
-            self.silence()
-        } else {
-            text
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The state of the connection, as all tasks see it, and what the log is told of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::history::Log;
+use super::subjects::ANNOUNCE_STREAM;
 
 /// The state of the connection is looked at so often, besides when the library tells of it: it
 /// does not if too much happens at once.
@@ -30,13 +32,31 @@ pub(super) enum About {
     Server,
     History,
     Size,
+    Announces,
+    /// The bucket that this key of the configuration is about.
+    Bucket(&'static str),
+}
+
+/// What of JetStream is asked for. A refusal concerns one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Area {
+    Log,
+    Buckets,
+    Announces,
+}
+
+/// What was refused, of one area.
+#[derive(Debug, Default)]
+struct Refusals {
+    last: Mutex<Option<String>>,
+    /// Wakes who waits for JetStream: there will be no answer.
+    noted: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Told {
     last: BTreeMap<About, String>,
     refusals: BTreeSet<String>,
-    last_refusal: Option<String>,
     /// Why there are no answers to requests, on this connection.
     mute: Option<String>,
     /// Rounds through all servers since there was a connection.
@@ -50,8 +70,11 @@ pub(super) struct Link {
     /// Wakes the taker of events.
     pub(super) taker: Notify,
     keeper: Notify,
-    /// Wakes who waits for JetStream, when something of it is refused: there will be no answer.
-    pub(super) refused: Notify,
+    /// Wakes who waits for a connection.
+    connected: Notify,
+    of_log: Refusals,
+    of_buckets: Refusals,
+    of_announces: Refusals,
     /// How often there was a connection through which everything is heard.
     connections: AtomicU64,
     is_up: AtomicBool,
@@ -87,11 +110,16 @@ impl Link {
     }
 
     /// Tells the log, unless this was the last that it was told.
-    pub(super) fn tell(&self, about: About, text: String) {
+    pub(super) fn tell(&self, about: About, text: &str) {
+        self.tell_reason(about, text, text);
+    }
+
+    /// The same, unless this was the last `reason`.
+    pub(super) fn tell_reason(&self, about: About, reason: &str, text: &str) {
         let mut told = self.told();
-        if told.last.get(&about) != Some(&text) {
+        if told.last.get(&about).is_none_or(|last| last != reason) {
             log::warn!("{text}");
-            told.last.insert(about, text);
+            told.last.insert(about, reason.to_owned());
             self.errors.fetch_add(1, Relaxed);
         }
     }
@@ -101,9 +129,42 @@ impl Link {
         self.told().last.remove(&about);
     }
 
+    fn refusals(&self, area: Area) -> &Refusals {
+        match area {
+            Area::Log => &self.of_log,
+            Area::Buckets => &self.of_buckets,
+            Area::Announces => &self.of_announces,
+        }
+    }
+
     /// What of JetStream, or an answer of it, the server has refused last since this was asked.
-    pub(super) fn take_refusal(&self) -> Option<String> {
-        self.told().last_refusal.take()
+    pub(super) fn take_refusal(&self, area: Area) -> Option<String> {
+        let last = self.refusals(area).last.lock();
+        last.unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Tells when something is refused.
+    pub(super) fn refused(&self, area: Area) -> &Notify {
+        &self.refusals(area).noted
+    }
+
+    fn note_refusal(&self, area: Area, text: &str) {
+        let refusals = self.refusals(area);
+        let last = refusals.last.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+        refusals.noted.notify_waiters();
+    }
+
+    /// Waits for a connection; its number.
+    pub(super) async fn connected(&self) -> u64 {
+        loop {
+            let mut connected = pin!(self.connected.notified());
+            connected.as_mut().enable();
+            if let Some(number) = self.connection() {
+                return number;
+            }
+            connected.await;
+        }
     }
 
     /// Something that the library tells.
@@ -127,17 +188,26 @@ impl Link {
     fn note_server_error(&self, text: &str) {
         if !text.starts_with("Permissions Violation") {
             let text = format!("the NATS server reports: {text}");
-            self.tell(About::Server, text);
+            self.tell(About::Server, &text);
             return;
         }
-        let mut told = self.told();
-        if ["\"$JS.", "\"_INBOX"].iter().any(|it| text.contains(it)) {
-            told.last_refusal = Some(text.to_owned());
-            if text.contains("Subscription") {
-                told.mute = Some(text.to_owned());
-            }
-            self.refused.notify_waiters();
+        let is_answer = text.contains("\"_INBOX");
+        let is_of_bucket = text.contains("\"$KV.") || text.contains(".KV_");
+        let is_of_announces = text.contains(".announces.") || text.contains(ANNOUNCE_STREAM);
+        let is_of_log = text.contains("\"$JS.") && !is_of_bucket && !is_of_announces;
+        if is_answer && text.contains("Subscription") {
+            self.told().mute = Some(text.to_owned());
         }
+        for (area, is_meant) in [
+            (Area::Log, is_of_log),
+            (Area::Buckets, is_of_bucket),
+            (Area::Announces, is_of_announces),
+        ] {
+            if is_answer || is_meant {
+                self.note_refusal(area, text);
+            }
+        }
+        let mut told = self.told();
         // Each inbox has another name.
         let subject = text.split("_INBOX").next().unwrap_or(text);
         if told.refusals.len() < REFUSALS_MAX && told.refusals.insert(subject.to_owned()) {
@@ -173,7 +243,7 @@ impl Link {
         if !reasons.is_empty() {
             let reasons = reasons.join("; ");
             let text = format!("no connection to NATS, which is tried again and again: {reasons}");
-            self.tell(About::Connecting, text);
+            self.tell(About::Connecting, &text);
         }
     }
 
@@ -205,6 +275,7 @@ impl Link {
         self.connections.fetch_add(1, Relaxed);
         self.is_up.store(true, Relaxed);
         self.taker.notify_one();
+        self.connected.notify_waiters();
     }
 }
 

@@ -6,6 +6,9 @@ use crate::config::is_name;
 /// The version of what is in messages is a part of each subject.
 const PREFIX: &str = "aquatic.v1";
 
+/// What the name of the stream of announces begins with: no log of a cluster does.
+pub(super) const ANNOUNCE_STREAM: &str = "AQUATIC-ANNOUNCES_";
+
 /// Subjects of one cluster, for one node.
 #[derive(Clone, Debug)]
 pub(super) struct Subjects {
@@ -55,9 +58,34 @@ impl Subjects {
         self.of(channel.name(), ">")
     }
 
+    /// What announces of this node are published under.
+    pub(super) fn announces(&self) -> String {
+        self.of("announces", &self.node)
+    }
+
+    /// Those of all nodes.
+    pub(super) fn all_announces(&self) -> String {
+        self.of("announces", "*")
+    }
+
+    /// The name of the stream that keeps them.
+    pub(super) fn announce_stream(&self) -> String {
+        format!("{ANNOUNCE_STREAM}{}", self.cluster)
+    }
+
     /// The name of the log.
     pub(super) fn stream(&self) -> String {
         format!("AQUATIC_{}", self.cluster)
+    }
+
+    /// The name of the node.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The name of the cluster.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
     }
 
     /// What a message under this subject is about, and the node that it names.

@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod announces;
 mod connections;
 mod credentials;
+mod lists;
 mod log;
 mod node;
 mod permissions;

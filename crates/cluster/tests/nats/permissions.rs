@@ -14,14 +14,24 @@ const PEERS: Destination = Destination::All(Channel::Peers);
 /// One user for each node of the cluster `main`: `NODE` stands for its name, which is its user's,
 /// too. It publishes under its own name, and parcels to all; it hears all, but parcels and answers
 /// only its own. It may make the log and read it.
-const USER: &str = r#"
+pub(crate) const USER: &str = r#"
     {
       user: NODE, password: "secret of NODE",
       permissions: {
         publish: [
           "aquatic.v1.main.*.NODE", "aquatic.v1.main.parcels.*",
           "$JS.API.STREAM.INFO.AQUATIC_main", "$JS.API.STREAM.CREATE.AQUATIC_main",
-          "$JS.API.CONSUMER.CREATE.AQUATIC_main.>", "$JS.API.CONSUMER.MSG.NEXT.AQUATIC_main.*"
+          "$JS.API.CONSUMER.CREATE.AQUATIC_main.>", "$JS.API.CONSUMER.MSG.NEXT.AQUATIC_main.*",
+          "$JS.API.STREAM.INFO.KV_aquatic_main_access",
+          "$JS.API.STREAM.CREATE.KV_aquatic_main_access",
+          "$JS.API.STREAM.INFO.KV_aquatic_main_keys", "$JS.API.STREAM.CREATE.KV_aquatic_main_keys",
+          "$JS.API.CONSUMER.CREATE.KV_aquatic_main_access.>",
+          "$JS.API.CONSUMER.MSG.NEXT.KV_aquatic_main_access.*",
+          "$JS.API.CONSUMER.CREATE.KV_aquatic_main_keys.>",
+          "$JS.API.CONSUMER.MSG.NEXT.KV_aquatic_main_keys.*",
+          "$KV.aquatic_main_access.*", "$KV.aquatic_main_keys.*",
+          "$JS.API.STREAM.INFO.AQUATIC-ANNOUNCES_main",
+          "$JS.API.STREAM.CREATE.AQUATIC-ANNOUNCES_main"
         ],
         subscribe: [
           "aquatic.v1.main.peers.*", "aquatic.v1.main.members.*", "aquatic.v1.main.nodes.*",
@@ -30,12 +40,12 @@ const USER: &str = r#"
       }
     }"#;
 
-fn configuration() -> String {
+pub(crate) fn configuration() -> String {
     let users: String = ["a", "b"].map(|node| USER.replace("NODE", node)).concat();
     format!("{JETSTREAM}\nauthorization {{ users: [{users}] }}")
 }
 
-fn config_of(server: &Server, user: &str) -> ClusterConfig {
+pub(crate) fn config_of(server: &Server, user: &str) -> ClusterConfig {
     let path = server.folder.path().join(user);
     fs::write(&path, format!("{user}\nsecret of {user}\n")).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();

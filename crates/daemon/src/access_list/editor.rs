@@ -1,7 +1,7 @@
 //! The list in use and its file, for whoever changes one of them while the daemon runs.
 
 use std::io::BufReader;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use aquatic_access_list::{AccessList, AccessListMode, SharedAccessList};
@@ -10,6 +10,7 @@ use aquatic_types::InfoHash;
 
 use super::change::{Change, Order};
 use super::{METRICS, free, read, tell_entries};
+use crate::bucket::InBucket;
 use crate::denied_networks;
 use crate::edited_list::{Refused, read_line};
 use crate::rewritten_file::{Rewrite, Rewritten, Version};
@@ -21,9 +22,10 @@ const LINE_BYTES_MAX: usize = 64 * 1_024;
 /// the other way round, waits for its end. So what is there after a reload is the file's.
 #[derive(Debug)]
 pub struct AccessListEditor {
-    config: AccessListConfig,
-    shared: SharedAccessList,
+    pub(super) config: AccessListConfig,
+    pub(super) shared: SharedAccessList,
     file: Mutex<Option<Version>>,
+    pub(super) in_bucket: InBucket,
 }
 
 /// What has become of the entries of a change.
@@ -52,6 +54,7 @@ impl AccessListEditor {
             shared: SharedAccessList::new(config.mode, list)
                 .denying(denied_networks::load(config)?),
             file: Mutex::new(version),
+            in_bucket: InBucket::default(),
         })
     }
 
@@ -69,6 +72,10 @@ impl AccessListEditor {
     }
 
     fn reload_list(&self) {
+        if self.in_bucket.bucket().is_some() {
+            log::info!("the access list is in a bucket: its file is not read again");
+            return;
+        }
         let mut file = self.lock();
         match read(&self.config) {
             Ok((list, version)) => {
@@ -89,6 +96,9 @@ impl AccessListEditor {
         if self.config.mode == AccessListMode::Off {
             return Err(Refused::Off);
         }
+        if let Some(bucket) = self.in_bucket.bucket() {
+            return self.change_bucket(bucket, order.change);
+        }
         let mut file = self.lock();
         let present = self.shared.present();
         let (list, mut changed) = apply(&present, order.change);
@@ -98,6 +108,17 @@ impl AccessListEditor {
             changed.written = true;
             changed.warning = rewritten.warning;
         }
+        self.put(file, present, list);
+        Ok(changed)
+    }
+
+    /// Puts a list in the place of the present one.
+    pub(super) fn put(
+        &self,
+        file: MutexGuard<'_, Option<Version>>,
+        present: Arc<AccessList>,
+        list: AccessList,
+    ) {
         tell_entries(&list);
         // What is not shared is freed by whoever is the last to use it: to wait for the workers
         // takes longer, if that is little.
@@ -108,15 +129,18 @@ impl AccessListEditor {
         if !is_little {
             free(replaced);
         }
-        Ok(changed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Version>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Version>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lines that stay are copied, with their comments; new entries come at the end.
-    fn write(&self, list: &AccessList, version: Option<Version>) -> Result<Rewritten, Refused> {
+    pub(super) fn write(
+        &self,
+        list: &AccessList,
+        version: Option<Version>,
+    ) -> Result<Rewritten, Refused> {
         let path = &self.config.path;
         let (old, mut new) = Rewrite::begin(path, version)?;
         let mut old = BufReader::new(old);
@@ -146,7 +170,7 @@ impl AccessListEditor {
 }
 
 /// The list after a change, and what that did.
-fn apply(present: &AccessList, change: Change) -> (AccessList, Changed) {
+pub(super) fn apply(present: &AccessList, change: Change) -> (AccessList, Changed) {
     let mut changed = Changed::default();
     let list = match change {
         Change::Edit { add, remove } => {

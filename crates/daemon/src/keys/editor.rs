@@ -10,6 +10,7 @@ use aquatic_keys::{KEY_LINE_BYTES_MAX, KeyEntry, KeyList, KeyMode, SharedKeys};
 
 use super::change::{Change, Order};
 use super::{METRICS, free, read, tell_entries, tell_time};
+use crate::bucket::InBucket;
 use crate::edited_list::{Refused, read_line};
 use crate::rewritten_file::{Rewrite, Rewritten, Version};
 
@@ -17,9 +18,10 @@ use crate::rewritten_file::{Rewrite, Rewritten, Version};
 /// the other way round, waits for its end. So what is there after a reload is the file's.
 #[derive(Debug)]
 pub struct KeysEditor {
-    config: KeysConfig,
-    shared: SharedKeys,
+    pub(super) config: KeysConfig,
+    pub(super) shared: SharedKeys,
     file: Mutex<Option<Version>>,
+    pub(super) in_bucket: InBucket,
 }
 
 /// What has become of the keys of a change.
@@ -51,6 +53,7 @@ impl KeysEditor {
             config: config.clone(),
             shared,
             file: Mutex::new(version),
+            in_bucket: InBucket::default(),
         })
     }
 
@@ -63,6 +66,10 @@ impl KeysEditor {
     /// Puts the present content of the file in the place of the keys. A file that cannot be used is
     /// logged as an error, and the previous keys are kept.
     pub fn reload(&self) {
+        if self.in_bucket.bucket().is_some() {
+            log::info!("the keys are in a bucket: their file is not read again");
+            return;
+        }
         let mut file = self.lock();
         match read(&self.config) {
             Ok((list, version)) => {
@@ -84,6 +91,9 @@ impl KeysEditor {
         if self.config.mode == KeyMode::Off {
             return Err(Refused::Off);
         }
+        if let Some(bucket) = self.in_bucket.bucket() {
+            return self.change_bucket(bucket, order.change);
+        }
         let mut file = self.lock();
         let (list, mut changed) = apply(&self.shared.list(), order.change);
         if order.write {
@@ -92,20 +102,29 @@ impl KeysEditor {
             changed.written = true;
             changed.warning = rewritten.warning;
         }
+        self.put(file, list);
+        Ok(changed)
+    }
+
+    /// Puts keys in the place of the present ones.
+    pub(super) fn put(&self, file: MutexGuard<'_, Option<Version>>, list: KeyList) {
         tell_entries(&list);
         let replaced = self.shared.replace(list);
         drop(file);
         free(replaced);
-        Ok(changed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Version>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Version>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lines of keys that stay as they are, and those without a key, are copied; new keys come at
     /// the end.
-    fn write(&self, list: &KeyList, version: Option<Version>) -> Result<Rewritten, Refused> {
+    pub(super) fn write(
+        &self,
+        list: &KeyList,
+        version: Option<Version>,
+    ) -> Result<Rewritten, Refused> {
         let path = &self.config.path;
         let (old, mut new) = Rewrite::begin(path, version)?;
         let mut old = BufReader::new(old);
@@ -151,7 +170,7 @@ fn append(new: &mut Rewrite, line: &[u8]) -> Result<(), Refused> {
 }
 
 /// The keys after a change, and what that did.
-fn apply(present: &KeyList, change: Change) -> (KeyList, Changed) {
+pub(super) fn apply(present: &KeyList, change: Change) -> (KeyList, Changed) {
     let mut changed = Changed::default();
     let mut count = |entry: &KeyEntry| match present.get(entry.text().as_bytes()) {
         None => changed.added += 1,

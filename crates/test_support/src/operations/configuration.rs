@@ -90,7 +90,7 @@ pub const EXPORT_KEYS: [&str; 3] = [
 ];
 
 /// What every daemon's file ends with.
-pub const SYSTEM_KEYS: [&str; 28] = [
+pub const SYSTEM_KEYS: [&str; 32] = [
     "persistence.completed_counts",
     "persistence.path",
     "persistence.interval",
@@ -107,6 +107,10 @@ pub const SYSTEM_KEYS: [&str; 28] = [
     "cluster.publish_buffer",
     "cluster.history",
     "cluster.start_complete_within",
+    "cluster.access_list_bucket",
+    "cluster.keys_bucket",
+    "cluster.announces",
+    "cluster.announces_buffer",
     "privileges.drop_privileges",
     "privileges.chroot_path",
     "privileges.group",

@@ -29,6 +29,7 @@ use std::time::Duration;
 use aquatic_daemon::live::SettingsReader;
 use aquatic_keys::SharedKeys;
 use aquatic_swarm::Counts;
+use aquatic_tracker::announces::Announces;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::shard::addresses::AddressShard;
 use aquatic_tracker::shard::{Batch as _, ShardOwner};
@@ -98,6 +99,12 @@ impl SocketWorker {
     /// Serves only clients with one of these keys, if they need one. To be called before it works.
     pub fn require_keys(&mut self, keys: &SharedKeys) {
         self.service.admission.keys = keys.reader();
+    }
+
+    /// Tells of every announce that it serves, if somebody wants that. To be called before it
+    /// works.
+    pub fn tell_announces(&mut self, announces: Option<&Announces>) {
+        self.service.admission.tell_announces(announces);
     }
 
     /// Gives it the shard that belongs to its thread, if one does. To be called before it works.

@@ -21,9 +21,13 @@ pub(crate) static UDP: Program = Program {
     metrics_section: "statistics",
     metrics_settings: "statistics.interval = 1\n",
     // A large buffer may not be granted.
-    more_threads: &["export", "stdout", "tables"],
+    more_threads: &["export", "stdout", "tables", "cluster", "lists"],
     more_threads_settings: "scrape_exports.enable_scrape_exports = true\n\
                             scrape_exports.path = 'export'\n\
+                            access_list.mode = 'deny'\n\
+                            access_list.path = '/dev/null'\n\
+                            cluster.servers = ['nats://127.0.0.1:1']\n\
+                            cluster.access_list_bucket = true\n\
                             statistics.print_to_stdout = true\n",
     modest_settings: "network.socket_recv_buffer_size = 100_000\n\
                       network.socket_send_buffer_size = 100_000",

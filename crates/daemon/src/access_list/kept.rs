@@ -1,0 +1,287 @@
+//! The list where its entries are in a bucket.
+//!
+//! The name of an entry is an info hash, in lower case, so that there is one name for each. The
+//! value is for people, as is what follows a hash in the file.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use aquatic_types::InfoHash;
+
+use super::METRICS;
+use super::change::Change;
+use super::editor::{AccessListEditor, Changed, apply};
+use crate::bucket::{Bucket, BucketChange, BucketFormat, BucketList, Item};
+use crate::edited_list::Refused;
+use crate::rewritten_file::Version;
+
+struct Format;
+
+impl BucketFormat for Format {
+    type Entry = InfoHash;
+
+    const LIST: &'static str = "access list";
+    const IS_SECRET: bool = false;
+
+    fn entry(name: &str, _: &[u8]) -> Result<InfoHash, String> {
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err("its digits have to be in lower case".to_owned());
+        }
+        name.parse()
+            .map_err(|error: aquatic_types::ParseInfoHashError| error.to_string())
+    }
+}
+
+impl AccessListEditor {
+    /// Has the bucket changed, and says what that does to the present list.
+    pub(super) fn change_bucket(
+        &self,
+        bucket: &dyn Bucket,
+        change: Change,
+    ) -> Result<Changed, Refused> {
+        let present = self.shared().present();
+        let (put, delete): (BTreeSet<InfoHash>, BTreeSet<InfoHash>) = match &change {
+            Change::Edit { add, remove } => {
+                let put = add.iter().copied().filter(|it| !present.contains(it));
+                let is_listed = |it: &InfoHash| present.contains(it) || add.contains(it);
+                let delete = remove.iter().copied().filter(is_listed);
+                (put.collect(), delete.collect())
+            }
+            Change::Replace(entries) => {
+                let wanted: BTreeSet<_> = entries.iter().copied().collect();
+                let gone = present.iter().copied().filter(|it| !wanted.contains(it));
+                let gone = gone.collect();
+                let put = wanted.into_iter().filter(|it| !present.contains(it));
+                (put.collect(), gone)
+            }
+        };
+        let (_, mut changed) = apply(&present, change);
+        drop(present);
+        let put = put.into_iter().map(|it| (it.to_string(), Some(Vec::new())));
+        let delete = delete.into_iter().map(|it| (it.to_string(), None));
+        let changes: Vec<BucketChange> = put.chain(delete).collect();
+        if !changes.is_empty() {
+            bucket.change(changes).map_err(Refused::Bucket)?;
+        }
+        changed.written = true;
+        Ok(changed)
+    }
+
+    fn take_change(&self, change: Change) -> Changed {
+        let file = self.lock();
+        let present = self.shared().present();
+        let (list, changed) = apply(&present, change);
+        if changed.added + changed.removed > 0 {
+            self.in_bucket.note_change(list.is_empty());
+            self.put(file, present, list);
+        }
+        changed
+    }
+}
+
+impl BucketList for AccessListEditor {
+    fn set_bucket(&self, bucket: Box<dyn Bucket>) {
+        self.in_bucket.set(bucket);
+    }
+
+    fn take_all(&self, items: Vec<Item>) -> usize {
+        let read = self.in_bucket.read::<Format>(items);
+        let changed = self.take_change(Change::Replace(read.add));
+        METRICS.succeeded();
+        log::info!(
+            "access list read in the bucket: {} info hashes, {} of them new, {} are gone",
+            changed.total,
+            changed.added,
+            changed.removed
+        );
+        read.invalid
+    }
+
+    fn take(&self, items: Vec<Item>) -> usize {
+        let read = self.in_bucket.read::<Format>(items);
+        let (add, remove) = (read.add, read.remove);
+        let changed = self.take_change(Change::Edit { add, remove });
+        log::debug!(
+            "access list changed in the bucket: {} added, {} removed, {} info hashes",
+            changed.added,
+            changed.removed,
+            changed.total
+        );
+        read.invalid
+    }
+
+    fn save(&self) {
+        if !self.in_bucket.is_to_be_saved() {
+            return;
+        }
+        let mut file = self.lock();
+        let list = self.shared().present();
+        let written = match self.write(&list, *file) {
+            // It is a copy: what somebody else has made of it is not kept.
+            Err(Refused::FileHasChanged) => {
+                let metadata = fs::metadata(&self.config.path).ok();
+                self.write(&list, metadata.and_then(|it| Version::of(&it)))
+            }
+            written => written,
+        };
+        let saved = match written {
+            Ok(rewritten) => {
+                *file = Some(rewritten.version);
+                Ok(())
+            }
+            Err(refused) => Err(refused.reason()),
+        };
+        self.in_bucket.note_saved(Format::LIST, saved);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use aquatic_access_list::AccessListMode;
+    use aquatic_config::AccessListConfig;
+
+    use super::super::change::Order;
+    use super::*;
+
+    const A: InfoHash = InfoHash([0xaa; 20]);
+    const B: InfoHash = InfoHash([0xbb; 20]);
+    const C: InfoHash = InfoHash([0xcc; 20]);
+
+    /// Takes note of changes, or refuses them.
+    #[derive(Clone, Debug)]
+    struct Notes(Arc<Mutex<Vec<BucketChange>>>, bool);
+
+    impl Bucket for Notes {
+        fn change(&self, changes: Vec<BucketChange>) -> Result<(), String> {
+            if !self.1 {
+                return Err("there is no connection".to_owned());
+            }
+            self.0.lock().unwrap().extend(changes);
+            Ok(())
+        }
+    }
+
+    fn editor(folder: &Path, content: &str, is_connected: bool) -> (AccessListEditor, Notes) {
+        let path = folder.join("list");
+        fs::write(&path, content).unwrap();
+        let editor = AccessListEditor::load(&AccessListConfig {
+            mode: AccessListMode::Allow,
+            path,
+            ..AccessListConfig::default()
+        })
+        .unwrap();
+        let notes = Notes(Arc::default(), is_connected);
+        editor.set_bucket(Box::new(notes.clone()));
+        (editor, notes)
+    }
+
+    fn item(name: impl ToString, value: Option<&[u8]>) -> Item {
+        Item {
+            name: name.to_string(),
+            value: value.map(<[u8]>::to_vec),
+            revision: 7,
+        }
+    }
+
+    #[test]
+    fn what_the_bucket_has_is_the_list_and_what_cannot_be_used_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, _) = editor(folder.path(), &format!("{A}\n"), true);
+        let mut reader = editor.shared().reader();
+        assert!(reader.is_allowed(&A), "until the bucket has been read");
+        let upper = C.to_string().to_uppercase();
+        let invalid = editor.take_all(vec![
+            item(B, Some(b"a name")),
+            item(&upper, Some(b"")),
+            item("x", Some(b"")),
+            item(A, None),
+        ]);
+        assert_eq!(invalid, 2);
+        assert!(reader.is_allowed(&B) && !reader.is_allowed(&A) && !reader.is_allowed(&C));
+        let invalid = editor.take(vec![
+            item(C, Some(b"")),
+            item(B, None),
+            item("x", None),
+            item("y", Some(b"")),
+        ]);
+        assert_eq!(invalid, 1);
+        assert!(reader.is_allowed(&C) && !reader.is_allowed(&B));
+        editor.reload();
+        assert!(reader.is_allowed(&C), "the file is a copy");
+        assert_eq!(editor.take_all(vec![]), 0);
+        assert!(editor.shared().present().is_empty());
+    }
+
+    #[test]
+    fn the_file_is_a_copy_unless_there_was_never_anything_in_the_bucket() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, _) = editor(folder.path(), &format!("# ours\n{A}\n"), true);
+        let content = || fs::read_to_string(folder.path().join("list")).unwrap();
+        editor.take_all(vec![]);
+        editor.save();
+        assert_eq!(content(), format!("# ours\n{A}\n"));
+        editor.take(vec![item(B, Some(b""))]);
+        editor.save();
+        assert_eq!(content(), format!("# ours\n{B}\n"));
+        fs::write(folder.path().join("list"), format!("{A}\n")).unwrap();
+        editor.save();
+        assert_eq!(content(), format!("{A}\n"), "nothing has changed");
+        editor.take(vec![item(B, None)]);
+        editor.save();
+        assert_eq!(content(), "");
+    }
+
+    #[test]
+    fn what_an_operator_changes_goes_to_the_bucket() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, notes) = editor(folder.path(), &format!("{A}\n{B}\n"), true);
+        let order = |change| Order {
+            change,
+            write: false,
+        };
+        let (add, remove) = (vec![A, C], vec![B, InfoHash([1; 20])]);
+        let changed = editor.change(order(Change::Edit { add, remove })).unwrap();
+        let expected = Changed {
+            added: 1,
+            removed: 1,
+            already_there: 1,
+            not_there: 1,
+            total: 2,
+            written: true,
+            warning: None,
+        };
+        assert_eq!(changed, expected);
+        let (put, delete) = (
+            |it: InfoHash| (it.to_string(), Some(Vec::new())),
+            |it| (InfoHash::to_string(&it), None),
+        );
+        let taken = || std::mem::take(&mut *notes.0.lock().unwrap());
+        assert_eq!(taken(), [put(C), delete(B)]);
+        assert_eq!(
+            editor.shared().present().len(),
+            2,
+            "until the bucket says so"
+        );
+        assert!(editor.shared().present().contains(&B));
+        editor.change(order(Change::Replace(vec![C, C]))).unwrap();
+        assert_eq!(taken(), [put(C), delete(A), delete(B)]);
+    }
+
+    #[test]
+    fn a_bucket_that_is_not_changed_is_no_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, _) = editor(folder.path(), "", false);
+        let order = Order {
+            change: Change::Replace(vec![A]),
+            write: false,
+        };
+        let Refused::Bucket(reason) = editor.change(order).unwrap_err() else {
+            panic!("another reason");
+        };
+        assert_eq!(reason, "there is no connection");
+        assert!(editor.shared().present().is_empty());
+    }
+}

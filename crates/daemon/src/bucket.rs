@@ -1,0 +1,182 @@
+//! Lists whose entries are kept elsewhere, for several daemons at once: in a *bucket*, that is a
+//! table of names and values of which all of them hear when it changes.
+//!
+//! Whoever has the way to the bucket gives it to the editor of a list
+//! ([`set_bucket`](BucketList::set_bucket)) before anybody can ask for a change, and tells it what
+//! is in the bucket from then on. What an operator asks to be changed goes to the bucket, and comes
+//! back from there, as it does at all others. The file of the list is a copy then: it is what the
+//! daemon goes by at a start until the bucket has been read.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Names of entries that cannot be used and are told of one by one.
+const TOLD_MAX: usize = 32;
+
+/// What the bucket says of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The name of the entry.
+    pub name: String,
+    /// What is said of it; `None`: there is no such entry any more.
+    pub value: Option<Vec<u8>>,
+    /// The number of the change.
+    pub revision: u64,
+}
+
+/// A change of a bucket: the name of an entry, and its value, or `None` if it is to be deleted.
+pub type BucketChange = (String, Option<Vec<u8>>);
+
+/// The way to a bucket.
+pub trait Bucket: Debug + Send + Sync {
+    /// Makes changes, and waits until this daemon goes by them, too.
+    ///
+    /// # Errors
+    /// If not all have been made, with the reason.
+    fn change(&self, changes: Vec<BucketChange>) -> Result<(), String>;
+}
+
+/// A list whose entries are in a bucket.
+pub trait BucketList: Send + Sync {
+    /// From now on, the bucket has the entries. To be called once, before anybody changes the list.
+    fn set_bucket(&self, bucket: Box<dyn Bucket>);
+
+    /// The bucket has these entries, and no other ones. Returns how many cannot be used: these are
+    /// as if they were not there.
+    fn take_all(&self, items: Vec<Item>) -> usize;
+
+    /// These have changed. No two have the same name.
+    fn take(&self, items: Vec<Item>) -> usize;
+
+    /// Has the file say what the list is, if that has changed. An empty list is not written unless
+    /// there was an entry before: somebody may be about to fill the bucket from the file.
+    fn save(&self);
+}
+
+/// How the entries of a list are in a bucket.
+pub(crate) trait BucketFormat {
+    type Entry;
+
+    /// How the list is called in the log.
+    const LIST: &'static str;
+    /// Whether nobody may see the names of entries.
+    const IS_SECRET: bool;
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// If it is none; says why, and nothing that is secret.
+    fn entry(name: &str, value: &[u8]) -> Result<Self::Entry, String>;
+}
+
+/// Entries that have come, and that have gone.
+pub(crate) struct Read<E> {
+    pub(crate) add: Vec<E>,
+    pub(crate) remove: Vec<E>,
+    pub(crate) invalid: usize,
+}
+
+/// What an editor keeps about a bucket.
+#[derive(Debug, Default)]
+pub(crate) struct InBucket {
+    bucket: OnceLock<Box<dyn Bucket>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    told: BTreeSet<String>,
+    /// The file does not say what the list is.
+    is_unsaved: bool,
+    /// There has been an entry.
+    was_filled: bool,
+    /// Why the file could not be written last.
+    trouble: Option<String>,
+}
+
+impl InBucket {
+    pub(crate) fn set(&self, bucket: Box<dyn Bucket>) {
+        // There is only one call.
+        let _ = self.bucket.set(bucket);
+    }
+
+    pub(crate) fn bucket(&self) -> Option<&dyn Bucket> {
+        self.bucket.get().map(|bucket| &**bucket)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what the bucket says. What cannot be used is as if it were not there, so that all
+    /// daemons go by the same, whenever they have started.
+    pub(crate) fn read<F: BucketFormat>(&self, items: Vec<Item>) -> Read<F::Entry> {
+        let mut read = Read {
+            add: Vec::with_capacity(items.len()),
+            remove: Vec::new(),
+            invalid: 0,
+        };
+        for item in items {
+            let refusal = match item.value.as_deref() {
+                None => None,
+                Some(value) => match F::entry(&item.name, value) {
+                    Ok(entry) => {
+                        read.add.push(entry);
+                        continue;
+                    }
+                    Err(reason) => Some(reason),
+                },
+            };
+            if let Some(reason) = refusal {
+                read.invalid += 1;
+                self.tell::<F>(&item, &reason);
+            }
+            // One that cannot be a name has never been there.
+            read.remove.extend(F::entry(&item.name, b""));
+        }
+        read
+    }
+
+    fn tell<F: BucketFormat>(&self, item: &Item, reason: &str) {
+        let told = &mut self.state().told;
+        if told.len() >= TOLD_MAX || !told.insert(item.name.clone()) {
+            return;
+        }
+        let place = match F::IS_SECRET {
+            true => format!("with revision {}", item.revision),
+            false => format!("`{}`", item.name.escape_debug()),
+        };
+        let list = F::LIST;
+        log::warn!("{list}: the entry {place} of the bucket cannot be used: {reason}");
+        if told.len() == TOLD_MAX {
+            log::warn!("{list}: further entries that cannot be used are counted only");
+        }
+    }
+
+    /// The list has been changed.
+    pub(crate) fn note_change(&self, is_empty: bool) {
+        let mut state = self.state();
+        state.is_unsaved = true;
+        state.was_filled |= !is_empty;
+    }
+
+    /// Whether the file is to be written.
+    pub(crate) fn is_to_be_saved(&self) -> bool {
+        let mut state = self.state();
+        let is_unsaved = std::mem::take(&mut state.is_unsaved);
+        is_unsaved && state.was_filled
+    }
+
+    /// What has become of the file.
+    pub(crate) fn note_saved(&self, list: &str, saved: Result<(), String>) {
+        let trouble = saved.err();
+        let mut state = self.state();
+        if let Some(trouble) = &trouble
+            && state.trouble.as_ref() != Some(trouble)
+        {
+            log::warn!("{list}: the file is no copy of the bucket any more: {trouble}");
+        }
+        state.trouble = trouble;
+    }
+}

@@ -1,0 +1,270 @@
+//! The keys where they are in a bucket.
+//!
+//! The name of an entry is the key, and the value is what follows it on its line in the file: both
+//! may have the same characters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use aquatic_keys::{KeyEntry, KeyList};
+
+use super::METRICS;
+use super::change::Change;
+use super::editor::{Changed, KeysEditor, apply};
+use crate::bucket::{Bucket, BucketChange, BucketFormat, BucketList, Item};
+use crate::edited_list::Refused;
+use crate::rewritten_file::Version;
+
+struct Format;
+
+impl BucketFormat for Format {
+    type Entry = KeyEntry;
+
+    const LIST: &'static str = "keys";
+    const IS_SECRET: bool = true;
+
+    fn entry(name: &str, value: &[u8]) -> Result<KeyEntry, String> {
+        if value.contains(&b'\n') {
+            return Err("its value has more than one line".to_owned());
+        }
+        let mut line = name.as_bytes().to_vec();
+        line.push(b' ');
+        line.extend_from_slice(value);
+        match KeyList::parse_line(&line) {
+            Ok(Some(entry)) if entry.text() == name => Ok(entry),
+            Ok(_) => Err("its name is no key".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// What follows the key on its line.
+fn value_of(entry: &KeyEntry) -> Vec<u8> {
+    let line = entry.to_line();
+    let value = line.strip_prefix(entry.text()).unwrap_or_default();
+    value.trim_start().as_bytes().to_vec()
+}
+
+impl KeysEditor {
+    /// Has the bucket changed, and says what that does to the present keys.
+    pub(super) fn change_bucket(
+        &self,
+        bucket: &dyn Bucket,
+        change: Change,
+    ) -> Result<Changed, Refused> {
+        let present = self.shared().list();
+        let is_new = |entry: &&KeyEntry| match present.get(entry.text().as_bytes()) {
+            Some(key) => !entry.says_of_it(key),
+            None => true,
+        };
+        let put = |entries: &[KeyEntry]| -> BTreeMap<String, Vec<u8>> {
+            let put = entries.iter().filter(is_new);
+            put.map(|entry| (entry.text().to_owned(), value_of(entry)))
+                .collect()
+        };
+        let (put, delete): (_, BTreeSet<String>) = match &change {
+            Change::Edit { add, remove } => {
+                let put = put(add);
+                let is_there = |name: &String| {
+                    present.get(name.as_bytes()).is_some() || put.contains_key(name)
+                };
+                let delete = remove.iter().map(|entry| entry.text().to_owned());
+                let delete = delete.filter(is_there).collect();
+                (put, delete)
+            }
+            Change::Replace(entries) => {
+                let wanted: BTreeSet<_> = entries.iter().map(KeyEntry::text).collect();
+                let gone = present.iter().filter(|(text, _)| !wanted.contains(text));
+                let gone = gone.map(|(text, _)| text.to_owned()).collect();
+                (put(entries), gone)
+            }
+        };
+        let (_, mut changed) = apply(&present, change);
+        drop(present);
+        let put = put.into_iter().map(|(name, value)| (name, Some(value)));
+        let delete = delete.into_iter().map(|name| (name, None));
+        let changes: Vec<BucketChange> = put.chain(delete).collect();
+        if !changes.is_empty() {
+            bucket.change(changes).map_err(Refused::Bucket)?;
+        }
+        changed.written = true;
+        Ok(changed)
+    }
+
+    fn take_change(&self, change: Change) -> Changed {
+        let file = self.lock();
+        let (list, changed) = apply(&self.shared().list(), change);
+        if changed.added + changed.changed + changed.removed > 0 {
+            self.in_bucket.note_change(list.is_empty());
+            self.put(file, list);
+        }
+        changed
+    }
+}
+
+impl BucketList for KeysEditor {
+    fn set_bucket(&self, bucket: Box<dyn Bucket>) {
+        self.in_bucket.set(bucket);
+    }
+
+    fn take_all(&self, items: Vec<Item>) -> usize {
+        let read = self.in_bucket.read::<Format>(items);
+        let changed = self.take_change(Change::Replace(read.add));
+        METRICS.succeeded();
+        log::info!(
+            "keys read in the bucket: {} keys, {} of them new, {} changed, {} are gone",
+            changed.total,
+            changed.added,
+            changed.changed,
+            changed.removed
+        );
+        read.invalid
+    }
+
+    fn take(&self, items: Vec<Item>) -> usize {
+        let read = self.in_bucket.read::<Format>(items);
+        let (add, remove) = (read.add, read.remove);
+        let changed = self.take_change(Change::Edit { add, remove });
+        log::debug!(
+            "keys changed in the bucket: {} added, {} changed, {} removed, {} keys",
+            changed.added,
+            changed.changed,
+            changed.removed,
+            changed.total
+        );
+        read.invalid
+    }
+
+    fn save(&self) {
+        if !self.in_bucket.is_to_be_saved() {
+            return;
+        }
+        let mut file = self.lock();
+        let list = self.shared().list();
+        let written = match self.write(&list, *file) {
+            // It is a copy: what somebody else has made of it is not kept.
+            Err(Refused::FileHasChanged) => {
+                let metadata = fs::metadata(&self.config.path).ok();
+                self.write(&list, metadata.and_then(|it| Version::of(&it)))
+            }
+            written => written,
+        };
+        let saved = match written {
+            Ok(rewritten) => {
+                *file = Some(rewritten.version);
+                Ok(())
+            }
+            Err(refused) => Err(refused.reason()),
+        };
+        self.in_bucket.note_saved(Format::LIST, saved);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use aquatic_config::KeysConfig;
+    use aquatic_keys::{Announcer, KeyMode, KeyRefusal};
+    use aquatic_types::Seconds;
+
+    use super::super::change::parse;
+    use super::*;
+
+    #[derive(Clone, Debug, Default)]
+    struct Notes(Arc<Mutex<Vec<BucketChange>>>);
+
+    impl Bucket for Notes {
+        fn change(&self, changes: Vec<BucketChange>) -> Result<(), String> {
+            self.0.lock().unwrap().extend(changes);
+            Ok(())
+        }
+    }
+
+    fn editor(folder: &Path, content: &str) -> (KeysEditor, Notes) {
+        let path = folder.join("keys");
+        fs::write(&path, content).unwrap();
+        let mode = KeyMode::Require;
+        let editor = KeysEditor::load(&KeysConfig { mode, path }).unwrap();
+        let notes = Notes::default();
+        editor.set_bucket(Box::new(notes.clone()));
+        (editor, notes)
+    }
+
+    fn item(name: &str, value: Option<&str>) -> Item {
+        Item {
+            name: name.to_owned(),
+            value: value.map(|value| value.as_bytes().to_vec()),
+            revision: 7,
+        }
+    }
+
+    fn announcer(peer: u32) -> Announcer<u32> {
+        Announcer {
+            now: Seconds(1),
+            age_seconds_max: None,
+            peer,
+        }
+    }
+
+    #[test]
+    fn what_the_bucket_has_are_the_keys_and_their_peers_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, _) = editor(folder.path(), "a peers=1\nb\n");
+        let mut reader = editor.shared().reader();
+        let a = Some(&b"a"[..]);
+        assert_eq!(reader.admit(a, announcer(1)), Ok(()));
+        let invalid = editor.take_all(vec![
+            item("a", Some("peers=2 # Alice")),
+            item("c", Some("")),
+            item("d", Some("peers=x")),
+            item("e", Some("\nf")),
+            item("g.h", Some("")),
+            item("announce", Some("")),
+            item("#", Some("")),
+        ]);
+        assert_eq!(invalid, 5);
+        assert_eq!(editor.shared().list().len(), 2);
+        assert_eq!(reader.check(Some(b"b")), Err(KeyRefusal::Unknown));
+        assert_eq!(reader.check(Some(b"c")), Ok(()));
+        assert_eq!(reader.admit(a, announcer(2)), Ok(()));
+        assert!(reader.admit(a, announcer(3)).is_err(), "the first counts");
+        // What cannot be used is as if it were not there, as for who starts later.
+        let invalid = editor.take(vec![
+            item("a", Some("peers=none")),
+            item("b", Some("until=2999-01-31")),
+            item("c", None),
+        ]);
+        assert_eq!(invalid, 1);
+        let is_known = |reader: &mut aquatic_keys::KeyReader, key: &str| {
+            reader.check(Some(key.as_bytes())) != Err(KeyRefusal::Unknown)
+        };
+        let known = ["a", "b", "c"].map(|key| is_known(&mut reader, key));
+        assert_eq!(known, [false, true, false]);
+        editor.save();
+        let copy = fs::read_to_string(folder.path().join("keys")).unwrap();
+        assert_eq!(copy, "b until=2999-01-31\n");
+    }
+
+    #[test]
+    fn what_an_operator_changes_goes_to_the_bucket() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, notes) = editor(folder.path(), "a peers=1 # Alice\nb\nc\n");
+        let order = |text: &str| parse(&mut text.as_bytes().to_vec()).unwrap();
+        let changed = editor.change(order(
+            r#"{"add": ["a peers=2 until=2999-01-31 # Alice", "b", "d"], "remove": ["c", "e"]}"#,
+        ));
+        let changed = changed.unwrap();
+        let counts = (changed.added, changed.changed, changed.removed);
+        assert_eq!((counts, changed.written), ((1, 1, 1), true));
+        let taken = || std::mem::take(&mut *notes.0.lock().unwrap());
+        let put = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
+        let delete = |name: &str| (name.to_owned(), None);
+        let alice = put("a", "peers=2 until=2999-01-31 # Alice");
+        assert_eq!(taken(), [alice, put("d", ""), delete("c")]);
+        assert_eq!(editor.shared().list().len(), 3, "until the bucket says so");
+        editor.change(order(r#"{"replace": ["b", "f"]}"#)).unwrap();
+        assert_eq!(taken(), [put("f", ""), delete("a"), delete("c")]);
+    }
+}
