@@ -295,8 +295,8 @@ impl StartedCluster {
     }
 
     /// Waits until the swarms of all nodes are known, and lists that are kept in the servers, if
-    /// the operator wants that, but not for longer than he has set. Meanwhile `process` has shards do what they are asked, in this
-    /// thread, and returns how much that was.
+    /// the operator wants that, but not for longer than he has set. Meanwhile `process` has shards
+    /// do what they are asked, in this thread, and returns how much that was.
     pub fn wait_until_complete(&self, clock: Clock, mut process: impl FnMut(Now) -> usize) {
         let wait_max = Duration::from_secs(self.config.start_complete_within);
         let started = clock.elapsed();
