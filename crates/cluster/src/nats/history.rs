@@ -13,7 +13,7 @@ use async_nats::jetstream::{self, Context, ErrorCode, stream};
 use async_nats::{Client, datetime};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::link::{About, Link};
 use super::subjects::Subjects;
@@ -22,6 +22,14 @@ use crate::bus::{Channel, Message};
 
 /// How long an answer of JetStream is waited for, and the next message.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// Copies of the stream, each at another server: it is there while most of these are.
+const COPIES: usize = 3;
+
+/// Servers that have just been started find each other, and choose a leader: until then they make
+/// no stream, or not in so many copies. After some attempts, one copy is better than none.
+const RETRY_PAUSE: Duration = Duration::from_secs(3);
+const RETRIES_FOR_COPIES: u32 = 7;
 
 /// Messages and bytes that are asked for at a time, ahead of those that are taken. The subscription
 /// has room for more.
@@ -83,20 +91,30 @@ impl Log {
         tokio::spawn(self.clone().make_stream(guard)).abort_handle()
     }
 
-    async fn make_stream(self, _guard: OwnedMutexGuard<()>) {
-        match self.find_or_make().await {
-            Ok(()) => self.link.forget(About::History),
-            Err(reason) => {
-                let text = format!(
-                    "the NATS servers keep no log of what is published (`cluster.history`), so \
-                     that swarms are not complete after a start for some time: {reason}"
-                );
-                self.link.tell(About::History, text);
+    /// Tries until it is there, but holds nobody up after the first attempt: who reads finds out by
+    /// itself. What the servers refuse stays refused as long as the connection.
+    async fn make_stream(self, guard: OwnedMutexGuard<()>) {
+        let mut guard = Some(guard);
+        for attempt in 0.. {
+            match self.find_or_make(attempt).await {
+                Ok(()) => return self.link.forget(About::History),
+                Err(reason) => {
+                    let text = format!(
+                        "the NATS servers keep no log of what is published (`cluster.history`), \
+                         so that swarms are not complete after a start for some time: {reason}"
+                    );
+                    self.link.tell(About::History, text);
+                    if Link::is_refusal(&reason) {
+                        return;
+                    }
+                }
             }
+            drop(guard.take());
+            sleep(RETRY_PAUSE).await;
         }
     }
 
-    async fn find_or_make(&self) -> Result<(), String> {
+    async fn find_or_make(&self, attempt: u32) -> Result<(), String> {
         let name = self.subjects.stream();
         let logged = Channel::ALL.into_iter().filter(|it| it.is_logged());
         let subjects: Vec<_> = logged.map(|it| self.subjects.logged(it)).collect();
@@ -108,39 +126,77 @@ impl Log {
                 Ok(())
             }
             Response::Err { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                self.make(name, subjects).await
+                self.make(name, subjects, attempt).await
             }
             Response::Err { error } => Err(error.to_string()),
         }
     }
 
-    async fn make(&self, name: String, subjects: Vec<String>) -> Result<(), String> {
+    /// In as many copies as there may be.
+    async fn make(&self, name: String, subjects: Vec<String>, attempt: u32) -> Result<(), String> {
+        match self.make_in(COPIES, &name, &subjects).await? {
+            Ok(()) => {
+                log::info!(
+                    "made the stream {name} in the NATS servers, in {COPIES} copies: a log of \
+                     what trackers publish"
+                );
+                Ok(())
+            }
+            Err((ErrorCode::STREAM_NAME_EXIST, _)) => Ok(()),
+            // A server by itself.
+            Err((ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED, _)) => {
+                self.make_one(name, subjects).await
+            }
+            Err((ErrorCode::CLUSTER_NO_PEERS, _)) if attempt >= RETRIES_FOR_COPIES => {
+                self.make_one(name, subjects).await
+            }
+            Err((_, reason)) => Err(reason),
+        }
+    }
+
+    async fn make_one(&self, name: String, subjects: Vec<String>) -> Result<(), String> {
+        match self.make_in(1, &name, &subjects).await? {
+            Ok(()) => {
+                log::info!(
+                    "made the stream {name} in the NATS servers, in one copy: a log of what \
+                     trackers publish. With three servers or more: nats stream edit {name} \
+                     --replicas={COPIES}"
+                );
+                Ok(())
+            }
+            Err((ErrorCode::STREAM_NAME_EXIST, _)) => Ok(()),
+            Err((_, reason)) => Err(reason),
+        }
+    }
+
+    /// What the servers say to so many copies. Another tracker may have been faster.
+    async fn make_in(
+        &self,
+        copies: usize,
+        name: &str,
+        subjects: &[String],
+    ) -> Result<Result<(), (ErrorCode, String)>, String> {
         let config = stream::Config {
-            name: name.clone(),
+            name: name.to_owned(),
             description: Some("Peers of aquatic trackers".to_owned()),
-            subjects,
+            subjects: subjects.to_owned(),
             max_age: self.max_age,
             storage: stream::StorageType::File,
             discard: stream::DiscardPolicy::Old,
-            num_replicas: 1,
+            num_replicas: copies,
             no_ack: true,
             ..stream::Config::default()
         };
         let request = self
             .context
             .request(format!("STREAM.CREATE.{name}"), &config);
-        match self.answer(request).await? {
-            Response::Ok::<stream::Info>(_) => {
-                log::info!(
-                    "made the stream {name} in the NATS servers, in one copy: a log of what \
-                     trackers publish"
-                );
-                Ok(())
-            }
-            // Another tracker was faster.
-            Response::Err { error } if error.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(()),
-            Response::Err { error } => Err(format!("the stream {name} cannot be made: {error}")),
-        }
+        Ok(match self.answer(request).await? {
+            Response::Ok::<stream::Info>(_) => Ok(()),
+            Response::Err { error } => Err((
+                error.error_code(),
+                format!("the stream {name} cannot be made: {error}"),
+            )),
+        })
     }
 
     /// Looks at a stream that somebody else has made. It is not ours to be changed.

@@ -124,8 +124,13 @@ impl Link {
         }
     }
 
+    /// Whether this is what a server says to what a user may not do.
+    pub(super) fn is_refusal(text: &str) -> bool {
+        text.starts_with("Permissions Violation")
+    }
+
     fn note_server_error(&self, text: &str) {
-        if !text.starts_with("Permissions Violation") {
+        if !Self::is_refusal(text) {
             let text = format!("the NATS server reports: {text}");
             self.tell(About::Server, text);
             return;
