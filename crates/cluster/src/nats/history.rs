@@ -11,7 +11,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, Context, ErrorCode, stream};
 use async_nats::{Client, datetime};
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -36,6 +36,12 @@ const RETRIES_FOR_COPIES: u32 = 7;
 const MESSAGES_MAX: usize = 64;
 const BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
+const NO_JETSTREAM: &str = "the servers have no JetStream, or not for this user";
+
+/// Servers that were all gone need some seconds until one of them leads the stream. What is
+/// published before is in no log, so that others miss it who are not connected yet.
+const LEADER_WAIT: Duration = Duration::from_secs(12);
+
 /// How long the server remembers a reader that asks for nothing more.
 const READER_KEPT: Duration = Duration::from_secs(60);
 
@@ -59,6 +65,8 @@ pub(super) struct Log {
     channel: Option<Channel>,
     /// Held while the stream is looked for or made, which comes before reading.
     preparation: Arc<Mutex<()>>,
+    /// Tells that the stream is there, or that there will be none on this connection.
+    decided: Arc<Notify>,
 }
 
 impl Log {
@@ -81,6 +89,7 @@ impl Log {
             max_age,
             channel: first.filter(|_| second.is_none()),
             preparation: Arc::default(),
+            decided: Arc::default(),
         }
     }
 
@@ -88,7 +97,14 @@ impl Log {
     /// earlier connection has to be stopped before.
     pub(super) async fn prepare(&self) -> AbortHandle {
         let guard = Arc::clone(&self.preparation).lock_owned().await;
+        // What was told of an earlier connection.
+        let _ = timeout(Duration::ZERO, self.decided.notified()).await;
         tokio::spawn(self.clone().make_stream(guard)).abort_handle()
+    }
+
+    /// Waits until what [`Self::prepare`] has begun has come to an end, but not for ever.
+    pub(super) async fn wait_until_decided(&self) {
+        let _ = timeout(LEADER_WAIT, self.decided.notified()).await;
     }
 
     /// Tries until it is there, but holds nobody up after the first attempt: who reads finds out by
@@ -97,7 +113,10 @@ impl Log {
         let mut guard = Some(guard);
         for attempt in 0.. {
             match self.find_or_make(attempt).await {
-                Ok(()) => return self.link.forget(About::History),
+                Ok(()) => {
+                    self.link.forget(About::History);
+                    return self.decided.notify_one();
+                }
                 Err(reason) => {
                     let text = format!(
                         "the NATS servers keep no log of what is published (`cluster.history`), \
@@ -105,7 +124,10 @@ impl Log {
                     );
                     self.link.tell(About::History, text);
                     if Link::is_refusal(&reason) {
-                        return;
+                        return self.decided.notify_one();
+                    }
+                    if reason == NO_JETSTREAM {
+                        self.decided.notify_one();
                     }
                 }
             }
@@ -330,7 +352,7 @@ impl Log {
     fn reason(&self, error: &dyn std::error::Error) -> String {
         let text = error.to_string();
         if text.contains("no responders") || text.contains("resource does not exist") {
-            "the servers have no JetStream, or not for this user".to_owned()
+            NO_JETSTREAM.to_owned()
         } else if text.contains("timed out") {
             self.silence()
         } else {

@@ -234,8 +234,11 @@ pub(super) async fn keep(link: &Link, client: Client, greeting: String, log: Opt
                         preparation.abort();
                     }
                     preparation = Some(log.prepare().await);
+                    log.wait_until_decided().await;
                 }
-                link.go_up(&client);
+                if is_connected() && number == connects() {
+                    link.go_up(&client);
+                }
             }
             continue;
         }
