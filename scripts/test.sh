@@ -22,6 +22,9 @@ step "What the tests need"
 require_program build-essential cc
 require_program git git
 require_program iproute2 ip
+# Cuts cables between namespaces.
+require_package nftables test -x /usr/sbin/nft
+require_program openssl openssl
 require_program aria2 aria2c
 require_program rtorrent rtorrent
 require_program transmission-cli transmission-cli

@@ -13,7 +13,8 @@ section! {
     /// One swarm over several trackers: they share peers by way of NATS servers (https://nats.io).
     pub struct ClusterConfig {
         /// The servers: `"tls://nats1.example.org:4222"`, or `"nats://127.0.0.1:4222"` without
-        /// encryption. One of them is used, and another one when that is lost. Empty: off.
+        /// encryption. The first that can be reached is used, and another one when that is lost: name
+        /// the nearest first. Empty: off.
         ///
         /// Servers that these tell of are not used. With `privileges.drop_privileges`, names are
         /// looked up by `etc/resolv.conf` and `etc/hosts` in the new root directory, if these are

@@ -490,6 +490,8 @@ fn options(settings: &Settings, link: &Arc<Link>) -> ConnectOptions {
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(retry_delay)
+        // The operator has named the nearest first.
+        .retain_servers_order()
         // A server tells of others before it is known who it is, and without TLS.
         .ignore_discovered_servers()
         .event_callback(move |event| {

@@ -108,7 +108,14 @@ impl UdpClient {
     /// # Errors
     /// As [`UdpClient::connect`]; or when the tracker refuses.
     pub fn announce(&self, announce: &Announce) -> Result<Announced> {
-        let connection_id = self.connect()?;
+        self.announce_with(self.connect()?, announce)
+    }
+
+    /// Announces, with a connection id that was fetched before.
+    ///
+    /// # Errors
+    /// When no answer comes, a malformed one, or a refusal.
+    pub fn announce_with(&self, connection_id: u64, announce: &Announce) -> Result<Announced> {
         let mut body = Vec::new();
         body.extend(announce.info_hash);
         body.extend(announce.peer_id);

@@ -58,6 +58,28 @@ impl Torrent {
         }
     }
 
+    /// The same content, to be announced at one of these that works (BEP 12).
+    #[must_use]
+    pub fn at_tier(&self, announce_urls: &[&str]) -> Self {
+        let mut list = b"ll".to_vec();
+        for url in announce_urls {
+            put_string(&mut list, url.as_bytes());
+        }
+        list.extend(b"ee");
+        let mut metainfo = b"d".to_vec();
+        let first = announce_urls.first().copied().unwrap_or_default();
+        put_bytes(&mut metainfo, b"announce", first.as_bytes());
+        put_string(&mut metainfo, b"announce-list");
+        metainfo.extend(list);
+        put_string(&mut metainfo, b"info");
+        metainfo.extend(&self.info);
+        metainfo.push(b'e');
+        Self {
+            metainfo,
+            ..self.at("")
+        }
+    }
+
     /// The SHA-1 of the info dictionary.
     #[must_use]
     pub fn info_hash(&self) -> [u8; 20] {

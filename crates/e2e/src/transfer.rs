@@ -108,7 +108,10 @@ pub fn across_a_restart(protocol: Protocol, family: Family, kinds: [Kind; 2]) {
 /// Real clients crash or hang now and then, whatever the tracker does: libtorrent 2.0.8 was seen to
 /// end by a segmentation fault while it greeted its peer, and to wait without end for its own disk
 /// thread in the middle of a transfer. Then it all begins again.
-fn unless_clients_fail(mut transfer: impl FnMut() -> Result<()>) {
+///
+/// # Panics
+/// When it fails for another reason, or too often.
+pub fn unless_clients_fail(mut transfer: impl FnMut() -> Result<()>) {
     for _ in 1..ATTEMPTS {
         let Err(error) = transfer() else { return };
         let ended = error.downcast_ref::<EndedEarly>();

@@ -222,7 +222,7 @@ async fn find_or_make(requests: &Requests, subjects: &Subjects) -> Result<(), St
         Response::Err { error } => return Err(error.to_string()),
     }
     let config = stream::Config {
-        name: name.clone(),
+        name,
         description: Some("Announces at aquatic trackers".to_owned()),
         subjects: vec![subjects.all_announces()],
         retention: stream::RetentionPolicy::Limits,
@@ -230,16 +230,8 @@ async fn find_or_make(requests: &Requests, subjects: &Subjects) -> Result<(), St
         duplicate_window: NAMES_KNOWN,
         storage: stream::StorageType::File,
         discard: stream::DiscardPolicy::Old,
-        num_replicas: 1,
         ..stream::Config::default()
     };
-    match requests.make(&config).await? {
-        Response::Ok(_) => {
-            log::info!("made the stream {name} in the NATS servers, in one copy: announces");
-            Ok(())
-        }
-        // Another tracker was faster.
-        Response::Err { error } if error.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(()),
-        Response::Err { error } => Err(format!("the stream {name} cannot be made: {error}")),
-    }
+    let made = requests.make(config, "announces, for a back end").await;
+    made.map_err(|error| error.reason)
 }

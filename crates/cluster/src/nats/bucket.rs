@@ -296,19 +296,11 @@ impl Watch {
             allow_rollup: true,
             deny_delete: true,
             allow_direct: true,
-            num_replicas: 1,
             ..stream::Config::default()
         };
-        let bucket = &self.bucket;
-        match self.requests.make(&config).await? {
-            Response::Ok(_) => {
-                log::info!("made the bucket {bucket} in the NATS servers, in one copy");
-                Ok(())
-            }
-            // Another tracker was faster.
-            Response::Err { error } if error.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(()),
-            Response::Err { error } => Err(format!("it cannot be made: {error}")),
-        }
+        let what = format!("the bucket {}", self.bucket);
+        let made = self.requests.make(config, &what).await;
+        made.map_err(|error| error.reason)
     }
 
     /// Begins to read, and returns how much there is.

@@ -8,12 +8,12 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{ErrorCode, stream};
 use async_nats::{Client, datetime};
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::link::{About, Area, Link};
-use super::requests::{Requests, WAIT};
+use super::requests::{NO_JETSTREAM, NotMade, Requests, WAIT};
 use super::subjects::Subjects;
 use super::{Payload, next_of};
 use crate::bus::{Channel, Message};
@@ -22,6 +22,14 @@ use crate::bus::{Channel, Message};
 /// has room for more.
 const MESSAGES_MAX: usize = 64;
 const BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+/// Servers that have just been started find each other, and choose a leader: until then they make
+/// no stream, or not in so many copies.
+const RETRY_PAUSE: Duration = Duration::from_secs(3);
+
+/// Servers that were all gone need some seconds until one of them leads the stream. What is
+/// published before is in no log, so that others miss it who are not connected yet.
+const LEADER_WAIT: Duration = Duration::from_secs(12);
 
 /// How long the server remembers a reader that asks for nothing more.
 const READER_KEPT: Duration = Duration::from_secs(60);
@@ -46,6 +54,8 @@ pub(super) struct Log {
     channel: Option<Channel>,
     /// Held while the stream is looked for or made, which comes before reading.
     preparation: Arc<Mutex<()>>,
+    /// Tells that the stream is there, or that there will be none soon.
+    decided: Arc<Notify>,
 }
 
 impl Log {
@@ -67,6 +77,7 @@ impl Log {
             max_age,
             channel: first.filter(|_| second.is_none()),
             preparation: Arc::default(),
+            decided: Arc::default(),
         }
     }
 
@@ -74,23 +85,49 @@ impl Log {
     /// earlier connection has to be stopped before.
     pub(super) async fn prepare(&self) -> AbortHandle {
         let guard = Arc::clone(&self.preparation).lock_owned().await;
+        // What was told of an earlier connection.
+        let _ = timeout(Duration::ZERO, self.decided.notified()).await;
         tokio::spawn(self.clone().make_stream(guard)).abort_handle()
     }
 
-    async fn make_stream(self, _guard: OwnedMutexGuard<()>) {
-        match self.find_or_make().await {
-            Ok(()) => self.link.forget(About::History),
-            Err(reason) => {
-                let text = format!(
-                    "the NATS servers keep no log of what is published (`cluster.history`), so \
-                     that swarms are not complete after a start for some time: {reason}"
-                );
-                self.link.tell(About::History, &text);
+    /// Waits until the stream is there, or it is known that there will be none soon; but not for
+    /// ever.
+    pub(super) async fn wait_until_decided(&self) {
+        let _ = timeout(LEADER_WAIT, self.decided.notified()).await;
+    }
+
+    /// Tries until it is there, but holds nobody up after the first attempt: who reads finds out by
+    /// itself. What the servers refuse stays refused as long as the connection.
+    async fn make_stream(self, guard: OwnedMutexGuard<()>) {
+        let mut guard = Some(guard);
+        loop {
+            let Err(NotMade {
+                lacks_servers,
+                reason,
+            }) = self.find_or_make().await
+            else {
+                self.link.forget(About::History);
+                return self.decided.notify_one();
+            };
+            let text = format!(
+                "the NATS servers keep no log of what is published (`cluster.history`), so that \
+                 swarms are not complete after a start for some time: {reason}"
+            );
+            self.link.tell(About::History, &text);
+            let is_refused = Link::is_refusal(&reason);
+            // Nobody leads a stream that there is not.
+            if is_refused || lacks_servers || reason == NO_JETSTREAM {
+                self.decided.notify_one();
             }
+            if is_refused {
+                return;
+            }
+            drop(guard.take());
+            sleep(RETRY_PAUSE).await;
         }
     }
 
-    async fn find_or_make(&self) -> Result<(), String> {
+    async fn find_or_make(&self) -> Result<(), NotMade> {
         let name = self.subjects.stream();
         let logged = Channel::ALL.into_iter().filter(|it| it.is_logged());
         let subjects: Vec<_> = logged.map(|it| self.subjects.logged(it)).collect();
@@ -103,34 +140,23 @@ impl Log {
             Response::Err { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 self.make(name, subjects).await
             }
-            Response::Err { error } => Err(error.to_string()),
+            Response::Err { error } => Err(error.to_string().into()),
         }
     }
 
-    async fn make(&self, name: String, subjects: Vec<String>) -> Result<(), String> {
+    async fn make(&self, name: String, subjects: Vec<String>) -> Result<(), NotMade> {
         let config = stream::Config {
-            name: name.clone(),
+            name,
             description: Some("Peers of aquatic trackers".to_owned()),
             subjects,
             max_age: self.max_age,
             storage: stream::StorageType::File,
             discard: stream::DiscardPolicy::Old,
-            num_replicas: 1,
             no_ack: true,
             ..stream::Config::default()
         };
-        match self.requests.make(&config).await? {
-            Response::Ok(_) => {
-                log::info!(
-                    "made the stream {name} in the NATS servers, in one copy: a log of what \
-                     trackers publish"
-                );
-                Ok(())
-            }
-            // Another tracker was faster.
-            Response::Err { error } if error.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(()),
-            Response::Err { error } => Err(format!("the stream {name} cannot be made: {error}")),
-        }
+        let what = "a log of what trackers publish";
+        self.requests.make(config, what).await
     }
 
     /// Looks at a stream that somebody else has made. It is not ours to be changed.

@@ -185,8 +185,13 @@ impl Link {
         }
     }
 
+    /// Whether this is what a server says to what a user may not do.
+    pub(super) fn is_refusal(text: &str) -> bool {
+        text.starts_with("Permissions Violation")
+    }
+
     fn note_server_error(&self, text: &str) {
-        if !text.starts_with("Permissions Violation") {
+        if !Self::is_refusal(text) {
             let text = format!("the NATS server reports: {text}");
             self.tell(About::Server, &text);
             return;
@@ -300,8 +305,11 @@ pub(super) async fn keep(link: &Link, client: Client, greeting: String, log: Opt
                         preparation.abort();
                     }
                     preparation = Some(log.prepare().await);
+                    log.wait_until_decided().await;
                 }
-                link.go_up(&client);
+                if is_connected() && number == connects() {
+                    link.go_up(&client);
+                }
             }
             continue;
         }

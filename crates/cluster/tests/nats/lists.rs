@@ -151,7 +151,7 @@ fn what_is_put_or_deleted_is_heard_by_all() {
     }
     // One that comes later has the same.
     Tracker::start("c", &config(&[&server])).wait_for(&[("x", "2")]);
-    let made = format!("made the bucket {BUCKET}");
+    let made = format!("made the stream KV_{BUCKET} in the NATS servers");
     assert_eq!(log_lines(&made).len(), 1);
 }
 
