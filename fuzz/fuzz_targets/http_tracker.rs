@@ -50,6 +50,7 @@ fuzz_target!(|input: (bool, Vec<Step<Request>>)| {
         &access_list,
         &wakers,
         Persistence::default(),
+        None,
         &mut entropy(),
     );
     let workers = arranged.expect("this entropy never fails").0.socket_workers;

@@ -5,8 +5,8 @@
 use std::fmt::Debug;
 
 use aquatic_swarm_log::{
-    Batch, BatchHeader, Body, FileCheck, HEADER_BYTES, Kind, LetterBuffer, Letters, Record,
-    RecordBuffer, Records, batch_bytes,
+    Batch, BatchHeader, Body, FileCheck, HEADER_BYTES, Kind, Leaving, LetterBuffer, Letters,
+    Record, RecordBuffer, Records, batch_bytes,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -47,6 +47,8 @@ fn write(batch: &Batch<'_>) -> Option<Vec<u8>> {
         }
         Body::Begin(begin) => begin.write(&mut out, header),
         Body::End(end) => end.write(&mut out, header),
+        Body::Alive(alive) => alive.write(&mut out, header),
+        Body::Leaving => Leaving.write(&mut out, header),
         Body::Unknown(_) => return None,
     }
     Some(out)

@@ -58,6 +58,7 @@ impl<'a> Signalling<'a> {
         let (mut workers, counters) = building.build_and_share(cluster, &mut OsEntropy)?;
         for worker in &mut workers.socket_workers {
             worker.require_keys(launch.keys());
+            worker.tell_announces(launch.announces());
         }
         Ok(Self {
             config,

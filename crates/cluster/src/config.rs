@@ -81,7 +81,7 @@ section! {
         /// user's, and its value is what follows it on its line in a file of keys, such as
         /// `peers=5 # Alice`. `keys.path` is the copy.
         pub keys_bucket: bool = false,
-        /// Tell a back end of every announce that is served, over UDP and HTTP, with what the
+        /// Tell a back end of every announce that is served, with what the
         /// client says it has up- and downloaded: in the stream `AQUATIC-ANNOUNCES_NAME` of the
         /// servers (JetStream), which keeps it for three days unless somebody has made the stream
         /// otherwise. It has addresses, and keys of users.

@@ -30,12 +30,20 @@ impl Browser {
     /// Opens a connection. What it announces has a peer id that begins with this byte.
     #[must_use]
     pub fn connect(to: SocketAddr, name: u8) -> Self {
+        Self::connect_by(to, "/", name)
+    }
+
+    /// The same at an announce URL with this path.
+    #[must_use]
+    pub fn connect_by(to: SocketAddr, path: &str, name: u8) -> Self {
         let mut stream = TcpStream::connect(to).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let upgrade = "GET / HTTP/1.1\r\nHost: tracker\r\nUpgrade: websocket\r\n\
-                       Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let upgrade = format!(
+            "GET {path} HTTP/1.1\r\nHost: tracker\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
         stream.write_all(upgrade.as_bytes()).unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

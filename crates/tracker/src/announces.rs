@@ -70,12 +70,12 @@ pub struct ServedAnnounce<'a> {
     pub peer_id: PeerId,
     /// Where the peer is.
     pub ip: IpAddr,
-    /// At which port it can be reached.
-    pub port: u16,
-    /// Bytes, as the client says.
-    pub uploaded: u64,
+    /// At which port it can be reached, if it can.
+    pub port: Option<u16>,
+    /// Bytes, as the client says. It says so in all protocols but WebTorrent.
+    pub uploaded: Option<u64>,
     /// The same.
-    pub downloaded: u64,
+    pub downloaded: Option<u64>,
     /// The same, if it says so.
     pub left: Option<u64>,
     /// What has happened.
@@ -209,16 +209,17 @@ fn write_line(
     for byte in peer_id {
         let _ = write!(out, "{byte:02x}");
     }
-    let _ = write!(
-        out,
-        "\",\"ip\":\"{}\",\"port\":{},\"uploaded\":{},\"downloaded\":{},\"left\":",
-        announce.ip, announce.port, announce.uploaded, announce.downloaded
-    );
-    match announce.left {
-        Some(left) => {
-            let _ = write!(out, "{left}");
-        }
-        None => out.extend_from_slice(b"null"),
+    let _ = write!(out, "\",\"ip\":\"{}\"", announce.ip);
+    for (name, number) in [
+        ("port", announce.port.map(u64::from)),
+        ("uploaded", announce.uploaded),
+        ("downloaded", announce.downloaded),
+        ("left", announce.left),
+    ] {
+        let _ = match number {
+            Some(number) => write!(out, ",\"{name}\":{number}"),
+            None => write!(out, ",\"{name}\":null"),
+        };
     }
     let _ = write!(out, ",\"event\":\"{event}\",\"key\":");
     // No key is longer: this is something else.
@@ -248,9 +249,9 @@ mod tests {
             info_hash: InfoHash([0xab; 20]),
             peer_id: PeerId(*b"-XX0100-\"\\\x00456789012"),
             ip: IpAddr::from([192, 0, 2, 1]),
-            port,
-            uploaded: u64::MAX,
-            downloaded: 2,
+            port: Some(port),
+            uploaded: Some(u64::MAX),
+            downloaded: Some(2),
             left: None,
             event: AnnounceEvent::Stopped,
             key: Some(b"a\"b\xff"),
@@ -274,6 +275,8 @@ mod tests {
             NOW,
             &ServedAnnounce {
                 left: Some(7),
+                port: None,
+                uploaded: None,
                 key: Some(too_long),
                 event: AnnounceEvent::None,
                 ..announce(1)
@@ -302,6 +305,9 @@ mod tests {
         });
         assert_eq!(lines[0], expected);
         assert_eq!(lines[1]["left"], 7);
+        for name in ["port", "uploaded"] {
+            assert_eq!(lines[1][name], serde_json::Value::Null);
+        }
         assert_eq!(lines[1]["key"], serde_json::Value::Null);
         assert_eq!(lines[1]["event"], "none");
         assert_eq!(take(&announces), (vec![], 0));

@@ -194,6 +194,7 @@ impl RequestHandler {
             session.membership.settle(info_hash, peer_id, false);
             return Err(refusal.into());
         }
+        self.service.tell(now, session, announce);
         let offers_max = self.offers_max;
         if let Some(batch) = self.batch_of(shard) {
             let first_offer = batch.offers.len();

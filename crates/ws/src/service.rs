@@ -7,12 +7,14 @@
 use aquatic_daemon::clock::Now;
 use aquatic_keys::{Announcer, KeyRefusal};
 use aquatic_tracker::admission::{Admission, peer_id_rules};
+use aquatic_tracker::announces::ServedAnnounce;
 use aquatic_types::CanonicalAddr;
-use aquatic_ws_protocol::Request;
+use aquatic_ws_protocol::{AnnounceRequest, Request};
 
 use crate::config::Config;
 use crate::counters::{Reason, RequestKind, WebTorrent};
 use crate::refusal::{Failure, Refusal};
+use crate::session::Session;
 use crate::url_key::{PeerOfKey, UrlKey};
 
 /// Decides about messages.
@@ -105,6 +107,25 @@ impl Service {
             return Err(Refusal::PEER_ID_DENIED);
         }
         Ok(())
+    }
+
+    /// Tells of an announce that is served, if somebody wants that.
+    pub fn tell(&mut self, now: Now, session: &Session, announce: &AnnounceRequest<'_>) {
+        let Some(tap) = &mut self.admission.announces else {
+            return;
+        };
+        let served = ServedAnnounce {
+            info_hash: announce.info_hash,
+            peer_id: announce.peer_id,
+            ip: session.client.ip(),
+            port: None,
+            uploaded: announce.bytes_uploaded,
+            downloaded: announce.bytes_downloaded,
+            left: announce.bytes_left,
+            event: announce.event,
+            key: session.url_key().map(UrlKey::bytes),
+        };
+        tap.note(now, &served);
     }
 
     /// Whether a key has room for a peer, which counts from now on until it

@@ -18,6 +18,7 @@ use aquatic_stream::{
     Client, Closed, ConnectionKey, Connections, Deadlines, Handler, Io, TlsConfig,
 };
 use aquatic_stream_tracker::Following;
+use aquatic_tracker::announces::Announces;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::waiting_lines::WaitingLines;
 use aquatic_tracker::interval::AnnounceIntervals;
@@ -153,6 +154,11 @@ impl SocketWorker {
         self.requests.service.admission.keys = keys.reader();
         self.writer.keys = keys.clone();
         self.doorkeeper.takes_keys = keys.mode() != KeyMode::Off;
+    }
+
+    /// Tells of every announce that it serves, if somebody wants that. To be called before it works.
+    pub fn tell_announces(&mut self, announces: Option<&Announces>) {
+        self.requests.service.admission.tell_announces(announces);
     }
 
     /// Does what others ask of the shard that it owns. Returns how much that was.

@@ -72,6 +72,7 @@ fn start(
         )?;
         Ok(cluster.as_ref().map(Cluster::needs).unwrap_or_default())
     })?;
+    let announces = cluster.as_ref().and_then(Cluster::announces);
     let wakers = launch.wakers();
     let limits = &config.limits.connections.tracker;
     let building = Building {
@@ -85,6 +86,7 @@ fn start(
     let (mut workers, counters) = building.build_and_share(cluster.as_mut(), &mut OsEntropy)?;
     for worker in &mut workers.socket_workers {
         worker.require_keys(launch.keys());
+        worker.tell_announces(announces.as_ref());
     }
     if let Some(counters) = counters {
         let launch = launch.launch_mut();

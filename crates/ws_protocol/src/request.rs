@@ -31,6 +31,10 @@ pub struct AnnounceRequest<'a> {
     pub info_hash: InfoHash,
     /// The client's name for itself.
     pub peer_id: PeerId,
+    /// Bytes the client has sent to others, read like `bytes_left`.
+    pub bytes_uploaded: Option<u64>,
+    /// Bytes that it has received.
+    pub bytes_downloaded: Option<u64>,
     /// Bytes the client still lacks; `None` if it did not say a number, or a negative one. Larger
     /// ones become `u64::MAX`. The number may also be the text of a string.
     pub bytes_left: Option<u64>,
@@ -106,6 +110,8 @@ struct Members<'a> {
     to_peer_id: Option<Value<'a>>,
     offer_id: Option<Value<'a>>,
     answer: Option<Value<'a>>,
+    uploaded: Option<Value<'a>>,
+    downloaded: Option<Value<'a>>,
     left: Option<Value<'a>>,
     event: Option<Value<'a>>,
     numwant: Option<Value<'a>>,
@@ -131,6 +137,8 @@ impl<'a> Members<'a> {
                 "to_peer_id" => &mut self.to_peer_id,
                 "offer_id" => &mut self.offer_id,
                 "answer" => &mut self.answer,
+                "uploaded" => &mut self.uploaded,
+                "downloaded" => &mut self.downloaded,
                 "left" => &mut self.left,
                 "event" => &mut self.event,
                 "numwant" => &mut self.numwant,
@@ -185,6 +193,8 @@ impl<'a> Members<'a> {
         Ok(AnnounceRequest {
             info_hash,
             peer_id,
+            bytes_uploaded: self.uploaded.and_then(Value::number),
+            bytes_downloaded: self.downloaded.and_then(Value::number),
             bytes_left: self.left.and_then(Value::number),
             event: self.event.map_or(AnnounceEvent::None, read_event),
             num_want: num_want.map(|wanted| wanted.try_into().unwrap_or(u32::MAX)),
@@ -286,8 +296,14 @@ impl Parts for Request<'_> {
 impl Parts for AnnounceRequest<'_> {
     fn put(&self, sink: &mut impl Sink) {
         sink.put_announce(self.info_hash, self.peer_id);
-        if let Some(left) = self.bytes_left {
-            sink.put_number(r#","left":"#, left);
+        for (key, number) in [
+            (r#","uploaded":"#, self.bytes_uploaded),
+            (r#","downloaded":"#, self.bytes_downloaded),
+            (r#","left":"#, self.bytes_left),
+        ] {
+            if let Some(number) = number {
+                sink.put_number(key, number);
+            }
         }
         sink.put(match self.event {
             AnnounceEvent::None => "",

@@ -17,6 +17,8 @@ fn announce<'a>() -> AnnounceRequest<'a> {
     AnnounceRequest {
         info_hash: INFO_HASH,
         peer_id: PEER_ID,
+        bytes_uploaded: None,
+        bytes_downloaded: None,
         bytes_left: None,
         event: AnnounceEvent::None,
         num_want: None,
@@ -92,6 +94,8 @@ fn an_announce_is_read_as_browsers_send_it() {
         },
     ];
     let expected = AnnounceRequest {
+        bytes_uploaded: Some(0),
+        bytes_downloaded: Some(0),
         bytes_left: Some(7),
         event: AnnounceEvent::Started,
         num_want: Some(2),
@@ -190,8 +194,11 @@ fn left_is_a_number_or_a_string_or_nothing() {
         ("[7]", None),
         ("{\"left\":7}", None),
     ] {
-        let announce = with(&format!(r#""left":{value}"#));
+        let members = ["left", "uploaded", "downloaded"].map(|it| format!(r#""{it}":{value}"#));
+        let announce = with(&members.join(","));
         assert_eq!(announce.bytes_left, left, "{value}");
+        assert_eq!(announce.bytes_uploaded, left, "{value}");
+        assert_eq!(announce.bytes_downloaded, left, "{value}");
     }
 }
 
@@ -397,6 +404,8 @@ fn last_one_of_repeated_members_counts() {
     let then = r#""left":2,"event":"started","numwant":2"#;
     let text = format!("{{{first},{NEEDED},{then}}}");
     let expected = AnnounceRequest {
+        bytes_uploaded: None,
+        bytes_downloaded: None,
         bytes_left: Some(2),
         event: AnnounceEvent::Started,
         num_want: Some(2),
@@ -412,7 +421,7 @@ fn last_one_of_repeated_members_counts() {
 fn strange_members_are_read_past() {
     for members in [
         r#""":"""#,
-        r#""uploaded":0,"downloaded":-1.5e+10,"corrupt":null,"trackerid":"x","key":true"#,
+        r#""uploaded":null,"downloaded":-1.5e+10,"corrupt":null,"trackerid":"x","key":true"#,
         r#""x":{"info_hash":"y","offers":[{}]},"Peer_id":1,"peer_id ":1,"peer":[[[[]]]]"#,
         r#""\u0070eer":"\ud800\\\"","é":"é","😀":false"#,
     ] {
@@ -541,6 +550,8 @@ fn requests_are_written_as_clients_write_them() {
     }];
     let requests = [
         Request::Announce(AnnounceRequest {
+            bytes_uploaded: None,
+            bytes_downloaded: None,
             bytes_left: Some(7),
             event: AnnounceEvent::Started,
             num_want: Some(1),

@@ -92,7 +92,7 @@ proptest! {
     fn announce(
         info_hash in info_hash(),
         peer_id in peer_id(),
-        bytes_left in option::of(any::<u64>()),
+        bytes in [(); 3].map(|()| option::of(any::<u64>())),
         event in prop::sample::select(&[
             AnnounceEvent::None,
             AnnounceEvent::Completed,
@@ -105,7 +105,10 @@ proptest! {
         let offers = offers.iter().map(|(offer_id, offer)| Offer { offer_id: *offer_id, offer });
         let offers = offers.collect();
         assert_same(&Request::Announce(AnnounceRequest {
-            info_hash, peer_id, bytes_left, event, num_want, offers,
+            info_hash, peer_id, event, num_want, offers,
+            bytes_uploaded: bytes[0],
+            bytes_downloaded: bytes[1],
+            bytes_left: bytes[2],
             skipped: None,
         }));
     }
@@ -205,6 +208,8 @@ proptest! {
         Request::Announce(AnnounceRequest {
             info_hash: InfoHash([b'"'; 20]),
             peer_id: PeerId([0; 20]),
+            bytes_uploaded: None,
+            bytes_downloaded: None,
             bytes_left: Some(7),
             event: AnnounceEvent::Started,
             num_want: Some(1),

@@ -1,5 +1,6 @@
 //! Announces for a back end.
 
+use aquatic_test_support::browser::Browser;
 use aquatic_test_support::nats::{NatsClient, NatsServer};
 use aquatic_test_support::{Daemon, metrics, torrent};
 use aquatic_types::{AnnounceEvent, IpFamily};
@@ -96,6 +97,41 @@ fn what_is_served_is_told_with_all_that_the_client_says() {
             .unwrap()
             .as_secs();
         assert!(now.abs_diff(seconds) < 60, "{seconds} is not {now}");
+    }
+}
+
+/// They have no port, and need not say how much they have sent.
+#[test]
+fn what_browsers_announce_is_told_too() {
+    let server = NatsServer::start();
+    for (kind, name) in [(Kind::WebTorrent, "a"), (Kind::All, "b")] {
+        let daemon = node(kind, name, &server).start();
+        wait_until_connected(&daemon);
+        let mut to = daemon.address(V4);
+        if kind == Kind::All {
+            to.set_port(daemon.place.second_port());
+        }
+        let mut alice = Browser::connect_by(to, "/Alice", b'x');
+        alice.announce(torrent(1), 5, 1);
+        assert!(alice.is_served(torrent(1)));
+        assert!(!alice.is_served(torrent(9)));
+        wait_for_published(&daemon, 2.0);
+    }
+    for (two, node) in lines(&server).chunks(2).zip(["a", "b"]) {
+        for (line, said) in two.iter().zip([Value::from(0), Value::Null]) {
+            assert_eq!(
+                (&line["node"], &line["protocol"]),
+                (&node.into(), &"ws".into())
+            );
+            assert_eq!(
+                (&line["port"], &line["key"]),
+                (&Value::Null, &"Alice".into())
+            );
+            assert_eq!((&line["uploaded"], &line["downloaded"]), (&said, &said));
+            assert_eq!(line["left"], 5);
+            assert_eq!(line["info_hash"], torrent(1).to_string());
+            assert!(line["peer_id"].as_str().unwrap().starts_with("78"));
+        }
     }
 }
 

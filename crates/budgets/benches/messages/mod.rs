@@ -62,6 +62,8 @@ pub(crate) fn announce() -> &'static [u8] {
         written(&Request::Announce(AnnounceRequest {
             info_hash: INFO_HASH,
             peer_id: PEER_ID,
+            bytes_uploaded: None,
+            bytes_downloaded: None,
             bytes_left: Some(734_003_200),
             event: AnnounceEvent::Started,
             num_want: Some(10),

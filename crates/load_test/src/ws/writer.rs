@@ -126,6 +126,8 @@ impl MessageWriter {
         let announce = AnnounceRequest {
             info_hash,
             peer_id,
+            bytes_uploaded: None,
+            bytes_downloaded: None,
             bytes_left: Some(if member.is_seeder { 0 } else { 1 << 20 }),
             event: AnnounceEvent::None,
             num_want: Some(self.offers_per_announce.into()),

@@ -159,6 +159,8 @@ impl Cluster {
         let request = Request::Announce(AnnounceRequest {
             info_hash,
             peer_id: peer_id(peer),
+            bytes_uploaded: None,
+            bytes_downloaded: None,
             bytes_left,
             event,
             num_want: None,

@@ -166,6 +166,8 @@ impl World {
                 let request = AnnounceRequest {
                     info_hash: InfoHash([number; 20]),
                     peer_id: self.peer_id_of(client),
+                    bytes_uploaded: None,
+                    bytes_downloaded: None,
                     bytes_left: None,
                     event: AnnounceEvent::None,
                     num_want: None,
@@ -320,6 +322,8 @@ impl World {
         let request = AnnounceRequest {
             info_hash,
             peer_id,
+            bytes_uploaded: None,
+            bytes_downloaded: None,
             bytes_left: [None, Some(0), Some(5)][self.rng.usize(..3)],
             event: event[self.rng.usize(..4)],
             num_want: None,

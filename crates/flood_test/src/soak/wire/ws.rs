@@ -297,6 +297,8 @@ fn message(order: &Order, peer_id: PeerId, offer: &str) -> (Option<InfoHash>, St
             let announce = AnnounceRequest {
                 info_hash: *info_hash,
                 peer_id,
+                bytes_uploaded: None,
+                bytes_downloaded: None,
                 bytes_left: Some(u64::from(!is_seeder)),
                 event: *event,
                 num_want: Some(2),
