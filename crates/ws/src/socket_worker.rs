@@ -156,7 +156,8 @@ impl SocketWorker {
         self.doorkeeper.takes_keys = keys.mode() != KeyMode::Off;
     }
 
-    /// Tells of every announce that it serves, if somebody wants that. To be called before it works.
+    /// Tells of every announce that it serves, if somebody wants that. To be called before it
+    /// works.
     pub fn tell_announces(&mut self, announces: Option<&Announces>) {
         self.requests.service.admission.tell_announces(announces);
     }

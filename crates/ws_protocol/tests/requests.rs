@@ -169,7 +169,7 @@ fn ids_of_other_sizes_are_no_ids() {
 }
 
 #[test]
-fn left_is_a_number_or_a_string_or_nothing() {
+fn bytes_are_a_number_or_a_string_or_nothing() {
     for (value, left) in [
         ("0", Some(0)),
         ("7", Some(7)),
@@ -195,10 +195,9 @@ fn left_is_a_number_or_a_string_or_nothing() {
         ("{\"left\":7}", None),
     ] {
         let members = ["left", "uploaded", "downloaded"].map(|it| format!(r#""{it}":{value}"#));
-        let announce = with(&members.join(","));
-        assert_eq!(announce.bytes_left, left, "{value}");
-        assert_eq!(announce.bytes_uploaded, left, "{value}");
-        assert_eq!(announce.bytes_downloaded, left, "{value}");
+        let it = with(&members.join(","));
+        let all = [it.bytes_left, it.bytes_uploaded, it.bytes_downloaded];
+        assert_eq!(all, [left; 3], "{value}");
     }
 }
 
@@ -404,8 +403,6 @@ fn last_one_of_repeated_members_counts() {
     let then = r#""left":2,"event":"started","numwant":2"#;
     let text = format!("{{{first},{NEEDED},{then}}}");
     let expected = AnnounceRequest {
-        bytes_uploaded: None,
-        bytes_downloaded: None,
         bytes_left: Some(2),
         event: AnnounceEvent::Started,
         num_want: Some(2),
@@ -544,14 +541,11 @@ fn nesting_is_bounded() {
 
 #[test]
 fn requests_are_written_as_clients_write_them() {
-    let offers = [Offer {
-        offer_id: OfferId(*b"\0\x1f\n\"\\/\x7f\x80\xff-----------"),
-        offer: r#"{"sdp":"\r\n"}"#,
-    }];
+    let offer_id = OfferId(*b"\0\x1f\n\"\\/\x7f\x80\xff-----------");
+    let offer = r#"{"sdp":"\r\n"}"#;
+    let offers = [Offer { offer_id, offer }];
     let requests = [
         Request::Announce(AnnounceRequest {
-            bytes_uploaded: None,
-            bytes_downloaded: None,
             bytes_left: Some(7),
             event: AnnounceEvent::Started,
             num_want: Some(1),

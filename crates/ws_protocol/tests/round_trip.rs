@@ -220,7 +220,9 @@ proptest! {
         let end = if keeps_end { at + 1 } else { written.len() };
         written.splice(at..end, garbage);
         let _ = Response::parse(&written);
-        let is_json = serde_json::from_slice::<Value>(&written).is_ok();
+        // Numbers that are too large for anything are numbers.
+        let is_json = str::from_utf8(&written)
+            .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
         match Request::parse(&written) {
             // What is passed on must be valid.
             Ok(_) => prop_assert!(is_json),

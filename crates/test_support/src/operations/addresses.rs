@@ -1,6 +1,6 @@
 //! Where a tracker listens.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aquatic_types::IpFamily;
 use nix::sys::signal::Signal;
@@ -125,24 +125,32 @@ pub fn any_free_port_is_the_same_for_all_workers_and_told(program: &'static Prog
         assert_eq!(addresses.len(), 2, "{log}");
         for (address, family) in addresses.into_iter().zip(IpFamily::ALL) {
             assert_eq!(address.ip(), localhost(family));
-            assert_eq!(sockets_at(address.port()), setup.socket_workers, "{log}");
+            assert_eq!(sockets_at(address), setup.socket_workers, "{log}");
             let mut client = (program.client)(localhost(family), address);
             assert_eq!(client.join(torrent_of(family, 1), 1), Ok(1));
         }
     });
 }
 
-/// Sockets that listen at a port: of UDP, or of TCP.
-fn sockets_at(port: u16) -> usize {
-    let is_at_port = |line: &&str| {
+/// Sockets that listen at an address: of UDP, or of TCP. Another daemon may have the same port of
+/// the other family.
+fn sockets_at(address: SocketAddr) -> usize {
+    let bytes = match address.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let words = bytes.as_chunks().0.iter();
+    let words = words.map(|word| format!("{:08X}", u32::from_ne_bytes(*word)));
+    let wanted = format!("{}:{:04X}", words.collect::<String>(), address.port());
+    let is_there = |line: &&str| {
         let mut words = line.split_whitespace().skip(1);
         let local = words.next().unwrap_or_default();
         // 07: bound, for UDP; 0A: listens.
-        local.ends_with(&format!(":{port:04X}")) && matches!(words.nth(1), Some("07" | "0A"))
+        local == wanted && matches!(words.nth(1), Some("07" | "0A"))
     };
     ["tcp", "tcp6", "udp", "udp6"]
         .map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap())
         .iter()
-        .map(|table| table.lines().filter(is_at_port).count())
+        .map(|table| table.lines().filter(is_there).count())
         .sum()
 }

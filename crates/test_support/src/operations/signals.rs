@@ -1,6 +1,8 @@
 //! What signals do, and that nobody waits for a stop.
 
+use std::fs::OpenOptions;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
@@ -116,7 +118,12 @@ pub fn a_reload_that_hangs_does_not_keep_later_ones_from_their_list(program: &'s
     std::fs::remove_file(&list).unwrap();
     mkfifo(&list, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     daemon.signal(Signal::SIGHUP);
-    daemon.wait_for_log("reloading");
+    // It cannot be opened by who writes before somebody reads.
+    let _writer = until("the pipe is read", || {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        options.open(&list).ok()
+    });
     std::fs::remove_file(&list).unwrap();
     daemon.place.write("list", torrent(1).to_string());
     daemon.signal(Signal::SIGHUP);
