@@ -62,6 +62,9 @@ pub struct Message<P> {
     /// The node that it names in its subject: who has published it, or for
     /// [`Channel::Parcels`], who is to have it.
     pub node: String,
+    /// Of one out of the log: how many milliseconds ago it was published, by the clock of the
+    /// servers, if they say so.
+    pub logged_millis_ago: Option<u64>,
     /// What is in it: a batch of [`aquatic_swarm_log`].
     pub payload: P,
 }

@@ -31,6 +31,9 @@ const ALIVE_INTERVAL_MICROS: u64 = 1_000_000;
 /// and would not understand what it sends; but not more often than this in each such interval.
 const GREETINGS_MAX: u32 = 16;
 
+/// Batches that a node can have published since it was heard last.
+const MISSED_MAX: usize = 65_536;
+
 /// Messages that are taken in before anything else is looked after.
 const EVENTS_MAX: usize = 64;
 
@@ -388,7 +391,7 @@ impl<B: Bus> Engine<B> {
                 self.counters.invalid.add(1);
                 return;
             };
-            let received = self.received(time, &batch, &sender, false);
+            let received = self.received(time, message, &batch, &sender);
             self.deliver(now, *channel, &received);
             return;
         }
@@ -400,8 +403,8 @@ impl<B: Bus> Engine<B> {
             return;
         };
         if !matches!(heard.before, Before::Ago(_)) {
-            log::info!("node `{node}` is heard");
             if let Some(fewer) = self.greetings.checked_sub(1) {
+                log::info!("node `{node}` is heard");
                 self.greetings = fewer;
                 self.is_to_greet = true;
             }
@@ -414,8 +417,8 @@ impl<B: Bus> Engine<B> {
         let missed = self.note(time, message, &batch, heard.before);
         if missed > 0 && self.log.is_to_be_heard(now, heard.before) {
             // Who tells of more tells anything.
-            let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-            self.counters.missed.add(missed as usize);
+            let missed = usize::try_from(missed).map_or(MISSED_MAX, |it| it.min(MISSED_MAX));
+            self.counters.missed.add(missed);
             self.log.missed(now, heard.before, behind_micros);
         }
         if !is_of(*channel, &batch.body) {
@@ -427,7 +430,7 @@ impl<B: Bus> Engine<B> {
             self.table.forget(node, process);
             return;
         }
-        let received = self.received(time, &batch, node, false);
+        let received = self.received(time, message, &batch, node);
         self.deliver(now, *channel, &received);
     }
 
@@ -471,7 +474,8 @@ impl<B: Bus> Engine<B> {
             self.counters.invalid.add(1);
             return;
         }
-        let received = self.received(time, &batch, &message.node, true);
+        let mut received = self.received(time, message, &batch, &message.node);
+        received.is_logged = true;
         let records = match &received.body {
             Body::PeersV4(records) => records.len(),
             Body::PeersV6(records) => records.len(),
@@ -485,9 +489,9 @@ impl<B: Bus> Engine<B> {
     fn received<'a>(
         &self,
         time: Time,
+        message: &Message<B::Payload>,
         batch: &Batch<'a>,
         name: &'a str,
-        is_logged: bool,
     ) -> Received<'a> {
         let BatchHeader {
             process,
@@ -495,16 +499,18 @@ impl<B: Bus> Engine<B> {
             ..
         } = batch.header;
         let node = self.table.get(name, process);
-        let age_millis = match node {
+        let by_own_clock = time.unix_millis.saturating_sub(unix_millis);
+        let age_millis = match node.filter(|node| node.has_known_clock()) {
             Some(node) => node.age_millis(time.unix_millis, unix_millis),
-            None => time.unix_millis.saturating_sub(unix_millis),
+            // Clocks of servers are right more often.
+            None => message.logged_millis_ago.unwrap_or(by_own_clock),
         };
         let index = node.and_then(Node::index);
         Received {
             from: index.unwrap_or(NodeIndex::UNKNOWN),
             name,
             age_millis,
-            is_logged,
+            is_logged: false,
             body: batch.body.clone(),
         }
     }

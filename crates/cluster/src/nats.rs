@@ -340,7 +340,7 @@ impl Nats {
         for (channel, subscriber) in &mut self.subscribers {
             while let Poll::Ready(Some(message)) = Pin::new(&mut *subscriber).poll_next(context) {
                 // What stranger things are published under our subjects is nothing to us.
-                let Some((_, node)) = Subjects::parse(&message.subject) else {
+                let Some((_, node)) = self.subjects.parse(&message.subject) else {
                     continue;
                 };
                 let bytes = self.heard_bytes + weight(&message);
@@ -352,6 +352,7 @@ impl Nats {
                 self.heard.push_back(Message {
                     channel: *channel,
                     node: node.to_owned(),
+                    logged_millis_ago: None,
                     payload: Payload(message),
                 });
             }
@@ -372,7 +373,7 @@ impl Nats {
             return Poll::Pending;
         };
         let event = match item {
-            Some(Item::Message(message)) => return Poll::Ready(Event::Logged(message)),
+            Some(Item::Message(message)) => return Poll::Ready(Event::Logged(*message)),
             Some(Item::Read) => Event::LogRead,
             Some(Item::Failed(reason)) => Event::LogFailed(reason),
             None => Event::LogFailed("the reader has ended".to_owned()),

@@ -247,6 +247,7 @@ impl State {
                     Message {
                         channel,
                         node,
+                        logged_millis_ago: None,
                         payload,
                     },
                     None,
@@ -258,6 +259,7 @@ impl State {
                     Message {
                         channel,
                         node,
+                        logged_millis_ago: None,
                         payload,
                     },
                     Some(name),

@@ -15,6 +15,9 @@ const GONE_MICROS: u64 = 30_000_000;
 /// An estimate of a clock is used for so long, unless a better one comes.
 const OFFSET_MICROS: u64 = 60_000_000;
 
+/// Clocks that differ by more are shown as if it was this: a day.
+const SKEW_MAX_MILLIS: u64 = 86_400_000;
+
 /// So many processes of one name are told apart, at most: a name should have one.
 const PROCESSES_MAX: usize = 8;
 
@@ -121,8 +124,13 @@ impl NodeTable {
         Some(Heard { index, before })
     }
 
-    /// A process is heard for the first time.
+    /// A process is heard for the first time. `None` also if another node has it: whoever says that
+    /// he is somebody else would be sent what is for that one.
     fn meet(&mut self, now: Now, name: &str, process: u64) -> Option<Heard> {
+        let is_of_other = |node: &Node| node.process == process;
+        if self.nodes.values().flatten().any(is_of_other) {
+            return None;
+        }
         let processes = self.nodes.entry(name.to_owned()).or_default();
         let mut gone = Vec::new();
         for node in processes.iter_mut().filter(|node| !node.is_twin) {
@@ -232,11 +240,9 @@ impl NodeTable {
     pub(crate) fn skew_millis(&self) -> u64 {
         let nodes = self.nodes.values().flatten();
         let heard = nodes.filter(|node| node.index.is_some());
-        heard
-            .filter_map(|node| node.offset)
-            .map(|(millis, _)| millis.unsigned_abs())
-            .max()
-            .unwrap_or_default()
+        let millis = heard.filter_map(|node| node.offset);
+        let millis = millis.map(|(millis, _)| millis.unsigned_abs().min(SKEW_MAX_MILLIS));
+        millis.max().unwrap_or_default()
     }
 }
 
@@ -254,6 +260,11 @@ impl Node {
         if is_better {
             self.offset = Some((offset, now.micros));
         }
+    }
+
+    /// Whether it was heard alive, so that it is known what its clock says.
+    pub(crate) fn has_known_clock(&self) -> bool {
+        self.offset.is_some()
     }
 
     /// How long ago it has written something at this time, by its clock, in milliseconds. `millis`:
@@ -323,6 +334,21 @@ mod tests {
 
     fn hear(table: &mut NodeTable, now: Now, name: &str, process: u64) -> Heard {
         table.hear(now, name, process).unwrap()
+    }
+
+    /// Else what is for the first one would be sent to the other.
+    #[test]
+    fn a_process_has_one_name() {
+        let (mut table, _) = table();
+        let Heard { index, .. } = hear(&mut table, at(0), "a", 1);
+        assert!(table.hear(at(1), "liar", 1).is_none());
+        assert_eq!(table.name_of(1), Some("a"));
+        table.age(at(40));
+        assert!(table.hear(at(41), "liar", 1).is_none(), "it may come back");
+        let again = hear(&mut table, at(42), "a", 1);
+        assert_ne!(again.index, index);
+        table.forget("a", 1);
+        assert!(table.hear(at(43), "b", 1).is_some());
     }
 
     #[test]
@@ -427,12 +453,13 @@ mod tests {
     fn there_is_an_end_to_nodes() {
         let (mut table, _) = table();
         for number in 1..NODES_MAX {
-            hear(&mut table, at(0), &number.to_string(), 1);
+            let process = u64::try_from(number).unwrap();
+            hear(&mut table, at(0), &number.to_string(), process);
         }
-        assert_eq!(table.hear(at(0), "one more", 1), None);
-        assert!(table.hear(at(0), "7", 1).is_some());
-        table.forget("7", 1);
-        assert!(table.hear(at(0), "one more", 1).is_some());
+        assert_eq!(table.hear(at(0), "one more", u64::MAX), None);
+        assert!(table.hear(at(0), "7", 7).is_some());
+        table.forget("7", 7);
+        assert!(table.hear(at(0), "one more", u64::MAX).is_some());
     }
 
     #[test]

@@ -278,6 +278,7 @@ fn message(node: &str, channel: Channel, payload: Vec<u8>) -> Message<Vec<u8>> {
     Message {
         channel,
         node: node.to_owned(),
+        logged_millis_ago: None,
         payload,
     }
 }

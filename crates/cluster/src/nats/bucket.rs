@@ -37,6 +37,9 @@ const BYTES_MAX: usize = 4 * 1_024 * 1_024;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const EXPIRES: Duration = Duration::from_secs(30);
 
+/// What is longer is cut: it is for people, but for its beginning.
+const VALUE_BYTES_MAX: usize = 4_096;
+
 /// How often it is looked whether the connection is still the same.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -195,9 +198,11 @@ impl Watch {
         let name = message.subject.strip_prefix(&self.prefix())?;
         let headers = message.headers.as_ref();
         let is_gone = headers.is_some_and(|headers| headers.get(OPERATION).is_some());
+        let value = message.payload.get(..VALUE_BYTES_MAX);
+        let value = value.unwrap_or(&message.payload);
         Some(Item {
             name: name.to_owned(),
-            value: (!is_gone).then(|| message.payload.to_vec()),
+            value: (!is_gone).then(|| value.to_vec()),
             revision,
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_daemon::clock;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{ErrorCode, stream};
 use async_nats::{Client, datetime};
@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::link::{About, Area, Link};
 use super::requests::{NO_JETSTREAM, NotMade, Requests, WAIT};
-use super::subjects::Subjects;
+use super::subjects::{Subjects, is_covered};
 use super::{Payload, next_of};
 use crate::bus::{Channel, Message};
 
@@ -34,12 +34,19 @@ const LEADER_WAIT: Duration = Duration::from_secs(12);
 /// How long the server remembers a reader that asks for nothing more.
 const READER_KEPT: Duration = Duration::from_secs(60);
 
+/// Clocks that differ by no more than this are the same: it may be the way to the server.
+const CLOCK_NANOS: i128 = 1_000_000_000;
+
 /// What comes out of the log.
 #[derive(Debug)]
 pub(super) enum Item {
-    Message(Message<Payload>),
+    Message(Box<Message<Payload>>),
     Read,
     Failed(String),
+}
+
+fn unix_nanos() -> i128 {
+    i128::from(clock::unix_micros()) * 1_000
 }
 
 /// The log of one cluster.
@@ -170,7 +177,7 @@ impl Log {
                 config.max_age.as_secs()
             );
             self.link.tell(About::History, &text);
-        } else if let Some(subject) = subjects.iter().find(|it| !config.subjects.contains(it)) {
+        } else if let Some(subject) = subjects.iter().find(|it| !is_covered(it, &config.subjects)) {
             let text = format!(
                 "the stream {name} in the NATS servers does not keep what is published under \
                  {subject}"
@@ -191,14 +198,9 @@ impl Log {
         let _ = sender.send(end).await;
     }
 
-    async fn read_to_end(
-        &self,
-        since: Duration,
-        sender: &mpsc::Sender<Item>,
-    ) -> Result<(), String> {
-        let now = Duration::from_micros(clock::unix_micros());
-        let start = now.saturating_sub(since).as_nanos();
-        let start = datetime::from_nanos(i128::try_from(start).unwrap_or(0));
+    /// A reader of what was published since then, in nanoseconds since 1970 by the server's clock.
+    async fn consume(&self, start: i128) -> Result<Consumer<pull::Config>, String> {
+        let start = datetime::from_nanos(start.max(0));
         let config = pull::Config {
             name: Some(format!("{}_{:016x}", self.node, fastrand::u64(..))),
             deliver_policy: DeliverPolicy::ByStartTime {
@@ -215,11 +217,25 @@ impl Log {
         };
         let name = self.subjects.stream();
         self.requests.begin();
-        let consumer = self
-            .requests
-            .context()
-            .create_consumer_on_stream(config, name);
-        let consumer = self.requests.answer(consumer).await?;
+        let context = self.requests.context();
+        let consumer = context.create_consumer_on_stream(config, name);
+        self.requests.answer(consumer).await
+    }
+
+    async fn read_to_end(
+        &self,
+        since: Duration,
+        sender: &mpsc::Sender<Item>,
+    ) -> Result<(), String> {
+        let since = i128::try_from(since.as_nanos()).unwrap_or(i128::MAX);
+        let now = unix_nanos();
+        let mut consumer = self.consume(now.saturating_sub(since)).await?;
+        // What the log is asked for is by the server's clock, and not every clock is right.
+        let ahead = now - consumer.cached_info().created.unix_timestamp_nanos();
+        if ahead.abs() > CLOCK_NANOS {
+            let start = now.saturating_sub(ahead).saturating_sub(since);
+            consumer = self.consume(start).await?;
+        }
         let mut left = consumer.cached_info().num_pending;
         if left == 0 {
             return Ok(());
@@ -247,15 +263,18 @@ impl Log {
             }
             expected += 1;
             left = info.pending;
+            let ago = unix_nanos() - ahead - info.published.unix_timestamp_nanos();
+            let age_millis = u64::try_from(ago / 1_000_000).unwrap_or_default();
             let message = message.message;
-            if let Some((channel, node)) = Subjects::parse(&message.subject) {
+            if let Some((channel, node)) = self.subjects.parse(&message.subject) {
                 let message = Message {
                     channel,
                     node: node.to_owned(),
+                    logged_millis_ago: Some(age_millis),
                     payload: Payload(message),
                 };
                 // Nobody wants it any more.
-                if sender.send(Item::Message(message)).await.is_err() {
+                if sender.send(Item::Message(Box::new(message))).await.is_err() {
                     return Ok(());
                 }
             }

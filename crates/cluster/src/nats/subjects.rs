@@ -88,13 +88,38 @@ impl Subjects {
         &self.cluster
     }
 
-    /// What a message under this subject is about, and the node that it names.
-    pub(super) fn parse(subject: &str) -> Option<(Channel, &str)> {
+    /// What a message under this subject of this cluster is about, and the node that it names. A
+    /// stream may have those of others.
+    pub(super) fn parse<'a>(&self, subject: &'a str) -> Option<(Channel, &'a str)> {
         let mut words = subject.strip_prefix(PREFIX)?.strip_prefix('.')?.split('.');
-        let (_cluster, word, node) = (words.next()?, words.next()?, words.next()?);
+        let (cluster, word, node) = (words.next()?, words.next()?, words.next()?);
+        if cluster != self.cluster {
+            return None;
+        }
         let channel = Channel::ALL.into_iter().find(|it| it.name() == word)?;
         words.next().is_none().then_some((channel, node))
     }
+}
+
+/// Whether all that is published under `subject` (`a.b.>`) goes to one of these, which may have
+/// wildcards, too.
+pub(super) fn is_covered(subject: &str, by: &[String]) -> bool {
+    by.iter().any(|it| covers(it, subject))
+}
+
+fn covers(wide: &str, subject: &str) -> bool {
+    let mut words = subject.split('.');
+    for wanted in wide.split('.') {
+        let covered = match (wanted, words.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(word)) => word != ">",
+            (wanted, word) => word == Some(wanted),
+        };
+        if !covered {
+            return false;
+        }
+    }
+    words.next().is_none()
 }
 
 #[cfg(test)]
@@ -106,12 +131,12 @@ mod tests {
         let subjects = Subjects::new("main", "a");
         let subject = subjects.to(&Destination::All(Channel::Peers)).unwrap();
         assert_eq!(subject, "aquatic.v1.main.peers.a");
-        assert_eq!(Subjects::parse(&subject), Some((Channel::Peers, "a")));
+        assert_eq!(subjects.parse(&subject), Some((Channel::Peers, "a")));
         assert_eq!(subjects.to_hear(Channel::Peers), "aquatic.v1.main.peers.*");
         let parcel = subjects.to(&Destination::Node("b".to_owned())).unwrap();
         let other = Subjects::new("main", "b");
         assert_eq!(other.to_hear(Channel::Parcels), parcel);
-        assert_eq!(Subjects::parse(&parcel), Some((Channel::Parcels, "b")));
+        assert_eq!(subjects.parse(&parcel), Some((Channel::Parcels, "b")));
     }
 
     #[test]
@@ -133,7 +158,23 @@ mod tests {
             "aquatic.v1",
             "",
         ] {
-            assert_eq!(Subjects::parse(subject), None, "{subject}");
+            assert_eq!(subjects.parse(subject), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_wider_subject_covers_a_narrower_one() {
+        for (wide, subject, is_covered) in [
+            ("a.b.>", "a.b.>", true),
+            ("a.>", "a.b.>", true),
+            (">", "a.b.>", true),
+            ("a.*.>", "a.b.>", true),
+            ("a.b.*", "a.b.>", false),
+            ("a.b.c", "a.b.>", false),
+            ("a.c.>", "a.b.>", false),
+            ("a.b.c.>", "a.b.>", false),
+        ] {
+            assert_eq!(covers(wide, subject), is_covered, "{wide} {subject}");
         }
     }
 }

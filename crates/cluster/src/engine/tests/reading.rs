@@ -44,6 +44,21 @@ fn it_is_complete_when_what_was_read_is_in_the_shards() {
     assert!(fixture.counters.is_complete());
 }
 
+/// This process's clock, or that of a node of which only the log has anything, may be wrong.
+#[test]
+fn the_age_of_what_was_logged_is_by_the_servers_clock_until_its_node_is_heard() {
+    let mut fixture = Fixture::new(settings());
+    fixture.happens(Event::Connected);
+    let header = fixture.header(1, 1, 3_600 * SECOND);
+    let mut logged = message("a", Channel::Peers, peers(&header, 1));
+    logged.logged_millis_ago = Some(7_000);
+    fixture.happens(Event::Logged(logged.clone()));
+    assert_eq!(fixture.received(), [(NodeIndex::UNKNOWN, 7_000, true)]);
+    fixture.hears_alive("a", 1, 1, 3_590 * SECOND);
+    fixture.happens(Event::Logged(logged));
+    assert_eq!(fixture.received(), [(NodeIndex(1), 10_000, true)]);
+}
+
 #[test]
 fn without_a_log_it_is_complete_when_all_peers_must_have_announced() {
     let mut fixture = Fixture::new(EngineSettings {
