@@ -130,7 +130,7 @@ fn a_tiny_plan_measures_all_three_and_survives_a_broken_tracker() {
 const TINY_CLUSTER: &str = "--visibility-nodes 2 --visibility-rate 1000 --visibility-probes 4 \
      --join-peers 5000 --outage-rate 500 --outage-seconds 2 --browsers-pairs 2 \
      --browsers-rate 50 --cost-nodes 2 --cost-rate 2000 --cost-interval 1 --cost-refresh 2 \
-     --cost-pairs 1 --idle-seconds 1";
+     --cost-pairs 1 --idle-seconds 1 --growth-rate 1000 --growth-interval 1 --growth-refresh 2";
 
 #[test]
 fn a_tiny_cluster_is_measured() {
@@ -183,6 +183,15 @@ fn a_tiny_cluster_is_measured() {
     assert!(beside(offer) < beside(answer));
     assert!(value("cost", "ratio of neighbours in time, median") > 0.0);
     assert!(value("cost", "in a cluster: records published per answer") > 0.0);
+    assert!(value("growth", "nodes: 4, CPU time per answer") > 0.0);
+    let received = |nodes: u8| {
+        value(
+            "growth",
+            &format!("nodes: {nodes}, records received per answer"),
+        )
+    };
+    assert!(received(1) < received(2) && received(2) < received(4));
+    assert!(value("growth", "most nodes, measured to that") > 0.0);
     assert!(value("idle", "by itself: resident memory") > 1.0);
 
     let page = String::from_utf8_lossy(&done.stdout);

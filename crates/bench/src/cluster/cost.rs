@@ -40,22 +40,33 @@ pub struct Options {
     pub cost_pairs: u32,
 }
 
-fn parse_refresh(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_refresh(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(seconds) if seconds.is_power_of_two() && seconds <= 512 => Ok(seconds),
         _ => Err("must be a power of two, at most 512".to_owned()),
     }
 }
 
+/// A load that lasts, of peers that announce again and again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steady {
+    pub(crate) nodes: u8,
+    /// Announces per second at each node.
+    pub(crate) rate: u32,
+    /// Seconds after which each peer announces again, and within which it is published again.
+    pub(crate) interval: u32,
+    pub(crate) refresh: u32,
+}
+
 /// What one run has come to, all nodes together.
 #[derive(Clone, Copy, Debug)]
-struct Run {
-    micros_per_answer: f64,
+pub(crate) struct Run {
+    pub(crate) micros_per_answer: f64,
     /// Records that were published, and received, per answer.
-    published: f64,
-    received: f64,
+    pub(crate) published: f64,
+    pub(crate) received: f64,
     /// Answers that did not come.
-    lost: f64,
+    pub(crate) lost: f64,
 }
 
 /// What nodes have counted.
@@ -70,9 +81,15 @@ struct Counts {
 impl Options {
     pub(crate) fn run(&self, context: &Context<'_>) -> anyhow::Result<Table> {
         let mut table = Table::new("cost");
+        let steady = Steady {
+            nodes: self.cost_nodes,
+            rate: self.cost_rate,
+            interval: self.cost_interval,
+            refresh: self.cost_refresh,
+        };
         let mut runs: [Vec<Run>; 2] = Default::default();
         for turn in order::alternating(2, self.cost_pairs) {
-            let run = self.measure(context, turn.contender == 0)?;
+            let run = steady.measure(context, turn.contender == 0)?;
             if let Some(runs) = runs.get_mut(turn.contender) {
                 runs.push(run);
             }
@@ -110,21 +127,24 @@ impl Options {
         }
         Ok(table)
     }
+}
 
-    fn measure(&self, context: &Context<'_>, is_in_cluster: bool) -> anyhow::Result<Run> {
+impl Steady {
+    /// Measures for one refresh interval.
+    pub(crate) fn measure(self, context: &Context<'_>, is_in_cluster: bool) -> anyhow::Result<Run> {
         let place = context.place()?;
         let server = is_in_cluster.then(|| place.server(context)).transpose()?;
         let mut setup = context.setup(Protocol::Udp)?;
         setup.server = server.as_ref().map(super::Server::url);
-        setup.refresh_interval = self.cost_refresh;
-        let count = usize::from(self.cost_nodes);
+        setup.refresh_interval = self.refresh;
+        let count = usize::from(self.nodes);
         let nodes = setup.start_all(place.folder(), count, context.interrupt)?;
-        let peers = self.cost_rate.saturating_mul(self.cost_interval);
-        let loads = loads(&nodes, self.cost_rate, 0..peers)?;
+        let peers = self.rate.saturating_mul(self.interval);
+        let loads = loads(&nodes, self.rate, 0..peers)?;
         // All peers are there when each has announced once.
-        wait(self.cost_interval + 2, context)?;
+        wait(self.interval + 2, context)?;
         let before = count_all(&nodes, &loads)?;
-        wait(self.cost_refresh, context)?;
+        wait(self.refresh, context)?;
         let after = count_all(&nodes, &loads)?;
         let mut lost = 0;
         for load in loads {

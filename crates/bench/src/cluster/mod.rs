@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `server`, `node`, `metrics` | the processes, and what nodes tell about themselves |
 //! | `udp`, `load`, `browser` | clients |
-//! | [`visibility`], [`join`], [`outage`], [`browsers`], [`cost`], [`idle`] | the measurements |
+//! | [`visibility`], [`join`], [`outage`], [`browsers`] | the measurements: what users notice |
+//! | [`cost`], [`growth`], [`idle`] | the measurements: what it takes |
 //! | `table` | their figures |
 
 mod browser;
 pub mod browsers;
 pub mod cost;
+pub mod growth;
 pub mod idle;
 pub mod join;
 mod load;
@@ -58,6 +60,8 @@ pub enum Measurement {
     Cost,
     /// CPU time and memory of a node that has nothing to do.
     Idle,
+    /// CPU time per answer with one, two and four nodes, against a straight line.
+    Growth,
 }
 
 /// Measures a cluster of our trackers on this machine. Needs `nats-server`.
@@ -87,6 +91,8 @@ pub struct ClusterRun {
     cost: cost::Options,
     #[command(flatten)]
     idle: idle::Options,
+    #[command(flatten)]
+    growth: growth::Options,
 }
 
 /// A list of CPUs. `None`: all of them.
@@ -158,6 +164,7 @@ impl ClusterRun {
             Measurement::Browsers => self.browsers.run(context),
             Measurement::Cost => self.cost.run(context),
             Measurement::Idle => self.idle.run(context),
+            Measurement::Growth => self.growth.run(context),
         }
     }
 }

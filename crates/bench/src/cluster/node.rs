@@ -205,18 +205,20 @@ impl Node {
         is_so: impl Fn(&Metrics) -> bool,
     ) -> anyhow::Result<()> {
         let clock = Clock::start();
-        while !is_so(&self.metrics()?) {
+        loop {
+            // Right after a start it may have none yet (503).
+            let metrics = self.metrics();
+            if metrics.as_ref().is_ok_and(&is_so) {
+                return Ok(());
+            }
             interrupt.check()?;
             if clock.elapsed() > 2 * READY_MAX {
-                bail!(
-                    "{}: waited in vain until {what}{}",
-                    self.name,
-                    self.child.last_words()
-                );
+                metrics?;
+                let words = self.child.last_words();
+                bail!("{}: waited in vain until {what}{words}", self.name);
             }
             thread::sleep(PAUSE);
         }
-        Ok(())
     }
 }
 
