@@ -20,6 +20,11 @@ use crate::trackers::{Protocol, Tracker};
 
 /// How long a node may take until it serves, besides what it is told to wait for.
 const READY_MAX: Duration = Duration::from_secs(30);
+
+/// How often a node is asked for its metrics, until it tells them.
+const METRICS_TRIES: u32 = 10;
+const METRICS_PAUSE: Duration = Duration::from_millis(100);
+
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// How a node is set up.
@@ -181,7 +186,15 @@ impl Node {
     }
 
     pub(crate) fn metrics(&self) -> anyhow::Result<Metrics> {
-        Metrics::fetch(self.metrics).with_context(|| self.name.clone())
+        // While it is busy, or has just started, it may have no time for this (503).
+        let mut tries = 1;
+        loop {
+            match Metrics::fetch(self.metrics) {
+                Err(_) if tries < METRICS_TRIES => tries += 1,
+                done => return done.with_context(|| self.name.clone()),
+            }
+            thread::sleep(METRICS_PAUSE);
+        }
     }
 
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
@@ -206,7 +219,6 @@ impl Node {
     ) -> anyhow::Result<()> {
         let clock = Clock::start();
         loop {
-            // Right after a start it may have none yet (503).
             let metrics = self.metrics();
             if metrics.as_ref().is_ok_and(&is_so) {
                 return Ok(());
