@@ -157,6 +157,13 @@ impl Child {
         }
     }
 
+    /// Ends it as a failure of power would, without a word to anybody.
+    pub fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        // Then it is not there any more, and `drop` has nothing to end.
+        let _ = self.child.wait();
+    }
+
     fn signal(&self, signal: Signal) {
         let group = Pid::from_raw(self.child.id().cast_signed());
         // It may have ended meanwhile, but has not been waited for: the id is still its own.
@@ -231,6 +238,22 @@ mod tests {
             thread::sleep(PAUSE);
         }
         assert!(!is_there(grandchild));
+    }
+
+    #[test]
+    fn what_is_killed_cannot_say_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let script = "trap 'echo farewell; exit' TERM; echo ready; while :; do sleep 0.05; done";
+        let mut child = shell(script, &log);
+        while !fs::read_to_string(&log).unwrap().contains("ready") {
+            child.require_running().unwrap();
+            thread::sleep(PAUSE);
+        }
+        let pid = child.pid();
+        child.kill();
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        assert_eq!(fs::read_to_string(&log).unwrap().trim(), "ready");
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl Contest<'_> {
 }
 
 /// Whether somebody serves there: answers a connect request, or accepts a connection.
-fn answers(protocol: Protocol, address: SocketAddr) -> bool {
+pub(crate) fn answers(protocol: Protocol, address: SocketAddr) -> bool {
     match protocol {
         Protocol::Http | Protocol::Ws => TcpStream::connect_timeout(&address, READY_PAUSE).is_ok(),
         Protocol::Udp => connects(address).is_ok_and(|bytes| bytes == 16),

@@ -27,6 +27,7 @@
 //! | [`machine`], [`results`] | where it was measured; lines of JSON, out and in |
 //! | [`report`] | Markdown and SVG, a pure function of the results |
 //! | [`compare`] | two programs, without a plan |
+//! | [`cluster`] | several of our trackers that share their swarms |
 //!
 //! It does not judge: no figure makes it fail. Budgets are held by `aquatic_budgets`.
 
@@ -34,6 +35,7 @@
 
 pub mod bounds;
 pub mod child;
+pub mod cluster;
 pub mod compare;
 pub mod contest;
 pub mod figures;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use aquatic_bench::bounds::Bounds;
 use aquatic_bench::child::Interrupt;
+use aquatic_bench::cluster::ClusterRun;
 use aquatic_bench::compare::Comparison;
 use aquatic_bench::find::{self, Folders};
 use aquatic_bench::plan::Plan;
@@ -55,6 +56,8 @@ enum Command {
     },
     /// Compares two programs under one load, A B A B ...: CPU time per answer, and its ratio.
     Compare(Comparison),
+    /// Measures a cluster of our trackers on this machine, with a NATS server.
+    Cluster(Box<ClusterRun>),
 }
 
 fn main() -> ExitCode {
@@ -110,6 +113,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let mut results = results.iter();
             results.try_for_each(|path| report::write(path))
         }
+        Command::Cluster(cluster) => cluster.run(&folders, &Interrupt::on_signals()?),
         Command::Compare(comparison) => comparison.run(&folders, &Interrupt::on_signals()?),
     }
 }

@@ -42,6 +42,28 @@ impl Spread {
     }
 }
 
+/// The value that this share of sorted values does not exceed; `None` if there is no value.
+#[must_use]
+pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    // The smallest place whose share is enough: a walk would do, but there may be millions.
+    let (mut low, mut high) = (0, last);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if share_of(middle + 1, sorted.len()) >= share {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    sorted.get(low).copied()
+}
+
+fn share_of(part: usize, all: usize) -> f64 {
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    number(part) / number(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +81,17 @@ mod tests {
         near(Spread::of([4.0, 1.0, 2.0, 9.0]).unwrap().median, 3.0);
         near(Spread::of([7.0]).unwrap().median, 7.0);
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn quantiles_are_values_that_there_are() {
+        let values: Vec<f64> = (1..=1_000).map(f64::from).collect();
+        for (share, expected) in [(0.5, 500.0), (0.99, 990.0), (0.999, 999.0), (1.0, 1_000.0)] {
+            assert_eq!(quantile(&values, share), Some(expected), "{share}");
+        }
+        assert_eq!(quantile(&[7.0], 0.99), Some(7.0));
+        assert_eq!(quantile(&[1.0, 2.0, 3.0], 0.5), Some(2.0));
+        assert_eq!(quantile(&[], 0.5), None);
     }
 
     #[test]

@@ -125,3 +125,94 @@ fn a_tiny_plan_measures_all_three_and_survives_a_broken_tracker() {
     }
     assert!(output.join("tiny-ws.svg").is_file());
 }
+
+/// All measurements of a cluster, with numbers so small that each is made in seconds.
+const TINY_CLUSTER: &str = "--visibility-nodes 2 --visibility-rate 1000 --visibility-probes 4 \
+     --join-peers 5000 --outage-rate 500 --outage-seconds 2 --browsers-pairs 2 \
+     --browsers-rate 50 --cost-nodes 2 --cost-rate 2000 --cost-interval 1 --cost-refresh 2 \
+     --cost-pairs 1 --idle-seconds 1 --growth-rate 1000 --growth-interval 1 --growth-refresh 2";
+
+#[test]
+fn a_tiny_cluster_is_measured() {
+    let folder = Folder::new().unwrap();
+    let programs = programs();
+    let mut command = Command::new(programs.join("aquatic_bench"));
+    command.arg("cluster").arg("--output").arg(folder.path());
+    command.args(TINY_CLUSTER.split_whitespace());
+    let done = command.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+
+    let figures = lines(&folder.path().join("cluster.jsonl"), "figure");
+    let value = |measurement: &str, name: &str| {
+        let mut found = figures.iter().filter(|figure| {
+            figure["measurement"] == measurement && figure["name"].as_str() == Some(name)
+        });
+        let figure = found
+            .next()
+            .unwrap_or_else(|| panic!("{measurement}: {name}: {figures:?}"));
+        assert!(
+            found.next().is_none(),
+            "{measurement}: {name} is there twice"
+        );
+        figure["value"].as_f64().unwrap()
+    };
+    assert!(value("visibility", "known at another node after, p50") > 0.0);
+    assert_eq!(
+        format!(
+            "{}",
+            value("visibility", "known at another node after, how many")
+        ),
+        "4"
+    );
+    for when in ["joins", "is back after SIGKILL"] {
+        let share = value("join", &format!("{when}: of those that there are"));
+        assert!((99.9..100.1).contains(&share), "{when}: {share}");
+    }
+    assert!(value("outage", "with an outage: answers") >= 1_000.0);
+    assert!(
+        value(
+            "outage",
+            "all known at the other node after the server's return"
+        ) > 0.0
+    );
+    assert!(value("outage", "most that waited to be published") > 0.0);
+    assert!(value("browsers", "alone: offer arrives after, p99") > 0.0);
+    let (offer, answer) = ("offer arrives after, p50", "answer is back after, p50");
+    let beside = |name: &str| value("browsers", &format!("beside others: {name}"));
+    assert!(beside(offer) < beside(answer));
+    assert!(value("cost", "ratio of neighbours in time, median") > 0.0);
+    assert!(value("cost", "in a cluster: records published per answer") > 0.0);
+    assert!(value("growth", "nodes: 4, CPU time per answer") > 0.0);
+    let received = |nodes: u8| {
+        value(
+            "growth",
+            &format!("nodes: {nodes}, records received per answer"),
+        )
+    };
+    assert!(received(1) < received(2) && received(2) < received(4));
+    assert!(value("growth", "most nodes, measured to that") > 0.0);
+    assert!(value("idle", "by itself: resident memory") > 1.0);
+
+    let page = String::from_utf8_lossy(&done.stdout);
+    assert!(page.contains("| visibility | | |"), "{page}");
+}
+
+#[test]
+fn a_cluster_that_cannot_be_is_refused() {
+    for (arguments, reason) in [
+        ("cluster seen", "possible values: visibility"),
+        ("cluster cost --cost-refresh 30", "power of two"),
+        ("cluster join --join-peers 0", "10"),
+        ("cluster idle --cpus x", "no list of CPUs"),
+        ("cluster visibility --visibility-nodes 1", "2..=32"),
+    ] {
+        let mut command = Command::new(programs().join("aquatic_bench"));
+        let done = command.args(arguments.split(' ')).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            !done.status.success() && said.contains(reason),
+            "{arguments}: {said}"
+        );
+    }
+}
