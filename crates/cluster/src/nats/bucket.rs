@@ -29,6 +29,10 @@ use crate::lists::{Batches, ListKind, ListPlan, Order, Progress, Update};
 const OPERATION: &str = "KV-Operation";
 const DELETE: &str = "DEL";
 
+/// The header of what servers publish themselves when the time of an entry is over, if the bucket
+/// is made so (NATS 2.11 and later).
+const MARKER: &str = "Nats-Marker-Reason";
+
 /// Messages and bytes that are asked for at a time.
 const MESSAGES_MAX: usize = 512;
 const BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -197,7 +201,8 @@ impl Watch {
     fn item(&self, message: &async_nats::Message, revision: u64) -> Option<Item> {
         let name = message.subject.strip_prefix(&self.prefix())?;
         let headers = message.headers.as_ref();
-        let is_gone = headers.is_some_and(|headers| headers.get(OPERATION).is_some());
+        let is_said = |header: &str| headers.is_some_and(|headers| headers.get(header).is_some());
+        let is_gone = is_said(OPERATION) || is_said(MARKER);
         let value = message.payload.get(..VALUE_BYTES_MAX);
         let value = value.unwrap_or(&message.payload);
         Some(Item {
