@@ -105,6 +105,27 @@ fn a_torrent_is_allowed_or_denied_at_all_nodes_at_once() {
     }
 }
 
+/// A server that has lost its disk, or somebody who has deleted it: nobody is to be served less.
+#[test]
+fn a_bucket_that_is_gone_takes_no_list_along() {
+    let server = NatsServer::start();
+    let node = node(Kind::Udp, "a", &server, &listed("allow"));
+    let daemon = node.start();
+    wait_until_heard(&daemon, "access_list");
+    let mut udp = client(Kind::Udp, &daemon, V4);
+    let mut back_end = NatsClient::connect(server.address());
+    back_end.put(HASHES, torrent(1), "");
+    wait_for(&mut *udp, torrent(1), true);
+    let answer = back_end.ask(&format!("$JS.API.STREAM.DELETE.KV_{HASHES}"), "");
+    assert!(answer.contains("\"success\":true"), "{answer}");
+    daemon.wait_for_log("it is gone: the last list stands");
+    let heard = "aquatic_cluster_bucket_connected{list=access_list}";
+    let listed = ("aquatic_access_list_entries", 1.0);
+    metrics::wait_for(&daemon, &[(heard, 0.0), listed]);
+    wait_for(&mut *udp, torrent(1), true);
+    wait_for(&mut *udp, torrent(2), false);
+}
+
 #[test]
 fn a_torrent_is_denied_to_browsers_at_all_nodes_at_once() {
     let server = NatsServer::start();

@@ -81,6 +81,8 @@ pub(super) struct Watch {
     /// Updates that were sent.
     sent: u64,
     waiting: Vec<Waiting>,
+    /// The bucket has been there.
+    has_read: bool,
 }
 
 impl Watch {
@@ -102,6 +104,7 @@ impl Watch {
             counters: plan.counters,
             sent: 0,
             waiting: Vec::new(),
+            has_read: false,
         }
     }
 
@@ -161,6 +164,7 @@ impl Watch {
             }
             if left == 0 && batches.is_reading() {
                 batches.end_reading();
+                self.has_read = true;
                 self.counters().set_heard(true);
                 self.link.forget(About::Bucket(self.kind.key()));
             }
@@ -290,6 +294,15 @@ impl Watch {
         let name = self.stream();
         match self.requests.find(&name).await? {
             Response::Ok(_) => return Ok(()),
+            // A new one would be empty, and so would every list and every copy be.
+            Response::Err { error }
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND && self.has_read =>
+            {
+                return Err(format!(
+                    "it is gone: the last list stands (nats kv add {} makes it anew, empty)",
+                    self.bucket
+                ));
+            }
             Response::Err { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
             Response::Err { error } => return Err(error.to_string()),
         }
