@@ -85,6 +85,17 @@ pub(super) struct Link {
     told: Mutex<Told>,
 }
 
+/// What a server says, without the name of an entry of a bucket: it may be a user's key.
+fn without_entry(text: &str) -> String {
+    const ENTRY: &str = "\"$KV.";
+    let Some((before, subject)) = text.split_once(ENTRY) else {
+        return text.to_owned();
+    };
+    let (bucket, entry) = subject.split_once('.').unwrap_or((subject, ""));
+    let (_, after) = entry.split_once('"').unwrap_or((entry, ""));
+    format!("{before}{ENTRY}{bucket}.…\"{after}")
+}
+
 impl Link {
     /// The number of the connection, if there is one.
     pub(super) fn connection(&self) -> Option<u64> {
@@ -191,6 +202,7 @@ impl Link {
     }
 
     fn note_server_error(&self, text: &str) {
+        let text = &without_entry(text);
         if !Self::is_refusal(text) {
             let text = format!("the NATS server reports: {text}");
             self.tell(About::Server, &text);
@@ -352,5 +364,28 @@ fn in_words(error: &str) -> String {
         format!("it does not trust this tracker (`cluster.tls_certificate_file`): {error}")
     } else {
         error.trim_start_matches("IO error: ").to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_of_a_user_is_in_what_is_told() {
+        for (said, told) in [
+            (
+                "Permissions Violation for Publish to \"$KV.aquatic_main_keys.a-key\"",
+                "Permissions Violation for Publish to \"$KV.aquatic_main_keys.…\"",
+            ),
+            (
+                "Permissions Violation for Publish to \"$KV.b.a.b\", and more",
+                "Permissions Violation for Publish to \"$KV.b.…\", and more",
+            ),
+            ("\"$KV.cut", "\"$KV.cut.…\""),
+            ("Authorization Violation", "Authorization Violation"),
+        ] {
+            assert_eq!(without_entry(said), told);
+        }
     }
 }
