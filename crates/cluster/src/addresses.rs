@@ -20,7 +20,7 @@ use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily, Secon
 
 use crate::bus::{Channel, Destination};
 use crate::counters::{Counters, LostAt};
-use crate::replica::{Mark, Outgoing, Received, Replica};
+use crate::replica::{Echoes, Hearing, Mark, Outgoing, Received, Replica};
 
 /// Batches that can be on their way to a shard.
 pub const BATCHES_MAX: usize = 8;
@@ -31,16 +31,9 @@ const RECORDS_MAX: usize = 1_024;
 /// Records that may wait for their shards before no more are taken in: those of some large batches.
 const WAITING_MAX: usize = 64 * 1_024;
 
-/// Departures are told to shards once more after this time: until then, an arrival from before may
-/// come on another way.
-const ECHO_MICROS: u64 = 5_000_000;
-
-/// They undo only what was told so many seconds before, by the rounding of ages and deadlines: who
-/// has come back at once stays.
+/// Departures that are told once more undo only what was told so many seconds before, by the
+/// rounding of ages and deadlines: who has come back at once stays.
 const ECHO_SECONDS: u32 = 3;
-
-/// So many departures are remembered for that.
-const ECHOES_MAX: usize = 100_000;
 
 /// A peer that another node has told of.
 #[derive(Clone, Copy, Debug)]
@@ -122,9 +115,8 @@ pub struct AddressReplica {
     waiting_records: usize,
     collects: Vec<bool>,
     mark: Mark,
-    departures: VecDeque<Departure>,
-    /// When something has come for the first time.
-    hears_since_micros: Option<u64>,
+    departures: Echoes<PerFamilyRemote>,
+    hearing: Hearing,
     ages: PeerAges,
     counters: Arc<Counters>,
 }
@@ -153,12 +145,6 @@ pub struct PeerAges {
 /// a batch tells no more than when it was begun.
 const LEAD_MILLIS: u64 = 200;
 
-/// A departure that was told to its shard at this time, and what it is to be told later.
-struct Departure {
-    micros: u64,
-    peer: PerFamilyRemote,
-}
-
 enum PerFamilyRemote {
     V4(Remote<CompactV4>),
     V6(Remote<CompactV6>),
@@ -179,8 +165,8 @@ impl AddressReplica {
             waiting_records: 0,
             collects: vec![false; shards],
             mark: Mark::default(),
-            departures: VecDeque::new(),
-            hears_since_micros: None,
+            departures: Echoes::default(),
+            hearing: Hearing::default(),
             ages,
             counters,
         }
@@ -193,7 +179,7 @@ impl AddressReplica {
         records: impl Iterator<Item = Result<PeerRecord<K>, InvalidRecord>>,
         wrap: fn(Remote<K>) -> PerFamilyRemote,
     ) {
-        let is_repeated = self.is_repeated(now, batch);
+        let is_repeated = self.hearing.is_repeated(now, batch);
         let (mut known, mut invalid) = (0, 0);
         let old = deadline(now, batch.age_millis, self.ages.min_seconds);
         let deadline = match batch.is_logged {
@@ -224,30 +210,15 @@ impl AddressReplica {
                 },
             };
             let has_left = record.status == PeerStatus::Stopped && !batch.is_logged;
-            if has_left
-                && self.departures.len() < ECHOES_MAX
-                && let Some(old) = old
-            {
+            if has_left && let Some(old) = old {
                 let mut echo = remote;
                 echo.told.deadline = Seconds(old.0.saturating_sub(ECHO_SECONDS));
-                self.departures.push_back(Departure {
-                    micros: now.micros,
-                    peer: wrap(echo),
-                });
+                self.departures.note(now, || wrap(echo));
             }
             self.wait(wrap(remote));
         }
         Counters::of(&self.counters.taken, Taken::Known).add(known);
         Counters::of(&self.counters.taken, Taken::Invalid).add(invalid);
-    }
-
-    /// Whether a batch was heard before it was read in the log, as far as can be known. Downloads
-    /// of peers who have left since were counted then, and are not once more; those of peers who
-    /// are known are, if they were not.
-    fn is_repeated(&mut self, now: Now, batch: &Received<'_>) -> bool {
-        let hears_since = *self.hears_since_micros.get_or_insert(now.micros);
-        let age_micros = batch.age_millis.saturating_mul(1_000);
-        batch.is_logged && now.micros > hears_since.saturating_add(age_micros)
     }
 
     /// Has a record wait for a place in a batch for its shard.
@@ -329,12 +300,8 @@ impl Replica for AddressReplica {
     /// Tells departures once more: an arrival may have been told after the departure that followed
     /// it, out of the log.
     fn settle(&mut self, now: Now, is_reading_log: bool) {
-        let is_old = |departure: &Departure| now.micros - departure.micros >= ECHO_MICROS;
-        while !is_reading_log
-            && self.departures.front().is_some_and(is_old)
-            && let Some(departure) = self.departures.pop_front()
-        {
-            self.wait(departure.peer);
+        while !is_reading_log && let Some(departure) = self.departures.next(now) {
+            self.wait(departure);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The swarms of a process, as the cluster sees them.
 
+use std::collections::VecDeque;
+
 use aquatic_daemon::clock::Now;
 use aquatic_swarm_log::{BatchBody, Body};
 
@@ -63,6 +65,76 @@ impl Mark {
     #[must_use]
     pub fn is_passed(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// What is told to shards once more after some time: until then, something from before it may come
+/// on another way, as an arrival out of the log after the departure that followed it.
+#[derive(Clone, Debug)]
+pub struct Echoes<T>(VecDeque<(u64, T)>);
+
+/// Microseconds after which it is told once more.
+const ECHO_MICROS: u64 = 5_000_000;
+
+/// So much is remembered for that.
+pub(crate) const ECHOES_MAX: usize = 100_000;
+
+impl<T> Default for Echoes<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Echoes<T> {
+    /// Notes what is to be told once more, if there is room for it.
+    pub fn note(&mut self, now: Now, what: impl FnOnce() -> T) {
+        if self.0.len() < ECHOES_MAX {
+            self.0.push_back((now.micros, what()));
+        }
+    }
+
+    /// How much that is.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether that is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is due next.
+    pub fn next(&mut self, now: Now) -> Option<T> {
+        let (micros, _) = self.0.front()?;
+        if now.micros.saturating_sub(*micros) < ECHO_MICROS {
+            return None;
+        }
+        let (_, what) = self.0.pop_front()?;
+        if self.0.is_empty() {
+            // A node that was lost may have made it long.
+            self.0.shrink_to(1_024);
+        }
+        Some(what)
+    }
+}
+
+/// Whether what is read in the log was heard before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hearing {
+    /// When something has come for the first time.
+    since_micros: Option<u64>,
+}
+
+impl Hearing {
+    /// Whether a batch was heard before it was read in the log, as far as can be known. Downloads
+    /// of those who have left since were counted then, and are not once more; those of who is known
+    /// are, if they were not.
+    pub fn is_repeated(&mut self, now: Now, batch: &Received<'_>) -> bool {
+        let since_micros = *self.since_micros.get_or_insert(now.micros);
+        let age_micros = batch.age_millis.saturating_mul(1_000);
+        batch.is_logged && now.micros > since_micros.saturating_add(age_micros)
     }
 }
 

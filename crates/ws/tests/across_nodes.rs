@@ -6,6 +6,7 @@
 //! | `cluster` | the trackers and the bus between them |
 //! | `client` | one connection, seen by its client |
 //! | `meeting` | clients of different nodes meet |
+//! | `order` | what happened when, by the bus and by the log |
 //! | `presence` | who is known where, and for how long |
 //! | `liars` | a node that says what it must not |
 //! | `chaos` | a bus that loses, repeats and mixes up, and nodes that come and go |
@@ -16,5 +17,6 @@ mod across_nodes {
     mod cluster;
     mod liars;
     mod meeting;
+    mod order;
     mod presence;
 }

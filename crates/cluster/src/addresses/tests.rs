@@ -19,6 +19,7 @@ use aquatic_types::{CompactAddr, IpFamily, ShardKey};
 
 use super::*;
 use crate::nodes::NodeIndex;
+use crate::replica::ECHOES_MAX;
 
 const AGE: u32 = 1_200;
 

@@ -63,6 +63,9 @@ pub(crate) enum TidingKind {
         record: MemberRecord,
         connection: ConnectionRef,
         until: Seconds,
+        /// It was told just now, and so is newer than what is known. Else it may come out of the
+        /// log, or for the second time.
+        is_live: bool,
     },
     Offer(ArrivedOffer),
     Answer(ArrivedAnswer),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aquatic_access_list::{AccessListReader, PeerIdRules};
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::nodes::{NodeIndex, NodeStates};
-use aquatic_cluster::replica::{Mark, Outgoing, Received, Replica};
+use aquatic_cluster::replica::{Echoes, Hearing, Mark, Outgoing, Received, Replica};
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::SettingsReader;
 use aquatic_swarm_log::{Body, Kind, MemberRecord, RecordBuffer, Withdrawal};
@@ -21,6 +21,7 @@ use aquatic_tracker::admission::peer_id_rules;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_types::Seconds;
 
+use crate::cluster::batch::Tiding;
 use crate::cluster::counters::ClusterCounters;
 use crate::config::Config;
 use crate::forwarding::Forwarding;
@@ -63,6 +64,8 @@ pub struct MemberReplica {
     records: Records,
     /// Offers that were not passed on to any shard, and the nodes that are to be told.
     not_taken: Vec<(NodeIndex, Withdrawal)>,
+    hearing: Hearing,
+    departures: Echoes<Tiding>,
     mark: Mark,
 }
 
@@ -90,6 +93,8 @@ impl MemberReplica {
                 since: Seconds(0),
             },
             not_taken: Vec::new(),
+            hearing: Hearing::default(),
+            departures: Echoes::default(),
             mark: Mark::default(),
         }
     }
@@ -164,6 +169,12 @@ impl Replica for MemberReplica {
             Body::Letters(_) if received.is_logged => {}
             Body::Letters(letters) => self.hear_letters(received.from, letters.clone()),
             _ => {}
+        }
+    }
+
+    fn settle(&mut self, now: Now, is_reading_log: bool) {
+        if !is_reading_log {
+            self.repeat_departures(now);
         }
     }
 

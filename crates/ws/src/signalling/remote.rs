@@ -65,7 +65,11 @@ impl<V: PeerTag> SignallingSwarms<V> {
                 record,
                 connection,
                 until,
-            } => self.hear_of_member(now, key, record, *connection, *until),
+                is_live,
+            } => {
+                let until = (*until, *is_live);
+                self.hear_of_member(now, key, record, *connection, until)
+            }
             TidingKind::Offer(offer) => self.open_arrived(now, key, offer),
             TidingKind::Answer(answer) => self.close_arrived(now, key, answer),
             TidingKind::Withdrawal(receiver) => {
@@ -85,12 +89,15 @@ impl<V: PeerTag> SignallingSwarms<V> {
         key: &TorrentKey,
         record: &MemberRecord,
         connection: ConnectionRef,
-        until: Seconds,
+        (until, is_live): (Seconds, bool),
     ) -> Outcome {
         let member = &record.member;
         let it = MemberKey::new(connection, member.network, &member.peer_id);
         let known = self.members.swarms.peer(key, &it);
-        let is_outdated = known.is_some_and(|known| known.until.is_after(until));
+        // A node tells in order, but of two things in one second, the latter may seem to hold for a
+        // second less: by and by, it is better known what the node's clock says.
+        let as_new_as = until + u32::from(is_live);
+        let is_outdated = known.is_some_and(|known| known.until.is_after(as_new_as));
         let sharing = &self.members.counts.sharing;
         let is_believed = sharing
             .as_ref()

@@ -65,6 +65,13 @@ pub(crate) struct Cluster {
     pub(crate) fate: Box<dyn FnMut(usize, usize, Channel) -> Fate>,
     /// Batches that were published, by channel.
     pub(crate) published: Vec<(usize, Channel)>,
+    /// What the servers have kept: by whom it was published, and when.
+    log: Vec<(usize, u64, Vec<u8>)>,
+}
+
+/// How far a node's clock is ahead of the first one's.
+fn clock_micros(node: usize) -> u64 {
+    370_000 * u64::try_from(node).unwrap()
 }
 
 /// As a node that is known by this number to itself and others.
@@ -101,6 +108,7 @@ impl Cluster {
             micros: 1_000_000,
             fate: Box::new(|_, _, _| Fate::Arrives),
             published: Vec::new(),
+            log: Vec::new(),
         };
         for (number, node) in cluster.nodes.iter().enumerate() {
             for other in 0..configs.len() {
@@ -110,8 +118,9 @@ impl Cluster {
         cluster
     }
 
-    pub(crate) fn now(&self) -> Now {
-        Now::from_micros(self.micros)
+    /// What the clock of a node says. They do not begin their seconds together.
+    pub(crate) fn now_at(&self, node: usize) -> Now {
+        Now::from_micros(self.micros + clock_micros(node))
     }
 
     /// A client connects to a node. Each has an address of its own.
@@ -121,7 +130,7 @@ impl Cluster {
     }
 
     pub(crate) fn connect_from(&mut self, node: usize, ip: [u8; 4]) -> usize {
-        let now = self.now();
+        let now = self.now_at(node);
         let tracker = &mut self.nodes[node].tracker;
         let number = self.clients.len();
         let worker = number % tracker.hubs.len();
@@ -218,7 +227,7 @@ impl Cluster {
 
     /// A connection is lost.
     pub(crate) fn fail(&mut self, client: usize) {
-        let now = self.now();
+        let now = self.now_at(self.clients[client].node);
         let it = &mut self.clients[client];
         it.is_open = false;
         self.nodes[it.node].tracker.hubs[it.worker].failed(now, it.id);
@@ -249,7 +258,7 @@ impl Cluster {
     }
 
     pub(crate) fn maintain(&mut self, node: usize) {
-        let now = self.now();
+        let now = self.now_at(node);
         let tracker = &mut self.nodes[node].tracker;
         for worker in 0..tracker.counters.len() {
             for _ in 0..1_000 {
@@ -273,7 +282,7 @@ impl Cluster {
 
     /// Swarm workers answer what they have been asked.
     pub(crate) fn answer_all(&mut self, node: usize) {
-        let now = self.now();
+        let now = self.now_at(node);
         let tracker = &mut self.nodes[node].tracker;
         for worker in 0..tracker.swarm_workers.len() {
             tracker.answer(worker, now);
@@ -281,7 +290,7 @@ impl Cluster {
     }
 
     fn listen(&mut self, node: usize, worker: usize) {
-        let now = self.now();
+        let now = self.now_at(node);
         let tracker = &mut self.nodes[node].tracker;
         let is_here = |it: &&mut Client| it.is_open && (it.node, it.worker) == (node, worker);
         for client in self.clients.iter_mut().filter(is_here) {
@@ -310,9 +319,10 @@ impl Cluster {
         if self.nodes[number].is_dead {
             return;
         }
-        let now = self.now();
+        let now = self.now_at(number);
         self.hear(number);
         let node = &mut self.nodes[number];
+        node.replica.settle(now, false);
         node.replica.collect();
         let mut outgoing = Vec::new();
         node.replica.finish(now, &mut |it| outgoing.push(it));
@@ -323,27 +333,45 @@ impl Cluster {
 
     /// A node takes in what has come.
     pub(crate) fn hear(&mut self, number: usize) {
-        let now = self.now();
-        let node = &mut self.nodes[number];
-        while node.replica.has_room()
-            && let Some((from, channel, bytes)) = node.inbox.pop_front()
+        while self.nodes[number].replica.has_room()
+            && let Some((from, channel, bytes)) = self.nodes[number].inbox.pop_front()
         {
-            let (batch, rest) = Batch::parse(&bytes).expect("a batch");
-            assert!(rest.is_empty() && node.replica.listens_to(channel));
-            let age_millis = now.micros / 1_000 - batch.header.unix_millis;
-            let received = Received {
-                from: index(from, number),
-                name: &format!("node {from}"),
-                age_millis,
-                is_logged: false,
-                body: batch.body,
-            };
-            node.replica.receive(now, &received);
+            assert!(self.nodes[number].replica.listens_to(channel));
+            self.receive(number, from, &bytes, false);
+        }
+    }
+
+    fn receive(&mut self, number: usize, from: usize, bytes: &[u8], is_logged: bool) {
+        let (batch, rest) = Batch::parse(bytes).expect("a batch");
+        assert!(rest.is_empty());
+        let received = Received {
+            from: index(from, number),
+            name: &format!("node {from}"),
+            age_millis: self.micros / 1_000 - batch.header.unix_millis,
+            is_logged,
+            body: batch.body,
+        };
+        let now = self.now_at(number);
+        self.nodes[number].replica.receive(now, &received);
+    }
+
+    /// A node reads in the log what has been published until then, but not less than so many
+    /// milliseconds ago.
+    pub(crate) fn read_log(&mut self, number: usize, millis_ago: u64) {
+        let until = self.micros / 1_000 - millis_ago;
+        let log: Vec<_> = self
+            .log
+            .iter()
+            .filter(|it| it.1 <= until)
+            .cloned()
+            .collect();
+        for (from, _, bytes) in log {
+            self.receive(number, from, &bytes, true);
         }
     }
 
     fn publish(&mut self, from: usize, outgoing: &Outgoing) {
-        let now = self.now();
+        let now = self.now_at(from);
         let (channel, to): (_, Vec<_>) = match &outgoing.to {
             Destination::All(channel) => (*channel, (0..self.nodes.len()).collect()),
             Destination::Node(name) => {
@@ -360,10 +388,14 @@ impl Cluster {
         let header = BatchHeader {
             process: u64::try_from(from).unwrap(),
             sequence: node.sequence,
-            unix_millis: outgoing.since.micros / 1_000,
+            // By the clock that all have in common.
+            unix_millis: (outgoing.since.micros / 1_000).saturating_sub(clock_micros(from) / 1_000),
         };
         let mut bytes = Vec::new();
         outgoing.body.write(&mut bytes, &header);
+        if channel == Channel::Members {
+            self.log.push((from, self.micros / 1_000, bytes.clone()));
+        }
         for to in to {
             self.send(from, to, channel, bytes.clone());
         }

@@ -68,7 +68,7 @@ impl World {
         let header = BatchHeader {
             process: 2,
             sequence: self.sequence,
-            unix_millis: u64::from(self.cluster.now().seconds.0) * 1_000,
+            unix_millis: u64::from(self.cluster.now_at(0).seconds.0) * 1_000,
         };
         let mut bytes = Vec::new();
         body.write(&mut bytes, &header);

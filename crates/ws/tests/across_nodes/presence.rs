@@ -113,7 +113,7 @@ fn all_that_waits_is_published() {
     for _ in 0..200 {
         cluster.work(0);
     }
-    let now = cluster.now();
+    let now = cluster.now_at(0);
     let mut records = 0;
     cluster.nodes[0].replica.collect();
     for _ in 0..10 {

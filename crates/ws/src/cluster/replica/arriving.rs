@@ -2,13 +2,13 @@
 //! strangers say: nothing is passed on that clients here could not have said.
 
 use aquatic_cluster::nodes::NodeIndex;
-use aquatic_cluster::replica::Received;
+use aquatic_cluster::replica::{Received, Replica as _};
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::PEER_AGE_MAX_SECONDS;
 use aquatic_swarm_log::{
     AnswerLetter, Letter, Letters, MemberRecord, OfferLetter, Records, Withdrawal,
 };
-use aquatic_types::InfoHash;
+use aquatic_types::{InfoHash, PeerStatus, Seconds};
 use aquatic_ws_protocol::{OfferId, is_json};
 
 use super::MemberReplica;
@@ -28,9 +28,14 @@ impl MemberReplica {
         records: Records<'_, MemberRecord>,
     ) {
         self.access_list.refresh();
+        let is_repeated = self.hearing.is_repeated(now, received);
         for record in records {
             let outcome = match record.ok() {
-                Some(record) => self.hear_member(now, received, record),
+                Some(mut record) => {
+                    record.is_finished |= is_repeated && record.has_completed;
+                    record.has_completed &= !is_repeated;
+                    self.hear_member(now, received, record)
+                }
                 None => Some(MemberOutcome::Invalid),
             };
             if let Some(outcome) = outcome {
@@ -50,27 +55,43 @@ impl MemberReplica {
         let Some(connection) = ConnectionRef::of_member(received.from, member) else {
             return Some(MemberOutcome::Invalid);
         };
-        let life = u32::from(record.seconds_left).min(PEER_AGE_MAX_SECONDS);
-        let age_seconds = u32::try_from(received.age_millis.div_ceil(1_000)).unwrap_or(u32::MAX);
-        let Some(left) = life.checked_sub(age_seconds) else {
+        let Some(until) = until(now, received.age_millis, record.seconds_left) else {
             return Some(MemberOutcome::Known);
         };
+        let leaves = record.status == PeerStatus::Stopped;
         let is_allowed =
             self.access_list.is_allowed(&record.info_hash) && self.peer_ids.allow(&member.peer_id);
-        if !is_allowed {
+        // It may have been allowed before.
+        if !is_allowed && !leaves {
             return Some(MemberOutcome::Forbidden);
         }
-        let tiding = Tiding {
+        let tiding = |until, is_live| Tiding {
             node: received.from,
             info_hash: record.info_hash,
             kind: TidingKind::Member {
                 record,
                 connection,
-                until: now.seconds + left,
+                until,
+                is_live,
             },
         };
+        if leaves && !received.is_logged {
+            self.departures
+                .note(now, || tiding(Seconds(until.0.saturating_sub(1)), false));
+        }
+        let tiding = tiding(until, !received.is_logged);
         let is_on_its_way = self.pass_on(tiding, None);
         (!is_on_its_way).then_some(MemberOutcome::Lost)
+    }
+
+    /// Tells departures once more: an arrival may have been told after the departure that followed
+    /// it, out of the log.
+    pub(super) fn repeat_departures(&mut self, now: Now) {
+        while self.has_room()
+            && let Some(tiding) = self.departures.next(now)
+        {
+            self.pass_on(tiding, None);
+        }
     }
 
     pub(super) fn hear_letters(&mut self, from: NodeIndex, letters: Letters<'_>) {
@@ -125,6 +146,9 @@ impl MemberReplica {
             json: 0..0,
         };
         self.check(&letter.info_hash, letter.json)?;
+        if !self.peer_ids.allow(&offerer.peer_id) {
+            return Err(LetterOutcome::Refused);
+        }
         let tiding = Tiding {
             node: from,
             info_hash: letter.info_hash,
@@ -215,4 +239,14 @@ impl MemberReplica {
         batch.tidings.push(tiding);
         true
     }
+}
+
+/// Until when something is believed that was told so long ago, to hold for so many seconds; `None`
+/// if that time is over.
+fn until(now: Now, age_millis: u64, seconds_left: u16) -> Option<Seconds> {
+    let life = u64::from(seconds_left).min(PEER_AGE_MAX_SECONDS.into());
+    let left_millis = (life * 1_000).checked_sub(age_millis)?;
+    let until = (now.micros / 1_000 + left_millis) / 1_000;
+    let until = Seconds(u32::try_from(until).ok()?);
+    (until >= now.seconds).then_some(until)
 }

@@ -50,12 +50,22 @@ impl Fixture {
     }
 
     /// The other node tells of a member, for so many seconds from now.
-    fn hear(&mut self, mut record: MemberRecord, seconds: u32) -> Outcome {
+    fn hear(&mut self, record: MemberRecord, seconds: u32) -> Outcome {
+        self.hear_now_or_before(record, seconds, true)
+    }
+
+    fn hear_now_or_before(
+        &mut self,
+        mut record: MemberRecord,
+        seconds: u32,
+        is_live: bool,
+    ) -> Outcome {
         record.seconds_left = 0;
         let kind = TidingKind::Member {
             record,
             connection: ConnectionRef::of_member(NODE, &record.member).unwrap(),
             until: self.now.seconds + seconds,
+            is_live,
         };
         let mut batch = ClusterBatch::default();
         batch.tidings.push(Tiding {
@@ -134,11 +144,21 @@ fn what_holds_longest_counts() {
         Outcome::Applied
     );
     for late in [LEECHER, PeerStatus::Stopped] {
-        assert_eq!(fixture.hear(record(late), 199), Outcome::Known);
+        // What is told now is not so late: seconds begin at other times elsewhere.
+        assert_eq!(fixture.hear(record(late), 198), Outcome::Known);
+        let logged = fixture.hear_now_or_before(record(late), 199, false);
+        assert_eq!(logged, Outcome::Known);
         let counts = fixture.counts();
         assert_eq!((counts.seeders, counts.leechers), (1, 0), "{late:?}");
     }
     // In the same second, what comes later is later.
+    let logged = fixture.hear_now_or_before(record(LEECHER), 200, false);
+    assert_eq!(logged, Outcome::Applied);
+    assert_eq!(fixture.counts().leechers, 1);
+    assert_eq!(
+        fixture.hear(record(PeerStatus::Seeder), 199),
+        Outcome::Applied
+    );
     assert_eq!(fixture.hear(record(LEECHER), 200), Outcome::Applied);
     assert_eq!(fixture.counts().leechers, 1);
     let left = record(PeerStatus::Stopped);
