@@ -18,10 +18,16 @@ use tokio::time::{sleep, timeout};
 use super::link::{About, Area, Link};
 use super::requests::Requests;
 use super::subjects::Subjects;
-use crate::announces::{AnnounceBuffer, AnnouncePlan};
+use crate::announces::{self, AnnounceBuffer, AnnouncePlan};
 
 /// Bytes of a message: half of what servers take by default.
 const MESSAGE_BYTES: usize = 512 * 1_024;
+
+/// No stream is made for less.
+const MESSAGE_BYTES_MIN: usize = 1_024;
+
+/// What a server says of a message that its stream does not take.
+const TOO_LARGE: &str = "exceeds maximum";
 
 /// What a server's limit has to have room for besides.
 const HEADER_BYTES: usize = 4 * 1_024;
@@ -50,6 +56,8 @@ struct Publisher {
     plan: AnnouncePlan,
     buffer: AnnounceBuffer,
     number: u64,
+    /// Bytes of a message, less if the stream takes no such large ones.
+    bytes_max: usize,
     /// The connection on which the stream is known to be there.
     prepared: Option<u64>,
 }
@@ -89,6 +97,7 @@ pub(super) fn publish(
         buffer: AnnounceBuffer::new(plan.buffer_bytes),
         plan,
         number: 0,
+        bytes_max: MESSAGE_BYTES,
         prepared: None,
     };
     let (ask, end) = oneshot::channel();
@@ -127,19 +136,36 @@ impl Publisher {
     }
 
     fn next(&mut self) -> Option<Message> {
-        let server_max = self.client.server_info().max_payload;
-        let bytes_max = MESSAGE_BYTES.min(server_max.saturating_sub(HEADER_BYTES));
-        let lines = self.buffer.take(bytes_max)?;
-        self.number += 1;
-        let name = format!("{:016x}-{}", self.plan.process, self.number);
+        let lines = self.buffer.take(self.bytes_max())?;
+        let name = self.next_name();
         Some(Message { name, lines })
     }
 
+    fn next_name(&mut self) -> String {
+        self.number += 1;
+        format!("{:016x}-{}", self.plan.process, self.number)
+    }
+
+    fn bytes_max(&self) -> usize {
+        let server_max = self.client.server_info().max_payload;
+        self.bytes_max.min(server_max.saturating_sub(HEADER_BYTES))
+    }
+
+    /// Cuts a message that is larger than what can be taken now: the server may be another one. As
+    /// it is another message then, it has another name.
+    fn fit(&mut self, message: &mut Message) {
+        if let Some(rest) = announces::split(&mut message.lines, self.bytes_max()) {
+            self.buffer.put_back(rest);
+            message.name = self.next_name();
+        }
+    }
+
     /// Publishes until it is acknowledged.
-    async fn publish(&mut self, message: Message) {
+    async fn publish(&mut self, mut message: Message) {
         let mut delay = RETRY_MIN;
         loop {
             let connection = self.connected().await;
+            self.fit(&mut message);
             let Err(reason) = self.try_publish(connection, &message).await else {
                 let counters = &self.plan.counters.announces;
                 counters.published.add(message.lines.count);
@@ -148,6 +174,10 @@ impl Publisher {
             };
             self.plan.counters.announces.failures.add(1);
             if self.link.connection() != Some(connection) {
+                continue;
+            }
+            if reason.contains(TOO_LARGE) && self.bytes_max > MESSAGE_BYTES_MIN {
+                self.bytes_max = (message.lines.bytes.len() / 2).max(MESSAGE_BYTES_MIN);
                 continue;
             }
             self.prepared = None;

@@ -238,3 +238,25 @@ fn a_stream_that_is_refused_is_told_of_and_tried_again() {
     tracker.wait_for_all();
     assert_eq!(tracker.published(), 3);
 }
+
+/// Somebody has made it for small messages: they are cut, and nothing waits for ever.
+#[test]
+fn a_stream_that_takes_small_messages_only_gets_everything() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start();
+    let mut client = NatsClient::connect(([127, 0, 0, 1], server.port).into());
+    let stream = format!(
+        "{{\"name\":\"{STREAM}\",\"subjects\":[\"aquatic.v1.main.announces.*\"],\
+         \"storage\":\"memory\",\"retention\":\"limits\",\"max_msg_size\":2000}}"
+    );
+    let answer = client.ask(&format!("$JS.API.STREAM.CREATE.{STREAM}"), &stream);
+    assert!(answer.contains("\"max_msg_size\":2000"), "{answer}");
+    let mut tracker = Tracker::start(&config(&[&server]));
+    tracker.tell(500);
+    tracker.wait_for_all();
+    assert_eq!(tracker.counters.announces.dropped.get(), 0);
+    let expected: Vec<_> = (1..=tracker.told).collect();
+    assert_eq!(ports_in_stream(&server), expected);
+}
