@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use aquatic_swarm_log::BatchBody;
 
+use crate::bus::Destination;
 use crate::replica::Outgoing;
 
 /// Bytes that a batch takes besides its records.
@@ -15,6 +16,8 @@ pub(crate) struct PublishBuffer {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
     bytes_max: usize,
+    /// Bytes of what is for one node.
+    letter_bytes: usize,
 }
 
 impl PublishBuffer {
@@ -23,12 +26,21 @@ impl PublishBuffer {
             waiting: VecDeque::new(),
             bytes: 0,
             bytes_max,
+            letter_bytes: 0,
         }
     }
 
-    /// Adds a batch. Returns how many records were dropped for it.
+    /// Adds a batch. Returns how many records were dropped for it. What is for one node is not
+    /// added if much of that waits: it would come too late, and take the room of what is not.
     pub(crate) fn push(&mut self, outgoing: Outgoing) -> usize {
-        self.bytes += bytes_of(&outgoing.body);
+        let bytes = bytes_of(&outgoing.body);
+        if is_letters(&outgoing) {
+            if self.letter_bytes + bytes > LETTER_BYTES_MAX {
+                return 0;
+            }
+            self.letter_bytes += bytes;
+        }
+        self.bytes += bytes;
         self.waiting.push_back(outgoing);
         let mut dropped = 0;
         while self.bytes > self.bytes_max
@@ -42,7 +54,11 @@ impl PublishBuffer {
     /// Takes the oldest.
     pub(crate) fn pop(&mut self) -> Option<Outgoing> {
         let oldest = self.waiting.pop_front()?;
-        self.bytes -= bytes_of(&oldest.body);
+        let bytes = bytes_of(&oldest.body);
+        self.bytes -= bytes;
+        if is_letters(&oldest) {
+            self.letter_bytes -= bytes;
+        }
         if self.waiting.is_empty() {
             // An interruption may have made it large.
             self.waiting.shrink_to(64);
@@ -53,6 +69,19 @@ impl PublishBuffer {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// There is no connection: what is for one node is not kept until there is.
+    pub(crate) fn drop_letters(&mut self) {
+        self.waiting.retain(|it| !is_letters(it));
+        self.bytes -= std::mem::take(&mut self.letter_bytes);
+    }
+}
+
+/// Bytes for single nodes that wait at most.
+const LETTER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+fn is_letters(outgoing: &Outgoing) -> bool {
+    matches!(outgoing.to, Destination::Node(_))
 }
 
 fn bytes_of(body: &BatchBody) -> usize {
@@ -66,7 +95,7 @@ mod tests {
     use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus};
 
     use super::*;
-    use crate::bus::{Channel, Destination};
+    use crate::bus::Channel;
 
     /// A batch of 100 records.
     fn batch(number: u64) -> Outgoing {
@@ -106,5 +135,33 @@ mod tests {
         let mut buffer = PublishBuffer::new(1_000);
         assert_eq!(buffer.push(batch(0)), 100);
         assert!(buffer.pop().is_none());
+    }
+
+    /// What clients have for those of other nodes is of no use later.
+    #[test]
+    fn what_is_for_one_node_takes_little_room_and_is_not_kept() {
+        let mut buffer = PublishBuffer::new(100_000_000);
+        let letters = |number| Outgoing {
+            to: Destination::Node("a".to_owned()),
+            ..batch(number)
+        };
+        let bytes = bytes_of(&batch(0).body);
+        buffer.push(batch(0));
+        let mut added = 0;
+        for number in 0..10_000 {
+            let before = buffer.bytes();
+            assert_eq!(buffer.push(letters(number)), 0);
+            added += usize::from(buffer.bytes() > before);
+        }
+        assert_eq!(added, LETTER_BYTES_MAX / bytes);
+        buffer.push(batch(1));
+        buffer.pop();
+        buffer.pop();
+        buffer.drop_letters();
+        assert_eq!(buffer.bytes(), bytes);
+        assert!(buffer.pop().is_some_and(|it| !is_letters(&it)));
+        assert!(buffer.pop().is_none());
+        buffer.push(letters(1));
+        assert_eq!(buffer.bytes(), bytes);
     }
 }

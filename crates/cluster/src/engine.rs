@@ -344,6 +344,9 @@ impl<B: Bus> Engine<B> {
         self.is_connected = is_connected;
         self.counters.set_connected(is_connected);
         self.table.states().set_connected(is_connected);
+        if !is_connected {
+            self.buffer.drop_letters();
+        }
     }
 
     /// Whether what is known of other nodes goes with them.

@@ -178,6 +178,15 @@ impl<'a> Letter<'a> {
         }
     }
 
+    /// Reads a letter that was [written](Self::write), and nothing else is there. `None` if it is
+    /// none.
+    #[must_use]
+    pub fn read_whole(written: &'a [u8]) -> Option<Self> {
+        let mut letters = Letters::new(written)?;
+        let letter = letters.next()?.ok()?;
+        letters.next().is_none().then_some(letter)
+    }
+
     fn read(kind: u8, bytes: &'a [u8]) -> Result<Self, InvalidLetter> {
         let mut fields = Fields(bytes);
         match kind {

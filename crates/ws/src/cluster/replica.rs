@@ -16,19 +16,23 @@ use aquatic_cluster::nodes::{NodeIndex, NodeStates};
 use aquatic_cluster::replica::{Echoes, Hearing, Mark, Outgoing, Received, Replica};
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::SettingsReader;
-use aquatic_swarm_log::{Body, Kind, MemberRecord, RecordBuffer, Withdrawal};
+use aquatic_swarm_log::{Body, Kind, Letter, MemberRecord, RecordBuffer, Withdrawal};
 use aquatic_tracker::admission::peer_id_rules;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_types::Seconds;
 
-use crate::cluster::batch::Tiding;
+use crate::cluster::batch::{Tiding, TidingKind};
 use crate::cluster::counters::ClusterCounters;
 use crate::config::Config;
 use crate::forwarding::Forwarding;
+use crate::messages::{ConnectionRef, Receiver};
 use crate::signalling::ClusterSignalling;
 
 use posting::Post;
 use settling::Settling;
+
+/// Letters that are older are not heeded, in milliseconds. They come in tens, if they come.
+const LETTER_AGE_MAX: u64 = 10_000;
 
 /// What a replica is made of.
 pub struct MemberReplicaParts {
@@ -109,6 +113,25 @@ impl MemberReplica {
     }
 }
 
+/// What the shard of an offer is to hear that is not on its way to its receiver.
+fn withdrawal_of(node: NodeIndex, letter: &[u8]) -> Option<Tiding> {
+    let Letter::Offer(offer) = Letter::read_whole(letter)? else {
+        return None;
+    };
+    let receiver = offer.receiver;
+    let kind = TidingKind::Withdrawal(Receiver {
+        member: ConnectionRef::of_member(node, &receiver)?,
+        network: receiver.network,
+        peer_id: receiver.peer_id,
+        hash: offer.name,
+    });
+    Some(Tiding {
+        node: NodeIndex::HERE,
+        info_hash: offer.info_hash,
+        kind,
+    })
+}
+
 /// The beginning of a second.
 fn at_second(Seconds(seconds): Seconds) -> Now {
     Now::from_micros(u64::from(seconds) * 1_000_000)
@@ -165,8 +188,8 @@ impl Replica for MemberReplica {
         }
         match &received.body {
             Body::Members(records) => self.hear_members(now, received, records.clone()),
-            // It would be too late.
-            Body::Letters(_) if received.is_logged => {}
+            // It would be too late: a browser has given up, or made other offers since.
+            Body::Letters(_) if received.is_logged || received.age_millis > LETTER_AGE_MAX => {}
             Body::Letters(letters) => self.hear_letters(received.from, letters.clone()),
             _ => {}
         }
@@ -190,10 +213,12 @@ impl Replica for MemberReplica {
             self.offer_bytes_max = config.protocol.max_offer_size;
             self.peer_ids = peer_id_rules(&config.access_list);
         }
-        let post = &mut self.post;
+        let (post, mut undelivered) = (&mut self.post, Vec::new());
         self.forwarding.unpack(|batch| {
             for (node, letter) in batch.letters() {
-                post.add(now, node, letter, publish);
+                if !post.add(now, node, letter, publish) {
+                    undelivered.extend(withdrawal_of(node, letter));
+                }
             }
         });
         for (node, withdrawal) in self.not_taken.drain(..) {
@@ -205,7 +230,7 @@ impl Replica for MemberReplica {
             records: &mut self.records,
             counters: &self.counters,
             unfinished: Vec::new(),
-            undelivered: Vec::new(),
+            undelivered,
             now,
             publish,
         };

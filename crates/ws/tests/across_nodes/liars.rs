@@ -10,7 +10,7 @@ use aquatic_types::{IpFamily, PeerStatus, client_network};
 use aquatic_ws::cluster::counters::{LetterKind, LetterOutcome, MemberOutcome};
 
 use super::client::{Got, offer_id, peer_id, torrent};
-use super::cluster::{Cluster, config};
+use super::cluster::{Cluster, Fate, config};
 
 /// Two honest nodes, and one (number 2) that has no clients and publishes what it likes.
 struct World {
@@ -377,4 +377,65 @@ fn what_is_for_a_member_that_does_not_exist_goes_to_the_liar() {
     assert_eq!(refused, 1);
     let withdrawn = world.count(LetterKind::Withdrawal, LetterOutcome::Delivered);
     assert_eq!(withdrawn, 1);
+}
+
+fn answer_to_anna(number: u8) -> Letter<'static> {
+    Letter::Answer(AnswerLetter {
+        info_hash: torrent(1),
+        offer_id: offer_id(number).0,
+        offerer: peer_id(b'a'),
+        answerer: stranger(),
+        family: IpFamily::V6,
+        siblings: Siblings::NONE,
+        json: "{}",
+    })
+}
+
+/// The connection is lost when an offer is on its way: others would have less room for theirs.
+#[test]
+fn an_offer_that_is_not_sent_is_closed() {
+    for is_sent in [true, false] {
+        let mut world = World::new();
+        let anna = world.anna;
+        world.record(record(stranger()));
+        // Nor does it say that it has no such member.
+        world.cluster.fate = Box::new(|_, to, _| match to {
+            2 => Fate::Lost,
+            _ => Fate::Arrives,
+        });
+        world.cluster.think(0, 1, NodeState::Silent);
+        world.cluster.announce(anna, b'a', &[5]);
+        world.cluster.work(0);
+        world.cluster.nodes[0].states.set_connected(is_sent);
+        for _ in 0..3 {
+            world.cluster.exchange(0);
+            world.cluster.work(0);
+        }
+        world.cluster.nodes[0].states.set_connected(true);
+        world.cluster.take(anna);
+        world.letter(answer_to_anna(5));
+        let answers = world.cluster.take(anna);
+        assert_eq!(answers.len(), usize::from(is_sent));
+        let lost = world.count(LetterKind::Offer, LetterOutcome::Disconnected);
+        assert_eq!(lost, u64::from(!is_sent));
+        let refused = world.count(LetterKind::Answer, LetterOutcome::Refused);
+        assert_eq!(refused, u64::from(!is_sent));
+    }
+}
+
+/// It has waited somewhere, and nobody waits for it any more.
+#[test]
+fn what_comes_very_late_is_not_heeded() {
+    let mut world = World::new();
+    let mut bytes = Vec::new();
+    Letter::Offer(offer("{}")).write(&mut bytes);
+    let mut parcel = LetterBuffer::default();
+    assert!(parcel.push(&bytes));
+    let parcel = parcel.take();
+    for (seconds, comes) in [(0, true), (9, true), (12, false)] {
+        world.bring(Channel::Parcels, &parcel);
+        world.cluster.micros += seconds * 1_000_000;
+        let got = world.cluster.take(world.anna);
+        assert_eq!(got.len(), usize::from(comes), "{seconds}");
+    }
 }

@@ -58,14 +58,15 @@ impl Post {
         self.written = written;
     }
 
-    /// Adds a letter, as it stands in a parcel. What becomes too large is published before.
+    /// Adds a letter, as it stands in a parcel. What becomes too large is published before. Returns
+    /// whether it is on its way.
     pub(super) fn add(
         &mut self,
         now: Now,
         node: NodeIndex,
         letter: &[u8],
         publish: &mut dyn FnMut(Outgoing),
-    ) {
+    ) -> bool {
         let is_known = self.names.contains_key(&node) && self.nodes.get(node) != NodeState::Gone;
         let outcome = if !is_known {
             LetterOutcome::NodeGone
@@ -78,6 +79,7 @@ impl Post {
         };
         let kind = LetterKind::of_written(letter);
         self.counters.letters(kind, outcome).add(1);
+        outcome == LetterOutcome::Sent
     }
 
     fn push(
