@@ -177,6 +177,8 @@ impl InBucket {
         {
             log::warn!("{list}: the file is no copy of the bucket any more: {trouble}");
         }
+        // It is tried again: a key that has ended would be in the file for ever.
+        state.is_unsaved |= trouble.is_some();
         state.trouble = trouble;
     }
 }

@@ -248,6 +248,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_could_not_be_written_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, _) = editor(folder.path(), "a\nb\n");
+        editor.take_all(vec![item("b", Some(""))]);
+        let [path, other] = ["keys", "other"].map(|name| folder.path().join(name));
+        fs::rename(&path, &other).unwrap();
+        fs::create_dir(&path).unwrap();
+        editor.save();
+        assert!(path.is_dir());
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&other, &path).unwrap();
+        editor.save();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b\n");
+        fs::remove_file(&path).unwrap();
+        editor.save();
+        assert!(!path.exists(), "it was written, and nothing has changed");
+    }
+
+    #[test]
     fn what_an_operator_changes_goes_to_the_bucket() {
         let folder = tempfile::tempdir().unwrap();
         let (editor, notes) = editor(folder.path(), "a peers=1 # Alice\nb\nc\n");
