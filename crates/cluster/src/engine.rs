@@ -179,22 +179,26 @@ impl<B: Bus> Engine<B> {
         self.in_flight == 0 && self.next.is_none() && self.buffer.bytes() == 0
     }
 
+    /// Whether nothing is taken in before shards have sent something back.
+    #[must_use]
+    pub fn waits_for_shards(&self) -> bool {
+        !self.replicas.iter().all(|replica| replica.has_room())
+    }
+
     /// Whether shards have sent something back since the last [`Self::step`].
     #[must_use]
     pub fn has_pending(&self) -> bool {
         self.replicas.iter().any(|replica| replica.has_pending())
     }
 
-    /// The process ends: tells the others.
-    pub fn leave(&mut self, time: Time) {
+    /// The process ends: tells the others. Returns whether the bus has taken that.
+    pub fn leave(&mut self, time: Time) -> bool {
         self.finish(time.now);
         self.publish(time);
         let mut bytes = Vec::new();
         Leaving.write(&mut bytes, &self.header(0, time.unix_millis));
         let told = self.bus.publish(&Destination::All(Channel::Nodes), bytes);
-        if told.is_err() {
-            log::debug!("the cluster could not be told that this node leaves");
-        }
+        told.is_ok()
     }
 
     fn header(&self, sequence: u64, unix_millis: u64) -> BatchHeader {
@@ -301,8 +305,8 @@ impl<B: Bus> Engine<B> {
     /// Takes in what has happened on the bus. Returns whether there may be more.
     fn take_events(&mut self, time: Time) -> bool {
         for _ in 0..EVENTS_MAX {
-            if !self.replicas.iter().all(|replica| replica.has_room()) {
-                // Something will come back from their shards.
+            if self.waits_for_shards() {
+                // Something will come back from them.
                 return false;
             }
             let Some(event) = self.bus.next_event() else {
@@ -411,7 +415,7 @@ impl<B: Bus> Engine<B> {
                 self.greetings = fewer;
                 self.is_to_greet = true;
             }
-            if self.keeps_members() {
+            if self.keeps_members() && self.table.may_be_read(now, node) {
                 self.log.wish_all(now);
             }
         }

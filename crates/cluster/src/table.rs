@@ -12,6 +12,9 @@ const SILENT_MICROS: u64 = 5_000_000;
 /// A node that was not heard for so long has gone.
 const GONE_MICROS: u64 = 30_000_000;
 
+/// The log is read again for the same node after this time.
+const READ_INTERVAL_MICROS: u64 = 60_000_000;
+
 /// An estimate of a clock is used for so long, unless a better one comes.
 const OFFSET_MICROS: u64 = 60_000_000;
 
@@ -37,6 +40,8 @@ pub(crate) struct NodeTable {
     /// Indices that are not in use.
     free: Vec<NodeIndex>,
     memory_micros: u64,
+    /// Nodes for which the log was wished to be read, and when.
+    read: HashMap<String, u64>,
 }
 
 /// A process, under the name of its node.
@@ -91,6 +96,7 @@ impl NodeTable {
             states,
             free: indices.map(NodeIndex).collect(),
             memory_micros: u64::from(memory_seconds) * 1_000_000,
+            read: HashMap::new(),
         }
     }
 
@@ -216,6 +222,19 @@ impl NodeTable {
             self.release(index);
         }
         heard
+    }
+
+    /// Whether the log is to be read for what a node has told before it was heard: not for each of
+    /// the processes that it says it is, one after the other.
+    pub(crate) fn may_be_read(&mut self, now: Now, name: &str) -> bool {
+        let interval = READ_INTERVAL_MICROS;
+        self.read
+            .retain(|_, micros| now.micros.saturating_sub(*micros) < interval);
+        let is_due = !self.read.contains_key(name);
+        if is_due {
+            self.read.insert(name.to_owned(), now.micros);
+        }
+        is_due
     }
 
     /// What a process is called that is heard.

@@ -16,6 +16,9 @@ use crate::nats::{AnnounceEnd, Nats};
 /// At the end, what shards have to tell and what waits to be published gets so much time.
 const LEAVE_MAX: Duration = Duration::from_millis(300);
 
+/// While the bus has no room.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// And announces for a back end, before that, so much more.
 const ANNOUNCES_MAX: Duration = Duration::from_secs(5);
 
@@ -78,6 +81,11 @@ impl Member {
             tokio::task::yield_now().await;
             return;
         }
+        if self.engine.waits_for_shards() {
+            // There is something on the bus, for which there is no room.
+            let _ = tokio::time::timeout(timeout, self.notify.notified()).await;
+            return;
+        }
         tokio::select! {
             () = self.notify.notified() => {}
             () = self.engine.bus_mut().ready(timeout) => {}
@@ -112,7 +120,15 @@ impl Member {
             }
             self.wait(next_micros).await;
         }
-        self.engine.leave(self.time());
+        // What was published last may leave no room for this.
+        let until = self.clock.elapsed() + LEAVE_MAX;
+        while !self.engine.leave(self.time()) {
+            if self.clock.elapsed() >= until {
+                log::debug!("the cluster could not be told that this node leaves");
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         self.engine.into_bus().finish(LEAVE_MAX).await;
     }
 }

@@ -223,8 +223,11 @@ impl LogReading {
 
     /// Shows how it stands. `is_in_shards`: what was read.
     pub(super) fn show(&mut self, now: Now, is_in_shards: bool, counters: &Counters) {
-        let since = self.first_connected_micros;
-        let is_late = since.is_some_and(|since| now.micros >= since + self.complete_after_micros);
+        // Nothing is told to who is not connected.
+        let is_connected =
+            self.first_connected_micros.is_some() && self.disconnected_micros.is_none();
+        let is_late =
+            is_connected && now.micros >= self.connected_micros + self.complete_after_micros;
         if is_late || (self.is_nearly_complete && is_in_shards) {
             self.complete();
         }

@@ -96,7 +96,7 @@ fn who_leaves_publishes_what_waits_and_says_so() {
     let mut fixture = Fixture::at_work();
     fixture.tells(1);
     let time = fixture.time();
-    fixture.engine.leave(time);
+    assert!(fixture.engine.leave(time));
     let published = std::mem::take(&mut fixture.hand.borrow_mut().published);
     let [(first, peers), (second, leaving)] = <[_; 2]>::try_from(published).unwrap();
     assert_eq!(
@@ -187,9 +187,23 @@ fn what_the_bus_has_not_taken_was_not_published() {
 }
 
 #[test]
+fn who_leaves_may_say_so_again_if_there_was_no_room() {
+    let mut fixture = Fixture::at_work();
+    fixture.tells(1);
+    fixture.hand.borrow_mut().refuses = 2;
+    let time = fixture.time();
+    let leaves = [(); 2].map(|()| fixture.engine.leave(time));
+    assert_eq!(leaves, [false, true]);
+    assert_eq!(fixture.published_peers(), [(1, 1)]);
+    assert_eq!(fixture.published(Channel::Nodes).len(), 1);
+}
+
+#[test]
 fn nothing_is_taken_in_while_shards_are_busy() {
     let mut fixture = Fixture::at_work();
+    assert!(!fixture.engine.waits_for_shards());
     fixture.shards.lock().unwrap().are_busy = true;
+    assert!(fixture.engine.waits_for_shards());
     for sequence in 1..=200 {
         fixture.hears_peers("there", 1, sequence, 0);
     }

@@ -77,6 +77,52 @@ fn without_a_log_it_is_complete_when_all_peers_must_have_announced() {
     assert!(fixture.reads().is_empty());
 }
 
+/// Who has no connection hears of no announces.
+#[test]
+fn without_a_log_only_a_connection_that_lasts_makes_it_complete() {
+    let mut fixture = Fixture::new(EngineSettings {
+        history: false,
+        ..settings()
+    });
+    let most = u64::from(COMPLETE_AFTER) * SECOND - FLUSH;
+    for _ in 0..2 {
+        fixture.happens(Event::Connected);
+        fixture.pass(most);
+        assert!(!fixture.counters.is_complete());
+        fixture.happens(Event::Disconnected);
+        fixture.pass(2 * most);
+        assert!(!fixture.counters.is_complete());
+    }
+    fixture.happens(Event::Connected);
+    fixture.pass(most);
+    assert!(!fixture.counters.is_complete());
+    fixture.pass(FLUSH);
+    assert!(fixture.counters.is_complete());
+}
+
+/// What it has published before it was heard is in the log; but one node may say all the time that
+/// it is another process.
+#[test]
+fn for_a_node_the_log_is_read_once_a_minute() {
+    let mut fixture = Fixture::listening(settings(), Channel::Members);
+    fixture.happens(Event::Connected);
+    fixture.happens(Event::LogRead);
+    fixture.pass(60 * SECOND);
+    fixture.reads();
+    let mut reads_of = |node: &str, process| {
+        fixture.hears_alive(node, process, 0, 0);
+        fixture.happens(Event::LogRead);
+        fixture.pass(10 * SECOND);
+        fixture.reads().len()
+    };
+    assert_eq!(reads_of("a", 1), 1);
+    for process in 2..=6 {
+        assert_eq!(reads_of("a", process), 0);
+    }
+    assert_eq!(reads_of("b", 7), 1);
+    assert_eq!(reads_of("a", 8), 1);
+}
+
 #[test]
 fn a_log_that_cannot_be_read_is_tried_again() {
     let mut fixture = Fixture::new(settings());
