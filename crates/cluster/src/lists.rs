@@ -103,6 +103,11 @@ impl Batches {
         self.is_reading = false;
     }
 
+    /// Whether the list was told of the whole bucket.
+    pub(crate) fn is_whole_told(&self) -> bool {
+        !self.is_reading && !self.is_whole
+    }
+
     /// What the list is to be told now.
     pub(crate) fn take(&mut self) -> Option<Update> {
         if self.is_reading || (self.items.is_empty() && !self.is_whole) {
@@ -316,7 +321,9 @@ mod tests {
         batches.note(item("c", Some(""), 6));
         batches.end_reading();
         let all = vec![item("a", Some("2"), 5), item("c", Some(""), 6)];
+        assert!(!batches.is_whole_told());
         assert_eq!(sorted(batches.take()), Some(Update::All(all)));
+        assert!(batches.is_whole_told());
         assert_eq!(batches.take(), None);
         batches.note(item("c", None, 7));
         batches.note(item("d", Some(""), 8));

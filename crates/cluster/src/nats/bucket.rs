@@ -93,7 +93,7 @@ impl Watch {
         plan: ListPlan,
     ) -> Self {
         Self {
-            requests: Requests::new(client, Arc::clone(&link), Area::Buckets),
+            requests: Requests::new(client, Arc::clone(&link), Area::Bucket(plan.kind)),
             link,
             kind: plan.kind,
             bucket: plan.kind.bucket(subjects.cluster()),
@@ -158,6 +158,8 @@ impl Watch {
         let mut expected = 1;
         let mut heard = Instant::now();
         let end = heard + READ_INTERVAL;
+        // The update that has it.
+        let mut whole = None;
         loop {
             if self.link.connection() != Some(connection) {
                 return Err("the connection was lost".to_owned());
@@ -165,10 +167,13 @@ impl Watch {
             if left == 0 && batches.is_reading() {
                 batches.end_reading();
                 self.has_read = true;
-                self.counters().set_heard(true);
                 self.link.forget(About::Bucket(self.kind.key()));
             }
             self.deliver(&mut batches);
+            // Changes by an operator are compared with the list.
+            if batches.is_whole_told() && self.progress.done() >= *whole.get_or_insert(self.sent) {
+                self.counters().set_heard(true);
+            }
             if Instant::now() >= end && !batches.is_reading() && self.is_idle() {
                 return Ok(());
             }

@@ -27,6 +27,9 @@ const BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// no stream, or not in so many copies.
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
 
+/// How often it is looked whether the stream is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Servers that were all gone need some seconds until one of them leads the stream. What is
 /// published before is in no log, so that others miss it who are not connected yet.
 const LEADER_WAIT: Duration = Duration::from_secs(12);
@@ -92,6 +95,7 @@ impl Log {
     /// earlier connection has to be stopped before.
     pub(super) async fn prepare(&self) -> AbortHandle {
         let guard = Arc::clone(&self.preparation).lock_owned().await;
+        self.requests.reset();
         // What was told of an earlier connection.
         let _ = timeout(Duration::ZERO, self.decided.notified()).await;
         tokio::spawn(self.clone().make_stream(guard)).abort_handle()
@@ -114,7 +118,10 @@ impl Log {
             }) = self.find_or_make().await
             else {
                 self.link.forget(About::History);
-                return self.decided.notify_one();
+                self.decided.notify_one();
+                drop(guard.take());
+                self.wait_until_gone().await;
+                continue;
             };
             let text = format!(
                 "the NATS servers keep no log of what is published (`cluster.history`), so that \
@@ -131,6 +138,23 @@ impl Log {
             }
             drop(guard.take());
             sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Somebody may delete it while everybody is connected.
+    async fn wait_until_gone(&self) {
+        let name = self.subjects.stream();
+        loop {
+            sleep(LOOK_INTERVAL).await;
+            if let Ok(Response::Err { error }) = self.requests.find(&name).await
+                && error.error_code() == ErrorCode::STREAM_NOT_FOUND
+            {
+                log::warn!(
+                    "the stream {name} in the NATS servers has gone: trackers that start know \
+                     only what is published from now on"
+                );
+                return;
+            }
         }
     }
 
@@ -176,13 +200,15 @@ impl Log {
                  {name} --max-age={age}s)",
                 config.max_age.as_secs()
             );
-            self.link.tell(About::History, &text);
+            self.link.tell(About::Stream, &text);
         } else if let Some(subject) = subjects.iter().find(|it| !is_covered(it, &config.subjects)) {
             let text = format!(
                 "the stream {name} in the NATS servers does not keep what is published under \
                  {subject}"
             );
-            self.link.tell(About::History, &text);
+            self.link.tell(About::Stream, &text);
+        } else {
+            self.link.forget(About::Stream);
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::history::Log;
 use super::subjects::ANNOUNCE_STREAM;
+use crate::counters::ListKind;
 
 /// The state of the connection is looked at so often, besides when the library tells of it: it
 /// does not if too much happens at once.
@@ -31,6 +32,8 @@ pub(super) enum About {
     Connecting,
     Server,
     History,
+    /// The log, as somebody has made it.
+    Stream,
     Size,
     Announces,
     /// The bucket that this key of the configuration is about.
@@ -41,7 +44,7 @@ pub(super) enum About {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Area {
     Log,
-    Buckets,
+    Bucket(ListKind),
     Announces,
 }
 
@@ -73,7 +76,8 @@ pub(super) struct Link {
     /// Wakes who waits for a connection.
     connected: Notify,
     of_log: Refusals,
-    of_buckets: Refusals,
+    of_access_list: Refusals,
+    of_keys: Refusals,
     of_announces: Refusals,
     /// How often there was a connection through which everything is heard.
     connections: AtomicU64,
@@ -94,6 +98,15 @@ fn without_entry(text: &str) -> String {
     let (bucket, entry) = subject.split_once('.').unwrap_or((subject, ""));
     let (_, after) = entry.split_once('"').unwrap_or((entry, ""));
     format!("{before}{ENTRY}{bucket}.…\"{after}")
+}
+
+/// Whether a subject names the bucket of this list.
+fn names_bucket(text: &str, kind: ListKind) -> bool {
+    let bucket = kind.bucket("");
+    let word = bucket.trim_start_matches("aquatic_");
+    [".", "\""]
+        .iter()
+        .any(|end| text.contains(&format!("{word}{end}")))
 }
 
 impl Link {
@@ -143,7 +156,8 @@ impl Link {
     fn refusals(&self, area: Area) -> &Refusals {
         match area {
             Area::Log => &self.of_log,
-            Area::Buckets => &self.of_buckets,
+            Area::Bucket(ListKind::AccessList) => &self.of_access_list,
+            Area::Bucket(ListKind::Keys) => &self.of_keys,
             Area::Announces => &self.of_announces,
         }
     }
@@ -209,15 +223,20 @@ impl Link {
             return;
         }
         let is_answer = text.contains("\"_INBOX");
-        let is_of_bucket = text.contains("\"$KV.") || text.contains(".KV_");
+        let is_of_some_bucket = text.contains("\"$KV.") || text.contains(".KV_");
+        let is_of_bucket = |kind| is_of_some_bucket && names_bucket(text, kind);
         let is_of_announces = text.contains(".announces.") || text.contains(ANNOUNCE_STREAM);
-        let is_of_log = text.contains("\"$JS.") && !is_of_bucket && !is_of_announces;
+        let is_of_log = text.contains("\"$JS.") && !is_of_some_bucket && !is_of_announces;
         if is_answer && text.contains("Subscription") {
             self.told().mute = Some(text.to_owned());
         }
         for (area, is_meant) in [
             (Area::Log, is_of_log),
-            (Area::Buckets, is_of_bucket),
+            (
+                Area::Bucket(ListKind::AccessList),
+                is_of_bucket(ListKind::AccessList),
+            ),
+            (Area::Bucket(ListKind::Keys), is_of_bucket(ListKind::Keys)),
             (Area::Announces, is_of_announces),
         ] {
             if is_answer || is_meant {
@@ -370,6 +389,36 @@ fn in_words(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_is_about_one_list_only() {
+        let said_of = |kind: ListKind| {
+            let link = Link::default();
+            for name in ["aquatic_main_keys", "aquatic_keys_access"] {
+                link.note_server_error(&format!(
+                    "Permissions Violation for Publish to \"$JS.API.STREAM.INFO.KV_{name}\""
+                ));
+                if link.take_refusal(Area::Bucket(kind)).is_some() {
+                    return name;
+                }
+            }
+            "nothing"
+        };
+        assert_eq!(said_of(ListKind::Keys), "aquatic_main_keys");
+        assert_eq!(said_of(ListKind::AccessList), "aquatic_keys_access");
+        let link = Link::default();
+        for subject in [
+            "$KV.aquatic_main_keys.a_key",
+            "$KV.aquatic_main_keys.x_access",
+        ] {
+            link.note_server_error(&format!(
+                "Permissions Violation for Publish to \"{subject}\""
+            ));
+            assert_eq!(link.take_refusal(Area::Bucket(ListKind::AccessList)), None);
+            assert!(link.take_refusal(Area::Bucket(ListKind::Keys)).is_some());
+            assert_eq!(link.take_refusal(Area::Log), None);
+        }
+    }
 
     #[test]
     fn no_key_of_a_user_is_in_what_is_told() {

@@ -68,6 +68,11 @@ impl Requests {
         &self.context
     }
 
+    /// There is another connection: servers may have just been started.
+    pub(super) fn reset(&self) {
+        self.attempts.store(0, Ordering::Relaxed);
+    }
+
     /// What was refused before is not about what follows.
     pub(super) fn begin(&self) {
         self.link.take_refusal(self.area);

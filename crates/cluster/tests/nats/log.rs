@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_cluster::bus::{Channel, Destination};
+use aquatic_test_support::nats::NatsClient;
 
 use crate::node::{AGE, Node, Plain, Seen, config, log_lines};
 use crate::server::{self, JETSTREAM, Server, until};
@@ -164,6 +165,27 @@ fn a_reading_ends_with_the_connection_and_a_new_one_takes_its_place() {
     assert_eq!(events, [Seen::Disconnected, lost]);
     b.read_log(AGE);
     b.expect(&Seen::LogFailed("there is no connection".to_owned()));
+}
+
+#[test]
+fn a_stream_that_somebody_deletes_is_made_anew() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start();
+    let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
+    for node in [&a, &b] {
+        node.expect_connected();
+    }
+    publish_logged(&a, &b, b"old");
+    let stream = "AQUATIC_main";
+    let mut client = NatsClient::connect(([127, 0, 0, 1], server.port).into());
+    let deleted = client.ask(&format!("$JS.API.STREAM.DELETE.{stream}"), "");
+    assert!(deleted.contains("\"success\":true"), "{deleted}");
+    let told = || log_lines(&format!("the stream {stream} in the NATS servers has gone"));
+    until("it is told of", || (!told().is_empty()).then_some(()));
+    publish_logged(&a, &b, b"new");
+    assert!(!b.read_all(AGE).contains(&peers(b"old")));
 }
 
 #[test]
