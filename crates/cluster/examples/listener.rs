@@ -126,5 +126,6 @@ fn print<P: AsRef<[u8]>>(event: &Event<P>) {
         Event::LogRead => println!("log read"),
         Event::LogFailed(reason) => println!("log not read: {reason}"),
         Event::Missed(number) => println!("missed {number}"),
+        Event::Confirmed(mark) => println!("arrived up to {mark}"),
     }
 }

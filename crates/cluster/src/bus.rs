@@ -86,6 +86,8 @@ pub enum Event<P> {
     LogFailed(String),
     /// So many messages came faster than they were taken, and are lost.
     Missed(u64),
+    /// What was published before [`Bus::confirm`] was called with this mark has arrived.
+    Confirmed(u64),
 }
 
 /// See the [module](self).
@@ -100,6 +102,10 @@ pub trait Bus {
     /// # Errors
     /// With the message, if it was not taken.
     fn publish(&mut self, to: &Destination, payload: Vec<u8>) -> Result<(), Vec<u8>>;
+
+    /// Asks whether what was published until now has arrived, to be answered with
+    /// [`Event::Confirmed`], or not at all. Marks grow.
+    fn confirm(&mut self, mark: u64);
 
     /// Begins to read what was logged in the time `since` before now, in place of a reading that is
     /// not over. It ends with [`Event::LogRead`] or [`Event::LogFailed`].

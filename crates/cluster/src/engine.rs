@@ -11,6 +11,7 @@
 
 mod log_reading;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
@@ -22,6 +23,7 @@ use crate::bus::{Bus, Channel, Destination, Event, Message};
 use crate::counters::{Counters, Direction, LostAt};
 use crate::nodes::{NodeIndex, NodeStates};
 use crate::replica::{Outgoing, Received, Replica};
+use crate::sent::{Published, Sent};
 use crate::table::{Before, Node, NodeTable, Numbered};
 
 /// How often a process says that it is alive.
@@ -80,6 +82,10 @@ pub struct Engine<B> {
     buffer: PublishBuffer,
     /// A batch that the bus has not taken yet.
     next: Option<(Destination, Vec<u8>)>,
+    /// What may be lost if the connection is.
+    sent: Sent,
+    /// What may have been lost with the last one.
+    again: VecDeque<Published>,
     /// Numbers of the last batches, by [`Numbered`].
     sequences: [u64; 2],
     next_flush_micros: u64,
@@ -112,6 +118,8 @@ impl<B: Bus> Engine<B> {
             table: NodeTable::new(states, settings.peer_age_seconds),
             buffer: PublishBuffer::new(settings.publish_buffer_bytes),
             next: None,
+            sent: Sent::new(settings.publish_buffer_bytes / SENT_SHARE),
+            again: VecDeque::new(),
             sequences: [0; 2],
             next_flush_micros: 0,
             next_alive_micros: 0,
@@ -176,7 +184,8 @@ impl<B: Bus> Engine<B> {
     /// Whether nothing is on its way to a shard or back, or waits to be published.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        self.in_flight == 0 && self.next.is_none() && self.buffer.bytes() == 0
+        let waits = self.next.is_some() || !self.again.is_empty() || self.buffer.bytes() > 0;
+        self.in_flight == 0 && !waits
     }
 
     /// Whether nothing is taken in before shards have sent something back.
@@ -247,14 +256,24 @@ impl<B: Bus> Engine<B> {
     /// Publishes what waits, as far as the bus takes it.
     fn publish(&mut self, time: Time) {
         while self.is_connected {
-            let next = self.next.take().or_else(|| self.encode_next(time));
-            let Some((to, bytes)) = next else { break };
+            let (published, is_new) = match self.again.pop_front() {
+                Some(published) => (Some(published), false),
+                None => (self.next.take().or_else(|| self.encode_next(time)), true),
+            };
+            let Some((to, bytes)) = published else { break };
             let length = bytes.len();
+            let copy = (is_new && numbered(&to).is_some()).then(|| bytes.clone());
             if let Err(bytes) = self.bus.publish(&to, bytes) {
-                self.next = Some((to, bytes));
+                match is_new {
+                    true => self.next = Some((to, bytes)),
+                    false => self.again.push_front((to, bytes)),
+                }
                 break;
             }
             Counters::of(&self.counters.bytes, Direction::Sent).add(length);
+            if let Some(copy) = copy {
+                self.sent.note(time.now.micros, (to, copy));
+            }
         }
     }
 
@@ -282,10 +301,14 @@ impl<B: Bus> Engine<B> {
     fn tell_alive(&mut self, time: Time) {
         let is_due = time.now.micros >= self.next_alive_micros;
         let is_to_greet = std::mem::take(&mut self.is_to_greet);
-        if !self.is_connected || !(is_due || is_to_greet) {
+        // What is published again is not to be missed by anybody.
+        let is_ready = self.is_connected && self.again.is_empty();
+        if !is_ready || !(is_due || is_to_greet) {
             return;
         }
         if is_due {
+            let mark = self.sent.next_mark();
+            self.bus.confirm(mark);
             self.next_alive_micros = time.now.micros + ALIVE_INTERVAL_MICROS;
             self.greetings = GREETINGS_MAX;
         }
@@ -327,7 +350,12 @@ impl<B: Bus> Engine<B> {
             }
             Event::Disconnected => {
                 self.set_connected(false);
-                self.log.disconnected(now);
+                self.log.disconnected();
+                self.again.extend(self.sent.take(now.micros));
+            }
+            Event::Confirmed(mark) => {
+                self.sent.confirm(mark);
+                self.log.confirmed(now);
             }
             Event::Heard(message) => self.hear(time, &message),
             Event::Logged(message) => self.read(time, &message),
@@ -543,6 +571,9 @@ impl<B: Bus> Engine<B> {
         }
     }
 }
+
+/// One part of so many of the room for what is to be published is for what was.
+const SENT_SHARE: usize = 4;
 
 /// So many records are not to wait for the next flush.
 const MUCH_RECORDS: usize = 4_096;

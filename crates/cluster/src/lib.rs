@@ -47,6 +47,7 @@ pub mod lists;
 pub mod nats;
 pub mod nodes;
 pub mod replica;
+mod sent;
 pub mod server_url;
 pub mod simulation;
 mod table;

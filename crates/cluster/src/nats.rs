@@ -138,6 +138,8 @@ enum Outgoing {
         subject: String,
         payload: Vec<u8>,
     },
+    /// Asks whether all messages before it have arrived.
+    Mark(u64),
     /// All messages have been before it.
     End(oneshot::Sender<()>),
 }
@@ -167,6 +169,8 @@ pub struct Nats {
     reading: Option<Reading>,
     /// The connection that the owner has been told of.
     told: Option<u64>,
+    /// The mark that the owner has been told of.
+    confirmed: u64,
     /// What comes before anything else.
     waiting: VecDeque<Event<Payload>>,
 }
@@ -219,6 +223,7 @@ impl Nats {
             log,
             reading: None,
             told: None,
+            confirmed: 0,
             waiting: VecDeque::new(),
         })
     }
@@ -324,6 +329,11 @@ impl Nats {
             }
             _ => {}
         }
+        let confirmed = self.link.confirmed();
+        if confirmed > self.confirmed {
+            self.confirmed = confirmed;
+            return Poll::Ready(Event::Confirmed(confirmed));
+        }
         let missed = self.link.take_missed();
         if missed > 0 {
             return Poll::Ready(Event::Missed(missed));
@@ -402,9 +412,14 @@ impl Bus for Nats {
                     self.link.wants_room.store(true, Relaxed);
                     Err(payload)
                 }
-                Outgoing::End(_) => Ok(()),
+                Outgoing::Mark(_) | Outgoing::End(_) => Ok(()),
             },
         }
+    }
+
+    fn confirm(&mut self, mark: u64) {
+        // If there is no room, the next one will say more.
+        let _ = self.outgoing.try_send(Outgoing::Mark(mark));
     }
 
     fn read_log(&mut self, since: Duration) {
@@ -462,6 +477,11 @@ async fn publish_all(
                     let text = format!("a message is too large for the NATS server: {error}");
                     link.tell(About::Size, &text);
                 }
+            }
+            Outgoing::Mark(mark) => {
+                let (link, client) = (Arc::clone(&link), client.clone());
+                let greeting = greeting.clone();
+                tokio::spawn(async move { link::confirm(&link, &client, greeting, mark).await });
             }
             Outgoing::End(done) => {
                 let _ = client.flush().await;

@@ -76,6 +76,8 @@ struct Endpoint {
     side: u8,
     /// Whether it has a connection with the bus at all.
     is_connected: bool,
+    /// Whether nothing crosses that connection.
+    hangs: bool,
     inbox: BinaryHeap<Reverse<OnItsWay>>,
     events: VecDeque<Event<Payload>>,
     reading: Option<Reading>,
@@ -156,6 +158,7 @@ impl Network {
             name: name.to_owned(),
             side: 0,
             is_connected: true,
+            hangs: false,
             inbox: BinaryHeap::new(),
             events: VecDeque::from([Event::Connected]),
             reading: None,
@@ -208,12 +211,22 @@ impl Network {
             return;
         }
         node.is_connected = is_connected;
+        node.hangs = false;
         node.inbox.clear();
         node.reading = None;
         node.events.push_back(match is_connected {
             true => Event::Connected,
             false => Event::Disconnected,
         });
+    }
+
+    /// Nothing crosses a node's connection any more, which it does not notice before it is
+    /// [lost](Self::set_connected).
+    pub fn hang(&self, node: usize) {
+        let mut state = self.0.borrow_mut();
+        if let Some(node) = state.nodes.get_mut(node) {
+            node.hangs = true;
+        }
     }
 
     /// Messages that were published so far, and bytes of these.
@@ -234,7 +247,7 @@ impl State {
     fn publish(&mut self, from: usize, to: &Destination, payload: Vec<u8>) {
         self.published.0 += 1;
         self.published.1 += payload.len() as u64;
-        let Some(publisher) = self.nodes.get(from) else {
+        let Some(publisher) = self.nodes.get(from).filter(|node| !node.hangs) else {
             return;
         };
         let side = publisher.side;
@@ -273,7 +286,8 @@ impl State {
         for number in 0..self.nodes.len() {
             let hears = self.nodes.get(number).is_some_and(|node| {
                 let is_meant = receiver.is_none_or(|name| node.name == *name);
-                is_meant && number != from && node.side == side && node.is_connected
+                let is_there = node.is_connected && !node.hangs;
+                is_meant && number != from && node.side == side && is_there
             });
             if hears {
                 self.send(from, number, &message);
@@ -414,6 +428,16 @@ impl Bus for SimulatedBus {
         }
         state.publish(self.node, to, payload);
         Ok(())
+    }
+
+    fn confirm(&mut self, mark: u64) {
+        let mut state = self.network.0.borrow_mut();
+        if let Some(node) = state.nodes.get_mut(self.node)
+            && node.is_connected
+            && !node.hangs
+        {
+            node.events.push_back(Event::Confirmed(mark));
+        }
     }
 
     fn read_log(&mut self, since: Duration) {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use aquatic_types::IpFamily;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::{Place, wait};
 
@@ -98,6 +100,12 @@ impl NatsServer {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// It says nothing any more, and takes what it is sent, until it is killed.
+    pub fn hang(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGSTOP).unwrap();
     }
 
     /// What it has logged since it was started last.

@@ -1,5 +1,8 @@
 //! Servers and nodes that come, go, and come back.
 
+use std::thread;
+use std::time::Duration;
+
 use aquatic_test_support::nats::NatsServer;
 use aquatic_test_support::{metrics, torrent, wait};
 use aquatic_types::{AnnounceEvent, IpFamily};
@@ -50,6 +53,25 @@ fn a_server_that_is_gone_for_a_while_costs_nothing() {
         wait_until_connected(node);
         let reconnects = ("aquatic_cluster_reconnects_total", 1.0);
         metrics::wait_for(node, &[reconnects]);
+    }
+}
+
+/// It takes what it is told, and passes it on to nobody.
+#[test]
+fn what_a_server_that_hung_took_along_is_told_again() {
+    for kind in [Kind::Udp, Kind::Http] {
+        let (mut server, nodes) = pair([kind, kind]);
+        let [mut at_a, mut at_b] = nodes.each_ref().map(|node| client(kind, node, V4));
+        at_a.join(torrent(1), 1, 5);
+        wait_for_counts(&mut *at_b, torrent(1), [0, 0, 1]);
+        server.hang();
+        at_a.join(torrent(1), 2, 5);
+        // It is published within a tenth of a second.
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(at_b.scrape(torrent(1)), [0, 0, 1]);
+        server.kill();
+        server.go_on();
+        wait_for_counts(&mut *at_b, torrent(1), [0, 0, 2]);
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct LogReading {
     not_before_micros: u64,
     first_connected_micros: Option<u64>,
     connected_micros: u64,
+    /// The connection is known to have been alive then.
+    alive_micros: u64,
     disconnected_micros: Option<u64>,
     is_complete: bool,
     /// It will be when what was read is in the shards.
@@ -65,6 +67,7 @@ impl LogReading {
             not_before_micros: 0,
             first_connected_micros: None,
             connected_micros: 0,
+            alive_micros: 0,
             disconnected_micros: None,
             is_complete: false,
             is_nearly_complete: false,
@@ -101,6 +104,7 @@ impl LogReading {
         let is_again = self.first_connected_micros.is_some();
         self.first_connected_micros.get_or_insert(now.micros);
         self.connected_micros = now.micros;
+        self.alive_micros = now.micros;
         let interruption = self.disconnected_micros.take();
         let interruption = interruption.map(|since| now.micros.saturating_sub(since));
         match interruption {
@@ -115,8 +119,14 @@ impl LogReading {
         is_again
     }
 
-    pub(super) fn disconnected(&mut self, now: Now) {
-        self.disconnected_micros.get_or_insert(now.micros);
+    /// The connection is alive.
+    pub(super) fn confirmed(&mut self, now: Now) {
+        self.alive_micros = now.micros;
+    }
+
+    /// It was lost, maybe some time ago.
+    pub(super) fn disconnected(&mut self) {
+        self.disconnected_micros.get_or_insert(self.alive_micros);
         self.give_up();
     }
 

@@ -32,6 +32,8 @@ struct Hand {
     refuses: usize,
     /// How far back the log was read.
     reads: Vec<Duration>,
+    /// It takes everything, and confirms nothing.
+    hangs: bool,
 }
 
 #[derive(Clone, Default)]
@@ -48,6 +50,13 @@ impl Bus for HandBus {
         }
         hand.published.push((to.clone(), payload));
         Ok(())
+    }
+
+    fn confirm(&mut self, mark: u64) {
+        let mut hand = self.0.borrow_mut();
+        if !hand.hangs {
+            hand.events.push_back(Event::Confirmed(mark));
+        }
     }
 
     fn read_log(&mut self, since: Duration) {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, Event, Server, ServerAddr, ServerError};
+use async_nats::{Client, ClientError, Event, RequestErrorKind, Server, ServerAddr, ServerError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -22,6 +22,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long an answer to a greeting is waited for.
 const GREETING_WAIT: Duration = Duration::from_secs(2);
+
+/// And the answer that says that what was published before has arrived. Then the connection is lost
+/// anyway.
+const CONFIRMATION_WAIT: Duration = Duration::from_secs(15);
 
 /// Refused subjects that are told of one by one.
 const REFUSALS_MAX: usize = 32;
@@ -83,6 +87,8 @@ pub(super) struct Link {
     connections: AtomicU64,
     is_up: AtomicBool,
     missed: AtomicU64,
+    /// The last mark before which everything has arrived.
+    confirmed: AtomicU64,
     /// A message was given back to the taker, for lack of room.
     pub(super) wants_room: AtomicBool,
     pub(super) errors: AtomicU64,
@@ -127,6 +133,11 @@ impl Link {
     /// A message is lost.
     pub(super) fn miss(&self) {
         self.missed.fetch_add(1, Relaxed);
+    }
+
+    /// The last mark before which everything that was published has arrived.
+    pub(super) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Relaxed)
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -355,6 +366,27 @@ pub(super) async fn greet(client: &Client, subject: &str) {
     let request = client.request(subject.to_owned(), Vec::new().into());
     if let Ok(Err(error)) = timeout(GREETING_WAIT, request).await {
         log::debug!("answer to the greeting: {error}");
+    }
+}
+
+/// Asks the server, which answers in order, whether it has what was published before.
+pub(super) async fn confirm(link: &Link, client: &Client, subject: String, mark: u64) {
+    if link.is_mute().is_some() {
+        return;
+    }
+    let statistics = client.statistics();
+    let connects = || statistics.connects.load(Relaxed);
+    let connection = connects();
+    let request = client.request(subject, Vec::new().into());
+    let is_answer = match timeout(CONFIRMATION_WAIT, request).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => error.kind() == RequestErrorKind::NoResponders,
+        Err(_) => false,
+    };
+    // On another connection, the question may have come through alone.
+    if is_answer && connects() == connection {
+        link.confirmed.fetch_max(mark, Relaxed);
+        link.taker.notify_one();
     }
 }
 

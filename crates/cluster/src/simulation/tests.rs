@@ -81,6 +81,27 @@ fn sides_do_not_hear_each_other_and_only_one_has_the_log() {
     assert_eq!(heard(&mut c), [1]);
 }
 
+#[test]
+fn who_hangs_is_not_heard_and_hears_nothing_until_it_is_connected_again() {
+    let (network, [mut a, mut b, _]) = network(Conditions::default());
+    heard(&mut a);
+    network.hang(0);
+    a.publish(&PEERS, vec![1]).unwrap();
+    a.confirm(1);
+    b.publish(&PEERS, vec![2]).unwrap();
+    network.set_now(2_000);
+    assert_eq!((a.next_event(), heard(&mut b)), (None, vec![]));
+    network.set_connected(0, false);
+    network.set_connected(0, true);
+    assert_eq!(a.next_event(), Some(Event::Disconnected));
+    assert_eq!(a.next_event(), Some(Event::Connected));
+    a.confirm(2);
+    assert_eq!(a.next_event(), Some(Event::Confirmed(2)));
+    a.publish(&PEERS, vec![3]).unwrap();
+    network.set_now(4_000);
+    assert_eq!(heard(&mut b), [3]);
+}
+
 /// What is logged meanwhile is read, too.
 #[test]
 fn the_log_is_read_as_fast_as_it_can_be() {

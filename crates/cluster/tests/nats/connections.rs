@@ -133,6 +133,38 @@ fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[test]
+fn what_a_server_has_is_confirmed_and_what_went_with_it_is_not() {
+    if !server::is_there() {
+        return;
+    }
+    let mut server = Server::start();
+    let a = Node::start("a", &[&server]);
+    a.expect_connected();
+    let confirm = |mark| {
+        a.with(move |nats| {
+            use aquatic_cluster::bus::Bus;
+
+            nats.confirm(mark);
+        });
+    };
+    a.publish(&PEERS, b"1");
+    confirm(1);
+    a.expect(&Seen::Confirmed(1));
+    server.freeze();
+    a.publish(&PEERS, b"2");
+    confirm(2);
+    a.expect_silence(Duration::from_secs(1));
+    server.kill();
+    a.expect(&Seen::Disconnected);
+    server.run(JETSTREAM);
+    a.expect_connected();
+    a.expect_silence(Duration::from_secs(1));
+    a.publish(&PEERS, b"3");
+    confirm(3);
+    a.expect(&Seen::Confirmed(3));
+}
+
+#[test]
 fn more_than_fits_is_given_back_and_there_is_room_later() {
     if !server::is_there() {
         return;

@@ -35,6 +35,7 @@ pub(crate) enum Seen {
     LogRead,
     LogFailed(String),
     Missed(u64),
+    Confirmed(u64),
 }
 
 fn seen<P: AsRef<[u8]>>(event: Event<P>) -> Seen {
@@ -46,6 +47,7 @@ fn seen<P: AsRef<[u8]>>(event: Event<P>) -> Seen {
         Event::LogRead => Seen::LogRead,
         Event::LogFailed(reason) => Seen::LogFailed(reason),
         Event::Missed(number) => Seen::Missed(number),
+        Event::Confirmed(mark) => Seen::Confirmed(mark),
     }
 }
 

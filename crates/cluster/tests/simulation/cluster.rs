@@ -147,6 +147,12 @@ impl Cluster {
         self.network.set_connected(endpoint, is_connected);
     }
 
+    /// Nothing crosses a node's connection any more, and it has not noticed.
+    pub(crate) fn hang(&mut self, number: usize) {
+        let endpoint = self.node(number).engine.bus_mut().number();
+        self.network.hang(endpoint);
+    }
+
     /// Puts nodes on sides, by their numbers.
     pub(crate) fn part(&mut self, side_of: impl Fn(usize) -> u8) {
         let endpoints: Vec<usize> = (0..self.nodes.len())

@@ -220,6 +220,29 @@ fn a_node_that_was_cut_off_answers_on_and_is_complete_soon_after() {
     }
 }
 
+/// The server takes everything for 12 seconds, and passes nothing on.
+#[test]
+fn what_went_down_with_a_server_that_hung_is_told_again() {
+    for seed in 0..3 {
+        let mut cluster = Cluster::new(Settings {
+            seed,
+            ..with_history(true, 4)
+        });
+        cluster.pass(300);
+        cluster.hang(1);
+        cluster.pass(12);
+        assert!(cluster.counters(1).is_connected());
+        assert!(cluster.compare(0, 2 * SECOND).missing > 0);
+        cluster.set_connected(1, false);
+        cluster.pass(3);
+        cluster.set_connected(1, true);
+        assert_within(&cluster.until_equal(&[0, 2, 3], 10), 1.0);
+        assert_within(&cluster.until_equal(&[1], 10), 1.0);
+        let lost = cluster.counters(1).lost.iter();
+        assert_eq!(lost.map(Counter::get).sum::<u64>(), 0);
+    }
+}
+
 /// It does nothing at all, or looks at some messages every twenty seconds.
 #[test]
 fn a_slow_node_is_dropped_and_no_other_notices() {

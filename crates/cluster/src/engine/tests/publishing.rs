@@ -198,9 +198,52 @@ fn who_leaves_may_say_so_again_if_there_was_no_room() {
     assert_eq!(fixture.published(Channel::Nodes).len(), 1);
 }
 
+/// The server has taken it, and has passed nothing on.
+#[test]
+fn what_was_not_confirmed_is_published_again_after_an_interruption() {
+    let mut fixture = Fixture::at_work();
+    for port in 1..=2 {
+        fixture.tells(port);
+        fixture.pass(FLUSH);
+    }
+    fixture.pass(SECOND);
+    fixture.hand.borrow_mut().hangs = true;
+    for port in 3..=4 {
+        fixture.tells(port);
+        fixture.pass(SECOND);
+    }
+    let before = fixture.published(Channel::Peers);
+    fixture.happens(Event::Disconnected);
+    fixture.tells(5);
+    fixture.pass(2 * SECOND);
+    assert!(fixture.published(Channel::Peers).is_empty());
+    fixture.published(Channel::Nodes);
+    fixture.hand.borrow_mut().refuses = 2;
+    fixture.happens(Event::Connected);
+    assert_eq!(
+        fixture.published(Channel::Nodes).len(),
+        0,
+        "others would miss it"
+    );
+    fixture.pass(2 * SECOND);
+    let after = fixture.published(Channel::Peers);
+    // With the same numbers and times, which others may have heard.
+    assert_eq!(after[..2], before[2..]);
+    let numbers: Vec<_> = after.iter().map(|bytes| read_peers(bytes)).collect();
+    assert_eq!(numbers, [(3, 3), (4, 4), (5, 5)]);
+    assert!(!fixture.published(Channel::Nodes).is_empty());
+    fixture.happens(Event::Disconnected);
+    fixture.happens(Event::Connected);
+    fixture.pass(SECOND);
+    let again = fixture.published_peers();
+    assert_eq!(again, [(5, 5)], "twice is enough");
+}
+
 #[test]
 fn nothing_is_taken_in_while_shards_are_busy() {
     let mut fixture = Fixture::at_work();
+    fixture.hand.borrow_mut().hangs = true;
+    fixture.hand.borrow_mut().events.clear();
     assert!(!fixture.engine.waits_for_shards());
     fixture.shards.lock().unwrap().are_busy = true;
     assert!(fixture.engine.waits_for_shards());

@@ -161,6 +161,19 @@ fn after_an_interruption_what_was_missed_is_read() {
     assert!(fixture.counters.is_complete());
 }
 
+/// It takes some seconds to notice that nothing comes any more.
+#[test]
+fn after_a_connection_that_hung_what_was_missed_is_read() {
+    let mut fixture = Fixture::at_work();
+    fixture.hand.borrow_mut().hangs = true;
+    fixture.pass(12 * SECOND);
+    fixture.happens(Event::Disconnected);
+    fixture.pass(20 * SECOND);
+    fixture.happens(Event::Connected);
+    // The last answer came a tenth of a second after the connection began to hang.
+    assert_eq!(fixture.reads(), [12 + 20 + 10 - 1]);
+}
+
 #[test]
 fn a_reading_that_is_interrupted_begins_again() {
     let mut fixture = Fixture::at_work();
