@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::{Batch, waker_pair};
-use aquatic_cluster::addresses::{AddressReplica, BATCHES_MAX, PeerAges, RemoteProcessor};
+use aquatic_cluster::addresses::{AddressReplica, BATCHES_MAX, RemoteProcessor};
 use aquatic_cluster::counters::Counters;
 use aquatic_cluster::engine::{Engine, EngineSettings, Time};
 use aquatic_cluster::nodes::NodeStates;
 use aquatic_cluster::simulation::SimulatedBus;
+use aquatic_cluster::times::{PeerAges, SharedTimes, Times};
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announce, HashKey, Limits, RefreshInterval};
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
@@ -256,14 +257,23 @@ impl Node {
         let told = set.connect_apart(&waker(), BATCHES_MAX, |_| RemoteProcessor);
         let questions = set.connect_apart(&waker(), 4, |_| Answerer);
         let counters = Arc::new(Counters::default());
-        let replica = AddressReplica::new(told, AGES, Arc::clone(&counters));
+        let told_within = REFRESH_INTERVAL + ANNOUNCE_INTERVAL;
+        let times = SharedTimes::new(Times {
+            ages: PeerAges {
+                min_seconds: AGE,
+                max_seconds: AGE,
+            },
+            life: AGE,
+            peers_told_within: told_within,
+            told_within,
+        });
+        let replica = AddressReplica::new(told, times.clone(), Arc::clone(&counters));
         let engine_settings = EngineSettings {
             node: settings.name.to_owned(),
             process: rng.u64(..),
             flush_interval_micros: settings.flush_interval_micros,
             history: settings.history,
-            peer_age_seconds: AGE,
-            complete_after_seconds: REFRESH_INTERVAL + ANNOUNCE_INTERVAL,
+            times,
             publish_buffer_bytes: settings.publish_buffer_bytes,
         };
         let engine = Engine::new(
@@ -355,11 +365,6 @@ impl Node {
         answer
     }
 }
-
-const AGES: PeerAges = PeerAges {
-    min_seconds: AGE,
-    max_seconds: AGE,
-};
 
 fn shard_settings() -> AddressSwarmsSettings {
     AddressSwarmsSettings {
