@@ -160,6 +160,13 @@ impl AddressReplica {
         }
     }
 
+    /// Downloads until then, in microseconds, were counted by an earlier process.
+    #[must_use]
+    pub fn with_counts_until(mut self, micros: Option<i64>) -> Self {
+        self.hearing = Hearing::counted_until(micros);
+        self
+    }
+
     fn take<K: PeerAddr>(
         &mut self,
         now: Now,

@@ -156,7 +156,8 @@ impl Cluster {
         let processor = |_| RemoteProcessor;
         let dispatcher = shards.connect_apart(&self.waker(), addresses::BATCHES_MAX, processor);
         let times = self.times.clone();
-        self.share(AddressReplica::new(dispatcher, times, self.counters()));
+        let replica = AddressReplica::new(dispatcher, times, self.counters());
+        self.share(replica.with_counts_until(shards.counted_until()));
     }
 
     /// What it needs of the sandbox.
