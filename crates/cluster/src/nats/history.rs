@@ -27,6 +27,9 @@ const BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// no stream, or not in so many copies.
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
 
+/// What is refused may be allowed later.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether the stream is still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -108,7 +111,7 @@ impl Log {
     }
 
     /// Tries until it is there, but holds nobody up after the first attempt: who reads finds out by
-    /// itself. What the servers refuse stays refused as long as the connection.
+    /// itself.
     async fn make_stream(self, guard: OwnedMutexGuard<()>) {
         let mut guard = Some(guard);
         loop {
@@ -133,11 +136,13 @@ impl Log {
             if is_refused || lacks_servers || reason == NO_JETSTREAM {
                 self.decided.notify_one();
             }
-            if is_refused {
-                return;
-            }
             drop(guard.take());
-            sleep(RETRY_PAUSE).await;
+            sleep(if is_refused {
+                REFUSED_PAUSE
+            } else {
+                RETRY_PAUSE
+            })
+            .await;
         }
     }
 
