@@ -64,6 +64,7 @@ const ON_THEIR_WAY_MAX: usize = 256;
 
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_LACKING_SERVERS: Duration = Duration::from_secs(3);
 
 /// Changes that have been made, and who waits until the list has them.
 struct Waiting {
@@ -90,6 +91,8 @@ pub(super) struct Watch {
     /// The bucket has been there.
     has_read: bool,
     has_told_unfilled: bool,
+    /// It could not be made in as many copies as there are to be.
+    lacks_servers: bool,
 }
 
 impl Watch {
@@ -113,6 +116,7 @@ impl Watch {
             waiting: Vec::new(),
             has_read: false,
             has_told_unfilled: false,
+            lacks_servers: false,
         }
     }
 
@@ -152,7 +156,12 @@ impl Watch {
             if was_heard {
                 delay = RETRY_MIN;
             }
-            sleep(delay).await;
+            // They are just being started.
+            let delay_max = match std::mem::take(&mut self.lacks_servers) {
+                true => RETRY_LACKING_SERVERS,
+                false => RETRY_MAX,
+            };
+            sleep(delay.min(delay_max)).await;
             delay = (delay * 2).min(RETRY_MAX);
         }
     }
@@ -329,7 +338,7 @@ impl Watch {
     }
 
     /// Returns whether there has been an entry in it.
-    async fn find_or_make(&self) -> Result<bool, String> {
+    async fn find_or_make(&mut self) -> Result<bool, String> {
         let name = self.stream();
         match self.requests.find(&name).await? {
             Response::Ok(info) => return Ok(info.state.last_sequence > 0),
@@ -362,6 +371,7 @@ impl Watch {
         };
         let what = format!("the bucket {}", self.bucket);
         let made = self.requests.make(config, &what).await;
+        self.lacks_servers = made.as_ref().is_err_and(|error| error.lacks_servers);
         made.map(|()| false).map_err(|error| error.reason)
     }
 

@@ -55,6 +55,25 @@ fn unix_nanos() -> i128 {
     i128::from(clock::unix_micros()) * 1_000
 }
 
+/// Why a stream does not keep everything, by its configuration.
+fn limit_of(config: &stream::Config) -> Option<String> {
+    let limits = [
+        ("max_msgs", config.max_messages),
+        ("max_bytes", config.max_bytes),
+        ("max_msgs_per_subject", config.max_messages_per_subject),
+        ("max_msg_size", config.max_message_size.into()),
+    ];
+    let limits = limits.into_iter().filter(|(_, most)| *most > 0);
+    let mut limits: Vec<String> = limits.map(|(key, most)| format!("{key} {most}")).collect();
+    if config.retention != stream::RetentionPolicy::Limits {
+        limits.push(format!("retention {:?}", config.retention));
+    }
+    if config.sealed {
+        limits.push("sealed".to_owned());
+    }
+    (!limits.is_empty()).then(|| limits.join(", "))
+}
+
 /// The log of one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
@@ -210,6 +229,12 @@ impl Log {
             let text = format!(
                 "the stream {name} in the NATS servers does not keep what is published under \
                  {subject}"
+            );
+            self.link.tell(About::Stream, &text);
+        } else if let Some(limit) = limit_of(config) {
+            let text = format!(
+                "the stream {name} in the NATS servers does not keep all that is published \
+                 ({limit}): a tracker that starts does not find everybody"
             );
             self.link.tell(About::Stream, &text);
         } else {
