@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aquatic_access_list::{AccessListReader, PeerIdRules};
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::nodes::{NodeIndex, NodeStates};
-use aquatic_cluster::replica::{Echoes, Hearing, Mark, Outgoing, Received, Replica};
+use aquatic_cluster::replica::{Counted, Echoes, Mark, Outgoing, Received, Replica};
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::SettingsReader;
 use aquatic_swarm_log::{Body, Kind, Letter, MemberRecord, RecordBuffer, Withdrawal};
@@ -68,7 +68,7 @@ pub struct MemberReplica {
     records: Records,
     /// Offers that were not passed on to any shard, and the nodes that are to be told.
     not_taken: Vec<(NodeIndex, Withdrawal)>,
-    hearing: Hearing,
+    counted: Counted,
     departures: Echoes<Tiding>,
     mark: Mark,
 }
@@ -97,7 +97,7 @@ impl MemberReplica {
                 since: Seconds(0),
             },
             not_taken: Vec::new(),
-            hearing: Hearing::default(),
+            counted: Counted::default(),
             departures: Echoes::default(),
             mark: Mark::default(),
         }

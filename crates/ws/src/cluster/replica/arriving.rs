@@ -28,12 +28,12 @@ impl MemberReplica {
         records: Records<'_, MemberRecord>,
     ) {
         self.access_list.refresh();
-        let is_repeated = self.hearing.is_repeated(now, received);
+        let is_counted = self.counted.has(now, received);
         for record in records {
             let outcome = match record.ok() {
                 Some(mut record) => {
-                    record.is_finished |= is_repeated && record.has_completed;
-                    record.has_completed &= !is_repeated;
+                    record.is_finished |= is_counted && record.has_completed;
+                    record.has_completed &= !is_counted;
                     self.hear_member(now, received, record)
                 }
                 None => Some(MemberOutcome::Invalid),
