@@ -11,8 +11,8 @@ use thin_vec::ThinVec;
 
 use crate::messages::{ConnectionRef, Receiver};
 
-/// Tidings after which a batch takes no more.
-const TIDINGS_MAX: usize = 2_048;
+/// Messages after which a batch takes no more.
+const MESSAGES_MAX: usize = 2_048;
 
 /// Bytes of offers and answers after which a batch takes no more.
 const TEXT_BYTES_MAX: usize = 256 * 1_024;
@@ -32,8 +32,8 @@ pub struct ClusterBatch {
     /// It is to bring back what others are to be told.
     pub(crate) collects: bool,
     /// What other nodes have told.
-    pub(crate) tidings: Vec<Tiding>,
-    /// By tiding, once it is processed.
+    pub(crate) messages: Vec<RemoteMessage>,
+    /// By message, once it is processed.
     pub(crate) outcomes: Vec<Outcome>,
     /// What others are to be told.
     pub(crate) records: Vec<MemberRecord>,
@@ -49,15 +49,15 @@ pub struct ClusterBatch {
 
 /// Something that another node has told.
 #[derive(Clone, Debug)]
-pub(crate) struct Tiding {
+pub(crate) struct RemoteMessage {
     /// The node.
     pub(crate) node: NodeIndex,
     pub(crate) info_hash: InfoHash,
-    pub(crate) kind: TidingKind,
+    pub(crate) kind: RemoteKind,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum TidingKind {
+pub(crate) enum RemoteKind {
     /// Of a member, which is believed to be there until this second.
     Member {
         record: MemberRecord,
@@ -99,7 +99,7 @@ pub(crate) struct ArrivedAnswer {
     pub(crate) json: Range<usize>,
 }
 
-/// What has become of a [`Tiding`].
+/// What has become of a [`RemoteMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Of a member: it is known now.
@@ -136,7 +136,7 @@ impl ClusterBatch {
         self.collects = false;
         self.has_more = false;
         self.dropped = 0;
-        self.tidings.clear();
+        self.messages.clear();
         self.outcomes.clear();
         self.records.clear();
         self.text.clear();
@@ -147,10 +147,10 @@ impl ClusterBatch {
 
 impl shard::Batch for ClusterBatch {
     fn is_full(&self) -> bool {
-        self.tidings.len() >= TIDINGS_MAX || self.text.len() >= TEXT_BYTES_MAX
+        self.messages.len() >= MESSAGES_MAX || self.text.len() >= TEXT_BYTES_MAX
     }
 
     fn is_empty(&self) -> bool {
-        !self.collects && self.tidings.is_empty()
+        !self.collects && self.messages.is_empty()
     }
 }

@@ -21,7 +21,7 @@ use aquatic_tracker::admission::peer_id_rules;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_types::Seconds;
 
-use crate::cluster::batch::{Tiding, TidingKind};
+use crate::cluster::batch::{RemoteKind, RemoteMessage};
 use crate::cluster::counters::ClusterCounters;
 use crate::config::Config;
 use crate::forwarding::Forwarding;
@@ -69,7 +69,7 @@ pub struct MemberReplica {
     /// Offers that were not passed on to any shard, and the nodes that are to be told.
     not_taken: Vec<(NodeIndex, Withdrawal)>,
     hearing: Hearing,
-    departures: Echoes<Tiding>,
+    departures: Echoes<RemoteMessage>,
     mark: Mark,
 }
 
@@ -114,18 +114,18 @@ impl MemberReplica {
 }
 
 /// What the shard of an offer is to hear that is not on its way to its receiver.
-fn withdrawal_of(node: NodeIndex, letter: &[u8]) -> Option<Tiding> {
+fn withdrawal_of(node: NodeIndex, letter: &[u8]) -> Option<RemoteMessage> {
     let Letter::Offer(offer) = Letter::read_whole(letter)? else {
         return None;
     };
     let receiver = offer.receiver;
-    let kind = TidingKind::Withdrawal(Receiver {
+    let kind = RemoteKind::Withdrawal(Receiver {
         member: ConnectionRef::of_member(node, &receiver)?,
         network: receiver.network,
         peer_id: receiver.peer_id,
         hash: offer.name,
     });
-    Some(Tiding {
+    Some(RemoteMessage {
         node: NodeIndex::HERE,
         info_hash: offer.info_hash,
         kind,
@@ -246,8 +246,8 @@ impl Replica for MemberReplica {
         for shard in unfinished {
             self.collect_from(shard);
         }
-        for tiding in undelivered {
-            self.pass_on(tiding, None);
+        for message in undelivered {
+            self.pass_on(message, None);
         }
         let in_flight = self.dispatcher.send();
         let dispatcher = &self.dispatcher;

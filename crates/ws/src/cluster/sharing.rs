@@ -49,7 +49,7 @@ struct Noted {
 
 /// What is told of a member beside its name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tidings {
+pub(crate) struct Presence {
     pub(crate) family: IpFamily,
     pub(crate) status: PeerStatus,
     /// It has just completed its download, which was counted.
@@ -90,16 +90,16 @@ impl Sharing {
         now: Seconds,
         info_hash: InfoHash,
         key: &MemberKey,
-        tidings: Tidings,
+        presence: Presence,
     ) {
         let life = self.lives.life();
         let record = MemberRecord {
             info_hash,
             member: key.member().member(key.peer_id(), key.network_number()),
-            family: tidings.family,
-            status: tidings.status,
-            has_completed: tidings.has_completed,
-            is_finished: tidings.is_finished,
+            family: presence.family,
+            status: presence.status,
+            has_completed: presence.has_completed,
+            is_finished: presence.is_finished,
             seconds_left: u16::try_from(life).unwrap_or(u16::MAX),
         };
         if self.outbox.len() >= OUTBOX_MAX {

@@ -12,7 +12,7 @@ use aquatic_types::{InfoHash, PeerStatus, Seconds};
 use aquatic_ws_protocol::{OfferId, is_json};
 
 use super::MemberReplica;
-use crate::cluster::batch::{ArrivedAnswer, ArrivedOffer, Tiding, TidingKind};
+use crate::cluster::batch::{ArrivedAnswer, ArrivedOffer, RemoteKind, RemoteMessage};
 use crate::cluster::counters::{LetterKind, LetterOutcome, MemberOutcome};
 use crate::messages::{ConnectionRef, Receiver};
 
@@ -65,10 +65,10 @@ impl MemberReplica {
         if !is_allowed && !leaves {
             return Some(MemberOutcome::Forbidden);
         }
-        let tiding = |until, is_live| Tiding {
+        let message = |until, is_live| RemoteMessage {
             node: received.from,
             info_hash: record.info_hash,
-            kind: TidingKind::Member {
+            kind: RemoteKind::Member {
                 record,
                 connection,
                 until,
@@ -77,10 +77,10 @@ impl MemberReplica {
         };
         if leaves && !received.is_logged {
             self.departures
-                .note(now, || tiding(Seconds(until.0.saturating_sub(1)), false));
+                .note(now, || message(Seconds(until.0.saturating_sub(1)), false));
         }
-        let tiding = tiding(until, !received.is_logged);
-        let is_on_its_way = self.pass_on(tiding, None);
+        let message = message(until, !received.is_logged);
+        let is_on_its_way = self.pass_on(message, None);
         (!is_on_its_way).then_some(MemberOutcome::Lost)
     }
 
@@ -88,9 +88,9 @@ impl MemberReplica {
     /// it, out of the log.
     pub(super) fn repeat_departures(&mut self, now: Now) {
         while self.has_room()
-            && let Some(tiding) = self.departures.next(now)
+            && let Some(message) = self.departures.next(now)
         {
-            self.pass_on(tiding, None);
+            self.pass_on(message, None);
         }
     }
 
@@ -149,12 +149,12 @@ impl MemberReplica {
         if !self.peer_ids.allow(&offerer.peer_id) {
             return Err(LetterOutcome::Refused);
         }
-        let tiding = Tiding {
+        let message = RemoteMessage {
             node: from,
             info_hash: letter.info_hash,
-            kind: TidingKind::Offer(kind),
+            kind: RemoteKind::Offer(kind),
         };
-        self.pass_on_or_fail(tiding, Some(letter.json))
+        self.pass_on_or_fail(message, Some(letter.json))
     }
 
     fn hear_answer(
@@ -175,12 +175,12 @@ impl MemberReplica {
             json: 0..0,
         };
         self.check(&letter.info_hash, letter.json)?;
-        let tiding = Tiding {
+        let message = RemoteMessage {
             node: from,
             info_hash: letter.info_hash,
-            kind: TidingKind::Answer(kind),
+            kind: RemoteKind::Answer(kind),
         };
-        self.pass_on_or_fail(tiding, Some(letter.json))
+        self.pass_on_or_fail(message, Some(letter.json))
     }
 
     fn hear_withdrawal(
@@ -190,18 +190,18 @@ impl MemberReplica {
     ) -> Result<(), LetterOutcome> {
         let receiver = &letter.receiver;
         let connection = ConnectionRef::of_member(from, receiver);
-        let kind = TidingKind::Withdrawal(Receiver {
+        let kind = RemoteKind::Withdrawal(Receiver {
             member: connection.ok_or(LetterOutcome::Invalid)?,
             network: receiver.network,
             peer_id: receiver.peer_id,
             hash: letter.name,
         });
-        let tiding = Tiding {
+        let message = RemoteMessage {
             node: from,
             info_hash: letter.info_hash,
             kind,
         };
-        self.pass_on_or_fail(tiding, None)
+        self.pass_on_or_fail(message, None)
     }
 
     /// Whether an offer or answer may be passed on.
@@ -215,28 +215,32 @@ impl MemberReplica {
         is_json(json).then_some(()).ok_or(LetterOutcome::Invalid)
     }
 
-    fn pass_on_or_fail(&mut self, tiding: Tiding, json: Option<&str>) -> Result<(), LetterOutcome> {
-        let is_on_its_way = self.pass_on(tiding, json);
+    fn pass_on_or_fail(
+        &mut self,
+        message: RemoteMessage,
+        json: Option<&str>,
+    ) -> Result<(), LetterOutcome> {
+        let is_on_its_way = self.pass_on(message, json);
         is_on_its_way.then_some(()).ok_or(LetterOutcome::Full)
     }
 
     /// Puts something on its way to its shard, with this offer or answer. Returns whether there was
     /// room.
-    pub(super) fn pass_on(&mut self, mut tiding: Tiding, json: Option<&str>) -> bool {
-        let shard = self.dispatcher.shard_of(&tiding.info_hash);
+    pub(super) fn pass_on(&mut self, mut message: RemoteMessage, json: Option<&str>) -> bool {
+        let shard = self.dispatcher.shard_of(&message.info_hash);
         let Some(batch) = self.dispatcher.batch_for(shard) else {
             return false;
         };
         batch.shard = shard;
         if let Some(json) = json {
             let place = batch.keep(json);
-            match &mut tiding.kind {
-                TidingKind::Offer(offer) => offer.json = place,
-                TidingKind::Answer(answer) => answer.json = place,
-                TidingKind::Member { .. } | TidingKind::Withdrawal(_) => {}
+            match &mut message.kind {
+                RemoteKind::Offer(offer) => offer.json = place,
+                RemoteKind::Answer(answer) => answer.json = place,
+                RemoteKind::Member { .. } | RemoteKind::Withdrawal(_) => {}
             }
         }
-        batch.tidings.push(tiding);
+        batch.messages.push(message);
         true
     }
 }

@@ -19,7 +19,7 @@ fn key(number: u32) -> MemberKey {
     MemberKey::new(ConnectionRef::here(3, connection), 7, &PeerId([1; 20]))
 }
 
-const TIDINGS: Tidings = Tidings {
+const PRESENCE: Presence = Presence {
     family: IpFamily::V4,
     status: PeerStatus::Leecher,
     has_completed: false,
@@ -27,7 +27,7 @@ const TIDINGS: Tidings = Tidings {
 };
 
 fn note(sharing: &mut Sharing, now: u32, number: u32) {
-    sharing.note(Seconds(now), InfoHash([2; 20]), &key(number), TIDINGS);
+    sharing.note(Seconds(now), InfoHash([2; 20]), &key(number), PRESENCE);
 }
 
 /// Records that are fetched: of which connection, and for how long each holds.

@@ -61,14 +61,14 @@ impl Fixture {
         is_live: bool,
     ) -> Outcome {
         record.seconds_left = 0;
-        let kind = TidingKind::Member {
+        let kind = RemoteKind::Member {
             record,
             connection: ConnectionRef::of_member(NODE, &record.member).unwrap(),
             until: self.now.seconds + seconds,
             is_live,
         };
         let mut batch = ClusterBatch::default();
-        batch.tidings.push(Tiding {
+        batch.messages.push(RemoteMessage {
             node: NODE,
             info_hash: record.info_hash,
             kind,
