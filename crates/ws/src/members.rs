@@ -1,5 +1,6 @@
 //! Who is in the swarms of a shard, counted. Pure.
 
+use aquatic_daemon::clock::Now;
 use aquatic_swarm::{CleaningCursor, CleaningVisitor, Counts, PeerPolicy, TorrentMap};
 use aquatic_tracker::metrics::counters::SwarmGauges;
 use aquatic_tracker::shard::client_stats::{ClientPrefix, ClientTable, ClientTag, PeerTag};
@@ -259,6 +260,11 @@ impl<V: PeerTag> Maintained for Members<V> {
         self.swarms.clean(cursor, NO_DEADLINE, budget, visitor)
     }
 
+    fn may_clean(&self, now: Now) -> bool {
+        let sharing = self.counts.sharing.as_ref();
+        sharing.is_none_or(|it| it.may_clean(now.seconds))
+    }
+
     fn pass_ended(&mut self) {
         self.counts.offers.pass_ended();
         if let Some(sharing) = &mut self.counts.sharing {
@@ -308,7 +314,7 @@ impl<V: PeerTag> CleaningVisitor<MemberKey, Peer<V>> for Visitor<'_, '_> {
             && sharing.is_turn_of(key)
         {
             let presence = Presence::of_present(peer);
-            sharing.note(self.cleaner.now, self.info_hash, key, presence);
+            sharing.refresh(self.cleaner.now, self.info_hash, key, presence);
         }
     }
 
