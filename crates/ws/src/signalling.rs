@@ -374,7 +374,9 @@ impl<V: PeerTag> SignallingSwarms<V> {
             let opened = OpenOffer::new(hash, offerer, network, deadline);
             let bytes = peer.open_offers.bytes();
             let may_grow = memory.may_grow();
-            peer.open_offers.open(now.seconds, opened, may_grow);
+            let has_gone = |node| sharing.is_some_and(|it| it.has_gone(node));
+            peer.open_offers
+                .open(now.seconds, opened, may_grow, has_gone);
             memory.change(bytes, peer.open_offers.bytes());
             true
         };

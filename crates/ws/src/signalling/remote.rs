@@ -150,14 +150,17 @@ impl<V: PeerTag> SignallingSwarms<V> {
         let of_network = network_hash(hasher, weighed_network(&offerer));
         let hash = offer_hash(hasher, &offer.offer_id, &offer.peer_id);
         let deadline = now.seconds + self.offer_age_seconds_max;
-        let memory = &mut self.members.counts.offers;
+        let counts = &mut self.members.counts;
+        let (memory, sharing) = (&mut counts.offers, counts.sharing.as_deref());
+        let has_gone = |node| sharing.is_some_and(|it| it.has_gone(node));
         let Some(peer) = self.members.swarms.peer_mut(key, &receiver) else {
             return Outcome::Refused;
         };
         let opened = OpenOffer::new(hash, offer.offerer, of_network, deadline);
         let bytes = peer.open_offers.bytes();
         let may_grow = memory.may_grow();
-        peer.open_offers.open(now.seconds, opened, may_grow);
+        peer.open_offers
+            .open(now.seconds, opened, may_grow, has_gone);
         memory.change(bytes, peer.open_offers.bytes());
         Outcome::Opened(hash)
     }
