@@ -25,7 +25,7 @@ use crate::cluster::batch::{RemoteKind, RemoteMessage};
 use crate::cluster::counters::ClusterCounters;
 use crate::config::Config;
 use crate::forwarding::Forwarding;
-use crate::messages::{ConnectionRef, Receiver};
+use crate::messages::Receiver;
 use crate::signalling::ClusterSignalling;
 
 use posting::Post;
@@ -118,17 +118,11 @@ fn withdrawal_of(node: NodeIndex, letter: &[u8]) -> Option<RemoteMessage> {
     let Letter::Offer(offer) = Letter::read_whole(letter)? else {
         return None;
     };
-    let receiver = offer.receiver;
-    let kind = RemoteKind::Withdrawal(Receiver {
-        member: ConnectionRef::of_member(node, &receiver)?,
-        network: receiver.network,
-        peer_id: receiver.peer_id,
-        hash: offer.name,
-    });
+    let receiver = Receiver::of_member(node, &offer.receiver, offer.name)?;
     Some(RemoteMessage {
         node: NodeIndex::HERE,
         info_hash: offer.info_hash,
-        kind,
+        kind: RemoteKind::Withdrawal(receiver),
     })
 }
 

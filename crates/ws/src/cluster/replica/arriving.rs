@@ -128,33 +128,12 @@ impl MemberReplica {
         from: NodeIndex,
         letter: &OfferLetter<'_>,
     ) -> Result<(), LetterOutcome> {
-        let (offerer, receiver) = (&letter.offerer, &letter.receiver);
-        let invalid = LetterOutcome::Invalid;
-        let kind = ArrivedOffer {
-            offer_id: OfferId(letter.offer_id),
-            offerer: ConnectionRef::of_member(from, offerer).ok_or(invalid)?,
-            peer_id: offerer.peer_id,
-            family: letter.family,
-            network: offerer.network,
-            receiver: Receiver {
-                member: ConnectionRef::of_member(NodeIndex::HERE, receiver).ok_or(invalid)?,
-                network: receiver.network,
-                peer_id: receiver.peer_id,
-                hash: letter.name,
-            },
-            // That of what is kept below.
-            json: 0..0,
-        };
-        self.check(&letter.info_hash, letter.json)?;
-        if !self.peer_ids.allow(&offerer.peer_id) {
+        let offer = arrived_offer(from, letter).ok_or(LetterOutcome::Invalid)?;
+        if !self.peer_ids.allow(&offer.peer_id) {
             return Err(LetterOutcome::Refused);
         }
-        let message = RemoteMessage {
-            node: from,
-            info_hash: letter.info_hash,
-            kind: RemoteKind::Offer(kind),
-        };
-        self.pass_on_or_fail(message, Some(letter.json))
+        let kind = RemoteKind::Offer(offer);
+        self.hear_letter(from, letter.info_hash, kind, Some(letter.json))
     }
 
     fn hear_answer(
@@ -162,25 +141,9 @@ impl MemberReplica {
         from: NodeIndex,
         letter: &AnswerLetter<'_>,
     ) -> Result<(), LetterOutcome> {
-        let answerer = &letter.answerer;
-        let connection = ConnectionRef::of_member(from, answerer);
-        let kind = ArrivedAnswer {
-            offer_id: OfferId(letter.offer_id),
-            offerer: letter.offerer,
-            answerer: connection.ok_or(LetterOutcome::Invalid)?,
-            peer_id: answerer.peer_id,
-            siblings: letter.siblings.iter().collect(),
-            family: letter.family,
-            network: answerer.network,
-            json: 0..0,
-        };
-        self.check(&letter.info_hash, letter.json)?;
-        let message = RemoteMessage {
-            node: from,
-            info_hash: letter.info_hash,
-            kind: RemoteKind::Answer(kind),
-        };
-        self.pass_on_or_fail(message, Some(letter.json))
+        let answer = arrived_answer(from, letter).ok_or(LetterOutcome::Invalid)?;
+        let kind = RemoteKind::Answer(answer);
+        self.hear_letter(from, letter.info_hash, kind, Some(letter.json))
     }
 
     fn hear_withdrawal(
@@ -188,20 +151,29 @@ impl MemberReplica {
         from: NodeIndex,
         letter: &Withdrawal,
     ) -> Result<(), LetterOutcome> {
-        let receiver = &letter.receiver;
-        let connection = ConnectionRef::of_member(from, receiver);
-        let kind = RemoteKind::Withdrawal(Receiver {
-            member: connection.ok_or(LetterOutcome::Invalid)?,
-            network: receiver.network,
-            peer_id: receiver.peer_id,
-            hash: letter.name,
-        });
+        let receiver = Receiver::of_member(from, &letter.receiver, letter.name);
+        let kind = RemoteKind::Withdrawal(receiver.ok_or(LetterOutcome::Invalid)?);
+        self.hear_letter(from, letter.info_hash, kind, None)
+    }
+
+    /// Passes on what a letter says, with this offer or answer, if that may be.
+    fn hear_letter(
+        &mut self,
+        from: NodeIndex,
+        info_hash: InfoHash,
+        kind: RemoteKind,
+        json: Option<&str>,
+    ) -> Result<(), LetterOutcome> {
+        if let Some(json) = json {
+            self.check(&info_hash, json)?;
+        }
         let message = RemoteMessage {
             node: from,
-            info_hash: letter.info_hash,
+            info_hash,
             kind,
         };
-        self.pass_on_or_fail(message, None)
+        let is_on_its_way = self.pass_on(message, json);
+        is_on_its_way.then_some(()).ok_or(LetterOutcome::Full)
     }
 
     /// Whether an offer or answer may be passed on.
@@ -213,15 +185,6 @@ impl MemberReplica {
             return Err(LetterOutcome::Refused);
         }
         is_json(json).then_some(()).ok_or(LetterOutcome::Invalid)
-    }
-
-    fn pass_on_or_fail(
-        &mut self,
-        message: RemoteMessage,
-        json: Option<&str>,
-    ) -> Result<(), LetterOutcome> {
-        let is_on_its_way = self.pass_on(message, json);
-        is_on_its_way.then_some(()).ok_or(LetterOutcome::Full)
     }
 
     /// Puts something on its way to its shard, with this offer or answer. Returns whether there was
@@ -243,6 +206,35 @@ impl MemberReplica {
         batch.messages.push(message);
         true
     }
+}
+
+/// What an offer says. Where its JSON is kept is not known yet.
+fn arrived_offer(from: NodeIndex, letter: &OfferLetter<'_>) -> Option<ArrivedOffer> {
+    let offerer = &letter.offerer;
+    Some(ArrivedOffer {
+        offer_id: OfferId(letter.offer_id),
+        offerer: ConnectionRef::of_member(from, offerer)?,
+        peer_id: offerer.peer_id,
+        family: letter.family,
+        network: offerer.network,
+        receiver: Receiver::of_member(NodeIndex::HERE, &letter.receiver, letter.name)?,
+        json: 0..0,
+    })
+}
+
+/// The same of an answer.
+fn arrived_answer(from: NodeIndex, letter: &AnswerLetter<'_>) -> Option<ArrivedAnswer> {
+    let answerer = &letter.answerer;
+    Some(ArrivedAnswer {
+        offer_id: OfferId(letter.offer_id),
+        offerer: letter.offerer,
+        answerer: ConnectionRef::of_member(from, answerer)?,
+        peer_id: answerer.peer_id,
+        siblings: letter.siblings.iter().collect(),
+        family: letter.family,
+        network: answerer.network,
+        json: 0..0,
+    })
 }
 
 /// Until when something is believed that was told so long ago, to hold for so many seconds; `None`
