@@ -111,16 +111,23 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Connects workers with each other. `wakers` wake them.
+    /// Connects socket workers with each other, and with the thread that has the replica, if there
+    /// is one: its own ways are the last. Each is woken by its waker.
     #[must_use]
-    pub fn connect(workers: usize, wakers: &[Waker]) -> Vec<Self> {
-        let wakers = wakers.get(..workers).unwrap_or(wakers);
-        let mut all: Vec<_> = wakers.iter().map(|_| Self::default()).collect();
+    pub fn connect(wakers: &[Waker], replica: Option<&Waker>) -> Vec<Self> {
+        let wakers: Vec<_> = wakers.iter().chain(replica).collect();
+        let none = || Self {
+            reaches_nodes: replica.is_some(),
+            ..Self::default()
+        };
+        let mut all: Vec<_> = wakers.iter().map(|_| none()).collect();
         for (from, from_waker) in wakers.iter().enumerate() {
             for (to, to_waker) in wakers.iter().enumerate() {
-                let way = (from != to)
-                    .then(|| exchange(DELIVERY_BATCHES_MAX, to_waker.clone(), from_waker.clone()));
-                let (requester, responder) = way.unzip();
+                let connect = || {
+                    let (to_waker, from_waker) = ((*to_waker).clone(), (*from_waker).clone());
+                    exchange(DELIVERY_BATCHES_MAX, to_waker, from_waker)
+                };
+                let (requester, responder) = (from != to).then(connect).unzip();
                 if let Some(other) = all.get_mut(to) {
                     other.incoming.extend(responder);
                 }
@@ -128,17 +135,6 @@ impl Forwarding {
                     own.outgoing.push(requester.map(Lane::new));
                 }
             }
-        }
-        all
-    }
-
-    /// The same, with the thread that has the replica: its own ways are the last.
-    #[must_use]
-    pub fn connect_with_replica(wakers: &[Waker], replica: Waker) -> Vec<Self> {
-        let wakers: Vec<_> = wakers.iter().cloned().chain([replica]).collect();
-        let mut all = Self::connect(wakers.len(), &wakers);
-        for forwarding in &mut all {
-            forwarding.reaches_nodes = true;
         }
         all
     }
@@ -292,7 +288,7 @@ mod tests {
     }
 
     fn two(wakers: &[Waker; 2]) -> [Forwarding; 2] {
-        let all = Forwarding::connect(2, wakers);
+        let all = Forwarding::connect(wakers, None);
         all.try_into().unwrap()
     }
 
@@ -322,7 +318,7 @@ mod tests {
         let silent = || waker_pair(|| ()).1;
         let [mut alone, _] = two(&[silent(), silent()]);
         assert!(!alone.send_letter(NodeIndex(1), |_| ()));
-        let all = Forwarding::connect_with_replica(&[silent(), silent()], silent());
+        let all = Forwarding::connect(&[silent(), silent()], Some(&silent()));
         let [mut own, mut other, mut replica] = <[_; 3]>::try_from(all).unwrap();
         assert!(!replica.send_letter(NodeIndex(1), |_| ()), "to itself");
         let mut sent = Vec::new();
