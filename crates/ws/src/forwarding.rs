@@ -21,6 +21,10 @@ const DELIVERY_EVICTED_MAX: usize = 256;
 /// Letters for other nodes after which a batch takes no more.
 const DELIVERY_LETTERS_MAX: usize = 2_048;
 
+/// Room that an empty batch keeps for letters: for so many bytes, and so many of them.
+const LETTER_BYTES_KEPT: usize = 8 * 1_024;
+const LETTERS_KEPT: usize = 32;
+
 /// Batches that can be on their way from one worker to another.
 const DELIVERY_BATCHES_MAX: usize = 16;
 
@@ -95,8 +99,9 @@ impl DeliveryBatch {
         self.bytes.clear();
         self.bytes.shrink_to(2 * DELIVERY_BYTES_MAX);
         self.letter_ends.clear();
+        self.letter_ends.shrink_to(LETTERS_KEPT);
         self.letters.clear();
-        self.letters.shrink_to(2 * DELIVERY_BYTES_MAX);
+        self.letters.shrink_to(LETTER_BYTES_KEPT);
     }
 }
 
@@ -349,6 +354,21 @@ mod tests {
         assert!(came == sent, "{} of {}", came.len(), sent.len());
         assert_eq!(others, [[8]]);
         assert!(own.send_letter(NodeIndex(5), |_| ()));
+    }
+
+    /// There are many of them, of which few are in use most of the time.
+    #[test]
+    fn an_empty_batch_keeps_little_room_for_letters() {
+        let mut batch = DeliveryBatch::default();
+        while !batch.is_full() {
+            batch.letters.extend([7; 100]);
+            batch.letter_ends.push((NodeIndex(1), batch.letters.len()));
+        }
+        batch.letters.extend([7; 1_000_000]);
+        batch.clear();
+        assert!(batch.is_empty());
+        assert!(batch.letters.capacity() <= 2 * LETTER_BYTES_KEPT);
+        assert!(batch.letter_ends.capacity() <= 2 * LETTERS_KEPT);
     }
 
     /// It sleeps until batches are back, with what it has held back.

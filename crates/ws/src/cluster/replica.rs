@@ -215,7 +215,7 @@ impl Replica for MemberReplica {
                 }
             }
         });
-        for (node, withdrawal) in self.not_taken.drain(..) {
+        for (node, withdrawal) in std::mem::take(&mut self.not_taken) {
             post.withdraw(now, node, withdrawal, publish);
         }
         let mut settling = Settling {
