@@ -373,7 +373,7 @@ mod tests {
 
     /// It sleeps until batches are back, with what it has held back.
     #[test]
-    fn whoever_has_sent_many_parcels_is_woken_when_they_are_back() {
+    fn whoever_has_sent_many_batches_is_woken_when_they_are_back() {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&wakes);
         let (gate, own_waker) = waker_pair(move || {
