@@ -1,6 +1,6 @@
 //! A bus that loses, repeats and mixes up what it carries, a log that is read again, connections
-//! that end, and nodes that fall silent. Whatever happens, no answer comes without its offer; and when all is quiet, all
-//! nodes agree.
+//! that end, and nodes that fall silent. Whatever happens, no answer comes without its offer; and
+//! when all is quiet, all nodes agree.
 
 use std::collections::BTreeSet;
 
