@@ -255,6 +255,11 @@ impl AddressReplica {
                 batch.peers.v6.extend(waiting.v6.drain(..v6));
                 self.waiting_records -= v4 + v6;
             }
+            if is_empty(waiting) {
+                // A busy shard may have made it long.
+                waiting.v4.shrink_to(RECORDS_MAX);
+                waiting.v6.shrink_to(RECORDS_MAX);
+            }
         }
     }
 }

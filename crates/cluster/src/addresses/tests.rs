@@ -543,6 +543,9 @@ fn shards_may_be_busy() {
     assert!(fixture.replica.has_room());
     let taken: u64 = fixture.counters.taken.iter().map(Counter::get).sum();
     assert_eq!(taken, u64::from(told) * 3 / 2);
+    // What waited has left no room behind.
+    let waiting = &fixture.replica.waiting[0];
+    assert!(waiting.v4.capacity() <= 2 * RECORDS_MAX);
 }
 
 fn departure_of(arrival: &PeerRecord<CompactV4>) -> PeerRecord<CompactV4> {

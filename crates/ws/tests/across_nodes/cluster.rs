@@ -71,9 +71,10 @@ pub(crate) struct Cluster {
     log: Vec<(usize, u64, Vec<u8>)>,
 }
 
-/// How far a node's clock is ahead of the first one's.
+/// How far a node's clock is ahead of the first one's: it was started so long before, and begins
+/// its seconds at other times.
 fn clock_micros(node: usize) -> u64 {
-    370_000 * u64::try_from(node).unwrap()
+    70_000_370_000 * u64::try_from(node).unwrap()
 }
 
 /// As a node that is known by this number to itself and others.
