@@ -163,12 +163,12 @@ impl Building<'_> {
         let dispatchers = shards.connect(front_end, BATCHES_MAX, |_| Signalling);
         let cluster_waker = cluster.as_ref().map(|it| &it.waker);
         let mut forwarding = Forwarding::connect(front_end.wakers, cluster_waker);
-        let replica = match cluster {
-            Some(cluster) => {
+        let replica = match (cluster, persistence.counted_until()) {
+            (Some(cluster), counted) => {
                 let own = forwarding.pop().context("the cluster thread has no ways")?;
-                Some(cluster.replica(config, &settings, access_list, &mut shards, own))
+                Some(cluster.replica((config, &settings), access_list, &mut shards, own, counted))
             }
-            None => None,
+            (None, _) => None,
         };
         let snapshotter =
             persistence.attach(&mut shards, entropy.number()?, topology.of_owners(wakers));

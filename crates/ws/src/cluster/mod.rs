@@ -68,14 +68,15 @@ impl ClusterParts {
         Sharing::new(self.nodes.clone(), access_list, self.refresh_seconds)
     }
 
-    /// The replica, connected with all shards.
+    /// The replica, connected with all shards. Downloads until `counted_until`, in microseconds,
+    /// were counted by an earlier process.
     pub(crate) fn replica(
         self,
-        config: &Config,
-        settings: &LiveSettings<Arc<Config>>,
+        (config, settings): (&Config, &LiveSettings<Arc<Config>>),
         access_list: &SharedAccessList,
         shards: &mut ShardSet<SignallingShard>,
         forwarding: Forwarding,
+        counted_until: Option<i64>,
     ) -> MemberReplica {
         let parts = MemberReplicaParts {
             dispatcher: shards
@@ -88,6 +89,6 @@ impl ClusterParts {
             nodes: self.nodes,
             counters: self.counters,
         };
-        MemberReplica::new(parts)
+        MemberReplica::new(parts).with_counts_until(counted_until)
     }
 }

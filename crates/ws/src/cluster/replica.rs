@@ -103,6 +103,13 @@ impl MemberReplica {
         }
     }
 
+    /// Downloads until then, in microseconds, were counted by an earlier process.
+    #[must_use]
+    pub fn with_counts_until(mut self, micros: Option<i64>) -> Self {
+        self.counted = Counted::until(micros);
+        self
+    }
+
     /// Has a shard bring back what others are to be told. Not if it does not keep up: it will be
     /// asked again.
     fn collect_from(&mut self, shard: usize) {
