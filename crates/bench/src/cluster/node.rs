@@ -21,9 +21,12 @@ use crate::trackers::{Protocol, Tracker};
 /// How long a node may take until it serves, besides what it is told to wait for.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// How often a node is asked for its metrics, until it tells them.
-const METRICS_TRIES: u32 = 10;
+/// For how long a node is asked for its metrics, until it tells them.
+const METRICS_MAX: Duration = Duration::from_secs(20);
 const METRICS_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a node may take until its metrics are as they should be, if nobody says more.
+const AS_EXPECTED_MAX: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -145,20 +148,22 @@ impl Setup {
         });
         let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
         if self.server.is_some() {
-            for node in &nodes {
-                node.wait_until(
-                    "all nodes are complete and hear each other",
-                    interrupt,
-                    |it| {
-                        let complete = it.sum("aquatic_cluster_complete");
-                        let heard = it.sum("aquatic_cluster_nodes");
-                        complete >= Some(1.0) && heard.is_some_and(|heard| to_count(heard) >= count)
-                    },
-                )?;
-            }
+            wait_until_met(&nodes, interrupt)?;
         }
         Ok(nodes)
     }
+}
+
+/// Waits until all of these know all swarms, and each other.
+pub(crate) fn wait_until_met(nodes: &[Node], interrupt: &Interrupt) -> anyhow::Result<()> {
+    let what = "all nodes are complete and hear each other";
+    nodes.iter().try_for_each(|node| {
+        node.wait_until(what, interrupt, |it| {
+            let complete = it.sum("aquatic_cluster_complete");
+            let heard = it.sum("aquatic_cluster_nodes").map(to_count);
+            complete >= Some(1.0) && heard >= Some(nodes.len())
+        })
+    })
 }
 
 impl Node {
@@ -187,13 +192,12 @@ impl Node {
 
     pub(crate) fn metrics(&self) -> anyhow::Result<Metrics> {
         // While it is busy, or has just started, it may have no time for this (503).
-        let mut tries = 1;
+        let clock = Clock::start();
         loop {
             match Metrics::fetch(self.metrics) {
-                Err(_) if tries < METRICS_TRIES => tries += 1,
+                Err(_) if clock.elapsed() < METRICS_MAX => thread::sleep(METRICS_PAUSE),
                 done => return done.with_context(|| self.name.clone()),
             }
-            thread::sleep(METRICS_PAUSE);
         }
     }
 
@@ -203,6 +207,15 @@ impl Node {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    pub(crate) fn is_in_cluster(&self) -> bool {
+        self.setup.server.is_some()
+    }
+
+    /// How many peers it knows, by its last count: it counts once a second.
+    pub(crate) fn peers(&self) -> anyhow::Result<f64> {
+        self.metrics()?.require("aquatic_peers")
     }
 
     /// What it has logged since its start.
@@ -219,13 +232,12 @@ impl Node {
     ) -> anyhow::Result<()> {
         let clock = Clock::start();
         loop {
-            let metrics = self.metrics();
-            if metrics.as_ref().is_ok_and(&is_so) {
+            let metrics = self.metrics()?;
+            if is_so(&metrics) {
                 return Ok(());
             }
             interrupt.check()?;
-            if clock.elapsed() > 2 * READY_MAX {
-                metrics?;
+            if clock.elapsed() > AS_EXPECTED_MAX {
                 let words = self.child.last_words();
                 bail!("{}: waited in vain until {what}{words}", self.name);
             }
