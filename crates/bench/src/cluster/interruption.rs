@@ -143,7 +143,7 @@ impl Interruption {
             setup.start(place.folder(), &name, context.interrupt)
         });
         let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
-        wait_until_met(&nodes, context.interrupt)?;
+        wait_until_met(&nodes, self.log, context.interrupt)?;
         let expected = f64::from(NODES) * f64::from(self.peers());
         let mut fixture = Fixture::new(context, cut, nodes, server, proxy, expected)?;
 

@@ -13,6 +13,7 @@ use aquatic_load_test::core::process::Usage;
 
 use crate::child::{Child, Interrupt};
 use crate::cluster::metrics::Metrics;
+use crate::cluster::server::Log;
 use crate::contest::answers;
 use crate::find::Folders;
 use crate::materials;
@@ -148,20 +149,25 @@ impl Setup {
         });
         let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
         if self.server.is_some() {
-            wait_until_met(&nodes, interrupt)?;
+            wait_until_met(&nodes, Log::Kept, interrupt)?;
         }
         Ok(nodes)
     }
 }
 
-/// Waits until all of these know all swarms, and each other.
-pub(crate) fn wait_until_met(nodes: &[Node], interrupt: &Interrupt) -> anyhow::Result<()> {
+/// Waits until all of these hear each other, and know all swarms if there is a log to tell that by.
+pub(crate) fn wait_until_met(
+    nodes: &[Node],
+    log: Log,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
     let what = "all nodes are complete and hear each other";
     nodes.iter().try_for_each(|node| {
         node.wait_until(what, interrupt, |it| {
             let complete = it.sum("aquatic_cluster_complete");
             let heard = it.sum("aquatic_cluster_nodes").map(to_count);
-            complete >= Some(1.0) && heard >= Some(nodes.len())
+            let is_complete = log == Log::Absent || complete >= Some(1.0);
+            is_complete && heard >= Some(nodes.len())
         })
     })
 }
