@@ -249,3 +249,27 @@ fn offer_all(mut pairs: Vec<Pair>, rate: u32, is_ending: &AtomicBool) -> anyhow:
         time,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_that_do_not_arrive_are_no_load() {
+        let told = |sent, arrived| {
+            let mut table = Table::new("browsers");
+            let time = Duration::from_secs(2);
+            let offers = Offers {
+                sent,
+                arrived,
+                time,
+            };
+            offers.tell(&mut table)
+        };
+        told(10, 10).unwrap();
+        told(10, 9).unwrap();
+        let error = told(10, 8).unwrap_err().to_string();
+        assert!(error.contains("of 10 offers"), "{error}");
+        told(0, 0).unwrap_err();
+    }
+}

@@ -138,7 +138,7 @@ fn tell_answers(
     parts: [(&str, Range<u32>); 3],
     table: &mut Table,
 ) -> anyhow::Result<()> {
-    let mut first = None;
+    let mut before = None;
     for (when, range) in parts {
         let millis = range.end - range.start;
         let part = answers.part(range);
@@ -147,12 +147,13 @@ fn tell_answers(
         let name = format!("another node, {when}: answers per second");
         table.add(name, "1/s", rate);
         let slowest = part.quantile(0.999)?;
-        let before = *first.get_or_insert(slowest);
-        table.add(
-            format!("another node, {when}: p99.9 to that before"),
-            "",
-            slowest / before,
-        );
+        match before {
+            None => before = Some(slowest),
+            Some(before) => {
+                let name = format!("another node, {when}: p99.9 to that before");
+                table.add(name, "", slowest / before);
+            }
+        }
     }
     let refused = to_f64(answers.refused);
     table.add("another node: refused", "answers", refused);

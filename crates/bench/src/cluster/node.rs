@@ -24,7 +24,6 @@ const READY_MAX: Duration = Duration::from_secs(30);
 
 /// For how long a node is asked for its metrics, until it tells them.
 const METRICS_MAX: Duration = Duration::from_secs(20);
-const METRICS_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a node may take until its metrics are as they should be, if nobody says more.
 const AS_EXPECTED_MAX: Duration = Duration::from_secs(60);
@@ -197,14 +196,7 @@ impl Node {
     }
 
     pub(crate) fn metrics(&self) -> anyhow::Result<Metrics> {
-        // While it is busy, or has just started, it may have no time for this (503).
-        let clock = Clock::start();
-        loop {
-            match Metrics::fetch(self.metrics) {
-                Err(_) if clock.elapsed() < METRICS_MAX => thread::sleep(METRICS_PAUSE),
-                done => return done.with_context(|| self.name.clone()),
-            }
-        }
+        Metrics::fetch(self.metrics, METRICS_MAX).with_context(|| self.name.clone())
     }
 
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
