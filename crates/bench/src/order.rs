@@ -16,6 +16,17 @@ pub fn alternating(contenders: usize, rounds: u32) -> impl Iterator<Item = Turn>
         .flat_map(move |round| (0..contenders).map(move |contender| Turn { round, contender }))
 }
 
+/// A B, B A, and so on: the same, if a run may leave something behind for the next one.
+pub fn there_and_back(contenders: usize, rounds: u32) -> impl Iterator<Item = Turn> {
+    alternating(contenders, rounds).map(move |Turn { round, contender }| Turn {
+        round,
+        contender: match round % 2 {
+            0 => contender,
+            _ => contenders - 1 - contender,
+        },
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +38,11 @@ mod tests {
             .collect();
         assert_eq!(turns, [(0, 0), (0, 1), (1, 0), (1, 1)]);
         assert_eq!(alternating(0, 5).count(), 0);
+    }
+
+    #[test]
+    fn every_other_round_is_backwards() {
+        let turns: Vec<_> = there_and_back(3, 3).map(|turn| turn.contender).collect();
+        assert_eq!(turns, [0, 1, 2, 2, 1, 0, 0, 1, 2]);
     }
 }

@@ -10,7 +10,7 @@ use aquatic_types::InfoHash;
 use serde_json::{Value, json};
 
 /// How long a message is waited for.
-const MESSAGE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const MESSAGE_MAX: Duration = Duration::from_secs(10);
 
 /// About what an offer of a browser takes, in bytes.
 const OFFER_BYTES: usize = 1_500;
@@ -82,39 +82,36 @@ impl Browser {
         let name = text(&torrent.0);
         self.send(&json!({"action": "scrape", "info_hash": name}))?;
         let answer = self.wait_for("files")?;
+        let answer = answer.context("a node does not answer a scrape")?;
         let files = &answer["files"][&name];
         let count = |key: &str| files[key].as_u64().unwrap_or(0);
         Ok(count("complete") + count("incomplete"))
     }
 
-    /// The next message that has this member. Others are left out.
-    pub(crate) fn wait_for(&mut self, member: &str) -> anyhow::Result<Value> {
-        loop {
-            let message = self.receive()?;
-            let message = message.with_context(|| format!("nothing with {member:?} has come"))?;
-            if let Some(reason) = message.get("failure reason") {
-                bail!("refused: {reason}");
-            }
+    /// The next message that has this member; `None` if there is none for [`MESSAGE_MAX`]. Others
+    /// are left out.
+    pub(crate) fn wait_for(&mut self, member: &str) -> anyhow::Result<Option<Value>> {
+        while let Some(message) = self.receive()? {
             if message.get(member).is_some() {
-                return Ok(message);
+                return Ok(Some(message));
             }
         }
+        Ok(None)
     }
 
-    /// Takes what has come meanwhile, and leaves it unread.
-    pub(crate) fn discard(&mut self) -> anyhow::Result<()> {
+    /// Takes what has come meanwhile: how many messages had this member.
+    pub(crate) fn take(&mut self, member: &str) -> anyhow::Result<u64> {
         self.stream.set_nonblocking(true)?;
-        let mut bytes = [0; 16_384];
+        let mut count = 0;
         let done = loop {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => bail!("a node has closed a connection"),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
+            match self.receive() {
+                Ok(Some(message)) => count += u64::from(message.get(member).is_some()),
+                Ok(None) => break Ok(count),
                 Err(error) => break Err(error),
             }
         };
         self.stream.set_nonblocking(false)?;
-        Ok(done?)
+        done
     }
 
     fn send(&mut self, message: &Value) -> anyhow::Result<()> {
@@ -122,12 +119,18 @@ impl Browser {
         Ok(())
     }
 
+    /// The next message; `None` if there is none for as long as the stream waits. A refusal is an
+    /// error.
     fn receive(&mut self) -> anyhow::Result<Option<Value>> {
         loop {
             if let Some((kind, message)) = take_frame(&mut self.received) {
                 // Not a ping or pong, or the end.
                 if kind == 1 {
-                    return Ok(Some(serde_json::from_slice(&message)?));
+                    let message: Value = serde_json::from_slice(&message)?;
+                    if let Some(reason) = message.get("failure reason") {
+                        bail!("refused: {reason}");
+                    }
+                    return Ok(Some(message));
                 }
                 continue;
             }

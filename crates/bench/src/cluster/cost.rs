@@ -1,18 +1,13 @@
 //! CPU time per answer of nodes in a cluster, and of the same nodes each by itself.
 
-use std::thread;
-use std::time::Duration;
-
-use aquatic_daemon::clock::Clock;
-
-use crate::cluster::load::Load;
-use crate::cluster::node::Node;
-use crate::cluster::{Context, Table, loads, to_f64};
-use crate::order;
-use crate::statistics::Spread;
+use crate::cluster::steady::{Run, Steady};
+use crate::cluster::table::Column;
+use crate::cluster::{Context, Table};
+use crate::order::there_and_back;
 use crate::trackers::Protocol;
 
-const PAUSE: Duration = Duration::from_millis(50);
+/// For how long each rate is tried, in seconds.
+const TRY_SECONDS: u32 = 10;
 
 /// How to measure it.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,14 +21,24 @@ pub struct Options {
     #[arg(long, value_name = "RATE", default_value_t = 20_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub cost_rate: u32,
+    /// cost: raise the rate by a quarter, for as long as all nodes of a cluster answer everything,
+    /// and measure at the highest one.
+    #[arg(long)]
+    pub cost_highest: bool,
     /// cost: seconds after which each peer announces again.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10,
-        value_parser = clap::value_parser!(u32).range(1..=120))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 14,
+        value_parser = clap::value_parser!(u32).range(1..=1_800))]
     pub cost_interval: u32,
-    /// cost: seconds within which each peer is published again, a power of two. That is measured
-    /// for so long, too.
-    #[arg(long, value_name = "SECONDS", default_value_t = 32, value_parser = parse_refresh)]
+    /// cost: seconds within which each peer is published again, a power of two.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = parse_refresh)]
     pub cost_refresh: u32,
+    /// cost: every announce is of a peer that was not there before.
+    #[arg(long)]
+    pub cost_new_peers: bool,
+    /// cost: for how long each run is measured, at least one refresh interval.
+    #[arg(long, value_name = "SECONDS", default_value_t = 32,
+        value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub cost_seconds: u32,
     /// cost: pairs of runs.
     #[arg(long, value_name = "PAIRS", default_value_t = 3,
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -47,142 +52,88 @@ pub(crate) fn parse_refresh(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A load that lasts, of peers that announce again and again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Steady {
-    pub(crate) nodes: u8,
-    /// Announces per second at each node.
-    pub(crate) rate: u32,
-    /// Seconds after which each peer announces again, and within which it is published again.
-    pub(crate) interval: u32,
-    pub(crate) refresh: u32,
-}
+/// What is told of the runs of either kind.
+const FIGURES: [Column<Run>; 5] = [
+    ("CPU time per answer", "µs", |run| run.micros_per_answer),
+    ("peers per answer", "peers", |run| run.peers),
+    ("sent to each node", "1/s", |run| run.sent),
+    ("answered by each node", "1/s", |run| run.answered),
+    ("answers lost", "answers", |run| run.lost),
+];
 
-/// What one run has come to, all nodes together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    pub(crate) micros_per_answer: f64,
-    /// Records that were published, and received, per answer.
-    pub(crate) published: f64,
-    pub(crate) received: f64,
-    /// Answers that did not come.
-    pub(crate) lost: f64,
-}
-
-/// What nodes have counted.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    cpu_micros: u64,
-    answered: u64,
-    published: f64,
-    received: f64,
-}
+/// Of nodes in a cluster.
+const FIGURES_OF_CLUSTERS: [Column<Run>; 3] = [
+    ("records published per answer", "records", |run| {
+        run.published
+    }),
+    ("records received per answer", "records", |run| run.received),
+    ("CPU time of the server per answer", "µs", |run| {
+        run.server_micros
+    }),
+];
 
 impl Options {
     pub(crate) fn run(&self, context: &Context<'_>) -> anyhow::Result<Table> {
-        let mut table = Table::new("cost");
-        let steady = Steady {
+        // So that a missing program is told before anything is measured.
+        context.setup(Protocol::Udp)?;
+        let mut steady = Steady {
             nodes: self.cost_nodes,
             rate: self.cost_rate,
             interval: self.cost_interval,
             refresh: self.cost_refresh,
+            is_new: self.cost_new_peers,
+            seconds: self.cost_seconds,
         };
+        if self.cost_highest {
+            steady.rate = highest(self.cost_rate, |rate| {
+                let seconds = TRY_SECONDS.min(self.cost_seconds);
+                let tried = Steady {
+                    rate,
+                    seconds,
+                    ..steady
+                };
+                tried.is_answered(context)
+            })?;
+        }
         let mut runs: [Vec<Run>; 2] = Default::default();
-        for turn in order::alternating(2, self.cost_pairs) {
+        for turn in there_and_back(2, self.cost_pairs) {
             let run = steady.measure(context, turn.contender == 0)?;
             if let Some(runs) = runs.get_mut(turn.contender) {
                 runs.push(run);
             }
         }
-        let [on, off] = runs;
-        let median = |runs: &[Run], value: fn(&Run) -> f64| Spread::of(runs.iter().map(value));
-        for (name, runs) in [("in a cluster", &on), ("each by itself", &off)] {
-            if let Some(micros) = median(runs, |run| run.micros_per_answer) {
-                table.add(
-                    format!("{name}: CPU time per answer, median"),
-                    "µs",
-                    micros.median,
-                );
-            }
-            let lost = runs.iter().map(|run| run.lost).sum();
-            table.add(format!("{name}: answers lost"), "answers", lost);
-        }
-        for (name, value) in [
-            (
-                "records published per answer",
-                (|run| run.published) as fn(&Run) -> f64,
-            ),
-            ("records received per answer", |run| run.received),
-        ] {
-            if let Some(share) = median(&on, value) {
-                table.add(format!("in a cluster: {name}"), "records", share.median);
-            }
-        }
-        let pairs = on.iter().zip(&off);
-        let ratios = pairs.map(|(on, off)| on.micros_per_answer / off.micros_per_answer);
-        if let Some(ratio) = Spread::of(ratios) {
-            table.add("ratio of neighbours in time, median", "", ratio.median);
-            table.add("ratio of neighbours in time, smallest", "", ratio.min);
-            table.add("ratio of neighbours in time, largest", "", ratio.max);
-        }
+        let mut table = Table::new("cost");
+        tell(&runs, &mut table);
         Ok(table)
     }
 }
 
-impl Steady {
-    /// Measures for one refresh interval.
-    pub(crate) fn measure(self, context: &Context<'_>, is_in_cluster: bool) -> anyhow::Result<Run> {
-        let place = context.place()?;
-        let server = is_in_cluster.then(|| place.server(context)).transpose()?;
-        let mut setup = context.setup(Protocol::Udp)?;
-        setup.server = server.as_ref().map(super::Server::url);
-        setup.refresh_interval = self.refresh;
-        let count = usize::from(self.nodes);
-        let nodes = setup.start_all(place.folder(), count, context.interrupt)?;
-        let peers = self.rate.saturating_mul(self.interval);
-        let loads = loads(&nodes, self.rate, 0..peers)?;
-        // All peers are there when each has announced once.
-        wait(self.interval + 2, context)?;
-        let before = count_all(&nodes, &loads)?;
-        wait(self.refresh, context)?;
-        let after = count_all(&nodes, &loads)?;
-        let mut lost = 0;
-        for load in loads {
-            lost += load.end()?.lost();
+/// The last rate at which everything is answered, each a quarter more than the one before.
+fn highest(
+    first: u32,
+    mut is_answered: impl FnMut(u32) -> anyhow::Result<bool>,
+) -> anyhow::Result<u32> {
+    let (mut found, mut next) = (None, first);
+    while is_answered(next)? {
+        found = Some(next);
+        next = next.saturating_add(next.div_ceil(4));
+    }
+    found.ok_or_else(|| anyhow::anyhow!("{first} per second are not all answered: begin with less"))
+}
+
+fn tell([on, off]: &[Vec<Run>; 2], table: &mut Table) {
+    for (kind, runs) in [("in a cluster", on), ("each by itself", off)] {
+        for (what, unit, value) in FIGURES {
+            table.add_spread(&format!("{kind}: {what}"), unit, runs.iter().map(value));
         }
-        let answers = to_f64(after.answered - before.answered);
-        anyhow::ensure!(answers > 0.0, "nobody was answered");
-        Ok(Run {
-            micros_per_answer: to_f64(after.cpu_micros - before.cpu_micros) / answers,
-            published: (after.published - before.published) / answers,
-            received: (after.received - before.received) / answers,
-            lost: to_f64(lost),
-        })
     }
-}
-
-fn wait(seconds: u32, context: &Context<'_>) -> anyhow::Result<()> {
-    let clock = Clock::start();
-    while clock.elapsed() < Duration::from_secs(seconds.into()) {
-        context.interrupt.check()?;
-        thread::sleep(PAUSE);
+    for (what, unit, value) in FIGURES_OF_CLUSTERS {
+        let name = format!("in a cluster: {what}");
+        table.add_spread(&name, unit, on.iter().map(value));
     }
-    Ok(())
-}
-
-fn count_all(nodes: &[Node], loads: &[Load]) -> anyhow::Result<Counts> {
-    let mut counts = Counts::default();
-    for (node, load) in nodes.iter().zip(loads) {
-        let usage = node.usage()?;
-        counts.cpu_micros += usage.user_micros + usage.system_micros;
-        counts.answered += load.answered();
-        // A node by itself has none of these.
-        let metrics = node.metrics()?;
-        let sum = |name| metrics.sum(name).unwrap_or(0.0);
-        counts.published += sum("aquatic_cluster_records_published_total");
-        counts.received += sum("aquatic_cluster_records_received_total");
-    }
-    Ok(counts)
+    let pairs = on.iter().zip(off);
+    let ratios = pairs.map(|(on, off)| on.micros_per_answer / off.micros_per_answer);
+    table.add_spread("ratio of neighbours in time", "", ratios);
 }
 
 #[cfg(test)]
@@ -196,5 +147,14 @@ mod tests {
             let error = parse_refresh(text).unwrap_err();
             assert!(error.contains("power of two"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn the_highest_rate_is_the_last_that_is_answered() {
+        assert_eq!(highest(100, |rate| Ok(rate <= 160)).unwrap(), 157);
+        assert_eq!(highest(1, |rate| Ok(rate <= 2)).unwrap(), 2);
+        let error = highest(100, |_| Ok(false)).unwrap_err().to_string();
+        assert!(error.contains("100"), "{error}");
+        assert!(highest(100, |_| anyhow::bail!("no")).is_err());
     }
 }

@@ -1,14 +1,19 @@
-//! How soon a node knows everybody that joins late, or comes back.
+//! How soon a node knows everybody that joins late, or comes back, and whether clients of another
+//! node notice.
 
-use std::fs;
-use std::process::Command;
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use aquatic_daemon::clock::Clock;
 use jiff::Timestamp;
 
-use crate::child::Child;
-use crate::cluster::node::{Node, to_count};
-use crate::cluster::{Context, Place, Table, to_f64};
+use crate::cluster::answers::Answers;
+use crate::cluster::fill::{fill, whole};
+use crate::cluster::load::{Demand, Load};
+use crate::cluster::node::Node;
+use crate::cluster::{Context, Table, per_second, to_f64, wait};
 use crate::trackers::Protocol;
 
 /// What a node logs.
@@ -18,8 +23,9 @@ const COMPLETE: &str = "the swarms of all nodes of the cluster are known";
 /// How long a node may take, in seconds, before it serves in any case.
 const COMPLETE_MAX: u32 = 600;
 
-/// Peers in each torrent.
-const PEERS_PER_TORRENT: u32 = 10;
+/// A node that says that it is complete has counted its peers by then.
+const COUNTED_MAX: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How to measure it.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,6 +35,20 @@ pub struct Options {
     #[arg(long, value_name = "PEERS", default_value_t = 1_000_000,
         value_parser = clap::value_parser!(u32).range(10..))]
     pub join_peers: u32,
+    /// join: announces per second at that other node meanwhile.
+    #[arg(long, value_name = "RATE", default_value_t = 5_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub join_rate: u32,
+    /// join: for how long its answers are looked at before the node joins, and at least from then.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub join_seconds: u32,
+}
+
+/// What a node knows that has become complete.
+struct Completion {
+    seconds: f64,
+    peers: f64,
 }
 
 impl Options {
@@ -37,74 +57,106 @@ impl Options {
         let server = place.server(context)?;
         let mut setup = context.setup(Protocol::Udp)?;
         setup.server = Some(server.url());
-        let folder = place.folder();
-        let full = setup.start(folder, "node-0", context.interrupt)?;
-        self.fill(context, &place, &full)?;
-        let peers = self.join_peers / PEERS_PER_TORRENT * PEERS_PER_TORRENT;
-        wait_until_published(context, &full, peers)?;
+        let (folder, interrupt) = (place.folder(), context.interrupt);
+        let other = [setup.start(folder, "node-0", interrupt)?];
+        let [full] = &other;
+        fill(context, &place, full, self.join_peers)?;
+        // These announce again and again, so that it stays clear how many there are.
+        let demand = Demand {
+            rate: self.join_rate,
+            peers: 0..self.join_rate,
+        };
+        let load = Load::start(&other, demand)?;
+        load.wait_until_sent(self.join_rate, interrupt)?;
+        let expected = f64::from(whole(self.join_peers)) + f64::from(self.join_rate);
+
+        let begun = load.millis();
+        wait(self.join_seconds, context)?;
+        let before = begun..load.millis();
+        setup.complete_within = COMPLETE_MAX;
+        let begun = load.millis();
+        let node = setup.start(folder, "node-1", interrupt)?;
+        let joined = Completion::of(&node, expected)?;
+        let joining = self.until_looked_at(begun, &load, context)?;
+        let begun = load.millis();
+        let node = node.restart(folder, interrupt)?;
+        let came_back = Completion::of(&node, expected)?;
+        let coming_back = self.until_looked_at(begun, &load, context)?;
+        let answers = load.end()?;
 
         let mut table = Table::new("join");
-        setup.complete_within = COMPLETE_MAX;
-        let node = setup.start(folder, "node-1", context.interrupt)?;
-        tell(&mut table, "joins", &node, context, peers)?;
-        let node = node.restart(folder, context.interrupt)?;
-        tell(&mut table, "is back after SIGKILL", &node, context, peers)?;
+        joined.tell("joins", expected, &mut table);
+        came_back.tell("is back after SIGKILL", expected, &mut table);
+        let parts = [
+            ("before", before),
+            ("while it joins", joining),
+            ("from SIGKILL on", coming_back),
+        ];
+        tell_answers(&answers, parts, &mut table)?;
         Ok(table)
     }
 
-    fn fill(&self, context: &Context<'_>, place: &Place, node: &Node) -> anyhow::Result<()> {
-        let config = place.folder().join("fill.toml");
-        let torrents = self.join_peers / PEERS_PER_TORRENT;
-        let text = format!(
-            "server_address = \"{}\"\ntracker_pid = {}\nprint_json = true\n\
-             show_progress = false\n[fill]\nenabled = true\nnumber_of_torrents = {torrents}\n\
-             peers_per_torrent = {PEERS_PER_TORRENT}\n",
-            node.address,
-            node.pid()
-        );
-        fs::write(&config, text)?;
-        let mut command = Command::new(context.folders.tester(Protocol::Udp)?);
-        command.arg("-c").arg(&config);
-        let report = place.folder().join("fill.json");
-        let log = place.folder().join("fill.log");
-        let cpus = context.tester_cpus();
-        let mut tester = Child::start(command, cpus, Some(&report), &log)?;
-        tester.wait(u64::from(COMPLETE_MAX), context.interrupt)
+    fn until_looked_at(
+        &self,
+        begun: u32,
+        load: &Load,
+        context: &Context<'_>,
+    ) -> anyhow::Result<Range<u32>> {
+        while load.millis() < begun + self.join_seconds * 1_000 {
+            context.interrupt.check()?;
+            thread::sleep(PAUSE);
+        }
+        Ok(begun..load.millis())
     }
 }
 
-fn wait_until_published(context: &Context<'_>, node: &Node, peers: u32) -> anyhow::Result<()> {
-    node.wait_until("all peers are published", context.interrupt, |metrics| {
-        let published = metrics.sum("aquatic_cluster_records_published_total");
-        let waiting = metrics.sum("aquatic_cluster_buffered_bytes");
-        published >= Some(peers.into()) && waiting <= Some(0.0)
-    })
+impl Completion {
+    /// What a node knows that has just begun to serve.
+    fn of(node: &Node, expected: f64) -> anyhow::Result<Self> {
+        let seconds = seconds_until_complete(&node.log()?)?;
+        let clock = Clock::start();
+        let mut peers = node.peers()?;
+        while peers < expected && clock.elapsed() < COUNTED_MAX {
+            thread::sleep(PAUSE);
+            peers = node.peers()?;
+        }
+        Ok(Self { seconds, peers })
+    }
+
+    fn tell(&self, what: &str, expected: f64, table: &mut Table) {
+        let name = format!("{what}: complete after its connection");
+        table.add(name, "s", self.seconds);
+        table.add(format!("{what}: peers that it has"), "peers", self.peers);
+        let share = self.peers / expected * 100.0;
+        table.add(format!("{what}: of those that there are"), "%", share);
+    }
 }
 
-fn tell(
+/// Those of the other node, by what happened to this one.
+fn tell_answers(
+    answers: &Answers,
+    parts: [(&str, Range<u32>); 3],
     table: &mut Table,
-    what: &str,
-    node: &Node,
-    context: &Context<'_>,
-    expected: u32,
 ) -> anyhow::Result<()> {
-    let seconds = seconds_until_complete(&node.log()?)?;
-    // Gauges follow after a moment.
-    let expected = usize::try_from(expected)?;
-    node.wait_until("its gauges are there", context.interrupt, |metrics| {
-        metrics
-            .sum("aquatic_peers")
-            .is_some_and(|peers| to_count(peers) > 0)
-    })?;
-    let peers = node.metrics()?.require("aquatic_peers")?;
-    table.add(
-        format!("{what}: complete after its connection"),
-        "s",
-        seconds,
-    );
-    table.add(format!("{what}: peers that it has"), "peers", peers);
-    let share = peers / to_f64(u64::try_from(expected)?) * 100.0;
-    table.add(format!("{what}: of those that there are"), "%", share);
+    let mut before = None;
+    for (when, range) in parts {
+        let millis = range.end - range.start;
+        let part = answers.part(range);
+        part.tell(&format!("another node, {when}"), table)?;
+        let rate = per_second(part.answered(), Duration::from_millis(millis.into()));
+        let name = format!("another node, {when}: answers per second");
+        table.add(name, "1/s", rate);
+        let slowest = part.quantile(0.999)?;
+        match before {
+            None => before = Some(slowest),
+            Some(before) => {
+                let name = format!("another node, {when}: p99.9 to that before");
+                table.add(name, "", slowest / before);
+            }
+        }
+    }
+    let refused = to_f64(answers.refused);
+    table.add("another node: refused", "answers", refused);
     Ok(())
 }
 

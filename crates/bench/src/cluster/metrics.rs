@@ -2,20 +2,36 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use aquatic_daemon::clock::Clock;
 
 /// How long a node may take to tell its metrics.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Time until it is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// All metrics of a node at one time.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(String);
 
 impl Metrics {
-    /// Asks the node whose metrics are served there.
-    pub(crate) fn fetch(address: SocketAddr) -> anyhow::Result<Self> {
+    /// Asks the node whose metrics are served there. While it is busy, or has just started, it may
+    /// have no time for this (503): it is asked again, for so long.
+    pub(crate) fn fetch(address: SocketAddr, max: Duration) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        loop {
+            match Self::fetch_once(address) {
+                Err(_) if clock.elapsed() < max => thread::sleep(PAUSE),
+                done => return done,
+            }
+        }
+    }
+
+    fn fetch_once(address: SocketAddr) -> anyhow::Result<Self> {
         let answer = || {
             let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
             stream.set_read_timeout(Some(ANSWER_MAX))?;
@@ -59,7 +75,38 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// Answers one request after the other.
+    fn serve(answers: [&'static str; 2]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let head = lines
+                    .map_while(Result::ok)
+                    .take_while(|line| !line.is_empty());
+                assert!(head.count() > 1);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_node_that_is_busy_is_asked_again() {
+        let busy = "HTTP/1.1 503 Service Unavailable\r\n\r\ntoo busy\n";
+        let address = serve([busy, "HTTP/1.1 200 OK\r\n\r\npeers 3\n"]);
+        let metrics = Metrics::fetch(address, Duration::from_secs(60)).unwrap();
+        assert_eq!(metrics.sum("peers"), Some(3.0));
+        let error = Metrics::fetch(serve([busy, busy]), Duration::ZERO).unwrap_err();
+        assert!(error.to_string().contains("503"), "{error}");
+    }
 
     #[test]
     fn a_metric_is_summed_over_its_labels() {

@@ -6,42 +6,54 @@
 //! | module | contents |
 //! |---|---|
 //! | `server`, `node`, `metrics` | the processes, and what nodes tell about themselves |
-//! | `udp`, `load`, `browser` | clients |
-//! | [`visibility`], [`join`], [`outage`], [`browsers`] | the measurements: what users notice |
-//! | [`cost`], [`growth`], [`idle`] | the measurements: what it takes |
+//! | `proxy` | a network that can be cut |
+//! | `udp`, `load`, `answers`, `fill`, `browser` | clients |
+//! | `steady`, `interruption` | runs that several measurements consist of |
+//! | [`visibility`], [`join`], [`outage`], [`partition`], [`browsers`] | what users notice |
+//! | [`cost`], [`memory`], [`idle`], [`growth`] | what it takes |
 //! | `table` | their figures |
 
+mod answers;
 mod browser;
 pub mod browsers;
 pub mod cost;
+mod fill;
 pub mod growth;
 pub mod idle;
+mod interruption;
 pub mod join;
 mod load;
+pub mod memory;
 mod metrics;
 mod node;
 pub mod outage;
+pub mod partition;
+mod proxy;
 mod server;
+mod steady;
 mod table;
 mod udp;
 pub mod visibility;
 
 use std::env;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
+use aquatic_daemon::clock::Clock;
 use tempfile::TempDir;
 
 use crate::child::Interrupt;
-use crate::cluster::load::{Demand, Load};
-use crate::cluster::node::{Node, Setup};
-use crate::cluster::server::Server;
+use crate::cluster::node::Setup;
+use crate::cluster::server::{Log, Server};
 use crate::cluster::table::{Output, Table};
 use crate::find::Folders;
 use crate::materials::{self, RecvBuffers};
 use crate::pin;
 use crate::trackers::Protocol;
+
+/// How often it is looked whether somebody wants us to end.
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) const MEBIBYTE: f64 = 1_048_576.0;
 
@@ -54,14 +66,34 @@ pub enum Measurement {
     Join,
     /// What clients notice while the server is gone, and how soon all is known after.
     Outage,
+    /// The same while a node is cut off from its server without a word.
+    Partition,
     /// How soon an offer of a browser arrives at one of another node, and its answer.
     Browsers,
     /// CPU time per answer in a cluster, and of the same nodes each by itself.
     Cost,
+    /// Memory per peer, and beside peers, in a cluster and without.
+    Memory,
     /// CPU time and memory of a node that has nothing to do.
     Idle,
     /// CPU time per answer with one, two and four nodes, against a straight line.
     Growth,
+}
+
+impl Measurement {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Visibility => "visibility",
+            Self::Join => "join",
+            Self::Outage => "outage",
+            Self::Partition => "partition",
+            Self::Browsers => "browsers",
+            Self::Cost => "cost",
+            Self::Memory => "memory",
+            Self::Idle => "idle",
+            Self::Growth => "growth",
+        }
+    }
 }
 
 /// Measures a cluster of our trackers on this machine. Needs `nats-server`.
@@ -70,7 +102,7 @@ pub struct ClusterRun {
     /// What to measure. Without: everything.
     #[arg(value_enum)]
     pub measurements: Vec<Measurement>,
-    /// The folder to write cluster.jsonl to.
+    /// The folder with cluster.jsonl, to which is added.
     #[arg(long, default_value = "documents/performance/results")]
     pub output: PathBuf,
     /// CPUs of the trackers, such as 0 or 0,2-3. Empty: all.
@@ -86,9 +118,13 @@ pub struct ClusterRun {
     #[command(flatten)]
     outage: outage::Options,
     #[command(flatten)]
+    partition: partition::Options,
+    #[command(flatten)]
     browsers: browsers::Options,
     #[command(flatten)]
     cost: cost::Options,
+    #[command(flatten)]
+    memory: memory::Options,
     #[command(flatten)]
     idle: idle::Options,
     #[command(flatten)]
@@ -146,7 +182,7 @@ impl ClusterRun {
                     Ok(table) => output.add(&table)?,
                     Err(error) => {
                         failures += 1;
-                        eprintln!("{measurement:?} has failed: {error:#}");
+                        output.add_failure(measurement.name(), &error)?;
                     }
                 }
             }
@@ -161,8 +197,10 @@ impl ClusterRun {
             Measurement::Visibility => self.visibility.run(context),
             Measurement::Join => self.join.run(context),
             Measurement::Outage => self.outage.run(context),
+            Measurement::Partition => self.partition.run(context),
             Measurement::Browsers => self.browsers.run(context),
             Measurement::Cost => self.cost.run(context),
+            Measurement::Memory => self.memory.run(context),
             Measurement::Idle => self.idle.run(context),
             Measurement::Growth => self.growth.run(context),
         }
@@ -189,25 +227,22 @@ impl Place {
     }
 
     fn server(&self, context: &Context<'_>) -> anyhow::Result<Server> {
-        Server::start(self.folder(), context.tester_cpus(), context.interrupt)
+        self.server_with(Log::Kept, context)
+    }
+
+    fn server_with(&self, log: Log, context: &Context<'_>) -> anyhow::Result<Server> {
+        Server::start(self.folder(), log, context.tester_cpus(), context.interrupt)
     }
 }
 
-/// A load of new peers at each node, whose peers are at addresses of their own.
-fn load_all(nodes: &[Node], rate: u32) -> anyhow::Result<Vec<Load>> {
-    loads(nodes, rate, 0..u32::MAX)
-}
-
-fn loads(nodes: &[Node], rate: u32, peers: std::ops::Range<u32>) -> anyhow::Result<Vec<Load>> {
-    let loads = nodes.iter().zip(1u8..).map(|(node, number)| {
-        let demand = Demand {
-            rate,
-            peers: peers.clone(),
-            from: Ipv4Addr::new(127, 0, 1, number),
-        };
-        Load::start(node.address, demand)
-    });
-    loads.collect()
+/// Waits, and gives how long that was.
+fn wait(seconds: u32, context: &Context<'_>) -> anyhow::Result<Duration> {
+    let clock = Clock::start();
+    while clock.elapsed() < Duration::from_secs(seconds.into()) {
+        context.interrupt.check()?;
+        thread::sleep(PAUSE);
+    }
+    Ok(clock.elapsed())
 }
 
 fn per_second(count: u64, time: Duration) -> f64 {

@@ -13,6 +13,7 @@ use aquatic_load_test::core::process::Usage;
 
 use crate::child::{Child, Interrupt};
 use crate::cluster::metrics::Metrics;
+use crate::cluster::server::Log;
 use crate::contest::answers;
 use crate::find::Folders;
 use crate::materials;
@@ -21,9 +22,11 @@ use crate::trackers::{Protocol, Tracker};
 /// How long a node may take until it serves, besides what it is told to wait for.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// How often a node is asked for its metrics, until it tells them.
-const METRICS_TRIES: u32 = 10;
-const METRICS_PAUSE: Duration = Duration::from_millis(100);
+/// For how long a node is asked for its metrics, until it tells them.
+const METRICS_MAX: Duration = Duration::from_secs(20);
+
+/// How long a node may take until its metrics are as they should be, if nobody says more.
+const AS_EXPECTED_MAX: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -145,20 +148,27 @@ impl Setup {
         });
         let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
         if self.server.is_some() {
-            for node in &nodes {
-                node.wait_until(
-                    "all nodes are complete and hear each other",
-                    interrupt,
-                    |it| {
-                        let complete = it.sum("aquatic_cluster_complete");
-                        let heard = it.sum("aquatic_cluster_nodes");
-                        complete >= Some(1.0) && heard.is_some_and(|heard| to_count(heard) >= count)
-                    },
-                )?;
-            }
+            wait_until_met(&nodes, Log::Kept, interrupt)?;
         }
         Ok(nodes)
     }
+}
+
+/// Waits until all of these hear each other, and know all swarms if there is a log to tell that by.
+pub(crate) fn wait_until_met(
+    nodes: &[Node],
+    log: Log,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let what = "all nodes are complete and hear each other";
+    nodes.iter().try_for_each(|node| {
+        node.wait_until(what, interrupt, |it| {
+            let complete = it.sum("aquatic_cluster_complete");
+            let heard = it.sum("aquatic_cluster_nodes").map(to_count);
+            let is_complete = log == Log::Absent || complete >= Some(1.0);
+            is_complete && heard >= Some(nodes.len())
+        })
+    })
 }
 
 impl Node {
@@ -186,15 +196,7 @@ impl Node {
     }
 
     pub(crate) fn metrics(&self) -> anyhow::Result<Metrics> {
-        // While it is busy, or has just started, it may have no time for this (503).
-        let mut tries = 1;
-        loop {
-            match Metrics::fetch(self.metrics) {
-                Err(_) if tries < METRICS_TRIES => tries += 1,
-                done => return done.with_context(|| self.name.clone()),
-            }
-            thread::sleep(METRICS_PAUSE);
-        }
+        Metrics::fetch(self.metrics, METRICS_MAX).with_context(|| self.name.clone())
     }
 
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
@@ -203,6 +205,15 @@ impl Node {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    pub(crate) fn is_in_cluster(&self) -> bool {
+        self.setup.server.is_some()
+    }
+
+    /// How many peers it knows, by its last count: it counts once a second.
+    pub(crate) fn peers(&self) -> anyhow::Result<f64> {
+        self.metrics()?.require("aquatic_peers")
     }
 
     /// What it has logged since its start.
@@ -219,13 +230,12 @@ impl Node {
     ) -> anyhow::Result<()> {
         let clock = Clock::start();
         loop {
-            let metrics = self.metrics();
-            if metrics.as_ref().is_ok_and(&is_so) {
+            let metrics = self.metrics()?;
+            if is_so(&metrics) {
                 return Ok(());
             }
             interrupt.check()?;
-            if clock.elapsed() > 2 * READY_MAX {
-                metrics?;
+            if clock.elapsed() > AS_EXPECTED_MAX {
                 let words = self.child.last_words();
                 bail!("{}: waited in vain until {what}{words}", self.name);
             }

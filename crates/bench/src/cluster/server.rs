@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aquatic_daemon::clock::Clock;
+use aquatic_load_test::core::process::Usage;
 
 use crate::child::{Child, Interrupt};
 use crate::materials;
@@ -22,7 +23,7 @@ const OF_DEBIAN: &str = "/usr/sbin/nats-server";
 const READY_MAX: Duration = Duration::from_secs(30);
 const READY_PAUSE: Duration = Duration::from_millis(20);
 
-/// A server with a log (JetStream) on disk.
+/// A server.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Option<Child>,
@@ -31,10 +32,18 @@ pub(crate) struct Server {
     cpus: Option<Vec<usize>>,
 }
 
+/// Whether a server keeps a log (JetStream) on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    Kept,
+    Absent,
+}
+
 impl Server {
     /// Starts one that keeps its files in this folder.
     pub(crate) fn start(
         folder: &Path,
+        log: Log,
         cpus: Option<&[usize]>,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
@@ -44,7 +53,7 @@ impl Server {
             address: materials::address(Protocol::Http)?,
             cpus: cpus.map(<[usize]>::to_vec),
         };
-        fs::write(server.config(), config(server.address, folder))?;
+        fs::write(server.config(), config(server.address, log, folder))?;
         server.go_on(interrupt)?;
         Ok(server)
     }
@@ -53,9 +62,19 @@ impl Server {
         self.folder.join("nats.conf")
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where trackers find it.
     pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// What it has used so far: not a part of what nodes use.
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
+        let child = self.child.as_ref().context("there is no server")?;
+        Usage::of_process(child.pid())
     }
 
     /// Starts it (again), with what it has stored.
@@ -93,12 +112,15 @@ impl Server {
     }
 }
 
-fn config(address: SocketAddr, folder: &Path) -> String {
-    let store = folder.join("store");
-    format!(
-        "listen: \"{address}\"\njetstream {{ store_dir: \"{}\", max_file: 8G }}\n",
-        store.display()
-    )
+/// It looks for connections that have died as often as documents/clustering.md says.
+fn config(address: SocketAddr, log: Log, folder: &Path) -> String {
+    let mut text = format!("listen: \"{address}\"\nping_interval: \"5s\"\n");
+    if log == Log::Kept {
+        let store = folder.join("store");
+        let store = store.display();
+        text += &format!("jetstream {{ store_dir: \"{store}\", max_file: 8G }}\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -107,8 +129,11 @@ mod tests {
 
     #[test]
     fn its_log_is_in_the_folder_of_the_run() {
-        let text = config("127.0.0.1:42".parse().unwrap(), Path::new("/run/x"));
+        let address = "127.0.0.1:42".parse().unwrap();
+        let text = config(address, Log::Kept, Path::new("/run/x"));
         assert!(text.starts_with("listen: \"127.0.0.1:42\"\n"), "{text}");
         assert!(text.contains("store_dir: \"/run/x/store\""), "{text}");
+        let text = config(address, Log::Absent, Path::new("/run/x"));
+        assert!(!text.contains("jetstream"), "{text}");
     }
 }

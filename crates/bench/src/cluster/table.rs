@@ -10,9 +10,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::machine::{self, Machine};
-use crate::statistics::quantile;
+use crate::statistics::{Spread, quantile};
 
-/// The first line.
+/// The first line of each run.
 #[derive(Clone, Debug, Serialize)]
 struct Head {
     date: String,
@@ -21,7 +21,7 @@ struct Head {
     machine: Machine,
 }
 
-/// Every other line.
+/// One value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Figure {
     measurement: &'static str,
@@ -35,7 +35,18 @@ struct Figure {
 enum Line<'a> {
     Head(&'a Head),
     Figure(&'a Figure),
+    Failure(&'a Failure),
 }
+
+/// A measurement that could not be made.
+#[derive(Clone, Debug, Serialize)]
+struct Failure {
+    measurement: &'static str,
+    error: String,
+}
+
+/// A figure of a run: its name, its unit, and where it is.
+pub(crate) type Column<Run> = (&'static str, &'static str, fn(&Run) -> f64);
 
 /// The figures of one measurement.
 #[derive(Clone, Debug)]
@@ -77,6 +88,22 @@ impl Table {
         self.add(format!("{name}, how many"), "values", f64::from(count));
     }
 
+    /// The median of runs, and the smallest and the largest if there are several.
+    pub(crate) fn add_spread(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        values: impl IntoIterator<Item = f64>,
+    ) {
+        if let Some(spread) = Spread::of(values) {
+            self.add(format!("{name}, median"), unit, spread.median);
+            if spread.count > 1 {
+                self.add(format!("{name}, smallest"), unit, spread.min);
+                self.add(format!("{name}, largest"), unit, spread.max);
+            }
+        }
+    }
+
     fn markdown(&self) -> String {
         let mut text = format!("\n| {} | | |\n|---|--:|---|\n", self.measurement);
         for Figure {
@@ -91,14 +118,17 @@ impl Table {
 }
 
 impl Output {
-    /// Begins a file in this folder.
+    /// Begins a file in this folder, or goes on with the one that is there: measurements are
+    /// long, and one at a time must not cost the others.
     ///
     /// # Errors
     /// If it cannot be written.
     pub(crate) fn create(folder: &Path, command: String) -> anyhow::Result<Self> {
         let create = || {
             fs::create_dir_all(folder)?;
-            File::create(folder.join("cluster.jsonl"))
+            let mut options = File::options();
+            options.append(true).create(true);
+            options.open(folder.join("cluster.jsonl"))
         };
         let file = create().with_context(|| format!("cannot write to {}", folder.display()))?;
         let now = Zoned::now().with_time_zone(TimeZone::UTC);
@@ -129,6 +159,20 @@ impl Output {
         let mut figures = table.figures.iter();
         figures.try_for_each(|figure| self.write(&Line::Figure(figure)))
     }
+
+    /// Prints and writes why there are no figures.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn add_failure(
+        &mut self,
+        measurement: &'static str,
+        error: &anyhow::Error,
+    ) -> anyhow::Result<()> {
+        let error = format!("{error:#}");
+        eprintln!("{measurement} has failed: {error}");
+        self.write(&Line::Failure(&Failure { measurement, error }))
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +195,30 @@ mod tests {
         let figure = r#"{"figure":{"measurement":"x","name":"time, p50","unit":"ms","value":2.5}}"#;
         assert_eq!(lines[1], figure);
         assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn runs_go_on_with_the_file_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        for command in ["one", "two"] {
+            let mut output = Output::create(folder.path(), command.to_owned()).unwrap();
+            output.add_failure("x", &anyhow::anyhow!("no")).unwrap();
+        }
+        let written = fs::read_to_string(folder.path().join("cluster.jsonl")).unwrap();
+        let lines: Vec<_> = written.lines().collect();
+        assert_eq!(lines[1], r#"{"failure":{"measurement":"x","error":"no"}}"#);
+        assert!(lines[2].contains(r#""command":"two""#), "{written}");
+        assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn a_spread_has_both_ends() {
+        let mut table = Table::new("x");
+        table.add_spread("time", "ms", [3.0, 1.0, 2.5]);
+        table.add_spread("nothing", "ms", []);
+        table.add_spread("once", "ms", [7.0]);
+        let values: Vec<f64> = table.figures.iter().map(|figure| figure.value).collect();
+        assert_eq!(values, [2.5, 1.0, 3.0, 7.0]);
     }
 
     #[test]

@@ -1,28 +1,36 @@
 //! How soon a peer that has announced at one node is known at another.
 
-use std::net::Ipv4Addr;
-use std::thread;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::Context as _;
 use aquatic_daemon::clock::Clock;
 use aquatic_load_test::core::population::info_hash;
 
+use crate::cluster::load::{Demand, Load};
+use crate::cluster::node::Node;
 use crate::cluster::udp::{Client, Swarm};
-use crate::cluster::{Context, Table, load_all, millis};
+use crate::cluster::{Context, Table, millis, per_second, wait};
 use crate::trackers::Protocol;
 
 /// How often it is asked.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// A peer that is not known after this has got lost.
+/// A peer that is not known after this has got lost. That is then its time.
 const KNOWN_MAX: Duration = Duration::from_secs(30);
 
 /// How often nodes publish (`cluster.flush_interval`).
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long the load lasts before the first probe.
-const WARM_UP: Duration = Duration::from_secs(3);
+/// Time between two probes.
+const SPACING: Duration = Duration::from_millis(50);
+
+/// A probe opens its sockets so long before it is due.
+const AHEAD: Duration = Duration::from_millis(200);
+
+/// How long the load lasts before the first probe, in seconds.
+const WARM_UP_SECONDS: u32 = 2;
 
 /// Torrents of probes are those of another seed than those of the load.
 const SEED: u64 = 0x70_726f_6265;
@@ -39,12 +47,23 @@ pub struct Options {
         value_parser = clap::value_parser!(u8).range(2..=32))]
     pub visibility_nodes: u8,
     /// visibility: announces per second of new peers beside the probes, at all nodes together.
-    #[arg(long, value_name = "RATE", default_value_t = 100_000)]
+    #[arg(long, value_name = "RATE", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(32..))]
     pub visibility_rate: u32,
-    /// visibility: peers that are waited for, over all pairs of nodes.
-    #[arg(long, value_name = "PROBES", default_value_t = 300,
+    /// visibility: peers that are looked for, over all pairs of nodes: twenty in a second.
+    #[arg(long, value_name = "PROBES", default_value_t = 600,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub visibility_probes: u32,
+}
+
+/// A peer that is to announce at one node, and to be found at another.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    number: u32,
+    announced_at: SocketAddr,
+    asked: SocketAddr,
+    /// The start of the schedule.
+    clock: Clock,
 }
 
 impl Options {
@@ -55,75 +74,97 @@ impl Options {
         let mut setup = context.setup(Protocol::Udp)?;
         setup.server = Some(server.url());
         let nodes = setup.start_all(place.folder(), count, context.interrupt)?;
-        let loads = load_all(
-            &nodes,
-            self.visibility_rate / u32::from(self.visibility_nodes),
-        )?;
-        thread::sleep(WARM_UP);
+        let demand = Demand {
+            rate: self.visibility_rate / u32::from(self.visibility_nodes),
+            peers: 0..u32::MAX,
+        };
+        let load = Load::start(&nodes, demand)?;
+        wait(WARM_UP_SECONDS, context)?;
 
-        let clients = nodes.iter().map(|node| Client::connect(FROM, node.address));
-        let mut clients = clients.collect::<anyhow::Result<Vec<_>>>()?;
-        let pairs = pairs(count);
-        let mut times = Vec::new();
-        let (clock, before) = (
-            Clock::start(),
-            loads.iter().map(super::Load::answered).sum::<u64>(),
-        );
-        for (probe, (from, to)) in (0..self.visibility_probes).zip(pairs.iter().cycle()) {
-            context.interrupt.check()?;
-            thread::sleep(rest_before(probe));
-            times.push(probe_once(&mut clients, (*from, *to), probe)?);
-        }
-        let after = loads.iter().map(super::Load::answered).sum::<u64>();
-        let rate = super::per_second(after - before, clock.elapsed());
-        let mut lost = 0;
-        for load in loads {
-            lost += load.end()?.lost();
-        }
+        let begun = load.millis();
+        let times = self.probe(&nodes, context)?;
+        let within = begun..load.millis();
+        let answers = load.end()?;
+        let late = times.iter().filter(|time| **time >= millis(KNOWN_MAX));
+        let late = u32::try_from(late.count())?;
 
         let mut table = Table::new("visibility");
         table.add_quantiles("known at another node after", "ms", times);
-        table.add("answers per second beside it", "1/s", rate);
-        table.add("of these lost", "answers", super::to_f64(lost));
+        let name = "not known at another node within 30 s";
+        table.add(name, "values", late.into());
+        let time = Duration::from_millis((within.end - within.start).into());
+        let part = answers.part(within);
+        let (sent, answered) = (part.sent, part.answered());
+        table.add("announces beside it", "1/s", per_second(sent, time));
+        table.add("answers beside it", "1/s", per_second(answered, time));
+        part.tell("beside it", &mut table)?;
         Ok(table)
+    }
+
+    /// Milliseconds of all probes. Each begins when it is due, whatever has come of those before.
+    fn probe(&self, nodes: &[Node], context: &Context<'_>) -> anyhow::Result<Vec<f64>> {
+        let clock = Clock::start();
+        let pairs = pairs(nodes);
+        let mut probes = Vec::new();
+        for (number, pair) in (0..self.visibility_probes).zip(pairs.iter().cycle()) {
+            let probe = Probe {
+                number,
+                announced_at: pair.0,
+                asked: pair.1,
+                clock,
+            };
+            thread::sleep((due(number) - AHEAD).saturating_sub(clock.elapsed()));
+            context.interrupt.check()?;
+            probes.push(thread::spawn(move || probe.run()));
+        }
+        let times = probes.into_iter().map(|probe: JoinHandle<_>| {
+            let time: anyhow::Result<Duration> = probe
+                .join()
+                .map_err(|_| anyhow::anyhow!("a probe has failed"))?;
+            time.map(millis)
+        });
+        times.collect()
     }
 }
 
 /// All pairs of different nodes, in both directions.
-fn pairs(count: usize) -> Vec<(usize, usize)> {
-    let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
+fn pairs(nodes: &[Node]) -> Vec<(SocketAddr, SocketAddr)> {
+    pairs_of(nodes.iter().map(|node| node.address).collect())
+}
+
+fn pairs_of<T: Copy + PartialEq>(nodes: Vec<T>) -> Vec<(T, T)> {
+    let others = nodes.clone();
+    let pairs = nodes
+        .into_iter()
+        .flat_map(|from| others.iter().map(move |to| (from, *to)));
     pairs.filter(|(from, to)| from != to).collect()
 }
 
-/// A probe ends just after nodes have published: the next would always wait for the whole interval
-/// if it began at once. These rests are spread evenly over the default interval.
-fn rest_before(probe: u32) -> Duration {
-    let [first, ..] = info_hash(SEED, probe).0;
-    FLUSH_INTERVAL * u32::from(first) / 256
+/// When a probe begins, from the start of the schedule: not always as long before nodes publish,
+/// but spread evenly over the default interval.
+fn due(number: u32) -> Duration {
+    let [first, ..] = info_hash(SEED, number).0;
+    AHEAD + SPACING * number + FLUSH_INTERVAL * u32::from(first) / 256
 }
 
-/// Milliseconds until a new peer is known at another node.
-fn probe_once(
-    clients: &mut [Client],
-    (from, to): (usize, usize),
-    probe: u32,
-) -> anyhow::Result<f64> {
-    let torrent = info_hash(SEED, probe);
-    let clock = Clock::start();
-    let Ok([at, asked]) = clients.get_disjoint_mut([from, to]) else {
-        bail!("there are no two nodes");
-    };
-    at.announce(torrent, 6_881)?;
-    while asked.scrape(torrent)? == Swarm(0) {
-        if clock.elapsed() > KNOWN_MAX {
-            bail!(
-                "a peer is not known at another node after {} s",
-                KNOWN_MAX.as_secs()
-            );
+impl Probe {
+    /// From when it was due until the peer is known at the other node, or is given up.
+    fn run(self) -> anyhow::Result<Duration> {
+        let torrent = info_hash(SEED, self.number);
+        let due = due(self.number);
+        let waited = || self.clock.elapsed().saturating_sub(due);
+        let mut at = Client::connect(FROM, self.announced_at)?;
+        let mut asked = Client::connect(FROM, self.asked)?;
+        thread::sleep(due.saturating_sub(self.clock.elapsed()));
+        at.announce(torrent, 6_881).context("a probe")?;
+        while asked.scrape(torrent)? == Swarm(0) {
+            if waited() > KNOWN_MAX {
+                return Ok(waited());
+            }
+            thread::sleep(PAUSE);
         }
-        thread::sleep(PAUSE);
+        Ok(waited())
     }
-    Ok(millis(clock.elapsed()))
 }
 
 #[cfg(test)]
@@ -132,12 +173,13 @@ mod tests {
 
     #[test]
     fn probes_begin_at_any_time_between_two_publications() {
-        let rests = (0..1_000).map(|probe| rest_before(probe).as_secs_f64() * 1e3);
-        let rests: Vec<f64> = rests.collect();
+        let phase = |number| due(number) - AHEAD - SPACING * number;
+        let phases = (0..1_000).map(|number| phase(number).as_secs_f64() * 1e3);
+        let phases: Vec<f64> = phases.collect();
         let count = |from: f64| {
-            let within = rests
+            let within = phases
                 .iter()
-                .filter(|rest| (from..from + 25.0).contains(*rest));
+                .filter(|phase| (from..from + 25.0).contains(*phase));
             within.count()
         };
         for from in [0.0, 25.0, 50.0, 75.0] {
@@ -147,7 +189,7 @@ mod tests {
 
     #[test]
     fn each_node_is_asked_about_each_other() {
-        assert_eq!(pairs(2), [(0, 1), (1, 0)]);
-        assert_eq!(pairs(3).len(), 6);
+        assert_eq!(pairs_of(vec![0, 1]), [(0, 1), (1, 0)]);
+        assert_eq!(pairs_of(vec![0, 1, 2]).len(), 6);
     }
 }

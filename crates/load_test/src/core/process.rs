@@ -37,6 +37,12 @@ impl Usage {
         Self::read("self")
     }
 
+    /// CPU time in all, in microseconds.
+    #[must_use]
+    pub fn cpu_micros(&self) -> u64 {
+        self.user_micros + self.system_micros
+    }
+
     /// CPU times since an earlier look, and the memory of now.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
