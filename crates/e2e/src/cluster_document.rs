@@ -51,6 +51,17 @@ impl Document {
         self.block("sh", "new=")
     }
 
+    /// What is set in the kernels of all machines, and to what.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn kernel(&self) -> Result<(&str, &str)> {
+        let command = self.block("sh", "echo net.")?;
+        let setting = command.strip_prefix("echo ").context("echo")?;
+        let (setting, _) = setting.split_once(" > ").context("a file")?;
+        setting.split_once('=').context("a value")
+    }
+
     /// The configuration of the server of one machine.
     ///
     /// # Errors
