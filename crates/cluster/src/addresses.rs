@@ -21,6 +21,7 @@ use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily, Secon
 use crate::bus::{Channel, Destination};
 use crate::counters::{Counters, LostAt};
 use crate::replica::{Echoes, Hearing, Mark, Outgoing, Received, Replica};
+use crate::times::SharedTimes;
 
 /// Batches that can be on their way to a shard.
 pub const BATCHES_MAX: usize = 8;
@@ -117,7 +118,7 @@ pub struct AddressReplica {
     mark: Mark,
     departures: Echoes<PerFamilyRemote>,
     hearing: Hearing,
-    ages: PeerAges,
+    times: SharedTimes,
     counters: Arc<Counters>,
 }
 
@@ -126,19 +127,6 @@ fn is_empty(waiting: &Waiting) -> bool {
 }
 
 type Waiting = PerFamily<VecDeque<Remote<CompactV4>>, VecDeque<Remote<CompactV6>>>;
-
-/// For how many seconds peers are remembered here after they have announced, wherever that was.
-///
-/// In a process of several protocols that may depend on the protocol. What is heard is newer than
-/// all that is known, so it counts by the longest of these times; what comes out of the log may not
-/// be, and counts by the shortest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAges {
-    /// The shortest.
-    pub min_seconds: u32,
-    /// The longest.
-    pub max_seconds: u32,
-}
 
 /// What is heard counts as so much newer than it seems, but not as newer than now: of what happens
 /// to a peer at two nodes, one shortly after the other, the latter would seem to be older else, as
@@ -155,7 +143,7 @@ impl AddressReplica {
     #[must_use]
     pub fn new(
         dispatcher: Dispatcher<RemoteProcessor>,
-        ages: PeerAges,
+        times: SharedTimes,
         counters: Arc<Counters>,
     ) -> Self {
         let shards = dispatcher.shards();
@@ -167,9 +155,16 @@ impl AddressReplica {
             mark: Mark::default(),
             departures: Echoes::default(),
             hearing: Hearing::default(),
-            ages,
+            times,
             counters,
         }
+    }
+
+    /// Downloads until then, in microseconds, were counted by an earlier process.
+    #[must_use]
+    pub fn with_counts_until(mut self, micros: Option<i64>) -> Self {
+        self.hearing = Hearing::counted_until(micros);
+        self
     }
 
     fn take<K: PeerAddr>(
@@ -181,12 +176,13 @@ impl AddressReplica {
     ) {
         let is_repeated = self.hearing.is_repeated(now, batch);
         let (mut known, mut invalid) = (0, 0);
-        let old = deadline(now, batch.age_millis, self.ages.min_seconds);
+        let ages = self.times.get().ages;
+        let old = deadline(now, batch.age_millis, ages.min_seconds);
         let deadline = match batch.is_logged {
             true => old,
             false => {
                 let age_millis = batch.age_millis.saturating_sub(LEAD_MILLIS);
-                deadline(now, age_millis, self.ages.max_seconds)
+                deadline(now, age_millis, ages.max_seconds)
             }
         };
         for record in records {

@@ -10,7 +10,6 @@ use aquatic_daemon::bucket::BucketList;
 use aquatic_daemon::clock::{Clock, Now};
 use aquatic_daemon::heartbeat;
 use aquatic_daemon::sandbox::Needs;
-use aquatic_daemon::supervisor::FINISH_MAX;
 use aquatic_swarm::{PEER_AGE_MAX_SECONDS, RefreshInterval};
 use aquatic_tracker::announces::Announces;
 use aquatic_tracker::entropy::{Entropy, OsEntropy};
@@ -18,7 +17,7 @@ use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
-use crate::addresses::{self, AddressReplica, PeerAges, RemoteProcessor};
+use crate::addresses::{self, AddressReplica, RemoteProcessor};
 use crate::announces::AnnouncePlan;
 use crate::bus::Channel;
 use crate::config::{ClusterConfig, ListConfigs, Lives, MemberLives, PeerLives};
@@ -30,6 +29,7 @@ use crate::nats::{self, Nats};
 use crate::nodes::NodeStates;
 use crate::replica::Replica;
 use crate::thread::{self, Member, Place};
+use crate::times::{PeerAges, SharedTimes, Times};
 
 /// A tracker that is about to take part in a cluster: swarms are [shared](Self::share_addresses)
 /// before it [starts](Self::start).
@@ -42,6 +42,7 @@ pub struct Cluster {
     copies: Vec<PathBuf>,
     announces: Option<Announces>,
     lives: Lives,
+    times: SharedTimes,
     refresh: SharedRefreshInterval,
     replicas: Vec<Box<dyn Replica>>,
     states: NodeStates,
@@ -53,6 +54,8 @@ pub struct Cluster {
 #[derive(Clone, Debug)]
 pub struct StartedCluster {
     config: ClusterConfig,
+    lives: Lives,
+    times: SharedTimes,
     refresh: SharedRefreshInterval,
     lists: Vec<ListKind>,
     counters: Arc<Counters>,
@@ -88,6 +91,7 @@ impl Cluster {
             settings: Settings::load(config, node.clone(), &lives.channels(), log_life)?,
             node,
             lives,
+            times: SharedTimes::new(lives.times(config)),
             refresh: SharedRefreshInterval::new(lives.refresh(config)),
             config: config.clone(),
             replicas: Vec::new(),
@@ -146,16 +150,14 @@ impl Cluster {
 
     /// Shares swarms whose peers are addresses.
     pub fn share_addresses(&mut self, shards: &mut AddressShards) {
-        let Some(lives) = self.lives.peers else {
+        if self.lives.peers.is_none() {
             return;
-        };
+        }
         let processor = |_| RemoteProcessor;
         let dispatcher = shards.connect_apart(&self.waker(), addresses::BATCHES_MAX, processor);
-        let ages = PeerAges {
-            min_seconds: lives.peer_age,
-            max_seconds: lives.peer_age_max,
-        };
-        self.share(AddressReplica::new(dispatcher, ages, self.counters()));
+        let times = self.times.clone();
+        let replica = AddressReplica::new(dispatcher, times, self.counters());
+        self.share(replica.with_counts_until(shards.counted_until()));
     }
 
     /// What it needs of the sandbox.
@@ -196,6 +198,8 @@ impl Cluster {
         launch.show_also(move |text| counters::write(&counters, text));
         let started = StartedCluster {
             config: self.config.clone(),
+            lives: self.lives,
+            times: self.times.clone(),
             refresh: self.refresh.clone(),
             lists: self.lists.clone(),
             counters: self.counters(),
@@ -205,12 +209,9 @@ impl Cluster {
         let (clock, process) = (launch.clock(), OsEntropy.number()?);
         let notify = Arc::clone(&self.place.source);
         let plan = self.announce_plan(process, clock);
-        let leave_max = match plan {
-            Some(_) => thread::LEAVE_WITH_ANNOUNCES_MAX,
-            None => FINISH_MAX,
-        };
+        // What workers do until they have finished is told, too.
         let supervisor = launch.supervisor();
-        let finisher = supervisor.finisher_within(leave_max, move || notify.notify_one());
+        let finisher = supervisor.last_finisher(move || notify.notify_one());
         launch.supervisor().spawn("cluster", move || {
             let settings = self.engine_settings(process);
             let Place { source, gate, .. } = self.place;
@@ -239,8 +240,7 @@ impl Cluster {
             process,
             flush_interval_micros: self.config.flush_interval * 1_000,
             history: self.config.history,
-            peer_age_seconds: self.lives.longest(),
-            complete_after_seconds: self.lives.told_within(&self.config),
+            times: self.times.clone(),
             publish_buffer_bytes: self.config.publish_buffer,
         }
     }
@@ -265,14 +265,23 @@ impl Lives {
         peers.max(self.members.map(MemberLives::life)).unwrap_or(0)
     }
 
-    /// In so many seconds everything is published again.
-    fn told_within(&self, config: &ClusterConfig) -> u32 {
+    fn times(&self, config: &ClusterConfig) -> Times {
         let within = |lives: PeerLives| {
             let refresh = config.refresh(lives).seconds();
             refresh.saturating_add(lives.announce_interval)
         };
-        let members = self.members.map(MemberLives::told_within);
-        self.peers.map(within).max(members).unwrap_or(0)
+        let (peers, members) = (self.peers.map(within), self.members);
+        let ages = self.peers.map(|lives| PeerAges {
+            min_seconds: lives.peer_age,
+            max_seconds: lives.peer_age_max,
+        });
+        let told_within = peers.max(members.map(MemberLives::told_within));
+        Times {
+            ages: ages.unwrap_or_default(),
+            life: self.longest(),
+            peers_told_within: peers.unwrap_or(0),
+            told_within: told_within.unwrap_or(0),
+        }
     }
 
     /// When others are told again of addresses.
@@ -286,6 +295,11 @@ impl StartedCluster {
     /// Peers are remembered for another time from now on, or announce after another time.
     pub fn set_lives(&self, lives: PeerLives) {
         self.refresh.set(self.config.refresh(lives));
+        let lives = Lives {
+            peers: Some(lives),
+            ..self.lives
+        };
+        self.times.set(lives.times(&self.config));
     }
 
     /// The swarms of all nodes are known, and lists have been read in the servers.

@@ -41,6 +41,7 @@ aquatic_daemon::labels! {
 /// What is counted of a bucket.
 #[derive(Debug, Default)]
 pub struct BucketCounters {
+    is_kept: Flag,
     is_heard: Flag,
     /// Times that it was read as a whole.
     pub reads: Counter,
@@ -64,6 +65,20 @@ pub struct AnnounceCounters {
 }
 
 impl BucketCounters {
+    /// There is a list that is kept in the bucket.
+    pub fn set_kept(&self) {
+        self.is_kept.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_kept(&self) -> bool {
+        self.is_kept.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is still to be read for the first time.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_kept() && self.reads.get() == 0
+    }
+
     /// Whether changes are heard.
     pub fn set_heard(&self, is_heard: bool) {
         self.is_heard.0.store(is_heard, Ordering::Relaxed);
@@ -117,9 +132,9 @@ pub struct Counters {
     pub log_micros: Counter,
     /// The largest difference to the clock of another node, in milliseconds.
     pub skew_millis: Counter,
-    /// Of each bucket, by [`ListKind`].
     /// Of announces for a back end.
     pub announces: AnnounceCounters,
+    /// Of each bucket, by [`ListKind`].
     buckets: [BucketCounters; ListKind::ALL.len()],
     delivery: Histogram,
 }
@@ -187,6 +202,11 @@ impl Counters {
         }
     }
 
+    /// Whether a list that is kept in the servers is still to be read for the first time.
+    pub(crate) fn awaits_lists(&self) -> bool {
+        self.buckets.iter().any(BucketCounters::is_awaited)
+    }
+
     /// A batch has come this long after the first record was written into it.
     pub fn note_delivery(&self, millis: u64) {
         let Histogram {
@@ -247,10 +267,17 @@ fn write_announces(counters: &AnnounceCounters, text: &mut Exposition) {
 
 fn write_buckets(counters: &Counters, text: &mut Exposition) {
     type Of = fn(&BucketCounters) -> &Counter;
+    // One that is not kept there is not missed.
+    let kept = ListKind::ALL.iter().copied();
+    let kept = kept.filter(|kind| counters.bucket(*kind).is_kept());
+    let kept: Vec<ListKind> = kept.collect();
+    if kept.is_empty() {
+        return;
+    }
     let name = "aquatic_cluster_bucket_connected";
     let help = "1 while changes of the list in its bucket are heard";
     let mut family = text.family(name, Kind::Gauge, help);
-    for kind in ListKind::ALL {
+    for kind in &kept {
         let is_heard = counters.bucket(*kind).is_heard();
         family.sample(&[("list", kind.label())], u8::from(is_heard));
     }
@@ -273,7 +300,7 @@ fn write_buckets(counters: &Counters, text: &mut Exposition) {
     ];
     for (name, help, of) in read {
         let mut family = text.family(name, Kind::Counter, help);
-        for kind in ListKind::ALL {
+        for kind in &kept {
             let value = of(counters.bucket(*kind)).get();
             family.sample(&[("list", kind.label())], value);
         }
@@ -427,4 +454,26 @@ fn write_log(counters: &Counters, text: &mut Exposition) {
     let help = "For how long the log was read the last time";
     text.family("aquatic_cluster_replay_seconds", Kind::Gauge, help)
         .sample(&[], seconds);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(counters: &Arc<Counters>) -> String {
+        let mut text = Exposition::default();
+        write(counters, &mut text);
+        text.into_text()
+    }
+
+    /// Somebody would be alarmed that they are not heard.
+    #[test]
+    fn lists_that_are_not_kept_in_the_servers_are_not_shown() {
+        let counters = Arc::<Counters>::default();
+        assert!(!written(&counters).contains("aquatic_cluster_bucket"));
+        counters.bucket(ListKind::Keys).set_kept();
+        let text = written(&counters);
+        assert!(text.contains("aquatic_cluster_bucket_connected{list=\"keys\"} 0\n"));
+        assert!(!text.contains("list=\"access_list\""));
+    }
 }

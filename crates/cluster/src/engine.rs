@@ -25,6 +25,7 @@ use crate::nodes::{NodeIndex, NodeStates};
 use crate::replica::{Outgoing, Received, Replica};
 use crate::sent::{Published, Sent};
 use crate::table::{Before, Node, NodeTable, Numbered};
+use crate::times::{PeerAges, SharedTimes};
 
 /// How often a process says that it is alive.
 const ALIVE_INTERVAL_MICROS: u64 = 1_000_000;
@@ -56,10 +57,8 @@ pub struct EngineSettings {
     pub flush_interval_micros: u64,
     /// Whether there is a log.
     pub history: bool,
-    /// For how many seconds a peer is remembered at most.
-    pub peer_age_seconds: u32,
-    /// In so many seconds everybody was told of who is alive, even if there is no log.
-    pub complete_after_seconds: u32,
+    /// For how long what is shared lives.
+    pub times: SharedTimes,
     /// Bytes that may wait to be published.
     pub publish_buffer_bytes: usize,
 }
@@ -115,7 +114,7 @@ impl<B: Bus> Engine<B> {
     ) -> Self {
         Self {
             bus,
-            table: NodeTable::new(states, settings.peer_age_seconds),
+            table: NodeTable::new(states),
             buffer: PublishBuffer::new(settings.publish_buffer_bytes),
             next: None,
             sent: Sent::new(settings.publish_buffer_bytes / SENT_SHARE),
@@ -127,7 +126,7 @@ impl<B: Bus> Engine<B> {
             is_to_greet: false,
             in_flight: 0,
             is_connected: false,
-            log: LogReading::new(&settings),
+            log: LogReading::new(settings.history, settings.times.get()),
             complained_micros: None,
             has_met_other_version: false,
             settings,
@@ -150,6 +149,9 @@ impl<B: Bus> Engine<B> {
     /// the daemon's clock; sooner if something [is pending](Self::has_pending), or has happened on
     /// the bus.
     pub fn step(&mut self, time: Time) -> u64 {
+        let times = self.settings.times.get();
+        self.table.set_memory(times.life);
+        self.log.set_times(times);
         let may_be_more = self.take_events(time);
         let now = time.now;
         if now.micros >= self.next_flush_micros {
@@ -164,7 +166,8 @@ impl<B: Bus> Engine<B> {
         }
         self.publish(time);
         self.tell_alive(time);
-        let wish = self.log.next(now, self.is_connected);
+        let awaits_lists = self.counters.awaits_lists();
+        let wish = self.log.next(now, self.is_connected, awaits_lists);
         if let Some(since) = wish {
             self.bus.read_log(since);
         }
@@ -320,7 +323,13 @@ impl<B: Bus> Engine<B> {
             None => {}
         }
         let mut bytes = Vec::new();
-        Alive { peers, members }.write(&mut bytes, &self.header(0, time.unix_millis));
+        let told_within = self.settings.times.get().peers_told_within;
+        let alive = Alive {
+            peers,
+            members,
+            told_within,
+        };
+        alive.write(&mut bytes, &self.header(0, time.unix_millis));
         // If it is not taken, others hear the next one.
         let _ = self.bus.publish(&Destination::All(Channel::Nodes), bytes);
     }
@@ -483,14 +492,28 @@ impl<B: Bus> Engine<B> {
             return 0;
         };
         match (message.channel, &batch.body) {
-            (Channel::Nodes, Body::Alive(Alive { peers, members })) => {
+            (Channel::Nodes, Body::Alive(alive)) => {
+                let Alive { peers, members, .. } = alive;
+                let ages = self.settings.times.get().ages;
+                if node.has_changed_times(alive.told_within)
+                    && is_told_too_seldom(alive.told_within, ages)
+                {
+                    log::warn!(
+                        "node `{}` tells of its peers once in {} s, and they are remembered here \
+                         for {} s: `cleaning.max_peer_age` and the announce interval should be \
+                         the same at all nodes of a cluster",
+                        message.node,
+                        alive.told_within,
+                        ages.min_seconds
+                    );
+                }
                 node.compare_clocks(time.now, time.unix_millis, header.unix_millis);
                 node.take_in(time.unix_millis, header.unix_millis);
                 node.note_told([*peers, *members], before)
             }
             (Channel::Peers, _) => {
                 let age = node.take_in(time.unix_millis, header.unix_millis);
-                let longest = u64::from(self.settings.peer_age_seconds) * 1_000;
+                let longest = u64::from(self.settings.times.get().life) * 1_000;
                 self.counters.note_delivery(age.min(longest));
                 node.note(Numbered::Peers, header.sequence)
             }
@@ -577,6 +600,11 @@ const SENT_SHARE: usize = 4;
 
 /// So many records are not to wait for the next flush.
 const MUCH_RECORDS: usize = 4_096;
+
+/// Whether peers of a node are forgotten here between two times that it tells of them.
+fn is_told_too_seldom(told_within: u32, ages: PeerAges) -> bool {
+    ages.min_seconds > 0 && told_within > ages.min_seconds
+}
 
 /// Whether batches that go there are numbered.
 fn numbered(to: &Destination) -> Option<Numbered> {

@@ -53,6 +53,7 @@ pub mod simulation;
 mod table;
 #[cfg(feature = "nats")]
 mod thread;
+pub mod times;
 
 #[cfg(not(feature = "nats"))]
 mod without_nats;

@@ -218,6 +218,7 @@ pub fn keep(
     let mut plans = Vec::new();
     let mut kept = Vec::new();
     for (kind, list) in lists {
+        counters.bucket(kind).set_kept();
         let (orders, from_operator) = task_mpsc::channel(ORDERS_MAX);
         list.set_bucket(Box::new(Way {
             kind,

@@ -65,6 +65,8 @@ pub(crate) struct Node {
     last: [u64; 2],
     /// The same, as the process has told when it was heard alive.
     told: [u64; 2],
+    /// Seconds within which it tells of all of its peers.
+    told_within: u32,
 }
 
 /// Whose message something is.
@@ -88,16 +90,21 @@ pub(crate) enum Before {
 
 impl NodeTable {
     /// Processes are remembered for so many seconds.
-    pub(crate) fn new(states: NodeStates, memory_seconds: u32) -> Self {
+    pub(crate) fn new(states: NodeStates) -> Self {
         let indices = (1..NODES_MAX).rev();
         let indices = indices.filter_map(|index| u16::try_from(index).ok());
         Self {
             nodes: HashMap::new(),
             states,
             free: indices.map(NodeIndex).collect(),
-            memory_micros: u64::from(memory_seconds) * 1_000_000,
+            memory_micros: 0,
             read: HashMap::new(),
         }
+    }
+
+    /// Processes are remembered for so many seconds after they were heard.
+    pub(crate) fn set_memory(&mut self, seconds: u32) {
+        self.memory_micros = u64::from(seconds) * 1_000_000;
     }
 
     /// What is thought of other processes.
@@ -166,6 +173,7 @@ impl NodeTable {
             behind_micros: 0,
             last: [0; 2],
             told: [0; 2],
+            told_within: 0,
         });
         let before = Before::Never;
         Some(Heard { index, before })
@@ -281,6 +289,11 @@ impl Node {
         }
     }
 
+    /// It tells of all of its peers within so many seconds. Whether it has said so before.
+    pub(crate) fn has_changed_times(&mut self, told_within: u32) -> bool {
+        std::mem::replace(&mut self.told_within, told_within) != told_within
+    }
+
     /// Whether it was heard alive, so that it is known what its clock says.
     pub(crate) fn has_known_clock(&self) -> bool {
         self.offset.is_some()
@@ -348,7 +361,9 @@ mod tests {
 
     fn table() -> (NodeTable, NodeStates) {
         let states = NodeStates::default();
-        (NodeTable::new(states.clone(), 1_200), states)
+        let mut table = NodeTable::new(states.clone());
+        table.set_memory(1_200);
+        (table, states)
     }
 
     fn hear(table: &mut NodeTable, now: Now, name: &str, process: u64) -> Heard {

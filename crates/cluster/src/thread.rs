@@ -22,9 +22,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// And announces for a back end, before that, so much more.
 const ANNOUNCES_MAX: Duration = Duration::from_secs(5);
 
-/// All of it.
-pub(crate) const LEAVE_WITH_ANNOUNCES_MAX: Duration = Duration::from_secs(6);
-
 /// Where the thread waits; made before it, so that shards know how to wake it.
 pub(crate) type Place = WaitHandle<Arc<Notify>>;
 

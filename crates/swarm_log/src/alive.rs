@@ -10,6 +10,8 @@ pub struct Alive {
     pub peers: u64,
     /// The sequence number of the last batch of WebTorrent members.
     pub members: u64,
+    /// Seconds within which it tells again of every peer that it serves; 0: it does not say.
+    pub told_within: u32,
 }
 
 impl Alive {
@@ -20,6 +22,7 @@ impl Alive {
         write_batch(out, Self::KIND, header, |body| {
             body.extend_from_slice(&self.peers.to_be_bytes());
             body.extend_from_slice(&self.members.to_be_bytes());
+            body.extend_from_slice(&self.told_within.to_be_bytes());
         });
     }
 
@@ -28,6 +31,7 @@ impl Alive {
         let alive = Self {
             peers: fields.take_u64()?,
             members: fields.take_u64()?,
+            told_within: fields.take_u32().unwrap_or_default(),
         };
         // Later versions may say more.
         Some(alive)

@@ -1,5 +1,8 @@
 //! Announces for a back end.
 
+use std::thread;
+use std::time::Duration;
+
 use aquatic_test_support::browser::Browser;
 use aquatic_test_support::nats::{NatsClient, NatsServer};
 use aquatic_test_support::{Daemon, metrics, torrent};
@@ -7,7 +10,7 @@ use aquatic_types::{AnnounceEvent, IpFamily};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::setup::{Client, Http, Kind, Node, Udp, wait_until_connected};
+use super::setup::{Client, Http, Kind, Node, Udp, browser, wait_for_counts, wait_until_connected};
 
 const V4: IpFamily = IpFamily::V4;
 
@@ -164,6 +167,31 @@ fn nothing_is_lost_while_the_server_is_away_or_when_a_tracker_stops() {
         let expected: Vec<_> = (0..400).map(Some).collect();
         assert_eq!(told, expected, "{kind:?}");
     }
+}
+
+/// A browser that does not go keeps the tracker from ending, and others are served meanwhile.
+#[test]
+fn what_is_served_while_a_tracker_stops_is_told_to_all() {
+    let server = NatsServer::start();
+    let mut daemon = Node::new(Kind::All, "a", &server)
+        .with("cluster.announces = true")
+        .start();
+    let b = Node::new(Kind::Udp, "b", &server).start();
+    for node in [&daemon, &b] {
+        wait_until_connected(node);
+    }
+    let browser = browser(Kind::All, &daemon, 1);
+    let mut client = Udp::new(&daemon, V4);
+    client.join(torrent(1), 1, 5);
+    daemon.signal(Signal::SIGTERM);
+    for port in 2..=11 {
+        thread::sleep(Duration::from_millis(10));
+        client.join(torrent(1), port, 5);
+    }
+    drop(browser);
+    assert!(daemon.wait_exit().success());
+    assert_eq!(lines(&server).len(), 11);
+    wait_for_counts(&mut Udp::new(&b, V4), torrent(1), [0, 0, 11]);
 }
 
 #[test]

@@ -105,6 +105,36 @@ fn a_torrent_is_allowed_or_denied_at_all_nodes_at_once() {
     }
 }
 
+/// Its file is empty: before it has read the list, it would take in nobody.
+#[test]
+fn a_new_node_knows_the_peers_of_torrents_that_it_reads_of_in_the_bucket() {
+    const TORRENTS: u32 = 30;
+    let server = NatsServer::start();
+    let [a, b] = ["a", "b"].map(|name| {
+        let settings = format!("{}cluster.start_complete_within = 20\n", listed("allow"));
+        node(Kind::Udp, name, &server, &settings)
+    });
+    let a = a.start();
+    let mut back_end = NatsClient::connect(server.address());
+    // Enough for the log to be read first, if nothing prevents that.
+    let entries = (0..20_000).map(|number| (format!("{number:040x}"), ""));
+    back_end.put_all(HASHES, entries);
+    for number in 1..=TORRENTS {
+        back_end.put(HASHES, torrent(number), "");
+    }
+    let mut at_a = client(Kind::Udp, &a, V4);
+    for number in 1..=TORRENTS {
+        wait_for(&mut *at_a, torrent(number), true);
+    }
+    metrics::wait_for(&a, &[("aquatic_cluster_buffered_bytes", 0.0)]);
+    let b = b.start();
+    let mut at_b = client(Kind::Udp, &b, V4);
+    for number in 1..=TORRENTS {
+        // Who has nothing left to download has all of it.
+        assert_eq!(at_b.scrape(torrent(number)), [1, 0, 0], "{number}");
+    }
+}
+
 /// A server that has lost its disk, or somebody who has deleted it: nobody is to be served less.
 #[test]
 fn a_bucket_that_is_gone_takes_no_list_along() {

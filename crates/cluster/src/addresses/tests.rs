@@ -20,13 +20,10 @@ use aquatic_types::{CompactAddr, IpFamily, ShardKey};
 use super::*;
 use crate::nodes::NodeIndex;
 use crate::replica::ECHOES_MAX;
+use crate::times::{PeerAges, Times};
 
 const AGE: u32 = 1_200;
 
-const AGES: PeerAges = PeerAges {
-    min_seconds: AGE,
-    max_seconds: AGE,
-};
 const SECOND: u64 = 1_000_000;
 const TORRENT: InfoHash = InfoHash([7; 20]);
 
@@ -34,6 +31,7 @@ type Swarms = AddressSwarms<Shared<()>>;
 
 struct Fixture {
     replica: AddressReplica,
+    times: SharedTimes,
     workers: Vec<SwarmWorker<AddressShard>>,
     access_list: SharedAccessList,
     counters: Arc<Counters>,
@@ -91,6 +89,16 @@ fn say<K: PeerAddr>(now: Now, swarms: &mut Swarms, hash: InfoHash, announce: &An
     assert!(said.is_ok());
 }
 
+fn remembered_for(seconds: u32) -> Times {
+    Times {
+        ages: PeerAges {
+            min_seconds: seconds,
+            max_seconds: seconds,
+        },
+        ..Times::default()
+    }
+}
+
 impl Fixture {
     fn new(shards: usize) -> Self {
         let waker = || waker_pair(|| ()).1;
@@ -121,8 +129,10 @@ impl Fixture {
             set.attach(shard, Box::new(source));
         }
         let counters = Arc::<Counters>::default();
+        let times = SharedTimes::new(remembered_for(AGE));
         Self {
-            replica: AddressReplica::new(dispatcher, AGES, Arc::clone(&counters)),
+            times: times.clone(),
+            replica: AddressReplica::new(dispatcher, times.clone(), Arc::clone(&counters)),
             workers: set.into_owners().swarm_workers,
             access_list,
             counters,
@@ -269,8 +279,6 @@ fn what_others_tell_is_known_for_as_long_as_it_holds() {
     assert_eq!(fixture.ports(), [1, 2]);
 }
 
-/// It is counted from when the batch was begun, and for as long as here, however long the other
-/// node remembers peers.
 /// Neither what waits nor what is on its way there or back is in the shards.
 #[test]
 fn a_mark_is_passed_when_all_before_it_is_in_the_shards() {
@@ -293,6 +301,8 @@ fn a_mark_is_passed_when_all_before_it_is_in_the_shards() {
     assert!(fixture.replica.has_passed_mark(), "it came after the mark");
 }
 
+/// It is counted from when the batch was begun, and for as long as here, however long the other
+/// node remembers peers; after a reload, for as long as from then on.
 #[test]
 fn everybody_lives_as_long_as_here() {
     let mut fixture = Fixture::new(1);
@@ -303,6 +313,10 @@ fn everybody_lives_as_long_as_here() {
         fixture.known(),
         [(1, 1_201), (2, 1_171), (3, 1_171), (4, 1_171)]
     );
+    fixture.times.set(remembered_for(600));
+    fixture.hears(0, false, &[arrival(5, u16::MAX)]);
+    fixture.hears(100, true, &[arrival(6, u16::MAX)]);
+    assert_eq!(fixture.known()[4..], [(5, 601), (6, 501)]);
 }
 
 #[test]

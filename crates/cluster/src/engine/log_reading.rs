@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use aquatic_daemon::clock::Now;
 
-use super::EngineSettings;
 use crate::counters::Counters;
 use crate::table::Before;
+use crate::times::Times;
 
 /// What is read from the time before something was noticed: batches travel for a while, and clocks
 /// are not the same.
@@ -18,6 +18,9 @@ const ALL_HEARD_MICROS: u64 = 10_000_000;
 
 /// An interruption after which nodes have been taken for gone, or nearly.
 const LONG_INTERRUPTION_MICROS: u64 = 25_000_000;
+
+/// So long lists are waited for that are kept in the servers.
+const LISTS_MICROS: u64 = 10_000_000;
 
 /// Time between the ends of two readings, if there are holes all the time.
 const PAUSE_MICROS: u64 = 5_000_000;
@@ -31,6 +34,8 @@ pub(super) struct LogReading {
     has_log: bool,
     life_micros: u64,
     complete_after_micros: u64,
+    /// Something may have been read that lists did not let in yet.
+    awaited_lists: bool,
     /// From when on something has to be read. Before the start of the process it is negative.
     wished_since: Option<i64>,
     reading: Option<Reading>,
@@ -56,11 +61,12 @@ struct Reading {
 }
 
 impl LogReading {
-    pub(super) fn new(settings: &EngineSettings) -> Self {
-        Self {
-            has_log: settings.history,
-            life_micros: u64::from(settings.peer_age_seconds) * 1_000_000,
-            complete_after_micros: u64::from(settings.complete_after_seconds) * 1_000_000,
+    pub(super) fn new(has_log: bool, times: Times) -> Self {
+        let mut reading = Self {
+            has_log,
+            life_micros: 0,
+            complete_after_micros: 0,
+            awaited_lists: false,
             wished_since: None,
             reading: None,
             read: None,
@@ -73,7 +79,14 @@ impl LogReading {
             is_nearly_complete: false,
             has_complained: false,
             records_before: 0,
-        }
+        };
+        reading.set_times(times);
+        reading
+    }
+
+    pub(super) fn set_times(&mut self, times: Times) {
+        self.life_micros = u64::from(times.life) * 1_000_000;
+        self.complete_after_micros = u64::from(times.told_within) * 1_000_000;
     }
 
     pub(super) fn is_reading(&self) -> bool {
@@ -162,13 +175,27 @@ impl LogReading {
         }
     }
 
-    /// From how long ago on the log is to be read, if that should begin now.
-    pub(super) fn next(&mut self, now: Now, is_connected: bool) -> Option<Duration> {
+    /// From how long ago on the log is to be read, if that should begin now. `awaits_lists`: there
+    /// are lists in the servers that were not read yet, and may let in more than is let in now.
+    pub(super) fn next(
+        &mut self,
+        now: Now,
+        is_connected: bool,
+        awaits_lists: bool,
+    ) -> Option<Duration> {
+        if !awaits_lists && std::mem::take(&mut self.awaited_lists) {
+            self.wish_all(now);
+        }
         let may_begin = self.has_log && is_connected && self.reading.is_none();
-        if !may_begin || now.micros < self.not_before_micros {
+        let lists_due = self.connected_micros + LISTS_MICROS;
+        if !may_begin
+            || now.micros < self.not_before_micros
+            || (awaits_lists && now.micros < lists_due)
+        {
             return None;
         }
         let since = self.wished_since.take()?;
+        self.awaited_lists |= awaits_lists;
         self.reading = Some(Reading {
             began_micros: now.micros,
             since,

@@ -15,6 +15,7 @@ use aquatic_swarm_log::{BatchBody, Kind, PeerRecord, RecordBuffer};
 use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus};
 
 use super::*;
+use crate::times::Times;
 
 const FLUSH: u64 = 100_000;
 const SECOND: u64 = 1_000_000;
@@ -140,14 +141,25 @@ struct Fixture {
     micros: u64,
 }
 
+fn times() -> Times {
+    Times {
+        ages: PeerAges {
+            min_seconds: AGE,
+            max_seconds: AGE,
+        },
+        life: AGE,
+        peers_told_within: COMPLETE_AFTER,
+        told_within: COMPLETE_AFTER,
+    }
+}
+
 fn settings() -> EngineSettings {
     EngineSettings {
         node: "here".to_owned(),
         process: HERE,
         flush_interval_micros: FLUSH,
         history: true,
-        peer_age_seconds: AGE,
-        complete_after_seconds: COMPLETE_AFTER,
+        times: SharedTimes::new(times()),
         publish_buffer_bytes: 10_000,
     }
 }
@@ -233,7 +245,11 @@ impl Fixture {
     fn hears_alive(&mut self, node: &str, process: u64, peers: u64, age_micros: u64) {
         let header = self.header(process, 0, age_micros);
         let mut bytes = Vec::new();
-        Alive { peers, members: 0 }.write(&mut bytes, &header);
+        let alive = Alive {
+            peers,
+            ..Alive::default()
+        };
+        alive.write(&mut bytes, &header);
         self.hears(node, Channel::Nodes, bytes);
     }
 

@@ -184,6 +184,10 @@ fn a_stream_that_somebody_deletes_is_made_anew() {
     assert!(deleted.contains("\"success\":true"), "{deleted}");
     let told = || log_lines(&format!("the stream {stream} in the NATS servers has gone"));
     until("it is told of", || (!told().is_empty()).then_some(()));
+    until("it is there again", || {
+        let info = client.ask(&format!("$JS.API.STREAM.INFO.{stream}"), "");
+        info.contains("\"config\"").then_some(())
+    });
     publish_logged(&a, &b, b"new");
     assert!(!b.read_all(AGE).contains(&peers(b"old")));
 }

@@ -48,8 +48,12 @@ fn lie(rng: &mut Rng, heard: &Heard) -> Vec<u8> {
     let mut bytes = Vec::new();
     match rng.u8(..6) {
         0 => {
-            let (peers, members) = (any(rng), any(rng));
-            Alive { peers, members }.write(&mut bytes, &header);
+            let alive = Alive {
+                peers: any(rng),
+                members: any(rng),
+                told_within: rng.u32(..),
+            };
+            alive.write(&mut bytes, &header);
         }
         1 => Leaving.write(&mut bytes, &header),
         2 => bytes.extend((0..rng.usize(..200)).map(|_| rng.u8(..))),

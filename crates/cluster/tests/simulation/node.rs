@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::{Batch, waker_pair};
-use aquatic_cluster::addresses::{AddressReplica, BATCHES_MAX, PeerAges, RemoteProcessor};
+use aquatic_cluster::addresses::{AddressReplica, BATCHES_MAX, RemoteProcessor};
 use aquatic_cluster::config::{ClusterConfig, PeerLives};
 use aquatic_cluster::counters::Counters;
 use aquatic_cluster::engine::{Engine, EngineSettings, Time};
 use aquatic_cluster::nodes::NodeStates;
 use aquatic_cluster::simulation::SimulatedBus;
+use aquatic_cluster::times::{PeerAges, SharedTimes, Times};
 use aquatic_daemon::clock::Now;
 use aquatic_swarm::{Announce, HashKey, Limits, RefreshInterval};
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
@@ -296,18 +297,23 @@ impl Node {
             peer_age_seconds: age,
         });
         let counters = Arc::new(Counters::default());
-        let ages = PeerAges {
-            min_seconds: age,
-            max_seconds: age,
-        };
-        let replica = AddressReplica::new(told, ages, Arc::clone(&counters));
+        let told_within = settings.intervals.told_within();
+        let times = SharedTimes::new(Times {
+            ages: PeerAges {
+                min_seconds: age,
+                max_seconds: age,
+            },
+            life: age,
+            peers_told_within: told_within,
+            told_within,
+        });
+        let replica = AddressReplica::new(told, times.clone(), Arc::clone(&counters));
         let engine_settings = EngineSettings {
             node: settings.name.to_owned(),
             process: rng.u64(..),
             flush_interval_micros: settings.flush_interval_micros,
             history: settings.history,
-            peer_age_seconds: age,
-            complete_after_seconds: settings.intervals.told_within(),
+            times,
             publish_buffer_bytes: settings.publish_buffer_bytes,
         };
         let engine = Engine::new(

@@ -342,11 +342,13 @@ fn a_process_tells_that_it_is_alive_and_that_it_leaves() {
         Alive {
             peers: 7,
             members: 1 << 40,
+            told_within: 632,
         },
     );
     alive.write(&mut bytes, &HEADER);
-    assert_eq!(bytes.len(), HEADER_BYTES + 16 + CHECKSUM_BYTES);
+    assert_eq!(bytes.len(), HEADER_BYTES + 20 + CHECKSUM_BYTES);
     assert_eq!(bytes[32..48], *b"\0\0\0\0\0\0\0\x07\0\0\x01\0\0\0\0\0");
+    assert_eq!(bytes[48..52], *b"\0\0\x02\x78");
     Leaving.write(&mut bytes, &HEADER);
     let (first, rest) = Batch::parse(&bytes).unwrap();
     assert!(matches!(first.body, Body::Alive(read) if read == alive));

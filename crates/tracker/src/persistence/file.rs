@@ -96,7 +96,7 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 
 /// Takes what the file at `path` holds into the shards, which `key` divides the torrents among.
 /// `peer_age_seconds_max` is the longest life that a peer may have left. Returns what is at the
-/// path then, and how many peers were taken.
+/// path then, and what was taken, if it could be used.
 ///
 /// Nothing about the file is fatal. The reason is logged; what is not a file of swarms is renamed,
 /// with `.unusable` behind its name. What cannot be opened, or is not even a regular file, may be
@@ -108,20 +108,20 @@ pub(super) fn load<S: Persistent>(
     access_list: &mut AccessListReader,
     (clock, boot_id): (Clock, BootId),
     peer_age_seconds_max: u32,
-) -> (AtPath, u64) {
+) -> (AtPath, Option<Summary>) {
     let shown = path.display();
     let file = match open(path) {
         Ok(Some(file)) => file,
         Ok(None) => {
             log::info!("no swarms to restore: there is no {shown} yet");
-            return (AtPath::default(), 0);
+            return (AtPath::default(), None);
         }
         Err(error) => {
             log::error!(
                 "swarms are not restored from {shown}: {error:#}. It stays as it is, and no swarms \
                  are written in its place"
             );
-            return (AtPath::kept(path), 0);
+            return (AtPath::kept(path), None);
         }
     };
     let started = clock.elapsed();
@@ -138,16 +138,16 @@ pub(super) fn load<S: Persistent>(
     match restored {
         Ok(summary) => {
             log_summary(path, &summary, (clock.elapsed() - started).as_millis());
-            (AtPath::now(path), summary.peers)
+            (AtPath::now(path), Some(summary))
         }
         Err(error @ (RestoreError::Read(_) | RestoreError::ReadInPart(_))) => {
             log::error!(
                 "swarms are not restored from {shown}: {error}. It stays as it is, and no swarms \
                  are written in its place"
             );
-            (AtPath::kept(path), 0)
+            (AtPath::kept(path), None)
         }
-        Err(error) => (set_aside(path, &error), 0),
+        Err(error) => (set_aside(path, &error), None),
     }
 }
 

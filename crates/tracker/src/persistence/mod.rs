@@ -24,7 +24,7 @@ use std::cell::Cell;
 
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
-use aquatic_daemon::clock::{BootId, Clock};
+use aquatic_daemon::clock::{BootId, Clock, Now};
 use aquatic_types::ShardKey;
 
 use self::file::AtPath;
@@ -54,6 +54,8 @@ struct Plan {
     boot_id: BootId,
     /// What was at the path when it was looked at.
     at_path: Cell<AtPath>,
+    /// See [`Persistence::counted_until`].
+    counted_until: Cell<Option<i64>>,
     /// What is read in place of the file.
     simulated: Option<SimulatedFile>,
 }
@@ -72,6 +74,7 @@ impl Persistence {
             clock,
             boot_id,
             at_path: Cell::default(),
+            counted_until: Cell::default(),
             simulated: None,
         }))
     }
@@ -102,11 +105,26 @@ impl Persistence {
             let clocks = (plan.clock, plan.boot_id);
             let path = &plan.settings.path;
             let access_list = &mut access_list.reader();
-            let (at_path, peers) =
+            let (at_path, restored) =
                 file::load(path, shards, key, access_list, clocks, peer_age_seconds_max);
-            plan.settings.gauges.restored(peers);
+            plan.settings
+                .gauges
+                .restored(restored.map_or(0, |it| it.peers));
             plan.at_path.set(at_path);
+            if let Some(restored) = restored {
+                let now = Now::read(plan.clock).micros.cast_signed();
+                let age_micros = restored.age_seconds.saturating_mul(1_000_000);
+                plan.counted_until
+                    .set(Some(now.saturating_sub_unsigned(age_micros)));
+            }
         }
+    }
+
+    /// Downloads until then are in what was restored, if something was: microseconds of the daemon's
+    /// clock, before its start.
+    #[must_use]
+    pub fn counted_until(&self) -> Option<i64> {
+        self.0.as_ref()?.counted_until.get()
     }
 
     /// Sees to it that shards are written down from now on. `process` is a random number, and

@@ -50,6 +50,7 @@ impl Persistence {
             clock: Clock::start(),
             boot_id: start.system.boot_id,
             at_path: Cell::default(),
+            counted_until: Cell::default(),
             simulated: Some(SimulatedFile { start, sender }),
         };
         (Self(Some(plan)), loaded)

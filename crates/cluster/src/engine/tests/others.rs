@@ -142,6 +142,7 @@ fn who_says_absurd_things_does_no_harm() {
             Alive {
                 peers: peers_told,
                 members,
+                told_within: u32::MAX,
             }
             .write(&mut alive, &header);
             let mut leaving = Vec::new();
@@ -191,6 +192,27 @@ fn a_node_with_the_name_of_this_one_is_heard() {
     fixture.hears_peers("here", 1, 2, 0);
     assert_eq!(fixture.received().len(), 2);
     assert_eq!(fixture.counters.missed.get(), 0);
+}
+
+/// Its peers would be forgotten here again and again.
+#[test]
+fn who_tells_of_peers_too_seldom_is_told_about_once() {
+    let ages = PeerAges {
+        min_seconds: 1_200,
+        max_seconds: 3_600,
+    };
+    for (told_within, is_too_seldom) in [(0, false), (1_200, false), (1_201, true)] {
+        assert_eq!(is_told_too_seldom(told_within, ages), is_too_seldom);
+    }
+    assert!(
+        !is_told_too_seldom(7, PeerAges::default()),
+        "there are none"
+    );
+    let mut table = NodeTable::new(NodeStates::default());
+    table.hear(Now::from_micros(0), "a", 1);
+    let node = table.get_mut("a", 1).unwrap();
+    let changes = [0, 632, 632, 700].map(|seconds| node.has_changed_times(seconds));
+    assert_eq!(changes, [false, true, false, true]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn it_says_every_second_that_it_is_alive_and_how_much_it_has_published() {
             panic!("it was alive");
         };
         assert_eq!((alive.peers, alive.members), (2, 0));
+        assert_eq!(alive.told_within, COMPLETE_AFTER);
         assert_eq!((batch.header.process, batch.header.sequence), (HERE, 0));
     }
 }

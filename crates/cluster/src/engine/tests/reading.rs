@@ -1,6 +1,7 @@
 //! When the log is read, and what becomes of that.
 
 use super::*;
+use crate::counters::ListKind;
 
 const ALL: u64 = AGE as u64;
 
@@ -121,6 +122,56 @@ fn for_a_node_the_log_is_read_once_a_minute() {
     }
     assert_eq!(reads_of("b", 7), 1);
     assert_eq!(reads_of("a", 8), 1);
+}
+
+/// Peers of torrents that the list does not have yet would not be taken in.
+#[test]
+fn the_log_is_not_read_before_lists_are() {
+    let mut fixture = Fixture::new(settings());
+    let bucket = fixture.counters.bucket(ListKind::AccessList);
+    bucket.set_kept();
+    fixture.happens(Event::Connected);
+    fixture.pass(3 * SECOND);
+    assert_eq!(fixture.reads(), [0; 0]);
+    fixture.counters.bucket(ListKind::AccessList).reads.add(1);
+    fixture.pass(FLUSH);
+    let reads = fixture.reads();
+    assert_eq!(reads.len(), 1);
+    fixture.happens(Event::LogRead);
+    fixture.pass(20 * SECOND);
+    assert_eq!(fixture.reads(), [0; 0]);
+}
+
+#[test]
+fn a_list_that_comes_late_has_the_log_read_again() {
+    let mut fixture = Fixture::new(settings());
+    fixture.counters.bucket(ListKind::Keys).set_kept();
+    fixture.happens(Event::Connected);
+    fixture.pass(9 * SECOND);
+    assert_eq!(fixture.reads(), [0; 0]);
+    fixture.pass(SECOND);
+    assert_eq!(fixture.reads().len(), 1);
+    fixture.happens(Event::LogRead);
+    fixture.pass(60 * SECOND);
+    assert_eq!(fixture.reads(), [0; 0]);
+    fixture.counters.bucket(ListKind::Keys).reads.add(1);
+    fixture.pass(FLUSH);
+    assert_eq!(fixture.reads(), [ALL]);
+}
+
+#[test]
+fn other_times_hold_from_a_reload_on() {
+    let mut fixture = Fixture::at_work();
+    let settings = fixture.engine.settings.clone();
+    settings.times.set(Times {
+        life: 2 * AGE,
+        ..times()
+    });
+    // Nothing was heard for hours.
+    fixture.happens(Event::Disconnected);
+    fixture.pass(u64::from(3 * AGE) * SECOND);
+    fixture.happens(Event::Connected);
+    assert_eq!(fixture.reads(), [2 * ALL]);
 }
 
 #[test]

@@ -169,6 +169,12 @@ impl AddressShards {
         self.key
     }
 
+    /// Downloads until then are in the counts that were [restored](Persistence::counted_until).
+    #[must_use]
+    pub fn counted_until(&self) -> Option<i64> {
+        self.persistence.counted_until()
+    }
+
     /// Connects a front end, by exchanges of `batches_max` batches. `processor` makes what
     /// processes its requests in the thread of a shard's owner, and counts there: each worker of
     /// the front end counts for itself, and so does each owner that is none of them.
