@@ -79,6 +79,25 @@ impl Document {
         Ok(format!("{server}{before}users = [\n{users}\n  ]{after}"))
     }
 
+    /// Who is let in by a server that the first tracker and a back end use.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn authorization_of_hooks(&self) -> Result<String> {
+        let authorization = self.block("text", "authorization {\n")?;
+        let back_end = self.block("text", "{ user: back-end,")?;
+        let (users, after) = authorization.rsplit_once("\n  ]").context("users")?;
+        Ok(format!("{users}\n{back_end}\n  ]{after}"))
+    }
+
+    /// A back end, in Python.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn back_end(&self) -> Result<&str> {
+        self.block("python", "import asyncio")
+    }
+
     /// The configuration of the tracker of one machine: the nearest server first.
     ///
     /// # Errors
