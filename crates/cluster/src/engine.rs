@@ -442,6 +442,9 @@ impl<B: Bus> Engine<B> {
         if *node == self.settings.node {
             self.complain(now);
         }
+        if matches!(batch.body, Body::Leaving) && self.table.get(node, process).is_none() {
+            return;
+        }
         let Some(heard) = self.table.hear(now, node, process) else {
             self.counters.invalid.add(1);
             return;
@@ -470,7 +473,11 @@ impl<B: Bus> Engine<B> {
             return;
         }
         if matches!(batch.body, Body::Leaving) {
-            log::info!("node `{node}` leaves");
+            // As seldom as somebody new is told of.
+            if let Some(fewer) = self.greetings.checked_sub(1) {
+                log::info!("node `{node}` leaves");
+                self.greetings = fewer;
+            }
             self.table.forget(node, process);
             return;
         }

@@ -61,6 +61,8 @@ pub(crate) enum Update {
     All(Vec<Item>),
     /// What has changed.
     Some(Vec<Item>),
+    /// There has never been an entry in it: the list stays as it is.
+    Unfilled,
 }
 
 /// What has been heard of a bucket, and the list was not told yet.
@@ -69,6 +71,7 @@ pub(crate) struct Batches {
     items: HashMap<String, Item>,
     is_reading: bool,
     is_whole: bool,
+    is_unfilled: bool,
     /// Of what has been heard last.
     revision: u64,
 }
@@ -80,6 +83,7 @@ impl Batches {
             items: HashMap::new(),
             is_reading: true,
             is_whole: true,
+            is_unfilled: false,
             revision: 0,
         }
     }
@@ -103,6 +107,12 @@ impl Batches {
         self.is_reading = false;
     }
 
+    /// The same of a bucket that was never filled, unless somebody has begun to.
+    pub(crate) fn end_reading_unfilled(&mut self) {
+        self.is_reading = false;
+        self.is_unfilled = self.items.is_empty();
+    }
+
     /// Whether the list was told of the whole bucket.
     pub(crate) fn is_whole_told(&self) -> bool {
         !self.is_reading && !self.is_whole
@@ -112,6 +122,10 @@ impl Batches {
     pub(crate) fn take(&mut self) -> Option<Update> {
         if self.is_reading || (self.items.is_empty() && !self.is_whole) {
             return None;
+        }
+        if std::mem::take(&mut self.is_unfilled) && self.items.is_empty() {
+            self.is_whole = false;
+            return Some(Update::Unfilled);
         }
         let items = std::mem::take(&mut self.items).into_values();
         match std::mem::take(&mut self.is_whole) {
@@ -278,6 +292,11 @@ impl ListKeeper {
                 counters.reads.add(1);
                 invalid
             }
+            Update::Unfilled => {
+                list.take_nothing();
+                counters.reads.add(1);
+                0
+            }
             Update::Some(items) => {
                 counters.changes.add(items.len());
                 list.take(items)
@@ -308,8 +327,32 @@ mod tests {
         };
         update.map(|update| match update {
             Update::All(items) => Update::All(sort(items)),
+            Update::Unfilled => Update::Unfilled,
             Update::Some(items) => Update::Some(sort(items)),
         })
+    }
+
+    /// Whoever has lost it has made it anew, or has not filled it yet.
+    #[test]
+    fn a_bucket_that_was_never_filled_says_nothing() {
+        let mut batches = Batches::new();
+        batches.end_reading_unfilled();
+        assert!(!batches.is_whole_told());
+        assert_eq!(batches.take(), Some(Update::Unfilled));
+        assert!(batches.is_whole_told());
+        assert_eq!(batches.take(), None);
+        batches.note(item("a", Some("1"), 1));
+        let added = vec![item("a", Some("1"), 1)];
+        assert_eq!(batches.take(), Some(Update::Some(added.clone())));
+        // Somebody fills it meanwhile.
+        let mut batches = Batches::new();
+        batches.note(item("a", Some("1"), 1));
+        batches.end_reading_unfilled();
+        assert_eq!(batches.take(), Some(Update::All(added)));
+        // Everything was taken out of it.
+        let mut batches = Batches::new();
+        batches.end_reading();
+        assert_eq!(batches.take(), Some(Update::All(Vec::new())));
     }
 
     #[test]

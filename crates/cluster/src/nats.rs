@@ -20,6 +20,7 @@
 //! | [`settings`], `credentials`, `tls` | what a connection is made with, read at the start |
 //! | `system` | what the libraries of the system need |
 //! | `subjects` | under which subjects messages go |
+//! | `choice` | which server is tried next |
 //! | `link` | the state of the connection |
 //! | `history` | the log |
 //! | `bucket` | lists that are kept in the servers |
@@ -28,6 +29,7 @@
 
 mod announces;
 mod bucket;
+mod choice;
 mod credentials;
 mod history;
 mod link;
@@ -474,8 +476,11 @@ async fn publish_all(
                 if let Err(error) = published
                     && error.kind() == PublishErrorKind::MaxPayloadExceeded
                 {
-                    let text = format!("a message is too large for the NATS server: {error}");
-                    link.tell(About::Size, &text);
+                    let text = format!(
+                        "a message is too large for the NATS server, and lost (`max_payload` in \
+                         its configuration): {error}"
+                    );
+                    link.tell_reason(About::Size, "too large", &text);
                 }
             }
             Outgoing::Mark(mark) => {
@@ -511,8 +516,6 @@ fn options(settings: &Settings, link: &Arc<Link>) -> ConnectOptions {
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(retry_delay)
-        // The operator has named the nearest first.
-        .retain_servers_order()
         // A server tells of others before it is known who it is, and without TLS.
         .ignore_discovered_servers()
         .event_callback(move |event| {
@@ -520,9 +523,8 @@ fn options(settings: &Settings, link: &Arc<Link>) -> ConnectOptions {
             async {}
         })
         .reconnect_to_server_callback(move |servers, _| {
-            to_note_rounds.note_round(&servers);
-            // The library's own choice is fine.
-            async { None }
+            let chosen = to_note_rounds.choose(&servers);
+            async { chosen }
         });
     match &settings.tls {
         Some(tls) => options.tls_client_config(tls.clone()),

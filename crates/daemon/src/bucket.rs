@@ -46,6 +46,10 @@ pub trait BucketList: Send + Sync {
     /// as if they were not there.
     fn take_all(&self, items: Vec<Item>) -> usize;
 
+    /// There has never been an entry in the bucket: the list stays as it is, and is not what the
+    /// bucket has.
+    fn take_nothing(&self);
+
     /// These have changed. No two have the same name.
     fn take(&self, items: Vec<Item>) -> usize;
 
@@ -91,6 +95,8 @@ struct State {
     is_unsaved: bool,
     /// There has been an entry.
     was_filled: bool,
+    /// The bucket lacks entries of the list.
+    is_apart: bool,
     /// Why the file could not be written last.
     trouble: Option<String>,
 }
@@ -152,6 +158,15 @@ impl InBucket {
         if told.len() == TOLD_MAX {
             log::warn!("{list}: further entries that cannot be used are counted only");
         }
+    }
+
+    /// Whether the bucket lacks entries of the list.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.state().is_apart
+    }
+
+    pub(crate) fn set_apart(&self, is_apart: bool) {
+        self.state().is_apart = is_apart;
     }
 
     /// The list has been changed.

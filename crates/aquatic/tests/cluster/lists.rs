@@ -4,6 +4,7 @@ use aquatic_test_support::nats::{NatsClient, NatsServer};
 use aquatic_test_support::operations::operator_endpoint::{TOKEN, ask, write_token};
 use aquatic_test_support::{Daemon, metrics, torrent, wait};
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily};
+use nix::sys::signal::Signal;
 
 use super::setup::{Client, Http, Kind, Node, Udp, browser, client};
 
@@ -154,6 +155,41 @@ fn a_bucket_that_is_gone_takes_no_list_along() {
     metrics::wait_for(&daemon, &[(heard, 0.0), listed]);
     wait_for(&mut *udp, torrent(1), true);
     wait_for(&mut *udp, torrent(2), false);
+}
+
+/// The one that starts does not know that the bucket was there before, and makes it.
+#[test]
+fn a_bucket_that_somebody_makes_anew_takes_no_list_along() {
+    let server = NatsServer::start();
+    let nodes = ["a", "b"].map(|name| node(Kind::Udp, name, &server, &listed("allow")));
+    let [a, mut b] = nodes.each_ref().map(Node::start);
+    for daemon in [&a, &b] {
+        wait_until_heard(daemon, "access_list");
+    }
+    let mut back_end = NatsClient::connect(server.address());
+    back_end.put(HASHES, torrent(1), "");
+    let [mut at_a, mut at_b] = [&a, &b].map(|daemon| client(Kind::Udp, daemon, V4));
+    for client in [&mut at_a, &mut at_b] {
+        wait_for(&mut **client, torrent(1), true);
+    }
+    let answer = back_end.ask(&format!("$JS.API.STREAM.DELETE.KV_{HASHES}"), "");
+    assert!(answer.contains("\"success\":true"), "{answer}");
+    a.wait_for_log("it is gone: the last list stands");
+    b.signal(Signal::SIGTERM);
+    assert!(b.wait_exit().success());
+    // The copy, which is written half a minute after a change.
+    nodes[1].place().write("list", torrent(1).to_string());
+    let b = nodes[1].start();
+    for daemon in [&a, &b] {
+        wait_until_heard(daemon, "access_list");
+        daemon.wait_for_log("has never had an entry: the list stays as it is");
+    }
+    let mut at_b = client(Kind::Udp, &b, V4);
+    back_end.put(HASHES, torrent(2), "");
+    for client in [&mut at_a, &mut at_b] {
+        wait_for(&mut **client, torrent(2), true);
+        wait_for(&mut **client, torrent(1), true);
+    }
 }
 
 #[test]

@@ -217,6 +217,8 @@ impl Publisher {
             self.while_collecting(find_or_make(&requests, &subjects))
                 .await?;
             self.prepared = Some(connection);
+            // It may be another stream than the one that takes small messages only.
+            self.bytes_max = MESSAGE_BYTES;
         }
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, &*message.name);

@@ -47,6 +47,12 @@ const VALUE_BYTES_MAX: usize = 4_096;
 /// How often it is looked whether the connection is still the same.
 const TICK: Duration = Duration::from_secs(1);
 
+/// In what is asked for messages.
+const NEXT: &str = ".CONSUMER.MSG.NEXT.";
+
+/// One that was never filled is read again so soon after somebody has begun to.
+const FILLED_WITHIN: Duration = Duration::from_secs(60);
+
 /// The whole is read again so often.
 const READ_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -58,6 +64,7 @@ const ON_THEIR_WAY_MAX: usize = 256;
 
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_LACKING_SERVERS: Duration = Duration::from_secs(3);
 
 /// Changes that have been made, and who waits until the list has them.
 struct Waiting {
@@ -83,6 +90,9 @@ pub(super) struct Watch {
     waiting: Vec<Waiting>,
     /// The bucket has been there.
     has_read: bool,
+    has_told_unfilled: bool,
+    /// It could not be made in as many copies as there are to be.
+    lacks_servers: bool,
 }
 
 impl Watch {
@@ -105,6 +115,8 @@ impl Watch {
             sent: 0,
             waiting: Vec::new(),
             has_read: false,
+            has_told_unfilled: false,
+            lacks_servers: false,
         }
     }
 
@@ -144,7 +156,12 @@ impl Watch {
             if was_heard {
                 delay = RETRY_MIN;
             }
-            sleep(delay).await;
+            // They are just being started.
+            let delay_max = match std::mem::take(&mut self.lacks_servers) {
+                true => RETRY_LACKING_SERVERS,
+                false => RETRY_MAX,
+            };
+            sleep(delay.min(delay_max)).await;
             delay = (delay * 2).min(RETRY_MAX);
         }
     }
@@ -152,26 +169,37 @@ impl Watch {
     /// Reads and hears, until something is wrong, or it is time to read the whole again.
     async fn watch(&mut self, connection: u64) -> Result<(), String> {
         self.requests.begin();
-        self.find_or_make().await?;
+        let was_filled = self.find_or_make().await?;
         let (mut messages, mut left) = self.consume().await?;
         let mut batches = Batches::new();
         let mut expected = 1;
         let mut heard = Instant::now();
-        let end = heard + READ_INTERVAL;
+        let mut end = heard + READ_INTERVAL;
         // The update that has it.
         let mut whole = None;
+        let (started, area) = (heard, Area::Bucket(self.kind));
         loop {
             if self.link.connection() != Some(connection) {
                 return Err("the connection was lost".to_owned());
             }
             if left == 0 && batches.is_reading() {
-                batches.end_reading();
+                match was_filled {
+                    true => batches.end_reading(),
+                    false => self.end_reading_unfilled(&mut batches),
+                }
                 self.has_read = true;
                 self.link.forget(About::Bucket(self.kind.key()));
             }
             self.deliver(&mut batches);
-            // Changes by an operator are compared with the list.
-            if batches.is_whole_told() && self.progress.done() >= *whole.get_or_insert(self.sent) {
+            if let Some(reason) = self.link.take_refusal_of(area, NEXT) {
+                return Err(reason);
+            }
+            // Changes by an operator are compared with the list. And of what is refused one hears
+            // later.
+            if batches.is_whole_told()
+                && self.progress.done() >= *whole.get_or_insert(self.sent)
+                && started.elapsed() >= TICK
+            {
                 self.counters().set_heard(true);
             }
             if Instant::now() >= end && !batches.is_reading() && self.is_idle() {
@@ -196,6 +224,9 @@ impl Watch {
                     heard = Instant::now();
                     let revision = info.stream_sequence;
                     if let Some(item) = self.item(&message.message, revision) {
+                        if !was_filled && !batches.is_reading() {
+                            end = end.min(heard + FILLED_WITHIN);
+                        }
                         batches.note(item);
                     }
                 }
@@ -295,16 +326,28 @@ impl Watch {
         Ok(last)
     }
 
-    async fn find_or_make(&self) -> Result<(), String> {
+    /// It was made anew, or is still to be filled: that says nothing about the list.
+    fn end_reading_unfilled(&mut self, batches: &mut Batches) {
+        batches.end_reading_unfilled();
+        if !std::mem::replace(&mut self.has_told_unfilled, true) {
+            log::info!(
+                "the bucket {} has never had an entry: the list stays as it is",
+                self.bucket
+            );
+        }
+    }
+
+    /// Returns whether there has been an entry in it.
+    async fn find_or_make(&mut self) -> Result<bool, String> {
         let name = self.stream();
         match self.requests.find(&name).await? {
-            Response::Ok(_) => return Ok(()),
+            Response::Ok(info) => return Ok(info.state.last_sequence > 0),
             // A new one would be empty, and so would every list and every copy be.
             Response::Err { error }
                 if error.error_code() == ErrorCode::STREAM_NOT_FOUND && self.has_read =>
             {
                 return Err(format!(
-                    "it is gone: the last list stands (nats kv add {} makes it anew, empty)",
+                    "it is gone: the last list stands (`nats kv add {}` makes it anew, to be filled)",
                     self.bucket
                 ));
             }
@@ -328,7 +371,8 @@ impl Watch {
         };
         let what = format!("the bucket {}", self.bucket);
         let made = self.requests.make(config, &what).await;
-        made.map_err(|error| error.reason)
+        self.lacks_servers = made.as_ref().is_err_and(|error| error.lacks_servers);
+        made.map(|()| false).map_err(|error| error.reason)
     }
 
     /// Begins to read, and returns how much there is.

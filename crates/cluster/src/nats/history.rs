@@ -27,6 +27,9 @@ const BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// no stream, or not in so many copies.
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
 
+/// What is refused may be allowed later.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether the stream is still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -50,6 +53,25 @@ pub(super) enum Item {
 
 fn unix_nanos() -> i128 {
     i128::from(clock::unix_micros()) * 1_000
+}
+
+/// Why a stream does not keep everything, by its configuration.
+fn limit_of(config: &stream::Config) -> Option<String> {
+    let limits = [
+        ("max_msgs", config.max_messages),
+        ("max_bytes", config.max_bytes),
+        ("max_msgs_per_subject", config.max_messages_per_subject),
+        ("max_msg_size", config.max_message_size.into()),
+    ];
+    let limits = limits.into_iter().filter(|(_, most)| *most > 0);
+    let mut limits: Vec<String> = limits.map(|(key, most)| format!("{key} {most}")).collect();
+    if config.retention != stream::RetentionPolicy::Limits {
+        limits.push(format!("retention {:?}", config.retention));
+    }
+    if config.sealed {
+        limits.push("sealed".to_owned());
+    }
+    (!limits.is_empty()).then(|| limits.join(", "))
 }
 
 /// The log of one cluster.
@@ -108,7 +130,7 @@ impl Log {
     }
 
     /// Tries until it is there, but holds nobody up after the first attempt: who reads finds out by
-    /// itself. What the servers refuse stays refused as long as the connection.
+    /// itself.
     async fn make_stream(self, guard: OwnedMutexGuard<()>) {
         let mut guard = Some(guard);
         loop {
@@ -133,11 +155,13 @@ impl Log {
             if is_refused || lacks_servers || reason == NO_JETSTREAM {
                 self.decided.notify_one();
             }
-            if is_refused {
-                return;
-            }
             drop(guard.take());
-            sleep(RETRY_PAUSE).await;
+            sleep(if is_refused {
+                REFUSED_PAUSE
+            } else {
+                RETRY_PAUSE
+            })
+            .await;
         }
     }
 
@@ -205,6 +229,12 @@ impl Log {
             let text = format!(
                 "the stream {name} in the NATS servers does not keep what is published under \
                  {subject}"
+            );
+            self.link.tell(About::Stream, &text);
+        } else if let Some(limit) = limit_of(config) {
+            let text = format!(
+                "the stream {name} in the NATS servers does not keep all that is published \
+                 ({limit}): a tracker that starts does not find everybody"
             );
             self.link.tell(About::Stream, &text);
         } else {

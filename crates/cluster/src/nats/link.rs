@@ -7,11 +7,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, Event, RequestErrorKind, Server, ServerAddr, ServerError};
+use async_nats::{
+    Client, ClientError, Event, ReconnectToServer, RequestErrorKind, Server, ServerAddr,
+    ServerError,
+};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::choice::Choice;
 use super::history::Log;
 use super::subjects::ANNOUNCE_STREAM;
 use crate::counters::ListKind;
@@ -19,6 +23,14 @@ use crate::counters::ListKind;
 /// The state of the connection is looked at so often, besides when the library tells of it: it
 /// does not if too much happens at once.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So often it is greeted if nothing at all comes from it: longer than it takes until a connection
+/// is found to be dead.
+const GREETINGS_MAX: u32 = 7;
+
+/// While a subscription is refused, it is tried again so often. Servers whose configuration is read
+/// anew do not tell that something is allowed now.
+const RESUBSCRIBE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long an answer to a greeting is waited for.
 const GREETING_WAIT: Duration = Duration::from_secs(2);
@@ -66,8 +78,8 @@ struct Told {
     refusals: BTreeSet<String>,
     /// Why there are no answers to requests, on this connection.
     mute: Option<String>,
-    /// Rounds through all servers since there was a connection.
-    rounds: u64,
+    /// A subscription was refused on this connection.
+    is_deaf: bool,
     is_name_unknown: bool,
 }
 
@@ -93,6 +105,7 @@ pub(super) struct Link {
     pub(super) wants_room: AtomicBool,
     pub(super) errors: AtomicU64,
     told: Mutex<Told>,
+    choice: Mutex<Choice>,
 }
 
 /// What a server says, without the name of an entry of a bucket: it may be a user's key.
@@ -104,6 +117,22 @@ fn without_entry(text: &str) -> String {
     let (bucket, entry) = subject.split_once('.').unwrap_or((subject, ""));
     let (_, after) = entry.split_once('"').unwrap_or((entry, ""));
     format!("{before}{ENTRY}{bucket}.…\"{after}")
+}
+
+/// The same without the number of a reader, which each has another one of.
+fn without_number(text: &str) -> String {
+    const DIGITS: usize = 16;
+    let mut words = text.split('_');
+    let mut shown = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let digits = word.bytes().take_while(u8::is_ascii_hexdigit).count();
+        shown.push('_');
+        match word.get(DIGITS..) {
+            Some(rest) if digits == DIGITS => shown.push_str(&format!("…{rest}")),
+            _ => shown.push_str(word),
+        }
+    }
+    shown
 }
 
 /// Whether a subject names the bucket of this list.
@@ -179,6 +208,13 @@ impl Link {
         last.unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The same if it was this.
+    pub(super) fn take_refusal_of(&self, area: Area, what: &str) -> Option<String> {
+        let last = self.refusals(area).last.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        last.take_if(|text| text.contains(what))
+    }
+
     /// Tells when something is refused.
     pub(super) fn refused(&self, area: Area) -> &Notify {
         &self.refusals(area).noted
@@ -227,7 +263,7 @@ impl Link {
     }
 
     fn note_server_error(&self, text: &str) {
-        let text = &without_entry(text);
+        let text = &without_number(&without_entry(text));
         if !Self::is_refusal(text) {
             let text = format!("the NATS server reports: {text}");
             self.tell(About::Server, &text);
@@ -238,8 +274,12 @@ impl Link {
         let is_of_bucket = |kind| is_of_some_bucket && names_bucket(text, kind);
         let is_of_announces = text.contains(".announces.") || text.contains(ANNOUNCE_STREAM);
         let is_of_log = text.contains("\"$JS.") && !is_of_some_bucket && !is_of_announces;
-        if is_answer && text.contains("Subscription") {
-            self.told().mute = Some(text.to_owned());
+        if text.contains("Subscription") {
+            let mut told = self.told();
+            told.is_deaf = true;
+            if is_answer {
+                told.mute = Some(text.to_owned());
+            }
         }
         for (area, is_meant) in [
             (Area::Log, is_of_log),
@@ -266,19 +306,27 @@ impl Link {
         }
     }
 
-    /// All servers have been tried, or none yet.
-    pub(super) fn note_round(&self, servers: &[Server]) {
-        let is_name_unknown = {
-            let mut told = self.told();
-            told.rounds += 1;
-            if told.rounds == 1 {
-                // These are the reasons of before the last connection.
-                return;
-            }
-            told.is_name_unknown
-        };
+    fn choice(&self) -> MutexGuard<'_, Choice> {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server to be tried now.
+    pub(super) fn choose(&self, servers: &[Server]) -> Option<ReconnectToServer> {
+        let chosen = self.choice().choose(servers);
+        let (addr, have_all_failed) = chosen?;
+        if have_all_failed {
+            self.note_failures(servers);
+        }
+        Some(ReconnectToServer { addr, delay: None })
+    }
+
+    /// All servers have been tried in vain.
+    fn note_failures(&self, servers: &[Server]) {
+        let is_name_unknown = self.told().is_name_unknown;
         let reasons = servers.iter().filter_map(|server| {
+            let is_silent = self.choice().is_silent(&server.addr);
             let reason = match &server.last_error {
+                _ if is_silent => "it takes connections, and says nothing".to_owned(),
                 Some(error) => in_words(error),
                 None if is_name_unknown => "its name cannot be looked up".to_owned(),
                 None => return None,
@@ -290,8 +338,16 @@ impl Link {
         if !reasons.is_empty() {
             let reasons = reasons.join("; ");
             let text = format!("no connection to NATS, which is tried again and again: {reasons}");
-            self.tell(About::Connecting, &text);
+            // Some tell for how long it is so.
+            let reason: String = text.chars().filter(|it| !it.is_ascii_digit()).collect();
+            self.tell_reason(About::Connecting, &reason, &text);
         }
+    }
+
+    /// For how long there is a connection through which not everything is heard.
+    fn is_deaf_for(&self) -> Option<Duration> {
+        let is_deaf = self.told().is_deaf;
+        self.choice().up_for(Instant::now()).filter(|_| is_deaf)
     }
 
     /// Why there will be no answers to requests.
@@ -300,8 +356,11 @@ impl Link {
     }
 
     fn go_down(&self) {
+        self.choice().go_down(Instant::now());
+        let mut told = self.told();
+        (told.mute, told.is_deaf) = (None, false);
+        drop(told);
         if self.is_up.swap(false, Relaxed) {
-            self.told().mute = None;
             log::warn!("the connection to NATS is lost");
             self.taker.notify_one();
         }
@@ -318,7 +377,7 @@ impl Link {
         );
         self.forget(About::Connecting);
         self.forget(About::Server);
-        self.told().rounds = 0;
+        self.choice().go_up(Instant::now());
         self.connections.fetch_add(1, Relaxed);
         self.is_up.store(true, Relaxed);
         self.taker.notify_one();
@@ -339,7 +398,7 @@ pub(super) async fn keep(link: &Link, client: Client, greeting: String, log: Opt
             link.go_down();
         }
         if is_connected() && number != greeted {
-            greet(&client, &greeting).await;
+            greet_until_heard(link, &client, &greeting, number).await;
             if is_connected() && number == connects() {
                 greeted = number;
                 if let Some(log) = &log {
@@ -352,10 +411,30 @@ pub(super) async fn keep(link: &Link, client: Client, greeting: String, log: Opt
                 if is_connected() && number == connects() {
                     link.go_up(&client);
                 }
+            } else {
+                link.choice().note_silence();
             }
             continue;
         }
+        if link.is_deaf_for() >= Some(RESUBSCRIBE_INTERVAL) {
+            let _ = client.force_reconnect().await;
+        }
         let _ = timeout(LOOK_INTERVAL, link.keeper.notified()).await;
+    }
+}
+
+/// A server that hangs takes connections, and says nothing.
+async fn greet_until_heard(link: &Link, client: &Client, subject: &str, number: u64) {
+    let statistics = client.statistics();
+    let messages = || statistics.in_messages.load(Relaxed);
+    let before = messages();
+    for _ in 0..GREETINGS_MAX {
+        greet(client, subject).await;
+        let is_over = statistics.connects.load(Relaxed) != number
+            || client.connection_state() != State::Connected;
+        if messages() != before || is_over || link.is_mute().is_some() {
+            return;
+        }
     }
 }
 
@@ -413,8 +492,13 @@ fn in_words(error: &str) -> String {
     } else if lower.contains("fatal alert") && lower.contains("cert") {
         // Servers of several versions say it in several ways.
         format!("it does not trust this tracker (`cluster.tls_certificate_file`): {error}")
+    } else if lower.contains("corrupt message") {
+        "it does not speak TLS: write nats:// (`cluster.servers`)".to_owned()
+    } else if lower.contains("platform cert") {
+        "it wants TLS: write tls:// (`cluster.servers`)".to_owned()
     } else {
-        error.trim_start_matches("IO error: ").to_owned()
+        let error = error.trim_start_matches("IO error: ");
+        error.escape_debug().to_string()
     }
 }
 
@@ -449,6 +533,25 @@ mod tests {
             assert_eq!(link.take_refusal(Area::Bucket(ListKind::AccessList)), None);
             assert!(link.take_refusal(Area::Bucket(ListKind::Keys)).is_some());
             assert_eq!(link.take_refusal(Area::Log), None);
+        }
+    }
+
+    #[test]
+    fn readers_are_refused_as_one() {
+        for (said, told) in [
+            (
+                "Publish to \"$JS.API.CONSUMER.MSG.NEXT.KV_b.host-udp_0123456789abcdef\"",
+                "Publish to \"$JS.API.CONSUMER.MSG.NEXT.KV_b.host-udp_…\"",
+            ),
+            (
+                "\"CONSUMER.CREATE.A_main.a_b_00000000deadbeef.filter_x\"",
+                "\"CONSUMER.CREATE.A_main.a_b_….filter_x\"",
+            ),
+            ("no_number_deadbeef", "no_number_deadbeef"),
+            ("é_ééééééééé_", "é_ééééééééé_"),
+            ("", ""),
+        ] {
+            assert_eq!(without_number(said), told);
         }
     }
 

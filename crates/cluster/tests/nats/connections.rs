@@ -1,6 +1,9 @@
 //! Connections that are made, lost and made again, and what gets through them.
 
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use aquatic_cluster::bus::{Bus, Channel, Destination};
@@ -130,6 +133,47 @@ fn a_server_that_says_nothing_is_given_up() {
     node.expect(&Seen::Disconnected);
     let elapsed = clock.elapsed();
     assert!(elapsed < Duration::from_secs(15), "{elapsed:?}");
+}
+
+/// It is the nearest, and takes connections. Another server of the list is as good.
+#[test]
+fn a_server_that_says_nothing_after_its_greeting_keeps_nobody_from_others() {
+    if !server::is_there() {
+        return;
+    }
+    let good = Server::start();
+    let proxy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = proxy.local_addr().unwrap().port();
+    let to = good.port;
+    thread::spawn(move || {
+        for from in proxy.incoming() {
+            let mut from = from.unwrap();
+            let mut to = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let (mut answers, mut questions) = (to.try_clone().unwrap(), from.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut questions, &mut to));
+            // The greeting, and the answer to the first ping; and then it takes everything.
+            let mut bytes = [0; 4_096];
+            for _ in 0..2 {
+                let many = answers.read(&mut bytes).unwrap();
+                from.write_all(&bytes[..many]).unwrap();
+            }
+            thread::spawn(move || io::copy(&mut answers, &mut io::sink()).map(|_| from));
+        }
+    });
+    let mut config = config(&[&good]);
+    let hanging = format!("nats://127.0.0.1:{port}");
+    config.servers.insert(0, hanging);
+    let a = Node::start_with("a", &config);
+    let clock = Clock::start();
+    until("it is connected", || {
+        matches!(a.next(), Seen::Connected).then_some(())
+    });
+    // It is found to be dead by three pings.
+    assert!(clock.elapsed() < Duration::from_secs(20));
+    let b = Node::start("b", &[&good]);
+    b.expect_connected();
+    a.publish(&PEERS, b"x");
+    b.expect_heard(Channel::Peers, "a", b"x");
 }
 
 #[test]

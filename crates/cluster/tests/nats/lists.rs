@@ -52,6 +52,8 @@ impl BucketList for Entries {
         0
     }
 
+    fn take_nothing(&self) {}
+
     fn take(&self, items: Vec<Item>) -> usize {
         self.apply(items);
         0

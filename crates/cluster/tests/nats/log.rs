@@ -213,3 +213,30 @@ fn a_stream_of_the_operator_s_that_forgets_too_early_is_told_about_and_not_chang
     third.read_all(AGE);
     assert_eq!(lines().len(), 2, "it is still so");
 }
+
+#[test]
+fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
+    if !server::is_there() {
+        return;
+    }
+    for limit in [
+        "\"max_msgs\":10",
+        "\"max_bytes\":2000,\"discard\":\"new\"",
+        "\"retention\":\"interest\"",
+        "\"max_msg_size\":100",
+    ] {
+        let server = Server::start();
+        let mut client = NatsClient::connect(([127, 0, 0, 1], server.port).into());
+        let config = format!(
+            "{{\"name\":\"AQUATIC_main\",\"storage\":\"file\",\"subjects\":\
+             [\"aquatic.v1.main.peers.>\",\"aquatic.v1.main.members.>\"],{limit}}}"
+        );
+        let made = client.ask("$JS.API.STREAM.CREATE.AQUATIC_main", &config);
+        assert!(made.contains("\"config\""), "{made}");
+        let before = log_lines("does not keep all that is published").len();
+        let node = Node::start("a", &[&server]);
+        node.expect_connected();
+        let lines = log_lines("does not keep all that is published");
+        assert_eq!(lines.len(), before + 1, "{limit}");
+    }
+}

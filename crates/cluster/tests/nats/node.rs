@@ -188,7 +188,12 @@ impl Node {
 
     #[track_caller]
     pub(crate) fn next(&self) -> Seen {
-        let event = self.events.recv_timeout(DEADLINE);
+        self.next_within(DEADLINE)
+    }
+
+    #[track_caller]
+    pub(crate) fn next_within(&self, time: Duration) -> Seen {
+        let event = self.events.recv_timeout(time);
         event.expect("something should happen")
     }
 

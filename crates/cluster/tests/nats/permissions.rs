@@ -2,11 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::config::ClusterConfig;
+use aquatic_daemon::clock::Clock;
 
-use crate::node::{AGE, Node, config, log_lines};
+use crate::node::{AGE, Node, Seen, config, log_lines};
 use crate::server::{self, JETSTREAM, Server, until};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
@@ -130,4 +132,44 @@ fn without_permission_for_the_log_everything_else_works() {
     }
     a.publish(&PEERS, b"x");
     b.expect_heard(Channel::Peers, "a", b"x");
+}
+
+/// The servers let it have what it asks for from now on, and do not tell it.
+#[test]
+fn what_is_permitted_later_is_used_within_a_minute() {
+    if !server::is_there() {
+        return;
+    }
+    let allowed = configuration();
+    let without = allowed.replace("\"aquatic.v1.main.peers.*\",", "").replace(
+        "$JS.API.STREAM.INFO.AQUATIC_main",
+        "$JS.API.STREAM.INFO.OTHER",
+    );
+    let server = Server::start_with(&without);
+    let [a, b] = ["a", "b"].map(|name| Node::start_with(name, &config_of(&server, name)));
+    for node in [&a, &b] {
+        node.expect_connected();
+        node.read_in_vain();
+    }
+    a.publish(&PEERS, b"1");
+    b.expect_silence(Duration::from_millis(200));
+    server.reload(&allowed);
+    let clock = Clock::start();
+    for node in [&a, &b] {
+        while node.next_within(Duration::from_secs(80)) != Seen::Connected {}
+    }
+    println!("connected anew after {:?}", clock.elapsed());
+    a.publish(&PEERS, b"2");
+    b.expect_heard(Channel::Peers, "a", b"2");
+    until("there is a log", || {
+        a.publish(&PEERS, b"3");
+        b.read_log(AGE);
+        loop {
+            match b.next() {
+                Seen::LogRead => return Some(()),
+                Seen::LogFailed(_) => return None,
+                _ => {}
+            }
+        }
+    });
 }

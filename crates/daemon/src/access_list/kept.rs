@@ -40,9 +40,11 @@ impl AccessListEditor {
         change: Change,
     ) -> Result<Changed, Refused> {
         let present = self.shared().present();
+        let is_apart = self.in_bucket.is_apart();
+        let is_new = |it: &InfoHash| is_apart || !present.contains(it);
         let (put, delete): (BTreeSet<InfoHash>, BTreeSet<InfoHash>) = match &change {
             Change::Edit { add, remove } => {
-                let put = add.iter().copied().filter(|it| !present.contains(it));
+                let put = add.iter().copied().filter(is_new);
                 let is_listed = |it: &InfoHash| present.contains(it) || add.contains(it);
                 let delete = remove.iter().copied().filter(is_listed);
                 (put.collect(), delete.collect())
@@ -51,7 +53,7 @@ impl AccessListEditor {
                 let wanted: BTreeSet<_> = entries.iter().copied().collect();
                 let gone = present.iter().copied().filter(|it| !wanted.contains(it));
                 let gone = gone.collect();
-                let put = wanted.into_iter().filter(|it| !present.contains(it));
+                let put = wanted.into_iter().filter(is_new);
                 (put.collect(), gone)
             }
         };
@@ -86,15 +88,25 @@ impl BucketList for AccessListEditor {
 
     fn take_all(&self, items: Vec<Item>) -> usize {
         let read = self.in_bucket.read::<Format>(items);
+        self.in_bucket.set_apart(false);
         let changed = self.take_change(Change::Replace(read.add));
         METRICS.succeeded();
-        log::info!(
+        let level = match changed.total == 0 && changed.removed > 0 {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        log::log!(
+            level,
             "access list read in the bucket: {} info hashes, {} of them new, {} are gone",
             changed.total,
             changed.added,
             changed.removed
         );
         read.invalid
+    }
+
+    fn take_nothing(&self) {
+        self.in_bucket.set_apart(true);
     }
 
     fn take(&self, items: Vec<Item>) -> usize {
@@ -184,6 +196,28 @@ mod tests {
             value: value.map(<[u8]>::to_vec),
             revision: 7,
         }
+    }
+
+    #[test]
+    fn what_a_bucket_that_was_lost_lacks_is_put_into_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, notes) = editor(folder.path(), &format!("{A}\n{B}\n"), true);
+        let mut reader = editor.shared().reader();
+        editor.take_nothing();
+        assert!(reader.is_allowed(&A) && reader.is_allowed(&B));
+        let replaces = || Order {
+            change: Change::Replace(vec![A, B]),
+            write: false,
+        };
+        editor.change(replaces()).unwrap();
+        let put = |hash: InfoHash| (hash.to_string(), Some(Vec::new()));
+        assert_eq!(
+            std::mem::take(&mut *notes.0.lock().unwrap()),
+            [put(A), put(B)]
+        );
+        editor.take_all([A, B].map(|hash| item(hash, Some(b""))).to_vec());
+        editor.change(replaces()).unwrap();
+        assert!(notes.0.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -53,8 +53,9 @@ impl KeysEditor {
         change: Change,
     ) -> Result<Changed, Refused> {
         let present = self.shared().list();
+        let is_apart = self.in_bucket.is_apart();
         let is_new = |entry: &&KeyEntry| match present.get(entry.text().as_bytes()) {
-            Some(key) => !entry.says_of_it(key),
+            Some(key) => is_apart || !entry.says_of_it(key),
             None => true,
         };
         let put = |entries: &[KeyEntry]| -> BTreeMap<String, Vec<u8>> {
@@ -109,9 +110,15 @@ impl BucketList for KeysEditor {
 
     fn take_all(&self, items: Vec<Item>) -> usize {
         let read = self.in_bucket.read::<Format>(items);
+        self.in_bucket.set_apart(false);
         let changed = self.take_change(Change::Replace(read.add));
         METRICS.succeeded();
-        log::info!(
+        let level = match changed.total == 0 && changed.removed > 0 {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        log::log!(
+            level,
             "keys read in the bucket: {} keys, {} of them new, {} changed, {} are gone",
             changed.total,
             changed.added,
@@ -119,6 +126,10 @@ impl BucketList for KeysEditor {
             changed.removed
         );
         read.invalid
+    }
+
+    fn take_nothing(&self) {
+        self.in_bucket.set_apart(true);
     }
 
     fn take(&self, items: Vec<Item>) -> usize {

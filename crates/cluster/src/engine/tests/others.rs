@@ -194,6 +194,22 @@ fn a_node_with_the_name_of_this_one_is_heard() {
     assert_eq!(fixture.counters.missed.get(), 0);
 }
 
+/// It would fill logs, and have everybody greet it.
+#[test]
+fn who_leaves_without_having_been_there_is_nobody() {
+    let mut fixture = Fixture::at_work();
+    fixture.pass(SECOND);
+    fixture.published(Channel::Nodes);
+    for process in 1..100 {
+        let mut bytes = Vec::new();
+        Leaving.write(&mut bytes, &fixture.header(process, 0, 0));
+        fixture.hears("a", Channel::Nodes, bytes);
+    }
+    assert!(fixture.published(Channel::Nodes).is_empty());
+    assert_eq!(fixture.states.get(NodeIndex(1)), NodeState::Gone);
+    assert_eq!(fixture.counters.invalid.get(), 0);
+}
+
 /// Its peers would be forgotten here again and again.
 #[test]
 fn who_tells_of_peers_too_seldom_is_told_about_once() {
