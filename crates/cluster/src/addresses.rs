@@ -20,7 +20,7 @@ use aquatic_types::{CompactV4, CompactV6, InfoHash, PeerStatus, PerFamily, Secon
 
 use crate::bus::{Channel, Destination};
 use crate::counters::{Counters, LostAt};
-use crate::replica::{Echoes, Hearing, Mark, Outgoing, Received, Replica};
+use crate::replica::{Counted, Echoes, Mark, Outgoing, Received, Replica};
 use crate::times::SharedTimes;
 
 /// Batches that can be on their way to a shard.
@@ -117,7 +117,7 @@ pub struct AddressReplica {
     collects: Vec<bool>,
     mark: Mark,
     departures: Echoes<PerFamilyRemote>,
-    hearing: Hearing,
+    counted: Counted,
     times: SharedTimes,
     counters: Arc<Counters>,
 }
@@ -154,7 +154,7 @@ impl AddressReplica {
             collects: vec![false; shards],
             mark: Mark::default(),
             departures: Echoes::default(),
-            hearing: Hearing::default(),
+            counted: Counted::default(),
             times,
             counters,
         }
@@ -163,7 +163,7 @@ impl AddressReplica {
     /// Downloads until then, in microseconds, were counted by an earlier process.
     #[must_use]
     pub fn with_counts_until(mut self, micros: Option<i64>) -> Self {
-        self.hearing = Hearing::counted_until(micros);
+        self.counted = Counted::until(micros);
         self
     }
 
@@ -174,7 +174,7 @@ impl AddressReplica {
         records: impl Iterator<Item = Result<PeerRecord<K>, InvalidRecord>>,
         wrap: fn(Remote<K>) -> PerFamilyRemote,
     ) {
-        let is_repeated = self.hearing.is_repeated(now, batch);
+        let is_counted = self.counted.has(now, batch);
         let (mut known, mut invalid) = (0, 0);
         let ages = self.times.get().ages;
         let old = deadline(now, batch.age_millis, ages.min_seconds);
@@ -200,8 +200,8 @@ impl AddressReplica {
                 told: Told {
                     peer: record.peer,
                     status: record.status,
-                    completed: record.has_completed,
-                    is_finished: record.is_finished || (is_repeated && record.has_completed),
+                    completed: record.has_completed && !is_counted,
+                    is_finished: record.is_finished || (is_counted && record.has_completed),
                     deadline,
                 },
             };
@@ -254,6 +254,11 @@ impl AddressReplica {
                 let v6 = waiting.v6.len().min(room - v4);
                 batch.peers.v6.extend(waiting.v6.drain(..v6));
                 self.waiting_records -= v4 + v6;
+            }
+            if is_empty(waiting) {
+                // A busy shard may have made it long.
+                waiting.v4.shrink_to(RECORDS_MAX);
+                waiting.v6.shrink_to(RECORDS_MAX);
             }
         }
     }

@@ -9,23 +9,24 @@
 //! numbers of batches show that some are missing. If there is no log, peers make up for it, who
 //! announce again, and are told of again.
 
+mod hearing;
 mod log_reading;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
-use aquatic_swarm_log::{Alive, Batch, BatchError, BatchHeader, Body, Leaving};
+use aquatic_swarm_log::{Alive, BatchHeader, Leaving};
 
 use self::log_reading::LogReading;
 use crate::buffer::PublishBuffer;
-use crate::bus::{Bus, Channel, Destination, Event, Message};
+use crate::bus::{Bus, Channel, Destination, Event};
 use crate::counters::{Counters, Direction, LostAt};
-use crate::nodes::{NodeIndex, NodeStates};
-use crate::replica::{Outgoing, Received, Replica};
+use crate::nodes::NodeStates;
+use crate::replica::{Outgoing, Replica};
 use crate::sent::{Published, Sent};
-use crate::table::{Before, Node, NodeTable, Numbered};
-use crate::times::{PeerAges, SharedTimes};
+use crate::table::{Before, NodeTable, Numbered};
+use crate::times::SharedTimes;
 
 /// How often a process says that it is alive.
 const ALIVE_INTERVAL_MICROS: u64 = 1_000_000;
@@ -34,17 +35,11 @@ const ALIVE_INTERVAL_MICROS: u64 = 1_000_000;
 /// and would not understand what it sends; but not more often than this in each such interval.
 const GREETINGS_MAX: u32 = 16;
 
-/// Batches that a node can have published since it was heard last.
-const MISSED_MAX: usize = 65_536;
-
 /// Messages that are taken in before anything else is looked after.
 const EVENTS_MAX: usize = 64;
 
 /// Messages that come too fast are noticed so soon after the first was lost, or sooner.
 const OVERRUN_MICROS: u64 = 30_000_000;
-
-/// How long a node that shares its name with another one is not told so again.
-const COMPLAINT_MICROS: u64 = 60_000_000;
 
 /// What an operator has set, and who this is.
 #[derive(Clone, Debug)]
@@ -395,211 +390,6 @@ impl<B: Bus> Engine<B> {
         let mut replicas = self.replicas.iter();
         replicas.any(|replica| replica.listens_to(Channel::Members))
     }
-
-    /// The batch in a message; `None` if there is none that can be used.
-    fn parse<'a>(&mut self, message: &'a Message<B::Payload>) -> Option<Batch<'a>> {
-        let payload = message.payload.as_ref();
-        Counters::of(&self.counters.bytes, Direction::Received).add(payload.len());
-        match Batch::parse(payload) {
-            Ok((batch, [])) => Some(batch),
-            Ok(_) => self.refuse(None),
-            Err(error) => self.refuse(Some(error)),
-        }
-    }
-
-    /// Counts a message that cannot be used.
-    fn refuse<T>(&mut self, error: Option<BatchError>) -> Option<T> {
-        self.counters.invalid.add(1);
-        if let Some(error @ BatchError::Version(_)) = error
-            && !std::mem::replace(&mut self.has_met_other_version, true)
-        {
-            log::warn!("a node of the cluster is of another version, and not understood: {error}");
-        }
-        None
-    }
-
-    /// Takes in a message that was just published.
-    fn hear(&mut self, time: Time, message: &Message<B::Payload>) {
-        let Some(batch) = self.parse(message) else {
-            return;
-        };
-        let process = batch.header.process;
-        if process == self.settings.process {
-            return;
-        }
-        let now = time.now;
-        let Message { channel, node, .. } = message;
-        if *channel == Channel::Parcels {
-            // It names its receiver, so its sender is known by the process.
-            let Some(sender) = self.table.name_of(process).map(str::to_owned) else {
-                self.counters.invalid.add(1);
-                return;
-            };
-            let received = self.received(time, message, &batch, &sender);
-            self.deliver(now, *channel, &received);
-            return;
-        }
-        if *node == self.settings.node {
-            self.complain(now);
-        }
-        if matches!(batch.body, Body::Leaving) && self.table.get(node, process).is_none() {
-            return;
-        }
-        let Some(heard) = self.table.hear(now, node, process) else {
-            self.counters.invalid.add(1);
-            return;
-        };
-        if !matches!(heard.before, Before::Ago(_)) {
-            if let Some(fewer) = self.greetings.checked_sub(1) {
-                log::info!("node `{node}` is heard");
-                self.greetings = fewer;
-                self.is_to_greet = true;
-            }
-            if self.keeps_members() && self.table.may_be_read(now, node) {
-                self.log.wish_all(now);
-            }
-        }
-        let known = self.table.get(node, process);
-        let behind_micros = known.map_or(0, Node::behind_micros);
-        let missed = self.note(time, message, &batch, heard.before);
-        if missed > 0 && self.log.is_to_be_heard(now, heard.before) {
-            // Who tells of more tells anything.
-            let missed = usize::try_from(missed).map_or(MISSED_MAX, |it| it.min(MISSED_MAX));
-            self.counters.missed.add(missed);
-            self.log.missed(now, heard.before, behind_micros);
-        }
-        if !is_of(*channel, &batch.body) {
-            self.counters.invalid.add(1);
-            return;
-        }
-        if matches!(batch.body, Body::Leaving) {
-            // As seldom as somebody new is told of.
-            if let Some(fewer) = self.greetings.checked_sub(1) {
-                log::info!("node `{node}` leaves");
-                self.greetings = fewer;
-            }
-            self.table.forget(node, process);
-            return;
-        }
-        let received = self.received(time, message, &batch, node);
-        self.deliver(now, *channel, &received);
-    }
-
-    /// Takes note of when a process was heard, and of what has not come. Returns how many batches
-    /// that is.
-    fn note(
-        &mut self,
-        time: Time,
-        message: &Message<B::Payload>,
-        batch: &Batch<'_>,
-        before: Before,
-    ) -> u64 {
-        let header = batch.header;
-        let Some(node) = self.table.get_mut(&message.node, header.process) else {
-            return 0;
-        };
-        match (message.channel, &batch.body) {
-            (Channel::Nodes, Body::Alive(alive)) => {
-                let Alive { peers, members, .. } = alive;
-                let ages = self.settings.times.get().ages;
-                if node.has_changed_times(alive.told_within)
-                    && is_told_too_seldom(alive.told_within, ages)
-                {
-                    log::warn!(
-                        "node `{}` tells of its peers once in {} s, and they are remembered here \
-                         for {} s: `cleaning.max_peer_age` and the announce interval should be \
-                         the same at all nodes of a cluster",
-                        message.node,
-                        alive.told_within,
-                        ages.min_seconds
-                    );
-                }
-                node.compare_clocks(time.now, time.unix_millis, header.unix_millis);
-                node.take_in(time.unix_millis, header.unix_millis);
-                node.note_told([*peers, *members], before)
-            }
-            (Channel::Peers, _) => {
-                let age = node.take_in(time.unix_millis, header.unix_millis);
-                let longest = u64::from(self.settings.times.get().life) * 1_000;
-                self.counters.note_delivery(age.min(longest));
-                node.note(Numbered::Peers, header.sequence)
-            }
-            (Channel::Members, _) => node.note(Numbered::Members, header.sequence),
-            (Channel::Nodes | Channel::Parcels, _) => 0,
-        }
-    }
-
-    /// Takes in a message out of the log. Also what this process has published itself: somebody may
-    /// have left here of whom another node has told before.
-    fn read(&mut self, time: Time, message: &Message<B::Payload>) {
-        let Some(batch) = self.parse(message) else {
-            return;
-        };
-        if !is_of(message.channel, &batch.body) {
-            self.counters.invalid.add(1);
-            return;
-        }
-        let mut received = self.received(time, message, &batch, &message.node);
-        received.is_logged = true;
-        let records = match &received.body {
-            Body::PeersV4(records) => records.len(),
-            Body::PeersV6(records) => records.len(),
-            _ => 0,
-        };
-        self.counters.log_records.add(records);
-        self.deliver(time.now, message.channel, &received);
-    }
-
-    /// What is told by a batch of a node of this name.
-    fn received<'a>(
-        &self,
-        time: Time,
-        message: &Message<B::Payload>,
-        batch: &Batch<'a>,
-        name: &'a str,
-    ) -> Received<'a> {
-        let BatchHeader {
-            process,
-            unix_millis,
-            ..
-        } = batch.header;
-        let node = self.table.get(name, process);
-        let by_own_clock = time.unix_millis.saturating_sub(unix_millis);
-        let age_millis = match node.filter(|node| node.has_known_clock()) {
-            Some(node) => node.age_millis(time.unix_millis, unix_millis),
-            // Clocks of servers are right more often.
-            None => message.logged_millis_ago.unwrap_or(by_own_clock),
-        };
-        let index = node.and_then(Node::index);
-        Received {
-            from: index.unwrap_or(NodeIndex::UNKNOWN),
-            name,
-            age_millis,
-            is_logged: false,
-            body: batch.body.clone(),
-        }
-    }
-
-    fn deliver(&mut self, now: Now, channel: Channel, received: &Received<'_>) {
-        for replica in &mut self.replicas {
-            if replica.listens_to(channel) {
-                replica.receive(now, received);
-            }
-        }
-    }
-
-    /// Another process has the name of this node.
-    fn complain(&mut self, now: Now) {
-        let at = self.complained_micros;
-        if at.is_none_or(|at| now.micros.saturating_sub(at) >= COMPLAINT_MICROS) {
-            self.complained_micros = Some(now.micros);
-            log::error!(
-                "another tracker of the cluster is called `{}`, like this one: set `cluster.node` \
-                 to another name",
-                self.settings.node
-            );
-        }
-    }
 }
 
 /// One part of so many of the room for what is to be published is for what was.
@@ -608,27 +398,12 @@ const SENT_SHARE: usize = 4;
 /// So many records are not to wait for the next flush.
 const MUCH_RECORDS: usize = 4_096;
 
-/// Whether peers of a node are forgotten here between two times that it tells of them.
-fn is_told_too_seldom(told_within: u32, ages: PeerAges) -> bool {
-    ages.min_seconds > 0 && told_within > ages.min_seconds
-}
-
 /// Whether batches that go there are numbered.
 fn numbered(to: &Destination) -> Option<Numbered> {
     match to {
         Destination::All(Channel::Peers) => Some(Numbered::Peers),
         Destination::All(Channel::Members) => Some(Numbered::Members),
         Destination::All(Channel::Nodes | Channel::Parcels) | Destination::Node(_) => None,
-    }
-}
-
-/// Whether something belongs on a channel, as far as that can be said here: a later version may
-/// have more to say than this one understands.
-fn is_of(channel: Channel, body: &Body<'_>) -> bool {
-    match channel {
-        Channel::Peers => matches!(body, Body::PeersV4(_) | Body::PeersV6(_)),
-        Channel::Nodes => matches!(body, Body::Alive(_) | Body::Leaving),
-        Channel::Members | Channel::Parcels => true,
     }
 }
 

@@ -46,6 +46,7 @@ pub mod lists;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod nodes;
+mod numbers;
 pub mod replica;
 mod sent;
 pub mod server_url;

@@ -120,45 +120,28 @@ impl<T> Echoes<T> {
     }
 }
 
-/// Whether what is read in the log was heard before.
+/// Downloads that an earlier process has counted and written down.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Hearing {
-    /// When something has come for the first time.
-    first_micros: Option<i64>,
-    /// When the oldest was written that has not come out of the log.
-    since_micros: Option<i64>,
-    /// What was published until then was heard by an earlier process.
-    counted_until_micros: Option<i64>,
+pub struct Counted {
+    until_micros: Option<i64>,
 }
 
-/// What is heard first may have been written so much earlier.
-const FLUSH_MICROS: i64 = 1_000_000;
-
-impl Hearing {
-    /// For who knows the downloads that an earlier process has counted until then, in microseconds.
+impl Counted {
+    /// All that were published until then, in microseconds of the daemon's clock; `None`: none.
     #[must_use]
-    pub fn counted_until(micros: Option<i64>) -> Self {
+    pub fn until(micros: Option<i64>) -> Self {
         Self {
-            counted_until_micros: micros,
-            ..Self::default()
+            until_micros: micros,
         }
     }
 
-    /// Whether a batch was heard before it was read in the log, as far as can be known. Downloads
-    /// of those who have left since were counted then, and are not once more; those of who is known
-    /// are, if they were not.
-    pub fn is_repeated(&mut self, now: Now, batch: &Received<'_>) -> bool {
-        let now = now.micros.cast_signed();
-        let first = *self.first_micros.get_or_insert(now);
-        let since = self.since_micros.get_or_insert(now);
+    /// Whether downloads that a batch tells of were counted before.
+    #[must_use]
+    pub fn has(self, now: Now, batch: &Received<'_>) -> bool {
         let age_micros = batch.age_millis.saturating_mul(1_000);
-        let written = now.saturating_sub_unsigned(age_micros);
-        if !batch.is_logged {
-            *since = (*since).min(written.max(first - FLUSH_MICROS));
-            return false;
-        }
-        let by_earlier = |until| written <= until;
-        written >= *since || self.counted_until_micros.is_some_and(by_earlier)
+        let written = now.micros.cast_signed().saturating_sub_unsigned(age_micros);
+        let by_earlier = |until| batch.is_logged && written <= until;
+        batch.is_repeated || self.until_micros.is_some_and(by_earlier)
     }
 }
 
@@ -173,6 +156,8 @@ pub struct Received<'a> {
     pub age_millis: u64,
     /// It is not new: it was read in the log.
     pub is_logged: bool,
+    /// It was taken in before, as it was published: its downloads are counted.
+    pub is_repeated: bool,
     /// What is in it.
     pub body: Body<'a>,
 }
@@ -194,38 +179,27 @@ mod tests {
 
     use super::*;
 
-    fn batch(age_millis: u64, is_logged: bool) -> Received<'static> {
-        Received {
+    #[test]
+    fn what_was_counted_before_is_not_counted_again() {
+        let now = Now::from_micros(2_000_000);
+        let batch = |age_millis, is_logged, is_repeated| Received {
             from: NodeIndex::UNKNOWN,
             name: "a",
             age_millis,
             is_logged,
+            is_repeated,
             body: Body::Alive(Alive::default()),
-        }
-    }
-
-    #[test]
-    fn what_was_published_while_this_process_or_one_before_it_listened_is_repeated() {
-        let at = |seconds: u64| Now::from_micros(seconds * 1_000_000);
-        let is_repeated = |hearing: &mut Hearing, seconds: u64, ages: &[u64]| -> Vec<bool> {
-            let mut is_repeated = |age| hearing.is_repeated(at(seconds), &batch(age, true));
-            ages.iter().map(|age| is_repeated(*age)).collect()
         };
-        let mut hearing = Hearing::default();
-        assert!(!hearing.is_repeated(at(100), &batch(1, true)));
-        let repeated = is_repeated(&mut hearing, 110, &[9_999, 10_000, 10_001]);
-        assert_eq!(repeated, [true, true, false]);
-        // It was written before it came.
-        assert!(!hearing.is_repeated(at(101), &batch(1_100, false)));
-        let repeated = is_repeated(&mut hearing, 110, &[10_099, 10_100, 10_101]);
-        assert_eq!(repeated, [true, true, false]);
-        // Others may have written earlier, and were not heard.
-        assert!(!hearing.is_repeated(at(102), &batch(60_000, false)));
-        let repeated = is_repeated(&mut hearing, 110, &[11_000, 11_001]);
-        assert_eq!(repeated, [true, false]);
-        // It has written down what it knew 5 s before this one began.
-        let mut hearing = Hearing::counted_until(Some(-5_000_000));
-        let repeated = is_repeated(&mut hearing, 2, &[1, 1_999, 6_999, 7_000, 60_000]);
-        assert_eq!(repeated, [false, false, false, true, true]);
+        let nothing = Counted::default();
+        assert!(!nothing.has(now, &batch(60_000, true, false)));
+        assert!(nothing.has(now, &batch(0, true, true)));
+        // It has written down what it knew 5 s before this process began.
+        let counted = Counted::until(Some(-5_000_000));
+        let has = [0, 6_999, 7_000, 60_000].map(|age| counted.has(now, &batch(age, true, false)));
+        assert_eq!(has, [false, false, true, true]);
+        assert!(
+            !counted.has(now, &batch(60_000, false, false)),
+            "it is just told"
+        );
     }
 }

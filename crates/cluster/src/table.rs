@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aquatic_daemon::clock::Now;
 
 use crate::nodes::{NODES_MAX, NodeIndex, NodeState, NodeStates};
+use crate::numbers::Numbers;
 
 /// A node that was not heard for so long is sent nothing new.
 const SILENT_MICROS: u64 = 5_000_000;
@@ -61,8 +62,8 @@ pub(crate) struct Node {
     offset: Option<(i64, u64)>,
     /// How old the last message was when it was taken in.
     behind_micros: u64,
-    /// The highest sequence numbers that have come, by [`Numbered`].
-    last: [u64; 2],
+    /// What has come, by [`Numbered`].
+    numbers: [Numbers; 2],
     /// The same, as the process has told when it was heard alive.
     told: [u64; 2],
     /// Seconds within which it tells of all of its peers.
@@ -171,7 +172,7 @@ impl NodeTable {
             heard_micros: now.micros,
             offset: None,
             behind_micros: 0,
-            last: [0; 2],
+            numbers: Default::default(),
             told: [0; 2],
             told_within: 0,
         });
@@ -322,14 +323,21 @@ impl Node {
 
     /// A batch with this number has come. Returns how many before it have not.
     pub(crate) fn note(&mut self, channel: Numbered, sequence: u64) -> u64 {
-        let [peers, members] = &mut self.last;
-        let last = match channel {
+        self.numbers_of(channel).note(sequence)
+    }
+
+    fn numbers_of(&mut self, channel: Numbered) -> &mut Numbers {
+        let [peers, members] = &mut self.numbers;
+        match channel {
             Numbered::Peers => peers,
             Numbered::Members => members,
-        };
-        let missing = sequence.saturating_sub(last.saturating_add(1));
-        *last = sequence.max(*last);
-        missing
+        }
+    }
+
+    /// A batch with this number comes out of the log. Returns whether it was heard before; `None`
+    /// if that cannot be said.
+    pub(crate) fn take_logged(&mut self, channel: Numbered, sequence: u64) -> Option<bool> {
+        self.numbers_of(channel).take_logged(sequence)
     }
 
     /// It has told which numbers it has used up. Returns how many of these batches have not come:
@@ -343,9 +351,8 @@ impl Node {
         let before = std::mem::replace(&mut self.told, told);
         let due = if was_silent { told } else { before };
         let mut missing = 0_u64;
-        for (last, due) in self.last.iter_mut().zip(due) {
-            missing = missing.saturating_add(due.saturating_sub(*last));
-            *last = due.max(*last);
+        for (numbers, due) in self.numbers.iter_mut().zip(due) {
+            missing = missing.saturating_add(numbers.note_told(due));
         }
         missing
     }

@@ -21,6 +21,10 @@ const DELIVERY_EVICTED_MAX: usize = 256;
 /// Letters for other nodes after which a batch takes no more.
 const DELIVERY_LETTERS_MAX: usize = 2_048;
 
+/// Room that an empty batch keeps for letters: for so many bytes, and so many of them.
+const LETTER_BYTES_KEPT: usize = 8 * 1_024;
+const LETTERS_KEPT: usize = 32;
+
 /// Batches that can be on their way from one worker to another.
 const DELIVERY_BATCHES_MAX: usize = 16;
 
@@ -95,8 +99,9 @@ impl DeliveryBatch {
         self.bytes.clear();
         self.bytes.shrink_to(2 * DELIVERY_BYTES_MAX);
         self.letter_ends.clear();
+        self.letter_ends.shrink_to(LETTERS_KEPT);
         self.letters.clear();
-        self.letters.shrink_to(2 * DELIVERY_BYTES_MAX);
+        self.letters.shrink_to(LETTER_BYTES_KEPT);
     }
 }
 
@@ -111,16 +116,23 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Connects workers with each other. `wakers` wake them.
+    /// Connects socket workers with each other, and with the thread that has the replica, if there
+    /// is one: its own ways are the last. Each is woken by its waker.
     #[must_use]
-    pub fn connect(workers: usize, wakers: &[Waker]) -> Vec<Self> {
-        let wakers = wakers.get(..workers).unwrap_or(wakers);
-        let mut all: Vec<_> = wakers.iter().map(|_| Self::default()).collect();
+    pub fn connect(wakers: &[Waker], replica: Option<&Waker>) -> Vec<Self> {
+        let wakers: Vec<_> = wakers.iter().chain(replica).collect();
+        let none = || Self {
+            reaches_nodes: replica.is_some(),
+            ..Self::default()
+        };
+        let mut all: Vec<_> = wakers.iter().map(|_| none()).collect();
         for (from, from_waker) in wakers.iter().enumerate() {
             for (to, to_waker) in wakers.iter().enumerate() {
-                let way = (from != to)
-                    .then(|| exchange(DELIVERY_BATCHES_MAX, to_waker.clone(), from_waker.clone()));
-                let (requester, responder) = way.unzip();
+                let connect = || {
+                    let (to_waker, from_waker) = ((*to_waker).clone(), (*from_waker).clone());
+                    exchange(DELIVERY_BATCHES_MAX, to_waker, from_waker)
+                };
+                let (requester, responder) = (from != to).then(connect).unzip();
                 if let Some(other) = all.get_mut(to) {
                     other.incoming.extend(responder);
                 }
@@ -128,17 +140,6 @@ impl Forwarding {
                     own.outgoing.push(requester.map(Lane::new));
                 }
             }
-        }
-        all
-    }
-
-    /// The same, with the thread that has the replica: its own ways are the last.
-    #[must_use]
-    pub fn connect_with_replica(wakers: &[Waker], replica: Waker) -> Vec<Self> {
-        let wakers: Vec<_> = wakers.iter().cloned().chain([replica]).collect();
-        let mut all = Self::connect(wakers.len(), &wakers);
-        for forwarding in &mut all {
-            forwarding.reaches_nodes = true;
         }
         all
     }
@@ -292,7 +293,7 @@ mod tests {
     }
 
     fn two(wakers: &[Waker; 2]) -> [Forwarding; 2] {
-        let all = Forwarding::connect(2, wakers);
+        let all = Forwarding::connect(wakers, None);
         all.try_into().unwrap()
     }
 
@@ -322,7 +323,7 @@ mod tests {
         let silent = || waker_pair(|| ()).1;
         let [mut alone, _] = two(&[silent(), silent()]);
         assert!(!alone.send_letter(NodeIndex(1), |_| ()));
-        let all = Forwarding::connect_with_replica(&[silent(), silent()], silent());
+        let all = Forwarding::connect(&[silent(), silent()], Some(&silent()));
         let [mut own, mut other, mut replica] = <[_; 3]>::try_from(all).unwrap();
         assert!(!replica.send_letter(NodeIndex(1), |_| ()), "to itself");
         let mut sent = Vec::new();
@@ -355,9 +356,24 @@ mod tests {
         assert!(own.send_letter(NodeIndex(5), |_| ()));
     }
 
+    /// There are many of them, of which few are in use most of the time.
+    #[test]
+    fn an_empty_batch_keeps_little_room_for_letters() {
+        let mut batch = DeliveryBatch::default();
+        while !batch.is_full() {
+            batch.letters.extend([7; 100]);
+            batch.letter_ends.push((NodeIndex(1), batch.letters.len()));
+        }
+        batch.letters.extend([7; 1_000_000]);
+        batch.clear();
+        assert!(batch.is_empty());
+        assert!(batch.letters.capacity() <= 2 * LETTER_BYTES_KEPT);
+        assert!(batch.letter_ends.capacity() <= 2 * LETTERS_KEPT);
+    }
+
     /// It sleeps until batches are back, with what it has held back.
     #[test]
-    fn whoever_has_sent_many_parcels_is_woken_when_they_are_back() {
+    fn whoever_has_sent_many_batches_is_woken_when_they_are_back() {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&wakes);
         let (gate, own_waker) = waker_pair(move || {

@@ -1,12 +1,13 @@
 //! Who is in the swarms of a shard, counted. Pure.
 
+use aquatic_daemon::clock::Now;
 use aquatic_swarm::{CleaningCursor, CleaningVisitor, Counts, PeerPolicy, TorrentMap};
 use aquatic_tracker::metrics::counters::SwarmGauges;
 use aquatic_tracker::shard::client_stats::{ClientPrefix, ClientTable, ClientTag, PeerTag};
 use aquatic_tracker::shard::maintenance::{Cleaner, Maintained};
 use aquatic_types::{InfoHash, IpFamily, PeerStatus, PerFamily, Seconds};
 
-use crate::cluster::sharing::{Sharing, Tidings};
+use crate::cluster::sharing::{Presence, Sharing};
 use crate::memory::{OfferMemory, weighed_network};
 use crate::messages::MemberKey;
 use crate::open_offers::OpenOffers;
@@ -129,13 +130,13 @@ impl MemberCounts {
         if let Some(sharing) = &mut self.sharing
             && key.is_here()
         {
-            let tidings = Tidings {
+            let presence = Presence {
                 family: peer.family,
                 status: PeerStatus::Stopped,
                 has_completed: false,
                 is_finished: peer.is_finished,
             };
-            sharing.note(now, *info_hash, key, tidings);
+            sharing.note(now, *info_hash, key, presence);
         }
         self.has_gone(clients, key, peer);
     }
@@ -160,7 +161,7 @@ impl MemberCounts {
     }
 }
 
-impl Tidings {
+impl Presence {
     /// Of a peer that is there.
     fn of_present<V>(peer: &Peer<V>) -> Self {
         Self {
@@ -259,6 +260,11 @@ impl<V: PeerTag> Maintained for Members<V> {
         self.swarms.clean(cursor, NO_DEADLINE, budget, visitor)
     }
 
+    fn may_clean(&self, now: Now) -> bool {
+        let sharing = self.counts.sharing.as_ref();
+        sharing.is_none_or(|it| it.may_clean(now.seconds))
+    }
+
     fn pass_ended(&mut self) {
         self.counts.offers.pass_ended();
         if let Some(sharing) = &mut self.counts.sharing {
@@ -307,8 +313,8 @@ impl<V: PeerTag> CleaningVisitor<MemberKey, Peer<V>> for Visitor<'_, '_> {
             && key.is_here()
             && sharing.is_turn_of(key)
         {
-            let tidings = Tidings::of_present(peer);
-            sharing.note(self.cleaner.now, self.info_hash, key, tidings);
+            let presence = Presence::of_present(peer);
+            sharing.refresh(self.cleaner.now, self.info_hash, key, presence);
         }
     }
 

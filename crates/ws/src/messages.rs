@@ -5,6 +5,7 @@ use std::ops::Range;
 use aquatic_cluster::nodes::NodeIndex;
 use aquatic_stream::ConnectionKey;
 use aquatic_swarm::{Counts, PeerKey};
+use aquatic_swarm_log::Member;
 use aquatic_tracker::shard;
 use aquatic_types::{InfoHash, IpFamily, PeerId, PeerStatus};
 use aquatic_ws_protocol::{OfferId, SkippedOffers};
@@ -212,6 +213,18 @@ pub struct Receiver {
     pub peer_id: PeerId,
     /// What the offer is called among those that the peer may answer.
     pub(crate) hash: u64,
+}
+
+impl Receiver {
+    /// A member of a node, and the name of an offer for it. `None` if there can be no such member.
+    pub(crate) fn of_member(node: NodeIndex, member: &Member, hash: u64) -> Option<Self> {
+        Some(Self {
+            member: ConnectionRef::of_member(node, member)?,
+            network: member.network,
+            peer_id: member.peer_id,
+            hash,
+        })
+    }
 }
 
 /// An offer that a peer may answer.

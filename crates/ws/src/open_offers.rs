@@ -5,13 +5,16 @@
 //!
 //! There is room for [`OPEN_MAX`], and a connection has no more than [`OPEN_OF_ONE_MAX`] of them,
 //! or one if there is no room left; a further one takes the place of its own oldest. When there is
-//! no room, the oldest of the network that has most is closed. So whoever makes offers to a peer at
-//! a high rate closes nobody's but his own.
+//! no room, one is closed of the node that has most: the oldest of the network that has most there.
+//! So whoever makes offers to a peer at a high rate closes nobody's at his node but his own; and no
+//! node, whatever it says of networks and connections, those of others once it has as many as they.
+//! One that has gone, as another process of its name has come, has no share any more.
 //!
 //! Those of all peers have a share of the memory of swarms. While that is used up, nobody gets room
 //! for more than he has, but each for [`OPEN_KEPT`]; and cleaning closes the older half of all
 //! lists that are longer, so that nobody keeps room that others want.
 
+use aquatic_cluster::nodes::{NODES_MAX, NodeIndex};
 use aquatic_types::Seconds;
 use thin_vec::ThinVec;
 
@@ -68,6 +71,10 @@ impl OpenOffer {
     fn network(&self) -> usize {
         usize::from(self.network) % NETWORKS
     }
+
+    fn node(&self) -> NodeIndex {
+        self.offerer.node()
+    }
 }
 
 impl OpenOffers {
@@ -98,7 +105,14 @@ impl OpenOffers {
     }
 
     /// A peer has been handed an offer. `may_grow` is false while there is no memory for more.
-    pub(crate) fn open(&mut self, now: Seconds, offer: OpenOffer, may_grow: bool) {
+    /// `has_gone` tells which nodes nobody hears any more.
+    pub(crate) fn open(
+        &mut self,
+        now: Seconds,
+        offer: OpenOffer,
+        may_grow: bool,
+        has_gone: impl Fn(NodeIndex) -> bool,
+    ) {
         let offers = &mut self.0;
         let expired = offers.iter().take_while(|it| it.deadline < now).count();
         offers.drain(..expired);
@@ -118,7 +132,7 @@ impl OpenOffers {
         }
         let replaced = same
             .or(oldest.filter(|_| own >= own_max))
-            .or_else(|| is_full.then(|| oldest_of_largest_network(offers, &offer)));
+            .or_else(|| is_full.then(|| giving_way(offers, &offer, has_gone)));
         if let Some(at) = replaced {
             offers.remove(at);
         }
@@ -149,24 +163,49 @@ impl OpenOffers {
     }
 }
 
-/// The place of the oldest offer of the network that has most of them, or would have with a further
-/// one: of its own, then.
-fn oldest_of_largest_network(offers: &[OpenOffer], further: &OpenOffer) -> usize {
-    let mut counts = [0_u8; NETWORKS];
+/// The place of the offer that gives way to a further one.
+fn giving_way(
+    offers: &[OpenOffer],
+    further: &OpenOffer,
+    has_gone: impl Fn(NodeIndex) -> bool,
+) -> usize {
+    if let Some(gone) = offers.iter().position(|it| has_gone(it.node())) {
+        return gone;
+    }
+    let node = |it: &OpenOffer| usize::from(it.node().0);
+    let is_of_largest = of_largest::<NODES_MAX>(offers.iter(), further, node);
+    let Some(oldest) = offers.iter().find(|it| is_of_largest(it)) else {
+        return 0;
+    };
+    let is_there = |it: &&OpenOffer| it.node() == oldest.node();
+    let of_node = offers.iter().filter(is_there);
+    let is_of_largest = of_largest::<NETWORKS>(of_node, further, OpenOffer::network);
+    let gives_way = |it: &OpenOffer| is_there(&it) && is_of_largest(it);
+    offers.iter().position(gives_way).unwrap_or(0)
+}
+
+/// Tells which offers are of the group that has most of them, or would have with a further one: of
+/// its own, then.
+fn of_largest<'a, const GROUPS: usize>(
+    offers: impl Iterator<Item = &'a OpenOffer>,
+    further: &OpenOffer,
+    group: impl Fn(&OpenOffer) -> usize,
+) -> impl Fn(&OpenOffer) -> bool {
+    let mut counts = [0_u8; GROUPS];
     for offer in offers {
-        if let Some(count) = counts.get_mut(offer.network()) {
+        if let Some(count) = counts.get_mut(group(offer)) {
             *count = count.saturating_add(1);
         }
     }
-    let count_of = |offer: &OpenOffer| counts.get(offer.network()).copied().unwrap_or(0);
     let most = counts.iter().copied().max().unwrap_or(0);
-    let own = count_of(further);
+    let count_of = move |group: usize| counts.get(group).copied().unwrap_or(0);
+    let own_group = group(further);
+    let own = count_of(own_group);
     let is_largest = own > 0 && own + 1 >= most;
-    let gives_way = |it: &OpenOffer| match is_largest {
-        true => it.network() == further.network(),
-        false => count_of(it) == most,
-    };
-    offers.iter().position(gives_way).unwrap_or(0)
+    move |it| match is_largest {
+        true => group(it) == own_group,
+        false => count_of(group(it)) == most,
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +215,9 @@ mod tests {
     use super::*;
 
     const NOW: Seconds = Seconds(100);
+
+    /// Has gone.
+    const NOBODY: fn(NodeIndex) -> bool = |_| false;
 
     fn member(number: usize) -> ConnectionRef {
         ConnectionRef::here(0, ConnectionKey::from_bits(number.try_into().unwrap()))
@@ -194,8 +236,8 @@ mod tests {
     #[test]
     fn each_is_closed_once_and_by_its_name() {
         let mut offers = OpenOffers::default();
-        offers.open(NOW, offer(1, 10), true);
-        offers.open(NOW, offer(2, 20), true);
+        offers.open(NOW, offer(1, 10), true, NOBODY);
+        offers.open(NOW, offer(2, 20), true, NOBODY);
         assert_eq!(offers.close(NOW, 30), None);
         assert_eq!(offers.close(NOW, 20), Some(member(2)));
         assert_eq!(offers.close(NOW, 20), None);
@@ -210,10 +252,10 @@ mod tests {
     #[test]
     fn time_closes_them() {
         let mut offers = OpenOffers::default();
-        offers.open(NOW, offer(1, 10), true);
+        offers.open(NOW, offer(1, 10), true, NOBODY);
         assert_eq!(offers.close(NOW + 1, 10), None);
         let later = OpenOffer::new(11, member(1), 1, NOW + 60);
-        offers.open(NOW + 1, later, true);
+        offers.open(NOW + 1, later, true, NOBODY);
         assert_eq!(&*offers.0, [later], "the first is forgotten");
     }
 
@@ -221,33 +263,33 @@ mod tests {
     fn an_offer_that_is_repeated_is_one_offer() {
         let mut offers = OpenOffers::default();
         for _ in 0..3 {
-            offers.open(NOW, offer(1, 10), true);
+            offers.open(NOW, offer(1, 10), true, NOBODY);
         }
-        offers.open(NOW, offer(2, 10), true);
+        offers.open(NOW, offer(2, 10), true, NOBODY);
         assert_eq!(offers.0.len(), 2, "another connection's is another one");
     }
 
     #[test]
     fn one_connection_closes_none_but_its_own() {
         let mut offers = OpenOffers::default();
-        offers.open(NOW, offer(0, 0), true);
+        offers.open(NOW, offer(0, 0), true, NOBODY);
         for hash in 1..1_000 {
-            offers.open(NOW, offer(1, hash), true);
+            offers.open(NOW, offer(1, hash), true, NOBODY);
         }
         assert_eq!(offers.0.len(), 1 + OPEN_OF_ONE_MAX);
         let others = 2..2 + OPEN_MAX - offers.0.len();
         for other in others {
-            offers.open(NOW, offer(other, 2_000), true);
+            offers.open(NOW, offer(other, 2_000), true, NOBODY);
         }
         assert_eq!(offers.0.len(), OPEN_MAX);
         for hash in 3_000..4_000 {
-            offers.open(NOW, offer(1, hash), true);
+            offers.open(NOW, offer(1, hash), true, NOBODY);
         }
         assert_eq!(offers.close(NOW, 0), Some(member(0)), "it was the oldest");
         // With as many connections as there is room, all are closed in the end.
-        offers.open(NOW, offer(0, 1), true);
+        offers.open(NOW, offer(0, 1), true, NOBODY);
         for other in 1_000..1_000 + OPEN_MAX {
-            offers.open(NOW, offer(other, 5_000), true);
+            offers.open(NOW, offer(other, 5_000), true, NOBODY);
         }
         assert_eq!(offers.0.len(), OPEN_MAX);
         assert_eq!(offers.close(NOW, 1), None);
@@ -257,15 +299,20 @@ mod tests {
     fn one_network_closes_none_but_its_own() {
         let mut offers = OpenOffers::default();
         for honest in 0..20 {
-            offers.open(NOW, offer(honest, 1), true);
+            offers.open(NOW, offer(honest, 1), true, NOBODY);
         }
         for other in 1_000..2_000 {
-            offers.open(NOW, of_network(100, other, 2), true);
+            offers.open(NOW, of_network(100, other, 2), true, NOBODY);
         }
         assert_eq!(offers.0.len(), OPEN_MAX);
         // Who comes now has the place of one of those.
         for honest in 20..40 {
-            offers.open(NOW, offer(honest, 3 + u64::try_from(honest).unwrap()), true);
+            offers.open(
+                NOW,
+                offer(honest, 3 + u64::try_from(honest).unwrap()),
+                true,
+                NOBODY,
+            );
         }
         assert_eq!(offers.0.len(), OPEN_MAX);
         for honest in 20..40 {
@@ -283,9 +330,9 @@ mod tests {
         let half = OPEN_MAX / 2;
         for offerer in 0..OPEN_MAX {
             let network = if offerer < half { 1 } else { 2 };
-            offers.open(NOW, of_network(network, offerer, 1), true);
+            offers.open(NOW, of_network(network, offerer, 1), true, NOBODY);
         }
-        offers.open(NOW, of_network(2, OPEN_MAX, 2), true);
+        offers.open(NOW, of_network(2, OPEN_MAX, 2), true, NOBODY);
         assert_eq!(
             &offers.0[0],
             &of_network(1, 0, 1),
@@ -295,21 +342,80 @@ mod tests {
         assert_eq!(of_second.count(), half);
     }
 
+    fn of_node(node: u16, network: u16, offerer: usize) -> OpenOffer {
+        let offerer = ConnectionRef {
+            node: NodeIndex(node),
+            ..member(offerer)
+        };
+        OpenOffer::new(7, offerer, network, NOW)
+    }
+
+    /// What one node says of networks and connections, no other one can know.
+    #[test]
+    fn one_node_closes_none_but_its_own_once_it_has_its_share() {
+        let mut offers = OpenOffers::default();
+        let mut network = 0;
+        let mut flood = |offers: &mut OpenOffers| {
+            for offerer in 10_000..11_000 {
+                network += 1;
+                offers.open(NOW, of_node(3, network, offerer), true, NOBODY);
+            }
+        };
+        let of = |offers: &OpenOffers, node| {
+            let of_node = offers.0.iter().filter(|it| it.node() == NodeIndex(node));
+            of_node.count()
+        };
+        flood(&mut offers);
+        // All of one network: what nobody would have less right to, among clients of one node.
+        for offerer in 0..60 {
+            offers.open(NOW, of_node(0, 5, offerer), true, NOBODY);
+        }
+        for offerer in 0..25 {
+            offers.open(NOW, of_node(1, 6, offerer), true, NOBODY);
+        }
+        flood(&mut offers);
+        let shares = [0, 1, 3].map(|node| of(&offers, node));
+        assert_eq!(shares, [48, 25, 47]);
+        // The others go on, and get what is theirs.
+        for offerer in 100..200 {
+            offers.open(NOW, of_node(1, 6, offerer), true, NOBODY);
+        }
+        flood(&mut offers);
+        let shares = [0, 1, 3].map(|node| of(&offers, node));
+        assert_eq!(shares, [40; 3]);
+    }
+
+    /// Else one that starts again and again would have a share each time.
+    #[test]
+    fn offers_of_nodes_that_have_gone_are_closed_first() {
+        let mut offers = OpenOffers::default();
+        for offerer in 0..20 {
+            offers.open(NOW, of_node(0, 5, offerer), true, NOBODY);
+        }
+
+        let has_gone = |node: NodeIndex| (10..500).contains(&node.0);
+        for node in 10..=500 {
+            offers.open(NOW, of_node(node, node, 0), true, has_gone);
+        }
+        let here = offers.0.iter().filter(|it| it.node() == NodeIndex::HERE);
+        assert_eq!((here.count(), offers.0.len()), (20, OPEN_MAX));
+    }
+
     #[test]
     fn without_memory_nobody_gets_more_room() {
         let mut offers = OpenOffers::default();
         for offerer in 0..100 {
-            offers.open(NOW, offer(offerer, 1), false);
+            offers.open(NOW, offer(offerer, 1), false, NOBODY);
             assert_eq!(offers.bytes(), 0);
         }
         assert_eq!(offers.0.len(), OPEN_KEPT);
         for offerer in 0..10 {
-            offers.open(NOW, offer(offerer, 1), true);
+            offers.open(NOW, offer(offerer, 1), true, NOBODY);
         }
         let bytes = offers.bytes();
         assert!(bytes > 0);
         for offerer in 100..200 {
-            offers.open(NOW, offer(offerer, 1), false);
+            offers.open(NOW, offer(offerer, 1), false, NOBODY);
         }
         assert_eq!(offers.bytes(), bytes);
         assert_eq!(offers.close(NOW, 1), Some(member(200 - offers.0.len() - 1)));
@@ -317,7 +423,7 @@ mod tests {
         offers.0.truncate(3);
         offers.shrink();
         for offerer in 0..100 {
-            offers.open(NOW, offer(offerer, 1), false);
+            offers.open(NOW, offer(offerer, 1), false, NOBODY);
         }
         assert_eq!((offers.0.len(), offers.bytes()), (OPEN_KEPT, 0));
     }
@@ -326,7 +432,7 @@ mod tests {
     fn the_older_half_can_be_closed() {
         let mut offers = OpenOffers::default();
         for offerer in 0..40 {
-            offers.open(NOW, offer(offerer, 1), true);
+            offers.open(NOW, offer(offerer, 1), true, NOBODY);
         }
         for left in [20, 10, 8, 8] {
             offers.halve();
@@ -343,10 +449,10 @@ mod tests {
     fn time_frees_their_room() {
         let mut offers = OpenOffers::default();
         for offerer in 0..20 {
-            offers.open(NOW, offer(offerer, 1), true);
+            offers.open(NOW, offer(offerer, 1), true, NOBODY);
         }
         let later = OpenOffer::new(2, member(30), 0, NOW + 60);
-        offers.open(NOW, later, true);
+        offers.open(NOW, later, true, NOBODY);
         offers.expire(NOW);
         assert_eq!(offers.0.len(), 21);
         offers.expire(NOW + 1);

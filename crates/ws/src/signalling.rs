@@ -50,7 +50,7 @@ use aquatic_types::{IpFamily, PeerId, PeerStatus, Seconds};
 use aquatic_ws_protocol::OfferId;
 use siphasher::sip::SipHasher13;
 
-use crate::cluster::sharing::{Sharing, Tidings};
+use crate::cluster::sharing::{Presence, Sharing};
 use crate::config::Config;
 use crate::members::{MemberCounts, Members, NO_DEADLINE, Newcomer, Peer, Until};
 use crate::memory::{bytes_for_offers, bytes_for_swarms, weighed_network};
@@ -256,13 +256,13 @@ impl<V: PeerTag> SignallingSwarms<V> {
         if let Some(sharing) = &mut self.members.counts.sharing
             && (is_news || finished > 0)
         {
-            let tidings = Tidings {
+            let presence = Presence {
                 family,
                 status: announce.status,
                 has_completed: finished > 0,
                 is_finished: newcomer.is_finished,
             };
-            sharing.note(now.seconds, key.info_hash(), &me, tidings);
+            sharing.note(now.seconds, key.info_hash(), &me, presence);
         }
         let stays = announced.is_ok() && announce.status != PeerStatus::Stopped;
         if stays && !handed.offers.is_empty() {
@@ -374,7 +374,9 @@ impl<V: PeerTag> SignallingSwarms<V> {
             let opened = OpenOffer::new(hash, offerer, network, deadline);
             let bytes = peer.open_offers.bytes();
             let may_grow = memory.may_grow();
-            peer.open_offers.open(now.seconds, opened, may_grow);
+            let has_gone = |node| sharing.is_some_and(|it| it.has_gone(node));
+            peer.open_offers
+                .open(now.seconds, opened, may_grow, has_gone);
             memory.change(bytes, peer.open_offers.bytes());
             true
         };

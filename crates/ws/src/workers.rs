@@ -161,14 +161,15 @@ impl Building<'_> {
             is_at_home: true,
         };
         let dispatchers = shards.connect(front_end, BATCHES_MAX, |_| Signalling);
-        let mut forwarding = Forwarding::connect(topology.socket_workers(), wakers);
-        let mut replica = None;
-        if let Some(cluster) = cluster {
-            forwarding = Forwarding::connect_with_replica(front_end.wakers, cluster.waker.clone());
-            let own = forwarding.pop().context("there is the replica's")?;
-            let settings = settings.reader();
-            replica = cluster.replica(config, settings, access_list, &mut shards, own);
-        }
+        let cluster_waker = cluster.as_ref().map(|it| &it.waker);
+        let mut forwarding = Forwarding::connect(front_end.wakers, cluster_waker);
+        let replica = match cluster {
+            Some(cluster) => {
+                let own = forwarding.pop().context("the cluster thread has no ways")?;
+                Some(cluster.replica(config, &settings, access_list, &mut shards, own))
+            }
+            None => None,
+        };
         let snapshotter =
             persistence.attach(&mut shards, entropy.number()?, topology.of_owners(wakers));
         let readers = ShardReaders::attach(&mut shards);

@@ -157,6 +157,40 @@ fn a_node_that_is_killed_knows_everything_when_it_is_back() {
     }
 }
 
+/// The log has downloads that were counted, and written down, before.
+#[test]
+fn a_node_that_restarts_counts_no_download_twice() {
+    let server = NatsServer::start();
+    let a = Node::new(Kind::Udp, "a", &server).start();
+    let second = Node::new(Kind::Udp, "b", &server)
+        .with("persistence.swarms = true")
+        .with("persistence.path = 'swarms.aqs'")
+        .with("cluster.start_complete_within = 20");
+    let mut b = second.start();
+    wait_until_connected(&a);
+    let mut at_a = client(Kind::Udp, &a, V4);
+    let mut download = |port| {
+        at_a.join(torrent(1), 9, 5);
+        at_a.join(torrent(1), port, 5);
+        at_a.announce(torrent(1), port, 0, AnnounceEvent::Completed)
+            .unwrap();
+        at_a.announce(torrent(1), port, 0, AnnounceEvent::Stopped)
+            .unwrap();
+    };
+    download(1);
+    wait_for_counts(&mut *client(Kind::Udp, &b, V4), torrent(1), [0, 1, 1]);
+    // What is from after that was not counted in time: ages are in seconds.
+    thread::sleep(Duration::from_secs(2));
+    b.signal(Signal::SIGTERM);
+    assert!(b.wait_exit().success());
+    thread::sleep(Duration::from_secs(2));
+    download(2);
+    let b = second.start();
+    wait_for_counts(&mut *client(Kind::Udp, &b, V4), torrent(1), [0, 2, 1]);
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(client(Kind::Udp, &b, V4).scrape(torrent(1)), [0, 2, 1]);
+}
+
 /// What it has heard in its last moment is told before it goes.
 #[test]
 fn a_node_that_stops_tells_the_others() {

@@ -32,6 +32,8 @@ type Swarms = AddressSwarms<Shared<()>>;
 struct Fixture {
     replica: AddressReplica,
     times: SharedTimes,
+    /// What is read in the log was heard before.
+    is_repeated: bool,
     workers: Vec<SwarmWorker<AddressShard>>,
     access_list: SharedAccessList,
     counters: Arc<Counters>,
@@ -132,6 +134,7 @@ impl Fixture {
         let times = SharedTimes::new(remembered_for(AGE));
         Self {
             times: times.clone(),
+            is_repeated: false,
             replica: AddressReplica::new(dispatcher, times.clone(), Arc::clone(&counters)),
             workers: set.into_owners().swarm_workers,
             access_list,
@@ -184,6 +187,7 @@ impl Fixture {
             name: "a",
             age_millis: u64::from(age_seconds) * 1_000,
             is_logged,
+            is_repeated: self.is_repeated,
             body: batch.body,
         };
         self.replica.receive(self.now(), &received);
@@ -367,6 +371,7 @@ fn shards_tell_of_both_families() {
             name: "a",
             age_millis: 0,
             is_logged: false,
+            is_repeated: false,
             body: batch.body,
         };
         other.replica.receive(other.now(), &received);
@@ -484,13 +489,15 @@ fn a_download_is_counted_once() {
     fixture.hears(0, false, &[departure(2, 1_200), departure(3, 1_200)]);
     assert!(fixture.ports().is_empty());
     fixture.passes(8 * SECOND, false);
+    fixture.is_repeated = true;
     for _ in 0..2 {
-        let again = [completed(2, false), completed(3, false)];
+        let again = [arrival(2, 1_200), completed(2, false), completed(3, false)];
         fixture.hears(8, true, &again);
         fixture.hears(8, true, &[departure(2, 1_200), departure(3, 1_200)]);
     }
     assert_eq!(fixture.counts().v4.completed, 3);
-    // What was missed of somebody who is known counts.
+    // What was missed counts.
+    fixture.is_repeated = false;
     fixture.hears_one(arrival(4, 1_200));
     fixture.hears(1, true, &[completed(4, false)]);
     assert_eq!(fixture.counts().v4.completed, 4);
@@ -536,6 +543,9 @@ fn shards_may_be_busy() {
     assert!(fixture.replica.has_room());
     let taken: u64 = fixture.counters.taken.iter().map(Counter::get).sum();
     assert_eq!(taken, u64::from(told) * 3 / 2);
+    // What waited has left no room behind.
+    let waiting = &fixture.replica.waiting[0];
+    assert!(waiting.v4.capacity() <= 2 * RECORDS_MAX);
 }
 
 fn departure_of(arrival: &PeerRecord<CompactV4>) -> PeerRecord<CompactV4> {

@@ -93,6 +93,14 @@ impl LogReading {
         self.reading.is_some()
     }
 
+    /// Whether what was published so long ago has been read to its end before.
+    pub(super) fn has_read(&self, now: Now, age_millis: u64) -> bool {
+        let micros = age_millis.saturating_mul(1_000);
+        let published = now.micros.cast_signed().saturating_sub_unsigned(micros);
+        let is_in = |(first, last)| (first..last).contains(&published);
+        self.read.is_some_and(is_in)
+    }
+
     /// Wishes that everything is read that was published in the last `micros`.
     fn wish(&mut self, now: Now, micros: u64) {
         self.wish_since(self.since(now, micros));

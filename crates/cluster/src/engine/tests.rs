@@ -11,11 +11,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aquatic_swarm_log::{BatchBody, Kind, PeerRecord, RecordBuffer};
+use aquatic_swarm_log::{Batch, BatchBody, Body, Kind, PeerRecord, RecordBuffer};
 use aquatic_types::{CompactAddr, CompactV4, InfoHash, PeerStatus};
 
+use super::hearing::is_told_too_seldom;
 use super::*;
-use crate::times::Times;
+use crate::bus::Message;
+use crate::nodes::NodeIndex;
+use crate::replica::Received;
+use crate::times::{PeerAges, Times};
 
 const FLUSH: u64 = 100_000;
 const SECOND: u64 = 1_000_000;
@@ -75,6 +79,8 @@ struct Shards {
     outgoing: Vec<Outgoing>,
     /// Who has told, how old it was, and whether it was read in the log.
     received: Vec<(NodeIndex, u64, bool)>,
+    /// Of what was received, whether it was before.
+    repeated: Vec<bool>,
     collected: usize,
     /// Whether the log was being read, each time that they have settled.
     settled: Vec<bool>,
@@ -109,7 +115,9 @@ impl Replica for Shown {
 
     fn receive(&mut self, _: Now, batch: &Received<'_>) {
         let received = (batch.from, batch.age_millis, batch.is_logged);
-        self.shards.lock().unwrap().received.push(received);
+        let mut shards = self.shards.lock().unwrap();
+        shards.received.push(received);
+        shards.repeated.push(batch.is_repeated);
     }
 
     fn settle(&mut self, _: Now, is_reading_log: bool) {

@@ -34,6 +34,12 @@ pub trait Maintained {
         cleaner: &mut Cleaner<'_>,
     ) -> bool;
 
+    /// Whether a cleaning may begin or go on now. If not, there is no room for what it finds, until
+    /// somebody takes something away, which wakes the shard's owner.
+    fn may_clean(&self, _now: Now) -> bool {
+        true
+    }
+
     /// All maps have been cleaned.
     fn pass_ended(&mut self) {}
 }
@@ -149,6 +155,9 @@ impl Maintenance {
         if now.seconds >= self.next_report_seconds {
             self.next_report_seconds = now.seconds + self.report_interval_seconds;
             self.reporting.report.set_clients(self.clients.iter());
+        }
+        if !swarms.may_clean(now) {
+            return false;
         }
         let slice = self.cleaning.slice(now, S::MAPS, |map, cursor, budget| {
             let cleaner = &mut Cleaner {

@@ -11,11 +11,16 @@ use thin_vec::ThinVec;
 
 use crate::messages::{ConnectionRef, Receiver};
 
-/// Tidings after which a batch takes no more.
-const TIDINGS_MAX: usize = 2_048;
+/// Messages after which a batch takes no more.
+const MESSAGES_MAX: usize = 2_048;
 
 /// Bytes of offers and answers after which a batch takes no more.
 const TEXT_BYTES_MAX: usize = 256 * 1_024;
+
+/// Room that an empty batch keeps: for so many messages or records, and so many bytes of offers and
+/// answers. There are many batches, of which few are in use most of the time.
+const KEPT: usize = 32;
+const TEXT_BYTES_KEPT: usize = 8 * 1_024;
 
 /// Batches that can be on their way to a shard. Half of them take in whatever fits into one message
 /// of the bus.
@@ -32,8 +37,8 @@ pub struct ClusterBatch {
     /// It is to bring back what others are to be told.
     pub(crate) collects: bool,
     /// What other nodes have told.
-    pub(crate) tidings: Vec<Tiding>,
-    /// By tiding, once it is processed.
+    pub(crate) messages: Vec<RemoteMessage>,
+    /// By message, once it is processed.
     pub(crate) outcomes: Vec<Outcome>,
     /// What others are to be told.
     pub(crate) records: Vec<MemberRecord>,
@@ -49,15 +54,15 @@ pub struct ClusterBatch {
 
 /// Something that another node has told.
 #[derive(Clone, Debug)]
-pub(crate) struct Tiding {
+pub(crate) struct RemoteMessage {
     /// The node.
     pub(crate) node: NodeIndex,
     pub(crate) info_hash: InfoHash,
-    pub(crate) kind: TidingKind,
+    pub(crate) kind: RemoteKind,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum TidingKind {
+pub(crate) enum RemoteKind {
     /// Of a member, which is believed to be there until this second.
     Member {
         record: MemberRecord,
@@ -99,7 +104,7 @@ pub(crate) struct ArrivedAnswer {
     pub(crate) json: Range<usize>,
 }
 
-/// What has become of a [`Tiding`].
+/// What has become of a [`RemoteMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Of a member: it is known now.
@@ -131,26 +136,85 @@ impl ClusterBatch {
         self.text.get(place).unwrap_or("null")
     }
 
-    /// Takes everything out.
+    /// Takes everything out, and gives room back.
     pub(crate) fn clear(&mut self) {
         self.collects = false;
         self.has_more = false;
         self.dropped = 0;
-        self.tidings.clear();
+        self.messages.clear();
+        self.messages.shrink_to(KEPT);
         self.outcomes.clear();
+        self.outcomes.shrink_to(KEPT);
         self.records.clear();
+        self.records.shrink_to(KEPT);
         self.text.clear();
-        // One large message may come on top of the bound.
-        self.text.shrink_to(2 * TEXT_BYTES_MAX);
+        self.text.shrink_to(TEXT_BYTES_KEPT);
     }
 }
 
 impl shard::Batch for ClusterBatch {
     fn is_full(&self) -> bool {
-        self.tidings.len() >= TIDINGS_MAX || self.text.len() >= TEXT_BYTES_MAX
+        self.messages.len() >= MESSAGES_MAX || self.text.len() >= TEXT_BYTES_MAX
     }
 
     fn is_empty(&self) -> bool {
-        !self.collects && self.tidings.is_empty()
+        !self.collects && self.messages.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquatic_swarm_log::Member;
+    use aquatic_tracker::shard::Batch as _;
+
+    use super::*;
+
+    /// Bytes that a batch has room for.
+    fn bytes(batch: &ClusterBatch) -> usize {
+        batch.messages.capacity() * size_of::<RemoteMessage>()
+            + batch.outcomes.capacity() * size_of::<Outcome>()
+            + batch.records.capacity() * size_of::<MemberRecord>()
+            + batch.text.capacity()
+    }
+
+    #[test]
+    fn an_empty_batch_keeps_little_room() {
+        let member = Member {
+            peer_id: PeerId([1; 20]),
+            worker: 0,
+            connection: 0,
+            network: 7,
+        };
+        let record = MemberRecord {
+            info_hash: InfoHash([2; 20]),
+            member,
+            family: IpFamily::V4,
+            status: aquatic_types::PeerStatus::Leecher,
+            has_completed: false,
+            is_finished: false,
+            seconds_left: 9,
+        };
+        let receiver = Receiver::of_member(NodeIndex::HERE, &member, 3).unwrap();
+        let mut batch = ClusterBatch::default();
+        for _ in 0..2 {
+            while !batch.is_full() {
+                batch.messages.push(RemoteMessage {
+                    node: NodeIndex(1),
+                    info_hash: record.info_hash,
+                    kind: RemoteKind::Withdrawal(receiver),
+                });
+                batch.outcomes.push(Outcome::Closed);
+            }
+            batch.keep(&"x".repeat(1_000_000));
+            batch.records = vec![record; RECORDS_MAX];
+            assert!(bytes(&batch) > 1_000_000);
+            batch.clear();
+            assert!(batch.is_empty());
+            assert!(
+                bytes(&batch) * CLUSTER_BATCHES_MAX < 1 << 20,
+                "{}",
+                bytes(&batch)
+            );
+        }
     }
 }

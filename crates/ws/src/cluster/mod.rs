@@ -38,9 +38,9 @@ use std::sync::Arc;
 use aquatic_access_list::{AccessListReader, SharedAccessList};
 use aquatic_channel::Waker;
 use aquatic_cluster::nodes::NodeStates;
-use aquatic_daemon::live::SettingsReader;
+use aquatic_daemon::live::LiveSettings;
 use aquatic_tracker::admission::peer_id_rules;
-use aquatic_tracker::dispatch::shard_set::{FrontEnd, ShardSet};
+use aquatic_tracker::dispatch::shard_set::ShardSet;
 
 use crate::config::Config;
 use crate::forwarding::Forwarding;
@@ -72,26 +72,22 @@ impl ClusterParts {
     pub(crate) fn replica(
         self,
         config: &Config,
-        settings: SettingsReader<Arc<Config>>,
+        settings: &LiveSettings<Arc<Config>>,
         access_list: &SharedAccessList,
         shards: &mut ShardSet<SignallingShard>,
         forwarding: Forwarding,
-    ) -> Option<MemberReplica> {
-        let front_end = FrontEnd {
-            wakers: &[self.waker],
-            is_at_home: false,
-        };
-        let dispatchers = shards.connect(front_end, CLUSTER_BATCHES_MAX, |_| ClusterSignalling);
+    ) -> MemberReplica {
         let parts = MemberReplicaParts {
-            dispatcher: dispatchers.into_iter().next()?,
+            dispatcher: shards
+                .connect_apart(&self.waker, CLUSTER_BATCHES_MAX, |_| ClusterSignalling),
             forwarding,
             access_list: access_list.reader(),
             peer_ids: peer_id_rules(&config.access_list),
-            settings,
+            settings: settings.reader(),
             offer_bytes_max: config.protocol.max_offer_size,
             nodes: self.nodes,
             counters: self.counters,
         };
-        Some(MemberReplica::new(parts))
+        MemberReplica::new(parts)
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aquatic_access_list::{AccessListReader, PeerIdRules};
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::nodes::{NodeIndex, NodeStates};
-use aquatic_cluster::replica::{Echoes, Hearing, Mark, Outgoing, Received, Replica};
+use aquatic_cluster::replica::{Counted, Echoes, Mark, Outgoing, Received, Replica};
 use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::SettingsReader;
 use aquatic_swarm_log::{Body, Kind, Letter, MemberRecord, RecordBuffer, Withdrawal};
@@ -21,11 +21,11 @@ use aquatic_tracker::admission::peer_id_rules;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_types::Seconds;
 
-use crate::cluster::batch::{Tiding, TidingKind};
+use crate::cluster::batch::{RemoteKind, RemoteMessage};
 use crate::cluster::counters::ClusterCounters;
 use crate::config::Config;
 use crate::forwarding::Forwarding;
-use crate::messages::{ConnectionRef, Receiver};
+use crate::messages::Receiver;
 use crate::signalling::ClusterSignalling;
 
 use posting::Post;
@@ -68,8 +68,8 @@ pub struct MemberReplica {
     records: Records,
     /// Offers that were not passed on to any shard, and the nodes that are to be told.
     not_taken: Vec<(NodeIndex, Withdrawal)>,
-    hearing: Hearing,
-    departures: Echoes<Tiding>,
+    counted: Counted,
+    departures: Echoes<RemoteMessage>,
     mark: Mark,
 }
 
@@ -97,7 +97,7 @@ impl MemberReplica {
                 since: Seconds(0),
             },
             not_taken: Vec::new(),
-            hearing: Hearing::default(),
+            counted: Counted::default(),
             departures: Echoes::default(),
             mark: Mark::default(),
         }
@@ -114,21 +114,15 @@ impl MemberReplica {
 }
 
 /// What the shard of an offer is to hear that is not on its way to its receiver.
-fn withdrawal_of(node: NodeIndex, letter: &[u8]) -> Option<Tiding> {
+fn withdrawal_of(node: NodeIndex, letter: &[u8]) -> Option<RemoteMessage> {
     let Letter::Offer(offer) = Letter::read_whole(letter)? else {
         return None;
     };
-    let receiver = offer.receiver;
-    let kind = TidingKind::Withdrawal(Receiver {
-        member: ConnectionRef::of_member(node, &receiver)?,
-        network: receiver.network,
-        peer_id: receiver.peer_id,
-        hash: offer.name,
-    });
-    Some(Tiding {
+    let receiver = Receiver::of_member(node, &offer.receiver, offer.name)?;
+    Some(RemoteMessage {
         node: NodeIndex::HERE,
         info_hash: offer.info_hash,
-        kind,
+        kind: RemoteKind::Withdrawal(receiver),
     })
 }
 
@@ -221,7 +215,7 @@ impl Replica for MemberReplica {
                 }
             }
         });
-        for (node, withdrawal) in self.not_taken.drain(..) {
+        for (node, withdrawal) in std::mem::take(&mut self.not_taken) {
             post.withdraw(now, node, withdrawal, publish);
         }
         let mut settling = Settling {
@@ -246,8 +240,8 @@ impl Replica for MemberReplica {
         for shard in unfinished {
             self.collect_from(shard);
         }
-        for tiding in undelivered {
-            self.pass_on(tiding, None);
+        for message in undelivered {
+            self.pass_on(message, None);
         }
         let in_flight = self.dispatcher.send();
         let dispatcher = &self.dispatcher;

@@ -4,7 +4,8 @@
 //! A member is told of when it comes, changes or leaves; and once in [`refresh_seconds`] while it
 //! stays, since what is told holds for [little more than twice that](MemberLives::life). The
 //! latter takes no timer and no memory: each cleaning meets every member, and tells of those whose
-//! turn it was since the cleaning before.
+//! turn it was since the cleaning before. If these are many, it waits until they are fetched; so
+//! nothing that is new is ever dropped for the sake of what others know.
 //!
 //! [`refresh_seconds`]: super::ClusterParts::refresh_seconds
 
@@ -19,8 +20,19 @@ use aquatic_types::{InfoHash, IpFamily, PeerStatus, Seconds};
 
 use crate::messages::MemberKey;
 
-/// Records that wait until they are fetched.
-const OUTBOX_MAX: usize = 65_536;
+/// Records of what is new that wait until they are fetched.
+const NEWS_MAX: usize = 65_536;
+
+/// If so many wait of members that are still there, a cleaning goes on when some are fetched:
+/// together with a slice of it, they are more than can be fetched at once.
+const REFRESHES_ENOUGH: usize = 8_192;
+
+/// So many of these wait at most.
+const REFRESHES_MAX: usize = 2 * REFRESHES_ENOUGH;
+
+/// Seconds after which a cleaning goes on although nothing is fetched: the thread that does it is
+/// stuck. Without a cleaning, what other nodes have told would hold for ever.
+const PATIENCE_SECONDS: u32 = 10;
 
 /// Records that the outbox keeps room for.
 const OUTBOX_KEPT: usize = 1_024;
@@ -35,7 +47,11 @@ pub struct Sharing {
     turns: (Seconds, Seconds),
     is_cleaning: bool,
     outbox: VecDeque<Noted>,
+    /// Records in it of members that are still there.
+    refreshes: usize,
     dropped: usize,
+    /// When records were fetched last.
+    fetched: Seconds,
     /// Members of other nodes, by these.
     of_nodes: Vec<usize>,
     others: usize,
@@ -44,12 +60,13 @@ pub struct Sharing {
 /// A record, and when it was made.
 struct Noted {
     since: Seconds,
+    is_refresh: bool,
     record: MemberRecord,
 }
 
 /// What is told of a member beside its name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tidings {
+pub(crate) struct Presence {
     pub(crate) family: IpFamily,
     pub(crate) status: PeerStatus,
     /// It has just completed its download, which was counted.
@@ -71,7 +88,9 @@ impl Sharing {
             turns: (Seconds(0), Seconds(0)),
             is_cleaning: false,
             outbox: VecDeque::new(),
+            refreshes: 0,
             dropped: 0,
+            fetched: Seconds(0),
             of_nodes: Vec::new(),
             others: 0,
         }
@@ -84,29 +103,62 @@ impl Sharing {
         *interval = seconds.max(*interval);
     }
 
-    /// Others are to be told of a member of this node.
+    /// Others are to be told that a member of this node has come, changed or left.
     pub(crate) fn note(
         &mut self,
         now: Seconds,
         info_hash: InfoHash,
         key: &MemberKey,
-        tidings: Tidings,
+        presence: Presence,
+    ) {
+        while self.outbox.len() - self.refreshes >= NEWS_MAX
+            && let Some(oldest) = self.outbox.pop_front()
+        {
+            self.refreshes -= usize::from(oldest.is_refresh);
+            self.dropped += 1;
+        }
+        self.push(now, info_hash, key, presence, false);
+    }
+
+    /// Others are to be told that a member of this node is still there.
+    pub(crate) fn refresh(
+        &mut self,
+        now: Seconds,
+        info_hash: InfoHash,
+        key: &MemberKey,
+        presence: Presence,
+    ) {
+        if self.refreshes < REFRESHES_MAX {
+            self.refreshes += 1;
+            self.push(now, info_hash, key, presence, true);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn push(
+        &mut self,
+        since: Seconds,
+        info_hash: InfoHash,
+        key: &MemberKey,
+        presence: Presence,
+        is_refresh: bool,
     ) {
         let life = self.lives.life();
         let record = MemberRecord {
             info_hash,
             member: key.member().member(key.peer_id(), key.network_number()),
-            family: tidings.family,
-            status: tidings.status,
-            has_completed: tidings.has_completed,
-            is_finished: tidings.is_finished,
+            family: presence.family,
+            status: presence.status,
+            has_completed: presence.has_completed,
+            is_finished: presence.is_finished,
             seconds_left: u16::try_from(life).unwrap_or(u16::MAX),
         };
-        if self.outbox.len() >= OUTBOX_MAX {
-            self.outbox.pop_front();
-            self.dropped += 1;
-        }
-        self.outbox.push_back(Noted { since: now, record });
+        self.outbox.push_back(Noted {
+            since,
+            is_refresh,
+            record,
+        });
     }
 
     /// Takes up to so many records out, the oldest first, as of this second. Returns how many were
@@ -118,7 +170,10 @@ impl Sharing {
         records: &mut Vec<MemberRecord>,
     ) -> (usize, bool) {
         let count = self.outbox.len().min(max);
+        self.fetched = now;
+        let refreshes = &mut self.refreshes;
         let fetched = self.outbox.drain(..count).filter_map(|noted| {
+            *refreshes -= usize::from(noted.is_refresh);
             let waited = now.0.saturating_sub(noted.since.0);
             let waited = u16::try_from(waited).unwrap_or(u16::MAX);
             let mut record = noted.record;
@@ -130,6 +185,11 @@ impl Sharing {
             self.outbox.shrink_to(OUTBOX_KEPT);
         }
         (std::mem::take(&mut self.dropped), !self.outbox.is_empty())
+    }
+
+    /// Whether there is room for what a slice of a cleaning finds.
+    pub(crate) fn may_clean(&self, now: Seconds) -> bool {
+        self.refreshes < REFRESHES_ENOUGH || now > self.fetched + PATIENCE_SECONDS
     }
 
     /// A slice of a cleaning begins.

@@ -9,7 +9,7 @@ use aquatic_types::{PeerId, PeerStatus, Seconds};
 
 use super::{SignallingShard, SignallingSwarms, network_hash, offer_hash};
 use crate::cluster::batch::{
-    ArrivedAnswer, ArrivedOffer, ClusterBatch, Outcome, RECORDS_MAX, Tiding, TidingKind,
+    ArrivedAnswer, ArrivedOffer, ClusterBatch, Outcome, RECORDS_MAX, RemoteKind, RemoteMessage,
 };
 use crate::members::{Newcomer, Until};
 use crate::memory::weighed_network;
@@ -40,16 +40,16 @@ impl BatchProcessor for ClusterSignalling {
 
 impl<V: PeerTag> SignallingSwarms<V> {
     fn process_cluster(&mut self, now: Now, batch: &mut ClusterBatch) {
-        for tidings in batch.tidings.chunks(PREFETCH_BATCH) {
+        for messages in batch.messages.chunks(PREFETCH_BATCH) {
             let swarms = &self.members.swarms;
-            let keys = swarms.keys(tidings.iter().map(|it| it.info_hash));
+            let keys = swarms.keys(messages.iter().map(|it| it.info_hash));
             swarms.prefetch(&keys);
-            for (tiding, key) in tidings.iter().zip(&keys) {
-                let outcome = self.hear(now, key, tiding);
+            for (message, key) in messages.iter().zip(&keys) {
+                let outcome = self.hear(now, key, message);
                 batch.outcomes.push(outcome);
             }
         }
-        debug_assert_eq!(batch.outcomes.len(), batch.tidings.len(), "one for each");
+        debug_assert_eq!(batch.outcomes.len(), batch.messages.len(), "one for each");
         batch.since = now.seconds;
         if batch.collects
             && let Some(sharing) = &mut self.members.counts.sharing
@@ -59,9 +59,9 @@ impl<V: PeerTag> SignallingSwarms<V> {
         }
     }
 
-    fn hear(&mut self, now: Now, key: &TorrentKey, tiding: &Tiding) -> Outcome {
-        match &tiding.kind {
-            TidingKind::Member {
+    fn hear(&mut self, now: Now, key: &TorrentKey, message: &RemoteMessage) -> Outcome {
+        match &message.kind {
+            RemoteKind::Member {
                 record,
                 connection,
                 until,
@@ -70,9 +70,9 @@ impl<V: PeerTag> SignallingSwarms<V> {
                 let until = (*until, *is_live);
                 self.hear_of_member(now, key, record, *connection, until)
             }
-            TidingKind::Offer(offer) => self.open_arrived(now, key, offer),
-            TidingKind::Answer(answer) => self.close_arrived(now, key, answer),
-            TidingKind::Withdrawal(receiver) => {
+            RemoteKind::Offer(offer) => self.open_arrived(now, key, offer),
+            RemoteKind::Answer(answer) => self.close_arrived(now, key, answer),
+            RemoteKind::Withdrawal(receiver) => {
                 let it = MemberKey::new(receiver.member, receiver.network, &receiver.peer_id);
                 match self.close(now, key, &it, receiver.hash) {
                     Some(Some(_)) => Outcome::Closed,
@@ -150,14 +150,17 @@ impl<V: PeerTag> SignallingSwarms<V> {
         let of_network = network_hash(hasher, weighed_network(&offerer));
         let hash = offer_hash(hasher, &offer.offer_id, &offer.peer_id);
         let deadline = now.seconds + self.offer_age_seconds_max;
-        let memory = &mut self.members.counts.offers;
+        let counts = &mut self.members.counts;
+        let (memory, sharing) = (&mut counts.offers, counts.sharing.as_deref());
+        let has_gone = |node| sharing.is_some_and(|it| it.has_gone(node));
         let Some(peer) = self.members.swarms.peer_mut(key, &receiver) else {
             return Outcome::Refused;
         };
         let opened = OpenOffer::new(hash, offer.offerer, of_network, deadline);
         let bytes = peer.open_offers.bytes();
         let may_grow = memory.may_grow();
-        peer.open_offers.open(now.seconds, opened, may_grow);
+        peer.open_offers
+            .open(now.seconds, opened, may_grow, has_gone);
         memory.change(bytes, peer.open_offers.bytes());
         Outcome::Opened(hash)
     }

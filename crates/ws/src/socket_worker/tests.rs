@@ -184,7 +184,7 @@ fn while_the_way_is_busy_errands_have_their_share_of_it() {
 fn those_who_had_to_give_way_elsewhere_are_not_forgotten() {
     let mut worker = worker(2, 0);
     let wakers = [waker_pair(|| ()).1, waker_pair(|| ()).1];
-    let [own, mut other] = Forwarding::connect(2, &wakers).try_into().unwrap();
+    let [own, mut other] = Forwarding::connect(&wakers, None).try_into().unwrap();
     worker.writer.forwarding = own;
     let evicted = Evicted {
         member: member(1),

@@ -1,6 +1,6 @@
-//! A bus that loses, repeats and mixes up what it carries, connections that end, and nodes that
-//! fall silent. Whatever happens, no answer comes without its offer; and when all is quiet, all
-//! nodes agree.
+//! A bus that loses, repeats and mixes up what it carries, a log that is read again, connections
+//! that end, and nodes that fall silent. Whatever happens, no answer comes without its offer; and
+//! when all is quiet, all nodes agree.
 
 use std::collections::BTreeSet;
 
@@ -94,6 +94,11 @@ impl World {
             17 => {
                 let seconds = self.rng.u32(1..30);
                 self.cluster.pass(seconds);
+            }
+            18 => {
+                let node = self.rng.usize(..NODES);
+                let millis_ago = self.rng.u64(..self.cluster.micros / 1_000);
+                self.cluster.read_log(node, millis_ago);
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! The trackers, and the bus between them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use aquatic_access_list::{AccessListMode, SharedAccessList};
@@ -54,6 +54,8 @@ pub(crate) struct Node {
     name: String,
     sequence: u64,
     inbox: VecDeque<(usize, Channel, Vec<u8>)>,
+    /// By sender and number.
+    taken: HashSet<(usize, u64)>,
     pub(crate) is_dead: bool,
 }
 
@@ -69,9 +71,10 @@ pub(crate) struct Cluster {
     log: Vec<(usize, u64, Vec<u8>)>,
 }
 
-/// How far a node's clock is ahead of the first one's.
+/// How far a node's clock is ahead of the first one's: it was started so long before, and begins
+/// its seconds at other times.
 fn clock_micros(node: usize) -> u64 {
-    370_000 * u64::try_from(node).unwrap()
+    70_000_370_000 * u64::try_from(node).unwrap()
 }
 
 /// As a node that is known by this number to itself and others.
@@ -344,11 +347,15 @@ impl Cluster {
     fn receive(&mut self, number: usize, from: usize, bytes: &[u8], is_logged: bool) {
         let (batch, rest) = Batch::parse(bytes).expect("a batch");
         assert!(rest.is_empty());
+        let is_new = self.nodes[number]
+            .taken
+            .insert((from, batch.header.sequence));
         let received = Received {
             from: index(from, number),
             name: &format!("node {from}"),
             age_millis: self.micros / 1_000 - batch.header.unix_millis,
             is_logged,
+            is_repeated: is_logged && (!is_new || from == number),
             body: batch.body,
         };
         let now = self.now_at(number);
@@ -477,6 +484,7 @@ fn node(number: usize, config: &Config) -> Node {
         name: format!("node {number}"),
         sequence: 0,
         inbox: VecDeque::new(),
+        taken: HashSet::new(),
         is_dead: false,
     }
 }

@@ -439,3 +439,35 @@ fn what_comes_very_late_is_not_heeded() {
         assert_eq!(got.len(), usize::from(comes), "{seconds}");
     }
 }
+
+/// As if each came from elsewhere: what a client could not say.
+#[test]
+fn one_node_does_not_push_out_the_offers_of_others() {
+    let mut world = World::new();
+    let (anna, bob) = (world.anna, world.bob);
+    let carl = world.cluster.connect(0);
+    // One of the offers of each is for Anna.
+    world.cluster.announce(carl, b'c', &[1, 2]);
+    world.cluster.settle();
+    world.cluster.announce(bob, b'b', &[3, 4]);
+    let offers = world.cluster.offers(anna);
+    assert!(matches!(offers[..], [(b'c', 1 | 2), (b'b', 3 | 4)]));
+    for number in 0..1_000 {
+        let mut offer = offer("{}");
+        offer.offerer.connection = number;
+        offer.offerer.network = number << 32;
+        world.letter(Letter::Offer(offer));
+    }
+    // Not all are passed on, but more than there is room for.
+    let passed_on = world.cluster.take(anna).len();
+    assert!(passed_on > 200, "{passed_on}");
+    world.cluster.take(bob);
+    world.cluster.take(carl);
+    for ((to, offer), client) in offers.into_iter().zip([carl, bob]) {
+        world.cluster.answer(anna, b'a', to, offer);
+        assert!(matches!(
+            &*world.cluster.take(client),
+            [Got::Answer(b'a', _, _)]
+        ));
+    }
+}

@@ -194,6 +194,36 @@ fn a_node_with_the_name_of_this_one_is_heard() {
     assert_eq!(fixture.counters.missed.get(), 0);
 }
 
+/// Downloads that it tells of would be counted again, once at each reading.
+#[test]
+fn what_was_taken_in_before_is_said_to_be_when_it_is_read() {
+    let mut fixture = Fixture::at_work();
+    fixture.hears_peers("a", 1, 5, 0);
+    fixture.hears_peers("a", 1, 8, 0);
+    let mut repeated = |process, numbers: &[u64], age| -> Vec<bool> {
+        fixture.shards.lock().unwrap().repeated.clear();
+        for sequence in numbers {
+            let header = fixture.header(process, *sequence, age);
+            let node = if process == HERE { "here" } else { "a" };
+            let logged = message(node, Channel::Peers, peers(&header, 1));
+            fixture.happens(Event::Logged(logged));
+        }
+        std::mem::take(&mut fixture.shards.lock().unwrap().repeated)
+    };
+    assert_eq!(
+        repeated(1, &[5, 6, 7, 6, 8], SECOND),
+        [true, false, false, true, true]
+    );
+    // Of one that is not heard, what was read to the end at the start has been taken in.
+    assert_eq!(
+        repeated(9, &[1], 30 * SECOND),
+        [false],
+        "it was published since"
+    );
+    assert_eq!(repeated(9, &[1], 61 * SECOND), [true]);
+    assert_eq!(repeated(HERE, &[1], SECOND), [true]);
+}
+
 /// It would fill logs, and have everybody greet it.
 #[test]
 fn who_leaves_without_having_been_there_is_nobody() {

@@ -12,7 +12,7 @@ use aquatic_types::{InfoHash, PeerStatus, Seconds};
 use aquatic_ws_protocol::{OfferId, is_json};
 
 use super::MemberReplica;
-use crate::cluster::batch::{ArrivedAnswer, ArrivedOffer, Tiding, TidingKind};
+use crate::cluster::batch::{ArrivedAnswer, ArrivedOffer, RemoteKind, RemoteMessage};
 use crate::cluster::counters::{LetterKind, LetterOutcome, MemberOutcome};
 use crate::messages::{ConnectionRef, Receiver};
 
@@ -28,12 +28,12 @@ impl MemberReplica {
         records: Records<'_, MemberRecord>,
     ) {
         self.access_list.refresh();
-        let is_repeated = self.hearing.is_repeated(now, received);
+        let is_counted = self.counted.has(now, received);
         for record in records {
             let outcome = match record.ok() {
                 Some(mut record) => {
-                    record.is_finished |= is_repeated && record.has_completed;
-                    record.has_completed &= !is_repeated;
+                    record.is_finished |= is_counted && record.has_completed;
+                    record.has_completed &= !is_counted;
                     self.hear_member(now, received, record)
                 }
                 None => Some(MemberOutcome::Invalid),
@@ -65,10 +65,10 @@ impl MemberReplica {
         if !is_allowed && !leaves {
             return Some(MemberOutcome::Forbidden);
         }
-        let tiding = |until, is_live| Tiding {
+        let message = |until, is_live| RemoteMessage {
             node: received.from,
             info_hash: record.info_hash,
-            kind: TidingKind::Member {
+            kind: RemoteKind::Member {
                 record,
                 connection,
                 until,
@@ -77,10 +77,10 @@ impl MemberReplica {
         };
         if leaves && !received.is_logged {
             self.departures
-                .note(now, || tiding(Seconds(until.0.saturating_sub(1)), false));
+                .note(now, || message(Seconds(until.0.saturating_sub(1)), false));
         }
-        let tiding = tiding(until, !received.is_logged);
-        let is_on_its_way = self.pass_on(tiding, None);
+        let message = message(until, !received.is_logged);
+        let is_on_its_way = self.pass_on(message, None);
         (!is_on_its_way).then_some(MemberOutcome::Lost)
     }
 
@@ -88,9 +88,9 @@ impl MemberReplica {
     /// it, out of the log.
     pub(super) fn repeat_departures(&mut self, now: Now) {
         while self.has_room()
-            && let Some(tiding) = self.departures.next(now)
+            && let Some(message) = self.departures.next(now)
         {
-            self.pass_on(tiding, None);
+            self.pass_on(message, None);
         }
     }
 
@@ -128,33 +128,12 @@ impl MemberReplica {
         from: NodeIndex,
         letter: &OfferLetter<'_>,
     ) -> Result<(), LetterOutcome> {
-        let (offerer, receiver) = (&letter.offerer, &letter.receiver);
-        let invalid = LetterOutcome::Invalid;
-        let kind = ArrivedOffer {
-            offer_id: OfferId(letter.offer_id),
-            offerer: ConnectionRef::of_member(from, offerer).ok_or(invalid)?,
-            peer_id: offerer.peer_id,
-            family: letter.family,
-            network: offerer.network,
-            receiver: Receiver {
-                member: ConnectionRef::of_member(NodeIndex::HERE, receiver).ok_or(invalid)?,
-                network: receiver.network,
-                peer_id: receiver.peer_id,
-                hash: letter.name,
-            },
-            // That of what is kept below.
-            json: 0..0,
-        };
-        self.check(&letter.info_hash, letter.json)?;
-        if !self.peer_ids.allow(&offerer.peer_id) {
+        let offer = arrived_offer(from, letter).ok_or(LetterOutcome::Invalid)?;
+        if !self.peer_ids.allow(&offer.peer_id) {
             return Err(LetterOutcome::Refused);
         }
-        let tiding = Tiding {
-            node: from,
-            info_hash: letter.info_hash,
-            kind: TidingKind::Offer(kind),
-        };
-        self.pass_on_or_fail(tiding, Some(letter.json))
+        let kind = RemoteKind::Offer(offer);
+        self.hear_letter(from, letter.info_hash, kind, Some(letter.json))
     }
 
     fn hear_answer(
@@ -162,25 +141,9 @@ impl MemberReplica {
         from: NodeIndex,
         letter: &AnswerLetter<'_>,
     ) -> Result<(), LetterOutcome> {
-        let answerer = &letter.answerer;
-        let connection = ConnectionRef::of_member(from, answerer);
-        let kind = ArrivedAnswer {
-            offer_id: OfferId(letter.offer_id),
-            offerer: letter.offerer,
-            answerer: connection.ok_or(LetterOutcome::Invalid)?,
-            peer_id: answerer.peer_id,
-            siblings: letter.siblings.iter().collect(),
-            family: letter.family,
-            network: answerer.network,
-            json: 0..0,
-        };
-        self.check(&letter.info_hash, letter.json)?;
-        let tiding = Tiding {
-            node: from,
-            info_hash: letter.info_hash,
-            kind: TidingKind::Answer(kind),
-        };
-        self.pass_on_or_fail(tiding, Some(letter.json))
+        let answer = arrived_answer(from, letter).ok_or(LetterOutcome::Invalid)?;
+        let kind = RemoteKind::Answer(answer);
+        self.hear_letter(from, letter.info_hash, kind, Some(letter.json))
     }
 
     fn hear_withdrawal(
@@ -188,20 +151,29 @@ impl MemberReplica {
         from: NodeIndex,
         letter: &Withdrawal,
     ) -> Result<(), LetterOutcome> {
-        let receiver = &letter.receiver;
-        let connection = ConnectionRef::of_member(from, receiver);
-        let kind = TidingKind::Withdrawal(Receiver {
-            member: connection.ok_or(LetterOutcome::Invalid)?,
-            network: receiver.network,
-            peer_id: receiver.peer_id,
-            hash: letter.name,
-        });
-        let tiding = Tiding {
+        let receiver = Receiver::of_member(from, &letter.receiver, letter.name);
+        let kind = RemoteKind::Withdrawal(receiver.ok_or(LetterOutcome::Invalid)?);
+        self.hear_letter(from, letter.info_hash, kind, None)
+    }
+
+    /// Passes on what a letter says, with this offer or answer, if that may be.
+    fn hear_letter(
+        &mut self,
+        from: NodeIndex,
+        info_hash: InfoHash,
+        kind: RemoteKind,
+        json: Option<&str>,
+    ) -> Result<(), LetterOutcome> {
+        if let Some(json) = json {
+            self.check(&info_hash, json)?;
+        }
+        let message = RemoteMessage {
             node: from,
-            info_hash: letter.info_hash,
+            info_hash,
             kind,
         };
-        self.pass_on_or_fail(tiding, None)
+        let is_on_its_way = self.pass_on(message, json);
+        is_on_its_way.then_some(()).ok_or(LetterOutcome::Full)
     }
 
     /// Whether an offer or answer may be passed on.
@@ -215,30 +187,54 @@ impl MemberReplica {
         is_json(json).then_some(()).ok_or(LetterOutcome::Invalid)
     }
 
-    fn pass_on_or_fail(&mut self, tiding: Tiding, json: Option<&str>) -> Result<(), LetterOutcome> {
-        let is_on_its_way = self.pass_on(tiding, json);
-        is_on_its_way.then_some(()).ok_or(LetterOutcome::Full)
-    }
-
     /// Puts something on its way to its shard, with this offer or answer. Returns whether there was
     /// room.
-    pub(super) fn pass_on(&mut self, mut tiding: Tiding, json: Option<&str>) -> bool {
-        let shard = self.dispatcher.shard_of(&tiding.info_hash);
+    pub(super) fn pass_on(&mut self, mut message: RemoteMessage, json: Option<&str>) -> bool {
+        let shard = self.dispatcher.shard_of(&message.info_hash);
         let Some(batch) = self.dispatcher.batch_for(shard) else {
             return false;
         };
         batch.shard = shard;
         if let Some(json) = json {
             let place = batch.keep(json);
-            match &mut tiding.kind {
-                TidingKind::Offer(offer) => offer.json = place,
-                TidingKind::Answer(answer) => answer.json = place,
-                TidingKind::Member { .. } | TidingKind::Withdrawal(_) => {}
+            match &mut message.kind {
+                RemoteKind::Offer(offer) => offer.json = place,
+                RemoteKind::Answer(answer) => answer.json = place,
+                RemoteKind::Member { .. } | RemoteKind::Withdrawal(_) => {}
             }
         }
-        batch.tidings.push(tiding);
+        batch.messages.push(message);
         true
     }
+}
+
+/// What an offer says. Where its JSON is kept is not known yet.
+fn arrived_offer(from: NodeIndex, letter: &OfferLetter<'_>) -> Option<ArrivedOffer> {
+    let offerer = &letter.offerer;
+    Some(ArrivedOffer {
+        offer_id: OfferId(letter.offer_id),
+        offerer: ConnectionRef::of_member(from, offerer)?,
+        peer_id: offerer.peer_id,
+        family: letter.family,
+        network: offerer.network,
+        receiver: Receiver::of_member(NodeIndex::HERE, &letter.receiver, letter.name)?,
+        json: 0..0,
+    })
+}
+
+/// The same of an answer.
+fn arrived_answer(from: NodeIndex, letter: &AnswerLetter<'_>) -> Option<ArrivedAnswer> {
+    let answerer = &letter.answerer;
+    Some(ArrivedAnswer {
+        offer_id: OfferId(letter.offer_id),
+        offerer: letter.offerer,
+        answerer: ConnectionRef::of_member(from, answerer)?,
+        peer_id: answerer.peer_id,
+        siblings: letter.siblings.iter().collect(),
+        family: letter.family,
+        network: answerer.network,
+        json: 0..0,
+    })
 }
 
 /// Until when something is believed that was told so long ago, to hold for so many seconds; `None`

@@ -9,7 +9,7 @@ use aquatic_ws_protocol::{ForwardedAnswer, ForwardedOffer, Message};
 use super::Records;
 use super::posting::Post;
 use crate::cluster::batch::{
-    ArrivedAnswer, ArrivedOffer, ClusterBatch, Outcome, Tiding, TidingKind,
+    ArrivedAnswer, ArrivedOffer, ClusterBatch, Outcome, RemoteKind, RemoteMessage,
 };
 use crate::cluster::counters::{ClusterCounters, LetterKind, LetterOutcome, MemberOutcome};
 use crate::counters::ResponseKind;
@@ -26,7 +26,7 @@ pub(super) struct Settling<'a> {
     /// Shards that have more to say than they could at once.
     pub(super) unfinished: Vec<usize>,
     /// Offers that are open here, and have not come to their receivers.
-    pub(super) undelivered: Vec<Tiding>,
+    pub(super) undelivered: Vec<RemoteMessage>,
     pub(super) now: Now,
     pub(super) publish: &'a mut dyn FnMut(Outgoing),
 }
@@ -42,9 +42,9 @@ impl Settling<'_> {
         for record in &batch.records {
             self.records.add(batch.since, record, self.publish);
         }
-        for (tiding, outcome) in batch.tidings.iter().zip(&batch.outcomes) {
-            match &tiding.kind {
-                TidingKind::Member { .. } => {
+        for (message, outcome) in batch.messages.iter().zip(&batch.outcomes) {
+            match &message.kind {
+                RemoteKind::Member { .. } => {
                     let outcome = match outcome {
                         Outcome::Applied => MemberOutcome::Applied,
                         Outcome::Full => MemberOutcome::Full,
@@ -52,15 +52,15 @@ impl Settling<'_> {
                     };
                     members.of(outcome).add(1);
                 }
-                TidingKind::Offer(offer) => self.settle_offer(batch, tiding, offer, *outcome),
-                TidingKind::Answer(answer) => self.settle_answer(batch, tiding, answer, *outcome),
-                TidingKind::Withdrawal(_) => {
+                RemoteKind::Offer(offer) => self.settle_offer(batch, message, offer, *outcome),
+                RemoteKind::Answer(answer) => self.settle_answer(batch, message, answer, *outcome),
+                RemoteKind::Withdrawal(_) => {
                     let outcome = match outcome {
                         Outcome::Closed => LetterOutcome::Delivered,
                         _ => LetterOutcome::Refused,
                     };
                     // Not if it is one of this node.
-                    if tiding.node != NodeIndex::HERE {
+                    if message.node != NodeIndex::HERE {
                         self.count(LetterKind::Withdrawal, outcome);
                     }
                 }
@@ -75,13 +75,13 @@ impl Settling<'_> {
     fn settle_offer(
         &mut self,
         batch: &ClusterBatch,
-        tiding: &Tiding,
+        message: &RemoteMessage,
         offer: &ArrivedOffer,
         outcome: Outcome,
     ) {
         let Outcome::Opened(hash) = outcome else {
             self.count(LetterKind::Offer, LetterOutcome::Refused);
-            self.withdraw(tiding, offer);
+            self.withdraw(message, offer);
             return;
         };
         let receiver = Receiver {
@@ -93,29 +93,29 @@ impl Settling<'_> {
             from: offer.family,
             network: offer.network,
             offer: Some(HandedOffer {
-                info_hash: tiding.info_hash,
+                info_hash: message.info_hash,
                 receiver,
                 origin: Some(Origin {
-                    node: tiding.node,
+                    node: message.node,
                     name: offer.receiver.hash,
                 }),
             }),
         };
-        let message = ForwardedOffer {
-            info_hash: tiding.info_hash,
+        let forwarded = ForwardedOffer {
+            info_hash: message.info_hash,
             peer_id: offer.peer_id,
             offer_id: offer.offer_id,
             offer: batch.json(offer.json.clone()),
         };
-        if self.deliver(receiver.member, what, &message) {
+        if self.deliver(receiver.member, what, &forwarded) {
             self.count(LetterKind::Offer, LetterOutcome::Delivered);
         } else {
             self.count(LetterKind::Offer, LetterOutcome::Full);
-            self.withdraw(tiding, offer);
-            self.undelivered.push(Tiding {
+            self.withdraw(message, offer);
+            self.undelivered.push(RemoteMessage {
                 node: NodeIndex::HERE,
-                info_hash: tiding.info_hash,
-                kind: TidingKind::Withdrawal(receiver),
+                info_hash: message.info_hash,
+                kind: RemoteKind::Withdrawal(receiver),
             });
         }
     }
@@ -123,7 +123,7 @@ impl Settling<'_> {
     fn settle_answer(
         &mut self,
         batch: &ClusterBatch,
-        tiding: &Tiding,
+        message: &RemoteMessage,
         answer: &ArrivedAnswer,
         outcome: Outcome,
     ) {
@@ -137,13 +137,13 @@ impl Settling<'_> {
             network: answer.network,
             offer: None,
         };
-        let message = ForwardedAnswer {
-            info_hash: tiding.info_hash,
+        let forwarded = ForwardedAnswer {
+            info_hash: message.info_hash,
             peer_id: answer.peer_id,
             offer_id: answer.offer_id,
             answer: batch.json(answer.json.clone()),
         };
-        let outcome = match self.deliver(offerer, what, &message) {
+        let outcome = match self.deliver(offerer, what, &forwarded) {
             true => LetterOutcome::Delivered,
             false => LetterOutcome::Full,
         };
@@ -157,15 +157,15 @@ impl Settling<'_> {
     }
 
     /// The other node is told that an offer has not come to its receiver.
-    fn withdraw(&mut self, tiding: &Tiding, offer: &ArrivedOffer) {
+    fn withdraw(&mut self, message: &RemoteMessage, offer: &ArrivedOffer) {
         let receiver = offer.receiver;
         let withdrawal = Withdrawal {
-            info_hash: tiding.info_hash,
+            info_hash: message.info_hash,
             receiver: receiver.member.member(receiver.peer_id, receiver.network),
             name: receiver.hash,
         };
         self.post
-            .withdraw(self.now, tiding.node, withdrawal, self.publish);
+            .withdraw(self.now, message.node, withdrawal, self.publish);
     }
 
     fn count(&self, kind: LetterKind, outcome: LetterOutcome) {

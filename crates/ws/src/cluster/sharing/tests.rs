@@ -19,7 +19,7 @@ fn key(number: u32) -> MemberKey {
     MemberKey::new(ConnectionRef::here(3, connection), 7, &PeerId([1; 20]))
 }
 
-const TIDINGS: Tidings = Tidings {
+const PRESENCE: Presence = Presence {
     family: IpFamily::V4,
     status: PeerStatus::Leecher,
     has_completed: false,
@@ -27,7 +27,7 @@ const TIDINGS: Tidings = Tidings {
 };
 
 fn note(sharing: &mut Sharing, now: u32, number: u32) {
-    sharing.note(Seconds(now), InfoHash([2; 20]), &key(number), TIDINGS);
+    sharing.note(Seconds(now), InfoHash([2; 20]), &key(number), PRESENCE);
 }
 
 /// Records that are fetched: of which connection, and for how long each holds.
@@ -97,22 +97,66 @@ fn what_waits_holds_for_less() {
     assert_eq!(fetch(&mut sharing, 400, 9), (vec![], 0, false));
 }
 
+fn refresh(sharing: &mut Sharing, now: u32, number: u32) {
+    sharing.refresh(Seconds(now), InfoHash([2; 20]), &key(number), PRESENCE);
+}
+
+/// As many news as if there were nothing else.
 #[test]
 fn what_nobody_fetches_is_bounded_and_the_oldest_goes() {
-    let mut sharing = sharing(64, 30);
-    let max = u32::try_from(OUTBOX_MAX).unwrap();
-    for number in 0..max + 7 {
-        note(&mut sharing, 1, number);
+    for refreshes in [0, REFRESHES_MAX] {
+        let mut sharing = sharing(64, 30);
+        let max = u32::try_from(NEWS_MAX).unwrap();
+        for number in 0..u32::try_from(refreshes).unwrap() {
+            refresh(&mut sharing, 1, number);
+        }
+        for number in 0..max {
+            note(&mut sharing, 1, number);
+        }
+        assert_eq!(sharing.outbox.len(), NEWS_MAX + refreshes);
+        for number in max..max + 7 {
+            note(&mut sharing, 1, number);
+        }
+        let (records, dropped, has_more) = fetch(&mut sharing, 1, 2);
+        let connections: Vec<_> = records.iter().map(|it| it.0).collect();
+        let lost = refreshes + 7;
+        assert_eq!((connections, dropped, has_more), (vec![7, 8], lost, true));
+        let (records, dropped, has_more) = fetch(&mut sharing, 1, usize::MAX);
+        assert_eq!((records.len(), dropped, has_more), (NEWS_MAX - 2, 0, false));
+        assert_eq!(sharing.refreshes, 0);
+        assert!(sharing.outbox.capacity() <= 2 * OUTBOX_KEPT);
     }
-    let (records, dropped, has_more) = fetch(&mut sharing, 1, 2);
+}
+
+#[test]
+fn who_is_still_there_is_told_of_when_there_is_room() {
+    let mut sharing = sharing(64, 30);
+    let enough = u32::try_from(REFRESHES_ENOUGH).unwrap();
+    fetch(&mut sharing, 5, 1);
+    for number in 0..enough {
+        assert!(sharing.may_clean(Seconds(5)));
+        refresh(&mut sharing, 5, number);
+    }
+    for (now, may_clean) in [(5, false), (15, false), (16, true), (15, false)] {
+        assert_eq!(sharing.may_clean(Seconds(now)), may_clean, "{now}");
+    }
+    assert_eq!(fetch(&mut sharing, 16, 1).1, 0);
+    assert!(sharing.may_clean(Seconds(16)), "there is room");
+    for number in 0..3 * enough {
+        refresh(&mut sharing, 16, number);
+    }
+    assert_eq!(sharing.outbox.len(), REFRESHES_MAX);
+    assert!(!sharing.may_clean(Seconds(16)));
+    let (records, dropped, _) = fetch(&mut sharing, 17, usize::MAX);
+    let all = 4 * REFRESHES_ENOUGH - 1;
+    assert_eq!(records.len() + dropped, all);
+    // The order is that in which it was noted, whatever it is.
+    refresh(&mut sharing, 20, 1);
+    note(&mut sharing, 20, 2);
+    refresh(&mut sharing, 20, 3);
+    let (records, ..) = fetch(&mut sharing, 20, 9);
     let connections: Vec<_> = records.iter().map(|it| it.0).collect();
-    assert_eq!((connections, dropped, has_more), (vec![7, 8], 7, true));
-    let (records, dropped, has_more) = fetch(&mut sharing, 1, usize::MAX);
-    assert_eq!(
-        (records.len(), dropped, has_more),
-        (OUTBOX_MAX - 2, 0, false)
-    );
-    assert!(sharing.outbox.capacity() <= 2 * OUTBOX_KEPT);
+    assert_eq!(connections, [1, 2, 3]);
 }
 
 /// Else who leaves would seem to have left before it was last told of.

@@ -6,6 +6,7 @@ use aquatic_config::MemoryLimit;
 use aquatic_stream::ConnectionKey;
 use aquatic_swarm::{Counts, HashKey};
 use aquatic_swarm_log::Member;
+use aquatic_tracker::shard::Shard as _;
 use aquatic_tracker::shard::maintenance::Reporting;
 use aquatic_types::{InfoHash, IpFamily};
 
@@ -61,14 +62,14 @@ impl Fixture {
         is_live: bool,
     ) -> Outcome {
         record.seconds_left = 0;
-        let kind = TidingKind::Member {
+        let kind = RemoteKind::Member {
             record,
             connection: ConnectionRef::of_member(NODE, &record.member).unwrap(),
             until: self.now.seconds + seconds,
             is_live,
         };
         let mut batch = ClusterBatch::default();
-        batch.tidings.push(Tiding {
+        batch.messages.push(RemoteMessage {
             node: NODE,
             info_hash: record.info_hash,
             kind,
@@ -88,6 +89,16 @@ impl Fixture {
 
     /// A client here comes to a torrent.
     fn announce(&mut self, info_hash: InfoHash, worker: u16) -> Batch {
+        self.announce_by(info_hash, worker, ConnectionKey::default(), worker.into())
+    }
+
+    fn announce_by(
+        &mut self,
+        info_hash: InfoHash,
+        worker: u16,
+        connection: ConnectionKey,
+        network: u64,
+    ) -> Batch {
         let announce = Announce {
             peer_id: PeerId([b'h'; 20]),
             status: PeerStatus::Leecher,
@@ -99,14 +110,48 @@ impl Fixture {
         let mut batch = Batch::default();
         batch.worker = worker;
         batch.requests.push(Request {
-            connection: ConnectionKey::default(),
+            connection,
             family: IpFamily::V4,
-            network: u64::from(worker),
+            network,
             info_hash,
             kind: RequestKind::Announce(announce),
         });
         Signalling.process(self.now, &mut self.shard, &mut batch);
         batch
+    }
+
+    /// So many clients here come to one torrent, and others are told of them.
+    fn crowd(&mut self, members: u32) {
+        for number in 0..members {
+            let connection = ConnectionKey::from_bits(number.into());
+            let batch = self.announce_by(torrent(1), 1, connection, number.into());
+            assert!(matches!(batch.decisions[..], [Decision::Accepted { .. }]));
+            if number % 10_000 == 0 {
+                self.fetch_all();
+            }
+        }
+        self.fetch_all();
+    }
+
+    /// Others are told what there is to tell: how many records, and how many were dropped.
+    fn fetch_all(&mut self) -> (usize, usize) {
+        let (mut records, mut dropped) = (0, 0);
+        loop {
+            let mut batch = ClusterBatch::default();
+            batch.collects = true;
+            ClusterSignalling.process(self.now, &mut self.shard, &mut batch);
+            records += batch.records.len();
+            dropped += batch.dropped;
+            if !batch.has_more {
+                return (records, dropped);
+            }
+        }
+    }
+
+    /// So much time passes, in which the shard does what is due as often as it can.
+    fn pass(&mut self, millis: u64) {
+        self.now = Now::from_micros(self.now.micros + millis * 1_000);
+        while self.shard.maintain(self.now) {}
     }
 }
 
@@ -228,4 +273,40 @@ fn members_of_other_nodes_give_way_without_a_word() {
         assert!(matches!(batch.decisions[..], [Decision::Accepted { .. }]));
         assert!(batch.evicted.is_empty());
     }
+}
+
+/// A cleaning meets more members whose turn it is than can wait to be told of.
+#[test]
+fn all_of_a_large_swarm_are_told_of_again() {
+    const MEMBERS: u32 = 300_000;
+
+    let mut fixture = Fixture::new(MemoryLimit::Off);
+    // Turns are counted from now on.
+    fixture.pass(0);
+    fixture.crowd(MEMBERS);
+    let (mut told, mut lost) = (0, 0);
+    for _ in 0..1_000 {
+        fixture.pass(100);
+        let (records, dropped) = fixture.fetch_all();
+        (told, lost) = (told + records, lost + dropped);
+    }
+    assert_eq!(lost, 0);
+    // 100 seconds are more than one period of 64, and less than two.
+    let once = usize::try_from(MEMBERS).unwrap();
+    assert!((once..2 * once).contains(&told), "{told}");
+}
+
+/// Nobody fetches what there is to tell, and the shard is to be in order all the same.
+#[test]
+fn a_cleaning_does_not_wait_for_ever() {
+    let mut fixture = Fixture::new(MemoryLimit::Off);
+    fixture.crowd(100_000);
+    let gone = record(LEECHER);
+    assert_eq!(fixture.hear(gone, 20), Outcome::Applied);
+    for _ in 0..70 {
+        fixture.pass(1_000);
+    }
+    assert_eq!(fixture.counts().peers(), 100_000);
+    let (_, dropped) = fixture.fetch_all();
+    assert!(dropped > 0);
 }
