@@ -32,7 +32,8 @@ require_program transmission-cli transmission-cli
 require_package python3-libtorrent /usr/bin/python3 -c 'import libtorrent'
 require_program nodejs node
 require_program npm npm
-# npm fetches over TLS.
+require_program python3-pip pip3
+# Both fetch over TLS.
 require_package ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 require_program curl curl
 # For promtool. Its service is not started.
@@ -64,6 +65,9 @@ mkdir -p "$target/e2e-npm"
 cp crates/e2e/npm/package.json "$target/e2e-npm/"
 npm install --prefix "$target/e2e-npm" --ignore-scripts --omit=optional --no-package-lock \
     --no-audit --no-fund --loglevel=error
+pip3 install --target "$target/e2e-pip" --upgrade --require-hashes --only-binary :all: --no-deps \
+    --disable-pip-version-check --root-user-action=ignore --quiet \
+    --requirement crates/e2e/pip/requirements.txt
 
 step "Formatting"
 cargo fmt --all --check

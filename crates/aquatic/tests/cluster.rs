@@ -7,6 +7,7 @@
 //! | `sharing` | what peers of one node have of those of another |
 //! | `browsers` | browsers that are connected to different nodes |
 //! | `lists` | access lists and keys that are kept in the servers |
+//! | `credentials` | nodes that the servers do not let in |
 //! | `announces` | announces for a back end |
 //! | `interruptions` | servers and nodes that come, go, and come back |
 
@@ -20,6 +21,7 @@ mod cluster {
 
     mod announces;
     mod browsers;
+    mod credentials;
     mod interruptions;
     mod lists;
     mod sharing;

@@ -51,6 +51,17 @@ impl Document {
         self.block("sh", "new=")
     }
 
+    /// What is set in the kernels of all machines, and to what.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn kernel(&self) -> Result<(&str, &str)> {
+        let command = self.block("sh", "echo net.")?;
+        let setting = command.strip_prefix("echo ").context("echo")?;
+        let (setting, _) = setting.split_once(" > ").context("a file")?;
+        setting.split_once('=').context("a value")
+    }
+
     /// The configuration of the server of one machine.
     ///
     /// # Errors
@@ -66,6 +77,25 @@ impl Document {
             .collect();
         let users = users.join("\n");
         Ok(format!("{server}{before}users = [\n{users}\n  ]{after}"))
+    }
+
+    /// Who is let in by a server that the first tracker and a back end use.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn authorization_of_hooks(&self) -> Result<String> {
+        let authorization = self.block("text", "authorization {\n")?;
+        let back_end = self.block("text", "{ user: back-end,")?;
+        let (users, after) = authorization.rsplit_once("\n  ]").context("users")?;
+        Ok(format!("{users}\n{back_end}\n  ]{after}"))
+    }
+
+    /// A back end, in Python.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn back_end(&self) -> Result<&str> {
+        self.block("python", "import asyncio")
     }
 
     /// The configuration of the tracker of one machine: the nearest server first.

@@ -95,6 +95,9 @@ impl Cluster {
                 tracker: None,
             };
             machine.write(&document, folder.path())?;
+            let (setting, value) = document.kernel()?;
+            let set = format!("echo {value} > /proc/sys/{}", setting.replace('.', "/"));
+            run(machine.host.command("sh").args(["-e", "-c", &set]))?;
             machines.push(machine);
         }
         for client in 0..clients {
@@ -116,15 +119,24 @@ impl Cluster {
         let Some(mut cluster) = Self::new(clients)? else {
             return Ok(None);
         };
-        cluster.start_servers()?;
-        for machine in &mut cluster.machines {
+        cluster.start()?;
+        Ok(Some(cluster))
+    }
+
+    /// Starts all servers and trackers, and waits until they know each other.
+    ///
+    /// # Errors
+    /// When they do not find each other.
+    pub fn start(&mut self) -> Result<()> {
+        self.start_servers()?;
+        for machine in &mut self.machines {
             machine.start_tracker()?;
         }
-        for machine in &mut cluster.machines {
+        for machine in &mut self.machines {
             machine.wait_until_complete()?;
             machine.wait_for_metric("aquatic_cluster_nodes", MACHINES.into(), COMPLETE_LIMIT)?;
         }
-        Ok(Some(cluster))
+        Ok(())
     }
 
     /// Starts all servers.
@@ -283,6 +295,14 @@ impl Machine {
     /// When it does not run.
     pub fn tracker_log(&self) -> Result<String> {
         self.tracker.as_ref().context("no tracker")?.log()
+    }
+
+    /// What its server has logged since it was started last.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn server_log(&self) -> Result<String> {
+        self.server.as_ref().context("no server")?.log()
     }
 
     fn check_alive(&mut self) -> Result<()> {

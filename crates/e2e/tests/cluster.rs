@@ -70,6 +70,20 @@ fn clients_at_different_nodes_transfer_a_file() {
     }
 }
 
+#[test]
+fn transmission_transfers_a_file_with_a_client_at_another_node() {
+    let Some(mut cluster) = Cluster::started(2).unwrap() else {
+        return;
+    };
+    let [a, b] = [0, 1].map(|it: usize| ["udp", "http"].map(|s| cluster.machines[it].url(s)));
+    for (kinds, urls) in [
+        ([Kind::Transmission, Kind::Aria2], [&*a[0], &*b[1]]),
+        ([Kind::Libtorrent, Kind::Transmission], [&*a[1], &*b[0]]),
+    ] {
+        unless_clients_fail(|| transfer(&mut cluster, kinds, urls));
+    }
+}
+
 /// A third node comes, one is killed and comes back, and clients find each other all the time.
 #[test]
 fn nodes_come_and_go_while_clients_find_each_other() {

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use aquatic_daemon::clock::Clock;
 use aquatic_test_support::nats::NatsServer;
 use aquatic_test_support::{metrics, torrent, wait};
 use aquatic_types::{AnnounceEvent, IpFamily};
@@ -72,6 +73,55 @@ fn what_a_server_that_hung_took_along_is_told_again() {
         server.kill();
         server.go_on();
         wait_for_counts(&mut *at_b, torrent(1), [0, 0, 2]);
+    }
+}
+
+/// Others share as before meanwhile.
+#[test]
+fn a_node_that_stands_still_is_dropped_and_reads_in_the_log_what_it_missed() {
+    // It asks nobody whom it has sent something in the last interval, and says in that log whom it
+    // has dropped.
+    let settings = "ping_interval: \"300ms\"\nping_max: 3\ndebug: true";
+    let server = NatsServer::start_with(settings);
+    let nodes = ["a", "b", "still"].map(|name| Node::new(Kind::Udp, name, &server).start());
+    nodes.iter().for_each(wait_until_connected);
+    let [mut at_a, mut at_b, mut at_still] =
+        nodes.each_ref().map(|node| client(Kind::Udp, node, V4));
+    at_a.join(torrent(1), 1, 5);
+    for client in [&mut *at_b, &mut *at_still] {
+        wait_for_counts(client, torrent(1), [0, 0, 1]);
+    }
+    let still = &nodes[2];
+    still.signal(Signal::SIGSTOP);
+    let mut last = 1;
+    let mut share = || {
+        last += 1;
+        let clock = Clock::start();
+        at_a.join(torrent(last), 1, 5);
+        wait_for_counts(&mut *at_b, torrent(last), [0, 0, 1]);
+        // It is published within a tenth of a second, and machines are busy.
+        let took = clock.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    };
+    (0..5).for_each(|_| share());
+    wait::until_ok(|| match server.log().contains("Stale Client Connection") {
+        true => Ok(()),
+        false => Err(server.log()),
+    });
+    // What nobody has kept for it.
+    share();
+    still.signal(Signal::SIGCONT);
+    for number in 1..=last {
+        wait_for_counts(&mut *at_still, torrent(number), [0, 0, 1]);
+    }
+    for (node, times) in nodes.iter().zip([0.0, 0.0, 1.0]) {
+        metrics::wait_for(
+            node,
+            &[
+                ("aquatic_cluster_reconnects_total", times),
+                ("aquatic_cluster_replays_total", 1.0 + times),
+            ],
+        );
     }
 }
 

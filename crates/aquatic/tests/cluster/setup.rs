@@ -44,6 +44,12 @@ impl Kind {
     }
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
 /// A pair of kinds of nodes, as it is shown when something fails.
 #[derive(Clone, Copy)]
 pub(super) struct Kinds(pub(super) Kind, pub(super) Kind);
@@ -60,7 +66,7 @@ impl Kinds {
 
 impl std::fmt::Display for Kinds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} and {:?}", self.0, self.1)
+        write!(f, "{} and {}", self.0, self.1)
     }
 }
 

@@ -13,7 +13,7 @@ const PEERS: u32 = 600;
 const NUM_WANT: u16 = 50;
 const ANSWERS: u32 = 4_000;
 
-fn leecher(torrent: u32, number: u32, num_want: u16) -> Question {
+pub(crate) fn leecher(torrent: u32, number: u32, num_want: u16) -> Question {
     Question::Announce {
         torrent: info_hash(torrent),
         peer: Address::new(number, IpFamily::V4),
@@ -46,38 +46,52 @@ fn all_peers_of_a_swarm_are_equally_likely() {
     }
     cluster.pass(3);
     for asked in [0, 1, 5] {
-        let mut times = vec![0_u32; PEERS as usize];
-        let mut of_nodes = [Tally::default(); NODES];
-        for _ in 0..ANSWERS {
-            let (now, question) = (cluster.now, leecher(0, PEERS, NUM_WANT));
-            let [answer] = <[_; 1]>::try_from(cluster.node(asked).ask(now, [question])).unwrap();
-            assert_eq!(answer.peers.len(), usize::from(NUM_WANT));
-            let mut counts = [0_u32; NODES];
-            for peer in answer.peers {
-                times[peer.number() as usize] += 1;
-                counts[node_of(peer.number())] += 1;
-            }
-            for (tally, count) in of_nodes.iter_mut().zip(counts) {
-                tally.add(f64::from(count));
-            }
+        assert_equally_likely(&mut cluster, (0, PEERS), (asked, ANSWERS), &node_of);
+    }
+}
+
+/// In a swarm of so many peers, of which each node has told of some: by answers of one of them.
+pub(crate) fn assert_equally_likely(
+    cluster: &mut Cluster,
+    (torrent, peers): (u32, u32),
+    (asked, answers): (usize, u32),
+    node_of: &dyn Fn(u32) -> usize,
+) {
+    let mut times = vec![0_u32; peers as usize];
+    let mut of_nodes = vec![Tally::default(); cluster.nodes.len()];
+    for _ in 0..answers {
+        let (now, question) = (cluster.now, leecher(torrent, peers, NUM_WANT));
+        let [answer] = <[_; 1]>::try_from(cluster.node(asked).ask(now, [question])).unwrap();
+        assert_eq!(answer.peers.len(), usize::from(NUM_WANT));
+        let mut counts = vec![0_u32; of_nodes.len()];
+        for peer in answer.peers {
+            times[peer.number() as usize] += 1;
+            counts[node_of(peer.number())] += 1;
         }
-        let expected = f64::from(ANSWERS) * f64::from(NUM_WANT) / f64::from(PEERS);
-        let squares = times.iter().map(|it| (f64::from(*it) - expected).powi(2));
-        let chi_square = squares.sum::<f64>() / expected;
-        // Of this many degrees of freedom, with five standard deviations.
-        let freedom = f64::from(PEERS - 1);
-        assert!(
-            chi_square < freedom + 5.0 * (2.0 * freedom).sqrt(),
-            "{chi_square}"
-        );
-        // Neighbours may be in an answer together: that makes none of them more likely.
-        for (node, tally) in of_nodes.iter().enumerate() {
-            let peers = (0..PEERS).filter(|number| node_of(*number) == node).count();
-            let part = f64::from(u32::try_from(peers).unwrap()) / f64::from(PEERS);
-            let deviation = tally.deviation_from(part * f64::from(NUM_WANT));
-            println!("asked {asked}: chi square {chi_square:.0}, node {node} {deviation:.1}");
-            assert!(deviation.abs() < 5.0, "{deviation}");
+        for (tally, count) in of_nodes.iter_mut().zip(counts) {
+            tally.add(f64::from(count));
         }
+    }
+    let expected = f64::from(answers) * f64::from(NUM_WANT) / f64::from(peers);
+    let squares = times.iter().map(|it| (f64::from(*it) - expected).powi(2));
+    let chi_square = squares.sum::<f64>() / expected;
+    // Of this many degrees of freedom, with five standard deviations.
+    let freedom = f64::from(peers - 1);
+    println!("torrent {torrent}, asked {asked}: chi square {chi_square:.0} of {freedom}");
+    assert!(
+        chi_square < freedom + 5.0 * (2.0 * freedom).sqrt(),
+        "{chi_square}"
+    );
+    // Neighbours may be in an answer together: that makes none of them more likely.
+    for (node, tally) in of_nodes.iter().enumerate() {
+        let here = (0..peers).filter(|number| node_of(*number) == node).count();
+        if here == 0 {
+            continue;
+        }
+        let part = f64::from(u32::try_from(here).unwrap()) / f64::from(peers);
+        let deviation = tally.deviation_from(part * f64::from(NUM_WANT));
+        println!("node {node}: {here} peers, {deviation:.1}");
+        assert!(deviation.abs() < 5.0, "{deviation}");
     }
 }
 

@@ -8,7 +8,7 @@ use aquatic_tracker::shard::addresses::Taken;
 use fastrand::Rng;
 
 use crate::measures::{Among, Figures, Seen};
-use crate::node::{Known, Node, NodeSettings, Question};
+use crate::node::{Intervals, Known, Node, NodeSettings, Question};
 use crate::population::{Population, SECOND, info_hash};
 
 /// When a simulation begins. Nodes have started shortly before.
@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
     pub(crate) peers: usize,
+    pub(crate) intervals: Intervals,
     /// Microseconds between two looks at the clock, and at what there is to publish.
     pub(crate) tick: u64,
     pub(crate) flush: u64,
@@ -41,6 +42,7 @@ impl Default for Settings {
             seed: 1,
             nodes: 4,
             peers: 1_500,
+            intervals: Intervals::default(),
             tick: 50_000,
             flush: 100_000,
             conditions: Conditions::default(),
@@ -74,11 +76,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(settings: Settings) -> Self {
         let mut rng = Rng::with_seed(settings.seed);
-        let log_seconds = crate::node::AGE;
-        let network = Network::new(settings.conditions, log_seconds, rng.u64(..));
+        let intervals = settings.intervals;
+        let network = Network::new(settings.conditions, intervals.age, rng.u64(..));
         network.set_now(START);
         let access_list = || SharedAccessList::new(AccessListMode::Deny, AccessList::default());
-        let population = Population::new(settings.peers, settings.moving, START, &mut rng);
+        let population =
+            Population::new(settings.peers, intervals, settings.moving, START, &mut rng);
         let mut cluster = Self {
             settings,
             network,
@@ -103,6 +106,7 @@ impl Cluster {
     fn make(&mut self, number: usize, started: u64) -> Node {
         let name = format!("node-{number}");
         let Settings {
+            intervals,
             history,
             flush,
             publish_buffer,
@@ -112,6 +116,7 @@ impl Cluster {
         let settings = NodeSettings {
             name: &name,
             shards: 1 + number % 2,
+            intervals,
             history,
             flush_interval_micros: flush,
             publish_buffer_bytes: publish_buffer,
@@ -212,7 +217,8 @@ impl Cluster {
                 session.node = nodes[self.rng.usize(..nodes.len())];
             }
             let started = self.nodes[session.node].as_ref().map(|it| it.started);
-            session.is_told(self.now, started.expect("it runs"));
+            let age = self.settings.intervals.age;
+            session.is_told(self.now, (started.expect("it runs"), age));
             questions[session.node].push(act.question);
         }
         for (number, questions) in questions.into_iter().enumerate() {

@@ -14,11 +14,11 @@ use crate::population::{SECOND, info_hash};
 const RUNS: u64 = 3;
 
 /// Of a torrent that nobody else has.
-const TORRENT: u32 = 2_000_000;
+pub(crate) const TORRENT: u32 = 2_000_000;
 
 /// What it has heard of others, to be used.
 #[derive(Default)]
-struct Heard {
+pub(crate) struct Heard {
     messages: Vec<Vec<u8>>,
     processes: Vec<u64>,
 }
@@ -86,7 +86,7 @@ fn lie(rng: &mut Rng, heard: &Heard) -> Vec<u8> {
 }
 
 /// It listens, and lies.
-fn lies(name: &str, bus: &mut SimulatedBus, heard: &mut Heard, rng: &mut Rng) {
+pub(crate) fn lies(name: &str, bus: &mut SimulatedBus, heard: &mut Heard, rng: &mut Rng) {
     while let Some(event) = bus.next_event() {
         if let Event::Heard(message) = event {
             // Servers let nobody have both of another one, name and number.
@@ -175,6 +175,24 @@ fn a_node_that_lies_does_no_harm() {
     });
 }
 
+/// Publishes batches that it hears once more; how many.
+pub(crate) fn repeat(bus: &mut SimulatedBus) -> u32 {
+    let mut repeated = 0;
+    while let Some(event) = bus.next_event() {
+        let Event::Heard(message) = event else {
+            continue;
+        };
+        let is_of_peers = Batch::parse(&message.payload)
+            .is_ok_and(|(batch, _)| matches!(batch.body, Body::PeersV4(_) | Body::PeersV6(_)));
+        if is_of_peers {
+            repeated += 1;
+            let to = Destination::All(Channel::Peers);
+            bus.publish(&to, message.payload.to_vec()).unwrap();
+        }
+    }
+    repeated
+}
+
 /// A batch of others, published once more by somebody else, says nothing new.
 #[test]
 fn what_is_repeated_under_another_name_changes_nothing() {
@@ -183,18 +201,7 @@ fn what_is_repeated_under_another_name_changes_nothing() {
     cluster.pass(60);
     let mut repeated = 0;
     for _ in 0..6_000 {
-        while let Some(event) = bus.next_event() {
-            let Event::Heard(message) = event else {
-                continue;
-            };
-            let is_of_peers = Batch::parse(&message.payload)
-                .is_ok_and(|(batch, _)| matches!(batch.body, Body::PeersV4(_) | Body::PeersV6(_)));
-            if is_of_peers {
-                repeated += 1;
-                let to = Destination::All(Channel::Peers);
-                bus.publish(&to, message.payload.to_vec()).unwrap();
-            }
-        }
+        repeated += repeat(&mut bus);
         cluster.tick();
     }
     assert!(repeated > 500);

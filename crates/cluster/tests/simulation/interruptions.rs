@@ -243,9 +243,10 @@ fn what_went_down_with_a_server_that_hung_is_told_again() {
     }
 }
 
-/// It does nothing at all, or looks at some messages every twenty seconds.
+/// It does nothing at all, or looks at some messages every twenty seconds. That others hear as
+/// quickly as before is so by construction here: tests with real servers show it.
 #[test]
-fn a_slow_node_is_dropped_and_no_other_notices() {
+fn a_slow_node_is_dropped_and_reads_the_log_when_it_goes_on() {
     for takes_some in [false, true] {
         let conditions = Conditions {
             waiting_max: 150,

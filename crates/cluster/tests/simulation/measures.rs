@@ -3,7 +3,12 @@
 use std::ops::AddAssign;
 
 use crate::node::Known;
-use crate::population::{Population, Session, State};
+use crate::population::{Population, SECOND, Session, State};
+
+/// Deadlines are kept in steps of two seconds, which begin at other times at each node: it forgets
+/// others up to one step earlier or later for that. What it hears counts as 200 ms newer than the
+/// beginning of its batch, too.
+pub(crate) const ROUNDING_MICROS: u64 = 2 * SECOND + 200_000 + 10_000;
 
 /// Numbers of peers, over all comparisons. Peers that a node has heard of by others, unless it says
 /// otherwise.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::{Batch, waker_pair};
 use aquatic_cluster::addresses::{AddressReplica, BATCHES_MAX, RemoteProcessor};
+use aquatic_cluster::config::{ClusterConfig, PeerLives};
 use aquatic_cluster::counters::Counters;
 use aquatic_cluster::engine::{Engine, EngineSettings, Time};
 use aquatic_cluster::nodes::NodeStates;
@@ -22,13 +23,48 @@ use aquatic_tracker::shard::addresses::{
 };
 use aquatic_tracker::shard::maintenance::{MaintenanceSettings, Reporting};
 use aquatic_tracker::shard::swarm_worker::SwarmWorker;
-use aquatic_types::{CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, ShardKey};
+use aquatic_types::{
+    CompactAddr, CompactV4, CompactV6, InfoHash, IpFamily, PeerStatus, Seconds, ShardKey,
+};
 
 /// For how long a peer is remembered, how often it announces, and how often others are told of it:
 /// in seconds, as UDP trackers have it.
 pub(crate) const AGE: u32 = 1_200;
 pub(crate) const ANNOUNCE_INTERVAL: u32 = 120;
 pub(crate) const REFRESH_INTERVAL: u32 = 512;
+
+/// What of that an operator sets, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Intervals {
+    pub(crate) announce: u32,
+    pub(crate) age: u32,
+}
+
+impl Intervals {
+    /// As the configuration chooses it.
+    pub(crate) fn refresh(self) -> RefreshInterval {
+        let lives = PeerLives {
+            announce_interval: self.announce,
+            peer_age: self.age,
+            peer_age_max: self.age,
+        };
+        ClusterConfig::default().refresh(lives)
+    }
+
+    /// In this time all peers who are alive are told of again.
+    pub(crate) fn told_within(self) -> u32 {
+        self.refresh().seconds() + self.announce
+    }
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            announce: ANNOUNCE_INTERVAL,
+            age: AGE,
+        }
+    }
+}
 
 /// When a simulation begins, by clocks on the wall.
 const UNIX_MILLIS: u64 = 1_795_000_000_000;
@@ -115,7 +151,9 @@ impl Batch for Questions {
     }
 }
 
-struct Answerer;
+struct Answerer {
+    peer_age_seconds: u32,
+}
 
 impl AddressProcessor for Answerer {
     type Batch = Questions;
@@ -136,12 +174,13 @@ impl AddressProcessor for Answerer {
                     num_want,
                 } => {
                     let said = (status, completed, num_want);
+                    let deadline = now.seconds + self.peer_age_seconds;
                     match peer {
                         Address::V4(peer) => {
-                            announce(now, swarms, torrent, peer, said, Address::V4)
+                            announce(deadline, swarms, torrent, peer, said, Address::V4)
                         }
                         Address::V6(peer) => {
-                            announce(now, swarms, torrent, peer, said, Address::V6)
+                            announce(deadline, swarms, torrent, peer, said, Address::V6)
                         }
                     }
                 }
@@ -152,7 +191,7 @@ impl AddressProcessor for Answerer {
 }
 
 fn announce<K: PeerAddr, V: AddressTag>(
-    now: Now,
+    deadline: Seconds,
     swarms: &mut AddressSwarms<V>,
     torrent: InfoHash,
     peer: K,
@@ -167,7 +206,6 @@ fn announce<K: PeerAddr, V: AddressTag>(
     };
     let key = swarms.key(torrent);
     let mut answer = Answer::default();
-    let deadline = now.seconds + AGE;
     let outcome = swarms.announce(deadline, &key, *b"-SM0001-", &announce, |peer| {
         answer.peers.push(wrap(*peer));
     });
@@ -205,6 +243,7 @@ fn look<V: AddressTag>(now: Now, swarms: &AddressSwarms<V>, torrent: InfoHash) -
 pub(crate) struct NodeSettings<'a> {
     pub(crate) name: &'a str,
     pub(crate) shards: usize,
+    pub(crate) intervals: Intervals,
     pub(crate) history: bool,
     pub(crate) flush_interval_micros: u64,
     pub(crate) publish_buffer_bytes: usize,
@@ -237,9 +276,8 @@ impl Node {
             swarm_workers: settings.shards,
         };
         let hash_key = HashKey::new([rng.u64(..), rng.u64(..)]);
-        let interval = RefreshInterval::longest(ANNOUNCE_INTERVAL, AGE);
-        assert_eq!(interval.seconds(), REFRESH_INTERVAL);
-        let sharing = SharedRefreshInterval::new(interval);
+        let age = settings.intervals.age;
+        let sharing = SharedRefreshInterval::new(settings.intervals.refresh());
         let shards = (0..settings.shards).map(|_| {
             let parts = AddressSwarmsParts {
                 hash_key,
@@ -248,22 +286,24 @@ impl Node {
                 peers_per_ip: None,
                 reporting: Reporting::default(),
             };
-            AddressShard::new(false, Some(sharing.clone()), shard_settings(), parts)
+            AddressShard::new(false, Some(sharing.clone()), shard_settings(age), parts)
         });
         let shards = shards.collect();
         let wakers: Vec<_> = (0..settings.shards).map(|_| waker()).collect();
         let key = ShardKey::new(std::array::from_fn(|_| rng.u8(..)));
         let mut set = ShardSet::new(key, topology, &wakers, shards);
         let told = set.connect_apart(&waker(), BATCHES_MAX, |_| RemoteProcessor);
-        let questions = set.connect_apart(&waker(), 4, |_| Answerer);
+        let questions = set.connect_apart(&waker(), 4, |_| Answerer {
+            peer_age_seconds: age,
+        });
         let counters = Arc::new(Counters::default());
-        let told_within = REFRESH_INTERVAL + ANNOUNCE_INTERVAL;
+        let told_within = settings.intervals.told_within();
         let times = SharedTimes::new(Times {
             ages: PeerAges {
-                min_seconds: AGE,
-                max_seconds: AGE,
+                min_seconds: age,
+                max_seconds: age,
             },
-            life: AGE,
+            life: age,
             peers_told_within: told_within,
             told_within,
         });
@@ -366,10 +406,10 @@ impl Node {
     }
 }
 
-fn shard_settings() -> AddressSwarmsSettings {
+fn shard_settings(peer_age_seconds: u32) -> AddressSwarmsSettings {
     AddressSwarmsSettings {
         limits: Limits::default(),
-        peer_age_seconds_max: AGE,
+        peer_age_seconds_max: peer_age_seconds,
         maintenance: MaintenanceSettings {
             bytes_max: None,
             cleaning_interval_seconds: 60,

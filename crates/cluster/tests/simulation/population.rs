@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use aquatic_types::{InfoHash, IpFamily, PeerStatus};
 use fastrand::Rng;
 
-use crate::node::{AGE, ANNOUNCE_INTERVAL, Address, Question};
+use crate::node::{Address, Intervals, Question};
 
 pub(crate) const SECOND: u64 = 1_000_000;
 
@@ -69,6 +69,7 @@ pub(crate) struct Population {
     pub(crate) vanished: u64,
     /// Downloads of peers of IPv4, by torrent.
     pub(crate) completed: Vec<u32>,
+    intervals: Intervals,
     /// Of this many announces, as a part of all, each is to another node than the one before.
     moving: f64,
 }
@@ -76,7 +77,13 @@ pub(crate) struct Population {
 impl Population {
     /// So many peers, in torrents of which those with s peers are as s^-2. They begin to announce
     /// within one interval.
-    pub(crate) fn new(peers: usize, moving: f64, now: u64, rng: &mut Rng) -> Self {
+    pub(crate) fn new(
+        peers: usize,
+        intervals: Intervals,
+        moving: f64,
+        now: u64,
+        rng: &mut Rng,
+    ) -> Self {
         let mut population = Self {
             sessions: Vec::new(),
             torrents: Vec::new(),
@@ -84,6 +91,7 @@ impl Population {
             announces: 0,
             vanished: 0,
             completed: Vec::new(),
+            intervals,
             moving,
         };
         while population.sessions.len() < peers {
@@ -100,7 +108,7 @@ impl Population {
             population.torrents.push(Vec::new());
             population.completed.push(0);
             for _ in 0..size {
-                let first = now + rng.u64(..u64::from(ANNOUNCE_INTERVAL) * SECOND);
+                let first = now + rng.u64(..u64::from(intervals.announce) * SECOND);
                 population.add(torrent, first, rng);
             }
         }
@@ -192,7 +200,7 @@ impl Population {
         }
         session.last = now;
         let jitter = rng.u64(..2 * SECOND);
-        let next = now + u64::from(ANNOUNCE_INTERVAL) * SECOND + jitter - SECOND;
+        let next = now + u64::from(self.intervals.announce) * SECOND + jitter - SECOND;
         self.events
             .push(Reverse((next.min(session.end.max(now + 1)), number)));
         let status = match session.is_seeder {
@@ -209,10 +217,10 @@ impl Population {
 
     /// Forgets in a torrent who has been gone for so long that nobody remembers.
     pub(crate) fn prune(&mut self, torrent: usize, now: u64) {
-        let sessions = &self.sessions;
+        let (sessions, age) = (&self.sessions, self.intervals.age);
         self.torrents[torrent].retain(|number| {
             let session = &sessions[*number as usize];
-            let is_over = session.end + u64::from(2 * AGE) * SECOND < now;
+            let is_over = session.end + u64::from(2 * age) * SECOND < now;
             session.state == State::Live || !is_over
         });
     }
@@ -229,9 +237,9 @@ impl Session {
         }
     }
 
-    /// It has announced to a node that started at this time.
-    pub(crate) fn is_told(&mut self, now: u64, started: u64) {
-        let deadline = (now - started) / SECOND + u64::from(AGE);
+    /// It has announced to a node that started at this time, and remembers peers for so long.
+    pub(crate) fn is_told(&mut self, now: u64, (started, age): (u64, u32)) {
+        let deadline = (now - started) / SECOND + u64::from(age);
         // Deadlines are kept in steps of two seconds.
         self.until = started + ((deadline | 1) + 1) * SECOND;
     }

@@ -3,7 +3,7 @@
 use aquatic_cluster::simulation::Conditions;
 
 use crate::cluster::{Cluster, Settings};
-use crate::measures::{Figures, share};
+use crate::measures::{Figures, ROUNDING_MICROS, share};
 use crate::node::{AGE, ANNOUNCE_INTERVAL};
 use crate::population::SECOND;
 
@@ -62,11 +62,6 @@ fn losing(one_lost_of: u32, history: bool) -> Settings {
         ..Settings::default()
     }
 }
-
-/// Deadlines are kept in steps of two seconds, which begin at other times at each node: it forgets
-/// others up to one step earlier or later for that. What it hears counts as 200 ms newer than the
-/// beginning of its batch, too.
-const ROUNDING_MICROS: u64 = 2 * SECOND + 200_000 + 10_000;
 
 #[test]
 fn without_losses_everybody_is_known() {

@@ -1,0 +1,74 @@
+//! Nodes that the servers do not let in.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use aquatic_test_support::nats::NatsServer;
+use aquatic_test_support::setup::on_each;
+use aquatic_test_support::{Daemon, metrics, torrent, wait};
+use aquatic_types::IpFamily;
+
+use super::setup::{Kind, Node, client, wait_for_counts, wait_until_connected};
+
+const V4: IpFamily = IpFamily::V4;
+
+const REFUSED: &str = "it refuses the credentials (`cluster.credentials_file`)";
+
+/// Trackers that the server lets in: user and password are the same.
+fn authorization(users: &[&str]) -> String {
+    let users = users.iter();
+    let users = users.map(|name| format!("{{ user: {name}, password: {name} }}"));
+    let users = users.collect::<Vec<_>>().join(", ");
+    format!("authorization {{ users: [ {users} ] }}")
+}
+
+fn node(kind: Kind, name: &str, server: &NatsServer) -> Daemon {
+    let node = Node::new(kind, name, server).with("cluster.credentials_file = 'credentials'");
+    let file = node
+        .place()
+        .write("credentials", format!("{name}\n{name}\n"));
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+    node.start()
+}
+
+/// Times that the server has refused somebody so far.
+fn refusals(server: &NatsServer) -> usize {
+    server.log().matches("authentication error").count()
+}
+
+fn complaints(node: &Daemon) -> usize {
+    node.place.log().matches(REFUSED).count()
+}
+
+#[test]
+fn a_node_with_wrong_credentials_serves_says_so_once_and_is_let_in_later() {
+    on_each(&Kind::ALL, |kind| {
+        let mut server = NatsServer::start_with(&authorization(&["known"]));
+        let [known, unknown] = ["known", "unknown"].map(|name| node(kind, name, &server));
+        wait_until_connected(&known);
+        unknown.wait_for_log(REFUSED);
+        let [mut at_known, mut at_unknown] = [&known, &unknown].map(|it| client(kind, it, V4));
+        // It tries again and again, and serves all the time.
+        wait::until_ok(|| {
+            assert_eq!(at_unknown.join(torrent(1), 1, 0).seeders, 1);
+            match refusals(&server) {
+                0..4 => Err(format!("the server says {}", server.log())),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(at_unknown.join(torrent(1), 2, 5).ports, [1]);
+        assert_eq!(complaints(&unknown), 1, "{}", unknown.place.log());
+        assert_eq!(complaints(&known), 0);
+        for (node, connected) in [(&known, 1.0), (&unknown, 0.0)] {
+            metrics::wait_for(node, &[("aquatic_cluster_connected", connected)]);
+        }
+        assert_eq!(at_known.scrape(torrent(1)), [0, 0, 0]);
+
+        server.kill();
+        server.configure(&authorization(&["known", "unknown"]));
+        server.go_on();
+        wait_until_connected(&unknown);
+        wait_for_counts(&mut *at_known, torrent(1), [1, 0, 1]);
+        assert_eq!(complaints(&unknown), 1);
+    });
+}

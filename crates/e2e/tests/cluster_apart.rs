@@ -1,0 +1,210 @@
+//! Machines that are apart for so long that trackers and servers give each other up, and servers
+//! that are too few to keep a log.
+
+use std::array;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aquatic_e2e::cluster_lab::{COMPLETE_LIMIT, Cluster, Cut};
+use aquatic_e2e::wait;
+
+/// Within this, what is announced at one node is known at all. Machines are busy.
+const SHARED_LIMIT: Duration = Duration::from_secs(10);
+
+const CONNECTED: &str = "aquatic_cluster_connected";
+const COMPLETE: &str = "aquatic_cluster_complete";
+const NODES: &str = "aquatic_cluster_nodes";
+const REPLAYS: &str = "aquatic_cluster_replays_total";
+
+const NEW: [u8; 20] = *b"announced without it";
+
+/// How often peers announce, and others are told of them. So often that a test can wait for it.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(20);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(8);
+const INTERVALS: &str = "
+refresh_interval = 8
+
+[udp.protocol]
+peer_announce_interval = 20
+
+[udp.cleaning]
+max_peer_age = 120
+
+[http.protocol]
+peer_announce_interval = 20
+min_announce_interval = 10
+
+[http.cleaning]
+max_peer_age = 120
+";
+
+/// Announce intervals for which machines are apart: longer than trackers wait for a sign of each
+/// other, and kernels for an answer.
+const ROUNDS: u16 = 3;
+
+/// The machine that is cut off.
+const ALONE: usize = 1;
+
+/// Peers that are there from the beginning, at each machine.
+const PEERS: u16 = 2;
+
+/// Of the peers that announce at this machine.
+fn torrent(machine: usize) -> [u8; 20] {
+    [u8::try_from(machine).unwrap() + 1; 20]
+}
+
+/// What each machine counts of the peers of each.
+type Counts = [[u32; 3]; 3];
+
+fn counts(cluster: &Cluster) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for (machine, counts) in cluster.machines.iter().zip(&mut counts) {
+        for (number, count) in counts.iter_mut().enumerate() {
+            *count = machine.counts(torrent(number))?.seeders;
+        }
+    }
+    Ok(counts)
+}
+
+fn wait_for(cluster: &Cluster, expected: Counts, limit: Duration) -> Result<()> {
+    let mut last = Counts::default();
+    let reached = wait::until("the right peers are known", limit, || {
+        last = counts(cluster)?;
+        Ok((last == expected).then_some(()))
+    });
+    reached.with_context(|| format!("{last:?}, not {expected:?}"))
+}
+
+/// So many peers announce at each machine.
+fn announce(cluster: &Cluster, peers: u16) {
+    for (number, machine) in cluster.machines.iter().enumerate() {
+        for port in 1..=peers {
+            machine.announce(torrent(number), port, 0).unwrap();
+        }
+    }
+}
+
+/// What is known when each side has heard of its own peers, and of so many of the other one.
+fn apart(own: u16, of_others: u16) -> Counts {
+    let counts = |at: usize, of: usize| match (at == ALONE) == (of == ALONE) {
+        true => own.into(),
+        false => of_others.into(),
+    };
+    array::from_fn(|at| array::from_fn(|of| counts(at, of)))
+}
+
+/// Looks again and again, for some time.
+fn hold(period: Duration, mut check: impl FnMut() -> Result<()>) {
+    let never = wait::until("this is to hold", period, || check().map(|()| None::<()>));
+    let ended = never.unwrap_err().to_string();
+    assert!(ended.contains("this is to hold"), "{ended}");
+}
+
+#[test]
+fn sides_that_were_apart_for_long_give_each_other_up_and_become_one_again() {
+    let Some(mut cluster) = Cluster::new(0).unwrap() else {
+        return;
+    };
+    for machine in &cluster.machines {
+        machine.configure(INTERVALS).unwrap();
+    }
+    cluster.start().unwrap();
+    announce(&cluster, PEERS);
+    wait_for(&cluster, apart(PEERS, PEERS), SHARED_LIMIT).unwrap();
+    let replays = cluster.machines[ALONE].metric(REPLAYS).unwrap();
+    let closed_before = routes_closed(&cluster);
+
+    cluster.machines[ALONE].cut(Cut::Both).unwrap();
+    for round in 1..=ROUNDS {
+        announce(&cluster, PEERS + round);
+        let expected = apart(PEERS + round, PEERS);
+        wait_for(&cluster, expected, SHARED_LIMIT).unwrap();
+        hold(ANNOUNCE_INTERVAL, || {
+            let counts = counts(&cluster)?;
+            ensure!(counts == expected, "{counts:?}, not {expected:?}");
+            Ok(())
+        });
+    }
+    for (number, machine) in cluster.machines.iter_mut().enumerate() {
+        let nodes = if number == ALONE { 1.0 } else { 2.0 };
+        machine.wait_for_metric(NODES, nodes, SHARED_LIMIT).unwrap();
+    }
+    // Of two servers, and of one.
+    let closed = routes_closed(&cluster);
+    for (now, before) in closed.iter().zip(closed_before) {
+        assert!(*now > before, "{closed:?}, {closed_before:?}");
+    }
+
+    cluster.machines[ALONE].heal().unwrap();
+    // The log has all of one side. Those who are not in it, or not yet where it is read, announce.
+    let all = PEERS + ROUNDS;
+    let mut expected = apart(all, PEERS);
+    expected[ALONE] = [all.into(); 3];
+    let read = wait_for(&cluster, expected, ANNOUNCE_INTERVAL);
+    eprintln!("what the log has is known in an announce interval: {read:?}");
+    assert!(cluster.machines[ALONE].metric(REPLAYS).unwrap() > replays);
+    announce(&cluster, all);
+    wait_for(&cluster, apart(all, all), REFRESH_INTERVAL).unwrap();
+    for machine in &mut cluster.machines {
+        machine.wait_for_metric(NODES, 3.0, SHARED_LIMIT).unwrap();
+    }
+}
+
+/// By each server, so far.
+fn routes_closed(cluster: &Cluster) -> [usize; 3] {
+    let logs = [0, 1, 2].map(|it: usize| cluster.machines[it].server_log().unwrap());
+    logs.map(|log| {
+        let closed = log.matches("Router connection closed: ").count();
+        closed - log.matches("closed: Duplicate Route").count()
+    })
+}
+
+/// Servers keep a log if there are two of them. One passes on what it is told.
+#[test]
+fn one_server_of_three_goes_on_without_the_log_which_comes_back_with_the_second() {
+    let Some(mut cluster) = Cluster::started(0).unwrap() else {
+        return;
+    };
+    announce(&cluster, PEERS);
+    wait_for(&cluster, apart(PEERS, PEERS), SHARED_LIMIT).unwrap();
+    for machine in &mut cluster.machines[1..] {
+        machine.kill_server().unwrap();
+    }
+    // Their trackers go on to the one that is left. What is said before they are there is told of
+    // again, in the refresh interval.
+    for machine in &cluster.machines[1..] {
+        wait::until("it has gone on", COMPLETE_LIMIT, || {
+            // One may have been at both of those that have gone.
+            let is_some = |name| machine.metric(name).is_ok_and(|it| it > 0.9);
+            let is_there = is_some("aquatic_cluster_reconnects_total") && is_some(CONNECTED);
+            Ok(is_there.then_some(()))
+        })
+        .unwrap();
+    }
+    announce(&cluster, PEERS + 1);
+    let all = apart(PEERS + 1, PEERS + 1);
+    wait_for(&cluster, all, SHARED_LIMIT).unwrap();
+
+    // Who knows nothing hears what happens, and no more.
+    cluster.machines[2].kill_tracker().unwrap();
+    cluster.machines[2].start_tracker().unwrap();
+    cluster.machines[2]
+        .wait_for_metric(CONNECTED, 1.0, COMPLETE_LIMIT)
+        .unwrap();
+    for machine in &cluster.machines[..2] {
+        machine.announce(NEW, 1, 0).unwrap();
+    }
+    cluster.wait_for_all(NEW, (2, 0), SHARED_LIMIT).unwrap();
+    hold(SHARED_LIMIT, || {
+        let counts = counts(&cluster)?;
+        ensure!(counts[2] == [0; 3], "{counts:?}");
+        ensure!(cluster.machines[2].metric(COMPLETE)? < 0.1, "complete");
+        Ok(())
+    });
+
+    // The log has what was published while there was one.
+    cluster.machines[1].start_server().unwrap();
+    cluster.machines[2].wait_until_complete().unwrap();
+    let counts = counts(&cluster).unwrap();
+    assert!(counts[2].iter().all(|it| *it >= PEERS.into()), "{counts:?}");
+}
