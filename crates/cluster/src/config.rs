@@ -59,7 +59,8 @@ section! {
         /// other may be set, since nodes tell each other how long what they say holds.
         pub refresh_interval: u32 = 0,
         /// Bytes that wait at most while there is no connection. What does not fit is repaired
-        /// within `refresh_interval`.
+        /// within `refresh_interval` and the announce interval. Up to a quarter as much is kept of
+        /// what was just published, until the servers are known to have it.
         pub publish_buffer: usize = 67_108_864,
         /// Keep what was published in the servers, if they have JetStream, for as long as a peer
         /// lives. It is read at the start and after interruptions, so that swarms are complete
@@ -81,7 +82,8 @@ section! {
         /// user's, and its value is what follows it on its line in a file of keys, such as
         /// `peers=5 # Alice`. `keys.path` is the copy.
         pub keys_bucket: bool = false,
-        /// Tell a back end of every announce that is served, with what the
+        /// Tell a back end of every announce that limits of request rates, the access list and keys
+        /// let pass, with what the
         /// client says it has up- and downloaded: in the stream `AQUATIC-ANNOUNCES_NAME` of the
         /// servers (JetStream), which keeps it for three days unless somebody has made the stream
         /// otherwise. It has addresses, and keys of users.

@@ -200,7 +200,7 @@ fn metrics_of_another_tracker(folder: &Folder) -> String {
     fs::write(&keys, "0123456789abcdef\n").unwrap();
     let config = format!(
         "network.address = '{udp}'\n[keys]\nmode = 'require'\npath = '{}'\n\
-         [cluster]\nservers = ['nats://127.0.0.1:1']\n\
+         [cluster]\nservers = ['nats://127.0.0.1:1']\nkeys_bucket = true\n\
          [metrics]\nrun_prometheus_endpoint = true\nprometheus_endpoint_address = '{metrics}'\n",
         keys.display()
     );

@@ -347,7 +347,8 @@ impl Watch {
                 if error.error_code() == ErrorCode::STREAM_NOT_FOUND && self.has_read =>
             {
                 return Err(format!(
-                    "it is gone: the last list stands (`nats kv add {}` makes it anew, to be filled)",
+                    "it is gone: the last list stands (`nats kv add {}` makes it anew, and it has \
+                     to be filled)",
                     self.bucket
                 ));
             }

@@ -148,9 +148,11 @@ fn with_all_metrics(program: &'static Program) -> (Vec<Daemon>, Vec<Box<dyn Clie
     });
     let mut daemons = vec![plain];
     daemons.extend(program.has_tls.then(|| start(TLS)));
-    daemons.push(start("keys.mode = 'require'\nkeys.path = 'keys'\n"));
+    let keys = "keys.mode = 'require'\nkeys.path = 'keys'\n";
+    daemons.push(start(keys));
     // That nobody is there makes no difference.
-    daemons.push(start("cluster.servers = ['nats://127.0.0.1:1']\n"));
+    let cluster = "cluster.servers = ['nats://127.0.0.1:1']\ncluster.keys_bucket = true\n";
+    daemons.push(start(&format!("{keys}{cluster}")));
     (daemons, clients)
 }
 

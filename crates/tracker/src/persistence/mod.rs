@@ -120,8 +120,8 @@ impl Persistence {
         }
     }
 
-    /// Downloads until then are in what was restored, if something was: microseconds of the daemon's
-    /// clock, before its start.
+    /// Downloads until then are in what was restored, if something was: microseconds of the
+    /// daemon's clock, before its start.
     #[must_use]
     pub fn counted_until(&self) -> Option<i64> {
         self.0.as_ref()?.counted_until.get()
