@@ -387,8 +387,12 @@ impl<B: Bus> Engine<B> {
 
     /// Whether what is known of other nodes goes with them.
     fn keeps_members(&self) -> bool {
+        self.listens_to(Channel::Members)
+    }
+
+    fn listens_to(&self, channel: Channel) -> bool {
         let mut replicas = self.replicas.iter();
-        replicas.any(|replica| replica.listens_to(Channel::Members))
+        replicas.any(|replica| replica.listens_to(channel))
     }
 }
 

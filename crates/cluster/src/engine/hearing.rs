@@ -117,6 +117,8 @@ impl<B: Bus> Engine<B> {
         before: Before,
     ) -> u64 {
         let header = batch.header;
+        let hears_peers = self.listens_to(Channel::Peers);
+        let hears_members = self.listens_to(Channel::Members);
         let Some(node) = self.table.get_mut(&message.node, header.process) else {
             return 0;
         };
@@ -138,7 +140,11 @@ impl<B: Bus> Engine<B> {
                 }
                 node.compare_clocks(time.now, time.unix_millis, header.unix_millis);
                 node.take_in(time.unix_millis, header.unix_millis);
-                node.note_told([*peers, *members], before)
+                let heard = |told: &u64, is_heard: bool| if is_heard { *told } else { 0 };
+                node.note_told(
+                    [heard(peers, hears_peers), heard(members, hears_members)],
+                    before,
+                )
             }
             (Channel::Peers, _) => {
                 let age = node.take_in(time.unix_millis, header.unix_millis);

@@ -161,3 +161,27 @@ fn two_of_one_name_are_told_apart() {
     fixture.hears_peers("twin", 2, 22, 0);
     assert_eq!(fixture.counters.missed.get(), 1);
 }
+
+/// Nodes of UDP and of WebTorrent may be in one cluster.
+#[test]
+fn what_is_not_listened_to_is_not_missed() {
+    for (channel, is_missed) in [(Channel::Peers, false), (Channel::Members, true)] {
+        let mut fixture = Fixture::listening(settings(), channel);
+        fixture.happens(Event::Connected);
+        fixture.happens(Event::LogRead);
+        fixture.pass(60 * SECOND);
+        fixture.reads();
+        for members in 1..=10 {
+            let alive = Alive {
+                members: 10 * members,
+                ..Alive::default()
+            };
+            let mut bytes = Vec::new();
+            alive.write(&mut bytes, &fixture.header(1, 0, 0));
+            fixture.hears("a", Channel::Nodes, bytes);
+            fixture.pass(SECOND);
+        }
+        assert_eq!(fixture.counters.missed.get() > 0, is_missed);
+        assert_eq!(!fixture.reads().is_empty(), is_missed);
+    }
+}
