@@ -364,7 +364,8 @@ impl<B: Bus> Engine<B> {
             Event::Heard(message) => self.hear(time, &message),
             Event::Logged(message) => self.read(time, &message),
             Event::LogRead => {
-                self.log.ended(now, &self.counters);
+                let lacks_some = self.table.lacks_some();
+                self.log.ended(now, lacks_some, &self.counters);
                 self.replicas.iter_mut().for_each(|it| it.mark());
             }
             Event::LogFailed(reason) => self.log.failed(now, &reason, &self.counters),

@@ -44,6 +44,11 @@ impl Numbers {
         missing
     }
 
+    /// Whether something was not heard, nor read.
+    pub(crate) fn has_gaps(&self) -> bool {
+        !self.gaps.is_empty()
+    }
+
     /// All numbers after the last one have not come, up to this one.
     fn push_gap(&mut self, end: u64) {
         let begin = self.last.saturating_add(1).max(self.first);

@@ -246,6 +246,13 @@ impl NodeTable {
         is_due
     }
 
+    /// Whether something of a process that is heard was missed, and was not read in the log.
+    pub(crate) fn lacks_some(&self) -> bool {
+        let nodes = self.nodes.values().flatten();
+        let heard = nodes.filter(|node| node.index.is_some());
+        heard.flat_map(|node| &node.numbers).any(Numbers::has_gaps)
+    }
+
     /// What a process is called that is heard.
     pub(crate) fn name_of(&self, process: u64) -> Option<&str> {
         let mut nodes = self.nodes.iter();

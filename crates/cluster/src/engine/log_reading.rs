@@ -25,8 +25,14 @@ const LISTS_MICROS: u64 = 10_000_000;
 /// Time between the ends of two readings, if there are holes all the time.
 const PAUSE_MICROS: u64 = 5_000_000;
 
-/// After a failure it is tried again.
-const RETRY_MICROS: u64 = 10_000_000;
+/// After a failure it is tried again: soon, as servers that have just found each other again need
+/// some seconds until one of them leads the log, and then less often.
+const RETRY_MIN_MICROS: u64 = 1_000_000;
+const RETRY_MAX_MICROS: u64 = 10_000_000;
+
+/// If something is still missing after it was read, it is read again so often after a connection
+/// was made, or a node has come back: the copy of a server that was cut off may be behind.
+const RESTS_MAX: u32 = 2;
 
 /// Decides it.
 #[derive(Debug)]
@@ -51,6 +57,9 @@ pub(super) struct LogReading {
     /// It will be when what was read is in the shards.
     is_nearly_complete: bool,
     has_complained: bool,
+    retry_micros: u64,
+    /// Readings for what was still missing.
+    rests: u32,
     records_before: u64,
 }
 
@@ -78,6 +87,8 @@ impl LogReading {
             is_complete: false,
             is_nearly_complete: false,
             has_complained: false,
+            retry_micros: RETRY_MIN_MICROS,
+            rests: 0,
             records_before: 0,
         };
         reading.set_times(times);
@@ -124,6 +135,7 @@ impl LogReading {
     pub(super) fn connected(&mut self, now: Now, keeps_members: bool) -> bool {
         let is_again = self.first_connected_micros.is_some();
         self.first_connected_micros.get_or_insert(now.micros);
+        (self.retry_micros, self.rests) = (RETRY_MIN_MICROS, 0);
         self.connected_micros = now.micros;
         self.alive_micros = now.micros;
         let interruption = self.disconnected_micros.take();
@@ -162,6 +174,9 @@ impl LogReading {
     /// message was so old already. What has been read is not read again: so nobody who counts his
     /// batches as he likes makes others read the same all the time.
     pub(super) fn missed(&mut self, now: Now, before: Before, behind_micros: u64) {
+        if matches!(before, Before::Gone(_)) {
+            self.rests = 0;
+        }
         let ago = match before {
             Before::Never => self.life_micros,
             Before::Gone(micros) | Before::Ago(micros) => micros.saturating_add(behind_micros),
@@ -215,7 +230,8 @@ impl LogReading {
     }
 
     /// The log was read to its end.
-    pub(super) fn ended(&mut self, now: Now, counters: &Counters) {
+    /// `lacks_some`: what was missed is not among what was read.
+    pub(super) fn ended(&mut self, now: Now, lacks_some: bool, counters: &Counters) {
         let Some(Reading {
             began_micros,
             since,
@@ -230,6 +246,11 @@ impl LogReading {
         };
         self.not_before_micros = now.micros + PAUSE_MICROS;
         self.has_complained = false;
+        self.retry_micros = RETRY_MIN_MICROS;
+        if lacks_some && self.rests < RESTS_MAX {
+            self.rests += 1;
+            self.wish_since(since);
+        }
         let micros = now.micros.saturating_sub(began_micros);
         counters.log_reads.add(1);
         let shown = usize::try_from(micros).unwrap_or(usize::MAX);
@@ -249,13 +270,14 @@ impl LogReading {
         }
         self.give_up();
         counters.log_failures.add(1);
-        self.not_before_micros = now.micros + RETRY_MICROS;
+        self.not_before_micros = now.micros + self.retry_micros;
+        self.retry_micros = (2 * self.retry_micros).min(RETRY_MAX_MICROS);
         if !std::mem::replace(&mut self.has_complained, true) {
             let seconds = self.complete_after_micros / 1_000_000;
             log::warn!(
                 "the log of the cluster cannot be read: {reason} (what was missed comes within \
-                 {seconds} s, as peers announce; tried again every {} s)",
-                RETRY_MICROS / 1_000_000
+                 {seconds} s, as peers announce; tried again, at last every {} s)",
+                RETRY_MAX_MICROS / 1_000_000
             );
         }
     }

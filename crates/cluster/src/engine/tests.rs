@@ -261,6 +261,15 @@ impl Fixture {
         self.hears(node, Channel::Nodes, bytes);
     }
 
+    /// The log has these batches of a node's process 1.
+    fn reads_in_log(&mut self, node: &str, numbers: &[u64]) {
+        for sequence in numbers {
+            let header = self.header(1, *sequence, SECOND);
+            let logged = message(node, Channel::Peers, peers(&header, 1));
+            self.happens(Event::Logged(logged));
+        }
+    }
+
     fn header(&self, process: u64, sequence: u64, age_micros: u64) -> BatchHeader {
         BatchHeader {
             process,

@@ -23,10 +23,37 @@ fn a_batch_that_has_not_come_is_read_in_the_log() {
     fixture.hears_peers("a", 1, 8, 0);
     assert_eq!(fixture.counters.missed.get(), 2);
     assert_eq!(fixture.reads(), [11], "since it was heard, and some more");
+    fixture.reads_in_log("a", &[6, 7]);
     fixture.happens(Event::LogRead);
     fixture.hears_peers("a", 1, 9, 0);
     fixture.pass(60 * SECOND);
     assert!(fixture.reads().is_empty());
+}
+
+/// The copy of the log that was read is behind, or nobody has logged it at all.
+#[test]
+fn what_is_still_missing_after_an_interruption_is_read_again_but_not_for_ever() {
+    for comes in [true, false] {
+        let mut fixture = hearing();
+        fixture.happens(Event::Disconnected);
+        fixture.pass(SECOND);
+        fixture.happens(Event::Connected);
+        assert_eq!(fixture.reads().len(), 1);
+        fixture.hears_peers("a", 1, 8, 0);
+        let read = |fixture: &mut Fixture, numbers: &[u64]| {
+            fixture.reads_in_log("a", numbers);
+            fixture.happens(Event::LogRead);
+            fixture.pass(6 * SECOND);
+            fixture.reads().len()
+        };
+        assert_eq!(read(&mut fixture, &[5, 6]), 1);
+        if comes {
+            assert_eq!(read(&mut fixture, &[6, 7]), 0);
+        } else {
+            assert_eq!(read(&mut fixture, &[6]), 1);
+            assert_eq!(read(&mut fixture, &[6]), 0);
+        }
+    }
 }
 
 #[test]
@@ -38,6 +65,7 @@ fn the_last_batch_is_missed_when_its_node_tells_of_it_twice() {
     fixture.hears_alive("a", 1, 6, 0);
     assert_eq!(fixture.counters.missed.get(), 1);
     assert_eq!(fixture.reads(), [11]);
+    fixture.reads_in_log("a", &[6]);
     fixture.happens(Event::LogRead);
     fixture.pass(SECOND);
     fixture.hears_alive("a", 1, 6, 0);
@@ -54,6 +82,7 @@ fn holes_that_come_all_the_time_are_read_together() {
     fixture.pass(SECOND);
     // While it is read, and in the pause after that.
     fixture.hears_peers("a", 1, 9, 0);
+    fixture.reads_in_log("a", &[6, 8]);
     fixture.happens(Event::LogRead);
     fixture.pass(2 * SECOND);
     fixture.hears_peers("a", 1, 11, 0);
