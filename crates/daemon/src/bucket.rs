@@ -14,6 +14,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// Names of entries that cannot be used and are told of one by one.
 const TOLD_MAX: usize = 32;
 
+/// And that are remembered.
+const UNUSABLE_MAX: usize = 10_000;
+
 /// What the bucket says of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -91,6 +94,7 @@ pub(crate) struct InBucket {
 #[derive(Debug, Default)]
 struct State {
     told: BTreeSet<String>,
+    unusable: BTreeSet<String>,
     /// The file does not say what the list is.
     is_unsaved: bool,
     /// There has been an entry.
@@ -99,6 +103,14 @@ struct State {
     is_apart: bool,
     /// Why the file could not be written last.
     trouble: Option<String>,
+}
+
+impl State {
+    fn note_unusable(&mut self, name: &str) {
+        if self.unusable.len() < UNUSABLE_MAX {
+            self.unusable.insert(name.to_owned());
+        }
+    }
 }
 
 impl InBucket {
@@ -116,8 +128,11 @@ impl InBucket {
     }
 
     /// Reads what the bucket says. What cannot be used is as if it were not there, so that all
-    /// daemons go by the same, whenever they have started.
-    pub(crate) fn read<F: BucketFormat>(&self, items: Vec<Item>) -> Read<F::Entry> {
+    /// daemons go by the same, whenever they have started. `is_whole`: there is nothing else in it.
+    pub(crate) fn read<F: BucketFormat>(&self, items: Vec<Item>, is_whole: bool) -> Read<F::Entry> {
+        if is_whole {
+            self.state().unusable.clear();
+        }
         let mut read = Read {
             add: Vec::with_capacity(items.len()),
             remove: Vec::new(),
@@ -128,6 +143,7 @@ impl InBucket {
                 None => None,
                 Some(value) => match F::entry(&item.name, value) {
                     Ok(entry) => {
+                        self.state().unusable.remove(&item.name);
                         read.add.push(entry);
                         continue;
                     }
@@ -137,6 +153,9 @@ impl InBucket {
             if let Some(reason) = refusal {
                 read.invalid += 1;
                 self.tell::<F>(&item, &reason);
+                self.state().note_unusable(&item.name);
+            } else {
+                self.state().unusable.remove(&item.name);
             }
             // One that cannot be a name has never been there.
             read.remove.extend(F::entry(&item.name, b""));
@@ -158,6 +177,12 @@ impl InBucket {
         if told.len() == TOLD_MAX {
             log::warn!("{list}: further entries that cannot be used are counted only");
         }
+    }
+
+    /// The names of entries that cannot be used: they are in no list, and whoever replaces it does
+    /// not want them either.
+    pub(crate) fn unusable(&self) -> BTreeSet<String> {
+        self.state().unusable.clone()
     }
 
     /// Whether the bucket lacks entries of the list.

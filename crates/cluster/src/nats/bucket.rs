@@ -6,6 +6,7 @@
 //! not among what is read. So it does now and then without a reason, since entries whose time is
 //! over go without a message.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -74,6 +75,48 @@ struct Waiting {
     order: Order,
 }
 
+/// Changes that are being made, and what comes of them: the revision of the last one.
+type Making = Pin<Box<dyn Future<Output = (Order, Result<u64, String>)> + Send>>;
+
+/// Goes on with them.
+async fn made(making: &mut Option<Making>) -> (Order, Result<u64, String>) {
+    let Some(work) = making else {
+        return std::future::pending().await;
+    };
+    let done = work.await;
+    *making = None;
+    done
+}
+
+async fn publish(requests: Requests, prefix: String, order: Order) -> (Order, Result<u64, String>) {
+    let made = publish_changes(&requests, &prefix, &order).await;
+    (order, made)
+}
+
+/// Returns the revision of the last change.
+async fn publish_changes(requests: &Requests, prefix: &str, order: &Order) -> Result<u64, String> {
+    requests.begin();
+    let context = requests.context();
+    let mut last = 0;
+    for changes in order.changes.chunks(ON_THEIR_WAY_MAX) {
+        let mut answers = Vec::with_capacity(changes.len());
+        for (name, value) in changes {
+            let mut headers = HeaderMap::new();
+            if value.is_none() {
+                headers.insert(OPERATION, DELETE);
+            }
+            let value = value.clone().unwrap_or_default().into();
+            let subject = format!("{prefix}{name}");
+            let published = context.publish_with_headers(subject, headers, value).await;
+            answers.push(published.map_err(|error| requests.reason(&error))?);
+        }
+        for answer in answers {
+            last = last.max(requests.answer(answer).await?.sequence);
+        }
+    }
+    Ok(last)
+}
+
 /// Keeps one list as it is in its bucket.
 pub(super) struct Watch {
     requests: Requests,
@@ -87,6 +130,9 @@ pub(super) struct Watch {
     counters: Arc<Counters>,
     /// Updates that were sent.
     sent: u64,
+    /// The last one has all that was heard up to this revision.
+    sent_revision: u64,
+    making: Option<Making>,
     waiting: Vec<Waiting>,
     /// The bucket has been there.
     has_read: bool,
@@ -113,6 +159,8 @@ impl Watch {
             progress: plan.progress,
             counters: plan.counters,
             sent: 0,
+            sent_revision: 0,
+            making: None,
             waiting: Vec::new(),
             has_read: false,
             has_told_unfilled: false,
@@ -172,6 +220,7 @@ impl Watch {
         let was_filled = self.find_or_make().await?;
         let (mut messages, mut left) = self.consume().await?;
         let mut batches = Batches::new();
+        self.sent_revision = 0;
         let mut expected = 1;
         let mut heard = Instant::now();
         let mut end = heard + READ_INTERVAL;
@@ -231,9 +280,12 @@ impl Watch {
                     }
                 }
                 () = self.progress.changed.notified() => {}
-                Some(order) = self.orders.recv(), if !batches.is_reading() => {
-                    self.make(order).await;
+                Some(order) = self.orders.recv(),
+                    if !batches.is_reading() && self.making.is_none() =>
+                {
+                    self.begin(order);
                 }
+                (order, made) = made(&mut self.making) => self.note_made(order, made),
             }
         }
     }
@@ -266,6 +318,7 @@ impl Watch {
             let _ = self.updates.send((self.kind, update));
             self.sent += 1;
             let revision = batches.revision();
+            self.sent_revision = revision;
             let of_update = self.waiting.iter_mut().filter(|it| it.update.is_none());
             for waiting in of_update.filter(|it| it.revision <= revision) {
                 waiting.update = Some(self.sent);
@@ -281,15 +334,21 @@ impl Watch {
         });
     }
 
-    async fn make(&mut self, order: Order) {
+    /// Begins to make changes. What is in the bucket is heard meanwhile.
+    fn begin(&mut self, order: Order) {
         // It has come while there was no connection.
-        if order.is_given_up() {
-            return;
+        if !order.is_given_up() {
+            let making = publish(self.requests.clone(), self.prefix(), order);
+            self.making = Some(Box::pin(making));
         }
-        match self.publish(&order).await {
+    }
+
+    fn note_made(&mut self, order: Order, made: Result<u64, String>) {
+        match made {
             Ok(revision) => self.waiting.push(Waiting {
                 revision,
-                update: None,
+                // It may have been heard before it was acknowledged.
+                update: (revision <= self.sent_revision).then_some(self.sent),
                 order,
             }),
             Err(reason) => {
@@ -299,31 +358,6 @@ impl Watch {
                 )));
             }
         }
-    }
-
-    /// Returns the revision of the last change.
-    async fn publish(&self, order: &Order) -> Result<u64, String> {
-        self.requests.begin();
-        let prefix = self.prefix();
-        let mut last = 0;
-        for changes in order.changes.chunks(ON_THEIR_WAY_MAX) {
-            let mut answers = Vec::with_capacity(changes.len());
-            for (name, value) in changes {
-                let mut headers = HeaderMap::new();
-                if value.is_none() {
-                    headers.insert(OPERATION, DELETE);
-                }
-                let value = value.clone().unwrap_or_default().into();
-                let context = self.requests.context();
-                let subject = format!("{prefix}{name}");
-                let published = context.publish_with_headers(subject, headers, value).await;
-                answers.push(published.map_err(|error| self.requests.reason(&error))?);
-            }
-            for answer in answers {
-                last = last.max(self.requests.answer(answer).await?.sequence);
-            }
-        }
-        Ok(last)
     }
 
     /// It was made anew, or is still to be filled: that says nothing about the list.
@@ -377,7 +411,7 @@ impl Watch {
     }
 
     /// Begins to read, and returns how much there is.
-    async fn consume(&self) -> Result<(pull::Stream, u64), String> {
+    async fn consume(&mut self) -> Result<(pull::Stream, u64), String> {
         let config = pull::Config {
             name: Some(format!("{}_{:016x}", self.node, fastrand::u64(..))),
             deliver_policy: DeliverPolicy::LastPerSubject,

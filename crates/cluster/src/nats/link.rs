@@ -242,7 +242,12 @@ impl Link {
     /// Something that the library tells.
     pub(super) fn note(&self, event: &Event) {
         match event {
-            Event::Connected | Event::Disconnected => self.keeper.notify_one(),
+            Event::Connected => {
+                // What was refused on another connection. What is on this one comes after this.
+                self.forget_refusals();
+                self.keeper.notify_one();
+            }
+            Event::Disconnected => self.keeper.notify_one(),
             Event::SlowConsumer(_) => {
                 self.miss();
                 self.taker.notify_one();
@@ -355,12 +360,15 @@ impl Link {
         self.told().mute.clone()
     }
 
-    fn go_down(&self) {
-        self.choice().go_down(Instant::now());
+    fn forget_refusals(&self) {
         let mut told = self.told();
         (told.mute, told.is_deaf) = (None, false);
-        drop(told);
+    }
+
+    fn go_down(&self) {
+        self.choice().go_down(Instant::now());
         if self.is_up.swap(false, Relaxed) {
+            self.forget_refusals();
             log::warn!("the connection to NATS is lost");
             self.taker.notify_one();
         }

@@ -36,6 +36,16 @@ impl Entries {
         }
     }
 
+    /// What an operator wants to be changed.
+    fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), String> {
+        let bytes = |value: &str| value.as_bytes().to_vec();
+        let changes = changes.iter();
+        let changes = changes.map(|(name, value)| ((*name).to_owned(), value.map(bytes)));
+        let changes: Vec<BucketChange> = changes.collect();
+        let bucket = self.1.lock().unwrap();
+        bucket.as_ref().unwrap().change(changes)
+    }
+
     fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }
@@ -103,17 +113,7 @@ impl Tracker {
     }
 
     fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), String> {
-        let bytes = |value: &str| value.as_bytes().to_vec();
-        let changes = changes.iter();
-        let changes = changes.map(|(name, value)| ((*name).to_owned(), value.map(bytes)));
-        let changes: Vec<BucketChange> = changes.collect();
-        self.list
-            .1
-            .lock()
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .change(changes)
+        self.list.change(changes)
     }
 }
 
@@ -253,6 +253,32 @@ fn changes_that_are_refused_are_told_to_whoever_asks_for_them() {
     let reason = "was not changed: Permissions Violation for Publish to \"$KV.aquatic_main_access.";
     assert!(refused.contains(reason), "{refused}");
     assert!(tracker.is_heard());
+}
+
+/// It would take the bucket for dead otherwise, and read it again.
+#[test]
+fn what_is_in_the_bucket_is_heard_while_an_operator_changes_much() {
+    if !server::is_there() {
+        return;
+    }
+    const ENTRIES: usize = 50_000;
+    let server = Server::start();
+    let tracker = Tracker::start("a", &config(&[&server]));
+    tracker.wait_until_heard();
+    let names: Vec<String> = (0..ENTRIES)
+        .map(|number| format!("{number:040x}"))
+        .collect();
+    let changes: Vec<_> = names.iter().map(|name| (name.as_str(), Some(""))).collect();
+    let list = &tracker.list;
+    thread::scope(|scope| {
+        let change = scope.spawn(|| list.change(&changes));
+        until("some of it is heard", || (list.len() > 0).then_some(()));
+        assert!(!change.is_finished(), "there is more to come");
+        change.join().unwrap().unwrap();
+    });
+    assert_eq!(tracker.list.len(), ENTRIES);
+    let counters = tracker.counters.bucket(ListKind::AccessList);
+    assert_eq!(counters.reads.get(), 1);
 }
 
 /// How long a tracker takes for a list of the size of a large private tracker's.

@@ -57,10 +57,15 @@ impl AccessListEditor {
                 (put.collect(), gone)
             }
         };
+        let unusable = match &change {
+            Change::Edit { .. } => BTreeSet::new(),
+            Change::Replace(_) => self.in_bucket.unusable(),
+        };
         let (_, mut changed) = apply(&present, change);
         drop(present);
         let put = put.into_iter().map(|it| (it.to_string(), Some(Vec::new())));
-        let delete = delete.into_iter().map(|it| (it.to_string(), None));
+        let delete = delete.into_iter().map(|it| it.to_string());
+        let delete = delete.chain(unusable).map(|name| (name, None));
         let changes: Vec<BucketChange> = put.chain(delete).collect();
         if !changes.is_empty() {
             bucket.change(changes).map_err(Refused::Bucket)?;
@@ -87,7 +92,7 @@ impl BucketList for AccessListEditor {
     }
 
     fn take_all(&self, items: Vec<Item>) -> usize {
-        let read = self.in_bucket.read::<Format>(items);
+        let read = self.in_bucket.read::<Format>(items, true);
         self.in_bucket.set_apart(false);
         let changed = self.take_change(Change::Replace(read.add));
         METRICS.succeeded();
@@ -110,7 +115,7 @@ impl BucketList for AccessListEditor {
     }
 
     fn take(&self, items: Vec<Item>) -> usize {
-        let read = self.in_bucket.read::<Format>(items);
+        let read = self.in_bucket.read::<Format>(items, false);
         let (add, remove) = (read.add, read.remove);
         let changed = self.take_change(Change::Edit { add, remove });
         log::debug!(
@@ -196,6 +201,33 @@ mod tests {
             value: value.map(<[u8]>::to_vec),
             revision: 7,
         }
+    }
+
+    #[test]
+    fn who_replaces_the_list_wants_no_entries_that_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, notes) = editor(folder.path(), "", true);
+        let entries = [
+            "x".to_owned(),
+            A.to_string(),
+            "y".to_owned(),
+            "z".to_owned(),
+        ];
+        editor.take_all(entries.map(|name| item(name, Some(b""))).to_vec());
+        editor.take(vec![
+            item("y", None),
+            item("z", Some(b"")),
+            item("w", Some(b"")),
+        ]);
+        let order = Order {
+            change: Change::Replace(vec![A]),
+            write: false,
+        };
+        editor.change(order).unwrap();
+        let delete = ["w", "x", "z"].map(|name| (name.to_owned(), None));
+        assert_eq!(*notes.0.lock().unwrap(), delete);
+        editor.take_all(vec![item(A, Some(b""))]);
+        assert!(editor.in_bucket.unusable().is_empty());
     }
 
     #[test]

@@ -76,8 +76,12 @@ impl KeysEditor {
             Change::Replace(entries) => {
                 let wanted: BTreeSet<_> = entries.iter().map(KeyEntry::text).collect();
                 let gone = present.iter().filter(|(text, _)| !wanted.contains(text));
-                let gone = gone.map(|(text, _)| text.to_owned()).collect();
-                (put(entries), gone)
+                let gone = gone.map(|(text, _)| text.to_owned());
+                let put = put(entries);
+                let unusable = self.in_bucket.unusable().into_iter();
+                let unusable = unusable.filter(|name| !put.contains_key(name));
+                let gone = gone.chain(unusable).collect();
+                (put, gone)
             }
         };
         let (_, mut changed) = apply(&present, change);
@@ -109,7 +113,7 @@ impl BucketList for KeysEditor {
     }
 
     fn take_all(&self, items: Vec<Item>) -> usize {
-        let read = self.in_bucket.read::<Format>(items);
+        let read = self.in_bucket.read::<Format>(items, true);
         self.in_bucket.set_apart(false);
         let changed = self.take_change(Change::Replace(read.add));
         METRICS.succeeded();
@@ -133,7 +137,7 @@ impl BucketList for KeysEditor {
     }
 
     fn take(&self, items: Vec<Item>) -> usize {
-        let read = self.in_bucket.read::<Format>(items);
+        let read = self.in_bucket.read::<Format>(items, false);
         let (add, remove) = (read.add, read.remove);
         let changed = self.take_change(Change::Edit { add, remove });
         log::debug!(
