@@ -32,7 +32,10 @@ impl PublishBuffer {
 
     /// Adds a batch. Returns how many records were dropped for it. What is for one node is not
     /// added if much of that waits: it would come too late, and take the room of what is not.
-    pub(crate) fn push(&mut self, outgoing: Outgoing) -> usize {
+    pub(crate) fn push(&mut self, mut outgoing: Outgoing) -> usize {
+        if !self.waiting.is_empty() {
+            outgoing.body.shrink();
+        }
         let bytes = bytes_of(&outgoing.body);
         if is_letters(&outgoing) {
             if self.letter_bytes + bytes > LETTER_BYTES_MAX {

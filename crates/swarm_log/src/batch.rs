@@ -363,6 +363,12 @@ impl BatchBody {
         self.bytes.len()
     }
 
+    /// Gives back room that it has no bytes for, which may be as much as these: for one that is to
+    /// wait.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
     /// Whether the records are peers, as opposed to download counts.
     #[must_use]
     pub fn holds_peers(&self) -> bool {

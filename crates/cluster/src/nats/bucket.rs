@@ -243,13 +243,9 @@ impl Watch {
             if let Some(reason) = self.link.take_refusal_of(area, NEXT) {
                 return Err(reason);
             }
-            // Changes by an operator are compared with the list. And of what is refused one hears
-            // later.
-            if batches.is_whole_told()
-                && self.progress.done() >= *whole.get_or_insert(self.sent)
-                && started.elapsed() >= TICK
-            {
-                self.counters().set_heard(true);
+            if batches.is_whole_told() {
+                let whole = *whole.get_or_insert(self.sent);
+                self.note_heard(whole, started);
             }
             if Instant::now() >= end && !batches.is_reading() && self.is_idle() {
                 return Ok(());
@@ -287,6 +283,15 @@ impl Watch {
                 }
                 (order, made) = made(&mut self.making) => self.note_made(order, made),
             }
+        }
+    }
+
+    /// The list was told the `whole`, by the update of this number. It is heard when it has taken
+    /// that over, since changes by an operator are compared with it; and not at once, as it is told
+    /// a little later what is refused.
+    fn note_heard(&self, whole: u64, started: Instant) {
+        if self.progress.done() >= whole && started.elapsed() >= TICK {
+            self.counters().set_heard(true);
         }
     }
 

@@ -378,3 +378,13 @@ fn who_is_alive_may_say_more_in_later_versions_but_not_less() {
         assert_eq!(is_alive, is_understood, "{length}");
     }
 }
+
+#[test]
+fn a_body_that_waits_takes_no_more_room_than_its_bytes() {
+    let mut body = BatchBody::new(1, 1, Vec::with_capacity(1_000));
+    body.bytes.extend_from_slice(&[7; 100]);
+    let before = body.clone();
+    body.shrink();
+    assert!(body.bytes.capacity() < 200);
+    assert_eq!((body.bytes, body.records), (before.bytes, before.records));
+}
