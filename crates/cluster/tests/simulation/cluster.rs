@@ -127,6 +127,17 @@ impl Cluster {
         Node::new(settings, self.network.connect(&name), &mut self.rng)
     }
 
+    /// A node is stopped: clients go elsewhere, others are told the last of them, and it leaves.
+    pub(crate) fn stop(&mut self, number: usize) {
+        self.shunned = vec![number];
+        self.pass(1);
+        let now = self.now;
+        let node = self.node(number);
+        let time = node.time(now);
+        assert!(node.engine.leave(time), "the bus has room");
+        self.kill(number);
+    }
+
     /// A node ends. Its connection ends with it.
     pub(crate) fn kill(&mut self, number: usize) {
         self.nodes[number] = None;

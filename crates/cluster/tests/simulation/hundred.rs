@@ -48,13 +48,7 @@ fn a_hundred_nodes_are_restarted_one_after_another() {
     let mut cluster = hundred(Conditions::default(), true);
     let mut took = Vec::new();
     for number in 0..NODES {
-        cluster.shunned = vec![number];
-        cluster.pass(1);
-        let now = cluster.now;
-        let node = cluster.node(number);
-        let time = node.time(now);
-        node.engine.leave(time);
-        cluster.kill(number);
+        cluster.stop(number);
         cluster.pass(2);
         let others = [1, 37, 99].map(|further| (number + further) % NODES);
         assert_all_equal(&mut cluster, others);

@@ -77,14 +77,7 @@ fn nodes_can_be_restarted_one_after_another() {
         let mut cluster = Cluster::new(with_history(history, 4));
         cluster.pass(300);
         for number in 0..4 {
-            // Clients go elsewhere, and others are told the last of them.
-            cluster.shunned = vec![number];
-            cluster.pass(1);
-            let now = cluster.now;
-            let node = cluster.node(number);
-            let time = node.time(now);
-            node.engine.leave(time);
-            cluster.kill(number);
+            cluster.stop(number);
             cluster.pass(5);
             for other in (0..4).filter(|other| *other != number) {
                 let figures = cluster.compare(other, 2 * SECOND);
