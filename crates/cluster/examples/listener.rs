@@ -102,7 +102,7 @@ async fn listen(settings: Settings) -> anyhow::Result<()> {
             if matches!(event, Event::Connected) {
                 nats.read_log(Duration::from_secs(1_200));
                 let to = Destination::All(Channel::Nodes);
-                if nats.publish(&to, b"here".to_vec()).is_err() {
+                if nats.publish(&to, b"here".to_vec(), 0).is_err() {
                     println!("there is no connection any more");
                 }
             }
@@ -127,5 +127,6 @@ fn print<P: AsRef<[u8]>>(event: &Event<P>) {
         Event::LogFailed(reason) => println!("log not read: {reason}"),
         Event::Missed(number) => println!("missed {number}"),
         Event::Confirmed(mark) => println!("arrived up to {mark}"),
+        Event::Kept(mark) => println!("{mark} is in the log"),
     }
 }

@@ -86,8 +86,11 @@ pub enum Event<P> {
     LogFailed(String),
     /// So many messages came faster than they were taken, and are lost.
     Missed(u64),
-    /// What was published before [`Bus::confirm`] was called with this mark has arrived.
+    /// What was published before [`Bus::confirm`] was called with this mark has arrived at the
+    /// server.
     Confirmed(u64),
+    /// The log has the message that was published with this mark.
+    Kept(u64),
 }
 
 /// See the [module](self).
@@ -99,11 +102,14 @@ pub trait Bus {
     /// connection, or as many messages as may be on their way. There will be an [`Event`], or room,
     /// some time later.
     ///
+    /// When the log has it, if it gets there, there is an [`Event::Kept`] with this mark, which no
+    /// other message has.
+    ///
     /// # Errors
     /// With the message, if it was not taken.
-    fn publish(&mut self, to: &Destination, payload: Vec<u8>) -> Result<(), Vec<u8>>;
+    fn publish(&mut self, to: &Destination, payload: Vec<u8>, mark: u64) -> Result<(), Vec<u8>>;
 
-    /// Asks whether what was published until now has arrived, to be answered with
+    /// Asks whether what was published until now has arrived at the server, to be answered with
     /// [`Event::Confirmed`], or not at all. Marks grow.
     fn confirm(&mut self, mark: u64);
 

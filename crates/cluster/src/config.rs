@@ -58,9 +58,9 @@ section! {
         /// `cleaning.torrent_cleaning_interval`, are not more than `cleaning.max_peer_age`; any
         /// other may be set, since nodes tell each other how long what they say holds.
         pub refresh_interval: u32 = 0,
-        /// Bytes that wait at most while there is no connection. What does not fit is repaired
-        /// within `refresh_interval` and the announce interval. Up to a quarter as much is kept of
-        /// what was just published, until the servers are known to have it.
+        /// Bytes that wait at most: while there is no connection, and then until the servers are
+        /// known to have them, in the log if there is to be one. What does not fit is repaired
+        /// within `refresh_interval` and the announce interval.
         pub publish_buffer: usize = 67_108_864,
         /// Keep what was published in the servers, if they have JetStream, for as long as a peer
         /// lives. It is read at the start and after interruptions, so that swarms are complete

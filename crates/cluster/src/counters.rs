@@ -15,6 +15,8 @@ aquatic_daemon::labels! {
         Outbox = "outbox",
         /// In the buffer of what is to be published.
         Buffer = "buffer",
+        /// Where what was published waits until the log has it.
+        Log = "log",
     }
 }
 

@@ -23,9 +23,10 @@ use crate::buffer::PublishBuffer;
 use crate::bus::{Bus, Channel, Destination, Event};
 use crate::counters::{Counters, Direction, LostAt};
 use crate::nodes::NodeStates;
+use crate::numbers::{Numbered, OfEach};
 use crate::replica::{Outgoing, Replica};
-use crate::sent::{Published, Sent};
-use crate::table::{Before, NodeTable, Numbered};
+use crate::sent::{Batch, Sent};
+use crate::table::{Before, NodeTable};
 use crate::times::SharedTimes;
 
 /// How often a process says that it is alive.
@@ -75,13 +76,13 @@ pub struct Engine<B> {
     table: NodeTable,
     buffer: PublishBuffer,
     /// A batch that the bus has not taken yet.
-    next: Option<(Destination, Vec<u8>)>,
-    /// What may be lost if the connection is.
+    next: Option<Batch>,
+    /// What may be lost still.
     sent: Sent,
-    /// What may have been lost with the last one.
-    again: VecDeque<Published>,
-    /// Numbers of the last batches, by [`Numbered`].
-    sequences: [u64; 2],
+    /// What may have been lost.
+    again: VecDeque<Batch>,
+    /// Numbers of the last batches.
+    sequences: OfEach<u64>,
     next_flush_micros: u64,
     next_alive_micros: u64,
     /// So often may somebody new be told before.
@@ -112,9 +113,9 @@ impl<B: Bus> Engine<B> {
             table: NodeTable::new(states),
             buffer: PublishBuffer::new(settings.publish_buffer_bytes),
             next: None,
-            sent: Sent::new(settings.publish_buffer_bytes / SENT_SHARE),
+            sent: Sent::new(settings.history),
             again: VecDeque::new(),
-            sequences: [0; 2],
+            sequences: OfEach::default(),
             next_flush_micros: 0,
             next_alive_micros: 0,
             greetings: GREETINGS_MAX,
@@ -154,6 +155,7 @@ impl<B: Bus> Engine<B> {
             self.flush(now);
         }
         let is_much = self.finish(now);
+        self.limit_sent();
         if is_much {
             // What waits is more than what others should wait for.
             let soon = now.micros + self.settings.flush_interval_micros / 8;
@@ -204,7 +206,8 @@ impl<B: Bus> Engine<B> {
         self.publish(time);
         let mut bytes = Vec::new();
         Leaving.write(&mut bytes, &self.header(0, time.unix_millis));
-        let told = self.bus.publish(&Destination::All(Channel::Nodes), bytes);
+        let (to, mark) = (Destination::All(Channel::Nodes), self.sent.next_mark());
+        let told = self.bus.publish(&to, bytes, mark);
         told.is_ok()
     }
 
@@ -254,37 +257,46 @@ impl<B: Bus> Engine<B> {
     /// Publishes what waits, as far as the bus takes it.
     fn publish(&mut self, time: Time) {
         while self.is_connected {
-            let (published, is_new) = match self.again.pop_front() {
-                Some(published) => (Some(published), false),
+            let (batch, is_new) = match self.again.pop_front() {
+                Some(batch) => (Some(batch), false),
                 None => (self.next.take().or_else(|| self.encode_next(time)), true),
             };
-            let Some((to, bytes)) = published else { break };
-            let length = bytes.len();
-            let copy = (is_new && numbered(&to).is_some()).then(|| bytes.clone());
-            if let Err(bytes) = self.bus.publish(&to, bytes) {
+            let Some(batch) = batch else { break };
+            if let Err(batch) = self.publish_batch(time.now, batch) {
                 match is_new {
-                    true => self.next = Some((to, bytes)),
-                    false => self.again.push_front((to, bytes)),
+                    true => self.next = Some(batch),
+                    false => self.again.push_front(batch),
                 }
                 break;
-            }
-            Counters::of(&self.counters.bytes, Direction::Sent).add(length);
-            if let Some(copy) = copy {
-                self.sent.note(time.now.micros, (to, copy));
             }
         }
     }
 
-    fn encode_next(&mut self, time: Time) -> Option<(Destination, Vec<u8>)> {
+    fn publish_batch(&mut self, now: Now, mut batch: Batch) -> Result<(), Batch> {
+        let channel = numbered(&batch.to);
+        let bytes = std::mem::take(&mut batch.bytes);
+        let length = bytes.len();
+        if channel.is_some() {
+            batch.bytes.clone_from(&bytes);
+        }
+        let mark = self.sent.next_mark();
+        if let Err(bytes) = self.bus.publish(&batch.to, bytes, mark) {
+            batch.bytes = bytes;
+            return Err(batch);
+        }
+        Counters::of(&self.counters.bytes, Direction::Sent).add(length);
+        if let Some(channel) = channel {
+            self.sent.note(now.micros, (channel, mark), batch);
+        }
+        Ok(())
+    }
+
+    fn encode_next(&mut self, time: Time) -> Option<Batch> {
         let Outgoing { to, body, since } = self.buffer.pop()?;
         self.counters.buffered.set(self.buffer.bytes());
         let sequence = match numbered(&to) {
             Some(channel) => {
-                let [peers, members] = &mut self.sequences;
-                let last = match channel {
-                    Numbered::Peers => peers,
-                    Numbered::Members => members,
-                };
+                let last = self.sequences.of_mut(channel);
                 *last += 1;
                 *last
             }
@@ -292,8 +304,36 @@ impl<B: Bus> Engine<B> {
         };
         let mut bytes = Vec::new();
         let unix_millis = unix_millis_at(time, since);
+        let records = body.records();
         body.write(&mut bytes, &self.header(sequence, unix_millis));
-        Some((to, bytes))
+        Some(Batch::new(to, bytes, records, since.micros))
+    }
+
+    /// What was published has the room that is left by what waits.
+    fn limit_sent(&mut self) {
+        let most = self.settings.publish_buffer_bytes;
+        let mut room = most.saturating_sub(self.buffer.bytes());
+        let mut again: usize = self.again.iter().map(Batch::weight).sum();
+        let mut dropped = 0;
+        while again > room
+            && let Some(oldest) = self.again.pop_front()
+        {
+            again -= oldest.weight();
+            dropped += oldest.records;
+        }
+        room -= again;
+        self.sent.set_room(room);
+        dropped += self.sent.take_dropped();
+        Counters::of(&self.counters.lost, LostAt::Log).add(dropped);
+    }
+
+    /// Asks whether what was published has arrived.
+    fn confirm(&mut self, now: Now) {
+        let mark = self.sent.next_mark();
+        self.bus.confirm(mark);
+        let life = u64::from(self.settings.times.get().life) * 1_000_000;
+        self.sent.forget_before(now.micros.saturating_sub(life));
+        self.again.extend(self.sent.trial(now.micros));
     }
 
     fn tell_alive(&mut self, time: Time) {
@@ -305,18 +345,16 @@ impl<B: Bus> Engine<B> {
             return;
         }
         if is_due {
-            let mark = self.sent.next_mark();
-            self.bus.confirm(mark);
+            self.confirm(time.now);
             self.next_alive_micros = time.now.micros + ALIVE_INTERVAL_MICROS;
             self.greetings = GREETINGS_MAX;
         }
-        let [mut peers, mut members] = self.sequences;
+        let mut told = self.sequences;
         // One that the bus has not taken yet is not to be missed by anybody.
-        match self.next.as_ref().and_then(|(to, _)| numbered(to)) {
-            Some(Numbered::Peers) => peers -= 1,
-            Some(Numbered::Members) => members -= 1,
-            None => {}
+        if let Some(channel) = self.next.as_ref().and_then(|batch| numbered(&batch.to)) {
+            *told.of_mut(channel) -= 1;
         }
+        let OfEach { peers, members } = told;
         let mut bytes = Vec::new();
         let told_within = self.settings.times.get().peers_told_within;
         let alive = Alive {
@@ -326,7 +364,10 @@ impl<B: Bus> Engine<B> {
         };
         alive.write(&mut bytes, &self.header(0, time.unix_millis));
         // If it is not taken, others hear the next one.
-        let _ = self.bus.publish(&Destination::All(Channel::Nodes), bytes);
+        let mark = self.sent.next_mark();
+        let _ = self
+            .bus
+            .publish(&Destination::All(Channel::Nodes), bytes, mark);
     }
 
     /// Takes in what has happened on the bus. Returns whether there may be more.
@@ -355,12 +396,13 @@ impl<B: Bus> Engine<B> {
             Event::Disconnected => {
                 self.set_connected(false);
                 self.log.disconnected();
-                self.again.extend(self.sent.take(now.micros));
+                self.again.extend(self.sent.disconnected(now.micros));
             }
             Event::Confirmed(mark) => {
-                self.sent.confirm(mark);
+                self.sent.arrived(mark);
                 self.log.confirmed(now);
             }
+            Event::Kept(mark) => self.again.extend(self.sent.logged(now.micros, mark)),
             Event::Heard(message) => self.hear(time, &message),
             Event::Logged(message) => self.read(time, &message),
             Event::LogRead => {
@@ -396,9 +438,6 @@ impl<B: Bus> Engine<B> {
         replicas.any(|replica| replica.listens_to(channel))
     }
 }
-
-/// One part of so many of the room for what is to be published is for what was.
-const SENT_SHARE: usize = 4;
 
 /// So many records are not to wait for the next flush.
 const MUCH_RECORDS: usize = 4_096;

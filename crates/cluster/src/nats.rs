@@ -25,14 +25,18 @@
 //! | `history` | the log |
 //! | `bucket` | lists that are kept in the servers |
 //! | `announces` | announces for a back end |
+//! | `publisher` | what is published |
+//! | `answers` | what servers say about what was published |
 //! | `requests` | questions to JetStream |
 
 mod announces;
+mod answers;
 mod bucket;
 mod choice;
 mod credentials;
 mod history;
 mod link;
+mod publisher;
 mod requests;
 pub mod settings;
 mod subjects;
@@ -49,7 +53,7 @@ use std::task::{self, Poll};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, PublishErrorKind, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectOptions, ServerAddr, Subscriber};
 use futures_core::Stream;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{mpsc, oneshot};
@@ -57,9 +61,11 @@ use tokio::task::{AbortHandle, unconstrained, yield_now};
 use tokio::time::timeout;
 
 pub use self::announces::AnnounceEnd;
+use self::answers::{Answer, Answers};
 use self::bucket::Watch;
 use self::history::{Item, Log};
-use self::link::{About, Link};
+use self::link::Link;
+use self::publisher::{Outgoing, Publisher};
 use self::settings::Settings;
 use self::subjects::Subjects;
 use crate::announces::AnnouncePlan;
@@ -80,6 +86,7 @@ const TURN_MAX: usize = 65_536;
 const PUBLISHED_MAX: usize = 16;
 const COMMANDS_MAX: usize = 64;
 const READ_MAX: usize = 16;
+const KEPT_MAX: usize = 4_096;
 
 /// A server that says nothing is asked so often whether it is there, and is gone when it has not
 /// answered twice by the third time.
@@ -135,17 +142,6 @@ pub struct Totals {
     pub bytes_sent: u64,
 }
 
-enum Outgoing {
-    Message {
-        subject: String,
-        payload: Vec<u8>,
-    },
-    /// Asks whether all messages before it have arrived.
-    Mark(u64),
-    /// All messages have been before it.
-    End(oneshot::Sender<()>),
-}
-
 struct Reading {
     items: mpsc::Receiver<Item>,
     task: AbortHandle,
@@ -171,7 +167,12 @@ pub struct Nats {
     reading: Option<Reading>,
     /// The connection that the owner has been told of.
     told: Option<u64>,
-    /// The mark that the owner has been told of.
+    answers: Answers,
+    /// What is in the log, and the owner was not told of.
+    kept: VecDeque<u64>,
+    /// The last mark before which everything has arrived.
+    arrived: u64,
+    /// The one that the owner has been told of.
     confirmed: u64,
     /// What comes before anything else.
     waiting: VecDeque<Event<Payload>>,
@@ -194,6 +195,7 @@ impl Nats {
             let subscriber = client.subscribe(subjects.to_hear(*channel)).await?;
             subscribers.push((*channel, subscriber));
         }
+        let answers = Answers::subscribe(&client, subjects.stream()).await?;
         let log = settings.history.map(|max_age| {
             let (client, link) = (client.clone(), Arc::clone(&link));
             let (node, channels) = (&settings.node, &settings.channels);
@@ -206,13 +208,13 @@ impl Nats {
         };
         tokio::spawn(keeper);
         let (outgoing, from_owner) = mpsc::channel(PUBLISHED_MAX);
-        let (to_publish, greeting) = (client.clone(), subjects.greeting());
-        tokio::spawn(publish_all(
-            Arc::clone(&link),
-            to_publish,
-            greeting,
-            from_owner,
-        ));
+        let publisher = Publisher {
+            link: Arc::clone(&link),
+            client: client.clone(),
+            greeting: subjects.greeting(),
+            inbox: answers.inbox().clone(),
+        };
+        tokio::spawn(publisher.publish_all(from_owner));
         Ok(Self {
             link,
             client,
@@ -225,6 +227,9 @@ impl Nats {
             log,
             reading: None,
             told: None,
+            answers,
+            kept: VecDeque::new(),
+            arrived: 0,
             confirmed: 0,
             waiting: VecDeque::new(),
         })
@@ -331,10 +336,13 @@ impl Nats {
             }
             _ => {}
         }
-        let confirmed = self.link.confirmed();
-        if confirmed > self.confirmed {
-            self.confirmed = confirmed;
-            return Poll::Ready(Event::Confirmed(confirmed));
+        self.collect_answers(context);
+        if self.arrived > self.confirmed {
+            self.confirmed = self.arrived;
+            return Poll::Ready(Event::Confirmed(self.confirmed));
+        }
+        if let Some(mark) = self.kept.pop_front() {
+            return Poll::Ready(Event::Kept(mark));
         }
         let missed = self.link.take_missed();
         if missed > 0 {
@@ -371,6 +379,21 @@ impl Nats {
         }
     }
 
+    fn collect_answers(&mut self, context: &mut task::Context<'_>) {
+        while self.kept.len() < KEPT_MAX
+            && let Poll::Ready(answer) = self.answers.poll(context, &self.link)
+        {
+            match answer {
+                Answer::Kept(mark) => self.kept.push_back(mark),
+                Answer::Arrived { connection, mark } => {
+                    if connection == self.client.statistics().connects.load(Relaxed) {
+                        self.arrived = self.arrived.max(mark);
+                    }
+                }
+            }
+        }
+    }
+
     fn take_heard(&mut self) -> Option<Message<Payload>> {
         let message = self.heard.pop_front()?;
         self.heard_bytes -= weight(&message.payload.0);
@@ -398,7 +421,7 @@ impl Nats {
 impl Bus for Nats {
     type Payload = Payload;
 
-    fn publish(&mut self, to: &Destination, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+    fn publish(&mut self, to: &Destination, payload: Vec<u8>, mark: u64) -> Result<(), Vec<u8>> {
         if !self.is_connected() {
             return Err(payload);
         }
@@ -406,7 +429,14 @@ impl Bus for Nats {
             log::debug!("there is no destination {to:?}");
             return Ok(());
         };
-        let message = Outgoing::Message { subject, payload };
+        let is_logged = matches!(to, Destination::All(channel) if channel.is_logged());
+        let reply =
+            (is_logged && self.log.is_some()).then(|| self.answers.inbox().for_message(mark));
+        let message = Outgoing::Message {
+            subject,
+            reply,
+            payload,
+        };
         match self.outgoing.try_send(message) {
             Ok(()) => Ok(()),
             Err(error) => match error.into_inner() {
@@ -457,48 +487,6 @@ fn weight(message: &async_nats::Message) -> usize {
 /// The next item of a stream.
 async fn next_of<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
-}
-
-/// Takes messages of the owner for ever.
-async fn publish_all(
-    link: Arc<Link>,
-    client: Client,
-    greeting: String,
-    mut messages: mpsc::Receiver<Outgoing>,
-) {
-    while let Some(message) = messages.recv().await {
-        if link.wants_room.load(Relaxed) {
-            link.taker.notify_one();
-        }
-        match message {
-            Outgoing::Message { subject, payload } => {
-                let published = client.publish(subject, payload.into()).await;
-                if let Err(error) = published
-                    && error.kind() == PublishErrorKind::MaxPayloadExceeded
-                {
-                    let text = format!(
-                        "a message is too large for the NATS server, and lost (`max_payload` in \
-                         its configuration): {error}"
-                    );
-                    link.tell_reason(About::Size, "too large", &text);
-                }
-            }
-            Outgoing::Mark(mark) => {
-                let (link, client) = (Arc::clone(&link), client.clone());
-                let greeting = greeting.clone();
-                tokio::spawn(async move { link::confirm(&link, &client, greeting, mark).await });
-            }
-            Outgoing::End(done) => {
-                let _ = client.flush().await;
-                // What is on its way can still be lost: a connection that is closed while something
-                // was not read yet is reset.
-                if link.is_mute().is_none() {
-                    link::greet(&client, &greeting).await;
-                }
-                let _ = done.send(());
-            }
-        }
-    }
 }
 
 fn options(settings: &Settings, link: &Arc<Link>) -> ConnectOptions {

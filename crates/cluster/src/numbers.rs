@@ -2,6 +2,48 @@
 
 use std::collections::VecDeque;
 
+/// The channels whose batches are numbered, so that it is noticed if one is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Numbered {
+    Peers,
+    Members,
+}
+
+impl Numbered {
+    pub(crate) const ALL: [Self; 2] = [Self::Peers, Self::Members];
+}
+
+/// Something of each of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OfEach<T> {
+    pub(crate) peers: T,
+    pub(crate) members: T,
+}
+
+impl<T> OfEach<T> {
+    pub(crate) fn of(&self, channel: Numbered) -> &T {
+        match channel {
+            Numbered::Peers => &self.peers,
+            Numbered::Members => &self.members,
+        }
+    }
+
+    pub(crate) fn of_mut(&mut self, channel: Numbered) -> &mut T {
+        match channel {
+            Numbered::Peers => &mut self.peers,
+            Numbered::Members => &mut self.members,
+        }
+    }
+
+    pub(crate) fn all(&self) -> [&T; 2] {
+        [&self.peers, &self.members]
+    }
+
+    pub(crate) fn all_mut(&mut self) -> [&mut T; 2] {
+        [&mut self.peers, &mut self.members]
+    }
+}
+
 /// Gaps that are remembered. What was missed before counts as heard.
 const GAPS_MAX: usize = 64;
 

@@ -244,7 +244,7 @@ impl Network {
 }
 
 impl State {
-    fn publish(&mut self, from: usize, to: &Destination, payload: Vec<u8>) {
+    fn publish(&mut self, from: usize, to: &Destination, payload: Vec<u8>, mark: u64) {
         self.published.0 += 1;
         self.published.1 += payload.len() as u64;
         let Some(publisher) = self.nodes.get(from).filter(|node| !node.hangs) else {
@@ -282,6 +282,9 @@ impl State {
         if self.conditions.has_log && message.channel.is_logged() && side == self.log_side {
             let (micros, message) = (self.now_micros, message.clone());
             self.log.push_back(Logged { micros, message });
+            if let Some(publisher) = self.nodes.get_mut(from) {
+                publisher.events.push_back(Event::Kept(mark));
+            }
         }
         for number in 0..self.nodes.len() {
             let hears = self.nodes.get(number).is_some_and(|node| {
@@ -420,13 +423,13 @@ impl Drop for SimulatedBus {
 impl Bus for SimulatedBus {
     type Payload = Payload;
 
-    fn publish(&mut self, to: &Destination, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+    fn publish(&mut self, to: &Destination, payload: Vec<u8>, mark: u64) -> Result<(), Vec<u8>> {
         let mut state = self.network.0.borrow_mut();
         let node = state.nodes.get(self.node);
         if !node.is_some_and(|node| node.is_connected) {
             return Err(payload);
         }
-        state.publish(self.node, to, payload);
+        state.publish(self.node, to, payload, mark);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aquatic_daemon::clock::Now;
 
 use crate::nodes::{NODES_MAX, NodeIndex, NodeState, NodeStates};
-use crate::numbers::Numbers;
+use crate::numbers::{Numbered, Numbers, OfEach};
 
 /// A node that was not heard for so long is sent nothing new.
 const SILENT_MICROS: u64 = 5_000_000;
@@ -24,13 +24,6 @@ const SKEW_MAX_MILLIS: u64 = 86_400_000;
 
 /// So many processes of one name are told apart, at most: a name should have one.
 const PROCESSES_MAX: usize = 8;
-
-/// The channels whose batches are numbered, so that it is noticed if one is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Numbered {
-    Peers,
-    Members,
-}
 
 /// The other processes that are heard.
 #[derive(Debug)]
@@ -62,9 +55,9 @@ pub(crate) struct Node {
     offset: Option<(i64, u64)>,
     /// How old the last message was when it was taken in.
     behind_micros: u64,
-    /// What has come, by [`Numbered`].
-    numbers: [Numbers; 2],
-    /// The same, as the process has told when it was heard alive.
+    /// What has come.
+    numbers: OfEach<Numbers>,
+    /// What the process has told, of peers and of members, when it was heard alive.
     told: [u64; 2],
     /// Seconds within which it tells of all of its peers.
     told_within: u32,
@@ -250,7 +243,9 @@ impl NodeTable {
     pub(crate) fn lacks_some(&self) -> bool {
         let nodes = self.nodes.values().flatten();
         let heard = nodes.filter(|node| node.index.is_some());
-        heard.flat_map(|node| &node.numbers).any(Numbers::has_gaps)
+        heard
+            .flat_map(|node| node.numbers.all())
+            .any(Numbers::has_gaps)
     }
 
     /// What a process is called that is heard.
@@ -330,21 +325,13 @@ impl Node {
 
     /// A batch with this number has come. Returns how many before it have not.
     pub(crate) fn note(&mut self, channel: Numbered, sequence: u64) -> u64 {
-        self.numbers_of(channel).note(sequence)
-    }
-
-    fn numbers_of(&mut self, channel: Numbered) -> &mut Numbers {
-        let [peers, members] = &mut self.numbers;
-        match channel {
-            Numbered::Peers => peers,
-            Numbered::Members => members,
-        }
+        self.numbers.of_mut(channel).note(sequence)
     }
 
     /// A batch with this number comes out of the log. Returns whether it was heard before; `None`
     /// if that cannot be said.
     pub(crate) fn take_logged(&mut self, channel: Numbered, sequence: u64) -> Option<bool> {
-        self.numbers_of(channel).take_logged(sequence)
+        self.numbers.of_mut(channel).take_logged(sequence)
     }
 
     /// It has told which numbers it has used up. Returns how many of these batches have not come:
@@ -358,7 +345,7 @@ impl Node {
         let before = std::mem::replace(&mut self.told, told);
         let due = if was_silent { told } else { before };
         let mut missing = 0_u64;
-        for (numbers, due) in self.numbers.iter_mut().zip(due) {
+        for (numbers, due) in self.numbers.all_mut().into_iter().zip(due) {
             missing = missing.saturating_add(numbers.note_told(due));
         }
         missing

@@ -20,7 +20,6 @@ const NEW: [u8; 20] = *b"announced without it";
 
 /// How often peers announce, and others are told of them. So often that a test can wait for it.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(20);
-const REFRESH_INTERVAL: Duration = Duration::from_secs(8);
 const INTERVALS: &str = "
 refresh_interval = 8
 
@@ -136,14 +135,9 @@ fn sides_that_were_apart_for_long_give_each_other_up_and_become_one_again() {
     }
 
     cluster.machines[ALONE].heal().unwrap();
-    // The log has all of one side. Those who are not in it, or not yet where it is read, announce.
+    // The log has all of one side. The other one publishes again what it has not.
     let all = PEERS + ROUNDS;
-    let mut expected = apart(all, PEERS);
-    expected[ALONE] = [all.into(); 3];
-    let read = wait_for(&cluster, expected, ANNOUNCE_INTERVAL);
-    eprintln!("what the log has is known in an announce interval: {read:?}");
-    announce(&cluster, all);
-    wait_for(&cluster, apart(all, all), REFRESH_INTERVAL).unwrap();
+    wait_for(&cluster, apart(all, all), COMPLETE_LIMIT).unwrap();
     for machine in &mut cluster.machines {
         machine.wait_for_metric(NODES, 3.0, SHARED_LIMIT).unwrap();
     }
@@ -190,7 +184,8 @@ fn one_server_of_three_goes_on_without_the_log_which_comes_back_with_the_second(
     let all = apart(PEERS + 1, PEERS + 1);
     wait_for(&cluster, all, SHARED_LIMIT).unwrap();
 
-    // Who knows nothing hears what happens, and no more.
+    // Who knows nothing hears what happens, and what is published again since it is in no log: the
+    // last peer of each machine. No more.
     cluster.machines[2].kill_tracker().unwrap();
     cluster.machines[2].start_tracker().unwrap();
     cluster.machines[2]
@@ -202,14 +197,20 @@ fn one_server_of_three_goes_on_without_the_log_which_comes_back_with_the_second(
     cluster.wait_for_all(NEW, (2, 0), SHARED_LIMIT).unwrap();
     hold(SHARED_LIMIT, || {
         let counts = counts(&cluster)?;
-        ensure!(counts[2] == [0; 3], "{counts:?}");
+        ensure!(counts[2].iter().all(|it| *it <= 1), "{counts:?}");
         ensure!(cluster.machines[2].metric(COMPLETE)? < 0.1, "complete");
         Ok(())
     });
 
-    // The log has what was published while there was one.
+    // The log has what was published while there was one, and what is published again; but nobody
+    // does that for a tracker that has ended.
     cluster.machines[1].start_server().unwrap();
     cluster.machines[2].wait_until_complete().unwrap();
-    let counts = counts(&cluster).unwrap();
-    assert!(counts[2].iter().all(|it| *it >= PEERS.into()), "{counts:?}");
+    let mut expected = all;
+    expected[2][2] = PEERS.into();
+    wait_for(&cluster, expected, SHARED_LIMIT).unwrap();
+    cluster.machines[2].kill_tracker().unwrap();
+    cluster.machines[2].start_tracker().unwrap();
+    cluster.machines[2].wait_until_complete().unwrap();
+    wait_for(&cluster, expected, SHARED_LIMIT).unwrap();
 }

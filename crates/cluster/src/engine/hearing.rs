@@ -7,8 +7,9 @@ use super::{Engine, Time};
 use crate::bus::{Bus, Channel, Message};
 use crate::counters::{Counters, Direction};
 use crate::nodes::NodeIndex;
+use crate::numbers::Numbered;
 use crate::replica::Received;
-use crate::table::{Before, Node, Numbered};
+use crate::table::{Before, Node};
 use crate::times::PeerAges;
 
 /// Batches that a node can have published since it was heard last.

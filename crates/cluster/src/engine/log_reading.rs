@@ -26,8 +26,9 @@ const LISTS_MICROS: u64 = 10_000_000;
 const PAUSE_MICROS: u64 = 5_000_000;
 
 /// After a failure it is tried again: soon, as servers that have just found each other again need
-/// some seconds until one of them leads the log, and then less often.
+/// some seconds until one of them leads the log, and another one the servers; and then less often.
 const RETRY_MIN_MICROS: u64 = 1_000_000;
+const EAGER_MICROS: u64 = 20_000_000;
 const RETRY_MAX_MICROS: u64 = 10_000_000;
 
 /// If something is still missing after it was read, it is read again so often after a connection
@@ -58,6 +59,8 @@ pub(super) struct LogReading {
     is_nearly_complete: bool,
     has_complained: bool,
     retry_micros: u64,
+    /// Until then it is tried again soon.
+    eager_until_micros: u64,
     /// Readings for what was still missing.
     rests: u32,
     records_before: u64,
@@ -88,6 +91,7 @@ impl LogReading {
             is_nearly_complete: false,
             has_complained: false,
             retry_micros: RETRY_MIN_MICROS,
+            eager_until_micros: 0,
             rests: 0,
             records_before: 0,
         };
@@ -135,7 +139,8 @@ impl LogReading {
     pub(super) fn connected(&mut self, now: Now, keeps_members: bool) -> bool {
         let is_again = self.first_connected_micros.is_some();
         self.first_connected_micros.get_or_insert(now.micros);
-        (self.retry_micros, self.rests) = (RETRY_MIN_MICROS, 0);
+        self.rests = 0;
+        self.be_eager(now);
         self.connected_micros = now.micros;
         self.alive_micros = now.micros;
         let interruption = self.disconnected_micros.take();
@@ -176,6 +181,7 @@ impl LogReading {
     pub(super) fn missed(&mut self, now: Now, before: Before, behind_micros: u64) {
         if matches!(before, Before::Gone(_)) {
             self.rests = 0;
+            self.be_eager(now);
         }
         let ago = match before {
             Before::Never => self.life_micros,
@@ -188,6 +194,12 @@ impl LogReading {
             since = since.max(last.saturating_sub_unsigned(MARGIN_MICROS));
         }
         self.wish_since(since);
+    }
+
+    /// Servers that were apart become one again.
+    fn be_eager(&mut self, now: Now) {
+        self.retry_micros = RETRY_MIN_MICROS;
+        self.eager_until_micros = now.micros + EAGER_MICROS;
     }
 
     /// What was being read has to be read again.
@@ -271,7 +283,9 @@ impl LogReading {
         self.give_up();
         counters.log_failures.add(1);
         self.not_before_micros = now.micros + self.retry_micros;
-        self.retry_micros = (2 * self.retry_micros).min(RETRY_MAX_MICROS);
+        if now.micros >= self.eager_until_micros {
+            self.retry_micros = (2 * self.retry_micros).min(RETRY_MAX_MICROS);
+        }
         if !std::mem::replace(&mut self.has_complained, true) {
             let seconds = self.complete_after_micros / 1_000_000;
             log::warn!(

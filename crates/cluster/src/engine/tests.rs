@@ -39,6 +39,8 @@ struct Hand {
     reads: Vec<Duration>,
     /// It takes everything, and confirms nothing.
     hangs: bool,
+    /// Whether peers that are published get into the log.
+    keeps: bool,
 }
 
 #[derive(Clone, Default)]
@@ -47,11 +49,14 @@ struct HandBus(Rc<RefCell<Hand>>);
 impl Bus for HandBus {
     type Payload = Vec<u8>;
 
-    fn publish(&mut self, to: &Destination, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+    fn publish(&mut self, to: &Destination, payload: Vec<u8>, mark: u64) -> Result<(), Vec<u8>> {
         let mut hand = self.0.borrow_mut();
         if hand.refuses > 0 {
             hand.refuses -= 1;
             return Err(payload);
+        }
+        if hand.keeps && *to == Destination::All(Channel::Peers) {
+            hand.events.push_back(Event::Kept(mark));
         }
         hand.published.push((to.clone(), payload));
         Ok(())

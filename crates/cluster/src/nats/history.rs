@@ -207,7 +207,6 @@ impl Log {
             max_age: self.max_age,
             storage: stream::StorageType::File,
             discard: stream::DiscardPolicy::Old,
-            no_ack: true,
             ..stream::Config::default()
         };
         let what = "a log of what trackers publish";
@@ -235,6 +234,13 @@ impl Log {
             let text = format!(
                 "the stream {name} in the NATS servers does not keep all that is published \
                  ({limit}): a tracker that starts does not find everybody"
+            );
+            self.link.tell(About::Stream, &text);
+        } else if config.no_ack {
+            let text = format!(
+                "the stream {name} in the NATS servers does not say what it has (`no_ack`): what \
+                 is published while servers are cut off from each other is not published again \
+                 (nats stream edit {name} --ack)"
             );
             self.link.tell(About::Stream, &text);
         } else {

@@ -7,10 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{
-    Client, ClientError, Event, ReconnectToServer, RequestErrorKind, Server, ServerAddr,
-    ServerError,
-};
+use async_nats::{Client, ClientError, Event, ReconnectToServer, Server, ServerAddr, ServerError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -35,10 +32,6 @@ const RESUBSCRIBE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an answer to a greeting is waited for.
 const GREETING_WAIT: Duration = Duration::from_secs(2);
 
-/// And the answer that says that what was published before has arrived. Then the connection is lost
-/// anyway.
-const CONFIRMATION_WAIT: Duration = Duration::from_secs(15);
-
 /// Refused subjects that are told of one by one.
 const REFUSALS_MAX: usize = 32;
 
@@ -50,6 +43,8 @@ pub(super) enum About {
     History,
     /// The log, as somebody has made it.
     Stream,
+    /// What the log does not take.
+    Keeping,
     Size,
     Announces,
     /// The bucket that this key of the configuration is about.
@@ -99,8 +94,6 @@ pub(super) struct Link {
     connections: AtomicU64,
     is_up: AtomicBool,
     missed: AtomicU64,
-    /// The last mark before which everything has arrived.
-    confirmed: AtomicU64,
     /// A message was given back to the taker, for lack of room.
     pub(super) wants_room: AtomicBool,
     pub(super) errors: AtomicU64,
@@ -162,11 +155,6 @@ impl Link {
     /// A message is lost.
     pub(super) fn miss(&self) {
         self.missed.fetch_add(1, Relaxed);
-    }
-
-    /// The last mark before which everything that was published has arrived.
-    pub(super) fn confirmed(&self) -> u64 {
-        self.confirmed.load(Relaxed)
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -385,6 +373,7 @@ impl Link {
         );
         self.forget(About::Connecting);
         self.forget(About::Server);
+        self.forget(About::Keeping);
         self.choice().go_up(Instant::now());
         self.connections.fetch_add(1, Relaxed);
         self.is_up.store(true, Relaxed);
@@ -453,27 +442,6 @@ pub(super) async fn greet(client: &Client, subject: &str) {
     let request = client.request(subject.to_owned(), Vec::new().into());
     if let Ok(Err(error)) = timeout(GREETING_WAIT, request).await {
         log::debug!("answer to the greeting: {error}");
-    }
-}
-
-/// Asks the server, which answers in order, whether it has what was published before.
-pub(super) async fn confirm(link: &Link, client: &Client, subject: String, mark: u64) {
-    if link.is_mute().is_some() {
-        return;
-    }
-    let statistics = client.statistics();
-    let connects = || statistics.connects.load(Relaxed);
-    let connection = connects();
-    let request = client.request(subject, Vec::new().into());
-    let is_answer = match timeout(CONFIRMATION_WAIT, request).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(error)) => error.kind() == RequestErrorKind::NoResponders,
-        Err(_) => false,
-    };
-    // On another connection, the question may have come through alone.
-    if is_answer && connects() == connection {
-        link.confirmed.fetch_max(mark, Relaxed);
-        link.taker.notify_one();
     }
 }
 

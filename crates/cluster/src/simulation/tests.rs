@@ -21,7 +21,7 @@ fn network(conditions: Conditions) -> (Network, [SimulatedBus; 3]) {
 fn everybody_but_the_publisher_hears_in_order_and_not_before_time() {
     let (network, [mut a, mut b, mut c]) = network(Conditions::default());
     for number in 0..100 {
-        a.publish(&PEERS, vec![number]).unwrap();
+        a.publish(&PEERS, vec![number], 0).unwrap();
     }
     assert!(heard(&mut b).is_empty());
     network.set_now(2_000);
@@ -34,7 +34,7 @@ fn everybody_but_the_publisher_hears_in_order_and_not_before_time() {
 #[test]
 fn a_parcel_reaches_one_node_and_is_not_logged() {
     let (network, [mut a, mut b, mut c]) = network(Conditions::default());
-    a.publish(&Destination::Node("b".to_owned()), vec![7])
+    a.publish(&Destination::Node("b".to_owned()), vec![7], 0)
         .unwrap();
     network.set_now(2_000);
     assert_eq!((heard(&mut b), heard(&mut c)), (vec![7], vec![]));
@@ -52,7 +52,7 @@ fn what_goes_wrong_goes_wrong() {
     });
     let all: Vec<u8> = (0..250).collect();
     all.iter()
-        .for_each(|number| a.publish(&PEERS, vec![*number]).unwrap());
+        .for_each(|number| a.publish(&PEERS, vec![*number], 0).unwrap());
     network.set_now(2_000);
     let mut heard = heard(&mut b);
     assert!(!heard.is_sorted());
@@ -67,8 +67,8 @@ fn what_goes_wrong_goes_wrong() {
 fn sides_do_not_hear_each_other_and_only_one_has_the_log() {
     let (network, [mut a, mut b, mut c]) = network(Conditions::default());
     network.part(|node| u8::from(node == 2));
-    a.publish(&PEERS, vec![1]).unwrap();
-    c.publish(&PEERS, vec![3]).unwrap();
+    a.publish(&PEERS, vec![1], 1).unwrap();
+    c.publish(&PEERS, vec![3], 3).unwrap();
     network.set_now(2_000);
     assert_eq!(
         (heard(&mut a), heard(&mut b), heard(&mut c)),
@@ -82,13 +82,34 @@ fn sides_do_not_hear_each_other_and_only_one_has_the_log() {
 }
 
 #[test]
+fn who_publishes_is_told_what_the_log_has() {
+    let (network, [mut a, mut b, mut c]) = network(Conditions::default());
+    network.part(|node| u8::from(node == 2));
+    let kept = |bus: &mut SimulatedBus, mark| {
+        while bus.next_event().is_some() {}
+        bus.publish(&PEERS, vec![1], mark).unwrap();
+        bus.next_event()
+    };
+    assert_eq!(kept(&mut a, 5), Some(Event::Kept(5)));
+    assert_eq!(kept(&mut b, 6), Some(Event::Kept(6)));
+    assert_eq!(kept(&mut c, 7), None, "the log is on the other side");
+    network.hang(0);
+    assert_eq!(kept(&mut a, 8), None);
+    network.part(|_| 0);
+    assert_eq!(kept(&mut c, 9), Some(Event::Kept(9)));
+    let nodes = Destination::All(Channel::Nodes);
+    b.publish(&nodes, vec![1], 10).unwrap();
+    assert_eq!(b.next_event(), None, "it is not to be logged");
+}
+
+#[test]
 fn who_hangs_is_not_heard_and_hears_nothing_until_it_is_connected_again() {
     let (network, [mut a, mut b, _]) = network(Conditions::default());
     heard(&mut a);
     network.hang(0);
-    a.publish(&PEERS, vec![1]).unwrap();
+    a.publish(&PEERS, vec![1], 1).unwrap();
     a.confirm(1);
-    b.publish(&PEERS, vec![2]).unwrap();
+    b.publish(&PEERS, vec![2], 2).unwrap();
     network.set_now(2_000);
     assert_eq!((a.next_event(), heard(&mut b)), (None, vec![]));
     network.set_connected(0, false);
@@ -97,7 +118,7 @@ fn who_hangs_is_not_heard_and_hears_nothing_until_it_is_connected_again() {
     assert_eq!(a.next_event(), Some(Event::Connected));
     a.confirm(2);
     assert_eq!(a.next_event(), Some(Event::Confirmed(2)));
-    a.publish(&PEERS, vec![3]).unwrap();
+    a.publish(&PEERS, vec![3], 3).unwrap();
     network.set_now(4_000);
     assert_eq!(heard(&mut b), [3]);
 }
@@ -111,7 +132,7 @@ fn the_log_is_read_as_fast_as_it_can_be() {
     });
     network.part(|node| u8::from(node == 1));
     for number in 0..10 {
-        a.publish(&PEERS, vec![number]).unwrap();
+        a.publish(&PEERS, vec![number], 0).unwrap();
     }
     network.part(|_| 0);
     b.read_log(Duration::from_secs(1));
@@ -121,7 +142,7 @@ fn the_log_is_read_as_fast_as_it_can_be() {
         read.extend(heard(&mut b));
         assert_eq!(read.len() as u64, tenth + 1);
     }
-    a.publish(&PEERS, vec![10]).unwrap();
+    a.publish(&PEERS, vec![10], 10).unwrap();
     network.set_now(1_000_000);
     assert_eq!(heard(&mut b), [10, 10], "it is heard as well");
     network.set_now(1_100_000);
@@ -136,7 +157,7 @@ fn a_reading_fails_when_the_log_goes() {
         ..Conditions::default()
     });
     for number in 0..10 {
-        a.publish(&PEERS, vec![number]).unwrap();
+        a.publish(&PEERS, vec![number], 0).unwrap();
     }
     b.read_log(Duration::from_secs(1));
     network.part(|node| u8::from(node == 1));
@@ -155,7 +176,7 @@ fn what_comes_twice_may_come_much_later() {
     });
     let all: Vec<u8> = (0..200).collect();
     all.iter()
-        .for_each(|number| a.publish(&PEERS, vec![*number]).unwrap());
+        .for_each(|number| a.publish(&PEERS, vec![*number], 0).unwrap());
     network.set_now(2_000);
     let soon = heard(&mut b);
     assert!((200..210).contains(&soon.len()), "{}", soon.len());
@@ -167,7 +188,7 @@ fn what_comes_twice_may_come_much_later() {
 fn a_connection_ends_with_its_node() {
     let (network, [mut a, b, _]) = network(Conditions::default());
     drop(b);
-    a.publish(&PEERS, vec![1]).unwrap();
+    a.publish(&PEERS, vec![1], 1).unwrap();
     let mut b = network.connect("b");
     network.set_now(2_000);
     assert!(heard(&mut b).is_empty());
@@ -178,8 +199,8 @@ fn a_connection_ends_with_its_node() {
 fn who_has_no_connection_hears_and_publishes_nothing() {
     let (network, [mut a, mut b, _]) = network(Conditions::default());
     network.set_connected(0, false);
-    assert_eq!(a.publish(&PEERS, vec![1]), Err(vec![1]));
-    b.publish(&PEERS, vec![2]).unwrap();
+    assert_eq!(a.publish(&PEERS, vec![1], 1), Err(vec![1]));
+    b.publish(&PEERS, vec![2], 2).unwrap();
     network.set_now(2_000);
     network.set_connected(0, true);
     let events: Vec<_> = std::iter::from_fn(|| a.next_event()).collect();

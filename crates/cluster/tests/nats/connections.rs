@@ -222,7 +222,7 @@ fn more_than_fits_is_given_back_and_there_is_room_later() {
     let (taken, returned) = a.with(|nats| {
         let payload = |number: u32| number.to_be_bytes().to_vec();
         let mut numbers = 0..1_000;
-        let refused = numbers.find_map(|number| nats.publish(&PEERS, payload(number)).err());
+        let refused = numbers.find_map(|number| nats.publish(&PEERS, payload(number), 0).err());
         (numbers.start - 1, refused.unwrap())
     });
     assert_eq!(taken, 16);
@@ -253,7 +253,7 @@ fn its_owner_is_woken_when_there_is_room_again() {
         }
         for number in 0..500_u32 {
             let mut payload = number.to_be_bytes().to_vec();
-            while let Err(returned) = nats.publish(&PEERS, payload) {
+            while let Err(returned) = nats.publish(&PEERS, payload, 0) {
                 payload = returned;
                 // Were it not woken, this would last for hours.
                 nats.ready(Duration::from_secs(20)).await;

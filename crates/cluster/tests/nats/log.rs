@@ -179,7 +179,7 @@ fn a_stream_that_somebody_deletes_is_made_anew() {
     }
     publish_logged(&a, &b, b"old");
     let stream = "AQUATIC_main";
-    let mut client = NatsClient::connect(([127, 0, 0, 1], server.port).into());
+    let mut client = client_of(&server);
     let deleted = client.ask(&format!("$JS.API.STREAM.DELETE.{stream}"), "");
     assert!(deleted.contains("\"success\":true"), "{deleted}");
     let told = || log_lines(&format!("the stream {stream} in the NATS servers has gone"));
@@ -226,7 +226,7 @@ fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
         "\"max_msg_size\":100",
     ] {
         let server = Server::start();
-        let mut client = NatsClient::connect(([127, 0, 0, 1], server.port).into());
+        let mut client = client_of(&server);
         let config = format!(
             "{{\"name\":\"AQUATIC_main\",\"storage\":\"file\",\"subjects\":\
              [\"aquatic.v1.main.peers.>\",\"aquatic.v1.main.members.>\"],{limit}}}"
@@ -239,4 +239,82 @@ fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
         let lines = log_lines("does not keep all that is published");
         assert_eq!(lines.len(), before + 1, "{limit}");
     }
+}
+
+fn client_of(server: &Server) -> NatsClient {
+    NatsClient::connect(([127, 0, 0, 1], server.port).into())
+}
+
+const SOON: Duration = Duration::from_secs(10);
+const NEVER: Duration = Duration::from_secs(1);
+
+#[test]
+fn who_publishes_is_told_what_the_log_has() {
+    if !server::is_there() {
+        return;
+    }
+    let mut server = Server::start();
+    let a = Node::start("a", &[&server]);
+    a.expect_connected();
+    a.read_all(AGE);
+    a.publish_marked(&PEERS, b"1", 5);
+    assert_eq!(a.next_kept(SOON), Some(5));
+    a.publish_marked(&Destination::All(Channel::Members), b"2", 6);
+    assert_eq!(a.next_kept(SOON), Some(6));
+    // What is for nobody else, and not to be logged.
+    a.publish_marked(&Destination::All(Channel::Nodes), b"3", 7);
+    a.publish_marked(&Destination::Node("b".to_owned()), b"4", 8);
+    assert_eq!(a.next_kept(NEVER), None);
+    // Another stream that has the same says nothing about the log.
+    let mut client = client_of(&server);
+    let deleted = client.ask("$JS.API.STREAM.DELETE.AQUATIC_main", "");
+    assert!(deleted.contains("\"success\":true"), "{deleted}");
+    let other = "{\"name\":\"OTHER\",\"subjects\":[\"aquatic.v1.main.peers.a\"]}";
+    let made = client.ask("$JS.API.STREAM.CREATE.OTHER", other);
+    assert!(made.contains("\"config\""), "{made}");
+    a.publish_marked(&PEERS, b"5", 9);
+    assert_eq!(a.next_kept(NEVER), None);
+    server.kill();
+    a.expect(&Seen::Disconnected);
+    server.run("");
+    a.expect_connected();
+    a.publish_marked(&PEERS, b"6", 10);
+    assert_eq!(a.next_kept(NEVER), None, "there is no log at all");
+}
+
+#[test]
+fn a_stream_that_says_not_what_it_has_or_takes_nothing_is_told_about() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start();
+    let mut client = client_of(&server);
+    let config = |more: &str| {
+        format!(
+            "{{\"name\":\"AQUATIC_main\",\"subjects\":[\"aquatic.v1.main.peers.>\",\
+             \"aquatic.v1.main.members.>\"]{more}}}"
+        )
+    };
+    let made = client.ask(
+        "$JS.API.STREAM.CREATE.AQUATIC_main",
+        &config(",\"no_ack\":true"),
+    );
+    assert!(made.contains("\"config\""), "{made}");
+    let node = Node::start("a", &[&server]);
+    node.expect_connected();
+    assert_eq!(log_lines("nats stream edit AQUATIC_main --ack").len(), 1);
+    node.publish_marked(&PEERS, b"1", 1);
+    assert_eq!(node.next_kept(NEVER), None);
+    let full = config(",\"max_msgs\":1,\"discard\":\"new\"");
+    let changed = client.ask("$JS.API.STREAM.UPDATE.AQUATIC_main", &full);
+    assert!(changed.contains("\"config\""), "{changed}");
+    node.publish_marked(&PEERS, b"2", 2);
+    assert_eq!(node.next_kept(NEVER), None);
+    let told = || log_lines("the stream AQUATIC_main in the NATS servers does not take");
+    until("it is told of", || (told().len() == 1).then_some(()));
+    let empty = config("");
+    let changed = client.ask("$JS.API.STREAM.UPDATE.AQUATIC_main", &empty);
+    assert!(changed.contains("\"config\""), "{changed}");
+    node.publish_marked(&PEERS, b"3", 3);
+    assert_eq!(node.next_kept(SOON), Some(3));
 }

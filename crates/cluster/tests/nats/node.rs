@@ -36,6 +36,7 @@ pub(crate) enum Seen {
     LogFailed(String),
     Missed(u64),
     Confirmed(u64),
+    Kept(u64),
 }
 
 fn seen<P: AsRef<[u8]>>(event: Event<P>) -> Seen {
@@ -48,6 +49,7 @@ fn seen<P: AsRef<[u8]>>(event: Event<P>) -> Seen {
         Event::LogFailed(reason) => Seen::LogFailed(reason),
         Event::Missed(number) => Seen::Missed(number),
         Event::Confirmed(mark) => Seen::Confirmed(mark),
+        Event::Kept(mark) => Seen::Kept(mark),
     }
 }
 
@@ -58,6 +60,8 @@ pub(crate) struct Node {
     takes: Arc<AtomicBool>,
     waker: Waker,
     events: Receiver<Seen>,
+    /// What the log is known to have, by mark.
+    kept: Receiver<u64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -103,6 +107,7 @@ impl Node {
     pub(crate) fn start_as(settings: Settings) -> Self {
         let (tasks, from_test) = mpsc::channel::<Task>();
         let (to_test, events) = mpsc::channel();
+        let (to_note, kept) = mpsc::channel();
         let (to_start, waker) = mpsc::channel();
         let is_taking = Arc::new(AtomicBool::new(true));
         let takes = Arc::clone(&is_taking);
@@ -126,7 +131,10 @@ impl Node {
                         thread::sleep(Duration::from_millis(1));
                     } else {
                         while let Some(event) = nats.next_event() {
-                            let _ = to_test.send(seen(event));
+                            let _ = match seen(event) {
+                                Seen::Kept(mark) => to_note.send(mark).is_ok(),
+                                seen => to_test.send(seen).is_ok(),
+                            };
                         }
                     }
                     nats.ready(Duration::from_secs(1)).await;
@@ -138,6 +146,7 @@ impl Node {
             takes: is_taking,
             waker: waker.recv().unwrap(),
             events,
+            kept,
             thread: Some(thread),
         }
     }
@@ -168,8 +177,33 @@ impl Node {
     }
 
     pub(crate) fn try_publish(&self, to: &Destination, payload: &[u8]) -> Result<(), Vec<u8>> {
+        self.try_publish_marked(to, payload, 0)
+    }
+
+    fn try_publish_marked(
+        &self,
+        to: &Destination,
+        payload: &[u8],
+        mark: u64,
+    ) -> Result<(), Vec<u8>> {
         let (to, payload) = (to.clone(), payload.to_vec());
-        self.with(move |nats| nats.publish(&to, payload))
+        self.with(move |nats| nats.publish(&to, payload, mark))
+    }
+
+    /// Publishes, and wants to know when it is in the log.
+    #[track_caller]
+    pub(crate) fn publish_marked(&self, to: &Destination, payload: &[u8], mark: u64) {
+        self.try_publish_marked(to, payload, mark).unwrap();
+    }
+
+    /// The next mark of what is in the log, other than 0.
+    pub(crate) fn next_kept(&self, time: Duration) -> Option<u64> {
+        loop {
+            match self.kept.recv_timeout(time) {
+                Ok(0) => {}
+                mark => return mark.ok(),
+            }
+        }
     }
 
     /// Publishes, as soon as there is room.

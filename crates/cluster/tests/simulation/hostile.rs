@@ -108,7 +108,7 @@ pub(crate) fn lies(name: &str, bus: &mut SimulatedBus, heard: &mut Heard, rng: &
             Channel::Parcels => Destination::Node(format!("node-{}", rng.u8(..4))),
             _ => Destination::All(channel),
         };
-        bus.publish(&to, lie(rng, heard)).unwrap();
+        bus.publish(&to, lie(rng, heard), 0).unwrap();
     }
 }
 
@@ -187,7 +187,7 @@ pub(crate) fn repeat(bus: &mut SimulatedBus) -> u32 {
         if is_of_peers {
             repeated += 1;
             let to = Destination::All(Channel::Peers);
-            bus.publish(&to, message.payload.to_vec()).unwrap();
+            bus.publish(&to, message.payload.to_vec(), 0).unwrap();
         }
     }
     repeated

@@ -262,3 +262,58 @@ fn nothing_is_taken_in_while_shards_are_busy() {
     assert_eq!(fixture.received().len(), 200 - 64);
     assert!(!fixture.counters.is_connected());
 }
+
+/// Servers that are cut off from the others take it, and pass it on to whom they have.
+#[test]
+fn what_the_log_has_not_is_published_again_when_it_takes_something() {
+    let mut fixture = Fixture::at_work();
+    fixture.hand.borrow_mut().keeps = true;
+    fixture.tells(1);
+    fixture.pass(10 * SECOND);
+    assert_eq!(fixture.published_peers(), [(1, 1)]);
+    fixture.hand.borrow_mut().keeps = false;
+    for port in 2..=4 {
+        fixture.tells(port);
+        fixture.pass(SECOND);
+    }
+    let first = fixture.published(Channel::Peers);
+    fixture.pass(600 * SECOND);
+    let trials = fixture.published(Channel::Peers);
+    assert!((190..=610).contains(&trials.len()), "{}", trials.len());
+    assert!(trials.iter().all(|trial| first.contains(trial)));
+    assert!(fixture.reads().is_empty(), "that is nothing to read for");
+    fixture.hand.borrow_mut().keeps = true;
+    fixture.pass(6 * SECOND);
+    let mut again = fixture.published(Channel::Peers);
+    again.sort();
+    let mut expected = first.clone();
+    expected.sort();
+    assert_eq!(again, expected, "each of them once, as it was");
+    fixture.pass(60 * SECOND);
+    assert!(fixture.published(Channel::Peers).is_empty());
+}
+
+#[test]
+fn what_is_kept_for_the_log_takes_the_room_that_is_left_and_is_counted_when_it_goes() {
+    let mut fixture = Fixture::at_work();
+    fixture.hand.borrow_mut().keeps = true;
+    fixture.tells(1);
+    fixture.pass(SECOND);
+    fixture.hand.borrow_mut().keeps = false;
+    for port in 2..=101 {
+        fixture.tells(port);
+        fixture.pass(FLUSH);
+    }
+    let lost = |at| Counters::of(&fixture.counters.lost, at).get();
+    // With a header of 32 bytes each, and what else a batch takes.
+    let kept = 10_000 / (29 + 32 + 128);
+    assert_eq!((lost(LostAt::Log), lost(LostAt::Buffer)), (100 - kept, 0));
+    fixture.happens(Event::Disconnected);
+    for port in 102..=200 {
+        fixture.tells(port);
+        fixture.pass(FLUSH);
+    }
+    let lost = |at| Counters::of(&fixture.counters.lost, at).get();
+    assert_eq!(lost(LostAt::Log), 100, "what waits goes before");
+    assert_eq!(lost(LostAt::Buffer), 99 - 10_000 / (29 + 128));
+}
