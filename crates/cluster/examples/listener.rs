@@ -123,7 +123,7 @@ fn print<P: AsRef<[u8]>>(event: &Event<P>) {
         }
         Event::Connected => println!("connected"),
         Event::Disconnected => println!("disconnected"),
-        Event::LogRead => println!("log read"),
+        Event::LogRead { .. } => println!("log read"),
         Event::LogFailed(reason) => println!("log not read: {reason}"),
         Event::Missed(number) => println!("missed {number}"),
         Event::Confirmed(mark) => println!("arrived up to {mark}"),

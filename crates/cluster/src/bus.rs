@@ -81,7 +81,10 @@ pub enum Event<P> {
     /// A message out of the log, which may have been heard before.
     Logged(Message<P>),
     /// The log has been read up to what is being published now.
-    LogRead,
+    LogRead {
+        /// For how long there has been this log.
+        age: Duration,
+    },
     /// The log cannot be read (any further), for this reason.
     LogFailed(String),
     /// So many messages came faster than they were taken, and are lost.

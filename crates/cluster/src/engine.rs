@@ -23,7 +23,7 @@ use crate::buffer::PublishBuffer;
 use crate::bus::{Bus, Channel, Destination, Event};
 use crate::counters::{Counters, Direction, LostAt};
 use crate::nodes::NodeStates;
-use crate::numbers::{Numbered, OfEach};
+use crate::numbers::{Lowest, Numbered, OfEach};
 use crate::replica::{Outgoing, Replica};
 use crate::sent::{Batch, Sent};
 use crate::table::{Before, NodeTable};
@@ -92,6 +92,8 @@ pub struct Engine<B> {
     in_flight: usize,
     is_connected: bool,
     log: LogReading,
+    /// What the log has, until everybody is known.
+    lowest: Lowest,
     /// When somebody else was heard under this node's name.
     complained_micros: Option<u64>,
     has_met_other_version: bool,
@@ -123,6 +125,7 @@ impl<B: Bus> Engine<B> {
             in_flight: 0,
             is_connected: false,
             log: LogReading::new(settings.history, settings.times.get()),
+            lowest: Lowest::default(),
             complained_micros: None,
             has_met_other_version: false,
             settings,
@@ -169,7 +172,12 @@ impl<B: Bus> Engine<B> {
             self.bus.read_log(since);
         }
         let is_in_shards = self.replicas.iter().all(|it| it.has_passed_mark());
-        self.log.show(now, is_in_shards, &self.counters);
+        let is_all_in_log = || self.table.is_all_in(&self.lowest);
+        let (log, counters) = (&mut self.log, &self.counters);
+        log.show(now, is_in_shards, is_all_in_log, counters);
+        if log.is_complete() {
+            self.lowest.clear();
+        }
         match may_be_more {
             true => now.micros,
             false => self.next_flush_micros,
@@ -405,9 +413,9 @@ impl<B: Bus> Engine<B> {
             Event::Kept(mark) => self.again.extend(self.sent.logged(now.micros, mark)),
             Event::Heard(message) => self.hear(time, &message),
             Event::Logged(message) => self.read(time, &message),
-            Event::LogRead => {
+            Event::LogRead { age } => {
                 let lacks_some = self.table.lacks_some();
-                self.log.ended(now, lacks_some, &self.counters);
+                self.log.ended(now, age, lacks_some, &self.counters);
                 self.replicas.iter_mut().for_each(|it| it.mark());
             }
             Event::LogFailed(reason) => self.log.failed(now, &reason, &self.counters),

@@ -409,7 +409,7 @@ impl Nats {
         };
         let event = match item {
             Some(Item::Message(message)) => return Poll::Ready(Event::Logged(*message)),
-            Some(Item::Read) => Event::LogRead,
+            Some(Item::Read { age }) => Event::LogRead { age },
             Some(Item::Failed(reason)) => Event::LogFailed(reason),
             None => Event::LogFailed("the reader has ended".to_owned()),
         };

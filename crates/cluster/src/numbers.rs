@@ -1,6 +1,6 @@
 //! Which of the numbered batches of a process have been heard.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// The channels whose batches are numbered, so that it is noticed if one is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +86,11 @@ impl Numbers {
         missing
     }
 
+    /// Whether the first of all has been heard, or would have been.
+    pub(crate) fn begin_with_the_first(&self) -> bool {
+        self.first == 1
+    }
+
     /// Whether something was not heard, nor read.
     pub(crate) fn has_gaps(&self) -> bool {
         !self.gaps.is_empty()
@@ -130,6 +135,33 @@ impl Numbers {
             }
         }
         Some(false)
+    }
+}
+
+/// Processes of which the log has something.
+const LOGGED_MAX: usize = 8_192;
+
+/// The lowest numbers of each process in the log.
+#[derive(Debug, Default)]
+pub(crate) struct Lowest(HashMap<u64, OfEach<Option<u64>>>);
+
+impl Lowest {
+    /// The log has a batch with this number.
+    pub(crate) fn note(&mut self, process: u64, channel: Numbered, number: u64) {
+        if self.0.len() < LOGGED_MAX || self.0.contains_key(&process) {
+            let lowest = self.0.entry(process).or_default().of_mut(channel);
+            *lowest = Some(lowest.map_or(number, |lowest| lowest.min(number)));
+        }
+    }
+
+    /// Whether it has the first one of all.
+    pub(crate) fn has_first(&self, process: u64, channel: Numbered) -> bool {
+        let lowest = self.0.get(&process);
+        lowest.is_some_and(|lowest| *lowest.of(channel) == Some(1))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0 = HashMap::new();
     }
 }
 

@@ -64,6 +64,8 @@ struct State {
     life_micros: u64,
     /// The side on which the log is.
     log_side: u8,
+    /// Since when there has been this log.
+    log_made_micros: u64,
     /// Messages that were published, and bytes of these.
     published: (u64, u64),
     next_order: u64,
@@ -144,6 +146,7 @@ impl Network {
             log_begin: 0,
             life_micros: u64::from(log_seconds) * 1_000_000,
             log_side: 0,
+            log_made_micros: 0,
             published: (0, 0),
             next_order: 0,
         })))
@@ -199,6 +202,14 @@ impl Network {
                 node.events.push_back(Event::LogFailed(reason));
             }
         }
+    }
+
+    /// The log is lost, and made anew.
+    pub fn lose_log(&self) {
+        let mut state = self.0.borrow_mut();
+        state.log_begin += state.log.len();
+        state.log.clear();
+        state.log_made_micros = state.now_micros;
     }
 
     /// A node loses its connection, or gets it again.
@@ -373,7 +384,8 @@ impl State {
         reading.next = reading.next.max(self.log_begin);
         let Some(logged) = self.log.get(reading.next - self.log_begin) else {
             node.reading = None;
-            return Some(Event::LogRead);
+            let age = Duration::from_micros(now_micros - self.log_made_micros);
+            return Some(Event::LogRead { age });
         };
         reading.next += 1;
         reading.read += 1;

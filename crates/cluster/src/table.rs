@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aquatic_daemon::clock::Now;
 
 use crate::nodes::{NODES_MAX, NodeIndex, NodeState, NodeStates};
-use crate::numbers::{Numbered, Numbers, OfEach};
+use crate::numbers::{Lowest, Numbered, Numbers, OfEach};
 
 /// A node that was not heard for so long is sent nothing new.
 const SILENT_MICROS: u64 = 5_000_000;
@@ -246,6 +246,20 @@ impl NodeTable {
         heard
             .flat_map(|node| node.numbers.all())
             .any(Numbers::has_gaps)
+    }
+
+    /// Whether all that was ever published by processes that were heard has been heard, or is in a
+    /// log that has these numbers.
+    pub(crate) fn is_all_in(&self, log: &Lowest) -> bool {
+        let mut heard = self.nodes.values().flatten();
+        heard.all(|node| {
+            let told = Numbered::ALL.into_iter().zip(node.told);
+            let mut published = told.filter(|(_, told)| *told > 0);
+            published.all(|(channel, _)| {
+                let is_heard = node.numbers.of(channel).begin_with_the_first();
+                is_heard || log.has_first(node.process, channel)
+            })
+        })
     }
 
     /// What a process is called that is heard.

@@ -200,6 +200,9 @@ impl<B: Bus> Engine<B> {
             Channel::Peers => Numbered::Peers,
             _ => Numbered::Members,
         };
+        if !self.log.is_complete() {
+            self.lowest.note(process, channel, sequence);
+        }
         let node = self.table.get_mut(&message.node, process);
         let was_heard = node.and_then(|node| node.take_logged(channel, sequence));
         was_heard.unwrap_or_else(|| {

@@ -16,6 +16,9 @@ const MARGIN_MICROS: u64 = 10_000_000;
 /// published before is read in the log anyway.
 const ALL_HEARD_MICROS: u64 = 10_000_000;
 
+/// Every node tells once in a second that it is alive, and how much it has published.
+const ALIVE_HEARD_MICROS: u64 = 1_500_000;
+
 /// An interruption after which nodes have been taken for gone, or nearly.
 const LONG_INTERRUPTION_MICROS: u64 = 25_000_000;
 
@@ -57,6 +60,8 @@ pub(super) struct LogReading {
     is_complete: bool,
     /// It will be when what was read is in the shards.
     is_nearly_complete: bool,
+    /// There has been a log since all peers were told of for the last time.
+    is_old: bool,
     has_complained: bool,
     retry_micros: u64,
     /// Until then it is tried again soon.
@@ -89,6 +94,7 @@ impl LogReading {
             disconnected_micros: None,
             is_complete: false,
             is_nearly_complete: false,
+            is_old: false,
             has_complained: false,
             retry_micros: RETRY_MIN_MICROS,
             eager_until_micros: 0,
@@ -241,9 +247,9 @@ impl LogReading {
         ))
     }
 
-    /// The log was read to its end.
-    /// `lacks_some`: what was missed is not among what was read.
-    pub(super) fn ended(&mut self, now: Now, lacks_some: bool, counters: &Counters) {
+    /// The log was read to its end. `age`: for how long there has been one. `lacks_some`: what was
+    /// missed is not among what was read.
+    pub(super) fn ended(&mut self, now: Now, age: Duration, lacks_some: bool, counters: &Counters) {
         let Some(Reading {
             began_micros,
             since,
@@ -273,6 +279,11 @@ impl LogReading {
         let millis = micros / 1_000;
         log::info!("the log of the cluster was read: {read} records in {millis} ms");
         self.is_nearly_complete = true;
+        self.is_old = age >= Duration::from_micros(self.complete_after_micros);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// The log cannot be read.
@@ -302,14 +313,30 @@ impl LogReading {
         }
     }
 
-    /// Shows how it stands. `is_in_shards`: what was read.
-    pub(super) fn show(&mut self, now: Now, is_in_shards: bool, counters: &Counters) {
+    /// Whether all nodes that are alive were heard since there is a connection.
+    fn has_heard_all(&self, now: Now) -> bool {
+        now.micros >= self.connected_micros + ALIVE_HEARD_MICROS
+    }
+
+    /// Shows how it stands. `is_in_shards`: what was read. `is_all_in_log`: what nodes have
+    /// published that were heard, if there was no log before.
+    pub(super) fn show(
+        &mut self,
+        now: Now,
+        is_in_shards: bool,
+        is_all_in_log: impl FnOnce() -> bool,
+        counters: &Counters,
+    ) {
         // Nothing is told to who is not connected.
         let is_connected =
             self.first_connected_micros.is_some() && self.disconnected_micros.is_none();
         let is_late =
             is_connected && now.micros >= self.connected_micros + self.complete_after_micros;
-        if is_late || (self.is_nearly_complete && is_in_shards) {
+        let is_read = self.is_nearly_complete && is_in_shards;
+        if !self.is_complete
+            && (is_late
+                || (is_read && (self.is_old || (self.has_heard_all(now) && is_all_in_log()))))
+        {
             self.complete();
         }
         counters.set_complete(self.is_complete);

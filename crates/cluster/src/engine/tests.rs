@@ -210,7 +210,7 @@ impl Fixture {
     fn at_work_with(settings: EngineSettings) -> Self {
         let mut fixture = Self::new(settings);
         fixture.happens(Event::Connected);
-        fixture.happens(Event::LogRead);
+        fixture.reads_to_the_end();
         fixture.pass(60 * SECOND);
         fixture.hand.borrow_mut().published.clear();
         fixture.hand.borrow_mut().reads.clear();
@@ -241,6 +241,11 @@ impl Fixture {
     fn happens(&mut self, event: Event<Vec<u8>>) {
         self.hand.borrow_mut().events.push_back(event);
         self.step();
+    }
+
+    /// A log that has been there for long.
+    fn reads_to_the_end(&mut self) {
+        self.happens(Event::LogRead { age: Duration::MAX });
     }
 
     /// A message of another node comes that it has written just now.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquatic_daemon::clock;
+use async_nats::Client;
+use async_nats::datetime::{self, DateTime};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{ErrorCode, stream};
-use async_nats::{Client, datetime};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -47,7 +48,7 @@ const CLOCK_NANOS: i128 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) enum Item {
     Message(Box<Message<Payload>>),
-    Read,
+    Read { age: Duration },
     Failed(String),
 }
 
@@ -253,7 +254,7 @@ impl Log {
         // The stream may be being made.
         drop(self.preparation.lock().await);
         let end = match self.read_to_end(since, &sender).await {
-            Ok(()) => Item::Read,
+            Ok(age) => Item::Read { age },
             Err(reason) => Item::Failed(reason),
         };
         // Nobody may want to know any more.
@@ -288,7 +289,7 @@ impl Log {
         &self,
         since: Duration,
         sender: &mpsc::Sender<Item>,
-    ) -> Result<(), String> {
+    ) -> Result<Duration, String> {
         let since = i128::try_from(since.as_nanos()).unwrap_or(i128::MAX);
         let now = unix_nanos();
         let mut consumer = self.consume(now.saturating_sub(since)).await?;
@@ -298,9 +299,10 @@ impl Log {
             let start = now.saturating_sub(ahead).saturating_sub(since);
             consumer = self.consume(start).await?;
         }
+        let age = self.age_at(consumer.cached_info().created).await?;
         let mut left = consumer.cached_info().num_pending;
         if left == 0 {
-            return Ok(());
+            return Ok(age);
         }
         let messages = consumer
             .stream()
@@ -337,10 +339,23 @@ impl Log {
                 };
                 // Nobody wants it any more.
                 if sender.send(Item::Message(Box::new(message))).await.is_err() {
-                    return Ok(());
+                    return Ok(age);
                 }
             }
         }
-        Ok(())
+        Ok(age)
+    }
+
+    /// For how long the stream has been there, at this time of the servers.
+    async fn age_at(&self, now: DateTime) -> Result<Duration, String> {
+        match self.requests.find(&self.subjects.stream()).await? {
+            Response::Ok(info) => {
+                let nanos = now.unix_timestamp_nanos() - info.created.unix_timestamp_nanos();
+                Ok(Duration::from_nanos(
+                    u64::try_from(nanos).unwrap_or_default(),
+                ))
+            }
+            Response::Err { error } => Err(error.to_string()),
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) enum Seen {
     Disconnected,
     Heard(Plain),
     Logged(Plain),
-    LogRead,
+    LogRead(Duration),
     LogFailed(String),
     Missed(u64),
     Confirmed(u64),
@@ -45,7 +45,7 @@ fn seen<P: AsRef<[u8]>>(event: Event<P>) -> Seen {
         Event::Disconnected => Seen::Disconnected,
         Event::Heard(message) => Seen::Heard(plain(message)),
         Event::Logged(message) => Seen::Logged(plain(message)),
-        Event::LogRead => Seen::LogRead,
+        Event::LogRead { age } => Seen::LogRead(age),
         Event::LogFailed(reason) => Seen::LogFailed(reason),
         Event::Missed(number) => Seen::Missed(number),
         Event::Confirmed(mark) => Seen::Confirmed(mark),
@@ -250,12 +250,18 @@ impl Node {
     /// Reads the log to its end; what was in it.
     #[track_caller]
     pub(crate) fn read_all(&self, since: Duration) -> Vec<Plain> {
+        self.read_with_age(since).0
+    }
+
+    /// The same, and for how long there has been a log.
+    #[track_caller]
+    pub(crate) fn read_with_age(&self, since: Duration) -> (Vec<Plain>, Duration) {
         self.read_log(since);
         let mut messages = Vec::new();
         loop {
             match self.next() {
                 Seen::Logged(message) => messages.push(message),
-                Seen::LogRead => return messages,
+                Seen::LogRead(age) => return (messages, age),
                 other => panic!("{other:?}"),
             }
         }

@@ -166,7 +166,7 @@ fn what_is_permitted_later_is_used_within_a_minute() {
         b.read_log(AGE);
         loop {
             match b.next() {
-                Seen::LogRead => return Some(()),
+                Seen::LogRead(_) => return Some(()),
                 Seen::LogFailed(_) => return None,
                 _ => {}
             }

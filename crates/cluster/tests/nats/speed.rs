@@ -44,7 +44,7 @@ fn a_log_of_100_megabytes_is_read_quickly_and_nothing_is_missed_meanwhile() {
                 assert_eq!(payload.len(), BYTES);
                 logged += 1;
             }
-            Seen::LogRead => break,
+            Seen::LogRead(_) => break,
             other => panic!("{other:?}"),
         }
     }
@@ -65,7 +65,7 @@ fn a_log_of_100_megabytes_is_read_quickly_and_nothing_is_missed_meanwhile() {
                 heard += 1;
             }
             Seen::Logged(_) => {}
-            Seen::LogRead => is_read = true,
+            Seen::LogRead(_) => is_read = true,
             other => panic!("{other:?}"),
         }
     }

@@ -72,7 +72,8 @@ fn sides_that_were_apart_become_one_again() {
 fn nodes_can_be_restarted_one_after_another() {
     for history in [true, false] {
         let mut cluster = Cluster::new(with_history(history, 4));
-        cluster.pass(300);
+        // Since the log was made everybody has been told of again: it has all there is.
+        cluster.pass(REPAIRED_SECONDS);
         for number in 0..4 {
             cluster.stop(number);
             cluster.pass(5);
@@ -279,4 +280,31 @@ fn a_slow_node_is_dropped_and_reads_the_log_when_it_goes_on() {
             assert_eq!(counters.log_reads.get(), reads, "nothing was missed");
         }
     }
+}
+
+/// Somebody deletes it, or the servers lose what they had. Who starts then does not find everybody.
+#[test]
+fn nobody_is_complete_by_a_log_that_was_lost() {
+    let mut cluster = Cluster::new(with_history(true, 4));
+    assert_within(&cluster.until_complete(&[0, 1, 2, 3], 5), 2.0);
+    cluster.pass(900);
+    cluster.network.lose_log();
+    cluster.pass(60);
+    cluster.stop(3);
+    cluster.start(3);
+    cluster.pass(30);
+    assert!(!cluster.counters(3).is_complete());
+    assert!(cluster.compare(3, 2 * SECOND).missing > 20);
+    let took = cluster.until_complete(&[3], REPAIRED_SECONDS);
+    #[expect(clippy::cast_precision_loss, reason = "minutes")]
+    assert_within(&took, REPAIRED_SECONDS as f64);
+    cluster.pass(REPAIRED_SECONDS);
+    assert!(cluster.counters(3).is_complete());
+    let figures = cluster.compare(3, 2 * SECOND);
+    assert_eq!((figures.missing, figures.missing_at_home), (0, 0));
+    // By then it is as good as the first one.
+    cluster.stop(2);
+    cluster.start(2);
+    assert_within(&cluster.until_complete(&[2], 5), 0.5);
+    assert!(cluster.counters(2).is_complete());
 }

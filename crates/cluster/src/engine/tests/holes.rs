@@ -24,7 +24,7 @@ fn a_batch_that_has_not_come_is_read_in_the_log() {
     assert_eq!(fixture.counters.missed.get(), 2);
     assert_eq!(fixture.reads(), [11], "since it was heard, and some more");
     fixture.reads_in_log("a", &[6, 7]);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.hears_peers("a", 1, 9, 0);
     fixture.pass(60 * SECOND);
     assert!(fixture.reads().is_empty());
@@ -42,7 +42,7 @@ fn what_is_still_missing_after_an_interruption_is_read_again_but_not_for_ever() 
         fixture.hears_peers("a", 1, 8, 0);
         let read = |fixture: &mut Fixture, numbers: &[u64]| {
             fixture.reads_in_log("a", numbers);
-            fixture.happens(Event::LogRead);
+            fixture.reads_to_the_end();
             fixture.pass(6 * SECOND);
             fixture.reads().len()
         };
@@ -66,7 +66,7 @@ fn the_last_batch_is_missed_when_its_node_tells_of_it_twice() {
     assert_eq!(fixture.counters.missed.get(), 1);
     assert_eq!(fixture.reads(), [11]);
     fixture.reads_in_log("a", &[6]);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(SECOND);
     fixture.hears_alive("a", 1, 6, 0);
     fixture.pass(10 * SECOND);
@@ -83,7 +83,7 @@ fn holes_that_come_all_the_time_are_read_together() {
     // While it is read, and in the pause after that.
     fixture.hears_peers("a", 1, 9, 0);
     fixture.reads_in_log("a", &[6, 8]);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(2 * SECOND);
     fixture.hears_peers("a", 1, 11, 0);
     fixture.pass(3 * SECOND - FLUSH);
@@ -134,7 +134,7 @@ fn who_has_just_connected_has_not_missed_what_others_have_published() {
     fixture.hears_peers("a", 1, 100, 0);
     fixture.pass(9 * SECOND);
     fixture.hears_alive("b", 2, 70, 0);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(60 * SECOND);
     assert_eq!(fixture.counters.missed.get(), 0);
     assert!(fixture.reads().is_empty());
@@ -166,7 +166,7 @@ fn nobody_can_have_everything_read_again_and_again() {
         fixture.hears_peers("liar", 1_000 + process, 50, 0);
         fixture.pass(6 * SECOND);
         read += fixture.reads().iter().sum::<u64>();
-        fixture.happens(Event::LogRead);
+        fixture.reads_to_the_end();
     }
     assert!(read < 100 * 40, "{read} s of the log in 600 s");
 }
@@ -197,7 +197,7 @@ fn what_is_not_listened_to_is_not_missed() {
     for (channel, is_missed) in [(Channel::Peers, false), (Channel::Members, true)] {
         let mut fixture = Fixture::listening(settings(), channel);
         fixture.happens(Event::Connected);
-        fixture.happens(Event::LogRead);
+        fixture.reads_to_the_end();
         fixture.pass(60 * SECOND);
         fixture.reads();
         for members in 1..=10 {

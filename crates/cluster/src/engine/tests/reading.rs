@@ -19,7 +19,7 @@ fn everything_is_read_at_the_start_and_then_it_is_complete() {
     fixture.pass(SECOND);
     assert!(fixture.counters.is_reading_log() && !fixture.counters.is_complete());
     assert_eq!(fixture.shards.lock().unwrap().settled.last(), Some(&true));
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     assert!(!fixture.counters.is_reading_log() && fixture.counters.is_complete());
     let counters = &fixture.counters;
     assert_eq!(
@@ -37,7 +37,7 @@ fn it_is_complete_when_what_was_read_is_in_the_shards() {
     let mut fixture = Fixture::new(settings());
     fixture.shards.lock().unwrap().are_slow = true;
     fixture.happens(Event::Connected);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(SECOND);
     assert!(!fixture.counters.is_complete());
     fixture.shards.lock().unwrap().are_slow = false;
@@ -107,12 +107,12 @@ fn without_a_log_only_a_connection_that_lasts_makes_it_complete() {
 fn for_a_node_the_log_is_read_once_a_minute() {
     let mut fixture = Fixture::listening(settings(), Channel::Members);
     fixture.happens(Event::Connected);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(60 * SECOND);
     fixture.reads();
     let mut reads_of = |node: &str, process| {
         fixture.hears_alive(node, process, 0, 0);
-        fixture.happens(Event::LogRead);
+        fixture.reads_to_the_end();
         fixture.pass(10 * SECOND);
         fixture.reads().len()
     };
@@ -137,7 +137,7 @@ fn the_log_is_not_read_before_lists_are() {
     fixture.pass(FLUSH);
     let reads = fixture.reads();
     assert_eq!(reads.len(), 1);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(20 * SECOND);
     assert_eq!(fixture.reads(), [0; 0]);
 }
@@ -151,7 +151,7 @@ fn a_list_that_comes_late_has_the_log_read_again() {
     assert_eq!(fixture.reads(), [0; 0]);
     fixture.pass(SECOND);
     assert_eq!(fixture.reads().len(), 1);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(60 * SECOND);
     assert_eq!(fixture.reads(), [0; 0]);
     fixture.counters.bucket(ListKind::Keys).reads.add(1);
@@ -194,7 +194,7 @@ fn a_log_that_cannot_be_read_is_tried_again() {
         assert_eq!(fixture.reads(), [ALL + waited]);
         assert!(!fixture.counters.is_complete());
     }
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     assert!(fixture.counters.is_complete());
     fixture.happens(Event::LogFailed("late".to_owned()));
     assert_eq!(
@@ -241,11 +241,11 @@ fn a_reading_that_is_interrupted_begins_again() {
     assert!(!fixture.counters.is_reading_log());
     fixture.pass(5 * SECOND);
     // Of the reading that was given up.
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     assert_eq!(fixture.counters.log_reads.get(), 1);
     fixture.happens(Event::Connected);
     assert_eq!(fixture.reads(), [76]);
-    fixture.happens(Event::LogRead);
+    fixture.reads_to_the_end();
     fixture.pass(60 * SECOND);
     assert!(fixture.reads().is_empty());
 }
@@ -268,7 +268,7 @@ fn who_keeps_members_reads_everything_after_a_long_interruption() {
     for (seconds, since) in [(24, 34), (26, ALL)] {
         let mut fixture = Fixture::listening(settings(), Channel::Members);
         fixture.happens(Event::Connected);
-        fixture.happens(Event::LogRead);
+        fixture.reads_to_the_end();
         fixture.pass(60 * SECOND);
         fixture.reads();
         fixture.happens(Event::Disconnected);
@@ -284,4 +284,54 @@ fn what_came_too_fast_is_read() {
     fixture.happens(Event::Missed(7));
     assert_eq!(fixture.reads(), [40], "30 s, and some more");
     assert_eq!(fixture.counters.overrun.get(), 7);
+}
+
+/// It was made, or made anew, after other nodes had published something.
+#[test]
+fn who_reads_a_log_that_has_not_been_there_for_long_looks_what_others_have_published() {
+    const SECONDS: Duration = Duration::from_secs(COMPLETE_AFTER as u64 - 1);
+    let complete_after = |told: u64, logged: &[u64], age: Duration| {
+        let mut fixture = Fixture::new(settings());
+        let connected = fixture.micros;
+        fixture.happens(Event::Connected);
+        fixture.reads_in_log("a", logged);
+        fixture.happens(Event::LogRead { age });
+        if !fixture.counters.is_complete() {
+            fixture.pass(SECOND);
+            fixture.hears_alive("a", 1, told, 0);
+        }
+        while !fixture.counters.is_complete() {
+            fixture.pass(FLUSH);
+        }
+        (fixture.micros - connected) / FLUSH
+    };
+    let by_time = u64::from(COMPLETE_AFTER) * SECOND / FLUSH;
+    let when_all_are_heard = 15;
+    for (told, logged, age, expected) in [
+        (9, &[8, 9][..], SECONDS, by_time),
+        (9, &[8, 9], SECONDS + Duration::from_secs(1), 0),
+        (9, &[], SECONDS, by_time),
+        (9, &[1, 2], SECONDS, when_all_are_heard),
+        (9, &[2, 1, 9], Duration::ZERO, when_all_are_heard),
+        (0, &[], Duration::ZERO, when_all_are_heard),
+    ] {
+        let took = complete_after(told, logged, age);
+        assert_eq!(took, expected, "{told} told, {logged:?}, {age:?}");
+    }
+}
+
+#[test]
+fn what_was_heard_from_the_first_on_needs_not_be_in_the_log() {
+    let mut fixture = Fixture::new(settings());
+    fixture.happens(Event::Connected);
+    fixture.hears_alive("a", 1, 0, 0);
+    fixture.hears_peers("a", 1, 1, 0);
+    fixture.hears_alive("a", 1, 1, 0);
+    fixture.happens(Event::LogRead {
+        age: Duration::ZERO,
+    });
+    fixture.pass(SECOND);
+    assert!(!fixture.counters.is_complete());
+    fixture.pass(SECOND);
+    assert!(fixture.counters.is_complete());
 }
