@@ -30,6 +30,7 @@
 //! | [`nats`] | servers by which trackers share their swarms |
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
+//! | [`skipping`] | tests that a machine lacks something for |
 //! | [`seeds`] | which simulations are run, and how one is run again |
 //! | [`swarm_file`] | what is in a file of swarms, and what may be |
 //! | [`tally`], [`lists`], [`certificates`], [`wire`] | what simulations have in common |
@@ -64,6 +65,7 @@ pub mod program;
 pub mod seeds;
 pub mod service_manager;
 pub mod setup;
+pub mod skipping;
 pub mod swarm_file;
 pub mod tally;
 #[cfg(target_os = "linux")]
