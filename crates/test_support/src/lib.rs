@@ -28,6 +28,7 @@
 //! | [`metrics`] | what Prometheus would see |
 //! | [`bencode`] | what HTTP trackers answer |
 //! | [`nats`] | servers by which trackers share their swarms |
+//! | [`browser`], [`web_socket`] | what WebTorrent clients are for a tracker |
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
 //! | [`skipping`] | tests that a machine lacks something for |
@@ -39,7 +40,7 @@
 //! | [`operations`](mod@operations) | the common tests |
 //! | [`load_test`] | a load tester's program, and fake trackers |
 //!
-//! Only tests use it. It panics where they would.
+//! Only tests and benchmarks use it. It panics where tests would.
 
 #![forbid(unsafe_code)]
 
@@ -71,6 +72,7 @@ pub mod tally;
 #[cfg(target_os = "linux")]
 pub mod threads;
 pub mod wait;
+pub mod web_socket;
 pub mod wire;
 
 pub use daemon::Daemon;
