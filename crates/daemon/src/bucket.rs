@@ -9,7 +9,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::edited_list::Refused;
+use crate::rewritten_file::{Rewritten, Version};
 
 /// Names of entries that cannot be used and are told of one by one.
 const TOLD_MAX: usize = 32;
@@ -131,7 +136,9 @@ impl InBucket {
     /// daemons go by the same, whenever they have started. `is_whole`: there is nothing else in it.
     pub(crate) fn read<F: BucketFormat>(&self, items: Vec<Item>, is_whole: bool) -> Read<F::Entry> {
         if is_whole {
-            self.state().unusable.clear();
+            let mut state = self.state();
+            state.unusable.clear();
+            state.is_apart = false;
         }
         let mut read = Read {
             add: Vec::with_capacity(items.len()),
@@ -190,8 +197,9 @@ impl InBucket {
         self.state().is_apart
     }
 
-    pub(crate) fn set_apart(&self, is_apart: bool) {
-        self.state().is_apart = is_apart;
+    /// There has never been an entry in it.
+    pub(crate) fn note_nothing(&self) {
+        self.state().is_apart = true;
     }
 
     /// The list has been changed.
@@ -201,15 +209,44 @@ impl InBucket {
         state.was_filled |= !is_empty;
     }
 
-    /// Whether the file is to be written.
-    pub(crate) fn is_to_be_saved(&self) -> bool {
+    /// See [`BucketList::save`]. `lock` is of the file, and `write` writes the present list, unless
+    /// the file is another one than this.
+    pub(crate) fn save<'a>(
+        &self,
+        list: &str,
+        path: &Path,
+        lock: impl FnOnce() -> MutexGuard<'a, Option<Version>>,
+        write: impl Fn(Option<Version>) -> Result<Rewritten, Refused>,
+    ) {
+        if !self.is_to_be_saved() {
+            return;
+        }
+        let mut file = lock();
+        let written = match write(*file) {
+            // It is a copy: what somebody else has made of it is not kept.
+            Err(Refused::FileHasChanged) => {
+                let metadata = fs::metadata(path).ok();
+                write(metadata.and_then(|it| Version::of(&it)))
+            }
+            written => written,
+        };
+        let saved = match written {
+            Ok(rewritten) => {
+                *file = Some(rewritten.version);
+                Ok(())
+            }
+            Err(refused) => Err(refused.reason()),
+        };
+        self.note_saved(list, saved);
+    }
+
+    fn is_to_be_saved(&self) -> bool {
         let mut state = self.state();
         let is_unsaved = std::mem::take(&mut state.is_unsaved);
         is_unsaved && state.was_filled
     }
 
-    /// What has become of the file.
-    pub(crate) fn note_saved(&self, list: &str, saved: Result<(), String>) {
+    fn note_saved(&self, list: &str, saved: Result<(), String>) {
         let trouble = saved.err();
         let mut state = self.state();
         if let Some(trouble) = &trouble

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aquatic_test_support::nats;
 use nix::sys::signal::Signal;
 
 use crate::ask::{Announce, Counts, UdpClient};
@@ -67,12 +68,13 @@ pub enum Cut {
 }
 
 impl Cluster {
-    /// Machines on which nothing runs yet, or nothing where namespaces cannot be made.
+    /// Machines on which nothing runs yet, or nothing where namespaces cannot be made or there is
+    /// no such server.
     ///
     /// # Errors
     /// See [`Lab::new`]; or when a program is missing.
     pub fn new(clients: u8) -> Result<Option<Self>> {
-        let Some(lab) = Lab::new(MACHINES + clients)? else {
+        let Some(lab) = Lab::new(MACHINES + clients)?.filter(|_| nats::is_there()) else {
             return Ok(None);
         };
         let (folder, document) = (Folder::new()?, Document::read()?);
@@ -259,8 +261,7 @@ impl Machine {
     /// # Errors
     /// When it is not there.
     pub fn start_server(&mut self) -> Result<()> {
-        // Only root may have /usr/sbin in its PATH.
-        let mut command = self.host.command("/usr/sbin/nats-server");
+        let mut command = self.host.command(nats::program());
         command.arg("-c").arg(self.path("etc/nats-server.conf"));
         self.server = Some(self.start("server", command)?);
         Ok(())

@@ -41,7 +41,6 @@ pub mod folder;
 pub mod host;
 pub mod identity;
 pub mod lab;
-pub mod nats;
 pub mod nginx;
 pub mod process;
 pub mod prometheus;

@@ -7,6 +7,7 @@ use std::thread;
 
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::workspace;
+use aquatic_test_support::nats;
 
 /// One worker and one load tester each, wherever the system lets them run. One tracker cannot be
 /// there, and one does not start.
@@ -186,6 +187,9 @@ impl Figures {
 
 #[test]
 fn a_tiny_cluster_is_measured() {
+    if !nats::is_there() {
+        return;
+    }
     let programs = programs();
     let runs = TINY_CLUSTER.map(|arguments| {
         let programs = programs.clone();

@@ -12,8 +12,7 @@ use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::process::Process;
 use aquatic_e2e::{wait, workspace};
-
-const NATS: &str = "/usr/sbin/nats-server";
+use aquatic_test_support::nats;
 
 const TOGETHER_LIMIT: Duration = Duration::from_secs(60);
 
@@ -92,7 +91,7 @@ fn command(service: &Service, host: &Host, folder: &Folder) -> Result<Command> {
         return Ok(command);
     }
     ensure!(service.name.starts_with("nats-"), "{}", service.name);
-    let mut command = host.command(NATS);
+    let mut command = host.command(nats::program());
     for argument in &service.arguments {
         match place(argument) {
             Some(place) => command.arg(place),
@@ -104,7 +103,7 @@ fn command(service: &Service, host: &Host, folder: &Folder) -> Result<Command> {
 
 #[test]
 fn what_the_compose_file_of_a_cluster_starts_becomes_a_cluster() {
-    let Some(lab) = Lab::new(0).unwrap() else {
+    let Some(lab) = Lab::new(0).unwrap().filter(|_| nats::is_there()) else {
         return;
     };
     let (folder, host) = (Folder::new().unwrap(), lab.hub());

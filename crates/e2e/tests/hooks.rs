@@ -14,6 +14,7 @@ use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::process::Process;
 use aquatic_e2e::{wait, workspace};
+use aquatic_test_support::nats::{self, JETSTREAM};
 use nix::sys::signal::Signal;
 
 /// Where `scripts/test.sh` installs the library, below cargo's target folder.
@@ -74,9 +75,10 @@ struct Stage {
 }
 
 impl Stage {
-    /// `None` where namespaces cannot be made: the example has a port of its own.
+    /// `None` where namespaces cannot be made, since the example has a port of its own; or where
+    /// there is no such server.
     fn new(document: &Document) -> Result<Option<Self>> {
-        let Some(lab) = Lab::new(1)? else {
+        let Some(lab) = Lab::new(1)?.filter(|_| nats::is_there()) else {
             return Ok(None);
         };
         let library = workspace::target()?.join(INSTALLED_IN);
@@ -92,13 +94,12 @@ impl Stage {
             library,
             _lab: lab,
         };
-        let log = stage.folder.make("log")?;
         stage.write(
             "nats.conf",
-            &format!(
-                "listen: 127.0.0.1:4222\njetstream {{ store_dir: {} }}\n{}",
-                log.display(),
-                document.authorization_of_hooks()?
+            &nats::configuration(
+                ([127, 0, 0, 1], 4222).into(),
+                stage.folder.path(),
+                &format!("{JETSTREAM}\n{}", document.authorization_of_hooks()?),
             ),
         )?;
         stage.write("credentials", &document.credentials(1)?)?;
@@ -106,7 +107,7 @@ impl Stage {
         let folder = stage.folder.path().display().to_string();
         stage.write("aquatic.toml", &TRACKER.replace("FOLDER", &folder))?;
         stage.write("back_end.py", document.back_end()?)?;
-        let mut server = stage.host.command("/usr/sbin/nats-server");
+        let mut server = stage.host.command(nats::program());
         server.arg("-c").arg(stage.folder.path().join("nats.conf"));
         stage.run("server", server)?;
         let mut tracker = stage.host.command(workspace::binary("aquatic")?);

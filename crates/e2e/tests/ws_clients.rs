@@ -16,10 +16,10 @@ use aquatic_e2e::clients::browser::{self, Application, Play};
 use aquatic_e2e::clients::npm;
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
-use aquatic_e2e::nats::Nats;
 use aquatic_e2e::nginx::Nginx;
 use aquatic_e2e::tracker::Tracker;
 use aquatic_e2e::{Family, Protocol};
+use aquatic_test_support::nats::{self, NatsServer};
 
 #[test]
 fn a_file_goes_from_browser_to_browser_over_ws() {
@@ -38,8 +38,11 @@ fn a_file_goes_from_browser_to_browser_over_wss() {
 /// They know each other only because their trackers do.
 #[test]
 fn a_file_goes_from_browser_to_browser_by_way_of_two_trackers() {
+    if !nats::is_there() {
+        return;
+    }
     let (folder, host) = (Folder::new().unwrap(), Host::loopback());
-    let nats = Nats::start(&folder, &host).unwrap();
+    let nats = NatsServer::start();
     let trackers = ["one", "other"].map(|name| {
         let address = SocketAddr::new(host.ip(Family::V4), host.free_port().unwrap());
         let folder = Folder::new().unwrap();

@@ -1,13 +1,13 @@
 //! A WebTorrent client, as far as a tracker sees it: a WebSocket with JSON in it.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use aquatic_types::InfoHash;
 use serde_json::{Value, json};
 
 use crate::wait::{self, DEADLINE};
+use crate::web_socket::{WebSocket, text};
 
 /// How long nothing has to come before it is said that nothing does.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -15,15 +15,8 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// A peer at one connection. Its peers leave when this is dropped.
 #[derive(Debug)]
 pub struct Browser {
-    stream: TcpStream,
+    socket: WebSocket,
     peer_id: [u8; 20],
-    received: Vec<u8>,
-}
-
-/// Info hashes and peer ids are sent as characters, one for each byte.
-#[must_use]
-pub fn text(bytes: &[u8; 20]) -> String {
-    bytes.map(char::from).iter().collect()
 }
 
 impl Browser {
@@ -36,28 +29,11 @@ impl Browser {
     /// The same at an announce URL with this path.
     #[must_use]
     pub fn connect_by(to: SocketAddr, path: &str, name: u8) -> Self {
-        let mut stream = TcpStream::connect(to).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let upgrade = format!(
-            "GET {path} HTTP/1.1\r\nHost: tracker\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(upgrade.as_bytes()).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.extend(byte);
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101 "));
         let mut peer_id = [b'-'; 20];
         peer_id[0] = name;
         Self {
-            stream,
+            socket: WebSocket::connect(to, path, DEADLINE).unwrap(),
             peer_id,
-            received: Vec::new(),
         }
     }
 
@@ -124,20 +100,7 @@ impl Browser {
 
     /// Sends a message of the protocol.
     pub fn send(&mut self, message: &Value) {
-        let message = message.to_string();
-        let size = u16::try_from(message.len()).unwrap();
-        // A text, masked with zeros.
-        let mut frame = vec![0x81];
-        match u8::try_from(size) {
-            Ok(size) if size < 126 => frame.push(0x80 | size),
-            _ => {
-                frame.push(0x80 | 126);
-                frame.extend(size.to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.extend(message.as_bytes());
-        self.stream.write_all(&frame).unwrap();
+        self.socket.send(message).unwrap();
     }
 
     /// The next message of the tracker.
@@ -153,39 +116,9 @@ impl Browser {
 
     /// The next message, if one comes in time.
     pub fn next(&mut self, within: Duration) -> Option<Value> {
-        loop {
-            if let Some((kind, message)) = self.take_frame() {
-                // Not a ping or pong, or the end.
-                if kind == 1 {
-                    return Some(serde_json::from_slice(&message).unwrap());
-                }
-                continue;
-            }
-            let mut bytes = [0; 4_096];
-            self.stream.set_read_timeout(Some(within)).unwrap();
-            match self.stream.read(&mut bytes) {
-                Ok(0) => panic!("the tracker has closed the connection"),
-                Ok(size) => self.received.extend(&bytes[..size]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (head, rest) = self.received.split_at_checked(2)?;
-        let (size, rest) = match head[1] {
-            126 => {
-                let (size, rest) = rest.split_at_checked(2)?;
-                (usize::from(u16::from_be_bytes([size[0], size[1]])), rest)
-            }
-            size => (usize::from(size), rest),
-        };
-        let kind = head[0] & 0x0f;
-        let message = rest.get(..size)?.to_vec();
-        let used = self.received.len() - rest.len() + size;
-        self.received.drain(..used);
-        Some((kind, message))
+        let stream = self.socket.stream();
+        stream.set_read_timeout(Some(within)).unwrap();
+        self.socket.receive().unwrap()
     }
 
     /// Seeders, completed downloads and leechers of a torrent.

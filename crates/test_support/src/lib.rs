@@ -28,8 +28,10 @@
 //! | [`metrics`] | what Prometheus would see |
 //! | [`bencode`] | what HTTP trackers answer |
 //! | [`nats`] | servers by which trackers share their swarms |
+//! | [`browser`], [`web_socket`] | what WebTorrent clients are for a tracker |
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
+//! | [`skipping`] | tests that a machine lacks something for |
 //! | [`seeds`] | which simulations are run, and how one is run again |
 //! | [`swarm_file`] | what is in a file of swarms, and what may be |
 //! | [`tally`], [`lists`], [`certificates`], [`wire`] | what simulations have in common |
@@ -38,7 +40,7 @@
 //! | [`operations`](mod@operations) | the common tests |
 //! | [`load_test`] | a load tester's program, and fake trackers |
 //!
-//! Only tests use it. It panics where they would.
+//! Only tests and benchmarks use it. It panics where tests would.
 
 #![forbid(unsafe_code)]
 
@@ -64,11 +66,13 @@ pub mod program;
 pub mod seeds;
 pub mod service_manager;
 pub mod setup;
+pub mod skipping;
 pub mod swarm_file;
 pub mod tally;
 #[cfg(target_os = "linux")]
 pub mod threads;
 pub mod wait;
+pub mod web_socket;
 pub mod wire;
 
 pub use daemon::Daemon;

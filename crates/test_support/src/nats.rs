@@ -13,49 +13,81 @@ use aquatic_types::IpFamily;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{Place, wait};
+use crate::{Place, skipping, wait};
 
-/// A server with a log (JetStream) on disk. It is killed when this is dropped.
+/// A line that makes a server keep a log, on disk.
+pub const JETSTREAM: &str = "jetstream { store_dir: \"FOLDER/store\" }";
+
+/// Debian has it among the programs of administrators, which are not on everybody's path.
+#[must_use]
+pub fn program() -> &'static Path {
+    let of_debian = Path::new("/usr/sbin/nats-server");
+    match of_debian.is_file() {
+        true => of_debian,
+        false => Path::new("nats-server"),
+    }
+}
+
+/// Whether there is such a program. Without it, whoever asks tests nothing.
+#[must_use]
+pub fn is_there() -> bool {
+    let version = Command::new(program()).arg("--version").output();
+    let is_there = version.is_ok_and(|output| output.status.success());
+    if !is_there {
+        skipping::skip("`nats-server` is not installed: it is in Debian's package of this name");
+    }
+    is_there
+}
+
+/// A configuration file. `lines` are what is in it besides; the folder is `FOLDER` there.
+#[must_use]
+pub fn configuration(listen: SocketAddr, folder: &Path, lines: &str) -> String {
+    let lines = lines.replace("FOLDER", &folder.display().to_string());
+    format!("listen: \"{listen}\"\n{lines}\n")
+}
+
+/// A server in a folder of its own. It is killed when this is dropped.
 pub struct NatsServer {
     child: Option<Child>,
     place: Place,
 }
 
 impl NatsServer {
-    /// One that lets everybody in.
+    /// One that lets everybody in, and keeps a log.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_with("")
+        Self::start_with(JETSTREAM)
     }
 
-    /// One that has this in its configuration besides.
+    /// One with these lines of configuration.
     #[must_use]
-    pub fn start_with(configuration: &str) -> Self {
-        let mut server = Self::stopped(configuration);
+    pub fn start_with(lines: &str) -> Self {
+        let mut server = Self::stopped(lines);
         server.go_on();
         server
     }
 
     /// One that does not run yet.
     #[must_use]
-    pub fn stopped(configuration: &str) -> Self {
+    pub fn stopped(lines: &str) -> Self {
         let server = Self {
             child: None,
             place: Place::new(),
         };
-        server.configure(configuration);
+        server.configure(lines);
         server
     }
 
     /// What it will have in its configuration at the next start.
-    pub fn configure(&self, configuration: &str) {
-        let store = self.path("store");
-        let text = format!(
-            "listen: \"{}\"\njetstream {{ store_dir: \"{}\" }}\n{configuration}\n",
-            self.address(),
-            store.display()
-        );
-        fs::write(self.path("nats.conf"), text).unwrap();
+    pub fn configure(&self, lines: &str) {
+        let text = configuration(self.address(), &self.path(""), lines);
+        self.place.write("nats.conf", text);
+    }
+
+    /// Has it take over a changed configuration while it runs.
+    pub fn reload(&self, lines: &str) {
+        self.configure(lines);
+        self.signal(Signal::SIGHUP);
     }
 
     /// Of a file in its folder.
@@ -68,6 +100,12 @@ impl NatsServer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.place.address(IpFamily::V4)
+    }
+
+    /// The port of that.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.place.port()
     }
 
     /// Where clients find it.
@@ -87,10 +125,13 @@ impl NatsServer {
             .stderr(log)
             .spawn()
             .expect("`nats-server` can be started: it is in Debian's package of this name");
-        self.child = Some(child);
+        let child = self.child.insert(child);
+        let place = &self.place;
         wait::until_ok(|| {
-            let connected = TcpStream::connect(self.address());
-            connected.map_err(|error| format!("{error}: {}", self.log()))
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server has ended: {}", place.log());
+            let connected = TcpStream::connect(place.address(IpFamily::V4));
+            connected.map_err(|error| format!("{error}: {}", place.log()))
         });
     }
 
@@ -102,16 +143,44 @@ impl NatsServer {
         }
     }
 
-    /// It says nothing any more, and takes what it is sent, until it is killed.
-    pub fn hang(&self) {
-        let child = self.child.as_ref().expect("it runs");
-        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGSTOP).unwrap();
+    fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.id().cast_signed()), signal).unwrap();
+    }
+
+    /// It says nothing any more, and takes what it is sent, until it is killed or thawed.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        #[cfg(target_os = "linux")]
+        wait::until("all of its threads stand still", || {
+            let threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+            let mut states = threads.map(|thread| {
+                let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+                // After the name, which is in brackets.
+                stat.rsplit_once(") ").unwrap().1.starts_with('T')
+            });
+            states.all(|stands_still| stands_still).then_some(())
+        });
+    }
+
+    /// It goes on after that.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
     }
 
     /// What it has logged since it was started last.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -246,19 +315,4 @@ fn from_base64(text: &str) -> Vec<u8> {
         bytes.into_iter().take(some.len() * 6 / 8)
     });
     bytes.collect()
-}
-
-impl Drop for NatsServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Debian has it among the programs of administrators.
-fn program() -> &'static Path {
-    let of_debian = Path::new("/usr/sbin/nats-server");
-    match of_debian.exists() {
-        true => of_debian,
-        false => Path::new("nats-server"),
-    }
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_test_support::browser::Browser;
-use aquatic_test_support::nats::{NatsClient, NatsServer};
+use aquatic_test_support::nats::{self, NatsClient, NatsServer};
 use aquatic_test_support::{Daemon, metrics, torrent};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use nix::sys::signal::Signal;
@@ -59,6 +59,9 @@ fn lines(server: &NatsServer) -> Vec<Value> {
 
 #[test]
 fn what_is_served_is_told_with_all_that_the_client_says() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let daemon = node(Kind::Both, "a", &server).start();
     wait_until_connected(&daemon);
@@ -106,6 +109,9 @@ fn what_is_served_is_told_with_all_that_the_client_says() {
 /// They have no port, and need not say how much they have sent.
 #[test]
 fn what_browsers_announce_is_told_too() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     for (kind, name) in [(Kind::WebTorrent, "a"), (Kind::All, "b")] {
         let daemon = node(kind, name, &server).start();
@@ -141,6 +147,9 @@ fn what_browsers_announce_is_told_too() {
 /// Each of them once, and those of a client in order.
 #[test]
 fn nothing_is_lost_while_the_server_is_away_or_when_a_tracker_stops() {
+    if !nats::is_there() {
+        return;
+    }
     for kind in [Kind::Udp, Kind::Http] {
         let mut server = NatsServer::start();
         let mut daemon = node(kind, "a", &server).start();
@@ -172,6 +181,9 @@ fn nothing_is_lost_while_the_server_is_away_or_when_a_tracker_stops() {
 /// A browser that does not go keeps the tracker from ending, and others are served meanwhile.
 #[test]
 fn what_is_served_while_a_tracker_stops_is_told_to_all() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let mut daemon = Node::new(Kind::All, "a", &server)
         .with("cluster.announces = true")
@@ -196,6 +208,9 @@ fn what_is_served_while_a_tracker_stops_is_told_to_all() {
 
 #[test]
 fn nobody_is_told_unless_that_is_wanted() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let daemon = Node::new(Kind::Udp, "a", &server).start();
     wait_until_connected(&daemon);

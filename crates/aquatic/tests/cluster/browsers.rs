@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
 use aquatic_test_support::browser::Browser;
-use aquatic_test_support::nats::NatsServer;
+use aquatic_test_support::nats::{self, NatsServer};
 use aquatic_test_support::setup::on_each;
 use aquatic_test_support::{Daemon, metrics, torrent};
 use aquatic_types::{InfoHash, IpFamily};
@@ -34,6 +34,9 @@ fn meet(torrent: InfoHash, offerer: &mut Browser, answerer: &mut Browser, left: 
 
 #[test]
 fn browsers_at_different_nodes_meet_as_if_at_one() {
+    if !nats::is_there() {
+        return;
+    }
     on_each(&Kinds::all_of(KINDS), |Kinds(one, other)| {
         let kinds = [one, other];
         let (_server, [a, b]) = pair(kinds);
@@ -55,6 +58,9 @@ fn browsers_at_different_nodes_meet_as_if_at_one() {
 /// They cannot use the addresses of others, at whichever node these are.
 #[test]
 fn swarms_of_browsers_and_of_others_stay_apart() {
+    if !nats::is_there() {
+        return;
+    }
     let (_server, [a, b]) = pair([Kind::All, Kind::All]);
     let torrent = torrent(1);
     let mut udp = client(Kind::All, &a, IpFamily::V4);
@@ -71,6 +77,9 @@ fn swarms_of_browsers_and_of_others_stay_apart() {
 
 #[test]
 fn a_node_that_starts_knows_the_browsers_of_others() {
+    if !nats::is_there() {
+        return;
+    }
     for kind in KINDS {
         let server = NatsServer::start();
         let a = Node::new(kind, "a", &server).start();
@@ -89,6 +98,9 @@ fn a_node_that_starts_knows_the_browsers_of_others() {
 /// Whoever is connected there has to connect to another node.
 #[test]
 fn browsers_of_a_node_that_stops_leave_with_it() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::new(Kind::WebTorrent, name, &server));
     let (mut a, b) = (a.start(), b.start());
@@ -110,6 +122,9 @@ fn offers_sent(node: &Daemon) -> f64 {
 /// It cannot say that it is gone. Offers would be lost on the way to it.
 #[test]
 fn browsers_of_a_killed_node_get_no_offers_after_5_s_and_leave_after_30_s() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::new(Kind::WebTorrent, name, &server));
     let (mut of_a, b) = (a.start(), b.start());
@@ -139,6 +154,9 @@ fn browsers_of_a_killed_node_get_no_offers_after_5_s_and_leave_after_30_s() {
 /// The process that has its name is another one.
 #[test]
 fn browsers_of_a_killed_node_leave_when_it_is_back() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::new(Kind::WebTorrent, name, &server));
     let (mut of_a, b) = (a.start(), b.start());
@@ -165,6 +183,9 @@ fn browsers_of_a_killed_node_leave_when_it_is_back() {
 /// What is for others does not wait for the server, and comes again with the next announce.
 #[test]
 fn browsers_of_one_node_meet_while_the_server_is_gone_and_those_of_others_after() {
+    if !nats::is_there() {
+        return;
+    }
     let (mut server, [a, b]) = pair([Kind::WebTorrent, Kind::WebTorrent]);
     let mut at_a = browser(Kind::WebTorrent, &a, b'a');
     let mut at_b = browser(Kind::WebTorrent, &b, b'b');
@@ -189,6 +210,9 @@ fn browsers_of_one_node_meet_while_the_server_is_gone_and_those_of_others_after(
 /// Nobody at the one node is told of what the other one does not allow.
 #[test]
 fn browsers_do_not_meet_over_a_torrent_that_one_node_does_not_allow() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let strict = Node::new(Kind::WebTorrent, "strict", &server)
         .with("access_list.mode = 'deny'")

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
-use aquatic_test_support::nats::NatsServer;
+use aquatic_test_support::nats::{self, JETSTREAM, NatsServer};
 use aquatic_test_support::{metrics, torrent, wait};
 use aquatic_types::{AnnounceEvent, IpFamily};
 use nix::sys::signal::Signal;
@@ -15,8 +15,11 @@ const V4: IpFamily = IpFamily::V4;
 
 #[test]
 fn nodes_serve_before_there_is_a_server_and_share_what_they_have_when_there_is_one() {
+    if !nats::is_there() {
+        return;
+    }
     for kind in [Kind::Udp, Kind::Http] {
-        let mut server = NatsServer::stopped("");
+        let mut server = NatsServer::stopped(JETSTREAM);
         let nodes = ["a", "b"].map(|name| Node::new(kind, name, &server).start());
         let [mut at_a, mut at_b] = nodes.each_ref().map(|node| client(kind, node, V4));
         at_a.join(torrent(1), 1, 0);
@@ -32,6 +35,9 @@ fn nodes_serve_before_there_is_a_server_and_share_what_they_have_when_there_is_o
 /// Answers go on, and nothing of what was announced meanwhile is lost.
 #[test]
 fn a_server_that_is_gone_for_a_while_costs_nothing() {
+    if !nats::is_there() {
+        return;
+    }
     let (mut server, nodes) = pair([Kind::Udp, Kind::Udp]);
     let [mut at_a, mut at_b] = nodes.each_ref().map(|node| client(Kind::Udp, node, V4));
     at_a.join(torrent(1), 1, 0);
@@ -60,12 +66,15 @@ fn a_server_that_is_gone_for_a_while_costs_nothing() {
 /// It takes what it is told, and passes it on to nobody.
 #[test]
 fn what_a_server_that_hung_took_along_is_told_again() {
+    if !nats::is_there() {
+        return;
+    }
     for kind in [Kind::Udp, Kind::Http] {
         let (mut server, nodes) = pair([kind, kind]);
         let [mut at_a, mut at_b] = nodes.each_ref().map(|node| client(kind, node, V4));
         at_a.join(torrent(1), 1, 5);
         wait_for_counts(&mut *at_b, torrent(1), [0, 0, 1]);
-        server.hang();
+        server.freeze();
         at_a.join(torrent(1), 2, 5);
         // It is published within a tenth of a second.
         thread::sleep(Duration::from_secs(1));
@@ -79,10 +88,13 @@ fn what_a_server_that_hung_took_along_is_told_again() {
 /// Others share as before meanwhile.
 #[test]
 fn a_node_that_stands_still_is_dropped_and_reads_in_the_log_what_it_missed() {
+    if !nats::is_there() {
+        return;
+    }
     // It asks nobody whom it has sent something in the last interval, and says in that log whom it
     // has dropped.
     let settings = "ping_interval: \"300ms\"\nping_max: 3\ndebug: true";
-    let server = NatsServer::start_with(settings);
+    let server = NatsServer::start_with(&format!("{JETSTREAM}\n{settings}"));
     let nodes = ["a", "b", "still"].map(|name| Node::new(Kind::Udp, name, &server).start());
     nodes.iter().for_each(wait_until_connected);
     let [mut at_a, mut at_b, mut at_still] =
@@ -128,6 +140,9 @@ fn a_node_that_stands_still_is_dropped_and_reads_in_the_log_what_it_missed() {
 /// The first answer of a node has all peers.
 #[test]
 fn a_node_that_is_killed_knows_everything_when_it_is_back() {
+    if !nats::is_there() {
+        return;
+    }
     for kind in Kind::ALL {
         let server = NatsServer::start();
         let a = Node::new(kind, "a", &server).start();
@@ -160,6 +175,9 @@ fn a_node_that_is_killed_knows_everything_when_it_is_back() {
 /// The log has downloads that were counted, and written down, before.
 #[test]
 fn a_node_that_restarts_counts_no_download_twice() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let a = Node::new(Kind::Udp, "a", &server).start();
     let second = Node::new(Kind::Udp, "b", &server)
@@ -194,6 +212,9 @@ fn a_node_that_restarts_counts_no_download_twice() {
 /// What it has heard in its last moment is told before it goes.
 #[test]
 fn a_node_that_stops_tells_the_others() {
+    if !nats::is_there() {
+        return;
+    }
     let (_server, [a, mut b]) = pair([Kind::Udp, Kind::Udp]);
     let mut at_a = client(Kind::Udp, &a, V4);
     client(Kind::Udp, &b, V4).join(torrent(1), 1, 0);
@@ -207,6 +228,9 @@ fn a_node_that_stops_tells_the_others() {
 /// Without a log, peers make up for it: they are told of again as they announce.
 #[test]
 fn without_a_log_a_new_node_hears_of_whoever_announces_again() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let node = |name| {
         Node::new(Kind::Udp, name, &server)
@@ -239,7 +263,7 @@ fn without_a_log_a_new_node_hears_of_whoever_announces_again() {
 /// Not for ever, and not in silence.
 #[test]
 fn a_start_does_not_wait_for_a_cluster_that_is_not_there() {
-    let server = NatsServer::stopped("");
+    let server = NatsServer::stopped(JETSTREAM);
     let node = Node::new(Kind::Udp, "a", &server).with("cluster.start_complete_within = 1");
     let a = node.start();
     a.wait_for_log("the swarms of the cluster are not known after 1 s: serving nevertheless");
@@ -248,6 +272,9 @@ fn a_start_does_not_wait_for_a_cluster_that_is_not_there() {
 
 #[test]
 fn two_nodes_of_one_name_are_told_so() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let nodes = [0, 1].map(|_| Node::new(Kind::Udp, "same", &server).start());
     for node in &nodes {

@@ -1,6 +1,6 @@
 //! Access lists and keys that are kept in the servers.
 
-use aquatic_test_support::nats::{NatsClient, NatsServer};
+use aquatic_test_support::nats::{self, NatsClient, NatsServer};
 use aquatic_test_support::operations::operator_endpoint::{TOKEN, ask, write_token};
 use aquatic_test_support::{Daemon, metrics, torrent, wait};
 use aquatic_types::{AnnounceEvent, InfoHash, IpFamily};
@@ -53,6 +53,9 @@ fn wait_for(client: &mut dyn Client, torrent: InfoHash, is_served: bool) {
 
 #[test]
 fn a_torrent_is_allowed_or_denied_at_all_nodes_at_once() {
+    if !nats::is_there() {
+        return;
+    }
     for (mode, is_served_if_listed) in [("allow", true), ("deny", false)] {
         let mut server = NatsServer::start();
         let nodes = [(Kind::Udp, "a"), (Kind::Both, "b"), (Kind::Http, "c")];
@@ -109,6 +112,9 @@ fn a_torrent_is_allowed_or_denied_at_all_nodes_at_once() {
 /// Its file is empty: before it has read the list, it would take in nobody.
 #[test]
 fn a_new_node_knows_the_peers_of_torrents_that_it_reads_of_in_the_bucket() {
+    if !nats::is_there() {
+        return;
+    }
     const TORRENTS: u32 = 30;
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| {
@@ -139,6 +145,9 @@ fn a_new_node_knows_the_peers_of_torrents_that_it_reads_of_in_the_bucket() {
 /// A server that has lost its disk, or somebody who has deleted it: nobody is to be served less.
 #[test]
 fn a_bucket_that_is_gone_takes_no_list_along() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let node = node(Kind::Udp, "a", &server, &listed("allow"));
     let daemon = node.start();
@@ -160,6 +169,9 @@ fn a_bucket_that_is_gone_takes_no_list_along() {
 /// The one that starts does not know that the bucket was there before, and makes it.
 #[test]
 fn a_bucket_that_somebody_makes_anew_takes_no_list_along() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let nodes = ["a", "b"].map(|name| node(Kind::Udp, name, &server, &listed("allow")));
     let [a, mut b] = nodes.each_ref().map(Node::start);
@@ -194,6 +206,9 @@ fn a_bucket_that_somebody_makes_anew_takes_no_list_along() {
 
 #[test]
 fn a_torrent_is_denied_to_browsers_at_all_nodes_at_once() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let nodes = ["a", "b"].map(|name| node(Kind::WebTorrent, name, &server, &listed("deny")));
     let daemons = nodes.each_ref().map(Node::start);
@@ -221,6 +236,9 @@ fn a_torrent_is_denied_to_browsers_at_all_nodes_at_once() {
 /// What an operator changes at one node.
 #[test]
 fn a_change_at_one_endpoint_holds_at_all_nodes() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let [a, b] = [(Kind::Udp, "a"), (Kind::Http, "b")].map(|(kind, name)| {
         let settings = format!(
@@ -278,6 +296,9 @@ fn a_change_at_one_endpoint_holds_at_all_nodes() {
 /// What was last known is in the file, and nothing else is served.
 #[test]
 fn a_node_that_starts_without_a_server_goes_by_its_copy() {
+    if !nats::is_there() {
+        return;
+    }
     let mut server = NatsServer::start();
     let node = node(Kind::Udp, "a", &server, &listed("allow"));
     let first = node.start();
@@ -312,6 +333,9 @@ fn a_node_that_starts_without_a_server_goes_by_its_copy() {
 /// As long as the list of a large private tracker.
 #[test]
 fn a_long_list_holds_within_seconds() {
+    if !nats::is_there() {
+        return;
+    }
     const ENTRIES: u32 = 100_000;
     let server = NatsServer::start();
     let first = node(Kind::Udp, "a", &server, &listed("allow")).start();

@@ -1,6 +1,6 @@
 //! What peers of one node have of those of another.
 
-use aquatic_test_support::nats::NatsServer;
+use aquatic_test_support::nats::{self, NatsServer};
 use aquatic_test_support::setup::on_each;
 use aquatic_test_support::{Daemon, metrics, torrent};
 use aquatic_types::{AnnounceEvent, IpFamily};
@@ -13,6 +13,9 @@ const V4: IpFamily = IpFamily::V4;
 
 #[test]
 fn whoever_announces_at_one_node_is_handed_out_by_the_other() {
+    if !nats::is_there() {
+        return;
+    }
     on_each(&Kinds::all_of(Kind::ALL), |Kinds(of_a, of_b)| {
         let (_server, [a, b]) = pair([of_a, of_b]);
         for (number, family) in [(1, V4), (2, IpFamily::V6)] {
@@ -38,6 +41,9 @@ fn whoever_announces_at_one_node_is_handed_out_by_the_other() {
 /// All that a peer can do.
 #[test]
 fn a_peer_changes_and_leaves_at_all_nodes() {
+    if !nats::is_there() {
+        return;
+    }
     let (_server, [a, b]) = pair([Kind::Udp, Kind::Http]);
     let (mut at_a, mut at_b) = (client(Kind::Udp, &a, V4), client(Kind::Http, &b, V4));
     let torrent = torrent(1);
@@ -58,6 +64,9 @@ fn a_peer_changes_and_leaves_at_all_nodes() {
 
 #[test]
 fn clusters_of_different_names_share_nothing() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let a = Node::new(Kind::Udp, "a", &server).start();
     let other = Node::new(Kind::Udp, "b", &server).with("cluster.name = 'other'");
@@ -73,6 +82,9 @@ fn clusters_of_different_names_share_nothing() {
 /// What one node allows is no business of the other.
 #[test]
 fn a_torrent_that_is_not_allowed_does_not_come_in_by_another_node() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let strict = Node::new(Kind::Http, "strict", &server)
         .with("access_list.mode = 'deny'")
@@ -102,6 +114,9 @@ fn a_torrent_that_is_not_allowed_does_not_come_in_by_another_node() {
 
 #[test]
 fn there_is_no_room_for_more_than_may_be() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let a = Node::new(Kind::Udp, "a", &server).start();
     let small = Node::new(Kind::Udp, "small", &server).with("limits.max_peers = 3");
@@ -127,6 +142,9 @@ fn there_is_no_room_for_more_than_may_be() {
 /// The limit holds for all nodes together, and nobody who is there has to go.
 #[test]
 fn peers_of_an_address_count_wherever_they_have_announced() {
+    if !nats::is_there() {
+        return;
+    }
     let server = NatsServer::start();
     let a = Node::new(Kind::Udp, "a", &server).start();
     let limited = Node::new(Kind::Udp, "b", &server).with("limits.max_peers_per_ip = 3");
@@ -150,6 +168,9 @@ fn peers_of_an_address_count_wherever_they_have_announced() {
 /// What an operator sees.
 #[test]
 fn what_was_shared_is_counted() {
+    if !nats::is_there() {
+        return;
+    }
     let (_server, [a, b]) = pair([Kind::Udp, Kind::Udp]);
     let mut at_a = client(Kind::Udp, &a, V4);
     at_a.join(torrent(1), 1, 5);

@@ -11,13 +11,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use aquatic_daemon::clock::Clock;
 use aquatic_load_test::core::process::Usage;
+use aquatic_test_support::nats;
 
 use crate::child::{Child, Interrupt};
 use crate::materials;
 use crate::trackers::Protocol;
-
-/// Debian has it among the programs of administrators, which are not on everybody's path.
-const OF_DEBIAN: &str = "/usr/sbin/nats-server";
 
 /// How long it may take until it listens: it reads what it has stored before.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -79,12 +77,7 @@ impl Server {
 
     /// Starts it (again), with what it has stored.
     pub(crate) fn go_on(&mut self, interrupt: &Interrupt) -> anyhow::Result<()> {
-        let of_debian = Path::new(OF_DEBIAN);
-        let program = match of_debian.is_file() {
-            true => of_debian,
-            false => Path::new("nats-server"),
-        };
-        let mut command = Command::new(program);
+        let mut command = Command::new(nats::program());
         command.arg("-c").arg(self.config());
         let log = self.folder.join("nats.log");
         let child = Child::start(command, self.cpus.as_deref(), None, &log);
@@ -114,13 +107,11 @@ impl Server {
 
 /// It looks for connections that have died as often as documents/clustering.md says.
 fn config(address: SocketAddr, log: Log, folder: &Path) -> String {
-    let mut text = format!("listen: \"{address}\"\nping_interval: \"5s\"\n");
-    if log == Log::Kept {
-        let store = folder.join("store");
-        let store = store.display();
-        text += &format!("jetstream {{ store_dir: \"{store}\", max_file: 8G }}\n");
-    }
-    text
+    let log = match log {
+        Log::Kept => "jetstream { store_dir: \"FOLDER/store\", max_file: 8G }",
+        Log::Absent => "",
+    };
+    nats::configuration(address, folder, &format!("ping_interval: \"5s\"\n{log}"))
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use aquatic_cluster::config::ClusterConfig;
 use aquatic_cluster::counters::Counters;
 use aquatic_cluster::nats::AnnounceEnd;
 use aquatic_daemon::clock::{Clock, Now};
-use aquatic_test_support::nats::NatsClient;
+use aquatic_test_support::nats::{self, JETSTREAM, NatsClient, NatsServer};
+use aquatic_test_support::wait::{DEADLINE, until};
 use aquatic_tracker::announces::{AnnounceTap, Announces, ServedAnnounce};
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
 
 use crate::node::{Node, config, log_lines};
 use crate::permissions;
-use crate::server::{self, JETSTREAM, Server, until};
 
 const STREAM: &str = "AQUATIC-ANNOUNCES_main";
 
@@ -88,8 +88,8 @@ impl Tracker {
 
 /// Ports in the stream, in order. No message is there twice.
 #[track_caller]
-fn ports_in_stream(server: &Server) -> Vec<u16> {
-    let mut client = NatsClient::connect(([127, 0, 0, 1], server.port).into());
+fn ports_in_stream(server: &NatsServer) -> Vec<u16> {
+    let mut client = NatsClient::connect(server.address());
     let messages = client.read_stream(STREAM);
     let names: BTreeSet<_> = messages.iter().map(|(headers, _)| headers).collect();
     assert_eq!(names.len(), messages.len());
@@ -107,13 +107,13 @@ fn ports_in_stream(server: &Server) -> Vec<u16> {
 
 #[test]
 fn every_announce_is_there_once_and_in_order_whatever_the_server_does() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::absent();
+    let mut server = NatsServer::stopped(JETSTREAM);
     let mut tracker = Tracker::start(&config(&[&server]));
     tracker.tell(100);
-    server.run(JETSTREAM);
+    server.go_on();
     for _ in 0..4 {
         for _ in 0..50 {
             tracker.tell(20);
@@ -121,7 +121,7 @@ fn every_announce_is_there_once_and_in_order_whatever_the_server_does() {
         }
         server.kill();
         tracker.tell(50);
-        server.run(JETSTREAM);
+        server.go_on();
     }
     tracker.wait_for_all();
     assert_eq!(tracker.counters.announces.dropped.get(), 0);
@@ -132,10 +132,10 @@ fn every_announce_is_there_once_and_in_order_whatever_the_server_does() {
 /// It has taken what it has not acknowledged.
 #[test]
 fn what_is_published_again_is_not_there_twice() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let mut tracker = Tracker::start(&config(&[&server]));
     tracker.tell(1);
     tracker.wait_for_all();
@@ -152,10 +152,10 @@ fn what_is_published_again_is_not_there_twice() {
 
 #[test]
 fn the_oldest_are_lost_if_there_is_no_server_for_too_long() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::absent();
+    let mut server = NatsServer::stopped(JETSTREAM);
     let config = ClusterConfig {
         announces_buffer: 1_048_576,
         ..config(&[&server])
@@ -169,7 +169,7 @@ fn the_oldest_are_lost_if_there_is_no_server_for_too_long() {
         (tracker.counters.announces.dropped.get() > 0).then_some(())
     });
     assert!(tracker.counters.announces.buffered.get() <= 1_048_576);
-    server.run(JETSTREAM);
+    server.go_on();
     tracker.wait_for_all();
     let ports = ports_in_stream(&server);
     assert_eq!(ports.len(), tracker.published());
@@ -183,10 +183,10 @@ fn the_oldest_are_lost_if_there_is_no_server_for_too_long() {
 
 #[test]
 fn at_the_end_the_servers_have_everything() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let config = ClusterConfig {
         flush_interval: 5_000,
         ..config(&[&server])
@@ -203,7 +203,7 @@ fn at_the_end_the_servers_have_everything() {
     } = tracker;
     let clock = Clock::start();
     let done = node.begin(move |_| tokio_spawn(end));
-    done.recv_timeout(server::DEADLINE).unwrap();
+    done.recv_timeout(DEADLINE).unwrap();
     until("all are acknowledged", || {
         (counters.announces.published.get() == 1_000).then_some(())
     });
@@ -221,12 +221,12 @@ fn tokio_spawn(end: AnnounceEnd) {
 
 #[test]
 fn a_stream_that_is_refused_is_told_of_and_tried_again() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let allowed = permissions::configuration();
     let without = allowed.replace("STREAM.CREATE.AQUATIC-", "STREAM.OTHER.AQUATIC-");
-    let server = Server::start_with(&without);
+    let server = NatsServer::start_with(&without);
     let mut tracker = Tracker::start(&permissions::config_of(&server, "a"));
     tracker.tell(3);
     let reason = "Permissions Violation for Publish to \"$JS.API.STREAM.CREATE.AQUATIC-ANNOUNCES_";
@@ -242,11 +242,11 @@ fn a_stream_that_is_refused_is_told_of_and_tried_again() {
 /// Somebody has made it for small messages: they are cut, and nothing waits for ever.
 #[test]
 fn a_stream_that_takes_small_messages_only_gets_everything() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
-    let mut client = NatsClient::connect(([127, 0, 0, 1], server.port).into());
+    let server = NatsServer::start();
+    let mut client = NatsClient::connect(server.address());
     let stream = format!(
         "{{\"name\":\"{STREAM}\",\"subjects\":[\"aquatic.v1.main.announces.*\"],\
          \"storage\":\"memory\",\"retention\":\"limits\",\"max_msg_size\":2000}}"

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use aquatic_cluster::bus::{Bus, Channel, Destination};
 use aquatic_daemon::clock::Clock;
+use aquatic_test_support::Place;
+use aquatic_test_support::nats::{self, JETSTREAM, NatsServer};
+use aquatic_test_support::wait::until;
 
 use crate::node::{Node, Seen, config, log_lines};
-use crate::server::{self, JETSTREAM, Server, free_port, until};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
 #[test]
 fn each_channel_reaches_those_who_are_to_hear_it_unharmed_and_in_order() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, b, c] = ["a", "b", "c"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b, &c] {
         node.expect_connected();
@@ -51,10 +53,10 @@ fn each_channel_reaches_those_who_are_to_hear_it_unharmed_and_in_order() {
 
 #[test]
 fn clusters_of_other_names_hear_nothing() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     let mut other = config(&[&server]);
     other.name = "other".to_owned();
@@ -74,30 +76,30 @@ fn clusters_of_other_names_hear_nothing() {
 
 #[test]
 fn a_server_that_is_not_there_yet_is_waited_for() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::absent();
+    let mut server = NatsServer::stopped(JETSTREAM);
     let node = Node::start("a", &[&server]);
     assert_eq!(node.try_publish(&PEERS, b"x"), Err(b"x".to_vec()));
-    let port = format!("127.0.0.1:{}", server.port);
+    let port = server.address().to_string();
     let reason = format!("{port}: Connection refused");
     until("the reason is told", || {
         (!log_lines(&reason).is_empty()).then_some(())
     });
     node.expect_silence(Duration::from_millis(500));
     assert_eq!(log_lines(&reason).len(), 1);
-    server.run(JETSTREAM);
+    server.go_on();
     node.expect_connected();
     assert_eq!(node.try_publish(&PEERS, b"x"), Ok(()));
 }
 
 #[test]
 fn a_server_that_is_killed_and_comes_back_is_found_again() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
         node.expect_connected();
@@ -110,7 +112,7 @@ fn a_server_that_is_killed_and_comes_back_is_found_again() {
             node.expect(&Seen::Disconnected);
             assert_eq!(node.try_publish(&PEERS, b"lost"), Err(b"lost".to_vec()));
         }
-        server.run(JETSTREAM);
+        server.go_on();
         for node in [&a, &b] {
             node.expect_connected();
         }
@@ -122,10 +124,10 @@ fn a_server_that_is_killed_and_comes_back_is_found_again() {
 
 #[test]
 fn a_server_that_says_nothing_is_given_up() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let node = Node::start("a", &[&server]);
     node.expect_connected();
     server.freeze();
@@ -138,13 +140,13 @@ fn a_server_that_says_nothing_is_given_up() {
 /// It is the nearest, and takes connections. Another server of the list is as good.
 #[test]
 fn a_server_that_says_nothing_after_its_greeting_keeps_nobody_from_others() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let good = Server::start();
+    let good = NatsServer::start();
     let proxy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = proxy.local_addr().unwrap().port();
-    let to = good.port;
+    let to = good.port();
     thread::spawn(move || {
         for from in proxy.incoming() {
             let mut from = from.unwrap();
@@ -178,10 +180,10 @@ fn a_server_that_says_nothing_after_its_greeting_keeps_nobody_from_others() {
 
 #[test]
 fn what_a_server_has_is_confirmed_and_what_went_with_it_is_not() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
     let confirm = |mark| {
@@ -200,7 +202,7 @@ fn what_a_server_has_is_confirmed_and_what_went_with_it_is_not() {
     a.expect_silence(Duration::from_secs(1));
     server.kill();
     a.expect(&Seen::Disconnected);
-    server.run(JETSTREAM);
+    server.go_on();
     a.expect_connected();
     a.expect_silence(Duration::from_secs(1));
     a.publish(&PEERS, b"3");
@@ -210,10 +212,10 @@ fn what_a_server_has_is_confirmed_and_what_went_with_it_is_not() {
 
 #[test]
 fn more_than_fits_is_given_back_and_there_is_room_later() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
         node.expect_connected();
@@ -235,10 +237,10 @@ fn more_than_fits_is_given_back_and_there_is_room_later() {
 
 #[test]
 fn its_owner_is_woken_when_there_is_room_again() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let b = Node::start("b", &[&server]);
     b.expect_connected();
     let settings = crate::node::settings("a", &config(&[&server]));
@@ -269,10 +271,10 @@ fn its_owner_is_woken_when_there_is_room_again() {
 
 #[test]
 fn what_was_published_before_the_end_is_sent() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let b = Node::start("b", &[&server]);
     b.expect_connected();
     for round in 0..10_u8 {
@@ -353,10 +355,10 @@ fn expect_large(node: &Node, messages: u32) {
 #[test]
 fn who_takes_nothing_misses_messages_and_others_do_not() {
     const MESSAGES: u32 = 500;
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, quick, slow] = ["a", "quick", "slow"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &quick, &slow] {
         node.expect_connected();
@@ -396,10 +398,10 @@ fn who_takes_nothing_misses_messages_and_others_do_not() {
 #[test]
 fn who_comes_late_finds_everything() {
     const MESSAGES: u32 = 20_000;
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, late] = ["a", "late"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &late] {
         node.expect_connected();
@@ -423,10 +425,10 @@ fn who_comes_late_finds_everything() {
 
 #[test]
 fn who_comes_too_late_is_cut_off_by_the_server_and_comes_back() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start_with("max_pending: 2MB, write_deadline: \"1s\"");
+    let server = NatsServer::start_with("max_pending: 2MB, write_deadline: \"1s\"");
     let [a, quick, late] = ["a", "quick", "late"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &quick, &late] {
         node.expect_connected();
@@ -461,10 +463,11 @@ fn who_comes_too_late_is_cut_off_by_the_server_and_comes_back() {
 
 #[test]
 fn when_a_server_is_killed_another_one_of_the_cluster_is_used() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let [first, second] = [free_port(), free_port()];
+    let routes = [Place::new(), Place::new()];
+    let [first, second] = routes.each_ref().map(Place::port);
     let cluster = |own: u16, other: u16| {
         format!(
             "cluster {{ name: test, listen: \"127.0.0.1:{own}\", routes: \
@@ -472,8 +475,8 @@ fn when_a_server_is_killed_another_one_of_the_cluster_is_used() {
         )
     };
     let mut servers = [
-        Server::start_with(&cluster(first, second)),
-        Server::start_with(&cluster(second, first)),
+        NatsServer::start_with(&cluster(first, second)),
+        NatsServer::start_with(&cluster(second, first)),
     ];
     let fixed = [0, 1].map(|index: usize| Node::start("fixed", &[&servers[index]]));
     for node in &fixed {
@@ -481,8 +484,8 @@ fn when_a_server_is_killed_another_one_of_the_cluster_is_used() {
     }
     let node = Node::start("a", &[&servers[0], &servers[1]]);
     node.expect_connected();
-    let connections = |server: &Server| {
-        let line = format!("at 127.0.0.1:{}, version", server.port);
+    let connections = |server: &NatsServer| {
+        let line = format!("at 127.0.0.1:{}, version", server.port());
         log_lines(&line).len()
     };
     let used = usize::from(connections(&servers[0]) < 2);

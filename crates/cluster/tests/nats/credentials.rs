@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::config::ClusterConfig;
+use aquatic_test_support::nats::{self, NatsServer};
+use aquatic_test_support::wait::until;
 
 use crate::node::{Node, config, log_lines};
-use crate::server::{self, Server, until};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -56,8 +57,8 @@ fn creds() -> String {
     )
 }
 
-fn with_credentials(server: &Server, content: &str) -> ClusterConfig {
-    let path: PathBuf = server.folder.path().join("credentials");
+fn with_credentials(server: &NatsServer, content: &str) -> ClusterConfig {
+    let path: PathBuf = server.path("credentials");
     fs::write(&path, content).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     ClusterConfig {
@@ -68,7 +69,7 @@ fn with_credentials(server: &Server, content: &str) -> ClusterConfig {
 
 #[test]
 fn each_kind_of_credentials_lets_a_tracker_in_and_none_does_not() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let operator = format!(
@@ -87,7 +88,7 @@ fn each_kind_of_credentials_lets_a_tracker_in_and_none_does_not() {
             "a token of mine\n".to_owned(),
         ),
     ] {
-        let server = Server::start_with(&configuration);
+        let server = NatsServer::start_with(&configuration);
         let config = with_credentials(&server, &content);
         let [a, b] = ["a", "b"].map(|name| Node::start_with(name, &config));
         for node in [&a, &b] {
@@ -102,14 +103,14 @@ fn each_kind_of_credentials_lets_a_tracker_in_and_none_does_not() {
 
 #[test]
 fn who_is_refused_says_so_once_and_is_let_in_later() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let allow =
         |password: &str| format!("authorization {{ user: \"a\", password: \"{password}\" }}");
-    let server = Server::start_with(&allow("right"));
+    let server = NatsServer::start_with(&allow("right"));
     let node = Node::start_with("a", &with_credentials(&server, "a\nwrong password\n"));
-    let reason = format!("127.0.0.1:{}: it refuses the credentials", server.port);
+    let reason = format!("127.0.0.1:{}: it refuses the credentials", server.port());
     until("the reason is told", || {
         (!log_lines(&reason).is_empty()).then_some(())
     });
@@ -122,7 +123,7 @@ fn who_is_refused_says_so_once_and_is_let_in_later() {
 
 #[test]
 fn files_that_others_can_read_are_refused() {
-    let server = Server::absent();
+    let server = NatsServer::stopped("");
     let config = with_credentials(&server, "a\nb\n");
     let path = &config.credentials_file;
     fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap();

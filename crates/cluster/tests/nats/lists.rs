@@ -10,11 +10,11 @@ use aquatic_cluster::counters::Counters;
 use aquatic_cluster::lists::{self, ListKind};
 use aquatic_daemon::bucket::{Bucket, BucketChange, BucketList, Item};
 use aquatic_daemon::clock::Clock;
-use aquatic_test_support::nats::NatsClient;
+use aquatic_test_support::nats::{self, NatsClient, NatsServer};
+use aquatic_test_support::wait::until;
 
 use crate::node::{Node, config, log_lines};
 use crate::permissions;
-use crate::server::{self, JETSTREAM, Server, until};
 
 const BUCKET: &str = "aquatic_main_access";
 
@@ -124,16 +124,16 @@ fn entries(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn client(server: &Server) -> NatsClient {
-    NatsClient::connect(([127, 0, 0, 1], server.port).into())
+fn client(server: &NatsServer) -> NatsClient {
+    NatsClient::connect(server.address())
 }
 
 #[test]
 fn what_is_put_or_deleted_is_heard_by_all() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     // The first one makes the bucket. (Of several that do so at once, all are told that they did.)
     let trackers = ["a", "b"].map(|name| {
         let tracker = Tracker::start(name, &config(&[&server]));
@@ -160,10 +160,10 @@ fn what_is_put_or_deleted_is_heard_by_all() {
 /// It is one tracker that is asked, and all that go by it; the one that was asked, at once.
 #[test]
 fn what_an_operator_changes_is_in_the_bucket_and_here_when_it_is_done() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Tracker::start(name, &config(&[&server])));
     [&a, &b].into_iter().for_each(Tracker::wait_until_heard);
     for round in 0..20 {
@@ -187,10 +187,10 @@ fn what_an_operator_changes_is_in_the_bucket_and_here_when_it_is_done() {
 
 #[test]
 fn the_last_list_stands_while_there_is_no_server_and_nothing_is_missed_after() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let tracker = Tracker::start("a", &config(&[&server]));
     tracker.wait_until_heard();
     let mut back_end = client(&server);
@@ -204,7 +204,7 @@ fn the_last_list_stands_while_there_is_no_server_and_nothing_is_missed_after() {
     assert!(refused.contains("no connection"), "{refused}");
     assert_eq!(tracker.list.len(), 3);
     // What happens before the tracker is back: it tries again some time later.
-    server.run(JETSTREAM);
+    server.go_on();
     let mut back_end = client(&server);
     back_end.delete(BUCKET, "x");
     back_end.put(BUCKET, "y", "2");
@@ -213,18 +213,18 @@ fn the_last_list_stands_while_there_is_no_server_and_nothing_is_missed_after() {
     // Nor is what goes without a word, when it is read again.
     back_end.ask(&format!("$JS.API.STREAM.PURGE.KV_{BUCKET}"), "");
     server.kill();
-    server.run(JETSTREAM);
+    server.go_on();
     tracker.wait_for(&[]);
 }
 
 #[test]
 fn a_bucket_that_is_refused_is_told_of_and_tried_again() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let allowed = permissions::configuration();
     let without = allowed.replace("CONSUMER.CREATE.KV_", "CONSUMER.OTHER.KV_");
-    let server = Server::start_with(&without);
+    let server = NatsServer::start_with(&without);
     let tracker = Tracker::start("a", &permissions::config_of(&server, "a"));
     tracker.node.expect_connected();
     let reason = "Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.KV_";
@@ -243,10 +243,10 @@ fn a_bucket_that_is_refused_is_told_of_and_tried_again() {
 /// Nodes may be allowed to read only.
 #[test]
 fn changes_that_are_refused_are_told_to_whoever_asks_for_them() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start_with(&permissions::configuration().replace("$KV.", "$NO."));
+    let server = NatsServer::start_with(&permissions::configuration().replace("$KV.", "$NO."));
     let tracker = Tracker::start("a", &permissions::config_of(&server, "a"));
     tracker.wait_until_heard();
     let refused = tracker.change(&[("x", Some("1"))]).unwrap_err();
@@ -258,11 +258,11 @@ fn changes_that_are_refused_are_told_to_whoever_asks_for_them() {
 /// It would take the bucket for dead otherwise, and read it again.
 #[test]
 fn what_is_in_the_bucket_is_heard_while_an_operator_changes_much() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     const ENTRIES: usize = 50_000;
-    let server = Server::start();
+    let server = NatsServer::start();
     let tracker = Tracker::start("a", &config(&[&server]));
     tracker.wait_until_heard();
     let names: Vec<String> = (0..ENTRIES)
@@ -284,11 +284,11 @@ fn what_is_in_the_bucket_is_heard_while_an_operator_changes_much() {
 /// How long a tracker takes for a list of the size of a large private tracker's.
 #[test]
 fn long_lists_are_read_at_once() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     const ENTRIES: usize = 100_000;
-    let server = Server::start();
+    let server = NatsServer::start();
     let first = Tracker::start("first", &config(&[&server]));
     first.wait_until_heard();
     let entries = (0..ENTRIES).map(|number| (format!("{number:040x}"), ""));

@@ -4,10 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_cluster::bus::{Channel, Destination};
-use aquatic_test_support::nats::NatsClient;
+use aquatic_test_support::nats::{self, NatsClient, NatsServer};
+use aquatic_test_support::wait::until;
 
 use crate::node::{AGE, Node, Plain, Seen, config, log_lines};
-use crate::server::{self, JETSTREAM, Server, until};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -27,10 +27,10 @@ fn publish_logged(node: &Node, reader: &Node, payload: &[u8]) {
 
 #[test]
 fn peers_and_members_are_logged_and_nothing_else() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
     assert_eq!(a.read_all(AGE), [], "it is there, and empty");
@@ -56,10 +56,10 @@ fn peers_and_members_are_logged_and_nothing_else() {
 
 #[test]
 fn it_is_read_from_a_time_on_and_outlives_the_server() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
         node.expect_connected();
@@ -76,17 +76,17 @@ fn it_is_read_from_a_time_on_and_outlives_the_server() {
     assert_eq!(all.last(), Some(&peers(b"new")));
     server.kill();
     b.expect(&Seen::Disconnected);
-    server.run(JETSTREAM);
+    server.go_on();
     b.expect_connected();
     assert_eq!(b.read_all(AGE), all);
 }
 
 #[test]
 fn a_channel_that_is_not_listened_to_is_not_read_either() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
     a.read_all(AGE);
@@ -107,10 +107,10 @@ fn a_channel_that_is_not_listened_to_is_not_read_either() {
 
 #[test]
 fn without_a_log_everything_else_works_and_the_reason_is_told() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start_with("");
+    let server = NatsServer::start_with("");
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
         node.expect_connected();
@@ -134,10 +134,10 @@ fn without_a_log_everything_else_works_and_the_reason_is_told() {
 
 #[test]
 fn a_reading_ends_with_the_connection_and_a_new_one_takes_its_place() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
         node.expect_connected();
@@ -169,17 +169,17 @@ fn a_reading_ends_with_the_connection_and_a_new_one_takes_its_place() {
 
 #[test]
 fn a_stream_that_somebody_deletes_is_made_anew() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
         node.expect_connected();
     }
     publish_logged(&a, &b, b"old");
     let stream = "AQUATIC_main";
-    let mut client = client_of(&server);
+    let mut client = NatsClient::connect(server.address());
     let deleted = client.ask(&format!("$JS.API.STREAM.DELETE.{stream}"), "");
     assert!(deleted.contains("\"success\":true"), "{deleted}");
     let told = || log_lines(&format!("the stream {stream} in the NATS servers has gone"));
@@ -194,10 +194,10 @@ fn a_stream_that_somebody_deletes_is_made_anew() {
 
 #[test]
 fn a_stream_of_the_operator_s_that_forgets_too_early_is_told_about_and_not_changed() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     // The same with another opinion about the age.
     let settings = crate::node::settings_of_age(&config(&[&server]), Duration::from_secs(300));
     let first = Node::start_as(settings);
@@ -216,7 +216,7 @@ fn a_stream_of_the_operator_s_that_forgets_too_early_is_told_about_and_not_chang
 
 #[test]
 fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     for limit in [
@@ -225,8 +225,8 @@ fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
         "\"retention\":\"interest\"",
         "\"max_msg_size\":100",
     ] {
-        let server = Server::start();
-        let mut client = client_of(&server);
+        let server = NatsServer::start();
+        let mut client = NatsClient::connect(server.address());
         let config = format!(
             "{{\"name\":\"AQUATIC_main\",\"storage\":\"file\",\"subjects\":\
              [\"aquatic.v1.main.peers.>\",\"aquatic.v1.main.members.>\"],{limit}}}"
@@ -241,19 +241,15 @@ fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
     }
 }
 
-fn client_of(server: &Server) -> NatsClient {
-    NatsClient::connect(([127, 0, 0, 1], server.port).into())
-}
-
 const SOON: Duration = Duration::from_secs(10);
 const NEVER: Duration = Duration::from_secs(1);
 
 #[test]
 fn who_publishes_is_told_what_the_log_has() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
     a.read_all(AGE);
@@ -266,7 +262,7 @@ fn who_publishes_is_told_what_the_log_has() {
     a.publish_marked(&Destination::Node("b".to_owned()), b"4", 8);
     assert_eq!(a.next_kept(NEVER), None);
     // Another stream that has the same says nothing about the log.
-    let mut client = client_of(&server);
+    let mut client = NatsClient::connect(server.address());
     let deleted = client.ask("$JS.API.STREAM.DELETE.AQUATIC_main", "");
     assert!(deleted.contains("\"success\":true"), "{deleted}");
     let other = "{\"name\":\"OTHER\",\"subjects\":[\"aquatic.v1.main.peers.a\"]}";
@@ -276,7 +272,8 @@ fn who_publishes_is_told_what_the_log_has() {
     assert_eq!(a.next_kept(NEVER), None);
     server.kill();
     a.expect(&Seen::Disconnected);
-    server.run("");
+    server.configure("");
+    server.go_on();
     a.expect_connected();
     a.publish_marked(&PEERS, b"6", 10);
     assert_eq!(a.next_kept(NEVER), None, "there is no log at all");
@@ -284,11 +281,11 @@ fn who_publishes_is_told_what_the_log_has() {
 
 #[test]
 fn a_stream_that_says_not_what_it_has_or_takes_nothing_is_told_about() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
-    let mut client = client_of(&server);
+    let server = NatsServer::start();
+    let mut client = NatsClient::connect(server.address());
     let config = |more: &str| {
         format!(
             "{{\"name\":\"AQUATIC_main\",\"subjects\":[\"aquatic.v1.main.peers.>\",\
@@ -321,10 +318,10 @@ fn a_stream_that_says_not_what_it_has_or_takes_nothing_is_told_about() {
 
 #[test]
 fn it_is_as_old_as_the_stream() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
     let (_, new) = a.read_with_age(AGE);
@@ -332,14 +329,15 @@ fn it_is_as_old_as_the_stream() {
     thread::sleep(Duration::from_secs(2));
     server.kill();
     a.expect(&Seen::Disconnected);
-    server.run(JETSTREAM);
+    server.go_on();
     a.expect_connected();
     let (_, old) = a.read_with_age(AGE);
     assert!(old > new + Duration::from_secs(2), "{new:?} {old:?}");
-    let deleted = client_of(&server).ask("$JS.API.STREAM.DELETE.AQUATIC_main", "");
+    let deleted =
+        NatsClient::connect(server.address()).ask("$JS.API.STREAM.DELETE.AQUATIC_main", "");
     assert!(deleted.contains("\"success\":true"), "{deleted}");
     until("there is another one", || {
-        client_of(&server)
+        NatsClient::connect(server.address())
             .ask("$JS.API.STREAM.INFO.AQUATIC_main", "")
             .contains("\"config\"")
             .then_some(())

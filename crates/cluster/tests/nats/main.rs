@@ -13,6 +13,5 @@ mod log;
 mod node;
 mod permissions;
 mod sandbox;
-mod server;
 mod speed;
 mod tls;

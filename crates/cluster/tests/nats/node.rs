@@ -11,8 +11,8 @@ use aquatic_cluster::config::ClusterConfig;
 use aquatic_cluster::nats::settings::Settings;
 use aquatic_cluster::nats::{self, Nats, Waker};
 use aquatic_daemon::clock::Clock;
-
-use crate::server::{DEADLINE, Server};
+use aquatic_test_support::nats::NatsServer;
+use aquatic_test_support::wait::DEADLINE;
 
 /// How long peers live in these tests.
 pub(crate) const AGE: Duration = Duration::from_secs(1_200);
@@ -66,8 +66,8 @@ pub(crate) struct Node {
 }
 
 /// What a tracker of this name would have, for these servers.
-pub(crate) fn config(servers: &[&Server]) -> ClusterConfig {
-    let url = |server: &&Server| format!("nats://127.0.0.1:{}", server.port);
+pub(crate) fn config(servers: &[&NatsServer]) -> ClusterConfig {
+    let url = |server: &&NatsServer| server.url();
     ClusterConfig {
         servers: servers.iter().map(url).collect(),
         ..ClusterConfig::default()
@@ -96,7 +96,7 @@ pub(crate) fn settings_of_age(config: &ClusterConfig, age: Duration) -> Settings
 }
 
 impl Node {
-    pub(crate) fn start(name: &str, servers: &[&Server]) -> Self {
+    pub(crate) fn start(name: &str, servers: &[&NatsServer]) -> Self {
         Self::start_with(name, &config(servers))
     }
 

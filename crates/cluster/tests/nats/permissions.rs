@@ -7,9 +7,10 @@ use std::time::Duration;
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::config::ClusterConfig;
 use aquatic_daemon::clock::Clock;
+use aquatic_test_support::nats::{self, JETSTREAM, NatsServer};
+use aquatic_test_support::wait::until;
 
 use crate::node::{AGE, Node, Seen, config, log_lines};
-use crate::server::{self, JETSTREAM, Server, until};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -47,8 +48,8 @@ pub(crate) fn configuration() -> String {
     format!("{JETSTREAM}\nauthorization {{ users: [{users}] }}")
 }
 
-pub(crate) fn config_of(server: &Server, user: &str) -> ClusterConfig {
-    let path = server.folder.path().join(user);
+pub(crate) fn config_of(server: &NatsServer, user: &str) -> ClusterConfig {
+    let path = server.path(user);
     fs::write(&path, format!("{user}\nsecret of {user}\n")).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     ClusterConfig {
@@ -59,10 +60,10 @@ pub(crate) fn config_of(server: &Server, user: &str) -> ClusterConfig {
 
 #[test]
 fn what_is_permitted_suffices_for_everything() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start_with(&configuration());
+    let server = NatsServer::start_with(&configuration());
     let [a, b] = ["a", "b"].map(|name| Node::start_with(name, &config_of(&server, name)));
     for node in [&a, &b] {
         node.expect_connected();
@@ -83,10 +84,10 @@ fn what_is_permitted_suffices_for_everything() {
 /// Somebody who has got hold of what one tracker is known by.
 #[test]
 fn nobody_publishes_as_another_or_sees_what_is_for_another() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start_with(&configuration());
+    let server = NatsServer::start_with(&configuration());
     let b = Node::start_with("b", &config_of(&server, "b"));
     b.expect_connected();
     // It says that it is b, and is let in as a.
@@ -118,11 +119,11 @@ fn nobody_publishes_as_another_or_sees_what_is_for_another() {
 
 #[test]
 fn without_permission_for_the_log_everything_else_works() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let without = configuration().replace("$JS.API.CONSUMER.", "$JS.API.OTHER.");
-    let server = Server::start_with(&without);
+    let server = NatsServer::start_with(&without);
     let [a, b] = ["a", "b"].map(|name| Node::start_with(name, &config_of(&server, name)));
     for node in [&a, &b] {
         node.expect_connected();
@@ -137,7 +138,7 @@ fn without_permission_for_the_log_everything_else_works() {
 /// The servers let it have what it asks for from now on, and do not tell it.
 #[test]
 fn what_is_permitted_later_is_used_within_a_minute() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let allowed = configuration();
@@ -145,7 +146,7 @@ fn what_is_permitted_later_is_used_within_a_minute() {
         "$JS.API.STREAM.INFO.AQUATIC_main",
         "$JS.API.STREAM.INFO.OTHER",
     );
-    let server = Server::start_with(&without);
+    let server = NatsServer::start_with(&without);
     let [a, b] = ["a", "b"].map(|name| Node::start_with(name, &config_of(&server, name)));
     for node in [&a, &b] {
         node.expect_connected();

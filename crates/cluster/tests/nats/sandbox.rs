@@ -9,9 +9,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use aquatic_cluster::bus::{Channel, Destination};
+use aquatic_test_support::nats::{self, NatsServer};
+use aquatic_test_support::wait::DEADLINE;
 
 use crate::node::{AGE, Node};
-use crate::server::{self, DEADLINE, JETSTREAM, Server};
 use crate::tls::{TLS, authority, encrypted, write_authority, write_identity};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
@@ -33,10 +34,10 @@ struct Listener {
 }
 
 impl Listener {
-    fn start(server: &Server, settings: &str) -> Self {
+    fn start(server: &NatsServer, settings: &str) -> Self {
         let foreign = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = foreign.local_addr().unwrap().port();
-        let file = server.folder.path().join("listener.toml");
+        let file = server.path("listener.toml");
         let text = format!("forbidden_port = {port}\ncluster.node = 'listener'\n{settings}");
         fs::write(&file, text).unwrap();
         let mut process = Command::new(binary())
@@ -84,14 +85,14 @@ impl Drop for Listener {
 
 #[test]
 fn it_connects_to_its_servers_and_nowhere_else() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = NatsServer::start();
     let node = Node::start("a", &[&server]);
     node.expect_connected();
     node.read_all(AGE);
-    let settings = format!("cluster.servers = ['nats://127.0.0.1:{}']", server.port);
+    let settings = format!("cluster.servers = ['{}']", server.url());
     let listener = Listener::start(&server, &settings);
     listener.expect_forbidden();
     listener.expect("connected");
@@ -102,7 +103,7 @@ fn it_connects_to_its_servers_and_nowhere_else() {
     // A connection is made again.
     server.kill();
     listener.expect("disconnected");
-    server.run(JETSTREAM);
+    server.go_on();
     listener.expect("connected");
     listener.expect("logged of a: x");
     listener.expect("log read");
@@ -112,14 +113,14 @@ fn it_connects_to_its_servers_and_nowhere_else() {
 /// a name.
 #[test]
 fn names_are_looked_up_and_servers_are_trusted() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let own = authority();
-    let mut server = Server::absent();
+    let mut server = NatsServer::stopped(TLS);
     write_identity(&server, "server", &own);
     let authority = write_authority(&server, "authority", &own);
-    server.run(TLS);
+    server.go_on();
     let config = encrypted(&server, authority);
     let settings = format!(
         "cluster.servers = {:?}\ncluster.tls_ca_file = {:?}",
@@ -135,6 +136,6 @@ fn names_are_looked_up_and_servers_are_trusted() {
     listener.expect("heard of a: x");
     server.kill();
     listener.expect("disconnected");
-    server.run(TLS);
+    server.go_on();
     listener.expect("connected");
 }

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_daemon::clock::Clock;
+use aquatic_test_support::nats::{self, NatsServer};
+use aquatic_test_support::wait::until;
 
 use crate::node::{AGE, Node, Seen};
-use crate::server::{self, Server, until};
 
 const MESSAGES: usize = 1_500;
 const BYTES: usize = 64 * 1_024;
 
 #[test]
 fn a_log_of_100_megabytes_is_read_quickly_and_nothing_is_missed_meanwhile() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start();
+    let server = NatsServer::start();
     let [a, b, c] = ["a", "b", "c"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b, &c] {
         node.expect_connected();

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_cluster::config::ClusterConfig;
+use aquatic_test_support::nats::{self, NatsServer};
+use aquatic_test_support::wait::until;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::node::{Node, config, load_error, log_lines};
-use crate::server::{self, Server, until};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -22,27 +23,27 @@ pub(crate) fn authority() -> Authority {
 }
 
 /// Writes a certificate for this machine and its key, as PEM and as DER.
-pub(crate) fn write_identity(server: &Server, name: &str, authority: &Authority) {
+pub(crate) fn write_identity(server: &NatsServer, name: &str, authority: &Authority) {
     let names = ["127.0.0.1", "localhost"].map(str::to_owned);
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(names).unwrap();
     let certificate = certificate.signed_by(&key, authority).unwrap();
-    let path = |suffix: &str| server.folder.path().join(format!("{name}.{suffix}"));
+    let path = |suffix: &str| server.path(&format!("{name}.{suffix}"));
     fs::write(path("pem"), certificate.pem()).unwrap();
     fs::write(path("key"), key.serialize_pem()).unwrap();
     fs::write(path("der"), certificate.der()).unwrap();
     fs::write(path("key.der"), key.serialize_der()).unwrap();
 }
 
-pub(crate) fn write_authority(server: &Server, name: &str, authority: &Authority) -> PathBuf {
-    let path = server.folder.path().join(name);
+pub(crate) fn write_authority(server: &NatsServer, name: &str, authority: &Authority) -> PathBuf {
+    let path = server.path(name);
     fs::write(&path, authority.pem()).unwrap();
     path
 }
 
-pub(crate) fn encrypted(server: &Server, authority: PathBuf) -> ClusterConfig {
+pub(crate) fn encrypted(server: &NatsServer, authority: PathBuf) -> ClusterConfig {
     ClusterConfig {
-        servers: vec![format!("tls://localhost:{}", server.port)],
+        servers: vec![format!("tls://localhost:{}", server.port())],
         tls_ca_file: authority,
         ..config(&[server])
     }
@@ -56,13 +57,13 @@ const TLS_FOR_SOME: &str = "tls { cert_file: \"FOLDER/server.pem\", key_file: \
 
 #[test]
 fn a_server_is_trusted_by_its_authority_only() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let own = authority();
-    let mut server = Server::absent();
+    let mut server = NatsServer::stopped(TLS);
     write_identity(&server, "server", &own);
-    server.run(TLS);
+    server.go_on();
     let right = write_authority(&server, "authority", &own);
     let wrong = write_authority(&server, "wrong", &authority());
     let right = encrypted(&server, right);
@@ -74,7 +75,10 @@ fn a_server_is_trusted_by_its_authority_only() {
     b.expect_heard(Channel::Peers, "a", b"x");
     // Those of the system do not know it either.
     for authorities in [wrong, PathBuf::new()] {
-        let told = format!("localhost:{}: its certificate is not trusted", server.port);
+        let told = format!(
+            "localhost:{}: its certificate is not trusted",
+            server.port()
+        );
         let before = log_lines(&told).len();
         let node = Node::start_with("c", &encrypted(&server, authorities));
         until("the reason is told", || {
@@ -87,13 +91,13 @@ fn a_server_is_trusted_by_its_authority_only() {
 
 #[test]
 fn a_server_without_tls_is_sent_nothing() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
-    let server = Server::start_with("authorization { token: secret }");
+    let server = NatsServer::start_with("authorization { token: secret }");
     let authority = write_authority(&server, "authority", &authority());
     let node = Node::start_with("a", &encrypted(&server, authority));
-    let told = format!("localhost:{}: ", server.port);
+    let told = format!("localhost:{}: ", server.port());
     until("the reason is told", || {
         (!log_lines(&told).is_empty()).then_some(())
     });
@@ -107,14 +111,14 @@ fn a_server_without_tls_is_sent_nothing() {
 
 #[test]
 fn a_server_may_ask_for_a_certificate() {
-    if !server::is_there() {
+    if !nats::is_there() {
         return;
     }
     let own = authority();
-    let mut server = Server::absent();
+    let mut server = NatsServer::stopped(TLS_FOR_SOME);
     write_identity(&server, "server", &own);
     write_identity(&server, "client", &own);
-    let path = |name: &str| server.folder.path().join(name);
+    let path = |name: &str| server.path(name);
     let authority = write_authority(&server, "authority", &own);
     let without = encrypted(&server, authority);
     let with = |certificate: &str, key: &str| ClusterConfig {
@@ -137,13 +141,16 @@ fn a_server_may_ask_for_a_certificate() {
         exchanged.starts_with("cluster.tls_certificate_file: "),
         "{exchanged}"
     );
-    server.run(TLS_FOR_SOME);
+    server.go_on();
     for config in configs {
         let node = Node::start_with("a", &config);
         node.expect_connected();
     }
     let node = Node::start_with("b", &without);
-    let told = format!("localhost:{}: it does not trust this tracker", server.port);
+    let told = format!(
+        "localhost:{}: it does not trust this tracker",
+        server.port()
+    );
     until("the reason is told", || {
         (!log_lines(&told).is_empty()).then_some(())
     });

@@ -4,7 +4,6 @@
 //! value is for people, as is what follows a hash in the file.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use aquatic_types::InfoHash;
 
@@ -13,7 +12,6 @@ use super::change::Change;
 use super::editor::{AccessListEditor, Changed, apply};
 use crate::bucket::{Bucket, BucketChange, BucketFormat, BucketList, Item};
 use crate::edited_list::Refused;
-use crate::rewritten_file::Version;
 
 struct Format;
 
@@ -93,7 +91,6 @@ impl BucketList for AccessListEditor {
 
     fn take_all(&self, items: Vec<Item>) -> usize {
         let read = self.in_bucket.read::<Format>(items, true);
-        self.in_bucket.set_apart(false);
         let changed = self.take_change(Change::Replace(read.add));
         METRICS.succeeded();
         let level = match changed.total == 0 && changed.removed > 0 {
@@ -111,7 +108,7 @@ impl BucketList for AccessListEditor {
     }
 
     fn take_nothing(&self) {
-        self.in_bucket.set_apart(true);
+        self.in_bucket.note_nothing();
     }
 
     fn take(&self, items: Vec<Item>) -> usize {
@@ -128,32 +125,16 @@ impl BucketList for AccessListEditor {
     }
 
     fn save(&self) {
-        if !self.in_bucket.is_to_be_saved() {
-            return;
-        }
-        let mut file = self.lock();
-        let list = self.shared().present();
-        let written = match self.write(&list, *file) {
-            // It is a copy: what somebody else has made of it is not kept.
-            Err(Refused::FileHasChanged) => {
-                let metadata = fs::metadata(&self.config.path).ok();
-                self.write(&list, metadata.and_then(|it| Version::of(&it)))
-            }
-            written => written,
-        };
-        let saved = match written {
-            Ok(rewritten) => {
-                *file = Some(rewritten.version);
-                Ok(())
-            }
-            Err(refused) => Err(refused.reason()),
-        };
-        self.in_bucket.note_saved(Format::LIST, saved);
+        let write = |version| self.write(&self.shared().present(), version);
+        let lock = || self.lock();
+        self.in_bucket
+            .save(Format::LIST, &self.config.path, lock, write);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::Path;
     use std::sync::{Arc, Mutex};
 
