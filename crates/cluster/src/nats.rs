@@ -22,7 +22,7 @@
 //! | `subjects` | under which subjects messages go |
 //! | `choice` | which server is tried next |
 //! | `link` | the state of the connection |
-//! | `history` | the log |
+//! | `history`, `log_reader` | the log, and what it has |
 //! | `bucket` | lists that are kept in the servers |
 //! | `announces` | announces for a back end |
 //! | `publisher` | what is published |
@@ -36,6 +36,7 @@ mod choice;
 mod credentials;
 mod history;
 mod link;
+mod log_reader;
 mod publisher;
 mod requests;
 pub mod settings;
@@ -63,8 +64,9 @@ use tokio::time::timeout;
 pub use self::announces::AnnounceEnd;
 use self::answers::{Answer, Answers};
 use self::bucket::Watch;
-use self::history::{Item, Log};
+use self::history::Log;
 use self::link::Link;
+use self::log_reader::Item;
 use self::publisher::{Outgoing, Publisher};
 use self::settings::Settings;
 use self::subjects::Subjects;

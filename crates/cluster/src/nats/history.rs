@@ -3,26 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquatic_daemon::clock;
 use async_nats::Client;
-use async_nats::datetime::{self, DateTime};
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{ErrorCode, stream};
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::link::{About, Area, Link};
-use super::requests::{NO_JETSTREAM, NotMade, Requests, WAIT};
+use super::requests::{NO_JETSTREAM, NotMade, Requests};
 use super::subjects::{Subjects, is_covered};
-use super::{Payload, next_of};
-use crate::bus::{Channel, Message};
-
-/// Messages and bytes that are asked for at a time, ahead of those that are taken. The subscription
-/// has room for more.
-const MESSAGES_MAX: usize = 64;
-const BYTES_MAX: usize = 4 * 1_024 * 1_024;
+use crate::bus::Channel;
 
 /// Servers that have just been started find each other, and choose a leader: until then they make
 /// no stream, or not in so many copies.
@@ -37,24 +28,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Servers that were all gone need some seconds until one of them leads the stream. What is
 /// published before is in no log, so that others miss it who are not connected yet.
 const LEADER_WAIT: Duration = Duration::from_secs(12);
-
-/// How long the server remembers a reader that asks for nothing more.
-const READER_KEPT: Duration = Duration::from_secs(60);
-
-/// Clocks that differ by no more than this are the same: it may be the way to the server.
-const CLOCK_NANOS: i128 = 1_000_000_000;
-
-/// What comes out of the log.
-#[derive(Debug)]
-pub(super) enum Item {
-    Message(Box<Message<Payload>>),
-    Read { age: Duration },
-    Failed(String),
-}
-
-fn unix_nanos() -> i128 {
-    i128::from(clock::unix_micros()) * 1_000
-}
 
 /// Why a stream does not keep everything, by its configuration.
 fn limit_of(config: &stream::Config) -> Option<String> {
@@ -78,15 +51,15 @@ fn limit_of(config: &stream::Config) -> Option<String> {
 /// The log of one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    requests: Requests,
+    pub(super) requests: Requests,
     link: Arc<Link>,
-    subjects: Subjects,
-    node: String,
+    pub(super) subjects: Subjects,
+    pub(super) node: String,
     max_age: Duration,
     /// The channel that is read, if it is one only.
-    channel: Option<Channel>,
+    pub(super) channel: Option<Channel>,
     /// Held while the stream is looked for or made, which comes before reading.
-    preparation: Arc<Mutex<()>>,
+    pub(super) preparation: Arc<Mutex<()>>,
     /// Tells that the stream is there, or that there will be none soon.
     decided: Arc<Notify>,
 }
@@ -246,116 +219,6 @@ impl Log {
             self.link.tell(About::Stream, &text);
         } else {
             self.link.forget(About::Stream);
-        }
-    }
-
-    /// Reads what was published in the time `since` before now, until the end.
-    pub(super) async fn read(self, since: Duration, sender: mpsc::Sender<Item>) {
-        // The stream may be being made.
-        drop(self.preparation.lock().await);
-        let end = match self.read_to_end(since, &sender).await {
-            Ok(age) => Item::Read { age },
-            Err(reason) => Item::Failed(reason),
-        };
-        // Nobody may want to know any more.
-        let _ = sender.send(end).await;
-    }
-
-    /// A reader of what was published since then, in nanoseconds since 1970 by the server's clock.
-    async fn consume(&self, start: i128) -> Result<Consumer<pull::Config>, String> {
-        let start = datetime::from_nanos(start.max(0));
-        let config = pull::Config {
-            name: Some(format!("{}_{:016x}", self.node, fastrand::u64(..))),
-            deliver_policy: DeliverPolicy::ByStartTime {
-                start_time: start.map_err(|error| error.to_string())?,
-            },
-            ack_policy: AckPolicy::None,
-            filter_subject: self
-                .channel
-                .map_or_else(String::new, |it| self.subjects.logged(it)),
-            inactive_threshold: READER_KEPT,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
-        let name = self.subjects.stream();
-        self.requests.begin();
-        let context = self.requests.context();
-        let consumer = context.create_consumer_on_stream(config, name);
-        self.requests.answer(consumer).await
-    }
-
-    async fn read_to_end(
-        &self,
-        since: Duration,
-        sender: &mpsc::Sender<Item>,
-    ) -> Result<Duration, String> {
-        let since = i128::try_from(since.as_nanos()).unwrap_or(i128::MAX);
-        let now = unix_nanos();
-        let mut consumer = self.consume(now.saturating_sub(since)).await?;
-        // What the log is asked for is by the server's clock, and not every clock is right.
-        let ahead = now - consumer.cached_info().created.unix_timestamp_nanos();
-        if ahead.abs() > CLOCK_NANOS {
-            let start = now.saturating_sub(ahead).saturating_sub(since);
-            consumer = self.consume(start).await?;
-        }
-        let age = self.age_at(consumer.cached_info().created).await?;
-        let mut left = consumer.cached_info().num_pending;
-        if left == 0 {
-            return Ok(age);
-        }
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(MESSAGES_MAX)
-            .max_bytes_per_batch(BYTES_MAX)
-            .messages();
-        let mut messages = messages
-            .await
-            .map_err(|error| self.requests.reason(&error))?;
-        let mut expected = 1;
-        while left > 0 {
-            let message = async {
-                let next = timeout(WAIT, next_of(&mut messages)).await;
-                next.map_err(|_| self.requests.silence())
-            };
-            let message = self.requests.unless_refused(message).await??;
-            let message = message.ok_or_else(|| "the server has ended it".to_owned())?;
-            let message = message.map_err(|error| self.requests.reason(&error))?;
-            let info = message.info().map_err(|error| error.to_string())?;
-            if info.consumer_sequence != expected {
-                return Err("messages were lost on the way".to_owned());
-            }
-            expected += 1;
-            left = info.pending;
-            let ago = unix_nanos() - ahead - info.published.unix_timestamp_nanos();
-            let age_millis = u64::try_from(ago / 1_000_000).unwrap_or_default();
-            let message = message.message;
-            if let Some((channel, node)) = self.subjects.parse(&message.subject) {
-                let message = Message {
-                    channel,
-                    node: node.to_owned(),
-                    logged_millis_ago: Some(age_millis),
-                    payload: Payload(message),
-                };
-                // Nobody wants it any more.
-                if sender.send(Item::Message(Box::new(message))).await.is_err() {
-                    return Ok(age);
-                }
-            }
-        }
-        Ok(age)
-    }
-
-    /// For how long the stream has been there, at this time of the servers.
-    async fn age_at(&self, now: DateTime) -> Result<Duration, String> {
-        match self.requests.find(&self.subjects.stream()).await? {
-            Response::Ok(info) => {
-                let nanos = now.unix_timestamp_nanos() - info.created.unix_timestamp_nanos();
-                Ok(Duration::from_nanos(
-                    u64::try_from(nanos).unwrap_or_default(),
-                ))
-            }
-            Response::Err { error } => Err(error.to_string()),
         }
     }
 }
