@@ -86,8 +86,8 @@ impl Log {
         self.requests.answer(consumer).await
     }
 
-    /// Everything in the stream since then, by the server's clock: and by how much the clock here is
-    /// ahead of that, in nanoseconds.
+    /// A reader of what was published in the time `since` before now, and by how many nanoseconds
+    /// the clock here is ahead of the server's.
     async fn consume_since(
         &self,
         since: Duration,
