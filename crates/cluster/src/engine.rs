@@ -12,7 +12,6 @@
 mod hearing;
 mod log_reading;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aquatic_daemon::clock::Now;
@@ -31,6 +30,9 @@ use crate::times::SharedTimes;
 
 /// How often a process says that it is alive.
 const ALIVE_INTERVAL_MICROS: u64 = 1_000_000;
+
+/// How much later at most. Others do not wait for it much longer.
+const ALIVE_DELAY_MICROS: u64 = 2_000_000;
 
 /// At once if somebody is heard for the first time, who may not know yet that this process is there
 /// and would not understand what it sends; but not more often than this in each such interval.
@@ -79,8 +81,6 @@ pub struct Engine<B> {
     next: Option<Batch>,
     /// What may be lost still.
     sent: Sent,
-    /// What may have been lost.
-    again: VecDeque<Batch>,
     /// Numbers of the last batches.
     sequences: OfEach<u64>,
     next_flush_micros: u64,
@@ -116,7 +116,6 @@ impl<B: Bus> Engine<B> {
             buffer: PublishBuffer::new(settings.publish_buffer_bytes),
             next: None,
             sent: Sent::new(settings.history),
-            again: VecDeque::new(),
             sequences: OfEach::default(),
             next_flush_micros: 0,
             next_alive_micros: 0,
@@ -174,7 +173,13 @@ impl<B: Bus> Engine<B> {
         let is_in_shards = self.replicas.iter().all(|it| it.has_passed_mark());
         let is_all_in_log = || self.table.is_all_in(&self.lowest);
         let (log, counters) = (&mut self.log, &self.counters);
-        log.show(now, is_in_shards, is_all_in_log, counters);
+        log.show(
+            now,
+            is_in_shards,
+            self.table.is_empty(),
+            is_all_in_log,
+            counters,
+        );
         if log.is_complete() {
             self.lowest.clear();
         }
@@ -192,7 +197,7 @@ impl<B: Bus> Engine<B> {
     /// Whether nothing is on its way to a shard or back, or waits to be published.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        let waits = self.next.is_some() || !self.again.is_empty() || self.buffer.bytes() > 0;
+        let waits = self.next.is_some() || self.sent.has_again() || self.buffer.bytes() > 0;
         self.in_flight == 0 && !waits
     }
 
@@ -265,7 +270,7 @@ impl<B: Bus> Engine<B> {
     /// Publishes what waits, as far as the bus takes it.
     fn publish(&mut self, time: Time) {
         while self.is_connected {
-            let (batch, is_new) = match self.again.pop_front() {
+            let (batch, is_new) = match self.sent.take_again() {
                 Some(batch) => (Some(batch), false),
                 None => (self.next.take().or_else(|| self.encode_next(time)), true),
             };
@@ -273,7 +278,7 @@ impl<B: Bus> Engine<B> {
             if let Err(batch) = self.publish_batch(time.now, batch) {
                 match is_new {
                     true => self.next = Some(batch),
-                    false => self.again.push_front(batch),
+                    false => self.sent.put_back(batch),
                 }
                 break;
             }
@@ -320,18 +325,8 @@ impl<B: Bus> Engine<B> {
     /// What was published has the room that is left by what waits.
     fn limit_sent(&mut self) {
         let most = self.settings.publish_buffer_bytes;
-        let mut room = most.saturating_sub(self.buffer.bytes());
-        let mut again: usize = self.again.iter().map(Batch::weight).sum();
-        let mut dropped = 0;
-        while again > room
-            && let Some(oldest) = self.again.pop_front()
-        {
-            again -= oldest.weight();
-            dropped += oldest.records;
-        }
-        room -= again;
-        self.sent.set_room(room);
-        dropped += self.sent.take_dropped();
+        self.sent.set_room(most.saturating_sub(self.buffer.bytes()));
+        let dropped = self.sent.take_dropped();
         Counters::of(&self.counters.lost, LostAt::Log).add(dropped);
     }
 
@@ -340,15 +335,16 @@ impl<B: Bus> Engine<B> {
         let mark = self.sent.next_mark();
         self.bus.confirm(mark);
         let life = u64::from(self.settings.times.get().life) * 1_000_000;
-        self.sent.forget_before(now.micros.saturating_sub(life));
-        self.again.extend(self.sent.trial(now.micros));
+        self.sent.forget_old(now.micros, life);
+        self.sent.try_log(now.micros);
     }
 
     fn tell_alive(&mut self, time: Time) {
         let is_due = time.now.micros >= self.next_alive_micros;
         let is_to_greet = std::mem::take(&mut self.is_to_greet);
-        // What is published again is not to be missed by anybody.
-        let is_ready = self.is_connected && self.again.is_empty();
+        // What is published again is not to be missed by anybody; but that may be much.
+        let is_overdue = time.now.micros >= self.next_alive_micros + ALIVE_DELAY_MICROS;
+        let is_ready = self.is_connected && (is_overdue || !self.sent.has_again());
         if !is_ready || !(is_due || is_to_greet) {
             return;
         }
@@ -404,13 +400,13 @@ impl<B: Bus> Engine<B> {
             Event::Disconnected => {
                 self.set_connected(false);
                 self.log.disconnected();
-                self.again.extend(self.sent.disconnected(now.micros));
+                self.sent.disconnected(now.micros);
             }
             Event::Confirmed(mark) => {
                 self.sent.arrived(mark);
                 self.log.confirmed(now);
             }
-            Event::Kept(mark) => self.again.extend(self.sent.logged(now.micros, mark)),
+            Event::Kept(mark) => self.sent.logged(now.micros, mark),
             Event::Heard(message) => self.hear(time, &message),
             Event::Logged(message) => self.read(time, &message),
             Event::LogRead { age } => {
@@ -453,9 +449,17 @@ const MUCH_RECORDS: usize = 4_096;
 /// Whether batches that go there are numbered.
 fn numbered(to: &Destination) -> Option<Numbered> {
     match to {
-        Destination::All(Channel::Peers) => Some(Numbered::Peers),
-        Destination::All(Channel::Members) => Some(Numbered::Members),
-        Destination::All(Channel::Nodes | Channel::Parcels) | Destination::Node(_) => None,
+        Destination::All(channel) => numbered_on(*channel),
+        Destination::Node(_) => None,
+    }
+}
+
+/// Whether batches of this channel are numbered.
+fn numbered_on(channel: Channel) -> Option<Numbered> {
+    match channel {
+        Channel::Peers => Some(Numbered::Peers),
+        Channel::Members => Some(Numbered::Members),
+        Channel::Nodes | Channel::Parcels => None,
     }
 }
 

@@ -86,9 +86,19 @@ impl Numbers {
         missing
     }
 
-    /// Whether the first of all has been heard, or would have been.
-    pub(crate) fn begin_with_the_first(&self) -> bool {
-        self.first == 1
+    /// Whether any batch was published.
+    pub(crate) fn are_some(&self) -> bool {
+        self.last > 0
+    }
+
+    /// Whether all that were published have been heard.
+    pub(crate) fn are_all_heard(&self) -> bool {
+        self.first == 1 && self.gaps.is_empty()
+    }
+
+    /// Whether no later batch has been heard.
+    pub(crate) fn is_new(&self, number: u64) -> bool {
+        number > self.last
     }
 
     /// Whether something was not heard, nor read.

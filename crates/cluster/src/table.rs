@@ -248,16 +248,20 @@ impl NodeTable {
             .any(Numbers::has_gaps)
     }
 
+    /// Whether nobody was heard.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Whether all that was ever published by processes that were heard has been heard, or is in a
     /// log that has these numbers.
     pub(crate) fn is_all_in(&self, log: &Lowest) -> bool {
         let mut heard = self.nodes.values().flatten();
         heard.all(|node| {
-            let told = Numbered::ALL.into_iter().zip(node.told);
-            let mut published = told.filter(|(_, told)| *told > 0);
-            published.all(|(channel, _)| {
-                let is_heard = node.numbers.of(channel).begin_with_the_first();
-                is_heard || log.has_first(node.process, channel)
+            let channels = Numbered::ALL.into_iter().zip(node.numbers.all());
+            let mut published = channels.filter(|(_, numbers)| numbers.are_some());
+            published.all(|(channel, numbers)| {
+                numbers.are_all_heard() || log.has_first(node.process, channel)
             })
         })
     }
@@ -335,6 +339,11 @@ impl Node {
     /// How old the last message was when it was taken in.
     pub(crate) fn behind_micros(&self) -> u64 {
         self.behind_micros
+    }
+
+    /// Whether no later batch has come.
+    pub(crate) fn is_new(&self, channel: Numbered, sequence: u64) -> bool {
+        self.numbers.of(channel).is_new(sequence)
     }
 
     /// A batch with this number has come. Returns how many before it have not.

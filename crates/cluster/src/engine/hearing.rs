@@ -3,7 +3,7 @@
 use aquatic_daemon::clock::Now;
 use aquatic_swarm_log::{Alive, Batch, BatchError, BatchHeader, Body};
 
-use super::{Engine, Time};
+use super::{Engine, Time, numbered_on};
 use crate::bus::{Bus, Channel, Message};
 use crate::counters::{Counters, Direction};
 use crate::nodes::NodeIndex;
@@ -84,6 +84,7 @@ impl<B: Bus> Engine<B> {
         }
         let known = self.table.get(node, process);
         let behind_micros = known.map_or(0, Node::behind_micros);
+        let is_repeated = self.is_repeated(time, message, &batch);
         let missed = self.note(time, message, &batch, heard.before);
         if missed > 0 && self.log.is_to_be_heard(now, heard.before) {
             // Who tells of more tells anything.
@@ -104,7 +105,8 @@ impl<B: Bus> Engine<B> {
             self.table.forget(node, process);
             return;
         }
-        let received = self.received(time, message, &batch, node);
+        let mut received = self.received(time, message, &batch, node);
+        received.is_repeated = is_repeated;
         self.deliver(now, *channel, &received);
     }
 
@@ -148,9 +150,12 @@ impl<B: Bus> Engine<B> {
                 )
             }
             (Channel::Peers, _) => {
-                let age = node.take_in(time.unix_millis, header.unix_millis);
-                let longest = u64::from(self.settings.times.get().life) * 1_000;
-                self.counters.note_delivery(age.min(longest));
+                // What is published again has been on its way for longer.
+                if node.is_new(Numbered::Peers, header.sequence) {
+                    let age = node.take_in(time.unix_millis, header.unix_millis);
+                    let longest = u64::from(self.settings.times.get().life) * 1_000;
+                    self.counters.note_delivery(age.min(longest));
+                }
                 node.note(Numbered::Peers, header.sequence)
             }
             (Channel::Members, _) => node.note(Numbered::Members, header.sequence),
@@ -169,6 +174,12 @@ impl<B: Bus> Engine<B> {
             return;
         }
         let is_repeated = self.is_repeated(time, message, &batch);
+        if let Some(channel) = numbered_on(message.channel)
+            && !self.log.is_complete()
+        {
+            let header = batch.header;
+            self.lowest.note(header.process, channel, header.sequence);
+        }
         let mut received = self.received(time, message, &batch, &message.node);
         received.is_logged = true;
         received.is_repeated = is_repeated;
@@ -181,7 +192,7 @@ impl<B: Bus> Engine<B> {
         self.deliver(time.now, message.channel, &received);
     }
 
-    /// Whether a batch out of the log was taken in before: as it was published, or read.
+    /// Whether a batch was taken in before: as it was published, or out of the log.
     fn is_repeated(
         &mut self,
         time: Time,
@@ -196,13 +207,9 @@ impl<B: Bus> Engine<B> {
         if process == self.settings.process {
             return true;
         }
-        let channel = match message.channel {
-            Channel::Peers => Numbered::Peers,
-            _ => Numbered::Members,
+        let Some(channel) = numbered_on(message.channel) else {
+            return false;
         };
-        if !self.log.is_complete() {
-            self.lowest.note(process, channel, sequence);
-        }
         let node = self.table.get_mut(&message.node, process);
         let was_heard = node.and_then(|node| node.take_logged(channel, sequence));
         was_heard.unwrap_or_else(|| {

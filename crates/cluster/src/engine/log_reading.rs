@@ -313,17 +313,24 @@ impl LogReading {
         }
     }
 
-    /// Whether all nodes that are alive were heard since there is a connection.
-    fn has_heard_all(&self, now: Now) -> bool {
-        now.micros >= self.connected_micros + ALIVE_HEARD_MICROS
+    /// Whether all nodes that are alive were heard since there is a connection. If it was nobody,
+    /// others may be about to come back as well, when servers do.
+    fn has_heard_all(&self, now: Now, is_alone: bool) -> bool {
+        let within = if is_alone {
+            ALL_HEARD_MICROS
+        } else {
+            ALIVE_HEARD_MICROS
+        };
+        now.micros >= self.connected_micros + within
     }
 
     /// Shows how it stands. `is_in_shards`: what was read. `is_all_in_log`: what nodes have
-    /// published that were heard, if there was no log before.
+    /// published that were heard, if there was no log before. `is_alone`: none was.
     pub(super) fn show(
         &mut self,
         now: Now,
         is_in_shards: bool,
+        is_alone: bool,
         is_all_in_log: impl FnOnce() -> bool,
         counters: &Counters,
     ) {
@@ -335,7 +342,8 @@ impl LogReading {
         let is_read = self.is_nearly_complete && is_in_shards;
         if !self.is_complete
             && (is_late
-                || (is_read && (self.is_old || (self.has_heard_all(now) && is_all_in_log()))))
+                || (is_read
+                    && (self.is_old || (self.has_heard_all(now, is_alone) && is_all_in_log()))))
         {
             self.complete();
         }

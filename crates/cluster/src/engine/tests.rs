@@ -35,6 +35,8 @@ struct Hand {
     published: Vec<(Destination, Vec<u8>)>,
     /// So many messages are refused from now on.
     refuses: usize,
+    /// It has no room for peers.
+    refuses_peers: bool,
     /// How far back the log was read.
     reads: Vec<Duration>,
     /// It takes everything, and confirms nothing.
@@ -51,11 +53,15 @@ impl Bus for HandBus {
 
     fn publish(&mut self, to: &Destination, payload: Vec<u8>, mark: u64) -> Result<(), Vec<u8>> {
         let mut hand = self.0.borrow_mut();
+        let is_of_peers = *to == Destination::All(Channel::Peers);
+        if hand.refuses_peers && is_of_peers {
+            return Err(payload);
+        }
         if hand.refuses > 0 {
             hand.refuses -= 1;
             return Err(payload);
         }
-        if hand.keeps && *to == Destination::All(Channel::Peers) {
+        if hand.keeps && is_of_peers {
             hand.events.push_back(Event::Kept(mark));
         }
         hand.published.push((to.clone(), payload));

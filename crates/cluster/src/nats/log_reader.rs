@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aquatic_daemon::clock;
-use async_nats::datetime;
+use async_nats::datetime::{self, DateTime};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, stream};
@@ -121,10 +121,12 @@ impl Log {
         let (consumer, ahead) = self.consume_since(since).await?;
         let info = consumer.cached_info();
         let stream = self.look().await?;
-        let nanos = info.created.unix_timestamp_nanos() - stream.created.unix_timestamp_nanos();
-        let age = Duration::from_nanos(u64::try_from(nanos).unwrap_or_default());
+        let age = age_at(info.created, &stream);
         let server = info.cluster.as_ref().and_then(|it| it.leader.clone());
-        let begin = info.created.unix_timestamp_nanos() - nanos_of(since);
+        let begin = info
+            .created
+            .unix_timestamp_nanos()
+            .saturating_sub(nanos_of(since));
         let has_some = stream.state.last_timestamp.unix_timestamp_nanos() >= begin;
         let left = info.num_pending;
         if left == 0 && !has_some {
@@ -164,12 +166,44 @@ impl Log {
     }
 }
 
-/// How far the copy at a server is behind the one of the server that leads; `None` if that is this
-/// one, or there is no other.
-fn behind(stream: &stream::Info, server: Option<&str>) -> Option<u64> {
-    let mut replicas = stream.cluster.iter().flat_map(|it| &it.replicas);
-    let copy = replicas.find(|it| Some(it.name.as_str()) == server);
-    copy.map(|copy| copy.lag.unwrap_or_default())
+/// For how long what is published has been kept, until this time.
+fn age_at(now: DateTime, stream: &stream::Info) -> Duration {
+    let state = &stream.state;
+    // With its first message in it, it is as if it was made then: servers that were all restarted
+    // may have kept no more than its name.
+    let since = match (state.first_sequence, state.messages) {
+        (0 | 1, 0) => now,
+        (0 | 1, _) => state.first_timestamp,
+        _ => stream.created,
+    };
+    let nanos = now.unix_timestamp_nanos() - since.unix_timestamp_nanos();
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
+}
+
+/// What the copy of a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CopyState {
+    /// It is the one of the server that leads, or there is no other.
+    Leads,
+    /// It was sent everything up to the message that is looked for.
+    HasBeenSent,
+    /// It is so many messages behind.
+    Behind(u64),
+}
+
+impl CopyState {
+    /// As the server says that leads the stream. `end` is the number of the message.
+    fn at(server: Option<&str>, stream: &stream::Info, end: u64) -> Self {
+        let mut replicas = stream.cluster.iter().flat_map(|it| &it.replicas);
+        let Some(replica) = replicas.find(|it| Some(it.name.as_str()) == server) else {
+            return Self::Leads;
+        };
+        let behind = replica.lag.unwrap_or_default();
+        match stream.state.last_sequence.saturating_sub(behind) >= end {
+            true => Self::HasBeenSent,
+            false => Self::Behind(behind),
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -223,18 +257,18 @@ impl Reader<'_> {
             return Ok(true);
         }
         let server = self.server.as_deref();
-        match behind(&self.log.look().await?, server) {
-            None => return Ok(true),
-            Some(0) => self.quiet_looks += 1,
-            Some(behind) if self.looks == LOOKS_MAX => {
+        self.looks += 1;
+        match CopyState::at(server, &self.log.look().await?, self.end) {
+            CopyState::Leads => return Ok(true),
+            CopyState::HasBeenSent => self.quiet_looks += 1,
+            CopyState::Behind(behind) if self.looks > LOOKS_MAX => {
                 let server = server.unwrap_or_default();
                 return Err(format!(
                     "the copy of the server {server} is {behind} messages behind"
                 ));
             }
-            Some(_) => self.quiet_looks = 0,
+            CopyState::Behind(_) => self.quiet_looks = 0,
         }
-        self.looks += 1;
         Ok(self.quiet_looks > QUIET_LOOKS)
     }
 
@@ -263,5 +297,58 @@ impl Reader<'_> {
             logged_millis_ago: Some(age_millis),
             payload: Payload(message),
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that was made at 10:00, as the server `a` says, which leads it.
+    fn stream(state: &str, lag: u64) -> stream::Info {
+        let text = format!(
+            r#"{{"config":{{"name":"AQUATIC_main","subjects":[],"retention":"limits",
+            "max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,
+            "discard":"old","storage":"file","num_replicas":3}},"created":"2026-01-01T10:00:00Z",
+            "state":{{"bytes":0,"consumer_count":0,{state}}},
+            "cluster":{{"leader":"a","replicas":[
+            {{"name":"b","current":true,"active":0,"lag":{lag}}}]}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    const LAST_17: &str = r#""messages":3,"first_seq":15,"first_ts":"2026-01-01T10:09:00Z",
+        "last_seq":17,"last_ts":"2026-01-01T10:10:00Z""#;
+
+    #[test]
+    fn a_copy_has_been_sent_what_it_is_not_behind() {
+        for (server, lag, end, expected) in [
+            (Some("b"), 0, 17, CopyState::HasBeenSent),
+            (Some("b"), 1, 17, CopyState::Behind(1)),
+            // More has come since.
+            (Some("b"), 1, 16, CopyState::HasBeenSent),
+            (Some("b"), 99, 16, CopyState::Behind(99)),
+            (Some("a"), 1, 17, CopyState::Leads),
+            (Some("of another cluster"), 1, 17, CopyState::Leads),
+            (None, 1, 17, CopyState::Leads),
+        ] {
+            assert_eq!(CopyState::at(server, &stream(LAST_17, lag), end), expected);
+        }
+    }
+
+    #[test]
+    fn a_stream_is_as_old_as_what_it_keeps() {
+        let now = datetime::parse_rfc3339("2026-01-01T10:20:00Z").unwrap();
+        let minutes = |state: &str| age_at(now, &stream(state, 0)).as_secs() / 60;
+        assert_eq!(minutes(LAST_17), 20, "what is gone was too old");
+        let first = r#""messages":17,"first_seq":1,"first_ts":"2026-01-01T10:09:00Z",
+            "last_seq":17,"last_ts":"2026-01-01T10:10:00Z""#;
+        assert_eq!(minutes(first), 11, "maybe it was lost");
+        let none = r#""messages":0,"first_seq":0,"first_ts":"0001-01-01T00:00:00Z",
+            "last_seq":0,"last_ts":"0001-01-01T00:00:00Z""#;
+        assert_eq!(minutes(none), 0);
+        let gone = r#""messages":0,"first_seq":18,"first_ts":"1970-01-01T00:00:00Z",
+            "last_seq":17,"last_ts":"2026-01-01T10:10:00Z""#;
+        assert_eq!(minutes(gone), 20);
     }
 }

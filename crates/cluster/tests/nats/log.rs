@@ -324,6 +324,10 @@ fn it_is_as_old_as_the_stream() {
     let mut server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
+    let (_, none) = a.read_with_age(AGE);
+    assert_eq!(none, Duration::ZERO, "it has nothing");
+    a.publish_marked(&PEERS, b"1", 1);
+    assert_eq!(a.next_kept(SOON), Some(1));
     let (_, new) = a.read_with_age(AGE);
     assert!(new < Duration::from_secs(10), "{new:?}");
     thread::sleep(Duration::from_secs(2));

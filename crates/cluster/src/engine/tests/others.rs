@@ -1,5 +1,7 @@
 //! Who the others are, and what they say.
 
+use aquatic_daemon::exposition::Exposition;
+
 use super::*;
 use crate::nodes::NodeState;
 
@@ -270,4 +272,42 @@ fn a_node_that_listens_to_nothing_else_is_told_nothing_else() {
     let members = peers(&fixture.header(1, 1, 0), 1);
     fixture.hears("a", Channel::Members, members);
     assert_eq!(fixture.received(), [(NodeIndex(1), 0, false)]);
+}
+
+/// Downloads in it are not to be counted again.
+#[test]
+fn what_is_heard_again_is_known_to_have_been_heard() {
+    let mut fixture = Fixture::at_work();
+    for sequence in [1, 2, 5, 5, 3, 3, 1, 6] {
+        fixture.hears_peers("a", 1, sequence, 0);
+    }
+    let repeated = std::mem::take(&mut fixture.shards.lock().unwrap().repeated);
+    assert_eq!(
+        repeated,
+        [false, false, false, true, false, true, true, false]
+    );
+}
+
+/// It is old because it was published before.
+#[test]
+fn what_is_heard_again_says_nothing_about_the_way() {
+    let mut fixture = Fixture::at_work();
+    fixture.hears_alive("a", 1, 0, 0);
+    fixture.hears_peers("a", 1, 1, 0);
+    fixture.hears_peers("a", 1, 3, 0);
+    fixture.reads();
+    let delivered = |fixture: &Fixture| {
+        let mut text = Exposition::default();
+        crate::counters::write(&fixture.counters, &mut text);
+        let text = text.into_text();
+        let mut lines = text.lines();
+        let count = lines.find(|it| it.starts_with("aquatic_cluster_delivery_seconds_count"));
+        count.unwrap().to_owned()
+    };
+    let before = delivered(&fixture);
+    fixture.hears_peers("a", 1, 2, 600 * SECOND);
+    fixture.hears_peers("a", 1, 3, 600 * SECOND);
+    assert_eq!(delivered(&fixture), before);
+    fixture.hears_peers("a", 1, 4, 0);
+    assert_ne!(delivered(&fixture), before);
 }

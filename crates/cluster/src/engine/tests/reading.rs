@@ -320,6 +320,33 @@ fn who_reads_a_log_that_has_not_been_there_for_long_looks_what_others_have_publi
     }
 }
 
+/// Servers that have lost their log come back, and trackers with them, one after the other.
+#[test]
+fn who_hears_nobody_waits_for_others_to_come_back() {
+    let mut fixture = Fixture::new(settings());
+    fixture.happens(Event::Connected);
+    fixture.happens(Event::LogRead {
+        age: Duration::ZERO,
+    });
+    fixture.pass(5 * SECOND);
+    assert!(!fixture.counters.is_complete());
+    // Its first sign is a batch, and says as much.
+    fixture.hears_peers("a", 1, 5_000, 0);
+    fixture.pass(60 * SECOND);
+    assert!(!fixture.counters.is_complete());
+    fixture.pass(u64::from(COMPLETE_AFTER) * SECOND);
+    assert!(fixture.counters.is_complete());
+    let mut alone = Fixture::new(settings());
+    alone.happens(Event::Connected);
+    alone.happens(Event::LogRead {
+        age: Duration::ZERO,
+    });
+    alone.pass(9 * SECOND);
+    assert!(!alone.counters.is_complete());
+    alone.pass(SECOND);
+    assert!(alone.counters.is_complete());
+}
+
 #[test]
 fn what_was_heard_from_the_first_on_needs_not_be_in_the_log() {
     let mut fixture = Fixture::new(settings());
