@@ -336,7 +336,9 @@ impl Replica for AddressReplica {
     }
 
     fn has_pending(&self) -> bool {
-        self.dispatcher.has_pending()
+        // What waits goes as soon as there is room again, and not when there is something else.
+        let is_due = |(shard, waiting)| !is_empty(waiting) && self.dispatcher.is_idle(shard);
+        self.dispatcher.has_pending() || self.waiting.iter().enumerate().any(is_due)
     }
 }
 

@@ -284,6 +284,26 @@ fn what_others_tell_is_known_for_as_long_as_it_holds() {
 }
 
 /// Neither what waits nor what is on its way there or back is in the shards.
+/// Nobody wakes the thread for them when everything has come back.
+#[test]
+fn more_than_shards_take_at_a_time_waits_for_nothing_else() {
+    const TIMES: usize = 3;
+    let mut fixture = Fixture::new(1);
+    let ports = (1..).take(RECORDS_MAX);
+    let many: Vec<_> = ports.map(|port| arrival(port, 1_200)).collect();
+    for _ in 0..TIMES * BATCHES_MAX {
+        fixture.hears(0, false, &many);
+    }
+    let mut rounds = 0;
+    while fixture.replica.has_pending() {
+        fixture.replica.finish(fixture.now(), &mut |_| ());
+        fixture.works();
+        rounds += 1;
+    }
+    assert_eq!(rounds, 2 * TIMES, "one to send, and one to take back");
+    assert_eq!(fixture.replica.waiting_records, 0);
+}
+
 #[test]
 fn a_mark_is_passed_when_all_before_it_is_in_the_shards() {
     let mut fixture = Fixture::new(2);
