@@ -51,10 +51,15 @@ impl Prometheus {
             process.check_alive()?;
             Ok(TcpStream::connect(address).ok())
         })?;
-        Ok(Self {
+        let prometheus = Self {
             address,
             _process: process,
-        })
+        };
+        // It listens before it has read its data, and then has no answer to anything.
+        wait::until("Prometheus answers", START_LIMIT, || {
+            Ok(prometheus.get("query", &[("query", "1")]).ok())
+        })?;
+        Ok(prometheus)
     }
 
     /// What it finds for an expression: the rows of an instant vector.
