@@ -22,7 +22,7 @@ use crate::buffer::PublishBuffer;
 use crate::bus::{Bus, Channel, Destination, Event};
 use crate::counters::{Counters, Direction, LostAt};
 use crate::nodes::NodeStates;
-use crate::numbers::{Lowest, Numbered, OfEach};
+use crate::numbers::{Beginnings, Numbered, OfEach};
 use crate::replica::{Outgoing, Replica};
 use crate::sent::{Batch, Sent};
 use crate::table::{Before, NodeTable};
@@ -93,7 +93,7 @@ pub struct Engine<B> {
     is_connected: bool,
     log: LogReading,
     /// What the log has, until everybody is known.
-    lowest: Lowest,
+    beginnings: Beginnings,
     /// When somebody else was heard under this node's name.
     complained_micros: Option<u64>,
     has_met_other_version: bool,
@@ -124,7 +124,7 @@ impl<B: Bus> Engine<B> {
             in_flight: 0,
             is_connected: false,
             log: LogReading::new(settings.history, settings.times.get()),
-            lowest: Lowest::default(),
+            beginnings: Beginnings::default(),
             complained_micros: None,
             has_met_other_version: false,
             settings,
@@ -171,7 +171,7 @@ impl<B: Bus> Engine<B> {
             self.bus.read_log(since);
         }
         let is_in_shards = self.replicas.iter().all(|it| it.has_passed_mark());
-        let is_all_in_log = || self.table.is_all_in(&self.lowest);
+        let is_all_in_log = || self.table.is_all_in(&self.beginnings);
         let (log, counters) = (&mut self.log, &self.counters);
         log.show(
             now,
@@ -181,7 +181,7 @@ impl<B: Bus> Engine<B> {
             counters,
         );
         if log.is_complete() {
-            self.lowest.clear();
+            self.beginnings.clear();
         }
         match may_be_more {
             true => now.micros,

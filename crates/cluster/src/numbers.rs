@@ -1,9 +1,9 @@
 //! Which of the numbered batches of a process have been heard.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 /// The channels whose batches are numbered, so that it is noticed if one is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Numbered {
     Peers,
     Members,
@@ -148,30 +148,27 @@ impl Numbers {
     }
 }
 
-/// Processes of which the log has something.
+/// Processes that are remembered to be in the log.
 const LOGGED_MAX: usize = 8_192;
 
-/// The lowest numbers of each process in the log.
+/// The processes and channels of which the log has the first batch of all.
 #[derive(Debug, Default)]
-pub(crate) struct Lowest(HashMap<u64, OfEach<Option<u64>>>);
+pub(crate) struct Beginnings(HashSet<(u64, Numbered)>);
 
-impl Lowest {
+impl Beginnings {
     /// The log has a batch with this number.
     pub(crate) fn note(&mut self, process: u64, channel: Numbered, number: u64) {
-        if self.0.len() < LOGGED_MAX || self.0.contains_key(&process) {
-            let lowest = self.0.entry(process).or_default().of_mut(channel);
-            *lowest = Some(lowest.map_or(number, |lowest| lowest.min(number)));
+        if number == 1 && self.0.len() < LOGGED_MAX {
+            self.0.insert((process, channel));
         }
     }
 
-    /// Whether it has the first one of all.
-    pub(crate) fn has_first(&self, process: u64, channel: Numbered) -> bool {
-        let lowest = self.0.get(&process);
-        lowest.is_some_and(|lowest| *lowest.of(channel) == Some(1))
+    pub(crate) fn has(&self, process: u64, channel: Numbered) -> bool {
+        self.0.contains(&(process, channel))
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0 = HashMap::new();
+        self.0 = HashSet::new();
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aquatic_daemon::clock::Now;
 
 use crate::nodes::{NODES_MAX, NodeIndex, NodeState, NodeStates};
-use crate::numbers::{Lowest, Numbered, Numbers, OfEach};
+use crate::numbers::{Beginnings, Numbered, Numbers, OfEach};
 
 /// A node that was not heard for so long is sent nothing new.
 const SILENT_MICROS: u64 = 5_000_000;
@@ -254,15 +254,14 @@ impl NodeTable {
     }
 
     /// Whether all that was ever published by processes that were heard has been heard, or is in a
-    /// log that has these numbers.
-    pub(crate) fn is_all_in(&self, log: &Lowest) -> bool {
+    /// log that has these beginnings.
+    pub(crate) fn is_all_in(&self, log: &Beginnings) -> bool {
         let mut heard = self.nodes.values().flatten();
         heard.all(|node| {
             let channels = Numbered::ALL.into_iter().zip(node.numbers.all());
             let mut published = channels.filter(|(_, numbers)| numbers.are_some());
-            published.all(|(channel, numbers)| {
-                numbers.are_all_heard() || log.has_first(node.process, channel)
-            })
+            published
+                .all(|(channel, numbers)| numbers.are_all_heard() || log.has(node.process, channel))
         })
     }
 

@@ -178,7 +178,8 @@ impl<B: Bus> Engine<B> {
             && !self.log.is_complete()
         {
             let header = batch.header;
-            self.lowest.note(header.process, channel, header.sequence);
+            self.beginnings
+                .note(header.process, channel, header.sequence);
         }
         let mut received = self.received(time, message, &batch, &message.node);
         received.is_logged = true;

@@ -320,14 +320,20 @@ fn who_reads_a_log_that_has_not_been_there_for_long_looks_what_others_have_publi
     }
 }
 
-/// Servers that have lost their log come back, and trackers with them, one after the other.
-#[test]
-fn who_hears_nobody_waits_for_others_to_come_back() {
+/// One that is connected, and has read a log that was just made.
+fn with_new_log() -> Fixture {
     let mut fixture = Fixture::new(settings());
     fixture.happens(Event::Connected);
     fixture.happens(Event::LogRead {
         age: Duration::ZERO,
     });
+    fixture
+}
+
+/// Servers that have lost their log come back, and trackers with them, one after the other.
+#[test]
+fn who_hears_nobody_waits_for_others_to_come_back() {
+    let mut fixture = with_new_log();
     fixture.pass(5 * SECOND);
     assert!(!fixture.counters.is_complete());
     // Its first sign is a batch, and says as much.
@@ -336,11 +342,7 @@ fn who_hears_nobody_waits_for_others_to_come_back() {
     assert!(!fixture.counters.is_complete());
     fixture.pass(u64::from(COMPLETE_AFTER) * SECOND);
     assert!(fixture.counters.is_complete());
-    let mut alone = Fixture::new(settings());
-    alone.happens(Event::Connected);
-    alone.happens(Event::LogRead {
-        age: Duration::ZERO,
-    });
+    let mut alone = with_new_log();
     alone.pass(9 * SECOND);
     assert!(!alone.counters.is_complete());
     alone.pass(SECOND);
