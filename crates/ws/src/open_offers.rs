@@ -172,16 +172,24 @@ fn giving_way(
     if let Some(gone) = offers.iter().position(|it| has_gone(it.node())) {
         return gone;
     }
-    let node = |it: &OpenOffer| usize::from(it.node().0);
-    let is_of_largest = of_largest::<NODES_MAX>(offers.iter(), further, node);
-    let Some(oldest) = offers.iter().find(|it| is_of_largest(it)) else {
-        return 0;
-    };
-    let is_there = |it: &&OpenOffer| it.node() == oldest.node();
+    let largest = largest_node(offers, further);
+    let is_there = |it: &&OpenOffer| it.node() == largest;
     let of_node = offers.iter().filter(is_there);
     let is_of_largest = of_largest::<NETWORKS>(of_node, further, OpenOffer::network);
     let gives_way = |it: &OpenOffer| is_there(&it) && is_of_largest(it);
     offers.iter().position(gives_way).unwrap_or(0)
+}
+
+/// The node that has most of the offers, or would have with a further one.
+fn largest_node(offers: &[OpenOffer], further: &OpenOffer) -> NodeIndex {
+    // There may be no other node, and nothing to be counted.
+    if offers.iter().all(|it| it.node() == further.node()) {
+        return further.node();
+    }
+    let node = |it: &OpenOffer| usize::from(it.node().0);
+    let is_of_largest = of_largest::<NODES_MAX>(offers.iter(), further, node);
+    let oldest = offers.iter().find(|it| is_of_largest(it));
+    oldest.unwrap_or(further).node()
 }
 
 /// Tells which offers are of the group that has most of them, or would have with a further one: of

@@ -7,12 +7,20 @@ use aquatic_types::Seconds;
 /// Torrents and peers that one slice of cleaning looks at: some 20 microseconds.
 const SLICE_BUDGET: usize = 512;
 
+/// Cleanings that were hastened begin so many seconds one after the other at the earliest: others
+/// may say all the time that somebody has gone.
+const HASTE_SECONDS: u32 = 5;
+
 /// When the swarms of a shard are cleaned, and how far the cleaning that is going on has come.
 ///
 /// A shard has one or more maps, which are cleaned one after the other.
 pub(crate) struct Cleaning {
     interval_seconds: u32,
     next_seconds: Seconds,
+    /// The next one was hastened.
+    is_hastened: bool,
+    /// One that is hastened begins no earlier.
+    hasty_seconds: Seconds,
     pass: Option<Pass>,
 }
 
@@ -43,6 +51,8 @@ impl Cleaning {
         Self {
             interval_seconds,
             next_seconds: Seconds(0) + interval_seconds,
+            is_hastened: false,
+            hasty_seconds: Seconds(0),
             pass: None,
         }
     }
@@ -53,9 +63,14 @@ impl Cleaning {
         self.next_seconds = self.next_seconds.min(now.seconds + seconds);
     }
 
-    /// The next cleaning is due, once the one that is going on has ended.
+    /// The next cleaning is to be soon. To be called as long as that is wished: if one is going on,
+    /// it may do what is wished, and nothing changes.
     pub(crate) fn hasten(&mut self, now: Now) {
-        self.next_seconds = self.next_seconds.min(now.seconds);
+        let soon = now.seconds.max(self.hasty_seconds);
+        if self.pass.is_none() && soon < self.next_seconds {
+            self.next_seconds = soon;
+            self.is_hastened = true;
+        }
     }
 
     /// Cleans a little of `maps` maps, if it is time. `clean` does a slice of one of them with a
@@ -69,6 +84,9 @@ impl Cleaning {
     ) -> Slice {
         if self.pass.is_none() && now.seconds >= self.next_seconds {
             self.next_seconds = now.seconds + self.interval_seconds;
+            if std::mem::take(&mut self.is_hastened) {
+                self.hasty_seconds = now.seconds + HASTE_SECONDS;
+            }
             self.pass = Some(Pass {
                 map: 0,
                 cursor: CleaningCursor::default(),
@@ -117,22 +135,39 @@ mod tests {
         assert!(cleans_at(330, None));
     }
 
-    #[test]
-    fn a_cleaning_can_be_hastened() {
-        let mut cleaning = Cleaning::new(10);
-        let mut slices = Vec::new();
-        for seconds in 1..20 {
+    /// Seconds in which something is cleaned, if a cleaning takes three of them, and is hastened in
+    /// these.
+    fn cleaned(hastened: impl Fn(u64) -> bool) -> Vec<u64> {
+        let mut cleaning = Cleaning::new(20);
+        let mut slices = 0;
+        let cleans = |seconds: &u64| {
             let now = Now::from_micros(seconds * 1_000_000);
-            // Also while one is going on, which takes three seconds.
-            if [2, 3].contains(&seconds) {
+            if hastened(*seconds) {
                 cleaning.hasten(now);
             }
-            let is_over = [4, 7, 17].contains(&seconds);
-            if cleaning.slice(now, 1, |_, _, _| is_over) != Slice::NotDue {
-                slices.push(seconds);
-            }
-        }
-        assert_eq!(slices, [2, 3, 4, 5, 6, 7, 15, 16, 17]);
+            let slice = cleaning.slice(now, 1, |_, _, _| {
+                slices += 1;
+                slices % 3 == 0
+            });
+            slice != Slice::NotDue
+        };
+        (1..26).filter(cleans).collect()
+    }
+
+    #[test]
+    fn a_cleaning_can_be_hastened() {
+        assert_eq!(cleaned(|_| false), [20, 21, 22]);
+        // It has done what was wished, until it was over.
+        assert_eq!(cleaned(|it| (2..=4).contains(&it)), [2, 3, 4, 22, 23, 24]);
+        // It is wished still.
+        assert_eq!(cleaned(|it| (2..=5).contains(&it)), [2, 3, 4, 7, 8, 9]);
+    }
+
+    /// A node that lies may have its members go again and again.
+    #[test]
+    fn a_cleaning_is_not_hastened_all_the_time() {
+        let all = [1, 2, 3, 6, 7, 8, 11, 12, 13, 16, 17, 18, 21, 22, 23];
+        assert_eq!(cleaned(|_| true), all);
     }
 
     #[test]

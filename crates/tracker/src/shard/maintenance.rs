@@ -140,7 +140,8 @@ impl Maintenance {
     }
 
     /// Swarms are to be cleaned soon, without waiting for the interval: somebody has gone with many
-    /// peers.
+    /// peers. To be called as long as they are there; but others do not have all the time taken for
+    /// it.
     pub fn clean_soon(&mut self, now: Now) {
         self.cleaning.hasten(now);
     }
