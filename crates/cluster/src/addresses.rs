@@ -178,12 +178,12 @@ impl AddressReplica {
         let (mut known, mut invalid) = (0, 0);
         let ages = self.times.get().ages;
         let old = deadline(now, batch.age_millis, ages.min_seconds);
-        let deadline = match batch.is_logged {
-            true => old,
-            false => {
+        let deadline = match batch.is_newest() {
+            true => {
                 let age_millis = batch.age_millis.saturating_sub(LEAD_MILLIS);
                 deadline(now, age_millis, ages.max_seconds)
             }
+            false => old,
         };
         for record in records {
             let Ok(record) = record else {

@@ -156,10 +156,20 @@ pub struct Received<'a> {
     pub age_millis: u64,
     /// It is not new: it was read in the log.
     pub is_logged: bool,
+    /// It comes after what was published later: it was lost at first, or published again.
+    pub is_late: bool,
     /// It was taken in before, as it was published: its downloads are counted.
     pub is_repeated: bool,
     /// What is in it.
     pub body: Body<'a>,
+}
+
+impl Received<'_> {
+    /// Whether it is newer than all that was taken in of its process before.
+    #[must_use]
+    pub fn is_newest(&self) -> bool {
+        !self.is_logged && !self.is_late
+    }
 }
 
 /// A batch that is to be published.
@@ -187,6 +197,7 @@ mod tests {
             name: "a",
             age_millis,
             is_logged,
+            is_late: false,
             is_repeated,
             body: Body::Alive(Alive::default()),
         };

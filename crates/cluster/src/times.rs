@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// For how many seconds peers are remembered here after they have announced, wherever that was.
 ///
 /// In a process of several protocols that may depend on the protocol. What is heard is newer than
-/// all that is known, so it counts by the longest of these times; what comes out of the log may not
-/// be, and counts by the shortest.
+/// all that is known, so it counts by the longest of these times; what comes out of the log, or
+/// late, may not be, and counts by the shortest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerAges {
     /// The shortest.

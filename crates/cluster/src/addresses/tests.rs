@@ -32,6 +32,8 @@ type Swarms = AddressSwarms<Shared<()>>;
 struct Fixture {
     replica: AddressReplica,
     times: SharedTimes,
+    /// What is heard comes after what was published later.
+    is_late: bool,
     /// What is read in the log was heard before.
     is_repeated: bool,
     workers: Vec<SwarmWorker<AddressShard>>,
@@ -134,6 +136,7 @@ impl Fixture {
         let times = SharedTimes::new(remembered_for(AGE));
         Self {
             times: times.clone(),
+            is_late: false,
             is_repeated: false,
             replica: AddressReplica::new(dispatcher, times.clone(), Arc::clone(&counters)),
             workers: set.into_owners().swarm_workers,
@@ -187,6 +190,7 @@ impl Fixture {
             name: "a",
             age_millis: u64::from(age_seconds) * 1_000,
             is_logged,
+            is_late: self.is_late,
             is_repeated: self.is_repeated,
             body: batch.body,
         };
@@ -391,6 +395,7 @@ fn shards_tell_of_both_families() {
             name: "a",
             age_millis: 0,
             is_logged: false,
+            is_late: false,
             is_repeated: false,
             body: batch.body,
         };
@@ -572,5 +577,24 @@ fn departure_of(arrival: &PeerRecord<CompactV4>) -> PeerRecord<CompactV4> {
     PeerRecord {
         status: PeerStatus::Stopped,
         ..*arrival
+    }
+}
+
+/// It was lost at first, and is published again.
+#[test]
+fn what_is_late_counts_like_what_the_log_has() {
+    let mut fixture = Fixture::new(1);
+    fixture.times.set(Times {
+        ages: PeerAges {
+            min_seconds: 600,
+            max_seconds: AGE,
+        },
+        ..fixture.times.get()
+    });
+    for (is_late, port, left) in [(false, 1, 1_201), (true, 2, 601)] {
+        fixture.is_late = is_late;
+        fixture.hears_one(arrival(port, 1_200));
+        let seen = fixture.known();
+        assert!(seen.contains(&(port, left)), "{seen:?}");
     }
 }

@@ -84,6 +84,9 @@ impl<B: Bus> Engine<B> {
         }
         let known = self.table.get(node, process);
         let behind_micros = known.map_or(0, Node::behind_micros);
+        let sequence = batch.header.sequence;
+        let is_late = numbered_on(*channel).zip(known);
+        let is_late = is_late.is_some_and(|(of, node)| !node.is_new(of, sequence));
         let is_repeated = self.is_repeated(time, message, &batch);
         let missed = self.note(time, message, &batch, heard.before);
         if missed > 0 && self.log.is_to_be_heard(now, heard.before) {
@@ -107,6 +110,7 @@ impl<B: Bus> Engine<B> {
         }
         let mut received = self.received(time, message, &batch, node);
         received.is_repeated = is_repeated;
+        received.is_late = is_late;
         self.deliver(now, *channel, &received);
     }
 
@@ -256,6 +260,7 @@ impl<B: Bus> Engine<B> {
             name,
             age_millis,
             is_logged: false,
+            is_late: false,
             is_repeated: false,
             body: batch.body.clone(),
         }

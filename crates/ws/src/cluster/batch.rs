@@ -68,8 +68,8 @@ pub(crate) enum RemoteKind {
         record: MemberRecord,
         connection: ConnectionRef,
         until: Seconds,
-        /// It was told just now, and so is newer than what is known. Else it may come out of the
-        /// log, or for the second time.
+        /// It was told just now, and so is newer than what is known. Else it comes out of the
+        /// log, or late, or for the second time.
         is_live: bool,
     },
     Offer(ArrivedOffer),

@@ -347,15 +347,17 @@ impl Cluster {
     fn receive(&mut self, number: usize, from: usize, bytes: &[u8], is_logged: bool) {
         let (batch, rest) = Batch::parse(bytes).expect("a batch");
         assert!(rest.is_empty());
-        let is_new = self.nodes[number]
-            .taken
-            .insert((from, batch.header.sequence));
+        let sequence = batch.header.sequence;
+        let taken = &mut self.nodes[number].taken;
+        let is_late = taken.iter().any(|it| it.0 == from && it.1 >= sequence);
+        let is_new = taken.insert((from, sequence));
         let received = Received {
             from: index(from, number),
             name: &format!("node {from}"),
             age_millis: self.micros / 1_000 - batch.header.unix_millis,
             is_logged,
-            is_repeated: is_logged && (!is_new || from == number),
+            is_late: is_late && !is_logged,
+            is_repeated: !is_new || from == number,
             body: batch.body,
         };
         let now = self.now_at(number);
@@ -374,6 +376,19 @@ impl Cluster {
             .collect();
         for (from, _, bytes) in log {
             self.receive(number, from, &bytes, true);
+        }
+    }
+
+    /// Batches about members that were published.
+    pub(crate) fn logged(&self) -> usize {
+        self.log.len()
+    }
+
+    /// One of these is published again.
+    pub(crate) fn publish_again(&mut self, number: usize) {
+        let (from, _, bytes) = self.log[number].clone();
+        for to in 0..self.nodes.len() {
+            self.send(from, to, Channel::Members, bytes.clone());
         }
     }
 

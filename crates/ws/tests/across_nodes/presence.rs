@@ -96,6 +96,25 @@ fn who_leaves_is_gone_everywhere() {
     assert_eq!(counts(&mut cluster), [(0, 0, 0); 3]);
 }
 
+/// The servers had lost from the log that somebody left, but not the return.
+#[test]
+fn who_has_come_back_does_not_leave_when_that_is_published_again() {
+    for tenths in 0..10 {
+        let (mut cluster, clients) = crowd(3);
+        cluster.micros += tenths * 100_000;
+        cluster.leave(clients[1], b'b');
+        cluster.settle();
+        let departure = cluster.logged() - 1;
+        seed(&mut cluster, clients[1], false, AnnounceEvent::None);
+        assert_eq!(counts(&mut cluster), [(1, 2, 0); 3]);
+        for _ in 0..2 {
+            cluster.pass(6);
+            cluster.publish_again(departure);
+            assert_eq!(counts(&mut cluster), [(1, 2, 0); 3], "{tenths}");
+        }
+    }
+}
+
 /// More than a shard can say at once, without being asked again.
 #[test]
 fn all_that_waits_is_published() {

@@ -75,11 +75,17 @@ impl MemberReplica {
                 is_live,
             },
         };
+        // It does not undo the return of somebody who has come back at once.
+        let before = Seconds(until.0.saturating_sub(1));
         if leaves && !received.is_logged {
-            self.departures
-                .note(now, || message(Seconds(until.0.saturating_sub(1)), false));
+            self.departures.note(now, || message(before, false));
         }
-        let message = message(until, !received.is_logged);
+        let until = if leaves && received.is_late {
+            before
+        } else {
+            until
+        };
+        let message = message(until, received.is_newest());
         let is_on_its_way = self.pass_on(message, None);
         (!is_on_its_way).then_some(MemberOutcome::Lost)
     }
