@@ -166,17 +166,12 @@ fn start_cluster(
     (addresses, signalling): (&mut Option<Addresses<'_>>, &mut Option<Signalling<'_>>),
     served: &mut Served,
 ) -> anyhow::Result<()> {
-    let cluster = cluster.start(launch)?;
-    cluster.wait_until_complete(launch.clock(), |now| {
+    let cluster = cluster.start(launch, |now| {
         let addresses = addresses.iter_mut().map(|it| it.process(now));
         let signalling = signalling.iter_mut().map(|it| it.process(now));
         addresses.chain(signalling).sum()
-    });
-    let follow = move |config: &Config| {
-        if let Some(lives) = config.peer_lives() {
-            cluster.set_lives(lives);
-        }
-    };
+    })?;
+    let follow = move |config: &Config| cluster.set_lives(config.lives());
     served.follow.push(Box::new(follow));
     Ok(())
 }

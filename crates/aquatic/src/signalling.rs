@@ -18,7 +18,7 @@ use aquatic_tracker::torrents::WEBTORRENT;
 use aquatic_ws::cluster::counters::ClusterCounters;
 use aquatic_ws::config::Config;
 use aquatic_ws::counters::WebTorrent;
-use aquatic_ws::workers::{Building, Workers, process_for_others};
+use aquatic_ws::workers::{Building, Workers};
 
 use crate::outputs;
 use crate::serve::Served;
@@ -71,7 +71,7 @@ impl<'a> Signalling<'a> {
 
     /// Has all shards do what others ask of them. Returns how much that was.
     pub(crate) fn process(&mut self, now: Now) -> usize {
-        process_for_others(&mut self.workers, now)
+        self.workers.process_for_others(now)
     }
 
     pub(crate) fn needs(&self) -> [Needs; 3] {

@@ -10,6 +10,7 @@
 //! | `credentials` | nodes that the servers do not let in |
 //! | `announces` | announces for a back end |
 //! | `interruptions` | servers and nodes that come, go, and come back |
+//! | `reloads` | settings that change while a node runs |
 
 #![cfg(all(target_os = "linux", feature = "cluster"))]
 
@@ -24,5 +25,6 @@ mod cluster {
     mod credentials;
     mod interruptions;
     mod lists;
+    mod reloads;
     mod sharing;
 }

@@ -139,10 +139,16 @@ pub struct AnnouncePlan {
 }
 
 impl AnnouncePlan {
-    /// Fetches what workers have to tell.
-    pub(crate) fn collect(&self, buffer: &mut AnnounceBuffer) {
+    /// Has lines tell the time by the system's clock, as it is now. What is served before this was
+    /// called would seem to be of 1970.
+    pub(crate) fn set_time(&self) {
         let zero = unix_micros().wrapping_sub(self.clock.micros());
         self.announces.set_zero_unix_micros(zero);
+    }
+
+    /// Fetches what workers have to tell.
+    pub(crate) fn collect(&self, buffer: &mut AnnounceBuffer) {
+        self.set_time();
         let mut dropped = 0;
         dropped += self.announces.take(|lines| dropped += buffer.push(lines));
         self.counters.announces.dropped.add(dropped);

@@ -113,16 +113,19 @@ impl Cluster {
         self.announces.clone()
     }
 
+    /// To be called before workers serve anybody.
     fn announce_plan(&self, process: u64, clock: Clock) -> Option<AnnouncePlan> {
         let announces = self.announces.clone()?;
-        Some(AnnouncePlan {
+        let plan = AnnouncePlan {
             announces,
             buffer_bytes: self.config.announces_buffer,
             flush_interval: Duration::from_millis(self.config.flush_interval),
             process,
             clock,
             counters: self.counters(),
-        })
+        };
+        plan.set_time();
+        Some(plan)
     }
 
     /// What wakes the thread that speaks for this process.
@@ -189,21 +192,27 @@ impl Cluster {
         Ok(plans)
     }
 
-    /// Starts the thread, which is called `cluster`.
+    /// Starts the thread, which is called `cluster`, and waits until the swarms of all nodes are
+    /// known, and lists that are kept in the servers, if the operator wants that. Meanwhile
+    /// `process` has shards do what they are asked, in this thread, and returns how much that was.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(self, launch: &mut Launch<'_>) -> anyhow::Result<StartedCluster> {
+    pub fn start(
+        self,
+        launch: &mut Launch<'_>,
+        process: impl FnMut(Now) -> usize,
+    ) -> anyhow::Result<StartedCluster> {
+        let clock = launch.clock();
+        let started = self.start_thread(launch)?;
+        started.wait_until_complete(clock, process);
+        Ok(started)
+    }
+
+    fn start_thread(self, launch: &mut Launch<'_>) -> anyhow::Result<StartedCluster> {
         let counters = self.counters();
         launch.show_also(move |text| counters::write(&counters, text));
-        let started = StartedCluster {
-            config: self.config.clone(),
-            lives: self.lives,
-            times: self.times.clone(),
-            refresh: self.refresh.clone(),
-            lists: self.lists.clone(),
-            counters: self.counters(),
-        };
+        let started = self.started();
         log::info!("node `{}` of the cluster `{}`", self.node, self.config.name);
         let plans = self.keep_lists(launch)?;
         let (clock, process) = (launch.clock(), OsEntropy.number()?);
@@ -232,6 +241,17 @@ impl Cluster {
             })
         })?;
         Ok(started)
+    }
+
+    fn started(&self) -> StartedCluster {
+        StartedCluster {
+            config: self.config.clone(),
+            lives: self.lives,
+            times: self.times.clone(),
+            refresh: self.refresh.clone(),
+            lists: self.lists.clone(),
+            counters: self.counters(),
+        }
     }
 
     fn engine_settings(&self, process: u64) -> EngineSettings {
@@ -292,13 +312,20 @@ impl Lives {
 }
 
 impl StartedCluster {
-    /// Peers are remembered for another time from now on, or announce after another time.
-    pub fn set_lives(&self, lives: PeerLives) {
-        self.refresh.set(self.config.refresh(lives));
+    /// Peers are remembered for another time from now on, or announce after another time; or there
+    /// is another time between two cleanings. Which swarms there are does not change, and neither
+    /// does when others are told again of members.
+    pub fn set_lives(&self, lives: impl Into<Lives>) {
+        let new = lives.into();
+        let Lives { peers, members } = self.lives;
         let lives = Lives {
-            peers: Some(lives),
-            ..self.lives
+            peers: peers.and(new.peers).or(peers),
+            members: members.map(|started| MemberLives {
+                cleaning_interval: new.members.unwrap_or(started).cleaning_interval,
+                ..started
+            }),
         };
+        self.refresh.set(lives.refresh(&self.config));
         self.times.set(lives.times(&self.config));
     }
 
@@ -308,10 +335,8 @@ impl StartedCluster {
         self.counters.is_complete() && self.lists.iter().all(is_read)
     }
 
-    /// Waits until the swarms of all nodes are known, and lists that are kept in the servers, if
-    /// the operator wants that, but not for longer than he has set. Meanwhile `process` has shards
-    /// do what they are asked, in this thread, and returns how much that was.
-    pub fn wait_until_complete(&self, clock: Clock, mut process: impl FnMut(Now) -> usize) {
+    /// Waits until everything is known, but not for longer than the operator has set.
+    fn wait_until_complete(&self, clock: Clock, mut process: impl FnMut(Now) -> usize) {
         let wait_max = Duration::from_secs(self.config.start_complete_within);
         let started = clock.elapsed();
         while !wait_max.is_zero() && !self.is_complete() {
@@ -332,3 +357,110 @@ impl StartedCluster {
 
 /// While there is nothing to do before a process serves.
 const PAUSE: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use aquatic_daemon::clock::unix_micros;
+    use aquatic_tracker::announces::ServedAnnounce;
+    use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
+
+    use super::*;
+
+    fn announce() -> ServedAnnounce<'static> {
+        ServedAnnounce {
+            info_hash: InfoHash([1; 20]),
+            peer_id: PeerId([2; 20]),
+            ip: [192, 0, 2, 1].into(),
+            port: Some(6881),
+            uploaded: Some(0),
+            downloaded: Some(0),
+            left: Some(0),
+            event: AnnounceEvent::Started,
+            key: None,
+        }
+    }
+
+    fn prepared(config: &ClusterConfig, lives: impl Into<Lives>) -> Cluster {
+        let lists = ListConfigs {
+            access_list: &Default::default(),
+            keys: &Default::default(),
+        };
+        let cluster = Cluster::prepare(config, lives, ("udp", 3_000), lists);
+        cluster.unwrap().unwrap()
+    }
+
+    fn config() -> ClusterConfig {
+        ClusterConfig {
+            servers: vec!["nats://127.0.0.1:4222".to_owned()],
+            ..ClusterConfig::default()
+        }
+    }
+
+    const PEERS: PeerLives = PeerLives {
+        announce_interval: 120,
+        peer_age: 1_200,
+        peer_age_max: 1_200,
+    };
+
+    /// The thread may take a while until it fetches announces for the first time.
+    #[test]
+    fn the_first_announces_are_of_today() {
+        let config = ClusterConfig {
+            announces: true,
+            ..config()
+        };
+        let cluster = prepared(&config, PEERS);
+        let announces = cluster.announces().unwrap();
+        let mut tap = announces.tap("udp");
+        let (clock, began) = (Clock::start(), unix_micros());
+        let plan = cluster.announce_plan(1, clock).unwrap();
+        tap.note(Now::read(clock), &announce());
+        let mut lines = Vec::new();
+        plan.announces.take(|it| lines.extend(it.bytes));
+        let line: serde_json::Value = serde_json::from_slice(&lines).unwrap();
+        let time = line["time"].as_u64().unwrap();
+        assert!((began..=unix_micros()).contains(&time), "{time}, {began}");
+    }
+
+    #[test]
+    fn a_reload_changes_for_how_long_what_is_shared_lives() {
+        let members = MemberLives {
+            refresh: 64,
+            cleaning_interval: 30,
+        };
+        let cleaned_seldom = MemberLives {
+            refresh: 2,
+            cleaning_interval: 300,
+        };
+        let announced_seldom = PeerLives {
+            announce_interval: 900,
+            peer_age: 2_000,
+            peer_age_max: 3_000,
+        };
+        let times = |lives: Lives, new: Lives| {
+            let started = prepared(&config(), lives).started();
+            let read = |started: &StartedCluster| {
+                let Times {
+                    life, told_within, ..
+                } = started.times.get();
+                (life, told_within, started.refresh.get().seconds())
+            };
+            let before = read(&started);
+            started.set_lives(new);
+            (before, read(&started))
+        };
+        let (before, after) = times(members.into(), cleaned_seldom.into());
+        assert_eq!((before.0, before.1), (188, 94));
+        assert_eq!((after.0, after.1), (930, 600));
+        let (before, after) = times(PEERS.into(), announced_seldom.into());
+        assert_eq!((before, after), ((1_200, 632, 512), (3_000, 1_412, 512)));
+        let both = Lives {
+            peers: Some(PEERS),
+            members: Some(members),
+        };
+        let (_, after) = times(both, cleaned_seldom.into());
+        assert_eq!(after, (1_200, 632, 512), "peers live longer");
+        let (_, after) = times(PEERS.into(), cleaned_seldom.into());
+        assert_eq!(after, (1_200, 632, 512), "there are no members");
+    }
+}

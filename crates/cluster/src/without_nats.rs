@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use aquatic_channel::Waker;
-use aquatic_daemon::clock::{Clock, Now};
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::sandbox::Needs;
 use aquatic_tracker::announces::Announces;
 use aquatic_tracker::launch::Launch;
 use aquatic_tracker::shard::addresses::AddressShards;
 use aquatic_tracker::shard::addresses::outbox::SharedRefreshInterval;
 
-use crate::config::{ClusterConfig, ListConfigs, Lives, PeerLives};
+use crate::config::{ClusterConfig, ListConfigs, Lives};
 use crate::counters::Counters;
 use crate::nodes::NodeStates;
 use crate::replica::Replica;
@@ -90,17 +90,16 @@ impl Cluster {
     ///
     /// # Errors
     /// Never.
-    pub fn start(self, _: &mut Launch<'_>) -> anyhow::Result<StartedCluster> {
+    pub fn start(
+        self,
+        _: &mut Launch<'_>,
+        _: impl FnMut(Now) -> usize,
+    ) -> anyhow::Result<StartedCluster> {
         match self {}
     }
 
     /// There is none.
-    pub fn set_lives(&self, _: PeerLives) {
-        match *self {}
-    }
-
-    /// There is none.
-    pub fn wait_until_complete(&self, _: Clock, _: impl FnMut(Now) -> usize) {
+    pub fn set_lives(&self, _: impl Into<Lives>) {
         match *self {}
     }
 }

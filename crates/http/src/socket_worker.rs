@@ -14,7 +14,7 @@ use aquatic_daemon::clock::Now;
 use aquatic_http_protocol::{Framing, Head, Request, ScrapeRequest, TextResponse};
 use aquatic_keys::SharedKeys;
 use aquatic_stream::{Client, Closed, ConnectionKey, Connections, Deadlines, Handler, Io};
-use aquatic_stream_tracker::Following;
+use aquatic_stream_tracker::{Following, MayOwnShard};
 use aquatic_tracker::announces::Announces;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::gather::PendingScrape;
@@ -97,13 +97,6 @@ impl SocketWorker {
     /// Gives it the shard that belongs to its thread, if one does. To be called before it works.
     pub fn own(&mut self, owner: Option<Box<ShardOwner<AddressShard>>>) {
         self.owner = owner;
-    }
-
-    /// Has that shard process what others have sent, before this worker has a thread. Returns how
-    /// many batches that were.
-    pub fn process_for_others(&mut self, now: Now) -> usize {
-        let owner = self.owner.as_mut();
-        owner.map_or(0, |owner| owner.process(now))
     }
 
     /// Takes the shard back.
@@ -360,6 +353,13 @@ impl SocketWorker {
         if let Some(scrape) = self.full_scrapes.come_back(scrape, shards) {
             self.writer.end_full_scrape(now, scrape, connections);
         }
+    }
+}
+
+impl MayOwnShard for SocketWorker {
+    fn process_for_others(&mut self, now: Now) -> usize {
+        let owner = self.owner.as_mut();
+        owner.map_or(0, |owner| owner.process(now))
     }
 }
 

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aquatic_cluster::{Cluster, StartedCluster};
+use aquatic_cluster::Cluster;
 use aquatic_daemon::config_file::ConfigFile;
 use aquatic_daemon::reload::Reloader;
 use aquatic_daemon::supervisor::Supervisor;
 use aquatic_stream_tracker::{CommonConfig, Launch, Served, StreamTracker};
 use aquatic_tracker::entropy::OsEntropy;
-use aquatic_tracker::launch::{self, Reload};
+use aquatic_tracker::launch::Reload;
 use aquatic_tracker::limits::settle_memory;
 use aquatic_tracker::metrics::counters::Protocol as _;
 use aquatic_tracker::shard::addresses::AddressShard;
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::counters::Http;
 use crate::socket_worker::SocketWorker;
 use crate::statistics::{extend_figures, write_response_times};
-use crate::workers::{Workers, build_workers};
+use crate::workers::build_workers;
 
 impl StreamTracker for Http {
     type Config = Config;
@@ -80,7 +80,11 @@ fn start(
         worker.require_keys(launch.keys());
         worker.tell_announces(announces.as_ref());
     }
-    let cluster = start_cluster(cluster, launch.launch_mut(), &mut workers)?;
+    let cluster = cluster.map(|cluster| {
+        let process = |now| workers.process_for_others(now);
+        cluster.start(launch.launch_mut(), process)
+    });
+    let cluster = cluster.transpose()?;
     let Served { reload, follow } = launch.serve(workers, config.bounds(), move |text| {
         write_response_times(&response_times, None, text);
     })?;
@@ -91,23 +95,4 @@ fn start(
         }
     };
     Ok(reloader.into_reload(follow, reload))
-}
-
-/// Takes part in a cluster, if the operator wants that.
-fn start_cluster(
-    cluster: Option<Cluster>,
-    launch: &mut launch::Launch<'_>,
-    workers: &mut Workers,
-) -> anyhow::Result<Option<StartedCluster>> {
-    let Some(cluster) = cluster else {
-        return Ok(None);
-    };
-    let cluster = cluster.start(launch)?;
-    cluster.wait_until_complete(launch.clock(), |now| {
-        let socket_workers = workers.socket_workers.iter_mut();
-        let processed = socket_workers.map(|worker| worker.process_for_others(now));
-        let swarm_workers = workers.swarm_workers.iter_mut();
-        processed.sum::<usize>() + swarm_workers.map(|it| it.process(now)).sum::<usize>()
-    });
-    Ok(Some(cluster))
 }

@@ -33,4 +33,4 @@ mod workers;
 pub use config::{CommonClamps, CommonConfig, overlap};
 pub use following::Following;
 pub use launch::{Bound, Launch, Served, StartedFrontEnd};
-pub use workers::{Follow, FrontEndWorkers, StreamTracker, Workers};
+pub use workers::{Follow, FrontEndWorkers, MayOwnShard, StreamTracker, Workers};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::LiveSettings;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_stream::{Bounds, Handler};
@@ -21,7 +22,7 @@ pub trait StreamTracker: Protocol {
     /// What an operator can set.
     type Config: aquatic_config::Config + Clone + Send + Sync + 'static;
     /// What a socket worker does with its connections.
-    type SocketWorker: Handler + Send + 'static;
+    type SocketWorker: Handler + MayOwnShard + Send + 'static;
     /// Swarms, and what is answered about them.
     type Shard: Readable;
     /// What they are called.
@@ -39,6 +40,13 @@ pub trait StreamTracker: Protocol {
 
     /// What all these trackers have.
     fn common(config: &Self::Config) -> CommonConfig<'_>;
+}
+
+/// A socket worker that owns a shard, or none.
+pub trait MayOwnShard {
+    /// Has that shard process what others have sent, before this worker has a thread. Returns how
+    /// much that was.
+    fn process_for_others(&mut self, now: Now) -> usize;
 }
 
 /// The socket workers of a front end, ready to work.
@@ -79,4 +87,16 @@ pub struct Workers<T: StreamTracker> {
     pub follow: Follow<T::Config>,
     /// What they count, and their shards report.
     pub counted: Counted<T>,
+}
+
+impl<T: StreamTracker> Workers<T> {
+    /// Has all shards process what others have sent, before the workers have threads. Returns how
+    /// much that was.
+    pub fn process_for_others(&mut self, now: Now) -> usize {
+        let socket_workers = self.socket_workers.iter_mut();
+        let owned = socket_workers.map(|worker| worker.process_for_others(now));
+        let swarm_workers = self.swarm_workers.iter_mut();
+        let other = swarm_workers.map(|worker| worker.process(now));
+        owned.chain(other).sum()
+    }
 }

@@ -84,11 +84,8 @@ fn start(
         .and(reloader.file().needs(&config.privileges));
     launch.enter_sandbox(cluster.iter().map(Cluster::needs).fold(needs, Needs::and));
     let cluster = cluster
-        .map(|cluster| cluster.start(&mut launch))
+        .map(|cluster| cluster.start(&mut launch, |now| owners.process(now)))
         .transpose()?;
-    if let Some(cluster) = &cluster {
-        cluster.wait_until_complete(launch.clock(), |now| owners.process(now));
-    }
     workers.own(owners.socket_workers);
 
     launch.start_swarm_workers("", wait(config), owners.swarm_workers, swarm_waits)?;

@@ -17,7 +17,7 @@ use aquatic_keys::{KeyMode, SharedKeys};
 use aquatic_stream::{
     Client, Closed, ConnectionKey, Connections, Deadlines, Handler, Io, TlsConfig,
 };
-use aquatic_stream_tracker::Following;
+use aquatic_stream_tracker::{Following, MayOwnShard};
 use aquatic_tracker::announces::Announces;
 use aquatic_tracker::dispatch::dispatcher::Dispatcher;
 use aquatic_tracker::dispatch::waiting_lines::WaitingLines;
@@ -162,12 +162,6 @@ impl SocketWorker {
         self.requests.service.admission.tell_announces(announces);
     }
 
-    /// Does what others ask of the shard that it owns. Returns how much that was.
-    pub fn process_for_others(&mut self, now: Now) -> usize {
-        let owner = self.requests.owner.as_mut();
-        owner.map_or(0, |owner| owner.process(now))
-    }
-
     /// Whether messages wait because the owner of a shard does not keep up.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
@@ -287,6 +281,13 @@ impl SocketWorker {
         {
             connections.close_tls_before(generation);
         }
+    }
+}
+
+impl MayOwnShard for SocketWorker {
+    fn process_for_others(&mut self, now: Now) -> usize {
+        let owner = self.requests.owner.as_mut();
+        owner.map_or(0, |owner| owner.process(now))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::counters::WebTorrent;
 use crate::signalling::SignallingShard;
 use crate::socket_worker::SocketWorker;
-use crate::workers::{Building, process_for_others};
+use crate::workers::Building;
 
 impl StreamTracker for WebTorrent {
     type Config = Config;
@@ -92,11 +92,17 @@ fn start(
         let launch = launch.launch_mut();
         launch.show_also(move |metrics| counters.write(metrics));
     }
-    if let Some(cluster) = cluster {
-        let launch = launch.launch_mut();
-        let cluster = cluster.start(launch)?;
-        cluster.wait_until_complete(launch.clock(), |now| process_for_others(&mut workers, now));
-    }
+    let cluster = cluster.map(|cluster| {
+        let process = |now| workers.process_for_others(now);
+        cluster.start(launch.launch_mut(), process)
+    });
+    let cluster = cluster.transpose()?;
     let Served { reload, follow } = launch.serve(workers, config.bounds(), |_| ())?;
+    let follow = move |new: &Config| {
+        follow(new);
+        if let Some(cluster) = &cluster {
+            cluster.set_lives(new.member_lives());
+        }
+    };
     Ok(reloader.into_reload(follow, reload))
 }

@@ -8,7 +8,6 @@ use anyhow::Context;
 use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
 use aquatic_cluster::Cluster;
-use aquatic_daemon::clock::Now;
 use aquatic_daemon::live::LiveSettings;
 use aquatic_keys::SharedKeys;
 use aquatic_stream::TlsConfig;
@@ -198,16 +197,6 @@ impl Building<'_> {
         };
         Ok((workers, replica))
     }
-}
-
-/// Has all shards do what others ask of them, before the workers have threads. Returns how much
-/// that was.
-pub fn process_for_others(workers: &mut Workers, now: Now) -> usize {
-    let socket_workers = workers.socket_workers.iter_mut();
-    let owned = socket_workers.map(|worker| worker.process_for_others(now));
-    let swarm_workers = workers.swarm_workers.iter_mut();
-    let other = swarm_workers.map(|worker| worker.process(now));
-    owned.chain(other).sum()
 }
 
 /// What all socket workers have.

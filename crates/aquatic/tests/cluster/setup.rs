@@ -122,9 +122,14 @@ impl Node {
         &self.place
     }
 
+    /// Writes its configuration.
+    pub(super) fn configure(&self) {
+        self.place.write("config.toml", &self.settings);
+    }
+
     /// Starts it; once more if it has run before.
     pub(super) fn start(&self) -> Daemon {
-        self.place.write("config.toml", &self.settings);
+        self.configure();
         let arguments = [self.kind.command(), "-c", "config.toml"];
         let mut command = self.place.command_with(BINARY, &arguments);
         self.place.clone().start_by(&mut command)

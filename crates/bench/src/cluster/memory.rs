@@ -12,8 +12,9 @@ use crate::trackers::Protocol;
 const TIMES: u32 = 4;
 
 /// What was used on the way to be published is given back when memory has not changed for so long,
-/// or never.
-const SETTLE_SECONDS: u32 = 1;
+/// or never: what was published in the last five seconds is kept, to be published again if the log
+/// has lost something.
+const SETTLE_SECONDS: u32 = 7;
 const SETTLE_TRIES: u32 = 10;
 
 /// How to measure it.
