@@ -329,10 +329,25 @@ impl StartedCluster {
         self.times.set(lives.times(&self.config));
     }
 
+    fn has_read(&self, list: ListKind) -> bool {
+        self.counters.bucket(list).reads.get() > 0
+    }
+
     /// The swarms of all nodes are known, and lists have been read in the servers.
     fn is_complete(&self) -> bool {
-        let is_read = |kind: &ListKind| self.counters.bucket(*kind).reads.get() > 0;
-        self.counters.is_complete() && self.lists.iter().all(is_read)
+        self.counters.is_complete() && self.lists.iter().all(|list| self.has_read(*list))
+    }
+
+    /// What of that is not so yet.
+    fn missing(&self) -> String {
+        let swarms = (!self.counters.is_complete()).then(|| "the swarms of the cluster".to_owned());
+        let unread = self.lists.iter().filter(|list| !self.has_read(**list));
+        let unread = unread.map(|list| {
+            let bucket = list.bucket(&self.config.name);
+            format!("the entries of the bucket {bucket} (`{}`)", list.key())
+        });
+        let missing: Vec<String> = swarms.into_iter().chain(unread).collect();
+        missing.join(" and ")
     }
 
     /// Waits until everything is known, but not for longer than the operator has set.
@@ -342,7 +357,8 @@ impl StartedCluster {
         while !wait_max.is_zero() && !self.is_complete() {
             if clock.elapsed() - started >= wait_max {
                 log::warn!(
-                    "the swarms of the cluster are not known after {} s: serving nevertheless",
+                    "{} are not known after {} s: serving nevertheless",
+                    self.missing(),
                     wait_max.as_secs()
                 );
                 return;
@@ -462,5 +478,33 @@ mod tests {
         assert_eq!(after, (1_200, 632, 512), "peers live longer");
         let (_, after) = times(PEERS.into(), cleaned_seldom.into());
         assert_eq!(after, (1_200, 632, 512), "there are no members");
+    }
+
+    #[test]
+    fn whoever_waits_in_vain_is_told_for_what() {
+        let lives = Lives::default();
+        let config = ClusterConfig::default();
+        let started = StartedCluster {
+            times: SharedTimes::new(lives.times(&config)),
+            refresh: SharedRefreshInterval::new(lives.refresh(&config)),
+            lists: vec![ListKind::AccessList, ListKind::Keys],
+            counters: Arc::default(),
+            config,
+            lives,
+        };
+        let access = "the entries of the bucket aquatic_main_access (`cluster.access_list_bucket`)";
+        let keys = "the entries of the bucket aquatic_main_keys (`cluster.keys_bucket`)";
+        let all = format!("the swarms of the cluster and {access} and {keys}");
+        assert_eq!(started.missing(), all);
+        started.counters.set_complete(true);
+        assert_eq!(started.missing(), format!("{access} and {keys}"));
+        started.counters.bucket(ListKind::AccessList).reads.add(1);
+        assert_eq!(started.missing(), keys);
+        assert!(!started.is_complete());
+        started.counters.bucket(ListKind::Keys).reads.add(1);
+        assert_eq!(started.missing(), "");
+        assert!(started.is_complete());
+        started.counters.set_complete(false);
+        assert_eq!(started.missing(), "the swarms of the cluster");
     }
 }

@@ -35,8 +35,8 @@ section! {
         ///
         /// It is read before privileges are dropped. Empty: the servers let everybody in.
         pub credentials_file: PathBuf = PathBuf::new(),
-        /// File with the certificates of authorities that servers are trusted by, PEM or DER.
-        /// Empty: those of the system.
+        /// File with the certificates of authorities that servers are trusted by, PEM or DER. It
+        /// is used for servers at `nats://`, too, if they ask for TLS. Empty: those of the system.
         pub tls_ca_file: PathBuf = PathBuf::new(),
         /// File with the certificate that this tracker shows to servers that ask for one, PEM with
         /// its chain, or DER.
@@ -56,7 +56,7 @@ section! {
         ///
         /// For WebTorrent, 0 is the largest number of which twice, and
         /// `cleaning.torrent_cleaning_interval`, are not more than `cleaning.max_peer_age`; any
-        /// other may be set, since nodes tell each other how long what they say holds.
+        /// other up to 8192 may be set, since nodes tell each other how long what they say holds.
         pub refresh_interval: u32 = 0,
         /// Bytes that wait at most: while there is no connection, and then until the servers are
         /// known to have them, in the log if there is to be one. What does not fit is repaired
@@ -83,10 +83,9 @@ section! {
         /// `peers=5 # Alice`. `keys.path` is the copy.
         pub keys_bucket: bool = false,
         /// Tell a back end of every announce that limits of request rates, the access list and keys
-        /// let pass, with what the
-        /// client says it has up- and downloaded: in the stream `AQUATIC-ANNOUNCES_NAME` of the
-        /// servers (JetStream), which keeps it for three days unless somebody has made the stream
-        /// otherwise. It has addresses, and keys of users.
+        /// let pass, with what the client says it has up- and downloaded: in the stream
+        /// `AQUATIC-ANNOUNCES_NAME` of the servers (JetStream), which keeps it for three days
+        /// unless somebody has made the stream otherwise. It has addresses, and keys of users.
         pub announces: bool = false,
         /// Bytes of these that wait at most while the servers do not take them: some 250 for an
         /// announce. What does not fit is lost, the oldest first.
@@ -154,6 +153,15 @@ impl ClusterConfig {
             url.map_err(|error| error.context(format!("{shown:?}")))
         };
         self.servers.iter().map(parse).collect()
+    }
+
+    /// Whether files about TLS are read. A server at nats:// may ask for it, too: whoever names
+    /// an authority expects that.
+    #[must_use]
+    pub(crate) fn uses_tls(&self) -> bool {
+        let urls = self.server_urls().unwrap_or_default();
+        let names_authority = !self.tls_ca_file.as_os_str().is_empty();
+        names_authority || urls.iter().any(|url| url.is_encrypted)
     }
 
     /// The name of this tracker. `protocol` and `port` tell it from others of the same host: the
@@ -254,8 +262,12 @@ impl ClusterConfig {
             "cluster.refresh_interval",
             "must be a power of two from 2 to 16384, or 0",
         );
-        if let Some(lives) = lives.into().peers {
+        let lives = lives.into();
+        if let Some(lives) = lives.peers {
             self.check_refresh(lives, checks);
+        }
+        if let Some(lives) = lives.members.filter(|_| self.is_on()) {
+            lives.check(checks);
         }
     }
 
@@ -317,18 +329,12 @@ impl ClusterConfig {
                 format!("is missing: `{other}` is of no use without it"),
             );
         }
-        let urls = self.server_urls().unwrap_or_default();
-        let is_encrypted = urls.iter().any(|url| url.is_encrypted);
-        for (key, path) in [
-            ("cluster.tls_ca_file", &self.tls_ca_file),
-            ("cluster.tls_certificate_file", &self.tls_certificate_file),
-        ] {
-            checks.advise(
-                urls.is_empty() || is_encrypted || !is_named(path),
-                key,
-                "is not used, because no server is at tls://",
-            );
-        }
+        let is_named = is_named(&self.tls_certificate_file);
+        checks.advise(
+            !is_named || !self.is_on() || self.uses_tls() || self.server_urls().is_err(),
+            "cluster.tls_certificate_file",
+            "is not used, because no server is at tls://, and `cluster.tls_ca_file` is empty",
+        );
     }
 
     fn check_refresh(&self, lives: PeerLives, checks: &mut Checks) {
@@ -400,7 +406,7 @@ fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    use aquatic_config::{Config, LogLevel, load, to_documented_toml};
+    use aquatic_config::{Config, LogLevel, inspect, load, to_documented_toml};
 
     use super::*;
 
@@ -518,6 +524,12 @@ mod tests {
                 "cluster.credentials_file",
                 "cannot open it",
             ),
+            // It is read although the server is at nats://.
+            (
+                "cluster.tls_ca_file = '/nowhere/ca.pem'",
+                "cluster.tls_ca_file",
+                "cannot read /nowhere/ca.pem",
+            ),
         ] {
             let error = error(&format!("{lines}\n{SERVER}"));
             let short = key.replace("cluster.", "");
@@ -528,6 +540,22 @@ mod tests {
         }
         assert_eq!(error(&format!("max_peer_age = 124\n{SERVER}")), "");
         assert_eq!(error("max_peer_age = 1"), "", "nothing is shared");
+    }
+
+    #[test]
+    fn a_certificate_is_of_use_where_tls_may_be_asked_for() {
+        let files = "cluster.tls_certificate_file = 'x'\ncluster.tls_private_key_file = 'x'\n";
+        let advice = |text: &str| inspect::<TrackerConfig>(&format!("{files}{text}")).advice;
+        let told = advice(SERVER).concat();
+        let is_named = told.contains("`cluster.tls_certificate_file`: is not used");
+        assert!(
+            is_named && told.contains("`cluster.tls_ca_file` is empty"),
+            "{told}"
+        );
+        let authority = "cluster.tls_ca_file = 'x'\n";
+        assert_eq!(advice(&format!("{SERVER}{authority}")), [""; 0]);
+        assert_eq!(advice("cluster.servers = ['tls://127.0.0.1']"), [""; 0]);
+        assert_eq!(advice(authority), [""; 0], "nothing is shared");
     }
 
     #[test]

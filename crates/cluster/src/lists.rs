@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use aquatic_daemon::bucket::{Bucket, BucketChange, BucketList, Item};
+use aquatic_daemon::bucket::{Bucket, BucketChange, BucketError, BucketList, Item};
 use aquatic_daemon::clock::Clock;
 use aquatic_daemon::heartbeat;
 use tokio::sync::{Notify, mpsc as task_mpsc};
@@ -159,7 +159,7 @@ impl Progress {
 pub(crate) struct Order {
     pub(crate) changes: Vec<BucketChange>,
     waits: Weak<()>,
-    reply: SyncSender<Result<(), String>>,
+    reply: SyncSender<Result<(), BucketError>>,
 }
 
 impl Order {
@@ -168,7 +168,7 @@ impl Order {
         self.waits.strong_count() == 0
     }
 
-    pub(crate) fn answer(&self, result: Result<(), String>) {
+    pub(crate) fn answer(&self, result: Result<(), BucketError>) {
         // There is room for one answer, and nobody may wait for it.
         let _ = self.reply.try_send(result);
     }
@@ -183,9 +183,12 @@ struct Way {
 }
 
 impl Bucket for Way {
-    fn change(&self, changes: Vec<BucketChange>) -> Result<(), String> {
+    fn change(&self, changes: Vec<BucketChange>) -> Result<(), BucketError> {
+        let unchanged = |reason: &str| {
+            BucketError::Unchanged(format!("{reason} the bucket, so nothing was changed"))
+        };
         if !self.counters.bucket(self.kind).is_heard() {
-            return Err("there is no connection to the bucket, so nothing was changed".to_owned());
+            return Err(unchanged("there is no connection to"));
         }
         let more = Duration::from_secs((changes.len() / ENTRIES_PER_SECOND) as u64);
         let waits = Arc::new(());
@@ -196,10 +199,13 @@ impl Bucket for Way {
             reply,
         };
         let sent = self.orders.try_send(order);
-        sent.map_err(|_| "others are changing it: try again".to_owned())?;
+        sent.map_err(|_| unchanged("too many others are changing"))?;
         let within = CHANGE_WAIT + more;
         let answer = heartbeat::outside(|| answer.recv_timeout(within));
-        answer.unwrap_or_else(|_| Err("the servers have not answered in time".to_owned()))
+        answer.unwrap_or_else(|_| {
+            let reason = "the servers have not answered in time";
+            Err(BucketError::Uncertain(reason.to_owned()))
+        })
     }
 }
 
@@ -394,14 +400,33 @@ mod tests {
             orders,
             counters: Arc::clone(&counters),
         };
-        let refused = way.change(vec![("a".to_owned(), None)]).unwrap_err();
-        assert!(refused.contains("no connection"), "{refused}");
+        let change = |way: &Way| way.change(vec![("a".to_owned(), None)]);
+        let unchanged = |reason: &str| Err(BucketError::Unchanged(reason.to_owned()));
+        let reason = "there is no connection to the bucket, so nothing was changed";
+        assert_eq!(change(&way), unchanged(reason));
         counters.bucket(ListKind::Keys).set_heard(true);
-        let asked = thread::spawn(move || way.change(vec![("a".to_owned(), None)]));
-        let order = from_operator.blocking_recv().unwrap();
-        assert!(!order.is_given_up());
-        order.answer(Ok(()));
-        assert_eq!(asked.join().unwrap(), Ok(()));
-        assert!(order.is_given_up());
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| change(&way));
+            let order = from_operator.blocking_recv().unwrap();
+            assert!(!order.is_given_up());
+            order.answer(Ok(()));
+            assert_eq!(asked.join().unwrap(), Ok(()));
+            assert!(order.is_given_up());
+            // It was given to the task, and nobody knows what became of it.
+            let asked = scope.spawn(|| change(&way));
+            drop(from_operator.blocking_recv().unwrap());
+            let reason = "the servers have not answered in time";
+            let uncertain = Err(BucketError::Uncertain(reason.to_owned()));
+            assert_eq!(asked.join().unwrap(), uncertain);
+            // There is no room for another order.
+            let asked = scope.spawn(|| change(&way));
+            while from_operator.is_empty() {
+                thread::sleep(PAUSE);
+            }
+            let reason = "too many others are changing the bucket, so nothing was changed";
+            assert_eq!(change(&way), unchanged(reason));
+            from_operator.blocking_recv().unwrap().answer(Ok(()));
+            assert_eq!(asked.join().unwrap(), Ok(()));
+        });
     }
 }

@@ -22,6 +22,9 @@ const TOLD_MAX: usize = 32;
 /// And that are remembered.
 const UNUSABLE_MAX: usize = 10_000;
 
+/// A list that is no longer may well change as a whole.
+const SHORT_LIST: usize = 10;
+
 /// What the bucket says of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -41,8 +44,17 @@ pub trait Bucket: Debug + Send + Sync {
     /// Makes changes, and waits until this daemon goes by them, too.
     ///
     /// # Errors
-    /// If not all have been made, with the reason.
-    fn change(&self, changes: Vec<BucketChange>) -> Result<(), String>;
+    /// If not all have been made.
+    fn change(&self, changes: Vec<BucketChange>) -> Result<(), BucketError>;
+}
+
+/// Why changes of a bucket have not all been made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BucketError {
+    /// None of them was; says so, and why.
+    Unchanged(String),
+    /// Some of them may have been, or even all.
+    Uncertain(String),
 }
 
 /// A list whose entries are in a bucket.
@@ -61,8 +73,8 @@ pub trait BucketList: Send + Sync {
     /// These have changed. No two have the same name.
     fn take(&self, items: Vec<Item>) -> usize;
 
-    /// Has the file say what the list is, if that has changed. An empty list is not written unless
-    /// there was an entry before: somebody may be about to fill the bucket from the file.
+    /// Has the file say what the list is, if that has changed since the start. So it does if there
+    /// is nothing in the list any more: a start without servers would admit what was taken out.
     fn save(&self);
 }
 
@@ -102,11 +114,11 @@ struct State {
     unusable: BTreeSet<String>,
     /// The file does not say what the list is.
     is_unsaved: bool,
-    /// There has been an entry.
-    was_filled: bool,
     /// The bucket lacks entries of the list.
     is_apart: bool,
-    /// Why the file could not be written last.
+    /// The bucket has never had an entry.
+    is_unfilled: bool,
+    /// What was wrong when the file was last written.
     trouble: Option<String>,
 }
 
@@ -135,10 +147,13 @@ impl InBucket {
     /// Reads what the bucket says. What cannot be used is as if it were not there, so that all
     /// daemons go by the same, whenever they have started. `is_whole`: there is nothing else in it.
     pub(crate) fn read<F: BucketFormat>(&self, items: Vec<Item>, is_whole: bool) -> Read<F::Entry> {
-        if is_whole {
+        {
             let mut state = self.state();
-            state.unusable.clear();
-            state.is_apart = false;
+            state.is_unfilled = false;
+            if is_whole {
+                state.unusable.clear();
+                state.is_apart = false;
+            }
         }
         let mut read = Read {
             add: Vec::with_capacity(items.len()),
@@ -197,16 +212,28 @@ impl InBucket {
         self.state().is_apart
     }
 
-    /// There has never been an entry in it.
-    pub(crate) fn note_nothing(&self) {
-        self.state().is_apart = true;
+    /// There has never been an entry in it, and so many are in the list.
+    pub(crate) fn note_nothing(&self, entries: usize) {
+        let mut state = self.state();
+        state.is_apart = entries > 0;
+        state.is_unfilled = true;
+    }
+
+    /// Whether some entries may be changed in a bucket, while there are so many in the list. The
+    /// first ones of a bucket would soon be all: the others were never in it.
+    ///
+    /// # Errors
+    /// If the list would lose its entries.
+    pub(crate) fn require_filled(&self, entries: usize) -> Result<(), Refused> {
+        match self.state().is_unfilled && entries > 0 {
+            true => Err(Refused::Unfilled),
+            false => Ok(()),
+        }
     }
 
     /// The list has been changed.
-    pub(crate) fn note_change(&self, is_empty: bool) {
-        let mut state = self.state();
-        state.is_unsaved = true;
-        state.was_filled |= !is_empty;
+    pub(crate) fn note_change(&self) {
+        self.state().is_unsaved = true;
     }
 
     /// See [`BucketList::save`]. `lock` is of the file, and `write` writes the present list, unless
@@ -218,8 +245,20 @@ impl InBucket {
         lock: impl FnOnce() -> MutexGuard<'a, Option<Version>>,
         write: impl Fn(Option<Version>) -> Result<Rewritten, Refused>,
     ) {
-        if !self.is_to_be_saved() {
-            return;
+        if let Some(trouble) = self.save_and_tell(path, lock, write) {
+            log::warn!("{list}: {trouble}");
+        }
+    }
+
+    /// Returns what is wrong, if that is new.
+    fn save_and_tell<'a>(
+        &self,
+        path: &Path,
+        lock: impl FnOnce() -> MutexGuard<'a, Option<Version>>,
+        write: impl Fn(Option<Version>) -> Result<Rewritten, Refused>,
+    ) -> Option<String> {
+        if !std::mem::take(&mut self.state().is_unsaved) {
+            return None;
         }
         let mut file = lock();
         let written = match write(*file) {
@@ -230,32 +269,95 @@ impl InBucket {
             }
             written => written,
         };
-        let saved = match written {
+        let mut state = self.state();
+        let trouble = match written {
             Ok(rewritten) => {
                 *file = Some(rewritten.version);
-                Ok(())
+                rewritten.warning
             }
-            Err(refused) => Err(refused.reason()),
+            Err(refused) => {
+                // It is tried again: a key that has ended would be in the file for ever.
+                state.is_unsaved = true;
+                let reason = refused.reason();
+                Some(format!(
+                    "the file is no copy of the bucket any more: {reason}"
+                ))
+            }
         };
-        self.note_saved(list, saved);
+        let is_new = state.trouble != trouble;
+        state.trouble.clone_from(&trouble);
+        trouble.filter(|_| is_new)
     }
+}
 
-    fn is_to_be_saved(&self) -> bool {
-        let mut state = self.state();
-        let is_unsaved = std::mem::take(&mut state.is_unsaved);
-        is_unsaved && state.was_filled
+/// How the log is told of a whole bucket that was read, after which `gone` of `before` entries are
+/// there no more, and `now` are: that almost everything goes is seldom meant.
+pub(crate) fn level_of_read(before: usize, gone: usize, now: usize) -> log::Level {
+    let is_emptied = now == 0 && gone > 0;
+    let is_most = before > SHORT_LIST && gone > before / 2;
+    match is_emptied || is_most {
+        true => log::Level::Warn,
+        false => log::Level::Info,
     }
+}
 
-    fn note_saved(&self, list: &str, saved: Result<(), String>) {
-        let trouble = saved.err();
-        let mut state = self.state();
-        if let Some(trouble) = &trouble
-            && state.trouble.as_ref() != Some(trouble)
-        {
-            log::warn!("{list}: the file is no copy of the bucket any more: {trouble}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_loudly_that_most_entries_go() {
+        use log::Level::{Info, Warn};
+        for (before, gone, now, level) in [
+            (0, 0, 0, Info),
+            (0, 0, 5, Info),
+            (1, 1, 0, Warn),
+            (10, 10, 0, Warn),
+            (10, 10, 1, Info),
+            (11, 5, 6, Info),
+            (11, 6, 5, Warn),
+            (12, 6, 6, Info),
+            (12, 7, 100, Warn),
+            (10_000, 9_999, 1, Warn),
+        ] {
+            let told = level_of_read(before, gone, now);
+            assert_eq!(told, level, "{before} {gone} {now}");
         }
-        // It is tried again: a key that has ended would be in the file for ever.
-        state.is_unsaved |= trouble.is_some();
-        state.trouble = trouble;
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_copy_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list");
+        fs::write(&path, "").unwrap();
+        let version = Version::of(&fs::metadata(&path).unwrap()).unwrap();
+        let (in_bucket, file) = (InBucket::default(), Mutex::new(None));
+        let save = |result: Result<Option<&str>, &str>| {
+            in_bucket.save_and_tell(
+                &path,
+                || file.lock().unwrap(),
+                |_| match result {
+                    Ok(warning) => Ok(Rewritten {
+                        version,
+                        warning: warning.map(str::to_owned),
+                    }),
+                    Err(reason) => Err(Refused::Write(anyhow::Error::msg(reason.to_owned()))),
+                },
+            )
+        };
+        assert_eq!(save(Ok(Some("lost"))), None, "nothing is to be saved");
+        let change = |result| {
+            in_bucket.note_change();
+            save(result)
+        };
+        let lost = Some("the file has lost its owner");
+        assert_eq!(change(Ok(lost)).as_deref(), lost);
+        assert_eq!(*file.lock().unwrap(), Some(version));
+        assert_eq!(change(Ok(lost)), None, "it was told");
+        let full = Some("the file is no copy of the bucket any more: no space".to_owned());
+        assert_eq!(change(Err("no space")), full);
+        assert_eq!(save(Err("no space")), None, "the same once more");
+        assert_eq!(save(Ok(None)), None);
+        assert_eq!(change(Ok(lost)).as_deref(), lost);
     }
 }

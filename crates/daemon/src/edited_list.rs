@@ -7,6 +7,7 @@ use std::io::{self, BufRead, Read};
 use std::thread;
 use std::time::Duration;
 
+use crate::bucket::BucketError;
 use crate::endpoint::Response;
 use crate::rewritten_file::RewriteError;
 
@@ -20,7 +21,9 @@ pub(crate) enum Refused {
     /// It cannot be written.
     Write(anyhow::Error),
     /// The bucket that has the entries was not changed, or not as a whole.
-    Bucket(String),
+    Bucket(BucketError),
+    /// The bucket has never had an entry, and the list has some, which would go.
+    Unfilled,
 }
 
 /// How a list is called.
@@ -50,7 +53,8 @@ impl Refused {
             Self::Off => "there is no list".to_owned(),
             Self::FileHasChanged => "somebody else has changed it".to_owned(),
             Self::Write(error) => format!("{error:#}"),
-            Self::Bucket(reason) => reason,
+            Self::Bucket(BucketError::Unchanged(reason) | BucketError::Uncertain(reason)) => reason,
+            Self::Unfilled => "the bucket was never filled".to_owned(),
         }
     }
 
@@ -66,9 +70,22 @@ impl Refused {
                 );
                 Response::json_error(409, &reason)
             }
-            Self::Bucket(reason) => {
-                let reason =
-                    format!("{reason}; some of it may have changed: ask for the same once more");
+            Self::Unfilled => {
+                let reason = format!(
+                    "nothing was changed: the bucket of the {} has never had an entry, and a \
+                     minute after its first one it is the whole list, without what is there now: \
+                     send the whole list once, as `replace`",
+                    names.list
+                );
+                Response::json_error(409, &reason)
+            }
+            Self::Bucket(error) => {
+                let reason = match error {
+                    BucketError::Unchanged(reason) => reason,
+                    BucketError::Uncertain(reason) => {
+                        format!("{reason}; some of it may have changed: ask for the same once more")
+                    }
+                };
                 log::error!("{}: {reason}", names.list);
                 Response::json_error(503, &reason)
             }
@@ -125,17 +142,37 @@ pub(crate) fn read_line(
 mod tests {
     use super::*;
 
+    const NAMES: Names = Names {
+        list: "list",
+        path_key: "access_list.path",
+        off: "there is none",
+    };
+
+    #[test]
+    fn whoever_is_refused_knows_whether_anything_was_changed() {
+        let told = |refused: Refused| {
+            let answer = refused.answer(&NAMES);
+            (answer.status, String::from_utf8(answer.body).unwrap())
+        };
+        let error = |text: &str| format!("{{\"error\":\"{text}\"}}\n");
+        let unchanged = BucketError::Unchanged("none was changed".to_owned());
+        let expected = (503, error("none was changed"));
+        assert_eq!(told(Refused::Bucket(unchanged)), expected);
+        let uncertain = BucketError::Uncertain("no answer".to_owned());
+        let reason = "no answer; some of it may have changed: ask for the same once more";
+        assert_eq!(told(Refused::Bucket(uncertain)), (503, error(reason)));
+        let (status, reason) = told(Refused::Unfilled);
+        assert_eq!(status, 409);
+        assert!(reason.contains("nothing was changed: the bucket of the list has never had"));
+        assert!(reason.contains("send the whole list once, as `replace`"));
+    }
+
     #[test]
     fn what_may_be_in_the_way_is_told() {
-        let names = Names {
-            list: "the list",
-            path_key: "access_list.path",
-            off: "there is none",
-        };
         let told = |kind: io::ErrorKind| {
             let error =
                 anyhow::Error::new(io::Error::from(kind)).context("cannot create a.partial");
-            let answer = Refused::Write(error).answer(&names);
+            let answer = Refused::Write(error).answer(&NAMES);
             String::from_utf8(answer.body).unwrap()
         };
         let forbidden = told(io::ErrorKind::PermissionDenied);

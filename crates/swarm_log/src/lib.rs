@@ -53,7 +53,7 @@
 //! | 2 | IPv6 peers of 41 bytes: the same with an address of 16 bytes |
 //! | 3 | [members](MemberRecord) of WebTorrent swarms, of 61 bytes |
 //! | 4 | a parcel of [`Letter`]s, which differ in size |
-//! | 5 | [`Alive`]: number of the last batch of peers 8, of members 8 |
+//! | 5 | [`Alive`]: number of the last batch of peers 8, of members 8, `told_within` in seconds 4 |
 //! | 6 | [`Leaving`]: nothing |
 //! | 7 | download counts of 24 bytes: info hash 20, downloads by IPv4 peers 4 |
 //! | 8 | the same by IPv6 peers |
@@ -64,7 +64,8 @@
 //! Flags of a peer: 1, it is a seeder; 2, it has left; 4, it has just completed its download; 8,
 //! its download was counted; 16, of a member: it is connected over IPv6. Unknown flags are ignored,
 //! batches of unknown kinds are [told apart](Body::Unknown) and can be skipped. Numbers that do not
-//! stand here are free. 3 to 6 are sent only, and are no part of a file.
+//! stand here are free. 3 to 6 are sent only, and are no part of a file. The last 4 bytes of kind 5
+//! may be missing: the number is 0 then.
 //!
 //! Contents of a file: 1, swarms of addresses; 2, their download counts only; 3, download counts of
 //! WebTorrent.

@@ -1,5 +1,7 @@
 //! Access lists and keys that are kept in the servers.
 
+use std::ops::Range;
+
 use aquatic_test_support::nats::{self, NatsClient, NatsServer};
 use aquatic_test_support::operations::operator_endpoint::{TOKEN, ask, write_token};
 use aquatic_test_support::{Daemon, metrics, torrent, wait};
@@ -290,7 +292,63 @@ fn a_change_at_one_endpoint_holds_at_all_nodes() {
     metrics::wait_for(&a, &[("aquatic_cluster_bucket_connected{list=keys}", 0.0)]);
     let (status, told) = ask(&a, "POST", "/keys", r#"{"add": "Carol"}"#);
     assert_eq!(status, 503, "{told}");
-    assert!(told.contains("no connection to the bucket"), "{told}");
+    let reason = "there is no connection to the bucket, so nothing was changed\"";
+    assert!(told.contains(reason), "{told}");
+}
+
+/// A minute after its first entry, the bucket would be the list.
+#[test]
+fn no_list_goes_because_of_one_change_at_an_endpoint() {
+    if !nats::is_there() {
+        return;
+    }
+    const ENTRIES: u32 = 12;
+    let server = NatsServer::start();
+    let node = node(Kind::Udp, "a", &server, &listed("allow"));
+    let hashes = |numbers: Range<u32>| numbers.map(|it| torrent(it).to_string());
+    let file: Vec<_> = hashes(1..ENTRIES + 1).collect();
+    node.place().write("list", file.join("\n") + "\n");
+    let first = node.start();
+    wait_until_heard(&first, "access_list");
+    let edit = |daemon: &Daemon, action: &str, number: u32| {
+        let body = format!("{{\"{action}\": \"{}\"}}", torrent(number));
+        ask(daemon, "POST", "/access-list", &body)
+    };
+    for (action, number) in [("add", ENTRIES + 1), ("remove", 1)] {
+        let (status, told) = edit(&first, action, number);
+        assert_eq!(status, 409, "{told}");
+        assert!(
+            told.contains("send the whole list once, as `replace`"),
+            "{told}"
+        );
+    }
+    let mut back_end = NatsClient::connect(server.address());
+    let stream = back_end.ask(&format!("$JS.API.STREAM.INFO.KV_{HASHES}"), "");
+    assert!(stream.contains("\"last_seq\":0"), "{stream}");
+    let quoted: Vec<_> = hashes(1..ENTRIES + 1)
+        .map(|it| format!("\"{it}\""))
+        .collect();
+    let body = format!("{{\"replace\": [{}]}}", quoted.join(","));
+    let (status, told) = ask(&first, "POST", "/access-list", &body);
+    assert_eq!(status, 200, "{told}");
+    let (status, told) = edit(&first, "add", ENTRIES + 1);
+    assert_eq!(status, 200, "{told}");
+    drop(first);
+    // It reads the whole bucket.
+    let second = node.start();
+    wait_until_heard(&second, "access_list");
+    let entries = |entries: u32| ("aquatic_access_list_entries", f64::from(entries));
+    metrics::wait_for(&second, &[entries(ENTRIES + 1)]);
+    drop(second);
+    for number in 3..=ENTRIES + 1 {
+        back_end.delete(HASHES, torrent(number));
+    }
+    let third = node.start();
+    third.wait_for_warning(
+        "access list read in the bucket: 2 info hashes",
+        "11 are gone",
+    );
+    metrics::wait_for(&third, &[entries(2)]);
 }
 
 /// What was last known is in the file, and nothing else is served.

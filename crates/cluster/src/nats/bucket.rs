@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use aquatic_daemon::bucket::Item;
+use aquatic_daemon::bucket::{BucketError, Item};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
@@ -76,10 +76,10 @@ struct Waiting {
 }
 
 /// Changes that are being made, and what comes of them: the revision of the last one.
-type Making = Pin<Box<dyn Future<Output = (Order, Result<u64, String>)> + Send>>;
+type Making = Pin<Box<dyn Future<Output = (Order, Result<u64, BucketError>)> + Send>>;
 
 /// Goes on with them.
-async fn made(making: &mut Option<Making>) -> (Order, Result<u64, String>) {
+async fn made(making: &mut Option<Making>) -> (Order, Result<u64, BucketError>) {
     let Some(work) = making else {
         return std::future::pending().await;
     };
@@ -88,13 +88,27 @@ async fn made(making: &mut Option<Making>) -> (Order, Result<u64, String>) {
     done
 }
 
-async fn publish(requests: Requests, prefix: String, order: Order) -> (Order, Result<u64, String>) {
-    let made = publish_changes(&requests, &prefix, &order).await;
-    (order, made)
+async fn publish(
+    requests: Requests,
+    prefix: String,
+    order: Order,
+) -> (Order, Result<u64, BucketError>) {
+    let mut is_begun = false;
+    let made = publish_changes(&requests, &prefix, &order, &mut is_begun).await;
+    let error = match is_begun {
+        true => BucketError::Uncertain,
+        false => BucketError::Unchanged,
+    };
+    (order, made.map_err(error))
 }
 
-/// Returns the revision of the last change.
-async fn publish_changes(requests: &Requests, prefix: &str, order: &Order) -> Result<u64, String> {
+/// Returns the revision of the last change. `is_begun`: the servers may have some of them.
+async fn publish_changes(
+    requests: &Requests,
+    prefix: &str,
+    order: &Order,
+    is_begun: &mut bool,
+) -> Result<u64, String> {
     requests.begin();
     let context = requests.context();
     let mut last = 0;
@@ -109,6 +123,7 @@ async fn publish_changes(requests: &Requests, prefix: &str, order: &Order) -> Re
             let subject = format!("{prefix}{name}");
             let published = context.publish_with_headers(subject, headers, value).await;
             answers.push(published.map_err(|error| requests.reason(&error))?);
+            *is_begun = true;
         }
         for answer in answers {
             last = last.max(requests.answer(answer).await?.sequence);
@@ -348,21 +363,26 @@ impl Watch {
         }
     }
 
-    fn note_made(&mut self, order: Order, made: Result<u64, String>) {
-        match made {
-            Ok(revision) => self.waiting.push(Waiting {
-                revision,
-                // It may have been heard before it was acknowledged.
-                update: (revision <= self.sent_revision).then_some(self.sent),
-                order,
-            }),
-            Err(reason) => {
-                order.answer(Err(format!(
-                    "the bucket {} was not changed: {reason}",
-                    self.bucket
-                )));
+    fn note_made(&mut self, order: Order, made: Result<u64, BucketError>) {
+        let bucket = &self.bucket;
+        let error = match made {
+            Ok(revision) => {
+                self.waiting.push(Waiting {
+                    revision,
+                    // It may have been heard before it was acknowledged.
+                    update: (revision <= self.sent_revision).then_some(self.sent),
+                    order,
+                });
+                return;
             }
-        }
+            Err(BucketError::Unchanged(reason)) => {
+                BucketError::Unchanged(format!("the bucket {bucket} was not changed: {reason}"))
+            }
+            Err(BucketError::Uncertain(reason)) => BucketError::Uncertain(format!(
+                "the bucket {bucket} was not changed as a whole: {reason}"
+            )),
+        };
+        order.answer(Err(error));
     }
 
     /// It was made anew, or is still to be filled: that says nothing about the list.

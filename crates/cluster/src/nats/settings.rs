@@ -50,9 +50,7 @@ impl Settings {
                 load_credentials(&config.credentials_file).context("cluster.credentials_file")?
             }
         };
-        // A server at nats:// may ask for TLS, too.
-        let is_encrypted = urls.iter().any(|url| url.is_encrypted);
-        let tls = match is_encrypted || !config.tls_ca_file.as_os_str().is_empty() {
+        let tls = match config.uses_tls() {
             true => Some(tls::load(config).map_err(|(key, error)| error.context(key))?),
             false => None,
         };
@@ -101,7 +99,5 @@ pub(crate) fn check_credentials(path: &Path) -> anyhow::Result<()> {
 
 /// Everything for which these files cannot be used.
 pub(crate) fn check_tls(config: &ClusterConfig) -> Option<(&'static str, anyhow::Error)> {
-    let urls = config.server_urls().unwrap_or_default();
-    let is_encrypted = urls.iter().any(|url| url.is_encrypted);
-    is_encrypted.then(|| tls::load(config).err()).flatten()
+    config.uses_tls().then(|| tls::load(config).err()).flatten()
 }

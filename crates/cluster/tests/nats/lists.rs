@@ -8,7 +8,7 @@ use std::time::Duration;
 use aquatic_cluster::config::ClusterConfig;
 use aquatic_cluster::counters::Counters;
 use aquatic_cluster::lists::{self, ListKind};
-use aquatic_daemon::bucket::{Bucket, BucketChange, BucketList, Item};
+use aquatic_daemon::bucket::{Bucket, BucketChange, BucketError, BucketList, Item};
 use aquatic_daemon::clock::Clock;
 use aquatic_test_support::nats::{self, NatsClient, NatsServer};
 use aquatic_test_support::wait::until;
@@ -37,7 +37,7 @@ impl Entries {
     }
 
     /// What an operator wants to be changed.
-    fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), String> {
+    fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), BucketError> {
         let bytes = |value: &str| value.as_bytes().to_vec();
         let changes = changes.iter();
         let changes = changes.map(|(name, value)| ((*name).to_owned(), value.map(bytes)));
@@ -112,7 +112,7 @@ impl Tracker {
         });
     }
 
-    fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), String> {
+    fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), BucketError> {
         self.list.change(changes)
     }
 }
@@ -201,7 +201,10 @@ fn the_last_list_stands_while_there_is_no_server_and_nothing_is_missed_after() {
     server.kill();
     until("it is told", || (!tracker.is_heard()).then_some(()));
     let refused = tracker.change(&[("x", None)]).unwrap_err();
-    assert!(refused.contains("no connection"), "{refused}");
+    let BucketError::Unchanged(reason) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.contains("no connection"), "{reason}");
     assert_eq!(tracker.list.len(), 3);
     // What happens before the tracker is back: it tries again some time later.
     server.go_on();
@@ -250,7 +253,12 @@ fn changes_that_are_refused_are_told_to_whoever_asks_for_them() {
     let tracker = Tracker::start("a", &permissions::config_of(&server, "a"));
     tracker.wait_until_heard();
     let refused = tracker.change(&[("x", Some("1"))]).unwrap_err();
-    let reason = "was not changed: Permissions Violation for Publish to \"$KV.aquatic_main_access.";
+    // Others could be allowed.
+    let BucketError::Uncertain(refused) = refused else {
+        panic!("{refused:?}");
+    };
+    let reason = "was not changed as a whole: Permissions Violation for Publish to \
+                  \"$KV.aquatic_main_access.";
     assert!(refused.contains(reason), "{refused}");
     assert!(tracker.is_heard());
 }

@@ -10,7 +10,7 @@ use aquatic_types::InfoHash;
 use super::METRICS;
 use super::change::Change;
 use super::editor::{AccessListEditor, Changed, apply};
-use crate::bucket::{Bucket, BucketChange, BucketFormat, BucketList, Item};
+use crate::bucket::{Bucket, BucketChange, BucketFormat, BucketList, Item, level_of_read};
 use crate::edited_list::Refused;
 
 struct Format;
@@ -42,6 +42,7 @@ impl AccessListEditor {
         let is_new = |it: &InfoHash| is_apart || !present.contains(it);
         let (put, delete): (BTreeSet<InfoHash>, BTreeSet<InfoHash>) = match &change {
             Change::Edit { add, remove } => {
+                self.in_bucket.require_filled(present.len())?;
                 let put = add.iter().copied().filter(is_new);
                 let is_listed = |it: &InfoHash| present.contains(it) || add.contains(it);
                 let delete = remove.iter().copied().filter(is_listed);
@@ -77,7 +78,7 @@ impl AccessListEditor {
         let present = self.shared().present();
         let (list, changed) = apply(&present, change);
         if changed.added + changed.removed > 0 {
-            self.in_bucket.note_change(list.is_empty());
+            self.in_bucket.note_change();
             self.put(file, present, list);
         }
         changed
@@ -93,12 +94,9 @@ impl BucketList for AccessListEditor {
         let read = self.in_bucket.read::<Format>(items, true);
         let changed = self.take_change(Change::Replace(read.add));
         METRICS.succeeded();
-        let level = match changed.total == 0 && changed.removed > 0 {
-            true => log::Level::Warn,
-            false => log::Level::Info,
-        };
+        let before = changed.total - changed.added + changed.removed;
         log::log!(
-            level,
+            level_of_read(before, changed.removed, changed.total),
             "access list read in the bucket: {} info hashes, {} of them new, {} are gone",
             changed.total,
             changed.added,
@@ -108,7 +106,7 @@ impl BucketList for AccessListEditor {
     }
 
     fn take_nothing(&self) {
-        self.in_bucket.note_nothing();
+        self.in_bucket.note_nothing(self.shared().present().len());
     }
 
     fn take(&self, items: Vec<Item>) -> usize {
@@ -143,6 +141,7 @@ mod tests {
 
     use super::super::change::Order;
     use super::*;
+    use crate::bucket::BucketError;
 
     const A: InfoHash = InfoHash([0xaa; 20]);
     const B: InfoHash = InfoHash([0xbb; 20]);
@@ -153,9 +152,9 @@ mod tests {
     struct Notes(Arc<Mutex<Vec<BucketChange>>>, bool);
 
     impl Bucket for Notes {
-        fn change(&self, changes: Vec<BucketChange>) -> Result<(), String> {
+        fn change(&self, changes: Vec<BucketChange>) -> Result<(), BucketError> {
             if !self.1 {
-                return Err("there is no connection".to_owned());
+                return Err(BucketError::Unchanged("there is no connection".to_owned()));
             }
             self.0.lock().unwrap().extend(changes);
             Ok(())
@@ -267,10 +266,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (editor, _) = editor(folder.path(), &format!("# ours\n{A}\n"), true);
         let content = || fs::read_to_string(folder.path().join("list")).unwrap();
-        editor.take_all(vec![]);
+        editor.take_nothing();
         editor.save();
         assert_eq!(content(), format!("# ours\n{A}\n"));
         editor.take(vec![item(B, Some(b""))]);
+        editor.save();
+        assert_eq!(content(), format!("# ours\n{A}\n{B}\n"));
+        // A minute later.
+        editor.take_all(vec![item(B, Some(b""))]);
         editor.save();
         assert_eq!(content(), format!("# ours\n{B}\n"));
         fs::write(folder.path().join("list"), format!("{A}\n")).unwrap();
@@ -279,6 +282,80 @@ mod tests {
         editor.take(vec![item(B, None)]);
         editor.save();
         assert_eq!(content(), "");
+    }
+
+    /// It would be admitted at a start without servers.
+    #[test]
+    fn what_was_taken_out_of_the_bucket_goes_out_of_the_copy() {
+        for is_heard in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let (editor, _) = editor(folder.path(), &format!("{A}\n"), true);
+            let content = || fs::read_to_string(folder.path().join("list")).unwrap();
+            if is_heard {
+                editor.take_all(vec![item(A, Some(b""))]);
+                editor.save();
+                assert_eq!(content(), format!("{A}\n"));
+                editor.take(vec![item(A, None)]);
+            } else {
+                // While the daemon was away.
+                editor.take_all(vec![]);
+            }
+            editor.save();
+            assert_eq!(content(), "", "{is_heard}");
+        }
+    }
+
+    fn edit(add: &[InfoHash], remove: &[InfoHash]) -> Order {
+        let (add, remove) = (add.to_vec(), remove.to_vec());
+        Order {
+            change: Change::Edit { add, remove },
+            write: false,
+        }
+    }
+
+    /// A minute after its first entry, the bucket is the list.
+    #[test]
+    fn no_list_goes_because_of_one_change_of_a_bucket_that_was_never_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, notes) = editor(folder.path(), &format!("{A}\n{B}\n"), true);
+        let taken = || std::mem::take(&mut *notes.0.lock().unwrap());
+        let put = |hash: InfoHash| (hash.to_string(), Some(Vec::new()));
+        editor.take_nothing();
+        for order in [edit(&[C], &[]), edit(&[], &[A]), edit(&[B], &[])] {
+            let refused = editor.change(order).unwrap_err();
+            assert!(matches!(refused, Refused::Unfilled), "{refused:?}");
+        }
+        assert_eq!(taken(), []);
+        let order = Order {
+            change: Change::Replace(vec![A, C]),
+            write: false,
+        };
+        editor.change(order).unwrap();
+        assert_eq!(taken(), [put(A), put(C), (B.to_string(), None)]);
+        // The bucket says so, and then it has entries.
+        let said = [(A, true), (C, true), (B, false)];
+        let said = said.map(|(hash, is_there)| item(hash, is_there.then_some(&b""[..])));
+        editor.take(said.to_vec());
+        editor.change(edit(&[B], &[])).unwrap();
+        assert_eq!(taken(), [put(B)]);
+    }
+
+    #[test]
+    fn a_bucket_can_be_filled_one_by_one_if_there_is_no_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, notes) = editor(folder.path(), "", true);
+        editor.take_nothing();
+        for hash in [A, B] {
+            editor.change(edit(&[hash], &[])).unwrap();
+            editor.take(vec![item(hash, Some(b""))]);
+        }
+        editor.change(edit(&[A], &[])).unwrap();
+        let put = [A, B].map(|hash| (hash.to_string(), Some(Vec::new())));
+        assert_eq!(*notes.0.lock().unwrap(), put, "each was put once");
+        // Others lose it.
+        editor.take_nothing();
+        let refused = editor.change(edit(&[C], &[])).unwrap_err();
+        assert!(matches!(refused, Refused::Unfilled), "{refused:?}");
     }
 
     #[test]
@@ -325,8 +402,9 @@ mod tests {
             change: Change::Replace(vec![A]),
             write: false,
         };
-        let Refused::Bucket(reason) = editor.change(order).unwrap_err() else {
-            panic!("another reason");
+        let refused = editor.change(order).unwrap_err();
+        let Refused::Bucket(BucketError::Unchanged(reason)) = refused else {
+            panic!("another reason: {refused:?}");
         };
         assert_eq!(reason, "there is no connection");
         assert!(editor.shared().present().is_empty());

@@ -10,7 +10,7 @@ use aquatic_keys::{KeyEntry, KeyList};
 use super::METRICS;
 use super::change::Change;
 use super::editor::{Changed, KeysEditor, apply};
-use crate::bucket::{Bucket, BucketChange, BucketFormat, BucketList, Item};
+use crate::bucket::{Bucket, BucketChange, BucketFormat, BucketList, Item, level_of_read};
 use crate::edited_list::Refused;
 
 struct Format;
@@ -63,6 +63,7 @@ impl KeysEditor {
         };
         let (put, delete): (_, BTreeSet<String>) = match &change {
             Change::Edit { add, remove } => {
+                self.in_bucket.require_filled(present.len())?;
                 let put = put(add);
                 let is_there = |name: &String| {
                     present.get(name.as_bytes()).is_some() || put.contains_key(name)
@@ -98,7 +99,7 @@ impl KeysEditor {
         let file = self.lock();
         let (list, changed) = apply(&self.shared().list(), change);
         if changed.added + changed.changed + changed.removed > 0 {
-            self.in_bucket.note_change(list.is_empty());
+            self.in_bucket.note_change();
             self.put(file, list);
         }
         changed
@@ -114,12 +115,9 @@ impl BucketList for KeysEditor {
         let read = self.in_bucket.read::<Format>(items, true);
         let changed = self.take_change(Change::Replace(read.add));
         METRICS.succeeded();
-        let level = match changed.total == 0 && changed.removed > 0 {
-            true => log::Level::Warn,
-            false => log::Level::Info,
-        };
+        let before = changed.total - changed.added + changed.removed;
         log::log!(
-            level,
+            level_of_read(before, changed.removed, changed.total),
             "keys read in the bucket: {} keys, {} of them new, {} changed, {} are gone",
             changed.total,
             changed.added,
@@ -130,7 +128,7 @@ impl BucketList for KeysEditor {
     }
 
     fn take_nothing(&self) {
-        self.in_bucket.note_nothing();
+        self.in_bucket.note_nothing(self.shared().list().len());
     }
 
     fn take(&self, items: Vec<Item>) -> usize {
@@ -167,12 +165,13 @@ mod tests {
 
     use super::super::change::parse;
     use super::*;
+    use crate::bucket::BucketError;
 
     #[derive(Clone, Debug, Default)]
     struct Notes(Arc<Mutex<Vec<BucketChange>>>);
 
     impl Bucket for Notes {
-        fn change(&self, changes: Vec<BucketChange>) -> Result<(), String> {
+        fn change(&self, changes: Vec<BucketChange>) -> Result<(), BucketError> {
             self.0.lock().unwrap().extend(changes);
             Ok(())
         }
@@ -260,6 +259,51 @@ mod tests {
         fs::remove_file(&path).unwrap();
         editor.save();
         assert!(!path.exists(), "it was written, and nothing has changed");
+    }
+
+    /// It would be admitted at a start without servers.
+    #[test]
+    fn a_key_that_was_taken_out_of_the_bucket_goes_out_of_the_copy() {
+        for is_heard in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let (editor, _) = editor(folder.path(), "a\n");
+            let content = || fs::read_to_string(folder.path().join("keys")).unwrap();
+            editor.take_nothing();
+            editor.save();
+            assert_eq!(content(), "a\n");
+            if is_heard {
+                editor.take_all(vec![item("a", Some(""))]);
+                editor.take(vec![item("a", None)]);
+            } else {
+                // While the daemon was away.
+                editor.take_all(vec![]);
+            }
+            editor.save();
+            assert_eq!(content(), "", "{is_heard}");
+        }
+    }
+
+    /// A minute after its first entry, the bucket has all keys.
+    #[test]
+    fn no_key_goes_because_of_one_change_of_a_bucket_that_was_never_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let (editor, notes) = editor(folder.path(), "a\nb\n");
+        let order = |text: &str| parse(&mut text.as_bytes().to_vec()).unwrap();
+        let taken = || std::mem::take(&mut *notes.0.lock().unwrap());
+        let put = |name: &str| (name.to_owned(), Some(Vec::new()));
+        editor.take_nothing();
+        for text in [r#"{"add": "c"}"#, r#"{"remove": "a"}"#, r#"{"add": "b"}"#] {
+            let refused = editor.change(order(text)).unwrap_err();
+            assert!(matches!(refused, Refused::Unfilled), "{refused:?}");
+        }
+        assert_eq!(taken(), []);
+        editor.change(order(r#"{"replace": ["a", "c"]}"#)).unwrap();
+        assert_eq!(taken(), [put("a"), put("c"), ("b".to_owned(), None)]);
+        // The bucket says so, and then it has entries.
+        let said = [("a", Some("")), ("c", Some("")), ("b", None)];
+        editor.take(said.map(|(name, value)| item(name, value)).to_vec());
+        editor.change(order(r#"{"add": "b"}"#)).unwrap();
+        assert_eq!(taken(), [put("b")]);
     }
 
     #[test]
