@@ -29,6 +29,9 @@ const PORT: u16 = 3000;
 /// Until servers have found each other and chosen a leader, and a tracker knows everything.
 pub const COMPLETE_LIMIT: Duration = Duration::from_secs(60);
 
+/// Within this, what is announced at one node is known at all. Machines are busy.
+pub const SHARED_LIMIT: Duration = Duration::from_secs(10);
+
 /// Within this, what was missed is there once a cut is healed.
 pub const HEALED_LIMIT: Duration = Duration::from_secs(10);
 

@@ -241,11 +241,13 @@ fn the_back_end_of_the_document_keeps_accounts() {
     .unwrap();
     back_end.check_alive().unwrap();
     assert_permitted(&back_end);
+    let tracker = stage.processes.last().expect("a tracker");
+    assert_permitted(tracker);
 }
 
-/// The library tells of it, and goes on.
-fn assert_permitted(back_end: &Process) {
-    let log = back_end.log().unwrap();
+/// Libraries tell of it, and go on.
+fn assert_permitted(client: &Process) {
+    let log = client.log().unwrap();
     assert!(
         !log.to_lowercase().contains("permissions violation"),
         "{log}"
