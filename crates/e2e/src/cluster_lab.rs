@@ -12,11 +12,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aquatic_test_support::cluster_document::{Document, MACHINES};
 use aquatic_test_support::nats;
 use nix::sys::signal::Signal;
 
 use crate::ask::{Announce, Counts, UdpClient};
-use crate::cluster_document::{Document, MACHINES};
 use crate::folder::Folder;
 use crate::host::Host;
 use crate::lab::Lab;
@@ -28,6 +28,9 @@ const PORT: u16 = 3000;
 
 /// Until servers have found each other and chosen a leader, and a tracker knows everything.
 pub const COMPLETE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Within this, what is announced at one node is known at all. Machines are busy.
+pub const SHARED_LIMIT: Duration = Duration::from_secs(10);
 
 /// Within this, what was missed is there once a cut is healed.
 pub const HEALED_LIMIT: Duration = Duration::from_secs(10);
@@ -77,9 +80,9 @@ impl Cluster {
         let Some(lab) = Lab::new(MACHINES + clients)?.filter(|_| nats::is_there()) else {
             return Ok(None);
         };
-        let (folder, document) = (Folder::new()?, Document::read()?);
+        let (folder, document) = (Folder::new()?, Document::read());
         let mut openssl = Command::new("sh");
-        openssl.args(["-e", "-c", document.certificates()?]);
+        openssl.args(["-e", "-c", document.certificates()]);
         run(openssl.current_dir(folder.path()))?;
         let mut machines = Vec::new();
         for number in 1..=MACHINES {
@@ -97,7 +100,7 @@ impl Cluster {
                 tracker: None,
             };
             machine.write(&document, folder.path())?;
-            let (setting, value) = document.kernel()?;
+            let (setting, value) = document.kernel();
             let set = format!("echo {value} > /proc/sys/{}", setting.replace('.', "/"));
             run(machine.host.command("sh").args(["-e", "-c", &set]))?;
             machines.push(machine);
@@ -198,11 +201,11 @@ impl Machine {
         ] {
             fs::copy(certificates.join(&from), self.path(to)).context(from)?;
         }
-        self.write_file("etc/nats-server.conf", &document.server(number)?)?;
-        self.write_file("etc/aquatic/aquatic.toml", &document.tracker(number)?)?;
+        self.write_file("etc/nats-server.conf", &document.server(number))?;
+        self.write_file("etc/aquatic/aquatic.toml", &document.tracker(number))?;
         self.write_file(
             "etc/aquatic/nats-credentials",
-            &document.credentials(number)?,
+            &document.credentials(number),
         )
     }
 

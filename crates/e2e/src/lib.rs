@@ -12,7 +12,6 @@
 //! | [`host`] | where a program runs: this machine, or a network namespace with addresses of its own |
 //! | [`lab`] | a few such namespaces on one bridge |
 //! | [`cluster_lab`] | three machines with a tracker and a NATS server each, and cables to be cut |
-//! | [`cluster_document`] | what these are configured with: what our document says |
 //! | [`process`] | a child process that is ended with the test, and its log |
 //! | [`tracker`] | one of our daemons, started and seen to answer |
 //! | [`identity`] | a certificate for a tracker over TLS |
@@ -34,7 +33,6 @@
 
 pub mod ask;
 pub mod clients;
-pub mod cluster_document;
 pub mod cluster_lab;
 pub mod curl;
 pub mod folder;

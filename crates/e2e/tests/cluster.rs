@@ -9,7 +9,7 @@ use anyhow::Result;
 use aquatic_e2e::Family;
 use aquatic_e2e::ask::{Announce, UdpClient};
 use aquatic_e2e::clients::{Client, Kind, Role};
-use aquatic_e2e::cluster_lab::{COMPLETE_LIMIT, Cluster, Cut, HEALED_LIMIT, ip};
+use aquatic_e2e::cluster_lab::{COMPLETE_LIMIT, Cluster, Cut, HEALED_LIMIT, SHARED_LIMIT, ip};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::torrent::Torrent;
 use aquatic_e2e::transfer::unless_clients_fail;
@@ -18,9 +18,6 @@ use aquatic_e2e::wait;
 /// Clients announce when they please, some seconds after the event at most; once they have lost a
 /// packet, later.
 const CLIENTS_LIMIT: Duration = Duration::from_secs(120);
-
-/// Within this, what is announced at one node is known at all. Machines are busy.
-const SHARED_LIMIT: Duration = Duration::from_secs(10);
 
 /// So long a cut lasts at least.
 const CUT_PERIOD: Duration = Duration::from_secs(6);
@@ -164,7 +161,7 @@ fn cut_off(cut: impl Fn(&Cluster), heal: impl Fn(&Cluster), [hears, is_heard]: [
     cluster.machines[2]
         .wait_for(MEANWHILE, (1, 0), SHARED_LIMIT)
         .unwrap();
-    hold(CUT_PERIOD, || {
+    wait::hold(CUT_PERIOD, || {
         assert_eq!(cluster.machines[0].counts(BEFORE)?.seeders, 1);
         assert_eq!(cluster.machines[1].counts(BEFORE)?.seeders, 1);
         assert_eq!(cluster.machines[1].counts(AT_CUT)?.leechers, 1);
@@ -173,20 +170,14 @@ fn cut_off(cut: impl Fn(&Cluster), heal: impl Fn(&Cluster), [hears, is_heard]: [
         let told = cluster.machines[0].counts(AT_CUT)?.leechers;
         assert!(is_heard || told == 0, "nothing was cut");
         Ok(())
-    });
+    })
+    .unwrap();
     heal(&cluster);
     cluster
         .wait_for_all(MEANWHILE, (1, 0), HEALED_LIMIT)
         .unwrap();
     cluster.wait_for_all(AT_CUT, (0, 1), HEALED_LIMIT).unwrap();
     cluster.wait_for_all(BEFORE, (1, 0), HEALED_LIMIT).unwrap();
-}
-
-/// Looks again and again, for some time.
-fn hold(period: Duration, mut check: impl FnMut() -> Result<()>) {
-    let never = wait::until("this is to hold", period, || check().map(|()| None::<()>));
-    let ended = never.unwrap_err().to_string();
-    assert!(ended.contains("this is to hold"), "{ended}");
 }
 
 #[test]
@@ -292,13 +283,14 @@ fn without_any_server_trackers_serve_and_afterwards_they_share_what_has_come() {
             .unwrap();
         machine.announce(MEANWHILE, 2, 5).unwrap();
     }
-    hold(CUT_PERIOD, || {
+    wait::hold(CUT_PERIOD, || {
         for machine in &cluster.machines {
             assert_eq!(machine.counts(BEFORE)?.seeders, 1);
             assert_eq!(machine.counts(MEANWHILE)?.leechers, 1);
         }
         Ok(())
-    });
+    })
+    .unwrap();
     cluster.start_servers().unwrap();
     cluster
         .wait_for_all(MEANWHILE, (0, 3), COMPLETE_LIMIT)

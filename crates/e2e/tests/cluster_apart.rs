@@ -5,11 +5,8 @@ use std::array;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aquatic_e2e::cluster_lab::{COMPLETE_LIMIT, Cluster, Cut};
+use aquatic_e2e::cluster_lab::{COMPLETE_LIMIT, Cluster, Cut, SHARED_LIMIT};
 use aquatic_e2e::wait;
-
-/// Within this, what is announced at one node is known at all. Machines are busy.
-const SHARED_LIMIT: Duration = Duration::from_secs(10);
 
 const CONNECTED: &str = "aquatic_cluster_connected";
 const COMPLETE: &str = "aquatic_cluster_complete";
@@ -92,13 +89,6 @@ fn apart(own: u16, of_others: u16) -> Counts {
     array::from_fn(|at| array::from_fn(|of| counts(at, of)))
 }
 
-/// Looks again and again, for some time.
-fn hold(period: Duration, mut check: impl FnMut() -> Result<()>) {
-    let never = wait::until("this is to hold", period, || check().map(|()| None::<()>));
-    let ended = never.unwrap_err().to_string();
-    assert!(ended.contains("this is to hold"), "{ended}");
-}
-
 #[test]
 fn sides_that_were_apart_for_long_give_each_other_up_and_become_one_again() {
     let Some(mut cluster) = Cluster::new(0).unwrap() else {
@@ -118,11 +108,12 @@ fn sides_that_were_apart_for_long_give_each_other_up_and_become_one_again() {
         announce(&cluster, PEERS + round);
         let expected = apart(PEERS + round, PEERS);
         wait_for(&cluster, expected, SHARED_LIMIT).unwrap();
-        hold(ANNOUNCE_INTERVAL, || {
+        wait::hold(ANNOUNCE_INTERVAL, || {
             let counts = counts(&cluster)?;
             ensure!(counts == expected, "{counts:?}, not {expected:?}");
             Ok(())
-        });
+        })
+        .unwrap();
     }
     for (number, machine) in cluster.machines.iter_mut().enumerate() {
         let nodes = if number == ALONE { 1.0 } else { 2.0 };
@@ -195,12 +186,13 @@ fn one_server_of_three_goes_on_without_the_log_which_comes_back_with_the_second(
         machine.announce(NEW, 1, 0).unwrap();
     }
     cluster.wait_for_all(NEW, (2, 0), SHARED_LIMIT).unwrap();
-    hold(SHARED_LIMIT, || {
+    wait::hold(SHARED_LIMIT, || {
         let counts = counts(&cluster)?;
         ensure!(counts[2].iter().all(|it| *it <= 1), "{counts:?}");
         ensure!(cluster.machines[2].metric(COMPLETE)? < 0.1, "complete");
         Ok(())
-    });
+    })
+    .unwrap();
 
     // The log has what was published while there was one, and what is published again; but nobody
     // does that for a tracker that has ended.

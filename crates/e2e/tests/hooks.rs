@@ -8,12 +8,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aquatic_e2e::cluster_document::Document;
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::process::Process;
 use aquatic_e2e::{wait, workspace};
+use aquatic_test_support::cluster_document::Document;
 use aquatic_test_support::nats::{self, JETSTREAM};
 use nix::sys::signal::Signal;
 
@@ -99,14 +99,14 @@ impl Stage {
             &nats::configuration(
                 ([127, 0, 0, 1], 4222).into(),
                 stage.folder.path(),
-                &format!("{JETSTREAM}\n{}", document.authorization_of_hooks()?),
+                &format!("{JETSTREAM}\n{}", document.authorization_of_hooks()),
             ),
         )?;
-        stage.write("credentials", &document.credentials(1)?)?;
+        stage.write("credentials", &document.credentials(1))?;
         stage.write("access-list.txt", "")?;
         let folder = stage.folder.path().display().to_string();
         stage.write("aquatic.toml", &TRACKER.replace("FOLDER", &folder))?;
-        stage.write("back_end.py", document.back_end()?)?;
+        stage.write("back_end.py", document.back_end())?;
         let mut server = stage.host.command(nats::program());
         server.arg("-c").arg(stage.folder.path().join("nats.conf"));
         stage.run("server", server)?;
@@ -196,7 +196,7 @@ fn output(command: &mut Command) -> Result<String> {
 
 #[test]
 fn the_back_end_of_the_document_keeps_accounts() {
-    let document = Document::read().unwrap();
+    let document = Document::read();
     let Some(mut stage) = Stage::new(&document).unwrap() else {
         return;
     };
@@ -241,11 +241,13 @@ fn the_back_end_of_the_document_keeps_accounts() {
     .unwrap();
     back_end.check_alive().unwrap();
     assert_permitted(&back_end);
+    let tracker = stage.processes.last().expect("a tracker");
+    assert_permitted(tracker);
 }
 
-/// The library tells of it, and goes on.
-fn assert_permitted(back_end: &Process) {
-    let log = back_end.log().unwrap();
+/// Libraries tell of it, and go on.
+fn assert_permitted(client: &Process) {
+    let log = client.log().unwrap();
     assert!(
         !log.to_lowercase().contains("permissions violation"),
         "{log}"

@@ -28,6 +28,7 @@
 //! | [`metrics`] | what Prometheus would see |
 //! | [`bencode`] | what HTTP trackers answer |
 //! | [`nats`] | servers by which trackers share their swarms |
+//! | [`cluster_document`] | what these are configured with: what our document says |
 //! | [`browser`], [`web_socket`] | what WebTorrent clients are for a tracker |
 //! | [`faults`] | a kernel that says no |
 //! | [`network`] | a network that no one else is in |
@@ -48,6 +49,7 @@ pub mod bencode;
 pub mod browser;
 pub mod cases;
 pub mod certificates;
+pub mod cluster_document;
 pub mod connection;
 pub mod daemon;
 #[cfg(target_os = "linux")]

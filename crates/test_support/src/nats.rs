@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use aquatic_types::IpFamily;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::{Place, skipping, wait};
 
@@ -291,18 +292,31 @@ impl NatsClient {
     /// All messages of a stream that is there, oldest first: headers, and what is in them.
     pub fn read_stream(&mut self, stream: &str) -> Vec<(String, String)> {
         let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
-        let next = |number| {
-            let answer = self.ask(&subject, &format!("{{\"seq\":{number}}}"));
-            let part = |name| {
-                let (_, rest) = answer.split_once(&format!("\"{name}\":\""))?;
-                let (text, _) = rest.split_once('"')?;
-                Some(String::from_utf8(from_base64(text)).unwrap())
-            };
-            Some((part("hdrs").unwrap_or_default(), part("data")?))
-        };
+        let next = |number| message(&self.ask(&subject, &format!("{{\"seq\":{number}}}")));
         (1..).map_while(next).collect()
     }
 }
+
+/// What the answer has of a message: headers, and what is in it. Nothing if there is no message.
+/// Whatever else the server says is no end of a stream.
+#[track_caller]
+fn message(answer: &str) -> Option<(String, String)> {
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    if answer["error"]["err_code"] == NO_MESSAGE {
+        return None;
+    }
+    let message = &answer["message"];
+    assert!(message["seq"].is_u64(), "{answer}");
+    // What is empty is left out.
+    let part = |name| {
+        let text = message[name].as_str().unwrap_or_default();
+        String::from_utf8(from_base64(text)).unwrap()
+    };
+    Some((part("hdrs"), part("data")))
+}
+
+/// What a server calls that there is no message of this number.
+const NO_MESSAGE: u32 = 10_037;
 
 fn from_base64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -315,4 +329,36 @@ fn from_base64(text: &str) -> Vec<u8> {
         bytes.into_iter().take(some.len() * 6 / 8)
     });
     bytes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(answer: &str) -> Option<(String, String)> {
+        message(&answer.replace('\'', "\""))
+    }
+
+    #[test]
+    fn a_message_has_headers_and_a_body_or_neither() {
+        let both = "{'message':{'subject':'a','seq':1,'hdrs':'eA==','data':'eXo=','time':''}}";
+        assert_eq!(taken(both), Some(("x".to_owned(), "yz".to_owned())));
+        let empty = "{'message':{'subject':'a','seq':2,'time':''}}";
+        assert_eq!(taken(empty), Some((String::new(), String::new())));
+        let none = "{'error':{'code':404,'err_code':10037,'description':'no message found'}}";
+        assert_eq!(taken(none), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "stream not found")]
+    fn a_stream_that_is_not_there_is_not_one_that_is_empty() {
+        taken("{'error':{'code':404,'err_code':10059,'description':'stream not found'}}");
+    }
+
+    /// As where nobody is there who answers.
+    #[test]
+    #[should_panic(expected = "EOF")]
+    fn no_answer_is_no_end() {
+        taken("");
+    }
 }

@@ -126,7 +126,9 @@ fn what_browsers_announce_is_told_too() {
         assert!(!alice.is_served(torrent(9)));
         wait_for_published(&daemon, 2.0);
     }
-    for (two, node) in lines(&server).chunks(2).zip(["a", "b"]) {
+    let lines = lines(&server);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for (two, node) in lines.chunks(2).zip(["a", "b"]) {
         for (line, said) in two.iter().zip([Value::from(0), Value::Null]) {
             assert_eq!(
                 (&line["node"], &line["protocol"]),

@@ -16,22 +16,23 @@ use aquatic_test_support::wait::{DEADLINE, until};
 use aquatic_tracker::announces::{AnnounceTap, Announces, ServedAnnounce};
 use aquatic_types::{AnnounceEvent, InfoHash, PeerId};
 
-use crate::node::{Node, config, log_lines};
+use crate::lines::Lines;
+use crate::node::{Node, config};
 use crate::permissions;
 
 const STREAM: &str = "AQUATIC-ANNOUNCES_main";
 
 /// A tracker with one worker.
-struct Tracker {
+pub(crate) struct Tracker {
     tap: AnnounceTap,
     counters: Arc<Counters>,
-    node: Node,
+    pub(crate) node: Node,
     end: AnnounceEnd,
     told: u16,
 }
 
 impl Tracker {
-    fn start(config: &ClusterConfig) -> Self {
+    pub(crate) fn start(config: &ClusterConfig) -> Self {
         let announces = Announces::new("a".to_owned());
         let (tap, counters) = (announces.tap("udp"), Arc::<Counters>::default());
         let plan = AnnouncePlan {
@@ -54,7 +55,7 @@ impl Tracker {
     }
 
     /// So many more announces: each one comes from the next port.
-    fn tell(&mut self, number: u16) {
+    pub(crate) fn tell(&mut self, number: u16) {
         for _ in 0..number {
             self.told += 1;
             let announce = ServedAnnounce {
@@ -72,12 +73,12 @@ impl Tracker {
         }
     }
 
-    fn published(&self) -> usize {
+    pub(crate) fn published(&self) -> usize {
         usize::try_from(self.counters.announces.published.get()).unwrap()
     }
 
     #[track_caller]
-    fn wait_for_all(&self) {
+    pub(crate) fn wait_for_all(&self) {
         let lost = || self.counters.announces.dropped.get();
         until("all are acknowledged", || {
             let sum = self.counters.announces.published.get() + lost();
@@ -110,6 +111,7 @@ fn every_announce_is_there_once_and_in_order_whatever_the_server_does() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::stopped(JETSTREAM);
     let mut tracker = Tracker::start(&config(&[&server]));
     tracker.tell(100);
@@ -135,6 +137,7 @@ fn what_is_published_again_is_not_there_twice() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let mut tracker = Tracker::start(&config(&[&server]));
     tracker.tell(1);
@@ -155,6 +158,7 @@ fn the_oldest_are_lost_if_there_is_no_server_for_too_long() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::stopped(JETSTREAM);
     let config = ClusterConfig {
         announces_buffer: 1_048_576,
@@ -186,6 +190,7 @@ fn at_the_end_the_servers_have_everything() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let config = ClusterConfig {
         flush_interval: 5_000,
@@ -224,17 +229,18 @@ fn a_stream_that_is_refused_is_told_of_and_tried_again() {
     if !nats::is_there() {
         return;
     }
-    let allowed = permissions::configuration();
-    let without = allowed.replace("STREAM.CREATE.AQUATIC-", "STREAM.OTHER.AQUATIC-");
+    let lines = Lines::begin();
+    let (part, other) = ("STREAM.CREATE.AQUATIC-", "STREAM.OTHER.AQUATIC-");
+    let without = permissions::configuration_without(part, other);
     let server = NatsServer::start_with(&without);
     let mut tracker = Tracker::start(&permissions::config_of(&server, "a"));
     tracker.tell(3);
     let reason = "Permissions Violation for Publish to \"$JS.API.STREAM.CREATE.AQUATIC-ANNOUNCES_";
     until(reason, || {
-        let told = log_lines("announces cannot be published (`cluster.announces`), and wait");
+        let told = lines.with("announces cannot be published (`cluster.announces`), and wait");
         told.iter().any(|line| line.contains(reason)).then_some(())
     });
-    server.reload(&allowed);
+    server.reload(&permissions::configuration());
     tracker.wait_for_all();
     assert_eq!(tracker.published(), 3);
 }
@@ -245,6 +251,7 @@ fn a_stream_that_takes_small_messages_only_gets_everything() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let mut client = NatsClient::connect(server.address());
     let stream = format!(

@@ -12,7 +12,8 @@ use aquatic_test_support::Place;
 use aquatic_test_support::nats::{self, JETSTREAM, NatsServer};
 use aquatic_test_support::wait::until;
 
-use crate::node::{Node, Seen, config, log_lines};
+use crate::lines::Lines;
+use crate::node::{Node, Seen, config};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -21,6 +22,7 @@ fn each_channel_reaches_those_who_are_to_hear_it_unharmed_and_in_order() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let [a, b, c] = ["a", "b", "c"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b, &c] {
@@ -56,6 +58,7 @@ fn clusters_of_other_names_hear_nothing() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     let mut other = config(&[&server]);
@@ -79,16 +82,17 @@ fn a_server_that_is_not_there_yet_is_waited_for() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let mut server = NatsServer::stopped(JETSTREAM);
     let node = Node::start("a", &[&server]);
     assert_eq!(node.try_publish(&PEERS, b"x"), Err(b"x".to_vec()));
     let port = server.address().to_string();
     let reason = format!("{port}: Connection refused");
     until("the reason is told", || {
-        (!log_lines(&reason).is_empty()).then_some(())
+        (!lines.with(&reason).is_empty()).then_some(())
     });
     node.expect_silence(Duration::from_millis(500));
-    assert_eq!(log_lines(&reason).len(), 1);
+    assert_eq!(lines.with(&reason).len(), 1);
     server.go_on();
     node.expect_connected();
     assert_eq!(node.try_publish(&PEERS, b"x"), Ok(()));
@@ -99,6 +103,7 @@ fn a_server_that_is_killed_and_comes_back_is_found_again() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
@@ -127,6 +132,7 @@ fn a_server_that_says_nothing_is_given_up() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let node = Node::start("a", &[&server]);
     node.expect_connected();
@@ -143,6 +149,7 @@ fn a_server_that_says_nothing_after_its_greeting_keeps_nobody_from_others() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let good = NatsServer::start();
     let proxy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = proxy.local_addr().unwrap().port();
@@ -183,6 +190,7 @@ fn what_a_server_has_is_confirmed_and_what_went_with_it_is_not() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
@@ -215,6 +223,7 @@ fn more_than_fits_is_given_back_and_there_is_room_later() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
@@ -240,6 +249,7 @@ fn its_owner_is_woken_when_there_is_room_again() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let b = Node::start("b", &[&server]);
     b.expect_connected();
@@ -274,6 +284,7 @@ fn what_was_published_before_the_end_is_sent() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let b = Node::start("b", &[&server]);
     b.expect_connected();
@@ -358,6 +369,7 @@ fn who_takes_nothing_misses_messages_and_others_do_not() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let [a, quick, slow] = ["a", "quick", "slow"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &quick, &slow] {
@@ -401,6 +413,7 @@ fn who_comes_late_finds_everything() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let [a, late] = ["a", "late"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &late] {
@@ -428,6 +441,7 @@ fn who_comes_too_late_is_cut_off_by_the_server_and_comes_back() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start_with("max_pending: 2MB, write_deadline: \"1s\"");
     let [a, quick, late] = ["a", "quick", "late"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &quick, &late] {
@@ -466,6 +480,7 @@ fn when_a_server_is_killed_another_one_of_the_cluster_is_used() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let routes = [Place::new(), Place::new()];
     let [first, second] = routes.each_ref().map(Place::port);
     let cluster = |own: u16, other: u16| {
@@ -486,7 +501,7 @@ fn when_a_server_is_killed_another_one_of_the_cluster_is_used() {
     node.expect_connected();
     let connections = |server: &NatsServer| {
         let line = format!("at 127.0.0.1:{}, version", server.port());
-        log_lines(&line).len()
+        lines.with(&line).len()
     };
     let used = usize::from(connections(&servers[0]) < 2);
     assert_eq!(connections(&servers[used]), 2);

@@ -10,7 +10,8 @@ use aquatic_cluster::config::ClusterConfig;
 use aquatic_test_support::nats::{self, NatsServer};
 use aquatic_test_support::wait::until;
 
-use crate::node::{Node, config, log_lines};
+use crate::lines::Lines;
+use crate::node::{Node, config};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -72,6 +73,7 @@ fn each_kind_of_credentials_lets_a_tracker_in_and_none_does_not() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let operator = format!(
         "operator: {OPERATOR}\nresolver: MEMORY\nresolver_preload: {{ {ACCOUNT_ID}: {ACCOUNT} }}"
     );
@@ -106,23 +108,25 @@ fn who_is_refused_says_so_once_and_is_let_in_later() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let allow =
         |password: &str| format!("authorization {{ user: \"a\", password: \"{password}\" }}");
     let server = NatsServer::start_with(&allow("right"));
     let node = Node::start_with("a", &with_credentials(&server, "a\nwrong password\n"));
     let reason = format!("127.0.0.1:{}: it refuses the credentials", server.port());
     until("the reason is told", || {
-        (!log_lines(&reason).is_empty()).then_some(())
+        (!lines.with(&reason).is_empty()).then_some(())
     });
     node.expect_silence(Duration::from_secs(2));
-    assert_eq!(log_lines(&reason).len(), 1);
-    assert_eq!(log_lines("wrong password"), [] as [&str; 0], "a secret");
+    assert_eq!(lines.with(&reason).len(), 1);
+    assert_eq!(lines.with("wrong password"), [] as [&str; 0], "a secret");
     server.reload(&allow("wrong password"));
     node.expect_connected();
 }
 
 #[test]
 fn files_that_others_can_read_are_refused() {
+    let _lines = Lines::begin();
     let server = NatsServer::stopped("");
     let config = with_credentials(&server, "a\nb\n");
     let path = &config.credentials_file;

@@ -13,7 +13,8 @@ use aquatic_daemon::clock::Clock;
 use aquatic_test_support::nats::{self, NatsClient, NatsServer};
 use aquatic_test_support::wait::until;
 
-use crate::node::{Node, config, log_lines};
+use crate::lines::Lines;
+use crate::node::{Node, config};
 use crate::permissions;
 
 const BUCKET: &str = "aquatic_main_access";
@@ -73,46 +74,52 @@ impl BucketList for Entries {
 }
 
 /// A tracker with a list.
-struct Tracker {
+pub(crate) struct Tracker {
+    kind: ListKind,
     list: Arc<Entries>,
     counters: Arc<Counters>,
-    node: Node,
+    pub(crate) node: Node,
 }
 
 impl Tracker {
     fn start(name: &str, config: &ClusterConfig) -> Self {
+        Self::start_for(ListKind::AccessList, name, config)
+    }
+
+    pub(crate) fn start_for(kind: ListKind, name: &str, config: &ClusterConfig) -> Self {
         let (list, counters) = (Arc::<Entries>::default(), Arc::<Counters>::default());
-        let kept: Vec<(_, Arc<dyn BucketList>)> = vec![(ListKind::AccessList, list.clone())];
+        let kept: Vec<(_, Arc<dyn BucketList>)> = vec![(kind, list.clone())];
         let (plans, keeper) = lists::keep(kept, &counters, Clock::start());
         let node = Node::start_with(name, config);
         node.with(|nats| plans.into_iter().for_each(|plan| nats.watch(plan)));
         // It ends with the node.
         thread::spawn(move || keeper.run());
         Self {
+            kind,
             list,
             counters,
             node,
         }
     }
 
-    fn is_heard(&self) -> bool {
-        self.counters.bucket(ListKind::AccessList).is_heard()
+    pub(crate) fn is_heard(&self) -> bool {
+        self.counters.bucket(self.kind).is_heard()
     }
 
     #[track_caller]
-    fn wait_until_heard(&self) {
+    pub(crate) fn wait_until_heard(&self) {
         until("the bucket is heard", || self.is_heard().then_some(()));
     }
 
     #[track_caller]
-    fn wait_for(&self, expected: &[(&str, &str)]) {
+    pub(crate) fn wait_for(&self, expected: &[(&str, &str)]) {
         let expected = entries(expected);
         until(&format!("{expected:?}"), || {
             (*self.list.0.lock().unwrap() == expected).then_some(())
         });
     }
 
-    fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), BucketError> {
+    pub(crate) fn change(&self, changes: &[(&str, Option<&str>)]) -> Result<(), BucketError> {
         self.list.change(changes)
     }
 }
@@ -133,6 +140,7 @@ fn what_is_put_or_deleted_is_heard_by_all() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let server = NatsServer::start();
     // The first one makes the bucket. (Of several that do so at once, all are told that they did.)
     let trackers = ["a", "b"].map(|name| {
@@ -154,7 +162,7 @@ fn what_is_put_or_deleted_is_heard_by_all() {
     // One that comes later has the same.
     Tracker::start("c", &config(&[&server])).wait_for(&[("x", "2")]);
     let made = format!("made the stream KV_{BUCKET} in the NATS servers");
-    assert_eq!(log_lines(&made).len(), 1);
+    assert_eq!(lines.with(&made).len(), 1);
 }
 
 /// It is one tracker that is asked, and all that go by it; the one that was asked, at once.
@@ -163,6 +171,7 @@ fn what_an_operator_changes_is_in_the_bucket_and_here_when_it_is_done() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Tracker::start(name, &config(&[&server])));
     [&a, &b].into_iter().for_each(Tracker::wait_until_heard);
@@ -190,6 +199,7 @@ fn the_last_list_stands_while_there_is_no_server_and_nothing_is_missed_after() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let tracker = Tracker::start("a", &config(&[&server]));
     tracker.wait_until_heard();
@@ -225,19 +235,19 @@ fn a_bucket_that_is_refused_is_told_of_and_tried_again() {
     if !nats::is_there() {
         return;
     }
-    let allowed = permissions::configuration();
-    let without = allowed.replace("CONSUMER.CREATE.KV_", "CONSUMER.OTHER.KV_");
+    let lines = Lines::begin();
+    let without = permissions::configuration_without("CONSUMER.CREATE.KV_", "CONSUMER.OTHER.KV_");
     let server = NatsServer::start_with(&without);
     let tracker = Tracker::start("a", &permissions::config_of(&server, "a"));
     tracker.node.expect_connected();
     let reason = "Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.KV_";
     until(reason, || {
-        let told = log_lines(&format!("the bucket {BUCKET} cannot be read"));
+        let told = lines.with(&format!("the bucket {BUCKET} cannot be read"));
         told.iter().any(|line| line.contains(reason)).then_some(())
     });
     // It is no reason not to read the log.
     assert_eq!(tracker.node.read_all(crate::node::AGE), []);
-    server.reload(&allowed);
+    server.reload(&permissions::configuration());
     tracker.wait_until_heard();
     tracker.change(&[("x", Some("1"))]).unwrap();
     tracker.wait_for(&[("x", "1")]);
@@ -249,7 +259,8 @@ fn changes_that_are_refused_are_told_to_whoever_asks_for_them() {
     if !nats::is_there() {
         return;
     }
-    let server = NatsServer::start_with(&permissions::configuration().replace("$KV.", "$NO."));
+    let _lines = Lines::begin();
+    let server = NatsServer::start_with(&permissions::configuration_without("$KV.", "$NO."));
     let tracker = Tracker::start("a", &permissions::config_of(&server, "a"));
     tracker.wait_until_heard();
     let refused = tracker.change(&[("x", Some("1"))]).unwrap_err();
@@ -269,6 +280,7 @@ fn what_is_in_the_bucket_is_heard_while_an_operator_changes_much() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     const ENTRIES: usize = 50_000;
     let server = NatsServer::start();
     let tracker = Tracker::start("a", &config(&[&server]));
@@ -295,6 +307,7 @@ fn long_lists_are_read_at_once() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     const ENTRIES: usize = 100_000;
     let server = NatsServer::start();
     let first = Tracker::start("first", &config(&[&server]));

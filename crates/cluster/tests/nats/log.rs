@@ -7,7 +7,8 @@ use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_test_support::nats::{self, NatsClient, NatsServer};
 use aquatic_test_support::wait::until;
 
-use crate::node::{AGE, Node, Plain, Seen, config, log_lines};
+use crate::lines::Lines;
+use crate::node::{AGE, Node, Plain, Seen, config};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -30,6 +31,7 @@ fn peers_and_members_are_logged_and_nothing_else() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
@@ -59,6 +61,7 @@ fn it_is_read_from_a_time_on_and_outlives_the_server() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
@@ -86,6 +89,7 @@ fn a_channel_that_is_not_listened_to_is_not_read_either() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
@@ -110,6 +114,7 @@ fn without_a_log_everything_else_works_and_the_reason_is_told() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let server = NatsServer::start_with("");
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
@@ -117,7 +122,7 @@ fn without_a_log_everything_else_works_and_the_reason_is_told() {
     }
     let reason = a.read_in_vain();
     assert!(reason.contains("no JetStream"), "{reason}");
-    let told = || log_lines("`cluster.history`");
+    let told = || lines.with("`cluster.history`");
     assert!(
         told().iter().any(|line| line.contains("no JetStream")),
         "{:?}",
@@ -137,6 +142,7 @@ fn a_reading_ends_with_the_connection_and_a_new_one_takes_its_place() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
@@ -172,6 +178,7 @@ fn a_stream_that_somebody_deletes_is_made_anew() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let server = NatsServer::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b] {
@@ -182,7 +189,7 @@ fn a_stream_that_somebody_deletes_is_made_anew() {
     let mut client = NatsClient::connect(server.address());
     let deleted = client.ask(&format!("$JS.API.STREAM.DELETE.{stream}"), "");
     assert!(deleted.contains("\"success\":true"), "{deleted}");
-    let told = || log_lines(&format!("the stream {stream} in the NATS servers has gone"));
+    let told = || lines.with(&format!("the stream {stream} in the NATS servers has gone"));
     until("it is told of", || (!told().is_empty()).then_some(()));
     until("it is there again", || {
         let info = client.ask(&format!("$JS.API.STREAM.INFO.{stream}"), "");
@@ -197,6 +204,7 @@ fn a_stream_of_the_operator_s_that_forgets_too_early_is_told_about_and_not_chang
     if !nats::is_there() {
         return;
     }
+    let log = Lines::begin();
     let server = NatsServer::start();
     // The same with another opinion about the age.
     let settings = crate::node::settings_of_age(&config(&[&server]), Duration::from_secs(300));
@@ -206,7 +214,7 @@ fn a_stream_of_the_operator_s_that_forgets_too_early_is_told_about_and_not_chang
     let second = Node::start("b", &[&server]);
     second.expect_connected();
     second.read_all(AGE);
-    let lines = || log_lines("keeps messages for 300 s, and peers live for 1200 s");
+    let lines = || log.with("keeps messages for 300 s, and peers live for 1200 s");
     assert_eq!(lines().len(), 1);
     let third = Node::start("c", &[&server]);
     third.expect_connected();
@@ -219,6 +227,7 @@ fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
     if !nats::is_there() {
         return;
     }
+    let log = Lines::begin();
     for limit in [
         "\"max_msgs\":10",
         "\"max_bytes\":2000,\"discard\":\"new\"",
@@ -233,10 +242,10 @@ fn a_stream_of_the_operator_s_that_does_not_keep_everything_is_told_about() {
         );
         let made = client.ask("$JS.API.STREAM.CREATE.AQUATIC_main", &config);
         assert!(made.contains("\"config\""), "{made}");
-        let before = log_lines("does not keep all that is published").len();
+        let before = log.with("does not keep all that is published").len();
         let node = Node::start("a", &[&server]);
         node.expect_connected();
-        let lines = log_lines("does not keep all that is published");
+        let lines = log.with("does not keep all that is published");
         assert_eq!(lines.len(), before + 1, "{limit}");
     }
 }
@@ -249,6 +258,7 @@ fn who_publishes_is_told_what_the_log_has() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();
@@ -284,6 +294,7 @@ fn a_stream_that_says_not_what_it_has_or_takes_nothing_is_told_about() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let server = NatsServer::start();
     let mut client = NatsClient::connect(server.address());
     let config = |more: &str| {
@@ -299,7 +310,7 @@ fn a_stream_that_says_not_what_it_has_or_takes_nothing_is_told_about() {
     assert!(made.contains("\"config\""), "{made}");
     let node = Node::start("a", &[&server]);
     node.expect_connected();
-    assert_eq!(log_lines("nats stream edit AQUATIC_main --ack").len(), 1);
+    assert_eq!(lines.with("nats stream edit AQUATIC_main --ack").len(), 1);
     node.publish_marked(&PEERS, b"1", 1);
     assert_eq!(node.next_kept(NEVER), None);
     let full = config(",\"max_msgs\":1,\"discard\":\"new\"");
@@ -307,7 +318,7 @@ fn a_stream_that_says_not_what_it_has_or_takes_nothing_is_told_about() {
     assert!(changed.contains("\"config\""), "{changed}");
     node.publish_marked(&PEERS, b"2", 2);
     assert_eq!(node.next_kept(NEVER), None);
-    let told = || log_lines("the stream AQUATIC_main in the NATS servers does not take");
+    let told = || lines.with("the stream AQUATIC_main in the NATS servers does not take");
     until("it is told of", || (told().len() == 1).then_some(()));
     let empty = config("");
     let changed = client.ask("$JS.API.STREAM.UPDATE.AQUATIC_main", &empty);
@@ -321,6 +332,7 @@ fn it_is_as_old_as_the_stream() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let a = Node::start("a", &[&server]);
     a.expect_connected();

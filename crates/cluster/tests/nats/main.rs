@@ -8,6 +8,7 @@
 mod announces;
 mod connections;
 mod credentials;
+mod lines;
 mod lists;
 mod log;
 mod node;

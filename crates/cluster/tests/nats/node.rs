@@ -1,8 +1,8 @@
 //! A process of the cluster: a thread that owns a bus.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, Once};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use aquatic_cluster::nats::{self, Nats, Waker};
 use aquatic_daemon::clock::Clock;
 use aquatic_test_support::nats::NatsServer;
 use aquatic_test_support::wait::DEADLINE;
+
+use crate::lines::Lines;
 
 /// How long peers live in these tests.
 pub(crate) const AGE: Duration = Duration::from_secs(1_200);
@@ -76,7 +78,7 @@ pub(crate) fn config(servers: &[&NatsServer]) -> ClusterConfig {
 
 /// A tracker that listens to some channels only.
 pub(crate) fn settings_for(name: &str, config: &ClusterConfig, channels: &[Channel]) -> Settings {
-    watch_log();
+    Lines::assert_begun();
     Settings::load(config, name.to_owned(), channels, AGE).unwrap()
 }
 
@@ -86,12 +88,14 @@ pub(crate) fn settings(name: &str, config: &ClusterConfig) -> Settings {
 
 /// Why these settings cannot be used.
 pub(crate) fn load_error(config: &ClusterConfig) -> String {
+    Lines::assert_begun();
     let loaded = Settings::load(config, "a".to_owned(), &Channel::ALL, AGE);
     format!("{:#}", loaded.unwrap_err())
 }
 
 /// One at which peers live for another time.
 pub(crate) fn settings_of_age(config: &ClusterConfig, age: Duration) -> Settings {
+    Lines::assert_begun();
     Settings::load(config, "other".to_owned(), &Channel::ALL, age).unwrap()
 }
 
@@ -294,42 +298,4 @@ impl Drop for Node {
             assert!(ended.is_ok() || thread::panicking());
         }
     }
-}
-
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Lines;
-
-impl log::Log for Lines {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Info
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = format!("{}: {}", record.level(), record.args());
-            println!("{line}");
-            LINES.lock().unwrap().push(line);
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-fn watch_log() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Lines).unwrap();
-        log::set_max_level(log::LevelFilter::Info);
-    });
-}
-
-/// Lines of the log in which this is.
-pub(crate) fn log_lines(part: &str) -> Vec<String> {
-    let lines = LINES.lock().unwrap();
-    lines
-        .iter()
-        .filter(|line| line.contains(part))
-        .cloned()
-        .collect()
 }

@@ -12,6 +12,7 @@ use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_test_support::nats::{self, NatsServer};
 use aquatic_test_support::wait::DEADLINE;
 
+use crate::lines::Lines;
 use crate::node::{AGE, Node};
 use crate::tls::{TLS, authority, encrypted, write_authority, write_identity};
 
@@ -88,6 +89,7 @@ fn it_connects_to_its_servers_and_nowhere_else() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let mut server = NatsServer::start();
     let node = Node::start("a", &[&server]);
     node.expect_connected();
@@ -116,6 +118,7 @@ fn names_are_looked_up_and_servers_are_trusted() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let own = authority();
     let mut server = NatsServer::stopped(TLS);
     write_identity(&server, "server", &own);

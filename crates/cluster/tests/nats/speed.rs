@@ -7,6 +7,7 @@ use aquatic_daemon::clock::Clock;
 use aquatic_test_support::nats::{self, NatsServer};
 use aquatic_test_support::wait::until;
 
+use crate::lines::Lines;
 use crate::node::{AGE, Node, Seen};
 
 const MESSAGES: usize = 1_500;
@@ -17,6 +18,7 @@ fn a_log_of_100_megabytes_is_read_quickly_and_nothing_is_missed_meanwhile() {
     if !nats::is_there() {
         return;
     }
+    let _lines = Lines::begin();
     let server = NatsServer::start();
     let [a, b, c] = ["a", "b", "c"].map(|name| Node::start(name, &[&server]));
     for node in [&a, &b, &c] {

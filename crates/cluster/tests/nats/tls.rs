@@ -10,7 +10,8 @@ use aquatic_test_support::nats::{self, NatsServer};
 use aquatic_test_support::wait::until;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::node::{Node, config, load_error, log_lines};
+use crate::lines::Lines;
+use crate::node::{Node, config, load_error};
 
 const PEERS: Destination = Destination::All(Channel::Peers);
 
@@ -60,6 +61,7 @@ fn a_server_is_trusted_by_its_authority_only() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let own = authority();
     let mut server = NatsServer::stopped(TLS);
     write_identity(&server, "server", &own);
@@ -79,13 +81,13 @@ fn a_server_is_trusted_by_its_authority_only() {
             "localhost:{}: its certificate is not trusted",
             server.port()
         );
-        let before = log_lines(&told).len();
+        let before = lines.with(&told).len();
         let node = Node::start_with("c", &encrypted(&server, authorities));
         until("the reason is told", || {
-            (log_lines(&told).len() > before).then_some(())
+            (lines.with(&told).len() > before).then_some(())
         });
         node.expect_silence(Duration::from_secs(1));
-        assert_eq!(log_lines(&told).len(), before + 1);
+        assert_eq!(lines.with(&told).len(), before + 1);
     }
 }
 
@@ -94,16 +96,18 @@ fn a_server_without_tls_is_sent_nothing() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let server = NatsServer::start_with("authorization { token: secret }");
     let authority = write_authority(&server, "authority", &authority());
     let node = Node::start_with("a", &encrypted(&server, authority));
     let told = format!("localhost:{}: ", server.port());
     until("the reason is told", || {
-        (!log_lines(&told).is_empty()).then_some(())
+        (!lines.with(&told).is_empty()).then_some(())
     });
     node.expect_silence(Duration::from_millis(500));
     assert!(
-        !log_lines(&told)
+        !lines
+            .with(&told)
             .iter()
             .any(|line| line.contains("credentials"))
     );
@@ -114,6 +118,7 @@ fn a_server_may_ask_for_a_certificate() {
     if !nats::is_there() {
         return;
     }
+    let lines = Lines::begin();
     let own = authority();
     let mut server = NatsServer::stopped(TLS_FOR_SOME);
     write_identity(&server, "server", &own);
@@ -152,7 +157,7 @@ fn a_server_may_ask_for_a_certificate() {
         server.port()
     );
     until("the reason is told", || {
-        (!log_lines(&told).is_empty()).then_some(())
+        (!lines.with(&told).is_empty()).then_some(())
     });
     node.expect_silence(Duration::from_millis(500));
 }

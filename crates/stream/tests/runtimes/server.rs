@@ -3,6 +3,7 @@
 //! The first byte of a connection says what it is about: see [`Session`].
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     pub(crate) counters: Arc<StreamCounters>,
     /// How connections ended, in order.
     pub(crate) endings: Arc<Mutex<Vec<Closed>>>,
+    /// The name of its thread, which no other one in this process has.
+    pub(crate) thread: String,
 }
 
 impl Server {
@@ -60,6 +63,7 @@ impl Server {
     }
 
     pub(crate) fn start_with(runtime: Runtime, settings: Settings) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
         let addresses = Addresses::new(vec!["127.0.0.1:0".parse().unwrap()]).unwrap();
         let listeners = bind_listeners(&addresses, 1, 1_024).unwrap().remove(0);
         let address = listeners[0].local_addr().unwrap();
@@ -85,8 +89,9 @@ impl Server {
             drain: Duration::ZERO,
             counters: Arc::clone(&counters),
         };
-        // So that its CPU time can be found.
-        let thread = thread::Builder::new().name("worker".into());
+        // So that its CPU time can be found, also where tests share a process.
+        let name = format!("worker-{}", STARTED.fetch_add(1, Ordering::Relaxed));
+        let thread = thread::Builder::new().name(name.clone());
         thread
             .spawn(move || {
                 let hub = Hub::new(handler, hub_options);
@@ -99,6 +104,7 @@ impl Server {
             listener,
             counters,
             endings,
+            thread: name,
         }
     }
 

@@ -31,37 +31,57 @@ fn assert_alive(server: &Server, runtime: Runtime) {
     assert_eq!(answer, b"still here", "{runtime:?}");
 }
 
+/// Runs a test of this module in a process of its own, whose limit on files does not disturb other
+/// tests.
+fn in_own_process(name: &str, test: fn(Runtime)) {
+    const CHILD: &str = "AQUATIC_TEST_IN_OWN_PROCESS";
+    if env::var_os(CHILD).is_some() {
+        RUNTIMES.into_iter().for_each(test);
+        return;
+    }
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", &format!("shortages::{name}"), "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let [output, errors] = [&child.stdout, &child.stderr].map(|it| String::from_utf8_lossy(it));
+    assert!(child.status.success(), "{output}{errors}");
+    assert!(output.contains("\ntest result: ok. 1 passed;"), "{output}");
+}
+
 #[test]
 fn thousands_of_connections_come_and_go() {
+    in_own_process("thousands_of_connections_come_and_go", come_and_go);
+}
+
+fn come_and_go(runtime: Runtime) {
     const CONNECTIONS: usize = 5_000;
     // Both ends are in this process.
     let at_once = usize::try_from(allow_files(12_000) / 2 - 200).unwrap();
-    for runtime in RUNTIMES {
-        let server = Server::start(runtime);
-        let mut begun = 0;
-        while begun < CONNECTIONS {
-            let count = at_once.min(CONNECTIONS - begun);
-            begun += count;
-            let mut streams: Vec<TcpStream> = (0..count).map(|_| connect(server.address)).collect();
-            for (number, stream) in streams.iter_mut().enumerate() {
-                match number % 3 {
-                    // Says nothing.
-                    0 => {}
-                    // Is answered.
-                    1 => {
-                        stream.write_all(b"E").unwrap();
-                        assert_eq!(exchange(stream, b"hello"), b"hello");
-                    }
-                    // Is dropped before it has read the answer.
-                    _ => stream.write_all(b"Ehello").unwrap(),
+    let server = Server::start(runtime);
+    let mut begun = 0;
+    while begun < CONNECTIONS {
+        let count = at_once.min(CONNECTIONS - begun);
+        begun += count;
+        let mut streams: Vec<TcpStream> = (0..count).map(|_| connect(server.address)).collect();
+        for (number, stream) in streams.iter_mut().enumerate() {
+            match number % 3 {
+                // Says nothing.
+                0 => {}
+                // Is answered.
+                1 => {
+                    stream.write_all(b"E").unwrap();
+                    assert_eq!(exchange(stream, b"hello"), b"hello");
                 }
+                // Is dropped before it has read the answer.
+                _ => stream.write_all(b"Ehello").unwrap(),
             }
         }
-        until("all have gone", || server.active() == 0);
-        let accepted = server.counters.accepted.v4.get();
-        assert_eq!(accepted, u64::try_from(CONNECTIONS).unwrap(), "{runtime:?}");
-        assert_alive(&server, runtime);
     }
+    until("all have gone", || server.active() == 0);
+    let accepted = server.counters.accepted.v4.get();
+    assert_eq!(accepted, u64::try_from(CONNECTIONS).unwrap(), "{runtime:?}");
+    assert_alive(&server, runtime);
 }
 
 #[test]
@@ -109,22 +129,10 @@ fn three_that_were_served(server: &Server) -> Vec<TcpStream> {
     streams
 }
 
-/// In a process of its own, whose limit on files does not disturb other tests.
 #[test]
 fn a_worker_survives_that_there_are_no_files_left() {
-    const CHILD: &str = "AQUATIC_TEST_WITHOUT_FILES";
-    if env::var_os(CHILD).is_some() {
-        RUNTIMES.into_iter().for_each(run_out_of_files);
-        return;
-    }
-    let name = "shortages::a_worker_survives_that_there_are_no_files_left";
-    let child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let output = String::from_utf8_lossy(&child.stderr);
-    assert!(child.status.success(), "{output}");
+    let name = "a_worker_survives_that_there_are_no_files_left";
+    in_own_process(name, run_out_of_files);
 }
 
 fn run_out_of_files(runtime: Runtime) {
@@ -180,7 +188,6 @@ fn a_listener_that_has_gone_is_noticed() {
 #[test]
 fn idle_workers_cost_next_to_nothing() {
     for runtime in RUNTIMES {
-        let before = worker_threads();
         let server = Server::start(runtime);
         let mut streams: Vec<_> = (0..100)
             .map(|_| connect_with(server.address, b"E"))
@@ -188,16 +195,14 @@ fn idle_workers_cost_next_to_nothing() {
         for stream in &mut streams {
             assert_eq!(exchange(stream, b"hello"), b"hello");
         }
-        let after = worker_threads();
-        let worker = after.iter().find(|thread| !before.contains(thread));
-        let worker = worker.unwrap();
+        let worker = thread_called(&server.thread);
         // Others use the machine, too: its quietest second counts.
         let busiest_allowed = Duration::from_millis(5);
         let quietest = (0..10)
             .map(|_| {
-                let start = cpu_time(worker);
+                let start = cpu_time(&worker);
                 thread::sleep(Duration::from_secs(1));
-                cpu_time(worker) - start
+                cpu_time(&worker) - start
             })
             .find(|busy| *busy < busiest_allowed);
         assert!(
@@ -207,16 +212,20 @@ fn idle_workers_cost_next_to_nothing() {
     }
 }
 
-/// The numbers of this process's threads that run workers.
-fn worker_threads() -> Vec<String> {
+/// The number of this process's thread of that name. Threads that it starts may be called the same:
+/// it is the first.
+fn thread_called(name: &str) -> String {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
-    tasks
-        .map(|task| task.unwrap().file_name().into_string().unwrap())
-        .filter(|task| {
-            fs::read_to_string(format!("/proc/self/task/{task}/comm"))
-                .is_ok_and(|name| name.trim() == "worker")
-        })
-        .collect()
+    let numbers = tasks.map(|task| task.unwrap().file_name().into_string().unwrap());
+    let is_it = |number: &String| {
+        fs::read_to_string(format!("/proc/self/task/{number}/comm"))
+            .is_ok_and(|found| found.trim() == name)
+    };
+    let number = numbers
+        .filter(is_it)
+        .map(|it| it.parse::<u32>().unwrap())
+        .min();
+    number.unwrap().to_string()
 }
 
 fn cpu_time(thread: &str) -> Duration {

@@ -24,12 +24,14 @@ pub(crate) fn run_in(name: &str) {
         eprintln!("skipped: no network namespace can be made here");
         return;
     }
-    let status = unshare()
+    let inner = unshare()
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--ignored", "--nocapture"])
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    let [output, errors] = [&inner.stdout, &inner.stderr].map(|it| String::from_utf8_lossy(it));
+    assert!(inner.status.success(), "{output}{errors}");
+    assert!(output.contains("\ntest result: ok. 1 passed;"), "{output}");
 }
 
 /// Makes an interface with a silent neighbour. Gives back a socket with the least possible send
