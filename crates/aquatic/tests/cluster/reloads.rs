@@ -5,8 +5,8 @@ use aquatic_test_support::nats::{self, NatsServer};
 use super::setup::{Kind, Node};
 
 /// The server keeps no log, so the tracker says until when it knows everybody nevertheless: within
-/// the refresh interval (256 s over UDP, 512 s over HTTP) and an announce interval, or for browsers,
-/// within two cleanings.
+/// the refresh interval (256 s over UDP, 512 s over HTTP) and an announce interval, or for
+/// browsers, within two cleanings.
 #[test]
 fn how_long_what_is_shared_lives_can_be_changed() {
     if !nats::is_there() {

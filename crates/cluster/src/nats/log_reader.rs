@@ -30,8 +30,13 @@ const CLOCK_NANOS: i128 = 1_000_000_000;
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const LOOKS_MAX: u32 = 20;
 
+/// What the server that leads knows of a copy is older than this if that server was away, and has
+/// not said anything since: they hear each other every second.
+const KNOWN_SINCE: Duration = Duration::from_millis(2_500);
+
 /// So often more if it has: the server that leads does not know whether all of it can be read yet.
-const QUIET_LOOKS: u32 = 2;
+/// It tells others once in a second up to where it can; this is longer.
+const QUIET_LOOKS: u32 = 6;
 
 /// What comes out of the log.
 #[derive(Debug)]
@@ -189,6 +194,8 @@ enum CopyState {
     HasBeenSent,
     /// It is so many messages behind.
     Behind(u64),
+    /// The server that leads has not heard of it for a while, or not at all.
+    Unknown,
 }
 
 impl CopyState {
@@ -198,6 +205,10 @@ impl CopyState {
         let Some(replica) = replicas.find(|it| Some(it.name.as_str()) == server) else {
             return Self::Leads;
         };
+        // Not at all, so far: no time.
+        if replica.active.is_zero() || replica.active > KNOWN_SINCE {
+            return Self::Unknown;
+        }
         let behind = replica.lag.unwrap_or_default();
         match stream.state.last_sequence.saturating_sub(behind) >= end {
             true => Self::HasBeenSent,
@@ -267,7 +278,13 @@ impl Reader<'_> {
                     "the copy of the server {server} is {behind} messages behind"
                 ));
             }
-            CopyState::Behind(_) => self.quiet_looks = 0,
+            CopyState::Unknown if self.looks > LOOKS_MAX => {
+                let server = server.unwrap_or_default();
+                return Err(format!(
+                    "it is not known how far the copy of the server {server} is"
+                ));
+            }
+            CopyState::Behind(_) | CopyState::Unknown => self.quiet_looks = 0,
         }
         Ok(self.quiet_looks > QUIET_LOOKS)
     }
@@ -306,13 +323,19 @@ mod tests {
 
     /// A stream that was made at 10:00, as the server `a` says, which leads it.
     fn stream(state: &str, lag: u64) -> stream::Info {
+        seen(state, lag, 900)
+    }
+
+    /// The same, if it has heard of the copy of the server `b` so many milliseconds ago.
+    fn seen(state: &str, lag: u64, millis: u64) -> stream::Info {
+        let nanos = millis * 1_000_000;
         let text = format!(
             r#"{{"config":{{"name":"AQUATIC_main","subjects":[],"retention":"limits",
             "max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,
             "discard":"old","storage":"file","num_replicas":3}},"created":"2026-01-01T10:00:00Z",
             "state":{{"bytes":0,"consumer_count":0,{state}}},
             "cluster":{{"leader":"a","replicas":[
-            {{"name":"b","current":true,"active":0,"lag":{lag}}}]}}}}"#
+            {{"name":"b","current":true,"active":{nanos},"lag":{lag}}}]}}}}"#
         );
         serde_json::from_str(&text).unwrap()
     }
@@ -333,6 +356,21 @@ mod tests {
             (None, 1, 17, CopyState::Leads),
         ] {
             assert_eq!(CopyState::at(server, &stream(LAST_17, lag), end), expected);
+        }
+    }
+
+    /// A server that was away has just come back, and leads nothing.
+    #[test]
+    fn what_is_known_of_a_copy_is_out_of_date_after_a_while() {
+        for (millis, expected) in [
+            (0, CopyState::Unknown),
+            (1, CopyState::HasBeenSent),
+            (2_500, CopyState::HasBeenSent),
+            (2_501, CopyState::Unknown),
+            (7_000, CopyState::Unknown),
+        ] {
+            let stream = seen(LAST_17, 0, millis);
+            assert_eq!(CopyState::at(Some("b"), &stream, 17), expected, "{millis}");
         }
     }
 
