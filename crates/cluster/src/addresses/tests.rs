@@ -287,7 +287,6 @@ fn what_others_tell_is_known_for_as_long_as_it_holds() {
     assert_eq!(fixture.ports(), [1, 2]);
 }
 
-/// Neither what waits nor what is on its way there or back is in the shards.
 /// Nobody wakes the thread for them when everything has come back.
 #[test]
 fn more_than_shards_take_at_a_time_waits_for_nothing_else() {
@@ -308,6 +307,7 @@ fn more_than_shards_take_at_a_time_waits_for_nothing_else() {
     assert_eq!(fixture.replica.waiting_records, 0);
 }
 
+/// Neither what waits nor what is on its way there or back is in the shards.
 #[test]
 fn a_mark_is_passed_when_all_before_it_is_in_the_shards() {
     let mut fixture = Fixture::new(2);
