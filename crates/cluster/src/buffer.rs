@@ -34,7 +34,7 @@ impl PublishBuffer {
     /// added if much of that waits: it would come too late, and take the room of what is not.
     pub(crate) fn push(&mut self, mut outgoing: Outgoing) -> usize {
         if !self.waiting.is_empty() {
-            outgoing.body.shrink();
+            outgoing.body.settle();
         }
         let bytes = bytes_of(&outgoing.body);
         if is_letters(&outgoing) {

@@ -363,10 +363,14 @@ impl BatchBody {
         self.bytes.len()
     }
 
-    /// Gives back room that it has no bytes for, which may be as much as these: for one that is to
-    /// wait.
-    pub fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
+    /// Moves its bytes to memory that has no more room than these need, and that this thread has
+    /// asked for: for one that is to wait.
+    ///
+    /// An allocator may keep memory apart by the threads that have asked for it (glibc does). What
+    /// waits is published from memory of this thread; if it waited in that of others, all of it
+    /// would be there twice, once free.
+    pub fn settle(&mut self) {
+        self.bytes = self.bytes.as_slice().to_vec();
     }
 
     /// Whether the records are peers, as opposed to download counts.

@@ -384,7 +384,7 @@ fn a_body_that_waits_takes_no_more_room_than_its_bytes() {
     let mut body = BatchBody::new(1, 1, Vec::with_capacity(1_000));
     body.bytes.extend_from_slice(&[7; 100]);
     let before = body.clone();
-    body.shrink();
+    body.settle();
     assert!(body.bytes.capacity() < 200);
     assert_eq!((body.bytes, body.records), (before.bytes, before.records));
 }
