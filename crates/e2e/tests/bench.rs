@@ -141,11 +141,13 @@ const AT_ONCE: [&str; 4] = [
 ];
 
 /// Their rates are compared with what was asked for: none is made beside another.
-const ONE_BY_ONE: [&str; 3] = [
+const ONE_BY_ONE: [&str; 4] = [
     "cost --cost-nodes 2 --cost-rate 2000 --cost-interval 1 --cost-refresh 2 --cost-seconds 2 \
      --cost-pairs 1",
     "cost --cost-nodes 3 --cost-rate 1000 --cost-interval 1 --cost-refresh 2 --cost-seconds 2 \
      --cost-pairs 1 --cost-new-peers",
+    "cost --cost-nodes 3 --cost-rate 1000 --cost-interval 1 --cost-refresh 2 --cost-seconds 2 \
+     --cost-pairs 1 --cost-known",
     "growth --growth-rate 1000 --growth-interval 1 --growth-refresh 2 --growth-seconds 2 \
      --growth-rounds 1",
 ];
@@ -202,8 +204,11 @@ fn a_tiny_cluster_is_measured() {
     }
     let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
     let programs = programs();
-    let [cost, cost_of_new, growth] = ONE_BY_ONE.map(|it| Figures::of(&programs, it));
+    let [cost, cost_of_new, cost_of_known, growth] =
+        ONE_BY_ONE.map(|it| Figures::of(&programs, it));
     costs_are_comparable(&cost, &cost_of_new);
+    nodes_know(&cost, [4_000.0, 2_000.0]);
+    nodes_know(&cost_of_known, [3_000.0, 3_000.0]);
     growth_is_that_of_nodes(&growth);
     let runs = AT_ONCE.map(|arguments| {
         let programs = programs.clone();
@@ -334,6 +339,14 @@ fn costs_are_comparable(again: &Figures, new: &Figures) {
     let published = "in a cluster: records published per answer, median";
     again.within("cost", published, 0.35..=0.65);
     new.within("cost", published, 0.8..=1.2);
+}
+
+/// Peers that each node knows, in a cluster and by itself.
+fn nodes_know(figures: &Figures, peers: [f64; 2]) {
+    for (kind, peers) in ["in a cluster", "each by itself"].into_iter().zip(peers) {
+        let known = format!("{kind}: peers known to each node, median");
+        figures.within("cost", &known, peers..=peers);
+    }
 }
 
 fn growth_is_that_of_nodes(figures: &Figures) {

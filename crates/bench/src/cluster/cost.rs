@@ -35,6 +35,10 @@ pub struct Options {
     /// cost: every announce is of a peer that was not there before.
     #[arg(long)]
     pub cost_new_peers: bool,
+    /// cost: nodes by themselves know the peers of all nodes before it is measured, as those of a
+    /// cluster do.
+    #[arg(long, conflicts_with = "cost_new_peers")]
+    pub cost_known: bool,
     /// cost: for how long each run is measured, at least one refresh interval.
     #[arg(long, value_name = "SECONDS", default_value_t = 32,
         value_parser = clap::value_parser!(u32).range(1..=3_600))]
@@ -53,9 +57,10 @@ pub(crate) fn parse_refresh(text: &str) -> Result<u32, String> {
 }
 
 /// What is told of the runs of either kind.
-const FIGURES: [Column<Run>; 5] = [
+const FIGURES: [Column<Run>; 6] = [
     ("CPU time per answer", "µs", |run| run.micros_per_answer),
     ("peers per answer", "peers", |run| run.peers),
+    ("peers known to each node", "peers", |run| run.known),
     ("sent to each node", "1/s", |run| run.sent),
     ("answered by each node", "1/s", |run| run.answered),
     ("answers lost", "answers", |run| run.lost),
@@ -82,6 +87,7 @@ impl Options {
             interval: self.cost_interval,
             refresh: self.cost_refresh,
             is_new: self.cost_new_peers,
+            knows_all: self.cost_known,
             seconds: self.cost_seconds,
         };
         if self.cost_highest {

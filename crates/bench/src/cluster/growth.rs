@@ -54,6 +54,7 @@ impl Options {
                 interval: self.growth_interval,
                 refresh: self.growth_refresh,
                 is_new: false,
+                knows_all: false,
                 seconds: self.growth_seconds,
             };
             runs.push(steady.measure(context, true)?);

@@ -114,13 +114,39 @@ fn due(rate: u32, number: u64) -> u64 {
 impl Load {
     /// Begins at all of these nodes. Each has peers at an address of its own.
     pub(crate) fn start(nodes: &[Node], demand: Demand) -> anyhow::Result<Self> {
+        Self::start_with(nodes, demand, SEED..)
+    }
+
+    /// Announces all of these peers once at each node, but those of the node itself: then it knows
+    /// as many as a node of a cluster does.
+    pub(crate) fn tell_of_others(
+        nodes: &[Node],
+        demand: &Demand,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<()> {
+        let seeds = SEED..SEED + u64::try_from(nodes.len()).unwrap_or(0);
+        for other in 1..nodes.len() {
+            let seeds = seeds.clone().cycle().skip(other);
+            let load = Self::start_with(nodes, demand.clone(), seeds)?;
+            load.wait_until_sent(demand.peers.end, interrupt)?;
+            load.end()?;
+        }
+        Ok(())
+    }
+
+    /// Begins with the torrents of these seeds, one for each node.
+    fn start_with(
+        nodes: &[Node],
+        demand: Demand,
+        seeds: impl Iterator<Item = u64>,
+    ) -> anyhow::Result<Self> {
         let clients = nodes
             .iter()
             .zip(1u8..)
             .map(|(node, number)| Client::connect(Ipv4Addr::new(127, 0, 1, number), node.address));
         let clients = clients.collect::<anyhow::Result<Vec<_>>>()?;
         let clock = Clock::start();
-        let parts = clients.into_iter().zip(SEED..).map(|(client, seed)| {
+        let parts = clients.into_iter().zip(seeds).map(|(client, seed)| {
             let socket = client.socket.try_clone();
             let socket = socket.context("no more files can be open")?;
             socket.set_read_timeout(Some(RECEIVE_MAX))?;

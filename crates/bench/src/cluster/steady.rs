@@ -19,6 +19,8 @@ pub(crate) struct Steady {
     pub(crate) refresh: u32,
     /// Every announce is of a peer that was not there before.
     pub(crate) is_new: bool,
+    /// A node by itself knows the peers of all nodes, as one of a cluster does.
+    pub(crate) knows_all: bool,
     /// For how long it is measured. That becomes a multiple of the refresh interval.
     pub(crate) seconds: u32,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) received: f64,
     /// Peers in an answer.
     pub(crate) peers: f64,
+    /// Peers that each node knows at the end.
+    pub(crate) known: f64,
     /// Per second, at each node.
     pub(crate) sent: f64,
     pub(crate) answered: f64,
@@ -94,12 +98,17 @@ impl Steady {
             rate: self.rate,
             peers: 0..if self.is_new { u32::MAX } else { peers },
         };
+        if self.knows_all && !is_in_cluster {
+            Load::tell_of_others(&nodes, &demand, context.interrupt)?;
+        }
         let load = Load::start(&nodes, demand)?;
         // All peers are there when each has announced once.
         load.wait_until_sent(peers, context.interrupt)?;
         let before = Counted::all(&nodes, &load, server.as_ref())?;
         let time = wait(self.seconds.next_multiple_of(self.refresh), context)?;
         let after = Counted::all(&nodes, &load, server.as_ref())?;
+        let known = nodes.iter().map(Node::peers);
+        let known = known.sum::<anyhow::Result<f64>>()? / f64::from(self.nodes);
         let lost = to_f64(load.end()?.lost());
         let answered = after.load.answered - before.load.answered;
         anyhow::ensure!(answered > 0, "nobody was answered");
@@ -111,6 +120,7 @@ impl Steady {
             published: per_answer(after.published - before.published),
             received: per_answer(after.received - before.received),
             peers: per_answer(to_f64(after.load.peers - before.load.peers)),
+            known,
             sent: at_each(after.load.sent - before.load.sent),
             answered: at_each(answered),
             lost,
