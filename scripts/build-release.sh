@@ -69,7 +69,7 @@ build() {
             install_missing_packages
             # glommio compiles liburing, which wants headers of the kernel that musl-tools does not
             # bring; `network.runtime` and `network.backend` keep their other values.
-            options+=(--no-default-features)
+            options+=(--no-default-features --features cluster)
             if [ "${1%%-*}" != "${host%%-*}" ]; then
                 echo "Debian has no musl for another kind of CPU: build $1 on such a machine" >&2
                 exit 1
@@ -79,6 +79,16 @@ build() {
             ;;
     esac
     cargo build "${options[@]}" --bins "${packages[@]}" --package aquatic_load_test
+}
+
+# A program that has no cluster says so when its configuration asks for one.
+# Usage: check_cluster PROGRAM [COMMAND]
+check_cluster() {
+    if ! "$@" --check-config \
+        --config <(printf '[cluster]\nservers = ["nats://127.0.0.1:4222"]\n'); then
+        echo "$1 does not know [cluster]" >&2
+        exit 1
+    fi
 }
 
 # Usage: judge TARGET PROGRAM...
@@ -97,6 +107,10 @@ judge() {
                 echo "$program says that it is '$said', and not $version" >&2
                 exit 1
             fi
+            case $(basename "$program") in
+                aquatic) check_cluster "$program" udp ;;
+                aquatic_http | aquatic_udp | aquatic_ws) check_cluster "$program" ;;
+            esac
         fi
     done
 }

@@ -15,7 +15,7 @@ require_rust
 without_tls=(--package aquatic_udp)
 all=(--package aquatic_udp --package aquatic_http --package aquatic_ws --package aquatic)
 # glommio compiles liburing, which wants headers of the kernel that musl-tools does not bring.
-without_glommio=("${all[@]}" --no-default-features)
+without_glommio=("${all[@]}" --no-default-features --features cluster)
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 if [ $# -eq 0 ]; then
