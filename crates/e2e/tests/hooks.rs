@@ -59,11 +59,20 @@ const FORBID: &str = "
 import asyncio, nats, sys
 async def main():
     servers = await nats.connect('nats://127.0.0.1:4222', user='back-end', password='its secret')
-    answer = await servers.request('$KV.aquatic_main_access.' + sys.argv[1], b'', timeout=10)
-    assert b'seq' in answer.data, answer
+    bucket = await servers.jetstream().key_value('aquatic_main_access')
+    await bucket.put(sys.argv[1], b'')
     await servers.close()
 asyncio.run(main())
 ";
+
+/// The back end of the document reaches one of three machines over TLS.
+const THERE_AND_HERE: [(&str, &str); 2] = [
+    (
+        "ssl.create_default_context(cafile=\"/etc/nats/ca.pem\")",
+        "None",
+    ),
+    ("\"tls://192.0.2.1:4222\"", "\"nats://127.0.0.1:4222\""),
+];
 
 /// A server and a tracker on one machine, and where a back end is at home.
 struct Stage {
@@ -106,7 +115,12 @@ impl Stage {
         stage.write("access-list.txt", "")?;
         let folder = stage.folder.path().display().to_string();
         stage.write("aquatic.toml", &TRACKER.replace("FOLDER", &folder))?;
-        stage.write("back_end.py", document.back_end())?;
+        let mut back_end = document.back_end().to_owned();
+        for (documented, here) in THERE_AND_HERE {
+            ensure!(back_end.contains(documented), "no {documented}");
+            back_end = back_end.replace(documented, here);
+        }
+        stage.write("back_end.py", &back_end)?;
         let mut server = stage.host.command(nats::program());
         server.arg("-c").arg(stage.folder.path().join("nats.conf"));
         stage.run("server", server)?;

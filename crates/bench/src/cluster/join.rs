@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn the_log_tells_how_long_it_took() {
         let log = "2026-11-29T07:43:55.000Z INFO  [main] x: starts\n\
-                   2026-11-29T07:43:56.971Z INFO  [c] x: connected to the NATS server N at h:1\n\
+                   2026-11-29T07:43:56.971Z INFO  [c] x: connected to the NATS server N, v\n\
                    2026-11-29T07:43:58.221Z INFO  [c] x: the swarms of all nodes of the cluster \
                    are known\n";
         let seconds = seconds_until_complete(log).unwrap();

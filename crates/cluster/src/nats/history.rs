@@ -120,8 +120,8 @@ impl Log {
                 continue;
             };
             let text = format!(
-                "the NATS servers keep no log of what is published (`cluster.history`), so that \
-                 swarms are not complete after a start for some time: {reason}"
+                "the NATS servers have no log of what is published now (`cluster.history`); until \
+                 they have, swarms are not complete for some time after a start: {reason}"
             );
             self.link.tell(About::History, &text);
             let is_refused = Link::is_refusal(&reason);

@@ -364,11 +364,10 @@ impl Link {
 
     fn go_up(&self, client: &Client) {
         let server = client.server_info();
+        // It tells where it listens, which need not be where it was reached.
         log::info!(
-            "connected to the NATS server {} at {}:{}, version {}",
+            "connected to the NATS server {}, version {}",
             server.server_name,
-            server.host,
-            server.port,
             server.version
         );
         self.forget(About::Connecting);
