@@ -412,6 +412,7 @@ impl<B: Bus> Engine<B> {
             Event::LogRead { age } => {
                 let lacks_some = self.table.lacks_some();
                 self.log.ended(now, age, lacks_some, &self.counters);
+                self.sent.log_is_there();
                 self.replicas.iter_mut().for_each(|it| it.mark());
             }
             Event::LogFailed(reason) => self.log.failed(now, &reason, &self.counters),

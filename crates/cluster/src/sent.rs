@@ -79,7 +79,7 @@ pub(crate) struct Sent {
     weight: usize,
     weight_max: usize,
     has_log: bool,
-    /// Whether the log has had anything.
+    /// Whether there has been a log: nothing is published again for one that there never was.
     was_logged: OfEach<bool>,
     mark: u64,
     /// The server has everything up to this mark.
@@ -224,6 +224,13 @@ impl Sent {
         self.arrived = self.arrived.max(mark);
         if !self.has_log {
             self.remove_all(|(_, batch), _| *batch <= mark);
+        }
+    }
+
+    /// The log was read.
+    pub(crate) fn log_is_there(&mut self) {
+        for channel in Numbered::ALL {
+            *self.was_logged.of_mut(channel) = true;
         }
     }
 

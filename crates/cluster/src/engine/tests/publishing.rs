@@ -290,6 +290,29 @@ fn what_the_log_has_not_is_published_again_when_it_takes_something() {
     assert!(fixture.published(Channel::Peers).is_empty());
 }
 
+/// A node that was cut off from the log before it had told of anybody.
+#[test]
+fn the_first_that_it_publishes_is_published_again_if_the_log_has_been_read() {
+    for (reads, expected) in [(true, 1), (false, 0)] {
+        let mut fixture = Fixture::new(settings());
+        fixture.happens(Event::Connected);
+        if reads {
+            fixture.reads_to_the_end();
+        }
+        fixture.tells(1);
+        fixture.pass(FLUSH);
+        assert_eq!(fixture.published_peers(), [(1, 1)]);
+        fixture.pass(60 * SECOND);
+        let trials = fixture.published_peers();
+        assert!(trials.len().min(1) == expected, "{trials:?}");
+        fixture.hand.borrow_mut().keeps = true;
+        fixture.pass(6 * SECOND);
+        assert_eq!(fixture.published_peers().len(), expected);
+        fixture.pass(60 * SECOND);
+        assert!(fixture.published(Channel::Peers).is_empty());
+    }
+}
+
 #[test]
 fn what_is_kept_for_the_log_takes_the_room_that_is_left_and_is_counted_when_it_goes() {
     let mut fixture = Fixture::at_work();
