@@ -485,7 +485,7 @@ fn when_a_server_is_killed_another_one_of_the_cluster_is_used() {
     let [first, second] = routes.each_ref().map(Place::port);
     let cluster = |own: u16, other: u16| {
         format!(
-            "cluster {{ name: test, listen: \"127.0.0.1:{own}\", routes: \
+            "server_name: at-{own}\ncluster {{ name: test, listen: \"127.0.0.1:{own}\", routes: \
              [\"nats://127.0.0.1:{other}\"] }}"
         )
     };
@@ -499,16 +499,17 @@ fn when_a_server_is_killed_another_one_of_the_cluster_is_used() {
     }
     let node = Node::start("a", &[&servers[0], &servers[1]]);
     node.expect_connected();
-    let connections = |server: &NatsServer| {
-        let line = format!("at 127.0.0.1:{}, version", server.port());
-        lines.with(&line).len()
+    let connections = |route: u16| {
+        lines
+            .with(&format!("NATS server at-{route}, version"))
+            .len()
     };
-    let used = usize::from(connections(&servers[0]) < 2);
-    assert_eq!(connections(&servers[used]), 2);
+    let used = usize::from(connections(first) < 2);
+    assert_eq!(connections([first, second][used]), 2);
     servers[used].kill();
     node.expect(&Seen::Disconnected);
     node.expect_connected();
-    assert_eq!(connections(&servers[1 - used]), 2);
+    assert_eq!(connections([first, second][1 - used]), 2);
     fixed[1 - used].publish(&PEERS, b"x");
     node.expect_heard(Channel::Peers, "fixed", b"x");
 }
