@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the unsafe code: crates/udp_socket and crates/uring, which share memory with the kernel.
+# Checks the unsafe code: crates/udp_socket, crates/uring and crates/xdp, which share memory with the
+# kernel.
 #
 # Usage: scripts/check-unsafe.sh
 #
@@ -45,5 +46,5 @@ echo "Miri: Tree Borrows"
 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows" cargo "+$toolchain" miri test \
     "${crates[@]}" --lib --locked --target-dir "$target_dir" -- sends::
 echo "AddressSanitizer"
-RUSTFLAGS="-Zsanitizer=address" cargo "+$toolchain" test "${crates[@]}" --lib --tests --locked \
-    --target "$host" --target-dir "$target_dir"
+RUSTFLAGS="-Zsanitizer=address" cargo "+$toolchain" test "${crates[@]}" -p aquatic_xdp --lib \
+    --tests --locked --target "$host" --target-dir "$target_dir"

@@ -163,6 +163,8 @@ if rustc -V | grep -q '^rustc 1\.95\.' && grep -qw avx2 /proc/cpuinfo; then
 else
     echo "Not looked at: the figures are those of Rust 1.95 on an x86-64 CPU with AVX2."
 fi
+step "Programs in the kernel"
+tests scripts/bpf.sh --check
 step "Unsafe code"
 tests scripts/check-unsafe.sh
 step "Fuzzing"

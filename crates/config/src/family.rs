@@ -23,6 +23,7 @@ pub const KEYS: &[(&str, Programs)] = &[
     ("network.poll_timeout_ms", UDP),
     ("network.resend_buffer_max_len", UDP),
     ("network.ring_size", UDP),
+    ("network.socket_filter", UDP),
     ("network.connection_secret_file", UDP),
     ("network.runtime", STREAM),
     ("network.tcp_backlog", STREAM),

@@ -35,6 +35,7 @@ pub const KEYS: &[(&str, Reloading)] = &[
     ("network.batch_wait_us", NeedsRestart),
     ("network.resend_buffer_max_len", NeedsRestart),
     ("network.ring_size", NeedsRestart),
+    ("network.socket_filter", NeedsRestart),
     ("network.connection_secret_file", NeedsRestart),
     ("network.runtime", NeedsRestart),
     ("network.tcp_backlog", NeedsRestart),

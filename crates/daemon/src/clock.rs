@@ -36,6 +36,16 @@ impl Clock {
         instant_now().duration_since(self.start)
     }
 
+    /// When it began, in nanoseconds of the system's monotonic clock (`CLOCK_MONOTONIC`): the
+    /// kernel, and programs in it, count by that one.
+    #[must_use]
+    pub fn zero_nanos(&self) -> u64 {
+        let elapsed = self.elapsed();
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+        let zero = now.unwrap_or_default().saturating_sub(elapsed);
+        u64::try_from(zero.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The same, with the time for which the machine was suspended: for what people compare with
     /// a clock on the wall.
     #[must_use]

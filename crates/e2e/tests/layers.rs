@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("aquatic_udp_protocol", 1),
     ("aquatic_udp_socket", 1),
     ("aquatic_ws_protocol", 1),
+    ("aquatic_xdp", 1),
     ("aquatic_budgets", 2),
     ("aquatic_channel", 2),
     ("aquatic_config", 2),
@@ -44,7 +45,7 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Crates that exist to wrap system calls. All others forbid unsafe code.
-const MAY_BE_UNSAFE: [&str; 2] = ["aquatic_udp_socket", "aquatic_uring"];
+const MAY_BE_UNSAFE: [&str; 3] = ["aquatic_udp_socket", "aquatic_uring", "aquatic_xdp"];
 
 #[test]
 fn every_crate_has_its_layer() {

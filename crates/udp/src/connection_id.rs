@@ -43,6 +43,7 @@ const HASH_MASK: u64 = (1 << HASH_BITS) - 1;
 /// Makes and checks connection ids. Each worker has a copy.
 #[derive(Clone)]
 pub struct ConnectionIds {
+    secret: [u64; 2],
     hasher: SipHasher24,
     clock: UnixClock,
     age_seconds_max: u32,
@@ -56,6 +57,7 @@ impl ConnectionIds {
         let [key0, key1] = secret;
         let age_seconds_max = max_connection_age.min(AGE_MAX_SECONDS) + GRACE_SECONDS;
         Self {
+            secret,
             hasher: SipHasher24::new_with_keys(key0, key1),
             clock: UnixClock::new(Now::default(), unix_micros, age_seconds_max),
             age_seconds_max,
@@ -65,6 +67,18 @@ impl ConnectionIds {
     /// Takes note of what the system's clock says at `now`. To be called about once a second.
     pub fn synchronise(&mut self, now: Now, unix_micros: u64) {
         self.clock.synchronise(now, unix_micros);
+    }
+
+    /// What they are made with: to be told to nobody but the kernel.
+    #[must_use]
+    pub(crate) fn secret(&self) -> [u64; 2] {
+        self.secret
+    }
+
+    /// The time that they are stamped with.
+    #[must_use]
+    pub(crate) fn clock(&self) -> &UnixClock {
+        &self.clock
     }
 
     /// An id for a client at `ip`.

@@ -60,6 +60,10 @@ labels! {
         NotConnect = "not_connect",
         /// Dropped: something is wrong with it, and its connection id is not valid either.
         Unconnected = "unconnected",
+        /// Dropped by a filter in the kernel (`network.socket_filter`): a connection id that nobody
+        /// was given, after others in the same second. A filter without counters drops for other
+        /// reasons as well, and a full receive buffer.
+        ForgedId = "forged_id",
         /// Dropped: nothing could be sent to port 0.
         SourcePortZero = "source_port_zero",
         /// Dropped: sent from a network in the list of `access_list.networks_deny_path`.
@@ -114,6 +118,7 @@ impl ReasonLabel for Reason {
             | Self::UnknownAction
             | Self::NotConnect
             | Self::Unconnected
+            | Self::ForgedId
             | Self::SourcePortZero
             | Self::NetworkDenied
             | Self::RequestRate

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::connection_secret;
 use crate::counters::Udp;
 use crate::live::LiveFrontEnd;
+use crate::shield::Shields;
 use crate::socket_worker::SocketWorker;
 use crate::socket_worker::host::Host;
 use crate::socket_worker::last_rounds::LastRounds;
@@ -48,6 +49,8 @@ pub struct Bound {
     /// By socket worker.
     sockets: Vec<Vec<UdpSocket>>,
     /// By socket worker.
+    shields: Vec<Shields>,
+    /// By socket worker.
     waits: Vec<SocketWait>,
     connection_secret: Option<[u64; 2]>,
 }
@@ -69,6 +72,7 @@ impl Bound {
     pub fn bind(config: &Arc<Config>, kept_sockets: &KeptSockets) -> anyhow::Result<Self> {
         let backend = Chosen::new(config)?;
         let sockets = sockets::bind(config, kept_sockets)?;
+        let shields = Shields::attach(config, &sockets);
         let waits = sockets.iter().map(|_| backend::wait_handle(&backend));
         let waits = waits.collect::<anyhow::Result<_>>()?;
         let secret_file = &config.network.connection_secret_file;
@@ -90,6 +94,7 @@ impl Bound {
             live: LiveFrontEnd::new(config),
             backend,
             sockets,
+            shields,
             waits,
             connection_secret,
         })
@@ -112,7 +117,7 @@ impl Bound {
     /// # Errors
     /// If the operating system's source of randomness fails.
     pub fn connect(
-        self,
+        mut self,
         launch: &Launch<'_>,
         shards: &mut AddressShards,
         front_end: FrontEnd<'_>,
@@ -136,7 +141,10 @@ impl Bound {
             unix_micros: unix_micros().wrapping_sub(launch.clock().micros()),
         };
         let (mut socket_workers, counted) = connect_workers(config, shards, parts, entropy)?;
-        for worker in &mut socket_workers {
+        let shields = std::mem::take(&mut self.shields);
+        let clock_zero_nanos = launch.clock().zero_nanos();
+        for (worker, shields) in socket_workers.iter_mut().zip(shields) {
+            worker.hide_behind(shields.at(clock_zero_nanos));
             worker.require_keys(launch.keys());
             worker.tell_announces(launch.announces());
         }

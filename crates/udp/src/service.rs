@@ -143,6 +143,11 @@ impl Service {
         self.connection_ids.synchronise(now, unix_micros);
     }
 
+    /// What ids it gives and takes.
+    pub(crate) fn connection_ids(&self) -> &ConnectionIds {
+        &self.connection_ids
+    }
+
     /// Drops a datagram that is longer than any request, so that only its beginning was received.
     pub fn receive_too_long(&self, path: ReturnPath, bytes: &[u8]) {
         let family = CanonicalAddr::new(path.peer()).family();

@@ -72,6 +72,20 @@ impl UnixClock {
         (now.micros < until_micros).then(|| line.seconds(now))
     }
 
+    /// Microseconds of Unix time at the zero of the daemon's clock, modulo 2^64.
+    #[must_use]
+    pub fn unix_micros_at_zero(&self) -> u64 {
+        self.current.0
+    }
+
+    /// The same for the time from before a step, and until when, in microseconds of the daemon's
+    /// clock, that is of interest.
+    #[must_use]
+    pub fn replaced(&self) -> Option<(u64, u64)> {
+        self.replaced
+            .map(|(line, until_micros)| (line.0, until_micros))
+    }
+
     /// Takes note of what the system's clock says at `now`. While the time from before a step is
     /// still told, a second step is not followed: ids would be lost.
     pub fn synchronise(&mut self, now: Now, unix_micros: u64) {

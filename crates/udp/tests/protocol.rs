@@ -12,6 +12,7 @@
 //! | `swarms`, `scrapes` | what is answered |
 //! | `limits`, `forgetting` | who has to wait, and what is forgotten |
 //! | `one_address` | one client that announces very many peers |
+//! | `socket_filter` | what the kernel drops before it is queued |
 //! | `sockets`, `faults` | addresses, buffers, bad weather; what a kernel can refuse |
 //! | `full_disks` | files for which there is no room |
 //! | `idling` | what a tracker costs that nobody asks |
@@ -51,6 +52,8 @@ mod protocol {
     #[cfg(target_os = "linux")]
     mod restarts;
     mod scrapes;
+    #[cfg(target_os = "linux")]
+    mod socket_filter;
     mod sockets;
     #[cfg(target_os = "linux")]
     mod stops;

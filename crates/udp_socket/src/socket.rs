@@ -105,6 +105,12 @@ impl UdpSocket {
         })
     }
 
+    /// Whether this is the one of its [duplicates](Self::duplicate) that counts for the socket.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.dropped_before.is_some()
+    }
+
     /// Not a socket, for tests that play the kernel.
     #[cfg(all(test, miri))]
     pub(crate) fn unplugged() -> Self {

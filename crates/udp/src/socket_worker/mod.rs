@@ -35,14 +35,16 @@ use aquatic_tracker::shard::addresses::AddressShard;
 use aquatic_tracker::shard::{Batch as _, ShardOwner};
 use aquatic_types::IpFamily;
 use aquatic_udp_protocol::ScrapeRequest;
-use aquatic_udp_socket::{Outbox, ReturnPath, SendReport};
+use aquatic_udp_socket::{Outbox, ReturnPath, SendReport, UdpSocket};
+use aquatic_xdp::Dropped;
 
 use crate::Now;
 use crate::config::Config;
-use crate::counters::{Reason, WorkerCounters};
+use crate::counters::{Reason, RequestKind, TrafficCounters, WorkerCounters};
 use crate::messages::{Announce, Batch, Scrape};
 use crate::response_writer::ResponseWriter;
 use crate::service::{Dispatch, Service};
+use crate::shield::Shields;
 use pending_scrapes::PendingScrapes;
 
 /// Bytes of the largest datagram that is read. The largest sensible request is a scrape of 116
@@ -64,6 +66,7 @@ pub struct SocketWorker {
     outboxes: Vec<Outbox>,
     pending_scrapes: PendingScrapes,
     counters: Arc<WorkerCounters>,
+    shields: Shields,
 }
 
 impl SocketWorker {
@@ -86,7 +89,13 @@ impl SocketWorker {
             outboxes: (0..sockets).map(|_| Outbox::new()).collect(),
             pending_scrapes: PendingScrapes::new(),
             counters,
+            shields: Shields::default(),
         }
+    }
+
+    /// Gives it filters in front of its sockets. To be called before it works.
+    pub(crate) fn hide_behind(&mut self, shields: Shields) {
+        self.shields = shields;
     }
 
     /// The same, with settings that change while it works.
@@ -137,6 +146,30 @@ impl SocketWorker {
     /// Takes note of what the system's clock says at `now`. To be called about once a second.
     pub fn synchronise(&mut self, now: Now, unix_micros: u64) {
         self.service.synchronise(now, unix_micros);
+    }
+
+    /// Does what is due once a second about filters in front of `sockets`.
+    fn look_after_shields(&mut self, now: Now, sockets: &[UdpSocket]) {
+        let (ids, wrong) = (self.service.connection_ids(), wrong(&self.counters));
+        self.shields.look_each_second(now, wrong, ids, sockets);
+    }
+
+    /// Has the kernel filter what comes to `sockets` if a flood has begun. To be called often.
+    fn look_for_floods(&mut self, now: Now, sockets: &[UdpSocket]) {
+        let ids = self.service.connection_ids();
+        let wrong = || wrong(&self.counters);
+        self.shields.look(now, wrong, ids, sockets);
+    }
+
+    /// Counts what was dropped in front of `socket` since this was called last. Returns how many
+    /// datagrams that were.
+    fn account_filtered(&mut self, socket: usize) -> u64 {
+        let dropped = self.shields.take_dropped(socket);
+        let families = [IpFamily::V4, IpFamily::V6];
+        for (family, dropped) in families.into_iter().zip(&dropped) {
+            account_dropped(self.counters.traffic(family), dropped);
+        }
+        dropped.iter().map(Dropped::datagrams).sum()
     }
 
     /// Drops a datagram of which only the beginning was received.
@@ -264,7 +297,11 @@ impl SocketWorker {
 
     /// Counts datagrams that a socket of `family` had no room for.
     fn account_unreceived(&self, family: IpFamily, datagrams: usize) {
-        let reason = Reason::ReceiveBufferFull;
+        // A filter that does not count is there in a flood only, which fills buffers as well.
+        let reason = match self.shields.do_not_count() {
+            true => Reason::ForgedId,
+            false => Reason::ReceiveBufferFull,
+        };
         self.counters.traffic(family).reason(reason).add(datagrams);
     }
 
@@ -308,6 +345,41 @@ impl SocketWorker {
         if let Some(outbox) = self.outboxes.get_mut(socket) {
             outbox.append(&mut unsent);
         }
+    }
+}
+
+/// How many datagrams there were that are no request, or have a wrong connection id.
+fn wrong(counters: &WorkerCounters) -> u64 {
+    const REASONS: [Reason; 6] = [
+        Reason::TooShort,
+        Reason::UnknownAction,
+        Reason::NotConnect,
+        Reason::Unconnected,
+        Reason::ConnectionId,
+        Reason::ForgedId,
+    ];
+    let families = [IpFamily::V4, IpFamily::V6].map(|family| counters.traffic(family));
+    let of = |traffic: &TrafficCounters| REASONS.map(|reason| traffic.reason(reason).get());
+    families.into_iter().flat_map(of).sum()
+}
+
+/// Counts what was dropped as if it had been received.
+fn account_dropped(counters: &TrafficCounters, dropped: &Dropped) {
+    let size = |count| usize::try_from(count).unwrap_or(usize::MAX);
+    counters.received_bytes.add(size(dropped.bytes));
+    for (kind, count) in [
+        (RequestKind::Announce, dropped.announces),
+        (RequestKind::Scrape, dropped.scrapes),
+    ] {
+        counters.requests(kind).add(size(count));
+        counters.reason(Reason::ForgedId).add(size(count));
+    }
+    for (reason, count) in [
+        (Reason::TooShort, dropped.too_short),
+        (Reason::UnknownAction, dropped.unknown_action),
+        (Reason::NotConnect, dropped.not_connect),
+    ] {
+        counters.reason(reason).add(size(count));
     }
 }
 

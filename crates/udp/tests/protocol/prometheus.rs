@@ -102,12 +102,13 @@ fn seeders_and_finished_downloads_are_counted() {
     });
 }
 
-const DROPPED: [&str; 12] = [
+const DROPPED: [&str; 13] = [
     "too_short",
     "too_long",
     "unknown_action",
     "not_connect",
     "unconnected",
+    "forged_id",
     "source_port_zero",
     "request_rate",
     "network_denied",

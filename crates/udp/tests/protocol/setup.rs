@@ -74,6 +74,7 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "network.batch_wait_us",
         "network.resend_buffer_max_len",
         "network.ring_size",
+        "network.socket_filter",
         "network.connection_secret_file",
         "protocol.max_scrape_torrents",
         "protocol.max_response_peers",

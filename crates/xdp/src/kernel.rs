@@ -1,0 +1,172 @@
+//! The system calls, each with arguments of types that say what they point to.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{c_int, c_long, c_uint};
+
+/// Commands of `bpf(2)`.
+const MAP_CREATE: c_int = 0;
+const PROG_LOAD: c_int = 5;
+
+/// Programs free to anybody; the kernel asks since some of its helpers are for GPL programs only.
+const LICENCE: &std::ffi::CStr = c"Apache-2.0";
+
+/// Bytes of what the kernel says about a program that it refuses. It is the end that matters.
+const LOG_BYTES: usize = 1 << 20;
+
+/// An array whose elements can be shared by `mmap(2)`.
+#[repr(C)]
+struct MapAttributes {
+    map_type: u32,
+    key_bytes: u32,
+    value_bytes: u32,
+    entries: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct ProgramAttributes {
+    program_type: u32,
+    instructions_len: u32,
+    instructions: u64,
+    licence: u64,
+    log_level: u32,
+    log_bytes: u32,
+    log: u64,
+}
+
+/// Makes an array.
+pub(crate) fn create_array(value_bytes: u32, entries: u32) -> io::Result<OwnedFd> {
+    const ARRAY: u32 = 2;
+    const MMAPABLE: u32 = 1 << 10;
+    let attributes = MapAttributes {
+        map_type: ARRAY,
+        key_bytes: 4,
+        value_bytes,
+        entries,
+        flags: MMAPABLE,
+    };
+    // SAFETY: these attributes hold no pointer.
+    unsafe { bpf(MAP_CREATE, &attributes) }
+}
+
+/// Loads a program of this type. The error tells why the kernel refuses it.
+pub(crate) fn load(program_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
+    // Without a log at first: it takes time, and more memory.
+    let error = match try_load(program_type, instructions, &mut []) {
+        Ok(program) => return Ok(program),
+        Err(error) => error,
+    };
+    if error.raw_os_error() != Some(libc::EACCES) && error.raw_os_error() != Some(libc::EINVAL) {
+        return Err(error);
+    }
+    let mut log = vec![0; LOG_BYTES];
+    match try_load(program_type, instructions, &mut log) {
+        Ok(program) => Ok(program),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{error}: {}", last_words(&log)),
+        )),
+    }
+}
+
+/// What a verifier says last before it counts what it has done.
+fn last_words(log: &[u8]) -> String {
+    let text = log.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with("processed "));
+    lines.next_back().unwrap_or("no reason given").to_owned()
+}
+
+fn try_load(program_type: u32, instructions: &[u64], log: &mut [u8]) -> io::Result<OwnedFd> {
+    let to_u32 = |len: usize| u32::try_from(len).map_err(io::Error::other);
+    let attributes = ProgramAttributes {
+        program_type,
+        instructions_len: to_u32(instructions.len())?,
+        instructions: address(instructions.as_ptr()),
+        licence: address(LICENCE.as_ptr()),
+        log_level: u32::from(!log.is_empty()),
+        log_bytes: to_u32(log.len())?,
+        log: match log.is_empty() {
+            true => 0,
+            false => address(log.as_mut_ptr()),
+        },
+    };
+    // SAFETY: instructions, licence and log outlive the call, and their lengths are as said.
+    unsafe { bpf(PROG_LOAD, &attributes) }
+}
+
+fn address<T>(pointer: *const T) -> u64 {
+    // The kernel takes addresses of any machine as 64 bits.
+    u64::try_from(pointer.expose_provenance()).unwrap_or(0)
+}
+
+/// # Safety
+/// Pointers in `attributes` must be valid for what the command does with them.
+unsafe fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
+    let bytes = c_uint::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // Why unsafe: neither std nor libc has the call.
+    // SAFETY: the kernel reads `bytes` bytes of the attributes, and beyond that what the caller
+    // promises to be valid.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, bytes) };
+    let descriptor = check(result)?;
+    let descriptor = RawFd::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: a descriptor that the kernel has just opened, and nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Sets an option of a socket that is an integer.
+pub(crate) fn set_option(socket: &impl AsFd, name: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: an integer holds no pointer.
+    unsafe { set(socket, name, &value) }
+}
+
+/// Attaches a filter of classic BPF.
+pub(crate) fn attach_classic(socket: &impl AsFd, filter: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: it holds the address and the length of a borrowed slice, which the kernel copies.
+    unsafe { set(socket, libc::SO_ATTACH_FILTER, &program) }
+}
+
+/// # Safety
+/// If `T` holds pointers, they must be valid for what the option `name` makes the kernel do.
+unsafe fn set<T: Copy>(socket: &impl AsFd, name: c_int, value: &T) -> io::Result<()> {
+    let bytes = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // Why unsafe: std does not know these options.
+    // SAFETY: `value` is valid for reads of `bytes` bytes, the kernel only reads it, and the
+    // descriptor is open because it is borrowed.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw const *value).cast(),
+            bytes,
+        )
+    };
+    check(result.into()).map(drop)
+}
+
+fn check(result: c_long) -> io::Result<c_long> {
+    match result {
+        ..0 => Err(io::Error::last_os_error()),
+        _ => Ok(result),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_refusal_is_its_last_line() {
+        let log = b"0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000)\n\0\0\0";
+        assert_eq!(last_words(log), "R0 !read_ok");
+        assert_eq!(last_words(b"\0"), "no reason given");
+    }
+}

@@ -1,0 +1,46 @@
+//! Small programs in the Linux kernel that keep floods away from a UDP tracker.
+//!
+//! A datagram with a wrong connection id is refused by the tracker in a fraction of a microsecond,
+//! but the kernel has spent several until then: it has put the datagram into a queue, woken the
+//! tracker, and copied it. Under a flood of these nothing is left for anybody else. The programs
+//! here check ids where datagrams come in:
+//!
+//! | part | where it runs |
+//! |---|---|
+//! | [`SocketFilter`] | before the queue of a socket, on every interface |
+//!
+//! They are written in C (`bpf/`), and kept as arrays of instructions ([`programs`]) that
+//! `scripts/bpf.sh` makes: whoever builds this crate needs no other compiler, and no library.
+//! Nothing is asked of the kernel once they run: keys, times and counters are in memory that the
+//! program and this process share (`memory`), so rights can be given up and system calls be
+//! forbidden.
+//!
+//! Unsafe code is confined to the system calls (`kernel`), and to the shared memory (`map`).
+//!
+//! Outside Linux there are none of these programs, and to ask for one is an error.
+
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+#[cfg(target_os = "linux")]
+mod classic;
+#[cfg(target_os = "linux")]
+mod kernel;
+#[cfg(target_os = "linux")]
+mod map;
+#[cfg(target_os = "linux")]
+mod memory;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
+pub mod programs;
+#[cfg(target_os = "linux")]
+mod socket_filter;
+mod told;
+
+#[cfg(not(target_os = "linux"))]
+pub use crate::portable::{SocketFilter, attach_classic, detach};
+#[cfg(target_os = "linux")]
+pub use crate::socket_filter::{SocketFilter, attach_classic, detach};
+pub use crate::told::{Dropped, Times};
