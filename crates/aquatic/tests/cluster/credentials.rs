@@ -75,3 +75,45 @@ fn a_node_with_wrong_credentials_serves_says_so_once_and_is_let_in_later() {
         assert_eq!(complaints(&unknown), 1);
     });
 }
+
+/// `documents/clustering.md`: to shut a node out, take its user away.
+#[test]
+fn a_node_whose_user_is_taken_away_serves_alone_until_it_is_there_again() {
+    if !nats::is_there() {
+        return;
+    }
+    on_each(&Kind::ALL, |kind| {
+        let server = NatsServer::start_with(&authorization(&["a", "b"]));
+        let [a, b] = ["a", "b"].map(|name| node(kind, name, &server));
+        let [mut at_a, mut at_b] = [&a, &b].map(|it| client(kind, it, V4));
+        [&a, &b].into_iter().for_each(wait_until_connected);
+        at_b.join(torrent(1), 1, 0);
+        wait_for_counts(&mut *at_a, torrent(1), [1, 0, 0]);
+
+        server.reload(&authorization(&["a"]));
+        b.wait_for_log(REFUSED);
+        metrics::wait_for(&b, &[("aquatic_cluster_connected", 0.0)]);
+        // It tries again and again, and serves all the time, from what it has.
+        let refused = refusals(&server);
+        wait::until_ok(|| {
+            assert_eq!(at_b.join(torrent(1), 2, 5).ports, [1]);
+            match refusals(&server) - refused {
+                0..2 => Err(format!("the server says {}", server.log())),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(complaints(&b), 1, "{}", b.place.log());
+        // Neither hears of the other, and what was shared before stays.
+        at_a.join(torrent(2), 3, 0);
+        assert_eq!(at_a.scrape(torrent(1)), [1, 0, 0]);
+        assert_eq!(at_b.scrape(torrent(2)), [0, 0, 0]);
+        metrics::wait_for(&a, &[("aquatic_cluster_connected", 1.0)]);
+        assert_eq!(complaints(&a), 0);
+
+        server.reload(&authorization(&["a", "b"]));
+        wait_until_connected(&b);
+        wait_for_counts(&mut *at_a, torrent(1), [1, 0, 1]);
+        wait_for_counts(&mut *at_b, torrent(2), [1, 0, 0]);
+        assert_eq!(complaints(&b), 1, "{}", b.place.log());
+    });
+}
