@@ -85,10 +85,17 @@ impl NatsServer {
         self.place.write("nats.conf", text);
     }
 
-    /// Has it take over a changed configuration while it runs.
+    /// Has it take over a changed configuration while it runs, and waits until it has.
+    #[track_caller]
     pub fn reload(&self, lines: &str) {
+        let reloads = || self.log().matches("Reloaded server configuration").count();
+        let before = reloads();
         self.configure(lines);
         self.signal(Signal::SIGHUP);
+        wait::until_ok(|| match reloads() > before {
+            true => Ok(()),
+            false => Err(format!("the server says {}", self.log())),
+        });
     }
 
     /// Of a file in its folder.

@@ -31,6 +31,13 @@ fn node(kind: Kind, name: &str, server: &NatsServer) -> Daemon {
     node.start()
 }
 
+const MAY_NOT: &str = "refuses what this tracker's user may not do";
+
+/// Times that the server has refused a message.
+fn violations(server: &NatsServer) -> usize {
+    server.log().matches("Publish Violation").count()
+}
+
 /// Times that the server has refused somebody so far.
 fn refusals(server: &NatsServer) -> usize {
     server.log().matches("authentication error").count()
@@ -115,5 +122,42 @@ fn a_node_whose_user_is_taken_away_serves_alone_until_it_is_there_again() {
         wait_for_counts(&mut *at_a, torrent(1), [1, 0, 1]);
         wait_for_counts(&mut *at_b, torrent(2), [1, 0, 0]);
         assert_eq!(complaints(&b), 1, "{}", b.place.log());
+    });
+}
+
+/// What it may not say, nobody hears, until it may: its peers stay its own.
+#[test]
+fn a_node_that_may_not_publish_any_more_serves_says_so_once_and_hears_the_others() {
+    if !nats::is_there() {
+        return;
+    }
+    on_each(&Kind::ALL, |kind| {
+        let users = authorization(&["a", "b"]);
+        let denied = "password: b, permissions: { publish: { deny: \"aquatic.v1.main.peers.b\" } }";
+        let server = NatsServer::start_with(&users);
+        let [a, b] = ["a", "b"].map(|name| node(kind, name, &server));
+        let [mut at_a, mut at_b] = [&a, &b].map(|it| client(kind, it, V4));
+        [&a, &b].into_iter().for_each(wait_until_connected);
+        at_b.join(torrent(1), 1, 0);
+        wait_for_counts(&mut *at_a, torrent(1), [1, 0, 0]);
+
+        server.reload(&users.replace("password: b", denied));
+        for port in 2..=5 {
+            at_b.join(torrent(1), port, 5);
+            wait::until_ok(|| match violations(&server) {
+                count if count + 1 >= usize::from(port) => Ok(()),
+                _ => Err(format!("the server says {}", server.log())),
+            });
+        }
+        let said = b.wait_for_log(MAY_NOT);
+        assert!(said.contains("aquatic.v1.main.peers.b"), "{said}");
+        at_a.join(torrent(2), 6, 0);
+        wait_for_counts(&mut *at_b, torrent(2), [1, 0, 0]);
+        assert_eq!(at_a.scrape(torrent(1)), [1, 0, 0]);
+        let log = b.place.log();
+        assert_eq!(log.matches(MAY_NOT).count(), 1, "{log}");
+
+        server.reload(&users);
+        wait_for_counts(&mut *at_a, torrent(1), [1, 0, 4]);
     });
 }
