@@ -83,16 +83,35 @@ impl Document {
     /// Who is let in by a server that the first tracker and a back end use.
     #[must_use]
     pub fn authorization_of_hooks(&self) -> String {
+        self.authorization_with("{ user: back-end,")
+    }
+
+    /// The same for the first tracker and who reads what trackers tell each other.
+    #[must_use]
+    pub fn authorization_of_reader(&self) -> String {
+        self.authorization_with("{ user: reader,")
+    }
+
+    /// The first tracker, and the user whose block begins so.
+    fn authorization_with(&self, user: &str) -> String {
         let authorization = self.block("text", "authorization {\n");
-        let back_end = self.block("text", "{ user: back-end,");
+        let user = self.block("text", user);
         let (users, after) = authorization.rsplit_once("\n  ]").expect("users");
-        format!("{users}\n{back_end}\n  ]{after}")
+        format!("{users}\n{user}\n  ]{after}")
     }
 
     /// A back end, in Python.
     #[must_use]
     pub fn back_end(&self) -> &str {
         self.block("python", "import asyncio")
+    }
+
+    /// A reader of what trackers tell each other, in Python, of a server at this port.
+    #[must_use]
+    pub fn reader(&self, port: u16) -> String {
+        let reader = self.block("python", "import socket");
+        let (before, after) = reader.split_once("4222").expect("the port of a server");
+        format!("{before}{port}{after}")
     }
 
     /// The configuration of the tracker of one machine: the nearest server first.

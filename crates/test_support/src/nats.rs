@@ -85,10 +85,17 @@ impl NatsServer {
         self.place.write("nats.conf", text);
     }
 
-    /// Has it take over a changed configuration while it runs.
+    /// Has it take over a changed configuration while it runs, and waits until it has.
+    #[track_caller]
     pub fn reload(&self, lines: &str) {
+        let reloads = || self.log().matches("Reloaded server configuration").count();
+        let before = reloads();
         self.configure(lines);
         self.signal(Signal::SIGHUP);
+        wait::until_ok(|| match reloads() > before {
+            true => Ok(()),
+            false => Err(format!("the server says {}", self.log())),
+        });
     }
 
     /// Of a file in its folder.
@@ -201,6 +208,12 @@ impl NatsClient {
     /// One that is let in without a name.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Self {
+        Self::connect_as(address, "", "")
+    }
+
+    /// One that is let in by these.
+    #[must_use]
+    pub fn connect_as(address: SocketAddr, user: &str, password: &str) -> Self {
         let to_server = TcpStream::connect(address).unwrap();
         to_server.set_read_timeout(Some(wait::DEADLINE)).unwrap();
         let from_server = BufReader::new(to_server.try_clone().unwrap());
@@ -209,10 +222,22 @@ impl NatsClient {
             to_server,
         };
         assert!(client.line().starts_with("INFO "));
-        let options = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
-        client.send(format!("CONNECT {options}\r\nSUB {INBOX} 1\r\nPING\r\n").as_bytes());
+        let options = format!(
+            "{{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\
+             \"user\":{user:?},\"pass\":{password:?}}}"
+        );
+        client.send(format!("CONNECT {options}\r\nPING\r\n").as_bytes());
         while client.line() != "PONG" {}
+        client.send(format!("SUB {INBOX} 1\r\n").as_bytes());
         client
+    }
+
+    /// Publishes something, and waits until the server has it.
+    pub fn publish(&mut self, subject: &str, body: &[u8]) {
+        self.send(format!("PUB {subject} {}\r\n", body.len()).as_bytes());
+        self.send(body);
+        self.send(b"\r\nPING\r\n");
+        while self.line() != "PONG" {}
     }
 
     fn send(&mut self, bytes: &[u8]) {
