@@ -154,6 +154,8 @@ tests env RUSTFLAGS="--cfg loom" cargo test --release --package aquatic_channel 
 step "Without glommio"
 tests cargo test "${without_default_features[@]}" --locked --test protocol --test runtimes -- \
     without_io_uring a_runtime_that_is_asked_for traffic
+step "Without a cluster"
+tests cargo test --package aquatic_cluster --no-default-features --lib --locked -- without
 step "Instruction budgets"
 # They are those of one compiler, which CI's image has, and of one kind of CPU.
 if rustc -V | grep -q '^rustc 1\.95\.' && grep -qw avx2 /proc/cpuinfo; then

@@ -289,7 +289,7 @@ impl ClusterConfig {
         checks.require(
             cfg!(feature = "nats") || !self.is_on(),
             KEY,
-            "this program was built without the feature `nats`: nothing can be shared",
+            "this program was built without the feature `cluster`: nothing can be shared",
         );
         let Some(urls) = checks.require_ok(self.server_urls(), KEY) else {
             return;
@@ -454,6 +454,13 @@ mod tests {
         assert!(text.contains("[cluster]"), "{text}");
         let config = load::<TrackerConfig>(SERVER).unwrap().config;
         assert!(config.cluster.is_on());
+    }
+
+    #[test]
+    #[cfg(not(feature = "nats"))]
+    fn a_program_that_was_built_without_it_shares_nothing() {
+        let error = error(SERVER);
+        assert!(error.contains("without the feature `cluster`"), "{error}");
     }
 
     #[test]

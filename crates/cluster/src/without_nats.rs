@@ -103,3 +103,35 @@ impl Cluster {
         match *self {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::PeerLives;
+
+    use super::*;
+
+    fn prepare(config: &ClusterConfig) -> anyhow::Result<Option<Cluster>> {
+        let lives = PeerLives {
+            announce_interval: 120,
+            peer_age: 1_200,
+            peer_age_max: 1_200,
+        };
+        let lists = ListConfigs {
+            access_list: &Default::default(),
+            keys: &Default::default(),
+        };
+        Cluster::prepare(config, lives, ("udp", 3_000), lists)
+    }
+
+    #[test]
+    fn a_cluster_that_is_asked_for_is_an_error_and_none_is_not() {
+        assert!(prepare(&ClusterConfig::default()).unwrap().is_none());
+        let config = ClusterConfig {
+            servers: vec!["nats://127.0.0.1:4222".to_owned()],
+            ..ClusterConfig::default()
+        };
+        let error = prepare(&config).unwrap_err().to_string();
+        let reason = "`cluster.servers`: this program was built without the feature `cluster`";
+        assert_eq!(error, reason);
+    }
+}

@@ -211,6 +211,6 @@ fn a_reader_and_a_tracker_skip_what_they_do_not_know() {
     );
     // What was written before the last that it knows has no say any more.
     publish(&batch(1, 1, number, 2, 1));
-    publish(&batch(1, 1, number + 3, 0, 4));
-    reader.wait_for(OTHER, [1, 2], || ());
+    publish(&batch(1, 1, number + 3, 1, 4));
+    reader.wait_for(OTHER, [2, 1], || ());
 }

@@ -9,67 +9,13 @@ use proptest::prelude::*;
 use crate::hash::HashKey;
 use crate::{
     Announce, Announced, CleaningCursor, CleaningVisitor, Counts, Limits, PeerChange, PeerPolicy,
-    Refusal, TorrentMap, WalkCursor,
+    Previous, Refusal, Told, TorrentMap, WalkCursor,
 };
 
-#[derive(Clone, Debug)]
-enum Operation {
-    Announce {
-        torrent: u8,
-        peer: u16,
-        status: PeerStatus,
-        completed: bool,
-        wanted: u16,
-    },
-    /// Many at once: fills swarms quickly.
-    Crowd {
-        torrent: u8,
-        peers: std::ops::Range<u16>,
-        status: PeerStatus,
-    },
-    RemovePeer {
-        torrent: u8,
-        peer: u16,
-    },
-    Wait {
-        seconds: u32,
-    },
-    CleanSlice {
-        budget: usize,
-    },
-    Forbid {
-        torrent: u8,
-    },
-    Allow,
-}
+mod operations;
+mod told;
 
-fn operation() -> impl Strategy<Value = Operation> {
-    let torrent = || prop_oneof![3 => 0..2_u8, 1 => 0..40_u8];
-    let peer = || prop_oneof![2 => 0..6_u16, 1 => 0..300_u16];
-    let status = || {
-        prop_oneof![
-            3 => Just(PeerStatus::Leecher),
-            2 => Just(PeerStatus::Seeder),
-            1 => Just(PeerStatus::Stopped),
-        ]
-    };
-    prop_oneof![
-        20 => (torrent(), peer(), status(), any::<bool>(), 0..80_u16).prop_map(
-            |(torrent, peer, status, completed, wanted)| {
-                Operation::Announce { torrent, peer, status, completed, wanted }
-            }
-        ),
-        3 => (torrent(), peer(), 1..120_u16, status()).prop_map(|(torrent, first, many, status)| {
-            Operation::Crowd { torrent, peers: first..first + many, status }
-        }),
-        3 => (torrent(), peer())
-            .prop_map(|(torrent, peer)| Operation::RemovePeer { torrent, peer }),
-        4 => (0..200_u32).prop_map(|seconds| Operation::Wait { seconds }),
-        8 => (0..150_usize).prop_map(|budget| Operation::CleanSlice { budget }),
-        1 => torrent().prop_map(|torrent| Operation::Forbid { torrent }),
-        1 => Just(Operation::Allow),
-    ]
-}
+use self::operations::{Operation, operation};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct ModelPeer {
@@ -107,7 +53,7 @@ struct World {
     cursor: CleaningCursor,
     now: u32,
     next_value: u64,
-    /// Downloads finished, over all torrents there have been.
+    /// Downloads that peers have announced here, over all torrents there have been.
     completed: usize,
     rng: fastrand::Rng,
 }
@@ -137,6 +83,8 @@ struct Policy {
     asked: u32,
     /// What was kept with the peer before.
     updated: Option<u64>,
+    /// What was known of it.
+    previous: Option<Previous>,
 }
 
 impl PeerPolicy<CompactV4, u64> for Policy {
@@ -149,6 +97,11 @@ impl PeerPolicy<CompactV4, u64> for Policy {
     fn update(&mut self, value: &mut u64) {
         assert_eq!(self.updated, None);
         self.updated = Some(std::mem::replace(value, self.value));
+    }
+
+    fn replaces(&mut self, previous: Previous) {
+        assert!(self.previous.is_none());
+        self.previous = Some(previous);
     }
 }
 
@@ -197,6 +150,24 @@ impl World {
             } => {
                 peers.for_each(|peer| self.announce(torrent, address(peer), status, false, 3));
             }
+            Operation::Apply {
+                torrent,
+                peer,
+                status,
+                completed,
+                is_finished,
+                seconds_left,
+            } => {
+                let told = Told {
+                    peer: address(peer),
+                    status,
+                    completed,
+                    is_finished,
+                    // Some of it is over.
+                    deadline: Seconds(self.now + seconds_left - PEER_AGE_SECONDS / 4),
+                };
+                told::apply(self, info_hash(torrent), &told);
+            }
             Operation::RemovePeer { torrent, peer } => {
                 let (torrent, peer) = (info_hash(torrent), address(peer));
                 let removed = self.map.remove_peer(&self.map.key(torrent), &peer);
@@ -239,6 +210,7 @@ impl World {
             deadline: Seconds(self.now + PEER_AGE_SECONDS),
             asked: 0,
             updated: None,
+            previous: None,
         };
         let key = self.map.key(info_hash);
         self.map.prefetch(&[key]);
@@ -370,6 +342,8 @@ impl World {
         };
         let known = torrent.peers.insert(announce.peer, peer);
         assert_eq!(policy.updated, known.map(|known| known.value));
+        let key = self.map.key(info_hash);
+        told::compare_previous(&key, policy, known);
         torrent.completed += u32::from(announce.completed && !was_finished);
         self.completed += usize::from(announce.completed && !was_finished);
         let expected = Announced {

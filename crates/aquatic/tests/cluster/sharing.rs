@@ -2,7 +2,7 @@
 
 use aquatic_test_support::nats::{self, NatsServer};
 use aquatic_test_support::setup::on_each;
-use aquatic_test_support::{Daemon, metrics, torrent};
+use aquatic_test_support::{Daemon, metrics, torrent, wait};
 use aquatic_types::{AnnounceEvent, IpFamily};
 
 use super::setup::{
@@ -209,4 +209,87 @@ fn what_was_shared_is_counted() {
         metrics::sum(&metrics::scrape(node), &selector)
     };
     assert!(sent(&a, "sent") > 0.0 && sent(&b, "received") > 0.0);
+}
+
+/// Within the refresh interval, whoever goes on announcing is told of once more.
+#[test]
+fn who_stays_is_told_of_again() {
+    if !nats::is_there() {
+        return;
+    }
+    let server = NatsServer::start();
+    let a = Node::new(Kind::Udp, "a", &server).with("cluster.refresh_interval = 2");
+    let (a, b) = (a.start(), Node::new(Kind::Udp, "b", &server).start());
+    [&a, &b].into_iter().for_each(wait_until_connected);
+    let mut at_a = client(Kind::Udp, &a, V4);
+    let published = |reason: &str| {
+        let selector = format!("aquatic_cluster_records_published_total{{reason={reason}}}");
+        metrics::sum(&metrics::scrape(&a), &selector)
+    };
+    wait::until("it was told of twice more", || {
+        at_a.join(torrent(1), 1, 0);
+        (published("refreshed") >= 2.0).then_some(())
+    });
+    assert_eq!(published("added"), 1.0);
+    let applied = "aquatic_cluster_records_received_total{outcome=applied}";
+    wait::until("the other has heard it", || {
+        (metrics::sum(&metrics::scrape(&b), applied) >= 3.0).then_some(())
+    });
+    let at_b = &mut *client(Kind::Udp, &b, V4);
+    assert_eq!(at_b.scrape(torrent(1)), [1, 0, 0]);
+}
+
+#[test]
+fn how_long_the_log_was_read_is_told() {
+    if !nats::is_there() {
+        return;
+    }
+    let server = NatsServer::start();
+    let a = Node::new(Kind::Udp, "a", &server).start();
+    wait_until_connected(&a);
+    let mut at_a = client(Kind::Udp, &a, V4);
+    (1..=50).for_each(|port| drop(at_a.join(torrent(1), port, 0)));
+    metrics::wait_for(
+        &a,
+        &[(
+            "aquatic_cluster_records_published_total{reason=added}",
+            50.0,
+        )],
+    );
+    let nowhere = Node::at(Kind::Udp, "c", &["nats://127.0.0.1:1".to_owned()]).start();
+    let b = Node::new(Kind::Udp, "b", &server).start();
+    wait_until_connected(&b);
+    wait_for_counts(&mut *client(Kind::Udp, &b, V4), torrent(1), [50, 0, 0]);
+    metrics::wait_for(&b, &[("aquatic_cluster_replay_records_total", 50.0)]);
+    let seconds = |node| metrics::sum(&metrics::scrape(node), "aquatic_cluster_replay_seconds");
+    let took = seconds(&b);
+    assert!(took > 0.0 && took < wait::DEADLINE.as_secs_f64(), "{took}");
+    assert_eq!(seconds(&nowhere), 0.0, "it has read nothing");
+}
+
+/// Which client somebody has is known where he has announced only.
+#[test]
+fn peers_of_other_nodes_are_of_no_known_client() {
+    if !nats::is_there() {
+        return;
+    }
+    on_each(&Kind::ALL, |kind| {
+        let server = NatsServer::start();
+        let line = match kind {
+            Kind::Udp => "statistics.peer_clients = true",
+            _ => "metrics.peer_clients = true",
+        };
+        let [a, b] = ["a", "b"].map(|name| Node::new(kind, name, &server).with(line).start());
+        [&a, &b].into_iter().for_each(wait_until_connected);
+        let (mut at_a, mut at_b) = (client(kind, &a, V4), client(kind, &b, V4));
+        (1..=3).for_each(|port| drop(at_a.join(torrent(1), port, 0)));
+        wait_for_counts(&mut *at_b, torrent(1), [3, 0, 0]);
+        at_b.join(torrent(1), 4, 0);
+        wait_for_counts(&mut *at_a, torrent(1), [4, 0, 0]);
+        for (node, own, others) in [(&a, 3.0, 1.0), (&b, 1.0, 3.0)] {
+            let of_client = ("aquatic_peer_clients{client=Transmission 4.0.6}", own);
+            let other = ("aquatic_peer_clients{client=Other}", others);
+            metrics::wait_for(node, &[of_client, other]);
+        }
+    });
 }

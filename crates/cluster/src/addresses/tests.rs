@@ -22,6 +22,8 @@ use crate::nodes::NodeIndex;
 use crate::replica::ECHOES_MAX;
 use crate::times::{PeerAges, Times};
 
+mod room;
+
 const AGE: u32 = 1_200;
 
 const SECOND: u64 = 1_000_000;
@@ -538,46 +540,6 @@ fn what_is_not_allowed_is_not_taken_in() {
     fixture.hears(0, false, &[arrival(1, 1_200), departure(2, 1_200)]);
     assert!(fixture.ports().is_empty());
     assert_eq!(fixture.taken(Taken::Forbidden), 2);
-}
-
-/// They say so, and get everything in order as soon as they have time.
-#[test]
-fn shards_may_be_busy() {
-    let mut fixture = Fixture::new(1);
-    let mut told = 0_u16;
-    while fixture.replica.has_room() {
-        let many: Vec<_> = (1..=2_000)
-            .map(|port| arrival(told + port, 1_200))
-            .collect();
-        fixture.hears(0, false, &many);
-        told += 2_000;
-        // The last of them leave again.
-        let leaving: Vec<_> = many[1_000..].iter().map(departure_of).collect();
-        fixture.hears(0, false, &leaving);
-        fixture
-            .replica
-            .finish(Now::from_micros(fixture.micros), &mut |_| ());
-        if told > 60_000 {
-            break;
-        }
-    }
-    assert!(!fixture.replica.has_room());
-    assert!(fixture.replica.waiting_records < WAITING_MAX + 3_000);
-    fixture.replica.collect();
-    assert_eq!(fixture.known().len(), usize::from(told / 2));
-    assert!(fixture.replica.has_room());
-    let taken: u64 = fixture.counters.taken.iter().map(Counter::get).sum();
-    assert_eq!(taken, u64::from(told) * 3 / 2);
-    // What waited has left no room behind.
-    let waiting = &fixture.replica.waiting[0];
-    assert!(waiting.v4.capacity() <= 2 * RECORDS_MAX);
-}
-
-fn departure_of(arrival: &PeerRecord<CompactV4>) -> PeerRecord<CompactV4> {
-    PeerRecord {
-        status: PeerStatus::Stopped,
-        ..*arrival
-    }
 }
 
 /// It was lost at first, and is published again.
