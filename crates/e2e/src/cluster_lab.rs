@@ -21,10 +21,14 @@ use crate::folder::Folder;
 use crate::host::Host;
 use crate::lab::Lab;
 use crate::process::Process;
+use crate::slow_way::SlowWay;
 use crate::{wait, workspace};
 
 /// Where trackers serve both protocols, by default.
 const PORT: u16 = 3000;
+
+/// Where servers take trackers.
+const SERVER_PORT: u16 = 4222;
 
 /// Until servers have found each other and chosen a leader, and a tracker knows everything.
 pub const COMPLETE_LIMIT: Duration = Duration::from_secs(60);
@@ -233,6 +237,25 @@ impl Machine {
         let text = fs::read_to_string(self.path("etc/aquatic/aquatic.toml"))?;
         let path = self.path("etc/aquatic/aquatic.toml");
         Ok(fs::write(path, format!("{text}{lines}"))?)
+    }
+
+    /// From the next start on, its tracker knows only the server of this machine, and is so far
+    /// away from it.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written, or as [`SlowWay::start`].
+    pub fn move_away(&self, delay: Duration) -> Result<SlowWay> {
+        let own = address(self.number);
+        let (from, to) = ((own, 0).into(), (own, SERVER_PORT).into());
+        let way = SlowWay::start(&self.host, from, to, delay)?;
+        let path = self.path("etc/aquatic/aquatic.toml");
+        let text = fs::read_to_string(&path)?;
+        let servers = text.lines().find(|line| line.starts_with("servers = "));
+        let servers = servers.context("no servers")?;
+        // The certificate is for the address, whatever the port.
+        let only = format!("servers = [\"tls://{}\"]", way.address());
+        fs::write(path, text.replace(servers, &only))?;
+        Ok(way)
     }
 
     /// Below its root.

@@ -98,6 +98,24 @@ impl Host {
             .with_context(|| format!("cannot bind {address}"))
     }
 
+    /// A TCP socket that listens here, at one of the local addresses.
+    ///
+    /// # Errors
+    /// When the address is not free, or the namespace cannot be entered.
+    pub(crate) fn bind_tcp(&self, address: SocketAddr) -> Result<TcpListener> {
+        self.enter(|| TcpListener::bind(address))?
+            .with_context(|| format!("cannot bind {address}"))
+    }
+
+    /// A TCP connection from here.
+    ///
+    /// # Errors
+    /// When nobody accepts it, or the namespace cannot be entered.
+    pub(crate) fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream> {
+        self.enter(|| TcpStream::connect(address))?
+            .with_context(|| format!("cannot connect to {address}"))
+    }
+
     /// A port that is free here for UDP and TCP in both families.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 //! | [`host`] | where a program runs: this machine, or a network namespace with addresses of its own |
 //! | [`lab`] | a few such namespaces on one bridge |
 //! | [`cluster_lab`] | three machines with a tracker and a NATS server each, and cables to be cut |
+//! | [`slow_way`] | a connection to a server that takes its time |
 //! | [`process`] | a child process that is ended with the test, and its log |
 //! | [`tracker`] | one of our daemons, started and seen to answer |
 //! | [`identity`] | a certificate for a tracker over TLS |
@@ -42,6 +43,7 @@ pub mod lab;
 pub mod nginx;
 pub mod process;
 pub mod prometheus;
+pub mod slow_way;
 pub mod torrent;
 pub mod tracker;
 pub mod transfer;
