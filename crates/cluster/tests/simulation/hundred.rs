@@ -208,3 +208,59 @@ fn what_is_false_doubled_or_late_changes_nothing_at_a_hundred_nodes() {
         assert!(!known.is_empty(), "it was heard");
     }
 }
+
+/// Messages are lost, late, doubled and out of order, clocks are wrong by half a minute, halves are
+/// apart from each other again and again, and nodes are restarted meanwhile.
+#[test]
+fn a_hundred_nodes_agree_when_bad_weather_is_over() {
+    let conditions = Conditions {
+        latency_micros: (200, SECOND),
+        one_lost_of: 100,
+        one_doubled_of: 20,
+        doubled_after_micros: SECOND,
+        reorders: true,
+        ..Conditions::default()
+    };
+    let mut cluster = Cluster::new(Settings {
+        nodes: NODES,
+        peers: PEERS,
+        tick: SECOND / 4,
+        flush: SECOND / 4,
+        conditions,
+        skew_millis: 30_000,
+        ticks_per_sample: 0,
+        ..Settings::default()
+    });
+    cluster.pass(u64::from(ANNOUNCE_INTERVAL) + 3);
+    let (mut rng, mut lost) = (Rng::with_seed(1), 0);
+    for round in 0..6 {
+        let sides: Vec<u8> = (0..NODES).map(|_| rng.u8(0..2)).collect();
+        cluster.part(|number| sides[number]);
+        cluster.pass(60);
+        let restarted = rng.usize(0..NODES);
+        cluster.stop(restarted);
+        cluster.pass(5);
+        let figures = cluster.compare((restarted + 1) % NODES, 2 * SECOND);
+        lost += figures.missing;
+        cluster.start(restarted);
+        cluster.part(|_| 0);
+        cluster.pass(10);
+        cluster.shunned.clear();
+        assert_eq!(figures.strangers, 0, "round {round}");
+    }
+    assert!(lost > 30, "{lost}: the weather was fine");
+    cluster.population.stop();
+    // Until the log has been read for the last hole, and departures were told again.
+    cluster.pass(60);
+    assert_all_equal(&mut cluster, 0..NODES);
+    let (min, max) = clocks(&cluster);
+    assert!(min > 20_000 && max <= 62_000, "{min} to {max}");
+}
+
+/// The smallest and the largest difference of clocks that nodes tell of, in milliseconds.
+fn clocks(cluster: &Cluster) -> (u64, u64) {
+    let skews = (0..NODES).map(|number| cluster.counters(number).skew_millis.get());
+    skews.fold((u64::MAX, 0), |(min, max), skew| {
+        (min.min(skew), max.max(skew))
+    })
+}
