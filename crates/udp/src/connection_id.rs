@@ -100,6 +100,17 @@ impl ConnectionIds {
                 .is_some_and(|now| self.is_valid_at(now, ip, id))
     }
 
+    /// Whether `id` was issued to `ip` in the last hours, maybe too long ago to be valid: nobody
+    /// has made it up.
+    #[must_use]
+    pub(crate) fn is_genuine(&self, now: Now, ip: IpAddr, id: ConnectionId) -> bool {
+        let id = u64::from_be_bytes(id.0);
+        let newest = self.clock.seconds(now).0.wrapping_add(FUTURE_SECONDS_MAX);
+        let back = (u64::from(newest) << HASH_BITS).wrapping_sub(id & !HASH_MASK) >> HASH_BITS;
+        let back = u32::try_from(back).unwrap_or_default();
+        self.hash(UnixSeconds(newest.wrapping_sub(back)), ip) == id & HASH_MASK
+    }
+
     fn is_valid_at(&self, now: UnixSeconds, ip: IpAddr, id: u64) -> bool {
         let newest = now.0.wrapping_add(FUTURE_SECONDS_MAX);
         // All are taken modulo 2^16, so this is how far back from the newest second that is
@@ -257,6 +268,18 @@ mod tests {
     /// By an implementation of SipHash-2-4 of its own, in Python.
     const V4_HASH: u64 = 0xb507_e667_a48c;
     const V6_HASH: u64 = 0x0c58_4163_f791;
+
+    #[test]
+    fn who_has_made_up_an_id_is_told_from_whose_has_expired() {
+        let (ids, ip) = (ids(), ip("192.0.2.1"));
+        let id = ids.issue(at(100_000), ip);
+        for age in [0, AGE, AGE + 100, 3_600, 65_000] {
+            assert!(ids.is_genuine(at(100_000 + age), ip, id), "{age}");
+            let forged = ConnectionId((u64::from_be_bytes(id.0) ^ 1).to_be_bytes());
+            assert!(!ids.is_genuine(at(100_000 + age), ip, forged), "{age}");
+        }
+        assert!(!ids.is_genuine(at(170_000), ip, id), "the day before");
+    }
 
     #[test]
     fn every_changed_bit_is_noticed() {

@@ -45,6 +45,8 @@ pub struct Service {
     /// Which clients and torrents are served, and where that is counted.
     pub admission: Admission<Udp>,
     response_peers_max: u16,
+    /// Requests with a connection id that nobody was given.
+    forged: u64,
     /// Under its key, a peer counts for so long.
     peer_age_seconds_max: u32,
 }
@@ -70,6 +72,7 @@ impl Service {
             connection_ids,
             admission,
             response_peers_max: response_peers_max(config),
+            forged: 0,
             peer_age_seconds_max: config.cleaning.max_peer_age,
         }
     }
@@ -128,6 +131,7 @@ impl Service {
             counters: counters.traffic(from.family()),
             outbox,
             response_peers_max: self.response_peers_max,
+            forged: &mut self.forged,
             peer_age_seconds_max: self.peer_age_seconds_max,
         };
         match Request::parse(bytes) {
@@ -141,6 +145,11 @@ impl Service {
     /// Takes note of what the system's clock says at `now`. To be called about once a second.
     pub fn synchronise(&mut self, now: Now, unix_micros: u64) {
         self.connection_ids.synchronise(now, unix_micros);
+    }
+
+    /// How many requests there have been with a connection id that nobody was given.
+    pub(crate) fn forged(&self) -> u64 {
+        self.forged
     }
 
     /// What ids it gives and takes.
@@ -174,6 +183,7 @@ struct RequestContext<'s> {
     counters: &'s TrafficCounters,
     outbox: &'s mut Outbox,
     response_peers_max: u16,
+    forged: &'s mut u64,
     peer_age_seconds_max: u32,
 }
 
@@ -194,7 +204,7 @@ impl RequestContext<'_> {
         self.counters.requests(RequestKind::Announce).add(1);
         let transaction_id = request.transaction_id;
         if !self.is_connected(request.connection_id) {
-            self.refuse(transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
+            self.refuse_id(transaction_id, request.connection_id);
             return Dispatch::Done;
         }
         let url = self
@@ -278,7 +288,7 @@ impl RequestContext<'_> {
     fn scrape<'a>(&mut self, request: ScrapeRequest<'a>) -> Dispatch<'a> {
         self.counters.requests(RequestKind::Scrape).add(1);
         if !self.is_connected(request.connection_id) {
-            self.refuse(request.transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
+            self.refuse_id(request.transaction_id, request.connection_id);
             return Dispatch::Done;
         }
         if self.keys.is_required() {
@@ -315,6 +325,13 @@ impl RequestContext<'_> {
     fn is_connected(&self, connection_id: ConnectionId) -> bool {
         self.connection_ids
             .is_valid(self.now, self.from.ip(), connection_id)
+    }
+
+    fn refuse_id(&mut self, transaction_id: TransactionId, id: ConnectionId) {
+        if !self.connection_ids.is_genuine(self.now, self.from.ip(), id) {
+            *self.forged += 1;
+        }
+        self.refuse(transaction_id, Reason::ConnectionId, CONNECT_AGAIN);
     }
 
     fn refuse(&mut self, transaction_id: TransactionId, reason: Reason, message: &str) {

@@ -37,6 +37,8 @@ const CLASSIC_SECONDS: u32 = 600;
 pub(crate) struct Shields {
     kind: Kind,
     watch: FloodWatch,
+    /// Requests with a wrong id that filters have dropped, as far as they count.
+    forged: u64,
     /// The daemon's zero on the kernel's monotonic clock.
     clock_zero_nanos: u64,
 }
@@ -104,14 +106,14 @@ impl Shields {
     pub(crate) fn look(
         &mut self,
         now: Now,
-        wrong: impl FnOnce() -> u64,
+        wrong: u64,
         ids: &ConnectionIds,
         sockets: &[UdpSocket],
     ) {
         if self.watch.is_flooded() || matches!(self.kind, Kind::None) {
             return;
         }
-        if !self.watch.has_begun(now, wrong()) {
+        if !self.watch.has_begun(now, wrong) {
             return;
         }
         match &self.kind {
@@ -178,6 +180,8 @@ impl Shields {
             self.watch.end();
             return;
         }
+        // Some kernels have no room for the next one beside the one before (net.core.optmem_max).
+        detach(sockets);
         let (key, now) = (ids.secret(), ids.clock().seconds(now).0);
         let attached = own(sockets).try_for_each(|socket| {
             let is_ipv6 = socket.family() == IpFamily::V6;
@@ -214,7 +218,17 @@ impl Shields {
         let now = shield.filter.dropped();
         let [known_v4, known_v6] = std::mem::replace(&mut shield.known, now);
         let [v4, v6] = now;
-        [v4.since(&known_v4), v6.since(&known_v6)]
+        let dropped = [v4.since(&known_v4), v6.since(&known_v6)];
+        self.forged += dropped
+            .iter()
+            .map(|it| it.announces + it.scrapes)
+            .sum::<u64>();
+        dropped
+    }
+
+    /// How many requests with a wrong id filters have dropped that count.
+    pub(crate) fn forged(&self) -> u64 {
+        self.forged
     }
 }
 

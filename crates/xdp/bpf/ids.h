@@ -42,7 +42,8 @@ struct state {
 	__u64 let_through;
 };
 
-// What was dropped, and why: one for each processor and family.
+// What was dropped, and why: one for each processor and family, in this order. (An index into one of
+// them would be arithmetic with a pointer, for which some kernels want a capability more.)
 struct dropped {
 	__u64 too_short;
 	__u64 unknown_action;
@@ -54,10 +55,6 @@ struct dropped {
 };
 
 enum family { V4, V6, FAMILIES };
-
-struct row {
-	struct dropped by_family[FAMILIES];
-};
 
 // An address as 16 bytes, IPv4 as ::ffff:a.b.c.d, in two words.
 struct address {
@@ -121,23 +118,24 @@ INLINE __u64 id_hash(const __u64 *key, struct address from, __u32 second)
 	return (s.v0 ^ s.v1 ^ s.v2 ^ s.v3) & 0xffffffffffffull;
 }
 
+INLINE int is_of_clock(__u64 unix_nanos, const __u64 *key, __u64 now, struct address from, __u64 id)
+{
+	__u32 newest = (now + unix_nanos) / NANOS_PER_SECOND + AHEAD_SECONDS;
+	__u32 second = newest - ((newest - (__u32)(id >> 48)) & 0xffff);
+	return id_hash(key, from, second) == (id & 0xffffffffffffull);
+}
+
 // Whether an id was issued to an address with this key, at whatever time of the last hours: whether
 // it has expired is for user space to see, which tells the client so. An address that gets an id
 // exists, so these are few, whatever is forged.
 INLINE int is_genuine(const struct state *state, __u64 now, struct address from, __u64 id)
 {
-	__u64 zero = state->unix_nanos;
-	// Once more for the clock before it was set.
-	for (int turn = 0; turn < 2; turn++) {
-		__u32 newest = (now + zero) / NANOS_PER_SECOND + AHEAD_SECONDS;
-		__u32 second = newest - ((newest - (__u32)(id >> 48)) & 0xffff);
-		if (id_hash(state->key, from, second) == (id & 0xffffffffffffull))
-			return 1;
-		if (now >= state->replaced_until)
-			return 0;
-		zero = state->replaced_unix_nanos;
-	}
-	return 0;
+	if (is_of_clock(state->unix_nanos, state->key, now, from, id))
+		return 1;
+	// Once more for the clock before it was set. No loop: to verify one, some kernels want a
+	// capability more.
+	return now < state->replaced_until &&
+	       is_of_clock(state->replaced_unix_nanos, state->key, now, from, id);
 }
 
 // Whether a client with a wrong id may be told so: not more of them in a second than user space

@@ -31,16 +31,18 @@ INLINE int is_v4(struct address from)
 
 SECTION("socket") int socket_filter(struct __sk_buff *skb)
 {
-	__u32 zero = 0, processor = get_smp_processor_id();
+	__u32 zero = 0;
 	struct state *state = map_lookup_elem(&state_map, &zero);
-	struct row *row = map_lookup_elem(&rows, &processor);
 	struct address from = {};
 	struct head head;
 
-	if (!state || !row || !state->is_active || !source(skb, &from))
+	if (!state || !state->is_active || !source(skb, &from))
+		return skb->len;
+	__u32 row = get_smp_processor_id() * FAMILIES + (is_v4(from) ? V4 : V6);
+	struct dropped *dropped = map_lookup_elem(&rows, &row);
+	if (!dropped)
 		return skb->len;
 	__u32 bytes = skb->len - UDP_HEADER_BYTES;
-	struct dropped *dropped = &row->by_family[is_v4(from) ? V4 : V6];
 	if (skb_load_bytes(skb, UDP_HEADER_BYTES, &head, sizeof(head))) {
 		dropped->too_short++;
 		goto drop;

@@ -22,6 +22,9 @@ const ANNOUNCE_BYTES: u32 = 98;
 const KEEP: u32 = u32::MAX;
 const DROP: u32 = 0;
 
+/// Instructions that drop all but a sample.
+const DROP_MOST: u8 = 5;
+
 /// Where things are, from the UDP header on.
 const ID: u32 = UDP_HEADER_BYTES;
 const ACTION: u32 = UDP_HEADER_BYTES + 8;
@@ -60,19 +63,14 @@ impl Word {
 }
 
 /// A program that keeps requests with an id that was issued with this key, and one of so many
-/// others (a power of two), so that it shows when a flood is over. `now`: Unix time.
+/// other datagrams (a power of two), so that it shows when a flood is over. `now`: Unix time.
 pub(crate) fn program(key: [u64; 2], version: Version, now: u32, one_of: u32) -> Vec<sock_filter> {
     let mut code = Code::default();
-    code.look_at_head();
+    code.look_at_head(one_of);
     code.find_second(now.wrapping_add(AHEAD_SECONDS));
     code.hash(key, version);
     code.compare();
-    let random = (SKF_AD_OFF + SKF_AD_RANDOM).cast_unsigned();
-    code.push(BPF_LD | BPF_W | BPF_ABS, random);
-    code.push(BPF_ALU | BPF_AND | BPF_K, one_of.wrapping_sub(1));
-    code.jump(BPF_JEQ, 0, 0, 1);
-    code.push(BPF_RET | BPF_K, KEEP);
-    code.push(BPF_RET | BPF_K, DROP);
+    code.drop_most(one_of);
     code.0
 }
 
@@ -119,29 +117,39 @@ impl Code {
         self.push(BPF_ALU | operation | BPF_X, 0);
     }
 
-    /// Connects are kept, and what is no request is dropped.
-    fn look_at_head(&mut self) {
+    /// Ends here, and drops all but one of so many. These are [`DROP_MOST`] instructions.
+    fn drop_most(&mut self, one_of: u32) {
+        let random = (SKF_AD_OFF + SKF_AD_RANDOM).cast_unsigned();
+        self.push(BPF_LD | BPF_W | BPF_ABS, random);
+        self.alu(BPF_AND, one_of.wrapping_sub(1));
+        self.jump(BPF_JEQ, 0, 0, 1);
+        self.push(BPF_RET | BPF_K, KEEP);
+        self.push(BPF_RET | BPF_K, DROP);
+    }
+
+    /// Connects are kept, and most of what is no request is dropped.
+    fn look_at_head(&mut self, one_of: u32) {
         let [high, low] = [0x417, 0x2710_1980];
         self.push(BPF_LD | BPF_W | BPF_LEN, 0);
-        self.jump(BPF_JGE, UDP_HEADER_BYTES + HEAD_BYTES, 1, 0);
-        self.push(BPF_RET | BPF_K, DROP);
+        self.jump(BPF_JGE, UDP_HEADER_BYTES + HEAD_BYTES, DROP_MOST, 0);
+        self.drop_most(one_of);
         self.load_bytes(BPF_W, ACTION);
         // A connect: with the right number, or none.
-        self.jump(BPF_JEQ, 0, 0, 6);
+        self.jump(BPF_JEQ, 0, 0, 5 + DROP_MOST);
         self.load_bytes(BPF_W, ID);
         self.jump(BPF_JEQ, high, 0, 3);
         self.load_bytes(BPF_W, ID + 4);
         self.jump(BPF_JEQ, low, 0, 1);
         self.push(BPF_RET | BPF_K, KEEP);
-        self.push(BPF_RET | BPF_K, DROP);
+        self.drop_most(one_of);
         // Neither an announce nor a scrape.
-        self.jump(BPF_JGT, 2, 0, 1);
-        self.push(BPF_RET | BPF_K, DROP);
+        self.jump(BPF_JGT, 2, 0, DROP_MOST);
+        self.drop_most(one_of);
         // An announce that is too short.
-        self.jump(BPF_JEQ, 1, 0, 3);
+        self.jump(BPF_JEQ, 1, 0, 2 + DROP_MOST);
         self.push(BPF_LD | BPF_W | BPF_LEN, 0);
-        self.jump(BPF_JGE, UDP_HEADER_BYTES + ANNOUNCE_BYTES, 1, 0);
-        self.push(BPF_RET | BPF_K, DROP);
+        self.jump(BPF_JGE, UDP_HEADER_BYTES + ANNOUNCE_BYTES, DROP_MOST, 0);
+        self.drop_most(one_of);
     }
 
     /// The whole second at which the id was issued, as the kernel's words are hashed: the last one

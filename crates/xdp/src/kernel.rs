@@ -15,6 +15,9 @@ const LICENCE: &std::ffi::CStr = c"Apache-2.0";
 /// Bytes of what the kernel says about a program that it refuses. It is the end that matters.
 const LOG_BYTES: usize = 1 << 20;
 
+/// How often a program is loaded that the kernel had no time to verify.
+const TRIES_MAX: u32 = 10;
+
 /// An array whose elements can be shared by `mmap(2)`.
 #[repr(C)]
 struct MapAttributes {
@@ -54,7 +57,15 @@ pub(crate) fn create_array(value_bytes: u32, entries: u32) -> io::Result<OwnedFd
 /// Loads a program of this type. The error tells why the kernel refuses it.
 pub(crate) fn load(program_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
     // Without a log at first: it takes time, and more memory.
-    let error = match try_load(program_type, instructions, &mut []) {
+    let mut loaded = try_load(program_type, instructions, &mut []);
+    // A signal that is pending, or work that is left from io_uring, keeps the verifier from it.
+    for _ in 1..TRIES_MAX {
+        if !matches!(&loaded, Err(error) if error.raw_os_error() == Some(libc::EAGAIN)) {
+            break;
+        }
+        loaded = try_load(program_type, instructions, &mut []);
+    }
+    let error = match loaded {
         Ok(program) => return Ok(program),
         Err(error) => error,
     };
@@ -71,12 +82,29 @@ pub(crate) fn load(program_type: u32, instructions: &[u64]) -> io::Result<OwnedF
     }
 }
 
-/// What a verifier says last before it counts what it has done.
+/// What a verifier says last besides instructions, states of registers, and how much it has done.
 fn last_words(log: &[u8]) -> String {
+    const BESIDES: [&str; 8] = [
+        "processed ",
+        "from ",
+        "old state",
+        "cur state",
+        "last_idx",
+        "regs=",
+        "parent ",
+        "mark_",
+    ];
     let text = log.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().map(str::trim);
-    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with("processed "));
+    let mut lines = lines.filter(|line| {
+        let is_register =
+            line.starts_with('R') && line[1..].starts_with(|it: char| it.is_ascii_digit());
+        let is_code = line.starts_with(|it: char| it.is_ascii_digit() || it == ';');
+        let is_besides = BESIDES.iter().any(|it| line.starts_with(it));
+        let is_state = is_register && line.contains('=');
+        !(line.is_empty() || is_code || is_besides || is_state)
+    });
     lines.next_back().unwrap_or("no reason given").to_owned()
 }
 
@@ -167,6 +195,10 @@ mod tests {
     fn the_reason_of_a_refusal_is_its_last_line() {
         let log = b"0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000)\n\0\0\0";
         assert_eq!(last_words(log), "R0 !read_ok");
+        let log = b"346: (79) r1 = *(u64 *)(r9 +24)\ninfinite loop detected at insn 346\n\
+                    cur state: R0=0 R2=1\nold state: R0=0 R2=0\nR0=0 R1=map_value\n\
+                    processed 2101 insns (limit 1000000)\n\0";
+        assert_eq!(last_words(log), "infinite loop detected at insn 346");
         assert_eq!(last_words(b"\0"), "no reason given");
     }
 }

@@ -48,10 +48,10 @@ impl State {
     }
 }
 
-/// `struct dropped`.
+/// `struct dropped`: what was counted on one processor, over IPv4 or over IPv6.
 #[derive(Debug, Default)]
 #[repr(C)]
-struct Counters {
+pub(crate) struct Row {
     too_short: AtomicU64,
     unknown_action: AtomicU64,
     not_connect: AtomicU64,
@@ -61,26 +61,11 @@ struct Counters {
     unused: [AtomicU64; 2],
 }
 
-/// `struct row`: what was counted on one processor.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub(crate) struct Row {
-    v4: Counters,
-    v6: Counters,
-}
-
 // SAFETY: atomic numbers, and nothing else.
 unsafe impl Shared for Row {}
 
 impl Row {
-    pub(crate) fn add_to(&self, [v4, v6]: &mut [Dropped; 2]) {
-        self.v4.add_to(v4);
-        self.v6.add_to(v6);
-    }
-}
-
-impl Counters {
-    fn add_to(&self, sum: &mut Dropped) {
+    pub(crate) fn add_to(&self, sum: &mut Dropped) {
         for (sum, count) in [
             (&mut sum.too_short, &self.too_short),
             (&mut sum.unknown_action, &self.unknown_action),

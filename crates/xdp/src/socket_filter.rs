@@ -12,6 +12,9 @@ use crate::program::{self, Kind};
 use crate::programs::socket_filter::CODE;
 use crate::told::{Dropped, Times};
 
+/// IPv4 and IPv6.
+const FAMILIES: usize = 2;
+
 /// A program that drops datagrams before they are put into a socket's queue: what is no request,
 /// and what has a wrong connection id. Until it is [activated](Self::activate) it drops nothing.
 ///
@@ -19,6 +22,7 @@ use crate::told::{Dropped, Times};
 #[derive(Debug)]
 pub struct SocketFilter {
     state: Array<State>,
+    /// Of each processor two: over IPv4, and over IPv6.
     rows: Array<Row>,
     /// The socket has the program, too: this is for whoever asks which it is.
     program: OwnedFd,
@@ -33,7 +37,7 @@ impl SocketFilter {
     pub fn attach(socket: &impl AsFd) -> io::Result<Self> {
         require_clock()?;
         let state = Array::new(1)?;
-        let rows = Array::new(processors()?)?;
+        let rows = Array::new(FAMILIES * processors()?)?;
         let maps = [("state_map", state.as_fd()), ("rows", rows.as_fd())];
         let program = program::load(Kind::SocketFilter, &CODE, &maps)?;
         kernel::set_option(socket, libc::SO_ATTACH_BPF, program.as_raw_fd())?;
@@ -68,11 +72,12 @@ impl SocketFilter {
     /// What it has dropped so far: over IPv4, and over IPv6.
     #[must_use]
     pub fn dropped(&self) -> [Dropped; 2] {
-        let mut sums = Default::default();
-        self.rows
-            .elements()
-            .iter()
-            .for_each(|row| row.add_to(&mut sums));
+        let mut sums = [Dropped::default(); FAMILIES];
+        for rows in self.rows.elements().as_chunks::<FAMILIES>().0 {
+            for (row, sum) in rows.iter().zip(&mut sums) {
+                row.add_to(sum);
+            }
+        }
         sums
     }
 }
@@ -85,7 +90,7 @@ impl AsFd for SocketFilter {
 
 /// Attaches a filter of classic BPF to a UDP socket, in the place of whatever it has; nobody needs
 /// rights for that. It drops what a [`SocketFilter`] drops, but lets one of `one_of` (a power of
-/// two) with wrong ids through, counts nothing, and does it in several times the time. It has to be
+/// two) through, counts nothing, and does it in several times the time. It has to be
 /// attached anew within twenty minutes, and when the clock was set, since it has none:
 /// `unix_seconds` is the time.
 ///

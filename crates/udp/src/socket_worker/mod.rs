@@ -150,15 +150,29 @@ impl SocketWorker {
 
     /// Does what is due once a second about filters in front of `sockets`.
     fn look_after_shields(&mut self, now: Now, sockets: &[UdpSocket]) {
-        let (ids, wrong) = (self.service.connection_ids(), wrong(&self.counters));
+        let (ids, wrong) = (self.service.connection_ids(), self.wrong());
         self.shields.look_each_second(now, wrong, ids, sockets);
     }
 
     /// Has the kernel filter what comes to `sockets` if a flood has begun. To be called often.
     fn look_for_floods(&mut self, now: Now, sockets: &[UdpSocket]) {
-        let ids = self.service.connection_ids();
-        let wrong = || wrong(&self.counters);
+        let (ids, wrong) = (self.service.connection_ids(), self.wrong());
         self.shields.look(now, wrong, ids, sockets);
+    }
+
+    /// How many datagrams have come that are no request, or have a connection id that nobody was
+    /// given: to this worker, or to filters that count.
+    fn wrong(&self) -> u64 {
+        const REASONS: [Reason; 4] = [
+            Reason::TooShort,
+            Reason::UnknownAction,
+            Reason::NotConnect,
+            Reason::Unconnected,
+        ];
+        let families = [IpFamily::V4, IpFamily::V6].map(|family| self.counters.traffic(family));
+        let of = |traffic: &TrafficCounters| REASONS.map(|reason| traffic.reason(reason).get());
+        let malformed: u64 = families.into_iter().flat_map(of).sum();
+        malformed + self.service.forged() + self.shields.forged()
     }
 
     /// Counts what was dropped in front of `socket` since this was called last. Returns how many
@@ -346,21 +360,6 @@ impl SocketWorker {
             outbox.append(&mut unsent);
         }
     }
-}
-
-/// How many datagrams there were that are no request, or have a wrong connection id.
-fn wrong(counters: &WorkerCounters) -> u64 {
-    const REASONS: [Reason; 6] = [
-        Reason::TooShort,
-        Reason::UnknownAction,
-        Reason::NotConnect,
-        Reason::Unconnected,
-        Reason::ConnectionId,
-        Reason::ForgedId,
-    ];
-    let families = [IpFamily::V4, IpFamily::V6].map(|family| counters.traffic(family));
-    let of = |traffic: &TrafficCounters| REASONS.map(|reason| traffic.reason(reason).get());
-    families.into_iter().flat_map(of).sum()
 }
 
 /// Counts what was dropped as if it had been received.

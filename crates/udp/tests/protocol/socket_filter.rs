@@ -173,6 +173,20 @@ fn without_a_filter_all_are_told() {
     assert!(send_and_count(&daemon, IpFamily::V4, &wrong) < 0.5);
 }
 
+/// The units give the tracker this right for it, and no other.
+#[test]
+fn one_capability_is_enough() {
+    if !may_load() {
+        return;
+    }
+    let place = Place::new();
+    let only = "exec setpriv --bounding-set=-all,+cap_39 \"$0\" \"$@\"";
+    let mut command = place.command_after(only, SIMPLE, "");
+    let daemon = place.start_by(&mut command);
+    let log = daemon.place.log();
+    assert!(log.contains("socket filter: eBPF"), "{log}");
+}
+
 /// A filter knows one secret: it must not outlive the process that has it, as sockets may.
 #[test]
 fn sockets_that_are_kept_lose_their_filter() {
