@@ -32,6 +32,9 @@ const CLASSIC_ONE_OF: u32 = 512;
 /// It has no clock, so it is attached anew before its time is over.
 const CLASSIC_SECONDS: u32 = 600;
 
+/// Of floods that come and go one is told of in so long.
+const TELL_MICROS: u64 = 600_000_000;
+
 /// What is in front of the sockets of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Shields {
@@ -39,6 +42,9 @@ pub(crate) struct Shields {
     watch: FloodWatch,
     /// Requests with a wrong id that filters have dropped, as far as they count.
     forged: u64,
+    /// When the log was told of a flood last, and whether it was of the last one.
+    told_micros: Option<u64>,
+    is_told: bool,
     /// The daemon's zero on the kernel's monotonic clock.
     clock_zero_nanos: u64,
 }
@@ -75,7 +81,7 @@ impl Shields {
                 log::info!("socket filter: eBPF");
                 kinds
             }
-            Some(Err(error)) => {
+            Some(Err(error)) if cfg!(target_os = "linux") => {
                 log::info!(
                     "socket filter: classic, since eBPF takes Linux 5.11, and root or CAP_BPF at \
                      the start: {error}"
@@ -83,13 +89,14 @@ impl Shields {
                 sockets.iter().for_each(|sockets| detach(sockets));
                 sockets.iter().map(|_| Kind::Classic).collect()
             }
-            None => {
+            _ => {
                 sockets.iter().for_each(|sockets| detach(sockets));
                 sockets.iter().map(|_| Kind::None).collect()
             }
         };
-        let shields = kinds.into_iter().map(|kind| Self {
-            kind,
+        let shields = kinds.into_iter().zip(sockets).map(|(kind, sockets)| Self {
+            // Workers that share the sockets of others have nothing to do with it.
+            kind: own(sockets).next().map_or(Kind::None, |_| kind),
             ..Self::default()
         });
         shields.collect()
@@ -131,7 +138,12 @@ impl Shields {
                 }
             }
         }
-        log::info!("a flood of wrong connection ids: the kernel drops them");
+        let ago = |told| now.micros.saturating_sub(told);
+        self.is_told = self.told_micros.is_none_or(|told| ago(told) >= TELL_MICROS);
+        if self.is_told {
+            self.told_micros = Some(now.micros);
+            log::info!("a flood of wrong connection ids: the kernel drops them");
+        }
     }
 
     /// Does what is due once a second: goes by the clock of these ids, and ends to filter if the
@@ -149,7 +161,7 @@ impl Shields {
             Kind::Classic => CLASSIC_ONE_OF,
         };
         let is_over = self.watch.is_over(wrong, one_of);
-        if is_over {
+        if is_over && self.is_told {
             log::info!("the flood of wrong connection ids is over");
         }
         match &self.kind {
@@ -163,6 +175,7 @@ impl Shields {
             // While the time of ids is told twice there is none, since it would know only one.
             Kind::Classic if ids.clock().seconds_before_step(now).is_some() => {
                 if self.watch.is_flooded() {
+                    log::info!("the clock was set: no filter knows the time of ids for a while");
                     detach(sockets);
                     self.watch.end();
                 }

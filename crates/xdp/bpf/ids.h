@@ -1,4 +1,4 @@
-// What is shared with user space (src/shared.rs), and connection ids as
+// What is shared with user space (src/memory.rs), and connection ids as
 // crates/udp/src/connection_id.rs makes them.
 #ifndef AQUATIC_IDS_H
 #define AQUATIC_IDS_H

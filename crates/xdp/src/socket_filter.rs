@@ -32,8 +32,7 @@ impl SocketFilter {
     /// Attaches one to a UDP socket, in the place of whatever filter it has.
     ///
     /// # Errors
-    /// If the process may not (it takes `CAP_BPF`, unless `kernel.unprivileged_bpf_disabled` is 0),
-    /// or the kernel is older than Linux 5.11.
+    /// If the process may not (it takes `CAP_BPF`), or the kernel is older than Linux 5.11.
     pub fn attach(socket: &impl AsFd) -> io::Result<Self> {
         require_clock()?;
         let state = Array::new(1)?;

@@ -163,8 +163,9 @@ impl SocketWorker {
     /// How many datagrams have come that are no request, or have a connection id that nobody was
     /// given: to this worker, or to filters that count.
     fn wrong(&self) -> u64 {
-        const REASONS: [Reason; 4] = [
+        const REASONS: [Reason; 5] = [
             Reason::TooShort,
+            Reason::TooLong,
             Reason::UnknownAction,
             Reason::NotConnect,
             Reason::Unconnected,

@@ -102,6 +102,8 @@ pub fn run(
             }
         };
     }
+    // The last rounds never end by themselves.
+    drop(each_second);
     receive_the_last(&mut ring, &mut worker, clock)?;
     last_rounds.run(&mut worker, clock, |worker| {
         host.round(Now::read(clock), true, worker);

@@ -213,6 +213,36 @@ fn sockets_that_are_kept_lose_their_filter() {
     assert!(send(&daemon, IpFamily::V4, &wrong).dropped < 0.5);
 }
 
+/// The next one may be of a version that knows nothing of filters.
+#[test]
+fn a_filter_ends_with_its_process() {
+    if !may_load() {
+        return;
+    }
+    on_each(&Setup::of_each_runtime(&UDP), |setup| {
+        let place = Place::with_kept_sockets();
+        let mut daemon = place.clone().start_with_sockets(setup, "", Vec::new());
+        let mut client = Client::new(&daemon, IpFamily::V4);
+        let wrong = wrong_announce(&mut client);
+        until("a flood is noticed", || {
+            (0..100).for_each(|_| client.send(&wrong));
+            daemon.place.log().contains(BEGINS).then_some(())
+        });
+        daemon.signal(nix::sys::signal::Signal::SIGTERM);
+        daemon.wait_exit();
+        // They wait in the socket, if nothing drops them.
+        (0..3_000).for_each(|_| client.send(&wrong));
+        let settings = format!(
+            "{}{ROOM}network.socket_filter = 'off'",
+            place.metrics_settings(&UDP)
+        );
+        let daemon = place.start_with_sockets(setup, &settings, Vec::new());
+        until("all that has waited is refused", || {
+            (count(&daemon, IpFamily::V4).refused >= 3_000.0).then_some(())
+        });
+    });
+}
+
 /// Who may not load programs has a filter, too, as long as it is needed.
 #[test]
 fn without_rights_there_is_a_filter_in_a_flood() {
