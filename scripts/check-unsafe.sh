@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the unsafe code: crates/udp_socket, crates/uring and crates/xdp, which share memory with the
-# kernel.
+# Checks the unsafe code: crates/udp_socket, crates/uring and crates/xdp, which share memory with
+# the kernel.
 #
 # Usage: scripts/check-unsafe.sh
 #

@@ -2,7 +2,7 @@
 //!
 //! A classic program has two registers of 32 bits, 16 words of memory, no loop and no clock. So the
 //! key, and a second not far from now, are constants of it, and the words of SipHash are pairs of
-//! halves; it takes some 1,700 instructions, and the better part of a microsecond. It is for a flood
+//! halves; it has some 1,700 instructions, and takes half a microsecond. It is for a flood
 //! only, and for who may not load any other. It counts nothing.
 //!
 //! See `bpf/ids.h` for what is computed.

@@ -10,7 +10,7 @@ use super::SocketWorker;
 use crate::Now;
 use crate::shield;
 
-/// How often it is looked whether a flood has begun: in the first second of one, all others are lost.
+/// How often it is looked whether a flood has begun: until then, most others are lost.
 const LOOK_MICROS: u64 = 10_000;
 
 /// Does it, for one worker.
