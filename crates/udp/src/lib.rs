@@ -40,6 +40,7 @@
 //! | [`counters`], [`statistics`] | what is counted, and who gets to see it |
 //! | `backend` | epoll or io_uring: which one, and how it is agreed upon |
 //! | `sockets` | how the sockets of all workers are bound, and steered by the kernel |
+//! | `flood`, `shield` | when the kernel drops forged requests, and by which filter |
 //! | `health` | where `--health` asks |
 //! | `inspect` | what `--check-config` finds on this machine |
 
