@@ -108,10 +108,12 @@ impl Coverage {
         );
         assert!(wild.certain > wild.all / 20, "too much guessing: {wild:?}");
         assert!(*peers_max > 64, "the largest swarm had {peers_max} peers");
-        // Only a kernel can lose what nobody has received, and the bound of memory is far away.
+        // Only a kernel can lose or drop what nobody has received, and the bound of memory is far
+        // away.
         // Which clients are denied does not depend on what else goes on.
         let elsewhere = [
             Reason::ReceiveBufferFull,
+            Reason::ForgedId,
             Reason::MemoryLimit,
             Reason::NetworkDenied,
             Reason::PeerIdDenied,
