@@ -72,7 +72,7 @@ impl Bound {
     pub fn bind(config: &Arc<Config>, kept_sockets: &KeptSockets) -> anyhow::Result<Self> {
         let backend = Chosen::new(config)?;
         let sockets = sockets::bind(config, kept_sockets)?;
-        let shields = Shields::attach(config, &sockets);
+        let shields = Shields::prepare(config, &sockets);
         let waits = sockets.iter().map(|_| backend::wait_handle(&backend));
         let waits = waits.collect::<anyhow::Result<_>>()?;
         let secret_file = &config.network.connection_secret_file;

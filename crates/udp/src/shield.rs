@@ -1,12 +1,12 @@
 //! Filters of the kernel in front of the sockets (`network.socket_filter`).
 //!
 //! In a [flood] they drop what this program would drop or refuse, before it is put into a socket's
-//! queue: [`aquatic_xdp`] says what, and how. At other times they let everything through, since to
-//! look at each datagram costs honest clients some time, too.
+//! queue: [`aquatic_xdp`] says what, and how. At other times there are none, since to look at each
+//! datagram costs honest clients some time, too.
 //!
-//! A filter of eBPF is attached at the start, when the process may still do that. All that it knows
-//! it is told in memory, and it counts what it drops. Who may not load one attaches a classic one
-//! when a flood begins, and takes it away in the end.
+//! A filter of eBPF is loaded at the start, when the process may still do that; to attach it takes
+//! no rights. All that it knows it is told in memory, and it counts what it drops. Who may not load
+//! one attaches a classic one.
 //!
 //! [flood]: crate::flood
 
@@ -68,13 +68,14 @@ struct Shield {
 }
 
 impl Shields {
-    /// Attaches filters to the sockets of all workers, as configured, or takes away those of an
+    /// Loads filters for the sockets of all workers, as configured, and takes away those of an
     /// earlier process. Says what comes of it.
-    pub(crate) fn attach(config: &Config, sockets: &[Vec<UdpSocket>]) -> Vec<Self> {
+    pub(crate) fn prepare(config: &Config, sockets: &[Vec<UdpSocket>]) -> Vec<Self> {
+        sockets.iter().for_each(|sockets| detach(sockets));
         let is_wanted = config.network.socket_filter == SocketFilterMode::Auto;
         let kinds = is_wanted.then(|| {
-            let attach = |sockets: &Vec<UdpSocket>| Kind::ebpf(sockets);
-            sockets.iter().map(attach).collect::<io::Result<Vec<_>>>()
+            let load = |sockets: &Vec<UdpSocket>| Kind::ebpf(sockets);
+            sockets.iter().map(load).collect::<io::Result<Vec<_>>>()
         });
         let kinds = match kinds {
             Some(Ok(kinds)) => {
@@ -86,13 +87,9 @@ impl Shields {
                     "socket filter: classic, since eBPF takes Linux 5.11, and root or CAP_BPF at \
                      the start: {error}"
                 );
-                sockets.iter().for_each(|sockets| detach(sockets));
                 sockets.iter().map(|_| Kind::Classic).collect()
             }
-            _ => {
-                sockets.iter().for_each(|sockets| detach(sockets));
-                sockets.iter().map(|_| Kind::None).collect()
-            }
+            _ => sockets.iter().map(|_| Kind::None).collect(),
         };
         let shields = kinds.into_iter().zip(sockets).map(|(kind, sockets)| Self {
             // Workers that share the sockets of others have nothing to do with it.
@@ -125,18 +122,11 @@ impl Shields {
         }
         match &self.kind {
             Kind::None => {}
-            Kind::Ebpf(_) => {
-                let times = times(ids, self.clock_zero_nanos);
-                for filter in self.filters() {
-                    filter.activate(ids.secret(), times, WRONG_PER_SECOND);
-                }
-            }
-            Kind::Classic => {
-                self.attach_classic(now, ids, sockets);
-                if !self.watch.is_flooded() {
-                    return;
-                }
-            }
+            Kind::Ebpf(_) => self.attach_ebpf(ids, sockets),
+            Kind::Classic => self.attach_classic(now, ids, sockets),
+        }
+        if !self.watch.is_flooded() {
+            return;
         }
         let ago = |told| now.micros.saturating_sub(told);
         self.is_told = self.told_micros.is_none_or(|told| ago(told) >= TELL_MICROS);
@@ -166,12 +156,11 @@ impl Shields {
         }
         match &self.kind {
             Kind::None => {}
-            Kind::Ebpf(_) if is_over => self.filters().for_each(SocketFilter::deactivate),
+            Kind::Ebpf(_) | Kind::Classic if is_over => detach(sockets),
             Kind::Ebpf(_) => {
                 let times = times(ids, self.clock_zero_nanos);
                 self.filters().for_each(|filter| filter.set_times(times));
             }
-            Kind::Classic if is_over => detach(sockets),
             // While the time of ids is told twice there is none, since it would know only one.
             Kind::Classic if ids.clock().seconds_before_step(now).is_some() => {
                 if self.watch.is_flooded() {
@@ -188,6 +177,33 @@ impl Shields {
         }
     }
 
+    fn attach_ebpf(&mut self, ids: &ConnectionIds, sockets: &[UdpSocket]) {
+        let Kind::Ebpf(shields) = &self.kind else {
+            return;
+        };
+        let times = times(ids, self.clock_zero_nanos);
+        let attached = sockets
+            .iter()
+            .zip(shields)
+            .try_for_each(|(socket, shield)| {
+                let Some(Shield { filter, .. }) = shield else {
+                    return Ok(());
+                };
+                filter.activate(ids.secret(), times, WRONG_PER_SECOND);
+                filter.attach(socket)
+            });
+        self.give_up_without(attached, sockets);
+    }
+
+    /// Goes on without filters if they could not be attached.
+    fn give_up_without(&mut self, attached: io::Result<()>, sockets: &[UdpSocket]) {
+        if let Err(error) = attached {
+            log::warn!("a flood of wrong connection ids, and no filter can be attached: {error}");
+            detach(sockets);
+            *self = Self::default();
+        }
+    }
+
     fn attach_classic(&mut self, now: Now, ids: &ConnectionIds, sockets: &[UdpSocket]) {
         if ids.clock().seconds_before_step(now).is_some() {
             self.watch.end();
@@ -200,11 +216,7 @@ impl Shields {
             let is_ipv6 = socket.family() == IpFamily::V6;
             aquatic_xdp::attach_classic(socket, is_ipv6, key, now, CLASSIC_ONE_OF)
         });
-        if let Err(error) = attached {
-            log::warn!("a flood of wrong connection ids, and no filter can be attached: {error}");
-            detach(sockets);
-            *self = Self::default();
-        }
+        self.give_up_without(attached, sockets);
     }
 
     /// Whether something is dropped and not counted now.
@@ -248,7 +260,7 @@ impl Shields {
 impl Kind {
     fn ebpf(sockets: &[UdpSocket]) -> io::Result<Self> {
         let filters = sockets.iter().map(|socket| {
-            let filter = socket.is_counted().then(|| SocketFilter::attach(socket));
+            let filter = socket.is_counted().then(SocketFilter::load);
             Ok(filter.transpose()?.map(|filter| Shield {
                 filter,
                 known: Default::default(),

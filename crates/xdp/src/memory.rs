@@ -35,10 +35,6 @@ impl State {
         self.is_active.store(1, Ordering::Release);
     }
 
-    pub(crate) fn deactivate(&self) {
-        self.is_active.store(0, Ordering::Release);
-    }
-
     /// The order is one in which the program never lacks a time that is good.
     pub(crate) fn set_times(&self, times: Times) {
         let (replaced, until) = times.replaced.unwrap_or_default();

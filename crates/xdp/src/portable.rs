@@ -14,17 +14,20 @@ impl SocketFilter {
     ///
     /// # Errors
     /// Always.
-    pub fn attach(_socket: &impl AsFd) -> io::Result<Self> {
+    pub fn load() -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Never called.
-    pub fn activate(&self, _key: [u64; 2], _times: Times, _wrong_per_second: u64) {
+    ///
+    /// # Errors
+    /// None.
+    pub fn attach(&self, _socket: &impl AsFd) -> io::Result<()> {
         match *self {}
     }
 
     /// Never called.
-    pub fn deactivate(&self) {
+    pub fn activate(&self, _key: [u64; 2], _times: Times, _wrong_per_second: u64) {
         match *self {}
     }
 

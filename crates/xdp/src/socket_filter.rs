@@ -24,27 +24,33 @@ pub struct SocketFilter {
     state: Array<State>,
     /// Of each processor two: over IPv4, and over IPv6.
     rows: Array<Row>,
-    /// The socket has the program, too: this is for whoever asks which it is.
     program: OwnedFd,
 }
 
 impl SocketFilter {
-    /// Attaches one to a UDP socket, in the place of whatever filter it has.
+    /// Loads one. It has to be [attached](Self::attach) yet.
     ///
     /// # Errors
     /// If the process may not (it takes `CAP_BPF`), or the kernel is older than Linux 5.11.
-    pub fn attach(socket: &impl AsFd) -> io::Result<Self> {
+    pub fn load() -> io::Result<Self> {
         require_clock()?;
         let state = Array::new(1)?;
         let rows = Array::new(FAMILIES * processors()?)?;
         let maps = [("state_map", state.as_fd()), ("rows", rows.as_fd())];
         let program = program::load(Kind::SocketFilter, &CODE, &maps)?;
-        kernel::set_option(socket, libc::SO_ATTACH_BPF, program.as_raw_fd())?;
         Ok(Self {
             state,
             rows,
             program,
         })
+    }
+
+    /// Attaches it to a UDP socket, in the place of whatever filter that has. This takes no rights.
+    ///
+    /// # Errors
+    /// If it is no socket, or the kernel has no room.
+    pub fn attach(&self, socket: &impl AsFd) -> io::Result<()> {
+        kernel::set_option(socket, libc::SO_ATTACH_BPF, self.program.as_raw_fd())
     }
 
     /// From now on it drops what is no request, and what has no id that was issued with this key,
@@ -54,11 +60,6 @@ impl SocketFilter {
         for state in self.state.elements() {
             state.activate(key, times, wrong_per_second);
         }
-    }
-
-    /// From now on it drops nothing.
-    pub fn deactivate(&self) {
-        self.state.elements().iter().for_each(State::deactivate);
     }
 
     /// Tells it what time it is. To be called about once a second, since clocks are corrected.
@@ -78,12 +79,6 @@ impl SocketFilter {
             }
         }
         sums
-    }
-}
-
-impl AsFd for SocketFilter {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.program.as_fd()
     }
 }
 

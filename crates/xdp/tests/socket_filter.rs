@@ -33,12 +33,15 @@ fn fixture(host: &str) -> Option<Fixture> {
     let client = UdpSocket::bind((host, 0)).unwrap();
     client.connect(server.local_addr().unwrap()).unwrap();
     server.set_nonblocking(true).unwrap();
-    match SocketFilter::attach(&server) {
-        Ok(filter) => Some(Fixture {
-            server,
-            client,
-            filter,
-        }),
+    match SocketFilter::load() {
+        Ok(filter) => {
+            filter.attach(&server).unwrap();
+            Some(Fixture {
+                server,
+                client,
+                filter,
+            })
+        }
         Err(error) => {
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
             let is_ci = env::var_os("CI").is_some_and(|value| value == "true");
@@ -173,8 +176,6 @@ fn until_it_is_activated_everything_comes_through() {
     assert_eq!(fixture.dropped(), Dropped::default());
     fixture.filter.activate(KEY, times(), 0);
     assert!(!fixture.passes(&packet(7, 1, 98)));
-    fixture.filter.deactivate();
-    assert!(fixture.passes(&packet(7, 1, 98)));
     assert_eq!(fixture.dropped().announces, 1);
 }
 
@@ -276,7 +277,8 @@ fn a_second_one_replaces_the_first_and_it_can_be_taken_away() {
     };
     first.filter.activate(KEY, times(), 0);
     let wrong = packet(7, 1, 98);
-    let second = SocketFilter::attach(&first.server).unwrap();
+    let second = SocketFilter::load().unwrap();
+    second.attach(&first.server).unwrap();
     assert!(first.passes(&wrong), "not activated yet");
     second.activate(KEY, times(), 0);
     assert!(!first.passes(&wrong));
