@@ -13,8 +13,8 @@ use crate::population::{SECOND, Session, info_hash};
 const NODES: usize = 100;
 const PEERS: usize = 1_000;
 
-fn hundred(conditions: Conditions, history: bool) -> Cluster {
-    let mut cluster = Cluster::new(Settings {
+fn settings(conditions: Conditions, history: bool) -> Settings {
+    Settings {
         nodes: NODES,
         peers: PEERS,
         tick: SECOND / 4,
@@ -23,7 +23,11 @@ fn hundred(conditions: Conditions, history: bool) -> Cluster {
         history,
         ticks_per_sample: 0,
         ..Settings::default()
-    });
+    }
+}
+
+fn hundred(conditions: Conditions, history: bool) -> Cluster {
+    let mut cluster = Cluster::new(settings(conditions, history));
     // Everybody has announced.
     cluster.pass(u64::from(ANNOUNCE_INTERVAL) + 3);
     assert_all_equal(&mut cluster, 0..NODES);
@@ -222,14 +226,8 @@ fn a_hundred_nodes_agree_when_bad_weather_is_over() {
         ..Conditions::default()
     };
     let mut cluster = Cluster::new(Settings {
-        nodes: NODES,
-        peers: PEERS,
-        tick: SECOND / 4,
-        flush: SECOND / 4,
-        conditions,
         skew_millis: 30_000,
-        ticks_per_sample: 0,
-        ..Settings::default()
+        ..settings(conditions, true)
     });
     cluster.pass(u64::from(ANNOUNCE_INTERVAL) + 3);
     let (mut rng, mut lost) = (Rng::with_seed(1), 0);
