@@ -30,6 +30,9 @@ const PORT: u16 = 3000;
 /// Where servers take trackers.
 const SERVER_PORT: u16 = 4222;
 
+/// What servers log when they do.
+const TAKES_CONNECTIONS: &str = "Listening for client connections on ";
+
 /// Until servers have found each other and chosen a leader, and a tracker knows everything.
 pub const COMPLETE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -282,15 +285,19 @@ impl Machine {
         format!("{scheme}://{}/announce", self.tracker_address())
     }
 
-    /// Starts its server, with what it has stored.
+    /// Starts its server, with what it has stored, and waits until it takes connections: trackers
+    /// that find it closed would be at the server of another machine from the beginning.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it does not.
     pub fn start_server(&mut self) -> Result<()> {
         let mut command = self.host.command(nats::program());
         command.arg("-c").arg(self.path("etc/nats-server.conf"));
         self.server = Some(self.start("server", command)?);
-        Ok(())
+        wait::until("a server that takes connections", COMPLETE_LIMIT, || {
+            self.check_alive()?;
+            Ok(self.server_log()?.contains(TAKES_CONNECTIONS).then_some(()))
+        })
     }
 
     /// Starts its tracker, and waits until it answers.
