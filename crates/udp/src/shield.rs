@@ -14,7 +14,7 @@ use std::io;
 
 use aquatic_types::IpFamily;
 use aquatic_udp_socket::UdpSocket;
-use aquatic_xdp::{Dropped, SocketFilter, Times};
+use aquatic_xdp::{Counts, SocketFilter, Times};
 
 use crate::Now;
 use crate::config::{Config, SocketFilterMode};
@@ -64,7 +64,7 @@ enum Kind {
 struct Shield {
     filter: SocketFilter,
     /// What was told of it already.
-    known: [Dropped; 2],
+    known: [Counts; 2],
 }
 
 impl Shields {
@@ -233,21 +233,18 @@ impl Shields {
     }
 
     /// What was dropped before a socket since this was asked last: over IPv4, and over IPv6.
-    pub(crate) fn take_dropped(&mut self, socket: usize) -> [Dropped; 2] {
+    pub(crate) fn take_dropped(&mut self, socket: usize) -> [Counts; 2] {
         let Kind::Ebpf(shields) = &mut self.kind else {
             return Default::default();
         };
         let Some(Some(shield)) = shields.get_mut(socket) else {
             return Default::default();
         };
-        let now = shield.filter.dropped();
+        let now = shield.filter.counts();
         let [known_v4, known_v6] = std::mem::replace(&mut shield.known, now);
         let [v4, v6] = now;
         let dropped = [v4.since(&known_v4), v6.since(&known_v6)];
-        self.forged += dropped
-            .iter()
-            .map(|it| it.announces + it.scrapes)
-            .sum::<u64>();
+        self.forged += dropped.iter().map(Counts::forged).sum::<u64>();
         dropped
     }
 

@@ -14,7 +14,7 @@
 // BEP 15: the first eight bytes of a connect request.
 #define PROTOCOL_ID 0x41727101980ull
 
-enum action { CONNECT, ANNOUNCE, SCRAPE };
+enum action { CONNECT, ANNOUNCE, SCRAPE, ERROR };
 
 #define ANNOUNCE_BYTES 98
 
@@ -42,15 +42,27 @@ struct state {
 	__u64 let_through;
 };
 
-// What was dropped, and why: one for each processor and family, in this order. (An index into one of
-// them would be arithmetic with a pointer, for which some kernels want a capability more.)
-struct dropped {
+// What was dealt with, and how: one for each processor and family, in this order. (An index into one
+// of them would be arithmetic with a pointer, for which some kernels want a capability more.)
+struct counts {
+	// Dropped, for these reasons.
 	__u64 too_short;
 	__u64 unknown_action;
 	__u64 not_connect;
+	// With a wrong id.
 	__u64 announces;
 	__u64 scrapes;
+	__u64 source_port_zero;
+	__u64 network_denied;
+	__u64 request_rate;
+	__u64 answer_rate;
+	// Answered: with an id, and with an error.
+	__u64 connects;
+	__u64 told_announces;
+	__u64 told_scrapes;
+	// Payload of all of them, and of the answers.
 	__u64 bytes;
+	__u64 sent_bytes;
 	__u64 unused[2];
 };
 
@@ -97,15 +109,22 @@ INLINE void sip_word(struct sip *s, __u64 word)
 	s->v0 ^= word;
 }
 
-// The low 48 bits of SipHash-2-4 over an address and a second.
-INLINE __u64 id_hash(const __u64 *key, struct address from, __u32 second)
+INLINE struct sip sip_start(const __u64 *key)
 {
-	struct sip s = {
+	return (struct sip){
 		key[0] ^ 0x736f6d6570736575ull,
 		key[1] ^ 0x646f72616e646f6dull,
 		key[0] ^ 0x6c7967656e657261ull,
 		key[1] ^ 0x7465646279746573ull,
 	};
+}
+
+#define ID_HASH_MASK 0xffffffffffffull
+
+// The low 48 bits of SipHash-2-4 over an address and a second.
+INLINE __u64 id_hash(const __u64 *key, struct address from, __u32 second)
+{
+	struct sip s = sip_start(key);
 	sip_word(&s, from.words[0]);
 	sip_word(&s, from.words[1]);
 	// 20 bytes in all.
@@ -115,27 +134,44 @@ INLINE __u64 id_hash(const __u64 *key, struct address from, __u32 second)
 	sip_round(&s);
 	sip_round(&s);
 	sip_round(&s);
-	return (s.v0 ^ s.v1 ^ s.v2 ^ s.v3) & 0xffffffffffffull;
+	return (s.v0 ^ s.v1 ^ s.v2 ^ s.v3) & ID_HASH_MASK;
 }
 
-INLINE int is_of_clock(__u64 unix_nanos, const __u64 *key, __u64 now, struct address from, __u64 id)
+INLINE __u32 unix_second(__u64 unix_nanos, __u64 now)
 {
-	__u32 newest = (now + unix_nanos) / NANOS_PER_SECOND + AHEAD_SECONDS;
-	__u32 second = newest - ((newest - (__u32)(id >> 48)) & 0xffff);
-	return id_hash(key, from, second) == (id & 0xffffffffffffull);
+	return (now + unix_nanos) / NANOS_PER_SECOND;
+}
+
+// When an id was issued, if it is one: its first bits are the last ones of that second, so of all
+// seconds of the last hours it can be one only.
+INLINE __u32 second_of_id(__u32 now, __u64 id)
+{
+	__u32 newest = now + AHEAD_SECONDS;
+	return newest - ((newest - (__u32)(id >> 48)) & 0xffff);
+}
+
+INLINE int is_of_clock(const struct state *state, __u64 unix_nanos, __u64 now, struct address from,
+		       __u64 id)
+{
+	__u32 second = second_of_id(unix_second(unix_nanos, now), id);
+	return id_hash(state->key, from, second) == (id & ID_HASH_MASK);
+}
+
+// Once more for the clock before it was set.
+INLINE int is_of_replaced_clock(const struct state *state, __u64 now, struct address from, __u64 id)
+{
+	return now < state->replaced_until &&
+	       is_of_clock(state, state->replaced_unix_nanos, now, from, id);
 }
 
 // Whether an id was issued to an address with this key, at whatever time of the last hours: whether
 // it has expired is for user space to see, which tells the client so. An address that gets an id
-// exists, so these are few, whatever is forged.
+// exists, so these are few, whatever is forged. (No loop over both clocks: to verify one, some
+// kernels want a capability more.)
 INLINE int is_genuine(const struct state *state, __u64 now, struct address from, __u64 id)
 {
-	if (is_of_clock(state->unix_nanos, state->key, now, from, id))
-		return 1;
-	// Once more for the clock before it was set. No loop: to verify one, some kernels want a
-	// capability more.
-	return now < state->replaced_until &&
-	       is_of_clock(state->replaced_unix_nanos, state->key, now, from, id);
+	return is_of_clock(state, state->unix_nanos, now, from, id) ||
+	       is_of_replaced_clock(state, now, from, id);
 }
 
 // Whether a client with a wrong id may be told so: not more of them in a second than user space

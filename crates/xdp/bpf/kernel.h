@@ -17,6 +17,12 @@ static long (*const skb_load_bytes)(const void *skb, __u32 offset, void *to, __u
 static long (*const skb_load_bytes_relative)(const void *skb, __u32 offset, void *to, __u32 len,
 					     __u32 start_header) =
 	(void *)BPF_FUNC_skb_load_bytes_relative;
+static __u64 (*const xdp_get_buff_len)(struct xdp_md *frame) = (void *)BPF_FUNC_xdp_get_buff_len;
+static long (*const xdp_adjust_tail)(struct xdp_md *frame, int delta) =
+	(void *)BPF_FUNC_xdp_adjust_tail;
+static long (*const xdp_store_bytes)(struct xdp_md *frame, __u32 offset, const void *from,
+				     __u32 len) = (void *)BPF_FUNC_xdp_store_bytes;
+static long (*const redirect_map)(void *map, __u32 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
 
 // Programs are compiled for machines of this order, which all are that Linux tracks run on.
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__

@@ -39,12 +39,12 @@ SECTION("socket") int socket_filter(struct __sk_buff *skb)
 	if (!state || !state->is_active || !source(skb, &from))
 		return skb->len;
 	__u32 row = get_smp_processor_id() * FAMILIES + (is_v4(from) ? V4 : V6);
-	struct dropped *dropped = map_lookup_elem(&rows, &row);
-	if (!dropped)
+	struct counts *counts = map_lookup_elem(&rows, &row);
+	if (!counts)
 		return skb->len;
 	__u32 bytes = skb->len - UDP_HEADER_BYTES;
 	if (skb_load_bytes(skb, UDP_HEADER_BYTES, &head, sizeof(head))) {
-		dropped->too_short++;
+		counts->too_short++;
 		goto drop;
 	}
 	__u32 action = BE32(head.action);
@@ -52,25 +52,25 @@ SECTION("socket") int socket_filter(struct __sk_buff *skb)
 	if (action == CONNECT) {
 		if (id == PROTOCOL_ID)
 			return skb->len;
-		dropped->not_connect++;
+		counts->not_connect++;
 		goto drop;
 	}
 	if (action > SCRAPE) {
-		dropped->unknown_action++;
+		counts->unknown_action++;
 		goto drop;
 	}
 	if (action == ANNOUNCE && bytes < ANNOUNCE_BYTES) {
-		dropped->too_short++;
+		counts->too_short++;
 		goto drop;
 	}
 	__u64 now = ktime_get_coarse_ns();
 	if (is_genuine(state, now, from, id) || may_be_told(state, now))
 		return skb->len;
 	if (action == ANNOUNCE)
-		dropped->announces++;
+		counts->announces++;
 	else
-		dropped->scrapes++;
+		counts->scrapes++;
 drop:
-	dropped->bytes += bytes;
+	counts->bytes += bytes;
 	return DROP;
 }

@@ -8,6 +8,7 @@ use libc::{c_int, c_long, c_uint};
 /// Commands of `bpf(2)`.
 const MAP_CREATE: c_int = 0;
 const PROG_LOAD: c_int = 5;
+const PROG_TEST_RUN: c_int = 10;
 const LINK_CREATE: c_int = 28;
 
 /// Programs free to anybody; the kernel asks since some of its helpers are for GPL programs only.
@@ -41,6 +42,18 @@ struct ProgramAttributes {
 }
 
 #[repr(C)]
+struct TestAttributes {
+    program: u32,
+    verdict: u32,
+    bytes_in: u32,
+    bytes_out: u32,
+    data_in: u64,
+    data_out: u64,
+    times: u32,
+    nanos: u32,
+}
+
+#[repr(C)]
 struct LinkAttributes {
     program: u32,
     interface_index: u32,
@@ -58,6 +71,20 @@ pub(crate) fn create_array(value_bytes: u32, entries: u32) -> io::Result<OwnedFd
         value_bytes,
         entries,
         flags: MMAPABLE,
+    };
+    // SAFETY: these attributes hold no pointer.
+    unsafe { bpf(MAP_CREATE, &attributes) }
+}
+
+/// Makes a map from receive queues to sockets of AF_XDP.
+pub(crate) fn create_queue_map(entries: u32) -> io::Result<OwnedFd> {
+    const XSKMAP: u32 = 17;
+    let attributes = MapAttributes {
+        map_type: XSKMAP,
+        key_bytes: 4,
+        value_bytes: 4,
+        entries,
+        flags: 0,
     };
     // SAFETY: these attributes hold no pointer.
     unsafe { bpf(MAP_CREATE, &attributes) }
@@ -138,7 +165,6 @@ fn try_load(program_type: u32, instructions: &[u64], log: &mut [u8]) -> io::Resu
 /// Attaches a program to an interface, until the descriptor is closed. With flags of 2 the kernel
 /// runs it (`XDP_FLAGS_SKB_MODE`), with 4 the driver does (`XDP_FLAGS_DRV_MODE`), with 0 whoever
 /// can. This takes `CAP_NET_ADMIN` besides the right to load programs.
-#[allow(dead_code, reason = "the programs that are attached so come next")]
 pub(crate) fn attach_xdp(
     program: &impl AsFd,
     interface_index: u32,
@@ -153,6 +179,35 @@ pub(crate) fn attach_xdp(
     };
     // SAFETY: these attributes hold no pointer.
     unsafe { bpf(LINK_CREATE, &attributes) }
+}
+
+/// Runs a program on a frame, so often. Returns its verdict, the frame afterwards, and how many
+/// nanoseconds it took, on average.
+pub(crate) fn test_run(
+    program: &impl AsFd,
+    frame: &[u8],
+    times: u32,
+) -> io::Result<(u32, Vec<u8>, u32)> {
+    let bytes_in = u32::try_from(frame.len()).map_err(io::Error::other)?;
+    let mut after = frame.to_vec();
+    let mut attributes = TestAttributes {
+        program: program.as_fd().as_raw_fd().unsigned_abs(),
+        verdict: 0,
+        bytes_in,
+        bytes_out: bytes_in,
+        data_in: address(frame.as_ptr()),
+        data_out: address(after.as_mut_ptr()),
+        times,
+        nanos: 0,
+    };
+    let bytes = c_uint::try_from(size_of::<TestAttributes>()).map_err(io::Error::other)?;
+    // Why unsafe: neither std nor libc has the call.
+    // SAFETY: the kernel reads and writes `bytes` bytes of the attributes, reads the frame, and
+    // writes at most as many bytes of it to `after`, which has as many. All outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, bytes) };
+    check(result)?;
+    after.truncate(usize::try_from(attributes.bytes_out).map_err(io::Error::other)?);
+    Ok((attributes.verdict, after, attributes.nanos))
 }
 
 fn address<T>(pointer: *const T) -> u64 {

@@ -24,7 +24,13 @@
 #[cfg(target_os = "linux")]
 mod classic;
 #[cfg(target_os = "linux")]
+mod denied;
+#[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
 mod kernel;
+#[cfg(target_os = "linux")]
+mod listeners;
 #[cfg(target_os = "linux")]
 mod map;
 #[cfg(target_os = "linux")]
@@ -38,9 +44,13 @@ pub mod programs;
 #[cfg(target_os = "linux")]
 mod socket_filter;
 mod told;
+#[cfg(target_os = "linux")]
+mod xdp;
 
 #[cfg(not(target_os = "linux"))]
 pub use crate::portable::{SocketFilter, attach_classic, detach};
 #[cfg(target_os = "linux")]
 pub use crate::socket_filter::{SocketFilter, attach_classic, detach};
-pub use crate::told::{Dropped, Times};
+pub use crate::told::{Counts, Times};
+#[cfg(target_os = "linux")]
+pub use crate::xdp::{AttachMode, Rate, RateCells, TooMany, Xdp, XdpLimits, XdpMode};

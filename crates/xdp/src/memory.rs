@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::map::Shared;
-use crate::told::{Dropped, Times};
+use crate::told::{Row, Times};
 
 /// `struct state`.
 #[derive(Debug, Default)]
@@ -44,33 +44,5 @@ impl State {
     }
 }
 
-/// `struct dropped`: what was counted on one processor, over IPv4 or over IPv6.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub(crate) struct Row {
-    too_short: AtomicU64,
-    unknown_action: AtomicU64,
-    not_connect: AtomicU64,
-    announces: AtomicU64,
-    scrapes: AtomicU64,
-    bytes: AtomicU64,
-    unused: [AtomicU64; 2],
-}
-
 // SAFETY: atomic numbers, and nothing else.
 unsafe impl Shared for Row {}
-
-impl Row {
-    pub(crate) fn add_to(&self, sum: &mut Dropped) {
-        for (sum, count) in [
-            (&mut sum.too_short, &self.too_short),
-            (&mut sum.unknown_action, &self.unknown_action),
-            (&mut sum.not_connect, &self.not_connect),
-            (&mut sum.announces, &self.announces),
-            (&mut sum.scrapes, &self.scrapes),
-            (&mut sum.bytes, &self.bytes),
-        ] {
-            *sum = sum.wrapping_add(count.load(Ordering::Relaxed));
-        }
-    }
-}

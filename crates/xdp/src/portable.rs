@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::told::{Dropped, Times};
+use crate::told::{Counts, Times};
 
 /// Never made.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl SocketFilter {
 
     /// Never called.
     #[must_use]
-    pub fn dropped(&self) -> [Dropped; 2] {
+    pub fn counts(&self) -> [Counts; 2] {
         match *self {}
     }
 }

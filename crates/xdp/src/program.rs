@@ -12,6 +12,8 @@ use crate::programs::Code;
 pub(crate) enum Kind {
     /// A socket, by `SO_ATTACH_BPF`.
     SocketFilter = 1,
+    /// An interface.
+    Xdp = 6,
 }
 
 /// The second register of the instruction that holds the address of a map says what it holds until

@@ -1,6 +1,7 @@
 //! The programs, as `scripts/bpf.sh` makes them of `bpf/`.
 
 pub(crate) mod socket_filter;
+pub(crate) mod xdp;
 
 /// A program, not loaded yet.
 #[derive(Clone, Copy, Debug)]
@@ -14,4 +15,4 @@ pub struct Code {
 }
 
 /// All there are.
-pub const ALL: &[&Code] = &[&socket_filter::CODE];
+pub const ALL: &[&Code] = &[&socket_filter::CODE, &xdp::CODE];

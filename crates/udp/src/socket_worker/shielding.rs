@@ -2,7 +2,7 @@
 
 use aquatic_types::IpFamily;
 use aquatic_udp_socket::UdpSocket;
-use aquatic_xdp::Dropped;
+use aquatic_xdp::Counts;
 
 use super::SocketWorker;
 use crate::Now;
@@ -45,12 +45,12 @@ impl SocketWorker {
         for (family, dropped) in families.into_iter().zip(&dropped) {
             account_dropped(self.counters.traffic(family), dropped);
         }
-        dropped.iter().map(Dropped::datagrams).sum()
+        dropped.iter().map(Counts::dropped).sum()
     }
 }
 
 /// Counts what was dropped as if it had been received.
-fn account_dropped(counters: &TrafficCounters, dropped: &Dropped) {
+fn account_dropped(counters: &TrafficCounters, dropped: &Counts) {
     let size = |count| usize::try_from(count).unwrap_or(usize::MAX);
     counters.received_bytes.add(size(dropped.bytes));
     for (kind, count) in [

@@ -1,0 +1,347 @@
+//! A program that looks at frames, before the kernel has made anything of them but their bytes.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::denied::{NodeV4, NodeV6, Trees};
+use crate::host::{processors, require_clock};
+use crate::kernel;
+use crate::listeners::Listeners;
+use crate::map::{Array, Shared};
+use crate::memory::State;
+use crate::program::{self, Kind};
+use crate::programs::xdp::CODE;
+use crate::told::{Counts, FAMILIES, Row, Times, sums};
+
+/// Cells of the rate of clients, as `aquatic_daemon` has them.
+const RATE_CELLS: usize = 1 << 20;
+
+/// Receive queues of an interface that can have a socket of AF_XDP.
+const QUEUES_MAX: u32 = 256;
+
+/// What the program does with datagrams that are meant for the tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum XdpMode {
+    /// Answers connect requests. All else goes on untouched.
+    AnswerConnects = 1,
+    /// Drops what is no request, too, and what has a wrong connection id.
+    Filter = 2,
+}
+
+/// Who runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// The driver of the card, before there is anything else.
+    Native,
+    /// The kernel, a little later, on any interface.
+    Generic,
+}
+
+impl AttachMode {
+    fn flags(self) -> u32 {
+        match self {
+            Self::Generic => 1 << 1,
+            Self::Native => 1 << 2,
+        }
+    }
+}
+
+/// What the program goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct XdpLimits {
+    /// Connect requests that each processor answers in a second.
+    pub answers_per_second: u64,
+    /// Wrong connection ids that each processor answers in a second with an error.
+    pub errors_per_second: u64,
+}
+
+/// How often a client may send, as user space reckons it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rate {
+    /// Of the hash by which clients share cells.
+    pub key: [u64; 2],
+    /// 0: there is no limit.
+    pub nanos_per_request: u64,
+    /// What the monotonic clock of the kernel says at the zero of the rate's.
+    pub zero_nanos: u64,
+}
+
+/// `struct settings`.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Settings {
+    mode: AtomicU64,
+    has_queues: AtomicU64,
+    is_generic: AtomicU64,
+    answers_per_second: AtomicU64,
+    errors_per_second: AtomicU64,
+    rate_key: [AtomicU64; 2],
+    nanos_per_request: AtomicU64,
+    zero_nanos: AtomicU64,
+    denied_v4: AtomicU64,
+    denied_v6: AtomicU64,
+}
+
+// SAFETY: atomic numbers, and nothing else.
+unsafe impl Shared for Settings {}
+
+/// `struct processor`.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Processor([AtomicU64; 30]);
+
+// SAFETY: atomic numbers, and nothing else.
+unsafe impl Shared for Processor {}
+
+/// One of [`RateCells`].
+#[derive(Debug, Default)]
+#[repr(transparent)]
+struct Cell(AtomicU64);
+
+// SAFETY: an atomic number.
+unsafe impl Shared for Cell {}
+
+/// What clients have sent, counted by the program and by this process.
+#[derive(Clone, Debug)]
+pub struct RateCells(Arc<Array<Cell>>);
+
+impl RateCells {
+    /// The cell at a place; none behind the last one.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, place: usize) -> Option<&AtomicU64> {
+        self.0.elements().get(place).map(|Cell(cell)| cell)
+    }
+}
+
+/// A program that answers connect requests, and drops what user space would drop or refuse anyway.
+/// Until it is [activated](Self::activate) everything goes on untouched.
+#[derive(Debug)]
+pub struct Xdp {
+    state: Array<State>,
+    listeners: Listeners,
+    denied_v4: Trees<NodeV4>,
+    denied_v6: Trees<NodeV6>,
+    rates: RateCells,
+    processors: Array<Processor>,
+    /// Of each processor two: over IPv4, and over IPv6.
+    rows: Array<Row>,
+    attached: Vec<Attached>,
+}
+
+/// The program at one interface, for as long as this is kept.
+#[derive(Debug)]
+struct Attached {
+    settings: Array<Settings>,
+    /// Sockets of AF_XDP, by receive queue.
+    queues: OwnedFd,
+    program: OwnedFd,
+    /// Holds the program there; none if it was never attached.
+    link: Option<OwnedFd>,
+}
+
+impl Xdp {
+    /// Prepares one, with room for so many ranges of networks that are not served, of IPv4 and of
+    /// IPv6, and for some more.
+    ///
+    /// # Errors
+    /// If the process may not (it takes `CAP_BPF`), or the kernel is older than Linux 5.18.
+    pub fn new(denied_v4: usize, denied_v6: usize) -> io::Result<Self> {
+        require_clock()?;
+        let processors = processors()?;
+        Ok(Self {
+            state: Array::new(1)?,
+            listeners: Listeners::new()?,
+            denied_v4: Trees::new(denied_v4)?,
+            denied_v6: Trees::new(denied_v6)?,
+            rates: RateCells(Arc::new(Array::new(RATE_CELLS)?)),
+            processors: Array::new(processors)?,
+            rows: Array::new(FAMILIES * processors)?,
+            attached: Vec::new(),
+        })
+    }
+
+    /// Attaches the program to an interface. It is there until [`detach`](Self::detach), or until
+    /// the process ends, however it does.
+    ///
+    /// # Errors
+    /// If the process may not (it takes `CAP_BPF` and `CAP_NET_ADMIN`), the interface has another
+    /// program (`EBUSY`, `EEXIST`), or does not take one in this mode (`EOPNOTSUPP`, `EINVAL`,
+    /// `ERANGE`, `ENOMEM`).
+    pub fn attach(&mut self, interface_index: u32, mode: AttachMode) -> io::Result<()> {
+        let mut attached = self.load(mode)?;
+        let link = kernel::attach_xdp(&attached.program, interface_index, mode.flags())?;
+        attached.link = Some(link);
+        self.attached.push(attached);
+        Ok(())
+    }
+
+    /// Loads the program as if it was attached, to [try](Self::try_frame) it.
+    ///
+    /// # Errors
+    /// If the process may not.
+    pub fn load_for_trial(&mut self, mode: AttachMode) -> io::Result<()> {
+        let loaded = self.load(mode)?;
+        self.attached.push(loaded);
+        Ok(())
+    }
+
+    /// What the program makes of a frame: its verdict (`enum xdp_action`), and the frame
+    /// afterwards. Nothing is sent. Returns also how long it took, in nanoseconds, on average over
+    /// `times`.
+    ///
+    /// # Errors
+    /// If it was not loaded, or the kernel does not take the frame: it has to have 14 bytes.
+    pub fn try_frame(&self, frame: &[u8], times: u32) -> io::Result<(u32, Vec<u8>, u32)> {
+        let loaded = self.attached.first();
+        let loaded = loaded.ok_or_else(|| io::Error::other("no program was loaded"))?;
+        kernel::test_run(&loaded.program, frame, times)
+    }
+
+    /// How many instructions the kernel has looked at to verify the program, each on all ways that
+    /// lead to it.
+    ///
+    /// # Errors
+    /// If it was not loaded, or the kernel does not tell (before Linux 5.17).
+    pub fn verified_instructions(&self) -> io::Result<u64> {
+        let loaded = self.attached.first();
+        let loaded = loaded.ok_or_else(|| io::Error::other("no program was loaded"))?;
+        let path = format!("/proc/self/fdinfo/{}", loaded.program.as_raw_fd());
+        let text = fs::read_to_string(path)?;
+        let mut lines = text.lines();
+        let told = lines.find_map(|line| line.strip_prefix("verified_insns:"));
+        let told = told.and_then(|number| number.trim().parse().ok());
+        told.ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    fn load(&self, mode: AttachMode) -> io::Result<Attached> {
+        let settings = Array::<Settings>::new(1)?;
+        for it in settings.elements() {
+            let is_generic = mode == AttachMode::Generic;
+            it.is_generic.store(is_generic.into(), Ordering::Relaxed);
+        }
+        let queues = kernel::create_queue_map(QUEUES_MAX)?;
+        let maps = [
+            ("state_map", self.state.as_fd()),
+            ("settings_map", settings.as_fd()),
+            ("listeners", self.listeners.array().as_fd()),
+            ("denied_v4", self.denied_v4.array().as_fd()),
+            ("denied_v6", self.denied_v6.array().as_fd()),
+            ("rates", self.rates.0.as_fd()),
+            ("processors", self.processors.as_fd()),
+            ("rows", self.rows.as_fd()),
+            ("queues", queues.as_fd()),
+        ];
+        let program = program::load(Kind::Xdp, &CODE, &maps)?;
+        Ok(Attached {
+            settings,
+            queues,
+            program,
+            link: None,
+        })
+    }
+
+    /// Takes the program away from all interfaces.
+    pub fn detach(&mut self) {
+        self.attached.clear();
+    }
+
+    /// At how many interfaces it is.
+    #[must_use]
+    pub fn interfaces(&self) -> usize {
+        let links = self.attached.iter().filter(|it| it.link.is_some());
+        links.count()
+    }
+
+    fn settings(&self) -> impl Iterator<Item = &Settings> {
+        self.attached.iter().flat_map(|it| it.settings.elements())
+    }
+
+    /// From now on it works, with ids that are made with this key, the two words of SipHash's.
+    pub fn activate(&self, mode: XdpMode, key: [u64; 2], times: Times, limits: XdpLimits) {
+        for state in self.state.elements() {
+            state.activate(key, times, 0);
+        }
+        for settings in self.settings() {
+            let answers = limits.answers_per_second;
+            settings
+                .answers_per_second
+                .store(answers, Ordering::Relaxed);
+            let errors = limits.errors_per_second;
+            settings.errors_per_second.store(errors, Ordering::Relaxed);
+            settings.mode.store(mode as u64, Ordering::Release);
+        }
+    }
+
+    /// From now on everything goes on untouched.
+    pub fn deactivate(&self) {
+        for settings in self.settings() {
+            settings.mode.store(0, Ordering::Release);
+        }
+    }
+
+    /// Tells it what time it is. To be called about once a second, since clocks are corrected.
+    pub fn set_times(&self, times: Times) {
+        for state in self.state.elements() {
+            state.set_times(times);
+        }
+    }
+
+    /// Where the tracker listens, by the addresses of this host. Returns how many of them there is
+    /// no room for: what comes there goes on untouched.
+    pub fn set_listeners(&self, listeners: &[SocketAddr]) -> usize {
+        self.listeners.set(listeners)
+    }
+
+    /// What is sent from these networks is dropped: sorted ranges that do not overlap, each from its
+    /// first to its last address.
+    ///
+    /// # Errors
+    /// If there are more than there is room for; nothing has changed then.
+    pub fn deny(&mut self, v4: &[(u32, u32)], v6: &[(u128, u128)]) -> Result<(), TooMany> {
+        if !(self.denied_v4.has_room_for(v4) && self.denied_v6.has_room_for(v6)) {
+            return Err(TooMany);
+        }
+        let (v4, v6) = (self.denied_v4.write(v4), self.denied_v6.write(v6));
+        for settings in self.settings() {
+            settings.denied_v4.store(v4, Ordering::Release);
+            settings.denied_v6.store(v6, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Limits what clients send. What the program passes on is for this process to count.
+    pub fn set_rate(&self, rate: Rate) {
+        for settings in self.settings() {
+            for (place, word) in settings.rate_key.iter().zip(rate.key) {
+                place.store(word, Ordering::Relaxed);
+            }
+            settings
+                .zero_nanos
+                .store(rate.zero_nanos, Ordering::Relaxed);
+            let nanos = rate.nanos_per_request;
+            settings.nanos_per_request.store(nanos, Ordering::Release);
+        }
+    }
+
+    /// Where the program counts what clients send: to be counted in by this process, too.
+    #[must_use]
+    pub fn rate_cells(&self) -> RateCells {
+        self.rates.clone()
+    }
+
+    /// What it has dealt with so far: over IPv4, and over IPv6.
+    #[must_use]
+    pub fn counts(&self) -> [Counts; 2] {
+        sums(&self.rows)
+    }
+}
+
+/// There are more networks than the program has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
