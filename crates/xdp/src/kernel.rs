@@ -1,5 +1,6 @@
 //! The system calls, each with arguments of types that say what they point to.
 
+use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -12,7 +13,7 @@ const PROG_TEST_RUN: c_int = 10;
 const LINK_CREATE: c_int = 28;
 
 /// Programs free to anybody; the kernel asks since some of its helpers are for GPL programs only.
-const LICENCE: &std::ffi::CStr = c"Apache-2.0";
+const LICENCE: &CStr = c"Apache-2.0";
 
 /// Bytes of what the kernel says about a program that it refuses. It is the end that matters.
 const LOG_BYTES: usize = 1 << 20;
@@ -229,10 +230,118 @@ unsafe fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// The number of an interface.
+pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "there is no such interface");
+    let name = CString::new(name).map_err(|_| none())?;
+    // Why unsafe: std does not have the call.
+    // SAFETY: a string with a zero at its end, which is only read.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(none()),
+        index => Ok(index),
+    }
+}
+
+/// A socket of netlink that is told when addresses come and go, and does not wait.
+pub(crate) fn address_news() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let socket = open_socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
+    for group in [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
+        let group = c_int::try_from(group).map_err(io::Error::other)?;
+        // SAFETY: an integer holds no pointer.
+        unsafe {
+            set(
+                &socket,
+                (libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP),
+                &group,
+            )?;
+        }
+    }
+    Ok(socket)
+}
+
+fn open_socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    // Why unsafe: std does not have this family.
+    // SAFETY: there is no pointer.
+    let descriptor = unsafe { libc::socket(family, kind, protocol) };
+    check(descriptor.into())?;
+    // SAFETY: a descriptor that the kernel has just opened, and nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Questions of `ethtool(8)` to a driver.
+const GET_DRIVER: u32 = 3;
+const GET_FLAGS: u32 = 0x25;
+
+/// `struct ethtool_drvinfo`, as far as it matters.
+#[repr(C)]
+struct DriverAnswer {
+    question: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct FlagsAnswer {
+    question: u32,
+    flags: u32,
+}
+
+/// The name of an interface's driver.
+pub(crate) fn driver(interface: &str) -> io::Result<String> {
+    let mut answer = DriverAnswer {
+        question: GET_DRIVER,
+        driver: [0; 32],
+        rest: [0; 160],
+    };
+    // SAFETY: the question is one to which a driver writes a `struct ethtool_drvinfo`, which has
+    // 196 bytes, as this has.
+    unsafe { ask_driver(interface, &mut answer)? };
+    let name = answer.driver.split(|byte| *byte == 0).next();
+    Ok(String::from_utf8_lossy(name.unwrap_or_default()).into_owned())
+}
+
+const _: () = assert!(size_of::<DriverAnswer>() == 196);
+
+/// Whether a card takes the tags of 802.1Q off what it receives.
+pub(crate) fn strips_tags(interface: &str) -> io::Result<bool> {
+    const RECEIVED_TAGS: u32 = 1 << 8;
+    let mut answer = FlagsAnswer {
+        question: GET_FLAGS,
+        flags: 0,
+    };
+    // SAFETY: the question is one to which a driver writes a `struct ethtool_value`, which this is.
+    unsafe { ask_driver(interface, &mut answer)? };
+    Ok(answer.flags & RECEIVED_TAGS != 0)
+}
+
+/// # Safety
+/// `answer` begins with the number of a question, and has room for what is written to it.
+unsafe fn ask_driver<T>(interface: &str, answer: &mut T) -> io::Result<()> {
+    const ETHTOOL: libc::Ioctl = 0x8946;
+    let socket = open_socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)?;
+    // SAFETY: zeros are a value of a structure of characters, numbers and pointers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    if interface.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *place = c_char::from_ne_bytes([byte]);
+    }
+    request.ifr_ifru.ifru_data = (&raw mut *answer).cast();
+    // Why unsafe: std does not have the call.
+    // SAFETY: a request with a name that ends with a zero; and a pointer to what the caller promises
+    // to be large enough, which is borrowed for as long.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), ETHTOOL, &raw mut request) };
+    check(result.into()).map(drop)
+}
+
 /// Sets an option of a socket that is an integer.
 pub(crate) fn set_option(socket: &impl AsFd, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: an integer holds no pointer.
-    unsafe { set(socket, name, &value) }
+    unsafe { set(socket, (libc::SOL_SOCKET, name), &value) }
 }
 
 /// Attaches a filter of classic BPF.
@@ -242,12 +351,16 @@ pub(crate) fn attach_classic(socket: &impl AsFd, filter: &[libc::sock_filter]) -
         filter: filter.as_ptr().cast_mut(),
     };
     // SAFETY: it holds the address and the length of a borrowed slice, which the kernel copies.
-    unsafe { set(socket, libc::SO_ATTACH_FILTER, &program) }
+    unsafe { set(socket, (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER), &program) }
 }
 
 /// # Safety
 /// If `T` holds pointers, they must be valid for what the option `name` makes the kernel do.
-unsafe fn set<T: Copy>(socket: &impl AsFd, name: c_int, value: &T) -> io::Result<()> {
+unsafe fn set<T: Copy>(
+    socket: &impl AsFd,
+    (level, name): (c_int, c_int),
+    value: &T,
+) -> io::Result<()> {
     let bytes = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // Why unsafe: std does not know these options.
     // SAFETY: `value` is valid for reads of `bytes` bytes, the kernel only reads it, and the
@@ -255,7 +368,7 @@ unsafe fn set<T: Copy>(socket: &impl AsFd, name: c_int, value: &T) -> io::Result
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             name,
             (&raw const *value).cast(),
             bytes,

@@ -28,6 +28,10 @@ mod denied;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
+mod host_addresses;
+#[cfg(target_os = "linux")]
+mod interface;
+#[cfg(target_os = "linux")]
 mod kernel;
 #[cfg(target_os = "linux")]
 mod listeners;
@@ -47,6 +51,10 @@ mod told;
 #[cfg(target_os = "linux")]
 mod xdp;
 
+#[cfg(target_os = "linux")]
+pub use crate::host_addresses::HostAddresses;
+#[cfg(target_os = "linux")]
+pub use crate::interface::Interface;
 #[cfg(not(target_os = "linux"))]
 pub use crate::portable::{SocketFilter, attach_classic, detach};
 #[cfg(target_os = "linux")]

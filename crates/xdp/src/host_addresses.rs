@@ -1,0 +1,282 @@
+//! The addresses of this host, as they come and go: by way of netlink (`rtnetlink(7)`), through a
+//! socket that is open from the start, so that nothing has to be opened later.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::kernel;
+
+/// Larger than any message, and than what one call receives.
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// Types of messages, and of attributes.
+const DONE: u16 = 3;
+const NEW_ADDRESS: u16 = 20;
+const DELETED_ADDRESS: u16 = 21;
+const GET_ADDRESSES: u16 = 22;
+const ADDRESS: u16 = 1;
+const LOCAL: u16 = 2;
+
+/// The kernel has changed what it was telling while it did.
+const INTERRUPTED: u16 = 0x10;
+
+/// Of a question whose answer is a list.
+const REQUEST_LIST: u16 = 0x301;
+
+/// What questions are numbered with; 0: news that nobody asked for.
+const QUESTION: u32 = 1;
+
+/// The addresses of all interfaces.
+#[derive(Debug)]
+pub struct HostAddresses {
+    socket: File,
+    buffer: Vec<u8>,
+    /// Those of a list that has not come to its end.
+    listed: Vec<IpAddr>,
+    is_asked: bool,
+    /// Something has changed since the last question.
+    is_stale: bool,
+}
+
+impl HostAddresses {
+    /// Begins to follow them.
+    ///
+    /// # Errors
+    /// If the process may not have a socket of netlink.
+    pub fn follow() -> io::Result<Self> {
+        Ok(Self {
+            socket: File::from(kernel::address_news()?),
+            buffer: vec![0; BUFFER_BYTES],
+            listed: Vec::new(),
+            is_asked: false,
+            is_stale: true,
+        })
+    }
+
+    /// All of them, if they are others than this was last asked, or may be. To be called about once
+    /// a second; it does not wait.
+    ///
+    /// # Errors
+    /// If the kernel does not tell any more.
+    pub fn changed(&mut self) -> io::Result<Option<Vec<IpAddr>>> {
+        let mut changed = None;
+        loop {
+            if self.is_stale && !self.is_asked {
+                self.ask()?;
+            }
+            let bytes = match self.socket.read(&mut self.buffer) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(changed),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // Some news were lost.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    (self.is_stale, self.is_asked) = (true, false);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let buffer = std::mem::take(&mut self.buffer);
+            for message in Messages(buffer.get(..bytes).unwrap_or_default()) {
+                changed = self.take(&message).or(changed);
+            }
+            self.buffer = buffer;
+        }
+    }
+
+    fn ask(&mut self) -> io::Result<()> {
+        self.listed.clear();
+        (self.is_stale, self.is_asked) = (false, true);
+        self.socket.write_all(&question())
+    }
+
+    /// Returns the list if it has come to its end.
+    fn take(&mut self, message: &Message<'_>) -> Option<Vec<IpAddr>> {
+        if message.number != QUESTION {
+            self.is_stale |= matches!(message.kind, NEW_ADDRESS | DELETED_ADDRESS);
+            return None;
+        }
+        self.is_stale |= message.flags & INTERRUPTED != 0;
+        match message.kind {
+            NEW_ADDRESS => {
+                self.listed.extend(message.address());
+                None
+            }
+            DONE => {
+                self.is_asked = false;
+                Some(std::mem::take(&mut self.listed)).filter(|_| !self.is_stale)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `struct nlmsghdr`, and `struct ifaddrmsg` of any family.
+fn question() -> Vec<u8> {
+    const BYTES: u32 = 16 + 8;
+    let mut bytes = BYTES.to_ne_bytes().to_vec();
+    bytes.extend(GET_ADDRESSES.to_ne_bytes());
+    bytes.extend(REQUEST_LIST.to_ne_bytes());
+    bytes.extend(QUESTION.to_ne_bytes());
+    bytes.extend([0; 4 + 8]);
+    bytes
+}
+
+/// One of the kernel's messages.
+#[derive(Debug)]
+struct Message<'a> {
+    kind: u16,
+    flags: u16,
+    number: u32,
+    body: &'a [u8],
+}
+
+impl Message<'_> {
+    /// What it says of an address that the host has: its own one, where the other end has another.
+    fn address(&self) -> Option<IpAddr> {
+        const HEADER_BYTES: usize = 8;
+        let attributes = Attributes(self.body.get(HEADER_BYTES..)?);
+        let (mut address, mut local) = (None, None);
+        for (kind, value) in attributes {
+            match kind {
+                ADDRESS => address = ip(value),
+                LOCAL => local = ip(value),
+                _ => {}
+            }
+        }
+        local.or(address)
+    }
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(octets).into());
+    }
+    let octets = <[u8; 16]>::try_from(bytes).ok()?;
+    Some(Ipv6Addr::from(octets).into())
+}
+
+fn number<const N: usize>(bytes: &[u8], place: usize) -> Option<[u8; N]> {
+    bytes.get(place..)?.first_chunk().copied()
+}
+
+/// Takes something off whose length is in its first bytes; what follows begins at a multiple of 4.
+fn take_off<'a>(rest: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
+    let taken = rest.get(..bytes)?;
+    *rest = rest.get(bytes.next_multiple_of(4)..).unwrap_or_default();
+    Some(taken)
+}
+
+/// Messages in a row.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const HEADER_BYTES: usize = 16;
+        let bytes = u32::from_ne_bytes(number(self.0, 0)?);
+        let message = take_off(&mut self.0, usize::try_from(bytes).ok()?)?;
+        Some(Message {
+            kind: u16::from_ne_bytes(number(message, 4)?),
+            flags: u16::from_ne_bytes(number(message, 6)?),
+            number: u32::from_ne_bytes(number(message, 8)?),
+            body: message.get(HEADER_BYTES..)?,
+        })
+    }
+}
+
+/// Attributes in a row: kind and value.
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const HEADER_BYTES: usize = 4;
+        let bytes = u16::from_ne_bytes(number(self.0, 0)?);
+        let attribute = take_off(&mut self.0, bytes.into())?;
+        let kind = u16::from_ne_bytes(number(attribute, 2)?);
+        Some((kind, attribute.get(HEADER_BYTES..)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let bytes = u16::try_from(4 + value.len()).unwrap();
+        let mut out = [bytes.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        out.extend(value);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
+
+    fn message(kind: u16, number: u32, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let body = [vec![0; 8], attributes.concat()].concat();
+        let bytes = u32::try_from(16 + body.len()).unwrap();
+        let mut out = bytes.to_ne_bytes().to_vec();
+        out.extend([kind.to_ne_bytes(), [0; 2]].concat());
+        out.extend(number.to_ne_bytes());
+        out.extend([0; 4]);
+        [out, body].concat()
+    }
+
+    #[test]
+    fn an_address_is_the_hosts_own() {
+        let v6 = Ipv6Addr::LOCALHOST;
+        let bytes = [
+            // The other end of a tunnel, and a name.
+            message(
+                NEW_ADDRESS,
+                1,
+                &[
+                    attribute(ADDRESS, &[192, 0, 2, 1]),
+                    attribute(LOCAL, &[192, 0, 2, 2]),
+                    attribute(3, b"tun0\0"),
+                ],
+            ),
+            message(NEW_ADDRESS, 1, &[attribute(ADDRESS, &v6.octets())]),
+            message(NEW_ADDRESS, 1, &[attribute(ADDRESS, &[1, 2, 3])]),
+            message(DONE, 1, &[]),
+        ]
+        .concat();
+        let messages: Vec<_> = Messages(&bytes).collect();
+        let addresses: Vec<_> = messages.iter().filter_map(Message::address).collect();
+        let expected: [IpAddr; 2] = [Ipv4Addr::new(192, 0, 2, 2).into(), v6.into()];
+        assert_eq!((addresses, messages.len()), (expected.to_vec(), 4));
+    }
+
+    #[test]
+    fn this_host_is_known() {
+        let mut addresses = HostAddresses::follow().unwrap();
+        let known = addresses.changed().unwrap().unwrap();
+        assert!(known.contains(&Ipv4Addr::LOCALHOST.into()), "{known:?}");
+        assert_eq!(addresses.changed().unwrap(), None);
+    }
+
+    #[test]
+    fn what_changes_meanwhile_is_asked_for_again() {
+        let mut addresses = HostAddresses::follow().unwrap();
+        addresses.changed().unwrap().unwrap();
+        let news = message(DELETED_ADDRESS, 0, &[]);
+        for message in Messages(&news) {
+            assert_eq!(addresses.take(&message), None);
+        }
+        assert!(addresses.changed().unwrap().is_some());
+        assert_eq!(addresses.changed().unwrap(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in vec(any::<u8>(), 0..200)) {
+            for message in Messages(&bytes) {
+                let _ = message.address();
+            }
+        }
+    }
+}
