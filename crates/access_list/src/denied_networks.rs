@@ -93,6 +93,17 @@ impl DeniedNetworks {
         self.entries
     }
 
+    /// The addresses of IPv4 in them: sorted ranges that do not touch, each from its first to its
+    /// last address.
+    pub fn ranges_v4(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.v4.iter().map(|range| (range.first, range.last))
+    }
+
+    /// The same of IPv6.
+    pub fn ranges_v6(&self) -> impl Iterator<Item = (u128, u128)> {
+        self.v6.iter().map(|range| (range.first, range.last))
+    }
+
     fn push(&mut self, network: Network) {
         self.entries += 1;
         match network.range() {

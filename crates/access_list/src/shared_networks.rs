@@ -41,6 +41,12 @@ impl SharedDeniedNetworks {
         self.version.load(Ordering::Acquire)
     }
 
+    /// The networks as they are now.
+    #[must_use]
+    pub fn present(&self) -> Arc<DeniedNetworks> {
+        self.networks.load_full()
+    }
+
     /// For one worker. To be made once and kept: making one costs more than using it.
     #[must_use]
     pub fn reader(&self) -> DeniedNetworksReader {

@@ -1,5 +1,6 @@
 //! How many requests per second each client may send.
 
+use std::fmt::Debug;
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -18,13 +19,40 @@ use siphasher::sip::SipHasher13;
 ///
 /// Memory is fixed, whatever strangers send: clients and sites share 2^20 cells by a keyed hash.
 /// Two that share a cell share the rate, which is rare and cannot be aimed at. There are no cells
-/// before there is a limit.
+/// before a request is limited.
 #[derive(Debug)]
 pub struct RequestRate {
-    cells: OnceLock<Box<[AtomicU64]>>,
+    cells: OnceLock<Cells>,
     hasher: SipHasher13,
+    secret: [u64; 2],
     /// 0: there is no limit.
     nanos_per_request: AtomicU64,
+}
+
+/// Memory that somebody else counts in as well: [`RequestRate::CELLS`] numbers.
+pub trait LentCells: Debug + Send + Sync {
+    /// The one at a place.
+    fn get(&self, place: usize) -> Option<&AtomicU64>;
+}
+
+#[derive(Debug)]
+enum Cells {
+    Own(Box<[AtomicU64]>),
+    Lent(Box<dyn LentCells>),
+}
+
+impl Cells {
+    fn own() -> Self {
+        Self::Own((0..RequestRate::CELLS).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    #[inline]
+    fn get(&self, place: usize) -> Option<&AtomicU64> {
+        match self {
+            Self::Own(cells) => cells.get(place),
+            Self::Lent(cells) => cells.get(place),
+        }
+    }
 }
 
 /// A cell that has room for a request.
@@ -35,7 +63,8 @@ struct Account<'a> {
 }
 
 impl RequestRate {
-    const CELLS: usize = 1 << 20;
+    /// How many cells there are.
+    pub const CELLS: usize = 1 << 20;
     /// A client that was silent may send this long's worth of requests at once.
     const BURST_NANOS: u64 = 1_000_000_000;
 
@@ -53,6 +82,7 @@ impl RequestRate {
         let rate = Self {
             cells: OnceLock::new(),
             hasher: SipHasher13::new_with_keys(key0, key1),
+            secret,
             nanos_per_request: AtomicU64::new(0),
         };
         rate.set(requests_per_second);
@@ -62,12 +92,27 @@ impl RequestRate {
     /// Allows so many requests per second from now on; `None`: any number.
     pub fn set(&self, requests_per_second: Option<NonZeroU32>) {
         let nanos = requests_per_second.map_or(0, |rate| {
-            let zeros = || (0..Self::CELLS).map(|_| AtomicU64::new(0)).collect();
-            self.cells.get_or_init(zeros);
             // In nanoseconds, because in microseconds those of a high rate would be 0: no limit.
             1_000_000_000 / u64::from(rate.get())
         });
         self.nanos_per_request.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Counts in these cells, if it has not begun to count in its own.
+    pub fn count_in(&self, cells: Box<dyn LentCells>) {
+        let _ = self.cells.set(Cells::Lent(cells));
+    }
+
+    /// What clients share cells by: for whoever counts in the same ones, and nobody else.
+    #[must_use]
+    pub fn secret(&self) -> [u64; 2] {
+        self.secret
+    }
+
+    /// What one request takes of a client's time, in nanoseconds; 0: there is no limit.
+    #[must_use]
+    pub fn nanos_per_request(&self) -> u64 {
+        self.nanos_per_request.load(Ordering::Relaxed)
     }
 
     /// Whether a request that arrives now may be served; if so it is counted.
@@ -100,7 +145,7 @@ impl RequestRate {
         let mut hasher = self.hasher;
         hasher.write_u64(whose);
         let place = usize::try_from(hasher.finish()).unwrap_or_default() % Self::CELLS;
-        let cell = self.cells.get()?.get(place)?;
+        let cell = self.cells.get_or_init(Cells::own).get(place)?;
         let paid_nanos = cell.load(Ordering::Relaxed).max(now_nanos);
         (paid_nanos - now_nanos < Self::BURST_NANOS).then_some(Account { cell, paid_nanos })
     }

@@ -1,11 +1,13 @@
 //! What an operator can set: this daemon's sections, their defaults, and how they must fit.
 
+mod network;
+
 use std::path::{Path, PathBuf};
 
 use aquatic_cluster::config::{ClusterConfig, ListConfigs, PeerLives};
 use aquatic_config::{
-    AccessListConfig, Addresses, Checks, KeysConfig, LimitsConfig, LogLevel, OldSpellings,
-    PrivilegeConfig, section,
+    AccessListConfig, Checks, KeysConfig, LimitsConfig, LogLevel, OldSpellings, PrivilegeConfig,
+    section,
 };
 use aquatic_daemon::{access_list, keys, privileges};
 use aquatic_tracker::config::{
@@ -21,7 +23,8 @@ use aquatic_udp_protocol::{
     ANNOUNCE_RESPONSE_HEADER_SIZE, SCRAPE_RESPONSE_HEADER_SIZE, SCRAPE_ROW_SIZE,
 };
 use aquatic_udp_socket::UNFRAGMENTED_BYTES_MAX;
-use serde::{Deserialize, Serialize};
+
+pub use network::{Backend, NetworkConfig, SocketFilterMode, XdpMode, XdpSetting};
 
 use crate::connection_id;
 use crate::inspect::inspect_own;
@@ -37,9 +40,6 @@ const RESPONSE_PEERS_MAX: usize =
 /// Torrents in the largest scrape answer: (1,400 - 8) / 12.
 const SCRAPE_TORRENTS_MAX: usize =
     (ANSWER_BYTES_MAX - SCRAPE_RESPONSE_HEADER_SIZE) / SCRAPE_ROW_SIZE;
-
-/// What fits into the C int that systems are asked with.
-const BUFFER_BYTES_MAX: usize = (1 << 31) - 1;
 
 section! {
     /// aquatic_udp configuration.
@@ -74,96 +74,6 @@ section! {
         pub access_list: AccessListConfig,
         pub keys: KeysConfig,
     }
-}
-
-section! {
-    /// Sockets.
-    pub struct NetworkConfig {
-        /// Where to listen: one address and port or a list of them.
-        ///
-        /// Each gets a socket in each socket worker. IPv6 sockets accept IPv6 only, so that both
-        /// kinds can use the same port. An IP version that the machine does not have is left out of
-        /// the default addresses; it is an error if the file names the address.
-        pub address: Addresses = Addresses::default(),
-        /// Concerns `[::]` as the only address: whether it serves IPv6 alone. If false, a second
-        /// socket serves IPv4.
-        pub only_ipv6: bool = false,
-        /// How datagrams are received and sent: auto, mio (batched system calls) or io_uring (Linux
-        /// 6.0 or later).
-        ///
-        /// auto takes io_uring, which measured faster, or mio where the system does not allow
-        /// io_uring (many container runtimes forbid it), and logs which and why. io_uring ends the
-        /// program at start, with the reason, where it does not work.
-        pub backend: Backend = Backend::Auto,
-        /// Bytes of receive buffer per socket. 0 = the system's default.
-        ///
-        /// What arrives while it is full is lost, so make it large on a busy tracker. The system's
-        /// limit may have to be raised (Linux: sysctl net.core.rmem_max).
-        pub socket_recv_buffer_size: usize = 8_000_000,
-        /// Bytes of send buffer per socket. 0 = the system's default.
-        ///
-        /// Answers are dropped while it is full. Those to hosts of the tracker's own network that
-        /// do not exist stay in it for some seconds, so with a small one, strangers who forge such
-        /// addresses can silence the tracker. The system's limit may have to be raised (Linux:
-        /// sysctl net.core.wmem_max).
-        pub socket_send_buffer_size: usize = 8_000_000,
-        /// Milliseconds after which an idle worker looks after its timers (cleaning, statistics).
-        pub poll_timeout_ms: u64 = 50,
-        /// Microseconds that a busy worker may wait to gather a batch of requests. 0 = never waits.
-        /// The less comes, the longer it waits; from some 100,000 requests per second on, 200.
-        ///
-        /// Saves CPU time at moderate load, and adds at most this to the time of an answer. An idle
-        /// worker does not wait: it is woken by the first request. Nor does one whose clients wait
-        /// for its answers before they ask again; it finds out by trying.
-        pub batch_wait_us: u64 = 500,
-        /// Answers per socket that are kept when the send buffer is full, to be sent again. 0 =
-        /// none: they are dropped (and counted).
-        ///
-        /// Useful on systems without a send buffer for UDP, such as FreeBSD.
-        pub resend_buffer_max_len: usize = 0,
-        /// Requests that the kernel can hold for one worker (io_uring only). Rounded up to a power
-        /// of two.
-        pub ring_size: u16 = 128,
-        /// Whether the kernel drops datagrams with a wrong connection id, and those that are no
-        /// request, before they are put into the queue of a socket: auto or off (Linux only).
-        ///
-        /// auto does so in a flood: 2,000 of them in a second at a worker. They take a fraction of
-        /// the time then, so that others are still answered, and are counted. Some wrong ids are
-        /// let through, so that these clients are told to connect again. It takes less time, and
-        /// counts better, with Linux 5.11 and root or CAP_BPF at the start; the log says which.
-        pub socket_filter: SocketFilterMode = SocketFilterMode::Auto,
-        /// File with the secret of connection ids. Empty = a new secret at each start.
-        ///
-        /// With a file, clients that have an id can go on using it after a restart, and trackers
-        /// behind one address (anycast, several hosts) accept each other's ids if they have the
-        /// same file and clocks that differ by less than 5 seconds. It is made if it does not
-        /// exist, is read before privileges are dropped, and must be closed to other users.
-        pub connection_secret_file: PathBuf = PathBuf::new(),
-    }
-}
-
-/// How datagrams are received and sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Backend {
-    /// The fastest that works here.
-    #[default]
-    Auto,
-    /// io_uring, or an error at start.
-    IoUring,
-    /// epoll (or what the system has instead) and batched system calls.
-    Mio,
-}
-
-/// Whether the kernel filters what comes to a socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SocketFilterMode {
-    /// If the system allows it.
-    #[default]
-    Auto,
-    /// No.
-    Off,
 }
 
 section! {
@@ -373,7 +283,7 @@ impl aquatic_config::Config for Config {
     }
 
     fn check(&self, checks: &mut Checks) {
-        self.check_network(checks);
+        self.network.check(checks);
         self.limits.tracker.check("limits", checks);
         self.limits.addresses.check(checks);
         self.check_files(checks);
@@ -424,59 +334,17 @@ impl aquatic_config::Config for Config {
 }
 
 impl Config {
-    fn check_network(&self, checks: &mut Checks) {
-        let network = &self.network;
-        network.address.check_only_ipv6(network.only_ipv6, checks);
-        checks.require(
-            network.batch_wait_us < 1_000,
-            "network.batch_wait_us",
-            "must be less than 1000: it is added to the time of an answer",
-        );
-        checks.require(
-            network.address.iter().len() <= usize::from(u8::MAX),
-            "network.address",
-            "must be at most 255 addresses",
-        );
-    }
-}
-
-impl NetworkConfig {
-    fn clamp(&mut self, checks: &mut Checks) {
-        checks.clamp(
-            &mut self.poll_timeout_ms,
-            1..=1_000,
-            "network.poll_timeout_ms",
-            "an idle worker must rest, and look after its timers each second",
-        );
-        for (bytes, key) in [
-            (
-                &mut self.socket_recv_buffer_size,
-                "network.socket_recv_buffer_size",
-            ),
-            (
-                &mut self.socket_send_buffer_size,
-                "network.socket_send_buffer_size",
-            ),
-        ] {
-            let reason = "systems can be asked for no more";
-            checks.clamp(bytes, 0..=BUFFER_BYTES_MAX, key, reason);
-        }
-        checks.clamp(
-            &mut self.ring_size,
-            16..=16_384,
-            "network.ring_size",
-            "a ring of io_uring is neither smaller nor larger",
-        );
-    }
-}
-
-impl Config {
     /// Warns of what is allowed, but hardly meant.
     fn advise(&self, checks: &mut Checks) {
         checks.advise(
             self.protocol.max_response_peers > 0,
             "protocol.max_response_peers",
             "is 0: no client is told of any peer",
+        );
+        checks.advise(
+            self.network.xdp != XdpSetting::Off || self.network.xdp_interfaces.is_empty(),
+            "network.xdp_interfaces",
+            "names interfaces, but `network.xdp` is off: they are left alone",
         );
         checks.advise(
             self.limits.tracker.requests_per_second_per_ip != 1,

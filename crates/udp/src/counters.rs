@@ -60,7 +60,7 @@ labels! {
         NotConnect = "not_connect",
         /// Dropped: something is wrong with it, and its connection id is not valid either.
         Unconnected = "unconnected",
-        /// Dropped by a filter in the kernel (`network.socket_filter`): a connection id that nobody
+        /// Dropped in the kernel (`network.socket_filter`, `network.xdp`): a connection id that nobody
         /// was given, after others in the same second. A filter without counters drops for other
         /// reasons as well, and a full receive buffer.
         ForgedId = "forged_id",
@@ -70,6 +70,9 @@ labels! {
         NetworkDenied = "network_denied",
         /// Dropped: more requests than `limits.requests_per_second_per_ip`.
         RequestRate = "request_rate",
+        /// Dropped by a program in the kernel: connect requests, more than
+        /// `network.xdp_answers_per_second`.
+        AnswerRate = "answer_rate",
         /// Dropped by the kernel: the socket's receive buffer was full. The only reason that is
         /// about datagrams which nobody has looked at: not all of them need be requests.
         ReceiveBufferFull = "receive_buffer_full",
@@ -122,6 +125,7 @@ impl ReasonLabel for Reason {
             | Self::SourcePortZero
             | Self::NetworkDenied
             | Self::RequestRate
+            | Self::AnswerRate
             | Self::ReceiveBufferFull
             | Self::QueueFull
             | Self::SendFailed

@@ -31,6 +31,7 @@ use crate::socket_worker::host::Host;
 use crate::socket_worker::last_rounds::LastRounds;
 use crate::sockets;
 use crate::workers::{FrontEndParts, connect_workers};
+use crate::xdp::{self, Guard, Surroundings};
 
 /// How long swarm workers wait.
 #[must_use]
@@ -50,6 +51,7 @@ pub struct Bound {
     sockets: Vec<Vec<UdpSocket>>,
     /// By socket worker.
     shields: Vec<Shields>,
+    xdp: Option<xdp::Attached>,
     /// By socket worker.
     waits: Vec<SocketWait>,
     connection_secret: Option<[u64; 2]>,
@@ -73,6 +75,7 @@ impl Bound {
         let backend = Chosen::new(config)?;
         let sockets = sockets::bind(config, kept_sockets)?;
         let shields = Shields::prepare(config, &sockets);
+        let xdp = xdp::Attached::new(config)?;
         let waits = sockets.iter().map(|_| backend::wait_handle(&backend));
         let waits = waits.collect::<anyhow::Result<_>>()?;
         let secret_file = &config.network.connection_secret_file;
@@ -95,6 +98,7 @@ impl Bound {
             backend,
             sockets,
             shields,
+            xdp,
             waits,
             connection_secret,
         })
@@ -143,6 +147,15 @@ impl Bound {
         let (mut socket_workers, counted) = connect_workers(config, shards, parts, entropy)?;
         let shields = std::mem::take(&mut self.shields);
         let clock_zero_nanos = launch.clock().zero_nanos();
+        if let (Some(worker), Some(attached)) = (socket_workers.first_mut(), self.xdp.take()) {
+            let surroundings = Surroundings {
+                sockets: addresses.clone(),
+                access_list: launch.access_list(),
+                request_rate: &limits.request_rate,
+                clock_zero_nanos,
+            };
+            worker.guarded_by(Guard::new(attached, &config.network, surroundings));
+        }
         for (worker, shields) in socket_workers.iter_mut().zip(shields) {
             worker.hide_behind(shields.at(clock_zero_nanos));
             worker.require_keys(launch.keys());

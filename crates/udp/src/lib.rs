@@ -41,6 +41,7 @@
 //! | `backend` | epoll or io_uring: which one, and how it is agreed upon |
 //! | `sockets` | how the sockets of all workers are bound, and steered by the kernel |
 //! | `flood`, `shield` | when the kernel drops forged requests, and by which filter |
+//! | `xdp` | the program in front of the network stack |
 //! | `health` | where `--health` asks |
 //! | `inspect` | what `--check-config` finds on this machine |
 
@@ -66,6 +67,7 @@ mod start;
 pub mod statistics;
 pub mod unix_clock;
 pub mod workers;
+mod xdp;
 
 use aquatic_daemon::cli::App;
 pub use aquatic_daemon::clock::Now;

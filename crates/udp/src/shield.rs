@@ -279,7 +279,7 @@ fn own(sockets: &[UdpSocket]) -> impl Iterator<Item = &UdpSocket> {
 }
 
 /// The clock of these ids on the time line of the kernel, at which the daemon's begins at `zero`.
-fn times(ids: &ConnectionIds, zero: u64) -> Times {
+pub(crate) fn times(ids: &ConnectionIds, zero: u64) -> Times {
     let clock = ids.clock();
     let nanos = |micros: u64| micros.wrapping_mul(1_000);
     let on_kernels = |unix_micros| nanos(unix_micros).wrapping_sub(zero);

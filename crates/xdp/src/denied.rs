@@ -80,7 +80,8 @@ pub(crate) struct Trees<N> {
 impl<N: Node> Trees<N> {
     /// Ranges that there can be at all.
     const MOST: usize = (1 << N::DEPTH) - 1;
-    const LEAST: usize = (1 << 10) - 1;
+    /// Lists that come later may be longer; this takes a megabyte or less.
+    const LEAST: usize = (1 << (N::DEPTH - 4)) - 1;
 
     /// With room for `ranges`, and for some more to come.
     pub(crate) fn new(ranges: usize) -> io::Result<Self> {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::kernel;
-use crate::xdp::AttachMode;
+use crate::told::AttachMode;
 
 /// A network interface.
 #[derive(Clone, Debug)]

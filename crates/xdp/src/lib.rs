@@ -8,6 +8,7 @@
 //! | part | where it runs |
 //! |---|---|
 //! | [`SocketFilter`] | before the queue of a socket, on every interface |
+//! | [`Xdp`] | before the network stack, at the interfaces that are named; it also answers connects |
 //!
 //! They are written in C (`bpf/`), and kept as arrays of instructions ([`programs`]) that
 //! `scripts/bpf.sh` makes: whoever builds this crate needs no other compiler, and no library.
@@ -56,9 +57,11 @@ pub use crate::host_addresses::HostAddresses;
 #[cfg(target_os = "linux")]
 pub use crate::interface::Interface;
 #[cfg(not(target_os = "linux"))]
-pub use crate::portable::{SocketFilter, attach_classic, detach};
+pub use crate::portable::{
+    HostAddresses, Interface, RateCells, SocketFilter, Xdp, attach_classic, detach,
+};
 #[cfg(target_os = "linux")]
 pub use crate::socket_filter::{SocketFilter, attach_classic, detach};
-pub use crate::told::{Counts, Times};
+pub use crate::told::{AttachError, AttachMode, Counts, Rate, Times, TooMany, XdpLimits, XdpMode};
 #[cfg(target_os = "linux")]
-pub use crate::xdp::{AttachMode, Rate, RateCells, TooMany, Xdp, XdpLimits, XdpMode};
+pub use crate::xdp::{RateCells, Xdp};

@@ -15,32 +15,15 @@ use crate::map::{Array, Shared};
 use crate::memory::State;
 use crate::program::{self, Kind};
 use crate::programs::xdp::CODE;
-use crate::told::{Counts, FAMILIES, Row, Times, sums};
+use crate::told::{
+    AttachError, AttachMode, Counts, FAMILIES, Rate, Row, Times, TooMany, XdpLimits, XdpMode, sums,
+};
 
 /// Cells of the rate of clients, as `aquatic_daemon` has them.
 const RATE_CELLS: usize = 1 << 20;
 
 /// Receive queues of an interface that can have a socket of AF_XDP.
 const QUEUES_MAX: u32 = 256;
-
-/// What the program does with datagrams that are meant for the tracker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum XdpMode {
-    /// Answers connect requests. All else goes on untouched.
-    AnswerConnects = 1,
-    /// Drops what is no request, too, and what has a wrong connection id.
-    Filter = 2,
-}
-
-/// Who runs the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachMode {
-    /// The driver of the card, before there is anything else.
-    Native,
-    /// The kernel, a little later, on any interface.
-    Generic,
-}
 
 impl AttachMode {
     fn flags(self) -> u32 {
@@ -49,26 +32,6 @@ impl AttachMode {
             Self::Native => 1 << 2,
         }
     }
-}
-
-/// What the program goes by.
-#[derive(Clone, Copy, Debug)]
-pub struct XdpLimits {
-    /// Connect requests that each processor answers in a second.
-    pub answers_per_second: u64,
-    /// Wrong connection ids that each processor answers in a second with an error.
-    pub errors_per_second: u64,
-}
-
-/// How often a client may send, as user space reckons it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rate {
-    /// Of the hash by which clients share cells.
-    pub key: [u64; 2],
-    /// 0: there is no limit.
-    pub nanos_per_request: u64,
-    /// What the monotonic clock of the kernel says at the zero of the rate's.
-    pub zero_nanos: u64,
 }
 
 /// `struct settings`.
@@ -138,8 +101,6 @@ pub struct Xdp {
 #[derive(Debug)]
 struct Attached {
     settings: Array<Settings>,
-    /// Sockets of AF_XDP, by receive queue.
-    queues: OwnedFd,
     program: OwnedFd,
     /// Holds the program there; none if it was never attached.
     link: Option<OwnedFd>,
@@ -170,13 +131,12 @@ impl Xdp {
     /// the process ends, however it does.
     ///
     /// # Errors
-    /// If the process may not (it takes `CAP_BPF` and `CAP_NET_ADMIN`), the interface has another
-    /// program (`EBUSY`, `EEXIST`), or does not take one in this mode (`EOPNOTSUPP`, `EINVAL`,
-    /// `ERANGE`, `ENOMEM`).
-    pub fn attach(&mut self, interface_index: u32, mode: AttachMode) -> io::Result<()> {
-        let mut attached = self.load(mode)?;
-        let link = kernel::attach_xdp(&attached.program, interface_index, mode.flags())?;
-        attached.link = Some(link);
+    /// If the interface has another program, does not take one in this mode, or the process may not
+    /// (it takes `CAP_BPF` and `CAP_NET_ADMIN`).
+    pub fn attach(&mut self, interface_index: u32, mode: AttachMode) -> Result<(), AttachError> {
+        let mut attached = self.load(mode).map_err(AttachError::Failed)?;
+        let link = kernel::attach_xdp(&attached.program, interface_index, mode.flags());
+        attached.link = Some(link.map_err(AttachError::of)?);
         self.attached.push(attached);
         Ok(())
     }
@@ -240,7 +200,6 @@ impl Xdp {
         let program = program::load(Kind::Xdp, &CODE, &maps)?;
         Ok(Attached {
             settings,
-            queues,
             program,
             link: None,
         })
@@ -342,6 +301,15 @@ impl Xdp {
     }
 }
 
-/// There are more networks than the program has room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
+impl AttachError {
+    fn of(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EBUSY | libc::EEXIST) => Self::Taken(error),
+            // There is no such mode; not with this MTU, these offloads, or so many queues.
+            Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE | libc::ENOMEM | libc::E2BIG) => {
+                Self::Unfit(error)
+            }
+            _ => Self::Failed(error),
+        }
+    }
+}

@@ -46,6 +46,7 @@ impl LastRounds {
         clock: Clock,
         mut send: impl FnMut(&mut SocketWorker) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
+        worker.withdraw();
         self.finish(worker, clock, &mut send)?;
         // Its swarms may have to be written down, and others may still have batches for it.
         loop {

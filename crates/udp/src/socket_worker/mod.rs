@@ -45,6 +45,7 @@ use crate::messages::{Announce, Batch, Scrape};
 use crate::response_writer::ResponseWriter;
 use crate::service::{Dispatch, Service};
 use crate::shield::Shields;
+use crate::xdp::Guard;
 use pending_scrapes::PendingScrapes;
 
 /// Bytes of the largest datagram that is read. The largest sensible request is a scrape of 116
@@ -67,6 +68,8 @@ pub struct SocketWorker {
     pending_scrapes: PendingScrapes,
     counters: Arc<WorkerCounters>,
     shields: Shields,
+    /// One worker has it.
+    guard: Option<Guard>,
 }
 
 impl SocketWorker {
@@ -90,12 +93,18 @@ impl SocketWorker {
             pending_scrapes: PendingScrapes::new(),
             counters,
             shields: Shields::default(),
+            guard: None,
         }
     }
 
     /// Gives it filters in front of its sockets. To be called before it works.
     pub(crate) fn hide_behind(&mut self, shields: Shields) {
         self.shields = shields;
+    }
+
+    /// Gives it a program in front of the network stack. To be called before it works.
+    pub(crate) fn guarded_by(&mut self, guard: Guard) {
+        self.guard = Some(guard);
     }
 
     /// The same, with settings that change while it works.

@@ -1,4 +1,5 @@
-//! What a worker has to do with the filters in front of its sockets.
+//! What a worker has to do with the filters in front of its sockets, and with the program in front
+//! of the network stack.
 
 use aquatic_types::IpFamily;
 use aquatic_udp_socket::UdpSocket;
@@ -6,13 +7,30 @@ use aquatic_xdp::Counts;
 
 use super::SocketWorker;
 use crate::Now;
-use crate::counters::{Reason, RequestKind, TrafficCounters};
+use crate::counters::{Reason, RequestKind, ResponseKind, TrafficCounters};
+use crate::xdp::Guard;
+
+const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
 
 impl SocketWorker {
     /// Does what is due once a second about filters in front of `sockets`.
     pub(super) fn look_after_shields(&mut self, now: Now, sockets: &[UdpSocket]) {
         let (ids, wrong) = (self.service.connection_ids(), self.wrong());
         self.shields.look_each_second(now, wrong, ids, sockets);
+        let ids = self.service.connection_ids();
+        if let Some(guard) = &mut self.guard {
+            guard.look_each_second(ids);
+            for (family, counts) in FAMILIES.into_iter().zip(guard.take_counts()) {
+                account(self.counters.traffic(family), &counts);
+            }
+        }
+    }
+
+    /// What would be kept from a socket from now on is for whoever serves next.
+    pub(super) fn withdraw(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.end();
+        }
     }
 
     /// Has the kernel filter what comes to `sockets` if a flood has begun. To be called often.
@@ -31,39 +49,57 @@ impl SocketWorker {
             Reason::NotConnect,
             Reason::Unconnected,
         ];
-        let families = [IpFamily::V4, IpFamily::V6].map(|family| self.counters.traffic(family));
+        let families = FAMILIES.map(|family| self.counters.traffic(family));
         let of = |traffic: &TrafficCounters| REASONS.map(|reason| traffic.reason(reason).get());
         let malformed: u64 = families.into_iter().flat_map(of).sum();
-        malformed + self.service.forged() + self.shields.forged()
+        // They have not come so far.
+        let by_guard = self.guard.as_ref().map_or(0, Guard::malformed);
+        malformed.saturating_sub(by_guard) + self.service.forged() + self.shields.forged()
     }
 
     /// Counts what was dropped in front of `socket` since this was called last. Returns how many
     /// datagrams that were.
     pub(super) fn account_filtered(&mut self, socket: usize) -> u64 {
         let dropped = self.shields.take_dropped(socket);
-        let families = [IpFamily::V4, IpFamily::V6];
-        for (family, dropped) in families.into_iter().zip(&dropped) {
-            account_dropped(self.counters.traffic(family), dropped);
+        for (family, dropped) in FAMILIES.into_iter().zip(&dropped) {
+            account(self.counters.traffic(family), dropped);
         }
         dropped.iter().map(Counts::dropped).sum()
     }
 }
 
-/// Counts what was dropped as if it had been received.
-fn account_dropped(counters: &TrafficCounters, dropped: &Counts) {
+/// Counts what the kernel has dropped or answered as if it had been received, and sent.
+fn account(counters: &TrafficCounters, counts: &Counts) {
     let size = |count| usize::try_from(count).unwrap_or(usize::MAX);
-    counters.received_bytes.add(size(dropped.bytes));
+    counters.received_bytes.add(size(counts.bytes));
+    counters.sent_bytes.add(size(counts.sent_bytes));
+    let told = counts.told_announces + counts.told_scrapes;
     for (kind, count) in [
-        (RequestKind::Announce, dropped.announces),
-        (RequestKind::Scrape, dropped.scrapes),
+        (RequestKind::Connect, counts.connects + counts.answer_rate),
+        (
+            RequestKind::Announce,
+            counts.announces + counts.told_announces,
+        ),
+        (RequestKind::Scrape, counts.scrapes + counts.told_scrapes),
     ] {
         counters.requests(kind).add(size(count));
-        counters.reason(Reason::ForgedId).add(size(count));
+    }
+    for (kind, count) in [
+        (ResponseKind::Connect, counts.connects),
+        (ResponseKind::Error, told),
+    ] {
+        counters.responses(kind).add(size(count));
     }
     for (reason, count) in [
-        (Reason::TooShort, dropped.too_short),
-        (Reason::UnknownAction, dropped.unknown_action),
-        (Reason::NotConnect, dropped.not_connect),
+        (Reason::ForgedId, counts.forged()),
+        (Reason::ConnectionId, told),
+        (Reason::TooShort, counts.too_short),
+        (Reason::UnknownAction, counts.unknown_action),
+        (Reason::NotConnect, counts.not_connect),
+        (Reason::SourcePortZero, counts.source_port_zero),
+        (Reason::NetworkDenied, counts.network_denied),
+        (Reason::RequestRate, counts.request_rate),
+        (Reason::AnswerRate, counts.answer_rate),
     ] {
         counters.reason(reason).add(size(count));
     }

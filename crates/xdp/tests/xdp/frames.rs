@@ -5,22 +5,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What a frame is made of.
 #[derive(Clone, Debug)]
-pub struct Frame {
-    pub from: SocketAddr,
-    pub to: SocketAddr,
-    pub macs: [[u8; 6]; 2],
+pub(crate) struct Frame {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) macs: [[u8; 6]; 2],
     /// Of 802.1Q.
-    pub tag: Option<u16>,
-    pub payload: Vec<u8>,
+    pub(crate) tag: Option<u16>,
+    pub(crate) payload: Vec<u8>,
     /// The sum of UDP as a card would complete it.
-    pub is_partial: bool,
+    pub(crate) is_partial: bool,
 }
 
-pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 impl Frame {
-    pub fn new(from: SocketAddr, to: SocketAddr, payload: Vec<u8>) -> Self {
+    pub(crate) fn new(from: SocketAddr, to: SocketAddr, payload: Vec<u8>) -> Self {
         Self {
             from,
             to,
@@ -32,7 +32,7 @@ impl Frame {
     }
 
     /// The answer to it, with this payload.
-    pub fn answer(&self, payload: Vec<u8>) -> Self {
+    pub(crate) fn answer(&self, payload: Vec<u8>) -> Self {
         let [to, from] = self.macs;
         Self {
             from: self.to,
@@ -43,16 +43,16 @@ impl Frame {
         }
     }
 
-    pub fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         if self.tag.is_some() { 18 } else { 14 }
     }
 
     /// Where UDP's header is.
-    pub fn udp_start(&self) -> usize {
+    pub(crate) fn udp_start(&self) -> usize {
         self.start() + if self.from.is_ipv4() { 20 } else { 40 }
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = self.macs.concat();
         if let Some(tag) = self.tag {
             out.extend([0x81, 0]);
@@ -110,7 +110,7 @@ fn v4_header(from: Ipv4Addr, to: Ipv4Addr, udp_bytes: u16) -> Vec<u8> {
 }
 
 /// RFC 1071, without its complement.
-pub fn sum(bytes: &[u8]) -> u16 {
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
     let words = bytes
         .chunks(2)
         .map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or_default()));

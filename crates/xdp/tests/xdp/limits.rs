@@ -104,7 +104,7 @@ fn a_long_list_is_as_deep_as_it_may_be_and_a_longer_one_is_refused() {
     let Some(mut xdp) = loaded(AttachMode::Native) else {
         return;
     };
-    assert_eq!(xdp.deny(&vec![(1, 1); 1_024], &[]), Err(TooMany));
+    assert_eq!(xdp.deny(&vec![(1, 1); 1 << 16], &[]), Err(TooMany));
     drop(xdp);
     const V4_MAX: u32 = (1 << 20) - 1;
     const V6_MAX: u32 = (1 << 16) - 1;

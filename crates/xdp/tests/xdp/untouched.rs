@@ -4,12 +4,48 @@ use aquatic_xdp::{AttachMode, Counts};
 
 use super::*;
 
-/// A frame with some bytes changed.
-fn changed(frame: &Frame, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = frame.bytes();
-    change(&mut bytes);
-    bytes
-}
+/// Where headers begin in a frame without a tag.
+const IP: usize = 14;
+const UDP_V4: usize = 34;
+const UDP_V6: usize = 54;
+
+/// What is wrong with a frame, and what is changed for that.
+type Change = (&'static str, fn(&mut [u8]));
+
+const CHANGES_V4: [Change; 19] = [
+    ("a fragment with more to come", |it| it[IP + 6] |= 0x20),
+    ("a last fragment", |it| it[IP + 7] = 1),
+    ("options", |it| it[IP] = 0x46),
+    ("version 5", |it| it[IP] = 0x55),
+    ("TCP", |it| it[IP + 9] = 6),
+    ("a longer packet than frame", |it| it[IP + 3] += 30),
+    ("a shorter packet than its header", |it| it[IP + 3] = 19),
+    ("no whole header of UDP", |it| it[IP + 3] = 27),
+    ("UDP says more", |it| it[UDP_V4 + 5] += 1),
+    ("UDP says less", |it| it[UDP_V4 + 5] -= 1),
+    ("from nowhere", |it| it[IP + 12..IP + 16].fill(0)),
+    ("from this host", |it| it[IP + 12] = 127),
+    ("from a group", |it| it[IP + 12] = 224),
+    ("from all", |it| it[IP + 12..IP + 16].fill(255)),
+    ("another address", |it| it[IP + 19] = 2),
+    ("another port", |it| it[UDP_V4 + 3] ^= 1),
+    ("to a group of hosts", |it| it[0] |= 1),
+    ("ARP", |it| it[12..14].copy_from_slice(&[8, 6])),
+    ("two tags", |it| it[12..14].copy_from_slice(&[0x88, 0xa8])),
+];
+
+const CHANGES_V6: [Change; 10] = [
+    ("hop-by-hop options", |it| it[IP + 6] = 0),
+    ("a fragment", |it| it[IP + 6] = 44),
+    ("version 4", |it| it[IP] = 0x40),
+    ("a longer packet than frame", |it| it[IP + 5] += 9),
+    ("no whole header of UDP", |it| it[IP + 5] = 7),
+    ("UDP says more", |it| it[UDP_V6 + 5] += 1),
+    ("from ::", |it| it[IP + 8..IP + 24].fill(0)),
+    ("from a group", |it| it[IP + 8] = 0xff),
+    ("another address", |it| it[IP + 39] = 2),
+    ("another port", |it| it[UDP_V6 + 3] ^= 1),
+];
 
 #[test]
 fn frames_that_are_not_simple_go_on() {
@@ -17,99 +53,25 @@ fn frames_that_are_not_simple_go_on() {
         return;
     };
     let [v4, v6] = frames(&connect());
-    let (ip, udp_v4, udp_v6) = (14, 34, 54);
-    let frames = [
-        (
-            "a fragment with more to come",
-            changed(&v4, |it| it[ip + 6] |= 0x20),
-        ),
-        ("a last fragment", changed(&v4, |it| it[ip + 7] = 1)),
-        ("options", changed(&v4, |it| it[ip] = 0x46)),
-        ("version 5", changed(&v4, |it| it[ip] = 0x55)),
-        ("TCP", changed(&v4, |it| it[ip + 9] = 6)),
-        (
-            "a longer packet than frame",
-            changed(&v4, |it| it[ip + 3] += 30),
-        ),
-        (
-            "a shorter packet than its header",
-            changed(&v4, |it| it[ip + 3] = 19),
-        ),
-        (
-            "a packet without a whole header of UDP",
-            changed(&v4, |it| it[ip + 3] = 27),
-        ),
-        ("UDP says more", changed(&v4, |it| it[udp_v4 + 5] += 1)),
-        ("UDP says less", changed(&v4, |it| it[udp_v4 + 5] -= 1)),
-        (
-            "from nowhere",
-            changed(&v4, |it| it[ip + 12..ip + 16].fill(0)),
-        ),
-        ("from this host", changed(&v4, |it| it[ip + 12] = 127)),
-        ("from a group", changed(&v4, |it| it[ip + 12] = 224)),
-        (
-            "from all",
-            changed(&v4, |it| it[ip + 12..ip + 16].fill(255)),
-        ),
-        ("another address", changed(&v4, |it| it[ip + 19] = 2)),
-        ("another port", changed(&v4, |it| it[udp_v4 + 3] ^= 1)),
-        ("to a group of hosts", changed(&v4, |it| it[0] |= 1)),
-        (
-            "ARP",
-            changed(&v4, |it| it[12..14].copy_from_slice(&[8, 6])),
-        ),
-        (
-            "two tags",
-            changed(&v4, |it| it[12..14].copy_from_slice(&[0x88, 0xa8])),
-        ),
-        ("hop-by-hop options", changed(&v6, |it| it[ip + 6] = 0)),
-        ("a fragment of IPv6", changed(&v6, |it| it[ip + 6] = 44)),
-        ("version 4 in 6", changed(&v6, |it| it[ip] = 0x40)),
-        (
-            "a longer packet of IPv6",
-            changed(&v6, |it| it[ip + 5] += 9),
-        ),
-        ("no header of UDP", changed(&v6, |it| it[ip + 5] = 7)),
-        (
-            "UDP says more over IPv6",
-            changed(&v6, |it| it[udp_v6 + 5] += 1),
-        ),
-        ("from ::", changed(&v6, |it| it[ip + 8..ip + 24].fill(0))),
-        ("from a group of IPv6", changed(&v6, |it| it[ip + 8] = 0xff)),
-        (
-            "another address of IPv6",
-            changed(&v6, |it| it[ip + 39] = 2),
-        ),
-        (
-            "another port over IPv6",
-            changed(&v6, |it| it[udp_v6 + 3] ^= 1),
-        ),
-    ];
-    for (what, bytes) in frames {
-        assert_eq!(verdict(&xdp, &bytes), PASS, "{what}");
-    }
-    for frame in [&v4, &v6] {
-        let bytes = frame.bytes();
-        for len in 14..bytes.len() {
-            assert_eq!(verdict(&xdp, &bytes[..len]), PASS, "cut to {len}");
+    for (frame, changes) in [(&v4, &CHANGES_V4[..]), (&v6, &CHANGES_V6[..])] {
+        let whole = frame.bytes();
+        for (what, change) in changes {
+            let mut bytes = whole.clone();
+            change(&mut bytes);
+            assert_eq!(verdict(&xdp, &bytes), PASS, "{what}");
+        }
+        for len in 14..whole.len() {
+            assert_eq!(verdict(&xdp, &whole[..len]), PASS, "cut to {len}");
         }
     }
-    let twice_tagged = changed(
-        &Frame {
-            tag: Some(1),
-            ..v4.clone()
-        },
-        |it| {
-            it[16..18].copy_from_slice(&[0x81, 0]);
-        },
-    );
+    let tag = Some(1);
+    let mut twice_tagged = Frame { tag, ..v4.clone() }.bytes();
+    twice_tagged[16..18].copy_from_slice(&[0x81, 0]);
     assert_eq!(verdict(&xdp, &twice_tagged), PASS);
     assert_counts(&xdp, [Counts::default(); 2]);
     // The same without a change.
-    assert_eq!(
-        [verdict(&xdp, &v4.bytes()), verdict(&xdp, &v6.bytes())],
-        [TX; 2]
-    );
+    let frames = [v4, v6].map(|frame| verdict(&xdp, &frame.bytes()));
+    assert_eq!(frames, [TX; 2]);
 }
 
 #[test]

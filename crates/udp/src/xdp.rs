@@ -1,0 +1,380 @@
+//! The program in front of the network stack (`network.xdp`).
+//!
+//! It does what [`Service::receive`](crate::service::Service::receive) would do about a datagram, as
+//! far as that takes no swarm, for a tenth of the time: [`aquatic_xdp`] says what, and how. It is
+//! attached at the start, when the process may still do that. From then on all that it has to know
+//! is told to it in memory, once a second, by one of the socket workers: the time, where the
+//! tracker listens, which networks are denied and how much a client may ask. What it counts is
+//! added to what that worker counts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use anyhow::{Context, bail};
+use aquatic_access_list::{SharedAccessList, SharedDeniedNetworks};
+use aquatic_daemon::denied_networks;
+use aquatic_daemon::request_rate::{LentCells, RequestRate};
+use aquatic_xdp::{
+    AttachError, AttachMode, Counts, HostAddresses, Interface, Rate, RateCells, Xdp, XdpLimits,
+};
+
+use crate::config::{Config, NetworkConfig, XdpMode, XdpSetting};
+use crate::connection_id::ConnectionIds;
+use crate::shield;
+
+const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start";
+
+/// A network in a list has no fewer bytes.
+const NETWORK_BYTES: u64 = 8;
+
+/// A program that is attached and passes everything on.
+pub(crate) struct Attached {
+    xdp: Xdp,
+    addresses: HostAddresses,
+}
+
+impl Attached {
+    /// Attaches the program as configured. Says what comes of it. `None`: there is none, since none
+    /// is wanted, or it is not possible.
+    ///
+    /// # Errors
+    /// If it is required, and not possible.
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Option<Self>> {
+        let network = &config.network;
+        if network.xdp == XdpSetting::Off {
+            return Ok(None);
+        }
+        match Self::attach_all(config) {
+            Ok(attached) => Ok(Some(attached)),
+            Err(error) if network.xdp_required => Err(error),
+            Err(error) => {
+                log::warn!("{error:#}: the tracker serves without");
+                Ok(None)
+            }
+        }
+    }
+
+    fn attach_all(config: &Config) -> anyhow::Result<Self> {
+        let network = &config.network;
+        let networks = networks_at_most(config);
+        let mut xdp =
+            Xdp::new(networks, networks).with_context(|| format!("`network.xdp`: {RIGHTS}"))?;
+        let addresses = HostAddresses::follow().context("the addresses of this host")?;
+        let mut failures = Vec::new();
+        for name in &network.xdp_interfaces {
+            match attach(&mut xdp, name, network.xdp_mode) {
+                Ok(mode) => log::info!("xdp: {} at {name}, {mode}", label(network.xdp)),
+                Err(error) if network.xdp_required => return Err(error),
+                Err(error) => failures.push(error),
+            }
+        }
+        if xdp.interfaces() == 0
+            && let Some(error) = failures.pop()
+        {
+            return Err(error);
+        }
+        for error in failures {
+            log::warn!("{error:#}: what comes there is left to the kernel");
+        }
+        Ok(Self { xdp, addresses })
+    }
+}
+
+/// How many networks a list can have, by the size of its file.
+fn networks_at_most(config: &Config) -> usize {
+    let path = denied_networks::file(&config.access_list);
+    let bytes = path
+        .and_then(|path| path.metadata().ok())
+        .map(|it| it.len());
+    usize::try_from(bytes.unwrap_or_default() / NETWORK_BYTES).unwrap_or(usize::MAX)
+}
+
+fn label(setting: XdpSetting) -> &'static str {
+    match setting {
+        XdpSetting::Off => "off",
+        XdpSetting::Connect => "connect",
+        XdpSetting::Filter => "filter",
+    }
+}
+
+/// Attaches it to an interface, and says in words how.
+fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<String> {
+    let interface = Interface::named(name).with_context(|| format!("`network.xdp` at {name}"))?;
+    if let Some(vlan) = interface.stripped_vlan() {
+        bail!(
+            "`network.xdp` at {name}: the card takes off the tags of the VLAN of {vlan}, and answers \
+             would have none (it leaves them there after: ethtool -K {name} rxvlan off)"
+        );
+    }
+    let modes = match mode {
+        XdpMode::Auto => interface.modes(),
+        XdpMode::Native => &[AttachMode::Native],
+        XdpMode::Generic => &[AttachMode::Generic],
+    };
+    let mut refused = String::new();
+    for mode in modes {
+        match xdp.attach(interface.index(), *mode) {
+            Ok(()) => {
+                if *mode == AttachMode::Native && interface.is_veth() {
+                    log::warn!(
+                        "`network.xdp_mode` = native at {name}: veth loses all answers if its other \
+                         end has no program, too"
+                    );
+                }
+                return Ok(format!("{}{refused}", mode_label(*mode)));
+            }
+            Err(AttachError::Unfit(error)) => {
+                refused += &format!("; not {}, since {error}", mode_label(*mode));
+            }
+            Err(AttachError::Taken(error)) => bail!(
+                "`network.xdp` at {name}: there is another program already, of another tracker or \
+                 of something else ({error})"
+            ),
+            Err(AttachError::Failed(error)) => {
+                return Err(error).with_context(|| format!("`network.xdp` at {name}: {RIGHTS}"));
+            }
+        }
+    }
+    bail!("`network.xdp` at {name}: no program{refused}");
+}
+
+fn mode_label(mode: AttachMode) -> &'static str {
+    match mode {
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+    }
+}
+
+/// What the program has to know besides ids and the time.
+pub(crate) struct Surroundings<'a> {
+    /// Where the sockets are bound.
+    pub(crate) sockets: Vec<SocketAddr>,
+    pub(crate) access_list: &'a SharedAccessList,
+    pub(crate) request_rate: &'a Arc<RequestRate>,
+    /// The daemon's zero on the kernel's monotonic clock.
+    pub(crate) clock_zero_nanos: u64,
+}
+
+/// A program that works for as long as one of the workers does.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    xdp: Xdp,
+    mode: aquatic_xdp::XdpMode,
+    limits: XdpLimits,
+    addresses: HostAddresses,
+    /// Of this host.
+    host: Vec<IpAddr>,
+    sockets: Vec<SocketAddr>,
+    denied: Option<SharedDeniedNetworks>,
+    /// Which denied networks it knows.
+    denied_version: Option<u64>,
+    request_rate: Arc<RequestRate>,
+    /// The one that it knows.
+    nanos_per_request: Option<u64>,
+    clock_zero_nanos: u64,
+    state: State,
+    /// What was told of it already.
+    known: [Counts; 2],
+    /// Datagrams that it has dropped which are no request.
+    malformed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It passes everything on.
+    Passive,
+    Active,
+    /// It will not work again.
+    Over,
+}
+
+impl Guard {
+    pub(crate) fn new(
+        attached: Attached,
+        network: &NetworkConfig,
+        surroundings: Surroundings<'_>,
+    ) -> Self {
+        let Attached { xdp, addresses } = attached;
+        let request_rate = Arc::clone(surroundings.request_rate);
+        request_rate.count_in(Box::new(ProgramCells(xdp.rate_cells())));
+        Self {
+            xdp,
+            mode: match network.xdp {
+                XdpSetting::Off | XdpSetting::Connect => aquatic_xdp::XdpMode::AnswerConnects,
+                XdpSetting::Filter => aquatic_xdp::XdpMode::Filter,
+            },
+            limits: XdpLimits {
+                answers_per_second: network.xdp_answers_per_second.into(),
+                errors_per_second: network.xdp_errors_per_second.into(),
+            },
+            addresses,
+            host: Vec::new(),
+            sockets: surroundings.sockets,
+            denied: surroundings.access_list.denied_networks().cloned(),
+            denied_version: None,
+            request_rate,
+            nanos_per_request: None,
+            clock_zero_nanos: surroundings.clock_zero_nanos,
+            state: State::Passive,
+            known: Default::default(),
+            malformed: 0,
+        }
+    }
+
+    /// Tells it what has changed. To be called once a second. The first time it begins to work, and
+    /// gives and takes these ids.
+    pub(crate) fn look_each_second(&mut self, ids: &ConnectionIds) {
+        if self.state == State::Over {
+            return;
+        }
+        let times = shield::times(ids, self.clock_zero_nanos);
+        self.xdp.set_times(times);
+        self.follow_addresses();
+        self.follow_rate();
+        let is_complete = self.follow_denied();
+        match (self.state, is_complete) {
+            (State::Passive, true) => {
+                self.xdp
+                    .activate(self.mode, ids.secret(), times, self.limits);
+                self.state = State::Active;
+            }
+            (State::Active, false) => {
+                self.xdp.deactivate();
+                self.state = State::Passive;
+            }
+            _ => {}
+        }
+    }
+
+    fn follow_addresses(&mut self) {
+        match self.addresses.changed() {
+            Ok(Some(host)) if host != self.host => self.host = host,
+            Ok(_) => return,
+            Err(error) => {
+                log::warn!("xdp: the addresses of this host are not known any more: {error}");
+                self.end();
+                return;
+            }
+        }
+        let homeless = self
+            .xdp
+            .set_listeners(&listeners(&self.sockets, &self.host));
+        if homeless > 0 {
+            log::warn!(
+                "xdp: {homeless} addresses of this host are too many: what comes there is left to \
+                 the kernel"
+            );
+        }
+    }
+
+    fn follow_rate(&mut self) {
+        let nanos_per_request = self.request_rate.nanos_per_request();
+        if self.nanos_per_request.replace(nanos_per_request) != Some(nanos_per_request) {
+            self.xdp.set_rate(Rate {
+                key: self.request_rate.secret(),
+                nanos_per_request,
+                zero_nanos: self.clock_zero_nanos,
+            });
+        }
+    }
+
+    /// Returns whether it knows all networks that are denied.
+    fn follow_denied(&mut self) -> bool {
+        let Some(denied) = &self.denied else {
+            return true;
+        };
+        // Before the list is read, so that a newer one is never taken for known.
+        let version = denied.version();
+        if self.denied_version.replace(version) == Some(version) {
+            return self.state == State::Active;
+        }
+        let networks = denied.present();
+        let (v4, v6): (Vec<_>, Vec<_>) = (
+            networks.ranges_v4().collect(),
+            networks.ranges_v6().collect(),
+        );
+        let is_known = self.xdp.deny(&v4, &v6).is_ok();
+        if !is_known {
+            log::warn!(
+                "xdp: {} denied networks are more than it has room for: everything is left to the \
+                 kernel (a restart makes room)",
+                networks.entries()
+            );
+        }
+        is_known
+    }
+
+    /// From now on everything is left to the kernel, and to whoever serves next.
+    pub(crate) fn end(&mut self) {
+        self.xdp.deactivate();
+        self.state = State::Over;
+    }
+
+    /// What it has dealt with since this was asked last: over IPv4, and over IPv6.
+    pub(crate) fn take_counts(&mut self) -> [Counts; 2] {
+        let now = self.xdp.counts();
+        let [known_v4, known_v6] = std::mem::replace(&mut self.known, now);
+        let [v4, v6] = now;
+        let new = [v4.since(&known_v4), v6.since(&known_v6)];
+        let malformed = |it: &Counts| it.too_short + it.unknown_action + it.not_connect;
+        self.malformed += new.iter().map(malformed).sum::<u64>();
+        new
+    }
+
+    /// Datagrams that it has dropped so far which are no request.
+    pub(crate) fn malformed(&self) -> u64 {
+        self.malformed
+    }
+}
+
+/// The addresses that are served, of a host with these.
+fn listeners(sockets: &[SocketAddr], host: &[IpAddr]) -> Vec<SocketAddr> {
+    let mut listeners = Vec::new();
+    for socket in sockets {
+        let is_meant = |ip: &IpAddr| match socket.ip().is_unspecified() {
+            true => ip.is_ipv4() == socket.is_ipv4(),
+            false => *ip == socket.ip(),
+        };
+        let own = host.iter().copied().filter(is_meant);
+        listeners.extend(own.map(|ip| SocketAddr::new(ip, socket.port())));
+    }
+    listeners.sort_unstable();
+    listeners.dedup();
+    listeners
+}
+
+/// The program's cells, for the rate.
+#[derive(Debug)]
+struct ProgramCells(RateCells);
+
+impl LentCells for ProgramCells {
+    #[inline]
+    fn get(&self, place: usize) -> Option<&AtomicU64> {
+        self.0.get(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_is_all_addresses_of_its_family() {
+        let host = ["127.0.0.1", "192.0.2.1", "::1", "2001:db8::1"].map(|it| it.parse().unwrap());
+        let served = |sockets: &[&str]| {
+            let sockets: Vec<_> = sockets.iter().map(|it| it.parse().unwrap()).collect();
+            let listeners = listeners(&sockets, &host);
+            let listeners = listeners.iter().map(ToString::to_string);
+            listeners.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(served(&["0.0.0.0:3"]), "127.0.0.1:3 192.0.2.1:3");
+        assert_eq!(served(&["[::]:3"]), "[::1]:3 [2001:db8::1]:3");
+        assert_eq!(
+            served(&["0.0.0.0:3", "192.0.2.1:3"]),
+            "127.0.0.1:3 192.0.2.1:3"
+        );
+        // An address that the host does not have now is not answered for.
+        assert_eq!(served(&["192.0.2.1:3", "192.0.2.9:3"]), "192.0.2.1:3");
+    }
+}
