@@ -12,6 +12,7 @@ impl Protocol for Udp {
     type Reason = Reason;
     const NAME: &'static str = "udp";
     const PAYLOAD: &'static str = "UDP payload";
+    const IS_PARTLY_IN_KERNEL: bool = true;
 }
 
 /// What one worker counts.

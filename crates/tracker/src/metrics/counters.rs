@@ -21,6 +21,8 @@ pub trait Protocol: Send + Sync + 'static {
     const NAME: &'static str;
     /// What traffic is measured in, for people: `UDP payload`.
     const PAYLOAD: &'static str;
+    /// Whether the kernel can drop and answer some of its requests itself.
+    const IS_PARTLY_IN_KERNEL: bool = false;
 }
 
 /// Why a request was not served, or an answer not sent: `aquatic_dropped_total{reason}` for what
@@ -46,6 +48,8 @@ pub struct TrafficCounters<P: Protocol> {
     pub received_bytes: Counter,
     /// Bytes of payload sent.
     pub sent_bytes: Counter,
+    /// Requests that the kernel has dropped or answered, all of them counted above as well.
+    pub in_kernel: Counter,
 }
 
 impl<P: Protocol> TrafficCounters<P> {
@@ -76,6 +80,7 @@ impl<P: Protocol> Default for TrafficCounters<P> {
             reasons: Counts::default(),
             received_bytes: Counter::default(),
             sent_bytes: Counter::default(),
+            in_kernel: Counter::default(),
         }
     }
 }

@@ -28,6 +28,7 @@ const DROPPED: &str = "aquatic_dropped_total";
 const REFUSED: &str = "aquatic_refused_total";
 const RX_BYTES: &str = "aquatic_rx_bytes_total";
 const TX_BYTES: &str = "aquatic_tx_bytes_total";
+const IN_KERNEL: &str = "aquatic_handled_in_kernel_total";
 const TORRENTS: &str = "aquatic_torrents";
 const PEERS: &str = "aquatic_peers";
 const SEEDERS: &str = "aquatic_seeders";
@@ -138,6 +139,7 @@ struct FamilyMetrics {
     reasons: Vec<Counter>,
     rx_bytes: Counter,
     tx_bytes: Counter,
+    in_kernel: Option<Counter>,
     swarms: Option<SwarmMetrics>,
 }
 
@@ -177,6 +179,7 @@ impl FamilyMetrics {
             reasons: P::Reason::ALL.iter().map(reason).collect(),
             rx_bytes: counter!(RX_BYTES, labels.clone()),
             tx_bytes: counter!(TX_BYTES, labels.clone()),
+            in_kernel: P::IS_PARTLY_IN_KERNEL.then(|| counter!(IN_KERNEL, labels.clone())),
             swarms: has_swarms.then(|| SwarmMetrics::new(&labels)),
         }
     }
@@ -189,6 +192,9 @@ impl FamilyMetrics {
         publish(&self.reasons, &traffic.reasons);
         self.rx_bytes.absolute(traffic.received_bytes.get());
         self.tx_bytes.absolute(traffic.sent_bytes.get());
+        if let Some(in_kernel) = &self.in_kernel {
+            in_kernel.absolute(traffic.in_kernel.get());
+        }
         if let Some(metrics) = &self.swarms {
             metrics.update(swarms);
         }
@@ -268,6 +274,11 @@ fn describe(payload: &str) {
         format!("Bytes of {payload} received")
     );
     describe_counter!(TX_BYTES, Unit::Bytes, format!("Bytes of {payload} sent"));
+    describe_counter!(
+        IN_KERNEL,
+        Unit::Count,
+        "Requests that the kernel has dropped or answered: part of what else is counted"
+    );
     describe_gauge!(TORRENTS, Unit::Count, "Torrents");
     describe_gauge!(PEERS, Unit::Count, "Peers, over all torrents");
     describe_gauge!(SEEDERS, Unit::Count, "Peers that have everything");

@@ -74,6 +74,8 @@ fn account(counters: &TrafficCounters, counts: &Counts) {
     counters.received_bytes.add(size(counts.bytes));
     counters.sent_bytes.add(size(counts.sent_bytes));
     let told = counts.told_announces + counts.told_scrapes;
+    let all = counts.dropped() + counts.connects + told;
+    counters.in_kernel.add(size(all));
     for (kind, count) in [
         (RequestKind::Connect, counts.connects + counts.answer_rate),
         (

@@ -102,13 +102,14 @@ fn seeders_and_finished_downloads_are_counted() {
     });
 }
 
-const DROPPED: [&str; 13] = [
+const DROPPED: [&str; 14] = [
     "too_short",
     "too_long",
     "unknown_action",
     "not_connect",
     "unconnected",
     "forged_id",
+    "answer_rate",
     "source_port_zero",
     "request_rate",
     "network_denied",
@@ -137,11 +138,12 @@ const REFUSED: [&str; 14] = [
 
 #[test]
 fn every_metric_has_its_labels_from_the_first_second() {
-    const PER_WORKER_AND_FAMILY: [&str; 13] = [
+    const PER_WORKER_AND_FAMILY: [&str; 14] = [
         "aquatic_requests_total",
         "aquatic_responses_total",
         "aquatic_rx_bytes_total",
         "aquatic_tx_bytes_total",
+        "aquatic_handled_in_kernel_total",
         "aquatic_rx_bytes",
         "aquatic_tx_bytes",
         "aquatic_torrents",

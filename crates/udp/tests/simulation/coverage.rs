@@ -114,6 +114,7 @@ impl Coverage {
         let elsewhere = [
             Reason::ReceiveBufferFull,
             Reason::ForgedId,
+            Reason::AnswerRate,
             Reason::MemoryLimit,
             Reason::NetworkDenied,
             Reason::PeerIdDenied,
