@@ -8,6 +8,7 @@ use libc::{c_int, c_long, c_uint};
 /// Commands of `bpf(2)`.
 const MAP_CREATE: c_int = 0;
 const PROG_LOAD: c_int = 5;
+const LINK_CREATE: c_int = 28;
 
 /// Programs free to anybody; the kernel asks since some of its helpers are for GPL programs only.
 const LICENCE: &std::ffi::CStr = c"Apache-2.0";
@@ -37,6 +38,14 @@ struct ProgramAttributes {
     log_level: u32,
     log_bytes: u32,
     log: u64,
+}
+
+#[repr(C)]
+struct LinkAttributes {
+    program: u32,
+    interface_index: u32,
+    attach_type: u32,
+    flags: u32,
 }
 
 /// Makes an array.
@@ -124,6 +133,26 @@ fn try_load(program_type: u32, instructions: &[u64], log: &mut [u8]) -> io::Resu
     };
     // SAFETY: instructions, licence and log outlive the call, and their lengths are as said.
     unsafe { bpf(PROG_LOAD, &attributes) }
+}
+
+/// Attaches a program to an interface, until the descriptor is closed. With flags of 2 the kernel
+/// runs it (`XDP_FLAGS_SKB_MODE`), with 4 the driver does (`XDP_FLAGS_DRV_MODE`), with 0 whoever
+/// can. This takes `CAP_NET_ADMIN` besides the right to load programs.
+#[allow(dead_code, reason = "the programs that are attached so come next")]
+pub(crate) fn attach_xdp(
+    program: &impl AsFd,
+    interface_index: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    const XDP: u32 = 37;
+    let attributes = LinkAttributes {
+        program: program.as_fd().as_raw_fd().unsigned_abs(),
+        interface_index,
+        attach_type: XDP,
+        flags,
+    };
+    // SAFETY: these attributes hold no pointer.
+    unsafe { bpf(LINK_CREATE, &attributes) }
 }
 
 fn address<T>(pointer: *const T) -> u64 {
