@@ -23,6 +23,7 @@
 
 #[cfg(target_os = "linux")]
 mod classic;
+pub mod frame;
 #[cfg(target_os = "linux")]
 mod kernel;
 #[cfg(target_os = "linux")]
