@@ -22,6 +22,8 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 #[cfg(target_os = "linux")]
+pub mod af_xdp;
+#[cfg(target_os = "linux")]
 mod classic;
 pub mod frame;
 #[cfg(target_os = "linux")]
