@@ -35,6 +35,8 @@ mod tests;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 pub use self::interface::{attach_instructions, interface_index, receive_queues};
 use self::memory::{FRAME_BYTES, Half, Mapping};
@@ -53,6 +55,12 @@ const FRAMES_MIN: u32 = 16;
 
 /// The largest: half a gigabyte.
 const FRAMES_MAX: u32 = 1 << 18;
+
+/// How often, and how long after one another, a queue is asked for that somebody has. The kernel
+/// takes it from a socket that was closed some milliseconds later: a tracker that was killed, say,
+/// and starts anew.
+const TRIES_MAX: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Who moves frames between the network card and the memory of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,8 +137,8 @@ impl Queue {
     /// This takes `CAP_NET_RAW`, and whatever is done with the queue later takes no rights.
     ///
     /// # Errors
-    /// If there is no such queue, somebody has it, or the process may not. The error says what
-    /// could not be done.
+    /// If there is no such queue, somebody has it (which takes half a second, as that may just have
+    /// ended), or the process may not. The error says what could not be done.
     pub fn open(interface_index: u32, queue: u32, options: &QueueOptions) -> io::Result<Self> {
         let frames = options.frames;
         if !frames.is_power_of_two() || !(FRAMES_MIN..=FRAMES_MAX).contains(&frames) {
@@ -162,7 +170,15 @@ impl Queue {
             Mode::Copy => libc::XDP_COPY,
         };
         let flags = flags | libc::XDP_USE_NEED_WAKEUP;
-        calls::bind(&self.socket, interface_index, queue, flags).map_err(|error| {
+        let mut bound = calls::bind(&self.socket, interface_index, queue, flags);
+        for _ in 1..TRIES_MAX {
+            if !matches!(&bound, Err(error) if error.raw_os_error() == Some(libc::EBUSY)) {
+                break;
+            }
+            thread::sleep(PAUSE);
+            bound = calls::bind(&self.socket, interface_index, queue, flags);
+        }
+        bound.map_err(|error| {
             let what = format!("take queue {queue} of interface {interface_index}");
             failed(&what, &error)
         })?;
