@@ -25,6 +25,8 @@
 mod calls;
 mod interface;
 mod memory;
+#[cfg(test)]
+mod played;
 mod queue_map;
 mod receiver;
 mod ring;
@@ -101,12 +103,13 @@ impl Default for QueueOptions {
 /// What the kernel has counted since the queue was opened (`struct xdp_statistics`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Frames that were dropped although there was room: above all those that are too long.
+    /// Frames that were dropped as they are too long; without zero-copy also those that there was
+    /// no place for.
     pub dropped: u64,
     /// Frames that were dropped as too many wait to be [received](Receiver::receive).
     pub received_full: u64,
     /// How often there was no place to receive a frame into. Without zero-copy each is a frame that
-    /// was dropped.
+    /// was dropped; else frames wait in the network card, and it is that which drops some.
     pub fill_empty: u64,
     /// Places to receive into that the kernel did not understand: 0, or there is a fault here.
     pub fill_invalid: u64,

@@ -164,6 +164,20 @@ impl Drop for Lab {
     }
 }
 
+/// Rights to use raw sockets (`linux/capability.h`).
+pub(crate) const CAP_NET_RAW: u32 = 13;
+
+/// Takes all rights from this thread but those of a set.
+pub(crate) fn keep_capabilities(set: u32) {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    // Of two halves each: those in force, those that can be, and those for other programs.
+    let data = [set, set, 0, 0, 0, 0];
+    // SAFETY: they are a `cap_user_header_t`, and two `cap_user_data_t`, which the kernel reads.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    assert_eq!(result, 0);
+}
+
 fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(
