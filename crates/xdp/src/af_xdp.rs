@@ -65,6 +65,9 @@ const TRIES_MAX: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Who moves frames between the network card and the memory of a queue.
+///
+/// Without copies it takes a program that the driver runs. Where the kernel runs it, [`Mode::Copy`]
+/// is what there should be. Some drivers take the interface down for a second when this changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// The network card, or the kernel if the driver cannot let it.

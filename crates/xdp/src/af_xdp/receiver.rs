@@ -43,7 +43,8 @@ impl Receiver {
     /// the kernel. How many there were. Never waits.
     ///
     /// # Errors
-    /// If the interface is gone.
+    /// If the interface is gone, or its driver cannot receive by this queue. What has come was
+    /// handed over nonetheless.
     pub fn receive(&mut self, max: usize, mut each: impl FnMut(&mut [u8])) -> io::Result<usize> {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         let count = self.received.ready().min(max);

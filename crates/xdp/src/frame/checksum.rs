@@ -13,18 +13,24 @@ pub(super) struct Sum {
 
 impl Sum {
     /// Adds bytes, filled up by a zero if they are odd: only the last ones may be that.
+    #[inline]
     #[must_use]
     pub(super) fn add(mut self, bytes: &[u8]) -> Self {
-        let (words, rest) = bytes.as_chunks::<8>();
+        let (words, mut rest) = bytes.as_chunks::<8>();
         for word in words {
             self.add_word(u64::from_ne_bytes(*word));
         }
-        if !rest.is_empty() {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(rest) {
-                *to = *from;
-            }
-            self.add_word(u64::from_ne_bytes(word));
+        // Where the length is known, as that of headers is, nothing of this is left to be decided.
+        if let Some((word, after)) = rest.split_first_chunk::<4>() {
+            self.add_word(u32::from_ne_bytes(*word).into());
+            rest = after;
+        }
+        if let Some((word, after)) = rest.split_first_chunk::<2>() {
+            self.add_word(u16::from_ne_bytes(*word).into());
+            rest = after;
+        }
+        if let [last] = rest {
+            self.add_word(u16::from_ne_bytes([*last, 0]).into());
         }
         self
     }
@@ -37,6 +43,7 @@ impl Sum {
     }
 
     /// The sum in 16 bits, in the byte order of the machine.
+    #[inline]
     #[must_use]
     pub(super) fn fold(self) -> u16 {
         let [first, second] = self.halves.map(|half| (half >> 32) + (half & 0xffff_ffff));

@@ -15,6 +15,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use nix::sched::{CloneFlags, setns};
+use nix::time::{ClockId, clock_gettime};
 
 /// Namespaces of one process need different names.
 static LABS_MADE: AtomicU32 = AtomicU32::new(0);
@@ -80,7 +81,7 @@ impl Lab {
         }
         // Some time passes until a link is up.
         for ip in TRACKER {
-            while !lab.reaches(ip.parse().unwrap()) {}
+            wait_until(|| lab.reaches(ip.parse().unwrap()));
         }
         Some(lab)
     }
@@ -161,6 +162,16 @@ impl Drop for Lab {
             let name = self.namespace(side);
             let _ = Command::new("ip").args(["netns", "delete", &name]).output();
         }
+    }
+}
+
+/// Fails if it takes longer than anything here should.
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
+    let now = || Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    let limit = now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(now() < limit, "it does not happen");
+        thread::yield_now();
     }
 }
 

@@ -10,12 +10,11 @@ mod server;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::thread;
 
 use aquatic_xdp::af_xdp::{Mode, Queue, QueueMap, QueueOptions, Statistics, interface_index};
 use aquatic_xdp::frame::{Link, parse, payload_offset, write_headers};
 
-use crate::lab::{CAP_NET_RAW, CLIENT, Lab, Side, TRACKER, keep_capabilities};
+use crate::lab::{CAP_NET_RAW, CLIENT, Lab, Side, TRACKER, keep_capabilities, wait_until};
 use crate::server::{
     BY_DRIVER, BY_KERNEL, PLACES, PORT, Server, answer_to, ask, ask_with_complete_checksum,
     options, request, serve, serve_queues, take_answer,
@@ -91,10 +90,10 @@ fn requests_with_a_tag_get_answers_with_the_tag() {
         let len = write_headers(frame.bytes(), &link, from, to, content.len()).unwrap();
         assert!(frame.commit(len));
         sender.flush().unwrap();
-        while server.turn() == 0 {}
+        wait_until(|| server.turn() > 0);
         let mut answers = Vec::new();
         let mut take = |frame: &mut [u8]| answers.push(frame.to_vec());
-        while receiver.receive(1, &mut take).unwrap() == 0 {}
+        wait_until(|| receiver.receive(1, &mut take).unwrap() > 0);
         let datagram = parse(&answers[0]).unwrap();
         assert_eq!((datagram.from, datagram.to), (to, from));
         assert_eq!(datagram.link, link.reversed());
@@ -126,8 +125,9 @@ fn a_burst_loses_datagrams_but_no_place() {
             for sent in 1..=BURST {
                 client.send(&request(9)).unwrap();
                 // The interface has room for few that it has not looked at.
-                while sent % 100 == 0 && lost(&server) < before + sent.saturating_sub(places) {
-                    thread::yield_now();
+                if sent % 100 == 0 {
+                    let expected = before + sent.saturating_sub(places);
+                    wait_until(|| lost(&server) >= expected);
                 }
             }
             let expected = before + BURST - places;
@@ -156,9 +156,7 @@ fn frames_that_are_too_long_are_counted_and_not_received() {
     for client in clients(&lab) {
         let before = server.queue.statistics().unwrap().dropped;
         client.send(&[0; 1_900]).unwrap();
-        while server.queue.statistics().unwrap().dropped == before {
-            thread::yield_now();
-        }
+        wait_until(|| server.queue.statistics().unwrap().dropped > before);
         assert_eq!(server.turn(), 0);
         assert_eq!(lost(&server), 0);
         server.during(|| ask(&client, 300));
@@ -244,7 +242,7 @@ fn what_waits_for_an_interface_that_is_down_is_sent_when_it_is_up() {
     assert_eq!(server.queue.split().1.waiting(), 1);
     lab.ip(Side::Tracker, "link set in up");
     // Only IPv4 keeps its address.
-    while !lab.reaches(TRACKER[0].parse().unwrap()) {}
+    wait_until(|| lab.reaches(TRACKER[0].parse().unwrap()));
     server.queue.check().unwrap();
     server.turn();
     assert_eq!(server.queue.split().1.waiting(), 0);

@@ -14,7 +14,7 @@ use aquatic_xdp::frame::{Datagram, Refused, parse, payload_offset, write_headers
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::lab::{Lab, Side};
+use crate::lab::{Lab, Side, wait_until};
 use crate::program::redirect_port;
 
 pub(crate) const PORT: u16 = 3_000;
@@ -131,7 +131,7 @@ impl Server {
     }
 
     pub(crate) fn wait_for_frame(&self) {
-        while !self.wait() {}
+        wait_until(|| self.wait());
     }
 
     /// Whether something has come.
