@@ -246,10 +246,19 @@ fn a_place_is_given_back_although_its_reader_panics() {
 fn frames_that_no_kernel_should_tell_of_are_not_there() {
     let (mut queue, kernel) = play();
     let half = u64::from(COUNT) * 2_048;
+    // So that there is room in the ring for what does not belong there.
+    let places: Vec<_> = (0..COUNT)
+        .map(|_| kernel.fill.take(|it| it.load(Ordering::Relaxed)))
+        .collect();
     for address in [half, half + 100, 2 * half, 1 << 32, u64::MAX - 2, u64::MAX] {
         kernel.say(address, 60);
         assert!(received(&mut queue, 64).is_empty(), "{address}");
+        assert!(kernel.fill.take(|_| ()).is_none(), "{address}");
     }
+    for place in places {
+        kernel.say(place.unwrap(), 60);
+    }
+    assert_eq!(received(&mut queue, 64).len(), PLACES);
     // Beyond its place.
     for (offset, len) in [(0, 2_049), (256, 1_793), (2_047, 2), (0, u32::MAX)] {
         kernel.say(
