@@ -32,7 +32,7 @@ if ! cargo "+$toolchain" miri --version > /dev/null 2>&1; then
     rustup toolchain install "$toolchain" --profile minimal -c miri -c rust-src
 fi
 
-crates=(-p aquatic_udp_socket -p aquatic_uring)
+crates=(-p aquatic_udp_socket -p aquatic_uring -p aquatic_xdp)
 target_dir=${CARGO_TARGET_DIR:-target}/unsafe
 host=$(rustc -vV | sed -n 's/^host: //p')
 
@@ -41,10 +41,10 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # aliasing, Stacked Borrows, does not allow for: hence Tree Borrows for them.
 echo "Miri: Stacked Borrows"
 MIRIFLAGS="-Zmiri-disable-isolation" cargo "+$toolchain" miri test "${crates[@]}" --lib --locked \
-    --target-dir "$target_dir" -- kernel:: pool:: wire:: waker::
+    --target-dir "$target_dir" -- kernel:: played:: pool:: wire:: waker::
 echo "Miri: Tree Borrows"
 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows" cargo "+$toolchain" miri test \
     "${crates[@]}" --lib --locked --target-dir "$target_dir" -- sends::
 echo "AddressSanitizer"
-RUSTFLAGS="-Zsanitizer=address" cargo "+$toolchain" test "${crates[@]}" -p aquatic_xdp --lib \
-    --tests --locked --target "$host" --target-dir "$target_dir"
+RUSTFLAGS="-Zsanitizer=address" cargo "+$toolchain" test "${crates[@]}" --lib --tests \
+    --locked --target "$host" --target-dir "$target_dir"

@@ -8,6 +8,7 @@ use libc::{c_int, c_long, c_uint};
 
 /// Commands of `bpf(2)`.
 const MAP_CREATE: c_int = 0;
+const MAP_UPDATE_ELEMENT: c_int = 2;
 const PROG_LOAD: c_int = 5;
 const PROG_TEST_RUN: c_int = 10;
 const LINK_CREATE: c_int = 28;
@@ -55,6 +56,15 @@ struct TestAttributes {
 }
 
 #[repr(C)]
+struct ElementAttributes {
+    map: u32,
+    unused: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
 struct LinkAttributes {
     program: u32,
     interface_index: u32,
@@ -77,8 +87,8 @@ pub(crate) fn create_array(value_bytes: u32, entries: u32) -> io::Result<OwnedFd
     unsafe { bpf(MAP_CREATE, &attributes) }
 }
 
-/// Makes a map from receive queues to sockets of AF_XDP.
-pub(crate) fn create_queue_map(entries: u32) -> io::Result<OwnedFd> {
+/// Makes a map of so many AF_XDP sockets (`BPF_MAP_TYPE_XSKMAP`).
+pub(crate) fn create_map_of_sockets(entries: u32) -> io::Result<OwnedFd> {
     const XSKMAP: u32 = 17;
     let attributes = MapAttributes {
         map_type: XSKMAP,
@@ -89,6 +99,20 @@ pub(crate) fn create_queue_map(entries: u32) -> io::Result<OwnedFd> {
     };
     // SAFETY: these attributes hold no pointer.
     unsafe { bpf(MAP_CREATE, &attributes) }
+}
+
+/// Puts an element into a map whose keys are numbers, and whose values are descriptors.
+pub(crate) fn set_element(map: &impl AsFd, key: u32, value: &impl AsFd) -> io::Result<()> {
+    let value = value.as_fd().as_raw_fd().unsigned_abs();
+    let attributes = ElementAttributes {
+        map: map.as_fd().as_raw_fd().unsigned_abs(),
+        unused: 0,
+        key: address(&raw const key),
+        value: address(&raw const value),
+        flags: 0,
+    };
+    // SAFETY: key and value outlive the call, and are of the size that such a map has.
+    unsafe { call(MAP_UPDATE_ELEMENT, &attributes) }.map(drop)
 }
 
 /// Loads a program of this type. The error tells why the kernel refuses it.
@@ -216,18 +240,27 @@ fn address<T>(pointer: *const T) -> u64 {
     u64::try_from(pointer.expose_provenance()).unwrap_or(0)
 }
 
+/// A command that opens something.
+///
 /// # Safety
 /// Pointers in `attributes` must be valid for what the command does with them.
 unsafe fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: as the caller promises.
+    let descriptor = unsafe { call(command, attributes) }?;
+    let descriptor = RawFd::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: a descriptor that the kernel has just opened, and nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// # Safety
+/// Pointers in `attributes` must be valid for what the command does with them.
+unsafe fn call<T>(command: c_int, attributes: &T) -> io::Result<c_long> {
     let bytes = c_uint::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // Why unsafe: neither std nor libc has the call.
     // SAFETY: the kernel reads `bytes` bytes of the attributes, and beyond that what the caller
     // promises to be valid.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, bytes) };
-    let descriptor = check(result)?;
-    let descriptor = RawFd::try_from(descriptor).map_err(io::Error::other)?;
-    // SAFETY: a descriptor that the kernel has just opened, and nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    check(result)
 }
 
 /// The number of an interface.

@@ -16,16 +16,23 @@
 //! program and this process share (`memory`), so rights can be given up and system calls be
 //! forbidden.
 //!
-//! Unsafe code is confined to the system calls (`kernel`), and to the shared memory (`map`).
+//! What a program lets through can be handed to the tracker as it came, without the kernel's stack
+//! between: `af_xdp` has the queues for that, and [`frame`] what is in a frame.
+//!
+//! Unsafe code is confined to the system calls (`kernel`, and `calls` of `af_xdp`), and to the
+//! shared memory (`map`, and `memory` and `ring` of `af_xdp`).
 //!
 //! Outside Linux there are none of these programs, and to ask for one is an error.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 #[cfg(target_os = "linux")]
+pub mod af_xdp;
+#[cfg(target_os = "linux")]
 mod classic;
 #[cfg(target_os = "linux")]
 mod denied;
+pub mod frame;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]

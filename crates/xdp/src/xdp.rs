@@ -185,7 +185,7 @@ impl Xdp {
             let is_generic = mode == AttachMode::Generic;
             it.is_generic.store(is_generic.into(), Ordering::Relaxed);
         }
-        let queues = kernel::create_queue_map(QUEUES_MAX)?;
+        let queues = kernel::create_map_of_sockets(QUEUES_MAX)?;
         let maps = [
             ("state_map", self.state.as_fd()),
             ("settings_map", settings.as_fd()),
