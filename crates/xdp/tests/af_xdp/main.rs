@@ -47,10 +47,10 @@ fn assert_clean(server: &Server) {
 
 #[test]
 fn all_requests_are_answered() {
-    let Some(lab) = Lab::new(1) else {
-        return;
-    };
     for flags in [BY_KERNEL, BY_DRIVER] {
+        let Some(lab) = Lab::new(1) else {
+            return;
+        };
         let (mut server, _attached) = serve(&lab, Side::Tracker, flags);
         assert!(!server.queue.is_zero_copy(), "no virtual interface can");
         for client in clients(&lab) {
@@ -112,10 +112,10 @@ fn lost(server: &Server) -> u64 {
 #[test]
 fn a_burst_loses_datagrams_but_no_place() {
     const BURST: u64 = 2_000;
-    let Some(lab) = Lab::new(1) else {
-        return;
-    };
     for flags in [BY_KERNEL, BY_DRIVER] {
+        let Some(lab) = Lab::new(1) else {
+            return;
+        };
         let (mut server, _attached) = serve(&lab, Side::Tracker, flags);
         let places = u64::try_from(PLACES).unwrap();
         for round in 1..=3 {
@@ -165,10 +165,10 @@ fn frames_that_are_too_long_are_counted_and_not_received() {
 
 #[test]
 fn all_frames_can_be_sent_at_once() {
-    let Some(lab) = Lab::new(1) else {
-        return;
-    };
     for flags in [BY_KERNEL, BY_DRIVER] {
+        let Some(lab) = Lab::new(1) else {
+            return;
+        };
         let (mut server, _attached) = serve(&lab, Side::Tracker, flags);
         for (family, client) in clients(&lab).iter().enumerate() {
             let link = Link {
@@ -289,10 +289,10 @@ fn what_cannot_be_opened_says_why() {
 
 #[test]
 fn what_is_not_for_the_queue_reaches_the_kernel() {
-    let Some(lab) = Lab::new(1) else {
-        return;
-    };
     for flags in [BY_KERNEL, BY_DRIVER] {
+        let Some(lab) = Lab::new(1) else {
+            return;
+        };
         let at_port = TRACKER.map(|ip| lab.tracker(ip, PORT));
         let at_other_port = TRACKER.map(|ip| lab.tracker(ip, PORT + 1));
         let (mut server, attached) = serve(&lab, Side::Tracker, flags);
