@@ -18,6 +18,7 @@ use aquatic_udp_socket::UdpSocket;
 use aquatic_uring::{Ring, Unsupported, Waker as RingWaker};
 
 use crate::config::{Backend, Config, NetworkConfig};
+use crate::socket_worker::frames::Queues;
 use crate::socket_worker::host::Host;
 use crate::socket_worker::last_rounds::LastRounds;
 use crate::socket_worker::{self, SocketWorker};
@@ -26,6 +27,8 @@ use crate::socket_worker::{self, SocketWorker};
 pub(crate) enum Chosen {
     /// `None`: because it was asked for. Otherwise why io_uring was not taken.
     Mio(Option<String>),
+    /// Queues of interfaces, and mio for sockets.
+    Frames,
     /// Asked for by name, so that it is io_uring or nothing.
     #[cfg(target_os = "linux")]
     IoUring,
@@ -62,7 +65,7 @@ impl Chosen {
 
     /// Whether socket workers make rings of io_uring.
     pub(crate) fn may_use_io_uring(&self) -> bool {
-        !matches!(self, Self::Mio(_))
+        !matches!(self, Self::Mio(_) | Self::Frames)
     }
 
     /// Waits until the socket workers have agreed, and says in words what is used. To be called
@@ -71,6 +74,7 @@ impl Chosen {
         match self {
             Self::Mio(None) => "mio".into(),
             Self::Mio(Some(reason)) => format!("mio ({reason})"),
+            Self::Frames => "AF_XDP, and mio for sockets".into(),
             #[cfg(target_os = "linux")]
             Self::IoUring => "io_uring".into(),
             #[cfg(target_os = "linux")]
@@ -158,7 +162,7 @@ impl Waiting {
 /// If the process has too many open files.
 pub(crate) fn wait_handle(backend: &Chosen) -> anyhow::Result<SocketWait> {
     match backend {
-        Chosen::Mio(_) => {
+        Chosen::Mio(_) | Chosen::Frames => {
             let poll = mio::Poll::new().context("cannot make a poll")?;
             let waker = mio::Waker::new(poll.registry(), socket_worker::mio::WAKER)
                 .context("cannot make a waker")?;
@@ -187,7 +191,7 @@ fn at_ring(waiting: impl FnOnce(RingWaker) -> Waiting) -> anyhow::Result<SocketW
 pub(crate) fn run(
     handle: SocketWait,
     worker: (SocketWorker, Host),
-    sockets: &[UdpSocket],
+    (sockets, queues): (&[UdpSocket], Queues),
     clock: Clock,
     config: &NetworkConfig,
     last_rounds: LastRounds,
@@ -195,7 +199,8 @@ pub(crate) fn run(
     let WaitHandle { source, gate, .. } = handle;
     match source.settle(sockets, config)? {
         Settled::Mio(poll) => {
-            socket_worker::mio::run(worker, sockets, poll, &gate, clock, config, last_rounds)
+            let traffic = (sockets, queues);
+            socket_worker::mio::run(worker, traffic, poll, &gate, clock, config, last_rounds)
         }
         #[cfg(target_os = "linux")]
         Settled::IoUring(ring) => {

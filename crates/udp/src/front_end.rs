@@ -27,6 +27,7 @@ use crate::counters::Udp;
 use crate::live::LiveFrontEnd;
 use crate::shield::Shields;
 use crate::socket_worker::SocketWorker;
+use crate::socket_worker::frames::{FrameQueue, Queues};
 use crate::socket_worker::host::Host;
 use crate::socket_worker::last_rounds::LastRounds;
 use crate::sockets;
@@ -52,6 +53,8 @@ pub struct Bound {
     /// By socket worker.
     shields: Vec<Shields>,
     xdp: Option<xdp::Attached>,
+    /// By socket worker; none at all if there are none.
+    queues: Vec<Vec<FrameQueue>>,
     /// By socket worker.
     waits: Vec<SocketWait>,
     connection_secret: Option<[u64; 2]>,
@@ -72,10 +75,15 @@ impl Bound {
     /// # Errors
     /// If the system does not give what the configuration asks for.
     pub fn bind(config: &Arc<Config>, kept_sockets: &KeptSockets) -> anyhow::Result<Self> {
-        let backend = Chosen::new(config)?;
         let sockets = sockets::bind(config, kept_sockets)?;
         let shields = Shields::prepare(config, &sockets);
-        let xdp = xdp::Attached::new(config)?;
+        let mut xdp = xdp::Attached::new(config)?;
+        let queues = xdp.as_mut().map(|it| it.take_queues(sockets.len()));
+        let queues = queues.unwrap_or_default();
+        let backend = match queues.iter().all(Vec::is_empty) {
+            true => Chosen::new(config)?,
+            false => Chosen::Frames,
+        };
         let waits = sockets.iter().map(|_| backend::wait_handle(&backend));
         let waits = waits.collect::<anyhow::Result<_>>()?;
         let secret_file = &config.network.connection_secret_file;
@@ -99,9 +107,15 @@ impl Bound {
             sockets,
             shields,
             xdp,
+            queues,
             waits,
             connection_secret,
         })
+    }
+
+    /// How many queues one worker has at most: each is one socket more to it.
+    fn queues_max(&self) -> usize {
+        self.queues.iter().map(Vec::len).max().unwrap_or_default()
     }
 
     /// Where they listen.
@@ -140,7 +154,7 @@ impl Bound {
             access_list: launch.access_list(),
             limits,
             settings: &self.live.settings,
-            sockets: sockets::per_worker_max(&self.sockets),
+            sockets: sockets::per_worker_max(&self.sockets) + self.queues_max(),
             connection_secret: self.connection_secret,
             unix_micros: unix_micros().wrapping_sub(launch.clock().micros()),
         };
@@ -220,16 +234,20 @@ impl Connected {
         } = self;
         let (supervisor, clock) = (launch.supervisor(), launch.clock());
         let mut guests = guests.into_iter();
+        let first_queue = sockets::per_worker_max(&bound.sockets);
+        let mut queues = bound.queues.into_iter();
         let workers = socket_workers.into_iter().zip(bound.waits);
         for (index, ((worker, handle), sockets)) in workers.zip(bound.sockets).enumerate() {
             let config = Arc::clone(&bound.config);
             let waker = handle.waker.clone();
             let last_rounds = LastRounds::new(supervisor.finisher(move || waker.wake()));
             let guest = guests.next();
+            let queues = queues.next().unwrap_or_default();
             supervisor.spawn(format!("{prefix}socket-{index}"), move || {
                 let host = Host::of(guest.map(|make| make()).transpose()?);
                 let config = &config.network;
-                backend::run(handle, (worker, host), &sockets, clock, config, last_rounds)
+                let traffic = (&sockets[..], Queues::new(queues, first_queue));
+                backend::run(handle, (worker, host), traffic, clock, config, last_rounds)
             })?;
         }
         launch.show(&counted);

@@ -7,6 +7,7 @@
 //! tracker listens, which networks are denied and how much a client may ask. What it counts is
 //! added to what that worker counts.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -15,6 +16,7 @@ use anyhow::{Context, bail};
 use aquatic_access_list::{SharedAccessList, SharedDeniedNetworks};
 use aquatic_daemon::denied_networks;
 use aquatic_daemon::request_rate::{LentCells, RequestRate};
+use aquatic_xdp::af_xdp::{Mode, Queue, QueueOptions};
 use aquatic_xdp::{
     AttachError, AttachMode, Counts, HostAddresses, Interface, Rate, RateCells, Xdp, XdpLimits,
 };
@@ -22,6 +24,7 @@ use aquatic_xdp::{
 use crate::config::{Config, NetworkConfig, XdpMode, XdpSetting};
 use crate::connection_id::ConnectionIds;
 use crate::shield;
+use crate::socket_worker::frames::FrameQueue;
 
 const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start";
 
@@ -32,6 +35,7 @@ const NETWORK_BYTES: u64 = 8;
 pub(crate) struct Attached {
     xdp: Xdp,
     addresses: HostAddresses,
+    queues: Vec<FrameQueue>,
 }
 
 impl Attached {
@@ -61,10 +65,18 @@ impl Attached {
         let mut xdp =
             Xdp::new(networks, networks).with_context(|| format!("`network.xdp`: {RIGHTS}"))?;
         let addresses = HostAddresses::follow().context("the addresses of this host")?;
-        let mut failures = Vec::new();
+        let (mut failures, mut queues) = (Vec::new(), Vec::new());
         for name in &network.xdp_interfaces {
-            match attach(&mut xdp, name, network.xdp_mode) {
-                Ok(mode) => log::info!("xdp: {} at {name}, {mode}", label(network.xdp)),
+            let attached = attach(&mut xdp, name, network.xdp_mode);
+            let opened = attached.and_then(|at| {
+                log::info!("xdp: {} at {name}, {at}", label(network.xdp));
+                match network.xdp {
+                    XdpSetting::Full => open_queues(&xdp, &at),
+                    _ => Ok(Vec::new()),
+                }
+            });
+            match opened {
+                Ok(opened) => queues.extend(opened),
                 Err(error) if network.xdp_required => return Err(error),
                 Err(error) => failures.push(error),
             }
@@ -77,7 +89,30 @@ impl Attached {
         for error in failures {
             log::warn!("{error:#}: what comes there is left to the kernel");
         }
-        Ok(Self { xdp, addresses })
+        Ok(Self {
+            xdp,
+            addresses,
+            queues,
+        })
+    }
+
+    /// The queues that were opened, for so many workers: each has its share.
+    pub(crate) fn take_queues(&mut self, workers: usize) -> Vec<Vec<FrameQueue>> {
+        let mut shares: Vec<Vec<FrameQueue>> = (0..workers).map(|_| Vec::new()).collect();
+        let queues = std::mem::take(&mut self.queues);
+        if !queues.is_empty() && queues.len() != workers {
+            log::info!(
+                "{} receive queues for {workers} socket workers: one each is best \
+                 (`socket_workers`, ethtool -L)",
+                queues.len()
+            );
+        }
+        for (number, queue) in queues.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(number % workers.max(1)) {
+                share.push(queue);
+            }
+        }
+        shares
     }
 }
 
@@ -95,11 +130,26 @@ fn label(setting: XdpSetting) -> &'static str {
         XdpSetting::Off => "off",
         XdpSetting::Connect => "connect",
         XdpSetting::Filter => "filter",
+        XdpSetting::Full => "full",
     }
 }
 
-/// Attaches it to an interface, and says in words how.
-fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<String> {
+/// Where the program is, and in words how.
+struct At {
+    interface: Interface,
+    mode: AttachMode,
+    /// Why not in the other mode.
+    refused: String,
+}
+
+impl Display for At {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", mode_label(self.mode), self.refused)
+    }
+}
+
+/// Attaches it to an interface.
+fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
     let interface = Interface::named(name).with_context(|| format!("`network.xdp` at {name}"))?;
     if let Some(vlan) = interface.stripped_vlan() {
         bail!(
@@ -122,7 +172,11 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<String> {
                          end has no program, too"
                     );
                 }
-                return Ok(format!("{}{refused}", mode_label(*mode)));
+                return Ok(At {
+                    interface,
+                    mode: *mode,
+                    refused,
+                });
             }
             Err(AttachError::Unfit(error)) => {
                 refused += &format!("; not {}, since {error}", mode_label(*mode));
@@ -137,6 +191,46 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<String> {
         }
     }
     bail!("`network.xdp` at {name}: no program{refused}");
+}
+
+/// Has requests go to this process, by all queues of the interface.
+fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
+    let (interface, name) = (&at.interface, at.interface.name());
+    let what = || {
+        format!(
+            "`network.xdp` = full at {name}: its requests go by the network stack (it takes root or \
+             CAP_NET_RAW, and memory that may be locked)"
+        )
+    };
+    let options = QueueOptions {
+        mode: match at.mode {
+            AttachMode::Native => Mode::ZeroCopyIfPossible,
+            AttachMode::Generic => Mode::Copy,
+        },
+        ..QueueOptions::default()
+    };
+    let mtu = interface.mtu().with_context(what)?;
+    let count = interface.receive_queues().with_context(what)?;
+    let mut opened = Vec::new();
+    for number in 0..count {
+        let queue = Queue::open(interface.index(), number, &options).with_context(what)?;
+        let copies = if queue.is_zero_copy() {
+            "zero-copy"
+        } else {
+            "copies"
+        };
+        log::info!("AF_XDP: queue {number} of {name}, {copies}");
+        opened.push((number, queue));
+    }
+    // All of them, or none.
+    for (number, queue) in &opened {
+        xdp.redirect(interface.index(), *number, queue)
+            .with_context(what)?;
+    }
+    let queues = opened.into_iter().map(|(number, queue)| {
+        FrameQueue::new(queue, format!("{number} of {name}"), interface.index(), mtu)
+    });
+    Ok(queues.collect())
 }
 
 fn mode_label(mode: AttachMode) -> &'static str {
@@ -195,14 +289,14 @@ impl Guard {
         network: &NetworkConfig,
         surroundings: Surroundings<'_>,
     ) -> Self {
-        let Attached { xdp, addresses } = attached;
+        let Attached { xdp, addresses, .. } = attached;
         let request_rate = Arc::clone(surroundings.request_rate);
         request_rate.count_in(Box::new(ProgramCells(xdp.rate_cells())));
         Self {
             xdp,
             mode: match network.xdp {
                 XdpSetting::Off | XdpSetting::Connect => aquatic_xdp::XdpMode::AnswerConnects,
-                XdpSetting::Filter => aquatic_xdp::XdpMode::Filter,
+                XdpSetting::Filter | XdpSetting::Full => aquatic_xdp::XdpMode::Filter,
             },
             limits: XdpLimits {
                 answers_per_second: network.xdp_answers_per_second.into(),

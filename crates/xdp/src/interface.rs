@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::af_xdp::receive_queues;
 use crate::kernel;
 use crate::told::AttachMode;
 
@@ -31,6 +32,29 @@ impl Interface {
     #[must_use]
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many queues it receives by: it spreads datagrams over them.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn receive_queues(&self) -> io::Result<u32> {
+        receive_queues(&self.name)
+    }
+
+    /// Bytes of the largest packet that it sends.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn mtu(&self) -> io::Result<usize> {
+        let text = fs::read_to_string(self.path().join("mtu"))?;
+        text.trim().parse().map_err(io::Error::other)
     }
 
     /// The modes to be tried, the best one first. The driver of a card runs a program itself; that
@@ -106,6 +130,8 @@ mod tests {
         assert_eq!(loopback.modes(), [AttachMode::Generic]);
         assert!(!loopback.is_veth());
         assert_eq!(loopback.stripped_vlan(), None);
+        assert_eq!(loopback.receive_queues().unwrap(), 1);
+        assert_eq!(loopback.mtu().unwrap(), 65_536);
         for name in ["", "no-such-one", "../lo", "a\0b", &"x".repeat(100)] {
             assert!(Interface::named(name).is_err(), "{name:?}");
         }

@@ -83,6 +83,28 @@ impl Interface {
 
     /// Never called.
     #[must_use]
+    pub fn name(&self) -> &str {
+        match *self {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn receive_queues(&self) -> io::Result<u32> {
+        match *self {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn mtu(&self) -> io::Result<usize> {
+        match *self {}
+    }
+
+    /// Never called.
+    #[must_use]
     pub fn modes(&self) -> &'static [AttachMode] {
         match *self {}
     }

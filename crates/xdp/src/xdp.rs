@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::af_xdp::{Queue, QueueMap};
 use crate::denied::{NodeV4, NodeV6, Trees};
 use crate::host::{processors, require_clock};
 use crate::kernel;
@@ -100,7 +101,9 @@ pub struct Xdp {
 /// The program at one interface, for as long as this is kept.
 #[derive(Debug)]
 struct Attached {
+    interface_index: u32,
     settings: Array<Settings>,
+    queues: QueueMap,
     program: OwnedFd,
     /// Holds the program there; none if it was never attached.
     link: Option<OwnedFd>,
@@ -135,9 +138,26 @@ impl Xdp {
     /// (it takes `CAP_BPF` and `CAP_NET_ADMIN`).
     pub fn attach(&mut self, interface_index: u32, mode: AttachMode) -> Result<(), AttachError> {
         let mut attached = self.load(mode).map_err(AttachError::Failed)?;
+        attached.interface_index = interface_index;
         let link = kernel::attach_xdp(&attached.program, interface_index, mode.flags());
         attached.link = Some(link.map_err(AttachError::of)?);
         self.attached.push(attached);
+        Ok(())
+    }
+
+    /// From now on datagrams that the program passes on, and that come by this queue of an interface
+    /// at which it is, go there and not to the network stack.
+    ///
+    /// # Errors
+    /// If the program is not at that interface, or there are too many queues.
+    pub fn redirect(&self, interface_index: u32, number: u32, queue: &Queue) -> io::Result<()> {
+        let is_meant = |it: &&Attached| it.interface_index == interface_index;
+        let attached = self.attached.iter().find(is_meant);
+        let attached = attached.ok_or(io::ErrorKind::NotFound)?;
+        attached.queues.insert(number, queue)?;
+        for settings in attached.settings.elements() {
+            settings.has_queues.store(1, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -185,7 +205,7 @@ impl Xdp {
             let is_generic = mode == AttachMode::Generic;
             it.is_generic.store(is_generic.into(), Ordering::Relaxed);
         }
-        let queues = kernel::create_map_of_sockets(QUEUES_MAX)?;
+        let queues = QueueMap::new(QUEUES_MAX)?;
         let maps = [
             ("state_map", self.state.as_fd()),
             ("settings_map", settings.as_fd()),
@@ -199,7 +219,9 @@ impl Xdp {
         ];
         let program = program::load(Kind::Xdp, &CODE, &maps)?;
         Ok(Attached {
+            interface_index: 0,
             settings,
+            queues,
             program,
             link: None,
         })

@@ -65,9 +65,10 @@ section! {
         /// counts better, with Linux 5.11 and root or CAP_BPF at the start; the log says which.
         pub socket_filter: SocketFilterMode = SocketFilterMode::Auto,
         /// What a program does with datagrams before the kernel's network stack sees them: off,
-        /// connect (answers connect requests) or filter (answers connect requests, and drops what
-        /// is no request or has a wrong connection id). Linux 5.18 or later, and root or CAP_BPF and
-        /// CAP_NET_ADMIN at the start.
+        /// connect (answers connect requests), filter (answers connect requests, and drops what is
+        /// no request or has a wrong connection id) or full (hands all other requests to the
+        /// tracker, too, by AF_XDP). Linux 5.18 or later, and root or CAP_BPF and CAP_NET_ADMIN, and
+        /// CAP_NET_RAW for full, at the start.
         ///
         /// Of a flood of a million a second nearly nothing is left for the tracker to do then. But
         /// what is answered or dropped there passes neither firewall nor packet capture, so read
@@ -132,6 +133,8 @@ pub enum XdpSetting {
     Connect,
     /// It drops, too, what is no request or has a wrong connection id.
     Filter,
+    /// It hands all other requests to the tracker, past the network stack.
+    Full,
 }
 
 /// Who runs that program.

@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use aquatic_channel::{IdleStrategy, SleepGate};
 use aquatic_daemon::clock::Clock;
+use aquatic_types::Seconds;
 use aquatic_udp_socket::{Receiver, Sender, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::each_second::EachSecond;
+use super::frames::Queues;
 use super::host::Host;
 use super::last_rounds::LastRounds;
 use super::{DATAGRAM_BYTES_MAX, RESEND_INTERVAL, SocketWorker};
@@ -47,7 +49,7 @@ pub fn poll_with(waker: &aquatic_uring::Waker) -> anyhow::Result<Poll> {
 /// If the sockets cannot be used at all. No datagram and no ICMP message has this effect.
 pub fn run(
     (worker, host): (SocketWorker, Host),
-    sockets: &[UdpSocket],
+    (sockets, queues): (&[UdpSocket], Queues),
     mut poll: Poll,
     gate: &SleepGate,
     clock: Clock,
@@ -60,6 +62,11 @@ pub fn run(
             .register(&mut SourceFd(&fd), Token(index), Interest::READABLE)
             .context("cannot watch a socket")?;
     }
+    for (index, file) in (sockets.len()..).zip(queues.wait_files()) {
+        poll.registry()
+            .register(&mut SourceFd(&file), Token(index), Interest::READABLE)
+            .context("cannot watch a queue")?;
+    }
     if let Some(file) = host.wait_file() {
         poll.registry()
             .register(&mut SourceFd(&file), GUEST, Interest::READABLE)
@@ -71,6 +78,8 @@ pub fn run(
         host,
         traffic: Traffic {
             sockets,
+            queues,
+            lost_counted_at: Seconds::default(),
             receiver: Receiver::new(BATCH_DATAGRAMS, DATAGRAM_BYTES_MAX),
             sender: Sender::new(BATCH_DATAGRAMS),
             resend_len_max: config.resend_buffer_max_len,
@@ -163,6 +172,8 @@ impl Rounds<'_> {
 /// What moves datagrams.
 struct Traffic<'a> {
     sockets: &'a [UdpSocket],
+    queues: Queues,
+    lost_counted_at: Seconds,
     receiver: Receiver,
     sender: Sender,
     resend_len_max: usize,
@@ -176,12 +187,17 @@ struct Round {
 }
 
 impl Traffic<'_> {
-    /// Takes one batch from each socket, so that none starves.
+    /// Takes one batch from each queue and socket, so that none starves.
     fn receive(&mut self, now: Now, worker: &mut SocketWorker) -> anyhow::Result<Round> {
         let mut round = Round {
             datagrams: 0,
             full: false,
         };
+        (round.datagrams, round.full) = self.queues.receive(now, worker);
+        if now.seconds != self.lost_counted_at {
+            self.lost_counted_at = now.seconds;
+            self.queues.count_lost(worker);
+        }
         for (index, socket) in (0..).zip(self.sockets) {
             let count = self
                 .receiver
@@ -202,7 +218,7 @@ impl Traffic<'_> {
 
     /// Sends what the outboxes hold. Returns whether something is left to be sent again.
     fn send(&mut self, worker: &mut SocketWorker) -> bool {
-        let mut unsent = false;
+        let mut unsent = self.queues.send(worker, self.sockets, self.resend_len_max);
         for (index, socket) in self.sockets.iter().enumerate() {
             let Some(outbox) = worker.outboxes().get_mut(index) else {
                 continue;

@@ -1,6 +1,6 @@
 //! What a socket worker does, whatever the backend that moves its bytes. Pure.
 //!
-//! A backend (`mio`, `uring`) is a loop around a [`SocketWorker`]:
+//! A backend (`mio`, with `frames` or without, `uring`) is a loop around a [`SocketWorker`]:
 //!
 //! 1. [`receive`](SocketWorker::receive) each datagram that has come,
 //! 2. [`finish`](SocketWorker::finish) the batch: requests go to the owners of their torrents, this
@@ -16,6 +16,11 @@
 //! arrived while the process started) is passed on all the same. The code is the same for both.
 
 mod each_second;
+#[cfg(target_os = "linux")]
+pub mod frames;
+#[cfg(not(target_os = "linux"))]
+#[path = "without_frames.rs"]
+pub mod frames;
 pub mod host;
 pub mod last_rounds;
 pub mod mio;
