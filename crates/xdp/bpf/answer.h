@@ -85,7 +85,7 @@ INLINE void write_udp(struct udp *udp, const struct packet *packet, const struct
 	udp->sum = folded(sum);
 	if (is_completed && packet->sum == folded(pseudo + packet->udp_bytes))
 		return;
-	sum += (__u64)udp->from + udp->to + bytes + sum_of_words(from, 8);
+	sum += (__u64)udp->from + udp->to + bytes + sum_of_4(from) + sum_of_4(from + 4);
 	__u16 complement = ~folded(sum);
 	// 0 means that there is none.
 	udp->sum = complement ? complement : 0xffff;
@@ -124,7 +124,7 @@ INLINE void write_v6(struct answer_v6 *to, const struct packet *packet, const st
 		ip->from[i] = from[i];
 		ip->to[i] = peer[i];
 	}
-	__u64 addresses = sum_of_words(from, 4) + sum_of_words(peer, 4);
+	__u64 addresses = sum_of_4(from) + sum_of_4(peer);
 	write_udp(&to->udp, packet, answer, addresses, is_completed);
 }
 

@@ -36,4 +36,12 @@ static long (*const redirect_map)(void *map, __u32 key, __u64 flags) = (void *)B
 // used.
 #define MAP(name) char name SECTION("maps")
 
+// An element of an array. Its index is stored as 8 bytes, of which the kernel reads the first 4: a
+// store of 4 where a pointer was kept before is refused where a process has few rights.
+INLINE void *element(void *map, __u32 index)
+{
+	__u64 key = index;
+	return map_lookup_elem(map, &key);
+}
+
 #endif

@@ -21,12 +21,11 @@ struct range_v6 {
 #define V4_DEPTH 20
 #define V6_DEPTH 16
 
-// Where the tree is in use: how many there are, and before which place it begins. One number, so
-// that another tree takes its place at once.
-struct tree {
-	__u32 len;
-	__u32 before;
-};
+// Where the tree is in use: in the lower half, how many there are, in the upper half, before which
+// place it begins. One number, so that another tree takes its place at once.
+typedef __u64 tree;
+#define TREE_LEN(tree) ((tree) & 0xffffffff)
+#define TREE_BEFORE(tree) ((tree) >> 32)
 
 MAP(denied_v4);
 MAP(denied_v6);
@@ -45,12 +44,11 @@ INLINE __u64 is_less(__u64 a, __u64 b)
 
 // Each step goes down one place: to the left if the range there begins behind the address. Returns 0
 // at the end.
-INLINE int step_v4(struct tree tree, __u64 address, __u64 *place)
+INLINE int step_v4(tree tree, __u64 address, __u64 *place)
 {
-	if (*place > tree.len)
+	if (*place > TREE_LEN(tree))
 		return 0;
-	__u32 index = tree.before + *place;
-	struct range_v4 *range = map_lookup_elem(&denied_v4, &index);
+	struct range_v4 *range = element(&denied_v4, TREE_BEFORE(tree) + *place);
 	if (!range)
 		return 0;
 	__u64 is_behind = address - range->first;
@@ -59,12 +57,11 @@ INLINE int step_v4(struct tree tree, __u64 address, __u64 *place)
 	return 1;
 }
 
-INLINE int step_v6(struct tree tree, __u64 high, __u64 low, __u64 *place)
+INLINE int step_v6(tree tree, __u64 high, __u64 low, __u64 *place)
 {
-	if (*place > tree.len)
+	if (*place > TREE_LEN(tree))
 		return 0;
-	__u32 index = tree.before + *place;
-	struct range_v6 *range = map_lookup_elem(&denied_v6, &index);
+	struct range_v6 *range = element(&denied_v6, TREE_BEFORE(tree) + *place);
 	if (!range)
 		return 0;
 	__u64 is_behind = is_less(high, range->first[0]);
@@ -76,40 +73,40 @@ INLINE int step_v6(struct tree tree, __u64 high, __u64 low, __u64 *place)
 
 // Where it went to the right last: the last range that begins at the address or before it. 0 if it
 // never did.
-INLINE __u32 last_before(struct tree tree, __u64 place)
+INLINE __u64 last_before(tree tree, __u64 place)
 {
 	__u64 lefts = place & -place, last = place / (lefts << 1 | !lefts);
-	return last ? tree.before + (__u32)last : 0;
+	return last ? TREE_BEFORE(tree) + last : 0;
 }
 
 // The steps are written out: to verify a loop, some kernels want a capability more.
 #define FOUR(steps) steps && steps && steps && steps
 
-INLINE int is_denied_v4(struct tree tree, __u64 *memory, __u32 address)
+INLINE int is_denied_v4(tree tree, __u64 *memory, __u64 address)
 {
 	__u64 place = AGAIN(*memory);
-	if (!tree.len)
+	if (!TREE_LEN(tree))
 		return 0;
 #define STEP step_v4(tree, address, &place)
 	(void)(FOUR(STEP) && FOUR(STEP) && FOUR(STEP) && FOUR(STEP) && FOUR(STEP));
 #undef STEP
 	AGAIN(*memory) = place;
-	__u32 index = last_before(tree, AGAIN(*memory));
-	struct range_v4 *range = map_lookup_elem(&denied_v4, &index);
+	__u64 index = last_before(tree, AGAIN(*memory));
+	struct range_v4 *range = element(&denied_v4, index);
 	return index && range && address <= range->last;
 }
 
-INLINE int is_denied_v6(struct tree tree, __u64 *memory, __u64 high, __u64 low)
+INLINE int is_denied_v6(tree tree, __u64 *memory, __u64 high, __u64 low)
 {
 	__u64 place = AGAIN(*memory);
-	if (!tree.len)
+	if (!TREE_LEN(tree))
 		return 0;
 #define STEP step_v6(tree, high, low, &place)
 	(void)(FOUR(STEP) && FOUR(STEP) && FOUR(STEP) && FOUR(STEP));
 #undef STEP
 	AGAIN(*memory) = place;
-	__u32 index = last_before(tree, AGAIN(*memory));
-	struct range_v6 *range = map_lookup_elem(&denied_v6, &index);
+	__u64 index = last_before(tree, AGAIN(*memory));
+	struct range_v6 *range = element(&denied_v6, index);
 	if (!index || !range)
 		return 0;
 	return high < range->last[0] || (high == range->last[0] && low <= range->last[1]);
@@ -148,8 +145,7 @@ INLINE __u32 rate_cell(const __u64 *key, __u64 whose)
 // Whether an account has room for a request. `paid`: when it will have paid for those before.
 INLINE __u64 *account(const struct rate *rate, __u64 now, __u64 whose, __u64 *paid)
 {
-	__u32 index = rate_cell(rate->key, whose);
-	__u64 *cell = map_lookup_elem(&rates, &index);
+	__u64 *cell = element(&rates, rate_cell(rate->key, whose));
 	if (!cell)
 		return 0;
 	__u64 is = *(volatile __u64 *)cell;

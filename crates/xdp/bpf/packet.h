@@ -87,13 +87,9 @@ INLINE __u16 folded(__u64 sum)
 	return sum;
 }
 
-INLINE __u64 sum_of_words(const __u32 *words, int len)
+INLINE __u64 sum_of_4(const __u32 *words)
 {
-	__u64 sum = 0;
-#pragma unroll
-	for (int i = 0; i < len; i++)
-		sum += words[i];
-	return sum;
+	return (__u64)words[0] + words[1] + words[2] + words[3];
 }
 
 // Reads the header of UDP, where those of IP have been read: their lengths have to agree, with the

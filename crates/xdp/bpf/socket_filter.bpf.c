@@ -31,20 +31,19 @@ INLINE int is_v4(struct address from)
 
 SECTION("socket") int socket_filter(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
-	struct state *state = map_lookup_elem(&state_map, &zero);
+	struct state *state = element(&state_map, 0);
 	struct address from = {};
 	struct head head;
 
 	if (!state || !state->is_active || !source(skb, &from))
 		return skb->len;
 	__u32 row = get_smp_processor_id() * FAMILIES + (is_v4(from) ? V4 : V6);
-	struct counts *counts = map_lookup_elem(&rows, &row);
+	struct counts *counts = element(&rows, row);
 	if (!counts)
 		return skb->len;
 	__u32 bytes = skb->len - UDP_HEADER_BYTES;
 	if (skb_load_bytes(skb, UDP_HEADER_BYTES, &head, sizeof(head))) {
-		counts->too_short++;
+		COUNT(counts->too_short);
 		goto drop;
 	}
 	__u32 action = BE32(head.action);
@@ -52,24 +51,24 @@ SECTION("socket") int socket_filter(struct __sk_buff *skb)
 	if (action == CONNECT) {
 		if (id == PROTOCOL_ID)
 			return skb->len;
-		counts->not_connect++;
+		COUNT(counts->not_connect);
 		goto drop;
 	}
 	if (action > SCRAPE) {
-		counts->unknown_action++;
+		COUNT(counts->unknown_action);
 		goto drop;
 	}
 	if (action == ANNOUNCE && bytes < ANNOUNCE_BYTES) {
-		counts->too_short++;
+		COUNT(counts->too_short);
 		goto drop;
 	}
 	__u64 now = ktime_get_coarse_ns();
 	if (is_genuine(state, now, from, id) || may_be_told(state, now))
 		return skb->len;
 	if (action == ANNOUNCE)
-		counts->announces++;
+		COUNT(counts->announces);
 	else
-		counts->scrapes++;
+		COUNT(counts->scrapes);
 drop:
 	counts->bytes += bytes;
 	return DROP;

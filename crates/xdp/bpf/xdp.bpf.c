@@ -24,7 +24,7 @@ struct settings {
 	__u64 answers_per_second;
 	__u64 errors_per_second;
 	struct rate rate;
-	struct tree denied_v4, denied_v6;
+	tree denied_v4, denied_v6;
 };
 
 // Where the tracker listens: a table with open addressing. What is not within so many places of
@@ -64,8 +64,7 @@ INLINE int is_listener(const struct packet *packet)
 	__u32 home = mixed >> 32;
 #pragma unroll
 	for (int i = 0; i < PLACES; i++) {
-		__u32 place = (home + i) & LISTENERS_MASK;
-		struct listener *listener = map_lookup_elem(&listeners, &place);
+		struct listener *listener = element(&listeners, (home + i) & LISTENERS_MASK);
 		if (!listener || !listener->port)
 			return 0;
 		if (listener->port == packet->to_port &&
@@ -112,10 +111,10 @@ INLINE int pass(struct xdp_md *ctx, const struct settings *settings)
 
 SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 {
-	__u32 zero = 0, number = get_smp_processor_id();
-	struct settings *settings = map_lookup_elem(&settings_map, &zero);
-	struct state *state = map_lookup_elem(&state_map, &zero);
-	struct processor *processor = map_lookup_elem(&processors, &number);
+	__u64 number = get_smp_processor_id();
+	struct settings *settings = element(&settings_map, 0);
+	struct state *state = element(&state_map, 0);
+	struct processor *processor = element(&processors, number);
 	if (!settings || !state || !processor || settings->mode == OFF)
 		return XDP_PASS;
 	struct packet *packet = &processor->packet;
@@ -128,37 +127,37 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 	if (settings->mode == ANSWER_CONNECTS && !AGAIN(packet->is_connect))
 		return pass(ctx, settings);
 
-	__u32 row = number * FAMILIES + (packet->family == V4 ? V4 : V6);
-	struct counts *counts = map_lookup_elem(&rows, &row);
+	__u64 row = number * FAMILIES + (packet->family == V4 ? V4 : V6);
+	struct counts *counts = element(&rows, row);
 	__u64 now = ktime_get_coarse_ns();
 	if (!counts)
 		return XDP_PASS;
 	keep_time(processor, state->unix_nanos, now);
 	if (is_denied(settings, processor)) {
-		counts->network_denied++;
+		COUNT(counts->network_denied);
 		goto drop;
 	}
 	if (!packet->from_port) {
-		counts->source_port_zero++;
+		COUNT(counts->source_port_zero);
 		goto drop;
 	}
-	__u32 action = BE32(AGAIN(head->action)), bytes = AGAIN(packet->bytes);
+	__u64 action = BE32(AGAIN(head->action)), bytes = AGAIN(packet->bytes);
 	if (bytes < sizeof(*head) || (action == ANNOUNCE && bytes < ANNOUNCE_BYTES)) {
-		counts->too_short++;
+		COUNT(counts->too_short);
 		goto drop;
 	}
 	if (action > SCRAPE) {
-		counts->unknown_action++;
+		COUNT(counts->unknown_action);
 		goto drop;
 	}
 	int is_connect = AGAIN(packet->is_connect);
 	if (action == CONNECT && !is_connect) {
-		counts->not_connect++;
+		COUNT(counts->not_connect);
 		goto drop;
 	}
 
 	__u64 id = BE64(AGAIN(head->connection_id));
-	__u32 second = processor->second;
+	__u64 second = processor->second;
 	if (!is_connect)
 		second = second_of_id(second, id);
 	AGAIN(processor->place) = second;
@@ -172,14 +171,14 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 	if (!is_connect && !is_good &&
 	    (packet->bytes < ERROR_BYTES || processor->errors >= settings->errors_per_second)) {
 		if (action == ANNOUNCE)
-			counts->announces++;
+			COUNT(counts->announces);
 		else
-			counts->scrapes++;
+			COUNT(counts->scrapes);
 		goto drop;
 	}
 	// User space counts those that it gets.
 	if (!is_within_rate(&settings->rate, now, packet->from, AGAIN(packet->family), !is_good)) {
-		counts->request_rate++;
+		COUNT(counts->request_rate);
 		goto drop;
 	}
 	if (is_good)
@@ -187,18 +186,18 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 	struct answer *answer = &processor->answer;
 	if (AGAIN(packet->is_connect)) {
 		if (processor->answers >= settings->answers_per_second) {
-			counts->answer_rate++;
+			COUNT(counts->answer_rate);
 			goto drop;
 		}
 		processor->answers++;
-		counts->connects++;
+		COUNT(counts->connects);
 		write_id(answer, head->transaction_id, (__u64)second << 48 | hash);
 	} else {
 		processor->errors++;
 		if (BE32(AGAIN(head->action)) == ANNOUNCE)
-			counts->told_announces++;
+			COUNT(counts->told_announces);
 		else
-			counts->told_scrapes++;
+			COUNT(counts->told_scrapes);
 		write_error(answer, head->transaction_id);
 	}
 	counts->bytes += packet->bytes;

@@ -17,7 +17,7 @@ const LINK_CREATE: c_int = 28;
 const LICENCE: &CStr = c"Apache-2.0";
 
 /// Bytes of what the kernel says about a program that it refuses. It is the end that matters.
-const LOG_BYTES: usize = 1 << 20;
+const LOG_BYTES: usize = 1 << 22;
 
 /// How often a program is loaded that the kernel had no time to verify.
 const TRIES_MAX: u32 = 10;
