@@ -210,9 +210,8 @@ fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
         ..QueueOptions::default()
     };
     let mtu = interface.mtu().with_context(what)?;
-    let count = interface.receive_queues().with_context(what)?;
     let mut opened = Vec::new();
-    for number in 0..count {
+    for number in 0..interface.receive_queues() {
         let queue = Queue::open(interface.index(), number, &options).with_context(what)?;
         let copies = if queue.is_zero_copy() {
             "zero-copy"

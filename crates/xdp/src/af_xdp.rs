@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-pub use self::interface::{attach_instructions, interface_index, receive_queues};
+pub use self::interface::{attach_instructions, interface_index};
 use self::memory::{FRAME_BYTES, Half, Mapping};
 pub use self::queue_map::QueueMap;
 pub use self::receiver::Receiver;

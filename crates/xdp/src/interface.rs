@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
-use crate::af_xdp::receive_queues;
 use crate::kernel;
 use crate::told::AttachMode;
 
@@ -40,12 +38,10 @@ impl Interface {
         &self.name
     }
 
-    /// How many queues it receives by: it spreads datagrams over them.
-    ///
-    /// # Errors
-    /// If the system does not tell.
-    pub fn receive_queues(&self) -> io::Result<u32> {
-        receive_queues(&self.name)
+    /// How many queues it receives by: it spreads datagrams over them. One, if it does not say.
+    #[must_use]
+    pub fn receive_queues(&self) -> u32 {
+        kernel::receive_queues(&self.name).map_or(1, |queues| queues.max(1))
     }
 
     /// Bytes of the largest packet that it sends.
@@ -53,8 +49,7 @@ impl Interface {
     /// # Errors
     /// If the system does not tell.
     pub fn mtu(&self) -> io::Result<usize> {
-        let text = fs::read_to_string(self.path().join("mtu"))?;
-        text.trim().parse().map_err(io::Error::other)
+        usize::try_from(kernel::mtu(&self.name)?).map_err(io::Error::other)
     }
 
     /// The modes to be tried, the best one first. The driver of a card runs a program itself; that
@@ -62,9 +57,9 @@ impl Interface {
     /// the answers, as veth does whose other end has no program.
     #[must_use]
     pub fn modes(&self) -> &'static [AttachMode] {
-        match self.path().join("device").exists() {
-            true => &[AttachMode::Native, AttachMode::Generic],
-            false => &[AttachMode::Generic],
+        match kernel::driver(&self.name) {
+            Ok(driver) if !driver.bus.is_empty() => &[AttachMode::Native, AttachMode::Generic],
+            _ => &[AttachMode::Generic],
         }
     }
 
@@ -72,45 +67,29 @@ impl Interface {
     /// other end.
     #[must_use]
     pub fn is_veth(&self) -> bool {
-        kernel::driver(&self.name).is_ok_and(|driver| driver == "veth")
+        kernel::driver(&self.name).is_ok_and(|driver| driver.name == "veth")
     }
 
     /// An interface for a VLAN above this one whose tags the card takes off: a program would answer
     /// what comes there without the tag.
     #[must_use]
     pub fn stripped_vlan(&self) -> Option<String> {
-        let vlan = self.vlans().into_iter().next()?;
+        // Without the kernel's part for VLANs there is no such file.
+        let vlans = fs::read_to_string("/proc/net/vlan/config").unwrap_or_default();
+        let vlan = vlan_above(&self.name, &vlans)?;
         // If it cannot be asked it is not the driver of a card.
         let strips = kernel::strips_tags(&self.name).unwrap_or(false);
-        strips.then_some(vlan)
-    }
-
-    /// Interfaces for VLANs above this one.
-    fn vlans(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.path()) else {
-            return Vec::new();
-        };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let above = names.filter_map(|name| Some(name.strip_prefix("upper_")?.to_owned()));
-        above.filter(|name| is_vlan(&path_of(name))).collect()
-    }
-
-    fn path(&self) -> PathBuf {
-        path_of(&self.name)
+        strips.then(|| vlan.to_owned())
     }
 }
 
-fn path_of(name: &str) -> PathBuf {
-    Path::new("/sys/class/net").join(name)
-}
-
-fn is_vlan(path: &Path) -> bool {
-    let event = fs::read_to_string(path.join("uevent"));
-    event.is_ok_and(|text| says_vlan(&text))
-}
-
-fn says_vlan(event: &str) -> bool {
-    event.lines().any(|line| line == "DEVTYPE=vlan")
+/// An interface for a VLAN above this one, in the list of all: `eth0.7 | 7 | eth0`.
+fn vlan_above<'a>(name: &str, vlans: &'a str) -> Option<&'a str> {
+    vlans.lines().find_map(|line| {
+        let mut columns = line.split('|').map(str::trim);
+        let vlan = columns.next()?;
+        (columns.nth(1)? == name).then_some(vlan)
+    })
 }
 
 #[cfg(test)]
@@ -118,10 +97,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_for_a_vlan_says_so() {
-        let event = "DEVTYPE=vlan\nINTERFACE=eth0.7\nIFINDEX=5\n";
-        assert!(says_vlan(event));
-        assert!(!says_vlan("INTERFACE=vlan\nIFINDEX=5\n"));
+    fn an_interface_for_a_vlan_is_in_the_list() {
+        let vlans = "VLAN Dev name\t | VLAN ID\nName-Type: VLAN_NAME_TYPE_RAW_PLUS_VID_NO_PAD\n\
+                     eth0.7         | 7  | eth0\neth1.8         | 8  | eth1\n";
+        assert_eq!(vlan_above("eth1", vlans), Some("eth1.8"));
+        assert_eq!(vlan_above("eth0", vlans), Some("eth0.7"));
+        assert_eq!(vlan_above("eth", vlans), None);
+        assert_eq!(vlan_above("eth0", ""), None);
     }
 
     #[test]
@@ -130,7 +112,7 @@ mod tests {
         assert_eq!(loopback.modes(), [AttachMode::Generic]);
         assert!(!loopback.is_veth());
         assert_eq!(loopback.stripped_vlan(), None);
-        assert_eq!(loopback.receive_queues().unwrap(), 1);
+        assert_eq!(loopback.receive_queues(), 1);
         assert_eq!(loopback.mtu().unwrap(), 65_536);
         for name in ["", "no-such-one", "../lo", "a\0b", &"x".repeat(100)] {
             assert!(Interface::named(name).is_err(), "{name:?}");

@@ -305,14 +305,19 @@ fn open_socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedF
 /// Questions of `ethtool(8)` to a driver.
 const GET_DRIVER: u32 = 3;
 const GET_FLAGS: u32 = 0x25;
+const GET_CHANNELS: u32 = 0x3c;
 
-/// `struct ethtool_drvinfo`, as far as it matters.
+/// `struct ethtool_drvinfo`.
 #[repr(C)]
 struct DriverAnswer {
     question: u32,
     driver: [u8; 32],
-    rest: [u8; 160],
+    versions: [[u8; 32]; 2],
+    bus: [u8; 32],
+    rest: [u8; 64],
 }
+
+const _: () = assert!(size_of::<DriverAnswer>() == 196);
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -321,21 +326,47 @@ struct FlagsAnswer {
     flags: u32,
 }
 
-/// The name of an interface's driver.
-pub(crate) fn driver(interface: &str) -> io::Result<String> {
+/// `struct ethtool_channels`.
+#[repr(C)]
+#[derive(Default)]
+struct ChannelsAnswer {
+    question: u32,
+    most: [u32; 4],
+    receive: u32,
+    send: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// The driver of an interface.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) name: String,
+    /// Where the card is; empty if there is none.
+    pub(crate) bus: String,
+}
+
+/// The driver of an interface.
+pub(crate) fn driver(interface: &str) -> io::Result<Driver> {
     let mut answer = DriverAnswer {
         question: GET_DRIVER,
         driver: [0; 32],
-        rest: [0; 160],
+        versions: [[0; 32]; 2],
+        bus: [0; 32],
+        rest: [0; 64],
     };
-    // SAFETY: the question is one to which a driver writes a `struct ethtool_drvinfo`, which has
-    // 196 bytes, as this has.
+    // SAFETY: the question is one to which a driver writes a `struct ethtool_drvinfo`, which this
+    // is.
     unsafe { ask_driver(interface, &mut answer)? };
-    let name = answer.driver.split(|byte| *byte == 0).next();
-    Ok(String::from_utf8_lossy(name.unwrap_or_default()).into_owned())
+    let text = |bytes: &[u8]| {
+        let text = bytes.split(|byte| *byte == 0).next();
+        String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
+    };
+    Ok(Driver {
+        name: text(&answer.driver),
+        bus: text(&answer.bus),
+    })
 }
-
-const _: () = assert!(size_of::<DriverAnswer>() == 196);
 
 /// Whether a card takes the tags of 802.1Q off what it receives.
 pub(crate) fn strips_tags(interface: &str) -> io::Result<bool> {
@@ -349,26 +380,63 @@ pub(crate) fn strips_tags(interface: &str) -> io::Result<bool> {
     Ok(answer.flags & RECEIVED_TAGS != 0)
 }
 
+/// How many queues an interface receives by.
+pub(crate) fn receive_queues(interface: &str) -> io::Result<u32> {
+    let mut answer = ChannelsAnswer {
+        question: GET_CHANNELS,
+        ..ChannelsAnswer::default()
+    };
+    // SAFETY: the question is one to which a driver writes a `struct ethtool_channels`, which this
+    // is.
+    unsafe { ask_driver(interface, &mut answer)? };
+    Ok(answer.receive.saturating_add(answer.combined))
+}
+
 /// # Safety
 /// `answer` begins with the number of a question, and has room for what is written to it.
 unsafe fn ask_driver<T>(interface: &str, answer: &mut T) -> io::Result<()> {
     const ETHTOOL: libc::Ioctl = 0x8946;
+    let data = libc::__c_anonymous_ifr_ifru {
+        ifru_data: (&raw mut *answer).cast(),
+    };
+    // SAFETY: what the caller promises is what the request is about.
+    unsafe { ask_interface(interface, ETHTOOL, data) }.map(drop)
+}
+
+/// Bytes of the largest packet that an interface sends.
+pub(crate) fn mtu(interface: &str) -> io::Result<c_int> {
+    let data = libc::__c_anonymous_ifr_ifru { ifru_mtu: 0 };
+    // SAFETY: the kernel writes a number.
+    let data = unsafe { ask_interface(interface, libc::SIOCGIFMTU, data) }?;
+    // SAFETY: it is the one that was asked for.
+    Ok(unsafe { data.ifru_mtu })
+}
+
+/// # Safety
+/// `data` is what `request` wants it to be.
+unsafe fn ask_interface(
+    interface: &str,
+    request: libc::Ioctl,
+    data: libc::__c_anonymous_ifr_ifru,
+) -> io::Result<libc::__c_anonymous_ifr_ifru> {
     let socket = open_socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)?;
-    // SAFETY: zeros are a value of a structure of characters, numbers and pointers.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let room = request.ifr_name.len() - 1;
-    if interface.len() > room {
+    let mut question = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: data,
+    };
+    // The last character is a zero.
+    if interface.len() >= question.ifr_name.len() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    for (place, byte) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+    for (place, byte) in question.ifr_name.iter_mut().zip(interface.bytes()) {
         *place = c_char::from_ne_bytes([byte]);
     }
-    request.ifr_ifru.ifru_data = (&raw mut *answer).cast();
     // Why unsafe: std does not have the call.
-    // SAFETY: a request with a name that ends with a zero; and a pointer to what the caller promises
-    // to be large enough, which is borrowed for as long.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), ETHTOOL, &raw mut request) };
-    check(result.into()).map(drop)
+    // SAFETY: a name that ends with a zero, and what the caller promises; both are borrowed for as
+    // long as it lasts.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut question) };
+    check(result.into())?;
+    Ok(question.ifr_ifru)
 }
 
 /// Sets an option of a socket that is an integer.

@@ -88,10 +88,8 @@ impl Interface {
     }
 
     /// Never called.
-    ///
-    /// # Errors
-    /// None.
-    pub fn receive_queues(&self) -> io::Result<u32> {
+    #[must_use]
+    pub fn receive_queues(&self) -> u32 {
         match *self {}
     }
 
