@@ -46,6 +46,14 @@ pub(crate) static UDP: Program = Program {
             &["batch_wait_us", "less than 1000"],
         ),
         (
+            "network.xdp = 'filter'",
+            &["xdp_interfaces", "at least one interface"],
+        ),
+        (
+            "network.xdp = 'on'",
+            &["line 1", "network.xdp", "filter"],
+        ),
+        (
             "scrape_exports.frequency = 0",
             &["line 1", "frequency", "at least 1"],
         ),
@@ -75,6 +83,12 @@ pub(crate) const KEYS: [&[&str]; 8] = [
         "network.resend_buffer_max_len",
         "network.ring_size",
         "network.socket_filter",
+        "network.xdp",
+        "network.xdp_interfaces",
+        "network.xdp_mode",
+        "network.xdp_required",
+        "network.xdp_answers_per_second",
+        "network.xdp_errors_per_second",
         "network.connection_secret_file",
         "protocol.max_scrape_torrents",
         "protocol.max_response_peers",
