@@ -24,6 +24,8 @@ require_program git git
 require_program iproute2 ip
 # Cuts cables between namespaces.
 require_package nftables test -x /usr/sbin/nft
+# Has interfaces leave checksums to whoever comes next, or not.
+require_package ethtool test -x /usr/sbin/ethtool
 require_program openssl openssl
 require_program aria2 aria2c
 require_program rtorrent rtorrent

@@ -41,6 +41,23 @@ pub struct Announce {
     pub port: u16,
 }
 
+impl Announce {
+    fn body(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.extend(self.info_hash);
+        body.extend(self.peer_id);
+        body.extend(0u64.to_be_bytes()); // downloaded
+        body.extend(self.left.to_be_bytes());
+        body.extend(0u64.to_be_bytes()); // uploaded
+        body.extend(self.event.to_be_bytes());
+        body.extend(0u32.to_be_bytes()); // IP address: the packet's source counts
+        body.extend(0u32.to_be_bytes()); // key
+        body.extend(self.numwant.to_be_bytes());
+        body.extend(self.port.to_be_bytes());
+        body
+    }
+}
+
 /// What the tracker answers to an announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {
@@ -116,18 +133,20 @@ impl UdpClient {
     /// # Errors
     /// When no answer comes, a malformed one, or a refusal.
     pub fn announce_with(&self, connection_id: u64, announce: &Announce) -> Result<Announced> {
-        let mut body = Vec::new();
-        body.extend(announce.info_hash);
-        body.extend(announce.peer_id);
-        body.extend(0u64.to_be_bytes()); // downloaded
-        body.extend(announce.left.to_be_bytes());
-        body.extend(0u64.to_be_bytes()); // uploaded
-        body.extend(announce.event.to_be_bytes());
-        body.extend(0u32.to_be_bytes()); // IP address: the packet's source counts
-        body.extend(0u32.to_be_bytes()); // key
-        body.extend(announce.numwant.to_be_bytes());
-        body.extend(announce.port.to_be_bytes());
+        self.announce_with_options(connection_id, announce, &[])
+    }
 
+    /// Announces, with options (BEP 41) behind the announce.
+    ///
+    /// # Errors
+    /// As [`UdpClient::announce_with`].
+    pub fn announce_with_options(
+        &self,
+        connection_id: u64,
+        announce: &Announce,
+        options: &[u8],
+    ) -> Result<Announced> {
+        let body = [&announce.body(), options].concat();
         let answer = self.exchange(connection_id, ACTION_ANNOUNCE, &body)?;
         let mut fields = Fields(&answer);
         Ok(Announced {
@@ -164,34 +183,42 @@ impl UdpClient {
             .collect()
     }
 
-    /// One question, one answer: what follows action and transaction id in the latter.
-    fn exchange(&self, connection_id: u64, action: u32, body: &[u8]) -> Result<Vec<u8>> {
-        let transaction_id = fastrand::u32(..);
-        let mut request = Vec::new();
-        request.extend(connection_id.to_be_bytes());
-        request.extend(action.to_be_bytes());
-        request.extend(transaction_id.to_be_bytes());
-        request.extend(body);
-
+    /// Sends a request, and gives back the whole answer; nothing if none comes in time.
+    ///
+    /// # Errors
+    /// When it comes from another address than was asked.
+    pub fn ask_once(&self, request: &[u8]) -> Result<Option<Vec<u8>>> {
+        // A refused send is an ICMP error for an earlier one: the tracker is not there yet.
+        if self.socket.send_to(request, self.tracker).is_err() {
+            return Ok(None);
+        }
         let mut buffer = [0; ANSWER_BYTES_MAX];
-        for _ in 0..ATTEMPTS_MAX {
-            // A refused send is an ICMP error for an earlier one: the tracker is not there yet.
-            if self.socket.send_to(&request, self.tracker).is_err() {
-                continue;
-            }
-            let Ok((length, from)) = self.socket.recv_from(&mut buffer) else {
-                continue;
-            };
+        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
             ensure!(
                 from == self.tracker,
                 "asked {}, answered by {from}",
                 self.tracker
             );
-            let mut fields = Fields(buffer.get(..length).unwrap_or_default());
-            let answer_action = fields.u32()?;
-            if fields.u32()? != transaction_id {
-                continue; // A late answer to an earlier attempt.
+            let answer = buffer.get(..length).unwrap_or_default();
+            // Another one is a late answer to an earlier request.
+            if answer.get(4..8) == request.get(12..16) {
+                return Ok(Some(answer.to_vec()));
             }
+        }
+        Ok(None)
+    }
+
+    /// One question, one answer: what follows action and transaction id in the latter.
+    fn exchange(&self, connection_id: u64, action: u32, body: &[u8]) -> Result<Vec<u8>> {
+        let transaction_id = fastrand::u32(..);
+        let request = request(connection_id, action, transaction_id, body);
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(answer) = self.ask_once(&request)? else {
+                continue;
+            };
+            let mut fields = Fields(&answer);
+            let answer_action = fields.u32()?;
+            fields.u32()?; // The transaction id, which is right.
             if answer_action != action {
                 bail!("refused: {}", String::from_utf8_lossy(fields.0));
             }
@@ -199,6 +226,32 @@ impl UdpClient {
         }
         bail!("{} does not answer", self.tracker)
     }
+}
+
+/// A connect request, for whoever sends it without waiting.
+#[must_use]
+pub fn connect_request(transaction_id: u32) -> Vec<u8> {
+    request(PROTOCOL_ID, ACTION_CONNECT, transaction_id, &[])
+}
+
+/// An announce, for whoever sends it without waiting.
+#[must_use]
+pub fn announce_request(connection_id: u64, transaction_id: u32, announce: &Announce) -> Vec<u8> {
+    request(
+        connection_id,
+        ACTION_ANNOUNCE,
+        transaction_id,
+        &announce.body(),
+    )
+}
+
+fn request(connection_id: u64, action: u32, transaction_id: u32, body: &[u8]) -> Vec<u8> {
+    let mut request = Vec::new();
+    request.extend(connection_id.to_be_bytes());
+    request.extend(action.to_be_bytes());
+    request.extend(transaction_id.to_be_bytes());
+    request.extend(body);
+    request
 }
 
 /// Reads big-endian fields off the front.

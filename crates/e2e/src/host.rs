@@ -111,7 +111,7 @@ impl Host {
     ///
     /// # Errors
     /// When nobody accepts it, or the namespace cannot be entered.
-    pub(crate) fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream> {
+    pub fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream> {
         self.enter(|| TcpStream::connect(address))?
             .with_context(|| format!("cannot connect to {address}"))
     }

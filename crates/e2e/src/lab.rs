@@ -82,6 +82,21 @@ impl Lab {
         Ok(Some(lab))
     }
 
+    /// The same, where programs can be attached to interfaces, which takes more than to be root in a
+    /// namespace of users.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_programs(guests: u8) -> Result<Option<Self>> {
+        if geteuid().is_root() && !may_load_programs()? {
+            let reason = "programs in the kernel need CAP_BPF and CAP_NET_ADMIN, of the machine";
+            ensure!(env::var("CI").as_deref() != Ok("true"), "{reason}");
+            eprintln!("SKIPPED: {reason}");
+            return Ok(None);
+        }
+        Self::new(guests)
+    }
+
     /// The kernel brings up a link some time after it was told to, a second or more on a busy
     /// machine, and drops what is sent before. A client whose first packet to the tracker is
     /// dropped may try again after a minute.
@@ -178,6 +193,20 @@ impl Drop for Lab {
             }
         }
     }
+}
+
+fn may_load_programs() -> Result<bool> {
+    const CAP_NET_ADMIN: u32 = 12;
+    const CAP_BPF: u32 = 39;
+    let users = fs::read_to_string("/proc/self/uid_map").context("read a map of users")?;
+    let users: Vec<&str> = users.split_whitespace().collect();
+    let status = fs::read_to_string("/proc/self/status").context("read what this process may")?;
+    let mut lines = status.lines();
+    let rights = lines.find_map(|line| line.strip_prefix("CapEff:"));
+    let rights = rights.context("no line of capabilities")?;
+    let rights = u64::from_str_radix(rights.trim(), 16).context("read capabilities")?;
+    let has = |capability: u32| rights >> capability & 1 == 1;
+    Ok(users == ["0", "0", "4294967295"] && has(CAP_NET_ADMIN) && has(CAP_BPF))
 }
 
 fn v4(host_number: u8) -> Ipv4Addr {

@@ -35,7 +35,7 @@ pub fn on_loopback(protocol: Protocol, family: Family, cast: Cast) {
         Family::V4 => "127.0.0.1",
         Family::V6 => "[::1]",
     };
-    unless_clients_fail(|| transfer(protocol, [&host; 3], name, family, cast));
+    unless_clients_fail(|| transfer(protocol, [&host; 3], (name, ""), family, cast));
 }
 
 /// The first client knows the tracker by UDP, and the second one by HTTP, or the other way round
@@ -90,9 +90,25 @@ pub fn in_a_lab(protocol: Protocol, family: Family, cast: Cast) {
     let Some(lab) = Lab::new(2).unwrap() else {
         return;
     };
+    across(&lab, protocol, family, "", cast);
+}
+
+/// The same over UDP, where a program in front of the network stack answers and drops what it can.
+///
+/// # Panics
+/// As [`on_loopback`].
+pub fn past_a_program(family: Family, cast: Cast) {
+    const PROGRAM: &str = "xdp = \"filter\"\nxdp_interfaces = [\"bridge0\"]\nxdp_required = true\n";
+    let Some(lab) = Lab::for_programs(2).unwrap() else {
+        return;
+    };
+    across(&lab, Protocol::Udp, family, PROGRAM, cast);
+}
+
+fn across(lab: &Lab, protocol: Protocol, family: Family, config: &str, cast: Cast) {
     let hosts = [lab.hub(), lab.guest(0), lab.guest(1)];
     let name = Lab::hub_name(family);
-    unless_clients_fail(|| transfer(protocol, hosts, name, family, cast));
+    unless_clients_fail(|| transfer(protocol, hosts, (name, config), family, cast));
 }
 
 /// The seeder announces once, then the tracker is started anew, and only then the leecher comes.
@@ -128,13 +144,13 @@ pub fn unless_clients_fail(mut transfer: impl FnMut() -> Result<()>) {
 fn transfer(
     protocol: Protocol,
     [tracker_host, first_host, second_host]: [&Host; 3],
-    tracker_name: &str,
+    (tracker_name, config): (&str, &str),
     family: Family,
     [(first_role, first_kind), (second_role, second_kind)]: Cast,
 ) -> Result<()> {
     let folder = &Folder::new()?;
     let address = SocketAddr::new(tracker_host.ip(family), tracker_host.free_port()?);
-    let tracker = Tracker::start(protocol, folder, tracker_host, address, "")?;
+    let tracker = Tracker::start(protocol, folder, tracker_host, address, config)?;
     let (scheme, port) = (protocol.scheme(), address.port());
     let torrent = Torrent::random(&format!("{scheme}://{tracker_name}:{port}/announce"));
     let watcher = Watcher::new(&tracker, torrent.info_hash());

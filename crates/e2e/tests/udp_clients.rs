@@ -18,7 +18,7 @@ use aquatic_e2e::clients::{Kind, Role, npm};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::tracker::Tracker;
-use aquatic_e2e::transfer::{across_a_restart, in_a_lab, on_loopback};
+use aquatic_e2e::transfer::{across_a_restart, in_a_lab, on_loopback, past_a_program};
 use aquatic_e2e::{Family, Protocol};
 
 #[test]
@@ -121,6 +121,21 @@ fn libtorrent_to_waiting_transmission_over_ipv6() {
             (Role::Seeder, Kind::Libtorrent),
         ],
     );
+}
+
+#[test]
+fn aria2_to_rtorrent_past_a_program() {
+    let cast = [(Role::Seeder, Kind::Aria2), (Role::Leecher, Kind::Rtorrent)];
+    past_a_program(Family::V4, cast);
+}
+
+#[test]
+fn transmission_to_libtorrent_past_a_program() {
+    let seeder = (Role::Seeder, Kind::Transmission);
+    let cast = [seeder, (Role::Leecher, Kind::Libtorrent)];
+    for family in [Family::V4, Family::V6] {
+        past_a_program(family, cast);
+    }
 }
 
 #[test]

@@ -48,7 +48,12 @@ impl Sample {
 /// Scrapes the tracker's endpoint.
 #[must_use]
 pub fn scrape(daemon: &Daemon) -> Vec<Sample> {
-    let text = text(daemon);
+    samples(&text(daemon))
+}
+
+/// All samples in what a tracker's endpoint says.
+#[must_use]
+pub fn samples(text: &str) -> Vec<Sample> {
     let lines = text.lines();
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(Sample::parse).collect()

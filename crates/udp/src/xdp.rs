@@ -182,8 +182,8 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
                 refused += &format!("; not {}, since {error}", mode_label(*mode));
             }
             Err(AttachError::Taken(error)) => bail!(
-                "`network.xdp` at {name}: there is another program already, of another tracker or \
-                 of something else ({error})"
+                "`network.xdp` at {name}: there is another program already, here or at an interface \
+                 above it (a bridge, a bond), of another tracker or of something else ({error})"
             ),
             Err(AttachError::Failed(error)) => {
                 return Err(error).with_context(|| format!("`network.xdp` at {name}: {RIGHTS}"));
