@@ -93,16 +93,18 @@ pub fn in_a_lab(protocol: Protocol, family: Family, cast: Cast) {
     across(&lab, protocol, family, "", cast);
 }
 
-/// The same over UDP, where a program in front of the network stack answers and drops what it can.
+/// The same over UDP, where a program in front of the network stack answers and drops what it can
+/// (`network.xdp`).
 ///
 /// # Panics
 /// As [`on_loopback`].
-pub fn past_a_program(family: Family, cast: Cast) {
-    const PROGRAM: &str = "xdp = \"filter\"\nxdp_interfaces = [\"bridge0\"]\nxdp_required = true\n";
+pub fn past_a_program(setting: &str, family: Family, cast: Cast) {
+    let program =
+        format!("xdp = \"{setting}\"\nxdp_interfaces = [\"bridge0\"]\nxdp_required = true\n");
     let Some(lab) = Lab::for_programs(2).unwrap() else {
         return;
     };
-    across(&lab, Protocol::Udp, family, PROGRAM, cast);
+    across(&lab, Protocol::Udp, family, &program, cast);
 }
 
 fn across(lab: &Lab, protocol: Protocol, family: Family, config: &str, cast: Cast) {

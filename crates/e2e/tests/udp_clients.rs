@@ -126,15 +126,17 @@ fn libtorrent_to_waiting_transmission_over_ipv6() {
 #[test]
 fn aria2_to_rtorrent_past_a_program() {
     let cast = [(Role::Seeder, Kind::Aria2), (Role::Leecher, Kind::Rtorrent)];
-    past_a_program(Family::V4, cast);
+    for setting in ["filter", "full"] {
+        past_a_program(setting, Family::V4, cast);
+    }
 }
 
 #[test]
 fn transmission_to_libtorrent_past_a_program() {
     let seeder = (Role::Seeder, Kind::Transmission);
     let cast = [seeder, (Role::Leecher, Kind::Libtorrent)];
-    for family in [Family::V4, Family::V6] {
-        past_a_program(family, cast);
+    for (setting, family) in [("filter", Family::V4), ("full", Family::V6)] {
+        past_a_program(setting, family, cast);
     }
 }
 

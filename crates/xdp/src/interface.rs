@@ -58,7 +58,7 @@ impl Interface {
     #[must_use]
     pub fn modes(&self) -> &'static [AttachMode] {
         match kernel::driver(&self.name) {
-            Ok(driver) if !driver.bus.is_empty() => &[AttachMode::Native, AttachMode::Generic],
+            Ok(driver) if is_place(&driver.bus) => &[AttachMode::Native, AttachMode::Generic],
             _ => &[AttachMode::Generic],
         }
     }
@@ -83,6 +83,12 @@ impl Interface {
     }
 }
 
+/// Whether a driver names the place of a card, such as `0000:00:04.0` or `virtio0`. Others say
+/// nothing, `N/A` (bridge), or `tun`.
+fn is_place(bus: &str) -> bool {
+    bus.contains(|it: char| it.is_ascii_digit())
+}
+
 /// An interface for a VLAN above this one, in the list of all: `eth0.7 | 7 | eth0`.
 fn vlan_above<'a>(name: &str, vlans: &'a str) -> Option<&'a str> {
     vlans.lines().find_map(|line| {
@@ -104,6 +110,13 @@ mod tests {
         assert_eq!(vlan_above("eth0", vlans), Some("eth0.7"));
         assert_eq!(vlan_above("eth", vlans), None);
         assert_eq!(vlan_above("eth0", ""), None);
+    }
+
+    #[test]
+    fn a_card_has_a_place() {
+        let places = ["0000:00:04.0", "virtio0", "vif-0", "", "N/A", "tun", "tap"];
+        let expected = [true, true, true, false, false, false, false];
+        assert_eq!(places.map(is_place), expected);
     }
 
     #[test]

@@ -63,18 +63,26 @@ fn the_kernel_runs_it_where_there_is_no_card() {
 }
 
 fn serves(interface: &str, mode: &str, chosen: &str, family: Family) {
+    for setting in ["filter", "full"] {
+        serves_by(setting, (interface, mode, chosen), family);
+    }
+}
+
+fn serves_by(setting: &str, (interface, mode, chosen): (&str, &str, &str), family: Family) {
     let Some(lab) = Lab::for_programs(1).unwrap() else {
         return;
     };
     let guest = lab.guest(0);
     let at = |interface: &str| {
-        format!("xdp = 'filter'\nxdp_mode = '{mode}'\nxdp_interfaces = ['{interface}']\n")
+        format!("xdp = '{setting}'\nxdp_mode = '{mode}'\nxdp_interfaces = ['{interface}']\n")
     };
     let start = |host, interface| {
         let tracker = Plan::new(host, family, &at(interface)).start().unwrap();
-        let line = format!("xdp: filter at {interface}, {chosen}\n");
+        let line = format!("xdp: {setting} at {interface}, {chosen}\n");
         let log = tracker.log().unwrap();
         assert!(log.contains(&line), "{log}");
+        let has_queues = log.contains(&format!("AF_XDP: queue 0 of {interface}, copies\n"));
+        assert_eq!(has_queues, setting == "full", "{log}");
         tracker
     };
     // The driver of such a cable loses what a program sends back, if there is none at its other end.

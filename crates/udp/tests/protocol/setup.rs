@@ -49,10 +49,7 @@ pub(crate) static UDP: Program = Program {
             "network.xdp = 'filter'",
             &["xdp_interfaces", "at least one interface"],
         ),
-        (
-            "network.xdp = 'on'",
-            &["line 1", "network.xdp", "filter"],
-        ),
+        ("network.xdp = 'on'", &["line 1", "network.xdp", "filter"]),
         (
             "scrape_exports.frequency = 0",
             &["line 1", "frequency", "at least 1"],
