@@ -9,8 +9,8 @@
 //!           an answer     + backend      the same batches, answered
 //! ```
 //!
-//! 1. A backend ([`socket_worker::mio`], [`socket_worker::uring`]) receives a batch of datagrams
-//!    and reads the time once.
+//! 1. A backend ([`socket_worker::mio`], with [`socket_worker::frames`] or without,
+//!    [`socket_worker::uring`]) receives a batch of datagrams and reads the time once.
 //! 2. [`service::Service::receive`] decides about each: drop, refuse, answer at once, or pass on.
 //! 3. [`socket_worker::SocketWorker`] dispatches what is left to the shard that owns the torrent:
 //!    its own one (*fused*: the kernel delivers almost everything to the right worker), another
