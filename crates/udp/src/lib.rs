@@ -67,6 +67,10 @@ mod start;
 pub mod statistics;
 pub mod unix_clock;
 pub mod workers;
+#[cfg(target_os = "linux")]
+mod xdp;
+#[cfg(not(target_os = "linux"))]
+#[path = "without_xdp.rs"]
 mod xdp;
 
 use aquatic_daemon::cli::App;

@@ -405,9 +405,11 @@ unsafe fn ask_driver<T>(interface: &str, answer: &mut T) -> io::Result<()> {
 
 /// Bytes of the largest packet that an interface sends.
 pub(crate) fn mtu(interface: &str) -> io::Result<c_int> {
+    // Its type differs by C library.
+    const GET_MTU: libc::Ioctl = 0x8921;
     let data = libc::__c_anonymous_ifr_ifru { ifru_mtu: 0 };
     // SAFETY: the kernel writes a number.
-    let data = unsafe { ask_interface(interface, libc::SIOCGIFMTU, data) }?;
+    let data = unsafe { ask_interface(interface, GET_MTU, data) }?;
     // SAFETY: it is the one that was asked for.
     Ok(unsafe { data.ifru_mtu })
 }

@@ -64,11 +64,11 @@ pub use crate::host_addresses::HostAddresses;
 #[cfg(target_os = "linux")]
 pub use crate::interface::Interface;
 #[cfg(not(target_os = "linux"))]
-pub use crate::portable::{
-    HostAddresses, Interface, RateCells, SocketFilter, Xdp, attach_classic, detach,
-};
+pub use crate::portable::{SocketFilter, attach_classic, detach};
 #[cfg(target_os = "linux")]
 pub use crate::socket_filter::{SocketFilter, attach_classic, detach};
-pub use crate::told::{AttachError, AttachMode, Counts, Rate, Times, TooMany, XdpLimits, XdpMode};
+#[cfg(target_os = "linux")]
+pub use crate::told::{AttachError, AttachMode, Rate, TooMany, XdpLimits, XdpMode};
+pub use crate::told::{Counts, Times};
 #[cfg(target_os = "linux")]
 pub use crate::xdp::{RateCells, Xdp};

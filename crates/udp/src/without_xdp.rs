@@ -1,0 +1,65 @@
+//! What there is in front of the network stack where there is no Linux: nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aquatic_access_list::SharedAccessList;
+use aquatic_daemon::request_rate::RequestRate;
+use aquatic_xdp::Counts;
+
+use crate::config::{Config, NetworkConfig};
+use crate::connection_id::ConnectionIds;
+use crate::socket_worker::frames::FrameQueue;
+
+/// Never made.
+pub(crate) enum Attached {}
+
+impl Attached {
+    /// None. Whoever asks for one is told so when the configuration is read.
+    pub(crate) fn new(_config: &Config) -> anyhow::Result<Option<Self>> {
+        Ok(None)
+    }
+
+    pub(crate) fn take_queues(&mut self, _workers: usize) -> Vec<Vec<FrameQueue>> {
+        match *self {}
+    }
+}
+
+/// What a program would have to know.
+#[expect(dead_code, reason = "there is none")]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) sockets: Vec<SocketAddr>,
+    pub(crate) access_list: &'a SharedAccessList,
+    pub(crate) request_rate: &'a Arc<RequestRate>,
+    pub(crate) clock_zero_nanos: u64,
+}
+
+/// Never made.
+#[derive(Debug)]
+pub(crate) enum Guard {}
+
+impl Guard {
+    pub(crate) fn new(
+        attached: Attached,
+        _network: &NetworkConfig,
+        _surroundings: Surroundings<'_>,
+    ) -> Self {
+        match attached {}
+    }
+
+    pub(crate) fn look_each_second(&mut self, _ids: &ConnectionIds) {
+        match *self {}
+    }
+
+    pub(crate) fn end(&mut self) {
+        match *self {}
+    }
+
+    pub(crate) fn take_counts(&mut self) -> [Counts; 2] {
+        match *self {}
+    }
+
+    pub(crate) fn malformed(&self) -> u64 {
+        match *self {}
+    }
+}
