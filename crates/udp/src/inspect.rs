@@ -7,6 +7,7 @@ use aquatic_tracker::config::{SnapshotPlan, too_many_workers};
 use crate::backend::Chosen;
 use crate::config::Config;
 use crate::connection_secret;
+use crate::xdp;
 
 /// Looks at what the configuration names, as the start does, but for sockets and the endpoint,
 /// which a process has once; writes nothing.
@@ -15,6 +16,7 @@ pub(crate) fn inspect_own(config: &Config, checks: &mut Checks) {
     if let Some(reason) = too_many_workers(config.socket_workers, config.swarm_workers) {
         checks.advise(false, "socket_workers", reason);
     }
+    xdp::inspect(&config.network, checks);
     inspect_connection_secret(config, checks);
     let mut files = Vec::new();
     if config.access_list.mode != AccessListMode::Off {

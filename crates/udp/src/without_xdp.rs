@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aquatic_access_list::SharedAccessList;
+use aquatic_config::Checks;
 use aquatic_daemon::request_rate::RequestRate;
 use aquatic_xdp::Counts;
 
@@ -24,6 +25,9 @@ impl Attached {
         match *self {}
     }
 }
+
+/// The configuration is refused if it wants one.
+pub(crate) fn inspect(_network: &NetworkConfig, _checks: &mut Checks) {}
 
 /// What a program would have to know.
 #[expect(dead_code, reason = "there is none")]

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, bail};
 use aquatic_access_list::{SharedAccessList, SharedDeniedNetworks};
+use aquatic_config::Checks;
 use aquatic_daemon::denied_networks;
 use aquatic_daemon::request_rate::{LentCells, RequestRate};
 use aquatic_xdp::af_xdp::{Mode, Queue, QueueOptions};
@@ -113,6 +114,17 @@ impl Attached {
             }
         }
         shares
+    }
+}
+
+/// Looks for the interfaces, as the start does; attaches nothing.
+pub(crate) fn inspect(network: &NetworkConfig, checks: &mut Checks) {
+    if network.xdp == XdpSetting::Off {
+        return;
+    }
+    for name in &network.xdp_interfaces {
+        let found = Interface::named(name).with_context(|| name.clone());
+        checks.require_ok(found, "network.xdp_interfaces");
     }
 }
 
