@@ -140,9 +140,11 @@ INLINE int send_back(struct xdp_md *ctx, const struct packet *packet, struct ans
 		write_v6(&answer->v6, packet, answer, is_completed);
 		bytes += V6_BYTES;
 	}
-	// What fills a short frame up may stay.
+	// No frame is shorter than this, and not all drivers fill one up: bytes of the request stay.
 	__u32 is = xdp_get_buff_len(ctx), wanted = start + bytes;
-	if (is > FRAME_BYTES_MIN && is > wanted && xdp_adjust_tail(ctx, (int)(wanted - is)))
+	if (wanted < FRAME_BYTES_MIN)
+		wanted = FRAME_BYTES_MIN;
+	if (is > wanted && xdp_adjust_tail(ctx, (int)(wanted - is)))
 		return 0;
 	if (xdp_store_bytes(ctx, start, &answer->v4, bytes))
 		return 0;

@@ -102,9 +102,12 @@ INLINE void keep_time(struct processor *processor, __u64 unix_nanos, __u64 now)
 	}
 }
 
-INLINE int pass(struct xdp_md *ctx, const struct settings *settings)
+// What a place of a queue has no room for goes to the stack.
+#define QUEUE_BYTES_MAX 1600
+
+INLINE int pass(struct xdp_md *ctx, const struct settings *settings, const struct packet *packet)
 {
-	if (settings->has_queues)
+	if (settings->has_queues && packet->bytes <= QUEUE_BYTES_MAX)
 		return redirect_map(&queues, ctx->rx_queue_index, XDP_PASS);
 	return XDP_PASS;
 }
@@ -125,7 +128,7 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 				    BE32(head->action) == CONNECT &&
 				    BE64(head->connection_id) == PROTOCOL_ID;
 	if (settings->mode == ANSWER_CONNECTS && !AGAIN(packet->is_connect))
-		return pass(ctx, settings);
+		return pass(ctx, settings, packet);
 
 	__u64 row = number * FAMILIES + (packet->family == V4 ? V4 : V6);
 	struct counts *counts = element(&rows, row);
@@ -182,7 +185,7 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 		goto drop;
 	}
 	if (is_good)
-		return pass(ctx, settings);
+		return pass(ctx, settings, packet);
 	struct answer *answer = &processor->answer;
 	if (AGAIN(packet->is_connect)) {
 		if (processor->answers >= settings->answers_per_second) {

@@ -83,8 +83,8 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug)]
 pub struct QueueOptions {
     /// How many frames there is memory for, of 2,048 bytes each: a power of two from 16 to 262,144.
-    /// Half of them are for receiving: they should be more than what the network card has room for
-    /// (`ethtool -g`), which holds so many all the time.
+    /// Half of them are for receiving: half of these should be more than what the network card has
+    /// room for (`ethtool -g`), which holds so many all the time. As many can wait to be received.
     ///
     /// The memory cannot be swapped out. Without `CAP_IPC_LOCK` that of all queues together has to
     /// stay below `RLIMIT_MEMLOCK`.
@@ -279,26 +279,29 @@ impl Rings {
     const FILL: u64 = 0x1_0000_0000;
     const SENT: u64 = 0x1_8000_0000;
 
-    /// Each has room for all places of its half, so none is ever full.
+    /// Each has room for all places of its half, so none is ever full; but for what was received:
+    /// if a tracker stands still, places are left for the network card, by which others receive as
+    /// well.
     fn new(socket: &OwnedFd, entries: u32) -> io::Result<Self> {
+        let received_entries = entries / 2;
         let rings = [
-            (libc::XDP_RX_RING, "receive"),
-            (libc::XDP_TX_RING, "transmit"),
-            (libc::XDP_UMEM_FILL_RING, "fill"),
-            (libc::XDP_UMEM_COMPLETION_RING, "completion"),
+            (libc::XDP_RX_RING, "receive", received_entries),
+            (libc::XDP_TX_RING, "transmit", entries),
+            (libc::XDP_UMEM_FILL_RING, "fill", entries),
+            (libc::XDP_UMEM_COMPLETION_RING, "completion", entries),
         ];
-        for (ring, name) in rings {
+        for (ring, name, entries) in rings {
             calls::set_entries(socket, ring, entries)
                 .map_err(|error| failed(&format!("make a {name} ring of {entries}"), &error))?;
         }
         let offsets: libc::xdp_mmap_offsets = calls::get(socket, libc::XDP_MMAP_OFFSETS)
             .map_err(|error| failed("ask where rings are (Linux 5.4)", &error))?;
-        let received = map::<Descriptor>(socket, &offsets.rx, entries, Self::RECEIVED)?;
+        let received = map::<Descriptor>(socket, &offsets.rx, received_entries, Self::RECEIVED)?;
         let transmit = map::<Descriptor>(socket, &offsets.tx, entries, Self::TRANSMIT)?;
         let fill = map::<Address>(socket, &offsets.fr, entries, Self::FILL)?;
         let sent = map::<Address>(socket, &offsets.cr, entries, Self::SENT)?;
         Ok(Self {
-            received: Consumer::new(received, &offsets.rx, entries)?,
+            received: Consumer::new(received, &offsets.rx, received_entries)?,
             transmit: Producer::new(transmit, &offsets.tx, entries)?,
             fill: Producer::new(fill, &offsets.fr, entries)?,
             sent: Consumer::new(sent, &offsets.cr, entries)?,

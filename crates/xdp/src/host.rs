@@ -15,6 +15,19 @@ pub(crate) fn require_clock() -> io::Result<()> {
     }
 }
 
+/// Programs keep what they know of a frame in memory of the processor. Kernels for real time let one
+/// go on while another one is at it.
+pub(crate) fn require_one_at_a_time() -> io::Result<()> {
+    // Other kernels have no such file.
+    match fs::read_to_string("/sys/kernel/realtime") {
+        Ok(text) if text.trim() == "1" => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this is a kernel for real time (PREEMPT_RT)",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the monotonic clock is not the host's.
 fn is_shifted(offsets: &str) -> bool {
     let mut lines = offsets.lines().map(str::split_whitespace);

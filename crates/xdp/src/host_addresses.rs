@@ -11,6 +11,7 @@ use crate::kernel;
 const BUFFER_BYTES: usize = 1 << 16;
 
 /// Types of messages, and of attributes.
+const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const NEW_ADDRESS: u16 = 20;
 const DELETED_ADDRESS: u16 = 21;
@@ -24,9 +25,6 @@ const INTERRUPTED: u16 = 0x10;
 /// Of a question whose answer is a list.
 const REQUEST_LIST: u16 = 0x301;
 
-/// What questions are numbered with; 0: news that nobody asked for.
-const QUESTION: u32 = 1;
-
 /// The addresses of all interfaces.
 #[derive(Debug)]
 pub struct HostAddresses {
@@ -34,6 +32,8 @@ pub struct HostAddresses {
     buffer: Vec<u8>,
     /// Those of a list that has not come to its end.
     listed: Vec<IpAddr>,
+    /// The number of the last question; 0: news that nobody asked for.
+    question: u32,
     is_asked: bool,
     /// Something has changed since the last question.
     is_stale: bool,
@@ -49,6 +49,7 @@ impl HostAddresses {
             socket: File::from(kernel::address_news()?),
             buffer: vec![0; BUFFER_BYTES],
             listed: Vec::new(),
+            question: 0,
             is_asked: false,
             is_stale: true,
         })
@@ -61,18 +62,18 @@ impl HostAddresses {
     /// If the kernel does not tell any more.
     pub fn changed(&mut self) -> io::Result<Option<Vec<IpAddr>>> {
         let mut changed = None;
+        if self.is_stale && !self.is_asked {
+            self.ask()?;
+        }
         loop {
-            if self.is_stale && !self.is_asked {
-                self.ask()?;
-            }
             let bytes = match self.socket.read(&mut self.buffer) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(changed),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // Some news were lost.
+                // Something was lost: news, or a part of the list.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     (self.is_stale, self.is_asked) = (true, false);
-                    continue;
+                    return Ok(changed);
                 }
                 Err(error) => return Err(error),
             };
@@ -86,20 +87,28 @@ impl HostAddresses {
 
     fn ask(&mut self) -> io::Result<()> {
         self.listed.clear();
+        // What is left of the answer to an earlier one has another number.
+        self.question = self.question.checked_add(1).unwrap_or(1);
         (self.is_stale, self.is_asked) = (false, true);
-        self.socket.write_all(&question())
+        self.socket.write_all(&question(self.question))
     }
 
     /// Returns the list if it has come to its end.
     fn take(&mut self, message: &Message<'_>) -> Option<Vec<IpAddr>> {
-        if message.number != QUESTION {
-            self.is_stale |= matches!(message.kind, NEW_ADDRESS | DELETED_ADDRESS);
+        if message.number != self.question || !self.is_asked {
+            let is_news = matches!(message.kind, NEW_ADDRESS | DELETED_ADDRESS);
+            self.is_stale |= is_news && message.number == 0;
             return None;
         }
         self.is_stale |= message.flags & INTERRUPTED != 0;
         match message.kind {
             NEW_ADDRESS => {
                 self.listed.extend(message.address());
+                None
+            }
+            // It is busy with another answer: again in a second.
+            ERROR => {
+                (self.is_stale, self.is_asked) = (true, false);
                 None
             }
             DONE => {
@@ -112,12 +121,12 @@ impl HostAddresses {
 }
 
 /// `struct nlmsghdr`, and `struct ifaddrmsg` of any family.
-fn question() -> Vec<u8> {
+fn question(number: u32) -> Vec<u8> {
     const BYTES: u32 = 16 + 8;
     let mut bytes = BYTES.to_ne_bytes().to_vec();
     bytes.extend(GET_ADDRESSES.to_ne_bytes());
     bytes.extend(REQUEST_LIST.to_ne_bytes());
-    bytes.extend(QUESTION.to_ne_bytes());
+    bytes.extend(number.to_ne_bytes());
     bytes.extend([0; 4 + 8]);
     bytes
 }
@@ -257,6 +266,26 @@ mod tests {
         let known = addresses.changed().unwrap().unwrap();
         assert!(known.contains(&Ipv4Addr::LOCALHOST.into()), "{known:?}");
         assert_eq!(addresses.changed().unwrap(), None);
+    }
+
+    #[test]
+    fn a_list_that_was_not_told_to_its_end_is_asked_for_again() {
+        let mut addresses = HostAddresses::follow().unwrap();
+        addresses.changed().unwrap().unwrap();
+        for kind in [ERROR, DONE] {
+            addresses.ask().unwrap();
+            // The end of an answer that was given up.
+            let last = message(DONE, addresses.question - 1, &[]);
+            let own = message(kind, addresses.question, &[]);
+            let taken = Messages(&[last, own].concat())
+                .filter_map(|message| addresses.take(&message))
+                .count();
+            assert_eq!(taken, usize::from(kind == DONE));
+            assert_eq!(addresses.is_stale, kind == ERROR);
+            addresses.is_stale = true;
+            // The kernel is busy with the first answer until it was read.
+            while addresses.changed().unwrap().is_none() {}
+        }
     }
 
     #[test]

@@ -38,10 +38,19 @@ impl Interface {
         &self.name
     }
 
-    /// How many queues it receives by: it spreads datagrams over them. One, if it does not say.
+    /// How many queues it receives by: it spreads datagrams over them. `None`: it does not say.
     #[must_use]
-    pub fn receive_queues(&self) -> u32 {
-        kernel::receive_queues(&self.name).map_or(1, |queues| queues.max(1))
+    pub fn receive_queues(&self) -> Option<u32> {
+        let queues = kernel::receive_queues(&self.name).ok();
+        queues.filter(|queues| *queues > 0)
+    }
+
+    /// Whether its frames begin with a header of Ethernet. Those of tunnels of IP, or of a modem,
+    /// do not: a program understands none of them.
+    #[must_use]
+    pub fn has_ethernet(&self) -> bool {
+        let hardware = kernel::hardware(&self.name);
+        hardware.is_ok_and(|it| matches!(it, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK))
     }
 
     /// Bytes of the largest packet that it sends.
@@ -125,7 +134,7 @@ mod tests {
         assert_eq!(loopback.modes(), [AttachMode::Generic]);
         assert!(!loopback.is_veth());
         assert_eq!(loopback.stripped_vlan(), None);
-        assert_eq!(loopback.receive_queues(), 1);
+        assert!(loopback.has_ethernet());
         assert_eq!(loopback.mtu().unwrap(), 65_536);
         for name in ["", "no-such-one", "../lo", "a\0b", &"x".repeat(100)] {
             assert!(Interface::named(name).is_err(), "{name:?}");

@@ -414,6 +414,21 @@ pub(crate) fn mtu(interface: &str) -> io::Result<c_int> {
     Ok(unsafe { data.ifru_mtu })
 }
 
+/// What kind of header an interface's frames begin with (`ARPHRD_ETHER` and so on).
+pub(crate) fn hardware(interface: &str) -> io::Result<u16> {
+    // Its type differs by C library.
+    const GET_HARDWARE: libc::Ioctl = 0x8927;
+    let none = libc::sockaddr {
+        sa_family: 0,
+        sa_data: [0; 14],
+    };
+    let data = libc::__c_anonymous_ifr_ifru { ifru_hwaddr: none };
+    // SAFETY: the kernel writes an address.
+    let data = unsafe { ask_interface(interface, GET_HARDWARE, data) }?;
+    // SAFETY: it is what was asked for.
+    Ok(unsafe { data.ifru_hwaddr }.sa_family)
+}
+
 /// # Safety
 /// `data` is what `request` wants it to be.
 unsafe fn ask_interface(

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::af_xdp::{Queue, QueueMap};
 use crate::denied::{NodeV4, NodeV6, Trees};
-use crate::host::{processors, require_clock};
+use crate::host::{processors, require_clock, require_one_at_a_time};
 use crate::kernel;
 use crate::listeners::Listeners;
 use crate::map::{Array, Shared};
@@ -117,6 +117,7 @@ impl Xdp {
     /// If the process may not (it takes `CAP_BPF`), or the kernel is older than Linux 5.18.
     pub fn new(denied_v4: usize, denied_v6: usize) -> io::Result<Self> {
         require_clock()?;
+        require_one_at_a_time()?;
         let processors = processors()?;
         Ok(Self {
             state: Array::new(1)?,
