@@ -60,6 +60,20 @@ pub struct Bound {
     connection_secret: Option<[u64; 2]>,
 }
 
+/// Queues of which a worker can tell one from the other, and from its sockets: those have numbers of
+/// a byte. What comes by the others is for the network stack.
+fn numbered(mut queues: Vec<Vec<FrameQueue>>, sockets: usize) -> Vec<Vec<FrameQueue>> {
+    let room = (usize::from(u8::MAX) + 1).saturating_sub(sockets);
+    let is_too_much = queues.iter().any(|share| share.len() > room);
+    if is_too_much {
+        log::warn!(
+            "a worker has room for {room} receive queues beside its sockets: see `socket_workers`"
+        );
+        queues.iter_mut().for_each(|share| share.truncate(room));
+    }
+    queues
+}
+
 /// The front end of UDP, connected with all shards.
 pub struct Connected {
     bound: Bound,
@@ -79,7 +93,10 @@ impl Bound {
         let shields = Shields::prepare(config, &sockets);
         let mut xdp = xdp::Attached::new(config)?;
         let queues = xdp.as_mut().map(|it| it.take_queues(sockets.len()));
-        let queues = queues.unwrap_or_default();
+        let queues = numbered(
+            queues.unwrap_or_default(),
+            sockets::per_worker_max(&sockets),
+        );
         let backend = match queues.iter().all(Vec::is_empty) {
             true => Chosen::new(config)?,
             false => Chosen::Frames,

@@ -29,6 +29,9 @@ use crate::socket_worker::frames::FrameQueue;
 
 const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start";
 
+/// Receive queues of an interface that are tried if it does not say how many it has.
+const QUEUES_MAX: u32 = 64;
+
 /// A network in a list has no fewer bytes.
 const NETWORK_BYTES: u64 = 8;
 
@@ -69,17 +72,21 @@ impl Attached {
         let (mut failures, mut queues) = (Vec::new(), Vec::new());
         for name in &network.xdp_interfaces {
             let attached = attach(&mut xdp, name, network.xdp_mode);
-            let opened = attached.and_then(|at| {
-                log::info!("xdp: {} at {name}, {at}", label(network.xdp));
-                match network.xdp {
-                    XdpSetting::Full => open_queues(&xdp, &at),
-                    _ => Ok(Vec::new()),
-                }
-            });
-            match opened {
-                Ok(opened) => queues.extend(opened),
+            let at = match attached {
+                Ok(at) => at,
                 Err(error) if network.xdp_required => return Err(error),
-                Err(error) => failures.push(error),
+                Err(error) => {
+                    failures.push(error);
+                    continue;
+                }
+            };
+            log::info!("xdp: {} at {name}, {at}", label(network.xdp));
+            if network.xdp == XdpSetting::Full {
+                match open_queues(&xdp, &at) {
+                    Ok(opened) => queues.extend(opened),
+                    Err(error) if network.xdp_required => return Err(error),
+                    Err(error) => log::warn!("{error:#}"),
+                }
             }
         }
         if xdp.interfaces() == 0
@@ -163,6 +170,9 @@ impl Display for At {
 /// Attaches it to an interface.
 fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
     let interface = Interface::named(name).with_context(|| format!("`network.xdp` at {name}"))?;
+    if !interface.has_ethernet() {
+        bail!("`network.xdp` at {name}: its frames do not begin with a header of Ethernet");
+    }
     if let Some(vlan) = interface.stripped_vlan() {
         bail!(
             "`network.xdp` at {name}: the card takes off the tags of the VLAN of {vlan}, and answers \
@@ -223,8 +233,13 @@ fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
     };
     let mtu = interface.mtu().with_context(what)?;
     let mut opened = Vec::new();
-    for number in 0..interface.receive_queues() {
-        let queue = Queue::open(interface.index(), number, &options).with_context(what)?;
+    let count = interface.receive_queues();
+    for number in 0..count.unwrap_or(QUEUES_MAX) {
+        let queue = match Queue::open(interface.index(), number, &options) {
+            // It does not say how many there are: there are no more.
+            Err(_) if count.is_none() && number > 0 => break,
+            queue => queue.with_context(what)?,
+        };
         let copies = if queue.is_zero_copy() {
             "zero-copy"
         } else {
@@ -441,7 +456,9 @@ fn listeners(sockets: &[SocketAddr], host: &[IpAddr]) -> Vec<SocketAddr> {
             true => ip.is_ipv4() == socket.is_ipv4(),
             false => *ip == socket.ip(),
         };
-        let own = host.iter().copied().filter(is_meant);
+        // Nobody else can ask there, and the kernel refuses who tries.
+        let others = host.iter().copied().filter(|ip| !ip.is_loopback());
+        let own = others.filter(is_meant);
         listeners.extend(own.map(|ip| SocketAddr::new(ip, socket.port())));
     }
     listeners.sort_unstable();
@@ -473,12 +490,10 @@ mod tests {
             let listeners = listeners.iter().map(ToString::to_string);
             listeners.collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(served(&["0.0.0.0:3"]), "127.0.0.1:3 192.0.2.1:3");
-        assert_eq!(served(&["[::]:3"]), "[::1]:3 [2001:db8::1]:3");
-        assert_eq!(
-            served(&["0.0.0.0:3", "192.0.2.1:3"]),
-            "127.0.0.1:3 192.0.2.1:3"
-        );
+        assert_eq!(served(&["0.0.0.0:3"]), "192.0.2.1:3");
+        assert_eq!(served(&["[::]:3"]), "[2001:db8::1]:3");
+        assert_eq!(served(&["127.0.0.1:3"]), "");
+        assert_eq!(served(&["0.0.0.0:3", "192.0.2.1:3"]), "192.0.2.1:3");
         // An address that the host does not have now is not answered for.
         assert_eq!(served(&["192.0.2.1:3", "192.0.2.9:3"]), "192.0.2.1:3");
     }

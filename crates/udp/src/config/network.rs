@@ -202,5 +202,11 @@ impl NetworkConfig {
             "network.ring_size",
             "a ring of io_uring is neither smaller nor larger",
         );
+        checks.clamp(
+            &mut self.xdp_answers_per_second,
+            1..=u32::MAX,
+            "network.xdp_answers_per_second",
+            "without answers nobody is served",
+        );
     }
 }

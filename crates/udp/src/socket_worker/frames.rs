@@ -18,7 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aquatic_types::IpFamily;
-use aquatic_udp_socket::{LocalAddr, Outbox, ReturnPath, SendReport, UdpSocket};
+use aquatic_udp_socket::{
+    LocalAddr, Outbox, ReturnPath, SendReport, UNFRAGMENTED_BYTES_MAX, UdpSocket,
+};
 use aquatic_xdp::af_xdp::{FRAME_BYTES_MAX, Queue, Sender};
 use aquatic_xdp::frame::{self, Link};
 use links::{Links, Way};
@@ -134,7 +136,9 @@ fn send_one(
     let offset = frame::payload_offset(&link, from.is_ipv6());
     let end = offset + payload.len();
     let before = LINK_BYTES + if link.tag.is_some() { TAG_BYTES } else { 0 };
-    if end > before + mtu || end > FRAME_BYTES_MAX {
+    // A path that takes less than the interface tells the kernel so, which would cut it up.
+    let is_long = payload.len() > UNFRAGMENTED_BYTES_MAX;
+    if is_long || end > before + mtu || end > FRAME_BYTES_MAX {
         return Sent::NotFromHere;
     }
     let Some(mut transmit) = sender.frame() else {
@@ -257,9 +261,17 @@ impl Queues {
         self.others.clear();
     }
 
-    /// Counts frames that were lost since this was called last. To be called once a second.
+    /// Counts frames that were lost since this was called last, and looks whether interfaces are
+    /// still there. To be called once a second.
     pub(super) fn count_lost(&mut self, worker: &SocketWorker) {
-        for queue in self.list.iter_mut().flatten() {
+        for place in &mut self.list {
+            let Some(queue) = place else { continue };
+            if let Err(error) = queue.queue.check()
+                && error.kind() != io::ErrorKind::NetworkDown
+            {
+                give_up(place, &error);
+                continue;
+            }
             let Ok(now) = queue.queue.statistics() else {
                 continue;
             };

@@ -24,6 +24,9 @@ use crate::config::NetworkConfig;
 /// Datagrams that one system call receives or sends at most.
 const BATCH_DATAGRAMS: usize = 64;
 
+/// Batches of queues that are taken at the end: all that they hold.
+const LAST_BATCHES_MAX: usize = 64;
+
 /// The token of the waker with which other workers end a [`Poll`]'s wait.
 pub const WAKER: Token = Token(usize::MAX);
 
@@ -116,6 +119,7 @@ pub fn run(
     } = rounds;
     // The last rounds never end by themselves.
     drop(each_second);
+    traffic.receive_the_last(Now::read(clock), &mut worker);
     last_rounds.run(&mut worker, clock, |worker| {
         host.round(Now::read(clock), true, worker);
         Ok(traffic.send(worker))
@@ -214,6 +218,16 @@ impl Traffic<'_> {
             round.full |= count >= BATCH_DATAGRAMS;
         }
         Ok(round)
+    }
+
+    /// What is in queues at the end is still answered: nobody else finds it there.
+    fn receive_the_last(&mut self, now: Now, worker: &mut SocketWorker) {
+        worker.withdraw();
+        for _ in 0..LAST_BATCHES_MAX {
+            if self.queues.receive(now, worker).0 == 0 {
+                return;
+            }
+        }
     }
 
     /// Sends what the outboxes hold. Returns whether something is left to be sent again.
