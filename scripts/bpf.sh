@@ -32,8 +32,8 @@ version=$("$compiler" --version | sed -n 's/.*clang version \([0-9.]*\).*/\1/p')
 for source in crates/xdp/bpf/*.bpf.c; do
     name=$(basename "$source" .bpf.c)
     section=$(sed -n 's/^SECTION("\([a-z]*\)").*/\1/p' "$source")
-    # Version 2 keeps numbers in 8 bytes where it has no register for them. Those in 4, of version 3,
-    # may come to where a pointer was kept, which is refused where a process has few rights.
+    # Version 2 keeps numbers in 8 bytes where it has no register for them. Those in 4, of version
+    # 3, may come to where a pointer was kept, which is refused where a process has few rights.
     "$compiler" -O2 -target bpfel -mcpu=v2 -Wall -Wextra -Werror \
         -I"/usr/include/$(uname -m)-linux-gnu" -c "$source" -o "$made/$name.o"
     cargo run --quiet --locked -p aquatic_xdp --example generate -- \

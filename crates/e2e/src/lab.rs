@@ -82,8 +82,8 @@ impl Lab {
         Ok(Some(lab))
     }
 
-    /// The same, where programs can be attached to interfaces, which takes more than to be root in a
-    /// namespace of users.
+    /// The same, where programs can be attached to interfaces, which takes more than to be root in
+    /// a namespace of users.
     ///
     /// # Errors
     /// As [`Self::new`].

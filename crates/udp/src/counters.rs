@@ -61,9 +61,9 @@ labels! {
         NotConnect = "not_connect",
         /// Dropped: something is wrong with it, and its connection id is not valid either.
         Unconnected = "unconnected",
-        /// Dropped in the kernel (`network.socket_filter`, `network.xdp`): a connection id that nobody
-        /// was given, after others in the same second. A filter without counters drops for other
-        /// reasons as well, and a full receive buffer.
+        /// Dropped in the kernel (`network.socket_filter`, `network.xdp`): a connection id that
+        /// nobody was given, after others in the same second. A filter without counters drops for
+        /// other reasons as well, and a full receive buffer.
         ForgedId = "forged_id",
         /// Dropped: nothing could be sent to port 0.
         SourcePortZero = "source_port_zero",

@@ -32,7 +32,7 @@ use crate::socket_worker::host::Host;
 use crate::socket_worker::last_rounds::LastRounds;
 use crate::sockets;
 use crate::workers::{FrontEndParts, connect_workers};
-use crate::xdp::{self, Guard, Surroundings};
+use crate::xdp::{self, Guard, GuardParts};
 
 /// How long swarm workers wait.
 #[must_use]
@@ -60,8 +60,8 @@ pub struct Bound {
     connection_secret: Option<[u64; 2]>,
 }
 
-/// Queues of which a worker can tell one from the other, and from its sockets: those have numbers of
-/// a byte. What comes by the others is for the network stack.
+/// Queues of which a worker can tell one from the other, and from its sockets: those have numbers
+/// of a byte. What comes by the others is for the network stack.
 fn numbered(mut queues: Vec<Vec<FrameQueue>>, sockets: usize) -> Vec<Vec<FrameQueue>> {
     let room = (usize::from(u8::MAX) + 1).saturating_sub(sockets);
     let is_too_much = queues.iter().any(|share| share.len() > room);
@@ -179,13 +179,13 @@ impl Bound {
         let shields = std::mem::take(&mut self.shields);
         let clock_zero_nanos = launch.clock().zero_nanos();
         if let (Some(worker), Some(attached)) = (socket_workers.first_mut(), self.xdp.take()) {
-            let surroundings = Surroundings {
+            let parts = GuardParts {
                 sockets: addresses.clone(),
                 access_list: launch.access_list(),
                 request_rate: &limits.request_rate,
                 clock_zero_nanos,
             };
-            worker.guarded_by(Guard::new(attached, &config.network, surroundings));
+            worker.guarded_by(Guard::new(attached, &config.network, parts));
         }
         for (worker, shields) in socket_workers.iter_mut().zip(shields) {
             worker.hide_behind(shields.at(clock_zero_nanos));

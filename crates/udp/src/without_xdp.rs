@@ -31,7 +31,7 @@ pub(crate) fn inspect(_network: &NetworkConfig, _checks: &mut Checks) {}
 
 /// What a program would have to know.
 #[expect(dead_code, reason = "there is none")]
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct GuardParts<'a> {
     pub(crate) sockets: Vec<SocketAddr>,
     pub(crate) access_list: &'a SharedAccessList,
     pub(crate) request_rate: &'a Arc<RequestRate>,
@@ -46,7 +46,7 @@ impl Guard {
     pub(crate) fn new(
         attached: Attached,
         _network: &NetworkConfig,
-        _surroundings: Surroundings<'_>,
+        _parts: GuardParts<'_>,
     ) -> Self {
         match attached {}
     }

@@ -1,9 +1,9 @@
 //! The program in front of the network stack (`network.xdp`).
 //!
-//! It does what [`Service::receive`](crate::service::Service::receive) would do about a datagram, as
-//! far as that takes no swarm, for a tenth of the time: [`aquatic_xdp`] says what, and how. It is
-//! attached at the start, when the process may still do that. From then on all that it has to know
-//! is told to it in memory, once a second, by one of the socket workers: the time, where the
+//! It does what [`Service::receive`](crate::service::Service::receive) would do about a datagram,
+//! as far as that takes no swarm, for a tenth of the time: [`aquatic_xdp`] says what, and how. It
+//! is attached at the start, when the process may still do that. From then on all that it has to
+//! know is told to it in memory, once a second, by one of the socket workers: the time, where the
 //! tracker listens, which networks are denied and how much a client may ask. What it counts is
 //! added to what that worker counts.
 
@@ -175,8 +175,8 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
     }
     if let Some(vlan) = interface.stripped_vlan() {
         bail!(
-            "`network.xdp` at {name}: the card takes off the tags of the VLAN of {vlan}, and answers \
-             would have none (it leaves them there after: ethtool -K {name} rxvlan off)"
+            "`network.xdp` at {name}: the card takes off the tags of the VLAN of {vlan}, and \
+             answers would have none (it leaves them there after: ethtool -K {name} rxvlan off)"
         );
     }
     let modes = match mode {
@@ -190,8 +190,8 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
             Ok(()) => {
                 if *mode == AttachMode::Native && interface.is_veth() {
                     log::warn!(
-                        "`network.xdp_mode` = native at {name}: veth loses all answers if its other \
-                         end has no program, too"
+                        "`network.xdp_mode` = native at {name}: veth loses all answers if its \
+                         other end has no program, too"
                     );
                 }
                 return Ok(At {
@@ -204,8 +204,9 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
                 refused += &format!("; not {}, since {error}", mode_label(*mode));
             }
             Err(AttachError::Taken(error)) => bail!(
-                "`network.xdp` at {name}: there is another program already, here or at an interface \
-                 above it (a bridge, a bond), of another tracker or of something else ({error})"
+                "`network.xdp` at {name}: there is another program already, here or at an \
+                 interface above it (a bridge, a bond), of another tracker or of something else \
+                 ({error})"
             ),
             Err(AttachError::Failed(error)) => {
                 return Err(error).with_context(|| format!("`network.xdp` at {name}: {RIGHTS}"));
@@ -220,8 +221,8 @@ fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
     let (interface, name) = (&at.interface, at.interface.name());
     let what = || {
         format!(
-            "`network.xdp` = full at {name}: its requests go by the network stack (it takes root or \
-             CAP_NET_RAW, and memory that may be locked)"
+            "`network.xdp` = full at {name}: its requests go by the network stack (it takes root \
+             or CAP_NET_RAW, and memory that may be locked)"
         )
     };
     let options = QueueOptions {
@@ -267,7 +268,7 @@ fn mode_label(mode: AttachMode) -> &'static str {
 }
 
 /// What the program has to know besides ids and the time.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct GuardParts<'a> {
     /// Where the sockets are bound.
     pub(crate) sockets: Vec<SocketAddr>,
     pub(crate) access_list: &'a SharedAccessList,
@@ -310,13 +311,9 @@ enum State {
 }
 
 impl Guard {
-    pub(crate) fn new(
-        attached: Attached,
-        network: &NetworkConfig,
-        surroundings: Surroundings<'_>,
-    ) -> Self {
+    pub(crate) fn new(attached: Attached, network: &NetworkConfig, parts: GuardParts<'_>) -> Self {
         let Attached { xdp, addresses, .. } = attached;
-        let request_rate = Arc::clone(surroundings.request_rate);
+        let request_rate = Arc::clone(parts.request_rate);
         request_rate.count_in(Box::new(ProgramCells(xdp.rate_cells())));
         Self {
             xdp,
@@ -330,12 +327,12 @@ impl Guard {
             },
             addresses,
             host: Vec::new(),
-            sockets: surroundings.sockets,
-            denied: surroundings.access_list.denied_networks().cloned(),
+            sockets: parts.sockets,
+            denied: parts.access_list.denied_networks().cloned(),
             denied_version: None,
             request_rate,
             nanos_per_request: None,
-            clock_zero_nanos: surroundings.clock_zero_nanos,
+            clock_zero_nanos: parts.clock_zero_nanos,
             state: State::Passive,
             known: Default::default(),
             malformed: 0,

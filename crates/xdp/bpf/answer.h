@@ -140,7 +140,8 @@ INLINE int send_back(struct xdp_md *ctx, const struct packet *packet, struct ans
 		write_v6(&answer->v6, packet, answer, is_completed);
 		bytes += V6_BYTES;
 	}
-	// No frame is shorter than this, and not all drivers fill one up: bytes of the request stay.
+	// No frame is shorter than this, and not all drivers fill one up: bytes of the request
+	// stay.
 	__u32 is = xdp_get_buff_len(ctx), wanted = start + bytes;
 	if (wanted < FRAME_BYTES_MIN)
 		wanted = FRAME_BYTES_MIN;

@@ -31,8 +31,8 @@ struct state {
 	__u64 key[2];
 	// Nanoseconds of Unix time at the zero of the monotonic clock.
 	__u64 unix_nanos;
-	// The same before the system's clock was set, which counts beside it until the monotonic clock
-	// says so.
+	// The same before the system's clock was set, which counts beside it until the monotonic
+	// clock says so.
 	__u64 replaced_unix_nanos;
 	__u64 replaced_until;
 	// So many wrong ids are let through in a second, so that clients are told to connect again.
@@ -42,8 +42,8 @@ struct state {
 	__u64 let_through;
 };
 
-// What was dealt with, and how: one for each processor and family, in this order. (An index into one
-// of them would be arithmetic with a pointer, for which some kernels want a capability more.)
+// What was dealt with, and how: one for each processor and family, in this order. (An index into
+// one of them would be arithmetic with a pointer, for which some kernels want a capability more.)
 struct counts {
 	// Dropped, for these reasons.
 	__u64 too_short;
@@ -66,8 +66,8 @@ struct counts {
 	__u64 unused[2];
 };
 
-// Adds one. Without the barrier, a compiler would make one addition of all of them, with a number that
-// says to which: again arithmetic with a pointer.
+// Adds one. Without the barrier, a compiler would make one addition of all of them, with a number
+// that says to which: again arithmetic with a pointer.
 #define COUNT(place)                                                                               \
 	({                                                                                         \
 		__u64 *counted = &(place);                                                         \

@@ -42,8 +42,8 @@ INLINE __u64 is_less(__u64 a, __u64 b)
 	return borrow >> 63;
 }
 
-// Each step goes down one place: to the left if the range there begins behind the address. Returns 0
-// at the end.
+// Each step goes down one place: to the left if the range there begins behind the address. Returns
+// 0 at the end.
 INLINE int step_v4(tree tree, __u64 address, __u64 *place)
 {
 	if (*place > TREE_LEN(tree))

@@ -60,16 +60,16 @@ struct packet {
 	__u32 is_connect;
 };
 
-// Reads what was written to memory, as it is there: what a compiler has kept in a register a verifier
-// would follow, each value on a way of its own.
+// Reads what was written to memory, as it is there: what a compiler has kept in a register a
+// verifier would follow, each value on a way of its own.
 #define AGAIN(place) (*(volatile __typeof__(place) *)&(place))
 
 // Memory from which so many bytes can be read: the end of a frame is no number that could be
 // reckoned with, but one that can be compared.
 #define HAS(pointer, bytes) ((void *)(pointer) + (bytes) <= end)
 
-// Moves a pointer on by a constant. A compiler would make one addition of two such, of a number that
-// it had chosen before; to verify that, the kernel wants a capability more.
+// Moves a pointer on by a constant. A compiler would make one addition of two such, of a number
+// that it had chosen before; to verify that, the kernel wants a capability more.
 #define MOVED(pointer, bytes)                                                                      \
 	({                                                                                         \
 		void *moved = (pointer);                                                           \

@@ -39,11 +39,12 @@ struct listener {
 #define LISTENERS_MASK 1023
 #define PLACES 8
 
-// What one processor has answered in this second, and the datagram that it is at: that is here and not on the stack since a verifier does not follow what is in memory, so it
-// goes through the rest once, and not for each kind of frame anew.
+// What one processor has answered in this second, and the datagram that it is at: that is here and
+// not on the stack since a verifier does not follow what is in memory, so it goes through the rest
+// once, and not for each kind of frame anew.
 struct processor {
-	// The second of Unix time, the moment at which it ends, and by which clock: a division takes
-	// as long as some rounds of a hash.
+	// The second of Unix time, the moment at which it ends, and by which clock: a division
+	// takes as long as some rounds of a hash.
 	__u64 second;
 	__u64 ends;
 	__u64 unix_nanos;

@@ -15,8 +15,8 @@ pub(crate) fn require_clock() -> io::Result<()> {
     }
 }
 
-/// Programs keep what they know of a frame in memory of the processor. Kernels for real time let one
-/// go on while another one is at it.
+/// Programs keep what they know of a frame in memory of the processor. Kernels for real time let
+/// one go on while another one is at it.
 pub(crate) fn require_one_at_a_time() -> io::Result<()> {
     // Other kernels have no such file.
     match fs::read_to_string("/sys/kernel/realtime") {

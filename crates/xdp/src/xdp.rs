@@ -146,8 +146,8 @@ impl Xdp {
         Ok(())
     }
 
-    /// From now on datagrams that the program passes on, and that come by this queue of an interface
-    /// at which it is, go there and not to the network stack.
+    /// From now on datagrams that the program passes on, and that come by this queue of an
+    /// interface at which it is, go there and not to the network stack.
     ///
     /// # Errors
     /// If the program is not at that interface, or there are too many queues.
@@ -280,8 +280,8 @@ impl Xdp {
         self.listeners.set(listeners)
     }
 
-    /// What is sent from these networks is dropped: sorted ranges that do not overlap, each from its
-    /// first to its last address.
+    /// What is sent from these networks is dropped: sorted ranges that do not overlap, each from
+    /// its first to its last address.
     ///
     /// # Errors
     /// If there are more than there is room for; nothing has changed then.

@@ -85,12 +85,13 @@ fn serves_by(setting: &str, (interface, mode, chosen): (&str, &str, &str), famil
         assert_eq!(has_queues, setting == "full", "{log}");
         tracker
     };
-    // The driver of such a cable loses what a program sends back, if there is none at its other end.
+    // The driver of such a cable loses what a program sends back, if there is none at its other
+    // end.
     let other_end = (chosen == "native").then(|| start(guest, "eth0"));
     let tracker = start(lab.hub(), interface);
     tracker.wait_until_guarded(guest).unwrap();
-    // A request without a whole checksum gets an answer without: on its way, or at its end, somebody
-    // completes it or knows that nobody has to.
+    // A request without a whole checksum gets an answer without: on its way, or at its end,
+    // somebody completes it or knows that nobody has to.
     for (asked, answered) in [("on", "on"), ("on", "off"), ("off", "on")] {
         run(guest, "ethtool", &format!("-K eth0 tx {asked}")).unwrap();
         run(lab.hub(), "ethtool", &format!("-K guest0 tx {answered}")).unwrap();

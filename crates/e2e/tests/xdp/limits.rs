@@ -102,8 +102,8 @@ fn a_client_has_one_account() {
         let answered = connects + announces;
         assert_eq!(errors, 0);
         assert!(connects > 0 && announces > 0, "{connects}, {announces}");
-        // A second's worth at once, and what more the time of the burst is worth. Two accounts would
-        // give twice as much.
+        // A second's worth at once, and what more the time of the burst is worth. Two accounts
+        // would give twice as much.
         let most = PER_SECOND * 19 / 10;
         assert!(
             (PER_SECOND..most).contains(&answered),

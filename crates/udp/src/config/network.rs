@@ -67,8 +67,8 @@ section! {
         /// What a program does with datagrams before the kernel's network stack sees them: off,
         /// connect (answers connect requests), filter (answers connect requests, and drops what is
         /// no request or has a wrong connection id) or full (hands all other requests to the
-        /// tracker, too, by AF_XDP). Linux 5.18 or later, and root or CAP_BPF and CAP_NET_ADMIN, and
-        /// CAP_NET_RAW for full, at the start.
+        /// tracker, too, by AF_XDP). Linux 5.18 or later, and root or CAP_BPF and CAP_NET_ADMIN,
+        /// and CAP_NET_RAW for full, at the start.
         ///
         /// Of a flood of a million a second nearly nothing is left for the tracker to do then. But
         /// what is answered or dropped there passes neither firewall nor packet capture, so read
@@ -77,16 +77,16 @@ section! {
         pub xdp: XdpSetting = XdpSetting::Off,
         /// Interfaces that have the program: those that clients come by.
         pub xdp_interfaces: Vec<String> = Vec::new(),
-        /// Who runs it: native (the driver of the card), generic (the kernel, a little later, on any
-        /// interface) or auto (native for cards that can, generic for all else).
+        /// Who runs it: native (the driver of the card), generic (the kernel, a little later, on
+        /// any interface) or auto (native for cards that can, generic for all else).
         pub xdp_mode: XdpMode = XdpMode::Auto,
         /// Ends the program at the start if one of the interfaces cannot have it.
         pub xdp_required: bool = false,
         /// Connect requests that it answers in a second at most, by each CPU; what is more is
         /// dropped. So that nobody can have others flooded with answers to forged addresses.
         pub xdp_answers_per_second: u32 = 1_000_000,
-        /// Wrong connection ids that it answers with an error in a second at most, by each CPU; what
-        /// is more is dropped. So clients with an id of an earlier process learn of it.
+        /// Wrong connection ids that it answers with an error in a second at most, by each CPU;
+        /// what is more is dropped. So clients with an id of an earlier process learn of it.
         pub xdp_errors_per_second: u32 = 10_000,
         /// File with the secret of connection ids. Empty = a new secret at each start.
         ///

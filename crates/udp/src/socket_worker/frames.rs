@@ -86,8 +86,8 @@ impl FrameQueue {
         })
     }
 
-    /// Sends what is in the outbox; what cannot be sent from here goes to `others`. Says what became
-    /// of answers over IPv4, and over IPv6.
+    /// Sends what is in the outbox; what cannot be sent from here goes to `others`. Says what
+    /// became of answers over IPv4, and over IPv6.
     fn send(&mut self, outbox: &mut Outbox, others: &mut Outbox) -> [SendReport; 2] {
         let Self {
             queue, links, mtu, ..
