@@ -19,6 +19,10 @@ const GET_ADDRESSES: u16 = 22;
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
 
+/// From here on questions are numbered. News have the number of whoever has changed something: of
+/// `ip(8)`, for example, which are seconds since 1970.
+const QUESTIONS: u32 = 1 << 31;
+
 /// The kernel has changed what it was telling while it did.
 const INTERRUPTED: u16 = 0x10;
 
@@ -32,7 +36,7 @@ pub struct HostAddresses {
     buffer: Vec<u8>,
     /// Those of a list that has not come to its end.
     listed: Vec<IpAddr>,
-    /// The number of the last question; 0: news that nobody asked for.
+    /// The number of the last question.
     question: u32,
     is_asked: bool,
     /// Something has changed since the last question.
@@ -88,16 +92,15 @@ impl HostAddresses {
     fn ask(&mut self) -> io::Result<()> {
         self.listed.clear();
         // What is left of the answer to an earlier one has another number.
-        self.question = self.question.checked_add(1).unwrap_or(1);
+        self.question = self.question.wrapping_add(1) | QUESTIONS;
         (self.is_stale, self.is_asked) = (false, true);
         self.socket.write_all(&question(self.question))
     }
 
     /// Returns the list if it has come to its end.
     fn take(&mut self, message: &Message<'_>) -> Option<Vec<IpAddr>> {
-        if message.number != self.question || !self.is_asked {
-            let is_news = matches!(message.kind, NEW_ADDRESS | DELETED_ADDRESS);
-            self.is_stale |= is_news && message.number == 0;
+        if message.number != self.question || !self.is_asked || message.kind == DELETED_ADDRESS {
+            self.is_stale |= matches!(message.kind, NEW_ADDRESS | DELETED_ADDRESS);
             return None;
         }
         self.is_stale |= message.flags & INTERRUPTED != 0;
@@ -292,12 +295,15 @@ mod tests {
     fn what_changes_meanwhile_is_asked_for_again() {
         let mut addresses = HostAddresses::follow().unwrap();
         addresses.changed().unwrap().unwrap();
-        let news = message(DELETED_ADDRESS, 0, &[]);
-        for message in Messages(&news) {
-            assert_eq!(addresses.take(&message), None);
+        // By the kernel itself, and by somebody's command.
+        for (kind, number) in [(DELETED_ADDRESS, 0), (NEW_ADDRESS, 1_795_000_000)] {
+            let news = message(kind, number, &[]);
+            for message in Messages(&news) {
+                assert_eq!(addresses.take(&message), None);
+            }
+            assert!(addresses.changed().unwrap().is_some());
+            assert_eq!(addresses.changed().unwrap(), None);
         }
-        assert!(addresses.changed().unwrap().is_some());
-        assert_eq!(addresses.changed().unwrap(), None);
     }
 
     proptest! {
