@@ -53,6 +53,9 @@ labels! {
     pub enum Reason {
         /// Dropped: shorter than what it claims to be.
         TooShort = "too_short",
+        /// Dropped: a frame of AF_XDP (`network.xdp`) with a checksum or lengths that are wrong. Of
+        /// those in the network stack nobody hears.
+        Damaged = "damaged",
         /// Dropped: longer than any request, so it was cut off.
         TooLong = "too_long",
         /// Dropped: neither connect nor announce nor scrape.
@@ -118,6 +121,7 @@ impl ReasonLabel for Reason {
     fn is_refusal(self) -> bool {
         match self {
             Self::TooShort
+            | Self::Damaged
             | Self::TooLong
             | Self::UnknownAction
             | Self::NotConnect

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aquatic_access_list::SharedAccessList;
 use aquatic_channel::Waker;
 use aquatic_daemon::clock::unix_micros;
 use aquatic_daemon::kept_sockets::KeptSockets;
 use aquatic_daemon::replace_file;
+use aquatic_daemon::request_rate::RequestRate;
 use aquatic_daemon::sandbox::Needs;
 use aquatic_tracker::dispatch::shard_set::FrontEnd;
 use aquatic_tracker::entropy::{Entropy, OsEntropy};
@@ -32,7 +34,7 @@ use crate::socket_worker::host::Host;
 use crate::socket_worker::last_rounds::LastRounds;
 use crate::sockets;
 use crate::workers::{FrontEndParts, connect_workers};
-use crate::xdp::{self, Guard, GuardParts};
+use crate::xdp::{self, Guard};
 
 /// How long swarm workers wait.
 #[must_use]
@@ -60,9 +62,20 @@ pub struct Bound {
     connection_secret: Option<[u64; 2]>,
 }
 
+/// What a program in front of the network stack has to know besides ids and the time.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is none"))]
+pub(crate) struct GuardParts<'a> {
+    /// Where the sockets are bound.
+    pub(crate) sockets: Vec<SocketAddr>,
+    pub(crate) access_list: &'a SharedAccessList,
+    pub(crate) request_rate: &'a Arc<RequestRate>,
+    /// The daemon's zero on the kernel's monotonic clock.
+    pub(crate) clock_zero_nanos: u64,
+}
+
 /// Queues of which a worker can tell one from the other, and from its sockets: those have numbers
 /// of a byte. What comes by the others is for the network stack.
-fn numbered(mut queues: Vec<Vec<FrameQueue>>, sockets: usize) -> Vec<Vec<FrameQueue>> {
+fn numbered<Q>(mut queues: Vec<Vec<Q>>, sockets: usize) -> Vec<Vec<Q>> {
     let room = (usize::from(u8::MAX) + 1).saturating_sub(sockets);
     let is_too_much = queues.iter().any(|share| share.len() > room);
     if is_too_much {
@@ -276,5 +289,18 @@ impl Connected {
             log::info!("serving at {address}");
         }
         Ok(counted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_and_queues_of_a_worker_are_told_apart_by_a_byte() {
+        let queues = || vec![vec![1, 2, 3], vec![4]];
+        assert_eq!(numbered(queues(), 253), queues());
+        assert_eq!(numbered(queues(), 254), [vec![1, 2], vec![4]]);
+        assert_eq!(numbered(queues(), 300), [vec![], Vec::<i32>::new()]);
     }
 }

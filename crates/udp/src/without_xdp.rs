@@ -1,15 +1,11 @@
 //! What there is in front of the network stack where there is no Linux: nothing.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use aquatic_access_list::SharedAccessList;
 use aquatic_config::Checks;
-use aquatic_daemon::request_rate::RequestRate;
 use aquatic_xdp::Counts;
 
 use crate::config::{Config, NetworkConfig};
 use crate::connection_id::ConnectionIds;
+use crate::front_end::GuardParts;
 use crate::socket_worker::frames::FrameQueue;
 
 /// Never made.
@@ -28,15 +24,6 @@ impl Attached {
 
 /// The configuration is refused if it wants one.
 pub(crate) fn inspect(_network: &NetworkConfig, _checks: &mut Checks) {}
-
-/// What a program would have to know.
-#[expect(dead_code, reason = "there is none")]
-pub(crate) struct GuardParts<'a> {
-    pub(crate) sockets: Vec<SocketAddr>,
-    pub(crate) access_list: &'a SharedAccessList,
-    pub(crate) request_rate: &'a Arc<RequestRate>,
-    pub(crate) clock_zero_nanos: u64,
-}
 
 /// Never made.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, bail};
-use aquatic_access_list::{SharedAccessList, SharedDeniedNetworks};
+use aquatic_access_list::SharedDeniedNetworks;
 use aquatic_config::Checks;
 use aquatic_daemon::denied_networks;
 use aquatic_daemon::request_rate::{LentCells, RequestRate};
@@ -24,6 +24,7 @@ use aquatic_xdp::{
 
 use crate::config::{Config, NetworkConfig, XdpMode, XdpSetting};
 use crate::connection_id::ConnectionIds;
+use crate::front_end::GuardParts;
 use crate::shield;
 use crate::socket_worker::frames::FrameQueue;
 
@@ -265,16 +266,6 @@ fn mode_label(mode: AttachMode) -> &'static str {
         AttachMode::Native => "native",
         AttachMode::Generic => "generic",
     }
-}
-
-/// What the program has to know besides ids and the time.
-pub(crate) struct GuardParts<'a> {
-    /// Where the sockets are bound.
-    pub(crate) sockets: Vec<SocketAddr>,
-    pub(crate) access_list: &'a SharedAccessList,
-    pub(crate) request_rate: &'a Arc<RequestRate>,
-    /// The daemon's zero on the kernel's monotonic clock.
-    pub(crate) clock_zero_nanos: u64,
 }
 
 /// A program that works for as long as one of the workers does.

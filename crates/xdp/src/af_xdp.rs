@@ -40,11 +40,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-pub use self::interface::{attach_instructions, interface_index};
+pub use self::interface::attach_instructions;
 use self::memory::{FRAME_BYTES, Half, Mapping};
 pub use self::queue_map::QueueMap;
 pub use self::receiver::Receiver;
-use self::ring::{Address, Consumer, Descriptor, Producer};
+use self::ring::{Address, Consumer, Descriptor, Producer, Ring};
 pub use self::sender::{Sender, TransmitFrame};
 use crate::map::Shared;
 
@@ -301,10 +301,10 @@ impl Rings {
         let fill = map::<Address>(socket, &offsets.fr, entries, Self::FILL)?;
         let sent = map::<Address>(socket, &offsets.cr, entries, Self::SENT)?;
         Ok(Self {
-            received: Consumer::new(received, &offsets.rx, received_entries)?,
-            transmit: Producer::new(transmit, &offsets.tx, entries)?,
-            fill: Producer::new(fill, &offsets.fr, entries)?,
-            sent: Consumer::new(sent, &offsets.cr, entries)?,
+            received: Consumer::new(received),
+            transmit: Producer::new(transmit),
+            fill: Producer::new(fill),
+            sent: Consumer::new(sent),
         })
     }
 }
@@ -314,9 +314,11 @@ fn map<T: Shared>(
     offsets: &libc::xdp_ring_offset,
     entries: u32,
     at: u64,
-) -> io::Result<Mapping> {
+) -> io::Result<Ring<T>> {
     let bytes = ring::bytes::<T>(offsets, entries).ok_or(io::ErrorKind::InvalidData)?;
-    Mapping::of_socket(socket, at, bytes).map_err(|error| failed("map a ring", &error))
+    let mapping =
+        Mapping::of_socket(socket, at, bytes).map_err(|error| failed("map a ring", &error))?;
+    Ring::new(mapping, offsets, entries)
 }
 
 /// An error that says what could not be done.

@@ -130,22 +130,6 @@ impl Refused {
     pub const fn index(self) -> usize {
         self as usize
     }
-
-    /// What metrics call it.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::TooShort => "too_short",
-            Self::GroupFrame => "group_frame",
-            Self::NotIp => "not_ip",
-            Self::NotUdp => "not_udp",
-            Self::Fragment => "fragment",
-            Self::WrongLength => "wrong_length",
-            Self::WrongHeaderChecksum => "wrong_header_checksum",
-            Self::WrongChecksum => "wrong_checksum",
-            Self::WrongAddress => "wrong_address",
-        }
-    }
 }
 
 /// Takes a frame apart and checks it.

@@ -131,8 +131,8 @@ impl Xdp {
         })
     }
 
-    /// Attaches the program to an interface. It is there until [`detach`](Self::detach), or until
-    /// the process ends, however it does.
+    /// Attaches the program to an interface. It is there until this is dropped, or the process
+    /// ends, however it does.
     ///
     /// # Errors
     /// If the interface has another program, does not take one in this mode, or the process may not
@@ -226,11 +226,6 @@ impl Xdp {
             program,
             link: None,
         })
-    }
-
-    /// Takes the program away from all interfaces.
-    pub fn detach(&mut self) {
-        self.attached.clear();
     }
 
     /// At how many interfaces it is.

@@ -43,6 +43,21 @@ fn serves(tracker: &Tracker, guest: &Host) {
     client.announce(&announce(1)).unwrap();
 }
 
+/// A program would take the packet for the header.
+#[test]
+fn an_interface_without_ethernet_is_refused() {
+    let Some(lab) = Lab::for_programs(0).unwrap() else {
+        return;
+    };
+    run(lab.hub(), "ip", "tuntap add dev tun0 mode tun").unwrap();
+    let network = FILTER_AT_BRIDGE.replace("bridge0", "tun0") + REQUIRED;
+    let plan = Plan::new(lab.hub(), Family::V4, &network);
+    let (status, log) = plan.end().unwrap();
+    let why = "`network.xdp` at tun0: its frames do not begin with a header of Ethernet";
+    assert!(!status.success() && log.contains(why), "{log}");
+    assert!(!has_program(lab.hub(), "tun0").unwrap());
+}
+
 #[test]
 fn whatever_ends_the_tracker_nothing_is_left() {
     let Some(lab) = Lab::for_programs(1).unwrap() else {

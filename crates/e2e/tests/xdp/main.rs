@@ -10,6 +10,7 @@
 //! | [`attaching`] | it is attached where it may be, and leaves nothing behind |
 //! | [`addresses`] | it answers for the addresses of its own host, whichever these are by now |
 //! | [`limits`] | it serves whom the tracker serves, and no more |
+//! | [`queues`] | what queues cannot do is done, and what happens to them is told |
 //! | [`flood`] | honest clients are answered in a flood |
 
 #![cfg(target_os = "linux")]
@@ -19,4 +20,5 @@ mod answers;
 mod attaching;
 mod flood;
 mod limits;
+mod queues;
 mod stage;

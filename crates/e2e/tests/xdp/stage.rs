@@ -36,6 +36,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) port: u16,
     /// Lines of `[network]`.
     pub(crate) network: String,
+    /// More lines of `[protocol]`.
+    pub(crate) protocol: String,
     /// Sections.
     pub(crate) rest: String,
     /// What it may do: nobody, with these capabilities. `None`: all.
@@ -49,6 +51,7 @@ impl<'a> Plan<'a> {
             family,
             port: PORT,
             network: network.to_owned(),
+            protocol: String::new(),
             rest: String::new(),
             capabilities: None,
         }
@@ -90,10 +93,10 @@ impl<'a> Plan<'a> {
 
     fn run(&self, folder: &Folder) -> Result<Process> {
         let address = SocketAddr::new(any(self.family), self.port);
-        let (network, rest) = (&self.network, &self.rest);
+        let (network, protocol, rest) = (&self.network, &self.protocol, &self.rest);
         let config = format!(
             "[network]\naddress = '{address}'\n{network}\n\
-             [protocol]\nmax_scrape_torrents = 116\n\
+             [protocol]\nmax_scrape_torrents = 116\n{protocol}\n\
              [statistics]\ninterval = 1\nrun_prometheus_endpoint = true\n\
              prometheus_endpoint_address = '{}'\n{rest}",
             endpoint(self.port)

@@ -68,6 +68,7 @@ impl FrameQueue {
         receiver.receive(BATCH_FRAMES, |bytes| {
             // The stack would not have passed on anything else either.
             let Ok(datagram) = frame::parse(bytes) else {
+                worker.receive_damaged();
                 return;
             };
             let Some(payload) = bytes.get(datagram.payload.clone()) else {

@@ -167,6 +167,13 @@ impl SocketWorker {
         self.service.receive_too_long(path, bytes);
     }
 
+    /// Drops a frame in which there is no datagram that is whole. Its family may be what is wrong.
+    #[cfg(target_os = "linux")]
+    fn receive_damaged(&self) {
+        let counters = self.counters.traffic(IpFamily::V4);
+        counters.reason(Reason::Damaged).add(1);
+    }
+
     fn route_announce<K>(
         &mut self,
         family: IpFamily,

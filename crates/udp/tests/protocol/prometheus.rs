@@ -102,8 +102,9 @@ fn seeders_and_finished_downloads_are_counted() {
     });
 }
 
-const DROPPED: [&str; 14] = [
+const DROPPED: [&str; 15] = [
     "too_short",
+    "damaged",
     "too_long",
     "unknown_action",
     "not_connect",

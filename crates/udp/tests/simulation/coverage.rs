@@ -115,6 +115,7 @@ impl Coverage {
             Reason::ReceiveBufferFull,
             Reason::ForgedId,
             Reason::AnswerRate,
+            Reason::Damaged,
             Reason::MemoryLimit,
             Reason::NetworkDenied,
             Reason::PeerIdDenied,

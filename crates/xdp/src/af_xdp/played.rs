@@ -141,6 +141,10 @@ impl Kernel {
     }
 }
 
+fn ring<T: Shared>(mapping: Mapping) -> Ring<T> {
+    Ring::new(mapping, &OFFSETS, COUNT).unwrap()
+}
+
 /// A queue whose rings have been used so often that their indices are about to start anew.
 pub(super) fn play() -> (Queue, Kernel) {
     let start = u32::MAX - 2;
@@ -155,14 +159,14 @@ pub(super) fn play() -> (Queue, Kernel) {
     let (first, second) = Half::both(memory);
     let queue = Queue {
         receiver: Receiver::new(
-            Consumer::new(received, &OFFSETS, COUNT).unwrap(),
-            Producer::new(fill, &OFFSETS, COUNT).unwrap(),
+            Consumer::new(ring(received)),
+            Producer::new(ring(fill)),
             first,
             Arc::clone(&socket),
         ),
         sender: Sender::new(
-            Producer::new(transmit, &OFFSETS, COUNT).unwrap(),
-            Consumer::new(sent, &OFFSETS, COUNT).unwrap(),
+            Producer::new(ring(transmit)),
+            Consumer::new(ring(sent)),
             second,
             Arc::clone(&socket),
         ),
@@ -382,7 +386,7 @@ fn a_ring_has_to_be_within_its_memory() {
     ];
     let new = |offsets: &libc::xdp_ring_offset, count| {
         let mapping = Mapping::anonymous(4_096).unwrap();
-        Consumer::<Descriptor>::new(mapping, offsets, count)
+        Ring::<Descriptor>::new(mapping, offsets, count)
     };
     assert!(new(&OFFSETS, COUNT).is_ok());
     for offsets in wrong {

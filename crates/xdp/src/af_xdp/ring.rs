@@ -31,7 +31,7 @@ unsafe impl Shared for Descriptor {}
 
 /// One of both sides'.
 #[derive(Debug)]
-struct Ring<T> {
+pub(super) struct Ring<T> {
     /// What all the others point into.
     _mapping: Mapping,
     producer: NonNull<AtomicU32>,
@@ -53,7 +53,11 @@ pub(super) fn bytes<T>(offsets: &libc::xdp_ring_offset, entries: u32) -> Option<
 }
 
 impl<T: Shared> Ring<T> {
-    fn new(mapping: Mapping, offsets: &libc::xdp_ring_offset, count: u32) -> io::Result<Self> {
+    pub(super) fn new(
+        mapping: Mapping,
+        offsets: &libc::xdp_ring_offset,
+        count: u32,
+    ) -> io::Result<Self> {
         let wrong = || io::Error::other("the kernel tells of a ring that cannot be");
         let entries = usize::try_from(count).map_err(io::Error::other)?;
         if !count.is_power_of_two() {
@@ -107,19 +111,14 @@ pub(super) struct Producer<T> {
 }
 
 impl<T: Shared> Producer<T> {
-    pub(super) fn new(
-        mapping: Mapping,
-        offsets: &libc::xdp_ring_offset,
-        entries: u32,
-    ) -> io::Result<Self> {
-        let ring = Ring::new(mapping, offsets, entries)?;
+    pub(super) fn new(ring: Ring<T>) -> Self {
         let next = ring.producer().load(Ordering::Relaxed);
-        Ok(Self {
+        Self {
             next,
             published: next,
             consumed: ring.consumer().load(Ordering::Acquire),
             ring,
-        })
+        }
     }
 
     /// Writes an entry, which the kernel does not see yet. False: the ring is full.
@@ -168,18 +167,13 @@ pub(super) struct Consumer<T> {
 }
 
 impl<T: Shared> Consumer<T> {
-    pub(super) fn new(
-        mapping: Mapping,
-        offsets: &libc::xdp_ring_offset,
-        entries: u32,
-    ) -> io::Result<Self> {
-        let ring = Ring::new(mapping, offsets, entries)?;
+    pub(super) fn new(ring: Ring<T>) -> Self {
         let next = ring.consumer().load(Ordering::Relaxed);
-        Ok(Self {
+        Self {
             next,
             released: next,
             ring,
-        })
+        }
     }
 
     /// How many entries can be read.

@@ -310,13 +310,9 @@ fn headers_are_written_only_where_they_belong() {
 }
 
 #[test]
-fn each_reason_has_a_place_and_a_name_of_its_own() {
+fn each_reason_has_a_place_of_its_own() {
     for (place, reason) in Refused::ALL.into_iter().enumerate() {
         assert_eq!(reason.index(), place);
-        let same = Refused::ALL
-            .iter()
-            .filter(|it| it.label() == reason.label());
-        assert_eq!(same.count(), 1, "{reason:?}");
     }
 }
 

@@ -11,7 +11,8 @@ mod server;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 
-use aquatic_xdp::af_xdp::{Mode, Queue, QueueMap, QueueOptions, Statistics, interface_index};
+use aquatic_xdp::Interface;
+use aquatic_xdp::af_xdp::{Mode, Queue, QueueMap, QueueOptions, Statistics};
 use aquatic_xdp::frame::{Link, parse, payload_offset, write_headers};
 
 use crate::lab::{CAP_NET_RAW, CLIENT, Lab, Side, TRACKER, keep_capabilities, wait_until};
@@ -264,7 +265,7 @@ fn what_cannot_be_opened_says_why() {
         return;
     };
     lab.enter(Side::Tracker, || {
-        let index = interface_index("in").unwrap();
+        let index = Interface::named("in").unwrap().index();
         let _first = Queue::open(index, 0, &options()).unwrap();
         for (interface, queue, mode) in [
             (index, 0, Mode::Copy),
@@ -278,7 +279,7 @@ fn what_cannot_be_opened_says_why() {
         }
     });
     lab.enter(Side::Tracker, || {
-        let index = interface_index("in").unwrap();
+        let index = Interface::named("in").unwrap().index();
         let options = QueueOptions {
             mode: Mode::ZeroCopy,
             ..options()
@@ -338,7 +339,7 @@ fn an_open_queue_needs_no_rights() {
     let [client, _] = clients(&lab);
     lab.enter(Side::Tracker, || {
         let (mut server, _attached) = serve(&lab, Side::Tracker, BY_KERNEL);
-        let index = interface_index("in").unwrap();
+        let index = Interface::named("in").unwrap().index();
         let map = QueueMap::new(1).unwrap();
         keep_capabilities(1 << CAP_NET_RAW);
         let error = Queue::open(index, 0, &options()).unwrap_err();
@@ -362,7 +363,7 @@ fn a_queue_is_opened_by_who_may_send_raw_packets() {
     };
     lab.enter(Side::Tracker, || {
         keep_capabilities(1 << CAP_NET_RAW);
-        let index = interface_index("in").unwrap();
+        let index = Interface::named("in").unwrap().index();
         Queue::open(index, 0, &options()).unwrap();
     });
 }

@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use aquatic_xdp::af_xdp::{
-    Mode, Queue, QueueMap, QueueOptions, Sender, attach_instructions, interface_index,
-};
+use aquatic_xdp::Interface;
+use aquatic_xdp::af_xdp::{Mode, Queue, QueueMap, QueueOptions, Sender, attach_instructions};
 use aquatic_xdp::frame::{Datagram, Refused, parse, payload_offset, write_headers};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, send};
@@ -57,7 +56,7 @@ pub(crate) fn serve_queues(
     flags: u32,
 ) -> (Vec<Server>, Attached) {
     lab.enter(side, || {
-        let index = interface_index(side.interface()).unwrap();
+        let index = Interface::named(side.interface()).unwrap().index();
         let map = QueueMap::new(queues).unwrap();
         let servers = (0..queues).map(|number| {
             let queue = Queue::open(index, number, &options()).unwrap();
