@@ -33,6 +33,9 @@ pub struct RequestRate {
 pub trait LentCells: Debug + Send + Sync {
     /// The one at a place.
     fn get(&self, place: usize) -> Option<&AtomicU64>;
+
+    /// What one request takes of a client's time from now on, in nanoseconds; 0: there is no limit.
+    fn set_nanos_per_request(&self, nanos: u64);
 }
 
 #[derive(Debug)]
@@ -96,23 +99,26 @@ impl RequestRate {
             1_000_000_000 / u64::from(rate.get())
         });
         self.nanos_per_request.store(nanos, Ordering::Relaxed);
+        self.tell_lender();
     }
 
-    /// Counts in these cells, if it has not begun to count in its own.
+    /// Counts in these cells, if it has not begun to count in its own. Whoever lends them hears of
+    /// the rate now, and whenever it changes. To be called before it does.
     pub fn count_in(&self, cells: Box<dyn LentCells>) {
         let _ = self.cells.set(Cells::Lent(cells));
+        self.tell_lender();
+    }
+
+    fn tell_lender(&self) {
+        if let Some(Cells::Lent(cells)) = self.cells.get() {
+            cells.set_nanos_per_request(self.nanos_per_request.load(Ordering::Relaxed));
+        }
     }
 
     /// What clients share cells by: for whoever counts in the same ones, and nobody else.
     #[must_use]
     pub fn secret(&self) -> [u64; 2] {
         self.secret
-    }
-
-    /// What one request takes of a client's time, in nanoseconds; 0: there is no limit.
-    #[must_use]
-    pub fn nanos_per_request(&self) -> u64 {
-        self.nanos_per_request.load(Ordering::Relaxed)
     }
 
     /// Whether a request that arrives now may be served; if so it is counted.

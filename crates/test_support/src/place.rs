@@ -291,15 +291,15 @@ impl Place {
         default("swarm_workers", setup.swarm_workers.to_string());
         default("log_level", "'info'".to_owned());
         // Who tests something else does not wait until WebSockets have been closed one by one.
-        if setup
-            .program
-            .keys
-            .concat()
-            .contains(&"network.drain_period")
-        {
+        if setup.program.has_key("network.drain_period") {
             default("network.drain_period", "0".to_owned());
         }
         default(setup.program.runtime_key, format!("'{}'", setup.runtime));
+        if setup.has_queues {
+            default("network.xdp", "'full'".to_owned());
+            default("network.xdp_interfaces", "['lo']".to_owned());
+            default("network.xdp_required", "true".to_owned());
+        }
         let addresses = IpFamily::ALL.map(|family| self.address(family).to_string());
         default("network.address", format!("{addresses:?}"));
         lines

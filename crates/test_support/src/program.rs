@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aquatic_types::{InfoHash, IpFamily};
 
-use crate::Daemon;
 use crate::operations::configuration::{Mistake, OldFile};
+use crate::{Daemon, network};
 
 /// A daemon of the family.
 #[derive(Debug)]
@@ -66,6 +66,12 @@ pub trait Client {
 }
 
 impl Program {
+    /// Whether operators can set this key.
+    #[must_use]
+    pub fn has_key(&self, key: &str) -> bool {
+        self.keys.iter().any(|group| group.contains(&key))
+    }
+
     /// The families that have swarms of their own.
     #[must_use]
     pub fn swarm_families(&self) -> &'static [IpFamily] {
@@ -83,13 +89,14 @@ impl Program {
     }
 }
 
-/// The loopback address.
+/// The loopback address, or the one of a [network with queues](crate::network::with_queues).
 #[must_use]
 pub fn localhost(family: IpFamily) -> IpAddr {
-    match family {
+    let loopback = match family {
         IpFamily::V4 => Ipv4Addr::LOCALHOST.into(),
         IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
-    }
+    };
+    network::address_of_queues(family).unwrap_or(loopback)
 }
 
 /// One of many IPv4 addresses of this machine.

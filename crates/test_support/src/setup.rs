@@ -5,7 +5,7 @@ use std::thread;
 
 use aquatic_types::IpFamily;
 
-use crate::{Daemon, Place, Program};
+use crate::{Daemon, Place, Program, network};
 
 /// How a tracker does its work. No client should notice.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,9 @@ pub struct Setup {
     pub program: &'static Program,
     /// As in [`Program::runtime_key`].
     pub runtime: &'static str,
+    /// Whether requests come by queues of an interface in place of sockets (`network.xdp`), in
+    /// [a network](crate::network::with_queues) of the setup's own.
+    pub has_queues: bool,
     /// Threads that talk to clients.
     pub socket_workers: usize,
     /// Threads that own swarms. 0: the socket workers own them.
@@ -30,26 +33,30 @@ impl Setup {
         Self {
             program,
             runtime: "mio",
+            has_queues: false,
             socket_workers: 1,
             swarm_workers: 0,
         }
     }
 
-    /// Each runtime that works here, in each topology.
+    /// Each runtime that works here, and queues if it can serve those, in each topology.
     #[must_use]
     pub fn all(program: &'static Program) -> Vec<Self> {
-        let setup = |runtime| {
-            move |(socket_workers, swarm_workers)| Self {
-                program,
-                runtime,
+        let mut kinds = Self::of_each_runtime(program);
+        if program.has_key("network.xdp") && network::is_allowed() {
+            kinds.push(Self {
+                has_queues: true,
+                ..Self::simple(program)
+            });
+        }
+        let arranged = |kind| {
+            ARRANGEMENTS.map(|(socket_workers, swarm_workers)| Self {
                 socket_workers,
                 swarm_workers,
-            }
+                ..kind
+            })
         };
-        (program.runtimes)()
-            .into_iter()
-            .flat_map(|runtime| ARRANGEMENTS.map(setup(runtime)))
-            .collect()
+        kinds.into_iter().flat_map(arranged).collect()
     }
 
     /// The [simple](Self::simple) one with each runtime that works here.
@@ -60,6 +67,14 @@ impl Setup {
             ..Self::simple(program)
         };
         (program.runtimes)().into_iter().map(setup).collect()
+    }
+
+    /// Runs a test where such a tracker can be started.
+    pub fn in_its_network(self, test: impl FnOnce() + Send) {
+        match self.has_queues {
+            true => network::with_queues(test),
+            false => test(),
+        }
     }
 
     /// A tracker with default settings and these; see [`Place::start`].
@@ -88,17 +103,20 @@ impl Setup {
 
 impl Display for Setup {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}+{}",
-            self.runtime, self.socket_workers, self.swarm_workers
-        )
+        let kind = if self.has_queues {
+            "queues"
+        } else {
+            self.runtime
+        };
+        write!(f, "{kind} {}+{}", self.socket_workers, self.swarm_workers)
     }
 }
 
 /// Runs a scenario on all setups at once: most of the time they wait.
 pub fn on_every_setup(program: &'static Program, scenario: impl Fn(Setup) + Sync) {
-    on_each(&Setup::all(program), scenario);
+    on_each(&Setup::all(program), |setup| {
+        setup.in_its_network(|| scenario(setup));
+    });
 }
 
 /// Runs a scenario with every runtime at once.

@@ -77,8 +77,9 @@ labels! {
         /// Dropped by a program in the kernel: connect requests, more than
         /// `network.xdp_answers_per_second`.
         AnswerRate = "answer_rate",
-        /// Dropped by the kernel: the socket's receive buffer was full. The only reason that is
-        /// about datagrams which nobody has looked at: not all of them need be requests.
+        /// Dropped by the kernel: the socket's receive buffer was full, or a queue of AF_XDP (which
+        /// counts as IPv4, since nobody has looked). The only reason that is about datagrams which
+        /// nobody has looked at: not all of them need be requests.
         ReceiveBufferFull = "receive_buffer_full",
         /// Dropped: the worker that owns the torrent does not keep up.
         QueueFull = "queue_full",
@@ -156,7 +157,12 @@ impl ReasonLabel for Reason {
         match self {
             Self::ReceiveBufferFull => Some(LimitNote::new(
                 "datagrams lost, since a receive buffer was full",
-                "see `network.socket_recv_buffer_size` and `socket_workers`",
+                "see `network.socket_recv_buffer_size` (or, with `network.xdp = \"full\"`, have the \
+                 interface more queues) and `socket_workers`",
+            )),
+            Self::AnswerRate => Some(LimitNote::new(
+                "connect requests not answered by the program in front of the network stack",
+                "see `network.xdp_answers_per_second`",
             )),
             Self::SendBufferFull => Some(LimitNote::new(
                 "answers lost, since a send buffer was full",

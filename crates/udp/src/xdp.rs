@@ -9,14 +9,13 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, bail};
 use aquatic_access_list::SharedDeniedNetworks;
 use aquatic_config::Checks;
 use aquatic_daemon::denied_networks;
-use aquatic_daemon::request_rate::{LentCells, RequestRate};
+use aquatic_daemon::request_rate::LentCells;
 use aquatic_xdp::af_xdp::{Mode, Queue, QueueOptions};
 use aquatic_xdp::{
     AttachError, AttachMode, Counts, HostAddresses, Interface, Rate, RateCells, Xdp, XdpLimits,
@@ -281,9 +280,6 @@ pub(crate) struct Guard {
     denied: Option<SharedDeniedNetworks>,
     /// Which denied networks it knows.
     denied_version: Option<u64>,
-    request_rate: Arc<RequestRate>,
-    /// The one that it knows.
-    nanos_per_request: Option<u64>,
     clock_zero_nanos: u64,
     state: State,
     /// What was told of it already.
@@ -304,8 +300,14 @@ enum State {
 impl Guard {
     pub(crate) fn new(attached: Attached, network: &NetworkConfig, parts: GuardParts<'_>) -> Self {
         let Attached { xdp, addresses, .. } = attached;
-        let request_rate = Arc::clone(parts.request_rate);
-        request_rate.count_in(Box::new(ProgramCells(xdp.rate_cells())));
+        xdp.set_rate(Rate {
+            key: parts.request_rate.secret(),
+            // It is told of it now, and of all changes.
+            nanos_per_request: 0,
+            zero_nanos: parts.clock_zero_nanos,
+        });
+        let cells = ProgramCells(xdp.rate_cells());
+        parts.request_rate.count_in(Box::new(cells));
         Self {
             xdp,
             mode: match network.xdp {
@@ -321,8 +323,6 @@ impl Guard {
             sockets: parts.sockets,
             denied: parts.access_list.denied_networks().cloned(),
             denied_version: None,
-            request_rate,
-            nanos_per_request: None,
             clock_zero_nanos: parts.clock_zero_nanos,
             state: State::Passive,
             known: Default::default(),
@@ -339,7 +339,6 @@ impl Guard {
         let times = shield::times(ids, self.clock_zero_nanos);
         self.xdp.set_times(times);
         self.follow_addresses();
-        self.follow_rate();
         let is_complete = self.follow_denied();
         match (self.state, is_complete) {
             (State::Passive, true) => {
@@ -373,17 +372,6 @@ impl Guard {
                 "xdp: {homeless} addresses of this host are too many: what comes there is left to \
                  the kernel"
             );
-        }
-    }
-
-    fn follow_rate(&mut self) {
-        let nanos_per_request = self.request_rate.nanos_per_request();
-        if self.nanos_per_request.replace(nanos_per_request) != Some(nanos_per_request) {
-            self.xdp.set_rate(Rate {
-                key: self.request_rate.secret(),
-                nanos_per_request,
-                zero_nanos: self.clock_zero_nanos,
-            });
         }
     }
 
@@ -425,7 +413,8 @@ impl Guard {
         let [known_v4, known_v6] = std::mem::replace(&mut self.known, now);
         let [v4, v6] = now;
         let new = [v4.since(&known_v4), v6.since(&known_v6)];
-        let malformed = |it: &Counts| it.too_short + it.unknown_action + it.not_connect;
+        let malformed =
+            |it: &Counts| it.too_short + it.too_long + it.unknown_action + it.not_connect;
         self.malformed += new.iter().map(malformed).sum::<u64>();
         new
     }
@@ -462,6 +451,10 @@ impl LentCells for ProgramCells {
     #[inline]
     fn get(&self, place: usize) -> Option<&AtomicU64> {
         self.0.get(place)
+    }
+
+    fn set_nanos_per_request(&self, nanos: u64) {
+        self.0.set_nanos_per_request(nanos);
     }
 }
 

@@ -18,6 +18,9 @@ enum action { CONNECT, ANNOUNCE, SCRAPE, ERROR };
 
 #define ANNOUNCE_BYTES 98
 
+// The longest datagram that user space reads: DATAGRAM_BYTES_MAX in src/lib.rs.
+#define DATAGRAM_BYTES_MAX 2560
+
 // The first bytes of each request.
 struct head {
 	__u64 connection_id;
@@ -47,6 +50,7 @@ struct state {
 struct counts {
 	// Dropped, for these reasons.
 	__u64 too_short;
+	__u64 too_long;
 	__u64 unknown_action;
 	__u64 not_connect;
 	// With a wrong id.
@@ -63,7 +67,7 @@ struct counts {
 	// Payload of all of them, and of the answers.
 	__u64 bytes;
 	__u64 sent_bytes;
-	__u64 unused[2];
+	__u64 unused[1];
 };
 
 // Adds one. Without the barrier, a compiler would make one addition of all of them, with a number

@@ -46,6 +46,10 @@ SECTION("socket") int socket_filter(struct __sk_buff *skb)
 		COUNT(counts->too_short);
 		goto drop;
 	}
+	if (bytes > DATAGRAM_BYTES_MAX) {
+		COUNT(counts->too_long);
+		goto drop;
+	}
 	__u32 action = BE32(head.action);
 	__u64 id = BE64(head.connection_id);
 	if (action == CONNECT) {

@@ -150,6 +150,10 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 		COUNT(counts->too_short);
 		goto drop;
 	}
+	if (bytes > DATAGRAM_BYTES_MAX) {
+		COUNT(counts->too_long);
+		goto drop;
+	}
 	if (action > SCRAPE) {
 		COUNT(counts->unknown_action);
 		goto drop;

@@ -157,6 +157,9 @@ impl Queue {
         let (to_receive, to_send) = Half::both(memory);
         let socket = Arc::new(socket);
         let rings = Rings::new(&socket, frames / 2)?;
+        // So many each call sends of those that the kernel copies, not 32: fewer calls. Older
+        // kernels do not know this, and none takes less than 32.
+        let _ = calls::set_budget(&socket, frames / 2);
         let mut opened = Self {
             // The places to receive into are in the ring before the driver looks for them.
             receiver: Receiver::new(rings.received, rings.fill, to_receive, Arc::clone(&socket)),

@@ -72,3 +72,7 @@ pub use crate::told::{AttachError, AttachMode, Rate, TooMany, XdpLimits, XdpMode
 pub use crate::told::{Counts, Times};
 #[cfg(target_os = "linux")]
 pub use crate::xdp::{RateCells, Xdp};
+
+/// Bytes of the longest datagram that programs take for a request. The largest sensible one is a
+/// scrape of 116 torrents (2,336 bytes); an announce may carry a URL that is as long (BEP 41).
+pub const DATAGRAM_BYTES_MAX: usize = 2_560;

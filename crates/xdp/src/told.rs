@@ -51,7 +51,7 @@ macro_rules! counts {
         #[repr(C)]
         pub(crate) struct Row {
             $($name: AtomicU64,)+
-            unused: [AtomicU64; 2],
+            unused: [AtomicU64; 1],
         }
 
         #[cfg(target_os = "linux")]
@@ -66,6 +66,8 @@ macro_rules! counts {
 counts! {
     /// Dropped: shorter than what they claim to be.
     too_short,
+    /// Dropped: longer than [`DATAGRAM_BYTES_MAX`](crate::DATAGRAM_BYTES_MAX).
+    too_long,
     /// Dropped: neither connect nor announce nor scrape.
     unknown_action,
     /// Dropped: action 0 without the protocol's magic number.
@@ -106,6 +108,7 @@ impl Counts {
     pub fn dropped(&self) -> u64 {
         self.forged()
             + self.too_short
+            + self.too_long
             + self.unknown_action
             + self.not_connect
             + self.source_port_zero

@@ -72,14 +72,24 @@ unsafe impl Shared for Cell {}
 
 /// What clients have sent, counted by the program and by this process.
 #[derive(Clone, Debug)]
-pub struct RateCells(Arc<Array<Cell>>);
+pub struct RateCells {
+    cells: Arc<Array<Cell>>,
+    settings: Vec<Arc<Array<Settings>>>,
+}
 
 impl RateCells {
     /// The cell at a place; none behind the last one.
     #[inline]
     #[must_use]
     pub fn get(&self, place: usize) -> Option<&AtomicU64> {
-        self.0.elements().get(place).map(|Cell(cell)| cell)
+        self.cells.elements().get(place).map(|Cell(cell)| cell)
+    }
+
+    /// Changes what one request takes of a client's time; 0: there is no limit.
+    pub fn set_nanos_per_request(&self, nanos: u64) {
+        for settings in self.settings.iter().flat_map(|it| it.elements()) {
+            settings.nanos_per_request.store(nanos, Ordering::Release);
+        }
     }
 }
 
@@ -91,7 +101,7 @@ pub struct Xdp {
     listeners: Listeners,
     denied_v4: Trees<NodeV4>,
     denied_v6: Trees<NodeV6>,
-    rates: RateCells,
+    cells: Arc<Array<Cell>>,
     processors: Array<Processor>,
     /// Of each processor two: over IPv4, and over IPv6.
     rows: Array<Row>,
@@ -102,7 +112,7 @@ pub struct Xdp {
 #[derive(Debug)]
 struct Attached {
     interface_index: u32,
-    settings: Array<Settings>,
+    settings: Arc<Array<Settings>>,
     queues: QueueMap,
     program: OwnedFd,
     /// Holds the program there; none if it was never attached.
@@ -124,7 +134,7 @@ impl Xdp {
             listeners: Listeners::new()?,
             denied_v4: Trees::new(denied_v4)?,
             denied_v6: Trees::new(denied_v6)?,
-            rates: RateCells(Arc::new(Array::new(RATE_CELLS)?)),
+            cells: Arc::new(Array::new(RATE_CELLS)?),
             processors: Array::new(processors)?,
             rows: Array::new(FAMILIES * processors)?,
             attached: Vec::new(),
@@ -201,7 +211,7 @@ impl Xdp {
     }
 
     fn load(&self, mode: AttachMode) -> io::Result<Attached> {
-        let settings = Array::<Settings>::new(1)?;
+        let settings = Arc::new(Array::<Settings>::new(1)?);
         for it in settings.elements() {
             let is_generic = mode == AttachMode::Generic;
             it.is_generic.store(is_generic.into(), Ordering::Relaxed);
@@ -213,7 +223,7 @@ impl Xdp {
             ("listeners", self.listeners.array().as_fd()),
             ("denied_v4", self.denied_v4.array().as_fd()),
             ("denied_v6", self.denied_v6.array().as_fd()),
-            ("rates", self.rates.0.as_fd()),
+            ("rates", self.cells.as_fd()),
             ("processors", self.processors.as_fd()),
             ("rows", self.rows.as_fd()),
             ("queues", queues.as_fd()),
@@ -301,15 +311,23 @@ impl Xdp {
             settings
                 .zero_nanos
                 .store(rate.zero_nanos, Ordering::Relaxed);
-            let nanos = rate.nanos_per_request;
-            settings.nanos_per_request.store(nanos, Ordering::Release);
         }
+        self.rate_cells()
+            .set_nanos_per_request(rate.nanos_per_request);
     }
 
-    /// Where the program counts what clients send: to be counted in by this process, too.
+    /// Where the program counts what clients send at the interfaces that it is attached to by now:
+    /// to be counted in by this process, too.
     #[must_use]
     pub fn rate_cells(&self) -> RateCells {
-        self.rates.clone()
+        RateCells {
+            cells: Arc::clone(&self.cells),
+            settings: self
+                .attached
+                .iter()
+                .map(|it| Arc::clone(&it.settings))
+                .collect(),
+        }
     }
 
     /// What it has dealt with so far: over IPv4, and over IPv6.

@@ -12,7 +12,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
-use aquatic_xdp::{Counts, SocketFilter, Times};
+use aquatic_xdp::{Counts, DATAGRAM_BYTES_MAX, SocketFilter, Times};
 use nix::time::{ClockId, clock_gettime};
 use siphasher::sip::SipHasher24;
 
@@ -95,7 +95,7 @@ fn cases(id: u64) -> [(Vec<u8>, bool); 16] {
         (packet(PROTOCOL_ID, 0, 16), true),
         (packet(PROTOCOL_ID, 0, 60), true),
         (packet(id, 1, 98), true),
-        (packet(id, 1, 2_000), true),
+        (packet(id, 1, DATAGRAM_BYTES_MAX), true),
         (packet(id, 2, 36), true),
         // User space tells the client what is wrong with it.
         (packet(id, 2, 16), true),
@@ -175,17 +175,21 @@ fn requests_come_through_and_nothing_else_does() {
         let Some(fixture) = fixture(host) else { return };
         fixture.filter.activate(KEY, times(), 0);
         fixture.pair.assert_only_requests_pass();
+        let id = id(fixture.pair.ip(), now().as_secs());
+        assert!(!fixture.pair.passes(&packet(id, 1, DATAGRAM_BYTES_MAX + 1)));
+        assert!(!fixture.pair.passes(&[0xff; 3_000]));
         let expected = Counts {
             too_short: 3,
+            too_long: 2,
             unknown_action: 2,
             not_connect: 2,
             announces: 1,
             scrapes: 2,
-            bytes: 97 + 15 + 2 * 16 + 98 + 98 + 98 + 36 + 16,
+            bytes: 2_561 + 3_000 + 97 + 15 + 2 * 16 + 98 + 98 + 98 + 36 + 16,
             ..Counts::default()
         };
         assert_eq!(fixture.counts(), expected);
-        assert_eq!(expected.dropped(), 10);
+        assert_eq!(expected.dropped(), 12);
     }
 }
 

@@ -114,7 +114,8 @@ pub fn a_foreign_address_is_named(program: &'static Program) {
 /// Port 0.
 pub fn any_free_port_is_the_same_for_all_workers_and_told(program: &'static Program) {
     on_every_setup(program, |setup| {
-        let daemon = setup.start("network.address = ['127.0.0.1:0', '[::1]:0']");
+        let any = IpFamily::ALL.map(|family| SocketAddr::new(localhost(family), 0).to_string());
+        let daemon = setup.start(&format!("network.address = {any:?}"));
         let log = daemon.place.log();
         let addresses: Vec<SocketAddr> = log
             .lines()
@@ -149,7 +150,7 @@ fn sockets_at(address: SocketAddr) -> usize {
         local == wanted && matches!(words.nth(1), Some("07" | "0A"))
     };
     ["tcp", "tcp6", "udp", "udp6"]
-        .map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap())
+        .map(|table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap())
         .iter()
         .map(|table| table.lines().filter(is_there).count())
         .sum()

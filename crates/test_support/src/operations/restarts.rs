@@ -68,23 +68,29 @@ pub fn swarms_outlive_a_restart(program: &'static Program) {
     let successions = setups.iter().zip(next);
     let successions: Vec<_> = successions.map(|(a, b)| Succession(*a, *b)).collect();
     on_each(&successions, |Succession(first, second)| {
-        let place = Place::new();
-        let file = place.path("swarms.aqs");
-        let mut before = place.start(first, &settings(&file, "persistence.interval = 0"));
-        before.wait_for_log("no swarms to restore");
-        fill(program, &before);
-        let expected = leechers(program, &before);
-        assert!(!file.exists(), "it is written at the end only");
-        stop(&mut before);
-
-        let after = second.start(&settings(&file, ""));
-        let peers: u32 = expected.iter().flatten().sum();
-        after.wait_for_log(&format!("restored {peers} peers"));
-        assert_eq!(leechers(program, &after), expected);
-        // Whoever announces again is the same peer.
-        fill(program, &after);
-        assert_eq!(leechers(program, &after), expected);
+        // The other one can be started there as well.
+        let place = if first.has_queues { first } else { second };
+        place.in_its_network(|| outlives(program, first, second));
     });
+}
+
+fn outlives(program: &'static Program, first: Setup, second: Setup) {
+    let place = Place::new();
+    let file = place.path("swarms.aqs");
+    let mut before = place.start(first, &settings(&file, "persistence.interval = 0"));
+    before.wait_for_log("no swarms to restore");
+    fill(program, &before);
+    let expected = leechers(program, &before);
+    assert!(!file.exists(), "it is written at the end only");
+    stop(&mut before);
+
+    let after = second.start(&settings(&file, ""));
+    let peers: u32 = expected.iter().flatten().sum();
+    after.wait_for_log(&format!("restored {peers} peers"));
+    assert_eq!(leechers(program, &after), expected);
+    // Whoever announces again is the same peer.
+    fill(program, &after);
+    assert_eq!(leechers(program, &after), expected);
 }
 
 /// Clients that announce ever new peers, as fast as they can, until the tracker is gone. Receives

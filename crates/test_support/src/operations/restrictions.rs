@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::reloads::change;
 use super::torrent_of;
 use crate::connection::tcp;
-use crate::program::loopback;
+use crate::program::{localhost, loopback};
 use crate::setup::on_every_setup;
 use crate::wait::until;
 use crate::{Daemon, Place, Program, Setup, metrics};
@@ -64,12 +64,16 @@ fn turn_away(daemon: &Daemon, is_tcp: bool, from: IpAddr, count: u32) {
             "aquatic_connections_refused_total{reason=network_denied}"
         }
         false => {
-            let socket = UdpSocket::bind((from, 0)).unwrap();
-            socket.send_to(&[0; 16], tracker).unwrap();
+            send_nonsense(from, tracker);
             "aquatic_dropped_total{reason=network_denied}"
         }
     };
     metrics::wait_for(daemon, &[(counted, f64::from(count))]);
+}
+
+fn send_nonsense(from: IpAddr, tracker: SocketAddr) {
+    let socket = UdpSocket::bind((from, 0)).unwrap();
+    socket.send_to(&[0; 16], tracker).unwrap();
 }
 
 /// At once, also those that were connected before; and served again when the list says so.
@@ -84,9 +88,9 @@ pub fn clients_of_denied_networks_are_not_served(program: &'static Program) {
         for (family, client) in &mut clients {
             assert_eq!(client.join(torrent_of(*family, 1), 1), Ok(1));
         }
-        daemon
-            .place
-            .write("networks", "127.0.0.2\r\n127.0.1.0/24 ; SBL1\n::1/128\n");
+        let own_v6 = localhost(IpFamily::V6);
+        let networks = format!("127.0.0.2\r\n127.0.1.0/24 ; SBL1\n{own_v6}/128\n");
+        daemon.place.write("networks", networks);
         daemon.reload();
         daemon.wait_for_log("list of denied networks networks loaded: 3 networks");
         if is_tcp {
@@ -100,7 +104,7 @@ pub fn clients_of_denied_networks_are_not_served(program: &'static Program) {
         assert_eq!(served.join(torrent_of(*family, 1), 1), Ok(1));
         turn_away(&daemon, is_tcp, loopback(2), 1);
         turn_away(&daemon, is_tcp, [127, 0, 1, 200].into(), 2);
-        turn_away(&daemon, is_tcp, crate::program::localhost(IpFamily::V6), 3);
+        turn_away(&daemon, is_tcp, own_v6, 3);
 
         daemon.place.write("networks", "127.0.0.3\n10.0.0.1/8\n");
         daemon.reload();
@@ -114,6 +118,14 @@ pub fn clients_of_denied_networks_are_not_served(program: &'static Program) {
 
         daemon.place.write("networks", "");
         daemon.reload();
+        if setup.has_queues {
+            // The program in front of the network stack hears of it within a second.
+            let heard = "aquatic_dropped_total{reason=not_connect}";
+            until("nonsense is recognised", || {
+                send_nonsense(own_v6, daemon.address(IpFamily::V6));
+                (metrics::sum(&metrics::scrape(&daemon), heard) > 0.0).then_some(())
+            });
+        }
         for family in IpFamily::ALL {
             let mut client = program.client_of(&daemon, family);
             assert!(client.join(torrent_of(family, 2), 1).is_ok());

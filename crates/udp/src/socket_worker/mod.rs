@@ -53,9 +53,8 @@ use crate::shield::Shields;
 use crate::xdp::Guard;
 use pending_scrapes::PendingScrapes;
 
-/// Bytes of the largest datagram that is read. The largest sensible request is a scrape of 116
-/// torrents (2,336 bytes); an announce may carry a URL that is as long (BEP 41).
-pub const DATAGRAM_BYTES_MAX: usize = 2_560;
+/// Bytes of the largest datagram that is read, here and by programs in the kernel.
+pub const DATAGRAM_BYTES_MAX: usize = aquatic_xdp::DATAGRAM_BYTES_MAX;
 
 /// When answers that found no room are tried again, unless something else happens before.
 const RESEND_INTERVAL: Duration = Duration::from_millis(1);

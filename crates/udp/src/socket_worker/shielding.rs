@@ -96,6 +96,7 @@ fn account(counters: &TrafficCounters, counts: &Counts) {
         (Reason::ForgedId, counts.forged()),
         (Reason::ConnectionId, told),
         (Reason::TooShort, counts.too_short),
+        (Reason::TooLong, counts.too_long),
         (Reason::UnknownAction, counts.unknown_action),
         (Reason::NotConnect, counts.not_connect),
         (Reason::SourcePortZero, counts.source_port_zero),

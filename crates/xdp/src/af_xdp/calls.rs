@@ -10,6 +10,9 @@ use libc::{c_int, socklen_t};
 /// libc has the number for glibc only.
 const AF_XDP: c_int = 44;
 
+/// Of Linux 6.17. libc does not have it yet.
+const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
+
 /// Types that may be any bytes, so that the kernel can write one.
 ///
 /// # Safety
@@ -48,6 +51,12 @@ pub(super) fn register(socket: &OwnedFd, memory: &libc::xdp_umem_reg) -> io::Res
 pub(super) fn set_entries(socket: &OwnedFd, ring: c_int, entries: u32) -> io::Result<()> {
     // SAFETY: a number holds no pointer.
     unsafe { set(socket, ring, &entries) }
+}
+
+/// Sets how many frames one [`wake_sender`] sends at most where the kernel copies them.
+pub(super) fn set_budget(socket: &OwnedFd, frames: u32) -> io::Result<()> {
+    // SAFETY: a number holds no pointer.
+    unsafe { set(socket, XDP_MAX_TX_SKB_BUDGET, &frames) }
 }
 
 /// # Safety

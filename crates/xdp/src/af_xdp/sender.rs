@@ -84,8 +84,8 @@ impl Sender {
         usize::try_from(self.transmit.waiting()).unwrap_or(usize::MAX)
     }
 
-    /// Without zero-copy it is these calls that send, so many frames each (32, unless
-    /// `XDP_MAX_TX_SKB_BUDGET` says otherwise). What they say:
+    /// Without zero-copy it is these calls that send: 32 frames each, or all since Linux 6.17. What
+    /// they say:
     ///
     /// | error | meaning |
     /// |---|---|

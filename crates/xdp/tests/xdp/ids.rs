@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 use std::net::IpAddr;
 
-use aquatic_xdp::{AttachMode, Counts, Times, XdpLimits, XdpMode};
+use aquatic_xdp::{AttachMode, Counts, DATAGRAM_BYTES_MAX, Times, XdpLimits, XdpMode};
 use siphasher::sip::SipHasher24;
 
 use super::*;
@@ -184,6 +184,9 @@ fn what_is_no_request_is_dropped_and_counted() {
             (request(id, 3, 98), 1, DROP),
             (request(id, u32::MAX, 98), 1, DROP),
             (request(id, 1 << 24, 98), 1, DROP),
+            (request(id, 1, DATAGRAM_BYTES_MAX), 1, PASS),
+            (request(id, 1, DATAGRAM_BYTES_MAX + 1), 1, DROP),
+            (vec![0xff; DATAGRAM_BYTES_MAX + 1], 1, DROP),
             (request(id, 1, 98), 0, DROP),
             (connect(), 0, DROP),
             (connect(), 1, TX),
@@ -196,16 +199,17 @@ fn what_is_no_request_is_dropped_and_counted() {
     }
     let counts = Counts {
         too_short: 3,
+        too_long: 2,
         not_connect: 2,
         unknown_action: 3,
         source_port_zero: 2,
         connects: 1,
-        bytes: 15 + 97 + 16 + 16 + 3 * 98 + 98 + 16 + 16,
+        bytes: 15 + 97 + 16 + 16 + 3 * 98 + 2 * 2_561 + 98 + 16 + 16,
         sent_bytes: 16,
         ..Counts::default()
     };
     assert_counts(&xdp, [counts; 2]);
-    assert_eq!(counts.dropped(), 10);
+    assert_eq!(counts.dropped(), 12);
 }
 
 #[test]
