@@ -9,9 +9,7 @@ use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
 
-use crate::stage::{Plan, announce, connect_once, run, until};
-
-const FULL_AT_BRIDGE: &str = "xdp = 'full'\nxdp_interfaces = ['bridge0']\nxdp_required = true\n";
+use crate::stage::{FULL_AT_BRIDGE, Plan, announce, connect_once, run, until};
 
 /// As many as there can be in an answer, which has more than 1,232 bytes over IPv6 then.
 const PEERS: u8 = 76;

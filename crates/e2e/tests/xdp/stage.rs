@@ -23,6 +23,10 @@ pub(crate) const PORT: u16 = 3000;
 /// Of `bridge0` or whatever has it: the least that a configuration says.
 pub(crate) const FILTER_AT_BRIDGE: &str = "xdp = 'filter'\nxdp_interfaces = ['bridge0']\n";
 
+/// The same with queues.
+pub(crate) const FULL_AT_BRIDGE: &str =
+    "xdp = 'full'\nxdp_interfaces = ['bridge0']\nxdp_required = true\n";
+
 /// For whatever a daemon does soon.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
