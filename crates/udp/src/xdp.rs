@@ -106,7 +106,6 @@ impl Attached {
 
     /// The queues that were opened, for so many workers: each has its share.
     pub(crate) fn take_queues(&mut self, workers: usize) -> Vec<Vec<FrameQueue>> {
-        let mut shares: Vec<Vec<FrameQueue>> = (0..workers).map(|_| Vec::new()).collect();
         let queues = std::mem::take(&mut self.queues);
         if !queues.is_empty() && queues.len() != workers {
             log::info!(
@@ -115,13 +114,19 @@ impl Attached {
                 queues.len()
             );
         }
-        for (number, queue) in queues.into_iter().enumerate() {
-            if let Some(share) = shares.get_mut(number % workers.max(1)) {
-                share.push(queue);
-            }
-        }
-        shares
+        shares(queues, workers)
     }
+}
+
+/// One for each worker in turn.
+fn shares<Q>(queues: Vec<Q>, workers: usize) -> Vec<Vec<Q>> {
+    let mut shares: Vec<Vec<Q>> = (0..workers).map(|_| Vec::new()).collect();
+    for (number, queue) in queues.into_iter().enumerate() {
+        if let Some(share) = shares.get_mut(number % workers.max(1)) {
+            share.push(queue);
+        }
+    }
+    shares
 }
 
 /// Looks for the interfaces, as the start does; attaches nothing.
@@ -461,6 +466,13 @@ impl LentCells for ProgramCells {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queues_are_spread_over_workers() {
+        assert_eq!(shares(vec![0, 1, 2, 3, 4], 2), [vec![0, 2, 4], vec![1, 3]]);
+        assert_eq!(shares(vec![0], 3), [vec![0], vec![], vec![]]);
+        assert_eq!(shares(vec![0], 0), Vec::<Vec<i32>>::new());
+    }
 
     #[test]
     fn a_wildcard_is_all_addresses_of_its_family() {

@@ -338,6 +338,13 @@ struct ChannelsAnswer {
     combined: u32,
 }
 
+impl ChannelsAnswer {
+    /// A channel that is for both ways has a queue of each.
+    fn receive_queues(&self) -> u32 {
+        self.receive.saturating_add(self.combined)
+    }
+}
+
 /// The driver of an interface.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -389,7 +396,7 @@ pub(crate) fn receive_queues(interface: &str) -> io::Result<u32> {
     // SAFETY: the question is one to which a driver writes a `struct ethtool_channels`, which this
     // is.
     unsafe { ask_driver(interface, &mut answer)? };
-    Ok(answer.receive.saturating_add(answer.combined))
+    Ok(answer.receive_queues())
 }
 
 /// # Safety
@@ -505,6 +512,24 @@ fn check(result: c_long) -> io::Result<c_long> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channels_of_each_kind_receive() {
+        // As virtio-net, veth, a card with some of both, and nonsense.
+        for (receive, combined, expected) in
+            [(0, 4, 4), (3, 0, 3), (1, 8, 9), (u32::MAX, 1, u32::MAX)]
+        {
+            let answer = ChannelsAnswer {
+                most: [99; 4],
+                receive,
+                send: 5,
+                other: 7,
+                combined,
+                ..ChannelsAnswer::default()
+            };
+            assert_eq!(answer.receive_queues(), expected);
+        }
+    }
 
     #[test]
     fn the_reason_of_a_refusal_is_its_last_line() {

@@ -11,6 +11,7 @@
 //! | [`addresses`] | it answers for the addresses of its own host, whichever these are by now |
 //! | [`limits`] | it serves whom the tracker serves, and no more |
 //! | [`queues`] | what queues cannot do is done, and what happens to them is told |
+//! | [`stops`] | what waits in queues is answered when the tracker is told to stop |
 //! | [`flood`] | honest clients are answered in a flood |
 
 #![cfg(target_os = "linux")]
@@ -22,3 +23,4 @@ mod flood;
 mod limits;
 mod queues;
 mod stage;
+mod stops;
