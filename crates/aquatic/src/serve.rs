@@ -72,12 +72,10 @@ fn start(
     reloader: Reloader<Config>,
 ) -> anyhow::Result<Reload> {
     let parts = Parts::of(config);
+    let settings = launch_config(config);
+    let bind = || parts.bind_all(config, supervisor.kept_sockets());
     let (mut launch, (mut bound, mut cluster)) =
-        Launch::prepare(supervisor, launch_config(config), || {
-            let bound = parts.bind(config, supervisor.kept_sockets())?;
-            let cluster = prepare_cluster(config, &bound)?;
-            Ok((bound, cluster))
-        })?;
+        Launch::prepare(supervisor, settings, bind, |(bound, _)| bound.attach())?;
     launch.tell_announces(cluster.as_ref().and_then(Cluster::announces));
     bound.load_tls()?;
     let (socket_workers, swarm_workers) = config.threads();
@@ -177,6 +175,13 @@ fn start_cluster(
 }
 
 impl Bound<'_> {
+    fn attach(&mut self) -> anyhow::Result<()> {
+        match &mut self.udp {
+            Some(bound) => bound.attach().context("[udp]"),
+            None => Ok(()),
+        }
+    }
+
     fn load_tls(&mut self) -> anyhow::Result<()> {
         if let Some(bound) = &mut self.http {
             bound.load_tls::<Http>()?;
@@ -203,6 +208,16 @@ impl Parts {
             http: config.http_part(),
             ws: config.ws_part(),
         }
+    }
+
+    fn bind_all<'a>(
+        &'a self,
+        config: &Config,
+        kept: &KeptSockets,
+    ) -> anyhow::Result<(Bound<'a>, Option<Cluster>)> {
+        let bound = self.bind(config, kept)?;
+        let cluster = prepare_cluster(config, &bound)?;
+        Ok((bound, cluster))
     }
 
     fn bind<'a>(&'a self, config: &Config, kept: &KeptSockets) -> anyhow::Result<Bound<'a>> {

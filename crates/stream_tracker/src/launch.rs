@@ -75,7 +75,7 @@ impl<'a> Launch<'a> {
             Ok((bound, more_needs))
         };
         let (launch, (mut bound, more_needs)) =
-            launch::Launch::prepare(supervisor, settings, bind)?;
+            launch::Launch::prepare(supervisor, settings, bind, |_| Ok(()))?;
         launch::advise_workers(config.socket_workers, config.swarm_workers);
         bound.load_tls::<T>()?;
         let swarms = config.persistence.map(SnapshotPlan::output);

@@ -112,6 +112,21 @@ impl<P: Protocol> Clone for Counted<P> {
     }
 }
 
+/// What is read from files, as the user that the process stays.
+struct Lists {
+    access_list: AccessListEditor,
+    keys: KeysEditor,
+}
+
+impl Lists {
+    fn load(config: &LaunchConfig<'_>) -> anyhow::Result<Self> {
+        Ok(Self {
+            access_list: AccessListEditor::load(config.access_list)?,
+            keys: KeysEditor::load(config.keys)?,
+        })
+    }
+}
+
 /// A tracker that is about to start: it has all it needs of the system, but no workers.
 pub struct Launch<'a> {
     config: LaunchConfig<'a>,
@@ -136,32 +151,44 @@ impl<'a> Launch<'a> {
     /// Binds all sockets, gives up the rights of root and reads the access list. `bind` binds those
     /// of the tracker, and does whatever else is for root or outside a new root directory.
     ///
+    /// `attach` does what others on this machine notice each time: last of all, so that a start
+    /// that fails, and is tried again for ever, does not do it. (Only who changes the user reads
+    /// lists later.)
+    ///
     /// # Errors
     /// If the system, or the access list, does not give what the configuration asks for.
     pub fn prepare<B>(
         supervisor: &'a Supervisor,
         config: LaunchConfig<'a>,
         bind: impl FnOnce() -> anyhow::Result<B>,
+        attach: impl FnOnce(&mut B) -> anyhow::Result<()>,
     ) -> anyhow::Result<(Self, B)> {
         let clock = Clock::start();
         // Another root directory, or the sandbox, would hide it.
         let boot_id = boot_id().unwrap_or_default();
         let process = Process::open();
-        let bound = bind()?;
+        privileges::owner(config.privileges)?;
+        let mut bound = bind()?;
         // What an earlier process has left and nobody wants may be in the way of the endpoint.
         supervisor.kept_sockets().settle();
         let endpoint = config
             .metrics
             .bind_endpoint(config.privileges, supervisor)?;
+        let lists = match config.privileges.drop_privileges {
+            false => Some(Lists::load(&config)?),
+            true => None,
+        };
+        attach(&mut bound)?;
         privileges::drop_privileges(config.privileges)?;
+        let lists = lists.map_or_else(|| Lists::load(&config), Ok)?;
         let launch = Self {
             config,
             supervisor,
             clock,
             boot_id,
             endpoint,
-            access_list: Arc::new(AccessListEditor::load(config.access_list)?),
-            keys: Arc::new(KeysEditor::load(config.keys)?),
+            access_list: Arc::new(lists.access_list),
+            keys: Arc::new(lists.keys),
             announces: None,
             watch: LimitWatch::new(),
             sources: Sources::default(),

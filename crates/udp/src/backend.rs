@@ -156,11 +156,15 @@ impl Waiting {
     }
 }
 
-/// A place for one worker to wait.
+/// A place for each worker to wait.
 ///
 /// # Errors
 /// If the process has too many open files.
-pub(crate) fn wait_handle(backend: &Chosen) -> anyhow::Result<SocketWait> {
+pub(crate) fn wait_handles(backend: &Chosen, workers: usize) -> anyhow::Result<Vec<SocketWait>> {
+    (0..workers).map(|_| wait_handle(backend)).collect()
+}
+
+fn wait_handle(backend: &Chosen) -> anyhow::Result<SocketWait> {
     match backend {
         Chosen::Mio(_) | Chosen::Frames => {
             let poll = mio::Poll::new().context("cannot make a poll")?;

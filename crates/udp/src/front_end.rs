@@ -104,18 +104,8 @@ impl Bound {
     pub fn bind(config: &Arc<Config>, kept_sockets: &KeptSockets) -> anyhow::Result<Self> {
         let sockets = sockets::bind(config, kept_sockets)?;
         let shields = Shields::prepare(config, &sockets);
-        let mut xdp = xdp::Attached::new(config)?;
-        let queues = xdp.as_mut().map(|it| it.take_queues(sockets.len()));
-        let queues = numbered(
-            queues.unwrap_or_default(),
-            sockets::per_worker_max(&sockets),
-        );
-        let backend = match queues.iter().all(Vec::is_empty) {
-            true => Chosen::new(config)?,
-            false => Chosen::Frames,
-        };
-        let waits = sockets.iter().map(|_| backend::wait_handle(&backend));
-        let waits = waits.collect::<anyhow::Result<_>>()?;
+        let backend = Chosen::new(config)?;
+        let waits = backend::wait_handles(&backend, sockets.len())?;
         let secret_file = &config.network.connection_secret_file;
         let connection_secret = match secret_file.as_os_str().is_empty() {
             true => None,
@@ -136,11 +126,30 @@ impl Bound {
             backend,
             sockets,
             shields,
-            xdp,
-            queues,
+            xdp: None,
+            queues: Vec::new(),
             waits,
             connection_secret,
         })
+    }
+
+    /// Attaches a program in front of the network stack, if there is to be one. To be called before
+    /// the rights of root are given up, when nothing else can fail any more: some network cards
+    /// lose their link for seconds.
+    ///
+    /// # Errors
+    /// If it is required, and not possible.
+    pub fn attach(&mut self) -> anyhow::Result<()> {
+        self.xdp = xdp::Attached::new(&self.config)?;
+        let workers = self.sockets.len();
+        let queues = self.xdp.as_mut().map(|it| it.take_queues(workers));
+        let sockets = sockets::per_worker_max(&self.sockets);
+        self.queues = numbered(queues.unwrap_or_default(), sockets);
+        if self.queues.iter().any(|share| !share.is_empty()) {
+            self.backend = Chosen::Frames;
+            self.waits = backend::wait_handles(&self.backend, workers)?;
+        }
+        Ok(())
     }
 
     /// How many queues one worker has at most: each is one socket more to it.
@@ -191,14 +200,19 @@ impl Bound {
         let (mut socket_workers, counted) = connect_workers(config, shards, parts, entropy)?;
         let shields = std::mem::take(&mut self.shields);
         let clock_zero_nanos = launch.clock().zero_nanos();
-        if let (Some(worker), Some(attached)) = (socket_workers.first_mut(), self.xdp.take()) {
+        if let ([worker, others @ ..], Some(attached)) = (&mut socket_workers[..], self.xdp.take())
+        {
             let parts = GuardParts {
                 sockets: addresses.clone(),
                 access_list: launch.access_list(),
                 request_rate: &limits.request_rate,
                 clock_zero_nanos,
             };
-            worker.guarded_by(Guard::new(attached, &config.network, parts));
+            let guard = Guard::new(attached, &config.network, parts);
+            for other in others {
+                other.guarded_with(guard.control());
+            }
+            worker.guarded_by(guard);
         }
         for (worker, shields) in socket_workers.iter_mut().zip(shields) {
             worker.hide_behind(shields.at(clock_zero_nanos));

@@ -43,12 +43,14 @@ fn start(
     config: &Arc<Config>,
     reloader: Reloader<Config>,
 ) -> anyhow::Result<Reload> {
+    let bind = || {
+        let bound = Bound::bind(config, supervisor.kept_sockets())?;
+        let cluster = prepare_cluster(config, &bound)?;
+        Ok((bound, cluster))
+    };
+    let settings = launch_config(config);
     let (mut launch, (bound, mut cluster)) =
-        Launch::prepare(supervisor, launch_config(config), || {
-            let bound = Bound::bind(config, supervisor.kept_sockets())?;
-            let cluster = prepare_cluster(config, &bound)?;
-            Ok((bound, cluster))
-        })?;
+        Launch::prepare(supervisor, settings, bind, |(bound, _)| bound.attach())?;
     launch.tell_announces(cluster.as_ref().and_then(Cluster::announces));
     let topology = config.topology();
     launch::advise_workers(config.socket_workers, config.swarm_workers);

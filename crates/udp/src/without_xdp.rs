@@ -27,6 +27,16 @@ pub(crate) fn inspect(_network: &NetworkConfig, _checks: &mut Checks) {}
 
 /// Never made.
 #[derive(Debug)]
+pub(crate) enum XdpControl {}
+
+impl XdpControl {
+    pub(crate) fn deactivate(&self) {
+        match *self {}
+    }
+}
+
+/// Never made.
+#[derive(Debug)]
 pub(crate) enum Guard {}
 
 impl Guard {
@@ -43,6 +53,10 @@ impl Guard {
     }
 
     pub(crate) fn end(&mut self) {
+        match *self {}
+    }
+
+    pub(crate) fn control(&self) -> XdpControl {
         match *self {}
     }
 

@@ -11,14 +11,15 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use aquatic_access_list::SharedDeniedNetworks;
 use aquatic_config::Checks;
 use aquatic_daemon::denied_networks;
 use aquatic_daemon::request_rate::LentCells;
-use aquatic_xdp::af_xdp::{Mode, Queue, QueueOptions};
+pub(crate) use aquatic_xdp::XdpControl;
+use aquatic_xdp::af_xdp::{self, Mode, Queue, QueueOptions};
 use aquatic_xdp::{
-    AttachError, AttachMode, Counts, HostAddresses, Interface, Rate, RateCells, Xdp, XdpLimits,
+    AttachError, AttachMode, Counts, HostAddresses, Interface, QueueNumbers, Rate, Xdp, XdpLimits,
 };
 
 use crate::config::{Config, NetworkConfig, XdpMode, XdpSetting};
@@ -27,7 +28,11 @@ use crate::front_end::GuardParts;
 use crate::shield;
 use crate::socket_worker::frames::FrameQueue;
 
-const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start";
+const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start (in a \
+                      unit of systemd: AmbientCapabilities=, CapabilityBoundingSet=)";
+const QUEUE_RIGHTS: &str = "it takes root or CAP_NET_RAW, and memory that may be locked (in a unit of \
+                            systemd: AmbientCapabilities=, CapabilityBoundingSet=, LimitMEMLOCK=, \
+                            RestrictAddressFamilies=AF_XDP)";
 
 /// Receive queues of an interface that are tried if it does not say how many it has.
 const QUEUES_MAX: u32 = 64;
@@ -39,6 +44,7 @@ const NETWORK_BYTES: u64 = 8;
 pub(crate) struct Attached {
     xdp: Xdp,
     addresses: HostAddresses,
+    interfaces: Vec<Interface>,
     queues: Vec<FrameQueue>,
 }
 
@@ -68,38 +74,51 @@ impl Attached {
         let networks = networks_at_most(config);
         let mut xdp =
             Xdp::new(networks, networks).with_context(|| format!("`network.xdp`: {RIGHTS}"))?;
-        let addresses = HostAddresses::follow().context("the addresses of this host")?;
-        let (mut failures, mut queues) = (Vec::new(), Vec::new());
-        for name in &network.xdp_interfaces {
-            let attached = attach(&mut xdp, name, network.xdp_mode);
-            let at = match attached {
-                Ok(at) => at,
-                Err(error) if network.xdp_required => return Err(error),
-                Err(error) => {
-                    failures.push(error);
-                    continue;
-                }
-            };
-            log::info!("xdp: {} at {name}, {at}", label(network.xdp));
+        let addresses = HostAddresses::follow().with_context(|| {
+            "`network.xdp`: no news of this host's addresses (in a unit of systemd: \
+             RestrictAddressFamilies=AF_NETLINK)"
+        })?;
+        let mut failures = Vec::new();
+        let mut fit = sort(
+            network.xdp_interfaces.iter().map(|it| look_at(it)),
+            &mut failures,
+        );
+        if network.xdp == XdpSetting::Full {
+            af_xdp::probe().with_context(|| format!("`network.xdp` = full: {QUEUE_RIGHTS}"))?;
+        }
+        // Some network cards lose their link for seconds: not for nothing.
+        if network.xdp_required && !failures.is_empty() {
+            fit.clear();
+        }
+        let attached = fit
+            .into_iter()
+            .map(|it| attach(&mut xdp, it, network.xdp_mode));
+        let attached = sort(attached, &mut failures);
+        if attached.is_empty() || network.xdp_required && !failures.is_empty() {
+            return Err(all_of(failures));
+        }
+        for error in failures {
+            log::warn!("{error:#}: what comes there is left to the kernel");
+        }
+        let mut queues = Vec::new();
+        for at in &attached {
+            log::info!(
+                "xdp: {} at {}, {at}",
+                label(network.xdp),
+                at.interface.name()
+            );
             if network.xdp == XdpSetting::Full {
-                match open_queues(&xdp, &at) {
+                match open_queues(&xdp, at) {
                     Ok(opened) => queues.extend(opened),
                     Err(error) if network.xdp_required => return Err(error),
                     Err(error) => log::warn!("{error:#}"),
                 }
             }
         }
-        if xdp.interfaces() == 0
-            && let Some(error) = failures.pop()
-        {
-            return Err(error);
-        }
-        for error in failures {
-            log::warn!("{error:#}: what comes there is left to the kernel");
-        }
         Ok(Self {
             xdp,
             addresses,
+            interfaces: attached.into_iter().map(|at| at.interface).collect(),
             queues,
         })
     }
@@ -116,6 +135,22 @@ impl Attached {
         }
         shares(queues, workers)
     }
+}
+
+/// What has worked. The rest is put to the `failures`.
+fn sort<T>(
+    results: impl Iterator<Item = anyhow::Result<T>>,
+    failures: &mut Vec<anyhow::Error>,
+) -> Vec<T> {
+    results
+        .filter_map(|it| it.map_err(|error| failures.push(error)).ok())
+        .collect()
+}
+
+/// One error that tells them all.
+fn all_of(failures: Vec<anyhow::Error>) -> anyhow::Error {
+    let texts: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
+    anyhow!(texts.join("; "))
 }
 
 /// One for each worker in turn.
@@ -172,8 +207,8 @@ impl Display for At {
     }
 }
 
-/// Attaches it to an interface.
-fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
+/// An interface that a program may be attached to.
+fn look_at(name: &str) -> anyhow::Result<Interface> {
     let interface = Interface::named(name).with_context(|| format!("`network.xdp` at {name}"))?;
     if !interface.has_ethernet() {
         bail!("`network.xdp` at {name}: its frames do not begin with a header of Ethernet");
@@ -184,6 +219,12 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
              answers would have none (it leaves them there after: ethtool -K {name} rxvlan off)"
         );
     }
+    Ok(interface)
+}
+
+/// Attaches it to an interface.
+fn attach(xdp: &mut Xdp, interface: Interface, mode: XdpMode) -> anyhow::Result<At> {
+    let name = interface.name();
     let modes = match mode {
         XdpMode::Auto => interface.modes(),
         XdpMode::Native => &[AttachMode::Native],
@@ -221,13 +262,27 @@ fn attach(xdp: &mut Xdp, name: &str, mode: XdpMode) -> anyhow::Result<At> {
     bail!("`network.xdp` at {name}: no program{refused}");
 }
 
+/// How many queues have both ways: answers leave by the queue that their requests have come by.
+fn two_ways(name: &str, queues: QueueNumbers) -> u32 {
+    match queues {
+        QueueNumbers { receive, send: 0 } => receive,
+        QueueNumbers { receive, send } if send < receive => {
+            log::warn!(
+                "AF_XDP: {name} has {receive} queues to receive by and {send} to send by: what \
+                 comes by the others goes by the network stack (see ethtool -L)"
+            );
+            send
+        }
+        QueueNumbers { receive, .. } => receive,
+    }
+}
+
 /// Has requests go to this process, by all queues of the interface.
 fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
     let (interface, name) = (&at.interface, at.interface.name());
     let what = || {
         format!(
-            "`network.xdp` = full at {name}: its requests go by the network stack (it takes root \
-             or CAP_NET_RAW, and memory that may be locked)"
+            "`network.xdp` = full at {name}: its requests go by the network stack ({QUEUE_RIGHTS})"
         )
     };
     let options = QueueOptions {
@@ -239,7 +294,7 @@ fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
     };
     let mtu = interface.mtu().with_context(what)?;
     let mut opened = Vec::new();
-    let count = interface.receive_queues();
+    let count = interface.queues().map(|it| two_ways(name, it));
     for number in 0..count.unwrap_or(QUEUES_MAX) {
         let queue = match Queue::open(interface.index(), number, &options) {
             // It does not say how many there are: there are no more.
@@ -251,15 +306,17 @@ fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
         } else {
             "copies"
         };
-        log::info!("AF_XDP: queue {number} of {name}, {copies}");
-        opened.push((number, queue));
+        opened.push((number, copies, queue));
     }
     // All of them, or none.
-    for (number, queue) in &opened {
+    for (number, _, queue) in &opened {
         xdp.redirect(interface.index(), *number, queue)
             .with_context(what)?;
     }
-    let queues = opened.into_iter().map(|(number, queue)| {
+    for (number, copies, _) in &opened {
+        log::info!("AF_XDP: queue {number} of {name}, {copies}");
+    }
+    let queues = opened.into_iter().map(|(number, _, queue)| {
         FrameQueue::new(queue, format!("{number} of {name}"), interface.index(), mtu)
     });
     Ok(queues.collect())
@@ -276,11 +333,14 @@ fn mode_label(mode: AttachMode) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Guard {
     xdp: Xdp,
+    control: XdpControl,
     mode: aquatic_xdp::XdpMode,
     limits: XdpLimits,
     addresses: HostAddresses,
     /// Of this host.
     host: Vec<IpAddr>,
+    /// Where the program is.
+    interfaces: Vec<Interface>,
     sockets: Vec<SocketAddr>,
     denied: Option<SharedDeniedNetworks>,
     /// Which denied networks it knows.
@@ -304,17 +364,25 @@ enum State {
 
 impl Guard {
     pub(crate) fn new(attached: Attached, network: &NetworkConfig, parts: GuardParts<'_>) -> Self {
-        let Attached { xdp, addresses, .. } = attached;
+        let Attached {
+            xdp,
+            addresses,
+            interfaces,
+            ..
+        } = attached;
         xdp.set_rate(Rate {
             key: parts.request_rate.secret(),
             // It is told of it now, and of all changes.
             nanos_per_request: 0,
             zero_nanos: parts.clock_zero_nanos,
         });
-        let cells = ProgramCells(xdp.rate_cells());
-        parts.request_rate.count_in(Box::new(cells));
+        let control = xdp.control();
+        parts
+            .request_rate
+            .count_in(Box::new(ProgramCells(control.clone())));
         Self {
             xdp,
+            control,
             mode: match network.xdp {
                 XdpSetting::Off | XdpSetting::Connect => aquatic_xdp::XdpMode::AnswerConnects,
                 XdpSetting::Filter | XdpSetting::Full => aquatic_xdp::XdpMode::Filter,
@@ -325,6 +393,7 @@ impl Guard {
             },
             addresses,
             host: Vec::new(),
+            interfaces,
             sockets: parts.sockets,
             denied: parts.access_list.denied_networks().cloned(),
             denied_version: None,
@@ -344,6 +413,7 @@ impl Guard {
         let times = shield::times(ids, self.clock_zero_nanos);
         self.xdp.set_times(times);
         self.follow_addresses();
+        self.follow_interfaces();
         let is_complete = self.follow_denied();
         match (self.state, is_complete) {
             (State::Passive, true) => {
@@ -352,7 +422,7 @@ impl Guard {
                 self.state = State::Active;
             }
             (State::Active, false) => {
-                self.xdp.deactivate();
+                self.control.deactivate();
                 self.state = State::Passive;
             }
             _ => {}
@@ -377,6 +447,19 @@ impl Guard {
                 "xdp: {homeless} addresses of this host are too many: what comes there is left to \
                  the kernel"
             );
+        }
+    }
+
+    fn follow_interfaces(&mut self) {
+        for index in self.addresses.take_gone() {
+            let place = self.interfaces.iter().position(|it| it.index() == index);
+            if let Some(gone) = place.map(|at| self.interfaces.swap_remove(at)) {
+                log::warn!(
+                    "xdp: the interface {} is gone, and the program with it: if there is one of \
+                     this name again, what comes there is left to the kernel, until a restart",
+                    gone.name()
+                );
+            }
         }
     }
 
@@ -408,8 +491,14 @@ impl Guard {
 
     /// From now on everything is left to the kernel, and to whoever serves next.
     pub(crate) fn end(&mut self) {
-        self.xdp.deactivate();
+        self.control.deactivate();
         self.state = State::Over;
+    }
+
+    /// For the workers that do not have it: they end it, too, since what comes to their queues
+    /// after their end would be lost.
+    pub(crate) fn control(&self) -> XdpControl {
+        self.control.clone()
     }
 
     /// What it has dealt with since this was asked last: over IPv4, and over IPv6.
@@ -450,12 +539,12 @@ fn listeners(sockets: &[SocketAddr], host: &[IpAddr]) -> Vec<SocketAddr> {
 
 /// The program's cells, for the rate.
 #[derive(Debug)]
-struct ProgramCells(RateCells);
+struct ProgramCells(XdpControl);
 
 impl LentCells for ProgramCells {
     #[inline]
     fn get(&self, place: usize) -> Option<&AtomicU64> {
-        self.0.get(place)
+        self.0.cell(place)
     }
 
     fn set_nanos_per_request(&self, nanos: u64) {
@@ -466,6 +555,14 @@ impl LentCells for ProgramCells {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queues_have_to_send_as_well() {
+        let queues = |receive, send| two_ways("eth0", QueueNumbers { receive, send });
+        assert_eq!([queues(4, 4), queues(4, 1), queues(2, 8)], [4, 1, 2]);
+        // A driver that tells only of the others.
+        assert_eq!(queues(3, 0), 3);
+    }
 
     #[test]
     fn queues_are_spread_over_workers() {

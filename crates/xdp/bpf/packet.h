@@ -135,7 +135,7 @@ INLINE int read_v6(struct v6 *ip, void *end, __u32 frame_bytes, struct packet *p
 	if (packet->start + V6_BYTES + bytes > frame_bytes)
 		return 0;
 	// ::/32 has the unspecified address, that of this host, and those of IPv4.
-	if (!ip->from[0] || (ip->from[0] & 0xff) == 0xff)
+	if (!ip->from[0] || !ip->to[0] || (ip->from[0] & 0xff) == 0xff)
 		return 0;
 	packet->from.words[0] = (__u64)ip->from[1] << 32 | ip->from[0];
 	packet->from.words[1] = (__u64)ip->from[3] << 32 | ip->from[2];
@@ -152,7 +152,8 @@ INLINE int read_packet(struct xdp_md *ctx, struct packet *packet, struct head *h
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 frame_bytes = xdp_get_buff_len(ctx);
 	struct ethernet *ethernet = data;
-	if (!HAS(data, UNTAGGED + V4_BYTES + UDP_BYTES) || *(__u8 *)data & 1)
+	// To one machine, and from one.
+	if (!HAS(data, UNTAGGED + V4_BYTES + UDP_BYTES) || (*(__u8 *)data | *(__u8 *)(data + 6)) & 1)
 		return 0;
 	__u16 type = ethernet->type;
 	void *ip;

@@ -36,7 +36,7 @@ struct listener {
 	__u64 unused;
 };
 
-#define LISTENERS_MASK 1023
+#define LISTENERS_MASK 4095
 #define PLACES 8
 
 // What one processor has answered in this second, and the datagram that it is at: that is here and
@@ -60,9 +60,11 @@ _Static_assert(sizeof(struct processor) == 30 * 8, "as src/xdp.rs has it");
 
 INLINE int is_listener(const struct packet *packet)
 {
-	__u64 mixed = (packet->to.words[0] ^ packet->to.words[1] * 0x9e3779b97f4a7c15ull ^
-		       packet->to_port) * 0xd6e8feb86659fd93ull;
-	__u32 home = mixed >> 32;
+	// The last bytes of an address are the highest bits, which a product does not bring down.
+	__u64 high = packet->to.words[0] ^ packet->to.words[0] >> 32;
+	__u64 low = packet->to.words[1] ^ packet->to.words[1] >> 32;
+	__u64 mixed = (high ^ packet->to_port) * 0x9e3779b97f4a7c15ull ^ low;
+	__u32 home = mixed * 0xd6e8feb86659fd93ull >> 32;
 #pragma unroll
 	for (int i = 0; i < PLACES; i++) {
 		struct listener *listener = element(&listeners, (home + i) & LISTENERS_MASK);
@@ -103,12 +105,14 @@ INLINE void keep_time(struct processor *processor, __u64 unix_nanos, __u64 now)
 	}
 }
 
-// What a place of a queue has no room for goes to the stack.
-#define QUEUE_BYTES_MAX 1600
+// What a place of a queue has no room for goes to the stack: longer frames than one with a tag and a
+// request of 1,600 bytes over IPv6.
+#define QUEUE_BYTES_MAX 1666
 
-INLINE int pass(struct xdp_md *ctx, const struct settings *settings, const struct packet *packet)
+INLINE int pass(struct xdp_md *ctx, const struct settings *settings)
 {
-	if (settings->has_queues && packet->bytes <= QUEUE_BYTES_MAX)
+	// There may be more in a frame than its datagram.
+	if (settings->has_queues && xdp_get_buff_len(ctx) <= QUEUE_BYTES_MAX)
 		return redirect_map(&queues, ctx->rx_queue_index, XDP_PASS);
 	return XDP_PASS;
 }
@@ -129,7 +133,7 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 				    BE32(head->action) == CONNECT &&
 				    BE64(head->connection_id) == PROTOCOL_ID;
 	if (settings->mode == ANSWER_CONNECTS && !AGAIN(packet->is_connect))
-		return pass(ctx, settings, packet);
+		return pass(ctx, settings);
 
 	__u64 row = number * FAMILIES + (packet->family == V4 ? V4 : V6);
 	struct counts *counts = element(&rows, row);
@@ -190,7 +194,7 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 		goto drop;
 	}
 	if (is_good)
-		return pass(ctx, settings, packet);
+		return pass(ctx, settings);
 	struct answer *answer = &processor->answer;
 	if (AGAIN(packet->is_connect)) {
 		if (processor->answers >= settings->answers_per_second) {

@@ -244,6 +244,14 @@ impl AsFd for Queue {
     }
 }
 
+/// Whether there is AF_XDP, and this process may have it.
+///
+/// # Errors
+/// If it may not, or the kernel has none.
+pub fn probe() -> io::Result<()> {
+    calls::socket().map(drop)
+}
+
 fn register_memory(socket: &OwnedFd, frames: u32) -> io::Result<Mapping> {
     let frame_bytes = u32::try_from(FRAME_BYTES).map_err(io::Error::other)?;
     let count = usize::try_from(frames).map_err(io::Error::other)?;

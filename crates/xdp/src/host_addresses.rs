@@ -1,4 +1,4 @@
-//! The addresses of this host, as they come and go: by way of netlink (`rtnetlink(7)`), through a
+//! The addresses of this host, as they come and go, and interfaces that go: by way of netlink (`rtnetlink(7)`), through a
 //! socket that is open from the start, so that nothing has to be opened later.
 
 use std::fs::File;
@@ -13,6 +13,7 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// Types of messages, and of attributes.
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
+const DELETED_LINK: u16 = 17;
 const NEW_ADDRESS: u16 = 20;
 const DELETED_ADDRESS: u16 = 21;
 const GET_ADDRESSES: u16 = 22;
@@ -41,6 +42,8 @@ pub struct HostAddresses {
     is_asked: bool,
     /// Something has changed since the last question.
     is_stale: bool,
+    /// Numbers of interfaces that are not there any more.
+    gone: Vec<u32>,
 }
 
 impl HostAddresses {
@@ -56,7 +59,14 @@ impl HostAddresses {
             question: 0,
             is_asked: false,
             is_stale: true,
+            gone: Vec::new(),
         })
+    }
+
+    /// The numbers of interfaces that are gone since this was asked last. They are heard of by
+    /// [`changed`](Self::changed).
+    pub fn take_gone(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.gone)
     }
 
     /// All of them, if they are others than this was last asked, or may be. To be called about once
@@ -99,6 +109,7 @@ impl HostAddresses {
 
     /// Returns the list if it has come to its end.
     fn take(&mut self, message: &Message<'_>) -> Option<Vec<IpAddr>> {
+        self.gone.extend(message.gone_interface());
         if message.number != self.question || !self.is_asked || message.kind == DELETED_ADDRESS {
             self.is_stale |= matches!(message.kind, NEW_ADDRESS | DELETED_ADDRESS);
             return None;
@@ -144,6 +155,15 @@ struct Message<'a> {
 }
 
 impl Message<'_> {
+    /// The number of an interface that it says is gone (`struct ifinfomsg`). Of a port that leaves
+    /// a bridge the same is said, in the name of the bridge's family.
+    fn gone_interface(&self) -> Option<u32> {
+        let family = *self.body.first()?;
+        let is_gone = self.kind == DELETED_LINK && i32::from(family) == libc::AF_UNSPEC;
+        let index = u32::from_ne_bytes(number(self.body, 4)?);
+        is_gone.then_some(index)
+    }
+
     /// What it says of an address that the host has: its own one, where the other end has another.
     fn address(&self) -> Option<IpAddr> {
         const HEADER_BYTES: usize = 8;
@@ -288,6 +308,27 @@ mod tests {
             addresses.is_stale = true;
             // The kernel is busy with the first answer until it was read.
             while addresses.changed().unwrap().is_none() {}
+        }
+    }
+
+    #[test]
+    fn an_interface_that_goes_is_named() {
+        let mut addresses = HostAddresses::follow().unwrap();
+        for (kind, family, expected) in [
+            (DELETED_LINK, 0, vec![7]),
+            (DELETED_LINK, 7, vec![]),
+            (NEW_ADDRESS, 0, vec![]),
+        ] {
+            let mut body = vec![family, 0, 0, 0];
+            body.extend(7_u32.to_ne_bytes());
+            let message = Message {
+                kind,
+                flags: 0,
+                number: 0,
+                body: &body,
+            };
+            addresses.take(&message);
+            assert_eq!(addresses.take_gone(), expected);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use crate::kernel;
+use crate::kernel::{self, QueueNumbers};
 use crate::told::AttachMode;
 
 /// A network interface.
@@ -38,11 +38,11 @@ impl Interface {
         &self.name
     }
 
-    /// How many queues it receives by: it spreads datagrams over them. `None`: it does not say.
+    /// How many queues it has: it spreads datagrams over them. `None`: it does not say.
     #[must_use]
-    pub fn receive_queues(&self) -> Option<u32> {
-        let queues = kernel::receive_queues(&self.name).ok();
-        queues.filter(|queues| *queues > 0)
+    pub fn queues(&self) -> Option<QueueNumbers> {
+        let queues = kernel::queues(&self.name).ok();
+        queues.filter(|queues| queues.receive > 0)
     }
 
     /// Whether its frames begin with a header of Ethernet. Those of tunnels of IP, or of a modem,

@@ -41,7 +41,13 @@ struct ProgramAttributes {
     log_level: u32,
     log_bytes: u32,
     log: u64,
+    kernel_version: u32,
+    flags: u32,
+    /// Shown by `ip -details link` and `bpftool`.
+    name: [u8; 16],
 }
+
+const NAME: [u8; 16] = *b"aquatic\0\0\0\0\0\0\0\0\0";
 
 #[repr(C)]
 struct TestAttributes {
@@ -182,6 +188,9 @@ fn try_load(program_type: u32, instructions: &[u64], log: &mut [u8]) -> io::Resu
             true => 0,
             false => address(log.as_mut_ptr()),
         },
+        kernel_version: 0,
+        flags: 0,
+        name: NAME,
     };
     // SAFETY: instructions, licence and log outlive the call, and their lengths are as said.
     unsafe { bpf(PROG_LOAD, &attributes) }
@@ -279,7 +288,11 @@ pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
 pub(crate) fn address_news() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let socket = open_socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
-    for group in [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
+    for group in [
+        libc::RTNLGRP_LINK,
+        libc::RTNLGRP_IPV4_IFADDR,
+        libc::RTNLGRP_IPV6_IFADDR,
+    ] {
         let group = c_int::try_from(group).map_err(io::Error::other)?;
         // SAFETY: an integer holds no pointer.
         unsafe {
@@ -338,10 +351,22 @@ struct ChannelsAnswer {
     combined: u32,
 }
 
+/// How many queues an interface has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueNumbers {
+    /// By which it receives.
+    pub receive: u32,
+    /// By which it sends.
+    pub send: u32,
+}
+
 impl ChannelsAnswer {
     /// A channel that is for both ways has a queue of each.
-    fn receive_queues(&self) -> u32 {
-        self.receive.saturating_add(self.combined)
+    fn queues(&self) -> QueueNumbers {
+        QueueNumbers {
+            receive: self.receive.saturating_add(self.combined),
+            send: self.send.saturating_add(self.combined),
+        }
     }
 }
 
@@ -387,8 +412,8 @@ pub(crate) fn strips_tags(interface: &str) -> io::Result<bool> {
     Ok(answer.flags & RECEIVED_TAGS != 0)
 }
 
-/// How many queues an interface receives by.
-pub(crate) fn receive_queues(interface: &str) -> io::Result<u32> {
+/// How many queues an interface has.
+pub(crate) fn queues(interface: &str) -> io::Result<QueueNumbers> {
     let mut answer = ChannelsAnswer {
         question: GET_CHANNELS,
         ..ChannelsAnswer::default()
@@ -396,7 +421,7 @@ pub(crate) fn receive_queues(interface: &str) -> io::Result<u32> {
     // SAFETY: the question is one to which a driver writes a `struct ethtool_channels`, which this
     // is.
     unsafe { ask_driver(interface, &mut answer)? };
-    Ok(answer.receive_queues())
+    Ok(answer.queues())
 }
 
 /// # Safety
@@ -527,7 +552,8 @@ mod tests {
                 combined,
                 ..ChannelsAnswer::default()
             };
-            assert_eq!(answer.receive_queues(), expected);
+            assert_eq!(answer.queues().receive, expected);
+            assert_eq!(answer.queues().send, combined.saturating_add(5));
         }
     }
 

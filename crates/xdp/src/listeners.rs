@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::map::{Array, Shared};
 
-const LEN: usize = 1_024;
+const LEN: usize = 4_096;
 
 /// Further from where it belongs nothing is looked for.
 const PLACES: usize = 8;
@@ -53,8 +53,9 @@ impl From<SocketAddr> for Key {
 impl Key {
     /// Where it belongs, and the places behind that.
     fn places(self) -> impl Iterator<Item = usize> {
-        let [high, low] = self.address;
-        let mixed = high ^ low.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.port;
+        // The last bytes of an address are the highest bits, which a product does not bring down.
+        let [high, low] = self.address.map(|word| word ^ word >> 32);
+        let mixed = (high ^ self.port).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low;
         let mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
         let home = usize::try_from(mixed >> 32).unwrap_or_default();
         (0..PLACES).map(move |step| (home + step) % LEN)

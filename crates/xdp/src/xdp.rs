@@ -62,7 +62,7 @@ struct Processor([AtomicU64; 30]);
 // SAFETY: atomic numbers, and nothing else.
 unsafe impl Shared for Processor {}
 
-/// One of [`RateCells`].
+/// See [`XdpControl::cell`].
 #[derive(Debug, Default)]
 #[repr(transparent)]
 struct Cell(AtomicU64);
@@ -70,26 +70,39 @@ struct Cell(AtomicU64);
 // SAFETY: an atomic number.
 unsafe impl Shared for Cell {}
 
-/// What clients have sent, counted by the program and by this process.
+/// What other threads have to do with a program.
 #[derive(Clone, Debug)]
-pub struct RateCells {
+pub struct XdpControl {
     cells: Arc<Array<Cell>>,
     settings: Vec<Arc<Array<Settings>>>,
 }
 
-impl RateCells {
-    /// The cell at a place; none behind the last one.
+impl XdpControl {
+    /// What clients have sent, counted by the program and by this process: the cell at a place;
+    /// none behind the last one.
     #[inline]
     #[must_use]
-    pub fn get(&self, place: usize) -> Option<&AtomicU64> {
+    pub fn cell(&self, place: usize) -> Option<&AtomicU64> {
         self.cells.elements().get(place).map(|Cell(cell)| cell)
     }
 
     /// Changes what one request takes of a client's time; 0: there is no limit.
     pub fn set_nanos_per_request(&self, nanos: u64) {
-        for settings in self.settings.iter().flat_map(|it| it.elements()) {
+        for settings in self.settings() {
             settings.nanos_per_request.store(nanos, Ordering::Release);
         }
+    }
+
+    /// From now on everything goes on untouched: see [`Xdp::activate`]. What the program is busy
+    /// with at another processor may still come to a queue.
+    pub fn deactivate(&self) {
+        for settings in self.settings() {
+            settings.mode.store(0, Ordering::Release);
+        }
+    }
+
+    fn settings(&self) -> impl Iterator<Item = &Settings> {
+        self.settings.iter().flat_map(|it| it.elements())
     }
 }
 
@@ -265,13 +278,6 @@ impl Xdp {
         }
     }
 
-    /// From now on everything goes on untouched.
-    pub fn deactivate(&self) {
-        for settings in self.settings() {
-            settings.mode.store(0, Ordering::Release);
-        }
-    }
-
     /// Tells it what time it is. To be called about once a second, since clocks are corrected.
     pub fn set_times(&self, times: Times) {
         for state in self.state.elements() {
@@ -312,21 +318,16 @@ impl Xdp {
                 .zero_nanos
                 .store(rate.zero_nanos, Ordering::Relaxed);
         }
-        self.rate_cells()
-            .set_nanos_per_request(rate.nanos_per_request);
+        self.control().set_nanos_per_request(rate.nanos_per_request);
     }
 
-    /// Where the program counts what clients send at the interfaces that it is attached to by now:
-    /// to be counted in by this process, too.
+    /// Of the interfaces that it is attached to by now.
     #[must_use]
-    pub fn rate_cells(&self) -> RateCells {
-        RateCells {
+    pub fn control(&self) -> XdpControl {
+        let settings = self.attached.iter().map(|it| Arc::clone(&it.settings));
+        XdpControl {
             cells: Arc::clone(&self.cells),
-            settings: self
-                .attached
-                .iter()
-                .map(|it| Arc::clone(&it.settings))
-                .collect(),
+            settings: settings.collect(),
         }
     }
 

@@ -182,6 +182,11 @@ impl Queues {
         }
     }
 
+    /// Whether there is none.
+    pub(super) fn are_none(&self) -> bool {
+        self.list.iter().all(Option::is_none)
+    }
+
     /// What to wait at besides sockets.
     pub(super) fn wait_files(&self) -> impl Iterator<Item = RawFd> {
         let queues = self.list.iter().flatten();
@@ -218,21 +223,24 @@ impl Queues {
             let Some(outbox) = worker.outboxes().get_mut(index) else {
                 continue;
             };
+            let mut outbox = std::mem::take(outbox);
             let Some(queue) = place else {
                 // It has ended since they asked.
-                self.others.append(outbox);
+                send_by_sockets(&outbox, None, worker, sockets);
+                outbox.clear();
+                put_back(outbox, index, worker);
                 continue;
             };
             if outbox.is_empty() && queue.queue.split().1.waiting() == 0 {
+                put_back(outbox, index, worker);
                 continue;
             }
-            let mut outbox = std::mem::take(outbox);
             let reports = queue.send(&mut outbox, &mut self.others);
             let flushed = queue.queue.split().1.flush();
             unsent |= queue.queue.split().1.waiting() > 0 || !outbox.is_empty();
-            if let Some(place) = worker.outboxes().get_mut(index) {
-                *place = outbox;
-            }
+            put_back(outbox, index, worker);
+            send_by_sockets(&self.others, Some(queue.interface_index), worker, sockets);
+            self.others.clear();
             for (family, report) in [IpFamily::V4, IpFamily::V6].into_iter().zip(&reports) {
                 worker.account(family, index, report, resend_len_max);
             }
@@ -240,26 +248,7 @@ impl Queues {
                 give_up(place, &error);
             }
         }
-        self.send_by_sockets(worker, sockets);
         unsent
-    }
-
-    /// Hands over what is sent by sockets, to be sent with what they send anyway.
-    fn send_by_sockets(&mut self, worker: &mut SocketWorker, sockets: &[UdpSocket]) {
-        for (path, payload) in self.others.iter() {
-            let Some(local) = path.local() else { continue };
-            let asked = SocketAddr::new(local.ip, Way::from(local.interface).port);
-            let is_meant = |socket: &UdpSocket| serves(socket.local_addr(), asked);
-            let Some(index) = sockets.iter().position(is_meant) else {
-                continue;
-            };
-            let interfaces = self.list.iter().flatten().map(|it| it.interface_index);
-            let path = by_socket(path.peer(), local.ip, interfaces);
-            if let Some(outbox) = worker.outboxes().get_mut(index) {
-                outbox.push(path, payload);
-            }
-        }
-        self.others.clear();
     }
 
     /// Counts frames that were lost since this was called last, and looks whether interfaces are
@@ -284,6 +273,35 @@ impl Queues {
     }
 }
 
+/// It keeps its memory.
+fn put_back(outbox: Outbox, index: usize, worker: &mut SocketWorker) {
+    if let Some(place) = worker.outboxes().get_mut(index) {
+        *place = outbox;
+    }
+}
+
+/// Hands over what is sent by sockets, to be sent with what they send anyway. The requests have
+/// come by this interface.
+fn send_by_sockets(
+    answers: &Outbox,
+    interface: Option<u32>,
+    worker: &mut SocketWorker,
+    sockets: &[UdpSocket],
+) {
+    for (path, payload) in answers.iter() {
+        let Some(local) = path.local() else { continue };
+        let asked = SocketAddr::new(local.ip, Way::from(local.interface).port);
+        let is_meant = |socket: &UdpSocket| serves(socket.local_addr(), asked);
+        let Some(index) = sockets.iter().position(is_meant) else {
+            continue;
+        };
+        let path = by_socket(path.peer(), local.ip, interface);
+        if let Some(outbox) = worker.outboxes().get_mut(index) {
+            outbox.push(path, payload);
+        }
+    }
+}
+
 /// Whether a socket that is bound there gets what is sent to `asked`.
 fn serves(bound: SocketAddr, asked: SocketAddr) -> bool {
     let is_address = match bound.ip().is_unspecified() {
@@ -294,15 +312,11 @@ fn serves(bound: SocketAddr, asked: SocketAddr) -> bool {
 }
 
 /// The way back from a socket. A link-local address is one of an interface.
-fn by_socket(
-    mut peer: SocketAddr,
-    ip: IpAddr,
-    mut interfaces: impl Iterator<Item = u32>,
-) -> ReturnPath {
+fn by_socket(mut peer: SocketAddr, ip: IpAddr, interface: Option<u32>) -> ReturnPath {
     let mut local = LocalAddr { ip, interface: 0 };
     if let SocketAddr::V6(peer) = &mut peer
         && peer.ip().is_unicast_link_local()
-        && let Some(interface) = interfaces.next()
+        && let Some(interface) = interface
     {
         local.interface = interface;
         peer.set_scope_id(interface);
@@ -342,10 +356,10 @@ mod tests {
     #[test]
     fn only_a_link_local_address_is_of_an_interface() {
         let local: IpAddr = "2001:db8::1".parse().unwrap();
-        let path = by_socket("[2001:db8::7]:1".parse().unwrap(), local, [5].into_iter());
+        let path = by_socket("[2001:db8::7]:1".parse().unwrap(), local, Some(5));
         assert_eq!(path.local().unwrap().interface, 0);
         let local: IpAddr = "fe80::1".parse().unwrap();
-        let path = by_socket("[fe80::7]:1".parse().unwrap(), local, [5].into_iter());
+        let path = by_socket("[fe80::7]:1".parse().unwrap(), local, Some(5));
         assert_eq!(path.local().unwrap().interface, 5);
         assert_eq!(path.peer().to_string(), "[fe80::7%5]:1");
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,6 +27,9 @@ const BATCH_DATAGRAMS: usize = 64;
 
 /// Batches of queues that are taken at the end: all that they hold.
 const LAST_BATCHES_MAX: usize = 64;
+
+/// Within this, what a program was busy with when it was told to end is in a queue: it is a batch.
+const LAST_FRAMES: Duration = Duration::from_millis(2);
 
 /// The token of the waker with which other workers end a [`Poll`]'s wait.
 pub const WAKER: Token = Token(usize::MAX);
@@ -220,12 +224,21 @@ impl Traffic<'_> {
         Ok(round)
     }
 
-    /// What is in queues at the end is still answered: nobody else finds it there.
+    /// What is in queues at the end is still answered: nobody else finds it there. Other processors
+    /// may be about to put something in.
     fn receive_the_last(&mut self, now: Now, worker: &mut SocketWorker) {
         worker.withdraw();
-        for _ in 0..LAST_BATCHES_MAX {
-            if self.queues.receive(now, worker).0 == 0 {
-                return;
+        if self.queues.are_none() {
+            return;
+        }
+        for has_waited in [false, true] {
+            if has_waited {
+                thread::sleep(LAST_FRAMES);
+            }
+            for _ in 0..LAST_BATCHES_MAX {
+                if self.queues.receive(now, worker).0 == 0 {
+                    break;
+                }
             }
         }
     }

@@ -50,7 +50,7 @@ use crate::messages::{Announce, Batch, Scrape};
 use crate::response_writer::ResponseWriter;
 use crate::service::{Dispatch, Service};
 use crate::shield::Shields;
-use crate::xdp::Guard;
+use crate::xdp::{Guard, XdpControl};
 use pending_scrapes::PendingScrapes;
 
 /// Bytes of the largest datagram that is read, here and by programs in the kernel.
@@ -74,6 +74,8 @@ pub struct SocketWorker {
     shields: Shields,
     /// One worker has it.
     guard: Option<Guard>,
+    /// The others end it.
+    control: Option<XdpControl>,
 }
 
 impl SocketWorker {
@@ -98,6 +100,7 @@ impl SocketWorker {
             counters,
             shields: Shields::default(),
             guard: None,
+            control: None,
         }
     }
 
@@ -109,6 +112,11 @@ impl SocketWorker {
     /// Gives it a program in front of the network stack. To be called before it works.
     pub(crate) fn guarded_by(&mut self, guard: Guard) {
         self.guard = Some(guard);
+    }
+
+    /// Tells it of the program that another worker has. To be called before it works.
+    pub(crate) fn guarded_with(&mut self, control: XdpControl) {
+        self.control = Some(control);
     }
 
     /// The same, with settings that change while it works.

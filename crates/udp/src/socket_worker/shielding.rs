@@ -31,6 +31,9 @@ impl SocketWorker {
         if let Some(guard) = &mut self.guard {
             guard.end();
         }
+        if let Some(control) = &self.control {
+            control.deactivate();
+        }
     }
 
     /// Has the kernel filter what comes to `sockets` if a flood has begun. To be called often.

@@ -303,7 +303,7 @@ fn who_only_answers_connects_passes_on_all_else() {
             assert_eq!(verdict(&xdp, &frame.bytes()), PASS, "{payload:x?}");
         }
     }
-    xdp.deactivate();
+    xdp.control().deactivate();
     for frame in frames(&connect()) {
         assert_eq!(verdict(&xdp, &frame.bytes()), PASS);
     }
