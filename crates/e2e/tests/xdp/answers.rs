@@ -12,7 +12,7 @@ use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::{Family, wait};
 
-use crate::stage::{FILTER_AT_BRIDGE, PORT, Plan, Tracker, announce, connect_once, run};
+use crate::stage::{FILTER_AT_BRIDGE, PORT, Plan, Tracker, announce, connect_once, run, udp_count};
 
 /// Connect requests that a guest sends with each setting of its interface. A checksum that is wrong
 /// by chance only is right in one of them at most.
@@ -125,7 +125,8 @@ fn is_served(tracker: &Tracker, guest: &Host, family: Family) -> Result<()> {
         ("aquatic_refused_total{reason=connection_id}", 1.0),
         ("aquatic_dropped_total", 0.0),
     ])?;
-    let wrong_sums = wrong_sums(guest, family)?;
+    let wrong_sums = || udp_count(guest, family, "InCsumErrors");
+    let wrong_sums_before = wrong_sums()?;
     let mut id = 0;
     for number in 0..CONNECTS {
         let answer = connect_once(&client)?;
@@ -168,31 +169,8 @@ fn is_served(tracker: &Tracker, guest: &Host, family: Family) -> Result<()> {
     assert_eq!(rows[0], Counts::default());
 
     tracker.wait_for_growth(&before)?;
-    assert_eq!(self::wrong_sums(guest, family)?, wrong_sums);
+    assert_eq!(wrong_sums()?, wrong_sums_before);
     Ok(())
-}
-
-/// Datagrams of UDP that the host has dropped since their checksum was wrong.
-fn wrong_sums(host: &Host, family: Family) -> Result<u64> {
-    let file = match family {
-        Family::V4 => "/proc/net/snmp",
-        Family::V6 => "/proc/net/snmp6",
-    };
-    let text = run(host, "cat", file)?;
-    let lines_of = |label| text.lines().filter_map(move |it| it.strip_prefix(label));
-    let value = match family {
-        Family::V4 => {
-            let mut lines = lines_of("Udp:").map(str::split_whitespace);
-            let (names, values) = (lines.next(), lines.next());
-            let mut pairs = names
-                .into_iter()
-                .flatten()
-                .zip(values.into_iter().flatten());
-            pairs.find_map(|(name, value)| (name == "InCsumErrors").then_some(value))
-        }
-        Family::V6 => lines_of("Udp6InCsumErrors").next().map(str::trim),
-    };
-    Ok(value.context("no such counter")?.parse()?)
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) host: &'a Host,
     pub(crate) family: Family,
     pub(crate) port: u16,
+    /// Lines before all sections.
+    pub(crate) general: String,
     /// Lines of `[network]`.
     pub(crate) network: String,
     /// More lines of `[protocol]`.
@@ -54,6 +56,7 @@ impl<'a> Plan<'a> {
             host,
             family,
             port: PORT,
+            general: String::new(),
             network: network.to_owned(),
             protocol: String::new(),
             rest: String::new(),
@@ -97,9 +100,10 @@ impl<'a> Plan<'a> {
 
     fn run(&self, folder: &Folder) -> Result<Process> {
         let address = SocketAddr::new(any(self.family), self.port);
-        let (network, protocol, rest) = (&self.network, &self.protocol, &self.rest);
+        let (general, network) = (&self.general, &self.network);
+        let (protocol, rest) = (&self.protocol, &self.rest);
         let config = format!(
-            "[network]\naddress = '{address}'\n{network}\n\
+            "{general}[network]\naddress = '{address}'\n{network}\n\
              [protocol]\nmax_scrape_torrents = 116\n{protocol}\n\
              [statistics]\ninterval = 1\nrun_prometheus_endpoint = true\n\
              prometheus_endpoint_address = '{}'\n{rest}",
@@ -193,6 +197,10 @@ impl Tracker {
 }
 
 impl Place {
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -349,6 +357,32 @@ pub(crate) fn run(host: &Host, program: &str, arguments: &str) -> Result<String>
     let reason = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {arguments}: {reason}");
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What a host has counted of datagrams of UDP.
+pub(crate) fn udp_count(host: &Host, family: Family, name: &str) -> Result<u64> {
+    let file = match family {
+        Family::V4 => "/proc/net/snmp",
+        Family::V6 => "/proc/net/snmp6",
+    };
+    let text = run(host, "cat", file)?;
+    let lines_of = |label| text.lines().filter_map(move |it| it.strip_prefix(label));
+    let value = match family {
+        Family::V4 => {
+            let mut lines = lines_of("Udp:").map(str::split_whitespace);
+            let (names, values) = (lines.next(), lines.next());
+            let mut pairs = names
+                .into_iter()
+                .flatten()
+                .zip(values.into_iter().flatten());
+            pairs.find_map(|(label, value)| (label == name).then_some(value))
+        }
+        Family::V6 => {
+            let mut lines = lines_of("Udp6").map(str::split_whitespace);
+            lines.find_map(|mut line| (line.next() == Some(name)).then(|| line.next())?)
+        }
+    };
+    Ok(value.context("no such counter")?.parse()?)
 }
 
 /// Waits for a condition.

@@ -109,6 +109,15 @@ mod tests {
         assert_eq!(links.get(number), Some(other));
         links.note(taker);
         assert_eq!(links.get(number), None);
+        // One machine, by two networks.
+        let [first, second] = [38, 0x0107].map(|tag| Link {
+            tag: Some(tag),
+            ..link(3)
+        });
+        assert_eq!(place(&first), place(&second));
+        let number = links.note(first);
+        links.note(second);
+        assert_eq!(links.get(number), None);
     }
 
     #[test]
