@@ -10,7 +10,7 @@
 //! | [`attaching`] | it is attached where it may be, and leaves nothing behind |
 //! | [`addresses`] | it answers for the addresses of its own host, whichever these are by now |
 //! | [`limits`] | it serves whom the tracker serves, and no more |
-//! | [`queues`] | what queues cannot do is done, and what happens to them is told |
+//! | [`queues`] | all queues serve, what they cannot do is done, and what happens to them is told |
 //! | [`stops`] | what waits in queues is answered when the tracker is told to stop |
 //! | [`flood`] | honest clients are answered in a flood |
 

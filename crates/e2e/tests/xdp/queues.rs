@@ -1,5 +1,5 @@
-//! What `network.xdp = "full"` does besides answering: what queues cannot do, and what happens to
-//! them.
+//! What `network.xdp = "full"` does besides answering: which queues serve, and by which way back;
+//! what queues cannot do, and what happens to them.
 
 use std::fs;
 use std::net::SocketAddrV6;
@@ -30,8 +30,8 @@ raw.sendto(header + payload, (sys.argv[1], 0))
 
 /// Requests in frames with a tag. Arguments: addresses of the guest and the tracker, its port, the
 /// MAC addresses to and from which they are sent, the tracker's process, and each tag with its
-/// payload. The last one is a connect request, which is answered by the program. The process goes on
-/// after that. Prints the tag and the first bytes of each other answer.
+/// payload. The last one is a connect request, which is answered by the program; then the process
+/// goes on. Prints the tag and the first bytes of each other answer.
 const TAGGED: &str = "
 import os, signal, socket, struct, sys
 own, to = map(socket.inet_aton, sys.argv[1:3])
@@ -296,6 +296,36 @@ fn an_answer_that_the_interface_does_not_take_leaves_by_the_socket() {
         assert_eq!(sent, expected, "{mtu}");
         tracker.stop().unwrap();
     }
+}
+
+/// A queue would lose what does not fit into one of its places.
+#[test]
+fn a_request_that_is_too_long_for_a_queue_comes_to_the_socket() {
+    let Some(lab) = Lab::for_programs(1).unwrap() else {
+        return;
+    };
+    let (hub, guest) = (lab.hub(), lab.guest(0));
+    for (host, interface) in [(guest, "eth0"), (hub, "guest0"), (hub, "bridge0")] {
+        run(host, "ip", &format!("link set {interface} mtu 3000")).unwrap();
+    }
+    let tracker = Plan::new(hub, Family::V4, FULL_AT_BRIDGE).start().unwrap();
+    tracker.wait_until_guarded(guest).unwrap();
+    let client = tracker.client(guest).unwrap();
+    let id = connect_once(&client).unwrap().unwrap();
+    for (bytes, expected) in [(1_600, 0), (1_601, 1), (2_000, 1)] {
+        // Options of BEP 41 that say nothing, behind the announce.
+        let options = vec![1; bytes - 98];
+        let before = sent_by_sockets(hub, Family::V4);
+        client
+            .announce_with_options(id, &announce(1), &options)
+            .unwrap();
+        assert_eq!(
+            sent_by_sockets(hub, Family::V4) - before,
+            expected,
+            "{bytes}"
+        );
+    }
+    tracker.stop().unwrap();
 }
 
 #[test]

@@ -35,7 +35,7 @@ const CHANGES_V4: [Change; 20] = [
     ("two tags", |it| it[12..14].copy_from_slice(&[0x88, 0xa8])),
 ];
 
-const CHANGES_V6: [Change; 10] = [
+const CHANGES_V6: [Change; 12] = [
     ("hop-by-hop options", |it| it[IP + 6] = 0),
     ("a fragment", |it| it[IP + 6] = 44),
     ("version 4", |it| it[IP] = 0x40),
@@ -43,6 +43,14 @@ const CHANGES_V6: [Change; 10] = [
     ("no whole header of UDP", |it| it[IP + 5] = 7),
     ("UDP says more", |it| it[UDP_V6 + 5] += 1),
     ("from ::", |it| it[IP + 8..IP + 24].fill(0)),
+    ("from ::1", |it| {
+        it[IP + 8..IP + 23].fill(0);
+        it[IP + 23] = 1;
+    }),
+    ("from an address of IPv4", |it| {
+        it[IP + 8..IP + 18].fill(0);
+        it[IP + 18..IP + 20].fill(0xff);
+    }),
     ("from a group", |it| it[IP + 8] = 0xff),
     ("another address", |it| it[IP + 39] = 2),
     ("another port", |it| it[UDP_V6 + 3] ^= 1),
