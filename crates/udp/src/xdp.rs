@@ -19,7 +19,8 @@ use aquatic_daemon::request_rate::LentCells;
 pub(crate) use aquatic_xdp::XdpControl;
 use aquatic_xdp::af_xdp::{self, Mode, Queue, QueueOptions};
 use aquatic_xdp::{
-    AttachError, AttachMode, Counts, HostAddresses, Interface, QueueNumbers, Rate, Xdp, XdpLimits,
+    AttachError, AttachMode, Counts, HostAddresses, Interface, QueueNumbers, Rate, TooMany, Xdp,
+    XdpLimits,
 };
 
 use crate::config::{Config, NetworkConfig, XdpMode, XdpSetting};
@@ -478,15 +479,19 @@ impl Guard {
             networks.ranges_v4().collect(),
             networks.ranges_v6().collect(),
         );
-        let is_known = self.xdp.deny(&v4, &v6).is_ok();
-        if !is_known {
+        let denied = self.xdp.deny(&v4, &v6);
+        if let Err(TooMany { at_all }) = denied {
+            let advice = match at_all {
+                true => "there is no more room",
+                false => "a restart makes room",
+            };
             log::warn!(
                 "xdp: {} denied networks are more than it has room for: everything is left to the \
-                 kernel (a restart makes room)",
+                 kernel ({advice})",
                 networks.entries()
             );
         }
-        is_known
+        denied.is_ok()
     }
 
     /// From now on everything is left to the kernel, and to whoever serves next.

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::map::{Array, Shared};
+use crate::told::TooMany;
 
 /// From the first to the last address.
 pub(crate) type Range<A> = (A, A);
@@ -97,8 +98,13 @@ impl<N: Node> Trees<N> {
         &self.nodes
     }
 
-    pub(crate) fn has_room_for(&self, ranges: &[Range<N::Address>]) -> bool {
-        ranges.len() <= self.capacity
+    pub(crate) fn require_room_for(&self, ranges: &[Range<N::Address>]) -> Result<(), TooMany> {
+        match ranges.len() {
+            len if len <= self.capacity => Ok(()),
+            len => Err(TooMany {
+                at_all: len > Self::MOST,
+            }),
+        }
     }
 
     /// Writes a tree of as many as there is room for, and says where it is: `struct tree`.

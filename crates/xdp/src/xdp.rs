@@ -297,9 +297,8 @@ impl Xdp {
     /// # Errors
     /// If there are more than there is room for; nothing has changed then.
     pub fn deny(&mut self, v4: &[(u32, u32)], v6: &[(u128, u128)]) -> Result<(), TooMany> {
-        if !(self.denied_v4.has_room_for(v4) && self.denied_v6.has_room_for(v6)) {
-            return Err(TooMany);
-        }
+        self.denied_v4.require_room_for(v4)?;
+        self.denied_v6.require_room_for(v6)?;
         let (v4, v6) = (self.denied_v4.write(v4), self.denied_v6.write(v6));
         for settings in self.settings() {
             settings.denied_v4.store(v4, Ordering::Release);

@@ -1,5 +1,6 @@
 //! The program is attached where it may be, and leaves nothing behind.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aquatic_e2e::Family;
 use aquatic_e2e::ask::connect_request;
+use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
 use nix::sys::signal::Signal;
@@ -23,6 +25,9 @@ const ANOTHER: &str = "`network.xdp` at bridge0: there is another program alread
                        interface above it";
 
 const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start";
+
+/// In the log when a program is in front of the stack.
+const ATTACHED: &str = "xdp: filter at ";
 
 /// For the answer to one request.
 const ANSWER_WAIT: Duration = Duration::from_millis(500);
@@ -186,6 +191,51 @@ fn an_interface_that_does_not_exist_is_named() {
     let (status, log) = Plan::new(lab.hub(), Family::V4, &required).end().unwrap();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("`network.xdp` at bridge1: "), "{log}");
+    assert!(!log.contains(ATTACHED), "{log}");
+    let neither = FILTER_AT_BRIDGE.replace("['bridge0']", "['bridge2', 'bridge1']");
+    let tracker = Plan::new(lab.hub(), Family::V4, &neither).start().unwrap();
+    let log = tracker.log().unwrap();
+    for name in ["bridge1", "bridge2"] {
+        let named = format!("`network.xdp` at {name}: ");
+        assert!(log.contains(&named), "{log}");
+    }
+    tracker.stop().unwrap();
+}
+
+/// Some network cards lose their link for seconds when a program comes or goes, and a service
+/// manager starts a daemon again for ever.
+#[test]
+fn a_start_that_fails_has_attached_nothing() {
+    let Some(lab) = Lab::for_programs(1).unwrap() else {
+        return;
+    };
+    let folder = Folder::new().unwrap();
+    let list = folder.path().join("denied.txt");
+    fs::write(&list, "no network\n").unwrap();
+    let taken = Plan::new(lab.hub(), Family::V4, "").start().unwrap();
+    for (port, rest, why) in [
+        (
+            PORT + 1,
+            format!("[access_list]\nnetworks_deny_path = {list:?}\n"),
+            "no network",
+        ),
+        (
+            PORT + 1,
+            "[privileges]\ndrop_privileges = true\nuser = 'no-such-user'\n".to_owned(),
+            "no-such-user",
+        ),
+        (PORT, String::new(), "in use"),
+    ] {
+        let plan = Plan {
+            port,
+            rest,
+            ..Plan::new(lab.hub(), Family::V4, FILTER_AT_BRIDGE)
+        };
+        let (status, log) = plan.end().unwrap();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(why) && !log.contains(ATTACHED), "{log}");
+    }
+    taken.stop().unwrap();
 }
 
 /// A service manager gives a daemon that is not root two rights, and no more.
@@ -259,7 +309,7 @@ fn it_works_on_after_privileges_are_dropped() {
 }
 
 fn user_of(process: u32) -> Result<String> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     let user = line.and_then(|line| line.split_whitespace().next());
     Ok(user.context("no user")?.to_owned())

@@ -54,4 +54,7 @@ pub enum AttachError {
 
 /// There are more networks than the program has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
+pub struct TooMany {
+    /// A new program would not have room for them either.
+    pub at_all: bool,
+}

@@ -104,7 +104,14 @@ fn a_long_list_is_as_deep_as_it_may_be_and_a_longer_one_is_refused() {
     let Some(mut xdp) = loaded(AttachMode::Native) else {
         return;
     };
-    assert_eq!(xdp.deny(&vec![(1, 1); 1 << 16], &[]), Err(TooMany));
+    assert_eq!(
+        xdp.deny(&vec![(1, 1); 1 << 16], &[]),
+        Err(TooMany { at_all: false })
+    );
+    assert_eq!(
+        xdp.deny(&[], &vec![(1, 1); 1 << 16]),
+        Err(TooMany { at_all: true })
+    );
     drop(xdp);
     const V4_MAX: u32 = (1 << 20) - 1;
     const V6_MAX: u32 = (1 << 16) - 1;
@@ -136,7 +143,7 @@ fn a_long_list_is_as_deep_as_it_may_be_and_a_longer_one_is_refused() {
         );
     }
     let more = [of_v4, vec![(u32::MAX, u32::MAX)]].concat();
-    assert_eq!(xdp.deny(&more, &[]), Err(TooMany));
+    assert_eq!(xdp.deny(&more, &[]), Err(TooMany { at_all: true }));
     assert!(!is_served(&xdp, v4(V4_BASE)), "the list is as it was");
 }
 
