@@ -5,7 +5,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
+
+use crate::nearest::{LETTERS, SLIPS};
 
 /// What is known about a key, besides the value that it has been given.
 pub(crate) struct Key<'a> {
@@ -65,6 +69,21 @@ impl<'a> Key<'a> {
         reason
     }
 
+    /// The reason for which something other than a text was refused, where one of these words is
+    /// expected.
+    pub(crate) fn explain_no_word(&self, value: Spanned<DeValue<'_>>, words: &[String]) -> String {
+        let boolean = value.get_ref().as_bool().map(|it| it.to_string());
+        // That of the value itself depends on what reads it.
+        let message = String::deserialize(ValueDeserializer::from(value))
+            .map_or_else(|error| error.message().to_owned(), |_| String::new());
+        let mut reason = format!("{}: {}", in_plain_words(&message), in_quotes(words));
+        let meant = boolean.as_deref().and_then(synonym);
+        if let Some(word) = meant.filter(|meant| words.iter().any(|word| word == meant)) {
+            reason = format!("{reason}; write {word:?}");
+        }
+        reason
+    }
+
     fn not_an_address(&self, text: &str) -> String {
         let example = match &self.example {
             Some(toml::Value::String(example)) => example,
@@ -84,7 +103,9 @@ impl<'a> Key<'a> {
             return variant(text, reason).map(|word| format!("write `{word}`"));
         }
         if reason.ends_with(A_LIST) {
-            return Some(format!("write [{text:?}]"));
+            let items = text.split(',').map(str::trim);
+            let items: Vec<_> = items.filter(|item| !item.is_empty()).collect();
+            return Some(format!("write {items:?}"));
         }
         if reason.ends_with(TRUE_OR_FALSE) {
             let value = boolean(text)?;
@@ -194,15 +215,29 @@ pub(crate) fn address_hint(text: &str) -> &'static str {
 
 /// Which of the words that a `reason` offers is meant by `text`.
 fn variant<'a>(text: &str, reason: &'a str) -> Option<&'a str> {
-    let (_, offered) = reason.split_once("expected")?;
-    let mut offered = offered.split('`').skip(1).step_by(2);
+    let mut words = offered(reason)?;
     if let Some(word) = synonym(text) {
-        return offered.find(|offered| *offered == word);
+        return words.find(|offered| *offered == word);
     }
-    let similarity = |word: &str| strsim::jaro_winkler(&text.to_lowercase(), word);
-    offered
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
-        .filter(|word| similarity(word) >= SIMILARITY_MIN)
+    let near = SLIPS.nearest(text, words.clone());
+    near.or_else(|| LETTERS.nearest(text, words))
+}
+
+/// The words that `serde` offers when it refuses one.
+pub(crate) fn offered(reason: &str) -> Option<impl Iterator<Item = &str> + Clone> {
+    let (refused, offered) = reason.split_once("expected")?;
+    let is_word = refused.starts_with("unknown variant");
+    is_word.then(|| offered.split('`').skip(1).step_by(2))
+}
+
+/// `"a", "b" or "c"`
+fn in_quotes(words: &[String]) -> String {
+    let mut quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+    let last = quoted.pop().unwrap_or_default();
+    match quoted.is_empty() {
+        true => last,
+        false => format!("{} or {last}", quoted.join(", ")),
+    }
 }
 
 /// The word that is taken for one that other programs take.
@@ -234,9 +269,6 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
         _ => None,
     }
 }
-
-/// Similarity (Jaro-Winkler, 0 to 1) from which a known word is offered for an unknown one.
-pub(crate) const SIMILARITY_MIN: f64 = 0.8;
 
 const TRUE_OR_FALSE: &str = "expected true or false";
 const A_NUMBER: &str = "expected a number";
@@ -344,6 +376,7 @@ mod tests {
         for (text, word) in [
             ("iouring", "io_uring"),
             ("MIO2", "mio"),
+            ("moi", "mio"),
             ("blacklist", "deny"),
         ] {
             let reason = message(text);

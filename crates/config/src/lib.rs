@@ -76,6 +76,7 @@ mod explain;
 pub mod family;
 mod load;
 mod memory_limit;
+mod nearest;
 mod old_spellings;
 mod one_or_many;
 mod read;

@@ -149,7 +149,7 @@ fn read<'text, C: Config>(text: &'text str, report: &mut Report<'text>) -> (C, V
     let (root, warnings) = old.finish();
 
     let config = Reader::read_root(root, report);
-    report.explain_unknown_names();
+    report.explain_what_is_elsewhere();
     (config, warnings)
 }
 

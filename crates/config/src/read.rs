@@ -39,7 +39,7 @@ impl<'text, 'report> Reader<'text, 'report> {
         default: T,
     ) -> T {
         let path = self.path(name);
-        self.report.known_keys.push(path.clone());
+        self.report.note_key::<T>(&path);
         let Some((key, value)) = self.table.remove_entry(name) else {
             self.report.note_default(path, &default);
             return default;

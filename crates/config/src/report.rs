@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
-use crate::explain::{Key, SIMILARITY_MIN};
+use crate::explain::{Key, offered};
 use crate::family::{ours, programs_with_key};
+use crate::nearest::{LETTERS, SLIPS, section_and_name};
 use crate::{Checks, Mistake, Position, Problem};
 
 /// Collects problems, and what is needed to explain them.
@@ -24,8 +25,23 @@ pub(crate) struct Report<'text> {
     /// Names of today, and the former ones that the file uses instead.
     former_names: Vec<(String, String)>,
     pub(crate) known_keys: Vec<String>,
+    /// Those that have one of some words, and how to find out which.
+    words_of_keys: Vec<(String, Words)>,
+    strange_words: Vec<StrangeWord>,
     pub(crate) known_sections: Vec<String>,
     pub(crate) unknown: Vec<Unknown>,
+}
+
+/// The words that a key can have; `None` if it can have anything else.
+type Words = fn() -> Option<Vec<String>>;
+
+/// A word that is none of those that its key can have.
+#[derive(Debug)]
+struct StrangeWord {
+    word: String,
+    path: String,
+    /// The place of the complaint among the problems.
+    problem: usize,
 }
 
 /// A name in the file that no section has asked for.
@@ -52,6 +68,12 @@ impl<'text> Report<'text> {
     pub(crate) fn add(&mut self, offset: usize, mistake: Mistake) {
         let position = Some(self.position(offset));
         self.problems.push(Problem { position, mistake });
+    }
+
+    /// Records that there is a key with values of this type.
+    pub(crate) fn note_key<T: DeserializeOwned>(&mut self, path: &str) {
+        self.known_keys.push(path.to_owned());
+        self.words_of_keys.push((path.to_owned(), words::<T>));
     }
 
     /// Records that the file leaves a key out.
@@ -81,14 +103,25 @@ impl<'text> Report<'text> {
         let (offset, reason) = if is_beyond_toml(value.get_ref()) {
             (offset, format!("too large: at most {}", i64::MAX))
         } else {
-            match deserialize(value) {
+            match deserialize(value.clone()) {
                 Ok(value) => return Some(value),
                 Err(error) => {
                     let offset = error.span().map_or(offset, |span| span.start);
-                    (offset, key.explain(error.message(), text.as_deref()))
+                    let reason = match (&text, words::<T>()) {
+                        (None, Some(words)) => key.explain_no_word(value, &words),
+                        _ => key.explain(error.message(), text.as_deref()),
+                    };
+                    (offset, reason)
                 }
             }
         };
+        if let Some(word) = text {
+            self.strange_words.push(StrangeWord {
+                word,
+                path: key.path.to_owned(),
+                problem: self.problems.len(),
+            });
+        }
         let mistake = self.bad_value(key.path, &reason);
         self.add(offset, mistake);
         None
@@ -124,8 +157,52 @@ impl<'text> Report<'text> {
     }
 
     /// To be called when every section has been read, so that a key in the wrong section is
-    /// recognised.
-    pub(crate) fn explain_unknown_names(&mut self) {
+    /// recognised, and a word that stands at the wrong key.
+    pub(crate) fn explain_what_is_elsewhere(&mut self) {
+        self.explain_strange_words();
+        self.explain_unknown_names();
+    }
+
+    fn explain_strange_words(&mut self) {
+        for StrangeWord {
+            word,
+            path,
+            problem,
+        } in std::mem::take(&mut self.strange_words)
+        {
+            let Some(key) = self.key_with_word(&path, &word) else {
+                continue;
+            };
+            let hint = format!("; `{word}` is a value of `{}`", self.as_in_the_file(key));
+            let problem = self.problems.get_mut(problem);
+            if let Some(Mistake::BadValue { reason, .. }) = problem.map(|it| &mut it.mistake) {
+                reason.push_str(&hint);
+            }
+        }
+    }
+
+    /// The key of the same section that can have this word: the only one, or the one that shares
+    /// its name with `path`, which can have others.
+    fn key_with_word(&self, path: &str, word: &str) -> Option<&str> {
+        let word = word.to_lowercase();
+        let own_words = self.words_of_keys.iter().find(|(known, _)| known == path);
+        own_words.and_then(|(_, words)| words())?;
+        let (section, name) = section_and_name(path);
+        let others = self.words_of_keys.iter().filter(|(known, words)| {
+            section_and_name(known).0 == section && words().is_some_and(|it| it.contains(&word))
+        });
+        let others: Vec<_> = others.map(|(known, _)| known.as_str()).collect();
+        let is_of_one_name = |other: &&&str| {
+            let (_, other) = section_and_name(other);
+            begins_with_words(other, name) || begins_with_words(name, other)
+        };
+        match others.as_slice() {
+            [only] => Some(only),
+            others => others.iter().find(is_of_one_name).copied(),
+        }
+    }
+
+    fn explain_unknown_names(&mut self) {
         for Unknown {
             path,
             is_section,
@@ -149,6 +226,7 @@ impl<'text> Report<'text> {
         }
         let suggestion = suggestion
             .or_else(|| ours(&path).filter(is_key).map(str::to_owned))
+            .or_else(|| misspelt(&path, &self.known_keys))
             .or_else(|| shortened(&path, &self.known_keys))
             .or_else(|| similar(&path, &self.known_keys))
             .map(|known| {
@@ -169,7 +247,8 @@ impl<'text> Report<'text> {
     fn unknown_section(&self, section: String) -> Mistake {
         let name = format!("[{section}]");
         let in_brackets = |section: &str| format!("`[{}]`", self.as_in_the_file(section));
-        let suggestion = similar(&section, &self.known_sections)
+        let suggestion = misspelt(&section, &self.known_sections)
+            .or_else(|| similar(&section, &self.known_sections))
             .or_else(|| elsewhere(&section, &self.known_sections))
             .map(|known| in_brackets(&known))
             .or_else(|| {
@@ -257,11 +336,8 @@ fn same_name(path: &str, known: &[String]) -> Option<String> {
 fn shortened(path: &str, known: &[String]) -> Option<String> {
     let (section, name) = section_and_name(path);
     let is_part = |part: &str, whole: &str| {
-        let rest = whole.strip_prefix(part);
-        let rest = rest.map(|rest| rest.starts_with('_'));
         let start = whole.strip_suffix(part);
-        let start = start.map(|start| start.ends_with('_'));
-        rest.or(start) == Some(true)
+        begins_with_words(whole, part) || start.is_some_and(|start| start.ends_with('_'))
     };
     let mut meant = known.iter().filter(|known| {
         let (known_section, known_name) = section_and_name(known);
@@ -269,6 +345,12 @@ fn shortened(path: &str, known: &[String]) -> Option<String> {
     });
     let first = meant.next()?;
     meant.next().is_none().then(|| first.clone())
+}
+
+/// Whether `name` has these words at its beginning, and others after them.
+fn begins_with_words(name: &str, words: &str) -> bool {
+    let rest = name.strip_prefix(words);
+    rest.is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// The section and name of a known key whose name begins with that of an unknown section, if it is
@@ -282,8 +364,7 @@ fn key_instead_of<'k>(section: &str, known: &'k [String]) -> Option<(&'k str, &'
             let is_in_parent = known_section
                 .strip_prefix(parent)
                 .is_some_and(|rest| parent.is_empty() || rest.is_empty() || rest.starts_with('.'));
-            let rest = known_name.strip_prefix(name);
-            is_in_parent && rest.is_some_and(|rest| rest.starts_with('_'))
+            is_in_parent && begins_with_words(known_name, name)
         })
 }
 
@@ -297,29 +378,22 @@ fn elsewhere(section: &str, known: &[String]) -> Option<String> {
     known.iter().find(is_meant).cloned()
 }
 
+fn misspelt(path: &str, known: &[String]) -> Option<String> {
+    let known = known.iter().map(String::as_str);
+    SLIPS.nearest(path, known).map(str::to_owned)
+}
+
 fn similar(path: &str, known: &[String]) -> Option<String> {
-    known
-        .iter()
-        .map(|known| (similarity(path, known), known))
-        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known.clone())
+    let known = known.iter().map(String::as_str);
+    LETTERS.nearest(path, known).map(str::to_owned)
 }
 
-fn section_and_name(path: &str) -> (&str, &str) {
-    path.rsplit_once('.').unwrap_or(("", path))
-}
-
-/// 1 for equal paths, 0 for those that have nothing in common. That two keys are of one section
-/// makes them no more similar.
-fn similarity(path: &str, known: &str) -> f64 {
-    let (section, name) = section_and_name(path);
-    let (known_section, known_name) = section_and_name(known);
-    let names = strsim::jaro_winkler(name, known_name);
-    match section == known_section {
-        true => names,
-        false => names.min(strsim::jaro_winkler(section, known_section)),
-    }
+/// The words that a value of this type can be.
+fn words<T: DeserializeOwned>() -> Option<Vec<String>> {
+    let none = Spanned::new(0..0, DeValue::String("".into()));
+    let refusal = T::deserialize(ValueDeserializer::from(none)).err()?;
+    let words = offered(refusal.message())?;
+    Some(words.map(str::to_owned).collect())
 }
 
 /// The value as this type. Words that stand for themselves (`"info"`) may be written in capitals.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aquatic_config::{
     AccessListConfig, Checks, Config, LogLevel, MemoryLimit, OldSpellings, inspect, load, section,
 };
+use serde::{Deserialize, Serialize};
 
 section! {
     /// A tracker for tests.
@@ -34,7 +35,39 @@ section! {
         pub file: PathBuf = PathBuf::from("file"),
         /// Memory.
         pub memory: MemoryLimit = MemoryLimit::Share(50),
+        /// Who watches.
+        pub guard: Guard = Guard::Off,
+        /// How the guard does so.
+        pub guard_mode: GuardMode = GuardMode::Auto,
+        /// Whom to watch.
+        pub guard_interfaces: Vec<String> = Vec::new(),
+        /// How much is let through.
+        pub guard_answers_per_second: u32 = 5,
+        /// How often it may be wrong.
+        pub guard_errors_per_second: u32 = 5,
     }
+}
+
+/// Who watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// Nobody.
+    Off,
+    /// Who throws some out.
+    Filter,
+    /// Who throws all out.
+    Full,
+}
+
+/// How the guard watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardMode {
+    /// As well as it can.
+    Auto,
+    /// By itself.
+    Native,
 }
 
 section! {
@@ -321,6 +354,35 @@ fn part_of_a_name_is_enough_to_be_understood() {
     }
 }
 
+/// Even if one key is the beginning of others, and if a name is so short that one slip is much.
+#[test]
+fn of_all_keys_the_nearest_one_is_offered() {
+    for (typed, meant) in [
+        ("guard_interface", "guard_interfaces"),
+        ("guard_error_per_second", "guard_errors_per_second"),
+        ("guard_answers_per_sec", "guard_answers_per_second"),
+        ("guard_answers_per_s", "guard_answers_per_second"),
+        ("guard_mod", "guard_mode"),
+        ("guard_of_mine", "guard"),
+        ("gaurd", "guard"),
+        ("ugard", "guard"),
+        ("flie", "file"),
+        ("Guard", "guard"),
+    ] {
+        let expected = format!(
+            "line 1, column 9: unknown key `network.{typed}`; did you mean `network.{meant}`?"
+        );
+        assert_eq!(problem(&format!("network.{typed} = 5")), expected);
+    }
+    for typed in ["xyz", "fire_wall"] {
+        let problem = problem(&format!("network.{typed} = 5"));
+        assert!(
+            problem.ends_with("; -p prints every key that there is"),
+            "{problem}"
+        );
+    }
+}
+
 #[test]
 fn names_of_other_trackers() {
     for (text, key) in [
@@ -349,11 +411,68 @@ fn values_of_another_kind() {
         "line 1, column 19: `network.friends`: invalid type: string \"me\", expected a list; \
          write [\"me\"]"
     );
+    for (text, list) in [
+        ("me, you", r#"["me", "you"]"#),
+        ("me,you,", r#"["me", "you"]"#),
+        (" me ", r#"["me"]"#),
+        ("", "[]"),
+    ] {
+        let problem = problem(&format!("network.friends = {text:?}"));
+        let end = format!("expected a list; write {list}");
+        assert!(problem.ends_with(&end), "{problem}");
+    }
     assert_eq!(
         problem("access_list.path = 5"),
         "line 1, column 20: `access_list.path`: invalid type: integer `5`, expected a path in \
          quotes"
     );
+}
+
+/// What there is to choose from is said whatever stands there.
+#[test]
+fn values_of_another_kind_where_a_word_is_wanted() {
+    let words = "expected a text in quotes: \"off\", \"filter\" or \"full\"";
+    for (value, told) in [
+        ("true", "invalid type: boolean `true`, "),
+        ("5", "invalid type: integer `5`, "),
+        ("0x1f", "invalid type: integer `31`, "),
+        ("1.5", "invalid type: floating point `1.5`, "),
+        ("['filter']", "invalid type: sequence, "),
+    ] {
+        assert_eq!(
+            problem(&format!("network.guard = {value}")),
+            format!("line 1, column 17: `network.guard`: {told}{words}")
+        );
+    }
+    assert_eq!(
+        problem("network.guard = false"),
+        format!(
+            "line 1, column 17: `network.guard`: invalid type: boolean `false`, {words}; write \
+             \"off\""
+        )
+    );
+    assert_eq!(
+        problem("network.guard_mode = false"),
+        "line 1, column 22: `network.guard_mode`: invalid type: boolean `false`, expected a text \
+         in quotes: \"auto\" or \"native\""
+    );
+}
+
+#[test]
+fn a_word_of_another_key_is_recognised() {
+    for (key, value, other) in [
+        ("network.guard", "native", "network.guard_mode"),
+        ("network.guard", "Auto", "network.guard_mode"),
+        ("network.guard_mode", "full", "network.guard"),
+    ] {
+        let problem = problem(&format!("{key} = '{value}'"));
+        let end = format!("; `{value}` is a value of `{other}`");
+        assert!(problem.ends_with(&end), "{problem}");
+    }
+    for word in ["deny", "me"] {
+        let problem = problem(&format!("network.guard = '{word}'"));
+        assert!(problem.ends_with("`full`"), "{problem}");
+    }
 }
 
 #[test]

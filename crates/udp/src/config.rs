@@ -341,11 +341,7 @@ impl Config {
             "protocol.max_response_peers",
             "is 0: no client is told of any peer",
         );
-        checks.advise(
-            self.network.xdp != XdpSetting::Off || self.network.xdp_interfaces.is_empty(),
-            "network.xdp_interfaces",
-            "names interfaces, but `network.xdp` is off: they are left alone",
-        );
+        self.network.advise(checks);
         checks.advise(
             self.limits.tracker.requests_per_second_per_ip != 1,
             "limits.requests_per_second_per_ip",

@@ -128,11 +128,7 @@ impl Attached {
     pub(crate) fn take_queues(&mut self, workers: usize) -> Vec<Vec<FrameQueue>> {
         let queues = std::mem::take(&mut self.queues);
         if !queues.is_empty() && queues.len() != workers {
-            log::info!(
-                "{} receive queues for {workers} socket workers: one each is best \
-                 (`socket_workers`, ethtool -L)",
-                queues.len()
-            );
+            log::info!("{}", unequal(queues.len(), workers));
         }
         shares(queues, workers)
     }
@@ -165,14 +161,34 @@ fn shares<Q>(queues: Vec<Q>, workers: usize) -> Vec<Vec<Q>> {
     shares
 }
 
+fn unequal(queues: usize, workers: usize) -> String {
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    format!(
+        "{queues} receive queue{} for {workers} socket worker{}: one each is best \
+         (`socket_workers`, ethtool -L)",
+        plural(queues),
+        plural(workers)
+    )
+}
+
 /// Looks for the interfaces, as the start does; attaches nothing.
 pub(crate) fn inspect(network: &NetworkConfig, checks: &mut Checks) {
     if network.xdp == XdpSetting::Off {
         return;
     }
     for name in &network.xdp_interfaces {
-        let found = Interface::named(name).with_context(|| name.clone());
-        checks.require_ok(found, "network.xdp_interfaces");
+        let Err(error) = Interface::named(name) else {
+            continue;
+        };
+        let (key, reason) = ("network.xdp_interfaces", format!("{name:?}: {error}"));
+        match network.xdp_required {
+            true => checks.require(false, key, reason),
+            // The start, too, goes on then.
+            false => {
+                let reason = format!("{reason}: what comes there is left to the kernel");
+                checks.advise(false, key, reason);
+            }
+        }
     }
 }
 
@@ -574,6 +590,17 @@ mod tests {
         assert_eq!(shares(vec![0, 1, 2, 3, 4], 2), [vec![0, 2, 4], vec![1, 3]]);
         assert_eq!(shares(vec![0], 3), [vec![0], vec![], vec![]]);
         assert_eq!(shares(vec![0], 0), Vec::<Vec<i32>>::new());
+    }
+
+    #[test]
+    fn one_is_not_spoken_of_as_many() {
+        for (queues, workers, told) in [
+            (1, 4, "1 receive queue for 4 socket workers: one each"),
+            (2, 1, "2 receive queues for 1 socket worker: one each"),
+        ] {
+            let said = unequal(queues, workers);
+            assert!(said.starts_with(told), "{said}");
+        }
     }
 
     #[test]

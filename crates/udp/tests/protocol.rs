@@ -15,6 +15,7 @@
 //! | `socket_filter` | what the kernel drops before it is queued |
 //! | `sockets`, `faults` | addresses, buffers, bad weather; what a kernel can refuse |
 //! | `full_disks` | files for which there is no room |
+//! | `interfaces` | what is said of interfaces that are missing |
 //! | `idling` | what a tracker costs that nobody asks |
 //! | `privileges` | where files are written |
 //! | `stops` | what is still answered at the end |
@@ -38,6 +39,8 @@ mod protocol {
     mod full_disks;
     #[cfg(target_os = "linux")]
     mod idling;
+    #[cfg(target_os = "linux")]
+    mod interfaces;
     mod keys;
     mod limits;
     #[cfg(target_os = "linux")]

@@ -224,7 +224,7 @@ fn a_start_that_fails_has_attached_nothing() {
             "[privileges]\ndrop_privileges = true\nuser = 'no-such-user'\n".to_owned(),
             "no-such-user",
         ),
-        (PORT, String::new(), "in use"),
+        (PORT, String::new(), "uses this address"),
     ] {
         let plan = Plan {
             port,

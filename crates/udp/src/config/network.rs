@@ -174,6 +174,52 @@ impl NetworkConfig {
             "network.xdp_interfaces",
             "must name at least one interface, since `network.xdp` is not off",
         );
+        if network.xdp != XdpSetting::Off {
+            network.check_interfaces(checks);
+        }
+    }
+
+    fn check_interfaces(&self, checks: &mut Checks) {
+        let names = &self.xdp_interfaces;
+        for (number, name) in names.iter().enumerate() {
+            let problem = if name.is_empty() {
+                "is empty: name an interface, or leave it out"
+            } else if name.contains(char::is_whitespace) {
+                "has a blank, which no name of an interface has"
+            } else if names.iter().take(number).any(|earlier| earlier == name) {
+                "is named twice"
+            } else {
+                continue;
+            };
+            // In quotes, blanks can be seen.
+            let reason = format!("{name:?} {problem}");
+            checks.require(false, "network.xdp_interfaces", reason);
+        }
+    }
+
+    /// Warns of what is allowed, but hardly meant.
+    pub(super) fn advise(&self, checks: &mut Checks) {
+        if self.xdp != XdpSetting::Off {
+            checks.advise(
+                !self.xdp_interfaces.iter().any(|name| name == "lo"),
+                "network.xdp_interfaces",
+                "\"lo\": requests to 127.0.0.0/8 and ::1 are left to the network stack; name the \
+                 interface that clients come by",
+            );
+            return;
+        }
+        checks.advise(
+            self.xdp_interfaces.is_empty(),
+            "network.xdp_interfaces",
+            "names interfaces, but `network.xdp` is off: they are left alone",
+        );
+        for (is_default, key) in [
+            (self.xdp_mode == XdpMode::Auto, "network.xdp_mode"),
+            (!self.xdp_required, "network.xdp_required"),
+        ] {
+            let reason = "is not used, because `network.xdp` is off";
+            checks.advise(is_default, key, reason);
+        }
     }
 
     pub(super) fn clamp(&mut self, checks: &mut Checks) {

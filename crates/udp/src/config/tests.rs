@@ -65,10 +65,79 @@ fn what_is_hardly_meant_is_warned_of() {
             "line 1: `statistics.html_file_path`: is not used, because \
              `statistics.write_html_to_file` is false",
         ),
+        (
+            "network.xdp_interfaces = ['op0']",
+            "line 1: `network.xdp_interfaces`: names interfaces, but `network.xdp` is off: they \
+             are left alone",
+        ),
+        (
+            "network.xdp_required = true",
+            "line 1: `network.xdp_required`: is not used, because `network.xdp` is off",
+        ),
+        (
+            "network.xdp_mode = 'native'",
+            "line 1: `network.xdp_mode`: is not used, because `network.xdp` is off",
+        ),
     ] {
         assert_eq!(load::<Config>(text).unwrap().advice, [expected]);
     }
     assert!(load::<Config>("").unwrap().advice.is_empty());
+}
+
+#[test]
+fn keys_of_programs_are_suggested() {
+    for (typed, meant) in [
+        ("xdp_interface", "xdp_interfaces"),
+        ("xdp_answers_per_sec", "xdp_answers_per_second"),
+        ("xdp_error_per_second", "xdp_errors_per_second"),
+        ("xpd", "xdp"),
+    ] {
+        let error = load::<Config>(&format!("network.{typed} = 1")).unwrap_err();
+        let end = format!("; did you mean `network.{meant}`?");
+        assert!(error.to_string().ends_with(&end), "{error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+const FILTER_AT: &str = "network.xdp = 'filter'\nnetwork.xdp_interfaces = ";
+
+#[test]
+#[cfg(target_os = "linux")]
+fn names_that_no_interface_has_are_refused() {
+    for (names, told) in [
+        ("['op0', 'op1', 'op0']", r#""op0" is named twice"#),
+        (
+            "['op0', '']",
+            r#""" is empty: name an interface, or leave it out"#,
+        ),
+        (
+            "['op0 ']",
+            r#""op0 " has a blank, which no name of an interface has"#,
+        ),
+        (
+            "['op0, op1']",
+            r#""op0, op1" has a blank, which no name of an interface has"#,
+        ),
+        (
+            "['op0\u{a0}']",
+            r#""op0\u{a0}" has a blank, which no name of an interface has"#,
+        ),
+    ] {
+        let error = load::<Config>(&format!("{FILTER_AT}{names}")).unwrap_err();
+        let expected = format!("line 2, column 9: `network.xdp_interfaces`: {told}");
+        assert_eq!(error.to_string(), expected);
+    }
+    let loaded = load::<Config>(&format!("{FILTER_AT}['op0', 'op1']")).unwrap();
+    assert!(loaded.advice.is_empty(), "{:?}", loaded.advice);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn whoever_names_the_loopback_interface_is_warned() {
+    let loaded = load::<Config>(&format!("{FILTER_AT}['op0', 'lo']")).unwrap();
+    let expected = "line 2: `network.xdp_interfaces`: \"lo\": requests to 127.0.0.0/8 and ::1 are \
+                    left to the network stack; name the interface that clients come by";
+    assert_eq!(loaded.advice, [expected]);
 }
 
 #[test]
