@@ -38,9 +38,9 @@ pub(crate) fn is_allowed() -> bool {
 const V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// The same, with addresses at the loopback interface whose frames a program may see: the usual ones
-/// are the kernel's own. What is sent by a queue comes as if from another machine, so the kernel is
-/// told that those may have such an address, too.
+/// The same, with addresses at the loopback interface whose frames a program may see: the usual
+/// ones are the kernel's own. What is sent by a queue comes as if from another machine, so the
+/// kernel is told that those may have such an address, too.
 pub(crate) fn with_queues(test: impl FnOnce() + Send) {
     alone(|| {
         fs::write("/proc/sys/net/ipv4/conf/all/accept_local", "1").unwrap();

@@ -157,8 +157,8 @@ impl ReasonLabel for Reason {
         match self {
             Self::ReceiveBufferFull => Some(LimitNote::new(
                 "datagrams lost, since a receive buffer was full",
-                "see `network.socket_recv_buffer_size` (or, with `network.xdp = \"full\"`, have the \
-                 interface more queues) and `socket_workers`",
+                "see `network.socket_recv_buffer_size` (with `network.xdp = \"full\"`: more \
+                 queues) and `socket_workers`",
             )),
             Self::AnswerRate => Some(LimitNote::new(
                 "connect requests not answered by the program in front of the network stack",

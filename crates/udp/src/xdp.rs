@@ -4,8 +4,10 @@
 //! as far as that takes no swarm, for a tenth of the time: [`aquatic_xdp`] says what, and how. It
 //! is attached at the start, when the process may still do that. From then on all that it has to
 //! know is told to it in memory, once a second, by one of the socket workers: the time, where the
-//! tracker listens, which networks are denied and how much a client may ask. What it counts is
-//! added to what that worker counts.
+//! tracker listens and which networks are denied; and, at once, how much a client may ask. What it
+//! counts is added to what that worker counts.
+
+mod queues;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
@@ -17,10 +19,8 @@ use aquatic_config::Checks;
 use aquatic_daemon::denied_networks;
 use aquatic_daemon::request_rate::LentCells;
 pub(crate) use aquatic_xdp::XdpControl;
-use aquatic_xdp::af_xdp::{self, Mode, Queue, QueueOptions};
 use aquatic_xdp::{
-    AttachError, AttachMode, Counts, HostAddresses, Interface, QueueNumbers, Rate, TooMany, Xdp,
-    XdpLimits,
+    AttachError, AttachMode, Counts, HostAddresses, Interface, Rate, TooMany, Xdp, XdpLimits,
 };
 
 use crate::config::{Config, NetworkConfig, XdpMode, XdpSetting};
@@ -29,14 +29,8 @@ use crate::front_end::GuardParts;
 use crate::shield;
 use crate::socket_worker::frames::FrameQueue;
 
-const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start (in a \
-                      unit of systemd: AmbientCapabilities=, CapabilityBoundingSet=)";
-const QUEUE_RIGHTS: &str = "it takes root or CAP_NET_RAW, and memory that may be locked (in a unit of \
-                            systemd: AmbientCapabilities=, CapabilityBoundingSet=, LimitMEMLOCK=, \
-                            RestrictAddressFamilies=AF_XDP)";
-
-/// Receive queues of an interface that are tried if it does not say how many it has.
-const QUEUES_MAX: u32 = 64;
+const RIGHTS: &str = "it takes Linux 5.18, and root or CAP_BPF and CAP_NET_ADMIN at the start \
+                      (in a unit of systemd: AmbientCapabilities=, CapabilityBoundingSet=)";
 
 /// A network in a list has no fewer bytes.
 const NETWORK_BYTES: u64 = 8;
@@ -85,7 +79,7 @@ impl Attached {
             &mut failures,
         );
         if network.xdp == XdpSetting::Full {
-            af_xdp::probe().with_context(|| format!("`network.xdp` = full: {QUEUE_RIGHTS}"))?;
+            queues::require()?;
         }
         // Some network cards lose their link for seconds: not for nothing.
         if network.xdp_required && !failures.is_empty() {
@@ -109,7 +103,7 @@ impl Attached {
                 at.interface.name()
             );
             if network.xdp == XdpSetting::Full {
-                match open_queues(&xdp, at) {
+                match queues::open(&xdp, at) {
                     Ok(opened) => queues.extend(opened),
                     Err(error) if network.xdp_required => return Err(error),
                     Err(error) => log::warn!("{error:#}"),
@@ -126,11 +120,7 @@ impl Attached {
 
     /// The queues that were opened, for so many workers: each has its share.
     pub(crate) fn take_queues(&mut self, workers: usize) -> Vec<Vec<FrameQueue>> {
-        let queues = std::mem::take(&mut self.queues);
-        if !queues.is_empty() && queues.len() != workers {
-            log::info!("{}", unequal(queues.len(), workers));
-        }
-        shares(queues, workers)
+        queues::share_out(std::mem::take(&mut self.queues), workers)
     }
 }
 
@@ -148,27 +138,6 @@ fn sort<T>(
 fn all_of(failures: Vec<anyhow::Error>) -> anyhow::Error {
     let texts: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
     anyhow!(texts.join("; "))
-}
-
-/// One for each worker in turn.
-fn shares<Q>(queues: Vec<Q>, workers: usize) -> Vec<Vec<Q>> {
-    let mut shares: Vec<Vec<Q>> = (0..workers).map(|_| Vec::new()).collect();
-    for (number, queue) in queues.into_iter().enumerate() {
-        if let Some(share) = shares.get_mut(number % workers.max(1)) {
-            share.push(queue);
-        }
-    }
-    shares
-}
-
-fn unequal(queues: usize, workers: usize) -> String {
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    format!(
-        "{queues} receive queue{} for {workers} socket worker{}: one each is best \
-         (`socket_workers`, ethtool -L)",
-        plural(queues),
-        plural(workers)
-    )
 }
 
 /// Looks for the interfaces, as the start does; attaches nothing.
@@ -277,66 +246,6 @@ fn attach(xdp: &mut Xdp, interface: Interface, mode: XdpMode) -> anyhow::Result<
         }
     }
     bail!("`network.xdp` at {name}: no program{refused}");
-}
-
-/// How many queues have both ways: answers leave by the queue that their requests have come by.
-fn two_ways(name: &str, queues: QueueNumbers) -> u32 {
-    match queues {
-        QueueNumbers { receive, send: 0 } => receive,
-        QueueNumbers { receive, send } if send < receive => {
-            log::warn!(
-                "AF_XDP: {name} has {receive} queues to receive by and {send} to send by: what \
-                 comes by the others goes by the network stack (see ethtool -L)"
-            );
-            send
-        }
-        QueueNumbers { receive, .. } => receive,
-    }
-}
-
-/// Has requests go to this process, by all queues of the interface.
-fn open_queues(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
-    let (interface, name) = (&at.interface, at.interface.name());
-    let what = || {
-        format!(
-            "`network.xdp` = full at {name}: its requests go by the network stack ({QUEUE_RIGHTS})"
-        )
-    };
-    let options = QueueOptions {
-        mode: match at.mode {
-            AttachMode::Native => Mode::ZeroCopyIfPossible,
-            AttachMode::Generic => Mode::Copy,
-        },
-        ..QueueOptions::default()
-    };
-    let mtu = interface.mtu().with_context(what)?;
-    let mut opened = Vec::new();
-    let count = interface.queues().map(|it| two_ways(name, it));
-    for number in 0..count.unwrap_or(QUEUES_MAX) {
-        let queue = match Queue::open(interface.index(), number, &options) {
-            // It does not say how many there are: there are no more.
-            Err(_) if count.is_none() && number > 0 => break,
-            queue => queue.with_context(what)?,
-        };
-        let copies = if queue.is_zero_copy() {
-            "zero-copy"
-        } else {
-            "copies"
-        };
-        opened.push((number, copies, queue));
-    }
-    // All of them, or none.
-    for (number, _, queue) in &opened {
-        xdp.redirect(interface.index(), *number, queue)
-            .with_context(what)?;
-    }
-    for (number, copies, _) in &opened {
-        log::info!("AF_XDP: queue {number} of {name}, {copies}");
-    }
-    let queues = opened.into_iter().map(|(number, _, queue)| {
-        FrameQueue::new(queue, format!("{number} of {name}"), interface.index(), mtu)
-    });
-    Ok(queues.collect())
 }
 
 fn mode_label(mode: AttachMode) -> &'static str {
@@ -576,32 +485,6 @@ impl LentCells for ProgramCells {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn queues_have_to_send_as_well() {
-        let queues = |receive, send| two_ways("eth0", QueueNumbers { receive, send });
-        assert_eq!([queues(4, 4), queues(4, 1), queues(2, 8)], [4, 1, 2]);
-        // A driver that tells only of the others.
-        assert_eq!(queues(3, 0), 3);
-    }
-
-    #[test]
-    fn queues_are_spread_over_workers() {
-        assert_eq!(shares(vec![0, 1, 2, 3, 4], 2), [vec![0, 2, 4], vec![1, 3]]);
-        assert_eq!(shares(vec![0], 3), [vec![0], vec![], vec![]]);
-        assert_eq!(shares(vec![0], 0), Vec::<Vec<i32>>::new());
-    }
-
-    #[test]
-    fn one_is_not_spoken_of_as_many() {
-        for (queues, workers, told) in [
-            (1, 4, "1 receive queue for 4 socket workers: one each"),
-            (2, 1, "2 receive queues for 1 socket worker: one each"),
-        ] {
-            let said = unequal(queues, workers);
-            assert!(said.starts_with(told), "{said}");
-        }
-    }
 
     #[test]
     fn a_wildcard_is_all_addresses_of_its_family() {

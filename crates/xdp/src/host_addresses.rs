@@ -1,5 +1,6 @@
-//! The addresses of this host, as they come and go, and interfaces that go: by way of netlink (`rtnetlink(7)`), through a
-//! socket that is open from the start, so that nothing has to be opened later.
+//! The addresses of this host, as they come and go, and interfaces that go: by way of netlink
+//! (`rtnetlink(7)`), through a socket that is open from the start, so that nothing has to be opened
+//! later.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
