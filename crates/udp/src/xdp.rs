@@ -78,9 +78,7 @@ impl Attached {
             network.xdp_interfaces.iter().map(|it| look_at(it)),
             &mut failures,
         );
-        if network.xdp == XdpSetting::Full {
-            queues::require()?;
-        }
+        let has_queues = network.xdp == XdpSetting::Full && may_have_queues(network)?;
         // Some network cards lose their link for seconds: not for nothing.
         if network.xdp_required && !failures.is_empty() {
             fit.clear();
@@ -102,7 +100,7 @@ impl Attached {
                 label(network.xdp),
                 at.interface.name()
             );
-            if network.xdp == XdpSetting::Full {
+            if has_queues {
                 match queues::open(&xdp, at) {
                     Ok(opened) => queues.extend(opened),
                     Err(error) if network.xdp_required => return Err(error),
@@ -121,6 +119,18 @@ impl Attached {
     /// The queues that were opened, for so many workers: each has its share.
     pub(crate) fn take_queues(&mut self, workers: usize) -> Vec<Vec<FrameQueue>> {
         queues::share_out(std::mem::take(&mut self.queues), workers)
+    }
+}
+
+/// Whether there can be queues. If not, what the program passes on goes by the network stack.
+fn may_have_queues(network: &NetworkConfig) -> anyhow::Result<bool> {
+    match queues::require() {
+        Ok(()) => Ok(true),
+        Err(error) if network.xdp_required => Err(error),
+        Err(error) => {
+            log::warn!("{error:#}: requests go by the network stack");
+            Ok(false)
+        }
     }
 }
 

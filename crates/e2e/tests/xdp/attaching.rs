@@ -289,6 +289,36 @@ fn without_one_of_them_the_log_says_so() {
     }
 }
 
+/// There is a program nonetheless, unless it was told to be all or nothing.
+#[test]
+fn without_the_right_to_queues_requests_go_by_the_stack() {
+    let Some(lab) = Lab::for_programs(1).unwrap() else {
+        return;
+    };
+    let without = "`network.xdp` = full: it takes root or CAP_NET_RAW";
+    let full = FILTER_AT_BRIDGE.replace("'filter'", "'full'");
+    let plan = |network: &str| Plan {
+        capabilities: Some(&["bpf", "net_admin"]),
+        ..Plan::new(lab.hub(), Family::V4, network)
+    };
+    let tracker = plan(&full).start().unwrap();
+    let log = tracker.log().unwrap();
+    assert!(
+        log.contains(without) && log.contains("xdp: full at bridge0"),
+        "{log}"
+    );
+    tracker.wait_until_guarded(lab.guest(0)).unwrap();
+    serves(&tracker, lab.guest(0));
+    tracker.stop().unwrap();
+
+    let (status, log) = plan(&format!("{full}{REQUIRED}")).end().unwrap();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(
+        log.contains(without) && !log.contains("xdp: full at"),
+        "{log}"
+    );
+}
+
 /// Rights that are given up after the start are not missed.
 #[test]
 fn it_works_on_after_privileges_are_dropped() {
