@@ -181,7 +181,7 @@ fn transfer(
     } else {
         &mut second
     };
-    leecher.wait_for_content(&torrent)?;
+    leecher.wait_for_content_of(&torrent, || watcher.counts_both())?;
     watcher.wait_for(&mut [&mut first, &mut second], (2, 0))?;
     watcher.check_completed(1)?;
 
@@ -240,6 +240,12 @@ struct Watcher<'a> {
 impl<'a> Watcher<'a> {
     fn new(tracker: &'a Tracker, info_hash: [u8; 20]) -> Self {
         Self { tracker, info_hash }
+    }
+
+    /// Whether both have announced: so it has told the second one of the first.
+    fn counts_both(&self) -> bool {
+        let counts = self.tracker.counts(self.info_hash);
+        counts.is_ok_and(|it| (it.seeders, it.leechers) == (1, 1))
     }
 
     /// Waits until the tracker counts so many seeders and leechers.

@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 
 use crate::folder::Folder;
 use crate::host::Host;
-use crate::process::Process;
+use crate::process::{EndedEarly, Process};
 use crate::torrent::Torrent;
 use crate::{Family, Protocol};
 use crate::{identity, wait};
@@ -86,16 +86,20 @@ struct Job<'a> {
     certificate: PathBuf,
 }
 
-/// Clients that have met, and begun to transfer, do not go on. What a tracker is for has been done.
+/// Clients that have met, and begun to transfer, do not go on; or those that a tracker has told of
+/// each other do not meet, since a port was taken, say. What a tracker is for has been done.
 #[derive(Debug)]
 pub struct Stalled {
     pieces: usize,
+    /// Of the one that waits.
+    log: String,
 }
 
 impl fmt::Display for Stalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = ARRIVAL_LIMIT.as_secs();
-        write!(f, "only {} pieces have arrived in {limit} s", self.pieces)
+        let Self { pieces, log } = self;
+        write!(f, "only {pieces} pieces have arrived in {limit} s: {log}")
     }
 }
 
@@ -165,14 +169,28 @@ impl Client {
     /// When it does not arrive in time, or the client ends before; [`Stalled`] if some of it has
     /// arrived.
     pub fn wait_for_content(&mut self, torrent: &Torrent) -> Result<()> {
+        self.wait_for_content_of(torrent, || false)
+    }
+
+    /// The same. `has_been_told`: whether the tracker has told this client of who has it.
+    ///
+    /// # Errors
+    /// The same; and [`Stalled`], too, if it has.
+    pub fn wait_for_content_of(
+        &mut self,
+        torrent: &Torrent,
+        has_been_told: impl FnOnce() -> bool,
+    ) -> Result<()> {
         let all = wait::until("the content at the leecher", ARRIVAL_LIMIT, || {
             self.process.check_alive()?;
             Ok(torrent.has_arrived(&self.content).then_some(()))
         });
-        all.map_err(|error| match torrent.pieces_arrived(&self.content) {
-            0 => error,
-            pieces => Stalled { pieces }.into(),
-        })
+        let Err(error) = all else { return Ok(()) };
+        let log = self.process.log()?;
+        match torrent.pieces_arrived(&self.content) {
+            0 if error.is::<EndedEarly>() || !has_been_told() => Err(error.context(log)),
+            pieces => Err(Stalled { pieces, log }.into()),
+        }
     }
 
     /// Fails if the client has ended.
