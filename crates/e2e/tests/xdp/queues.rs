@@ -67,6 +67,13 @@ for _ in sys.argv[7:]:
     print(answer())
 ";
 
+/// A tracker at the hub whose program works.
+fn guarded(lab: &Lab, family: Family, network: &str) -> Tracker {
+    let tracker = Plan::new(lab.hub(), family, network).start().unwrap();
+    tracker.wait_until_guarded(lab.guest(0)).unwrap();
+    tracker
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -124,8 +131,7 @@ fn who_asks_with_the_tag_of_a_vlan_is_answered_with_it() {
     let (hub, guest) = (lab.hub(), lab.guest(0));
     // A bridge gets frames without the tag that they had at its port.
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
-    let tracker = Plan::new(hub, Family::V4, &network).start().unwrap();
-    tracker.wait_until_guarded(guest).unwrap();
+    let tracker = guarded(&lab, Family::V4, &network);
     let id = connect_once(&tracker.client(guest).unwrap()).unwrap();
     let id = id.unwrap();
     let folder = Folder::new().unwrap();
@@ -170,10 +176,7 @@ fn what_finds_no_room_in_a_queue_is_counted() {
         return;
     };
     let guest = lab.guest(0);
-    let tracker = Plan::new(lab.hub(), Family::V4, FULL_AT_BRIDGE)
-        .start()
-        .unwrap();
-    tracker.wait_until_guarded(guest).unwrap();
+    let tracker = guarded(&lab, Family::V4, FULL_AT_BRIDGE);
     let client = tracker.client(guest).unwrap();
     let id = connect_once(&client).unwrap().unwrap();
     let socket = connected(&tracker, guest).unwrap();
@@ -308,8 +311,7 @@ fn a_request_that_is_too_long_for_a_queue_comes_to_the_socket() {
     for (host, interface) in [(guest, "eth0"), (hub, "guest0"), (hub, "bridge0")] {
         run(host, "ip", &format!("link set {interface} mtu 3000")).unwrap();
     }
-    let tracker = Plan::new(hub, Family::V4, FULL_AT_BRIDGE).start().unwrap();
-    tracker.wait_until_guarded(guest).unwrap();
+    let tracker = guarded(&lab, Family::V4, FULL_AT_BRIDGE);
     let client = tracker.client(guest).unwrap();
     let id = connect_once(&client).unwrap().unwrap();
     // With its headers, the first one is 1,666 bytes long.
@@ -335,10 +337,7 @@ fn a_damaged_frame_is_counted() {
         return;
     };
     let guest = lab.guest(0);
-    let tracker = Plan::new(lab.hub(), Family::V4, FULL_AT_BRIDGE)
-        .start()
-        .unwrap();
-    tracker.wait_until_guarded(guest).unwrap();
+    let tracker = guarded(&lab, Family::V4, FULL_AT_BRIDGE);
     let client = tracker.client(guest).unwrap();
     let id = connect_once(&client).unwrap().unwrap();
     let before = tracker
@@ -368,8 +367,7 @@ fn a_queue_of_an_interface_that_was_down_is_served_again() {
     };
     let (hub, guest) = (lab.hub(), lab.guest(0));
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
-    let tracker = Plan::new(hub, Family::V6, &network).start().unwrap();
-    tracker.wait_until_guarded(guest).unwrap();
+    let tracker = guarded(&lab, Family::V6, &network);
     run(hub, "ip", "link set guest0 down").unwrap();
     let own = tracker.client(hub).unwrap();
     let second = || Ok::<_, anyhow::Error>(own.connect()? >> 48);
@@ -397,8 +395,7 @@ fn a_queue_of_an_interface_that_is_gone_is_given_up() {
         return;
     };
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
-    let tracker = Plan::new(lab.hub(), Family::V4, &network).start().unwrap();
-    tracker.wait_until_guarded(lab.guest(0)).unwrap();
+    let tracker = guarded(&lab, Family::V4, &network);
     run(lab.hub(), "ip", "link del guest0").unwrap();
     until("it is told of", || {
         let told = "the AF_XDP queue 0 of guest0 is not served any more";
