@@ -269,7 +269,6 @@ fn mode_label(mode: AttachMode) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Guard {
     xdp: Xdp,
-    control: XdpControl,
     mode: aquatic_xdp::XdpMode,
     limits: XdpLimits,
     addresses: HostAddresses,
@@ -312,13 +311,10 @@ impl Guard {
             nanos_per_request: 0,
             zero_nanos: parts.clock_zero_nanos,
         });
-        let control = xdp.control();
-        parts
-            .request_rate
-            .count_in(Box::new(ProgramCells(control.clone())));
+        let cells = ProgramCells(xdp.control());
+        parts.request_rate.count_in(Box::new(cells));
         Self {
             xdp,
-            control,
             mode: match network.xdp {
                 XdpSetting::Off | XdpSetting::Connect => aquatic_xdp::XdpMode::AnswerConnects,
                 XdpSetting::Filter | XdpSetting::Full => aquatic_xdp::XdpMode::Filter,
@@ -358,7 +354,7 @@ impl Guard {
                 self.state = State::Active;
             }
             (State::Active, false) => {
-                self.control.deactivate();
+                self.control().deactivate();
                 self.state = State::Passive;
             }
             _ => {}
@@ -431,14 +427,14 @@ impl Guard {
 
     /// From now on everything is left to the kernel, and to whoever serves next.
     pub(crate) fn end(&mut self) {
-        self.control.deactivate();
+        self.control().deactivate();
         self.state = State::Over;
     }
 
     /// For the workers that do not have it: they end it, too, since what comes to their queues
     /// after their end would be lost.
     pub(crate) fn control(&self) -> XdpControl {
-        self.control.clone()
+        self.xdp.control()
     }
 
     /// What it has dealt with since this was asked last: over IPv4, and over IPv6.
