@@ -182,6 +182,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether all trackers that run count so many seeders and leechers at this moment.
+    #[must_use]
+    pub fn all_count(&self, torrent: [u8; 20], wanted: (u32, u32)) -> bool {
+        let mut running = self.machines.iter().filter(|it| it.tracker.is_some());
+        running.all(|it| {
+            let counts = it.counts(torrent);
+            counts.is_ok_and(|it| (it.seeders, it.leechers) == wanted)
+        })
+    }
+
     /// Takes the plug of a machine, or puts it in.
     ///
     /// # Errors

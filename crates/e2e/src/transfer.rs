@@ -73,7 +73,7 @@ pub fn over_both_protocols(is_udp_first: bool, cast: Cast) {
             Role::Leecher => &mut first,
             Role::Seeder => &mut second,
         };
-        leecher.wait_for_content(&first_torrent)?;
+        leecher.wait_for_content(&first_torrent, || watcher.counts_both())?;
         watcher.wait_for(&mut [&mut first, &mut second], (2, 0))?;
         watcher.check_completed(1)?;
         second.stop()?;
@@ -181,7 +181,7 @@ fn transfer(
     } else {
         &mut second
     };
-    leecher.wait_for_content_of(&torrent, || watcher.counts_both())?;
+    leecher.wait_for_content(&torrent, || watcher.counts_both())?;
     watcher.wait_for(&mut [&mut first, &mut second], (2, 0))?;
     watcher.check_completed(1)?;
 
@@ -223,7 +223,7 @@ fn transfer_across_a_restart(
     let mut leecher = Client::start(leecher, Role::Leecher, folder, host, family, &torrent)?;
     Watcher::new(&after, info_hash).wait_for(&mut [&mut leecher], (1, 1))?;
     seeder.thaw()?;
-    leecher.wait_for_content(&torrent)?;
+    leecher.wait_for_content(&torrent, || true)?;
     Watcher::new(&after, info_hash).wait_for(&mut [&mut seeder, &mut leecher], (2, 0))?;
     Watcher::new(&after, info_hash).check_completed(1)?;
     leecher.stop()?;

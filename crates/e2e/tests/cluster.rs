@@ -38,8 +38,9 @@ fn transfer(cluster: &mut Cluster, kinds: [Kind; 2], urls: [&str; 2]) -> Result<
     cluster.wait_for_all(torrent.info_hash(), (1, 0), CLIENTS_LIMIT)?;
     let there = torrent.at(urls[1]);
     let mut leecher = start(kinds[1], Role::Leecher, &hosts[1], &there)?;
-    leecher.wait_for_content(&torrent)?;
-    cluster.wait_for_all(torrent.info_hash(), (2, 0), CLIENTS_LIMIT)?;
+    let info_hash = torrent.info_hash();
+    leecher.wait_for_content(&torrent, || cluster.all_count(info_hash, (1, 1)))?;
+    cluster.wait_for_all(info_hash, (2, 0), CLIENTS_LIMIT)?;
     leecher.stop()?;
     seeder.stop()
 }
@@ -129,7 +130,8 @@ fn nodes_come_and_go_while_clients_find_each_other() {
         cluster.machines[0].kill_tracker()?;
         let listed = torrent.at_tier(&[&a, &c, &b]);
         let mut leecher = start(kinds[1], Role::Leecher, &hosts[1], &listed)?;
-        leecher.wait_for_content(&torrent)?;
+        let info_hash = torrent.info_hash();
+        leecher.wait_for_content(&torrent, || cluster.all_count(info_hash, (1, 1)))?;
         cluster.wait_for_all(torrent.info_hash(), (2, 0), CLIENTS_LIMIT)?;
         leecher.stop()?;
         seeder.stop()

@@ -89,6 +89,11 @@ impl Stage<'_> {
         Ok((counts.seeders, counts.leechers))
     }
 
+    /// Whether so many are known there: so it has told the last one of the others.
+    fn knows(&self, machine: usize, torrent: &Torrent, counts: (u32, u32)) -> bool {
+        self.counts(machine, torrent).is_ok_and(|it| it == counts)
+    }
+
     fn play(&mut self) -> Result<()> {
         // If clients have failed in the cut, it all begins again.
         (self.heal)(&self.cluster)?;
@@ -99,7 +104,8 @@ impl Stage<'_> {
         let there = self.at(&old, THIRD, "udp");
         let third = &self.outside[1];
         let mut leecher = Resident::start(Kind::Transmission, Role::Leecher, third, &there)?;
-        leecher.client.wait_for_content(&old)?;
+        let client = &mut leecher.client;
+        client.wait_for_content(&old, || self.knows(THIRD, &old, (2, 1)))?;
         self.wait(&[FIRST, THIRD], &old, (3, 0))?;
         residents.push(leecher);
         let outer = self.torrent(FIRST, "http");
@@ -135,7 +141,8 @@ impl Stage<'_> {
         let there = self.at(torrent, ALONE, "http");
         let kind = Kind::Libtorrent;
         let mut leecher = Resident::start(kind, Role::Leecher, &inside, &there)?;
-        leecher.client.wait_for_content(torrent)?;
+        let client = &mut leecher.client;
+        client.wait_for_content(torrent, || self.knows(ALONE, torrent, (1, 1)))?;
         self.wait_for_all(torrent, (2, 0))?;
         Ok(vec![seeder, leecher])
     }
@@ -149,7 +156,8 @@ impl Stage<'_> {
         self.wait(&[FIRST, THIRD], torrent, (1, 0))?;
         let there = self.at(torrent, THIRD, "udp");
         let mut leecher = Resident::start(Kind::Aria2, Role::Leecher, &third, &there)?;
-        leecher.client.wait_for_content(torrent)?;
+        let client = &mut leecher.client;
+        client.wait_for_content(torrent, || self.knows(THIRD, torrent, (1, 1)))?;
         self.wait(&[FIRST, THIRD], torrent, (2, 0))?;
         leecher.client.stop()?;
         self.wait(&[FIRST, THIRD], torrent, (1, 0))?;
@@ -163,7 +171,8 @@ impl Stage<'_> {
         let there = self.at(torrent, ALONE, "http");
         let kind = Kind::Libtorrent;
         let mut leecher = Resident::start(kind, Role::Leecher, &self.inside[1], &there)?;
-        leecher.client.wait_for_content(torrent)?;
+        let client = &mut leecher.client;
+        client.wait_for_content(torrent, || self.knows(ALONE, torrent, (1, 1)))?;
         self.wait(&[ALONE], torrent, (2, 0))?;
         Ok([seeder, leecher])
     }
@@ -176,9 +185,11 @@ impl Stage<'_> {
         let there = self.at(inner, THIRD, "udp");
         let third = &self.outside[1];
         let mut new = Resident::start(Kind::Aria2, Role::Leecher, third, &there)?;
-        new.client.wait_for_content(inner)?;
+        let client = &mut new.client;
+        client.wait_for_content(inner, || self.knows(THIRD, inner, (2, 1)))?;
         self.wait_for_all(inner, (3, 0))?;
-        waiting.client.wait_for_content(outer)?;
+        // It was counted long before there was somebody to tell it of.
+        waiting.client.wait_for_content(outer, || false)?;
         self.wait_for_all(outer, (2, 0))?;
         new.client.stop()?;
         waiting.client.stop()

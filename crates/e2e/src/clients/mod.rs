@@ -163,20 +163,13 @@ impl Client {
         })
     }
 
-    /// Waits until the whole content is there, byte by byte.
+    /// Waits until the whole content is there, byte by byte. `has_been_told`: whether the tracker
+    /// has told this client of who has it.
     ///
     /// # Errors
     /// When it does not arrive in time, or the client ends before; [`Stalled`] if some of it has
-    /// arrived.
-    pub fn wait_for_content(&mut self, torrent: &Torrent) -> Result<()> {
-        self.wait_for_content_of(torrent, || false)
-    }
-
-    /// The same. `has_been_told`: whether the tracker has told this client of who has it.
-    ///
-    /// # Errors
-    /// The same; and [`Stalled`], too, if it has.
-    pub fn wait_for_content_of(
+    /// arrived, or the tracker has done its part.
+    pub fn wait_for_content(
         &mut self,
         torrent: &Torrent,
         has_been_told: impl FnOnce() -> bool,
