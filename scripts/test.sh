@@ -14,8 +14,9 @@ cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 log=$target/test.log
 
+# With the time since the beginning: where it goes is to be seen.
 step() {
-    printf '\n== %s\n' "$1"
+    printf '\n== %s (%d:%02d)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60))
 }
 
 step "What the tests need"
@@ -87,7 +88,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 step "Licences, sources and advisories of dependencies"
 if ! command -v cargo-deny > /dev/null && [ "${CI:-}" = true ]; then
-    cargo install cargo-deny --version 0.20.2 --locked --root "$target/tools"
+    cargo install cargo-deny --version 0.20.2 --locked --debug --root "$target/tools"
     PATH=$(realpath "$target")/tools/bin:$PATH
 fi
 if command -v cargo-deny > /dev/null; then
@@ -183,7 +184,8 @@ count() {
         awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-printf '\n%s passed, %s failed, %s skipped\n' \
+step "The end"
+printf '%s passed, %s failed, %s skipped\n' \
     "$(count passed)" "$(count failed)" "$(($(count skipped) + $(count ignored)))"
 if [ "$failed" = true ]; then
     echo "Something failed: see above, or in $log"
