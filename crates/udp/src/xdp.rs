@@ -7,6 +7,7 @@
 //! tracker listens and which networks are denied; and, at once, how much a client may ask. What it
 //! counts is added to what that worker counts.
 
+mod activity;
 mod queues;
 
 use std::fmt::{self, Display, Formatter};
@@ -54,6 +55,7 @@ impl Attached {
         if network.xdp == XdpSetting::Off {
             return Ok(None);
         }
+        activity::describe(&network.xdp_interfaces);
         match Self::attach_all(config) {
             Ok(attached) => Ok(Some(attached)),
             Err(error) if network.xdp_required => Err(error),
@@ -351,11 +353,11 @@ impl Guard {
             (State::Passive, true) => {
                 self.xdp
                     .activate(self.mode, ids.secret(), times, self.limits);
-                self.state = State::Active;
+                self.enter(State::Active);
             }
             (State::Active, false) => {
                 self.control().deactivate();
-                self.state = State::Passive;
+                self.enter(State::Passive);
             }
             _ => {}
         }
@@ -386,6 +388,7 @@ impl Guard {
         for index in self.addresses.take_gone() {
             let place = self.interfaces.iter().position(|it| it.index() == index);
             if let Some(gone) = place.map(|at| self.interfaces.swap_remove(at)) {
+                activity::set(gone.name(), false);
                 log::warn!(
                     "xdp: the interface {} is gone, and the program with it: if there is one of \
                      this name again, what comes there is left to the kernel, until a restart",
@@ -428,7 +431,14 @@ impl Guard {
     /// From now on everything is left to the kernel, and to whoever serves next.
     pub(crate) fn end(&mut self) {
         self.control().deactivate();
-        self.state = State::Over;
+        self.enter(State::Over);
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        for interface in &self.interfaces {
+            activity::set(interface.name(), state == State::Active);
+        }
     }
 
     /// For the workers that do not have it: they end it, too, since what comes to their queues

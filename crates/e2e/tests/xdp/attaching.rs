@@ -1,5 +1,6 @@
 //! The program is attached where it may be, and leaves nothing behind.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -186,6 +187,7 @@ fn an_interface_that_does_not_exist_is_named() {
     let log = tracker.log().unwrap();
     assert!(log.contains("`network.xdp` at bridge1: "), "{log}");
     tracker.wait_until_guarded(lab.guest(0)).unwrap();
+    is_active(&tracker, [("bridge0", true), ("bridge1", false)]);
     tracker.stop().unwrap();
     let required = format!("{network}{REQUIRED}");
     let (status, log) = Plan::new(lab.hub(), Family::V4, &required).end().unwrap();
@@ -199,7 +201,14 @@ fn an_interface_that_does_not_exist_is_named() {
         let named = format!("`network.xdp` at {name}: ");
         assert!(log.contains(&named), "{log}");
     }
+    is_active(&tracker, [("bridge1", false), ("bridge2", false)]);
     tracker.stop().unwrap();
+}
+
+/// What is told of where the program works.
+fn is_active<const N: usize>(tracker: &Tracker, expected: [(&str, bool); N]) {
+    let expected = expected.map(|(interface, is_active)| (interface.to_owned(), is_active));
+    assert_eq!(tracker.activity().unwrap(), BTreeMap::from(expected));
 }
 
 /// Some network cards lose their link for seconds when a program comes or goes, and a service

@@ -396,6 +396,7 @@ fn a_queue_of_an_interface_that_is_gone_is_given_up() {
     };
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
     let tracker = guarded(&lab, Family::V4, &network);
+    assert!(tracker.activity().unwrap()["guest0"]);
     run(lab.hub(), "ip", "link del guest0").unwrap();
     until("it is told of", || {
         let told = "the AF_XDP queue 0 of guest0 is not served any more";
@@ -404,7 +405,7 @@ fn a_queue_of_an_interface_that_is_gone_is_given_up() {
     .unwrap();
     until("so is the program", || {
         let told = "xdp: the interface guest0 is gone, and the program with it";
-        Ok(tracker.log()?.contains(told))
+        Ok(tracker.log()?.contains(told) && !tracker.activity()?["guest0"])
     })
     .unwrap();
     // A bridge has the address of one of its ports, which may be another one now.

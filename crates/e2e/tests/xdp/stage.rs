@@ -1,5 +1,6 @@
 //! A lab, and trackers in it that have a program in front of the network stack.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use aquatic_e2e::ask::{Announce, UdpClient, connect_request};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
@@ -242,6 +243,20 @@ impl Place {
         let (head, body) = text.split_once("\r\n\r\n").context("no body")?;
         ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
         Ok(metrics::samples(body))
+    }
+
+    /// The interfaces of which the tracker says whether the program works there, and what it says.
+    pub(crate) fn activity(&self) -> Result<BTreeMap<String, bool>> {
+        let samples = self.samples()?;
+        let mut activity = BTreeMap::new();
+        for sample in samples.iter().filter(|it| it.name == "aquatic_xdp_active") {
+            let [(label, interface)] = &sample.labels[..] else {
+                bail!("{sample:?}")
+            };
+            ensure!(label == "interface", "{sample:?}");
+            activity.insert(interface.clone(), sample.value == 1.0);
+        }
+        Ok(activity)
     }
 
     /// Waits until all these counts are so much more than they were. They are a little late.
