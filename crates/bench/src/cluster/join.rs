@@ -115,11 +115,12 @@ impl Completion {
     fn of(node: &Node, expected: f64) -> anyhow::Result<Self> {
         let seconds = seconds_until_complete(&node.log()?)?;
         let clock = Clock::start();
-        let mut peers = node.peers()?;
-        while peers < expected && clock.elapsed() < COUNTED_MAX {
+        let mut peers = node.counted_peers()?;
+        while peers < Some(expected) && clock.elapsed() < COUNTED_MAX {
             thread::sleep(PAUSE);
-            peers = node.peers()?;
+            peers = node.counted_peers()?;
         }
+        let peers = peers.context("a node has not counted its peers")?;
         Ok(Self { seconds, peers })
     }
 

@@ -30,6 +30,8 @@ const AS_EXPECTED_MAX: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
+const PEERS: &str = "aquatic_peers";
+
 /// How a node is set up.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -211,9 +213,15 @@ impl Node {
         self.setup.server.is_some()
     }
 
-    /// How many peers it knows, by its last count: it counts once a second.
+    /// How many peers it knows, by its last count: it counts once a second. `None`: it has not done
+    /// so yet.
+    pub(crate) fn counted_peers(&self) -> anyhow::Result<Option<f64>> {
+        Ok(self.metrics()?.sum(PEERS))
+    }
+
+    /// The same of a node that has run for some seconds.
     pub(crate) fn peers(&self) -> anyhow::Result<f64> {
-        self.metrics()?.require("aquatic_peers")
+        self.metrics()?.require(PEERS)
     }
 
     /// What it has logged since its start.
