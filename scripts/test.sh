@@ -121,7 +121,8 @@ fi
 # cargo-nextest is quicker and its report is easier to read; plain cargo runs the same tests.
 run_tests=(cargo test --no-fail-fast)
 if command -v cargo-nextest > /dev/null; then
-    run_tests=(cargo nextest run --no-fail-fast)
+    run_tests=(cargo nextest run --no-fail-fast --profile whole
+        --test-threads $((2 * $(nproc))))
 fi
 
 # All but benchmarks, and examples in the documentation, which come extra: nextest knows no such.
