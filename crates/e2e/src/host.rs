@@ -1,14 +1,14 @@
 //! Where a program runs: this machine, or a network namespace with addresses of its own.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 
 use crate::Family;
@@ -22,6 +22,9 @@ const PORT_ATTEMPTS_MAX: usize = 100;
 
 /// For one attempt to connect: longer than the way to any host of a lab takes.
 const REACH_LIMIT: Duration = Duration::from_secs(1);
+
+/// For an answer by HTTP.
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
 
 /// A network address pair, and the network namespace in which it is a local address.
 #[derive(Clone, Debug)]
@@ -114,6 +117,23 @@ impl Host {
     pub fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream> {
         self.enter(|| TcpStream::connect(address))?
             .with_context(|| format!("cannot connect to {address}"))
+    }
+
+    /// What is served here by HTTP at an address.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn fetch(&self, address: SocketAddr, path: &str) -> Result<String> {
+        let mut stream = self.connect_tcp(address)?;
+        stream.set_read_timeout(Some(FETCH_LIMIT))?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").context("no body")?;
+        ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
+        Ok(body.to_owned())
     }
 
     /// A port that is free here for UDP and TCP in both families.

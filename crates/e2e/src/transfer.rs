@@ -1,9 +1,10 @@
 //! A file goes from one real client to another, and they know each other through us only.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use aquatic_test_support::metrics;
 
 use crate::clients::{Client, Kind, LEECHER, Role, SEEDER, Stalled};
 use crate::folder::Folder;
@@ -22,6 +23,9 @@ const COUNTS_LIMIT: Duration = Duration::from_secs(120);
 /// Attempts at a transfer in which clients fail.
 const ATTEMPTS: u32 = 3;
 
+/// Of a tracker that has a program in front of the network stack.
+const PROGRAM_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+
 /// The clients in the order in which they come.
 pub type Cast = [(Role, Kind); 2];
 
@@ -35,7 +39,8 @@ pub fn on_loopback(protocol: Protocol, family: Family, cast: Cast) {
         Family::V4 => "127.0.0.1",
         Family::V6 => "[::1]",
     };
-    unless_clients_fail(|| transfer(protocol, [&host; 3], (name, ""), family, cast));
+    let tracker = (name, "");
+    unless_clients_fail(|| transfer(protocol, [&host; 3], tracker, family, cast, || Ok(())));
 }
 
 /// The first client knows the tracker by UDP, and the second one by HTTP, or the other way round
@@ -90,7 +95,9 @@ pub fn in_a_lab(protocol: Protocol, family: Family, cast: Cast) {
     let Some(lab) = Lab::new(2).unwrap() else {
         return;
     };
-    across(&lab, protocol, family, "", cast);
+    let hosts = [lab.hub(), lab.guest(0), lab.guest(1)];
+    let tracker = (Lab::hub_name(family), "");
+    unless_clients_fail(|| transfer(protocol, hosts, tracker, family, cast, || Ok(())));
 }
 
 /// The same over UDP, where a program in front of the network stack answers and drops what it can
@@ -99,18 +106,25 @@ pub fn in_a_lab(protocol: Protocol, family: Family, cast: Cast) {
 /// # Panics
 /// As [`on_loopback`].
 pub fn past_a_program(setting: &str, family: Family, cast: Cast) {
-    let program =
-        format!("xdp = \"{setting}\"\nxdp_interfaces = [\"bridge0\"]\nxdp_required = true\n");
+    let program = format!(
+        "xdp = \"{setting}\"\nxdp_interfaces = [\"bridge0\"]\nxdp_required = true\n\n\
+         [metrics]\nrun_prometheus_endpoint = true\n\
+         prometheus_endpoint_address = \"{PROGRAM_METRICS}\"\n"
+    );
     let Some(lab) = Lab::for_programs(2).unwrap() else {
         return;
     };
-    across(&lab, Protocol::Udp, family, &program, cast);
-}
-
-fn across(lab: &Lab, protocol: Protocol, family: Family, config: &str, cast: Cast) {
     let hosts = [lab.hub(), lab.guest(0), lab.guest(1)];
-    let name = Lab::hub_name(family);
-    unless_clients_fail(|| transfer(protocol, hosts, (name, config), family, cast));
+    let tracker = (Lab::hub_name(family), &*program);
+    let at_end = || {
+        wait::until("the program has dealt with requests", COUNTS_LIMIT, || {
+            let text = lab.hub().fetch(PROGRAM_METRICS, "/metrics")?;
+            let samples = metrics::samples(&text);
+            let handled = metrics::sum(&samples, "aquatic_handled_in_kernel_total");
+            Ok((handled > 0.0).then_some(()))
+        })
+    };
+    unless_clients_fail(|| transfer(Protocol::Udp, hosts, tracker, family, cast, at_end));
 }
 
 /// The seeder announces once, then the tracker is started anew, and only then the leecher comes.
@@ -142,13 +156,15 @@ pub fn unless_clients_fail(mut transfer: impl FnMut() -> Result<()>) {
     transfer().unwrap();
 }
 
-/// The whole life of a small swarm, in the leecher's folder and by the tracker's own counts.
+/// The whole life of a small swarm, in the leecher's folder and by the tracker's own counts; then
+/// what is to be looked `at_end`.
 fn transfer(
     protocol: Protocol,
     [tracker_host, first_host, second_host]: [&Host; 3],
     (tracker_name, config): (&str, &str),
     family: Family,
     [(first_role, first_kind), (second_role, second_kind)]: Cast,
+    at_end: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let folder = &Folder::new()?;
     let address = SocketAddr::new(tracker_host.ip(family), tracker_host.free_port()?);
@@ -192,6 +208,7 @@ fn transfer(
     first.stop()?;
     seeders -= u32::from(first_kind.says_goodbye(protocol));
     watcher.wait_for(&mut [], (seeders, 0))?;
+    at_end()?;
     tracker.stop()
 }
 

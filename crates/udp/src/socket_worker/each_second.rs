@@ -20,7 +20,8 @@ pub(super) struct EachSecond<'a> {
     lost_totals: Vec<u32>,
     /// How many of those that the kernel has thrown away its filters have dropped.
     filtered_totals: Vec<u64>,
-    asked_at: Seconds,
+    /// `None`: in the first turn.
+    asked_at: Option<Seconds>,
     next_look_micros: u64,
 }
 
@@ -30,7 +31,7 @@ impl<'a> EachSecond<'a> {
             sockets,
             lost_totals: vec![0; sockets.len()],
             filtered_totals: vec![0; sockets.len()],
-            asked_at: Seconds::default(),
+            asked_at: None,
             next_look_micros: 0,
         }
     }
@@ -41,10 +42,9 @@ impl<'a> EachSecond<'a> {
             self.next_look_micros = now.micros + LOOK_MICROS;
             worker.look_for_floods(now, self.sockets);
         }
-        if now.seconds == self.asked_at {
+        if self.asked_at.replace(now.seconds) == Some(now.seconds) {
             return;
         }
-        self.asked_at = now.seconds;
         heartbeat::beat();
         worker.synchronise(now, unix_micros());
         self.count_lost(worker);

@@ -1,6 +1,7 @@
 //! Addresses, buffers and bad weather.
 
 use std::collections::HashSet;
+use std::fs;
 use std::net::SocketAddr;
 
 use aquatic_test_support::program::loopback;
@@ -28,6 +29,41 @@ fn the_answer_leaves_from_the_address_that_was_asked() {
             client.scrape(&torrents().collect::<Vec<_>>());
         }
         Client::new(&daemon, IpFamily::V6).join(torrent(1), 1, 1);
+    });
+}
+
+/// Datagrams that sockets have sent in the network of this thread.
+#[cfg(target_os = "linux")]
+fn sent_by_sockets() -> u64 {
+    let numbers = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let mut lines = numbers.lines().filter(|line| line.starts_with("Udp: "));
+    let [names, numbers] = [(); 2].map(|()| lines.next().unwrap().split(' '));
+    let mut pairs = names.zip(numbers);
+    let (_, v4) = pairs.find(|(name, _)| *name == "OutDatagrams").unwrap();
+    let numbers = fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
+    let mut lines = numbers.lines();
+    let v6 = lines.find_map(|line| line.strip_prefix("Udp6OutDatagrams"));
+    v4.parse::<u64>().unwrap() + v6.unwrap().trim().parse::<u64>().unwrap()
+}
+
+/// What all these scenarios say of queues they say of sockets only, if nothing comes by queues.
+#[test]
+#[cfg(target_os = "linux")]
+fn where_there_are_queues_answers_leave_by_them() {
+    on_every_setup(|setup| {
+        if !setup.has_queues {
+            return;
+        }
+        let daemon = setup.start_with_metrics("");
+        metrics::wait_for(&daemon, &[("aquatic_xdp_active", 1.0)]);
+        for family in IpFamily::ALL {
+            let before = sent_by_sockets();
+            let mut client = Client::new(&daemon, family);
+            client.join(torrent(1), 1, 1);
+            client.scrape(&[torrent(1)]);
+            // Three requests of the client's.
+            assert_eq!(sent_by_sockets() - before, 3, "{family:?}");
+        }
     });
 }
 
