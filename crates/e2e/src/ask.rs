@@ -245,6 +245,13 @@ pub fn announce_request(connection_id: u64, transaction_id: u32, announce: &Anno
     )
 }
 
+/// A scrape request.
+#[must_use]
+pub fn scrape_request(connection_id: u64, transaction_id: u32, torrents: &[[u8; 20]]) -> Vec<u8> {
+    let body = torrents.concat();
+    request(connection_id, ACTION_SCRAPE, transaction_id, &body)
+}
+
 fn request(connection_id: u64, action: u32, transaction_id: u32, body: &[u8]) -> Vec<u8> {
     let mut request = Vec::new();
     request.extend(connection_id.to_be_bytes());

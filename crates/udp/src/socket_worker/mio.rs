@@ -31,6 +31,9 @@ const LAST_BATCHES_MAX: usize = 64;
 /// Within this, what a program was busy with when it was told to end is in a queue: it is a batch.
 const LAST_FRAMES: Duration = Duration::from_millis(2);
 
+/// In this, owners of torrents deal with a batch of each queue.
+const LAST_BATCH: Duration = Duration::from_micros(200);
+
 /// The token of the waker with which other workers end a [`Poll`]'s wait.
 pub const WAKER: Token = Token(usize::MAX);
 
@@ -236,8 +239,14 @@ impl Traffic<'_> {
                 thread::sleep(LAST_FRAMES);
             }
             for _ in 0..LAST_BATCHES_MAX {
-                if self.queues.receive(now, worker).0 == 0 {
+                let (frames, is_full) = self.queues.receive(now, worker);
+                if frames == 0 {
                     break;
+                }
+                // The owners of torrents take them meanwhile.
+                worker.finish(now);
+                if is_full {
+                    thread::sleep(LAST_BATCH);
                 }
             }
         }
