@@ -7,7 +7,7 @@
 //! tracker listens and which networks are denied; and, at once, how much a client may ask. What it
 //! counts is added to what that worker counts.
 
-mod activity;
+pub(crate) mod activity;
 mod queues;
 
 use std::fmt::{self, Display, Formatter};
@@ -97,18 +97,24 @@ impl Attached {
         }
         let mut queues = Vec::new();
         for at in &attached {
-            log::info!(
-                "xdp: {} at {}, {at}",
-                label(network.xdp),
-                at.interface.name()
-            );
-            if has_queues {
-                match queues::open(&xdp, at) {
-                    Ok(opened) => queues.extend(opened),
-                    Err(error) if network.xdp_required => return Err(error),
-                    Err(error) => log::warn!("{error:#}"),
+            let opened = match has_queues {
+                true => queues::open(&xdp, at),
+                false => Ok(Vec::new()),
+            };
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err(error) if network.xdp_required => return Err(error),
+                Err(error) => {
+                    log::warn!("{error:#}: its requests go by the network stack");
+                    Vec::new()
                 }
-            }
+            };
+            let what = match network.xdp {
+                XdpSetting::Full if opened.is_empty() => XdpSetting::Filter,
+                setting => setting,
+            };
+            log::info!("xdp: {} at {}, {at}", label(what), at.interface.name());
+            queues.extend(opened);
         }
         Ok(Self {
             xdp,
@@ -385,7 +391,8 @@ impl Guard {
     }
 
     fn follow_interfaces(&mut self) {
-        for index in self.addresses.take_gone() {
+        let known = self.interfaces.iter().map(Interface::index);
+        for index in self.addresses.take_gone(known) {
             let place = self.interfaces.iter().position(|it| it.index() == index);
             if let Some(gone) = place.map(|at| self.interfaces.swap_remove(at)) {
                 activity::set(gone.name(), false);

@@ -14,7 +14,9 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// Types of messages, and of attributes.
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
+const NEW_LINK: u16 = 16;
 const DELETED_LINK: u16 = 17;
+const GET_LINKS: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const DELETED_ADDRESS: u16 = 21;
 const GET_ADDRESSES: u16 = 22;
@@ -40,11 +42,23 @@ pub struct HostAddresses {
     listed: Vec<IpAddr>,
     /// The number of the last question.
     question: u32,
-    is_asked: bool,
-    /// Something has changed since the last question.
+    /// What is being answered. The kernel tells one list at a time.
+    asked: Option<List>,
+    /// An address has come or gone since they were last asked for.
     is_stale: bool,
+    /// Interfaces may have gone unheard.
+    has_lost: bool,
     /// Numbers of interfaces that are not there any more.
     gone: Vec<u32>,
+    /// Those of a list of interfaces that has not come to its end, and of one that has.
+    listed_interfaces: Vec<u32>,
+    interfaces: Option<Vec<u32>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    Addresses,
+    Interfaces,
 }
 
 impl HostAddresses {
@@ -58,16 +72,23 @@ impl HostAddresses {
             buffer: vec![0; BUFFER_BYTES],
             listed: Vec::new(),
             question: 0,
-            is_asked: false,
+            asked: None,
             is_stale: true,
+            has_lost: false,
             gone: Vec::new(),
+            listed_interfaces: Vec::new(),
+            interfaces: None,
         })
     }
 
-    /// The numbers of interfaces that are gone since this was asked last. They are heard of by
-    /// [`changed`](Self::changed).
-    pub fn take_gone(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.gone)
+    /// Those of the interfaces with these numbers that are gone since this was asked last. They are
+    /// heard of by [`changed`](Self::changed).
+    pub fn take_gone(&mut self, known: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let (gone, all) = (std::mem::take(&mut self.gone), self.interfaces.take());
+        let is_gone = |number: &u32| {
+            gone.contains(number) || all.as_ref().is_some_and(|all| !all.contains(number))
+        };
+        known.into_iter().filter(is_gone).collect()
     }
 
     /// All of them, if they are others than this was last asked, or may be. To be called about once
@@ -76,10 +97,24 @@ impl HostAddresses {
     /// # Errors
     /// If the kernel does not tell any more.
     pub fn changed(&mut self) -> io::Result<Option<Vec<IpAddr>>> {
-        let mut changed = None;
-        if self.is_stale && !self.is_asked {
-            self.ask()?;
+        // What was told before a question is older than its answer.
+        let changed = self.hear()?;
+        if self.asked.is_some() {
+            return Ok(changed);
         }
+        if self.is_stale {
+            self.ask(List::Addresses)?;
+        } else if self.has_lost {
+            self.ask(List::Interfaces)?;
+        } else {
+            return Ok(changed);
+        }
+        Ok(self.hear()?.or(changed))
+    }
+
+    /// Reads what there is.
+    fn hear(&mut self) -> io::Result<Option<Vec<IpAddr>>> {
+        let mut changed = None;
         loop {
             let bytes = match self.socket.read(&mut self.buffer) {
                 Ok(bytes) => bytes,
@@ -87,7 +122,7 @@ impl HostAddresses {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 // Something was lost: news, or a part of the list.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    (self.is_stale, self.is_asked) = (true, false);
+                    (self.is_stale, self.has_lost, self.asked) = (true, true, None);
                     return Ok(changed);
                 }
                 Err(error) => return Err(error),
@@ -100,49 +135,73 @@ impl HostAddresses {
         }
     }
 
-    fn ask(&mut self) -> io::Result<()> {
-        self.listed.clear();
+    fn ask(&mut self, list: List) -> io::Result<()> {
         // What is left of the answer to an earlier one has another number.
         self.question = self.question.wrapping_add(1) | QUESTIONS;
-        (self.is_stale, self.is_asked) = (false, true);
-        self.socket.write_all(&question(self.question))
+        self.asked = Some(list);
+        let kind = match list {
+            List::Addresses => {
+                self.listed.clear();
+                self.is_stale = false;
+                GET_ADDRESSES
+            }
+            List::Interfaces => {
+                self.listed_interfaces.clear();
+                self.has_lost = false;
+                GET_LINKS
+            }
+        };
+        self.socket.write_all(&question(kind, self.question))
     }
 
     /// Returns the list if it has come to its end.
     fn take(&mut self, message: &Message<'_>) -> Option<Vec<IpAddr>> {
         self.gone.extend(message.gone_interface());
-        if message.number != self.question || !self.is_asked || message.kind == DELETED_ADDRESS {
+        let asked = self.asked.filter(|_| message.number == self.question);
+        let Some(list) = asked.filter(|_| message.kind != DELETED_ADDRESS) else {
             self.is_stale |= matches!(message.kind, NEW_ADDRESS | DELETED_ADDRESS);
             return None;
+        };
+        let is_interrupted = message.flags & INTERRUPTED != 0;
+        match list {
+            List::Addresses => self.is_stale |= is_interrupted,
+            List::Interfaces => self.has_lost |= is_interrupted,
         }
-        self.is_stale |= message.flags & INTERRUPTED != 0;
         match message.kind {
-            NEW_ADDRESS => {
-                self.listed.extend(message.address());
-                None
-            }
+            NEW_ADDRESS => self.listed.extend(message.address()),
+            NEW_LINK => self.listed_interfaces.extend(message.interface()),
             // It is busy with another answer: again in a second.
             ERROR => {
-                (self.is_stale, self.is_asked) = (true, false);
-                None
+                self.asked = None;
+                match list {
+                    List::Addresses => self.is_stale = true,
+                    List::Interfaces => self.has_lost = true,
+                }
             }
             DONE => {
-                self.is_asked = false;
-                Some(std::mem::take(&mut self.listed)).filter(|_| !self.is_stale)
+                self.asked = None;
+                let addresses = std::mem::take(&mut self.listed);
+                let interfaces = std::mem::take(&mut self.listed_interfaces);
+                match list {
+                    List::Addresses => return Some(addresses).filter(|_| !self.is_stale),
+                    List::Interfaces if self.has_lost => {}
+                    List::Interfaces => self.interfaces = Some(interfaces),
+                }
             }
-            _ => None,
+            _ => {}
         }
+        None
     }
 }
 
-/// `struct nlmsghdr`, and `struct ifaddrmsg` of any family.
-fn question(number: u32) -> Vec<u8> {
-    const BYTES: u32 = 16 + 8;
+/// `struct nlmsghdr`, and `struct ifaddrmsg` or `struct ifinfomsg`, of any family.
+fn question(kind: u16, number: u32) -> Vec<u8> {
+    const BYTES: u32 = 16 + 16;
     let mut bytes = BYTES.to_ne_bytes().to_vec();
-    bytes.extend(GET_ADDRESSES.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
     bytes.extend(REQUEST_LIST.to_ne_bytes());
     bytes.extend(number.to_ne_bytes());
-    bytes.extend([0; 4 + 8]);
+    bytes.extend([0; 4 + 16]);
     bytes
 }
 
@@ -156,13 +215,17 @@ struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// The number of an interface that it says is gone (`struct ifinfomsg`). Of a port that leaves
-    /// a bridge the same is said, in the name of the bridge's family.
+    /// The number of an interface that it says is gone. Of a port that leaves a bridge the same is
+    /// said, in the name of the bridge's family.
     fn gone_interface(&self) -> Option<u32> {
         let family = *self.body.first()?;
         let is_gone = self.kind == DELETED_LINK && i32::from(family) == libc::AF_UNSPEC;
-        let index = u32::from_ne_bytes(number(self.body, 4)?);
-        is_gone.then_some(index)
+        self.interface().filter(|_| is_gone)
+    }
+
+    /// The number of the interface that it tells of (`struct ifinfomsg`).
+    fn interface(&self) -> Option<u32> {
+        Some(u32::from_ne_bytes(number(self.body, 4)?))
     }
 
     /// What it says of an address that the host has: its own one, where the other end has another.
@@ -297,7 +360,7 @@ mod tests {
         let mut addresses = HostAddresses::follow().unwrap();
         addresses.changed().unwrap().unwrap();
         for kind in [ERROR, DONE] {
-            addresses.ask().unwrap();
+            addresses.ask(List::Addresses).unwrap();
             // The end of an answer that was given up.
             let last = message(DONE, addresses.question - 1, &[]);
             let own = message(kind, addresses.question, &[]);
@@ -329,8 +392,42 @@ mod tests {
                 body: &body,
             };
             addresses.take(&message);
-            assert_eq!(addresses.take_gone(), expected);
+            assert_eq!(addresses.take_gone([6, 7]), expected);
         }
+    }
+
+    #[test]
+    fn news_of_before_do_not_make_a_list_old() {
+        let mut addresses = HostAddresses::follow().unwrap();
+        addresses.changed().unwrap().unwrap();
+        addresses.is_stale = true;
+        // In the socket before the question is asked: the answer to one that nobody waits for,
+        // which is of addresses, too.
+        let number = QUESTIONS - 1;
+        let earlier = question(GET_ADDRESSES, number);
+        addresses.socket.write_all(&earlier).unwrap();
+        assert!(addresses.changed().unwrap().is_some());
+        assert!(!addresses.is_stale);
+    }
+
+    #[test]
+    fn interfaces_that_may_have_gone_unheard_are_looked_for() {
+        let mut addresses = HostAddresses::follow().unwrap();
+        addresses.changed().unwrap().unwrap();
+        let loopback = kernel::interface_index("lo").unwrap();
+        let known = [loopback, u32::MAX];
+        assert_eq!(addresses.take_gone(known), []);
+        addresses.has_lost = true;
+        while addresses.interfaces.is_none() {
+            addresses.changed().unwrap();
+        }
+        assert_eq!(addresses.take_gone(known), [u32::MAX]);
+        assert_eq!(addresses.take_gone(known), []);
+        // A list that changed while it was told is none.
+        addresses.ask(List::Interfaces).unwrap();
+        addresses.has_lost = true;
+        addresses.hear().unwrap();
+        assert_eq!((addresses.asked, addresses.interfaces), (None, None));
     }
 
     #[test]

@@ -23,8 +23,8 @@ use crate::told::{
 /// Cells of the rate of clients, as `aquatic_daemon` has them.
 const RATE_CELLS: usize = 1 << 20;
 
-/// Receive queues of an interface that can have a socket of AF_XDP.
-const QUEUES_MAX: u32 = 256;
+/// So many receive queues of an interface, the first ones, can have a socket of AF_XDP.
+pub const XDP_QUEUES_MAX: u32 = 256;
 
 impl AttachMode {
     fn flags(self) -> u32 {
@@ -229,7 +229,7 @@ impl Xdp {
             let is_generic = mode == AttachMode::Generic;
             it.is_generic.store(is_generic.into(), Ordering::Relaxed);
         }
-        let queues = QueueMap::new(QUEUES_MAX)?;
+        let queues = QueueMap::new(XDP_QUEUES_MAX)?;
         let maps = [
             ("state_map", self.state.as_fd()),
             ("settings_map", settings.as_fd()),

@@ -313,7 +313,7 @@ fn without_the_right_to_queues_requests_go_by_the_stack() {
     let tracker = plan(&full).start().unwrap();
     let log = tracker.log().unwrap();
     assert!(
-        log.contains(without) && log.contains("xdp: full at bridge0"),
+        log.contains(without) && log.contains("xdp: filter at bridge0"),
         "{log}"
     );
     tracker.wait_until_guarded(lab.guest(0)).unwrap();
@@ -322,10 +322,7 @@ fn without_the_right_to_queues_requests_go_by_the_stack() {
 
     let (status, log) = plan(&format!("{full}{REQUIRED}")).end().unwrap();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(
-        log.contains(without) && !log.contains("xdp: full at"),
-        "{log}"
-    );
+    assert!(log.contains(without) && !log.contains(ATTACHED), "{log}");
 }
 
 /// Rights that are given up after the start are not missed.

@@ -397,10 +397,11 @@ fn a_queue_of_an_interface_that_is_gone_is_given_up() {
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
     let tracker = guarded(&lab, Family::V4, &network);
     assert!(tracker.activity().unwrap()["guest0"]);
+    assert_eq!(tracker.queue_activity().unwrap(), [true]);
     run(lab.hub(), "ip", "link del guest0").unwrap();
     until("it is told of", || {
         let told = "the AF_XDP queue 0 of guest0 is not served any more";
-        Ok(tracker.log()?.contains(told))
+        Ok(tracker.log()?.contains(told) && tracker.queue_activity()? == [false])
     })
     .unwrap();
     until("so is the program", || {

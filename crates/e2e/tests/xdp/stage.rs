@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
@@ -30,9 +29,6 @@ pub(crate) const FULL_AT_BRIDGE: &str =
 
 /// For whatever a daemon does soon.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-
-/// For one answer of the endpoint.
-const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a tracker is started.
 pub(crate) struct Plan<'a> {
@@ -234,15 +230,8 @@ impl Place {
     }
 
     fn samples(&self) -> Result<Vec<metrics::Sample>> {
-        let mut stream = self.host.connect_tcp(endpoint(self.address.port()))?;
-        stream.set_read_timeout(Some(ENDPOINT_LIMIT))?;
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let (head, body) = text.split_once("\r\n\r\n").context("no body")?;
-        ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
-        Ok(metrics::samples(body))
+        let endpoint = endpoint(self.address.port());
+        Ok(metrics::samples(&self.host.fetch(endpoint, "/metrics")?))
     }
 
     /// The interfaces of which the tracker says whether the program works there, and what it says.
@@ -257,6 +246,15 @@ impl Place {
             activity.insert(interface.clone(), sample.value == 1.0);
         }
         Ok(activity)
+    }
+
+    /// Whether its queues are served.
+    pub(crate) fn queue_activity(&self) -> Result<Vec<bool>> {
+        let samples = self.samples()?;
+        let queues = samples
+            .iter()
+            .filter(|it| it.name == "aquatic_xdp_queue_active");
+        Ok(queues.map(|it| it.value == 1.0).collect())
     }
 
     /// Waits until all these counts are so much more than they were. They are a little late.

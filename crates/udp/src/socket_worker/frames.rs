@@ -21,12 +21,14 @@ use aquatic_types::IpFamily;
 use aquatic_udp_socket::{
     LocalAddr, Outbox, ReturnPath, SendReport, UNFRAGMENTED_BYTES_MAX, UdpSocket,
 };
+use aquatic_xdp::Interface;
 use aquatic_xdp::af_xdp::{FRAME_BYTES_MAX, Queue, Sender};
 use aquatic_xdp::frame::{self, Link};
 use links::{Links, Way};
 
 use super::SocketWorker;
 use crate::Now;
+use crate::xdp::activity;
 
 /// Frames that one round takes of a queue at most.
 const BATCH_FRAMES: usize = 64;
@@ -39,25 +41,29 @@ const TAG_BYTES: usize = 4;
 #[derive(Debug)]
 pub(crate) struct FrameQueue {
     queue: Queue,
-    /// What it is called where something is told of it: interface and number.
-    name: String,
-    interface_index: u32,
+    interface: Interface,
+    number: u32,
     /// Bytes of the largest packet.
     mtu: usize,
     links: Links,
     /// Frames that the kernel had no place for, as far as that was counted.
     lost: u64,
+    /// Its interface was, when that was looked at last: what is to be sent waits in the ring, and
+    /// there is nothing to be gained by trying.
+    is_down: bool,
 }
 
 impl FrameQueue {
-    pub(crate) fn new(queue: Queue, name: String, interface_index: u32, mtu: usize) -> Self {
+    pub(crate) fn new(queue: Queue, interface: &Interface, number: u32, mtu: usize) -> Self {
+        activity::set_queue(interface.name(), number, true);
         Self {
             queue,
-            name,
-            interface_index,
+            interface: interface.clone(),
+            number,
             mtu,
             links: Links::default(),
             lost: 0,
+            is_down: false,
         }
     }
 
@@ -237,9 +243,10 @@ impl Queues {
             }
             let reports = queue.send(&mut outbox, &mut self.others);
             let flushed = queue.queue.split().1.flush();
-            unsent |= queue.queue.split().1.waiting() > 0 || !outbox.is_empty();
+            let waits = queue.queue.split().1.waiting() > 0 || !outbox.is_empty();
+            unsent |= waits && !queue.is_down;
             put_back(outbox, index, worker);
-            send_by_sockets(&self.others, Some(queue.interface_index), worker, sockets);
+            send_by_sockets(&self.others, Some(queue.interface.index()), worker, sockets);
             self.others.clear();
             for (family, report) in [IpFamily::V4, IpFamily::V6].into_iter().zip(&reports) {
                 worker.account(family, index, report, resend_len_max);
@@ -256,8 +263,11 @@ impl Queues {
     pub(super) fn count_lost(&mut self, worker: &SocketWorker) {
         for place in &mut self.list {
             let Some(queue) = place else { continue };
-            if let Err(error) = queue.queue.check()
-                && error.kind() != io::ErrorKind::NetworkDown
+            let state = queue.queue.check();
+            let is_down = |error: &io::Error| error.kind() == io::ErrorKind::NetworkDown;
+            queue.is_down = state.as_ref().is_err_and(is_down);
+            if let Err(error) = state
+                && !is_down(&error)
             {
                 give_up(place, &error);
                 continue;
@@ -327,9 +337,11 @@ fn by_socket(mut peer: SocketAddr, ip: IpAddr, interface: Option<u32>) -> Return
 /// The interface is gone, or its driver cannot any more.
 fn give_up(place: &mut Option<FrameQueue>, error: &io::Error) {
     if let Some(queue) = place.take() {
+        let (interface, number) = (queue.interface.name(), queue.number);
+        activity::set_queue(interface, number, false);
         log::warn!(
-            "the AF_XDP queue {} is not served any more, but by the network stack: {error}",
-            queue.name
+            "the AF_XDP queue {number} of {interface} is not served any more, but by the network \
+             stack: {error}"
         );
     }
 }

@@ -1,8 +1,10 @@
 //! The queues of AF_XDP by which requests come, with `network.xdp = "full"`.
 
+use std::io;
+
 use anyhow::Context;
 use aquatic_xdp::af_xdp::{self, Mode, Queue, QueueOptions};
-use aquatic_xdp::{AttachMode, QueueNumbers, Xdp};
+use aquatic_xdp::{AttachMode, QueueNumbers, XDP_QUEUES_MAX, Xdp};
 
 use super::At;
 use crate::socket_worker::frames::FrameQueue;
@@ -12,36 +14,42 @@ const QUEUE_RIGHTS: &str = "it takes root or CAP_NET_RAW, and memory that may be
                             LimitMEMLOCK=, RestrictAddressFamilies=AF_XDP)";
 
 /// Receive queues of an interface that are tried if it does not say how many it has.
-const QUEUES_MAX: u32 = 64;
+const TRIES_MAX: u32 = 64;
 
 /// Whether there is AF_XDP, and this process may have it.
 pub(super) fn require() -> anyhow::Result<()> {
     af_xdp::probe().with_context(|| format!("`network.xdp` = full: {QUEUE_RIGHTS}"))
 }
 
-/// How many queues have both ways: answers leave by the queue that their requests have come by.
-fn two_ways(name: &str, queues: QueueNumbers) -> u32 {
-    match queues {
-        QueueNumbers { receive, send: 0 } => receive,
-        QueueNumbers { receive, send } if send < receive => {
-            log::warn!(
-                "AF_XDP: {name} has {receive} queues to receive by and {send} to send by: what \
-                 comes by the others goes by the network stack (see ethtool -L)"
-            );
-            send
-        }
-        QueueNumbers { receive, .. } => receive,
+/// How many queues can be served: those with both ways, since answers leave by the queue that their
+/// requests have come by, and not more than the program knows.
+fn served(name: &str, queues: QueueNumbers) -> u32 {
+    let QueueNumbers { receive, send } = queues;
+    let two_ways = match send {
+        // A driver that tells only of the others.
+        0 => receive,
+        send => receive.min(send),
+    };
+    let served = two_ways.min(XDP_QUEUES_MAX);
+    if served < receive {
+        log::warn!(
+            "AF_XDP: of the {receive} queues of {name} to receive by, {served} are served ({send} \
+             are to send by, and {XDP_QUEUES_MAX} can be served at all): what comes by the others \
+             goes by the network stack (see ethtool -L)"
+        );
     }
+    served
+}
+
+/// Whether there is no queue of this number; all other reasons why one cannot be had are told.
+fn is_beyond_the_last(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// Has requests go to this process, by all queues of the interface.
 pub(super) fn open(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
     let (interface, name) = (&at.interface, at.interface.name());
-    let what = || {
-        format!(
-            "`network.xdp` = full at {name}: its requests go by the network stack ({QUEUE_RIGHTS})"
-        )
-    };
+    let what = || format!("`network.xdp` = full at {name}: no queues ({QUEUE_RIGHTS})");
     let options = QueueOptions {
         mode: match at.mode {
             AttachMode::Native => Mode::ZeroCopyIfPossible,
@@ -51,11 +59,11 @@ pub(super) fn open(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
     };
     let mtu = interface.mtu().with_context(what)?;
     let mut opened = Vec::new();
-    let count = interface.queues().map(|it| two_ways(name, it));
-    for number in 0..count.unwrap_or(QUEUES_MAX) {
+    let count = interface.queues().map(|it| served(name, it));
+    for number in 0..count.unwrap_or(TRIES_MAX) {
         let queue = match Queue::open(interface.index(), number, &options) {
-            // It does not say how many there are: there are no more.
-            Err(_) if count.is_none() && number > 0 => break,
+            // It does not say how many there are.
+            Err(error) if count.is_none() && number > 0 && is_beyond_the_last(&error) => break,
             queue => queue.with_context(what)?,
         };
         let copies = if queue.is_zero_copy() {
@@ -73,9 +81,9 @@ pub(super) fn open(xdp: &Xdp, at: &At) -> anyhow::Result<Vec<FrameQueue>> {
     for (number, copies, _) in &opened {
         log::info!("AF_XDP: queue {number} of {name}, {copies}");
     }
-    let queues = opened.into_iter().map(|(number, _, queue)| {
-        FrameQueue::new(queue, format!("{number} of {name}"), interface.index(), mtu)
-    });
+    let queues = opened
+        .into_iter()
+        .map(|(number, _, queue)| FrameQueue::new(queue, interface, number, mtu));
     Ok(queues.collect())
 }
 
@@ -114,8 +122,12 @@ mod tests {
 
     #[test]
     fn queues_have_to_send_as_well() {
-        let queues = |receive, send| two_ways("eth0", QueueNumbers { receive, send });
+        let queues = |receive, send| served("eth0", QueueNumbers { receive, send });
         assert_eq!([queues(4, 4), queues(4, 1), queues(2, 8)], [4, 1, 2]);
+        assert_eq!(
+            [queues(300, 300), queues(300, 0), queues(256, 300)],
+            [256; 3]
+        );
         // A driver that tells only of the others.
         assert_eq!(queues(3, 0), 3);
     }

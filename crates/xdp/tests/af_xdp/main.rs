@@ -276,6 +276,9 @@ fn what_cannot_be_opened_says_why() {
             let error = Queue::open(interface, queue, &options).unwrap_err();
             let expected = format!("cannot take queue {queue} of interface {interface}: ");
             assert!(error.to_string().starts_with(&expected), "{error}");
+            // What there is not is told from what cannot be had.
+            let is_missing = error.kind() == ErrorKind::InvalidInput;
+            assert_eq!(is_missing, queue == 1, "{error:?}");
         }
     });
     lab.enter(Side::Tracker, || {
