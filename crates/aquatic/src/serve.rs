@@ -54,6 +54,9 @@ struct Bound<'a> {
     udp: Option<udp_front_end::Bound>,
     http: Option<stream_tracker::Bound<'a>>,
     ws: Option<stream_tracker::Bound<'a>>,
+    /// Whoever does may not read then what root may, which has to be seen at the start: TLS is
+    /// loaded after that. If nobody does, all that can fail comes before a program is attached.
+    drops_privileges: bool,
 }
 
 /// What can be done about protocols that are served.
@@ -77,7 +80,7 @@ fn start(
     let (mut launch, (mut bound, mut cluster)) =
         Launch::prepare(supervisor, settings, bind, |(bound, _)| bound.attach())?;
     launch.tell_announces(cluster.as_ref().and_then(Cluster::announces));
-    bound.load_tls()?;
+    bound.load_the_rest()?;
     let (socket_workers, swarm_workers) = config.threads();
     launch::advise_workers(socket_workers, swarm_workers);
     let limits = ClientLimits::from_config(&config.limits.connections.tracker, &mut OsEntropy)?;
@@ -176,9 +179,19 @@ fn start_cluster(
 
 impl Bound<'_> {
     fn attach(&mut self) -> anyhow::Result<()> {
+        if !self.drops_privileges {
+            self.load_tls()?;
+        }
         match &mut self.udp {
             Some(bound) => bound.attach().context("[udp]"),
             None => Ok(()),
+        }
+    }
+
+    fn load_the_rest(&mut self) -> anyhow::Result<()> {
+        match self.drops_privileges {
+            true => self.load_tls(),
+            false => Ok(()),
         }
     }
 
@@ -235,6 +248,7 @@ impl Parts {
             udp: udp.transpose()?,
             http: http.transpose()?,
             ws: ws.transpose()?,
+            drops_privileges: config.privileges.drop_privileges,
         })
     }
 }

@@ -134,8 +134,8 @@ impl Bound {
     }
 
     /// Attaches a program in front of the network stack, if there is to be one. To be called before
-    /// the rights of root are given up, when nothing else can fail any more: some network cards
-    /// lose their link for seconds.
+    /// the rights of root are given up, and after all that an operator can have got wrong: some
+    /// network cards lose their link for seconds.
     ///
     /// # Errors
     /// If it is required, and not possible.

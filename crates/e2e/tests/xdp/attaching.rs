@@ -7,15 +7,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aquatic_e2e::Family;
 use aquatic_e2e::ask::connect_request;
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
+use aquatic_e2e::process::Process;
+use aquatic_e2e::{Family, workspace};
 use nix::sys::signal::Signal;
 
 use crate::stage::{
-    FILTER_AT_BRIDGE, PORT, Plan, Tracker, announce, connect_once, connected, run, until,
+    FILTER_AT_BRIDGE, LIMIT, PORT, Plan, Tracker, announce, connect_once, connected, run, until,
 };
 
 const REQUIRED: &str = "xdp_required = true\n";
@@ -245,6 +246,24 @@ fn a_start_that_fails_has_attached_nothing() {
         assert!(log.contains(why) && !log.contains(ATTACHED), "{log}");
     }
     taken.stop().unwrap();
+
+    let certificate = folder.path().join("certificate.pem");
+    let config = format!(
+        "[udp]\nenabled = true\nnetwork.address = '0.0.0.0:{PORT}'\nnetwork.xdp = 'filter'\n\
+         network.xdp_interfaces = ['bridge0']\n[http]\nenabled = true\n[http.network]\n\
+         address = '0.0.0.0:{PORT}'\nenable_tls = true\ntls_certificate_path = {certificate:?}\n\
+         tls_private_key_path = {certificate:?}\n"
+    );
+    let path = folder.path().join("aquatic.toml");
+    fs::write(&path, config).unwrap();
+    let mut command = lab.hub().command(workspace::binary("aquatic").unwrap());
+    command.args(["serve", "-c"]).arg(&path);
+    let mut process = Process::start("aquatic", &folder, command).unwrap();
+    let status = process.wait(LIMIT).unwrap();
+    let log = process.log().unwrap();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let why = certificate.display().to_string();
+    assert!(log.contains(&why) && !log.contains(ATTACHED), "{log}");
 }
 
 /// A service manager gives a daemon that is not root two rights, and no more.
