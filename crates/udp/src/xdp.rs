@@ -18,7 +18,7 @@ use anyhow::{Context, anyhow, bail};
 use aquatic_access_list::SharedDeniedNetworks;
 use aquatic_config::Checks;
 use aquatic_daemon::denied_networks;
-use aquatic_daemon::request_rate::LentCells;
+use aquatic_daemon::request_rate::{LentCells, RequestRate};
 pub(crate) use aquatic_xdp::XdpControl;
 use aquatic_xdp::{
     AttachError, AttachMode, Counts, HostAddresses, Interface, Rate, TooMany, Xdp, XdpLimits,
@@ -489,6 +489,9 @@ fn listeners(sockets: &[SocketAddr], host: &[IpAddr]) -> Vec<SocketAddr> {
     listeners.dedup();
     listeners
 }
+
+// Both find the same cell for a client.
+const _: () = assert!(aquatic_xdp::RATE_CELLS == RequestRate::CELLS);
 
 /// The program's cells, for the rate.
 #[derive(Debug)]

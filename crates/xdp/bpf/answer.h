@@ -67,7 +67,8 @@ INLINE void swap_ethernet(struct ethernet *ethernet)
 // Writes UDP's header, and the payload. A request of the same machine has no more than the sum of
 // its pseudo-header, since a card is to complete it: where the kernel keeps that in mind for the
 // answer (not so with the native programs of a driver), the answer has to be the same. A whole sum
-// looks like that once in 65,536 requests, and whoever sent it asks again.
+// looks like that once in 65,536 requests: that answer comes with a wrong sum, and whoever sent it
+// asks again, with another transaction id if there is to be an answer.
 INLINE void write_udp(struct udp *udp, const struct packet *packet, const struct answer *answer,
 		      __u64 addresses, int is_completed)
 {

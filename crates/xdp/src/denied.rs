@@ -107,7 +107,7 @@ impl<N: Node> Trees<N> {
         }
     }
 
-    /// Writes a tree of as many as there is room for, and says where it is: `struct tree`.
+    /// Writes a tree of as many as there is room for, and says where it is: `tree` in C.
     pub(crate) fn write(&mut self, ranges: &[Range<N::Address>]) -> u64 {
         self.is_second = !self.is_second;
         let before = if self.is_second { self.capacity } else { 0 };

@@ -73,7 +73,7 @@ pub use crate::socket_filter::{SocketFilter, attach_classic, detach};
 pub use crate::told::{AttachError, AttachMode, Rate, TooMany, XdpLimits, XdpMode};
 pub use crate::told::{Counts, Times};
 #[cfg(target_os = "linux")]
-pub use crate::xdp::{XDP_QUEUES_MAX, Xdp, XdpControl};
+pub use crate::xdp::{RATE_CELLS, XDP_QUEUES_MAX, Xdp, XdpControl};
 
 /// Bytes of the longest datagram that programs take for a request. The largest sensible one is a
 /// scrape of 116 torrents (2,336 bytes); an announce may carry a URL that is as long (BEP 41).

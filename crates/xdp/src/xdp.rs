@@ -21,7 +21,7 @@ use crate::told::{
 };
 
 /// Cells of the rate of clients, as `aquatic_daemon` has them.
-const RATE_CELLS: usize = 1 << 20;
+pub const RATE_CELLS: usize = 1 << 20;
 
 /// So many receive queues of an interface, the first ones, can have a socket of AF_XDP.
 pub const XDP_QUEUES_MAX: u32 = 256;
