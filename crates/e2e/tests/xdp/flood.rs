@@ -30,7 +30,7 @@ const TICKS_PER_SECOND: u32 = 100;
 /// So long the flood goes on before anybody asks.
 const FILLS: Duration = Duration::from_secs(1);
 
-/// For all that is asked: who is not answered waits. In a fifth of this all are, if there is no flood.
+/// For all that is asked: who is not answered waits. Without a flood, a fifth of this is enough.
 const ASKING_MAX: Duration = Duration::from_secs(5);
 
 #[test]
