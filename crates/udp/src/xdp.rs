@@ -22,6 +22,7 @@ use aquatic_daemon::request_rate::{LentCells, RequestRate};
 pub(crate) use aquatic_xdp::XdpControl;
 use aquatic_xdp::{
     AttachError, AttachMode, Counts, HostAddresses, Interface, Rate, TooMany, Xdp, XdpLimits,
+    XdpTask,
 };
 
 use crate::config::{Config, NetworkConfig, XdpMode, XdpSetting};
@@ -76,7 +77,7 @@ impl Attached {
              RestrictAddressFamilies=AF_NETLINK)"
         })?;
         let mut failures = Vec::new();
-        let mut fit = sort(
+        let mut fit = split_failures(
             network.xdp_interfaces.iter().map(|it| look_at(it)),
             &mut failures,
         );
@@ -88,7 +89,7 @@ impl Attached {
         let attached = fit
             .into_iter()
             .map(|it| attach(&mut xdp, it, network.xdp_mode));
-        let attached = sort(attached, &mut failures);
+        let attached = split_failures(attached, &mut failures);
         if attached.is_empty() || network.xdp_required && !failures.is_empty() {
             return Err(all_of(failures));
         }
@@ -143,7 +144,7 @@ fn may_have_queues(network: &NetworkConfig) -> anyhow::Result<bool> {
 }
 
 /// What has worked. The rest is put to the `failures`.
-fn sort<T>(
+fn split_failures<T>(
     results: impl Iterator<Item = anyhow::Result<T>>,
     failures: &mut Vec<anyhow::Error>,
 ) -> Vec<T> {
@@ -277,7 +278,7 @@ fn mode_label(mode: AttachMode) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Guard {
     xdp: Xdp,
-    mode: aquatic_xdp::XdpMode,
+    task: XdpTask,
     limits: XdpLimits,
     addresses: HostAddresses,
     /// Of this host.
@@ -323,9 +324,9 @@ impl Guard {
         parts.request_rate.count_in(Box::new(cells));
         Self {
             xdp,
-            mode: match network.xdp {
-                XdpSetting::Off | XdpSetting::Connect => aquatic_xdp::XdpMode::AnswerConnects,
-                XdpSetting::Filter | XdpSetting::Full => aquatic_xdp::XdpMode::Filter,
+            task: match network.xdp {
+                XdpSetting::Off | XdpSetting::Connect => XdpTask::AnswerConnects,
+                XdpSetting::Filter | XdpSetting::Full => XdpTask::Filter,
             },
             limits: XdpLimits {
                 answers_per_second: network.xdp_answers_per_second.into(),
@@ -358,7 +359,7 @@ impl Guard {
         match (self.state, is_complete) {
             (State::Passive, true) => {
                 self.xdp
-                    .activate(self.mode, ids.secret(), times, self.limits);
+                    .activate(self.task, ids.secret(), times, self.limits);
                 self.enter(State::Active);
             }
             (State::Active, false) => {

@@ -12,11 +12,11 @@ MAP(processors);
 MAP(rows);
 MAP(queues);
 
-enum mode { OFF, ANSWER_CONNECTS, FILTER };
+enum task { OFF, ANSWER_CONNECTS, FILTER };
 
 // One, written by user space.
 struct settings {
-	__u64 mode;
+	__u64 task;
 	// Datagrams go to sockets of AF_XDP, where a queue has one.
 	__u64 has_queues;
 	// The kernel completes the sums of answers for which it had to complete those of requests.
@@ -123,7 +123,7 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 	struct settings *settings = element(&settings_map, 0);
 	struct state *state = element(&state_map, 0);
 	struct processor *processor = element(&processors, number);
-	if (!settings || !state || !processor || settings->mode == OFF)
+	if (!settings || !state || !processor || settings->task == OFF)
 		return XDP_PASS;
 	struct packet *packet = &processor->packet;
 	struct head *head = &processor->head;
@@ -132,7 +132,7 @@ SECTION("xdp") int look_at_frame(struct xdp_md *ctx)
 	AGAIN(packet->is_connect) = packet->bytes >= sizeof(*head) &&
 				    BE32(head->action) == CONNECT &&
 				    BE64(head->connection_id) == PROTOCOL_ID;
-	if (settings->mode == ANSWER_CONNECTS && !AGAIN(packet->is_connect))
+	if (settings->task == ANSWER_CONNECTS && !AGAIN(packet->is_connect))
 		return pass(ctx, settings);
 
 	__u64 row = number * FAMILIES + (packet->family == V4 ? V4 : V6);

@@ -70,7 +70,7 @@ pub use crate::portable::{SocketFilter, attach_classic, detach};
 #[cfg(target_os = "linux")]
 pub use crate::socket_filter::{SocketFilter, attach_classic, detach};
 #[cfg(target_os = "linux")]
-pub use crate::told::{AttachError, AttachMode, Rate, TooMany, XdpLimits, XdpMode};
+pub use crate::told::{AttachError, AttachMode, Rate, TooMany, XdpLimits, XdpTask};
 pub use crate::told::{Counts, Times};
 #[cfg(target_os = "linux")]
 pub use crate::xdp::{RATE_CELLS, XDP_QUEUES_MAX, Xdp, XdpControl};

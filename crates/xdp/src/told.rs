@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::map::Array;
 
 #[cfg(target_os = "linux")]
-pub use xdp::{AttachError, AttachMode, Rate, TooMany, XdpLimits, XdpMode};
+pub use xdp::{AttachError, AttachMode, Rate, TooMany, XdpLimits, XdpTask};
 
 /// Unix time, for a program that knows the monotonic clock (`CLOCK_MONOTONIC`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::memory::State;
 use crate::program::{self, Kind};
 use crate::programs::xdp::CODE;
 use crate::told::{
-    AttachError, AttachMode, Counts, FAMILIES, Rate, Row, Times, TooMany, XdpLimits, XdpMode, sums,
+    AttachError, AttachMode, Counts, FAMILIES, Rate, Row, Times, TooMany, XdpLimits, XdpTask, sums,
 };
 
 /// Cells of the rate of clients, as `aquatic_daemon` has them.
@@ -39,7 +39,7 @@ impl AttachMode {
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Settings {
-    mode: AtomicU64,
+    task: AtomicU64,
     has_queues: AtomicU64,
     is_generic: AtomicU64,
     answers_per_second: AtomicU64,
@@ -97,7 +97,7 @@ impl XdpControl {
     /// with at another processor may still come to a queue.
     pub fn deactivate(&self) {
         for settings in self.settings() {
-            settings.mode.store(0, Ordering::Release);
+            settings.task.store(0, Ordering::Release);
         }
     }
 
@@ -263,7 +263,7 @@ impl Xdp {
     }
 
     /// From now on it works, with ids that are made with this key, the two words of SipHash's.
-    pub fn activate(&self, mode: XdpMode, key: [u64; 2], times: Times, limits: XdpLimits) {
+    pub fn activate(&self, task: XdpTask, key: [u64; 2], times: Times, limits: XdpLimits) {
         for state in self.state.elements() {
             state.activate(key, times, 0);
         }
@@ -274,7 +274,7 @@ impl Xdp {
                 .store(answers, Ordering::Relaxed);
             let errors = limits.errors_per_second;
             settings.errors_per_second.store(errors, Ordering::Relaxed);
-            settings.mode.store(mode as u64, Ordering::Release);
+            settings.task.store(task as u64, Ordering::Release);
         }
     }
 

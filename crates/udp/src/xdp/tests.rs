@@ -60,7 +60,7 @@ fn the_program_gives_and_takes_the_ids_of_the_tracker() {
         errors_per_second: 0,
     };
     let times = shield::times(&ids, clock.zero_nanos());
-    xdp.activate(aquatic_xdp::XdpMode::Filter, ids.secret(), times, limits);
+    xdp.activate(XdpTask::Filter, ids.secret(), times, limits);
 
     let clients = ["198.51.100.7:1", "[2001:db8:7::9]:1"].map(|it| it.parse().unwrap());
     for (client, tracker) in clients.into_iter().zip(tracker) {

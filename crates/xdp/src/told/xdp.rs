@@ -5,7 +5,7 @@ use std::io;
 /// What the program does with datagrams that are meant for the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum XdpMode {
+pub enum XdpTask {
     /// Answers connect requests. All else goes on untouched.
     AnswerConnects = 1,
     /// Drops what is no request, too, and what has a wrong connection id.

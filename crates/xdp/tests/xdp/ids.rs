@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 use std::net::IpAddr;
 
-use aquatic_xdp::{AttachMode, Counts, DATAGRAM_BYTES_MAX, Times, XdpLimits, XdpMode};
+use aquatic_xdp::{AttachMode, Counts, DATAGRAM_BYTES_MAX, Times, XdpLimits, XdpTask};
 use siphasher::sip::SipHasher24;
 
 use super::*;
@@ -229,7 +229,7 @@ fn some_with_wrong_ids_are_told_so_in_each_second() {
         errors_per_second: 6,
         ..LIMITS
     };
-    xdp.activate(XdpMode::Filter, KEY, times(UNIX_SECONDS), limits);
+    xdp.activate(XdpTask::Filter, KEY, times(UNIX_SECONDS), limits);
     let error = [&3_u32.to_be_bytes()[..], b"abcd", b"connection id expired"].concat();
     let (enough, most) = seconds();
     let mut shown = 0;
@@ -269,7 +269,7 @@ fn no_more_connects_are_answered_in_a_second_than_may_be() {
         answers_per_second: 100,
         ..LIMITS
     };
-    xdp.activate(XdpMode::Filter, KEY, times(UNIX_SECONDS), limits);
+    xdp.activate(XdpTask::Filter, KEY, times(UNIX_SECONDS), limits);
     let (enough, most) = seconds();
     let mut shown = 0;
     for second in 0..most {
@@ -313,7 +313,7 @@ fn who_only_answers_connects_passes_on_all_else() {
     };
     let [frame, _] = frames(&connect());
     assert_eq!(verdict(&xdp, &frame.bytes()), PASS, "it is not active yet");
-    xdp.activate(XdpMode::AnswerConnects, KEY, times(UNIX_SECONDS), LIMITS);
+    xdp.activate(XdpTask::AnswerConnects, KEY, times(UNIX_SECONDS), LIMITS);
     for frame in frames(&connect()) {
         let id = id(frame.from.ip(), UNIX_SECONDS);
         let payload = [&[0; 4][..], b"abcd", &id.to_be_bytes()].concat();

@@ -119,7 +119,7 @@ fn a_long_list_is_as_deep_as_it_may_be_and_a_longer_one_is_refused() {
     let mut xdp = Xdp::new(len, len).unwrap();
     xdp.load_for_trial(AttachMode::Native).unwrap();
     xdp.set_listeners(&servers());
-    xdp.activate(XdpMode::Filter, KEY, times(UNIX_SECONDS), LIMITS);
+    xdp.activate(XdpTask::Filter, KEY, times(UNIX_SECONDS), LIMITS);
     // Each second address is denied.
     let of_v4: Vec<_> = (0..V4_MAX)
         .map(|it| V4_BASE + 2 * it)

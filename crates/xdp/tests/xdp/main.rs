@@ -16,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aquatic_xdp::{AttachMode, Counts, Times, Xdp, XdpLimits, XdpMode};
+use aquatic_xdp::{AttachMode, Counts, Times, Xdp, XdpLimits, XdpTask};
 use frames::Frame;
 use nix::time::{ClockId, clock_gettime};
 
@@ -57,7 +57,7 @@ fn loaded(mode: AttachMode) -> Option<Xdp> {
 /// One that works, for which this second of Unix time goes on for longer than a test.
 fn filter(mode: AttachMode) -> Option<Xdp> {
     let xdp = loaded(mode)?;
-    xdp.activate(XdpMode::Filter, KEY, times(UNIX_SECONDS), LIMITS);
+    xdp.activate(XdpTask::Filter, KEY, times(UNIX_SECONDS), LIMITS);
     Some(xdp)
 }
 

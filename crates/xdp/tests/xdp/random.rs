@@ -45,7 +45,7 @@ fn any_frame_is_dealt_with() {
             errors_per_second: 1_000,
             ..LIMITS
         };
-        xdp.activate(XdpMode::Filter, KEY, times(UNIX_SECONDS), limits);
+        xdp.activate(XdpTask::Filter, KEY, times(UNIX_SECONDS), limits);
         let mut runner = TestRunner::new(ProptestConfig::with_cases(FRAMES));
         let mut seen = [0_u64; 4];
         let strategy = frame();
