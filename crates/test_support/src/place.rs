@@ -152,7 +152,14 @@ impl Place {
     #[must_use]
     pub fn start(self, setup: Setup, settings: &str) -> Daemon {
         let mut command = self.command(setup, settings);
-        self.start_by(&mut command)
+        let daemon = self.start_by(&mut command);
+        // Otherwise the first requests would come by the sockets.
+        if setup.has_queues && !settings.contains("log_level") {
+            until("requests come by queues", || {
+                daemon.place.log().contains("xdp: in use").then_some(())
+            });
+        }
+        daemon
     }
 
     /// The same with all sockets that are kept, and those of a unit.

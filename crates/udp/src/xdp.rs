@@ -361,6 +361,7 @@ impl Guard {
                 self.xdp
                     .activate(self.task, ids.secret(), times, self.limits);
                 self.enter(State::Active);
+                log::info!("xdp: in use");
             }
             (State::Active, false) => {
                 self.control().deactivate();

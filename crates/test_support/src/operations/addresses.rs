@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::torrent_of;
 use crate::program::{localhost, loopback};
 use crate::setup::on_every_setup;
+use crate::wait::until;
 use crate::{Place, Program, Setup, torrent, torrents};
 
 /// Whichever of them is asked.
@@ -126,7 +127,10 @@ pub fn any_free_port_is_the_same_for_all_workers_and_told(program: &'static Prog
         assert_eq!(addresses.len(), 2, "{log}");
         for (address, family) in addresses.into_iter().zip(IpFamily::ALL) {
             assert_eq!(address.ip(), localhost(family));
-            assert_eq!(sockets_at(address), setup.socket_workers, "{log}");
+            // What the kernel lists while others come and go may lack some.
+            until(&format!("each worker has its socket: {log}"), || {
+                (sockets_at(address) == setup.socket_workers).then_some(())
+            });
             let mut client = (program.client)(localhost(family), address);
             assert_eq!(client.join(torrent_of(family, 1), 1), Ok(1));
         }

@@ -153,12 +153,33 @@ fn with_all_metrics(program: &'static Program) -> (Vec<Daemon>, Vec<Box<dyn Clie
     // That nobody is there makes no difference.
     let cluster = "cluster.servers = ['nats://127.0.0.1:1']\ncluster.keys_bucket = true\n";
     daemons.push(start(&format!("{keys}{cluster}")));
+    if let Some(setup) = with_queues(program) {
+        daemons.push(setup.start_with_metrics(""));
+    }
     (daemons, clients)
+}
+
+/// The setup whose metrics no other one has, if there is one.
+fn with_queues(program: &'static Program) -> Option<Setup> {
+    let mut setups = Setup::all(program).into_iter();
+    setups.find(|setup| setup.has_queues)
+}
+
+/// Runs a test where all of them can be started.
+fn where_all_can_be(program: &'static Program, test: impl FnOnce() + Send) {
+    match with_queues(program) {
+        Some(setup) => setup.in_its_network(test),
+        None => test(),
+    }
 }
 
 /// The judgement of Prometheus' own tool: no metric without help, of a wrong name or type. (Debian
 /// package: prometheus.)
 pub fn promtool_has_nothing_to_say(program: &'static Program) {
+    where_all_can_be(program, || promtool_accepts_all(program));
+}
+
+fn promtool_accepts_all(program: &'static Program) {
     let (daemons, _clients) = with_all_metrics(program);
     for daemon in &daemons {
         let text = metrics::text(daemon);
@@ -204,6 +225,10 @@ fn documented(program: &Program) -> BTreeSet<String> {
 
 /// `documents/metrics.md` has every metric, and no other.
 pub fn every_metric_is_documented_and_the_other_way_round(program: &'static Program) {
+    where_all_can_be(program, || documents_and_metrics_agree(program));
+}
+
+fn documents_and_metrics_agree(program: &'static Program) {
     let (daemons, _clients) = with_all_metrics(program);
     until_ok(|| {
         let types = |daemon| metrics::types(&metrics::text(daemon)).into_keys();

@@ -1,9 +1,10 @@
 //! What a scrape is answered, wherever its torrents are.
 
 use aquatic_test_support::torrent;
+use aquatic_types::IpFamily;
 
 use super::client::{Client, row};
-use super::setup::on_every_setup_and_family;
+use super::setup::{on_every_setup, on_every_setup_and_family};
 
 #[test]
 fn rows_come_in_the_order_of_the_request() {
@@ -59,16 +60,21 @@ fn the_number_of_torrents_is_configured() {
 
 #[test]
 fn many_scrapes_at_once_are_all_answered() {
-    const SCRAPES: usize = 64;
-    on_every_setup_and_family("", |daemon, family| {
-        let client = Client::new(daemon, family);
-        let hashes: Vec<_> = (0..74).map(torrent).collect();
-        let request = client.scrape_request(&hashes);
-        for _ in 0..SCRAPES {
-            client.send(&request);
-        }
-        for _ in 0..SCRAPES {
-            assert_eq!(client.receive().len(), 8 + 74 * 12);
+    on_every_setup(|setup| {
+        // More answers would not fit into the receive buffer that a system gives to the client by
+        // default: the kernel counts what comes by a queue as larger.
+        let scrapes = if setup.has_queues { 32 } else { 64 };
+        let daemon = setup.start("");
+        for family in IpFamily::ALL {
+            let client = Client::new(&daemon, family);
+            let hashes: Vec<_> = (0..74).map(torrent).collect();
+            let request = client.scrape_request(&hashes);
+            for _ in 0..scrapes {
+                client.send(&request);
+            }
+            for _ in 0..scrapes {
+                assert_eq!(client.receive().len(), 8 + 74 * 12);
+            }
         }
     });
 }
