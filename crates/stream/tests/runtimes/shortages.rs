@@ -196,18 +196,18 @@ fn idle_workers_cost_next_to_nothing() {
             assert_eq!(exchange(stream, b"hello"), b"hello");
         }
         let worker = thread_called(&server.thread);
-        // Others use the machine, too: its quietest second counts.
-        let busiest_allowed = Duration::from_millis(5);
-        let quietest = (0..10)
-            .map(|_| {
-                let start = cpu_time(&worker);
-                thread::sleep(Duration::from_secs(1));
-                cpu_time(&worker) - start
-            })
-            .find(|busy| *busy < busiest_allowed);
+        // How often it wakes is the same on all machines; how long that takes is not. Others use
+        // this one, too: its quietest second counts.
+        let mut seconds = Vec::new();
+        let is_quiet = |used: &Used| used.turns <= 15 && used.time < Duration::from_millis(20);
+        while seconds.len() < 10 && !seconds.last().is_some_and(is_quiet) {
+            let before = Used::by(&worker);
+            thread::sleep(Duration::from_secs(1));
+            seconds.push(Used::by(&worker).since(&before));
+        }
         assert!(
-            quietest.is_some(),
-            "{runtime:?}: never below 0.5 % of a CPU"
+            seconds.last().is_some_and(is_quiet),
+            "{runtime:?}: {seconds:?}"
         );
     }
 }
@@ -228,8 +228,28 @@ fn thread_called(name: &str) -> String {
     number.unwrap().to_string()
 }
 
-fn cpu_time(thread: &str) -> Duration {
-    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap();
-    let nanos = text.split(' ').next().unwrap().parse().unwrap();
-    Duration::from_nanos(nanos)
+/// What a thread has had of a CPU.
+#[derive(Debug)]
+struct Used {
+    time: Duration,
+    turns: u64,
+}
+
+impl Used {
+    fn by(thread: &str) -> Self {
+        let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap();
+        let numbers = text.split_whitespace().map(|it| it.parse().unwrap());
+        let numbers: Vec<u64> = numbers.collect();
+        Self {
+            time: Duration::from_nanos(numbers[0]),
+            turns: numbers[2],
+        }
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            time: self.time - before.time,
+            turns: self.turns - before.turns,
+        }
+    }
 }
