@@ -176,8 +176,8 @@ fn every_metric_has_its_labels_from_the_first_second() {
 }
 
 /// In the fused topology the kernel delivers an announce to the worker that owns the torrent,
-/// whichever port it comes from, but not by queues of an interface; in the split one, socket workers
-/// own none.
+/// whichever port it comes from, but not by queues of an interface; in the split one, socket
+/// workers own none.
 #[test]
 fn announces_reach_the_owner_of_the_torrent() {
     const TORRENTS: u32 = 100;
