@@ -18,6 +18,9 @@ use nix::sys::signal::Signal;
 
 use crate::stage::{FULL_AT_BRIDGE, LIMIT, PORT, Plan, announce, connect_once, connected, run};
 
+/// Longer than a stop takes that waits for a worker.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
 /// What waits in a queue when the tracker is told to stop.
 struct Waiting {
     /// Of the tracker.
@@ -62,10 +65,18 @@ fn more_than_goes_to_another_worker_at_once_is_answered_at_the_end() {
 /// A worker that stands still takes nothing of its queue, and learns that it has to stop before
 /// anything else when it goes on; so all that has come meanwhile is there in its last rounds. The
 /// main thread stands still as well then, so there is time to look at what these leave behind.
+///
+/// On a busy machine the stop may be over before the main thread could be made to stand still: then
+/// it all begins again.
 fn stops_with(waiting: &Waiting) {
     let Some(lab) = Lab::for_programs(1).unwrap() else {
         return;
     };
+    assert!((0..4).any(|_| is_seen_to_stop_with(waiting, &lab)));
+}
+
+/// Returns whether the stop was seen.
+fn is_seen_to_stop_with(waiting: &Waiting, lab: &Lab) -> bool {
     let (hub, guest) = (lab.hub(), lab.guest(0));
     let plan = Plan {
         general: waiting.general.to_owned(),
@@ -96,10 +107,10 @@ fn stops_with(waiting: &Waiting) {
     let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
     let main = freeze(process, "aquatic_udp", |call| sleeps.contains(&call));
     worker.unwrap().let_go();
-    let main = main.unwrap();
     asked.unwrap();
     are_there.unwrap();
     told.unwrap();
+    let Ok(main) = main else { return false };
     for socket in &sockets {
         let numbers = (0..waiting.requests).map(|_| number_of_answer(socket, waiting.action));
         let answered: Result<BTreeSet<_>> = numbers.collect();
@@ -114,6 +125,7 @@ fn stops_with(waiting: &Waiting) {
     .unwrap();
     main.let_go();
     tracker.wait().unwrap();
+    true
 }
 
 /// An answer that waits is tried again and again, but not where that is in vain.
@@ -165,7 +177,7 @@ fn freeze(process: u32, name: &str, is_meant: impl Fn(i64) -> bool) -> Result<Fr
     let id = task.file_name().context("no name")?.to_string_lossy();
     let id = id.parse()?;
     // A stop takes half a second: it is looked for more often than elsewhere.
-    for _ in 0..LIMIT.as_millis() {
+    for _ in 0..STOP_LIMIT.as_millis() {
         let frozen = Frozen::new(id);
         let call = fs::read_to_string(task.join("syscall"))?;
         let number = call.split(' ').next().and_then(|it| it.parse().ok());
