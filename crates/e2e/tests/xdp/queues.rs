@@ -13,7 +13,8 @@ use aquatic_e2e::lab::Lab;
 use nix::sys::signal::Signal;
 
 use crate::stage::{
-    FULL_AT_BRIDGE, Plan, Tracker, announce, connect_once, connected, run, udp_count, until,
+    FULL_AT_BRIDGE, Plan, Tracker, announce, connect_once, connected, guarded, run, udp_count,
+    until,
 };
 
 /// As many as there can be in an answer, which has more than 1,232 bytes over IPv6 then.
@@ -66,13 +67,6 @@ os.kill(process, signal.SIGCONT)
 for _ in sys.argv[7:]:
     print(answer())
 ";
-
-/// A tracker at the hub whose program works.
-fn guarded(lab: &Lab, family: Family, network: &str) -> Tracker {
-    let tracker = Plan::new(lab.hub(), family, network).start().unwrap();
-    tracker.wait_until_guarded(lab.guest(0)).unwrap();
-    tracker
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

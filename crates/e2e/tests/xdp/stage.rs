@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aquatic_e2e::ask::{Announce, UdpClient, connect_request};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
+use aquatic_e2e::lab::Lab;
 use aquatic_e2e::process::Process;
 use aquatic_e2e::{Family, wait, workspace};
 use aquatic_test_support::metrics;
@@ -316,6 +317,13 @@ impl Place {
             Ok(connects()? == connects_before + asked)
         })
     }
+}
+
+/// A tracker at the hub whose program works.
+pub(crate) fn guarded(lab: &Lab, family: Family, network: &str) -> Tracker {
+    let tracker = Plan::new(lab.hub(), family, network).start().unwrap();
+    tracker.wait_until_guarded(lab.guest(0)).unwrap();
+    tracker
 }
 
 /// Selectors, counts, and how much more they have to become.

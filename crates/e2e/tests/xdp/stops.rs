@@ -16,7 +16,9 @@ use aquatic_test_support::threads::Frozen;
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use crate::stage::{FULL_AT_BRIDGE, LIMIT, PORT, Plan, announce, connect_once, connected, run};
+use crate::stage::{
+    FULL_AT_BRIDGE, LIMIT, PORT, Plan, announce, connect_once, connected, guarded, run,
+};
 
 /// Longer than a stop takes that waits for a worker.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -136,8 +138,7 @@ fn what_waits_for_an_interface_that_is_down_keeps_nobody_awake() {
     };
     let (hub, guest) = (lab.hub(), lab.guest(0));
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
-    let tracker = Plan::new(hub, Family::V4, &network).start().unwrap();
-    tracker.wait_until_guarded(guest).unwrap();
+    let tracker = guarded(&lab, Family::V4, &network);
     let id = connect_once(&tracker.client(guest).unwrap())
         .unwrap()
         .unwrap();

@@ -33,9 +33,9 @@ fn served(name: &str, queues: QueueNumbers) -> u32 {
     let served = two_ways.min(XDP_QUEUES_MAX);
     if served < receive {
         log::warn!(
-            "AF_XDP: of the {receive} queues of {name} to receive by, {served} are served ({send} \
-             are to send by, and {XDP_QUEUES_MAX} can be served at all): what comes by the others \
-             goes by the network stack (see ethtool -L)"
+            "AF_XDP: of the {receive} queues of {name} to receive by, {served} are served: there \
+             are no more to send by, or not more than {XDP_QUEUES_MAX} can be. What comes by the \
+             others goes by the network stack (see ethtool -L)"
         );
     }
     served
