@@ -89,9 +89,13 @@ class Browser {
 
   // Pages know nobody but this machine.
   assertOnlyLoopbackWasAsked () {
+    this.assertNobodyWasAskedBut('127.0.0.1')
+  }
+
+  assertNobodyWasAskedBut (...hosts) {
     const asked = this.requested.map(url => new URL(url)).filter(url => url.host !== '')
     assert.notStrictEqual(asked.length, 0, 'the browser tells what its pages ask for')
-    const others = asked.filter(url => url.hostname !== '127.0.0.1').map(url => url.href)
+    const others = asked.filter(url => !hosts.includes(url.hostname)).map(url => url.href)
     assert.deepStrictEqual(others, [])
   }
 }

@@ -12,15 +12,9 @@
 'use strict'
 
 const assert = require('node:assert')
-const { once } = require('node:events')
-const path = require('node:path')
 
-const { Browser, inTime, openSocket, serveFiles, until } = require('./browser.js')
-
-const FILES = {
-  '/': path.join(__dirname, 'browser_page.html'),
-  '/webtorrent.min.js': path.join(process.env.NODE_PATH, 'webtorrent/dist/webtorrent.min.js')
-}
+const { Browser, serveFiles } = require('./browser.js')
+const { FILES, Scraper, withTracker } = require('./webtorrent.js')
 
 async function main (devtoolsUrl, announceUrl, screenshotPrefix, leecherUrl = announceUrl) {
   const origin = await serveFiles(name => FILES[name])
@@ -53,39 +47,6 @@ async function main (devtoolsUrl, announceUrl, screenshotPrefix, leecherUrl = an
   await allCount(torrent, { complete: 0, incomplete: 0 })
   browser.assertOnlyLoopbackWasAsked()
   await browser.send('Browser.close')
-}
-
-// The same torrent with another tracker.
-function withTracker (metainfo, url, otherUrl) {
-  // Strings have their length before them.
-  assert.strictEqual(url.length, otherUrl.length)
-  const binary = Buffer.from(metainfo, 'base64').toString('binary')
-  assert(binary.includes(url), 'the torrent names its tracker')
-  return Buffer.from(binary.replaceAll(url, otherUrl), 'binary').toString('base64')
-}
-
-// Sees one swarm by the tracker's scrape answers, without being in it.
-class Scraper {
-  static async connect (url) {
-    const scraper = new Scraper()
-    scraper.socket = await openSocket(url)
-    return scraper
-  }
-
-  waitFor ({ infoHash }, expected) {
-    const binary = Buffer.from(infoHash, 'hex').toString('binary')
-    let last
-    return until(() => `${JSON.stringify(expected)}, not ${JSON.stringify(last)}`, async () => {
-      const answer = once(this.socket, 'message')
-      this.socket.send(JSON.stringify({ action: 'scrape', info_hash: binary }))
-      const [text] = await inTime(answer, 'a scrape')
-      const { complete, incomplete } = JSON.parse(text).files[binary] ?? {}
-      last = { complete, incomplete }
-      const isRight = complete === expected.complete && incomplete === expected.incomplete
-      if (isRight) console.log('the tracker counts', JSON.stringify(expected))
-      return isRight
-    })
-  }
 }
 
 main(...process.argv.slice(2)).then(

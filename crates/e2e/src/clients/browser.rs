@@ -160,6 +160,15 @@ pub fn watch_page(
     drive("live_page", folder, host, url, name, &arguments)
 }
 
+/// The file of this name, without an ending, among what tests leave for people to look at.
+pub(super) fn artefact(name: &str) -> Result<String> {
+    let artefacts = workspace::target()?.join(ARTEFACTS);
+    fs::create_dir_all(&artefacts)
+        .with_context(|| format!("cannot make {}", artefacts.display()))?;
+    let path = artefacts.join(name);
+    Ok(path.to_str().context("a path that is no text")?.to_owned())
+}
+
 /// Starts a browser, and a script that drives it and closes it in the end.
 fn drive(
     script: &str,
@@ -169,27 +178,49 @@ fn drive(
     name: &str,
     arguments: &[&str],
 ) -> Result<()> {
-    let artefacts = workspace::target()?.join(ARTEFACTS);
-    fs::create_dir_all(&artefacts)
-        .with_context(|| format!("cannot make {}", artefacts.display()))?;
-    let screenshots = artefacts.join(name);
-    let screenshots = screenshots.to_str().context("a path that is no text")?;
-
-    let network_log = NetworkLog::in_folder(folder);
-    let mut browser = Process::start("browser", folder, command(folder, host, &network_log)?)?;
-    // Chromium takes a free port and writes it and a path here.
-    let port_file = folder.path().join("profile/DevToolsActivePort");
-    let devtools_url = wait::until("the browser is ready", START_LIMIT, || {
-        browser.check_alive()?;
-        let text = fs::read_to_string(&port_file).unwrap_or_default();
-        let address = text.split_once('\n').filter(|(_, path)| !path.is_empty());
-        Ok(address.map(|(port, path)| format!("ws://127.0.0.1:{port}{path}")))
-    })?;
-    let mut all = vec![devtools_url.as_str(), announce_url, screenshots];
+    let screenshots = artefact(name)?;
+    let mut browser = Browser::start(folder, host)?;
+    let mut all = vec![browser.devtools_url.as_str(), announce_url, &screenshots];
     all.extend(arguments);
     npm::run(script, folder, host, &all)?;
-    browser.wait(STOP_LIMIT)?;
-    network_log.check_that_nothing_left()
+    browser.wait_until_closed(&[host])
+}
+
+/// One that runs.
+#[derive(Debug)]
+pub(super) struct Browser {
+    process: Process,
+    network_log: NetworkLog,
+    /// Where it can be driven, by programs of its host.
+    pub(super) devtools_url: String,
+}
+
+impl Browser {
+    /// Its profile and its logs are in the folder.
+    pub(super) fn start(folder: &Folder, host: &Host) -> Result<Self> {
+        let network_log = NetworkLog::in_folder(folder);
+        let command = command(folder, host, &network_log)?;
+        let mut process = Process::start("browser", folder, command)?;
+        // Chromium takes a free port and writes it and a path here.
+        let port_file = folder.path().join("profile/DevToolsActivePort");
+        let devtools_url = wait::until("the browser is ready", START_LIMIT, || {
+            process.check_alive()?;
+            let text = fs::read_to_string(&port_file).unwrap_or_default();
+            let address = text.split_once('\n').filter(|(_, path)| !path.is_empty());
+            Ok(address.map(|(port, path)| format!("ws://127.0.0.1:{port}{path}")))
+        })?;
+        Ok(Self {
+            process,
+            network_log,
+            devtools_url,
+        })
+    }
+
+    /// Waits until it has ended, and fails if it has sent anything to others than these.
+    pub(super) fn wait_until_closed(&mut self, known: &[&Host]) -> Result<()> {
+        self.process.wait(STOP_LIMIT)?;
+        self.network_log.check_that_nothing_left(known)
+    }
 }
 
 fn command(folder: &Folder, host: &Host, network_log: &NetworkLog) -> Result<Command> {
@@ -203,7 +234,7 @@ fn command(folder: &Folder, host: &Host, network_log: &NetworkLog) -> Result<Com
         .args(["--disable-quic", "--disable-background-networking"])
         .args(["--disable-component-update", "--disable-sync"])
         .arg("--no-first-run")
-        .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+        .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE 192.0.2.*")
         .arg(format!("--log-net-log={}", network_log.path().display()))
         // Containers have little shared memory.
         .arg("--disable-dev-shm-usage")

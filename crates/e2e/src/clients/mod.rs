@@ -11,6 +11,7 @@ mod transmission;
 
 pub mod browser;
 pub mod npm;
+pub mod page;
 
 use std::error::Error;
 use std::fmt;

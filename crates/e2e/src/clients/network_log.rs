@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::folder::Folder;
+use crate::host::Host;
 
 /// The file, which is complete when the browser has ended by itself.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ impl NetworkLog {
         &self.0
     }
 
-    /// Fails if anybody outside of this machine was sent anything.
-    pub(super) fn check_that_nothing_left(&self) -> Result<()> {
+    /// Fails if anybody but these hosts was sent anything.
+    pub(super) fn check_that_nothing_left(&self, known: &[&Host]) -> Result<()> {
         let text = fs::read_to_string(&self.0)
             .with_context(|| format!("cannot read {}", self.0.display()))?;
         let log = serde_json::from_str(&text)
@@ -37,7 +38,11 @@ impl NetworkLog {
             destinations.iter().any(|to| to.ip().is_loopback()),
             "the browser's log does not even show how pages came: {destinations:?}"
         );
-        let outside: Vec<_> = destinations.iter().filter(|to| !is_own(to.ip())).collect();
+        let is_known = |ip| known.iter().any(|host| has_address(host, ip));
+        let outside: Vec<_> = destinations
+            .iter()
+            .filter(|to| !is_known(to.ip()))
+            .collect();
         ensure!(outside.is_empty(), "the browser has asked {outside:?}");
         Ok(())
     }
@@ -78,9 +83,9 @@ fn destinations(log: &Value) -> Result<BTreeSet<SocketAddr>> {
     Ok(found)
 }
 
-/// Packets to an address of this machine stay on it. WebRTC uses them like those of loopback.
-fn is_own(ip: IpAddr) -> bool {
-    !ip.is_multicast() && UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
+/// Packets to an address of a host stay on it. WebRTC uses all of them, like those of loopback.
+fn has_address(host: &Host, ip: IpAddr) -> bool {
+    !ip.is_multicast() && host.bind_udp(SocketAddr::new(ip, 0)).is_ok()
 }
 
 #[cfg(test)]
@@ -125,9 +130,10 @@ mod tests {
 
     #[test]
     fn own_addresses_are_known() {
-        assert!(is_own("127.0.0.1".parse().unwrap()));
+        let is_own = |ip: &str| has_address(&Host::loopback(), ip.parse().unwrap());
+        assert!(is_own("127.0.0.1"));
         // Reserved for documentation, and for one network segment.
-        assert!(!is_own("198.51.100.7".parse().unwrap()));
-        assert!(!is_own("224.0.0.251".parse().unwrap()));
+        assert!(!is_own("198.51.100.7"));
+        assert!(!is_own("224.0.0.251"));
     }
 }

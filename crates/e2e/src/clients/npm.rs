@@ -3,10 +3,11 @@
 //! It transfers nothing itself. A short script takes some of its clients through the life of a
 //! swarm and compares every answer with what it must be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::own_file;
 use crate::folder::Folder;
@@ -54,16 +55,29 @@ pub fn come_again(folder: &Folder, host: &Host, announce_url: &str) -> Result<()
     run("npm_refused_client", folder, host, &[announce_url])
 }
 
-/// Runs one of our scripts, which finds the packages that are installed and trusts the tracker's
-/// certificate.
+/// Waits until a tracker counts so many browsers that have all of a torrent, and that have not; and
+/// sees that it goes on to do so for a time.
+///
+/// # Errors
+/// As [`live_through_a_download`]; or when it does not.
+pub fn wait_for_counts(
+    folder: &Folder,
+    host: &Host,
+    announce_url: &str,
+    torrent: &Path,
+    (complete, incomplete): (u32, u32),
+    period: Duration,
+) -> Result<()> {
+    let numbers = [complete.into(), incomplete.into(), period.as_secs()];
+    let [complete, incomplete, seconds] = numbers.map(|it| it.to_string());
+    let torrent = torrent.to_str().context("a path that is no text")?;
+    let arguments = [announce_url, torrent, &complete, &incomplete, &seconds];
+    run("ws_counts", folder, host, &arguments)
+}
+
+/// Runs one of our scripts to its end.
 pub(super) fn run(name: &str, folder: &Folder, host: &Host, arguments: &[&str]) -> Result<()> {
-    let mut command = host.command("node");
-    command
-        .arg(own_file(&format!("clients/{name}.js")))
-        .args(arguments)
-        .env("NODE_EXTRA_CA_CERTS", identity::certificate(folder))
-        .env("NODE_PATH", modules()?);
-    let mut script = Process::start(name, folder, command)?;
+    let mut script = Process::start(name, folder, script(name, folder, host, arguments)?)?;
     let status = script.wait(SCRIPT_LIMIT)?;
     ensure!(
         status.success(),
@@ -71,6 +85,23 @@ pub(super) fn run(name: &str, folder: &Folder, host: &Host, arguments: &[&str]) 
         script.log()?
     );
     Ok(())
+}
+
+/// One of our scripts, which finds the packages that are installed and trusts the tracker's
+/// certificate.
+pub(super) fn script(
+    name: &str,
+    folder: &Folder,
+    host: &Host,
+    arguments: &[&str],
+) -> Result<Command> {
+    let mut command = host.command("node");
+    command
+        .arg(own_file(&format!("clients/{name}.js")))
+        .args(arguments)
+        .env("NODE_EXTRA_CA_CERTS", identity::certificate(folder))
+        .env("NODE_PATH", modules()?);
+    Ok(command)
 }
 
 fn modules() -> Result<PathBuf> {
