@@ -20,8 +20,12 @@ const ACTION_SCRAPE: u32 = 2;
 /// Longer than any answer that a tracker may send.
 const ANSWER_BYTES_MAX: usize = 2048;
 
-/// How long one request waits for its answer, and how often it is sent.
-const ANSWER_WAIT: Duration = Duration::from_millis(500);
+/// After this, nothing comes where nothing is expected.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long one request waits for its answer, and how often it is sent. A tracker on a busy machine
+/// may stand still for a second or two, and answers both when it is sent again before.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const ATTEMPTS_MAX: usize = 4;
 
 /// What an announce says.
@@ -100,9 +104,6 @@ impl UdpClient {
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
         let socket = host.bind_udp(any)?;
-        socket
-            .set_read_timeout(Some(ANSWER_WAIT))
-            .context("set a socket's time limit")?;
         Ok(Self { socket, tracker })
     }
 
@@ -183,11 +184,29 @@ impl UdpClient {
             .collect()
     }
 
-    /// Sends a request, and gives back the whole answer; nothing if none comes in time.
+    /// Sends a request that may not be answered, and gives back the whole answer.
     ///
     /// # Errors
     /// When it comes from another address than was asked.
     pub fn ask_once(&self, request: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.ask_within(SILENCE, request)
+    }
+
+    /// Sends a request, once, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// When none comes, or it comes from another address than was asked.
+    pub fn answer_to(&self, request: &[u8]) -> Result<Vec<u8>> {
+        let answer = self.ask_within(ANSWER_WAIT, request)?;
+        answer.with_context(|| format!("{} does not answer", self.tracker))
+    }
+
+    /// Nothing if no answer comes in time, or nobody is there.
+    fn ask_within(&self, wait: Duration, request: &[u8]) -> Result<Option<Vec<u8>>> {
+        let socket = &self.socket;
+        socket
+            .set_read_timeout(Some(wait))
+            .context("set a socket's time limit")?;
         // A refused send is an ICMP error for an earlier one: the tracker is not there yet.
         if self.socket.send_to(request, self.tracker).is_err() {
             return Ok(None);
@@ -213,7 +232,7 @@ impl UdpClient {
         let transaction_id = fastrand::u32(..);
         let request = request(connection_id, action, transaction_id, body);
         for _ in 0..ATTEMPTS_MAX {
-            let Some(answer) = self.ask_once(&request)? else {
+            let Some(answer) = self.ask_within(ANSWER_WAIT, &request)? else {
                 continue;
             };
             let mut fields = Fields(&answer);

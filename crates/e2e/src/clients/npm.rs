@@ -28,7 +28,7 @@ const PACKAGES: [&str; 6] = [
 ];
 
 /// A script has limits of its own for each of its steps.
-const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
+const SCRIPT_LIMIT: Duration = Duration::from_secs(240);
 
 /// Has the clients live through a download at one tracker, over UDP or HTTP.
 ///

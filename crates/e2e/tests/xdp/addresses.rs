@@ -7,7 +7,9 @@ use aquatic_e2e::ask::UdpClient;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::{Family, wait};
 
-use crate::stage::{FILTER_AT_BRIDGE, LIMIT, PORT, Plan, announce, connect_once, run, until};
+use crate::stage::{
+    FILTER_AT_BRIDGE, LIMIT, PORT, Plan, announce, connect_once, connection_id, run, until,
+};
 
 #[test]
 fn an_address_that_comes_and_goes_is_followed() {
@@ -56,7 +58,7 @@ fn an_address_that_comes_and_goes_is_followed() {
             .unwrap();
         assert_eq!(connect_once(&client).unwrap(), None);
         let client = tracker.client(guest).unwrap();
-        let id = connect_once(&client).unwrap().unwrap();
+        let id = connection_id(&client).unwrap();
         client.announce_with(id, &announce(1)).unwrap();
         tracker.wait_for_growth(&before).unwrap();
         tracker.stop().unwrap();
@@ -94,9 +96,7 @@ fn what_is_for_another_host_passes_by() {
         others.wait_for_growth(&own.unwrap()).unwrap();
 
         // What it has seen since is one request for itself.
-        connect_once(&tracker.client(asking).unwrap())
-            .unwrap()
-            .unwrap();
+        connection_id(&tracker.client(asking).unwrap()).unwrap();
         tracker.wait_for_growth(&before).unwrap();
         others.stop().unwrap();
         tracker.stop().unwrap();

@@ -12,7 +12,9 @@ use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
 use aquatic_e2e::{Family, wait};
 
-use crate::stage::{FILTER_AT_BRIDGE, PORT, Plan, Tracker, announce, connect_once, run, udp_count};
+use crate::stage::{
+    FILTER_AT_BRIDGE, PORT, Plan, Tracker, announce, connection_id, run, udp_count,
+};
 
 /// Connect requests that a guest sends with each setting of its interface. A checksum that is wrong
 /// by chance only is right in one of them at most.
@@ -129,8 +131,7 @@ fn is_served(tracker: &Tracker, guest: &Host, family: Family) -> Result<()> {
     let wrong_sums_before = wrong_sums()?;
     let mut id = 0;
     for number in 0..CONNECTS {
-        let answer = connect_once(&client)?;
-        id = answer.with_context(|| format!("no answer to connect request {number}"))?;
+        id = connection_id(&client).with_context(|| format!("connect request {number}"))?;
     }
 
     // The other one is told of the first. A seeder is not told of seeders.
@@ -149,9 +150,7 @@ fn is_served(tracker: &Tracker, guest: &Host, family: Family) -> Result<()> {
     assert_eq!(ports, [(guest.ip(family), announce(1).port)]);
 
     let wrong = announce_request(id ^ 1, 7, &announce(1));
-    let answer = client
-        .ask_once(&wrong)?
-        .context("no answer to a wrong id")?;
+    let answer = client.answer_to(&wrong)?;
     let error = [&ERROR, &7u32.to_be_bytes()[..], b"connection id expired"].concat();
     assert_eq!(answer, error);
 
@@ -191,7 +190,7 @@ fn connects_are_all_that_it_looks_at_if_told_so() {
             ("aquatic_refused_total{reason=connection_id}", 1.0),
         ]);
         let client = tracker.client(guest).unwrap();
-        let id = connect_once(&client).unwrap().unwrap();
+        let id = connection_id(&client).unwrap();
         client.announce_with(id, &announce(1)).unwrap();
         let refused = client.announce_with(id ^ 1, &announce(1)).unwrap_err();
         assert_eq!(refused.to_string(), "refused: connection id expired");
@@ -214,7 +213,7 @@ fn ids_of_each_moment_are_good() {
         let client = tracker.client(lab.guest(0)).unwrap();
         wait::hold(Duration::from_secs(3), || {
             for _ in 0..100 {
-                let id = connect_once(&client)?.context("no id")?;
+                let id = connection_id(&client)?;
                 client.announce_with(id, &announce(1))?;
             }
             Ok(())
@@ -250,7 +249,7 @@ fn ids_of_program_and_tracker_are_the_same() {
         let before = tracker
             .counts([("aquatic_handled_in_kernel_total", 1.0)])
             .unwrap();
-        let of_program = connect_once(&client).unwrap().unwrap();
+        let of_program = connection_id(&client).unwrap();
         tracker.wait_for_growth(&before).unwrap();
         tracker.stop().unwrap();
 

@@ -4,15 +4,18 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use aquatic_e2e::Family;
 use aquatic_e2e::ask::{announce_request, connect_request};
 use aquatic_e2e::folder::Folder;
 use aquatic_e2e::host::Host;
 use aquatic_e2e::lab::Lab;
+use aquatic_e2e::wait;
 use nix::sys::signal::Signal;
 
-use crate::stage::{FILTER_AT_BRIDGE, Place, Plan, announce, connect_once, connected, until};
+use crate::stage::{
+    FILTER_AT_BRIDGE, LIMIT, Place, Plan, announce, connect_once, connected, connection_id, until,
+};
 
 /// Requests of a burst.
 const REQUESTS: u32 = 400;
@@ -49,9 +52,7 @@ fn denied_networks_are_not_answered_until_a_reload_says_otherwise() {
         for _ in 0..3 {
             assert_eq!(connect_once(&client).unwrap(), None);
         }
-        connect_once(&tracker.client(other).unwrap())
-            .unwrap()
-            .unwrap();
+        connection_id(&tracker.client(other).unwrap()).unwrap();
         tracker.wait_for_growth(&before.unwrap()).unwrap();
 
         fs::write(&list, format!("{elsewhere}\n")).unwrap();
@@ -66,9 +67,7 @@ fn denied_networks_are_not_answered_until_a_reload_says_otherwise() {
             || Ok(connect_once(&client)?.is_none()),
         )
         .unwrap();
-        connect_once(&tracker.client(other).unwrap())
-            .unwrap()
-            .unwrap();
+        connection_id(&tracker.client(other).unwrap()).unwrap();
         tracker.stop().unwrap();
     }
 }
@@ -101,10 +100,14 @@ fn a_client_has_one_account() {
             burst.answers().unwrap();
             let limited = || tracker.count("aquatic_dropped_total{reason=request_rate}");
             let before = (limited().unwrap(), dropped());
+            let is_over = |answered: u32| {
+                let unanswered = f64::from(FIRST + REQUESTS - answered);
+                Ok(limited()? == before.0 + unanswered && dropped() == before.1 + unanswered)
+            };
             let (answered, time) = if connects_are_first {
-                burst.ask_after(connects(FIRST), announces(REQUESTS))
+                burst.ask_after(connects(FIRST), announces(REQUESTS), is_over)
             } else {
-                burst.ask_after(announces(FIRST), connects(REQUESTS))
+                burst.ask_after(announces(FIRST), connects(REQUESTS), is_over)
             }
             .unwrap();
             // A second's worth at once, then the rate. Two accounts would give each as much.
@@ -113,11 +116,6 @@ fn a_client_has_one_account() {
                 (f64::from(PER_SECOND)..=most).contains(&f64::from(answered)),
                 "{answered} in {time:?}"
             );
-            let unanswered = f64::from(FIRST + REQUESTS - answered);
-            until("all the others are counted", || {
-                Ok(limited()? == before.0 + unanswered && dropped() == before.1 + unanswered)
-            })
-            .unwrap();
         }
         tracker.stop().unwrap();
     }
@@ -184,7 +182,7 @@ fn what_is_wrong_is_dropped() {
             ("aquatic_responses_total{type=announce}", 1.0),
         ]);
         let client = tracker.client(lab.guest(0)).unwrap();
-        let id = connect_once(&client).unwrap().unwrap();
+        let id = connection_id(&client).unwrap();
         let good = announce_request(id, 1, &announce(1));
         let mut unknown = good.clone();
         unknown[11] = 7;
@@ -196,7 +194,7 @@ fn what_is_wrong_is_dropped() {
         ] {
             assert_eq!(client.ask_once(&wrong).unwrap(), None);
         }
-        assert_eq!(client.ask_once(&good).unwrap().unwrap()[..4], [0, 0, 0, 1]);
+        assert_eq!(client.answer_to(&good).unwrap()[..4], [0, 0, 0, 1]);
         tracker.wait_for_growth(&before.unwrap()).unwrap();
         tracker.stop().unwrap();
     }
@@ -220,8 +218,8 @@ impl Burst {
         self.answers()
     }
 
-    /// Asks for the others when all of the first ones have been answered. How many are, and the
-    /// time until the last answer.
+    /// Asks for the others when all of the first ones have been answered, and waits until so many
+    /// are that it is over. How many are, and the time until the last answer.
     #[expect(
         clippy::disallowed_methods,
         reason = "an account fills with time, and a burst may take long"
@@ -230,32 +228,54 @@ impl Burst {
         &self,
         first: impl Iterator<Item = Vec<u8>>,
         others: impl Iterator<Item = Vec<u8>>,
+        is_over: impl Fn(u32) -> Result<bool>,
     ) -> Result<(u32, Duration)> {
         let start = Instant::now();
-        let mut answered = 0;
+        let mut sent = 0;
         for request in first {
             self.0.send(&request)?;
-            answered += 1;
+            sent += 1;
         }
-        for _ in 0..answered {
-            self.0.recv(&mut [0; 2048]).context("one of the first")?;
+        let (mut answered, mut time) = (0, Duration::ZERO);
+        let mut look = |most| {
+            while answered < most
+                && let Some(action) = self.answer()
+            {
+                ensure!(action < 2, "an error");
+                answered += 1;
+                time = start.elapsed();
+            }
+            Ok((answered, time))
+        };
+        // Not a second longer, in which the account would fill.
+        wait::until("the first are answered", LIMIT, || {
+            Ok((look(sent)?.0 == sent).then_some(()))
+        })?;
+        for request in others {
+            self.0.send(&request)?;
         }
-        let [connects, announces, errors] = self.ask(others)?;
-        ensure!(errors == 0, "{errors} errors");
-        let time = start.elapsed().saturating_sub(QUIET);
-        Ok((answered + connects + announces, time))
+        wait::until("all the others are answered or counted", LIMIT, || {
+            Ok(is_over(look(u32::MAX)?.0)?.then_some(()))
+        })?;
+        look(u32::MAX)
     }
 
     /// Until none has come for a second.
     fn answers(&self) -> Result<[u32; 3]> {
-        let (mut answers, mut buffer) = ([0; 3], [0; 2048]);
-        while let Ok(bytes) = self.0.recv(&mut buffer) {
-            let place = match buffer[..bytes] {
-                [0, 0, 0, action @ (0 | 1), ..] => usize::from(action),
-                _ => 2,
-            };
+        let mut answers = [0; 3];
+        while let Some(place) = self.answer() {
             answers[place] += 1;
         }
         Ok(answers)
+    }
+
+    /// The action of one, or 2 for an error; nothing if none comes for a second.
+    fn answer(&self) -> Option<usize> {
+        let mut buffer = [0; 2048];
+        let bytes = self.0.recv(&mut buffer).ok()?;
+        Some(match buffer[..bytes] {
+            [0, 0, 0, action @ (0 | 1), ..] => usize::from(action),
+            _ => 2,
+        })
     }
 }

@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::SocketAddrV6;
 
-use anyhow::Context;
 use aquatic_e2e::Family;
 use aquatic_e2e::ask::{Announce, UdpClient, announce_request, connect_request};
 use aquatic_e2e::folder::Folder;
@@ -13,8 +12,8 @@ use aquatic_e2e::lab::Lab;
 use nix::sys::signal::Signal;
 
 use crate::stage::{
-    FULL_AT_BRIDGE, Plan, Tracker, announce, connect_once, connected, guarded, run, udp_count,
-    until,
+    FULL_AT_BRIDGE, Plan, Tracker, announce, connect_once, connected, connection_id, guarded, run,
+    udp_count, until,
 };
 
 /// As many as there can be in an answer, which has more than 1,232 bytes over IPv6 then.
@@ -105,7 +104,7 @@ fn each_queue_of_an_interface_is_served() {
         let before = sent_by_sockets(hub, Family::V6);
         for number in 0..CLIENTS {
             let client = tracker.client(guest).unwrap();
-            let id = connect_once(&client).unwrap().unwrap();
+            let id = connection_id(&client).unwrap();
             client.announce_with(id, &announce(number)).unwrap();
         }
         assert_eq!(sent_by_sockets(hub, Family::V6), before);
@@ -126,8 +125,7 @@ fn who_asks_with_the_tag_of_a_vlan_is_answered_with_it() {
     // A bridge gets frames without the tag that they had at its port.
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
     let tracker = guarded(&lab, Family::V4, &network);
-    let id = connect_once(&tracker.client(guest).unwrap()).unwrap();
-    let id = id.unwrap();
+    let id = connection_id(&tracker.client(guest).unwrap()).unwrap();
     let folder = Folder::new().unwrap();
     let script = folder.path().join("tagged.py");
     fs::write(&script, TAGGED).unwrap();
@@ -172,7 +170,7 @@ fn what_finds_no_room_in_a_queue_is_counted() {
     let guest = lab.guest(0);
     let tracker = guarded(&lab, Family::V4, FULL_AT_BRIDGE);
     let client = tracker.client(guest).unwrap();
-    let id = connect_once(&client).unwrap().unwrap();
+    let id = connection_id(&client).unwrap();
     let socket = connected(&tracker, guest).unwrap();
     let lost = || tracker.count("aquatic_dropped_total{reason=receive_buffer_full}");
     let taken = || tracker.count("aquatic_requests_by_type_total{type=announce}");
@@ -182,8 +180,7 @@ fn what_finds_no_room_in_a_queue_is_counted() {
         let request = announce_request(id, number, &announce(1));
         socket.send(&request).unwrap();
         if number % 100 == 0 {
-            let answer = client.ask_once(&connect_request(number)).unwrap();
-            answer.context("no answer of the program").unwrap();
+            client.answer_to(&connect_request(number)).unwrap();
         }
     }
     tracker.signal(Signal::SIGCONT).unwrap();
@@ -202,7 +199,7 @@ fn what_finds_no_room_in_a_queue_is_counted() {
 /// sockets answers to it have left.
 fn announce_many(tracker: &Tracker, (guest, asker): (&Host, &UdpClient), family: Family) -> u64 {
     let client = tracker.client(guest).unwrap();
-    let id = connect_once(&client).unwrap().unwrap();
+    let id = connection_id(&client).unwrap();
     for number in 1..=PEERS {
         let seeder = Announce {
             numwant: 0,
@@ -215,7 +212,7 @@ fn announce_many(tracker: &Tracker, (guest, asker): (&Host, &UdpClient), family:
         numwant: PEERS.into(),
         ..announce(PEERS + 1)
     };
-    let asked_as = connect_once(asker).unwrap().unwrap();
+    let asked_as = connection_id(asker).unwrap();
     let hub = tracker.host();
     let before = sent_by_sockets(hub, family);
     let announced = asker.announce_with(asked_as, &leecher).unwrap();
@@ -307,7 +304,7 @@ fn a_request_that_is_too_long_for_a_queue_comes_to_the_socket() {
     }
     let tracker = guarded(&lab, Family::V4, FULL_AT_BRIDGE);
     let client = tracker.client(guest).unwrap();
-    let id = connect_once(&client).unwrap().unwrap();
+    let id = connection_id(&client).unwrap();
     // With its headers, the first one is 1,666 bytes long.
     for (bytes, expected) in [(1_624, 0), (1_625, 1), (2_000, 1)] {
         // Options of BEP 41 that say nothing, behind the announce.
@@ -316,6 +313,8 @@ fn a_request_that_is_too_long_for_a_queue_comes_to_the_socket() {
         client
             .announce_with_options(id, &announce(1), &options)
             .unwrap();
+        // Its answer is counted after it has left, and before that of the next one leaves.
+        client.announce_with(id, &announce(1)).unwrap();
         assert_eq!(
             sent_by_sockets(hub, Family::V4) - before,
             expected,
@@ -333,7 +332,7 @@ fn a_damaged_frame_is_counted() {
     let guest = lab.guest(0);
     let tracker = guarded(&lab, Family::V4, FULL_AT_BRIDGE);
     let client = tracker.client(guest).unwrap();
-    let id = connect_once(&client).unwrap().unwrap();
+    let id = connection_id(&client).unwrap();
     let before = tracker
         .counts([
             ("aquatic_dropped_total{reason=damaged}", 1.0),
@@ -376,7 +375,7 @@ fn a_queue_of_an_interface_that_was_down_is_served_again() {
     let log = tracker.log().unwrap();
     assert!(!log.contains("not served any more"), "{log}");
     tracker.wait_until_guarded(guest).unwrap();
-    let id = connect_once(&client).unwrap().unwrap();
+    let id = connection_id(&client).unwrap();
     let before = sent_by_sockets(hub, Family::V6);
     client.announce_with(id, &announce(1)).unwrap();
     assert_eq!(sent_by_sockets(hub, Family::V6), before);

@@ -31,6 +31,9 @@ pub(crate) const FULL_AT_BRIDGE: &str =
 /// For whatever a daemon does soon.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
+/// The last line of a start.
+const READY: &str = "aquatic_daemon::supervisor: ready";
+
 /// How a tracker is started.
 pub(crate) struct Plan<'a> {
     pub(crate) host: &'a Host,
@@ -71,6 +74,11 @@ impl<'a> Plan<'a> {
         wait::until("an answer of the tracker", LIMIT, || {
             process.check_alive()?;
             Ok(client.scrape(&[[0; 20]]).ok())
+        })?;
+        // Lines come in order, by a thread of their own: those of the start are there.
+        wait::until("the tracker says that it is ready", LIMIT, || {
+            process.check_alive()?;
+            Ok(process.log()?.contains(READY).then_some(()))
         })?;
         let tracker = Tracker {
             process,
@@ -310,7 +318,7 @@ impl Place {
         let mut asked = 0.0;
         wait::until("the program works", LIMIT, || {
             asked += 1.0;
-            connect_once(&client)?.context("no answer to a connect request")?;
+            connection_id(&client)?;
             Ok((handled()? > handled_before).then_some(()))
         })?;
         until("all connects are counted", || {
@@ -344,14 +352,20 @@ pub(crate) fn announce(number: u8) -> Announce {
     }
 }
 
-/// A connect request that is sent once: the id.
+/// A connect request that is sent once, and may not be answered: the id.
 pub(crate) fn connect_once(client: &UdpClient) -> Result<Option<u64>> {
     let answer = client.ask_once(&connect_request(fastrand::u32(..)))?;
-    let Some(answer) = answer else {
-        return Ok(None);
-    };
+    answer.map(|answer| id_in(&answer)).transpose()
+}
+
+/// The id that is the answer to one connect request.
+pub(crate) fn connection_id(client: &UdpClient) -> Result<u64> {
+    id_in(&client.answer_to(&connect_request(fastrand::u32(..)))?)
+}
+
+fn id_in(answer: &[u8]) -> Result<u64> {
     ensure!(answer.len() == 16 && answer[..4] == [0; 4], "{answer:?}");
-    Ok(Some(u64::from_be_bytes(answer[8..].try_into()?)))
+    Ok(u64::from_be_bytes(answer[8..].try_into()?))
 }
 
 fn any(family: Family) -> IpAddr {

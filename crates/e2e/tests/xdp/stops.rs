@@ -17,7 +17,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 
 use crate::stage::{
-    FULL_AT_BRIDGE, LIMIT, PORT, Plan, announce, connect_once, connected, guarded, run,
+    FULL_AT_BRIDGE, LIMIT, PORT, Plan, announce, connected, connection_id, guarded, run,
 };
 
 /// Longer than a stop takes that waits for a worker.
@@ -86,9 +86,7 @@ fn is_seen_to_stop_with(waiting: &Waiting, lab: &Lab) -> bool {
     };
     let tracker = plan.start().unwrap();
     tracker.wait_until_guarded(guest).unwrap();
-    let id = connect_once(&tracker.client(guest).unwrap())
-        .unwrap()
-        .unwrap();
+    let id = connection_id(&tracker.client(guest).unwrap()).unwrap();
     let sockets = (0..waiting.sockets).map(|_| {
         let socket = connected(&tracker, guest).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
@@ -108,11 +106,13 @@ fn is_seen_to_stop_with(waiting: &Waiting, lab: &Lab) -> bool {
     let told = tracker.signal(Signal::SIGTERM);
     let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
     let main = freeze(process, "aquatic_udp", |call| sleeps.contains(&call));
-    worker.unwrap().let_go();
+    let stands_still = worker.unwrap().let_go_if_alive();
     asked.unwrap();
     are_there.unwrap();
     told.unwrap();
-    let Ok(main) = main else { return false };
+    let (Ok(main), Ok(())) = (main, stands_still) else {
+        return false;
+    };
     for socket in &sockets {
         let numbers = (0..waiting.requests).map(|_| number_of_answer(socket, waiting.action));
         let answered: Result<BTreeSet<_>> = numbers.collect();
@@ -139,9 +139,7 @@ fn what_waits_for_an_interface_that_is_down_keeps_nobody_awake() {
     let (hub, guest) = (lab.hub(), lab.guest(0));
     let network = FULL_AT_BRIDGE.replace("bridge0", "guest0");
     let tracker = guarded(&lab, Family::V4, &network);
-    let id = connect_once(&tracker.client(guest).unwrap())
-        .unwrap()
-        .unwrap();
+    let id = connection_id(&tracker.client(guest).unwrap()).unwrap();
     let socket = connected(&tracker, guest).unwrap();
     socket.set_read_timeout(Some(LIMIT)).unwrap();
 
@@ -179,13 +177,13 @@ fn freeze(process: u32, name: &str, is_meant: impl Fn(i64) -> bool) -> Result<Fr
     let id = id.parse()?;
     // A stop takes half a second: it is looked for more often than elsewhere.
     for _ in 0..STOP_LIMIT.as_millis() {
-        let frozen = Frozen::new(id);
+        let frozen = Frozen::if_alive(id).context("it has ended")?;
         let call = fs::read_to_string(task.join("syscall"))?;
         let number = call.split(' ').next().and_then(|it| it.parse().ok());
         if is_meant(number.unwrap_or(-1)) {
             return Ok(frozen);
         }
-        frozen.let_go();
+        frozen.let_go_if_alive()?;
         thread::sleep(Duration::from_millis(1));
     }
     bail!("{name} was in no such system call")
