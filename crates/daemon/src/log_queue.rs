@@ -106,11 +106,12 @@ impl LogQueue {
         }
     }
 
-    /// Waits until everything has been written, but no longer than `limit`.
-    pub(crate) fn flush(&self, limit: Duration) {
+    /// Waits until everything has been written, but no longer than `limit`. Returns whether it has.
+    pub(crate) fn flush(&self, limit: Duration) -> bool {
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
-        // Whether the time is over does not matter: there is nothing else to be done.
-        let _ = self.changed.wait_timeout_while(self.lock(), limit, is_busy);
+        let waited = self.changed.wait_timeout_while(self.lock(), limit, is_busy);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !is_busy(&mut state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,7 +167,7 @@ mod tests {
         for number in 0..1_000 {
             queue.push(format!("line {number}\n").as_bytes());
         }
-        queue.flush(LONG);
+        assert!(queue.flush(LONG));
         for number in 0..1_000 {
             assert_eq!(next(&mut reader).unwrap(), format!("line {number}"));
         }
@@ -181,7 +182,7 @@ mod tests {
             queue.push(line(pushed).as_bytes());
             pushed += 1;
         }
-        queue.flush(Duration::from_millis(1));
+        assert!(!queue.flush(Duration::from_millis(1)));
         let mut arrived = 0;
         let report = loop {
             let line = next(&mut reader).unwrap();
@@ -206,7 +207,7 @@ mod tests {
         for _ in 0..10_000 {
             queue.push(&[b'x'; 1_000]);
         }
-        queue.flush(LONG);
+        assert!(queue.flush(LONG));
         assert!(queue.lock().waiting.is_empty());
     }
 }

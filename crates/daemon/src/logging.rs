@@ -87,14 +87,17 @@ pub fn set_level(level: LogLevel) {
 }
 
 /// Says why the program ends: in the log if that shows errors, else on standard error, so that it
-/// is never silent. Waits until that has been written, at most [`FLUSH_MAX`].
+/// is never silent. Waits until that has been written, at most [`FLUSH_MAX`]; if it has not, because
+/// the log is slow or hangs, it is written past the log, where there is room for it.
 pub fn report(reason: &str) {
     if log::log_enabled!(Level::Error) {
         log::error!("{reason}");
     } else {
         tell(reason);
     }
-    flush();
+    if !flush() {
+        write_past_queue(&format!("{reason}\n"));
+    }
 }
 
 /// Writes a line to standard error whatever the log level: by way of the log once that has been
@@ -125,11 +128,10 @@ pub(crate) fn write_past_queue(text: &str) {
     }
 }
 
-/// Waits until everything that has been logged is written, at most [`FLUSH_MAX`].
-pub fn flush() {
-    if let Some(queue) = QUEUE.get() {
-        queue.flush(FLUSH_MAX);
-    }
+/// Waits until everything that has been logged is written, at most [`FLUSH_MAX`]. Returns whether it
+/// is.
+pub fn flush() -> bool {
+    QUEUE.get().is_none_or(|queue| queue.flush(FLUSH_MAX))
 }
 
 /// Has the thread that writes do something, soon. Without such a thread nothing is done.

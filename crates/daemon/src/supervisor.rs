@@ -382,17 +382,10 @@ impl Supervisor {
                     "worker {} hangs: no sign of life for {hang_timeout:?}",
                     names.join(", ")
                 );
-                let last_words = format!("{what}\n");
-                let log_hangs = names.iter().any(|name| name == logging::THREAD);
                 supervisor.fail(anyhow!("{what} (see hang_timeout)"));
-                if log_hangs {
-                    logging::write_past_queue(&last_words);
-                }
                 thread::sleep(END_MAX);
                 // The main thread should have ended the process by now.
-                if !log_hangs {
-                    logging::write_past_queue(&last_words);
-                }
+                logging::write_past_queue(&format!("{what}\n"));
                 process::exit(1);
             })
         })

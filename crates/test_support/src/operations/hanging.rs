@@ -81,6 +81,10 @@ pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
         }
         let reason = format!("worker {name} hangs: no sign of life for 3s");
         daemon.wait_for_log(&reason);
+        // Past the log, if it is that which hangs: only the main thread cannot say it then.
+        if name != "main" {
+            daemon.wait_for_log(&format!("ends: {reason}"));
+        }
     });
 }
 
