@@ -20,8 +20,8 @@ use crate::permissions;
 
 const BUCKET: &str = "aquatic_main_access";
 
-/// A list as plain as can be: names with values, its bucket, and whether something in that was heard
-/// of while an operator's change went on.
+/// A list as plain as can be: names with values, its bucket, and whether a change in that was heard
+/// of while an operator's went on.
 #[derive(Debug, Default)]
 struct Entries(
     Mutex<BTreeMap<String, String>>,
