@@ -14,8 +14,9 @@ use nix::sched::{CloneFlags, setns};
 use crate::Family;
 
 /// Ports are taken from below the range that Linux hands out by itself (32768 and up), so that
-/// no passing client socket sits on a port between our look at it and its use.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// no passing client socket sits on a port between our look at it and its use, and from below
+/// those of `aquatic_test_support::Place`, whose tests may run at the same time.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
 
 /// Looks for a free port before giving up.
 const PORT_ATTEMPTS_MAX: usize = 100;

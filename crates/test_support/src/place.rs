@@ -355,8 +355,9 @@ struct Ports {
 
 impl Ports {
     const COUNT: u16 = 4;
-    /// Below the ports that Linux gives to clients, so that none of them takes one by chance.
-    const RANGE: std::ops::Range<u16> = 10_000..32_000;
+    /// Below the ports that Linux gives to clients, so that none of them takes one by chance, and
+    /// above those of `aquatic_e2e`, which reserves nothing.
+    const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
     fn reserve() -> Self {
         static TRIED: AtomicU16 = AtomicU16::new(0);

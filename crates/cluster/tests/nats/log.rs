@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use aquatic_cluster::bus::{Channel, Destination};
+use aquatic_daemon::clock::Clock;
 use aquatic_test_support::nats::{self, NatsClient, NatsServer};
 use aquatic_test_support::wait::until;
 
@@ -69,10 +70,13 @@ fn it_is_read_from_a_time_on_and_outlives_the_server() {
     }
     publish_logged(&a, &b, b"old");
     thread::sleep(Duration::from_secs(2));
+    let clock = Clock::start();
     a.publish(&PEERS, b"new");
     b.expect_heard(Channel::Peers, "a", b"new");
     until("it is logged", || {
-        (b.read_all(Duration::from_secs(1)) == [peers(b"new")]).then_some(())
+        // From a second before it was published.
+        let since = clock.elapsed() + Duration::from_secs(1);
+        (b.read_all(since) == [peers(b"new")]).then_some(())
     });
     let all = b.read_all(AGE);
     assert_eq!(all.first(), Some(&peers(b"old")));
@@ -349,6 +353,7 @@ fn it_is_as_old_as_the_stream() {
     a.expect_connected();
     let (_, old) = a.read_with_age(AGE);
     assert!(old > new + Duration::from_secs(2), "{new:?} {old:?}");
+    let clock = Clock::start();
     let deleted =
         NatsClient::connect(server.address()).ask("$JS.API.STREAM.DELETE.AQUATIC_main", "");
     assert!(deleted.contains("\"success\":true"), "{deleted}");
@@ -359,5 +364,10 @@ fn it_is_as_old_as_the_stream() {
             .then_some(())
     });
     let (_, newer) = a.read_with_age(AGE);
-    assert!(newer < old, "{old:?} {newer:?}");
+    // Were it as old as the one before, it would be older than that.
+    let since_deletion = clock.elapsed();
+    assert!(
+        newer <= since_deletion,
+        "{old:?} {newer:?} {since_deletion:?}"
+    );
 }

@@ -10,7 +10,7 @@ use std::thread;
 
 use aquatic_cluster::bus::{Channel, Destination};
 use aquatic_test_support::nats::{self, NatsServer};
-use aquatic_test_support::wait::DEADLINE;
+use aquatic_test_support::wait::{DEADLINE, until};
 
 use crate::lines::Lines;
 use crate::node::{AGE, Node};
@@ -102,6 +102,11 @@ fn it_connects_to_its_servers_and_nowhere_else() {
     listener.expect("log read");
     node.publish(&PEERS, b"x");
     listener.expect("heard of a: x");
+    // Who is heard is not always stored yet.
+    let logged = (Channel::Peers, "a".to_owned(), b"x".to_vec());
+    until("it is logged", || {
+        node.read_all(AGE).contains(&logged).then_some(())
+    });
     // A connection is made again.
     server.kill();
     listener.expect("disconnected");

@@ -71,6 +71,9 @@ const HTTP_LANES_MAX: u32 = 500;
 /// How long a tracker may take to see that a connection has ended.
 const CLOSE_SECONDS: u64 = 5;
 
+/// How much later than its settings say a tracker may forget a peer: machines are busy.
+const SPARE_SECONDS: u64 = 5;
+
 /// Files that are not for connections.
 const OTHER_FILES: u64 = 500;
 
@@ -198,7 +201,7 @@ impl Plan {
         let cleaning = 2 * u64::from(self.cleaning_seconds) + 1;
         let forget = match is_bound {
             true => CLOSE_SECONDS,
-            false => u64::from(self.peer_age_seconds) + cleaning,
+            false => u64::from(self.peer_age_seconds) + cleaning + SPARE_SECONDS,
         };
         Ok(Shape {
             torrents: places.div_ceil(PEERS_PER_TORRENT),

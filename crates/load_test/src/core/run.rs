@@ -18,6 +18,7 @@ use crate::core::process::Usage;
 #[derive(Clone, Debug)]
 pub struct Window {
     clock: Clock,
+    opened_micros: u64,
     micros: Range<u64>,
 }
 
@@ -35,11 +36,19 @@ impl Window {
     #[must_use]
     pub fn open(config: &RunConfig, clock: Clock) -> Self {
         let micros = |seconds: u32| u64::from(seconds) * 1_000_000;
-        let start = clock.micros() + micros(config.warm_up_seconds);
+        let opened_micros = clock.micros();
+        let start = opened_micros + micros(config.warm_up_seconds);
         Self {
             clock,
+            opened_micros,
             micros: start..start + micros(config.duration_seconds),
         }
+    }
+
+    /// When the warm-up began, by the run's clock.
+    #[must_use]
+    pub fn opened_micros(&self) -> u64 {
+        self.opened_micros
     }
 
     /// When it begins and ends, by the run's clock.

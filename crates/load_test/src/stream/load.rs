@@ -40,6 +40,8 @@ pub(crate) struct LoadWorker<D: Dialogue> {
     pub(crate) worker: Worker<D>,
     /// By this worker. `None`: whenever there is room on a connection.
     pub(crate) rate_per_second: Option<f64>,
+    /// At a fixed rate, requests are due from then on, even if the worker begins later.
+    pub(crate) start_micros: u64,
     /// Requests are counted if they are due within it; none becomes due after it.
     pub(crate) window_micros: Range<u64>,
     /// How long a request may wait for a connection, and how long after the window answers are
@@ -84,17 +86,17 @@ impl<D: Dialogue> LoadWorker<D> {
     /// system when others have to run, for milliseconds, real-time priority or not.
     fn keep_rate(&mut self, rate_per_second: f64) -> anyhow::Result<()> {
         let worker = &mut self.worker;
-        let start_micros = worker.clock.micros();
-        let mut arrivals = Arrivals::new(rate_per_second, start_micros, &mut worker.shared.rng);
+        let rng = &mut worker.shared.rng;
+        let mut arrivals = Arrivals::new(rate_per_second, self.start_micros, rng);
         let mut queue = Queue::new(worker.clients.len());
         loop {
             let now_micros = worker.clock.micros();
-            if now_micros >= self.window_micros.end {
-                break;
-            }
+            // A worker that was kept from running until after the end still owes what was due
+            // before.
+            let until_micros = now_micros.min(self.window_micros.end.saturating_sub(1));
             let mut due = 0;
             while due < BURST
-                && let Some(due_micros) = arrivals.due(now_micros, &mut worker.shared.rng)
+                && let Some(due_micros) = arrivals.due(until_micros, &mut worker.shared.rng)
             {
                 let kind = worker.sample();
                 queue.due.push_back((kind, due_micros));
@@ -102,6 +104,9 @@ impl<D: Dialogue> LoadWorker<D> {
             }
             queue.send(worker);
             queue.expire(&mut worker.shared.tally, now_micros, self.lost_after_micros);
+            if now_micros >= self.window_micros.end && due < BURST {
+                break;
+            }
             let events = worker.turn(Duration::ZERO)?;
             if due == 0 && events == 0 {
                 thread::sleep(NAP);

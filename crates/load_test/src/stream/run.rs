@@ -106,6 +106,7 @@ impl<D: Dialogue, F: Fn(u32) -> D> Plan<'_, D, F> {
             worker.shared.tally.progress = progress.reporter(number);
             let load = LoadWorker {
                 rate_per_second: self.run.rate_per_worker(),
+                start_micros: window.opened_micros(),
                 window_micros: window.micros(),
                 lost_after_micros: setup.options.lost_after_micros,
                 in_flight_max: worker.clients.len() * self.pipelining_depth,

@@ -33,7 +33,9 @@ pub(crate) struct LoadWorker {
     pub(crate) config: Arc<LoadTestConfig>,
     pub(crate) mix: Mix,
     pub(crate) population: Arc<Population>,
-    /// No request is sent after it.
+    /// At a fixed rate, requests are due from then on, even if the worker begins later.
+    pub(crate) start_micros: u64,
+    /// No request is due from then on.
     pub(crate) end_micros: u64,
     pub(crate) clock: Clock,
     pub(crate) sockets: Sockets,
@@ -98,18 +100,18 @@ impl LoadWorker {
 
     /// Never sleeps: whoever sleeps wakes too late, and would count the delay as the tracker's.
     fn keep_rate(&mut self, rate_per_second: f64) -> anyhow::Result<()> {
-        let mut arrivals = Arrivals::new(rate_per_second, self.clock.micros(), &mut self.rng);
+        let mut arrivals = Arrivals::new(rate_per_second, self.start_micros, &mut self.rng);
         loop {
             let now_micros = self.clock.micros();
             self.tally.stalls.look(now_micros);
             self.tally.show_progress(now_micros);
-            if now_micros >= self.end_micros {
-                return Ok(());
-            }
-            for _ in 0..BURST {
-                let Some(due_micros) = arrivals.due(now_micros, &mut self.rng) else {
-                    break;
-                };
+            // A worker that was kept from running until after the end still owes what was due
+            // before.
+            let until_micros = now_micros.min(self.end_micros.saturating_sub(1));
+            let mut written = 0;
+            while written < BURST
+                && let Some(due_micros) = arrivals.due(until_micros, &mut self.rng)
+            {
                 let place = self.rng.usize(..self.sockets.all.len());
                 let kind = if self.sockets.all[place].client.must_reconnect(now_micros) {
                     RequestKind::Connect
@@ -117,9 +119,13 @@ impl LoadWorker {
                     self.mix.sample(&mut self.rng)
                 };
                 self.write(place, kind, due_micros);
+                written += 1;
             }
             self.sockets.flush(&mut self.tally);
             self.receive()?;
+            if now_micros >= self.end_micros && written < BURST {
+                return Ok(());
+            }
         }
     }
 

@@ -123,6 +123,7 @@ fn run_load(config: &Arc<LoadTestConfig>) -> anyhow::Result<LoadReport> {
                 (RequestKind::Scrape, requests.weight_scrape),
             ]),
             population: Arc::clone(&population),
+            start_micros: window.opened_micros(),
             end_micros: window.micros().end,
             clock,
             sockets,

@@ -3,6 +3,8 @@
 
 mod tracker;
 
+use std::thread;
+
 use aquatic_test_support::load_test::Tester;
 use aquatic_test_support::load_test::tester::number;
 use serde_json::Value;
@@ -11,13 +13,14 @@ use crate::tracker::{DELAY, Plan};
 
 const TESTER: Tester = Tester::new(env!("CARGO_BIN_EXE_aquatic_ws_load_test"));
 
+/// What is lost has waited for far longer than what the tracker or this machine delays.
 fn report(config: &str) -> Value {
     TESTER.report(&format!(
         "requests = {{
             number_of_torrents = 10, torrents_per_connection = 2, offers_per_announce = 3,
             weight_announce = 10, path = \"/announce\"
         }}
-        answers = {{ late_after_ms = 1000, lost_after_ms = 3000 }}
+        answers = {{ late_after_ms = 1000, lost_after_ms = 7000 }}
         {config}"
     ))
 }
@@ -29,62 +32,66 @@ fn come(kind: &Value) -> u64 {
 
 #[test]
 fn offers_and_answers_are_followed() {
+    // At once, because most of the time the testers wait for what is lost.
+    thread::scope(|scope| {
+        for (workers, is_tls) in [(1, false), (3, true)] {
+            scope.spawn(move || follow(workers, is_tls));
+        }
+    });
+}
+
+fn follow(workers: usize, is_tls: bool) {
     let plan = Plan {
         lose_answer: 50,
         refuse_answer: 70,
         ping: 30,
+        tls: is_tls,
+        reply_to_answers: is_tls,
         ..Plan::default()
     };
-    for (workers, is_tls) in [(1, false), (3, true)] {
-        let plan = Plan {
-            tls: is_tls,
-            reply_to_answers: is_tls,
-            ..plan
-        };
-        let tracker = tracker::start("127.0.0.1:0", plan);
-        let report = report(&format!(
-            "server_address = \"{}\"
-            duration_seconds = 2
-            workers = {workers}
-            network = {{ connections = 32, enable_tls = {is_tls} }}",
-            tracker.address
-        ));
-        let book = tracker.stop();
+    let tracker = tracker::start("127.0.0.1:0", plan);
+    let report = report(&format!(
+        "server_address = \"{}\"
+        duration_seconds = 4
+        workers = {workers}
+        network = {{ connections = 32, enable_tls = {is_tls} }}",
+        tracker.address
+    ));
+    let book = tracker.stop();
 
-        for (kind, requests) in [
-            ("announce", book.announces),
-            ("scrape", book.scrapes),
-            ("offer", book.offers),
-        ] {
-            assert_eq!(report[kind]["requests"], requests, "{kind}");
-            assert_eq!(come(&report[kind]), requests, "{kind}");
-        }
-        // Those to answers that are sent after the window are not measured.
-        let replies = come(&report["re_answer"]);
-        if is_tls {
-            assert!(replies <= book.answers && replies > book.answers / 2);
-        } else {
-            assert_eq!(replies, 0);
-        }
-        let answer = &report["answer"];
-        assert_eq!(answer["requests"], book.answers);
-        assert_eq!(book.answers, book.offers);
-        // What a refusal was about is not known: one that comes after the window refuses nothing
-        // that was measured, and its answer counts as lost.
-        let (lost, refused) = (number(&answer["lost"]), number(&answer["refused"]));
-        assert_eq!(lost + refused, book.lost_answers + book.refused_answers);
-        assert!(lost >= book.lost_answers && refused > 0, "{report}");
-        assert_eq!(
-            report["errors"]["messages"]["not today"],
-            book.refused_answers
-        );
-        assert_eq!(report["errors"]["total"], book.refused_answers);
-        assert_eq!(report["connections"]["opened"], 32);
-        assert_eq!(book.clients.len(), 4, "client_ips");
-        assert_eq!(book.pongs, book.pings);
-        assert!(book.pings > 1 && book.lost_answers > 1, "{}", book.answers);
-        check_rates(&report);
+    for (kind, requests) in [
+        ("announce", book.announces),
+        ("scrape", book.scrapes),
+        ("offer", book.offers),
+    ] {
+        assert_eq!(report[kind]["requests"], requests, "{kind}");
+        assert_eq!(come(&report[kind]), requests, "{kind}");
     }
+    // Those to answers that are sent after the window are not measured.
+    let replies = come(&report["re_answer"]);
+    if is_tls {
+        assert!(replies <= book.answers && replies > book.answers / 2);
+    } else {
+        assert_eq!(replies, 0);
+    }
+    let answer = &report["answer"];
+    assert_eq!(answer["requests"], book.answers);
+    assert_eq!(book.answers, book.offers);
+    // What a refusal was about is not known: one that comes after the window refuses nothing
+    // that was measured, and its answer counts as lost.
+    let (lost, refused) = (number(&answer["lost"]), number(&answer["refused"]));
+    assert_eq!(lost + refused, book.lost_answers + book.refused_answers);
+    assert!(lost >= book.lost_answers && refused > 0, "{report}");
+    assert_eq!(
+        report["errors"]["messages"]["not today"],
+        book.refused_answers
+    );
+    assert_eq!(report["errors"]["total"], book.refused_answers);
+    assert_eq!(report["connections"]["opened"], 32);
+    assert_eq!(book.clients.len(), 4, "client_ips");
+    assert_eq!(book.pongs, book.pings);
+    assert!(book.pings > 1 && book.lost_answers > 1, "{}", book.answers);
+    check_rates(&report);
 }
 
 /// The table of messages tells the same as the kinds do.
@@ -119,7 +126,7 @@ fn what_the_tracker_does_is_what_the_report_says() {
     let tracker = tracker::start("127.0.0.1:0", plan);
     let report = report(&format!(
         "server_address = \"{}\"
-        duration_seconds = 3
+        duration_seconds = 5
         network = {{ connections = 64 }}",
         tracker.address
     ));
@@ -130,10 +137,12 @@ fn what_the_tracker_does_is_what_the_report_says() {
     assert_eq!(announce["requests"], book.announces);
     let unanswered = book.closed + book.hung + book.confused + book.garbled;
     assert_eq!(announce["lost"], unanswered);
-    assert_eq!(announce["late"], book.delayed);
     assert_eq!(announce["refused"], book.refused);
-    let in_time = book.announces - unanswered - book.delayed - book.refused;
-    assert_eq!(announce["answered"], in_time);
+    assert_eq!(come(announce), book.announces - unanswered - book.refused);
+    let late = number(&announce["late"]);
+    assert!(late >= book.delayed, "{report}");
+    // While something stands still, no more become late than there are connections.
+    assert!(number(&announce["answered"]) > late, "{report}");
     let delay_micros = u64::try_from(DELAY.as_micros()).unwrap();
     assert!(number(&announce["latency_micros"]["max"]) >= delay_micros);
     let errors = &report["errors"];
@@ -186,7 +195,7 @@ fn idle_connections_announce_once() {
         workers = 2
         tracker_pid = {}
         network = {{ connections = 200, enable_tls = true }}
-        idle = {{ enabled = true, hold_seconds = 1 }}",
+        idle = {{ enabled = true, hold_seconds = 5 }}",
         tracker.address,
         std::process::id(),
     ));

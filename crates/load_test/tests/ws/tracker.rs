@@ -49,7 +49,7 @@ pub(crate) struct Plan {
     pub(crate) tls: bool,
 }
 
-/// Longer than `answers.late_after_ms`, shorter than `answers.lost_after_ms`.
+/// Longer than `answers.late_after_ms`, and by far shorter than `answers.lost_after_ms`.
 pub(crate) const DELAY: Duration = Duration::from_millis(1500);
 
 #[derive(Default)]

@@ -49,6 +49,8 @@ pub(crate) fn socket_with_silent_neighbours(send_buffer_bytes: usize) -> UdpSock
     ip("link set lo up");
     ip("link add near type veth peer name far");
     ip("addr add 192.0.2.1/24 dev near");
+    // Otherwise the kernel gives neighbours up after three seconds, and with them what waits.
+    ip("ntable change name arp_cache dev near retrans 60000");
     ip("link set near up");
     ip("link set far up");
     let options = SocketOptions {

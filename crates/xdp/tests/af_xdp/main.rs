@@ -304,7 +304,7 @@ fn what_is_not_for_the_queue_reaches_the_kernel() {
         // They ask anew who has the address.
         lab.ip(Side::Client, "neighbour flush dev out");
         for ip in TRACKER {
-            assert!(lab.reaches(ip.parse().unwrap()), "{ip}");
+            wait_until(|| lab.reaches(ip.parse().unwrap()));
         }
         let mut buffer = [0; 128];
         for family in [0, 1] {

@@ -54,7 +54,7 @@ fn loaded(mode: AttachMode) -> Option<Xdp> {
     }
 }
 
-/// One that works, for which this second of Unix time goes on for longer than a test.
+/// One that works, for which this second of Unix time has just begun.
 fn filter(mode: AttachMode) -> Option<Xdp> {
     let xdp = loaded(mode)?;
     xdp.activate(XdpTask::Filter, KEY, times(UNIX_SECONDS), LIMITS);
@@ -112,6 +112,21 @@ fn verdict(xdp: &Xdp, frame: &[u8]) -> u32 {
         assert_eq!(after, frame, "changed");
     }
     verdict
+}
+
+/// What becomes of a frame in the second [`UNIX_SECONDS`], and what is in its place. It is tried
+/// again, and counted by `tries`, if that second may have been over.
+fn try_in_second(xdp: &Xdp, frame: &[u8], tries: &mut u64) -> (u32, Vec<u8>) {
+    loop {
+        let begun = monotonic();
+        xdp.set_times(times(UNIX_SECONDS));
+        let (verdict, after, _) = xdp.try_frame(frame, 1).unwrap();
+        *tries += 1;
+        assert!(verdict == TX || after == frame, "changed");
+        if monotonic() - begun < Duration::from_millis(800) {
+            return (verdict, after);
+        }
+    }
 }
 
 #[track_caller]
