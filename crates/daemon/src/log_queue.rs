@@ -175,6 +175,13 @@ mod tests {
     #[test]
     fn lines_without_room_are_lost_and_counted_where_they_are_missing() {
         let (queue, mut reader) = start();
+        // Once the writer has taken this, it waits for the reader, since no pipe has room for it:
+        // it finds all losses together, and not some of them before the others.
+        let long = "x".repeat(WAITING_BYTES_MAX / 2);
+        queue.push(format!("{long}\n").as_bytes());
+        while !queue.lock().waiting.is_empty() {
+            thread::yield_now();
+        }
         let line = |number: u64| format!("{number} {}\n", "x".repeat(1_000));
         let mut pushed = 0;
         while queue.lock().lost < 100 {
@@ -182,6 +189,7 @@ mod tests {
             pushed += 1;
         }
         queue.flush(Duration::from_millis(1));
+        assert!(next(&mut reader).unwrap() == long);
         let mut arrived = 0;
         let report = loop {
             let line = next(&mut reader).unwrap();
