@@ -14,8 +14,8 @@ use crate::threads::{Argument, Frozen};
 use crate::wait::until;
 use crate::{Daemon, Place, Program, Setup, torrent};
 
-/// The least that there is.
-const SETTINGS: &str = "hang_timeout = 3\n";
+/// Longer than a machine stands still.
+const SETTINGS: &str = "hang_timeout = 8\n";
 
 /// Besides the main thread.
 const THREADS: [&str; 9] = [
@@ -56,7 +56,7 @@ pub fn a_thread_that_vanishes_ends_it_with_its_name(program: &'static Program) {
         let result = thread.call(libc::SYS_exit, &[Argument::Number(0)]);
         assert_eq!(result, None, "nobody comes back from there");
         assert_eq!(daemon.wait_exit().code(), Some(1));
-        daemon.wait_for_log(&format!("worker {name} hangs: no sign of life for 3s"));
+        daemon.wait_for_log(&format!("worker {name} hangs: no sign of life for 8s"));
     });
 }
 
@@ -79,7 +79,7 @@ pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
         } else {
             assert_eq!(daemon.wait_exit().code(), Some(1));
         }
-        let reason = format!("worker {name} hangs: no sign of life for 3s");
+        let reason = format!("worker {name} hangs: no sign of life for 8s");
         daemon.wait_for_log(&reason);
     });
 }
@@ -136,7 +136,7 @@ pub fn a_process_that_stood_still_goes_on(program: &'static Program) {
     wait_for_signs(&daemon, 1);
     daemon.signal(Signal::SIGSTOP);
     // What is shown is that time which has passed does not count.
-    thread::sleep(Duration::from_millis(3_500));
+    thread::sleep(Duration::from_millis(8_500));
     drop(daemon.place.notifications());
     daemon.signal(Signal::SIGCONT);
     wait_for_signs(&daemon, 10);

@@ -184,15 +184,22 @@ fn refusals_do_not_overtake_earlier_replies() {
             let announce = peer.announce(torrent(1), number).to_string();
             messages.extend(super::client::frame(true, TEXT, announce.as_bytes()));
         }
+        let clock = Clock::start();
         peer.socket.connection.send(messages);
         let is_refused: Vec<_> = (0..60)
-            .map(|_| super::client::failure(&peer.socket.receive()).is_some())
+            .map(|_| failure(&peer.socket.receive()).is_some())
             .collect();
         let first = is_refused.iter().position(|it| *it);
         // As many as may come at once are served, and none of them is answered late; less what the
         // client has been charged for its connection and its handshake.
         let charged = 1 + usize::from(tracker.transport.is_tls());
-        assert!(first >= Some(40 - charged), "{is_refused:?}");
+        let is_in_order = first.is_none_or(|first| first >= 40 - charged);
+        // None is refused if those that are too many are looked at some time later.
+        let is_late = clock.elapsed() > Duration::from_millis(300);
+        assert!(
+            is_in_order && (first.is_some() || is_late),
+            "{is_refused:?}"
+        );
         // Rubbish and what is served, by turns.
         let mut other = Peer::new(Socket::open(
             aquatic_test_support::program::loopback(9),
