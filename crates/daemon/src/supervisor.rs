@@ -467,7 +467,7 @@ mod tests {
     fn last_words_come_when_all_others_have_finished() {
         let finishing = idle_supervisor();
         let systemd = Systemd::default();
-        let mut first = finishing.finisher(|| ());
+        let mut first = finishing.finisher_within(LAST_MAX, || ());
         let mut last = finishing.last_finisher(|| ());
         thread::scope(|scope| {
             let order = scope.spawn(move || {

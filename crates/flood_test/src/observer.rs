@@ -67,38 +67,79 @@ pub fn watch(
     tracker: SocketAddr,
     stop: &AtomicBool,
 ) -> anyhow::Result<Observed> {
-    let mut pid = process.pid()?;
-    let (clock, before) = (Clock::start(), Usage::of_process(pid)?);
-    let dropped = dropped_by_kernel(tracker);
-    let mut observed = Observed {
-        resident_bytes_before: before.resident_bytes,
-        resident_bytes_max: before.resident_bytes,
-        ..Observed::default()
-    };
-    let (mut first, mut last, mut cpu_micros) = (before, before, 0);
+    let mut watch = Watch::begin(process, tracker)?;
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(SAMPLE_INTERVAL);
-        let now = process.pid().unwrap_or(pid);
-        if now != pid {
-            observed.restarts += 1;
-            cpu_micros += cpu_micros_between(&first, &last);
-            (first, last) = Default::default();
-            pid = now;
+        watch.sample();
+    }
+    Ok(watch.end())
+}
+
+/// What was seen up to now.
+struct Watch<'a> {
+    process: &'a TrackerProcess,
+    tracker: SocketAddr,
+    clock: Clock,
+    pid: u32,
+    /// Of the process that is there now.
+    first: Usage,
+    last: Usage,
+    /// CPU time of those before it.
+    cpu_micros: u64,
+    /// Up to the beginning.
+    dropped: u64,
+    observed: Observed,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(process: &'a TrackerProcess, tracker: SocketAddr) -> anyhow::Result<Self> {
+        let pid = process.pid()?;
+        let (clock, before) = (Clock::start(), Usage::of_process(pid)?);
+        Ok(Self {
+            process,
+            tracker,
+            clock,
+            pid,
+            first: before,
+            last: before,
+            cpu_micros: 0,
+            dropped: dropped_by_kernel(tracker),
+            observed: Observed {
+                resident_bytes_before: before.resident_bytes,
+                resident_bytes_max: before.resident_bytes,
+                ..Observed::default()
+            },
+        })
+    }
+
+    fn sample(&mut self) {
+        let now = self.process.pid().unwrap_or(self.pid);
+        if now != self.pid {
+            self.observed.restarts += 1;
+            self.cpu_micros += cpu_micros_between(&self.first, &self.last);
+            (self.first, self.last) = Default::default();
+            self.pid = now;
         }
-        let usage = Usage::of_process(pid);
+        let usage = Usage::of_process(self.pid);
+        let observed = &mut self.observed;
         observed.is_gone = usage.is_err();
         if let Ok(usage) = usage {
-            last = usage;
+            self.last = usage;
             let most = observed.resident_bytes_max.max(usage.resident_bytes);
             observed.resident_bytes_max = most;
         }
         observed.tcp_bytes_max = observed.tcp_bytes_max.max(tcp_bytes());
     }
-    cpu_micros += cpu_micros_between(&first, &last);
-    let elapsed = u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX);
-    observed.cpu_permille = (cpu_micros * 1_000).checked_div(elapsed).unwrap_or(0);
-    observed.dropped_by_kernel = dropped_by_kernel(tracker).saturating_sub(dropped);
-    Ok(observed)
+
+    fn end(self) -> Observed {
+        let cpu_micros = self.cpu_micros + cpu_micros_between(&self.first, &self.last);
+        let elapsed = u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Observed {
+            cpu_permille: (cpu_micros * 1_000).checked_div(elapsed).unwrap_or(0),
+            dropped_by_kernel: dropped_by_kernel(self.tracker).saturating_sub(self.dropped),
+            ..self.observed
+        }
+    }
 }
 
 fn cpu_micros_between(first: &Usage, last: &Usage) -> u64 {
@@ -196,16 +237,13 @@ mod tests {
 
     #[test]
     fn memory_and_restarts_are_seen() {
-        let (stop, tracker) = (AtomicBool::new(false), "127.0.0.1:1".parse().unwrap());
         let process = process("seen", &std::process::id().to_string());
-        let observed = thread::scope(|scope| {
-            let watch = scope.spawn(|| watch(&process, tracker, &stop));
-            thread::sleep(SAMPLE_INTERVAL * 2);
-            fs::write(&process.pid_file, "8388608").unwrap();
-            thread::sleep(SAMPLE_INTERVAL * 4);
-            stop.store(true, Ordering::Relaxed);
-            watch.join().unwrap().unwrap()
-        });
+        let mut watch = Watch::begin(&process, "127.0.0.1:1".parse().unwrap()).unwrap();
+        watch.sample();
+        fs::write(&process.pid_file, "8388608").unwrap();
+        watch.sample();
+        watch.sample();
+        let observed = watch.end();
         fs::remove_file(&process.pid_file).unwrap();
         assert!(observed.resident_bytes_before > 1 << 20);
         assert!(observed.restarts == 1 && observed.is_gone, "{observed:?}");

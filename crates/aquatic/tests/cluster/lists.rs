@@ -135,7 +135,10 @@ fn a_new_node_knows_the_peers_of_torrents_that_it_reads_of_in_the_bucket() {
     for number in 1..=TORRENTS {
         wait_for(&mut *at_a, torrent(number), true);
     }
-    metrics::wait_for(&a, &[("aquatic_cluster_buffered_bytes", 0.0)]);
+    // What has not been collected yet is not buffered either.
+    let published = "aquatic_cluster_records_published_total{reason=added}";
+    let buffered = "aquatic_cluster_buffered_bytes";
+    metrics::wait_for(&a, &[(published, f64::from(TORRENTS)), (buffered, 0.0)]);
     let b = b.start();
     let mut at_b = client(Kind::Udp, &b, V4);
     for number in 1..=TORRENTS {

@@ -129,12 +129,18 @@ impl Setup {
         (wait(&mut child).code(), self.log())
     }
 
-    /// What the daemon tells systemd next.
+    /// What the daemon tells systemd next, unless it asks for more time, as it does when a machine
+    /// is slow.
     pub(crate) fn notification(&self) -> String {
         let mut bytes = [0; 256];
-        match uninterrupted(|| self.systemd.recv(&mut bytes)) {
-            Ok(size) => String::from_utf8(bytes[..size].to_vec()).unwrap(),
-            Err(error) => panic!("nothing from the daemon: {error}\n{}", self.log()),
+        loop {
+            let message = match uninterrupted(|| self.systemd.recv(&mut bytes)) {
+                Ok(size) => String::from_utf8(bytes[..size].to_vec()).unwrap(),
+                Err(error) => panic!("nothing from the daemon: {error}\n{}", self.log()),
+            };
+            if !message.starts_with("EXTEND_TIMEOUT_USEC=") {
+                return message;
+            }
         }
     }
 

@@ -24,7 +24,8 @@ pub(crate) fn is_served(tracker: &Tracker, last: u8) -> Option<Client> {
     ask(super::connection::Connection::with_tls(tcp, config).ok()?)
 }
 
-fn ask(mut connection: super::connection::Connection) -> Option<Client> {
+/// Whether a connection is served.
+pub(crate) fn ask(mut connection: super::connection::Connection) -> Option<Client> {
     let request = get(&scrape(&[torrent(1)]));
     connection.try_send(request.as_bytes()).ok()?;
     if connection.has_ended() {

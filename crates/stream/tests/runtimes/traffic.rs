@@ -89,25 +89,34 @@ fn a_client_that_reads_late_gets_everything() {
     }
 }
 
+/// What half of them do not exceed.
+fn median<T: Copy + Ord>(mut all: Vec<T>) -> T {
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
 /// A sleeping worker is woken by other workers, without waiting for its own clock.
 #[test]
 fn mail_wakes_a_worker() {
     for runtime in RUNTIMES {
         let server = Server::start(runtime);
         let mut stream = connect_with(server.address, b"M");
-        let start = instant_now();
+        let mut times = Vec::new();
         for byte in 0..100 {
+            let start = instant_now();
             assert_eq!(exchange(&mut stream, &[byte]), [byte], "{runtime:?}");
+            times.push(start.elapsed());
         }
-        let elapsed = start.elapsed();
-        // Workers look around every 100 ms by themselves.
-        assert!(elapsed < Duration::from_secs(3), "{runtime:?}: {elapsed:?}");
+        // Workers look around every 100 ms by themselves. A machine may stand still now and then.
+        let usual = median(times);
+        assert!(usual < Duration::from_millis(50), "{runtime:?}: {usual:?}");
         stream.write_all(&noise(50_000)).unwrap();
         assert!(read_to_end(&mut stream) == noise(50_000), "{runtime:?}");
     }
 }
 
-/// While a worker is busy with one connection and with mail, it serves the others.
+/// While a worker is busy with one connection and with mail, it serves the others. How fast depends
+/// on the machine: what counts is how much the worker does for the busy ones meanwhile.
 #[test]
 fn nobody_starves() {
     for runtime in RUNTIMES {
@@ -125,13 +134,17 @@ fn nobody_starves() {
             })
         };
         let floods = [flood(b"E"), flood(b"M")];
-        let start = instant_now();
+        let received = &server.counters.received_bytes.v4;
+        let mut meanwhile = Vec::new();
         for byte in 0..100 {
+            let before = received.get();
             let mut stream = connect_with(server.address, b"E");
             assert_eq!(exchange(&mut stream, &[byte]), [byte], "{runtime:?}");
+            meanwhile.push(received.get() - before);
         }
-        let elapsed = start.elapsed();
-        assert!(elapsed < Duration::from_secs(5), "{runtime:?}: {elapsed:?}");
+        // The floods go on when this thread alone stands still now and then.
+        let usual = median(meanwhile);
+        assert!(usual < 64 << 20, "{runtime:?}: {usual} bytes");
         assert!(
             !floods.iter().any(thread::JoinHandle::is_finished),
             "{runtime:?}"
@@ -142,20 +155,20 @@ fn nobody_starves() {
 #[test]
 fn deadlines_end_silence() {
     for runtime in RUNTIMES {
-        let mut settings = Settings::default();
-        settings.bounds.request_seconds = 1;
-        settings.bounds.idle_seconds = 1;
-        let server = Server::start_with(runtime, settings);
-        let mut silent = connect(server.address);
-        let mut idle = connect(server.address);
-        idle.write_all(b"E").unwrap();
+        // Two servers: who is late to say something, because a machine stands still, is silent.
+        let mut settings = [Settings::default(), Settings::default()];
+        settings[0].bounds.request_seconds = 1;
+        settings[1].bounds.idle_seconds = 1;
+        let servers = settings.map(|it| Server::start_with(runtime, it));
+        let mut silent = connect(servers[0].address);
+        let mut idle = connect_with(servers[1].address, b"E");
         assert_eq!(read_until_closed(&mut silent), b"");
         assert_eq!(read_until_closed(&mut idle), b"");
-        until("connections are counted", || server.active() == 0);
-        let mut endings = server.endings.lock().unwrap().clone();
-        endings.sort_unstable_by_key(|why| format!("{why:?}"));
-        let expected = [Closed::IdleDeadline, Closed::RequestDeadline];
-        assert_eq!(endings, expected, "{runtime:?}");
+        let expected = [Closed::RequestDeadline, Closed::IdleDeadline];
+        for (server, expected) in servers.iter().zip(expected) {
+            until("connections are counted", || server.active() == 0);
+            assert_eq!(*server.endings.lock().unwrap(), [expected], "{runtime:?}");
+        }
     }
 }
 

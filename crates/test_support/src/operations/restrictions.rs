@@ -64,11 +64,34 @@ fn turn_away(daemon: &Daemon, is_tcp: bool, from: IpAddr, count: u32) {
             "aquatic_connections_refused_total{reason=network_denied}"
         }
         false => {
-            send_nonsense(from, tracker);
-            "aquatic_dropped_total{reason=network_denied}"
+            send_until_denied(daemon, from, tracker);
+            DROPPED_AS_DENIED
         }
     };
     metrics::wait_for(daemon, &[(counted, f64::from(count))]);
+}
+
+const DROPPED_AS_DENIED: &str = "aquatic_dropped_total{reason=network_denied}";
+
+/// What nonsense is dropped as that comes from somebody else.
+const DROPPED_AS_NONSENSE: &str = "aquatic_dropped_total{reason=not_connect}";
+
+/// A program in front of the network stack hears of a list a little later than it has been loaded.
+/// Whatever is sent has been counted before anything else is.
+fn send_until_denied(daemon: &Daemon, from: IpAddr, tracker: SocketAddr) {
+    let counted = || {
+        let samples = metrics::scrape(daemon);
+        [DROPPED_AS_DENIED, DROPPED_AS_NONSENSE].map(|it| metrics::sum(&samples, it))
+    };
+    until("the network is denied", || {
+        let before = counted();
+        send_nonsense(from, tracker);
+        let after = until("it is counted", || {
+            let now = counted();
+            (now != before).then_some(now)
+        });
+        (after[0] > before[0]).then_some(())
+    });
 }
 
 fn send_nonsense(from: IpAddr, tracker: SocketAddr) {
@@ -120,10 +143,11 @@ pub fn clients_of_denied_networks_are_not_served(program: &'static Program) {
         daemon.reload();
         if setup.has_queues {
             // The program in front of the network stack hears of it within a second.
-            let heard = "aquatic_dropped_total{reason=not_connect}";
+            let heard = || metrics::sum(&metrics::scrape(&daemon), DROPPED_AS_NONSENSE);
+            let before = heard();
             until("nonsense is recognised", || {
                 send_nonsense(own_v6, daemon.address(IpFamily::V6));
-                (metrics::sum(&metrics::scrape(&daemon), heard) > 0.0).then_some(())
+                (heard() > before).then_some(())
             });
         }
         for family in IpFamily::ALL {

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::thread;
 use std::time::Duration;
 
 use aquatic_daemon::clock::Clock;
@@ -18,8 +19,9 @@ use crate::setup::on_every_setup;
 use crate::wait::until;
 use crate::{Daemon, Place, Program, Setup, torrent};
 
-/// How long a stop may take, whatever else is going on.
-const STOP_MAX: Duration = Duration::from_secs(1);
+/// How long a stop may take, whatever else is going on: a machine may stand still for seconds, and
+/// what a stop does not wait for would take longer still.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 #[track_caller]
 fn assert_stops(daemon: &mut Daemon) {
@@ -95,17 +97,24 @@ pub fn a_stop_waits_neither_for_a_reload_nor_for_the_start(program: &'static Pro
 /// As after a night in which a script has sent too many.
 pub fn a_stop_overtakes_many_reloads_of_a_large_list(program: &'static Program) {
     const HASHES: u32 = 300_000;
-    const RELOADS: usize = 80;
     let place = Place::new();
     let hashes: Vec<_> = (0..HASHES)
         .map(|number| torrent(number).to_string())
         .collect();
     place.write("list", hashes.join("\n"));
     let mut daemon = place.start(Setup::simple(program), DENY_LIST);
-    for _ in 0..RELOADS {
+    let clock = Clock::start();
+    daemon.reload();
+    // As many as would take half a minute, whatever the machine. Those that come together are one.
+    let reloads = 30_000 / clock.elapsed().as_millis().max(1);
+    for _ in 0..reloads {
         daemon.signal(Signal::SIGUSR1);
+        thread::sleep(Duration::from_millis(1));
     }
-    daemon.wait_for_log("reloading");
+    until("it reloads again", || {
+        let log = daemon.place.log();
+        (log.matches("reloading").count() > 1).then_some(())
+    });
     assert_stops(&mut daemon);
 }
 

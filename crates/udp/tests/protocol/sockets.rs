@@ -150,6 +150,16 @@ fn what_finds_no_room_in_the_receive_buffer_is_counted() {
             let announce = announce_bytes(&client.peer(torrent(1), 1, 1));
             let before = metrics::scrape(&daemon);
             daemon.signal(SIGSTOP);
+            // Its threads do not stop in the same moment.
+            until("nobody reads", || {
+                let mut threads = daemon.threads().into_iter();
+                let stands_still = threads.all(|thread| {
+                    let stat = fs::read_to_string(thread.join("stat")).unwrap();
+                    let (name, state) = stat.rsplit_once(") ").unwrap();
+                    !name.contains("(socket") || state.starts_with('T')
+                });
+                stands_still.then_some(())
+            });
             (0..REQUESTS).for_each(|_| client.send(&announce));
             daemon.signal(SIGCONT);
             let ip_version = family.digit();

@@ -9,7 +9,7 @@ use aquatic_test_support::{Place, torrent};
 use aquatic_types::{InfoHash, IpFamily};
 use serde_json::json;
 
-use super::client::{PING, PONG, Peer, Socket, TEXT, binary};
+use super::client::{PING, PONG, Peer, Socket, TEXT, binary, failure};
 use super::setup::{on_every_case, on_every_runtime};
 
 const FAMILY: IpFamily = IpFamily::V4;
@@ -29,8 +29,9 @@ fn peers(socket: &mut Socket, info_hashes: &[InfoHash]) -> u64 {
 #[test]
 fn a_peer_whose_connection_lives_stays() {
     on_every_case(|case| {
+        // A ping comes each second: the answer may be late by some more.
         let tracker = case.start(
-            "cleaning.max_peer_age = 2\nprotocol.peer_announce_interval = 1\n\
+            "cleaning.max_peer_age = 5\nprotocol.peer_announce_interval = 1\n\
              cleaning.torrent_cleaning_interval = 1",
         );
         let mut lives = Peer::at(&tracker, FAMILY);
@@ -38,7 +39,7 @@ fn a_peer_whose_connection_lives_stays() {
         lives.join(torrent(1), 1);
         silent.join(torrent(2), 1);
         // Longer than a silent one stays, by the tracker's own clock.
-        for _ in 0..4 {
+        for _ in 0..7 {
             let (opcode, payload) = lives.socket.receive_frame();
             assert_eq!(opcode, PING);
             lives.socket.send_frame(true, PONG, &payload);
@@ -63,11 +64,17 @@ fn who_is_forgotten_for_silence_takes_up_no_room() {
         let mut silent = Peer::at(&tracker, FAMILY);
         let mut new = Peer::at(&tracker, FAMILY);
         let torrents = [1, 2, 3].map(torrent);
+        let clock = Clock::start();
         for info_hash in torrents {
             assert_eq!(silent.join(info_hash, 1), (0, 1));
         }
         let announce = new.announce(torrent(4), 1);
-        assert!(new.refusal(&announce).contains("too many peers"));
+        let answer = new.ask(&announce);
+        // Otherwise the first one may have been forgotten.
+        if clock.elapsed() < Duration::from_secs(1) {
+            let refusal = failure(&answer).unwrap_or_default();
+            assert!(refusal.contains("too many peers"), "{answer}");
+        }
         until("all have left", || {
             (peers(&mut new.socket, &torrents) == 0).then_some(())
         });
@@ -128,33 +135,41 @@ fn start_with_list(case: Case, place: Place) -> aquatic_test_support::cases::Tra
 fn pings_come_when_configured_whatever_may_be_idle() {
     on_every_runtime(|case| {
         let tracker = case.start("network.ping_interval = 1\ncleaning.max_connection_idle = 600");
+        let clock = Clock::start();
+        let mut last_sent = clock.elapsed();
         let mut silent = Peer::at(&tracker, FAMILY);
         let mut busy = Peer::at(&tracker, FAMILY);
         // Whoever says something is not asked.
         let scrape = json!({"action": "scrape", "info_hash": []}).to_string();
-        let mut replies = 0;
-        let clock = Clock::start();
-        let mut last_sent = clock.elapsed();
-        while silent
-            .socket
-            .connection
-            .is_silent_for(Duration::from_millis(100))
-        {
-            let sent = clock.elapsed();
-            busy.socket.send(&scrape);
-            let (mut kind, _) = busy.socket.receive_frame();
-            if kind == PING {
-                let silence = clock.elapsed() - last_sent;
-                assert!(silence >= Duration::from_secs(1), "asked after {silence:?}");
-                (kind, _) = busy.socket.receive_frame();
+        for _ in 0..5 {
+            let (mut replies, mut longest_gap) = (0, Duration::ZERO);
+            let silent = &mut silent.socket;
+            while silent.connection.is_silent_for(Duration::from_millis(100)) {
+                let sent = clock.elapsed();
+                longest_gap = longest_gap.max(sent - last_sent);
+                busy.socket.send(&scrape);
+                let (mut kind, _) = busy.socket.receive_frame();
+                while kind == PING {
+                    let silence = clock.elapsed() - last_sent;
+                    assert!(silence >= Duration::from_secs(1), "asked after {silence:?}");
+                    (kind, _) = busy.socket.receive_frame();
+                }
+                assert_eq!(kind, TEXT);
+                last_sent = sent;
+                replies += 1;
+                assert!(replies < 300, "no ping for half a minute");
             }
-            assert_eq!(kind, TEXT);
-            last_sent = sent;
-            replies += 1;
-            assert!(replies < 300, "no ping for half a minute");
+            assert_eq!(silent.receive_frame().0, PING);
+            longest_gap = longest_gap.max(clock.elapsed() - last_sent);
+            if longest_gap < Duration::from_millis(300) {
+                assert!(replies > 3, "only {replies}");
+                return;
+            }
+            // Somebody stood still, so that the busy one was not busy: once more.
+            silent.send_frame(true, PING, b"again");
+            while silent.receive_frame().0 != PONG {}
         }
-        assert_eq!(silent.socket.receive_frame().0, PING);
-        assert!(replies > 3, "only {replies}");
+        panic!("somebody stood still, again and again");
     });
 }
 
@@ -169,15 +184,22 @@ fn refusals_do_not_overtake_earlier_replies() {
             let announce = peer.announce(torrent(1), number).to_string();
             messages.extend(super::client::frame(true, TEXT, announce.as_bytes()));
         }
+        let clock = Clock::start();
         peer.socket.connection.send(messages);
         let is_refused: Vec<_> = (0..60)
-            .map(|_| super::client::failure(&peer.socket.receive()).is_some())
+            .map(|_| failure(&peer.socket.receive()).is_some())
             .collect();
         let first = is_refused.iter().position(|it| *it);
         // As many as may come at once are served, and none of them is answered late; less what the
         // client has been charged for its connection and its handshake.
         let charged = 1 + usize::from(tracker.transport.is_tls());
-        assert!(first >= Some(40 - charged), "{is_refused:?}");
+        let is_in_order = first.is_none_or(|first| first >= 40 - charged);
+        // None is refused if those that are too many are looked at some time later.
+        let is_late = clock.elapsed() > Duration::from_millis(300);
+        assert!(
+            is_in_order && (first.is_some() || is_late),
+            "{is_refused:?}"
+        );
         // Rubbish and what is served, by turns.
         let mut other = Peer::new(Socket::open(
             aquatic_test_support::program::loopback(9),

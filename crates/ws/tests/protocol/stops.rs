@@ -22,8 +22,9 @@ const SOCKETS: u32 = 200;
 /// `network.drain_period`, in tenths of which times are looked at.
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// How long a stop may take besides.
-const STOP_MAX: Duration = Duration::from_secs(1);
+/// How long a stop may take besides: a machine may stand still for seconds, and what a stop does
+/// not wait for would take longer still.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// What they are told.
 fn restart() -> (u8, Vec<u8>) {
@@ -40,18 +41,28 @@ fn sockets_are_closed_with_a_code_one_after_the_other() {
         let mut sockets: Vec<_> = (0..SOCKETS).map(open).collect();
         tracker.daemon.signal(Signal::SIGTERM);
         let clock = Clock::start();
-        let mut by_tenth: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut by_tenth: BTreeMap<u128, u128> = BTreeMap::new();
+        let (mut last, mut longest_gap) = (None, Duration::ZERO);
         // They are told in the order in which they came.
         for socket in &mut sockets {
             assert_eq!(socket.receive_frame(), restart());
-            let tenth = 10 * clock.elapsed().as_millis() / PERIOD.as_millis();
-            *by_tenth.entry(u32::try_from(tenth).unwrap()).or_default() += 1;
+            let now = clock.elapsed();
+            longest_gap = longest_gap.max(now - last.unwrap_or(now));
+            last = Some(now);
+            let tenth = 10 * now.as_millis() / PERIOD.as_millis();
+            *by_tenth.entry(tenth).or_default() += 1;
             // As browsers do; the tracker has ended its side, and does not reset the connection.
             socket.send_frame(true, CLOSE, b"\x03\xf4");
             socket.connection.assert_ends();
         }
         let most = by_tenth.values().max().unwrap();
-        assert!(*most <= SOCKETS / 5, "{by_tenth:?}");
+        // Whose turn came while the tracker or this test stood still are told together.
+        let sockets = u128::from(SOCKETS);
+        let delayed = sockets * longest_gap.as_millis() / PERIOD.as_millis();
+        assert!(
+            *most <= sockets / 5 + delayed,
+            "{longest_gap:?}: {by_tenth:?}"
+        );
         drop(sockets);
         assert_eq!(tracker.daemon.wait_exit().code(), Some(0));
     });
