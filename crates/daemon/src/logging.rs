@@ -87,8 +87,8 @@ pub fn set_level(level: LogLevel) {
 }
 
 /// Says why the program ends: in the log if that shows errors, else on standard error, so that it
-/// is never silent. Waits until that has been written, at most [`FLUSH_MAX`]; if it has not, because
-/// the log is slow or hangs, it is written past the log, where there is room for it.
+/// is never silent. Waits until that has been written, at most [`FLUSH_MAX`]; if it has not,
+/// because the log is slow or hangs, it is written past the log, where there is room for it.
 pub fn report(reason: &str) {
     if log::log_enabled!(Level::Error) {
         log::error!("{reason}");
@@ -128,8 +128,8 @@ pub(crate) fn write_past_queue(text: &str) {
     }
 }
 
-/// Waits until everything that has been logged is written, at most [`FLUSH_MAX`]. Returns whether it
-/// is.
+/// Waits until everything that has been logged is written, at most [`FLUSH_MAX`]. Returns whether
+/// it is.
 pub fn flush() -> bool {
     QUEUE.get().is_none_or(|queue| queue.flush(FLUSH_MAX))
 }

@@ -30,8 +30,8 @@ const TICKS_PER_SECOND: u32 = 100;
 /// So long the flood goes on before anybody asks.
 const FILLS: Duration = Duration::from_secs(1);
 
-/// For all that is asked of a tracker that is silenced: who is not answered waits. Without a flood, a
-/// fifth of this is enough.
+/// For all that is asked of a tracker that is silenced: who is not answered waits. Without a flood,
+/// a fifth of this is enough.
 const ASKING_MAX: Duration = Duration::from_secs(5);
 
 /// The same of one that is not, on a machine that may be slow.

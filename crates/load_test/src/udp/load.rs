@@ -100,13 +100,14 @@ impl LoadWorker {
 
     /// Never sleeps: whoever sleeps wakes too late, and would count the delay as the tracker's.
     fn keep_rate(&mut self, rate_per_second: f64) -> anyhow::Result<()> {
+        let given_up_micros = self.end_micros + self.config.answers.lost_after_micros();
         let mut arrivals = Arrivals::new(rate_per_second, self.start_micros, &mut self.rng);
         loop {
             let now_micros = self.clock.micros();
             self.tally.stalls.look(now_micros);
             self.tally.show_progress(now_micros);
             // A worker that was kept from running until after the end still owes what was due
-            // before.
+            // before, as long as that can be answered in time.
             let until_micros = now_micros.min(self.end_micros.saturating_sub(1));
             let mut written = 0;
             while written < BURST
@@ -123,7 +124,8 @@ impl LoadWorker {
             }
             self.sockets.flush(&mut self.tally);
             self.receive()?;
-            if now_micros >= self.end_micros && written < BURST {
+            let is_behind = written == BURST && now_micros < given_up_micros;
+            if now_micros >= self.end_micros && !is_behind {
                 return Ok(());
             }
         }
