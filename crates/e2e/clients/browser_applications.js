@@ -19,8 +19,9 @@ const util = require('node:util')
 
 const { Browser, inTime, serveFiles, until } = require('./browser.js')
 
-// From the last page's start to the last greeting. It takes a few seconds, or many on a machine that
-// is busy; those that do not meet by themselves would meet after two minutes, when they announce.
+// From the last page's start to the last greeting. It takes a few seconds, or many on a machine
+// that is busy; those that do not meet by themselves would meet after two minutes, when they
+// announce.
 const MEETING_LIMIT_MS = 60_000
 
 const APPLICATIONS = {

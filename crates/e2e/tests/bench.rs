@@ -237,8 +237,8 @@ fn a_tiny_cluster_is_measured() {
     });
 }
 
-/// Figures of one or two seconds are others when the machine does something else for a tenth of one:
-/// then all is measured anew.
+/// Figures of one or two seconds are others when the machine does something else for a tenth of
+/// one: then all is measured anew.
 fn unless_disturbed(measure: impl Fn()) {
     const ATTEMPTS: usize = 3;
     for _ in 1..ATTEMPTS {

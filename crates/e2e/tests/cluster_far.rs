@@ -15,8 +15,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(160);
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// It waits for the flush and goes one way. The rest is for programs that wait for a processor, and
-/// for the test, which looks each 50 ms; there is no room for a try that fails. Most are that quick:
-/// a machine may do something else for a second.
+/// for the test, which looks each 50 ms; there is no room for a try that fails. Most are that
+/// quick: a machine may do something else for a second.
 const HEARD_LIMIT: Duration = FLUSH_INTERVAL.saturating_add(ROUND_TRIP.saturating_mul(4));
 
 /// Each node tells within this that it is alive, and how much it has published; before, it is not
