@@ -122,7 +122,7 @@ fi
 run_tests=(cargo test --no-fail-fast)
 if command -v cargo-nextest > /dev/null; then
     run_tests=(cargo nextest run --no-fail-fast --profile whole
-        --test-threads $((4 * $(nproc))))
+        --test-threads $((2 * $(nproc))))
 fi
 
 # All but benchmarks, and examples in the documentation, which come extra: nextest knows no such.

@@ -11,7 +11,7 @@ use nix::sys::wait::WaitStatus;
 
 use crate::setup::on_each;
 use crate::threads::{Argument, Frozen};
-use crate::wait::until;
+use crate::wait::{until, until_ok};
 use crate::{Daemon, Place, Program, Setup, torrent};
 
 /// Longer than a machine stands still.
@@ -56,7 +56,22 @@ pub fn a_thread_that_vanishes_ends_it_with_its_name(program: &'static Program) {
         let result = thread.call(libc::SYS_exit, &[Argument::Number(0)]);
         assert_eq!(result, None, "nobody comes back from there");
         assert_eq!(daemon.wait_exit().code(), Some(1));
-        daemon.wait_for_log(&format!("worker {name} hangs: no sign of life for 8s"));
+        wait_for_reason(&daemon, "worker ", name);
+    });
+}
+
+/// It is named, after these words, as one that hangs; together with those that wait for what it
+/// has, if it has not only waited for something itself.
+fn wait_for_reason(daemon: &Daemon, before: &str, name: &str) {
+    let names_it = |line: &str| {
+        let (line, _) = line.split_once(" hangs: no sign of life for 8s")?;
+        let (_, names) = line.split_once(before)?;
+        names.split(", ").find(|it| *it == name).map(drop)
+    };
+    until_ok(|| {
+        let log = daemon.place.log();
+        let found = log.lines().find_map(names_it);
+        found.ok_or_else(|| format!("{name} is not named as one that hangs: {log}"))
     });
 }
 
@@ -79,12 +94,12 @@ pub fn a_thread_that_hangs_ends_it_with_its_name(program: &'static Program) {
         } else {
             assert_eq!(daemon.wait_exit().code(), Some(1));
         }
-        let reason = format!("worker {name} hangs: no sign of life for 8s");
-        daemon.wait_for_log(&reason);
         // Past the log, if it is that which hangs: only the main thread cannot say it then.
-        if name != "main" {
-            daemon.wait_for_log(&format!("ends: {reason}"));
-        }
+        let before = match name {
+            "main" => "worker ",
+            _ => "ends: worker ",
+        };
+        wait_for_reason(&daemon, before, name);
     });
 }
 
