@@ -1,7 +1,7 @@
 //! The matrix of combinations, and clients of both protocols.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use aquatic_test_support::bencode::Value;
@@ -297,13 +297,23 @@ impl Http {
         }
     }
 
-    fn get(&self, path: &str) -> Value {
-        let mut stream = TcpStream::connect(self.tracker).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    /// The connection may be refused, too.
+    pub(crate) fn scrape_if_served(&self, torrent: InfoHash) {
+        drop(self.try_get(&format!("/scrape?info_hash={}", escaped(torrent))));
+    }
+
+    fn try_get(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(self.tracker)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: tracker\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let answer = self.try_get(path).unwrap();
         let body = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
         Value::read(&answer[body..]).unwrap()
     }
