@@ -15,9 +15,8 @@ use nix::unistd::mkfifo;
 
 use crate::process::{Daemon, HASH_A, HASH_B, Setup, hex};
 
-/// How long a stop may take, whatever else is going on: a machine may stand still for seconds, and
-/// what a stop does not wait for would take longer still.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a stop may take, whatever else is going on.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 #[track_caller]
 fn assert_stops(daemon: &mut Daemon<'_>) {

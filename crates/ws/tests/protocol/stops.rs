@@ -22,9 +22,8 @@ const SOCKETS: u32 = 200;
 /// `network.drain_period`, in tenths of which times are looked at.
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// How long a stop may take besides: a machine may stand still for seconds, and what a stop does
-/// not wait for would take longer still.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a stop may take besides.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// What they are told.
 fn restart() -> (u8, Vec<u8>) {
